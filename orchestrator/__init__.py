@@ -1,0 +1,1 @@
+"""Decide, schedule, keep: from a sweep file to durable records."""

@@ -1,0 +1,34 @@
+"""The command line: a skin over the library. Each command parses, calls one function, prints.
+
+A command lives in the module of its name and imports what it needs inside its body, so that `sweeplaw --help` starts
+without polars, torch or Ray.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from trials.errors import InputError
+
+app = typer.Typer(
+    name="sweeplaw",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Launch cluster sweeps, query their tables, and turn them into scaling laws with honest uncertainty.",
+)
+
+
+def main() -> None:
+    """Entry point of the `sweeplaw` command. Bad input: one message on stderr, exit code 2, no traceback."""
+    try:
+        app()
+    except InputError as error:
+        typer.echo(f"sweeplaw: {error}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,29 @@
+"""How answers are printed: one set of options for every command that a program may read."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def emit_json(value: Any) -> None:
+    """``value`` as indented JSON on stdout. NaN and infinity have no JSON form and print as null."""
+    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """``value`` with non-finite floats as None and mappings and sequences as dict and list."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(item) for item in value]
+    return value

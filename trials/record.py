@@ -1,0 +1,185 @@
+"""What a trial leaves behind: the columns of the `trials` and `curves` tables, and the rows that fill them.
+
+The writer (orchestrator) and the reader (analysis) agree here and never import each other. A row has the core columns
+below, one column for each knob of its workload, and one for each further metric it reported. Unknown is null.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trials.accounting import Cost
+from trials.spec import TrialSpec, Value
+
+SCHEMA_VERSION = 1  # raised when an old reader would misread a new store; a newer store is refused, an older one opens
+
+State = Literal["completed", "diverged", "out_of_memory", "failed", "stopped"]
+STATES: tuple[State, ...] = ("completed", "diverged", "out_of_memory", "failed", "stopped")
+
+ColumnType = Literal["int", "float", "str", "bool", "time"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table: what it holds, in which unit."""
+
+    name: str
+    type: ColumnType
+    unit: str
+    meaning: str
+
+
+TRIAL_COLUMNS: tuple[Column, ...] = (
+    Column("trial_id", "str", "", "identity: hash of the workload and every knob"),
+    Column("workload", "str", "", "which workload ran"),
+    Column("sweep", "str", "", "name of the sweep that asked for the trial first"),
+    Column("state", "str", "", "completed, diverged, out_of_memory, failed or stopped"),
+    Column("message", "str", "", "why it did not complete; null when it did"),
+    Column("attempt", "int", "", "1 for the first try; higher after a worker died or a retry was asked for"),
+    Column("params", "int", "parameters", "all trained parameters, embeddings included"),
+    Column("params_embedding", "int", "parameters", "token embedding and output head"),
+    Column("params_non_embedding", "int", "parameters", "everything but the token embedding and output head"),
+    Column("tokens", "int", "tokens", "D: training tokens seen, repeats counted"),
+    Column("unique_tokens", "int", "tokens", "U: distinct training tokens"),
+    Column("epochs", "float", "passes", "tokens / unique_tokens"),
+    Column("steps", "int", "steps", "optimizer steps planned"),
+    Column("batch_sequences", "int", "sequences", "B in sequences"),
+    Column("batch_tokens", "int", "tokens", "B in tokens"),
+    Column("flops_per_token", "float", "FLOPs/token", "training FLOPs a token by the named convention"),
+    Column("flops", "float", "FLOPs", "C: training FLOPs by the named convention"),
+    Column("flops_convention", "str", "", "how FLOPs were counted"),
+    Column("val_loss", "float", "nats/token", "last evaluation on the fixed validation tokens"),
+    Column("train_loss", "float", "nats/token", "mean training loss over the last tenth of the run"),
+    Column("last_step", "int", "steps", "optimizer steps done; below `steps` when the trial ended early"),
+    Column("started_at", "time", "UTC", "when the trial began"),
+    Column("ended_at", "time", "UTC", "when the trial ended"),
+    Column("train_seconds", "float", "s", "wall seconds the trial held its device, evaluation included"),
+    Column("pack_id", "str", "", "the pack that carried it"),
+    Column("launch_id", "str", "", "the launch that recorded it; null for imported rows"),
+    Column("host", "str", "", "machine that ran it"),
+    Column("device", "str", "", "device kind that ran it"),
+    Column("versions", "str", "", "versions of Python and the packages that decide the numbers, as JSON"),
+    Column("commit", "str", "", "commit of the code that ran, with + when it had local changes"),
+    Column("source", "str", "", "where an imported row came from; null for our own runs"),
+    Column("spec", "str", "", "canonical JSON of the spec"),
+)
+
+CURVE_COLUMNS: tuple[Column, ...] = (
+    Column("trial_id", "str", "", "the trial"),
+    Column("attempt", "int", "", "which attempt of the trial"),
+    Column("step", "int", "steps", "optimizer steps done"),
+    Column("tokens", "int", "tokens", "training tokens seen so far"),
+    Column("train_loss", "float", "nats/token", "mean training loss since the row before"),
+    Column("val_loss", "float", "nats/token", "loss on the fixed validation tokens"),
+    Column("lr", "float", "", "learning rate of the step"),
+    Column("grad_norm", "float", "", "global gradient norm before clipping"),
+)
+
+# Names that a knob or a metric may fill because they mean the same thing there.
+SHARED_COLUMNS = frozenset(
+    [
+        "params",
+        "params_embedding",
+        "params_non_embedding",
+        "tokens",
+        "unique_tokens",
+        "epochs",
+        "steps",
+        "batch_sequences",
+        "batch_tokens",
+        "flops_per_token",
+        "flops",
+        "flops_convention",
+        "val_loss",
+        "train_loss",
+    ]
+)
+RESERVED_COLUMNS = frozenset(column.name for column in TRIAL_COLUMNS) - SHARED_COLUMNS
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """One row of the `curves` table. ``metrics`` holds further named numbers a workload reports."""
+
+    trial_id: str
+    step: int
+    tokens: int | None = None
+    train_loss: float | None = None
+    val_loss: float | None = None
+    lr: float | None = None
+    grad_norm: float | None = None
+    attempt: int = 1
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        """This point as one flat row; unknown is None."""
+        core = {column.name: getattr(self, column.name) for column in CURVE_COLUMNS}
+        return {**core, **self.metrics}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one trial ended, as its workload saw it. ``metrics`` are columns of the trials table, val_loss among them."""
+
+    trial_id: str
+    state: State
+    message: str | None = None
+    last_step: int | None = None
+    started_at: dt.datetime | None = None
+    ended_at: dt.datetime | None = None
+    train_seconds: float | None = None
+    metrics: Mapping[str, Value | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where and by what a trial was run; the worker fills it once."""
+
+    host: str
+    device: str
+    versions: str
+    commit: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """Spec, cost, outcome and provenance of one trial: one row of the `trials` table."""
+
+    spec: TrialSpec
+    cost: Cost
+    outcome: Outcome
+    sweep: str
+    attempt: int
+    pack_id: str
+    launch_id: str | None
+    provenance: Provenance
+
+    def row(self) -> dict[str, Any]:
+        """This record as one flat row: core columns, knobs and metrics. Unknown is None."""
+        row: dict[str, Any] = {column.name: None for column in TRIAL_COLUMNS}
+        row.update(self.spec.knobs)
+        row.update({name: value for name, value in self.cost.columns().items() if value is not None})
+        row.update({name: value for name, value in self.outcome.metrics.items() if value is not None})
+        row.update(
+            trial_id=self.spec.trial_id,
+            workload=self.spec.workload,
+            sweep=self.sweep,
+            state=self.outcome.state,
+            message=self.outcome.message,
+            attempt=self.attempt,
+            last_step=self.outcome.last_step,
+            started_at=self.outcome.started_at,
+            ended_at=self.outcome.ended_at,
+            train_seconds=self.outcome.train_seconds,
+            pack_id=self.pack_id,
+            launch_id=self.launch_id,
+            host=self.provenance.host,
+            device=self.provenance.device,
+            versions=self.provenance.versions,
+            commit=self.provenance.commit,
+            spec=self.spec.canonical(),
+        )
+        return row

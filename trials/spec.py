@@ -1,0 +1,113 @@
+"""What one training run is: a workload and the value of every one of its knobs, and nothing else.
+
+A trial's identity is a hash of that content. Whatever is not in the spec (its name, the sweep that asked for it, the
+machine that ran it) cannot change the identity, so two sweeps that ask for the same run share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trials.errors import InputError
+
+Value = int | float | str | bool
+KnobType = Literal["int", "float", "str", "bool"]
+
+TRIAL_ID_LENGTH = 20  # hex digits, 80 bits: at 10 million trials the chance of one collision is 4e-11
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One setting of a workload.
+
+    ``default`` is None when the sweep must give a value. ``member`` says that trials of one pack may differ in it
+    (seed, lr, weight decay): it changes no tensor shape. ``choices`` and ``low``/``high`` bound what is accepted.
+    """
+
+    name: str
+    type: KnobType
+    default: Value | None
+    unit: str
+    meaning: str
+    member: bool = False
+    choices: tuple[str, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+
+    def coerce(self, value: Any) -> Value:
+        """``value`` in this knob's type, exactly. Raises ValueError with a sentence when it does not fit."""
+        coerced = _coerce(self, value)
+        if self.choices and coerced not in self.choices:
+            raise ValueError(f"{coerced!r} is not one of {', '.join(self.choices)}")
+        if isinstance(coerced, int | float) and not self.low <= coerced <= self.high:
+            raise ValueError(f"{coerced!r} is outside [{self.low:g}, {self.high:g}]")
+        return coerced
+
+
+def _coerce(knob: Knob, value: Any) -> Value:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if knob.type == "int" and is_number and float(value).is_integer():
+        return int(value)
+    if knob.type == "float" and is_number and math.isfinite(value):
+        return float(value) + 0.0  # -0.0 becomes 0.0: one value, one identity
+    if knob.type == "str" and isinstance(value, str):
+        return value
+    if knob.type == "bool" and isinstance(value, bool):
+        return value
+    expected = {"int": "a whole number", "float": "a finite number", "str": "text", "bool": "true or false"}[knob.type]
+    raise ValueError(f"{value!r} is not {expected}")
+
+
+@dataclass(frozen=True, slots=True)
+class TrialSpec:
+    """One training run, complete: the workload's name and the value of every knob it has.
+
+    Build it with `TrialSpec.of`, which checks, completes and orders the knobs. ``trial_id`` is the first 20 hex digits
+    of the SHA-256 of the canonical JSON.
+    """
+
+    workload: str
+    knobs: Mapping[str, Value]
+    trial_id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256(self.canonical().encode()).hexdigest()
+        object.__setattr__(self, "trial_id", digest[:TRIAL_ID_LENGTH])
+
+    @classmethod
+    def of(cls, workload: str, knobs: Iterable[Knob], values: Mapping[str, Any]) -> TrialSpec:
+        """The spec of these values, defaults filled in. Raises InputError with every fault."""
+        known = {knob.name: knob for knob in knobs}
+        faults = [f"{name} is no knob of {workload}" for name in values if name not in known]
+        complete: dict[str, Value] = {}
+        for name, knob in known.items():
+            value = values.get(name, knob.default)
+            if value is None:
+                faults.append(f"{name} has no value and no default")
+                continue
+            try:
+                complete[name] = knob.coerce(value)
+            except ValueError as error:
+                faults.append(f"{name}: {error}")
+        if faults:
+            raise InputError(faults)
+        return cls(workload, dict(sorted(complete.items())))
+
+    def canonical(self) -> str:
+        """The content the identity is made of: JSON with sorted keys, no spaces, shortest float form."""
+        content = {"workload": self.workload, "knobs": dict(self.knobs)}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_canonical(cls, text: str) -> TrialSpec:
+        """The spec whose `canonical` text this is (ints, floats, text and booleans keep their type in JSON)."""
+        content = json.loads(text)
+        return cls(content["workload"], content["knobs"])
+
+    def __getitem__(self, name: str) -> Any:
+        return self.knobs[name]

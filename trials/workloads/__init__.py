@@ -1,0 +1,95 @@
+"""The contract behind a trial, and the registry of the workloads that keep it.
+
+Planning, scheduling, storing and analysing know this contract and never a workload. A workload names its knobs, says
+what a spec costs and runs a pack as a stream of events; whatever goes wrong inside one trial is an `Outcome`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from trials.accounting import Cost
+from trials.errors import InputError, nearest
+from trials.record import CurvePoint, Outcome
+from trials.spec import Knob, TrialSpec
+
+Event = CurvePoint | Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a worker hands a running pack: where to compute and where to write.
+
+    ``device`` is "cpu" or "cuda"; ``folder`` is scratch space of this pack alone; ``threads`` is how many CPU threads
+    it may use.
+    """
+
+    device: str
+    folder: Path
+    threads: int = 1
+
+
+class Workload(Protocol):
+    """What a trial runs.
+
+    ``name`` is the canonical name in specs. ``knobs`` are all settings a spec has. ``metrics`` names what an outcome
+    measures beyond the core columns, with unit and meaning.
+    """
+
+    name: str
+    knobs: tuple[Knob, ...]
+    metrics: Mapping[str, tuple[str, str]]
+
+    def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Knob values from what a sweep asked for (a target parameter count becomes a shape, say).
+
+        Takes and returns plain values; names it does not know pass through, so that all faults are found in one place.
+        Raises InputError.
+        """
+        ...
+
+    def cost(self, spec: TrialSpec) -> Cost:
+        """What the spec costs. Pure and fast: no corpus is read, nothing is allocated."""
+        ...
+
+    def check(self, specs: Sequence[TrialSpec]) -> None:
+        """Look at the outside world once before a launch (is the corpus there and large enough, does the script exist).
+
+        Raises InputError with all faults.
+        """
+        ...
+
+    def run(self, pack: Sequence[TrialSpec], context: Context) -> Iterator[Event]:
+        """Train the pack: curve points as they come, and exactly one Outcome for each trial.
+
+        Closing the iterator stops the work and frees everything it holds. An exception out of it fails the trials that
+        have no outcome yet.
+        """
+        ...
+
+
+_BUILT_IN = {
+    "language_model": "trials.workloads.language_model:LanguageModel",
+    "surrogate": "trials.workloads.surrogate:Surrogate",
+    "python": "trials.workloads.python_function:PythonFunction",
+    "command": "trials.workloads.command:Command",
+}
+
+
+def load(name: str, options: Mapping[str, Any] | None = None) -> Workload:
+    """The workload of this name: ``language_model``, ``surrogate``, ``python:module:function`` or ``command``.
+
+    ``options`` are the workload's own settings from the sweep file (the knobs a function takes, a command's arguments).
+    Raises InputError for an unknown name or bad options.
+    """
+    kind, _, rest = name.partition(":")
+    if kind not in _BUILT_IN:
+        accepted = "language_model, surrogate, python:package.module:function, command"
+        raise InputError(f"workload = {name!r} is not known (accepted: {accepted}){nearest(kind, _BUILT_IN)}")
+    module, _, attribute = _BUILT_IN[kind].partition(":")
+    factory = getattr(importlib.import_module(module), attribute)
+    return factory.of(rest, dict(options or {}))
