@@ -6,6 +6,7 @@ without polars, torch or Ray.
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import typer
@@ -20,6 +21,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Launch cluster sweeps, query their tables, and turn them into scaling laws with honest uncertainty.",
 )
+
+# In the order a person meets them; each is the module of that name here, with a function `register(app)`.
+COMMANDS: tuple[str, ...] = ()
+
+for _name in COMMANDS:
+    importlib.import_module(f"{__name__}.{_name}").register(app)
 
 
 def main() -> None:
