@@ -36,24 +36,33 @@ class Context:
 class Workload(Protocol):
     """What a trial runs.
 
-    ``name`` is the canonical name in specs. ``knobs`` are all settings a spec has. ``metrics`` names what an outcome
-    measures beyond the core columns, with unit and meaning.
+    ``name`` is the canonical name in specs. ``knobs`` are all settings a spec has. ``requests`` are further names a
+    sweep may set, which `resolve` turns into knobs (a target parameter count becomes a shape). ``metrics`` names what an
+    outcome measures beyond the core columns, with unit and meaning.
     """
 
     name: str
     knobs: tuple[Knob, ...]
+    requests: tuple[Knob, ...]
     metrics: Mapping[str, tuple[str, str]]
 
     def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Knob values from what a sweep asked for (a target parameter count becomes a shape, say).
+        """Knob values from what a sweep asked for: the requests are gone, canonical names are in place.
 
         Takes and returns plain values; names it does not know pass through, so that all faults are found in one place.
-        Raises InputError.
+        Reads no ``member`` knob, because a plan resolves once for all members. Raises InputError.
+        """
+        ...
+
+    def facts(self, values: Mapping[str, Any]) -> dict[str, int | float]:
+        """Numbers a sweep's expressions may use, as far as these resolved values already decide them.
+
+        A language model knows ``params`` once its shape is known, and ``tokens`` once data and epochs are. Pure.
         """
         ...
 
     def cost(self, spec: TrialSpec) -> Cost:
-        """What the spec costs. Pure and fast: no corpus is read, nothing is allocated."""
+        """What the spec costs. Pure and fast: no corpus is read, nothing is allocated; the same for all members."""
         ...
 
     def check(self, specs: Sequence[TrialSpec]) -> None:
