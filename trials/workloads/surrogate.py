@@ -1,0 +1,192 @@
+"""A loss surface known in closed form, plus seeded noise: the whole path in seconds, and a truth to recover.
+
+    loss = E + A / N^alpha + B / D^beta                                            (the law)
+         + LR_CURVATURE    ln(lr / lr*(N, D))^2                                    (the price of a wrong setting)
+         + BATCH_CURVATURE ln(batch / batch*(D))^2
+         + DECAY_CURVATURE ln((wd + DECAY_SCALE) / (wd* + DECAY_SCALE))^2
+         + noise x a normal deviate seeded from the trial id
+
+A knob plants each way a trial can end, so that schedulers and stores are tested against every one of them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trials.accounting import Cost
+from trials.errors import InputError
+from trials.record import CurvePoint, Outcome
+from trials.spec import Knob, TrialSpec
+from trials.workloads import Context, Event
+
+# Chinchilla's parametric law, E + A/N^alpha + B/D^beta (Hoffmann et al. 2022, arXiv:2203.15556, eq. 10), with the
+# constants of its replication (Besiroglu et al. 2024, arXiv:2404.10102, eq. 2).
+E, A, ALPHA, B, BETA = 1.8172, 482.01, 0.3478, 2085.43, 0.3658
+
+# Assumptions: how many nats one e-fold squared from the optimum costs, the best weight decay, and the decay below
+# which it makes no difference (so that weight decay 0 has a finite loss).
+LR_CURVATURE, BATCH_CURVATURE, DECAY_CURVATURE = 0.05, 0.01, 0.005
+OPTIMAL_DECAY, DECAY_SCALE = 0.1, 0.001
+SEQUENCE_TOKENS = 256  # assumption: turns a batch in sequences into one in tokens
+
+CURVE_FRACTIONS = (0.25, 0.5, 0.75, 1.0)
+BEHAVIOURS = ("normal", "diverged", "failed", "out_of_memory", "killed", "raised")
+
+
+def law(params: float, tokens: float) -> float:
+    """Loss in nats a token of the best settings at this size and data budget."""
+    return E + A / params**ALPHA + B / tokens**BETA
+
+
+def optimal_lr(params: float, tokens: float) -> float:
+    """Step Law: lr* = 1.79 N^-0.713 D^0.307, N non-embedding (Li et al. 2025, arXiv:2503.04715)."""
+    return 1.79 * params**-0.713 * tokens**0.307
+
+
+def optimal_batch_tokens(tokens: float) -> float:
+    """Step Law: B* = 0.58 D^0.571 in tokens (Li et al. 2025, arXiv:2503.04715)."""
+    return 0.58 * tokens**0.571
+
+
+def loss(params: float, tokens: float, lr: float, weight_decay: float, batch_sequences: float) -> float:
+    """The surface without noise, in nats a token."""
+    return law(params, tokens) + _penalty(params, tokens, lr, weight_decay, batch_sequences)
+
+
+def _penalty(params: float, tokens: float, lr: float, weight_decay: float, batch_sequences: float) -> float:
+    lr_off = math.log(lr / optimal_lr(params, tokens))
+    batch_off = math.log(batch_sequences * SEQUENCE_TOKENS / optimal_batch_tokens(tokens))
+    decay_off = math.log((weight_decay + DECAY_SCALE) / (OPTIMAL_DECAY + DECAY_SCALE))
+    return LR_CURVATURE * lr_off**2 + BATCH_CURVATURE * batch_off**2 + DECAY_CURVATURE * decay_off**2
+
+
+KNOBS = (
+    Knob("params", "int", None, "parameters", "N: size of the pretended model", low=1, high=1e15),
+    Knob("tokens", "int", None, "tokens", "D: pretended training tokens", low=1, high=1e18),
+    Knob("lr", "float", 0.01, "", "peak learning rate", member=True, low=1e-12, high=1e3),
+    Knob("weight_decay", "float", 0.1, "", "decoupled weight decay", member=True, low=0, high=1e3),
+    Knob(
+        "batch_sequences", "int", 32, "sequences", f"batch in sequences of {SEQUENCE_TOKENS} tokens", low=1, high=1e12
+    ),
+    Knob("seed", "int", 0, "", "another draw of the noise", member=True),
+    Knob("noise", "float", 0.0, "nats/token", "standard deviation of the noise", member=True, low=0, high=10),
+    Knob("seconds", "float", 0.0, "s", "time each trial sleeps", member=True, low=0, high=86400),
+    Knob("behaviour", "str", "normal", "", "how the trial ends", member=True, choices=BEHAVIOURS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Surrogate:
+    """The workload ``surrogate``.
+
+    ``behaviour`` plants an ending: the four states by name, ``killed`` (the process that runs the pack kills itself
+    with SIGKILL, as the kernel's out-of-memory killer would) and ``raised`` (an exception leaves the pack).
+    """
+
+    name: str = "surrogate"
+    knobs: tuple[Knob, ...] = KNOBS
+
+    @classmethod
+    def of(cls, rest: str, options: Mapping[str, Any]) -> Surrogate:
+        """The surrogate; it has no options. Raises InputError for any but the sweep's ``axes``."""
+        faults = [f"workload.{name} is no option of surrogate (it has none)" for name in options if name != "axes"]
+        if rest:
+            faults.append(f"workload = 'surrogate:{rest}' is not known (accepted: 'surrogate')")
+        if faults:
+            raise InputError(faults)
+        return cls()
+
+    @property
+    def metrics(self) -> Mapping[str, tuple[str, str]]:
+        return {"noiseless_loss": ("nats/token", "the surface without noise at this trial's settings")}
+
+    def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(values)
+
+    def cost(self, spec: TrialSpec) -> Cost:
+        params, tokens = spec["params"], spec["tokens"]
+        return Cost(
+            params=params,
+            params_embedding=0,
+            params_non_embedding=params,
+            tokens=tokens,
+            unique_tokens=tokens,
+            epochs=1.0,
+            steps=_steps(spec),
+            batch_sequences=spec["batch_sequences"],
+            batch_tokens=spec["batch_sequences"] * SEQUENCE_TOKENS,
+            flops_per_token=6.0 * params,
+            flops=6.0 * params * tokens,
+            flops_convention="6ND",  # Kaplan et al. 2020, arXiv:2001.08361, section 2.1
+        )
+
+    def check(self, specs: Sequence[TrialSpec]) -> None:
+        """Nothing outside is needed."""
+
+    def run(self, pack: Sequence[TrialSpec], context: Context) -> Iterator[Event]:
+        for spec in pack:
+            if spec["behaviour"] == "raised":
+                raise RuntimeError(f"planted: an exception leaves the pack at trial {spec.trial_id}")
+            yield from _trial(spec)
+
+
+def _steps(spec: TrialSpec) -> int:
+    return -(-spec["tokens"] // (spec["batch_sequences"] * SEQUENCE_TOKENS))
+
+
+def _trial(spec: TrialSpec) -> Iterator[Event]:
+    started_at, started = dt.datetime.now(dt.UTC), time.perf_counter()
+    state, message, metrics, last_step = spec["behaviour"], None, {}, 0
+    for point in _curve(spec):
+        if spec["seconds"]:  # sleeping for no time still costs a switch to the scheduler
+            time.sleep(spec["seconds"] / len(CURVE_FRACTIONS))
+        if state != "normal" and 2 * point.step > _steps(spec):
+            break
+        last_step, metrics = point.step, {"val_loss": point.val_loss, "train_loss": point.train_loss}
+        yield point
+    if state == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if state == "normal":
+        state = "completed"
+        metrics["noiseless_loss"] = loss(*(spec[name] for name in _SURFACE))
+    else:
+        message = f"planted: {state} after step {last_step}"
+        metrics = {}
+    yield Outcome(
+        trial_id=spec.trial_id,
+        state=state,
+        message=message,
+        last_step=last_step,
+        started_at=started_at,
+        ended_at=dt.datetime.now(dt.UTC),
+        train_seconds=time.perf_counter() - started,
+        metrics=metrics,
+    )
+
+
+_SURFACE = ("params", "tokens", "lr", "weight_decay", "batch_sequences")
+
+
+def _curve(spec: TrialSpec) -> Iterator[CurvePoint]:
+    """The law along the data, shifted by the trial's own penalty and noise: the last point is the trial's loss."""
+    params, tokens = spec["params"], spec["tokens"]
+    offset = _penalty(*(spec[name] for name in _SURFACE))
+    if spec["noise"]:
+        offset += spec["noise"] * random.Random(spec.trial_id).gauss(0.0, 1.0)
+    steps, done = _steps(spec), 0
+    for fraction in CURVE_FRACTIONS:
+        step = math.ceil(fraction * steps)
+        if step == done:
+            continue
+        done = step
+        seen = min(tokens, step * spec["batch_sequences"] * SEQUENCE_TOKENS)
+        value = law(params, seen) + offset
+        yield CurvePoint(spec.trial_id, step, tokens=seen, train_loss=value, val_loss=value, lr=spec["lr"])
