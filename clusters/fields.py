@@ -1,0 +1,84 @@
+"""The types of profile fields: text that is safe where it ends up, sizes of memory, shares of a GPU."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?", re.IGNORECASE)
+
+
+def memory_bytes(value: Any) -> Any:
+    """Bytes from ``"16 GiB"``, ``"500MB"`` or a whole number. Raises ValueError with what is accepted."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("is no size of memory (accepted: '16 GiB', '500 MB', a whole number of bytes)")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def gpu_share(value: float) -> float:
+    """A GPU share Ray can grant. Raises ValueError with a sentence."""
+    if value > 1 and value != int(value):
+        raise ValueError("is more than one GPU but not a whole number: a trial gets a part of one GPU or several whole")
+    return value
+
+
+def one_line(value: str) -> str:
+    """``value`` if it holds no control character (a newline in a script's header would start a new line of it)."""
+    if any(ord(char) < 32 or ord(char) == 127 for char in value):
+        raise ValueError("holds a line break or another control character")
+    return value
+
+
+def _matching(pattern: str, accepted: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(f"is not accepted (accepted: {accepted})")
+        return value
+
+    return AfterValidator(check)
+
+
+MemoryBytes = Annotated[int, BeforeValidator(memory_bytes), Field(gt=0)]
+GpuShare = Annotated[float, AfterValidator(gpu_share), Field(ge=0)]
+Line = Annotated[str, AfterValidator(one_line), Field(min_length=1)]
+
+# A word of a scheduler's option: Slurm partitions, accounts, constraints; never empty, never starting with a dash.
+Word = Annotated[
+    str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.,:&|*\[\]()-]*", "letters, digits and _ . , : & | * [ ] ( ) -")
+]
+Option = Annotated[str, _matching(r"--[a-z][a-z-]*(=[A-Za-z0-9_.,:/@%&|*\[\]()-]+)?", "--name or --name=value")]
+Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
+Interface = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,14}", "a network interface such as ib0")]
+
+# RFC 1123 labels name Kubernetes objects and cloud resources.
+Label = Annotated[
+    str,
+    _matching(
+        r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "at most 63 small letters, digits and dashes, no dash at the ends"
+    ),
+]
+Image = Annotated[
+    str, _matching(r"[A-Za-z0-9][A-Za-z0-9_./:@-]*", "a container image such as rayproject/ray:2.60.0-gpu")
+]
+ResourceName = Annotated[
+    str, _matching(r"[a-z0-9][a-z0-9.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?", "a name such as nvidia.com/gpu")
+]
+SlurmTime = Annotated[str, _matching(r"(\d+-)?\d{1,2}:\d{2}:\d{2}|\d+-\d{1,2}|\d+", "minutes, HH:MM:SS or D-HH:MM:SS")]
+
+
+def absolute_path(value: str) -> str:
+    """``value`` if it is an absolute path that climbs nowhere."""
+    if not value.startswith("/") or ".." in value.split("/"):
+        raise ValueError("is not an absolute path without '..'")
+    return one_line(value)
+
+
+AbsolutePath = Annotated[str, AfterValidator(absolute_path)]
