@@ -6,10 +6,12 @@ machine that ran it) cannot change the identity, so two sweeps that ask for the 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -76,8 +78,7 @@ class TrialSpec:
     trial_id: str = field(init=False)
 
     def __post_init__(self) -> None:
-        digest = hashlib.sha256(self.canonical().encode()).hexdigest()
-        object.__setattr__(self, "trial_id", digest[:TRIAL_ID_LENGTH])
+        object.__setattr__(self, "trial_id", _digest(self.canonical()))
 
     @classmethod
     def of(cls, workload: str, knobs: Iterable[Knob], values: Mapping[str, Any]) -> TrialSpec:
@@ -111,3 +112,29 @@ class TrialSpec:
 
     def __getitem__(self, name: str) -> Any:
         return self.knobs[name]
+
+
+def trial_ids(workload: str, shared: Mapping[str, Value], names: Sequence[str], rows: Iterable[Sequence[Value]]) -> list[str]:
+    """The ids of the trials that agree in ``shared`` and take one row of ``rows`` each for the knobs ``names``.
+
+    Equal to building every `TrialSpec`, about ten times faster: a plan of a million trials is hashed in seconds. The text
+    around the varying values is made once.
+    """
+    if not names:
+        return [TrialSpec(workload, shared).trial_id for _ in rows]
+    holes = {name: f"\0{index}\0" for index, name in enumerate(names)}
+    template = TrialSpec(workload, {**shared, **holes}).canonical()
+    pieces = re.split(r'"\\u0000(\d+)\\u0000"', template)
+    order = [int(index) for index in pieces[1::2]]
+    texts = list(pieces)
+    # One memory of texts for each column, because 1 and 1.0 are equal keys; within a column values have one type.
+    columns = [functools.cache(functools.partial(json.dumps, allow_nan=False)) for _ in order]
+    found: list[str] = []
+    for row in rows:
+        texts[1::2] = [text(row[index]) for text, index in zip(columns, order, strict=True)]
+        found.append(_digest("".join(texts)))
+    return found
+
+
+def _digest(canonical: str) -> str:
+    return hashlib.sha256(canonical.encode()).hexdigest()[:TRIAL_ID_LENGTH]

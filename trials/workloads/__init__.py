@@ -92,8 +92,9 @@ _BUILT_IN = {
 def load(name: str, options: Mapping[str, Any] | None = None) -> Workload:
     """The workload of this name: ``language_model``, ``surrogate``, ``python:module:function`` or ``command``.
 
-    ``options`` are the workload's own settings from the sweep file (the knobs a function takes, a command's arguments).
-    Raises InputError for an unknown name or bad options.
+    ``options`` are the workload's own settings from the sweep file (the knobs a function takes, a command's arguments),
+    and two entries every sweep adds: ``axes``, sample values of each name it sets, and ``folder``, where the file lies
+    (relative paths start there). Raises InputError for an unknown name or bad options.
     """
     kind, _, rest = name.partition(":")
     if kind not in _BUILT_IN:
