@@ -93,6 +93,7 @@ class Surrogate:
 
     name: str = "surrogate"
     knobs: tuple[Knob, ...] = KNOBS
+    requests: tuple[Knob, ...] = ()
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Surrogate:
@@ -110,6 +111,17 @@ class Surrogate:
 
     def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return dict(values)
+
+    def facts(self, values: Mapping[str, Any]) -> dict[str, int | float]:
+        known: dict[str, int | float] = {}
+        if "batch_sequences" in values:
+            known["batch_tokens"] = values["batch_sequences"] * SEQUENCE_TOKENS
+        if "params" in values:
+            known["params_non_embedding"] = values["params"]
+            known["flops_per_token"] = 6.0 * values["params"]
+        if "params" in values and "tokens" in values:
+            known["flops"] = 6.0 * values["params"] * values["tokens"]
+        return known
 
     def cost(self, spec: TrialSpec) -> Cost:
         params, tokens = spec["params"], spec["tokens"]

@@ -1,0 +1,251 @@
+"""A function of the user's own as a workload: `python:package.module:function`.
+
+The function takes the configuration, a dict of knob values. It reports while it trains in one of two ways: it calls
+the `report` it is given (`report(step=10, val_loss=2.3)`), or it is a generator that yields such mappings. What it
+returns is the final result: a mapping of metrics, or one number, the val_loss. A parameter named `report` or
+`context` is filled by that name.
+
+A function that calls `report` runs in a thread of its own; it is stopped by an exception out of its next `report`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from trials.accounting import Cost
+from trials.errors import InputError, nearest
+from trials.record import CurvePoint
+from trials.spec import Knob, TrialSpec
+from trials.workloads import Context, Event, declared
+from trials.workloads.reports import Diverged, Reports
+
+OPTIONS = ("knobs", "resources", "folder", "axes", "cost")
+UNREAD_REPORTS = 64  # a function this far ahead of the reader waits for it
+STOP_SECONDS = 5.0  # how long closing waits for a function that computes between two reports
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PythonFunction:
+    """The workload ``python:module:function``. ``folder`` is where modules are looked for first."""
+
+    name: str
+    knobs: tuple[Knob, ...]
+    resources: Mapping[str, float]
+    folder: Path
+    requests: tuple[Knob, ...] = ()
+
+    @classmethod
+    def of(cls, rest: str, options: Mapping[str, Any]) -> PythonFunction:
+        """The workload of ``module:function`` with the knobs of ``options``. Imports nothing yet. Raises InputError."""
+        faults = declared.unknown_names("workload", options, OPTIONS)
+        module, _, function = rest.partition(":")
+        if not all(part.isidentifier() for part in [*module.split("."), *function.split(".")]):
+            faults.append(f"workload = 'python:{rest}' is not of the form python:package.module:function")
+        knobs = declared.knobs(options.get("knobs"), options.get("axes"), faults)
+        resources = declared.resources(options.get("resources"), faults)
+        if faults:
+            raise InputError(faults)
+        return cls(f"python:{rest}", knobs, resources, Path(options.get("folder", ".")).resolve())
+
+    @property
+    def metrics(self) -> Mapping[str, tuple[str, str]]:
+        return {}
+
+    def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(values)
+
+    def facts(self, values: Mapping[str, Any]) -> dict[str, int | float]:
+        return declared.facts(values)
+
+    def cost(self, spec: TrialSpec) -> Cost:
+        return declared.cost(spec.knobs)
+
+    def check(self, specs: Sequence[TrialSpec]) -> None:
+        """Import the function. Raises InputError when it cannot be imported or takes no configuration."""
+        self._function()
+
+    def run(self, pack: Sequence[TrialSpec], context: Context) -> Iterator[Event]:
+        function = self._function()
+        for spec in pack:
+            yield from _trial(function, spec, context)
+
+    def _function(self) -> Callable[..., Any]:
+        _, module_name, path = self.name.split(":")
+        if str(self.folder) not in sys.path:
+            sys.path.insert(0, str(self.folder))  # stays: the function may import its neighbours when it runs
+        try:
+            found: Any = importlib.import_module(module_name)
+        except Exception as error:
+            raise InputError(f"workload = {self.name!r}: import {module_name} fails: {_sentence(error)}") from error
+        for part in path.split("."):
+            if not hasattr(found, part):
+                raise InputError(f"workload = {self.name!r}: no {part!r} in {module_name}{nearest(part, vars(found))}")
+            found = getattr(found, part)
+        if fault := _fault(found):
+            raise InputError(f"workload = {self.name!r}: {path} {fault}")
+        return found
+
+
+def _fault(function: Any) -> str | None:
+    if not callable(function):
+        return f"is {type(function).__name__}, not a function"
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return "is asynchronous; it must be an ordinary function or generator"
+    extras = dict.fromkeys(_extras(function))
+    try:
+        inspect.signature(function).bind({}, **extras)
+    except TypeError as error:
+        return f"must take the configuration as its one argument, besides `report` and `context`: {error}"
+    except ValueError:  # a built-in tells no signature
+        return None
+    return None
+
+
+def _extras(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Which of `report` and `context` the function asks for."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except ValueError:
+        return ()
+    return tuple(name for name in ("report", "context") if name in parameters)
+
+
+def _trial(function: Callable[..., Any], spec: TrialSpec, context: Context) -> Iterator[Event]:
+    """Curve points, then the outcome, whatever the function does."""
+    reports = Reports(spec)
+    try:
+        result = yield from _events(function, reports, context)
+        reports.finish(_mapping(result))
+        outcome = reports.completed("it returned no val_loss and reported none")
+    except Diverged as end:
+        outcome = reports.outcome("diverged", str(end))
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's code raises is this trial's outcome
+        outcome = reports.outcome("out_of_memory" if _is_out_of_memory(error) else "failed", _sentence(error))
+    yield outcome
+
+
+def _events(function: Callable[..., Any], reports: Reports, context: Context) -> Generator[CurvePoint, None, Any]:
+    config, extras = dict(reports.spec.knobs), _extras(function)
+    call = partial(function, config, context=context) if "context" in extras else partial(function, config)
+    if "report" in extras:
+        return (yield from _called_back(call, reports))
+    result = call()
+    return (yield from _yielded(result, reports)) if isinstance(result, Generator) else result
+
+
+def _yielded(values: Generator[Any, None, Any], reports: Reports) -> Generator[CurvePoint, None, Any]:
+    try:
+        while True:
+            try:
+                value = next(values)
+            except StopIteration as end:
+                return end.value
+            yield reports.add(_mapping(value))
+    finally:
+        try:
+            values.close()
+        except Exception:  # noqa: BLE001  its clean-up failed: the trial has its outcome, or nobody waits for one
+            _log.warning("trial %s failed while it was closed", reports.spec.trial_id, exc_info=True)
+
+
+def _called_back(call: Callable[..., Any], reports: Reports) -> Generator[CurvePoint, None, Any]:
+    channel = _Channel()
+
+    def report(metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+        channel.put(reports.add({**(metrics or {}), **named}))
+
+    def body() -> None:
+        try:
+            channel.end(call(report=report), None)
+        except BaseException as error:  # noqa: BLE001  handed to the reader, which raises it
+            channel.end(None, error)
+
+    thread = threading.Thread(target=body, name=f"trial-{reports.spec.trial_id}", daemon=True)
+    thread.start()
+    try:
+        while (point := channel.get()) is not None:
+            yield point
+        if channel.error is not None:
+            raise channel.error
+        return channel.result
+    finally:
+        channel.close()
+        thread.join(STOP_SECONDS)
+        if thread.is_alive():
+            _log.warning("trial %s computes on: it has not reported since it was stopped", reports.spec.trial_id)
+
+
+class _Stopped(BaseException):
+    """Raised out of `report` once nobody reads. No `Exception`, so that the user's own handlers let it through."""
+
+
+class _Channel:
+    """Curve points from the function's thread to the reader's, at most UNREAD_REPORTS at a time."""
+
+    def __init__(self) -> None:
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._points: deque[CurvePoint] = deque()
+        self._ended = self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, point: CurvePoint) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._points) < UNREAD_REPORTS or self._closed)
+            if self._closed:
+                raise _Stopped
+            self._points.append(point)
+            self._changed.notify_all()
+
+    def get(self) -> CurvePoint | None:
+        """The next point, or None when the function has ended and all its points are read."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._points or self._ended)
+            point = self._points.popleft() if self._points else None
+            self._changed.notify_all()
+            return point
+
+    def end(self, result: Any, error: BaseException | None) -> None:
+        with self._changed:
+            self.result, self.error, self._ended = result, error, True
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A report or result as a mapping: a number alone is the val_loss, None is nothing."""
+    if value is None:
+        return {}
+    return value if isinstance(value, Mapping) else {"val_loss": value}
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Of the process, or of an accelerator: torch and JAX raise their own types of RuntimeError."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and ("out of memory" in str(error).lower() or "RESOURCE_EXHAUSTED" in str(error))
+    )
+
+
+def _sentence(error: BaseException) -> str:
+    """Type, message and the line that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"
