@@ -1,0 +1,308 @@
+"""From a profile to a running cluster and back: the only place here that knows Ray.
+
+`inline` starts nothing. `local` starts a private Ray that no other Ray on the machine can meet: its own folder, its own
+token, loopback only, gone when the driver is gone. `ray` joins a running cluster and leaves it running.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from clusters.errors import ConnectError
+from clusters.private import check_token, environment, private_folder, write_token
+from clusters.profile import Profile, usable_cores
+from clusters.reaper import MARK
+
+PROBE_SECONDS = 5.0  # for a TCP connection to a running cluster
+ATTACH_SECONDS = 8  # Ray's own patience with an address that answers the connection, one try a second
+OBJECT_STORE_BYTES = 512 * 2**20  # rows and corpora handed to workers; Ray's default is 30 % of the machine
+
+# Quiet, private, and nothing sent home. A trial without a GPU sees none (Ray's default lets it see all).
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # the name is Ray's; with 0 every server binds 127.0.0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine of a cluster: CPU cores, GPUs and bytes of memory that trials may take."""
+
+    node_id: str
+    host: str
+    cpus: float
+    gpus: float
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterInfo:
+    """A connected cluster. ``slots`` is how many packs it runs at once; ``note`` a sentence a person should see."""
+
+    address: str | None
+    nodes: tuple[Node, ...]
+    slots: int
+    note: str | None = None
+
+    @property
+    def cpus(self) -> float:
+        """CPU cores of all nodes."""
+        return sum(node.cpus for node in self.nodes)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of all nodes."""
+        return sum(node.gpus for node in self.nodes)
+
+
+@contextmanager
+def connected(profile: Profile) -> Iterator[ClusterInfo]:
+    """The cluster of this profile for the length of the block.
+
+    Raises ConnectError when it cannot be started or reached, or when no node fits a trial; ProfileError for a kind that
+    must be asked for first (slurm, kuberay, aws, gcp).
+    """
+    if profile.kind == "inline":
+        cores = float(usable_cores())
+        yield ClusterInfo(None, (Node("inline", socket.gethostname(), cores, 0.0, None),), slots=1)
+    elif profile.kind == "local":
+        with _local(profile) as info:
+            yield info
+    elif profile.kind == "ray":
+        with _running(profile) as info:
+            yield info
+    else:
+        raise ConnectError(
+            f"a cluster of kind = {profile.kind!r} is asked for first "
+            f"(do: sweeplaw cluster {profile.kind} ...; inside it the sweep joins by kind = 'ray')",
+            where=profile.name,
+        )
+
+
+@contextmanager
+def _local(profile: Profile) -> Iterator[ClusterInfo]:
+    with private_folder(profile.temp_dir) as folder:
+        names = {**_QUIET, **_credentials(profile, str(write_token(folder / "token"))), MARK: str(folder)}
+        loopback = profile.bind == "127.0.0.1"
+        with environment({**names, **(_LOOPBACK if loopback else {})}), _loopback_here(loopback):
+            yield from _session(
+                profile,
+                address="local",
+                include_dashboard=profile.dashboard,
+                dashboard_host=profile.bind,
+                num_cpus=profile.cpus or usable_cores(),
+                num_gpus=profile.gpus,
+                object_store_memory=_object_store_bytes(),
+                _temp_dir=str(folder),
+            )
+
+
+@contextmanager
+def _running(profile: Profile) -> Iterator[ClusterInfo]:
+    address = str(profile.address)
+    _probe(address)
+    names = {
+        **_QUIET,
+        **_credentials(profile, profile.token_file),
+        "RAY_gcs_server_port_wait_time_s": str(ATTACH_SECONDS),
+    }
+    with environment(names):
+        yield from _session(profile, address=address)
+
+
+def _credentials(profile: Profile, token_file: str | None) -> dict[str, str | None]:
+    """Ray's authentication variables; without a token file of the profile, what the environment says."""
+    if profile.authentication == "disabled":
+        return {"RAY_AUTH_MODE": "disabled"}
+    path = profile.token_file or token_file
+    named = {} if path is None else {"RAY_AUTH_TOKEN": None, "RAY_AUTH_TOKEN_PATH": str(check_token(path))}
+    return {"RAY_AUTH_MODE": "token", **named}
+
+
+def _session(profile: Profile, **options: Any) -> Iterator[ClusterInfo]:
+    import ray
+
+    _refresh_credentials()
+    try:
+        _start(
+            lambda: ray.init(log_to_driver=False, logging_level=logging.ERROR, **options),
+            str(profile.address or "local"),
+        )
+        yield _info(profile, _await_nodes(profile))
+    finally:
+        ray.shutdown()
+
+
+def _refresh_credentials() -> None:
+    """Ray reads the authentication variables once a process; let it read them again."""
+    from ray import _raylet  # compiled: no type information
+
+    raylet: Any = _raylet
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def _loopback_here(wanted: bool) -> Iterator[None]:
+    """This process too takes 127.0.0.1 for its address (Ray read the variable when it was imported)."""
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = before and not wanted
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _start(init: Callable[[], Any], address: str) -> None:
+    """Run ``ray.init`` without its noise; a failure becomes one ConnectError that says what to do."""
+    with _own_signals(), _captured_stderr() as noise:
+        try:
+            init()
+        except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+            raise ConnectError(_reason(address, str(error), noise())) from error
+        except Exception as error:  # Ray's own errors share no base class
+            if not type(error).__module__.startswith("ray"):
+                raise
+            raise ConnectError(_reason(address, str(error), noise())) from error
+
+
+_TOKEN_HINT = (
+    "accepted: token_file of the profile, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token holding the cluster's token; "
+    "authentication = 'disabled' only where the cluster has none"
+)
+
+# What Ray says when it does not connect, and the sentence that helps. Ray has no error types for these.
+_REASONS = (
+    (r"InvalidAuthToken|Unauthenticated|AuthenticationError|uthentication token", f"refuses the token ({_TOKEN_HINT})"),
+    (r"[Mm]ismatch", "runs other versions of Ray or Python than this driver"),
+    (r"missing packages|ray\[", "needs a part of Ray that is not installed (do: pip install 'ray[default,client]')"),
+    (
+        r"Ray expects this IP address|Can't find a .?node_ip_address",
+        "has no node on this machine (accepted: a driver on one of its nodes, or address = 'ray://host:10001')",
+    ),
+    (r"Failed to connect to Ray cluster", f"answers but lets no one in; most often it is the token ({_TOKEN_HINT})"),
+)
+
+
+def _reason(address: str, message: str, noise: str) -> str:
+    """One sentence for a failed connection, from Ray's exception and what it wrote to stderr."""
+    fitting = (sentence for pattern, sentence in _REASONS if re.search(pattern, message + noise))
+    sentence = next(fitting, "cannot be used")
+    return f"cluster at {address} {sentence}: {' '.join(message.split())}"
+
+
+def _await_nodes(profile: Profile) -> tuple[Node, ...]:
+    """The live nodes, as soon as ``profile.nodes`` are there or ``ready_seconds`` have passed."""
+    deadline = time.monotonic() + profile.ready_seconds
+    while len(nodes := live_nodes()) < profile.nodes and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return nodes
+
+
+def live_nodes() -> tuple[Node, ...]:
+    """The nodes of the connected cluster that are alive now."""
+    import ray
+
+    return tuple(
+        Node(
+            node_id=node["NodeID"],
+            host=node["NodeManagerHostname"],
+            cpus=node["Resources"].get("CPU", 0.0),
+            gpus=node["Resources"].get("GPU", 0.0),
+            memory_bytes=int(node["Resources"]["memory"]) if "memory" in node["Resources"] else None,
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+
+
+def _info(profile: Profile, nodes: tuple[Node, ...]) -> ClusterInfo:
+    import ray
+
+    slots = profile.slots_on((node.cpus, node.gpus) for node in nodes)
+    if slots == 0:
+        largest = max(nodes, key=lambda node: (node.gpus, node.cpus))
+        raise ConnectError(
+            f"a trial of {profile.cpus_per_trial:g} cores and {profile.gpus_per_trial:g} GPUs fits no node "
+            f"({len(nodes)} alive, the largest has {largest.cpus:g} cores and {largest.gpus:g} GPUs)",
+            where=profile.name,
+        )
+    note = None
+    if len(nodes) < profile.nodes:
+        note = (
+            f"{len(nodes)} of {profile.nodes} nodes came within {profile.ready_seconds:g} s; late ones may still join"
+        )
+    return ClusterInfo(ray.get_runtime_context().gcs_address, nodes, slots, note)
+
+
+def _probe(address: str) -> None:
+    """Raise ConnectError at once where nothing listens at ``host:port``."""
+    match = re.fullmatch(r"(?:ray://)?\[?([^\[\]/\s]+?)\]?:(\d{1,5})", address)
+    if address == "auto":
+        return
+    if match is None or int(match[2]) > 65535:
+        raise ConnectError(f"address = {address!r} is no address (accepted: 'host:port', 'ray://host:10001', 'auto')")
+    try:
+        socket.create_connection((match[1], int(match[2])), timeout=PROBE_SECONDS).close()
+    except OSError as error:
+        raise ConnectError(
+            f"nothing answers at {address}: {error.strerror or error} (is the cluster running?)"
+        ) from None
+
+
+def _object_store_bytes() -> int:
+    """`OBJECT_STORE_BYTES`, or half of the shared memory there is; Ray needs 80 MB and spills to disk beyond."""
+    try:
+        shared = os.statvfs("/dev/shm")
+    except OSError:
+        return OBJECT_STORE_BYTES
+    return max(80 * 2**20, min(OBJECT_STORE_BYTES, shared.f_bavail * shared.f_frsize // 2))
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray installs its own SIGTERM handler; the driver's stays."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _captured_stderr() -> Iterator[Callable[[], str]]:
+    """File descriptor 2 into a file for the length of the block (Ray's C++ writes there); yields what reads it.
+
+    After a block that succeeds everything written is passed on, so nothing is lost.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as file:
+
+        def read() -> str:
+            file.seek(0)
+            return file.read().decode(errors="replace")
+
+        kept = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield read
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+        sys.stderr.write(read())
