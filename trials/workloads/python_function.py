@@ -14,9 +14,7 @@ import importlib
 import inspect
 import logging
 import sys
-import threading
 import traceback
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,11 +26,10 @@ from trials.errors import InputError, nearest
 from trials.record import CurvePoint
 from trials.spec import Knob, TrialSpec
 from trials.workloads import Context, Event, declared
+from trials.workloads.callback import points
 from trials.workloads.reports import Diverged, Reports
 
 OPTIONS = ("knobs", "resources", "folder", "axes", "cost")
-UNREAD_REPORTS = 64  # a function this far ahead of the reader waits for it
-STOP_SECONDS = 5.0  # how long closing waits for a function that computes between two reports
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +138,7 @@ def _events(function: Callable[..., Any], reports: Reports, context: Context) ->
     config, extras = dict(reports.spec.knobs), _extras(function)
     call = partial(function, config, context=context) if "context" in extras else partial(function, config)
     if "report" in extras:
-        return (yield from _called_back(call, reports))
+        return (yield from points(call, reports))
     result = call()
     return (yield from _yielded(result, reports)) if isinstance(result, Generator) else result
 
@@ -159,74 +156,6 @@ def _yielded(values: Generator[Any, None, Any], reports: Reports) -> Generator[C
             values.close()
         except Exception:  # noqa: BLE001  its clean-up failed: the trial has its outcome, or nobody waits for one
             _log.warning("trial %s failed while it was closed", reports.spec.trial_id, exc_info=True)
-
-
-def _called_back(call: Callable[..., Any], reports: Reports) -> Generator[CurvePoint, None, Any]:
-    channel = _Channel()
-
-    def report(metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
-        channel.put(reports.add({**(metrics or {}), **named}))
-
-    def body() -> None:
-        try:
-            channel.end(call(report=report), None)
-        except BaseException as error:  # noqa: BLE001  handed to the reader, which raises it
-            channel.end(None, error)
-
-    thread = threading.Thread(target=body, name=f"trial-{reports.spec.trial_id}", daemon=True)
-    thread.start()
-    try:
-        while (point := channel.get()) is not None:
-            yield point
-        if channel.error is not None:
-            raise channel.error
-        return channel.result
-    finally:
-        channel.close()
-        thread.join(STOP_SECONDS)
-        if thread.is_alive():
-            _log.warning("trial %s computes on: it has not reported since it was stopped", reports.spec.trial_id)
-
-
-class _Stopped(BaseException):
-    """Raised out of `report` once nobody reads. No `Exception`, so that the user's own handlers let it through."""
-
-
-class _Channel:
-    """Curve points from the function's thread to the reader's, at most UNREAD_REPORTS at a time."""
-
-    def __init__(self) -> None:
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self._points: deque[CurvePoint] = deque()
-        self._ended = self._closed = False
-        self._changed = threading.Condition()
-
-    def put(self, point: CurvePoint) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: len(self._points) < UNREAD_REPORTS or self._closed)
-            if self._closed:
-                raise _Stopped
-            self._points.append(point)
-            self._changed.notify_all()
-
-    def get(self) -> CurvePoint | None:
-        """The next point, or None when the function has ended and all its points are read."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._points or self._ended)
-            point = self._points.popleft() if self._points else None
-            self._changed.notify_all()
-            return point
-
-    def end(self, result: Any, error: BaseException | None) -> None:
-        with self._changed:
-            self.result, self.error, self._ended = result, error, True
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

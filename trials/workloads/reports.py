@@ -45,8 +45,8 @@ class Reports:
 
         Raises TypeError or ValueError for what is not a number, and Diverged.
         """
-        values = {name: number(name, value) for name, value in report.items() if value is not None}
-        step = _whole("step", values.pop("step", 0 if self.last_step is None else self.last_step + 1))
+        values = {name: on_the_way(name, value) for name, value in report.items() if value is not None}
+        step = int(values.pop("step", 0 if self.last_step is None else self.last_step + 1))
         self.last_step = step
         self._refuse_divergence(values)
         curve = {name: values.pop(name, None) for name in _CURVE_NAMES}
@@ -54,7 +54,7 @@ class Reports:
         return CurvePoint(
             self.spec.trial_id,
             step,
-            tokens=None if curve["tokens"] is None else _whole("tokens", curve["tokens"]),
+            tokens=None if curve["tokens"] is None else int(curve["tokens"]),
             train_loss=curve["train_loss"],
             val_loss=curve["val_loss"],
             lr=curve["lr"],
@@ -66,7 +66,7 @@ class Reports:
         """Take the final result, which may hold text and truth values too. Raises as `add` does."""
         values = {name: final(name, value) for name, value in result.items() if value is not None}
         if "step" in values:
-            self.last_step = _whole("step", values.pop("step"))
+            self.last_step = _whole("step", number("step", values.pop("step")))
         self._refuse_divergence(values)
         self._keep(values)
 
@@ -115,6 +115,11 @@ def number(name: str, value: Any) -> float:
         return float(value)
     except OverflowError:  # a whole number beyond 1e308
         return math.inf if value > 0 else -math.inf
+
+
+def on_the_way(name: str, value: Any) -> float:
+    """``value`` as a number of the curve; a step and a count of tokens must be whole ones. Raises as `number` does."""
+    return _whole(name, number(name, value)) if name in ("step", "tokens") else number(name, value)
 
 
 def final(name: str, value: Any) -> Value:

@@ -25,7 +25,7 @@ from trials.accounting import Cost
 from trials.errors import InputError
 from trials.record import CurvePoint, Outcome
 from trials.spec import Knob, TrialSpec
-from trials.workloads import Context, Event
+from trials.workloads import SWEEP_OPTIONS, Context, Event
 
 # Chinchilla's parametric law, E + A/N^alpha + B/D^beta (Hoffmann et al. 2022, arXiv:2203.15556, eq. 10), with the
 # constants of its replication (Besiroglu et al. 2024, arXiv:2404.10102, eq. 2).
@@ -97,8 +97,10 @@ class Surrogate:
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Surrogate:
-        """The surrogate; it has no options. Raises InputError for any but the sweep's ``axes``."""
-        faults = [f"workload.{name} is no option of surrogate (it has none)" for name in options if name != "axes"]
+        """The surrogate; it has no options. Raises InputError for any but what every sweep adds."""
+        faults = [
+            f"workload.{name} is no option of surrogate (it has none)" for name in options if name not in SWEEP_OPTIONS
+        ]
         if rest:
             faults.append(f"workload = 'surrogate:{rest}' is not known (accepted: 'surrogate')")
         if faults:

@@ -1,0 +1,138 @@
+"""A child process with everything it starts: begun, read while it runs, stopped whole, never left behind.
+
+The child leads a process group of its own, and stopping it means the group. Two watchers need no polling: a thread that
+waits for the child, and a guard, a one-line shell of a few hundred kilobytes that holds the other end of a pipe of
+ours. When this process dies, however it dies, the pipe closes and the guard stops the group. (Linux's own
+parent-death signal would go off when the *thread* that started the child ends, and would miss the child's children.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+CHUNK = 1 << 16
+GUARD_GRACE_SECONDS = 5  # between asking and forcing, when nobody is left to ask how long
+_GUARD = 'read group; read _; kill -s TERM -- "-$group"; sleep "$1"; kill -s KILL -- "-$group"'
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A running child. ``exited`` is a pipe that closes when it has ended and its group is gone."""
+
+    process: subprocess.Popen[bytes]
+    waiter: threading.Thread
+    exited: int
+
+
+@contextlib.contextmanager
+def running(
+    argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stderr: Path, grace_seconds: float
+) -> Iterator[Child]:
+    """Start ``argv``; on leaving, stop what still runs: ask with SIGTERM, force after ``grace_seconds``.
+
+    Raises OSError or ValueError when the child cannot start.
+    """
+    with _guard() as guard, open(stderr, "wb") as errors:
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+        )
+        assert guard.stdin is not None
+        assert process.stdout is not None
+        exited, closes = os.pipe()
+        waiter = threading.Thread(target=_wait, args=(process, closes), daemon=True)
+        waiter.start()
+        try:
+            guard.stdin.write(f"{process.pid}\n".encode())
+            yield Child(process, waiter, exited)
+        finally:
+            _stop(process, waiter, grace_seconds)
+            process.stdout.close()
+            os.close(exited)
+
+
+def output(child: Child, *, seconds: float | None = None, wake_seconds: float | None = None) -> Iterator[bytes]:
+    """The child's standard output, a chunk as it comes, until it has ended and all is read.
+
+    An empty chunk comes every ``wake_seconds`` when nothing else does. Raises TimeoutError after ``seconds``.
+    """
+    assert child.process.stdout is not None
+    source = child.process.stdout.fileno()
+    os.set_blocking(source, False)
+    deadline = None if seconds is None else time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+        selector.register(source, selectors.EVENT_READ)
+        selector.register(child.exited, selectors.EVENT_READ)
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            timeouts = [limit for limit in (left, wake_seconds) if limit is not None]
+            ready = {key.fd for key, _ in selector.select(min(timeouts, default=None))}
+            if child.exited in ready:
+                yield from _rest(source)
+                return
+            if left == 0.0:
+                raise TimeoutError
+            chunk = os.read(source, CHUNK) if source in ready else b""
+            if source in ready and not chunk:  # closed by the child, which goes on without it
+                selector.unregister(source)
+            yield chunk
+
+
+def _rest(source: int) -> Iterator[bytes]:
+    """What is left in the pipe of a child that has ended. A process that left the group may still hold it open."""
+    with contextlib.suppress(BlockingIOError):
+        while chunk := os.read(source, CHUNK):
+            yield chunk
+
+
+def _wait(process: subprocess.Popen[bytes], closes: int) -> None:
+    process.wait()
+    _signal_group(process, signal.SIGKILL)  # what it started ends with it
+    os.close(closes)
+
+
+def _stop(process: subprocess.Popen[bytes], waiter: threading.Thread, grace_seconds: float) -> None:
+    if waiter.is_alive():
+        _signal_group(process, signal.SIGTERM)
+        waiter.join(grace_seconds)
+    if waiter.is_alive():
+        _signal_group(process, signal.SIGKILL)
+        waiter.join()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of none but zombies
+        os.killpg(process.pid, number)
+
+
+@contextlib.contextmanager
+def _guard() -> Iterator[subprocess.Popen[bytes]]:
+    guard = subprocess.Popen(
+        ["/bin/sh", "-c", _GUARD, "sh", str(GUARD_GRACE_SECONDS)],
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert guard.stdin is not None
+    try:
+        yield guard
+    finally:
+        guard.kill()
+        guard.wait()
+        guard.stdin.close()
