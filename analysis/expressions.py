@@ -1,0 +1,65 @@
+"""What people write about columns: names, and expressions in Polars SQL such as ``tokens / params_non_embedding > 20``.
+
+N, D and C stand for the columns of `ALIASES` unless the table has a column of that name; every answer made with one
+says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import polars as pl
+
+from trials.errors import InputError, nearest
+
+ALIASES: Mapping[str, str] = {"N": "params_non_embedding", "D": "tokens", "C": "flops"}
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+|--[^\n]*|/\*.*?\*/)
+      | (?P<text>'(?:[^']|'')*')
+      | (?P<quoted>"(?:[^"]|"")*"|`[^`]*`)
+      | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
+      | (?P<number>\d[\w.]*(?:(?<=[eE])[+-]\d+)?)
+      | (?P<other>.)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def tokens(sql: str) -> Iterator[tuple[str, str]]:
+    """(kind, text) of each token: space (comments too), text, quoted, name, number, other. Joined they are ``sql``."""
+    for match in _TOKEN.finditer(sql):
+        yield str(match.lastgroup), match.group()
+
+
+def aliases_in(sql: str, columns: Iterable[str]) -> dict[str, str]:
+    """The aliases ``sql`` uses as bare names, each with its column, where the table has no column of that name."""
+    present = set(columns)
+    names = {text for kind, text in tokens(sql) if kind == "name"}
+    return {alias: name for alias, name in ALIASES.items() if alias in names - present and name in present}
+
+
+def known(names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """``names`` as columns, aliases resolved. Raises InputError with the nearest column for each that is none."""
+    resolved = [name if name in columns else ALIASES.get(name, name) for name in names]
+    if faults := [unknown_column(name, columns) for name in resolved if name not in columns]:
+        raise InputError(faults)
+    return resolved
+
+
+def unknown_column(name: str, columns: Sequence[str]) -> str:
+    """The sentence about a column that is not there: the nearest name, and all that are."""
+    return f"no column {name!r}{nearest(name, columns)} (columns: {', '.join(sorted(columns))})"
+
+
+def parse(text: str, columns: Sequence[str]) -> pl.Expr:
+    """The expression ``text``, for example ``tokens / N > 20 AND workload = 'language_model'``. Raises InputError."""
+    stand_ins = aliases_in(text, columns)
+    written = "".join(stand_ins.get(token, token) if kind == "name" else token for kind, token in tokens(text))
+    try:
+        expression = pl.sql_expr(written)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"expression {text!r}: {error}") from None
+    if faults := [unknown_column(name, columns) for name in expression.meta.root_names() if name not in columns]:
+        raise InputError(faults, where=f"expression {text!r}")
+    return expression

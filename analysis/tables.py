@@ -1,0 +1,192 @@
+"""Tables to work on: every trial once, by its latest attempt, and a count of every row that was left out and why.
+
+A source is a store (folder or URI) or a CSV, Parquet or NDJSON file. Frames are lazy; nothing is ever written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from analysis.expressions import known, parse
+from trials.columns import ARROW, union
+from trials.errors import InputError
+from trials.layout import RECENCY, Location, identify, is_store, locate
+from trials.record import CURVE_COLUMNS, STATES
+from trials.snapshot import Part, Snapshot, snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What a source holds.
+
+    ``trials`` has a row for each trial that was kept, ``curves`` the curve points of every trial's latest attempt,
+    whatever its state (running trials too). ``dropped`` counts, for each reason, the rows of ``trials`` that were left
+    out. ``faults`` are sentences about damaged files, whose rows are missing. ``launches`` are the recorded facts of
+    each launch, oldest first.
+    """
+
+    trials: pl.LazyFrame
+    curves: pl.LazyFrame
+    dropped: Mapping[str, int]
+    source: str
+    launches: tuple[Mapping[str, Any], ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+def load(
+    source: str | Path, *, states: Sequence[str] | None = ("completed",), where: str | pl.Expr | None = None
+) -> Tables:
+    """The tables of a store or a file.
+
+    Keeps trials in one of ``states`` (None: all) for which ``where``, an SQL expression such as ``"tokens > 1e6"`` or a
+    Polars expression, is true. A file has no states unless it has a column `state`. Raises InputError.
+    """
+    if states is not None and (unknown := set(states) - set(STATES)):
+        raise InputError(f"states: {', '.join(sorted(unknown))} not known (accepted: {', '.join(STATES)})")
+    if not is_store(source):
+        from analysis import files
+
+        return _kept(Tables(files.scan(source), _no_curves(), {}, str(source)), states, where)
+    location = locate(source)
+    identify(location)
+    now = snapshot(location)
+    trials, superseded = _latest(location, now)
+    dropped = {"superseded by a later attempt": superseded} if superseded else {}
+    curves = _current(_scan(location, now, "curves"))
+    return _kept(Tables(trials, curves, dropped, location.uri, launches(location), now.faults), states, where)
+
+
+def launches(location: Location) -> tuple[Mapping[str, Any], ...]:
+    """The facts of each launch, oldest first."""
+    facts = [location.read_json(f"launches/{name}.json") for name in location.names("launches", ".json")]
+    return tuple(sorted(facts, key=lambda launch: str(launch.get("recorded_at"))))
+
+
+def best(trials: pl.LazyFrame, cells: Sequence[str], loss: str = "val_loss") -> pl.DataFrame:
+    """The row of least ``loss`` in each cell: the best over every other axis, sorted by the cells.
+
+    A cell is one combination of the values of the columns ``cells`` (the scientific axes). Rows without a finite loss
+    or without a value in one of the cells are in none. Of equal losses the least trial_id counts. Raises InputError.
+    """
+    names = known([*cells, loss], trials.collect_schema().names())
+    keys, target = names[:-1], names[-1]
+    usable = trials.filter(pl.col(target).is_finite(), *(pl.col(key).is_not_null() for key in keys))
+    least = usable.group_by(keys).agg(pl.col(target).min())
+    found = usable.join(least, on=[*keys, target], how="semi").collect()
+    ties = [name for name in ("trial_id",) if name in found.columns]
+    return found.sort([*keys, *ties]).unique(keys, keep="first", maintain_order=True)
+
+
+def _latest(location: Location, now: Snapshot) -> tuple[pl.LazyFrame, int]:
+    """Every trial once, by its latest attempt, and how many rows that leaves out.
+
+    Merged parts hold each trial once; what was recorded since may supersede rows there. Only trials with several rows
+    are resolved in memory; the rest stays a plain scan, so filters reach the files.
+    """
+    every = _scan(location, now, "trials")
+    contested = _contested(location, now)
+    if not contested.len():
+        return every, now.earlier
+    several = every.filter(pl.col("trial_id").is_in(contested.implode())).collect()
+    one = several.sort(*RECENCY, nulls_last=False, maintain_order=True).unique(
+        "trial_id", keep="last", maintain_order=True
+    )
+    rest = every.filter(~pl.col("trial_id").is_in(contested.implode()))
+    return pl.concat([rest, one.lazy()]), now.earlier + several.height - one.height
+
+
+def _contested(location: Location, now: Snapshot) -> pl.Series:
+    """The ids with more than one row."""
+    recent = _only_ids(location, [part for part in now.trials if not part.merged]).collect().get_column("trial_id")
+    journal = pl.Series("trial_id", [row["trial_id"] for row in now.journal.trials], pl.String)
+    ids = pl.concat([recent, journal])
+    several = ids.filter(ids.is_duplicated()).unique()
+    merged = [part for part in now.trials if part.merged]
+    if ids.len() and merged:
+        again = _only_ids(location, merged).filter(pl.col("trial_id").is_in(ids.implode())).collect()
+        several = pl.concat([several, again.get_column("trial_id")]).unique()
+    return several
+
+
+def _scan(location: Location, now: Snapshot, name: str) -> pl.LazyFrame:
+    """Every row of the table, in the union of all columns: one scan for each schema that occurs, and the journal."""
+    journal = now.journal_table(name)
+    types = union([journal.schema, *(part.schema for part in now.parts(name))])
+    groups: dict[tuple[tuple[str, str], ...], list[Part]] = {}
+    for part in now.parts(name):
+        groups.setdefault(tuple((column.name, str(column.type)) for column in part.schema), []).append(part)
+    scans = [conform(_frame(location, parts), parts[0].schema, types) for parts in groups.values()]
+    if journal.num_rows or not scans:
+        scans.append(conform(pl.LazyFrame(pl.from_arrow(journal)), journal.schema, types))
+    return pl.concat(scans) if len(scans) > 1 else scans[0]
+
+
+def conform(frame: pl.LazyFrame, schema: pa.Schema, types: Mapping[str, pa.DataType]) -> pl.LazyFrame:
+    """``frame`` with exactly the columns of ``types``: cast to the wider type, null where it has none."""
+    columns = [
+        (pl.col(name) if name in schema.names else pl.lit(None)).cast(polars_type(kind)).alias(name)
+        if name not in schema.names or schema.field(name).type != kind
+        else pl.col(name)
+        for name, kind in types.items()
+    ]
+    return frame.select(columns)
+
+
+def polars_type(kind: pa.DataType) -> pl.DataType:
+    """The Polars type of an Arrow type."""
+    return pl.Series(pl.from_arrow(pa.array([], kind))).dtype
+
+
+def _frame(location: Location, parts: Sequence[Part]) -> pl.LazyFrame:
+    """Parts of one schema as a scan: Polars' own on local files, pyarrow's wherever pyarrow reaches."""
+    paths = [location.path(part.path) for part in parts]
+    if location.local:
+        return pl.scan_parquet(paths, glob=False)
+    return pl.scan_pyarrow_dataset(pads.dataset(paths, filesystem=location.filesystem, format="parquet"))
+
+
+def _only_ids(location: Location, parts: Sequence[Part]) -> pl.LazyFrame:
+    """The trial_id column of parts of any schema."""
+    paths = [location.path(part.path) for part in parts]
+    if not paths:
+        return pl.LazyFrame(schema={"trial_id": pl.String})
+    if location.local:
+        return pl.scan_parquet(paths, glob=False, schema={"trial_id": pl.String}, extra_columns="ignore")
+    only = pa.schema([("trial_id", pa.string())])
+    return pl.scan_pyarrow_dataset(pads.dataset(paths, schema=only, filesystem=location.filesystem, format="parquet"))
+
+
+def _current(curves: pl.LazyFrame) -> pl.LazyFrame:
+    """Without the points of attempts that a later attempt of the same trial has points for."""
+    again = curves.filter(pl.col("attempt") > 1).group_by("trial_id").agg(latest=pl.col("attempt").max()).collect()
+    if not again.height:
+        return curves
+    joined = curves.join(again.lazy(), on="trial_id", how="left")
+    return joined.filter(pl.col("latest").is_null() | (pl.col("attempt") == pl.col("latest"))).drop("latest")
+
+
+def _no_curves() -> pl.LazyFrame:
+    return pl.LazyFrame(schema={column.name: polars_type(ARROW[column.type]) for column in CURVE_COLUMNS})
+
+
+def _kept(tables: Tables, states: Sequence[str] | None, where: str | pl.Expr | None) -> Tables:
+    """``tables`` with only the wanted trials, the others counted."""
+    names = tables.trials.collect_schema().names()
+    trials, dropped = tables.trials, dict(tables.dropped)
+    if states is not None and "state" in names:
+        counts = trials.group_by("state").len().collect()
+        dropped.update({f"state {state}": count for state, count in sorted(counts.iter_rows()) if state not in states})
+        trials = trials.filter(pl.col("state").is_in(list(states)))
+    if where is not None:
+        condition = parse(where, names) if isinstance(where, str) else where
+        left_out = trials.select((~condition.fill_null(False)).sum()).collect().item()
+        dropped.update({f"not where {where}": left_out} if left_out else {})
+        trials = trials.filter(condition)
+    return replace(tables, trials=trials, dropped=dropped)

@@ -1,0 +1,161 @@
+"""The store: open it, ask what is finished, record into it.
+
+The rules of what counts are in `trials.layout` and `trials.snapshot`; this module never holds more than ids and states
+in memory.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator import claims, durable, writer
+from orchestrator.watch import Watch
+from orchestrator.writer import Writer
+from trials.errors import InputError
+from trials.layout import FORMAT, MARKER, MERGED, RECENCY, Location, identify, locate
+from trials.record import SCHEMA_VERSION
+from trials.snapshot import snapshot
+
+_FOLDERS = ("launches", "journal", "trials", "curves", "earlier", "merges", "retries", "claims", "quarantine")
+_LAUNCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_OUTCOME = ["trial_id", "state", *RECENCY]
+
+
+class Store:
+    """One results store. ``problems`` are sentences about damage found on the way: parts that could not be read."""
+
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self.problems: tuple[str, ...] = ()
+        self._watch = Watch(location)
+        self._retried: dict[str, int] = {}
+
+    @classmethod
+    def open(cls, uri: str | Path, *, create: bool = False) -> Store:
+        """The store at a path or URI; ``create`` makes it when nothing is there.
+
+        Raises InputError when it is no store, a newer one, or cannot be created.
+        """
+        location = locate(uri)
+        if create:
+            _create(location)
+        identify(location)
+        return cls(location)
+
+    def finished(self) -> dict[str, str]:
+        """trial_id -> state of its latest outcome, for every trial with one that no retry has put back in the queue."""
+        self._watch.skip(name for name in self.location.names("trials", ".parquet"))
+        latest = self._outcomes().sort(*RECENCY, nulls_last=False).unique("trial_id", keep="last")
+        requeued = self._retried = self._requeued()
+        if requeued:
+            again = pl.DataFrame({"trial_id": list(requeued), "until": list(requeued.values())})
+            latest = latest.join(again, on="trial_id", how="left").filter(
+                pl.col("until").is_null() | (pl.col("attempt") > pl.col("until"))
+            )
+        return dict(zip(latest["trial_id"].to_list(), latest["state"].to_list(), strict=True))
+
+    def attempts(self) -> dict[str, int]:
+        """trial_id -> attempts so far, for trials with any row: the next attempt is one more.
+
+        An attempt whose worker died before its outcome is known by its curve points.
+        """
+        seen = [self._outcomes().select("trial_id", "attempt"), self._read("curves", ["trial_id", "attempt"])]
+        count = pl.concat(seen).group_by("trial_id").agg(pl.col("attempt").max())
+        return dict(zip(count["trial_id"].to_list(), count["attempt"].to_list(), strict=True))
+
+    def add_launch(self, launch_id: str, facts: Mapping[str, Any], planned: Iterable[str] = ()) -> None:
+        """Record what a launch is: sweep file text, versions, hosts, command; and the ids of its ``planned`` trials.
+
+        Raises InputError for an id that cannot be a file name, OSError.
+        """
+        _check_launch_id(launch_id)
+        ids = pa.table({"trial_id": pa.array(planned, pa.string())})
+        if ids.num_rows:
+            durable.publish_table(self.location, f"launches/{launch_id}.parquet", ids)
+        content = {"launch_id": launch_id, "recorded_at": dt.datetime.now(dt.UTC).isoformat(), **facts}
+        durable.publish_json(self.location, f"launches/{launch_id}.json", content)
+
+    def writer(self, launch_id: str) -> Writer:
+        """A writer of this launch's rows. First seals what dead writers left; what that told is in ``problems``.
+
+        Raises InputError when the store cannot be written.
+        """
+        _check_launch_id(launch_id)
+        if self.location.local and not os.access(self.location.path("journal"), os.W_OK):
+            raise InputError(f"{self.location.uri} cannot be written: no permission on its journal folder")
+        self.problems += tuple(writer.recover(self.location))
+        return Writer(self.location, launch_id)
+
+    def claim(self, trial_ids: Iterable[str], launch_id: str, lease_seconds: float) -> set[str]:
+        """Those of ``trial_ids`` that are this launch's to run for ``lease_seconds`` (`renew` in time).
+
+        Not granted: what a living launch holds, and what another launch has recorded since `finished` (they record
+        before they release, and we look after we claim, so no trial slips between). Raises OSError, TimeoutError.
+        """
+        granted = claims.claim(self.location, trial_ids, launch_id, lease_seconds)
+        fresh = self._watch.fresh(launch_id)
+        done = {
+            trial_id for trial_id, (attempt, _) in fresh.items() if attempt > self._retried.get(trial_id, 0)
+        } & granted
+        if done:
+            claims.release(self.location, launch_id, done)
+        return granted - done
+
+    def renew(self, launch_id: str, lease_seconds: float) -> bool:
+        """Keep this launch's claims for another ``lease_seconds``; False when they have been taken over."""
+        return claims.renew(self.location, launch_id, lease_seconds)
+
+    def release(self, launch_id: str, trial_ids: Iterable[str] | None = None) -> None:
+        """Give these claims back after recording the outcomes; None: all of them, at the end of the launch."""
+        claims.release(self.location, launch_id, trial_ids)
+
+    def _outcomes(self) -> pl.DataFrame:
+        return self._read("trials", _OUTCOME)
+
+    def _requeued(self) -> dict[str, int]:
+        again: dict[str, int] = {}
+        for name in self.location.names("retries", ".json"):
+            for trial_id, attempt in self.location.read_json(f"retries/{name}.json")["attempts"].items():
+                again[trial_id] = max(attempt, again.get(trial_id, 0))
+        return again
+
+    def _read(self, table: str, names: Sequence[str]) -> pl.DataFrame:
+        """These columns of every row that counts. Damage goes to ``problems``: those trials count as not run."""
+        now = snapshot(self.location)
+        self.problems = tuple(dict.fromkeys([*self.problems, *now.faults]))
+        frames = [pl.DataFrame(pl.from_arrow(now.journal_table(table).select(list(names))))]
+        for part in now.parts(table):
+            path = self.location.path(part.path)
+            read = pq.read_table(path, columns=list(names), filesystem=self.location.filesystem)
+            frames.append(pl.DataFrame(pl.from_arrow(read)))
+        return pl.concat(frames)
+
+
+def _check_launch_id(launch_id: str) -> None:
+    if not _LAUNCH_ID.fullmatch(launch_id) or launch_id.startswith(MERGED):
+        raise InputError(f"launch id {launch_id!r}: letters, digits, '.', '_' and '-', at most 100, not {MERGED}…")
+
+
+def _create(location: Location) -> None:
+    """Make an empty store where nothing is, or leave the store that is there."""
+    try:
+        if location.local:
+            path = Path(location.root)
+            path.mkdir(parents=True, exist_ok=True)
+            if not (path / MARKER).exists() and any(path.iterdir()):
+                raise InputError(f"{location.uri} is a folder with other files in it, not a sweeplaw store")
+            for folder in _FOLDERS:
+                (path / folder).mkdir(exist_ok=True)
+        if not location.exists(MARKER):
+            durable.publish_json(location, MARKER, {"format": FORMAT, "schema": SCHEMA_VERSION})
+    except OSError as error:
+        raise InputError(f"{location.uri} cannot be created: {error.strerror or error}") from None

@@ -1,0 +1,148 @@
+"""Rows to typed columns: the one place that decides which Arrow type a column has.
+
+The declared columns have the type of their declaration. A knob or a metric has the type of its values; where they
+disagree (a knob that is whole numbers in one sweep and fractions in another) the wider type holds both.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from trials.record import Column, ColumnType
+
+ARROW: Mapping[ColumnType, pa.DataType] = {
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "str": pa.string(),
+    "bool": pa.bool_(),
+    "time": pa.timestamp("us", tz="UTC"),
+}
+_INT64 = range(-(2**63), 2**63)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Iterable[Column]) -> pa.Table:
+    """``rows`` as an Arrow table: the declared columns first, then every other name in order of its first use.
+
+    A name without any value becomes no column. Raises ValueError when a value does not fit a declared column (see
+    `fitted`).
+    """
+    declared = {column.name: ARROW[column.type] for column in columns}
+    extra = dict.fromkeys(name for row in rows for name in row if name not in declared)
+    arrays: dict[str, pa.Array] = {}
+    for name, kind in declared.items():
+        values = [row.get(name) for row in rows]
+        if pa.types.is_timestamp(kind):
+            values = [dt.datetime.fromisoformat(value) if isinstance(value, str) else value for value in values]
+        arrays[name] = pa.array(values, kind)
+    for name in extra:
+        array = _array([row.get(name) for row in rows])
+        if array.null_count < len(array):
+            arrays[name] = array
+    return pa.table(arrays)
+
+
+def fitted(row: Mapping[str, Any], columns: Iterable[Column]) -> tuple[dict[str, Any], list[str]]:
+    """``row`` with every value that its declared column cannot hold set to None, and a sentence for each."""
+    kept, faults = dict(row), []
+    for column in columns:
+        value = _scalar(kept.get(column.name))
+        if value is None:
+            continue
+        try:
+            kept[column.name] = _FIT[column.type](value)
+        except (ValueError, TypeError, OverflowError):
+            kept[column.name] = None
+            faults.append(f"{column.name} = {value!r} is not {column.type} and was kept as null")
+    return kept, faults
+
+
+def wider(left: pa.DataType, right: pa.DataType) -> pa.DataType:
+    """The type that holds the values of both."""
+    if left == right or pa.types.is_null(right):
+        return left
+    if pa.types.is_null(left):
+        return right
+    if {left, right} == {pa.int64(), pa.float64()}:
+        return pa.float64()
+    return pa.string()
+
+
+def union(schemas: Iterable[pa.Schema]) -> dict[str, pa.DataType]:
+    """Every column of ``schemas`` with the type that holds them all, in order of first appearance."""
+    merged: dict[str, pa.DataType] = {}
+    for schema in schemas:
+        for name, kind in zip(schema.names, schema.types, strict=True):
+            merged[name] = wider(merged[name], kind) if name in merged else kind
+    return merged
+
+
+def conform(part: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """``part`` with exactly the columns of ``types``: cast to the wider type, null where it has none."""
+    arrays = {
+        name: part[name].cast(kind) if name in part.column_names else pa.nulls(part.num_rows, kind)
+        for name, kind in types.items()
+    }
+    return pa.table(arrays)
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _array(values: list[Any]) -> pa.Array:
+    values = [_scalar(value) for value in values]
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int} and all(value is None or value in _INT64 for value in values):
+        return pa.array(values, pa.int64())
+    if kinds and kinds <= {int, float}:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    if kinds == {bool}:
+        return pa.array(values, pa.bool_())
+    return pa.array([_text(value) for value in values], pa.string())
+
+
+def _text(value: Any) -> str | None:
+    """The text of a value in a column of mixed types, as Arrow's own cast to string spells it."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, default=str)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool | str) or value != math.floor(value) or int(value) not in _INT64:
+        raise ValueError
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool | str):
+        raise ValueError
+    return float(value)
+
+
+def _words(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _time(value: Any) -> dt.datetime:
+    moment = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(moment, dt.datetime):
+        raise ValueError
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+_FIT = {"int": _whole, "float": _number, "str": _words, "bool": _truth, "time": _time}

@@ -1,0 +1,74 @@
+"""The journal's line: the records and curve points of one write, with a checksum, or nothing.
+
+A line is ``crc32 json\n``. It is the unit of durability: a torn line (the writer died inside the write) fails its
+checksum and none of its rows count, so a trial never appears without the curve points that were written with it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What the bytes of a journal file hold.
+
+    ``torn`` counts the bytes of an unfinished last line: never acknowledged, or still being written. ``damaged`` are
+    the numbers (from 1) of complete lines that fail their checksum.
+    """
+
+    trials: list[dict[str, Any]]
+    curves: list[dict[str, Any]]
+    torn: int
+    damaged: tuple[int, ...]
+
+
+def encode(trials: Sequence[Row], curves: Sequence[Row]) -> bytes:
+    """One journal line. Nulls are left out; times are ISO 8601; NaN and infinity keep their names."""
+    content = {"trials": [_known(row) for row in trials], "curves": [_known(row) for row in curves]}
+    body = json.dumps(content, separators=(",", ":"), ensure_ascii=False, default=_plain).encode("utf-8", "replace")
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def decode(data: bytes) -> Decoded:
+    """The rows of all good lines, in order."""
+    trials: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    bad: list[int] = []
+    lines = data.split(b"\n")
+    torn = lines.pop()  # empty when the file ends in a newline, as it should
+    for number, line in enumerate(lines, start=1):
+        content = _checked(line)
+        if content is None:
+            bad.append(number)
+            continue
+        trials.extend(content["trials"])
+        curves.extend(content["curves"])
+    return Decoded(trials, curves, len(torn), tuple(bad))
+
+
+def _known(row: Row) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.UTC).isoformat()
+    if hasattr(value, "item"):  # a NumPy or torch scalar
+        return value.item()
+    return str(value)
+
+
+def _checked(line: bytes) -> dict[str, Any] | None:
+    checksum, _, body = line.partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(body):
+        return None
+    content: dict[str, Any] = json.loads(body)
+    return content

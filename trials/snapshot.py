@@ -1,0 +1,144 @@
+"""What a store holds at one moment: its readable parts with their schemas, the rows still in journals, and the damage.
+
+Both sides start here: the launcher to learn what is finished, the analysis to build its tables. Damage is data: a part
+that cannot be read is named, and everything else still answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trials.columns import ARROW, table
+from trials.journal import Decoded, decode
+from trials.layout import Catalog, Location, catalog
+from trials.record import CURVE_COLUMNS, TRIAL_COLUMNS, Column
+
+DECLARED: Mapping[str, tuple[Column, ...]] = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS}
+# "What does not fit the schema is damage" needs these; others may be missing (an older store) and are null.
+_NEEDED = {"trials": ("trial_id", "state"), "curves": ("trial_id", "step")}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A readable Parquet file of the store. ``merged`` parts hold every trial once over all of them."""
+
+    path: str
+    schema: pa.Schema
+    rows: int
+    merged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Parts and journal rows of both tables, how many superseded attempts compaction set aside, and what is damaged."""
+
+    trials: tuple[Part, ...]
+    curves: tuple[Part, ...]
+    journal: Decoded
+    earlier: int
+    faults: tuple[str, ...]
+
+    def parts(self, name: str) -> tuple[Part, ...]:
+        """The parts of the table ``name``."""
+        return self.trials if name == "trials" else self.curves
+
+    def journal_table(self, name: str) -> pa.Table:
+        """The rows of the table ``name`` that are still in journals."""
+        return table(self.journal.trials if name == "trials" else self.journal.curves, DECLARED[name])
+
+
+def snapshot(location: Location) -> Snapshot:
+    """The store now. A file that vanished since the listing was sealed or merged away: list again."""
+    before: Catalog | None = None
+    while True:
+        counting = catalog(location)
+        try:
+            return _read(location, counting, certain=counting == before)
+        except FileNotFoundError:
+            before = counting
+
+
+def _read(location: Location, counting: Catalog, *, certain: bool) -> Snapshot:
+    """``certain``: nothing moves, so a file that is missing is damage. Otherwise raises FileNotFoundError."""
+    faults: list[str] = []
+    names = {*counting.parts, *counting.merged}
+    trials = _parts(location, "trials", sorted(names), counting, faults, certain)
+    with_curves = sorted(names.intersection(location.names("curves", ".parquet")))
+    curves = _parts(location, "curves", with_curves, counting, faults, certain)
+    left = [name for name in location.names("earlier", ".parquet") if name in counting.merged]
+    earlier = _parts(location, "earlier", left, counting, faults, certain)
+    journal = _journal(location, counting.journal, faults, certain)
+    return Snapshot(trials, curves, journal, sum(part.rows for part in earlier), tuple(faults))
+
+
+def _parts(
+    location: Location, folder: str, names: list[str], counting: Catalog, faults: list[str], certain: bool
+) -> tuple[Part, ...]:
+    table_name = "curves" if folder == "curves" else "trials"
+
+    def read(name: str) -> Part:
+        path = f"{folder}/{name}.parquet"
+        footer = pq.read_metadata(location.path(path), filesystem=location.filesystem)
+        schema = footer.schema.to_arrow_schema()
+        _fit(schema, table_name)
+        return Part(path, schema, footer.num_rows, name in counting.merged)
+
+    return tuple(_each(read, names, lambda name: f"{folder}/{name}.parquet", faults, certain))
+
+
+def _journal(location: Location, names: tuple[str, ...], faults: list[str], certain: bool) -> Decoded:
+    def read(name: str) -> tuple[str, Decoded]:
+        return name, decode(location.read(f"journal/{name}.jsonl"))
+
+    found: list[Decoded] = []
+    for name, rows in _each(read, names, lambda name: f"journal/{name}.jsonl", faults, certain):
+        if rows.damaged:
+            lines = ", ".join(map(str, rows.damaged[:5]))
+            faults.append(f"journal/{name}.jsonl: {len(rows.damaged)} damaged lines ({lines}); the others count")
+        found.append(rows)
+    trials = [row for rows in found for row in rows.trials]
+    curves = [row for rows in found for row in rows.curves]
+    return Decoded(trials, curves, sum(rows.torn for rows in found), ())
+
+
+def _each(
+    read: Callable[[str], Any], names: Iterable[str], label: Callable[[str], str], faults: list[str], certain: bool
+) -> list[Any]:
+    """``read`` of every name, several at a time (an object store answers slowly); damage goes to ``faults``."""
+
+    def attempt(name: str) -> Any:
+        try:
+            return read(name)
+        except FileNotFoundError:
+            if not certain:
+                raise
+            return f"{label(name)} is missing"
+        except (pa.ArrowInvalid, OSError, ValueError) as error:
+            return f"{label(name)} cannot be read: {_first_line(error)}"
+
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(attempt, names))
+    faults.extend(result for result in results if isinstance(result, str))
+    return [result for result in results if not isinstance(result, str)]
+
+
+def _fit(schema: pa.Schema, name: str) -> None:
+    """Raises ValueError when a declared column has another type than declared."""
+    missing = [column for column in _NEEDED[name] if column not in schema.names]
+    wrong = [
+        f"{column.name} is {schema.field(column.name).type}, not {ARROW[column.type]}"
+        for column in DECLARED[name]
+        if column.name in schema.names and schema.field(column.name).type != ARROW[column.type]
+    ]
+    if missing or wrong:
+        raise ValueError("; ".join([*(f"it has no column {column}" for column in missing), *wrong]))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
