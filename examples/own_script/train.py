@@ -1,4 +1,4 @@
-"""A training script that knows nothing of sweeps: a cosine series fitted to noisy points by stochastic gradient descent.
+"""A training script that knows nothing of sweeps: a cosine series fitted to noisy points by gradient descent.
 
 It takes its settings as arguments and prints a JSON line for each evaluation. That is all a script needs. The loss is
 a mean squared error whose least value is known: the noise's variance, plus the power of the target's frequencies that

@@ -13,7 +13,6 @@ SWEEPLAW_SPEC_FILE), and reports in JSON lines, as `trials.workloads.script` say
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,10 @@ from trials.workloads import Context, Event, declared, template
 from trials.workloads.reports import Diverged, Reports
 from trials.workloads.script import PLACES, Call, follow
 
-OPTIONS = ("argv", "env", "cwd", "timeout_seconds", "grace_seconds", "resources", "knobs", "folder", "axes", "cost")
+OPTIONS = (
+    *("argv", "env", "cwd", "timeout_seconds", "grace_seconds", "diverged_above"),
+    *("resources", "knobs", "folder", "axes", "cost"),
+)
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL: time to write a checkpoint
 CWD_PLACES = ("folder", "sweep_folder", "trial_id")
 
@@ -44,8 +46,9 @@ class Command:
     resources: Mapping[str, float]
     folder: Path
     cwd: str
-    timeout_seconds: float | None
+    timeout_seconds: float
     grace_seconds: float
+    diverged_above: float
     name: str = "command"
     requests: tuple[Knob, ...] = ()
 
@@ -61,12 +64,13 @@ class Command:
         identity = _identity(options, {*(knob.name for knob in knobs), *PLACES}, faults)
         cwd = options.get("cwd", ".")
         faults += template.faults("workload.cwd", cwd, CWD_PLACES)
-        timeout = _seconds("timeout_seconds", options.get("timeout_seconds"), faults)
-        grace = _seconds("grace_seconds", options.get("grace_seconds", GRACE_SECONDS), faults)
+        timeout = declared.bound("timeout_seconds", options.get("timeout_seconds"), faults)
+        grace = declared.bound("grace_seconds", options.get("grace_seconds"), faults, default=GRACE_SECONDS)
+        diverged_above = declared.bound("diverged_above", options.get("diverged_above"), faults)
         if faults:
             raise InputError(faults)
         folder = Path(options.get("folder", ".")).resolve()
-        return cls((*knobs, identity), resources, folder, cwd, timeout, grace or 0.0)
+        return cls((*knobs, identity), resources, folder, cwd, timeout, grace, diverged_above)
 
     @property
     def metrics(self) -> Mapping[str, tuple[str, str]]:
@@ -97,7 +101,7 @@ class Command:
             yield from self._trial(spec, context)
 
     def _trial(self, spec: TrialSpec, context: Context) -> Iterator[Event]:
-        reports = Reports(spec)
+        reports = Reports(spec, self.diverged_above)
         try:
             following = follow(self._call(spec, context), reports, self.timeout_seconds, self.grace_seconds)
             outcome = yield from following
@@ -133,15 +137,6 @@ def _identity(options: Mapping[str, Any], accepted: set[str], faults: list[str])
 def _taken(knobs: Sequence[Knob]) -> list[str]:
     taken = {**PLACES, "command": "the argument list"}
     return [f"workload.knobs.{knob.name} is taken: {taken[knob.name]}" for knob in knobs if knob.name in taken]
-
-
-def _seconds(name: str, value: Any, faults: list[str]) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        faults.append(f"workload.{name} = {value!r} is not a number of seconds")
-        return None
-    return float(value)
 
 
 def _missing(argv: Sequence[str], cwd: Path | None) -> list[str]:

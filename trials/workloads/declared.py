@@ -1,4 +1,4 @@
-"""What a sweep file declares about a workload of the user's own: its knobs, its resources, what its knobs cost.
+"""What a sweep file declares about a workload of the user's own: its knobs, its bounds, what its knobs cost.
 
 A knob is declared as `name = default`, or as a table of `type`, `default`, `unit`, `meaning`, `choices`, `low`, `high`
 and `member`. A knob that the sweep uses without declaring it takes its type from the values it is given; declaring it
@@ -54,10 +54,17 @@ def resources(declared: Any, faults: list[str]) -> dict[str, float]:
     """What one trial holds while it runs, ``cpus`` and ``gpus``, as far as the sweep says."""
     given = _mapping("workload.resources", declared, faults)
     faults += unknown_names("workload.resources", given, ("cpus", "gpus"))
-    for name, amount in given.items():
-        if not _is_number(amount) or not 0 <= amount < math.inf:
-            faults.append(f"workload.resources.{name} = {amount!r} is not a number that is zero or more")
-    return dict(given)
+    return {name: bound(f"resources.{name}", amount, faults) for name, amount in given.items()}
+
+
+def bound(name: str, value: Any, faults: list[str], *, default: float = math.inf) -> float:
+    """A setting that is a number of zero or more, ``default`` when the sweep has none."""
+    if value is None:
+        return default
+    if not _is_number(value) or not 0 <= value < math.inf:
+        faults.append(f"workload.{name} = {value!r} is not a finite number that is zero or more")
+        return default
+    return float(value)
 
 
 def unknown_names(where: str, given: Iterable[str], accepted: Sequence[str]) -> list[str]:
@@ -71,8 +78,13 @@ def unknown_names(where: str, given: Iterable[str], accepted: Sequence[str]) -> 
 
 
 def cost(values: Mapping[str, Any]) -> Cost:
-    """The cost that knobs named like cost columns state; the third of tokens = unique_tokens x epochs follows."""
+    """The cost that knobs named like cost columns state, and what follows from them by definition.
+
+    tokens = unique_tokens x epochs, and params = params_embedding + params_non_embedding.
+    """
     known = {name: value for name, value in values.items() if name in COST_COLUMNS and value is not None}
+    if {"params", "params_embedding"} <= known.keys():
+        known.setdefault("params_non_embedding", known["params"] - known["params_embedding"])
     unique, epochs, tokens = (known.get(name) for name in ("unique_tokens", "epochs", "tokens"))
     if tokens is None and unique is not None and epochs is not None:
         known["tokens"] = round(unique * epochs)

@@ -9,6 +9,7 @@ parent-death signal would go off when the *thread* that started the child ends, 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import signal
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHUNK = 1 << 16
+LONGEST_WAIT = 86400.0  # seconds; epoll takes no infinity and at most 24 days
 GUARD_GRACE_SECONDS = 5  # between asking and forcing, when nobody is left to ask how long
 _GUARD = 'read group; read _; kill -s TERM -- "-$group"; sleep "$1"; kill -s KILL -- "-$group"'
 
@@ -65,26 +67,26 @@ def running(
             os.close(exited)
 
 
-def output(child: Child, *, seconds: float | None = None, wake_seconds: float | None = None) -> Iterator[bytes]:
+def output(child: Child, seconds: float = math.inf, wake_seconds: float = math.inf) -> Iterator[bytes]:
     """The child's standard output, a chunk as it comes, until it has ended and all is read.
 
-    An empty chunk comes every ``wake_seconds`` when nothing else does. Raises TimeoutError after ``seconds``.
+    An empty chunk comes after ``wake_seconds`` without another. Raises TimeoutError after ``seconds``.
     """
     assert child.process.stdout is not None
     source = child.process.stdout.fileno()
     os.set_blocking(source, False)
-    deadline = None if seconds is None else time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
         selector.register(source, selectors.EVENT_READ)
         selector.register(child.exited, selectors.EVENT_READ)
         while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            timeouts = [limit for limit in (left, wake_seconds) if limit is not None]
-            ready = {key.fd for key, _ in selector.select(min(timeouts, default=None))}
+            left = deadline - time.monotonic()
+            wait = max(0.0, min(left, wake_seconds, LONGEST_WAIT))
+            ready = {key.fd for key, _ in selector.select(wait)}
             if child.exited in ready:
                 yield from _rest(source)
                 return
-            if left == 0.0:
+            if left <= 0:
                 raise TimeoutError
             chunk = os.read(source, CHUNK) if source in ready else b""
             if source in ready and not chunk:  # closed by the child, which goes on without it

@@ -29,7 +29,7 @@ from trials.workloads import Context, Event, declared
 from trials.workloads.callback import points
 from trials.workloads.reports import Diverged, Reports
 
-OPTIONS = ("knobs", "resources", "folder", "axes", "cost")
+OPTIONS = ("diverged_above", "knobs", "resources", "folder", "axes", "cost")
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ class PythonFunction:
     knobs: tuple[Knob, ...]
     resources: Mapping[str, float]
     folder: Path
+    diverged_above: float
     requests: tuple[Knob, ...] = ()
 
     @classmethod
@@ -53,9 +54,10 @@ class PythonFunction:
             faults.append(f"workload = 'python:{rest}' is not of the form python:package.module:function")
         knobs = declared.knobs(options.get("knobs"), options.get("axes"), faults)
         resources = declared.resources(options.get("resources"), faults)
+        diverged_above = declared.bound("diverged_above", options.get("diverged_above"), faults)
         if faults:
             raise InputError(faults)
-        return cls(f"python:{rest}", knobs, resources, Path(options.get("folder", ".")).resolve())
+        return cls(f"python:{rest}", knobs, resources, Path(options.get("folder", ".")).resolve(), diverged_above)
 
     @property
     def metrics(self) -> Mapping[str, tuple[str, str]]:
@@ -77,7 +79,7 @@ class PythonFunction:
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Iterator[Event]:
         function = self._function()
         for spec in pack:
-            yield from _trial(function, spec, context)
+            yield from _trial(function, Reports(spec, self.diverged_above), context)
 
     def _function(self) -> Callable[..., Any]:
         _, module_name, path = self.name.split(":")
@@ -120,9 +122,8 @@ def _extras(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(name for name in ("report", "context") if name in parameters)
 
 
-def _trial(function: Callable[..., Any], spec: TrialSpec, context: Context) -> Iterator[Event]:
+def _trial(function: Callable[..., Any], reports: Reports, context: Context) -> Iterator[Event]:
     """Curve points, then the outcome, whatever the function does."""
-    reports = Reports(spec)
     try:
         result = yield from _events(function, reports, context)
         reports.finish(_mapping(result))

@@ -2,7 +2,7 @@
 
 A report is a mapping of names to numbers. `step`, `tokens`, `train_loss`, `val_loss`, `lr` and `grad_norm` are columns
 of the curve; every other number is a metric. The outcome has the last value of each loss and metric, and the code's
-final result on top. A loss that is not finite ends the trial as diverged.
+final result on top. A loss that is not finite, or above the sweep's bound, ends the trial as diverged.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ _SHARED_TYPES = {column.name: column.type for column in TRIAL_COLUMNS if column.
 
 
 class Diverged(BaseException):
-    """A loss was not finite. No `Exception`, so that the user's own handlers let it through."""
+    """A loss was not finite or above the bound. No `Exception`, so that the user's own handlers let it through."""
 
 
 class Reports:
     """What one trial has reported so far. The clock starts when it is made."""
 
-    def __init__(self, spec: TrialSpec) -> None:
+    def __init__(self, spec: TrialSpec, diverged_above: float = math.inf) -> None:
         self.spec = spec
+        self.diverged_above = diverged_above
         self.last_step: int | None = None
         self.metrics: dict[str, Value] = {}
         self._diverged: str | None = None
@@ -91,8 +92,10 @@ class Reports:
 
     def _refuse_divergence(self, values: Mapping[str, Any]) -> None:
         for name in LOSSES:
-            if name in values and not math.isfinite(values[name]):
-                self._diverged = f"{name} is {values[name]} at step {self.last_step}"
+            loss = values.get(name, 0.0)
+            if not (math.isfinite(loss) and loss <= self.diverged_above):
+                bound = "" if math.isinf(self.diverged_above) else f" (bound: {self.diverged_above:g})"
+                self._diverged = f"{name} is {loss} at step {self.last_step}{bound}"
                 raise Diverged(self._diverged)
 
     def _keep(self, values: Mapping[str, Value]) -> None:

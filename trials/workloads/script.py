@@ -7,15 +7,16 @@ The script prints JSON lines, or appends them to `{metrics_file}`:
     {"final": true, "val_loss": 2.8, "note": "ok"}          optional: the final result, which may hold text
 
 A line is a report when it is a JSON object with `step`, `train_loss`, `val_loss` or `final`. All output is kept in the
-trial's folder, and there what is no report stays. Exit code 0 with a val_loss is completed; a loss that is not finite
-is diverged, and stops the script; SIGKILL (137 through a wrapper) or words of it on stderr are out_of_memory; the rest
-is failed, with the end of stderr.
+trial's folder, and there what is no report stays. How it ends: exit code 0 with a val_loss is completed; a loss that is
+not finite, or above the sweep's bound, is diverged and stops the script; SIGKILL (137 through a wrapper) or words of it
+on stderr are out_of_memory; the rest is failed, with the end of stderr.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -106,7 +107,7 @@ class Call:
 
 
 def follow(
-    call: Call, reports: Reports, timeout_seconds: float | None, grace_seconds: float
+    call: Call, reports: Reports, timeout_seconds: float, grace_seconds: float
 ) -> Generator[CurvePoint, None, Outcome]:
     """Run the script and yield its curve as it comes; returns the outcome. Leaving early stops the script.
 
@@ -117,8 +118,8 @@ def follow(
         call.argv, cwd=call.cwd, env=call.env, stderr=_log(call, "stderr"), grace_seconds=grace_seconds
     )
     with open(_log(call, "stdout"), "wb", buffering=0) as log, _opened(call.metrics_file) as metrics, running as child:
-        wake_seconds = METRICS_FILE_SECONDS if metrics else None
-        chunks = process.output(child, seconds=timeout_seconds, wake_seconds=wake_seconds)
+        wake_seconds = METRICS_FILE_SECONDS if metrics else math.inf
+        chunks = process.output(child, timeout_seconds, wake_seconds)
         for line in _lines(_logged(chunks, log, metrics)):
             yield from _points(line, reports)
     return _ended(child.process.returncode, call, reports)
