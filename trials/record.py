@@ -136,10 +136,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where and by what a trial was run; the worker fills it once."""
+    """Where and by what a trial was run; the worker fills it once. A worker that died leaves host and device unknown."""
 
-    host: str
-    device: str
+    host: str | None
+    device: str | None
     versions: str
     commit: str | None
 

@@ -11,6 +11,7 @@ import sys
 
 import typer
 
+from clusters.errors import ClusterError
 from trials.errors import InputError
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app = typer.Typer(
 )
 
 # In the order a person meets them; each is the module of that name here, with a function `register(app)`.
-COMMANDS: tuple[str, ...] = ()
+COMMANDS: tuple[str, ...] = ("plan", "launch")
 
 for _name in COMMANDS:
     importlib.import_module(f"{__name__}.{_name}").register(app)
@@ -33,9 +34,12 @@ def main() -> None:
     """Entry point of the `sweeplaw` command. Bad input: one message on stderr, exit code 2, no traceback."""
     try:
         app()
-    except InputError as error:
+    except (InputError, ClusterError) as error:
         typer.echo(f"sweeplaw: {error}", err=True)
         sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("sweeplaw: interrupted; what was recorded is safe, and launching again continues", err=True)
+        sys.exit(130)
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         sys.stderr.close()
         sys.exit(0)

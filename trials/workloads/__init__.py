@@ -7,7 +7,7 @@ what a spec costs and runs a pack as a stream of events; whatever goes wrong ins
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,7 +72,7 @@ class Workload(Protocol):
         """
         ...
 
-    def run(self, pack: Sequence[TrialSpec], context: Context) -> Iterator[Event]:
+    def run(self, pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
         """Train the pack: curve points as they come, and exactly one Outcome for each trial.
 
         Closing the iterator stops the work and frees everything it holds. An exception out of it fails the trials that
@@ -80,6 +80,8 @@ class Workload(Protocol):
         """
         ...
 
+
+SWEEP_OPTIONS = ("axes", "folder")  # what a sweep adds to the options a person wrote
 
 _BUILT_IN = {
     "language_model": "trials.workloads.language_model:LanguageModel",
@@ -93,7 +95,7 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Workload:
     """The workload of this name: ``language_model``, ``surrogate``, ``python:module:function`` or ``command``.
 
     ``options`` are the workload's own settings from the sweep file (the knobs a function takes, a command's arguments),
-    and two entries every sweep adds: ``axes``, sample values of each name it sets, and ``folder``, where the file lies
+    and those every sweep adds: ``axes``, sample values of each name it sets, and ``folder``, where the file lies
     (relative paths start there). Raises InputError for an unknown name or bad options.
     """
     kind, _, rest = name.partition(":")

@@ -1,0 +1,132 @@
+"""Packs: how a plan is cut into the units Ray Tune schedules, and the queue they wait in.
+
+A pack carries trials of one or more groups. On an accelerator the trials of a group run stacked along the member axis,
+as many as memory holds; on a CPU core they run one after another. Packs leave largest first and shrink towards the end,
+so that no slot idles while another finishes, and short trials share the cost of being scheduled.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from orchestrator.plan import Group
+from trials.spec import TrialSpec
+
+# Each cut takes 1/8 of what is left for a slot: about 8 ln(n) packs a slot, the last ones single trials.
+PACKS_PER_SLOT = 8
+MAX_TRIALS = 1000  # bounds what one message carries and what a dead worker makes run again
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Trials that one worker takes at a time. ``weight`` is their cost in the plan's unit (FLOPs, or trials)."""
+
+    groups: tuple[Group, ...]
+    weight: float
+    attempt: int = 1
+
+    @property
+    def pack_id(self) -> str:
+        """The first trial's id and the count: enough to tell packs of one launch apart."""
+        return f"{self.groups[0].ids[0][:12]}-{self.trials}"
+
+    @property
+    def trials(self) -> int:
+        """How many trials it carries."""
+        return sum(len(group.ids) for group in self.groups)
+
+    @property
+    def specs(self) -> Iterator[TrialSpec]:
+        """The specs, in the order they run."""
+        return (group.spec(index) for group in self.groups for index in range(len(group.ids)))
+
+
+def cut(groups: Sequence[Group], slots: int, *, stack_bytes: int | None = None) -> list[Pack]:
+    """The packs of these groups for ``slots`` workers, largest trials first.
+
+    ``stack_bytes`` is the memory of an accelerator: a pack is then one stack, trials of one group that fit it together.
+    """
+    weighed = [(_weight(group, groups), group) for group in groups]
+    weighed.sort(key=lambda item: (-item[0], item[1].ids[0]))
+    remaining = sum(weight * len(group.ids) for weight, group in weighed)
+    packs: list[Pack] = []
+    open_groups: list[Group] = []
+    open_weight, open_trials = 0.0, 0
+    for weight, group in weighed:
+        start = 0
+        while start < len(group.ids):
+            share = remaining / (slots * PACKS_PER_SLOT)
+            room = max(1, int((share - open_weight) / weight))
+            room = min(room, MAX_TRIALS - open_trials, len(group.ids) - start, _stackable(group, stack_bytes))
+            open_groups.append(_slice(group, start, start + room))
+            open_weight, open_trials, start = open_weight + room * weight, open_trials + room, start + room
+            if open_weight + weight > share or open_trials >= MAX_TRIALS or stack_bytes is not None:
+                packs.append(Pack(tuple(open_groups), open_weight))
+                remaining -= open_weight
+                open_groups, open_weight, open_trials = [], 0.0, 0
+    if open_groups:
+        packs.append(Pack(tuple(open_groups), open_weight))
+    return packs
+
+
+def _weight(group: Group, groups: Sequence[Group]) -> float:
+    """A trial's cost: its FLOPs where every group knows them, else one."""
+    known = all(other.cost.flops for other in groups)
+    return float(group.cost.flops or 1) if known else 1.0
+
+
+def _stackable(group: Group, stack_bytes: int | None) -> int:
+    if stack_bytes is None or not group.cost.memory_bytes:
+        return MAX_TRIALS
+    return max(1, stack_bytes // group.cost.memory_bytes)
+
+
+def _slice(group: Group, start: int, stop: int) -> Group:
+    if (start, stop) == (0, len(group.ids)):
+        return group
+    return replace(group, rows=group.rows[start:stop], ids=group.ids[start:stop])
+
+
+class Queue:
+    """The packs that wait, and what becomes of the trials of a pack whose worker died.
+
+    The trial that was running goes to the front of the queue alone, with one more attempt, until it has had
+    ``max_attempts``; the ones behind it wait again as they were.
+    """
+
+    def __init__(self, packs: Iterable[Pack], *, max_attempts: int = 3, stacked: bool = False) -> None:
+        self._order = itertools.count()
+        self._waiting: list[tuple[float, int, Pack]] = []
+        self._max_attempts = max_attempts
+        self._stacked = stacked
+        for pack in packs:
+            self._put(pack)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def take(self) -> Pack | None:
+        """The heaviest pack that waits, or None."""
+        return heapq.heappop(self._waiting)[2] if self._waiting else None
+
+    def died(self, pack: Pack, finished: set[str]) -> list[TrialSpec]:
+        """Queue again what a dead worker left unfinished; return the trials that are given up."""
+        left = [group for item in pack.groups if (group := item.only(set(item.ids) - finished)).ids]
+        if not left:
+            return []
+        suspects = left[0] if self._stacked else _slice(left[0], 0, 1)
+        behind = [_slice(left[0], len(suspects.ids), len(left[0].ids)), *left[1:]]
+        if waiting := tuple(group for group in behind if group.ids):
+            self._put(Pack(waiting, pack.weight * sum(len(group.ids) for group in waiting) / pack.trials))
+        singles = [_slice(suspects, index, index + 1) for index in range(len(suspects.ids))]
+        if pack.attempt >= self._max_attempts:
+            return [single.spec(0) for single in singles]
+        for single in singles:
+            self._put(Pack((single,), pack.weight / pack.trials, pack.attempt + 1))
+        return []
+
+    def _put(self, pack: Pack) -> None:
+        heapq.heappush(self._waiting, (-pack.weight, next(self._order), pack))

@@ -1,0 +1,93 @@
+"""What a worker does with a pack: run its workload, and turn every event into rows, whatever happens inside.
+
+No Ray here: the scheduler calls this in a remote process, the inline backend in its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import itertools
+import traceback
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from trials import workloads
+from trials.record import CurvePoint, Outcome, Provenance, TrialRecord
+from trials.spec import TrialSpec
+from trials.workloads import Context, Workload
+
+Row = TrialRecord | CurvePoint
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A pack as it travels to a worker: the specs as canonical JSON, the attempt each is at, and where they belong."""
+
+    pack_id: str
+    workload: str
+    options: Mapping[str, Any]
+    specs: tuple[str, ...]
+    attempts: tuple[int, ...]
+    sweep: str
+    launch_id: str
+
+
+def run(job: Job, context: Context, provenance: Provenance) -> Generator[Row, None, None]:
+    """Curve points as they come and exactly one record for each trial of the job.
+
+    An exception of the workload, or one outcome too few, is a `failed` record with the message. Closing the iterator
+    stops the trial that is running.
+    """
+    workload = workloads.load(job.workload, job.options)
+    member = {knob.name for knob in workload.knobs if knob.member}
+    specs = [TrialSpec.from_canonical(text) for text in job.specs]
+    attempts = {spec.trial_id: attempt for spec, attempt in zip(specs, job.attempts, strict=True)}
+    for _, same in itertools.groupby(specs, key=lambda spec: _shared(spec, member)):
+        for row in _run_alike(workload, list(same), context):
+            if isinstance(row, CurvePoint):
+                yield replace(row, attempt=attempts[row.trial_id])
+            else:
+                spec, outcome = row
+                yield TrialRecord(
+                    spec,
+                    workload.cost(spec),
+                    outcome,
+                    job.sweep,
+                    attempts[spec.trial_id],
+                    job.pack_id,
+                    job.launch_id,
+                    provenance,
+                )
+
+
+def _shared(spec: TrialSpec, member: set[str]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in spec.knobs.items() if name not in member]
+
+
+def _run_alike(
+    workload: Workload, specs: Sequence[TrialSpec], context: Context
+) -> Iterator[CurvePoint | tuple[TrialSpec, Outcome]]:
+    """Trials that differ in member knobs only: their curve points, and one outcome each whatever happens inside."""
+    waiting = {spec.trial_id: spec for spec in specs}
+    started = dt.datetime.now(dt.UTC)
+    message = "the workload ended without an outcome for this trial"
+    try:
+        with contextlib.closing(workload.run(specs, context)) as events:
+            for event in events:
+                if isinstance(event, CurvePoint):
+                    yield event
+                elif spec := waiting.pop(event.trial_id, None):
+                    yield spec, event
+    except Exception as error:  # noqa: BLE001 - whatever a workload raises is the outcome of its trials, never ours
+        message = _told(error)
+    for spec in waiting.values():
+        yield spec, Outcome(spec.trial_id, "failed", message, started_at=started, ended_at=dt.datetime.now(dt.UTC))
+
+
+def _told(error: Exception) -> str:
+    """The error and the last place it came through, in one line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
