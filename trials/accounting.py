@@ -1,8 +1,11 @@
-"""What a trial costs: parameters by group, tokens, steps and FLOPs, each by a named convention."""
+"""What a trial costs: parameters by group, tokens, steps, FLOPs and memory, each by a named convention."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
 
@@ -30,3 +33,132 @@ class Cost:
     def columns(self) -> dict[str, Any]:
         """The columns of the trials table this fills."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "memory_bytes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A decoder-only transformer: pre-RMSNorm, rotary positions, SwiGLU of hidden width ``ffn``, no biases."""
+
+    depth: int
+    width: int
+    heads: int
+    ffn: int
+    vocabulary: int
+    tied_embeddings: bool = False
+    qk_norm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Trained parameters of one model by group. ``output_head`` is 0 when it is the token embedding's transpose."""
+
+    token_embedding: int
+    output_head: int
+    attention: int
+    feed_forward: int
+    norms: int
+
+    @property
+    def embedding(self) -> int:
+        """Token embedding and output head."""
+        return self.token_embedding + self.output_head
+
+    @property
+    def non_embedding(self) -> int:
+        """Everything but the token embedding and the output head (the N of Kaplan et al. 2020)."""
+        return self.attention + self.feed_forward + self.norms
+
+    @property
+    def total(self) -> int:
+        """All trained parameters."""
+        return self.embedding + self.non_embedding
+
+
+def parameters(shape: Shape) -> Parameters:
+    """Trained parameters of one member, by group."""
+    table = shape.vocabulary * shape.width
+    qk_gains = 2 * (shape.width // shape.heads) if shape.qk_norm else 0
+    return Parameters(
+        token_embedding=table,
+        output_head=0 if shape.tied_embeddings else table,
+        attention=shape.depth * 4 * shape.width**2,
+        feed_forward=shape.depth * 3 * shape.width * shape.ffn,
+        norms=shape.depth * (2 * shape.width + qk_gains) + shape.width,
+    )
+
+
+def palm_flops_per_token(shape: Shape, context: int) -> float:
+    """Training FLOPs a token: 6 x (non-embedding + output head) + 12 x depth x context x width.
+
+    Two FLOPs a multiply-add, backward twice the forward; attention scores at full context (not halved for causality);
+    the head is a matrix product and counts, tied or not; the embedding lookup does not.
+    Source: Chowdhery et al. 2022 (PaLM), appendix B, where heads x head dimension is our width.
+    """
+    head = shape.vocabulary * shape.width
+    return 6.0 * (parameters(shape).non_embedding + head) + 12.0 * shape.depth * context * shape.width
+
+
+def kaplan_flops_per_token(shape: Shape, context: int) -> float:
+    """Training FLOPs a token: 6 x non-embedding parameters, attention scores and head left out.
+
+    Source: Kaplan et al. 2020, section 2.1, C = 6NBS.
+    """
+    return 6.0 * parameters(shape).non_embedding
+
+
+def chinchilla_flops_per_token(shape: Shape, context: int) -> float:
+    """Training FLOPs a token, every term: embedding, QKV, scores, softmax, reduction, projection, FFN, logits.
+
+    Source: Hoffmann et al. 2022, appendix F (a lookup counted as a product with a one-hot matrix, 3 FLOPs a softmax
+    entry); their two-matrix FFN becomes our three-matrix SwiGLU.
+    """
+    embedding = 2 * shape.vocabulary * shape.width
+    projections = 2 * 4 * shape.width**2
+    scores = 2 * context * shape.width + 3 * shape.heads * context + 2 * context * shape.width
+    feed_forward = 2 * 3 * shape.width * shape.ffn
+    forward = embedding + shape.depth * (projections + scores + feed_forward) + 2 * shape.width * shape.vocabulary
+    return 3.0 * forward
+
+
+FLOPS_CONVENTIONS: Mapping[str, Callable[[Shape, int], float]] = MappingProxyType(
+    {"palm": palm_flops_per_token, "kaplan": kaplan_flops_per_token, "chinchilla": chinchilla_flops_per_token}
+)
+RECORDED_CONVENTION = "palm"  # what our own trials record; the others can be had from the shape columns
+
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How long one run is. ``tokens`` are trained on, repeats counted; ``unique_tokens`` are distinct."""
+
+    steps: int
+    tokens: int
+    unique_tokens: int
+    batch_tokens: int
+
+
+def length(unique_tokens: int, epochs: float, batch_sequences: int, context: int) -> Length:
+    """Steps and tokens of a run over ``unique_tokens // context`` windows, ``epochs`` times, in whole batches.
+
+    Batches run on across the end of an epoch; only the last partial batch of the whole run is dropped, so ``tokens``
+    is what is really trained on and at most one batch short of ``unique_tokens * epochs``. Zero steps are possible.
+    """
+    windows = unique_tokens // context
+    steps = math.floor(windows * epochs + 1e-9) // batch_sequences
+    batch_tokens = batch_sequences * context
+    return Length(steps, steps * batch_tokens, windows * context, batch_tokens)
+
+
+def memory_bytes(
+    shape: Shape, context: int, batch_sequences: int, *, members: int = 1, bytes_per_value: int = 4
+) -> int:
+    """Estimated peak device memory of training ``members`` stacked models.
+
+    Parameters, gradients and two Adam moments in float32: 16 bytes a parameter. Activations kept for the backward
+    pass, in ``bytes_per_value`` a value: a block keeps ``10 width + 4 ffn`` values a token (residual and normed
+    inputs, q, k, v and attention output; gate and up, their product and gradient); the end keeps ``2 width`` a token
+    and three copies of the logits in float32 (logits, log-softmax, gradient).
+    """
+    tokens = batch_sequences * context
+    blocks = tokens * shape.depth * (10 * shape.width + 4 * shape.ffn) * bytes_per_value
+    end = tokens * (2 * shape.width * bytes_per_value + 3 * 4 * shape.vocabulary)
+    return members * (16 * parameters(shape).total + blocks + end)

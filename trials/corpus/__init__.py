@@ -1,0 +1,12 @@
+"""Token corpora behind one interface: a training stream, a validation stream, and budgets nested in each other.
+
+A corpus is named by one string, and the name says which text: ``stdlib:3.11.7``, ``text:data/**/*.txt``,
+``parquet:shards/*.parquet?column=text``, ``tokens:train.bin?vocab=50304``, ``hf:NAME?split=train``,
+``markov:states=64,order=1``. Nothing here needs torch.
+"""
+
+from trials.corpus.names import canonical, vocabulary
+from trials.corpus.open import open_corpus
+from trials.corpus.streams import Budget, Corpus, Stream
+
+__all__ = ["Budget", "Corpus", "Stream", "canonical", "open_corpus", "vocabulary"]

@@ -1,0 +1,154 @@
+"""A random source whose entropy rate is known exactly, so that a law fitted to losses has a known asymptote.
+
+A Markov chain of order k over S states: the next state depends on the last k through a table of S^k rows, each the
+softmax of independent normal numbers times ``spread``. The stationary distribution of the last k states is found by
+power iteration, and the entropy rate is the mean entropy of a row under it (Cover and Thomas 2006, theorem 4.2.4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from trials.corpus.streams import Corpus, Stream
+from trials.errors import InputError, nearest
+
+CHAIN = 2**12  # transitions of one independent chain; windows never cross from one chain into the next
+VALIDATION_CHAINS = 2**8  # about a million tokens
+LARGEST_TABLE = 2**24  # entries
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a ``markov:`` name says: ``tokens`` is the training text there is, ``spread`` how far rows are from
+    uniform.
+    """
+
+    states: int = 64
+    order: int = 1
+    seed: int = 0
+    spread: float = 2.0
+    tokens: int = 2**22
+
+    @property
+    def name(self) -> str:
+        """The canonical corpus name."""
+        return "markov:" + ",".join(f"{item.name}={getattr(self, item.name)}" for item in fields(self))
+
+
+def parse(corpus: str) -> Source:
+    """The source of a corpus name ``markov:states=64,order=1,…``; what is left out has its default. Raises
+    InputError.
+    """
+    types: dict[str, type[int] | type[float]] = {
+        item.name: float if item.name == "spread" else int for item in fields(Source)
+    }
+    values: dict[str, int | float] = {}
+    faults = []
+    for part in filter(None, corpus.removeprefix("markov").removeprefix(":").split(",")):
+        key, _, text = part.partition("=")
+        try:
+            values[key] = types[key](text)
+        except KeyError:
+            faults.append(f"{key!r} is not known (accepted: {', '.join(types)}){nearest(key, types)}")
+        except ValueError:
+            faults.append(f"{key} = {text!r} is not a number")
+    source = Source(**values) if not faults else Source()  # type: ignore[arg-type]
+    if source.states < 2 or source.order < 1 or source.states ** (source.order + 1) > LARGEST_TABLE:
+        faults.append(f"states ** (order + 1) is not in [4, {LARGEST_TABLE}]")
+    if source.tokens < 1 or not 0 < source.spread < 100 or source.seed < 0:
+        faults.append("tokens >= 1, 0 < spread < 100 and seed >= 0 are accepted")
+    if faults:
+        raise InputError([f"corpus = {corpus!r}: {fault}" for fault in faults])
+    return source
+
+
+@lru_cache(maxsize=8)
+def transitions(source: Source) -> Floats:
+    """Probability of the next state: (states ** order, states); the row index is the last states in base ``states``."""
+    shape = (source.states**source.order, source.states)
+    logits = source.spread * np.random.default_rng([source.seed, 0]).standard_normal(shape)
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+@lru_cache(maxsize=8)
+def stationary(source: Source) -> Floats:
+    """Long-run distribution of the last ``order`` states: (states ** order,).
+
+    Power iteration to a change below 1e-14; every row is positive, so the chain is primitive and it converges.
+    """
+    states, rest = source.states, source.states ** (source.order - 1)
+    table = transitions(source).reshape(states, rest, states)
+    now = np.full((states, rest), 1 / (states * rest))
+    for _ in range(100_000):
+        after = np.einsum("ab,abc->bc", now, table).reshape(states, rest)
+        if np.abs(after - now).sum() < 1e-14:
+            break
+        now = after
+    return np.asarray(after.ravel() / after.sum())
+
+
+def entropy_rate(corpus: str) -> float:
+    """The least loss that any model can have on this corpus, given all of the past: nats a token. Raises InputError."""
+    source = parse(corpus)
+    return float(stationary(source) @ _entropy(transitions(source)))
+
+
+def attainable_loss(corpus: str, context: int) -> float:
+    """The least mean loss over windows of ``context`` targets, whose first targets have less past than the order.
+
+    For order 1 this is the entropy rate. For order k the i-th target (i < k) has the entropy of a state given i
+    before it.
+    """
+    source = parse(corpus)
+    joint = (stationary(source)[:, None] * transitions(source)).reshape(-1)
+    given = [_conditional_entropy(joint, source.states, past) for past in range(1, source.order)][:context]
+    return (sum(given) + (context - len(given)) * entropy_rate(corpus)) / context
+
+
+def _conditional_entropy(joint: Floats, states: int, past: int) -> float:
+    """Entropy of a state given the ``past`` states before it, from the joint distribution of a longer run of them."""
+    pairs = joint.reshape(-1, states**past, states).sum(axis=0)
+    rows = pairs.sum(axis=1)
+    return float(rows @ _entropy(pairs / rows[:, None]))
+
+
+def _entropy(rows: Floats) -> Floats:
+    return -(rows * np.log(np.where(rows > 0, rows, 1.0))).sum(axis=1)
+
+
+def open_markov(corpus: str) -> Corpus:
+    """The corpus of this name, drawn from independent chains that start in the stationary distribution."""
+    source = parse(corpus)
+    chains = -(-source.tokens // CHAIN) + VALIDATION_CHAINS
+    tokens = _draw(source, chains)
+    starts = np.arange(chains, dtype=np.int64) * (CHAIN + 1)
+    validation, train = np.split(starts, [VALIDATION_CHAINS])
+    flat = tokens.reshape(-1)
+    return Corpus(source.name, source.states, Stream(flat, train, CHAIN + 1), Stream(flat, validation, CHAIN + 1))
+
+
+def _draw(source: Source, chains: int) -> npt.NDArray[np.integer]:
+    """(chains, CHAIN + 1) states. One sorted search serves all chains: row r of the table lies in (r, r + 1]."""
+    rng = np.random.default_rng([source.seed, 1])
+    cumulative = np.cumsum(transitions(source), axis=1)
+    cumulative[:, -1] = 1.0
+    rows = len(cumulative)
+    ladder = (cumulative + np.arange(rows)[:, None]).ravel()
+    tokens = np.empty((CHAIN + 1 + source.order, chains), dtype=np.uint16 if source.states <= 2**16 else np.uint32)
+    row = rng.choice(rows, size=chains, p=stationary(source))
+    for past in range(source.order):
+        tokens[past] = row // source.states ** (source.order - 1 - past) % source.states
+    for step in range(source.order, len(tokens)):
+        state = np.minimum(
+            np.searchsorted(ladder, row + rng.random(chains), side="right") - row * source.states, source.states - 1
+        )
+        tokens[step] = state
+        row = (row * source.states + state) % rows
+    return np.ascontiguousarray(tokens[source.order :].T)

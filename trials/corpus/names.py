@@ -1,0 +1,126 @@
+"""Corpus names: what each kind is called, its canonical form, and how many tokens its vocabulary has."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from trials.corpus import markov
+from trials.errors import InputError, nearest
+
+KINDS = ("stdlib", "text", "parquet", "tokens", "hf", "markov")
+TEXT_KINDS = ("stdlib", "text", "parquet", "hf")  # kinds whose documents a tokenizer cuts
+BYTES = "bytes"
+NO_TOKENIZER = "none"  # what the tokenizer knob says for corpora that are tokens already
+
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "parquet": ("column",),
+    "tokens": ("dtype", "vocab"),
+    "hf": ("column", "config", "split"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A corpus name in parts: ``kind:path?option=value&…``."""
+
+    kind: str
+    path: str
+    options: dict[str, str]
+
+
+def parse(corpus: str) -> Name:
+    """The parts of a corpus name. Raises InputError when the kind or an option is not known."""
+    kind, _, rest = corpus.partition(":")
+    if kind not in KINDS:
+        accepted = "stdlib, text:GLOB, parquet:GLOB?column=NAME, tokens:PATH?vocab=N, hf:NAME, markov:states=N"
+        raise InputError(f"corpus = {corpus!r} is not known (accepted: {accepted}){nearest(kind, KINDS)}")
+    path, mark, query = rest.rpartition("?")
+    if not mark or "=" not in query or kind not in _OPTIONS:
+        path, query = rest, ""
+    if not path and kind in ("text", "parquet", "tokens", "hf"):
+        raise InputError(f"corpus = {corpus!r} names no {'data set' if kind == 'hf' else 'file'} after {kind + ':'!r}")
+    options = dict(item.partition("=")[::2] for item in query.split("&") if item)
+    known = _OPTIONS.get(kind, ())
+    faults = [
+        f"corpus = {corpus!r}: {option!r} is no option of {kind} (accepted: {', '.join(known)}){nearest(option, known)}"
+        for option in options
+        if option not in known
+    ]
+    if faults:
+        raise InputError(faults)
+    return Name(kind, path, options)
+
+
+def canonical(corpus: str, folder: Path | None = None) -> str:
+    """The one name of this corpus: versions and defaults written out, options in order, paths made absolute.
+
+    Relative paths start at ``folder``, or where the process runs. Raises InputError.
+    """
+    name = parse(corpus)
+    if name.kind == "stdlib":
+        return f"stdlib:{name.path or platform.python_version()}"
+    if name.kind == "markov":
+        return markov.parse(corpus).name
+    if name.kind == "tokens":
+        _tokens_vocabulary(corpus, name.options)
+        options = {"dtype": "uint16", **name.options}
+    elif name.kind in ("parquet", "hf"):
+        options = {"column": "text", **({"split": "train"} if name.kind == "hf" else {}), **name.options}
+    else:
+        options = {}
+    path = name.path if name.kind == "hf" else absolute(name.path, folder)
+    query = "&".join(f"{key}={value}" for key, value in sorted(options.items()))
+    return f"{name.kind}:{path}?{query}" if query else f"{name.kind}:{path}"
+
+
+def absolute(path: str, folder: Path | None) -> str:
+    """``path`` from ``folder`` on, with ~ written out; links are not followed."""
+    return os.path.abspath(Path(folder or Path.cwd(), Path(path).expanduser()))
+
+
+def canonical_tokenizer(corpus: str, tokenizer: str, folder: Path | None = None) -> str:
+    """The tokenizer that applies to a corpus: ``none`` where it is tokens already. Raises InputError."""
+    if parse(corpus).kind in TEXT_KINDS:
+        if tokenizer == NO_TOKENIZER:
+            raise InputError(f"tokenizer = {tokenizer!r}: {corpus!r} is text (accepted: 'bytes' or a tokenizer.json)")
+        return tokenizer if tokenizer == BYTES else absolute(tokenizer, folder)
+    if tokenizer not in (BYTES, NO_TOKENIZER):
+        raise InputError(f"tokenizer = {tokenizer!r}: {corpus!r} is tokens already (accepted: leave it out)")
+    return NO_TOKENIZER
+
+
+def vocabulary(corpus: str, tokenizer: str) -> int:
+    """How many different tokens there can be. Reads the tokenizer file, never the corpus. Raises InputError."""
+    name = parse(corpus)
+    if name.kind == "markov":
+        return markov.parse(corpus).states
+    if name.kind == "tokens":
+        return _tokens_vocabulary(corpus, name.options)
+    return 256 if tokenizer == BYTES else _tokenizer_vocabulary(tokenizer)
+
+
+def _tokens_vocabulary(corpus: str, options: dict[str, str]) -> int:
+    dtype, vocab = options.get("dtype", "uint16"), options.get("vocab", "")
+    if dtype not in ("uint16", "uint32"):
+        raise InputError(f"corpus = {corpus!r}: dtype = {dtype!r} (accepted: uint16, uint32)")
+    most = 2 ** int(dtype.removeprefix("uint"))
+    if not vocab.isdecimal() or not 1 < int(vocab) <= most:
+        raise InputError(f"corpus = {corpus!r}: vocab = {vocab!r} (accepted: ?vocab=N with N from 2 to {most})")
+    return int(vocab)
+
+
+@lru_cache(maxsize=16)
+def _tokenizer_vocabulary(path: str) -> int:
+    """One more than the largest token id of a `tokenizers` JSON file."""
+    try:
+        content = json.loads(Path(path).read_text())
+        entries = content["model"]["vocab"]
+        ids = list(entries.values()) if isinstance(entries, dict) else list(range(len(entries)))
+        return 1 + max(ids + [token["id"] for token in content.get("added_tokens", [])])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"tokenizer = {path!r} is no tokenizers JSON file ({error!r})") from error

@@ -1,0 +1,132 @@
+"""What a corpus is once it is open: two streams of tokens, cut into windows, and nested budgets of them.
+
+A window is ``context + 1`` tokens: inputs and the targets one further on. Neighbouring windows share the one token
+that is the last target of the first and the first input of the second. Windows never cross from one piece of a stream
+into the next, and validation pieces hold no training token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from trials.corpus.shuffle import Indices, Shuffle
+from trials.errors import InputError
+
+VALIDATION_SHARE = 0.05
+VALIDATION_MOST = 2**24  # tokens: beyond it a larger validation set tells nothing more
+LONGEST_PIECE = 2**16  # tokens of one document that stay together when pieces are drawn for validation
+
+Tokens = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Tokens in equal pieces: piece i is ``tokens[starts[i] : starts[i] + length]``; the array may be a memory map."""
+
+    tokens: Tokens
+    starts: Indices
+    length: int
+
+    @classmethod
+    def whole(cls, tokens: Tokens) -> Stream:
+        """One piece."""
+        return cls(tokens, np.zeros(1, dtype=np.int64), len(tokens))
+
+    def windows(self, context: int) -> int:
+        """How many windows of this context there are."""
+        return len(self.starts) * max(0, (self.length - 1) // context)
+
+    def read(self, windows: Indices, context: int) -> npt.NDArray[np.int64]:
+        """Tokens of these windows: (windows, context + 1)."""
+        per_piece = (self.length - 1) // context
+        begin = self.starts[windows // per_piece] + (windows % per_piece) * context
+        return self.tokens[begin[:, None] + np.arange(context + 1)].astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Budget:
+    """The first ``size`` windows of one fixed shuffle of a stream: larger budgets contain smaller ones."""
+
+    stream: Stream
+    context: int
+    size: int
+    shuffle: Shuffle
+
+    def read(self, positions: Indices) -> npt.NDArray[np.int64]:
+        """Windows at these positions of the budget, each in [0, size): (positions, context + 1)."""
+        return self.stream.read(self.shuffle(positions), self.context)
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """An open corpus: ``vocabulary`` tokens, a training stream and a validation stream with no token in common."""
+
+    name: str
+    vocabulary: int
+    train: Stream
+    validation: Stream
+
+    def budget(self, context: int, unique_tokens: int) -> Budget:
+        """``unique_tokens`` (rounded down to windows) of training text. Raises InputError when there are fewer."""
+        return _budget(self.train, context, unique_tokens, f"unique_tokens = {unique_tokens}", self.name, "training")
+
+    def held_out(self, context: int, tokens: int) -> Budget:
+        """``tokens`` (rounded down to windows) of validation text. Raises InputError when there are not so many."""
+        return _budget(self.validation, context, tokens, f"validation_tokens = {tokens}", self.name, "validation")
+
+
+def _budget(stream: Stream, context: int, tokens: int, asked: str, name: str, part: str) -> Budget:
+    available = stream.windows(context)
+    size = tokens // context
+    if size > available:
+        raise InputError(f"{asked}: {name!r} has {available * context} {part} tokens in windows of context = {context}")
+    if size < 1:
+        raise InputError(f"{asked} is less than one window of context = {context}")
+    return Budget(stream, context, size, Shuffle(available, f"{part} windows"))
+
+
+def split_documents(documents: Sequence[Tokens]) -> tuple[Stream, Stream]:
+    """Training and validation streams of documents held in memory.
+
+    Documents are cut into pieces of at most 65,536 tokens (less in a small corpus, so that there are 20 or more);
+    pieces are drawn in one fixed shuffle until they are 5 % of the tokens. Raises InputError when there is too little
+    text.
+    """
+    total = sum(map(len, documents))
+    longest = min(LONGEST_PIECE, max(1, total // 20))
+    pieces = [document[i : i + longest] for document in documents for i in range(0, len(document), longest)]
+    if len(pieces) < 2:
+        raise InputError(f"the corpus has {total} tokens: too few to hold some out")
+    held_out = _held_out(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)))
+    validation = [piece for piece, held in zip(pieces, held_out, strict=True) if held]
+    train = [piece for piece, held in zip(pieces, held_out, strict=True) if not held]
+    return Stream.whole(np.concatenate(train)), Stream.whole(np.concatenate(validation))
+
+
+def split_tokens(tokens: Tokens) -> tuple[Stream, Stream]:
+    """Training and validation streams of one long array, none of it copied.
+
+    It is cut into 20 to 4,096 equal pieces (about 262,144 tokens each in between); 5 % of them, and at most 16.8
+    million tokens, are held out by one fixed shuffle. Raises InputError when there is too little text.
+    """
+    if len(tokens) < 40:
+        raise InputError(f"the corpus has {len(tokens)} tokens: too few to hold some out")
+    count = min(4096, max(20, len(tokens) >> 18))
+    length = len(tokens) // count
+    starts = np.arange(count, dtype=np.int64) * length
+    held_out = _held_out(np.full(count, length))
+    return Stream(tokens, starts[~held_out], length), Stream(tokens, starts[held_out], length)
+
+
+def _held_out(lengths: Indices) -> npt.NDArray[np.bool_]:
+    """Which pieces are validation: the first of a fixed shuffle whose tokens reach the share, never all of them."""
+    order = Shuffle(len(lengths), "validation split")(np.arange(len(lengths)))
+    goal = min(VALIDATION_SHARE * lengths.sum(), VALIDATION_MOST)
+    count = int(np.searchsorted(np.cumsum(lengths[order]), goal)) + 1
+    held_out = np.zeros(len(lengths), dtype=bool)
+    held_out[order[: min(count, len(lengths) - 1)]] = True
+    return held_out

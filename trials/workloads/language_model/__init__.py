@@ -1,0 +1,112 @@
+"""The built-in workload: train a decoder-only transformer on a corpus, alone or as an ensemble of seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from trials import accounting
+from trials.accounting import Cost
+from trials.corpus.open import open_corpus
+from trials.errors import InputError
+from trials.spec import Knob, TrialSpec
+from trials.workloads import SWEEP_OPTIONS, Context, Event
+from trials.workloads.language_model.knobs import KNOBS, METRICS, REQUESTS, SHAPE
+from trials.workloads.language_model.resolve import length_of, resolve, shape_of
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """The workload ``language_model``. ``folder`` is where relative paths of corpora and tokenizers start."""
+
+    folder: Path | None = None
+    name: str = "language_model"
+    knobs: tuple[Knob, ...] = KNOBS
+    requests: tuple[Knob, ...] = REQUESTS
+
+    @classmethod
+    def of(cls, rest: str, options: Mapping[str, Any]) -> LanguageModel:
+        """The language model; it has no options. Raises InputError for any but what every sweep adds."""
+        faults = [
+            f"workload.{name} is no option of language_model (it has none)"
+            for name in options
+            if name not in SWEEP_OPTIONS
+        ]
+        if rest:
+            faults.append(f"workload = 'language_model:{rest}' is not known (accepted: 'language_model')")
+        if faults:
+            raise InputError(faults)
+        return cls(Path(options["folder"]) if options.get("folder") else None)
+
+    @property
+    def metrics(self) -> Mapping[str, tuple[str, str]]:
+        return METRICS
+
+    def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return resolve(values, self.folder)
+
+    def facts(self, values: Mapping[str, Any]) -> dict[str, int | float]:
+        cost = Cost()
+        if all(values.get(name) is not None for name in SHAPE):
+            cost = _cost(values)
+        else:
+            length = length_of(values)
+            cost = Cost(tokens=length.tokens, steps=length.steps, batch_tokens=length.batch_tokens)
+        known = {item.name: getattr(cost, item.name) for item in fields(cost)}
+        return {name: value for name, value in known.items() if isinstance(value, int | float)}
+
+    def cost(self, spec: TrialSpec) -> Cost:
+        """What the spec costs. Raises InputError when its data is less than one batch."""
+        cost = _cost(spec.knobs)
+        if not cost.steps:
+            seen = f"unique_tokens = {spec['unique_tokens']} x epochs = {spec['epochs']:g}"
+            batch = f"batch_sequences = {spec['batch_sequences']} x context = {spec['context']}"
+            raise InputError(f"{seen} is less than one batch of {batch}")
+        return cost
+
+    def check(self, specs: Sequence[TrialSpec]) -> None:
+        """Open each corpus once, here, and see that it holds what the specs ask."""
+        faults: dict[str, None] = {}
+        for key in {tuple(spec[name] for name in _DATA): None for spec in specs}:
+            corpus, tokenizer, context, unique_tokens, validation_tokens = key
+            try:
+                opened = open_corpus(corpus, tokenizer)
+                opened.budget(context, unique_tokens)
+                opened.held_out(context, validation_tokens)
+            except InputError as error:
+                faults |= dict.fromkeys(error.faults)
+        if faults:
+            raise InputError(list(faults))
+
+    def run(self, pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
+        """Train the pack: stacked on an accelerator, one trial after another on a CPU."""
+        from trials.workloads.language_model.run import run  # torch comes with it, which a plan does not need
+
+        yield from run(pack, context)
+
+
+_DATA = ("corpus", "tokenizer", "context", "unique_tokens", "validation_tokens")
+
+
+def _cost(knobs: Mapping[str, Any]) -> Cost:
+    """Parameters are those of one member; tokens are what each member sees; FLOPs and memory count all members."""
+    shape, length, members = shape_of(knobs), length_of(knobs), knobs["members"]
+    groups = accounting.parameters(shape)
+    flops_per_token = accounting.FLOPS_CONVENTIONS[accounting.RECORDED_CONVENTION](shape, knobs["context"])
+    return Cost(
+        params=groups.total,
+        params_embedding=groups.embedding,
+        params_non_embedding=groups.non_embedding,
+        tokens=length.tokens,
+        unique_tokens=length.unique_tokens,
+        epochs=knobs["epochs"],
+        steps=length.steps,
+        batch_sequences=knobs["batch_sequences"],
+        batch_tokens=length.batch_tokens,
+        flops_per_token=flops_per_token,
+        flops=flops_per_token * length.tokens * members,
+        flops_convention=accounting.RECORDED_CONVENTION,
+        memory_bytes=accounting.memory_bytes(shape, knobs["context"], knobs["batch_sequences"], members=members),
+    )

@@ -1,0 +1,90 @@
+"""Every setting of a language-model trial, and what else a sweep may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from trials.spec import Knob
+
+CORPORA = "stdlib, text:GLOB, parquet:GLOB?column=NAME, tokens:PATH?vocab=N, hf:NAME or markov:states=N,order=K"
+
+KNOBS = (
+    Knob("corpus", "str", "stdlib", "", f"training text: {CORPORA}"),
+    Knob("tokenizer", "str", "bytes", "", "bytes, or a tokenizers JSON file; none where the corpus is tokens already"),
+    Knob("context", "int", 128, "tokens", "length of a training window", low=1, high=2**20),
+    Knob("unique_tokens", "int", 2**20, "tokens", "U: distinct training tokens, in whole windows", low=1, high=2**53),
+    Knob("epochs", "float", 1.0, "passes", "times the unique tokens are seen", low=1e-6, high=1e9),
+    Knob("batch_sequences", "int", 8, "sequences", "windows of one optimizer step", low=1, high=2**24),
+    Knob("depth", "int", None, "layers", "transformer blocks", low=1, high=10_000),
+    Knob("width", "int", None, "", "dimension of the residual stream", low=2, high=2**20),
+    Knob("heads", "int", None, "", "attention heads", low=1, high=2**16),
+    Knob("ffn", "int", None, "", "hidden width of the SwiGLU", low=1, high=2**22),
+    Knob("tied_embeddings", "bool", False, "", "the output head is the token embedding"),
+    Knob("qk_norm", "bool", False, "", "RMSNorm of each head's queries and keys"),
+    Knob("rope_base", "float", 1e4, "", "base of the rotary wavelengths", low=1.0, high=1e12),
+    Knob("lr", "float", 3e-3, "", "peak learning rate", member=True, low=0, high=1e3),
+    Knob(
+        "weight_decay",
+        "float",
+        0.1,
+        "",
+        "decoupled decay of the matrices, times lr a step",
+        member=True,
+        low=0,
+        high=1e4,
+    ),
+    Knob("beta1", "float", 0.9, "", "decay of Adam's first moment", low=0, high=1 - 1e-9),
+    Knob("beta2", "float", 0.95, "", "decay of Adam's second moment", low=0, high=1 - 1e-9),
+    Knob("eps", "float", 1e-8, "", "Adam's epsilon", low=0, high=1),
+    Knob(
+        "grad_clip", "float", 1.0, "", "largest global gradient norm; 0 for no clipping", member=True, low=0, high=1e9
+    ),
+    Knob(
+        "schedule", "str", "cosine", "", "after warm-up", member=True, choices=("cosine", "linear", "wsd", "constant")
+    ),
+    Knob("warmup_fraction", "float", 0.05, "of steps", "linear rise of the learning rate", member=True, low=0, high=1),
+    Knob("final_lr_fraction", "float", 0.0, "of lr", "where the learning rate ends", member=True, low=0, high=1),
+    Knob("decay_fraction", "float", 0.2, "of steps", "length of the fall in wsd", member=True, low=0, high=1),
+    Knob("seed", "int", 0, "", "initialization and data order", member=True, low=0, high=2**63 - 2**20),
+    Knob("members", "int", 1, "models", "size of the ensemble: seeds seed, seed + 1, …", low=1, high=2**16),
+    Knob(
+        "evaluations",
+        "int",
+        5,
+        "",
+        "validation losses of a run, evenly spaced, the last at its end",
+        low=1,
+        high=100_000,
+    ),
+    Knob(
+        "curve_points", "int", 40, "rows", "rows of the training curve, evaluations come on top", low=1, high=1_000_000
+    ),
+    Knob("validation_tokens", "int", 2**16, "tokens", "held-out tokens each evaluation uses", low=1, high=2**40),
+    Knob(
+        "divergence_loss", "float", 20.0, "nats/token", "a loss above this has diverged", member=True, low=0, high=1e6
+    ),
+    Knob("precision", "str", "float32", "", "bfloat16: autocast", choices=("float32", "bfloat16")),
+)
+
+REQUESTS = (
+    Knob("params", "int", None, "parameters", "N, embeddings included: a shape is solved for", low=1, high=1e14),
+    Knob(
+        "params_non_embedding",
+        "int",
+        None,
+        "parameters",
+        "N without embeddings: a shape is solved for",
+        low=1,
+        high=1e14,
+    ),
+    Knob("tokens", "int", None, "tokens", "D: in place of unique_tokens or of epochs", low=1, high=2**53),
+)
+
+METRICS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "member_loss": ("nats/token", "validation loss of one member, mean over the ensemble; null for one member"),
+        "tokens_per_second": ("tokens/s", "training tokens of all members over the trial's share of wall seconds"),
+    }
+)
+SHAPE = ("depth", "width", "heads", "ffn")
