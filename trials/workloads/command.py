@@ -26,10 +26,7 @@ from trials.workloads import Context, Event, declared, template
 from trials.workloads.reports import Diverged, Reports
 from trials.workloads.script import PLACES, Call, follow
 
-OPTIONS = (
-    *("argv", "env", "cwd", "timeout_seconds", "grace_seconds", "diverged_above"),
-    *("resources", "knobs", "folder", "axes", "cost"),
-)
+OPTIONS = ("argv", "env", "cwd", "knobs", "resources", "timeout_seconds", "grace_seconds", "divergence_loss")
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL: time to write a checkpoint
 CWD_PLACES = ("folder", "sweep_folder", "trial_id")
 
@@ -48,14 +45,14 @@ class Command:
     cwd: str
     timeout_seconds: float
     grace_seconds: float
-    diverged_above: float
+    divergence_loss: float
     name: str = "command"
     requests: tuple[Knob, ...] = ()
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Command:
         """The workload of these options. Raises InputError with every fault."""
-        faults = declared.unknown_names("workload", options, OPTIONS)
+        faults = declared.unknown_options(options, OPTIONS)
         if rest:
             faults.append(f"workload = 'command:{rest}' is not known (accepted: 'command'; the script stands in argv)")
         knobs = declared.knobs(options.get("knobs"), options.get("axes"), faults)
@@ -66,11 +63,11 @@ class Command:
         faults += template.faults("workload.cwd", cwd, CWD_PLACES)
         timeout = declared.bound("timeout_seconds", options.get("timeout_seconds"), faults)
         grace = declared.bound("grace_seconds", options.get("grace_seconds"), faults, default=GRACE_SECONDS)
-        diverged_above = declared.bound("diverged_above", options.get("diverged_above"), faults)
+        divergence_loss = declared.bound("divergence_loss", options.get("divergence_loss"), faults)
         if faults:
             raise InputError(faults)
         folder = Path(options.get("folder", ".")).resolve()
-        return cls((*knobs, identity), resources, folder, cwd, timeout, grace, diverged_above)
+        return cls((*knobs, identity), resources, folder, cwd, timeout, grace, divergence_loss)
 
     @property
     def metrics(self) -> Mapping[str, tuple[str, str]]:
@@ -101,7 +98,7 @@ class Command:
             yield from self._trial(spec, context)
 
     def _trial(self, spec: TrialSpec, context: Context) -> Iterator[Event]:
-        reports = Reports(spec, self.diverged_above)
+        reports = Reports(spec, self.divergence_loss)
         try:
             following = follow(self._call(spec, context), reports, self.timeout_seconds, self.grace_seconds)
             outcome = yield from following

@@ -16,6 +16,7 @@ from trials.accounting import Cost
 from trials.errors import nearest
 from trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
 from trials.spec import Knob, KnobType, Value
+from trials.workloads import SWEEP_OPTIONS
 
 SEED = Knob("seed", "int", 0, "", "seed of everything random in the trial")
 
@@ -65,6 +66,11 @@ def bound(name: str, value: Any, faults: list[str], *, default: float = math.inf
         faults.append(f"workload.{name} = {value!r} is not a finite number that is zero or more")
         return default
     return float(value)
+
+
+def unknown_options(options: Iterable[str], accepted: Sequence[str]) -> list[str]:
+    """A fault for each setting of ``[workload]`` that is not accepted; what the sweep adds itself always is."""
+    return unknown_names("workload", [name for name in options if name not in SWEEP_OPTIONS], accepted)
 
 
 def unknown_names(where: str, given: Iterable[str], accepted: Sequence[str]) -> list[str]:

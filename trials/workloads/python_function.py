@@ -29,7 +29,7 @@ from trials.workloads import Context, Event, declared
 from trials.workloads.callback import points
 from trials.workloads.reports import Diverged, Reports
 
-OPTIONS = ("diverged_above", "knobs", "resources", "folder", "axes", "cost")
+OPTIONS = ("knobs", "resources", "divergence_loss")
 
 _log = logging.getLogger(__name__)
 
@@ -42,22 +42,22 @@ class PythonFunction:
     knobs: tuple[Knob, ...]
     resources: Mapping[str, float]
     folder: Path
-    diverged_above: float
+    divergence_loss: float
     requests: tuple[Knob, ...] = ()
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> PythonFunction:
         """The workload of ``module:function`` with the knobs of ``options``. Imports nothing yet. Raises InputError."""
-        faults = declared.unknown_names("workload", options, OPTIONS)
+        faults = declared.unknown_options(options, OPTIONS)
         module, _, function = rest.partition(":")
         if not all(part.isidentifier() for part in [*module.split("."), *function.split(".")]):
             faults.append(f"workload = 'python:{rest}' is not of the form python:package.module:function")
         knobs = declared.knobs(options.get("knobs"), options.get("axes"), faults)
         resources = declared.resources(options.get("resources"), faults)
-        diverged_above = declared.bound("diverged_above", options.get("diverged_above"), faults)
+        divergence_loss = declared.bound("divergence_loss", options.get("divergence_loss"), faults)
         if faults:
             raise InputError(faults)
-        return cls(f"python:{rest}", knobs, resources, Path(options.get("folder", ".")).resolve(), diverged_above)
+        return cls(f"python:{rest}", knobs, resources, Path(options.get("folder", ".")).resolve(), divergence_loss)
 
     @property
     def metrics(self) -> Mapping[str, tuple[str, str]]:
@@ -79,7 +79,7 @@ class PythonFunction:
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Iterator[Event]:
         function = self._function()
         for spec in pack:
-            yield from _trial(function, Reports(spec, self.diverged_above), context)
+            yield from _trial(function, Reports(spec, self.divergence_loss), context)
 
     def _function(self) -> Callable[..., Any]:
         _, module_name, path = self.name.split(":")

@@ -32,9 +32,9 @@ class Diverged(BaseException):
 class Reports:
     """What one trial has reported so far. The clock starts when it is made."""
 
-    def __init__(self, spec: TrialSpec, diverged_above: float = math.inf) -> None:
+    def __init__(self, spec: TrialSpec, divergence_loss: float = math.inf) -> None:
         self.spec = spec
-        self.diverged_above = diverged_above
+        self.divergence_loss = divergence_loss
         self.last_step: int | None = None
         self.metrics: dict[str, Value] = {}
         self._diverged: str | None = None
@@ -93,8 +93,8 @@ class Reports:
     def _refuse_divergence(self, values: Mapping[str, Any]) -> None:
         for name in LOSSES:
             loss = values.get(name, 0.0)
-            if not (math.isfinite(loss) and loss <= self.diverged_above):
-                bound = "" if math.isinf(self.diverged_above) else f" (bound: {self.diverged_above:g})"
+            if not (math.isfinite(loss) and loss <= self.divergence_loss):
+                bound = "" if math.isinf(self.divergence_loss) else f" (bound: {self.divergence_loss:g})"
                 self._diverged = f"{name} is {loss} at step {self.last_step}{bound}"
                 raise Diverged(self._diverged)
 

@@ -98,9 +98,8 @@ class Surrogate:
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Surrogate:
         """The surrogate; it has no options. Raises InputError for any but what every sweep adds."""
-        faults = [
-            f"workload.{name} is no option of surrogate (it has none)" for name in options if name not in SWEEP_OPTIONS
-        ]
+        unknown = [name for name in options if name not in SWEEP_OPTIONS]
+        faults = [f"workload.{name} is not known (surrogate has no options)" for name in unknown]
         if rest:
             faults.append(f"workload = 'surrogate:{rest}' is not known (accepted: 'surrogate')")
         if faults:
