@@ -85,20 +85,23 @@ class KubeRay(Table):
 
 
 class Cloud(Table):
-    """Machines of Ray's cluster launcher: a head that runs no trials and up to ``max_workers`` workers."""
+    """Machines rented through Ray's cluster launcher: a head that runs no trials and ``workers`` of ``worker_type``.
+
+    ``cpus`` and ``gpus`` are a worker's; ``setup`` lines run once on every machine (install the project and its data)
+    and are trusted as code.
+    """
 
     region: Label
     zone: Label | None = None
     project: Label | None = None
-    head_type: Word = "m5.xlarge"
+    head_type: Word
     worker_type: Word
-    image: Line | None = None
-    ssh_user: Word = "ubuntu"
+    workers: Positive = 1
     cpus: Positive
     gpus: Count = 0
-    min_workers: Count = 0
-    max_workers: Positive = 1
-    idle_minutes: Positive = 5
+    image: Line | None = None
+    disk_gb: Positive = 100
+    ssh_user: Word = "ubuntu"
     spot: bool = False
     setup: tuple[Line, ...] = Field(default=(), strict=False)
 

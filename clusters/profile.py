@@ -6,6 +6,7 @@ file: `ray` joins a running cluster, `slurm`, `kuberay`, `aws` and `gcp` describ
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import tomllib
@@ -97,7 +98,7 @@ class Profile(Table):
         if self.kuberay:
             return ((self.kuberay.cpus, self.kuberay.gpus),) * self.kuberay.workers
         if self.cloud:
-            return ((self.cloud.cpus, self.cloud.gpus),) * self.cloud.max_workers
+            return ((self.cloud.cpus, self.cloud.gpus),) * self.cloud.workers
         if self.kind == "local" and (self.gpus is not None or not self.device.accelerator):
             return ((self.cpus or usable_cores(), self.gpus or 0),)
         return None
@@ -146,8 +147,8 @@ def _address_faults(profile: Profile) -> list[str]:
         )
     if profile.kind == "inline" and profile.slots not in (None, 1):
         faults.append(f"slots = {profile.slots} does not fit kind = 'inline', which runs one pack at a time")
-    if profile.kind == "gcp" and profile.cloud and profile.cloud.project is None:
-        faults.append("kind = 'gcp' needs cloud.project")
+    if profile.kind == "gcp" and profile.cloud and None in (profile.cloud.project, profile.cloud.zone):
+        faults.append("kind = 'gcp' needs cloud.project and cloud.zone")
     return faults
 
 
@@ -195,6 +196,31 @@ def parse(content: Mapping[str, Any], *, name: str, where: str = "") -> Profile:
     except ValidationError as error:
         faults = [sentence for fault in error.errors() for sentence in _sentences(fault)]
         raise ProfileError(faults, where=where) from None
+
+
+# What a trial may take and how it is retried: the same wherever the profile's cluster ends up running.
+_OF_TRIALS = (
+    "hardware",
+    "slots",
+    "cpus_per_trial",
+    "gpus_per_trial",
+    "memory_per_trial",
+    "max_attempts",
+    "patience_seconds",
+    "authentication",
+)
+
+
+def trial_settings(profile: Profile) -> dict[str, Any]:
+    """The settings of trials alone, for the profile of the cluster this profile asks for."""
+    return profile.model_dump(include=set(_OF_TRIALS), exclude_none=True)
+
+
+def to_toml(settings: Mapping[str, Any]) -> str:
+    """A profile's settings as TOML, without tables. A JSON scalar is a TOML scalar; None has no line."""
+    return "".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items() if value is not None
+    )
 
 
 def _find(text: str) -> Path:

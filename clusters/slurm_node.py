@@ -1,0 +1,245 @@
+"""What runs on each node of a Slurm job: Ray's head and the driver on the first, a worker on the others.
+
+The nodes find each other through files in the job's folder, which all see: the head lets Ray choose a free port and
+writes its address there, so two jobs on one machine cannot collide; when the driver has ended it writes its exit code,
+and the workers leave at once. Nothing is stopped but what this job has started.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clusters.driver import CLUSTER, fill
+from clusters.private import environment, private_folder, write_token
+from clusters.profile import to_toml
+from clusters.reaper import MARK
+from clusters.slurm import JOB
+
+POLL_SECONDS = 0.5
+STOP_SECONDS = 20.0  # for Ray to drain a node that is told to end; Slurm kills after KillWait (30 s by default)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The files of one run of the job, in the folder every node sees."""
+
+    folder: Path
+
+    @property
+    def token(self) -> Path:
+        """Ray's authentication token, mode 0600."""
+        return self.folder / "token"
+
+    @property
+    def address(self) -> Path:
+        """Where the head listens, once it does."""
+        return self.folder / "address"
+
+    @property
+    def profile(self) -> Path:
+        """The cluster profile the driver is given."""
+        return self.folder / "cluster.toml"
+
+    @property
+    def exit(self) -> Path:
+        """The driver's exit code, once it has ended."""
+        return self.folder / "exit"
+
+
+def main(folder: str) -> int:
+    """Play this node's part in the job; the exit code of the task."""
+    job = json.loads((Path(folder) / JOB).read_text(encoding="utf-8"))
+    run = f"{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
+    place = Place(Path(folder) / run)
+    if int(os.environ["SLURM_PROCID"]) != 0:
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        return _worker(job, place)
+    place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    code = _alone(job, place) if job["nodes"] == 1 else _head(job, place)
+    _publish(place.exit, str(code))
+    return code
+
+
+def _alone(job: Mapping[str, Any], place: Place) -> int:
+    """One node needs no cluster: the driver starts a private Ray on what Slurm granted."""
+    granted = {"kind": "local", "cpus": _cpus(), "gpus": _gpus(), "temp_dir": job["temp_dir"]}
+    _publish(place.profile, to_toml({**job["profile"], **granted}))
+    return _drive(job, place)
+
+
+def _head(job: Mapping[str, Any], place: Place) -> int:
+    write_token(place.token)
+    with private_folder(job["temp_dir"]) as temp, _ray(job, place, temp, *_head_options(job, temp)) as ray:
+        address = _await_text(temp / "ray_current_cluster", job["ready_seconds"], ray)
+        if address is None:
+            _say(f"Ray's head did not start (exit code {ray.poll()}); its last words:\n{_last_words(temp)}")
+            return ray.poll() or 1
+        joined = {"kind": "ray", "address": address, "nodes": job["nodes"], "ready_seconds": job["ready_seconds"]}
+        _publish(place.profile, to_toml({**job["profile"], **joined, "token_file": str(place.token)}))
+        _publish(place.address, address)
+        code = _drive(job, place)
+        _publish(place.exit, str(code))  # the workers leave while the head ends
+    return code
+
+
+def _head_options(job: Mapping[str, Any], temp: Path) -> list[str]:
+    options = ["--head", "--port=0", f"--node-ip-address={_own_address(job['interface'])}", f"--temp-dir={temp}"]
+    if importlib.util.find_spec("grpc"):  # then Ray opens its client server too, on 10001 unless told
+        options.append(f"--ray-client-server-port={_free_port()}")
+    return [*options, "--include-dashboard=false"]
+
+
+def _worker(job: Mapping[str, Any], place: Place) -> int:
+    """Join the head, and join again when this node's Ray dies, until the driver has ended."""
+    deadline = time.monotonic() + 2 * job["ready_seconds"]
+    while not place.address.exists():
+        if place.exit.exists():
+            return 0  # the driver ended before this node came
+        if time.monotonic() > deadline:
+            _say(f"no head within {2 * job['ready_seconds']:g} s")
+            return 1
+        time.sleep(POLL_SECONDS)
+    address = place.address.read_text(encoding="utf-8")
+    host, _, port = address.rpartition(":")
+    for _ in range(job["rejoin"]):
+        with private_folder(job["temp_dir"]) as temp:
+            own = _address_towards(host, int(port))
+            with _ray(job, place, temp, f"--address={address}", f"--node-ip-address={own}") as ray:
+                while ray.poll() is None and not place.exit.exists():
+                    time.sleep(POLL_SECONDS)
+                if place.exit.exists():
+                    return 0
+                _say(f"Ray on this node ended with exit code {ray.poll()}; its last words:\n{_last_words(temp)}")
+    return 1
+
+
+@contextmanager
+def _ray(job: Mapping[str, Any], place: Place, temp: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`ray start --block` with these options and what Slurm granted, ended with the block."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *_granted(), "--block"]
+    variables = {**_variables(job, place), MARK: str(temp)}
+    with environment(variables), (temp / "ray.out").open("wb") as log:
+        ray = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield ray
+    finally:
+        ray.terminate()
+        try:
+            ray.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            ray.kill()
+            ray.wait()
+
+
+def _granted() -> list[str]:
+    """What Slurm granted this task, and no port that another job could hold."""
+    resources = [f"--num-cpus={_cpus()}", f"--num-gpus={_gpus()}"]
+    ports = ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]
+    return [*resources, *ports, "--disable-usage-stats"]
+
+
+def _variables(job: Mapping[str, Any], place: Place) -> dict[str, str | None]:
+    return {
+        "RAY_AUTH_MODE": job["profile"]["authentication"],
+        "RAY_AUTH_TOKEN": None,
+        "RAY_AUTH_TOKEN_PATH": str(place.token),
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+        "RAY_ADDRESS": None,
+    }
+
+
+def _drive(job: Mapping[str, Any], place: Place) -> int:
+    """Run the driver; USR1 (notice) and TERM reach it as TERM, which means: checkpoint and end."""
+    command = fill(job["command"], {CLUSTER: str(place.profile)})
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    with environment({"PATH": path}):
+        driver = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    for notice in (signal.SIGUSR1, signal.SIGTERM):
+        signal.signal(notice, lambda *_: driver.send_signal(signal.SIGTERM))
+    code = driver.wait()
+    return code if code >= 0 else 128 - code  # ended by a signal: the shell's convention
+
+
+def _cpus() -> int:
+    return int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ["SLURM_CPUS_ON_NODE"])
+
+
+def _gpus() -> int:
+    """GPUs granted on this node, from the first variable that Slurm or its plugin has set."""
+    if count := os.environ.get("SLURM_GPUS_ON_NODE"):
+        return int(count)
+    for name in ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+        if name in os.environ:
+            return len([device for device in os.environ[name].split(",") if device.strip()])
+    return 0
+
+
+def _own_address(interface: str | None) -> str:
+    """The address other nodes reach this one at: of ``interface``, else of the name Slurm knows the node by."""
+    if interface:
+        return _interface_address(interface)
+    address = socket.gethostbyname(os.environ.get("SLURMD_NODENAME") or socket.gethostname())
+    # Some systems name themselves on loopback; then the way to any other host tells.
+    return _address_towards("192.0.2.1", 9) if address.startswith("127.") else address
+
+
+def _interface_address(interface: str) -> str:
+    done = subprocess.run(
+        ["ip", "-json", "-4", "address", "show", interface], capture_output=True, text=True, check=True
+    )
+    return str(json.loads(done.stdout)[0]["addr_info"][0]["local"])
+
+
+def _address_towards(host: str, port: int) -> str:
+    """This machine's address on the way to ``host``; nothing is sent (UDP)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, port))
+        return str(probe.getsockname()[0])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def _publish(path: Path, text: str) -> None:
+    """``text`` in ``path``, whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def _await_text(path: Path, patience: float, process: subprocess.Popen[bytes]) -> str | None:
+    """The text of ``path`` once it is there; None when the process ended or patience ran out before."""
+    deadline = time.monotonic() + patience
+    while process.poll() is None and time.monotonic() < deadline:
+        if path.exists() and (text := path.read_text(encoding="utf-8").strip()):
+            return text
+        time.sleep(POLL_SECONDS / 5)
+    return None
+
+
+def _last_words(temp: Path) -> str:
+    lines = (temp / "ray.out").read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-15:])
+
+
+def _say(sentence: str) -> None:
+    print(f"sweeplaw: {socket.gethostname()}: {sentence}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,129 @@
+"""`sweeplaw cluster`: write, and on request submit, what a cluster needs to run a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from clusters.profile import Profile
+
+ProfileFile = Annotated[str, typer.Argument(metavar="PROFILE", help="A cluster profile (TOML).")]
+SweepFile = Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep file (TOML).")]
+Store = Annotated[str, typer.Option(help="Where results go: a folder that every node sees, or a URI.")]
+Out = Annotated[Path | None, typer.Option(help="The folder to write; by default results/cluster/SWEEP.")]
+Submit = Annotated[bool, typer.Option("--submit", help="Submit it too, and return at once.")]
+
+
+def register(app: typer.Typer) -> None:
+    group = typer.Typer(no_args_is_help=True, help="Write, or submit, what a cluster needs to run a sweep.")
+    group.command()(slurm)
+    group.command()(kuberay)
+    group.command(name="aws")(_rented("aws"))
+    group.command(name="gcp")(_rented("gcp"))
+    app.add_typer(group, name="cluster")
+
+
+def slurm(profile: ProfileFile, sweep: SweepFile, store: Store, out: Out = None, submit: Submit = False) -> None:
+    """A Slurm batch script: it starts Ray on the job's nodes, runs the sweep, and ends with it.
+
+    Submit and leave; `sweeplaw status STORE` tells how far it is.
+
+    Example: sweeplaw cluster slurm examples/clusters/slurm.toml orchestrator/sweeps/demo.toml --store results/demo
+    """
+    from clusters import slurm
+    from clusters.driver import CLUSTER
+
+    asked = _asked(profile, "slurm", sweep)
+    command = _command(str(sweep.absolute()), CLUSTER, _seen_from_anywhere(store))
+    path = slurm.write(asked, command, _folder(out, sweep), name=sweep.stem)
+    typer.echo(f"submitted as job {slurm.submit(path)}" if submit else f"{path}\nsubmit it with: sbatch {path}")
+
+
+def kuberay(profile: ProfileFile, sweep: SweepFile, store: Store, out: Out = None, submit: Submit = False) -> None:
+    """A RayJob for Kubernetes (KubeRay 1.5 or later), with the sweep mounted as a ConfigMap.
+
+    Example: sweeplaw cluster kuberay examples/clusters/kuberay.toml orchestrator/sweeps/demo.toml --store s3://bucket/demo
+    """
+    from clusters import kuberay
+    from clusters.driver import CLUSTER, SWEEP
+
+    asked = _asked(profile, "kuberay", sweep)
+    text = sweep.read_text(encoding="utf-8")
+    mounts = asked.kuberay.claims.values() if asked.kuberay else ()
+    command = _command(SWEEP, CLUSTER, _outliving(store, mounts))
+    manifest = kuberay.manifest(asked, command, sweep=text, name=sweep.stem)
+    path = _folder(out, sweep) / "rayjob.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(manifest, encoding="utf-8")
+    typer.echo(kuberay.submit(path) if submit else f"{path}\nsubmit it with: kubectl apply -f {path}")
+
+
+def _rented(kind: str) -> Callable[..., None]:
+    def command(profile: ProfileFile, sweep: SweepFile, store: Store, out: Out = None) -> None:
+        from clusters import cloud
+        from clusters.driver import CLUSTER, SWEEP
+
+        asked = _asked(profile, kind, sweep)
+        text = sweep.read_text(encoding="utf-8")
+        words = _command(SWEEP, CLUSTER, _outliving(store, ()))
+        path, verbs = cloud.write(asked, words, _folder(out, sweep), sweep=text, name=sweep.stem)
+        typer.echo("\n".join([str(path), "run, look, end with:", *verbs]))
+
+    command.__doc__ = f"""Files for Ray's cluster launcher on {kind.upper()}, and the commands that run and end it.
+
+    The machines cost money from `ray exec` until the driver has ended, or `ray down`.
+
+    Example: sweeplaw cluster {kind} examples/clusters/{kind}.toml orchestrator/sweeps/demo.toml --store s3://bucket/demo
+    """
+    return command
+
+
+def _asked(profile: str, kind: str, sweep: Path) -> Profile:
+    """The profile, if it is of this kind, after the sweep has been read and planned: faults come before the queue."""
+    from clusters.errors import ProfileError
+    from clusters.profile import load
+    from orchestrator.plan import plan
+    from orchestrator.sweep import read
+
+    loaded = load(profile)
+    if loaded.kind != kind:
+        raise ProfileError(f"kind = {loaded.kind!r} does not fit this command (accepted: {kind!r})", where=profile)
+    plan(read(sweep))
+    return loaded
+
+
+def _command(sweep: str, cluster: str, store: str) -> list[str]:
+    from urllib.parse import urlsplit
+
+    from trials.errors import InputError
+
+    if "@" in urlsplit(store).netloc or "secret" in store.lower():
+        raise InputError(
+            "store URI holds a credential, which would end up in files and process lists "
+            "(accepted: credentials from the environment, as AWS_SECRET_ACCESS_KEY, or from a Kubernetes Secret)"
+        )
+    return ["sweeplaw", "launch", sweep, "--cluster", cluster, "--store", store]
+
+
+def _outliving(store: str, mounts: Collection[str]) -> str:
+    """``store`` if it is still there when the machines are gone: a URI, or a folder under a mounted claim."""
+    from trials.errors import InputError
+
+    path = PurePosixPath(store)
+    if "://" in store or (".." not in path.parts and any(path.is_relative_to(mount) for mount in mounts)):
+        return store
+    places = ", or a folder under ".join(["a URI such as s3://bucket/results", *mounts])
+    raise InputError(f"store = {store!r} would be lost with the machines (accepted: {places})")
+
+
+def _seen_from_anywhere(store: str) -> str:
+    """A store URI as it is; a folder as an absolute path, since the job's working folder may be another."""
+    return store if "://" in store else str(Path(store).absolute())
+
+
+def _folder(out: Path | None, sweep: Path) -> Path:
+    return out or Path("results") / "cluster" / sweep.stem
