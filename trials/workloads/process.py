@@ -28,7 +28,7 @@ _GUARD = 'read group; read _; kill -s TERM -- "-$group"; sleep "$1"; kill -s KIL
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running child. ``exited`` is a pipe that closes when it has ended and its group is gone."""
+    """A running child. ``exited`` is a pipe that has something to read once the child and its group have ended."""
 
     process: subprocess.Popen[bytes]
     waiter: threading.Thread
@@ -43,7 +43,7 @@ def running(
 
     Raises OSError or ValueError when the child cannot start.
     """
-    with _guard() as guard, open(stderr, "wb") as errors:
+    with _guard() as guard, _pipe() as (exited, ends), open(stderr, "wb") as errors:
         process = subprocess.Popen(
             argv,
             cwd=cwd,
@@ -55,8 +55,7 @@ def running(
         )
         assert guard.stdin is not None
         assert process.stdout is not None
-        exited, closes = os.pipe()
-        waiter = threading.Thread(target=_wait, args=(process, closes), daemon=True)
+        waiter = threading.Thread(target=_wait, args=(process, ends), daemon=True)
         waiter.start()
         try:
             guard.stdin.write(f"{process.pid}\n".encode())
@@ -64,7 +63,6 @@ def running(
         finally:
             _stop(process, waiter, grace_seconds)
             process.stdout.close()
-            os.close(exited)
 
 
 def output(child: Child, seconds: float = math.inf, wake_seconds: float = math.inf) -> Iterator[bytes]:
@@ -101,10 +99,10 @@ def _rest(source: int) -> Iterator[bytes]:
             yield chunk
 
 
-def _wait(process: subprocess.Popen[bytes], closes: int) -> None:
+def _wait(process: subprocess.Popen[bytes], ends: int) -> None:
     process.wait()
     _signal_group(process, signal.SIGKILL)  # what it started ends with it
-    os.close(closes)
+    os.write(ends, b"\0")
 
 
 def _stop(process: subprocess.Popen[bytes], waiter: threading.Thread, grace_seconds: float) -> None:
@@ -119,6 +117,16 @@ def _stop(process: subprocess.Popen[bytes], waiter: threading.Thread, grace_seco
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of none but zombies
         os.killpg(process.pid, number)
+
+
+@contextlib.contextmanager
+def _pipe() -> Iterator[tuple[int, int]]:
+    source, sink = os.pipe()
+    try:
+        yield source, sink
+    finally:
+        os.close(source)
+        os.close(sink)
 
 
 @contextlib.contextmanager

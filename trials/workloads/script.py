@@ -128,7 +128,7 @@ def follow(
 def _prepare(call: Call, spec: TrialSpec) -> None:
     call.folder.mkdir(parents=True, exist_ok=True)
     knobs = {name: value for name, value in spec.knobs.items() if name != "command"}
-    call.spec_file.write_text(json.dumps({"trial_id": spec.trial_id, "knobs": knobs}, indent=1))
+    call.spec_file.write_text(json.dumps({"trial_id": spec.trial_id, "knobs": knobs}, indent=1) + "\n")
     if call.metrics_file:
         call.metrics_file.write_bytes(b"")  # an earlier attempt's reports are not this one's
 
