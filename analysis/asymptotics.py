@@ -6,7 +6,7 @@ import numpy as np
 
 from analysis.moments import moments
 from analysis.objectives import residuals
-from analysis.solve import Setup, Solution
+from analysis.solve import Setup, Solution, residual_scale
 
 Array = np.ndarray
 
@@ -41,9 +41,8 @@ def effective_width(setup: Setup, solution: Solution) -> float:
     """
     if not np.isfinite(setup.delta):
         return float("inf")
-    rest = residuals(setup.problem.losses, setup.problem.bound.predict(solution.theta[None])[0], setup.problem.space)
-    scale = float(np.median(np.abs(rest))) / 0.6745
-    return max(setup.delta, 1.06 * scale * len(rest) ** -0.2)
+    scale = residual_scale(setup.problem, solution.theta)
+    return max(setup.delta, 1.06 * scale * setup.problem.bound.rows**-0.2)
 
 
 def score(setup: Setup, solution: Solution, width: float) -> Array:

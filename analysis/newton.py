@@ -52,33 +52,33 @@ class _State:
 
 
 def minimise(
-    problem: Problem,
-    start: Array,
-    target: Array,
-    box: Box,
-    *,
-    widen: Array | float = 1.0,
-    tolerance: float = CONVERGED,
-    steps: int = 200,
-) -> Minimum:
-    """The local minimum of the mean Huber penalty reached from each start (batch, p) at threshold ``target`` (batch,).
+    problem: Problem, start: Array, target: float, box: Box, *,
+    begin: Array | float = 0.0, tolerance: float = CONVERGED, steps: int = 300,
+) -> Minimum:  # fmt: skip
+    """The local minimum of the mean Huber penalty at threshold ``target`` reached from each start (batch, p).
 
-    ``widen`` multiplies the threshold the path begins with. Losses and weights of two dimensions have a row for
-    each member. A member has arrived when the relative decrease still predicted is below ``tolerance``.
+    ``begin`` is the threshold a path begins with, where it is above the target: about the residuals' scale. Losses and
+    weights of two dimensions have a row for each member. A member has arrived when the relative decrease still
+    predicted is below ``tolerance``.
     """
+    with np.errstate(all="ignore"):  # a trial outside the law's domain is NaN or infinite, and is refused
+        return _walk(problem, start, target, box, begin, tolerance, steps)
+
+
+def _walk(
+    problem: Problem, start: Array, target: float, box: Box, begin: Array | float, tolerance: float, steps: int
+) -> Minimum:
     batch = start.shape[0]
     best, value = start.copy(), np.full(batch, np.inf)
     decrement, converged = np.full(batch, np.inf), np.zeros(batch, dtype=bool)
     floor = SMALLEST * np.broadcast_to(_mean_square(problem), (batch,))
     active = np.arange(batch)
-    state = _begin(problem, start, target * widen, box)
+    state = _begin(problem, start, np.maximum(np.broadcast_to(begin, (batch,)), target), box)
     part, iteration = problem, 0
     for iteration in range(1, steps + 1):
-        decrease, done, stuck = _step(part, state, target[active], box, floor[active], tolerance)
+        decrease, done, stuck = _step(part, state, target, box, floor[active], tolerance)
         decrement[active] = decrease
-        leaving = done | stuck
-        if iteration == steps:
-            leaving[:] = True
+        leaving = done | stuck | (iteration == steps)
         if not leaving.any():
             continue
         out = active[leaving]
@@ -111,8 +111,7 @@ def _outer(z: Array, box: Box) -> Array:
 
 def _moments(problem: Problem, z: Array, delta: Array, box: Box) -> Moments:
     theta = _outer(z, box)
-    with np.errstate(all="ignore"):
-        found = moments(problem, theta, delta)
+    found = moments(problem, theta, delta)
     if not box.log.any():
         return found
     chain = np.where(box.log, theta, 1.0)  # d theta / d log theta
@@ -128,36 +127,33 @@ def _take(state: _State, keep: Array) -> _State:
 
 
 def _step(
-    problem: Problem, state: _State, target: Array, box: Box, floor: Array, tolerance: float
+    problem: Problem, state: _State, target: float, box: Box, floor: Array, tolerance: float
 ) -> tuple[Array, Array, Array]:
     """One damped step of every member, in place: relative predicted decrease, finished, unable to move."""
     low, high = _inner(box.low, box), _inner(box.high, box)
     move, predicted = _direction(state, low, high, box.frozen)
     relative = predicted / np.maximum(state.here.value, 1e-300)
-    at_target = state.delta <= target
-    # not finite: the law has no value here, or left the range of doubles
-    done = at_target & (((relative <= tolerance) & (state.damping <= 1.0)) | (state.here.value <= floor))
-    tighten = ~at_target & ((relative <= SETTLED) | (state.here.value <= floor))
+    at_target, perfect = state.delta <= target, state.here.value <= floor
+    done = at_target & (((relative <= tolerance) & (state.damping <= 1.0)) | perfect)
+    tighten = ~at_target & ((relative <= SETTLED) | perfect | (state.damping > 1e8))
     state.delta = np.where(tighten, np.maximum(state.delta * SHRINK, target), state.delta)
     trial = np.where(tighten[:, None], state.z, np.clip(state.z + move, low, high))
     there = _moments(problem, trial, state.delta, box)
     gain = (state.here.value - there.value) / np.maximum(predicted, 1e-300)
-    with np.errstate(invalid="ignore"):
-        accept = (
-            tighten | (np.isfinite(there.value) & (there.value < state.here.value)) | ~np.isfinite(state.here.value)
-        )
+    accept = tighten | (there.value < state.here.value)  # False where there is no value
     _accept(state, trial, there, accept)
-    raised = np.where(accept, state.damping, np.maximum(state.damping * 8.0, 1e-6))
-    state.damping = np.clip(
-        np.where(accept & (gain > 0.7), raised * 0.1, np.where(accept & (gain < 0.2), raised * 3.0, raised)),
-        1e-15,
-        1e20,
-    )
-    state.damping = np.where(tighten, 1e-4, state.damping)
-    stuck = at_target & ~done & ((state.damping > 1e12) | ~np.isfinite(state.here.value))
+    state.damping = np.where(tighten, 1e-4, _damping(state.damping, accept, gain))
+    stuck = ~done & ((at_target & (state.damping > 1e12)) | ~np.isfinite(state.here.value))
     # rounding can forbid the last decrease: what is predicted is then below what the sum can resolve
     done |= at_target & ~accept & (relative <= 1e-11)
     return np.maximum(relative, 0.0), done, stuck
+
+
+def _damping(damping: Array, accept: Array, gain: Array) -> Array:
+    """More after a refused step, less after one that did what the model said (Marquardt 1963)."""
+    factor = np.where(gain > 0.7, 0.1, np.where(gain < 0.2, 3.0, 1.0))
+    changed = np.where(accept, damping * factor, np.maximum(damping * 8.0, 1e-6))
+    return np.clip(changed, 1e-15, 1e20)
 
 
 def _accept(state: _State, trial: Array, there: Moments, accept: Array) -> None:
@@ -174,6 +170,8 @@ def _direction(state: _State, low: Array, high: Array, frozen: Array) -> tuple[A
     scale = np.where(held, 0.0, 1.0 / np.sqrt(metric))
     matrix = here.curvature * scale[:, :, None] * scale[:, None, :]
     slope = here.gradient * scale
+    lost = ~(np.isfinite(matrix).all(axis=(1, 2)) & np.isfinite(slope).all(axis=1))  # the law has no value there
+    matrix[lost], slope[lost] = np.eye(slope.shape[1]), 0.0
     diagonal = np.arange(slope.shape[1])
     matrix[:, diagonal, diagonal] += held
     damping = state.damping.copy()

@@ -16,13 +16,15 @@ from analysis.vertex import polish_vertex, subgradient
 
 Array = np.ndarray
 
+PERFECT = 1e-24  # mean penalty over mean squared loss of a fit without residuals, in double precision
 AGREE = 1e-8  # relative distance of two values of the objective that are called the same optimum
 SKETCH_ROWS = 4096  # rows the search for starts looks at; all rows decide the optimum
 CARRIED = 3  # starts carried on to all rows when there are more than SKETCH_ROWS
 LAD_WIDTH = 1e-6  # nats: the Huber threshold that stands for absolute deviation until the vertex is solved exactly
 ROUGH = 1e-10  # relative Newton decrease at which a start counts as arrived; the best is then polished
 PATIENCE = 40  # steps a start is given; the best is polished without this limit
-WIDENED = (1.0, 16.0, 256.0)  # thresholds, in multiples of the target, the starts' paths begin with
+ENOUGH = 3  # agreeing starts; with fewer, those that ran out of patience go on
+PATHS = (0.3, 1.0, 4.0, 30.0)  # thresholds the starts' paths begin with, in multiples of the residuals' scale
 GRADIENT = 1e-6  # largest scaled gradient of a verified optimum
 WORST_CONDITION = 1e12  # of the scaled curvature; beyond it the parameters cannot be told apart
 
@@ -93,7 +95,7 @@ def solve(setup: Setup, starts: Array | None = None) -> Solution:
     order = np.argsort(np.where(np.isfinite(minima.value), minima.value, np.inf), kind="stable")
     value = minima.value[order[0]]
     agreeing = int(np.sum(minima.value <= value * (1 + AGREE) + 1e-26))
-    polished = minimise(setup.problem, minima.theta[order[:1]], np.array([setup.delta]), setup.box)
+    polished = minimise(setup.problem, minima.theta[order[:1]], setup.delta, setup.box)
     best, converged = polished.theta[0], bool(polished.converged[0])
     if setup.objective.name == "lad":
         best, converged = polish_vertex(setup.problem, setup.box, best), True
@@ -105,14 +107,33 @@ def _descend(setup: Setup, starts: Array | None) -> Minimum:
     """Every start's own minimum: on all rows, or first on a sketch of them when they are very many."""
     problem = setup.problem
     if problem.bound.rows <= SKETCH_ROWS:
-        points = starting_points(setup.law, problem, setup.box, setup.delta) if starts is None else starts
-        return _minimise(setup, problem, points, WIDENED)
+        return _arrive(setup, problem, starts)
     picked = np.random.default_rng(0).choice(problem.bound.rows, SKETCH_ROWS, replace=False)
-    sketch = _rows(problem, np.sort(picked))
-    points = starting_points(setup.law, sketch, setup.box, setup.delta) if starts is None else starts
-    first = _minimise(setup, sketch, points, WIDENED)
-    best = first.theta[np.argsort(first.value, kind="stable")[: CARRIED * 4 : 4]]
-    return _minimise(setup, problem, best, (1.0,))
+    first = _arrive(setup, _rows(problem, np.sort(picked)), starts)
+    best = first.theta[np.argsort(first.value, kind="stable")[: CARRIED * 2 : 2]]
+    return minimise(problem, best, setup.delta, setup.box, tolerance=ROUGH)
+
+
+def _arrive(setup: Setup, problem: Problem, starts: Array | None) -> Minimum:
+    """The minima reached from the starts; few that agree send those still on their way on."""
+    points = starting_points(setup.law, problem, setup.box, setup.delta) if starts is None else starts
+    begin = np.resize(np.array(PATHS), len(points)) * residual_scale(problem, points[0])  # no path under least squares
+    found = minimise(problem, points, setup.delta, setup.box, begin=begin, tolerance=ROUGH, steps=PATIENCE)
+    if int(np.sum(found.value <= np.nanmin(found.value) * (1 + AGREE))) >= ENOUGH or found.converged.all():
+        return found
+    late = minimise(problem, found.theta, setup.delta, setup.box, begin=begin, tolerance=ROUGH)
+    better = late.value < found.value
+    return Minimum(
+        np.where(better[:, None], late.theta, found.theta), np.where(better, late.value, found.value),
+        np.where(better, late.decrement, found.decrement), late.converged | found.converged, late.iterations,
+    )  # fmt: skip
+
+
+def residual_scale(problem: Problem, theta: Array) -> float:
+    """The median absolute residual at a vector (p,), over the normal's: robust, 0 for a perfect fit."""
+    rest = residuals(problem.losses, problem.bound.predict(theta[None])[0], problem.space)
+    known = np.abs(rest[np.isfinite(rest)])
+    return float(np.median(known)) / 0.6745 if known.size else 0.0
 
 
 def _rows(problem: Problem, rows: Array) -> Problem:
@@ -122,13 +143,6 @@ def _rows(problem: Problem, rows: Array) -> Problem:
         node = next(number for number in function.data_only if function.graph.nodes[number] == ("name", (), name))
         data.append(problem.bound.columns[node][0, rows])
     return Problem(function.bind(data), problem.losses[rows], problem.weights[rows], problem.space)
-
-
-def _minimise(setup: Setup, problem: Problem, points: Array, widened: tuple[float, ...]) -> Minimum:
-    widen = np.resize(np.array(widened), len(points)) if np.isfinite(setup.delta) else 1.0
-    return minimise(
-        problem, points, np.full(len(points), setup.delta), setup.box, widen=widen, tolerance=ROUGH, steps=PATIENCE
-    )
 
 
 def judge(setup: Setup, theta: Array, at: Moments, starts: int, agreeing: int, converged: bool) -> Verdict:
@@ -144,8 +158,9 @@ def judge(setup: Setup, theta: Array, at: Moments, starts: int, agreeing: int, c
         subgradient(setup.problem, theta, inside) if setup.objective.name == "lad" else scaled_gradient(at, inside)
     )
     condition = condition_number(at, inside)
-    perfect = at.value[0] <= 1e-24
-    verified, status = _words(setup, touched, gradient, condition, starts, agreeing, converged or perfect)
+    if at.value[0] <= PERFECT * np.mean(setup.problem.losses**2):
+        gradient, converged = 0.0, True  # rounding is all that is left
+    verified, status = _words(setup, touched, gradient, condition, starts, agreeing, converged)
     return Verdict(gradient, starts, agreeing, touched, condition, verified, status)
 
 

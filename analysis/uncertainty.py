@@ -17,13 +17,12 @@ import polars as pl
 from analysis.checks import Observations
 from analysis.moments import Problem
 from analysis.newton import minimise
-from analysis.solve import Setup, Solution
+from analysis.solve import Setup, Solution, residual_scale
 from trials.errors import InputError, nearest
 
 Array = np.ndarray
 By = Literal["row", "cell", "seed"]
 
-WIDEN = 8.0  # the path of a resample begins at this multiple of the threshold; 1 to 64 end alike on 999 of 1000
 REDRAWS = 200  # tries to redraw resamples with too few distinct points before giving up
 
 
@@ -149,9 +148,9 @@ def refit(setup: Setup, solution: Solution, weights: Array, by: By = "row", unit
     """The optimum under each row of ``weights`` (count, n), reached from the full fit's."""
     problem = Problem(setup.problem.bound, setup.problem.losses, weights, setup.problem.space)
     count = len(weights)
-    widen = WIDEN if np.isfinite(setup.delta) else 1.0
     start = np.tile(_inside(solution.theta, setup), (count, 1))
-    found = minimise(problem, start, np.full(count, setup.delta), setup.box, widen=widen)
+    begin = residual_scale(setup.problem, solution.theta)
+    found = minimise(problem, start, setup.delta, setup.box, begin=begin)
     return Draws(setup.law.names, setup.outward(found.theta), found.value, found.converged, by, units, seed)
 
 
