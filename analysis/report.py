@@ -1,0 +1,283 @@
+"""A store as a report: one HTML file with everything in it, and the same numbers as JSON.
+
+`numbers` decides what is said; the page only shows it. What was left out is counted, what is not verified says so.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from analysis import figures
+from analysis.families import Axes, Family, axes, families
+from analysis.fit import Fit
+from analysis.optimum import CellOptimum, optima, unmeasured_cells
+from analysis.statements import Statement, slices, surface
+from analysis.tables import Tables, load
+from trials.errors import InputError
+
+MAX_FAMILIES = 6  # more would be a page nobody reads; the rest is counted
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One family with its laws and the optimum of every cell."""
+
+    family: Family
+    by: Axes
+    surface: Statement
+    slices: tuple[Statement, ...]
+    optima: tuple[CellOptimum, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything a report says, before it is a page."""
+
+    tables: Tables
+    everything: pl.DataFrame
+    by: Axes
+    sections: tuple[Section, ...]
+    families_left_out: int
+
+
+def make(source: str | Path, *, where: str | None = None, loss: str = "val_loss") -> Report:
+    """The report of a store or a table file. Raises InputError when there is nothing to report."""
+    tables = load(source, where=where)
+    everything = load(source, states=None, where=where).trials.collect()
+    trials = tables.trials.collect()
+    if not trials.height:
+        counts = ", ".join(f"{count} {reason}" for reason, count in tables.dropped.items())
+        raise InputError(f"{tables.source}: no completed trials to report ({counts or 'the store is empty'})")
+    by = axes(tables, trials, loss=loss)
+    found = families(trials, by)
+    sections = tuple(_section(family, by, everything) for family in found[:MAX_FAMILIES])
+    return Report(tables, everything, by, sections, max(0, len(found) - MAX_FAMILIES))
+
+
+def _section(family: Family, by: Axes, everything: pl.DataFrame) -> Section:
+    # Cells are judged on all trials of the family: a diverged neighbour is what makes an edge an edge.
+    same = everything
+    for name, value in family.values.items():
+        same = same.filter(pl.col(name).eq_missing(value))
+    found = optima(same, [by.n, by.d], list(by.knobs), by.loss) if by.knobs else []
+    return Section(family, by, surface(family, by), tuple(slices(family, by)), tuple(found))
+
+
+def numbers(report: Report) -> dict[str, Any]:
+    """Every number of the report, for programs. Unknown is None."""
+    return {
+        "source": report.tables.source,
+        "columns": {"N": report.by.n, "D": report.by.d, "loss": report.by.loss, "knobs": list(report.by.knobs)},
+        "trials": _trials(report),
+        "families": [_section_numbers(section) for section in report.sections],
+        "families_left_out": report.families_left_out,
+        "failures": _failures(report.everything),
+        "launches": [dict(launch) for launch in report.tables.launches],
+        "faults": list(report.tables.faults),
+        "provenance": _provenance(report.everything),
+    }
+
+
+def _trials(report: Report) -> dict[str, Any]:
+    trials = report.everything
+    states = trials["state"].value_counts().sort("state").iter_rows() if "state" in trials.columns else ()
+    return {
+        "rows": trials.height,
+        "states": dict(states),
+        "used": sum(section.family.trials.height for section in report.sections),
+        "dropped": dict(report.tables.dropped),
+        "tokens": _total(trials, "tokens"),
+        "flops": _total(trials, "flops"),
+        "train_seconds": _total(trials, "train_seconds"),
+        **_busy(trials),
+    }
+
+
+def _total(trials: pl.DataFrame, column: str) -> float | None:
+    """The sum of what is known; None when nothing is."""
+    if column not in trials.columns or trials[column].null_count() == trials.height:
+        return None
+    return float(trials[column].sum())
+
+
+def _busy(trials: pl.DataFrame) -> dict[str, float | None]:
+    """Wall seconds from the first trial's start to the last one's end, and trials running at once on average."""
+    needed = ("started_at", "ended_at", "train_seconds")
+    timed = trials.drop_nulls(needed) if set(needed) <= set(trials.columns) else trials.clear()
+    if not timed.height:
+        return {"wall_seconds": None, "mean_running": None}
+    wall = (timed["ended_at"].max() - timed["started_at"].min()).total_seconds()  # type: ignore[operator,union-attr]
+    return {"wall_seconds": wall, "mean_running": float(timed["train_seconds"].sum()) / wall if wall > 0 else None}
+
+
+def _section_numbers(section: Section) -> dict[str, Any]:
+    by = section.by
+    return {
+        "name": section.family.name,
+        "values": dict(section.family.values),
+        "trials": section.family.trials.height,
+        "points": section.family.best.to_dicts(),
+        "surface": statement(section.surface),
+        "slices": [statement(one) for one in section.slices],
+        "optima": [_optimum(one) for one in section.optima],
+        "cells_without_loss": unmeasured_cells(section.family.trials, [by.n, by.d], by.loss).to_dicts(),
+    }
+
+
+def statement(one: Statement) -> dict[str, Any]:
+    """A law as numbers, or why there is none."""
+    head = {"title": one.title, "x": list(one.x), "at": one.at}
+    return {**head, "law": None, "why_not": one.why_not} if one.fit is None else {**head, **law(one.fit)}
+
+
+def law(fit: Fit) -> dict[str, Any]:
+    """A fit as numbers: what was minimised, what came out, how sure it is, what it rests on."""
+    return {
+        "law": fit.law.name,
+        "formula": fit.law.formula,
+        "source": fit.law.source,
+        "objective": {
+            "name": fit.objective.name,
+            "delta": fit.objective.delta,
+            "space": fit.objective.space,
+            "reduction": fit.objective.reduction,
+            "value": fit.value,
+            "described": fit.objective.describe(),
+        },
+        "params": dict(fit.params),
+        "intervals": {
+            name: {"low": interval.low, "high": interval.high, "level": interval.level, "method": interval.method}
+            for name, interval in fit.intervals.items()
+        },
+        "status": fit.status,
+        "verified": fit.verified,
+        "starts_agreeing": fit.starts_agreeing,
+        "rows_used": fit.rows_used,
+        "rows_dropped": fit.rows_dropped,
+        "warnings": list(fit.warnings),
+        "residuals": fit.residuals.tolist(),
+    }
+
+
+def _optimum(one: CellOptimum) -> dict[str, Any]:
+    return {
+        "cell": dict(one.cell),
+        "loss": one.loss,
+        "trial_id": one.row.get("trial_id"),
+        "rows": one.rows,
+        "unmeasured": one.unmeasured,
+        "verdict": one.verdict,
+        "knobs": {
+            knob.name: {
+                "best": knob.best,
+                "levels": list(knob.levels),
+                "edge": knob.edge or None,
+                "touches_edge": knob.touches_edge,
+                "fitted": knob.fitted,
+                "low": knob.low,
+                "high": knob.high,
+            }
+            for knob in one.knobs
+        },
+    }
+
+
+def _failures(trials: pl.DataFrame) -> list[dict[str, Any]]:
+    """Trials that did not complete, grouped by state and message."""
+    if "state" not in trials.columns:
+        return []
+    bad = trials.filter(pl.col("state") != "completed")
+    grouped = bad.group_by("state", "message").agg(
+        pl.len().alias("trials"), pl.col("trial_id").first().alias("example")
+    )
+    return grouped.sort("trials", "state", descending=[True, False]).to_dicts()
+
+
+def _provenance(trials: pl.DataFrame) -> dict[str, Any]:
+    names = [name for name in ("host", "device", "versions", "commit", "source", "workload") if name in trials.columns]
+    return {
+        name: {str(key): count for key, count in trials[name].value_counts(sort=True).iter_rows()} for name in names
+    }
+
+
+def pictures(section: Section, curves: pl.LazyFrame) -> dict[str, str]:
+    """The figures of a section as SVG, by name."""
+    by, family = section.by, section.family
+    by_size = {one.at[by.d]: one.fit for one in section.slices if one.fit and by.d in one.at and one.fit.verified}
+    by_data = {one.at[by.n]: one.fit for one in section.slices if one.fit and by.n in one.at and one.fit.verified}
+    made = {
+        "loss_n": figures.loss_curves(family, by, section.surface.fit, by_size, along=by.n),
+        "loss_d": figures.loss_curves(family, by, section.surface.fit, by_data, along=by.d),
+    }
+    if section.surface.fit is not None:
+        made["residuals"] = figures.residuals(section.surface.fit, by)
+    for knob in by.knobs:
+        made[f"knob_{knob}"] = figures.nuisance(family, by, knob, section.optima)
+    if labels := _longest(section):
+        points = curves.filter(pl.col("trial_id").is_in(list(labels))).collect()
+        if points.height:
+            made["curves"] = figures.training_curves(points, labels)
+    return {name: figures.svg(figure) for name, figure in made.items()}
+
+
+def _longest(section: Section) -> dict[str, str]:
+    """The best trial of each size at the largest data budget, as trial_id -> label."""
+    by, seeds = section.by, section.family.seeds
+    if "trial_id" not in seeds.columns:
+        return {}
+    rows = seeds.filter(pl.col(by.d) == pl.col(by.d).max().over(by.n)).unique(by.n, keep="first").sort(by.n)
+    return {row["trial_id"]: f"N = {figures.short(row[by.n])}" for row in rows.to_dicts()[:8]}
+
+
+def page(report: Report, said: Mapping[str, Any]) -> str:
+    """The report as one self-contained HTML page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("analysis", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters.update(short=figures.short, g=_g, seconds=_seconds)
+    return environment.get_template("report.html.j2").render(
+        report=said,
+        pictures=[pictures(section, report.tables.curves) for section in report.sections],
+        made=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _g(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0f} s" if value < 120 else f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def write(report: Report, folder: Path) -> tuple[Path, Path]:
+    """Write ``report.html`` and ``report.json`` into ``folder``; return their paths."""
+    said = plain(numbers(report))
+    html, data = folder / "report.html", folder / "report.json"
+    html.write_text(page(report, said), encoding="utf-8")
+    data.write_text(json.dumps(said, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    return html, data
+
+
+def plain(value: Any) -> Any:
+    """``value`` for JSON: non-finite numbers, which JSON does not have, are None."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value

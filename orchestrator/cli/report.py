@@ -1,0 +1,48 @@
+"""`sweeplaw report`: figures, tables and laws in one HTML file, and the same numbers as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.output import Json, emit_json
+
+
+def register(app: typer.Typer) -> None:
+    @app.command()
+    def report(
+        source: Annotated[str, typer.Argument(metavar="STORE", help="A store, or a CSV, Parquet or NDJSON file.")],
+        out: Annotated[
+            Path | None, typer.Option(help="Folder for report.html and report.json (default: the store's own folder).")
+        ] = None,
+        where: Annotated[str | None, typer.Option(help='SQL condition on the trials, such as "tokens > 1e6".')] = None,
+        json: Json = False,
+    ) -> None:
+        """Write a report of a store: what was run, laws with their bands, optima, residuals, failures, provenance.
+
+        Example: sweeplaw report results/demo
+        """
+        from analysis.report import make, numbers, write
+        from trials.errors import InputError
+
+        folder = out if out is not None else Path(source)
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+        elif not folder.is_dir():
+            raise InputError(f"{source} is not a local folder, so --out FOLDER is needed for the report")
+        made = make(source, where=where)
+        html, data = write(made, folder)
+        if json:
+            emit_json({"html": str(html), "json": str(data), **numbers(made)})
+            return
+        typer.echo(f"{html}\n{data}")
+        for section in made.sections:
+            fit = section.surface.fit
+            told = section.surface.why_not if fit is None else f"{fit.law.formula}: {_told(fit.params)} ({fit.status})"
+            typer.echo(f"{section.family.name}: {told}")
+
+
+def _told(params: object) -> str:
+    return ", ".join(f"{name} = {value:.4g}" for name, value in dict(params).items())  # type: ignore[call-overload]
