@@ -1,0 +1,85 @@
+"""`sweeplaw compare-laws`: published hyperparameter laws ranked on your own runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli.hyperlaw import Cell, Knobs, Let, Source, Steps, Where, Y
+from orchestrator.cli.output import Json, emit_json
+
+HELP = """What each published law's prediction would have cost on the runs in SOURCE, ranked by regret.
+
+Per mille of loss above each cell's best, averaged over cells, beside the noise floor. A law that is silent about a knob
+has it set to the cell's best given the rest. Batch sizes are in tokens: name the knob batch_tokens.
+
+Example: sweeplaw compare-laws results/surrogate --cell N,D --knob lr --knob batch_tokens
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("compare-laws", help=HELP)(compare_laws)
+
+
+def compare_laws(
+    source: Source,
+    knob: Knobs,
+    cell: Cell = "N,D",
+    y: Y = "val_loss",
+    law: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this law; repeat it.")] = None,
+    let: Let = None,
+    where: Where = None,
+    steps: Steps = "steps",
+    json: Json = False,
+) -> None:
+    from analysis.cells import cell_table
+    from analysis.hyperlaw_evaluation import Arena
+    from analysis.law_comparison import KNOBS, compare
+    from analysis.published import LAWS
+    from orchestrator.cli.hyperlaw import table
+    from orchestrator.cli.query import names
+    from trials.errors import InputError
+
+    if not set(knob) & set(KNOBS):
+        raise InputError(
+            f"published laws speak of {', '.join(KNOBS)}; --knob names none of them (--let can derive one)"
+        )
+    frame, notes = table(source, [*names(cell), *knob], y, let, where, steps)
+    cells = cell_table(frame, names(cell), knob, y)
+    ranked = [_statement(contest) for contest in compare(frame, cells, Arena.of(cells), law or tuple(LAWS))]
+    if json:
+        emit_json({"source": source, "cells": len(cells.cells), "laws": ranked, "notes": [*cells.notes, *notes]})
+        return
+    for place in ranked:
+        regret = place["regret_permille"]
+        if regret is None:
+            typer.echo(f"      -  {place['law']}: {place['remark']}")
+            continue
+        off = ", ".join(f"{name} {factor:.2f}x" for name, factor in place["off_by"].items())
+        mark = "" if place["verified"] else " [second-hand]"
+        typer.echo(
+            f"{regret['quadratic']:7.3f}  {place['law']}{mark}  {place['formula']}  (off: {off}) {place['remark']}"
+        )
+    typer.echo(f"per mille of loss on each cell's quadratic, {len(cells.cells)} cells; not refitted")
+    for note in (*cells.notes, *notes):
+        typer.echo(f"note: {note}")
+
+
+def _statement(contest: Any) -> dict[str, Any]:
+    law, evaluation = contest.law, contest.evaluation
+    return {
+        "law": law.name,
+        "title": law.title,
+        "formula": law.formula,
+        "units": law.units,
+        "parameters": law.parameters,
+        "source": law.source,
+        "verified": law.verified,
+        "standing": law.standing,
+        "regret_permille": None if evaluation is None else {m.name: m.score for m in evaluation.metrics},
+        "noise_floor_permille": None if evaluation is None else {m.name: m.floor for m in evaluation.metrics},
+        "off_by": dict(contest.off),
+        "remark": contest.remark,
+    }
