@@ -16,7 +16,7 @@ import polars as pl
 
 from analysis.checks import Observations
 from analysis.moments import Problem
-from analysis.newton import minimise
+from analysis.newton import Minimum, minimise
 from analysis.solve import Setup, Solution, residual_scale
 from trials.errors import InputError, nearest
 
@@ -146,12 +146,21 @@ def bootstrap(
 
 def refit(setup: Setup, solution: Solution, weights: Array, by: By = "row", units: int = 0, seed: int = 0) -> Draws:
     """The optimum under each row of ``weights`` (count, n), reached from the full fit's."""
-    problem = Problem(setup.problem.bound, setup.problem.losses, weights, setup.problem.space)
-    count = len(weights)
-    start = np.tile(_inside(solution.theta, setup), (count, 1))
-    begin = residual_scale(setup.problem, solution.theta)
-    found = minimise(problem, start, setup.delta, setup.box, begin=begin)
+    found = _refit(setup, solution.theta, weights)
     return Draws(setup.law.names, setup.outward(found.theta), found.value, found.converged, by, units, seed)
+
+
+def _refit(setup: Setup, theta: Array, weights: Array) -> Minimum:
+    problem = Problem(setup.problem.bound, setup.problem.losses, weights, setup.problem.space)
+    start = np.tile(_inside(theta, setup), (len(weights), 1))
+    return minimise(problem, start, setup.delta, setup.box, begin=residual_scale(setup.problem, theta))
+
+
+def resample_draws(setup: Setup, theta: Array, count: int, seed: int) -> Array:
+    """Refits of row resamples, no more than that: (count, p) in the law's units."""
+    rows = setup.problem.bound.rows
+    weights = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=count).astype(float)
+    return setup.outward(_refit(setup, theta, weights).theta)
 
 
 def _inside(theta: Array, setup: Setup) -> Array:
