@@ -26,10 +26,10 @@ from clusters.profile import Profile, usable_cores
 from clusters.reaper import MARK
 
 PROBE_SECONDS = 5.0  # for a TCP connection to a running cluster
-ATTACH_SECONDS = 8  # Ray's own patience with an address that answers the connection, one try a second
+ATTACH_SECONDS = 5  # Ray's own patience with an address that answers the connection, one try a second
 OBJECT_STORE_BYTES = 512 * 2**20  # rows and corpora handed to workers; Ray's default is 30 % of the machine
 
-# Quiet, private, and nothing sent home. A trial without a GPU sees none (Ray's default lets it see all).
+# Quiet, and nothing sent home. A trial without a GPU sees none (Ray's default lets it see all).
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # the name is Ray's; with 0 every server binds 127.0.0.1
 
@@ -133,14 +133,16 @@ def _session(profile: Profile, **options: Any) -> Iterator[ClusterInfo]:
     import ray
 
     _refresh_credentials()
-    try:
-        _start(
-            lambda: ray.init(log_to_driver=False, logging_level=logging.ERROR, **options),
-            str(profile.address or "local"),
-        )
-        yield _info(profile, _await_nodes(profile))
-    finally:
-        ray.shutdown()
+    breakpoints = {"PYTHONBREAKPOINT": os.environ.get("PYTHONBREAKPOINT")}  # Ray puts its debugger there
+    with environment(breakpoints):
+        try:
+            _start(
+                lambda: ray.init(log_to_driver=False, logging_level=logging.ERROR, **options),
+                str(profile.address or "local"),
+            )
+            yield _info(profile, _await_nodes(profile))
+        finally:
+            ray.shutdown()
 
 
 def _refresh_credentials() -> None:

@@ -28,7 +28,8 @@ def manifest(profile: Profile, command: Sequence[str], *, sweep: str, name: str)
     """The YAML of a ConfigMap with the sweep and of the RayJob that runs it.
 
     ``command`` is the driver's, with `driver.CLUSTER` and `driver.SWEEP` where the mounted files go; ``sweep`` is the
-    text of the sweep file. Raises ClusterError for a profile of another kind, a Ray without tokens, a sweep too large to mount.
+    text of the sweep file. Raises ClusterError for a profile of another kind, a Ray without tokens and a sweep too
+    large to mount.
     """
     if profile.kuberay is None:
         raise ClusterError(f"kind = {profile.kind!r} is no KubeRay profile (accepted: 'kuberay')", where=profile.name)
