@@ -7,17 +7,22 @@ table at its next `renew`. Clocks of the hosts are assumed to agree within half 
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import functools
 import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from orchestrator import durable
 from orchestrator.swap import Content, swap
 from trials.layout import Location
 
 TABLE = "claims/table.json"
+_NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 Clock = Callable[[], dt.datetime]
 
 
@@ -29,10 +34,16 @@ class Lease:
     holder: str
     trials: frozenset[str]
     expires: dt.datetime
+    died: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a heartbeat file at all."""
+        return self.expires > _NEVER
 
     def alive(self, now: dt.datetime) -> bool:
-        """Whether the launch still shows a heartbeat."""
-        return now < self.expires
+        """Whether the launch still shows a heartbeat and its process is not known to be gone."""
+        return now < self.expires and not self.died
 
 
 def utc_now() -> dt.datetime:
@@ -95,6 +106,8 @@ def beat(location: Location, launch_id: str, lease_seconds: float, now: Clock = 
     content = {
         "expires": (now() + dt.timedelta(seconds=lease_seconds)).isoformat(),
         "holder": f"{socket.gethostname()}:{os.getpid()}",
+        "machine": machine(),
+        "pid": os.getpid(),
     }
     durable.publish_json(location, _beat(launch_id), content)
 
@@ -108,8 +121,32 @@ def _leases(location: Location, table: Mapping[str, Iterable[str]]) -> dict[str,
     for launch_id, trials in table.items():
         try:
             shown = location.read_json(_beat(launch_id))
-            expires, holder = dt.datetime.fromisoformat(shown["expires"]), str(shown["holder"])
         except FileNotFoundError:
-            expires, holder = dt.datetime.min.replace(tzinfo=dt.UTC), "unknown"
-        found[launch_id] = Lease(launch_id, holder, frozenset(trials), expires)
+            found[launch_id] = Lease(launch_id, "unknown", frozenset(trials), dt.datetime.min.replace(tzinfo=dt.UTC))
+            continue
+        expires = dt.datetime.fromisoformat(shown["expires"])
+        found[launch_id] = Lease(launch_id, str(shown["holder"]), frozenset(trials), expires, _died(shown))
     return found
+
+
+@functools.cache
+def machine() -> str:
+    """Which process ids mean the same processes as ours: the host, its boot and the pid namespace we are in."""
+    known = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        known.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        known.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(known)
+
+
+def _died(shown: Mapping[str, Any]) -> bool:
+    """Whether the holder ran on this machine and is there no more: then nobody need wait for its lease to expire."""
+    if shown.get("machine") != machine():
+        return False
+    try:
+        os.kill(int(shown["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # somebody else's process: alive
+        return False
+    return False

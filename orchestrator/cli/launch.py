@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
         from clusters import profile
         from orchestrator.launch import launch as run
         from orchestrator.plan import plan
-        from orchestrator.progress import LaunchProgress
+        from orchestrator.livebar import LaunchProgress
         from orchestrator.store import Store
         from orchestrator.sweep import read
 
