@@ -8,8 +8,8 @@ from typing import Any
 _EXPORTS: dict[str, str] = {
     # name: module that defines it
     "load": "analysis.tables",
-    "fit": "analysis.fit",
-    "Fit": "analysis.fit",
+    "fit": "analysis.fitting",
+    "Fit": "analysis.fitting",
     "Law": "analysis.laws",
     "LAWS": "analysis.laws",
     "formula_law": "analysis.laws",

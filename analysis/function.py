@@ -32,20 +32,20 @@ class Function:
     data_only: tuple[int, ...]
 
     def bind(self, data: Sequence[Array]) -> Bound:
-        """This function with its data: one positive array of n numbers a variable."""
+        """This function with its data, an array a variable: (n,), or (batch, n) where each vector has its own."""
         values: dict[int, Array] = {}
         for node in self.data_only:
             op, _, payload = self.graph.nodes[node]
             if op == "name":
-                values[node] = np.asarray(data[self.variables.index(str(payload))], dtype=float)[None, :]
+                values[node] = np.atleast_2d(np.asarray(data[self.variables.index(str(payload))], dtype=float))
             else:
                 values[node] = apply(self.graph.nodes[node], values)
-        return Bound(self, values, len(data[0]) if data else 0)
+        return Bound(self, values, np.shape(data[0])[-1] if data else 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A function and the columns that depend on its data alone, each (1, n) or (1, 1)."""
+    """A function and the columns that depend on its data alone, each (1, n) or (1, 1), or (batch, n)."""
 
     function: Function
     columns: Mapping[int, Array]

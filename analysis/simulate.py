@@ -18,7 +18,7 @@ from analysis.laws import Law
 from analysis.moments import Problem
 from analysis.newton import minimise
 from analysis.objectives import Objective, residuals
-from analysis.profile import own_units
+from analysis.profiles import own_units
 from analysis.solve import Setup, frozen, set_up
 from analysis.uncertainty import percentile, resample_draws
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from analysis.laws import Law, formula_law
 from analysis.laws import law as named_law
 from analysis.objectives import Objective, parse_objective, residuals
 from analysis.observations import observe
+from analysis.profiles import Profile, profile
 from analysis.solve import Setup, Solution, Verdict, objective_value, set_up, solve
 from analysis.uncertainty import By, Draws, Interval, band, bootstrap
 from trials.errors import InputError
@@ -20,12 +22,13 @@ from trials.errors import InputError
 Array = np.ndarray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fit:
     """A fitted law. ``params`` are in the law's units (inputs divided by ``observations.units``).
 
     ``verified`` is False whenever the optimum was not proved; ``status`` says why in words. ``draws`` are the bootstrap
-    refits, None when none were asked for or none are possible (``warnings`` says so then).
+    refits, None when none were asked for or none are possible (``warnings`` says so then). ``intervals`` are the
+    percentiles of the draws, or of the profile likelihood without draws: the better calibrated of the two.
     """
 
     law: Law
@@ -33,12 +36,24 @@ class Fit:
     params: Mapping[str, float]
     value: float
     verdict: Verdict
-    intervals: Mapping[str, Interval]
     observations: Observations
     draws: Draws | None
+    level: float
     warnings: tuple[str, ...]
     setup: Setup = field(repr=False)
     solution: Solution = field(repr=False)
+
+    @cached_property
+    def intervals(self) -> Mapping[str, Interval]:
+        """An interval for each parameter at the fit's level, by bootstrap or profile."""
+        if self.draws is not None:
+            return {name: self.draws.interval(name, self.level) for name in self.law.names}
+        return {name: item.interval for name, item in self.profiles.items()}
+
+    @cached_property
+    def profiles(self) -> Mapping[str, Profile]:
+        """The profile likelihood of each parameter: its interval and whether the data identify it."""
+        return {name: profile(self.setup, self.solution, name, self.level) for name in self.law.names}
 
     @property
     def status(self) -> str:
@@ -148,11 +163,10 @@ def fit_observations(
     solution = solve(setup)
     params = dict(zip(law.names, setup.outward(solution.theta[None])[0].tolist(), strict=True))
     draws, warnings = _resample(setup, solution, seen, resamples, by, keys, seed)
-    intervals = {name: draws.interval(name, level) for name in law.names} if draws else {}
     value = objective_value(setup, solution.theta)
     marks = () if solution.verdict.verified else (solution.verdict.status,)
     return Fit(
-        law, objective, params, value, solution.verdict, intervals, seen, draws,
+        law, objective, params, value, solution.verdict, seen, draws, level,
         (*seen.warnings, *marks, *_exact(law, seen), *warnings), setup, solution,
     )  # fmt: skip
 
