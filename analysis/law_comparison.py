@@ -114,7 +114,8 @@ def _point(law: PublishedLaw, frame: pl.DataFrame, table: CellTable) -> tuple[di
     size, column = _size(law, frame, table)
     if size is not None:
         point["N"] = size
-        if law.parameters not in ("none",) and column != SIZE_COLUMNS.get(law.parameters):
+        reads = any("N" in law.needs[knob] for knob in law.knobs if knob in table.knobs)
+        if reads and column != SIZE_COLUMNS.get(law.parameters):
             remarks.append(f"its N counts {law.parameters.replace('_', '-')} parameters; {column} stands for it")
     tokens = _column(("D", "tokens"), frame, table)
     if tokens is not None:

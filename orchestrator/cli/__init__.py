@@ -24,7 +24,7 @@ app = typer.Typer(
 )
 
 # In the order a person meets them; each is the module of that name here, with a function `register(app)`.
-COMMANDS: tuple[str, ...] = ("plan", "launch", "cluster", "hyperlaw", "compare_laws", "report")
+COMMANDS: tuple[str, ...] = ("plan", "launch", "cluster", "hyperlaw", "compare_laws", "suggest", "report")
 
 for _name in COMMANDS:
     importlib.import_module(f"{__name__}.{_name}").register(app)
