@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from analysis.families import Axes, Family
-from analysis.fit import Fit
+from analysis.fitting import Fit
 from analysis.optimum import CellOptimum
 
 STYLE: Any = {

@@ -16,7 +16,7 @@ import polars as pl
 
 from analysis import figures
 from analysis.families import Axes, Family, axes, families
-from analysis.fit import Fit
+from analysis.fitting import Fit
 from analysis.optimum import CellOptimum, optima, unmeasured_cells
 from analysis.statements import Statement, slices, surface
 from analysis.tables import Tables, load

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from analysis.families import Axes, Family
-from analysis.fit import Fit, fit
+from analysis.fitting import Fit, fit
 from analysis.objectives import Objective
 from trials.errors import InputError
 
