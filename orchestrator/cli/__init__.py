@@ -24,7 +24,18 @@ app = typer.Typer(
 )
 
 # In the order a person meets them; each is the module of that name here, with a function `register(app)`.
-COMMANDS: tuple[str, ...] = ("plan", "launch", "cluster", "hyperlaw", "compare_laws", "suggest", "report")
+COMMANDS: tuple[str, ...] = (
+    "plan",
+    "launch",
+    "cluster",
+    "hyperlaw",
+    "compare_laws",
+    "suggest",
+    "batch_lr",
+    "importance",
+    "transfer",
+    "report",
+)
 
 for _name in COMMANDS:
     importlib.import_module(f"{__name__}.{_name}").register(app)
@@ -37,9 +48,6 @@ def main() -> None:
     except (InputError, ClusterError) as error:
         typer.echo(f"sweeplaw: {error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("sweeplaw: interrupted; what was recorded is safe, and launching again continues", err=True)
-        sys.exit(130)
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         sys.stderr.close()
         sys.exit(0)

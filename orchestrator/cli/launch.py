@@ -33,12 +33,20 @@ def register(app: typer.Typer) -> None:
         from orchestrator.livebar import LaunchProgress
         from orchestrator.store import Store
         from orchestrator.sweep import read
+        from orchestrator.writer import StoreWriteError
 
         where = profile.load(cluster)
         made = plan(read(sweep))
         signal.signal(signal.SIGTERM, _interrupt)
-        with LaunchProgress() as progress:
-            done = run(made, Store.open(store, create=True), where, progress)
+        try:
+            with LaunchProgress() as progress:
+                done = run(made, Store.open(store, create=True), where, progress)
+        except KeyboardInterrupt:
+            typer.echo("sweeplaw: interrupted; what was recorded is safe, and launching again continues", err=True)
+            raise typer.Exit(130) from None
+        except StoreWriteError as error:
+            typer.echo(f"sweeplaw: stopped: {error}; launching again continues", err=True)
+            raise typer.Exit(1) from None
         if json:
             emit_json(
                 {
