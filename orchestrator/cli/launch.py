@@ -29,8 +29,8 @@ def register(app: typer.Typer) -> None:
         """
         from clusters import profile
         from orchestrator.launch import launch as run
-        from orchestrator.plan import plan
         from orchestrator.livebar import LaunchProgress
+        from orchestrator.plan import plan
         from orchestrator.store import Store
         from orchestrator.sweep import read
         from orchestrator.writer import StoreWriteError

@@ -1,0 +1,136 @@
+"""The report: what it says is what the table holds, on one page that needs nothing else."""
+
+import json
+import re
+
+import polars as pl
+import pytest
+
+import analysis
+from analysis import report
+from analysis.tables import load
+from clusters import profile
+from orchestrator.launch import launch
+from orchestrator.plan import plan
+from orchestrator.store import Store
+from orchestrator.sweep import parse
+from trials.errors import InputError
+from trials.workloads import surrogate
+
+SWEEP = """
+name = "law"
+description = "A <known> surface."
+workload = "surrogate"
+seeds = 2
+[scientific]
+params = { log = [1e7, 1e9], num = 5 }
+tokens = { log = [1e9, 1e11], num = 5 }
+[nuisance]
+weight_decay = [0.03, 0.1, 0.3]
+[fixed]
+noise = 0.0005
+[derived]
+lr = "1.79 * params ** -0.713 * tokens ** 0.307"
+batch_sequences = "0.58 * tokens ** 0.571 / 256"
+"""
+
+
+class Nobody:
+    def started(self, todo, already, cluster):
+        pass
+
+    def recorded(self, rows):
+        pass
+
+
+def run(text, path):
+    launch(plan(parse(text)), Store.open(path, create=True), profile.load("inline"), Nobody())
+    return path
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = run(SWEEP, tmp_path_factory.mktemp("report") / "store")
+    behaviours = SWEEP.replace("[fixed]\n", '[fixed]\nbehaviour = "diverged"\n').replace("seeds = 2", "seeds = [9]")
+    return run(behaviours.replace("num = 5", "num = 2"), path)
+
+
+@pytest.fixture(scope="module")
+def made(store):
+    return report.make(store)
+
+
+def test_the_surface_of_a_known_law_is_recovered_with_covering_intervals(made):
+    law = report.numbers(made)["families"][0]["surface"]
+    truth = {"E": surrogate.E, "A": surrogate.A, "B": surrogate.B, "alpha": surrogate.ALPHA, "beta": surrogate.BETA}
+    assert law["verified"], law["status"]
+    draws = made.sections[0].surface.fit.draws
+    for name, value in truth.items():  # five intervals at once: each at 99.9 % so that together they hold at 99.5 %
+        interval = draws.interval(name, 0.999)
+        assert interval.low <= value <= interval.high, name
+        assert interval.low <= law["intervals"][name]["low"] < law["intervals"][name]["high"] <= interval.high
+
+
+def test_every_row_is_used_or_counted(made, store):
+    said = report.numbers(made)["trials"]
+    assert said["rows"] == load(store, states=None).trials.collect().height == 154 + 8
+    assert said["used"] + sum(said["dropped"].values()) == said["rows"]
+    assert said["states"] == {"completed": 150, "diverged": 12}
+
+
+def test_the_best_setting_is_chosen_by_its_mean_over_seeds(made):
+    family = made.sections[0].family
+    trials = family.trials.group_by("params", "tokens", "weight_decay").agg(pl.col("val_loss").mean())
+    least = trials.group_by("params", "tokens").agg(pl.col("val_loss").min()).sort("params", "tokens")
+    best = family.best.sort("params_non_embedding", "tokens")
+    assert best["val_loss"].to_list() == pytest.approx(least["val_loss"].to_list(), rel=1e-12)
+    assert family.seeds.height == 50
+
+
+def test_the_optimum_of_every_knob_says_whether_it_touches_the_edge(made):
+    cells = report.numbers(made)["families"][0]["optima"]
+    assert len(cells) == 25
+    for cell in cells:
+        knob = cell["knobs"]["weight_decay"]
+        assert knob["levels"] == [0.03, 0.1, 0.3]
+        assert knob["touches_edge"] == (knob["best"] != 0.1)
+
+
+def test_laws_in_one_variable_are_the_same_as_fitted_by_hand(made):
+    one = report.numbers(made)["families"][0]["slices"][0]
+    rows = made.sections[0].family.seeds.filter(pl.col("tokens") == one["at"]["tokens"])
+    fit = analysis.fit(rows, "power_asymptote", "huber:0.001", x="params_non_embedding", y="val_loss", space="log")
+    assert one["params"] == pytest.approx(dict(fit.params), rel=1e-9)
+
+
+def test_the_page_needs_nothing_else_and_escapes_what_people_wrote(made, tmp_path):
+    html, data = report.write(made, tmp_path)
+    page = html.read_text()
+    assert page.count("<svg") >= 5
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|//|file:)""", page)
+    assert "<script" not in page
+    assert "A &lt;known&gt; surface." in page
+    assert "diverged" in page
+    said = json.loads(data.read_text())
+    assert said["families"][0]["surface"]["rows_used"] == 50
+    assert said["launches"][0]["sweep_file"] == SWEEP
+
+
+def test_too_few_points_is_said_instead_of_a_law(tmp_path):
+    text = SWEEP.replace("num = 5", "num = 2")
+    said = report.numbers(report.make(run(text, tmp_path / "s")))
+    family = said["families"][0]
+    assert all("needs 4" in one["why_not"] for one in family["slices"])
+    assert report.page(report.make(tmp_path / "s"), report.plain(said))
+
+
+def test_a_store_without_completed_trials_says_what_it_has(tmp_path):
+    text = SWEEP.replace("[fixed]\n", '[fixed]\nbehaviour = "failed"\n')
+    with pytest.raises(InputError, match="no completed trials to report"):
+        report.make(run(text, tmp_path / "s"))
+
+
+def test_families_are_split_by_other_scientific_axes(tmp_path):
+    text = SWEEP.replace("[nuisance]", "noise = [0.0, 0.001]\n[nuisance]").replace("noise = 0.0005\n", "")
+    made = report.make(run(text, tmp_path / "s"))
+    assert [section.family.values for section in made.sections] == [{"noise": 0.0}, {"noise": 0.001}]
