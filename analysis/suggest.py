@@ -110,7 +110,7 @@ def from_law(name: str, params: float, tokens: float, sequence: int) -> Suggesti
         raise InputError(f"no law {name!r}{nearest(name, LAWS)} (laws: {', '.join(LAWS)})")
     law, point = LAWS[name], _point(params, tokens)
     evidence = EVIDENCE.get(name)
-    settings = {
+    settings: dict[str, Setting] = {
         knob: _published_setting(law, evidence, knob, k, point)
         for k, knob in enumerate(law.knobs)
         if set(law.needs[knob]) <= set(point)
@@ -158,8 +158,8 @@ def _refuse(decades: Mapping[str, float], settings: Mapping[str, Setting]) -> No
         if abs(far) > FARTHEST
     ]
     faults += [
-        f"{name} would be {setting.value:.3g} with a 95 % interval from {setting.low:.2g} to {setting.high:.2g}: the runs do "
-        "not determine it there"
+        f"{name} would be {setting.value:.3g} with a 95 % interval from {setting.low:.2g} to {setting.high:.2g}: "
+        "the runs do not determine it there"
         for name, setting in settings.items()
         if setting.low and setting.high and max(setting.high / setting.value, setting.value / setting.low) > WIDEST
     ]

@@ -1,0 +1,75 @@
+"""`sweeplaw transfer`: one setting for many workloads."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.hyperlaw import Knobs, Let, Source, Where, Y
+from orchestrator.cli.output import Json, emit_json
+
+HELP = """The single configuration, and the best list to try in order, for all the workloads in SOURCE.
+
+A workload is one combination of the --workload columns (corpora, sizes). Configurations are chosen on the tuning
+workloads alone and judged on the others: those for which --evaluate-on holds, else every second one.
+
+Example: sweeplaw transfer results/surrogate --workload N,D --knob lr --knob batch_tokens --evaluate-on "N > 1e8"
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("transfer", help=HELP)(transfer)
+
+
+def transfer(
+    source: Source,
+    knob: Knobs,
+    workload: Annotated[str, typer.Option(metavar="A,B", help="Columns that tell workloads apart.")],
+    y: Y = "val_loss",
+    evaluate_on: Annotated[
+        str | None,
+        typer.Option(metavar="EXPR", help="Workloads kept out of the tuning (an expression of their columns)."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, metavar="K", help="Length of the list.")] = 5,
+    let: Let = None,
+    where: Where = None,
+    json: Json = False,
+) -> None:
+    from analysis.expressions import parse
+    from analysis.transfer import PROFILE
+    from analysis.transfer import transfer as choose
+    from orchestrator.cli.hyperlaw import table
+    from orchestrator.cli.query import names
+
+    tasks = names(workload)
+    frame, notes = table(source, [*tasks, *knob], y, let, where, "")
+    held = parse(evaluate_on, tasks) if evaluate_on else None
+    found = choose(frame, tasks, knob, y, evaluate_on=held, k=count)
+    if json:
+        emit_json({"source": source, "y": y, "profile_at": PROFILE, **asdict(found), "notes": notes})
+        return
+    typer.echo(f"one setting: {_setting(found.single)} (of {found.candidates} run in every tuning workload)")
+    for number, setting in enumerate(found.order, start=1):
+        typer.echo(f"  try {number}: {_setting(setting)}")
+    for one in found.workloads:
+        excess = "not run" if one.single is None else f"+{one.single:.2%}"
+        after = "" if one.list[-1] is None else f", +{one.list[-1]:.2%} after the list"
+        typer.echo(f"{one.phase:10s} {_setting(one.workload)}: {excess}{after} ({one.rows} rows, best {one.best:.4f})")
+    for phase, shares in found.profiles.items():
+        within = ", ".join(f"{share:.0%} within {limit:.2%}" for limit, share in zip(PROFILE, shares, strict=True))
+        typer.echo(f"{phase}: {within}")
+    for reason, dropped in found.dropped.items():
+        if dropped:
+            typer.echo(f"note: {dropped} rows left out: {reason}")
+    for note in notes:
+        typer.echo(f"note: {note}")
+
+
+def _setting(values: object) -> str:
+    assert isinstance(values, dict)
+    return ", ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in values.items()
+    )
