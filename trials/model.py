@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ class Transformer:
         self.flat = start.to(device)
         self.gradient = torch.zeros_like(self.flat)
         self.parameters = _views(self.flat, self.gradient, slots)
-        self.rotation = rotations(context, shape.width // shape.heads, rope_base).to(device)
+        self.rotation = rotations(context, shape.heads, shape.width // shape.heads, rope_base).to(device)
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Next-token logits, (members, batch, context, vocabulary), of tokens (members, batch, context)."""
@@ -94,16 +95,17 @@ class Transformer:
     def _attention(self, block: int, stream: Tensor, batch: int, context: int) -> Tensor:
         weights, heads = self.parameters, self.shape.heads
         members, positions, width = stream.shape
+        rotation = self.rotation[:context]
         normed = _norm(stream, weights[f"{block}.attention_norm"])
-        qkv = _project(normed, weights[f"{block}.qkv"]).view(members * batch, context, 3, heads, width // heads)
-        query, key, value = qkv.unbind(dim=2)
+        query, key, value = _project(normed, weights[f"{block}.qkv"]).view(members, positions, 3, width).unbind(dim=2)
         if self.shape.qk_norm:
             query = _head_norm(query, weights[f"{block}.query_norm"])
             key = _head_norm(key, weights[f"{block}.key_norm"])
-        query, key = rotate(query, self.rotation), rotate(key, self.rotation)
-        mixed = F.scaled_dot_product_attention(
-            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), is_causal=True
+        query, key, value = (
+            part.view(members * batch, context, heads, width // heads).transpose(1, 2)
+            for part in (rotate(query, rotation), rotate(key, rotation), value)
         )
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         mixed = mixed.transpose(1, 2).reshape(members, positions, width)
         return _project(mixed, weights[f"{block}.attention_out"])
 
@@ -122,21 +124,22 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(flat, targets.reshape(-1), reduction="none").view(logits.shape[0], -1)
 
 
-def rotations(context: int, head_width: int, base: float) -> Tensor:
-    """Unit complex numbers that turn pair j at position t by t * base^(-2j / head_width): (context, head_width / 2).
+def rotations(context: int, heads: int, head_width: int, base: float) -> Tensor:
+    """Unit complex numbers that turn pair j of each head at position t by t * base^(-2j / head_width).
 
+    (context, heads * head_width / 2): the same for every head, written out so that a product runs over whole rows.
     Source: Su et al. 2021 (RoFormer), equation 34, with neighbouring dimensions as the pairs.
     """
     frequencies = base ** -(torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
     angles = torch.outer(torch.arange(context, dtype=torch.float64), frequencies)
-    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
+    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64).repeat(1, heads)
 
 
 def rotate(vectors: Tensor, rotation: Tensor) -> Tensor:
-    """``vectors`` (batch, context, heads, head_width) turned by their positions; a complex product is one pass."""
+    """``vectors`` (members, batch * context, width) turned by their positions. A complex product is one pass."""
     pairs = torch.view_as_complex(vectors.float().unflatten(-1, (-1, 2)))
-    turned = torch.view_as_real(pairs * rotation[: vectors.shape[1], None, :])
-    return turned.flatten(-2).to(vectors.dtype)
+    by_position = pairs.unflatten(1, (-1, rotation.shape[0]))
+    return torch.view_as_real(by_position * rotation).view(vectors.shape).to(vectors.dtype)
 
 
 def _initial(slots: Sequence[Slot], seed: int) -> Tensor:
@@ -174,13 +177,37 @@ def _project(inputs: Tensor, weight: Tensor) -> Tensor:
     return torch.bmm(inputs, weight.transpose(1, 2))
 
 
+class _RmsNorm(torch.autograd.Function):
+    """RMSNorm with a hand-written gradient: half the time of the composed one on a CPU (measured), fewer kernels
+    elsewhere.
+
+    With r = 1 / rms(x), h = x r and y = h g: dx = r (dy g - h mean(dy g h)) and dg = sum(dy h).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, gain: Tensor) -> Tensor:
+        width = inputs.shape[-1]
+        squares = torch.linalg.vector_norm(inputs, dim=-1, keepdim=True).square_()
+        scale = squares.mul_(1 / width).add_(NORM_EPS).rsqrt_()
+        normed = inputs * scale
+        ctx.save_for_backward(normed, scale, gain)
+        return normed * gain
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        normed, scale, gain = ctx.saved_tensors
+        scaled = gradients[0] * gain
+        shrink = (scaled * normed).sum(dim=-1, keepdim=True).mul_(-1 / normed.shape[-1])
+        by_gain = (gradients[0] * normed).sum_to_size(gain.shape)
+        return scaled.addcmul_(normed, shrink).mul_(scale), by_gain
+
+
 def _norm(stream: Tensor, gain: Tensor) -> Tensor:
     """RMSNorm (Zhang and Sennrich 2019, equation 4) of (members, positions, width), gain (members, width)."""
-    return F.rms_norm(stream, stream.shape[-1:], eps=NORM_EPS) * gain[:, None, :]
+    return _RmsNorm.apply(stream, gain[:, None, :])
 
 
 def _head_norm(vectors: Tensor, gain: Tensor) -> Tensor:
-    """RMSNorm over each head of (members * batch, context, heads, head_width), gain (members, head_width)."""
-    per_member = vectors.unflatten(0, (gain.shape[0], -1))
-    normed = F.rms_norm(per_member, per_member.shape[-1:], eps=NORM_EPS)
-    return (normed * gain[:, None, None, None, :]).flatten(0, 1)
+    """RMSNorm of each head of (members, positions, width), gain (members, head_width)."""
+    heads = vectors.float().unflatten(-1, (-1, gain.shape[-1]))
+    return _RmsNorm.apply(heads, gain[:, None, None, :]).view(vectors.shape)

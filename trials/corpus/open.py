@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Iterable
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
-from trials.corpus import documents
+from trials.corpus.documents import READERS
 from trials.corpus.markov import open_markov
 from trials.corpus.names import BYTES, Name, canonical, canonical_tokenizer, parse, vocabulary
-from trials.corpus.streams import Corpus, split_documents
+from trials.corpus.streams import Corpus, split_documents, split_tokens
+from trials.corpus.tokenizer import byte_tokens, encoded
 from trials.errors import InputError
 
-SEPARATOR = b"\0"  # after each document of a byte corpus; text has no zero byte
+LOOKED_AT = (
+    2**20
+)  # tokens of a memory map that are checked against the vocabulary: an id beyond it would end a GPU process
 
 
 def open_corpus(corpus: str, tokenizer: str) -> Corpus:
@@ -28,25 +30,27 @@ def _open(corpus: str, tokenizer: str) -> Corpus:
     name = parse(corpus)
     if name.kind == "markov":
         return open_markov(corpus)
-    texts = READERS[name.kind](name)
-    if tokenizer != BYTES:
-        raise NotImplementedError(tokenizer)
-    tokens = [np.frombuffer(text + SEPARATOR, dtype=np.uint8) for text in texts]
+    size = vocabulary(corpus, tokenizer)
     try:
-        train, validation = split_documents(tokens)
-    except InputError as error:
-        raise InputError(error.faults, where=f"corpus = {corpus!r}") from error
-    return Corpus(corpus, vocabulary(corpus, tokenizer), train, validation)
+        if name.kind == "tokens":
+            train, validation = split_tokens(_memory_map(name, size))
+        else:
+            documents = READERS[name.kind](name)
+            tokens = byte_tokens(documents) if tokenizer == BYTES else encoded(documents, tokenizer)
+            train, validation = split_documents(list(tokens))
+    except OSError as error:
+        raise InputError(f"corpus = {corpus!r} cannot be read: {error}") from error
+    return Corpus(corpus, size, train, validation)
 
 
-def _stdlib(name: Name) -> Iterable[bytes]:
-    running = platform.python_version()
-    if name.path != running:
+def _memory_map(name: Name, size: int) -> np.memmap[tuple[int], np.dtype[np.unsignedinteger]]:
+    path, dtype = Path(name.path), np.dtype(name.options["dtype"])
+    if path.stat().st_size % dtype.itemsize or not path.stat().st_size:
+        raise InputError(f"corpus = 'tokens:{path}': {path.stat().st_size} bytes are no whole number of {dtype} tokens")
+    tokens = np.memmap(path, dtype=dtype, mode="r")
+    largest = int(tokens[:: max(1, len(tokens) // LOOKED_AT)].max())
+    if largest >= size:
         raise InputError(
-            f"corpus = 'stdlib:{name.path}' is the source text of Python {name.path}, but this worker runs {running}"
-            f" (run every worker on Python {name.path}, or write corpus = 'stdlib' to use each launch's own)"
+            f"corpus = 'tokens:{path}' has token {largest}, but vocab = {size} (accepted: above {largest})"
         )
-    return documents.stdlib()
-
-
-READERS: dict[str, Callable[[Name], Iterable[bytes]]] = {"stdlib": _stdlib}
+    return tokens

@@ -92,7 +92,7 @@ def _budget(stream: Stream, context: int, tokens: int, asked: str, name: str, pa
 def split_documents(documents: Sequence[Tokens]) -> tuple[Stream, Stream]:
     """Training and validation streams of documents held in memory.
 
-    Documents are cut into pieces of at most 65,536 tokens (less in a small corpus, so that there are 20 or more);
+    Documents are cut into pieces of at most 65,536 tokens (a twentieth of a small corpus);
     pieces are drawn in one fixed shuffle until they are 5 % of the tokens. Raises InputError when there is too little
     text.
     """
@@ -100,7 +100,7 @@ def split_documents(documents: Sequence[Tokens]) -> tuple[Stream, Stream]:
     longest = min(LONGEST_PIECE, max(1, total // 20))
     pieces = [document[i : i + longest] for document in documents for i in range(0, len(document), longest)]
     if len(pieces) < 2:
-        raise InputError(f"the corpus has {total} tokens: too few to hold some out")
+        raise InputError(f"the corpus has {total} tokens, too few to hold some out")
     held_out = _held_out(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)))
     validation = [piece for piece, held in zip(pieces, held_out, strict=True) if held]
     train = [piece for piece, held in zip(pieces, held_out, strict=True) if not held]
@@ -114,7 +114,7 @@ def split_tokens(tokens: Tokens) -> tuple[Stream, Stream]:
     million tokens, are held out by one fixed shuffle. Raises InputError when there is too little text.
     """
     if len(tokens) < 40:
-        raise InputError(f"the corpus has {len(tokens)} tokens: too few to hold some out")
+        raise InputError(f"the corpus has {len(tokens)} tokens, too few to hold some out")
     count = min(4096, max(20, len(tokens) >> 18))
     length = len(tokens) // count
     starts = np.arange(count, dtype=np.int64) * length
