@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from clusters.connect import ClusterInfo, connected
 from clusters.profile import Profile
+from orchestrator.estimate import check, estimate
 from orchestrator.packs import Pack, Queue, cut
 from orchestrator.plan import Plan
 from orchestrator.provenance import commit, provenance, versions
@@ -58,8 +59,8 @@ class Launched:
 def launch(plan: Plan, store: Store, profile: Profile, watcher: Watcher) -> Launched:
     """Run the trials of ``plan`` that ``store`` has no outcome of, on the cluster of ``profile``.
 
-    Raises InputError (a corpus that is not there, a claim that cannot be made), ConnectError, StoreWriteError. An
-    interrupt or an error at any moment leaves a store from which the next launch continues.
+    Raises InputError (a corpus that is not there, a trial that does not fit, a budget exceeded), ConnectError,
+    StoreWriteError. An interrupt or an error at any moment leaves a store from which the next launch continues.
     """
     launch_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
     finished = store.finished()
@@ -68,7 +69,9 @@ def launch(plan: Plan, store: Store, profile: Profile, watcher: Watcher) -> Laun
     del finished
     if not missing:
         return Launched(launch_id, plan.trials, already, 0, {}, store.problems)
-    plan.sweep.workload.check([group.spec(0) for group in plan.only(missing).groups])
+    rest = plan.only(missing)
+    check(rest, estimate(rest, profile))
+    plan.sweep.workload.check([group.spec(0) for group in rest.groups])
     with store.writer(launch_id) as writer, _claimed(store, missing, launch_id) as mine:
         todo = plan.only(mine)
         tally = _Tally(writer, watcher)
@@ -176,6 +179,7 @@ def _run(
         slots=cluster.slots,
         resources={"CPU": profile.cpus_per_trial, "GPU": profile.gpus_per_trial},
         threads=max(1, int(profile.cpus_per_trial)),
+        patience=profile.patience_seconds,
         commit=code,
         make_job=make_job,
         sink=tally,

@@ -131,7 +131,8 @@ class _Searcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         run = _runs[self.key]
         if trial_id in run.running:
-            run.guard(run.ended, trial_id, "the worker process died" if error else None)
+            message = "the worker process died" if error else (result or {}).get("error")
+            run.guard(run.ended, trial_id, message)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a relaunch plans again from the table."""
@@ -174,10 +175,15 @@ class _Slot(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._stream = _Stream(config["parcel"].job, config["threads"], config["commit"])
+        self._patience = config["patience"]
+        self._heard = time.monotonic()
 
     def step(self) -> dict[str, Any]:
         rows = self._stream.take(STEP_SECONDS)
-        return {"rows": _Rows(rows), "done": self._stream.ended}
+        self._heard = time.monotonic() if rows else self._heard
+        if not self._stream.ended and time.monotonic() - self._heard > self._patience:
+            raise TimeoutError(f"no row for {self._patience:g} s")  # Tune ends this process and starts another
+        return {"rows": _Rows(rows), "done": self._stream.ended, "error": self._stream.error}
 
     def cleanup(self) -> None:
         self._stream.close()
@@ -190,6 +196,7 @@ class _Stream:
 
     def __init__(self, job: Job, threads: int, commit: str | None) -> None:
         self.ended = False
+        self.error: str | None = None
         self._rows: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, args=(job, threads, commit), daemon=True)
@@ -206,7 +213,7 @@ class _Stream:
                         if self._closing.is_set():
                             return
             self._rows.put(self._END)
-        except BaseException as error:  # noqa: BLE001 - handed to `take`, where it fails the pack's worker
+        except Exception as error:  # noqa: BLE001 - told to the driver, which tries the pack again or gives it up
             self._rows.put(error)
 
     def take(self, seconds: float) -> list[Row]:
@@ -221,8 +228,9 @@ class _Stream:
             if item is self._END:
                 self.ended = True
                 break
-            if isinstance(item, BaseException):
-                raise item
+            if isinstance(item, Exception):
+                self.ended, self.error = True, f"the worker could not run it: {type(item).__name__}: {item}"
+                break
             rows.append(item)
         return rows
 
@@ -237,6 +245,7 @@ def run(
     slots: int,
     resources: dict[str, float],
     threads: int,
+    patience: float,
     commit: str | None,
     make_job: Callable[[Pack], Job],
     sink: Callable[[Sequence[Row]], None],
@@ -244,8 +253,9 @@ def run(
 ) -> None:
     """Run every pack on the connected Ray, ``slots`` at a time, each on ``resources`` (CPU, GPU).
 
-    ``sink`` gets rows as they come, in the driver; ``give_up`` gets the trials whose worker died too often. Raises what
-    ``sink`` raised.
+    A worker without a row for ``patience`` seconds is taken for hung: its process is ended as if it had died. ``sink``
+    gets rows as they come, in the driver; ``give_up`` gets the trials whose worker died too often. Raises what ``sink``
+    raised.
     """
     key = uuid.uuid4().hex
     state = _runs[key] = _Run(waiting, slots, make_job, sink, give_up)
@@ -253,7 +263,7 @@ def run(
         with _environment(slots), tempfile.TemporaryDirectory(prefix="sweeplaw-tune-") as folder:
             tuner = tune.Tuner(
                 tune.with_resources(_Slot, tune.PlacementGroupFactory([resources])),
-                param_space={"threads": threads, "commit": commit},
+                param_space={"threads": threads, "patience": patience, "commit": commit},
                 tune_config=tune.TuneConfig(search_alg=_Searcher(key), num_samples=-1, reuse_actors=True),
                 run_config=tune.RunConfig(
                     name="sweep",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -23,8 +24,8 @@ def register(app: typer.Typer) -> None:
         Example: sweeplaw plan orchestrator/sweeps/demo.toml
         """
         from clusters import profile
+        from orchestrator.estimate import estimate, listing
         from orchestrator.plan import plan as make
-        from orchestrator.planned import estimate, listing, render
         from orchestrator.sweep import read
 
         made = make(read(sweep))
@@ -37,4 +38,63 @@ def register(app: typer.Typer) -> None:
         if json:
             emit_json({**cost, "listing": listing(made)} if trials else cost)
         else:
-            render(cost, listing(made) if trials else [])
+            _render(cost, listing(made) if trials else [])
+
+
+def _render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> None:
+    """Print the estimate, and the trials when they are asked for."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"{cost['sweep']}: {cost['trials']} trials of {cost['workload']}", title_justify="left")
+    for heading in ("params", "non-embedding", "tokens", "trials", "FLOPs", "memory", "device-hours"):
+        table.add_column(heading, justify="right")
+    for point in cost["points"]:
+        table.add_row(
+            *(_count(point[name]) for name in ("params", "params_non_embedding", "tokens")),
+            str(point["trials"]),
+            _count(point["flops"]),
+            _memory(point["memory_bytes"]) + ("" if point["fits"] is not False else " too large"),
+            _hours(point["device_hours"]),
+        )
+    console.print(table)
+    wall = f", {_hours(cost['hours'])} on {cost['slots']} slots" if cost["hours"] is not None else ""
+    convention = cost["flops_convention"] or "convention unknown"
+    console.print(
+        f"in all: {_count(cost['tokens'])} tokens, {_count(cost['flops'])} FLOPs ({convention}), "
+        f"about {_hours(cost['device_hours'])} of {cost['device']}{wall}",
+        highlight=False,
+    )
+    for reason, number in cost["dropped"].items():
+        console.print(f"dropped: {number} ({reason})", highlight=False)
+    if trials:
+        rows = Table(box=None)
+        for name in trials[0]:
+            rows.add_column(name, justify="right", no_wrap=True)
+        for trial in trials:
+            rows.add_row(*(f"{value:.6g}" if isinstance(value, float) else str(value) for value in trial.values()))
+        Console(width=max(console.width, 30 * len(trials[0]))).print(rows)
+
+
+def _count(value: float | None) -> str:
+    """A large number in three digits and a unit; a dash where it is unknown."""
+    if value is None:
+        return "–"
+    for power, unit in ((12, "T"), (9, "B"), (6, "M"), (3, "k")):
+        if 10**15 > abs(value) >= 10**power:
+            return f"{value / 10**power:.3g}{unit}"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _memory(value: float | None) -> str:
+    """Bytes as MB or GB."""
+    return "–" if value is None else f"{value / 1e9:.1f} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
+
+
+def _hours(value: float | None) -> str:
+    """Hours as s, min or h."""
+    if value is None:
+        return "–"
+    seconds = value * 3600
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{value:.1f} h"

@@ -190,3 +190,25 @@ def test_bad_input_is_one_message_and_exit_code_two(tmp_path):
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "s").exists()
     assert sweeplaw("plan", tmp_path / "none.toml").returncode == 2
+
+
+def test_a_trial_that_says_nothing_is_ended_after_the_stated_patience_and_the_rest_goes_on(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import time\n\ndef train(config):\n    if config['hang']:\n        time.sleep(3600)\n    return 1.0 + config['params']\n"
+    )
+    (tmp_path / "t.toml").write_text(
+        'name = "t"\nworkload = "python:mine:train"\n[scientific]\nparams = [1, 2]\n[nuisance]\nhang = [true, false]\n'
+    )
+    (tmp_path / "impatient.toml").write_text('kind = "local"\npatience_seconds = 3\nmax_attempts = 1\n')
+    arguments = ("--store", tmp_path / "s", "--cluster", tmp_path / "impatient.toml")
+    done = sweeplaw("launch", tmp_path / "t.toml", *arguments)
+    assert done.returncode == 0, done.stderr
+    rows = load(tmp_path / "s", states=None).trials.collect()
+    assert rows.height == 4
+    assert set(rows.filter(pl.col("hang"))["state"]) == {"failed"}
+    assert set(rows.filter(~pl.col("hang"))["state"]) == {"completed"}
+
+
+def test_a_budget_of_device_hours_is_kept_before_anything_starts(tmp_path):
+    with pytest.raises(InputError, match="budget.device_hours = 0.001"):
+        inline(HEAD + GRID.replace("1000, 2000", "1000000000") + "[budget]\ndevice_hours = 0.001\n", tmp_path / "s")

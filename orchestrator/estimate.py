@@ -1,15 +1,13 @@
-"""A plan as a person reads it: trials, parameters, tokens, FLOPs, memory, device-hours, what was dropped and why."""
+"""What a plan costs on a cluster: tokens, FLOPs, memory, device-hours, point by point; and what it may not exceed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from clusters.profile import Profile
 from orchestrator.plan import Group, Plan
+from trials.errors import InputError
 
 
 def estimate(plan: Plan, profile: Profile) -> dict[str, Any]:
@@ -30,7 +28,6 @@ def estimate(plan: Plan, profile: Profile) -> dict[str, Any]:
         "hours": None if hours is None or slots is None else hours / profile.devices_per_slot / slots,
         "slots": slots,
         "dropped": dict(plan.dropped),
-        "too_large": [point["point"] for point in points if point["fits"] is False],
         "points": points,
     }
 
@@ -89,57 +86,16 @@ def listing(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> None:
-    """Print the estimate, and the trials when they are asked for."""
-    console = Console()
-    table = Table(title=f"{cost['sweep']}: {cost['trials']} trials of {cost['workload']}", title_justify="left")
-    for heading in ("params", "non-embedding", "tokens", "trials", "FLOPs", "memory", "device-hours"):
-        table.add_column(heading, justify="right")
-    for point in cost["points"]:
-        table.add_row(
-            *(count(point[name]) for name in ("params", "params_non_embedding", "tokens")),
-            str(point["trials"]),
-            count(point["flops"]),
-            memory(point["memory_bytes"]) + ("" if point["fits"] is not False else " too large"),
-            hours(point["device_hours"]),
-        )
-    console.print(table)
-    wall = f", {hours(cost['hours'])} on {cost['slots']} slots" if cost["hours"] is not None else ""
-    convention = cost["flops_convention"] or "convention unknown"
-    console.print(
-        f"in all: {count(cost['tokens'])} tokens, {count(cost['flops'])} FLOPs ({convention}), "
-        f"about {hours(cost['device_hours'])} of {cost['device']}{wall}",
-        highlight=False,
-    )
-    for reason, number in cost["dropped"].items():
-        console.print(f"dropped: {number} ({reason})", highlight=False)
-    if trials:
-        rows = Table()
-        for name in trials[0]:
-            rows.add_column(name, justify="right")
-        for trial in trials:
-            rows.add_row(*(f"{value:.6g}" if isinstance(value, float) else str(value) for value in trial.values()))
-        console.print(rows)
-
-
-def count(value: float | None) -> str:
-    """A large number in three digits and a unit; a dash where it is unknown."""
-    if value is None:
-        return "–"
-    for power, unit in ((12, "T"), (9, "B"), (6, "M"), (3, "k")):
-        if 10**15 > abs(value) >= 10**power:
-            return f"{value / 10**power:.3g}{unit}"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def memory(value: float | None) -> str:
-    """Bytes as MB or GB."""
-    return "–" if value is None else f"{value / 1e9:.1f} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
-
-
-def hours(value: float | None) -> str:
-    """Hours as s, min or h."""
-    if value is None:
-        return "–"
-    seconds = value * 3600
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{value:.1f} h"
+def check(plan: Plan, cost: dict[str, Any]) -> None:
+    """Raises InputError when the estimate exceeds the sweep's budget or a trial does not fit its device."""
+    allowed, needed = plan.sweep.budget.device_hours, cost["device_hours"]
+    faults = [
+        f"a trial of {point['params']:,} parameters needs about {point['memory_bytes'] / 1e9:.1f} GB, "
+        f"more than one slot of {cost['device']} has"
+        for point in cost["points"]
+        if point["fits"] is False
+    ]
+    if allowed is not None and needed is not None and needed > allowed:
+        faults.append(f"budget.device_hours = {allowed:g}, but the sweep needs about {needed:.3g} of {cost['device']}")
+    if faults:
+        raise InputError(faults, where=plan.sweep.name)
