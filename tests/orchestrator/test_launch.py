@@ -194,7 +194,8 @@ def test_bad_input_is_one_message_and_exit_code_two(tmp_path):
 
 def test_a_trial_that_says_nothing_is_ended_after_the_stated_patience_and_the_rest_goes_on(tmp_path):
     (tmp_path / "mine.py").write_text(
-        "import time\n\ndef train(config):\n    if config['hang']:\n        time.sleep(3600)\n    return 1.0 + config['params']\n"
+        "import time\n\ndef train(config):\n"
+        "    time.sleep(3600 if config['hang'] else 0)\n    return 1.0 + config['params']\n"
     )
     (tmp_path / "t.toml").write_text(
         'name = "t"\nworkload = "python:mine:train"\n[scientific]\nparams = [1, 2]\n[nuisance]\nhang = [true, false]\n'
@@ -210,5 +211,5 @@ def test_a_trial_that_says_nothing_is_ended_after_the_stated_patience_and_the_re
 
 
 def test_a_budget_of_device_hours_is_kept_before_anything_starts(tmp_path):
-    with pytest.raises(InputError, match="budget.device_hours = 0.001"):
+    with pytest.raises(InputError, match="device_hours = 0"):
         inline(HEAD + GRID.replace("1000, 2000", "1000000000") + "[budget]\ndevice_hours = 0.001\n", tmp_path / "s")
