@@ -27,14 +27,22 @@ app = typer.Typer(
 COMMANDS: tuple[str, ...] = (
     "plan",
     "launch",
-    "cluster",
+    "status",
+    "retry",
+    "query",
+    "columns",
+    "import_",
+    "export",
+    "diff",
+    "compact",
     "hyperlaw",
-    "compare_laws",
     "suggest",
+    "compare_laws",
     "batch_lr",
     "importance",
     "transfer",
     "report",
+    "cluster",
 )
 
 for _name in COMMANDS:
