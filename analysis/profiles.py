@@ -13,7 +13,7 @@ import numpy as np
 from analysis.deviance import yardstick
 from analysis.moments import moments
 from analysis.newton import Minimum, minimise
-from analysis.solve import Setup, Solution, frozen, residual_scale
+from analysis.solve import Setup, Solution, frozen, residual_scale, smoothed
 from analysis.uncertainty import Interval
 
 Array = np.ndarray
@@ -71,7 +71,7 @@ def profile(setup: Setup, solution: Solution, name: str, level: float = 0.95, po
 
 def _line(setup: Setup, theta: Array, index: int) -> _Line:
     """The line through an optimum along coordinate ``index``, as the law's own parameter."""
-    setup, vectors = own_units(setup, theta[None], index)
+    setup, vectors = own_units(smoothed(setup, theta), theta[None], index)
     theta = vectors[0]
     at = moments(setup.problem, theta[None], np.array([_smooth(setup, theta)]))
     chain = np.where(setup.box.log, theta, 1.0)

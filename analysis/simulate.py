@@ -19,7 +19,7 @@ from analysis.moments import Problem
 from analysis.newton import minimise
 from analysis.objectives import Objective, residuals
 from analysis.profiles import own_units
-from analysis.solve import Setup, frozen, set_up
+from analysis.solve import Setup, frozen, set_up, smoothed
 from analysis.uncertainty import percentile, resample_draws
 
 Array = np.ndarray
@@ -58,6 +58,7 @@ def coverage(
     losses = simulate_losses(truth, noise, scale, objective.space, sets, seed)
     setup = set_up(law, objective, inputs, truth, np.ones(len(truth)))
     true = np.array([params[name] for name in law.names])
+    setup = smoothed(replace(setup, problem=replace(setup.problem, losses=losses[0])), setup.inward(true[None])[0])
     problem = replace(setup.problem, losses=losses)
     start = np.tile(setup.inward(true[None]), (sets, 1))
     found = minimise(problem, start, setup.delta, setup.box, begin=scale)

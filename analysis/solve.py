@@ -21,6 +21,7 @@ AGREE = 1e-8  # relative distance of two values of the objective that are called
 SKETCH_ROWS = 4096  # rows the search for starts looks at; all rows decide the optimum
 CARRIED = 3  # starts carried on to all rows when there are more than SKETCH_ROWS
 LAD_WIDTH = 1e-6  # nats: the Huber threshold that stands for absolute deviation until the vertex is solved exactly
+LAD_ROUNDING = 1e-3  # of the residuals' scale; raises the sum by less than p/n thousandths of it
 ROUGH = 1e-10  # relative Newton decrease at which a start counts as arrived; the best is then polished
 PATIENCE = 40  # steps a start is given; the best is polished without this limit
 ENOUGH = 3  # agreeing starts; with fewer, those that ran out of patience go on
@@ -143,6 +144,13 @@ def _rows(problem: Problem, rows: Array) -> Problem:
         node = next(number for number in function.data_only if function.graph.nodes[number] == ("name", (), name))
         data.append(problem.bound.columns[node][0, rows])
     return Problem(function.bind(data), problem.losses[rows], problem.weights[rows], problem.space)
+
+
+def smoothed(setup: Setup, theta: Array) -> Setup:
+    """The setup for refits by the thousand: absolute deviation rounded off at a small part of the residuals' scale."""
+    if setup.objective.name != "lad":
+        return setup
+    return replace(setup, delta=max(setup.delta, LAD_ROUNDING * residual_scale(setup.problem, theta)))
 
 
 def judge(setup: Setup, theta: Array, at: Moments, starts: int, agreeing: int, converged: bool) -> Verdict:

@@ -17,7 +17,7 @@ import polars as pl
 from analysis.checks import Observations
 from analysis.moments import Problem
 from analysis.newton import Minimum, minimise
-from analysis.solve import Setup, Solution, residual_scale
+from analysis.solve import Setup, Solution, residual_scale, smoothed
 from trials.errors import InputError, nearest
 
 Array = np.ndarray
@@ -146,7 +146,7 @@ def bootstrap(
 
 def refit(setup: Setup, solution: Solution, weights: Array, by: By = "row", units: int = 0, seed: int = 0) -> Draws:
     """The optimum under each row of ``weights`` (count, n), reached from the full fit's."""
-    found = _refit(setup, solution.theta, weights)
+    found = _refit(smoothed(setup, solution.theta), solution.theta, weights)
     return Draws(setup.law.names, setup.outward(found.theta), found.value, found.converged, by, units, seed)
 
 

@@ -35,6 +35,7 @@ COMMANDS: tuple[str, ...] = (
     "export",
     "diff",
     "compact",
+    "fit",
     "hyperlaw",
     "suggest",
     "compare_laws",
