@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 
 SQUARE_ROOT, LINEAR = 0.5, 1.0
 RULES = {"square-root": SQUARE_ROOT, "linear": LINEAR}
+SAME_RULE = 0.03  # slope added to the interval before a rule is excluded: slices of planted surfaces err by up to .02
 OVERHEAD = 1.2  # tokens over the least needed at which a batch is called critical (Zhang et al. 2024, arXiv 2410.21676)
 FEWEST_CELLS = 4
 
@@ -105,14 +106,15 @@ def _verdict(exponent: Estimate) -> str:
     value = f"lr* ~ B^{exponent.value:.2f}"
     if exponent.low is None or exponent.high is None:
         return f"{value}: too few cells for an interval, so neither rule is excluded"
-    inside = {name: exponent.low <= rule <= exponent.high for name, rule in RULES.items()}
+    low, high = exponent.low - SAME_RULE, exponent.high + SAME_RULE
+    inside = {name: low <= rule <= high for name, rule in RULES.items()}
     interval = f"{value} [{exponent.low:.2f}, {exponent.high:.2f}]"
     if all(inside.values()):
         return f"{interval}: covers both the square-root and the linear rule"
     if any(inside.values()):
         rule, other = ("square-root", "linear") if inside["square-root"] else ("linear", "square-root")
         return f"{interval}: agrees with the {rule} rule and excludes the {other} rule"
-    where = "below both" if exponent.high < SQUARE_ROOT else "above both" if exponent.low > LINEAR else "between"
+    where = "below both" if high < SQUARE_ROOT else "above both" if low > LINEAR else "between"
     return f"{interval}: {where} the square-root and the linear rule, and excludes them"
 
 

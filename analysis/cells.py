@@ -85,7 +85,12 @@ def cell_table(
     frame: pl.DataFrame, axes: Sequence[str], knobs: Sequence[str], y: str, recipes: Sequence[str] = ()
 ) -> CellTable:
     """The measured rows of ``frame`` as a `CellTable`. Raises InputError for a design no law can come from."""
-    check_columns(frame, [*axes, *recipes, *knobs, y])
+    names = [*axes, *recipes, *knobs, y]
+    check_columns(frame, names)
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(
+            [f"{name} is named twice among cell, recipes, knobs and loss" for name in twice], where="hyperlaw"
+        )
     keys = [*axes, *recipes]
     kept, dropped = _screen(frame, axes, knobs, keys)
     measured = pl.col(y).cast(pl.Float64).is_finite().fill_null(False) & (pl.col(y) > 0).fill_null(False)

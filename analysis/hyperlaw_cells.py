@@ -19,6 +19,7 @@ from trials.errors import InputError
 
 Array = NDArray[np.float64]
 
+REASONS = 3  # shown in a refusal; the verdict of every cell is in `optima`
 STANDARD_NORMAL_WIDTH = 3.92  # 95 % interval in standard errors
 
 
@@ -65,7 +66,8 @@ def per_cell(table: CellTable, features: Features, found: list[CellOptimum]) -> 
     supported = int(np.isfinite(center[:, 0]).sum())
     needed = int(features.allowed.sum(axis=1).max()) + 1
     if supported < needed:
-        reasons = "; ".join(dict.fromkeys(without.values()))
+        shown = list(dict.fromkeys(without.values()))
+        reasons = "; ".join(shown[:REASONS]) + (f"; and {len(shown) - REASONS} more" if len(shown) > REASONS else "")
         raise InputError(
             f"{supported} of {cells} cells support an optimum of their own and the law needs {needed} ({reasons})",
             where="hyperlaw --estimator cells",

@@ -63,7 +63,7 @@ class Joint:
         """(draws, knobs, q) for cell weights (draws, cells); NaN where the shared curvature is not convex."""
         settled = SETTLED if len(weights) == 1 else RESAMPLES_SETTLED
         blocks = [_fit(self, weights[i : i + BLOCK], settled)[0] for i in range(0, len(weights), BLOCK)]
-        centers = np.concatenate(blocks)
+        centers = np.concatenate([np.zeros((0, *self.features.allowed.shape)), *blocks])
         out = centers * self.spread[:, None]
         out[..., 0] += self.shift
         return out

@@ -164,7 +164,7 @@ def hyperlaw(
         if recipes
         else None,
         row_resampled=_row_resampled(fitted, knobs),
-        notes=(*table.notes, *terms.notes),
+        notes=(*table.notes, *terms.notes, *_edges(found, knobs)),
         span={axis: _span(table, i) for i, axis in enumerate(table.axes)},
     )
 
@@ -255,6 +255,16 @@ def _recipes(
     sentence = f"one law does not serve all recipes: {'; '.join(moved)}" if moved else "one law serves all recipes: "
     sentence += "" if moved else "every offset's interval includes a factor of 1"
     return RecipeVerdict(not moved, own, one, sentence + cost)
+
+
+def _edges(found: Sequence[CellOptimum], knobs: Sequence[str]) -> tuple[str, ...]:
+    """A warning for each knob whose lowest run is the lowest or highest value tried in some cells."""
+    touching = {name: sum(cell.knob(name).touches_edge for cell in found) for name in knobs}
+    return tuple(
+        f"the lowest loss touches the edge of {name}'s values in {count} of {len(found)} cells: the best may be beyond"
+        for name, count in touching.items()
+        if count
+    )
 
 
 def _span(table: CellTable, axis: int) -> tuple[float, float]:
