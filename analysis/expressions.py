@@ -52,14 +52,35 @@ def unknown_column(name: str, columns: Sequence[str]) -> str:
     return f"no column {name!r}{nearest(name, columns)} (columns: {', '.join(sorted(columns))})"
 
 
-def parse(text: str, columns: Sequence[str]) -> pl.Expr:
-    """The expression ``text``, for example ``tokens / N > 20 AND workload = 'language_model'``. Raises InputError."""
-    stand_ins = aliases_in(text, columns)
-    written = "".join(stand_ins.get(token, token) if kind == "name" else token for kind, token in tokens(text))
+def parse(text: str, columns: Sequence[str] | pl.Schema) -> pl.Expr:
+    """The expression ``text``, for example ``tokens / N > 20 AND workload = 'language_model'``. Raises InputError.
+
+    Given a schema, an expression that multiplies reads whole-number columns as floats: 6 N D passes 2^63 soon,
+    silently.
+    """
+    names = list(columns)
+    stand_ins = aliases_in(text, names)
     try:
-        expression = pl.sql_expr(written)
+        expression = pl.sql_expr(_spelled(text, stand_ins, _whole(columns) if "*" in text else ()))
     except pl.exceptions.PolarsError as error:
         raise InputError(f"expression {text!r}: {error}") from None
-    if faults := [unknown_column(name, columns) for name in expression.meta.root_names() if name not in columns]:
+    if faults := [unknown_column(name, names) for name in expression.meta.root_names() if name not in names]:
         raise InputError(faults, where=f"expression {text!r}")
     return expression
+
+
+def _spelled(text: str, stand_ins: Mapping[str, str], as_float: Sequence[str]) -> str:
+    written = []
+    for kind, token in tokens(text):
+        name = {"name": stand_ins.get(token, token), "quoted": token[1:-1]}.get(kind, token)
+        if kind in ("name", "quoted") and name in as_float:
+            written.append(f'CAST("{name}" AS DOUBLE)')
+        else:
+            written.append(name if kind == "name" else token)
+    return "".join(written)
+
+
+def _whole(columns: Sequence[str] | pl.Schema) -> tuple[str, ...]:
+    if not isinstance(columns, pl.Schema):
+        return ()
+    return tuple(name for name, kind in columns.items() if kind.is_integer())

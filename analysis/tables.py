@@ -178,14 +178,14 @@ def _no_curves() -> pl.LazyFrame:
 
 def _kept(tables: Tables, states: Sequence[str] | None, where: str | pl.Expr | None) -> Tables:
     """``tables`` with only the wanted trials, the others counted."""
-    names = tables.trials.collect_schema().names()
+    schema = tables.trials.collect_schema()
     trials, dropped = tables.trials, dict(tables.dropped)
-    if states is not None and "state" in names:
+    if states is not None and "state" in schema:
         counts = trials.group_by("state").len().collect()
         dropped.update({f"state {state}": count for state, count in sorted(counts.iter_rows()) if state not in states})
         trials = trials.filter(pl.col("state").is_in(list(states)))
     if where is not None:
-        condition = parse(where, names) if isinstance(where, str) else where
+        condition = parse(where, schema) if isinstance(where, str) else where
         left_out = trials.select((~condition.fill_null(False)).sum()).collect().item()
         dropped.update({f"not where {where}": left_out} if left_out else {})
         trials = trials.filter(condition)

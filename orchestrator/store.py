@@ -25,7 +25,18 @@ from trials.layout import FORMAT, MARKER, MERGED, RECENCY, Location, identify, l
 from trials.record import SCHEMA_VERSION
 from trials.snapshot import snapshot
 
-_FOLDERS = ("launches", "journal", "trials", "curves", "earlier", "merges", "retries", "claims", "quarantine")
+_FOLDERS = (
+    "launches",
+    "journal",
+    "trials",
+    "curves",
+    "earlier",
+    "merges",
+    "retries",
+    "claims",
+    "rejected",
+    "quarantine",
+)
 _LAUNCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _OUTCOME = ["trial_id", "state", *RECENCY]
 

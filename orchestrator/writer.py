@@ -7,6 +7,8 @@ not grow with what it has recorded.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
@@ -19,6 +21,7 @@ from trials.layout import Location, catalog
 from trials.record import CURVE_COLUMNS, TRIAL_COLUMNS, CurvePoint, TrialRecord
 
 SEGMENT_BYTES = 8 * 2**20  # about 7,000 records; sealing it takes a third of a second and 60 MB
+SMALL_PARTS = 64  # of about 7,000 records: one compaction
 SEGMENT_LINES = 2_000  # on an object store a line is an object, and a reader opens each
 
 
@@ -39,6 +42,7 @@ class Writer:
         self._journal: Journal | None = None
         self._lines: list[bytes] = []
         self._bytes = 0
+        self._compaction: subprocess.Popen[bytes] | None = None
 
     def write(self, records: Sequence[TrialRecord], curves: Sequence[CurvePoint] = ()) -> None:
         """Record these rows, all or none, durably. Raises StoreWriteError.
@@ -56,10 +60,13 @@ class Writer:
         )
         if self._bytes >= self._segment_bytes or len(self._lines) >= SEGMENT_LINES:
             self._seal()
+            self._compact_in_background()
 
     def close(self) -> None:
         """Seal what is open. When that fails (a full disk) the journal stays, and readers read it."""
         self._seal()
+        if self._compaction is not None:
+            self._compaction.wait()
 
     def __enter__(self) -> Writer:
         return self
@@ -94,6 +101,16 @@ class Writer:
             segment.close()
         else:
             segment.remove()
+
+    def _compact_in_background(self) -> None:
+        """In a process of its own: merging takes a gigabyte that a launcher does not have, and may die without harm."""
+        if self._compaction is not None and self._compaction.poll() is None:
+            return
+        if len(catalog(self._location).parts) >= SMALL_PARTS:
+            command = [sys.executable, "-m", "orchestrator.compaction", self._location.uri]
+            self._compaction = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
 
 
 def seal(location: Location, segment: str, rows: Decoded) -> None:

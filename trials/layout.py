@@ -7,7 +7,8 @@
     curves/<part>.parquet      the curve rows of the same part
     earlier/<part>.parquet     attempts that a merged part left behind
     merges/<part>.json         makes a merged part count, and the files it replaces not count
-    retries/…, claims/…, quarantine/…
+    retries/…, claims/…        trials to run again; who runs what
+    rejected/…, quarantine/…   rows an import refused; damaged files that were set aside
 
 A part counts from the moment `trials/<part>.parquet` has its name (a merged part: its merges/ file), and from then on
 the files it replaces do not. So each row is seen exactly once, whatever a writer was doing when it died. The writer

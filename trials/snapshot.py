@@ -36,13 +36,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Parts and journal rows of both tables, how many superseded attempts compaction set aside, and what is damaged."""
+    """Parts and journal rows of both tables, how many superseded attempts compaction set aside, and the damage.
+
+    ``faults`` are sentences; ``damaged`` are the Parquet files that cannot be read.
+    """
 
     trials: tuple[Part, ...]
     curves: tuple[Part, ...]
     journal: Decoded
     earlier: int
     faults: tuple[str, ...]
+    damaged: tuple[str, ...]
 
     def parts(self, name: str) -> tuple[Part, ...]:
         """The parts of the table ``name``."""
@@ -66,7 +70,7 @@ def snapshot(location: Location) -> Snapshot:
 
 def _read(location: Location, counting: Catalog, *, certain: bool) -> Snapshot:
     """``certain``: nothing moves, so a file that is missing is damage. Otherwise raises FileNotFoundError."""
-    faults: list[str] = []
+    faults: dict[str, str] = {}
     names = {*counting.parts, *counting.merged}
     trials = _parts(location, "trials", sorted(names), counting, faults, certain)
     with_curves = sorted(names.intersection(location.names("curves", ".parquet")))
@@ -74,11 +78,17 @@ def _read(location: Location, counting: Catalog, *, certain: bool) -> Snapshot:
     left = [name for name in location.names("earlier", ".parquet") if name in counting.merged]
     earlier = _parts(location, "earlier", left, counting, faults, certain)
     journal = _journal(location, counting.journal, faults, certain)
-    return Snapshot(trials, curves, journal, sum(part.rows for part in earlier), tuple(faults))
+    for name in location.names("quarantine", ".parquet"):
+        faults[f"quarantine/{name}.parquet"] = (
+            "was set aside as damaged; its rows are missing until it is repaired or removed"
+        )
+    damaged = tuple(name for name in faults if name.endswith(".parquet") and not name.startswith("quarantine/"))
+    sentences = tuple(f"{name} {what}" for name, what in faults.items())
+    return Snapshot(trials, curves, journal, sum(part.rows for part in earlier), sentences, damaged)
 
 
 def _parts(
-    location: Location, folder: str, names: list[str], counting: Catalog, faults: list[str], certain: bool
+    location: Location, folder: str, names: list[str], counting: Catalog, faults: dict[str, str], certain: bool
 ) -> tuple[Part, ...]:
     table_name = "curves" if folder == "curves" else "trials"
 
@@ -92,7 +102,7 @@ def _parts(
     return tuple(_each(read, names, lambda name: f"{folder}/{name}.parquet", faults, certain))
 
 
-def _journal(location: Location, names: tuple[str, ...], faults: list[str], certain: bool) -> Decoded:
+def _journal(location: Location, names: tuple[str, ...], faults: dict[str, str], certain: bool) -> Decoded:
     def read(name: str) -> tuple[str, Decoded]:
         return name, decode(location.read(f"journal/{name}.jsonl"))
 
@@ -100,7 +110,7 @@ def _journal(location: Location, names: tuple[str, ...], faults: list[str], cert
     for name, rows in _each(read, names, lambda name: f"journal/{name}.jsonl", faults, certain):
         if rows.damaged:
             lines = ", ".join(map(str, rows.damaged[:5]))
-            faults.append(f"journal/{name}.jsonl: {len(rows.damaged)} damaged lines ({lines}); the others count")
+            faults[f"journal/{name}.jsonl"] = f"has {len(rows.damaged)} damaged lines ({lines}); the others count"
         found.append(rows)
     trials = [row for rows in found for row in rows.trials]
     curves = [row for rows in found for row in rows.curves]
@@ -108,24 +118,25 @@ def _journal(location: Location, names: tuple[str, ...], faults: list[str], cert
 
 
 def _each(
-    read: Callable[[str], Any], names: Iterable[str], label: Callable[[str], str], faults: list[str], certain: bool
+    read: Callable[[str], Any], names: Iterable[str], label: Callable[[str], str], faults: dict[str, str], certain: bool
 ) -> list[Any]:
     """``read`` of every name, several at a time (an object store answers slowly); damage goes to ``faults``."""
 
-    def attempt(name: str) -> Any:
+    def attempt(name: str) -> tuple[Any, str | None]:
         try:
-            return read(name)
+            return read(name), None
         except FileNotFoundError:
             if not certain:
                 raise
-            return f"{label(name)} is missing"
+            return None, "is missing"
         except (pa.ArrowInvalid, OSError, ValueError) as error:
-            return f"{label(name)} cannot be read: {_first_line(error)}"
+            return None, f"cannot be read: {_first_line(error)}"
 
+    names = list(names)
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(attempt, names))
-    faults.extend(result for result in results if isinstance(result, str))
-    return [result for result in results if not isinstance(result, str)]
+    faults.update({label(name): fault for name, (_, fault) in zip(names, results, strict=True) if fault is not None})
+    return [result for result, fault in results if fault is None]
 
 
 def _fit(schema: pa.Schema, name: str) -> None:

@@ -1,0 +1,37 @@
+"""`sweeplaw retry`: put trials back in the queue."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.output import Json, emit_json
+
+HELP = """Put trials back in the queue: the next launch runs them again. Their rows so far stay and count as earlier
+attempts.
+
+Example: sweeplaw retry results/demo --state failed,out_of_memory
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("retry", help=HELP)(retry)
+
+
+def retry(
+    store: Annotated[str, typer.Argument(metavar="STORE")],
+    state: Annotated[str, typer.Option(metavar="A,B", help="Trials whose latest outcome is one of these.")],
+    where: Annotated[str | None, typer.Option(metavar="EXPR", help="Only trials for which this holds.")] = None,
+    json: Json = False,
+) -> None:
+    from orchestrator.cli.query import names
+    from orchestrator.retries import requeue
+    from orchestrator.store import Store
+
+    attempts = requeue(Store.open(store), names(state), where)
+    if json:
+        emit_json({"requeued": sorted(attempts)})
+    else:
+        typer.echo(f"{len(attempts)} trials are in the queue again; the next launch runs them")

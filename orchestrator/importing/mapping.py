@@ -1,0 +1,156 @@
+"""What their columns mean in ours: a column, an expression over columns, or the first of several that exists.
+
+In TOML::
+
+    source = "chinchilla figure 4"
+    run = "run_id"                       # what identifies a run; without it the whole row does
+    where = "loss < 5"
+    keep = ["lr", "batch"]               # their columns to keep under their own name (default: all)
+
+    [columns]
+    params_non_embedding = "Model Size"
+    tokens = '"Training FLOP" / (6 * "Model Size")'
+    batch_tokens = "bs * 2048"
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from analysis.expressions import ALIASES, parse, unknown_column
+from trials.errors import InputError, nearest
+from trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
+
+# Reserved columns that an import may fill; the others are ours to say.
+FILLABLE = ("state", "message", "started_at", "ended_at", "train_seconds", "last_step", "host", "device", "commit")
+STATES: Mapping[str, str | None] = {  # None: not a result yet
+    **dict.fromkeys(("completed", "complete", "finished", "terminated", "success", "succeeded", "done"), "completed"),
+    **dict.fromkeys(("failed", "fail", "crashed", "error", "errored"), "failed"),
+    **dict.fromkeys(("stopped", "killed", "pruned", "canceled", "cancelled", "preempted"), "stopped"),
+    **dict.fromkeys(("diverged", "nan"), "diverged"),
+    **dict.fromkeys(("out_of_memory", "oom"), "out_of_memory"),
+    **dict.fromkeys(("running", "pending", "waiting", "scheduled", "queued", "paused")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMapping:
+    """How rows become ours.
+
+    ``columns``: our name -> their column or expression, or several of which the first that fits counts. ``run``: their
+    columns that identify a run, () for the whole row. ``keep``: their columns to keep, None for all that are left.
+    ``optional``: our names that may be missing in the file.
+    """
+
+    source: str = ""
+    columns: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    run: tuple[str, ...] = ()
+    where: str | None = None
+    keep: tuple[str, ...] | None = None
+    optional: frozenset[str] = frozenset()
+
+
+def from_toml(path: Path) -> ColumnMapping:
+    """The mapping in a TOML file. Raises InputError with every fault."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}") from None
+    accepted = ("source", "run", "where", "keep", "columns")
+    faults = [f"{key} is not known{nearest(key, accepted)}" for key in content if key not in accepted]
+    columns = content.get("columns", {})
+    for name, theirs in columns.items() if isinstance(columns, dict) else [("columns", columns)]:
+        if not isinstance(theirs, str | int | float):
+            faults.append(f"columns.{name} = {theirs!r} is no column name or expression")
+    if faults:
+        raise InputError(faults, where=str(path))
+    keep = content.get("keep")
+    return ColumnMapping(
+        source=str(content.get("source", "")),
+        columns={name: str(theirs) for name, theirs in columns.items()},
+        run=_several(content.get("run", ())),
+        where=content.get("where"),
+        keep=None if keep is None else _several(keep),
+    )
+
+
+def extended(mapping: ColumnMapping, pairs: Iterable[str]) -> ColumnMapping:
+    """``mapping`` with ``ours=theirs`` pairs from the command line added. Raises InputError."""
+    columns = dict(mapping.columns)
+    faults = []
+    for pair in pairs:
+        ours, equals, theirs = pair.partition("=")
+        if not equals or not ours.strip() or not theirs.strip():
+            faults.append(f"--map {pair!r} is not OURS=THEIRS")
+        columns[ours.strip()] = theirs.strip()
+    if faults:
+        raise InputError(faults)
+    return replace(mapping, columns=columns)
+
+
+def resolve(mapping: ColumnMapping, theirs: Sequence[str]) -> dict[str, str]:
+    """Our name -> their column or expression, for this file: choices made, kept columns added. Raises InputError."""
+    faults: list[str] = []
+    chosen: dict[str, str] = {}
+    for ours, rule in mapping.columns.items():
+        name = ALIASES.get(ours, ours)
+        if name in RESERVED_COLUMNS and name not in FILLABLE:
+            faults.append(f"column {name} is filled by the import itself")
+            continue
+        found = [text for text in _several(rule) if _fits(text, theirs)]
+        if found:
+            chosen[name] = found[0]
+        elif name not in mapping.optional:
+            faults.append(_missing(name, _several(rule), theirs))
+    faults += [f"run: {unknown_column(name, theirs)}" for name in mapping.run if name not in theirs]
+    faults += [f"keep: {unknown_column(name, theirs)}" for name in mapping.keep or () if name not in theirs]
+    if not faults and not {"val_loss", "state"} & ({*chosen} | {*theirs}):
+        faults.append(f"which column is the loss? --map val_loss=COLUMN (columns: {', '.join(theirs)})")
+    if faults:
+        raise InputError(faults)
+    return chosen | _kept(mapping, theirs, chosen)
+
+
+def expression(text: str, theirs: Sequence[str] | pl.Schema) -> pl.Expr:
+    """Their column of this name, or the expression over their columns."""
+    return pl.col(text) if text in theirs else parse(text, theirs)
+
+
+def _kept(mapping: ColumnMapping, theirs: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
+    """The columns kept under their own name; a name that means something else here gets `their_` in front."""
+    used = set(chosen.values())
+    left = [name for name in theirs if name not in used] if mapping.keep is None else mapping.keep
+    own = {column.name for column in TRIAL_COLUMNS}
+    names = {}
+    for name in left:
+        taken = name in chosen or (name in RESERVED_COLUMNS and name not in FILLABLE)
+        clear = name not in own or mapping.keep is None
+        names[f"their_{name}" if taken or not clear else name] = name
+    return names
+
+
+def _fits(text: str, theirs: Sequence[str]) -> bool:
+    try:
+        expression(text, theirs)
+    except InputError:
+        return False
+    return True
+
+
+def _missing(ours: str, texts: tuple[str, ...], theirs: Sequence[str]) -> str:
+    if len(texts) == 1:
+        try:
+            expression(texts[0], theirs)
+        except InputError as error:
+            return f"{ours}: {error}"
+    return f"{ours}: none of {', '.join(texts)} is a column; --map {ours}=COLUMN (columns: {', '.join(theirs)})"
+
+
+def _several(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(map(str, value))

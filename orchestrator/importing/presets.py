@@ -1,0 +1,112 @@
+"""Where runs come from and what their columns mean: the trackers people use, and published data sets.
+
+A preset that offers several columns for one of ours takes the first that exists; the import's report says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from orchestrator.importing import readers
+from orchestrator.importing.mapping import ColumnMapping
+from trials.errors import InputError, nearest
+
+# How trackers' users name the validation loss, the most telling first.
+_LOSS = (
+    *(
+        "val_loss",
+        "validation_loss",
+        "valid_loss",
+        "eval_loss",
+        "val/loss",
+        "validation/loss",
+        "valid/loss",
+        "eval/loss",
+    ),
+    *("test_loss", "test/loss", "loss", "value"),
+)
+_SIZES: Mapping[str, tuple[str, ...]] = {
+    "params_non_embedding": ("params_non_embedding", "non_embedding_params", "N"),
+    "params": ("params", "n_params", "num_params", "num_parameters", "parameters", "model/params"),
+    "tokens": ("tokens", "train_tokens", "n_tokens", "num_tokens", "tokens_seen", "D"),
+    "flops": ("flops", "train_flops", "total_flops", "total_flos", "C"),
+}
+_OPTIONAL = frozenset([*_SIZES, "state", "message", "started_at", "ended_at", "train_seconds", "train_loss", "host"])
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A kind of source: how to read it, what its columns mean, and the columns by which it is recognised."""
+
+    name: str
+    meaning: str
+    read: Callable[[str], readers.Source]
+    mapping: ColumnMapping
+    signature: frozenset[str] = frozenset()
+
+
+def _tracker(
+    name: str, meaning: str, read: Callable[[str], readers.Source], run: tuple[str, ...], **more: str
+) -> Preset:
+    columns: dict[str, str | tuple[str, ...]] = {"val_loss": _LOSS, **_SIZES, **more}
+    return Preset(name, meaning, read, ColumnMapping(name, columns, run, optional=_OPTIONAL), frozenset(run))
+
+
+PRESETS: Mapping[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        _tracker("wandb", "Weights & Biases: the runs table exported as CSV, or runs written by its API",
+                 readers.wandb, ("run",), state="State", started_at="Created", train_seconds="Runtime"),
+        _tracker("mlflow", "MLflow: what search_runs() returns, written as CSV or Parquet",
+                 readers.mlflow, ("run_id",), state="status", started_at="start_time", ended_at="end_time"),
+        _tracker("optuna", "Optuna: a storage URL (sqlite:///…) or a journal file; every study in it",
+                 readers.optuna, ("study", "number"), state="state", started_at="datetime_start",
+                 ended_at="datetime_complete"),
+        _tracker("ray", "Ray Tune: an experiment folder; its JSON results are read, nothing is unpickled",
+                 readers.ray, ("trial_id",), state="state", message="message", train_seconds="time_total_s",
+                 host="hostname"),
+        Preset("step-law", "Step Law, dense runs (step_law_dense.csv); N without embeddings, smoothed loss",
+               readers.file, ColumnMapping("Step Law", {
+                   "params_non_embedding": "N", "tokens": "D", "flops": "6 * N * D", "flops_convention": "'6ND'",
+                   "batch_sequences": "bs", "batch_tokens": "bs * 2048", "steps": "ti", "val_loss": '"smooth loss"',
+                   "lr": "lr"}, keep=("h", "ffnh", "numh", "numl", "loss", "exp_name")),
+               frozenset(["smooth loss", "bs", "ti", "N", "D"])),
+        Preset("isoflop", "isoFLOP sets (isoflops.csv); N as each source counts it",
+               readers.file, ColumnMapping("isoFLOP sets", {
+                   "params_non_embedding": "params", "tokens": "tokens", "flops": "budget", "val_loss": "loss"}),
+               frozenset(["experiment", "params", "budget", "loss"])),
+        Preset("chinchilla", "Chinchilla figure 4 as digitised by Besiroglu et al.; D = FLOP / (6 N)",
+               readers.file, ColumnMapping("Chinchilla figure 4", {
+                   "params_non_embedding": "Model Size", "flops": "Training FLOP", "flops_convention": "'6ND'",
+                   "tokens": '"Training FLOP" / (6 * "Model Size")', "val_loss": "loss"}, keep=()),
+               frozenset(["Model Size", "Training FLOP", "loss"])),
+        Preset("data-constrained", "Muennighoff et al., 182 runs on repeated data (data_constrained_182.csv)",
+               readers.file, ColumnMapping("data-constrained 182", {
+                   "params_non_embedding": "params_B * 1e9", "tokens": "tokens_B * 1e9",
+                   "unique_tokens": "unique_B * 1e9", "val_loss": "loss"}, keep=("name",)),
+               frozenset(["params_B", "tokens_B", "unique_B", "loss"])),
+        Preset("infinite-compute", "losses under fixed data (infinite_compute_losses.csv); K is the ensemble's members",
+               readers.file, ColumnMapping("infinite compute", {
+                   "params_non_embedding": "N", "unique_tokens": "D", "tokens": "D * epochs", "epochs": "epochs",
+                   "members": "K", "lr": "lr", "weight_decay": "wd", "val_loss": "loss"},
+                   keep=("recipe", "kind", "tolerance", "source", "note"),
+                   optional=frozenset(["epochs", "lr", "weight_decay"])),
+               frozenset(["recipe", "K", "wd", "loss", "kind"])),
+    )
+}  # fmt: skip
+
+
+def preset(name: str) -> Preset:
+    """The preset of this name. Raises InputError."""
+    if name not in PRESETS:
+        raise InputError(f"preset {name!r} is not known (accepted: {', '.join(PRESETS)}){nearest(name, PRESETS)}")
+    return PRESETS[name]
+
+
+def recognised(frame: pl.DataFrame) -> str | None:
+    """The preset whose columns these are, if there is exactly one."""
+    fitting = [name for name, item in PRESETS.items() if item.signature and item.signature <= set(frame.columns)]
+    return fitting[0] if len(fitting) == 1 else None

@@ -1,0 +1,165 @@
+"""Mapped columns to rows of the trials table, and a reason for each row that cannot be one.
+
+A row's identity is its content: the run it names, or, where it names none, every value of it. So importing a file twice
+adds nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from orchestrator.importing.mapping import STATES, ColumnMapping, expression, resolve
+from trials.record import TRIAL_COLUMNS
+from trials.spec import TrialSpec
+
+WORKLOAD = "imported"
+_NUMBER = r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMBGT]?)\s*$"
+_SUFFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
+_TYPES = {column.name: column.type for column in TRIAL_COLUMNS}
+_COUNTS = tuple(c.name for c in TRIAL_COLUMNS if c.unit in ("parameters", "tokens", "steps", "sequences", "FLOPs", "s"))
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """``frame`` has our columns and `row` (1 is the first of the file); ``reasons``: row -> why it cannot be taken."""
+
+    frame: pl.DataFrame
+    reasons: Mapping[int, list[str]]
+    used: Mapping[str, str]
+
+
+def map_rows(theirs: pl.DataFrame, mapping: ColumnMapping) -> Mapped:
+    """Their rows under our names and types. Raises InputError for columns that are not there."""
+    names = theirs.schema
+    used = resolve(mapping, theirs.columns)
+    numbered = theirs.with_row_index("__row", offset=1)
+    if mapping.where:
+        numbered = numbered.filter(expression(mapping.where, names))
+    raw = numbered.select(
+        pl.col("__row").cast(pl.Int64).alias("row"),
+        *(expression(text, names).alias(name) for name, text in used.items()),
+        *(pl.col(name).cast(pl.String).alias(f"__run{index}") for index, name in enumerate(mapping.run)),
+    )
+    reasons: dict[int, list[str]] = {}
+    columns = [_typed(raw[name], raw["row"], reasons) if name in used else raw[name] for name in raw.columns]
+    frame = pl.DataFrame(columns)
+    _check(frame, reasons)
+    return Mapped(frame, reasons, used)
+
+
+def rows(mapped: Mapped, mapping: ColumnMapping, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(row number, row of the trials table) for every row without a reason against it."""
+    run = [name for name in mapped.frame.columns if name.startswith("__run")]
+    for values in mapped.frame.iter_rows(named=True):
+        number = values.pop("row")
+        if number not in mapped.reasons:
+            identity = [values.pop(name) for name in run]
+            yield number, _row(values, identity if run else None, source)
+
+
+def _row(values: dict[str, Any], run: list[Any] | None, source: str) -> dict[str, Any]:
+    known = {name: _plain(value) for name, value in values.items() if value is not None and not _nan(value)}
+    state = STATES[str(known.pop("state", "completed")).lower()]
+    content = known | {"state": state} if run is None else {"source": source, "run": "/".join(map(str, run))}
+    spec = TrialSpec(WORKLOAD, dict(sorted(content.items())))
+    unique, tokens = known.get("unique_tokens"), known.get("tokens")
+    if unique and tokens and "epochs" not in known:
+        known["epochs"] = tokens / unique
+    fixed = {"trial_id": spec.trial_id, "workload": WORKLOAD, "sweep": source, "state": state, "attempt": 1}
+    return known | fixed | {"source": source, "spec": spec.canonical()}
+
+
+def _typed(series: pl.Series, rows: pl.Series, reasons: dict[int, list[str]]) -> pl.Series:
+    """``series`` in the type its name has here. Text such as 150M is a number where a number is wanted."""
+    kind = _TYPES.get(series.name)
+    if kind in ("int", "float"):
+        numbers = _numbers(series)
+        _complain(series, rows, series.is_not_null() & numbers.is_null(), "is not a number", reasons)
+        if kind == "float":
+            return numbers
+        _complain(series, rows, numbers.is_not_null() & ~numbers.is_finite(), "is not finite", reasons)
+        return numbers.round().cast(pl.Int64, strict=False)
+    if kind == "time":
+        times = _times(series)
+        _complain(series, rows, series.is_not_null() & times.is_null(), "is not a time", reasons)
+        return times
+    if kind == "str" or isinstance(series.dtype, pl.List | pl.Struct | pl.Array | pl.Object):
+        return series.cast(pl.String) if not series.dtype.is_nested() else _json(series)
+    return series
+
+
+def _numbers(series: pl.Series) -> pl.Series:
+    if series.dtype != pl.String:
+        return series.cast(pl.Float64, strict=False)
+    plain = series.cast(pl.Float64, strict=False)
+    parts = series.str.extract_groups(_NUMBER)
+    factor = parts.struct.field("2").replace_strict(_SUFFIX, default=None, return_dtype=pl.Float64)
+    return plain.fill_null(parts.struct.field("1").cast(pl.Float64, strict=False) * factor)
+
+
+def _times(series: pl.Series) -> pl.Series:
+    """Times from text (ISO 8601), from epoch seconds or milliseconds, or as they are; without a zone they are UTC."""
+    if series.dtype == pl.String:
+        parsed = series.str.replace("Z$", "+00:00").str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+        if parsed.null_count() > series.null_count():
+            bare = series.str.to_datetime(time_unit="us", strict=False).dt.replace_time_zone("UTC")
+            parsed = parsed.fill_null(bare)
+        return parsed
+    if series.dtype.is_numeric():
+        seconds = series.cast(pl.Float64)
+        scale = pl.Series([1e6 if value is not None and value < 1e11 else 1e3 for value in seconds], dtype=pl.Float64)
+        return (seconds * scale).cast(pl.Int64, strict=False).cast(pl.Datetime("us", "UTC"))
+    if isinstance(series.dtype, pl.Datetime) and series.dtype.time_zone is None:
+        return series.dt.replace_time_zone("UTC").cast(pl.Datetime("us", "UTC"))
+    return series.cast(pl.Datetime("us", "UTC"), strict=False)
+
+
+def _json(series: pl.Series) -> pl.Series:
+    import json
+
+    return pl.Series(
+        series.name, [None if v is None else json.dumps(v, default=str) for v in series.to_list()], pl.String
+    )
+
+
+def _check(frame: pl.DataFrame, reasons: dict[int, list[str]]) -> None:
+    rows = frame["row"]
+    finished = pl.Series([True]).new_from_index(0, frame.height) if frame.height else pl.Series([], dtype=pl.Boolean)
+    if "state" in frame.columns:
+        states = frame["state"].str.to_lowercase()
+        known = states.is_in(list(STATES)) | states.is_null()
+        _complain(frame["state"], rows, ~known, f"is no state (known: {', '.join(STATES)})", reasons)
+        waiting = states.is_in([name for name, state in STATES.items() if state is None])
+        _complain(frame["state"], rows, waiting, "is not a result yet", reasons)
+        finished = states.is_null() | states.is_in([name for name, state in STATES.items() if state == "completed"])
+    if "val_loss" in frame.columns:
+        loss = frame["val_loss"]
+        _complain(loss, rows, finished & loss.is_null(), "is missing", reasons)
+        _complain(
+            loss, rows, finished & loss.is_not_null() & ~loss.is_finite().fill_null(True), "is not finite", reasons
+        )
+    for name in set(_COUNTS) & set(frame.columns):
+        _complain(frame[name], rows, (frame[name] < 0).fill_null(False), "is negative", reasons)
+        if frame[name].dtype == pl.Float64:
+            _complain(frame[name], rows, frame[name].is_infinite().fill_null(False), "is not finite", reasons)
+
+
+def _complain(series: pl.Series, rows: pl.Series, bad: pl.Series, what: str, reasons: dict[int, list[str]]) -> None:
+    bad = bad.fill_null(False)
+    for row, value in zip(rows.filter(bad), series.filter(bad), strict=True):
+        shown = "" if value is None else f" = {value!r}"
+        reasons.setdefault(row, []).append(f"{series.name}{shown} {what}")
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, dt.datetime | dt.date) else value
+
+
+def _nan(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
