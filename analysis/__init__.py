@@ -15,6 +15,10 @@ _EXPORTS: dict[str, str] = {
     "formula_law": "analysis.laws",
     "Objective": "analysis.objectives",
     "parse_objective": "analysis.objectives",
+    "optima": "analysis.optimum",
+    "hyperlaw": "analysis.hyperlaws",
+    "importance": "analysis.importance",
+    "transfer": "analysis.transfer",
 }
 
 __all__ = [*_EXPORTS]

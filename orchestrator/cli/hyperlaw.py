@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,6 +62,9 @@ def hyperlaw(
     steps: Steps = "steps",
     resamples: Annotated[int, typer.Option(min=0, metavar="COUNT", help="Cell resamples for the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Also draw the cells and the laws there, as SVG.")
+    ] = None,
     json: Json = False,
 ) -> None:
     from analysis import hyperlaws
@@ -77,6 +81,12 @@ def hyperlaw(
     others = []
     if restricted:  # what the default leaves out, beside it: the reader sees what the further axes would change
         others.append(hyperlaws.hyperlaw(frame, on={**chosen, **restricted}, resamples=resamples, **call))  # type: ignore[arg-type]
+    if figures is not None:
+        from analysis.hyperreport import hyper_section
+
+        figures.mkdir(parents=True, exist_ok=True)
+        for name, figure in hyper_section(frame, axes, knob, y, estimator).figures.items():
+            figure.savefig(figures / f"{name}.svg")
     if json:
         emit_json({"source": source, "y": y, **hyperlaw_statement(found, others), "reading": notes})
         return

@@ -72,7 +72,7 @@ PRESETS: Mapping[str, Preset] = {
                readers.file, ColumnMapping("Step Law", {
                    "params_non_embedding": "N", "tokens": "D", "flops": "6 * N * D", "flops_convention": "'6ND'",
                    "batch_sequences": "bs", "batch_tokens": "bs * 2048", "steps": "ti", "val_loss": '"smooth loss"',
-                   "lr": "lr"}, keep=("h", "ffnh", "numh", "numl", "loss", "exp_name")),
+                   "smoothed_loss": '"smooth loss"', "lr": "lr"}, keep=("h", "ffnh", "numh", "numl", "loss", "exp_name")),
                frozenset(["smooth loss", "bs", "ti", "N", "D"])),
         Preset("isoflop", "isoFLOP sets (isoflops.csv); N as each source counts it",
                readers.file, ColumnMapping("isoFLOP sets", {
@@ -88,7 +88,7 @@ PRESETS: Mapping[str, Preset] = {
                    "params_non_embedding": "params_B * 1e9", "tokens": "tokens_B * 1e9",
                    "unique_tokens": "unique_B * 1e9", "val_loss": "loss"}, keep=("name",)),
                frozenset(["params_B", "tokens_B", "unique_B", "loss"])),
-        Preset("infinite-compute", "losses under fixed data (infinite_compute_losses.csv); K is the ensemble's members",
+        Preset("infinite-compute", "losses under fixed data (infinite_compute_losses.csv); K is members",
                readers.file, ColumnMapping("infinite compute", {
                    "params_non_embedding": "N", "unique_tokens": "D", "tokens": "D * epochs", "epochs": "epochs",
                    "members": "K", "lr": "lr", "weight_decay": "wd", "val_loss": "loss"},

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from analysis.hyperreport import hyper_section
 from orchestrator.cli import app
 from trials.errors import InputError
 
@@ -93,3 +94,15 @@ def test_compare_importance_transfer_and_batch_lr_answer_in_json(table: str, tmp
 def test_help_ends_with_an_example_of_the_command_itself(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"]).output
     assert f"sweeplaw {command}" in shown
+
+
+def test_figures_of_cells_and_laws_are_drawn_where_asked(table: str, tmp_path: Path) -> None:
+    knobs = ["--knob", "lr", "--knob", "batch_tokens", *LETS, "--y", "loss", "--resamples", "10"]
+    answer("hyperlaw", table, *knobs, "--figures", f"{tmp_path}/drawn")
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"hyperlaw_heatmaps.svg", "hyperlaw_lines.svg"}
+
+
+def test_a_report_section_says_why_there_is_no_law() -> None:
+    section = hyper_section(pl.DataFrame({"N": [1.0], "D": [1.0], "lr": [0.1], "val_loss": [2.0]}), ["N", "D"], ["lr"])
+    assert section.statement == {}
+    assert "one cell only" in section.refused
