@@ -55,6 +55,8 @@ def _await(folder: str) -> None:
 
 def main(folder: str) -> None:
     """Wait for the end of standard input, then end what carries the mark and remove ``folder``."""
+    for sent in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # sent to a whole job or terminal; this one is last
+        signal.signal(sent, signal.SIG_IGN)
     while os.read(0, 4096):
         pass
     end(folder)

@@ -124,7 +124,7 @@ srun --nodes={nodes} --ntasks-per-node=1 --cpus-per-task={cpus} --no-kill --kill
 step=$!
 
 # Notice of a preemption or of the time limit: the driver is told to checkpoint, then the job is queued again.
-trap 'noticed=yes; kill -USR1 "$step" 2>/dev/null' USR1
+trap 'noticed=yes; mkdir -p -m 700 "$run"; : > "$run/notice"' USR1
 trap 'kill -TERM "$step" 2>/dev/null' TERM
 wait "$step"; code=$?
 while kill -0 "$step" 2>/dev/null; do wait "$step"; code=$?; done

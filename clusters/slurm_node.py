@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from clusters.driver import CLUSTER, fill
+from clusters.errors import ClusterError
 from clusters.private import environment, private_folder, write_token
 from clusters.profile import to_toml
 from clusters.reaper import MARK
 from clusters.slurm import JOB
 
 POLL_SECONDS = 0.5
-STOP_SECONDS = 20.0  # for Ray to drain a node that is told to end; Slurm kills after KillWait (30 s by default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,11 @@ class Place:
         return self.folder / "cluster.toml"
 
     @property
+    def notice(self) -> Path:
+        """There once the job's script has been told that its time is nearly over."""
+        return self.folder / "notice"
+
+    @property
     def exit(self) -> Path:
         """The driver's exit code, once it has ended."""
         return self.folder / "exit"
@@ -63,12 +68,22 @@ def main(folder: str) -> int:
     job = json.loads((Path(folder) / JOB).read_text(encoding="utf-8"))
     run = f"{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
     place = Place(Path(folder) / run)
-    if int(os.environ["SLURM_PROCID"]) != 0:
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        return _worker(job, place)
+    first = int(os.environ["SLURM_PROCID"]) == 0
+    try:
+        return _first(job, place) if first else _worker(job, place)
+    except ClusterError as error:
+        _say(str(error))
+        return 2
+
+
+def _first(job: Mapping[str, Any], place: Place) -> int:
+    """Run the driver, and leave its exit code (or 1 where it never ran) for the other nodes and the script."""
     place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    code = _alone(job, place) if job["nodes"] == 1 else _head(job, place)
-    _publish(place.exit, str(code))
+    code = 1
+    try:
+        code = _alone(job, place) if job["nodes"] == 1 else _head(job, place)
+    finally:
+        _publish(place.exit, str(code))
     return code
 
 
@@ -103,6 +118,7 @@ def _head_options(job: Mapping[str, Any], temp: Path) -> list[str]:
 
 def _worker(job: Mapping[str, Any], place: Place) -> int:
     """Join the head, and join again when this node's Ray dies, until the driver has ended."""
+    signal.signal(signal.SIGTERM, _leave)
     deadline = time.monotonic() + 2 * job["ready_seconds"]
     while not place.address.exists():
         if place.exit.exists():
@@ -127,20 +143,24 @@ def _worker(job: Mapping[str, Any], place: Place) -> int:
 
 @contextmanager
 def _ray(job: Mapping[str, Any], place: Place, temp: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`ray start --block` with these options and what Slurm granted, ended with the block."""
+    """`ray start --block` with these options and what Slurm granted, ended with the block.
+
+    It is killed and not asked: asked, a node waits for others to drain. The watcher of ``temp`` ends what it started.
+    """
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *_granted(), "--block"]
     variables = {**_variables(job, place), MARK: str(temp)}
     with environment(variables), (temp / "ray.out").open("wb") as log:
-        ray = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        ray = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         yield ray
     finally:
-        ray.terminate()
-        try:
-            ray.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            ray.kill()
-            ray.wait()
+        ray.kill()
+        ray.wait()
+
+
+def _leave(*_: object) -> None:
+    """The job is cancelled: unwind, which ends Ray here."""
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _granted() -> list[str]:
@@ -161,13 +181,19 @@ def _variables(job: Mapping[str, Any], place: Place) -> dict[str, str | None]:
 
 
 def _drive(job: Mapping[str, Any], place: Place) -> int:
-    """Run the driver; USR1 (notice) and TERM reach it as TERM, which means: checkpoint and end."""
+    """Run the driver; notice reaches it as TERM, which means: checkpoint and end.
+
+    Notice is a file, because a signal that Slurm sends into a step reaches every process there, Ray's and trials' too.
+    """
     command = fill(job["command"], {CLUSTER: str(place.profile)})
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     with environment({"PATH": path}):
         driver = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    for notice in (signal.SIGUSR1, signal.SIGTERM):
-        signal.signal(notice, lambda *_: driver.send_signal(signal.SIGTERM))
+    signal.signal(signal.SIGTERM, lambda *_: driver.terminate())
+    while driver.poll() is None and not place.notice.exists():
+        time.sleep(POLL_SECONDS)
+    if driver.poll() is None:
+        driver.terminate()
     code = driver.wait()
     return code if code >= 0 else 128 - code  # ended by a signal: the shell's convention
 
@@ -196,10 +222,12 @@ def _own_address(interface: str | None) -> str:
 
 
 def _interface_address(interface: str) -> str:
-    done = subprocess.run(
-        ["ip", "-json", "-4", "address", "show", interface], capture_output=True, text=True, check=True
-    )
-    return str(json.loads(done.stdout)[0]["addr_info"][0]["local"])
+    show = ["ip", "-json", "-4", "address", "show", interface]
+    done = subprocess.run(show, capture_output=True, text=True, check=False)
+    addresses = json.loads(done.stdout)[0].get("addr_info") if done.returncode == 0 else None
+    if not addresses:
+        raise ClusterError(f"slurm.interface = {interface!r} has no address on this node: {done.stderr.strip()}")
+    return str(addresses[0]["local"])
 
 
 def _address_towards(host: str, port: int) -> str:
@@ -234,7 +262,7 @@ def _await_text(path: Path, patience: float, process: subprocess.Popen[bytes]) -
 
 def _last_words(temp: Path) -> str:
     lines = (temp / "ray.out").read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(lines[-15:])
+    return "\n".join([line for line in lines if "[state-dump]" not in line][-10:])
 
 
 def _say(sentence: str) -> None:
