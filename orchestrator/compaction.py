@@ -268,8 +268,10 @@ def _alone(location: Location) -> Iterator[bool]:
             os.close(descriptor)
         return
     own = secrets.token_hex(8)
-    yield _lease(location, own)
-    swap(location, "claims/compaction.json", lambda held: {} if held.get("holder") == own else held)
+    try:
+        yield _lease(location, own)
+    finally:
+        swap(location, "claims/compaction.json", lambda held: {} if held.get("holder") == own else held)
 
 
 def _lease(location: Location, own: str) -> bool:

@@ -70,10 +70,8 @@ def _conditional(location: Location, name: str, change: Callable[[Content], Cont
         before: Content = {}
         try:
             found = obstore.get(bucket, name)
-            before, mode = (
-                json.loads(bytes(found.bytes())),
-                {"e_tag": found.meta["e_tag"], "version": found.meta["version"]},
-            )
+            before = json.loads(bytes(found.bytes()))
+            mode = {name: found.meta[name] for name in ("e_tag", "version") if found.meta[name] is not None}
         except (NotFoundError, FileNotFoundError):
             pass  # nobody has written it yet
         content = change(before)
