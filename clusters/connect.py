@@ -9,13 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-import signal
 import socket
-import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +20,7 @@ from clusters.errors import ConnectError
 from clusters.private import check_token, environment, private_folder, write_token
 from clusters.profile import Profile, usable_cores
 from clusters.reaper import MARK
+from clusters.start import start
 
 PROBE_SECONDS = 5.0  # for a TCP connection to a running cluster
 ATTACH_SECONDS = 5  # Ray's own patience with an address that answers the connection, one try a second
@@ -136,7 +133,7 @@ def _session(profile: Profile, **options: Any) -> Iterator[ClusterInfo]:
     breakpoints = {"PYTHONBREAKPOINT": os.environ.get("PYTHONBREAKPOINT")}  # Ray puts its debugger there
     with environment(breakpoints):
         try:
-            _start(
+            start(
                 lambda: ray.init(log_to_driver=False, logging_level=logging.ERROR, **options),
                 str(profile.address or "local"),
             )
@@ -165,44 +162,6 @@ def _loopback_here(wanted: bool) -> Iterator[None]:
         yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
-
-
-def _start(init: Callable[[], Any], address: str) -> None:
-    """Run ``ray.init`` without its noise; a failure becomes one ConnectError that says what to do."""
-    with _own_signals(), _captured_stderr() as noise:
-        try:
-            init()
-        except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
-            raise ConnectError(_reason(address, str(error), noise())) from error
-        except Exception as error:  # Ray's own errors share no base class
-            if not type(error).__module__.startswith("ray"):
-                raise
-            raise ConnectError(_reason(address, str(error), noise())) from error
-
-
-_TOKEN_HINT = (
-    "accepted: token_file of the profile, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token holding the cluster's token; "
-    "authentication = 'disabled' only where the cluster has none"
-)
-
-# What Ray says when it does not connect, and the sentence that helps. Ray has no error types for these.
-_REASONS = (
-    (r"InvalidAuthToken|Unauthenticated|AuthenticationError|uthentication token", f"refuses the token ({_TOKEN_HINT})"),
-    (r"[Mm]ismatch", "runs other versions of Ray or Python than this driver"),
-    (r"missing packages|ray\[", "needs a part of Ray that is not installed (do: pip install 'ray[default,client]')"),
-    (
-        r"Ray expects this IP address|Can't find a .?node_ip_address",
-        "has no node on this machine (accepted: a driver on one of its nodes, or address = 'ray://host:10001')",
-    ),
-    (r"Failed to connect to Ray cluster", f"answers but lets no one in; most often it is the token ({_TOKEN_HINT})"),
-)
-
-
-def _reason(address: str, message: str, noise: str) -> str:
-    """One sentence for a failed connection, from Ray's exception and what it wrote to stderr."""
-    fitting = (sentence for pattern, sentence in _REASONS if re.search(pattern, message + noise))
-    sentence = next(fitting, "cannot be used")
-    return f"cluster at {address} {sentence}: {' '.join(message.split())}"
 
 
 def _await_nodes(profile: Profile) -> tuple[Node, ...]:
@@ -271,40 +230,3 @@ def _object_store_bytes() -> int:
     except OSError:
         return OBJECT_STORE_BYTES
     return max(80 * 2**20, min(OBJECT_STORE_BYTES, shared.f_bavail * shared.f_frsize // 2))
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Ray installs its own SIGTERM handler; the driver's stays."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _captured_stderr() -> Iterator[Callable[[], str]]:
-    """File descriptor 2 into a file for the length of the block (Ray's C++ writes there); yields what reads it.
-
-    After a block that succeeds everything written is passed on, so nothing is lost.
-    """
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as file:
-
-        def read() -> str:
-            file.seek(0)
-            return file.read().decode(errors="replace")
-
-        kept = os.dup(2)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield read
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
-        sys.stderr.write(read())

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clusters.addresses import address_towards, free_port, own_address
 from clusters.driver import CLUSTER, fill
 from clusters.errors import ClusterError
 from clusters.private import environment, private_folder, write_token
@@ -110,9 +111,9 @@ def _head(job: Mapping[str, Any], place: Place) -> int:
 
 
 def _head_options(job: Mapping[str, Any], temp: Path) -> list[str]:
-    options = ["--head", "--port=0", f"--node-ip-address={_own_address(job['interface'])}", f"--temp-dir={temp}"]
+    options = ["--head", "--port=0", f"--node-ip-address={own_address(job['interface'])}", f"--temp-dir={temp}"]
     if importlib.util.find_spec("grpc"):  # then Ray opens its client server too, on 10001 unless told
-        options.append(f"--ray-client-server-port={_free_port()}")
+        options.append(f"--ray-client-server-port={free_port()}")
     return [*options, "--include-dashboard=false"]
 
 
@@ -131,7 +132,7 @@ def _worker(job: Mapping[str, Any], place: Place) -> int:
     host, _, port = address.rpartition(":")
     for _ in range(job["rejoin"]):
         with private_folder(job["temp_dir"]) as temp:
-            own = _address_towards(host, int(port))
+            own = address_towards(host, int(port))
             with _ray(job, place, temp, f"--address={address}", f"--node-ip-address={own}") as ray:
                 while ray.poll() is None and not place.exit.exists():
                     time.sleep(POLL_SECONDS)
@@ -210,37 +211,6 @@ def _gpus() -> int:
         if name in os.environ:
             return len([device for device in os.environ[name].split(",") if device.strip()])
     return 0
-
-
-def _own_address(interface: str | None) -> str:
-    """The address other nodes reach this one at: of ``interface``, else of the name Slurm knows the node by."""
-    if interface:
-        return _interface_address(interface)
-    address = socket.gethostbyname(os.environ.get("SLURMD_NODENAME") or socket.gethostname())
-    # Some systems name themselves on loopback; then the way to any other host tells.
-    return _address_towards("192.0.2.1", 9) if address.startswith("127.") else address
-
-
-def _interface_address(interface: str) -> str:
-    show = ["ip", "-json", "-4", "address", "show", interface]
-    done = subprocess.run(show, capture_output=True, text=True, check=False)
-    addresses = json.loads(done.stdout)[0].get("addr_info") if done.returncode == 0 else None
-    if not addresses:
-        raise ClusterError(f"slurm.interface = {interface!r} has no address on this node: {done.stderr.strip()}")
-    return str(addresses[0]["local"])
-
-
-def _address_towards(host: str, port: int) -> str:
-    """This machine's address on the way to ``host``; nothing is sent (UDP)."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((host, port))
-        return str(probe.getsockname()[0])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 def _publish(path: Path, text: str) -> None:
