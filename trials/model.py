@@ -4,7 +4,7 @@ Pre-RMSNorm, rotary positions, SwiGLU, no biases, optional QK-norm, tied or unti
 models of one shape that run as one: seeds of an ensemble, or settings of a packed sweep. One member is the ordinary
 case and takes the ordinary kernels (`_project` uses a plain matrix product for it), so the axis costs it nothing.
 
-All parameters lie in one flat buffer, (members, parameters), and gradients in another; what the layers see are views.
+All parameters lie in one flat buffer, (members, parameters); what the layers see are views of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from trials.accounting import Shape
 
 NORM_EPS = 1e-6
-HEAD_STD = 0.02  # the loss starts within 0.01 nats of ln(vocabulary)
+HEAD_SCALE = 0.1  # logits start with this deviation, so that the loss starts within 0.01 nats of ln(vocabulary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,13 @@ def layout(shape: Shape) -> tuple[Slot, ...]:
     """All parameter tensors of a shape, those that decay first.
 
     Initialization: matrices normal with deviation 1/sqrt(inputs), those that write into the residual stream divided
-    by sqrt(2 depth) (Radford et al. 2019, section 2.3); token embedding 1/sqrt(width); output head 0.02; gains 1.
+    by sqrt(2 depth) (Radford et al. 2019, section 2.3); token embedding 1/sqrt(width); output head 0.1/sqrt(width); gains 1.
     """
     width, ffn, table = shape.width, shape.ffn, (shape.vocabulary, shape.width)
     inward, residual = width**-0.5, (2 * shape.depth) ** -0.5
     slots = [Slot("embedding", table, False, inward), Slot("final_norm", (width,), False, None)]
     if not shape.tied_embeddings:
-        slots.append(Slot("head", table, True, HEAD_STD))
+        slots.append(Slot("head", table, True, HEAD_SCALE * inward))
     for block in range(shape.depth):
         slots += [
             Slot(f"{block}.attention_norm", (width,), False, None),
@@ -72,8 +72,8 @@ class Transformer:
         self.decayed = sum(math.prod(slot.size) for slot in slots if slot.decays)
         start = torch.stack([_initial(slots, seed) for seed in seeds])
         self.flat = start.to(device)
-        self.gradient = torch.zeros_like(self.flat)
-        self.parameters = _views(self.flat, self.gradient, slots)
+        self.gradient = torch.empty_like(self.flat)
+        self.parameters = _views(self.flat, slots)
         self.rotation = rotations(context, shape.heads, shape.width // shape.heads, rope_base).to(device)
 
     def logits(self, tokens: Tensor) -> Tensor:
@@ -91,6 +91,11 @@ class Transformer:
     def losses(self, windows: Tensor) -> Tensor:
         """Mean loss of each member, (members,) in nats a token, on windows (members, batch, context + 1)."""
         return token_losses(self.logits(windows[..., :-1]), windows[..., 1:]).mean(dim=1)
+
+    def backward(self, losses: Tensor) -> None:
+        """Fill ``gradient``, (members, parameters), with the gradient of each member's own loss."""
+        parts = torch.autograd.grad(losses.sum(), list(self.parameters.values()))
+        torch.cat([part.flatten(1) for part in parts], dim=1, out=self.gradient)
 
     def _attention(self, block: int, stream: Tensor, batch: int, context: int) -> Tensor:
         weights, heads = self.parameters, self.shape.heads
@@ -152,14 +157,12 @@ def _initial(slots: Sequence[Slot], seed: int) -> Tensor:
     return torch.cat([part.flatten() for part in parts])
 
 
-def _views(flat: Tensor, gradient: Tensor, slots: Sequence[Slot]) -> dict[str, Tensor]:
-    """Leaf tensors (members, *size) over the flat buffers, their gradients accumulating into ``gradient``."""
+def _views(flat: Tensor, slots: Sequence[Slot]) -> dict[str, Tensor]:
+    """Leaf tensors (members, *size) over the flat buffer."""
     views, start = {}, 0
     for slot in slots:
         part = slice(start, start + math.prod(slot.size))
-        leaf = flat[:, part].unflatten(1, slot.size).requires_grad_()
-        leaf.grad = gradient[:, part].unflatten(1, slot.size)
-        views[slot.name], start = leaf, part.stop
+        views[slot.name], start = flat[:, part].unflatten(1, slot.size).requires_grad_(), part.stop
     return views
 
 

@@ -107,10 +107,9 @@ class Stack:
 
     def _train_step(self) -> tuple[Tensor, Tensor]:
         windows = torch.from_numpy(np.stack([next(member) for member in self.batches])).to(self.device)
-        self.model.gradient.zero_()
         with self._precision():
             losses = self.model.losses(windows)
-        losses.sum().backward()
+        self.model.backward(losses)
         norms = self.optimizer.step(torch.tensor(self.lrs(self.step), device=self.device))
         self.step += 1
         return losses.detach(), norms

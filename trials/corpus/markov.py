@@ -18,8 +18,8 @@ from trials.corpus.shuffle import Indices
 from trials.corpus.streams import Corpus, Stream
 from trials.errors import InputError, nearest
 
-CHAIN = 2**12  # transitions of one independent chain; windows never cross from one chain into the next
-VALIDATION_CHAINS = 2**8  # about a million tokens
+CHAIN = 2**10  # transitions of one chain, the longest context; windows never cross from one chain into the next
+VALIDATION_CHAINS = 2**10  # about a million tokens
 LARGEST_TABLE = 2**24  # entries
 
 Floats = npt.NDArray[np.float64]

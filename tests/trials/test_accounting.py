@@ -1,0 +1,107 @@
+"""Costs: against the tensors a model really has, published conventions and worked numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trials.accounting import (
+    FLOPS_CONVENTIONS,
+    Shape,
+    chinchilla_flops_per_token,
+    kaplan_flops_per_token,
+    length,
+    memory_bytes,
+    palm_flops_per_token,
+    parameters,
+)
+
+SHAPES = [
+    Shape(3, 32, 2, 85, 256),
+    Shape(3, 32, 2, 85, 256, tied_embeddings=True),
+    Shape(2, 48, 3, 128, 1000, qk_norm=True),
+    Shape(1, 16, 1, 40, 17, tied_embeddings=True, qk_norm=True),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_parameter_count_is_the_number_of_trained_values(shape: Shape) -> None:
+    from trials.model import Transformer
+
+    model = Transformer(shape, 8, [0], "cpu")
+    assert model.flat.shape == (1, parameters(shape).total)
+    tables = {name: leaf.numel() for name, leaf in model.parameters.items() if name in ("embedding", "head")}
+    assert sum(tables.values()) == parameters(shape).embedding
+    assert sum(leaf.numel() for leaf in model.parameters.values()) == parameters(shape).total
+
+
+def test_a_llama_7b_has_its_published_parameters() -> None:
+    # Touvron et al. 2023, table 2: 6.7B parameters; the checkpoint has 6,738,415,616.
+    assert parameters(Shape(32, 4096, 32, 11008, 32000)).total == 6_738_415_616
+
+
+def test_palm_flops_are_six_per_matrix_parameter_plus_full_attention() -> None:
+    shape, context = Shape(4, 64, 4, 172, 256), 128
+    without_embedding = parameters(shape).non_embedding + 256 * 64
+    assert palm_flops_per_token(shape, context) == 6 * without_embedding + 12 * 4 * 128 * 64
+
+
+def test_tying_the_head_saves_parameters_and_no_flops() -> None:
+    untied, tied = Shape(2, 32, 2, 80, 512), Shape(2, 32, 2, 80, 512, tied_embeddings=True)
+    assert parameters(untied).total - parameters(tied).total == 512 * 32
+    assert all(flops(untied, 64) == flops(tied, 64) for flops in FLOPS_CONVENTIONS.values())
+
+
+def test_conventions_agree_where_they_count_the_same() -> None:
+    # At large width the embedding, attention scores and softmax vanish beside the matrices: all tend to 6N.
+    shape, context = Shape(32, 32768, 256, 87384, 256), 16
+    reference = 6 * parameters(shape).non_embedding
+    for flops in (palm_flops_per_token, kaplan_flops_per_token, chinchilla_flops_per_token):
+        assert flops(shape, context) == pytest.approx(reference, rel=2e-3)
+
+
+@given(
+    unique=st.integers(1, 10**6),
+    epochs=st.floats(0.01, 50),
+    batch=st.integers(1, 64),
+    context=st.integers(1, 512),
+)
+def test_tokens_trained_on_are_whole_batches_less_than_one_short(
+    unique: int, epochs: float, batch: int, context: int
+) -> None:
+    run = length(unique, epochs, batch, context)
+    wanted = unique // context * context * epochs
+    assert run.tokens == run.steps * batch * context
+    assert run.tokens <= wanted * (1 + 1e-9) + 1e-6
+    assert wanted - run.tokens < (batch + 1) * context
+    assert run.unique_tokens <= unique
+
+
+def test_whole_epochs_of_whole_batches_lose_nothing() -> None:
+    run = length(32_768, 16, 8, 128)
+    assert (run.steps, run.tokens) == (16 * 32, 16 * 32_768)
+
+
+def test_activation_estimate_is_near_what_autograd_keeps() -> None:
+    import torch
+
+    from trials.model import Transformer
+
+    shape, context, batch = Shape(4, 64, 4, 176, 256), 64, 8
+    model = Transformer(shape, context, [0], "cpu")
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() != model.flat.untyped_storage().data_ptr():
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = model.losses(torch.randint(256, (1, batch, context + 1)))
+    activations = memory_bytes(shape, context, batch) - 16 * parameters(shape).total
+    assert loss.isfinite().all()
+    assert math.log2(activations / sum(kept.values())) == pytest.approx(0, abs=0.5)
