@@ -16,12 +16,16 @@ import polars as pl
 
 from analysis import figures
 from analysis.families import Axes, Family, axes, families
+from analysis.fit_summary import summarise
 from analysis.fitting import Fit
+from analysis.hyperreport import HyperSection, hyper_section
 from analysis.optimum import CellOptimum, optima, unmeasured_cells
 from analysis.statements import Statement, slices, surface
 from analysis.tables import Tables, load
+from analysis.validation import largest
 from trials.errors import InputError
 
+LEAST_LEVELS = 4  # of a knob, for a law of its optimum: a quadratic and one level to spare
 MAX_FAMILIES = 6  # more would be a page nobody reads; the rest is counted
 
 
@@ -34,6 +38,7 @@ class Section:
     surface: Statement
     slices: tuple[Statement, ...]
     optima: tuple[CellOptimum, ...]
+    hyper: HyperSection | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,14 @@ def _section(family: Family, by: Axes, everything: pl.DataFrame) -> Section:
     for name, value in family.values.items():
         same = same.filter(pl.col(name).eq_missing(value))
     found = optima(same, [by.n, by.d], list(by.knobs), by.loss) if by.knobs else []
-    return Section(family, by, surface(family, by), tuple(slices(family, by)), tuple(found))
+    return Section(family, by, surface(family, by), tuple(slices(family, by)), tuple(found), _hyper(same, family, by))
+
+
+def _hyper(trials: pl.DataFrame, family: Family, by: Axes) -> HyperSection | None:
+    """Laws of the knobs that have enough levels for an optimum inside them; None when no knob does."""
+    levels = {knob: family.trials[knob].n_unique() for knob in by.knobs if family.trials[knob].dtype.is_numeric()}
+    knobs = [knob for knob, count in levels.items() if count >= LEAST_LEVELS]
+    return hyper_section(trials, [by.n, by.d], knobs, by.loss) if knobs else None
 
 
 def numbers(report: Report) -> dict[str, Any]:
@@ -127,6 +139,7 @@ def _section_numbers(section: Section) -> dict[str, Any]:
         "surface": statement(section.surface),
         "slices": [statement(one) for one in section.slices],
         "optima": [_optimum(one) for one in section.optima],
+        "hyperlaws": None if section.hyper is None else {**section.hyper.statement, "refused": section.hyper.refused},
         "cells_without_loss": unmeasured_cells(section.family.trials, [by.n, by.d], by.loss).to_dicts(),
     }
 
@@ -138,32 +151,15 @@ def statement(one: Statement) -> dict[str, Any]:
 
 
 def law(fit: Fit) -> dict[str, Any]:
-    """A fit as numbers: what was minimised, what came out, how sure it is, what it rests on."""
-    return {
-        "law": fit.law.name,
-        "formula": fit.law.formula,
-        "source": fit.law.source,
-        "objective": {
-            "name": fit.objective.name,
-            "delta": fit.objective.delta,
-            "space": fit.objective.space,
-            "reduction": fit.objective.reduction,
-            "value": fit.value,
-            "described": fit.objective.describe(),
-        },
-        "params": dict(fit.params),
-        "intervals": {
-            name: {"low": interval.low, "high": interval.high, "level": interval.level, "method": interval.method}
-            for name, interval in fit.intervals.items()
-        },
-        "status": fit.status,
-        "verified": fit.verified,
-        "starts_agreeing": fit.starts_agreeing,
-        "rows_used": fit.rows_used,
-        "rows_dropped": fit.rows_dropped,
-        "warnings": list(fit.warnings),
-        "residuals": fit.residuals.tolist(),
-    }
+    """A fit as numbers, with its error on the largest runs when it is fitted without them."""
+    return {**summarise(fit), "residuals": fit.residuals.tolist(), "holdout": _extrapolation(fit)}
+
+
+def _extrapolation(fit: Fit) -> dict[str, Any]:
+    try:
+        return largest(fit).summary()
+    except InputError as error:
+        return {"kind": "largest", "rows": 0, "note": error.render()}
 
 
 def _optimum(one: CellOptimum) -> dict[str, Any]:
@@ -220,6 +216,8 @@ def pictures(section: Section, curves: pl.LazyFrame) -> dict[str, str]:
         made["residuals"] = figures.residuals(section.surface.fit, by)
     for knob in by.knobs:
         made[f"knob_{knob}"] = figures.nuisance(family, by, knob, section.optima)
+    if section.hyper is not None:
+        made.update(section.hyper.figures)
     if labels := _longest(section):
         points = curves.filter(pl.col("trial_id").is_in(list(labels))).collect()
         if points.height:
