@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from trials.accounting import Shape
-from trials.model import _RmsNorm, rotate, rotations, token_losses
 from trials.model import Transformer as Model
+from trials.model import _RmsNorm, rotate, rotations, token_losses
 
 SHAPE = Shape(depth=2, width=32, heads=4, ffn=48, vocabulary=61)
 CONTEXT = 12
@@ -63,7 +63,7 @@ def _copy_to_llama(model: Model, peer: torch.nn.Module) -> dict[str, torch.nn.Pa
     """Our weights in the peer; returns its parameters of the same layout as ours, by our names."""
     weights, heads, width = model.parameters, model.shape.heads, model.shape.width
     half = width // heads // 2
-    # Our rotation turns neighbouring dimensions, theirs dimension j and j + half: rows of queries and keys change places.
+    # Our rotation turns neighbouring dimensions, theirs j and j + half: rows of queries and keys change places.
     order = torch.arange(width).view(heads, half, 2).transpose(1, 2).flatten()
     same = {"embedding": peer.model.embed_tokens.weight, "final_norm": peer.model.norm.weight}
     if not model.shape.tied_embeddings:
