@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from analysis.cells import CellTable
@@ -32,7 +33,7 @@ def heatmaps(
     table = arena.table
     shown = min(len(table.cells), most)
     rows = -(-shown // COLUMNS)
-    figure = Figure(figsize=(3.2 * min(COLUMNS, shown), 2.9 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(3.2 * min(COLUMNS, shown), 3.0 * rows + 0.6), layout="constrained")
     panels = figure.subplots(rows, min(COLUMNS, shown), squeeze=False)
     dots = None
     for c, panel in enumerate(panels.flat):
@@ -47,7 +48,9 @@ def heatmaps(
         for (name, predicted), colour in zip((others or {}).items(), COLOURS, strict=False):
             if np.isfinite(predicted[c, :2]).all():
                 panel.plot(*np.exp(predicted[c, :2]), "D", color=colour, ms=5, label=name)
-        panel.set_title(", ".join(f"{name}={_short(value)}" for name, value in table.label(c).items()), fontsize=9)
+        panel.set_title("\n".join(f"{name} = {_short(value)}" for name, value in table.label(c).items()), fontsize=8)
+        for axis in (panel.xaxis, panel.yaxis):
+            axis.set_minor_formatter(NullFormatter())
     if dots is not None:
         figure.colorbar(dots, ax=panels, label="loss above the cell's best", shrink=0.7)
     figure.supxlabel(table.knobs[0])
