@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 _EXPORTS: dict[str, str] = {
-    # name: module that defines it
+    # name: module that defines it. No name may be a module's own: importing the module would then hide it.
     "load": "analysis.tables",
     "fit": "analysis.fitting",
     "Fit": "analysis.fitting",
@@ -15,10 +15,21 @@ _EXPORTS: dict[str, str] = {
     "formula_law": "analysis.laws",
     "Objective": "analysis.objectives",
     "parse_objective": "analysis.objectives",
+    "profile": "analysis.profiles",
+    "coverage": "analysis.simulate",
+    "allocate": "analysis.derived",
+    "exponents": "analysis.derived",
+    "compare_approaches": "analysis.isoflop",
+    "largest": "analysis.validation",
+    "leave_cell_out": "analysis.validation",
+    "compare": "analysis.validation",
+    "ranking": "analysis.validation",
+    "crossover": "analysis.crossing",
+    "forecast": "analysis.learning_curve",
+    "prediction_level": "analysis.learning_curve",
+    "summarise": "analysis.fit_summary",
     "optima": "analysis.optimum",
     "hyperlaw": "analysis.hyperlaws",
-    "importance": "analysis.importance",
-    "transfer": "analysis.transfer",
 }
 
 __all__ = [*_EXPORTS]

@@ -38,9 +38,7 @@ def summarise(fit: Fit, budgets: Sequence[float] = (), k: float | None = None) -
         "params": dict(fit.params),
         "fixed": dict(fit.law.fixed),
         "intervals": {name: interval_values(item) for name, item in fit.intervals.items()},
-        "standard_errors": dict(zip(fit.law.names, np.sqrt(np.diag(draws.covariance)).tolist(), strict=True))
-        if draws
-        else None,
+        "standard_errors": dict(zip(fit.law.names, draws.standard_errors.tolist(), strict=True)) if draws else None,
         "identified": {name: item.identified for name, item in fit.profiles.items()},
         "identifiability": [item.verdict for item in fit.profiles.values() if not item.identified],
         "status": fit.status,

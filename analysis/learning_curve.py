@@ -19,7 +19,7 @@ from analysis.laws import ASYMPTOTE, STEEPEST, Law, Param
 from analysis.moments import Problem
 from analysis.newton import minimise
 from analysis.objectives import Objective
-from analysis.solve import Setup, residual_scale, set_up, solve
+from analysis.solve import PATIENCE, QUICK, Setup, quick, residual_scale, set_up
 from trials.errors import InputError
 
 Array = np.ndarray
@@ -120,9 +120,9 @@ def _curve(steps: Sequence[float] | Array, losses: Sequence[float] | Array) -> t
 def _forecasts(law: Law, steps: Array, losses: Array, cuts: Array, ahead: Array) -> Array:
     """What a family fitted to the first ``cut`` points says of the steps ``ahead``: (cuts, ahead)."""
     setup = set_up(law, OBJECTIVE, {"x": steps}, losses, np.ones(len(steps)))
-    whole = solve(setup)
+    whole = quick(setup)
     weights = (np.arange(len(steps))[None, :] < cuts[:, None]).astype(float)
-    theta = _refit(setup, whole.theta, weights)
+    theta = _refit(setup, whole, weights)
     bound = law.function.bind([ahead / setup.centre[0]])
     return bound.predict(theta)
 
@@ -131,7 +131,7 @@ def _refit(setup: Setup, theta: Array, weights: Array) -> Array:
     problem = Problem(setup.problem.bound, setup.problem.losses, weights, setup.problem.space)
     start = np.tile(theta, (len(weights), 1))
     begin = max(residual_scale(setup.problem, theta), 1e-3)
-    return minimise(problem, start, setup.delta, setup.box, begin=begin, tolerance=1e-9, steps=80).theta
+    return minimise(problem, start, setup.delta, setup.box, begin=begin, tolerance=QUICK, steps=PATIENCE).theta
 
 
 def _backtest(predicted: Array, cuts: Array, steps: Array, losses: Array) -> tuple[Array, Array]:

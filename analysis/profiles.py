@@ -85,7 +85,7 @@ def _line(setup: Setup, theta: Array, index: int) -> _Line:
     follow[index] = 1.0
     factor = yardstick(setup, theta).factor
     error = math.sqrt(max(column[place], 0.0) * 2 / factor) if factor > 0 else 0.0
-    natural = 0.1 if setup.box.log[index] else 0.05 * max(abs(theta[index]), 1e-3)
+    natural = 0.1 if setup.box.log[index] else 0.05 * (abs(theta[index]) or 1.0)
     return _Line(setup, theta, index, min(error, 10 * natural) if error > 0 else natural, follow)
 
 
@@ -159,7 +159,7 @@ def _limit(line: _Line, side: float) -> float:
     end = float(box.high[index] if side > 0 else box.low[index])
     if box.log[index]:
         return min(math.log(WIDEST), abs(math.log(max(end, 1e-300)) - math.log(value)))
-    return abs(end - value) if math.isfinite(end) else WIDEST * max(abs(value), line.error)
+    return abs(end - value) if math.isfinite(end) else WIDEST * (abs(value) or 1.0)
 
 
 def _read(

@@ -54,6 +54,11 @@ class Draws:
         """The joint covariance of the parameters over the draws: (p, p)."""
         return np.atleast_2d(np.cov(self.params, rowvar=False))
 
+    @property
+    def standard_errors(self) -> Array:
+        """The standard deviation of each parameter over the draws: (p,)."""
+        return np.asarray(self.params.std(axis=0))
+
     def column(self, name: str) -> Array:
         """One parameter's draws."""
         return self.params[:, self.names.index(name)]

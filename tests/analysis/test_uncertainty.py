@@ -1,0 +1,105 @@
+"""Intervals cover the truth as often as they say, and say when the data have no answer."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import analysis
+from analysis.laws import LAWS
+from analysis.objectives import Objective
+from analysis.profiles import profile
+from analysis.simulate import coverage
+from analysis.uncertainty import cell_numbers, resample_weights
+
+X = np.geomspace(1, 1000, 40)
+LAW = {"C": 1.7, "A": 2.0, "alpha": 0.45}
+
+
+def noisy(seed: int = 0, noise: float = 0.01) -> dict[str, np.ndarray]:
+    return {
+        "x": X,
+        "loss": LAWS["power_asymptote"].predict(LAW, {"x": X}) + noise * np.random.default_rng(seed).normal(size=40),
+    }
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "t3"])
+@pytest.mark.parametrize("objective", [Objective("ls", None), Objective()], ids=Objective.describe)
+def test_ninety_five_per_cent_profile_intervals_cover_the_truth_that_often(objective, noise) -> None:
+    found = coverage(LAWS["power_asymptote"], LAW, {"x": X}, objective, scale=0.01, noise=noise, sets=1000)
+    assert found.converged == 1000
+    for share in found.shares.values():
+        assert 0.925 <= share <= 0.975  # the nominal 93-97 % and the simulation's own error of 0.7 %
+
+
+def test_a_linear_laws_profile_interval_is_the_textbook_one() -> None:
+    from scipy.stats import t as student
+
+    rows = {"x": X, "loss": 3.3 + 0.25 / X + 0.01 * np.random.default_rng(3).normal(size=40)}
+    fit = analysis.fit(rows, "reciprocal", "ls")
+    design = np.stack([np.ones(40), 1 / X], axis=1)
+    estimate, squares, _, _ = np.linalg.lstsq(design, rows["loss"], rcond=None)
+    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * squares[0] / 38)
+    width = student.ppf(0.975, 38) * errors
+    for index, name in enumerate(("C", "A")):
+        interval = fit.intervals[name]
+        assert (interval.low, interval.high) == pytest.approx(
+            (estimate[index] - width[index], estimate[index] + width[index]), rel=1e-5
+        )
+
+
+def test_every_resample_of_a_bootstrap_is_at_its_own_optimum() -> None:
+    fit = analysis.fit(noisy(), "power_asymptote", bootstrap=300)
+    assert fit.draws is not None
+    assert fit.draws.converged.all()
+    weights, _ = resample_weights(fit.observations, 300, "row", (), 0, 3)
+    for number in range(0, 300, 60):
+        rows = np.repeat(np.arange(40), weights[number].astype(int))
+        alone = analysis.fit({"x": X[rows], "loss": fit.observations.losses[rows]}, "power_asymptote")
+        assert fit.draws.values[number] == pytest.approx(alone.value, rel=1e-9)
+
+
+def test_the_same_seed_gives_the_same_draws() -> None:
+    first, second, other = (analysis.fit(noisy(), "power_asymptote", bootstrap=50, seed=seed) for seed in (1, 1, 2))
+    assert first.draws is not None and second.draws is not None and other.draws is not None  # noqa: PT018
+    assert np.array_equal(first.draws.params, second.draws.params)
+    assert not np.array_equal(first.draws.params, other.draws.params)
+
+
+def test_cells_are_drawn_whole_and_seeds_inside_their_cell() -> None:
+    rows = {"x": np.repeat(X[:10], 4), "loss": np.repeat(noisy()["loss"][:10], 4) + 1e-3 * np.arange(40) % 3}
+    fit = analysis.fit(rows, "power_asymptote")
+    cells = cell_numbers(fit.observations, ())
+    whole, units = resample_weights(fit.observations, 20, "cell", (), 0, 3)
+    inside, _ = resample_weights(fit.observations, 20, "seed", (), 0, 3)
+    assert units == 10
+    for cell in range(10):
+        assert (whole[:, cells == cell] == whole[:, cells == cell][:, :1]).all()
+        assert (inside[:, cells == cell].sum(axis=1) == 4).all()
+
+
+def test_a_band_holds_the_fit_and_is_wider_beyond_the_data() -> None:
+    fit = analysis.fit(noisy(), "power_asymptote", bootstrap=300)
+    low, high = fit.band(np.array([30.0, 1e6]))
+    assert (low <= fit.predict([30.0, 1e6])).all()
+    assert (fit.predict([30.0, 1e6]) <= high).all()
+    assert high[1] - low[1] > 1.5 * (high[0] - low[0])
+
+
+def test_one_thousand_points_trace_a_profile_with_its_minimum_at_the_estimate() -> None:
+    fit = analysis.fit(noisy(), "power_asymptote", "ls")
+    found = profile(fit.setup, fit.solution, "alpha", points=1000)
+    assert len(found.values) == 1000
+    assert found.values[np.argmin(found.deviance)] == pytest.approx(fit.params["alpha"], rel=1e-3)
+    assert (np.diff(found.deviance[found.values > found.estimate]) > -1e-6).all()
+
+
+def test_what_the_rows_do_not_reach_is_called_not_identified() -> None:
+    x = np.array([1.0, 1.0, 1.0, 1000.0, 1000.0, 2000.0, 2000.0, 2000.0])  # flat from 1000 on: how steep was the fall?
+    losses = np.where(x > 1, 1.7, 3.7) + 0.01 * np.random.default_rng(5).normal(size=8)
+    fit = analysis.fit({"x": x, "loss": losses}, "power_asymptote", "ls")
+    assert not fit.profiles["alpha"].identified
+    assert math.isinf(fit.intervals["alpha"].high)
+    assert "not identified above" in fit.profiles["alpha"].verdict
