@@ -55,7 +55,7 @@ def _check_csv(path: Path, separator: str) -> None:
             ]
             if not any(header):
                 faults.append("the file has no header")
-            for number, row in enumerate(rows, start=2):
+            for number, row in enumerate(rows, start=1):
                 if row and len(row) != len(header):
                     faults.append(
                         f"row {number} (line {rows.line_num}) has {len(row)} columns, the header has {len(header)}"

@@ -7,7 +7,7 @@ the text, then by the files the resolved plan would read.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -56,7 +56,7 @@ def ask(tables: Tables, question: Question) -> Answer:
     notes = [f"{alias} = {column}" for alias, column in stand_ins.items()]
     notes += [f"left out: {count} rows ({reason})" for reason, count in tables.dropped.items()]
     try:
-        frame = _by_sql(tables, question, stand_ins) if question.sql is not None else _by_name(tables, question)
+        frame = _by_sql(tables, question, names) if question.sql is not None else _by_name(tables, question)
     except pl.exceptions.PolarsError as error:
         raise _explained(error, tables) from None
     return Answer(frame, tuple(notes))
@@ -84,9 +84,10 @@ def refuse_unless_question(sql: str) -> None:
         raise InputError("text with a letter before its quote (E'…') is not accepted")
 
 
-def _by_sql(tables: Tables, question: Question, stand_ins: Mapping[str, str]) -> pl.DataFrame:
+def _by_sql(tables: Tables, question: Question, columns: Sequence[str]) -> pl.DataFrame:
     sql = question.sql or ""
     refuse_unless_question(sql)
+    stand_ins = aliases_in(sql, columns)
     used = {text.strip('"`').lower() for kind, text in tokens(sql) if kind in ("name", "quoted")}
     # As floats: 6 * N * D passes 2^63 soon, and integers would wrap without a word.
     aliases = [pl.col(column).cast(pl.Float64).alias(alias) for alias, column in stand_ins.items()]

@@ -78,8 +78,10 @@ def best(trials: pl.LazyFrame, cells: Sequence[str], loss: str = "val_loss") -> 
     names = known([*cells, loss], trials.collect_schema().names())
     keys, target = names[:-1], names[-1]
     usable = trials.filter(pl.col(target).is_finite(), *(pl.col(key).is_not_null() for key in keys))
-    least = usable.group_by(keys).agg(pl.col(target).min())
-    found = usable.join(least, on=[*keys, target], how="semi").collect()
+    # Two passes: the first reads cells and loss only; the second the few rows, by a filter that reaches the files.
+    least = usable.group_by(keys).agg(pl.col(target).min()).collect()
+    candidates = usable.filter(pl.col(target).is_in(least.get_column(target).implode())).collect()
+    found = candidates.join(least, on=[*keys, target], how="semi")
     ties = [name for name in ("trial_id",) if name in found.columns]
     return found.sort([*keys, *ties]).unique(keys, keep="first", maintain_order=True)
 

@@ -72,7 +72,8 @@ PRESETS: Mapping[str, Preset] = {
                readers.file, ColumnMapping("Step Law", {
                    "params_non_embedding": "N", "tokens": "D", "flops": "6 * N * D", "flops_convention": "'6ND'",
                    "batch_sequences": "bs", "batch_tokens": "bs * 2048", "steps": "ti", "val_loss": '"smooth loss"',
-                   "smoothed_loss": '"smooth loss"', "lr": "lr"}, keep=("h", "ffnh", "numh", "numl", "loss", "exp_name")),
+                   "smoothed_loss": '"smooth loss"', "lr": "lr"},
+                   keep=("h", "ffnh", "numh", "numl", "loss", "exp_name")),
                frozenset(["smooth loss", "bs", "ti", "N", "D"])),
         Preset("isoflop", "isoFLOP sets (isoflops.csv); N as each source counts it",
                readers.file, ColumnMapping("isoFLOP sets", {

@@ -1,0 +1,218 @@
+"""SQL and names give the same answers, nothing is written, and what cannot be answered is said in our words."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from analysis import tables
+from analysis.query import Question, ask, refuse_unless_question, scientific_axes
+from orchestrator.cli import app, frames
+from trials.errors import InputError
+
+
+@pytest.fixture
+def filled(store, record, points):
+    """Sixty trials: five of them diverged with the lowest losses of all, one failed and done again."""
+    with store.writer("one") as writer:
+        for seed in range(60):
+            state, loss = ("diverged", 0.1) if seed % 12 == 5 else ("completed", 2.0 + ((seed * 7) % 60) / 100)
+            writer.write([record(seed, state=state, loss=loss)], points(record(seed)))
+        writer.write([record(99, state="failed", loss=None)])
+        writer.write([record(99, attempt=2)])
+    return store
+
+
+def load(store):
+    return tables.load(store.location.uri, states=None)
+
+
+def test_best_is_the_least_loss_of_completed_trials_in_each_cell(filled):
+    found = ask(load(filled), Question(best_per=("N", "D"))).frame
+    completed = tables.load(filled.location.uri).trials.collect()
+    for row in found.iter_rows(named=True):
+        cell = completed.filter(
+            (pl.col("params_non_embedding") == row["params_non_embedding"]) & (pl.col("tokens") == row["tokens"])
+        )
+        assert row["val_loss"] == cell["val_loss"].min()
+    assert found.height == completed.select("params_non_embedding", "tokens").n_unique() == 20
+
+
+def test_sql_over_best_equals_asking_by_name(filled):
+    by_sql = ask(load(filled), Question(sql="SELECT * FROM best ORDER BY trial_id", best_per=("N",))).frame
+    by_name = ask(load(filled), Question(best_per=("N",), sort=("trial_id",))).frame
+    assert by_sql.equals(by_name)
+
+
+def test_the_cells_of_best_are_the_scientific_axes_of_the_newest_launch(filled):
+    assert scientific_axes(load(filled)) == ("params_non_embedding", "tokens")
+    filled.add_launch("one", {"scientific": ["seed", "lr"]})
+    assert scientific_axes(load(filled)) == ("seed", "lr")
+
+
+def test_aliases_stand_for_columns_and_the_answer_says_so(filled):
+    answer = ask(load(filled), Question(sql="SELECT max(6 * N * D) AS c FROM trials WHERE C > 0"))
+    assert set(answer.notes) >= {"N = params_non_embedding", "D = tokens", "C = flops"}
+    assert answer.frame["c"].to_list() == [6.0 * 400 * 5000]
+
+
+def test_products_of_counts_do_not_wrap_at_two_to_the_63(store, record):
+    row = record(1).row() | {"params_non_embedding": 10**11, "tokens": 10**13}
+    with store.writer("one") as writer:
+        writer.write_rows([row])
+    assert ask(load(store), Question(sql="SELECT 6 * N * D AS c FROM trials")).frame["c"].to_list() == [6e24]
+    assert ask(load(store), Question(where="6 * params_non_embedding * tokens > 1e24")).frame.height == 1
+
+
+def test_curves_join_trials(filled):
+    sql = "SELECT t.trial_id, count(*) AS n FROM trials t JOIN curves c ON t.trial_id = c.trial_id GROUP BY t.trial_id"
+    assert set(ask(load(filled), Question(sql=sql)).frame["n"].to_list()) == {3}
+
+
+def test_where_columns_sort_and_limit(filled):
+    question = Question(where="seed < 10 AND state = 'completed'", columns=("N", "seed"), sort=("-seed",), limit=3)
+    frame = ask(load(filled), question).frame
+    assert frame.columns == ["N", "seed"]
+    assert frame["seed"].to_list() == [9, 8, 7]
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELECT val_los FROM trials", "no column 'val_los'; did you mean 'val_loss'"),
+        ("SELECT t.zeta FROM trials t", "no column 'zeta'"),
+        ("SELECT seed FROM trial", "no table 'trial'; did you mean 'trials'"),
+        ("SELECT", "query: "),
+        ("DROP TABLE trials", "only questions"),
+        ("CREATE TABLE x AS SELECT 1", "only questions"),
+        ("DELETE FROM trials", "only questions"),
+        ("INSERT INTO trials VALUES (1)", "only questions"),
+        ("WITH x AS (SELECT 1) DELETE FROM trials", "query: "),
+        ("SELECT 1; DROP TABLE trials", "query: "),
+        ("SELECT * FROM read_csv('/etc/passwd')", "opens files"),
+        ("SELECT * FROM READ_PARQUET /* */ ('x')", "opens files"),
+        ("SELECT * FROM \"read_csv\"('/etc/passwd')", "opens files"),
+        ("WITH x AS (SELECT * FROM read_ndjson('x')) SELECT * FROM x", "opens files"),
+        ("SELECT E'\\'', x FROM read_csv('f') --'", "before its quote"),
+    ],
+)
+def test_what_is_no_question_to_the_tables_is_refused_in_one_message(filled, sql, words):
+    with pytest.raises(InputError, match=words.replace("(", r"\(")):
+        ask(load(filled), Question(sql=sql))
+
+
+@given(st.text(alphabet="abcxyz(),.'\"-/* \n`read_csvEe\\", max_size=40))
+def test_no_text_makes_the_guard_itself_fail(text):
+    with contextlib.suppress(InputError):
+        refuse_unless_question("SELECT " + text)
+
+
+def test_a_query_changes_no_file_of_the_store(filled):
+    def files():
+        return {path: path.stat().st_mtime_ns for path in Path(filled.location.root).rglob("*")}
+
+    before = files()
+    ask(load(filled), Question(sql="SELECT * FROM best"))
+    CliRunner().invoke(app, ["query", filled.location.uri, "--json"])
+    assert files() == before
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["query", *map(str, arguments)])
+
+
+def test_json_is_a_list_of_row_objects_without_nan(filled, store, record):
+    with store.writer("two") as writer:
+        writer.write([record(200, loss=float("nan"))])
+    rows = json.loads(run(filled.location.uri, "--json", "--sort", "seed").stdout)
+    assert [row["seed"] for row in rows] == [*range(60), 99, 200]
+    assert rows[-1]["val_loss"] is None
+    lines = run(filled.location.uri, "--ndjson", "--sort", "seed").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == rows
+
+
+def test_files_out_hold_the_same_rows(filled, tmp_path):
+    sql = "SELECT seed, val_loss, state FROM trials ORDER BY seed"
+    expected = ask(load(filled), Question(sql=sql)).frame
+    readers = {
+        "parquet": pl.read_parquet,
+        "arrow": pl.read_ipc,
+        "csv": pl.read_csv,
+        "json": pl.read_json,
+        "ndjson": pl.read_ndjson,
+    }
+    for form, read in readers.items():
+        file = tmp_path / f"out.{form}"
+        assert run(filled.location.uri, sql, "--out", file).exit_code == 0
+        assert read(file).equals(expected)
+
+
+def test_output_into_the_store_is_refused(filled):
+    with pytest.raises(InputError, match="inside"):
+        CliRunner().invoke(
+            app, ["query", filled.location.uri, "--out", f"{filled.location.uri}/x.csv"], catch_exceptions=False
+        )
+
+
+def test_a_table_names_the_columns_that_do_not_fit(filled):
+    frame = ask(load(filled), Question(limit=2)).frame
+    text = frames.aligned(frame, 80)
+    assert all(len(line) <= 80 for line in text.splitlines()[:3])
+    assert "more columns: " in text
+    assert "more columns" not in frames.aligned(frame, None)
+
+
+def test_damage_is_named_the_rest_answers_and_the_exit_code_says_so(filled):
+    (Path(filled.location.root) / "trials" / "broken.parquet").write_bytes(b"PAR1")
+    result = run(filled.location.uri, "SELECT count(*) AS n FROM trials", "--json")
+    assert result.exit_code == 3
+    assert json.loads(result.stdout) == [{"n": 61}]
+    assert "trials/broken.parquet cannot be read" in result.stderr
+
+
+def test_bad_input_on_the_command_line_is_one_message_and_exit_code_two(filled):
+    command = [sys.executable, "-m", "orchestrator.cli", "query", filled.location.uri, "SELECT nope FROM trials"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    )
+    assert done.returncode == 2
+    assert "no column 'nope'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"x,y,x\n1,2,3\n", "column 'x' occurs 2 times"),
+        ("a.csv", b"x,y\n1,2\n3\n", r"row 2 \(line 3\) has 1 columns, the header has 2"),
+        ("a.csv", "x\n1\né\n".encode("latin-1"), "near line 3: byte 0xe9 is not UTF-8"),
+        ("a.csv", b"", "no header"),
+        ("a.parquet", b"PAR1junk", "cannot be read"),
+        ("a.ndjson", b"{broken", "cannot be read"),
+        ("a.xlsx", b"", "are not read"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_the_place(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        tables.load(tmp_path / name)
+
+
+def test_what_a_filter_leaves_out_is_counted(filled):
+    loaded = tables.load(filled.location.uri, where="seed < 30")
+    assert loaded.dropped == {
+        "superseded by a later attempt": 1,
+        "state diverged": 5,
+        "not where seed < 30": 29,
+    }
+    assert loaded.trials.collect().height == 27
