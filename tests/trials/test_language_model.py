@@ -92,7 +92,7 @@ def test_facts_come_as_soon_as_they_are_decided() -> None:
     [
         ({"params": 100_000, "params_non_embedding": 50_000}, "one of params and params_non_embedding"),
         ({"params": 100_000, "width": 64}, "width = 64"),
-        ({"params": 1000}, "smallest model"),
+        ({"params": 1000}, "the smallest has"),
         ({"width": 64, "heads": 5}, "no even multiple"),
         ({"width": 32, "tokens": 4096, "unique_tokens": 1024, "epochs": 2}, "accepted are two of them"),
         ({"width": 32, "unique_tokens": 100}, "less than one window of context = 128"),

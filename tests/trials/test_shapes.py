@@ -27,7 +27,7 @@ def test_a_solved_shape_is_within_one_percent_of_its_target(
         shape = solve(target, count, vocabulary=vocabulary, tied_embeddings=tied, qk_norm=qk_norm)
     except ValueError:
         assert count == "params"
-        assert target < 64 * vocabulary  # the embedding alone nearly fills it
+        assert target < 100 * vocabulary  # the embedding alone nearly fills it
         return
     groups = parameters(shape)
     reached = groups.total if count == "params" else groups.non_embedding
@@ -47,5 +47,5 @@ def test_depth_stays_near_the_rule(target: int) -> None:
 
 
 def test_a_target_below_the_smallest_model_says_what_the_smallest_is() -> None:
-    with pytest.raises(ValueError, match=r"smallest model of the depth and width rule has [\d,]+"):
+    with pytest.raises(ValueError, match=r"the smallest has 1[\d,]+;"):
         solve(1000, "params", vocabulary=256, tied_embeddings=False, qk_norm=False)
