@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from analysis.checks import Observations
-from analysis.laws import Law, formula_law
+from analysis.laws import Law, Param, formula_law
 from analysis.laws import law as named_law
 from analysis.objectives import Objective, parse_objective, residuals
 from analysis.observations import observe
@@ -47,7 +48,9 @@ class Fit:
     def intervals(self) -> Mapping[str, Interval]:
         """An interval for each parameter at the fit's level, by bootstrap or profile."""
         if self.draws is not None:
-            return {name: self.draws.interval(name, self.level) for name in self.law.names}
+            return {
+                param.name: _open_ended(self.draws.interval(param.name, self.level), param) for param in self.law.free
+            }
         return {name: item.interval for name, item in self.profiles.items()}
 
     @cached_property
@@ -169,6 +172,13 @@ def fit_observations(
         law, objective, params, value, solution.verdict, seen, draws, level,
         (*seen.warnings, *marks, *_exact(law, seen), *warnings), setup, solution,
     )  # fmt: skip
+
+
+def _open_ended(interval: Interval, param: Param) -> Interval:
+    """The interval with an infinite end where the resamples ran to the bound of the search: no bound by the data."""
+    if interval.high < param.high * (1 - 1e-6):
+        return interval
+    return replace(interval, high=math.inf, note=f"resamples run to the bound of the search, {param.high:g}")
 
 
 def _law(

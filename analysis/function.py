@@ -16,6 +16,8 @@ import numpy as np
 from analysis.formula import Array, Graph, apply, parse
 from trials.errors import InputError
 
+CHUNK = 1 << 18  # rows predicted at a time: a law's intermediate arrays stay small however many rows there are
+
 
 @dataclass(frozen=True, slots=True)
 class Function:
@@ -66,9 +68,12 @@ class Bound:
 
     def predict(self, theta: Array) -> Array:
         """The law at ``theta`` (batch, p): (batch, n)."""
-        shape = (theta.shape[0], self.rows)
+        predicted = np.empty((theta.shape[0], self.rows))
         with np.errstate(all="ignore"):
-            return np.broadcast_to(self(theta, 0)[self.function.value], shape)
+            for left in range(0, self.rows, CHUNK):
+                rows = slice(left, left + CHUNK)
+                predicted[:, rows] = self(theta, 0, rows)[self.function.value]
+        return predicted
 
 
 @lru_cache(maxsize=256)

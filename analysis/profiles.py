@@ -14,6 +14,7 @@ from analysis.deviance import yardstick
 from analysis.moments import moments
 from analysis.newton import Minimum, minimise
 from analysis.solve import Setup, Solution, frozen, residual_scale, smoothed
+from analysis.starts import project
 from analysis.uncertainty import Interval
 
 Array = np.ndarray
@@ -116,20 +117,26 @@ def _uncentred(setup: Setup) -> Setup:
 
 def _at(line: _Line, offsets: Array, starts: Array | None = None) -> Minimum:
     """The optimum of the others with the coordinate moved by each offset (log for those searched on it)."""
-    box, index = line.setup.box, line.index
-    if starts is None:
-        inner = np.where(box.log, np.log(np.maximum(line.theta, 1e-300)), line.theta)
-        moved = inner + offsets[:, None] * line.follow
-        starts = np.where(box.log, np.exp(np.where(box.log, moved, 0.0)), moved)
-        begin = residual_scale(line.setup.problem, line.theta)
-    else:
-        begin = 0.0
-    centre = line.theta[index]
-    starts = np.clip(starts, box.low, box.high)
-    starts[:, index] = centre * np.exp(offsets) if box.log[index] else centre + offsets
-    starts[:, index] = np.clip(starts[:, index], box.low[index], box.high[index])
-    held = frozen(line.setup, index).box
-    return minimise(line.setup.problem, starts, line.setup.delta, held, begin=begin, tolerance=TOLERANCE, steps=100)
+    setup, index, theta = line.setup, line.index, line.theta
+    held = frozen(setup, index).box
+    fresh = starts is None
+    starts = np.clip(_follow(line, offsets) if starts is None else starts, held.low, held.high)
+    moved = theta[index] * np.exp(offsets) if held.log[index] else theta[index] + offsets
+    starts[:, index] = np.clip(moved, held.low[index], held.high[index])
+    linear = tuple(item for item in setup.problem.bound.function.linear if not held.frozen[item])
+    if fresh and linear:
+        with np.errstate(all="ignore"):
+            starts = project(setup.problem, starts, linear, held, setup.delta)
+    begin = residual_scale(setup.problem, theta) if fresh else 0.0
+    return minimise(setup.problem, starts, setup.delta, held, begin=begin, tolerance=TOLERANCE, steps=100)
+
+
+def _follow(line: _Line, offsets: Array) -> Array:
+    """Where the quadratic model of the objective puts the others when the coordinate moves."""
+    log = line.setup.box.log
+    inner = np.where(log, np.log(np.maximum(line.theta, 1e-300)), line.theta)
+    moved = inner + offsets[:, None] * line.follow
+    return np.where(log, np.exp(np.where(log, moved, 0.0)), moved)
 
 
 def _along(line: _Line, offsets: Array) -> Minimum:

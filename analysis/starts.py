@@ -28,7 +28,7 @@ def starting_points(law: Law, problem: Problem, box: Box, delta: float) -> Array
     theta = _grid(law, box, linear)
     with np.errstate(all="ignore"):
         if linear:
-            theta = _project(problem, theta, linear, box, delta)
+            theta = project(problem, theta, linear, box, delta)
         scores = values(problem, theta, np.full(len(theta), delta))
     order = np.argsort(np.where(np.isfinite(scores), scores, np.inf), kind="stable")
     best, rest = order[: 2 * STARTS // 3], order[2 * STARTS // 3 :]
@@ -72,9 +72,10 @@ def _halton(count: int, base: int) -> Array:
     return result
 
 
-def _project(problem: Problem, theta: Array, linear: tuple[int, ...], box: Box, delta: float) -> Array:
-    """``theta`` with its linear parameters at their bounded, reweighted least squares solution."""
+def project(problem: Problem, theta: Array, linear: tuple[int, ...], box: Box, delta: float) -> Array:
+    """``theta`` (batch, p) with its linear parameters at their bounded, reweighted least squares solution."""
     function, theta = problem.bound.function, theta.copy()
+    theta[:, list(linear)] = 1.0
     nodes = problem.bound(theta, 1)
     shape = (len(theta), problem.bound.rows)
     basis = np.stack([np.broadcast_to(nodes[function.gradient[index]], shape) for index in linear], axis=1)
