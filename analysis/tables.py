@@ -12,14 +12,21 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.dataset as pads
 
 from analysis.expressions import known, parse
-from trials.columns import ARROW, union
+from trials.columns import ARROW, schema, union
 from trials.errors import InputError
 from trials.layout import RECENCY, Location, identify, is_store, locate
 from trials.record import CURVE_COLUMNS, STATES
-from trials.snapshot import Part, Snapshot, snapshot
+from trials.snapshot import DECLARED, Part, Snapshot, snapshot
+
+_POLARS: Mapping[pa.DataType, pl.DataType] = {
+    pa.int64(): pl.Int64(),
+    pa.float64(): pl.Float64(),
+    pa.string(): pl.String(),
+    pa.bool_(): pl.Boolean(),
+    pa.timestamp("us", tz="UTC"): pl.Datetime("us", "UTC"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +126,18 @@ def _contested(location: Location, now: Snapshot) -> pl.Series:
 
 def _scan(location: Location, now: Snapshot, name: str) -> pl.LazyFrame:
     """Every row of the table, in the union of all columns: one scan for each schema that occurs, and the journal."""
-    journal = now.journal_table(name)
-    types = union([journal.schema, *(part.schema for part in now.parts(name))])
+    # Building an Arrow table loads pandas where it is installed (0.4 s), so not for an empty journal.
+    journal = now.journal_table(name) if now.journal_rows(name) else None
+    first = schema(DECLARED[name]) if journal is None else journal.schema
+    types = union([first, *(part.schema for part in now.parts(name))])
     groups: dict[tuple[tuple[str, str], ...], list[Part]] = {}
     for part in now.parts(name):
         groups.setdefault(tuple((column.name, str(column.type)) for column in part.schema), []).append(part)
     scans = [conform(_frame(location, parts), parts[0].schema, types) for parts in groups.values()]
-    if journal.num_rows or not scans:
+    if journal is not None:
         scans.append(conform(pl.LazyFrame(pl.from_arrow(journal)), journal.schema, types))
+    if not scans:
+        return pl.LazyFrame(schema={name: polars_type(kind) for name, kind in types.items()})
     return pl.concat(scans) if len(scans) > 1 else scans[0]
 
 
@@ -142,8 +153,8 @@ def conform(frame: pl.LazyFrame, schema: pa.Schema, types: Mapping[str, pa.DataT
 
 
 def polars_type(kind: pa.DataType) -> pl.DataType:
-    """The Polars type of an Arrow type."""
-    return pl.Series(pl.from_arrow(pa.array([], kind))).dtype
+    """The Polars type of one of our Arrow types."""
+    return _POLARS[kind]
 
 
 def _frame(location: Location, parts: Sequence[Part]) -> pl.LazyFrame:
@@ -151,7 +162,7 @@ def _frame(location: Location, parts: Sequence[Part]) -> pl.LazyFrame:
     paths = [location.path(part.path) for part in parts]
     if location.local:
         return pl.scan_parquet(paths, glob=False)
-    return pl.scan_pyarrow_dataset(pads.dataset(paths, filesystem=location.filesystem, format="parquet"))
+    return _dataset(location, paths)
 
 
 def _only_ids(location: Location, parts: Sequence[Part]) -> pl.LazyFrame:
@@ -161,8 +172,14 @@ def _only_ids(location: Location, parts: Sequence[Part]) -> pl.LazyFrame:
         return pl.LazyFrame(schema={"trial_id": pl.String})
     if location.local:
         return pl.scan_parquet(paths, glob=False, schema={"trial_id": pl.String}, extra_columns="ignore")
-    only = pa.schema([("trial_id", pa.string())])
-    return pl.scan_pyarrow_dataset(pads.dataset(paths, schema=only, filesystem=location.filesystem, format="parquet"))
+    return _dataset(location, paths, pa.schema([("trial_id", pa.string())]))
+
+
+def _dataset(location: Location, paths: Sequence[str], schema: pa.Schema | None = None) -> pl.LazyFrame:
+    import pyarrow.dataset as pads  # here: it takes a quarter of a second, and a local store never needs it
+
+    found = pads.dataset(paths, schema=schema, filesystem=location.filesystem, format="parquet")
+    return pl.scan_pyarrow_dataset(found)
 
 
 def _current(curves: pl.LazyFrame) -> pl.LazyFrame:
@@ -180,14 +197,14 @@ def _no_curves() -> pl.LazyFrame:
 
 def _kept(tables: Tables, states: Sequence[str] | None, where: str | pl.Expr | None) -> Tables:
     """``tables`` with only the wanted trials, the others counted."""
-    schema = tables.trials.collect_schema()
+    held = tables.trials.collect_schema()
     trials, dropped = tables.trials, dict(tables.dropped)
-    if states is not None and "state" in schema:
+    if states is not None and "state" in held:
         counts = trials.group_by("state").len().collect()
         dropped.update({f"state {state}": count for state, count in sorted(counts.iter_rows()) if state not in states})
         trials = trials.filter(pl.col("state").is_in(list(states)))
     if where is not None:
-        condition = parse(where, schema) if isinstance(where, str) else where
+        condition = parse(where, held) if isinstance(where, str) else where
         left_out = trials.select((~condition.fill_null(False)).sum()).collect().item()
         dropped.update({f"not where {where}": left_out} if left_out else {})
         trials = trials.filter(condition)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ import pyarrow.parquet as pq
 from orchestrator import claims, durable, writer
 from orchestrator.watch import Watch
 from orchestrator.writer import Writer
+from trials.columns import ARROW
 from trials.errors import InputError
 from trials.layout import FORMAT, MARKER, MERGED, RECENCY, Location, identify, locate
 from trials.record import SCHEMA_VERSION
-from trials.snapshot import snapshot
+from trials.snapshot import DECLARED, Part, snapshot
 
 _FOLDERS = (
     "launches",
@@ -65,7 +66,9 @@ class Store:
     def finished(self) -> dict[str, str]:
         """trial_id -> state of its latest outcome, for every trial with one that no retry has put back in the queue."""
         self._watch.skip(name for name in self.location.names("trials", ".parquet"))
-        latest = self._outcomes().sort(*RECENCY, nulls_last=False).unique("trial_id", keep="last")
+        latest = self._outcomes()
+        if latest["trial_id"].n_unique() < latest.height:  # retries are rare, and sorting a million rows is not free
+            latest = latest.sort(*RECENCY, nulls_last=False).unique("trial_id", keep="last")
         requeued = self._retried = self._requeued()
         if requeued:
             again = pl.DataFrame({"trial_id": list(requeued), "until": list(requeued.values())})
@@ -132,6 +135,16 @@ class Store:
     def _outcomes(self) -> pl.DataFrame:
         return self._read("trials", _OUTCOME)
 
+    def _parts(self, parts: Sequence[Part], table: str, names: Sequence[str]) -> Iterator[pl.DataFrame]:
+        paths = [self.location.path(part.path) for part in parts]
+        if paths and self.location.local:
+            yield _many(paths, table, names)
+            return
+        for path in paths:
+            yield pl.DataFrame(
+                pl.from_arrow(pq.read_table(path, columns=list(names), filesystem=self.location.filesystem))
+            )
+
     def _requeued(self) -> dict[str, int]:
         again: dict[str, int] = {}
         for name in self.location.names("retries", ".json"):
@@ -144,11 +157,18 @@ class Store:
         now = snapshot(self.location)
         self.problems = tuple(dict.fromkeys([*self.problems, *now.faults]))
         frames = [pl.DataFrame(pl.from_arrow(now.journal_table(table).select(list(names))))]
-        for part in now.parts(table):
-            path = self.location.path(part.path)
-            read = pq.read_table(path, columns=list(names), filesystem=self.location.filesystem)
-            frames.append(pl.DataFrame(pl.from_arrow(read)))
+        frames.extend(self._parts(now.parts(table), table, names))
         return pl.concat(frames)
+
+
+def _many(paths: Sequence[str], table: str, names: Sequence[str]) -> pl.DataFrame:
+    """Columns of many local files of any schema in one scan: a million trials of a hundred parts take a second."""
+    types = {column.name: ARROW[column.type] for column in DECLARED[table]}
+    empty = pl.DataFrame(pl.from_arrow(pa.schema([(name, types[name]) for name in names]).empty_table()))
+    scan = pl.scan_parquet(
+        list(paths), glob=False, schema=empty.schema, extra_columns="ignore", missing_columns="insert"
+    )
+    return scan.collect()
 
 
 def _check_launch_id(launch_id: str) -> None:

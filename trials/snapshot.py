@@ -52,6 +52,10 @@ class Snapshot:
         """The parts of the table ``name``."""
         return self.trials if name == "trials" else self.curves
 
+    def journal_rows(self, name: str) -> int:
+        """How many rows of the table ``name`` are still in journals."""
+        return len(self.journal.trials if name == "trials" else self.journal.curves)
+
     def journal_table(self, name: str) -> pa.Table:
         """The rows of the table ``name`` that are still in journals."""
         return table(self.journal.trials if name == "trials" else self.journal.curves, DECLARED[name])
