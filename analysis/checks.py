@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from analysis.laws import Law
+from analysis.law import Law
 from trials.errors import InputError
 
 Array = np.ndarray

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from analysis.checks import Observations
-from analysis.laws import Law, Param, formula_law
+from analysis.law import Law, Param, formula_law
 from analysis.laws import law as named_law
 from analysis.objectives import Objective, parse_objective, residuals
 from analysis.observations import observe

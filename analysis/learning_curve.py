@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from analysis.laws import ASYMPTOTE, STEEPEST, Law, Param
+from analysis.law import STEEPEST, Law, Param
+from analysis.laws import ASYMPTOTE
 from analysis.moments import Problem
 from analysis.newton import minimise
 from analysis.objectives import Objective

@@ -12,7 +12,7 @@ import polars as pl
 
 from analysis.checks import Dropped, Observations, refuse, suspicions
 from analysis.expressions import ALIASES, parse
-from analysis.laws import Law
+from analysis.law import Law
 from trials.errors import InputError
 
 Array = np.ndarray

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from analysis.deviance import Yardstick, factors
-from analysis.laws import Law
+from analysis.law import Law
 from analysis.moments import Problem
 from analysis.newton import minimise
 from analysis.objectives import Objective, residuals

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.laws import Law
+from analysis.law import Law
 from analysis.moments import Moments, Problem, moments
 from analysis.newton import Box, Minimum, minimise
 from analysis.objectives import Objective, residuals

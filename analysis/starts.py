@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from analysis.laws import Law
+from analysis.law import Law
 from analysis.moments import Problem, values
 from analysis.newton import Box, solve_positive
 

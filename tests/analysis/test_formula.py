@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.function import compile_formula
-from analysis.laws import LAWS, formula_law
+from analysis.law import formula_law
+from analysis.laws import LAWS
 from trials.errors import InputError
 
 STEP = 1e-6
