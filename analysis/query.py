@@ -40,6 +40,10 @@ class Question:
     loss: str = "val_loss"
 
 
+class UnansweredError(InputError):
+    """The question is sound as far as it can be told, and the engine failed on it: the data may be damaged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The rows, and sentences that belong beside them: what a name stood for, what was left out."""
@@ -149,4 +153,5 @@ def _explained(error: pl.exceptions.PolarsError, tables: Tables) -> InputError:
         known_tables = ("trials", "curves", "best")
         close = nearest(found.group(1), known_tables)
         return InputError(f"no table {found.group(1)!r}{close} (tables: {', '.join(known_tables)})")
-    return InputError(f"query: {message.splitlines()[0]}")
+    kind = UnansweredError if isinstance(error, pl.exceptions.ComputeError) else InputError
+    return kind(f"query: {message.splitlines()[0]}")

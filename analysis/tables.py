@@ -18,7 +18,7 @@ from trials.columns import ARROW, schema, union
 from trials.errors import InputError
 from trials.layout import RECENCY, Location, identify, is_store, locate
 from trials.record import CURVE_COLUMNS, STATES
-from trials.snapshot import DECLARED, Part, Snapshot, snapshot
+from trials.snapshot import DECLARED, Part, Snapshot, snapshot, verified
 
 _POLARS: Mapping[pa.DataType, pl.DataType] = {
     pa.int64(): pl.Int64(),
@@ -48,12 +48,17 @@ class Tables:
 
 
 def load(
-    source: str | Path, *, states: Sequence[str] | None = ("completed",), where: str | pl.Expr | None = None
+    source: str | Path,
+    *,
+    states: Sequence[str] | None = ("completed",),
+    where: str | pl.Expr | None = None,
+    verify: bool = False,
 ) -> Tables:
     """The tables of a store or a file.
 
     Keeps trials in one of ``states`` (None: all) for which ``where``, an SQL expression such as ``"tokens > 1e6"`` or a
-    Polars expression, is true. A file has no states unless it has a column `state`. Raises InputError.
+    Polars expression, is true. A file has no states unless it has a column `state`. ``verify`` reads every
+    byte first and leaves damaged parts out. Raises InputError.
     """
     if states is not None and (unknown := set(states) - set(STATES)):
         raise InputError(f"states: {', '.join(sorted(unknown))} not known (accepted: {', '.join(STATES)})")
@@ -64,10 +69,21 @@ def load(
     location = locate(source)
     identify(location)
     now = snapshot(location)
+    try:
+        return _kept(_whole(location, verified(location, now) if verify else now), states, where)
+    except pl.exceptions.ComputeError as error:
+        sound = verified(location, now)
+        if verify or sound.faults == now.faults:
+            raise InputError(f"{location.uri} cannot be read: {error}") from None
+        return _kept(_whole(location, sound), states, where)
+
+
+def _whole(location: Location, now: Snapshot) -> Tables:
+    """Every trial and curve of a store."""
     trials, superseded = _latest(location, now)
     dropped = {"superseded by a later attempt": superseded} if superseded else {}
     curves = _current(_scan(location, now, "curves"))
-    return _kept(Tables(trials, curves, dropped, location.uri, launches(location), now.faults), states, where)
+    return Tables(trials, curves, dropped, location.uri, launches(location), now.faults)
 
 
 def launches(location: Location) -> tuple[Mapping[str, Any], ...]:

@@ -24,7 +24,7 @@ from trials.columns import ARROW
 from trials.errors import InputError
 from trials.layout import FORMAT, MARKER, MERGED, RECENCY, Location, identify, locate
 from trials.record import SCHEMA_VERSION
-from trials.snapshot import DECLARED, Part, snapshot
+from trials.snapshot import DECLARED, Part, Snapshot, snapshot, verified
 
 _FOLDERS = (
     "launches",
@@ -75,7 +75,10 @@ class Store:
             latest = latest.join(again, on="trial_id", how="left").filter(
                 pl.col("until").is_null() | (pl.col("attempt") > pl.col("until"))
             )
-        return dict(zip(latest["trial_id"].to_list(), latest["state"].to_list(), strict=True))
+        finished: dict[str, str] = {}
+        for (state,), trials in latest.group_by("state"):  # one text a state, not a million
+            finished.update(dict.fromkeys(trials["trial_id"].to_list(), str(state)))
+        return finished
 
     def attempts(self) -> dict[str, int]:
         """trial_id -> attempts so far, for trials with any row: the next attempt is one more.
@@ -155,6 +158,12 @@ class Store:
     def _read(self, table: str, names: Sequence[str]) -> pl.DataFrame:
         """These columns of every row that counts. Damage goes to ``problems``: those trials count as not run."""
         now = snapshot(self.location)
+        try:
+            return self._columns(now, table, names)
+        except (pl.exceptions.ComputeError, pa.ArrowInvalid):  # damage behind a good footer: find it, go on without
+            return self._columns(verified(self.location, now), table, names)
+
+    def _columns(self, now: Snapshot, table: str, names: Sequence[str]) -> pl.DataFrame:
         self.problems = tuple(dict.fromkeys([*self.problems, *now.faults]))
         frames = [pl.DataFrame(pl.from_arrow(now.journal_table(table).select(list(names))))]
         frames.extend(self._parts(now.parts(table), table, names))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -70,6 +70,22 @@ def snapshot(location: Location) -> Snapshot:
             return _read(location, counting, certain=counting == before)
         except FileNotFoundError:
             before = counting
+
+
+def verified(location: Location, now: Snapshot) -> Snapshot:
+    """``now`` without the parts that are damaged behind a good footer: every page is read and checked."""
+    faults: dict[str, str] = {}
+
+    def whole(part: Part) -> bool:
+        try:
+            pq.read_table(location.path(part.path), filesystem=location.filesystem, page_checksum_verification=True)
+        except (pa.ArrowInvalid, OSError) as error:
+            faults[part.path] = f"is damaged inside: {_first_line(error)}"
+        return part.path not in faults
+
+    trials, curves = tuple(filter(whole, now.trials)), tuple(filter(whole, now.curves))
+    sentences = (*now.faults, *(f"{name} {what}" for name, what in faults.items()))
+    return replace(now, trials=trials, curves=curves, faults=sentences, damaged=(*now.damaged, *faults))
 
 
 def _read(location: Location, counting: Catalog, *, certain: bool) -> Snapshot:

@@ -49,7 +49,7 @@ def query(
     out: Out = None,
 ) -> None:
     from analysis import tables
-    from analysis.query import Question, ask
+    from analysis.query import Question, UnansweredError, ask
     from orchestrator.cli import frames
     from trials.errors import InputError
 
@@ -59,7 +59,14 @@ def query(
         raise InputError("give SQL, or --where, --columns and --sort, not both (--best-per says what `best` is)")
     loaded = tables.load(store, states=names(states) or None)
     question = Question(sql, where, names(columns), names(sort), names(best_per), limit or None, loss)
-    answer = ask(loaded, question)
+    try:
+        answer = ask(loaded, question)
+    except UnansweredError:
+        known = loaded.faults
+        loaded = tables.load(store, states=names(states) or None, verify=True)
+        if loaded.faults == known:
+            raise
+        answer = ask(loaded, question)
     notes, frame = list(answer.notes), answer.frame
     if form.name == "table":
         if sql is None and not columns:

@@ -180,6 +180,22 @@ def test_damage_is_named_the_rest_answers_and_the_exit_code_says_so(filled):
     assert "trials/broken.parquet cannot be read" in result.stderr
 
 
+def test_damage_inside_a_part_is_named_and_the_rest_answers(filled, record, points):
+    with filled.writer("two") as writer:
+        writer.write([record(seed) for seed in range(300, 400)])
+    (name,) = [name for name in filled.location.names("trials", ".parquet") if name.startswith("two-")]
+    path = Path(filled.location.path(f"trials/{name}.parquet"))
+    data = bytearray(path.read_bytes())
+    data[4 : len(data) // 3] = bytes(len(data) // 3 - 4)
+    path.write_bytes(bytes(data))
+    result = run(filled.location.uri, "SELECT trial_id, workload, seed FROM trials", "--json")
+    assert result.exit_code == 3
+    assert len(json.loads(result.stdout)) == 61
+    assert f"trials/{name}.parquet is damaged inside" in result.stderr
+    assert len(filled.finished()) == 61
+    assert any(name in problem for problem in filled.problems)
+
+
 def test_bad_input_on_the_command_line_is_one_message_and_exit_code_two(filled):
     command = [sys.executable, "-m", "orchestrator.cli", "query", filled.location.uri, "SELECT nope FROM trials"]
     done = subprocess.run(
