@@ -62,25 +62,9 @@ def test_the_examples_of_help_texts_run(folder, name):
         assert "Traceback" not in done.stderr
 
 
-def test_the_tree_of_the_readme_is_the_tree():
-    text = (ROOT / "README.md").read_text()
-    block = text[text.index("## The tree") :]
-    named = set(re.findall(r"^ {4,}(\S+\.(?:py|toml)|\S+/)(?: |$)", block, flags=re.M))
-    assert named
-    missing = sorted(name for name in named if not list(ROOT.glob(f"**/{name.rstrip('/')}")))
-    assert not missing
-
-
-def test_every_module_has_its_phrase_in_the_tree():
-    text = (ROOT / "README.md").read_text()
-    block = text[text.index("## The tree") :]
-    modules = [
-        path
-        for package in ("orchestrator", "trials", "analysis", "clusters")
-        for path in (ROOT / package).glob("*.py")
-        if path.name != "__init__.py"
-    ]
-    assert not sorted(f"{path.parent.name}/{path.name}" for path in modules if f" {path.name} " not in block)
+def test_the_tree_in_the_readme_is_fresh():
+    done = subprocess.run([sys.executable, "docs/tree.py", "--check"], cwd=ROOT)
+    assert done.returncode == 0, "run: python docs/tree.py"
 
 
 def test_the_readme_names_commands_that_exist():
