@@ -6,6 +6,7 @@ becomes a warning that travels with the fit.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -69,12 +70,29 @@ def suspicions(seen: Observations, raw: Mapping[str, Array]) -> tuple[str, ...]:
     if copies.size:
         named = name_rows(seen.rows[copies].tolist())
         warnings.append(f"{copies.size} rows repeat an earlier row exactly ({named}); each counts as one more run")
+    if knobs := _mixed_knobs(seen):
+        warnings.append(
+            f"runs at one point differ in {', '.join(knobs)}: the law is of all of them; best=True (--best) takes the "
+            "lowest loss of each point"
+        )
     for name in ("N", "D", "U"):
         small = seen.rows[raw[name] < SMALLEST_N].tolist() if name in raw else []
         if small:
             where = f"{name} ({seen.columns[name]}) is below {SMALLEST_N} in {name_rows(small)}"
             warnings.append(f"{where}: is it in millions or billions? The parameters are then in that unit")
     return tuple(warnings)
+
+
+def _mixed_knobs(seen: Observations) -> list[str]:
+    """Knobs of our own runs, the seed apart, that take several values at one point of the law."""
+    if "spec" not in seen.frame.columns or seen.frame["spec"].null_count() == seen.frame.height:
+        return []
+    knobs = json.loads(seen.frame["spec"].drop_nulls()[0])["knobs"]
+    names = [name for name in knobs if name != "seed" and name in seen.frame.columns]
+    points = pl.DataFrame({f"__{name}": column for name, column in seen.inputs.items()})
+    counts = pl.concat([seen.frame.select(names), points], how="horizontal").group_by(points.columns)
+    return [name for name, most in counts.agg(pl.col(names).n_unique()).max().row(0, named=True).items()
+            if name in names and most > 1]  # fmt: skip
 
 
 def _copies(seen: Observations) -> Array:

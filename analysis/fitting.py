@@ -135,6 +135,7 @@ def fit(
     weights: str | None = None,
     units: Mapping[str, float] | None = None,
     where: str | None = None,
+    best: bool = False,
     fixed: Mapping[str, float] | None = None,
     bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     bootstrap: int = 0,
@@ -148,12 +149,13 @@ def fit(
     ``table``: a Polars or pandas frame, `analysis.load`'s tables, a mapping of columns, or a path. ``law``: a name from
     `analysis.LAWS`, a Law, or a formula such as ``"E + A / N**a"`` whose inputs are the keys of ``x``. ``x`` maps the
     law's inputs to columns or SQL expressions (our own store's columns when left out), ``y`` is the loss column.
-    ``units`` divide inputs, ``fixed`` gives known parameters, ``bounds`` others. ``bootstrap`` resamples are drawn
+    ``best`` fits the lowest loss at each distinct point (the best over nuisance axes). ``units`` divide inputs,
+    ``fixed`` gives known parameters, ``bounds`` others. ``bootstrap`` resamples are drawn
     ``by`` row, cell or seed, cells being the distinct values of ``keys``. Raises InputError with every fault.
     """
     chosen = _law(law, x, fixed, bounds)
     named = objective if isinstance(objective, Objective) else parse_objective(objective, space, reduction, weights)
-    seen = observe(table, chosen, x, y, weights=named.weights, units=units, where=where)
+    seen = observe(table, chosen, x, y, weights=named.weights, units=units, where=where, best=best)
     return fit_observations(seen, chosen, named, resamples=bootstrap, by=by, keys=keys, level=level, seed=seed)
 
 

@@ -24,12 +24,13 @@ KEPT_NUMBERS = 1000  # row numbers remembered for each reason; the count is alwa
 
 def observe(
     table: Any, law: Law, x: str | Mapping[str, str] | None, y: str | None, *,
-    weights: str | None = None, units: Mapping[str, float] | None = None, where: str | None = None,
+    weights: str | None = None, units: Mapping[str, float] | None = None, where: str | None = None, best: bool = False,
 ) -> Observations:  # fmt: skip
     """The rows of ``table`` as the law needs them. Raises InputError with every fault, rows named.
 
     ``table`` is a Polars or pandas frame, loaded tables, a mapping of columns, or a path to a store or a file. ``x``
-    maps the law's inputs to columns or SQL expressions of columns; left out, our own store's columns are used.
+    maps the law's inputs to columns or SQL expressions of columns; left out, our own store's columns are used. ``best``
+    keeps the row of lowest loss at each distinct point: the best over every axis the law is not about.
     """
     frame, before = _frame(table)
     frame, unknown = _where(frame.with_row_index("__row"), where)
@@ -37,6 +38,9 @@ def observe(
     values = {name: _column(frame, name, text) for name, text in mapping.items()}
     scale = _units(_named(law, units), law)
     keep, dropped = _split(values, frame["__row"].to_numpy(), mapping)
+    if best:
+        keep, behind = _best(values, law, keep, frame["__row"].to_numpy())
+        dropped = (*dropped, *behind)
     kept = {name: value[keep] for name, value in values.items()}
     seen = Observations(
         {name: kept[name] / scale.get(name, 1.0) for name in law.inputs}, kept["loss"],
@@ -145,6 +149,16 @@ def _units(units: Mapping[str, float], law: Law) -> dict[str, float]:
     if faults:
         raise InputError(faults)
     return {name: float(unit) for name, unit in units.items()}
+
+
+def _best(values: Mapping[str, Array], law: Law, keep: Array, numbers: Array) -> tuple[Array, tuple[Dropped, ...]]:
+    """Of the rows kept, the first of lowest loss at each distinct point, and the others as dropped."""
+    frame = pl.DataFrame({name: values[name][keep] for name in (*law.inputs, "loss")}).with_row_index("__at")
+    first = frame.sort("loss", maintain_order=True).unique(list(law.inputs), keep="first")["__at"].to_numpy()
+    chosen = np.zeros(len(keep), dtype=bool)
+    chosen[np.flatnonzero(keep)[first]] = True
+    behind = numbers[keep & ~chosen]
+    return chosen, ((_dropped("not the lowest loss of their point", behind),) if behind.size else ())
 
 
 def _split(

@@ -98,11 +98,22 @@ def solve(setup: Setup, starts: Array | None = None) -> Solution:
     value = minima.value[order[0]]
     agreeing = int(np.sum(minima.value <= value * (1 + AGREE) + 1e-26))
     polished = minimise(setup.problem, minima.theta[order[:1]], setup.delta, setup.box)
-    best, converged = polished.theta[0], bool(polished.converged[0])
+    best, converged, width = polished.theta[0], bool(polished.converged[0]), setup.delta
     if setup.objective.name == "lad":
-        best, converged = polish_vertex(setup.problem, setup.box, best), True
-    at = moments(setup.problem, best[None], np.array([setup.delta]))
+        few = order[1 : 2 * ENOUGH] if agreeing < ENOUGH else order[:0]
+        best, extra = _best_vertex(setup, [best, *minima.theta[few]])
+        agreeing, converged = max(agreeing, extra), True
+        # at a vertex the curvature is that of the rows near it, not of the p rows it passes through
+        width = max(width, residual_scale(setup.problem, best) * setup.problem.bound.rows**-0.2)
+    at = moments(setup.problem, best[None], np.array([width]))
     return Solution(best, at, judge(setup, best, at, len(minima.value), agreeing, converged))
+
+
+def _best_vertex(setup: Setup, starts: list[Array]) -> tuple[Array, int]:
+    """The vertex of least sum among those near the starts, and how many of them reached it."""
+    found = [polish_vertex(setup.problem, setup.box, start) for start in starts]
+    sums = np.array([objective_value(setup, theta) for theta in found])
+    return found[int(np.argmin(sums))], int(np.sum(sums <= sums.min() * (1 + AGREE) + 1e-26))
 
 
 def _descend(setup: Setup, starts: Array | None) -> Minimum:

@@ -49,6 +49,7 @@ def fit(
     fix: Annotated[Many, typer.Option(metavar="PARAM=VALUE", help="A known parameter; repeat it.")] = None,
     bound: Annotated[Many, typer.Option(metavar="PARAM=LOW:HIGH", help="Bounds; either side may be empty.")] = None,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Only rows for which this holds.")] = None,
+    best: Annotated[bool, typer.Option("--best", help="Only the lowest loss at each point of the law.")] = False,
     bootstrap: Annotated[int, typer.Option(min=0, metavar="COUNT", help="Resamples (0: profile intervals).")] = 0,
     by: Annotated[str, typer.Option(help="Resample by row, cell or seed.")] = "row",
     cells: Annotated[
@@ -80,6 +81,7 @@ def fit(
     options: dict[str, Any] = {
         "space": space, "reduction": reduction, "weights": weights, "x": pairs(x, "--x"), "y": y,
         "units": numbers(unit, "--unit"), "fixed": numbers(fix, "--fix"), "bounds": ranges(bound), "where": where,
+        "best": best,
         "by": by, "keys": [name for name in (cells or "").split(",") if name], "level": level, "seed": seed,
     }  # fmt: skip
     found = fit_law(source, chosen, objective, bootstrap=bootstrap, **options)

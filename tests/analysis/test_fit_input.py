@@ -114,3 +114,12 @@ def test_all_faults_of_the_columns_come_in_one_message() -> None:
 def test_bad_options_say_what_would_be_accepted(options, message) -> None:
     with pytest.raises(InputError, match=message):
         analysis.fit(table(), **options)
+
+
+def test_the_best_of_each_point_is_fitted_and_the_others_are_counted() -> None:
+    rows = {name: np.tile(column, 3) for name, column in table().items()}
+    rows["loss"] = rows["loss"] + np.repeat([0.2, 0.0, 0.5], 24)
+    fit = analysis.fit(rows, best=True)
+    assert (fit.rows_used, fit.rows_dropped) == (24, 48)
+    assert fit.value == pytest.approx(analysis.fit(table()).value, rel=1e-9)
+    assert "not the lowest loss of their point" in fit.warnings[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.function import compile_formula
@@ -56,6 +56,7 @@ def _point(name: str, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 @pytest.mark.parametrize("name", list(LAWS))
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_gradient_and_curvature_are_the_finite_differences_of_value_and_gradient(name: str, seed: int) -> None:
     law = LAWS[name]
