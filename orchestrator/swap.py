@@ -40,9 +40,7 @@ def _locked(location: Location, name: str, change: Callable[[Content], Content])
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if not lock(descriptor, wait=True):
-            raise OSError(
-                f"{location.uri}: this file system has no locks, so one launch at a time (--no-claims) may use it"
-            )
+            raise OSError(f"{location.uri}: this file system has no locks, so launches cannot share the store")
         content = change(_parsed(location, name))
         temporary = f"{path}.{secrets.token_hex(4)}"
         with open(temporary, "w", encoding="utf-8") as file:
