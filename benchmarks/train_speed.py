@@ -1,9 +1,9 @@
 """Training tokens per second of one member on one CPU thread, against Hugging Face's Llama of the same shape.
 
-Both train on the same batches in the same process and take turns, so that whatever else the machine does falls on both.
-Ours is the loop trials run (`trials.stack.Stack`: reading windows, forward, backward, clipping, AdamW); the peer is
-`LlamaForCausalLM` with sdpa attention, `clip_grad_norm_` and `torch.optim.AdamW`, its batches drawn beforehand. Nothing is
-compiled. Prints the ratio of the median times of a turn, with the spread of the paired ratios.
+Both train on the same batches in the same process and take turns, so that whatever else the machine does falls on
+both. Ours is the loop trials run (`trials.stack.Stack`: reading windows, forward, backward, clipping, AdamW); the
+peer is `LlamaForCausalLM` with sdpa attention, `clip_grad_norm_` and `torch.optim.AdamW`, its batches drawn
+beforehand. Nothing is compiled. Prints the ratio of the median times of a turn, with the spread of the paired ratios.
 
     python benchmarks/train_speed.py            # about 1M parameters, 8 x 128 bytes a step
     python benchmarks/train_speed.py --params 3000000 --turns 10
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--fused", action="store_true", help="give the peer the fused AdamW kernel")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
+
     torch.manual_seed(0)
     shape = solve(options.params, "params", vocabulary=256, tied_embeddings=False, qk_norm=False)
     steps = options.steps * (options.turns + 1)

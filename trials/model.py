@@ -41,7 +41,8 @@ def layout(shape: Shape) -> tuple[Slot, ...]:
     """All parameter tensors of a shape, those that decay first.
 
     Initialization: matrices normal with deviation 1/sqrt(inputs), those that write into the residual stream divided
-    by sqrt(2 depth) (Radford et al. 2019, section 2.3); token embedding 1/sqrt(width); output head 0.1/sqrt(width); gains 1.
+    by sqrt(2 depth) (Radford et al. 2019, section 2.3); token embedding 1/sqrt(width); output head 0.1/sqrt(width);
+    gains 1.
     """
     width, ffn, table = shape.width, shape.ffn, (shape.vocabulary, shape.width)
     inward, residual = width**-0.5, (2 * shape.depth) ** -0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,7 +82,8 @@ class Stack:
         norms: list[Floats] = []
         while self.step < until and not self.beyond.all():
             steps = min(LOOK_EVERY[self.device], until - self.step)
-            done = [self._train_step() for _ in range(steps)]
+            with denormals_flushed():
+                done = [self._train_step() for _ in range(steps)]
             losses.append(torch.stack([loss for loss, _ in done]).cpu().double().numpy())
             norms.append(torch.stack([norm for _, norm in done]).cpu().double().numpy())
             self.beyond |= beyond(losses[-1], self.bounds).any(axis=0)
@@ -113,6 +114,19 @@ class Stack:
         norms = self.optimizer.step(torch.tensor(self.lrs(self.step), device=self.device))
         self.step += 1
         return losses.detach(), norms
+
+
+@contextlib.contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Denormal numbers count as zero inside: second moments of rare tokens decay to them, and CPUs are slow at them.
+
+    It is a setting of the whole thread, and code elsewhere relies on the default.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def beyond(losses: Floats, bounds: Floats | float) -> npt.NDArray[np.bool_]:

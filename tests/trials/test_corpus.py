@@ -206,7 +206,9 @@ def test_a_tokenizer_file_gives_tokens_that_decode_to_the_text(tmp_path: Path) -
     model = tokenizers.Tokenizer(tokenizers.models.BPE(unk_token="[UNK]"))
     model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     model.decoder = tokenizers.decoders.ByteLevel()
-    trainer = tokenizers.trainers.BpeTrainer(vocab_size=300, special_tokens=["[UNK]", "<|endoftext|>"], show_progress=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300, special_tokens=["[UNK]", "<|endoftext|>"], show_progress=False
+    )
     model.train_from_iterator(texts, trainer)
     model.save(str(tmp_path / "tokenizer.json"))
     for i, text in enumerate(texts):

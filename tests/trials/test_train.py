@@ -236,6 +236,20 @@ def test_a_stack_too_large_for_the_device_is_tried_in_halves(tmp_path: Path, mon
     ]
 
 
+def test_memory_that_runs_out_late_leaves_each_trial_one_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = [spec(seed=seed) for seed in range(2)]
+
+    def late(stack: list[TrialSpec], device: str, clock: Clock) -> Iterator[Any]:
+        yield Outcome(stack[0].trial_id, "diverged")
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(running, "_trained", late)
+    outcomes = [event for event in WORKLOAD.run(pack, Context("cuda", tmp_path)) if isinstance(event, Outcome)]
+    assert [event.state for event in outcomes] == ["diverged", "out_of_memory"]
+
+
 def test_an_error_that_is_not_about_memory_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(stack: list[TrialSpec], device: str, clock: Clock) -> Iterator[Any]:
         raise RuntimeError("planted")
@@ -244,6 +258,13 @@ def test_an_error_that_is_not_about_memory_is_raised(tmp_path: Path, monkeypatch
     monkeypatch.setattr(running, "_trained", broken)
     with pytest.raises(RuntimeError, match="planted"):
         list(WORKLOAD.run([spec()], Context("cpu", tmp_path)))
+
+
+def test_training_leaves_the_process_as_it_found_it(tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    list(WORKLOAD.run([spec()], Context("cpu", tmp_path, threads=1)))
+    assert torch.get_num_threads() == 2
+    assert np.float64(5e-324) * 1.0 > 0  # denormal numbers still count
 
 
 def test_closing_the_iterator_stops_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

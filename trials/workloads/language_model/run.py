@@ -9,6 +9,7 @@ import torch
 
 from trials.corpus.open import open_corpus
 from trials.progress import Clock, Job, ended
+from trials.record import Outcome
 from trials.schedule import Schedule
 from trials.spec import TrialSpec
 from trials.stack import Member, Recipe
@@ -21,16 +22,25 @@ def run(pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, N
     """Events of the pack. A stack that does not fit the device is tried again in halves before it is called too
     large.
     """
+    before = torch.get_num_threads()
     torch.set_num_threads(context.threads)
-    torch.set_flush_denormal(True)  # second moments of rare tokens decay to denormals, which a CPU multiplies slowly
+    try:
+        yield from _each_stack(pack, context)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _each_stack(pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
     waiting = [list(pack)] if context.device != "cpu" else [[spec] for spec in pack]
     while waiting:
         stack = waiting.pop(0)
         clock = Clock(len(stack))
-        told = False
+        told: set[str] = set()  # trials that have had an event, and of them those that have ended
+        over: set[str] = set()
         try:
             for event in _trained(stack, context.device, clock):
-                told = True
+                told.add(event.trial_id)
+                over |= {event.trial_id} if isinstance(event, Outcome) else set()
                 yield event
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
@@ -41,7 +51,8 @@ def run(pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, N
         if context.device != "cpu":
             torch.cuda.empty_cache()
         if told or len(stack) == 1:
-            yield from (ended(_job(spec), clock, "out_of_memory", message, None, {}) for spec in stack)
+            left = [spec for spec in stack if spec.trial_id not in over]
+            yield from (ended(_job(spec), clock, "out_of_memory", message, None, {}) for spec in left)
         else:
             waiting[:0] = [stack[: len(stack) // 2], stack[len(stack) // 2 :]]
 
