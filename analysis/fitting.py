@@ -116,11 +116,22 @@ class Fit:
             column / units.get(name, 1.0) for name, column in zip(self.law.inputs, self.law.columns(given), strict=True)
         ]
 
-    def band(self, x: Mapping[str, Any] | Any, level: float = 0.95) -> tuple[Array, Array]:
-        """The confidence band of the law at the inputs: two arrays. Raises InputError without bootstrap draws."""
+    def band(
+        self, x: Mapping[str, Any] | Any, level: float = 0.95, of: Literal["law", "run"] = "law"
+    ) -> tuple[Array, Array]:
+        """The band of the law itself, or of one further run with its own noise, at the inputs: two arrays (n,).
+
+        A run's noise is drawn from the residuals, widened by sqrt(n / (n - p)). Raises InputError without draws.
+        """
         if self.draws is None:
             raise InputError("a band needs bootstrap draws: fit with bootstrap=1000")
-        return band(self.predictions(x, self.draws.params), level)
+        predicted = self.predictions(x, self.draws.params)
+        if of == "run":
+            freedom = self.rows_used - len(self.law.names)
+            rest = self.residuals * math.sqrt(self.rows_used / freedom)
+            noise = np.random.default_rng(self.draws.seed).choice(rest, size=predicted.shape)
+            predicted = predicted + noise if self.objective.space == "raw" else predicted * np.exp(noise)
+        return band(predicted, level)
 
 
 def fit(

@@ -88,6 +88,13 @@ def test_a_band_holds_the_fit_and_is_wider_beyond_the_data() -> None:
     assert high[1] - low[1] > 1.5 * (high[0] - low[0])
 
 
+def test_the_band_of_a_run_holds_new_runs_as_often_as_it_says() -> None:
+    fit = analysis.fit(noisy(), "power_asymptote", "ls", bootstrap=400)
+    low, high = fit.band(X, of="run")
+    new = np.stack([noisy(seed)["loss"] for seed in range(100, 200)])
+    assert 0.9 < np.mean((low <= new) & (new <= high)) < 0.99
+
+
 def test_one_thousand_points_trace_a_profile_with_its_minimum_at_the_estimate() -> None:
     fit = analysis.fit(noisy(), "power_asymptote", "ls")
     found = profile(fit.setup, fit.solution, "alpha", points=1000)
