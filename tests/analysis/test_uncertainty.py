@@ -89,10 +89,13 @@ def test_a_band_holds_the_fit_and_is_wider_beyond_the_data() -> None:
 
 
 def test_the_band_of_a_run_holds_new_runs_as_often_as_it_says() -> None:
-    fit = analysis.fit(noisy(), "power_asymptote", "ls", bootstrap=400)
-    low, high = fit.band(X, of="run")
-    new = np.stack([noisy(seed)["loss"] for seed in range(100, 200)])
-    assert 0.9 < np.mean((low <= new) & (new <= high)) < 0.99
+    held = []
+    for seed in range(8):
+        fit = analysis.fit(noisy(seed), "power_asymptote", "ls", bootstrap=200)
+        low, high = fit.band(X, of="run")
+        new = np.stack([noisy(other)["loss"] for other in range(100, 150)])
+        held.append(np.mean((low <= new) & (new <= high)))
+    assert 0.90 < np.mean(held) < 0.98  # 40 residuals know their own tails a little too short: 92 % over 20 tables
 
 
 def test_one_thousand_points_trace_a_profile_with_its_minimum_at_the_estimate() -> None:
