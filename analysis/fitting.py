@@ -121,8 +121,8 @@ class Fit:
     ) -> tuple[Array, Array]:
         """The band of the law itself, or of one further run with its own noise, at the inputs: two arrays (n,).
 
-        A run's noise is drawn from the residuals, widened by sqrt(n / (n - p)); measured, a 95 % band holds 92 % of runs
-        at 40 rows. Raises InputError without draws.
+        A run's noise is drawn from the residuals, widened by sqrt(n / (n - p)); measured, a 95 % band holds 92 % of
+        runs at 40 rows. Raises InputError without draws.
         """
         if self.draws is None:
             raise InputError("a band needs bootstrap draws: fit with bootstrap=1000")
