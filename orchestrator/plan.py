@@ -162,15 +162,14 @@ def _group(
     first = TrialSpec.of(workload.name, workload.knobs, {**settled.shared, **dict(zip(names, rows[0], strict=True))})
     shared = {name: value for name, value in first.knobs.items() if name not in names}
     ids = trial_ids(workload.name, shared, names, rows)
-    fresh = dict(zip(ids, rows, strict=True))
-    for known in seen & fresh.keys():
-        del fresh[known]
-    if len(fresh) < len(rows):
+    if len(set(ids)) < len(ids) or not seen.isdisjoint(ids):
+        fresh = {trial_id: row for trial_id, row in zip(ids, rows, strict=True) if trial_id not in seen}
         dropped[DUPLICATE] += len(rows) - len(fresh)
-    if not fresh:
+        ids, rows = list(fresh), list(fresh.values())
+    if not ids:
         return None
-    seen.update(fresh)
-    return Group(workload.name, shared, names, tuple(fresh.values()), tuple(fresh), workload.cost(first))
+    seen.update(ids)
+    return Group(workload.name, shared, names, tuple(rows), tuple(ids), workload.cost(first))
 
 
 def _rows(

@@ -69,8 +69,8 @@ def _coerce(knob: Knob, value: Any) -> Value:
 class TrialSpec:
     """One training run, complete: the workload's name and the value of every knob it has.
 
-    Build it with `TrialSpec.of`, which checks, completes and orders the knobs. ``trial_id`` is the first 20 hex digits
-    of the SHA-256 of the canonical JSON.
+    Build it with `TrialSpec.of`, which checks, completes and orders the knobs. ``trial_id`` is the first 20 hex
+    digits of the SHA-256 of the canonical JSON.
     """
 
     workload: str
@@ -114,26 +114,23 @@ class TrialSpec:
         return self.knobs[name]
 
 
-def trial_ids(workload: str, shared: Mapping[str, Value], names: Sequence[str], rows: Iterable[Sequence[Value]]) -> list[str]:
+def trial_ids(
+    workload: str, shared: Mapping[str, Value], names: Sequence[str], rows: Iterable[Sequence[Value]]
+) -> list[str]:
     """The ids of the trials that agree in ``shared`` and take one row of ``rows`` each for the knobs ``names``.
 
-    Equal to building every `TrialSpec`, about ten times faster: a plan of a million trials is hashed in seconds. The text
-    around the varying values is made once.
+    Equal to building every `TrialSpec`, about ten times faster: a plan of a million trials is hashed in seconds. The
+    text around the varying values is made once.
     """
     if not names:
         return [TrialSpec(workload, shared).trial_id for _ in rows]
     holes = {name: f"\0{index}\0" for index, name in enumerate(names)}
-    template = TrialSpec(workload, {**shared, **holes}).canonical()
-    pieces = re.split(r'"\\u0000(\d+)\\u0000"', template)
-    order = [int(index) for index in pieces[1::2]]
-    texts = list(pieces)
+    pieces = re.split(r'"\\u0000(\d+)\\u0000"', TrialSpec(workload, {**shared, **holes}).canonical())
+    template = "%s".join(piece.replace("%", "%%") for piece in pieces[::2])
+    columns = list(zip(*rows, strict=True))
     # One memory of texts for each column, because 1 and 1.0 are equal keys; within a column values have one type.
-    columns = [functools.cache(functools.partial(json.dumps, allow_nan=False)) for _ in order]
-    found: list[str] = []
-    for row in rows:
-        texts[1::2] = [text(row[index]) for text, index in zip(columns, order, strict=True)]
-        found.append(_digest("".join(texts)))
-    return found
+    texts = (map(functools.cache(json.dumps), columns[int(index)]) for index in pieces[1::2])
+    return [_digest(template % row) for row in zip(*texts, strict=True)]
 
 
 def _digest(canonical: str) -> str:
