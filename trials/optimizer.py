@@ -6,12 +6,8 @@ Matrices decay; norm gains and the token embedding do not (`trials.model.layout`
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor
-
-CPU_BLOCK = 2**15  # values updated at a time on a CPU: five blocks of 128 KiB stay in a core's cache (measured)
 
 
 class AdamW:
@@ -38,12 +34,8 @@ class AdamW:
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
         self.first = torch.zeros_like(flat)
         self.second = torch.zeros_like(flat)
+        self.scratch = torch.empty_like(flat)
         self.steps = 0
-        width = flat.shape[1]
-        block = CPU_BLOCK if flat.device.type == "cpu" else width
-        edges = sorted({*range(0, decayed, block), *range(decayed, width, block), width})
-        self.blocks = [slice(*pair) for pair in itertools.pairwise(edges)]
-        self.scratch = torch.empty(flat.shape[0], min(block, width), device=flat.device, dtype=flat.dtype)
 
     def step(self, lr: Tensor) -> Tensor:
         """One update with learning rates ``lr``: (members,). Returns gradient norms before clipping: (members,).
@@ -56,20 +48,11 @@ class AdamW:
         # Both bias corrections go into two numbers, so that no pass over the parameters is spent on them.
         correction2 = (1 - self.beta2**self.steps) ** 0.5
         size = -lr[:, None] * (correction2 / (1 - self.beta1**self.steps))
-        keep = 1 - lr[:, None] * self.weight_decay
-        eps = self.eps * correction2
-        for block in self.blocks:
-            self._update(block, clip, size, keep if block.start < self.decayed else None, eps)
+        gradient = self.gradient.mul_(clip)
+        self.first.lerp_(gradient, 1 - self.beta1)
+        self.second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        torch.sqrt(self.second, out=self.scratch).add_(self.eps * correction2)
+        torch.div(self.first, self.scratch, out=self.scratch).mul_(size)
+        self.flat[:, : self.decayed].mul_(1 - lr[:, None] * self.weight_decay)
+        self.flat.add_(self.scratch)
         return norms
-
-    def _update(self, block: slice, clip: Tensor, size: Tensor, keep: Tensor | None, eps: float) -> None:
-        value, first, second = self.flat[:, block], self.first[:, block], self.second[:, block]
-        gradient, scratch = self.gradient[:, block], self.scratch[:, : block.stop - block.start]
-        gradient.mul_(clip)
-        first.lerp_(gradient, 1 - self.beta1)
-        second.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
-        torch.sqrt(second, out=scratch).add_(eps)
-        torch.div(first, scratch, out=scratch).mul_(size)
-        if keep is not None:
-            value.mul_(keep)
-        value.add_(scratch)

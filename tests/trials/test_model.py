@@ -9,8 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from trials.accounting import Shape
+from trials.kernels import rms_norm, swiglu
 from trials.model import Transformer as Model
-from trials.model import _RmsNorm, rotate, rotations, token_losses
+from trials.model import rotate, rotations, token_losses
 
 SHAPE = Shape(depth=2, width=32, heads=4, ffn=48, vocabulary=61)
 CONTEXT = 12
@@ -146,12 +147,14 @@ def test_each_pair_turns_at_its_own_rate() -> None:
     assert torch.allclose(turned, torch.tensor(expected, dtype=torch.complex64), atol=1e-5)
 
 
-def test_the_norms_gradient_is_that_of_the_composed_norm() -> None:
+def test_hand_written_gradients_are_those_of_the_composed_forms() -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(2, 5, 6, dtype=torch.float64, generator=generator, requires_grad=True)
     gain = torch.randn(2, 1, 6, dtype=torch.float64, generator=generator, requires_grad=True)
-    assert torch.autograd.gradcheck(_RmsNorm.apply, (inputs, gain))
-    assert torch.allclose(_RmsNorm.apply(inputs, gain), F.rms_norm(inputs, (6,), eps=1e-6) * gain)
+    assert torch.autograd.gradcheck(rms_norm, (inputs, gain))
+    assert torch.allclose(rms_norm(inputs, gain), F.rms_norm(inputs, (6,), eps=1e-6) * gain)
+    assert torch.autograd.gradcheck(swiglu, (inputs,))
+    assert torch.allclose(swiglu(inputs), F.silu(inputs[..., :3]) * inputs[..., 3:])
 
 
 def test_token_losses_are_minus_log_probabilities() -> None:
