@@ -55,6 +55,8 @@ def profile(setup: Setup, solution: Solution, name: str, level: float = 0.95, po
     """The profile of one parameter over a range wide enough for its interval, or to where it is given up."""
     index = setup.law.names.index(name)
     line = _line(setup, solution.theta, index)
+    if line.setup.box.log[index] and not 0 < line.theta[index] < math.inf:
+        return _no_scale(name, float(line.theta[index]), level)
     best = float(_at(line, np.zeros(1)).value[0])
     measure = yardstick(line.setup, line.theta)
     threshold = measure.threshold(level)
@@ -68,6 +70,14 @@ def profile(setup: Setup, solution: Solution, name: str, level: float = 0.95, po
     interval, identified, verdict = _read(line, name, values, deviance, threshold, level)
     excess = found.value / max(best, 1e-300) - 1
     return Profile(name, float(line.theta[index]), values, excess, deviance, threshold, interval, identified, verdict)
+
+
+def _no_scale(name: str, estimate: float, level: float) -> Profile:
+    """A coefficient that vanished (or overflowed) at the optimum has no logarithm to move along."""
+    note = f"not identified: it is {estimate:g} at the optimum"
+    interval = Interval(0.0, math.inf, level, "profile likelihood", note)
+    none = np.array([])
+    return Profile(name, estimate, none, none, none, math.nan, interval, False, f"{name} {note}")
 
 
 def _line(setup: Setup, theta: Array, index: int) -> _Line:
