@@ -136,8 +136,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where and by what a trial was run; the worker fills it once. A worker that died leaves host and device unknown.
-    """
+    """Where and by what a trial was run, filled by the worker; one that died leaves host and device unknown."""
 
     host: str | None
     device: str | None
