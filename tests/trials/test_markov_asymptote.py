@@ -28,7 +28,9 @@ SETTINGS = {
     "width": 24,
     "lr": 0.02,
     "weight_decay": 0.0,
-    "seed": 2,  # of 0, 1 and 2, whose intervals all cover the truth, the one with the narrowest
+    # Of 0, 1 and 2. The intervals of all three cover the truth; the exponent of 0 and 1 is less near 1. Source and
+    # settings were chosen after about ten trials, so this guards the chain and is no independent measurement.
+    "seed": 2,
     "evaluations": 1,
     "validation_tokens": VALIDATION_CHAINS * CHAIN,
 }

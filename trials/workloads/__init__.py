@@ -37,8 +37,8 @@ class Workload(Protocol):
     """What a trial runs.
 
     ``name`` is the canonical name in specs. ``knobs`` are all settings a spec has. ``requests`` are further names a
-    sweep may set, which `resolve` turns into knobs (a target parameter count becomes a shape). ``metrics`` names what an
-    outcome measures beyond the core columns, with unit and meaning.
+    sweep may set, which `resolve` turns into knobs (a target parameter count becomes a shape). ``metrics`` names what
+    an outcome measures beyond the core columns, with unit and meaning.
     """
 
     name: str
