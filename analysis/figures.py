@@ -167,4 +167,6 @@ def _log_axis(panel: Panel, label: str, name: str) -> None:
     if math.log10(high / low) > 1.2:
         panel.xaxis.set_minor_formatter(NullFormatter())
     else:
-        panel.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: short(value)))
+        panel.xaxis.set_minor_formatter(
+            FuncFormatter(lambda value, _: short(value) if f"{value:e}"[0] in "235" else "")
+        )

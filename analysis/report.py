@@ -43,8 +43,9 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything a report says, before it is a page."""
+    """Everything a report says, before it is a page. ``source`` is what the person asked for, as they wrote it."""
 
+    source: str
     tables: Tables
     everything: pl.DataFrame
     by: Axes
@@ -63,7 +64,7 @@ def make(source: str | Path, *, where: str | None = None, loss: str = "val_loss"
     by = axes(tables, trials, loss=loss)
     found = families(trials, by)
     sections = tuple(_section(family, by, everything) for family in found[:MAX_FAMILIES])
-    return Report(tables, everything, by, sections, max(0, len(found) - MAX_FAMILIES))
+    return Report(str(source), tables, everything, by, sections, max(0, len(found) - MAX_FAMILIES))
 
 
 def _section(family: Family, by: Axes, everything: pl.DataFrame) -> Section:
@@ -85,7 +86,7 @@ def _hyper(trials: pl.DataFrame, family: Family, by: Axes) -> HyperSection | Non
 def numbers(report: Report) -> dict[str, Any]:
     """Every number of the report, for programs. Unknown is None."""
     return {
-        "source": report.tables.source,
+        "source": report.source,
         "columns": {"N": report.by.n, "D": report.by.d, "loss": report.by.loss, "knobs": list(report.by.knobs)},
         "trials": _trials(report),
         "families": [_section_numbers(section) for section in report.sections],

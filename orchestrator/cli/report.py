@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.output import Json, emit_json
+from orchestrator.cli.output import Json, emit_json, waiting
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +32,9 @@ def register(app: typer.Typer) -> None:
             out.mkdir(parents=True, exist_ok=True)
         elif not folder.is_dir():
             raise InputError(f"{source} is not a local folder, so --out FOLDER is needed for the report")
-        made = make(source, where=where)
-        html, data = write(made, folder)
+        with waiting("fitting laws, resampling, drawing"):
+            made = make(source, where=where)
+            html, data = write(made, folder)
         if json:
             emit_json({"html": str(html), "json": str(data), **numbers(made)})
             return
