@@ -114,16 +114,23 @@ def parse(text: str, *, where: str = "sweep", folder: Path | None = None) -> Swe
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"not valid TOML: {error}", where=where) from None
     try:
-        return _build(_shape(raw), text, folder or Path.cwd())
+        file, faults = _shape(raw)
+        return _build(file, text, folder or Path.cwd(), faults)
     except InputError as error:
         raise InputError(error.faults, where=where) from None
 
 
-def _shape(raw: dict[str, Any]) -> _File:
+def _shape(raw: dict[str, Any]) -> tuple[_File, list[str]]:
+    """The file, and the faults of its shape; what is at fault is left out, so that the rest is looked at as well."""
     try:
-        return _File.model_validate(raw)
+        return _File.model_validate(raw), []
     except pydantic.ValidationError as error:
-        raise InputError([_fault(item) for item in error.errors()]) from None
+        faults = [_fault(item) for item in error.errors()]
+        bad = {str(item["loc"][0]) for item in error.errors()}
+    try:
+        return _File.model_validate({"name": "faulty", **{key: raw[key] for key in raw if key not in bad}}), faults
+    except pydantic.ValidationError:
+        raise InputError(faults) from None
 
 
 def _fault(item: Any) -> str:
@@ -140,9 +147,11 @@ def _fault(item: Any) -> str:
     return f"{key}: {item['input']!r}; {item['msg'][0].lower()}{item['msg'][1:]}"
 
 
-def _build(file: _File, text: str, folder: Path) -> SweepSpec:
-    faults: list[str] = []
-    workload, options = _workload(file, folder)
+def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec:
+    try:
+        workload, options = _workload(file, folder)
+    except InputError as error:
+        raise InputError([*faults, *error.faults]) from None
     accepted = {knob.name: knob for knob in (*workload.knobs, *workload.requests)}
     axes = [*_axes(file, accepted, faults), *_seeds(file, accepted, faults)]
     fixed = _fixed(file.fixed, accepted, faults)
@@ -151,7 +160,7 @@ def _build(file: _File, text: str, folder: Path) -> SweepSpec:
     faults += _twice([*(name for axis in axes for name in axis.names), *fixed, *derived])
     if file.search.kind == "grid":
         faults += [f"{axis.path}: a range without num; a grid needs {{…, num = n}}" for axis in axes if not axis.values]
-    if not any(axis.role == "scientific" for axis in axes):
+    if not faults and not any(axis.role == "scientific" for axis in axes):
         faults.append("scientific: no axis; a sweep needs at least one (what should the law be about?)")
     if faults:
         raise InputError(faults)

@@ -58,6 +58,7 @@ kind = "genetic"
     assert "wher: unknown key" in message
     assert "did you mean 'where'?" in message
     assert "search.kind: 'genetic'" in message
+    assert "scientific.parms: no such knob; did you mean 'params'?" in message
 
     knobs = HEAD + (
         'seeds = 0\nwhere = "a.b"\n[scientific]\nparms = [1]\ntokens = ["x"]\n'
