@@ -23,7 +23,7 @@ from orchestrator.writer import Writer
 from trials.columns import ARROW
 from trials.errors import InputError
 from trials.layout import FORMAT, MARKER, MERGED, RECENCY, Location, identify, locate
-from trials.record import SCHEMA_VERSION
+from trials.record import SCHEMA_VERSION, UNFINISHED
 from trials.snapshot import DECLARED, Part, Snapshot, snapshot, verified
 
 _FOLDERS = (
@@ -64,7 +64,8 @@ class Store:
         return cls(location)
 
     def finished(self) -> dict[str, str]:
-        """trial_id -> state of its latest outcome, for every trial with one that no retry has put back in the queue."""
+        """trial_id -> state of its latest outcome, for every trial that ended in a finished state (`record.UNFINISHED`
+        has the others) and that no retry has put back in the queue."""
         self._watch.skip(name for name in self.location.names("trials", ".parquet"))
         latest = self._outcomes()
         if latest["trial_id"].n_unique() < latest.height:  # retries are rare, and sorting a million rows is not free
@@ -77,7 +78,8 @@ class Store:
             )
         finished: dict[str, str] = {}
         for (state,), trials in latest.group_by("state"):  # one text a state, not a million
-            finished.update(dict.fromkeys(trials["trial_id"].to_list(), str(state)))
+            if state not in UNFINISHED:
+                finished.update(dict.fromkeys(trials["trial_id"].to_list(), str(state)))
         return finished
 
     def attempts(self) -> dict[str, int]:
@@ -109,6 +111,7 @@ class Store:
         _check_launch_id(launch_id)
         if self.location.local and not os.access(self.location.path("journal"), os.W_OK):
             raise InputError(f"{self.location.uri} cannot be written: no permission on its journal folder")
+        _raise_schema(self.location)
         self.problems += tuple(writer.recover(self.location))
         return Writer(self.location, launch_id)
 
@@ -121,7 +124,9 @@ class Store:
         granted = claims.claim(self.location, trial_ids, launch_id, lease_seconds)
         fresh = self._watch.fresh(launch_id)
         done = {
-            trial_id for trial_id, (attempt, _) in fresh.items() if attempt > self._retried.get(trial_id, 0)
+            trial_id
+            for trial_id, (attempt, state) in fresh.items()
+            if attempt > self._retried.get(trial_id, 0) and state not in UNFINISHED
         } & granted
         if done:
             claims.release(self.location, launch_id, done)
@@ -183,6 +188,12 @@ def _many(paths: Sequence[str], table: str, names: Sequence[str]) -> pl.DataFram
 def _check_launch_id(launch_id: str) -> None:
     if not _LAUNCH_ID.fullmatch(launch_id) or launch_id.startswith(MERGED):
         raise InputError(f"launch id {launch_id!r}: letters, digits, '.', '_' and '-', at most 100, not {MERGED}…")
+
+
+def _raise_schema(location: Location) -> None:
+    """Mark an older store as ours before the first row that its own version would misread."""
+    if identify(location) < SCHEMA_VERSION:
+        durable.publish_json(location, MARKER, {"format": FORMAT, "schema": SCHEMA_VERSION})
 
 
 def _create(location: Location) -> None:

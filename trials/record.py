@@ -9,15 +9,19 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from trials.accounting import Cost
 from trials.spec import TrialSpec, Value
 
-SCHEMA_VERSION = 1  # raised when an old reader would misread a new store; a newer store is refused, an older one opens
+# Raised when an old reader would misread a new store; a newer store is refused, an older one opens.
+# 2: states `preempted` and `budget`. A launcher of schema 1 would take such trials for finished and never run them again.
+SCHEMA_VERSION = 2
 
-State = Literal["completed", "diverged", "out_of_memory", "failed", "stopped"]
-STATES: tuple[State, ...] = ("completed", "diverged", "out_of_memory", "failed", "stopped")
+State = Literal["completed", "diverged", "out_of_memory", "failed", "stopped", "preempted", "budget"]
+STATES: tuple[State, ...] = get_args(State)
+# A trial cut short from outside is not finished: the next launch runs it again, from its checkpoint where it has one.
+UNFINISHED: frozenset[State] = frozenset({"preempted", "budget"})
 
 ColumnType = Literal["int", "float", "str", "bool", "time"]
 
@@ -36,7 +40,7 @@ TRIAL_COLUMNS: tuple[Column, ...] = (
     Column("trial_id", "str", "", "identity: hash of the workload and every knob"),
     Column("workload", "str", "", "which workload ran"),
     Column("sweep", "str", "", "name of the sweep that asked for the trial first"),
-    Column("state", "str", "", "completed, diverged, out_of_memory, failed or stopped"),
+    Column("state", "str", "", f"{', '.join(STATES[:-1])} or {STATES[-1]}"),
     Column("message", "str", "", "why it did not complete; null when it did"),
     Column("attempt", "int", "", "1 for the first try; higher after a worker died or a retry was asked for"),
     Column("params", "int", "parameters", "all trained parameters, embeddings included"),

@@ -32,7 +32,9 @@ FILLABLE = ("state", "message", "started_at", "ended_at", "train_seconds", "last
 STATES: Mapping[str, str | None] = {  # None: not a result yet
     **dict.fromkeys(("completed", "complete", "finished", "terminated", "success", "succeeded", "done"), "completed"),
     **dict.fromkeys(("failed", "fail", "crashed", "error", "errored"), "failed"),
-    **dict.fromkeys(("stopped", "killed", "pruned", "canceled", "cancelled", "preempted"), "stopped"),
+    **dict.fromkeys(("stopped", "killed", "pruned", "canceled", "cancelled"), "stopped"),
+    **dict.fromkeys(("preempted", "preempting"), "preempted"),
+    "budget": "budget",
     **dict.fromkeys(("diverged", "nan"), "diverged"),
     **dict.fromkeys(("out_of_memory", "oom"), "out_of_memory"),
     **dict.fromkeys(("running", "pending", "waiting", "scheduled", "queued", "paused")),
