@@ -13,7 +13,10 @@ from typing import Any
 class Cost:
     """What a workload says a spec costs, before it runs. Unknown is None, never zero.
 
-    ``memory_bytes`` is the peak on the device for one member; all other names are columns of the trials table.
+    ``memory_bytes`` is the peak on a device that trains the trial alone. Of it, ``state_bytes`` (weights, gradient,
+    optimizer) divide evenly over the devices of a trial that spreads, and the rest follows its share of the batch;
+    ``gathered_bytes`` come on top then: what each device holds whole for a while. All other names are columns of the
+    trials table.
     """
 
     params: int | None = None
@@ -29,10 +32,34 @@ class Cost:
     flops: float | None = None
     flops_convention: str | None = None
     memory_bytes: int | None = None
+    state_bytes: int | None = None
+    gathered_bytes: int | None = None
 
     def columns(self) -> dict[str, Any]:
         """The columns of the trials table this fills."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "memory_bytes"}
+        return {item.name: getattr(self, item.name) for item in fields(self) if not item.name.endswith("_bytes")}
+
+    def memory_on(self, devices: int, shrink: int = 1) -> int | None:
+        """Peak bytes on each of ``devices`` that train the trial together, in micro-batches divided by ``shrink``.
+
+        State is sharded, the batch is split, and the device with the largest share counts. None where it is not known,
+        or where the batch has fewer sequences than there are devices.
+        """
+        if self.memory_bytes is None or (devices, shrink) == (1, 1):
+            return self.memory_bytes
+        if self.state_bytes is None or self.gathered_bytes is None or self.batch_sequences is None:
+            return None
+        if devices > self.batch_sequences:
+            return None
+        sequences = _shares(_shares(self.batch_sequences, devices), shrink)
+        activations = _shares((self.memory_bytes - self.state_bytes) * sequences, self.batch_sequences)
+        gathered = self.gathered_bytes if devices > 1 else 0
+        return _shares(self.state_bytes, devices) + gathered + activations
+
+
+def _shares(whole: int, parts: int) -> int:
+    """The largest of so many nearly equal whole parts."""
+    return -(-whole // parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,17 +175,36 @@ def length(unique_tokens: int, epochs: float, batch_sequences: int, context: int
     return Length(steps, steps * batch_tokens, windows * context, batch_tokens)
 
 
-def memory_bytes(
-    shape: Shape, context: int, batch_sequences: int, *, members: int = 1, bytes_per_value: int = 4
-) -> int:
-    """Estimated peak device memory of training ``members`` stacked models.
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes a training run holds on one device: ``state`` from its first step to its last, ``activations`` at the peak.
 
-    Parameters, gradients and two Adam moments in float32: 16 bytes a parameter. Activations kept for the backward
+    ``gathered`` comes on top where the state is sharded over several devices.
+    """
+
+    state: int
+    activations: int
+    gathered: int
+
+    @property
+    def peak(self) -> int:
+        """Bytes of a run that has its device alone."""
+        return self.state + self.activations
+
+
+def memory(shape: Shape, context: int, batch_sequences: int, *, members: int = 1, bytes_per_value: int = 4) -> Memory:
+    """Estimated device memory of training ``members`` stacked models.
+
+    State: weights, gradient and two Adam moments in float32, 16 bytes a parameter. Activations kept for the backward
     pass, in ``bytes_per_value`` a value: a block keeps ``10 width + 4 ffn`` values a token (residual and normed
     inputs, q, k, v and attention output; gate and up, their product and gradient); the end keeps ``2 width`` a token
-    and three copies of the logits in float32 (logits, log-softmax, gradient).
+    and three copies of the logits in float32 (logits, log-softmax, gradient). Gathered: of sharded weights a device
+    holds at most the embedding, the head, all gains and the matrices of one block whole at a time, as weights, as
+    their gradients and once more as the buffer these are exchanged in (`trials.sharding`): 12 bytes a parameter.
     """
     tokens = batch_sequences * context
     blocks = tokens * shape.depth * (10 * shape.width + 4 * shape.ffn) * bytes_per_value
     end = tokens * (2 * shape.width * bytes_per_value + 3 * 4 * shape.vocabulary)
-    return members * (16 * parameters(shape).total + blocks + end)
+    count = parameters(shape)
+    whole = count.embedding + count.norms + (count.attention + count.feed_forward) // shape.depth
+    return Memory(members * 16 * count.total, members * (blocks + end), members * 12 * whole)

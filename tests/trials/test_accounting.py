@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 
 from trials.accounting import (
     FLOPS_CONVENTIONS,
+    Cost,
     Shape,
     chinchilla_flops_per_token,
     kaplan_flops_per_token,
     length,
-    memory_bytes,
+    memory,
     palm_flops_per_token,
     parameters,
 )
@@ -102,6 +103,33 @@ def test_activation_estimate_is_near_what_autograd_keeps() -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         loss = model.losses(torch.randint(256, (1, batch, context + 1)))
-    activations = memory_bytes(shape, context, batch) - 16 * parameters(shape).total
+    activations = memory(shape, context, batch).activations
     assert loss.isfinite().all()
     assert math.log2(activations / sum(kept.values())) == pytest.approx(0, abs=0.5)
+
+
+def test_state_is_sixteen_bytes_a_parameter_and_divides_over_the_devices_of_a_trial() -> None:
+    shape = Shape(12, 768, 12, 2048, 50304)
+    needed = memory(shape, 1024, 32)
+    cost = Cost(batch_sequences=32, memory_bytes=needed.peak, state_bytes=needed.state, gathered_bytes=needed.gathered)
+    # Four values of float32 a parameter: weight, gradient and two moments.
+    assert needed.state == 16 * parameters(shape).total
+    assert cost.memory_on(1) == needed.peak
+    for devices in (2, 4, 8, 32):
+        expected = needed.state / devices + needed.gathered + needed.activations / devices
+        assert cost.memory_on(devices) == pytest.approx(expected, abs=2)
+    assert cost.memory_on(1, shrink=4) == pytest.approx(needed.state + needed.activations / 4, abs=1)
+
+
+def test_the_largest_share_of_a_batch_counts_and_a_batch_has_no_more_shares_than_sequences() -> None:
+    cost = Cost(batch_sequences=5, memory_bytes=1600, state_bytes=600, gathered_bytes=10)
+    assert cost.memory_on(2) == 300 + 10 + 1000 * 3 // 5
+    assert cost.memory_on(5) == 120 + 10 + 200
+    assert cost.memory_on(6) is None
+    assert cost.memory_on(1, shrink=100) == 600 + 200
+
+
+def test_memory_that_is_not_known_stays_unknown_on_any_number_of_devices() -> None:
+    assert Cost().memory_on(1) is None
+    assert Cost(memory_bytes=100).memory_on(1) == 100
+    assert Cost(memory_bytes=100, batch_sequences=8).memory_on(2) is None

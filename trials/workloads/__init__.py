@@ -7,7 +7,7 @@ what a spec costs and runs a pack as a stream of events; whatever goes wrong ins
 from __future__ import annotations
 
 import importlib
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,17 +20,44 @@ from trials.spec import Knob, TrialSpec
 Event = CurvePoint | Outcome
 
 
+def never() -> bool:
+    """The answer of a worker that is never told to wind down."""
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """The processes that train one trial together: this one is number ``rank`` of ``size``.
+
+    ``address`` is the host:port where rank 0 listens for the others; None when there are no others.
+    """
+
+    rank: int = 0
+    size: int = 1
+    address: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a worker hands a running pack: where to compute and where to write.
+    """What a worker hands a running pack: where to compute, with whom, and where to write.
 
     ``device`` is "cpu" or "cuda"; ``folder`` is scratch space of this pack alone; ``threads`` is how many CPU threads
-    it may use.
+    it may use. ``world`` is more than this process only for a workload that spreads and a pack of one trial.
+    ``shrink`` divides the micro-batch: gradients are accumulated over that many parts, so that a trial needs less
+    memory and is the same trial. ``checkpoints`` is a folder or URI (whatever pyarrow reaches) where a long trial
+    leaves its state every ``checkpoint_seconds``; it outlives the pack, and None means no checkpoints. ``ending``
+    turns true once the worker has been told to wind down: the workload writes what it can resume from and ends its
+    trials as preempted. A workload may ask it often, from any thread.
     """
 
     device: str
     folder: Path
     threads: int = 1
+    world: World = World()
+    shrink: int = 1
+    checkpoints: str | None = None
+    checkpoint_seconds: float = 600.0
+    ending: Callable[[], bool] = never
 
 
 class Workload(Protocol):
@@ -38,13 +65,15 @@ class Workload(Protocol):
 
     ``name`` is the canonical name in specs. ``knobs`` are all settings a spec has. ``requests`` are further names a
     sweep may set, which `resolve` turns into knobs (a target parameter count becomes a shape). ``metrics`` names what
-    an outcome measures beyond the core columns, with unit and meaning.
+    an outcome measures beyond the core columns, with unit and meaning. ``spreads`` says whether one trial may be
+    trained by several processes together, each with a device of its own (`Context.world`).
     """
 
     name: str
     knobs: tuple[Knob, ...]
     requests: tuple[Knob, ...]
     metrics: Mapping[str, tuple[str, str]]
+    spreads: bool
 
     def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Knob values from what a sweep asked for: the requests are gone, canonical names are in place.
@@ -76,7 +105,8 @@ class Workload(Protocol):
         """Train the pack: curve points as they come, and exactly one Outcome for each trial.
 
         Closing the iterator stops the work and frees everything it holds. An exception out of it fails the trials that
-        have no outcome yet.
+        have no outcome yet. Where several processes train one trial, each runs this with the same pack; rank 0 yields
+        all events and the others none.
         """
         ...
 

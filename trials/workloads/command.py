@@ -48,6 +48,7 @@ class Command:
     divergence_loss: float
     name: str = "command"
     requests: tuple[Knob, ...] = ()
+    spreads: bool = False
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Command:

@@ -44,6 +44,7 @@ class PythonFunction:
     folder: Path
     divergence_loss: float
     requests: tuple[Knob, ...] = ()
+    spreads: bool = False
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> PythonFunction:

@@ -94,6 +94,7 @@ class Surrogate:
     name: str = "surrogate"
     knobs: tuple[Knob, ...] = KNOBS
     requests: tuple[Knob, ...] = ()
+    spreads: bool = False
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Surrogate:

@@ -25,6 +25,7 @@ class LanguageModel:
     name: str = "language_model"
     knobs: tuple[Knob, ...] = KNOBS
     requests: tuple[Knob, ...] = REQUESTS
+    spreads: bool = True
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> LanguageModel:
@@ -94,6 +95,7 @@ def _cost(knobs: Mapping[str, Any]) -> Cost:
     """Parameters are those of one member; tokens are what each member sees; FLOPs and memory count all members."""
     shape, length, members = shape_of(knobs), length_of(knobs), knobs["members"]
     groups = accounting.parameters(shape)
+    memory = accounting.memory(shape, knobs["context"], knobs["batch_sequences"], members=members)
     flops_per_token = accounting.FLOPS_CONVENTIONS[accounting.RECORDED_CONVENTION](shape, knobs["context"])
     return Cost(
         params=groups.total,
@@ -108,5 +110,7 @@ def _cost(knobs: Mapping[str, Any]) -> Cost:
         flops_per_token=flops_per_token,
         flops=flops_per_token * length.tokens * members,
         flops_convention=accounting.RECORDED_CONVENTION,
-        memory_bytes=accounting.memory_bytes(shape, knobs["context"], knobs["batch_sequences"], members=members),
+        memory_bytes=memory.peak,
+        state_bytes=memory.state,
+        gathered_bytes=memory.gathered,
     )
