@@ -48,10 +48,15 @@ class Pooled:
         counts, means = self._cell_means()
         return least_squares(self.features, weights * counts, means)
 
-    def row_resamples(self, draws: int = 1000, seed: int = 42) -> Array:
-        """(draws, knobs, q) of row resamples, drawn as the released tool does: sorted by excess, legacy generator."""
+    def row_resamples(self, draws: int = 1000, seed: int = 42, ties: Array | None = None) -> Array:
+        """(draws, knobs, q) of row resamples, drawn as the released tool does: sorted by excess, legacy generator.
+
+        Every cell's best row ties at zero. The tool's sort is not stable, so its result depends on the processor; ours
+        keeps the table's order, or that of ``ties`` (rows,) among equals.
+        """
         used = np.flatnonzero(self.used)
-        ordered = used[np.argsort(self.table.excess[used], kind="stable")]
+        among_equals = used if ties is None else ties[used]
+        ordered = used[np.lexsort((among_equals, self.table.excess[used]))]
         picks = np.random.RandomState(seed).randint(0, len(ordered), (draws, len(ordered)))
         copies = np.zeros((draws, len(ordered)))
         np.add.at(copies, (np.arange(draws)[:, None], picks), 1.0)
