@@ -319,6 +319,10 @@ def test_the_reference_scores_are_reproduced_and_the_joint_surface_is_as_good() 
     assert step_law.metric("nearest").score == pytest.approx(0.957, abs=5e-4)
     assert step_law.metric("quadratic").score == pytest.approx(0.332, abs=5e-4)
     on_d, on_both = features(table, {"batch_tokens": ("D",)}), features(table, {"batch_tokens": ("N", "D")})
+    for terms, nearest in ((on_d, 0.964), (on_both, 0.537)):
+        pooled = Pooled(table, terms, 0.0025).coefficients(np.ones((1, 17)))[0]
+        fitted = score(arena, terms.matrix @ pooled.T, np.ones(17, dtype=bool), ("pooled", ""))
+        assert fitted.metric("nearest").score == pytest.approx(nearest, abs=5e-4)
     pooled = leave_one_out(arena, Pooled(table, on_d, 0.0025))
     assert pooled.metric("nearest").score == pytest.approx(0.964, abs=5e-4)
     assert pooled.metric("quadratic").score == pytest.approx(0.608, abs=5e-4)
