@@ -24,6 +24,10 @@ from clusters.fields import AbsolutePath, GpuShare, Line, MemoryBytes
 Kind = Literal["inline", "local", "ray", "slurm", "kuberay", "aws", "gcp"]
 KINDS: tuple[Kind, ...] = ("inline", "local", "ray", "slurm", "kuberay", "aws", "gcp")
 BUILT_IN: tuple[Kind, ...] = ("inline", "local")
+# Settings people know from elsewhere, and where they are given.
+_MOVED: Mapping[str, str] = {
+    "max_attempts": "how often a trial is tried is said in the sweep file: [retry] worker_died = 2"
+}
 _TABLE_OF: Mapping[str, str] = {"slurm": "slurm", "kuberay": "kuberay", "aws": "cloud", "gcp": "cloud"}
 
 
@@ -38,9 +42,8 @@ class Profile(Table):
 
     ``slots`` is how many packs run at once; None leaves it to the nodes: what fits of ``cpus_per_trial`` (cores),
     ``gpus_per_trial`` (a part of one GPU or several whole ones) and ``memory_per_trial`` (bytes). A worker that says
-    nothing for ``patience_seconds`` is taken for hung; a pack is tried ``max_attempts`` times. A running cluster
-    (``address``) is waited for until ``nodes`` are alive, at most ``ready_seconds``. A local Ray is limited by ``cpus``
-    and ``gpus``.
+    nothing for ``patience_seconds`` is taken for hung. A running cluster (``address``) is waited for until ``nodes``
+    are alive, at most ``ready_seconds``. A local Ray is limited by ``cpus`` and ``gpus``.
     ``dashboard`` needs ``ray[default]`` and stays on loopback unless ``bind`` names another address.
     """
 
@@ -51,7 +54,6 @@ class Profile(Table):
     cpus_per_trial: Annotated[float, Field(gt=0)] = 1.0
     gpus_per_trial: GpuShare = 0.0
     memory_per_trial: MemoryBytes | None = None
-    max_attempts: Positive = 3
     patience_seconds: Annotated[float, Field(gt=0)] = 600.0
     address: Line | None = None
     nodes: Positive = 1
@@ -198,14 +200,13 @@ def parse(content: Mapping[str, Any], *, name: str, where: str = "") -> Profile:
         raise ProfileError(faults, where=where) from None
 
 
-# What a trial may take and how it is retried: the same wherever the profile's cluster ends up running.
+# What a trial may take: the same wherever the profile's cluster ends up running.
 _OF_TRIALS = (
     "hardware",
     "slots",
     "cpus_per_trial",
     "gpus_per_trial",
     "memory_per_trial",
-    "max_attempts",
     "patience_seconds",
     "authentication",
 )
@@ -248,6 +249,8 @@ def _sentences(fault: Mapping[str, Any]) -> Iterable[str]:
 
 def _sentence(fault: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+    if fault["type"] == "extra_forbidden" and where in _MOVED:
+        return f"{where} is no setting of a profile; {_MOVED[where]}"
     if fault["type"] == "extra_forbidden":
         return f"{where} is no setting of a profile{nearest(str(fault['loc'][-1]), _settings(fault['loc'][:-1]))}"
     if fault["type"] == "missing":

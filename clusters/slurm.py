@@ -23,6 +23,7 @@ from clusters.profile import Profile, trial_settings
 
 SCRIPT = "job.sbatch"
 JOB = "job.json"
+REJOINS = 3  # times a node whose Ray died comes back: what kills it more often is no accident
 
 
 def write(profile: Profile, command: Sequence[str], folder: Path, *, name: str) -> Path:
@@ -43,7 +44,7 @@ def write(profile: Profile, command: Sequence[str], folder: Path, *, name: str) 
         "interface": profile.slurm.interface,
         "temp_dir": profile.temp_dir,
         "ready_seconds": profile.ready_seconds,
-        "rejoin": profile.max_attempts,
+        "rejoin": REJOINS,
         "profile": trial_settings(profile),
     }
     (folder / JOB).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

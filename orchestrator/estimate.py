@@ -28,6 +28,8 @@ def estimate(plan: Plan, profile: Profile) -> dict[str, Any]:
         "hours": None if hours is None or slots is None else hours / profile.devices_per_slot / slots,
         "slots": slots,
         "dropped": dict(plan.dropped),
+        "retry": plan.sweep.retry.model_dump(),
+        "budget": plan.sweep.budget.model_dump(exclude_none=True),
         "points": points,
     }
 

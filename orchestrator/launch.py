@@ -6,6 +6,7 @@ Launching again is the restart. Nothing here remembers anything but the store.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import socket
 import sys
@@ -14,74 +15,95 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from clusters.connect import ClusterInfo, connected
 from clusters.profile import Profile
+from orchestrator import usage
+from orchestrator.claims import utc_now
 from orchestrator.estimate import check, estimate
+from orchestrator.live import Live, bury, publish, remove
 from orchestrator.packs import Pack, Queue, cut
 from orchestrator.plan import Plan
 from orchestrator.provenance import commit, provenance, versions
+from orchestrator.retries import endings, requeue_by_policy
 from orchestrator.store import Store
+from orchestrator.tally import Tally, Watcher
+from orchestrator.usage import Usage
 from orchestrator.worker import Job, Row
 from orchestrator.writer import Writer
-from trials.record import CurvePoint, Outcome, Provenance, TrialRecord
+from trials.record import Outcome, Provenance, TrialRecord
 from trials.spec import TrialSpec
 
 LEASE_SECONDS = 120.0  # a dead launcher's claims are free after this long
 RENEWALS = 4  # a lease is renewed this many times before it would expire
-
-
-class Watcher(Protocol):
-    """Who looks on while a launch runs (a progress bar, a test)."""
-
-    def started(self, todo: Plan, already: int, cluster: ClusterInfo) -> None:
-        """The trials that will run and how many the store already had."""
-        ...
-
-    def recorded(self, rows: Sequence[Row]) -> None:
-        """These rows are durable now."""
-        ...
+SHOWN_SECONDS = 5.0  # how often a launch says what it runs
 
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """What a launch did: planned trials, those the store already had, those another launch holds, those it ran."""
+    """What a launch did: planned trials, those the store already had, those another launch holds, those it ran.
+
+    ``again`` counts attempts that were followed by another one; ``usage`` is the device time, wasted time by reason.
+    """
 
     launch_id: str
     planned: int
     already: int
     elsewhere: int
     states: Mapping[str, int]
+    again: int
+    usage: Usage
     problems: tuple[str, ...]
 
 
-def launch(plan: Plan, store: Store, profile: Profile, watcher: Watcher) -> Launched:
-    """Run the trials of ``plan`` that ``store`` has no outcome of, on the cluster of ``profile``.
+def launch(plan: Plan, store: Store, profile: Profile, *watchers: Watcher, live: Live | None = None) -> Launched:
+    """Run the trials of ``plan`` that ``store`` has no outcome of, or that the sweep's retry policy gives another
+    attempt, on the cluster of ``profile``. ``live`` is where others may see what the launch is doing.
 
     Raises InputError (a corpus that is not there, a trial that does not fit, a budget exceeded), ConnectError,
     StoreWriteError. An interrupt or an error at any moment leaves a store from which the next launch continues.
     """
     launch_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
-    finished = store.finished()
-    missing = {trial_id for trial_id in plan.ids if trial_id not in finished}
+    live = live or Live()
+    missing = _missing(plan, store)
     already = plan.trials - len(missing)
-    del finished
     if not missing:
-        return Launched(launch_id, plan.trials, already, 0, {}, store.problems)
+        return Launched(launch_id, plan.trials, already, 0, {}, 0, Usage(), store.problems)
     rest = plan.only(missing)
     check(rest, estimate(rest, profile))
     plan.sweep.workload.check([group.spec(0) for group in rest.groups])
-    with store.writer(launch_id) as writer, _claimed(store, missing, launch_id) as mine:
+    with store.writer(launch_id) as writer, _claimed(store, missing, launch_id, live) as mine:
         todo = plan.only(mine)
-        tally = _Tally(writer, watcher)
+        states: Mapping[str, int] = {}
         if mine:
             store.add_launch(launch_id, _facts(plan, profile), todo.ids)
-            with connected(profile) as cluster:
-                watcher.started(todo, already, cluster)
-                _run(todo, store.attempts(), launch_id, profile, cluster, tally)
-    elsewhere = len(missing) - todo.trials
-    return Launched(launch_id, plan.trials, already, elsewhere, tally.states, store.problems)
+            with connected(profile) as cluster, _accounted(store, launch_id, plan.sweep.name, live):
+                live.began(todo.trials, cluster.slots)
+                for watcher in watchers:
+                    watcher.started(todo, already, cluster)
+                states = _run(todo, store, launch_id, profile, cluster, writer, live, watchers)
+    view, elsewhere = live.view(), len(missing) - todo.trials
+    return Launched(launch_id, plan.trials, already, elsewhere, states, view.again, view.usage, store.problems)
+
+
+def _missing(plan: Plan, store: Store) -> set[str]:
+    """The trials of the plan without a final outcome, after the policy has put some back in the queue."""
+    finished = store.finished()
+    if requeue_by_policy(store, plan.sweep.retry, finished, plan.ids):
+        finished = store.finished()
+    return {trial_id for trial_id in plan.ids if trial_id not in finished}
+
+
+@contextlib.contextmanager
+def _accounted(store: Store, launch_id: str, sweep: str, live: Live) -> Iterator[None]:
+    """What the launch used is in the store when the block ends, however it ends."""
+    try:
+        yield
+    finally:
+        live.cut("interrupted")
+        with contextlib.suppress(OSError):  # a full disk: the rows are what counts, and what stopped them is being told
+            usage.publish(store.location, launch_id, sweep, live.meter)
 
 
 def _facts(plan: Plan, profile: Profile) -> dict[str, Any]:
@@ -97,6 +119,8 @@ def _facts(plan: Plan, profile: Profile) -> dict[str, Any]:
         "derived": {name: formula.text for name, formula in sweep.derived.items()},
         "planned": plan.trials,
         "dropped": dict(plan.dropped),
+        "retry": sweep.retry.model_dump(),
+        "budget": sweep.budget.model_dump(exclude_none=True),
         "cluster": profile.name or profile.kind,
         "host": socket.gethostname(),
         "command": sys.argv,
@@ -106,11 +130,12 @@ def _facts(plan: Plan, profile: Profile) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _claimed(store: Store, wanted: set[str], launch_id: str) -> Iterator[set[str]]:
-    """The trials no other launch is running, held until the block ends."""
+def _claimed(store: Store, wanted: set[str], launch_id: str, live: Live) -> Iterator[set[str]]:
+    """The trials no other launch is running, held until the block ends; what of them runs is shown meanwhile."""
+    bury(store.location, utc_now())
     mine = store.claim(wanted, launch_id, LEASE_SECONDS)
     ending = threading.Event()
-    heart = threading.Thread(target=_beat, args=(store, launch_id, ending), daemon=True)
+    heart = threading.Thread(target=_beat, args=(store, launch_id, live, ending), daemon=True)
     heart.start()
     try:
         yield mine
@@ -118,40 +143,46 @@ def _claimed(store: Store, wanted: set[str], launch_id: str) -> Iterator[set[str
         ending.set()
         heart.join()
         store.release(launch_id)
+        remove(store.location, launch_id)
 
 
-def _beat(store: Store, launch_id: str, ending: threading.Event) -> None:
-    while not ending.wait(LEASE_SECONDS / RENEWALS):
+def _beat(store: Store, launch_id: str, live: Live, ending: threading.Event) -> None:
+    for tick in itertools.count(1):
+        if ending.wait(SHOWN_SECONDS):
+            return
         with contextlib.suppress(OSError):  # a store out of reach for a moment: the next beat may reach it
-            store.renew(launch_id, LEASE_SECONDS)
-
-
-class _Tally:
-    """Makes rows durable, then tells the watcher and counts."""
-
-    def __init__(self, writer: Writer, watcher: Watcher) -> None:
-        self.states: dict[str, int] = {}
-        self._writer = writer
-        self._watcher = watcher
-
-    def __call__(self, rows: Sequence[Row]) -> None:
-        records = [row for row in rows if isinstance(row, TrialRecord)]
-        self._writer.write(records, [row for row in rows if isinstance(row, CurvePoint)])
-        for record in records:
-            self.states[record.outcome.state] = self.states.get(record.outcome.state, 0) + 1
-        self._watcher.recorded(rows)
+            publish(store.location, launch_id, live.view(launch_id), utc_now())
+            if tick % (LEASE_SECONDS / RENEWALS // SHOWN_SECONDS) == 0:
+                store.renew(launch_id, LEASE_SECONDS)
 
 
 def _run(
-    todo: Plan, attempts: Mapping[str, int], launch_id: str, profile: Profile, cluster: ClusterInfo, tally: _Tally
-) -> None:
-    device = profile.device
+    todo: Plan,
+    store: Store,
+    launch_id: str,
+    profile: Profile,
+    cluster: ClusterInfo,
+    writer: Writer,
+    live: Live,
+    watchers: Sequence[Watcher],
+) -> Mapping[str, int]:
+    """How many trials ended for good in which state."""
+    device, sweep, code = profile.device, todo.sweep, commit()
     packs = cut(todo.groups, cluster.slots, stack_bytes=device.usable_bytes)
-    waiting = Queue(packs, max_attempts=profile.max_attempts, stacked=device.accelerator)
-    sweep, code = todo.sweep, commit()
+    waiting = Queue(packs, max_attempts=1 + sweep.retry.worker_died, stacked=device.accelerator)
+    attempts = store.attempts()
+    tried_before = [trial for trial in todo.ids if trial in attempts]
+
+    def try_again(record: TrialRecord) -> None:
+        attempts[record.spec.trial_id] = record.attempt
+        waiting.again(record)
+
+    before = endings(store.location, tried_before)
+    tally = Tally(writer, live, sweep.retry, before, try_again, watchers)
 
     def make_job(pack: Pack) -> Job:
         specs = list(pack.specs)
+        live.pack_started(pack, profile.devices_per_slot)
         return Job(
             pack_id=pack.pack_id,
             workload=sweep.workload.name,
@@ -171,7 +202,7 @@ def _run(
 
     if profile.kind == "inline":
         _inline(waiting, make_job, tally, code)
-        return
+        return tally.states
     from orchestrator import schedule
 
     schedule.run(
@@ -185,6 +216,7 @@ def _run(
         sink=tally,
         give_up=give_up,
     )
+    return tally.states
 
 
 def _inline(

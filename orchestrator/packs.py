@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.plan import Group
+from trials.record import TrialRecord
 from trials.spec import TrialSpec
 
 # Each cut takes 1/8 of what is left for a slot: about 8 ln(n) packs a slot, the last ones single trials.
@@ -111,6 +112,12 @@ class Queue:
     def take(self) -> Pack | None:
         """The heaviest pack that waits, or None."""
         return heapq.heappop(self._waiting)[2] if self._waiting else None
+
+    def again(self, record: TrialRecord) -> None:
+        """A trial whose row earned it another attempt waits alone, as one that nobody has tried."""
+        spec = record.spec
+        group = Group(spec.workload, spec.knobs, (), ((),), (spec.trial_id,), record.cost)
+        self._put(Pack((group,), float(record.cost.flops or 1)))
 
     def died(self, pack: Pack, finished: set[str]) -> list[TrialSpec]:
         """Queue again what a dead worker left unfinished; return the trials that are given up."""

@@ -1,4 +1,4 @@
-"""A sweep file, read and checked: axes by role, a search, constraints, a workload.
+"""A sweep file, read and checked: axes by role, a search, constraints, a workload, and what it allows itself.
 
 Every fault of a file is found in one reading and told in one message. What comes out is plain and frozen; what it means
 in trials is `orchestrator.plan`'s question.
@@ -17,6 +17,7 @@ import pydantic
 
 from orchestrator import expression
 from orchestrator.axes import Axis, read_axis, read_zip
+from orchestrator.policy import NOT_RETRIED, Budget, Retry
 from trials import workloads
 from trials.errors import InputError, nearest
 from trials.spec import Knob, Value
@@ -39,15 +40,6 @@ class Search(pydantic.BaseModel):
     seed: int = pydantic.Field(default=0, ge=0)
 
 
-class Budget(pydantic.BaseModel):
-    """Upper bounds on a plan; a plan above one of them is refused before anything starts."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-    trials: int | None = pydantic.Field(default=None, ge=1)
-    flops: float | None = pydantic.Field(default=None, gt=0)
-    device_hours: float | None = pydantic.Field(default=None, gt=0)
-
-
 class _File(pydantic.BaseModel):
     """The shape of a sweep file."""
 
@@ -57,6 +49,7 @@ class _File(pydantic.BaseModel):
     workload: str | dict[str, Any] = "language_model"
     search: Search = Search()
     budget: Budget = Budget()
+    retry: Retry = Retry()
     seeds: int | list[int] = 1
     where: str | list[str] = []
     scientific: dict[str, Any] = {}
@@ -66,7 +59,7 @@ class _File(pydantic.BaseModel):
     zip: list[dict[str, Any]] = []
 
 
-_TABLES: Mapping[str, type[pydantic.BaseModel]] = {"search": Search, "budget": Budget}
+_TABLES: Mapping[str, type[pydantic.BaseModel]] = {"search": Search, "budget": Budget, "retry": Retry}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +81,7 @@ class SweepSpec:
     where: tuple[expression.Formula, ...]
     search: Search
     budget: Budget
+    retry: Retry
     text: str = field(repr=False, default="")
 
     def names(self, role: str) -> tuple[str, ...]:
@@ -138,6 +132,8 @@ def _fault(item: Any) -> str:
     path = [str(part) for part in item["loc"] if part not in ("str", "int", "float", "list[int]", "list[str]")]
     key = ".".join(path)
     if item["type"] == "extra_forbidden":
+        if path[0] == "retry" and path[-1] in NOT_RETRIED:
+            return f"{key}: {NOT_RETRIED[path[-1]]}; leave it out"
         valid = sorted(_TABLES.get(path[0], _File).model_fields)
         return f"{key}: unknown key (accepted: {', '.join(valid)}){nearest(path[-1], valid)}"
     if item["type"] == "missing":
@@ -175,6 +171,7 @@ def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec
         where=where,
         search=file.search,
         budget=file.budget,
+        retry=file.retry,
         text=text,
     )
 

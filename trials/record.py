@@ -15,7 +15,7 @@ from trials.accounting import Cost
 from trials.spec import TrialSpec, Value
 
 # Raised when an old reader would misread a new store; a newer store is refused, an older one opens.
-# 2: states `preempted` and `budget`. A launcher of schema 1 would take such trials for finished and never run them again.
+# 2: states `preempted` and `budget`, which a launcher of schema 1 would take for finished and never run again.
 SCHEMA_VERSION = 2
 
 State = Literal["completed", "diverged", "out_of_memory", "failed", "stopped", "preempted", "budget"]

@@ -68,6 +68,9 @@ def _render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Non
     )
     for reason, number in cost["dropped"].items():
         console.print(f"dropped: {number} ({reason})", highlight=False)
+    console.print(f"tried again after: {_allowed(cost['retry'])}", highlight=False)
+    if cost["budget"]:
+        console.print(f"budget: {_allowed(cost['budget'])}", highlight=False)
     if trials:
         rows = Table(box=None)
         for name in trials[0]:
@@ -75,6 +78,11 @@ def _render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Non
         for trial in trials:
             rows.add_row(*(f"{value:.6g}" if isinstance(value, float) else str(value) for value in trial.values()))
         Console(width=max(console.width, 30 * len(trials[0]))).print(rows)
+
+
+def _allowed(limits: Mapping[str, float]) -> str:
+    """The entries of a table that are not zero: ``failed 1, worker_died 2``."""
+    return ", ".join(f"{name} {limit:g}" for name, limit in limits.items() if limit) or "nothing"
 
 
 def _count(value: float | None) -> str:

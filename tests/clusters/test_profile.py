@@ -91,7 +91,7 @@ def test_a_trial_that_fits_no_node_is_refused_with_what_a_node_has() -> None:
         ({"kind": "loca"}, "kind = 'loca'"),
         ({"kind": "local", "temp_dir": "/tmp/../etc"}, "temp_dir"),
         ({"kind": "local", "temp_dir": "here"}, "absolute path"),
-        ({"kind": "local", "max_attempts": 0}, "max_attempts = 0"),
+        ({"kind": "local", "max_attempts": 2}, "[retry] worker_died"),
         ({"kind": "local", "memory_per_trial": "many"}, "no size of memory"),
     ],
 )
@@ -133,7 +133,7 @@ def test_settings_survive_toml(text: str, whole: int, flag: bool, number: float)
 def test_the_settings_of_trials_reach_the_cluster_that_was_asked_for() -> None:
     profile = load(next(path for path in EXAMPLES if path.stem == "slurm"))
     joined = parse({**tomllib.loads(to_toml(trial_settings(profile))), "kind": "ray", "address": "auto"}, name="y")
-    for name in ("hardware", "gpus_per_trial", "cpus_per_trial", "max_attempts", "patience_seconds"):
+    for name in ("hardware", "gpus_per_trial", "cpus_per_trial", "patience_seconds"):
         assert getattr(joined, name) == getattr(profile, name)
 
 

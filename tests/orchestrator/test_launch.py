@@ -65,6 +65,7 @@ def test_bad_trials_are_rows_and_the_sweep_goes_on(tmp_path):
     assert done.states["failed"] == 24
     tables = load(tmp_path / "s")
     assert tables.trials.collect().height == 12
+    assert tables.dropped.pop("superseded by a later attempt") == done.again == 12, "memory is tried once more"
     assert sum(tables.dropped.values()) == 48
 
 
@@ -198,9 +199,9 @@ def test_a_trial_that_says_nothing_is_ended_after_the_stated_patience_and_the_re
         "    time.sleep(3600 if config['hang'] else 0)\n    return 1.0 + config['params']\n"
     )
     (tmp_path / "t.toml").write_text(
-        'name = "t"\nworkload = "python:mine:train"\n[scientific]\nparams = [1, 2]\n[nuisance]\nhang = [true, false]\n'
+        'name = "t"\nworkload = "python:mine:train"\n[scientific]\nparams = [1, 2]\n[nuisance]\nhang = [true, false]\n[retry]\nworker_died = 0\n'
     )
-    (tmp_path / "impatient.toml").write_text('kind = "local"\npatience_seconds = 3\nmax_attempts = 1\n')
+    (tmp_path / "impatient.toml").write_text('kind = "local"\npatience_seconds = 3\n')
     arguments = ("--store", tmp_path / "s", "--cluster", tmp_path / "impatient.toml")
     done = sweeplaw("launch", tmp_path / "t.toml", *arguments)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,281 @@
+"""What a launch is doing at this moment: which packs run where and since when, how far they are, what was lost.
+
+The launch keeps one `Live` and tells it everything that happens. The heartbeat leaves a view of it in the store
+(``claims/<launch>.running.json``): from it `sweeplaw status` tells running trials from those that are merely claimed,
+and the next launch learns what a dead launcher was in the middle of.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator import durable, usage
+from orchestrator.claims import Clock, leases, utc_now
+from orchestrator.packs import Pack
+from orchestrator.usage import Loss, Meter, Reason, Usage
+from orchestrator.worker import Row
+from trials.layout import Location
+from trials.record import CurvePoint, TrialRecord
+
+SUFFIX = ".running.json"
+RATE_SECONDS = 60.0
+# Ends that led to no row worth having: the reason their time is counted under.
+_WASTED_BY: Mapping[str, Reason] = {"failed": "failed", "out_of_memory": "out of memory"}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A pack on a worker. ``steps`` are the last steps heard of its trials that have begun and not ended; ``left`` is
+    how many have not ended; ``idle_since`` is when it last recorded a trial (or started): what it would lose by dying.
+    """
+
+    pack_id: str
+    launch_id: str
+    host: str | None
+    devices: float
+    since: dt.datetime
+    idle_since: dt.datetime
+    left: int
+    steps: Mapping[str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A launch at one moment. ``rate`` is trials a second over the last minute; ``seconds`` count from the moment the
+    cluster was there.
+    """
+
+    states: Mapping[str, int]
+    again: int
+    todo: int
+    slots: int
+    running: tuple[Running, ...]
+    rate: float
+    best_loss: float | None
+    seconds: float
+    usage: Usage
+
+
+@dataclass
+class _Running:
+    pack: Pack
+    since: dt.datetime
+    idle_since: dt.datetime
+    devices: float
+    left: dict[str, None]  # trials without a row yet, in the order they run
+    host: str | None = None
+    steps: dict[str, int | None] = field(default_factory=dict)
+
+
+class Live:
+    """What one launch knows of itself; for any number of threads."""
+
+    def __init__(self, now: Clock = utc_now) -> None:
+        self.meter = Meter()
+        self.ending = False  # nothing starts any more
+        self._now = now
+        self._lock = threading.Lock()
+        self._running: dict[str, _Running] = {}
+        self._states: Counter[str] = Counter()
+        self._again, self._todo, self._slots = 0, 0, 0
+        self._best: float | None = None
+        self._began = now()
+        self._ends: deque[tuple[dt.datetime, int]] = deque()  # how many trials ended in about each second
+        self._heard: _Running | None = None  # rows of one pack come together
+
+    def began(self, todo: int, slots: int) -> None:
+        """The cluster is there: so many trials to run, so many packs at once."""
+        with self._lock:
+            self._todo, self._slots, self._began = todo, slots, self._now()
+
+    def pack_started(self, pack: Pack, devices: float, host: str | None = None) -> None:
+        """A worker has taken the pack; it holds so many devices."""
+        now, left = self._now(), {trial: None for group in pack.groups for trial in group.ids}
+        with self._lock:
+            self._running[pack.pack_id] = _Running(pack, now, now, devices, left, host)
+
+    def pack_on(self, pack: Pack, host: str) -> None:
+        """The pack runs on this machine."""
+        with self._lock:
+            if running := self._running.get(pack.pack_id):
+                running.host = host
+
+    def recorded(self, rows: Sequence[Row]) -> None:
+        """These rows are durable."""
+        now = self._now()
+        with self._lock:
+            for row in rows:
+                if isinstance(row, CurvePoint):
+                    self._point(row)
+                else:
+                    self._record(row, now)
+
+    def again(self, trials: int = 1) -> None:
+        """So many of the recorded trials are tried once more."""
+        with self._lock:
+            self._again += trials
+
+    def lost(
+        self, pack: Pack, trials: Sequence[str], device_seconds: float | None, reason: Reason, *, over: bool = True
+    ) -> None:
+        """Work on ``trials`` of ``pack`` was lost; None: all device time of the pack since its last row.
+
+        ``over`` says that the pack runs no more.
+        """
+        now = self._now()
+        with self._lock:
+            running = self._running.get(pack.pack_id)
+            if device_seconds is None:
+                device_seconds = _at_risk(running, now) if running else 0.0
+            if over:
+                self._running.pop(pack.pack_id, None)
+            elif running:
+                running.idle_since = now
+        self.meter.lost(Loss(pack.pack_id, tuple(trials), device_seconds, reason, now))
+
+    def pack_ended(self, pack: Pack) -> None:
+        """The pack runs no more, and nothing was lost."""
+        with self._lock:
+            self._running.pop(pack.pack_id, None)
+
+    def cut(self, reason: Reason) -> None:
+        """The launch ends now: whatever runs is lost."""
+        with self._lock:
+            packs = [(item.pack, list(item.left)) for item in self._running.values()]
+        for pack, trials in packs:
+            self.lost(pack, trials, None, reason)
+
+    def device_seconds(self) -> float:
+        """Used so far: what was recorded, what was lost, and what runs."""
+        now = self._now()
+        with self._lock:
+            running = sum(_at_risk(item, now) for item in self._running.values())
+        return self.meter.usage().device_seconds + running
+
+    def view(self, launch_id: str = "") -> View:
+        """The launch now."""
+        now = self._now()
+        with self._lock:
+            while self._ends and (now - self._ends[0][0]).total_seconds() > RATE_SECONDS:
+                self._ends.popleft()
+            seconds = (now - self._began).total_seconds()
+            rate = sum(count for _, count in self._ends) / min(max(seconds, 1.0), RATE_SECONDS)
+            running = tuple(_seen(item, launch_id) for item in self._running.values())
+            return View(
+                dict(self._states),
+                self._again,
+                self._todo,
+                self._slots,
+                running,
+                rate,
+                self._best,
+                seconds,
+                self.meter.usage(),
+            )
+
+    def _point(self, point: CurvePoint) -> None:
+        if self._heard is None or point.trial_id not in self._heard.left:
+            self._heard = next((item for item in self._running.values() if point.trial_id in item.left), None)
+        if self._heard:
+            self._heard.steps[point.trial_id] = point.step
+
+    def _record(self, record: TrialRecord, now: dt.datetime) -> None:
+        outcome = record.outcome
+        self._states[outcome.state] += 1
+        self._count(now)
+        loss = outcome.metrics.get("val_loss")
+        if outcome.state == "completed" and isinstance(loss, float):
+            self._best = loss if self._best is None else min(self._best, loss)
+        running = self._running.get(record.pack_id)
+        self._charge(record, running.devices if running else 1.0, now)
+        if running:
+            running.idle_since, running.host = now, record.provenance.host or running.host
+            running.left.pop(outcome.trial_id, None)
+            running.steps.pop(outcome.trial_id, None)
+            if not running.left:
+                del self._running[record.pack_id]
+
+    def _count(self, now: dt.datetime) -> None:
+        if self._ends and (now - self._ends[-1][0]).total_seconds() < 1:
+            self._ends[-1] = (self._ends[-1][0], self._ends[-1][1] + 1)
+        else:
+            self._ends.append((now, 1))
+
+    def _charge(self, record: TrialRecord, devices: float, now: dt.datetime) -> None:
+        """Device time of a row. Where none is known (its worker died) the scheduler has told the loss itself."""
+        seconds = (record.outcome.train_seconds or 0.0) * devices
+        reason = _WASTED_BY.get(record.outcome.state)
+        if reason is None:
+            self.meter.used(seconds)
+        elif record.outcome.train_seconds is not None:
+            trial = (record.outcome.trial_id,)
+            self.meter.lost(Loss(record.pack_id, trial, seconds, reason, now))
+
+
+def _at_risk(running: _Running, now: dt.datetime) -> float:
+    return running.devices * (now - running.idle_since).total_seconds()
+
+
+def _seen(item: _Running, launch_id: str) -> Running:
+    """Trials that have shown a step run; before any has, the first in line does."""
+    steps = dict(item.steps) or dict.fromkeys(list(item.left)[:1])
+    return Running(
+        item.pack.pack_id, launch_id, item.host, item.devices, item.since, item.idle_since, len(item.left), steps
+    )
+
+
+def publish(location: Location, launch_id: str, view: View, now: dt.datetime) -> None:
+    """Leave in the store what runs. Raises OSError."""
+    packs = [
+        {
+            "pack_id": one.pack_id,
+            "host": one.host,
+            "devices": one.devices,
+            "since": one.since.isoformat(),
+            "idle_since": one.idle_since.isoformat(),
+            "left": one.left,
+            "steps": one.steps,
+        }
+        for one in view.running
+    ]
+    durable.publish_json(location, f"claims/{launch_id}{SUFFIX}", {"at": now.isoformat(), "packs": packs})
+
+
+def read(location: Location, launch_id: str) -> tuple[dt.datetime, tuple[Running, ...]] | None:
+    """When the launch last said what it runs, and what; None when it has not, or is over."""
+    try:
+        content = location.read_json(f"claims/{launch_id}{SUFFIX}")
+    except FileNotFoundError:
+        return None
+    return dt.datetime.fromisoformat(content["at"]), tuple(_parsed(launch_id, pack) for pack in content["packs"])
+
+
+def _parsed(launch_id: str, pack: Mapping[str, Any]) -> Running:
+    times = {name: dt.datetime.fromisoformat(pack[name]) for name in ("since", "idle_since")}
+    return Running(
+        pack["pack_id"], launch_id, pack["host"], pack["devices"], left=pack["left"], steps=pack["steps"], **times
+    )
+
+
+def remove(location: Location, launch_id: str) -> None:
+    """The launch is over. Raises OSError."""
+    durable.remove(location, f"claims/{launch_id}{SUFFIX}")
+
+
+def bury(location: Location, now: dt.datetime) -> None:
+    """Charge what dead launchers were in the middle of to their account, and clear it away. Raises OSError."""
+    alive = {lease.launch_id for lease in leases(location) if lease.alive(now)}
+    for launch_id in location.names("claims", SUFFIX):
+        found = None if launch_id in alive else read(location, launch_id)
+        if found is None:
+            continue
+        at, packs = found
+        lost = sum(pack.devices * max(0.0, (at - pack.idle_since).total_seconds()) for pack in packs)
+        if packs:
+            usage.close(location, launch_id, lost, len(packs))
+        remove(location, launch_id)

@@ -1,0 +1,53 @@
+"""What a sweep allows: how much it may use in all, and how often a trial is tried again after each way to end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import pydantic
+
+from trials.record import UNFINISHED
+
+Tries = Annotated[int, pydantic.Field(ge=0, le=1000)]
+
+# Names a person may look for in [retry], and why they are not there.
+NOT_RETRIED: Mapping[str, str] = {
+    "completed": "a completed trial is never run again",
+    **dict.fromkeys(UNFINISHED, "always run again, because the trial did not end by itself"),
+}
+
+
+class Budget(pydantic.BaseModel):
+    """Upper bounds, kept twice: a plan that is estimated above one is refused before anything starts, and a launch ends
+    when what was measured reaches one.
+
+    ``trials`` and ``flops`` bound the plan. ``device_hours`` bounds the sweep: every launch on the store counts, wasted
+    time too. ``wall_hours`` bounds one launch, from the moment its cluster is there.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    trials: int | None = pydantic.Field(default=None, ge=1)
+    flops: float | None = pydantic.Field(default=None, gt=0)
+    device_hours: float | None = pydantic.Field(default=None, gt=0)
+    wall_hours: float | None = pydantic.Field(default=None, gt=0)
+
+
+class Retry(pydantic.BaseModel):
+    """How many further attempts a trial gets after it ended in each state, in one launch or over many.
+
+    ``worker_died`` is how often a trial is started again because its worker died; then it is `failed`. The defaults:
+    what diverged or raised would do so again, memory may have been short because of a neighbour (and the next attempt
+    takes smaller micro-batches where the workload can), and a worker dies for reasons of its own.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+    diverged: Tries = 0
+    failed: Tries = 0
+    out_of_memory: Tries = 1
+    stopped: Tries = 0
+    worker_died: Tries = 2
+
+    def allows(self, state: str) -> int:
+        """Further attempts after this state; 0 for a state that has no entry."""
+        return int(getattr(self, state, 0)) if state in Retry.model_fields else 0

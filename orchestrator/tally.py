@@ -1,0 +1,75 @@
+"""Every row a launch makes: durable first, then counted, then tried again where the policy says so, then told on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from clusters.connect import ClusterInfo
+from orchestrator.live import Live
+from orchestrator.plan import Plan
+from orchestrator.policy import Retry
+from orchestrator.retries import Endings
+from orchestrator.worker import Row
+from orchestrator.writer import Writer
+from trials.record import CurvePoint, TrialRecord
+
+
+class Watcher(Protocol):
+    """Who looks on while a launch runs (a progress bar, a test)."""
+
+    def started(self, todo: Plan, already: int, cluster: ClusterInfo) -> None:
+        """The trials that will run and how many the store already had."""
+        ...
+
+    def recorded(self, rows: Sequence[Row]) -> None:
+        """These rows are durable now."""
+        ...
+
+
+class Tally:
+    """``states`` counts how trials ended for good in this launch, ``again`` the attempts that were followed by another.
+
+    ``endings`` are the earlier ends of these trials. ``try_again`` puts a recorded trial back in the queue.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        live: Live,
+        retry: Retry,
+        endings: Endings,
+        try_again: Callable[[TrialRecord], None],
+        watchers: Sequence[Watcher],
+    ) -> None:
+        self.states: Counter[str] = Counter()
+        self.again = 0
+        self._writer, self._live, self._watchers = writer, live, watchers
+        self._retry, self._endings, self._try_again = retry, endings, try_again
+
+    def __call__(self, rows: Sequence[Row]) -> None:
+        """Record these rows. Raises StoreWriteError, and then none of them counts."""
+        records = [row for row in rows if isinstance(row, TrialRecord)]
+        self._writer.write(records, [row for row in rows if isinstance(row, CurvePoint)])
+        self._live.recorded(rows)
+        for record in records:
+            if self._earns_another(record):
+                self.again += 1
+                self._live.again()
+                self._try_again(record)
+            else:
+                self.states[record.outcome.state] += 1
+        for watcher in self._watchers:
+            watcher.recorded(rows)
+
+    def _earns_another(self, record: TrialRecord) -> bool:
+        state = record.outcome.state
+        if state == "preempted":
+            return not self._live.ending
+        allowed = self._retry.allows(state)
+        if not allowed:
+            return False
+        ending = (record.outcome.trial_id, state)
+        self._endings[ending] += 1
+        return self._endings[ending] <= allowed and not self._live.ending
