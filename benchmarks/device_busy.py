@@ -15,11 +15,28 @@ import sys
 import tempfile
 from pathlib import Path
 
-import polars as pl
-
 from analysis.tables import load
 
 DEMO = Path(__file__).resolve().parents[1] / "orchestrator" / "sweeps" / "demo.toml"
+
+
+Span = tuple[float, float]  # when a trial began and ended, in seconds of the wall clock
+
+
+def trained(store: str) -> list[Span]:
+    """When each trial of this store held its device."""
+    trials = load(store, states=None).trials.select("started_at", "train_seconds").collect().drop_nulls()
+    return [(began.timestamp(), began.timestamp() + seconds) for began, seconds in trials.sort("started_at").rows()]
+
+
+def busy(spans: list[Span], slots: int) -> float:
+    """Share of the time from first start to last end in which the slots trained."""
+    return sum(ended - began for began, ended in spans) / (slots * length(spans))
+
+
+def length(spans: list[Span]) -> float:
+    """Seconds from first start to last end."""
+    return max(ended for _, ended in spans) - min(began for began, _ in spans)
 
 
 def perfect(seconds: list[float], slots: int) -> float:
@@ -43,15 +60,12 @@ def main() -> None:
         if chosen.store is None:
             command = [sys.executable, "-m", "orchestrator.cli", "launch", chosen.sweep, "--store", store]
             subprocess.run(command, check=True)
-        trials = load(store, states=None).trials.select("started_at", "ended_at", "train_seconds").collect()
-    trials = trials.drop_nulls().sort("started_at")
-    ends = trials.select((pl.col("ended_at").max() - pl.col("started_at").min()).dt.total_microseconds()).item()
-    busy = trials["train_seconds"].sum() / (chosen.slots * ends / 1e6)
-    ideal = perfect(trials["train_seconds"].to_list(), chosen.slots)
-    print(f"{trials.height} trials, {chosen.slots} slots, {ends / 1e6:.1f} s")
-    print(f"busy share        {busy:.3f}")
+        spans = trained(store)
+    share, ideal = busy(spans, chosen.slots), perfect([ended - began for began, ended in spans], chosen.slots)
+    print(f"{len(spans)} trials, {chosen.slots} slots, {length(spans):.1f} s")
+    print(f"busy share        {share:.3f}")
     print(f"without hand-over {ideal:.3f}")
-    print(f"ratio             {busy / ideal:.3f}")
+    print(f"ratio             {share / ideal:.3f}")
 
 
 if __name__ == "__main__":
