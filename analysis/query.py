@@ -133,7 +133,11 @@ def _by_name(tables: Tables, question: Question) -> pl.DataFrame:
     sort = [name.removeprefix("-") for name in question.sort]
     order, wanted = known(sort, names), known(question.columns, names)
     if question.best_per:
-        trials = best(_completed(trials), question.best_per, question.loss).lazy()
+        trials = _completed(trials)
+        if wanted:  # read nothing else: the spec of a trial is longer than all its numbers
+            needed = [*wanted, *order, *known([*question.best_per, question.loss], names), "trial_id"]
+            trials = trials.select([name for name in dict.fromkeys(needed) if name in names])
+        trials = best(trials, question.best_per, question.loss).lazy()
     if order:
         descending = [name.startswith("-") for name in question.sort]
         trials = trials.sort(order, descending=descending, nulls_last=True, maintain_order=True)

@@ -1,7 +1,7 @@
 """Recording: append to a journal, and seal it into Parquet parts when it has grown.
 
-``write`` returns when its rows are on the disk. A journal holds at most a few megabytes, so a launcher's memory does
-not grow with what it has recorded.
+``write`` returns when its rows are on the disk. A journal holds at most a few megabytes, and its rows stay in memory
+until they are sealed, so a launcher's memory does not grow with what it has recorded.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from typing import Any
 from orchestrator import durable, journal
 from orchestrator.journal import Journal
 from trials import columns
-from trials.journal import Decoded, decode, encode
+from trials.journal import Row, decode, encode
 from trials.layout import Location, catalog
 from trials.record import CURVE_COLUMNS, TRIAL_COLUMNS, CurvePoint, TrialRecord
 
 SEGMENT_BYTES = 8 * 2**20  # about 7,000 records; sealing it takes a third of a second and 60 MB
 SMALL_PARTS = 64  # of about 7,000 records: one compaction
 SEGMENT_LINES = 2_000  # on an object store a line is an object, and a reader opens each
+_TRIALS, _CURVES = columns.types_of(TRIAL_COLUMNS), columns.types_of(CURVE_COLUMNS)
 
 
 class StoreWriteError(RuntimeError):
@@ -40,7 +41,9 @@ class Writer:
         self._launch_id = launch_id
         self._segment_bytes = segment_bytes
         self._journal: Journal | None = None
-        self._lines: list[bytes] = []
+        self._trials: list[dict[str, Any]] = []
+        self._curves: list[dict[str, Any]] = []
+        self._lines = 0
         self._bytes = 0
         self._compaction: subprocess.Popen[bytes] | None = None
 
@@ -55,10 +58,12 @@ class Writer:
         """`write` for rows that are flat already (imported ones)."""
         if not trials and not curves:
             return
-        self._append(
-            encode([_checked(row) for row in trials], [columns.fitted(row, CURVE_COLUMNS)[0] for row in curves])
-        )
-        if self._bytes >= self._segment_bytes or len(self._lines) >= SEGMENT_LINES:
+        known = [_checked(row) for row in trials]
+        points = [columns.fitted(row, _CURVES)[0] for row in curves]
+        self._append(encode(known, points))
+        self._trials += known
+        self._curves += points
+        if self._bytes >= self._segment_bytes or self._lines >= SEGMENT_LINES:
             self._seal()
             self._compact_in_background()
 
@@ -86,17 +91,17 @@ class Writer:
             raise StoreWriteError(
                 f"{self._location.uri}: not recorded ({error.strerror or error}); everything recorded before is safe"
             ) from error
-        self._lines.append(line)
+        self._lines += 1
         self._bytes += len(line)
 
     def _seal(self) -> None:
         if self._journal is None:
             return
-        segment, lines = self._journal, self._lines
-        self._journal, self._lines, self._bytes = None, [], 0
+        segment, trials, curves = self._journal, self._trials, self._curves
+        self._journal, self._trials, self._curves, self._lines, self._bytes = None, [], [], 0, 0
         try:
-            if lines:
-                seal(self._location, segment.segment, decode(b"".join(lines)))
+            if trials or curves:
+                seal(self._location, segment.segment, trials, curves)
         except OSError:
             segment.close()
         else:
@@ -113,11 +118,11 @@ class Writer:
             )
 
 
-def seal(location: Location, segment: str, rows: Decoded) -> None:
+def seal(location: Location, segment: str, trials: Sequence[Row], curves: Sequence[Row]) -> None:
     """Make the part of this segment: curves first, for the trials part is what makes both count. Raises OSError."""
-    if rows.curves:
-        durable.publish_table(location, f"curves/{segment}.parquet", columns.table(rows.curves, CURVE_COLUMNS))
-    durable.publish_table(location, f"trials/{segment}.parquet", columns.table(rows.trials, TRIAL_COLUMNS))
+    if curves:
+        durable.publish_table(location, f"curves/{segment}.parquet", columns.table(curves, CURVE_COLUMNS))
+    durable.publish_table(location, f"trials/{segment}.parquet", columns.table(trials, TRIAL_COLUMNS))
 
 
 def recover(location: Location) -> list[str]:
@@ -146,15 +151,15 @@ def _recover(location: Location, segment: str) -> list[str]:
         if rows.damaged:
             return [f"journal/{segment}.jsonl: {len(rows.damaged)} damaged lines (first: line {rows.damaged[0]})"]
         if segment in catalog(location).journal and (rows.trials or rows.curves):
-            seal(location, segment, rows)
+            seal(location, segment, rows.trials, rows.curves)
         os.unlink(path)
         return [f"journal/{segment}.jsonl: a torn last line of {rows.torn} bytes was dropped"] if rows.torn else []
     finally:
         os.close(descriptor)
 
 
-def _checked(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    kept, faults = columns.fitted(row, TRIAL_COLUMNS)
+def _checked(row: Mapping[str, Any]) -> dict[str, Any]:
+    kept, faults = columns.fitted(row, _TRIALS)
     if faults:
         kept["message"] = "; ".join(filter(None, [kept.get("message"), *faults]))
     return kept

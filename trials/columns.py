@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from trials.journal import as_read, encodable
 from trials.record import Column, ColumnType
 
 ARROW: Mapping[ColumnType, pa.DataType] = {
@@ -52,19 +53,36 @@ def schema(columns: Iterable[Column]) -> pa.Schema:
     return pa.schema([(column.name, ARROW[column.type]) for column in columns])
 
 
-def fitted(row: Mapping[str, Any], columns: Iterable[Column]) -> tuple[dict[str, Any], list[str]]:
-    """``row`` with every value that its declared column cannot hold set to None, and a sentence for each."""
-    kept, faults = dict(row), []
-    for column in columns:
-        value = kept.get(column.name)
-        if value is None or (type(value) is _EXACT[column.type] and (type(value) is not int or value in _INT64)):
+def fitted(row: Mapping[str, Any], types: Mapping[str, ColumnType]) -> tuple[dict[str, Any], list[str]]:
+    """The known values of ``row`` as a journal gives them back, and a sentence for each that its column cannot hold.
+
+    ``types`` are the declared columns by name.
+    """
+    kept: dict[str, Any] = {}
+    faults = []
+    for name, value in row.items():
+        if value is None:
+            continue
+        wanted, kind = types.get(name), type(value)
+        # The common case in few steps: a launcher records thousands of rows a second.
+        if kind is (_EXACT[wanted] if wanted else kind) and (
+            kind is float
+            or kind is bool
+            or (kind is int and value in _INT64)
+            or (kind is str and value.isascii() and name.isascii())
+        ):
+            kept[name] = value
             continue
         try:
-            kept[column.name] = _FIT[column.type](_scalar(value))
+            kept[encodable(name)] = _FIT[wanted](_scalar(value)) if wanted else as_read(value)
         except (ValueError, TypeError, OverflowError):
-            kept[column.name] = None
-            faults.append(f"{column.name} = {value!r} is not {column.type} and was kept as null")
+            faults.append(f"{name} = {value!r} is not {wanted} and was kept as null")
     return kept, faults
+
+
+def types_of(columns: Iterable[Column]) -> dict[str, ColumnType]:
+    """The declared type of each column by its name."""
+    return {column.name: column.type for column in columns}
 
 
 def wider(left: pa.DataType, right: pa.DataType) -> pa.DataType:
@@ -134,7 +152,7 @@ def _number(value: Any) -> float:
 def _words(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError
-    return value
+    return encodable(value)
 
 
 def _truth(value: Any) -> bool:
@@ -150,6 +168,5 @@ def _time(value: Any) -> dt.datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
 
 
-# What needs no second look: a launcher records thousands of rows a second.
-_EXACT = {"int": int, "float": float, "str": str, "bool": bool, "time": None}
+_EXACT: Mapping[ColumnType, type | None] = {"int": int, "float": float, "str": str, "bool": bool, "time": None}
 _FIT = {"int": _whole, "float": _number, "str": _words, "bool": _truth, "time": _time}

@@ -9,11 +9,11 @@ from __future__ import annotations
 import datetime as dt
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,8 @@ class Decoded:
 
 
 def encode(trials: Sequence[Row], curves: Sequence[Row]) -> bytes:
-    """One journal line. Nulls are left out; times are ISO 8601; NaN and infinity keep their names."""
-    content = {"trials": [_known(row) for row in trials], "curves": [_known(row) for row in curves]}
-    body = json.dumps(content, separators=(",", ":"), ensure_ascii=False, default=_plain).encode("utf-8", "replace")
+    """One journal line. Times are ISO 8601; NaN and infinity keep their names."""
+    body = _ENCODER.encode({"trials": trials, "curves": curves}).encode("utf-8", "replace")
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
@@ -54,8 +53,14 @@ def decode(data: bytes) -> Decoded:
     return Decoded(trials, curves, len(torn), tuple(bad))
 
 
-def _known(row: Row) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if value is not None}
+def as_read(value: Any) -> Any:
+    """``value`` as `decode` gives it back."""
+    return json.loads(encodable(_ENCODER.encode(value)))
+
+
+def encodable(text: str) -> str:
+    """``text`` with a question mark for every lone surrogate, which UTF-8 cannot hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _plain(value: Any) -> Any:
@@ -64,6 +69,9 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):  # a NumPy or torch scalar
         return value.item()
     return str(value)
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=_plain)
 
 
 def _checked(line: bytes) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from trials.layout import Catalog, Location, catalog
 from trials.record import CURVE_COLUMNS, TRIAL_COLUMNS, Column
 
 DECLARED: Mapping[str, tuple[Column, ...]] = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS}
+_MANY = 32  # local files whose footers are read faster one by one than by threads, which cost milliseconds to start
 # "What does not fit the schema is damage" needs these; others may be missing (an older store) and are null.
 _NEEDED = {"trials": ("trial_id", "state"), "curves": ("trial_id", "step")}
 
@@ -119,7 +120,7 @@ def _parts(
         _fit(schema, table_name)
         return Part(path, schema, footer.num_rows, name in counting.merged)
 
-    return tuple(_each(read, names, lambda name: f"{folder}/{name}.parquet", faults, certain))
+    return tuple(_each(location, read, names, lambda name: f"{folder}/{name}.parquet", faults, certain))
 
 
 def _journal(location: Location, names: tuple[str, ...], faults: dict[str, str], certain: bool) -> Decoded:
@@ -127,7 +128,7 @@ def _journal(location: Location, names: tuple[str, ...], faults: dict[str, str],
         return name, decode(location.read(f"journal/{name}.jsonl"))
 
     found: list[Decoded] = []
-    for name, rows in _each(read, names, lambda name: f"journal/{name}.jsonl", faults, certain):
+    for name, rows in _each(location, read, names, lambda name: f"journal/{name}.jsonl", faults, certain):
         if rows.damaged:
             lines = ", ".join(map(str, rows.damaged[:5]))
             faults[f"journal/{name}.jsonl"] = f"has {len(rows.damaged)} damaged lines ({lines}); the others count"
@@ -138,9 +139,14 @@ def _journal(location: Location, names: tuple[str, ...], faults: dict[str, str],
 
 
 def _each(
-    read: Callable[[str], Any], names: Iterable[str], label: Callable[[str], str], faults: dict[str, str], certain: bool
+    location: Location,
+    read: Callable[[str], Any],
+    names: Iterable[str],
+    label: Callable[[str], str],
+    faults: dict[str, str],
+    certain: bool,
 ) -> list[Any]:
-    """``read`` of every name, several at a time (an object store answers slowly); damage goes to ``faults``."""
+    """``read`` of every name, several at a time where that pays; damage goes to ``faults``."""
 
     def attempt(name: str) -> tuple[Any, str | None]:
         try:
@@ -153,8 +159,11 @@ def _each(
             return None, f"cannot be read: {_first_line(error)}"
 
     names = list(names)
-    with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(attempt, names))
+    if location.local and len(names) < _MANY:
+        results = [attempt(name) for name in names]
+    else:  # an object store answers slowly
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(attempt, names))
     faults.update({label(name): fault for name, (_, fault) in zip(names, results, strict=True) if fault is not None})
     return [result for result, fault in results if fault is None]
 

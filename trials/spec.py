@@ -76,9 +76,13 @@ class TrialSpec:
     workload: str
     knobs: Mapping[str, Value]
     trial_id: str = field(init=False)
+    _canonical: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "trial_id", _digest(self.canonical()))
+        content = {"workload": self.workload, "knobs": dict(self.knobs)}
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        object.__setattr__(self, "_canonical", canonical)
+        object.__setattr__(self, "trial_id", _digest(canonical))
 
     @classmethod
     def of(cls, workload: str, knobs: Iterable[Knob], values: Mapping[str, Any]) -> TrialSpec:
@@ -101,8 +105,7 @@ class TrialSpec:
 
     def canonical(self) -> str:
         """The content the identity is made of: JSON with sorted keys, no spaces, shortest float form."""
-        content = {"workload": self.workload, "knobs": dict(self.knobs)}
-        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return self._canonical
 
     @classmethod
     def from_canonical(cls, text: str) -> TrialSpec:

@@ -58,7 +58,9 @@ def query(
     if sql is not None and (where or columns or sort):
         raise InputError("give SQL, or --where, --columns and --sort, not both (--best-per says what `best` is)")
     loaded = tables.load(store, states=names(states) or None)
-    question = Question(sql, where, names(columns), names(sort), names(best_per), limit or None, loss)
+    terse = form.name == "table" and sql is None and not columns
+    shown = _brief(loaded.trials.collect_schema().names()) if terse else names(columns)
+    question = Question(sql, where, shown, names(sort), names(best_per), limit or None, loss)
     try:
         answer = ask(loaded, question)
     except UnansweredError:
@@ -69,7 +71,7 @@ def query(
         answer = ask(loaded, question)
     notes, frame = list(answer.notes), answer.frame
     if form.name == "table":
-        if sql is None and not columns:
+        if terse:
             frame = _telling(frame)
         if limit is None and frame.height > TERMINAL_ROWS:
             notes.append(f"the first {TERMINAL_ROWS} of {frame.height} rows (--limit 0 for all)")
@@ -103,8 +105,12 @@ def refuse_inside(out: object, store: str) -> None:
         raise InputError(f"--out {out} lies inside {store}; a store is written by its launches alone")
 
 
+def _brief(columns: list[str]) -> tuple[str, ...]:
+    """All but long JSON."""
+    return tuple(name for name in columns if name not in _BULKY)
+
+
 def _telling(frame: pl.DataFrame) -> pl.DataFrame:
-    """Without the columns that say the same in every row, and without long JSON."""
+    """Without the columns that say the same in every row."""
     varying = [name for name in frame.columns if frame.height < 2 or frame[name].n_unique() > 1]
-    keep = [name for name in varying if name not in _BULKY]
-    return frame.select(keep or frame.columns[:1])
+    return frame.select(varying or frame.columns[:1])
