@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from analysis.fit_summary import summarise
 from analysis.fitting import Fit
 from analysis.hyperreport import HyperSection, hyper_section
 from analysis.optimum import CellOptimum, optima, unmeasured_cells
-from analysis.statements import Statement, slices, surface
+from analysis.statements import Statement, count, statements
 from analysis.tables import Tables, load
 from analysis.validation import largest
 from trials.errors import InputError
@@ -53,27 +53,47 @@ class Report:
     families_left_out: int
 
 
-def make(source: str | Path, *, where: str | None = None, loss: str = "val_loss") -> Report:
-    """The report of a store or a table file. Raises InputError when there is nothing to report."""
+def unseen(done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+def make(
+    source: str | Path, *, where: str | None = None, loss: str = "val_loss", watch: Callable[[int, int], None] = unseen
+) -> Report:
+    """The report of a store or a table file. Raises InputError when there is nothing to report.
+
+    ``watch`` is told after each law how many of how many are done.
+    """
     tables = load(source, where=where)
     everything = load(source, states=None, where=where).trials.collect()
     trials = tables.trials.collect()
     if not trials.height:
-        counts = ", ".join(f"{count} {reason}" for reason, count in tables.dropped.items())
+        counts = ", ".join(f"{rows} {reason}" for reason, rows in tables.dropped.items())
         raise InputError(f"{tables.source}: no completed trials to report ({counts or 'the store is empty'})")
     by = axes(tables, trials, loss=loss)
     found = families(trials, by)
-    sections = tuple(_section(family, by, everything) for family in found[:MAX_FAMILIES])
-    return Report(str(source), tables, everything, by, sections, max(0, len(found) - MAX_FAMILIES))
+    shown = found[:MAX_FAMILIES]
+    total = sum(count(family, by) for family in shown)
+    sections: list[Section] = []
+    laws: list[Statement] = []
+    watch(0, total)
+    for family in shown:
+        first = len(laws)
+        for statement_made in statements(family, by):
+            laws.append(statement_made)
+            watch(len(laws), total)
+        sections.append(_section(family, by, everything, laws[first:]))
+    return Report(str(source), tables, everything, by, tuple(sections), len(found) - len(shown))
 
 
-def _section(family: Family, by: Axes, everything: pl.DataFrame) -> Section:
+def _section(family: Family, by: Axes, everything: pl.DataFrame, laws: Sequence[Statement]) -> Section:
     # Cells are judged on all trials of the family: a diverged neighbour is what makes an edge an edge.
     same = everything
     for name, value in family.values.items():
         same = same.filter(pl.col(name).eq_missing(value))
     found = optima(same, [by.n, by.d], list(by.knobs), by.loss) if by.knobs else []
-    return Section(family, by, surface(family, by), tuple(slices(family, by)), tuple(found), _hyper(same, family, by))
+    surface, *slices = laws
+    return Section(family, by, surface, tuple(slices), tuple(found), _hyper(same, family, by))
 
 
 def _hyper(trials: pl.DataFrame, family: Family, by: Axes) -> HyperSection | None:

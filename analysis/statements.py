@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,28 +32,31 @@ class Statement:
     why_not: str = ""
 
 
-def surface(family: Family, by: Axes) -> Statement:
-    """The additive surface over the best settings. Chinchilla's form (Hoffmann et al. 2022, eq. 2)."""
+def count(family: Family, by: Axes) -> int:
+    """How many statements `statements` makes."""
+    return 1 + family.best[by.n].n_unique() + family.best[by.d].n_unique()
+
+
+def statements(family: Family, by: Axes) -> Iterator[Statement]:
+    """The additive surface over the best settings, then the law with an asymptote in N at each D and in D at each N.
+
+    The surface has Chinchilla's form (Hoffmann et al. 2022, eq. 2). Each takes about a second.
+    """
     x = {"N": by.n, "D": by.d}
-    return _statement("L(N, D) = E + A/N^alpha + B/D^beta", "additive", x, {}, family.seeds, by)
+    yield _statement("L(N, D) = E + A/N^alpha + B/D^beta", "additive", x, {}, family.seeds, by)
+    yield from _slices(family, by, by.n, by.d, "N", "D")
+    yield from _slices(family, by, by.d, by.n, "D", "N")
 
 
-def slices(family: Family, by: Axes) -> list[Statement]:
-    """The law with an asymptote in N at each D, and in D at each N."""
-    return [*_slices(family, by, by.n, by.d, "N", "D"), *_slices(family, by, by.d, by.n, "D", "N")]
-
-
-def _slices(family: Family, by: Axes, along: str, held: str, name: str, other: str) -> list[Statement]:
-    found = []
+def _slices(family: Family, by: Axes, along: str, held: str, name: str, other: str) -> Iterator[Statement]:
     for value in sorted(family.best[held].unique().to_list()):
         rows = family.seeds.filter(pl.col(held) == value)
         title = f"L({name}) = C + A/{name}^alpha at {other} = {value:,}"
         if rows[along].n_unique() < LEAST_POINTS:
             why = f"{rows[along].n_unique()} distinct {name}; a law with an asymptote needs {LEAST_POINTS}"
-            found.append(Statement(title, (along,), {held: value}, None, why))
+            yield Statement(title, (along,), {held: value}, None, why)
         else:
-            found.append(_statement(title, "power_asymptote", {"x": along}, {held: value}, rows, by))
-    return found
+            yield _statement(title, "power_asymptote", {"x": along}, {held: value}, rows, by)
 
 
 def _statement(title: str, law: str, x: dict[str, str], at: dict[str, Any], rows: pl.DataFrame, by: Axes) -> Statement:
@@ -60,4 +64,5 @@ def _statement(title: str, law: str, x: dict[str, str], at: dict[str, Any], rows
         made = fit(rows, law, OBJECTIVE, x=x, y=by.loss, bootstrap=RESAMPLES)
     except InputError as error:
         return Statement(title, tuple(x.values()), at, None, str(error))
+    _ = made.profiles  # most of the time a statement takes; kept with the fit
     return Statement(title, tuple(x.values()), at, made)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -31,13 +31,26 @@ def plain(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """A line on stderr with the seconds passed, where a terminal is there to see it, for work of unknown length."""
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr with rate and time left, where a terminal is there to see it; tell it (done, total)."""
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        bar.add_task(what, total=None)
-        yield
+    told = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}")
+    times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
+    with Progress(*told, *times, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None, pace="")
+
+        def tell(done: int, total: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done, total=total, pace=f"{speed:.1f}/s" if speed else "")
+
+        yield tell

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.output import Json, emit_json, waiting
+from orchestrator.cli.output import Json, counting, emit_json
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +32,8 @@ def register(app: typer.Typer) -> None:
             out.mkdir(parents=True, exist_ok=True)
         elif not folder.is_dir():
             raise InputError(f"{source} is not a local folder, so --out FOLDER is needed for the report")
-        with waiting("fitting laws, resampling, drawing"):
-            made = make(source, where=where)
+        with counting("laws") as watch:
+            made = make(source, where=where, watch=watch)
             html, data = write(made, folder)
         if json:
             emit_json({"html": str(html), "json": str(data), **numbers(made)})
