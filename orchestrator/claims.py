@@ -1,8 +1,10 @@
 """Who runs which trial, when several launches share a store.
 
-One table (claims/table.json) says which launch holds which trials; a launch is alive while its heartbeat file says a
-time to come. Claims of a dead launch are free. A launch that stalled longer than its lease finds itself gone from the
-table at its next `renew`. Clocks of the hosts are assumed to agree within half a lease (NTP does within milliseconds).
+One small table (claims/table.json) says in which file each launch keeps the ids it holds; such a file is written once,
+before the table names it, and removed when it no longer does. A launch is alive while its heartbeat file says a time
+to come, so staying alive costs the same however many trials are held. Claims of a dead launch are free. A launch that
+stalled longer than its lease finds itself gone from the table at its next `renew`. Clocks of the hosts are assumed to
+agree within half a lease (NTP does within milliseconds).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import contextlib
 import datetime as dt
 import functools
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -53,11 +56,20 @@ def utc_now() -> dt.datetime:
 
 def leases(location: Location) -> tuple[Lease, ...]:
     """Every lease in the table, dead ones too."""
-    try:
-        table = location.read_json(TABLE)
-    except FileNotFoundError:
-        return ()
-    return tuple(_leases(location, table).values())
+    return tuple(_lease(location, launch_id, _held(location, ids)) for launch_id, ids in _table(location).items())
+
+
+def living(location: Location, now: dt.datetime) -> set[str]:
+    """The launches that hold a lease and are alive; their trials are not read."""
+    found = (_lease(location, launch_id, frozenset()) for launch_id in _table(location))
+    return {lease.launch_id for lease in found if lease.alive(now)}
+
+
+def unnamed(location: Location) -> list[str]:
+    """Files of ids that the table does not name: about to be named, or left by a launch that died before."""
+    written = [f"claims/{name}.ids" for name in location.names("claims", ".ids")]
+    named = set(_table(location).values())
+    return [ids for ids in written if ids not in named]
 
 
 def claim(
@@ -69,21 +81,20 @@ def claim(
     granted: set[str] = set()
 
     def change(table: Content) -> Content:
-        held = _leases(location, table)
-        living = {name: lease for name, lease in held.items() if name != launch_id and lease.alive(now())}
+        others = {name: ids for name, ids in table.items() if name != launch_id}
+        alive = {name: ids for name, ids in others.items() if _lease(location, name, frozenset()).alive(now())}
         granted.clear()
-        granted.update(wanted.difference(*(lease.trials for lease in living.values())))
-        own = set(table.get(launch_id, ())) | granted
-        return {name: table[name] for name in living} | {launch_id: sorted(own)}
+        granted.update(wanted.difference(*(_held(location, ids) for ids in alive.values())))
+        return alive | {launch_id: _written(location, launch_id, _held(location, table.get(launch_id)) | granted)}
 
-    swap(location, TABLE, change)
+    _change(location, change)
     return granted
 
 
 def renew(location: Location, launch_id: str, lease_seconds: float, now: Clock = utc_now) -> bool:
     """Another ``lease_seconds``. False when the lease had run out and another launch has taken the trials over."""
     beat(location, launch_id, lease_seconds, now)
-    return any(lease.launch_id == launch_id for lease in leases(location))
+    return launch_id in _table(location)
 
 
 def release(location: Location, launch_id: str, trial_ids: Iterable[str] | None = None) -> None:
@@ -91,12 +102,11 @@ def release(location: Location, launch_id: str, trial_ids: Iterable[str] | None 
     given = None if trial_ids is None else set(trial_ids)
 
     def change(table: Content) -> Content:
-        left = [] if given is None else [trial for trial in table.get(launch_id, ()) if trial not in given]
-        if given is None:
-            return {name: trials for name, trials in table.items() if name != launch_id}
-        return {**table, launch_id: left} if launch_id in table else table
+        if given is None or launch_id not in table:
+            return {name: ids for name, ids in table.items() if name != launch_id}
+        return {**table, launch_id: _written(location, launch_id, _held(location, table[launch_id]) - given)}
 
-    swap(location, TABLE, change)
+    _change(location, change)
     if given is None:
         durable.remove(location, _beat(launch_id))
 
@@ -116,17 +126,48 @@ def _beat(launch_id: str) -> str:
     return f"claims/{launch_id}.beat.json"
 
 
-def _leases(location: Location, table: Mapping[str, Iterable[str]]) -> dict[str, Lease]:
-    found = {}
-    for launch_id, trials in table.items():
-        try:
-            shown = location.read_json(_beat(launch_id))
-        except FileNotFoundError:
-            found[launch_id] = Lease(launch_id, "unknown", frozenset(trials), dt.datetime.min.replace(tzinfo=dt.UTC))
-            continue
-        expires = dt.datetime.fromisoformat(shown["expires"])
-        found[launch_id] = Lease(launch_id, str(shown["holder"]), frozenset(trials), expires, _died(shown))
-    return found
+def _table(location: Location) -> Content:
+    try:
+        return location.read_json(TABLE)
+    except FileNotFoundError:
+        return {}
+
+
+def _change(location: Location, change: Callable[[Content], Content]) -> None:
+    """Swap the table, then remove the files of ids that it no longer names."""
+    named: set[str] = set()
+
+    def noted(table: Content) -> Content:
+        named.update(table.values())
+        changed = change(table)
+        named.update(changed.values())
+        return changed
+
+    for ids in named.difference(swap(location, TABLE, noted).values()):
+        durable.remove(location, ids)
+
+
+def _held(location: Location, ids: str | None) -> frozenset[str]:
+    """The trials in this file. None are when it is gone: then the table has changed since it was read, and a change
+    made from it does not come to count."""
+    try:
+        return frozenset(location.read(ids).decode().split()) if ids else frozenset()
+    except FileNotFoundError:
+        return frozenset()
+
+
+def _written(location: Location, launch_id: str, trials: Iterable[str]) -> str:
+    ids = f"claims/{launch_id}.{secrets.token_hex(4)}.ids"
+    durable.publish(location, ids, "\n".join(trials).encode())
+    return ids
+
+
+def _lease(location: Location, launch_id: str, trials: frozenset[str]) -> Lease:
+    try:
+        shown = location.read_json(_beat(launch_id))
+    except FileNotFoundError:
+        return Lease(launch_id, "unknown", trials, _NEVER)
+    return Lease(launch_id, str(shown["holder"]), trials, dt.datetime.fromisoformat(shown["expires"]), _died(shown))
 
 
 @functools.cache

@@ -87,8 +87,7 @@ def _abandoned(location: Location) -> list[str]:
     """Journal objects of launches without a living lease, silent for an hour (a local journal has its lock instead)."""
     if location.local:
         return []
-    now = claims.utc_now()
-    living = {lease.launch_id for lease in claims.leases(location) if lease.alive(now)}
+    living = claims.living(location, claims.utc_now())
     names = [name for name in catalog(location).journal if segment_of(name).rpartition("-")[0] not in living]
     return [name for name in names if _age(location, f"journal/{name}.jsonl") > GRACE]
 
@@ -216,7 +215,7 @@ def _set_aside(location: Location, name: str, done: Compacted, folders: Sequence
 
 
 def _sweep(location: Location, grace: dt.timedelta, done: Compacted) -> None:
-    """Remove replaced files, and merged parts that never came to count because their compaction died."""
+    """Remove replaced files, and what never came to count because its maker died: merged parts, ids of claims."""
     merges = location.names("merges", ".json")
     for merge in merges:
         if location.exists(f"merges/{merge}.json") and _age(location, f"merges/{merge}.json") >= grace:
@@ -225,6 +224,10 @@ def _sweep(location: Location, grace: dt.timedelta, done: Compacted) -> None:
     for name in location.names("trials", ".parquet"):
         if name.startswith(MERGED) and name not in merges and _age(location, f"trials/{name}.parquet") >= GRACE:
             done.removed += _remove(location, name)
+    for ids in claims.unnamed(location):
+        if _age(location, ids) >= GRACE:
+            durable.remove(location, ids)
+            done.removed += 1
     if location.local:
         done.removed += _sweep_unfinished(Path(location.root))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import os
 import threading
 
 from orchestrator import claims
+from orchestrator.compaction import compact
 from orchestrator.store import Store
 
 
@@ -66,3 +69,37 @@ def test_many_launches_at_once_share_the_trials_without_overlap(store):
     for thread in threads:
         thread.join()
     assert sorted(trial for taken in granted.values() for trial in taken) == sorted(wanted)
+
+
+def test_staying_alive_reads_no_trial_and_files_of_ids_do_not_pile_up(store, monkeypatch):
+    store.claim(["a", "b"], "one", 60)
+    store.claim(["c"], "two", 60)
+    store.claim(["d"], "one", 60)
+    store.release("one", ["a"])
+    assert {lease.launch_id: lease.trials for lease in claims.leases(store.location)} == {
+        "one": {"b", "d"},
+        "two": {"c"},
+    }
+    assert len(store.location.names("claims", ".ids")) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "_held", None)
+        assert store.renew("one", 60)
+        assert claims.living(store.location, claims.utc_now()) == {"one", "two"}
+    store.release("one")
+    store.release("two")
+    assert store.location.names("claims", ".ids") == []
+
+
+def test_a_launch_that_dies_while_it_claims_leaves_a_file_that_compaction_sweeps(store, monkeypatch):
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(claims, "swap", lambda location, name, change: dies(change({})))
+    with contextlib.suppress(KeyboardInterrupt):
+        store.claim(["a"], "one", 60)
+    (left,) = claims.unnamed(store.location)
+    compact(store.location)
+    assert claims.unnamed(store.location) == [left]
+    os.utime(store.location.path(left), (0, 0))
+    compact(store.location)
+    assert claims.unnamed(store.location) == []
