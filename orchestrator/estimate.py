@@ -88,8 +88,11 @@ def listing(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def check(plan: Plan, cost: dict[str, Any]) -> None:
-    """Raises InputError when the estimate exceeds the sweep's budget or a trial does not fit its device."""
+def check(plan: Plan, cost: dict[str, Any], used_hours: float = 0.0) -> None:
+    """Raises InputError when the estimate exceeds what is left of the budget or a trial does not fit its device.
+
+    ``used_hours`` are the device-hours earlier launches of the sweep have used.
+    """
     allowed, needed = plan.sweep.budget.device_hours, cost["device_hours"]
     faults = [
         f"a trial of {point['params']:,} parameters needs about {point['memory_bytes'] / 1e9:.1f} GB, "
@@ -97,7 +100,9 @@ def check(plan: Plan, cost: dict[str, Any]) -> None:
         for point in cost["points"]
         if point["fits"] is False
     ]
-    if allowed is not None and needed is not None and needed > allowed:
-        faults.append(f"budget.device_hours = {allowed:g}, but the sweep needs about {needed:.3g} of {cost['device']}")
+    if allowed is not None and used_hours + (needed or 0.0) > allowed:
+        used = f"{used_hours:.3g} are used and " if used_hours else ""
+        wanted = "how much the rest needs is not known" if needed is None else f"the sweep needs about {needed:.3g}"
+        faults.append(f"budget.device_hours = {allowed:g}, but {used}{wanted} of {cost['device']}")
     if faults:
         raise InputError(faults, where=plan.sweep.name)

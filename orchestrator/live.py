@@ -8,6 +8,7 @@ and the next launch learns what a dead launcher was in the middle of.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
@@ -15,17 +16,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import durable, usage
-from orchestrator.claims import Clock, leases, utc_now
+from orchestrator.claims import Clock, living, utc_now
 from orchestrator.packs import Pack
 from orchestrator.usage import Loss, Meter, Reason, Usage
 from orchestrator.worker import Row
 from trials.layout import Location
-from trials.record import CurvePoint, TrialRecord
+from trials.record import UNFINISHED, CurvePoint, State, TrialRecord
 
 SUFFIX = ".running.json"
 RATE_SECONDS = 60.0
 # Ends that led to no row worth having: the reason their time is counted under.
-_WASTED_BY: Mapping[str, Reason] = {"failed": "failed", "out_of_memory": "out of memory"}
+_WASTED_BY: Mapping[str, Reason] = {
+    "failed": "failed",
+    "out_of_memory": "out of memory",
+    "preempted": "preempted",
+    "budget": "budget",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,14 @@ class Running:
     idle_since: dt.datetime
     left: int
     steps: Mapping[str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why a launch ends before its trials have, and the state of those it cuts short."""
+
+    state: State
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +91,7 @@ class Live:
 
     def __init__(self, now: Clock = utc_now) -> None:
         self.meter = Meter()
-        self.ending = False  # nothing starts any more
+        self.end: End | None = None
         self._now = now
         self._lock = threading.Lock()
         self._running: dict[str, _Running] = {}
@@ -87,6 +101,21 @@ class Live:
         self._began = now()
         self._ends: deque[tuple[dt.datetime, int]] = deque()  # how many trials ended in about each second
         self._heard: _Running | None = None  # rows of one pack come together
+
+    @property
+    def ending(self) -> bool:
+        """Whether nothing starts any more and workers are to wind down."""
+        return self.end is not None
+
+    def wind_down(self, end: End) -> None:
+        """Let the launch end; the first reason counts."""
+        with self._lock:
+            self.end = self.end or end
+
+    @property
+    def seconds(self) -> float:
+        """Since the cluster was there; 0 before."""
+        return (self._now() - self._began).total_seconds() if self._slots else 0.0
 
     def began(self, todo: int, slots: int) -> None:
         """The cluster is there: so many trials to run, so many packs at once."""
@@ -104,6 +133,11 @@ class Live:
         with self._lock:
             if running := self._running.get(pack.pack_id):
                 running.host = host
+
+    @property
+    def again_count(self) -> int:
+        """How many attempts were followed by another."""
+        return self._again
 
     def recorded(self, rows: Sequence[Row]) -> None:
         """These rows are durable."""
@@ -143,12 +177,13 @@ class Live:
         with self._lock:
             self._running.pop(pack.pack_id, None)
 
-    def cut(self, reason: Reason) -> None:
-        """The launch ends now: whatever runs is lost."""
+    def cut(self, reason: Reason) -> list[tuple[Pack, tuple[str, ...]]]:
+        """The launch ends now: whatever runs is lost. Returns the packs and those of their trials that had begun."""
         with self._lock:
-            packs = [(item.pack, list(item.left)) for item in self._running.values()]
-        for pack, trials in packs:
-            self.lost(pack, trials, None, reason)
+            packs = [(item.pack, _begun(item)) for item in self._running.values()]
+        for pack, begun in packs:
+            self.lost(pack, begun, None, reason)
+        return packs
 
     def device_seconds(self) -> float:
         """Used so far: what was recorded, what was lost, and what runs."""
@@ -209,11 +244,14 @@ class Live:
     def _charge(self, record: TrialRecord, devices: float, now: dt.datetime) -> None:
         """Device time of a row. Where none is known (its worker died) the scheduler has told the loss itself."""
         seconds = (record.outcome.train_seconds or 0.0) * devices
-        reason = _WASTED_BY.get(record.outcome.state)
+        outcome = record.outcome
+        # Assumption: a trial that was cut short and says at which step can go on from there.
+        resumes = outcome.state in UNFINISHED and outcome.last_step is not None
+        reason = None if resumes else _WASTED_BY.get(outcome.state)
         if reason is None:
             self.meter.used(seconds)
-        elif record.outcome.train_seconds is not None:
-            trial = (record.outcome.trial_id,)
+        elif outcome.train_seconds is not None:
+            trial = (outcome.trial_id,)
             self.meter.lost(Loss(record.pack_id, trial, seconds, reason, now))
 
 
@@ -221,9 +259,13 @@ def _at_risk(running: _Running, now: dt.datetime) -> float:
     return running.devices * (now - running.idle_since).total_seconds()
 
 
+def _begun(item: _Running) -> tuple[str, ...]:
+    """Trials that have shown a step; before any has, the first in line."""
+    return tuple(item.steps) or tuple(itertools.islice(item.left, 1))
+
+
 def _seen(item: _Running, launch_id: str) -> Running:
-    """Trials that have shown a step run; before any has, the first in line does."""
-    steps = dict(item.steps) or dict.fromkeys(list(item.left)[:1])
+    steps = {trial: item.steps.get(trial) for trial in _begun(item)}
     return Running(
         item.pack.pack_id, launch_id, item.host, item.devices, item.since, item.idle_since, len(item.left), steps
     )
@@ -269,7 +311,7 @@ def remove(location: Location, launch_id: str) -> None:
 
 def bury(location: Location, now: dt.datetime) -> None:
     """Charge what dead launchers were in the middle of to their account, and clear it away. Raises OSError."""
-    alive = {lease.launch_id for lease in leases(location) if lease.alive(now)}
+    alive = living(location, now)
     for launch_id in location.names("claims", SUFFIX):
         found = None if launch_id in alive else read(location, launch_id)
         if found is None:

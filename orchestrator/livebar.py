@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clusters.connect import ClusterInfo
+from orchestrator.live import Live
 from orchestrator.plan import Plan
 from orchestrator.worker import Row
 from trials.record import TrialRecord
@@ -24,7 +25,8 @@ class LaunchProgress:
     Time left is by FLOPs where they are known, because large trials go first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, live: Live | None = None) -> None:
+        self._live = live or Live()
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -68,10 +70,11 @@ class LaunchProgress:
         for row in rows:
             if isinstance(row, TrialRecord):
                 self._count(row)
-        self._bar.update(self._task, completed=self._finished, facts=self.facts())
+        total = self._total + self._live.again_count  # each attempt is one more to do
+        self._bar.update(self._task, completed=self._finished, total=total, facts=self.facts())
         if not self._console.is_terminal and time.monotonic() - self._told >= PLAIN_SECONDS:
             self._told = time.monotonic()
-            print(f"{self._finished}/{self._total} {self.facts()}", file=sys.stderr, flush=True)
+            print(f"{self._finished}/{total} {self.facts()}", file=sys.stderr, flush=True)
 
     def _count(self, record: TrialRecord) -> None:
         self._finished += 1
@@ -91,6 +94,8 @@ class LaunchProgress:
         if self._best is not None:
             pieces.append(f"best {self._best:.4f}")
         pieces.append(f"{self._failures} not completed")
+        if wasted := self._live.meter.usage().wasted_seconds:
+            pieces.append(f"{_clock(wasted)} of device time wasted")
         return " · ".join(pieces)
 
 

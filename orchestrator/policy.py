@@ -33,6 +33,15 @@ class Budget(pydantic.BaseModel):
     wall_hours: float | None = pydantic.Field(default=None, gt=0)
 
 
+def used_up(budget: Budget, device_seconds: float, wall_seconds: float) -> str | None:
+    """Which bound is reached by a sweep that has used so many device-seconds, in a launch of so many seconds."""
+    if budget.device_hours is not None and device_seconds >= budget.device_hours * 3600:
+        return f"budget.device_hours = {budget.device_hours:g} is used up ({device_seconds / 3600:.4g} device-hours)"
+    if budget.wall_hours is not None and wall_seconds >= budget.wall_hours * 3600:
+        return f"budget.wall_hours = {budget.wall_hours:g} has passed"
+    return None
+
+
 class Retry(pydantic.BaseModel):
     """How many further attempts a trial gets after it ended in each state, in one launch or over many.
 

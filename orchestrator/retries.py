@@ -50,7 +50,10 @@ def requeue(store: Store, states: Sequence[str], where: str | None = None) -> di
 
 
 def requeue_by_policy(store: Store, retry: Retry, finished: Mapping[str, str], wanted: Iterable[str]) -> dict[str, int]:
-    """Mark those of ``wanted`` that the policy gives another attempt; trial_id -> its attempt so far. Raises OSError."""
+    """Mark those of ``wanted`` that the policy gives another attempt; trial_id -> its attempt so far.
+
+    Raises OSError.
+    """
     attempts = owed(store, retry, finished, wanted)
     if attempts:
         _publish(store, {"policy": retry.model_dump()}, attempts)

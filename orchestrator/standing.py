@@ -1,39 +1,56 @@
-"""How a store's sweeps stand: what finished how, what runs, what a relaunch would run, how fast it goes."""
+"""How a store's sweeps stand: planned, claimed, running and ended trials kept apart, what a relaunch would run, how
+fast it goes, and what became of the device time.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
 
 from analysis import tables
+from orchestrator import live, usage
 from orchestrator.claims import Lease, leases, utc_now
+from orchestrator.live import Running
+from orchestrator.policy import Retry
+from orchestrator.retries import owed
 from orchestrator.store import Store
+from orchestrator.usage import Usage
+from trials.record import UNFINISHED
 
 RATE_WINDOW = dt.timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """``states``: trials by the state of their latest outcome. ``missing``: planned trials that a relaunch would run,
-    None when no launch recorded its plan; ``requeued`` of them are retries. ``running``: trials held by living
-    launches. ``rate``: outcomes a second over the last minutes; ``seconds_left`` at that rate, None while nothing runs.
+    """Where every trial of a store is.
+
+    ``states``: trials by the state of their latest outcome. ``missing``: planned trials without a final outcome, None
+    when no launch recorded its plan; each of them is ``waiting`` (nobody holds it), ``claimed`` (a living launch holds
+    it) or ``running`` (a worker has it). ``packs`` are what runs, with host, time and last step. ``relaunch``: how many
+    trials a launch of the same sweeps would run now, by reason. ``rate``: outcomes a second over the last minutes;
+    ``seconds_left`` at that rate, None while nothing runs. ``dead``: launches that ended without a word.
     """
 
     states: Mapping[str, int]
     imported: int
     missing: int | None
-    requeued: int
+    waiting: int | None
+    claimed: int
     running: int
+    packs: tuple[Running, ...]
+    relaunch: Mapping[str, int]
     leases: tuple[Lease, ...]
+    dead: tuple[str, ...]
     rate: float | None
     seconds_left: float | None
     best_loss: float | None
-    device_seconds: float
+    usage: Usage
     faults: tuple[str, ...]
 
 
@@ -46,38 +63,81 @@ def progress(store: Store, now: dt.datetime | None = None) -> Progress:
     own = rows.filter(pl.col("launch_id").is_not_null())
     finished = store.finished()
     held = leases(store.location)
-    running = {trial for lease in held if lease.alive(now) for trial in lease.trials} - finished.keys()
-    missing = _missing(store, finished.keys())
+    living = [lease for lease in held if lease.alive(now)]
+    packs = tuple(pack for lease in living for pack in _packs(store, lease))
+    taken = {trial for lease in living for trial in lease.trials} - finished.keys()
+    # A pack whose shown trials have ended since is at its next one.
+    running = min(len(taken), sum(max(1, len(pack.steps.keys() - finished.keys())) for pack in packs))
+    plans = planned(store)
+    missing = set[str]().union(*plans.values()) - finished.keys()
+    left_over = {trial: state for trial, state in own.select("trial_id", "state").iter_rows() if trial not in finished}
+    reasons = Counter(_why(left_over.get(trial)) for trial in (missing | left_over.keys()) - taken)
+    reasons["retry policy"] = len(_owed(store, loaded.launches, plans, finished))
     rate = _rate(own["ended_at"], now)
     losses = own.filter(pl.col("state") == "completed")["val_loss"].drop_nulls()
     return Progress(
         states=dict(sorted(Counter(rows["state"].to_list()).items())),
         imported=rows.height - own.height,
-        missing=None if missing is None else len(missing),
-        requeued=len(set(own["trial_id"]) - finished.keys()),
-        running=len(running),
+        missing=len(missing) if plans else None,
+        waiting=len(missing - taken) if plans else None,
+        claimed=len(taken) - running,
+        running=running,
+        packs=packs,
+        relaunch={reason: count for reason, count in sorted(reasons.items()) if count},
         leases=held,
+        dead=tuple(lease.launch_id for lease in held if lease not in living),
         rate=rate,
-        seconds_left=len(missing) / rate if missing is not None and rate and running else None,
+        seconds_left=len(missing) / rate if missing and rate and taken else None,
         best_loss=losses.min() if losses.len() else None,  # type: ignore[arg-type]
-        device_seconds=float(own["train_seconds"].sum()),
+        usage=_usage(store, own),
         faults=loaded.faults,
     )
 
 
-def planned(store: Store) -> set[str] | None:
-    """Every trial any launch set out to run; None when none recorded its plan."""
-    names = store.location.names("launches", ".parquet")
-    ids: set[str] = set()
-    for name in names:
+def planned(store: Store) -> dict[str, set[str]]:
+    """launch_id -> the trials it set out to run, of every launch that recorded its plan."""
+    found = {}
+    for name in store.location.names("launches", ".parquet"):
         path = store.location.path(f"launches/{name}.parquet")
-        ids.update(pq.read_table(path, filesystem=store.location.filesystem)["trial_id"].to_pylist())
-    return ids if names else None
+        ids = pq.read_table(path, filesystem=store.location.filesystem)["trial_id"].to_pylist()
+        found[name] = set(ids)
+    return found
 
 
-def _missing(store: Store, finished: object) -> set[str] | None:
-    ids = planned(store)
-    return None if ids is None else {trial for trial in ids if trial not in finished}  # type: ignore[operator]
+def _packs(store: Store, lease: Lease) -> tuple[Running, ...]:
+    found = live.read(store.location, lease.launch_id)
+    return found[1] if found else ()
+
+
+def _why(state: str | None) -> str:
+    """Why the next launch runs a trial whose latest outcome, if it has one, does not count as final."""
+    return "not run yet" if state is None else state if state in UNFINISHED else "asked to run again"
+
+
+def _owed(
+    store: Store,
+    launches: Iterable[Mapping[str, Any]],
+    plans: Mapping[str, set[str]],
+    finished: Mapping[str, str],
+) -> set[str]:
+    """Finished trials that the retry policy of their sweep's latest launch gives another attempt."""
+    policies: dict[str, Retry] = {}
+    trials: dict[str, set[str]] = {}
+    for facts in launches:  # oldest first
+        if "retry" in facts:
+            policies[facts["sweep"]] = Retry.model_validate(facts["retry"])
+        trials.setdefault(facts["sweep"], set()).update(plans.get(facts["launch_id"], ()))
+    found = [owed(store, policy, finished, trials[sweep]) for sweep, policy in policies.items()]
+    return set[str]().union(*found)
+
+
+def _usage(store: Store, own: pl.DataFrame) -> Usage:
+    """What every launch used; one that kept no account (of an older version, or still in its first seconds) by its
+    rows.
+    """
+    kept = usage.load(store.location)
+    unaccounted = own.filter(~pl.col("launch_id").is_in(list(kept)))["train_seconds"].sum()
+    return usage.total([*kept.values(), Usage(useful=float(unaccounted))])
 
 
 def _rate(ended: pl.Series, now: dt.datetime) -> float | None:

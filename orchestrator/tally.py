@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from clusters.connect import ClusterInfo
@@ -50,6 +51,7 @@ class Tally:
 
     def __call__(self, rows: Sequence[Row]) -> None:
         """Record these rows. Raises StoreWriteError, and then none of them counts."""
+        rows = [self._named(row) if isinstance(row, TrialRecord) else row for row in rows]
         records = [row for row in rows if isinstance(row, TrialRecord)]
         self._writer.write(records, [row for row in rows if isinstance(row, CurvePoint)])
         self._live.recorded(rows)
@@ -62,6 +64,14 @@ class Tally:
                 self.states[record.outcome.state] += 1
         for watcher in self._watchers:
             watcher.recorded(rows)
+
+    def _named(self, record: TrialRecord) -> TrialRecord:
+        """A worker that winds down calls its trials preempted; the launch knows whether that was for the budget."""
+        end, outcome = self._live.end, record.outcome
+        if end is None or outcome.state != "preempted" or end.state == "preempted":
+            return record
+        message = "; ".join(filter(None, [end.why, outcome.message]))
+        return replace(record, outcome=replace(outcome, state=end.state, message=message))
 
     def _earns_another(self, record: TrialRecord) -> bool:
         state = record.outcome.state

@@ -17,7 +17,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,19 +149,22 @@ class Surrogate:
         for spec in pack:
             if spec["behaviour"] == "raised":
                 raise RuntimeError(f"planted: an exception leaves the pack at trial {spec.trial_id}")
-            yield from _trial(spec)
+            yield from _trial(spec, context.ending)
 
 
 def _steps(spec: TrialSpec) -> int:
     return -(-spec["tokens"] // (spec["batch_sequences"] * SEQUENCE_TOKENS))
 
 
-def _trial(spec: TrialSpec) -> Iterator[Event]:
+def _trial(spec: TrialSpec, ending: Callable[[], bool]) -> Iterator[Event]:
     started_at, started = dt.datetime.now(dt.UTC), time.perf_counter()
     state, message, metrics, last_step = spec["behaviour"], None, {}, 0
     for point in _curve(spec):
         if spec["seconds"]:  # sleeping for no time still costs a switch to the scheduler
             time.sleep(spec["seconds"] / len(CURVE_FRACTIONS))
+        if ending():
+            state = "preempted"
+            break
         if state != "normal" and 2 * point.step > _steps(spec):
             break
         last_step, metrics = point.step, {"val_loss": point.val_loss, "train_loss": point.train_loss}
@@ -172,13 +175,13 @@ def _trial(spec: TrialSpec) -> Iterator[Event]:
         state = "completed"
         metrics["noiseless_loss"] = loss(*(spec[name] for name in _SURFACE))
     else:
-        message = f"planted: {state} after step {last_step}"
-        metrics = {}
+        planted = "told to wind down" if state == "preempted" else f"planted: {state}"
+        message, metrics = f"{planted} after step {last_step}", {}
     yield Outcome(
         trial_id=spec.trial_id,
         state=state,
         message=message,
-        last_step=last_step,
+        last_step=None if state == "preempted" else last_step,  # nothing of it is kept
         started_at=started_at,
         ended_at=dt.datetime.now(dt.UTC),
         train_seconds=time.perf_counter() - started,
