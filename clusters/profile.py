@@ -40,11 +40,12 @@ def _known_hardware(name: str) -> str:
 class Profile(Table):
     """One cluster profile, checked.
 
-    ``slots`` is how many packs run at once; None leaves it to the nodes: what fits of ``cpus_per_trial`` (cores),
-    ``gpus_per_trial`` (a part of one GPU or several whole ones) and ``memory_per_trial`` (bytes). A worker that says
-    nothing for ``patience_seconds`` is taken for hung. A running cluster (``address``) is waited for until ``nodes``
-    are alive, at most ``ready_seconds``. A local Ray is limited by ``cpus`` and ``gpus``.
-    ``dashboard`` needs ``ray[default]`` and stays on loopback unless ``bind`` names another address.
+    ``slots`` is how many packs run at once; None leaves it to the nodes. A trial gets ``cpus_per_trial`` (cores) and
+    ``gpus_per_trial`` (a part of one GPU or several whole ones), or as much more as its memory needs; on hardware
+    without memory of its own a process of it may use ``memory_per_trial`` (bytes). A worker that says nothing for
+    ``patience_seconds`` is taken for hung; one that is told to end has ``grace_seconds`` to do so. A running cluster
+    (``address``) is waited for until ``nodes`` are alive, at most ``ready_seconds``. A local Ray is limited by ``cpus``
+    and ``gpus``. ``dashboard`` needs ``ray[default]`` and stays on loopback unless ``bind`` names another address.
     """
 
     kind: Kind
@@ -55,6 +56,7 @@ class Profile(Table):
     gpus_per_trial: GpuShare = 0.0
     memory_per_trial: MemoryBytes | None = None
     patience_seconds: Annotated[float, Field(gt=0)] = 600.0
+    grace_seconds: Annotated[float, Field(gt=0)] = 60.0
     address: Line | None = None
     nodes: Positive = 1
     ready_seconds: Annotated[float, Field(gt=0)] = 300.0
@@ -208,6 +210,7 @@ _OF_TRIALS = (
     "gpus_per_trial",
     "memory_per_trial",
     "patience_seconds",
+    "grace_seconds",
     "authentication",
 )
 

@@ -6,45 +6,44 @@ Launching again is the restart. Nothing here remembers anything but the store.
 from __future__ import annotations
 
 import contextlib
-import itertools
+import functools
 import secrets
 import socket
 import sys
-import threading
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from clusters.connect import ClusterInfo, connected
 from clusters.profile import Profile
-from orchestrator import usage
-from orchestrator.claims import utc_now
+from orchestrator import usage, worker
 from orchestrator.estimate import check, estimate
-from orchestrator.live import Live, bury, publish, remove
-from orchestrator.packs import Pack, Queue, cut
+from orchestrator.heart import Watched, accounted, claimed
+from orchestrator.live import End, Live
+from orchestrator.packs import Pack, Queue
 from orchestrator.plan import Plan
 from orchestrator.provenance import commit, provenance, versions
 from orchestrator.retries import endings, requeue_by_policy
 from orchestrator.store import Store
 from orchestrator.tally import Tally, Watcher
 from orchestrator.usage import Usage
+from orchestrator.waiting import queue
 from orchestrator.worker import Job, Row
 from orchestrator.writer import Writer
-from trials.record import Outcome, Provenance, TrialRecord
+from trials.record import Outcome, Provenance, State, TrialRecord
 from trials.spec import TrialSpec
-
-LEASE_SECONDS = 120.0  # a dead launcher's claims are free after this long
-RENEWALS = 4  # a lease is renewed this many times before it would expire
-SHOWN_SECONDS = 5.0  # how often a launch says what it runs
+from trials.workloads import Context
 
 
 @dataclass(frozen=True, slots=True)
 class Launched:
     """What a launch did: planned trials, those the store already had, those another launch holds, those it ran.
 
-    ``again`` counts attempts that were followed by another one; ``usage`` is the device time, wasted time by reason.
+    ``again`` counts attempts that were followed by another one; ``usage`` is the device time, wasted time by reason;
+    ``end`` is why it ended before its trials had.
     """
 
     launch_id: str
@@ -54,6 +53,7 @@ class Launched:
     states: Mapping[str, int]
     again: int
     usage: Usage
+    end: End | None
     problems: tuple[str, ...]
 
 
@@ -69,22 +69,29 @@ def launch(plan: Plan, store: Store, profile: Profile, *watchers: Watcher, live:
     missing = _missing(plan, store)
     already = plan.trials - len(missing)
     if not missing:
-        return Launched(launch_id, plan.trials, already, 0, {}, 0, Usage(), store.problems)
+        return Launched(launch_id, plan.trials, already, 0, {}, 0, Usage(), None, store.problems)
     rest = plan.only(missing)
-    check(rest, estimate(rest, profile))
+    used = usage.total(usage.load(store.location, plan.sweep.name).values()).device_seconds
+    check(rest, estimate(rest, profile), used / 3600)
+    watch = Watched(plan.sweep.name, live, plan.sweep.budget, used)
     plan.sweep.workload.check([group.spec(0) for group in rest.groups])
-    with store.writer(launch_id) as writer, _claimed(store, missing, launch_id, live) as mine:
+    with (
+        store.writer(launch_id) as writer,
+        claimed(store, missing, launch_id, watch) as mine,
+    ):
         todo = plan.only(mine)
         states: Mapping[str, int] = {}
         if mine:
             store.add_launch(launch_id, _facts(plan, profile), todo.ids)
-            with connected(profile) as cluster, _accounted(store, launch_id, plan.sweep.name, live):
+            with connected(profile) as cluster, accounted(store, launch_id, plan.sweep.name, live):
                 live.began(todo.trials, cluster.slots)
                 for watcher in watchers:
                     watcher.started(todo, already, cluster)
                 states = _run(todo, store, launch_id, profile, cluster, writer, live, watchers)
     view, elsewhere = live.view(), len(missing) - todo.trials
-    return Launched(launch_id, plan.trials, already, elsewhere, states, view.again, view.usage, store.problems)
+    return Launched(
+        launch_id, plan.trials, already, elsewhere, states, view.again, view.usage, live.end, store.problems
+    )
 
 
 def _missing(plan: Plan, store: Store) -> set[str]:
@@ -93,17 +100,6 @@ def _missing(plan: Plan, store: Store) -> set[str]:
     if requeue_by_policy(store, plan.sweep.retry, finished, plan.ids):
         finished = store.finished()
     return {trial_id for trial_id in plan.ids if trial_id not in finished}
-
-
-@contextlib.contextmanager
-def _accounted(store: Store, launch_id: str, sweep: str, live: Live) -> Iterator[None]:
-    """What the launch used is in the store when the block ends, however it ends."""
-    try:
-        yield
-    finally:
-        live.cut("interrupted")
-        with contextlib.suppress(OSError):  # a full disk: the rows are what counts, and what stopped them is being told
-            usage.publish(store.location, launch_id, sweep, live.meter)
 
 
 def _facts(plan: Plan, profile: Profile) -> dict[str, Any]:
@@ -129,33 +125,6 @@ def _facts(plan: Plan, profile: Profile) -> dict[str, Any]:
     }
 
 
-@contextlib.contextmanager
-def _claimed(store: Store, wanted: set[str], launch_id: str, live: Live) -> Iterator[set[str]]:
-    """The trials no other launch is running, held until the block ends; what of them runs is shown meanwhile."""
-    bury(store.location, utc_now())
-    mine = store.claim(wanted, launch_id, LEASE_SECONDS)
-    ending = threading.Event()
-    heart = threading.Thread(target=_beat, args=(store, launch_id, live, ending), daemon=True)
-    heart.start()
-    try:
-        yield mine
-    finally:
-        ending.set()
-        heart.join()
-        store.release(launch_id)
-        remove(store.location, launch_id)
-
-
-def _beat(store: Store, launch_id: str, live: Live, ending: threading.Event) -> None:
-    for tick in itertools.count(1):
-        if ending.wait(SHOWN_SECONDS):
-            return
-        with contextlib.suppress(OSError):  # a store out of reach for a moment: the next beat may reach it
-            publish(store.location, launch_id, live.view(launch_id), utc_now())
-            if tick % (LEASE_SECONDS / RENEWALS // SHOWN_SECONDS) == 0:
-                store.renew(launch_id, LEASE_SECONDS)
-
-
 def _run(
     todo: Plan,
     store: Store,
@@ -167,9 +136,8 @@ def _run(
     watchers: Sequence[Watcher],
 ) -> Mapping[str, int]:
     """How many trials ended for good in which state."""
-    device, sweep, code = profile.device, todo.sweep, commit()
-    packs = cut(todo.groups, cluster.slots, stack_bytes=device.usable_bytes)
-    waiting = Queue(packs, max_attempts=1 + sweep.retry.worker_died, stacked=device.accelerator)
+    sweep, code = todo.sweep, commit()
+    waiting = queue(todo, profile, cluster.nodes)
     attempts = store.attempts()
     tried_before = [trial for trial in todo.ids if trial in attempts]
 
@@ -182,7 +150,7 @@ def _run(
 
     def make_job(pack: Pack) -> Job:
         specs = list(pack.specs)
-        live.pack_started(pack, profile.devices_per_slot)
+        live.pack_started(pack, pack.size.devices, socket.gethostname() if profile.kind == "inline" else None)
         return Job(
             pack_id=pack.pack_id,
             workload=sweep.workload.name,
@@ -191,45 +159,76 @@ def _run(
             attempts=tuple(attempts.get(spec.trial_id, 0) + pack.attempt for spec in specs),
             sweep=sweep.name,
             launch_id=launch_id,
+            shrink=pack.shrink,
+            checkpoints=f"{store.location.uri}/checkpoints",
         )
 
-    def give_up(pack: Pack, spec: TrialSpec, message: str) -> None:
-        outcome = Outcome(spec.trial_id, "failed", f"given up after {pack.attempt} attempts: {message}")
+    def give_up(pack: Pack, spec: TrialSpec, message: str, state: State) -> None:
+        told = f"given up after {pack.attempt} attempts: {message}" if state == "failed" else message
+        outcome = Outcome(spec.trial_id, state, told)
         unknown = Provenance(None, None, versions(), code)
         attempt = attempts.get(spec.trial_id, 0) + pack.attempt
         cost = sweep.workload.cost(spec)
         tally([TrialRecord(spec, cost, outcome, sweep.name, attempt, pack.pack_id, launch_id, unknown)])
 
     if profile.kind == "inline":
-        _inline(waiting, make_job, tally, code)
+        checkpoints = f"{store.location.uri}/checkpoints"
+        context = functools.partial(Context, "cpu", checkpoints=checkpoints, ending=lambda: live.ending)
+        _inline(waiting, make_job, tally, live, context, profile.grace_seconds, code)
+        _cut_short(live, give_up)
         return tally.states
-    from orchestrator import schedule
+    from orchestrator.schedule import tune
+    from orchestrator.schedule.lanes import Calls
 
-    schedule.run(
+    tune.run(
         waiting,
-        slots=cluster.slots,
-        resources={"CPU": profile.cpus_per_trial, "GPU": profile.gpus_per_trial},
-        threads=max(1, int(profile.cpus_per_trial)),
+        Calls(
+            make_job,
+            tally,
+            give_up,
+            lost=lambda pack, trials, reason: live.lost(pack, trials, None, reason),
+            placed=live.pack_on,
+            ended=live.pack_ended,
+            ending=lambda: live.ending,
+        ),
+        slots=profile.slots,
         patience=profile.patience_seconds,
+        grace=profile.grace_seconds,
+        ready=profile.ready_seconds,
         commit=code,
-        make_job=make_job,
-        sink=tally,
-        give_up=give_up,
     )
+    _cut_short(live, give_up)
     return tally.states
 
 
+def _cut_short(live: Live, give_up: Callable[[Pack, TrialSpec, str, State], None]) -> None:
+    """Rows for the trials that had begun and did not wind down in time."""
+    if live.end is None:
+        return
+    for pack, begun in live.cut("budget" if live.end.state == "budget" else "preempted"):
+        for spec in pack.specs:
+            if spec.trial_id in begun:
+                give_up(pack, spec, live.end.why, live.end.state)
+
+
 def _inline(
-    waiting: Queue, make_job: Callable[[Pack], Job], sink: Callable[[Sequence[Row]], None], code: str | None
+    waiting: Queue,
+    make_job: Callable[[Pack], Job],
+    sink: Callable[[Sequence[Row]], None],
+    live: Live,
+    context: Callable[[Path], Context],
+    grace: float,
+    code: str | None,
 ) -> None:
     """The same path in this process, one pack after another, for a debugger."""
-    import tempfile
-
-    from orchestrator import worker
-    from trials.workloads import Context
-
-    origin = provenance("cpu", code)
-    while pack := waiting.take():
-        with tempfile.TemporaryDirectory(prefix="sweeplaw-") as folder:
-            for row in worker.run(make_job(pack), Context("cpu", Path(folder)), origin):
+    origin, ended_at = provenance("cpu", code), None
+    while not live.ending and (pack := waiting.take()):
+        with (
+            tempfile.TemporaryDirectory(prefix="sweeplaw-") as folder,
+            contextlib.closing(worker.run(make_job(pack), context(Path(folder)), origin)) as rows,
+        ):
+            for row in rows:
                 sink([row])
+                ended_at = ended_at or (time.monotonic() if live.ending else None)
+                if ended_at is not None and time.monotonic() - ended_at > grace:
+                    break

@@ -16,14 +16,17 @@ from typing import Any
 from trials import workloads
 from trials.record import CurvePoint, Outcome, Provenance, TrialRecord
 from trials.spec import TrialSpec
-from trials.workloads import Context, Workload
+from trials.workloads import Context, PeerLost, Workload
 
 Row = TrialRecord | CurvePoint
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A pack as it travels to a worker: the specs as canonical JSON, the attempt each is at, and where they belong."""
+    """A pack as it travels to a worker: the specs as canonical JSON, the attempt each is at, and where they belong.
+
+    ``shrink`` divides their micro-batches; ``checkpoints`` is where a long trial may leave its state (`Context`).
+    """
 
     pack_id: str
     workload: str
@@ -32,20 +35,24 @@ class Job:
     attempts: tuple[int, ...]
     sweep: str
     launch_id: str
+    shrink: int = 1
+    checkpoints: str | None = None
 
 
 def run(job: Job, context: Context, provenance: Provenance) -> Generator[Row, None, None]:
     """Curve points as they come and exactly one record for each trial of the job.
 
     An exception of the workload, or one outcome too few, is a `failed` record with the message. Closing the iterator
-    stops the trial that is running.
+    stops the trial that is running. Once the context is ending, trials that have not begun are left without a record.
+    Raises PeerLost: the job has to run again.
     """
     workload = workloads.load(job.workload, job.options)
-    member = {knob.name for knob in workload.knobs if knob.member}
     specs = [TrialSpec.from_canonical(text) for text in job.specs]
     attempts = {spec.trial_id: attempt for spec, attempt in zip(specs, job.attempts, strict=True)}
-    for _, same in itertools.groupby(specs, key=lambda spec: _shared(spec, member)):
-        for row in _run_alike(workload, list(same), context):
+    for same in _alike(workload, specs):
+        if context.ending():
+            return
+        for row in _run_alike(workload, same, context):
             if isinstance(row, CurvePoint):
                 yield replace(row, attempt=attempts[row.trial_id])
             else:
@@ -60,6 +67,24 @@ def run(job: Job, context: Context, provenance: Provenance) -> Generator[Row, No
                     job.launch_id,
                     provenance,
                 )
+
+
+def take_part(job: Job, context: Context) -> None:
+    """Train the trials of the job as one of several processes, of which another records them.
+
+    Raises what the workload raises.
+    """
+    workload = workloads.load(job.workload, job.options)
+    for same in _alike(workload, [TrialSpec.from_canonical(text) for text in job.specs]):
+        for _ in workload.run(same, context):
+            pass
+
+
+def _alike(workload: Workload, specs: Sequence[TrialSpec]) -> Iterator[list[TrialSpec]]:
+    """The trials of a job in the lots a workload runs together: neighbours that differ in member knobs only."""
+    member = {knob.name for knob in workload.knobs if knob.member}
+    for _, same in itertools.groupby(specs, key=lambda spec: _shared(spec, member)):
+        yield list(same)
 
 
 def _shared(spec: TrialSpec, member: set[str]) -> list[tuple[str, Any]]:
@@ -80,6 +105,8 @@ def _run_alike(
                     yield event
                 elif spec := waiting.pop(event.trial_id, None):
                     yield spec, event
+    except PeerLost:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever a workload raises is the outcome of its trials, never ours
         message = _told(error)
     for spec in waiting.values():

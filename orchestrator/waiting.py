@@ -1,0 +1,58 @@
+"""The queue a launch begins with: what each trial is given on the cluster that is there, and packs cut for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from clusters.connect import Node
+from clusters.profile import Profile
+from orchestrator.floor import Floor, Machine
+from orchestrator.packs import Pack, Queue, by_size, cut
+from orchestrator.plan import Plan
+from orchestrator.sizes import Room, Size, Sizer, usable
+from trials.accounting import Cost
+from trials.errors import InputError
+
+
+def queue(todo: Plan, profile: Profile, nodes: Iterable[Node]) -> Queue:
+    """The packs of this plan. Raises InputError with every trial that fits nothing the nodes have."""
+    here = [Machine(node.node_id, node.cpus, node.gpus) for node in nodes]
+    size_of = _sizes(todo, profile, here)
+    return Queue(
+        _packs(todo, profile, here, size_of),
+        max_attempts=1 + todo.sweep.retry.worker_died,
+        stacked=profile.device.accelerator,
+        size_of=size_of,
+    )
+
+
+def _sizes(todo: Plan, profile: Profile, here: list[Machine]) -> Callable[[Cost], Size]:
+    """What a trial of each cost in the plan is given."""
+    room = Room.of(tuple((machine.cpus, machine.gpus) for machine in here))
+    sizer = Sizer(profile, todo.sweep.workload.spreads, room)
+    found: dict[Cost, Size] = {}
+    faults = []
+    for cost in {group.cost: None for group in todo.groups}:
+        if size := sizer(cost):
+            found[cost] = size
+        else:
+            faults.append(sizer.misfit(cost))
+    if faults:
+        raise InputError(faults, where=todo.sweep.name)
+    return found.__getitem__
+
+
+def _packs(todo: Plan, profile: Profile, here: list[Machine], size_of: Callable[[Cost], Size]) -> list[Pack]:
+    """The plan's packs, cut for as many workers of each size as the nodes hold."""
+    floor = Floor(profile.slots)
+    floor.update(here)
+    return [
+        pack
+        for size, groups in by_size(todo.groups, size_of).items()
+        for pack in cut(
+            groups,
+            max(1, floor.capacity(size)),
+            size=size,
+            stack_bytes=usable(size, profile) if profile.device.accelerator else None,
+        )
+    ]

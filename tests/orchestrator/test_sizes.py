@@ -1,0 +1,85 @@
+"""Sizes: what a trial is given follows from its memory, the profile's least and what the nodes have."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clusters.profile import parse
+from orchestrator.sizes import Room, Size, memory, size, usable
+from trials.accounting import Cost
+
+GB = 10**9
+EIGHT = Room(4, 64, 8)
+
+
+def cost(gigabytes, *, sequences=64):
+    whole = int(gigabytes * GB)
+    return Cost(memory_bytes=whole, state_bytes=whole * 9 // 10, gathered_bytes=0, batch_sequences=sequences)
+
+
+def gpus(share, hardware="a100-80"):
+    return parse({"kind": "local", "hardware": hardware, "gpus_per_trial": share, "cpus_per_trial": 4}, name="x")
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "expected"),
+    [
+        (5, Size(4, 0.125)),
+        (17, Size(4, 0.25)),
+        (19, Size(4, 0.5)),
+        (37, Size(4, 1.0)),
+        (71, Size(4, 1.0)),
+        (100, Size(4, 1.0, 2)),
+        (500, Size(4, 1.0, 8)),
+        (900, Size(4, 1.0, 16, 2)),
+        (2000, Size(4, 1.0, 32, 4)),
+        (5000, None),
+    ],
+)
+def test_memory_decides_between_a_share_one_device_several_and_several_nodes(gigabytes, expected):
+    assert size(cost(gigabytes), gpus(0.125), spreads=True, room=EIGHT) == expected
+
+
+def test_a_trial_gets_no_less_than_the_profile_gives():
+    assert size(cost(1), gpus(1), spreads=False, room=EIGHT) == Size(4, 1.0)
+    assert size(Cost(), gpus(0.25), spreads=True, room=EIGHT) == Size(4, 0.25)
+    assert size(cost(1), gpus(2), spreads=True, room=EIGHT) == Size(2, 1.0, 2)
+
+
+def test_a_workload_that_does_not_spread_is_never_spread():
+    assert size(cost(100), gpus(1), spreads=False, room=EIGHT) is None
+    assert size(cost(100), gpus(2), spreads=False, room=EIGHT) == Size(4, 2.0)
+
+
+def test_cores_have_the_memory_the_profile_states():
+    profile = parse({"kind": "local", "memory_per_trial": "1 GB"}, name="x")
+    assert size(cost(0.9), profile, spreads=True, room=Room(2, 4, 0)) == Size(1)
+    assert size(cost(1.5), profile, spreads=True, room=Room(2, 4, 0)) == Size(1, processes=2)
+    assert size(cost(7), profile, spreads=True, room=Room(2, 4, 0)) == Size(1, processes=8, nodes=2)
+    unstated = parse({"kind": "local"}, name="x")
+    assert size(cost(900), unstated, spreads=True, room=Room(2, 4, 0)) == Size(1)
+
+
+def test_nodes_nobody_has_seen_hold_what_is_asked():
+    assert size(cost(500), gpus(1), spreads=True, room=Room.of(None)) == Size(4, 1.0, 8)
+
+
+@given(st.floats(0.1, 4000), st.sampled_from([0.125, 0.4, 1, 2]), st.booleans(), st.integers(1, 8), st.integers(1, 9))
+def test_a_chosen_size_holds_the_trial_and_lies_within_the_room(gigabytes, share, spreads, nodes, devices):
+    profile, room = gpus(share), Room(nodes, 4 * devices, devices)
+    found = size(cost(gigabytes), profile, spreads=spreads, room=room)
+    if found is None:
+        return
+    assert memory(cost(gigabytes), found) <= usable(found, profile)
+    assert found.gpus * found.per_node <= max(devices, share)
+    assert found.nodes <= nodes
+    assert found.devices >= share
+
+
+def test_sizes_say_what_they_are():
+    assert [str(item) for item in (Size(4, 0.25), Size(4, 1.0), Size(1, processes=2), Size(4, 1.0, 16, 2))] == [
+        "1/4 GPU",
+        "1 GPU",
+        "2 cores",
+        "2 nodes of 8 GPUs",
+    ]
