@@ -58,8 +58,8 @@ class Pooled:
         among_equals = used if ties is None else ties[used]
         ordered = used[np.lexsort((among_equals, self.table.excess[used]))]
         picks = np.random.RandomState(seed).randint(0, len(ordered), (draws, len(ordered)))
-        copies = np.zeros((draws, len(ordered)))
-        np.add.at(copies, (np.arange(draws)[:, None], picks), 1.0)
+        places = picks + len(ordered) * np.arange(draws)[:, None]
+        copies = np.bincount(places.ravel(), minlength=picks.size).reshape(picks.shape).astype(np.float64)
         return row_weighted(
             self.features, copies, self.features.matrix[self.table.cell[ordered]], self.table.x[ordered]
         )

@@ -142,7 +142,7 @@ def _print(found: Hyperlaw, others: list[Hyperlaw], notes: list[str]) -> None:
         _print_laws(form)
     if found.row_resampled:
         mean = "; ".join(law.formula for law in found.row_resampled)
-        typer.echo(f"Mean of 1000 row resamples, as Step Law's tool prints it: {mean}")
+        typer.echo(f"Mean of row resamples, as Step Law's tool prints it: {mean}")
     for width in found.plateau:
         if width.threshold == 0.0025:
             typer.echo(f"{width.knob} may be off by {width.factor:.2f}x for 0.25 % of loss")
