@@ -131,10 +131,16 @@ def trial_ids(
     pieces = re.split(r'"\\u0000(\d+)\\u0000"', TrialSpec(workload, {**shared, **holes}).canonical())
     template = "%s".join(piece.replace("%", "%%") for piece in pieces[::2])
     columns = list(zip(*rows, strict=True))
-    # One memory of texts for each column, because 1 and 1.0 are equal keys; within a column values have one type.
-    texts = (map(functools.cache(json.dumps), columns[int(index)]) for index in pieces[1::2])
+    texts = (_texts(columns[int(index)]) for index in pieces[1::2])
     return [_digest(template % row) for row in zip(*texts, strict=True)]
 
 
+def _texts(values: Sequence[Value]) -> Iterable[str]:
+    """The JSON of each of ``values``, which have one type."""
+    if set(map(type, values)) == {int}:
+        return map(int.__repr__, values)
+    return map(functools.cache(json.dumps), values)
+
+
 def _digest(canonical: str) -> str:
-    return hashlib.sha256(canonical.encode()).hexdigest()[:TRIAL_ID_LENGTH]
+    return hashlib.sha256(canonical.encode()).digest()[: TRIAL_ID_LENGTH // 2].hex()
