@@ -108,9 +108,8 @@ class Live:
         return self.end is not None
 
     def wind_down(self, end: End) -> None:
-        """Let the launch end; the first reason counts."""
-        with self._lock:
-            self.end = self.end or end
+        """Let the launch end; the first reason counts. Takes no lock: a signal handler may call it at any moment."""
+        self.end = self.end or end
 
     @property
     def seconds(self) -> float:

@@ -15,9 +15,10 @@ from typing import Any, Literal, get_args
 
 import pydantic
 
-from orchestrator import expression
+from orchestrator import expression, sinks
 from orchestrator.axes import Axis, read_axis, read_zip
 from orchestrator.policy import NOT_RETRIED, Budget, Retry
+from orchestrator.sinks import Target
 from trials import workloads
 from trials.errors import InputError, nearest
 from trials.spec import Knob, Value
@@ -50,6 +51,7 @@ class _File(pydantic.BaseModel):
     search: Search = Search()
     budget: Budget = Budget()
     retry: Retry = Retry()
+    log_to: str | list[str] = []
     seeds: int | list[int] = 1
     where: str | list[str] = []
     scientific: dict[str, Any] = {}
@@ -82,6 +84,7 @@ class SweepSpec:
     search: Search
     budget: Budget
     retry: Retry
+    log_to: tuple[Target, ...] = ()
     text: str = field(repr=False, default="")
 
     def names(self, role: str) -> tuple[str, ...]:
@@ -154,6 +157,7 @@ def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec
     derived = _derived(file.derived, accepted, faults)
     where = _formulas("where", [file.where] if isinstance(file.where, str) else file.where, faults)
     faults += _twice([*(name for axis in axes for name in axis.names), *fixed, *derived])
+    log_to = _targets(file.log_to, faults)
     if file.search.kind == "grid":
         faults += [f"{axis.path}: a range without num; a grid needs {{…, num = n}}" for axis in axes if not axis.values]
     if not faults and not any(axis.role == "scientific" for axis in axes):
@@ -172,6 +176,7 @@ def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec
         search=file.search,
         budget=file.budget,
         retry=file.retry,
+        log_to=log_to,
         text=text,
     )
 
@@ -267,6 +272,14 @@ def _formulas(path: str, texts: list[str], faults: list[str]) -> tuple[expressio
         except InputError as error:
             faults.extend(f"{path}: {fault}" for fault in error.faults)
     return tuple(found)
+
+
+def _targets(given: str | list[str], faults: list[str]) -> tuple[Target, ...]:
+    try:
+        return sinks.targets([given] if isinstance(given, str) else given)
+    except InputError as error:
+        faults += error.faults
+        return ()
 
 
 def _twice(names: list[str]) -> list[str]:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.output import Json, emit_json
+
+if TYPE_CHECKING:
+    from orchestrator.launch import Launched
+
+EXIT_CODES = {"budget": 4, "preempted": 128 + signal.SIGTERM}
 
 
 def register(app: typer.Typer) -> None:
@@ -18,29 +23,53 @@ def register(app: typer.Typer) -> None:
         cluster: Annotated[
             str, typer.Option(help="inline (this process), local (a private Ray), or a profile file.")
         ] = "local",
+        log_to: Annotated[
+            str, typer.Option(metavar="A,B", help="Also show records in tensorboard:DIR, mlflow:URI, wandb:PROJECT.")
+        ] = "",
+        metrics: Annotated[
+            str | None, typer.Option(metavar="WHERE", help="Prometheus metrics at 127.0.0.1:PORT or in file:PATH.")
+        ] = None,
         json: Json = False,
     ) -> None:
         """Run a sweep on a cluster and record every outcome.
 
         Launching again runs only what is missing, so it is also how to continue after an interrupt and how to extend
-        a sweep.
+        a sweep. Exit code 4: the sweep's budget is used up; 143: told to end (SIGTERM), after the workers wrote their
+        checkpoints; 130: interrupted.
 
         Example: sweeplaw launch orchestrator/sweeps/surrogate.toml --store results/surrogate
         """
         from clusters import profile
         from orchestrator.launch import launch as run
+        from orchestrator.live import End, Live
         from orchestrator.livebar import LaunchProgress
+        from orchestrator.metrics import showing
         from orchestrator.plan import plan
+        from orchestrator.sinks import targets
+        from orchestrator.sinks.feed import feeding
         from orchestrator.store import Store
         from orchestrator.sweep import read
         from orchestrator.writer import StoreWriteError
 
         where = profile.load(cluster)
         made = plan(read(sweep))
-        signal.signal(signal.SIGTERM, _interrupt)
+        also = dict.fromkeys([*made.sweep.log_to, *targets([log_to])])
+        live = Live()
+
+        def wind_down(number: int, frame: object) -> None:
+            """The first notice lets workers write their checkpoints; the second ends the launch where it stands."""
+            if live.ending:
+                raise KeyboardInterrupt
+            live.wind_down(End("preempted", f"told to end by {signal.Signals(number).name}"))
+
+        signal.signal(signal.SIGTERM, wind_down)
         try:
-            with LaunchProgress() as progress:
-                done = run(made, Store.open(store, create=True), where, progress)
+            with (
+                LaunchProgress(live) as progress,
+                feeding(also, made.sweep.name, _warn) as feeds,
+                showing(metrics, live, made.sweep.name, feeds, _warn),
+            ):
+                done = run(made, Store.open(store, create=True), where, progress, *feeds, live=live)
         except KeyboardInterrupt:
             typer.echo("sweeplaw: interrupted; what was recorded is safe, and launching again continues", err=True)
             raise typer.Exit(130) from None
@@ -57,17 +86,35 @@ def register(app: typer.Typer) -> None:
                     "elsewhere": done.elsewhere,
                     "ran": sum(done.states.values()),
                     "states": done.states,
+                    "again": done.again,
+                    "device_seconds": {"useful": done.usage.useful, "wasted": done.usage.wasted},
+                    "not_logged": {feed.name: feed.dropped for feed in feeds if feed.dropped},
+                    "ended": done.end.why if done.end else None,
                     "problems": done.problems,
                 }
             )
+            _tell_end(done)
             return
         states = ", ".join(f"{count} {state}" for state, count in sorted(done.states.items())) or "nothing to run"
-        typer.echo(f"{states}; {done.already} of {done.planned} were in the store before")
+        again = f" ({done.again} attempts were followed by another)" if done.again else ""
+        typer.echo(f"{states}{again}; {done.already} of {done.planned} were in the store before")
+        if done.states:
+            typer.echo(done.usage.sentence())
         if done.elsewhere:
             typer.echo(f"{done.elsewhere} are being run by another launch")
         for problem in done.problems:
             typer.echo(f"problem: {problem}", err=True)
+        _tell_end(done)
 
 
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
+def _warn(words: str) -> None:
+    typer.echo(f"sweeplaw: {words}", err=True)
+
+
+def _tell_end(done: Launched) -> None:
+    """Why the launch ended before its trials had, and an exit code of its own for each reason."""
+    if done.end is None:
+        return
+    how = "a larger budget" if done.end.state == "budget" else "launching again"
+    typer.echo(f"sweeplaw: stopped: {done.end.why}; what was recorded is safe, and {how} continues", err=True)
+    raise typer.Exit(EXIT_CODES[done.end.state])

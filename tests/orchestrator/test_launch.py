@@ -199,7 +199,8 @@ def test_a_trial_that_says_nothing_is_ended_after_the_stated_patience_and_the_re
         "    time.sleep(3600 if config['hang'] else 0)\n    return 1.0 + config['params']\n"
     )
     (tmp_path / "t.toml").write_text(
-        'name = "t"\nworkload = "python:mine:train"\n[scientific]\nparams = [1, 2]\n[nuisance]\nhang = [true, false]\n[retry]\nworker_died = 0\n'
+        'name = "t"\nworkload = "python:mine:train"\n[scientific]\nparams = [1, 2]\n[nuisance]\nhang = [true, false]\n'
+        "[retry]\nworker_died = 0\n"
     )
     (tmp_path / "impatient.toml").write_text('kind = "local"\npatience_seconds = 3\n')
     arguments = ("--store", tmp_path / "s", "--cluster", tmp_path / "impatient.toml")

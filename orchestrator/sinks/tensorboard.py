@@ -1,0 +1,62 @@
+"""TensorBoard: a run a trial under DIR/SWEEP, its curve as it comes and its settings as hyperparameters at the end."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.sinks.gather import numbers, results, settings
+from orchestrator.worker import Row
+from trials.record import CurvePoint, TrialRecord
+
+OPEN_FILES = 64  # event files open at once; one that was closed goes on in a second file of the same run
+
+
+class TensorBoard:
+    """A sink into event files, written by tensorboardX, which comes with Ray Tune."""
+
+    def __init__(self, place: str, sweep: str) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._make: Any = SummaryWriter
+        self._folder = Path(place).expanduser() / sweep
+        self._folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is told at the start
+        self._open: OrderedDict[str, Any] = OrderedDict()
+
+    def write(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if isinstance(row, CurvePoint):
+                writer = self._writer(row.trial_id)
+                for name, value in numbers(row).items():
+                    writer.add_scalar(name, value, row.step)
+            else:
+                self._ended(row)
+
+    def close(self) -> None:
+        for writer in self._open.values():
+            writer.close()
+        self._open.clear()
+
+    def _ended(self, record: TrialRecord) -> None:
+        from tensorboardX.summary import hparams
+
+        writer = self._writer(record.spec.trial_id)
+        metrics = results(record)
+        step = record.outcome.last_step or 0
+        for summary in hparams({**settings(record), "state": record.outcome.state}, metrics):
+            writer.file_writer.add_summary(summary)
+        for name, value in metrics.items():
+            writer.add_scalar(f"final/{name}", value, step)
+        if record.outcome.message:
+            writer.add_text("message", record.outcome.message, step)
+        self._open.pop(record.spec.trial_id).close()
+
+    def _writer(self, trial_id: str) -> Any:
+        if trial_id not in self._open:
+            self._open[trial_id] = self._make(str(self._folder / trial_id))
+        self._open.move_to_end(trial_id)
+        if len(self._open) > OPEN_FILES:
+            self._open.popitem(last=False)[1].close()
+        return self._open[trial_id]
