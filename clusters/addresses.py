@@ -1,13 +1,21 @@
-"""Where a node of a job can be reached by the others, and which port is free."""
+"""Where a node of a job can be reached by the others, which port is free, and whether a Ray answers at an address."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 
-from clusters.errors import ClusterError
+from clusters.errors import ClusterError, ConnectError
+
+PROBE_SECONDS = 5.0  # for a TCP connection to a running cluster, and for its first words
+
+# Ray's servers speak gRPC, which is HTTP/2: a client says this, and any server answers with a SETTINGS frame, which has
+# its type in the fourth byte (RFC 9113, sections 3.4 and 4.1). Ray itself waits for minutes where it never comes.
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_HEADER, _SETTINGS = 9, 4
 
 
 def own_address(interface: str | None) -> str:
@@ -43,3 +51,30 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])
+
+
+def probe(address: str) -> None:
+    """Raise ConnectError within seconds where nothing listens at ``host:port``, or something that is no Ray."""
+    match = re.fullmatch(r"(?:ray://)?\[?([^\[\]/\s]+?)\]?:(\d{1,5})", address)
+    if address == "auto":
+        return
+    if match is None or int(match[2]) > 65535:
+        raise ConnectError(f"address = {address!r} is no address (accepted: 'host:port', 'ray://host:10001', 'auto')")
+    try:
+        with socket.create_connection((match[1], int(match[2])), timeout=PROBE_SECONDS) as peer:
+            speaks = os.environ.get("RAY_USE_TLS") == "1" or _speaks_grpc(peer)  # behind TLS only Ray itself can tell
+    except OSError as error:
+        raise ConnectError(
+            f"nothing answers at {address}: {error.strerror or error} (is the cluster running?)"
+        ) from None
+    if not speaks:
+        raise ConnectError(f"what answers at {address} is no Ray (accepted: the address 'ray start --head' printed)")
+
+
+def _speaks_grpc(peer: socket.socket) -> bool:
+    try:
+        peer.sendall(_GREETING)
+        header = peer.recv(_HEADER)
+    except OSError:  # silence, or a connection cut at once
+        return False
+    return len(header) == _HEADER and header[3] == _SETTINGS

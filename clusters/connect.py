@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -16,13 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from clusters.addresses import probe
 from clusters.errors import ConnectError
 from clusters.private import check_token, environment, private_folder, write_token
 from clusters.profile import Profile, usable_cores
 from clusters.reaper import MARK
 from clusters.start import start
 
-PROBE_SECONDS = 5.0  # for a TCP connection to a running cluster
 ATTACH_SECONDS = 5  # Ray's own patience with an address that answers the connection, one try a second
 OBJECT_STORE_BYTES = 512 * 2**20  # rows and corpora handed to workers; Ray's default is 30 % of the machine
 
@@ -107,7 +106,7 @@ def _local(profile: Profile) -> Iterator[ClusterInfo]:
 @contextmanager
 def _running(profile: Profile) -> Iterator[ClusterInfo]:
     address = str(profile.address)
-    _probe(address)
+    probe(address)
     names = {
         **_QUIET,
         **_credentials(profile, profile.token_file),
@@ -206,21 +205,6 @@ def _info(profile: Profile, nodes: tuple[Node, ...]) -> ClusterInfo:
             f"{len(nodes)} of {profile.nodes} nodes came within {profile.ready_seconds:g} s; late ones may still join"
         )
     return ClusterInfo(ray.get_runtime_context().gcs_address, nodes, slots, note)
-
-
-def _probe(address: str) -> None:
-    """Raise ConnectError at once where nothing listens at ``host:port``."""
-    match = re.fullmatch(r"(?:ray://)?\[?([^\[\]/\s]+?)\]?:(\d{1,5})", address)
-    if address == "auto":
-        return
-    if match is None or int(match[2]) > 65535:
-        raise ConnectError(f"address = {address!r} is no address (accepted: 'host:port', 'ray://host:10001', 'auto')")
-    try:
-        socket.create_connection((match[1], int(match[2])), timeout=PROBE_SECONDS).close()
-    except OSError as error:
-        raise ConnectError(
-            f"nothing answers at {address}: {error.strerror or error} (is the cluster running?)"
-        ) from None
 
 
 def _object_store_bytes() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import socket
 import subprocess
@@ -193,6 +194,26 @@ except ConnectError as error:
     done = subprocess.run([sys.executable, "-c", fresh], capture_output=True, text=True, cwd=ROOT, check=True)
     assert "refuses the token" in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("other", [("2.9.3", "3.11.7"), (None, "3.8.1")])
+def test_other_versions_on_the_cluster_are_named(
+    cluster: tuple[str, Path], other: tuple[str | None, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver pretends to be of another version; the cluster, its record of versions and Ray's answer are real."""
+    import ray
+    from ray._private import utils
+
+    monkeypatch.setattr(utils, "compute_version_info", lambda: (other[0] or ray.__version__, other[1]))
+    address, token = cluster
+    profile = parse({"kind": "ray", "address": address, "token_file": str(token)}, name="x")
+    with (
+        pytest.raises(
+            ConnectError, match=rf"other versions of Ray or Python.*Python: {platform.python_version()}.*{other[1]}"
+        ),
+        connected(profile),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(
