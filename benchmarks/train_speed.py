@@ -26,7 +26,7 @@ from trials.corpus import Budget, open_corpus
 from trials.corpus.order import batches
 from trials.schedule import Schedule
 from trials.shapes import solve
-from trials.stack import Member, Recipe, Stack
+from trials.stack import Member, Place, Recipe, Stack
 
 LR, WEIGHT_DECAY, CLIP = 3e-3, 0.1, 1.0
 
@@ -35,7 +35,7 @@ def ours(shape: Shape, budget: Budget, batch_sequences: int, steps: int, per_tur
     """A function that trains the next ``per_turn`` steps of our model."""
     recipe = Recipe(shape, budget.context, batch_sequences, steps, 0.9, 0.95, 1e-8, 1e4, "float32")
     member = Member(0, LR, WEIGHT_DECAY, CLIP, Schedule("constant", steps), 20.0)
-    stack = Stack([member], recipe, budget, "cpu")
+    stack = Stack([member], recipe, budget, Place("cpu"))
     return lambda: void(stack.advance(stack.step + per_turn))
 
 

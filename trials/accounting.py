@@ -51,7 +51,8 @@ class Cost:
             return None
         if devices > self.batch_sequences:
             return None
-        sequences = _shares(_shares(self.batch_sequences, devices), shrink)
+        parts = min(shrink, self.batch_sequences // devices)  # as `trials.stack.Place.shares` cuts a batch
+        sequences = _shares(_shares(self.batch_sequences, devices), parts)
         activations = _shares((self.memory_bytes - self.state_bytes) * sequences, self.batch_sequences)
         gathered = self.gathered_bytes if devices > 1 else 0
         return _shares(self.state_bytes, devices) + gathered + activations

@@ -45,15 +45,19 @@ def ensemble_losses(logits: Tensor, targets: Tensor, members: int) -> tuple[Tens
 def evaluate(stacks: Sequence[Stack], windows: Tensor, members: int) -> list[Evaluation]:
     """Evaluations of the ensembles of ``members`` neighbours among all members of the stacks, on ``windows``.
 
-    ``windows`` is (windows, context + 1) on the CPU.
+    ``windows`` is (windows, context + 1) on the CPU. Where several processes train the stacks, each takes its share of
+    every batch of windows.
     """
-    device, shape = stacks[0].device, stacks[0].recipe.shape
-    everyone = sum(len(stack.members) for stack in stacks)
-    batch = max(1, BATCH_LOGITS[device] // (everyone * shape.vocabulary * (windows.shape[1] - 1)))
-    totals = torch.zeros(2, everyone // members, dtype=torch.float64, device=device)
-    for part in windows.to(device).split(batch):
-        logits = torch.cat([stack.logits(part[:, :-1]) for stack in stacks])
-        for total, losses in zip(totals, ensemble_losses(logits, part[:, 1:], members), strict=True):
-            total += losses.double().sum(dim=1)
-    means = totals.cpu() / (windows.shape[0] * (windows.shape[1] - 1))
+    place, shape = stacks[0].place, stacks[0].recipe.shape
+    everyone, group = sum(len(stack.members) for stack in stacks), place.group
+    batch = max(1, BATCH_LOGITS[place.device] // (everyone * shape.vocabulary * (windows.shape[1] - 1))) * group.size
+    totals = torch.zeros(2, everyone // members, dtype=torch.float64, device=place.device)
+    for part in windows.to(place.device).split(batch):
+        mine = part[group.rank :: group.size]
+        counted = len(mine) > 0  # with too few windows for all, one looks at what it does not count: all must take part
+        mine = mine if counted else part[:1]
+        logits = torch.cat([stack.logits(mine[:, :-1]) for stack in stacks])
+        for total, losses in zip(totals, ensemble_losses(logits, mine[:, 1:], members), strict=True):
+            total += losses.double().sum(dim=1) if counted else 0
+    means = group.total(totals).cpu() / (windows.shape[0] * (windows.shape[1] - 1))
     return [Evaluation(*pair) for pair in means.T.tolist()]

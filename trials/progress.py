@@ -49,6 +49,8 @@ class Running:
     losses: list[Floats] = field(default_factory=list)  # (members,) of each update
     norms: list[Floats] = field(default_factory=list)
     told: int = 0  # updates that a row of the curve has covered
+    points: list[CurvePoint] = field(default_factory=list)  # those rows
+    resumed: int = 0  # updates that were done before this attempt
 
     @property
     def bound(self) -> float:
@@ -73,7 +75,7 @@ class Running:
         """The row of the curve at the last update."""
         step, first, member = len(self.losses), self.told, self.job.members[0]
         self.told = step
-        return CurvePoint(
+        point = CurvePoint(
             self.job.trial_id,
             step,
             tokens=step * self.recipe.batch_tokens,
@@ -83,16 +85,23 @@ class Running:
             grad_norm=float(np.mean(self.norms[-1])),
             metrics=self._member_loss() if evaluated else {},
         )
+        self.points.append(point)
+        return point
 
-    def completed(self) -> Outcome:
-        """The outcome after the last step. ``train_loss`` is the mean over the last tenth of the run."""
+    def completed(self, micro_batches: int) -> Outcome:
+        """The outcome after the last step, each made of so many micro-batches.
+
+        ``train_loss`` is the mean over the last tenth of the run. Its time is that of this attempt, and so is its rate.
+        """
         tenth = max(1, len(self.losses) // 10)
-        tokens = len(self.losses) * self.recipe.batch_tokens * len(self.job.members)
+        tokens = (len(self.losses) - self.resumed) * self.recipe.batch_tokens * len(self.job.members)
         metrics: dict[str, Value | None] = {
             "val_loss": self.evaluation.loss if self.evaluation else None,
             "train_loss": float(np.mean(self.losses[-tenth:])),
             "tokens_per_second": tokens / self.clock.seconds(),
             **self._member_loss(),
+            **({"micro_batches": micro_batches} if micro_batches > 1 else {}),
+            **({"resumed_step": self.resumed} if self.resumed else {}),
         }
         return ended(self.job, self.clock, "completed", None, len(self.losses), metrics)
 
@@ -100,6 +109,11 @@ class Running:
         """The outcome of a trial whose loss went beyond its bound; it has no losses to report."""
         message = f"loss is not a number or above {self.bound:g} nats at step {self.diverged_at}"
         return ended(self.job, self.clock, "diverged", message, self.diverged_at, {})
+
+    def preempted(self, step: int, fault: str | None) -> Outcome:
+        """The outcome of a trial that had to leave after update ``step``; ``fault`` is why it cannot be resumed."""
+        message = "told to wind down" + (f"; {fault}" if fault else "; it goes on from its checkpoint")
+        return ended(self.job, self.clock, "preempted", message, step, {})
 
     def _member_loss(self) -> dict[str, float]:
         if self.evaluation is None or len(self.job.members) == 1:

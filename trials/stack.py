@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,12 @@ from torch import Tensor
 from trials.accounting import Shape
 from trials.corpus import Budget
 from trials.corpus.order import batches
+from trials.distributed import ALONE, Group
+from trials.errors import InputError
 from trials.model import Transformer
 from trials.optimizer import AdamW
 from trials.schedule import Schedule
+from trials.workloads import never
 
 LOOK_EVERY = {"cpu": 1, "cuda": 16}  # steps between looks at the losses: a look makes the host wait for the device
 Floats = npt.NDArray[np.float64]
@@ -54,40 +57,99 @@ class Recipe:
         return self.batch_sequences * self.context
 
 
-class Stack:
-    """Members that train as one. ``model`` holds their weights, ``step`` counts the updates done."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a stack trains: on which device, with which other processes, in how many micro-batches each process's
+    share of a batch.
+    """
 
-    def __init__(self, members: Sequence[Member], recipe: Recipe, budget: Budget, device: str) -> None:
-        self.members, self.recipe, self.device, self.step = members, recipe, device, 0
-        self.model = Transformer(recipe.shape, recipe.context, [m.seed for m in members], device, recipe.rope_base)
+    device: str
+    group: Group = ALONE
+    shrink: int = 1
+
+    def shares(self, sequences: int) -> list[tuple[slice, float]]:
+        """The micro-batches of this process among the ``sequences`` of a batch: which, and their weight in its mean.
+
+        They differ by at most one sequence. All processes have equally many, because they exchange something in each.
+        Raises InputError when there are fewer sequences than processes.
+        """
+        if sequences < self.group.size:
+            raise InputError(
+                f"batch_sequences = {sequences} cannot be split over {self.group.size} processes "
+                f"(accepted: at most {sequences} processes a trial)"
+            )
+        mine = np.array_split(np.arange(sequences), self.group.size)[self.group.rank]
+        micro = np.array_split(mine, min(self.shrink, sequences // self.group.size))
+        return [(slice(int(part[0]), int(part[-1]) + 1), len(part) / sequences) for part in micro]
+
+
+class Stack:
+    """Members that train as one. ``model`` holds their weights, ``step`` counts the updates done.
+
+    ``losses`` before and gradient ``norms`` of the updates are (steps, members), filled up to ``step``.
+    """
+
+    def __init__(self, members: Sequence[Member], recipe: Recipe, budget: Budget, place: Place) -> None:
+        self.members, self.recipe, self.place, self.step = members, recipe, place, 0
+        device = place.device
+        seeds = [member.seed for member in members]
+        self.model = Transformer(recipe.shape, recipe.context, seeds, device, recipe.rope_base, place.group)
         self.optimizer = AdamW(
-            self.model.flat,
-            self.model.gradient,
-            decayed=self.model.decayed,
+            self.model.weights.flat,
+            self.model.weights.gradient,
+            decayed=self.model.weights.decayed,
             weight_decay=torch.tensor([member.weight_decay for member in members], device=device),
             grad_clip=torch.tensor([member.grad_clip for member in members], device=device),
             beta1=recipe.beta1,
             beta2=recipe.beta2,
             eps=recipe.eps,
         )
-        self.batches = [batches(budget, member.seed, recipe.batch_sequences, recipe.steps) for member in members]
+        self.shares = place.shares(recipe.batch_sequences)
+        self.losses, self.norms = np.empty((2, recipe.steps, len(members)))
         self.bounds = np.array([member.divergence_loss for member in members])
         self.beyond = np.zeros(len(members), dtype=bool)
+        self._budget = budget
+        self._batches = self._read()
 
-    def advance(self, until: int) -> tuple[Floats, Floats]:
-        """Train to step ``until``, or until every member has diverged. Losses before and gradient norms of each
-        update, (steps, members) each.
+    def advance(self, until: int, pause: Callable[[], bool] = never) -> tuple[Floats, Floats]:
+        """Train to step ``until``, or until every member has diverged, or ``pause`` says so at a look at the losses.
+
+        Losses before and gradient norms of each update, (steps, members) each.
         """
-        losses: list[Floats] = []
-        norms: list[Floats] = []
+        begin = self.step
         while self.step < until and not self.beyond.all():
-            steps = min(LOOK_EVERY[self.device], until - self.step)
+            first, steps = self.step, min(LOOK_EVERY[self.place.device], until - self.step)
             with denormals_flushed():
                 done = [self._train_step() for _ in range(steps)]
-            losses.append(torch.stack([loss for loss, _ in done]).cpu().double().numpy())
-            norms.append(torch.stack([norm for _, norm in done]).cpu().double().numpy())
-            self.beyond |= beyond(losses[-1], self.bounds).any(axis=0)
-        return np.concatenate(losses), np.concatenate(norms)
+            losses = self.place.group.total(torch.stack([loss for loss, _ in done]))
+            self.losses[first : self.step] = losses.cpu().double().numpy()
+            self.norms[first : self.step] = torch.stack([norm for _, norm in done]).cpu().double().numpy()
+            self.beyond |= beyond(self.losses[first : self.step], self.bounds).any(axis=0)
+            if pause():
+                break
+        return self.losses[begin : self.step], self.norms[begin : self.step]
+
+    def state(self) -> dict[str, Tensor] | None:
+        """All that decides how training goes on, on the CPU: (members, parameters) and (steps done, members).
+
+        Every process of the group must ask; None but in the first.
+        """
+        held = {"weights": self.model.weights.flat, "first": self.optimizer.first, "second": self.optimizer.second}
+        whole = {name: self.model.weights.whole(tensor) for name, tensor in held.items()}
+        curves = {"losses": self.losses[: self.step], "norms": self.norms[: self.step]}
+        copies = {name: torch.from_numpy(rows.copy()) for name, rows in curves.items()}
+        known = {name: tensor for name, tensor in whole.items() if tensor is not None}
+        return {**known, **copies} if known else None
+
+    def resume(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a `state`."""
+        held = {"weights": self.model.weights.flat, "first": self.optimizer.first, "second": self.optimizer.second}
+        for name, tensor in held.items():
+            self.model.weights.take(tensor, state[name])
+        self.step = self.optimizer.steps = len(state["losses"])
+        self.losses[: self.step], self.norms[: self.step] = state["losses"].numpy(), state["norms"].numpy()
+        self.beyond |= beyond(self.losses[: self.step], self.bounds).any(axis=0)
+        self._batches = self._read()
 
     def lrs(self, step: int) -> list[float]:
         """Learning rate of each member at update number ``step``, counted from 0."""
@@ -103,17 +165,34 @@ class Stack:
     def _precision(self) -> contextlib.AbstractContextManager[object]:
         """What forward passes run under: autocast to bfloat16 where the recipe says so."""
         if self.recipe.precision == "bfloat16":
-            return torch.autocast(self.device, dtype=torch.bfloat16)
+            return torch.autocast(self.place.device, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 
+    def _read(self) -> list[Iterator[npt.NDArray[np.int64]]]:
+        sequences, steps = self.recipe.batch_sequences, self.recipe.steps
+        return [batches(self._budget, member.seed, sequences, steps, self.step) for member in self.members]
+
     def _train_step(self) -> tuple[Tensor, Tensor]:
-        windows = torch.from_numpy(np.stack([next(member) for member in self.batches])).to(self.device)
-        with self._precision():
-            losses = self.model.losses(windows)
-        self.model.backward(losses)
-        norms = self.optimizer.step(torch.tensor(self.lrs(self.step), device=self.device))
+        """This process's part of the losses, and the norms of all of the gradient: (members,) each."""
+        windows, weights = np.stack([next(member) for member in self._batches]), self.model.weights
+        loss = torch.zeros(len(self.members), device=self.place.device)
+        weights.gradient.zero_()
+        for rows, weight in self.shares:
+            part = torch.from_numpy(windows[:, rows]).to(self.place.device)
+            with self._precision():
+                losses = self.model.losses(part)
+            self.model.backward(losses, weight)
+            loss += losses.detach() * weight
+        norms = weights.norms()
+        self.optimizer.step(torch.tensor(self.lrs(self.step), device=self.place.device), norms)
         self.step += 1
-        return losses.detach(), norms
+        return loss, norms
+
+
+def history(stacks: Sequence[Stack], begin: int, end: int) -> tuple[Floats, Floats]:
+    """Losses and gradient norms of all members at updates ``begin`` to ``end``: (steps, members) each."""
+    losses = np.concatenate([stack.losses[begin:end] for stack in stacks], axis=1)
+    return losses, np.concatenate([stack.norms[begin:end] for stack in stacks], axis=1)
 
 
 @contextlib.contextmanager

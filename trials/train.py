@@ -7,17 +7,19 @@ curve, because its loss needs the logits of all of them. Everything random comes
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from trials.checkpoint import Saved
 from trials.corpus import Budget
 from trials.ensemble import evaluate
 from trials.progress import Clock, Job, Running
 from trials.record import CurvePoint, Outcome
-from trials.stack import Floats, Recipe, Stack
+from trials.resume import Keeper, put_back
+from trials.stack import Place, Recipe, Stack, history
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +37,48 @@ class Points:
         return cls(tuple(sorted(rows | measured)), measured)
 
 
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What a pack trains on, and the windows its validation loss is measured on."""
+
+    budget: Budget
+    held_out: Budget
+
+
 def train(
-    jobs: Sequence[Job], recipe: Recipe, points: Points, budget: Budget, held_out: Budget, device: str, clock: Clock
+    jobs: Sequence[Job],
+    recipe: Recipe,
+    points: Points,
+    data: Data,
+    place: Place,
+    clock: Clock,
+    keeper: Keeper | None = None,
+    found: Mapping[str, Saved] | None = None,
 ) -> Generator[CurvePoint | Outcome, None, None]:
     """Train the jobs, which have equally many members: curve points as they come, one outcome each.
 
-    Closing the iterator stops it.
+    ``found`` are the checkpoints of all of them, or nothing. The points that were told before they were written come
+    again first. Closing the iterator stops it. Raises PeerLost.
     """
+    keeper = keeper or Keeper()
     size = len(jobs[0].members)
     live = [Running(job, recipe, slice(i * size, (i + 1) * size), clock) for i, job in enumerate(jobs)]
     members = [member for job in jobs for member in job.members]
-    groups = [[member] for member in members] if device == "cpu" else [members]
-    stacks = [Stack(group, recipe, budget, device) for group in groups]
-    validation = torch.from_numpy(held_out.read(np.arange(held_out.size)))
-    for point in points.curve:
-        losses, norms = _advance(stacks, point)
+    groups = [[member] for member in members] if place.device == "cpu" else [members]
+    stacks = [Stack(group, recipe, data.budget, place) for group in groups]
+    if found:
+        yield from put_back(live, stacks, found)
+    validation = torch.from_numpy(data.held_out.read(np.arange(data.held_out.size)))
+    for point in (point for point in points.curve if point > live[0].told):
+        while not _reached(stacks, point, keeper):
+            fault = keeper.save(live, stacks)
+            if keeper.ending:
+                yield from (trial.preempted(_step(trial, stacks), fault) for trial in live)
+                return
+        step = min(stack.step for stack in stacks)
+        rows = history(stacks, live[0].told, step)
         for trial in live:
-            trial.extend(losses, norms)
+            trial.extend(*rows)
         evaluated = point in points.evaluations and any(trial.diverged_at is None for trial in live)
         if evaluated:
             evaluations = evaluate(stacks, validation, size)
@@ -63,17 +90,23 @@ def train(
         if not live:
             return
     for trial in live:
-        yield trial.completed()
+        yield trial.completed(micro_batches=len(stacks[0].shares))
 
 
-def _advance(stacks: Sequence[Stack], point: int) -> tuple[Floats, Floats]:
-    """Losses and gradient norms of all members up to ``point``: (steps, members) each.
+def _reached(stacks: Sequence[Stack], point: int, keeper: Keeper) -> bool:
+    """Train on towards ``point``; whether all stacks are there, or False because the keeper asked for a pause.
 
     A stack whose members have all diverged stops early, and the other stacks, members of the same ensemble, with it.
     """
-    parts = []
     for stack in stacks:
-        parts.append(stack.advance(point))
+        stack.advance(point, keeper.pause)
+        if keeper.wanted:
+            return False
         point = stack.step
-    losses, norms = ([part[i][: len(parts[-1][i])] for part in parts] for i in (0, 1))
-    return np.concatenate(losses, axis=1), np.concatenate(norms, axis=1)
+    return True
+
+
+def _step(trial: Running, stacks: Sequence[Stack]) -> int:
+    """Updates that all members of a trial have done."""
+    everyone = [stack.step for stack in stacks for _ in stack.members]
+    return min(everyone[trial.rows])

@@ -33,10 +33,10 @@ def test_parameter_count_is_the_number_of_trained_values(shape: Shape) -> None:
     from trials.model import Transformer
 
     model = Transformer(shape, 8, [0], "cpu")
-    assert model.flat.shape == (1, parameters(shape).total)
-    tables = {name: leaf.numel() for name, leaf in model.parameters.items() if name in ("embedding", "head")}
+    assert model.weights.flat.shape == (1, parameters(shape).total)
+    tables = {name: leaf.numel() for name, leaf in model.weights.parameters.items() if name in ("embedding", "head")}
     assert sum(tables.values()) == parameters(shape).embedding
-    assert sum(leaf.numel() for leaf in model.parameters.values()) == parameters(shape).total
+    assert sum(leaf.numel() for leaf in model.weights.parameters.values()) == parameters(shape).total
 
 
 def test_a_llama_7b_has_its_published_parameters() -> None:
@@ -97,7 +97,7 @@ def test_activation_estimate_is_near_what_autograd_keeps() -> None:
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() != model.flat.untyped_storage().data_ptr():
+        if storage.data_ptr() != model.weights.flat.untyped_storage().data_ptr():
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 

@@ -26,7 +26,7 @@ def test_logits_and_gradients_are_those_of_hugging_face_llama(tied: bool) -> Non
     transformers = pytest.importorskip("transformers")
     shape = Shape(2, 32, 4, 48, 61, tied_embeddings=tied)
     model = Model(shape, CONTEXT, [5], "cpu")
-    for name, leaf in model.parameters.items():  # gains away from 1, so that a misplaced one shows
+    for name, leaf in model.weights.parameters.items():  # gains away from 1, so that a misplaced one shows
         if name.endswith("norm"):
             leaf.data.copy_(torch.linspace(0.5, 1.5, leaf.numel()).view_as(leaf))
     config = transformers.LlamaConfig(
@@ -48,21 +48,21 @@ def test_logits_and_gradients_are_those_of_hugging_face_llama(tied: bool) -> Non
     assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     F.cross_entropy(theirs.flatten(0, 1), windows[:, 1:].flatten()).backward()
     model.backward(model.losses(windows[None]))
-    gradients = dict(zip(model.parameters, _split(model), strict=True))
+    gradients = dict(zip(model.weights.parameters, _split(model), strict=True))
     for name, parameter in copied.items():
         assert torch.allclose(gradients[name], parameter.grad, rtol=1e-3, atol=1e-6), name
 
 
 def _split(model: Model) -> list[torch.Tensor]:
     """The gradient of the one member, tensor by tensor."""
-    leaves = [leaf[0] for leaf in model.parameters.values()]
-    parts = model.gradient[0].split([leaf.numel() for leaf in leaves])
+    leaves = [leaf[0] for leaf in model.weights.parameters.values()]
+    parts = model.weights.gradient[0].split([leaf.numel() for leaf in leaves])
     return [part.view_as(leaf) for part, leaf in zip(parts, leaves, strict=True)]
 
 
 def _copy_to_llama(model: Model, peer: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """Our weights in the peer; returns its parameters of the same layout as ours, by our names."""
-    weights, heads, width = model.parameters, model.shape.heads, model.shape.width
+    weights, heads, width = model.weights.parameters, model.shape.heads, model.shape.width
     half = width // heads // 2
     # Our rotation turns neighbouring dimensions, theirs j and j + half: rows of queries and keys change places.
     order = torch.arange(width).view(heads, half, 2).transpose(1, 2).flatten()
@@ -98,10 +98,10 @@ def test_a_member_starts_and_answers_in_company_as_it_does_alone(qk_norm: bool, 
     together.backward(together.losses(windows))
     for row, seed in enumerate([7, 8, 9]):
         alone = Model(shape, CONTEXT, [seed], "cpu")
-        assert torch.equal(alone.flat[0], together.flat[row])
+        assert torch.equal(alone.weights.flat[0], together.weights.flat[row])
         assert torch.allclose(alone.logits(inputs[row : row + 1])[0], answers[row], rtol=1e-4, atol=1e-6)
         alone.backward(alone.losses(windows[row : row + 1]))
-        assert torch.allclose(alone.gradient[0], together.gradient[row], rtol=1e-4, atol=1e-7)
+        assert torch.allclose(alone.weights.gradient[0], together.weights.gradient[row], rtol=1e-4, atol=1e-7)
 
 
 def test_no_answer_depends_on_what_comes_after_it() -> None:

@@ -40,8 +40,7 @@ def test_every_member_takes_the_steps_torchs_adamw_takes_alone() -> None:
         scale = 1.0 if step % 2 else 0.5  # learning rates change from step to step, as a schedule's do
         fresh = torch.randn(members, width, dtype=torch.float64)
         gradient.copy_(fresh)
-        norms = optimizer.step(torch.tensor(lrs, dtype=torch.float64) * scale)
-        assert torch.allclose(norms, fresh.norm(dim=1))
+        optimizer.step(torch.tensor(lrs, dtype=torch.float64) * scale, fresh.norm(dim=1))
         for pair, peer, row, lr, clip in zip(alone, peers, fresh, lrs, clips, strict=True):
             pair[0].grad, pair[1].grad = row[:decayed].clone(), row[decayed:].clone()
             if clip:
@@ -61,6 +60,6 @@ def test_a_member_whose_gradient_is_not_a_number_leaves_the_others_alone() -> No
         flat, gradient = start.clone(), fresh.clone()
         if broken:
             gradient[0, 3] = float("nan")
-        ours(flat, gradient, 4, [0.1, 0.1], [1.0, 1.0]).step(torch.tensor([1e-2, 1e-2]))
+        ours(flat, gradient, 4, [0.1, 0.1], [1.0, 1.0]).step(torch.tensor([1e-2, 1e-2]), gradient.norm(dim=1))
         results.append(flat[1])
     assert torch.equal(*results)

@@ -18,14 +18,15 @@ from trials.progress import Clock, Job
 from trials.record import CurvePoint, Outcome
 from trials.schedule import Schedule
 from trials.spec import TrialSpec
-from trials.stack import Member, Recipe, Stack
-from trials.train import Points, train
+from trials.stack import Member, Place, Recipe, Stack
+from trials.train import Data, Points, train
 from trials.workloads import Context
 from trials.workloads.language_model import LanguageModel
 from trials.workloads.language_model import run as running
 
 MARKOV = "markov:states=12,spread=1.5,tokens=65536"
 STEPS = 40
+CPU = Place("cpu")
 RECIPE = Recipe(Shape(2, 16, 2, 40, 12), 16, 8, STEPS, 0.9, 0.95, 1e-8, 1e4, "float32")
 MEMBER = Member(0, 1e-2, 0.1, 1.0, Schedule("cosine", STEPS, 0.1), 20.0)
 
@@ -54,7 +55,7 @@ def seeds(*values: int, **changes: Any) -> list[Member]:
 
 def events(jobs: list[Job], budget: Budget, held_out: Budget, recipe: Recipe = RECIPE) -> list[CurvePoint | Outcome]:
     points = Points.evenly(recipe.steps, curve=8, evaluations=4)
-    return list(train(jobs, recipe, points, budget, held_out, "cpu", Clock(len(jobs))))
+    return list(train(jobs, recipe, points, Data(budget, held_out), CPU, Clock(len(jobs))))
 
 
 def test_members_train_in_company_as_they_do_alone(budget: Budget) -> None:
@@ -62,34 +63,34 @@ def test_members_train_in_company_as_they_do_alone(budget: Budget) -> None:
         *seeds(3, 4),
         replace(MEMBER, seed=3, lr=3e-3, weight_decay=1.0, grad_clip=0.0, schedule=Schedule("linear", STEPS, 0.2)),
     ]
-    together = Stack(members, RECIPE, budget, "cpu")
+    together = Stack(members, RECIPE, budget, CPU)
     losses, norms = together.advance(STEPS)
     for row, member in enumerate(members):
-        alone = Stack([member], RECIPE, budget, "cpu")
+        alone = Stack([member], RECIPE, budget, CPU)
         own_losses, own_norms = alone.advance(STEPS)
         assert losses[:, row] == pytest.approx(own_losses[:, 0], abs=2e-4)
         assert norms[:, row] == pytest.approx(own_norms[:, 0], rel=0.02)
         # Adam divides by the gradient's own size, so rounding differences grow over the steps.
-        assert torch.allclose(together.model.flat[row], alone.model.flat[0], atol=2e-3)
+        assert torch.allclose(together.model.weights.flat[row], alone.model.weights.flat[0], atol=2e-3)
     assert losses[-1].max() < losses[0].min() - 0.1
 
 
 def test_the_same_members_train_to_the_same_bits(budget: Budget) -> None:
-    first, second = Stack(seeds(1), RECIPE, budget, "cpu"), Stack(seeds(1), RECIPE, budget, "cpu")
+    first, second = Stack(seeds(1), RECIPE, budget, CPU), Stack(seeds(1), RECIPE, budget, CPU)
     first.advance(STEPS)
     second.advance(7)  # where the loop pauses for a look changes nothing
     second.advance(STEPS)
-    assert torch.equal(first.model.flat, second.model.flat)
+    assert torch.equal(first.model.weights.flat, second.model.weights.flat)
 
 
 def test_a_diverging_member_is_found_at_its_step_and_disturbs_no_other(budget: Budget) -> None:
     wild = replace(MEMBER, lr=1e4, grad_clip=0.0, schedule=Schedule("constant", STEPS))
-    calm = Stack([MEMBER, replace(MEMBER, seed=1)], RECIPE, budget, "cpu")
-    mixed = Stack([MEMBER, replace(wild, seed=1)], RECIPE, budget, "cpu")
+    calm = Stack([MEMBER, replace(MEMBER, seed=1)], RECIPE, budget, CPU)
+    mixed = Stack([MEMBER, replace(wild, seed=1)], RECIPE, budget, CPU)
     calm.advance(STEPS)
     losses, _ = mixed.advance(STEPS)
     assert mixed.beyond.tolist() == [False, True]
-    assert torch.equal(calm.model.flat[0], mixed.model.flat[0])
+    assert torch.equal(calm.model.weights.flat[0], mixed.model.weights.flat[0])
     assert not (losses[:, 1] <= 20).all()
 
 
@@ -126,7 +127,7 @@ def test_curves_cover_the_run_and_end_in_the_outcome(budget: Budget, held_out: B
     assert points[-1].val_loss == outcome.metrics["val_loss"]
     assert points[-1].tokens == STEPS * 8 * 16
     assert points[0].lr == pytest.approx(MEMBER.lr * MEMBER.schedule(4))
-    alone = Stack([MEMBER], RECIPE, budget, "cpu")
+    alone = Stack([MEMBER], RECIPE, budget, CPU)
     losses, norms = alone.advance(STEPS)
     assert [point.train_loss for point in points] == pytest.approx([*losses.reshape(8, 5).mean(axis=1)])
     assert points[-1].grad_norm == pytest.approx(float(norms[-1, 0]))
@@ -147,7 +148,7 @@ def test_an_ensemble_is_never_worse_than_its_mean_member_at_any_token() -> None:
 
 
 def test_identical_members_are_as_good_as_one(budget: Budget, held_out: Budget) -> None:
-    stack = Stack([MEMBER, MEMBER], RECIPE, budget, "cpu")
+    stack = Stack([MEMBER, MEMBER], RECIPE, budget, CPU)
     (both,) = evaluate([stack], torch.from_numpy(held_out.read(np.arange(held_out.size))), members=2)
     assert both.loss == pytest.approx(both.member_loss, abs=1e-6)
 
@@ -163,10 +164,10 @@ def test_an_ensemble_trained_by_turns_has_the_members_it_would_have_alone(budget
 
 def test_a_stack_of_trials_evaluates_each_as_it_would_alone(budget: Budget, held_out: Budget) -> None:
     windows = torch.from_numpy(held_out.read(np.arange(held_out.size)))
-    stack = Stack(seeds(1, 2, 3, 4), RECIPE, budget, "cpu")
+    stack = Stack(seeds(1, 2, 3, 4), RECIPE, budget, CPU)
     pairs = evaluate([stack], windows, members=2)
     for pair, own in zip(pairs, ((1, 2), (3, 4)), strict=True):
-        (expected,) = evaluate([Stack(seeds(*own), RECIPE, budget, "cpu")], windows, members=2)
+        (expected,) = evaluate([Stack(seeds(*own), RECIPE, budget, CPU)], windows, members=2)
         assert (pair.loss, pair.member_loss) == pytest.approx((expected.loss, expected.member_loss), abs=1e-5)
 
 
@@ -206,10 +207,10 @@ def test_memory_that_runs_out_is_an_outcome_and_the_next_trial_runs(
     first, second = spec(seed=0), spec(seed=1)
     real = running._trained
 
-    def short_of_memory(stack: list[TrialSpec], device: str, clock: Clock) -> Iterator[Any]:
-        if first in stack:
+    def short_of_memory(load: running.Load, *rest: Any) -> Iterator[Any]:
+        if first in load.specs:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
-        yield from real(stack, device, clock)
+        yield from real(load, *rest)
 
     monkeypatch.setattr(running, "_trained", short_of_memory)
     states = [
@@ -222,11 +223,11 @@ def test_a_stack_too_large_for_the_device_is_tried_in_halves(tmp_path: Path, mon
     pack = [spec(seed=seed) for seed in range(5)]
     tried = []
 
-    def fits_two(stack: list[TrialSpec], device: str, clock: Clock) -> Iterator[Any]:
-        tried.append(len(stack))
-        if len(stack) > 2:
+    def fits_two(load: running.Load, *rest: Any) -> Iterator[Any]:
+        tried.append(len(load.specs))
+        if len(load.specs) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        yield from (Outcome(trial.trial_id, "completed") for trial in stack)
+        yield from (Outcome(trial.trial_id, "completed") for trial in load.specs)
 
     monkeypatch.setattr(running, "_trained", fits_two)
     outcomes = list(WORKLOAD.run(pack, Context("cuda", tmp_path)))
@@ -241,8 +242,9 @@ def test_memory_that_runs_out_late_leaves_each_trial_one_outcome(
 ) -> None:
     pack = [spec(seed=seed) for seed in range(2)]
 
-    def late(stack: list[TrialSpec], device: str, clock: Clock) -> Iterator[Any]:
-        yield Outcome(stack[0].trial_id, "diverged")
+    def late(load: running.Load, *rest: Any) -> Iterator[Any]:
+        if pack[0] in load.specs:
+            yield Outcome(pack[0].trial_id, "diverged")
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(running, "_trained", late)
@@ -251,7 +253,7 @@ def test_memory_that_runs_out_late_leaves_each_trial_one_outcome(
 
 
 def test_an_error_that_is_not_about_memory_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(stack: list[TrialSpec], device: str, clock: Clock) -> Iterator[Any]:
+    def broken(*rest: Any) -> Iterator[Any]:
         raise RuntimeError("planted")
         yield
 
@@ -270,7 +272,7 @@ def test_training_leaves_the_process_as_it_found_it(tmp_path: Path) -> None:
 def test_closing_the_iterator_stops_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = []
     real = Stack.advance
-    monkeypatch.setattr(Stack, "advance", lambda self, until: steps.append(until) or real(self, until))
+    monkeypatch.setattr(Stack, "advance", lambda self, *rest: steps.append(rest[0]) or real(self, *rest))
     running_pack = WORKLOAD.run([spec(), spec(seed=1)], Context("cpu", tmp_path))
     next(running_pack)
     running_pack.close()

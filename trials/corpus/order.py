@@ -27,10 +27,12 @@ def positions(size: int, seed: int, begin: int, end: int) -> Indices:
     return order
 
 
-def batches(budget: Budget, seed: int, batch_sequences: int, steps: int) -> Iterator[npt.NDArray[np.int64]]:
-    """The batch of each step: (batch_sequences, context + 1)."""
+def batches(
+    budget: Budget, seed: int, batch_sequences: int, steps: int, begin: int = 0
+) -> Iterator[npt.NDArray[np.int64]]:
+    """The batch of each step from ``begin`` on: (batch_sequences, context + 1)."""
     ahead = max(1, READ_AHEAD // (batch_sequences * budget.context))
-    for first in range(0, steps, ahead):
+    for first in range(begin, steps, ahead):
         last = min(steps, first + ahead)
         order = positions(budget.size, seed, first * batch_sequences, last * batch_sequences)
         yield from budget.read(order).reshape(last - first, batch_sequences, -1)

@@ -25,6 +25,10 @@ def never() -> bool:
     return False
 
 
+class PeerLost(RuntimeError):
+    """Another process that trains the same trial is gone. No outcome of the trial: it should run again."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """The processes that train one trial together: this one is number ``rank`` of ``size``.

@@ -85,6 +85,8 @@ METRICS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "member_loss": ("nats/token", "validation loss of one member, mean over the ensemble; null for one member"),
         "tokens_per_second": ("tokens/s", "training tokens of all members over the trial's share of wall seconds"),
+        "micro_batches": ("", "parts that each batch was computed in to save memory; null for one"),
+        "resumed_step": ("steps", "steps that an earlier attempt had done; null for a trial trained at one go"),
     }
 )
 SHAPE = ("depth", "width", "heads", "ffn")

@@ -1,0 +1,160 @@
+"""The weights of a stack of models: which tensors there are, how they start, and how they lie in one flat buffer.
+
+Matrices that decay come first in the buffer, block by block; what does not decay (embedding, gains) is its end. The
+model asks for a part of the weights when it needs it, so that another holder may keep them elsewhere
+(`trials.sharding`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from trials.accounting import Shape
+
+HEAD_SCALE = 0.1  # logits start with this deviation, so that the loss starts within 0.01 nats of ln(vocabulary)
+COMMON, HEAD = "common", "head"  # parts of the weights; the others are the blocks, by number
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One parameter tensor of one member: its name, shape, whether it decays, and the deviation it starts with.
+
+    ``std`` None is a gain, which starts at 1.
+    """
+
+    name: str
+    size: tuple[int, ...]
+    decays: bool
+    std: float | None
+
+    @property
+    def part(self) -> str:
+        """The part of the weights it belongs to: the head's or a block's matrices, or what does not decay."""
+        return self.name.partition(".")[0] if self.decays else COMMON
+
+    @property
+    def numel(self) -> int:
+        """How many values it holds."""
+        return math.prod(self.size)
+
+
+def layout(shape: Shape) -> tuple[Slot, ...]:
+    """All parameter tensors of a shape, those that decay first.
+
+    Initialization: matrices normal with deviation 1/sqrt(inputs), those that write into the residual stream divided
+    by sqrt(2 depth) (Radford et al. 2019, section 2.3); token embedding 1/sqrt(width); output head 0.1/sqrt(width);
+    gains 1.
+    """
+    width, ffn, table = shape.width, shape.ffn, (shape.vocabulary, shape.width)
+    inward, residual = width**-0.5, (2 * shape.depth) ** -0.5
+    slots = [Slot("embedding", table, False, inward), Slot("final_norm", (width,), False, None)]
+    if not shape.tied_embeddings:
+        slots.append(Slot(HEAD, table, True, HEAD_SCALE * inward))
+    for block in range(shape.depth):
+        slots += [
+            Slot(f"{block}.attention_norm", (width,), False, None),
+            Slot(f"{block}.qkv", (3 * width, width), True, inward),
+            Slot(f"{block}.attention_out", (width, width), True, inward * residual),
+            Slot(f"{block}.ffn_norm", (width,), False, None),
+            Slot(f"{block}.gate_up", (2 * ffn, width), True, inward),
+            Slot(f"{block}.down", (width, ffn), True, ffn**-0.5 * residual),
+        ]
+        if shape.qk_norm:
+            gain = (width // shape.heads,)
+            slots += [Slot(f"{block}.{part}_norm", gain, False, None) for part in ("query", "key")]
+    return tuple(sorted(slots, key=lambda slot: not slot.decays))
+
+
+def initial(slots: Sequence[Slot], seed: int) -> Tensor:
+    """Starting values of one member, drawn on the CPU in the order of the slots, so that every device agrees."""
+    generator = torch.Generator().manual_seed(seed)
+    parts = [
+        torch.ones(slot.size) if slot.std is None else torch.randn(slot.size, generator=generator) * slot.std
+        for slot in slots
+    ]
+    return torch.cat([part.flatten() for part in parts])
+
+
+def collect(leaf: Tensor, gradient: Tensor) -> None:
+    """From now on a backward pass adds the gradient of ``leaf`` to ``gradient`` and keeps none of its own.
+
+    Autograd does that by itself for a preset `grad`, but warns of one that is no tensor by itself.
+    """
+
+    def add(leaf: Tensor) -> None:
+        assert leaf.grad is not None
+        gradient.add_(leaf.grad)
+        leaf.grad = None
+
+    leaf.requires_grad_().register_post_accumulate_grad_hook(add)
+
+
+class Weights(Protocol):
+    """Who holds the weights of a stack: ``flat`` and their ``gradient``, (members, values held here) each.
+
+    The first ``decayed`` columns decay. A backward pass adds to ``gradient``.
+    """
+
+    flat: Tensor
+    gradient: Tensor
+    decayed: int
+
+    def part(self, name: str) -> Mapping[str, Tensor]:
+        """The tensors of this part by name, (members, *size) each, for the forward pass that comes now."""
+        ...
+
+    def saving(self) -> contextlib.AbstractContextManager[object]:
+        """What a forward pass runs under whose gradient is wanted."""
+        ...
+
+    def norms(self) -> Tensor:
+        """Global norm of each member's gradient, (members,)."""
+        ...
+
+    def whole(self, held: Tensor) -> Tensor | None:
+        """All values on the CPU, (members, parameters), of what lies like ``flat``; None but in one process."""
+        ...
+
+    def take(self, held: Tensor, whole: Tensor) -> None:
+        """Fill ``held``, which lies like ``flat``, from ``whole``, (members, parameters)."""
+        ...
+
+
+class Whole:
+    """All weights in this process; ``parameters`` are the leaves, views of the flat buffer."""
+
+    def __init__(self, slots: Sequence[Slot], seeds: Sequence[int], device: str) -> None:
+        self.decayed = sum(slot.numel for slot in slots if slot.decays)
+        self.flat = torch.stack([initial(slots, seed) for seed in seeds]).to(device)
+        self.gradient = torch.zeros_like(self.flat)
+        self.parameters = _views(self.flat, slots)
+        for leaf, gradient in zip(self.parameters.values(), _views(self.gradient, slots).values(), strict=True):
+            collect(leaf, gradient)
+
+    def part(self, name: str) -> Mapping[str, Tensor]:
+        return self.parameters
+
+    def saving(self) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def norms(self) -> Tensor:
+        return torch.linalg.vector_norm(self.gradient, dim=1)
+
+    def whole(self, held: Tensor) -> Tensor | None:
+        return held.to("cpu", copy=True)
+
+    def take(self, held: Tensor, whole: Tensor) -> None:
+        held.copy_(whole)
+
+
+def _views(flat: Tensor, slots: Sequence[Slot]) -> dict[str, Tensor]:
+    """Tensors (members, *size) over the flat buffer."""
+    parts = flat.split([slot.numel for slot in slots], dim=1)
+    return {slot.name: part.unflatten(1, slot.size) for slot, part in zip(slots, parts, strict=True)}
