@@ -7,7 +7,7 @@ from typing import Annotated
 
 import pydantic
 
-from trials.record import UNFINISHED
+from trials.record import STATES, UNFINISHED
 
 Tries = Annotated[int, pydantic.Field(ge=0, le=1000)]
 
@@ -57,6 +57,7 @@ class Retry(pydantic.BaseModel):
     stopped: Tries = 0
     worker_died: Tries = 2
 
-    def allows(self, state: str) -> int:
-        """Further attempts after this state; 0 for a state that has no entry."""
-        return int(getattr(self, state, 0)) if state in Retry.model_fields else 0
+    def by_state(self) -> Mapping[str, int]:
+        """Further attempts after each state that has any."""
+        tries = {state: getattr(self, state, 0) for state in STATES}
+        return {state: number for state, number in tries.items() if number}

@@ -62,7 +62,8 @@ def requeue_by_policy(store: Store, retry: Retry, finished: Mapping[str, str], w
 
 def owed(store: Store, retry: Retry, finished: Mapping[str, str], wanted: Iterable[str]) -> dict[str, int]:
     """The finished trials of ``wanted`` that the policy gives another attempt; trial_id -> its attempt so far."""
-    ended = {trial: state for trial in wanted if (state := finished.get(trial)) and retry.allows(state)}
+    allowed = retry.by_state()
+    ended = {trial: finished[trial] for trial in wanted if finished.get(trial) in allowed}
     if not ended:
         return {}
     frame = _endings(store.location, list(ended))
@@ -71,7 +72,7 @@ def owed(store: Store, retry: Retry, finished: Mapping[str, str], wanted: Iterab
     return {
         trial: latest[trial]
         for trial, state in ended.items()
-        if trial in latest and often[trial, state] <= retry.allows(state)
+        if trial in latest and often[trial, state] <= allowed[state]
     }
 
 

@@ -47,7 +47,7 @@ class Tally:
         self.states: Counter[str] = Counter()
         self.again = 0
         self._writer, self._live, self._watchers = writer, live, watchers
-        self._retry, self._endings, self._try_again = retry, endings, try_again
+        self._allowed, self._endings, self._try_again = retry.by_state(), endings, try_again
 
     def __call__(self, rows: Sequence[Row]) -> None:
         """Record these rows. Raises StoreWriteError, and then none of them counts."""
@@ -77,9 +77,8 @@ class Tally:
         state = record.outcome.state
         if state == "preempted":
             return not self._live.ending
-        allowed = self._retry.allows(state)
-        if not allowed:
+        if state not in self._allowed:
             return False
         ending = (record.outcome.trial_id, state)
         self._endings[ending] += 1
-        return self._endings[ending] <= allowed and not self._live.ending
+        return self._endings[ending] <= self._allowed[state] and not self._live.ending

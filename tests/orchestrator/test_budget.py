@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -126,3 +127,23 @@ def test_a_request_to_end_lets_workers_wind_down_and_the_next_launch_continues(t
 
 def _has_curves(store: Path) -> bool:
     return (store / "store.json").exists() and load(store, states=None).curves.collect().height > 0
+
+
+@pytest.mark.slow
+def test_on_ray_trials_that_do_not_wind_down_in_time_are_cut_and_recorded(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import time\n\ndef train(config):\n    time.sleep(3600 if config['hang'] else 0)\n    return 1.0\n"
+    )
+    text = (
+        'name = "t"\nworkload = "python:mine:train"\n[scientific]\nparams = [1, 2]\n[nuisance]\nhang = [true, false]\n'
+    )
+    (tmp_path / "here.toml").write_text('kind = "local"\ncpus = 2\ngrace_seconds = 1\n')
+    words = command(tmp_path, text + "[budget]\nwall_hours = 0.002\n")
+    words[words.index("inline")] = str(tmp_path / "here.toml")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 4, done.stderr
+    assert "budget.wall_hours = 0.002 has passed" in done.stderr
+    rows = load(tmp_path / "s", states=None).trials.collect()
+    assert set(rows.filter(pl.col("hang"))["state"]) == {"budget"}
+    assert set(rows.filter(~pl.col("hang"))["state"]) <= {"completed", "budget"}, "a worker takes its time to start"
+    assert progress(Store.open(tmp_path / "s")).usage.wasted["budget"] > 2
