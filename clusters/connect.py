@@ -130,7 +130,7 @@ def _session(profile: Profile, **options: Any) -> Iterator[ClusterInfo]:
 
     _refresh_credentials()
     breakpoints = {"PYTHONBREAKPOINT": os.environ.get("PYTHONBREAKPOINT")}  # Ray puts its debugger there
-    with environment(breakpoints):
+    with environment(breakpoints), _mute():
         try:
             start(
                 lambda: ray.init(log_to_driver=False, logging_level=logging.ERROR, **options),
@@ -139,6 +139,19 @@ def _session(profile: Profile, **options: Any) -> Iterator[ClusterInfo]:
             yield _info(profile, _await_nodes(profile))
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _mute() -> Iterator[None]:
+    """Ray prints what it notices (a node that died) to the driver's standard output, where answers go; rows tell it."""
+    from ray._private import worker
+
+    printing = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printing
 
 
 def _refresh_credentials() -> None:

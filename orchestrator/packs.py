@@ -113,9 +113,9 @@ class Queue:
     """The packs that wait, and what becomes of the trials of a pack whose worker died.
 
     The largest size leaves first, and of each size the heaviest pack. The trial that was running when its worker died
-    waits again alone, with one more attempt, until it has had ``max_attempts``; the ones behind it wait again as they
-    were. A trial that ran out of memory waits with micro-batches half as large. ``size_of`` tells what a trial of this
-    cost takes.
+    waits again alone at the front, with one more attempt, until it has had ``max_attempts``; the ones behind it wait
+    again as they were. A trial that ran out of memory waits with micro-batches half as large. ``size_of`` tells what a
+    trial of this cost takes.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Queue:
         size_of: Callable[[Cost], Size] = lambda cost: ONE,
     ) -> None:
         self._order = itertools.count()
-        self._waiting: dict[Size, list[tuple[float, int, Pack]]] = {}
+        self._waiting: dict[Size, list[tuple[bool, float, int, Pack]]] = {}
         self._max_attempts = max_attempts
         self._stacked = stacked
         self._size_of = size_of
@@ -140,7 +140,7 @@ class Queue:
 
     def sizes(self) -> list[Size]:
         """The sizes that packs wait for, in the order they leave."""
-        return sorted(self._waiting, key=lambda size: (-size.devices, self._waiting[size][0][:2]))
+        return sorted(self._waiting, key=lambda size: (-size.devices, self._waiting[size][0][:3]))
 
     def take(self, size: Size | None = None) -> Pack | None:
         """The heaviest pack of this size (None: of the largest size) that waits, or None."""
@@ -148,14 +148,15 @@ class Queue:
             size = next(iter(self.sizes()), None)
         if size not in self._waiting:
             return None
-        pack = heapq.heappop(self._waiting[size])[2]
+        pack = heapq.heappop(self._waiting[size])[-1]
         if not self._waiting[size]:
             del self._waiting[size]
         return pack
 
     def put(self, pack: Pack) -> None:
         """This pack waits."""
-        heapq.heappush(self._waiting.setdefault(pack.size, []), (-pack.weight, next(self._order), pack))
+        fresh = pack.attempt == 1
+        heapq.heappush(self._waiting.setdefault(pack.size, []), (fresh, -pack.weight, next(self._order), pack))
 
     def again(self, record: TrialRecord) -> None:
         """A trial whose row earned it another attempt waits alone, as one that nobody has tried."""

@@ -8,6 +8,7 @@ only state. Tune copies and pickles searchers, callbacks and schedulers, so they
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import tempfile
@@ -19,6 +20,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayTaskError
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
@@ -220,11 +222,17 @@ class _Searcher(Searcher):
         """Nothing: a relaunch plans again from the table."""
 
 
-class _Callback(tune.Callback):
-    """Hears what slots say."""
+class _Callback(TrialProgressCallback):
+    """Hears what slots say. It stands in for Tune's own, which prints when a slot ends."""
 
     def __init__(self, key: str) -> None:
         self.key = key
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Nothing: the rows of its trials tell."""
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Nothing."""
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         run = _runs[self.key]
@@ -354,12 +362,16 @@ def _tuner(key: str, folder: str) -> tune.Tuner:
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    """Tune's switches, set for the time of one run."""
+    """Tune's switches, set for the time of one run; what it logs of workers that died is told by their trials' rows."""
+    log = logging.getLogger("ray.tune.tune")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
     before = {name: os.environ.get(name) for name in _SETTINGS}
     os.environ.update(_SETTINGS)
     try:
         yield
     finally:
+        log.setLevel(level)
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

@@ -1,0 +1,164 @@
+"""Nodes that join and die while a sweep runs, on a real Ray of several nodes: the rows are exactly the plan."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import polars as pl
+import pytest
+from ray.cluster_utils import Cluster
+
+from analysis.tables import load
+from clusters.private import environment
+from clusters.profile import parse
+from orchestrator.launch import launch
+from orchestrator.live import Live
+from orchestrator.plan import plan
+from orchestrator.store import Store
+from orchestrator.sweep import read
+from trials.record import CurvePoint, TrialRecord
+
+MODULE = """
+import os, time
+
+def train(config):
+    node = float(os.environ["NODE_MARK"])
+    yield {"step": 1, "val_loss": 1.0, "node": node}
+    time.sleep(config["seconds"])
+    return {"val_loss": 1.0, "node": node}
+"""
+SWEEP = """
+name = "t"
+workload = "python:mine:train"
+seeds = {seeds}
+[scientific]
+params = [1]
+[fixed]
+seconds = {seconds}
+"""
+OPEN = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+ALERT = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "4"}  # Ray's own: 3 s and 5
+STORE_BYTES = 80 * 2**20  # the least Ray takes
+
+
+class Nodes:
+    """A cluster whose nodes are told apart by a mark their workers see."""
+
+    def __init__(self):
+        with environment({**OPEN, **ALERT}):
+            head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+            self.cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.nodes = {}
+
+    def add(self, mark, cpus=1):
+        with environment(OPEN):
+            self.nodes[mark] = self.cluster.add_node(
+                num_cpus=cpus, object_store_memory=STORE_BYTES, env_vars={"NODE_MARK": str(mark)}
+            )
+
+    def kill(self, mark):
+        self.cluster.remove_node(self.nodes.pop(mark), allow_graceful=False)
+
+    def only(self, *marks):
+        """Exactly these nodes live, of one core each."""
+        for mark in set(self.nodes) - set(marks):
+            self.kill(mark)
+        for mark in set(marks) - set(self.nodes):
+            self.add(mark)
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    made = Nodes()
+    yield made
+    made.cluster.shutdown()
+
+
+class Watch:
+    """Rows with the time they became durable; waits for what they show."""
+
+    def __init__(self):
+        self.rows, self.changed = [], threading.Condition()
+
+    def started(self, todo, already, cluster):
+        pass
+
+    def recorded(self, rows):
+        with self.changed:
+            self.rows += [(time.monotonic(), row) for row in rows]
+            self.changed.notify_all()
+
+    def wait(self, found, patience=120):
+        """What ``found`` makes of the rows, once it is something."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: found(self.rows), patience), "it never came to that"
+            return found(self.rows)
+
+
+def running_on(mark):
+    """The trial that has begun on this node and has not ended."""
+
+    def found(rows):
+        ended = {row.spec.trial_id for _, row in rows if isinstance(row, TrialRecord)}
+        points = [row for _, row in rows if isinstance(row, CurvePoint) and row.metrics["node"] == mark]
+        return next((row.trial_id for row in points if row.trial_id not in ended), None)
+
+    return found
+
+
+def run(nodes, folder, sweep, meanwhile=lambda watch: None, **profile):
+    """Launch this sweep on the cluster while ``meanwhile`` does things to it; rows of the store, and the launch."""
+    (folder / "mine.py").write_text(MODULE)
+    (folder / "t.toml").write_text(sweep)
+    made, watch, live = plan(read(folder / "t.toml")), Watch(), Live()
+    where = parse(
+        {"kind": "ray", "address": nodes.cluster.address, "authentication": "disabled", "ready_seconds": 30, **profile},
+        name="x",
+    )
+    store = Store.open(folder / "s", create=True)
+    with ThreadPoolExecutor(1) as pool:  # nodes can only be added from the main thread
+        launched = pool.submit(launch, made, store, where, watch, live=live)
+        watch.wait(lambda rows: rows or launched.done())
+        meanwhile(watch)
+        done = launched.result()
+    rows = load(folder / "s", states=None).trials.collect()
+    assert sorted(rows["trial_id"]) == sorted(made.ids)
+    return rows, done, watch
+
+
+@pytest.mark.slow
+def test_every_node_runs_trials_from_the_start_and_none_takes_the_others_share(nodes, tmp_path):
+    nodes.only(1, 2, 3)
+    rows, done, _ = run(nodes, tmp_path, SWEEP.format(seeds=9, seconds=0.1))
+    assert done.states == {"completed": 9}
+    assert set(rows["node"]) == {1, 2, 3}
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_costs_the_trial_that_ran_on_it_and_one_that_joins_late_is_used(nodes, tmp_path, capfd):
+    nodes.only(1, 2)
+    seen = {}
+
+    def meanwhile(watch):
+        seen["hurt"] = watch.wait(running_on(2))
+        seen["killed"] = time.monotonic()
+        nodes.kill(2)
+        seen["again"] = watch.wait(again(seen["hurt"]))
+        nodes.add(3)
+        watch.wait(running_on(3))
+
+    def again(trial):
+        return lambda rows: next(
+            (at for at, row in rows if isinstance(row, CurvePoint) and (row.trial_id, row.attempt) == (trial, 2)), None
+        )
+
+    rows, done, _ = run(nodes, tmp_path, SWEEP.format(seeds=14, seconds=2), meanwhile)
+    assert set(rows["state"]) == {"completed"}
+    assert rows.filter(pl.col("attempt") > 1)["trial_id"].to_list() == [seen["hurt"]]
+    assert rows.filter(pl.col("trial_id") == seen["hurt"])["attempt"].to_list() == [2]
+    assert {1, 3} <= set(rows["node"])
+    assert done.usage.losses == {"node died": 1}
+    assert done.usage.wasted["node died"] > 0
+    assert capfd.readouterr().out == "", "standard output is for answers"
+    with capfd.disabled():
+        print(f"\nnode death to its trial running elsewhere: {seen['again'] - seen['killed']:.1f} s")
