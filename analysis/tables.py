@@ -14,19 +14,11 @@ import polars as pl
 import pyarrow as pa
 
 from analysis.expressions import known, parse
-from trials.columns import ARROW, schema, union
+from trials.columns import ARROW, POLARS, schema, union
 from trials.errors import InputError
 from trials.layout import RECENCY, Location, identify, is_store, locate
 from trials.record import CURVE_COLUMNS, STATES
 from trials.snapshot import DECLARED, Part, Snapshot, snapshot, verified
-
-_POLARS: Mapping[pa.DataType, pl.DataType] = {
-    pa.int64(): pl.Int64(),
-    pa.float64(): pl.Float64(),
-    pa.string(): pl.String(),
-    pa.bool_(): pl.Boolean(),
-    pa.timestamp("us", tz="UTC"): pl.Datetime("us", "UTC"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +134,6 @@ def _contested(location: Location, now: Snapshot) -> pl.Series:
 
 def _scan(location: Location, now: Snapshot, name: str) -> pl.LazyFrame:
     """Every row of the table, in the union of all columns: one scan for each schema that occurs, and the journal."""
-    # Building an Arrow table loads pandas where it is installed (0.4 s), so not for an empty journal.
     journal = now.journal_table(name) if now.journal_rows(name) else None
     first = schema(DECLARED[name]) if journal is None else journal.schema
     types = union([first, *(part.schema for part in now.parts(name))])
@@ -170,7 +161,7 @@ def conform(frame: pl.LazyFrame, schema: pa.Schema, types: Mapping[str, pa.DataT
 
 def polars_type(kind: pa.DataType) -> pl.DataType:
     """The Polars type of one of our Arrow types."""
-    return _POLARS[kind]
+    return POLARS[kind]
 
 
 def _frame(location: Location, parts: Sequence[Part]) -> pl.LazyFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -49,7 +50,8 @@ def run_and_kill(zygote, uri, launch, first, after, delay):
             acknowledged.append(int(word))
         if child and not killed and len(acknowledged) >= after:
             time.sleep(delay)
-            os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it came to its end first
+                os.kill(child, signal.SIGKILL)
             killed = True
     return acknowledged
 
