@@ -98,7 +98,10 @@ def renew(location: Location, launch_id: str, lease_seconds: float, now: Clock =
 
 
 def release(location: Location, launch_id: str, trial_ids: Iterable[str] | None = None) -> None:
-    """Give these claims back, or (None) all of them and the lease. Recorded outcomes make a claim needless."""
+    """Give these claims back, or (None) all of them and the lease. Recorded outcomes make a claim needless.
+
+    Raises OSError; a lease is given back even when the table cannot be written (a full disk).
+    """
     given = None if trial_ids is None else set(trial_ids)
 
     def change(table: Content) -> Content:
@@ -106,9 +109,9 @@ def release(location: Location, launch_id: str, trial_ids: Iterable[str] | None 
             return {name: ids for name, ids in table.items() if name != launch_id}
         return {**table, launch_id: _written(location, launch_id, _held(location, table[launch_id]) - given)}
 
-    _change(location, change)
     if given is None:
         durable.remove(location, _beat(launch_id))
+    _change(location, change)
 
 
 def beat(location: Location, launch_id: str, lease_seconds: float, now: Clock = utc_now) -> None:

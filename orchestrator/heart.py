@@ -49,8 +49,11 @@ def claimed(store: Store, wanted: set[str], launch_id: str, watched: Watched) ->
     finally:
         ending.set()
         heart.join()
-        store.release(launch_id)
-        remove(store.location, launch_id)
+        with contextlib.suppress(
+            OSError
+        ):  # a full disk: what stopped the launch is being told, and the lease ends alone
+            store.release(launch_id)
+            remove(store.location, launch_id)
 
 
 def _beat(store: Store, launch_id: str, watched: Watched, ending: threading.Event) -> None:

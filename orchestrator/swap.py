@@ -14,6 +14,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from orchestrator.journal import lock
@@ -43,9 +44,12 @@ def _locked(location: Location, name: str, change: Callable[[Content], Content])
             raise OSError(f"{location.uri}: this file system has no locks, so launches cannot share the store")
         content = change(_parsed(location, name))
         temporary = f"{path}.{secrets.token_hex(4)}"
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-        os.replace(temporary, path)
+        try:
+            Path(temporary).write_text(json.dumps(content), encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
         return content
     finally:
         os.close(descriptor)

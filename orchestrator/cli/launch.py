@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,6 +76,13 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(130) from None
         except StoreWriteError as error:
             typer.echo(f"sweeplaw: stopped: {error}; launching again continues", err=True)
+            raise typer.Exit(1) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            typer.echo(
+                f"sweeplaw: stopped: {error}; what was recorded is safe, and launching again continues", err=True
+            )
             raise typer.Exit(1) from None
         if json:
             emit_json(
