@@ -28,6 +28,14 @@ def gpu_share(value: float) -> float:
     return value
 
 
+def share(value: str) -> str:
+    """A part of the trials, ``"2/8"`` the third of eight. Raises ValueError with what is accepted."""
+    part, _, parts = value.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        raise ValueError("is no part of the trials (accepted: '0/8' for the first of eight, up to '7/8')")
+    return value
+
+
 def one_line(value: str) -> str:
     """``value`` if it holds no control character (a newline in a script's header would start a new line of it)."""
     if any(ord(char) < 32 or ord(char) == 127 for char in value):
@@ -49,6 +57,7 @@ def _matching(pattern: str, accepted: str) -> AfterValidator:
 MemoryBytes = Annotated[int, BeforeValidator(memory_bytes), Field(gt=0)]
 GpuShare = Annotated[float, AfterValidator(gpu_share), Field(ge=0)]
 Line = Annotated[str, AfterValidator(one_line), Field(min_length=1)]
+Share = Annotated[str, AfterValidator(share)]
 
 # A word of a scheduler's option: Slurm partitions, accounts, constraints; never empty, never starting with a dash.
 Word = Annotated[

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from clusters import hardware as devices
 from clusters.allocation import Authentication, Cloud, Count, KubeRay, Positive, Slurm, Table
 from clusters.errors import ProfileError, nearest
-from clusters.fields import AbsolutePath, GpuShare, Line, MemoryBytes
+from clusters.fields import AbsolutePath, GpuShare, Line, MemoryBytes, Share
 
 Kind = Literal["inline", "local", "ray", "slurm", "kuberay", "aws", "gcp"]
 KINDS: tuple[Kind, ...] = ("inline", "local", "ray", "slurm", "kuberay", "aws", "gcp")
@@ -46,12 +46,14 @@ class Profile(Table):
     ``patience_seconds`` is taken for hung; one that is told to end has ``grace_seconds`` to do so. A running cluster
     (``address``) is waited for until ``nodes`` are alive, at most ``ready_seconds``. A local Ray is limited by ``cpus``
     and ``gpus``. ``dashboard`` needs ``ray[default]`` and stays on loopback unless ``bind`` names another address.
+    ``share`` takes one part of the trials and leaves the others to launches beside it: ``"2/8"`` is the third of eight.
     """
 
     kind: Kind
     name: str = ""
     hardware: Annotated[str, AfterValidator(_known_hardware)] = "cpu-core"
     slots: Positive | None = None
+    share: Share | None = None
     cpus_per_trial: Annotated[float, Field(gt=0)] = 1.0
     gpus_per_trial: GpuShare = 0.0
     memory_per_trial: MemoryBytes | None = None
@@ -87,6 +89,13 @@ class Profile(Table):
     def devices_per_slot(self) -> float:
         """Devices of `device` that one slot holds: a share of a GPU, several GPUs, or CPU cores."""
         return self.gpus_per_trial if self.device.accelerator else self.cpus_per_trial
+
+    def takes(self, trial_id: str) -> bool:
+        """Whether the trial is in this profile's ``share``: ids are hashes, so parts are even and never overlap."""
+        if self.share is None:
+            return True
+        part, _, parts = self.share.partition("/")
+        return int(trial_id[:16], 16) % int(parts) == int(part)
 
     def slots_on(self, nodes: Iterable[tuple[float, float]]) -> int:
         """Packs at once on nodes of (CPU cores, GPUs): a pack never straddles two nodes; ``slots`` is a limit."""

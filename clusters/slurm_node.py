@@ -91,8 +91,7 @@ def _first(job: Mapping[str, Any], place: Place) -> int:
 def _alone(job: Mapping[str, Any], place: Place) -> int:
     """One node needs no cluster: the driver starts a private Ray on what Slurm granted."""
     granted = {"kind": "local", "cpus": _cpus(), "gpus": _gpus(), "temp_dir": job["temp_dir"]}
-    _publish(place.profile, to_toml({**job["profile"], **granted}))
-    return _drive(job, place)
+    return _drive(job, place, {**job["profile"], **granted})
 
 
 def _head(job: Mapping[str, Any], place: Place) -> int:
@@ -103,9 +102,8 @@ def _head(job: Mapping[str, Any], place: Place) -> int:
             _say(f"Ray's head did not start (exit code {ray.poll()}); its last words:\n{_last_words(temp)}")
             return ray.poll() or 1
         joined = {"kind": "ray", "address": address, "nodes": job["nodes"], "ready_seconds": job["ready_seconds"]}
-        _publish(place.profile, to_toml({**job["profile"], **joined, "token_file": str(place.token)}))
         _publish(place.address, address)
-        code = _drive(job, place)
+        code = _drive(job, place, {**job["profile"], **joined, "token_file": str(place.token)})
         _publish(place.exit, str(code))  # the workers leave while the head ends
     return code
 
@@ -181,8 +179,30 @@ def _variables(job: Mapping[str, Any], place: Place) -> dict[str, str | None]:
     }
 
 
-def _drive(job: Mapping[str, Any], place: Place) -> int:
-    """Run the driver; notice reaches it as TERM, which means: checkpoint and end.
+def _drive(job: Mapping[str, Any], place: Place, cluster: Mapping[str, Any]) -> int:
+    """Run the driver on this cluster; of an array, first for this job's own share of the trials, then for what is left.
+
+    A launch claims all it is asked for: without shares the first job of an array would leave the others nothing.
+    """
+    code = 0
+    for share in _shares():
+        _publish(place.profile, to_toml({**cluster, "share": share}))
+        code = _driver(job, place)
+        if code:
+            break
+    return code
+
+
+def _shares() -> list[str | None]:
+    """What to ask for in turn; None is everything that no other launch holds."""
+    if "SLURM_ARRAY_TASK_COUNT" not in os.environ:
+        return [None]
+    part = int(os.environ["SLURM_ARRAY_TASK_ID"]) - int(os.environ["SLURM_ARRAY_TASK_MIN"])
+    return [f"{part}/{os.environ['SLURM_ARRAY_TASK_COUNT']}", None]
+
+
+def _driver(job: Mapping[str, Any], place: Place) -> int:
+    """One run of the driver's command. Notice reaches it as TERM, which means: checkpoint and end.
 
     Notice is a file, because a signal that Slurm sends into a step reaches every process there, Ray's and trials' too.
     """

@@ -68,16 +68,17 @@ def launch(plan: Plan, store: Store, profile: Profile, *watchers: Watcher, live:
     live = live or Live()
     missing = _missing(plan, store)
     already = plan.trials - len(missing)
-    if not missing:
-        return Launched(launch_id, plan.trials, already, 0, {}, 0, Usage(), None, store.problems)
-    rest = plan.only(missing)
+    wanted = {trial_id for trial_id in missing if profile.takes(trial_id)}
+    if not wanted:
+        return Launched(launch_id, plan.trials, already, len(missing), {}, 0, Usage(), None, store.problems)
+    rest = plan.only(wanted)
     used = usage.total(usage.load(store.location, plan.sweep.name).values()).device_seconds
     check(rest, estimate(rest, profile), used / 3600)
     watch = Watched(plan.sweep.name, live, plan.sweep.budget, used)
     plan.sweep.workload.check([group.spec(0) for group in rest.groups])
     with (
         store.writer(launch_id) as writer,
-        claimed(store, missing, launch_id, watch) as mine,
+        claimed(store, wanted, launch_id, watch) as mine,
     ):
         todo = plan.only(mine)
         states: Mapping[str, int] = {}

@@ -12,10 +12,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from analysis.tables import load
 from clusters import slurm
 from clusters.driver import CLUSTER
 from clusters.profile import parse
@@ -65,6 +67,35 @@ profile = load(sys.argv[1])
 name = f"{sys.argv[2]}/seen.{os.environ['SLURM_ARRAY_TASK_ID']}"
 open(name, "w").write(json.dumps([profile.kind, profile.cpus, profile.gpus]))
 """
+
+
+SWEEP = """
+name = "shared"
+workload = "surrogate"
+seeds = 40
+[scientific]
+params = [1000]
+tokens = [50]
+[fixed]
+seconds = 0.2
+"""
+
+
+def array(folder: Path) -> str:
+    """An array of two small jobs that launch one sweep into one store."""
+    folder.mkdir()
+    (folder / "sweep.toml").write_text(SWEEP)
+    table = {"cpus_per_node": 1, "time": "10", "array": 2}
+    asked = parse({"kind": "slurm", "temp_dir": "/tmp/ray", "slurm": table}, name="rehearsal")
+    launch = [sys.executable, "-m", "orchestrator.cli", "launch", str(folder / "sweep.toml")]
+    command = [*launch, "--cluster", CLUSTER, "--store", str(folder / "store")]
+    return slurm.submit(slurm.write(asked, command, folder / "job", name="rehearsal"))
+
+
+def recorded(store: Path) -> dict[str, Any]:
+    """How many rows and trials the store has, and how many each machine ran."""
+    trials = load(store, states=None).trials.select("trial_id", "host").collect()
+    return {"rows": trials.height, "trials": trials["trial_id"].n_unique(), "hosts": dict(Counter(trials["host"]))}
 
 
 def submit(folder: Path, driver: str, words: tuple[str, ...] = (), **table: Any) -> str:
@@ -148,6 +179,15 @@ def rehearse(folder: Path) -> dict[str, Any]:
     seen["patient"] = state(second)
     seen["small"] = {**state(third), "seen": [json.loads(path.read_text()) for path in sorted(small.glob("seen.*"))]}
     seen["broken"] = {**state(fourth), "output": (broken / f"{fourth}.out").read_text()}
+
+    shared = array(folder / "shared")
+    seen["shared_over"] = until(lambda: over(shared), 180)
+    outputs = sorted((folder / "shared" / "job").glob("*.out"))
+    seen["shared"] = {
+        **state(shared),
+        **recorded(folder / "shared" / "store"),
+        "output": "".join(path.read_text() for path in outputs),
+    }
 
     fifth = submit(cancelled, PATIENT, nodes=2)
     until(lambda: len(alive(cancelled)) == 2, 120)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import tomllib
 from pathlib import Path
@@ -56,6 +57,23 @@ def test_all_faults_come_in_one_message() -> None:
         assert part in text
     for part in ("slurm.nodes = '4'", "slurm.partition = 'a b'", "line break", "slurm.time = '1h'"):
         assert part in text
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_shares_divide_the_trials(size: int) -> None:
+    """Every trial is in exactly one part, and the parts are about equal."""
+    ids = [hashlib.sha256(bytes([number % 256, number // 256])).hexdigest() for number in range(2000)]
+    parts = [parse({"kind": "local", "share": f"{part}/{size}"}, name="x") for part in range(size)]
+    taken = [[trial_id for trial_id in ids if part.takes(trial_id)] for part in parts]
+    assert sorted(trial_id for part in taken for trial_id in part) == sorted(ids)
+    assert all(abs(len(part) - len(ids) / size) < 6 * (len(ids) / size) ** 0.5 + 1 for part in taken)
+    assert all(parse({"kind": "local"}, name="x").takes(trial_id) for trial_id in ids)
+
+
+@pytest.mark.parametrize("said", ["8/8", "1", "-1/2", "a/b", "1/0", ""])
+def test_a_share_that_is_none_is_refused(said: str) -> None:
+    with pytest.raises(ProfileError, match="is no part of the trials"):
+        parse({"kind": "local", "share": said}, name="x")
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 1, 2, 8])

@@ -238,6 +238,32 @@ def test_one_node_needs_no_cluster(tmp_path: Path) -> None:
     assert (got.kind, got.cpus, got.gpus, got.gpus_per_trial, got.hardware) == ("local", 2, 1, 0.5, "l4")
 
 
+def test_a_job_of_an_array_runs_its_own_share_and_then_what_is_left(tmp_path: Path) -> None:
+    """A launch claims all it is asked for, so the first job of an array would leave the others nothing."""
+    seen = tmp_path / "seen"
+    note = """
+import sys, tomllib
+with open(sys.argv[1], "rb") as profile, open(sys.argv[2], "a") as seen:
+    print(tomllib.load(profile).get("share"), end=" ", file=seen)
+"""
+    asked = parse({"kind": "slurm", "slurm": {**NODE, "array": 4}}, name="x")
+    slurm.write(asked, [sys.executable, "-c", note, CLUSTER, str(seen)], tmp_path / "job", name="x")
+    array = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "4"}
+    with task(tmp_path / "job", **array) as step:
+        assert step.wait(60) == 0
+    assert seen.read_text() == "2/4 None "
+
+
+def test_an_array_job_whose_share_failed_stops_there(tmp_path: Path) -> None:
+    seen = tmp_path / "seen.toml"
+    asked = parse({"kind": "slurm", "slurm": {**NODE, "array": 2}}, name="x")
+    slurm.write(asked, [sys.executable, "-c", DRIVER, CLUSTER, str(seen), "3"], tmp_path / "job", name="x")
+    array = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "2"}
+    with task(tmp_path / "job", **array) as step:
+        assert step.wait(60) == 3
+    assert load(seen).share == "1/2"
+
+
 def test_notice_reaches_the_driver_as_a_request_to_end(tmp_path: Path) -> None:
     seen = tmp_path / "seen.toml"
     slurm.write(profile(), [sys.executable, "-c", DRIVER, CLUSTER, str(seen), "wait"], tmp_path / "job", name="x")

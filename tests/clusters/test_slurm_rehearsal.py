@@ -83,6 +83,13 @@ def test_an_array_of_small_jobs_runs_each_on_its_own_node(seen: dict[str, Any]) 
     assert seen["small"]["seen"] == [["local", 1, 0]] * 2
 
 
+def test_an_array_of_small_jobs_shares_one_sweep_and_one_store(seen: dict[str, Any]) -> None:
+    shared = seen["shared"]
+    assert shared["JobState"] == "COMPLETED", shared["output"]
+    assert (shared["rows"], shared["trials"]) == (40, 40)
+    assert len(shared["hosts"]) == 2, shared["output"]  # both jobs ran trials
+
+
 def test_a_job_whose_ray_cannot_start_fails_and_says_why(seen: dict[str, Any]) -> None:
     assert seen["broken"]["JobState"] == "FAILED"
     assert seen["broken"]["ExitCode"] != "0:0"

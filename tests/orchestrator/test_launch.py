@@ -78,6 +78,19 @@ def test_a_trial_another_living_launch_holds_is_left_to_it(tmp_path):
     assert (done.elsewhere, done.states) == (5, {"completed": 7})
 
 
+def test_launches_with_shares_divide_a_sweep_and_one_without_takes_what_is_left(tmp_path):
+    made = plan(parse(HEAD + GRID))
+    store = Store.open(tmp_path / "s", create=True)
+    half = [profile.parse({"kind": "inline", "share": f"{part}/2"}, name="half") for part in range(2)]
+    first = launch(made, store, half[0], Watch())
+    ran = sum(first.states.values())
+    assert 0 < ran < 12
+    again = launch(made, store, half[0], Watch())
+    assert (again.states, again.already, again.elsewhere) == ({}, ran, 12 - ran)
+    assert launch(made, store, profile.load("inline"), Watch()).states == {"completed": 12 - ran}
+    assert launch(made, store, half[1], Watch()).already == 12
+
+
 def test_facts_of_the_launch_stay_with_the_store(tmp_path):
     inline(HEAD + GRID, tmp_path / "s")
     (facts,) = load(tmp_path / "s").launches
