@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from orchestrator import usage
 from orchestrator.claims import utc_now
-from orchestrator.live import End, Live, bury, publish, remove
+from orchestrator.live import End, Live
 from orchestrator.policy import Budget, used_up
+from orchestrator.running import bury, publish, remove
 from orchestrator.store import Store
 
 LEASE_SECONDS = 120.0  # a dead launcher's claims are free after this long
@@ -49,9 +50,7 @@ def claimed(store: Store, wanted: set[str], launch_id: str, watched: Watched) ->
     finally:
         ending.set()
         heart.join()
-        with contextlib.suppress(
-            OSError
-        ):  # a full disk: what stopped the launch is being told, and the lease ends alone
+        with contextlib.suppress(OSError):  # a full disk: what stopped the launch is told, and the lease ends by itself
             store.release(launch_id)
             remove(store.location, launch_id)
 
@@ -64,7 +63,7 @@ def _beat(store: Store, launch_id: str, watched: Watched, ending: threading.Even
         watched.mind_budget()
         with contextlib.suppress(OSError):  # a store out of reach for a moment: the next beat may reach it
             if tick % SHOWN_TICKS == 0:
-                publish(store.location, launch_id, live.view(launch_id), utc_now())
+                publish(store.location, launch_id, live.view(launch_id).running, utc_now())
             if tick % RENEWAL_TICKS == 0:
                 if not store.renew(launch_id, LEASE_SECONDS):
                     live.wind_down(End("preempted", _TAKEN_OVER))

@@ -1,8 +1,6 @@
 """What a launch is doing at this moment: which packs run where and since when, how far they are, what was lost.
 
-The launch keeps one `Live` and tells it everything that happens. The heartbeat leaves a view of it in the store
-(``claims/<launch>.running.json``): from it `sweeplaw status` tells running trials from those that are merely claimed,
-and the next launch learns what a dead launcher was in the middle of.
+The launch keeps one `Live` and tells it everything that happens.
 """
 
 from __future__ import annotations
@@ -13,17 +11,14 @@ import threading
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from orchestrator import durable, usage
-from orchestrator.claims import Clock, living, utc_now
+from orchestrator.claims import Clock, utc_now
 from orchestrator.packs import Pack
+from orchestrator.running import Running
 from orchestrator.usage import Loss, Meter, Reason, Usage
 from orchestrator.worker import Row
-from trials.layout import Location
 from trials.record import UNFINISHED, CurvePoint, State, TrialRecord
 
-SUFFIX = ".running.json"
 RATE_SECONDS = 60.0
 # Ends that led to no row worth having: the reason their time is counted under.
 _WASTED_BY: Mapping[str, Reason] = {
@@ -32,22 +27,6 @@ _WASTED_BY: Mapping[str, Reason] = {
     "preempted": "preempted",
     "budget": "budget",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A pack on a worker. ``steps`` are the last steps heard of its trials that have begun and not ended; ``left`` is
-    how many have not ended; ``idle_since`` is when it last recorded a trial (or started): what it would lose by dying.
-    """
-
-    pack_id: str
-    launch_id: str
-    host: str | None
-    devices: float
-    since: dt.datetime
-    idle_since: dt.datetime
-    left: int
-    steps: Mapping[str, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,55 +247,3 @@ def _seen(item: _Running, launch_id: str) -> Running:
     return Running(
         item.pack.pack_id, launch_id, item.host, item.devices, item.since, item.idle_since, len(item.left), steps
     )
-
-
-def publish(location: Location, launch_id: str, view: View, now: dt.datetime) -> None:
-    """Leave in the store what runs. Raises OSError."""
-    packs = [
-        {
-            "pack_id": one.pack_id,
-            "host": one.host,
-            "devices": one.devices,
-            "since": one.since.isoformat(),
-            "idle_since": one.idle_since.isoformat(),
-            "left": one.left,
-            "steps": one.steps,
-        }
-        for one in view.running
-    ]
-    durable.publish_json(location, f"claims/{launch_id}{SUFFIX}", {"at": now.isoformat(), "packs": packs})
-
-
-def read(location: Location, launch_id: str) -> tuple[dt.datetime, tuple[Running, ...]] | None:
-    """When the launch last said what it runs, and what; None when it has not, or is over."""
-    try:
-        content = location.read_json(f"claims/{launch_id}{SUFFIX}")
-    except FileNotFoundError:
-        return None
-    return dt.datetime.fromisoformat(content["at"]), tuple(_parsed(launch_id, pack) for pack in content["packs"])
-
-
-def _parsed(launch_id: str, pack: Mapping[str, Any]) -> Running:
-    times = {name: dt.datetime.fromisoformat(pack[name]) for name in ("since", "idle_since")}
-    return Running(
-        pack["pack_id"], launch_id, pack["host"], pack["devices"], left=pack["left"], steps=pack["steps"], **times
-    )
-
-
-def remove(location: Location, launch_id: str) -> None:
-    """The launch is over. Raises OSError."""
-    durable.remove(location, f"claims/{launch_id}{SUFFIX}")
-
-
-def bury(location: Location, now: dt.datetime) -> None:
-    """Charge what dead launchers were in the middle of to their account, and clear it away. Raises OSError."""
-    alive = living(location, now)
-    for launch_id in location.names("claims", SUFFIX):
-        found = None if launch_id in alive else read(location, launch_id)
-        if found is None:
-            continue
-        at, packs = found
-        lost = sum(pack.devices * max(0.0, (at - pack.idle_since).total_seconds()) for pack in packs)
-        if packs:
-            usage.close(location, launch_id, lost, len(packs))
-        remove(location, launch_id)

@@ -14,11 +14,12 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from analysis import tables
-from orchestrator import live, usage
+from orchestrator import running as runs
+from orchestrator import usage
 from orchestrator.claims import Lease, leases, utc_now
-from orchestrator.live import Running
 from orchestrator.policy import Retry
 from orchestrator.retries import owed
+from orchestrator.running import Running
 from orchestrator.store import Store
 from orchestrator.usage import Usage
 from trials.record import UNFINISHED
@@ -105,7 +106,7 @@ def planned(store: Store) -> dict[str, set[str]]:
 
 
 def _packs(store: Store, lease: Lease) -> tuple[Running, ...]:
-    found = live.read(store.location, lease.launch_id)
+    found = runs.read(store.location, lease.launch_id)
     return found[1] if found else ()
 
 

@@ -12,7 +12,7 @@ from orchestrator.cli.output import Json, emit_json
 
 if TYPE_CHECKING:
     from orchestrator.claims import Lease
-    from orchestrator.live import Running
+    from orchestrator.running import Running
     from orchestrator.standing import Progress
 
 SHOWN = 20

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from clusters import profile
-from orchestrator import claims, launch, live, usage
+from orchestrator import claims, launch, running, usage
 from orchestrator.launch import _facts
 from orchestrator.live import Live
 from orchestrator.packs import Pack, cut
@@ -73,8 +73,8 @@ def test_what_runs_is_the_trial_that_shows_steps_and_before_any_the_first_in_lin
     seen.recorded([CurvePoint(ids[0], 40), CurvePoint(ids[0], 50)])
     assert seen.view().running[0].steps == {ids[0]: 50}
     seen.recorded([row(pack, 0)])
-    (running,) = seen.view().running
-    assert (running.steps, running.left, running.host) == ({ids[1]: None}, 2, "far")
+    (shown,) = seen.view().running
+    assert (shown.steps, shown.left, shown.host) == ({ids[1]: None}, 2, "far")
     seen.recorded([row(pack, 1), row(pack, 2)])
     assert seen.view().running == ()
     assert (seen.view().states, seen.view().best_loss) == ({"completed": 3}, 1.0)
@@ -120,23 +120,23 @@ def test_what_a_dead_launcher_was_in_the_middle_of_is_charged_once(store):
     clock = Hour()
     seen, _ = started(clock, devices=3.0)
     clock.passes(11)
-    live.publish(store.location, "one", seen.view("one"), clock())
+    running.publish(store.location, "one", seen.view("one").running, clock())
     usage.publish(store.location, "one", "t", seen.meter)
     for _ in range(2):
-        live.bury(store.location, clock())
+        running.bury(store.location, clock())
     assert usage.load(store.location)["one"].wasted == {"launcher died": 33.0}
     usage.close(store.location, "one", 33.0, 1)
     assert usage.load(store.location)["one"].wasted == {"launcher died": 33.0}
-    assert live.read(store.location, "one") is None
+    assert running.read(store.location, "one") is None
 
 
 def test_a_living_launch_is_not_buried(store):
     clock = Hour()
     seen, _ = started(clock)
     claims.claim(store.location, ["a"], "one", 60, clock)
-    live.publish(store.location, "one", seen.view("one"), clock())
-    live.bury(store.location, clock())
-    assert live.read(store.location, "one") is not None
+    running.publish(store.location, "one", seen.view("one").running, clock())
+    running.bury(store.location, clock())
+    assert running.read(store.location, "one") is not None
 
 
 def test_usage_of_launches_adds_up_by_reason():
@@ -165,7 +165,7 @@ def test_each_trial_of_a_store_is_in_one_place(store, record):
     pack = Pack((next(group for group in sweep.groups if second[0] in group.ids).only(set(held)),), 1.0)
     seen = Live(clock)
     seen.pack_started(pack, 1.0, "here")
-    live.publish(store.location, "two", seen.view("two"), clock())
+    running.publish(store.location, "two", seen.view("two").running, clock())
     found = progress(store, clock())
     assert (found.missing, found.waiting, found.claimed, found.running) == (5, 3, 1, 1)
     assert found.states == {"completed": 1, "preempted": 1}
@@ -210,7 +210,7 @@ def test_status_of_a_running_launch_names_trial_step_and_host_and_a_killed_one_l
     assert "its process is gone" in told
     assert "6  a relaunch would run (6 not run yet)" in told
     opened = Store.open(store)
-    live.bury(opened.location, claims.utc_now())
+    running.bury(opened.location, claims.utc_now())
     assert progress(opened).usage.wasted["launcher died"] > 0
 
 
