@@ -74,7 +74,9 @@ def _whole(location: Location, now: Snapshot) -> Tables:
     """Every trial and curve of a store."""
     trials, superseded = _latest(location, now)
     dropped = {"superseded by a later attempt": superseded} if superseded else {}
-    curves = _current(_scan(location, now, "curves"))
+    curves = _scan(location, now, "curves")
+    if now.curves or now.journal_rows("curves"):
+        curves = _current(curves)
     return Tables(trials, curves, dropped, location.uri, launches(location), now.faults)
 
 
@@ -121,7 +123,10 @@ def _latest(location: Location, now: Snapshot) -> tuple[pl.LazyFrame, int]:
 
 def _contested(location: Location, now: Snapshot) -> pl.Series:
     """The ids with more than one row."""
-    recent = _only_ids(location, [part for part in now.trials if not part.merged]).collect().get_column("trial_id")
+    young = [part for part in now.trials if not part.merged]
+    if not young and not now.journal.trials:
+        return pl.Series("trial_id", [], pl.String)
+    recent = _only_ids(location, young).collect().get_column("trial_id")
     journal = pl.Series("trial_id", [row["trial_id"] for row in now.journal.trials], pl.String)
     ids = pl.concat([recent, journal])
     several = ids.filter(ids.is_duplicated()).unique()
@@ -136,11 +141,15 @@ def _scan(location: Location, now: Snapshot, name: str) -> pl.LazyFrame:
     """Every row of the table, in the union of all columns: one scan for each schema that occurs, and the journal."""
     journal = now.journal_table(name) if now.journal_rows(name) else None
     first = schema(DECLARED[name]) if journal is None else journal.schema
-    types = union([first, *(part.schema for part in now.parts(name))])
-    groups: dict[tuple[tuple[str, str], ...], list[Part]] = {}
+    groups: list[list[Part]] = []
     for part in now.parts(name):
-        groups.setdefault(tuple((column.name, str(column.type)) for column in part.schema), []).append(part)
-    scans = [conform(_frame(location, parts), parts[0].schema, types) for parts in groups.values()]
+        alike = next((parts for parts in groups if parts[0].schema.equals(part.schema)), None)
+        if alike is None:
+            groups.append([part])
+        else:
+            alike.append(part)
+    types = union([first, *(parts[0].schema for parts in groups)])
+    scans = [conform(_frame(location, parts), parts[0].schema, types) for parts in groups]
     if journal is not None:
         scans.append(conform(pl.LazyFrame(pl.from_arrow(journal)), journal.schema, types))
     if not scans:
@@ -150,9 +159,10 @@ def _scan(location: Location, now: Snapshot, name: str) -> pl.LazyFrame:
 
 def conform(frame: pl.LazyFrame, schema: pa.Schema, types: Mapping[str, pa.DataType]) -> pl.LazyFrame:
     """``frame`` with exactly the columns of ``types``: cast to the wider type, null where it has none."""
+    held = dict(zip(schema.names, schema.types, strict=True))
     columns = [
-        (pl.col(name) if name in schema.names else pl.lit(None)).cast(polars_type(kind)).alias(name)
-        if name not in schema.names or schema.field(name).type != kind
+        (pl.col(name) if name in held else pl.lit(None)).cast(polars_type(kind)).alias(name)
+        if held.get(name) != kind
         else pl.col(name)
         for name, kind in types.items()
     ]

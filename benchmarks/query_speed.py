@@ -2,7 +2,7 @@
 
     python benchmarks/query_speed.py [--rows 5000000] [--store DIR]
 
-Each system answers in this process with a warm page cache and two threads; the best of three counts. pandas reads the
+Each system answers in this process with a warm page cache and two threads; the best of five counts. pandas reads the
 columns an answer needs. DuckDB runs the fastest of the forms that were tried. The last figure is a cold process:
 `sweeplaw query` from start to printed answer.
 """
@@ -36,6 +36,7 @@ from trials.layout import Location
 from trials.record import TRIAL_COLUMNS
 
 PART_ROWS = 500_000
+TIMES = 5
 KEYS = ["optimizer", "depth", "batch_sequences", "warmup", "weight_decay"]
 
 
@@ -131,22 +132,28 @@ def measure(folder: Path, *, pandas: bool) -> None:
             lambda: read(files, filters=[("trial_id", "==", one)]),
         ),
     }  # fmt: skip
+    rows = []
     for name, (question, forms, by_pandas) in questions.items():
-        ours = best_of(lambda question=question: ask(tables.load(folder, states=None), question))
-        duck = min(best_of(lambda form=form: database.sql(form).to_arrow_table()) for form in forms)
-        line = f"{name}: {ours[0]:.3f} s ({ours[1]:.2f} CPU s); DuckDB {duck[0]:.3f} s ({duck[1]:.2f} CPU s): "
-        line += f"ours takes {ours[0] / duck[0]:.2f}x wall, {ours[1] / duck[1]:.2f}x CPU"
+        ours = best_of(lambda question=question: ask(tables.load(folder, states=None), question), TIMES)
+        duck = min(best_of(lambda form=form: database.sql(form).to_arrow_table(), TIMES) for form in forms)
+        wins = "we win" if ours[0] < duck[0] else "DuckDB wins"
+        print(f"{name}: {ours[0]:.3f} s ({ours[1]:.2f} CPU s); DuckDB {duck[0]:.3f} s ({duck[1]:.2f} CPU s): {wins}")
+        row = f"| {name} | {ours[0]:.3f} s | {duck[0]:.3f} s | {ours[0] / duck[0]:.2f}x |"
         if pandas:
-            theirs = best_of(by_pandas, 1)
-            line += f"; pandas {theirs[0]:.2f} s, {theirs[0] / ours[0]:.0f}x ours ({theirs[1] / ours[1]:.0f}x CPU)"
-        print(line, flush=True)
+            theirs = best_of(by_pandas, 1 if "best" in name else TIMES)
+            print(f"    pandas {theirs[0]:.2f} s ({theirs[1]:.2f} CPU s), {theirs[0] / ours[0]:.0f}x ours")
+            row += f" {theirs[0]:.2f} s | {theirs[0] / ours[0]:.0f}x |"
+        rows.append(row)
     for name, arguments in {
-        "cold, best of each cell": ["--best-per", "N,D", "--limit", "5"],
-        "cold, one trial by id": ["--where", f"trial_id = '{one}'"],
+        "cold process, best of each cell": ["--best-per", "N,D", "--limit", "5"],
+        "cold process, one trial by id": ["--where", f"trial_id = '{one}'"],
     }.items():
         command = [sys.executable, "-m", "orchestrator.cli", "query", str(folder), *arguments]
-        wall, _ = best_of(lambda command=command: subprocess.run(command, check=True, capture_output=True))
+        wall, _ = best_of(lambda command=command: subprocess.run(command, check=True, capture_output=True), TIMES)
         print(f"{name}: {wall:.2f} s")
+        rows.append(f"| {name} | {wall:.2f} s | | | | |")
+    print("\n| | sweeplaw | DuckDB | ours/DuckDB | pandas | pandas/ours |\n|---|---|---|---|---|---|")
+    print("\n".join(rows))
 
 
 def read(files: str, **options: object) -> pd.DataFrame:

@@ -170,11 +170,12 @@ def _each(
 
 def _fit(schema: pa.Schema, name: str) -> None:
     """Raises ValueError when a declared column has another type than declared."""
-    missing = [column for column in _NEEDED[name] if column not in schema.names]
+    held = dict(zip(schema.names, schema.types, strict=True))
+    missing = [column for column in _NEEDED[name] if column not in held]
     wrong = [
-        f"{column.name} is {schema.field(column.name).type}, not {ARROW[column.type]}"
+        f"{column.name} is {held[column.name]}, not {ARROW[column.type]}"
         for column in DECLARED[name]
-        if column.name in schema.names and schema.field(column.name).type != ARROW[column.type]
+        if held.get(column.name, ARROW[column.type]) != ARROW[column.type]
     ]
     if missing or wrong:
         raise ValueError("; ".join([*(f"it has no column {column}" for column in missing), *wrong]))

@@ -35,8 +35,8 @@ def register(app: typer.Typer) -> None:
         """Run a sweep on a cluster and record every outcome.
 
         Launching again runs only what is missing, so it is also how to continue after an interrupt and how to extend
-        a sweep. Exit code 4: the sweep's budget is used up; 143: told to end (SIGTERM), after the workers wrote their
-        checkpoints; 130: interrupted.
+        a sweep. Exit code 1: the store cannot be written (a full disk); 4: the sweep's budget is used up; 143: told to
+        end (SIGTERM), after the workers wrote their checkpoints; 130: interrupted.
 
         Example: sweeplaw launch orchestrator/sweeps/surrogate.toml --store results/surrogate
         """
