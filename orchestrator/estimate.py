@@ -7,12 +7,14 @@ from typing import Any
 
 from clusters.profile import Profile
 from orchestrator.plan import Group, Plan
+from orchestrator.sizes import Room, Size, Sizer
 from trials.errors import InputError
 
 
 def estimate(plan: Plan, profile: Profile) -> dict[str, Any]:
     """The plan in numbers. Unknown is None: a workload that does not tell its FLOPs has no device-hours."""
-    points = [_point(plan, groups, profile) for _, groups in sorted(_by_point(plan).items())]
+    sizer = Sizer(profile, plan.sweep.workload.spreads, Room.of(profile.planned_nodes()))
+    points = [_point(plan, groups, profile, sizer) for _, groups in sorted(_by_point(plan).items())]
     hours = _sum(point["device_hours"] for point in points)
     slots = profile.planned_slots()
     return {
@@ -42,8 +44,10 @@ def _by_point(plan: Plan) -> dict[tuple[int, int], list[Group]]:
     return found
 
 
-def _point(plan: Plan, groups: Sequence[Group], profile: Profile) -> dict[str, Any]:
+def _point(plan: Plan, groups: Sequence[Group], profile: Profile, sizer: Sizer) -> dict[str, Any]:
     cost = groups[0].cost
+    largest = max((group.cost for group in groups), key=lambda cost: cost.memory_bytes or 0)
+    size = sizer(largest)
     trials = sum(len(group.ids) for group in groups)
     seconds = _sum(
         None
@@ -51,8 +55,6 @@ def _point(plan: Plan, groups: Sequence[Group], profile: Profile) -> dict[str, A
         else len(group.ids) * profile.device.seconds(group.cost.flops, params=cost.params)
         for group in groups
     )
-    memory = max((group.cost.memory_bytes for group in groups if group.cost.memory_bytes), default=None)
-    usable = profile.device.usable_bytes
     return {
         "point": {name: groups[0].shared[name] for name in plan.sweep.names("scientific") if name in groups[0].shared},
         "params": cost.params,
@@ -60,10 +62,18 @@ def _point(plan: Plan, groups: Sequence[Group], profile: Profile) -> dict[str, A
         "tokens": cost.tokens,
         "trials": trials,
         "flops": _sum(None if group.cost.flops is None else group.cost.flops * len(group.ids) for group in groups),
-        "memory_bytes": memory,
-        "fits": None if memory is None or usable is None else memory <= usable * max(1.0, profile.gpus_per_trial),
-        "device_hours": None if seconds is None else seconds / 3600 * profile.devices_per_slot,
+        "memory_bytes": largest.memory_bytes,
+        "resources": None if size is None else str(size),
+        "misfit": sizer.misfit(largest) if size is None else None,
+        "device_hours": None if seconds is None else seconds / 3600 * _devices(profile, size),
     }
+
+
+def _devices(profile: Profile, size: Size | None) -> float:
+    """Devices held while one does the work: the processes of a trial share it, the devices of one process do not."""
+    if size is None:
+        return profile.devices_per_slot
+    return size.gpus if profile.device.accelerator else size.cpus
 
 
 def _sum(values: Any) -> float | None:
@@ -94,12 +104,7 @@ def check(plan: Plan, cost: dict[str, Any], used_hours: float = 0.0) -> None:
     ``used_hours`` are the device-hours earlier launches of the sweep have used.
     """
     allowed, needed = plan.sweep.budget.device_hours, cost["device_hours"]
-    faults = [
-        f"a trial of {point['params']:,} parameters needs about {point['memory_bytes'] / 1e9:.1f} GB, "
-        f"more than one slot of {cost['device']} has"
-        for point in cost["points"]
-        if point["fits"] is False
-    ]
+    faults = [point["misfit"] for point in cost["points"] if point["misfit"]]
     if allowed is not None and used_hours + (needed or 0.0) > allowed:
         used = f"{used_hours:.3g} are used and " if used_hours else ""
         wanted = "how much the rest needs is not known" if needed is None else f"the sweep needs about {needed:.3g}"

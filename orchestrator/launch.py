@@ -160,7 +160,7 @@ def _run(
             attempts=tuple(attempts.get(spec.trial_id, 0) + pack.attempt for spec in specs),
             sweep=sweep.name,
             launch_id=launch_id,
-            shrink=pack.shrink,
+            shrink=pack.shrink * pack.size.shrink,
             checkpoints=f"{store.location.uri}/checkpoints",
         )
 

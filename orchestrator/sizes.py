@@ -26,12 +26,14 @@ class Size:
     """What one trial holds while it runs: ``processes`` equal ones, so many on each of ``nodes`` nodes.
 
     ``cpus`` and ``gpus`` are those of one process; ``gpus`` is a share of one device or a whole number of them.
+    ``shrink`` divides the micro-batch, where all there is holds the trial in no other way (`Context.shrink`).
     """
 
     cpus: float
     gpus: float = 0.0
     processes: int = 1
     nodes: int = 1
+    shrink: int = 1
 
     @property
     def per_node(self) -> int:
@@ -48,7 +50,8 @@ class Size:
         amount *= self.per_node
         text = str(Fraction(amount).limit_denominator(100)) if amount < 1 else f"{amount:g}"
         text = f"{text} {unit}{'s' if amount > 1 else ''}"
-        return text if self.nodes == 1 else f"{self.nodes} nodes of {text}"
+        text = text if self.nodes == 1 else f"{self.nodes} nodes of {text}"
+        return text if self.shrink == 1 else f"{text}, 1/{self.shrink} batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ class Sizer:
         """What would hold such a trial."""
         if self.spreads:
             unseen = size(cost, self.profile, spreads=True, room=Room.of(None))
-            return f"{unseen}, or a smaller batch" if unseen else "a smaller trial; no number of devices holds this one"
+            return str(unseen) if unseen else "a smaller trial: no number of devices holds this one"
         if self.profile.device.accelerator:
             return f"gpus_per_trial = {-(-(cost.memory_bytes or 0) // whole)}, where the workload uses several GPUs"
         return f"memory_per_trial = {cost.memory_bytes}"
@@ -106,9 +109,14 @@ class Sizer:
 def size(cost: Cost, profile: Profile, *, spreads: bool, room: Room) -> Size | None:
     """The smallest size a trial of this cost fits into; None when it fits none that the room has.
 
-    A trial whose memory is unknown gets what the profile gives every trial.
+    A trial whose memory is unknown gets what the profile gives every trial. Micro-batches are divided only for a trial
+    that nothing holds otherwise, by no more than it needs.
     """
-    return next((item for item in _candidates(profile, spreads, room) if _holds(item, cost, profile)), None)
+    for shrink in _doubling(1, cost.batch_sequences or 1):
+        for item in _candidates(profile, spreads, room):
+            if _holds(found := replace(item, shrink=shrink), cost, profile):
+                return found
+    return None
 
 
 def memory(cost: Cost, item: Size) -> int | None:
@@ -116,8 +124,8 @@ def memory(cost: Cost, item: Size) -> int | None:
 
     A process that is given several GPUs is taken to divide its memory over them: what runs there is the user's own.
     """
-    if item.processes > 1:
-        return cost.memory_on(item.processes)
+    if (item.processes, item.shrink) != (1, 1):
+        return cost.memory_on(item.processes, item.shrink)
     if cost.memory_bytes is None:
         return None
     return -(-cost.memory_bytes // max(1, int(item.gpus)))

@@ -48,14 +48,15 @@ def _render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Non
 
     console = Console()
     table = Table(title=f"{cost['sweep']}: {cost['trials']} trials of {cost['workload']}", title_justify="left")
-    for heading in ("params", "non-embedding", "tokens", "trials", "FLOPs", "memory", "device-hours"):
+    for heading in ("params", "non-embedding", "tokens", "trials", "FLOPs", "memory", "resources", "device-hours"):
         table.add_column(heading, justify="right")
     for point in cost["points"]:
         table.add_row(
             *(_count(point[name]) for name in ("params", "params_non_embedding", "tokens")),
             str(point["trials"]),
             _count(point["flops"]),
-            _memory(point["memory_bytes"]) + ("" if point["fits"] is not False else " too large"),
+            _memory(point["memory_bytes"]),
+            point["resources"] or "fits nothing",
             _hours(point["device_hours"]),
         )
     console.print(table)
@@ -66,6 +67,8 @@ def _render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Non
         f"about {_hours(cost['device_hours'])} of {cost['device']}{wall}",
         highlight=False,
     )
+    for sentence in [point["misfit"] for point in cost["points"] if point["misfit"]]:
+        console.print(f"too large: {sentence}", highlight=False)
     for reason, number in cost["dropped"].items():
         console.print(f"dropped: {number} ({reason})", highlight=False)
     console.print(f"tried again after: {_allowed(cost['retry'])}", highlight=False)

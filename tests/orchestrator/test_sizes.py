@@ -33,6 +33,7 @@ def gpus(share, hardware="a100-80"):
         (500, Size(4, 1.0, 8)),
         (900, Size(4, 1.0, 16, 2)),
         (2000, Size(4, 1.0, 32, 4)),
+        (2400, Size(4, 1.0, 32, 4, shrink=2)),  # its state fits the 32 devices, its activations only in parts
         (5000, None),
     ],
 )
@@ -48,6 +49,7 @@ def test_a_trial_gets_no_less_than_the_profile_gives():
 
 def test_a_workload_that_does_not_spread_is_never_spread():
     assert size(cost(100), gpus(1), spreads=False, room=EIGHT) is None
+    assert size(cost(75), gpus(1), spreads=False, room=EIGHT) == Size(4, 1.0, shrink=2)
     assert size(cost(100), gpus(2), spreads=False, room=EIGHT) == Size(4, 2.0)
 
 

@@ -1,0 +1,48 @@
+"""A trial larger than one slot is trained by several processes on a real Ray, and comes out the same."""
+
+import pytest
+
+from analysis.tables import load
+from clusters.profile import parse
+from orchestrator.launch import launch
+from orchestrator.plan import plan
+from orchestrator.store import Store
+from orchestrator.sweep import parse as sweep
+from trials.errors import InputError
+
+MODELS = """
+name = "t"
+[scientific]
+params_non_embedding = [20_000]
+[nuisance]
+lr = [0.003]
+[fixed]
+corpus = "markov:states=16"
+unique_tokens = 16_384
+context = 32
+batch_sequences = 8
+"""
+
+
+def run(made, where, folder):
+    profile = parse({"kind": "local", "cpus": 2, "gpus": 0, **where}, name="x")
+    done = launch(made, Store.open(folder, create=True), profile)
+    return done, load(folder, states=None).trials.collect()
+
+
+@pytest.mark.slow
+def test_a_trial_too_large_for_a_process_is_trained_by_two_and_comes_out_the_same(tmp_path):
+    made = plan(sweep(MODELS))
+    cost = made.groups[0].cost
+    assert cost.memory_on(2) < cost.memory_bytes
+    _, alone = run(made, {}, tmp_path / "alone")
+    done, spread = run(made, {"memory_per_trial": cost.memory_on(2)}, tmp_path / "spread")
+    assert done.states == {"completed": 1}, spread["message"].to_list()
+    assert spread["val_loss"][0] == pytest.approx(alone["val_loss"][0], rel=1e-4)
+    assert done.usage.device_seconds == pytest.approx(2 * spread["train_seconds"][0])
+
+
+def test_a_trial_that_fits_nothing_is_refused_with_what_would_hold_it(tmp_path):
+    made = plan(sweep(MODELS))
+    with pytest.raises(InputError, match=r"parameters needs about .* GB.*there is one node of 2 cores .accepted: "):
+        run(made, {"memory_per_trial": made.groups[0].cost.memory_bytes // 50}, tmp_path / "s")
