@@ -17,12 +17,14 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from trials.layout import Location, locate
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ENDED = ("completed", "diverged")  # outcomes that nothing goes on from; any other trial may be tried again
 SUFFIX = ".safetensors"
 FORMAT = "sweeplaw checkpoint 1"  # the number changes when an old checkpoint cannot be resumed from any more
 

@@ -436,3 +436,54 @@ def test_the_examples_learn_more_with_size_and_with_data(tmp_path: Path, name: s
         *_, outcome = workload.run([spec], Context("cpu", tmp_path))
         losses.append(outcome.metrics["val_loss"])
     assert losses == sorted(losses, reverse=True)
+
+
+RESUMING = """
+at=$(cat "$1/at" 2>/dev/null || echo 0)
+save() { echo $at > "$1/at"; }
+trap 'save "$1"; exit 0' TERM
+while [ $at -lt 40 ]; do
+  at=$((at + 1))
+  echo "{\\"step\\": $at, \\"val_loss\\": 2.0}"
+  if [ "$2" = wait ] && [ $at -eq 7 ]; then sleep 600 & wait $!; fi
+done
+echo '{"final": true, "val_loss": 1.0}'
+"""
+
+
+def test_a_script_is_told_to_wind_down_and_goes_on_from_its_own_checkpoint(
+    load: Callable[..., Any], tmp_path: Path
+) -> None:
+    def attempt(mode: str, ending: Callable[[], bool]) -> list[Any]:
+        workload = load(RESUMING, "{checkpoint_folder}", mode, grace_seconds=60)
+        (tmp_path / mode).mkdir()
+        place = Context("cpu", tmp_path / mode, checkpoints=str(tmp_path / "kept"), ending=ending)
+        seen = []
+        for event in workload.run([TrialSpec.of(workload.name, workload.knobs, {})], place):
+            seen.append(event)
+            reached.update({event.step} if isinstance(event, CurvePoint) else ())
+        return seen
+
+    reached: set[int] = set()
+    # The argument differs, and with it the trial's identity: its folder is moved as a relaunch would find it.
+    *_, outcome = attempt("wait", lambda: 7 in reached)
+    assert (outcome.state, outcome.last_step) == ("preempted", 7)
+    (folder,) = (tmp_path / "kept").iterdir()
+    assert (folder / "at").read_text() == "7\n"
+    workload = load(RESUMING, "{checkpoint_folder}", "go", grace_seconds=60)
+    folder.rename(folder.with_name(TrialSpec.of(workload.name, workload.knobs, {}).trial_id))
+    first, *_, last = attempt("go", lambda: False)
+    assert (first.step, last.state, last.metrics["val_loss"]) == (8, "completed", 1.0)
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_a_script_that_ignores_the_notice_is_killed_after_its_grace(load: Callable[..., Any], tmp_path: Path) -> None:
+    workload = load("trap '' TERM; echo '{\"step\": 1, \"val_loss\": 2.0}'; sleep 600", grace_seconds=0.2)
+    spec = TrialSpec.of(workload.name, workload.knobs, {})
+    notice: list[int] = []
+    seen = []
+    for event in workload.run([spec, spec], Context("cpu", tmp_path, ending=lambda: bool(notice))):
+        seen.append(event)
+        notice.append(1)
+    assert [getattr(event, "state", "point") for event in seen] == ["point", "preempted", "preempted"]
+    assert seen[-1].message == "told to wind down before it began"

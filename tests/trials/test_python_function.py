@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +236,45 @@ def test_a_malformed_name_says_what_it_should_look_like(rest: str) -> None:
 def test_methods_and_callables_are_functions_too(run: Run) -> None:
     source = "class F:\n  def __call__(self, config): return 1.5\nf = F()"
     assert math.isclose(run(source)[1].metrics["val_loss"], 1.5)
+
+
+RESUMING = """
+from pathlib import Path
+def step(folder, at):
+    Path(folder, "at").write_text(str(at))
+    return {"step": at, "val_loss": 2.0 if at < 10 else 1.0}
+def begin(folder):
+    return int(Path(folder, "at").read_text()) if Path(folder, "at").exists() else 0
+def f(config, checkpoint_folder):
+    for at in range(begin(checkpoint_folder) + 1, 11):
+        yield step(checkpoint_folder, at)
+def g(config, report, checkpoint_folder):
+    for at in range(begin(checkpoint_folder) + 1, 11):
+        report(step(checkpoint_folder, at))
+"""
+
+
+@pytest.mark.parametrize("name", ["f", "g"])
+def test_a_function_told_to_wind_down_is_preempted_and_goes_on_from_its_own_checkpoint(
+    load: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    workload = load(RESUMING, name)
+    spec = TrialSpec.of(workload.name, workload.knobs, {})
+    place = Context("cpu", tmp_path, checkpoints=str(tmp_path / "kept"))
+    seen: list[Any] = []
+    for event in workload.run([spec, spec], replace(place, ending=lambda: len(seen) >= 3)):
+        seen.append(event)
+    assert [getattr(event, "state", "point") for event in seen] == ["point"] * 3 + ["preempted"] * 2
+    first, *_, last = workload.run([spec], place)
+    assert first.step >= 4
+    assert (last.state, last.last_step, last.metrics["val_loss"]) == ("completed", 10, 1.0)
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_what_a_function_raises_while_it_winds_down_is_no_failure(load: Callable[..., Any], tmp_path: Path) -> None:
+    source = "def f(config, context):\n    if context.ending(): raise SystemExit('saved')\n    yield {'val_loss': 1.0}"
+    asked: list[int] = []
+    workload = load(source)
+    place = Context("cpu", tmp_path, ending=lambda: bool(asked.append(1)) or len(asked) > 1)
+    (outcome,) = workload.run([TrialSpec.of(workload.name, workload.knobs, {})], place)
+    assert (outcome.state, "saved" in outcome.message) == ("preempted", True)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,15 @@ def test_closing_the_iterator_stops_at_once_and_leaves_nothing_running(case: Cas
     assert time.monotonic() - started < 5
     assert threading.active_count() == threads
     assert _children() == children
+
+
+def test_a_pack_told_to_wind_down_ends_every_trial_as_preempted(case: Case, context: Context) -> None:
+    pack = [case.spec(case.lasting, seed=seed) for seed in range(2)]
+    seen: list[Any] = []
+    for event in case.workload().run(pack, replace(context, ending=lambda: len(seen) > 0)):
+        seen.append(event)
+    assert [outcome.state for outcome in ends(seen).values()] == ["preempted", "preempted"]
+    assert all(outcome.message and outcome.metrics == {} for outcome in ends(seen).values())
 
 
 def test_a_spec_holds_every_knob_and_survives_its_canonical_text(case: Case) -> None:

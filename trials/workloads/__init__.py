@@ -20,6 +20,9 @@ from trials.spec import Knob, TrialSpec
 Event = CurvePoint | Outcome
 
 
+NOT_BEGUN = "told to wind down before it began"  # the message of a trial that `Context.ending` came before
+
+
 def never() -> bool:
     """The answer of a worker that is never told to wind down."""
     return False
@@ -62,6 +65,14 @@ class Context:
     checkpoints: str | None = None
     checkpoint_seconds: float = 600.0
     ending: Callable[[], bool] = never
+
+    def own_folder(self, trial_id: str) -> str:
+        """Path or URI of the folder where the trial's own code may keep what it resumes from.
+
+        It is below ``checkpoints`` and there for the next attempt; without them it is scratch space. It may not exist
+        yet, and it is removed when the trial has completed or diverged.
+        """
+        return f"{(self.checkpoints or f'{self.folder}/checkpoints').rstrip('/')}/{trial_id}"
 
 
 class Workload(Protocol):

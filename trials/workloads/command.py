@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trials import checkpoint
 from trials.accounting import Cost
 from trials.errors import InputError
 from trials.spec import Knob, TrialSpec
-from trials.workloads import Context, Event, declared, template
+from trials.workloads import NOT_BEGUN, Context, Event, declared, template
 from trials.workloads.reports import Diverged, Reports
-from trials.workloads.script import PLACES, Call, follow
+from trials.workloads.script import PLACES, Call, Notice, follow
 
 OPTIONS = ("argv", "env", "cwd", "knobs", "resources", "timeout_seconds", "grace_seconds", "divergence_loss")
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL: time to write a checkpoint
@@ -100,8 +101,12 @@ class Command:
 
     def _trial(self, spec: TrialSpec, context: Context) -> Iterator[Event]:
         reports = Reports(spec, self.divergence_loss)
+        if context.ending():
+            yield reports.outcome("preempted", NOT_BEGUN)
+            return
         try:
-            following = follow(self._call(spec, context), reports, self.timeout_seconds, self.grace_seconds)
+            call, notice = self._call(spec, context), Notice(context.ending)
+            following = follow(call, reports, self.timeout_seconds, self.grace_seconds, notice)
             outcome = yield from following
         except Diverged as end:
             outcome = reports.outcome("diverged", str(end))
@@ -109,6 +114,8 @@ class Command:
             outcome = reports.outcome("failed", f"stopped: it ran for timeout_seconds = {self.timeout_seconds:g}")
         except (OSError, ValueError) as error:
             outcome = reports.outcome("failed", f"could not be run: {error}")
+        if context.checkpoints is not None and outcome.state in checkpoint.ENDED:
+            checkpoint.remove(context.checkpoints, spec.trial_id)
         yield outcome
 
     def _call(self, spec: TrialSpec, context: Context) -> Call:

@@ -92,6 +92,16 @@ def output(child: Child, seconds: float = math.inf, wake_seconds: float = math.i
             yield chunk
 
 
+def ask(child: Child) -> None:
+    """Ask the child and its group to end, with SIGTERM."""
+    _signal_group(child.process, signal.SIGTERM)
+
+
+def force(child: Child) -> None:
+    """End the child and its group, with SIGKILL."""
+    _signal_group(child.process, signal.SIGKILL)
+
+
 def _rest(source: int) -> Iterator[bytes]:
     """What is left in the pipe of a child that has ended. A process that left the group may still hold it open."""
     with contextlib.suppress(BlockingIOError):

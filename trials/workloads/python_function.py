@@ -2,17 +2,23 @@
 
 The function takes the configuration, a dict of knob values. It reports while it trains in one of two ways: it calls
 the `report` it is given (`report(step=10, val_loss=2.3)`), or it is a generator that yields such mappings. What it
-returns is the final result: a mapping of metrics, or one number, the val_loss. A parameter named `report` or
-`context` is filled by that name.
+returns is the final result: a mapping of metrics, or one number, the val_loss. A parameter named `report`, `context`
+or `checkpoint_folder` is filled by that name.
 
 A function that calls `report` runs in a thread of its own; it is stopped by an exception out of its next `report`.
+
+A function that takes long resumes by itself: what it writes into `checkpoint_folder` is there when the trial is run
+again, until it has completed or diverged. When its worker is told to wind down, `context.ending()` turns true, and the
+function is stopped at its next report: whatever ends it then, the trial is preempted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -21,15 +27,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from trials import checkpoint
 from trials.accounting import Cost
 from trials.errors import InputError, nearest
-from trials.record import CurvePoint
+from trials.record import CurvePoint, State
 from trials.spec import Knob, TrialSpec
-from trials.workloads import Context, Event, declared
+from trials.workloads import NOT_BEGUN, Context, Event, declared
 from trials.workloads.callback import points
 from trials.workloads.reports import Diverged, Reports
 
 OPTIONS = ("knobs", "resources", "divergence_loss")
+EXTRAS = ("report", "context", "checkpoint_folder")  # parameters that are filled by their names
 
 _log = logging.getLogger(__name__)
 
@@ -108,37 +116,68 @@ def _fault(function: Any) -> str | None:
     try:
         inspect.signature(function).bind({}, **extras)
     except TypeError as error:
-        return f"must take the configuration as its one argument, besides `report` and `context`: {error}"
+        return f"must take the configuration as its one argument, besides {', '.join(EXTRAS)}: {error}"
     except ValueError:  # a built-in tells no signature
         return None
     return None
 
 
 def _extras(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Which of `report` and `context` the function asks for."""
+    """Which of EXTRAS the function asks for."""
     try:
         parameters = inspect.signature(function).parameters
     except ValueError:
         return ()
-    return tuple(name for name in ("report", "context") if name in parameters)
+    return tuple(name for name in EXTRAS if name in parameters)
 
 
 def _trial(function: Callable[..., Any], reports: Reports, context: Context) -> Iterator[Event]:
     """Curve points, then the outcome, whatever the function does."""
+    if context.ending():
+        yield reports.outcome("preempted", NOT_BEGUN)
+        return
     try:
-        result = yield from _events(function, reports, context)
+        result = yield from _heeding(_events(function, reports, context), context)
         reports.finish(_mapping(result))
         outcome = reports.completed("it returned no val_loss and reported none")
     except Diverged as end:
         outcome = reports.outcome("diverged", str(end))
+    except _Preempted:
+        outcome = reports.outcome("preempted", "told to wind down")
     except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's code raises is this trial's outcome
-        outcome = reports.outcome("out_of_memory" if _is_out_of_memory(error) else "failed", _sentence(error))
+        state: State = "out_of_memory" if _is_out_of_memory(error) else "failed"
+        outcome = reports.outcome("preempted" if context.ending() else state, _sentence(error))
+    if context.checkpoints is not None and outcome.state in checkpoint.ENDED:
+        checkpoint.remove(context.checkpoints, reports.spec.trial_id)
     yield outcome
+
+
+class _Preempted(Exception):
+    """The worker was told to wind down while the function ran."""
+
+
+def _heeding(events: Generator[CurvePoint, None, Any], context: Context) -> Generator[CurvePoint, None, Any]:
+    """The events, until the worker is told to wind down. Raises _Preempted then, when the function has been stopped."""
+    with contextlib.closing(events):
+        while True:
+            try:
+                point = next(events)
+            except StopIteration as end:
+                return end.value
+            yield point
+            if context.ending():
+                break
+    raise _Preempted
 
 
 def _events(function: Callable[..., Any], reports: Reports, context: Context) -> Generator[CurvePoint, None, Any]:
     config, extras = dict(reports.spec.knobs), _extras(function)
     call = partial(function, config, context=context) if "context" in extras else partial(function, config)
+    if "checkpoint_folder" in extras:
+        own = context.own_folder(reports.spec.trial_id)
+        if "://" not in own:
+            os.makedirs(own, exist_ok=True)
+        call = partial(call, checkpoint_folder=own)
     if "report" in extras:
         return (yield from points(call, reports))
     result = call()

@@ -37,6 +37,7 @@ class Reports:
         self.divergence_loss = divergence_loss
         self.last_step: int | None = None
         self.metrics: dict[str, Value] = {}
+        self.finished = False  # whether it has given a final result
         self._diverged: str | None = None
         self._taken = RESERVED_COLUMNS | (spec.knobs.keys() - SHARED_COLUMNS)
         self._started_at, self._started = dt.datetime.now(dt.UTC), time.perf_counter()
@@ -70,6 +71,7 @@ class Reports:
             self.last_step = _whole("step", number("step", values.pop("step")))
         self._refuse_divergence(values)
         self._keep(values)
+        self.finished = True
 
     def outcome(self, state: State, message: str | None = None) -> Outcome:
         """How the trial ended, now. Only a completed trial has metrics; what others reported is in their curve."""

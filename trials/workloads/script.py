@@ -7,16 +7,22 @@ The script prints JSON lines, or appends them to `{metrics_file}`:
     {"final": true, "val_loss": 2.8, "note": "ok"}          optional: the final result, which may hold text
 
 A line is a report when it is a JSON object with `step`, `train_loss`, `val_loss` or `final`. All output is kept in the
-trial's folder, and there what is no report stays. How it ends: exit code 0 with a val_loss is completed; a loss that is
-not finite, or above the sweep's bound, is diverged and stops the script; SIGKILL (137 through a wrapper) or words of it
-on stderr are out_of_memory; the rest is failed, with the end of stderr.
+trial's folder, and there what is no report stays.
+
+A script that takes long resumes by itself: what it writes into `{checkpoint_folder}` is there when the trial is run
+again, until it has completed or diverged. When the worker is told to wind down, the script and what it started get
+SIGTERM and have grace_seconds to write; the trial is then preempted, unless the script still reports `final` and ends
+with exit code 0.
+
+How it ends otherwise: exit code 0 with a val_loss is completed; a loss that is not finite, or above the sweep's bound,
+is diverged and stops the script; SIGKILL (137 through a wrapper) or words of it on stderr are out_of_memory; the rest
+is failed, with the end of stderr.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import signal
 import sys
@@ -35,6 +41,7 @@ PLACES = {
     "spec_file": "JSON file with trial_id and knobs",
     "metrics_file": "file to append JSON lines to, instead of printing them",
     "folder": "folder of the trial alone",
+    "checkpoint_folder": "folder that is there for the next attempt too, a path or URI (SWEEPLAW_CHECKPOINT_FOLDER)",
     "sweep_folder": "folder of the sweep file",
     "trial_id": "identity of the trial",
     "threads": "CPU threads the trial may use",
@@ -43,6 +50,7 @@ PLACES = {
 REPORT_KEYS = frozenset(("step", "train_loss", "val_loss", "final"))
 LINE_LIMIT = 1 << 20  # bytes; a longer line is no report
 TAIL_BYTES = 2000
+NOTICE_SECONDS = 1.0  # how often it is seen whether the worker has been told to wind down
 METRICS_FILE_SECONDS = 0.5  # no file can be waited for: it is looked at this often, and whenever something is printed
 OUT_OF_MEMORY = (
     "out of memory",
@@ -68,6 +76,7 @@ class Call:
     folder: Path
     spec_file: Path
     metrics_file: Path | None
+    checkpoint_folder: str
 
     @classmethod
     def filled(cls, spec: TrialSpec, context: Context, *, cwd: str, sweep_folder: Path) -> Call:
@@ -78,12 +87,16 @@ class Call:
         templates = json.loads(spec["command"])
         argv, env = templates["argv"], templates["env"]
         folder = context.folder.resolve() / spec.trial_id
+        checkpoint_folder = context.own_folder(spec.trial_id)
+        if "://" not in checkpoint_folder:
+            checkpoint_folder = os.path.abspath(checkpoint_folder)
         values = {
             **spec.knobs,
             "python": sys.executable,
             "spec_file": str(folder / "spec.json"),
             "metrics_file": str(folder / "metrics.jsonl"),
             "folder": str(folder),
+            "checkpoint_folder": checkpoint_folder,
             "sweep_folder": str(sweep_folder),
             "trial_id": spec.trial_id,
             "threads": context.threads,
@@ -95,6 +108,7 @@ class Call:
             env={
                 **os.environ,
                 "SWEEPLAW_SPEC_FILE": str(folder / "spec.json"),
+                "SWEEPLAW_CHECKPOINT_FOLDER": checkpoint_folder,
                 "OMP_NUM_THREADS": str(context.threads),
                 "PYTHONUNBUFFERED": "1",  # else its lines come in blocks, hours late
                 **{name: template.fill(text, values) for name, text in env.items()},
@@ -103,11 +117,20 @@ class Call:
             folder=folder,
             spec_file=folder / "spec.json",
             metrics_file=folder / "metrics.jsonl" if "metrics_file" in used else None,
+            checkpoint_folder=checkpoint_folder,
         )
 
 
+@dataclass
+class Notice:
+    """Whether the script must wind down, and whether it has been told."""
+
+    ending: Callable[[], bool]
+    told: bool = False
+
+
 def follow(
-    call: Call, reports: Reports, timeout_seconds: float, grace_seconds: float
+    call: Call, reports: Reports, timeout_seconds: float, grace_seconds: float, notice: Notice
 ) -> Generator[CurvePoint, None, Outcome]:
     """Run the script and yield its curve as it comes; returns the outcome. Leaving early stops the script.
 
@@ -118,17 +141,39 @@ def follow(
         call.argv, cwd=call.cwd, env=call.env, stderr=_log(call, "stderr"), grace_seconds=grace_seconds
     )
     with open(_log(call, "stdout"), "wb", buffering=0) as log, _opened(call.metrics_file) as metrics, running as child:
-        wake_seconds = METRICS_FILE_SECONDS if metrics else math.inf
-        chunks = process.output(child, timeout_seconds, wake_seconds)
+        wake_seconds = METRICS_FILE_SECONDS if metrics else NOTICE_SECONDS
+        chunks = _heeding(child, notice, timeout_seconds, wake_seconds, grace_seconds)
         for line in _lines(_logged(chunks, log, metrics)):
             yield from _points(line, reports)
+    if notice.told and not (reports.finished and child.process.returncode == 0):
+        return reports.outcome("preempted", "told to wind down")
     return _ended(child.process.returncode, call, reports)
+
+
+def _heeding(
+    child: process.Child, notice: Notice, timeout_seconds: float, wake_seconds: float, grace_seconds: float
+) -> Iterator[bytes]:
+    """The output of the child, which is told when the notice comes. Raises TimeoutError as `process.output` does."""
+    for chunk in process.output(child, timeout_seconds, wake_seconds):
+        yield chunk
+        if notice.ending():
+            break
+    else:
+        return
+    notice.told = True
+    process.ask(child)
+    try:
+        yield from process.output(child, grace_seconds, wake_seconds)
+    except TimeoutError:
+        process.force(child)
 
 
 def _prepare(call: Call, spec: TrialSpec) -> None:
     call.folder.mkdir(parents=True, exist_ok=True)
     knobs = {name: value for name, value in spec.knobs.items() if name != "command"}
     call.spec_file.write_text(json.dumps({"trial_id": spec.trial_id, "knobs": knobs}, indent=1) + "\n")
+    if "://" not in call.checkpoint_folder:
+        Path(call.checkpoint_folder).mkdir(parents=True, exist_ok=True)
     if call.metrics_file:
         call.metrics_file.write_bytes(b"")  # an earlier attempt's reports are not this one's
 

@@ -25,11 +25,10 @@ from trials.schedule import Schedule
 from trials.spec import TrialSpec
 from trials.stack import Member, Place, Recipe
 from trials.train import Data, Points, train
-from trials.workloads import Context, Event
+from trials.workloads import NOT_BEGUN, Context, Event
 from trials.workloads.language_model.resolve import length_of, shape_of
 
 SHRINK_AGAIN = 4  # a trial out of memory has one more try, so that is a bold one: a quarter of the micro-batch
-NOT_COME_TO = "told to wind down before it began"
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ def run(pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, N
         for event in _each_load(_loads(pack, context), context, meeting):
             if context.world.rank == 0:
                 yield event
-                if isinstance(event, Outcome) and event.state in ENDED and context.checkpoints is not None:
+                if isinstance(event, Outcome) and event.state in checkpoint.ENDED and context.checkpoints is not None:
                     checkpoint.remove(context.checkpoints, event.trial_id)
     finally:
         torch.set_num_threads(before)
@@ -104,7 +103,6 @@ def _each_load(waiting: deque[Load], context: Context, meeting: Meeting | None) 
 
 
 OUT_OF_MEMORY = "out of memory"
-ENDED = ("completed", "diverged")  # what nothing goes on from; any other outcome may be tried again
 
 
 @contextlib.contextmanager
@@ -133,7 +131,7 @@ def _trained(
 ) -> Generator[Event, None, None]:
     """Events of one stack, which goes on from what was ``found`` if all processes found the same."""
     if group.size == 1 and context.ending():
-        yield from (ended(_job(spec), clock, "preempted", NOT_COME_TO, None, {}) for spec in load.specs)
+        yield from (ended(_job(spec), clock, "preempted", NOT_BEGUN, None, {}) for spec in load.specs)
         return
     if not group.agreed(max((max(updates(saved)) for saved in found.values()), default=-1)):
         _log.warning("the processes of trial %s see different checkpoints; it starts anew", load.specs[0].trial_id)
