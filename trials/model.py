@@ -2,7 +2,7 @@
 
 Pre-RMSNorm, rotary positions, SwiGLU, no biases, optional QK-norm, tied or untied embeddings. Members are independent
 models of one shape that run as one: seeds of an ensemble, or settings of a packed sweep. One member is the ordinary
-case and takes the ordinary kernels (`_project` uses a plain matrix product for it), so the axis costs it nothing.
+case and takes plain matrix products (`trials.kernels.product`), so the axis costs it nothing.
 
 The layers ask for their part of the weights when they need it (`trials.weights`), wherever it lies.
 """
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from trials.accounting import Shape
 from trials.distributed import ALONE, Group
-from trials.kernels import rms_norm, swiglu
+from trials.kernels import add_projected, norm_project, rms_norm, split_rotated, swiglu
 from trials.sharding import Sharded
 from trials.weights import COMMON, HEAD, Weights, Whole, layout
 
@@ -47,11 +47,11 @@ class Transformer:
         stream = _embed(tokens.reshape(members, -1), common["embedding"])  # (members, batch * context, width)
         for block in range(self.shape.depth):
             own = self.weights.part(f"{block}")
-            stream = stream + self._attention(block, stream, batch, context, common, own)
-            stream = stream + self._feed_forward(block, stream, common, own)
+            stream = self._attention(block, stream, batch, context, common, own)
+            stream = self._feed_forward(block, stream, common, own)
             del own  # whoever gathers the next block's needs the room
         head = common["embedding"] if self.shape.tied_embeddings else self.weights.part(HEAD)[HEAD]
-        logits = _project(_norm(stream, common["final_norm"]), head)
+        logits = norm_project(stream, common["final_norm"], head)
         return logits.view(members, batch, context, -1)
 
     def losses(self, windows: Tensor) -> Tensor:
@@ -66,23 +66,20 @@ class Transformer:
     def _attention(self, block: int, stream: Tensor, batch: int, context: int, common: Tensors, own: Tensors) -> Tensor:
         heads = self.shape.heads
         members, positions, width = stream.shape
-        rotation = self.rotation[:context]
-        normed = _norm(stream, common[f"{block}.attention_norm"])
-        query, key, value = _project(normed, own[f"{block}.qkv"]).view(members, positions, 3, width).unbind(dim=2)
+        qkv = norm_project(stream, common[f"{block}.attention_norm"], own[f"{block}.qkv"])
         if self.shape.qk_norm:
-            query = _head_norm(query, common[f"{block}.query_norm"])
-            key = _head_norm(key, common[f"{block}.key_norm"])
+            qkv = _head_norms(qkv, common[f"{block}.query_norm"], common[f"{block}.key_norm"])
         query, key, value = (
             part.view(members * batch, context, heads, width // heads).transpose(1, 2)
-            for part in (rotate(query, rotation), rotate(key, rotation), value)
+            for part in split_rotated(qkv, self.rotation[:context])
         )
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         mixed = mixed.transpose(1, 2).reshape(members, positions, width)
-        return _project(mixed, own[f"{block}.attention_out"])
+        return add_projected(stream, mixed, own[f"{block}.attention_out"])
 
     def _feed_forward(self, block: int, stream: Tensor, common: Tensors, own: Tensors) -> Tensor:
-        normed = _norm(stream, common[f"{block}.ffn_norm"])
-        return _project(swiglu(_project(normed, own[f"{block}.gate_up"])), own[f"{block}.down"])
+        gate_up = norm_project(stream, common[f"{block}.ffn_norm"], own[f"{block}.gate_up"])
+        return add_projected(stream, swiglu(gate_up), own[f"{block}.down"])
 
 
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
@@ -96,19 +93,13 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
 def rotations(context: int, heads: int, head_width: int, base: float) -> Tensor:
     """Unit complex numbers that turn pair j of each head at position t by t * base^(-2j / head_width).
 
-    (context, heads * head_width / 2): the same for every head, written out so that a product runs over whole rows.
+    (context, heads * head_width): the same for every head of the queries, then of the keys, written out so that one
+    product runs over whole rows.
     Source: Su et al. 2021 (RoFormer), equation 34, with neighbouring dimensions as the pairs.
     """
     frequencies = base ** -(torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
     angles = torch.outer(torch.arange(context, dtype=torch.float64), frequencies)
-    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64).repeat(1, heads)
-
-
-def rotate(vectors: Tensor, rotation: Tensor) -> Tensor:
-    """``vectors`` (members, batch * context, width) turned by their positions. A complex product is one pass."""
-    pairs = torch.view_as_complex(vectors.float().unflatten(-1, (-1, 2)))
-    by_position = pairs.unflatten(1, (-1, rotation.shape[0]))
-    return torch.view_as_real(by_position * rotation).view(vectors.shape).to(vectors.dtype)
+    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64).repeat(1, 2 * heads)
 
 
 def _embed(tokens: Tensor, table: Tensor) -> Tensor:
@@ -118,19 +109,11 @@ def _embed(tokens: Tensor, table: Tensor) -> Tensor:
     return F.embedding(tokens + offsets, table.flatten(0, 1))
 
 
-def _project(inputs: Tensor, weight: Tensor) -> Tensor:
-    """(members, positions, inputs) by (members, outputs, inputs): (members, positions, outputs)."""
-    if weight.shape[0] == 1:
-        return F.linear(inputs, weight.squeeze(0))
-    return torch.bmm(inputs, weight.transpose(1, 2))
-
-
-def _norm(stream: Tensor, gain: Tensor) -> Tensor:
-    """RMSNorm (Zhang and Sennrich 2019, equation 4) of (members, positions, width), gain (members, width)."""
-    return rms_norm(stream, gain[:, None, :])
-
-
-def _head_norm(vectors: Tensor, gain: Tensor) -> Tensor:
-    """RMSNorm of each head of (members, positions, width), gain (members, head_width)."""
-    heads = vectors.float().unflatten(-1, (-1, gain.shape[-1]))
-    return rms_norm(heads, gain[:, None, None, :]).view(vectors.shape)
+def _head_norms(qkv: Tensor, query_gain: Tensor, key_gain: Tensor) -> Tensor:
+    """RMSNorm of each head of the queries and keys in (members, positions, 3 width); gains (members, head_width)."""
+    query, key, value = qkv.chunk(3, dim=-1)
+    normed = [
+        rms_norm(part.float().unflatten(-1, (-1, gain.shape[-1])), gain[:, None, None, :]).flatten(-2)
+        for part, gain in ((query, query_gain), (key, key_gain))
+    ]
+    return torch.cat([*(part.to(qkv.dtype) for part in normed), value], dim=-1)

@@ -98,8 +98,8 @@ class Stack:
             self.model.weights.flat,
             self.model.weights.gradient,
             decayed=self.model.weights.decayed,
-            weight_decay=torch.tensor([member.weight_decay for member in members], device=device),
-            grad_clip=torch.tensor([member.grad_clip for member in members], device=device),
+            weight_decay=[member.weight_decay for member in members],
+            grad_clip=[member.grad_clip for member in members],
             beta1=recipe.beta1,
             beta2=recipe.beta2,
             eps=recipe.eps,
@@ -184,7 +184,7 @@ class Stack:
             self.model.backward(losses, weight)
             loss += losses.detach() * weight
         norms = weights.norms()
-        self.optimizer.step(torch.tensor(self.lrs(self.step), device=self.place.device), norms)
+        self.optimizer.step(self.lrs(self.step), norms)
         self.step += 1
         return loss, norms
 

@@ -9,9 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from trials.accounting import Shape
-from trials.kernels import rms_norm, swiglu
 from trials.model import Transformer as Model
-from trials.model import rotate, rotations, token_losses
+from trials.model import token_losses
 
 SHAPE = Shape(depth=2, width=32, heads=4, ffn=48, vocabulary=61)
 CONTEXT = 12
@@ -125,36 +124,6 @@ def test_the_loss_starts_near_that_of_a_uniform_guess(tied: bool) -> None:
     windows = torch.randint(256, (1, 8, 65), generator=torch.Generator().manual_seed(0))
     start = Model(shape, 64, [0], "cpu").losses(windows).item()
     assert start == pytest.approx(math.log(256), abs=0.02 if not tied else 0.7)
-
-
-def test_rotation_keeps_lengths_and_sees_only_distances() -> None:
-    heads, width = 2, 16
-    rotation = rotations(32, heads, width // heads, 1e4)
-    query, key = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
-    turned_queries = rotate(query.expand(1, 32, width), rotation)[0]
-    turned_keys = rotate(key.expand(1, 32, width), rotation)[0]
-    assert torch.allclose(turned_queries.norm(dim=-1), query.norm().expand(32))
-    assert torch.allclose(turned_queries[0], query)
-    scores = (turned_queries[:, None] * turned_keys).unflatten(-1, (heads, -1)).sum(-1)  # (32, 32, heads)
-    for distance in (-5, 0, 11):
-        along = torch.diagonal(scores, offset=distance)
-        assert torch.allclose(along, along[:, :1].expand_as(along), atol=1e-5)
-
-
-def test_each_pair_turns_at_its_own_rate() -> None:
-    turned = rotations(100, 1, 8, 1e4)[99]
-    expected = [complex(math.cos(angle), math.sin(angle)) for angle in (99, 9.9, 0.99, 0.099)]
-    assert torch.allclose(turned, torch.tensor(expected, dtype=torch.complex64), atol=1e-5)
-
-
-def test_hand_written_gradients_are_those_of_the_composed_forms() -> None:
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(2, 5, 6, dtype=torch.float64, generator=generator, requires_grad=True)
-    gain = torch.randn(2, 1, 6, dtype=torch.float64, generator=generator, requires_grad=True)
-    assert torch.autograd.gradcheck(rms_norm, (inputs, gain))
-    assert torch.allclose(rms_norm(inputs, gain), F.rms_norm(inputs, (6,), eps=1e-6) * gain)
-    assert torch.autograd.gradcheck(swiglu, (inputs,))
-    assert torch.allclose(swiglu(inputs), F.silu(inputs[..., :3]) * inputs[..., 3:])
 
 
 def test_token_losses_are_minus_log_probabilities() -> None:
