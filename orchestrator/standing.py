@@ -125,6 +125,8 @@ def _owed(
     policies: dict[str, Retry] = {}
     trials: dict[str, set[str]] = {}
     for facts in launches:  # oldest first
+        if "sweep" not in facts:  # an import
+            continue
         if "retry" in facts:
             policies[facts["sweep"]] = Retry.model_validate(facts["retry"])
         trials.setdefault(facts["sweep"], set()).update(plans.get(facts["launch_id"], ()))

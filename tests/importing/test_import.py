@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from analysis import tables
 from analysis.query import Question, ask
 from orchestrator.importing.run import import_from
+from orchestrator.standing import progress
+from orchestrator.store import Store
 from trials.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -63,6 +65,13 @@ def test_imported_rows_answer_like_the_file_they_came_from(tmp_path):
     assert ((ratio - 1).abs() < 1e-8).all()
     answer = ask(tables.load(tmp_path / "store"), Question(sql="SELECT min(C / (6 * N * D)) AS low FROM trials"))
     assert answer.frame["low"].item() == pytest.approx(1, abs=1e-8)
+
+
+def test_a_store_of_imports_has_a_status_and_nothing_to_relaunch(tmp_path):
+    file = write(tmp_path / "runs.csv", "lr,val_loss\n0.1,2.0\n0.2,2.1\n")
+    import_from(file, str(tmp_path / "store"), pairs=["lr=lr", "val_loss=val_loss"])
+    found = progress(Store.open(tmp_path / "store"))
+    assert (found.imported, found.relaunch, found.states) == (2, {}, {"completed": 2})
 
 
 def test_columns_expressions_units_and_suffixes_are_mapped(tmp_path):
