@@ -86,13 +86,15 @@ def _asked(profile: str, kind: str, sweep: Path) -> Profile:
     """The profile, if it is of this kind, after the sweep has been read and planned: faults come before the queue."""
     from clusters.errors import ProfileError
     from clusters.profile import load
+    from orchestrator.estimate import check, estimate
     from orchestrator.plan import plan
     from orchestrator.sweep import read
 
     loaded = load(profile)
     if loaded.kind != kind:
         raise ProfileError(f"kind = {loaded.kind!r} does not fit this command (accepted: {kind!r})", where=profile)
-    plan(read(sweep))
+    made = plan(read(sweep))
+    check(made, estimate(made, loaded))
     return loaded
 
 

@@ -62,3 +62,21 @@ def test_a_profile_of_another_kind_and_a_broken_sweep_are_refused_before_anythin
     with pytest.raises(InputError):
         run("slurm", EXAMPLES / "slurm.toml", broken, "--store", "x", "--out", tmp_path / "job")
     assert not (tmp_path / "job").exists()
+
+
+def test_a_trial_that_fits_no_node_of_the_job_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """Which trial, what it needs and what a node has: told at the desk, not after hours in the queue."""
+    (tmp_path / "l4.toml").write_text(
+        'kind = "slurm"\nhardware = "l4"\ngpus_per_trial = 1\n'
+        "[slurm]\nnodes = 1\ncpus_per_node = 8\ngpus_per_node = 1\n"
+    )
+    large = tmp_path / "large.toml"
+    large.write_text(
+        'name = "large"\n[scientific]\nparams = [1_000_000, 20_000_000_000]\nunique_tokens = [4096]\n'
+        '[fixed]\ncorpus = "stdlib"\n'
+    )
+    with pytest.raises(
+        InputError, match=r"a trial of 20,0\d\d,\d\d\d,\d\d\d parameters needs about .* GB, .* l4 .* 21\.6 GB"
+    ):
+        run("slurm", tmp_path / "l4.toml", large, "--store", "x", "--out", tmp_path / "job")
+    assert not (tmp_path / "job").exists()

@@ -56,10 +56,12 @@ def test_inline_starts_nothing() -> None:
 
 
 def test_a_local_ray_is_private_quiet_and_gone_afterwards(
-    cluster: tuple[str, Path], capfd: pytest.CaptureFixture[str]
+    cluster: tuple[str, Path], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With another Ray running on the machine, which it neither meets nor disturbs."""
+    """With another Ray running on the machine, named in the environment, which it neither meets nor disturbs."""
     import ray
+
+    monkeypatch.setenv("RAY_ADDRESS", cluster[0])
 
     os.environ.setdefault("RAY_CLIENT_MODE", "0")  # set by importing Ray's client
     before = dict(os.environ)
