@@ -19,14 +19,14 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from clusters.connect import Node
-from clusters.errors import ConnectError
+from clusters.errors import ClusterError, ConnectError
 from orchestrator.floor import Floor
 from orchestrator.packs import Queue
 from orchestrator.schedule.lanes import Calls, Lane, Lanes
@@ -56,7 +56,7 @@ _SETTINGS = {
 _runs: dict[str, _Run] = {}
 
 
-class ScheduleError(RuntimeError):
+class ScheduleError(ClusterError):
     """The run could not go on. What was recorded is safe."""
 
 
@@ -288,7 +288,7 @@ def _outlive_memory_kills(controller: Any, run: _Run) -> None:
         if trial is not None:
             run.errors[trial.trial_id] = exception
         known = isinstance(exception, RayActorError | RayTaskError)
-        failed(tracked_actor_task, exception if known else ActorDiedError(str(exception)))
+        failed(tracked_actor_task, exception if known else RayActorError(error_msg=str(exception)))
 
     manager._actor_task_failed, manager.tells_memory_kills = told, True
 
