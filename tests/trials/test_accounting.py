@@ -133,3 +133,35 @@ def test_memory_that_is_not_known_stays_unknown_on_any_number_of_devices() -> No
     assert Cost().memory_on(1) is None
     assert Cost(memory_bytes=100).memory_on(1) == 100
     assert Cost(memory_bytes=100, batch_sequences=8).memory_on(2) is None
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+def test_state_is_what_each_process_of_a_trial_holds(processes: int) -> None:
+    import torch
+
+    from trials.distributed import Group
+    from trials.sharding import Sharded
+    from trials.weights import Whole, layout
+
+    shape = Shape(3, 32, 2, 85, 256, qk_norm=True)
+    expected = memory(shape, 64, 8, members=2).state / processes
+    for rank in range(processes):
+        group = Group(rank, processes)
+        slots = layout(shape)
+        held = Whole(slots, [0, 1], "cpu") if processes == 1 else Sharded(slots, [0, 1], "cpu", group)
+        assert held.flat.dtype == held.gradient.dtype == torch.float32
+        # The optimizer holds two moments of the same size.
+        kept = 4 * (2 * held.flat.numel() + 2 * held.gradient.numel())
+        padding = 2 * 16 * (shape.depth + 2)  # at most one value of each part, of each member
+        assert expected <= kept <= expected + padding
+
+
+def test_what_is_gathered_at_a_time_is_what_all_blocks_share_the_head_and_one_block() -> None:
+    """Each as weights, as their gradient, and in the buffer the gradient is exchanged in: 12 bytes a parameter."""
+    from trials.sharding import spans
+    from trials.weights import COMMON, HEAD, layout
+
+    shape = Shape(3, 32, 2, 85, 256)
+    size = {span.name: span.size for span in spans(layout(shape), 2)}
+    whole = size[COMMON] + size[HEAD] + max(size[f"{block}"] for block in range(shape.depth))
+    assert memory(shape, 64, 8).gathered == 12 * whole

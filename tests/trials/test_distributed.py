@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.trials.worlds import PATIENCE_SECONDS, world
 from trials.accounting import Shape
+from trials.model import Transformer
 from trials.record import CurvePoint, Outcome
-from trials.sharding import spans
+from trials.sharding import Sharded, Span, spans
 from trials.spec import TrialSpec
 from trials.weights import layout
 from trials.workloads import Context
@@ -109,3 +113,58 @@ def test_every_value_of_the_weights_lies_in_one_piece_and_pieces_are_equal() -> 
         assert [span.name for span in found] == ["head", "0", "1", "2", "common"]  # what decays comes first
         for span in found:
             assert 0 <= span.piece * processes - span.size < processes
+
+
+class _Mirror:
+    """A group of one that goes through every exchange."""
+
+    rank, size = 0, 1
+
+    def gathered(self, piece: torch.Tensor) -> torch.Tensor:
+        return piece[None].clone()
+
+    def scattered(self, pieces: torch.Tensor) -> torch.Tensor:
+        return pieces[0].clone()
+
+    def total(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_gathered_weights_are_let_go_after_each_block_and_had_again_for_its_gradient(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = Shape(3, 16, 2, 40, 12)
+    whole = Transformer(shape, 8, [0, 1], "cpu")
+    sharded = Transformer(shape, 8, [0, 1], "cpu")
+    held = sharded.weights = Sharded(layout(shape), [0, 1], "cpu", _Mirror())  # type: ignore[arg-type]
+    alive: dict[int, tuple[str, weakref.ref[torch.UntypedStorage]]] = {}
+    gathered: list[str] = []
+    real = Sharded._join
+
+    def join(weights: Sharded, piece: torch.Tensor, span: Span) -> torch.Tensor:
+        values = real(weights, piece, span)
+        gathered.append(span.name)
+        alive[len(gathered)] = span.name, weakref.ref(values.untyped_storage())
+        return values
+
+    monkeypatch.setattr(Sharded, "_join", join)
+    windows = torch.randint(12, (2, 3, 9), generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        expected, found = whole.losses(windows), sharded.losses(windows)
+    assert torch.equal(expected, found)
+    assert gathered == ["common", "0", "1", "2", "head"]
+    kept = {name for name, storage in alive.values() if _is_alive(storage)}
+    assert kept == {"common", "head"}  # the matrices of no block
+    whole.backward(expected)
+    sharded.backward(found)
+    assert gathered[5:] == ["2", "1", "0"]
+    rough = 2.0**-8 if precision == "bfloat16" else 1e-5  # of the largest: gathered weights are rounded before, not in,
+    scale = whole.weights.gradient.abs().max()  # the products of the backward pass
+    assert (whole.weights.gradient - held.gradient).abs().max() <= rough * scale
+    assert torch.allclose(whole.weights.norms(), held.norms(), rtol=rough)
+
+
+def _is_alive(storage: weakref.ref[torch.UntypedStorage]) -> bool:
+    gc.collect()
+    return storage() is not None
