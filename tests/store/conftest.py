@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +21,12 @@ from trials.accounting import Cost
 from trials.record import CurvePoint, Outcome, Provenance, TrialRecord
 from trials.spec import TrialSpec
 
+VARIABLES = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing-secret",
+    "AWS_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
 EPOCH = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
@@ -56,3 +69,50 @@ def points() -> Callable[..., list[CurvePoint]]:
 def store(tmp_path: Path) -> Store:
     """An empty store on disk."""
     return Store.open(tmp_path / "store", create=True)
+
+
+@pytest.fixture
+def zygote():
+    """The forking process; ends with the test."""
+    script = Path(__file__).with_name("zygote.py")
+    root = script.parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{script.parent}", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    yield process
+    process.stdin.close()
+    process.wait(timeout=20)
+    process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    """A running moto server."""
+    pytest.importorskip("moto", reason="moto[server] plays S3")
+    pytest.importorskip("obstore", reason="claims on an object store need obstore")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(200):
+        try:
+            urllib.request.urlopen(f"{address}/moto-api/", timeout=1).close()
+            break
+        except OSError:
+            time.sleep(0.1)
+    yield address
+    process.terminate()
+    process.wait(timeout=20)
+
+
+@pytest.fixture
+def bucket(endpoint, monkeypatch, request):
+    """The URI of a fresh bucket, with the environment that reaches it."""
+    for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": endpoint}.items():
+        monkeypatch.setenv(name, value)
+    name = f"bucket-{random.Random(request.node.name).randrange(10**9)}"
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{name}", method="PUT"), timeout=10).close()
+    return f"s3://{name}/sweeps/demo"

@@ -6,10 +6,7 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -18,21 +15,6 @@ from orchestrator.compaction import compact
 from orchestrator.store import Store
 
 PER_WRITER = 12
-
-
-@pytest.fixture
-def zygote():
-    """The forking process; ends with the test."""
-    script = Path(__file__).with_name("zygote.py")
-    root = script.parents[2]
-    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{script.parent}", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    )
-    yield process
-    process.stdin.close()
-    process.wait(timeout=20)
-    process.stdout.close()
 
 
 def run_and_kill(zygote, uri, launch, first, after, delay):
@@ -96,3 +78,10 @@ def test_hundreds_of_killed_writers_lose_nothing_they_acknowledged(zygote, tmp_p
     uri = str(tmp_path / "store")
     Store.open(uri, create=True)
     kill_many(zygote, uri, times=200, seed=2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_hundred_killed_writers_to_a_bucket_lose_nothing_they_acknowledged(bucket, zygote):
+    Store.open(bucket, create=True)
+    kill_many(zygote, bucket, times=100, seed=3)
