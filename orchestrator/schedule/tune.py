@@ -53,6 +53,7 @@ _SETTINGS = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+_log = logging.getLogger(__name__)
 _runs: dict[str, _Run] = {}
 
 
@@ -97,8 +98,11 @@ class _Run:
         if self.nodes.latest is not self.seen:
             self.seen = self.nodes.latest
             self.lanes.update(self.nodes.machines, {key: node.host for key, node in self.seen.items()})
-        if self.nodes.silent_seconds > SILENT_SECONDS:
-            raise ConnectError(f"the cluster's head has not answered for {SILENT_SECONDS:g} s; it is taken for dead")
+        if self.nodes.silent_seconds > SILENT_SECONDS and self.failure is None:
+            told = f"the cluster's head has not answered for {SILENT_SECONDS:g} s and is taken for dead"
+            # Said at once: without its head Ray may end this process before anything else is.
+            _log.error("sweeplaw: %s; what was recorded is safe, and launching again continues", told)
+            raise ConnectError(told)
         if self.lanes.stuck_seconds > self.ready:
             wanted = ", ".join(str(size) for size in self.lanes.waiting.sizes())
             raise ConnectError(

@@ -1,5 +1,8 @@
 """Nodes that join and die while a sweep runs, on a real Ray of several nodes: the rows are exactly the plan."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +25,7 @@ MODULE = """
 import os, time
 
 def train(config):
-    node = float(os.environ["NODE_MARK"])
+    node = float(os.environ.get("NODE_MARK", 0))
     yield {"step": 1, "val_loss": 1.0, "node": node}
     time.sleep(config["seconds"])
     return {"val_loss": 1.0, "node": node}
@@ -162,3 +165,48 @@ def test_a_node_that_dies_costs_the_trial_that_ran_on_it_and_one_that_joins_late
     assert capfd.readouterr().out == "", "standard output is for answers"
     with capfd.disabled():
         print(f"\nnode death to its trial running elsewhere: {seen['again'] - seen['killed']:.1f} s")
+
+
+@pytest.mark.slow
+def test_a_sweep_whose_head_died_continues_on_another_cluster(tmp_path):
+    """Last, on a cluster of its own: without its head nothing of it is left to use."""
+    made = Nodes()
+    try:
+        made.only(1, 2)
+        (tmp_path / "mine.py").write_text(MODULE)
+        (tmp_path / "t.toml").write_text(SWEEP.format(seeds=10, seconds=2))
+        (tmp_path / "c.toml").write_text(
+            f'kind = "ray"\naddress = "{made.cluster.address}"\nauthentication = "disabled"\n'
+        )
+        command = [sys.executable, "-m", "orchestrator.cli", "launch", tmp_path / "t.toml", "--store", tmp_path / "s"]
+        alert = {**os.environ, "RAY_gcs_rpc_server_reconnect_timeout_s": "8"}  # Ray's own: 60
+        with subprocess.Popen(
+            [*map(str, command), "--cluster", str(tmp_path / "c.toml")], env=alert, stderr=subprocess.PIPE, text=True
+        ) as driver:
+            until = time.monotonic() + 120
+            while driver.poll() is None and time.monotonic() < until and not recorded(tmp_path / "s"):
+                time.sleep(0.2)
+            before = recorded(tmp_path / "s")
+            made.cluster.head_node.kill_gcs_server(check_alive=False)
+            made.cluster.head_node.kill_raylet(check_alive=False)
+            _, told = driver.communicate(timeout=120)
+        assert driver.returncode != 0
+        assert "GCS" in told or "head" in told
+    finally:
+        made.cluster.shutdown()
+    now = recorded(tmp_path / "s")
+    assert before
+    assert before <= now
+    done = subprocess.run([*map(str, command), "--json"], capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    tables = load(tmp_path / "s", states=None)
+    rows = tables.trials.collect()
+    assert sorted(rows["trial_id"]) == sorted(plan(read(tmp_path / "t.toml")).ids)
+    assert set(rows["state"]) == {"completed"}
+    assert set(rows["attempt"]) <= {1, 2}, "at most the trials that ran when their nodes lost the head ran again"
+    assert not tables.dropped, "a recorded trial ran twice"
+
+
+def recorded(store):
+    """Trials with a row, whatever it says."""
+    return set(load(store, states=None).trials.collect()["trial_id"]) if (store / "store.json").exists() else set()
