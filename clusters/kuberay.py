@@ -21,6 +21,8 @@ from clusters.profile import Profile, to_toml, trial_settings
 MOUNT = "/etc/sweeplaw"
 LONGEST_NAME = 47  # KubeRay's limit for a RayJob, so that the names it derives stay within Kubernetes' 63
 FIRST_RAY_WITH_TOKENS = (2, 52, 0)
+# Nothing sent home, and a trial without a GPU sees none (Ray's default lets it see all).
+_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
 _CONFIG_LIMIT = 1_000_000  # a ConfigMap holds at most 1 MiB
 
 
@@ -123,7 +125,7 @@ def _pod(kube: KubeRay, name: str, container: str, cpus: int, memory: int, gpus:
             {
                 "name": container,
                 "image": kube.image,
-                "env": [{"name": "RAY_USAGE_STATS_ENABLED", "value": "0"}],
+                "env": [{"name": name, "value": value} for name, value in _ENVIRONMENT.items()],
                 "envFrom": [{"secretRef": {"name": secret}} for secret in kube.secrets],
                 "resources": {"requests": resources, "limits": resources},
                 "securityContext": {"allowPrivilegeEscalation": False},

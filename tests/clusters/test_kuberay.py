@@ -77,7 +77,10 @@ def test_tokens_are_on_and_secrets_are_named_but_never_held() -> None:
     assert job["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
     container = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
     assert container["envFrom"] == [{"secretRef": {"name": "store-credentials"}}]
-    assert container["env"] == [{"name": "RAY_USAGE_STATS_ENABLED", "value": "0"}]
+    assert {entry["name"] for entry in container["env"]} == {
+        "RAY_USAGE_STATS_ENABLED",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
+    }
 
 
 def test_tokens_need_a_ray_that_has_them() -> None:
