@@ -59,10 +59,6 @@ class Transformer:
         with self.weights.saving():
             return token_losses(self.logits(windows[..., :-1]), windows[..., 1:]).mean(dim=1)
 
-    def backward(self, losses: Tensor, weight: float = 1.0) -> None:
-        """Add ``weight`` times the gradient of each member's own loss to the gradient its weights hold."""
-        torch.autograd.backward(losses, torch.full_like(losses, weight))
-
     def _attention(self, block: int, stream: Tensor, batch: int, context: int, common: Tensors, own: Tensors) -> Tensor:
         heads = self.shape.heads
         members, positions, width = stream.shape

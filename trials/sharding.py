@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from trials.distributed import Group
-from trials.weights import COMMON, Slot, collect, initial
+from trials.weights import COMMON, Slot, initial
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Sharded:
         self.gradient = torch.zeros_like(self.flat)
         self._leaves = {name: self.flat[:, span.held] for name, span in self.spans.items()}
         for name, span in self.spans.items():
-            collect(self._leaves[name], self.gradient[:, span.held])
+            _collect(self._leaves[name], self.gradient[:, span.held])
         self._last: _Gathered | None = None
 
     def part(self, name: str) -> Mapping[str, Tensor]:
@@ -76,6 +76,11 @@ class Sharded:
 
     def saving(self) -> contextlib.AbstractContextManager[object]:
         return torch.autograd.graph.saved_tensors_hooks(self._let_go, self._again)
+
+    def backward(self, losses: Tensor, weight: float = 1.0, *, first: bool = True) -> None:
+        if first:
+            self.gradient.zero_()
+        torch.autograd.backward(losses, torch.full_like(losses, weight))
 
     def norms(self) -> Tensor:
         return self.group.total(self.gradient.square().sum(dim=1)).sqrt_()
@@ -170,3 +175,17 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         return ctx.weights.summed(ctx.span, gradients), None, None, None
+
+
+def _collect(leaf: Tensor, gradient: Tensor) -> None:
+    """From now on a backward pass adds the gradient of ``leaf`` to ``gradient`` and keeps none of its own.
+
+    Autograd does that by itself for a preset `grad`, but warns of one that is no tensor by itself.
+    """
+
+    def add(leaf: Tensor) -> None:
+        assert leaf.grad is not None
+        gradient.add_(leaf.grad)
+        leaf.grad = None
+
+    leaf.requires_grad_().register_post_accumulate_grad_hook(add)

@@ -176,12 +176,11 @@ class Stack:
         """This process's part of the losses, and the norms of all of the gradient: (members,) each."""
         windows, weights = np.stack([next(member) for member in self._batches]), self.model.weights
         loss = torch.zeros(len(self.members), device=self.place.device)
-        weights.gradient.zero_()
-        for rows, weight in self.shares:
+        for i, (rows, weight) in enumerate(self.shares):
             part = torch.from_numpy(windows[:, rows]).to(self.place.device)
             with self._precision():
                 losses = self.model.losses(part)
-            self.model.backward(losses, weight)
+            weights.backward(losses, weight, first=i == 0)
             loss += losses.detach() * weight
         norms = weights.norms()
         self.optimizer.step(self.lrs(self.step), norms)

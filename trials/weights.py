@@ -82,24 +82,10 @@ def initial(slots: Sequence[Slot], seed: int) -> Tensor:
     return torch.cat([part.flatten() for part in parts])
 
 
-def collect(leaf: Tensor, gradient: Tensor) -> None:
-    """From now on a backward pass adds the gradient of ``leaf`` to ``gradient`` and keeps none of its own.
-
-    Autograd does that by itself for a preset `grad`, but warns of one that is no tensor by itself.
-    """
-
-    def add(leaf: Tensor) -> None:
-        assert leaf.grad is not None
-        gradient.add_(leaf.grad)
-        leaf.grad = None
-
-    leaf.requires_grad_().register_post_accumulate_grad_hook(add)
-
-
 class Weights(Protocol):
     """Who holds the weights of a stack: ``flat`` and their ``gradient``, (members, values held here) each.
 
-    The first ``decayed`` columns decay. A backward pass adds to ``gradient``.
+    The first ``decayed`` columns decay.
     """
 
     flat: Tensor
@@ -112,6 +98,12 @@ class Weights(Protocol):
 
     def saving(self) -> contextlib.AbstractContextManager[object]:
         """What a forward pass runs under whose gradient is wanted."""
+        ...
+
+    def backward(self, losses: Tensor, weight: float = 1.0, *, first: bool = True) -> None:
+        """Add ``weight`` times the gradient of each member's own loss, (members,), to ``gradient``; the ``first``
+        takes its place.
+        """
         ...
 
     def norms(self) -> Tensor:
@@ -135,14 +127,22 @@ class Whole:
         self.flat = torch.stack([initial(slots, seed) for seed in seeds]).to(device)
         self.gradient = torch.zeros_like(self.flat)
         self.parameters = _views(self.flat, slots)
-        for leaf, gradient in zip(self.parameters.values(), _views(self.gradient, slots).values(), strict=True):
-            collect(leaf, gradient)
+        for leaf in self.parameters.values():
+            leaf.requires_grad_()
 
     def part(self, name: str) -> Mapping[str, Tensor]:
         return self.parameters
 
     def saving(self) -> contextlib.AbstractContextManager[object]:
         return contextlib.nullcontext()
+
+    def backward(self, losses: Tensor, weight: float = 1.0, *, first: bool = True) -> None:
+        # The parts live beside the gradient for a moment, when the activations they were made from are gone.
+        parts = torch.autograd.grad(losses, list(self.parameters.values()), torch.full_like(losses, weight))
+        if first:
+            torch.cat([part.flatten(1) for part in parts], dim=1, out=self.gradient)
+        else:
+            self.gradient.add_(torch.cat([part.flatten(1) for part in parts], dim=1))
 
     def norms(self) -> Tensor:
         return torch.linalg.vector_norm(self.gradient, dim=1)

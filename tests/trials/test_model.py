@@ -46,7 +46,7 @@ def test_logits_and_gradients_are_those_of_hugging_face_llama(tied: bool) -> Non
     ours = model.logits(windows[None, :, :-1])[0]
     assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     F.cross_entropy(theirs.flatten(0, 1), windows[:, 1:].flatten()).backward()
-    model.backward(model.losses(windows[None]))
+    model.weights.backward(model.losses(windows[None]))
     gradients = dict(zip(model.weights.parameters, _split(model), strict=True))
     for name, parameter in copied.items():
         assert torch.allclose(gradients[name], parameter.grad, rtol=1e-3, atol=1e-6), name
@@ -94,12 +94,12 @@ def test_a_member_starts_and_answers_in_company_as_it_does_alone(qk_norm: bool, 
     inputs = tokens(members=3)
     answers = together.logits(inputs)
     windows = torch.cat([inputs, tokens(members=3, seed=2)[..., :1]], dim=2)
-    together.backward(together.losses(windows))
+    together.weights.backward(together.losses(windows))
     for row, seed in enumerate([7, 8, 9]):
         alone = Model(shape, CONTEXT, [seed], "cpu")
         assert torch.equal(alone.weights.flat[0], together.weights.flat[row])
         assert torch.allclose(alone.logits(inputs[row : row + 1])[0], answers[row], rtol=1e-4, atol=1e-6)
-        alone.backward(alone.losses(windows[row : row + 1]))
+        alone.weights.backward(alone.losses(windows[row : row + 1]))
         assert torch.allclose(alone.weights.gradient[0], together.weights.gradient[row], rtol=1e-4, atol=1e-7)
 
 
