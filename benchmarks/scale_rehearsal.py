@@ -3,8 +3,10 @@
     python benchmarks/scale_rehearsal.py [--trials 100000] [--workers 4,16] [--json FILE]
 
 First the path: plan, launch on a private Ray of two slots, every row durable. The memory of the driver and of Ray's
-head (gcs, raylet) is sampled on the way; its slope is stated for every 10,000 trials, over the last four fifths. At
-the end the store must hold exactly the planned trials, each once, with its curve.
+head (gcs, raylet) is sampled on the way; its slope is stated for every 10,000 trials, over the last four fifths. It
+is the memory of the process alone; what the driver has mapped of Ray's object store, which is bounded by the size of
+that store, is told beside it as shared. At the end the store must hold exactly the planned trials, each once, with its
+curve.
 
 Then the price of a worker that reports once a second: launches with few and with more of such workers, the CPU time of
 driver and head over the time all of them run, and from the difference what one more worker costs. A thousand workers
@@ -89,9 +91,16 @@ def _look(done: int) -> Sample:
     found = {"driver": me}
     for child in me.children(recursive=True):
         found |= {role: child for role, name in HEAD.items() if child.name() == name}
-    memory = {role: float(process.memory_info().rss) for role, process in found.items()}
+    memory = {role: _own(process) for role, process in found.items()}
+    memory["shared"] = float(me.memory_info().shared)
     cpu = {role: sum(process.cpu_times()[:2]) for role, process in found.items()}
     return Sample(time.perf_counter(), done, memory, cpu)
+
+
+def _own(process: psutil.Process) -> float:
+    """Resident bytes that are this process's alone: without the pages of Ray's object store, which all map."""
+    seen = process.memory_info()
+    return float(seen.rss - seen.shared)
 
 
 def rehearse(trials: int, folder: Path) -> dict[str, Any]:
@@ -115,7 +124,7 @@ def rehearse(trials: int, folder: Path) -> dict[str, Any]:
         "driver_ms_per_trial": 1e3 * _spent(warm, "driver") / (warm[-1].done - warm[0].done),
         "gcs_ms_per_trial": 1e3 * _spent(warm, "gcs") / (warm[-1].done - warm[0].done),
         "store_bytes_per_trial": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / trials,
-        "memory": {role: _memory(warm, role) for role in ("driver", *HEAD)},
+        "memory": {role: _memory(warm, role) for role in ("driver", *HEAD, "shared")},
         "faults": _faults(folder / "store", wanted, done.states),
     }
 

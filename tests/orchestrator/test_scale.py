@@ -1,0 +1,25 @@
+"""A sweep of many trials through the whole path: every row right, and memory that does not follow the count."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.slow
+def test_ten_thousand_trials_leave_exactly_their_rows_and_no_trace_in_memory(tmp_path):
+    """The rehearsal of a hundred thousand, at a tenth of its size; rows kept would be 40 MB."""
+    figures = tmp_path / "figures.json"
+    script = ROOT / "benchmarks" / "scale_rehearsal.py"
+    command = [sys.executable, str(script), "--trials", "10000", "--workers", "", "--json", str(figures)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    path = json.loads(figures.read_text())["path"]
+    assert path["faults"] == []
+    for role in ("driver", "gcs", "raylet"):
+        size = path["memory"][role]
+        assert size["most_mb"] - size["least_mb"] < 20, (role, size)
