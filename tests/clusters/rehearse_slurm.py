@@ -93,9 +93,10 @@ def array(folder: Path) -> str:
 
 
 def recorded(store: Path) -> dict[str, Any]:
-    """How many rows and trials the store has, and how many each machine ran."""
-    trials = load(store, states=None).trials.select("trial_id", "host").collect()
-    return {"rows": trials.height, "trials": trials["trial_id"].n_unique(), "hosts": dict(Counter(trials["host"]))}
+    """How many rows and trials the store has, and how many each launch ran."""
+    trials = load(store, states=None).trials.select("trial_id", "launch_id").collect()
+    launches = dict(Counter(trials["launch_id"]))
+    return {"rows": trials.height, "trials": trials["trial_id"].n_unique(), "launches": launches}
 
 
 def submit(folder: Path, driver: str, words: tuple[str, ...] = (), **table: Any) -> str:

@@ -87,7 +87,8 @@ def test_an_array_of_small_jobs_shares_one_sweep_and_one_store(seen: dict[str, A
     shared = seen["shared"]
     assert shared["JobState"] == "COMPLETED", shared["output"]
     assert (shared["rows"], shared["trials"]) == (40, 40)
-    assert len(shared["hosts"]) == 2, shared["output"]  # both jobs ran trials
+    assert len(shared["launches"]) == 2, shared["output"]  # both jobs ran trials
+    assert all(10 <= count <= 30 for count in shared["launches"].values())  # about half each
 
 
 def test_a_job_whose_ray_cannot_start_fails_and_says_why(seen: dict[str, Any]) -> None:
