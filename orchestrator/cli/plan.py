@@ -48,7 +48,7 @@ def _render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Non
 
     console = Console()
     table = Table(title=f"{cost['sweep']}: {cost['trials']} trials of {cost['workload']}", title_justify="left")
-    for heading in ("params", "non-embedding", "tokens", "trials", "FLOPs", "memory", "resources", "device-hours"):
+    for heading in ("params", "N", "tokens", "trials", "FLOPs", "memory", "resources", "device time"):
         table.add_column(heading, justify="right")
     for point in cost["points"]:
         table.add_row(
@@ -60,6 +60,7 @@ def _render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Non
             _hours(point["device_hours"]),
         )
     console.print(table)
+    console.print("N: parameters without embeddings and output head; memory: of one trial", highlight=False)
     wall = f", {_hours(cost['hours'])} on {cost['slots']} slots" if cost["hours"] is not None else ""
     convention = cost["flops_convention"] or "convention unknown"
     console.print(
