@@ -137,7 +137,7 @@ def _run(
     watchers: Sequence[Watcher],
 ) -> Mapping[str, int]:
     """How many trials ended for good in which state."""
-    sweep, code = todo.sweep, commit()
+    sweep, code, checkpoints = todo.sweep, commit(), f"{store.location.uri}/checkpoints"
     waiting = queue(todo, profile, cluster.nodes)
     attempts = store.attempts()
     tried_before = [trial for trial in todo.ids if trial in attempts]
@@ -161,7 +161,8 @@ def _run(
             sweep=sweep.name,
             launch_id=launch_id,
             shrink=pack.shrink * pack.size.shrink,
-            checkpoints=f"{store.location.uri}/checkpoints",
+            checkpoints=checkpoints,
+            checkpoint_seconds=profile.checkpoint_seconds,
         )
 
     def give_up(pack: Pack, spec: TrialSpec, message: str, state: State) -> None:
@@ -173,8 +174,13 @@ def _run(
         tally([TrialRecord(spec, cost, outcome, sweep.name, attempt, pack.pack_id, launch_id, unknown)])
 
     if profile.kind == "inline":
-        checkpoints = f"{store.location.uri}/checkpoints"
-        context = functools.partial(Context, "cpu", checkpoints=checkpoints, ending=lambda: live.ending)
+        context = functools.partial(
+            Context,
+            "cpu",
+            checkpoints=checkpoints,
+            checkpoint_seconds=profile.checkpoint_seconds,
+            ending=lambda: live.ending,
+        )
         _inline(waiting, make_job, tally, live, context, profile.grace_seconds, code)
         _cut_short(live, give_up)
         return tally.states

@@ -25,7 +25,8 @@ Row = TrialRecord | CurvePoint
 class Job:
     """A pack as it travels to a worker: the specs as canonical JSON, the attempt each is at, and where they belong.
 
-    ``shrink`` divides their micro-batches; ``checkpoints`` is where a long trial may leave its state (`Context`).
+    ``shrink`` divides their micro-batches; ``checkpoints`` is where a long trial may leave its state, every
+    ``checkpoint_seconds`` (`Context`).
     """
 
     pack_id: str
@@ -37,6 +38,7 @@ class Job:
     launch_id: str
     shrink: int = 1
     checkpoints: str | None = None
+    checkpoint_seconds: float = 600.0
 
 
 def run(job: Job, context: Context, provenance: Provenance) -> Generator[Row, None, None]:

@@ -80,5 +80,6 @@ class _Rank:
                 World(self._rank, self._size.processes, address),
                 job.shrink,
                 job.checkpoints,
+                job.checkpoint_seconds,
             )
             worker.take_part(job, context)

@@ -77,6 +77,7 @@ class Slot(tune.Trainable):
             World(0, self._settings.size.processes, address),
             job.shrink,
             job.checkpoints,
+            job.checkpoint_seconds,
             ending=self._ending.is_set,
         )
         return worker.run(job, context, provenance(device, self._settings.commit))
