@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.parts import Part, allot, gpus_of, times
 from orchestrator.sizes import Size
-
-_EPSILON = 1e-6  # Ray counts resources in ten-thousandths
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +23,6 @@ class Machine:
     node_id: str
     cpus: float
     gpus: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Some of one node: cores, and a share of each of its GPUs."""
-
-    cpus: float
-    gpus: tuple[float, ...]
-
-    def without(self, other: Part) -> Part:
-        """What is left after ``other`` is taken."""
-        return Part(self.cpus - other.cpus, tuple(a - b for a, b in zip(self.gpus, other.gpus, strict=True)))
-
-    def least(self, other: Part) -> Part:
-        """What both have."""
-        return Part(min(self.cpus, other.cpus), tuple(map(min, self.gpus, other.gpus)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +75,7 @@ class Floor:
 
     def capacity(self, size: Size) -> int:
         """How many trials of this size the live nodes hold at once."""
-        each = sorted((_times(whole, size) for whole in self._machines.values()), reverse=True)
+        each = sorted((times(whole, size) for whole in self._machines.values()), reverse=True)
         rounds = sum(each) if size.nodes == 1 else _groups(each, size.nodes)
         return rounds if self.limit is None else min(self.limit, rounds)
 
@@ -153,7 +136,7 @@ class Floor:
             (evict, -sum(free.gpus), -free.cpus, node, part)
             for node in self._machines
             for evict, free in ((False, self._free(node)), (True, self._free(node, paused=False)))
-            if (part := _allot(free.least(self._beside(node)) if node in reserved else free, size))
+            if (part := allot(free.least(self._beside(node)) if node in reserved else free, size))
         ]
         chosen: dict[str, Part] = {}
         making_way: dict[str, None] = {}
@@ -165,16 +148,16 @@ class Floor:
 
     def _spared(self, lane: _Lane, reserved: Mapping[str, Part]) -> bool:
         """Whether this lane leaves the reservation what it holds."""
-        return all(_covers(self._beside(node), lane.parts[node]) for node in reserved.keys() & lane.parts.keys())
+        return all(self._beside(node).covers(lane.parts[node]) for node in reserved.keys() & lane.parts.keys())
 
     def _in_the_way(self, node: str, part: Part) -> Iterator[str]:
         """Lanes without a pack that must go for this part of the node to be free."""
         free = self._free(node)
         for key, lane in self._on.get(node, {}).items():
-            if _covers(free, part):
+            if free.covers(part):
                 return
             if lane.weight is None:
-                free = _with(free, lane.parts[node])
+                free = free.plus(lane.parts[node])
                 yield key
 
     def _free(self, node: str, *, paused: bool = True) -> Part:
@@ -186,7 +169,7 @@ class Floor:
         return free
 
     def _possible(self, size: Size) -> bool:
-        return sum(_allot(whole, size) is not None for whole in self._machines.values()) >= size.nodes
+        return sum(allot(whole, size) is not None for whole in self._machines.values()) >= size.nodes
 
     def _reserve(self, size: Size) -> None:
         """Keep the nodes on which the least weight has to end before this size fits."""
@@ -200,14 +183,14 @@ class Floor:
 
     def _lightest(self, node: str, whole: Part, size: Size) -> tuple[float, Part] | None:
         """The part of a node this size will take: its least busy GPUs; and the weight that runs there."""
-        if _allot(whole, size) is None:
+        if allot(whole, size) is None:
             return None
         on_node = [lane for lane in self._on.get(node, {}).values() if lane.weight is not None]
         busy = [
             sum(lane.weight or 0 for lane in on_node if lane.parts[node].gpus[gpu]) for gpu in range(len(whole.gpus))
         ]
         order = sorted(range(len(whole.gpus)), key=lambda gpu: busy[gpu])
-        wanted = _gpus_of(size)
+        wanted = gpus_of(size)
         kept = dict(zip(order, wanted, strict=False))
         part = Part(size.cpus * size.per_node, tuple(kept.get(gpu, 0.0) for gpu in range(len(whole.gpus))))
         if not size.gpus:
@@ -224,36 +207,6 @@ class Floor:
         return free
 
 
-def _allot(free: Part, size: Size) -> Part | None:
-    """The part of a node that its processes of this size take, as Ray takes it: the fullest GPUs that still fit."""
-    if free.cpus + _EPSILON < size.cpus * size.per_node:
-        return None
-    left, taken = list(free.gpus), [0.0] * len(free.gpus)
-    for wanted in _gpus_of(size):
-        fitting = [gpu for gpu, share in enumerate(left) if share + _EPSILON >= wanted]
-        if not fitting:
-            return None
-        gpu = min(fitting, key=lambda index: (left[index], index))
-        left[gpu] -= wanted
-        taken[gpu] += wanted
-    return Part(size.cpus * size.per_node, tuple(taken))
-
-
-def _gpus_of(size: Size) -> list[float]:
-    """The shares its processes on one node take, each of one GPU."""
-    if not size.gpus:
-        return []
-    return [size.gpus] * size.per_node if size.gpus < 1 else [1.0] * (int(size.gpus) * size.per_node)
-
-
-def _times(whole: Part, size: Size) -> int:
-    """How often the processes of one node fit it."""
-    count = 0
-    while (part := _allot(whole, size)) is not None:
-        whole, count = whole.without(part), count + 1
-    return count
-
-
 def _groups(each: list[int], nodes: int) -> int:
     """How many groups of so many different nodes there are, where node i may be in ``each[i]`` of them."""
     groups = 0
@@ -262,13 +215,3 @@ def _groups(each: list[int], nodes: int) -> int:
     ):
         groups += 1
     return groups
-
-
-def _with(part: Part, other: Part) -> Part:
-    return Part(part.cpus + other.cpus, tuple(a + b for a, b in zip(part.gpus, other.gpus, strict=True)))
-
-
-def _covers(free: Part, part: Part) -> bool:
-    return free.cpus + _EPSILON >= part.cpus and all(
-        a + _EPSILON >= b for a, b in zip(free.gpus, part.gpus, strict=True)
-    )
