@@ -179,7 +179,7 @@ def test_a_sweep_whose_head_died_continues_on_another_cluster(tmp_path):
             f'kind = "ray"\naddress = "{made.cluster.address}"\nauthentication = "disabled"\n'
         )
         command = [sys.executable, "-m", "orchestrator.cli", "launch", tmp_path / "t.toml", "--store", tmp_path / "s"]
-        alert = {**os.environ, "RAY_gcs_rpc_server_reconnect_timeout_s": "8"}  # Ray's own: 60
+        alert = {**os.environ, "RAY_gcs_rpc_server_reconnect_timeout_s": "4"}  # Ray's own: 60
         with subprocess.Popen(
             [*map(str, command), "--cluster", str(tmp_path / "c.toml")], env=alert, stderr=subprocess.PIPE, text=True
         ) as driver:
@@ -189,7 +189,10 @@ def test_a_sweep_whose_head_died_continues_on_another_cluster(tmp_path):
             before = recorded(tmp_path / "s")
             made.cluster.head_node.kill_gcs_server(check_alive=False)
             made.cluster.head_node.kill_raylet(check_alive=False)
-            _, told = driver.communicate(timeout=120)
+            try:
+                _, told = driver.communicate(timeout=120)
+            finally:
+                driver.kill()  # or the test waits for it for ever
         assert driver.returncode != 0
         assert "GCS" in told or "head" in told
     finally:
