@@ -31,21 +31,14 @@ def norm_project(inputs: Tensor, gain: Tensor, weight: Tensor) -> Tensor:
 
 def project(inputs: Tensor, weight: Tensor) -> Tensor:
     """(members, positions, inputs) by (members, outputs, inputs): (members, positions, outputs)."""
-    return product(inputs, weight.transpose(1, 2))
+    return torch.bmm(inputs, weight.transpose(1, 2))
 
 
 def add_projected(stream: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
     """``stream`` plus the projection of ``inputs``, added up by the matrix product itself."""
     if torch.is_autocast_enabled(stream.device.type):  # where it would round the stream to the products' number type
         return stream + project(inputs, weight)
-    if len(weight) == 1:
-        return torch.addmm(stream.squeeze(0), inputs.squeeze(0), weight.squeeze(0).t()).unsqueeze(0)
     return torch.baddbmm(stream, inputs, weight.transpose(1, 2))
-
-
-def product(left: Tensor, right: Tensor) -> Tensor:
-    """Matrix products of the members' own pairs; a single pair takes the ordinary kernel, which is faster."""
-    return (left.squeeze(0) @ right.squeeze(0)).unsqueeze(0) if len(left) == 1 else torch.bmm(left, right)
 
 
 def swiglu(gate_up: Tensor) -> Tensor:
@@ -103,9 +96,9 @@ class _NormProject(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         (gradient,) = gradients
         normed, scale, gain, weight = ctx.saved_tensors
-        by_product = product(gradient.transpose(1, 2), normed.to(gradient.dtype)).to(gain.dtype)
+        by_product = torch.bmm(gradient.transpose(1, 2), normed.to(gradient.dtype)).to(gain.dtype)
         by_gain = (by_product * weight).sum(dim=1)
-        by_normed = product(gradient, (weight * gain[:, None]).to(gradient.dtype)).to(normed.dtype)
+        by_normed = torch.bmm(gradient, (weight * gain[:, None]).to(gradient.dtype)).to(normed.dtype)
         return _norm_gradient(by_normed, normed, scale), by_gain, by_product.mul_(gain[:, None]).to(weight.dtype)
 
 
