@@ -34,7 +34,8 @@ class Slurm(Table):
 
     ``setup`` lines run in the job's shell before anything else (modules, a virtual environment) and are trusted as
     code. ``array`` asks for so many jobs that share one store instead of one job. ``notice_seconds`` before the time
-    limit or a preemption the driver is told to checkpoint; with ``requeue`` the job is then queued again.
+    limit or a preemption the driver is told to checkpoint, and workers have what of them a launch can spare; with
+    ``requeue`` the job is then queued again.
     """
 
     nodes: Positive = 1

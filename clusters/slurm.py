@@ -23,6 +23,9 @@ from clusters.profile import Profile, trial_settings
 
 SCRIPT = "job.sbatch"
 JOB = "job.json"
+# Of the notice, what a launch needs once its workers have had their time: a worker that does not end is killed after
+# 30 s, then rows are recorded, claims given back and Ray ended. A short notice is shared in halves.
+SPARED_SECONDS = 40.0
 REJOINS = 3  # times a node whose Ray died comes back: what kills it more often is no accident
 
 
@@ -45,12 +48,21 @@ def write(profile: Profile, command: Sequence[str], folder: Path, *, name: str) 
         "temp_dir": profile.temp_dir,
         "ready_seconds": profile.ready_seconds,
         "rejoin": REJOINS,
-        "profile": trial_settings(profile),
+        "profile": {**trial_settings(profile), "grace_seconds": grace(profile)},
     }
     (folder / JOB).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     path = folder / SCRIPT
     path.write_text(script(profile.slurm, folder, name=name), encoding="utf-8")
     return path
+
+
+def grace(profile: Profile) -> float:
+    """Seconds that workers have to write checkpoints: as much of the notice as there is, less where the profile says
+    so."""
+    assert profile.slurm is not None, "a Slurm profile"
+    notice = float(profile.slurm.notice_seconds)
+    there_is = max(notice - SPARED_SECONDS, notice / 2)
+    return min(profile.grace_seconds, there_is) if "grace_seconds" in profile.model_fields_set else there_is
 
 
 def script(slurm: Slurm, folder: Path, *, name: str) -> str:

@@ -310,3 +310,21 @@ def test_granted_gpus_are_counted_from_what_slurm_sets(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert slurm_node._gpus() == gpus
+
+
+@pytest.mark.parametrize(
+    ("notice", "said", "workers_get"),
+    [(120, None, 80.0), (600, None, 560.0), (30, None, 15.0), (120, 20.0, 20.0), (120, 600.0, 80.0)],
+)
+def test_workers_get_of_the_notice_what_the_end_of_a_launch_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notice: int, said: float | None, workers_get: float
+) -> None:
+    """What the driver's profile holds is what its launch gives them; more than there is, is not theirs to have."""
+    own = {} if said is None else {"grace_seconds": said}
+    asked = parse({"kind": "slurm", **own, "slurm": {**NODE, "notice_seconds": notice}}, name="x")
+    slurm.write(asked, ["true"], tmp_path / "job", name="demo")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv("SLURM_CPUS_ON_NODE", "2")
+    assert slurm_node.main(str(tmp_path / "job")) == 0
+    assert load(tmp_path / "job" / "7.0" / "cluster.toml").grace_seconds == workers_get
