@@ -1,10 +1,10 @@
 """Who runs which trial, when several launches share a store.
 
 One small table (claims/table.json) says in which file each launch keeps the ids it holds; such a file is written once,
-before the table names it, and removed when it no longer does. A launch is alive while its heartbeat file says a time
-to come, so staying alive costs the same however many trials are held. Claims of a dead launch are free. A launch that
-stalled longer than its lease finds itself gone from the table at its next `renew`. Clocks of the hosts are assumed to
-agree within half a lease (NTP does within milliseconds).
+before the table names it, and removed when it no longer does. A launch is alive while its heartbeat file is younger
+than its lease, so staying alive costs the same however many trials are held. Claims of a dead launch are free. A launch
+that stalled longer than its lease finds itself gone from the table at its next `renew`. How old a heartbeat is the
+store's clock tells, which dates all of them (`clocks`): what the clocks of the launchers say does not matter.
 """
 
 from __future__ import annotations
@@ -20,18 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator import durable
+from orchestrator import clocks, durable
 from orchestrator.swap import Content, swap
 from trials.layout import Location
 
 TABLE = "claims/table.json"
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
-Clock = Callable[[], dt.datetime]
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What one launch holds."""
+    """What one launch holds; ``expires`` is by the clock of the store."""
 
     launch_id: str
     holder: str
@@ -45,13 +44,9 @@ class Lease:
         return self.expires > _NEVER
 
     def alive(self, now: dt.datetime) -> bool:
-        """Whether the launch still shows a heartbeat and its process is not known to be gone."""
+        """Whether the launch still shows a heartbeat (``now``: `clocks.of_store`) and its process is not known to be
+        gone."""
         return now < self.expires and not self.died
-
-
-def utc_now() -> dt.datetime:
-    """The wall clock."""
-    return dt.datetime.now(dt.UTC)
 
 
 def leases(location: Location) -> tuple[Lease, ...]:
@@ -60,7 +55,7 @@ def leases(location: Location) -> tuple[Lease, ...]:
 
 
 def living(location: Location, now: dt.datetime) -> set[str]:
-    """The launches that hold a lease and are alive; their trials are not read."""
+    """The launches that hold a lease and are alive at ``now`` (`clocks.of_store`); their trials are not read."""
     found = (_lease(location, launch_id, frozenset()) for launch_id in _table(location))
     return {lease.launch_id for lease in found if lease.alive(now)}
 
@@ -72,17 +67,16 @@ def unnamed(location: Location) -> list[str]:
     return [ids for ids in written if ids not in named]
 
 
-def claim(
-    location: Location, trial_ids: Iterable[str], launch_id: str, lease_seconds: float, now: Clock = utc_now
-) -> set[str]:
+def claim(location: Location, trial_ids: Iterable[str], launch_id: str, lease_seconds: float) -> set[str]:
     """The trials of ``trial_ids`` that are this launch's from now on: those no living launch holds. Raises OSError."""
-    beat(location, launch_id, lease_seconds, now)
+    beat(location, launch_id, lease_seconds)
+    now = clocks.written(location, _beat(launch_id))
     wanted = set(trial_ids)
     granted: set[str] = set()
 
     def change(table: Content) -> Content:
         others = {name: ids for name, ids in table.items() if name != launch_id}
-        alive = {name: ids for name, ids in others.items() if _lease(location, name, frozenset()).alive(now())}
+        alive = {name: ids for name, ids in others.items() if _lease(location, name, frozenset()).alive(now)}
         granted.clear()
         granted.update(wanted.difference(*(_held(location, ids) for ids in alive.values())))
         return alive | {launch_id: _written(location, launch_id, _held(location, table.get(launch_id)) | granted)}
@@ -91,9 +85,9 @@ def claim(
     return granted
 
 
-def renew(location: Location, launch_id: str, lease_seconds: float, now: Clock = utc_now) -> bool:
+def renew(location: Location, launch_id: str, lease_seconds: float) -> bool:
     """Another ``lease_seconds``. False when the lease had run out and another launch has taken the trials over."""
-    beat(location, launch_id, lease_seconds, now)
+    beat(location, launch_id, lease_seconds)
     return launch_id in _table(location)
 
 
@@ -114,10 +108,10 @@ def release(location: Location, launch_id: str, trial_ids: Iterable[str] | None 
     _change(location, change)
 
 
-def beat(location: Location, launch_id: str, lease_seconds: float, now: Clock = utc_now) -> None:
+def beat(location: Location, launch_id: str, lease_seconds: float) -> None:
     """Show that this launch lives for another ``lease_seconds``."""
     content = {
-        "expires": (now() + dt.timedelta(seconds=lease_seconds)).isoformat(),
+        "lease_seconds": lease_seconds,
         "holder": f"{socket.gethostname()}:{os.getpid()}",
         "machine": machine(),
         "pid": os.getpid(),
@@ -167,10 +161,11 @@ def _written(location: Location, launch_id: str, trials: Iterable[str]) -> str:
 
 def _lease(location: Location, launch_id: str, trials: frozenset[str]) -> Lease:
     try:
-        shown = location.read_json(_beat(launch_id))
+        shown, beaten = location.read_json(_beat(launch_id)), clocks.written(location, _beat(launch_id))
     except FileNotFoundError:
         return Lease(launch_id, "unknown", trials, _NEVER)
-    return Lease(launch_id, str(shown["holder"]), trials, dt.datetime.fromisoformat(shown["expires"]), _died(shown))
+    expires = beaten + dt.timedelta(seconds=shown["lease_seconds"])
+    return Lease(launch_id, str(shown["holder"]), trials, expires, _died(shown))
 
 
 @functools.cache

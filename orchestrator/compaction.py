@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from orchestrator import claims, durable, writer
+from orchestrator import claims, clocks, durable, writer
 from orchestrator.journal import lock
 from orchestrator.swap import Content, swap
 from trials import columns
@@ -87,9 +87,10 @@ def _abandoned(location: Location) -> list[str]:
     """Journal objects of launches without a living lease, silent for an hour (a local journal has its lock instead)."""
     if location.local:
         return []
-    living = claims.living(location, claims.utc_now())
+    now = clocks.of_store(location)
+    living = claims.living(location, now)
     names = [name for name in catalog(location).journal if segment_of(name).rpartition("-")[0] not in living]
-    return [name for name in names if _age(location, f"journal/{name}.jsonl") > GRACE]
+    return [name for name in names if _age(location, f"journal/{name}.jsonl", now) > GRACE]
 
 
 def _merge(location: Location, batch: Sequence[str], done: Compacted) -> None:
@@ -185,7 +186,9 @@ def _latest(trials: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def _sortable(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """As whole numbers, unknown before all."""
+    """Text, or as whole numbers; unknown before all."""
+    if pa.types.is_dictionary(column.type) or pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return pc.fill_null(column.cast(pa.string()), "")
     return pc.fill_null(column.cast(pa.int64()), -(2**62))
 
 
@@ -216,25 +219,25 @@ def _set_aside(location: Location, name: str, done: Compacted, folders: Sequence
 
 def _sweep(location: Location, grace: dt.timedelta, done: Compacted) -> None:
     """Remove replaced files, and what never came to count because its maker died: merged parts, ids of claims."""
+    now = clocks.of_store(location)
     merges = location.names("merges", ".json")
     for merge in merges:
-        if location.exists(f"merges/{merge}.json") and _age(location, f"merges/{merge}.json") >= grace:
+        if location.exists(f"merges/{merge}.json") and _age(location, f"merges/{merge}.json", now) >= grace:
             for name in location.read_json(f"merges/{merge}.json")["replaces"]:
                 done.removed += _remove(location, name)
     for name in location.names("trials", ".parquet"):
-        if name.startswith(MERGED) and name not in merges and _age(location, f"trials/{name}.parquet") >= GRACE:
+        if name.startswith(MERGED) and name not in merges and _age(location, f"trials/{name}.parquet", now) >= GRACE:
             done.removed += _remove(location, name)
     for ids in claims.unnamed(location):
-        if _age(location, ids) >= GRACE:
+        if _age(location, ids, now) >= GRACE:
             durable.remove(location, ids)
             done.removed += 1
     if location.local:
-        done.removed += _sweep_unfinished(Path(location.root))
+        done.removed += _sweep_unfinished(Path(location.root), now - GRACE)
 
 
-def _sweep_unfinished(root: Path) -> int:
+def _sweep_unfinished(root: Path, old: dt.datetime) -> int:
     """Remove the temporary files of writers that died before their rename."""
-    old = claims.utc_now() - GRACE
     left = [path for path in root.glob("*/.*") if path.is_file() and path.name != _LOCK]
     dead = [path for path in left if dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC) < old]
     for path in dead:
@@ -255,9 +258,12 @@ def _remove(location: Location, name: str) -> int:
     return len(present)
 
 
-def _age(location: Location, name: str) -> dt.timedelta:
-    written = location.filesystem.get_file_info(location.path(name)).mtime
-    return dt.timedelta(0) if written is None else claims.utc_now() - written
+def _age(location: Location, name: str, now: dt.datetime) -> dt.timedelta:
+    """How old the file is, by the clock of the store; nothing for one that is gone."""
+    try:
+        return now - clocks.written(location, name)
+    except FileNotFoundError:
+        return dt.timedelta(0)
 
 
 @contextlib.contextmanager
@@ -279,7 +285,7 @@ def _alone(location: Location) -> Iterator[bool]:
 
 def _lease(location: Location, own: str) -> bool:
     def take(held: Content) -> Content:
-        now = claims.utc_now()
+        now = clocks.of_store(location)
         if held and dt.datetime.fromisoformat(held["expires"]) > now:
             return held
         return {"holder": own, "expires": (now + _LEASE).isoformat()}

@@ -8,8 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator import usage
-from orchestrator.claims import utc_now
+from orchestrator import clocks, usage
 from orchestrator.live import End, Live
 from orchestrator.policy import Budget, used_up
 from orchestrator.running import bury, publish, remove
@@ -40,7 +39,7 @@ class Watched:
 @contextlib.contextmanager
 def claimed(store: Store, wanted: set[str], launch_id: str, watched: Watched) -> Iterator[set[str]]:
     """The trials no other launch is running, held until the block ends; what of them runs is shown meanwhile."""
-    bury(store.location, utc_now())
+    bury(store.location, clocks.of_store(store.location))
     mine = store.claim(wanted, launch_id, LEASE_SECONDS)
     ending = threading.Event()
     heart = threading.Thread(target=_beat, args=(store, launch_id, watched, ending), daemon=True)
@@ -63,7 +62,7 @@ def _beat(store: Store, launch_id: str, watched: Watched, ending: threading.Even
         watched.mind_budget()
         with contextlib.suppress(OSError):  # a store out of reach for a moment: the next beat may reach it
             if tick % SHOWN_TICKS == 0:
-                publish(store.location, launch_id, live.view(launch_id).running, utc_now())
+                publish(store.location, launch_id, live.view(launch_id).running, live.now())
             if tick % RENEWAL_TICKS == 0:
                 if not store.renew(launch_id, LEASE_SECONDS):
                     live.wind_down(End("preempted", _TAKEN_OVER))

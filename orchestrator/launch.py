@@ -64,18 +64,18 @@ def launch(plan: Plan, store: Store, profile: Profile, *watchers: Watcher, live:
     Raises InputError (a corpus that is not there, a trial that does not fit, a budget exceeded), ConnectError,
     StoreWriteError. An interrupt or an error at any moment leaves a store from which the next launch continues.
     """
-    launch_id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
     live = live or Live()
     missing = _missing(plan, store)
     already = plan.trials - len(missing)
     wanted = {trial_id for trial_id in missing if profile.takes(trial_id)}
     if not wanted:
-        return Launched(launch_id, plan.trials, already, len(missing), {}, 0, Usage(), None, store.problems)
+        return Launched(_launch_id(store), plan.trials, already, len(missing), {}, 0, Usage(), None, store.problems)
     rest = plan.only(wanted)
     used = usage.total(usage.load(store.location, plan.sweep.name).values()).device_seconds
     check(rest, estimate(rest, profile), used / 3600)
     watch = Watched(plan.sweep.name, live, plan.sweep.budget, used)
     plan.sweep.workload.check([group.spec(0) for group in rest.groups])
+    launch_id = _launch_id(store)
     with (
         store.writer(launch_id) as writer,
         claimed(store, wanted, launch_id, watch) as mine,
@@ -93,6 +93,11 @@ def launch(plan: Plan, store: Store, profile: Profile, *watchers: Watcher, live:
     return Launched(
         launch_id, plan.trials, already, elsewhere, states, view.again, view.usage, live.end, store.problems
     )
+
+
+def _launch_id(store: Store) -> str:
+    """An id that sorts after those of all launches before it."""
+    return f"{store.next_time():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
 def _missing(plan: Plan, store: Store) -> set[str]:

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.claims import Clock, utc_now
+from orchestrator.clocks import Clock, steady
 from orchestrator.packs import Pack
 from orchestrator.running import Running
 from orchestrator.usage import Loss, Meter, Reason, Usage
@@ -68,16 +68,16 @@ class _Running:
 class Live:
     """What one launch knows of itself; for any number of threads."""
 
-    def __init__(self, now: Clock = utc_now) -> None:
+    def __init__(self, now: Clock | None = None) -> None:
         self.meter = Meter()
         self.end: End | None = None
-        self._now = now
+        self.now = now or steady()
         self._lock = threading.Lock()
         self._running: dict[str, _Running] = {}
         self._states: Counter[str] = Counter()
         self._again, self._todo, self._slots = 0, 0, 0
         self._best: float | None = None
-        self._began = now()
+        self._began = self.now()
         self._ends: deque[tuple[dt.datetime, int]] = deque()  # how many trials ended in about each second
         self._heard: _Running | None = None  # rows of one pack come together
 
@@ -93,16 +93,16 @@ class Live:
     @property
     def seconds(self) -> float:
         """Since the cluster was there; 0 before."""
-        return (self._now() - self._began).total_seconds() if self._slots else 0.0
+        return (self.now() - self._began).total_seconds() if self._slots else 0.0
 
     def began(self, todo: int, slots: int) -> None:
         """The cluster is there: so many trials to run, so many packs at once."""
         with self._lock:
-            self._todo, self._slots, self._began = todo, slots, self._now()
+            self._todo, self._slots, self._began = todo, slots, self.now()
 
     def pack_started(self, pack: Pack, devices: float, host: str | None = None) -> None:
         """A worker has taken the pack; it holds so many devices."""
-        now, left = self._now(), {trial: None for group in pack.groups for trial in group.ids}
+        now, left = self.now(), {trial: None for group in pack.groups for trial in group.ids}
         with self._lock:
             self._running[pack.pack_id] = _Running(pack, now, now, devices, left, host)
 
@@ -119,7 +119,7 @@ class Live:
 
     def recorded(self, rows: Sequence[Row]) -> None:
         """These rows are durable."""
-        now = self._now()
+        now = self.now()
         with self._lock:
             for row in rows:
                 if isinstance(row, CurvePoint):
@@ -139,7 +139,7 @@ class Live:
 
         ``over`` says that the pack runs no more.
         """
-        now = self._now()
+        now = self.now()
         with self._lock:
             running = self._running.get(pack.pack_id)
             if device_seconds is None:
@@ -165,14 +165,14 @@ class Live:
 
     def device_seconds(self) -> float:
         """Used so far: what was recorded, what was lost, and what runs."""
-        now = self._now()
+        now = self.now()
         with self._lock:
             running = sum(_at_risk(item, now) for item in self._running.values())
         return self.meter.usage().device_seconds + running
 
     def view(self, launch_id: str = "") -> View:
         """The launch now."""
-        now = self._now()
+        now = self.now()
         with self._lock:
             while self._ends and (now - self._ends[0][0]).total_seconds() > RATE_SECONDS:
                 self._ends.popleft()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator import durable, usage
+from orchestrator import clocks, durable, usage
 from orchestrator.claims import living
 from trials.layout import Location
 
@@ -52,16 +52,19 @@ def publish(location: Location, launch_id: str, running: Iterable[Running], now:
 
 
 def read(location: Location, launch_id: str) -> tuple[dt.datetime, tuple[Running, ...]] | None:
-    """When the launch last said what it runs, and what; None when it has not, or is over."""
+    """When the launch last said what it runs, and what, all by the clock of the store; None when it has not, or is
+    over."""
+    name = f"claims/{launch_id}{SUFFIX}"
     try:
-        content = location.read_json(f"claims/{launch_id}{SUFFIX}")
+        content, at = location.read_json(name), clocks.written(location, name)
     except FileNotFoundError:
         return None
-    return dt.datetime.fromisoformat(content["at"]), tuple(_parsed(launch_id, pack) for pack in content["packs"])
+    ahead = dt.datetime.fromisoformat(content["at"]) - at  # the launch's clock, of the store's
+    return at, tuple(_parsed(launch_id, pack, ahead) for pack in content["packs"])
 
 
-def _parsed(launch_id: str, pack: Mapping[str, Any]) -> Running:
-    times = {name: dt.datetime.fromisoformat(pack[name]) for name in ("since", "idle_since")}
+def _parsed(launch_id: str, pack: Mapping[str, Any], ahead: dt.timedelta) -> Running:
+    times = {name: dt.datetime.fromisoformat(pack[name]) - ahead for name in ("since", "idle_since")}
     return Running(
         pack["pack_id"], launch_id, pack["host"], pack["devices"], left=pack["left"], steps=pack["steps"], **times
     )

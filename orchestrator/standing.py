@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from analysis import tables
 from orchestrator import running as runs
 from orchestrator import usage
-from orchestrator.claims import Lease, leases, utc_now
+from orchestrator.claims import Lease, leases
+from orchestrator.clocks import shown
 from orchestrator.policy import Retry
 from orchestrator.retries import owed
 from orchestrator.running import Running
@@ -57,7 +58,7 @@ class Progress:
 
 def progress(store: Store, now: dt.datetime | None = None) -> Progress:
     """The progress of everything in the store. Raises InputError."""
-    now = now or utc_now()
+    now = now or shown(store.location)
     loaded = tables.load(store.location.uri, states=None)
     names = ("trial_id", "state", "launch_id", "ended_at", "val_loss", "train_seconds")
     rows = loaded.trials.select(names).collect()

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator import claims, durable, writer
+from orchestrator import claims, clocks, durable, writer
 from orchestrator.watch import Watch
 from orchestrator.writer import Writer
 from trials.columns import ARROW
@@ -100,8 +100,20 @@ class Store:
         ids = pa.table({"trial_id": pa.array(planned, pa.string())})
         if ids.num_rows:
             durable.publish_table(self.location, f"launches/{launch_id}.parquet", ids)
-        content = {"launch_id": launch_id, "recorded_at": dt.datetime.now(dt.UTC).isoformat(), **facts}
+        content = {"launch_id": launch_id, "recorded_at": self.next_time().isoformat(), **facts}
         durable.publish_json(self.location, f"launches/{launch_id}.json", content)
+
+    def next_time(self) -> dt.datetime:
+        """The wall clock, or a second after the latest launch where that is ahead: launches are in order, whatever
+        their clocks say."""
+        now = clocks.utc_now()
+        for name in reversed(self.location.names("launches", ".parquet")):
+            try:
+                latest = dt.datetime.fromisoformat(self.location.read_json(f"launches/{name}.json")["recorded_at"])
+            except FileNotFoundError:  # it is being recorded
+                continue
+            return max(now, latest + dt.timedelta(seconds=1))
+        return now
 
     def writer(self, launch_id: str) -> Writer:
         """A writer of this launch's rows. First seals what dead writers left; what that told is in ``problems``.
@@ -196,13 +208,18 @@ def _raise_schema(location: Location) -> None:
         durable.publish_json(location, MARKER, {"format": FORMAT, "schema": SCHEMA_VERSION})
 
 
+def _is_foreign(path: Path) -> bool:
+    """Whether a launcher that makes the store at this moment would not have made this."""
+    return not (path.name in {*_FOLDERS, MARKER} or path.name.startswith(f".{MARKER}."))
+
+
 def _create(location: Location) -> None:
     """Make an empty store where nothing is, or leave the store that is there."""
     try:
         if location.local:
             path = Path(location.root)
             path.mkdir(parents=True, exist_ok=True)
-            if not (path / MARKER).exists() and any(path.iterdir()):
+            if not (path / MARKER).exists() and any(map(_is_foreign, path.iterdir())):
                 raise InputError(f"{location.uri} is a folder with other files in it, not a sweeplaw store")
             for folder in _FOLDERS:
                 (path / folder).mkdir(exist_ok=True)

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 MARKER = "store.json"
 FORMAT = "sweeplaw store"
 MERGED = "merged-"
-# The row that counts among several of one trial is the last by these columns.
-RECENCY = ("attempt", "ended_at")
+# The row that counts among several of one trial is the last by these columns. Attempts rise from launch to launch, and
+# ids of launches too, whatever their clocks say: a launch that stalled until another took over has the smaller id.
+# Times decide between imported rows alone, which have no launch.
+RECENCY = ("attempt", "launch_id", "ended_at")
 
 _OBJECT_NUMBER = re.compile(r"\.\d{8}$")
 

@@ -30,13 +30,14 @@ def register(app: typer.Typer) -> None:
 
 
 def status(store: Annotated[str, typer.Argument(metavar="STORE")], json: Json = False) -> None:
-    from orchestrator.claims import utc_now
     from orchestrator.cli.query import tell
+    from orchestrator.clocks import shown
     from orchestrator.standing import progress
     from orchestrator.store import Store
 
-    now = utc_now()
-    found = progress(Store.open(store), now)
+    opened = Store.open(store)
+    now = shown(opened.location)
+    found = progress(opened, now)
     if json:
         emit_json(_content(found, now))
     else:

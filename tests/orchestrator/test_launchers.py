@@ -1,7 +1,6 @@
 """Whole launcher processes on one store: at the same time, killed while they hold claims, on a disk that fills up."""
 
 import contextlib
-import datetime as dt
 import json
 import os
 import resource
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from analysis.tables import load
-from orchestrator import claims, durable
+from orchestrator import claims, clocks, durable
 from orchestrator.store import Store
 
 SWEEP = 'name = "{name}"\nworkload = "surrogate"\nseeds = {seeds}\n[scientific]\nparams = {params}\ntokens = [50, 70]\n'
@@ -86,13 +85,13 @@ def test_a_killed_launchers_claims_are_taken_over_at_once_here_and_after_expiry_
 
     name = f"claims/{lease.launch_id}.beat.json"
     beat = location.read_json(name)
-    beyond = {**beat, "machine": "another", "expires": (claims.utc_now() + dt.timedelta(hours=1)).isoformat()}
+    beyond = {**beat, "machine": "another", "lease_seconds": 3600}
     durable.publish_json(location, name, beyond)  # as if its machine were another one, of which nobody can know
     before = rows(store).height
     kept = answer(start(tmp_path, text, store))
     assert (kept["ran"], kept["already"], kept["elsewhere"]) == (0, before, 12 - before)
 
-    durable.publish_json(location, name, {**beyond, "expires": claims.utc_now().isoformat()})
+    durable.publish_json(location, name, {**beyond, "lease_seconds": 0})
     second = start(tmp_path, text, store)
     until(lambda: recorded(store) >= before + 2)
     second.send_signal(signal.SIGKILL)
@@ -136,7 +135,7 @@ def test_a_full_disk_stops_a_launch_with_a_message_and_the_next_one_continues(tm
         before = rows(disk / "s").height
         assert 0 < before < 400
         filler.unlink()
-        assert claims.living(Store.open(disk / "s").location, claims.utc_now()) == set()
+        assert claims.living(Store.open(disk / "s").location, clocks.of_store(Store.open(disk / "s").location)) == set()
         done = answer(start(tmp_path, BIG, disk / "s"))
         assert (done["already"], done["ran"]) == (before, 400 - before)
         assert rows(disk / "s").height == 400

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import os
 import threading
+import time
 
-from orchestrator import claims
+from orchestrator import claims, clocks
 from orchestrator.compaction import compact
 from orchestrator.store import Store
 
@@ -27,15 +27,20 @@ def test_a_released_trial_is_free(store):
 
 
 def test_a_dead_launch_loses_its_trials_and_learns_of_it_when_it_wakes(store):
-    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    now = {"time": start}
-    clock = lambda: now["time"]  # noqa: E731
-    claims.claim(store.location, ["a"], "one", 60, clock)
-    assert claims.renew(store.location, "one", 60, clock)
-    now["time"] = start + dt.timedelta(seconds=61)
-    assert claims.claim(store.location, ["a"], "two", 60, clock) == {"a"}
-    assert not claims.renew(store.location, "one", 60, clock)
-    assert claims.claim(store.location, ["a"], "one", 60, clock) == set()
+    claims.claim(store.location, ["a"], "one", 60)
+    assert claims.renew(store.location, "one", 60)
+    silent(store, "one", 59)
+    assert claims.claim(store.location, ["a"], "two", 60) == set()
+    silent(store, "one", 61)
+    assert claims.claim(store.location, ["a"], "two", 60) == {"a"}
+    assert not claims.renew(store.location, "one", 60)
+    assert claims.claim(store.location, ["a"], "one", 60) == set()
+
+
+def silent(store, launch, seconds):
+    """As if the last heartbeat of the launch were so long ago, by the clock of the store."""
+    beat, then = store.location.path(f"claims/{launch}.beat.json"), time.time() - seconds
+    os.utime(beat, (then, then))
 
 
 def test_what_another_launch_finished_meanwhile_is_not_granted(store, record):
@@ -84,7 +89,7 @@ def test_staying_alive_reads_no_trial_and_files_of_ids_do_not_pile_up(store, mon
     with monkeypatch.context() as patch:
         patch.setattr(claims, "_held", None)
         assert store.renew("one", 60)
-        assert claims.living(store.location, claims.utc_now()) == {"one", "two"}
+        assert claims.living(store.location, clocks.of_store(store.location)) == {"one", "two"}
     store.release("one")
     store.release("two")
     assert store.location.names("claims", ".ids") == []

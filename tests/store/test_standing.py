@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from clusters import profile
-from orchestrator import claims, launch, running, usage
+from orchestrator import claims, clocks, launch, running, usage
 from orchestrator.launch import _facts
 from orchestrator.live import Live
 from orchestrator.packs import Pack, cut
@@ -133,9 +133,9 @@ def test_what_a_dead_launcher_was_in_the_middle_of_is_charged_once(store):
 def test_a_living_launch_is_not_buried(store):
     clock = Hour()
     seen, _ = started(clock)
-    claims.claim(store.location, ["a"], "one", 60, clock)
+    claims.claim(store.location, ["a"], "one", 60)
     running.publish(store.location, "one", seen.view("one").running, clock())
-    running.bury(store.location, clock())
+    running.bury(store.location, clocks.of_store(store.location))
     assert running.read(store.location, "one") is not None
 
 
@@ -161,18 +161,17 @@ def test_each_trial_of_a_store_is_in_one_place(store, record):
             unknown = Provenance(None, None, "{}", None)
             writer.write([TrialRecord(specs[trial], Cost(), outcome, "t", 1, "p", "one", unknown)])
     held = [second[0], second[1]]
-    claims.claim(store.location, held, "two", 60, clock)
+    claims.claim(store.location, held, "two", 60)
     pack = Pack((next(group for group in sweep.groups if second[0] in group.ids).only(set(held)),), 1.0)
     seen = Live(clock)
     seen.pack_started(pack, 1.0, "here")
     running.publish(store.location, "two", seen.view("two").running, clock())
-    found = progress(store, clock())
+    found = progress(store)
     assert (found.missing, found.waiting, found.claimed, found.running) == (5, 3, 1, 1)
     assert found.states == {"completed": 1, "preempted": 1}
     assert found.relaunch == {"not run yet": 2, "preempted": 1}
     assert [pack.host for pack in found.packs] == ["here"]
-    clock.passes(61)
-    late = progress(store, clock())
+    late = progress(store, clocks.of_store(store.location) + dt.timedelta(seconds=61))
     assert (late.waiting, late.claimed, late.running, late.packs) == (5, 0, 0, ())
     assert late.relaunch == {"not run yet": 4, "preempted": 1}
     assert late.dead == ("two",)
@@ -210,7 +209,7 @@ def test_status_of_a_running_launch_names_trial_step_and_host_and_a_killed_one_l
     assert "its process is gone" in told
     assert "6  a relaunch would run (6 not run yet)" in told
     opened = Store.open(store)
-    running.bury(opened.location, claims.utc_now())
+    running.bury(opened.location, clocks.of_store(opened.location))
     assert progress(opened).usage.wasted["launcher died"] > 0
 
 

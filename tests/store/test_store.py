@@ -226,3 +226,14 @@ def test_curves_show_the_latest_attempt_and_trials_that_still_run(store, record,
     curves = tables.load(store.location.uri).curves.collect()
     steps = dict(curves.group_by("trial_id").len().iter_rows())
     assert steps == {record(1).spec.trial_id: 2, record(2).spec.trial_id: 4}
+
+
+def test_a_store_that_another_launcher_is_just_making_is_no_foreign_folder(tmp_path):
+    for folder in ("launches", "journal"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / ".store.json.0badcafe").write_text("{")
+    assert Store.open(tmp_path, create=True).finished() == {}
+    (tmp_path / "store.json").unlink()
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="other files in it"):
+        Store.open(tmp_path, create=True)
