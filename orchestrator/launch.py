@@ -19,7 +19,7 @@ from typing import Any
 
 from clusters.connect import ClusterInfo, connected
 from clusters.profile import Profile
-from orchestrator import usage, worker
+from orchestrator import clocks, usage, worker
 from orchestrator.estimate import check, estimate
 from orchestrator.heart import Watched, accounted, claimed
 from orchestrator.live import End, Live
@@ -33,6 +33,8 @@ from orchestrator.usage import Usage
 from orchestrator.waiting import queue
 from orchestrator.worker import Job, Row
 from orchestrator.writer import Writer
+from trials import checkpoint
+from trials.layout import Location
 from trials.record import Outcome, Provenance, State, TrialRecord
 from trials.spec import TrialSpec
 from trials.workloads import Context
@@ -85,7 +87,7 @@ def launch(plan: Plan, store: Store, profile: Profile, *watchers: Watcher, live:
         if mine:
             store.add_launch(launch_id, _facts(plan, profile), todo.ids)
             with connected(profile) as cluster, accounted(store, launch_id, plan.sweep.name, live):
-                live.began(todo.trials, cluster.slots)
+                live.began(todo.trials, cluster.slots, functools.partial(_kept, store.location))
                 for watcher in watchers:
                     watcher.started(todo, already, cluster)
                 states = _run(todo, store, launch_id, profile, cluster, writer, live, watchers)
@@ -98,6 +100,22 @@ def launch(plan: Plan, store: Store, profile: Profile, *watchers: Watcher, live:
 def _launch_id(store: Store) -> str:
     """An id that sorts after those of all launches before it."""
     return f"{store.next_time():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def _kept(location: Location, trials: Sequence[str]) -> float | None:
+    """Seconds since the latest checkpoint of one of these trials was written, by the clock of the store."""
+    try:
+        present = {name.removesuffix(checkpoint.SUFFIX) for name in location.names("checkpoints", "")}
+        found = [trial for trial in trials if trial in present]
+        written = [at for trial in found if (at := checkpoint.written_at(_checkpoints(location), trial))]
+        return max(0.0, (clocks.of_store(location) - max(written)).total_seconds()) if written else None
+    except OSError:  # a store out of reach for a moment: then all is taken for lost
+        return None
+
+
+def _checkpoints(location: Location) -> str:
+    """Where trials leave what they can go on from."""
+    return f"{location.uri}/checkpoints"
 
 
 def _missing(plan: Plan, store: Store) -> set[str]:
@@ -142,7 +160,7 @@ def _run(
     watchers: Sequence[Watcher],
 ) -> Mapping[str, int]:
     """How many trials ended for good in which state."""
-    sweep, code, checkpoints = todo.sweep, commit(), f"{store.location.uri}/checkpoints"
+    sweep, code, checkpoints = todo.sweep, commit(), _checkpoints(store.location)
     waiting = queue(todo, profile, cluster.nodes)
     attempts = store.attempts()
     tried_before = [trial for trial in todo.ids if trial in attempts]

@@ -9,7 +9,7 @@ import datetime as dt
 import itertools
 import threading
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.clocks import Clock, steady
@@ -27,6 +27,15 @@ _WASTED_BY: Mapping[str, Reason] = {
     "preempted": "preempted",
     "budget": "budget",
 }
+
+
+# Seconds since the latest checkpoint of one of these trials was written; None where there is none.
+Kept = Callable[[Sequence[str]], float | None]
+
+
+def nothing_kept(trials: Sequence[str]) -> float | None:
+    """The answer where no trial leaves checkpoints."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,7 @@ class Live:
 
     def __init__(self, now: Clock | None = None) -> None:
         self.meter = Meter()
+        self._kept: Kept = nothing_kept
         self.end: End | None = None
         self.now = now or steady()
         self._lock = threading.Lock()
@@ -95,9 +105,10 @@ class Live:
         """Since the cluster was there; 0 before."""
         return (self.now() - self._began).total_seconds() if self._slots else 0.0
 
-    def began(self, todo: int, slots: int) -> None:
-        """The cluster is there: so many trials to run, so many packs at once."""
+    def began(self, todo: int, slots: int, kept: Kept = nothing_kept) -> None:
+        """The cluster is there: so many trials to run, so many packs at once; ``kept`` knows of their checkpoints."""
         with self._lock:
+            self._kept = kept
             self._todo, self._slots, self._began = todo, slots, self.now()
 
     def pack_started(self, pack: Pack, devices: float, host: str | None = None) -> None:
@@ -135,19 +146,24 @@ class Live:
     def lost(
         self, pack: Pack, trials: Sequence[str], device_seconds: float | None, reason: Reason, *, over: bool = True
     ) -> None:
-        """Work on ``trials`` of ``pack`` was lost; None: all device time of the pack since its last row.
+        """Work on ``trials`` of ``pack`` was lost; None: the device time of the pack since its last row, less what a
+        checkpoint holds.
 
         ``over`` says that the pack runs no more.
         """
-        now = self.now()
+        now, since = self.now(), self._kept(trials) if device_seconds is None else None
+        held = 0.0
         with self._lock:
             running = self._running.get(pack.pack_id)
             if device_seconds is None:
-                device_seconds = _at_risk(running, now) if running else 0.0
+                at_risk = _at_risk(running, now) if running else 0.0
+                device_seconds = at_risk if since is None or not running else min(at_risk, running.devices * since)
+                held = at_risk - device_seconds
             if over:
                 self._running.pop(pack.pack_id, None)
             elif running:
                 running.idle_since = now
+        self.meter.used(held)
         self.meter.lost(Loss(pack.pack_id, tuple(trials), device_seconds, reason, now))
 
     def pack_ended(self, pack: Pack) -> None:

@@ -8,6 +8,7 @@ one upload; a reader sees the old checkpoint or the new one.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import logging
 import os
@@ -24,7 +25,7 @@ from trials.layout import Location, locate
 if TYPE_CHECKING:
     from torch import Tensor
 
-ENDED = ("completed", "diverged")  # outcomes that nothing goes on from; any other trial may be tried again
+ENDED = ("completed", "diverged", "stopped")  # outcomes that nothing goes on from; any other may be tried again
 SUFFIX = ".safetensors"
 FORMAT = "sweeplaw checkpoint 1"  # the number changes when an old checkpoint cannot be resumed from any more
 
@@ -82,6 +83,19 @@ def load(folder: str, trial_id: str, identity: str) -> Saved | None:
     except (OSError, ValueError) as error:
         _log.warning("checkpoint of trial %s: %s; it starts anew", trial_id, str(error).splitlines()[0])
         return None
+
+
+def written_at(folder: str, trial_id: str) -> dt.datetime | None:
+    """When the trial last left something to go on from in ``folder``, ours or its script's own, by the clock of the
+    file system; None where there is nothing. Raises OSError.
+    """
+    from pyarrow import fs
+
+    location = locate(folder)
+    own = fs.FileSelector(location.path(trial_id), allow_not_found=True, recursive=True)
+    ours = location.filesystem.get_file_info(location.path(f"{trial_id}{SUFFIX}"))
+    files = [info for info in [ours, *location.filesystem.get_file_info(own)] if info.type == fs.FileType.File]
+    return max((info.mtime for info in files), default=None)
 
 
 def remove(folder: str, trial_id: str) -> None:

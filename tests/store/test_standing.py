@@ -107,6 +107,22 @@ def test_a_trial_given_up_without_a_time_of_its_own_is_charged_once_by_the_sched
     assert seen.view().usage.wasted == {"worker died": 8.0}
 
 
+@pytest.mark.parametrize(
+    ("since", "useful", "wasted"),
+    [(None, 0.0, 14.0), (2.0, 10.0, 4.0), (0.0, 14.0, 0.0), (50.0, 0.0, 14.0)],
+    ids=["no checkpoint", "a checkpoint", "one at the very end", "one of an earlier attempt"],
+)
+def test_of_a_dead_worker_only_what_came_after_its_last_checkpoint_is_wasted(since, useful, wasted):
+    clock = Hour()
+    seen, pack = started(clock, devices=2.0)
+    asked = []
+    seen.began(3, 1, lambda trials: asked.append(tuple(trials)) or since)
+    clock.passes(7)
+    seen.lost(pack, ["a", "b"], None, "worker died")
+    assert asked == [("a", "b")]
+    assert seen.view().usage == usage.Usage(useful, {"worker died": wasted}, {"worker died": 1})
+
+
 def test_an_interrupted_launch_charges_what_ran():
     clock = Hour()
     seen, _ = started(clock, devices=1.0)
