@@ -17,6 +17,8 @@ from clusters.errors import ConnectError
 # A Unix socket's path has at most 107 characters, and Ray adds up to 72 to its folder: the session with date, time and
 # process id (45) and /sockets/plasma_store (21), with room for longer ids.
 LONGEST_FOLDER = 107 - 72
+_LONGEST_PLACE = LONGEST_FOLDER - len("/sl-12345678")
+LEAST_ROOM = 16 * 2**20  # bytes; sockets and logs of a small run take under one MB (measured), a long run's more
 
 
 def write_token(path: Path) -> Path:
@@ -63,15 +65,26 @@ def private_folder(base: str | None) -> Iterator[Path]:
 
 
 def _make_folder(base: str | None) -> Path:
-    places = [base] if base else [tempfile.gettempdir(), "/tmp", "/var/tmp"]
-    room = LONGEST_FOLDER - len("/sl-12345678")
+    places = [base] if base else list(dict.fromkeys([tempfile.gettempdir(), "/tmp", "/var/tmp"]))
+    unfit = {}
     for place in places:
-        if len(place) <= room and os.access(place, os.W_OK):
+        unfit[place] = _unfit(place)
+        if unfit[place] is None:
             return Path(tempfile.mkdtemp(prefix="sl-", dir=place))
-    tried = ", ".join(dict.fromkeys(places))
     raise ConnectError(
-        f"no folder for Ray's sockets in {tried} (accepted: temp_dir of at most {room} characters, writable)"
+        f"no folder for Ray's sockets and logs: {'; '.join(f'{place} {why}' for place, why in unfit.items())} "
+        f"(accepted: temp_dir of at most {_LONGEST_PLACE} characters, writable, with {LEAST_ROOM >> 20} MiB free)"
     )
+
+
+def _unfit(place: str) -> str | None:
+    """Why Ray's folder cannot be made there."""
+    if len(place) > _LONGEST_PLACE:
+        return "is too long for the path of a socket"
+    if not os.access(place, os.W_OK):
+        return "is not writable"
+    disk = os.statvfs(place)
+    return "has no room on its disk" if disk.f_bavail * disk.f_frsize < LEAST_ROOM else None
 
 
 @contextmanager

@@ -28,6 +28,7 @@ _REASONS = (
         r"Ray expects this IP address|Can't find a .?node_ip_address",
         "has no node on this machine (accepted: a driver on one of its nodes, or address = 'ray://host:10001')",
     ),
+    (r"No space left on device", "has no room on its disk (accepted: temp_dir of the profile on a disk with room)"),
     (r"Failed to connect to Ray cluster", f"answers but lets no one in; most often it is the token ({_TOKEN_HINT})"),
 )
 
@@ -46,8 +47,8 @@ def start(init: Callable[[], Any], address: str) -> None:
             init()
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
             raise ConnectError(_reason(address, str(error), noise())) from error
-        except Exception as error:  # Ray's own errors share no base class
-            if not type(error).__module__.startswith("ray"):
+        except Exception as error:  # Ray's own errors share no base class, and some have no class at all
+            if type(error) is not Exception and not type(error).__module__.startswith("ray"):
                 raise
             raise ConnectError(_reason(address, str(error), noise())) from error
 

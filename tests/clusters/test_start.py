@@ -28,6 +28,9 @@ def failing(error: Exception, noise: str = "") -> None:
         ),
         (ValueError("Ray Client requires pip package `ray[client]`"), "", "needs a part of Ray that is not installed"),
         (RuntimeError("Can't find a `node_ip_address.json`"), "", "has no node on this machine"),
+        (OSError(28, "No space left on device", "/tmp/ray"), "", "has no room on its disk"),
+        (Exception("The current node timed out"), "[x] Failed flush to file x.log: No space left on device", "no room"),
+        (Exception("The current node timed out during startup"), "", "cannot be used: The current node timed out"),
         (TimeoutError("The current node timed out during startup"), "", "cannot be used: The current node timed out"),
     ],
 )
