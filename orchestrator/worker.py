@@ -19,6 +19,7 @@ from trials.spec import TrialSpec
 from trials.workloads import Context, PeerLost, Workload
 
 Row = TrialRecord | CurvePoint
+_LONGEST_MESSAGE = 2000  # characters; an error may quote all its data
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def _run_alike(
 
 
 def _told(error: Exception) -> str:
-    """The error and the last place it came through, in one line."""
+    """The error and the last place it came through, in one line; of a long one the beginning."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
+    return f"{type(error).__name__}: {' '.join(str(error)[:_LONGEST_MESSAGE].split())}{place}"

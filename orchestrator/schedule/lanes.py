@@ -7,7 +7,7 @@ when what it holds is wanted for another size, when it has failed, or at the end
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -19,6 +19,8 @@ from orchestrator.usage import Reason
 from orchestrator.worker import Job, Row
 from trials.record import State, TrialRecord
 from trials.spec import TrialSpec
+
+START_TRIES = 5  # workers in a row that die on a node before they run anything (its disk is full): it gets no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Lanes:
         self._opening: deque[Lane] = deque()
         self._hosts: dict[str, str] = {}
         self._opened = 0
+        self._unstarted: Counter[str] = Counter()  # by node, in a row
         self._moved = clock()  # when a pack last started or ended
 
     @property
@@ -99,12 +102,17 @@ class Lanes:
     def update(self, machines: Iterable[Machine], hosts: dict[str, str]) -> None:
         """These nodes are alive now. A pack whose worker had not begun on a node that died waits again as it was."""
         self._hosts = hosts
-        lost = self._floor.update(machines)
+        lost = self._floor.update(item for item in machines if item.node_id not in self.barred)
         for lane in [self._lanes[key] for key in lost if key in self._lanes]:
             if lane.worker is None and lane.pack is not None:
                 self._calls.ended(lane.pack)
                 self.waiting.put(lane.pack)
                 self._close(lane)
+
+    @property
+    def barred(self) -> set[str]:
+        """Nodes on which workers do not start."""
+        return {node for node, times in self._unstarted.items() if times >= START_TRIES}
 
     def alive(self, lane: Lane) -> bool:
         """Whether all its nodes are."""
@@ -142,6 +150,8 @@ class Lanes:
     def started(self, lane: Lane, worker: Worker) -> None:
         """Its process runs."""
         lane.worker, lane.job, lane.heard = worker, None, self.clock()
+        for node in lane.nodes:
+            self._unstarted.pop(node, None)
         if lane.pack is not None and lane.nodes[0] in self._hosts:
             self._calls.placed(lane.pack, self._hosts[lane.nodes[0]])
         if self.winding_since is not None:
@@ -165,6 +175,16 @@ class Lanes:
         self._close(lane)
         if lane.pack is not None:
             self._end(lane, message, reason)
+        self.fill()
+
+    def unstarted(self, lane: Lane) -> None:
+        """Its process died before it ran anything, which is not the pack's doing: the pack waits again as it was."""
+        self._close(lane)
+        self._unstarted.update(lane.nodes)
+        if lane.pack is not None:
+            self._calls.ended(lane.pack)
+            self.waiting.put(lane.pack)
+            lane.pack = None
         self.fill()
 
     def wind(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray import tune
-from ray.exceptions import OutOfMemoryError, RayActorError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from clusters.connect import Node
 from clusters.errors import ConnectError
@@ -26,6 +26,8 @@ from orchestrator.worker import Job
 SILENT_SECONDS = 30.0  # without an answer of the cluster's head: it is gone
 MUTE_SECONDS = 60.0  # beyond its patience, a worker that does not even say so holds its interpreter: it is ended
 _LOOKS = 100.0  # slots that wait for packs look for them so often a second in all, and each at least once a second
+
+_DIED = "the worker process died"
 
 _log = logging.getLogger(__name__)
 
@@ -74,8 +76,10 @@ class Run:
             raise ConnectError(told)
         if self.lanes.stuck_seconds > self.ready:
             wanted = ", ".join(str(size) for size in self.lanes.waiting.sizes())
+            barred = ", ".join(self.nodes.latest[node].host for node in self.lanes.barred & self.nodes.latest.keys())
             raise ConnectError(
                 f"{len(self.lanes.waiting)} packs wait for {wanted}, which no live node has held for {self.ready:g} s"
+                + (f"; workers die at once on {barred} (is the disk with Ray's folder full?)" if barred else "")
             )
         if self.lanes.winding_since is None and self.calls.ending():
             self.lanes.wind()
@@ -106,7 +110,10 @@ class Run:
         if (lane := self.held.pop(tune_id, None)) is not None:
             if lane not in self.lanes.closing:
                 message, reason = _told(error, node_alive=self.lanes.alive(lane))
-                self.lanes.died(lane, message, reason)
+                if lane.worker is None and message == _DIED:
+                    self.lanes.unstarted(lane)
+                else:
+                    self.lanes.died(lane, message, reason)
             self.lanes.closing.discard(lane)
 
     def unwanted(self) -> list[str]:
@@ -126,10 +133,12 @@ def _told(error: BaseException | None, *, node_alive: bool) -> tuple[str, Reason
     if not node_alive or re.search(r"node .{0,20}(has died|died|is dead|was terminated)", str(error)):
         return "its node died", "node died"
     if isinstance(error, RayTaskError):
-        return f"the worker failed: {str(error.cause) or type(error.cause).__name__}", "worker died"
+        return f"the worker failed: {' '.join(str(error.cause).split()) or type(error.cause).__name__}", "worker died"
     if isinstance(error, RayActorError) and "creation task" in str(error):
         return f"the worker could not start: {str(error).strip().splitlines()[-1]}", "worker died"
-    return "the worker process died", "worker died"
+    if isinstance(error, RayError) and not isinstance(error, RayActorError):
+        return f"the worker failed: {' '.join(str(error).split())}", "worker died"
+    return _DIED, "worker died"
 
 
 class _Worker:

@@ -25,6 +25,7 @@ from orchestrator.worker import Job, Row
 from trials.workloads import Context, World
 
 STEP_SECONDS = 1.0  # how often a worker hands over rows while a pack runs
+STEP_ROWS = 128  # and how many at most: below 100 KB, Ray hands them over past its object store, which may be full
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Slot(tune.Trainable):
             time.sleep(self._settings.idle_seconds)
             return Answer().result()
         stream = self._stream
-        rows = stream.take(STEP_SECONDS)
+        rows = stream.take(STEP_SECONDS, STEP_ROWS)
         self._heard = time.monotonic() if rows else self._heard
         error, reason = stream.error, "worker died"
         if stream.ended:

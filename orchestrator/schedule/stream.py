@@ -43,11 +43,11 @@ class Stream:
         except Exception as error:  # noqa: BLE001 - told to the driver, which tries the pack again or gives it up
             self._rows.put(error)
 
-    def take(self, seconds: float) -> list[Row]:
-        """The rows there are after ``seconds``, or at once when the job has ended."""
+    def take(self, seconds: float, most: int) -> list[Row]:
+        """The rows there are after ``seconds``, or at once when they are ``most`` or the job has ended."""
         rows: list[Row] = []
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
+        while len(rows) < most and (left := until - time.monotonic()) > 0:
             try:
                 item = self._rows.get(timeout=left)
             except queue.Empty:

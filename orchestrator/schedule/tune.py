@@ -18,6 +18,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray.exceptions import RayActorError, RayTaskError
+from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
@@ -44,6 +45,7 @@ _SETTINGS = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+_handle_error = Trial.handle_error
 _runs: dict[str, Run] = {}
 
 
@@ -117,11 +119,6 @@ class _Scheduler(FIFOScheduler):
         run.trials[trial.trial_id] = trial
         _outlive_memory_kills(tune_controller._tune_controller, run)
 
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        run = _runs[self.key]
-        if trial.trial_id not in run.errors and (error := trial.get_pickled_error()):
-            run.errors[trial.trial_id] = error
-
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         run = _runs[self.key]
         run.guard(run.tick)
@@ -151,6 +148,15 @@ def _outlive_memory_kills(controller: Any, run: Run) -> None:
         failed(tracked_actor_task, exception if known else RayActorError(error_msg=str(exception)))
 
     manager._actor_task_failed, manager.tells_memory_kills = told, True
+
+
+def _keep_error(trial: Trial, error: Any = None) -> None:
+    """What ended a slot is kept here. Tune leaves it in a file beside its log, and a full disk would end the run."""
+    for run in _runs.values():
+        if trial.trial_id in run.trials:
+            run.errors.setdefault(trial.trial_id, error)
+    with contextlib.suppress(OSError):
+        _handle_error(trial, error)
 
 
 class _Stopper(Stopper):
@@ -197,7 +203,8 @@ def run(
             _tuner(key, folder).fit()
         except Exception as error:
             if state.failure is None:
-                raise ScheduleError(f"Ray Tune stopped: {' '.join(str(error).split())[-500:]}") from error
+                told = str(error).strip().splitlines() or [type(error).__name__]
+                raise ScheduleError(f"Ray Tune stopped: {told[-1][-500:]}") from error
         finally:
             del _runs[key]
     if state.failure:
@@ -222,15 +229,17 @@ def _tuner(key: str, folder: str) -> tune.Tuner:
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    """Tune's switches, set for the time of one run; what it logs of workers that died is told by their trials' rows."""
+    """Tune's switches, set for the time of a run; what it logs of workers that died is told by their trials' rows."""
     log = logging.getLogger("ray.tune.tune")
     level = log.level
     log.setLevel(logging.CRITICAL)
     before = {name: os.environ.get(name) for name in _SETTINGS}
     os.environ.update(_SETTINGS)
+    Trial.handle_error = _keep_error  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
+        Trial.handle_error = _handle_error  # type: ignore[method-assign]
         log.setLevel(level)
         for name, value in before.items():
             if value is None:

@@ -3,7 +3,7 @@
 from orchestrator.floor import Floor, Machine
 from orchestrator.packs import Pack, Queue
 from orchestrator.plan import Group
-from orchestrator.schedule.lanes import Calls, Lanes
+from orchestrator.schedule.lanes import START_TRIES, Calls, Lanes
 from orchestrator.sizes import Size
 from orchestrator.worker import Job
 from trials.accounting import Cost
@@ -146,3 +146,19 @@ def test_winding_down_tells_workers_and_starts_nothing_more():
     bench.end("a0-1")
     assert bench.lanes.over
     assert len(bench.lanes.waiting) == 1
+
+
+def test_a_node_on_which_workers_do_not_start_gets_no_more_and_no_trial_is_charged_for_it():
+    bench = Bench(cores=1)
+    bench.lanes.waiting.put(pack("p"))
+    bench.lanes.fill()
+    for _ in range(START_TRIES):
+        bench.lanes.unstarted(bench.lanes.open())
+    assert bench.lanes.barred == {"a"}
+    bench.here(a=1)
+    assert bench.running == []
+    bench.here(a=1, b=1)
+    (lane,) = bench.lanes.busy
+    assert (lane.nodes, lane.pack.attempt) == (("b",), 1)
+    assert not bench.given_up
+    assert not bench.lost
