@@ -55,11 +55,11 @@ def free_port() -> int:
 
 def probe(address: str) -> None:
     """Raise ConnectError within seconds where nothing listens at ``host:port``, or something that is no Ray."""
-    match = re.fullmatch(r"(?:ray://)?\[?([^\[\]/\s]+?)\]?:(\d{1,5})", address)
+    match = re.fullmatch(r"\[?([^\[\]/\s]+?)\]?:(\d{1,5})", address)
     if address == "auto":
         return
     if match is None or int(match[2]) > 65535:
-        raise ConnectError(f"address = {address!r} is no address (accepted: 'host:port', 'ray://host:10001', 'auto')")
+        raise ConnectError(f"address = {address!r} is no address (accepted: 'host:port', 'auto')")
     try:
         with socket.create_connection((match[1], int(match[2])), timeout=PROBE_SECONDS) as peer:
             speaks = os.environ.get("RAY_USE_TLS") == "1" or _speaks_grpc(peer)  # behind TLS only Ray itself can tell

@@ -27,6 +27,11 @@ OBJECT_STORE_BYTES = 512 * 2**20  # rows and corpora handed to workers; Ray's de
 
 # Quiet, and nothing sent home. A trial without a GPU sees none (Ray's default lets it see all).
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+# Over Ray Client Tune runs its loop in a process of the cluster, where this driver's claims, rows and signals are not.
+_NO_CLIENT = (
+    "address = {address!r} is Ray Client's, over which no launch can run: its driver must be on a node of the cluster "
+    "(accepted: jobs = 'http://host:8265' in the profile, then sweeplaw cluster ray PROFILE SWEEP --store URI --submit)"
+)
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # the name is Ray's; with 0 every server binds 127.0.0.1
 
 
@@ -88,7 +93,7 @@ def connected(profile: Profile) -> Iterator[ClusterInfo]:
 @contextmanager
 def _local(profile: Profile) -> Iterator[ClusterInfo]:
     with private_folder(profile.temp_dir) as folder:
-        names = {**_QUIET, **_credentials(profile, str(write_token(folder / "token"))), MARK: str(folder)}
+        names = {**_QUIET, **credentials(profile, str(write_token(folder / "token"))), MARK: str(folder)}
         loopback = profile.bind == "127.0.0.1"
         with environment({**names, **(_LOOPBACK if loopback else {})}), _loopback_here(loopback):
             yield from _session(
@@ -106,17 +111,19 @@ def _local(profile: Profile) -> Iterator[ClusterInfo]:
 @contextmanager
 def _running(profile: Profile) -> Iterator[ClusterInfo]:
     address = str(profile.address)
+    if address.startswith("ray://"):
+        raise ConnectError(_NO_CLIENT.format(address=address), where=profile.name)
     probe(address)
     names = {
         **_QUIET,
-        **_credentials(profile, profile.token_file),
+        **credentials(profile, profile.token_file),
         "RAY_gcs_server_port_wait_time_s": str(ATTACH_SECONDS),
     }
     with environment(names):
         yield from _session(profile, address=address)
 
 
-def _credentials(profile: Profile, token_file: str | None) -> dict[str, str | None]:
+def credentials(profile: Profile, token_file: str | None) -> dict[str, str | None]:
     """Ray's authentication variables; without a token file of the profile, what the environment says."""
     if profile.authentication == "disabled":
         return {"RAY_AUTH_MODE": "disabled"}
@@ -128,7 +135,7 @@ def _credentials(profile: Profile, token_file: str | None) -> dict[str, str | No
 def _session(profile: Profile, **options: Any) -> Iterator[ClusterInfo]:
     import ray
 
-    _refresh_credentials()
+    _refreshcredentials()
     breakpoints = {"PYTHONBREAKPOINT": os.environ.get("PYTHONBREAKPOINT")}  # Ray puts its debugger there
     with environment(breakpoints), _mute():
         try:
@@ -154,7 +161,7 @@ def _mute() -> Iterator[None]:
         worker.print_to_stdstream = printing
 
 
-def _refresh_credentials() -> None:
+def _refreshcredentials() -> None:
     """Ray reads the authentication variables once a process; let it read them again."""
     from ray import _raylet  # compiled: no type information
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -90,4 +91,17 @@ def absolute_path(value: str) -> str:
     return one_line(value)
 
 
+def dashboard_url(value: str) -> str:
+    """``value`` if it is the address of an HTTP server and holds no credential. Raises ValueError."""
+    try:
+        parts = urlsplit(one_line(value))
+        whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
+    except ValueError:
+        whole = False
+    if not whole or "@" in parts.netloc or parts.query or parts.fragment or " " in value:
+        raise ValueError("is no address of a dashboard (accepted: 'http://host:8265'; the token has a file of its own)")
+    return value.rstrip("/")
+
+
+DashboardUrl = Annotated[str, AfterValidator(dashboard_url)]
 AbsolutePath = Annotated[str, AfterValidator(absolute_path)]

@@ -19,7 +19,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from clusters import hardware as devices
 from clusters.allocation import Authentication, Cloud, Count, KubeRay, Positive, Slurm, Table
 from clusters.errors import ProfileError, nearest
-from clusters.fields import AbsolutePath, GpuShare, Line, MemoryBytes, Share
+from clusters.fields import AbsolutePath, DashboardUrl, GpuShare, Line, MemoryBytes, Share
 
 Kind = Literal["inline", "local", "ray", "slurm", "kuberay", "aws", "gcp"]
 KINDS: tuple[Kind, ...] = ("inline", "local", "ray", "slurm", "kuberay", "aws", "gcp")
@@ -46,7 +46,8 @@ class Profile(Table):
     ``patience_seconds`` is taken for hung; one that is told to end has ``grace_seconds`` to do so (on Slurm, unless
     said, as much of the notice as a launch can spare). A long trial leaves a checkpoint every ``checkpoint_seconds``:
     the most that a worker that dies can cost it. A running cluster (``address``) is waited for until ``nodes`` are
-    alive, at most ``ready_seconds``. A local Ray is limited by ``cpus`` and ``gpus``. ``dashboard`` needs
+    alive, at most ``ready_seconds``; ``jobs`` is the address of its dashboard, which
+    takes jobs. A local Ray is limited by ``cpus`` and ``gpus``. ``dashboard`` needs
     ``ray[default]`` and stays on loopback unless ``bind`` names another address. ``share`` takes one part of the trials
     and leaves the others to launches beside it: ``"2/8"`` is the third of eight.
     """
@@ -63,6 +64,7 @@ class Profile(Table):
     grace_seconds: Annotated[float, Field(gt=0)] = 60.0
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 600.0
     address: Line | None = None
+    jobs: DashboardUrl | None = None
     nodes: Positive = 1
     ready_seconds: Annotated[float, Field(gt=0)] = 300.0
     cpus: Positive | None = None
@@ -156,11 +158,13 @@ def _table_faults(profile: Profile) -> list[str]:
 def _address_faults(profile: Profile) -> list[str]:
     faults = []
     if profile.kind == "ray" and profile.address is None:
-        faults.append("kind = 'ray' needs address = 'host:port', 'ray://host:10001' or 'auto'")
+        faults.append("kind = 'ray' needs address = 'host:port' or 'auto'")
     if profile.kind != "ray" and profile.address is not None:
         faults.append(
             f"address = {profile.address!r} does not belong to kind = {profile.kind!r} (accepted: kind = 'ray')"
         )
+    if profile.kind != "ray" and profile.jobs is not None:
+        faults.append(f"jobs = {profile.jobs!r} does not belong to kind = {profile.kind!r} (accepted: kind = 'ray')")
     if profile.kind == "inline" and profile.slots not in (None, 1):
         faults.append(f"slots = {profile.slots} does not fit kind = 'inline', which runs one pack at a time")
     if profile.kind == "gcp" and profile.cloud and None in (profile.cloud.project, profile.cloud.zone):

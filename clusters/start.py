@@ -23,10 +23,10 @@ _TOKEN_HINT = (
 _REASONS = (
     (r"InvalidAuthToken|Unauthenticated|AuthenticationError|uthentication token", f"refuses the token ({_TOKEN_HINT})"),
     (r"[Mm]ismatch", "runs other versions of Ray or Python than this driver"),
-    (r"missing packages|ray\[", "needs a part of Ray that is not installed (do: pip install 'ray[default,client]')"),
+    (r"missing packages|ray\[", "needs a part of Ray that is not installed (do: pip install 'sweeplaw[jobs]')"),
     (
         r"Ray expects this IP address|Can't find a .?node_ip_address",
-        "has no node on this machine (accepted: a driver on one of its nodes, or address = 'ray://host:10001')",
+        "has no node on this machine (accepted: a driver on one of its nodes, or from elsewhere: sweeplaw cluster ray)",
     ),
     (r"No space left on device", "has no room on its disk (accepted: temp_dir of the profile on a disk with room)"),
     (r"Failed to connect to Ray cluster", f"answers but lets no one in; most often it is the token ({_TOKEN_HINT})"),

@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Write, or submit, what a cluster needs to run a sweep.")
     group.command()(slurm)
     group.command()(kuberay)
+    group.command()(ray)
     group.command(name="aws")(_rented("aws"))
     group.command(name="gcp")(_rented("gcp"))
     app.add_typer(group, name="cluster")
@@ -60,6 +61,28 @@ def kuberay(profile: ProfileFile, sweep: SweepFile, store: Store, out: Out = Non
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(manifest, encoding="utf-8")
     typer.echo(kuberay.submit(path) if submit else f"{path}\nsubmit it with: kubectl apply -f {path}")
+
+
+def ray(profile: ProfileFile, sweep: SweepFile, store: Store, out: Out = None, submit: Submit = False) -> None:
+    """A Ray job for a cluster that is already running, submitted from anywhere its dashboard can be reached.
+
+    --submit needs pip install 'sweeplaw[jobs]' and the profile's jobs = "http://host:8265".
+
+    Example: sweeplaw cluster ray examples/clusters/ray.toml orchestrator/sweeps/demo.toml --store s3://bucket/demo
+    """
+    from clusters import jobs
+    from clusters.driver import CLUSTER, SWEEP
+
+    asked = _asked(profile, "ray", sweep)
+    command = _command(SWEEP, CLUSTER, _seen_from_anywhere(store))
+    folder = jobs.write(asked, command, _folder(out, sweep), sweep=sweep.read_text(encoding="utf-8"))
+    name = jobs.new_name(sweep.stem)
+    if not submit:
+        typer.echo(f"{folder}\nsubmit it with: {jobs.by_hand(asked, folder, name)}")
+        return
+    jobs.submit(asked, folder, name)
+    look = f"ray job logs --follow --address {asked.jobs} {name}"
+    typer.echo(f"submitted as job {name}\nlook, end with:\n{look}\nray job stop --address {asked.jobs} {name}")
 
 
 def _rented(kind: str) -> Callable[..., None]:

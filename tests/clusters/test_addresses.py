@@ -54,7 +54,6 @@ def test_what_is_no_ray_is_told_within_seconds(answer: bytes | None, monkeypatch
 def test_a_server_that_greets_as_grpc_does_passes() -> None:
     with server(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])) as address:
         addresses.probe(address)
-        addresses.probe(f"ray://{address}")
 
 
 def test_behind_tls_the_judgement_is_rays(monkeypatch: pytest.MonkeyPatch) -> None:
