@@ -71,6 +71,7 @@ def test_launchers_of_overlapping_sweeps_at_the_same_time_lose_and_repeat_no_tri
     assert all(one["ran"] + one["already"] + one["elsewhere"] == one["planned"] == 12 for one in said)
 
 
+@pytest.mark.slow
 def test_a_killed_launchers_claims_are_taken_over_at_once_here_and_after_expiry_elsewhere(tmp_path):
     text = SWEEP.format(name="t", seeds=[0, 1, 2], params=[1000, 2000]) + "[fixed]\nseconds = 0.3\n"
     store = tmp_path / "s"
@@ -141,6 +142,7 @@ def test_a_full_disk_stops_a_launch_with_a_message_and_the_next_one_continues(tm
         assert rows(disk / "s").height == 400
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow_stops_a_launch_the_same_way(tmp_path):
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))  # noqa: E731
     stopped(start(tmp_path, BIG, tmp_path / "s", preexec_fn=limit))
