@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusters.addresses import probe
-from clusters.errors import ConnectError
+from clusters.errors import ConnectError, counted
 from clusters.private import check_token, environment, private_folder, write_token
 from clusters.profile import Profile, usable_cores
 from clusters.reaper import MARK
@@ -215,8 +215,9 @@ def _info(profile: Profile, nodes: tuple[Node, ...]) -> ClusterInfo:
     if slots == 0:
         largest = max(nodes, key=lambda node: (node.gpus, node.cpus))
         raise ConnectError(
-            f"a trial of {profile.cpus_per_trial:g} cores and {profile.gpus_per_trial:g} GPUs fits no node "
-            f"({len(nodes)} alive, the largest has {largest.cpus:g} cores and {largest.gpus:g} GPUs)",
+            f"a trial of {counted(profile.cpus_per_trial, 'core')} and {counted(profile.gpus_per_trial, 'GPU')} "
+            f"fits no node ({len(nodes)} alive, the largest has {counted(largest.cpus, 'core')} and "
+            f"{counted(largest.gpus, 'GPU')})",
             where=profile.name,
         )
     note = None

@@ -42,6 +42,11 @@ class ConnectError(ClusterError):
     """A cluster that could not be started or reached."""
 
 
+def counted(number: float, unit: str) -> str:
+    """``1 GPU``, ``0.5 GPU``, ``0 GPUs``, ``8 GPUs``."""
+    return f"{number:g} {unit}{'' if 0 < number <= 1 else 's'}"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the closest valid name, or an empty string when none is close."""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)

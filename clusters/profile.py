@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from clusters import hardware as devices
 from clusters.allocation import Authentication, Cloud, Count, KubeRay, Positive, Slurm, Table
-from clusters.errors import ProfileError, nearest
+from clusters.errors import ProfileError, counted, nearest
 from clusters.fields import AbsolutePath, DashboardUrl, GpuShare, Line, MemoryBytes, Share
 
 Kind = Literal["inline", "local", "ray", "slurm", "kuberay", "aws", "gcp"]
@@ -46,10 +46,10 @@ class Profile(Table):
     ``patience_seconds`` is taken for hung; one that is told to end has ``grace_seconds`` to do so (on Slurm, unless
     said, as much of the notice as a launch can spare). A long trial leaves a checkpoint every ``checkpoint_seconds``:
     the most that a worker that dies can cost it. A running cluster (``address``) is waited for until ``nodes`` are
-    alive, at most ``ready_seconds``; ``jobs`` is the address of its dashboard, which
-    takes jobs. A local Ray is limited by ``cpus`` and ``gpus``. ``dashboard`` needs
-    ``ray[default]`` and stays on loopback unless ``bind`` names another address. ``share`` takes one part of the trials
-    and leaves the others to launches beside it: ``"2/8"`` is the third of eight.
+    alive, at most ``ready_seconds``; ``jobs`` is the address of its dashboard, which takes jobs. A local Ray is limited
+    by ``cpus`` and ``gpus``. ``dashboard`` needs ``ray[default]`` and stays on loopback unless ``bind`` names another
+    address. ``share`` takes one part of the trials and leaves the others to launches beside it: ``"2/8"`` is the third
+    of eight.
     """
 
     kind: Kind
@@ -184,8 +184,8 @@ def _fit_faults(profile: Profile) -> list[str]:
     if nodes and not faults and profile.slots_on(nodes) == 0:
         cpus, gpus = nodes[0]
         faults.append(
-            f"a trial of {profile.cpus_per_trial:g} cores and {profile.gpus_per_trial:g} GPUs fits no node "
-            f"(a node has {cpus:g} cores and {gpus:g} GPUs)"
+            f"a trial of {counted(profile.cpus_per_trial, 'core')} and {counted(profile.gpus_per_trial, 'GPU')} "
+            f"fits no node (a node has {counted(cpus, 'core')} and {counted(gpus, 'GPU')})"
         )
     return faults
 

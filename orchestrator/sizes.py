@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from clusters.errors import counted
 from trials.accounting import Cost
 
 if TYPE_CHECKING:  # workers need sizes, not profiles
@@ -89,10 +90,10 @@ class Sizer:
             name = f"a trial of {cost.params:,} parameters"
         whole = usable(Size(1.0, 1.0 if device.accelerator else 0.0), self.profile) or 0
         unit = device.name if device.accelerator else "process"
-        there = f"{'more than' if not self.spreads else 'and'} a {unit} has {whole / 1e9:.1f} GB"
+        there = f"and one {unit} has {whole / 1e9:.1f} GB"
         if self.spreads and not math.isinf(self.room.cpus):
-            kind = f"{self.room.gpus:g} GPUs" if device.accelerator else f"{self.room.cpus:g} cores"
-            there += f" and there {'is one node' if self.room.nodes == 1 else f'are {self.room.nodes} nodes'} of {kind}"
+            kind = counted(self.room.gpus, "GPU") if device.accelerator else counted(self.room.cpus, "core")
+            there += f"; there {'is one node' if self.room.nodes == 1 else f'are {self.room.nodes} nodes'} of {kind}"
         needed = f"{(cost.memory_bytes or 0) / 1e9:.1f} GB"
         return f"{name} needs about {needed}, {there} (accepted: {self._holding(cost, whole)})"
 
@@ -100,10 +101,30 @@ class Sizer:
         """What would hold such a trial."""
         if self.spreads:
             unseen = size(cost, self.profile, spreads=True, room=Room.of(None))
-            return str(unseen) if unseen else "a smaller trial: no number of devices holds this one"
+            return str(unseen) if unseen else self._spread(cost, whole)
         if self.profile.device.accelerator:
             return f"gpus_per_trial = {-(-(cost.memory_bytes or 0) // whole)}, where the workload uses several GPUs"
         return f"memory_per_trial = {cost.memory_bytes}"
+
+    def _spread(self, cost: Cost, whole: int) -> str:
+        """What would hold a trial that no power of two of devices holds: some other number, or larger devices.
+
+        A batch is split down to single sequences, so it has as many parts as sequences; what each device gathers whole
+        does not get smaller by any of this.
+        """
+        unit = "GPU" if self.profile.device.accelerator else "core"
+        batch = cost.batch_sequences or 1
+        counts = range(1, min(batch, _UNSEEN_DEVICES) + 1)
+        needs = {count: held for count in counts if (held := cost.memory_on(count, batch)) is not None}
+        for count, held in needs.items():
+            if held <= whole:
+                return f"{counted(count, unit)}, one sequence at a time"
+        undivided = {1: cost.memory_bytes or 0}  # one sequence, or nobody says how it divides
+        count, least = min((needs or undivided).items(), key=lambda item: item[1])
+        if count == 1:
+            return f"a smaller trial, or a {unit} with {least / 1e9:.1f} GB"
+        spread = f"spread over {counted(count, unit)}, with {counted(batch, 'sequence')} in its batch"
+        return f"a smaller trial, or {unit}s with {least / 1e9:.1f} GB: {spread}, it needs no less"
 
 
 def size(cost: Cost, profile: Profile, *, spreads: bool, room: Room) -> Size | None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusters.profile import parse
-from orchestrator.sizes import Room, Size, memory, size, usable
+from orchestrator.sizes import Room, Size, Sizer, memory, size, usable
 from trials.accounting import Cost
 
 GB = 10**9
@@ -85,3 +85,24 @@ def test_sizes_say_what_they_are():
         "2 cores",
         "2 nodes of 8 GPUs",
     ]
+
+
+def test_what_would_hold_a_trial_that_does_not_fit_is_told_in_numbers_that_hold_it():
+    """80 sequences fit 80 devices, not 64 nor 128; what each device gathers whole bounds every number of them."""
+    one = Room(1, 64, 1)
+    several = Cost(memory_bytes=1500 * GB, state_bytes=1490 * GB, gathered_bytes=0, batch_sequences=80)
+    said = Sizer(gpus(1, "l4"), True, one).misfit(several)
+    assert "one l4 has 21.6 GB; there is one node of 1 GPU (accepted: 70 GPUs, one sequence at a time)" in said
+    assert size(several, gpus(1, "l4"), spreads=True, room=Room(70, 64, 1)) is not None
+    gathering = Cost(memory_bytes=500 * GB, state_bytes=450 * GB, gathered_bytes=50 * GB, batch_sequences=64)
+    said = Sizer(gpus(1, "l4"), True, one).misfit(gathering)
+    assert "a smaller trial, or GPUs with 57.8 GB: spread over 64 GPUs, with 64 sequences in its batch" in said
+    undivided = Cost(memory_bytes=500 * GB)
+    assert "a smaller trial, or a GPU with 500.0 GB)" in Sizer(gpus(1, "l4"), True, one).misfit(undivided)
+
+
+def test_one_is_singular():
+    profile = gpus(1, "l4")
+    assert "one node of 1 GPU (" in Sizer(profile, True, Room(1, 64, 1)).misfit(cost(100))
+    assert "2 nodes of 8 GPUs (" in Sizer(profile, True, Room(2, 64, 8)).misfit(cost(5000))
+    assert "and one l4 has 21.6 GB (" in Sizer(profile, False, EIGHT).misfit(cost(100))
