@@ -99,6 +99,10 @@ class Lanes:
         """How long packs have waited with nothing running that could make room for them."""
         return self.clock() - self._moved if self.waiting and not self.busy else 0.0
 
+    def capacity(self, size: Size) -> int:
+        """How many lanes of this size the live nodes hold at once."""
+        return self._floor.capacity(size)
+
     def update(self, machines: Iterable[Machine], hosts: dict[str, str]) -> None:
         """These nodes are alive now. A pack whose worker had not begun on a node that died waits again as it was."""
         self._hosts = hosts

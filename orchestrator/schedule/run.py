@@ -18,7 +18,7 @@ from clusters.connect import Node
 from clusters.errors import ConnectError
 from orchestrator.schedule.lanes import Calls, Lane, Lanes
 from orchestrator.schedule.nodes import Nodes
-from orchestrator.schedule.slot import Answer, Parcel, Settings
+from orchestrator.schedule.slot import STEP_SECONDS, Answer, Parcel, Settings
 from orchestrator.sizes import Size
 from orchestrator.usage import Reason
 from orchestrator.worker import Job
@@ -26,6 +26,7 @@ from orchestrator.worker import Job
 SILENT_SECONDS = 30.0  # without an answer of the cluster's head: it is gone
 MUTE_SECONDS = 60.0  # beyond its patience, a worker that does not even say so holds its interpreter: it is ended
 _LOOKS = 100.0  # slots that wait for packs look for them so often a second in all, and each at least once a second
+_REPORTS = 100.0  # slots hand over rows so often a second in all: each report costs the driver 5 ms of Tune's loop
 
 _DIED = "the worker process died"
 
@@ -93,7 +94,8 @@ class Run:
             return None
         self.held[tune_id] = lane
         idle = min(1.0, max(0.1, len(self.held) / _LOOKS))
-        return Order(Settings(lane.size, self.patience, self.commit, idle), lane)
+        pace = max(STEP_SECONDS, max(len(self.held), self.lanes.capacity(lane.size)) / _REPORTS)
+        return Order(Settings(lane.size, self.patience, self.commit, idle, pace), lane)
 
     def started(self, tune_id: str, actor: Any) -> None:
         """The process of a slot runs."""

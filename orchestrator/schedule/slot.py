@@ -24,18 +24,22 @@ from orchestrator.sizes import Size
 from orchestrator.worker import Job, Row
 from trials.workloads import Context, World
 
-STEP_SECONDS = 1.0  # how often a worker hands over rows while a pack runs
+STEP_SECONDS = 1.0  # how often a worker hands over rows while a pack runs, where there are few workers
 STEP_ROWS = 128  # and how many at most: below 100 KB, Ray hands them over past its object store, which may be full
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all packs of a slot have in common. ``idle_seconds`` is how long it waits for one between two looks."""
+    """What all packs of a slot have in common.
+
+    ``idle_seconds`` is how long it waits for one between two looks, ``pace`` how often in seconds it hands over rows.
+    """
 
     size: Size
     patience: float
     commit: str | None
     idle_seconds: float
+    pace: float = STEP_SECONDS
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class Slot(tune.Trainable):
             time.sleep(self._settings.idle_seconds)
             return Answer().result()
         stream = self._stream
-        rows = stream.take(STEP_SECONDS, STEP_ROWS)
+        rows = stream.take(self._settings.pace, STEP_ROWS)
         self._heard = time.monotonic() if rows else self._heard
         error, reason = stream.error, "worker died"
         if stream.ended:
