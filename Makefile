@@ -17,8 +17,9 @@ demo: install
 	$(BIN)/sweeplaw launch orchestrator/sweeps/demo.toml --store results/demo
 	$(BIN)/sweeplaw report results/demo
 
+# Two files at a time: most of the time goes into waiting for Ray, Slurm and killed processes.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15
 
 check: install
 	$(BIN)/ruff format --check .

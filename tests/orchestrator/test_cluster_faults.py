@@ -22,12 +22,16 @@ from orchestrator.sweep import read
 from trials.record import CurvePoint, TrialRecord
 
 MODULE = """
-import os, time
+import pathlib, os, time
+
+HURRY = pathlib.Path(__file__).with_name("hurry")
 
 def train(config):
     node = float(os.environ.get("NODE_MARK", 0))
     yield {"step": 1, "val_loss": 1.0, "node": node}
-    time.sleep(config["seconds"])
+    until = time.monotonic() + config["seconds"]
+    while time.monotonic() < until and not HURRY.exists():
+        time.sleep(0.05)
     return {"val_loss": 1.0, "node": node}
 """
 SWEEP = """
@@ -149,19 +153,21 @@ def test_a_node_that_dies_costs_the_trial_that_ran_on_it_and_one_that_joins_late
         seen["again"] = watch.wait(again(seen["hurt"]))
         nodes.add(3)
         watch.wait(running_on(3))
+        (tmp_path / "hurry").touch()  # however long the node took, what is left is short
 
     def again(trial):
         return lambda rows: next(
             (at for at, row in rows if isinstance(row, CurvePoint) and (row.trial_id, row.attempt) == (trial, 2)), None
         )
 
-    rows, done, _ = run(nodes, tmp_path, SWEEP.format(seeds=14, seconds=2), meanwhile)
+    rows, done, _ = run(nodes, tmp_path, SWEEP.format(seeds=60, seconds=2), meanwhile)
     assert set(rows["state"]) == {"completed"}
     assert rows.filter(pl.col("attempt") > 1)["trial_id"].to_list() == [seen["hurt"]]
     assert rows.filter(pl.col("trial_id") == seen["hurt"])["attempt"].to_list() == [2]
     assert {1, 3} <= set(rows["node"])
-    assert done.usage.losses == {"node died": 1}
-    assert done.usage.wasted["node died"] > 0
+    assert sum(done.usage.losses.values()) == 1
+    assert set(done.usage.losses) <= {"node died", "worker died"}, "whichever Ray tells first"
+    assert done.usage.wasted_seconds > 0
     assert capfd.readouterr().out == "", "standard output is for answers"
     with capfd.disabled():
         print(f"\nnode death to its trial running elsewhere: {seen['again'] - seen['killed']:.1f} s")
