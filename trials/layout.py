@@ -78,8 +78,13 @@ class Location:
 
     def read(self, name: str) -> bytes:
         """The bytes of the file ``name``. Raises FileNotFoundError."""
-        with self.filesystem.open_input_stream(self.path(name)) as stream:
-            return bytes(stream.read())
+        try:
+            with self.filesystem.open_input_stream(self.path(name)) as stream:
+                return bytes(stream.read())
+        except OSError as error:
+            if not self.local and not self.exists(name):  # an object may go between opening and reading
+                raise FileNotFoundError(name) from error
+            raise
 
     def read_json(self, name: str) -> dict[str, Any]:
         """The JSON object in the file ``name``. Raises FileNotFoundError, ValueError."""
