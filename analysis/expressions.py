@@ -69,6 +69,36 @@ def parse(text: str, columns: Sequence[str] | pl.Schema) -> pl.Expr:
     return expression
 
 
+def values_of(column: str, text: str) -> list[str] | None:
+    """The texts one of which ``column`` must be for the expression ``text`` to hold; None where it does not say so.
+
+    It says so by ``column = 'a'`` or ``column IN ('a', 'b')``, alone or joined to other conditions by AND.
+    """
+    words = [(kind, token) for kind, token in tokens(text) if kind != "space"]
+    if {token.upper() for kind, token in words if kind == "name"} & {"OR", "XOR", "BETWEEN", "CASE"}:
+        return None
+    for condition in _joined(words):
+        spelled = [token.strip('"`') if kind != "text" else "''" for kind, token in condition]
+        texts = [token[1:-1].replace("''", "'") for kind, token in condition if kind == "text"]
+        asked = " ".join(spelled).upper().removeprefix(column.upper()) if spelled[:1] == [column] else ""
+        if re.fullmatch(r" = ''| IN \( ''( , '')* \)", asked):
+            return texts
+    return None
+
+
+def _joined(words: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """The conditions that the outermost ANDs join."""
+    depth, condition = 0, list[tuple[str, str]]()
+    for kind, token in words:
+        depth += {"(": 1, ")": -1}.get(token, 0)
+        if depth == 0 and kind == "name" and token.upper() == "AND":
+            yield condition
+            condition = []
+        else:
+            condition.append((kind, token))
+    yield condition
+
+
 def _spelled(text: str, stand_ins: Mapping[str, str], as_float: Sequence[str]) -> str:
     written = []
     for kind, token in tokens(text):

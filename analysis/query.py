@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from analysis.expressions import ALIASES, aliases_in, known, parse, tokens, unknown_column
+from analysis.expressions import ALIASES, aliases_in, known, parse, tokens, unknown_column, values_of
 from analysis.tables import Tables, best
 from trials.errors import InputError, nearest
 from trials.layout import locate
@@ -127,9 +127,12 @@ def _completed(trials: pl.LazyFrame) -> pl.LazyFrame:
 
 def _by_name(tables: Tables, question: Question) -> pl.DataFrame:
     trials = tables.trials
-    names = trials.collect_schema().names()
+    columns = trials.collect_schema()
+    names = columns.names()
     if question.where is not None:
-        trials = trials.filter(parse(question.where, trials.collect_schema()))
+        asked = None if tables.narrowed is None else values_of("trial_id", question.where)
+        near = trials if asked is None or tables.narrowed is None else tables.narrowed(asked)
+        trials = near.filter(parse(question.where, columns))
     sort = [name.removeprefix("-") for name in question.sort]
     order, wanted = known(sort, names), known(question.columns, names)
     if question.best_per:

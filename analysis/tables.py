@@ -5,7 +5,7 @@ A source is a store (folder or URI) or a CSV, Parquet or NDJSON file. Frames are
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from trials.columns import ARROW, POLARS, schema, union
 from trials.errors import InputError
 from trials.layout import RECENCY, Location, identify, is_store, locate
 from trials.record import CURVE_COLUMNS, STATES
-from trials.snapshot import DECLARED, Part, Snapshot, snapshot, verified
+from trials.snapshot import DECLARED, Part, Snapshot, holding, snapshot, verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class Tables:
     ``trials`` has a row for each trial that was kept, ``curves`` the curve points of every trial's latest attempt,
     whatever its state (running trials too). ``dropped`` counts, for each reason, the rows of ``trials`` that were left
     out. ``faults`` are sentences about damaged files, whose rows are missing. ``launches`` are the recorded facts of
-    each launch, oldest first.
+    each launch, oldest first. ``narrowed`` gives the rows of ``trials`` in those files alone that may hold one of some
+    trial ids: all rows of these trials, and others.
     """
 
     trials: pl.LazyFrame
@@ -37,6 +38,7 @@ class Tables:
     source: str
     launches: tuple[Mapping[str, Any], ...] = ()
     faults: tuple[str, ...] = ()
+    narrowed: Callable[[Collection[str]], pl.LazyFrame] | None = None
 
 
 def load(
@@ -72,12 +74,18 @@ def load(
 
 def _whole(location: Location, now: Snapshot) -> Tables:
     """Every trial and curve of a store."""
-    trials, superseded = _latest(location, now)
+    contested, types = _contested(location, now), _types(now, "trials")
+    trials, superseded = _latest(location, now, contested, types)
     dropped = {"superseded by a later attempt": superseded} if superseded else {}
-    curves = _scan(location, now, "curves")
+    curves = _scan(location, now, "curves", _types(now, "curves"))
     if now.curves or now.journal_rows("curves"):
         curves = _current(curves)
-    return Tables(trials, curves, dropped, location.uri, launches(location), now.faults)
+
+    def narrowed(trial_ids: Collection[str]) -> pl.LazyFrame:
+        near = replace(now, trials=holding(location, now.trials, trial_ids))
+        return _latest(location, near, contested, types)[0]
+
+    return Tables(trials, curves, dropped, location.uri, launches(location), now.faults, narrowed)
 
 
 def launches(location: Location) -> tuple[Mapping[str, Any], ...]:
@@ -103,14 +111,15 @@ def best(trials: pl.LazyFrame, cells: Sequence[str], loss: str = "val_loss") -> 
     return found.sort([*keys, *ties]).unique(keys, keep="first", maintain_order=True)
 
 
-def _latest(location: Location, now: Snapshot) -> tuple[pl.LazyFrame, int]:
+def _latest(
+    location: Location, now: Snapshot, contested: pl.Series, types: Mapping[str, pa.DataType]
+) -> tuple[pl.LazyFrame, int]:
     """Every trial once, by its latest attempt, and how many rows that leaves out.
 
-    Merged parts hold each trial once; what was recorded since may supersede rows there. Only trials with several rows
-    are resolved in memory; the rest stays a plain scan, so filters reach the files.
+    Merged parts hold each trial once; what was recorded since may supersede rows there. Only trials with several rows,
+    the ``contested``, are resolved in memory; the rest stays a plain scan, so filters reach the files.
     """
-    every = _scan(location, now, "trials")
-    contested = _contested(location, now)
+    every = _scan(location, now, "trials", types)
     if not contested.len():
         return every, now.earlier
     several = every.filter(pl.col("trial_id").is_in(contested.implode())).collect()
@@ -130,17 +139,25 @@ def _contested(location: Location, now: Snapshot) -> pl.Series:
     journal = pl.Series("trial_id", [row["trial_id"] for row in now.journal.trials], pl.String)
     ids = pl.concat([recent, journal])
     several = ids.filter(ids.is_duplicated()).unique()
-    merged = [part for part in now.trials if part.merged]
-    if ids.len() and merged:
+    merged = holding(location, [part for part in now.trials if part.merged], ids) if ids.len() else ()
+    if merged:
         again = _only_ids(location, merged).filter(pl.col("trial_id").is_in(ids.implode())).collect()
         several = pl.concat([several, again.get_column("trial_id")]).unique()
     return several
 
 
-def _scan(location: Location, now: Snapshot, name: str) -> pl.LazyFrame:
-    """Every row of the table, in the union of all columns: one scan for each schema that occurs, and the journal."""
-    journal = now.journal_table(name) if now.journal_rows(name) else None
-    first = schema(DECLARED[name]) if journal is None else journal.schema
+def _types(now: Snapshot, name: str) -> Mapping[str, pa.DataType]:
+    """Every column of the table, by the widest type it occurs with."""
+    return union([_first(now, name), *(part.schema for part in now.parts(name))])
+
+
+def _first(now: Snapshot, name: str) -> pa.Schema:
+    """The schema of the table's rows in journals, or as it is declared."""
+    return now.journal_table(name).schema if now.journal_rows(name) else schema(DECLARED[name])
+
+
+def _scan(location: Location, now: Snapshot, name: str, types: Mapping[str, pa.DataType]) -> pl.LazyFrame:
+    """Every row of the table, in the columns ``types``: one scan for each schema that occurs, and the journal."""
     groups: list[list[Part]] = []
     for part in now.parts(name):
         alike = next((parts for parts in groups if parts[0].schema.equals(part.schema)), None)
@@ -148,9 +165,9 @@ def _scan(location: Location, now: Snapshot, name: str) -> pl.LazyFrame:
             groups.append([part])
         else:
             alike.append(part)
-    types = union([first, *(parts[0].schema for parts in groups)])
     scans = [conform(_frame(location, parts), parts[0].schema, types) for parts in groups]
-    if journal is not None:
+    if now.journal_rows(name):
+        journal = now.journal_table(name)
         scans.append(conform(pl.LazyFrame(pl.from_arrow(journal)), journal.schema, types))
     if not scans:
         return pl.LazyFrame(schema={name: polars_type(kind) for name, kind in types.items()})
@@ -178,7 +195,8 @@ def _frame(location: Location, parts: Sequence[Part]) -> pl.LazyFrame:
     """Parts of one schema as a scan: Polars' own on local files, pyarrow's wherever pyarrow reaches."""
     paths = [location.path(part.path) for part in parts]
     if location.local:
-        return pl.scan_parquet(paths, glob=False)
+        held = parts[0].schema  # given, so that Polars need not read the footers for it
+        return pl.scan_parquet(paths, glob=False, schema={field.name: polars_type(field.type) for field in held})
     return _dataset(location, paths)
 
 
@@ -215,14 +233,17 @@ def _no_curves() -> pl.LazyFrame:
 def _kept(tables: Tables, states: Sequence[str] | None, where: str | pl.Expr | None) -> Tables:
     """``tables`` with only the wanted trials, the others counted."""
     held = tables.trials.collect_schema()
-    trials, dropped = tables.trials, dict(tables.dropped)
+    trials, dropped, conditions = tables.trials, dict(tables.dropped), []
     if states is not None and "state" in held:
         counts = trials.group_by("state").len().collect()
         dropped.update({f"state {state}": count for state, count in sorted(counts.iter_rows()) if state not in states})
-        trials = trials.filter(pl.col("state").is_in(list(states)))
+        conditions.append(pl.col("state").is_in(list(states)))
+        trials = trials.filter(*conditions)
     if where is not None:
         condition = parse(where, held) if isinstance(where, str) else where
         left_out = trials.select((~condition.fill_null(False)).sum()).collect().item()
         dropped.update({f"not where {where}": left_out} if left_out else {})
-        trials = trials.filter(condition)
-    return replace(tables, trials=trials, dropped=dropped)
+        conditions.append(condition)
+    near = tables.narrowed
+    narrowed = None if near is None else lambda trial_ids: near(trial_ids).filter(*conditions)
+    return replace(tables, trials=tables.trials.filter(*conditions), dropped=dropped, narrowed=narrowed)

@@ -33,6 +33,7 @@ from orchestrator import durable
 from orchestrator.store import Store
 from trials import columns
 from trials.layout import Location
+from trials.membership import encoded, name_of
 from trials.record import TRIAL_COLUMNS
 
 PART_ROWS = 500_000
@@ -49,6 +50,7 @@ def fill(location: Location, rows: int) -> None:
         table = columns.conform(table, columns.union([columns.schema(TRIAL_COLUMNS), table.schema]))
         name = f"merged-{part:016x}"
         durable.publish_table(location, f"trials/{name}.parquet", table.sort_by("trial_id"))
+        durable.publish(location, name_of(name), encoded(table["trial_id"].to_pylist()))
         durable.publish_json(location, f"merges/{name}.json", {"replaces": [], "rows": count})
 
 

@@ -28,8 +28,9 @@ from orchestrator.swap import Content, swap
 from trials import columns
 from trials.journal import decode
 from trials.layout import MERGED, RECENCY, Location, catalog, identify, locate, segment_of
+from trials.membership import encoded, name_of
 from trials.record import CURVE_COLUMNS, TRIAL_COLUMNS
-from trials.snapshot import Part, snapshot
+from trials.snapshot import Part, holding, snapshot
 
 TARGET_ROWS = 500_000  # a merge of this size takes about 1 GB and ten seconds
 GRACE = dt.timedelta(hours=1)
@@ -70,7 +71,7 @@ def compact(location: Location, *, grace: dt.timedelta = GRACE, target_rows: int
 def _batches(location: Location, target_rows: int) -> list[list[str]]:
     """Names to merge together: all that is not merged yet, and merged parts of less than half the target."""
     now = snapshot(location)
-    rows = {Path(part.path).stem: part.rows for part in now.trials if not part.merged or part.rows < target_rows // 2}
+    rows = {part.name: part.rows for part in now.trials if not part.merged or part.rows < target_rows // 2}
     batches: list[list[str]] = [[]]
     size = 0
     for name in sorted(rows, key=lambda name: rows[name]):
@@ -113,6 +114,8 @@ def _merge(location: Location, batch: Sequence[str], done: Compacted) -> None:
     if left.num_rows:
         durable.publish_table(location, f"earlier/{name}.parquet", left)
     durable.publish_table(location, f"trials/{name}.parquet", latest)
+    if location.local:
+        durable.publish(location, name_of(name), encoded(latest["trial_id"].to_pylist()))
     replaces = sorted({*batch, *_replaced_by(location, batch)})
     durable.publish_json(location, f"merges/{name}.json", {"replaces": replaces, "rows": latest.num_rows})
     done.merged.append(name)
@@ -123,13 +126,14 @@ def _merge(location: Location, batch: Sequence[str], done: Compacted) -> None:
 def _holding(location: Location, batch: Sequence[str]) -> list[str]:
     """Merged parts outside the batch that share a trial with it."""
     now = snapshot(location)
-    inside = [part for part in now.trials if Path(part.path).stem in batch]
-    outside = [part for part in now.trials if part.merged and Path(part.path).stem not in batch]
+    inside = [part for part in now.trials if part.name in batch]
+    outside = [part for part in now.trials if part.merged and part.name not in batch]
     if not outside:
         return []
     rows = [row["trial_id"] for name in batch if name.endswith(".jsonl") for row in _lines(location, name).trials]
     ids = pa.chunked_array([pa.array(rows, pa.string()), *(_ids(location, part).combine_chunks() for part in inside)])
-    return [Path(part.path).stem for part in outside if pc.any(pc.is_in(_ids(location, part), ids)).as_py()]
+    near = holding(location, outside, ids.to_pylist())
+    return [part.name for part in near if pc.any(pc.is_in(_ids(location, part), ids)).as_py()]
 
 
 def _ids(location: Location, part: Part) -> pa.ChunkedArray:
@@ -168,10 +172,7 @@ def _verified(location: Location, name: str) -> pa.Table:
 
 
 def _concatenated(tables: Sequence[pa.Table]) -> pa.Table:
-    if not tables:
-        return columns.table([], TRIAL_COLUMNS)
-    types = columns.union(table.schema for table in tables)
-    return pa.concat_tables(columns.conform(table, types) for table in tables)
+    return columns.joined(tables) if tables else columns.table([], TRIAL_COLUMNS)
 
 
 def _latest(trials: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -252,7 +253,7 @@ def _remove(location: Location, name: str) -> int:
         if name.endswith(".jsonl")
         else [f"{f}/{name}.parquet" for f in ("trials", "curves", "earlier")]
     )
-    present = [file for file in [*files, f"merges/{name}.json"] if location.exists(file)]
+    present = [file for file in [*files, name_of(name), f"merges/{name}.json"] if location.exists(file)]
     for file in present:
         durable.remove(location, file)
     return len(present)

@@ -7,6 +7,7 @@
     curves/<part>.parquet      the curve rows of the same part
     earlier/<part>.parquet     attempts that a merged part left behind
     merges/<part>.json         makes a merged part count, and the files it replaces not count
+    merges/<part>.ids          hashes of the ids in a merged part, sorted (`trials.membership`)
     retries/…, claims/…        trials to run again; who runs what
     rejected/…, quarantine/…   rows an import refused; damaged files that were set aside
 

@@ -6,17 +6,22 @@ that cannot be read is named, and everything else still answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import functools
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trials.columns import ARROW, table
 from trials.journal import Decoded, decode
 from trials.layout import Catalog, Location, catalog
+from trials.membership import hashes, may_hold
 from trials.record import CURVE_COLUMNS, TRIAL_COLUMNS, Column
 
 DECLARED: Mapping[str, tuple[Column, ...]] = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS}
@@ -33,6 +38,11 @@ class Part:
     schema: pa.Schema
     rows: int
     merged: bool
+
+    @property
+    def name(self) -> str:
+        """The name of its file, without folder and suffix."""
+        return PurePath(self.path).stem
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,12 @@ def snapshot(location: Location) -> Snapshot:
             return _read(location, counting, certain=counting == before)
         except FileNotFoundError:
             before = counting
+
+
+def holding(location: Location, parts: Iterable[Part], trial_ids: Collection[str]) -> tuple[Part, ...]:
+    """Those of ``parts`` that may hold a row of one of the trials; the others hold none."""
+    wanted = hashes(trial_ids)
+    return tuple(part for part in parts if not part.merged or np.any(may_hold(location, part.name, part.rows, wanted)))
 
 
 def verified(location: Location, now: Snapshot) -> Snapshot:
@@ -115,12 +131,33 @@ def _parts(
 
     def read(name: str) -> Part:
         path = f"{folder}/{name}.parquet"
-        footer = pq.read_metadata(location.path(path), filesystem=location.filesystem)
-        schema = footer.schema.to_arrow_schema()
+        schema, rows = _footer(location, location.path(path))
         _fit(schema, table_name)
-        return Part(path, schema, footer.num_rows, name in counting.merged)
+        return Part(path, schema, rows, name in counting.merged)
 
     return tuple(_each(location, read, names, lambda name: f"{folder}/{name}.parquet", faults, certain))
+
+
+def _footer(location: Location, path: str) -> tuple[pa.Schema, int]:
+    """Schema and number of rows of the Parquet file at ``path``.
+
+    A part never changes under its name, so that a process that asks again need not read its footer again; a local file
+    that was replaced or damaged since differs in what the file system says of it.
+    """
+    if location.local:
+        status = os.stat(path)
+        return _local_footer(path, status.st_ino, status.st_size, status.st_mtime_ns)
+    return _read_footer(path, location.filesystem)
+
+
+@functools.lru_cache(maxsize=4096)
+def _local_footer(path: str, inode: int, size: int, changed_ns: int) -> tuple[pa.Schema, int]:
+    return _read_footer(path, None)
+
+
+def _read_footer(path: str, filesystem: Any) -> tuple[pa.Schema, int]:
+    footer = pq.read_metadata(path, filesystem=filesystem)
+    return footer.schema.to_arrow_schema(), footer.num_rows
 
 
 def _journal(location: Location, names: tuple[str, ...], faults: dict[str, str], certain: bool) -> Decoded:
