@@ -137,6 +137,12 @@ def conform(part: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
     return pa.table(arrays)
 
 
+def joined(parts: Sequence[pa.Table]) -> pa.Table:
+    """The rows of all ``parts``, one at least, in order, with every column that one of them has."""
+    types = union(part.schema for part in parts)
+    return pa.concat_tables(conform(part, types) for part in parts)
+
+
 def _scalar(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
