@@ -1,4 +1,4 @@
-"""Rows that wait for their segment to be sealed, column by column: a tenth of what Python objects of them would take."""
+"""Rows that wait for their segment to be sealed, column by column: a tenth of what they take as Python objects."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ class Writer:
         try:
             if len(trials) or len(curves):
                 seal(self._location, segment.segment, trials.table(), curves.table())
-                pa.default_memory_pool().release_unused()  # 15 MB that it would keep for the next seal
+                pa.default_memory_pool().release_unused()  # what it would keep: 15 MB after a part of 2 MB
         except OSError:
             segment.close()
         else:
