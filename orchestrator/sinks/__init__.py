@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from orchestrator.worker import Row
 from trials.errors import InputError, nearest
 
-# name -> module:class, what stands behind the colon, the extra that brings its package
+# name -> module:class, what stands behind the colon
 KINDS = {
     "tensorboard": ("orchestrator.sinks.tensorboard:TensorBoard", "DIR"),
     "mlflow": ("orchestrator.sinks.mlflow:MLflow", "URI"),

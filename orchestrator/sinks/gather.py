@@ -1,7 +1,11 @@
-"""Rows to whole trials: the record of a trial with the curve points of its attempt, when the trial has ended."""
+"""Rows to whole trials: the record of a trial with the curve points of its attempt, when the trial has ended.
+
+What the sinks that show whole trials have in common, and what every sink reads from a row.
+"""
 
 from __future__ import annotations
 
+import abc
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
@@ -28,6 +32,24 @@ class Gather:
             else:
                 points = self._points.pop(row.spec.trial_id, [])
                 yield row, [point for point in points if point.attempt == row.attempt]
+
+
+class WholeTrials(abc.ABC):
+    """A sink that shows a trial when it has ended, not before."""
+
+    def __init__(self) -> None:
+        self._gather = Gather()
+
+    def write(self, rows: Sequence[Row]) -> None:
+        for record, points in self._gather.add(rows):
+            self.show(record, points)
+
+    def close(self) -> None:  # noqa: B027  most have nothing to do
+        """Every trial that ended has been shown."""
+
+    @abc.abstractmethod
+    def show(self, record: TrialRecord, points: Sequence[CurvePoint]) -> None:
+        """This trial has ended; ``points`` are those of its attempt, in the order they came."""
 
 
 def numbers(point: CurvePoint) -> dict[str, float]:

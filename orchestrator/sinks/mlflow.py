@@ -6,33 +6,25 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.sinks.gather import Gather, numbers, results, settings
-from orchestrator.worker import Row
+from orchestrator.sinks.gather import WholeTrials, numbers, results, settings
 from trials.record import CurvePoint, TrialRecord
 
 # What one `log_batch` may carry (MLflow's own limits on its REST API).
 BATCH_METRICS, BATCH_PARAMS, TEXT = 1000, 100, 500
 
 
-class MLflow:
+class MLflow(WholeTrials):
     """A sink to a tracking server or store; credentials come from MLflow's own environment variables."""
 
     def __init__(self, place: str, sweep: str) -> None:
         from mlflow import MlflowClient
 
+        super().__init__()
         self._client: Any = MlflowClient(tracking_uri=place)
         known = self._client.get_experiment_by_name(sweep)
         self._experiment = known.experiment_id if known else self._client.create_experiment(sweep)
-        self._gather = Gather()
 
-    def write(self, rows: Sequence[Row]) -> None:
-        for record, points in self._gather.add(rows):
-            self._trial(record, points)
-
-    def close(self) -> None:
-        """Every trial that ended is written."""
-
-    def _trial(self, record: TrialRecord, points: Sequence[CurvePoint]) -> None:
+    def show(self, record: TrialRecord, points: Sequence[CurvePoint]) -> None:
         from mlflow.entities import Metric, Param
 
         outcome = record.outcome

@@ -10,31 +10,23 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.sinks.gather import Gather, numbers, results, settings
-from orchestrator.worker import Row
+from orchestrator.sinks.gather import WholeTrials, numbers, results, settings
 from trials.record import CurvePoint, TrialRecord
 
 
-class WandB:
+class WandB(WholeTrials):
     """A sink to a W&B project; the key and the mode (online, offline) come from W&B's own environment variables."""
 
     def __init__(self, place: str, sweep: str) -> None:
         import wandb
 
+        super().__init__()
         self._wandb: Any = wandb
         entity, _, self._project = place.rpartition("/")
         self._entity = entity or None
         self._sweep = sweep
-        self._gather = Gather()
 
-    def write(self, rows: Sequence[Row]) -> None:
-        for record, points in self._gather.add(rows):
-            self._trial(record, points)
-
-    def close(self) -> None:
-        """Every trial that ended is written."""
-
-    def _trial(self, record: TrialRecord, points: Sequence[CurvePoint]) -> None:
+    def show(self, record: TrialRecord, points: Sequence[CurvePoint]) -> None:
         # Nothing of this process: no console, no code, no machine metrics.
         quiet = self._wandb.Settings(
             silent=True, console="off", save_code=False, disable_git=True, x_disable_stats=True, x_disable_meta=True
