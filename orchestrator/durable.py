@@ -1,16 +1,13 @@
 """Writes that are whole or absent, and stay: on a local or network file system and on an object store.
 
-Local: write a hidden temporary file, fsync it, rename it, fsync the folder. The order is what makes it hold through a
-power cut: a name never points at bytes that are not on the disk yet. Object store: one PUT, visible when it is
-complete.
+Local: `trials.whole`. Object store: one PUT, visible when it is complete.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from trials.layout import Location
+from trials.whole import write_whole
 
 ROW_GROUP = 65_536  # rows; merged parts are sorted by id, so one trial by id reads one of these a part
 _SAMPLE = 10_000  # rows that tell whether values repeat; neighbours, for the points of one trial lie together
@@ -26,7 +24,7 @@ _SAMPLE = 10_000  # rows that tell whether values repeat; neighbours, for the po
 def publish(location: Location, name: str, data: bytes) -> None:
     """The file ``name`` holds ``data`` from now on. Raises OSError, and then it is as it was before."""
     if location.local:
-        _renamed_into(location, name, lambda path: _spill(path, data))
+        write_whole(location.path(name), lambda path: _spill(path, data))
         return
     with location.filesystem.open_output_stream(location.path(name)) as stream:
         stream.write(data)
@@ -40,7 +38,7 @@ def publish_json(location: Location, name: str, content: Mapping[str, Any]) -> N
 def publish_table(location: Location, name: str, table: pa.Table) -> None:
     """The Parquet file ``name`` holds ``table`` from now on. Raises OSError."""
     if location.local:
-        _renamed_into(location, name, lambda path: _write(table, path))
+        write_whole(location.path(name), lambda path: _write(table, path))
         return
     with location.filesystem.open_output_stream(location.path(name)) as stream:
         _write(table, stream)
@@ -54,35 +52,8 @@ def remove(location: Location, name: str) -> None:
         return
 
 
-def sync_folder(path: str) -> None:
-    """What was created, renamed or removed in the local folder ``path`` is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _renamed_into(location: Location, name: str, write: Any) -> None:
-    target = location.path(name)
-    folder = os.path.dirname(target)
-    temporary = f"{folder}/.{os.path.basename(name)}.{secrets.token_hex(4)}"
-    os.makedirs(folder, exist_ok=True)
-    try:
-        write(temporary)
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
-    sync_folder(folder)
-
-
 def _spill(path: str, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
+    Path(path).write_bytes(data)
 
 
 def _write(table: pa.Table, target: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from orchestrator import durable
 from trials.layout import Location
+from trials.whole import sync
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -53,7 +54,7 @@ class LocalJournal:
         lock(self._file, wait=True)
         if not still_there(self._file, self._path):  # a recovery saw the empty file before we locked it
             raise FileNotFoundError(self._path)
-        durable.sync_folder(self._folder)
+        sync(self._folder)
 
     def append(self, line: bytes) -> None:
         """Write and fsync. When that fails, the file is cut back to the last acknowledged line."""

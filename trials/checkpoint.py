@@ -12,7 +12,6 @@ import datetime as dt
 import json
 import logging
 import os
-import secrets
 import tempfile
 import zlib
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trials.layout import Location, locate
+from trials.whole import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,8 +56,7 @@ def save(folder: str, trial_id: str, identity: str, saved: Saved) -> None:
     }
     tensors = {name: tensor.contiguous() for name, tensor in saved.tensors.items()}
     if location.local:
-        os.makedirs(location.root, exist_ok=True)
-        _renamed(location.path(f"{trial_id}{SUFFIX}"), lambda path: _written(save_file, tensors, path, metadata))
+        write_whole(location.path(f"{trial_id}{SUFFIX}"), lambda path: _written(save_file, tensors, path, metadata))
         return
     with tempfile.TemporaryDirectory(prefix="sweeplaw-checkpoint-") as scratch:
         path = f"{scratch}/{trial_id}{SUFFIX}"
@@ -153,28 +152,6 @@ def _written(save_file: Any, tensors: Mapping[str, Tensor], path: str, metadata:
         save_file(tensors, path, metadata)
     except SafetensorError as error:  # it says so of a full disk too
         raise OSError(f"{path} cannot be written: {error}") from error
-
-
-def _renamed(target: str, write: Any) -> None:
-    """``target`` is what ``write`` makes of a temporary path beside it, on the disk before it has its name."""
-    folder, name = os.path.split(target)
-    temporary = f"{folder}/.{name}.{secrets.token_hex(4)}"
-    try:
-        write(temporary)
-        _synced(temporary)
-        os.replace(temporary, target)
-        _synced(folder)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-
-
-def _synced(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _copy(path: str, location: Location, name: str) -> None:
