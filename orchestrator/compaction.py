@@ -14,7 +14,6 @@ import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 
 from orchestrator import claims, clocks, durable, writer
 from orchestrator.journal import lock
+from orchestrator.leftovers import GRACE, LOCK, age, sweep
 from orchestrator.swap import Content, swap
 from trials import columns
 from trials.journal import decode
@@ -33,8 +33,6 @@ from trials.record import CURVE_COLUMNS, TRIAL_COLUMNS
 from trials.snapshot import Part, holding, snapshot
 
 TARGET_ROWS = 500_000  # a merge of this size takes about 1 GB and ten seconds
-GRACE = dt.timedelta(hours=1)
-_LOCK = ".lock"
 _LEASE = dt.timedelta(minutes=15)
 _DAMAGE = (pa.ArrowInvalid, OSError)
 
@@ -64,7 +62,7 @@ def compact(location: Location, *, grace: dt.timedelta = GRACE, target_rows: int
         _quarantine(location, done)
         for batch in _batches(location, target_rows):
             _merge(location, batch, done)
-        _sweep(location, grace, done)
+        done.removed += sweep(location, grace)
     return done
 
 
@@ -91,7 +89,7 @@ def _abandoned(location: Location) -> list[str]:
     now = clocks.of_store(location)
     living = claims.living(location, now)
     names = [name for name in catalog(location).journal if segment_of(name).rpartition("-")[0] not in living]
-    return [name for name in names if _age(location, f"journal/{name}.jsonl", now) > GRACE]
+    return [name for name in names if age(location, f"journal/{name}.jsonl", now) > GRACE]
 
 
 def _merge(location: Location, batch: Sequence[str], done: Compacted) -> None:
@@ -218,60 +216,11 @@ def _set_aside(location: Location, name: str, done: Compacted, folders: Sequence
             done.quarantined.append(f"{folder}/{name}.parquet is damaged and lies in {aside} now")
 
 
-def _sweep(location: Location, grace: dt.timedelta, done: Compacted) -> None:
-    """Remove replaced files, and what never came to count because its maker died: merged parts, ids of claims."""
-    now = clocks.of_store(location)
-    merges = location.names("merges", ".json")
-    for merge in merges:
-        if location.exists(f"merges/{merge}.json") and _age(location, f"merges/{merge}.json", now) >= grace:
-            for name in location.read_json(f"merges/{merge}.json")["replaces"]:
-                done.removed += _remove(location, name)
-    for name in location.names("trials", ".parquet"):
-        if name.startswith(MERGED) and name not in merges and _age(location, f"trials/{name}.parquet", now) >= GRACE:
-            done.removed += _remove(location, name)
-    for ids in claims.unnamed(location):
-        if _age(location, ids, now) >= GRACE:
-            durable.remove(location, ids)
-            done.removed += 1
-    if location.local:
-        done.removed += _sweep_unfinished(Path(location.root), now - GRACE)
-
-
-def _sweep_unfinished(root: Path, old: dt.datetime) -> int:
-    """Remove the temporary files of writers that died before their rename."""
-    left = [path for path in root.glob("*/.*") if path.is_file() and path.name != _LOCK]
-    dead = [path for path in left if dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC) < old]
-    for path in dead:
-        path.unlink(missing_ok=True)
-    return len(dead)
-
-
-def _remove(location: Location, name: str) -> int:
-    """Every file of a replaced name; its merges/ file last, for it is what hides the files before it."""
-    files = (
-        [f"journal/{name}"]
-        if name.endswith(".jsonl")
-        else [f"{f}/{name}.parquet" for f in ("trials", "curves", "earlier")]
-    )
-    present = [file for file in [*files, name_of(name), f"merges/{name}.json"] if location.exists(file)]
-    for file in present:
-        durable.remove(location, file)
-    return len(present)
-
-
-def _age(location: Location, name: str, now: dt.datetime) -> dt.timedelta:
-    """How old the file is, by the clock of the store; nothing for one that is gone."""
-    try:
-        return now - clocks.written(location, name)
-    except FileNotFoundError:
-        return dt.timedelta(0)
-
-
 @contextlib.contextmanager
 def _alone(location: Location) -> Iterator[bool]:
     """Whether this is the only compaction: by a lock, or on an object store by a lease."""
     if location.local:
-        descriptor = os.open(location.path(f"merges/{_LOCK}"), os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(location.path(f"merges/{LOCK}"), os.O_RDWR | os.O_CREAT, 0o666)
         try:
             yield lock(descriptor, wait=False)
         finally:

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import analysis
-from analysis import report
+from analysis import report, report_page
 from analysis.tables import load
 from clusters import profile
 from orchestrator.launch import launch
@@ -104,7 +104,7 @@ def test_laws_in_one_variable_are_the_same_as_fitted_by_hand(made):
 
 
 def test_the_page_needs_nothing_else_and_escapes_what_people_wrote(made, tmp_path):
-    html, data = report.write(made, tmp_path)
+    html, data = report_page.write(made, tmp_path)
     page = html.read_text()
     assert page.count("<svg") >= 5
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|//|file:)""", page)
@@ -121,7 +121,7 @@ def test_too_few_points_is_said_instead_of_a_law(tmp_path):
     said = report.numbers(report.make(run(text, tmp_path / "s")))
     family = said["families"][0]
     assert all("needs 4" in one["why_not"] for one in family["slices"])
-    assert report.page(report.make(tmp_path / "s"), report.plain(said))
+    assert report_page.page(report.make(tmp_path / "s"), report_page.plain(said))
 
 
 def test_a_store_without_completed_trials_says_what_it_has(tmp_path):

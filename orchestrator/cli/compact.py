@@ -31,12 +31,12 @@ def compact(
     import datetime as dt
     from dataclasses import asdict
 
-    from orchestrator import compaction
+    from orchestrator import compaction, leftovers
     from orchestrator.cli.query import tell
     from orchestrator.store import Store
 
     location = Store.open(store).location
-    done = compaction.compact(location, grace=dt.timedelta(0) if now else compaction.GRACE)
+    done = compaction.compact(location, grace=dt.timedelta(0) if now else leftovers.GRACE)
     if json:
         emit_json(asdict(done))
     elif done.busy:

@@ -24,7 +24,8 @@ def register(app: typer.Typer) -> None:
 
         Example: sweeplaw report results/demo
         """
-        from analysis.report import make, numbers, write
+        from analysis.report import make, numbers
+        from analysis.report_page import write
         from trials.errors import InputError
 
         folder = out if out is not None else Path(source)
