@@ -70,7 +70,7 @@ class Sharded:
     def part(self, name: str) -> Mapping[str, Tensor]:
         span = self.spans[name]
         autocast = name != COMMON and torch.is_autocast_enabled(self.device)
-        dtype = torch.get_autocast_dtype(self.device) if autocast else torch.float32
+        dtype = torch.get_autocast_dtype(self.device) if autocast else self.flat.dtype
         tensors = _Gather.apply(self._leaves[name], self, span, dtype)
         return {slot.name: tensor for slot, tensor in zip(span.slots, tensors, strict=True)}
 
@@ -86,12 +86,13 @@ class Sharded:
         return self.group.total(self.gradient.square().sum(dim=1)).sqrt_()
 
     def whole(self, held: Tensor) -> Tensor | None:
-        parts = []
-        for span in self.spans.values():
+        size = sum(span.size for span in self.spans.values())
+        whole = held.new_empty(len(held), size, device="cpu") if self.group.rank == 0 else None
+        for span in self.spans.values():  # one part at a time is whole on the device
             part = self._join(held[:, span.held], span)
-            if self.group.rank == 0:
-                parts.append(part.cpu())
-        return torch.cat(parts, dim=1) if parts else None
+            if whole is not None:
+                whole[:, span.begin : span.begin + span.size] = part
+        return whole
 
     def take(self, held: Tensor, whole: Tensor) -> None:
         held.copy_(torch.stack([self._mine(row) for row in whole]))
