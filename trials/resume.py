@@ -3,6 +3,9 @@
 Nothing in a run is random but what its seeds decide, so weights, moments and the number of updates are all there is to
 put back; on a CPU a resumed trial ends with the bits it would have had. The rows of the curve come along and are told
 again under the new attempt, so that the curve of the last attempt, which is the one that counts, is whole.
+
+The state of a member is 12 bytes a parameter of host memory: in the first process while it is written, and in every
+process while it is taken up, because each reads the whole file for its piece; twice that where members are stacked.
 """
 
 from __future__ import annotations
@@ -85,15 +88,16 @@ def updates(saved: Saved | None) -> tuple[int, ...]:
     return () if saved is None else tuple(len(row["losses"]) for row in _members(saved))
 
 
-def put_back(live: Sequence[Running], stacks: Sequence[Stack], found: Mapping[str, Saved]) -> list[CurvePoint]:
+def put_back(live: Sequence[Running], stacks: Sequence[Stack], found: dict[str, Saved]) -> list[CurvePoint]:
     """Take up these trials where their checkpoints left them; returns the rows of the curve that they had told.
 
-    All members of one stack have done equally many updates.
+    All members of one stack have done equally many updates. ``found`` is empty afterwards: whoever else has it would
+    hold the state a second time for as long as training lasts.
     """
     members = iter([row for trial in live for row in _members(found[trial.job.trial_id])])
     for stack in stacks:
         rows = [next(members) for _ in stack.members]
-        state = {name: torch.stack([row[name] for row in rows]) for name in STATE}
+        state = {name: _stacked([row[name] for row in rows]) for name in STATE}
         stack.resume(state | {name: torch.stack([row[name] for row in rows], dim=1) for name in CURVES})
     for trial in live:
         note = found[trial.job.trial_id].note
@@ -102,6 +106,7 @@ def put_back(live: Sequence[Running], stacks: Sequence[Stack], found: Mapping[st
         trial.extend(*history(stacks, 0, trial.told))
         trial.evaluation = Evaluation(**note["evaluation"]) if note["evaluation"] else None
         trial.resumed = min(updates(found[trial.job.trial_id]))
+    found.clear()
     return sorted((point for trial in live for point in trial.points), key=lambda point: point.step)
 
 
@@ -119,6 +124,11 @@ def _saved(trial: Running, states: Sequence[Mapping[str, Tensor]]) -> Saved:
 
 
 _OF_THE_ROW = ("trial_id", "attempt")  # the attempt that tells a point again is another
+
+
+def _stacked(rows: Sequence[Tensor]) -> Tensor:
+    """Along a new first axis; one row is not copied."""
+    return rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(list(rows))
 
 
 def _members(saved: Saved) -> Iterator[dict[str, Tensor]]:

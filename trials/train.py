@@ -7,7 +7,7 @@ curve, because its loss needs the logits of all of them. Everything random comes
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,12 +53,12 @@ def train(
     place: Place,
     clock: Clock,
     keeper: Keeper | None = None,
-    found: Mapping[str, Saved] | None = None,
+    found: dict[str, Saved] | None = None,
 ) -> Generator[CurvePoint | Outcome, None, None]:
     """Train the jobs, which have equally many members: curve points as they come, one outcome each.
 
-    ``found`` are the checkpoints of all of them, or nothing. The points that were told before they were written come
-    again first. Closing the iterator stops it. Raises PeerLost.
+    ``found`` are the checkpoints of all of them, or nothing, and is emptied. The points that were told before they
+    were written come again first. Closing the iterator stops it. Raises PeerLost.
     """
     keeper = keeper or Keeper()
     size = len(jobs[0].members)

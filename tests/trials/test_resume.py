@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import logging
 import os
 import struct
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +110,31 @@ def test_trials_of_one_pack_are_found_whatever_pack_they_come_in_next(
     for trial in reversed(pack[1:]):
         again = list(WORKLOAD.run([trial], place))
         assert [compared(event) for event in again] == [compared(event) for event in expected[trial.trial_id]]
+
+
+def test_a_resumed_trial_lets_go_of_the_checkpoint_it_goes_on_from(
+    place: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = spec(members=2)
+    with monkeypatch.context() as patched:
+        told = list(WORKLOAD.run([trial], replace(place, ending=ending_at(40, patched))))[:-1]
+    read: list[weakref.ref[torch.Tensor]] = []
+    real = checkpoint.load
+
+    def load(*arguments: str) -> Saved | None:
+        saved = real(*arguments)
+        assert saved is not None
+        read.extend(weakref.ref(tensor) for tensor in saved.tensors.values())
+        return saved
+
+    monkeypatch.setattr(checkpoint, "load", load)
+    with contextlib.closing(WORKLOAD.run([trial], place)) as events:
+        again = [next(events) for _ in told]
+        assert again == told
+        next(events)
+        gc.collect()
+        assert len(read) == 5 * 2  # weights, two moments, losses and norms of each member
+        assert [tensor() for tensor in read] == [None] * len(read)
 
 
 def _cut(data: bytes) -> bytes:

@@ -127,7 +127,7 @@ def _smaller(load: Load, left: tuple[TrialSpec, ...]) -> list[Load]:
 
 
 def _trained(
-    load: Load, context: Context, group: Group, clock: Clock, found: Mapping[str, Saved]
+    load: Load, context: Context, group: Group, clock: Clock, found: dict[str, Saved]
 ) -> Generator[Event, None, None]:
     """Events of one stack, which goes on from what was ``found`` if all processes found the same."""
     if group.size == 1 and context.ending():
@@ -135,7 +135,7 @@ def _trained(
         return
     if not group.agreed(max((max(updates(saved)) for saved in found.values()), default=-1)):
         _log.warning("the processes of trial %s see different checkpoints; it starts anew", load.specs[0].trial_id)
-        found = {}
+        found.clear()
     shared, identities = load.specs[0], {spec.trial_id: _identity(spec, context.device) for spec in load.specs}
     keeper = Keeper(context.checkpoints, context.checkpoint_seconds, context.ending, identities, group)
     recipe, place = _recipe(shared), Place(context.device, group, load.shrink)
