@@ -59,7 +59,7 @@ def probe(address: str) -> None:
     if address == "auto":
         return
     if match is None or int(match[2]) > 65535:
-        raise ConnectError(f"address = {address!r} is no address (accepted: 'host:port', 'auto')")
+        raise ConnectError(f"address = {address!r} is no address (accepted: 'host:port', 'ray://host:port', 'auto')")
     try:
         with socket.create_connection((match[1], int(match[2])), timeout=PROBE_SECONDS) as peer:
             speaks = os.environ.get("RAY_USE_TLS") == "1" or _speaks_grpc(peer)  # behind TLS only Ray itself can tell

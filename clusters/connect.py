@@ -1,7 +1,8 @@
 """From a profile to a running cluster and back: the only place here that knows Ray.
 
 `inline` starts nothing. `local` starts a private Ray that no other Ray on the machine can meet: its own folder, its own
-token, loopback only, gone when the driver is gone. `ray` joins a running cluster and leaves it running.
+token, loopback only, gone when the driver is gone. `ray` joins a running cluster from one of its nodes (from anywhere
+else `client.py` puts the driver there) and leaves it running.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +27,11 @@ ATTACH_SECONDS = 5  # Ray's own patience with an address that answers the connec
 OBJECT_STORE_BYTES = 512 * 2**20  # rows and corpora handed to workers; Ray's default is 30 % of the machine
 
 # Quiet, and nothing sent home. A trial without a GPU sees none (Ray's default lets it see all).
-_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
 # Over Ray Client Tune runs its loop in a process of the cluster, where this driver's claims, rows and signals are not.
-_NO_CLIENT = (
-    "address = {address!r} is Ray Client's, over which no launch can run: its driver must be on a node of the cluster "
-    "(accepted: jobs = 'http://host:8265' in the profile, then sweeplaw cluster ray PROFILE SWEEP --store URI --submit)"
+_ELSEWHERE = (
+    "address = {address!r} is Ray Client's, over which a driver elsewhere runs no trials (accepted: sweeplaw launch "
+    "or clusters.client.run, which put the driver on the cluster)"
 )
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # the name is Ray's; with 0 every server binds 127.0.0.1
 
@@ -93,7 +94,7 @@ def connected(profile: Profile) -> Iterator[ClusterInfo]:
 @contextmanager
 def _local(profile: Profile) -> Iterator[ClusterInfo]:
     with private_folder(profile.temp_dir) as folder:
-        names = {**_QUIET, **credentials(profile, str(write_token(folder / "token"))), MARK: str(folder)}
+        names = {**QUIET, **credentials(profile, str(write_token(folder / "token"))), MARK: str(folder)}
         loopback = profile.bind == "127.0.0.1"
         with environment({**names, **(_LOOPBACK if loopback else {})}), _loopback_here(loopback):
             yield from _session(
@@ -111,15 +112,11 @@ def _local(profile: Profile) -> Iterator[ClusterInfo]:
 @contextmanager
 def _running(profile: Profile) -> Iterator[ClusterInfo]:
     address = str(profile.address)
-    if address.startswith("ray://"):
-        raise ConnectError(_NO_CLIENT.format(address=address), where=profile.name)
+    if profile.over_client:
+        raise ConnectError(_ELSEWHERE.format(address=address), where=profile.name)
     probe(address)
-    names = {
-        **_QUIET,
-        **credentials(profile, profile.token_file),
-        "RAY_gcs_server_port_wait_time_s": str(ATTACH_SECONDS),
-    }
-    with environment(names):
+    names = {**credentials(profile, profile.token_file), "RAY_gcs_server_port_wait_time_s": str(ATTACH_SECONDS)}
+    with environment({**QUIET, **names}):
         yield from _session(profile, address=address)
 
 
@@ -133,17 +130,29 @@ def credentials(profile: Profile, token_file: str | None) -> dict[str, str | Non
 
 
 def _session(profile: Profile, **options: Any) -> Iterator[ClusterInfo]:
+    with initialized(profile, **options):
+        yield _info(profile, _await_nodes(profile))
+
+
+@contextmanager
+def initialized(profile: Profile, first: Callable[[], None] = lambda: None, **options: Any) -> Iterator[None]:
+    """Ray, without its noise, for the length of the block, in an environment that has the credentials already.
+
+    ``first`` is called with them before Ray is, and what it raises is told like Ray's own errors. Raises ConnectError.
+    """
     import ray
 
     _refreshcredentials()
     breakpoints = {"PYTHONBREAKPOINT": os.environ.get("PYTHONBREAKPOINT")}  # Ray puts its debugger there
     with environment(breakpoints), _mute():
+
+        def join() -> None:
+            first()
+            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+
         try:
-            start(
-                lambda: ray.init(log_to_driver=False, logging_level=logging.ERROR, **options),
-                str(profile.address or "local"),
-            )
-            yield _info(profile, _await_nodes(profile))
+            start(join, str(profile.address or "local"))
+            yield
         finally:
             ray.shutdown()
 

@@ -1,4 +1,4 @@
-"""The driver's command on a cluster that does not exist yet, and the files that carry it there."""
+"""The driver's command on a cluster it is not on yet, and the files that carry it there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from clusters.errors import ClusterError
+from clusters.profile import Profile, to_toml, trial_settings
 
 CLUSTER = "{cluster}"  # stands for the path of the running cluster's profile
 SWEEP = "{sweep}"  # stands for the path of the sweep file
@@ -22,6 +23,15 @@ def files(command: Sequence[str], *, sweep: str, cluster: str, folder: str) -> d
     """
     places = {CLUSTER: f"{folder}/cluster.toml", SWEEP: f"{folder}/sweep.toml"}
     return {"run.sh": run_script(fill(command, places)), "sweep.toml": sweep, "cluster.toml": cluster}
+
+
+def inside(profile: Profile) -> str:
+    """The profile (TOML) with which a driver on a node of this running cluster joins it.
+
+    It names no token: the driver takes the cluster's from its node.
+    """
+    running = {"kind": "ray", "address": "auto", "nodes": profile.nodes, "ready_seconds": profile.ready_seconds}
+    return to_toml({**trial_settings(profile), **running, "share": profile.share})
 
 
 def fill(command: Sequence[str], places: Mapping[str, str]) -> list[str]:

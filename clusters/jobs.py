@@ -1,7 +1,7 @@
 """A sweep as a Ray job: its driver runs on a node of a running cluster, handed in at the address of the dashboard.
 
-This is the way in from outside the cluster. A launch through Ray Client (`ray://`) is none: Tune then moves its loop
-into a process of the cluster, away from the driver that claims trials and writes the store.
+This is the way in from outside the cluster for a launch that is to outlive the one who asked; one that is watched, and
+ends with its process, goes over Ray Client (`clusters/client.py`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clusters.connect import credentials
-from clusters.driver import files, label
+from clusters.driver import files, inside, label
 from clusters.errors import ClusterError
-from clusters.profile import Profile, to_toml, trial_settings
+from clusters.profile import Profile
 
 ENTRYPOINT = ("bash", "run.sh")  # Ray passes it through a shell; what it runs is quoted in the file
 SUBMIT_SECONDS = 120.0  # for the dashboard to take a few kilobytes
@@ -51,9 +51,7 @@ def write(profile: Profile, command: Sequence[str], folder: Path, *, sweep: str)
     folder that holds anything else, which would travel too.
     """
     address_of(profile)
-    running = {"kind": "ray", "address": "auto", "nodes": profile.nodes, "ready_seconds": profile.ready_seconds}
-    cluster = to_toml({**trial_settings(profile), **running, "share": profile.share})
-    texts = files(command, sweep=sweep, cluster=cluster, folder=".")
+    texts = files(command, sweep=sweep, cluster=inside(profile), folder=".")
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     if others := sorted({path.name for path in folder.iterdir()} - set(texts)):

@@ -24,6 +24,7 @@ from clusters.fields import AbsolutePath, DashboardUrl, GpuShare, Line, MemoryBy
 Kind = Literal["inline", "local", "ray", "slurm", "kuberay", "aws", "gcp"]
 KINDS: tuple[Kind, ...] = ("inline", "local", "ray", "slurm", "kuberay", "aws", "gcp")
 BUILT_IN: tuple[Kind, ...] = ("inline", "local")
+CLIENT = "ray://"  # how the address of a Ray Client server begins
 # Settings people know from elsewhere, and where they are given.
 _MOVED: Mapping[str, str] = {
     "max_attempts": "how often a trial is tried is said in the sweep file: [retry] worker_died = 2"
@@ -45,8 +46,10 @@ class Profile(Table):
     without memory of its own a process of it may use ``memory_per_trial`` (bytes). A worker that says nothing for
     ``patience_seconds`` is taken for hung; one that is told to end has ``grace_seconds`` to do so (on Slurm, unless
     said, as much of the notice as a launch can spare). A long trial leaves a checkpoint every ``checkpoint_seconds``:
-    the most that a worker that dies can cost it. A running cluster (``address``) is waited for until ``nodes`` are
-    alive, at most ``ready_seconds``; ``jobs`` is the address of its dashboard, which takes jobs. A local Ray is limited
+    the most that a worker that dies can cost it. A running cluster is waited for until ``nodes`` are alive, at most
+    ``ready_seconds``; its ``address`` is ``host:port`` or ``auto`` for a driver on one of its nodes, ``ray://host:port``
+    (its Ray Client server) to put the driver there from anywhere else; ``jobs`` is the address of its dashboard, which
+    takes jobs. A local Ray is limited
     by ``cpus`` and ``gpus``. ``dashboard`` needs ``ray[default]`` and stays on loopback unless ``bind`` names another
     address. ``share`` takes one part of the trials and leaves the others to launches beside it: ``"2/8"`` is the third
     of eight.
@@ -89,6 +92,11 @@ class Profile(Table):
     def device(self) -> devices.Hardware:
         """The hardware trials run on."""
         return devices.get(self.hardware)
+
+    @property
+    def over_client(self) -> bool:
+        """Whether the cluster is reached over Ray Client, from outside it."""
+        return (self.address or "").startswith(CLIENT)
 
     @property
     def devices_per_slot(self) -> float:
@@ -158,7 +166,7 @@ def _table_faults(profile: Profile) -> list[str]:
 def _address_faults(profile: Profile) -> list[str]:
     faults = []
     if profile.kind == "ray" and profile.address is None:
-        faults.append("kind = 'ray' needs address = 'host:port' or 'auto'")
+        faults.append("kind = 'ray' needs address = 'host:port', 'ray://host:port' or 'auto'")
     if profile.kind != "ray" and profile.address is not None:
         faults.append(
             f"address = {profile.address!r} does not belong to kind = {profile.kind!r} (accepted: kind = 'ray')"

@@ -21,8 +21,16 @@ _TOKEN_HINT = (
 
 # What Ray says when it does not connect, and the sentence that helps. Ray has no error types for these.
 _REASONS = (
-    (r"InvalidAuthToken|Unauthenticated|AuthenticationError|uthentication token", f"refuses the token ({_TOKEN_HINT})"),
+    (
+        r"InvalidAuthToken|Unauthenticated|UNAUTHENTICATED|AuthenticationError|uthentication token",
+        f"refuses the token ({_TOKEN_HINT})",
+    ),
     (r"[Mm]ismatch", "runs other versions of Ray or Python than this driver"),
+    (
+        r"UNIMPLEMENTED",
+        "answers, but not as a Ray Client server (accepted: ray://host:10001, or the port that was given to "
+        "`ray start --ray-client-server-port`)",
+    ),
     (r"missing packages|ray\[", "needs a part of Ray that is not installed (do: pip install 'sweeplaw[jobs]')"),
     (
         r"Ray expects this IP address|Can't find a .?node_ip_address",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from orchestrator.cli import elsewhere
 
 if TYPE_CHECKING:
     from clusters.profile import Profile
@@ -39,7 +41,7 @@ def slurm(profile: ProfileFile, sweep: SweepFile, store: Store, out: Out = None,
     from clusters.driver import CLUSTER
 
     asked = _asked(profile, "slurm", sweep)
-    command = _command(str(sweep.absolute()), CLUSTER, _seen_from_anywhere(store))
+    command = elsewhere.command(str(sweep.absolute()), CLUSTER, elsewhere.from_this_folder(store))
     path = slurm.write(asked, command, _folder(out, sweep), name=sweep.stem)
     typer.echo(f"submitted as job {slurm.submit(path)}" if submit else f"{path}\nsubmit it with: sbatch {path}")
 
@@ -55,7 +57,7 @@ def kuberay(profile: ProfileFile, sweep: SweepFile, store: Store, out: Out = Non
     asked = _asked(profile, "kuberay", sweep)
     text = sweep.read_text(encoding="utf-8")
     mounts = asked.kuberay.claims.values() if asked.kuberay else ()
-    command = _command(SWEEP, CLUSTER, _outliving(store, mounts))
+    command = elsewhere.command(SWEEP, CLUSTER, elsewhere.outliving(store, mounts))
     manifest = kuberay.manifest(asked, command, sweep=text, name=sweep.stem)
     path = _folder(out, sweep) / "rayjob.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,7 @@ def ray(profile: ProfileFile, sweep: SweepFile, store: Store, out: Out = None, s
     from clusters.driver import CLUSTER, SWEEP
 
     asked = _asked(profile, "ray", sweep)
-    command = _command(SWEEP, CLUSTER, _seen_from_anywhere(store))
+    command = elsewhere.command(SWEEP, CLUSTER, elsewhere.shared("store", store))
     folder = jobs.write(asked, command, _folder(out, sweep), sweep=sweep.read_text(encoding="utf-8"))
     name = jobs.new_name(sweep.stem)
     if not submit:
@@ -92,7 +94,7 @@ def _rented(kind: str) -> Callable[..., None]:
 
         asked = _asked(profile, kind, sweep)
         text = sweep.read_text(encoding="utf-8")
-        words = _command(SWEEP, CLUSTER, _outliving(store, ()))
+        words = elsewhere.command(SWEEP, CLUSTER, elsewhere.outliving(store, ()))
         path, verbs = cloud.write(asked, words, _folder(out, sweep), sweep=text, name=sweep.stem)
         typer.echo("\n".join([str(path), "run, look, end with:", *verbs]))
 
@@ -119,35 +121,6 @@ def _asked(profile: str, kind: str, sweep: Path) -> Profile:
     made = plan(read(sweep))
     check(made, estimate(made, loaded))
     return loaded
-
-
-def _command(sweep: str, cluster: str, store: str) -> list[str]:
-    from urllib.parse import urlsplit
-
-    from trials.errors import InputError
-
-    if "@" in urlsplit(store).netloc or "secret" in store.lower():
-        raise InputError(
-            "store URI holds a credential, which would end up in files and process lists "
-            "(accepted: credentials from the environment, as AWS_SECRET_ACCESS_KEY, or from a Kubernetes Secret)"
-        )
-    return ["sweeplaw", "launch", sweep, "--cluster", cluster, "--store", store]
-
-
-def _outliving(store: str, mounts: Collection[str]) -> str:
-    """``store`` if it is still there when the machines are gone: a URI, or a folder under a mounted claim."""
-    from trials.errors import InputError
-
-    path = PurePosixPath(store)
-    if "://" in store or (".." not in path.parts and any(path.is_relative_to(mount) for mount in mounts)):
-        return store
-    places = ", or a folder under ".join(["a URI such as s3://bucket/results", *mounts])
-    raise InputError(f"store = {store!r} would be lost with the machines (accepted: {places})")
-
-
-def _seen_from_anywhere(store: str) -> str:
-    """A store URI as it is; a folder as an absolute path, since the job's working folder may be another."""
-    return store if "://" in store else str(Path(store).absolute())
 
 
 def _folder(out: Path | None, sweep: Path) -> Path:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import errno
 import signal
+import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli import elsewhere
 from orchestrator.cli.output import Json, emit_json
 
 if TYPE_CHECKING:
+    from clusters.profile import Profile
     from orchestrator.launch import Launched
+    from orchestrator.sinks import Target
 
 EXIT_CODES = {"budget": 4, "preempted": 128 + signal.SIGTERM}
 
@@ -38,6 +43,9 @@ def register(app: typer.Typer) -> None:
         a sweep. Exit code 1: the store cannot be written (a full disk); 4: the sweep's budget is used up; 143: told to
         end (SIGTERM), after the workers wrote their checkpoints; 130: interrupted.
 
+        With a profile whose address is ray://host:10001 (Ray Client) the launch itself runs on that cluster and ends
+        with this command; the store, and what --log-to and --metrics name, must then be where the cluster reaches it.
+
         Example: sweeplaw launch orchestrator/sweeps/surrogate.toml --store results/surrogate
         """
         from clusters import profile
@@ -55,6 +63,8 @@ def register(app: typer.Typer) -> None:
         where = profile.load(cluster)
         made = plan(read(sweep))
         also = dict.fromkeys([*made.sweep.log_to, *targets([log_to])])
+        if where.over_client:
+            raise typer.Exit(_over_client(where, made.sweep.text, store, also, metrics, json))
         live = Live()
 
         def wind_down(number: int, frame: object) -> None:
@@ -113,6 +123,38 @@ def register(app: typer.Typer) -> None:
         for problem in done.problems:
             typer.echo(f"problem: {problem}", err=True)
         _tell_end(done)
+
+
+def _over_client(
+    where: Profile, sweep: str, store: str, also: Iterable[Target], metrics: str | None, json: bool
+) -> int:
+    """Have the same launch run on the cluster, shown here: its exit code."""
+    from clusters import client
+    from clusters.driver import CLUSTER, SWEEP
+
+    _, *words = elsewhere.command(SWEEP, CLUSTER, elsewhere.shared("store", store))
+    for target in also:
+        if target.kind != "wandb":  # whose place is a project's name; of the others it may be a folder
+            elsewhere.shared(f"log_to {target.kind}", target.place)
+    words += ["--log-to", ",".join(target.name for target in also)]
+    if metrics:
+        words += ["--metrics", _there(metrics)]
+    _warn(f"the launch will run on the cluster at {where.address} and end with this command")
+    try:
+        words = ["-m", "orchestrator.cli", *words, *["--json"] * json]
+        return client.run(where, words, sweep=sweep, out=sys.stdout.buffer, err=sys.stderr.buffer)
+    except KeyboardInterrupt:
+        _warn("left; what was recorded is safe, the launch ends there, and launching again continues")
+        return 130
+
+
+def _there(metrics: str) -> str:
+    """Where metrics go, as a machine of the cluster takes it."""
+    from orchestrator.metrics import place
+
+    if place(metrics).path:
+        elsewhere.shared("metrics", metrics.removeprefix("file:"))
+    return metrics
 
 
 def _warn(words: str) -> None:
