@@ -246,16 +246,17 @@ def _inline(
     make_job: Callable[[Pack], Job],
     sink: Callable[[Sequence[Row]], None],
     live: Live,
-    context: Callable[[Path], Context],
+    context: Callable[..., Context],
     grace: float,
     code: str | None,
 ) -> None:
     """The same path in this process, one pack after another, for a debugger."""
     origin, ended_at = provenance("cpu", code), None
     while not live.ending and (pack := waiting.take()):
+        job = make_job(pack)
         with (
             tempfile.TemporaryDirectory(prefix="sweeplaw-") as folder,
-            contextlib.closing(worker.run(make_job(pack), context(Path(folder)), origin)) as rows,
+            contextlib.closing(worker.run(job, context(Path(folder), shrink=job.shrink), origin)) as rows,
         ):
             for row in rows:
                 sink([row])

@@ -46,8 +46,8 @@ class Retry(pydantic.BaseModel):
     """How many further attempts a trial gets after it ended in each state, in one launch or over many.
 
     ``worker_died`` is how often a trial is started again because its worker died; then it is `failed`. The defaults:
-    what diverged or raised would do so again, memory may have been short because of a neighbour (and the next attempt
-    takes smaller micro-batches where the workload can), and a worker dies for reasons of its own.
+    what diverged or raised would do so again, what ran out of memory is tried in smaller micro-batches where the
+    workload can (`settled`), and a worker dies for reasons of its own.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -56,6 +56,14 @@ class Retry(pydantic.BaseModel):
     out_of_memory: Tries = 1
     stopped: Tries = 0
     worker_died: Tries = 2
+
+    def settled(self, *, shrinks: bool) -> Retry:
+        """This policy for a workload that can take smaller micro-batches or cannot. One that cannot would run out of
+        memory again: then only a policy that says so gives it another attempt.
+        """
+        if shrinks or "out_of_memory" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"out_of_memory": 0})
 
     def by_state(self) -> Mapping[str, int]:
         """Further attempts after each state that has any."""

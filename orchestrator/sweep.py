@@ -175,7 +175,7 @@ def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec
         where=where,
         search=file.search,
         budget=file.budget,
-        retry=file.retry,
+        retry=file.retry.settled(shrinks=workload.shrinks),
         log_to=log_to,
         text=text,
     )

@@ -58,7 +58,11 @@ def test_launching_again_runs_nothing_and_a_larger_sweep_runs_the_difference(tmp
 
 
 def test_bad_trials_are_rows_and_the_sweep_goes_on(tmp_path):
-    body = HEAD + GRID + 'behaviour = ["normal", "diverged", "out_of_memory", "failed", "raised"]\n'
+    body = (
+        HEAD
+        + GRID
+        + 'behaviour = ["normal", "diverged", "out_of_memory", "failed", "raised"]\n[retry]\nout_of_memory = 1\n'
+    )
     done = inline(body, tmp_path / "s")
     assert sum(done.states.values()) == 60
     assert done.states["diverged"] == done.states["out_of_memory"] == 12

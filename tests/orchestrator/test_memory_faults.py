@@ -30,6 +30,8 @@ workload = "python:mine:train"
 params = [1]
 [nuisance]
 hungry = [0, {enough}, {too_many}]
+[retry]
+out_of_memory = 1
 """
 
 

@@ -45,10 +45,45 @@ def attempts(folder: Path) -> dict[str, set[int]]:
 
 
 def test_each_state_gets_its_own_number_of_further_attempts_and_the_last_row_tells(tmp_path):
-    done = run(tmp_path, ["normal", "failed", "diverged", "out_of_memory"], "failed = 2\ndiverged = 1")
+    done = run(
+        tmp_path, ["normal", "failed", "diverged", "out_of_memory"], "failed = 2\ndiverged = 1\nout_of_memory = 1"
+    )
     assert done.states == {"completed": 2, "failed": 2, "diverged": 2, "out_of_memory": 2}
     assert done.again == 2 * (2 + 1 + 1)
     assert attempts(tmp_path) == {"normal": {1}, "failed": {3}, "diverged": {2}, "out_of_memory": {2}}
+
+
+KINDS = {
+    'kind = "language_model"': 1,
+    'kind = "surrogate"': 0,
+    'kind = "python"': 0,
+    'kind = "command"\nargv = ["train", "--parts", "{shrink}"]': 1,
+    'kind = "command"\nargv = ["train"]\nenv = {PARTS = "{shrink}"}': 1,
+    'kind = "command"\nargv = ["train", "{{shrink}}"]': 0,
+}
+
+
+@pytest.mark.parametrize(("kind", "tries"), KINDS.items())
+def test_what_ran_out_of_memory_is_tried_again_where_the_second_try_differs_or_the_sweep_says_so(kind, tries):
+    axis = "depth = [1]" if "language" in kind else "params = [1000]"
+    text = f'name = "t"\n[workload]\n{kind}\n[scientific]\n{axis}\n'.replace('"python"', '"python:math:fsum"')
+    assert parse(text).retry.out_of_memory == tries
+    for said in (0, 1, 3):
+        assert parse(f"{text}[retry]\nout_of_memory = {said}\n").retry.out_of_memory == said
+
+
+def test_a_script_that_takes_smaller_batches_completes_where_it_ran_out_of_memory(tmp_path):
+    script = tmp_path / "train.sh"
+    script.write_text('[ "$1" -ge 2 ] || kill -KILL $$\necho \'{"final": true, "val_loss": 2.5}\'\n')
+    for shrink, states, attempt in (("{shrink}", {"completed": 1}, 2), ("1", {"out_of_memory": 1}, 1)):
+        text = f"""name = "t"
+        workload = {{kind = "command", argv = ["sh", "{script}", "{shrink}"]}}
+        [scientific]
+        params = [1000]
+        """
+        store = Store.open(tmp_path / f"s{attempt}", create=True)
+        assert launch(plan(parse(text)), store, profile.load("inline"), Nobody()).states == states
+        assert load(store.location.uri, states=None).trials.collect()["attempt"].to_list() == [attempt]
 
 
 def test_a_relaunch_gives_no_attempt_more_and_a_larger_policy_gives_the_difference(tmp_path):

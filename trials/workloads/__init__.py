@@ -81,7 +81,8 @@ class Workload(Protocol):
     ``name`` is the canonical name in specs. ``knobs`` are all settings a spec has. ``requests`` are further names a
     sweep may set, which `resolve` turns into knobs (a target parameter count becomes a shape). ``metrics`` names what
     an outcome measures beyond the core columns, with unit and meaning. ``spreads`` says whether one trial may be
-    trained by several processes together, each with a device of its own (`Context.world`).
+    trained by several processes together, each with a device of its own (`Context.world`); ``shrinks`` whether a trial
+    needs less memory for a `Context.shrink`, so that one that ran out of it is worth another attempt.
     """
 
     name: str
@@ -89,6 +90,9 @@ class Workload(Protocol):
     requests: tuple[Knob, ...]
     metrics: Mapping[str, tuple[str, str]]
     spreads: bool
+
+    @property
+    def shrinks(self) -> bool: ...
 
     def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Knob values from what a sweep asked for: the requests are gone, canonical names are in place.

@@ -72,6 +72,12 @@ class Command:
         return cls((*knobs, identity), resources, folder, cwd, timeout, grace, divergence_loss)
 
     @property
+    def shrinks(self) -> bool:
+        """Whether the script is told."""
+        templates = json.loads(str(next(knob.default for knob in self.knobs if knob.name == "command")))
+        return any("shrink" in template.placeholders(text) for text in (*templates["argv"], *templates["env"].values()))
+
+    @property
     def metrics(self) -> Mapping[str, tuple[str, str]]:
         return {}
 

@@ -53,6 +53,7 @@ class PythonFunction:
     divergence_loss: float
     requests: tuple[Knob, ...] = ()
     spreads: bool = False
+    shrinks: bool = False  # what the function does with `context.shrink` is seen only by running it
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> PythonFunction:

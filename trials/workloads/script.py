@@ -46,6 +46,7 @@ PLACES = {
     "trial_id": "identity of the trial",
     "threads": "CPU threads the trial may use",
     "device": "cpu or cuda",
+    "shrink": "1, or the number of parts to cut each batch into, so that the trial needs less memory",
 }
 REPORT_KEYS = frozenset(("step", "train_loss", "val_loss", "final"))
 LINE_LIMIT = 1 << 20  # bytes; a longer line is no report
@@ -101,6 +102,7 @@ class Call:
             "trial_id": spec.trial_id,
             "threads": context.threads,
             "device": context.device,
+            "shrink": context.shrink,
         }
         used = set[str]().union(*(template.placeholders(text) for text in (*argv, *env.values())))
         return cls(

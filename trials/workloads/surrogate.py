@@ -95,6 +95,7 @@ class Surrogate:
     knobs: tuple[Knob, ...] = KNOBS
     requests: tuple[Knob, ...] = ()
     spreads: bool = False
+    shrinks: bool = False
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Surrogate:

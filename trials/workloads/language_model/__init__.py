@@ -26,6 +26,7 @@ class LanguageModel:
     knobs: tuple[Knob, ...] = KNOBS
     requests: tuple[Knob, ...] = REQUESTS
     spreads: bool = True
+    shrinks: bool = True
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> LanguageModel:
