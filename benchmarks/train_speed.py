@@ -43,19 +43,7 @@ def theirs(
     shape: Shape, budget: Budget, batch_sequences: int, steps: int, per_turn: int, fused: bool
 ) -> Callable[[], None]:
     """A function that trains the next ``per_turn`` steps of the peer."""
-    config = LlamaConfig(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.width,
-        intermediate_size=shape.ffn,
-        num_hidden_layers=shape.depth,
-        num_attention_heads=shape.heads,
-        max_position_embeddings=budget.context,
-        tie_word_embeddings=shape.tied_embeddings,
-        attn_implementation="sdpa",
-        use_cache=False,
-    )
-    model = LlamaForCausalLM(config)
-    assert model.num_parameters() == parameters(shape).total
+    model = llama(shape, budget.context)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=LR, betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY, fused=fused or None
     )
@@ -73,6 +61,24 @@ def theirs(
             loss.item()
 
     return turn
+
+
+def llama(shape: Shape, context: int) -> LlamaForCausalLM:
+    """The peer, of this shape and no other."""
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.width,
+        intermediate_size=shape.ffn,
+        num_hidden_layers=shape.depth,
+        num_attention_heads=shape.heads,
+        max_position_embeddings=context,
+        tie_word_embeddings=shape.tied_embeddings,
+        attn_implementation="sdpa",
+        use_cache=False,
+    )
+    model = LlamaForCausalLM(config)
+    assert model.num_parameters() == parameters(shape).total
+    return model
 
 
 def void(_: object) -> None:
