@@ -8,7 +8,7 @@ axes to divide evenly, and would bring modules and an optimizer of its own besid
 a spread trial differs from any other in this file alone.
 
 Matrices under autocast are gathered in its number type, half the traffic: the values autocast would make of them. Their
-gradients are summed in float32.
+gradients are summed in float32. Computation waits for each exchange: nothing is gathered ahead of its use.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ class Sharded:
     def summed(self, span: Span, gradients: Sequence[Tensor]) -> Tensor:
         """This process's piece, (members, piece), of the sum over processes of a part's gradient."""
         members, processes = len(self.flat), self.group.size
-        buffer = self.flat.new_zeros(members, processes * span.piece)
+        buffer = self.flat.new_empty(members, processes * span.piece)
+        buffer[:, span.size :] = 0
         places = buffer[:, : span.size].split([slot.numel for slot in span.slots], dim=1)
         for gradient, place in zip(gradients, places, strict=True):
             place.copy_(gradient.flatten(1))
