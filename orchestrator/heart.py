@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator import clocks, usage
 from orchestrator.live import End, Live
@@ -36,16 +37,46 @@ class Watched:
             self.live.wind_down(End("budget", why))
 
 
+@dataclass
+class Hold:
+    """A launch's hold on its trials. Once ``lost``, they are another launch's, and what ours still says of them would
+    be recorded twice."""
+
+    store: Store
+    launch_id: str
+    trials: set[str]
+    live: Live
+    lost: bool = False
+    _renewed: float = field(default_factory=time.monotonic)
+
+    def renew(self) -> None:
+        """Another lease; when that is too late, the launch ends. Raises OSError."""
+        now = time.monotonic()  # before: the lease counts from when it is written
+        if self.store.renew(self.launch_id, LEASE_SECONDS):
+            self._renewed = now
+        else:
+            self.lost = True
+            self.live.wind_down(End("preempted", _TAKEN_OVER))
+
+    def __call__(self) -> bool:
+        """Whether the trials are still ours: after a stall longer than the lease, the store is asked."""
+        if not self.lost and time.monotonic() - self._renewed > LEASE_SECONDS:
+            with contextlib.suppress(OSError):  # out of reach: then what is to be recorded fails too, and is told
+                self.renew()
+        return not self.lost
+
+
 @contextlib.contextmanager
-def claimed(store: Store, wanted: set[str], launch_id: str, watched: Watched) -> Iterator[set[str]]:
+def claimed(store: Store, wanted: set[str], launch_id: str, watched: Watched) -> Iterator[Hold]:
     """The trials no other launch is running, held until the block ends; what of them runs is shown meanwhile."""
     bury(store.location, clocks.of_store(store.location))
-    mine = store.claim(wanted, launch_id, LEASE_SECONDS)
+    began = time.monotonic()
+    hold = Hold(store, launch_id, store.claim(wanted, launch_id, LEASE_SECONDS), watched.live, _renewed=began)
     ending = threading.Event()
-    heart = threading.Thread(target=_beat, args=(store, launch_id, watched, ending), daemon=True)
+    heart = threading.Thread(target=_beat, args=(hold, watched, ending), daemon=True)
     heart.start()
     try:
-        yield mine
+        yield hold
     finally:
         ending.set()
         heart.join()
@@ -54,8 +85,8 @@ def claimed(store: Store, wanted: set[str], launch_id: str, watched: Watched) ->
             remove(store.location, launch_id)
 
 
-def _beat(store: Store, launch_id: str, watched: Watched, ending: threading.Event) -> None:
-    live = watched.live
+def _beat(hold: Hold, watched: Watched, ending: threading.Event) -> None:
+    store, launch_id, live = hold.store, hold.launch_id, hold.live
     for tick in itertools.count(1):
         if ending.wait(TICK_SECONDS):
             return
@@ -64,8 +95,7 @@ def _beat(store: Store, launch_id: str, watched: Watched, ending: threading.Even
             if tick % SHOWN_TICKS == 0:
                 publish(store.location, launch_id, live.view(launch_id).running, live.now())
             if tick % RENEWAL_TICKS == 0:
-                if not store.renew(launch_id, LEASE_SECONDS):
-                    live.wind_down(End("preempted", _TAKEN_OVER))
+                hold.renew()
                 usage.publish(store.location, launch_id, watched.sweep, live.meter)
 
 

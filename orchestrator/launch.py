@@ -21,7 +21,7 @@ from clusters.connect import ClusterInfo, connected
 from clusters.profile import Profile
 from orchestrator import clocks, usage, worker
 from orchestrator.estimate import check, estimate
-from orchestrator.heart import Watched, accounted, claimed
+from orchestrator.heart import Hold, Watched, accounted, claimed
 from orchestrator.live import End, Live
 from orchestrator.packs import Pack, Queue
 from orchestrator.plan import Plan
@@ -80,17 +80,17 @@ def launch(plan: Plan, store: Store, profile: Profile, *watchers: Watcher, live:
     launch_id = _launch_id(store)
     with (
         store.writer(launch_id) as writer,
-        claimed(store, wanted, launch_id, watch) as mine,
+        claimed(store, wanted, launch_id, watch) as hold,
     ):
-        todo = plan.only(mine)
+        todo = plan.only(hold.trials)
         states: Mapping[str, int] = {}
-        if mine:
+        if hold.trials:
             store.add_launch(launch_id, _facts(plan, profile), todo.ids)
             with connected(profile) as cluster, accounted(store, launch_id, plan.sweep.name, live):
                 live.began(todo.trials, cluster.slots, functools.partial(_kept, store.location))
                 for watcher in watchers:
                     watcher.started(todo, already, cluster)
-                states = _run(todo, store, launch_id, profile, cluster, writer, live, watchers)
+                states = _run(todo, hold, profile, cluster, writer, watchers)
     view, elsewhere = live.view(), len(missing) - todo.trials
     return Launched(
         launch_id, plan.trials, already, elsewhere, states, view.again, view.usage, live.end, store.problems
@@ -151,15 +151,14 @@ def _facts(plan: Plan, profile: Profile) -> dict[str, Any]:
 
 def _run(
     todo: Plan,
-    store: Store,
-    launch_id: str,
+    hold: Hold,
     profile: Profile,
     cluster: ClusterInfo,
     writer: Writer,
-    live: Live,
     watchers: Sequence[Watcher],
 ) -> Mapping[str, int]:
     """How many trials ended for good in which state."""
+    store, launch_id, live = hold.store, hold.launch_id, hold.live
     sweep, code, checkpoints = todo.sweep, commit(), _checkpoints(store.location)
     waiting = queue(todo, profile, cluster.nodes)
     attempts = store.attempts()
@@ -170,7 +169,7 @@ def _run(
         waiting.again(record)
 
     before = endings(store.location, tried_before)
-    tally = Tally(writer, live, sweep.retry, before, try_again, watchers)
+    tally = Tally(writer, live, sweep.retry, before, try_again, watchers, hold)
 
     def make_job(pack: Pack) -> Job:
         specs = list(pack.specs)

@@ -33,6 +33,7 @@ class Tally:
     """``states`` counts how trials ended for good in this launch, ``again`` the attempts that were followed by another.
 
     ``endings`` are the earlier ends of these trials. ``try_again`` puts a recorded trial back in the queue.
+    ``holds`` tells whether the trials are still this launch's; once they are not, its rows of them are dropped.
     """
 
     def __init__(
@@ -43,14 +44,18 @@ class Tally:
         endings: Endings,
         try_again: Callable[[TrialRecord], None],
         watchers: Sequence[Watcher],
+        holds: Callable[[], bool],
     ) -> None:
         self.states: Counter[str] = Counter()
         self.again = 0
         self._writer, self._live, self._watchers = writer, live, watchers
+        self._holds = holds
         self._allowed, self._endings, self._try_again = retry.by_state(), endings, try_again
 
     def __call__(self, rows: Sequence[Row]) -> None:
         """Record these rows. Raises StoreWriteError, and then none of them counts."""
+        if not self._holds():
+            return
         rows = [self._named(row) if isinstance(row, TrialRecord) else row for row in rows]
         records = [row for row in rows if isinstance(row, TrialRecord)]
         self._writer.write(records, [row for row in rows if isinstance(row, CurvePoint)])
