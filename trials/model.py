@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from trials.accounting import Shape
 from trials.distributed import ALONE, Group
-from trials.kernels import add_projected, norm_project, rms_norm, split_rotated, swiglu
+from trials.kernels import add_projected, feed_forward, mean_losses, norm_project, rms_norm, split_rotated
 from trials.sharding import Sharded
 from trials.weights import COMMON, HEAD, Weights, Whole, layout
 
@@ -57,7 +57,7 @@ class Transformer:
     def losses(self, windows: Tensor) -> Tensor:
         """Mean loss of each member, (members,) in nats a token, on windows (members, batch, context + 1)."""
         with self.weights.saving():
-            return token_losses(self.logits(windows[..., :-1]), windows[..., 1:]).mean(dim=1)
+            return mean_losses(self.logits(windows[..., :-1]).flatten(1, 2), windows[..., 1:].flatten(1))
 
     def _attention(self, block: int, stream: Tensor, batch: int, context: int, common: Tensors, own: Tensors) -> Tensor:
         heads = self.shape.heads
@@ -74,8 +74,7 @@ class Transformer:
         return add_projected(stream, mixed, own[f"{block}.attention_out"])
 
     def _feed_forward(self, block: int, stream: Tensor, common: Tensors, own: Tensors) -> Tensor:
-        gate_up = norm_project(stream, common[f"{block}.ffn_norm"], own[f"{block}.gate_up"])
-        return add_projected(stream, swiglu(gate_up), own[f"{block}.down"])
+        return feed_forward(stream, common[f"{block}.ffn_norm"], own[f"{block}.gate_up"], own[f"{block}.down"])
 
 
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:

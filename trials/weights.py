@@ -145,7 +145,7 @@ class Whole:
             self.gradient.add_(torch.cat([part.flatten(1) for part in parts], dim=1))
 
     def norms(self) -> Tensor:
-        return torch.linalg.vector_norm(self.gradient, dim=1)
+        return torch.bmm(self.gradient[:, None], self.gradient[..., None]).flatten().sqrt_()
 
     def whole(self, held: Tensor) -> Tensor | None:
         return held.to("cpu", copy=True)

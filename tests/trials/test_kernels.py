@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trials.kernels import add_projected, norm_project, rms_norm, split_rotated, swiglu
+from trials.kernels import add_projected, feed_forward, mean_losses, norm_project, rms_norm, split_rotated
 from trials.model import rotations
 
 
@@ -23,10 +23,29 @@ def test_rms_norm_is_torchs() -> None:
     assert torch.allclose(rms_norm(inputs, gain), F.rms_norm(inputs, (6,), eps=1e-6) * gain)
 
 
-def test_swiglu_is_silu_of_the_first_half_times_the_second() -> None:
-    inputs = draw(2, 5, 6)
-    assert torch.autograd.gradcheck(swiglu, (inputs,))
-    assert torch.allclose(swiglu(inputs), F.silu(inputs[..., :3]) * inputs[..., 3:])
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_feed_forward_layer_is_its_norm_its_two_projections_and_silu_composed(members: int) -> None:
+    leaves = draw(members, 5, 4), draw(members, 4, seed=1), draw(members, 6, 4, seed=2), draw(members, 4, 3, seed=3)
+    stream, gain, gate_up, down = leaves
+    assert torch.autograd.gradcheck(lambda stream, *weights: feed_forward(stream.clone(), *weights), leaves)
+    gate, up = (F.rms_norm(stream, (4,), eps=1e-6) * gain[:, None] @ gate_up.transpose(1, 2)).chunk(2, dim=-1)
+    composed = stream + F.silu(gate) * up @ down.transpose(1, 2)
+    assert torch.allclose(feed_forward(stream.clone(), gain, gate_up, down), composed)
+
+
+def test_mean_losses_are_torchs_cross_entropies_also_of_unlikely_targets() -> None:
+    logits = draw(3, 5, 4)
+    with torch.no_grad():
+        logits[0, 0] = torch.tensor([0.0, 500.0, -500.0, 0.0])
+    targets = torch.randint(4, (3, 5), generator=torch.Generator().manual_seed(0))
+    targets[0, 0] = 2
+    expected = torch.stack([F.cross_entropy(*member) for member in zip(logits, targets, strict=True)])
+    own, weights = mean_losses(logits, targets), torch.tensor([1.0, 0.5, -2.0])
+    assert torch.allclose(own, expected)
+    gradients = [torch.autograd.grad(losses, logits, weights, retain_graph=True)[0] for losses in (own, expected)]
+    assert torch.allclose(*gradients)
+    assert gradients[0][0, 0, 2] == -0.2  # a probability of exp(-1000) is zero, and its pull is whole
+    assert mean_losses(logits.bfloat16(), targets).dtype == torch.float32
 
 
 @pytest.mark.parametrize("members", [1, 3])
@@ -40,8 +59,9 @@ def test_a_gain_folded_into_the_weight_is_the_norm_before_the_product(members: i
 @pytest.mark.parametrize("members", [1, 3])
 def test_a_projection_is_added_to_the_stream(members: int) -> None:
     stream, inputs, weight = draw(members, 5, 4), draw(members, 5, 6, seed=1), draw(members, 4, 6, seed=2)
-    assert torch.autograd.gradcheck(add_projected, (stream, inputs, weight))
-    assert torch.allclose(add_projected(stream, inputs, weight), stream + inputs @ weight.transpose(1, 2))
+    leaves = stream, inputs, weight
+    assert torch.autograd.gradcheck(lambda stream, *others: add_projected(stream.clone(), *others), leaves)
+    assert torch.allclose(add_projected(stream.clone(), inputs, weight), stream + inputs @ weight.transpose(1, 2))
 
 
 def test_under_autocast_products_are_rounded_and_the_stream_is_not() -> None:
@@ -51,20 +71,20 @@ def test_under_autocast_products_are_rounded_and_the_stream_is_not() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         projected = norm_project(inputs, gain, weight)
         assert projected.dtype == torch.bfloat16
-        kept = add_projected(stream, torch.zeros_like(inputs), weight)
+        kept = add_projected(stream.clone(), torch.zeros_like(inputs), weight)
     assert torch.equal(kept, stream)
     assert torch.allclose(projected.float(), norm_project(inputs, gain, weight), rtol=0.03, atol=0.03)
 
 
 def test_gradients_under_autocast_are_near_those_without() -> None:
-    leaves = [
-        part.detach().float().requires_grad_()
-        for part in (draw(2, 8, 12), draw(2, 12, seed=1), draw(2, 36, 12, seed=2))
-    ]
+    sizes = (2, 8, 12), (2, 12), (2, 36, 12), (2, 20, 12), (2, 12, 10)
+    leaves = [draw(*size, seed=seed).detach().float().requires_grad_() for seed, size in enumerate(sizes)]
     rotation = rotations(4, 2, 6, 1e4)
 
     def gradients() -> tuple[torch.Tensor, ...]:
-        parts = split_rotated(norm_project(*leaves), rotation)
+        stream, gain, qkv, gate_up, down = leaves
+        added = feed_forward(stream.clone(), gain, gate_up, down)
+        parts = split_rotated(norm_project(added, gain, qkv), rotation)
         return torch.autograd.grad(sum(part.float().square().mean() for part in parts), leaves)
 
     exact = gradients()
@@ -83,9 +103,9 @@ def test_splitting_and_rotating_have_the_gradient_of_the_composed_form() -> None
         query, key, value = qkv.chunk(3, dim=-1)
         return *(turn(part, rotation[:, :6]) for part in (query, key)), value
 
-    for own, expected in zip(split_rotated(qkv, rotation), composed(qkv), strict=True):
+    for own, expected in zip(split_rotated(qkv.clone(), rotation), composed(qkv), strict=True):
         assert torch.allclose(own, expected)
-    assert torch.autograd.gradcheck(lambda qkv: split_rotated(qkv, rotation), (qkv,))
+    assert torch.autograd.gradcheck(lambda qkv: split_rotated(qkv.clone(), rotation), (qkv,))
 
 
 def turn(vectors: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
@@ -100,7 +120,7 @@ def test_rotation_keeps_lengths_and_sees_only_distances() -> None:
     heads, width = 2, 16
     rotation = rotations(32, heads, width // heads, 1e4)
     query, key = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
-    qkv = torch.cat([query, key, key]).expand(1, 32, 3 * width)
+    qkv = torch.cat([query, key, key]).expand(1, 32, 3 * width).clone()
     turned_queries, turned_keys, values = (part[0] for part in split_rotated(qkv, rotation))
     assert torch.equal(values[7], key)
     assert torch.allclose(turned_queries.norm(dim=-1), query.norm().expand(32))
