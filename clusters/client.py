@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from clusters.addresses import PROBE_SECONDS, probe
-from clusters.connect import QUIET, credentials, initialized
+from clusters.connect import QUIET, SILENT, credentials, initialized
 from clusters.driver import inside
 from clusters.errors import ConnectError
 from clusters.hosted import Hosted
@@ -49,11 +49,10 @@ def run(profile: Profile, command: Sequence[str], *, sweep: str, out: BinaryIO, 
 def attached(profile: Profile) -> Iterator[None]:
     """This process as a client of the profile's cluster, for the length of the block. Raises ConnectError."""
     address = str(profile.address)
-    server = address.removeprefix(CLIENT)
-    probe(server)
+    probe(address.removeprefix(CLIENT))
     with (
         environment({**QUIET, **credentials(profile, profile.token_file)}),
-        initialized(profile, lambda: _greet(server), address=address),
+        initialized(profile, lambda: _join(address)),
         _told(address),
     ):
         yield
@@ -106,6 +105,22 @@ def _own_signals() -> Iterator[deque[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _join(address: str) -> None:
+    """Connect. The head starts a server for each client at a port it found free a moment before; where a machine has
+    several heads it may be taken by then. Nothing has run yet, so it is asked again.
+    """
+    import ray
+
+    _greet(address.removeprefix(CLIENT))
+    for last in (False, False, True):
+        try:
+            ray.init(address, **SILENT)
+            return
+        except ConnectionError as error:
+            if last or "Starting Ray client server failed" not in str(error):
+                raise
 
 
 def _greet(address: str) -> None:

@@ -11,7 +11,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +28,7 @@ OBJECT_STORE_BYTES = 512 * 2**20  # rows and corpora handed to workers; Ray's de
 
 # Quiet, and nothing sent home. A trial without a GPU sees none (Ray's default lets it see all).
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+SILENT: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 # Over Ray Client Tune runs its loop in a process of the cluster, where this driver's claims, rows and signals are not.
 _ELSEWHERE = (
     "address = {address!r} is Ray Client's, over which a driver elsewhere runs no trials (accepted: sweeplaw launch "
@@ -130,28 +131,25 @@ def credentials(profile: Profile, token_file: str | None) -> dict[str, str | Non
 
 
 def _session(profile: Profile, **options: Any) -> Iterator[ClusterInfo]:
-    with initialized(profile, **options):
+    import ray
+
+    with initialized(profile, lambda: ray.init(**SILENT, **options)):
         yield _info(profile, _await_nodes(profile))
 
 
 @contextmanager
-def initialized(profile: Profile, first: Callable[[], None] = lambda: None, **options: Any) -> Iterator[None]:
-    """Ray, without its noise, for the length of the block, in an environment that has the credentials already.
+def initialized(profile: Profile, init: Callable[[], Any]) -> Iterator[None]:
+    """Ray as ``init`` connects it, without its noise, for the length of the block.
 
-    ``first`` is called with them before Ray is, and what it raises is told like Ray's own errors. Raises ConnectError.
+    The environment must have the credentials already. Raises ConnectError.
     """
     import ray
 
     _refreshcredentials()
     breakpoints = {"PYTHONBREAKPOINT": os.environ.get("PYTHONBREAKPOINT")}  # Ray puts its debugger there
     with environment(breakpoints), _mute():
-
-        def join() -> None:
-            first()
-            ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-
         try:
-            start(join, str(profile.address or "local"))
+            start(init, str(profile.address or "local"))
             yield
         finally:
             ray.shutdown()

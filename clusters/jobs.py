@@ -39,6 +39,7 @@ _REASONS = (
         "does not answer (accepted: jobs = the address of the dashboard, as http://host:8265, of a head that has "
         "ray[default])",
     ),
+    (r"No available agent", "takes no jobs yet: its nodes have just started (do: the same again in a few seconds)"),
     (r"require the ray\[default\]|missing packages", "needs a part of Ray (do: pip install 'sweeplaw[jobs]')"),
 )
 
@@ -107,7 +108,7 @@ def submit(profile: Profile, folder: Path, job: str) -> str:
     except subprocess.TimeoutExpired:
         raise ClusterError(f"{address_of(profile)} has not answered for {SUBMIT_SECONDS:g} s") from None
     if done.returncode != 0:
-        raise ClusterError(_reason(address_of(profile), done.stderr + done.stdout, done.returncode), where=profile.name)
+        raise ClusterError(_reason(address_of(profile), done.stdout + done.stderr, done.returncode), where=profile.name)
     return job
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import platform
@@ -30,9 +29,6 @@ from orchestrator.cli import app
 from trials.errors import InputError
 
 PATIENCE = 180.0
-needs_client = pytest.mark.skipif(
-    importlib.util.find_spec("grpc") is None, reason="needs ray[default]: pip install 'sweeplaw[jobs]'"
-)
 SWEEP = (
     'name = "{name}"\nworkload = "surrogate"\n[scientific]\nparams = [1e7, 1e8]\ntokens = [1e9]\n'
     "[nuisance]\nlr = [1e-3, 1e-2, 1e-1]\nbatch_sequences = {batches}\n[fixed]\nnoise = 0.003\nseconds = {seconds}\n"
@@ -117,7 +113,6 @@ def drivers(store: Path) -> list[str]:
     return found
 
 
-@needs_client
 @pytest.mark.slow
 def test_a_launch_over_ray_client_is_a_launch(head: Head, tmp_path: Path) -> None:
     """Its rows, its answer, its progress on a terminal and its exit code; the token stays in its file."""
@@ -152,7 +147,6 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-@needs_client
 @pytest.mark.slow
 def test_an_interrupted_a_killed_and_a_third_launch_make_every_row_once(head: Head, tmp_path: Path) -> None:
     """SIGINT reaches the driver; that its client was killed it learns when Ray's grace for reconnecting is over."""
@@ -182,7 +176,6 @@ def recorded(store: Path) -> int:
     return len(ids(store)) if (store / "store.json").exists() else 0
 
 
-@needs_client
 @pytest.mark.slow
 def test_an_actor_that_dies_is_told_in_one_line_and_takes_its_driver_along(head: Head, tmp_path: Path) -> None:
     words, store = command(tmp_path, head, seconds=30.0), tmp_path / "store"
@@ -204,7 +197,6 @@ def _title(pid: int) -> str:
         return ""
 
 
-@needs_client
 def test_a_wrong_token_is_told_as_such_within_seconds(head: Head, tmp_path: Path) -> None:
     other = write_token(tmp_path / "other")
     with pytest.raises(ConnectError, match=r"refuses the token .*token_file of the profile") as told:
@@ -212,13 +204,11 @@ def test_a_wrong_token_is_told_as_such_within_seconds(head: Head, tmp_path: Path
     assert other.read_text() not in str(told.value)
 
 
-@needs_client
 def test_a_port_of_ray_that_is_not_ray_clients_is_told(head: Head) -> None:
     with pytest.raises(ConnectError, match=r"not as a Ray Client server \(accepted: ray://host:10001"):
         attach(head.profile(address=f"ray://{head.gcs}"))
 
 
-@needs_client
 @pytest.mark.parametrize("other", [("9.9.9", platform.python_version()), (None, "3.1.0")], ids=["ray", "python"])
 def test_other_versions_are_told(head: Head, other: tuple[str | None, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The client pretends to be of another version; the cluster's answer and Ray's comparison are real."""
@@ -228,6 +218,31 @@ def test_other_versions_are_told(head: Head, other: tuple[str | None, str], monk
     monkeypatch.setattr(utils, "compute_version_info", lambda: (other[0] or ray.__version__, other[1]))
     with pytest.raises(ConnectError, match=rf"other versions of Ray or Python.*{other[0] or other[1]}"):
         attach(head.profile())
+
+
+@pytest.mark.parametrize(("failures", "connects"), [(2, True), (3, False)])
+def test_a_head_that_could_not_start_a_server_for_us_is_asked_again(
+    failures: int, connects: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    asked: list[str] = []
+
+    def init(address: str, **quiet: object) -> None:
+        asked.append(address)
+        if len(asked) <= failures:
+            raise ConnectionAbortedError("Initialization failure from server: Starting Ray client server failed. See")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(client, "_greet", lambda address: None)
+    monkeypatch.setattr(client, "probe", lambda address: None)
+    asking = parse({"kind": "ray", "address": "ray://h:10001", "authentication": "disabled"}, name="x")
+    if connects:
+        attach(asking)
+    else:
+        with pytest.raises(ConnectError, match="Starting Ray client server failed"):
+            attach(asking)
+    assert asked == ["ray://h:10001"] * 3
 
 
 def attach(profile: Profile) -> None:

@@ -56,7 +56,8 @@ def eventually(true: Callable[[], bool]) -> None:
 
 def test_output_errors_files_environment_and_exit_code_arrive_once_and_the_folder_goes() -> None:
     code = (
-        "import os, sys\n"
+        "import fcntl, os, sys\n"
+        "fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 1 << 19)\n"  # as on machines with large pages: all of it waits at the end
         "sys.stdout.write('o' * 300_000)\n"
         "texts = [open(path).read() for path in sys.argv[1:]]\n"
         "print(*texts, os.getcwd(), os.environ['NAME'], sep='|', file=sys.stderr)\n"
