@@ -110,7 +110,7 @@ def test_the_reason_is_the_last_line_of_the_errors_not_of_the_output(monkeypatch
     monkeypatch.setattr(jobs, "_installed", lambda: True)
     said = subprocess.CompletedProcess([], 1, "submission server address: http://h", "Traceback\nRuntimeError: no room")
     monkeypatch.setattr(subprocess, "run", lambda words, **_: said)
-    with pytest.raises(ClusterError, match="takes no job: RuntimeError: no room$"):
+    with pytest.raises(ClusterError, match=r"takes no job: RuntimeError: no room$"):
         jobs.submit(profile(), Path("x"), "demo-1")
 
 
