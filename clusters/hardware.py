@@ -21,9 +21,11 @@ DType = Literal["fp32", "tf32", "bf16", "fp16", "fp8"]
 # training runs of 1e9 parameters and more report 0.35-0.5; below that the device waits for kernels to be launched.
 ACCELERATOR_UTILISATION = ((1e6, 0.02), (1e7, 0.10), (1e8, 0.30), (1e9, 0.40))
 
-# Measured with a plain PyTorch trainer on one core, one thread, 1,024 tokens a step: GFLOP/s against parameters.
-_CORE_GFLOPS = ((12e3, 30.0), (55e3, 43.0), (220e3, 65.0), (920e3, 80.0), (3e6, 93.0))
-_CORE_PEAK = 93e9
+# Measured with our training loop, one thread on one core of a machine whose cores were all busy, as a sweep keeps them:
+# 10,000 to 2,700,000 parameters, 512 and 1,024 tokens a step, least squares of the relative error. What a step costs
+# whatever its size is Python and the start of kernels; what a token costs is its embedding, its logits and all else
+# that the FLOPs of a small model do not count.
+_CORE_FLOPS, _CORE_STEP_SECONDS, _CORE_TOKEN_SECONDS = 42e9, 3.5e-3, 7.2e-6
 
 # A share of device memory is never ours: the CUDA context, the allocator's fragments. Assumption.
 USABLE_MEMORY = 0.90
@@ -35,6 +37,7 @@ class Hardware:
 
     ``peak`` is FLOP/s by number type; ``memory_bytes`` is None where trials share the host's memory; ``utilisation`` is
     (parameters, share of peak) points, joined by straight lines over log parameters and constant outside them.
+    ``step_seconds`` and ``token_seconds`` come on top of the FLOPs, for each step and each token.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Hardware:
     utilisation: tuple[tuple[float, float], ...]
     source: str
     accelerator: bool = True
+    step_seconds: float = 0.0
+    token_seconds: float = 0.0
 
     @property
     def dtype(self) -> DType:
@@ -68,16 +73,25 @@ class Hardware:
         along = math.log(params / low) / math.log(high / low)
         return share + along * (next_share - share)
 
-    def seconds(self, flops: float, dtype: DType | None = None, params: float | None = None) -> float:
+    def seconds(
+        self,
+        flops: float,
+        dtype: DType | None = None,
+        params: float | None = None,
+        steps: int | None = None,
+        tokens: int | None = None,
+    ) -> float:
         """Estimated seconds for ``flops`` on one device, at the share of peak of a trial with ``params`` parameters.
 
-        Raises ProfileError for a number type the device has no rate for.
+        ``steps`` and ``tokens`` are those of the trial; what is not known of them adds nothing, so that the estimate is
+        too low rather than made up. Raises ProfileError for a number type the device has no rate for.
         """
         dtype = dtype or self.dtype
         if dtype not in self.peak:
             accepted = ", ".join(self.peak)
             raise ProfileError(f"{self.name} has no {dtype} rate (accepted: {accepted})")
-        return flops / (self.peak[dtype] * self.share_of_peak(params))
+        overhead = (steps or 0) * self.step_seconds + (tokens or 0) * self.token_seconds
+        return flops / (self.peak[dtype] * self.share_of_peak(params)) + overhead
 
 
 def _gpu(name: str, gigabytes: int, source: str, **teraflops: float) -> Hardware:
@@ -91,11 +105,13 @@ _VOLTA = "NVIDIA V100 data sheet, 2020 (SXM2)"
 
 _CORE = Hardware(
     name="cpu-core",
-    peak={"fp32": _CORE_PEAK},
+    peak={"fp32": _CORE_FLOPS},
     memory_bytes=None,
-    utilisation=tuple((params, gflops * 1e9 / _CORE_PEAK) for params, gflops in _CORE_GFLOPS),
-    source="measured: one x86 core, PyTorch 2.13, float32; 100 % is the best rate measured, not a data sheet's peak",
+    utilisation=((1.0, 1.0),),
+    source="measured: one x86 core, PyTorch 2.13, float32; 100 % is the rate measured, not a data sheet's peak",
     accelerator=False,
+    step_seconds=_CORE_STEP_SECONDS,
+    token_seconds=_CORE_TOKEN_SECONDS,
 )
 
 # Data-sheet gigabytes are taken as 1e9 bytes, which is never more than what the device has.

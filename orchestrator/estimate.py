@@ -8,6 +8,7 @@ from typing import Any
 from clusters.profile import Profile
 from orchestrator.plan import Group, Plan
 from orchestrator.sizes import Room, Size, Sizer
+from trials.accounting import Cost
 from trials.errors import InputError
 
 
@@ -50,9 +51,7 @@ def _point(plan: Plan, groups: Sequence[Group], profile: Profile, sizer: Sizer) 
     size = sizer(largest)
     trials = sum(len(group.ids) for group in groups)
     seconds = _sum(
-        None
-        if group.cost.flops is None
-        else len(group.ids) * profile.device.seconds(group.cost.flops, params=cost.params)
+        None if group.cost.flops is None else len(group.ids) * _seconds(group.cost.flops, group.cost, profile)
         for group in groups
     )
     return {
@@ -67,6 +66,10 @@ def _point(plan: Plan, groups: Sequence[Group], profile: Profile, sizer: Sizer) 
         "misfit": sizer.misfit(largest) if size is None else None,
         "device_hours": None if seconds is None else seconds / 3600 * _devices(profile, size),
     }
+
+
+def _seconds(flops: float, cost: Cost, profile: Profile) -> float:
+    return profile.device.seconds(flops, params=cost.params, steps=cost.steps, tokens=cost.tokens)
 
 
 def _devices(profile: Profile, size: Size | None) -> float:

@@ -56,8 +56,8 @@ def inline(folder: Path, text: str) -> Launched:
 
 @pytest.mark.parametrize("limit", ["wall_hours", "device_hours"])
 def test_a_launch_ends_when_the_budget_is_used_up_and_a_larger_one_continues(tmp_path, limit):
-    text = LONG.format(seeds=4, seconds=0.8) + "[budget]\n{limit} = {hours}\n"
-    done = inline(tmp_path, text.format(limit=limit, hours=1.2 / 3600))
+    text = LONG.format(seeds=4, seconds=2.4) + "[budget]\n{limit} = {hours}\n"
+    done = inline(tmp_path, text.format(limit=limit, hours=3.5 / 3600))
     assert done.end is not None
     assert re.search(rf"budget\.{limit} = 0\.000\d+ (is used up|has passed)", done.end.why)
     assert states(tmp_path)["budget"] == 1
