@@ -38,9 +38,7 @@ def project(inputs: Tensor, weight: Tensor) -> Tensor:
 
 def add_projected(stream: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
     """``stream``, which is used up, plus the projection of ``inputs``, added up by the matrix product itself."""
-    if torch.is_autocast_enabled(stream.device.type):  # where it would round the stream to the products' number type
-        return stream.add_(project(inputs, weight))
-    return stream.baddbmm_(inputs, weight.transpose(1, 2))
+    return _AddProjected.apply(stream, inputs, weight)
 
 
 def feed_forward(stream: Tensor, gain: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
@@ -56,13 +54,13 @@ def mean_losses(logits: Tensor, targets: Tensor) -> Tensor:
     return _MeanLosses.apply(logits, targets)
 
 
-def split_rotated(qkv: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries and keys turned by their positions, and values: (members, batch * context, width) each, of their
-    concatenation along the last axis, which is used up.
+def split_rotated(qkv: Tensor, rotation: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries and keys turned by their positions, and values: (members * batch, heads, context, head width) each, of
+    their concatenation along the last axis, (members, batch * context, 3 width), which is used up.
 
     ``rotation``: complex (context, width), the factors of neighbouring pairs of queries, then of keys.
     """
-    return _SplitRotated.apply(qkv, rotation)
+    return _SplitRotated.apply(qkv, rotation, heads)
 
 
 def _inverse_rms(inputs: Tensor) -> Tensor:
@@ -75,9 +73,14 @@ def _product_type(inputs: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else inputs.dtype
 
 
+def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """`Tensor.to`, which takes microseconds to find out that there is nothing to do."""
+    return tensor if tensor.dtype is dtype else tensor.to(dtype)
+
+
 def _gained(weight: Tensor, gain: Tensor, dtype: torch.dtype) -> Tensor:
     """(members, outputs, inputs) with the gain (members, inputs) of the inputs multiplied in."""
-    return (weight * gain[:, None]).to(dtype)
+    return _cast(weight * gain.unsqueeze(1), dtype)
 
 
 def _by_norm(gradient: Tensor, normed: Tensor) -> Tensor:
@@ -109,17 +112,39 @@ class _NormProject(torch.autograd.Function):
         normed = inputs * scale
         ctx.save_for_backward(normed, scale, gain, weight)
         dtype = _product_type(inputs)
-        return project(normed.to(dtype), _gained(weight, gain, dtype))
+        return project(_cast(normed, dtype), _gained(weight, gain, dtype))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         (gradient,) = gradients
         normed, scale, gain, weight = ctx.saved_tensors
-        by_product = torch.bmm(gradient.transpose(1, 2), normed.to(gradient.dtype)).to(gain.dtype)
+        by_product = _cast(torch.bmm(gradient.transpose(1, 2), _cast(normed, gradient.dtype)), gain.dtype)
         by_gain = (by_product * weight).sum(dim=1)
-        by_normed = torch.bmm(gradient, _gained(weight, gain, gradient.dtype)).to(normed.dtype)
+        by_normed = _cast(torch.bmm(gradient, _gained(weight, gain, gradient.dtype)), normed.dtype)
         by_inputs = _by_norm(by_normed, normed).mul_(scale)
-        return by_inputs, by_gain, by_product.mul_(gain[:, None]).to(weight.dtype)
+        return by_inputs, by_gain, _cast(by_product.mul_(gain.unsqueeze(1)), weight.dtype)
+
+
+def _added(stream: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
+    """``stream`` after the projection of ``inputs`` was added to it."""
+    if torch.is_autocast_enabled(stream.device.type):  # where it would round the stream to the products' number type
+        return stream.add_(project(inputs, weight))
+    return stream.baddbmm_(inputs, weight.transpose(1, 2))
+
+
+class _AddProjected(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, stream: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        ctx.mark_dirty(stream)
+        return _added(stream, inputs, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        inputs, weight = ctx.saved_tensors
+        gradient = _cast(gradients[0], inputs.dtype)
+        by_inputs = torch.bmm(gradient, _cast(weight, inputs.dtype))
+        return gradients[0], by_inputs, _cast(torch.bmm(gradient.transpose(1, 2), inputs), weight.dtype)
 
 
 class _FeedForward(torch.autograd.Function):
@@ -133,33 +158,33 @@ class _FeedForward(torch.autograd.Function):
     def forward(ctx: Any, stream: Tensor, gain: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
         dtype, scale = _product_type(stream), _inverse_rms(stream)
         normed = stream * scale
-        inputs = normed.to(dtype)
+        inputs = _cast(normed, dtype)
         gate, up = (project(inputs, half) for half in _gained(gate_up, gain, dtype).chunk(2, dim=1))
         sigmoid = gate.sigmoid()
         opened = gate.mul_(sigmoid)
-        slope = sigmoid.lerp_(torch.ones_like(opened[..., :1]), opened)
+        slope = sigmoid.lerp_(opened.new_ones(()), opened)
         product = opened * up
         ctx.save_for_backward(normed, scale, gain, gate_up, opened, slope, up, product, down)
         ctx.mark_dirty(stream)
-        return add_projected(stream, product, down)
+        return _added(stream, product, down)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         normed, scale, gain, gate_up, opened, slope, up, product, down = ctx.saved_tensors
-        gradient = gradients[0].to(product.dtype)
-        by_down = torch.bmm(gradient.transpose(1, 2), product).to(down.dtype)
-        by_product = torch.bmm(gradient, down.to(product.dtype))
+        gradient = _cast(gradients[0], product.dtype)
+        by_down = _cast(torch.bmm(gradient.transpose(1, 2), product), down.dtype)
+        by_product = torch.bmm(gradient, _cast(down, product.dtype))
         by_up = by_product * opened
         by_gate = by_product.mul_(up).mul_(slope)
-        inputs, by_gained = normed.to(product.dtype), torch.empty_like(gate_up, dtype=product.dtype)
+        inputs, by_gained = _cast(normed, product.dtype), torch.empty_like(gate_up, dtype=product.dtype)
         for part, place in zip((by_gate, by_up), by_gained.chunk(2, dim=1), strict=True):
             torch.bmm(part.transpose(1, 2), inputs, out=place)
-        by_gained = by_gained.to(gain.dtype)
+        by_gained = _cast(by_gained, gain.dtype)
         half_gate, half_up = _gained(gate_up, gain, product.dtype).chunk(2, dim=1)
-        by_normed = torch.bmm(by_gate, half_gate).baddbmm_(by_up, half_up).to(normed.dtype)
+        by_normed = _cast(torch.bmm(by_gate, half_gate).baddbmm_(by_up, half_up), normed.dtype)
         by_stream = torch.addcmul(gradients[0], _by_norm(by_normed, normed), scale)
         by_gain = (by_gained * gate_up).sum(dim=1)
-        return by_stream, by_gain, by_gained.mul_(gain[:, None]).to(gate_up.dtype), by_down
+        return by_stream, by_gain, _cast(by_gained.mul_(gain.unsqueeze(1)), gate_up.dtype), by_down
 
 
 class _MeanLosses(torch.autograd.Function):
@@ -182,19 +207,18 @@ class _MeanLosses(torch.autograd.Function):
 
 class _SplitRotated(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, qkv: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.rotation = rotation
-        queries_keys, values = qkv.tensor_split([2 * rotation.shape[1]], dim=-1)
-        _turn(queries_keys, rotation)
-        query, key = queries_keys.chunk(2, dim=-1)
-        return query, key, values
+    def forward(ctx: Any, qkv: Tensor, rotation: Tensor, heads: int) -> tuple[Tensor, ...]:
+        ctx.rotation, ctx.size = rotation, qkv.shape
+        _turn(qkv.narrow(-1, 0, 2 * rotation.shape[1]), rotation)
+        by_head = qkv.view(-1, rotation.shape[0], 3, heads, qkv.shape[-1] // (3 * heads))
+        return by_head.permute(2, 0, 3, 1, 4).unbind()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        gradient = torch.cat(gradients, dim=-1)
-        turned = gradient[..., : 2 * ctx.rotation.shape[1]]
-        _turn(turned, ctx.rotation.conj().resolve_conj())
-        return gradient, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        by_head = torch.stack([gradient.transpose(1, 2) for gradient in gradients], dim=2)
+        gradient = by_head.view(ctx.size)
+        _turn(gradient.narrow(-1, 0, 2 * ctx.rotation.shape[1]), ctx.rotation.conj().resolve_conj())
+        return gradient, None, None
 
 
 def _turn(vectors: Tensor, rotation: Tensor) -> None:
@@ -203,9 +227,9 @@ def _turn(vectors: Tensor, rotation: Tensor) -> None:
         _by_position(vectors, rotation).mul_(rotation)
     else:
         turned = _by_position(vectors.to(rotation.real.dtype), rotation) * rotation
-        vectors.copy_(torch.view_as_real(turned).view(vectors.shape))
+        vectors.copy_(torch.view_as_real(turned).view_as(vectors))
 
 
 def _by_position(vectors: Tensor, rotation: Tensor) -> Tensor:
     """(members, batch * context, 2 w) as complex pairs (members, batch, context, w)."""
-    return torch.view_as_complex(vectors.unflatten(-1, (-1, 2))).unflatten(1, (-1, rotation.shape[0]))
+    return torch.view_as_complex(vectors.view(len(vectors), -1, *rotation.shape, 2))

@@ -65,10 +65,7 @@ class Transformer:
         qkv = norm_project(stream, common[f"{block}.attention_norm"], own[f"{block}.qkv"])
         if self.shape.qk_norm:
             qkv = _head_norms(qkv, common[f"{block}.query_norm"], common[f"{block}.key_norm"])
-        query, key, value = (
-            part.view(members * batch, context, heads, width // heads).transpose(1, 2)
-            for part in split_rotated(qkv, self.rotation[:context])
-        )
+        query, key, value = split_rotated(qkv, self.rotation[:context], heads)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         mixed = mixed.transpose(1, 2).reshape(members, positions, width)
         return add_projected(stream, mixed, own[f"{block}.attention_out"])

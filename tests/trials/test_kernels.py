@@ -84,7 +84,7 @@ def test_gradients_under_autocast_are_near_those_without() -> None:
     def gradients() -> tuple[torch.Tensor, ...]:
         stream, gain, qkv, gate_up, down = leaves
         added = feed_forward(stream.clone(), gain, gate_up, down)
-        parts = split_rotated(norm_project(added, gain, qkv), rotation)
+        parts = split_rotated(norm_project(added, gain, qkv), rotation, heads=2)
         return torch.autograd.grad(sum(part.float().square().mean() for part in parts), leaves)
 
     exact = gradients()
@@ -103,9 +103,14 @@ def test_splitting_and_rotating_have_the_gradient_of_the_composed_form() -> None
         query, key, value = qkv.chunk(3, dim=-1)
         return *(turn(part, rotation[:, :6]) for part in (query, key)), value
 
-    for own, expected in zip(split_rotated(qkv.clone(), rotation), composed(qkv), strict=True):
-        assert torch.allclose(own, expected)
-    assert torch.autograd.gradcheck(lambda qkv: split_rotated(qkv.clone(), rotation), (qkv,))
+    for own, expected in zip(split_rotated(qkv.clone(), rotation, heads=2), composed(qkv), strict=True):
+        assert torch.allclose(joined(own, members=2), expected)
+    assert torch.autograd.gradcheck(lambda qkv: split_rotated(qkv.clone(), rotation, 2), (qkv,))
+
+
+def joined(by_head: torch.Tensor, members: int) -> torch.Tensor:
+    """(members * batch, heads, context, head width) as (members, batch * context, width)."""
+    return by_head.transpose(1, 2).reshape(members, -1, by_head.shape[1] * by_head.shape[3])
 
 
 def turn(vectors: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
@@ -121,7 +126,7 @@ def test_rotation_keeps_lengths_and_sees_only_distances() -> None:
     rotation = rotations(32, heads, width // heads, 1e4)
     query, key = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
     qkv = torch.cat([query, key, key]).expand(1, 32, 3 * width).clone()
-    turned_queries, turned_keys, values = (part[0] for part in split_rotated(qkv, rotation))
+    turned_queries, turned_keys, values = (joined(part, members=1)[0] for part in split_rotated(qkv, rotation, heads))
     assert torch.equal(values[7], key)
     assert torch.allclose(turned_queries.norm(dim=-1), query.norm().expand(32))
     assert torch.allclose(turned_queries[0], query)
