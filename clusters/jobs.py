@@ -1,7 +1,7 @@
 """A sweep as a Ray job: its driver runs on a node of a running cluster, handed in at the address of the dashboard.
 
 This is the way in from outside the cluster for a launch that is to outlive the one who asked; one that is watched, and
-ends with its process, goes over Ray Client (`clusters/client.py`).
+ends with its process, goes over Ray Client (`clusters/connect/client.py`).
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ def _over_client(
     where: Profile, sweep: str, store: str, also: Iterable[Target], metrics: str | None, json: bool
 ) -> int:
     """Have the same launch run on the cluster, shown here: its exit code."""
-    from clusters import client
+    from clusters.connect import client
     from clusters.driver import CLUSTER, SWEEP
 
     _, *words = elsewhere.command(SWEEP, CLUSTER, elsewhere.shared("store", store))

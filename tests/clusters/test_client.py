@@ -19,9 +19,9 @@ import pytest
 from typer.testing import CliRunner
 
 from analysis import tables
-from clusters import client, reaper
+from clusters import reaper
 from clusters.addresses import free_port
-from clusters.connect import connected
+from clusters.connect import client, connected
 from clusters.errors import ConnectError
 from clusters.private import environment, private_folder, write_token
 from clusters.profile import Profile, parse
@@ -267,7 +267,7 @@ def test_an_unreachable_address_is_told_at_once(address: str, sentence: str) -> 
 
 def test_a_driver_here_is_told_that_it_cannot_run_trials_over_ray_client() -> None:
     with (
-        pytest.raises(ConnectError, match=r"Ray Client.*sweeplaw launch or clusters.client.run"),
+        pytest.raises(ConnectError, match=r"Ray Client.*sweeplaw launch or clusters.connect.client.run"),
         connected(parse({"kind": "ray", "address": "ray://192.0.2.1:10001"}, name="x")),
     ):
         pass

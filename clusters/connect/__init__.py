@@ -32,7 +32,7 @@ SILENT: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.ER
 # Over Ray Client Tune runs its loop in a process of the cluster, where this driver's claims, rows and signals are not.
 _ELSEWHERE = (
     "address = {address!r} is Ray Client's, over which a driver elsewhere runs no trials (accepted: sweeplaw launch "
-    "or clusters.client.run, which put the driver on the cluster)"
+    "or clusters.connect.client.run, which put the driver on the cluster)"
 )
 _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # the name is Ray's; with 0 every server binds 127.0.0.1
 
