@@ -148,7 +148,7 @@ def _contested(location: Location, now: Snapshot) -> pl.Series:
 
 def _types(now: Snapshot, name: str) -> Mapping[str, pa.DataType]:
     """Every column of the table, by the widest type it occurs with."""
-    return union([_first(now, name), *(part.schema for part in now.parts(name))])
+    return union([_first(now, name), *(alike[0].schema for alike in _alike(now.parts(name)))])
 
 
 def _first(now: Snapshot, name: str) -> pa.Schema:
@@ -158,20 +158,25 @@ def _first(now: Snapshot, name: str) -> pa.Schema:
 
 def _scan(location: Location, now: Snapshot, name: str, types: Mapping[str, pa.DataType]) -> pl.LazyFrame:
     """Every row of the table, in the columns ``types``: one scan for each schema that occurs, and the journal."""
-    groups: list[list[Part]] = []
-    for part in now.parts(name):
-        alike = next((parts for parts in groups if parts[0].schema.equals(part.schema)), None)
-        if alike is None:
-            groups.append([part])
-        else:
-            alike.append(part)
-    scans = [conform(_frame(location, parts), parts[0].schema, types) for parts in groups]
+    scans = [conform(_frame(location, parts), parts[0].schema, types) for parts in _alike(now.parts(name))]
     if now.journal_rows(name):
         journal = now.journal_table(name)
         scans.append(conform(pl.LazyFrame(pl.from_arrow(journal)), journal.schema, types))
     if not scans:
         return pl.LazyFrame(schema={name: polars_type(kind) for name, kind in types.items()})
     return pl.concat(scans) if len(scans) > 1 else scans[0]
+
+
+def _alike(parts: Sequence[Part]) -> list[list[Part]]:
+    """``parts`` by their schema, those of one schema together."""
+    groups: list[list[Part]] = []
+    for part in parts:
+        same = next((group for group in groups if group[0].schema.equals(part.schema)), None)
+        if same is None:
+            groups.append([part])
+        else:
+            same.append(part)
+    return groups
 
 
 def conform(frame: pl.LazyFrame, schema: pa.Schema, types: Mapping[str, pa.DataType]) -> pl.LazyFrame:

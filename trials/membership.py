@@ -7,6 +7,9 @@ store it would be fetched whole, which is no faster than the ids themselves, so 
 
 from __future__ import annotations
 
+import functools
+import mmap
+import os
 from collections.abc import Iterable
 
 import numpy as np
@@ -55,7 +58,15 @@ def may_hold(location: Location, part: str, rows: int, wanted: Hashes) -> NDArra
 def _held(location: Location, part: str) -> Hashes | None:
     if not location.local:
         return None
+    path = location.path(name_of(part))
     try:
-        return np.memmap(location.path(name_of(part)), dtype=_WORD, mode="r")
+        status = os.stat(path)
+        return _mapped(path, status.st_ino, status.st_size, status.st_mtime_ns)
     except (OSError, ValueError):  # an older store has none, and a torn one is no whole number of hashes
         return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _mapped(path: str, inode: int, size: int, changed_ns: int) -> Hashes:
+    with open(path, "rb") as file:
+        return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), _WORD)
