@@ -151,7 +151,8 @@ class _FeedForward(torch.autograd.Function):
     """As `_NormProject`, then with s = sigmoid(gate), o = gate s and p = o up, of which y = x + p D' is made:
     dp = dy D, dD = dy' p, d(up) = dp o, d(gate) = dp up c with the slope of o, c = s + o (1 - s).
 
-    Gate and up are two products: as halves of one they would lie in rows with gaps, where every pass is slower.
+    Gate and up are two products: as halves of one they would lie in rows with gaps, where every pass is slower. The
+    gradient uses up what was kept for it; autograd refuses to ask for it again.
     """
 
     @staticmethod
@@ -174,7 +175,7 @@ class _FeedForward(torch.autograd.Function):
         gradient = _cast(gradients[0], product.dtype)
         by_down = _cast(torch.bmm(gradient.transpose(1, 2), product), down.dtype)
         by_product = torch.bmm(gradient, _cast(down, product.dtype))
-        by_up = by_product * opened
+        by_up = opened.mul_(by_product)
         by_gate = by_product.mul_(up).mul_(slope)
         inputs, by_gained = _cast(normed, product.dtype), torch.empty_like(gate_up, dtype=product.dtype)
         for part, place in zip((by_gate, by_up), by_gained.chunk(2, dim=1), strict=True):
@@ -182,7 +183,8 @@ class _FeedForward(torch.autograd.Function):
         by_gained = _cast(by_gained, gain.dtype)
         half_gate, half_up = _gained(gate_up, gain, product.dtype).chunk(2, dim=1)
         by_normed = _cast(torch.bmm(by_gate, half_gate).baddbmm_(by_up, half_up), normed.dtype)
-        by_stream = torch.addcmul(gradients[0], _by_norm(by_normed, normed), scale)
+        by_scaled = _by_norm(by_normed, normed)
+        by_stream = torch.addcmul(gradients[0], by_scaled, scale, out=by_scaled)
         by_gain = (by_gained * gate_up).sum(dim=1)
         return by_stream, by_gain, _cast(by_gained.mul_(gain.unsqueeze(1)), gate_up.dtype), by_down
 

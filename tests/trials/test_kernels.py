@@ -26,11 +26,19 @@ def test_rms_norm_is_torchs() -> None:
 @pytest.mark.parametrize("members", [1, 3])
 def test_the_feed_forward_layer_is_its_norm_its_two_projections_and_silu_composed(members: int) -> None:
     leaves = draw(members, 5, 4), draw(members, 4, seed=1), draw(members, 6, 4, seed=2), draw(members, 4, 3, seed=3)
-    stream, gain, gate_up, down = leaves
-    assert torch.autograd.gradcheck(lambda stream, *weights: feed_forward(stream.clone(), *weights), leaves)
-    gate, up = (F.rms_norm(stream, (4,), eps=1e-6) * gain[:, None] @ gate_up.transpose(1, 2)).chunk(2, dim=-1)
-    composed = stream + F.silu(gate) * up @ down.transpose(1, 2)
-    assert torch.allclose(feed_forward(stream.clone(), gain, gate_up, down), composed)
+
+    def composed(stream: torch.Tensor, gain: torch.Tensor, gate_up: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+        gate, up = (F.rms_norm(stream, (4,), eps=1e-6) * gain[:, None] @ gate_up.transpose(1, 2)).chunk(2, dim=-1)
+        return stream + F.silu(gate) * up @ down.transpose(1, 2)
+
+    own, expected = feed_forward(leaves[0].clone(), *leaves[1:]), composed(*leaves)
+    assert torch.allclose(own, expected, rtol=1e-12)
+    weights = torch.randn(own.shape, dtype=own.dtype, generator=torch.Generator().manual_seed(4))
+    gradients = [torch.autograd.grad(output, leaves, weights, retain_graph=True) for output in (own, expected)]
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-10, atol=1e-13)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):  # what it kept is used up
+        torch.autograd.grad(own, leaves, weights)
 
 
 def test_mean_losses_are_torchs_cross_entropies_also_of_unlikely_targets() -> None:
