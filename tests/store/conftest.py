@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.compaction import compact
 from orchestrator.store import Store
+from orchestrator.writer import Writer
 from trials.accounting import Cost
 from trials.record import CurvePoint, Outcome, Provenance, TrialRecord
 from trials.spec import TrialSpec
@@ -51,6 +53,24 @@ def make_points(record: TrialRecord, steps: int = 3) -> list[CurvePoint]:
         CurvePoint(record.spec.trial_id, step, 100 * step, 3.0 / step, attempt=record.attempt)
         for step in range(1, steps + 1)
     ]
+
+
+@pytest.fixture
+def write_rounds() -> Callable[..., set[tuple[int, int]]]:
+    """A function that writes rounds of (seed, attempt), merging small parts after every other: what was written."""
+
+    def write(store: Store, rounds: list[list[tuple[int, int]]]) -> set[tuple[int, int]]:
+        written: set[tuple[int, int]] = set()
+        for number, rows in enumerate(rounds):
+            fresh = [row for row in dict.fromkeys(rows) if row not in written]
+            written.update(fresh)
+            with Writer(store.location, f"launch{number}") as writer:
+                writer.write([make_record(seed, attempt=attempt) for seed, attempt in fresh])
+            if number % 2:
+                compact(store.location, grace=dt.timedelta(0), target_rows=5)
+        return written
+
+    return write
 
 
 @pytest.fixture

@@ -165,21 +165,13 @@ def dying(call, left):
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rounds=st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4)), max_size=6), min_size=1, max_size=5))
-def test_whatever_is_written_and_whenever_it_is_compacted_the_latest_attempt_counts(tmp_path_factory, record, rounds):
+def test_whatever_is_written_and_whenever_it_is_compacted_the_latest_attempt_counts(
+    tmp_path_factory, record, write_rounds, rounds
+):
     """Against a dictionary: the latest attempt of each trial, and the count of all others."""
     store = Store.open(tmp_path_factory.mktemp("any") / "store", create=True)
-    latest: dict[str, int] = {}
-    written = set()
-    for number, rows in enumerate(rounds):
-        rows = [row for row in dict.fromkeys(rows) if row not in written]
-        written.update(rows)
-        with Writer(store.location, f"launch{number}") as writer:
-            writer.write([record(seed, attempt=attempt) for seed, attempt in rows])
-        for seed, attempt in rows:
-            trial = record(seed).spec.trial_id
-            latest[trial] = max(attempt, latest.get(trial, 0))
-        if number % 2:
-            compact(store.location, grace=NOW, target_rows=5)
+    written = write_rounds(store, rounds)
+    latest = {record(seed).spec.trial_id: attempt for seed, attempt in sorted(written)}
     loaded = tables.load(store.location.uri)
     trials = loaded.trials.collect()
     assert dict(trials.select("trial_id", "attempt").iter_rows()) == latest

@@ -109,16 +109,11 @@ def test_a_part_that_is_damaged_after_it_was_read_is_noticed(three_merged):
     rounds=st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4)), max_size=6), min_size=1, max_size=5),
     asked=st.lists(st.integers(0, 11), min_size=1, max_size=3),
 )
-def test_whatever_was_written_and_merged_the_narrowed_answer_is_the_whole_one(tmp_path_factory, record, rounds, asked):
+def test_whatever_was_written_and_merged_the_narrowed_answer_is_the_whole_one(
+    tmp_path_factory, record, write_rounds, rounds, asked
+):
     store = Store.open(tmp_path_factory.mktemp("any") / "store", create=True)
-    written = set()
-    for number, rows in enumerate(rounds):
-        rows = [row for row in dict.fromkeys(rows) if row not in written]
-        written.update(rows)
-        with Writer(store.location, f"launch{number}") as writer:
-            writer.write([record(seed, attempt=attempt) for seed, attempt in rows])
-        if number % 2:
-            compact(store.location, grace=dt.timedelta(0), target_rows=5)
+    write_rounds(store, rounds)
     loaded = tables.load(store.location.uri)
     ids = ", ".join(f"'{record(seed).spec.trial_id}'" for seed in asked)
     narrow = ask(loaded, Question(where=f"trial_id IN ({ids})", sort=("trial_id",))).frame
