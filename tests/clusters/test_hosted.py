@@ -23,8 +23,8 @@ def told(number, frame):
     print("told", signal.Signals(number).name, flush=True)
     sys.exit(7)
 signal.signal(signal.SIGTERM, told)
-print("waits", flush=True)
 try:
+    print("waits", flush=True)
     time.sleep(600)
 except KeyboardInterrupt:
     print("interrupted", flush=True)

@@ -29,7 +29,7 @@ seeds = 5
 params = [1000, 2000]
 tokens = [50]
 [fixed]
-seconds = 0.2
+seconds = 2.0
 """
 
 
