@@ -62,7 +62,7 @@ def probe(address: str) -> None:
         raise ConnectError(f"address = {address!r} is no address (accepted: 'host:port', 'ray://host:port', 'auto')")
     try:
         with socket.create_connection((match[1], int(match[2])), timeout=PROBE_SECONDS) as peer:
-            speaks = os.environ.get("RAY_USE_TLS") == "1" or _speaks_grpc(peer)  # behind TLS only Ray itself can tell
+            speaks = _speaks(peer)
     except OSError as error:
         raise ConnectError(
             f"nothing answers at {address}: {error.strerror or error} (is the cluster running?)"
@@ -71,7 +71,21 @@ def probe(address: str) -> None:
         raise ConnectError(f"what answers at {address} is no Ray (accepted: the address 'ray start --head' printed)")
 
 
-def _speaks_grpc(peer: socket.socket) -> bool:
+def answers(host: str, port: int, seconds: float) -> bool | None:
+    """Whether a server of Ray's runs there: False where its port is closed, None where nothing is heard in time."""
+    try:
+        with socket.create_connection((host, port), timeout=seconds) as peer:
+            return _speaks(peer) or None
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return None
+
+
+def _speaks(peer: socket.socket) -> bool:
+    """Whether it greets as Ray's servers do; behind TLS only Ray itself can tell."""
+    if os.environ.get("RAY_USE_TLS") == "1":
+        return True
     try:
         peer.sendall(_GREETING)
         header = peer.recv(_HEADER)

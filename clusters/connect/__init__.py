@@ -39,13 +39,17 @@ _LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # the name is Ray's; wit
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One machine of a cluster: CPU cores, GPUs and bytes of memory that trials may take."""
+    """One machine of a cluster: CPU cores, GPUs and bytes of memory that trials may take.
+
+    ``raylet`` is where Ray's own process on it listens, the one that is the node to Ray.
+    """
 
     node_id: str
     host: str
     cpus: float
     gpus: float
     memory_bytes: int | None
+    raylet: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,10 +213,18 @@ def live_nodes() -> tuple[Node, ...]:
             cpus=node["Resources"].get("CPU", 0.0),
             gpus=node["Resources"].get("GPU", 0.0),
             memory_bytes=int(node["Resources"]["memory"]) if "memory" in node["Resources"] else None,
+            raylet=(node["NodeManagerAddress"], node["NodeManagerPort"]),
         )
         for node in ray.nodes()
         if node["Alive"]
     )
+
+
+def own_node() -> str:
+    """The node this process runs on, of the connected cluster."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
 
 
 def _info(profile: Profile, nodes: tuple[Node, ...]) -> ClusterInfo:

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from clusters import reaper
-from clusters.connect import connected, live_nodes
+from clusters.addresses import answers
+from clusters.connect import connected, live_nodes, own_node
 from clusters.errors import ConnectError
 from clusters.private import environment, private_folder, write_token
 from clusters.profile import load, parse
@@ -155,6 +156,10 @@ def test_a_running_cluster_is_joined_and_left_running(cluster: tuple[str, Path])
             assert info.address == address
             assert (info.cpus, info.slots) == (3, 2)
             assert live_nodes() == info.nodes
+            (node,) = live_nodes()
+            assert node.node_id == own_node()
+            assert node.raylet is not None
+            assert answers(*node.raylet, seconds=10) is True, "Ray asks for a token only after its greeting"
 
 
 def test_too_few_nodes_are_waited_for_and_then_told(cluster: tuple[str, Path]) -> None:
