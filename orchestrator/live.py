@@ -144,12 +144,18 @@ class Live:
             self._again += trials
 
     def lost(
-        self, pack: Pack, trials: Sequence[str], device_seconds: float | None, reason: Reason, *, over: bool = True
-    ) -> None:
+        self,
+        pack: Pack,
+        trials: Sequence[str],
+        device_seconds: float | None,
+        reason: Reason | None,
+        *,
+        over: bool = True,
+    ) -> Loss:
         """Work on ``trials`` of ``pack`` was lost; None: the device time of the pack since its last row, less what a
         checkpoint holds.
 
-        ``over`` says that the pack runs no more.
+        ``over`` says that the pack runs no more. A ``reason`` not known yet is told the meter later.
         """
         now, since = self.now(), self._kept(trials) if device_seconds is None else None
         held = 0.0
@@ -164,7 +170,9 @@ class Live:
             elif running:
                 running.idle_since = now
         self.meter.used(held)
-        self.meter.lost(Loss(pack.pack_id, tuple(trials), device_seconds, reason, now))
+        loss = Loss(pack.pack_id, tuple(trials), device_seconds, reason, now)
+        self.meter.lost(loss)
+        return loss
 
     def pack_ended(self, pack: Pack) -> None:
         """The pack runs no more, and nothing was lost."""
@@ -184,7 +192,7 @@ class Live:
         now = self.now()
         with self._lock:
             running = sum(_at_risk(item, now) for item in self._running.values())
-        return self.meter.usage().device_seconds + running
+        return self.meter.device_seconds + running
 
     def view(self, launch_id: str = "") -> View:
         """The launch now."""

@@ -12,7 +12,7 @@ import os
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from orchestrator import durable
@@ -36,12 +36,12 @@ REMEMBERED = 100  # the latest losses are kept one by one; the sums hold all of 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Work that was lost: which trials of which pack, how much device time, why, when."""
+    """Work that was lost: which trials of which pack, how much device time, why (None: not known yet), when."""
 
     pack_id: str
     trials: tuple[str, ...]
     device_seconds: float
-    reason: Reason
+    reason: Reason | None
     at: dt.datetime
 
 
@@ -103,6 +103,7 @@ class Meter:
         self._wasted: dict[str, float] = {}
         self._losses: Counter[str] = Counter()
         self._latest: deque[Loss] = deque(maxlen=REMEMBERED)
+        self._open: list[Loss] = []
 
     def used(self, device_seconds: float) -> None:
         """This much became a row."""
@@ -110,11 +111,26 @@ class Meter:
             self._useful += device_seconds
 
     def lost(self, loss: Loss) -> None:
-        """This much has to be done again, or led to nothing."""
+        """This much has to be done again, or led to nothing; without a reason it is kept until `settle` tells one."""
         with self._lock:
-            self._wasted[loss.reason] = self._wasted.get(loss.reason, 0.0) + loss.device_seconds
-            self._losses[loss.reason] += 1
-            self._latest.append(loss)
+            self._open.append(loss) if loss.reason is None else self._book(loss, loss.reason)
+
+    def settle(self, loss: Loss, reason: Reason) -> None:
+        """The reason of a loss is known now. Until then it is in no sum, because sums by reason only ever rise."""
+        with self._lock:
+            self._open.remove(loss)
+            self._book(replace(loss, reason=reason), reason)
+
+    def _book(self, loss: Loss, reason: Reason) -> None:
+        self._wasted[reason] = self._wasted.get(reason, 0.0) + loss.device_seconds
+        self._losses[reason] += 1
+        self._latest.append(loss)
+
+    @property
+    def device_seconds(self) -> float:
+        """Used so far, with the losses whose reason is not known yet."""
+        with self._lock:
+            return self._useful + sum(self._wasted.values()) + sum(loss.device_seconds for loss in self._open)
 
     def usage(self) -> Usage:
         """So far."""

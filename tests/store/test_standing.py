@@ -123,6 +123,21 @@ def test_of_a_dead_worker_only_what_came_after_its_last_checkpoint_is_wasted(sin
     assert seen.view().usage == usage.Usage(useful, {"worker died": wasted}, {"worker died": 1})
 
 
+def test_a_loss_whose_reason_comes_later_is_measured_when_it_happened_and_until_then_only_in_the_total():
+    clock = Hour()
+    seen, pack = started(clock, devices=2.0)
+    clock.passes(7)
+    loss = seen.lost(pack, ["a"], None, None)
+    clock.passes(20)
+    assert seen.view().usage == usage.Usage()
+    assert seen.meter.latest() == ()
+    assert seen.device_seconds() == 14.0
+    seen.meter.settle(loss, "node died")
+    assert seen.view().usage == usage.Usage(0.0, {"node died": 14.0}, {"node died": 1})
+    assert seen.meter.latest() == (usage.Loss(pack.pack_id, ("a",), 14.0, "node died", loss.at),)
+    assert seen.device_seconds() == 14.0
+
+
 def test_an_interrupted_launch_charges_what_ran():
     clock = Hour()
     seen, _ = started(clock, devices=1.0)
