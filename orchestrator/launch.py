@@ -216,6 +216,7 @@ def _run(
             tally,
             give_up,
             lost=lambda pack, trials, reason: live.lost(pack, trials, None, reason),
+            settled=live.meter.settle,
             placed=live.pack_on,
             ended=live.pack_ended,
             ending=lambda: live.ending,

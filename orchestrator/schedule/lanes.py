@@ -14,8 +14,9 @@ from typing import Protocol
 
 from orchestrator.floor import Floor, Machine
 from orchestrator.packs import Pack, Queue
+from orchestrator.schedule.doubts import Doubts
 from orchestrator.sizes import Size
-from orchestrator.usage import Reason
+from orchestrator.usage import Loss, Reason
 from orchestrator.worker import Job, Row
 from trials.record import State, TrialRecord
 from trials.spec import TrialSpec
@@ -29,15 +30,16 @@ class Calls:
 
     ``make_job`` turns a pack into what travels, when it starts. ``sink`` gets rows as they come; what it raises ends
     the run. ``give_up`` gets a trial that will not be tried again here, with the state and the message of its row.
-    ``lost`` gets the trials of a pack that have to be run again and why; ``placed`` where a pack runs; ``ended`` a pack
-    that runs no more with nothing lost. ``ending`` is asked often: once it is true nothing more starts and workers are
-    told to wind down.
+    ``lost`` gets the trials of a pack that have to be run again and why, or None for why: then ``settled`` tells that
+    later. ``placed`` gets where a pack runs; ``ended`` a pack that runs no more with nothing lost. ``ending`` is asked
+    often: once it is true nothing more starts and workers are told to wind down.
     """
 
     make_job: Callable[[Pack], Job]
     sink: Callable[[Sequence[Row]], None]
     give_up: Callable[[Pack, TrialSpec, str, State], None]
-    lost: Callable[[Pack, Sequence[str], Reason], None]
+    lost: Callable[[Pack, Sequence[str], Reason | None], Loss]
+    settled: Callable[[Loss, Reason], None]
     placed: Callable[[Pack, str], None]
     ended: Callable[[Pack], None]
     ending: Callable[[], bool]
@@ -70,13 +72,16 @@ class Lane:
 
 
 class Lanes:
-    """All lanes of a run. Every method may raise what ``sink`` raises."""
+    """All lanes of a run; ``home`` is the driver's own node. Every method may raise what ``sink`` raises."""
 
-    def __init__(self, waiting: Queue, floor: Floor, calls: Calls, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, waiting: Queue, floor: Floor, calls: Calls, home: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.waiting = waiting
+        self.doubts = Doubts(calls.settled)
         self.closing: set[Lane] = set()  # to be ended by whoever holds their processes
         self.winding_since: float | None = None
-        self._floor, self._calls, self.clock = floor, calls, clock
+        self._floor, self._calls, self._home, self.clock = floor, calls, home, clock
         self._lanes: dict[str, Lane] = {}
         self._opening: deque[Lane] = deque()
         self._hosts: dict[str, str] = {}
@@ -221,10 +226,18 @@ class Lanes:
         if not left or self.winding_since is not None:
             self._calls.ended(pack)
             return
-        self._calls.lost(pack, left, reason)
+        self._lost(lane, pack, left, reason)
         state: State = "out_of_memory" if reason == "out of memory" else "failed"
         for spec in self.waiting.died(pack, lane.finished, at_once=reason == "out of memory"):
             self._calls.give_up(pack, spec, message, state)
+
+    def _lost(self, lane: Lane, pack: Pack, left: Sequence[str], reason: Reason) -> None:
+        """A worker that died may have died with its node, unless that is the driver's, which would be gone as well."""
+        others = frozenset(lane.nodes) - {self._home}
+        if reason == "worker died" and others:
+            self.doubts.add(self._calls.lost(pack, left, None), others, self.clock())
+        else:
+            self._calls.lost(pack, left, reason)
 
     def _close(self, lane: Lane) -> None:
         self._lanes.pop(lane.key, None)

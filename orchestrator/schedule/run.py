@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ray import tune
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 
 from clusters.connect import Node
 from clusters.errors import ConnectError
@@ -29,6 +29,7 @@ _LOOKS = 100.0  # slots that wait for packs look for them so often a second in a
 _REPORTS = 100.0  # slots hand over rows so often a second in all: each report costs the driver 5 ms of Tune's loop
 
 _DIED = "the worker process died"
+_UNHEARD = "the worker cannot be reached any more: its process or its node died"
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ class Run:
         if self.nodes.latest is not self.seen:
             self.seen = self.nodes.latest
             self.lanes.update(self.nodes.machines, {key: node.host for key, node in self.seen.items()})
+        self.lanes.doubts.settle(self.nodes.latest, self.nodes.answered)
+        self.nodes.doubt(self.lanes.doubts.nodes)
         if self.nodes.silent_seconds > SILENT_SECONDS and self.failure is None:
             told = f"the cluster's head has not answered for {SILENT_SECONDS:g} s and is taken for dead"
             # Said at once: without its head Ray may end this process before anything else is.
@@ -112,7 +115,7 @@ class Run:
         if (lane := self.held.pop(tune_id, None)) is not None:
             if lane not in self.lanes.closing:
                 message, reason = _told(error, node_alive=self.lanes.alive(lane))
-                if lane.worker is None and message == _DIED:
+                if lane.worker is None and message in (_DIED, _UNHEARD):
                     self.lanes.unstarted(lane)
                 else:
                     self.lanes.died(lane, message, reason)
@@ -140,7 +143,7 @@ def _told(error: BaseException | None, *, node_alive: bool) -> tuple[str, Reason
         return f"the worker could not start: {str(error).strip().splitlines()[-1]}", "worker died"
     if isinstance(error, RayError) and not isinstance(error, RayActorError):
         return f"the worker failed: {' '.join(str(error).split())}", "worker died"
-    return _DIED, "worker died"
+    return (_UNHEARD if isinstance(error, ActorUnavailableError) else _DIED), "worker died"
 
 
 class _Worker:

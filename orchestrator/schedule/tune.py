@@ -117,6 +117,7 @@ class _Scheduler(FIFOScheduler):
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         run = _runs[self.key]
         run.trials[trial.trial_id] = trial
+        trial.init_local_path()  # at the end Tune asks each slot for its folder, also one closed before it was placed
         _outlive_memory_kills(tune_controller._tune_controller, run)
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
@@ -197,7 +198,7 @@ def run(
     """
     key = uuid.uuid4().hex
     with Nodes() as nodes, tempfile.TemporaryDirectory(prefix="sweeplaw-tune-") as folder, _environment():
-        lanes = Lanes(waiting, Floor(slots), calls)
+        lanes = Lanes(waiting, Floor(slots), calls, nodes.home)
         state = _runs[key] = Run(lanes, nodes, calls, patience, grace, ready, commit)
         try:
             _tuner(key, folder).fit()
@@ -206,6 +207,7 @@ def run(
                 told = str(error).strip().splitlines() or [type(error).__name__]
                 raise ScheduleError(f"Ray Tune stopped: {told[-1][-500:]}") from error
         finally:
+            lanes.doubts.close()
             del _runs[key]
     if state.failure:
         raise state.failure

@@ -1,14 +1,18 @@
 """Lanes, with workers that only take notes: who runs what, and what becomes of it. No Ray."""
 
+import datetime as dt
+
 from orchestrator.floor import Floor, Machine
 from orchestrator.packs import Pack, Queue
 from orchestrator.plan import Group
 from orchestrator.schedule.lanes import START_TRIES, Calls, Lanes
 from orchestrator.sizes import Size
+from orchestrator.usage import Loss
 from orchestrator.worker import Job
 from trials.accounting import Cost
 from trials.record import Outcome, Provenance, TrialRecord
 
+NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 ONE, TWO = Size(1), Size(1, processes=2)
 
 
@@ -34,19 +38,24 @@ class Bench:
     """Lanes on one node of so many cores, and everything they said."""
 
     def __init__(self, *packs, cores=2):
-        self.rows, self.lost, self.given_up, self.workers = [], [], [], {}
+        self.rows, self.lost, self.settled, self.given_up, self.workers = [], [], [], [], {}
         self.time = 0.0
         calls = Calls(
             make_job=lambda pack: Job(pack.pack_id, "w", {}, (), (pack.attempt,), "s", "l", pack.shrink),
             sink=self.rows.extend,
             give_up=lambda pack, spec, message, state: self.given_up.append((spec["i"], message, state)),
-            lost=lambda pack, trials, reason: self.lost.append((list(trials), reason)),
+            lost=self.note_lost,
+            settled=lambda loss, reason: self.settled.append((list(loss.trials), reason)),
             placed=lambda pack, host: None,
             ended=lambda pack: None,
             ending=lambda: False,
         )
-        self.lanes = Lanes(Queue(packs, max_attempts=2), Floor(), calls, clock=lambda: self.time)
+        self.lanes = Lanes(Queue(packs, max_attempts=2), Floor(), calls, home="a", clock=lambda: self.time)
         self.here(a=cores)
+
+    def note_lost(self, pack, trials, reason):
+        self.lost.append((list(trials), reason))
+        return Loss(pack.pack_id, tuple(trials), 0.0, reason, NOW)
 
     def here(self, **cores):
         self.lanes.update([Machine(name, count) for name, count in cores.items()], {name: name for name in cores})
