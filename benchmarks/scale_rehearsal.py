@@ -6,8 +6,10 @@ First the path: plan, launch on a private Ray of two slots, every row durable. T
 head (gcs, raylet) is sampled on the way. Over the last four fifths, its slope is stated for every 10,000 trials, and
 what stayed: the level at their end (the median of the last fifth of them) less that at their beginning, so that the
 15 MB a seal takes for a tenth of a second are not taken for a trace. It is the memory of the process alone; what the
-driver has mapped of Ray's object store, which is bounded by the size of that store, is told beside it as shared. At
-the end the store must hold exactly the planned trials, each once, with its curve.
+driver has mapped of libraries and of Ray's object store is told beside it as shared, and with it how many objects of
+Ray the driver refers to: each is kept until it does not. The verdict is in one line: the medians of the first 10,000
+trials and of the last, and the growth between them. At the end the store must hold exactly the planned trials, each
+once, with its curve.
 
 Then the price of a worker that reports once a second: launches with few and with more of such workers, the CPU time of
 driver and head over the time all of them run, and from the difference what one more worker costs. A thousand workers
@@ -50,12 +52,13 @@ REPORTS = 4.0  # seconds a trial of the second part takes: it reports each quart
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one look saw: outcomes durable so far, and memory (bytes) and CPU time (s) of each process."""
+    """What one look saw: outcomes durable so far, memory (bytes) and CPU time (s) of each process, references held."""
 
     at: float
     done: int
     memory: Mapping[str, float]
     cpu: Mapping[str, float]
+    held: int
 
 
 class Sampler(threading.Thread):
@@ -95,13 +98,21 @@ def _look(done: int) -> Sample:
     memory = {role: _own(process) for role, process in found.items()}
     memory["shared"] = float(me.memory_info().shared)
     cpu = {role: sum(process.cpu_times()[:2]) for role, process in found.items()}
-    return Sample(time.perf_counter(), done, memory, cpu)
+    return Sample(time.perf_counter(), done, memory, cpu, _held())
 
 
 def _own(process: psutil.Process) -> float:
     """Resident bytes that are this process's alone: without the pages of Ray's object store, which all map."""
     seen = process.memory_info()
     return float(seen.rss - seen.shared)
+
+
+def _held() -> int:
+    """How many objects of Ray this process refers to; none where Ray is not connected (any more)."""
+    from ray._private.worker import global_worker
+
+    core = getattr(global_worker, "core_worker", None) if global_worker.connected else None
+    return 0 if core is None else len(core.get_all_reference_counts())
 
 
 def rehearse(trials: int, folder: Path) -> dict[str, Any]:
@@ -126,6 +137,8 @@ def rehearse(trials: int, folder: Path) -> dict[str, Any]:
         "gcs_ms_per_trial": 1e3 * _spent(warm, "gcs") / (warm[-1].done - warm[0].done),
         "store_bytes_per_trial": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / trials,
         "memory": {role: _memory(warm, role) for role in ("driver", *HEAD, "shared")},
+        "growth_mb": {role: _growth(sampler.samples, role, trials) for role in ("driver", *HEAD, "shared")},
+        "references_held": max(sample.held for sample in warm),
         "faults": _faults(folder / "store", wanted, done.states),
     }
 
@@ -142,6 +155,15 @@ def _memory(samples: Sequence[Sample], role: str) -> dict[str, float]:
     fifth = -(-len(sizes) // 5)
     stayed = float(np.median(sizes[-fifth:]) - np.median(sizes[:fifth]))
     return {"least_mb": float(sizes.min()), "most_mb": float(sizes.max()), "slope_mb": slope, "stayed_mb": stayed}
+
+
+def _growth(samples: Sequence[Sample], role: str, trials: int) -> float | None:
+    """MB for every `EACH` trials from the first so many to the last; None where they are not two times as many."""
+    if trials < 2 * EACH:
+        return None
+    first = statistics.median(sample.memory[role] for sample in samples if 0 < sample.done <= EACH)
+    last = statistics.median(sample.memory[role] for sample in samples if trials - EACH <= sample.done < trials)
+    return float((last - first) / 1e6 / (trials - EACH) * EACH)
 
 
 def _faults(store: Path, wanted: set[str], states: Mapping[str, int]) -> list[str]:
@@ -237,6 +259,12 @@ def tell_path(path: Mapping[str, Any]) -> None:
             f"{size['slope_mb']:+.2f} MB for every {EACH} trials, {size['stayed_mb']:+.1f} MB stayed"
         )
     print("rows: " + ("; ".join(path["faults"]) or "exactly right"), flush=True)
+    told = ", ".join(f"{role} {mb:+.2f} MB" for role, mb in path["growth_mb"].items() if mb is not None)
+    print(
+        f"growth for every {EACH} trials, from the first so many to the last: {told or 'too few trials to tell'}; "
+        f"the driver held {path['references_held']} objects of Ray at most",
+        flush=True,
+    )
 
 
 def tell_workers(seen: Sequence[Mapping[str, float]], found: Mapping[str, Mapping[str, float]], one: float) -> None:

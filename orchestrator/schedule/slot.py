@@ -57,6 +57,7 @@ class Slot(tune.Trainable):
     """A worker. ``parcel`` in its config holds its settings and its first job; `feed` brings the next."""
 
     def setup(self, config: dict[str, Any]) -> None:
+        self.config = {}  # Tune sends it back with every answer: 180 KB where the first job is of a thousand trials
         self._settings: Settings = config["parcel"].settings
         self._ending = threading.Event()
         self._ranks = Ranks(self._settings.size)

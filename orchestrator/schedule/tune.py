@@ -17,7 +17,6 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
@@ -28,6 +27,7 @@ from clusters.errors import ClusterError
 from orchestrator.floor import Floor
 from orchestrator.packs import Queue
 from orchestrator.schedule.lanes import Calls, Lanes
+from orchestrator.schedule.mends import mend
 from orchestrator.schedule.nodes import Nodes
 from orchestrator.schedule.run import Run
 from orchestrator.schedule.slot import Slot
@@ -118,7 +118,7 @@ class _Scheduler(FIFOScheduler):
         run = _runs[self.key]
         run.trials[trial.trial_id] = trial
         trial.init_local_path()  # at the end Tune asks each slot for its folder, also one closed before it was placed
-        _outlive_memory_kills(tune_controller._tune_controller, run)
+        mend(tune_controller._tune_controller, run.errors)
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         run = _runs[self.key]
@@ -128,27 +128,6 @@ class _Scheduler(FIFOScheduler):
         for lane in run.mute():
             lane.heard = run.lanes.clock()
             ray.kill(lane.worker.actor)  # type: ignore[union-attr]
-
-
-def _outlive_memory_kills(controller: Any, run: Run) -> None:
-    """Tell Tune of a worker that Ray's memory monitor killed as of any death.
-
-    Tune knows deaths and failed tasks; this error is neither, and ends its whole experiment (ray 2.60,
-    ``RayActorManager._actor_task_failed``).
-    """
-    manager = controller._actor_manager
-    if getattr(manager, "tells_memory_kills", False):
-        return
-    failed = manager._actor_task_failed
-
-    def told(tracked_actor_task: Any, exception: BaseException) -> None:
-        trial = controller._actor_to_trial.get(tracked_actor_task._tracked_actor)
-        if trial is not None:
-            run.errors[trial.trial_id] = exception
-        known = isinstance(exception, RayActorError | RayTaskError)
-        failed(tracked_actor_task, exception if known else RayActorError(error_msg=str(exception)))
-
-    manager._actor_task_failed, manager.tells_memory_kills = told, True
 
 
 def _keep_error(trial: Trial, error: Any = None) -> None:

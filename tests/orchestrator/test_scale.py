@@ -12,7 +12,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 def test_ten_thousand_trials_leave_exactly_their_rows_and_no_trace_in_memory(tmp_path):
-    """The rehearsal of a hundred thousand, at a tenth of its size; rows kept would be 25 MB."""
+    """The rehearsal of a hundred thousand, at a tenth of its size; rows kept would be 25 MB.
+
+    An answer of a worker is let go of once it is heard: of some 400 the driver refers to those on their way. And none
+    is so large that it travels through Ray's object store, which would be mapped page by page.
+    """
     figures = tmp_path / "figures.json"
     script = ROOT / "benchmarks" / "scale_rehearsal.py"
     command = [sys.executable, str(script), "--trials", "10000", "--workers", "", "--json", str(figures)]
@@ -20,6 +24,7 @@ def test_ten_thousand_trials_leave_exactly_their_rows_and_no_trace_in_memory(tmp
     assert done.returncode == 0, done.stderr
     path = json.loads(figures.read_text())["path"]
     assert path["faults"] == []
-    for role in ("driver", "gcs", "raylet"):
+    assert path["references_held"] < 20
+    for role in ("driver", "gcs", "raylet", "shared"):
         size = path["memory"][role]
         assert size["stayed_mb"] < 10, (role, size)
