@@ -17,6 +17,7 @@ from clusters.profile import parse
 from orchestrator.launch import launch
 from orchestrator.live import Live
 from orchestrator.plan import plan
+from orchestrator.schedule.run import Run
 from orchestrator.store import Store
 from orchestrator.sweep import read
 from trials.record import CurvePoint, TrialRecord
@@ -139,6 +140,27 @@ def test_every_node_runs_trials_from_the_start_and_none_takes_the_others_share(n
     rows, done, _ = run(nodes, tmp_path, SWEEP.format(seeds=9, seconds=0.1))
     assert done.states == {"completed": 9}
     assert set(rows["node"]) == {1, 2, 3}
+
+
+@pytest.mark.slow
+def test_a_slot_whose_node_is_gone_before_tune_has_placed_it_costs_nothing(nodes, tmp_path, monkeypatch):
+    nodes.only(1, 2)
+    tick, gone = Run.tick, []
+
+    def blink(self):
+        if self.trials and not gone:
+            gone.extend(self.held)
+            self.lanes.update([], {})
+            self.seen = None  # at the next look they are back
+        else:
+            tick(self)
+
+    monkeypatch.setattr(Run, "tick", blink)
+    rows, done, _ = run(nodes, tmp_path, SWEEP.format(seeds=4, seconds=0.1))
+    assert gone
+    assert done.states == {"completed": 4}
+    assert set(rows["attempt"]) == {1}
+    assert done.usage.losses == {}
 
 
 @pytest.mark.slow
