@@ -14,7 +14,7 @@ from typing import Any
 from clusters.allocation import Cloud
 from clusters.driver import files, label, to_yaml
 from clusters.errors import ClusterError
-from clusters.private import write_token
+from clusters.private import WATCHED, write_token
 from clusters.profile import Profile, to_toml, trial_settings
 
 LAUNCHER = "launcher.yaml"
@@ -83,8 +83,9 @@ def launcher(profile: Profile, cloud: Cloud, mounts: Mapping[str, str], *, name:
 
 
 def _start(profile: Profile, options: str) -> str:
-    mode = f"RAY_AUTH_MODE={profile.authentication}"
-    return f"ulimit -n 65536; {mode} RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=1 ray start {options} --disable-usage-stats"
+    names = {"RAY_AUTH_MODE": profile.authentication, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1", **WATCHED}
+    said = " ".join(f"{name}={value}" for name, value in names.items())
+    return f"ulimit -n 65536; {said} ray start {options} --disable-usage-stats"
 
 
 def _provider(profile: Profile, cloud: Cloud) -> dict[str, Any]:

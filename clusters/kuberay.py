@@ -16,13 +16,14 @@ from typing import Any
 from clusters.allocation import KubeRay
 from clusters.driver import files, label, to_yaml
 from clusters.errors import ClusterError
+from clusters.private import WATCHED
 from clusters.profile import Profile, to_toml, trial_settings
 
 MOUNT = "/etc/sweeplaw"
 LONGEST_NAME = 47  # KubeRay's limit for a RayJob, so that the names it derives stay within Kubernetes' 63
 FIRST_RAY_WITH_TOKENS = (2, 52, 0)
 # Nothing sent home, and a trial without a GPU sees none (Ray's default lets it see all).
-_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1", **WATCHED}
 _CONFIG_LIMIT = 1_000_000  # a ConfigMap holds at most 1 MiB
 
 

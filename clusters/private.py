@@ -1,4 +1,4 @@
-"""The private places of a cluster we start: a short folder of its own, a token only its owner can read."""
+"""The private places of a cluster we start: a short folder, a token only its owner can read, no record nobody reads."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ from clusters.errors import ConnectError
 # process id (45) and /sockets/plasma_store (21), with room for longer ids.
 LONGEST_FOLDER = 107 - 72
 _LONGEST_PLACE = LONGEST_FOLDER - len("/sl-12345678")
+# Of each call (a worker's report is one) Ray keeps an event in its head for its dashboard: 4 KB (measured), 100,000 of
+# them; and every process keeps metrics for an exporter. Where there is no dashboard nothing reads either.
+UNWATCHED = {"RAY_task_events_report_interval_ms": "0", "RAY_enable_metrics_collection": "0"}
+WATCHED = {"RAY_task_events_max_num_task_in_gcs": "10000"}  # with a dashboard: 40 MB
 LEAST_ROOM = 16 * 2**20  # bytes; sockets and logs of a small run take under one MB (measured), a long run's more
 
 

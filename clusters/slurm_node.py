@@ -24,7 +24,7 @@ from typing import Any
 from clusters.addresses import address_towards, free_port, own_address
 from clusters.driver import CLUSTER, fill
 from clusters.errors import ClusterError
-from clusters.private import environment, private_folder, write_token
+from clusters.private import UNWATCHED, environment, private_folder, write_token
 from clusters.profile import to_toml
 from clusters.reaper import MARK
 from clusters.slurm import JOB
@@ -176,6 +176,7 @@ def _variables(job: Mapping[str, Any], place: Place) -> dict[str, str | None]:
         "RAY_AUTH_TOKEN_PATH": str(place.token),
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
         "RAY_ADDRESS": None,
+        **UNWATCHED,
     }
 
 
@@ -208,7 +209,7 @@ def _driver(job: Mapping[str, Any], place: Place) -> int:
     """
     command = fill(job["command"], {CLUSTER: str(place.profile)})
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    with environment({"PATH": path}):
+    with environment({"PATH": path, **UNWATCHED}):
         driver = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     signal.signal(signal.SIGTERM, lambda *_: driver.terminate())
     while driver.poll() is None and not place.notice.exists():

@@ -18,7 +18,7 @@ from typing import Any
 
 from clusters.addresses import probe
 from clusters.errors import ConnectError, counted
-from clusters.private import check_token, environment, private_folder, write_token
+from clusters.private import UNWATCHED, WATCHED, check_token, environment, private_folder, write_token
 from clusters.profile import Profile, usable_cores
 from clusters.reaper import MARK
 from clusters.start import start
@@ -101,7 +101,8 @@ def _local(profile: Profile) -> Iterator[ClusterInfo]:
     with private_folder(profile.temp_dir) as folder:
         names = {**QUIET, **credentials(profile, str(write_token(folder / "token"))), MARK: str(folder)}
         loopback = profile.bind == "127.0.0.1"
-        with environment({**names, **(_LOOPBACK if loopback else {})}), _loopback_here(loopback):
+        names |= {**(WATCHED if profile.dashboard else UNWATCHED), **(_LOOPBACK if loopback else {})}
+        with environment(names), _loopback_here(loopback):
             yield from _session(
                 profile,
                 address="local",

@@ -20,7 +20,7 @@ from clusters import reaper
 from clusters.addresses import answers
 from clusters.connect import connected, live_nodes, own_node
 from clusters.errors import ConnectError
-from clusters.private import environment, private_folder, write_token
+from clusters.private import UNWATCHED, environment, private_folder, write_token
 from clusters.profile import load, parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,11 +82,17 @@ def test_a_local_ray_is_private_quiet_and_gone_afterwards(
             return os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ["RAY_AUTH_MODE"]
 
         @ray.remote(num_cpus=1)
+        def switches() -> dict[str, str | None]:
+            return {name: os.environ.get(name) for name in UNWATCHED}
+
+        @ray.remote(num_cpus=1)
         def blind() -> str | None:
             return os.environ.get("CUDA_VISIBLE_DEVICES")
 
         assert ray.get(seen.remote()) == ("0", "token")
         assert ray.get(blind.remote()) == ""  # a trial without a GPU sees none
+        # Ray's head keeps no record of these calls: the workers that would tell it got their switches with the rest
+        assert ray.get(switches.remote()) == UNWATCHED
         assert _listening_beyond_loopback(reaper.marked(folder)) == set()
     assert not ray.is_initialized()
     assert not os.path.exists(folder)

@@ -80,6 +80,7 @@ def test_tokens_are_on_and_secrets_are_named_but_never_held() -> None:
     assert {entry["name"] for entry in container["env"]} == {
         "RAY_USAGE_STATS_ENABLED",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
+        "RAY_task_events_max_num_task_in_gcs",
     }
 
 
