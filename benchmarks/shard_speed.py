@@ -1,4 +1,4 @@
-"""Training tokens per second of one trial sharded over processes, against `torch.distributed.fsdp.fully_shard`.
+"""Training tokens per second of one trial sharded over processes, against a module wrapped by `fully_shard` itself.
 
 Both train one member on the same batches over gloo, one CPU thread a process, and take turns in the same processes.
 Ours is the loop trials run (`trials.stack.Stack`, with `trials.sharding.Sharded`); the peer is Hugging Face's Llama of
@@ -69,8 +69,11 @@ def ours(task: Task, group: Group) -> Training:
     member = Member(0, LR, WEIGHT_DECAY, CLIP, Schedule("constant", task.steps), 20.0)
     stack = Stack([member], recipe, task.budget, Place("cpu", group))
     weights, optimizer = stack.model.weights, stack.optimizer
-    kept = [weights.flat, weights.gradient, optimizer.first, optimizer.second]
-    return Training(lambda: stack.advance(stack.step + task.per_turn), lambda: held(kept))
+
+    def state() -> int:
+        return held([*weights.values, *weights.gradients, *optimizer.first, *optimizer.second])
+
+    return Training(lambda: stack.advance(stack.step + task.per_turn), state)
 
 
 def theirs(task: Task, group: Group) -> Training:

@@ -200,12 +200,13 @@ def memory(shape: Shape, context: int, batch_sequences: int, *, members: int = 1
     pass, in ``bytes_per_value`` a value: a block keeps ``10 width + 4 ffn`` values a token (residual and normed
     inputs, q, k, v and attention output; gate and up, their product and gradient); the end keeps ``2 width`` a token
     and three copies of the logits in float32 (logits, log-softmax, gradient). Gathered: of sharded weights a device
-    holds at most the embedding, the head, all gains and the matrices of one block whole at a time, as weights, as
-    their gradients and once more as the buffer these are exchanged in (`trials.sharding`): 12 bytes a parameter.
+    holds at most the embedding, the head, all gains and the matrices of two blocks whole at a time, one of which is
+    under way, as weights, as their gradients and once more as the buffer these are exchanged in (`trials.sharding`):
+    12 bytes a parameter.
     """
     tokens = batch_sequences * context
     blocks = tokens * shape.depth * (10 * shape.width + 4 * shape.ffn) * bytes_per_value
     end = tokens * (2 * shape.width * bytes_per_value + 3 * 4 * shape.vocabulary)
     count = parameters(shape)
-    whole = count.embedding + count.norms + (count.attention + count.feed_forward) // shape.depth
+    whole = count.embedding + count.norms + min(2, shape.depth) * (count.attention + count.feed_forward) // shape.depth
     return Memory(members * 16 * count.total, members * (blocks + end), members * 12 * whole)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,6 @@ PATIENCE = dt.timedelta(minutes=10)  # how long one exchange may take; a checkpo
 
 # Named so since torch 2.13, which warns of the names before.
 _all_gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-_reduce_scatter: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Group:
     def total(self, tensor: Tensor) -> Tensor:
         """``tensor`` summed over all processes, in place."""
         if self.size > 1:
-            with _exchange():
+            with exchanging():
                 dist.all_reduce(tensor)
         return tensor
 
@@ -60,16 +60,9 @@ class Group:
     def gathered(self, piece: Tensor) -> Tensor:
         """Every process's ``piece``, contiguous and of one shape, along a new first axis."""
         pieces = piece.new_empty(self.size * piece.shape[0], *piece.shape[1:])
-        with _exchange():
+        with exchanging():
             _all_gather(pieces, piece)
         return pieces.view(self.size, *piece.shape)
-
-    def scattered(self, pieces: Tensor) -> Tensor:
-        """The sum over processes of ``pieces[rank]``; ``pieces`` (size, ...) is contiguous."""
-        mine = torch.empty_like(pieces[0])
-        with _exchange():
-            _reduce_scatter(mine, pieces.flatten(0, 1))
-        return mine
 
 
 ALONE = Group()
@@ -79,22 +72,25 @@ class Meeting:
     """Where the processes of a world find each other; rank 0 keeps the place for as long as this is open."""
 
     def __init__(self, world: World, device: str) -> None:
+        import torch.distributed.fsdp  # noqa: F401 - imported within a group, it keeps that group for good
+
         if world.address is None:
             raise ValueError(f"a world of {world.size} processes needs an address to meet at")
         host, _, port = world.address.rpartition(":")
         self._world, self._device, self._round = world, device, 0
-        with _exchange():
+        with exchanging():
             self._store = dist.TCPStore(host.strip("[]"), int(port), world.size, world.rank == 0, timeout=MEETING)
 
     @contextlib.contextmanager
     def joined(self) -> Iterator[Group]:
         """The group, once all have come. Leaving it, and going through it again, works as often as all do it.
 
-        Raises PeerLost.
+        Its connections close, and so tell the others, when nothing is left of what was spread over it. After an error
+        its traceback still holds that: whoever is done with the error must `let_go` again. Raises PeerLost.
         """
         self._round += 1
         store = dist.PrefixStore(f"round {self._round}", self._store)
-        with _exchange():
+        with exchanging():
             dist.init_process_group(
                 "nccl" if self._device == "cuda" else "gloo",
                 store=store,
@@ -107,6 +103,7 @@ class Meeting:
             yield Group(self._world.rank, self._world.size, self._device)
         finally:
             dist.destroy_process_group()
+            let_go()
 
     def tell(self, word: str) -> None:
         """Leave ``word`` for the others of this round to find after they have lost this process."""
@@ -120,14 +117,25 @@ class Meeting:
             return False
 
 
+def let_go() -> None:
+    """Free what was spread over processes and is out of use: it lies in cycles, and torch remembers its layouts for
+    good, which hold the group and its connections.
+    """
+    from torch.distributed.tensor.debug import _clear_sharding_prop_cache  # seconds of imports that few trials need
+
+    _clear_sharding_prop_cache()
+    gc.collect()
+
+
 @contextlib.contextmanager
-def _exchange() -> Iterator[None]:
-    """What torch raises when a peer is gone is a RuntimeError of several kinds; memory that runs out is not among
-    them.
+def exchanging() -> Iterator[None]:
+    """Around whatever exchanges something with the other processes: raises PeerLost when one of them is gone.
+
+    What torch raises then is a DistError or, over gloo, a RuntimeError that names gloo's source.
     """
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
         raise PeerLost(f"another process of this trial is gone: {str(error).splitlines()[0]}") from error

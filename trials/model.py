@@ -4,11 +4,13 @@ Pre-RMSNorm, rotary positions, SwiGLU, no biases, optional QK-norm, tied or unti
 models of one shape that run as one: seeds of an ensemble, or settings of a packed sweep. One member is the ordinary
 case, and the axis costs it nothing: a batched product of one pair takes the time of a plain one (measured).
 
-The layers ask for their part of the weights when they need it (`trials.weights`), wherever it lies.
+Each layer runs with its part of the weights (`trials.weights`), wherever that lies.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -18,8 +20,7 @@ from torch.nn import functional as F
 from trials.accounting import Shape
 from trials.distributed import ALONE, Group
 from trials.kernels import add_projected, feed_forward, mean_losses, norm_project, rms_norm, split_rotated
-from trials.sharding import Sharded
-from trials.weights import COMMON, HEAD, Weights, Whole, layout
+from trials.weights import COMMON, HEAD, Slot, Weights, Whole, layout
 
 Tensors = Mapping[str, Tensor]
 
@@ -35,43 +36,54 @@ class Transformer:
         device: str,
         rope_base: float = 1e4,
         group: Group = ALONE,
+        autocast: torch.dtype | None = None,
     ) -> None:
-        self.shape, slots = shape, layout(shape)
-        self.weights: Weights = Whole(slots, seeds, device) if group.size == 1 else Sharded(slots, seeds, device, group)
+        """``autocast``: the number type of matrix products where it is not that of the weights."""
+        self.shape = shape
+        self.weights = _weights(layout(shape), seeds, device, group, autocast)
         self.rotation = rotations(context, shape.heads, shape.width // shape.heads, rope_base).to(device)
+        self._autocast = functools.partial(torch.autocast, device, autocast) if autocast else contextlib.nullcontext
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Next-token logits, (members, batch, context, vocabulary), of tokens (members, batch, context)."""
         members, batch, context = tokens.shape
-        common = self.weights.part(COMMON)
-        stream = _embed(tokens.reshape(members, -1), common["embedding"])  # (members, batch * context, width)
-        for block in range(self.shape.depth):
-            own = self.weights.part(f"{block}")
-            stream = self._attention(block, stream, batch, context, common, own)
-            stream = self._feed_forward(block, stream, common, own)
-            del own  # whoever gathers the next block's needs the room
-        head = common["embedding"] if self.shape.tied_embeddings else self.weights.part(HEAD)[HEAD]
-        logits = norm_project(stream, common["final_norm"], head)
+        with self._autocast():
+            logits = self.weights.run(COMMON, functools.partial(self._layers, tokens))
         return logits.view(members, batch, context, -1)
 
     def losses(self, windows: Tensor) -> Tensor:
         """Mean loss of each member, (members,) in nats a token, on windows (members, batch, context + 1)."""
-        with self.weights.saving():
-            return mean_losses(self.logits(windows[..., :-1]).flatten(1, 2), windows[..., 1:].flatten(1))
+        return mean_losses(self.logits(windows[..., :-1]).flatten(1, 2), windows[..., 1:].flatten(1))
 
-    def _attention(self, block: int, stream: Tensor, batch: int, context: int, common: Tensors, own: Tensors) -> Tensor:
-        heads = self.shape.heads
-        members, positions, width = stream.shape
+    def _layers(self, tokens: Tensor, common: Tensors) -> Tensor:
+        """Logits, (members, batch * context, vocabulary)."""
+        stream = _embed(tokens.flatten(1), common["embedding"])  # (members, batch * context, width)
+        for block in range(self.shape.depth):
+            layer = functools.partial(self._block, f"{block}", tokens.shape[-1], common)
+            stream = self.weights.run(f"{block}", layer, stream)
+        if self.shape.tied_embeddings:
+            return norm_project(stream, common["final_norm"], common["embedding"])
+        return self.weights.run(HEAD, lambda own, last: norm_project(last, common["final_norm"], own[HEAD]), stream)
+
+    def _block(self, block: str, context: int, common: Tensors, own: Tensors, stream: Tensor) -> Tensor:
         qkv = norm_project(stream, common[f"{block}.attention_norm"], own[f"{block}.qkv"])
         if self.shape.qk_norm:
             qkv = _head_norms(qkv, common[f"{block}.query_norm"], common[f"{block}.key_norm"])
-        query, key, value = split_rotated(qkv, self.rotation[:context], heads)
+        query, key, value = split_rotated(qkv, self.rotation[:context], self.shape.heads)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        mixed = mixed.transpose(1, 2).reshape(members, positions, width)
-        return add_projected(stream, mixed, own[f"{block}.attention_out"])
-
-    def _feed_forward(self, block: int, stream: Tensor, common: Tensors, own: Tensors) -> Tensor:
+        mixed = mixed.transpose(1, 2).reshape(stream.shape)
+        stream = add_projected(stream, mixed, own[f"{block}.attention_out"])
         return feed_forward(stream, common[f"{block}.ffn_norm"], own[f"{block}.gate_up"], own[f"{block}.down"])
+
+
+def _weights(
+    slots: Sequence[Slot], seeds: Sequence[int], device: str, group: Group, autocast: torch.dtype | None
+) -> Weights:
+    if group.size == 1:
+        return Whole(slots, seeds, device)
+    from trials.sharding import Sharded  # a second of imports that few trials need
+
+    return Sharded(slots, seeds, device, group, autocast)
 
 
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""AdamW over one flat buffer per member, with its own learning rate, weight decay and clipping norm for each.
+"""AdamW over flat buffers of members, with its own learning rate, weight decay and clipping norm for each member.
 
 Loshchilov and Hutter 2019, algorithm 2, in PyTorch's form: the decay of a step is ``lr * weight_decay * parameter``.
 Matrices decay; norm gains and the token embedding do not (`trials.model.layout` says which is which).
@@ -14,7 +14,7 @@ from torch.optim.adamw import adamw
 
 
 class AdamW:
-    """AdamW on ``flat``: (members, parameters), of which the first ``decayed`` columns decay. Updates in place.
+    """AdamW on ``values``, (members, n) each, of which some ``decays``. Updates in place.
 
     ``lr`` at each step and ``weight_decay`` are one number a member; ``grad_clip`` too, 0 where there is no clipping.
     Each process that holds a piece of the weights has one for its piece. One fused kernel reads and writes everything
@@ -23,44 +23,42 @@ class AdamW:
 
     def __init__(
         self,
-        flat: Tensor,
-        gradient: Tensor,
+        values: Sequence[Tensor],
+        decays: Sequence[bool],
         *,
-        decayed: int,
         weight_decay: Sequence[float],
         grad_clip: Sequence[float],
         beta1: float,
         beta2: float,
         eps: float,
     ) -> None:
-        self.flat, self.gradient = flat, gradient
-        self.parts = [(slice(None, decayed), True), (slice(decayed, None), False)]
+        self.values, self.decays = values, decays
         self.weight_decay = weight_decay
-        self.grad_clip = torch.tensor([clip or torch.inf for clip in grad_clip], device=flat.device)
+        self.grad_clip = torch.tensor([clip or torch.inf for clip in grad_clip], device=values[0].device)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
-        self.first = torch.zeros_like(flat)
-        self.second = torch.zeros_like(flat)
+        self.first = [torch.zeros_like(part) for part in values]
+        self.second = [torch.zeros_like(part) for part in values]
         self.steps = 0
 
-    def step(self, lr: Sequence[float], norms: Tensor) -> None:
-        """One update with learning rates ``lr`` and global norms of the gradient before clipping: (members,) each.
+    def step(self, lr: Sequence[float], gradients: Sequence[Tensor], norms: Tensor) -> None:
+        """One update with learning rates ``lr``, ``gradients`` that lie like the values, and their global norms before
+        clipping: (members,) each.
 
         Members touch only their own row, so one whose numbers overflow leaves the others as they would be without it.
-        ``gradient`` is clipped in place.
+        ``gradients`` are clipped in place.
         """
         shrink = ((norms + 1e-6) / self.grad_clip).clamp(min=1.0).float()  # 1e-6 as torch.nn.utils.clip_grad_norm_
-        counts = torch.full((2 * len(lr),), float(self.steps), device=self.flat.device)
+        counts = torch.full((len(lr) * len(self.values),), float(self.steps), device=norms.device).unbind()
         self.steps += 1
         for member, (rate, weight_decay) in enumerate(zip(lr, self.weight_decay, strict=True)):
-            for i, (part, decays) in enumerate(self.parts):
-                row = member, part
+            for i, decays in enumerate(self.decays):
                 adamw(
-                    [self.flat[row]],
-                    [self.gradient[row]],
-                    [self.first[row]],
-                    [self.second[row]],
+                    [self.values[i][member]],
+                    [gradients[i][member]],
+                    [self.first[i][member]],
+                    [self.second[i][member]],
                     [],
-                    [counts[2 * member + i]],
+                    [counts[member * len(self.values) + i]],
                     lr=rate,
                     weight_decay=weight_decay if decays else 0.0,
                     grad_scale=shrink[member],

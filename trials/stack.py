@@ -93,11 +93,11 @@ class Stack:
         self.members, self.recipe, self.place, self.step = members, recipe, place, 0
         device = place.device
         seeds = [member.seed for member in members]
-        self.model = Transformer(recipe.shape, recipe.context, seeds, device, recipe.rope_base, place.group)
+        autocast = torch.bfloat16 if recipe.precision == "bfloat16" else None
+        self.model = Transformer(recipe.shape, recipe.context, seeds, device, recipe.rope_base, place.group, autocast)
         self.optimizer = AdamW(
-            self.model.weights.flat,
-            self.model.weights.gradient,
-            decayed=self.model.weights.decayed,
+            self.model.weights.values,
+            self.model.weights.decays,
             weight_decay=[member.weight_decay for member in members],
             grad_clip=[member.grad_clip for member in members],
             beta1=recipe.beta1,
@@ -134,8 +134,7 @@ class Stack:
 
         Every process of the group must ask; None but in the first.
         """
-        held = {"weights": self.model.weights.flat, "first": self.optimizer.first, "second": self.optimizer.second}
-        whole = {name: self.model.weights.whole(tensor) for name, tensor in held.items()}
+        whole = {name: self.model.weights.whole(parts) for name, parts in self._held().items()}
         curves = {"losses": self.losses[: self.step], "norms": self.norms[: self.step]}
         copies = {name: torch.from_numpy(rows.copy()) for name, rows in curves.items()}
         known = {name: tensor for name, tensor in whole.items() if tensor is not None}
@@ -143,9 +142,8 @@ class Stack:
 
     def resume(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a `state`."""
-        held = {"weights": self.model.weights.flat, "first": self.optimizer.first, "second": self.optimizer.second}
-        for name, tensor in held.items():
-            self.model.weights.take(tensor, state[name])
+        for name, parts in self._held().items():
+            self.model.weights.take(parts, state[name])
         self.step = self.optimizer.steps = len(state["losses"])
         self.losses[: self.step], self.norms[: self.step] = state["losses"].numpy(), state["norms"].numpy()
         self.beyond |= beyond(self.losses[: self.step], self.bounds).any(axis=0)
@@ -159,14 +157,11 @@ class Stack:
         """Next-token logits of every member on the same ``tokens`` (batch, context): (members, batch, context,
         vocabulary).
         """
-        with self._precision():
-            return self.model.logits(tokens.expand(len(self.members), -1, -1))
+        return self.model.logits(tokens.expand(len(self.members), -1, -1))
 
-    def _precision(self) -> contextlib.AbstractContextManager[object]:
-        """What forward passes run under: autocast to bfloat16 where the recipe says so."""
-        if self.recipe.precision == "bfloat16":
-            return torch.autocast(self.place.device, dtype=torch.bfloat16)
-        return contextlib.nullcontext()
+    def _held(self) -> dict[str, Sequence[Tensor]]:
+        """What this process holds of the weights and their moments."""
+        return {"weights": self.model.weights.values, "first": self.optimizer.first, "second": self.optimizer.second}
 
     def _read(self) -> list[Iterator[npt.NDArray[np.int64]]]:
         sequences, steps = self.recipe.batch_sequences, self.recipe.steps
@@ -178,12 +173,11 @@ class Stack:
         loss = torch.zeros(len(self.members), device=self.place.device)
         for i, (rows, weight) in enumerate(self.shares):
             part = torch.from_numpy(windows[:, rows]).to(self.place.device)
-            with self._precision():
-                losses = self.model.losses(part)
+            losses = self.model.losses(part)
             weights.backward(losses, weight, first=i == 0)
             loss += losses.detach() * weight
         norms = weights.norms()
-        self.optimizer.step(self.lrs(self.step), norms)
+        self.optimizer.step(self.lrs(self.step), weights.gradients, norms)
         self.step += 1
         return loss, norms
 

@@ -1,15 +1,14 @@
 """The weights of a stack of models: which tensors there are, how they start, and how they lie in one flat buffer.
 
 Matrices that decay come first in the buffer, block by block; what does not decay (embedding, gains) is its end. The
-model asks for a part of the weights when it needs it, so that another holder may keep them elsewhere
+model has each layer run with its part of the weights, so that another holder may keep them elsewhere
 (`trials.sharding`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from trials.accounting import Shape
 
 HEAD_SCALE = 0.1  # logits start with this deviation, so that the loss starts within 0.01 nats of ln(vocabulary)
 COMMON, HEAD = "common", "head"  # parts of the weights; the others are the blocks, by number
+Layer = Callable[..., Tensor]  # of a part's tensors by name, and of tensors it uses up
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,26 +83,30 @@ def initial(slots: Sequence[Slot], seed: int) -> Tensor:
 
 
 class Weights(Protocol):
-    """Who holds the weights of a stack: ``flat`` and their ``gradient``, (members, values held here) each.
+    """Who holds the weights of a stack."""
 
-    The first ``decayed`` columns decay.
-    """
-
-    flat: Tensor
-    gradient: Tensor
-    decayed: int
-
-    def part(self, name: str) -> Mapping[str, Tensor]:
-        """The tensors of this part by name, (members, *size) each, for the forward pass that comes now."""
+    @property
+    def values(self) -> Sequence[Tensor]:
+        """What is held here, (members, n) each."""
         ...
 
-    def saving(self) -> contextlib.AbstractContextManager[object]:
-        """What a forward pass runs under whose gradient is wanted."""
+    @property
+    def decays(self) -> Sequence[bool]:
+        """Which of ``values`` decay."""
+        ...
+
+    @property
+    def gradients(self) -> Sequence[Tensor]:
+        """Gradients of ``values``, from the last backward pass."""
+        ...
+
+    def run(self, part: str, layer: Layer, *inputs: Tensor) -> Tensor:
+        """``layer`` of the tensors of a part by name, (members, *size) each, and of ``inputs``, which are used up."""
         ...
 
     def backward(self, losses: Tensor, weight: float = 1.0, *, first: bool = True) -> None:
-        """Add ``weight`` times the gradient of each member's own loss, (members,), to ``gradient``; the ``first``
-        takes its place.
+        """Add ``weight`` times the gradient of each member's own loss, (members,), to ``gradients``; the ``first``
+        takes their place.
         """
         ...
 
@@ -110,31 +114,33 @@ class Weights(Protocol):
         """Global norm of each member's gradient, (members,)."""
         ...
 
-    def whole(self, held: Tensor) -> Tensor | None:
-        """All values on the CPU, (members, parameters), of what lies like ``flat``; None but in one process."""
+    def whole(self, held: Sequence[Tensor]) -> Tensor | None:
+        """All values on the CPU, (members, parameters), of what lies like ``values``; None but in one process."""
         ...
 
-    def take(self, held: Tensor, whole: Tensor) -> None:
-        """Fill ``held``, which lies like ``flat``, from ``whole``, (members, parameters)."""
+    def take(self, held: Sequence[Tensor], whole: Tensor) -> None:
+        """Fill ``held``, which lies like ``values``, from ``whole``, (members, parameters)."""
         ...
 
 
 class Whole:
-    """All weights in this process; ``parameters`` are the leaves, views of the flat buffer."""
+    """All weights in this process, in one buffer ``flat``, (members, parameters), with their ``gradient``;
+    ``parameters`` are the leaves, views of the buffer.
+    """
 
     def __init__(self, slots: Sequence[Slot], seeds: Sequence[int], device: str) -> None:
-        self.decayed = sum(slot.numel for slot in slots if slot.decays)
         self.flat = torch.stack([initial(slots, seed) for seed in seeds]).to(device)
         self.gradient = torch.zeros_like(self.flat)
-        self.parameters = _views(self.flat, slots)
+        self.parameters = views(self.flat, slots)
         for leaf in self.parameters.values():
             leaf.requires_grad_()
+        decayed = sum(slot.numel for slot in slots if slot.decays)
+        sizes = [decayed, self.flat.shape[1] - decayed]
+        self.values, self.gradients = self.flat.split(sizes, dim=1), self.gradient.split(sizes, dim=1)
+        self.decays = (True, False)
 
-    def part(self, name: str) -> Mapping[str, Tensor]:
-        return self.parameters
-
-    def saving(self) -> contextlib.AbstractContextManager[object]:
-        return contextlib.nullcontext()
+    def run(self, part: str, layer: Layer, *inputs: Tensor) -> Tensor:
+        return layer(self.parameters, *inputs)
 
     def backward(self, losses: Tensor, weight: float = 1.0, *, first: bool = True) -> None:
         # The parts live beside the gradient for a moment, when the activations they were made from are gone.
@@ -147,14 +153,16 @@ class Whole:
     def norms(self) -> Tensor:
         return torch.bmm(self.gradient[:, None], self.gradient[..., None]).flatten().sqrt_()
 
-    def whole(self, held: Tensor) -> Tensor | None:
-        return held.to("cpu", copy=True)
+    def whole(self, held: Sequence[Tensor]) -> Tensor | None:
+        return torch.cat([part.cpu() for part in held], dim=1)
 
-    def take(self, held: Tensor, whole: Tensor) -> None:
-        held.copy_(whole)
+    def take(self, held: Sequence[Tensor], whole: Tensor) -> None:
+        for part, values in zip(held, whole.split([part.shape[1] for part in held], dim=1), strict=True):
+            part.copy_(values)
 
 
-def _views(flat: Tensor, slots: Sequence[Slot]) -> dict[str, Tensor]:
-    """Tensors (members, *size) over the flat buffer."""
-    parts = flat.split([slot.numel for slot in slots], dim=1)
+def views(flat: Tensor, slots: Sequence[Slot]) -> dict[str, Tensor]:
+    """Tensors (members, *size) over (members, values), which may have more values than the slots."""
+    sizes = [slot.numel for slot in slots]
+    *parts, _ = flat.split([*sizes, flat.shape[1] - sum(sizes)], dim=1)
     return {slot.name: part.unflatten(1, slot.size) for slot, part in zip(slots, parts, strict=True)}

@@ -19,8 +19,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
+import trials.sharding
+import trials.weights
 from trials.accounting import Shape
 from trials.corpus import Budget, open_corpus
 from trials.corpus.order import batches
@@ -98,8 +101,8 @@ def _in_double() -> Iterator[None]:
         return initial(*args).double()  # type: ignore[arg-type]
 
     with (
-        mock.patch("trials.weights.initial", drawn),
-        mock.patch("trials.sharding.initial", drawn),
+        mock.patch.object(trials.weights, "initial", drawn),
+        mock.patch.object(trials.sharding, "initial", drawn),
         mock.patch.object(Transformer, "losses", wide),
         mock.patch.object(Transformer, "__init__", constructed),
     ):
@@ -116,15 +119,15 @@ def ours(case: Case, place: Place) -> dict[str, Any]:
         stack.advance(STEPS)
     alive = _alive() - before
     weights, optimizer = stack.model.weights, stack.optimizer
-    kept = (weights.flat, weights.gradient, optimizer.first, optimizer.second)
+    kept = [*weights.values, *weights.gradients, *optimizer.first, *optimizer.second]
     assert {tensor.dtype for tensor in kept} == {case.dtype}
     return {"state": stack.state(), "held": sum(tensor.numel() for tensor in kept), "alive": alive}
 
 
 def _alive() -> int:
-    """Values in all tensors of this process."""
+    """Values in all tensors of this process; a DTensor's are those of the local tensor it wraps."""
     gc.collect()
-    tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)]
+    tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor) and type(thing) is not DTensor]
     storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in tensors}
     return sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in storages.values())
 

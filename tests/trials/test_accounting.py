@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -140,28 +142,40 @@ def test_state_is_what_each_process_of_a_trial_holds(processes: int) -> None:
     import torch
 
     from trials.distributed import Group
-    from trials.sharding import Sharded
-    from trials.weights import Whole, layout
+    from trials.model import Transformer
 
     shape = Shape(3, 32, 2, 85, 256, qk_norm=True)
     expected = memory(shape, 64, 8, members=2).state / processes
-    for rank in range(processes):
-        group = Group(rank, processes)
-        slots = layout(shape)
-        held = Whole(slots, [0, 1], "cpu") if processes == 1 else Sharded(slots, [0, 1], "cpu", group)
-        assert held.flat.dtype == held.gradient.dtype == torch.float32
-        # The optimizer holds two moments of the same size.
-        kept = 4 * (2 * held.flat.numel() + 2 * held.gradient.numel())
+    for rank in {0, processes - 1}:
+        with _unreal_group(rank, processes):
+            model = Transformer(shape, 8, [0, 1], "cpu", group=Group(rank, processes))
+            model.weights.backward(model.losses(torch.zeros(2, 1, 9, dtype=torch.int64)))
+            held = [*model.weights.values, *model.weights.gradients]
+        assert {tensor.dtype for tensor in held} == {torch.float32}
+        kept = 4 * 2 * sum(tensor.numel() for tensor in held)  # the optimizer holds two moments of the same size
         padding = 2 * 16 * (shape.depth + 2)  # at most one value of each part, of each member
         assert expected <= kept <= expected + padding
 
 
-def test_what_is_gathered_at_a_time_is_what_all_blocks_share_the_head_and_one_block() -> None:
+@contextlib.contextmanager
+def _unreal_group(rank: int, processes: int) -> Iterator[None]:
+    """A process group without the other processes: what is exchanged is made up, and as large as it would be."""
+    import torch.distributed as dist
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=processes)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def test_what_is_gathered_at_a_time_is_what_all_blocks_share_the_head_and_two_blocks() -> None:
     """Each as weights, as their gradient, and in the buffer the gradient is exchanged in: 12 bytes a parameter."""
     from trials.sharding import spans
     from trials.weights import COMMON, HEAD, layout
 
     shape = Shape(3, 32, 2, 85, 256)
-    size = {span.name: span.size for span in spans(layout(shape), 2)}
-    whole = size[COMMON] + size[HEAD] + max(size[f"{block}"] for block in range(shape.depth))
+    size = {span.name: span.size for span in spans(layout(shape))}
+    whole = size[COMMON] + size[HEAD] + 2 * max(size[f"{block}"] for block in range(shape.depth))
     assert memory(shape, 64, 8).gathered == 12 * whole

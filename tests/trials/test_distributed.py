@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import time
-import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.distributed.tensor import DTensor
 
-from tests.trials.worlds import PATIENCE_SECONDS, world
+from tests.trials.worlds import PATIENCE_SECONDS, free_address, world
 from trials.accounting import Shape
+from trials.distributed import Group, Meeting
+from trials.kernels import _FeedForward
 from trials.model import Transformer
 from trials.record import CurvePoint, Outcome
-from trials.sharding import Sharded, Span, spans
+from trials.sharding import Sharded, spans
 from trials.spec import TrialSpec
-from trials.weights import layout
-from trials.workloads import Context
+from trials.weights import Whole, layout
+from trials.workloads import Context, World
 from trials.workloads.language_model import LanguageModel
 
 MARKOV = "markov:states=12,spread=1.5,tokens=65536"
@@ -103,68 +105,60 @@ def test_memory_that_runs_out_in_one_process_is_tried_again_smaller_by_all(tmp_p
     assert outcome["metrics"]["val_loss"] == pytest.approx(expected.metrics["val_loss"], rel=SAME_LOSS)
 
 
-def test_every_value_of_the_weights_lies_in_one_piece_and_pieces_are_equal() -> None:
+def test_the_parts_of_the_weights_hold_every_value_once() -> None:
     slots = layout(Shape(3, 18, 1, 25, 61, qk_norm=True))
-    for processes in (1, 2, 5, 64):
-        found = spans(slots, processes)
-        assert [span.begin for span in found] == [0, *(span.begin + span.size for span in found[:-1])]
-        assert sum(span.size for span in found) == sum(slot.numel for slot in slots)
-        assert [slot.name for span in found for slot in span.slots] == [slot.name for slot in slots]
-        assert [span.name for span in found] == ["head", "0", "1", "2", "common"]  # what decays comes first
-        for span in found:
-            assert 0 <= span.piece * processes - span.size < processes
+    found = spans(slots)
+    assert [span.begin for span in found] == [0, *(span.begin + span.size for span in found[:-1])]
+    assert sum(span.size for span in found) == sum(slot.numel for slot in slots)
+    assert [slot.name for span in found for slot in span.slots] == [slot.name for slot in slots]
+    assert [span.name for span in found] == ["head", "0", "1", "2", "common"]  # what decays comes first
 
 
-class _Mirror:
+@pytest.fixture
+def group() -> Iterator[Group]:
     """A group of one that goes through every exchange."""
-
-    rank, size = 0, 1
-
-    def gathered(self, piece: torch.Tensor) -> torch.Tensor:
-        return piece[None].clone()
-
-    def scattered(self, pieces: torch.Tensor) -> torch.Tensor:
-        return pieces[0].clone()
-
-    def total(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor
+    with Meeting(World(0, 1, free_address()), "cpu").joined() as joined:
+        yield joined
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
 def test_gathered_weights_are_let_go_after_each_block_and_had_again_for_its_gradient(
-    precision: str, monkeypatch: pytest.MonkeyPatch
+    autocast: torch.dtype | None, group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shape = Shape(3, 16, 2, 40, 12)
-    whole = Transformer(shape, 8, [0, 1], "cpu")
-    sharded = Transformer(shape, 8, [0, 1], "cpu")
-    held = sharded.weights = Sharded(layout(shape), [0, 1], "cpu", _Mirror())  # type: ignore[arg-type]
-    alive: dict[int, tuple[str, weakref.ref[torch.UntypedStorage]]] = {}
-    gathered: list[str] = []
-    real = Sharded._join
+    whole, sharded = (Transformer(shape, 8, [0, 1], "cpu", autocast=autocast) for _ in range(2))
+    held = sharded.weights = Sharded(layout(shape), [0, 1], "cpu", group, autocast)
+    gathered: list[set[str]] = []
+    real = _FeedForward.backward
 
-    def join(weights: Sharded, piece: torch.Tensor, span: Span) -> torch.Tensor:
-        values = real(weights, piece, span)
-        gathered.append(span.name)
-        alive[len(gathered)] = span.name, weakref.ref(values.untyped_storage())
-        return values
+    def gathered_now() -> set[str]:
+        return {name for name, part in held.parts.items() if not isinstance(part.flat, DTensor)}
 
-    monkeypatch.setattr(Sharded, "_join", join)
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        gathered.append(gathered_now())
+        return real(ctx, *gradients)
+
+    run = sharded._block
+
+    def block(*args: Any) -> torch.Tensor:
+        gathered.append(gathered_now())
+        return run(*args)
+
     windows = torch.randint(12, (2, 3, 9), generator=torch.Generator().manual_seed(0))
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-        expected, found = whole.losses(windows), sharded.losses(windows)
+    expected = whole.losses(windows)
+    monkeypatch.setattr(sharded, "_block", block)
+    found = sharded.losses(windows)
     assert torch.equal(expected, found)
-    assert gathered == ["common", "0", "1", "2", "head"]
-    kept = {name for name, storage in alive.values() if _is_alive(storage)}
-    assert kept == {"common", "head"}  # the matrices of no block
+    assert gathered == [{"common", name} for name in ("0", "1", "2")]
+    assert gathered_now() == {"common", "head"}, "what the backward pass needs first"
+    gathered.clear()
     whole.weights.backward(expected)
+    monkeypatch.setattr(_FeedForward, "backward", backward)
     held.backward(found)
-    assert gathered[5:] == ["2", "1", "0"]
-    rough = 2.0**-8 if precision == "bfloat16" else 1e-5  # of the largest: gathered weights are rounded before, not in,
-    scale = whole.weights.gradient.abs().max()  # the products of the backward pass
-    assert (whole.weights.gradient - held.gradient).abs().max() <= rough * scale
+    assert gathered == [{"common", name} for name in ("2", "1", "0")]
+    assert gathered_now() == set()
+    rough = 2.0**-8 if autocast else 1e-5  # of the largest: gathered weights are rounded before, not in, the products
+    assert isinstance(whole.weights, Whole)
+    scale = whole.weights.gradient.abs().max()  # of the backward pass
+    assert (whole.weights.gradient - torch.cat(held.gradients, dim=1)).abs().max() <= rough * scale
     assert torch.allclose(whole.weights.norms(), held.norms(), rtol=rough)
-
-
-def _is_alive(storage: weakref.ref[torch.UntypedStorage]) -> bool:
-    gc.collect()
-    return storage() is not None

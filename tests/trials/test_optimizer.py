@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from trials.optimizer import AdamW
 
 
-def ours(flat: torch.Tensor, gradient: torch.Tensor, decayed: int, decay: list[float], clip: list[float]) -> AdamW:
+def ours(values: Sequence[torch.Tensor], decay: list[float], clip: list[float]) -> AdamW:
+    """Of several parts the first decays."""
     return AdamW(
-        flat,
-        gradient,
-        decayed=decayed,
+        values,
+        [part is values[0] for part in values],
         weight_decay=decay,
         grad_clip=clip,
         beta1=0.9,
@@ -24,8 +26,8 @@ def test_every_member_takes_the_steps_torchs_adamw_takes_alone() -> None:
     torch.manual_seed(0)
     members, width, decayed, lrs, decays, clips = 3, 1001, 500, [1e-2, 3e-3, 0.1], [0.0, 0.1, 3.2], [1.0, 0.0, 0.01]
     flat = torch.randn(members, width, dtype=torch.float64)
-    gradient = torch.zeros_like(flat)
-    optimizer = ours(flat, gradient, decayed, decays, clips)
+    sizes = [decayed, width - decayed]
+    optimizer = ours(flat.split(sizes, dim=1), decays, clips)
     alone = [(row[:decayed].clone().requires_grad_(), row[decayed:].clone().requires_grad_()) for row in flat]
     peers = [
         torch.optim.AdamW(
@@ -39,8 +41,8 @@ def test_every_member_takes_the_steps_torchs_adamw_takes_alone() -> None:
     for step in range(6):
         scale = 1.0 if step % 2 else 0.5  # learning rates change from step to step, as a schedule's do
         fresh = torch.randn(members, width, dtype=torch.float64)
-        gradient.copy_(fresh)
-        optimizer.step([lr * scale for lr in lrs], fresh.norm(dim=1))
+        gradients = fresh.clone().split(sizes, dim=1)
+        optimizer.step([lr * scale for lr in lrs], gradients, fresh.norm(dim=1))
         for pair, peer, row, lr, clip in zip(alone, peers, fresh, lrs, clips, strict=True):
             pair[0].grad, pair[1].grad = row[:decayed].clone(), row[decayed:].clone()
             if clip:
@@ -62,6 +64,7 @@ def test_a_member_whose_gradient_is_not_a_number_leaves_the_others_alone() -> No
         flat, gradient = start.clone(), fresh.clone()
         if broken:
             gradient[0, 3] = float("nan")
-        ours(flat, gradient, 4, [0.1, 0.1], [1.0, 1.0]).step([1e-2, 1e-2], gradient.norm(dim=1))
+        parts = gradient.split([4, 5], dim=1)
+        ours(flat.split([4, 5], dim=1), [0.1, 0.1], [1.0, 1.0]).step([1e-2, 1e-2], parts, gradient.norm(dim=1))
         results.append(flat[1])
     assert torch.equal(*results)

@@ -74,9 +74,9 @@ def test_sharded_training_ends_with_the_weights_and_moments_of_one_process(
 def test_sharded_training_ends_with_the_weights_and_moments_of_fully_shard_and_torchs_adamw(
     name: str, trained: Mapping[str, list[Any]]
 ) -> None:
-    """Two implementations of one algorithm: measured 2e-16 to 3e-15 in float64 without clipping. With it 2e-9 to 1e-7:
-    our fused AdamW takes the clipping factor in float32, which is right to 6e-8, and it enters the second moment
-    squared.
+    """Plain modules with a parameter a tensor, cut along their first axis, against ours: measured 2e-16 to 3e-15 in
+    float64 without clipping. With it 2e-9 to 1e-7: our fused AdamW takes the clipping factor in float32, which is
+    right to 6e-8, and it enters the second moment squared.
     """
     case, first = CASES[name], trained[name][0]
     clipped = any(member.grad_clip for member in case.members)
@@ -86,16 +86,15 @@ def test_sharded_training_ends_with_the_weights_and_moments_of_fully_shard_and_t
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_process_holds_its_share_of_weights_gradient_and_moments_and_one_block_whole(
+def test_each_process_holds_its_share_of_weights_gradient_and_moments_between_steps(
     name: str, trained: Mapping[str, list[Any]]
 ) -> None:
     case = CASES[name]
     slots, members = layout(case.shape), len(case.members)
-    found, total = spans(slots, case.size), sum(slot.numel for slot in slots)
+    found, total = spans(slots), sum(slot.numel for slot in slots)
     share = sum(-(-span.size // case.size) for span in found)
     assert total <= share * case.size < total + case.size * len(found)  # less than one value a part and process more
-    block = next(span.piece * case.size for span in found if span.name == "0")  # the last that a step gathers
     rotation = case.recipe.context * case.shape.width
     for process in trained[name]:
         assert process["held"] == 4 * members * share
-        assert process["alive"] <= process["held"] + members * (block + 1) + rotation  # 1: its clipping norm
+        assert process["alive"] <= process["held"] + members + rotation + case.size  # clipping norms, ranks of the mesh

@@ -17,7 +17,7 @@ import torch
 from trials import checkpoint
 from trials.checkpoint import Saved
 from trials.corpus.open import open_corpus
-from trials.distributed import ALONE, Group, Meeting
+from trials.distributed import ALONE, Group, Meeting, let_go
 from trials.progress import Clock, Job, ended
 from trials.record import Outcome
 from trials.resume import Keeper, updates
@@ -92,6 +92,8 @@ def _each_load(waiting: deque[Load], context: Context, meeting: Meeting | None) 
             if not _is_out_of_memory(error) and not (meeting and meeting.told(OUT_OF_MEMORY)):
                 raise
             message = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if meeting:
+            let_go()
         if context.device != "cpu":
             torch.cuda.empty_cache()
         left = tuple(spec for spec in load.specs if spec.trial_id not in over)
