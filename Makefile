@@ -17,9 +17,11 @@ demo: install
 	$(BIN)/sweeplaw launch orchestrator/sweeps/demo.toml --store results/demo
 	$(BIN)/sweeplaw report results/demo
 
-# Two files at a time: most of the time goes into waiting for Ray, Slurm and killed processes.
+# Two files at a time: most of the time goes into waiting for Ray, Slurm and killed processes. What measures the whole
+# machine comes last, by itself.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 check: install
 	$(BIN)/ruff format --check .

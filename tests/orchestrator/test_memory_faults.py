@@ -43,12 +43,13 @@ def used():
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_worker_killed_for_memory_costs_its_trial_one_attempt_in_smaller_micro_batches(tmp_path):
     taken, total = used()
-    room = 3 * 2**30
+    room = 4 * 2**30  # of which Ray and the driver take less than 1
     if total - taken < 3 * room:
-        pytest.skip("needs 9 GB of free memory")
-    enough, too_many = (int(share * room / 2**28) for share in (1.4, 2.8))  # halved: within the room; still beyond it
+        pytest.skip("needs 12 GB of free memory")
+    enough, too_many = (int(share * room / 2**28) for share in (1.2, 2.4))  # halved: within the room; still beyond it
     (tmp_path / "mine.py").write_text(MODULE)
     (tmp_path / "t.toml").write_text(SWEEP.format(enough=enough, too_many=too_many))
     (tmp_path / "one.toml").write_text('kind = "local"\ncpus = 1\ngpus = 0\n')
