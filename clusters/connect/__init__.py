@@ -24,7 +24,7 @@ from clusters.reaper import MARK
 from clusters.start import start
 
 ATTACH_SECONDS = 5  # Ray's own patience with an address that answers the connection, one try a second
-OBJECT_STORE_BYTES = 512 * 2**20  # rows and corpora handed to workers; Ray's default is 30 % of the machine
+OBJECT_STORE_BYTES = 512 * 2**20  # jobs of many trials on their way to workers; Ray's default is 30 % of the machine
 
 # Quiet, and nothing sent home. A trial without a GPU sees none (Ray's default lets it see all).
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
