@@ -13,7 +13,7 @@ gradients are summed in float32.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,11 +63,13 @@ class Sharded:
     ) -> None:
         self.group, self.spans = group, spans(slots)
         whole = torch.stack([initial(slots, seed) for seed in seeds])
-        self.parts = {span.name: _Part(span.slots, _padded(span.of(whole), group.size)) for span in self.spans}
-        self.parts[COMMON].others.update({name: part for name, part in self.parts.items() if name != COMMON})
         mesh = init_device_mesh(device, (group.size,))
-        for name, part in self.parts.items():  # the common part is the last: what holds others must be
-            _shard(part, mesh, let_go=name not in (COMMON, HEAD), autocast=None if name == COMMON else autocast)
+        self.parts: dict[str, _Part] = {}
+        for span in self.spans:  # the common part, which holds the others, is the last, as it must be
+            common = span.name == COMMON
+            part = _Part(span.slots, _padded(span.of(whole), group.size), self.parts if common else {})
+            _shard(part, mesh, let_go=span.name not in (COMMON, HEAD), autocast=None if common else autocast)
+            self.parts[span.name] = part
         self._pieces = [part.flat for part in self.parts.values()]
         self.values = [_local(piece) for piece in self._pieces]
         self.decays = [name != COMMON for name in self.parts]
@@ -111,10 +113,9 @@ class Sharded:
 class _Part(nn.Module):
     """A part of the weights, padded: one parameter, which `fully_shard` gathers around each call."""
 
-    def __init__(self, slots: Sequence[Slot], values: Tensor) -> None:
+    def __init__(self, slots: Sequence[Slot], values: Tensor, others: Mapping[str, _Part]) -> None:
         super().__init__()
-        self.slots, self.flat = slots, nn.Parameter(values)
-        self.others = nn.ModuleDict()
+        self.slots, self.flat, self.others = slots, nn.Parameter(values), nn.ModuleDict(others)
 
     def forward(self, layer: Layer, *inputs: Tensor) -> Tensor:
         """``layer`` of the tensors of this part and ``inputs``, which are copied: layers add to what they are given,
