@@ -7,9 +7,8 @@ head (gcs, raylet) is sampled on the way. Over the last four fifths, its slope i
 what stayed: the level at their end (the median of the last fifth of them) less that at their beginning, so that the
 15 MB a seal takes for a tenth of a second are not taken for a trace. It is the memory of the process alone; what the
 driver has mapped of libraries and of Ray's object store is told beside it as shared, and with it how many objects of
-Ray the driver refers to: each is kept until it does not. The verdict is in one line: the medians of the first 10,000
-trials and of the last, and the growth between them. At the end the store must hold exactly the planned trials, each
-once, with its curve.
+Ray the driver refers to: each is kept until it does not. At the end the store must hold exactly the planned trials,
+each once, with its curve.
 
 Then the price of a worker that reports once a second: launches with few and with more of such workers, the CPU time of
 driver and head over the time all of them run, and from the difference what one more worker costs. A thousand workers
@@ -35,9 +34,8 @@ import surrogate_launch
 from surrogate_launch import Stamps
 
 from analysis.tables import load
-from clusters.connect import ClusterInfo
 from clusters.profile import parse
-from orchestrator.plan import Plan, plan
+from orchestrator.plan import plan
 from orchestrator.store import Store
 from orchestrator.sweep import parse as parse_sweep
 from orchestrator.worker import Row
@@ -137,7 +135,6 @@ def rehearse(trials: int, folder: Path) -> dict[str, Any]:
         "gcs_ms_per_trial": 1e3 * _spent(warm, "gcs") / (warm[-1].done - warm[0].done),
         "store_bytes_per_trial": sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / trials,
         "memory": {role: _memory(warm, role) for role in ("driver", *HEAD, "shared")},
-        "growth_mb": {role: _growth(sampler.samples, role, trials) for role in ("driver", *HEAD, "shared")},
         "references_held": max(sample.held for sample in warm),
         "faults": _faults(folder / "store", wanted, done.states),
     }
@@ -155,15 +152,6 @@ def _memory(samples: Sequence[Sample], role: str) -> dict[str, float]:
     fifth = -(-len(sizes) // 5)
     stayed = float(np.median(sizes[-fifth:]) - np.median(sizes[:fifth]))
     return {"least_mb": float(sizes.min()), "most_mb": float(sizes.max()), "slope_mb": slope, "stayed_mb": stayed}
-
-
-def _growth(samples: Sequence[Sample], role: str, trials: int) -> float | None:
-    """MB for every `EACH` trials from the first so many to the last; None where they are not two times as many."""
-    if trials < 2 * EACH:
-        return None
-    first = statistics.median(sample.memory[role] for sample in samples if 0 < sample.done <= EACH)
-    last = statistics.median(sample.memory[role] for sample in samples if trials - EACH <= sample.done < trials)
-    return float((last - first) / 1e6 / (trials - EACH) * EACH)
 
 
 def _faults(store: Path, wanted: set[str], states: Mapping[str, int]) -> list[str]:
@@ -191,9 +179,6 @@ class Reports(Stamps):
         self.points = 0
         self._seen: set[str] = set()
         self.all_run: float | None = None
-
-    def started(self, todo: Plan, already: int, cluster: ClusterInfo) -> None:
-        super().started(todo, already, cluster)
 
     def recorded(self, rows: Sequence[Row]) -> None:
         super().recorded(rows)
@@ -259,12 +244,7 @@ def tell_path(path: Mapping[str, Any]) -> None:
             f"{size['slope_mb']:+.2f} MB for every {EACH} trials, {size['stayed_mb']:+.1f} MB stayed"
         )
     print("rows: " + ("; ".join(path["faults"]) or "exactly right"), flush=True)
-    told = ", ".join(f"{role} {mb:+.2f} MB" for role, mb in path["growth_mb"].items() if mb is not None)
-    print(
-        f"growth for every {EACH} trials, from the first so many to the last: {told or 'too few trials to tell'}; "
-        f"the driver held {path['references_held']} objects of Ray at most",
-        flush=True,
-    )
+    print(f"the driver held {path['references_held']} objects of Ray at most", flush=True)
 
 
 def tell_workers(seen: Sequence[Mapping[str, float]], found: Mapping[str, Mapping[str, float]], one: float) -> None:

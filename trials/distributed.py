@@ -135,6 +135,8 @@ def exchanging() -> Iterator[None]:
     """
     try:
         yield
+    except PeerLost:  # an exchange within another has told it
+        raise
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise

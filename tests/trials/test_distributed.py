@@ -14,14 +14,14 @@ from torch.distributed.tensor import DTensor
 
 from tests.trials.worlds import PATIENCE_SECONDS, free_address, world
 from trials.accounting import Shape
-from trials.distributed import Group, Meeting
+from trials.distributed import Group, Meeting, exchanging
 from trials.kernels import _FeedForward
 from trials.model import Transformer
 from trials.record import CurvePoint, Outcome
 from trials.sharding import Sharded, spans
 from trials.spec import TrialSpec
 from trials.weights import Whole, layout
-from trials.workloads import Context, World
+from trials.workloads import Context, PeerLost, World
 from trials.workloads.language_model import LanguageModel
 
 MARKOV = "markov:states=12,spread=1.5,tokens=65536"
@@ -92,6 +92,16 @@ def test_a_process_that_is_killed_ends_the_others_at_once(tmp_path: Path, killed
     assert "another process of this trial is gone" in processes[1 - killed].log.read_text()
     processes[killed].events()
     processes[1 - killed].events()
+
+
+def test_a_lost_process_is_told_once_from_within_any_exchange_and_other_errors_stay_themselves() -> None:
+    with pytest.raises(PeerLost) as told, exchanging(), exchanging():
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer")
+    assert str(told.value).count("is gone") == 1
+    for error in (RuntimeError("the shapes differ"), torch.OutOfMemoryError("out of memory")):
+        with pytest.raises(RuntimeError) as same, exchanging():
+            raise error
+        assert same.value is error
 
 
 def test_memory_that_runs_out_in_one_process_is_tried_again_smaller_by_all(tmp_path: Path) -> None:
