@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from clusters import hardware as devices
 from clusters.allocation import Authentication, Cloud, Count, KubeRay, Positive, Slurm, Table
+from clusters.capacity import Capacity, usable_cores, usable_memory
 from clusters.errors import ProfileError, counted, nearest
 from clusters.fields import AbsolutePath, DashboardUrl, GpuShare, Line, MemoryBytes, Share
 
@@ -43,7 +44,8 @@ class Profile(Table):
 
     ``slots`` is how many packs run at once; None leaves it to the nodes. A trial gets ``cpus_per_trial`` (cores) and
     ``gpus_per_trial`` (a part of one GPU or several whole ones), or as much more as its memory needs; on hardware
-    without memory of its own a process of it may use ``memory_per_trial`` (bytes). A worker that says nothing for
+    without memory of its own a process of it may use ``memory_per_trial`` (bytes) or, unless said, its cores' part of
+    the node's. A worker that says nothing for
     ``patience_seconds`` is taken for hung; one that is told to end has ``grace_seconds`` to do so (on Slurm, unless
     said, as much of the notice as a launch can spare). A long trial leaves a checkpoint every ``checkpoint_seconds``:
     the most that a worker that dies can cost it. A running cluster is waited for until ``nodes`` are alive, at most
@@ -110,44 +112,39 @@ class Profile(Table):
         part, _, parts = self.share.partition("/")
         return int(trial_id[:16], 16) % int(parts) == int(part)
 
-    def slots_on(self, nodes: Iterable[tuple[float, float]]) -> int:
-        """Packs at once on nodes of (CPU cores, GPUs): a pack never straddles two nodes; ``slots`` is a limit."""
-        fitting = sum(_slots_of_node(self, cpus, gpus) for cpus, gpus in nodes)
+    def slots_on(self, nodes: Iterable[Capacity]) -> int:
+        """Packs at once on these nodes: a pack never straddles two; ``slots`` is a limit."""
+        fitting = sum(_slots_of_node(self, node) for node in nodes)
         return fitting if self.slots is None else min(self.slots, fitting)
 
-    def planned_nodes(self) -> tuple[tuple[float, float], ...] | None:
-        """(CPU cores, GPUs) of each node that will be there; None where only the running cluster knows."""
-        if self.slurm:
-            return ((self.slurm.cpus_per_node, self.slurm.gpus_per_node),) * (
-                self.slurm.nodes * (self.slurm.array or 1)
-            )
-        if self.kuberay:
-            return ((self.kuberay.cpus, self.kuberay.gpus),) * self.kuberay.workers
-        if self.cloud:
-            return ((self.cloud.cpus, self.cloud.gpus),) * self.cloud.workers
+    def planned_nodes(self) -> tuple[Capacity, ...] | None:
+        """The nodes one launch will have; None where only the running cluster knows."""
+        if self.kind == "inline":
+            return (Capacity(self.cpus_per_trial, self.gpus_per_trial, usable_memory()),)
+        if slurm := self.slurm:
+            return (Capacity(slurm.cpus_per_node, slurm.gpus_per_node, slurm.memory_per_node),) * slurm.nodes
+        if kube := self.kuberay:
+            return (Capacity(kube.cpus, kube.gpus, kube.memory),) * kube.workers
+        if cloud := self.cloud:
+            return (Capacity(cloud.cpus, cloud.gpus),) * cloud.workers
         if self.kind == "local" and (self.gpus is not None or not self.device.accelerator):
-            return ((self.cpus or usable_cores(), self.gpus or 0),)
+            return (Capacity(self.cpus or usable_cores(), self.gpus or 0, usable_memory()),)
         return None
 
     def planned_slots(self) -> int | None:
-        """Packs at once as far as the profile tells; None where only the running cluster knows."""
+        """Packs at once as far as the profile tells, over all jobs of an array; None: the running cluster knows."""
         if self.kind == "inline":
             return 1
-        nodes = self.planned_nodes()
-        return self.slots if nodes is None else self.slots_on(nodes)
+        nodes, launches = self.planned_nodes(), (self.slurm and self.slurm.array) or 1
+        return self.slots if nodes is None else launches * self.slots_on(nodes)
 
 
-def usable_cores() -> int:
-    """CPU cores this process may use: the affinity mask where the system has one, not the machine's total."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _slots_of_node(profile: Profile, cpus: float, gpus: float) -> int:
-    by_cpu = math.floor(cpus / profile.cpus_per_trial + 1e-9)
+def _slots_of_node(profile: Profile, node: Capacity) -> int:
+    by_cpu = math.floor(node.cpus / profile.cpus_per_trial + 1e-9)
     share = profile.gpus_per_trial
     if share == 0:
         return by_cpu
-    by_gpu = math.floor(1 / share + 1e-9) * math.floor(gpus) if share <= 1 else math.floor(gpus / share)
+    by_gpu = math.floor(1 / share + 1e-9) * math.floor(node.gpus) if share <= 1 else math.floor(node.gpus / share)
     return min(by_cpu, by_gpu)
 
 
@@ -190,10 +187,9 @@ def _fit_faults(profile: Profile) -> list[str]:
         )
     nodes = profile.planned_nodes()
     if nodes and not faults and profile.slots_on(nodes) == 0:
-        cpus, gpus = nodes[0]
         faults.append(
             f"a trial of {counted(profile.cpus_per_trial, 'core')} and {counted(profile.gpus_per_trial, 'GPU')} "
-            f"fits no node (a node has {counted(cpus, 'core')} and {counted(gpus, 'GPU')})"
+            f"fits no node (a node has {counted(nodes[0].cpus, 'core')} and {counted(nodes[0].gpus, 'GPU')})"
         )
     return faults
 

@@ -1,25 +1,30 @@
 """What one trial is given: a share of a GPU, one GPU, several on one node or several nodes, from the memory it needs.
 
 A profile says the least a trial gets; the memory a workload states for a trial against the memory of a device raises
-it. On hardware without memory of its own (CPU cores) a process may use what the profile's ``memory_per_trial`` says.
+it. On hardware without memory of its own (CPU cores) a process may use what the profile's ``memory_per_trial`` says, or
+else the part of its node's memory that goes with its cores: a trial that needs more gets more cores, so that what runs
+on a node at once fits it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from clusters.capacity import Capacity
 from clusters.errors import counted
 from trials.accounting import Cost
 
 if TYPE_CHECKING:  # workers need sizes, not profiles
     from clusters.profile import Profile
 
-# Of nodes nobody can look at yet, a plan assumes that one holds every device a trial asks for, up to this many.
-_UNSEEN_DEVICES = 4096
+# Of nodes nobody can look at yet, a plan assumes that one holds every device a trial asks for, up to this many; and of
+# what would hold a trial, as many nodes are thought of.
+_UNSEEN = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +62,32 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The nodes sizes are chosen for: how many there are, and (CPU cores, GPUs) of the largest."""
+    """The nodes sizes are chosen for: CPU cores and GPUs of the largest, and how many there are of that size.
+
+    ``memory`` is what any node says of its own: (CPU cores, bytes).
+    """
 
     nodes: int
     cpus: float
     gpus: float
+    memory: tuple[tuple[float, int], ...] = ()
 
     @classmethod
-    def of(cls, nodes: tuple[tuple[float, float], ...] | None) -> Room:
-        """The room of these (CPU cores, GPUs); None: nodes nobody has seen."""
+    def of(cls, nodes: Sequence[Capacity] | None) -> Room:
+        """The room of these nodes; None: nodes nobody has seen."""
         if nodes is None:
             return cls(1, math.inf, math.inf)
-        return cls(len(nodes), *max(nodes, key=lambda node: (node[1], node[0]), default=(0.0, 0.0)))
+        largest = max(nodes, key=lambda node: (node.gpus, node.cpus), default=Capacity(0.0))
+        said = {(node.cpus, node.memory_bytes) for node in nodes if node.cpus and node.memory_bytes is not None}
+        alike = sum(node.cpus >= largest.cpus and node.gpus >= largest.gpus for node in nodes)
+        return cls(alike, largest.cpus, largest.gpus, tuple(sorted(said)))
+
+    def memory_of(self, cpus: float) -> int | None:
+        """Bytes that go with so many cores on every node that has them; None where no such node says."""
+        return min((int(whole * cpus / cores) for cores, whole in self.memory if cores >= cpus), default=None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Sizer:
     """Sizes for the trials of one workload on one cluster."""
 
@@ -80,41 +96,81 @@ class Sizer:
     room: Room
 
     def __call__(self, cost: Cost) -> Size | None:
-        """What a trial of this cost is given; None when it fits nothing there is."""
-        return size(cost, self.profile, spreads=self.spreads, room=self.room)
+        """The smallest size a trial of this cost fits into; None when it fits none that the room has.
+
+        A trial whose memory is unknown gets what the profile gives every trial. Micro-batches are divided only for a
+        trial that nothing holds otherwise, by no more than it needs.
+        """
+        for shrink in _doubling(1, cost.batch_sequences or 1):
+            for item, available in self._candidates:
+                found = replace(item, shrink=shrink)
+                if available is None or cost.memory_bytes is None:
+                    return found
+                needed = memory(cost, found)
+                if needed is not None and needed <= available:
+                    return found
+        return None
+
+    def usable(self, item: Size) -> int | None:
+        """Bytes one process of this size may use on each of its devices; None where nobody says."""
+        if self.profile.device.accelerator:
+            return device_bytes(item, self.profile)
+        return self.room.memory_of(item.cpus) if self._shares_nodes else self.profile.memory_per_trial
 
     def misfit(self, cost: Cost) -> str:
         """One sentence about a trial that fits nothing: what it needs, what there is, what would hold it."""
-        device, name = self.profile.device, "a trial"
-        if cost.params is not None:
-            name = f"a trial of {cost.params:,} parameters"
-        whole = usable(Size(1.0, 1.0 if device.accelerator else 0.0), self.profile) or 0
-        unit = device.name if device.accelerator else "process"
+        name = "a trial" if cost.params is None else f"a trial of {cost.params:,} parameters"
+        unit, whole = self._unit
+        unit = {"GPU": self.profile.device.name, "core": "process"}.get(unit, unit)
         there = f"and one {unit} has {whole / 1e9:.1f} GB"
         if self.spreads and not math.isinf(self.room.cpus):
-            kind = counted(self.room.gpus, "GPU") if device.accelerator else counted(self.room.cpus, "core")
-            there += f"; there {'is one node' if self.room.nodes == 1 else f'are {self.room.nodes} nodes'} of {kind}"
+            accelerator = self.profile.device.accelerator
+            held = counted(self.room.gpus, "GPU") if accelerator else counted(self.room.cpus, "core")
+            there += f"; there {'is one node' if self.room.nodes == 1 else f'are {self.room.nodes} nodes'} of {held}"
         needed = f"{(cost.memory_bytes or 0) / 1e9:.1f} GB"
-        return f"{name} needs about {needed}, {there} (accepted: {self._holding(cost, whole)})"
+        return f"{name} needs about {needed}, {there} (accepted: {self._holding(cost)})"
 
-    def _holding(self, cost: Cost, whole: int) -> str:
-        """What would hold such a trial."""
-        if self.spreads:
-            unseen = size(cost, self.profile, spreads=True, room=Room.of(None))
-            return str(unseen) if unseen else self._spread(cost, whole)
+    @property
+    def _shares_nodes(self) -> bool:
+        """Whether the memory of a node is all that bounds its processes."""
+        return not self.profile.device.accelerator and self.profile.memory_per_trial is None
+
+    @property
+    def _unit(self) -> tuple[str, int]:
+        """What a trial is spread over, and the bytes it may use on each."""
+        if self._shares_nodes:
+            return "node", self.room.memory_of(self.room.cpus) or 0
         if self.profile.device.accelerator:
+            return "GPU", device_bytes(Size(1.0, 1.0), self.profile) or 0
+        return "core", self.profile.memory_per_trial or 0
+
+    @cached_property
+    def _candidates(self) -> tuple[tuple[Size, int | None], ...]:
+        """Every size there may be, the smallest first, and what each of its processes may use."""
+        sizes = _by_cores if self._shares_nodes else _by_devices
+        return tuple((item, self.usable(item)) for item in sizes(self.profile, self.spreads, self.room))
+
+    def _holding(self, cost: Cost) -> str:
+        """What would hold such a trial."""
+        if self._shares_nodes:
+            more = replace(self, room=replace(self.room, nodes=_UNSEEN))(cost) if self.spreads else None
+            return f"{more or self._spread(cost)}; or memory_per_trial, where a process may use more than its node says"
+        if self.spreads:
+            return str(replace(self, room=Room.of(None))(cost) or self._spread(cost))
+        if self.profile.device.accelerator:
+            _, whole = self._unit
             return f"gpus_per_trial = {-(-(cost.memory_bytes or 0) // whole)}, where the workload uses several GPUs"
         return f"memory_per_trial = {cost.memory_bytes}"
 
-    def _spread(self, cost: Cost, whole: int) -> str:
+    def _spread(self, cost: Cost) -> str:
         """What would hold a trial that no power of two of devices holds: some other number, or larger devices.
 
         A batch is split down to single sequences, so it has as many parts as sequences; what each device gathers whole
         does not get smaller by any of this.
         """
-        unit = "GPU" if self.profile.device.accelerator else "core"
+        unit, whole = self._unit
         batch = cost.batch_sequences or 1
-        counts = range(1, min(batch, _UNSEEN_DEVICES) + 1)
+        counts = range(1, (min(batch, _UNSEEN) if self.spreads else 1) + 1)
         needs = {count: held for count in counts if (held := cost.memory_on(count, batch)) is not None}
         for count, held in needs.items():
             if held <= whole:
@@ -125,19 +181,6 @@ class Sizer:
             return f"a smaller trial, or a {unit} with {least / 1e9:.1f} GB"
         spread = f"spread over {counted(count, unit)}, with {counted(batch, 'sequence')} in its batch"
         return f"a smaller trial, or {unit}s with {least / 1e9:.1f} GB: {spread}, it needs no less"
-
-
-def size(cost: Cost, profile: Profile, *, spreads: bool, room: Room) -> Size | None:
-    """The smallest size a trial of this cost fits into; None when it fits none that the room has.
-
-    A trial whose memory is unknown gets what the profile gives every trial. Micro-batches are divided only for a trial
-    that nothing holds otherwise, by no more than it needs.
-    """
-    for shrink in _doubling(1, cost.batch_sequences or 1):
-        for item in _candidates(profile, spreads, room):
-            if _holds(found := replace(item, shrink=shrink), cost, profile):
-                return found
-    return None
 
 
 def memory(cost: Cost, item: Size) -> int | None:
@@ -152,21 +195,13 @@ def memory(cost: Cost, item: Size) -> int | None:
     return -(-cost.memory_bytes // max(1, int(item.gpus)))
 
 
-def usable(item: Size, profile: Profile) -> int | None:
-    """Bytes one process of this size may use on each of its devices; None where the profile states none."""
-    whole = profile.device.usable_bytes if profile.device.accelerator else profile.memory_per_trial
+def device_bytes(item: Size, profile: Profile) -> int | None:
+    """Bytes one process of this size may use on each of its GPUs; None where the hardware has no memory of its own."""
+    whole = profile.device.usable_bytes
     return whole if whole is None or not 0 < item.gpus < 1 else int(whole * item.gpus)
 
 
-def _holds(item: Size, cost: Cost, profile: Profile) -> bool:
-    available = usable(item, profile)
-    if available is None or cost.memory_bytes is None:
-        return True
-    needed = memory(cost, item)
-    return needed is not None and needed <= available
-
-
-def _candidates(profile: Profile, spreads: bool, room: Room) -> Iterator[Size]:
+def _by_devices(profile: Profile, spreads: bool, room: Room) -> Iterator[Size]:
     """Sizes from the least the profile gives a trial up to all the room has, each about twice the one before."""
     least = Size(profile.cpus_per_trial, profile.gpus_per_trial)
     begin = max(1, int(least.gpus)) if spreads else 1
@@ -185,6 +220,21 @@ def _candidates(profile: Profile, spreads: bool, room: Room) -> Iterator[Size]:
             yield replace(one, processes=most * nodes, nodes=nodes)
 
 
+def _by_cores(profile: Profile, spreads: bool, room: Room) -> Iterator[Size]:
+    """The same where memory goes with cores: one process takes more of them, up to whole nodes with a process each."""
+    least = Size(profile.cpus_per_trial)
+    if not room.memory:
+        yield least
+        return
+    most = max(1, _fitting(least, room))
+    for count in _doubling(1, most):
+        yield Size(least.cpus * count)
+    if least.cpus * most < room.cpus:
+        yield Size(room.cpus)
+    for nodes in _doubling(2, room.nodes) if spreads else ():
+        yield Size(room.cpus, processes=nodes, nodes=nodes)
+
+
 def _shares(least: float) -> Iterator[float]:
     """The least share of a GPU, then every power of a half above it up to a whole one. Whole GPUs are as they are."""
     yield least
@@ -196,7 +246,7 @@ def _fitting(one: Size, room: Room) -> int:
     """Processes of this size that the largest node holds."""
     limits = [room.cpus / one.cpus] + ([room.gpus] if one.gpus else [])
     least = min(limits)
-    return _UNSEEN_DEVICES if math.isinf(least) else math.floor(least + 1e-9)
+    return _UNSEEN if math.isinf(least) else math.floor(least + 1e-9)
 
 
 def _doubling(begin: int, end: int) -> Iterator[int]:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from clusters.connect import Node
 from clusters.profile import Profile
 from orchestrator.floor import Floor, Machine
 from orchestrator.packs import Pack, Queue, by_size, cut
 from orchestrator.plan import Plan
-from orchestrator.sizes import Room, Size, Sizer, usable
+from orchestrator.sizes import Room, Size, Sizer, device_bytes
 from trials.accounting import Cost
 from trials.errors import InputError
 
 
 def queue(todo: Plan, profile: Profile, nodes: Iterable[Node]) -> Queue:
     """The packs of this plan. Raises InputError with every trial that fits nothing the nodes have."""
-    here = [Machine(node.node_id, node.cpus, node.gpus) for node in nodes]
+    here = tuple(nodes)
     size_of = _sizes(todo, profile, here)
     return Queue(
         _packs(todo, profile, here, size_of),
@@ -26,10 +26,9 @@ def queue(todo: Plan, profile: Profile, nodes: Iterable[Node]) -> Queue:
     )
 
 
-def _sizes(todo: Plan, profile: Profile, here: list[Machine]) -> Callable[[Cost], Size]:
+def _sizes(todo: Plan, profile: Profile, here: Sequence[Node]) -> Callable[[Cost], Size]:
     """What a trial of each cost in the plan is given."""
-    room = Room.of(tuple((machine.cpus, machine.gpus) for machine in here))
-    sizer = Sizer(profile, todo.sweep.workload.spreads, room)
+    sizer = Sizer(profile, todo.sweep.workload.spreads, Room.of([node.capacity for node in here]))
     found: dict[Cost, Size] = {}
     faults = []
     for cost in {group.cost: None for group in todo.groups}:
@@ -42,10 +41,10 @@ def _sizes(todo: Plan, profile: Profile, here: list[Machine]) -> Callable[[Cost]
     return found.__getitem__
 
 
-def _packs(todo: Plan, profile: Profile, here: list[Machine], size_of: Callable[[Cost], Size]) -> list[Pack]:
+def _packs(todo: Plan, profile: Profile, here: Sequence[Node], size_of: Callable[[Cost], Size]) -> list[Pack]:
     """The plan's packs, cut for as many workers of each size as the nodes hold."""
     floor = Floor(profile.slots)
-    floor.update(here)
+    floor.update(Machine(node.node_id, node.cpus, node.gpus) for node in here)
     return [
         pack
         for size, groups in by_size(todo.groups, size_of).items()
@@ -53,6 +52,6 @@ def _packs(todo: Plan, profile: Profile, here: list[Machine], size_of: Callable[
             groups,
             max(1, floor.capacity(size)),
             size=size,
-            stack_bytes=usable(size, profile) if profile.device.accelerator else None,
+            stack_bytes=device_bytes(size, profile),
         )
     ]

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusters.addresses import probe
+from clusters.capacity import Capacity, usable_cores
 from clusters.errors import ConnectError, counted
 from clusters.private import UNWATCHED, WATCHED, check_token, environment, private_folder, write_token
-from clusters.profile import Profile, usable_cores
+from clusters.profile import Profile
 from clusters.reaper import MARK
 from clusters.start import start
 
@@ -51,6 +52,11 @@ class Node:
     memory_bytes: int | None
     raylet: tuple[str, int] | None = None
 
+    @property
+    def capacity(self) -> Capacity:
+        """What trials may take of it."""
+        return Capacity(self.cpus, self.gpus, self.memory_bytes)
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterInfo:
@@ -80,8 +86,8 @@ def connected(profile: Profile) -> Iterator[ClusterInfo]:
     must be asked for first (slurm, kuberay, aws, gcp).
     """
     if profile.kind == "inline":
-        cores = float(usable_cores())
-        yield ClusterInfo(None, (Node("inline", socket.gethostname(), cores, 0.0, None),), slots=1)
+        (own,) = profile.planned_nodes() or ()
+        yield ClusterInfo(None, (Node("inline", socket.gethostname(), *own),), slots=1)
     elif profile.kind == "local":
         with _local(profile) as info:
             yield info
@@ -231,7 +237,7 @@ def own_node() -> str:
 def _info(profile: Profile, nodes: tuple[Node, ...]) -> ClusterInfo:
     import ray
 
-    slots = profile.slots_on((node.cpus, node.gpus) for node in nodes)
+    slots = profile.slots_on(node.capacity for node in nodes)
     if slots == 0:
         largest = max(nodes, key=lambda node: (node.gpus, node.cpus))
         raise ConnectError(

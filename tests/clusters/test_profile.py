@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clusters.capacity import Capacity, usable_cores
 from clusters.errors import ProfileError
-from clusters.profile import Profile, load, parse, to_toml, trial_settings, usable_cores
+from clusters.profile import Profile, load, parse, to_toml, trial_settings
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples" / "clusters").glob("*.toml"))
 SLURM = {"kind": "slurm", "hardware": "a100-80", "gpus_per_trial": 1}
@@ -84,11 +85,17 @@ def test_parts_of_a_gpu_and_whole_gpus_are_accepted(share: float) -> None:
     assert profile.devices_per_slot == share
 
 
+def test_each_job_of_an_array_is_a_launch_with_nodes_of_its_own() -> None:
+    profile = parse({"kind": "slurm", "slurm": {"nodes": 2, "cpus_per_node": 16, "array": 5}}, name="x")
+    assert profile.planned_nodes() == (Capacity(16),) * 2
+    assert profile.planned_slots() == 5 * 2 * 16
+
+
 def test_a_pack_never_straddles_two_nodes_and_gpus_are_shared_whole() -> None:
     profile = parse({"kind": "local", "hardware": "l4", "gpus_per_trial": 0.4, "cpus_per_trial": 3}, name="x")
-    assert profile.slots_on([(6, 1), (6, 1)]) == 4  # two of 0.4 on each GPU, and two of 3 cores on each node
-    assert profile.slots_on([(2, 4)] * 10) == 0
-    assert parse({"kind": "local", "slots": 3}, name="x").slots_on([(8, 0)]) == 3
+    assert profile.slots_on([Capacity(6, 1)] * 2) == 4  # two of 0.4 on each GPU, and two of 3 cores on each node
+    assert profile.slots_on([Capacity(2, 4)] * 10) == 0
+    assert parse({"kind": "local", "slots": 3}, name="x").slots_on([Capacity(8, 0)]) == 3
 
 
 def test_a_trial_that_fits_no_node_is_refused_with_what_a_node_has() -> None:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clusters.capacity import Capacity
 from clusters.profile import parse
-from orchestrator.sizes import Room, Size, Sizer, memory, size, usable
+from orchestrator.sizes import Room, Size, Sizer, memory
 from trials.accounting import Cost
 
 GB = 10**9
@@ -15,6 +16,10 @@ EIGHT = Room(4, 64, 8)
 def cost(gigabytes, *, sequences=64):
     whole = int(gigabytes * GB)
     return Cost(memory_bytes=whole, state_bytes=whole * 9 // 10, gathered_bytes=0, batch_sequences=sequences)
+
+
+def size(cost, profile, *, spreads, room):
+    return Sizer(profile, spreads, room)(cost)
 
 
 def gpus(share, hardware="a100-80"):
@@ -58,8 +63,72 @@ def test_cores_have_the_memory_the_profile_states():
     assert size(cost(0.9), profile, spreads=True, room=Room(2, 4, 0)) == Size(1)
     assert size(cost(1.5), profile, spreads=True, room=Room(2, 4, 0)) == Size(1, processes=2)
     assert size(cost(7), profile, spreads=True, room=Room(2, 4, 0)) == Size(1, processes=8, nodes=2)
-    unstated = parse({"kind": "local"}, name="x")
-    assert size(cost(900), unstated, spreads=True, room=Room(2, 4, 0)) == Size(1)
+
+
+CORES = parse({"kind": "local"}, name="x")
+THREE = Room.of([Capacity(6, 0, 24 * GB)] * 3)
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "expected"),
+    [
+        (0.1, Size(1)),
+        (3.9, Size(1)),
+        (4.1, Size(2)),
+        (12, Size(4)),
+        (17, Size(6)),
+        (24, Size(6)),
+        (40, Size(6, processes=2, nodes=2)),
+        (60, Size(6, processes=3, nodes=3)),
+        (75, Size(6, processes=3, nodes=3, shrink=2)),  # 22.5 GB of state on each, and 2.5 of activations
+        (900, None),
+    ],
+)
+def test_cores_bring_their_part_of_the_memory_of_their_node(gigabytes, expected):
+    assert size(cost(gigabytes), CORES, spreads=True, room=THREE) == expected
+
+
+def test_what_runs_on_a_node_at_once_fits_every_node_it_may_run_on():
+    """Cores of a small head bring less than those of a large worker; what is too large for it never goes there."""
+    mixed = Room.of([Capacity(4, 0, 8 * GB), Capacity(64, 0, 256 * GB), Capacity(64, 0, 512 * GB)])
+    assert size(cost(3), CORES, spreads=False, room=mixed) == Size(2)  # 2 GB go with a core of the head
+    assert size(cost(9), CORES, spreads=False, room=mixed) == Size(8)
+    assert size(cost(256), CORES, spreads=False, room=mixed) == Size(64)
+    assert size(cost(400), CORES, spreads=False, room=mixed) is None
+    assert size(cost(400), CORES, spreads=True, room=mixed) == Size(64, processes=2, nodes=2)
+
+
+def test_cores_need_no_memory_that_nobody_knows():
+    assert size(cost(900), CORES, spreads=True, room=Room.of([Capacity(4)] * 2)) == Size(1)
+    assert size(cost(900), CORES, spreads=True, room=Room.of(None)) == Size(1)
+    assert size(Cost(), CORES, spreads=True, room=THREE) == Size(1)
+
+
+def test_a_last_core_that_no_trial_fills_brings_its_memory_too():
+    pairs = parse({"kind": "local", "cpus_per_trial": 4, "cpus": 6}, name="x")
+    assert size(cost(20), pairs, spreads=False, room=THREE) == Size(6)
+
+
+@pytest.mark.parametrize(
+    ("spreads", "said"),
+    [
+        (
+            True,
+            "one node has 24.0 GB; there are 3 nodes of 6 cores (accepted: 32 nodes of 6 cores; or memory_",
+        ),
+        (False, "one node has 24.0 GB (accepted: a smaller trial, or a node with 450.8 GB; or memory_per_trial"),
+    ],
+)
+def test_what_would_hold_a_trial_larger_than_its_nodes_is_told(spreads, said):
+    large = cost(500)
+    assert said in Sizer(CORES, spreads, THREE).misfit(large)
+    room = Room.of([Capacity(6, 0, 24 * GB)] * 32 if spreads else [Capacity(6, 0, 451 * GB)])
+    assert size(large, CORES, spreads=spreads, room=room) is not None
+
+
+def test_only_nodes_as_large_as_the_largest_count_for_a_trial_over_several():
+    head = Capacity(0, 0, 8 * GB)
+    assert Room.of([head, Capacity(64, 8), Capacity(64, 8), Capacity(64, 4)]) == Room(2, 64, 8, ())
 
 
 def test_nodes_nobody_has_seen_hold_what_is_asked():
@@ -72,7 +141,7 @@ def test_a_chosen_size_holds_the_trial_and_lies_within_the_room(gigabytes, share
     found = size(cost(gigabytes), profile, spreads=spreads, room=room)
     if found is None:
         return
-    assert memory(cost(gigabytes), found) <= usable(found, profile)
+    assert memory(cost(gigabytes), found) <= Sizer(profile, spreads, room).usable(found)
     assert found.gpus * found.per_node <= max(devices, share)
     assert found.nodes <= nodes
     assert found.devices >= share

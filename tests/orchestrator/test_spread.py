@@ -3,11 +3,14 @@
 import pytest
 
 from analysis.tables import load
+from clusters.connect import Node
 from clusters.profile import parse
 from orchestrator.launch import launch
 from orchestrator.plan import plan
+from orchestrator.sizes import Size
 from orchestrator.store import Store
 from orchestrator.sweep import parse as sweep
+from orchestrator.waiting import queue
 from trials.errors import InputError
 
 MODELS = """
@@ -46,3 +49,29 @@ def test_a_trial_that_fits_nothing_is_refused_with_what_would_hold_it(tmp_path):
     made = plan(sweep(MODELS))
     with pytest.raises(InputError, match=r"parameters needs about .* GB.*there is one node of 2 cores .accepted: "):
         run(made, {"memory_per_trial": made.groups[0].cost.memory_bytes // 50}, tmp_path / "s")
+
+
+HUGE = MODELS.replace("20_000", "900_000_000_000")
+
+
+@pytest.mark.parametrize("where", [{"kind": "local"}, {"kind": "inline"}])
+def test_a_trial_larger_than_this_machine_is_refused_before_anything_starts(tmp_path, monkeypatch, where):
+    monkeypatch.setattr("clusters.connect.start", lambda *_: pytest.fail("Ray was started"))
+    with pytest.raises(InputError, match=r"900,\d+,\d+,\d+ parameters needs .* GB, and one node has .* GB.*accepted"):
+        run(plan(sweep(HUGE)), where, tmp_path / "s")
+
+
+def test_a_trial_larger_than_the_nodes_of_a_running_cluster_is_refused():
+    """Only they know their memory, and they say it once they are met."""
+    made = plan(sweep(MODELS))
+    needed = made.groups[0].cost.memory_bytes
+    profile = parse({"kind": "ray", "address": "auto"}, name="x")
+
+    def nodes(memory):
+        return [Node("a", "a", 4.0, 0.0, memory), Node("b", "b", 0.0, 0.0, 10 * needed)]
+
+    assert queue(made, profile, nodes(4 * needed)).sizes() == [Size(1)]
+    assert queue(made, profile, nodes(needed)).sizes() == [Size(4)]
+    assert queue(made, profile, nodes(None)).sizes() == [Size(1)]
+    with pytest.raises(InputError, match=r"and one node has 0\.0 GB; there is one node of 4 cores .accepted: "):
+        queue(made, profile, nodes(needed // 50))
