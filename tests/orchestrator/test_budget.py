@@ -138,11 +138,11 @@ def test_on_ray_trials_that_do_not_wind_down_in_time_are_cut_and_recorded(tmp_pa
         'name = "t"\nworkload = "python:mine:train"\n[scientific]\nparams = [1, 2]\n[nuisance]\nhang = [true, false]\n'
     )
     (tmp_path / "here.toml").write_text('kind = "local"\ncpus = 2\ngrace_seconds = 1\n')
-    words = command(tmp_path, text + "[budget]\ndevice_hours = 0.001\n")  # used by those that hang, once they run
+    words = command(tmp_path, text + "[budget]\ndevice_hours = 0.006\n")  # 10 s of each that hangs, to begin in
     words[words.index("inline")] = str(tmp_path / "here.toml")
     done = subprocess.run(words, capture_output=True, text=True, timeout=280)
     assert done.returncode == 4, done.stderr
-    assert "budget.device_hours = 0.001 is used up" in done.stderr
+    assert "budget.device_hours = 0.006 is used up" in done.stderr
     rows = load(tmp_path / "s", states=None).trials.collect()
     assert set(rows.filter(pl.col("hang"))["state"]) == {"budget"}
     assert set(rows.filter(~pl.col("hang"))["state"]) <= {"completed", "budget"}, "a worker takes its time to start"

@@ -51,10 +51,11 @@ def recorded(folder: Path) -> int:
 def test_a_launch_that_lost_its_lease_says_so_and_adds_no_row_to_those_of_its_successor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    awake, asleep, renew, first = threading.Event(), threading.Event(), Store.renew, threading.Event()
+    awake, asleep, renew, first = threading.Event(), threading.Event(), Store.renew, list[str]()
 
     def stalling(store: Store, launch_id: str, seconds: float) -> bool:
-        if not first.is_set():
+        first[:] = first or [launch_id]
+        if launch_id in first:
             asleep.set()
             assert awake.wait(PATIENCE)
         return renew(store, launch_id, seconds)
@@ -70,7 +71,6 @@ def test_a_launch_that_lost_its_lease_says_so_and_adds_no_row_to_those_of_its_su
             until(asleep.is_set)
             until(lambda: not claims.living(store.location, clocks.of_store(store.location)))
             before = recorded(tmp_path / "s")
-            first.set()  # what renews from now on is the second
             second = run(made, tmp_path / "s")
         finally:
             awake.set()
