@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from clusters.addresses import probe
+from clusters.addresses import PROBE_SECONDS, answers, probe
 from clusters.capacity import Capacity, usable_cores
 from clusters.errors import ConnectError, counted
 from clusters.private import UNWATCHED, WATCHED, check_token, environment, private_folder, write_token
@@ -127,9 +127,20 @@ def _running(profile: Profile) -> Iterator[ClusterInfo]:
     if profile.over_client:
         raise ConnectError(_ELSEWHERE.format(address=address), where=profile.name)
     probe(address)
+    loopback = _only_on_loopback(address)
     names = {**credentials(profile, profile.token_file), "RAY_gcs_server_port_wait_time_s": str(ATTACH_SECONDS)}
-    with environment({**QUIET, **names}):
+    with environment({**QUIET, **names, **(_LOOPBACK if loopback else {})}), _loopback_here(loopback):
         yield from _session(profile, address=address)
+
+
+def _only_on_loopback(address: str) -> bool:
+    """Whether a cluster given by a loopback address is to be met there: Ray would look for it at the machine's own."""
+    import ray.util
+
+    host, _, port = address.rpartition(":")
+    if host not in ("127.0.0.1", "localhost", "[::1]"):
+        return False
+    return answers(ray.util.get_node_ip_address(), int(port), PROBE_SECONDS) is not True
 
 
 def credentials(profile: Profile, token_file: str | None) -> dict[str, str | None]:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,28 +26,35 @@ from clusters.profile import load, parse
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[tuple[str, Path]]:
+@contextmanager
+def head(*options: str, **names: str) -> Iterator[tuple[str, Path]]:
     """A Ray of someone else on this machine: its address and token file."""
     with ExitStack() as stack:
         folder = stack.enter_context(private_folder(None))
         token = write_token(folder / "token")
-        options = ["--head", "--port=0", "--block", "--num-cpus=3", "--include-dashboard=false", f"--temp-dir={folder}"]
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, "--disable-usage-stats"]
-        stack.enter_context(
-            environment({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), reaper.MARK: str(folder)})
+        options = ("--head", "--port=0", "--block", "--num-cpus=3", "--include-dashboard=false", *options)
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, f"--temp-dir={folder}"]
+        names |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), reaper.MARK: str(folder)}
+        stack.enter_context(environment(names))
+        ray = subprocess.Popen(
+            [*command, "--disable-usage-stats"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        ray = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         address = folder / "ray_current_cluster"
         deadline = time.monotonic() + 60
         while not address.exists() and ray.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
-        stack.enter_context(environment({"RAY_AUTH_MODE": None, "RAY_AUTH_TOKEN_PATH": None, reaper.MARK: None}))
+        stack.enter_context(environment(dict.fromkeys(names)))
         try:
             yield address.read_text().strip(), token
         finally:
             ray.terminate()
             ray.wait()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[tuple[str, Path]]:
+    with head() as found:
+        yield found
 
 
 def test_inline_starts_nothing() -> None:
@@ -166,6 +173,18 @@ def test_a_running_cluster_is_joined_and_left_running(cluster: tuple[str, Path])
             assert node.node_id == own_node()
             assert node.raylet is not None
             assert answers(*node.raylet, seconds=10) is True, "Ray asks for a token only after its greeting"
+
+
+@pytest.mark.slow
+def test_a_cluster_on_loopback_alone_is_joined_there() -> None:
+    """Ray itself looks for 127.0.0.1 at the machine's own address, where such a one does not listen, for minutes."""
+    with head("--node-ip-address=127.0.0.1", RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0") as (address, token):
+        assert address.startswith("127.0.0.1:")
+        profile = parse({"kind": "ray", "address": address, "token_file": str(token)}, name="x")
+        begun = time.monotonic()
+        with connected(profile) as info:
+            assert (len(info.nodes), info.cpus) == (1, 3)
+        assert time.monotonic() - begun < 30
 
 
 def test_too_few_nodes_are_waited_for_and_then_told(cluster: tuple[str, Path]) -> None:
