@@ -4,8 +4,9 @@ Nothing in a run is random but what its seeds decide, so weights, moments and th
 put back; on a CPU a resumed trial ends with the bits it would have had. The rows of the curve come along and are told
 again under the new attempt, so that the curve of the last attempt, which is the one that counts, is whole.
 
-The state of a member is 12 bytes a parameter of host memory: in the first process while it is written, and in every
-process while it is taken up, because each reads the whole file for its piece; twice that where members are stacked.
+The state of a member is 12 bytes a parameter of host memory in the first process while it is written, twice that where
+members are stacked. Whoever takes it up reads the file as a map, which the processes of a node share; members that are
+stacked are copied.
 """
 
 from __future__ import annotations

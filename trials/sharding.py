@@ -23,7 +23,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
 from trials.distributed import Group, exchanging
-from trials.weights import COMMON, HEAD, Layer, Slot, initial, views
+from trials.weights import COMMON, HEAD, Layer, Slot, drawn, generators, views
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,12 @@ class Sharded:
         autocast: torch.dtype | None = None,
     ) -> None:
         self.group, self.spans = group, spans(slots)
-        whole = torch.stack([initial(slots, seed) for seed in seeds])
-        mesh = init_device_mesh(device, (group.size,))
+        members, mesh = generators(seeds), init_device_mesh(device, (group.size,))
         self.parts: dict[str, _Part] = {}
         for span in self.spans:  # the common part, which holds the others, is the last, as it must be
             common = span.name == COMMON
-            part = _Part(span.slots, _padded(span.of(whole), group.size), self.parts if common else {})
+            values = _padded(drawn(span.slots, members), group.size)  # all of the model is never in one process
+            part = _Part(span.slots, values, self.parts if common else {})
             _shard(part, mesh, let_go=span.name not in (COMMON, HEAD), autocast=None if common else autocast)
             self.parts[span.name] = part
         self._pieces = [part.flat for part in self.parts.values()]

@@ -72,14 +72,20 @@ def layout(shape: Shape) -> tuple[Slot, ...]:
     return tuple(sorted(slots, key=lambda slot: not slot.decays))
 
 
-def initial(slots: Sequence[Slot], seed: int) -> Tensor:
-    """Starting values of one member, drawn on the CPU in the order of the slots, so that every device agrees."""
-    generator = torch.Generator().manual_seed(seed)
-    parts = [
-        torch.ones(slot.size) if slot.std is None else torch.randn(slot.size, generator=generator) * slot.std
-        for slot in slots
-    ]
-    return torch.cat([part.flatten() for part in parts])
+def generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """What each member's starting values are drawn from: on the CPU, so that every device agrees."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def drawn(slots: Sequence[Slot], members: Sequence[torch.Generator]) -> Tensor:
+    """The next starting values of each member, (members, values), in the order of the slots."""
+    return torch.stack([torch.cat([_drawn(slot, member) for slot in slots]) for member in members])
+
+
+def _drawn(slot: Slot, generator: torch.Generator) -> Tensor:
+    if slot.std is None:
+        return torch.ones(slot.numel)
+    return torch.randn(slot.size, generator=generator).flatten().mul_(slot.std)
 
 
 class Weights(Protocol):
@@ -129,7 +135,7 @@ class Whole:
     """
 
     def __init__(self, slots: Sequence[Slot], seeds: Sequence[int], device: str) -> None:
-        self.flat = torch.stack([initial(slots, seed) for seed in seeds]).to(device)
+        self.flat = drawn(slots, generators(seeds)).to(device)
         self.gradient = torch.zeros_like(self.flat)
         self.parameters = views(self.flat, slots)
         for leaf in self.parameters.values():

@@ -31,7 +31,7 @@ from trials.distributed import Meeting
 from trials.model import Transformer
 from trials.schedule import Schedule
 from trials.stack import Member, Place, Recipe, Stack
-from trials.weights import initial, layout
+from trials.weights import drawn, generators, layout
 from trials.workloads import World
 
 STATE = ("weights", "first", "second")
@@ -97,12 +97,12 @@ def _in_double() -> Iterator[None]:
         construct(model, *args)  # type: ignore[arg-type]
         model.rotation = model.rotation.to(torch.complex128)
 
-    def drawn(*args: object) -> Tensor:
-        return initial(*args).double()  # type: ignore[arg-type]
+    def widened(*args: object) -> Tensor:
+        return drawn(*args).double()  # type: ignore[arg-type]
 
     with (
-        mock.patch.object(trials.weights, "initial", drawn),
-        mock.patch.object(trials.sharding, "initial", drawn),
+        mock.patch.object(trials.weights, "drawn", widened),
+        mock.patch.object(trials.sharding, "drawn", widened),
         mock.patch.object(Transformer, "losses", wide),
         mock.patch.object(Transformer, "__init__", constructed),
     ):
@@ -110,18 +110,32 @@ def _in_double() -> Iterator[None]:
 
 
 def ours(case: Case, place: Place) -> dict[str, Any]:
-    """What our own loop comes to: the whole ``state``, (members, parameters) each, in the first process; and how many
-    values this process holds of it, gradient included, and in all tensors there are.
+    """What our own loop comes to: the whole ``state``, (members, parameters) each, in the first process; how many
+    values this process holds of it, gradient included, and in all tensors; and at most while they were drawn.
     """
-    before = _alive()
-    with _in_double() if case.dtype == torch.float64 else contextlib.nullcontext():
+    before, drawing = _alive(), [0]
+    shard = trials.sharding._shard
+
+    def sharding(*args: Any, **options: Any) -> None:
+        drawing.append(_alive() - before)
+        shard(*args, **options)
+
+    with (
+        _in_double() if case.dtype == torch.float64 else contextlib.nullcontext(),
+        mock.patch.object(trials.sharding, "_shard", sharding),
+    ):
         stack = Stack(case.members, case.recipe, case.budget, place)
         stack.advance(STEPS)
     alive = _alive() - before
     weights, optimizer = stack.model.weights, stack.optimizer
     kept = [*weights.values, *weights.gradients, *optimizer.first, *optimizer.second]
     assert {tensor.dtype for tensor in kept} == {case.dtype}
-    return {"state": stack.state(), "held": sum(tensor.numel() for tensor in kept), "alive": alive}
+    return {
+        "state": stack.state(),
+        "held": sum(tensor.numel() for tensor in kept),
+        "alive": alive,
+        "drawing": max(drawing),
+    }
 
 
 def _alive() -> int:
@@ -168,7 +182,8 @@ def _fully_sharded(case: Case, member: Member, rank: int) -> dict[str, Tensor]:
 def _started(model: nn.Module, shape: Shape, seed: int) -> list[str]:
     """Our starting values in the peer; the names of its parameters in our order."""
     slots = layout(shape)
-    for slot, values in zip(slots, initial(slots, seed).split([slot.numel for slot in slots]), strict=True):
+    (member,) = drawn(slots, generators([seed]))
+    for slot, values in zip(slots, member.split([slot.numel for slot in slots]), strict=True):
         model.get_parameter(_named(slot.name)).data.copy_(values.view(slot.size))
     return [_named(slot.name) for slot in slots]
 

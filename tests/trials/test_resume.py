@@ -154,6 +154,23 @@ def _foreign(data: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="memory is told by kind on Linux alone")
+def test_a_checkpoint_is_read_as_a_map_that_processes_share(tmp_path: Path) -> None:
+    held = torch.arange(2**24, dtype=torch.float32)
+    checkpoint.save(str(tmp_path), "a", "this", Saved({"weights.0": held}, {}))
+    before = anonymous_bytes()
+    read = checkpoint.load(str(tmp_path), "a", "this")
+    assert read is not None
+    assert torch.equal(read.tensors["weights.0"], held)
+    assert anonymous_bytes() - before < held.nbytes / 2
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that no file backs."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Anonymous:"))
+
+
 @pytest.mark.parametrize(
     ("harm", "word"),
     [(_cut, "damaged"), (_flipped, "damaged in"), (_foreign, "of another run"), (lambda data: b"", "damaged")],

@@ -98,3 +98,7 @@ def test_each_process_holds_its_share_of_weights_gradient_and_moments_between_st
     for process in trained[name]:
         assert process["held"] == 4 * members * share
         assert process["alive"] <= process["held"] + members + rotation + case.size  # clipping norms, ranks of the mesh
+        largest = members * max(span.size for span in found)
+        assert largest <= process["drawing"] <= largest + members * (share + case.size) + case.size, (
+            "one part at a time"
+        )
