@@ -1,6 +1,7 @@
 """Nodes that join and die while a sweep runs, on a real Ray of several nodes: the rows are exactly the plan."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -29,7 +30,7 @@ HURRY = pathlib.Path(__file__).with_name("hurry")
 
 def train(config):
     node = float(os.environ.get("NODE_MARK", 0))
-    yield {"step": 1, "val_loss": 1.0, "node": node}
+    yield {"step": 1, "val_loss": 1.0, "node": node, "pid": float(os.getpid())}
     until = time.monotonic() + config["seconds"]
     while time.monotonic() < until and not HURRY.exists():
         time.sleep(0.05)
@@ -161,6 +162,23 @@ def test_a_slot_whose_node_is_gone_before_tune_has_placed_it_costs_nothing(nodes
     assert done.states == {"completed": 4}
     assert set(rows["attempt"]) == {1}
     assert done.usage.losses == {}
+
+
+@pytest.mark.slow
+def test_a_worker_killed_on_a_node_that_lives_on_is_told_from_one_that_died_with_its_node(nodes, tmp_path):
+    nodes.only(1)
+    hurt = []
+
+    def meanwhile(watch):
+        hurt.append(watch.wait(running_on(1)))
+        point = next(row for _, row in watch.rows if isinstance(row, CurvePoint) and row.trial_id == hurt[0])
+        os.kill(int(point.metrics["pid"]), signal.SIGKILL)
+        (tmp_path / "hurry").touch()
+
+    rows, done, _ = run(nodes, tmp_path, SWEEP.format(seeds=4, seconds=20), meanwhile)
+    assert set(rows["state"]) == {"completed"}
+    assert rows.filter(pl.col("attempt") > 1)["trial_id"].to_list() == hurt
+    assert done.usage.losses == {"worker died": 1}
 
 
 @pytest.mark.slow
