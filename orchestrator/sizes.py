@@ -228,7 +228,7 @@ def _by_cores(profile: Profile, spreads: bool, room: Room) -> Iterator[Size]:
         return
     most = max(1, _fitting(least, room))
     for count in _doubling(1, most):
-        yield Size(least.cpus * count)
+        yield Size(min(least.cpus * count, room.cpus))
     if least.cpus * most < room.cpus:
         yield Size(room.cpus)
     for nodes in _doubling(2, room.nodes) if spreads else ():

@@ -184,7 +184,7 @@ def test_a_cluster_on_loopback_alone_is_joined_there() -> None:
         begun = time.monotonic()
         with connected(profile) as info:
             assert (len(info.nodes), info.cpus) == (1, 3)
-        assert time.monotonic() - begun < 30
+        assert time.monotonic() - begun < 100
 
 
 def test_too_few_nodes_are_waited_for_and_then_told(cluster: tuple[str, Path]) -> None:
