@@ -107,8 +107,8 @@ def test_cores_need_no_memory_that_nobody_knows():
 def test_a_last_core_that_no_trial_fills_brings_its_memory_too():
     pairs = parse({"kind": "local", "cpus_per_trial": 4, "cpus": 6}, name="x")
     assert size(cost(20), pairs, spreads=False, room=THREE) == Size(6)
-    rounded = parse({"kind": "local", "cpus_per_trial": 1.1, "cpus": 11}, name="x")  # 10 * 1.1 > 11
-    assert size(cost(30), rounded, spreads=False, room=Room.of([Capacity(11, 0, 24 * GB)])) is None
+    rounded = parse({"kind": "local", "cpus_per_trial": 0.14, "cpus": 7}, name="x")  # 50 * 0.14 > 7
+    assert size(cost(30), rounded, spreads=False, room=Room.of([Capacity(7, 0, 24 * GB)])) is None
 
 
 @pytest.mark.parametrize(
