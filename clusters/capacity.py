@@ -1,4 +1,4 @@
-"""What trials may take of one node: CPU cores, GPUs and memory; and how much of each this machine has."""
+"""What trials may take of one node: CPU cores, GPUs and memory; and what this machine has of cores and memory."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+OBJECT_STORE_BYTES = 512 * 2**20  # of a node we start: jobs of many trials and rows on their way; Ray's default is 30 %
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -24,7 +25,7 @@ def usable_cores() -> int:
 
 
 def usable_memory(groups: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int | None:
-    """Bytes of memory this process may use: the machine's, or what its control groups leave of it (Linux).
+    """Bytes of memory this process may use: the machine's, or what its Slurm job or its control groups leave of it.
 
     None where the system does not say. ``groups`` is where control groups are, ``own`` the file that names ours.
     """
@@ -33,8 +34,27 @@ def usable_memory(groups: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")
     return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *_limits(groups, own)])
 
 
+def object_store_bytes() -> int:
+    """`OBJECT_STORE_BYTES`, or half of the shared memory there is; Ray needs 80 MB and spills to disk beyond."""
+    try:
+        shared = os.statvfs("/dev/shm")
+    except OSError:
+        return OBJECT_STORE_BYTES
+    return max(80 * 2**20, min(OBJECT_STORE_BYTES, shared.f_bavail * shared.f_frsize // 2))
+
+
+def memory_for_trials(whole: int | None) -> int | None:
+    """Bytes of a node's memory that a Ray we start there gives to trials: all but its object store."""
+    return None if whole is None else max(whole - OBJECT_STORE_BYTES, whole // 2)
+
+
 def _limits(groups: Path, own: Path) -> Iterator[int]:
-    """The limit of each control group this process is in, of either version; a container sees its own as the root."""
+    """What Slurm granted, and the limit of each control group this process is in, of either version; a container sees
+    its own as the root.
+    """
+    granted = os.environ.get("SLURM_MEM_PER_NODE", "0")  # MiB; 0 is all there is
+    if granted.isdecimal() and int(granted):
+        yield int(granted) * 2**20
     yield from _numbers(groups / "memory" / "memory.limit_in_bytes")
     try:
         path = next(line[4:] for line in own.read_text().splitlines() if line.startswith("0::/"))

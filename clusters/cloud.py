@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from clusters.allocation import Cloud
+from clusters.capacity import OBJECT_STORE_BYTES
 from clusters.driver import files, label, to_yaml
 from clusters.errors import ClusterError
 from clusters.private import WATCHED, write_token
@@ -85,7 +86,9 @@ def launcher(profile: Profile, cloud: Cloud, mounts: Mapping[str, str], *, name:
 def _start(profile: Profile, options: str) -> str:
     names = {"RAY_AUTH_MODE": profile.authentication, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1", **WATCHED}
     said = " ".join(f"{name}={value}" for name, value in names.items())
-    return f"ulimit -n 65536; {said} ray start {options} --disable-usage-stats"
+    return (
+        f"ulimit -n 65536; {said} ray start {options} --object-store-memory={OBJECT_STORE_BYTES} --disable-usage-stats"
+    )
 
 
 def _provider(profile: Profile, cloud: Cloud) -> dict[str, Any]:

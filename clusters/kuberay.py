@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from clusters.allocation import KubeRay
+from clusters.capacity import OBJECT_STORE_BYTES, memory_for_trials
 from clusters.driver import files, label, to_yaml
 from clusters.errors import ClusterError
 from clusters.private import WATCHED
@@ -81,7 +82,10 @@ def _job(profile: Profile, kube: KubeRay, name: str) -> dict[str, Any]:
         "replicas": kube.workers,
         "minReplicas": kube.workers,
         "maxReplicas": kube.workers,
-        "rayStartParams": {},
+        "rayStartParams": {
+            "memory": str(memory_for_trials(kube.memory)),
+            "object-store-memory": str(OBJECT_STORE_BYTES),
+        },
         "template": _pod(kube, name, "ray-worker", kube.cpus, kube.memory, kube.gpus),
     }
     head = {

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from clusters import hardware as devices
 from clusters.allocation import Authentication, Cloud, Count, KubeRay, Positive, Slurm, Table
-from clusters.capacity import Capacity, usable_cores, usable_memory
+from clusters.capacity import Capacity, memory_for_trials, usable_cores, usable_memory
 from clusters.errors import ProfileError, counted, nearest
 from clusters.fields import AbsolutePath, DashboardUrl, GpuShare, Line, MemoryBytes, Share
 
@@ -120,15 +120,16 @@ class Profile(Table):
     def planned_nodes(self) -> tuple[Capacity, ...] | None:
         """The nodes one launch will have; None where only the running cluster knows."""
         if self.kind == "inline":
-            return (Capacity(self.cpus_per_trial, self.gpus_per_trial, usable_memory()),)
+            return (Capacity(self.cpus_per_trial, math.ceil(self.gpus_per_trial), usable_memory()),)
         if slurm := self.slurm:
-            return (Capacity(slurm.cpus_per_node, slurm.gpus_per_node, slurm.memory_per_node),) * slurm.nodes
+            memory = memory_for_trials(slurm.memory_per_node)
+            return (Capacity(slurm.cpus_per_node, slurm.gpus_per_node, memory),) * slurm.nodes
         if kube := self.kuberay:
-            return (Capacity(kube.cpus, kube.gpus, kube.memory),) * kube.workers
+            return (Capacity(kube.cpus, kube.gpus, memory_for_trials(kube.memory)),) * kube.workers
         if cloud := self.cloud:
             return (Capacity(cloud.cpus, cloud.gpus),) * cloud.workers
         if self.kind == "local" and (self.gpus is not None or not self.device.accelerator):
-            return (Capacity(self.cpus or usable_cores(), self.gpus or 0, usable_memory()),)
+            return (Capacity(self.cpus or usable_cores(), self.gpus or 0, memory_for_trials(usable_memory())),)
         return None
 
     def planned_slots(self) -> int | None:

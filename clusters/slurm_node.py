@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from clusters.addresses import address_towards, free_port, own_address
+from clusters.capacity import memory_for_trials, object_store_bytes, usable_memory
 from clusters.driver import CLUSTER, fill
 from clusters.errors import ClusterError
 from clusters.private import UNWATCHED, environment, private_folder, write_token
@@ -164,7 +165,9 @@ def _leave(*_: object) -> None:
 
 def _granted() -> list[str]:
     """What Slurm granted this task, and no port that another job could hold."""
-    resources = [f"--num-cpus={_cpus()}", f"--num-gpus={_gpus()}"]
+    resources = [f"--num-cpus={_cpus()}", f"--num-gpus={_gpus()}", f"--object-store-memory={object_store_bytes()}"]
+    if memory := memory_for_trials(usable_memory()):  # Ray looks at the machine's, not at the job's
+        resources.append(f"--memory={memory}")
     ports = ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]
     return [*resources, *ports, "--disable-usage-stats"]
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clusters.addresses import PROBE_SECONDS, answers, probe
-from clusters.capacity import Capacity, usable_cores
+from clusters.capacity import Capacity, memory_for_trials, object_store_bytes, usable_cores, usable_memory
 from clusters.errors import ConnectError, counted
 from clusters.private import UNWATCHED, WATCHED, check_token, environment, private_folder, write_token
 from clusters.profile import Profile
@@ -25,7 +25,6 @@ from clusters.reaper import MARK
 from clusters.start import start
 
 ATTACH_SECONDS = 5  # Ray's own patience with an address that answers the connection, one try a second
-OBJECT_STORE_BYTES = 512 * 2**20  # jobs of many trials on their way to workers; Ray's default is 30 % of the machine
 
 # Quiet, and nothing sent home. A trial without a GPU sees none (Ray's default lets it see all).
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
@@ -116,7 +115,8 @@ def _local(profile: Profile) -> Iterator[ClusterInfo]:
                 dashboard_host=profile.bind,
                 num_cpus=profile.cpus or usable_cores(),
                 num_gpus=profile.gpus,
-                object_store_memory=_object_store_bytes(),
+                object_store_memory=object_store_bytes(),
+                _memory=memory_for_trials(usable_memory()),
                 _temp_dir=str(folder),
             )
 
@@ -263,12 +263,3 @@ def _info(profile: Profile, nodes: tuple[Node, ...]) -> ClusterInfo:
             f"{len(nodes)} of {profile.nodes} nodes came within {profile.ready_seconds:g} s; late ones may still join"
         )
     return ClusterInfo(ray.get_runtime_context().gcs_address, nodes, slots, note)
-
-
-def _object_store_bytes() -> int:
-    """`OBJECT_STORE_BYTES`, or half of the shared memory there is; Ray needs 80 MB and spills to disk beyond."""
-    try:
-        shared = os.statvfs("/dev/shm")
-    except OSError:
-        return OBJECT_STORE_BYTES
-    return max(80 * 2**20, min(OBJECT_STORE_BYTES, shared.f_bavail * shared.f_frsize // 2))

@@ -6,12 +6,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from clusters.capacity import usable_cores, usable_memory
+from clusters.capacity import OBJECT_STORE_BYTES, memory_for_trials, object_store_bytes, usable_cores, usable_memory
 
 
 @pytest.fixture
-def groups(tmp_path: Path) -> Path:
+def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Control groups of version 2 without a limit: the root, and a job's below it."""
+    monkeypatch.delenv("SLURM_MEM_PER_NODE", raising=False)
     (tmp_path / "groups" / "slice" / "job").mkdir(parents=True)
     (tmp_path / "own").write_text("0::/slice/job\n")
     (tmp_path / "groups" / "slice" / "job" / "memory.max").write_text("max\n")
@@ -39,6 +40,22 @@ def test_limits_of_the_first_version_hold_and_those_of_other_groups_do_not(group
     assert usable_memory(groups, groups.parent / "absent") == whole
     (groups / "memory" / "memory.limit_in_bytes").write_text("2000000\n")
     assert usable_memory(groups, groups.parent / "absent") == 2 * 10**6
+
+
+@pytest.mark.parametrize(("granted", "mebibytes"), [("100", 100), ("0", None)])
+def test_what_slurm_granted_holds_where_it_makes_no_group(
+    groups: Path, monkeypatch: pytest.MonkeyPatch, granted: str, mebibytes: int | None
+) -> None:
+    whole = usable_memory(groups, groups.parent / "own")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", granted)
+    assert usable_memory(groups, groups.parent / "own") == (mebibytes * 2**20 if mebibytes else whole)
+
+
+def test_trials_have_what_the_object_store_leaves() -> None:
+    assert memory_for_trials(None) is None
+    assert memory_for_trials(4 * 2**30) == 4 * 2**30 - OBJECT_STORE_BYTES
+    assert memory_for_trials(2**29) == 2**28, "a machine that small has something left"
+    assert 80 * 2**20 <= object_store_bytes() <= OBJECT_STORE_BYTES
 
 
 def test_here_it_is_no_more_than_the_machine_has() -> None:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clusters import kuberay
+from clusters.capacity import Capacity
 from clusters.driver import CLUSTER, SWEEP, label
 from clusters.errors import ClusterError
 from clusters.profile import Profile, load, parse
@@ -65,6 +66,8 @@ def test_a_head_without_trials_and_pods_of_the_size_asked_for() -> None:
     cluster = job["spec"]["rayClusterSpec"]
     assert cluster["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "num-gpus": "0"}
     (group,) = cluster["workerGroupSpecs"]
+    assert group["rayStartParams"] == {"memory": str(800 * 2**30 - 2**29), "object-store-memory": str(2**29)}
+    assert load(EXAMPLE).planned_nodes() == (Capacity(96, 8, 800 * 2**30 - 2**29),) * 2, "as the plan has it"
     assert group["replicas"] == group["minReplicas"] == group["maxReplicas"] == 2
     resources = group["template"]["spec"]["containers"][0]["resources"]
     assert (

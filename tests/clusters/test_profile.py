@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusters.capacity import Capacity, usable_cores
+from clusters.capacity import Capacity, usable_cores, usable_memory
 from clusters.errors import ProfileError
 from clusters.profile import Profile, load, parse, to_toml, trial_settings
 
@@ -83,6 +83,12 @@ def test_parts_of_a_gpu_and_whole_gpus_are_accepted(share: float) -> None:
     profile = parse({**SLURM, "gpus_per_trial": share, "slurm": table}, name="x")
     assert profile.planned_slots() == min(2 * 16, int(2 * 8 / share))
     assert profile.devices_per_slot == share
+
+
+def test_inline_has_what_its_one_trial_takes() -> None:
+    profile = parse({"kind": "inline", "hardware": "l4", "gpus_per_trial": 0.25, "cpus_per_trial": 3}, name="x")
+    assert profile.planned_nodes() == (Capacity(3, 1, usable_memory()),)
+    assert profile.planned_slots() == 1
 
 
 def test_each_job_of_an_array_is_a_launch_with_nodes_of_its_own() -> None:

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clusters import slurm, slurm_node
+from clusters.capacity import Capacity, object_store_bytes
 from clusters.driver import CLUSTER, run_script
 from clusters.errors import ClusterError
 from clusters.profile import Profile, load, parse
@@ -310,6 +311,17 @@ def test_granted_gpus_are_counted_from_what_slurm_sets(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert slurm_node._gpus() == gpus
+
+
+def test_a_node_tells_ray_the_memory_slurm_granted_as_the_plan_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "2048")
+    asked = parse({"kind": "slurm", "slurm": {"cpus_per_node": 3, "memory_per_node": "2 GiB"}}, name="x")
+    memory = 2**31 - 2**29
+    assert asked.planned_nodes() == (Capacity(3, 0, memory),)
+    assert {"--num-cpus=3", f"--memory={memory}", f"--object-store-memory={object_store_bytes()}"} <= set(
+        slurm_node._granted()
+    )
 
 
 @pytest.mark.parametrize(

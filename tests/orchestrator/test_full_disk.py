@@ -55,10 +55,10 @@ points = {points}
 flag = "{flag}"
 """
 SMALL_STORE = """
-from clusters import connect
+from clusters import capacity
 from orchestrator.cli import main
 
-connect.OBJECT_STORE_BYTES = 80 * 2**20  # the least Ray takes
+capacity.OBJECT_STORE_BYTES = 80 * 2**20  # the least Ray takes
 main()
 """
 
