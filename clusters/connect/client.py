@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import signal
 from collections import deque
@@ -31,6 +32,8 @@ READ_SECONDS = 0.5  # how long one call waits for output; a signal is passed on 
 _MORE_GRACE_SECONDS = 30.0
 # Every head has it, also where it has no cores for trials. Its death ends the cluster; no other node's need to.
 _ON_THE_HEAD = {"node:__internal_head__": 0.001}
+# A server that has ended at once, as the head tells it: in its own words, or by what it found where it looked for it.
+_NO_SERVER = re.compile(r"Starting Ray client server failed|psutil\.(ZombieProcess|NoSuchProcess)")
 _SAFE = "what was recorded is safe, and launching again continues"
 
 
@@ -119,7 +122,7 @@ def _join(address: str) -> None:
             ray.init(address, **SILENT)
             return
         except ConnectionError as error:
-            if last or "Starting Ray client server failed" not in str(error):
+            if last or not _NO_SERVER.search(str(error)):
                 raise
 
 
