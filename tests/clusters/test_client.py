@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import platform
 import pty
+import re
 import signal
 import subprocess
 import sys
