@@ -151,6 +151,7 @@ def dashboard() -> Iterator[tuple[str, Path]]:
             "--include-dashboard=true",
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={port}",
+            "--dashboard-agent-listen-port=0",  # whoever listens at Ray's usual one, jobs have an agent
         ]
         options = ["--head", "--port=0", "--block", "--num-cpus=2", f"--temp-dir={folder}", *served]
         names = {
