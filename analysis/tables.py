@@ -182,6 +182,8 @@ def _alike(parts: Sequence[Part]) -> list[list[Part]]:
 def conform(frame: pl.LazyFrame, schema: pa.Schema, types: Mapping[str, pa.DataType]) -> pl.LazyFrame:
     """``frame`` with exactly the columns of ``types``: cast to the wider type, null where it has none."""
     held = dict(zip(schema.names, schema.types, strict=True))
+    if list(held.items()) == list(types.items()):
+        return frame
     columns = [
         (pl.col(name) if name in held else pl.lit(None)).cast(polars_type(kind)).alias(name)
         if held.get(name) != kind

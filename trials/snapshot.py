@@ -131,33 +131,35 @@ def _parts(
 
     def read(name: str) -> Part:
         path = f"{folder}/{name}.parquet"
-        schema, rows = _footer(location, location.path(path))
-        _fit(schema, table_name)
+        schema, rows = _footer(location, location.path(path), table_name)
         return Part(path, schema, rows, name in counting.merged)
 
     return tuple(_each(location, read, names, lambda name: f"{folder}/{name}.parquet", faults, certain))
 
 
-def _footer(location: Location, path: str) -> tuple[pa.Schema, int]:
-    """Schema and number of rows of the Parquet file at ``path``.
+def _footer(location: Location, path: str, table_name: str) -> tuple[pa.Schema, int]:
+    """Schema and number of rows of the Parquet file at ``path``, a part of this table. Raises ValueError when a column
+    has another type than declared.
 
     A part never changes under its name, so that a process that asks again need not read its footer again; a local file
     that was replaced or damaged since differs in what the file system says of it.
     """
     if location.local:
         status = os.stat(path)
-        return _local_footer(path, status.st_ino, status.st_size, status.st_mtime_ns)
-    return _read_footer(path, location.filesystem)
+        return _local_footer(path, table_name, status.st_ino, status.st_size, status.st_mtime_ns)
+    return _read_footer(path, table_name, location.filesystem)
 
 
 @functools.lru_cache(maxsize=4096)
-def _local_footer(path: str, inode: int, size: int, changed_ns: int) -> tuple[pa.Schema, int]:
-    return _read_footer(path, None)
+def _local_footer(path: str, table_name: str, inode: int, size: int, changed_ns: int) -> tuple[pa.Schema, int]:
+    return _read_footer(path, table_name, None)
 
 
-def _read_footer(path: str, filesystem: Any) -> tuple[pa.Schema, int]:
+def _read_footer(path: str, table_name: str, filesystem: Any) -> tuple[pa.Schema, int]:
     footer = pq.read_metadata(path, filesystem=filesystem)
-    return footer.schema.to_arrow_schema(), footer.num_rows
+    schema = footer.schema.to_arrow_schema()
+    _fit(schema, table_name)
+    return schema, footer.num_rows
 
 
 def _journal(location: Location, names: tuple[str, ...], faults: dict[str, str], certain: bool) -> Decoded:
