@@ -45,16 +45,14 @@ class Profile(Table):
     ``slots`` is how many packs run at once; None leaves it to the nodes. A trial gets ``cpus_per_trial`` (cores) and
     ``gpus_per_trial`` (a part of one GPU or several whole ones), or as much more as its memory needs; on hardware
     without memory of its own a process of it may use ``memory_per_trial`` (bytes) or, unless said, its cores' part of
-    the node's. A worker that says nothing for
-    ``patience_seconds`` is taken for hung; one that is told to end has ``grace_seconds`` to do so (on Slurm, unless
-    said, as much of the notice as a launch can spare). A long trial leaves a checkpoint every ``checkpoint_seconds``:
-    the most that a worker that dies can cost it. A running cluster is waited for until ``nodes`` are alive, at most
-    ``ready_seconds``; its ``address`` is ``host:port`` or ``auto`` for a driver on one of its nodes, ``ray://host:port``
-    (its Ray Client server) to put the driver there from anywhere else; ``jobs`` is the address of its dashboard, which
-    takes jobs. A local Ray is limited
-    by ``cpus`` and ``gpus``. ``dashboard`` needs ``ray[default]`` and stays on loopback unless ``bind`` names another
-    address. ``share`` takes one part of the trials and leaves the others to launches beside it: ``"2/8"`` is the third
-    of eight.
+    the node's. A worker that says nothing for ``patience_seconds`` is taken for hung; one that is told to end has
+    ``grace_seconds`` to do so (on Slurm, unless said, as much of the notice as a launch can spare). A long trial leaves
+    a checkpoint every ``checkpoint_seconds``: the most that a worker that dies can cost it. A running cluster is waited
+    for until ``nodes`` are alive, at most ``ready_seconds``; its ``address`` is ``host:port`` or ``auto`` for a driver
+    on one of its nodes, ``ray://host:port`` (its Ray Client server) to put the driver there from anywhere else;
+    ``jobs`` is the address of its dashboard, which takes jobs. A local Ray is limited by ``cpus`` and ``gpus``.
+    ``dashboard`` needs ``ray[default]`` and stays on loopback unless ``bind`` names another address. ``share`` takes
+    one part of the trials and leaves the others to launches beside it: ``"2/8"`` is the third of eight.
     """
 
     kind: Kind

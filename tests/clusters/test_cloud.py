@@ -48,6 +48,7 @@ def test_the_cluster_is_behind_a_token_and_the_head_runs_no_trials(kind: str, tm
     assert content["available_node_types"]["head"]["resources"] == {"CPU": 0, "GPU": 0}
     for command in (*content["head_start_ray_commands"], *content["worker_start_ray_commands"]):
         assert "RAY_AUTH_MODE=token" in command.partition("ray start")[0]
+        assert "--object-store-memory=536870912" in command.partition("ray start")[2]
         assert "ray stop" not in command
     assert "--dashboard-host=127.0.0.1" in content["head_start_ray_commands"][0]
     token = Path(content["file_mounts"]["~/.ray/auth_token"])
