@@ -133,9 +133,10 @@ def training_curves(curves: pl.DataFrame, labels: Mapping[str, str]) -> Figure:
 
 def short(value: float) -> str:
     """A count in three digits and a unit."""
+    rounded = float(f"{value:.3g}")  # 999,999,999 is 1B, not 1e+03M
     for power, unit in ((12, "T"), (9, "B"), (6, "M"), (3, "k")):
-        if abs(value) >= 10**power:
-            return f"{value / 10**power:.3g}{unit}"
+        if abs(rounded) >= 10**power:
+            return f"{rounded / 10**power:.3g}{unit}"
     return f"{value:.3g}"
 
 

@@ -93,9 +93,10 @@ def _count(value: float | None) -> str:
     """A large number in three digits and a unit; a dash where it is unknown."""
     if value is None:
         return "–"
+    rounded = float(f"{value:.3g}")  # 999,999,999 is 1B, not 1e+03M
     for power, unit in ((12, "T"), (9, "B"), (6, "M"), (3, "k")):
-        if 10**15 > abs(value) >= 10**power:
-            return f"{value / 10**power:.3g}{unit}"
+        if 10**15 > abs(rounded) >= 10**power:
+            return f"{rounded / 10**power:.3g}{unit}"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
