@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from analysis.families import Axes, Family
 from analysis.fitting import Fit
 from analysis.optimum import CellOptimum
+from trials.quantities import short
 
 STYLE: Any = {
     "font.size": 10,
@@ -129,15 +130,6 @@ def training_curves(curves: pl.DataFrame, labels: Mapping[str, str]) -> Figure:
         panel.set_ylabel("loss (nats/token)\nline: training, dots: validation")
         panel.legend()
         return figure
-
-
-def short(value: float) -> str:
-    """A count in three digits and a unit."""
-    rounded = float(f"{value:.3g}")  # 999,999,999 is 1B, not 1e+03M
-    for power, unit in ((12, "T"), (9, "B"), (6, "M"), (3, "k")):
-        if abs(rounded) >= 10**power:
-            return f"{rounded / 10**power:.3g}{unit}"
-    return f"{value:.3g}"
 
 
 def _panel(height: float = 3.9) -> tuple[Figure, Panel]:

@@ -16,6 +16,7 @@ from analysis.hyperlaw_evaluation import Arena
 from analysis.hyperlaws import Hyperlaw
 from analysis.importance import Importance
 from analysis.plateau import THRESHOLDS
+from trials.quantities import short
 
 Array = NDArray[np.float64]
 
@@ -130,4 +131,4 @@ def _law_point(found: Hyperlaw, table: CellTable, c: int) -> Array:
 
 
 def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, int | float) else str(value)
+    return short(value) if isinstance(value, int | float) else str(value)

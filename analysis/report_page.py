@@ -15,6 +15,7 @@ import polars as pl
 
 from analysis import figures
 from analysis.report import Report, Section, numbers
+from trials.quantities import short
 
 
 def pictures(section: Section, curves: pl.LazyFrame) -> dict[str, str]:
@@ -45,7 +46,7 @@ def _longest(section: Section) -> dict[str, str]:
     if "trial_id" not in seeds.columns:
         return {}
     rows = seeds.filter(pl.col(by.d) == pl.col(by.d).max().over(by.n)).unique(by.n, keep="first").sort(by.n)
-    return {row["trial_id"]: f"N = {figures.short(row[by.n])}" for row in rows.to_dicts()[:8]}
+    return {row["trial_id"]: f"N = {short(row[by.n])}" for row in rows.to_dicts()[:8]}
 
 
 def page(report: Report, said: Mapping[str, Any]) -> str:
@@ -55,7 +56,7 @@ def page(report: Report, said: Mapping[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("analysis", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(short=figures.short, g=_g, seconds=_seconds)
+    environment.filters.update(short=short, g=_g, seconds=_seconds)
     return environment.get_template("report.html.j2").render(
         report=said,
         pictures=[pictures(section, report.tables.curves) for section in report.sections],

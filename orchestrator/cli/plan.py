@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.output import Json, emit_json
+from trials.quantities import short
 
 
 def register(app: typer.Typer) -> None:
@@ -91,13 +92,7 @@ def _allowed(limits: Mapping[str, float]) -> str:
 
 def _count(value: float | None) -> str:
     """A large number in three digits and a unit; a dash where it is unknown."""
-    if value is None:
-        return "–"
-    rounded = float(f"{value:.3g}")  # 999,999,999 is 1B, not 1e+03M
-    for power, unit in ((12, "T"), (9, "B"), (6, "M"), (3, "k")):
-        if 10**15 > abs(rounded) >= 10**power:
-            return f"{rounded / 10**power:.3g}{unit}"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return "–" if value is None else short(value)
 
 
 def _memory(value: float | None) -> str:

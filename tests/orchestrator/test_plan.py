@@ -120,14 +120,3 @@ def test_a_plan_that_cannot_be_made_says_why(head, told):
 def test_specs_survive_their_canonical_text():
     for spec in made(GRID).specs:
         assert TrialSpec.from_canonical(spec.canonical()) == spec
-
-
-@pytest.mark.parametrize(
-    ("value", "said"),
-    [(999_999_999, "1B"), (999_499_999, "999M"), (1_000, "1k"), (999_999, "1M"), (184_233_000, "184M")],
-)
-def test_large_numbers_are_told_in_three_digits_and_the_unit_they_round_to(value, said):
-    from analysis.figures import short
-    from orchestrator.cli.plan import _count
-
-    assert (_count(value), short(value)) == (said, said)

@@ -1,0 +1,12 @@
+"""Numbers as a person reads them."""
+
+from __future__ import annotations
+
+
+def short(value: float) -> str:
+    """A number in three digits, with a unit from a thousand to 10^15: ``214M``, ``0.003``, ``1.2e+18``."""
+    rounded = float(f"{value:.3g}")  # 999,999,999 is 1B, not 1e+03M
+    for power, unit in ((12, "T"), (9, "B"), (6, "M"), (3, "k")):
+        if 10**15 > abs(rounded) >= 10**power:
+            return f"{rounded / 10**power:.3g}{unit}"
+    return f"{value:.3g}"
