@@ -66,6 +66,16 @@ def ask(tables: Tables, question: Question) -> Answer:
     return Answer(frame, tuple(notes))
 
 
+def named(question: Question, columns: Sequence[str]) -> list[str]:
+    """The ``columns`` that a question without SQL is about: its cells and their loss, its order, its filter."""
+    sort = [name.removeprefix("-") for name in question.sort]
+    where = [text.strip('"`') for kind, text in tokens(question.where or "") if kind in ("name", "quoted")]
+    loss = [question.loss] if question.best_per else []
+    about = [*question.best_per, *loss, *sort, *where]
+    resolved = [name if name in columns else ALIASES.get(name, name) for name in about]
+    return [name for name in dict.fromkeys(resolved) if name in columns]
+
+
 def scientific_axes(tables: Tables) -> tuple[str, ...]:
     """The cells of `best` unless told otherwise: the scientific axes the newest launch recorded, else N and D."""
     columns = tables.trials.collect_schema().names()

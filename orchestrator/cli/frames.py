@@ -102,7 +102,8 @@ def aligned(frame: pl.DataFrame, width: int | None) -> str:
         for row in [frame.columns[:fitting], *zip(*columns[:fitting], strict=True)]
     ]
     if fitting < len(widths):
-        lines.append(f"({len(widths) - fitting} more columns: {', '.join(frame.columns[fitting:])})")
+        more = frame.columns[fitting:]
+        lines.append(f"({len(more)} more {'column' if len(more) == 1 else 'columns'}: {', '.join(more)})")
     if not frame.height:
         lines.append("(no rows)")
     return "\n".join(lines) + "\n"

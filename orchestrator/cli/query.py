@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 DAMAGED = 3  # exit code: answered, but from what is left of a damaged store
 TERMINAL_ROWS = 50
 _BULKY = ("spec", "versions")
+_FIRST = ("state", "params_non_embedding", "tokens", "val_loss", "batch_tokens")
 
 HELP = """Ask the tables of STORE (a store, or a CSV, Parquet or NDJSON file).
 
@@ -49,7 +52,7 @@ def query(
     out: Out = None,
 ) -> None:
     from analysis import tables
-    from analysis.query import Question, UnansweredError, ask
+    from analysis.query import Question, UnansweredError, ask, named
     from orchestrator.cli import frames
     from trials.errors import InputError
 
@@ -58,9 +61,13 @@ def query(
     if sql is not None and (where or columns or sort):
         raise InputError("give SQL, or --where, --columns and --sort, not both (--best-per says what `best` is)")
     loaded = tables.load(store, states=names(states) or None)
+    question = Question(sql, where, names(columns), names(sort), names(best_per), limit or None, loss)
     terse = form.name == "table" and sql is None and not columns
-    shown = _brief(loaded.trials.collect_schema().names()) if terse else names(columns)
-    question = Question(sql, where, shown, names(sort), names(best_per), limit or None, loss)
+    asked: list[str] = []
+    if terse:
+        every = loaded.trials.collect_schema().names()
+        asked = named(question, every)
+        question = replace(question, columns=_brief(every, asked))
     try:
         answer = ask(loaded, question)
     except UnansweredError:
@@ -72,7 +79,8 @@ def query(
     notes, frame = list(answer.notes), answer.frame
     if form.name == "table":
         if terse:
-            frame = _telling(frame)
+            frame, alike = _telling(frame, asked)
+            notes += alike
         if limit is None and frame.height > TERMINAL_ROWS:
             notes.append(f"the first {TERMINAL_ROWS} of {frame.height} rows (--limit 0 for all)")
             frame = frame.head(TERMINAL_ROWS)
@@ -105,12 +113,18 @@ def refuse_inside(out: object, store: str) -> None:
         raise InputError(f"--out {out} lies inside {store}; a store is written by its launches alone")
 
 
-def _brief(columns: list[str]) -> tuple[str, ...]:
-    """All but long JSON."""
-    return tuple(name for name in columns if name not in _BULKY)
+def _brief(every: Sequence[str], asked: Sequence[str]) -> tuple[str, ...]:
+    """All but long JSON; first what a terminal must show: which trial, what was asked about, how good, which knobs."""
+    from trials.record import TRIAL_COLUMNS
+
+    core = {column.name for column in TRIAL_COLUMNS}
+    ordered = ["trial_id", *asked, *_FIRST, *(name for name in every if name not in core), *every]
+    return tuple(name for name in dict.fromkeys(ordered) if name in every and name not in _BULKY)
 
 
-def _telling(frame: pl.DataFrame) -> pl.DataFrame:
-    """Without the columns that say the same in every row."""
-    varying = [name for name in frame.columns if frame.height < 2 or frame[name].n_unique() > 1]
-    return frame.select(varying or frame.columns[:1])
+def _telling(frame: pl.DataFrame, asked: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
+    """Without the columns that say the same in every row and were not asked about; and what the first of these say."""
+    telling = [name for name in frame.columns if frame.height < 2 or name in asked or frame[name].n_unique() > 1]
+    alike = {name: value for row in frame.head(1).drop(telling).to_dicts() for name, value in row.items()}
+    told = [f"{name} = {'null' if alike[name] is None else alike[name]}" for name in _FIRST if name in alike]
+    return frame.select(telling or frame.columns[:1]), [f"in every row: {', '.join(told)}"] if told else []

@@ -172,6 +172,36 @@ def test_a_table_names_the_columns_that_do_not_fit(filled):
     assert "more columns" not in frames.aligned(frame, None)
 
 
+def table(uri, *options):
+    """What a person sees: the headings, and the notes below."""
+    result = run(uri, *options)
+    return result.stdout.splitlines()[0].split(), result.stderr
+
+
+def test_a_table_begins_with_what_was_asked_about_then_the_loss_and_the_knobs(filled):
+    headings, _ = table(filled.location.uri, "--best-per", "D,N")
+    assert headings[:4] == ["trial_id", "tokens", "params_non_embedding", "val_loss"]
+    assert headings.index("lr") < headings.index("seed") < headings.index("attempt")
+    headings, _ = table(filled.location.uri, "--where", "train_loss > 0 AND N > 1", "--sort", "-seed")
+    assert headings[:4] == ["trial_id", "seed", "train_loss", "params_non_embedding"]
+
+
+def test_what_is_the_same_in_every_row_is_told_once_and_what_was_asked_about_stays(filled):
+    headings, notes = table(filled.location.uri, "--where", "seed IN (1, 2)")
+    assert "state" not in headings
+    assert "in every row: state = completed" in notes
+    headings, notes = table(filled.location.uri, "--where", "seed IN (1, 2) AND state = 'completed'")
+    assert "state" in headings
+    assert "state = completed" not in notes
+    headings, notes = table(filled.location.uri, "--where", "state = 'diverged'", "--sort", "seed")
+    assert "val_loss = 0.1" in notes
+
+
+def test_other_forms_keep_the_order_of_the_table_and_every_column(filled):
+    names = tables.load(filled.location.uri).trials.collect_schema().names()
+    assert run(filled.location.uri, "--csv", "--limit", "2").stdout.splitlines()[0].split(",") == names
+
+
 def test_damage_is_named_the_rest_answers_and_the_exit_code_says_so(filled):
     (Path(filled.location.root) / "trials" / "broken.parquet").write_bytes(b"PAR1")
     result = run(filled.location.uri, "SELECT count(*) AS n FROM trials", "--json")
