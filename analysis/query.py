@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
+from polars import selectors
 
 from analysis.expressions import ALIASES, aliases_in, known, parse, tokens, unknown_column, values_of
 from analysis.tables import Tables, best
@@ -113,7 +114,8 @@ def _by_sql(tables: Tables, question: Question, columns: Sequence[str]) -> pl.Da
     if not isinstance(answer, pl.LazyFrame):
         raise InputError("only questions are answered")
     _refuse_other_files(answer, tables.source)
-    return (answer if question.limit is None else answer.limit(question.limit)).collect()
+    frame = (answer if question.limit is None else answer.limit(question.limit)).collect()
+    return frame.cast({selectors.decimal(): pl.Float64})  # 0.1 in SQL is a decimal, which JSON would hold as text
 
 
 def _refuse_other_files(answer: pl.LazyFrame, source: str) -> None:

@@ -14,13 +14,14 @@ SHOWN = 10
 HELP = """Bring in runs that other people made, from a CSV, Parquet or NDJSON file or a tracker, into STORE.
 
 What a column means is said by --preset, by a TOML file (--mapping), or by --map OURS=THEIRS, where THEIRS is a column
-or an expression over columns with their unit factors. Importing the same runs again adds nothing. Rows that cannot be
+or an expression over columns with their unit factors; N, D and our other names in it stand for what they are mapped
+from. Importing the same runs again adds nothing. Rows that cannot be
 taken are counted and listed with the reason, and kept in STORE/rejected.
 
 Presets: wandb, mlflow, optuna (FILE is a storage URL), ray (FILE is an experiment folder), step-law, isoflop,
 chinchilla, data-constrained, infinite-compute.
 
-Example: sweeplaw import runs.csv results/theirs --map N=params_m*1e6 --map D=tokens --map val_loss=final_loss
+Example: sweeplaw import runs.csv results/theirs --map N=params_m*1e6 --map "D=flop/(6*N)" --map val_loss=final_loss
 """
 
 
@@ -60,6 +61,8 @@ def import_(
     typer.echo(
         f"  {done.repeated} repeat a row of the file, {len(done.rejected)} refused; {done.curve_points} curve points"
     )
+    if done.left_out:
+        typer.echo(f"left out: {done.left_out} rows for which `where` does not hold", err=True)
     for number, reason in done.rejected[:SHOWN]:
         typer.echo(f"  row {number}: {reason}", err=True)
     if len(done.rejected) > SHOWN:

@@ -9,7 +9,7 @@ In TOML::
 
     [columns]
     params_non_embedding = "Model Size"
-    tokens = '"Training FLOP" / (6 * "Model Size")'
+    tokens = '"Training FLOP" / (6 * N)'  # our own names stand for what they are mapped from
     batch_tokens = "bs * 2048"
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.expressions import ALIASES, parse, unknown_column
+from analysis.expressions import ALIASES, parse, tokens, unknown_column
 from trials.errors import InputError, nearest
 from trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
 
@@ -100,16 +100,17 @@ def resolve(mapping: ColumnMapping, theirs: Sequence[str]) -> dict[str, str]:
     """Our name -> their column or expression, for this file: choices made, kept columns added. Raises InputError."""
     faults: list[str] = []
     chosen: dict[str, str] = {}
-    for ours, rule in mapping.columns.items():
-        name = ALIASES.get(ours, ours)
+    rules = {ALIASES.get(ours, ours): _several(rule) for ours, rule in mapping.columns.items()}
+    for name, rule in rules.items():
         if name in RESERVED_COLUMNS and name not in FILLABLE:
             faults.append(f"column {name} is filled by the import itself")
             continue
-        found = [text for text in _several(rule) if _fits(text, theirs)]
+        texts = [_in_theirs(text, rules, theirs, (name,)) for text in rule]
+        found = [text for text in texts if _fits(text, theirs)]
         if found:
             chosen[name] = found[0]
         elif name not in mapping.optional:
-            faults.append(_missing(name, _several(rule), theirs))
+            faults.append(_missing(name, rule, theirs))
     faults += [f"run: {unknown_column(name, theirs)}" for name in mapping.run if name not in theirs]
     faults += [f"keep: {unknown_column(name, theirs)}" for name in mapping.keep or () if name not in theirs]
     if not faults and not {"val_loss", "state"} & ({*chosen} | {*theirs}):
@@ -135,6 +136,22 @@ def _kept(mapping: ColumnMapping, theirs: Sequence[str], chosen: Mapping[str, st
         clear = name not in own or mapping.keep is None
         names[f"their_{name}" if taken or not clear else name] = name
     return names
+
+
+def _in_theirs(text: str, rules: Mapping[str, tuple[str, ...]], theirs: Sequence[str], within: tuple[str, ...]) -> str:
+    """``text`` with our names in it, where the file has no such column, spelled out by their own rules: with N mapped,
+    ``flop / (6 * N)``. ``within`` are the names being spelled out, which do not stand for themselves."""
+    if text in theirs:
+        return text
+    written = []
+    for kind, token in tokens(text):
+        name = ALIASES.get(token, token)
+        if kind == "name" and name in rules and name not in within and not {token, name} & {*theirs}:
+            texts = [_in_theirs(one, rules, theirs, (*within, name)) for one in rules[name]]
+            fitting = next((one for one in texts if _fits(one, theirs)), None)
+            token = token if fitting is None else f'"{fitting}"' if fitting in theirs else f"({fitting})"
+        written.append(token)
+    return "".join(written)
 
 
 def _fits(text: str, theirs: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,13 @@ from typing import Any
 import polars as pl
 
 from orchestrator.importing.mapping import STATES, ColumnMapping, expression, resolve
+from trials.errors import InputError
 from trials.record import TRIAL_COLUMNS
 from trials.spec import TrialSpec
 
 WORKLOAD = "imported"
 _NUMBER = r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMBGT]?)\s*$"
+_FORMULA = re.compile(r"[-+*/%<>]")
 _SUFFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 _TYPES = {column.name: column.type for column in TRIAL_COLUMNS}
 _COUNTS = tuple(c.name for c in TRIAL_COLUMNS if c.unit in ("parameters", "tokens", "steps", "sequences", "FLOPs", "s"))
@@ -27,30 +30,32 @@ _COUNTS = tuple(c.name for c in TRIAL_COLUMNS if c.unit in ("parameters", "token
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """``frame`` has our columns and `row` (1 is the first of the file); ``reasons``: row -> why it cannot be taken."""
+    """``frame`` has our columns and `row` (1 is the first of the file); ``reasons``: row -> why it cannot be taken;
+    ``left_out`` counts the rows for which the mapping's condition does not hold."""
 
     frame: pl.DataFrame
     reasons: Mapping[int, list[str]]
     used: Mapping[str, str]
+    left_out: int
 
 
 def map_rows(theirs: pl.DataFrame, mapping: ColumnMapping) -> Mapped:
     """Their rows under our names and types. Raises InputError for columns that are not there."""
-    names = theirs.schema
     used = resolve(mapping, theirs.columns)
-    numbered = theirs.with_row_index("__row", offset=1)
-    if mapping.where:
-        numbered = numbered.filter(expression(mapping.where, names))
-    raw = numbered.select(
-        pl.col("__row").cast(pl.Int64).alias("row"),
-        *(expression(text, names).alias(name) for name, text in used.items()),
-        *(pl.col(name).cast(pl.String).alias(f"__run{index}") for index, name in enumerate(mapping.run)),
-    )
     reasons: dict[int, list[str]] = {}
-    columns = [_typed(raw[name], raw["row"], reasons) if name in used else raw[name] for name in raw.columns]
-    frame = pl.DataFrame(columns)
+    height = theirs.height
+    number = pl.int_range(1, height + 1, dtype=pl.Int64, eager=True).alias("row")
+    if mapping.where:
+        holds = _evaluated("where", mapping.where, theirs, number, reasons)
+        if holds.dtype != pl.Boolean:
+            raise InputError(f"where: {mapping.where!r} is no condition; it gives {holds.dtype}")
+        taken = holds.fill_null(False) | number.is_in(list(reasons))
+        theirs, number = theirs.filter(taken), number.filter(taken)
+    columns = [_typed(_evaluated(name, text, theirs, number, reasons), number, reasons) for name, text in used.items()]
+    run = [theirs[name].cast(pl.String).alias(f"__run{index}") for index, name in enumerate(mapping.run)]
+    frame = pl.DataFrame([number, *columns, *run])
     _check(frame, reasons)
-    return Mapped(frame, reasons, used)
+    return Mapped(frame, reasons, used, height - frame.height)
 
 
 def rows(mapped: Mapped, mapping: ColumnMapping, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -75,6 +80,32 @@ def _row(values: dict[str, Any], run: list[Any] | None, source: str) -> dict[str
     return known | fixed | {"source": source, "spec": spec.canonical()}
 
 
+def _evaluated(name: str, text: str, theirs: pl.DataFrame, rows: pl.Series, reasons: dict[int, list[str]]) -> pl.Series:
+    """The column or expression ``text``. In a formula, columns of text that are mostly numbers count as numbers, and a
+    row with anything else in one is refused. Raises InputError for a formula that columns of these types do not allow.
+    """
+    wanted = expression(text, theirs.schema).alias(name)
+    roots = wanted.meta.root_names() if text not in theirs.columns and _FORMULA.search(text) else ()
+    numbers = {root: _numbers(theirs[root]) for root in roots if _mostly_numbers(theirs[root])}
+    try:
+        try:
+            values = theirs.with_columns(numbers.values()).with_columns(wanted)[name]
+        except pl.exceptions.PolarsError:  # it compares them as text, say
+            return theirs.with_columns(wanted)[name]
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{name}: {text!r}: {error}") from None
+    for root, found in numbers.items():
+        _complain(theirs[root], rows, theirs[root].is_not_null() & found.is_null(), "is not a number", reasons)
+    return values
+
+
+def _mostly_numbers(series: pl.Series) -> bool:
+    """Whether this is a column of text, and most of it numbers."""
+    if series.dtype != pl.String:
+        return False
+    return 2 * _numbers(series).count() > series.count()
+
+
 def _typed(series: pl.Series, rows: pl.Series, reasons: dict[int, list[str]]) -> pl.Series:
     """``series`` in the type its name has here. Text such as 150M is a number where a number is wanted."""
     kind = _TYPES.get(series.name)
@@ -84,11 +115,15 @@ def _typed(series: pl.Series, rows: pl.Series, reasons: dict[int, list[str]]) ->
         if kind == "float":
             return numbers
         _complain(series, rows, numbers.is_not_null() & ~numbers.is_finite(), "is not finite", reasons)
+        _complain(series, rows, (numbers > 0) & (numbers < 0.5), "is less than one (is a unit missing?)", reasons)
+        _complain(series, rows, (numbers < 0) & (numbers > -0.5), "is negative", reasons)
         return numbers.round().cast(pl.Int64, strict=False)
     if kind == "time":
         times = _times(series)
         _complain(series, rows, series.is_not_null() & times.is_null(), "is not a time", reasons)
         return times
+    if series.dtype.is_decimal():  # 0.1 in an expression
+        return series.cast(pl.Float64)
     if kind == "str" or isinstance(series.dtype, pl.List | pl.Struct | pl.Array | pl.Object):
         return series.cast(pl.String) if not series.dtype.is_nested() else _json(series)
     return series
@@ -154,7 +189,9 @@ def _complain(series: pl.Series, rows: pl.Series, bad: pl.Series, what: str, rea
     bad = bad.fill_null(False)
     for row, value in zip(rows.filter(bad), series.filter(bad), strict=True):
         shown = "" if value is None else f" = {value!r}"
-        reasons.setdefault(row, []).append(f"{series.name}{shown} {what}")
+        reason = f"{series.name}{shown} {what}"
+        if reason not in reasons.setdefault(row, []):  # two formulas may read one column
+            reasons[row].append(reason)
 
 
 def _plain(value: Any) -> Any:

@@ -29,10 +29,12 @@ BATCH = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did. ``rejected``: row number (1 is the first) and reasons; ``rejects``: the file with them."""
+    """What an import did. ``left_out``: rows for which the mapping's condition does not hold; ``rejected``: row number
+    (1 is the first) and reasons; ``rejects``: the file with them."""
 
     source: str
     rows: int
+    left_out: int
     added: int
     present: int
     repeated: int
@@ -55,7 +57,7 @@ def import_from(
     source: str | None = None,
     dry: bool = False,
 ) -> Imported:
-    """Import ``file`` into ``store`` as a person asks for it. Raises InputError with every fault."""
+    """Import ``file`` into ``store`` as a person asks for it. Raises InputError with every fault, StoreWriteError."""
     known = presets.preset(preset) if preset else None
     read = known.read(file) if known else readers.file(file)
     base = known.mapping if known else ColumnMapping()
@@ -72,20 +74,17 @@ def import_from(
     )
     if not base.columns and (guess := presets.recognised(read.frame)):
         raise InputError(f"{file}: nothing says what its columns mean; they look like --preset {guess}")
-    return import_runs(read, base, _opened(store, dry), preset=known, dry=dry)
+    mapped = map_rows(read.frame, base)  # before the store: a mapping that does not fit leaves none behind
+    return _import_runs(read, base, mapped, _opened(store, dry), preset=known, dry=dry)
 
 
-def import_runs(
-    read: Source, mapping: ColumnMapping, store: Store | None, *, preset: Preset | None, dry: bool
+def _import_runs(
+    read: Source, mapping: ColumnMapping, mapped: Mapped, store: Store | None, *, preset: Preset | None, dry: bool
 ) -> Imported:
-    """Record the runs of ``read`` in ``store`` (None: there is none yet), or ``dry`` only say what would be.
-
-    Raises InputError, StoreWriteError.
-    """
+    """Record the runs of ``read`` in ``store`` (None: there is none yet), or ``dry`` only say what would be."""
     source = mapping.source or read.name
     if mapping.source and read.name not in mapping.source:
         source = f"{mapping.source}: {read.name}" if mapping.run else mapping.source
-    mapped = map_rows(read.frame, mapping)
     fresh, present, repeated, clashes = _fresh(mapped, replace(mapping, source=source), source, store)
     rejected = sorted([*((row, "; ".join(why)) for row, why in mapped.reasons.items()), *clashes])
     launch_id = _launch_id(read, mapping, source)
@@ -97,8 +96,9 @@ def import_runs(
         if rejects:
             durable.publish(store.location, rejects, _rejects(read.frame, rejected))
     return Imported(
-        source, mapped.frame.height, len(fresh), present, repeated, rejected, mapped.used, len(points), rejects
-    )
+        source, mapped.frame.height, mapped.left_out, len(fresh), present, repeated, rejected, mapped.used,
+        len(points), rejects,
+    )  # fmt: skip
 
 
 def _fresh(
@@ -211,6 +211,7 @@ def _facts(
         "columns": dict(mapped.used),
         "where": mapping.where,
         "rows": mapped.frame.height,
+        "left_out": mapped.left_out,
         "added": added,
         "rejected": len(rejected),
     }

@@ -77,15 +77,65 @@ def test_a_store_of_imports_has_a_status_and_nothing_to_relaunch(tmp_path):
 def test_columns_expressions_units_and_suffixes_are_mapped(tmp_path):
     file = write(
         tmp_path / "runs.csv",
-        "size,FLOP budget,final,lr\n150M,9e17,3.1,0.001\n0.3,1.8e18,3.0,0.002\n1.5B,9e18,2.5,0.003\n",
+        "size,FLOP budget,final,lr\n150M,9e17,3.1,0.001\n300,1.8e18,3.0,0.002\n1.5B,9e18,2.5,0.003\n",
     )
     pairs = ["N=size", 'D="FLOP budget" / (6 * 1.5e8)', "C=FLOP budget", "val_loss=final"]
     done = import_from(file, str(tmp_path / "store"), pairs=pairs)
     assert (done.added, done.rejected) == (3, [])
     frame = load(tmp_path / "store").sort("val_loss", descending=True)
-    assert frame["params_non_embedding"].to_list() == [150_000_000, 0, 1_500_000_000]
+    assert frame["params_non_embedding"].to_list() == [150_000_000, 300, 1_500_000_000]
     assert frame["tokens"].to_list() == [10**9, 2 * 10**9, 10**10]
     assert frame["lr"].to_list() == [0.001, 0.002, 0.003]
+
+
+def test_our_names_in_an_expression_stand_for_what_they_are_mapped_from(tmp_path):
+    file = write(tmp_path / "runs.csv", "size m,flop,loss\n100,6e17,3.1\n200,2.4e18,3.0\n")
+    pairs = ["D=flop / (6 * N)", 'N="size m" * 1e6', "epochs=D / 1e9", "val_loss=loss"]
+    done = import_from(file, str(tmp_path / "store"), pairs=pairs)
+    assert done.used["tokens"] == 'flop / (6 * ("size m" * 1e6))'
+    frame = load(tmp_path / "store").sort("tokens")
+    assert frame["tokens"].to_list() == [10**9, 2 * 10**9]
+    assert frame["epochs"].to_list() == [1.0, 2.0]
+
+
+def test_their_column_of_a_name_comes_before_ours(tmp_path):
+    file = write(tmp_path / "runs.csv", "N,flop,loss\n10,6e3,3.1\n")
+    import_from(file, str(tmp_path / "store"), pairs=["params_non_embedding=flop", "D=flop / (6 * N)", "val_loss=loss"])
+    assert load(tmp_path / "store")["tokens"].to_list() == [100]
+
+
+def test_a_cell_that_is_no_number_costs_its_row_in_formulas_too(tmp_path):
+    file = write(tmp_path / "runs.csv", "size,loss,kind\n100,3.1,a\n2k,3.0,b\nx,2.9,a\n,2.8,b\n")
+    pairs = ["N=size * 1e6", "D=20 * N", "lr=CASE WHEN kind = 'a' THEN 0.1 ELSE 0.2 END", "val_loss=loss"]
+    done = import_from(file, str(tmp_path / "store"), pairs=pairs)
+    assert done.rejected == [(3, "size = 'x' is not a number")]
+    frame = load(tmp_path / "store").sort("val_loss", descending=True)
+    assert frame["params_non_embedding"].to_list() == [10**8, 2 * 10**9, None]
+    assert frame["tokens"].to_list() == [2 * 10**9, 4 * 10**10, None]
+    assert frame["lr"].to_list() == [0.1, 0.2, 0.2]
+
+
+def test_a_condition_leaves_rows_out_counts_them_and_refuses_what_it_cannot_read(tmp_path):
+    file = write(tmp_path / "runs.csv", "size,loss\n100,3.1\n200,3.0\nx,2.9\n300,2.8\n")
+    done = import_from(file, str(tmp_path / "store"), pairs=["N=size * 1e6", "val_loss=loss"], where="size > 150")
+    assert (done.rows, done.left_out, done.added) == (3, 1, 2)
+    assert done.rejected == [(3, "size = 'x' is not a number")]
+
+
+def test_numbers_written_as_text_are_compared_as_text_where_asked(tmp_path):
+    file = str(tmp_path / "runs.parquet")
+    pl.DataFrame({"run": ["001", "002"], "loss": [3.0, 2.0]}).write_parquet(file)
+    done = import_from(file, str(tmp_path / "store"), pairs=["val_loss=loss"], where="run <> '001'")
+    assert (done.added, done.left_out) == (1, 1)
+
+
+def test_counts_that_would_round_to_nothing_are_refused(tmp_path):
+    file = write(tmp_path / "runs.csv", "params_b,loss\n0.3,3.1\n-0.3,3.1\n1.5,3.0\n")
+    done = import_from(file, str(tmp_path / "store"), pairs=["N=params_b", "val_loss=loss"])
+    assert done.rejected == [
+        (1, "params_non_embedding = 0.3 is less than one (is a unit missing?)"),
+        (2, "params_non_embedding = -0.3 is negative"),
+    ]
 
 
 def test_a_toml_file_says_the_same_as_the_command_line(tmp_path):
@@ -143,12 +193,15 @@ def test_a_dry_run_writes_nothing(tmp_path):
         (["spec=loss"], "column spec is filled by the import itself"),
         (["tokens=loss * "], "tokens: "),
         ([], "which column is the loss"),
+        (["val_loss=loss", "N=D / 2", "D=N / 2"], "no column 'D'.*no column 'N'"),
+        (["val_loss=loss", "N=note / 2"], "params_non_embedding: 'note / 2': division with"),
     ],
 )
 def test_a_mapping_that_does_not_fit_is_refused_in_one_message(tmp_path, pairs, words):
-    file = write(tmp_path / "runs.csv", "loss,lr\n2.5,0.1\n")
-    with pytest.raises(InputError, match=words):
+    file = write(tmp_path / "runs.csv", "loss,lr,note\n2.5,0.1,a\n")
+    with pytest.raises(InputError, match=f"(?s){words}"):
         import_from(file, str(tmp_path / "store"), pairs=pairs)
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_file_that_looks_like_a_preset_says_which(tmp_path):

@@ -141,6 +141,11 @@ def test_json_is_a_list_of_row_objects_without_nan(filled, store, record):
     assert [json.loads(line) for line in lines] == rows
 
 
+def test_numbers_written_in_sql_are_numbers_in_the_answer(filled):
+    result = run(filled.location.uri, "SELECT 0.1 AS a, 1.5 * seed AS b FROM trials ORDER BY seed LIMIT 1", "--json")
+    assert json.loads(result.stdout) == [{"a": 0.1, "b": 0.0}]
+
+
 def test_files_out_hold_the_same_rows(filled, tmp_path):
     sql = "SELECT seed, val_loss, state FROM trials ORDER BY seed"
     expected = ask(load(filled), Question(sql=sql)).frame
