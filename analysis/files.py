@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from trials.errors import InputError
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".ndjson", ".jsonl")
-_INFER_ROWS = 10_000
+_FAULTS = 20  # of a file's lines; what follows is not looked for
 
 
 def scan(source: str | Path) -> pl.LazyFrame:
@@ -25,14 +27,43 @@ def scan(source: str | Path) -> pl.LazyFrame:
     try:
         if kind in (".csv", ".tsv"):
             return _csv(path, "\t" if kind == ".tsv" else ",")
-        if kind in (".parquet", ".pq"):
-            frame = pl.scan_parquet(path, glob=False)
-        else:
-            frame = pl.scan_ndjson(path, infer_schema_length=_INFER_ROWS)
+        if kind in (".ndjson", ".jsonl"):
+            return _ndjson(path)
+        frame = pl.scan_parquet(path, glob=False)
         frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     return frame
+
+
+def _ndjson(path: Path) -> pl.LazyFrame:
+    """Read whole, as a CSV file: a column may begin in the last line. NaN and Infinity, as Python writes them, are
+    read too. Raises InputError with the first lines that are no JSON object."""
+    try:
+        return pl.read_ndjson(path, infer_schema_length=None).lazy()
+    except pl.exceptions.PolarsError:
+        return pl.from_dicts(_objects(path), infer_schema_length=None, strict=False).lazy()
+
+
+def _objects(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    faults = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            row = json.loads(line) if line.strip() else {}
+            if isinstance(row, dict):
+                rows += [row] if row else []
+            else:
+                faults.append(f"line {number}: an object is wanted, not {type(row).__name__}")
+        except json.JSONDecodeError as error:
+            faults.append(f"line {number}, column {error.colno}: {error.msg}")
+        except UnicodeDecodeError as error:
+            faults.append(f"line {number}: byte {line[error.start]:#04x} is not UTF-8")
+        if len(faults) >= _FAULTS:
+            break
+    if faults:
+        raise InputError(faults, where=str(path))
+    return rows
 
 
 def _csv(path: Path, separator: str) -> pl.LazyFrame:
@@ -60,7 +91,7 @@ def _check_csv(path: Path, separator: str) -> None:
                     faults.append(
                         f"row {number} (line {rows.line_num}) has {len(row)} columns, the header has {len(header)}"
                     )
-                if len(faults) >= 20:
+                if len(faults) >= _FAULTS:
                     break
     except UnicodeDecodeError as error:
         line = path.read_bytes()[: error.start].count(b"\n") + 1

@@ -249,7 +249,10 @@ def test_bad_input_on_the_command_line_is_one_message_and_exit_code_two(filled):
         ("a.csv", "x\n1\né\n".encode("latin-1"), "near line 3: byte 0xe9 is not UTF-8"),
         ("a.csv", b"", "no header"),
         ("a.parquet", b"PAR1junk", "cannot be read"),
-        ("a.ndjson", b"{broken", "cannot be read"),
+        ("a.ndjson", b'{"x": 1}\n\n{broken\n', "line 3, column 2: "),
+        ("a.ndjson", b'{"x": 1}\n[1]\n', "line 2: an object is wanted, not list"),
+        ("a.ndjson", b'{"x": NaN}\n{"x": "\xe9"}\n', "line 2: byte 0xe9 is not UTF-8"),
+        ("a.ndjson", b"", "no data"),
         ("a.xlsx", b"", "are not read"),
     ],
 )
@@ -257,6 +260,18 @@ def test_a_malformed_file_is_refused_with_the_place(tmp_path, name, content, wor
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=words):
         tables.load(tmp_path / name)
+
+
+def test_ndjson_is_read_to_its_last_line_and_with_the_nan_that_python_writes(tmp_path):
+    (tmp_path / "late.ndjson").write_text('{"a": 1}\n' * 20_000 + '{"a": 1.5, "b": 2}\n')
+    late = tables.load(tmp_path / "late.ndjson").trials.collect()
+    assert (late["a"][-1], late["b"][-1]) == (1.5, 2)
+    rows = [{"a": float("nan"), "c": {"d": 1}}, {"a": float("-inf")}, {"a": 3.0, "b": "x"}]
+    (tmp_path / "nan.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    odd = tables.load(tmp_path / "nan.jsonl").trials.collect()
+    assert odd["a"].is_nan().to_list() == [True, False, False]
+    assert odd["a"][1:].to_list() == [float("-inf"), 3.0]
+    assert odd["b"].to_list() == [None, None, "x"]
 
 
 def test_what_a_filter_leaves_out_is_counted(filled):
