@@ -70,7 +70,16 @@ def _csv(path: Path, separator: str) -> pl.LazyFrame:
     """Read whole: a CSV file that is wrong in its last line must not answer for the lines before it."""
     _check_csv(path, separator)
     frame = pl.read_csv(path, separator=separator, infer_schema_length=None, null_values=["", "null", "None", "NA"])
-    return frame.lazy()
+    return frame.with_columns(found for column in frame if (found := _floats(column)) is not None).lazy()
+
+
+def _floats(column: pl.Series) -> pl.Series | None:
+    """Text in which every value is a number, some of them nan or infinity in a spelling that type inference takes for
+    text, as these numbers."""
+    if column.dtype != pl.String or not column.count():
+        return None
+    numbers = column.cast(pl.Float64, strict=False)
+    return numbers if numbers.count() == column.count() else None
 
 
 def _check_csv(path: Path, separator: str) -> None:

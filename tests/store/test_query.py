@@ -262,6 +262,15 @@ def test_a_malformed_file_is_refused_with_the_place(tmp_path, name, content, wor
         tables.load(tmp_path / name)
 
 
+def test_nan_in_csv_is_a_number_however_it_is_spelled(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y,z\n1.5,nan,a\nnan,NaN,nan\n-inf,,2\n")
+    frame = tables.load(tmp_path / "a.csv").trials.collect()
+    assert frame.dtypes == [pl.Float64, pl.Float64, pl.String]
+    assert frame["x"].is_nan().to_list() == [False, True, False]
+    assert frame["y"].null_count() == 1
+    assert frame["z"].to_list() == ["a", "nan", "2"]
+
+
 def test_ndjson_is_read_to_its_last_line_and_with_the_nan_that_python_writes(tmp_path):
     (tmp_path / "late.ndjson").write_text('{"a": 1}\n' * 20_000 + '{"a": 1.5, "b": 2}\n')
     late = tables.load(tmp_path / "late.ndjson").trials.collect()
