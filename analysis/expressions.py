@@ -42,14 +42,16 @@ def aliases_in(sql: str, columns: Iterable[str]) -> dict[str, str]:
 def known(names: Sequence[str], columns: Sequence[str]) -> list[str]:
     """``names`` as columns, aliases resolved. Raises InputError with the nearest column for each that is none."""
     resolved = [name if name in columns else ALIASES.get(name, name) for name in names]
-    if faults := [unknown_column(name, columns) for name in resolved if name not in columns]:
+    if faults := unknown(resolved, columns):
         raise InputError(faults)
     return resolved
 
 
-def unknown_column(name: str, columns: Sequence[str]) -> str:
-    """The sentence about a column that is not there: the nearest name, and all that are."""
-    return f"no column {name!r}{nearest(name, columns)} (columns: {', '.join(sorted(columns))})"
+def unknown(names: Iterable[str], columns: Sequence[str]) -> list[str]:
+    """A sentence about each of ``names`` that is no column, with the nearest name; the last tells all there are."""
+    missing = [name for name in dict.fromkeys(names) if name not in columns]
+    faults = [f"no column {name!r}{nearest(name, columns)}" for name in missing]
+    return [*faults[:-1], f"{faults[-1]} (columns: {', '.join(sorted(columns))})"] if faults else []
 
 
 def parse(text: str, columns: Sequence[str] | pl.Schema) -> pl.Expr:
@@ -64,7 +66,7 @@ def parse(text: str, columns: Sequence[str] | pl.Schema) -> pl.Expr:
         expression = pl.sql_expr(_spelled(text, stand_ins, _whole(columns) if "*" in text else ()))
     except pl.exceptions.PolarsError as error:
         raise InputError(f"expression {text!r}: {error}") from None
-    if faults := [unknown_column(name, names) for name in expression.meta.root_names() if name not in names]:
+    if faults := unknown(expression.meta.root_names(), names):
         raise InputError(faults, where=f"expression {text!r}")
     return expression
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import polars as pl
 from polars import selectors
 
-from analysis.expressions import ALIASES, aliases_in, known, parse, tokens, unknown_column, values_of
+from analysis.expressions import ALIASES, aliases_in, known, parse, tokens, unknown, values_of
 from analysis.tables import Tables, best
 from trials.errors import InputError, nearest
 from trials.layout import locate
+from trials.quantities import counted
 
 _OPENS_FILES = re.compile(r"(read|scan)_\w+", re.IGNORECASE)
 _COLUMN = re.compile(r"(?:unable to find column|no column named) [\"']([^\"']+)[\"']")
@@ -59,7 +60,7 @@ def ask(tables: Tables, question: Question) -> Answer:
     text = " ".join(filter(None, [question.sql, question.where, *question.columns, *question.sort, *question.best_per]))
     stand_ins = aliases_in(text, names)
     notes = [f"{alias} = {column}" for alias, column in stand_ins.items()]
-    notes += [f"left out: {count} rows ({reason})" for reason, count in tables.dropped.items()]
+    notes += [f"left out: {counted(count, 'row')} ({reason})" for reason, count in tables.dropped.items()]
     try:
         frame = _by_sql(tables, question, names) if question.sql is not None else _by_name(tables, question)
     except pl.exceptions.PolarsError as error:
@@ -146,11 +147,13 @@ def _by_name(tables: Tables, question: Question) -> pl.DataFrame:
         near = trials if asked is None or tables.narrowed is None else tables.narrowed(asked)
         trials = near.filter(parse(question.where, columns))
     sort = [name.removeprefix("-") for name in question.sort]
+    cells = [*question.best_per, question.loss] if question.best_per else []
+    known([*sort, *question.columns, *cells], names)  # every fault in one message
     order, wanted = known(sort, names), known(question.columns, names)
     if question.best_per:
         trials = _completed(trials)
         if wanted:  # read nothing else: the spec of a trial is longer than all its numbers
-            needed = [*wanted, *order, *known([*question.best_per, question.loss], names), "trial_id"]
+            needed = [*wanted, *order, *known(cells, names), "trial_id"]
             trials = trials.select([name for name in dict.fromkeys(needed) if name in names])
         trials = best(trials, question.best_per, question.loss).lazy()
     if order:
@@ -165,9 +168,15 @@ def _by_name(tables: Tables, question: Question) -> pl.DataFrame:
 def _explained(error: pl.exceptions.PolarsError, tables: Tables) -> InputError:
     """Polars' complaint in our words: the column or table that is not there, with the nearest that is."""
     message = str(error)
-    columns = sorted({*tables.trials.collect_schema().names(), *tables.curves.collect_schema().names(), *ALIASES})
+    held = {
+        "trials": [*tables.trials.collect_schema().names(), *ALIASES],
+        "curves": tables.curves.collect_schema().names(),
+    }
     if found := _COLUMN.search(message):
-        return InputError(unknown_column(found.group(1), columns))
+        name = found.group(1)
+        if homes := [table for table, columns in held.items() if name in columns]:
+            return InputError(f"no column {name!r} where the query looks for it; {' and '.join(homes)} has it")
+        return InputError(unknown([name], sorted({*held["trials"], *held["curves"]})))
     if found := _RELATION.search(message):
         known_tables = ("trials", "curves", "best")
         close = nearest(found.group(1), known_tables)

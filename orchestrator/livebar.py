@@ -14,6 +14,7 @@ from clusters.connect import ClusterInfo
 from orchestrator.live import Live
 from orchestrator.plan import Plan
 from orchestrator.worker import Row
+from trials.quantities import counted
 from trials.record import TrialRecord
 
 PLAIN_SECONDS = 15.0  # where there is no terminal, one line this often
@@ -60,7 +61,8 @@ class LaunchProgress:
         self._by_flops = todo.total("flops") is not None
         self._began = time.monotonic()
         known = f", {already} already in the store" if already else ""
-        self._console.print(f"{todo.sweep.name}: {todo.trials} trials on {cluster.slots} slots{known}", highlight=False)
+        size = f"{counted(todo.trials, 'trial')} on {counted(cluster.slots, 'slot')}"
+        self._console.print(f"{todo.sweep.name}: {size}{known}", highlight=False)
         self._bar.update(self._task, description=todo.sweep.name, total=todo.trials)
         if cluster.note:
             self._console.print(cluster.note, highlight=False)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def counted(number: int, thing: str) -> str:
+    """``1 trial``, ``2 trials``."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
 def short(value: float) -> str:
     """A number in three digits, with a unit from a thousand to 10^15: ``214M``, ``0.003``, ``1.2e+18``."""
     rounded = float(f"{value:.3g}")  # 999,999,999 is 1B, not 1e+03M

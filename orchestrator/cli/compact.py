@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.output import Json, emit_json
+from trials.quantities import counted
 
 HELP = """Merge the small parts of STORE into large ones; readers and launches go on meanwhile. Launches do this by
 themselves.
@@ -43,6 +44,7 @@ def compact(
         typer.echo("another compaction is at work on this store")
     else:
         typer.echo(
-            f"merged {done.replaced} parts into {len(done.merged)} ({done.rows} trials); removed {done.removed} files"
+            f"merged {counted(done.replaced, 'part')} into {len(done.merged)} ({counted(done.rows, 'trial')}); "
+            f"removed {counted(done.removed, 'file')}"
         )
     tell([], tuple(done.quarantined))

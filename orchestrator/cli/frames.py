@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from trials.errors import InputError
+from trials.quantities import counted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -103,7 +104,7 @@ def aligned(frame: pl.DataFrame, width: int | None) -> str:
     ]
     if fitting < len(widths):
         more = frame.columns[fitting:]
-        lines.append(f"({len(more)} more {'column' if len(more) == 1 else 'columns'}: {', '.join(more)})")
+        lines.append(f"({counted(len(more), 'more column')}: {', '.join(more)})")
     if not frame.height:
         lines.append("(no rows)")
     return "\n".join(lines) + "\n"

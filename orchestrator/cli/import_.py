@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.output import Json, emit_json
+from trials.quantities import counted
 
 SHOWN = 10
 
@@ -57,12 +58,12 @@ def import_(
     for ours, theirs in done.used.items():
         typer.echo(f"  {ours} = {theirs}" if ours != theirs else f"  {ours}")
     would = "would add" if dry_run else "added"
-    typer.echo(f"{done.source}: {done.rows} rows, {would} {done.added}, {done.present} were there already,")
+    typer.echo(f"{done.source}: {counted(done.rows, 'row')}, {would} {done.added}, {done.present} were there already,")
     typer.echo(
         f"  {done.repeated} repeat a row of the file, {len(done.rejected)} refused; {done.curve_points} curve points"
     )
     if done.left_out:
-        typer.echo(f"left out: {done.left_out} rows for which `where` does not hold", err=True)
+        typer.echo(f"left out: {counted(done.left_out, 'row')} for which `where` does not hold", err=True)
     for number, reason in done.rejected[:SHOWN]:
         typer.echo(f"  row {number}: {reason}", err=True)
     if len(done.rejected) > SHOWN:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.output import Json, emit_json
-from trials.quantities import short
+from trials.quantities import counted, short
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +48,9 @@ def _render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Non
     from rich.table import Table
 
     console = Console()
-    table = Table(title=f"{cost['sweep']}: {cost['trials']} trials of {cost['workload']}", title_justify="left")
+    table = Table(
+        title=f"{cost['sweep']}: {counted(cost['trials'], 'trial')} of {cost['workload']}", title_justify="left"
+    )
     for heading in ("params", "N", "tokens", "trials", "FLOPs", "memory", "resources", "device time"):
         table.add_column(heading, justify="right")
     for point in cost["points"]:
@@ -62,7 +64,7 @@ def _render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Non
         )
     console.print(table)
     console.print("N: parameters without embeddings and output head; memory: of one trial", highlight=False)
-    wall = f", {_hours(cost['hours'])} on {cost['slots']} slots" if cost["hours"] is not None else ""
+    wall = f", {_hours(cost['hours'])} on {counted(cost['slots'], 'slot')}" if cost["hours"] is not None else ""
     convention = cost["flops_convention"] or "convention unknown"
     console.print(
         f"in all: {_count(cost['tokens'])} tokens, {_count(cost['flops'])} FLOPs ({convention}), "

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli.output import Json, emit_json
+from trials.quantities import counted
 
 HELP = """Put trials back in the queue: the next launch runs them again. Their rows so far stay and count as earlier
 attempts.
@@ -34,4 +35,4 @@ def retry(
     if json:
         emit_json({"requeued": sorted(attempts)})
     else:
-        typer.echo(f"{len(attempts)} trials are in the queue again; the next launch runs them")
+        typer.echo(f"{counted(len(attempts), 'trial')} back in the queue, for the next launch to run")

@@ -23,7 +23,7 @@ from typing import Any
 
 import polars as pl
 
-from analysis.expressions import ALIASES, parse, tokens, unknown_column
+from analysis.expressions import ALIASES, parse, tokens, unknown
 from trials.errors import InputError, nearest
 from trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
 
@@ -111,8 +111,8 @@ def resolve(mapping: ColumnMapping, theirs: Sequence[str]) -> dict[str, str]:
             chosen[name] = found[0]
         elif name not in mapping.optional:
             faults.append(_missing(name, rule, theirs))
-    faults += [f"run: {unknown_column(name, theirs)}" for name in mapping.run if name not in theirs]
-    faults += [f"keep: {unknown_column(name, theirs)}" for name in mapping.keep or () if name not in theirs]
+    faults += [f"run: {fault}" for fault in unknown(mapping.run, theirs)]
+    faults += [f"keep: {fault}" for fault in unknown(mapping.keep or (), theirs)]
     if not faults and not {"val_loss", "state"} & ({*chosen} | {*theirs}):
         faults.append(f"which column is the loss? --map val_loss=COLUMN (columns: {', '.join(theirs)})")
     if faults:

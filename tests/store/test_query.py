@@ -207,6 +207,19 @@ def test_other_forms_keep_the_order_of_the_table_and_every_column(filled):
     assert run(filled.location.uri, "--csv", "--limit", "2").stdout.splitlines()[0].split(",") == names
 
 
+def test_every_column_that_is_not_there_is_told_at_once(filled):
+    with pytest.raises(InputError) as caught:
+        ask(load(filled), Question(columns=("nope", "N"), sort=("-sed",), best_per=("Q",)))
+    told = str(caught.value)
+    assert all(words in told for words in ("no column 'nope'", "'sed'; did you mean 'seed'", "no column 'Q'"))
+    assert told.count("columns: ") == 1
+
+
+def test_a_column_of_another_table_is_told_with_its_table(filled):
+    with pytest.raises(InputError, match="no column 'step' where the query looks for it; curves has it"):
+        ask(load(filled), Question(sql="SELECT step FROM trials"))
+
+
 def test_damage_is_named_the_rest_answers_and_the_exit_code_says_so(filled):
     (Path(filled.location.root) / "trials" / "broken.parquet").write_bytes(b"PAR1")
     result = run(filled.location.uri, "SELECT count(*) AS n FROM trials", "--json")
