@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from analysis.expressions import check_columns
 from analysis.ladder import SAME_LEVEL, snap
-from analysis.optimum import check_columns
 from trials.errors import InputError
 
 Array = NDArray[np.float64]
@@ -86,7 +86,7 @@ def cell_table(
 ) -> CellTable:
     """The measured rows of ``frame`` as a `CellTable`. Raises InputError for a design no law can come from."""
     names = [*axes, *recipes, *knobs, y]
-    check_columns(frame, names)
+    check_columns(frame, names, numbers=[*axes, *knobs, y])
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(
             [f"{name} is named twice among cell, recipes, knobs and loss" for name in twice], where="hyperlaw"
@@ -127,11 +127,6 @@ def _screen(
     frame: pl.DataFrame, axes: Sequence[str], knobs: Sequence[str], keys: Sequence[str]
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Rows with every key and knob known and every axis and knob a positive number; and how many were not."""
-    faults = [
-        f"{name!r} holds {frame[name].dtype}; a law needs numbers" for name in [*axes, *knobs] if _text(frame, name)
-    ]
-    if faults:
-        raise InputError(faults, where="hyperlaw")
     known = frame.drop_nulls([*keys, *knobs])
     positive = known.filter(pl.all_horizontal(*[pl.col(name) > 0 for name in [*axes, *knobs]]))
     dropped = {
@@ -139,10 +134,6 @@ def _screen(
         "a knob or axis is zero or negative (it has no log)": known.height - positive.height,
     }
     return positive, {reason: count for reason, count in dropped.items() if count}
-
-
-def _text(frame: pl.DataFrame, name: str) -> bool:
-    return not frame[name].dtype.is_numeric()
 
 
 def _repeats(rows: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], y: str) -> tuple[str, ...]:

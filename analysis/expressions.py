@@ -15,6 +15,7 @@ from trials.errors import InputError, nearest
 
 ALIASES: Mapping[str, str] = {"N": "params_non_embedding", "D": "tokens", "C": "flops"}
 
+_SHOWN = 5  # rows of a fault; more are counted
 _TOKEN = re.compile(
     r"""(?P<space>\s+|--[^\n]*|/\*.*?\*/)
       | (?P<text>'(?:[^']|'')*')
@@ -52,6 +53,28 @@ def unknown(names: Iterable[str], columns: Sequence[str]) -> list[str]:
     missing = [name for name in dict.fromkeys(names) if name not in columns]
     faults = [f"no column {name!r}{nearest(name, columns)}" for name in missing]
     return [*faults[:-1], f"{faults[-1]} (columns: {', '.join(sorted(columns))})"] if faults else []
+
+
+def check_columns(frame: pl.DataFrame, names: Sequence[str], numbers: Sequence[str] = ()) -> None:
+    """Raises InputError naming every one of ``names`` that is no column, with the nearest that is, and every one of
+    ``numbers`` that holds something else, with the first rows that do (0 is the first)."""
+    faults = unknown(names, frame.columns)
+    faults += [fault for name in dict.fromkeys(numbers) if name in frame.columns and (fault := no_numbers(frame[name]))]
+    if faults:
+        raise InputError(faults)
+
+
+def no_numbers(column: pl.Series, rows: pl.Series | None = None) -> str | None:
+    """What keeps ``column`` from being numbers, in a sentence; None for a column of numbers. ``rows`` are the numbers
+    of its rows, where they are not counted from 0."""
+    if column.dtype.is_numeric() or column.dtype == pl.Null:
+        return None
+    if column.dtype != pl.String or not column.count():
+        return f"{column.name!r} holds {column.dtype}; numbers are wanted"
+    odd = (column.is_not_null() & column.cast(pl.Float64, strict=False).is_null()).arg_true()
+    shown = ", ".join(f"row {row if rows is None else rows[row]} holds {column[row]!r}" for row in odd.head(_SHOWN))
+    more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
+    return f"{column.name!r}: {shown}{more}; numbers are wanted"
 
 
 def parse(text: str, columns: Sequence[str] | pl.Schema) -> pl.Expr:

@@ -54,7 +54,10 @@ class Family:
 def axes(tables: Tables, trials: pl.DataFrame, *, loss: str = "val_loss") -> Axes:
     """The roles of the columns: what the launches say, and for imported rows what varies at fixed (N, D)."""
     if loss not in trials.columns or D_COLUMN not in trials.columns:
-        raise InputError(f"{tables.source}: a report needs columns {loss!r}, 'tokens' and one of {N_COLUMNS}")
+        raise InputError(
+            f"{tables.source}: a report needs the columns {loss}, {D_COLUMN} and {' or '.join(N_COLUMNS)} (it has "
+            f"{', '.join(trials.columns)}); `sweeplaw import` gives columns these names"
+        )
     n = next((name for name in N_COLUMNS if name in trials.columns and trials[name].null_count() < trials.height), None)
     if n is None:
         raise InputError(f"{tables.source}: no parameter counts (accepted columns: {', '.join(N_COLUMNS)})")

@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from analysis.expressions import check_columns
 from analysis.ladder import levels
-from analysis.optimum import check_columns
 from trials.errors import InputError
 
 Array = NDArray[np.float64]
@@ -65,7 +65,7 @@ def importance(
     average. ``cap``: losses above (1 + cap) times the cell's best count as that much, so that diverged runs do not own
     the variance. Raises InputError.
     """
-    check_columns(frame, [*knobs, *cells, y])
+    check_columns(frame, [*knobs, *cells, y], numbers=[y])
     if len(set(knobs)) < len(knobs) or not knobs:
         raise InputError("name each knob once, and at least one", where="importance")
     loss = frame[y].cast(pl.Float64)
@@ -73,6 +73,8 @@ def importance(
     kept = frame.lazy().select([*cells, *knobs, y]).filter(measured).drop_nulls([*cells, *knobs]).collect()
     if kept.is_empty():
         raise InputError(f"no row has a finite {y}", where="importance")
+    if all(kept[name].n_unique() == 1 for name in knobs):
+        raise InputError(f"{', '.join(knobs)}: one value each, so there is nothing to rank", where="importance")
     if not cells:
         return [_importance({}, kept, knobs, y, defaults or {}, cap)], frame.height - kept.height
     parts = kept.partition_by(list(cells), as_dict=True, maintain_order=False)

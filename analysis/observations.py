@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from analysis.checks import Dropped, Observations, refuse, suspicions
-from analysis.expressions import ALIASES, parse
+from analysis.expressions import ALIASES, no_numbers, parse
 from analysis.law import Law
 from trials.errors import InputError
 
@@ -133,10 +133,12 @@ def _column(frame: pl.DataFrame, name: str, text: str) -> Array:
     """The column or expression ``text`` as floats, null as NaN. Raises InputError."""
     expression = pl.col(text) if text in frame.columns else parse(text, _shown(frame))
     try:
-        series = frame.select(expression.cast(pl.Float64, strict=True).alias(name))[name]
+        series = frame.with_columns(expression.alias(text))[text]
     except pl.exceptions.PolarsError as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"{name} = {text!r} is not a number in every row: {first}") from None
+        raise InputError(f"{name} = {text!r}: {str(error).splitlines()[0]}") from None
+    if series.dtype != pl.Boolean and (fault := no_numbers(series, frame["__row"])):
+        raise InputError(f"{name} = {fault}")
+    series = series.cast(pl.Float64)
     return np.broadcast_to(series.to_numpy().astype(float), (frame.height,))
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from analysis.expressions import check_columns
 from analysis.ladder import levels
 from analysis.quadratic import Quadratic, fit_quadratic, term_count
-from trials.errors import InputError, nearest
 
 Array = NDArray[np.float64]
 Edge = Literal["", "low", "high"]
@@ -87,9 +87,10 @@ def optima(
 
     ``cells`` and ``knobs`` name columns; knobs may be numbers or text (text has no edge and no quadratic). Rows with
     a null in a cell or knob column say nothing about the optimum and are left out; cells without any measured loss
-    are left out as well (`unmeasured_cells` lists them). Raises InputError for names that are not columns.
+    are left out as well (`unmeasured_cells` lists them). Raises InputError for names that are not columns and for a
+    loss that is text.
     """
-    check_columns(trials, [*cells, *knobs, y])
+    check_columns(trials, [*cells, *knobs, y], numbers=[y])
     known = trials.drop_nulls([*cells, *knobs])
     if not cells:
         groups: list[tuple[dict[str, Any], pl.DataFrame]] = [({}, known)]
@@ -105,17 +106,6 @@ def unmeasured_cells(trials: pl.DataFrame, cells: Sequence[str], y: str = "val_l
     measured = pl.col(y).is_finite() & (pl.col(y) > 0)
     counts = trials.group_by(list(cells)).agg(pl.len().alias("rows"), measured.fill_null(False).sum().alias("measured"))
     return counts.filter(pl.col("measured") == 0).drop("measured").sort(list(cells))
-
-
-def check_columns(frame: pl.DataFrame, names: Sequence[str]) -> None:
-    """Raises InputError naming every one of ``names`` that is no column, with the nearest that is."""
-    faults = [
-        f"{name!r} is not a column{nearest(name, frame.columns)} (columns: {', '.join(frame.columns)})"
-        for name in dict.fromkeys(names)
-        if name not in frame.columns
-    ]
-    if faults:
-        raise InputError(faults)
 
 
 def near_best(loss: Array, threshold: float) -> NDArray[np.bool_]:

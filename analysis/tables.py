@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from analysis.expressions import known, parse
+from analysis.expressions import known, no_numbers, parse
 from trials.columns import ARROW, POLARS, schema, union
 from trials.errors import InputError
 from trials.layout import RECENCY, Location, identify, is_store, locate
@@ -100,8 +100,11 @@ def best(trials: pl.LazyFrame, cells: Sequence[str], loss: str = "val_loss") -> 
     A cell is one combination of the values of the columns ``cells`` (the scientific axes). Rows without a finite loss
     or without a value in one of the cells are in none. Of equal losses the least trial_id counts. Raises InputError.
     """
-    names = known([*cells, loss], trials.collect_schema().names())
+    schema = trials.collect_schema()
+    names = known([*cells, loss], schema.names())
     keys, target = names[:-1], names[-1]
+    if not schema[target].is_numeric() and (fault := no_numbers(trials.select(target).collect()[target])):
+        raise InputError(fault)
     usable = trials.filter(pl.col(target).is_finite(), *(pl.col(key).is_not_null() for key in keys))
     # Two passes: the first reads cells and loss only; the second the few rows, by a filter that reaches the files.
     least = usable.group_by(keys).agg(pl.col(target).min()).collect()

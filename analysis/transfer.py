@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from analysis.expressions import check_columns
 from analysis.ladder import snap
-from analysis.optimum import check_columns
 from trials.errors import InputError
 
 Array = NDArray[np.float64]
@@ -68,7 +68,7 @@ def transfer(
 
     Candidates are settings run in every tuning workload. Repeated runs (seeds) are averaged. Raises InputError.
     """
-    check_columns(frame, [*workload, *knobs, y])
+    check_columns(frame, [*workload, *knobs, y], numbers=[y])
     finite = pl.col(y).cast(pl.Float64).is_finite().fill_null(False) & (pl.col(y) > 0)
     measured = frame.drop_nulls([*workload, *knobs]).filter(finite)
     rows = _one_ladder(measured, knobs)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 def counted(number: int, thing: str) -> str:
     """``1 trial``, ``2 trials``."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def plain(value: object) -> str:
+    """A value of a knob or an axis: floats in six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def settings(values: Mapping[str, object]) -> str:
+    """``lr=0.001, optimizer=muon``."""
+    return ", ".join(f"{name}={plain(value)}" for name, value in values.items())
 
 
 def short(value: float) -> str:

@@ -59,9 +59,8 @@ def compare_laws(
             continue
         off = ", ".join(f"{name} {factor:.2f}x" for name, factor in place["off_by"].items())
         mark = "" if place["verified"] else " [second-hand]"
-        typer.echo(
-            f"{regret['quadratic']:7.3f}  {place['law']}{mark}  {place['formula']}  (off: {off}) {place['remark']}"
-        )
+        score = "      -" if regret["quadratic"] is None else f"{regret['quadratic']:7.3f}"
+        typer.echo(f"{score}  {place['law']}{mark}  {place['formula']}  (off: {off}) {place['remark']}")
     typer.echo(f"per mille of loss on each cell's quadratic, {len(cells.cells)} cells; not refitted")
     for note in (*cells.notes, *notes):
         typer.echo(f"note: {note}")

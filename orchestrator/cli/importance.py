@@ -9,6 +9,7 @@ import typer
 
 from orchestrator.cli.hyperlaw import Knobs, Let, Source, Where, Y
 from orchestrator.cli.output import Json, emit_json
+from trials.quantities import plain, settings
 
 HELP = """The share of the variance of the loss by knob and by pair of knobs, on the grid of runs in SOURCE.
 
@@ -75,11 +76,13 @@ def importance(
         emit_json({"source": source, "y": y, "cells": cells, "notes": notes})
         return
     for one in found:
-        label = ", ".join(f"{name}={value}" for name, value in one.cell.items()) or "all rows"
-        typer.echo(f"{label}: {one.rows} rows on {one.points} grid points, {one.filled:.1%} filled")
+        cell = settings(one.cell) or "all rows"
+        typer.echo(f"{cell}: {one.rows} rows on {one.points} grid points, {one.filled:.1%} filled")
         for name in one.ranking:
             value, cost = one.frozen[name]
-            lost = f"frozen at {value}: +{cost:.2%} of loss" if cost is not None else f"{value} was not run"
+            lost = (
+                f"frozen at {plain(value)}: +{cost:.2%} of loss" if cost is not None else f"{plain(value)} was not run"
+            )
             typer.echo(f"  {name:20s} {one.knobs[name]:7.1%}   {lost}")
         for (a, b), share in sorted(one.pairs.items(), key=lambda item: -item[1])[:5]:
             typer.echo(f"  {a} x {b}: {share:.1%}")

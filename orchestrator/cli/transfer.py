@@ -9,6 +9,7 @@ import typer
 
 from orchestrator.cli.hyperlaw import Knobs, Let, Source, Where, Y
 from orchestrator.cli.output import Json, emit_json
+from trials.quantities import settings
 
 HELP = """The single configuration, and the best list to try in order, for all the workloads in SOURCE.
 
@@ -51,13 +52,13 @@ def transfer(
     if json:
         emit_json({"source": source, "y": y, "profile_at": PROFILE, **asdict(found), "notes": notes})
         return
-    typer.echo(f"one setting: {_setting(found.single)} (of {found.candidates} run in every tuning workload)")
+    typer.echo(f"one setting: {settings(found.single)} (of {found.candidates} run in every tuning workload)")
     for number, setting in enumerate(found.order, start=1):
-        typer.echo(f"  try {number}: {_setting(setting)}")
+        typer.echo(f"  try {number}: {settings(setting)}")
     for one in found.workloads:
         excess = "not run" if one.single is None else f"+{one.single:.2%}"
         after = "" if one.list[-1] is None else f", +{one.list[-1]:.2%} after the list"
-        typer.echo(f"{one.phase:10s} {_setting(one.workload)}: {excess}{after} ({one.rows} rows, best {one.best:.4f})")
+        typer.echo(f"{one.phase:10s} {settings(one.workload)}: {excess}{after} ({one.rows} rows, best {one.best:.4f})")
     for phase, shares in found.profiles.items():
         within = ", ".join(f"{share:.0%} within {limit:.2%}" for limit, share in zip(PROFILE, shares, strict=True))
         typer.echo(f"{phase}: {within}")
@@ -66,10 +67,3 @@ def transfer(
             typer.echo(f"note: {dropped} rows left out: {reason}")
     for note in notes:
         typer.echo(f"note: {note}")
-
-
-def _setting(values: object) -> str:
-    assert isinstance(values, dict)
-    return ", ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in values.items()
-    )

@@ -126,7 +126,7 @@ def test_cells_without_a_measured_loss_are_listed_and_not_invented() -> None:
 
 
 def test_every_unknown_column_is_named_with_its_nearest() -> None:
-    with pytest.raises(InputError, match=r"(?s)'tokns' is not a column.*'lrr' is not a column; did you mean 'lr'"):
+    with pytest.raises(InputError, match=r"(?s)no column 'tokns'.*no column 'lrr'; did you mean 'lr'"):
         optima(bowl(), ["N", "tokns"], ["lrr"])
 
 

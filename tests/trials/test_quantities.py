@@ -1,6 +1,6 @@
 import pytest
 
-from trials.quantities import short
+from trials.quantities import counted, settings, short
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,14 @@ from trials.quantities import short
 )
 def test_numbers_are_told_in_three_digits_and_the_unit_they_round_to(value, said):
     assert short(value) == said
+
+
+def test_one_of_a_thing_has_no_plural():
+    assert [counted(n, "trial") for n in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]
+
+
+def test_settings_tell_floats_in_six_digits_and_the_rest_as_it_is():
+    assert settings({"lr": 0.1 + 0.2, "batch_tokens": 131072, "optimizer": "muon"}) == (
+        "lr=0.3, batch_tokens=131072, optimizer=muon"
+    )
+    assert settings({"batch_tokens": 131072.0, "N": 1e6}) == "batch_tokens=131072, N=1e+06"
