@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
     for name in ("demo", "again"):
         shutil.copytree(here / "results/surrogate", here / "results" / name)
     columns = "N / 1e6 AS params_m, D AS tokens, val_loss AS final_loss, val_loss AS loss, lr, batch_tokens"
-    columns += ", CAST(batch_tokens / 2048 AS DOUBLE) AS bs, N, D, params"
+    columns += ", CAST(batch_tokens / 2048 AS DOUBLE) AS bs, 6.0 * N * D AS flop, N, D, params"
     done = sweeplaw(here, f'sweeplaw query results/surrogate "SELECT {columns} FROM trials" --out runs.csv')
     assert done.returncode == 0, done.stderr
     return here
