@@ -7,6 +7,7 @@ two knobs or two axes that moved together.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,10 +88,8 @@ def cell_table(
     """The measured rows of ``frame`` as a `CellTable`. Raises InputError for a design no law can come from."""
     names = [*axes, *recipes, *knobs, y]
     check_columns(frame, names, numbers=[*axes, *knobs, y])
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(
-            [f"{name} is named twice among cell, recipes, knobs and loss" for name in twice], where="hyperlaw"
-        )
+    if not axes:
+        raise InputError("name the axes of the cells (N,D, say)", where="hyperlaw")
     keys = [*axes, *recipes]
     kept, dropped = _screen(frame, axes, knobs, keys)
     measured = pl.col(y).cast(pl.Float64).is_finite().fill_null(False) & (pl.col(y) > 0).fill_null(False)
@@ -128,10 +127,12 @@ def _screen(
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Rows with every key and knob known and every axis and knob a positive number; and how many were not."""
     known = frame.drop_nulls([*keys, *knobs])
-    positive = known.filter(pl.all_horizontal(*[pl.col(name) > 0 for name in [*axes, *knobs]]))
+    positive = known.filter(
+        pl.all_horizontal(*[(pl.col(name) > 0) & (pl.col(name) < math.inf) for name in [*axes, *knobs]])
+    )
     dropped = {
         "a cell or knob column is null": frame.height - known.height,
-        "a knob or axis is zero or negative (it has no log)": known.height - positive.height,
+        "a knob or axis is zero, negative or infinite (it has no log)": known.height - positive.height,
     }
     return positive, {reason: count for reason, count in dropped.items() if count}
 

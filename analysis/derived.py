@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.fitting import Fit
 from analysis.uncertainty import Interval, percentile
-from trials.errors import InputError
+from trials.errors import InputError, require_positive
 
 Array = np.ndarray
 
@@ -50,6 +50,7 @@ def is_surface(fit: Fit) -> bool:
 def allocate(fit: Fit, flops: float, k: float = FLOPS_PER_ND) -> Allocation:
     """The (N, D) of least predicted loss with k N D = ``flops``. Raises InputError for a law of other inputs."""
     _require_surface(fit)
+    require_positive({"compute in FLOPs": flops, "FLOPs per N and D": k})
     point = _optimum(fit, flops, k, fit.theta[None])
     intervals: dict[str, Interval] = {}
     if fit.draws is not None:

@@ -7,6 +7,7 @@ says so.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import polars as pl
@@ -55,10 +56,24 @@ def unknown(names: Iterable[str], columns: Sequence[str]) -> list[str]:
     return [*faults[:-1], f"{faults[-1]} (columns: {', '.join(sorted(columns))})"] if faults else []
 
 
+def condition(text: str, schema: pl.Schema) -> pl.Expr:
+    """The expression ``text``, which is true or false of a row. Raises InputError, also for any other expression."""
+    expression = parse(text, schema)
+    read = {name: schema[name] for name in expression.meta.root_names()}
+    try:
+        kind = pl.DataFrame(schema=read).select(expression.alias("holds")).dtypes[0]
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"condition {text!r}: {str(error).splitlines()[0]}") from None
+    if kind not in (pl.Boolean, pl.Null):
+        raise InputError(f"condition {text!r} is neither true nor false of a row: it gives {kind}")
+    return expression
+
+
 def check_columns(frame: pl.DataFrame, names: Sequence[str], numbers: Sequence[str] = ()) -> None:
-    """Raises InputError naming every one of ``names`` that is no column, with the nearest that is, and every one of
-    ``numbers`` that holds something else, with the first rows that do (0 is the first)."""
-    faults = unknown(names, frame.columns)
+    """Raises InputError naming every one of ``names`` that is given twice or is no column, with the nearest that is,
+    and every one of ``numbers`` that holds something else, with the first rows that do (0 is the first)."""
+    faults = [f"{name!r} is named twice" for name, count in Counter(names).items() if count > 1]
+    faults += unknown(names, frame.columns)
     faults += [fault for name in dict.fromkeys(numbers) if name in frame.columns and (fault := no_numbers(frame[name]))]
     if faults:
         raise InputError(faults)

@@ -13,6 +13,7 @@ from analysis.isoflop import Approach
 from analysis.simulate import Coverage
 from analysis.uncertainty import Interval
 from analysis.validation import Comparison
+from trials.errors import require_positive
 
 AHEAD = (1.0, 10.0, 100.0)  # multiples of the largest run's compute an allocation is given for by default
 
@@ -74,7 +75,8 @@ def derived(fit: Fit, budgets: Sequence[float] = (), k: float | None = None) -> 
         found["asymptote"] = fit.params[str(fit.law.asymptote)]
     if not is_surface(fit):
         return found
-    k, origin = (k, "given") if k else flops_per_nd(fit)
+    k, origin = flops_per_nd(fit) if k is None else (k, "given")
+    require_positive({"FLOPs per N and D": k})
     compute = compute_of(fit, k)
     budgets = budgets or [float(compute.max()) * factor for factor in AHEAD]
     found["compute"] = f"C = {k:.4g} N D ({origin})"

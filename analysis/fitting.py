@@ -206,7 +206,10 @@ def _law(
     else:
         chosen = named_law(law) if isinstance(law, str) else law
         chosen = chosen.within(**bounds) if bounds else chosen
-    return chosen.fix(**fixed) if fixed else chosen
+    chosen = chosen.fix(**fixed) if fixed else chosen
+    if not chosen.names:
+        raise InputError(f"every parameter of {chosen.name} is fixed: nothing is left to fit")
+    return chosen
 
 
 def _exact(law: Law, seen: Observations) -> tuple[str, ...]:

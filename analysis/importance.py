@@ -66,8 +66,10 @@ def importance(
     the variance. Raises InputError.
     """
     check_columns(frame, [*knobs, *cells, y], numbers=[y])
-    if len(set(knobs)) < len(knobs) or not knobs:
-        raise InputError("name each knob once, and at least one", where="importance")
+    if not knobs:
+        raise InputError("name at least one knob", where="importance")
+    if strange := [name for name in defaults or {} if name not in knobs]:
+        raise InputError(f"{', '.join(strange)}: not one of the knobs {', '.join(knobs)}", where="default")
     loss = frame[y].cast(pl.Float64)
     measured = loss.is_finite().fill_null(False)
     kept = frame.lazy().select([*cells, *knobs, y]).filter(measured).drop_nulls([*cells, *knobs]).collect()

@@ -102,6 +102,11 @@ class Law:
         faults = [
             f"{self.name} has no parameter {name!r}{nearest(name, known)}" for name in values if name not in known
         ]
+        faults += [
+            f"{name} = {value:g} (accepted: a finite number)"
+            for name, value in values.items()
+            if not math.isfinite(value)
+        ]
         if faults:
             raise InputError(faults)
         return replace(self, fixed=tuple({**dict(self.fixed), **values}.items()), scaled=False)

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from analysis.checks import Dropped, Observations, refuse, suspicions
-from analysis.expressions import ALIASES, no_numbers, parse
+from analysis.expressions import ALIASES, condition, no_numbers, parse
 from analysis.law import Law
 from trials.errors import InputError
 
@@ -85,7 +85,9 @@ def _where(frame: pl.DataFrame, where: str | None) -> tuple[pl.DataFrame, tuple[
     """The rows for which the condition holds; where it is null it is not known, and the row counts as dropped."""
     if where is None:
         return frame, ()
-    verdict = frame.select(parse(where, _shown(frame)).cast(pl.Boolean).alias("__keep"))["__keep"]
+    verdict = frame.with_columns(condition(where, frame.drop("__row").schema).cast(pl.Boolean).alias("__keep"))[
+        "__keep"
+    ]
     unknown = frame["__row"].filter(verdict.is_null())
     reason = f"condition {where!r} is unknown (a missing value)"
     dropped = (_dropped(reason, unknown.to_numpy()),) if unknown.len() else ()

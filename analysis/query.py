@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import polars as pl
 from polars import selectors
 
-from analysis.expressions import ALIASES, aliases_in, known, parse, tokens, unknown, values_of
+from analysis.expressions import ALIASES, aliases_in, condition, known, tokens, unknown, values_of
 from analysis.tables import Tables, best
 from trials.errors import InputError, nearest
 from trials.layout import locate
@@ -145,7 +145,7 @@ def _by_name(tables: Tables, question: Question) -> pl.DataFrame:
     if question.where is not None:
         asked = None if tables.narrowed is None else values_of("trial_id", question.where)
         near = trials if asked is None or tables.narrowed is None else tables.narrowed(asked)
-        trials = near.filter(parse(question.where, columns))
+        trials = near.filter(condition(question.where, columns))
     sort = [name.removeprefix("-") for name in question.sort]
     cells = [*question.best_per, question.loss] if question.best_per else []
     known([*sort, *question.columns, *cells], names)  # every fault in one message

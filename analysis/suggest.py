@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from analysis.hyperlaws import Hyperlaw
 from analysis.plateau import widths
 from analysis.published import LAWS, Knob, PublishedLaw
-from trials.errors import InputError, nearest
+from trials.errors import InputError, nearest, require_positive
 
 Array = NDArray[np.float64]
 
@@ -90,7 +90,7 @@ class Suggestion:
 
 def from_runs(found: Hyperlaw, params: float, tokens: float, sequence: int) -> Suggestion:
     """The settings ``found`` (axes N, D or one of them) gives. Raises InputError where nothing supports an answer."""
-    _check_point(params, tokens, sequence)
+    require_positive({"params": params, "tokens": tokens, "sequence length": sequence}, where="suggest")
     point = {"N": params, "D": tokens}
     decades = {axis: outside(point[axis], *found.span[axis]) for axis in found.axes}
     plateau = {width.knob: width.factor for width in found.plateau if width.threshold == PLATEAU}
@@ -105,7 +105,7 @@ def from_runs(found: Hyperlaw, params: float, tokens: float, sequence: int) -> S
 
 def from_law(name: str, params: float, tokens: float, sequence: int) -> Suggestion:
     """The settings the published law ``name`` gives. Raises InputError."""
-    _check_point(params, tokens, sequence)
+    require_positive({"params": params, "tokens": tokens, "sequence length": sequence}, where="suggest")
     if name not in LAWS:
         raise InputError(f"no law {name!r}{nearest(name, LAWS)} (laws: {', '.join(LAWS)})")
     law, point = LAWS[name], _point(params, tokens)
@@ -140,15 +140,6 @@ def outside(value: float, low: float, high: float) -> float:
 
 def _side(decades: float) -> str:
     return "above" if decades > 0 else "below"
-
-
-def _check_point(params: float, tokens: float, sequence: int) -> None:
-    given = {"params": params, "tokens": tokens, "sequence length": sequence}
-    faults = [
-        f"{name} = {value!r}: a positive number is needed" for name, value in given.items() if not 0 < value < np.inf
-    ]
-    if faults:
-        raise InputError(faults, where="suggest")
 
 
 def _refuse(decades: Mapping[str, float], settings: Mapping[str, Setting]) -> None:

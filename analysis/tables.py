@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from analysis.expressions import known, no_numbers, parse
+from analysis.expressions import condition, known, no_numbers
 from trials.columns import ARROW, POLARS, schema, union
 from trials.errors import InputError
 from trials.layout import RECENCY, Location, identify, is_store, locate
@@ -250,10 +250,10 @@ def _kept(tables: Tables, states: Sequence[str] | None, where: str | pl.Expr | N
         conditions.append(pl.col("state").is_in(list(states)))
         trials = trials.filter(*conditions)
     if where is not None:
-        condition = parse(where, held) if isinstance(where, str) else where
-        left_out = trials.select((~condition.fill_null(False)).sum()).collect().item()
+        wanted = condition(where, held) if isinstance(where, str) else where
+        left_out = trials.select((~wanted.fill_null(False)).sum()).collect().item()
         dropped.update({f"not where {where}": left_out} if left_out else {})
-        conditions.append(condition)
+        conditions.append(wanted)
     near = tables.narrowed
     narrowed = None if near is None else lambda trial_ids: near(trial_ids).filter(*conditions)
     return replace(tables, trials=tables.trials.filter(*conditions), dropped=dropped, narrowed=narrowed)

@@ -40,6 +40,8 @@ def requeue(store: Store, states: Sequence[str], where: str | None = None) -> di
         f"state {state!r} is not known (accepted: {', '.join(STATES)})" for state in states if state not in STATES
     ]:
         raise InputError(faults)
+    if not states:
+        raise InputError(f"which states? (accepted: {', '.join(STATES)})")
     finished = store.finished()
     trials = tables.load(store.location.uri, states=states, where=where).trials
     own = trials.filter(pl.col("launch_id").is_not_null()).select("trial_id", "attempt").collect()

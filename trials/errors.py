@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class InputError(ValueError):
@@ -37,3 +38,13 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the closest valid name, or an empty string when none is close."""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def require_positive(values: Mapping[str, float], where: str = "") -> None:
+    """Raises InputError naming each of ``values`` that is not positive and finite."""
+    if faults := [
+        f"{name} = {value:g} (accepted: a positive number)"
+        for name, value in values.items()
+        if not 0 < value < math.inf
+    ]:
+        raise InputError(faults, where=where)

@@ -1,8 +1,19 @@
-"""Numbers as a person reads them."""
+"""Numbers as a person writes and reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+FACTORS: Mapping[str, float] = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
+
+
+def number(text: str) -> float:
+    """``7e9`` or ``7B``. Raises ValueError for anything else."""
+    digits, factor = (text[:-1], FACTORS[text[-1]]) if text[-1:] in FACTORS else (text, 1.0)
+    try:
+        return float(digits) * factor
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number (accepted: 7000000000, 7e9, 7B)") from None
 
 
 def counted(number: int, thing: str) -> str:

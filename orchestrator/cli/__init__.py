@@ -61,3 +61,8 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output (head, less) has gone
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:  # a file or folder that was named, and cannot be read or written
+        if error.filename is None:
+            raise
+        typer.echo(f"sweeplaw: {error.filename}: {error.strerror}", err=True)
+        sys.exit(2)

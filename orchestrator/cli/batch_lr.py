@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.hyperlaw import Cell, Let, Source, Steps, Where, Y
+from orchestrator.cli.hyperlaw import STEPS, Cell, Let, Source, Steps, Where, Y
 from orchestrator.cli.output import Json, emit_json
 
 HELP = """The exponent of the best learning rate in the batch size at fixed axes, against the square-root and the
@@ -29,7 +29,7 @@ def batch_lr(
     y: Y = "val_loss",
     let: Let = None,
     where: Where = None,
-    steps: Steps = "steps",
+    steps: Steps = STEPS,
     json: Json = False,
 ) -> None:
     from analysis.batch_lr import batch_rule

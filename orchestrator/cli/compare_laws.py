@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.hyperlaw import Cell, Knobs, Let, Source, Steps, Where, Y
+from orchestrator.cli.hyperlaw import STEPS, Cell, Knobs, Let, Source, Steps, Where, Y
 from orchestrator.cli.output import Json, emit_json
 
 HELP = """What each published law's prediction would have cost on the runs in SOURCE, ranked by regret.
@@ -31,7 +31,7 @@ def compare_laws(
     law: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this law; repeat it.")] = None,
     let: Let = None,
     where: Where = None,
-    steps: Steps = "steps",
+    steps: Steps = STEPS,
     json: Json = False,
 ) -> None:
     from analysis.cells import cell_table

@@ -38,6 +38,7 @@ Let = Annotated[
     list[str] | None, typer.Option("--let", metavar="NAME=EXPR", help="A further column, as an SQL expression.")
 ]
 Where = Annotated[str | None, typer.Option(metavar="EXPR", help="Only trials for which this holds.")]
+STEPS = "steps"
 Steps = Annotated[str, typer.Option(metavar="COLUMN", help="Optimizer steps, to check the unit of the batch size.")]
 
 
@@ -59,7 +60,7 @@ def hyperlaw(
     ] = None,
     let: Let = None,
     where: Where = None,
-    steps: Steps = "steps",
+    steps: Steps = STEPS,
     resamples: Annotated[int, typer.Option(min=0, metavar="COUNT", help="Cell resamples for the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     figures: Annotated[
@@ -98,12 +99,15 @@ def table(
 ) -> tuple[pl.DataFrame, list[str]]:
     """The rows of ``source`` with these columns, and what was done to get there, in sentences."""
     from analysis import tables
+    from analysis.expressions import check_columns
     from analysis.hyperlaw_features import TOKEN_AXES, default_axes
     from analysis.hyperlaw_source import check_batch_unit, prepare
     from trials.errors import InputError
 
     loaded = tables.load(source, states=None, where=where)
     frame = prepare(loaded.trials.collect(), columns, y, pairs(let, "--let"))
+    if steps not in ("", STEPS):
+        check_columns(frame, [steps])
     notes = [f"{count} rows left out: {reason}" for reason, count in loaded.dropped.items()]
     if "state" in frame.columns and (frame["state"] == "completed").sum() == 0:
         raise InputError(f"{source} has no completed run")

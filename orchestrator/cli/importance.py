@@ -11,6 +11,8 @@ from orchestrator.cli.hyperlaw import Knobs, Let, Source, Where, Y
 from orchestrator.cli.output import Json, emit_json
 from trials.quantities import plain, settings
 
+FIGURES = (".svg", ".png", ".pdf")
+
 HELP = """The share of the variance of the loss by knob and by pair of knobs, on the grid of runs in SOURCE.
 
 Exact where the grid is full; the share of missing points is shown. --cell decomposes each budget on its own, so that
@@ -46,7 +48,10 @@ def importance(
     from analysis.importance import importance as decompose
     from orchestrator.cli.hyperlaw import pairs, table
     from orchestrator.cli.query import names
+    from trials.errors import InputError
 
+    if figure is not None and figure.suffix.lower() not in FIGURES:
+        raise InputError(f"--figure {figure}: the name ends in none of {', '.join(FIGURES)}")
     axes = names(cell)
     frame, notes = table(source, [*axes, *knob], y, let, where, "")
     defaults = {name: _number(value) for name, value in pairs(default, "--default").items()}

@@ -8,6 +8,7 @@ import typer
 
 from orchestrator.cli.hyperlaw import Let, Where, Y
 from orchestrator.cli.output import Json, emit_json
+from trials.quantities import number
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,7 +21,7 @@ From the runs in --store (laws over N and D fitted to them) or from a published 
 Each value comes with its 95 % interval, the factor it may be off for 0.25 % of loss, how far the question lies beyond
 the evidence, and the published laws that disagree.
 
-Example: sweeplaw suggest --params 7e9 --tokens 1.4e12 --law step-law
+Example: sweeplaw suggest --params 7B --tokens 1.4T --law step-law
 """
 
 
@@ -30,8 +31,10 @@ def register(app: typer.Typer) -> None:
 
 
 def suggest(
-    params: Annotated[float, typer.Option(metavar="COUNT", help="N, counted as the law counts it.")],
-    tokens: Annotated[float, typer.Option(metavar="COUNT", help="D, training tokens.")],
+    params: Annotated[
+        float, typer.Option(parser=number, metavar="COUNT", help="N, counted as the law counts it: 7e9 or 7B.")
+    ],
+    tokens: Annotated[float, typer.Option(parser=number, metavar="COUNT", help="D, training tokens: 1.4e12 or 1.4T.")],
     store: Annotated[str | None, typer.Option(metavar="SOURCE", help="Runs to fit the laws to.")] = None,
     law: Annotated[str | None, typer.Option(metavar="NAME", help="A published law.")] = None,
     sequence_length: Annotated[int, typer.Option(metavar="TOKENS", help="Tokens in a sequence.")] = 2048,
@@ -58,9 +61,9 @@ def suggest(
 
 
 def _runs(store: str, y: str, let: list[str] | None, where: str | None) -> tuple[pl.DataFrame, list[str]]:
-    from orchestrator.cli.hyperlaw import table
+    from orchestrator.cli.hyperlaw import STEPS, table
 
-    return table(store, ["N", "D"], y, let, where, "steps")
+    return table(store, ["N", "D"], y, let, where, STEPS)
 
 
 def _laws(frame: pl.DataFrame, store: str, estimator: str, y: str) -> Any:

@@ -120,7 +120,10 @@ def _optuna_storage(source: str) -> Any:
             raise InputError(f"the Optuna storage cannot be opened: {type(error).__name__}") from None
     if not Path(source).is_file():
         raise InputError(f"{source} is neither a storage URL nor a journal file")
-    return library.storages.JournalStorage(JournalFileBackend(source))
+    try:
+        return library.storages.JournalStorage(JournalFileBackend(source))
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{source} is no journal of an Optuna storage") from None
 
 
 def _optuna_row(study: str, trial: Any) -> dict[str, Any]:

@@ -17,13 +17,13 @@ import polars as pl
 
 from orchestrator.importing.mapping import STATES, ColumnMapping, expression, resolve
 from trials.errors import InputError
+from trials.quantities import FACTORS
 from trials.record import TRIAL_COLUMNS
 from trials.spec import TrialSpec
 
 WORKLOAD = "imported"
 _NUMBER = r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMBGT]?)\s*$"
 _FORMULA = re.compile(r"[-+*/%<>]")
-_SUFFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 _TYPES = {column.name: column.type for column in TRIAL_COLUMNS}
 _COUNTS = tuple(c.name for c in TRIAL_COLUMNS if c.unit in ("parameters", "tokens", "steps", "sequences", "FLOPs", "s"))
 
@@ -134,7 +134,7 @@ def _numbers(series: pl.Series) -> pl.Series:
         return series.cast(pl.Float64, strict=False)
     plain = series.cast(pl.Float64, strict=False)
     parts = series.str.extract_groups(_NUMBER)
-    factor = parts.struct.field("2").replace_strict(_SUFFIX, default=None, return_dtype=pl.Float64)
+    factor = parts.struct.field("2").replace_strict({"": 1.0, **FACTORS}, default=None, return_dtype=pl.Float64)
     return plain.fill_null(parts.struct.field("1").cast(pl.Float64, strict=False) * factor)
 
 

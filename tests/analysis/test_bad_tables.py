@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import shlex
+import subprocess
+import sys
 from itertools import product
 
 import pytest
@@ -68,3 +71,55 @@ def test_no_number_infinity_and_gaps_leave_the_answer_of_the_other_rows(tmp_path
     assert holed.exit_code == whole.exit_code == 0
     numbers = [line for line in whole.stdout.splitlines() if not line.startswith("note") and "row" not in line]
     assert set(numbers) <= set(holed.stdout.splitlines())
+
+
+FIT = "fit {file} additive --x N=N --x D=D --y val_loss"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (f"{FIT} --fix E=1 --fix A=1 --fix B=1 --fix alpha=1 --fix beta=1", "every parameter of additive is fixed"),
+        (f"{FIT} --fix E=1e400 --fix Q=1", r"(?s)no parameter 'Q'.*E = inf \(accepted: a finite number"),
+        (f"{FIT} --compute 0", r"compute in FLOPs = 0 \(accepted: a positive number"),
+        (f"{FIT} --compute nan", "compute in FLOPs = nan"),
+        (f"{FIT} --compute 1e21 --flops-per-nd 0", "FLOPs per N and D = 0"),
+        (f"{FIT} --where val_loss", "condition 'val_loss' is neither true nor false of a row: it gives Float64"),
+        (f"{FIT} --where 'N > D || D'", "condition"),
+        ("hyperlaw {file} --knob lr --where N", "condition 'N' is neither true nor false"),
+        ("hyperlaw {file} --knob lr --knob lr", "'lr' is named twice"),
+        ("hyperlaw {file} --knob lr --cell ''", "name the axes of the cells"),
+        ("hyperlaw {file} --knob lr --steps nope", "no column 'nope'"),
+        ("hyperlaw {file} --knob lr --let lr=1/0", "no row has"),
+        ("importance {file} --knob val_loss", "'val_loss' is named twice"),
+        ("importance {file} --knob lr --default foo=1", "foo: not one of the knobs lr"),
+        ("importance {file} --knob lr --figure x.bmp", r"ends in none of \.svg, \.png, \.pdf"),
+        ("importance {file} --knob lr --where 'lr = 0.001'", "one value each"),
+        ("transfer {file} --workload N --knob N", "'N' is named twice"),
+        ("query {file} --where lr", "condition 'lr' is neither true nor false"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(tmp_path, line, words):
+    file = table(tmp_path / "runs.csv", "1e6,1e8,0.001,65536,3")
+    with pytest.raises(InputError, match=words):
+        CliRunner().invoke(app, shlex.split(line.format(file=file)), catch_exceptions=False)
+
+
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_a_place_that_cannot_be_written_is_named_without_a_traceback(tmp_path, below):
+    file = table(tmp_path / "runs.csv", "1e6,1e8,0.001,65536,3")
+    place = file + below
+    command = [sys.executable, "-m", "orchestrator.cli", "hyperlaw", file, "--knob", "lr", "--resamples", "5"]
+    done = subprocess.run([*command, "--figures", place], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"sweeplaw: {place}: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_counts_are_written_as_people_write_them():
+    said = [
+        CliRunner().invoke(app, ["suggest", "--params", n, "--tokens", d, "--json"]).stdout
+        for n, d in (("7e9", "1.4e12"), ("7B", "1.4T"), ("7000M", "1400000M"))
+    ]
+    assert said[0] == said[1] == said[2]
+    assert CliRunner().invoke(app, ["suggest", "--params", "7X", "--tokens", "1"]).exit_code == 2
