@@ -88,7 +88,7 @@ def _range(path: str, role: str, knob: Knob, raw: dict[str, Any]) -> Axis:
     if num is None:
         return Axis(path, role, (knob,), (), low, high, kind == "log")
     if not isinstance(num, int) or isinstance(num, bool) or not 1 <= num <= 10_000_000:
-        raise ValueError(f"num = {num!r}; accepted is a whole number from 1")
+        raise ValueError(f"num = {num!r}; accepted is a whole number from 1 to 10,000,000")
     steps = [index / (num - 1) if num > 1 else 0.0 for index in range(num)]
     values = [_between(knob, low, high, fraction, kind == "log") for fraction in steps]
     return Axis(path, role, (knob,), tuple((value,) for value in _distinct(values)), low, high, kind == "log")

@@ -13,7 +13,7 @@ import gc
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,14 +91,22 @@ class Plan:
         return replace(self, groups=tuple(group for group in groups if group.ids))
 
 
-def plan(sweep: SweepSpec) -> Plan:
-    """The trials of this sweep. Raises InputError when it has none, or names and values that cannot be resolved."""
+def plan(sweep: SweepSpec, watch: Callable[[int, int], None] = lambda done, total: None) -> Plan:
+    """The trials of this sweep. ``watch`` is told how many combinations are done, of how many.
+
+    Raises InputError when it has no trials, or names and values that cannot be resolved.
+    """
     outer, inner = _split(sweep)
     dropped: Counter[str] = Counter()
     seen: set[str] = set()
+    groups = []
+    members = math.prod(len(axis.values) for axis in inner)
+    total = members * math.prod(len(axis.values) for axis in outer)
     with _uncollected():
-        found = (_group(sweep, point, inner, dropped, seen) for point in _combinations(outer))
-        groups = [group for group in found if group is not None]
+        for done, point in enumerate(_combinations(outer), start=1):
+            if group := _group(sweep, point, inner, dropped, seen):
+                groups.append(group)
+            watch(done * members, total)
     if not groups:
         reasons = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
         raise InputError(f"no trials are left ({reasons or 'an axis has no values'})", where=sweep.name)

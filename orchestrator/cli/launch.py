@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli import elsewhere
-from orchestrator.cli.output import Json, emit_json
+from orchestrator.cli.output import Json, counting, emit_json
 
 if TYPE_CHECKING:
     from clusters.profile import Profile
@@ -61,7 +61,8 @@ def register(app: typer.Typer) -> None:
         from orchestrator.writer import StoreWriteError
 
         where = profile.load(cluster)
-        made = plan(read(sweep))
+        with counting("planning") as watch:
+            made = plan(read(sweep), watch)
         also = dict.fromkeys([*made.sweep.log_to, *targets([log_to])])
         if where.over_client:
             raise typer.Exit(_over_client(where, made.sweep.text, store, also, metrics, json))

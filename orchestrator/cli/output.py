@@ -6,10 +6,15 @@ import contextlib
 import json
 import math
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
+
+from trials.quantities import short
+
+SOON = 0.7  # seconds
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -32,7 +37,23 @@ def plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr with rate and time left, where a terminal is there to see it; tell it (done, total)."""
+    """A bar on stderr with rate and time left, where a terminal is there to see it; tell it (done, total). What is done
+    within `SOON` seconds shows none."""
+    began, tell = time.monotonic(), None
+    with contextlib.ExitStack() as stack:
+
+        def watch(done: int, total: int) -> None:
+            nonlocal tell
+            if tell is None and sys.stderr.isatty() and time.monotonic() - began > SOON:
+                tell = stack.enter_context(_bar(what))
+            if tell is not None:
+                tell(done, total)
+
+        yield watch
+
+
+@contextlib.contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -43,14 +64,13 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
     told = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}")
     times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
-    with Progress(*told, *times, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(*told, *times, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None, pace="")
 
         def tell(done: int, total: int) -> None:
             speed = bar.tasks[0].speed
-            bar.update(task, completed=done, total=total, pace=f"{speed:.1f}/s" if speed else "")
+            bar.update(task, completed=done, total=total, pace=f"{short(speed)}/s" if speed else "")
 
         yield tell

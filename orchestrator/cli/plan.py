@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.output import Json, emit_json
+from orchestrator.cli.output import Json, counting, emit_json
 from trials.quantities import counted, short
+
+SHOWN = 20  # points at each end of a long table
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +31,8 @@ def register(app: typer.Typer) -> None:
         from orchestrator.plan import plan as make
         from orchestrator.sweep import read
 
-        made = make(read(sweep))
+        with counting("planning") as watch:
+            made = make(read(sweep), watch)
         if store is not None:
             from orchestrator.store import Store
 
@@ -53,7 +56,9 @@ def _render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Non
     )
     for heading in ("params", "N", "tokens", "trials", "FLOPs", "memory", "resources", "device time"):
         table.add_column(heading, justify="right")
-    for point in cost["points"]:
+    points = cost["points"]
+    shown = points if len(points) <= 2 * SHOWN else [*points[:SHOWN], *points[-SHOWN:]]
+    for number, point in enumerate(shown, start=1):
         table.add_row(
             *(_count(point[name]) for name in ("params", "params_non_embedding", "tokens")),
             str(point["trials"]),
@@ -61,8 +66,11 @@ def _render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Non
             _memory(point["memory_bytes"]),
             point["resources"] or "fits nothing",
             _hours(point["device_hours"]),
+            end_section=len(shown) < len(points) and number == SHOWN,
         )
     console.print(table)
+    if len(shown) < len(points):
+        console.print(f"{SHOWN} points at each end of {len(points)} (--json for all)", highlight=False)
     console.print("N: parameters without embeddings and output head; memory: of one trial", highlight=False)
     wall = f", {_hours(cost['hours'])} on {counted(cost['slots'], 'slot')}" if cost["hours"] is not None else ""
     convention = cost["flops_convention"] or "convention unknown"
@@ -71,8 +79,11 @@ def _render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Non
         f"about {_hours(cost['device_hours'])} of {cost['device']}{wall}",
         highlight=False,
     )
-    for sentence in [point["misfit"] for point in cost["points"] if point["misfit"]]:
+    misfits = [point["misfit"] for point in points if point["misfit"]]
+    for sentence in misfits[:SHOWN]:
         console.print(f"too large: {sentence}", highlight=False)
+    if len(misfits) > SHOWN:
+        console.print(f"too large: {len(misfits) - SHOWN} more (--json for all)", highlight=False)
     for reason, number in cost["dropped"].items():
         console.print(f"dropped: {number} ({reason})", highlight=False)
     console.print(f"tried again after: {_allowed(cost['retry'])}", highlight=False)
@@ -107,4 +118,6 @@ def _hours(value: float | None) -> str:
     if value is None:
         return "–"
     seconds = value * 3600
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{value:.1f} h"
+    if seconds < 7200:
+        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{value:.1f} h" if value < 1000 else f"{short(value)} h"

@@ -1,11 +1,19 @@
 """Plans: deterministic, independent of the order of axes, every drop counted, ids equal to the specs' own."""
 
+import contextlib
 import itertools
+import json
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from orchestrator.cli import app
 from orchestrator.plan import DUPLICATE, plan
 from orchestrator.sweep import parse
 from trials.errors import InputError
@@ -120,3 +128,51 @@ def test_a_plan_that_cannot_be_made_says_why(head, told):
 def test_specs_survive_their_canonical_text():
     for spec in made(GRID).specs:
         assert TrialSpec.from_canonical(spec.canonical()) == spec
+
+
+def test_planning_tells_how_many_combinations_are_done():
+    told = []
+    plan(parse(HEAD + GRID), lambda done, total: told.append((done, total)))
+    assert told == [(3, 12), (6, 12), (9, 12), (12, 12)]
+
+
+def plan_command(tmp_path, sizes, *options):
+    sweep = tmp_path / "long.toml"
+    sweep.write_text(f"{HEAD}[scientific]\nparams = {{ log = [1e6, 1e9], num = {sizes} }}\ntokens = [1e15]\n")
+    return CliRunner().invoke(app, ["plan", str(sweep), *options], catch_exceptions=False).stdout
+
+
+def test_a_long_table_shows_both_ends_and_says_so(tmp_path):
+    short = plan_command(tmp_path, 40)
+    assert sum(line.startswith("│") for line in short.splitlines()) == 40
+    assert "points at each end" not in short
+    long = plan_command(tmp_path, 1000)
+    rows = [line for line in long.splitlines() if line.startswith("│")]
+    assert len(rows) == 40
+    assert " 1M " in rows[0]
+    assert " 1B " in rows[-1]
+    assert "20 points at each end of 1000 (--json for all)" in long
+    assert len(json.loads(plan_command(tmp_path, 1000, "--json"))["points"]) == 1000
+
+
+def test_what_takes_long_is_counted_on_a_terminal_and_what_does_not_is_not(tmp_path):
+    script = (
+        "import sys, time\n"
+        "from orchestrator.cli.output import counting\n"
+        "with counting('things') as watch:\n"
+        "    for done in range(4):\n"
+        "        time.sleep(float(sys.argv[1]))\n"
+        "        watch(done, 4000)\n"
+    )
+    for pause, seen in (("0.3", True), ("0", False)):
+        reader, terminal = pty.openpty()
+        subprocess.run([sys.executable, "-c", script, pause], stderr=terminal, check=True)
+        os.close(terminal)
+        said = b""
+        with contextlib.suppress(OSError):  # the end of a terminal's output
+            while part := os.read(reader, 65536):
+                said += part
+        os.close(reader)
+        assert (b"things" in said and b"/4000" in said) == seen
+    piped = subprocess.run([sys.executable, "-c", script, "0.3"], capture_output=True, check=True)
+    assert not piped.stderr
