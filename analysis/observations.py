@@ -85,9 +85,8 @@ def _where(frame: pl.DataFrame, where: str | None) -> tuple[pl.DataFrame, tuple[
     """The rows for which the condition holds; where it is null it is not known, and the row counts as dropped."""
     if where is None:
         return frame, ()
-    verdict = frame.with_columns(condition(where, frame.drop("__row").schema).cast(pl.Boolean).alias("__keep"))[
-        "__keep"
-    ]
+    holds = condition(where, frame.drop("__row").schema)
+    verdict = frame.with_columns(holds.cast(pl.Boolean).alias("__keep"))["__keep"]
     unknown = frame["__row"].filter(verdict.is_null())
     reason = f"condition {where!r} is unknown (a missing value)"
     dropped = (_dropped(reason, unknown.to_numpy()),) if unknown.len() else ()

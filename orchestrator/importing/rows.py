@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from trials.spec import TrialSpec
 
 WORKLOAD = "imported"
 _NUMBER = r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMBGT]?)\s*$"
-_FORMULA = re.compile(r"[-+*/%<>]")
+_FORMULA = re.compile(r"[-+*/%<=>]")
 _TYPES = {column.name: column.type for column in TRIAL_COLUMNS}
 _COUNTS = tuple(c.name for c in TRIAL_COLUMNS if c.unit in ("parameters", "tokens", "steps", "sequences", "FLOPs", "s"))
 
@@ -43,15 +43,17 @@ def map_rows(theirs: pl.DataFrame, mapping: ColumnMapping) -> Mapped:
     """Their rows under our names and types. Raises InputError for columns that are not there."""
     used = resolve(mapping, theirs.columns)
     reasons: dict[int, list[str]] = {}
-    height = theirs.height
+    height, almost = theirs.height, frozenset(column.name for column in theirs if _mostly_numbers(column))
     number = pl.int_range(1, height + 1, dtype=pl.Int64, eager=True).alias("row")
     if mapping.where:
-        holds = _evaluated("where", mapping.where, theirs, number, reasons)
+        holds = _evaluated("where", mapping.where, theirs, almost, number, reasons)
         if holds.dtype != pl.Boolean:
             raise InputError(f"where: {mapping.where!r} is no condition; it gives {holds.dtype}")
         taken = holds.fill_null(False) | number.is_in(list(reasons))
         theirs, number = theirs.filter(taken), number.filter(taken)
-    columns = [_typed(_evaluated(name, text, theirs, number, reasons), number, reasons) for name, text in used.items()]
+    columns = [
+        _typed(_evaluated(name, text, theirs, almost, number, reasons), number, reasons) for name, text in used.items()
+    ]
     run = [theirs[name].cast(pl.String).alias(f"__run{index}") for index, name in enumerate(mapping.run)]
     frame = pl.DataFrame([number, *columns, *run])
     _check(frame, reasons)
@@ -80,13 +82,21 @@ def _row(values: dict[str, Any], run: list[Any] | None, source: str) -> dict[str
     return known | fixed | {"source": source, "spec": spec.canonical()}
 
 
-def _evaluated(name: str, text: str, theirs: pl.DataFrame, rows: pl.Series, reasons: dict[int, list[str]]) -> pl.Series:
-    """The column or expression ``text``. In a formula, columns of text that are mostly numbers count as numbers, and a
-    row with anything else in one is refused. Raises InputError for a formula that columns of these types do not allow.
+def _evaluated(
+    name: str,
+    text: str,
+    theirs: pl.DataFrame,
+    almost: Collection[str],
+    rows: pl.Series,
+    reasons: dict[int, list[str]],
+) -> pl.Series:
+    """The column or expression ``text``. In a formula the columns ``almost``, text that is mostly numbers, count as
+    numbers, and a row with anything else in one is refused. Raises InputError for a formula that columns of these
+    types do not allow.
     """
     wanted = expression(text, theirs.schema).alias(name)
     roots = wanted.meta.root_names() if text not in theirs.columns and _FORMULA.search(text) else ()
-    numbers = {root: _numbers(theirs[root]) for root in roots if _mostly_numbers(theirs[root])}
+    numbers = {root: _numbers(theirs[root]) for root in roots if root in almost}
     try:
         try:
             values = theirs.with_columns(numbers.values()).with_columns(wanted)[name]

@@ -120,6 +120,8 @@ def test_a_condition_leaves_rows_out_counts_them_and_refuses_what_it_cannot_read
     done = import_from(file, str(tmp_path / "store"), pairs=["N=size * 1e6", "val_loss=loss"], where="size > 150")
     assert (done.rows, done.left_out, done.added) == (3, 1, 2)
     assert done.rejected == [(3, "size = 'x' is not a number")]
+    done = import_from(file, str(tmp_path / "other"), pairs=["N=size * 1e6", "val_loss=loss"], where="size = 200")
+    assert (done.left_out, done.added, len(done.rejected)) == (2, 1, 1)
 
 
 def test_numbers_written_as_text_are_compared_as_text_where_asked(tmp_path):
