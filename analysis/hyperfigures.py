@@ -52,6 +52,8 @@ def heatmaps(
         panel.set_title("\n".join(f"{name} = {_short(value)}" for name, value in table.label(c).items()), fontsize=8)
         for axis in (panel.xaxis, panel.yaxis):
             axis.set_minor_formatter(NullFormatter())
+        panel.use_sticky_edges = False  # contours end at the grid's edge and would cut its outermost runs in half
+        panel.margins(0.06)
     if dots is not None:
         figure.colorbar(dots, ax=panels, label="loss above the cell's best", shrink=0.7)
     figure.supxlabel(table.knobs[0])

@@ -87,3 +87,13 @@ def test_every_figure_draws_itself(tmp_path: object) -> None:
     for figure in drawn:
         assert isinstance(figure, Figure)
         figure.savefig(f"{tmp_path}/figure.png", dpi=30)
+
+
+def test_no_run_lies_on_the_frame_of_its_panel() -> None:
+    frame = runs(0.5)
+    table = cells(frame)
+    for cell, panel in enumerate(heatmaps(Arena.of(table), hyperlaw(frame, resamples=5), most=2).axes[:2]):
+        (left, right), (low, high) = panel.get_xlim(), panel.get_ylim()
+        settings = np.exp(table.x[table.rows_of(cell)])
+        assert left < 0.99 * settings[:, 0].min() < 1.01 * settings[:, 0].max() < right
+        assert low < 0.99 * settings[:, 1].min() < 1.01 * settings[:, 1].max() < high
