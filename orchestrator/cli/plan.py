@@ -51,14 +51,15 @@ def _render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Non
     from rich.table import Table
 
     console = Console()
-    table = Table(
-        title=f"{cost['sweep']}: {counted(cost['trials'], 'trial')} of {cost['workload']}", title_justify="left"
-    )
-    for heading in ("params", "N", "tokens", "trials", "FLOPs", "memory", "resources", "device time"):
+    title = f"{cost['sweep']}: {counted(cost['trials'], 'trial')} of {cost['workload']}"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("params", "N", "tokens", "trials", "FLOPs", "memory", "resources", "time"):
         table.add_column(heading, justify="right")
     points = cost["points"]
     shown = points if len(points) <= 2 * SHOWN else [*points[:SHOWN], *points[-SHOWN:]]
-    for number, point in enumerate(shown, start=1):
+    for number, point in enumerate(shown):
+        if len(shown) < len(points) and number == SHOWN:
+            table.add_row(*["…"] * len(table.columns))
         table.add_row(
             *(_count(point[name]) for name in ("params", "params_non_embedding", "tokens")),
             str(point["trials"]),
@@ -66,12 +67,14 @@ def _render(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> Non
             _memory(point["memory_bytes"]),
             point["resources"] or "fits nothing",
             _hours(point["device_hours"]),
-            end_section=len(shown) < len(points) and number == SHOWN,
         )
     console.print(table)
     if len(shown) < len(points):
         console.print(f"{SHOWN} points at each end of {len(points)} (--json for all)", highlight=False)
-    console.print("N: parameters without embeddings and output head; memory: of one trial", highlight=False)
+    console.print(
+        "N: parameters without embeddings and output head; memory: of one trial; time: device time of all trials",
+        highlight=False,
+    )
     wall = f", {_hours(cost['hours'])} on {counted(cost['slots'], 'slot')}" if cost["hours"] is not None else ""
     convention = cost["flops_convention"] or "convention unknown"
     console.print(
