@@ -148,12 +148,12 @@ def _by_name(tables: Tables, question: Question) -> pl.DataFrame:
         trials = near.filter(condition(question.where, columns))
     sort = [name.removeprefix("-") for name in question.sort]
     cells = [*question.best_per, question.loss] if question.best_per else []
-    known([*sort, *question.columns, *cells], names)  # every fault in one message
-    order, wanted = known(sort, names), known(question.columns, names)
+    resolved = known([*sort, *question.columns, *cells], names)  # every fault in one message
+    order, wanted = resolved[: len(sort)], resolved[len(sort) : len(sort) + len(question.columns)]
     if question.best_per:
         trials = _completed(trials)
         if wanted:  # read nothing else: the spec of a trial is longer than all its numbers
-            needed = [*wanted, *order, *known(cells, names), "trial_id"]
+            needed = [*resolved, "trial_id"]
             trials = trials.select([name for name in dict.fromkeys(needed) if name in names])
         trials = best(trials, question.best_per, question.loss).lazy()
     if order:

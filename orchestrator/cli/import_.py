@@ -16,8 +16,8 @@ HELP = """Bring in runs that other people made, from a CSV, Parquet or NDJSON fi
 
 What a column means is said by --preset, by a TOML file (--mapping), or by --map OURS=THEIRS, where THEIRS is a column
 or an expression over columns with their unit factors; N, D and our other names in it stand for what they are mapped
-from. Importing the same runs again adds nothing. Rows that cannot be
-taken are counted and listed with the reason, and kept in STORE/rejected.
+from. Importing the same runs again adds nothing. Rows that cannot be taken are counted and listed with the reason, and
+kept in STORE/rejected.
 
 Presets: wandb, mlflow, optuna (FILE is a storage URL), ray (FILE is an experiment folder), step-law, isoflop,
 chinchilla, data-constrained, infinite-compute.

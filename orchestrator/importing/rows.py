@@ -126,7 +126,7 @@ def _typed(series: pl.Series, rows: pl.Series, reasons: dict[int, list[str]]) ->
             return numbers
         _complain(series, rows, numbers.is_not_null() & ~numbers.is_finite(), "is not finite", reasons)
         _complain(series, rows, (numbers > 0) & (numbers < 0.5), "is less than one (is a unit missing?)", reasons)
-        _complain(series, rows, (numbers < 0) & (numbers > -0.5), "is negative", reasons)
+        _complain(series, rows, numbers < 0, "is negative", reasons)
         return numbers.round().cast(pl.Int64, strict=False)
     if kind == "time":
         times = _times(series)
@@ -189,10 +189,9 @@ def _check(frame: pl.DataFrame, reasons: dict[int, list[str]]) -> None:
         _complain(
             loss, rows, finished & loss.is_not_null() & ~loss.is_finite().fill_null(True), "is not finite", reasons
         )
-    for name in set(_COUNTS) & set(frame.columns):
+    for name in {name for name in _COUNTS if name in frame.columns and frame[name].dtype == pl.Float64}:
         _complain(frame[name], rows, (frame[name] < 0).fill_null(False), "is negative", reasons)
-        if frame[name].dtype == pl.Float64:
-            _complain(frame[name], rows, frame[name].is_infinite().fill_null(False), "is not finite", reasons)
+        _complain(frame[name], rows, frame[name].is_infinite().fill_null(False), "is not finite", reasons)
 
 
 def _complain(series: pl.Series, rows: pl.Series, bad: pl.Series, what: str, reasons: dict[int, list[str]]) -> None:

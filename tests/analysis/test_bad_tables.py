@@ -26,6 +26,8 @@ COMMANDS = {
     "query": ["query", "{file}", "--best-per", "N,D"],
 }
 
+TUNED = ("hyperlaw", "compare-laws", "batch-lr")
+
 
 def table(path, last, loss=None):
     """A CSV of a 3 x 3 grid of N and D, 12 settings each, and one more row."""
@@ -43,23 +45,22 @@ def ask(command, file):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_text_in_the_loss_is_refused_with_its_row(tmp_path, command):
-    file = table(tmp_path / "runs.csv", "1e6,1e8,0.001,65536,abc")
-    with pytest.raises(InputError, match="'val_loss': row 108 holds 'abc'; numbers are wanted"):
-        ask(command, file)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
 def test_a_loss_of_true_and_false_is_refused(tmp_path, command):
     file = table(tmp_path / "runs.csv", "1e6,1e8,0.001,65536,true", loss="true")
     with pytest.raises(InputError, match=r"holds Boolean; numbers are wanted|all 109 losses are equal"):
         ask(command, file)
 
 
-@pytest.mark.parametrize("command", ["hyperlaw", "compare-laws", "batch-lr"])
-def test_text_in_a_knob_is_refused_with_its_row(tmp_path, command):
-    file = table(tmp_path / "runs.csv", "1e6,1e8,fast,65536,3")
-    with pytest.raises(InputError, match="'lr': row 108 holds 'fast'; numbers are wanted"):
+@pytest.mark.parametrize(
+    ("command", "row", "words"),
+    [
+        *((command, "1e6,1e8,0.001,65536,abc", "'val_loss': row 108 holds 'abc'") for command in COMMANDS),
+        *((command, "1e6,1e8,fast,65536,3", "'lr': row 108 holds 'fast'") for command in TUNED),
+    ],
+)
+def test_text_in_a_loss_or_a_knob_is_refused_with_its_row(tmp_path, command, row, words):
+    file = table(tmp_path / "runs.csv", row)
+    with pytest.raises(InputError, match=f"{words}; numbers are wanted"):
         ask(command, file)
 
 
