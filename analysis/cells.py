@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ TOGETHER = 0.999  # correlation of logs beyond which two columns are one
 LEAST_SPAN = 1.05  # an axis whose largest value is within 5 % of its smallest carries no exponent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CellTable:
     """Measured rows, sorted by cell.
 
@@ -52,17 +53,17 @@ class CellTable:
     dropped: Mapping[str, int]
     notes: tuple[str, ...]
 
-    @property
+    @cached_property
     def excess(self) -> Array:
         """Relative loss of each row above the lowest of its cell."""
         return np.asarray(np.exp(self.z - self.lowest[self.cell]) - 1)
 
-    @property
+    @cached_property
     def lowest(self) -> Array:
         """Lowest log loss of each cell (cells,)."""
         return np.minimum.reduceat(self.z, self.starts)
 
-    @property
+    @cached_property
     def starts(self) -> NDArray[np.int64]:
         """Index of the first row of each cell."""
         return np.flatnonzero(np.diff(self.cell, prepend=-1))

@@ -98,10 +98,13 @@ def nuisance(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum])
     """Loss above the best of its (N, D) against one knob, the other knobs at their best: a line for each point."""
     with rc_context(STYLE):
         figure, panel = _panel(height=3.2)
-        best = family.settings.group_by([by.n, by.d, knob]).agg(pl.col(by.loss).min()).sort(knob)
+        known = family.settings.drop_nulls(knob)  # imported runs may not say
+        best = known.group_by([by.n, by.d, knob]).agg(pl.col(by.loss).min()).sort(knob)
         numeric = best[knob].dtype.is_numeric()
         for colour, one in zip(_shades(len(optima)), optima, strict=True):
             cell = best.filter(pl.col(by.n) == one.cell[by.n], pl.col(by.d) == one.cell[by.d])
+            if cell.is_empty():
+                continue
             excess = 100 * (cell[by.loss] / cell[by.loss].min() - 1)
             panel.plot(cell[knob], excess, "-o", ms=3, lw=1, color=colour, alpha=0.8)
         if numeric and (best[knob] > 0).all():

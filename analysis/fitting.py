@@ -19,6 +19,7 @@ from analysis.profiles import Profile, profile
 from analysis.solve import Setup, Solution, Verdict, objective_value, set_up, solve
 from analysis.uncertainty import By, Draws, Interval, band, bootstrap
 from trials.errors import InputError
+from trials.watching import Watching, unseen
 
 Array = np.ndarray
 
@@ -53,10 +54,22 @@ class Fit:
             }
         return {name: item.interval for name, item in self.profiles.items()}
 
-    @cached_property
+    @property
     def profiles(self) -> Mapping[str, Profile]:
         """The profile likelihood of each parameter: its interval and whether the data identify it."""
-        return {name: profile(self.setup, self.solution, name, self.level) for name in self.law.names}
+        return self.profiled()
+
+    def profiled(self, watch: Watching = unseen) -> Mapping[str, Profile]:
+        """`profiles`, made at most once; ``watch`` is told how many parameters are done."""
+        for done, name in enumerate(self.law.names):
+            watch(done, len(self.law.names))
+            if name not in self._profiles:
+                self._profiles[name] = profile(self.setup, self.solution, name, self.level)
+        return self._profiles
+
+    @cached_property
+    def _profiles(self) -> dict[str, Profile]:
+        return {}
 
     @property
     def status(self) -> str:
@@ -155,6 +168,7 @@ def fit(
     keys: Sequence[str] = (),
     level: float = 0.95,
     seed: int = 0,
+    watch: Watching = unseen,
 ) -> Fit:
     """Fit a law to a table by minimising the named objective.
 
@@ -163,23 +177,26 @@ def fit(
     law's inputs to columns or SQL expressions (our own store's columns when left out), ``y`` is the loss column.
     ``best`` fits the lowest loss at each distinct point (the best over nuisance axes). ``units`` divide inputs,
     ``fixed`` gives known parameters, ``bounds`` others. ``bootstrap`` resamples are drawn
-    ``by`` row, cell or seed, cells being the distinct values of ``keys``. Raises InputError with every fault.
+    ``by`` row, cell or seed, cells being the distinct values of ``keys``; ``watch`` is told how many are done. Raises
+    InputError with every fault.
     """
     chosen = _law(law, x, fixed, bounds)
     named = objective if isinstance(objective, Objective) else parse_objective(objective, space, reduction, weights)
     seen = observe(table, chosen, x, y, weights=named.weights, units=units, where=where, best=best)
-    return fit_observations(seen, chosen, named, resamples=bootstrap, by=by, keys=keys, level=level, seed=seed)
+    return fit_observations(
+        seen, chosen, named, resamples=bootstrap, by=by, keys=keys, level=level, seed=seed, watch=watch
+    )
 
 
 def fit_observations(
     seen: Observations, law: Law, objective: Objective, *, resamples: int = 0, by: By = "row", keys: Sequence[str] = (),
-    level: float = 0.95, seed: int = 0,
+    level: float = 0.95, seed: int = 0, watch: Watching = unseen,
 ) -> Fit:  # fmt: skip
     """Fit a law to rows that were read already."""
     setup = set_up(law, objective, seen.inputs, seen.losses, seen.weights)
     solution = solve(setup)
     params = dict(zip(law.names, setup.outward(solution.theta[None])[0].tolist(), strict=True))
-    draws, warnings = _resample(setup, solution, seen, resamples, by, keys, seed)
+    draws, warnings = _resample(setup, solution, seen, resamples, by, keys, seed, watch)
     value = objective_value(setup, solution.theta)
     marks = () if solution.verdict.verified else (solution.verdict.status,)
     return Fit(
@@ -220,13 +237,14 @@ def _exact(law: Law, seen: Observations) -> tuple[str, ...]:
 
 
 def _resample(
-    setup: Setup, solution: Solution, seen: Observations, count: int, by: By, keys: Sequence[str], seed: int
+    setup: Setup, solution: Solution, seen: Observations, count: int, by: By, keys: Sequence[str], seed: int,
+    watch: Watching,
 ) -> tuple[Draws | None, tuple[str, ...]]:  # fmt: skip
     if not count:
         return None, ()
     if len(seen.losses) <= len(setup.law.names):
         return None, ("no bootstrap: there are no more rows than parameters",)
-    draws = bootstrap(setup, solution, seen, count, by, keys, seed)
+    draws = bootstrap(setup, solution, seen, count, by, keys, seed, watch)
     lost = int(np.sum(~draws.converged))
     return draws, (
         (f"{lost} of {count} resamples did not reach a verified optimum; they are kept as they ended",) if lost else ()

@@ -140,13 +140,20 @@ def _normal(estimator: Joint, weights: Array, cell_weights: Array) -> tuple[Arra
     ends = [*estimator.starts[1:], len(estimator.z)]
     for c, (first, last) in enumerate(zip(estimator.starts, ends, strict=True)):
         part, w = both[first:last], weights[:, first:last]
-        squares = (part[:, :, None] * part[:, None, :]).reshape(last - first, -1)
         mass = w.sum(axis=1)
         mean = w @ part / mass[:, None]
-        second = (w @ squares).reshape(draws, p + 1, p + 1)
+        second = _second(part, w)
         total += cell_weights[:, c, None, None] * (second - mass[:, None, None] * mean[:, :, None] * mean[:, None, :])
         means[:, c] = mean
     return total[:, 1:, 1:], total[:, 1:, 0], means
+
+
+def _second(part: Array, weights: Array) -> Array:
+    """Sums of weights times products of two columns of ``part`` (n, p), for each draw's ``weights``: (draws, p, p)."""
+    if len(weights) == 1:  # one product of matrices; for many draws the products of columns are made once
+        return ((part * weights[0, :, None]).T @ part)[None]
+    squares = part[:, :, None] * part[:, None, :]
+    return (weights @ squares.reshape(len(part), -1)).reshape(len(weights), *squares.shape[1:])
 
 
 def _restricted(features: Features, gram: Array, beta: Array, before: Array) -> tuple[Array, Array, Array]:

@@ -32,7 +32,7 @@ def observe(
     maps the law's inputs to columns or SQL expressions of columns; left out, our own store's columns are used. ``best``
     keeps the row of lowest loss at each distinct point: the best over every axis the law is not about.
     """
-    frame, before = _frame(table)
+    frame, before, faults = _frame(table)
     frame, unknown = _where(frame.with_row_index("__row"), where)
     mapping = _mapping(law, _named(law, x), y, weights, _shown(frame))
     values = {name: _column(frame, name, text) for name, text in mapping.items()}
@@ -48,25 +48,26 @@ def observe(
         mapping, scale, (*before, *unknown, *dropped), (),
     )  # fmt: skip
     refuse(seen, law)
-    return replace(seen, warnings=suspicions(seen, kept))
+    return replace(seen, warnings=(*(f"damaged: {fault}" for fault in faults), *suspicions(seen, kept)))
 
 
-def _frame(table: Any) -> tuple[pl.DataFrame, tuple[Dropped, ...]]:
+def _frame(table: Any) -> tuple[pl.DataFrame, tuple[Dropped, ...], tuple[str, ...]]:
+    """The rows, those left out before, and what is damaged."""
     if isinstance(table, str | Path):
-        from analysis.tables import load
+        from analysis.tables import read
 
-        table = load(table)
+        table = read(table)
     if hasattr(table, "trials"):
         before = tuple(Dropped(reason, (), count) for reason, count in table.dropped.items() if count)
-        return table.trials.collect(), before
+        return table.trials.collect(), before, table.faults
     if isinstance(table, pl.LazyFrame):
-        return table.collect(), ()
+        return table.collect(), (), ()
     if isinstance(table, pl.DataFrame):
-        return table, ()
+        return table, (), ()
     if isinstance(table, Mapping):
-        return _from_mapping(table), ()
+        return _from_mapping(table), (), ()
     if type(table).__module__.startswith("pandas"):
-        return pl.from_pandas(table), ()
+        return pl.from_pandas(table), (), ()
     raise InputError(f"a table is a frame, a mapping of columns or a path; {type(table).__name__} given")
 
 

@@ -5,7 +5,7 @@ What was left out is counted, what is not verified says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from analysis.statements import Statement, count, statements
 from analysis.tables import Tables, load
 from analysis.validation import largest
 from trials.errors import InputError
+from trials.watching import Watching, unseen
 
 LEAST_LEVELS = 4  # of a knob, for a law of its optimum: a quadratic and one level to spare
 MAX_FAMILIES = 6  # more would be a page nobody reads; the rest is counted
@@ -50,19 +51,20 @@ class Report:
     families_left_out: int
 
 
-def unseen(done: int, total: int) -> None:
-    """Nobody watches."""
-
-
 def make(
-    source: str | Path, *, where: str | None = None, loss: str = "val_loss", watch: Callable[[int, int], None] = unseen
+    source: str | Path,
+    *,
+    where: str | None = None,
+    loss: str = "val_loss",
+    verify: bool = False,
+    watch: Watching = unseen,
 ) -> Report:
     """The report of a store or a table file. Raises InputError when there is nothing to report.
 
-    ``watch`` is told after each law how many of how many are done.
+    ``verify`` as for `load`. ``watch`` is told after each law how many of how many are done.
     """
-    tables = load(source, where=where)
-    everything = load(source, states=None, where=where).trials.collect()
+    tables = load(source, where=where, verify=verify)
+    everything = load(source, states=None, where=where, verify=verify).trials.collect()
     trials = tables.trials.collect()
     if not trials.height:
         counts = ", ".join(f"{rows} {reason}" for reason, rows in tables.dropped.items())

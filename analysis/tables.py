@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -19,6 +19,8 @@ from trials.errors import InputError
 from trials.layout import RECENCY, Location, identify, is_store, locate
 from trials.record import CURVE_COLUMNS, STATES
 from trials.snapshot import DECLARED, Part, Snapshot, holding, snapshot, verified
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,31 @@ def load(
         if verify or sound.faults == now.faults:
             raise InputError(f"{location.uri} cannot be read: {error}") from None
         return _kept(_whole(location, sound), states, where)
+
+
+def read(source: str | Path, *, states: Sequence[str] | None = ("completed",), where: str | None = None) -> Tables:
+    """As `load`, with the trials in memory, so that nothing can be found damaged later on. Raises InputError."""
+
+    def loaded(verify: bool) -> Tables:
+        found = load(source, states=states, where=where, verify=verify)
+        return replace(found, trials=found.trials.collect().lazy())
+
+    return unless_damaged(loaded)
+
+
+def unless_damaged(work: Callable[[bool], Result]) -> Result:
+    """``work(False)``; or, where damage behind a good footer stops it, ``work(True)``: with ``verify`` for `load`.
+
+    Raises InputError when that does not help.
+    """
+    try:
+        return work(False)
+    except pl.exceptions.ComputeError:
+        pass
+    try:
+        return work(True)
+    except pl.exceptions.ComputeError as error:
+        raise InputError(str(error).splitlines()[0]) from None
 
 
 def _whole(location: Location, now: Snapshot) -> Tables:

@@ -7,8 +7,8 @@ taken to its own optimum.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,11 +19,13 @@ from analysis.moments import Problem
 from analysis.newton import Minimum, minimise
 from analysis.solve import Setup, Solution, residual_scale, smoothed
 from trials.errors import InputError, nearest
+from trials.watching import Watching, unseen
 
 Array = np.ndarray
 By = Literal["row", "cell", "seed"]
 
 REDRAWS = 200  # tries to redraw resamples with too few distinct points before giving up
+TOGETHER = 1 << 24  # weights held at once, 128 MB: a thousand resamples of 16,000 rows are one batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +82,14 @@ def percentile(draws: Array, level: float, method: str) -> Interval:
     return Interval(float(low), float(high), level, method, note)
 
 
-def resample_weights(
-    seen: Observations, count: int, by: By, keys: Sequence[str], seed: int, least: int
-) -> tuple[Array, int]:
-    """Multiplicities (count, n) of the rows in each resample, and how many units were drawn from.
+def resampler(
+    seen: Observations, by: By, keys: Sequence[str], seed: int, least: int
+) -> tuple[Callable[[int], Array], int]:
+    """What draws the next so many resamples, multiplicities (count, n) of the rows; and how many units it draws from.
 
     ``row`` draws rows; ``cell`` draws whole cells, the distinct values of ``keys`` (by default the law's inputs);
     ``seed`` draws rows inside each cell, so that every cell keeps its size. Resamples with fewer than ``least``
-    distinct points are drawn again. Raises InputError.
+    distinct points are drawn again. Raises InputError, also when drawing.
     """
     rng = np.random.default_rng(seed)
     rows, cells = len(seen.losses), cell_numbers(seen, keys)
@@ -99,13 +101,17 @@ def resample_weights(
     if by == "cell" and units < 2:
         raise InputError(f"by = 'cell' needs at least 2 cells, {units} found")
     points = cell_numbers(seen, ())
-    weights = _draw(rng, count, by, cells, units)
-    for _ in range(REDRAWS):
-        poor = np.flatnonzero(_distinct(weights, points) < least)
-        if not poor.size:
-            return weights, units
-        weights[poor] = _draw(rng, poor.size, by, cells, units)
-    raise InputError(f"resamples of {units} {by}s hardly ever keep {least} distinct points: too few to bootstrap")
+
+    def draw(count: int) -> Array:
+        weights = _draw(rng, count, by, cells, units)
+        for _ in range(REDRAWS):
+            poor = np.flatnonzero(_distinct(weights, points) < least)
+            if not poor.size:
+                return weights
+            weights[poor] = _draw(rng, poor.size, by, cells, units)
+        raise InputError(f"resamples of {units} {by}s hardly ever keep {least} distinct points: too few to bootstrap")
+
+    return draw, units
 
 
 def cell_numbers(seen: Observations, keys: Sequence[str]) -> Array:
@@ -140,13 +146,23 @@ def _distinct(weights: Array, points: Array) -> Array:
 
 def bootstrap(
     setup: Setup, solution: Solution, seen: Observations, count: int = 1000,
-    by: By = "row", keys: Sequence[str] = (), seed: int = 0,
+    by: By = "row", keys: Sequence[str] = (), seed: int = 0, watch: Watching = unseen,
 ) -> Draws:  # fmt: skip
-    """``count`` refits of resampled rows, each at its own optimum, in one batch."""
-    least = len(setup.law.names)
-    weights, units = resample_weights(seen, count, by, keys, seed, least)
-    weights *= setup.problem.weights
-    return refit(setup, solution, weights, by, units, seed)
+    """``count`` refits of resampled rows, each at its own optimum, as many in one batch as memory allows.
+
+    ``watch`` is told how many of how many are done.
+    """
+    draw, units = resampler(seen, by, keys, seed, len(setup.law.names))
+    together = max(1, TOGETHER // len(seen.losses))
+    found = []
+    for first in range(0, count, together):
+        weights = draw(min(together, count - first)) * setup.problem.weights
+        found.append(refit(setup, solution, weights, by, units, seed))
+        watch(min(first + together, count), count)
+    params, values, converged = (
+        np.concatenate([getattr(part, name) for part in found]) for name in ("params", "values", "converged")
+    )
+    return replace(found[0], params=params, values=values, converged=converged)
 
 
 def refit(setup: Setup, solution: Solution, weights: Array, by: By = "row", units: int = 0, seed: int = 0) -> Draws:

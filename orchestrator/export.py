@@ -39,7 +39,12 @@ def write(store: str, file: Path, *, table: str, where: str | None, columns: Seq
         faults.append(f"table {table!r} is not known (accepted: trials, curves){nearest(table, ('trials', 'curves'))}")
     if faults:
         raise InputError(faults)
-    loaded = tables.load(store, states=None, where=where)
+    return tables.unless_damaged(
+        lambda verify: _write(tables.load(store, states=None, where=where, verify=verify), file, table, where, columns)
+    )
+
+
+def _write(loaded: tables.Tables, file: Path, table: str, where: str | None, columns: Sequence[str]) -> Exported:
     frame = loaded.trials
     if table == "curves":
         frame = (

@@ -13,7 +13,7 @@ import gc
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from orchestrator.sweep import SweepSpec
 from trials.accounting import Cost
 from trials.errors import InputError, nearest
 from trials.spec import Knob, TrialSpec, Value, trial_ids
+from trials.watching import Watching, unseen
 
 DUPLICATE = "the same trial as another combination"
 
@@ -91,7 +92,7 @@ class Plan:
         return replace(self, groups=tuple(group for group in groups if group.ids))
 
 
-def plan(sweep: SweepSpec, watch: Callable[[int, int], None] = lambda done, total: None) -> Plan:
+def plan(sweep: SweepSpec, watch: Watching = unseen) -> Plan:
     """The trials of this sweep. ``watch`` is told how many combinations are done, of how many.
 
     Raises InputError when it has no trials, or names and values that cannot be resolved.

@@ -42,10 +42,10 @@ def requeue(store: Store, states: Sequence[str], where: str | None = None) -> di
         raise InputError(faults)
     if not states:
         raise InputError(f"which states? (accepted: {', '.join(STATES)})")
-    finished = store.finished()
     trials = tables.load(store.location.uri, states=states, where=where).trials
     own = trials.filter(pl.col("launch_id").is_not_null()).select("trial_id", "attempt").collect()
-    attempts = {trial_id: attempt for trial_id, attempt in own.iter_rows() if trial_id in finished}
+    final = store.outcomes().filter("final")
+    attempts = dict(own.join(final, on="trial_id", how="semi").rows())
     if attempts:
         _publish(store, {"states": list(states)}, attempts)
     return attempts

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
 
-from analysis import tables
+from analysis.tables import launches
 from orchestrator import running as runs
 from orchestrator import usage
 from orchestrator.claims import Lease, leases
@@ -26,6 +25,7 @@ from orchestrator.usage import Usage
 from trials.record import UNFINISHED
 
 RATE_WINDOW = dt.timedelta(minutes=15)
+_NO_TRIALS = pl.DataFrame(schema={"trial_id": pl.String})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +59,33 @@ class Progress:
 def progress(store: Store, now: dt.datetime | None = None) -> Progress:
     """The progress of everything in the store. Raises InputError."""
     now = now or shown(store.location)
-    loaded = tables.load(store.location.uri, states=None)
-    names = ("trial_id", "state", "launch_id", "ended_at", "val_loss", "train_seconds")
-    rows = loaded.trials.select(names).collect()
-    own = rows.filter(pl.col("launch_id").is_not_null())
-    finished = store.finished()
+    rows = store.outcomes(("launch_id", "ended_at", "val_loss", "train_seconds"))
+    own, final = rows.filter(pl.col("launch_id").is_not_null()), rows.filter("final")
     held = leases(store.location)
     living = [lease for lease in held if lease.alive(now)]
     packs = tuple(pack for lease in living for pack in _packs(store, lease))
-    taken = {trial for lease in living for trial in lease.trials} - finished.keys()
+    claimed = {trial for lease in living for trial in lease.trials}
+    seen = claimed.union(*(pack.steps for pack in packs))
+    ended = set(final.filter(pl.col("trial_id").is_in(list(seen)))["trial_id"])
+    taken = claimed - ended
     # A pack whose shown trials have ended since is at its next one.
-    running = min(len(taken), sum(max(1, len(pack.steps.keys() - finished.keys())) for pack in packs))
+    running = min(len(taken), sum(max(1, len(pack.steps.keys() - ended)) for pack in packs))
     plans = planned(store)
-    missing = set[str]().union(*plans.values()) - finished.keys()
-    left_over = {trial: state for trial, state in own.select("trial_id", "state").iter_rows() if trial not in finished}
-    reasons = Counter(_why(left_over.get(trial)) for trial in (missing | left_over.keys()) - taken)
-    reasons["retry policy"] = len(_owed(store, loaded.launches, plans, finished))
+    missing = pl.concat([_NO_TRIALS, *plans.values()]).unique().join(final, on="trial_id", how="anti")
+    left_over = own.filter(~pl.col("final")).select("trial_id", "state")
+    waiting = missing.filter(~pl.col("trial_id").is_in(list(taken)))
+    again = left_over.filter(~pl.col("trial_id").is_in(list(taken)))
+    reasons = Counter({"not run yet": waiting.join(again, on="trial_id", how="anti").height})
+    reasons.update(_why(state) for state in again["state"])
+    reasons["retry policy"] = len(_owed(store, plans, final))
     rate = _rate(own["ended_at"], now)
     losses = own.filter(pl.col("state") == "completed")["val_loss"].drop_nulls()
+    states = rows["state"].value_counts().sort("state")
     return Progress(
-        states=dict(sorted(Counter(rows["state"].to_list()).items())),
+        states=dict(states.iter_rows()),
         imported=rows.height - own.height,
-        missing=len(missing) if plans else None,
-        waiting=len(missing - taken) if plans else None,
+        missing=missing.height if plans else None,
+        waiting=waiting.height if plans else None,
         claimed=len(taken) - running,
         running=running,
         packs=packs,
@@ -89,20 +93,20 @@ def progress(store: Store, now: dt.datetime | None = None) -> Progress:
         leases=held,
         dead=tuple(lease.launch_id for lease in held if lease not in living),
         rate=rate,
-        seconds_left=len(missing) / rate if missing and rate and taken else None,
+        seconds_left=missing.height / rate if missing.height and rate and taken else None,
         best_loss=losses.min() if losses.len() else None,  # type: ignore[arg-type]
         usage=_usage(store, own),
-        faults=loaded.faults,
+        faults=store.problems,
     )
 
 
-def planned(store: Store) -> dict[str, set[str]]:
-    """launch_id -> the trials it set out to run, of every launch that recorded its plan."""
+def planned(store: Store) -> dict[str, pl.DataFrame]:
+    """launch_id -> the trials it set out to run (trial_id), of every launch that recorded its plan."""
     found = {}
     for name in store.location.names("launches", ".parquet"):
         path = store.location.path(f"launches/{name}.parquet")
-        ids = pq.read_table(path, filesystem=store.location.filesystem)["trial_id"].to_pylist()
-        found[name] = set(ids)
+        ids = pq.read_table(path, columns=["trial_id"], filesystem=store.location.filesystem)
+        found[name] = pl.DataFrame(pl.from_arrow(ids))
     return found
 
 
@@ -111,28 +115,27 @@ def _packs(store: Store, lease: Lease) -> tuple[Running, ...]:
     return found[1] if found else ()
 
 
-def _why(state: str | None) -> str:
-    """Why the next launch runs a trial whose latest outcome, if it has one, does not count as final."""
-    return "not run yet" if state is None else state if state in UNFINISHED else "asked to run again"
+def _why(state: str) -> str:
+    """Why the next launch runs a trial whose latest outcome does not count as final."""
+    return state if state in UNFINISHED else "asked to run again"
 
 
-def _owed(
-    store: Store,
-    launches: Iterable[Mapping[str, Any]],
-    plans: Mapping[str, set[str]],
-    finished: Mapping[str, str],
-) -> set[str]:
+def _owed(store: Store, plans: Mapping[str, pl.DataFrame], final: pl.DataFrame) -> set[str]:
     """Finished trials that the retry policy of their sweep's latest launch gives another attempt."""
     policies: dict[str, Retry] = {}
-    trials: dict[str, set[str]] = {}
-    for facts in launches:  # oldest first
+    trials: dict[str, list[pl.DataFrame]] = {}
+    for facts in launches(store.location):  # oldest first
         if "sweep" not in facts:  # an import
             continue
         if "retry" in facts:
             policies[facts["sweep"]] = Retry.model_validate(facts["retry"])
-        trials.setdefault(facts["sweep"], set()).update(plans.get(facts["launch_id"], ()))
-    found = [owed(store, policy, finished, trials[sweep]) for sweep, policy in policies.items()]
-    return set[str]().union(*found)
+        trials.setdefault(facts["sweep"], [_NO_TRIALS]).append(plans.get(facts["launch_id"], _NO_TRIALS))
+    found = set[str]()
+    for sweep, policy in policies.items():
+        ended = final.filter(pl.col("state").is_in(list(policy.by_state())))
+        ours = dict(ended.join(pl.concat(trials[sweep]), on="trial_id", how="semi").select("trial_id", "state").rows())
+        found.update(owed(store, policy, ours, ours))
+    return found
 
 
 def _usage(store: Store, own: pl.DataFrame) -> Usage:

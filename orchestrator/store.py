@@ -64,23 +64,28 @@ class Store:
         return cls(location)
 
     def finished(self) -> dict[str, str]:
-        """trial_id -> state of its latest outcome, for every trial that ended in a finished state (`record.UNFINISHED`
-        has the others) and that no retry has put back in the queue."""
+        """trial_id -> state of its latest outcome, for every trial whose latest outcome is final."""
         self._watch.skip(name for name in self.location.names("trials", ".parquet"))
-        latest = self._outcomes()
-        if latest["trial_id"].n_unique() < latest.height:  # retries are rare, and sorting a million rows is not free
+        final = self.outcomes().filter("final")
+        finished: dict[str, str] = {}
+        for (state,), trials in final.group_by("state"):  # one text a state, not a million
+            finished.update(dict.fromkeys(trials["trial_id"].to_list(), str(state)))
+        return finished
+
+    def outcomes(self, columns: Sequence[str] = ()) -> pl.DataFrame:
+        """The latest outcome of every trial: trial_id, state, attempt, these further columns of `trials`, and whether
+        it is ``final``: the trial ended in a finished state (`record.UNFINISHED` has the others) and no retry has put
+        it back in the queue."""
+        latest = self._read("trials", list(dict.fromkeys([*_OUTCOME, *columns])))
+        # Retries are rare, and sorting a million rows is not free. Two ids of one hash cost the sorting, no more.
+        if latest["trial_id"].hash().n_unique() < latest.height:
             latest = latest.sort(*RECENCY, nulls_last=False).unique("trial_id", keep="last")
         requeued = self._retried = self._requeued()
+        ended = ~pl.col("state").is_in(list(UNFINISHED))
         if requeued:
-            again = pl.DataFrame({"trial_id": list(requeued), "until": list(requeued.values())})
-            latest = latest.join(again, on="trial_id", how="left").filter(
-                pl.col("until").is_null() | (pl.col("attempt") > pl.col("until"))
-            )
-        finished: dict[str, str] = {}
-        for (state,), trials in latest.group_by("state"):  # one text a state, not a million
-            if state not in UNFINISHED:
-                finished.update(dict.fromkeys(trials["trial_id"].to_list(), str(state)))
-        return finished
+            until = pl.col("trial_id").replace_strict(requeued, default=None, return_dtype=pl.Int64)
+            ended &= until.is_null() | (pl.col("attempt") > until)
+        return latest.with_columns(final=ended)
 
     def attempts(self) -> dict[str, int]:
         """trial_id -> attempts so far, for trials with any row: the next attempt is one more.

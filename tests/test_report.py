@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import polars as pl
 import pytest
@@ -10,6 +11,7 @@ import analysis
 from analysis import report, report_page
 from analysis.tables import load
 from clusters import profile
+from orchestrator.importing.run import import_from
 from orchestrator.launch import launch
 from orchestrator.plan import plan
 from orchestrator.store import Store
@@ -134,3 +136,22 @@ def test_families_are_split_by_other_scientific_axes(tmp_path):
     text = SWEEP.replace("[nuisance]", "noise = [0.0, 0.001]\n[nuisance]").replace("noise = 0.0005\n", "")
     made = report.make(run(text, tmp_path / "s"))
     assert [section.family.values for section in made.sections] == [{"noise": 0.0}, {"noise": 0.001}]
+
+
+@pytest.mark.parametrize("beside", ["own runs", "nothing"])
+def test_imported_runs_are_reported_with_what_they_do_not_say_left_out(store, tmp_path, beside):
+    path = shutil.copytree(store, tmp_path / "store") if beside == "own runs" else tmp_path / "store"
+    runs = (
+        tmp_path / "theirs.csv"
+    )  # no weight decay; at a point of ours, and the best there, and at points of their own
+    points = [(1e7, 1e9, 0.3), *((n, d, 2 + 400 / n**0.3 + 900 / d**0.3) for n in (2e7, 4e7, 8e7) for d in (2e9, 4e9))]
+    runs.write_text(
+        "n,d,lr,val_loss\n" + "".join(f"{n},{d},{1e-3 * (1 + i)},{loss}\n" for i, (n, d, loss) in enumerate(points))
+    )
+    columns = {"params_non_embedding": "n", "tokens": "d", "lr": "lr", "val_loss": "val_loss"}
+    import_from(str(runs), str(path), pairs=[f"{ours}={theirs}" for ours, theirs in columns.items()], source="theirs")
+    made = report.make(path)
+    html = report_page.page(made, report.numbers(made))
+    assert "Import of theirs.csv" in html
+    assert f"<h1>{'law' if beside == 'own runs' else path}</h1>" in html
+    assert sum(section.family.trials.height for section in made.sections) == (7 if beside == "nothing" else 157)

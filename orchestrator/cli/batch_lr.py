@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.hyperlaw import STEPS, Cell, Let, Source, Steps, Where, Y
 from orchestrator.cli.output import Json, emit_json
+
+if TYPE_CHECKING:
+    from analysis.batch_lr import BatchRule
 
 HELP = """The exponent of the best learning rate in the batch size at fixed axes, against the square-root and the
 linear rule, and the critical batch size of each cell.
@@ -36,12 +40,13 @@ def batch_lr(
     from analysis.cells import cell_table
     from analysis.hyperlaw_features import features
     from orchestrator.cli.hyperlaw import table
-    from orchestrator.cli.query import names
+    from orchestrator.cli.query import names, tell
 
     axes = names(cell)
-    frame, notes = table(source, [*axes, lr, batch], y, let, where, steps)
+    frame, notes, faults = table(source, [*axes, lr, batch], y, let, where, steps)
     cells = cell_table(frame, axes, (lr, batch), y)
     found = batch_rule(cells, features(cells, {batch: axes}), lr, batch)
+    told = [*cells.notes, *notes]
     if json:
         critical = [{**cell_label, "critical_batch": value} for cell_label, value in found.critical]
         emit_json(
@@ -54,13 +59,18 @@ def batch_lr(
                 "cells": found.cells,
                 "verdict": found.verdict,
                 "critical": critical,
-                "notes": [*cells.notes, *notes],
+                "notes": told,
             }
         )
-        return
+    else:
+        _print(found, batch, told)
+    tell([], faults)
+
+
+def _print(found: BatchRule, batch: str, notes: Sequence[str]) -> None:
     typer.echo(f"{found.verdict} ({found.slices} slices in {found.cells} cells; shared surface: {found.surface:.2f})")
     for label, value in found.critical:
         name = ", ".join(f"{key}={item}" for key, item in label.items())
         typer.echo(f"  critical {batch} at {name}: {'unknown' if value is None else f'{value:.4g}'}")
-    for note in (*cells.notes, *notes):
+    for note in notes:
         typer.echo(f"note: {note}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -39,19 +40,25 @@ def compare_laws(
     from analysis.law_comparison import KNOBS, compare
     from analysis.published import LAWS
     from orchestrator.cli.hyperlaw import table
-    from orchestrator.cli.query import names
+    from orchestrator.cli.query import names, tell
     from trials.errors import InputError
 
     if not set(knob) & set(KNOBS):
         raise InputError(
             f"published laws speak of {', '.join(KNOBS)}; --knob names none of them (--let can derive one)"
         )
-    frame, notes = table(source, [*names(cell), *knob], y, let, where, steps)
+    frame, notes, faults = table(source, [*names(cell), *knob], y, let, where, steps)
     cells = cell_table(frame, names(cell), knob, y)
     ranked = [_statement(contest) for contest in compare(frame, cells, Arena.of(cells), law or tuple(LAWS))]
+    told = [*cells.notes, *notes]
     if json:
-        emit_json({"source": source, "cells": len(cells.cells), "laws": ranked, "notes": [*cells.notes, *notes]})
-        return
+        emit_json({"source": source, "cells": len(cells.cells), "laws": ranked, "notes": told})
+    else:
+        _print(ranked, len(cells.cells), told)
+    tell([], faults)
+
+
+def _print(ranked: Sequence[Mapping[str, Any]], cells: int, notes: Sequence[str]) -> None:
     for place in ranked:
         regret = place["regret_permille"]
         if regret is None:
@@ -61,8 +68,8 @@ def compare_laws(
         mark = "" if place["verified"] else " [second-hand]"
         score = "      -" if regret["quadratic"] is None else f"{regret['quadratic']:7.3f}"
         typer.echo(f"{score}  {place['law']}{mark}  {place['formula']}  (off: {off}) {place['remark']}")
-    typer.echo(f"per mille of loss on each cell's quadratic, {len(cells.cells)} cells; not refitted")
-    for note in (*cells.notes, *notes):
+    typer.echo(f"per mille of loss on each cell's quadratic, {cells} cells; not refitted")
+    for note in notes:
         typer.echo(f"note: {note}")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.output import Json, emit_json
+from orchestrator.cli.output import Json, counting, emit_json
 
 if TYPE_CHECKING:
     from analysis.fitting import Fit
@@ -73,6 +73,8 @@ def fit(
 ) -> None:
     from analysis.fit_summary import summarise
     from analysis.fitting import fit as fit_law
+    from analysis.tables import read
+    from orchestrator.cli.query import tell
     from trials.errors import InputError
 
     if law is not None and law_name is not None and law != law_name:
@@ -84,11 +86,15 @@ def fit(
         "best": best,
         "by": by, "keys": [name for name in (cells or "").split(",") if name], "level": level, "seed": seed,
     }  # fmt: skip
-    found = fit_law(source, chosen, objective, bootstrap=bootstrap, **options)
+    runs = read(source)
+    with counting("resamples") as watch:
+        found = fit_law(runs, chosen, objective, bootstrap=bootstrap, watch=watch, **options)
+    with counting("profiles") as watch:
+        found.profiled(watch)
     answer = summarise(found, compute or (), flops_per_nd)
     answer |= _checks(found, holdout, approaches, simulate, answer, seed)
     if compare:
-        others = {name: fit_law(source, name, objective, **options) for name in compare}
+        others = {name: fit_law(runs, name, objective, **options) for name in compare}
         answer["comparison"] = _ranking({chosen: found, **others})
     if json:
         emit_json(answer)
@@ -96,6 +102,7 @@ def fit(
         from orchestrator.cli.fit_page import show
 
         show(answer)
+    tell([], runs.faults)
 
 
 def pairs(texts: Sequence[str] | None, option: str) -> dict[str, str] | None:

@@ -71,10 +71,10 @@ def hyperlaw(
     from analysis import hyperlaws
     from analysis.hyperlaw_features import default_axes
     from analysis.hyperlaw_statements import hyperlaw_statement
-    from orchestrator.cli.query import names
+    from orchestrator.cli.query import names, tell
 
     axes, recipes = names(cell), tuple(recipe or ())
-    frame, notes = table(source, [*axes, *knob, *recipes], y, let, where, steps)
+    frame, notes, faults = table(source, [*axes, *knob, *recipes], y, let, where, steps)
     chosen = {name: names(value) for name, value in pairs(on, "--on").items()}
     call = {"cell": axes, "knobs": knob, "estimator": estimator, "y": y, "recipes": recipes, "seed": seed}
     found = hyperlaws.hyperlaw(frame, on=chosen, resamples=resamples, **call)  # type: ignore[arg-type]
@@ -90,21 +90,22 @@ def hyperlaw(
             figure.savefig(figures / f"{name}.svg")
     if json:
         emit_json({"source": source, "y": y, **hyperlaw_statement(found, others), "reading": notes})
-        return
-    _print(found, others, notes)
+    else:
+        _print(found, others, notes)
+    tell([], faults)
 
 
 def table(
     source: str, columns: list[str], y: str, let: list[str] | None, where: str | None, steps: str
-) -> tuple[pl.DataFrame, list[str]]:
-    """The rows of ``source`` with these columns, and what was done to get there, in sentences."""
+) -> tuple[pl.DataFrame, list[str], tuple[str, ...]]:
+    """The rows of ``source`` with these columns, what was done to get there, and what is damaged, in sentences."""
     from analysis import tables
     from analysis.expressions import check_columns
     from analysis.hyperlaw_features import TOKEN_AXES, default_axes
     from analysis.hyperlaw_source import check_batch_unit, prepare
     from trials.errors import InputError
 
-    loaded = tables.load(source, states=None, where=where)
+    loaded = tables.read(source, states=None, where=where)
     frame = prepare(loaded.trials.collect(), columns, y, pairs(let, "--let"))
     if steps not in ("", STEPS):
         check_columns(frame, [steps])
@@ -119,7 +120,7 @@ def table(
         if tokens and steps in frame.columns and batch in frame.columns:
             unit = check_batch_unit(frame, batch, tokens, steps)
             notes += [unit] if unit else []
-    return frame, notes
+    return frame, notes, loaded.faults
 
 
 def pairs(options: list[str] | None, name: str) -> dict[str, str]:

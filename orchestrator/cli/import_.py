@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.output import Json, emit_json
+from orchestrator.cli.output import Json, counting, emit_json
 from trials.quantities import counted
 
 SHOWN = 10
@@ -48,10 +48,11 @@ def import_(
 
     from orchestrator.importing.run import import_from
 
-    done = import_from(
-        file, store, preset=preset, pairs=map_ or (), mapping=mapping, run=_names(run), where=where,
-        keep=_names(keep), source=source, dry=dry_run,
-    )  # fmt: skip
+    with counting("importing") as tell:
+        done = import_from(
+            file, store, preset=preset, pairs=map_ or (), mapping=mapping, run=_names(run), where=where,
+            keep=_names(keep), source=source, dry=dry_run, watch=tell,
+        )  # fmt: skip
     if json:
         emit_json(asdict(done))
         return

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.hyperlaw import Knobs, Let, Source, Where, Y
 from orchestrator.cli.output import Json, emit_json
 from trials.quantities import plain, settings
+
+if TYPE_CHECKING:
+    from analysis.importance import Importance
 
 FIGURES = (".svg", ".png", ".pdf")
 
@@ -47,13 +51,13 @@ def importance(
 ) -> None:
     from analysis.importance import importance as decompose
     from orchestrator.cli.hyperlaw import pairs, table
-    from orchestrator.cli.query import names
+    from orchestrator.cli.query import names, tell
     from trials.errors import InputError
 
     if figure is not None and figure.suffix.lower() not in FIGURES:
         raise InputError(f"--figure {figure}: the name ends in none of {', '.join(FIGURES)}")
     axes = names(cell)
-    frame, notes = table(source, [*axes, *knob], y, let, where, "")
+    frame, notes, faults = table(source, [*axes, *knob], y, let, where, "")
     defaults = {name: _number(value) for name, value in pairs(default, "--default").items()}
     found, dropped = decompose(frame, knob, y, axes, defaults, cap)
     if dropped:
@@ -79,7 +83,12 @@ def importance(
             for one in found
         ]
         emit_json({"source": source, "y": y, "cells": cells, "notes": notes})
-        return
+    else:
+        _print(found, notes)
+    tell([], faults)
+
+
+def _print(found: Sequence[Importance], notes: Sequence[str]) -> None:
     for one in found:
         cell = settings(one.cell) or "all rows"
         typer.echo(f"{cell}: {one.rows} rows on {one.points} grid points, {one.filled:.1%} filled")

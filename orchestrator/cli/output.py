@@ -7,12 +7,13 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from trials.quantities import short
+from trials.watching import Watching
 
 SOON = 0.7  # seconds
 
@@ -36,7 +37,7 @@ def plain(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+def counting(what: str) -> Iterator[Watching]:
     """A bar on stderr with rate and time left, where a terminal is there to see it; tell it (done, total). What is done
     within `SOON` seconds shows none."""
     began, tell = time.monotonic(), None
@@ -53,7 +54,7 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 @contextlib.contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def _bar(what: str) -> Iterator[Watching]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.output import Json, counting, emit_json
+
+if TYPE_CHECKING:
+    from analysis.report import Section
 
 
 def register(app: typer.Typer) -> None:
@@ -24,8 +27,10 @@ def register(app: typer.Typer) -> None:
 
         Example: sweeplaw report results/demo
         """
-        from analysis.report import make, numbers
+        from analysis.report import Report, make, numbers
         from analysis.report_page import write
+        from analysis.tables import unless_damaged
+        from orchestrator.cli.query import tell
         from trials.errors import InputError
 
         folder = out if out is not None else Path(source)
@@ -33,17 +38,25 @@ def register(app: typer.Typer) -> None:
             out.mkdir(parents=True, exist_ok=True)
         elif not folder.is_dir():
             raise InputError(f"{source} is not a local folder, so --out FOLDER is needed for the report")
+
+        def written(verify: bool) -> tuple[Report, Path, Path]:
+            made = make(source, where=where, verify=verify, watch=watch)
+            return made, *write(made, folder)
+
         with counting("laws") as watch:
-            made = make(source, where=where, watch=watch)
-            html, data = write(made, folder)
+            made, html, data = unless_damaged(written)
         if json:
             emit_json({"html": str(html), "json": str(data), **numbers(made)})
-            return
-        typer.echo(f"{html}\n{data}")
-        for section in made.sections:
-            fit = section.surface.fit
-            told = section.surface.why_not if fit is None else f"{fit.law.formula}: {_told(fit.params)} ({fit.status})"
-            typer.echo(f"{section.family.name}: {told}")
+        else:
+            typer.echo(f"{html}\n{data}")
+            for section in made.sections:
+                typer.echo(f"{section.family.name}: {_law(section)}")
+        tell([], made.tables.faults)
+
+
+def _law(section: Section) -> str:
+    fit = section.surface.fit
+    return section.surface.why_not if fit is None else f"{fit.law.formula}: {_told(fit.params)} ({fit.status})"
 
 
 def _told(params: object) -> str:

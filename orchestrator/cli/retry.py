@@ -27,12 +27,14 @@ def retry(
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="Only trials for which this holds.")] = None,
     json: Json = False,
 ) -> None:
-    from orchestrator.cli.query import names
+    from orchestrator.cli.query import names, tell
     from orchestrator.retries import requeue
     from orchestrator.store import Store
 
-    attempts = requeue(Store.open(store), names(state), where)
+    opened = Store.open(store)
+    attempts = requeue(opened, names(state), where)
     if json:
         emit_json({"requeued": sorted(attempts)})
     else:
         typer.echo(f"{counted(len(attempts), 'trial')} back in the queue, for the next launch to run")
+    tell([], opened.problems)

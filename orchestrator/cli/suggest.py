@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.hyperlaw import Let, Where, Y
+from orchestrator.cli.hyperlaw import STEPS, Let, Where, Y
 from orchestrator.cli.output import Json, emit_json
 from trials.quantities import number
 
@@ -45,25 +45,23 @@ def suggest(
     json: Json = False,
 ) -> None:
     from analysis.suggest import from_law, from_runs
+    from orchestrator.cli.hyperlaw import table
+    from orchestrator.cli.query import tell
     from trials.errors import InputError
 
     if store and law:
         raise InputError("give --store or --law, not both: an answer has one source")
     if store:
-        frame, reading = _runs(store, y, let, where)
+        frame, reading, faults = table(store, ["N", "D"], y, let, where, STEPS)
         found = from_runs(_laws(frame, store, estimator, y), params, tokens, sequence_length)
     else:
-        found, reading = from_law(law or "step-law", params, tokens, sequence_length), []
+        found = from_law(law or "step-law", params, tokens, sequence_length)
+        reading, faults = [], ()
     if json:
         emit_json({"source": store or law or "step-law", **_statement(found), "reading": reading})
-        return
-    _print(found, reading)
-
-
-def _runs(store: str, y: str, let: list[str] | None, where: str | None) -> tuple[pl.DataFrame, list[str]]:
-    from orchestrator.cli.hyperlaw import STEPS, table
-
-    return table(store, ["N", "D"], y, let, where, STEPS)
+    else:
+        _print(found, reading)
+    tell([], faults)
 
 
 def _laws(frame: pl.DataFrame, store: str, estimator: str, y: str) -> Any:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.hyperlaw import Knobs, Let, Source, Where, Y
 from orchestrator.cli.output import Json, emit_json
 from trials.quantities import settings
+
+if TYPE_CHECKING:
+    from analysis.transfer import Transfer
 
 HELP = """The single configuration, and the best list to try in order, for all the workloads in SOURCE.
 
@@ -43,15 +47,22 @@ def transfer(
     from analysis.transfer import PROFILE
     from analysis.transfer import transfer as choose
     from orchestrator.cli.hyperlaw import table
-    from orchestrator.cli.query import names
+    from orchestrator.cli.query import names, tell
 
     tasks = names(workload)
-    frame, notes = table(source, [*tasks, *knob], y, let, where, "")
+    frame, notes, faults = table(source, [*tasks, *knob], y, let, where, "")
     held = parse(evaluate_on, tasks) if evaluate_on else None
     found = choose(frame, tasks, knob, y, evaluate_on=held, k=count)
     if json:
         emit_json({"source": source, "y": y, "profile_at": PROFILE, **asdict(found), "notes": notes})
-        return
+    else:
+        _print(found, notes)
+    tell([], faults)
+
+
+def _print(found: Transfer, notes: Sequence[str]) -> None:
+    from analysis.transfer import PROFILE
+
     typer.echo(f"one setting: {settings(found.single)} (of {found.candidates} run in every tuning workload)")
     for number, setting in enumerate(found.order, start=1):
         typer.echo(f"  try {number}: {settings(setting)}")

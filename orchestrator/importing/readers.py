@@ -32,7 +32,8 @@ def file(source: str) -> Source:
     """A CSV, Parquet or NDJSON file; nested records become dotted columns. Raises InputError."""
     path = Path(source)
     frame = _flat(files.scan(path).collect())
-    return Source(frame, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+    with path.open("rb") as content:
+        return Source(frame, path.name, hashlib.file_digest(content, "sha256").hexdigest())
 
 
 def wandb(source: str) -> Source:

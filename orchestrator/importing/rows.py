@@ -6,8 +6,6 @@ adds nothing.
 
 from __future__ import annotations
 
-import datetime as dt
-import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from trials.record import TRIAL_COLUMNS
 from trials.spec import TrialSpec
 
 WORKLOAD = "imported"
+_SOME = 10_000  # rows taken out of the frame at a time
 _NUMBER = r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMBGT]?)\s*$"
 _FORMULA = re.compile(r"[-+*/%<=>]")
 _TYPES = {column.name: column.type for column in TRIAL_COLUMNS}
@@ -60,26 +59,46 @@ def map_rows(theirs: pl.DataFrame, mapping: ColumnMapping) -> Mapped:
     return Mapped(frame, reasons, used, height - frame.height)
 
 
-def rows(mapped: Mapped, mapping: ColumnMapping, source: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(row number, row of the trials table) for every row without a reason against it."""
+def rows(
+    mapped: Mapped, mapping: ColumnMapping, source: str, numbers: pl.Series | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(row number, row of the trials table) for every row, or those of these ``numbers``, without a reason against it.
+
+    A few are objects at a time.
+    """
     run = [name for name in mapped.frame.columns if name.startswith("__run")]
-    for values in mapped.frame.iter_rows(named=True):
-        number = values.pop("row")
-        if number not in mapped.reasons:
-            identity = [values.pop(name) for name in run]
-            yield number, _row(values, identity if run else None, source)
+    every = mapped.frame["row"]  # ascending
+    wanted = every if numbers is None else numbers
+    for start in range(0, wanted.len(), _SOME):
+        some = mapped.frame[every.search_sorted(wanted[start : start + _SOME])]
+        for values in _plain(some).iter_rows(named=True):
+            number = values.pop("row")
+            if number not in mapped.reasons:
+                identity = [values.pop(name) for name in run]
+                yield number, _row(values, identity if run else None, source)
 
 
 def _row(values: dict[str, Any], run: list[Any] | None, source: str) -> dict[str, Any]:
-    known = {name: _plain(value) for name, value in values.items() if value is not None and not _nan(value)}
+    known = {name: value for name, value in values.items() if value is not None}
     state = STATES[str(known.pop("state", "completed")).lower()]
     content = known | {"state": state} if run is None else {"source": source, "run": "/".join(map(str, run))}
-    spec = TrialSpec(WORKLOAD, dict(sorted(content.items())))
+    spec = TrialSpec(WORKLOAD, content)
     unique, tokens = known.get("unique_tokens"), known.get("tokens")
     if unique and tokens and "epochs" not in known:
         known["epochs"] = tokens / unique
     fixed = {"trial_id": spec.trial_id, "workload": WORKLOAD, "sweep": source, "state": state, "attempt": 1}
     return known | fixed | {"source": source, "spec": spec.canonical()}
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """``frame`` with times and dates as ISO 8601 text, and null for what is not finite."""
+    return frame.with_columns(
+        pl.Series(column.name, [None if value is None else value.isoformat() for value in column], pl.String)
+        if column.dtype in (pl.Datetime, pl.Date)
+        else column.set(~column.is_finite(), None)
+        for column in frame
+        if column.dtype in (pl.Datetime, pl.Date) or column.dtype.is_float()
+    )
 
 
 def _evaluated(
@@ -201,11 +220,3 @@ def _complain(series: pl.Series, rows: pl.Series, bad: pl.Series, what: str, rea
         reason = f"{series.name}{shown} {what}"
         if reason not in reasons.setdefault(row, []):  # two formulas may read one column
             reasons[row].append(reason)
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, dt.datetime | dt.date) else value
-
-
-def _nan(value: Any) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)

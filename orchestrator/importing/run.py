@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -23,8 +24,25 @@ from orchestrator.store import Store
 from trials.errors import InputError
 from trials.layout import MARKER, locate
 from trials.record import CURVE_COLUMNS
+from trials.watching import Watching, unseen
 
 BATCH = 2_000
+_COMPARED = 10_000  # rows as objects at once, beside what is known of the same runs
+
+T = TypeVar("T")
+Row = dict[str, Any]
+Made = Callable[..., Iterator[tuple[int, Row]]]  # `rows` of one import: all of them, or those of some numbers
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the rows of a file are: the numbers of the ``fresh`` ones, how many the store has, how many the file
+    repeats, and rows whose run is known with other content."""
+
+    fresh: pl.Series
+    present: int
+    repeated: int
+    clashes: list[tuple[int, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +74,12 @@ def import_from(
     keep: tuple[str, ...] | None = None,
     source: str | None = None,
     dry: bool = False,
+    watch: Watching = unseen,
 ) -> Imported:
-    """Import ``file`` into ``store`` as a person asks for it. Raises InputError with every fault, StoreWriteError."""
+    """Import ``file`` into ``store`` as a person asks for it. Raises InputError with every fault, StoreWriteError.
+
+    ``watch`` is told of rows: each counts half when its id is known and half when it is recorded or compared.
+    """
     known = presets.preset(preset) if preset else None
     read = known.read(file) if known else readers.file(file)
     base = known.mapping if known else ColumnMapping()
@@ -75,54 +97,92 @@ def import_from(
     if not base.columns and (guess := presets.recognised(read.frame)):
         raise InputError(f"{file}: nothing says what its columns mean; they look like --preset {guess}")
     mapped = map_rows(read.frame, base)  # before the store: a mapping that does not fit leaves none behind
-    return _import_runs(read, base, mapped, _opened(store, dry), preset=known, dry=dry)
+    return _import_runs(read, base, mapped, _opened(store, dry), preset=known, dry=dry, watch=watch)
 
 
 def _import_runs(
-    read: Source, mapping: ColumnMapping, mapped: Mapped, store: Store | None, *, preset: Preset | None, dry: bool
+    read: Source,
+    mapping: ColumnMapping,
+    mapped: Mapped,
+    store: Store | None,
+    *,
+    preset: Preset | None,
+    dry: bool,
+    watch: Watching,
 ) -> Imported:
-    """Record the runs of ``read`` in ``store`` (None: there is none yet), or ``dry`` only say what would be."""
+    """Record the runs of ``read`` in ``store`` (None: there is none yet), or ``dry`` only say what would be.
+
+    Rows become objects a few at a time, twice: to tell by their ids which are new, then to record these.
+    """
     source = mapping.source or read.name
     if mapping.source and read.name not in mapping.source:
         source = f"{mapping.source}: {read.name}" if mapping.run else mapping.source
-    fresh, present, repeated, clashes = _fresh(mapped, replace(mapping, source=source), source, store)
-    rejected = sorted([*((row, "; ".join(why)) for row, why in mapped.reasons.items()), *clashes])
+    made = partial(rows, mapped, replace(mapping, source=source), source)
+    told = _told_apart(made, mapped.frame.height, store, watch)
+    added = told.fresh.len()
+    rejected = sorted([*((row, "; ".join(why)) for row, why in mapped.reasons.items()), *told.clashes])
     launch_id = _launch_id(read, mapping, source)
-    points = _points(read, mapping, mapped, fresh, source)
+    points = _points(read, mapping, mapped, made(told.fresh), source)
     rejects = f"rejected/{launch_id}.ndjson" if rejected and not dry else None
     if store is not None and not dry:
-        facts = _facts(read, mapping, source, preset, mapped, len(fresh), rejected)
-        _record(store, launch_id, facts, [row for _, row in fresh], points)
+        store.add_launch(launch_id, _facts(read, mapping, source, preset, mapped, added, rejected))
+        height = mapped.frame.height
+        _record(store, launch_id, _watched(made(told.fresh), 2 * height - added, height, watch), points)
         if rejects:
             durable.publish(store.location, rejects, _rejects(read.frame, rejected))
     return Imported(
-        source, mapped.frame.height, mapped.left_out, len(fresh), present, repeated, rejected, mapped.used,
+        source, mapped.frame.height, mapped.left_out, added, told.present, told.repeated, rejected, mapped.used,
         len(points), rejects,
     )  # fmt: skip
 
 
-def _fresh(
-    mapped: Mapped, mapping: ColumnMapping, source: str, store: Store | None
-) -> tuple[list[tuple[int, dict[str, Any]]], int, int, list[tuple[int, str]]]:
-    """New rows; how many the store has; how many the file repeats; rows whose run is known with other content."""
-    offered = list(rows(mapped, mapping, source))
-    known = _known([row["trial_id"] for _, row in offered], store)
-    fresh: list[tuple[int, dict[str, Any]]] = []
+def _told_apart(made: Made, offered: int, store: Store | None, watch: Watching) -> _Told:
+    """Which of ``offered`` rows are new, by their ids; those of a known run are compared with what is known of it."""
+    every = _ids(_watched(made(), 0, offered, watch))
+    trials = pl.LazyFrame(schema={"trial_id": pl.String})
+    if store is not None:
+        trials = tables.load(store.location.uri, states=None).trials
+    held = trials.select("trial_id").collect().to_series()
+    known = every["trial_id"].is_in(held.implode())
+    new = ~known & every["trial_id"].is_first_distinct()
+    fresh = every.filter(new)
+    # By id, as the store's files are, so that each batch reads few of them.
+    again = every.filter(~new).join(fresh, on="trial_id", how="left", suffix="_first").sort("trial_id")
     clashes: list[tuple[int, str]] = []
-    present = repeated = 0
-    seen: dict[str, Mapping[str, Any]] = {}
-    for number, row in offered:
-        earlier = seen.get(row["trial_id"], known.get(row["trial_id"]))
-        if earlier is None:
-            seen[row["trial_id"]] = row
-            fresh.append((number, row))
-        elif differing := _differing(row, earlier):
-            clashes.append((number, f"the same run is there with other content: {differing}"))
-        elif row["trial_id"] in seen:
-            repeated += 1
-        else:
-            present += 1
-    return fresh, present, repeated, clashes
+    for start in range(0, again.height, _COMPARED):
+        some = again[start : start + _COMPARED]
+        earlier = _earlier(some, made, trials)
+        for number, row in _watched(made(some["row"]), offered + start, offered, watch):
+            if differing := _differing(row, earlier[row["trial_id"]]):
+                clashes.append((number, f"the same run is there with other content: {differing}"))
+    same = again.filter(~pl.col("row").is_in([number for number, _ in clashes]))
+    repeated = same["row_first"].count()
+    return _Told(fresh["row"], same.height - repeated, repeated, clashes)
+
+
+def _ids(made: Iterable[tuple[int, Row]]) -> pl.DataFrame:
+    """row and trial_id of each."""
+    left = ((number, row["trial_id"]) for number, row in made)
+    schema = {"row": pl.Int64, "trial_id": pl.String}
+    found = [pl.DataFrame(some, schema, orient="row") for some in _batches(left)]
+    return pl.concat([pl.DataFrame(schema=schema), *found]).rechunk()
+
+
+def _earlier(again: pl.DataFrame, made: Made, trials: pl.LazyFrame) -> dict[str, Row]:
+    """What is known of these runs, by their ids: the store's rows, and the first rows in the file of the others."""
+    own = {row["trial_id"]: row for _, row in made(again["row_first"].drop_nulls().unique())}
+    ids = again.filter(pl.col("row_first").is_null())["trial_id"]
+    near = pl.col("trial_id").is_between(pl.lit(ids.min()), pl.lit(ids.max()))
+    held = trials.filter(near, pl.col("trial_id").is_in(ids.implode())).collect() if ids.len() else pl.DataFrame()
+    return own | {row["trial_id"]: row for row in held.iter_rows(named=True)}
+
+
+def _watched(made: Iterable[tuple[int, Row]], before: int, total: int, watch: Watching) -> Iterator[tuple[int, Row]]:
+    """``made`` as it is; of the two times that each of ``total`` rows comes by, ``before`` were over at its start."""
+    for done, one in enumerate(made, start=before + 1):
+        if done % BATCH == 0:
+            watch(done // 2, total)
+        yield one
 
 
 def _opened(store: str, dry: bool) -> Store | None:
@@ -130,15 +190,6 @@ def _opened(store: str, dry: bool) -> Store | None:
     if dry and not locate(store).exists(MARKER):
         return None
     return Store.open(store, create=not dry)
-
-
-def _known(ids: Sequence[str], store: Store | None) -> dict[str, Mapping[str, Any]]:
-    """The store's rows of these ids."""
-    if store is None:
-        return {}
-    trials = tables.load(store.location.uri, states=None).trials
-    frame = trials.filter(pl.col("trial_id").is_in(pl.Series(ids, dtype=pl.String).implode())).collect()
-    return {row["trial_id"]: row for row in frame.iter_rows(named=True)}
 
 
 def _differing(row: Mapping[str, Any], earlier: Mapping[str, Any]) -> str:
@@ -170,20 +221,17 @@ def _points(
     return points
 
 
-def _record(
-    store: Store, launch_id: str, facts: Mapping[str, Any], trials: list[dict[str, Any]], points: list[dict[str, Any]]
-) -> None:
-    store.add_launch(launch_id, facts)
-    by_trial: dict[str, list[dict[str, Any]]] = {}
+def _record(store: Store, launch_id: str, fresh: Iterable[tuple[int, Row]], points: list[Row]) -> None:
+    by_trial: dict[str, list[Row]] = {}
     for point in points:
         by_trial.setdefault(point["trial_id"], []).append(point)
     with store.writer(launch_id) as writer:
-        for batch in _batches(trials):
+        for batch in _batches(row for _, row in fresh):
             writer.write_rows(batch, [point for row in batch for point in by_trial.get(row["trial_id"], ())])
 
 
-def _batches(rows: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    left = iter(rows)
+def _batches(values: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(values)
     while batch := list(islice(left, BATCH)):
         yield batch
 

@@ -1,4 +1,5 @@
-"""Tables with cells that are no numbers: every command that reads a loss says which row, and none has a traceback."""
+"""Tables with cells that are no numbers, and stores with damaged files: every command that reads a loss says which row
+or file, and none has a traceback."""
 
 from __future__ import annotations
 
@@ -7,10 +8,13 @@ import shlex
 import subprocess
 import sys
 from itertools import product
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+import analysis
 from orchestrator.cli import app
 from trials.errors import InputError
 
@@ -124,3 +128,49 @@ def test_counts_are_written_as_people_write_them():
     ]
     assert said[0] == said[1] == said[2]
     assert CliRunner().invoke(app, ["suggest", "--params", "7X", "--tokens", "1"]).exit_code == 2
+
+
+STORE = {
+    **COMMANDS,
+    "report": ["report", "{file}", "--out", "{file}-report"],
+    "export": ["export", "{file}", "{file}.csv"],
+    "diff": ["diff", "{file}", "{file}"],
+    "status": ["status", "{file}"],
+    "query": ["query", "{file}", "SELECT N, D, val_loss FROM trials"],
+}
+
+
+def damaged_store(folder):
+    """Two imports of the grid of `table`; of the second, every loss is destroyed behind a good footer."""
+    uri, maps = str(folder / "store"), ["--map", "params_non_embedding=N", "--map", "tokens=D"]
+    for name, last in (("whole", "1e8,1e10,0.01,131072,5"), ("broken", "1e8,1e10,0.01,131072,6")):
+        file = table(folder / f"{name}.csv", last)
+        CliRunner().invoke(app, ["import", file, uri, *maps, "--source", name], catch_exceptions=False)
+    (part,) = [path for path in Path(uri, "trials").iterdir() if "broken" in str(pq.read_table(path)["source"][0])]
+    column = next(
+        chunk
+        for chunk in map(pq.ParquetFile(part).metadata.row_group(0).column, range(100))
+        if chunk.path_in_schema == "val_loss"
+    )
+    start, content = column.dictionary_page_offset or column.data_page_offset, bytearray(part.read_bytes())
+    content[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    part.write_bytes(content)
+    return uri, part.name
+
+
+@pytest.mark.parametrize("command", STORE)
+def test_a_damaged_part_is_named_the_rest_answers_and_the_exit_code_says_so(tmp_path, command):
+    uri, name = damaged_store(tmp_path)
+    mapped = {"N=N": "N=params_non_embedding", "D=D": "D=tokens"}
+    arguments = [mapped.get(part, part).format(file=uri) for part in STORE[command]]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 3
+    assert result.stdout or command == "export"  # which answers with its file
+    assert f"damaged: trials/{name} is damaged inside" in result.stderr
+
+
+def test_a_fit_from_python_warns_of_a_damaged_part(tmp_path):
+    uri, name = damaged_store(tmp_path)
+    found = analysis.fit(uri)
+    assert found.rows_used == 109
+    assert any(f"damaged: trials/{name}" in warning for warning in found.warnings)

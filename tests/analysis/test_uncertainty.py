@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import analysis
+from analysis import uncertainty
 from analysis.laws import LAWS
 from analysis.objectives import Objective
-from analysis.profiles import profile
+from analysis.profiles import FEW, MANY, profile
 from analysis.simulate import coverage
-from analysis.uncertainty import cell_numbers, resample_weights
+from analysis.uncertainty import cell_numbers, resampler
 
 X = np.geomspace(1, 1000, 40)
 LAW = {"C": 1.7, "A": 2.0, "alpha": 0.45}
@@ -34,15 +35,18 @@ def test_ninety_five_per_cent_profile_intervals_cover_the_truth_that_often(objec
         assert 0.925 <= share <= 0.975  # the nominal 93-97 % and the simulation's own error of 0.7 %
 
 
-def test_a_linear_laws_profile_interval_is_the_textbook_one() -> None:
+@pytest.mark.parametrize("copies", [1, 2000], ids=["40 rows", "80,000 rows"])
+def test_a_linear_laws_profile_interval_is_the_textbook_one(copies) -> None:
     from scipy.stats import t as student
 
-    rows = {"x": X, "loss": 3.3 + 0.25 / X + 0.01 * np.random.default_rng(3).normal(size=40)}
+    x = np.tile(X, copies)
+    assert (len(x) > MANY) == (copies > 1)
+    rows = {"x": x, "loss": 3.3 + 0.25 / x + 0.01 * np.random.default_rng(3).normal(size=len(x))}
     fit = analysis.fit(rows, "reciprocal", "ls")
-    design = np.stack([np.ones(40), 1 / X], axis=1)
+    design = np.stack([np.ones(len(x)), 1 / x], axis=1)
     estimate, squares, _, _ = np.linalg.lstsq(design, rows["loss"], rcond=None)
-    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * squares[0] / 38)
-    width = student.ppf(0.975, 38) * errors
+    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * squares[0] / (len(x) - 2))
+    width = student.ppf(0.975, len(x) - 2) * errors
     for index, name in enumerate(("C", "A")):
         interval = fit.intervals[name]
         assert (interval.low, interval.high) == pytest.approx(
@@ -54,7 +58,8 @@ def test_every_resample_of_a_bootstrap_is_at_its_own_optimum() -> None:
     fit = analysis.fit(noisy(), "power_asymptote", bootstrap=300)
     assert fit.draws is not None
     assert fit.draws.converged.all()
-    weights, _ = resample_weights(fit.observations, 300, "row", (), 0, 3)
+    draw, _ = resampler(fit.observations, "row", (), 0, 3)
+    weights = draw(300)
     for number in range(0, 300, 60):
         rows = np.repeat(np.arange(40), weights[number].astype(int))
         alone = analysis.fit({"x": X[rows], "loss": fit.observations.losses[rows]}, "power_asymptote")
@@ -72,8 +77,9 @@ def test_cells_are_drawn_whole_and_seeds_inside_their_cell() -> None:
     rows = {"x": np.repeat(X[:10], 4), "loss": np.repeat(noisy()["loss"][:10], 4) + 1e-3 * np.arange(40) % 3}
     fit = analysis.fit(rows, "power_asymptote")
     cells = cell_numbers(fit.observations, ())
-    whole, units = resample_weights(fit.observations, 20, "cell", (), 0, 3)
-    inside, _ = resample_weights(fit.observations, 20, "seed", (), 0, 3)
+    (whole, units), (inside, _) = (
+        (draw(20), units) for draw, units in (resampler(fit.observations, by, (), 0, 3) for by in ("cell", "seed"))
+    )
     assert units == 10
     for cell in range(10):
         assert (whole[:, cells == cell] == whole[:, cells == cell][:, :1]).all()
@@ -104,6 +110,29 @@ def test_one_thousand_points_trace_a_profile_with_its_minimum_at_the_estimate() 
     assert len(found.values) == 1000
     assert found.values[np.argmin(found.deviance)] == pytest.approx(fit.params["alpha"], rel=1e-3)
     assert (np.diff(found.deviance[found.values > found.estimate]) > -1e-6).all()
+
+
+def test_few_points_on_a_profile_of_many_rows_give_the_ends_that_many_points_give() -> None:
+    x = np.tile(X, 2000)
+    losses = LAWS["power_asymptote"].predict(LAW, {"x": x}) + 0.05 * np.random.default_rng(4).standard_t(3, len(x))
+    fit = analysis.fit({"x": x, "loss": losses}, "power_asymptote")
+    few, many = (profile(fit.setup, fit.solution, "alpha", points=points) for points in (None, 41))
+    assert (len(few.values), len(many.values)) == (FEW, 41)
+    width = many.interval.high - many.interval.low
+    assert abs(few.interval.low - many.interval.low) < 2e-3 * width
+    assert abs(few.interval.high - many.interval.high) < 2e-3 * width
+    assert many.interval.low < LAW["alpha"] < many.interval.high
+
+
+def test_resamples_drawn_a_few_at_a_time_are_those_drawn_at_once(monkeypatch) -> None:
+    seen: list[tuple[int, int]] = []
+    once = analysis.fit(noisy(), "power_asymptote", bootstrap=50)
+    monkeypatch.setattr(uncertainty, "TOGETHER", 40 * 7)
+    few = analysis.fit(noisy(), "power_asymptote", bootstrap=50, watch=lambda done, total: seen.append((done, total)))
+    assert once.draws is not None and few.draws is not None  # noqa: PT018
+    assert few.draws.params == pytest.approx(once.draws.params, rel=1e-9)
+    assert few.draws.converged.shape == few.draws.values.shape == (50,)
+    assert seen == [(done, 50) for done in (7, 14, 21, 28, 35, 42, 49, 50)]
 
 
 def test_what_the_rows_do_not_reach_is_called_not_identified() -> None:

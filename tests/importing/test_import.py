@@ -180,6 +180,39 @@ def test_a_run_that_comes_again_with_other_content_is_refused(tmp_path):
     assert done.rejected == [(2, "the same run is there with other content: val_loss 2.6 there, 1.0 here")]
 
 
+def test_rows_are_told_apart_alike_however_few_are_held_at_once(tmp_path, monkeypatch):
+    first = write(tmp_path / "a.csv", "id,val_loss\n" + "".join(f"r{n},{n}.5\n" for n in range(20)))
+    rows = [
+        *((f"r{n}", f"{n}.5") for n in range(10, 30)),
+        ("r12", "0.0"),
+        ("r25", "25.5"),
+        ("r26", "1.0"),
+        ("x", "nan"),
+    ]
+    later = write(tmp_path / "b.csv", "id,val_loss\n" + "".join(f"{run},{loss}\n" for run, loss in rows))
+    options = {"run": ("id",), "source": "a.csv b.csv", "pairs": ["val_loss=val_loss"]}
+    found = []
+    for some in (10_000, 3):
+        monkeypatch.setattr("orchestrator.importing.rows._SOME", some)
+        monkeypatch.setattr("orchestrator.importing.run._COMPARED", some + 1)
+        monkeypatch.setattr("orchestrator.importing.run.BATCH", some + 2)
+        store, told = str(tmp_path / f"store{some}"), []
+        import_from(first, store, **options)
+        done = import_from(later, store, **options, watch=lambda done, total, told=told: told.append((done, total)))
+        assert (done.added, done.present, done.repeated) == (10, 10, 1)
+        clash = "the same run is there with other content: val_loss"
+        assert done.rejected == [
+            (21, f"{clash} 12.5 there, 0.0 here"),
+            (23, f"{clash} 26.5 there, 1.0 here"),
+            (24, "val_loss = nan is not finite"),
+        ]
+        found.append(load(store).sort("id").drop("launch_id"))
+    assert found[0].equals(found[1])
+    assert found[0].height == 30
+    assert told == sorted(told)
+    assert 12 <= told[-1][0] <= told[-1][1] == 24
+
+
 def test_a_dry_run_writes_nothing(tmp_path):
     file = write(tmp_path / "runs.csv", "val_loss\n2.5\n")
     done = import_from(file, str(tmp_path / "store"), pairs=["val_loss=val_loss"], dry=True)
