@@ -3,7 +3,7 @@ CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test check format clean
+.PHONY: install demo quick test check format clean
 
 install: $(VENV)/.installed
 
@@ -16,6 +16,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install
 	$(BIN)/sweeplaw launch orchestrator/sweeps/demo.toml --store results/demo
 	$(BIN)/sweeplaw report results/demo
+
+# Every promise that takes seconds: seven minutes on two cores.
+quick: install
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not alone"
 
 # Two files at a time: most of the time goes into waiting for Ray, Slurm and killed processes. What measures the whole
 # machine comes last, by itself.

@@ -16,6 +16,7 @@ from analysis.hyperlaw_features import Features
 from analysis.hyperlaw_pooled import least_squares
 from analysis.optimum import CellOptimum, optima
 from trials.errors import InputError
+from trials.watching import Watching, unseen
 
 Array = NDArray[np.float64]
 
@@ -42,8 +43,8 @@ class PerCell:
         """As written in the estimator option."""
         return "cells"
 
-    def coefficients(self, weights: Array) -> Array:
-        """(draws, knobs, q) for cell weights (draws, cells)."""
+    def coefficients(self, weights: Array, watch: Watching = unseen) -> Array:
+        """(draws, knobs, q) for cell weights (draws, cells), all at once: nobody need watch."""
         known = np.isfinite(self.center)
         precision = np.where(known, 1 / (np.where(known, self.error, 1.0) ** 2 + self.spread**2), 0.0)
         return least_squares(self.features, weights[:, :, None] * precision, np.where(known, self.center, 0.0))

@@ -22,6 +22,7 @@ from scipy.spatial import QhullError
 from analysis.cells import CellTable
 from analysis.hyperlaw_features import Features
 from analysis.quadratic import Quadratic, fit_quadratic, term_count
+from trials.watching import Watching, unseen
 
 Array = NDArray[np.float64]
 
@@ -48,8 +49,11 @@ class Estimator(Protocol):
     @property
     def cells_without(self) -> dict[int, str]: ...
 
-    def coefficients(self, weights: Array) -> Array:
-        """(draws, knobs, q) for cell weights (draws, cells); NaN where the weighted cells do not determine the laws."""
+    def coefficients(self, weights: Array, watch: Watching = unseen) -> Array:
+        """(draws, knobs, q) for cell weights (draws, cells); NaN where the weighted cells do not determine the laws.
+
+        ``watch`` is told how many draws are done.
+        """
         ...
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from analysis.cells import CellTable
 from analysis.hyperlaw_features import Features
 from analysis.hyperlaw_pooled import solve
+from trials.watching import Watching, unseen
 
 Array = NDArray[np.float64]
 
@@ -61,12 +62,15 @@ class Joint:
         """Cells that give nothing: none, since each has its lowest row in the window."""
         return {}
 
-    def coefficients(self, weights: Array) -> Array:
+    def coefficients(self, weights: Array, watch: Watching = unseen) -> Array:
         """(draws, knobs, q) for cell weights (draws, cells); NaN where the shared curvature is not convex."""
         settled = SETTLED if len(weights) == 1 else RESAMPLES_SETTLED
         block = int(np.clip(BLOCK_WORK // self.design.size, 16, 256))
-        blocks = [_fit(self, weights[i : i + block], settled)[0] for i in range(0, len(weights), block)]
-        centers = np.concatenate([np.zeros((0, *self.features.allowed.shape)), *blocks])
+        blocks = [np.zeros((0, *self.features.allowed.shape))]
+        for first in range(0, len(weights), block):
+            watch(first, len(weights))
+            blocks.append(_fit(self, weights[first : first + block], settled)[0])
+        centers = np.concatenate(blocks)
         out = centers * self.spread[:, None]
         out[..., 0] += self.shift
         return out

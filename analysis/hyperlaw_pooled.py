@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.cells import CellTable
 from analysis.hyperlaw_features import Features
+from trials.watching import Watching, unseen
 
 Array = NDArray[np.float64]
 
@@ -43,8 +44,8 @@ class Pooled:
         """Cells that give nothing, with the reason: none, since each cell's lowest row counts."""
         return {}
 
-    def coefficients(self, weights: Array) -> Array:
-        """(draws, knobs, q) for cell weights (draws, cells)."""
+    def coefficients(self, weights: Array, watch: Watching = unseen) -> Array:
+        """(draws, knobs, q) for cell weights (draws, cells), all at once: nobody need watch."""
         counts, means = self._cell_means()
         return least_squares(self.features, weights * counts, means)
 

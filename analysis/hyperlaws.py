@@ -24,6 +24,7 @@ from analysis.hyperlaw_pooled import STEP_LAW_THRESHOLD, Pooled
 from analysis.optimum import CellOptimum
 from analysis.plateau import Width, pooled, widths
 from trials.errors import InputError
+from trials.watching import Watching, unseen
 
 Array = NDArray[np.float64]
 
@@ -124,12 +125,14 @@ def hyperlaw(
     on: Mapping[str, Sequence[str]] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    watch: Watching = unseen,
 ) -> Hyperlaw:
     """Laws for the optimum of ``knobs`` over the axes ``cell`` from the rows of ``frame``; loss is the column ``y``.
 
     ``recipes``: columns (schedule, architecture, corpus) that split cells and get an offset each. ``on``: the axes of a
     knob's law, e.g. ``{"batch_tokens": ("D",)}``; by default a batch depends on the token axis alone, other knobs on
-    all axes. Raises InputError for a design no law can come from, with every reason.
+    all axes. ``watch`` is told how many resamples are done. Raises InputError for a design no law can come from, with
+    every reason.
     """
     kind, threshold = parse_estimator(estimator)
     table = cell_table(frame, cell, knobs, y, recipes)
@@ -143,7 +146,7 @@ def hyperlaw(
         raise InputError(
             "the pooled rows have no convex minimum in the knobs", where=f"hyperlaw --estimator {estimator}"
         )
-    draws = fitted.coefficients(resampled_cells(len(table.cells), resamples, seed))
+    draws = fitted.coefficients(resampled_cells(len(table.cells), resamples, seed), watch)
     good = np.isfinite(draws).all(axis=(1, 2))
     evaluations = (leave_one_out(arena, fitted), train_small(arena, fitted))
     return Hyperlaw(

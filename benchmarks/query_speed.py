@@ -103,12 +103,14 @@ def main() -> None:
         "--store", type=Path, default=None, help="kept there and used again; default: a temporary folder"
     )
     arguments.add_argument("--no-pandas", action="store_true")
+    arguments.add_argument("--only-fill", action="store_true", help="make the store and stop")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = given.store or Path(temporary) / "store"
         if not folder.exists():
             fill(Store.open(folder, create=True).location, given.rows)
-        measure(folder, pandas=not given.no_pandas)
+        if not given.only_fill:
+            measure(folder, pandas=not given.no_pandas)
 
 
 def measure(folder: Path, *, pandas: bool) -> None:

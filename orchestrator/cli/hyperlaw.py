@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.output import Json, emit_json
+from orchestrator.cli.output import Json, counting, emit_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -77,11 +77,14 @@ def hyperlaw(
     frame, notes, faults = table(source, [*axes, *knob, *recipes], y, let, where, steps)
     chosen = {name: names(value) for name, value in pairs(on, "--on").items()}
     call = {"cell": axes, "knobs": knob, "estimator": estimator, "y": y, "recipes": recipes, "seed": seed}
-    found = hyperlaws.hyperlaw(frame, on=chosen, resamples=resamples, **call)  # type: ignore[arg-type]
+    with counting("resamples") as watch:
+        found = hyperlaws.hyperlaw(frame, on=chosen, resamples=resamples, watch=watch, **call)  # type: ignore[arg-type]
     restricted = {name: axes for name in knob if name not in chosen and default_axes(name, axes) != axes}
     others = []
     if restricted:  # what the default leaves out, beside it: the reader sees what the further axes would change
-        others.append(hyperlaws.hyperlaw(frame, on={**chosen, **restricted}, resamples=resamples, **call))  # type: ignore[arg-type]
+        on_axes = {**chosen, **restricted}
+        with counting("resamples") as watch:
+            others.append(hyperlaws.hyperlaw(frame, on=on_axes, resamples=resamples, watch=watch, **call))  # type: ignore[arg-type]
     if figures is not None:
         from analysis.hyperreport import hyper_section
 

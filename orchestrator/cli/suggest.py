@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.cli.hyperlaw import STEPS, Let, Where, Y
-from orchestrator.cli.output import Json, emit_json
+from orchestrator.cli.output import Json, counting, emit_json
 from trials.quantities import number
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def _laws(frame: pl.DataFrame, store: str, estimator: str, y: str) -> Any:
         raise InputError(
             f"{store} tuned none of {', '.join(KNOBS)} within a cell of N and D (--law step-law needs no runs)"
         )
-    return hyperlaw(frame, ("N", "D"), tuned, estimator, y)
+    with counting("resamples") as watch:
+        return hyperlaw(frame, ("N", "D"), tuned, estimator, y, watch=watch)
 
 
 def _statement(found: Suggestion) -> dict[str, Any]:
