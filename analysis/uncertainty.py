@@ -58,8 +58,9 @@ class Draws:
 
     @property
     def standard_errors(self) -> Array:
-        """The standard deviation of each parameter over the draws: (p,)."""
-        return np.asarray(self.params.std(axis=0))
+        """The standard deviation of each parameter over the draws: (p,). Infinite where some ran beyond all bounds."""
+        with np.errstate(over="ignore"):
+            return np.asarray(self.params.std(axis=0))
 
     def column(self, name: str) -> Array:
         """One parameter's draws."""

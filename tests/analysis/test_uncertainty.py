@@ -135,6 +135,12 @@ def test_resamples_drawn_a_few_at_a_time_are_those_drawn_at_once(monkeypatch) ->
     assert seen == [(done, 50) for done in (7, 14, 21, 28, 35, 42, 49, 50)]
 
 
+def test_the_standard_error_of_a_parameter_that_ran_away_is_infinite_and_nothing_is_printed() -> None:
+    params = np.array([[1.0, 2.0], [1.0, 1e200], [4.0, 3.0]])  # filterwarnings = error
+    draws = uncertainty.Draws(("a", "b"), params, np.ones(3), np.ones(3, dtype=bool), "row", 3, 0)
+    assert draws.standard_errors == pytest.approx([np.sqrt(2), math.inf])
+
+
 def test_what_the_rows_do_not_reach_is_called_not_identified() -> None:
     x = np.array([1.0, 1.0, 1.0, 1000.0, 1000.0, 2000.0, 2000.0, 2000.0])  # flat from 1000 on: how steep was the fall?
     losses = np.where(x > 1, 1.7, 3.7) + 0.01 * np.random.default_rng(1).normal(size=8)
