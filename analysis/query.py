@@ -14,7 +14,7 @@ import polars as pl
 from polars import selectors
 
 from analysis.expressions import ALIASES, aliases_in, condition, known, tokens, unknown, values_of
-from analysis.tables import Tables, best
+from analysis.tables import Tables, UnansweredError, best
 from trials.errors import InputError, nearest
 from trials.layout import locate
 from trials.quantities import counted
@@ -40,10 +40,6 @@ class Question:
     best_per: tuple[str, ...] = ()
     limit: int | None = None
     loss: str = "val_loss"
-
-
-class UnansweredError(InputError):
-    """The question is sound as far as it can be told, and the engine failed on it: the data may be damaged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,10 @@ from trials.snapshot import DECLARED, Part, Snapshot, holding, snapshot, verifie
 Result = TypeVar("Result")
 
 
+class UnansweredError(InputError):
+    """The question is sound as far as it can be told, and the engine failed on it: the data may be damaged."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """What a source holds.
@@ -91,7 +95,7 @@ def unless_damaged(work: Callable[[bool], Result]) -> Result:
     """
     try:
         return work(False)
-    except pl.exceptions.ComputeError:
+    except (pl.exceptions.ComputeError, UnansweredError):
         pass
     try:
         return work(True)

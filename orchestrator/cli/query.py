@@ -52,7 +52,7 @@ def query(
     out: Out = None,
 ) -> None:
     from analysis import tables
-    from analysis.query import Question, UnansweredError, ask, named
+    from analysis.query import Answer, Question, ask, named
     from orchestrator.cli import frames
     from trials.errors import InputError
 
@@ -60,22 +60,18 @@ def query(
     refuse_inside(out, store)
     if sql is not None and (where or columns or sort):
         raise InputError("give SQL, or --where, --columns and --sort, not both (--best-per says what `best` is)")
-    loaded = tables.load(store, states=names(states) or None)
     question = Question(sql, where, names(columns), names(sort), names(best_per), limit or None, loss)
     terse = form.name == "table" and sql is None and not columns
-    asked: list[str] = []
-    if terse:
+
+    def answered(verify: bool) -> tuple[Answer, list[str], tuple[str, ...]]:
+        loaded = tables.load(store, states=names(states) or None, verify=verify)
+        if not terse:
+            return ask(loaded, question), [], loaded.faults
         every = loaded.trials.collect_schema().names()
         asked = named(question, every)
-        question = replace(question, columns=_brief(every, asked))
-    try:
-        answer = ask(loaded, question)
-    except UnansweredError:
-        known = loaded.faults
-        loaded = tables.load(store, states=names(states) or None, verify=True)
-        if loaded.faults == known:
-            raise
-        answer = ask(loaded, question)
+        return ask(loaded, replace(question, columns=_brief(every, asked))), asked, loaded.faults
+
+    answer, asked, faults = tables.unless_damaged(answered)
     notes, frame = list(answer.notes), answer.frame
     if form.name == "table":
         if terse:
@@ -85,7 +81,7 @@ def query(
             notes.append(f"the first {TERMINAL_ROWS} of {frame.height} rows (--limit 0 for all)")
             frame = frame.head(TERMINAL_ROWS)
     frames.emit(frame, form)
-    tell(notes, loaded.faults)
+    tell(notes, faults)
 
 
 def names(text: str | None) -> tuple[str, ...]:
