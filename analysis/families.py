@@ -20,7 +20,7 @@ N_COLUMNS = ("params_non_embedding", "params")
 D_COLUMN = "tokens"
 MAX_LEVELS = 64  # a knob with more distinct values than this was sampled, not gridded; it still is a nuisance axis
 _NOT_KNOBS = frozenset(column.name for column in TRIAL_COLUMNS)
-_USUAL_NUISANCE = ("lr", "weight_decay", "batch_sequences", "batch_tokens", "epochs")
+_USUAL_NUISANCE = ("lr", "weight_decay", "batch_tokens", "batch_sequences", "epochs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,19 @@ def axes(tables: Tables, trials: pl.DataFrame, *, loss: str = "val_loss") -> Axe
     families = tuple(
         name for name in varying if name in scientific and name not in said and not name.startswith("params")
     )
-    usual = [name for name in _USUAL_NUISANCE if name in varying]
-    knobs = [name for name in varying if name in said] or [name for name in usual if name not in families]
+    usual = [name for name in _USUAL_NUISANCE if name in varying and name not in families]
+    knobs = [name for name in varying if name in said] or _once(trials, usual)
     return Axes(n, D_COLUMN, loss, families, tuple(knobs))
+
+
+def _once(trials: pl.DataFrame, names: Sequence[str]) -> list[str]:
+    """``names`` without those that say what an earlier one says (a batch in sequences and in tokens)."""
+    kept: list[str] = []
+    for name in names:
+        levels = {other: trials.select(pl.struct(name, other).n_unique()).item() for other in kept}
+        if not any(trials[name].n_unique() == trials[other].n_unique() == both for other, both in levels.items()):
+            kept.append(name)
+    return kept
 
 
 def _varying(trials: pl.DataFrame, cells: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from itertools import product
 
 import polars as pl
 import pytest
@@ -136,6 +137,19 @@ def test_families_are_split_by_other_scientific_axes(tmp_path):
     text = SWEEP.replace("[nuisance]", "noise = [0.0, 0.001]\n[nuisance]").replace("noise = 0.0005\n", "")
     made = report.make(run(text, tmp_path / "s"))
     assert [section.family.values for section in made.sections] == [{"noise": 0.0}, {"noise": 0.001}]
+
+
+def test_a_batch_told_in_sequences_and_in_tokens_is_one_knob(tmp_path):
+    grid = product((1e7, 1e8), (1e9, 1e10), (3e-4, 1e-3, 3e-3), (32, 64, 128))
+    rows = [
+        {"n": n, "d": d, "lr": lr, "bs": bs, "bt": 1024 * bs, "val_loss": 2 + 40 / n**0.3 + abs(lr - 1e-3) + 1 / bs}
+        for n, d, lr, bs in grid
+    ]
+    pl.DataFrame(rows).write_csv(tmp_path / "runs.csv")
+    names = {"params_non_embedding": "n", "tokens": "d", "batch_sequences": "bs", "batch_tokens": "bt"}
+    pairs = [*(f"{ours}={theirs}" for ours, theirs in names.items()), "lr=lr", "val_loss=val_loss"]
+    import_from(str(tmp_path / "runs.csv"), str(tmp_path / "store"), pairs=pairs)
+    assert report.make(tmp_path / "store").by.knobs == ("lr", "batch_tokens")
 
 
 @pytest.mark.parametrize("beside", ["own runs", "nothing"])
