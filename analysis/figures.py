@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from analysis.families import Axes, Family
 from analysis.fitting import Fit
 from analysis.optimum import CellOptimum
-from trials.quantities import short
+from trials.quantities import counted, short
 
 STYLE: Any = {
     "font.size": 10,
@@ -35,6 +35,8 @@ STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "sweeplaw",
 }
+USUAL, FAR = 0.8, 3.0  # settings so many times as bad as this share of them are left out of the frame, and counted
+TICKS = 8  # labels that have room beside each other
 _COLOURS = ("#31688e", "#35b779", "#e07b39", "#8d4fa8", "#c44e52", "#7f7f7f", "#17becf", "#bcbd22")
 
 
@@ -101,21 +103,28 @@ def nuisance(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum])
         known = family.settings.drop_nulls(knob)  # imported runs may not say
         best = known.group_by([by.n, by.d, knob]).agg(pl.col(by.loss).min()).sort(knob)
         numeric = best[knob].dtype.is_numeric()
+        drawn: list[float] = []
         for colour, one in zip(_shades(len(optima)), optima, strict=True):
             cell = best.filter(pl.col(by.n) == one.cell[by.n], pl.col(by.d) == one.cell[by.d])
             if cell.is_empty():
                 continue
             excess = 100 * (cell[by.loss] / cell[by.loss].min() - 1)
+            drawn.extend(excess)
             panel.plot(cell[knob], excess, "-o", ms=3, lw=1, color=colour, alpha=0.8)
         if numeric and (best[knob] > 0).all():
             panel.set_xscale("log")
-            levels = best[knob].unique().sort().to_list()
-            shown = levels if len(levels) <= 8 else [levels[round(i)] for i in np.linspace(0, len(levels) - 1, 8)]
+            shown = _apart(best[knob].unique().sort().to_list())
             panel.set_xticks(shown, labels=[short(value) for value in shown])
             panel.xaxis.set_minor_locator(NullLocator())
         panel.set_xlabel(knob)
         panel.set_ylabel("loss above the best\nof its (N, D), %")
-        panel.set_ylim(bottom=-0.1)
+        top = 1.1 * float(np.quantile(drawn, USUAL)) if drawn else 0.0
+        beyond = sum(value > top for value in drawn)
+        if max(drawn, default=0.0) > FAR * top > 0:
+            panel.set_ylim(-0.1, top)
+            panel.set_title(f"{counted(beyond, 'setting')} above the frame", loc="right", fontsize=8, color="#666666")
+        else:
+            panel.set_ylim(bottom=-0.1)
         return figure
 
 
@@ -133,6 +142,15 @@ def training_curves(curves: pl.DataFrame, labels: Mapping[str, str]) -> Figure:
         panel.set_ylabel("loss (nats/token)\nline: training, dots: validation")
         panel.legend()
         return figure
+
+
+def _apart(levels: Sequence[float]) -> list[float]:
+    """Those of the ascending positive ``levels`` whose labels have room beside each other on a logarithmic axis."""
+    room, shown = math.log(levels[-1] / levels[0]) / TICKS, [levels[0]]
+    for level in levels[1:]:
+        if math.log(level / shown[-1]) >= room:
+            shown.append(level)
+    return shown
 
 
 def _panel(height: float = 3.9) -> tuple[Figure, Panel]:

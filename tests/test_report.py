@@ -9,7 +9,9 @@ import polars as pl
 import pytest
 
 import analysis
-from analysis import report, report_page
+from analysis import figures, report, report_page
+from analysis.families import Axes, families
+from analysis.optimum import optima
 from analysis.tables import load
 from clusters import profile
 from orchestrator.importing.run import import_from
@@ -169,3 +171,18 @@ def test_imported_runs_are_reported_with_what_they_do_not_say_left_out(store, tm
     assert "Import of theirs.csv" in html
     assert f"<h1>{'law' if beside == 'own runs' else path}</h1>" in html
     assert sum(section.family.trials.height for section in made.sections) == (7 if beside == "nothing" else 157)
+
+
+def test_the_picture_of_a_knob_counts_what_lies_far_above_its_frame():
+    runs = pl.DataFrame(
+        {"n": 1e7, "d": 1e9, "lr": [1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3], "loss": [2.2, 2.1, 2, 2.1, 2.2, 9]}
+    )
+    by = Axes("n", "d", "loss", (), ("lr",))
+    (family,) = families(runs, by)
+    panel = figures.nuisance(family, by, "lr", optima(runs, ["n", "d"], ["lr"], "loss")).axes[0]
+    assert panel.get_title(loc="right") == "1 setting above the frame"
+    assert 10 < panel.get_ylim()[1] < 15  # 350 % of loss is out, 10 % is in
+    levelled = runs.with_columns(loss=pl.Series([2.2, 2.1, 2, 2.1, 2.2, 2.3]))
+    (family,) = families(levelled, by)
+    panel = figures.nuisance(family, by, "lr", optima(levelled, ["n", "d"], ["lr"], "loss")).axes[0]
+    assert panel.get_title(loc="right") == ""
