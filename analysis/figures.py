@@ -111,7 +111,7 @@ def nuisance(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum])
             excess = 100 * (cell[by.loss] / cell[by.loss].min() - 1)
             drawn.extend(excess)
             panel.plot(cell[knob], excess, "-o", ms=3, lw=1, color=colour, alpha=0.8)
-        if numeric and (best[knob] > 0).all():
+        if numeric and drawn and (best[knob] > 0).all():
             panel.set_xscale("log")
             shown = _apart(best[knob].unique().sort().to_list())
             panel.set_xticks(shown, labels=[short(value) for value in shown])

@@ -186,3 +186,11 @@ def test_the_picture_of_a_knob_counts_what_lies_far_above_its_frame():
     (family,) = families(levelled, by)
     panel = figures.nuisance(family, by, "lr", optima(levelled, ["n", "d"], ["lr"], "loss")).axes[0]
     assert panel.get_title(loc="right") == ""
+
+
+def test_a_family_that_nowhere_says_a_knob_has_an_empty_picture_of_it():
+    runs = pl.DataFrame({"n": 1e7, "d": 1e9, "lr": pl.Series([None, None], dtype=pl.Float64), "loss": [2.0, 2.1]})
+    by = Axes("n", "d", "loss", (), ("lr",))
+    (family,) = families(runs, by)
+    panel = figures.nuisance(family, by, "lr", optima(runs, ["n", "d"], [], "loss")).axes[0]
+    assert not panel.lines
