@@ -92,6 +92,8 @@ def optima(
     """
     check_columns(trials, [*cells, *knobs, y], numbers=[y])
     known = trials.drop_nulls([*cells, *knobs])
+    if known.is_empty():
+        return []
     if not cells:
         groups: list[tuple[dict[str, Any], pl.DataFrame]] = [({}, known)]
     else:

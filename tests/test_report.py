@@ -192,5 +192,6 @@ def test_a_family_that_nowhere_says_a_knob_has_an_empty_picture_of_it():
     runs = pl.DataFrame({"n": 1e7, "d": 1e9, "lr": pl.Series([None, None], dtype=pl.Float64), "loss": [2.0, 2.1]})
     by = Axes("n", "d", "loss", (), ("lr",))
     (family,) = families(runs, by)
-    panel = figures.nuisance(family, by, "lr", optima(runs, ["n", "d"], [], "loss")).axes[0]
-    assert not panel.lines
+    found = optima(runs, ["n", "d"], ["lr"], "loss")
+    assert found == []
+    assert not figures.nuisance(family, by, "lr", found).axes[0].lines
