@@ -1,1 +1,4 @@
-"""Where trials run."""
+"""Where trials run: cluster profiles, connections to Ray, and what is submitted to Slurm, Kubernetes and clouds.
+
+Trials, sweeps and stores are unknown here.
+"""

@@ -5,14 +5,13 @@ import shlex
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
-from orchestrator.cli import app
+from sweeplaw.orchestrator.cli import app
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 # What an example needs that no test has; that these commands exist and parse is still checked.
 NEEDS_MORE = {"launch": "a private Ray, run by the launch tests", "cluster": "an object store or a cluster"}
@@ -24,7 +23,7 @@ def examples(name):
 
 
 def sweeplaw(folder, line):
-    command = [sys.executable, "-m", "orchestrator.cli", *shlex.split(line)[1:]]
+    command = [sys.executable, "-m", "sweeplaw", *shlex.split(line)[1:]]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
 
 

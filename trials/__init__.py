@@ -1,1 +1,1 @@
-"""What one trial is: its spec, what it costs, how it runs, what it leaves behind."""
+"""What one trial is, what it costs, how it runs, and the files it leaves. No Ray; nothing of the other packages."""

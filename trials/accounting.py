@@ -51,7 +51,7 @@ class Cost:
             return None
         if devices > self.batch_sequences:
             return None
-        parts = min(shrink, self.batch_sequences // devices)  # as `trials.stack.Place.shares` cuts a batch
+        parts = min(shrink, self.batch_sequences // devices)  # as `Place.shares` cuts a batch
         sequences = _shares(_shares(self.batch_sequences, devices), parts)
         activations = _shares((self.memory_bytes - self.state_bytes) * sequences, self.batch_sequences)
         gathered = self.gathered_bytes if devices > 1 else 0
@@ -201,7 +201,7 @@ def memory(shape: Shape, context: int, batch_sequences: int, *, members: int = 1
     inputs, q, k, v and attention output; gate and up, their product and gradient); the end keeps ``2 width`` a token
     and three copies of the logits in float32 (logits, log-softmax, gradient). Gathered: of sharded weights a device
     holds at most the embedding, the head, all gains and the matrices of two blocks whole at a time, one of which is
-    under way, as weights, as their gradients and once more as the buffer these are exchanged in (`trials.sharding`):
+    under way, as weights, as their gradients and once more as the buffer these are exchanged in (`training.sharding`):
     12 bytes a parameter.
     """
     tokens = batch_sequences * context

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from trials.accounting import Cost
-from trials.spec import TrialSpec, Value
+from sweeplaw.trials.accounting import Cost
+from sweeplaw.trials.spec import TrialSpec, Value
 
 # Raised when an old reader would misread a new store; a newer store is refused, an older one opens.
 # 2: states `preempted` and `budget`, which a launcher of schema 1 would take for finished and never run again.
@@ -187,3 +187,6 @@ class TrialRecord:
             spec=self.spec.canonical(),
         )
         return row
+
+
+Row = TrialRecord | CurvePoint  # what a worker hands over, one row of one of the two tables

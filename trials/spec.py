@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trials.errors import InputError
+from sweeplaw.trials.errors import InputError
 
 Value = int | float | str | bool
 KnobType = Literal["int", "float", "str", "bool"]

@@ -19,13 +19,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
-from clusters.addresses import PROBE_SECONDS, probe
-from clusters.connect import QUIET, SILENT, credentials, initialized
-from clusters.driver import inside
-from clusters.errors import ConnectError
-from clusters.hosted import Hosted
-from clusters.private import environment
-from clusters.profile import CLIENT, Profile
+from sweeplaw.clusters.connect.addresses import PROBE_SECONDS, probe
+from sweeplaw.clusters.connect.cluster import QUIET, SILENT, credentials, initialized
+from sweeplaw.clusters.connect.driver import inside
+from sweeplaw.clusters.connect.private import environment
+from sweeplaw.clusters.connect.remote_driver import Hosted
+from sweeplaw.clusters.errors import ConnectError
+from sweeplaw.clusters.profile.profile import CLIENT, Profile
 
 READ_SECONDS = 0.5  # how long one call waits for output; a signal is passed on between two
 # Ray ends a driver's workers within its own grace, so a driver that has this much more has ended by itself.

@@ -1,7 +1,7 @@
 """The command line: a skin over the library. Each command parses, calls one function, prints.
 
-A command lives in the module of its name and imports what it needs inside its body, so that `sweeplaw --help` starts
-without polars, torch or Ray.
+`sweeps/` runs sweeps, `tables/` reads and moves rows, `laws/` fits. A command lives in the module of its name and
+imports what it needs inside its body, so that `sweeplaw --help` starts without polars, torch or Ray.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import sys
 
 import typer
 
-from clusters.errors import ClusterError
-from trials.errors import InputError
+from sweeplaw.clusters.errors import ClusterError
+from sweeplaw.trials.errors import InputError
 
 app = typer.Typer(
     name="sweeplaw",
@@ -24,27 +24,27 @@ app = typer.Typer(
     help="Launch cluster sweeps, query their tables, and turn them into scaling laws with honest uncertainty.",
 )
 
-# In the order a person meets them; each is the module of that name here, with a function `register(app)`.
+# In the order of the help text. Each is a module here that defines `register(app)`.
 COMMANDS: tuple[str, ...] = (
-    "plan",
-    "launch",
-    "status",
-    "retry",
-    "query",
-    "columns",
-    "import_",
-    "export",
-    "diff",
-    "compact",
-    "fit",
-    "hyperlaw",
-    "suggest",
-    "compare_laws",
-    "batch_lr",
-    "importance",
-    "transfer",
-    "report",
-    "cluster",
+    "sweeps.plan",
+    "sweeps.launch",
+    "sweeps.status",
+    "sweeps.retry",
+    "tables.query",
+    "tables.columns",
+    "tables.import_",
+    "tables.export",
+    "tables.diff",
+    "tables.compact",
+    "laws.fit",
+    "laws.hyperlaw",
+    "laws.suggest",
+    "laws.compare_laws",
+    "laws.batch_lr",
+    "laws.importance",
+    "laws.transfer",
+    "laws.report",
+    "sweeps.cluster",
 )
 
 for _name in COMMANDS:

@@ -23,9 +23,9 @@ from typing import Any
 
 import polars as pl
 
-from analysis.expressions import ALIASES, parse, tokens, unknown
-from trials.errors import InputError, nearest
-from trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
+from sweeplaw.analysis.tables.expressions import ALIASES, parse, tokens, unknown
+from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
 
 # Reserved columns that an import may fill; the others are ours to say.
 FILLABLE = ("state", "message", "started_at", "ended_at", "train_seconds", "last_step", "host", "device", "commit")

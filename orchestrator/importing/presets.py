@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from orchestrator.importing import readers
-from orchestrator.importing.mapping import ColumnMapping
-from trials.errors import InputError, nearest
+from sweeplaw.orchestrator.importing import readers
+from sweeplaw.orchestrator.importing.mapping import ColumnMapping
+from sweeplaw.trials.errors import InputError, nearest
 
 # How trackers' users name the validation loss, the most telling first.
 _LOSS = (

@@ -12,8 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from analysis import files
-from trials.errors import InputError
+from sweeplaw.analysis.tables import files
+from sweeplaw.trials.errors import InputError
 
 Json = Mapping[str, Any]
 
@@ -176,7 +176,7 @@ def _flat_record(record: Json, prefix: str = "", separator: str = "/") -> dict[s
 
 def _frame(records: Iterable[Json]) -> pl.DataFrame:
     """Rows of any columns as one frame; a column of mixed types becomes text."""
-    from trials.columns import table
+    from sweeplaw.trials.store_format.columns import table
 
     return pl.DataFrame(pl.from_arrow(table([{k: _simple(v) for k, v in record.items()} for record in records], ())))
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import polars as pl
 
-from orchestrator.importing.mapping import STATES, ColumnMapping, expression, resolve
-from trials.errors import InputError
-from trials.quantities import FACTORS
-from trials.record import TRIAL_COLUMNS
-from trials.spec import TrialSpec
+from sweeplaw.orchestrator.importing.mapping import STATES, ColumnMapping, expression, resolve
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import FACTORS
+from sweeplaw.trials.record import TRIAL_COLUMNS
+from sweeplaw.trials.spec import TrialSpec
 
 WORKLOAD = "imported"
 _SOME = 10_000  # rows taken out of the frame at a time

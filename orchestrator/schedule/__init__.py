@@ -1,5 +1,5 @@
-"""Packs on Ray: which one starts next and where, how workers are fed, and what happens when one of them dies.
+"""Which pack starts next and where, how workers are fed, and what happens when one of them dies.
 
-`lanes` decides with the floor's help and knows no Ray; `tune` keeps the workers, and `tune.run` is the way in; `run` is
-what happens in between; `slot`, `ranks` and `stream` are what runs in workers; `nodes` tells which nodes are alive.
+`dispatcher` decides and knows no Ray; `ray_tune` is the backend that keeps workers on a Ray cluster. Nothing here reads a
+store or writes to one.
 """

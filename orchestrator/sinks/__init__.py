@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from orchestrator.worker import Row
-from trials.errors import InputError, nearest
+from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.record import Row
 
 # name -> module:class, what stands behind the colon
 KINDS = {
-    "tensorboard": ("orchestrator.sinks.tensorboard:TensorBoard", "DIR"),
-    "mlflow": ("orchestrator.sinks.mlflow:MLflow", "URI"),
-    "wandb": ("orchestrator.sinks.wandb:WandB", "PROJECT or ENTITY/PROJECT"),
+    "tensorboard": ("sweeplaw.orchestrator.sinks.tensorboard:TensorBoard", "DIR"),
+    "mlflow": ("sweeplaw.orchestrator.sinks.mlflow:MLflow", "URI"),
+    "wandb": ("sweeplaw.orchestrator.sinks.wandb:WandB", "PROJECT or ENTITY/PROJECT"),
 }
 
 

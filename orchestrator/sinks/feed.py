@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.sinks import Sink, Target
-from orchestrator.worker import Row
+from sweeplaw.orchestrator.sinks import Sink, Target
+from sweeplaw.trials.record import Row
 
 CAPACITY = 1_000  # batches of rows that may wait; about one a second comes from each worker
 FAILURES = 5  # in a row, and the sink is given up

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.sinks.gather import WholeTrials, numbers, results, settings
-from trials.record import CurvePoint, TrialRecord
+from sweeplaw.orchestrator.sinks.by_trial import WholeTrials, numbers, results, settings
+from sweeplaw.trials.record import CurvePoint, TrialRecord
 
 # What one `log_batch` may carry (MLflow's own limits on its REST API).
 BATCH_METRICS, BATCH_PARAMS, TEXT = 1000, 100, 500

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.sinks.gather import numbers, results, settings
-from orchestrator.worker import Row
-from trials.record import CurvePoint, TrialRecord
+from sweeplaw.orchestrator.sinks.by_trial import numbers, results, settings
+from sweeplaw.trials.record import CurvePoint, Row, TrialRecord
 
 OPEN_FILES = 64  # event files open at once; one that was closed goes on in a second file of the same run
 

@@ -10,8 +10,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.sinks.gather import WholeTrials, numbers, results, settings
-from trials.record import CurvePoint, TrialRecord
+from sweeplaw.orchestrator.sinks.by_trial import WholeTrials, numbers, results, settings
+from sweeplaw.trials.record import CurvePoint, TrialRecord
 
 
 class WandB(WholeTrials):

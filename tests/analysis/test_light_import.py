@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import analysis
+from sweeplaw import analysis
 
 
 def test_import_analysis_pulls_in_neither_ray_nor_torch() -> None:
-    code = "import sys, analysis; analysis.fit; print(sorted({'ray', 'torch'} & set(sys.modules)))"
+    code = "import sys; from sweeplaw import analysis; analysis.fit; print(sorted({'ray', 'torch'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trials.accounting import (
+from sweeplaw.trials.accounting import (
     FLOPS_CONVENTIONS,
     Cost,
     Shape,
@@ -32,7 +32,7 @@ SHAPES = [
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_parameter_count_is_the_number_of_trained_values(shape: Shape) -> None:
-    from trials.model import Transformer
+    from sweeplaw.trials.training.model import Transformer
 
     model = Transformer(shape, 8, [0], "cpu")
     assert model.weights.flat.shape == (1, parameters(shape).total)
@@ -91,7 +91,7 @@ def test_whole_epochs_of_whole_batches_lose_nothing() -> None:
 def test_activation_estimate_is_near_what_autograd_keeps() -> None:
     import torch
 
-    from trials.model import Transformer
+    from sweeplaw.trials.training.model import Transformer
 
     shape, context, batch = Shape(4, 64, 4, 176, 256), 64, 8
     model = Transformer(shape, context, [0], "cpu")
@@ -141,8 +141,8 @@ def test_memory_that_is_not_known_stays_unknown_on_any_number_of_devices() -> No
 def test_state_is_what_each_process_of_a_trial_holds(processes: int) -> None:
     import torch
 
-    from trials.distributed import Group
-    from trials.model import Transformer
+    from sweeplaw.trials.training.distributed import Group
+    from sweeplaw.trials.training.model import Transformer
 
     shape = Shape(3, 32, 2, 85, 256, qk_norm=True)
     expected = memory(shape, 64, 8, members=2).state / processes
@@ -172,8 +172,8 @@ def _unreal_group(rank: int, processes: int) -> Iterator[None]:
 
 def test_what_is_gathered_at_a_time_is_what_all_blocks_share_the_head_and_two_blocks() -> None:
     """Each as weights, as their gradient, and in the buffer the gradient is exchanged in: 12 bytes a parameter."""
-    from trials.sharding import spans
-    from trials.weights import COMMON, HEAD, layout
+    from sweeplaw.trials.training.sharding import spans
+    from sweeplaw.trials.training.weights import COMMON, HEAD, layout
 
     shape = Shape(3, 32, 2, 85, 256)
     size = {span.name: span.size for span in spans(layout(shape))}

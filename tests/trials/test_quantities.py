@@ -1,6 +1,6 @@
 import pytest
 
-from trials.quantities import counted, settings, short
+from sweeplaw.trials.quantities import counted, settings, short
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ A corpus is named by one string, and the name says which text: ``stdlib:3.11.7``
 ``markov:states=64,order=1``. Nothing here needs torch.
 """
 
-from trials.corpus.names import canonical, vocabulary
-from trials.corpus.open import open_corpus
-from trials.corpus.streams import Budget, Corpus, Stream
+from sweeplaw.trials.corpus.names import canonical, vocabulary
+from sweeplaw.trials.corpus.open import open_corpus
+from sweeplaw.trials.corpus.streams import Budget, Corpus, Stream
 
 __all__ = ["Budget", "Corpus", "Stream", "canonical", "open_corpus", "vocabulary"]

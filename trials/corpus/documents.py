@@ -11,8 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from trials.corpus.names import Name
-from trials.errors import InputError, nearest
+from sweeplaw.trials.corpus.names import Name
+from sweeplaw.trials.errors import InputError, nearest
 
 # Folders that distributions of Python leave out or add to, so that the same version means the same text.
 NOT_STDLIB = frozenset(

@@ -14,9 +14,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from trials.corpus.shuffle import Indices
-from trials.corpus.streams import Corpus, Stream
-from trials.errors import InputError, nearest
+from sweeplaw.trials.corpus.shuffle import Indices
+from sweeplaw.trials.corpus.streams import Corpus, Stream
+from sweeplaw.trials.errors import InputError, nearest
 
 CHAIN = 2**10  # transitions of one chain, the longest context; windows never cross from one chain into the next
 VALIDATION_CHAINS = 2**10  # about a million tokens

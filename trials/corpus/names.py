@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from trials.corpus import markov
-from trials.errors import InputError, nearest
+from sweeplaw.trials.corpus import markov
+from sweeplaw.trials.errors import InputError, nearest
 
 KINDS = ("stdlib", "text", "parquet", "tokens", "hf", "markov")
 TEXT_KINDS = ("stdlib", "text", "parquet", "hf")  # kinds whose documents a tokenizer cuts

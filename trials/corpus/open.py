@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from trials.corpus.documents import READERS
-from trials.corpus.markov import open_markov
-from trials.corpus.names import BYTES, Name, canonical, canonical_tokenizer, parse, vocabulary
-from trials.corpus.streams import Corpus, split_documents, split_tokens
-from trials.corpus.tokenizer import byte_tokens, encoded
-from trials.errors import InputError
+from sweeplaw.trials.corpus.documents import READERS
+from sweeplaw.trials.corpus.markov import open_markov
+from sweeplaw.trials.corpus.names import BYTES, Name, canonical, canonical_tokenizer, parse, vocabulary
+from sweeplaw.trials.corpus.streams import Corpus, split_documents, split_tokens
+from sweeplaw.trials.corpus.tokenizer import byte_tokens, encoded
+from sweeplaw.trials.errors import InputError
 
 LOOKED_AT = (
     2**20

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from trials.corpus.shuffle import Indices, Shuffle
-from trials.corpus.streams import Budget
+from sweeplaw.trials.corpus.shuffle import Indices, Shuffle
+from sweeplaw.trials.corpus.streams import Budget
 
 READ_AHEAD = 2**18  # tokens read at a time: what one small batch costs to find is paid once for many
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trials.corpus.shuffle import Indices, Shuffle
-from trials.errors import InputError
+from sweeplaw.trials.corpus.shuffle import Indices, Shuffle
+from sweeplaw.trials.errors import InputError
 
 VALIDATION_SHARE = 0.05
 VALIDATION_MOST = 2**24  # tokens: beyond it a larger validation set tells nothing more

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from trials.corpus.streams import Tokens
-from trials.errors import InputError
+from sweeplaw.trials.corpus.streams import Tokens
+from sweeplaw.trials.errors import InputError
 
 BYTE_SEPARATOR = b"\0"  # after each document; text has no zero byte
 # What tokenizer files call the token between documents, the first that a file has.

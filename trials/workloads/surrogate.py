@@ -21,11 +21,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trials.accounting import Cost
-from trials.errors import InputError
-from trials.record import CurvePoint, Outcome
-from trials.spec import Knob, TrialSpec
-from trials.workloads import SWEEP_OPTIONS, Context, Event
+from sweeplaw.trials.accounting import Cost
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.record import CurvePoint, Outcome
+from sweeplaw.trials.spec import Knob, TrialSpec
+from sweeplaw.trials.workload import Context, Event
+from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
 
 # Chinchilla's parametric law, E + A/N^alpha + B/D^beta (Hoffmann et al. 2022, arXiv:2203.15556, eq. 10), with the
 # constants of its replication (Besiroglu et al. 2024, arXiv:2404.10102, eq. 2).

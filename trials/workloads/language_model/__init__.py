@@ -7,14 +7,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from trials import accounting
-from trials.accounting import Cost
-from trials.corpus.open import open_corpus
-from trials.errors import InputError
-from trials.spec import Knob, TrialSpec
-from trials.workloads import SWEEP_OPTIONS, Context, Event
-from trials.workloads.language_model.knobs import KNOBS, METRICS, REQUESTS, SHAPE
-from trials.workloads.language_model.resolve import length_of, resolve, shape_of
+from sweeplaw.trials import accounting
+from sweeplaw.trials.accounting import Cost
+from sweeplaw.trials.corpus.open import open_corpus
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.spec import Knob, TrialSpec
+from sweeplaw.trials.workload import Context, Event
+from sweeplaw.trials.workloads.language_model.knobs import KNOBS, METRICS, REQUESTS, SHAPE
+from sweeplaw.trials.workloads.language_model.resolve import length_of, resolve, shape_of
+from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class LanguageModel:
 
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
         """Train the pack: stacked on an accelerator, one trial after another on a CPU."""
-        from trials.workloads.language_model.run import run  # torch comes with it, which a plan does not need
+        from sweeplaw.trials.workloads.language_model.run import run  # torch comes with it, which a plan does not need
 
         yield from run(pack, context)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from trials.spec import Knob
+from sweeplaw.trials.spec import Knob
 
 CORPORA = "stdlib, text:GLOB, parquet:GLOB?column=NAME, tokens:PATH?vocab=N, hf:NAME or markov:states=N,order=K"
 

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from trials import shapes
-from trials.accounting import Length, Shape, length
-from trials.corpus import names
-from trials.errors import InputError
-from trials.shapes import Count
-from trials.spec import Knob, Value
-from trials.workloads.language_model.knobs import KNOBS, REQUESTS, SHAPE
+from sweeplaw.trials.accounting import Length, Shape, length
+from sweeplaw.trials.corpus import names
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.spec import Knob, Value
+from sweeplaw.trials.workloads.language_model import shapes
+from sweeplaw.trials.workloads.language_model.knobs import KNOBS, REQUESTS, SHAPE
+from sweeplaw.trials.workloads.language_model.shapes import Count
 
 _KNOWN: dict[str, Knob] = {knob.name: knob for knob in (*KNOBS, *REQUESTS) if not knob.member}
 _TARGETS: tuple[Count, ...] = ("params", "params_non_embedding")
@@ -58,7 +58,7 @@ def _corpus(asked: Mapping[str, Value], folder: Path | None) -> dict[str, Value]
 
 
 def _shape(asked: Mapping[str, Any]) -> dict[str, Value]:
-    """Depth, width, heads and hidden width: solved for a target, or completed by the rule of `trials.shapes`."""
+    """Depth, width, heads and hidden width: solved for a target, or completed by the rule of `shapes`."""
     targets = [target for target in _TARGETS if target in asked]
     given = [name for name in SHAPE if name in asked]
     if len(targets) > 1 or (targets and given):

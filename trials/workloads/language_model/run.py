@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from trials import checkpoint
-from trials.checkpoint import Saved
-from trials.corpus.open import open_corpus
-from trials.distributed import ALONE, Group, Meeting, let_go
-from trials.progress import Clock, Job, ended
-from trials.record import Outcome
-from trials.resume import Keeper, updates
-from trials.schedule import Schedule
-from trials.spec import TrialSpec
-from trials.stack import Member, Place, Recipe
-from trials.train import Data, Points, train
-from trials.workloads import NOT_BEGUN, Context, Event
-from trials.workloads.language_model.resolve import length_of, shape_of
+from sweeplaw.trials.corpus.open import open_corpus
+from sweeplaw.trials.record import Outcome
+from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.store_format import checkpoint
+from sweeplaw.trials.store_format.checkpoint import Saved
+from sweeplaw.trials.training.distributed import ALONE, Group, Meeting, let_go
+from sweeplaw.trials.training.lr_schedule import Schedule
+from sweeplaw.trials.training.resume import Keeper, updates
+from sweeplaw.trials.training.stack import Member, Place, Recipe
+from sweeplaw.trials.training.train import Data, Points, train
+from sweeplaw.trials.training.trial import Clock, Job, ended
+from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
+from sweeplaw.trials.workloads.language_model.resolve import length_of, shape_of
 
 SHRINK_AGAIN = 4  # a trial out of memory has one more try, so that is a bold one: a quarter of the micro-batch
 

@@ -1,0 +1,68 @@
+"""How much worse a fit may become before the data object: the scale that turns an objective into a deviance.
+
+The deviance of a constrained fit is ``2 W (F1 - F) E[psi'] / E[psi^2]`` with W the sum of weights: the log-likelihood
+ratio for least squares, and its robust counterpart for Huber and absolute deviation (Schrader & Hettmansperger 1980).
+For one parameter it is compared with the squared Student quantile at n - p degrees of freedom.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+from sweeplaw.analysis.fitting.objectives import residuals
+from sweeplaw.analysis.fitting.solve import Setup
+
+Array = np.ndarray
+
+KERNEL = 1.0  # of the robust scale times n^(-1/5)
+
+
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """``factor`` times the excess of the mean penalty is the deviance; ``freedom`` is n - p, 0 for an interpolation."""
+
+    factor: float
+    freedom: int
+
+    def threshold(self, level: float) -> float:
+        """The deviance a value of one parameter may have inside the interval of this level."""
+        return float(student.ppf((1 + level) / 2, self.freedom) ** 2) if self.freedom > 0 else math.inf
+
+
+def yardstick(setup: Setup, theta: Array) -> Yardstick:
+    """The yardstick of a fit at its optimum ``theta`` (p,)."""
+    problem, count = setup.problem, int(np.sum(~setup.box.frozen))
+    rest = residuals(problem.losses, problem.bound.predict(theta[None]), problem.space)
+    freedom = max(int(np.count_nonzero(problem.weights)) - count, 0)
+    return Yardstick(float(factors(rest, problem.weights, setup.delta, count)[0]), freedom)
+
+
+def factors(rest: Array, weights: Array, delta: float, count: int) -> Array:
+    """``2 W E[psi'] / E[psi^2]`` of fits with residuals (batch, n) and ``count`` parameters; NaN for interpolations."""
+    rows, total = int(np.count_nonzero(weights)), float(np.sum(weights))
+    if rows <= count:
+        return np.full(len(rest), np.nan)
+    size = np.abs(rest)
+    spread = np.sum(weights * np.minimum(size, delta) ** 2, axis=1) / total * rows / (rows - count)
+    return np.asarray(2 * total * inner_share(size, delta, count) / np.maximum(spread, 1e-300))
+
+
+def inner_share(size: Array, delta: float, count: int) -> Array:
+    """E[psi'], the share of rows inside the threshold: (batch,).
+
+    Where the threshold is below the residuals' scale this is the density at zero, and counts a handful of rows; it is
+    read from the rows within a kernel's width instead, less the p rows that any such fit passes through.
+    """
+    if not np.isfinite(delta):
+        return np.ones(len(size))
+    rows = size.shape[1]
+    width = KERNEL * np.median(size, axis=1) / 0.6745 * rows**-0.2
+    wide = width > delta
+    width = np.maximum(width, delta)
+    inside = np.sum(size <= width[:, None], axis=1)
+    plain = np.maximum(inside, 1) / rows
+    return np.where(wide, np.maximum(inside - count, 1) / (rows - count) * delta / width, plain)

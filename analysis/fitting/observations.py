@@ -1,0 +1,180 @@
+"""The rows a fit sees: which columns are N, D and the loss, and what could not take part and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sweeplaw.analysis.fitting.checks import Dropped, Observations, refuse, suspicions
+from sweeplaw.analysis.laws.law import Law
+from sweeplaw.analysis.tables.expressions import ALIASES, condition, no_numbers, parse
+from sweeplaw.trials.errors import InputError
+
+Array = np.ndarray
+
+# our own store's columns; a file of one's own names its columns
+COLUMNS = {**ALIASES, "U": "unique_tokens", "M": "batch_tokens", "K": "steps", "loss": "val_loss"}
+KEPT_NUMBERS = 1000  # row numbers remembered for each reason; the count is always exact
+
+
+def observe(
+    table: Any, law: Law, x: str | Mapping[str, str] | None, y: str | None, *,
+    weights: str | None = None, units: Mapping[str, float] | None = None, where: str | None = None, best: bool = False,
+) -> Observations:  # fmt: skip
+    """The rows of ``table`` as the law needs them. Raises InputError with every fault, rows named.
+
+    ``table`` is a Polars or pandas frame, loaded tables, a mapping of columns, or a path to a store or a file. ``x``
+    maps the law's inputs to columns or SQL expressions of columns; left out, our own store's columns are used. ``best``
+    keeps the row of lowest loss at each distinct point: the best over every axis the law is not about.
+    """
+    frame, before, faults = _frame(table)
+    frame, unknown = _where(frame.with_row_index("__row"), where)
+    mapping = _mapping(law, _named(law, x), y, weights, _shown(frame))
+    values = {name: _column(frame, name, text) for name, text in mapping.items()}
+    scale = _units(_named(law, units), law)
+    keep, dropped = _split(values, frame["__row"].to_numpy(), mapping)
+    if best:
+        keep, behind = _best(values, law, keep, frame["__row"].to_numpy())
+        dropped = (*dropped, *behind)
+    kept = {name: value[keep] for name, value in values.items()}
+    seen = Observations(
+        {name: kept[name] / scale.get(name, 1.0) for name in law.inputs}, kept["loss"],
+        kept.get("weight", np.ones(int(keep.sum()))), frame["__row"].to_numpy()[keep], frame.filter(pl.Series(keep)),
+        mapping, scale, (*before, *unknown, *dropped), (),
+    )  # fmt: skip
+    refuse(seen, law)
+    return replace(seen, warnings=(*(f"damaged: {fault}" for fault in faults), *suspicions(seen, kept)))
+
+
+def _frame(table: Any) -> tuple[pl.DataFrame, tuple[Dropped, ...], tuple[str, ...]]:
+    """The rows, those left out before, and what is damaged."""
+    if isinstance(table, str | Path):
+        from sweeplaw.analysis.tables.tables import read
+
+        table = read(table)
+    if hasattr(table, "trials"):
+        before = tuple(Dropped(reason, (), count) for reason, count in table.dropped.items() if count)
+        return table.trials.collect(), before, table.faults
+    if isinstance(table, pl.LazyFrame):
+        return table.collect(), (), ()
+    if isinstance(table, pl.DataFrame):
+        return table, (), ()
+    if isinstance(table, Mapping):
+        return _from_mapping(table), (), ()
+    if type(table).__module__.startswith("pandas"):
+        return pl.from_pandas(table), (), ()
+    raise InputError(f"a table is a frame, a mapping of columns or a path; {type(table).__name__} given")
+
+
+def _from_mapping(table: Mapping[str, Any]) -> pl.DataFrame:
+    lengths = {name: np.size(column) for name, column in table.items()}
+    if len(set(lengths.values())) > 1:
+        raise InputError("columns differ in length: " + ", ".join(f"{name} {size}" for name, size in lengths.items()))
+    return pl.DataFrame({name: np.asarray(column) for name, column in table.items()})
+
+
+def _shown(frame: pl.DataFrame) -> list[str]:
+    return [name for name in frame.columns if name != "__row"]
+
+
+def _where(frame: pl.DataFrame, where: str | None) -> tuple[pl.DataFrame, tuple[Dropped, ...]]:
+    """The rows for which the condition holds; where it is null it is not known, and the row counts as dropped."""
+    if where is None:
+        return frame, ()
+    holds = condition(where, frame.drop("__row").schema)
+    verdict = frame.with_columns(holds.cast(pl.Boolean).alias("__keep"))["__keep"]
+    unknown = frame["__row"].filter(verdict.is_null())
+    reason = f"condition {where!r} is unknown (a missing value)"
+    dropped = (_dropped(reason, unknown.to_numpy()),) if unknown.len() else ()
+    return frame.filter(verdict.fill_null(False)), dropped
+
+
+def _dropped(reason: str, rows: Array) -> Dropped:
+    return Dropped(reason, tuple(int(row) for row in rows[:KEPT_NUMBERS]), int(rows.size))
+
+
+def _named(law: Law, given: Any) -> dict[str, Any]:
+    """``given`` by input; a law of one input takes any one name for it, or none."""
+    if given is None:
+        return {}
+    if len(law.inputs) == 1:
+        values = list(given.values()) if isinstance(given, Mapping) else [given]
+        if len(values) > 1:
+            raise InputError(f"{law.name} has one input, {law.inputs[0]}; {len(values)} given")
+        return dict(zip(law.inputs, values, strict=False))
+    if not isinstance(given, Mapping):
+        raise InputError(f"{law.name} has the inputs {', '.join(law.inputs)}; name the column of each")
+    return dict(given)
+
+
+def _mapping(
+    law: Law, x: Mapping[str, str], y: str | None, weights: str | None, columns: Sequence[str]
+) -> dict[str, str]:
+    """Which column or expression is each input, the loss and the weight. Raises InputError with every fault."""
+    known = ", ".join(law.inputs)
+    faults = [f"{name!r} is no input of {law.name} (its inputs: {known})" for name in x if name not in law.inputs]
+    mapping = {}
+    for name, given in [*((name, x.get(name)) for name in law.inputs), ("loss", y)]:
+        found = given or next((choice for choice in (COLUMNS.get(name, name), name) if choice in columns), None)
+        if found is None:
+            option = "--y COLUMN" if name == "loss" else f"--x {name}=COLUMN"
+            faults.append(f"which column is {name}? Say {option} (columns: {', '.join(columns)})")
+        else:
+            mapping[name] = found
+    if faults:
+        raise InputError(faults)
+    return mapping | ({"weight": weights} if weights else {})
+
+
+def _column(frame: pl.DataFrame, name: str, text: str) -> Array:
+    """The column or expression ``text`` as floats, null as NaN. Raises InputError."""
+    expression = pl.col(text) if text in frame.columns else parse(text, _shown(frame))
+    try:
+        series = frame.with_columns(expression.alias(text))[text]
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{name} = {text!r}: {str(error).splitlines()[0]}") from None
+    if series.dtype != pl.Boolean and (fault := no_numbers(series, frame["__row"])):
+        raise InputError(f"{name} = {fault}")
+    series = series.cast(pl.Float64)
+    return np.broadcast_to(series.to_numpy().astype(float), (frame.height,))
+
+
+def _units(units: Mapping[str, float], law: Law) -> dict[str, float]:
+    known = ", ".join(law.inputs)
+    faults = [f"unit of {name!r}: {law.name} has the inputs {known}" for name in units if name not in law.inputs]
+    faults += [
+        f"unit of {name} = {unit!r} (accepted: a positive number)" for name, unit in units.items() if not unit > 0
+    ]
+    if faults:
+        raise InputError(faults)
+    return {name: float(unit) for name, unit in units.items()}
+
+
+def _best(values: Mapping[str, Array], law: Law, keep: Array, numbers: Array) -> tuple[Array, tuple[Dropped, ...]]:
+    """Of the rows kept, the first of lowest loss at each distinct point, and the others as dropped."""
+    frame = pl.DataFrame({name: values[name][keep] for name in (*law.inputs, "loss")}).with_row_index("__at")
+    first = frame.sort("loss", maintain_order=True).unique(list(law.inputs), keep="first")["__at"].to_numpy()
+    chosen = np.zeros(len(keep), dtype=bool)
+    chosen[np.flatnonzero(keep)[first]] = True
+    behind = numbers[keep & ~chosen]
+    return chosen, ((_dropped("not the lowest loss of their point", behind),) if behind.size else ())
+
+
+def _split(
+    values: Mapping[str, Array], numbers: Array, mapping: Mapping[str, str]
+) -> tuple[Array, tuple[Dropped, ...]]:
+    """Rows in which every value is finite and positive, and the others by reason (the first that applies)."""
+    keep, dropped = np.ones(len(numbers), dtype=bool), []
+    for name, value in values.items():
+        faults = {"missing or NaN": np.isnan(value), "infinite": np.isinf(value), "zero or negative": value <= 0}
+        for reason, bad in faults.items():
+            rows = numbers[bad & keep]
+            if rows.size:
+                dropped.append(_dropped(f"{name} ({mapping[name]}) {reason}", rows))
+            keep &= ~bad
+    return keep, tuple(dropped)

@@ -1,0 +1,161 @@
+"""Does the law predict what it has not seen: the largest runs, a cell left out, another law's rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sweeplaw.analysis.fitting.checks import Observations, refuse
+from sweeplaw.analysis.fitting.fit import Fit, fit_observations
+from sweeplaw.analysis.fitting.uncertainty import Interval, cell_numbers, percentile, refit
+from sweeplaw.trials.errors import InputError
+
+Array = np.ndarray
+
+LARGEST_SHARE = 0.2  # of the rows, those of greatest scale, are held out
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """Errors on rows a fit did not see. ``errors`` are predicted over observed loss, minus one; ``rows`` as read."""
+
+    kind: str
+    rows: Array
+    observed: Array
+    predicted: Array
+    trained_on: int
+    status: str
+    verified: bool
+    note: str = ""
+
+    @property
+    def errors(self) -> Array:
+        """Relative error of each prediction; positive where the law promised too high a loss."""
+        return self.predicted / self.observed - 1
+
+    def summary(self) -> dict[str, float | int | str | bool]:
+        """Mean, worst and signed relative error, and the root mean square in nats."""
+        return {
+            "kind": self.kind,
+            "rows": len(self.rows),
+            "trained_on": self.trained_on,
+            "mean_relative_error": float(np.mean(np.abs(self.errors))),
+            "worst_relative_error": float(np.max(np.abs(self.errors))),
+            "bias": float(np.mean(self.errors)),
+            "rms_nats": float(np.sqrt(np.mean((self.predicted - self.observed) ** 2))),
+            "verified": self.verified,
+            "status": self.status,
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two laws on the same held-out rows: difference of mean squared error (first minus second), paired bootstrap."""
+
+    first: str
+    second: str
+    rows: int
+    rms: tuple[float, float]
+    difference: float
+    interval: Interval
+    probability_first_better: float
+
+
+def scale_of(seen: Observations) -> Array:
+    """How large each run is: the product of the law's inputs, which is its compute for N and D."""
+    return np.asarray(np.exp(np.sum([np.log(column) for column in seen.inputs.values()], axis=0)))
+
+
+def largest(fit: Fit, share: float = LARGEST_SHARE) -> Holdout:
+    """Fit on the small, predict the large: the rows of greatest scale are held out. Raises InputError for too few."""
+    scale = scale_of(fit.observations)
+    edge = np.quantile(scale, 1 - share, method="lower")
+    held = scale > edge if (scale > edge).any() else scale >= edge
+    return held_out(fit, held, f"largest {share:g} of the rows by {' x '.join(fit.law.inputs)}")
+
+
+def held_out(fit: Fit, held: Array, kind: str) -> Holdout:
+    """The law fitted to the other rows, and its predictions of these. ``held`` is a mask over the rows used."""
+    kept = subset(fit.observations, ~held)
+    try:
+        refuse(kept, fit.law)
+    except InputError as error:
+        raise InputError(f"holding out {int(held.sum())} of {len(held)} rows leaves no fit: {error}") from None
+    small = fit_observations(kept, fit.law, fit.objective)
+    columns = [fit.observations.inputs[name][held] for name in fit.law.inputs]
+    predicted = fit.law.function.bind(columns).predict(small.theta[None])[0]
+    seen = fit.observations
+    return Holdout(
+        kind, seen.rows[held], seen.losses[held], predicted, int((~held).sum()), small.status, small.verified
+    )
+
+
+def subset(seen: Observations, keep: Array) -> Observations:
+    """The observations of some rows."""
+    inputs = {name: column[keep] for name, column in seen.inputs.items()}
+    frame = seen.frame.filter(keep)
+    return replace(
+        seen, inputs=inputs, losses=seen.losses[keep], weights=seen.weights[keep], rows=seen.rows[keep], frame=frame,
+    )  # fmt: skip
+
+
+def leave_cell_out(fit: Fit, keys: Sequence[str] = ()) -> Holdout:
+    """Every row predicted by the fit without its cell (distinct values of ``keys``, or of the inputs).
+
+    All refits are one batch. Cells whose refit did not reach a verified optimum are counted in the note.
+    """
+    cells = cell_numbers(fit.observations, keys)
+    count = int(cells.max()) + 1
+    if count <= len(fit.law.names):
+        raise InputError(f"leaving one of {count} cells out leaves too few for {len(fit.law.names)} parameters")
+    weights = np.where(cells[None, :] == np.arange(count)[:, None], 0.0, fit.setup.problem.weights[None, :])
+    draws = refit(fit.setup, fit.solution, weights)
+    columns = [fit.observations.inputs[name] for name in fit.law.inputs]
+    predicted = fit.law.function.bind(columns).predict(draws.params)[cells, np.arange(len(cells))]
+    lost = int(np.sum(~draws.converged))
+    note = f"{lost} of {count} refits did not reach a verified optimum" if lost else ""
+    seen = fit.observations
+    kind = f"one of {count} cells at a time"
+    return Holdout(kind, seen.rows, seen.losses, predicted, len(cells), fit.status, lost == 0, note)
+
+
+def compare(first: Fit, second: Fit, share: float = LARGEST_SHARE, resamples: int = 2000, seed: int = 0) -> Comparison:
+    """Two laws fitted to the small rows, compared on the same large ones. Raises InputError for other objectives."""
+    require_same_objective(first, second)
+    one, two = largest(first, share), largest(second, share)
+    if not np.array_equal(one.rows, two.rows):
+        raise InputError("the two fits hold out different rows: fit them to the same rows of the same table")
+    squares = np.stack([(item.predicted - item.observed) ** 2 for item in (one, two)])
+    return paired(first.law.name, second.law.name, squares, first.level, resamples, seed)
+
+
+def require_same_objective(first: Fit, second: Fit) -> None:
+    """Raise InputError unless both fits minimised the same objective."""
+    if first.objective != second.objective:
+        names = f"{first.objective.describe()} and {second.objective.describe()}"
+        raise InputError(f"fits of different objectives are not compared: {names}")
+
+
+def paired(first: str, second: str, squares: Array, level: float, resamples: int, seed: int) -> Comparison:
+    """The comparison of two laws by their squared errors (2, rows) on the same rows."""
+    rows = squares.shape[1]
+    difference = squares[0] - squares[1]
+    picked = np.random.default_rng(seed).integers(0, rows, size=(resamples, rows))
+    means = difference[picked].mean(axis=1)
+    interval = percentile(means, level, f"paired row bootstrap, {resamples} resamples of {rows}")
+    better = float(np.mean(means < 0) + 0.5 * np.mean(means == 0))
+    rms = (math.sqrt(float(squares[0].mean())), math.sqrt(float(squares[1].mean())))
+    return Comparison(first, second, rows, rms, float(difference.mean()), interval, better)
+
+
+def ranking(fits: Mapping[str, Fit], share: float = LARGEST_SHARE) -> tuple[tuple[str, float, Comparison | None], ...]:
+    """Laws by root mean square error on the held-out largest rows, each compared with the best (None for itself)."""
+    scores = {name: float(np.sqrt(np.mean((held.predicted - held.observed) ** 2))) for name, held in
+              ((name, largest(fit, share)) for name, fit in fits.items())}  # fmt: skip
+    order = sorted(scores, key=lambda name: scores[name])
+    best = fits[order[0]]
+    return tuple((name, scores[name], None if name == order[0] else compare(best, fits[name], share)) for name in order)

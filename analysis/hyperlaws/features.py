@@ -1,0 +1,112 @@
+"""What a law for an optimum may depend on: an intercept, the logs of the axes, one offset a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweeplaw.analysis.tuning.cells import LEAST_SPAN, TOGETHER, CellTable
+from sweeplaw.trials.errors import InputError, nearest
+
+Array = NDArray[np.float64]
+
+# Step Law (arXiv 2503.04715, section 4) finds the best batch to move with D alone; a batch knob gets that form
+# unless the caller says otherwise, and the form on all axes is reported beside it.
+TOKEN_AXES = ("D", "tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """``matrix`` (cells, q): columns ``names``, the first "1"; logs are centered at ``centers`` (q,) so that solves
+    are well conditioned. ``allowed`` (knobs, q): which a knob's law has. ``notes``: what was left out, in words.
+    """
+
+    names: tuple[str, ...]
+    matrix: Array
+    centers: Array
+    allowed: NDArray[np.bool_]
+    notes: tuple[str, ...]
+
+    def at(self, axes: Mapping[str, float], recipe: Mapping[str, str] | None = None) -> Array:
+        """The row (q,) of a point: axis values, and the recipe's offset columns (the reference recipe by default)."""
+        wanted = {f"{name}={value}" for name, value in (recipe or {}).items()}
+        values = [1.0 if n in wanted or n == "1" else np.log(axes[n]) if n in axes else 0.0 for n in self.names]
+        return np.array(values) - self.centers
+
+
+def default_axes(knob: str, axes: Sequence[str]) -> tuple[str, ...]:
+    """Axes of a knob's law when nobody said: the token axis alone for a batch size, else all."""
+    is_batch = knob.lower() in ("b", "bs") or knob.lower().startswith("batch")
+    tokens = tuple(name for name in axes if name in TOKEN_AXES)
+    return tokens if is_batch and tokens else tuple(axes)
+
+
+def features(table: CellTable, on: Mapping[str, Sequence[str]] | None = None, *, offsets: bool = True) -> Features:
+    """The features of ``table``; ``on`` names the axes of a knob's law; ``offsets=False`` is one law for all recipes.
+
+    Raises InputError when features cannot be told apart.
+    """
+    chosen = _chosen(table, on or {})
+    notes: list[str] = []
+    columns: dict[str, Array] = {"1": np.ones(len(table.cells))}
+    centers = [0.0]
+    for i, axis in enumerate(table.axes):
+        logs = table.log_axes[:, i]
+        if np.ptp(logs) < np.log(LEAST_SPAN):
+            span = np.exp(np.ptp(logs))
+            notes.append(f"{axis} spans a factor of {span:.4g} only: its exponent cannot be determined and is left out")
+        else:
+            columns[axis] = logs - logs.mean()
+            centers.append(float(logs.mean()))
+    recipes = table.recipes if offsets else ()
+    shifts = {name: column for recipe in recipes for name, column in _offsets(table, recipe).items()}
+    columns.update(shifts)
+    centers += [0.0] * len(shifts)
+    names = tuple(columns)
+    matrix = np.stack(list(columns.values()), axis=1)
+    allowed = np.array(
+        [[name == "1" or name in shifts or name in chosen[knob] for name in names] for knob in table.knobs]
+    )
+    _check_rank(table, names, matrix, allowed)
+    return Features(names, matrix, np.array(centers), allowed, tuple(notes))
+
+
+def _chosen(table: CellTable, on: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    faults = [f"{knob!r} is not one of the knobs{nearest(knob, table.knobs)}" for knob in on if knob not in table.knobs]
+    faults += [
+        f"{axis!r} (for {knob}) is not one of the cell axes {', '.join(table.axes)}{nearest(axis, table.axes)}"
+        for knob, axes in on.items()
+        for axis in axes
+        if axis not in table.axes
+    ]
+    if faults:
+        raise InputError(faults, where="hyperlaw")
+    return {knob: tuple(on.get(knob, default_axes(knob, table.axes))) for knob in table.knobs}
+
+
+def _offsets(table: CellTable, recipe: str) -> dict[str, Array]:
+    """One 0/1 column for each value of a recipe column but the most frequent, which is the reference."""
+    values = table.cells[recipe].cast(str)
+    others = values.value_counts(sort=True)[recipe].to_list()[1:]
+    return {f"{recipe}={value}": (values == value).to_numpy().astype(np.float64) for value in sorted(others)}
+
+
+def _check_rank(table: CellTable, names: Sequence[str], matrix: Array, allowed: NDArray[np.bool_]) -> None:
+    faults = []
+    for i, a in enumerate(names):
+        for j in range(1, i):
+            if np.ptp(matrix[:, i]) and abs(np.corrcoef(matrix[:, i], matrix[:, j])[0, 1]) > TOGETHER:
+                faults.append(
+                    f"{names[j]} and {a} moved together; their exponents cannot be told apart: keep one of them"
+                )
+    for knob, mask in zip(table.knobs, allowed, strict=True):
+        needed = int(mask.sum())
+        if len(matrix) <= needed:
+            faults.append(f"{knob}: {len(matrix)} cells cannot carry a law of {needed} terms with a residual to spare")
+        elif not faults and np.linalg.matrix_rank(matrix[:, mask]) < needed:
+            faults.append(f"{knob}: {', '.join(n for n, m in zip(names, mask, strict=True) if m)} are not independent")
+    if faults:
+        raise InputError(faults, where="hyperlaw")

@@ -1,0 +1,278 @@
+"""Laws for the best setting: how each knob's optimum moves with N, D or any other axis, with what certainty.
+
+Three estimators behind one call. "pooled:0.0025": least squares on the rows within 0.25 % of their cell's best (Step
+Law). "cells": each cell's own fitted optimum, weighted by its uncertainty. "joint": one surface with a shared
+curvature. All are maps from cell weights to coefficients, so resampling cells, leaving one out and training on the
+small ones are the same call with other weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sweeplaw.analysis.hyperlaws.evaluation import Arena, Estimator, Evaluation, leave_one_out, train_small
+from sweeplaw.analysis.hyperlaws.features import Features, features
+from sweeplaw.analysis.hyperlaws.joint import Joint, joint
+from sweeplaw.analysis.hyperlaws.per_cell import cell_optima, per_cell
+from sweeplaw.analysis.hyperlaws.pooled import STEP_LAW_THRESHOLD, Pooled
+from sweeplaw.analysis.tuning.cells import CellTable, cell_table
+from sweeplaw.analysis.tuning.optimum import CellOptimum
+from sweeplaw.analysis.tuning.plateau import Width, pooled, widths
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.progress import Watching, unseen
+
+Array = NDArray[np.float64]
+
+RESAMPLES = 1000
+TIE_ORDERS = 8  # the mean over them is within 0.2 % of the mean over all
+ESTIMATORS = "pooled:THRESHOLD (pooled:0.0025 is Step Law's), cells, joint"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number and its 95 % interval; null ends where there are no resamples."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KnobLaw:
+    """``coefficient`` times the axes to their ``exponents`` (times an ``offsets`` factor for a recipe).
+
+    In the units of the columns. ``terms`` (q,) and ``draws`` (resamples, q) are the coefficients on centered features.
+    """
+
+    knob: str
+    coefficient: Estimate
+    exponents: Mapping[str, Estimate]
+    offsets: Mapping[str, Estimate]
+    features: Features
+    terms: Array
+    draws: Array
+
+    def at(self, axes: Mapping[str, float], recipe: Mapping[str, str] | None = None) -> Estimate:
+        """The knob's optimum at these axis values, with the interval of the law there."""
+        row = self.features.at(axes, recipe)
+        return _estimate(np.exp(self.draws @ row), float(np.exp(self.terms @ row)))
+
+    @property
+    def formula(self) -> str:
+        """As people write it: ``lr = 77.7 N^-0.766 D^0.197``."""
+        powers = [f"{axis}^{exponent.value:.3f}" for axis, exponent in self.exponents.items()]
+        return " ".join([f"{self.knob} = {self.coefficient.value:.4g}", *powers])
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeVerdict:
+    """Whether one law serves all recipes. ``one_law``: leave-one-out score (c) of a law without offsets, per mille."""
+
+    serves_all: bool
+    with_offsets: float | None
+    one_law: float | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperlaw:
+    """The laws of one estimator, what they were made from, and how well they predict cells they have not seen.
+
+    ``row_resampled``: for the pooled estimator, coefficient and exponents as Step Law's tool prints them (mean of 1000
+    row resamples), averaged over orders of tied rows, on which the tool's digits depend. ``plateau``: of the shared
+    curvature for the joint surface, else the median over cells. ``resamples`` cells were resampled that often;
+    ``failed_resamples`` of them did not determine the laws.
+    """
+
+    estimator: str
+    axes: tuple[str, ...]
+    knobs: tuple[str, ...]
+    laws: tuple[KnobLaw, ...]
+    rows_in: int
+    rows_measured: int
+    rows_used: int
+    dropped: Mapping[str, int]
+    cells: int
+    cells_used: int
+    cells_dropped: tuple[tuple[Mapping[str, object], str], ...]
+    resamples: int
+    failed_resamples: int
+    evaluations: tuple[Evaluation, ...]
+    plateau: tuple[Width, ...]
+    recipes: RecipeVerdict | None
+    row_resampled: tuple[KnobLaw, ...]
+    notes: tuple[str, ...]
+    span: Mapping[str, tuple[float, float]]
+
+    def law(self, knob: str) -> KnobLaw:
+        """The law of this knob."""
+        return next(law for law in self.laws if law.knob == knob)
+
+
+def hyperlaw(
+    frame: pl.DataFrame,
+    cell: Sequence[str] = ("N", "D"),
+    knobs: Sequence[str] = ("lr", "batch_tokens"),
+    estimator: str = "joint",
+    y: str = "val_loss",
+    *,
+    recipes: Sequence[str] = (),
+    on: Mapping[str, Sequence[str]] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    watch: Watching = unseen,
+) -> Hyperlaw:
+    """Laws for the optimum of ``knobs`` over the axes ``cell`` from the rows of ``frame``; loss is the column ``y``.
+
+    ``recipes``: columns (schedule, architecture, corpus) that split cells and get an offset each. ``on``: the axes of a
+    knob's law, e.g. ``{"batch_tokens": ("D",)}``; by default a batch depends on the token axis alone, other knobs on
+    all axes. ``watch`` is told how many resamples are done. Raises InputError for a design no law can come from, with
+    every reason.
+    """
+    kind, threshold = parse_estimator(estimator)
+    table = cell_table(frame, cell, knobs, y, recipes)
+    terms = features(table, on)
+    found = cell_optima(table)
+    fitted = _estimator(kind, threshold, table, terms, found)
+    arena = Arena.of(table)
+    weights = np.ones((1, len(table.cells)))
+    center = fitted.coefficients(weights)[0]
+    if not np.isfinite(center).all():
+        raise InputError(
+            "the pooled rows have no convex minimum in the knobs", where=f"hyperlaw --estimator {estimator}"
+        )
+    draws = fitted.coefficients(resampled_cells(len(table.cells), resamples, seed), watch)
+    good = np.isfinite(draws).all(axis=(1, 2))
+    evaluations = (leave_one_out(arena, fitted), train_small(arena, fitted))
+    return Hyperlaw(
+        estimator=fitted.name,
+        axes=tuple(cell),
+        knobs=tuple(knobs),
+        laws=tuple(knob_law(terms, k, name, center[k], draws[good, k]) for k, name in enumerate(knobs)),
+        rows_in=table.rows_in,
+        rows_measured=len(table.z),
+        rows_used=int(fitted.used.sum()),
+        dropped=table.dropped,
+        cells=len(table.cells),
+        cells_used=len(table.cells) - len(fitted.cells_without),
+        cells_dropped=tuple((table.label(c), reason) for c, reason in fitted.cells_without.items()),
+        resamples=resamples,
+        failed_resamples=int((~good).sum()),
+        evaluations=tuple(evaluation for evaluation in evaluations if evaluation is not None),
+        plateau=widths(fitted.curvature(), knobs) if isinstance(fitted, Joint) else pooled(found),
+        recipes=_recipes(kind, threshold, table, terms, found, arena, draws[good], evaluations[0], on)
+        if recipes
+        else None,
+        row_resampled=_row_resampled(fitted, knobs),
+        notes=(*table.notes, *terms.notes, *_edges(found, knobs)),
+        span={axis: _span(table, i) for i, axis in enumerate(table.axes)},
+    )
+
+
+def parse_estimator(text: str) -> tuple[str, float]:
+    """("pooled", threshold), ("cells", nan) or ("joint", nan). Raises InputError."""
+    kind, _, rest = text.partition(":")
+    if kind == "pooled":
+        try:
+            threshold = float(rest) if rest else STEP_LAW_THRESHOLD
+        except ValueError:
+            threshold = float("nan")
+        if 0 < threshold < 1:
+            return kind, threshold
+    elif kind in ("cells", "joint") and not rest:
+        return kind, float("nan")
+    raise InputError(f"estimator = {text!r} is not known (accepted: {ESTIMATORS})")
+
+
+def resampled_cells(cells: int, resamples: int, seed: int) -> Array:
+    """How often each cell occurs in each resample, (resamples, cells)."""
+    return np.random.default_rng(seed).multinomial(cells, np.full(cells, 1 / cells), resamples).astype(np.float64)
+
+
+def knob_law(terms: Features, k: int, knob: str, center: Array, draws: Array) -> KnobLaw:
+    """The law of knob ``k`` from coefficients (q,) and their resamples (resamples, q) on centered features."""
+    names = [name for name, allowed in zip(terms.names, terms.allowed[k], strict=True) if allowed and name != "1"]
+    at = {name: terms.names.index(name) for name in names}
+    estimates = {name: _estimate(draws[:, i], float(center[i])) for name, i in at.items()}
+    factors = {name: _estimate(np.exp(draws[:, i]), float(np.exp(center[i]))) for name, i in at.items()}
+    origin = terms.centers
+    return KnobLaw(
+        knob=knob,
+        coefficient=_estimate(np.exp(draws[:, 0] - draws @ origin), float(np.exp(center[0] - center @ origin))),
+        exponents={name: estimate for name, estimate in estimates.items() if "=" not in name},
+        offsets={name: factor for name, factor in factors.items() if "=" in name},
+        features=terms,
+        terms=center,
+        draws=draws,
+    )
+
+
+def _estimate(draws: Array, value: float) -> Estimate:
+    if len(draws) < 2:
+        return Estimate(value, None, None)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Estimate(value, float(low), float(high))
+
+
+def _estimator(kind: str, threshold: float, table: CellTable, terms: Features, found: list[CellOptimum]) -> Estimator:
+    if kind == "pooled":
+        return Pooled(table, terms, threshold)
+    return per_cell(table, terms, found) if kind == "cells" else joint(table, terms)
+
+
+def _row_resampled(fitted: Estimator, knobs: Sequence[str]) -> tuple[KnobLaw, ...]:
+    if not isinstance(fitted, Pooled):
+        return ()
+    ties = np.random.default_rng(0).random((TIE_ORDERS, len(fitted.table.z)))
+    draws = np.concatenate([fitted.row_resamples(ties=order) for order in ties])
+    draws = draws[np.isfinite(draws).all(axis=(1, 2))]
+    return tuple(
+        knob_law(fitted.features, k, name, draws[:, k].mean(axis=0), draws[:, k]) for k, name in enumerate(knobs)
+    )
+
+
+def _recipes(
+    kind: str,
+    threshold: float,
+    table: CellTable,
+    terms: Features,
+    found: list[CellOptimum],
+    arena: Arena,
+    draws: Array,
+    with_offsets: Evaluation | None,
+    on: Mapping[str, Sequence[str]] | None,
+) -> RecipeVerdict:
+    """Compare the laws with one offset a recipe against one law for all."""
+    shared = leave_one_out(arena, _estimator(kind, threshold, table, features(table, on, offsets=False), found))
+    moved = []
+    for k, knob in enumerate(table.knobs):
+        for i, name in enumerate(terms.names):
+            if "=" in name and len(draws) > 1:
+                low, middle, high = np.exp(np.quantile(draws[:, k, i], [0.025, 0.5, 0.975]))
+                if low > 1 or high < 1:
+                    moved.append(f"{name} wants {knob} x {middle:.2f} [{low:.2f}, {high:.2f}]")
+    own, one = (e.metric("quadratic").score if e else None for e in (with_offsets, shared))
+    cost = f" (held-out regret {one:.3f} per mille with one law, {own:.3f} with offsets)" if own and one else ""
+    sentence = f"one law does not serve all recipes: {'; '.join(moved)}" if moved else "one law serves all recipes: "
+    sentence += "" if moved else "every offset's interval includes a factor of 1"
+    return RecipeVerdict(not moved, own, one, sentence + cost)
+
+
+def _edges(found: Sequence[CellOptimum], knobs: Sequence[str]) -> tuple[str, ...]:
+    """A warning for each knob whose lowest run is the lowest or highest value tried in some cells."""
+    touching = {name: sum(cell.knob(name).touches_edge for cell in found) for name in knobs}
+    return tuple(
+        f"the lowest loss touches the edge of {name}'s values in {count} of {len(found)} cells: the best may be beyond"
+        for name, count in touching.items()
+        if count
+    )
+
+
+def _span(table: CellTable, axis: int) -> tuple[float, float]:
+    logs = table.log_axes[:, axis]
+    return float(np.exp(logs.min())), float(np.exp(logs.max()))

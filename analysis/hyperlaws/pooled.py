@@ -1,0 +1,108 @@
+"""Laws from the rows near each cell's best, pooled: ordinary least squares of log knob on the features.
+
+The method of Step Law (arXiv 2503.04715, section 4.2; threshold 0.25 %). Its released tool resamples rows and prints
+the mean of the resampled coefficients; `row_resamples` is that procedure. Rows of one cell are not independent draws
+of a law, so our intervals resample cells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweeplaw.analysis.hyperlaws.features import Features
+from sweeplaw.analysis.tuning.cells import CellTable
+from sweeplaw.trials.progress import Watching, unseen
+
+Array = NDArray[np.float64]
+
+STEP_LAW_THRESHOLD = 0.0025
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """Rows within ``threshold`` (relative, strict) of their cell's lowest loss."""
+
+    table: CellTable
+    features: Features
+    threshold: float
+
+    @property
+    def name(self) -> str:
+        """As written in the estimator option."""
+        return f"pooled:{self.threshold:g}"
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """Rows (rows,) the law is fitted to."""
+        return self.table.excess < self.threshold
+
+    @property
+    def cells_without(self) -> dict[int, str]:
+        """Cells that give nothing, with the reason: none, since each cell's lowest row counts."""
+        return {}
+
+    def coefficients(self, weights: Array, watch: Watching = unseen) -> Array:
+        """(draws, knobs, q) for cell weights (draws, cells), all at once: nobody need watch."""
+        counts, means = self._cell_means()
+        return least_squares(self.features, weights * counts, means)
+
+    def row_resamples(self, draws: int = 1000, seed: int = 42, ties: Array | None = None) -> Array:
+        """(draws, knobs, q) of row resamples, drawn as the released tool does: sorted by excess, legacy generator.
+
+        Every cell's best row ties at zero. The tool's sort is not stable, so its result depends on the processor; ours
+        keeps the table's order, or that of ``ties`` (rows,) among equals.
+        """
+        used = np.flatnonzero(self.used)
+        among_equals = used if ties is None else ties[used]
+        ordered = used[np.lexsort((among_equals, self.table.excess[used]))]
+        picks = np.random.RandomState(seed).randint(0, len(ordered), (draws, len(ordered)))
+        places = picks + len(ordered) * np.arange(draws)[:, None]
+        copies = np.bincount(places.ravel(), minlength=picks.size).reshape(picks.shape).astype(np.float64)
+        return row_weighted(
+            self.features, copies, self.features.matrix[self.table.cell[ordered]], self.table.x[ordered]
+        )
+
+    def _cell_means(self) -> tuple[Array, Array]:
+        """Rows used (cells,) and their mean log knobs (cells, knobs)."""
+        used, cells = self.used, len(self.table.cells)
+        counts = np.bincount(self.table.cell[used], minlength=cells).astype(np.float64)
+        sums = [np.bincount(self.table.cell[used], weights=column[used], minlength=cells) for column in self.table.x.T]
+        return counts, np.stack(sums, axis=1) / np.maximum(counts, 1)[:, None]
+
+
+def least_squares(features: Features, weights: Array, targets: Array) -> Array:
+    """(draws, knobs, q): weighted least squares of targets (cells, knobs) with weights (draws, cells) or with knobs'
+    own (draws, cells, knobs); NaN where the weighted cells do not determine the law. Terms not allowed are zero.
+    """
+    if weights.ndim == 3:
+        parts = [
+            row_weighted(features, weights[..., k], features.matrix, targets, only=k) for k in range(targets.shape[1])
+        ]
+        return np.concatenate(parts, axis=1)
+    return row_weighted(features, weights, features.matrix, targets)
+
+
+def row_weighted(features: Features, weights: Array, design: Array, targets: Array, only: int | None = None) -> Array:
+    """(draws, knobs, q): `least_squares` on any rows: design (n, q), targets (n, knobs), weights (draws, n)."""
+    draws, q = len(weights), design.shape[1]
+    gram = (weights @ (design[:, :, None] * design[:, None, :]).reshape(len(design), q * q)).reshape(draws, q, q)
+    knobs = range(targets.shape[1]) if only is None else [only]
+    out = np.zeros((draws, len(knobs), q))
+    for position, k in enumerate(knobs):
+        mask = np.flatnonzero(features.allowed[k])
+        right = weights @ (design[:, mask] * targets[:, [k]])
+        out[:, position, mask] = solve(gram[:, mask[:, None], mask], right)
+    return out
+
+
+def solve(gram: Array, right: Array) -> Array:
+    """Batched ``gram`` (draws, p, p) \\ ``right`` (draws, p); NaN where the system is singular to working precision."""
+    unknown = np.asarray(~(np.isfinite(gram).all(axis=(1, 2)) & np.isfinite(right).all(axis=1)))
+    gram, right = np.where(unknown[:, None, None], 0.0, gram), np.where(unknown[:, None], 0.0, right)
+    values = np.linalg.eigvalsh(gram)
+    singular = ~(values[:, 0] > 1e-10 * values[:, -1])
+    safe = np.where(singular[:, None, None], np.eye(gram.shape[1]), gram)
+    return np.where(singular[:, None], np.nan, np.linalg.solve(safe, right[..., None])[..., 0])

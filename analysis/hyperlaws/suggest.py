@@ -1,0 +1,231 @@
+"""What to set for a model nobody swept: each knob with its interval, how far off it may be, and who disagrees.
+
+The answer comes from laws fitted to a store's runs or from one published law. It says how many decades of N and D lie
+between the question and the evidence, and it is refused where nothing supports one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
+from sweeplaw.analysis.hyperlaws.published import LAWS, Knob, PublishedLaw
+from sweeplaw.analysis.tuning.plateau import widths
+from sweeplaw.trials.errors import InputError, nearest, require_positive
+
+Array = NDArray[np.float64]
+
+PLATEAU = 0.0025  # excess loss at which a plateau factor is quoted
+FARTHEST = 2.0  # decades beyond the evidence in N or D: the released laws change by their whole plateau within two
+WIDEST = 10.0  # interval ends further apart from the value than this say nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What stands behind a law: the span of its axes, the covariance of (intercept, exponents) of each knob with logs
+    centered at ``center``, and the curvature (knobs, knobs) of log loss in natural logs. Null where unknown.
+    """
+
+    span: Mapping[str, tuple[float, float]]
+    center: Mapping[str, float]
+    covariance: Mapping[str, tuple[tuple[float, ...], ...]]
+    hessian: tuple[tuple[float, float], tuple[float, float]] | None
+
+
+# Step Law: span of the released runs (dense table, 17 cells); covariance of its tool's 1000 released parameter sets
+# (row resamples, so too narrow), of (1, ln N, ln D) at these centers; curvature: our joint surface on the dense table.
+EVIDENCE: Mapping[str, Evidence] = {
+    "step-law": Evidence(
+        span={"N": (2.147e8, 1.0738e9), "D": (4e9, 1e11)},
+        center={"N": 5e8, "D": 3e10},
+        covariance={
+            "lr": ((6.30e-4, 9.20e-5, 2.127e-4), (9.20e-5, 8.915e-4, -1.743e-4), (2.127e-4, -1.743e-4, 3.663e-4)),
+            "batch_tokens": ((7.09e-4, 0.0, 2.562e-4), (0.0, 0.0, 0.0), (2.562e-4, 0.0, 3.485e-4)),
+        },
+        hessian=((0.01027, -0.00508), (-0.00508, 0.01046)),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One knob's value. ``low``, ``high``: 95 % of the law at the point; ``plateau``: factor it may be off for 0.25 %
+    of loss, the others held. Null where the source cannot say. ``source``: where the value comes from.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    plateau: float | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A published law's value for a knob here. ``factor``: over ours; ``beyond``: more than the plateau allows."""
+
+    law: str
+    knob: str
+    value: float
+    factor: float
+    beyond: bool | None
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Settings for (params, tokens). ``decades``: by axis, how far outside the evidence, 0 inside it."""
+
+    params: float
+    tokens: float
+    settings: Mapping[str, Setting]
+    decades: Mapping[str, float]
+    disagreements: tuple[Disagreement, ...]
+    notes: tuple[str, ...]
+
+
+def from_runs(found: Hyperlaw, params: float, tokens: float, sequence: int) -> Suggestion:
+    """The settings ``found`` (axes N, D or one of them) gives. Raises InputError where nothing supports an answer."""
+    require_positive({"params": params, "tokens": tokens, "sequence length": sequence}, where="suggest")
+    point = {"N": params, "D": tokens}
+    decades = {axis: outside(point[axis], *found.span[axis]) for axis in found.axes}
+    plateau = {width.knob: width.factor for width in found.plateau if width.threshold == PLATEAU}
+    settings = {}
+    for law in found.laws:
+        estimate = law.at(point)
+        source = f"{found.estimator} on {found.cells_used} cells"
+        settings[law.knob] = Setting(estimate.value, estimate.low, estimate.high, plateau.get(law.knob), source)
+    _refuse(decades, settings)
+    return _complete(params, tokens, sequence, settings, decades, "", found.notes)
+
+
+def from_law(name: str, params: float, tokens: float, sequence: int) -> Suggestion:
+    """The settings the published law ``name`` gives. Raises InputError."""
+    require_positive({"params": params, "tokens": tokens, "sequence length": sequence}, where="suggest")
+    if name not in LAWS:
+        raise InputError(f"no law {name!r}{nearest(name, LAWS)} (laws: {', '.join(LAWS)})")
+    law, point = LAWS[name], _point(params, tokens)
+    evidence = EVIDENCE.get(name)
+    settings: dict[str, Setting] = {
+        knob: _published_setting(law, evidence, knob, k, point)
+        for k, knob in enumerate(law.knobs)
+        if set(law.needs[knob]) <= set(point)
+    }
+    if faults := [f"{name} = {s.value:.3g} is not positive" for name, s in settings.items() if not s.value > 0]:
+        raise InputError(faults, where=f"suggest: {law.formula} does not reach so far")
+    if not settings:
+        why = (
+            "it has no constant" if law.exponents and not law.predict else "it needs the loss, which is not known here"
+        )
+        raise InputError(f"{law.title} ({law.formula}) gives no value for N and D alone: {why}")
+    axes = evidence.span if evidence else {}
+    values = {"N": params, "D": tokens}
+    decades = {axis: outside(values[axis], *span) for axis, span in axes.items()}
+    _refuse(decades, settings)
+    notes = [f"N counts {law.parameters.replace('_', '-')} parameters: {law.units}"] if law.parameters != "none" else []
+    notes += [] if evidence else [f"{law.title}: no runs of its own are known here, so no interval and no plateau"]
+    return _complete(params, tokens, sequence, settings, decades, name, notes)
+
+
+def outside(value: float, low: float, high: float) -> float:
+    """Decades by which ``value`` lies outside [low, high]; negative below, 0 inside (2 % of slack for rounding)."""
+    if value > high * 1.02:
+        return float(np.log10(value / high))
+    return float(np.log10(value / low)) if value < low / 1.02 else 0.0
+
+
+def _side(decades: float) -> str:
+    return "above" if decades > 0 else "below"
+
+
+def _refuse(decades: Mapping[str, float], settings: Mapping[str, Setting]) -> None:
+    faults = [
+        f"{axis} lies {abs(far):.1f} decades {_side(far)} all evidence (at most {FARTHEST:g} are answered)"
+        for axis, far in decades.items()
+        if abs(far) > FARTHEST
+    ]
+    faults += [
+        f"{name} would be {setting.value:.3g} with a 95 % interval from {setting.low:.2g} to {setting.high:.2g}: "
+        "the runs do not determine it there"
+        for name, setting in settings.items()
+        if setting.low and setting.high and max(setting.high / setting.value, setting.value / setting.low) > WIDEST
+    ]
+    if faults:
+        raise InputError(faults, where="suggest: no answer")
+
+
+def _point(params: float, tokens: float) -> dict[str, Array]:
+    flops = np.array(6 * params * tokens)  # C = 6 N D, the convention of the laws that read C, up to attention
+    return {"N": np.array(params), "D": np.array(tokens), "C": flops}
+
+
+def _published_setting(
+    law: PublishedLaw, evidence: Evidence | None, knob: Knob, k: int, point: Mapping[str, Array]
+) -> Setting:
+    value = float(law.predict[knob](point))
+    source = law.name if law.verified else f"{law.name} ({law.standing})"
+    if evidence is None or knob not in evidence.covariance:
+        return Setting(value, None, None, None, source)
+    row = np.array([1.0, *(np.log(point[axis] / evidence.center[axis]) for axis in ("N", "D"))])
+    error = float(np.sqrt(row @ np.array(evidence.covariance[knob]) @ row))
+    plateau = None
+    if evidence.hessian is not None:
+        plateau = next(w.factor for w in widths(np.array(evidence.hessian), law.knobs, (PLATEAU,)) if w.knob == knob)
+    return Setting(value, value * np.exp(-1.96 * error), value * np.exp(1.96 * error), plateau, source)
+
+
+def _complete(
+    params: float,
+    tokens: float,
+    sequence: int,
+    settings: dict[str, Setting],
+    decades: Mapping[str, float],
+    own: str,
+    notes: Sequence[str],
+) -> Suggestion:
+    """Add sequences, steps and a weight decay to ``settings``, and the laws that disagree."""
+    point = _point(params, tokens)
+    remarks = list(notes)
+    batch, lr = settings.get("batch_tokens"), settings.get("lr")
+    if batch:
+        settings["batch_sequences"] = _scaled(batch, 1 / sequence)
+        fewest = tokens / batch.high if batch.high else None
+        most = tokens / batch.low if batch.low else None
+        settings["steps"] = Setting(tokens / batch.value, fewest, most, batch.plateau, batch.source)
+    if "weight_decay" not in settings and batch and lr:
+        law = LAWS["power-lines"]
+        known = {**point, "lr": np.array(lr.value), "batch_tokens": np.array(batch.value)}
+        value = float(law.predict["weight_decay"](known))
+        settings["weight_decay"] = Setting(value, None, None, None, f"{law.name} timescale ({law.standing})")
+    remarks += [
+        f"no value for {name}: its law was not supported" for name in ("lr", "batch_tokens") if name not in settings
+    ]
+    disagreements = tuple(
+        found
+        for law in LAWS.values()
+        if law.name != own
+        for knob in law.knobs
+        if knob in settings and set(law.needs[knob]) <= set(point)
+        for found in [_disagreement(law, knob, settings[knob], point)]
+        if found is not None
+    )
+    ordered = tuple(sorted(disagreements, key=lambda d: -abs(np.log(d.factor))))
+    return Suggestion(params, tokens, settings, decades, ordered, tuple(remarks))
+
+
+def _scaled(setting: Setting, by: float) -> Setting:
+    ends = [end * by if end is not None else None for end in (setting.low, setting.high)]
+    return Setting(setting.value * by, ends[0], ends[1], setting.plateau, setting.source)
+
+
+def _disagreement(law: PublishedLaw, knob: Knob, ours: Setting, point: Mapping[str, Array]) -> Disagreement | None:
+    value = float(law.predict[knob](point))
+    if not value > 0:  # Kaplan's linear rule turns negative above 1.2e10 parameters
+        return None
+    factor = value / ours.value
+    beyond = None if ours.plateau is None else max(factor, 1 / factor) > ours.plateau
+    return Disagreement(law.name, knob, value, factor, beyond, law.verified)

@@ -1,0 +1,186 @@
+"""The pictures of a report: functions from values to a matplotlib Figure; nothing is shown or saved here."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib import rc_context
+from matplotlib.axes import Axes as Panel
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+
+from sweeplaw.analysis.fitting.fit import Fit
+from sweeplaw.analysis.tables.families import Axes, Family
+from sweeplaw.analysis.tuning.optimum import CellOptimum
+from sweeplaw.trials.quantities import counted, short
+
+STYLE: Any = {
+    "font.size": 10,
+    "font.family": "sans-serif",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "axes.edgecolor": "#888888",
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "sweeplaw",
+}
+USUAL, FAR = 0.8, 3.0  # settings so many times as bad as this share of them are left out of the frame, and counted
+TICKS = 8  # labels that have room beside each other
+_COLOURS = ("#31688e", "#35b779", "#e07b39", "#8d4fa8", "#c44e52", "#7f7f7f", "#17becf", "#bcbd22")
+
+
+def svg(figure: Figure) -> str:
+    """The figure as SVG text for a page, without the XML prologue."""
+    out = io.StringIO()
+    with rc_context(STYLE):
+        figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def loss_curves(family: Family, by: Axes, surface: Fit | None, slices: Mapping[Any, Fit], *, along: str) -> Figure:
+    """Best loss against N (a line for each D) or against D (a line for each N), with the laws and their bands.
+
+    ``along`` is the column on the axis. Solid: the surface, with its 95 % band. Dashed: the line's own power law with
+    an asymptote, from ``slices`` by the value that is held.
+    """
+    held = by.d if along == by.n else by.n
+    with rc_context(STYLE):
+        figure, panel = _panel()
+        values = sorted(family.best[held].unique().to_list())
+        shown = values if len(values) <= 8 else [values[round(i)] for i in np.linspace(0, len(values) - 1, 8)]
+        for colour, value in zip(_shades(len(shown)), shown, strict=True):
+            line = family.best.filter(pl.col(held) == value).sort(along)
+            label = f"{'D' if held == by.d else 'N'} = {short(value)}"
+            panel.errorbar(
+                line[along], line[by.loss], yerr=_spread(line), fmt="o", ms=5, color=colour, label=label, capsize=2
+            )
+            where = line[along].cast(pl.Float64).to_numpy()
+            grid = np.geomspace(where.min() * 0.9, where.max() * 1.5, 80)
+            if surface is not None:
+                inputs = {"N": grid, "D": np.full_like(grid, value)}
+                if along == by.d:
+                    inputs = {"N": np.full_like(grid, value), "D": grid}
+                panel.plot(grid, surface.predict(inputs), color=colour, lw=1.4)
+                if surface.draws is not None:
+                    panel.fill_between(grid, *surface.band(inputs), color=colour, alpha=0.15, lw=0)
+            if value in slices:
+                panel.plot(grid, slices[value].predict(grid), color=colour, lw=1, ls="--")
+        _log_axis(panel, "N, parameters" if along == by.n else "D, training tokens", along)
+        panel.set_ylabel("validation loss (nats/token)")
+        panel.legend(ncols=2 if len(shown) > 4 else 1)
+        return figure
+
+
+def residuals(fit: Fit, by: Axes) -> Figure:
+    """Observed minus predicted loss of every row the surface was fitted to, against N and against D."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(8.4, 3.0), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        for panel, name, axis in ((left, by.n, "N"), (right, by.d, "D")):
+            panel.axhline(0, color="#888888", lw=0.8)
+            panel.plot(fit.observations.inputs[axis], 100 * fit.residuals, "o", ms=4, color=_COLOURS[0], alpha=0.8)
+            _log_axis(panel, "N, parameters" if axis == "N" else "D, training tokens", name)
+        left.set_ylabel("observed − law\n(% of loss)" if fit.objective.space == "log" else "observed − law (0.01 nats)")
+        return figure
+
+
+def nuisance(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum]) -> Figure:
+    """Loss above the best of its (N, D) against one knob, the other knobs at their best: a line for each point."""
+    with rc_context(STYLE):
+        figure, panel = _panel(height=3.2)
+        known = family.settings.drop_nulls(knob)  # imported runs may not say
+        best = known.group_by([by.n, by.d, knob]).agg(pl.col(by.loss).min()).sort(knob)
+        numeric = best[knob].dtype.is_numeric()
+        drawn: list[float] = []
+        for colour, one in zip(_shades(len(optima)), optima, strict=True):
+            cell = best.filter(pl.col(by.n) == one.cell[by.n], pl.col(by.d) == one.cell[by.d])
+            if cell.is_empty():
+                continue
+            excess = 100 * (cell[by.loss] / cell[by.loss].min() - 1)
+            drawn.extend(excess)
+            panel.plot(cell[knob], excess, "-o", ms=3, lw=1, color=colour, alpha=0.8)
+        if numeric and drawn and (best[knob] > 0).all():
+            panel.set_xscale("log")
+            shown = _apart(best[knob].unique().sort().to_list())
+            panel.set_xticks(shown, labels=[short(value) for value in shown])
+            panel.xaxis.set_minor_locator(NullLocator())
+        panel.set_xlabel(knob)
+        panel.set_ylabel("loss above the best\nof its (N, D), %")
+        top = 1.1 * float(np.quantile(drawn, USUAL)) if drawn else 0.0
+        beyond = sum(value > top for value in drawn)
+        if max(drawn, default=0.0) > FAR * top > 0:
+            panel.set_ylim(-0.1, top)
+            panel.set_title(f"{counted(beyond, 'setting')} above the frame", loc="right", fontsize=8, color="#666666")
+        else:
+            panel.set_ylim(bottom=-0.1)
+        return figure
+
+
+def training_curves(curves: pl.DataFrame, labels: Mapping[str, str]) -> Figure:
+    """Validation loss against tokens seen for a few trials, by trial id."""
+    with rc_context(STYLE):
+        figure, panel = _panel()
+        for colour, (trial_id, label) in zip(_shades(len(labels)), labels.items(), strict=True):
+            points = curves.filter(pl.col("trial_id") == trial_id).sort("step")
+            train = points.drop_nulls("train_loss")
+            panel.plot(train["tokens"], train["train_loss"], color=colour, lw=0.8, alpha=0.6)
+            measured = points.drop_nulls("val_loss")
+            panel.plot(measured["tokens"], measured["val_loss"], "o", ms=4, color=colour, label=label)
+        _log_axis(panel, "training tokens seen", "tokens")
+        panel.set_ylabel("loss (nats/token)\nline: training, dots: validation")
+        panel.legend()
+        return figure
+
+
+def _apart(levels: Sequence[float]) -> list[float]:
+    """Those of the ascending positive ``levels`` whose labels have room beside each other on a logarithmic axis."""
+    room, shown = math.log(levels[-1] / levels[0]) / TICKS, [levels[0]]
+    for level in levels[1:]:
+        if math.log(level / shown[-1]) >= room:
+            shown.append(level)
+    return shown
+
+
+def _panel(height: float = 3.9) -> tuple[Figure, Panel]:
+    figure = Figure(figsize=(6.6, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _shades(count: int) -> list[Any]:
+    """Colours from dark to light along an ordered family, distinct ones for a few."""
+    if count <= 1:
+        return [_COLOURS[0]] * count
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](fraction) for fraction in np.linspace(0.05, 0.85, count)]
+
+
+def _spread(line: pl.DataFrame) -> Any:
+    """Standard errors over seeds, or None where no point has two."""
+    known = line["seed_std"].fill_null(0.0) / line["seeds"].cast(pl.Float64).sqrt()
+    return known if (known > 0).any() else None
+
+
+def _log_axis(panel: Panel, label: str, name: str) -> None:
+    panel.set_xscale("log")
+    panel.set_xlabel(f"{label} ({name})" if name not in label else label)
+    low, high = panel.get_xlim()
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    if math.log10(high / low) > 1.2:
+        panel.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        panel.xaxis.set_minor_formatter(
+            FuncFormatter(lambda value, _: short(value) if f"{value:e}"[0] in "235" else "")
+        )

@@ -1,0 +1,99 @@
+"""A report as files: one HTML page with everything in it, and the same numbers as JSON.
+
+`analysis.report.report.numbers` decides what is said; the page only shows it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sweeplaw.analysis.report import figures
+from sweeplaw.analysis.report.report import Report, Section, numbers
+from sweeplaw.trials.quantities import short
+
+
+def pictures(section: Section, curves: pl.LazyFrame) -> dict[str, str]:
+    """The figures of a section as SVG, by name."""
+    by, family = section.by, section.family
+    by_size = {one.at[by.d]: one.fit for one in section.slices if one.fit and by.d in one.at and one.fit.verified}
+    by_data = {one.at[by.n]: one.fit for one in section.slices if one.fit and by.n in one.at and one.fit.verified}
+    made = {
+        "loss_n": figures.loss_curves(family, by, section.surface.fit, by_size, along=by.n),
+        "loss_d": figures.loss_curves(family, by, section.surface.fit, by_data, along=by.d),
+    }
+    if section.surface.fit is not None:
+        made["residuals"] = figures.residuals(section.surface.fit, by)
+    for knob in by.knobs:
+        made[f"knob_{knob}"] = figures.nuisance(family, by, knob, section.optima)
+    if section.hyper is not None:
+        made.update(section.hyper.figures)
+    if labels := _longest(section):
+        points = curves.filter(pl.col("trial_id").is_in(list(labels))).collect()
+        if points.height:
+            made["curves"] = figures.training_curves(points, labels)
+    return {name: figures.svg(figure) for name, figure in made.items()}
+
+
+def _longest(section: Section) -> dict[str, str]:
+    """The best trial of each size at the largest data budget, as trial_id -> label."""
+    by, seeds = section.by, section.family.seeds
+    if "trial_id" not in seeds.columns:
+        return {}
+    rows = seeds.filter(pl.col(by.d) == pl.col(by.d).max().over(by.n)).unique(by.n, keep="first").sort(by.n)
+    return {row["trial_id"]: f"N = {short(row[by.n])}" for row in rows.to_dicts()[:8]}
+
+
+def page(report: Report, said: Mapping[str, Any]) -> str:
+    """The report as one self-contained HTML page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("sweeplaw.analysis.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+    )
+    environment.filters.update(short=short, g=_g, seconds=_seconds)
+    return environment.get_template("report.html.j2").render(
+        report=said,
+        pictures=[pictures(section, report.tables.curves) for section in report.sections],
+        made=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _g(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.0f} s" if value < 120 else f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def write(report: Report, folder: Path) -> tuple[Path, Path]:
+    """Write ``report.html`` and ``report.json`` into ``folder``; return their paths."""
+    said = plain(numbers(report))
+    html, data = folder / "report.html", folder / "report.json"
+    html.write_text(page(report, said), encoding="utf-8")
+    data.write_text(json.dumps(said, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    return html, data
+
+
+def plain(value: Any) -> Any:
+    """``value`` for JSON: non-finite numbers, which JSON does not have, are None."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value

@@ -1,0 +1,119 @@
+"""Where one recipe overtakes another: the crossing of two fitted curves as a distribution, not a number.
+
+A law that wins at the sizes one can afford may lose at the size one wants: the answer is the probability that the
+curves cross inside the range that matters, and where.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sweeplaw.analysis.fitting.fit import Fit
+from sweeplaw.analysis.fitting.uncertainty import Interval, percentile
+from sweeplaw.analysis.fitting.validation import require_same_objective
+from sweeplaw.analysis.scaling.allocation import FLOPS_PER_ND, frontier, is_surface
+from sweeplaw.trials.errors import InputError
+
+Array = np.ndarray
+
+POINTS = 513  # on the logarithm of the range; a crossing is then interpolated between two of them
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """The crossing of curve A and curve B on a range of the horizontal axis.
+
+    ``estimate`` is where the two point estimates cross, None when they do not inside the range. ``probability`` is the
+    share of paired draws that cross at all; ``interval`` is of those that do. ``overtakes`` is the share in which A is
+    below B at the far end though not at the near end. ``multiple`` counts draws that cross more than once (the last
+    crossing is taken).
+    """
+
+    axis: str
+    low: float
+    high: float
+    estimate: float | None
+    probability: float
+    interval: Interval
+    a_better_at_low: float
+    a_better_at_high: float
+    overtakes: float
+    multiple: int
+    draws: Array
+
+
+def crossover(
+    a: Fit,
+    b: Fit,
+    low: float,
+    high: float,
+    *,
+    fixed: dict[str, float] | None = None,
+    k: float = FLOPS_PER_ND,
+    seed: int = 0,
+) -> Crossing:
+    """Where A overtakes B between ``low`` and ``high``.
+
+    The axis is the one input of two laws of one input; for two laws of N and D it is compute, each law at its own
+    optimal allocation, or the one input that ``fixed`` does not fix. Both fits need bootstrap draws of the same
+    objective. Raises InputError.
+    """
+    require_same_objective(a, b)
+    if a.draws is None or b.draws is None:
+        raise InputError("a crossover needs bootstrap draws of both fits: fit with bootstrap=1000")
+    if not 0 < low < high:
+        raise InputError(f"the range is [{low:g}, {high:g}] (accepted: 0 < low < high)")
+    grid = np.geomspace(low, high, POINTS)
+    axis, curve = _curves(a, b, fixed or {}, k)
+    rng = np.random.default_rng(seed)
+    count = max(len(a.draws.params), len(b.draws.params))
+    first, second = (
+        draws[rng.permutation(np.resize(np.arange(len(draws)), count))] for draws in (a.draws.params, b.draws.params)
+    )
+    difference = curve(a, grid, first) - curve(b, grid, second)
+    point = curve(a, grid, a.theta[None]) - curve(b, grid, b.theta[None])
+    places, crossings = last_crossing(np.log(grid), difference)
+    crossed = crossings > 0
+    estimate = last_crossing(np.log(grid), point)[0][0]
+    interval = percentile(
+        np.exp(places[crossed]) if crossed.any() else np.array([np.nan]),
+        a.level,
+        f"{int(crossed.sum())} of {count} paired draws that cross",
+    )
+    below_first, below_last = difference[:, 0] < 0, difference[:, -1] < 0
+    return Crossing(
+        axis, low, high, None if np.isnan(estimate) else float(np.exp(estimate)), float(crossed.mean()), interval,
+        float(below_first.mean()), float(below_last.mean()), float((~below_first & below_last).mean()),
+        int(np.sum(crossings > 1)), np.exp(places),
+    )  # fmt: skip
+
+
+def _curves(a: Fit, b: Fit, fixed: dict[str, float], k: float) -> tuple[str, Any]:
+    """The axis and the function (fit, grid, parameters) -> losses (batch, points)."""
+    if is_surface(a) and is_surface(b) and not fixed:
+        return "C", lambda fit, grid, theta: frontier(fit, grid, k, theta)[1]
+    free = [sorted(set(fit.law.inputs) - set(fixed)) for fit in (a, b)]
+    if free[0] != free[1] or len(free[0]) != 1:
+        raise InputError(
+            f"curves need one common axis: {a.law.name} has {', '.join(a.law.inputs)}, {b.law.name} "
+            f"{', '.join(b.law.inputs)}, fixed {', '.join(fixed) or 'nothing'}"
+        )
+    axis = free[0][0]
+    return axis, lambda fit, grid, theta: fit.predictions({axis: grid, **fixed}, theta)
+
+
+def last_crossing(places: Array, difference: Array) -> tuple[Array, Array]:
+    """The last place each row (batch, points) changes sign, NaN where it does not, and how often it does."""
+    sign = difference < 0
+    changes = sign[:, 1:] != sign[:, :-1]
+    count = changes.sum(axis=1)
+    after = changes.shape[1] - np.argmax(changes[:, ::-1], axis=1)
+    rows = np.arange(len(difference))
+    left, right = difference[rows, after - 1], difference[rows, after]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = left / (left - right)
+        place = places[after - 1] + share * (places[after] - places[after - 1])
+    return np.where(count > 0, place, np.nan), count

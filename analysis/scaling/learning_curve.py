@@ -1,0 +1,184 @@
+"""From the beginning of a run's curve to its end: the final loss with an interval, and when it could first be told.
+
+Several families are fitted to the prefix and averaged by how well each forecast the prefix's own later part. The
+interval comes from the same backtests: the error of a forecast grows with the logarithm of how far ahead it looks, and
+its rate is measured on this run (assumption: the rest of the run behaves as its prefix did; a schedule that decays
+only after the prefix does not).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+from sweeplaw.analysis.fitting.derivatives import Problem
+from sweeplaw.analysis.fitting.newton import minimise
+from sweeplaw.analysis.fitting.objectives import Objective
+from sweeplaw.analysis.fitting.solve import PATIENCE, QUICK, Setup, quick, residual_scale, set_up
+from sweeplaw.analysis.laws.catalog import ASYMPTOTE
+from sweeplaw.analysis.laws.law import STEEPEST, Law, Param
+from sweeplaw.trials.errors import InputError
+
+Array = np.ndarray
+
+_C = Param("C", "nats/token")
+_A = Param("A", start=(0.01, 10.0))
+FAMILIES: tuple[Law, ...] = (
+    ASYMPTOTE,
+    Law(
+        "exponential", "C + A * exp(-x / tau)", ("x",),
+        (_C, _A, Param("tau", "x", scale="x", start=(0.05, 20.0), log=True, low=1e-300)),
+        "C + A exp(-t/tau)",
+    ),
+    Law(
+        "shifted_power", "C + A * (x + s)**-alpha", ("x",),
+        (_C, Param("A", scale="x**alpha", start=(0.01, 10.0)),
+         Param("s", "x", scale="x", start=(0.01, 5.0), log=True, low=1e-300),
+         Param("alpha", high=STEEPEST)),
+        "C + A (t + s)^-alpha",
+    ),
+    Law(
+        "stretched", "C + A * exp(-(x / tau)**g)", ("x",),
+        (_C, _A, Param("tau", "x", scale="x", start=(0.01, 20.0), log=True, low=1e-300),
+         Param("g", low=0.05, high=3.0, start=(0.1, 2.0))),
+        "C + A exp(-(t/tau)^g); Weibull growth, Domhan et al. 2015",
+    ),
+)  # fmt: skip
+LEAST_POINTS = 8  # the largest family has four parameters, and a backtest has to leave it some
+CUTS = 8  # prefixes of the prefix that are forecast from
+FIRST_CUT = 0.4  # of the points: where backtests begin
+OBJECTIVE = Objective("huber", 1e-2)  # nats; a spike in the curve pulls no harder than one hundredth
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The final loss foreseen from a prefix, nats a token. ``shares`` weigh the families, ``finals`` are theirs alone.
+
+    ``low`` and ``high`` bound the loss the last evaluation will show. ``backtests`` is how many forecasts of known
+    points the interval rests on.
+    """
+
+    final_step: float
+    loss: float
+    low: float
+    high: float
+    level: float
+    shares: Mapping[str, float]
+    finals: Mapping[str, float]
+    points: int
+    last_step: float
+    backtests: int
+
+
+def forecast(
+    steps: Sequence[float] | Array, losses: Sequence[float] | Array, final_step: float, level: float = 0.95
+) -> Forecast:
+    """The loss at ``final_step`` from a curve's first points. Raises InputError for too short or faulty a curve."""
+    steps, losses = _curve(steps, losses)
+    if final_step < steps[-1]:
+        raise InputError(f"final_step = {final_step:g} is before the last point of the curve, {steps[-1]:g}")
+    cuts = np.unique(np.round(np.linspace(FIRST_CUT, 1.0, CUTS + 1) * len(steps)).astype(int))
+    past = [_forecasts(law, steps, losses, cuts, np.append(steps, final_step)) for law in FAMILIES]
+    scores = [float(np.mean(_backtest(item[:-1, :-1], cuts[:-1], steps, losses)[0] ** 2)) for item in past]
+    shares = _shares(np.maximum(np.array(scores), 1e-20))
+    finals = np.array([item[-1, -1] for item in past])
+    loss = float(np.sum(shares * finals))
+    ahead = math.log(final_step / steps[-1])
+    noise = float(np.sum(shares * np.array([_noise(item[-1, :-1], losses) for item in past])))
+    average = _average(np.stack(past), shares)
+    errors, distance = _backtest(average[:-1, :-1], cuts[:-1], steps, losses)
+    rate = _rate(errors, distance, noise)
+    doubt = np.sqrt(shares) / np.sum(np.sqrt(shares))  # a family that lost the backtests may still be right later
+    between = float(np.sum(doubt * (finals - loss) ** 2))
+    width = float(student.ppf((1 + level) / 2, max(len(cuts) - 1, 1))) * math.sqrt(
+        (rate * ahead) ** 2 + between + noise**2
+    )
+    names = [law.name for law in FAMILIES]
+    return Forecast(
+        float(final_step), loss, loss - width, loss + width, level, dict(zip(names, shares.tolist(), strict=True)),
+        dict(zip(names, finals.tolist(), strict=True)), len(steps), float(steps[-1]), len(errors),
+    )  # fmt: skip
+
+
+def _curve(steps: Sequence[float] | Array, losses: Sequence[float] | Array) -> tuple[Array, Array]:
+    steps, losses = np.asarray(steps, dtype=float), np.asarray(losses, dtype=float)
+    if steps.shape != losses.shape or steps.ndim != 1:
+        raise InputError(f"a curve is two lists of one length; {steps.shape} steps and {losses.shape} losses given")
+    bad = np.flatnonzero(~(np.isfinite(steps) & np.isfinite(losses) & (steps > 0) & (losses > 0)))
+    if bad.size:
+        shown = ", ".join(str(index) for index in bad[:8])
+        raise InputError(f"points {shown} of the curve have no positive finite step and loss")
+    order = np.argsort(steps, kind="stable")
+    if len(np.unique(steps)) < LEAST_POINTS:
+        raise InputError(f"a forecast needs {LEAST_POINTS} points of different steps; {len(np.unique(steps))} given")
+    return steps[order], losses[order]
+
+
+def _forecasts(law: Law, steps: Array, losses: Array, cuts: Array, ahead: Array) -> Array:
+    """What a family fitted to the first ``cut`` points says of the steps ``ahead``: (cuts, ahead)."""
+    setup = set_up(law, OBJECTIVE, {"x": steps}, losses, np.ones(len(steps)))
+    whole = quick(setup)
+    weights = (np.arange(len(steps))[None, :] < cuts[:, None]).astype(float)
+    theta = _refit(setup, whole, weights)
+    bound = law.function.bind([ahead / setup.centre[0]])
+    return bound.predict(theta)
+
+
+def _refit(setup: Setup, theta: Array, weights: Array) -> Array:
+    problem = Problem(setup.problem.bound, setup.problem.losses, weights, setup.problem.space)
+    start = np.tile(theta, (len(weights), 1))
+    begin = max(residual_scale(setup.problem, theta), 1e-3)
+    return minimise(problem, start, setup.delta, setup.box, begin=begin, tolerance=QUICK, steps=PATIENCE).theta
+
+
+def _backtest(predicted: Array, cuts: Array, steps: Array, losses: Array) -> tuple[Array, Array]:
+    """Errors of the forecasts of points that are known, and how far ahead each looked on the logarithm of the step."""
+    rows, columns = np.nonzero(np.arange(len(steps))[None, :] >= cuts[:, None])
+    distance = np.log(steps[columns] / steps[cuts[rows] - 1])
+    return predicted[rows, columns] - losses[columns], distance
+
+
+def _rate(errors: Array, distance: Array, noise: float) -> float:
+    """Error a unit of log step looked ahead, over and above the noise of the points themselves."""
+    systematic = max(float(np.mean(errors**2)) - noise**2, 0.0)
+    return math.sqrt(systematic / max(float(np.mean(distance**2)), 1e-12))
+
+
+def _shares(scores: Array) -> Array:
+    """Weights of the families: the inverse fourth power of their backtests' root mean square error."""
+    weights = (np.min(scores) / scores) ** 2
+    return np.asarray(weights / weights.sum())
+
+
+def _average(past: Array, shares: Array) -> Array:
+    return np.asarray(np.einsum("f,fct->ct", shares, past))
+
+
+def _noise(predicted: Array, losses: Array) -> float:
+    """Standard deviation of the points about the curve over the later half of the prefix."""
+    late = slice(len(losses) // 2, None)
+    return float(np.sqrt(np.mean((losses[late] - predicted[late]) ** 2)))
+
+
+def prediction_level(
+    steps: Sequence[float] | Array, losses: Sequence[float] | Array, tolerance: float = 0.01, prefixes: int = 20
+) -> float | None:
+    """The first step from which every longer prefix foretells the curve's last loss within ``tolerance`` (relative).
+
+    None when no prefix short of the whole does. Prefixes are spaced evenly on the logarithm of the step.
+    """
+    steps, losses = _curve(steps, losses)
+    cuts = np.unique(np.searchsorted(steps, np.geomspace(steps[LEAST_POINTS - 1], steps[-1], prefixes), side="right"))
+    reached = None
+    for cut in cuts[::-1]:
+        if cut < LEAST_POINTS or len(np.unique(steps[:cut])) < LEAST_POINTS or cut == len(steps):
+            continue
+        told = forecast(steps[:cut], losses[:cut], float(steps[-1])).loss
+        if abs(told / losses[-1] - 1) > tolerance:
+            break
+        reached = float(steps[cut - 1])
+    return reached

@@ -1,0 +1,63 @@
+"""A table of a store as one file for other tools."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from sweeplaw.analysis.tables import tables
+from sweeplaw.analysis.tables.expressions import known
+from sweeplaw.trials.errors import InputError, nearest
+
+_SINKS: Mapping[str, Callable[[pl.LazyFrame, Path], object]] = {
+    ".parquet": lambda frame, path: frame.sink_parquet(path),
+    ".arrow": lambda frame, path: frame.sink_ipc(path),
+    ".csv": lambda frame, path: frame.sink_csv(path),
+    ".ndjson": lambda frame, path: frame.sink_ndjson(path),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """How many rows were written, which were left out, and what is damaged."""
+
+    rows: int
+    dropped: Mapping[str, int]
+    faults: tuple[str, ...]
+
+
+def write(store: str, file: Path, *, table: str, where: str | None, columns: Sequence[str] = ()) -> Exported:
+    """Write ``table`` (trials of every state, or curves) to ``file``, whole or not at all. Raises InputError."""
+    faults = []
+    if file.suffix not in _SINKS:
+        faults.append(f"{file}: the name ends in none of {', '.join(_SINKS)}")
+    if table not in ("trials", "curves"):
+        faults.append(f"table {table!r} is not known (accepted: trials, curves){nearest(table, ('trials', 'curves'))}")
+    if faults:
+        raise InputError(faults)
+    return tables.unless_damaged(
+        lambda verify: _write(tables.load(store, states=None, where=where, verify=verify), file, table, where, columns)
+    )
+
+
+def _write(loaded: tables.Tables, file: Path, table: str, where: str | None, columns: Sequence[str]) -> Exported:
+    frame = loaded.trials
+    if table == "curves":
+        frame = (
+            loaded.curves.join(loaded.trials.select("trial_id"), on="trial_id", how="semi") if where else loaded.curves
+        )
+    if columns:
+        frame = frame.select(known(columns, frame.collect_schema().names()))
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        _SINKS[file.suffix](frame, temporary)
+        os.replace(temporary, file)
+    except OSError as error:
+        raise InputError(f"{file} cannot be written: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Exported(frame.select(pl.len()).collect().item(), loaded.dropped, loaded.faults)

@@ -1,0 +1,87 @@
+"""How far a knob may be off: the region within 0.1, 0.25 and 0.5 % of the best loss, as factors, and is it convex."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweeplaw.analysis.tuning.optimum import CONVEX_ENOUGH, CellOptimum
+
+Array = NDArray[np.float64]
+
+THRESHOLDS = (0.001, 0.0025, 0.005)
+
+
+@dataclass(frozen=True, slots=True)
+class Width:
+    """One knob at one threshold (relative excess loss): it may be off by ``factor`` either way with the other knobs at
+    their optimum, by ``retuned`` when the others follow it.
+    """
+
+    knob: str
+    threshold: float
+    factor: float
+    retuned: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plateau:
+    """A cell's plateau. ``convex``: share of the curvature's draws that are convex, null when it has no draws."""
+
+    cell: Mapping[str, Any]
+    convex: float | None
+    verdict: str
+    widths: tuple[Width, ...]
+
+
+def widths(hessian: Array, knobs: Sequence[str], thresholds: Sequence[float] = THRESHOLDS) -> tuple[Width, ...]:
+    """Plateau of a convex quadratic of log loss with second derivatives ``hessian`` (knobs, knobs) in natural logs.
+
+    log(1 + t) = h d^2 / 2 with h the curvature along the knob (others held), or 1 / inverse(H)_kk (others follow).
+    """
+    inverse = np.linalg.inv(hessian)
+    return tuple(
+        Width(
+            name,
+            threshold,
+            float(np.exp(np.sqrt(2 * np.log1p(threshold) / hessian[k, k]))),
+            float(np.exp(np.sqrt(2 * np.log1p(threshold) * inverse[k, k]))),
+        )
+        for k, name in enumerate(knobs)
+        for threshold in thresholds
+    )
+
+
+def plateau(cell: CellOptimum, thresholds: Sequence[float] = THRESHOLDS) -> Plateau:
+    """Convexity verdict and plateau of one cell; no widths where the loss is not convex."""
+    fit = cell.quadratic
+    if fit is None or fit.reason:
+        return Plateau(cell.cell, None, f"not tested: {cell.verdict}", ())
+    if not fit.is_convex:
+        return Plateau(cell.cell, fit.convex, "not convex around the lowest row", ())
+    names = cell.fitted_knobs
+    if fit.convex is None:
+        verdict = "convex as fitted, untested: as many terms as points"
+    else:
+        word = "convex" if fit.convex >= CONVEX_ENOUGH else "not established as convex"
+        verdict = f"{word}: {fit.convex:.1%} of the draws of the curvature are"
+    return Plateau(cell.cell, fit.convex, verdict, widths(fit.hessian, names, thresholds))
+
+
+def pooled(cells: Sequence[CellOptimum], thresholds: Sequence[float] = THRESHOLDS) -> tuple[Width, ...]:
+    """Median widths over the cells that support an optimum in the same knobs as most of them; empty when none does."""
+    found = [cell for cell in cells if cell.supported]
+    names = [cell.fitted_knobs for cell in found]
+    if not names:
+        return ()
+    common = max(set(names), key=names.count)
+    each = [plateau(cell, thresholds).widths for cell in found if cell.fitted_knobs == common]
+    factors = np.array([[(width.factor, width.retuned) for width in row] for row in each])
+    medians = np.exp(np.median(np.log(factors), axis=0))
+    return tuple(
+        Width(width.knob, width.threshold, float(a), float(b)) for width, (a, b) in zip(each[0], medians, strict=True)
+    )

@@ -1,0 +1,41 @@
+"""How long a person waits for nothing: cold `sweeplaw --help` and `import analysis`, against an empty interpreter.
+
+python benchmarks/launching/startup.py
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+
+RUNS = 9
+WHAT = {
+    "python -c pass": ["-c", "pass"],
+    "import sweeplaw.analysis": ["-c", "import sys, sweeplaw.analysis; assert not {'torch', 'ray'} & set(sys.modules)"],
+    "sweeplaw --help": ["-m", "sweeplaw", "--help"],
+}
+
+
+def seconds(arguments: list[str]) -> float:
+    """Wall seconds of one process."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Take turns, so that whatever else the machine does falls on all three; print medians and ratios."""
+    taken: dict[str, list[float]] = {name: [] for name in WHAT}
+    for _ in range(RUNS):
+        for name, arguments in WHAT.items():
+            taken[name].append(seconds(arguments))
+    base = statistics.median(taken["python -c pass"])
+    for name, found in taken.items():
+        middle = statistics.median(found)
+        print(f"{name:18} {middle:.3f} s  {middle / base:5.1f}x an empty interpreter")
+
+
+if __name__ == "__main__":
+    main()

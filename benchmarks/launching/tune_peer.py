@@ -1,0 +1,71 @@
+"""The same sleeping trials given to Tune as a user would: with its defaults, or with reused actors and no loggers."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from typing import Any
+
+from device_busy import Span
+
+from sweeplaw.clusters.connect.cluster import connected
+from sweeplaw.clusters.connect.private import environment
+from sweeplaw.clusters.profile.profile import Profile
+
+
+def _trial(config: dict[str, Any]) -> dict[str, float]:
+    began = time.time()
+    time.sleep(config["seconds"])
+    return {"val_loss": 0.0, "began": began, "ended": time.time()}
+
+
+def spans(trials: int, seconds: float, profile: Profile, *, reuse: bool) -> list[Span]:
+    """Run the trials on a private Ray of ``profile`` and say when each ran.
+
+    With ``reuse`` a class trainable keeps its process from trial to trial and Tune writes no log files, which is the
+    fastest Tune can be set up to be; without, a function is run with every default.
+    """
+    settings: dict[str, str | None] = {"RAY_AIR_NEW_OUTPUT": "0"}
+    if reuse:
+        settings["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    with environment(settings), connected(profile), tempfile.TemporaryDirectory() as folder:
+        from ray import tune
+
+        tuner = tune.Tuner(
+            _class() if reuse else _trial,
+            param_space={"seconds": seconds, "index": tune.grid_search(list(range(trials)))},
+            tune_config=tune.TuneConfig(reuse_actors=reuse),
+            run_config=tune.RunConfig(storage_path=folder, verbose=0, checkpoint_config=_checkpoints(reuse)),
+        )
+        results = tuner.fit()
+        assert not results.errors, results.errors[0]
+        return [(result.metrics["began"], result.metrics["ended"]) for result in results]
+
+
+def _checkpoints(reuse: bool) -> Any:
+    from ray import tune
+
+    return tune.CheckpointConfig(checkpoint_at_end=False) if reuse else tune.CheckpointConfig()
+
+
+def _class() -> type:
+    from ray import tune
+
+    class Sleeper(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.now = config
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.now = new_config
+            return True
+
+        def step(self) -> dict[str, Any]:
+            return {**_trial(self.now), "done": True}
+
+    return Sleeper
+
+
+def rate(ran: list[Span]) -> float:
+    """Trials a second once started: from the first end to the last."""
+    ends = sorted(ended for _, ended in ran)
+    return (len(ends) - 1) / (ends[-1] - ends[0])

@@ -1,0 +1,151 @@
+"""What one device can do: peak FLOP/s by number type, memory, and the share of the peak training is assumed to reach.
+
+Peaks are dense (no 2:4 sparsity) tensor-core rates with float32 accumulation, from the maker's data sheet. What a trial
+reaches of them depends on its size: a small model cannot fill a large device. The fractions for accelerators are
+assumptions, those of the CPU core are measured; a plan that uses either says so.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from sweeplaw.clusters.errors import ProfileError, nearest
+
+DType = Literal["fp32", "tf32", "bf16", "fp16", "fp8"]
+
+# Assumption: the share of peak reached by one trial that holds a whole accelerator, against its parameters. Public
+# training runs of 1e9 parameters and more report 0.35-0.5; below that the device waits for kernels to be launched.
+ACCELERATOR_UTILISATION = ((1e6, 0.02), (1e7, 0.10), (1e8, 0.30), (1e9, 0.40))
+
+# Measured with our training loop, one thread on one core of a machine whose cores were all busy, as a sweep keeps them:
+# 10,000 to 2,700,000 parameters, 512 and 1,024 tokens a step, least squares of the relative error. What a step costs
+# whatever its size is Python and the start of kernels; what a token costs is its embedding, its logits and all else
+# that the FLOPs of a small model do not count.
+_CORE_FLOPS, _CORE_STEP_SECONDS, _CORE_TOKEN_SECONDS = 42e9, 3.5e-3, 7.2e-6
+
+# A share of device memory is never ours: the CUDA context, the allocator's fragments. Assumption.
+USABLE_MEMORY = 0.90
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """One kind of device.
+
+    ``peak`` is FLOP/s by number type; ``memory_bytes`` is None where trials share the host's memory; ``utilisation`` is
+    (parameters, share of peak) points, joined by straight lines over log parameters and constant outside them.
+    ``step_seconds`` and ``token_seconds`` come on top of the FLOPs, for each step and each token.
+    """
+
+    name: str
+    peak: Mapping[DType, float]
+    memory_bytes: int | None
+    utilisation: tuple[tuple[float, float], ...]
+    source: str
+    accelerator: bool = True
+    step_seconds: float = 0.0
+    token_seconds: float = 0.0
+
+    @property
+    def dtype(self) -> DType:
+        """The number type training uses here when nothing else is asked: bf16, else fp16, else fp32."""
+        preferred: tuple[DType, ...] = ("bf16", "fp16", "fp32")
+        return next(dtype for dtype in preferred if dtype in self.peak)
+
+    @property
+    def usable_bytes(self) -> int | None:
+        """Memory a trial may plan with: `USABLE_MEMORY` of what the device has."""
+        return None if self.memory_bytes is None else int(self.memory_bytes * USABLE_MEMORY)
+
+    def share_of_peak(self, params: float | None = None) -> float:
+        """The assumed (CPU core: measured) share of peak for a trial of ``params`` parameters; the best one if None."""
+        points = self.utilisation
+        if params is None or params >= points[-1][0]:
+            return points[-1][1]
+        if params <= points[0][0]:
+            return points[0][1]
+        (low, share), (high, next_share) = next(
+            pair for pair in itertools.pairwise(points) if pair[0][0] <= params < pair[1][0]
+        )
+        along = math.log(params / low) / math.log(high / low)
+        return share + along * (next_share - share)
+
+    def seconds(
+        self,
+        flops: float,
+        dtype: DType | None = None,
+        params: float | None = None,
+        steps: int | None = None,
+        tokens: int | None = None,
+    ) -> float:
+        """Estimated seconds for ``flops`` on one device, at the share of peak of a trial with ``params`` parameters.
+
+        ``steps`` and ``tokens`` are those of the trial; what is not known of them adds nothing, so that the estimate is
+        too low rather than made up. Raises ProfileError for a number type the device has no rate for.
+        """
+        dtype = dtype or self.dtype
+        if dtype not in self.peak:
+            accepted = ", ".join(self.peak)
+            raise ProfileError(f"{self.name} has no {dtype} rate (accepted: {accepted})")
+        overhead = (steps or 0) * self.step_seconds + (tokens or 0) * self.token_seconds
+        return flops / (self.peak[dtype] * self.share_of_peak(params)) + overhead
+
+
+def _gpu(name: str, gigabytes: int, source: str, **teraflops: float) -> Hardware:
+    peak = {dtype: rate * 1e12 for dtype, rate in teraflops.items()}
+    return Hardware(name, peak, gigabytes * 10**9, ACCELERATOR_UTILISATION, source)  # type: ignore[arg-type]
+
+
+_AMPERE = "NVIDIA A100 Tensor Core GPU data sheet, 2021"
+_HOPPER = "NVIDIA H100 Tensor Core GPU data sheet, 2023, sparse rates halved"
+_VOLTA = "NVIDIA V100 data sheet, 2020 (SXM2)"
+
+_CORE = Hardware(
+    name="cpu-core",
+    peak={"fp32": _CORE_FLOPS},
+    memory_bytes=None,
+    utilisation=((1.0, 1.0),),
+    source="measured: one x86 core, PyTorch 2.13, float32; 100 % is the rate measured, not a data sheet's peak",
+    accelerator=False,
+    step_seconds=_CORE_STEP_SECONDS,
+    token_seconds=_CORE_TOKEN_SECONDS,
+)
+
+# Data-sheet gigabytes are taken as 1e9 bytes, which is never more than what the device has.
+_KNOWN = {
+    item.name: item
+    for item in (
+        _CORE,
+        _gpu("t4", 16, "NVIDIA T4 data sheet, 2019", fp32=8.1, fp16=65.0),
+        _gpu("v100-16", 16, _VOLTA, fp32=15.7, fp16=125.0),
+        _gpu("v100-32", 32, _VOLTA, fp32=15.7, fp16=125.0),
+        _gpu("a10g", 24, "NVIDIA A10G data sheet, 2021", fp32=31.5, tf32=35.0, bf16=70.0, fp16=70.0),
+        _gpu("a100-40", 40, _AMPERE, fp32=19.5, tf32=156.0, bf16=312.0, fp16=312.0),
+        _gpu("a100-80", 80, _AMPERE, fp32=19.5, tf32=156.0, bf16=312.0, fp16=312.0),
+        _gpu("rtx3090", 24, "NVIDIA Ampere GA102 whitepaper, 2020", fp32=35.6, tf32=35.6, bf16=71.0, fp16=71.0),
+        _gpu("rtx4090", 24, "NVIDIA Ada whitepaper, 2022", fp32=82.6, tf32=82.6, bf16=165.2, fp16=165.2, fp8=330.3),
+        _gpu("l4", 24, "NVIDIA L4 data sheet, 2023, halved", fp32=30.3, tf32=60.0, bf16=121.0, fp16=121.0, fp8=242.5),
+        _gpu("l40s", 48, "NVIDIA L40S data sheet, 2023", fp32=91.6, tf32=183.0, bf16=362.05, fp16=362.05, fp8=733.0),
+        _gpu("h100-pcie", 80, _HOPPER, fp32=51.0, tf32=378.0, bf16=756.5, fp16=756.5, fp8=1513.0),
+        _gpu("h100-sxm", 80, _HOPPER, fp32=67.0, tf32=494.5, bf16=989.5, fp16=989.5, fp8=1979.0),
+        _gpu("h200", 141, "NVIDIA H200 data sheet, 2024", fp32=67.0, tf32=494.5, bf16=989.5, fp16=989.5, fp8=1979.0),
+        _gpu("b200", 180, "NVIDIA HGX B200, 2024", fp32=75.0, tf32=1125.0, bf16=2250.0, fp16=2250.0, fp8=4500.0),
+        _gpu("mi250x-gcd", 64, "AMD Instinct MI250X data sheet, half a card", fp32=47.9, bf16=191.5, fp16=191.5),
+        _gpu("mi300x", 192, "AMD MI300X data sheet", fp32=163.4, tf32=653.7, bf16=1307.4, fp16=1307.4, fp8=2614.9),
+    )
+}
+
+
+def known() -> tuple[str, ...]:
+    """Every hardware name a profile may give."""
+    return tuple(_KNOWN)
+
+
+def get(name: str) -> Hardware:
+    """The hardware of this name. Raises ProfileError with the accepted names and the nearest one."""
+    if name not in _KNOWN:
+        raise ProfileError(f"hardware = {name!r} is not known (accepted: {', '.join(_KNOWN)}){nearest(name, _KNOWN)}")
+    return _KNOWN[name]

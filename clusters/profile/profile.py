@@ -1,0 +1,290 @@
+"""A cluster profile: where trials run and what one of them may take, from a TOML file or one of two built-in names.
+
+`inline` runs trials one after another in this process, `local` on a private Ray on this machine. Everything else is a
+file: `ray` joins a running cluster, `slurm`, `kuberay`, `aws` and `gcp` describe one to be asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+
+from sweeplaw.clusters.errors import ProfileError, counted, nearest
+from sweeplaw.clusters.profile import hardware as devices
+from sweeplaw.clusters.profile.capacity import Capacity, memory_for_trials, usable_cores, usable_memory
+from sweeplaw.clusters.profile.fields import AbsolutePath, DashboardUrl, GpuShare, Line, MemoryBytes, Share
+from sweeplaw.clusters.profile.requests import Authentication, Cloud, Count, KubeRay, Positive, Slurm, Table
+
+Kind = Literal["inline", "local", "ray", "slurm", "kuberay", "aws", "gcp"]
+KINDS: tuple[Kind, ...] = ("inline", "local", "ray", "slurm", "kuberay", "aws", "gcp")
+BUILT_IN: tuple[Kind, ...] = ("inline", "local")
+CLIENT = "ray://"  # how the address of a Ray Client server begins
+# Settings people know from elsewhere, and where they are given.
+_MOVED: Mapping[str, str] = {
+    "max_attempts": "how often a trial is tried is said in the sweep file: [retry] worker_died = 2"
+}
+_TABLE_OF: Mapping[str, str] = {"slurm": "slurm", "kuberay": "kuberay", "aws": "cloud", "gcp": "cloud"}
+
+
+def _known_hardware(name: str) -> str:
+    if name not in devices.known():
+        raise ValueError(f"is not known (accepted: {', '.join(devices.known())}){nearest(name, devices.known())}")
+    return name
+
+
+class Profile(Table):
+    """One cluster profile, checked.
+
+    ``slots`` is how many packs run at once; None leaves it to the nodes. A trial gets ``cpus_per_trial`` (cores) and
+    ``gpus_per_trial`` (a part of one GPU or several whole ones), or as much more as its memory needs; on hardware
+    without memory of its own a process of it may use ``memory_per_trial`` (bytes) or, unless said, its cores' part of
+    the node's. A worker that says nothing for ``patience_seconds`` is taken for hung; one that is told to end has
+    ``grace_seconds`` to do so (on Slurm, unless said, as much of the notice as a launch can spare). A long trial leaves
+    a checkpoint every ``checkpoint_seconds``: the most that a worker that dies can cost it. A running cluster is waited
+    for until ``nodes`` are alive, at most ``ready_seconds``; its ``address`` is ``host:port`` or ``auto`` for a driver
+    on one of its nodes, ``ray://host:port`` (its Ray Client server) to put the driver there from anywhere else;
+    ``jobs`` is the address of its dashboard, which takes jobs. A local Ray is limited by ``cpus`` and ``gpus``.
+    ``dashboard`` needs ``ray[default]`` and stays on loopback unless ``bind`` names another address. ``share`` takes
+    one part of the trials and leaves the others to launches beside it: ``"2/8"`` is the third of eight.
+    """
+
+    kind: Kind
+    name: str = ""
+    hardware: Annotated[str, AfterValidator(_known_hardware)] = "cpu-core"
+    slots: Positive | None = None
+    share: Share | None = None
+    cpus_per_trial: Annotated[float, Field(gt=0)] = 1.0
+    gpus_per_trial: GpuShare = 0.0
+    memory_per_trial: MemoryBytes | None = None
+    patience_seconds: Annotated[float, Field(gt=0)] = 600.0
+    grace_seconds: Annotated[float, Field(gt=0)] = 60.0
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 600.0
+    address: Line | None = None
+    jobs: DashboardUrl | None = None
+    nodes: Positive = 1
+    ready_seconds: Annotated[float, Field(gt=0)] = 300.0
+    cpus: Positive | None = None
+    gpus: Count | None = None
+    authentication: Authentication = "token"
+    token_file: AbsolutePath | None = None
+    temp_dir: AbsolutePath | None = None
+    dashboard: bool = False
+    bind: Line = "127.0.0.1"
+    slurm: Slurm | None = None
+    kuberay: KubeRay | None = None
+    cloud: Cloud | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Profile:
+        faults = [*_table_faults(self), *_address_faults(self), *_fit_faults(self)]
+        if faults:
+            raise ProfileError(faults)
+        return self
+
+    @property
+    def device(self) -> devices.Hardware:
+        """The hardware trials run on."""
+        return devices.get(self.hardware)
+
+    @property
+    def over_client(self) -> bool:
+        """Whether the cluster is reached over Ray Client, from outside it."""
+        return (self.address or "").startswith(CLIENT)
+
+    @property
+    def devices_per_slot(self) -> float:
+        """Devices of `device` that one slot holds: a share of a GPU, several GPUs, or CPU cores."""
+        return self.gpus_per_trial if self.device.accelerator else self.cpus_per_trial
+
+    def takes(self, trial_id: str) -> bool:
+        """Whether the trial is in this profile's ``share``: ids are hashes, so parts are even and never overlap."""
+        if self.share is None:
+            return True
+        part, _, parts = self.share.partition("/")
+        return int(trial_id[:16], 16) % int(parts) == int(part)
+
+    def slots_on(self, nodes: Iterable[Capacity]) -> int:
+        """Packs at once on these nodes: a pack never straddles two; ``slots`` is a limit."""
+        fitting = sum(_slots_of_node(self, node) for node in nodes)
+        return fitting if self.slots is None else min(self.slots, fitting)
+
+    def planned_nodes(self) -> tuple[Capacity, ...] | None:
+        """The nodes one launch will have; None where only the running cluster knows."""
+        if self.kind == "inline":
+            return (Capacity(self.cpus_per_trial, math.ceil(self.gpus_per_trial), usable_memory()),)
+        if slurm := self.slurm:
+            memory = memory_for_trials(slurm.memory_per_node)
+            return (Capacity(slurm.cpus_per_node, slurm.gpus_per_node, memory),) * slurm.nodes
+        if kube := self.kuberay:
+            return (Capacity(kube.cpus, kube.gpus, memory_for_trials(kube.memory)),) * kube.workers
+        if cloud := self.cloud:
+            return (Capacity(cloud.cpus, cloud.gpus),) * cloud.workers
+        if self.kind == "local" and (self.gpus is not None or not self.device.accelerator):
+            return (Capacity(self.cpus or usable_cores(), self.gpus or 0, memory_for_trials(usable_memory())),)
+        return None
+
+    def planned_slots(self) -> int | None:
+        """Packs at once as far as the profile tells, over all jobs of an array; None: the running cluster knows."""
+        if self.kind == "inline":
+            return 1
+        nodes, launches = self.planned_nodes(), (self.slurm and self.slurm.array) or 1
+        return self.slots if nodes is None else launches * self.slots_on(nodes)
+
+
+def _slots_of_node(profile: Profile, node: Capacity) -> int:
+    by_cpu = math.floor(node.cpus / profile.cpus_per_trial + 1e-9)
+    share = profile.gpus_per_trial
+    if share == 0:
+        return by_cpu
+    by_gpu = math.floor(1 / share + 1e-9) * math.floor(node.gpus) if share <= 1 else math.floor(node.gpus / share)
+    return min(by_cpu, by_gpu)
+
+
+def _table_faults(profile: Profile) -> list[str]:
+    own = _TABLE_OF.get(profile.kind)
+    faults = []
+    for table in ("slurm", "kuberay", "cloud"):
+        present = getattr(profile, table) is not None
+        if table == own and not present:
+            faults.append(f"kind = {profile.kind!r} needs a table [{table}]")
+        if table != own and present:
+            faults.append(f"table [{table}] does not belong to kind = {profile.kind!r}")
+    return faults
+
+
+def _address_faults(profile: Profile) -> list[str]:
+    faults = []
+    if profile.kind == "ray" and profile.address is None:
+        faults.append("kind = 'ray' needs address = 'host:port', 'ray://host:port' or 'auto'")
+    if profile.kind != "ray" and profile.address is not None:
+        faults.append(
+            f"address = {profile.address!r} does not belong to kind = {profile.kind!r} (accepted: kind = 'ray')"
+        )
+    if profile.kind != "ray" and profile.jobs is not None:
+        faults.append(f"jobs = {profile.jobs!r} does not belong to kind = {profile.kind!r} (accepted: kind = 'ray')")
+    if profile.kind == "inline" and profile.slots not in (None, 1):
+        faults.append(f"slots = {profile.slots} does not fit kind = 'inline', which runs one pack at a time")
+    if profile.kind == "gcp" and profile.cloud and None in (profile.cloud.project, profile.cloud.zone):
+        faults.append("kind = 'gcp' needs cloud.project and cloud.zone")
+    return faults
+
+
+def _fit_faults(profile: Profile) -> list[str]:
+    faults = []
+    if profile.device.accelerator and profile.gpus_per_trial == 0 and profile.kind != "inline":
+        faults.append(f"hardware = {profile.hardware!r} needs gpus_per_trial (accepted: 0.25, 0.5, 1, 2, ...)")
+    if not profile.device.accelerator and profile.gpus_per_trial > 0:
+        faults.append(
+            f"gpus_per_trial = {profile.gpus_per_trial:g} needs hardware with a GPU, not {profile.hardware!r}"
+        )
+    nodes = profile.planned_nodes()
+    if nodes and not faults and profile.slots_on(nodes) == 0:
+        faults.append(
+            f"a trial of {counted(profile.cpus_per_trial, 'core')} and {counted(profile.gpus_per_trial, 'GPU')} "
+            f"fits no node (a node has {counted(nodes[0].cpus, 'core')} and {counted(nodes[0].gpus, 'GPU')})"
+        )
+    return faults
+
+
+def load(name_or_path: str | Path) -> Profile:
+    """The profile of a built-in name (`inline`, `local`), a TOML file, or a name kept in a profile folder.
+
+    A bare name is looked for as ``NAME.toml`` here and in ``$XDG_CONFIG_HOME/sweeplaw/clusters`` (``~/.config``).
+    Raises ProfileError with every fault.
+    """
+    text = str(name_or_path)
+    if text in BUILT_IN:
+        return Profile(kind=text, name=text)
+    path = _find(text)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProfileError(f"is no TOML: {error}", where=str(path)) from None
+    except OSError as error:
+        raise ProfileError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    return parse(content, name=path.stem, where=str(path))
+
+
+def parse(content: Mapping[str, Any], *, name: str, where: str = "") -> Profile:
+    """The profile these values describe. Raises ProfileError with every fault."""
+    try:
+        return Profile(**{"name": name, **content})
+    except ValidationError as error:
+        faults = [sentence for fault in error.errors() for sentence in _sentences(fault)]
+        raise ProfileError(faults, where=where) from None
+
+
+# What a trial may take: the same wherever the profile's cluster ends up running.
+_OF_TRIALS = (
+    "hardware",
+    "slots",
+    "cpus_per_trial",
+    "gpus_per_trial",
+    "memory_per_trial",
+    "patience_seconds",
+    "grace_seconds",
+    "checkpoint_seconds",
+    "authentication",
+)
+
+
+def trial_settings(profile: Profile) -> dict[str, Any]:
+    """The settings of trials alone, for the profile of the cluster this profile asks for."""
+    return profile.model_dump(include=set(_OF_TRIALS), exclude_none=True)
+
+
+def to_toml(settings: Mapping[str, Any]) -> str:
+    """A profile's settings as TOML, without tables. A JSON scalar is a TOML scalar; None has no line."""
+    return "".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items() if value is not None
+    )
+
+
+def _find(text: str) -> Path:
+    if text.endswith(".toml") or os.sep in text:
+        return Path(text).expanduser()
+    folders = (Path.cwd(), config_folder())
+    for folder in folders:
+        if (folder / f"{text}.toml").is_file():
+            return folder / f"{text}.toml"
+    names = [*BUILT_IN, *sorted({path.stem for path in config_folder().glob("*.toml")})]
+    raise ProfileError(
+        f"cluster = {text!r} is not known (accepted: {', '.join(names)}, or a TOML file){nearest(text, names)}"
+    )
+
+
+def config_folder() -> Path:
+    """Where a person keeps profiles by name."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "sweeplaw" / "clusters"
+
+
+def _sentences(fault: Mapping[str, Any]) -> Iterable[str]:
+    cause = fault.get("ctx", {}).get("error")
+    return cause.faults if isinstance(cause, ProfileError) else [_sentence(fault)]
+
+
+def _sentence(fault: Mapping[str, Any]) -> str:
+    where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+    if fault["type"] == "extra_forbidden" and where in _MOVED:
+        return f"{where} is no setting of a profile; {_MOVED[where]}"
+    if fault["type"] == "extra_forbidden":
+        return f"{where} is no setting of a profile{nearest(str(fault['loc'][-1]), _settings(fault['loc'][:-1]))}"
+    if fault["type"] == "missing":
+        return f"{where} is missing"
+    if fault["type"] == "value_error":
+        return f"{where} = {fault['input']!r} {fault['ctx']['error']}"
+    message = str(fault["msg"])
+    return f"{where} = {fault['input']!r}: {message[:1].lower()}{message[1:]}"
+
+
+def _settings(parents: Sequence[str | int]) -> list[str]:
+    tables: dict[str, type[Table]] = {"slurm": Slurm, "kuberay": KubeRay, "cloud": Cloud}
+    table = tables[str(parents[0])] if parents else Profile
+    return list(table.model_fields)

@@ -1,0 +1,267 @@
+"""What runs on each node of a Slurm job: Ray's head and the driver on the first, a worker on the others.
+
+The nodes find each other through files in the job's folder, which all see: the head lets Ray choose a free port and
+writes its address there, so two jobs on one machine cannot collide; when the driver has ended it writes its exit code,
+and the workers leave at once. Nothing is stopped but what this job has started.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeplaw.clusters.connect.addresses import address_towards, free_port, own_address
+from sweeplaw.clusters.connect.cleanup import MARK
+from sweeplaw.clusters.connect.driver import CLUSTER, fill
+from sweeplaw.clusters.connect.private import UNWATCHED, environment, private_folder, write_token
+from sweeplaw.clusters.errors import ClusterError
+from sweeplaw.clusters.profile.capacity import memory_for_trials, object_store_bytes, usable_memory
+from sweeplaw.clusters.profile.profile import to_toml
+from sweeplaw.clusters.submit.slurm import JOB
+
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The files of one run of the job, in the folder every node sees."""
+
+    folder: Path
+
+    @property
+    def token(self) -> Path:
+        """Ray's authentication token, mode 0600."""
+        return self.folder / "token"
+
+    @property
+    def address(self) -> Path:
+        """Where the head listens, once it does."""
+        return self.folder / "address"
+
+    @property
+    def profile(self) -> Path:
+        """The cluster profile the driver is given."""
+        return self.folder / "cluster.toml"
+
+    @property
+    def notice(self) -> Path:
+        """There once the job's script has been told that its time is nearly over."""
+        return self.folder / "notice"
+
+    @property
+    def exit(self) -> Path:
+        """The driver's exit code, once it has ended."""
+        return self.folder / "exit"
+
+
+def main(folder: str) -> int:
+    """Play this node's part in the job; the exit code of the task."""
+    job = json.loads((Path(folder) / JOB).read_text(encoding="utf-8"))
+    run = f"{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
+    place = Place(Path(folder) / run)
+    first = int(os.environ["SLURM_PROCID"]) == 0
+    try:
+        return _first(job, place) if first else _worker(job, place)
+    except ClusterError as error:
+        _say(str(error))
+        return 2
+
+
+def _first(job: Mapping[str, Any], place: Place) -> int:
+    """Run the driver, and leave its exit code (or 1 where it never ran) for the other nodes and the script."""
+    place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    code = 1
+    try:
+        code = _alone(job, place) if job["nodes"] == 1 else _head(job, place)
+    finally:
+        _publish(place.exit, str(code))
+    return code
+
+
+def _alone(job: Mapping[str, Any], place: Place) -> int:
+    """One node needs no cluster: the driver starts a private Ray on what Slurm granted."""
+    granted = {"kind": "local", "cpus": _cpus(), "gpus": _gpus(), "temp_dir": job["temp_dir"]}
+    return _drive(job, place, {**job["profile"], **granted})
+
+
+def _head(job: Mapping[str, Any], place: Place) -> int:
+    write_token(place.token)
+    with private_folder(job["temp_dir"]) as temp, _ray(job, place, temp, *_head_options(job, temp)) as ray:
+        address = _await_text(temp / "ray_current_cluster", job["ready_seconds"], ray)
+        if address is None:
+            _say(f"Ray's head did not start (exit code {ray.poll()}); its last words:\n{_last_words(temp)}")
+            return ray.poll() or 1
+        joined = {"kind": "ray", "address": address, "nodes": job["nodes"], "ready_seconds": job["ready_seconds"]}
+        _publish(place.address, address)
+        code = _drive(job, place, {**job["profile"], **joined, "token_file": str(place.token)})
+        _publish(place.exit, str(code))  # the workers leave while the head ends
+    return code
+
+
+def _head_options(job: Mapping[str, Any], temp: Path) -> list[str]:
+    options = ["--head", "--port=0", f"--node-ip-address={own_address(job['interface'])}", f"--temp-dir={temp}"]
+    if importlib.util.find_spec("grpc"):  # then Ray opens its client server too, on 10001 unless told
+        options.append(f"--ray-client-server-port={free_port()}")
+    return [*options, "--include-dashboard=false"]
+
+
+def _worker(job: Mapping[str, Any], place: Place) -> int:
+    """Join the head, and join again when this node's Ray dies, until the driver has ended."""
+    signal.signal(signal.SIGTERM, _leave)
+    deadline = time.monotonic() + 2 * job["ready_seconds"]
+    while not place.address.exists():
+        if place.exit.exists():
+            return 0  # the driver ended before this node came
+        if time.monotonic() > deadline:
+            _say(f"no head within {2 * job['ready_seconds']:g} s")
+            return 1
+        time.sleep(POLL_SECONDS)
+    address = place.address.read_text(encoding="utf-8")
+    host, _, port = address.rpartition(":")
+    for _ in range(job["rejoin"]):
+        with private_folder(job["temp_dir"]) as temp:
+            own = address_towards(host, int(port))
+            with _ray(job, place, temp, f"--address={address}", f"--node-ip-address={own}") as ray:
+                while ray.poll() is None and not place.exit.exists():
+                    time.sleep(POLL_SECONDS)
+                if place.exit.exists():
+                    return 0
+                _say(f"Ray on this node ended with exit code {ray.poll()}; its last words:\n{_last_words(temp)}")
+    return 1
+
+
+@contextmanager
+def _ray(job: Mapping[str, Any], place: Place, temp: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`ray start --block` with these options and what Slurm granted, ended with the block.
+
+    It is killed and not asked: asked, a node waits for others to drain. The watcher of ``temp`` ends what it started.
+    """
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *_granted(), "--block"]
+    variables = {**_variables(job, place), MARK: str(temp)}
+    with environment(variables), (temp / "ray.out").open("wb") as log:
+        ray = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        yield ray
+    finally:
+        ray.kill()
+        ray.wait()
+
+
+def _leave(*_: object) -> None:
+    """The job is cancelled: unwind, which ends Ray here."""
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _granted() -> list[str]:
+    """What Slurm granted this task, and no port that another job could hold."""
+    resources = [f"--num-cpus={_cpus()}", f"--num-gpus={_gpus()}", f"--object-store-memory={object_store_bytes()}"]
+    if memory := memory_for_trials(usable_memory()):  # Ray looks at the machine's, not at the job's
+        resources.append(f"--memory={memory}")
+    ports = ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]
+    return [*resources, *ports, "--disable-usage-stats"]
+
+
+def _variables(job: Mapping[str, Any], place: Place) -> dict[str, str | None]:
+    return {
+        "RAY_AUTH_MODE": job["profile"]["authentication"],
+        "RAY_AUTH_TOKEN": None,
+        "RAY_AUTH_TOKEN_PATH": str(place.token),
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+        "RAY_ADDRESS": None,
+        **UNWATCHED,
+    }
+
+
+def _drive(job: Mapping[str, Any], place: Place, cluster: Mapping[str, Any]) -> int:
+    """Run the driver on this cluster; of an array, first for this job's own share of the trials, then for what is left.
+
+    A launch claims all it is asked for: without shares the first job of an array would leave the others nothing.
+    """
+    code = 0
+    for share in _shares():
+        _publish(place.profile, to_toml({**cluster, "share": share}))
+        code = _driver(job, place)
+        if code:
+            break
+    return code
+
+
+def _shares() -> list[str | None]:
+    """What to ask for in turn; None is everything that no other launch holds."""
+    if "SLURM_ARRAY_TASK_COUNT" not in os.environ:
+        return [None]
+    part = int(os.environ["SLURM_ARRAY_TASK_ID"]) - int(os.environ["SLURM_ARRAY_TASK_MIN"])
+    return [f"{part}/{os.environ['SLURM_ARRAY_TASK_COUNT']}", None]
+
+
+def _driver(job: Mapping[str, Any], place: Place) -> int:
+    """One run of the driver's command. Notice reaches it as TERM, which means: checkpoint and end.
+
+    Notice is a file, because a signal that Slurm sends into a step reaches every process there, Ray's and trials' too.
+    """
+    command = fill(job["command"], {CLUSTER: str(place.profile)})
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    with environment({"PATH": path, **UNWATCHED}):
+        driver = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    signal.signal(signal.SIGTERM, lambda *_: driver.terminate())
+    while driver.poll() is None and not place.notice.exists():
+        time.sleep(POLL_SECONDS)
+    if driver.poll() is None:
+        driver.terminate()
+    code = driver.wait()
+    return code if code >= 0 else 128 - code  # ended by a signal: the shell's convention
+
+
+def _cpus() -> int:
+    return int(os.environ.get("SLURM_CPUS_PER_TASK") or os.environ["SLURM_CPUS_ON_NODE"])
+
+
+def _gpus() -> int:
+    """GPUs granted on this node, from the first variable that Slurm or its plugin has set."""
+    if count := os.environ.get("SLURM_GPUS_ON_NODE"):
+        return int(count)
+    for name in ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+        if name in os.environ:
+            return len([device for device in os.environ[name].split(",") if device.strip()])
+    return 0
+
+
+def _publish(path: Path, text: str) -> None:
+    """``text`` in ``path``, whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
+def _await_text(path: Path, patience: float, process: subprocess.Popen[bytes]) -> str | None:
+    """The text of ``path`` once it is there; None when the process ended or patience ran out before."""
+    deadline = time.monotonic() + patience
+    while process.poll() is None and time.monotonic() < deadline:
+        if path.exists() and (text := path.read_text(encoding="utf-8").strip()):
+            return text
+        time.sleep(POLL_SECONDS / 5)
+    return None
+
+
+def _last_words(temp: Path) -> str:
+    lines = (temp / "ray.out").read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join([line for line in lines if "[state-dump]" not in line][-10:])
+
+
+def _say(sentence: str) -> None:
+    print(f"sweeplaw: {socket.gethostname()}: {sentence}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

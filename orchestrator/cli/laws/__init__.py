@@ -1,0 +1,4 @@
+"""Commands that fit, rank and report laws.
+
+They parse, call one function of the library, and print.
+"""

@@ -1,0 +1,40 @@
+"""`sweeplaw retry`: put trials back in the queue."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
+from sweeplaw.trials.quantities import counted
+
+HELP = """Put trials back in the queue: the next launch runs them again. Their rows so far stay and count as earlier
+attempts.
+
+Example: sweeplaw retry results/demo --state failed,out_of_memory
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("retry", help=HELP)(retry)
+
+
+def retry(
+    store: Annotated[str, typer.Argument(metavar="STORE")],
+    state: Annotated[str, typer.Option(metavar="A,B", help="Trials whose latest outcome is one of these.")],
+    where: Annotated[str | None, typer.Option(metavar="EXPR", help="Only trials for which this holds.")] = None,
+    json: Json = False,
+) -> None:
+    from sweeplaw.orchestrator.cli.tables.query import names, tell
+    from sweeplaw.orchestrator.launch.retries import requeue
+    from sweeplaw.orchestrator.store.store import Store
+
+    opened = Store.open(store)
+    attempts = requeue(opened, names(state), where)
+    if json:
+        emit_json({"requeued": sorted(attempts)})
+    else:
+        typer.echo(f"{counted(len(attempts), 'trial')} back in the queue, for the next launch to run")
+    tell([], opened.problems)

@@ -1,0 +1,106 @@
+"""The live line of a launch: finished of total, rate, time left, best loss so far, failures."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from sweeplaw.clusters.connect.cluster import ClusterInfo
+from sweeplaw.orchestrator.launch.state import Live
+from sweeplaw.orchestrator.plan.plan import Plan
+from sweeplaw.trials.quantities import counted
+from sweeplaw.trials.record import Row, TrialRecord
+
+PLAIN_SECONDS = 15.0  # where there is no terminal, one line this often
+
+
+class LaunchProgress:
+    """Watches a launch and draws it on stderr.
+
+    Time left is by FLOPs where they are known, because large trials go first.
+    """
+
+    def __init__(self, live: Live | None = None) -> None:
+        self._live = live or Live()
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[facts]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = self._bar.add_task("waiting for the cluster", total=None, facts="")
+        self._finished, self._failures = 0, 0
+        self._best: float | None = None
+        self._work, self._total_work = 0.0, 0.0
+        self._total = 0
+        self._began = self._told = time.monotonic()
+
+    def __enter__(self) -> LaunchProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def started(self, todo: Plan, already: int, cluster: ClusterInfo) -> None:
+        """The cluster is there and the trials are known."""
+        self._total = todo.trials
+        self._total_work = todo.total("flops") or float(todo.trials)
+        self._by_flops = todo.total("flops") is not None
+        self._began = time.monotonic()
+        known = f", {already} already in the store" if already else ""
+        size = f"{counted(todo.trials, 'trial')} on {counted(cluster.slots, 'slot')}"
+        self._console.print(f"{todo.sweep.name}: {size}{known}", highlight=False)
+        self._bar.update(self._task, description=todo.sweep.name, total=todo.trials)
+        if cluster.note:
+            self._console.print(cluster.note, highlight=False)
+
+    def recorded(self, rows: Sequence[Row]) -> None:
+        """Count what finished and draw it."""
+        for row in rows:
+            if isinstance(row, TrialRecord):
+                self._count(row)
+        total = self._total + self._live.again_count  # each attempt is one more to do
+        self._bar.update(self._task, completed=self._finished, total=total, facts=self.facts())
+        if not self._console.is_terminal and time.monotonic() - self._told >= PLAIN_SECONDS:
+            self._told = time.monotonic()
+            print(f"{self._finished}/{total} {self.facts()}", file=sys.stderr, flush=True)
+
+    def _count(self, record: TrialRecord) -> None:
+        self._finished += 1
+        self._work += (record.cost.flops or 0.0) if self._by_flops else 1.0
+        self._failures += record.outcome.state != "completed"
+        loss = record.outcome.metrics.get("val_loss")
+        if record.outcome.state == "completed" and isinstance(loss, float):
+            self._best = loss if self._best is None else min(self._best, loss)
+
+    def facts(self) -> str:
+        """Rate, time left, best loss and failures, as far as they are known."""
+        passed = time.monotonic() - self._began
+        rate = self._finished / passed if passed > 0 else 0.0
+        pieces = [f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"]
+        if self._work > 0:
+            pieces.append(f"{_clock(passed * (self._total_work / self._work - 1))} left")
+        if self._best is not None:
+            pieces.append(f"best {self._best:.4f}")
+        pieces.append(f"{self._failures} not completed")
+        if wasted := self._live.meter.usage().wasted_seconds:
+            pieces.append(f"{_clock(wasted)} of device time wasted")
+        return " · ".join(pieces)
+
+
+def _clock(seconds: float) -> str:
+    whole = max(0, round(seconds))
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

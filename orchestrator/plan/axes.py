@@ -1,0 +1,123 @@
+"""One axis of a sweep: the values it takes, from any of the forms a person writes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweeplaw.trials.spec import Knob, Value
+
+FORMS = "a list [1, 2, 3], {log = [low, high], num = n} or {linear = [low, high], num = n}"
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Knobs that move together (one, unless zipped) and the tuples of values they take.
+
+    ``values`` is empty for a range without ``num``, which only a random search can draw from; then ``low``, ``high``
+    and ``log`` bound the draw. ``path`` is where the file says it.
+    """
+
+    path: str
+    role: str
+    knobs: tuple[Knob, ...]
+    values: tuple[tuple[Value, ...], ...]
+    low: float = math.nan
+    high: float = math.nan
+    log: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The knobs' names, in the order of each value tuple."""
+        return tuple(knob.name for knob in self.knobs)
+
+    def at(self, fraction: float) -> tuple[Value, ...]:
+        """The value at ``fraction`` of the way along the axis, 0 <= fraction < 1: where a random search draws."""
+        if self.values:
+            return self.values[int(fraction * len(self.values))]
+        return (_between(self.knobs[0], self.low, self.high, fraction, self.log),)
+
+
+def read_axis(path: str, role: str, knob: Knob, raw: Any, faults: list[str]) -> Iterator[Axis]:
+    """The axis these values describe, or nothing and a fault."""
+    try:
+        if isinstance(raw, dict):
+            yield _range(path, role, knob, raw)
+            return
+        values = raw if isinstance(raw, list) else [raw]
+        if not values:
+            raise ValueError(f"an empty list; accepted: {FORMS}")
+        yield Axis(path, role, (knob,), tuple((value,) for value in _distinct(_coerced(knob, values))))
+    except ValueError as error:
+        faults.append(f"{path}: {error}")
+
+
+def read_zip(path: str, knobs: Sequence[Knob], block: dict[str, Any], faults: list[str]) -> Iterator[Axis]:
+    """The axis of knobs that move together: ``role`` and equally long lists."""
+    role = block.get("role")
+    if role not in ("scientific", "nuisance"):
+        faults.append(f"{path}.role: {role!r}; accepted: scientific, nuisance")
+        return
+    lengths = {knob.name: len(block[knob.name]) if isinstance(block[knob.name], list) else None for knob in knobs}
+    if len(knobs) < 2 or None in lengths.values() or len(set(lengths.values())) != 1 or 0 in lengths.values():
+        faults.append(f"{path}: {lengths}; accepted are two or more lists of one length")
+        return
+    columns = []
+    for knob in knobs:
+        try:
+            columns.append(_coerced(knob, block[knob.name]))
+        except ValueError as error:
+            faults.append(f"{path}.{knob.name}: {error}")
+    if len(columns) == len(knobs):
+        yield Axis(path, role, tuple(knobs), tuple(_distinct(list(zip(*columns, strict=True)))))
+
+
+def _range(path: str, role: str, knob: Knob, raw: dict[str, Any]) -> Axis:
+    kinds = [kind for kind in ("log", "linear", "list", "grid") if kind in raw]
+    if len(kinds) != 1 or set(raw) - {kinds[0], "num"}:
+        raise ValueError(f"{raw!r}; accepted: {FORMS}")
+    kind = kinds[0]
+    if kind in ("list", "grid"):
+        if not isinstance(raw[kind], list) or not raw[kind] or "num" in raw:
+            raise ValueError(f"{raw!r}; accepted: {FORMS}")
+        return Axis(path, role, (knob,), tuple((value,) for value in _distinct(_coerced(knob, raw[kind]))))
+    low, high = _bounds(raw[kind], kind == "log")
+    num = raw.get("num")
+    if num is None:
+        return Axis(path, role, (knob,), (), low, high, kind == "log")
+    if not isinstance(num, int) or isinstance(num, bool) or not 1 <= num <= 10_000_000:
+        raise ValueError(f"num = {num!r}; accepted is a whole number from 1 to 10,000,000")
+    steps = [index / (num - 1) if num > 1 else 0.0 for index in range(num)]
+    values = [_between(knob, low, high, fraction, kind == "log") for fraction in steps]
+    return Axis(path, role, (knob,), tuple((value,) for value in _distinct(values)), low, high, kind == "log")
+
+
+def _bounds(raw: Any, log: bool) -> tuple[float, float]:
+    numbers = (
+        isinstance(raw, list)
+        and len(raw) == 2
+        and all(isinstance(x, int | float) and not isinstance(x, bool) for x in raw)
+    )
+    if not numbers or not all(math.isfinite(x) for x in raw) or raw[0] > raw[1] or (log and raw[0] <= 0):
+        raise ValueError(f"{raw!r}; accepted is [low, high] with low <= high{' and low > 0' if log else ''}")
+    return float(raw[0]), float(raw[1])
+
+
+def _between(knob: Knob, low: float, high: float, fraction: float, log: bool) -> Value:
+    """The value at ``fraction`` of the range; ends are exact, steps of a log range keep 12 digits, ints are rounded."""
+    if fraction in (0.0, 1.0):
+        value = high if fraction else low
+    else:
+        value = low * (high / low) ** fraction if log else low + (high - low) * fraction
+        value = float(f"{value:.12g}")
+    return knob.coerce(round(value) if knob.type == "int" else value)
+
+
+def _coerced(knob: Knob, values: Sequence[Any]) -> list[Value]:
+    return [knob.coerce(value) for value in values]
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))

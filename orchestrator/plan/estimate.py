@@ -1,0 +1,116 @@
+"""What a plan costs on a cluster: tokens, FLOPs, memory, device-hours, point by point; and what it may not exceed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sweeplaw.clusters.profile.profile import Profile
+from sweeplaw.orchestrator.plan.plan import Group, Plan
+from sweeplaw.orchestrator.plan.resources import Room, Size, Sizer
+from sweeplaw.trials.accounting import Cost
+from sweeplaw.trials.errors import InputError
+
+
+def estimate(plan: Plan, profile: Profile) -> dict[str, Any]:
+    """The plan in numbers. Unknown is None: a workload that does not tell its FLOPs has no device-hours."""
+    sizer = Sizer(profile, plan.sweep.workload.spreads, Room.of(profile.planned_nodes()))
+    points = [_point(plan, groups, profile, sizer) for _, groups in sorted(_by_point(plan).items())]
+    hours = _sum(point["device_hours"] for point in points)
+    slots = profile.planned_slots()
+    return {
+        "sweep": plan.sweep.name,
+        "workload": plan.sweep.workload.name,
+        "trials": plan.trials,
+        "tokens": plan.total("tokens"),
+        "flops": plan.total("flops"),
+        "flops_convention": next((group.cost.flops_convention for group in plan.groups), None),
+        "memory_bytes": max((group.cost.memory_bytes or 0 for group in plan.groups), default=0) or None,
+        "device": profile.device.name,
+        "device_hours": hours,
+        "hours": None if hours is None or slots is None else hours / profile.devices_per_slot / slots,
+        "slots": slots,
+        "dropped": dict(plan.dropped),
+        "retry": plan.sweep.retry.model_dump(),
+        "budget": plan.sweep.budget.model_dump(exclude_none=True),
+        "points": points,
+    }
+
+
+def _by_point(plan: Plan) -> dict[tuple[int, int], list[Group]]:
+    """Groups by (N, D); unknown counts as one point."""
+    found: dict[tuple[int, int], list[Group]] = {}
+    for group in plan.groups:
+        found.setdefault((group.cost.params or 0, group.cost.tokens or 0), []).append(group)
+    return found
+
+
+def _point(plan: Plan, groups: Sequence[Group], profile: Profile, sizer: Sizer) -> dict[str, Any]:
+    cost = groups[0].cost
+    largest = max((group.cost for group in groups), key=lambda cost: cost.memory_bytes or 0)
+    size = sizer(largest)
+    trials = sum(len(group.ids) for group in groups)
+    seconds = _sum(
+        None if group.cost.flops is None else len(group.ids) * _seconds(group.cost.flops, group.cost, profile)
+        for group in groups
+    )
+    return {
+        "point": {name: groups[0].shared[name] for name in plan.sweep.names("scientific") if name in groups[0].shared},
+        "params": cost.params,
+        "params_non_embedding": cost.params_non_embedding,
+        "tokens": cost.tokens,
+        "trials": trials,
+        "flops": _sum(None if group.cost.flops is None else group.cost.flops * len(group.ids) for group in groups),
+        "memory_bytes": largest.memory_bytes,
+        "resources": None if size is None else str(size),
+        "misfit": sizer.misfit(largest) if size is None else None,
+        "device_hours": None if seconds is None else seconds / 3600 * _devices(profile, size),
+    }
+
+
+def _seconds(flops: float, cost: Cost, profile: Profile) -> float:
+    return profile.device.seconds(flops, params=cost.params, steps=cost.steps, tokens=cost.tokens)
+
+
+def _devices(profile: Profile, size: Size | None) -> float:
+    """Devices held while one does the work: the processes of a trial share it, the devices of one process do not."""
+    if size is None:
+        return profile.devices_per_slot
+    return size.gpus if profile.device.accelerator else size.cpus
+
+
+def _sum(values: Any) -> float | None:
+    found = list(values)
+    return None if any(value is None for value in found) else float(sum(found))
+
+
+def listing(plan: Plan) -> list[dict[str, Any]]:
+    """Every trial: its id, the knobs on an axis or derived, and its cost."""
+    sweep = plan.sweep
+    shown = {*sweep.names("scientific"), *sweep.names("nuisance"), *sweep.names("seeds"), *sweep.derived}
+    return [
+        {
+            "trial_id": spec.trial_id,
+            **{name: value for name, value in spec.knobs.items() if name in shown},
+            "params": group.cost.params,
+            "tokens": group.cost.tokens,
+            "flops": group.cost.flops,
+        }
+        for group in plan.groups
+        for spec in (group.spec(index) for index in range(len(group.ids)))
+    ]
+
+
+def check(plan: Plan, cost: dict[str, Any], used_hours: float = 0.0) -> None:
+    """Raises InputError when the estimate exceeds what is left of the budget or a trial does not fit its device.
+
+    ``used_hours`` are the device-hours earlier launches of the sweep have used.
+    """
+    allowed, needed = plan.sweep.budget.device_hours, cost["device_hours"]
+    faults = [point["misfit"] for point in cost["points"] if point["misfit"]]
+    if allowed is not None and used_hours + (needed or 0.0) > allowed:
+        used = f"{used_hours:.3g} are used and " if used_hours else ""
+        wanted = "how much the rest needs is not known" if needed is None else f"the sweep needs about {needed:.3g}"
+        faults.append(f"budget.device_hours = {allowed:g}, but {used}{wanted} of {cost['device']}")
+    if faults:
+        raise InputError(faults, where=plan.sweep.name)

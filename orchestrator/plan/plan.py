@@ -1,0 +1,306 @@
+"""From a sweep to its trials: which ones, what they cost, what was dropped and why. Pure; starts nothing.
+
+A plan is groups of trials that share every knob but the member knobs (seed, learning rate, weight decay). A group is
+resolved and costed once, and its trials are a table of member values and ids, so that a million trials are planned in
+seconds and held in little memory; a `TrialSpec` is made when one is asked for. The order of axes in the file does not
+matter: names are sorted before anything is combined.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sweeplaw.orchestrator.plan.axes import Axis
+from sweeplaw.orchestrator.plan.formulas import Formula
+from sweeplaw.orchestrator.plan.sweep import SweepSpec
+from sweeplaw.trials.accounting import Cost
+from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.progress import Watching, unseen
+from sweeplaw.trials.spec import Knob, TrialSpec, Value, trial_ids
+
+DUPLICATE = "the same trial as another combination"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Trials that differ in member knobs only.
+
+    ``shared`` are the knobs they agree in, ``names`` the member knobs, ``rows`` one tuple of member values a trial,
+    ``ids`` the trial ids in the same order; ``cost`` is the cost of each.
+    """
+
+    workload: str
+    shared: Mapping[str, Value]
+    names: tuple[str, ...]
+    rows: tuple[tuple[Value, ...], ...]
+    ids: tuple[str, ...]
+    cost: Cost
+
+    def spec(self, index: int) -> TrialSpec:
+        """The complete spec of one trial."""
+        return TrialSpec(
+            self.workload, dict(sorted({**self.shared, **dict(zip(self.names, self.rows[index], strict=True))}.items()))
+        )
+
+    def only(self, wanted: frozenset[str] | set[str]) -> Group:
+        """This group with the trials whose id is in ``wanted``."""
+        kept = [index for index, trial_id in enumerate(self.ids) if trial_id in wanted]
+        return replace(self, rows=tuple(self.rows[i] for i in kept), ids=tuple(self.ids[i] for i in kept))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All trials of a sweep.
+
+    ``dropped`` counts combinations that became no trial, by reason; ``scientific`` and ``nuisance`` name the axes.
+    """
+
+    sweep: SweepSpec
+    groups: tuple[Group, ...]
+    dropped: Mapping[str, int]
+
+    @property
+    def trials(self) -> int:
+        """How many trials there are."""
+        return sum(len(group.ids) for group in self.groups)
+
+    @property
+    def ids(self) -> Iterator[str]:
+        """Every trial id, once."""
+        return itertools.chain.from_iterable(group.ids for group in self.groups)
+
+    @property
+    def specs(self) -> Iterator[TrialSpec]:
+        """Every spec, made as it is asked for."""
+        return (group.spec(index) for group in self.groups for index in range(len(group.ids)))
+
+    def total(self, column: str) -> float | None:
+        """The sum over trials of a cost (``flops``, ``tokens``); None when any trial's is unknown."""
+        values = [(getattr(group.cost, column), len(group.ids)) for group in self.groups]
+        return None if any(value is None for value, _ in values) else sum(value * count for value, count in values)
+
+    def only(self, wanted: frozenset[str] | set[str]) -> Plan:
+        """The plan of these trials alone."""
+        groups = (group.only(wanted) for group in self.groups)
+        return replace(self, groups=tuple(group for group in groups if group.ids))
+
+
+def plan(sweep: SweepSpec, watch: Watching = unseen) -> Plan:
+    """The trials of this sweep. ``watch`` is told how many combinations are done, of how many.
+
+    Raises InputError when it has no trials, or names and values that cannot be resolved.
+    """
+    outer, inner = _split(sweep)
+    dropped: Counter[str] = Counter()
+    seen: set[str] = set()
+    groups = []
+    members = math.prod(len(axis.values) for axis in inner)
+    total = members * math.prod(len(axis.values) for axis in outer)
+    with _uncollected():
+        for done, point in enumerate(_combinations(outer), start=1):
+            if group := _group(sweep, point, inner, dropped, seen):
+                groups.append(group)
+            watch(done * members, total)
+    if not groups:
+        reasons = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
+        raise InputError(f"no trials are left ({reasons or 'an axis has no values'})", where=sweep.name)
+    made = Plan(sweep, tuple(sorted(groups, key=lambda group: _sort_key(group.shared))), dict(dropped))
+    _within_budget(made)
+    return made
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector, which would walk a million tuples of numbers again and again (a third of the
+    time)."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _sort_key(values: Mapping[str, Value]) -> list[tuple[str, str, Any]]:
+    return [(name, type(value).__name__, value) for name, value in values.items()]
+
+
+def _split(sweep: SweepSpec) -> tuple[list[Axis], list[Axis]]:
+    """Axes that change what a group shares, and axes of member knobs alone.
+
+    A member axis that a formula for a shared knob reads counts as shared.
+    """
+    axes = _drawn(sweep) if sweep.search.kind == "random" else list(sweep.axes)
+    member = {knob.name for knob in sweep.workload.knobs if knob.member}
+    needed = {name for name, formula in sweep.derived.items() if name not in member for name in formula.names}
+    while more := {name for known in needed & set(sweep.derived) for name in sweep.derived[known].names} - needed:
+        needed |= more
+    shared = [axis for axis in axes if not set(axis.names) <= member or needed & set(axis.names)]
+    return shared, [axis for axis in axes if axis not in shared]
+
+
+def _drawn(sweep: SweepSpec) -> list[Axis]:
+    """The axes with all nuisance axes replaced by one of drawn points, which move together."""
+    from scipy.stats import qmc
+
+    nuisance = [axis for axis in sweep.axes if axis.role == "nuisance"]
+    others = [axis for axis in sweep.axes if axis.role != "nuisance"]
+    if not nuisance:
+        return others
+    sobol = qmc.Sobol(len(nuisance), rng=sweep.search.seed)
+    # Whole powers of two keep Sobol points balanced; the first `samples` of them are what is used, so a larger
+    # search contains a smaller one.
+    points = sobol.random_base2((sweep.search.samples - 1).bit_length())[: sweep.search.samples]
+    values = [
+        tuple(itertools.chain.from_iterable(axis.at(x) for axis, x in zip(nuisance, point, strict=True)))
+        for point in points.tolist()
+    ]
+    knobs = tuple(knob for axis in nuisance for knob in axis.knobs)
+    return [*others, Axis("search", "nuisance", knobs, tuple(dict.fromkeys(values)))]
+
+
+def _combinations(axes: Sequence[Axis]) -> Iterator[dict[str, Value]]:
+    names = [name for axis in axes for name in axis.names]
+    for choice in itertools.product(*(axis.values for axis in axes)):
+        yield dict(zip(names, itertools.chain.from_iterable(choice), strict=True))
+
+
+def _group(
+    sweep: SweepSpec, point: Mapping[str, Value], inner: Sequence[Axis], dropped: Counter[str], seen: set[str]
+) -> Group | None:
+    """The group at one combination of the shared axes, or None when nothing of it is kept."""
+    workload = sweep.workload
+    member_axes = [name for axis in inner for name in axis.names]
+    settled = _settled(sweep, {**sweep.fixed, **point}, member_axes)
+    names, rows = _rows(sweep, settled, inner, dropped)
+    if not rows:
+        return None
+    first = TrialSpec.of(workload.name, workload.knobs, {**settled.shared, **dict(zip(names, rows[0], strict=True))})
+    shared = {name: value for name, value in first.knobs.items() if name not in names}
+    ids = trial_ids(workload.name, shared, names, rows)
+    if len(set(ids)) < len(ids) or not seen.isdisjoint(ids):
+        fresh = {trial_id: row for trial_id, row in zip(ids, rows, strict=True) if trial_id not in seen}
+        dropped[DUPLICATE] += len(rows) - len(fresh)
+        ids, rows = list(fresh), list(fresh.values())
+    if not ids:
+        return None
+    seen.update(ids)
+    return Group(workload.name, shared, names, tuple(rows), tuple(ids), workload.cost(first))
+
+
+def _rows(
+    sweep: SweepSpec, settled: _Settled, inner: Sequence[Axis], dropped: Counter[str]
+) -> tuple[tuple[str, ...], list[tuple[Value, ...]]]:
+    """The member knobs of a group and the rows of their values that satisfy every constraint."""
+    member_axes = [name for axis in inner for name in axis.names]
+    names = (*member_axes, *(name for name, _ in settled.later))
+    varying = [rule for rule in sweep.where if rule.names & set(names)]
+    for rule in sweep.where:
+        if rule not in varying and not rule(settled.scope):
+            dropped[f"where {rule.text}"] += math.prod(len(axis.values) for axis in inner)
+            return names, []
+    if all(len(axis.names) == 1 for axis in inner):  # the common case, and a million rows in a tenth of a second
+        rows = list(itertools.product(*([value for (value,) in axis.values] for axis in inner)))
+    else:
+        choices = itertools.product(*(axis.values for axis in inner))
+        rows = [tuple(itertools.chain.from_iterable(choice)) for choice in choices]
+    if not varying and not settled.later:
+        return names, rows
+    knobs = {knob.name: knob for knob in sweep.workload.knobs}
+    kept, scope = [], settled.scope
+    for row in rows:
+        scope.update(zip(member_axes, row, strict=True))
+        for name, formula in settled.later:
+            scope[name] = _coerced(knobs[name], formula, scope)
+        if reason := next((f"where {rule.text}" for rule in varying if not rule(scope)), None):
+            dropped[reason] += 1
+        else:
+            kept.append(tuple(scope[name] for name in names))
+    return names, kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """A group before its members: resolved shared knobs, the names formulas read, the formulas that wait, in order."""
+
+    shared: dict[str, Any]
+    scope: dict[str, Any]
+    later: list[tuple[str, Formula]]
+
+
+def _settled(sweep: SweepSpec, values: dict[str, Any], member_axes: Sequence[str]) -> _Settled:
+    """Every formula a group can compute is computed, each as soon as what it reads is known."""
+    knobs = {knob.name: knob for knob in sweep.workload.knobs}
+    accepted = {**{knob.name: knob for knob in sweep.workload.requests}, **knobs}
+    defaults = {name: knob.default for name, knob in knobs.items() if knob.default is not None}
+    waiting = dict(sweep.derived)
+    while True:
+        resolved = sweep.workload.resolve(values)
+        scope = {**defaults, **sweep.workload.facts({**defaults, **resolved}), **values, **resolved}
+        known = set(scope) - set(waiting) - set(member_axes)
+        ready = [name for name, formula in waiting.items() if formula.names <= known]
+        if not ready:
+            break
+        for name in ready:
+            values[name] = _coerced(accepted[name], waiting.pop(name), scope)
+    later = _ordered(waiting, known | set(member_axes))
+    _check_names(sweep, known | set(member_axes) | set(dict(later)))
+    return _Settled(resolved, scope, later)
+
+
+def _ordered(waiting: dict[str, Formula], known: set[str]) -> list[tuple[str, Formula]]:
+    """The formulas in an order in which each reads only what is known before it."""
+    waiting, known, order = dict(waiting), set(known), []
+    while ready := [name for name, formula in waiting.items() if formula.names <= known]:
+        order += [(name, waiting.pop(name)) for name in ready]
+        known |= set(ready)
+    if waiting:
+        raise InputError(
+            [
+                f"derived.{name}: {formula.text!r} needs {', '.join(sorted(formula.names - known))}, which nothing "
+                f"gives{nearest(min(formula.names - known), known)} (known: {', '.join(sorted(known))})"
+                for name, formula in waiting.items()
+            ]
+        )
+    return order
+
+
+def _check_names(sweep: SweepSpec, known: set[str]) -> None:
+    listed = ", ".join(sorted(known))
+    faults = [
+        f"where: {rule.text!r} reads {name!r}, which nothing gives{nearest(name, known)} (known: {listed})"
+        for rule in sweep.where
+        for name in sorted(rule.names - known)
+    ]
+    if faults:
+        raise InputError(faults)
+
+
+def _coerced(knob: Knob, formula: Formula, scope: Mapping[str, Any]) -> Value:
+    value = formula(scope)
+    if knob.type == "int" and isinstance(value, float):
+        value = round(value)
+    try:
+        return knob.coerce(value)
+    except ValueError as error:
+        raise InputError(f"derived.{knob.name}: {formula.text!r} gives {error}") from None
+
+
+def _within_budget(made: Plan) -> None:
+    """Raises InputError when the plan exceeds what the sweep allows itself (device hours are the launch's question)."""
+    budget, flops = made.sweep.budget, made.total("flops")
+    faults = []
+    if budget.trials is not None and made.trials > budget.trials:
+        faults.append(f"budget.trials = {budget.trials}, but the sweep has {made.trials} trials")
+    if budget.flops is not None and flops is not None and flops > budget.flops:
+        faults.append(f"budget.flops = {budget.flops:g}, but the sweep needs {flops:.3g} FLOPs")
+    if faults:
+        raise InputError(faults, where=made.sweep.name)

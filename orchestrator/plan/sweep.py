@@ -1,0 +1,289 @@
+"""A sweep file, read and checked: axes by role, a search, constraints, a workload, and what it allows itself.
+
+Every fault of a file is found in one reading and told in one message. What comes out is plain and frozen; what it means
+in trials is `orchestrator.plan.plan`'s question.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pydantic
+
+from sweeplaw.orchestrator import sinks
+from sweeplaw.orchestrator.plan import formulas
+from sweeplaw.orchestrator.plan.axes import Axis, read_axis, read_zip
+from sweeplaw.orchestrator.plan.policy import NOT_RETRIED, Budget, Retry
+from sweeplaw.orchestrator.sinks import Target
+from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.spec import Knob, Value
+from sweeplaw.trials.workload import Workload
+from sweeplaw.trials.workloads import registry
+
+Role = Literal["scientific", "nuisance", "fixed"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+
+class Search(pydantic.BaseModel):
+    """How the nuisance axes are walked at every scientific point.
+
+    ``grid`` takes every combination; ``random`` draws ``samples`` scrambled Sobol points from the ranges, the same ones
+    at every scientific point; a larger ``samples`` extends the smaller draw.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["grid", "random"] = "grid"
+    samples: int = pydantic.Field(default=32, ge=1)
+    seed: int = pydantic.Field(default=0, ge=0)
+
+
+class _File(pydantic.BaseModel):
+    """The shape of a sweep file."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True)
+    name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    description: str = ""
+    workload: str | dict[str, Any] = "language_model"
+    search: Search = Search()
+    budget: Budget = Budget()
+    retry: Retry = Retry()
+    log_to: str | list[str] = []
+    seeds: int | list[int] = 1
+    where: str | list[str] = []
+    scientific: dict[str, Any] = {}
+    nuisance: dict[str, Any] = {}
+    fixed: dict[str, Any] = {}
+    derived: dict[str, str | int | float] = {}
+    zip: list[dict[str, Any]] = []
+
+
+_TABLES: Mapping[str, type[pydantic.BaseModel]] = {"search": Search, "budget": Budget, "retry": Retry}
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSpec:
+    """What a sweep file says.
+
+    ``axes`` vary (scientific: what the law is about; nuisance: tuned at each scientific point; seeds); ``fixed`` do
+    not; ``derived`` are formulas over the others; ``where`` are formulas every trial must satisfy. ``text`` is the
+    file.
+    """
+
+    name: str
+    description: str
+    workload: Workload = field(repr=False)
+    options: Mapping[str, Any]
+    axes: tuple[Axis, ...]
+    fixed: Mapping[str, Value]
+    derived: Mapping[str, formulas.Formula]
+    where: tuple[formulas.Formula, ...]
+    search: Search
+    budget: Budget
+    retry: Retry
+    log_to: tuple[Target, ...] = ()
+    text: str = field(repr=False, default="")
+
+    def names(self, role: str) -> tuple[str, ...]:
+        """The knobs and requests on axes of this role, in name order."""
+        return tuple(sorted(name for axis in self.axes if axis.role == role for name in axis.names))
+
+
+def read(path: str | Path) -> SweepSpec:
+    """The sweep in this TOML file. Raises InputError with every fault."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"sweep file {str(path)!r} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"sweep file {str(path)!r} is not UTF-8 text: {error}") from None
+    return parse(text, where=str(path), folder=path.resolve().parent)
+
+
+def parse(text: str, *, where: str = "sweep", folder: Path | None = None) -> SweepSpec:
+    """The sweep this TOML text describes. ``folder`` is what relative paths in it start from."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"not valid TOML: {error}", where=where) from None
+    try:
+        file, faults = _shape(raw)
+        return _build(file, text, folder or Path.cwd(), faults)
+    except InputError as error:
+        raise InputError(error.faults, where=where) from None
+
+
+def _shape(raw: dict[str, Any]) -> tuple[_File, list[str]]:
+    """The file, and the faults of its shape; what is at fault is left out, so that the rest is looked at as well."""
+    try:
+        return _File.model_validate(raw), []
+    except pydantic.ValidationError as error:
+        faults = [_fault(item) for item in error.errors()]
+        bad = {str(item["loc"][0]) for item in error.errors()}
+    try:
+        return _File.model_validate({"name": "faulty", **{key: raw[key] for key in raw if key not in bad}}), faults
+    except pydantic.ValidationError:
+        raise InputError(faults) from None
+
+
+def _fault(item: Any) -> str:
+    """One pydantic finding as a sentence: the key path, the value seen, what would be accepted."""
+    path = [str(part) for part in item["loc"] if part not in ("str", "int", "float", "list[int]", "list[str]")]
+    key = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        if path[0] == "retry" and path[-1] in NOT_RETRIED:
+            return f"{key}: {NOT_RETRIED[path[-1]]}; leave it out"
+        valid = sorted(_TABLES.get(path[0], _File).model_fields)
+        return f"{key}: unknown key (accepted: {', '.join(valid)}){nearest(path[-1], valid)}"
+    if item["type"] == "missing":
+        return f"{key}: missing"
+    if key == "name" and item["type"] == "string_pattern_mismatch":
+        return f"name: {item['input']!r}; accepted are letters, digits, '.', '_' and '-', at most 64"
+    return f"{key}: {item['input']!r}; {item['msg'][0].lower()}{item['msg'][1:]}"
+
+
+def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec:
+    try:
+        workload, options = _workload(file, folder)
+    except InputError as error:
+        raise InputError([*faults, *error.faults]) from None
+    accepted = {knob.name: knob for knob in (*workload.knobs, *workload.requests)}
+    axes = [*_axes(file, accepted, faults), *_seeds(file, accepted, faults)]
+    fixed = _fixed(file.fixed, accepted, faults)
+    derived = _derived(file.derived, accepted, faults)
+    where = _formulas("where", [file.where] if isinstance(file.where, str) else file.where, faults)
+    faults += _twice([*(name for axis in axes for name in axis.names), *fixed, *derived])
+    log_to = _targets(file.log_to, faults)
+    if file.search.kind == "grid":
+        faults += [f"{axis.path}: a range without num; a grid needs {{…, num = n}}" for axis in axes if not axis.values]
+    if not faults and not any(axis.role == "scientific" for axis in axes):
+        faults.append("scientific: no axis; a sweep needs at least one (what should the law be about?)")
+    if faults:
+        raise InputError(faults)
+    return SweepSpec(
+        name=file.name,
+        description=file.description,
+        workload=workload,
+        options=options,
+        axes=tuple(sorted(axes, key=lambda axis: axis.names)),
+        fixed=dict(sorted(fixed.items())),
+        derived=derived,
+        where=where,
+        search=file.search,
+        budget=file.budget,
+        retry=file.retry.settled(shrinks=workload.shrinks),
+        log_to=log_to,
+        text=text,
+    )
+
+
+def _workload(file: _File, folder: Path) -> tuple[Workload, dict[str, Any]]:
+    """The workload and the options a worker rebuilds it from."""
+    declared = dict(file.workload) if isinstance(file.workload, dict) else {"kind": file.workload}
+    kind = declared.pop("kind", None)
+    if not isinstance(kind, str):
+        raise InputError(f"workload.kind: {kind!r}; accepted is the name of a workload")
+    samples = {
+        name: _samples(value) for table in (file.scientific, file.nuisance, file.fixed) for name, value in table.items()
+    }
+    for block in file.zip:
+        samples.update({name: value for name, value in block.items() if name != "role" and isinstance(value, list)})
+    samples.update({name: [0.5] for name in file.derived})
+    options = {**declared, "folder": str(folder), "axes": samples}
+    return registry.load(kind, options), options
+
+
+def _samples(value: Any) -> list[Any]:
+    """Values that show an axis's type to a workload that takes its knobs from the sweep."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict):
+        inside = [item for key, item in value.items() if key != "num"]
+        return [item for one in inside for item in (one if isinstance(one, list) else [one])]
+    return [value]
+
+
+def _axes(file: _File, accepted: Mapping[str, Knob], faults: list[str]) -> Iterator[Axis]:
+    for role in ("scientific", "nuisance"):
+        for name, raw in getattr(file, role).items():
+            path = f"{role}.{name}"
+            if knob := _known(path, name, accepted, faults):
+                yield from read_axis(path, role, knob, raw, faults)
+    for index, block in enumerate(file.zip):
+        names = [name for name in block if name != "role"]
+        knobs = [_known(f"zip[{index}].{name}", name, accepted, faults) for name in names]
+        if all(knobs):
+            yield from read_zip(f"zip[{index}]", [knob for knob in knobs if knob], block, faults)
+
+
+def _known(path: str, name: str, accepted: Mapping[str, Knob], faults: list[str]) -> Knob | None:
+    if name not in accepted:
+        close = difflib.get_close_matches(name, accepted, n=1, cutoff=0.6)
+        hint = f"; did you mean {close[0]!r}?" if close else f" (accepted: {', '.join(sorted(accepted))})"
+        faults.append(f"{path}: no such knob{hint}")
+    return accepted.get(name)
+
+
+def _seeds(file: _File, accepted: Mapping[str, Knob], faults: list[str]) -> Iterator[Axis]:
+    if "seed" in {*file.scientific, *file.nuisance, *file.fixed, *file.derived}:
+        faults.append("seed: seeds are given by the top-level key seeds = [0, 1, …], not as an axis")
+    seeds = list(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds
+    if not seeds:
+        faults.append(f"seeds: {file.seeds!r}; accepted is a positive number of seeds or a list of them")
+    elif "seed" in accepted:
+        yield from read_axis("seeds", "seed", accepted["seed"], seeds, faults)
+    elif file.seeds != 1:
+        faults.append("seeds: this workload has no knob 'seed'")
+
+
+def _fixed(table: Mapping[str, Any], accepted: Mapping[str, Knob], faults: list[str]) -> dict[str, Value]:
+    fixed: dict[str, Value] = {}
+    for name, raw in table.items():
+        knob = _known(f"fixed.{name}", name, accepted, faults)
+        if knob is None:
+            continue
+        try:
+            fixed[name] = knob.coerce(raw)
+        except ValueError as error:
+            faults.append(f"fixed.{name}: {error}")
+    return fixed
+
+
+def _derived(table: Mapping[str, Any], accepted: Mapping[str, Knob], faults: list[str]) -> dict[str, formulas.Formula]:
+    derived: dict[str, formulas.Formula] = {}
+    for name, text in sorted(table.items()):
+        if _known(f"derived.{name}", name, accepted, faults):
+            for formula in _formulas(f"derived.{name}", [str(text)], faults):
+                derived[name] = formula
+    return derived
+
+
+def _formulas(path: str, texts: list[str], faults: list[str]) -> tuple[formulas.Formula, ...]:
+    found = []
+    for text in texts:
+        try:
+            found.append(formulas.parse(text))
+        except InputError as error:
+            faults.extend(f"{path}: {fault}" for fault in error.faults)
+    return tuple(found)
+
+
+def _targets(given: str | list[str], faults: list[str]) -> tuple[Target, ...]:
+    try:
+        return sinks.targets([given] if isinstance(given, str) else given)
+    except InputError as error:
+        faults += error.faults
+        return ()
+
+
+def _twice(names: list[str]) -> list[str]:
+    return [
+        f"{name}: given {names.count(name)} times; one place is accepted"
+        for name in sorted(set(names))
+        if names.count(name) > 1
+    ]

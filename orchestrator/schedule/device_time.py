@@ -1,0 +1,137 @@
+"""Device time: what became rows, and what was lost and why.
+
+A device-second is one second of one device of the cluster's hardware (a quarter of a GPU for a second is a quarter of
+one). Useful is the time of trials that ended in a row worth having; wasted is the time of work that has to be done
+again or led to nothing, by reason.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Reason = Literal[
+    "worker died",
+    "node died",
+    "hung",
+    "preempted",
+    "out of memory",
+    "failed",
+    "budget",
+    "interrupted",
+    "launcher died",
+]
+REMEMBERED = 100  # the latest losses are kept one by one; the sums hold all of them
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Work that was lost: which trials of which pack, how much device time, why (None: not known yet), when."""
+
+    pack_id: str
+    trials: tuple[str, ...]
+    device_seconds: float
+    reason: Reason | None
+    at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Device-seconds that became rows, those that were lost by reason, and how often something was lost by reason."""
+
+    useful: float = 0.0
+    wasted: Mapping[str, float] = field(default_factory=dict)
+    losses: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def wasted_seconds(self) -> float:
+        """Device-seconds lost in all."""
+        return sum(self.wasted.values())
+
+    @property
+    def device_seconds(self) -> float:
+        """Device-seconds used in all."""
+        return self.useful + self.wasted_seconds
+
+    def sentence(self) -> str:
+        """For people, one line."""
+        if not self.wasted:
+            return f"{_hours(self.useful)} of device time, none of it wasted"
+        share = self.wasted_seconds / self.device_seconds if self.device_seconds else 0.0
+        by_reason = sorted(self.wasted.items(), key=lambda item: -item[1])
+        reasons = ", ".join(f"{_hours(seconds)} {reason} ({self.losses[reason]}x)" for reason, seconds in by_reason)
+        return f"{_hours(self.device_seconds)} of device time, {share:.1%} of it wasted: {reasons}"
+
+
+def _hours(seconds: float) -> str:
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 120
+        else f"{seconds / 60:.1f} min"
+        if seconds < 7200
+        else f"{seconds / 3600:.2f} h"
+    )
+
+
+def total(usages: Iterable[Usage]) -> Usage:
+    """The sum."""
+    useful, wasted, losses = 0.0, dict[str, float](), Counter[str]()
+    for usage in usages:
+        useful += usage.useful
+        losses.update(usage.losses)
+        for reason, seconds in usage.wasted.items():
+            wasted[reason] = wasted.get(reason, 0.0) + seconds
+    return Usage(useful, wasted, dict(losses))
+
+
+class Meter:
+    """Counts the device time of one launch; for any number of threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._useful = 0.0
+        self._wasted: dict[str, float] = {}
+        self._losses: Counter[str] = Counter()
+        self._latest: deque[Loss] = deque(maxlen=REMEMBERED)
+        self._open: list[Loss] = []
+
+    def used(self, device_seconds: float) -> None:
+        """This much became a row."""
+        with self._lock:
+            self._useful += device_seconds
+
+    def lost(self, loss: Loss) -> None:
+        """This much has to be done again, or led to nothing; without a reason it is kept until `settle` tells one."""
+        with self._lock:
+            self._open.append(loss) if loss.reason is None else self._book(loss, loss.reason)
+
+    def settle(self, loss: Loss, reason: Reason) -> None:
+        """The reason of a loss is known now. Until then it is in no sum, because sums by reason only ever rise."""
+        with self._lock:
+            self._open.remove(loss)
+            self._book(replace(loss, reason=reason), reason)
+
+    def _book(self, loss: Loss, reason: Reason) -> None:
+        self._wasted[reason] = self._wasted.get(reason, 0.0) + loss.device_seconds
+        self._losses[reason] += 1
+        self._latest.append(loss)
+
+    @property
+    def device_seconds(self) -> float:
+        """Used so far, with the losses whose reason is not known yet."""
+        with self._lock:
+            return self._useful + sum(self._wasted.values()) + sum(loss.device_seconds for loss in self._open)
+
+    def usage(self) -> Usage:
+        """So far."""
+        with self._lock:
+            return Usage(self._useful, dict(self._wasted), dict(self._losses))
+
+    def latest(self) -> Sequence[Loss]:
+        """The latest losses, oldest first."""
+        with self._lock:
+            return tuple(self._latest)

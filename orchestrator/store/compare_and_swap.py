@@ -1,0 +1,105 @@
+"""Change one small JSON file that several launchers change: read, decide, replace, with nobody in between.
+
+On a local or network file system a lock file serialises (flock: the kernel frees it when its holder dies). On an object
+store the PUT is conditional on the version that was read, and a loser starts over. obstore does that, because pyarrow
+has no conditional PUT: one small package without dependencies for S3, GCS and Azure alike, where boto3 would serve S3
+only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sweeplaw.orchestrator.store.journal import lock
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.store_format.layout import Location
+
+Content = dict[str, Any]
+_RETRIES = 50
+
+
+def swap(location: Location, name: str, change: Callable[[Content], Content]) -> Content:
+    """Replace the JSON object ``name`` by ``change`` of it (an absent one is empty) and return the new one.
+
+    ``change`` may be called several times and must only compute. Raises OSError, TimeoutError.
+    """
+    if location.local:
+        return _locked(location, name, change)
+    return _conditional(location, name, change)
+
+
+def _locked(location: Location, name: str, change: Callable[[Content], Content]) -> Content:
+    """Not fsynced: after a power cut every launcher is gone, and so are the claims."""
+    path = location.path(name)
+    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if not lock(descriptor, wait=True):
+            raise OSError(f"{location.uri}: this file system has no locks, so launches cannot share the store")
+        content = change(_parsed(location, name))
+        temporary = f"{path}.{secrets.token_hex(4)}"
+        try:
+            Path(temporary).write_text(json.dumps(content), encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        return content
+    finally:
+        os.close(descriptor)
+
+
+def _parsed(location: Location, name: str) -> Content:
+    try:
+        return location.read_json(name)
+    except FileNotFoundError:
+        return {}
+
+
+def _conditional(location: Location, name: str, change: Callable[[Content], Content]) -> Content:
+    import obstore
+    from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
+
+    bucket = _bucket(location)
+    for attempt in range(_RETRIES):
+        mode: Any = "create"
+        before: Content = {}
+        try:
+            found = obstore.get(bucket, name)
+            before = json.loads(bytes(found.bytes()))
+            mode = {name: found.meta[name] for name in ("e_tag", "version") if found.meta[name] is not None}
+        except (NotFoundError, FileNotFoundError):
+            pass  # nobody has written it yet
+        content = change(before)
+        try:
+            obstore.put(bucket, name, json.dumps(content).encode(), mode=mode, use_multipart=False)
+            return content
+        except (AlreadyExistsError, PreconditionError):
+            time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))
+    raise TimeoutError(f"{location.uri}/{name}: lost {_RETRIES} conditional writes in a row")
+
+
+def _bucket(location: Location) -> Any:
+    """The obstore client of a location; endpoint and credentials come from the environment's standard variables."""
+    try:
+        from obstore.store import from_url
+    except ImportError:
+        raise InputError("launching onto an object store needs obstore: pip install 'sweeplaw[s3]'") from None
+    return from_url(location.uri, **_options(location.uri, os.environ))
+
+
+def _options(uri: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+    if not uri.startswith("s3://") or not endpoint:
+        return {}
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1"
+    return {
+        "config": {"endpoint": endpoint, "region": region},
+        "client_options": {"allow_http": endpoint.startswith("http://")},
+    }

@@ -1,0 +1,4 @@
+"""What runs in a worker process: a pack of trials, its rows, and where they were measured.
+
+The scheduler, the store and Ray stay out.
+"""

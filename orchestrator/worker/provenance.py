@@ -1,0 +1,66 @@
+"""What ran a trial: machine, device, versions, commit. Measured once in each process."""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+import socket
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import sweeplaw
+from sweeplaw.trials.record import Provenance
+
+PACKAGES = ("sweeplaw", "torch", "ray", "numpy", "polars", "pyarrow")  # those that decide the numbers
+
+
+@functools.cache
+def commit() -> str | None:
+    """The commit this code was checked out at, with ``+`` when tracked files differ; None outside a checkout."""
+    folder = Path(sweeplaw.__file__).resolve().parents[1]
+    if not (folder / ".git").exists():
+        return None
+    head = _git(folder, "rev-parse", "HEAD")
+    dirty = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return None if head is None else head + ("+" if dirty else "")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@functools.cache
+def versions() -> str:
+    """Versions of Python and of the packages that decide the numbers, as JSON."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return json.dumps(found)
+
+
+def device_name(device: str) -> str:
+    """The kind of device, such as ``NVIDIA H100 80GB HBM3`` or the processor's model."""
+    if device == "cuda":
+        import torch
+
+        return str(torch.cuda.get_device_name())
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+def provenance(device: str, code: str | None) -> Provenance:
+    """Of this process on this device; ``code`` is the commit the launch was made from."""
+    return Provenance(socket.gethostname(), device_name(device), versions(), code)

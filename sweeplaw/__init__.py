@@ -1,0 +1,42 @@
+"""Scaling-law sweeps: launch them, query their tables, fit their laws.
+
+The packages `sweeplaw.orchestrator`, `sweeplaw.analysis`, `sweeplaw.clusters` and `sweeplaw.trials` are links to the
+folders of those names at the top level of the checkout. What people use is offered here and loads when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# name: (module, attribute)
+_EXPORTS: dict[str, tuple[str, str]] = {
+    "read_sweep": ("sweeplaw.orchestrator.plan.sweep", "read"),
+    "plan": ("sweeplaw.orchestrator.plan.plan", "plan"),
+    "read_profile": ("sweeplaw.clusters.profile.profile", "load"),
+    "Store": ("sweeplaw.orchestrator.store.store", "Store"),
+    "launch": ("sweeplaw.orchestrator.launch.launch", "launch"),
+    "load": ("sweeplaw.analysis.tables.tables", "load"),
+    "fit": ("sweeplaw.analysis.fitting.fit", "fit"),
+    "Law": ("sweeplaw.analysis.laws.law", "Law"),
+    "LAWS": ("sweeplaw.analysis.laws.catalog", "LAWS"),
+    "hyperlaw": ("sweeplaw.analysis.hyperlaws.hyperlaw", "hyperlaw"),
+    "InputError": ("sweeplaw.trials.errors", "InputError"),
+}
+_PACKAGES = ("analysis", "clusters", "orchestrator", "trials")
+
+__all__ = [*_EXPORTS, *_PACKAGES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"sweeplaw.{name}")
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'sweeplaw' has no attribute {name!r}")
+    module, attribute = _EXPORTS[name]
+    value = globals()[name] = getattr(importlib.import_module(module), attribute)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,125 @@
+"""Rows that cannot be fitted are named, rows that look odd are said, and nothing is dropped in silence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sweeplaw import analysis
+from sweeplaw.trials.errors import InputError
+
+X = np.geomspace(1e6, 1e9, 24)
+D = np.geomspace(1e9, 1e8, 24) * (1 + np.arange(24) % 5)
+LOSS = 1.7 + 400 * X**-0.34 + 410 * D**-0.28 + 0.001 * np.cos(np.arange(24))
+
+
+def table(**changes: np.ndarray) -> dict[str, np.ndarray]:
+    return {"N": X, "D": D, "loss": LOSS, **changes}
+
+
+def changed(column: np.ndarray, **rows: float) -> np.ndarray:
+    copy = column.copy()
+    for name, value in rows.items():
+        copy[int(name[1:])] = value
+    return copy
+
+
+def test_fewer_points_than_parameters() -> None:
+    with pytest.raises(InputError, match="4 rows with 4 distinct points cannot fix the 5 parameters"):
+        analysis.fit({name: column[:4] for name, column in table().items()})
+
+
+def test_copies_do_not_make_points() -> None:
+    with pytest.raises(InputError, match="20 rows with 4 distinct points"):
+        analysis.fit({name: np.tile(column[:4], 5) for name, column in table().items()})
+
+
+def test_one_distinct_n() -> None:
+    with pytest.raises(InputError, match=r"N \(N\) is 1e\+08 in all 24 rows"):
+        analysis.fit(table(N=np.full(24, 1e8)))
+
+
+def test_all_losses_equal() -> None:
+    with pytest.raises(InputError, match="all 24 losses are equal"):
+        analysis.fit(table(loss=np.full(24, 3.0)))
+
+
+def test_losses_below_the_asymptotes_bound_are_named() -> None:
+    rows = changed(LOSS, r3=1.5, r7=1.6)
+    with pytest.raises(InputError, match=r"E >= 1\.69 in rows 3, 7"):
+        analysis.fit(table(loss=rows), bounds={"E": (1.69, None)})
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"), [(np.nan, "missing or NaN"), (np.inf, "infinite"), (0.0, "zero or negative"), (-1.0, "zero")]
+)
+@pytest.mark.parametrize("column", ["N", "D", "loss"])
+def test_rows_that_cannot_take_part_are_counted_and_named(column: str, value: float, reason: str) -> None:
+    rows = table()
+    rows[column] = changed(rows[column], r5=value, r11=value)
+    fit = analysis.fit(rows)
+    assert (fit.rows_used, fit.rows_dropped) == (22, 2)
+    assert fit.observations.dropped[0].rows == (5, 11)
+    assert any(reason in warning and "rows 5, 11" in warning for warning in fit.warnings)
+
+
+def test_too_few_rows_left_says_which_were_left_out() -> None:
+    with pytest.raises(InputError, match=r"left out: 20 loss \(loss\) missing or NaN, rows 4, 5"):
+        analysis.fit(table(loss=np.where(np.arange(24) < 4, LOSS, np.nan)))
+
+
+def test_sizes_below_a_thousand_are_suspected_to_be_in_billions() -> None:
+    fit = analysis.fit(table(N=X / 1e9))
+    assert any("in millions or billions" in warning for warning in fit.warnings)
+    assert not any("in millions or billions" in warning for warning in analysis.fit(table()).warnings)
+
+
+def test_repeated_rows_are_said() -> None:
+    rows = {name: np.append(column, column[:2]) for name, column in table().items()}
+    assert any("2 rows repeat an earlier row exactly (rows 24, 25)" in item for item in analysis.fit(rows).warnings)
+
+
+def test_a_condition_that_is_unknown_for_a_row_drops_it_and_says_so() -> None:
+    rows = {**table(), "kind": [None if row == 4 else "a" for row in range(24)]}
+    fit = analysis.fit(rows, where="kind = 'a'")
+    assert (fit.rows_used, fit.rows_dropped) == (23, 1)
+    assert fit.observations.dropped[0].rows == (4,)
+
+
+def test_all_faults_of_the_columns_come_in_one_message() -> None:
+    with pytest.raises(InputError) as caught:
+        analysis.fit({"size": X, "tokens": D, "value": LOSS})
+    assert "which column is N?" in str(caught.value)
+    assert "which column is the loss?" in str(caught.value) or "which column is loss?" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"law": "aditive"}, "did you mean 'additive'"),
+        ({"objective": "hubr:0.1"}, "did you mean 'huber'"),
+        ({"objective": "huber:-1"}, "positive delta"),
+        ({"objective": "lad:1"}, "takes no delta"),
+        ({"x": {"N": "N", "D": "tokns"}}, "tokns"),
+        ({"units": {"N": 0.0}}, "accepted: a positive number"),
+        ({"units": {"Q": 10.0}}, "unit of 'Q'"),
+        ({"where": "N >"}, "expression"),
+        ({"fixed": {"gamma": 1.0}}, "no parameter 'gamma'"),
+        ({"bounds": {"E": (2.0, 1.0)}}, "bounds of E are empty"),
+        ({"bootstrap": 10, "by": "seed"}, "several rows"),
+        ({"bootstrap": 10, "by": "cell", "keys": ["family"]}, "'family' is no column"),
+        ({"bootstrap": 10, "by": "rows"}, "by = 'rows' is not known"),
+    ],
+)
+def test_bad_options_say_what_would_be_accepted(options, message) -> None:
+    with pytest.raises(InputError, match=message):
+        analysis.fit(table(), **options)
+
+
+def test_the_best_of_each_point_is_fitted_and_the_others_are_counted() -> None:
+    rows = {name: np.tile(column, 3) for name, column in table().items()}
+    rows["loss"] = rows["loss"] + np.repeat([0.2, 0.0, 0.5], 24)
+    fit = analysis.fit(rows, best=True)
+    assert (fit.rows_used, fit.rows_dropped) == (24, 48)
+    assert fit.value == pytest.approx(analysis.fit(table()).value, rel=1e-9)
+    assert "not the lowest loss of their point" in fit.warnings[0]

@@ -1,0 +1,150 @@
+"""Intervals cover the truth as often as they say, and say when the data have no answer."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from sweeplaw import analysis
+from sweeplaw.analysis.fitting import uncertainty
+from sweeplaw.analysis.fitting.coverage import coverage
+from sweeplaw.analysis.fitting.objectives import Objective
+from sweeplaw.analysis.fitting.profiles import FEW, MANY, profile
+from sweeplaw.analysis.fitting.uncertainty import cell_numbers, resampler
+from sweeplaw.analysis.laws.catalog import LAWS
+
+X = np.geomspace(1, 1000, 40)
+LAW = {"C": 1.7, "A": 2.0, "alpha": 0.45}
+
+
+def noisy(seed: int = 0, noise: float = 0.01) -> dict[str, np.ndarray]:
+    return {
+        "x": X,
+        "loss": LAWS["power_asymptote"].predict(LAW, {"x": X}) + noise * np.random.default_rng(seed).normal(size=40),
+    }
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "t3"])
+@pytest.mark.parametrize("objective", [Objective("ls", None), Objective()], ids=Objective.describe)
+def test_ninety_five_per_cent_profile_intervals_cover_the_truth_that_often(objective, noise) -> None:
+    found = coverage(LAWS["power_asymptote"], LAW, {"x": X}, objective, scale=0.01, noise=noise, sets=1000)
+    assert found.converged == 1000
+    for share in found.shares.values():
+        assert 0.925 <= share <= 0.975  # the nominal 93-97 % and the simulation's own error of 0.7 %
+
+
+@pytest.mark.parametrize("copies", [1, 2000], ids=["40 rows", "80,000 rows"])
+def test_a_linear_laws_profile_interval_is_the_textbook_one(copies) -> None:
+    from scipy.stats import t as student
+
+    x = np.tile(X, copies)
+    assert (len(x) > MANY) == (copies > 1)
+    rows = {"x": x, "loss": 3.3 + 0.25 / x + 0.01 * np.random.default_rng(3).normal(size=len(x))}
+    fit = analysis.fit(rows, "reciprocal", "ls")
+    design = np.stack([np.ones(len(x)), 1 / x], axis=1)
+    estimate, squares, _, _ = np.linalg.lstsq(design, rows["loss"], rcond=None)
+    errors = np.sqrt(np.diag(np.linalg.inv(design.T @ design)) * squares[0] / (len(x) - 2))
+    width = student.ppf(0.975, len(x) - 2) * errors
+    for index, name in enumerate(("C", "A")):
+        interval = fit.intervals[name]
+        assert (interval.low, interval.high) == pytest.approx(
+            (estimate[index] - width[index], estimate[index] + width[index]), rel=1e-5
+        )
+
+
+def test_every_resample_of_a_bootstrap_is_at_its_own_optimum() -> None:
+    fit = analysis.fit(noisy(), "power_asymptote", bootstrap=300)
+    assert fit.draws is not None
+    assert fit.draws.converged.all()
+    draw, _ = resampler(fit.observations, "row", (), 0, 3)
+    weights = draw(300)
+    for number in range(0, 300, 60):
+        rows = np.repeat(np.arange(40), weights[number].astype(int))
+        alone = analysis.fit({"x": X[rows], "loss": fit.observations.losses[rows]}, "power_asymptote")
+        assert fit.draws.values[number] == pytest.approx(alone.value, rel=1e-9)
+
+
+def test_the_same_seed_gives_the_same_draws() -> None:
+    first, second, other = (analysis.fit(noisy(), "power_asymptote", bootstrap=50, seed=seed) for seed in (1, 1, 2))
+    assert first.draws is not None and second.draws is not None and other.draws is not None  # noqa: PT018
+    assert np.array_equal(first.draws.params, second.draws.params)
+    assert not np.array_equal(first.draws.params, other.draws.params)
+
+
+def test_cells_are_drawn_whole_and_seeds_inside_their_cell() -> None:
+    rows = {"x": np.repeat(X[:10], 4), "loss": np.repeat(noisy()["loss"][:10], 4) + 1e-3 * np.arange(40) % 3}
+    fit = analysis.fit(rows, "power_asymptote")
+    cells = cell_numbers(fit.observations, ())
+    (whole, units), (inside, _) = (
+        (draw(20), units) for draw, units in (resampler(fit.observations, by, (), 0, 3) for by in ("cell", "seed"))
+    )
+    assert units == 10
+    for cell in range(10):
+        assert (whole[:, cells == cell] == whole[:, cells == cell][:, :1]).all()
+        assert (inside[:, cells == cell].sum(axis=1) == 4).all()
+
+
+def test_a_band_holds_the_fit_and_is_wider_beyond_the_data() -> None:
+    fit = analysis.fit(noisy(), "power_asymptote", bootstrap=300)
+    low, high = fit.band(np.array([30.0, 1e6]))
+    assert (low <= fit.predict([30.0, 1e6])).all()
+    assert (fit.predict([30.0, 1e6]) <= high).all()
+    assert high[1] - low[1] > 1.5 * (high[0] - low[0])
+
+
+def test_the_band_of_a_run_holds_new_runs_as_often_as_it_says() -> None:
+    held = []
+    for seed in range(8):
+        fit = analysis.fit(noisy(seed), "power_asymptote", "ls", bootstrap=200)
+        low, high = fit.band(X, of="run")
+        new = np.stack([noisy(other)["loss"] for other in range(100, 150)])
+        held.append(np.mean((low <= new) & (new <= high)))
+    assert 0.90 < np.mean(held) < 0.98  # 40 residuals know their own tails a little too short: 92 % over 20 tables
+
+
+def test_one_thousand_points_trace_a_profile_with_its_minimum_at_the_estimate() -> None:
+    fit = analysis.fit(noisy(), "power_asymptote", "ls")
+    found = profile(fit.setup, fit.solution, "alpha", points=1000)
+    assert len(found.values) == 1000
+    assert found.values[np.argmin(found.deviance)] == pytest.approx(fit.params["alpha"], rel=1e-3)
+    assert (np.diff(found.deviance[found.values > found.estimate]) > -1e-6).all()
+
+
+def test_few_points_on_a_profile_of_many_rows_give_the_ends_that_many_points_give() -> None:
+    x = np.tile(X, 2000)
+    losses = LAWS["power_asymptote"].predict(LAW, {"x": x}) + 0.05 * np.random.default_rng(4).standard_t(3, len(x))
+    fit = analysis.fit({"x": x, "loss": losses}, "power_asymptote")
+    few, many = (profile(fit.setup, fit.solution, "alpha", points=points) for points in (None, 41))
+    assert (len(few.values), len(many.values)) == (FEW, 41)
+    width = many.interval.high - many.interval.low
+    assert abs(few.interval.low - many.interval.low) < 2e-3 * width
+    assert abs(few.interval.high - many.interval.high) < 2e-3 * width
+    assert many.interval.low < LAW["alpha"] < many.interval.high
+
+
+def test_resamples_drawn_a_few_at_a_time_are_those_drawn_at_once(monkeypatch) -> None:
+    seen: list[tuple[int, int]] = []
+    once = analysis.fit(noisy(), "power_asymptote", bootstrap=50)
+    monkeypatch.setattr(uncertainty, "TOGETHER", 40 * 7)
+    few = analysis.fit(noisy(), "power_asymptote", bootstrap=50, watch=lambda done, total: seen.append((done, total)))
+    assert once.draws is not None and few.draws is not None  # noqa: PT018
+    assert few.draws.params == pytest.approx(once.draws.params, rel=1e-9)
+    assert few.draws.converged.shape == few.draws.values.shape == (50,)
+    assert seen == [(done, 50) for done in (7, 14, 21, 28, 35, 42, 49, 50)]
+
+
+def test_the_standard_error_of_a_parameter_that_ran_away_is_infinite_and_nothing_is_printed() -> None:
+    params = np.array([[1.0, 2.0], [1.0, 1e200], [4.0, 3.0]])  # filterwarnings = error
+    draws = uncertainty.Draws(("a", "b"), params, np.ones(3), np.ones(3, dtype=bool), "row", 3, 0)
+    assert draws.standard_errors == pytest.approx([np.sqrt(2), math.inf])
+
+
+def test_what_the_rows_do_not_reach_is_called_not_identified() -> None:
+    x = np.array([1.0, 1.0, 1.0, 1000.0, 1000.0, 2000.0, 2000.0, 2000.0])  # flat from 1000 on: how steep was the fall?
+    losses = np.where(x > 1, 1.7, 3.7) + 0.01 * np.random.default_rng(1).normal(size=8)
+    fit = analysis.fit({"x": x, "loss": losses}, "power_asymptote", "ls")
+    assert not fit.profiles["alpha"].identified
+    assert math.isinf(fit.intervals["alpha"].high)
+    assert "not identified above" in fit.profiles["alpha"].verdict

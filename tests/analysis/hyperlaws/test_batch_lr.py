@@ -1,0 +1,99 @@
+"""The exponent of the best learning rate in the batch size, the plateau, and the figures of hyperparameter laws."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib.figure import Figure
+
+from sweeplaw.analysis.hyperlaws.batch_lr import batch_rule
+from sweeplaw.analysis.hyperlaws.evaluation import Arena
+from sweeplaw.analysis.hyperlaws.features import features
+from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
+from sweeplaw.analysis.report.hyperlaw_figures import heatmaps, importance_bars, law_lines
+from sweeplaw.analysis.tuning.cells import CellTable, cell_table
+from sweeplaw.analysis.tuning.importance import importance
+from sweeplaw.analysis.tuning.optimum import optima
+from sweeplaw.analysis.tuning.plateau import plateau, pooled, widths
+
+
+def runs(exponent: float, noise: float = 0.0004) -> pl.DataFrame:
+    """Nine cells in which lr*(B) = lr0 (B/B0)^exponent and the loss at the best lr is lowest at B0."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for n in (1e8, 3e8, 9e8):
+        for d in (4e9, 2e10, 1e11):
+            lr0, b0 = 0.02 * (n / 1e8) ** -0.3, 2e5 * (d / 4e9) ** 0.5
+            for lr in lr0 * 2.0 ** np.arange(-4, 4.1, 0.7):
+                for batch in b0 * 2.0 ** np.arange(-2, 2.1, 0.8):
+                    u, v = np.log(lr / lr0) - exponent * np.log(batch / b0), np.log(batch / b0)
+                    rise = 0.004 * u * u + 0.002 * v * v + noise * rng.standard_normal()
+                    rows.append((n, d, lr, batch, 3 * (n / 1e8) ** -0.05 * (d / 4e9) ** -0.06 * np.exp(rise)))
+    return pl.DataFrame(rows, schema=["N", "D", "lr", "batch_tokens", "val_loss"], orient="row")
+
+
+def cells(frame: pl.DataFrame) -> CellTable:
+    return cell_table(frame, ("N", "D"), ("lr", "batch_tokens"), "val_loss")
+
+
+@pytest.mark.parametrize(("exponent", "says"), [(0.5, "excludes the linear"), (1.0, "excludes the square-root")])
+def test_the_planted_rule_is_found_and_the_other_excluded(exponent: float, says: str) -> None:
+    table = cells(runs(exponent, noise=0.002))
+    found = batch_rule(table, features(table), "lr", "batch_tokens")
+    assert found.exponent.low is not None
+    assert found.exponent.high is not None
+    assert found.exponent.low - 0.02 <= exponent <= found.exponent.high + 0.02
+    assert found.surface == pytest.approx(exponent, abs=0.05)
+    assert says in found.verdict
+
+
+def test_the_critical_batch_is_where_twenty_percent_of_tokens_would_buy_the_loss_back() -> None:
+    table = cells(runs(0.5, noise=1e-5))
+    found = batch_rule(table, features(table, {"batch_tokens": ("N", "D")}), "lr", "batch_tokens")
+    for label, critical in found.critical:
+        best = 2e5 * (float(str(label["D"])) / 4e9) ** 0.5
+        # 3 D^-.06 falls by .06 ln 1.2 in log loss; the loss at the best lr rises by .002 ln(B/B0)^2.
+        assert critical == pytest.approx(best * np.exp(np.sqrt(0.06 * np.log(1.2) / 0.002)), rel=0.05)
+
+
+def test_plateau_factors_are_where_the_loss_has_risen_by_the_threshold() -> None:
+    hessian = np.array([[0.02, -0.008], [-0.008, 0.01]])
+    for width in widths(hessian, ("lr", "batch")):
+        k = ("lr", "batch").index(width.knob)
+        step = np.zeros(2)
+        step[k] = np.log(width.factor)
+        assert np.expm1(step @ hessian @ step / 2) == pytest.approx(width.threshold)
+        assert width.retuned >= width.factor
+
+
+def test_convexity_is_tested_with_a_verdict_and_pooled_widths_come_back() -> None:
+    found = optima(runs(0.5), ["N", "D"], ["lr", "batch_tokens"])
+    assert all(plateau(cell).verdict.startswith("convex") for cell in found)
+    lr = next(width for width in pooled(found) if width.knob == "lr" and width.threshold == 0.0025)
+    assert lr.factor == pytest.approx(np.exp(np.sqrt(2 * np.log1p(0.0025) / 0.008)), rel=0.03)
+    flat = pl.DataFrame({"lr": 2.0 ** np.arange(9), "val_loss": 2 + 0.01 * np.cos(np.arange(9) * 2.0)})
+    (cell,) = optima(flat, [], ["lr"])
+    assert not plateau(cell).verdict.startswith("convex:")
+
+
+def test_every_figure_draws_itself(tmp_path: object) -> None:
+    frame = runs(0.5)
+    table = cells(frame)
+    law = hyperlaw(frame, resamples=20)
+    (decomposed,), _ = importance(frame.filter((pl.col("N") == 1e8) & (pl.col("D") == 4e9)), ["lr", "batch_tokens"])
+    own = {"published": np.zeros((9, 2)) + np.log([0.02, 2e5])}
+    drawn = (heatmaps(Arena.of(table), law, own, most=2), law_lines(table, law), importance_bars([decomposed]))
+    for figure in drawn:
+        assert isinstance(figure, Figure)
+        figure.savefig(f"{tmp_path}/figure.png", dpi=30)
+
+
+def test_no_run_lies_on_the_frame_of_its_panel() -> None:
+    frame = runs(0.5)
+    table = cells(frame)
+    for cell, panel in enumerate(heatmaps(Arena.of(table), hyperlaw(frame, resamples=5), most=2).axes[:2]):
+        (left, right), (low, high) = panel.get_xlim(), panel.get_ylim()
+        settings = np.exp(table.x[table.rows_of(cell)])
+        assert left < 0.99 * settings[:, 0].min() < 1.01 * settings[:, 0].max() < right
+        assert low < 0.99 * settings[:, 1].min() < 1.01 * settings[:, 1].max() < high

@@ -1,0 +1,170 @@
+"""Published laws: each formula gives the numbers of its paper, and the comparison and suggestions stand on them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sweeplaw.analysis.hyperlaws.comparison import compare, fill
+from sweeplaw.analysis.hyperlaws.evaluation import Arena
+from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
+from sweeplaw.analysis.hyperlaws.published import LAWS
+from sweeplaw.analysis.hyperlaws.suggest import from_law, from_runs, outside
+from sweeplaw.analysis.tuning.cells import cell_table
+from sweeplaw.trials.errors import InputError
+from tests.paths import SHARED
+
+TABLE = SHARED / "step_law_dense.csv"
+
+
+def grid(law: str = "step-law", lr_factor: float = 1.0) -> pl.DataFrame:
+    """Noise-free cells whose optimum is exactly where ``law`` puts it (its lr times a factor)."""
+    rows = []
+    for n in (1e8, 3e8, 9e8):
+        for d in (4e9, 2e10, 1e11):
+            point = {"N": np.array(n), "D": np.array(d), "C": np.array(6 * n * d)}
+            lr, batch = (float(LAWS[law].predict[knob](point)) for knob in ("lr", "batch_tokens"))
+            for a in np.arange(-2, 2.1, 0.5):
+                for b in np.arange(-2, 2.1, 0.5):
+                    loss = 2.5 * n**-0.01 * d**-0.01 * np.exp(0.002 * (a * a + b * b - 0.8 * a * b))
+                    rows.append((n, d, lr_factor * lr * 2**a, batch * 2**b, loss))
+    return pl.DataFrame(rows, schema=["N", "D", "lr", "batch_tokens", "val_loss"], orient="row")
+
+
+def contest(frame: pl.DataFrame, *laws: str) -> dict[str, object]:
+    table = cell_table(frame, ("N", "D"), ("lr", "batch_tokens"), "val_loss")
+    return {one.law.name: one for one in compare(frame, table, Arena.of(table), laws or tuple(LAWS))}
+
+
+@pytest.mark.parametrize(
+    ("law", "knob", "point", "value"),
+    [
+        ("kaplan", "lr", {"N": 1e9}, 0.003239 - 0.0001395 * math.log(1e9)),
+        ("kaplan", "batch_tokens", {"L": 2.0}, 2e8 / 2 ** (1 / 0.21)),
+        ("deepseek", "lr", {"C": 1e20}, 0.3118 * 1e20**-0.125),
+        ("deepseek", "batch_tokens", {"C": 1e20}, 0.292 * 1e20**0.3271),
+        ("porian", "lr", {"N": 1.08e8}, 0.0047),
+        ("porian", "batch_tokens", {"N": 8 * 1.08e8}, 4 * 160 * 2048),
+        ("minicpm", "batch_tokens", {"L": 1.0}, 1.21e9),
+        ("step-law", "lr", {"N": 1e9, "D": 1e11}, 1.79 * 1e9**-0.713 * 1e11**0.307),
+        ("step-law", "batch_tokens", {"D": 1e11}, 0.58 * 1e11**0.571),
+        ("power-lines", "batch_tokens", {"D": 1e11}, 2048 * 0.0306 * 1e11**0.383),
+        ("schaipp", "batch_tokens", {"D": 1e11}, 0.667 * 1e11**0.566),
+    ],
+)
+def test_a_published_formula_gives_its_numbers(law: str, knob: str, point: dict[str, float], value: float) -> None:
+    arrays = {name: np.array([number]) for name, number in point.items()}
+    assert float(LAWS[law].predict[knob](arrays)[0]) == pytest.approx(value, rel=1e-12)  # type: ignore[index]
+    assert set(LAWS[law].needs[knob]) == set(point)  # type: ignore[index]
+
+
+def test_the_power_lines_decay_inverts_its_timescale() -> None:
+    point = {"N": np.array(1e9), "D": np.array(2e10), "lr": np.array(3e-3), "batch_tokens": np.array(5e5)}
+    decay = float(LAWS["power-lines"].predict["weight_decay"](point))
+    assert 5e5 / (3e-3 * decay * 2e10) == pytest.approx(1.084 * 20**-0.527)
+
+
+def test_every_law_names_its_source_units_and_standing() -> None:
+    for law in LAWS.values():
+        assert all([law.formula, law.units, law.source, law.standing, law.title])
+        assert law.predict or law.exponents
+        assert law.verified == law.standing.startswith("verified")
+
+
+def test_the_law_that_made_the_runs_wins_with_no_regret() -> None:
+    for maker in ("step-law", "deepseek"):
+        ranked = contest(grid(maker))
+        first = next(iter(ranked))
+        assert first == maker
+        assert ranked[maker].evaluation.metric("quadratic").score == pytest.approx(0, abs=1e-6)
+        assert ranked[maker].off["lr"] == pytest.approx(1, rel=1e-6)
+
+
+def test_a_factor_on_the_learning_rate_is_read_off() -> None:
+    assert contest(grid(lr_factor=1 / 3.0), "step-law")["step-law"].off["lr"] == pytest.approx(3.0, rel=0.01)
+
+
+def test_a_silent_half_is_set_to_the_best_given_the_rest_and_said_so() -> None:
+    found = contest(grid(), "schaipp")["schaipp"]
+    assert "says nothing of lr" in found.remark
+    table = cell_table(grid(), ("N", "D"), ("lr", "batch_tokens"), "val_loss")
+    arena = Arena.of(table)
+    filled = fill(arena, found.predicted)
+    rows = np.linspace(-0.2, 0.2, 41)
+    for c, quadratic in enumerate(arena.quadratics):
+        around = [quadratic.excess(filled[c] + np.array([step, 0.0])) for step in rows]
+        assert int(np.argmin(around)) == 20
+
+
+def test_a_law_without_a_constant_is_listed_unscored() -> None:
+    assert contest(grid(), "bjorck")["bjorck"].evaluation is None
+    assert list(contest(grid()))[-1] in ("bjorck", "wang-aitchison")
+
+
+def test_the_size_a_law_means_is_taken_where_the_table_has_it() -> None:
+    frame = grid().with_columns(params=pl.col("N") * 3, params_non_embedding=pl.col("N"))
+    assert "stands for it" not in contest(frame, "step-law")["step-law"].remark
+    assert "with-head" in contest(frame, "porian")["porian"].remark
+
+
+def test_an_unknown_law_is_named_with_its_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'step-law'"):
+        contest(grid(), "steplaw")
+
+
+def test_step_law_suggests_what_its_formula_says() -> None:
+    found = from_law("step-law", 7e9, 1.4e12, 2048)
+    lr, batch = found.settings["lr"], found.settings["batch_tokens"]
+    assert lr.value == pytest.approx(1.79 * 7e9**-0.713 * 1.4e12**0.307)
+    assert lr.low < lr.value < lr.high
+    assert lr.plateau == pytest.approx(2.0, abs=0.1)
+    assert found.settings["batch_sequences"].value == pytest.approx(batch.value / 2048)
+    assert found.settings["steps"].value == pytest.approx(1.4e12 / batch.value)
+    assert found.settings["steps"].low == pytest.approx(1.4e12 / batch.high)
+    assert found.decades["N"] == pytest.approx(math.log10(7e9 / 1.0738e9))
+    named = {(other.law, other.knob): other for other in found.disagreements}
+    assert named["deepseek", "lr"].beyond
+    assert not named["porian", "lr"].beyond
+    assert "second-hand" in found.settings["weight_decay"].source
+
+
+def test_runs_suggest_the_law_they_were_made_with() -> None:
+    found = from_runs(hyperlaw(grid(), resamples=50), 2e9, 4e11, 1024)
+    assert found.settings["lr"].value == pytest.approx(1.79 * 2e9**-0.713 * 4e11**0.307, rel=0.01)
+    assert found.decades["D"] == pytest.approx(math.log10(4), abs=1e-9)
+    own = next(other for other in found.disagreements if other.law == "step-law" and other.knob == "lr")
+    assert own.factor == pytest.approx(1, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("law", "params", "tokens", "says"),
+    [
+        ("step-law", 7e13, 1.4e12, "decades above all evidence"),
+        ("step-law", -1.0, 1.4e12, "a positive number"),
+        ("bjorck", 7e9, 1.4e12, "no constant"),
+        ("minicpm", 7e9, 1.4e12, "needs the loss"),
+        ("kaplan", 7e10, 1.4e12, "not positive"),
+        ("steplaw", 7e9, 1.4e12, "did you mean 'step-law'"),
+    ],
+)
+def test_what_nothing_supports_is_refused_with_the_reason(law: str, params: float, tokens: float, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        from_law(law, params, tokens, 2048)
+
+
+def test_distance_is_zero_inside_and_signed_outside() -> None:
+    assert outside(5, 1, 10) == 0
+    assert outside(1000, 1, 10) == pytest.approx(2)
+    assert outside(0.1, 1, 10) == pytest.approx(-1)
+
+
+@pytest.mark.skipif(not TABLE.exists(), reason="the released dense table is not on this machine")
+def test_step_law_leads_the_complete_laws_on_its_own_runs() -> None:
+    frame = pl.read_csv(TABLE).with_columns(batch_tokens=pl.col("bs") * 2048, val_loss=pl.col("smooth loss"))
+    ranked = contest(frame)
+    complete = [name for name, one in ranked.items() if len(one.off) == 2]
+    assert complete[0] == "step-law"
+    assert ranked["step-law"].evaluation.metric("quadratic").score == pytest.approx(0.332, abs=5e-4)

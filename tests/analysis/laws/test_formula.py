@@ -1,0 +1,99 @@
+"""A formula is parsed safely, means what it says, and its derivatives are those of calculus."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeplaw.analysis.laws.catalog import LAWS
+from sweeplaw.analysis.laws.compiled import compile_formula
+from sweeplaw.analysis.laws.law import formula_law
+from sweeplaw.trials.errors import InputError
+
+STEP = 1e-6
+
+
+def test_a_formula_means_what_python_says_it_means() -> None:
+    formula = "E + (A / N**a + 3 * B * D**-0.5)**k - min(a, b) * max(N, D) + exp(-N) * log(D) / sqrt(N)"
+    values = {"E": 1.7, "A": 2.0, "B": 0.4, "a": 0.3, "b": 0.2, "k": 0.9}
+    data = {"N": np.array([1.5, 2.5]), "D": np.array([3.0, 1.1])}
+    names = {"exp": np.exp, "log": np.log, "sqrt": np.sqrt, "min": np.minimum, "max": np.maximum}
+    expected = eval(formula, names, {**values, **data})
+    law = formula_law(formula, ["N", "D"])
+    assert law.predict(values, data) == pytest.approx(expected, rel=1e-14)
+
+
+def test_a_caret_is_a_power_of_the_usual_precedence() -> None:
+    assert formula_law("E + A * x^-a", ["x"]).predict({"E": 1, "A": 2, "a": 3}, {"x": 2.0}) == pytest.approx([1.25])
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "__import__('os').system('true')", "().__class__", "E + A.real", "E if A else x", "[E for E in x]", "E + 'a'",
+        "lambda x: x", "open(x)", "E + A @ x", "E := x", "exp(A, x)", "min(A)", "f(x)", "1e999 * A * x", "E +",
+        "A * x; E",
+    ],
+)  # fmt: skip
+def test_what_is_no_arithmetic_is_refused(formula: str) -> None:
+    with pytest.raises(InputError):
+        formula_law(formula, ["x"])
+
+
+def test_a_formula_that_is_deep_or_long_is_refused_and_not_a_crash() -> None:
+    with pytest.raises(InputError):
+        formula_law("(" * 900 + "x" + ")" * 900 + "* A", ["x"])
+    with pytest.raises(InputError, match="characters"):
+        formula_law("A*x" + "+x" * 2000, ["x"])
+
+
+def _point(name: str, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    rng, law = np.random.default_rng(seed), LAWS[name]
+    theta = rng.uniform(0.3, 1.5, size=(3, len(law.names)))
+    return theta, [rng.uniform(0.5, 5.0, size=7) for _ in law.inputs]
+
+
+@pytest.mark.parametrize("name", list(LAWS))
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_gradient_and_curvature_are_the_finite_differences_of_value_and_gradient(name: str, seed: int) -> None:
+    law = LAWS[name]
+    theta, data = _point(name, seed)
+    function = law.function
+    bound = function.bind(data)
+    shape = (len(theta), bound.rows)
+
+    def gradient(at: np.ndarray) -> np.ndarray:
+        nodes = bound(at, 1)
+        return np.stack([np.broadcast_to(nodes[node], shape) for node in function.gradient])
+
+    nodes = bound(theta, 2)
+    second = {(i, j): np.broadcast_to(nodes[node], shape) for i, j, node in function.curvature}
+    for index in range(theta.shape[1]):
+        ahead, behind = theta.copy(), theta.copy()
+        ahead[:, index] += STEP
+        behind[:, index] -= STEP
+        slope = (bound.predict(ahead) - bound.predict(behind)) / (2 * STEP)
+        bend = (gradient(ahead) - gradient(behind)) / (2 * STEP)
+        kinked = name == "data_constrained"  # its min and max have a kink, where no difference quotient agrees
+        agree = np.isclose(gradient(theta)[index], slope, rtol=1e-5, atol=1e-7)
+        assert agree.mean() > (0.9 if kinked else 0.9999)
+        for other in range(theta.shape[1]):
+            exact = second.get((min(index, other), max(index, other)), np.zeros(shape))
+            agree = np.isclose(exact, bend[other], rtol=1e-4, atol=1e-5)
+            assert agree.mean() > (0.9 if kinked else 0.9999)
+
+
+def test_linear_parameters_are_found_by_themselves() -> None:
+    function = compile_formula(
+        "E + A / N**a + B / D**b + G / (N**a * D**b)", ("N", "D"), ("E", "A", "B", "G", "a", "b")
+    )
+    assert [function.parameters[index] for index in function.linear] == ["E", "A", "B", "G"]
+
+
+def test_a_name_nobody_gave_is_a_parameter_and_an_input_nobody_used_is_a_fault() -> None:
+    assert formula_law("E + A * x**-a", ["x"]).names == ("E", "A", "a")
+    with pytest.raises(InputError, match="'D' does not appear"):
+        formula_law("E + A * x**-a", ["x", "D"])

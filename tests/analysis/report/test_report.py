@@ -1,0 +1,198 @@
+"""The report: what it says is what the table holds, on one page that needs nothing else."""
+
+import json
+import re
+import shutil
+from itertools import product
+
+import polars as pl
+import pytest
+
+from sweeplaw import analysis
+from sweeplaw.analysis.report import figures, report
+from sweeplaw.analysis.report import page as report_page
+from sweeplaw.analysis.tables.families import Axes, families
+from sweeplaw.analysis.tables.tables import load
+from sweeplaw.analysis.tuning.optimum import optima
+from sweeplaw.clusters.profile import profile
+from sweeplaw.orchestrator.importing.importer import import_from
+from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.workloads import surrogate
+
+SWEEP = """
+name = "law"
+description = "A <known> surface."
+workload = "surrogate"
+seeds = 2
+[scientific]
+params = { log = [1e7, 1e9], num = 5 }
+tokens = { log = [1e9, 1e11], num = 5 }
+[nuisance]
+weight_decay = [0.03, 0.1, 0.3]
+[fixed]
+noise = 0.0005
+[derived]
+lr = "1.79 * params ** -0.713 * tokens ** 0.307"
+batch_sequences = "0.58 * tokens ** 0.571 / 256"
+"""
+
+
+class Nobody:
+    def started(self, todo, already, cluster):
+        pass
+
+    def recorded(self, rows):
+        pass
+
+
+def run(text, path):
+    launch(plan(parse(text)), Store.open(path, create=True), profile.load("inline"), Nobody())
+    return path
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = run(SWEEP, tmp_path_factory.mktemp("report") / "store")
+    behaviours = SWEEP.replace("[fixed]\n", '[fixed]\nbehaviour = "diverged"\n').replace("seeds = 2", "seeds = [9]")
+    return run(behaviours.replace("num = 5", "num = 2"), path)
+
+
+@pytest.fixture(scope="module")
+def made(store):
+    return report.make(store)
+
+
+def test_the_surface_of_a_known_law_is_recovered_with_covering_intervals(made):
+    law = report.numbers(made)["families"][0]["surface"]
+    truth = {"E": surrogate.E, "A": surrogate.A, "B": surrogate.B, "alpha": surrogate.ALPHA, "beta": surrogate.BETA}
+    assert law["verified"], law["status"]
+    draws = made.sections[0].surface.fit.draws
+    for name, value in truth.items():  # five intervals at once: each at 99.9 % so that together they hold at 99.5 %
+        interval = draws.interval(name, 0.999)
+        assert interval.low <= value <= interval.high, name
+        assert interval.low <= law["intervals"][name]["low"] < law["intervals"][name]["high"] <= interval.high
+
+
+def test_every_row_is_used_or_counted(made, store):
+    said = report.numbers(made)["trials"]
+    assert said["rows"] == load(store, states=None).trials.collect().height == 154 + 8
+    assert said["used"] + sum(said["dropped"].values()) == said["rows"]
+    assert said["states"] == {"completed": 150, "diverged": 12}
+
+
+def test_the_best_setting_is_chosen_by_its_mean_over_seeds(made):
+    family = made.sections[0].family
+    trials = family.trials.group_by("params", "tokens", "weight_decay").agg(pl.col("val_loss").mean())
+    least = trials.group_by("params", "tokens").agg(pl.col("val_loss").min()).sort("params", "tokens")
+    best = family.best.sort("params_non_embedding", "tokens")
+    assert best["val_loss"].to_list() == pytest.approx(least["val_loss"].to_list(), rel=1e-12)
+    assert family.seeds.height == 50
+
+
+def test_the_optimum_of_every_knob_says_whether_it_touches_the_edge(made):
+    cells = report.numbers(made)["families"][0]["optima"]
+    assert len(cells) == 25
+    for cell in cells:
+        knob = cell["knobs"]["weight_decay"]
+        assert knob["levels"] == [0.03, 0.1, 0.3]
+        assert knob["touches_edge"] == (knob["best"] != 0.1)
+
+
+def test_laws_in_one_variable_are_the_same_as_fitted_by_hand(made):
+    one = report.numbers(made)["families"][0]["slices"][0]
+    rows = made.sections[0].family.seeds.filter(pl.col("tokens") == one["at"]["tokens"])
+    fit = analysis.fit(rows, "power_asymptote", "huber:0.001", x="params_non_embedding", y="val_loss", space="log")
+    assert one["params"] == pytest.approx(dict(fit.params), rel=1e-9)
+
+
+def test_the_page_needs_nothing_else_and_escapes_what_people_wrote(made, tmp_path):
+    html, data = report_page.write(made, tmp_path)
+    page = html.read_text()
+    assert page.count("<svg") >= 5
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|//|file:)""", page)
+    assert "<script" not in page
+    assert "A &lt;known&gt; surface." in page
+    assert "diverged" in page
+    said = json.loads(data.read_text())
+    assert said["families"][0]["surface"]["rows_used"] == 50
+    assert said["launches"][0]["sweep_file"] == SWEEP
+
+
+def test_too_few_points_is_said_instead_of_a_law(tmp_path):
+    text = SWEEP.replace("num = 5", "num = 2")
+    said = report.numbers(report.make(run(text, tmp_path / "s")))
+    family = said["families"][0]
+    assert all("needs 4" in one["why_not"] for one in family["slices"])
+    assert report_page.page(report.make(tmp_path / "s"), report_page.plain(said))
+
+
+def test_a_store_without_completed_trials_says_what_it_has(tmp_path):
+    text = SWEEP.replace("[fixed]\n", '[fixed]\nbehaviour = "failed"\n')
+    with pytest.raises(InputError, match="no completed trials to report"):
+        report.make(run(text, tmp_path / "s"))
+
+
+def test_families_are_split_by_other_scientific_axes(tmp_path):
+    text = SWEEP.replace("[nuisance]", "noise = [0.0, 0.001]\n[nuisance]").replace("noise = 0.0005\n", "")
+    made = report.make(run(text, tmp_path / "s"))
+    assert [section.family.values for section in made.sections] == [{"noise": 0.0}, {"noise": 0.001}]
+
+
+def test_a_batch_told_in_sequences_and_in_tokens_is_one_knob(tmp_path):
+    grid = product((1e7, 1e8), (1e9, 1e10), (3e-4, 1e-3, 3e-3), (32, 64, 128))
+    rows = [
+        {"n": n, "d": d, "lr": lr, "bs": bs, "bt": 1024 * bs, "val_loss": 2 + 40 / n**0.3 + abs(lr - 1e-3) + 1 / bs}
+        for n, d, lr, bs in grid
+    ]
+    pl.DataFrame(rows).write_csv(tmp_path / "runs.csv")
+    names = {"params_non_embedding": "n", "tokens": "d", "batch_sequences": "bs", "batch_tokens": "bt"}
+    pairs = [*(f"{ours}={theirs}" for ours, theirs in names.items()), "lr=lr", "val_loss=val_loss"]
+    import_from(str(tmp_path / "runs.csv"), str(tmp_path / "store"), pairs=pairs)
+    assert report.make(tmp_path / "store").by.knobs == ("lr", "batch_tokens")
+
+
+@pytest.mark.parametrize("beside", ["own runs", "nothing"])
+def test_imported_runs_are_reported_with_what_they_do_not_say_left_out(store, tmp_path, beside):
+    path = shutil.copytree(store, tmp_path / "store") if beside == "own runs" else tmp_path / "store"
+    runs = (
+        tmp_path / "theirs.csv"
+    )  # no weight decay; at a point of ours, and the best there, and at points of their own
+    points = [(1e7, 1e9, 0.3), *((n, d, 2 + 400 / n**0.3 + 900 / d**0.3) for n in (2e7, 4e7, 8e7) for d in (2e9, 4e9))]
+    runs.write_text(
+        "n,d,lr,val_loss\n" + "".join(f"{n},{d},{1e-3 * (1 + i)},{loss}\n" for i, (n, d, loss) in enumerate(points))
+    )
+    columns = {"params_non_embedding": "n", "tokens": "d", "lr": "lr", "val_loss": "val_loss"}
+    import_from(str(runs), str(path), pairs=[f"{ours}={theirs}" for ours, theirs in columns.items()], source="theirs")
+    made = report.make(path)
+    html = report_page.page(made, report.numbers(made))
+    assert "Import of theirs.csv" in html
+    assert f"<h1>{'law' if beside == 'own runs' else path}</h1>" in html
+    assert sum(section.family.trials.height for section in made.sections) == (7 if beside == "nothing" else 157)
+
+
+def test_the_picture_of_a_knob_counts_what_lies_far_above_its_frame():
+    runs = pl.DataFrame(
+        {"n": 1e7, "d": 1e9, "lr": [1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3], "loss": [2.2, 2.1, 2, 2.1, 2.2, 9]}
+    )
+    by = Axes("n", "d", "loss", (), ("lr",))
+    (family,) = families(runs, by)
+    panel = figures.nuisance(family, by, "lr", optima(runs, ["n", "d"], ["lr"], "loss")).axes[0]
+    assert panel.get_title(loc="right") == "1 setting above the frame"
+    assert 10 < panel.get_ylim()[1] < 15  # 350 % of loss is out, 10 % is in
+    levelled = runs.with_columns(loss=pl.Series([2.2, 2.1, 2, 2.1, 2.2, 2.3]))
+    (family,) = families(levelled, by)
+    panel = figures.nuisance(family, by, "lr", optima(levelled, ["n", "d"], ["lr"], "loss")).axes[0]
+    assert panel.get_title(loc="right") == ""
+
+
+def test_a_family_that_nowhere_says_a_knob_has_an_empty_picture_of_it():
+    runs = pl.DataFrame({"n": 1e7, "d": 1e9, "lr": pl.Series([None, None], dtype=pl.Float64), "loss": [2.0, 2.1]})
+    by = Axes("n", "d", "loss", (), ("lr",))
+    (family,) = families(runs, by)
+    found = optima(runs, ["n", "d"], ["lr"], "loss")
+    assert found == []
+    assert not figures.nuisance(family, by, "lr", found).axes[0].lines

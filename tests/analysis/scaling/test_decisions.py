@@ -1,0 +1,157 @@
+"""What is concluded from fits: allocations, isoFLOP exponents, held-out errors, crossings, forecasts of a run's end."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import brentq
+
+from sweeplaw import analysis
+from sweeplaw.analysis.fitting.validation import compare, largest, leave_cell_out
+from sweeplaw.analysis.laws.catalog import LAWS
+from sweeplaw.analysis.scaling.allocation import allocate, exponents
+from sweeplaw.analysis.scaling.crossover import crossover
+from sweeplaw.analysis.scaling.isoflop import compare_approaches
+from sweeplaw.analysis.scaling.learning_curve import forecast, prediction_level
+from sweeplaw.trials.errors import InputError
+
+TRUTH = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
+CURVE = {"C": 1.7, "A": 2.0, "alpha": 0.45}
+
+
+def isoflop(noise: float = 0.0, centre: float = 0.0, **params: float) -> dict[str, np.ndarray]:
+    """Seven budgets of nine sizes about the optimum, shifted by ``centre`` in log N."""
+    truth = {**TRUTH, **params}
+    a = truth["beta"] / (truth["alpha"] + truth["beta"])
+    g = (truth["alpha"] * truth["A"] / truth["beta"] / truth["B"]) ** (1 / (truth["alpha"] + truth["beta"]))
+    flops = np.repeat(np.geomspace(1e18, 1e21, 7), 9)
+    size = g * (flops / 6) ** a * np.exp(np.tile(np.linspace(-1, 1, 9), 7) + centre)
+    rows = {"N": size, "D": flops / 6 / size}
+    losses = LAWS["additive"].predict(truth, rows)
+    return {**rows, "loss": losses + noise * np.random.default_rng(0).normal(size=63)}
+
+
+@settings(max_examples=15, deadline=None)
+@given(alpha=st.floats(0.2, 0.6), beta=st.floats(0.2, 0.6), flops=st.floats(1e18, 1e24))
+def test_the_allocation_is_the_closed_form_of_the_additive_law(alpha: float, beta: float, flops: float) -> None:
+    fit = analysis.fit(isoflop(alpha=alpha, beta=beta), objective="ls")
+    a, g = beta / (alpha + beta), (alpha * TRUTH["A"] / beta / TRUTH["B"]) ** (1 / (alpha + beta))
+    best = allocate(fit, flops)
+    assert best.params == pytest.approx(g * (flops / 6) ** a, rel=1e-4)
+    assert 6 * best.params * best.tokens == pytest.approx(flops, rel=1e-12)
+    assert exponents(fit, flops)["a"][0] == pytest.approx(a, abs=1e-5)
+
+
+def test_three_approaches_agree_where_sampling_is_centred_and_the_surface_symmetric() -> None:
+    fit = analysis.fit(isoflop(alpha=0.3, beta=0.3), objective="ls", bootstrap=50)
+    for approach in compare_approaches(fit, resamples=50):
+        assert approach.a == pytest.approx(0.5, abs=1e-3)
+
+
+def test_the_bias_of_parabolas_off_their_centre_is_named_and_measured() -> None:
+    rows = isoflop()
+    drift = np.exp(np.repeat(np.linspace(-1, 1, 7), 9))  # sampled too small at small budgets, too large at large ones
+    rows = {"N": rows["N"] * drift, "D": rows["D"] / drift}
+    rows["loss"] = LAWS["additive"].predict(TRUTH, rows)
+    fit = analysis.fit(rows, objective="ls")
+    found = {approach.name: approach for approach in compare_approaches(fit, resamples=20)}
+    true = TRUTH["beta"] / (TRUTH["alpha"] + TRUTH["beta"])
+    assert found["3 surface"].a == pytest.approx(true, abs=1e-5)
+    bias = found["2 parabola"].a - true
+    assert abs(bias) > 0.005
+    assert f"bias {bias:+.4f}" in " ".join(found["2 parabola"].notes)
+
+
+def test_the_true_law_predicts_the_largest_runs_it_did_not_see() -> None:
+    held = largest(analysis.fit(isoflop()))
+    assert held.trained_on + len(held.rows) == 63
+    scale = isoflop()["N"] * isoflop()["D"]
+    assert scale[held.rows].min() >= np.delete(scale, held.rows).max() * (1 - 1e-12)
+    assert np.abs(held.errors).max() < 1e-8
+
+
+def test_leaving_a_cell_out_is_fitting_without_it() -> None:
+    rows = isoflop(noise=0.003)
+    fit = analysis.fit(rows)
+    held = leave_cell_out(fit)
+    for row in (0, 30, 62):
+        alone = analysis.fit({name: np.delete(column, row) for name, column in rows.items()})
+        expected = alone.predict({"N": rows["N"][row], "D": rows["D"][row]})[0]
+        assert held.predicted[row] == pytest.approx(expected, rel=1e-7)
+
+
+def test_the_planted_form_beats_another_on_rows_neither_saw() -> None:
+    x = np.geomspace(1, 1000, 60)
+    rows = {"x": x, "loss": LAWS["power_asymptote"].predict(CURVE, {"x": x}) + 0.003 * np.sin(7 * np.arange(60))}
+    found = compare(analysis.fit(rows, "power_asymptote"), analysis.fit(rows, "power"))
+    assert found.rms[0] < found.rms[1]
+    assert found.probability_first_better > 0.99
+    assert found.interval.high < 0
+
+
+def _curve(asymptote: float, amplitude: float, exponent: float, seed: int) -> analysis.Fit:
+    x = np.geomspace(1, 1000, 60)
+    losses = asymptote + amplitude * x**-exponent + 0.003 * np.random.default_rng(seed).normal(size=60)
+    return analysis.fit({"x": x, "loss": losses}, "power_asymptote", bootstrap=400)
+
+
+def test_a_planted_crossing_lies_in_its_interval() -> None:
+    a, b = _curve(1.9, 2.0, 0.3, 1), _curve(2.1, 1.7, 0.35, 2)
+    true = brentq(lambda x: 1.9 + 2.0 * x**-0.3 - 2.1 - 1.7 * x**-0.35, 1, 1e6)
+    found = crossover(a, b, 1, 1e5)
+    assert found.probability > 0.99
+    assert found.interval.low < true < found.interval.high
+    assert found.overtakes > 0.99
+    back = crossover(b, a, 1, 1e5)
+    assert back.estimate == pytest.approx(found.estimate)
+    assert back.overtakes < 0.01
+
+
+def test_curves_that_do_not_cross_in_the_range_say_so() -> None:
+    found = crossover(_curve(1.9, 2.0, 0.3, 1), _curve(2.4, 2.0, 0.3, 2), 1, 1e5)
+    assert found.estimate is None
+    assert found.probability < 0.01
+    assert found.a_better_at_high > 0.99
+
+
+def test_a_crossing_needs_draws_of_one_objective_on_one_axis() -> None:
+    fit = _curve(1.9, 2.0, 0.3, 1)
+    with pytest.raises(InputError, match="bootstrap draws"):
+        crossover(
+            fit, analysis.fit({"x": [1, 2, 4, 8, 16], "loss": [3, 2.5, 2.3, 2.2, 2.15]}, "power_asymptote"), 1, 10
+        )
+    with pytest.raises(InputError, match="one common axis"):
+        crossover(fit, analysis.fit(isoflop(0.003), bootstrap=20), 1, 10)
+
+
+@pytest.mark.parametrize(
+    "end", [lambda t: 2.5 + 4 * (t + 100) ** -0.35, lambda t: 2.5 + 2 * np.exp(-t / 1500)], ids=["power", "exponential"]
+)
+def test_the_end_of_a_run_lies_in_the_interval_foretold_from_a_third_of_it(end) -> None:
+    steps = np.arange(1, 101) * 100.0
+    losses = end(steps) + 0.01 * np.random.default_rng(0).normal(size=100)
+    told = forecast(steps[:40], losses[:40], 1e4)
+    assert told.low <= losses[-1] <= told.high
+    assert told.high - told.low < 0.5
+    assert sum(told.shares.values()) == pytest.approx(1)
+
+
+def test_a_run_that_keeps_its_shape_is_told_early_and_the_level_keeps_its_promise() -> None:
+    steps = np.arange(1, 61) * 100.0
+    losses = 2.5 + 4 * steps**-0.35
+    level = prediction_level(steps, losses, tolerance=0.01, prefixes=6)
+    assert level is not None
+    assert level < 6000
+    seen = steps <= level
+    assert forecast(steps[seen], losses[seen], 6000).loss == pytest.approx(losses[-1], rel=0.01)
+
+
+def test_a_curve_that_cannot_be_foretold_says_why() -> None:
+    with pytest.raises(InputError, match="8 points"):
+        forecast([1, 2, 3], [3, 2, 1], 10)
+    with pytest.raises(InputError, match="points 1"):
+        forecast(np.arange(1.0, 11), [1, np.nan, *[2] * 8], 20)
+    with pytest.raises(InputError, match="before the last point"):
+        forecast(np.arange(1.0, 11), np.linspace(3, 2, 10), 5)

@@ -1,0 +1,176 @@
+"""Tables with cells that are no numbers, and stores with damaged files: every command that reads a loss says which row
+or file, and none has a traceback."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from sweeplaw import analysis
+from sweeplaw.orchestrator.cli import app
+from sweeplaw.trials.errors import InputError
+
+KNOBS = ["--knob", "lr", "--knob", "batch_tokens"]
+COMMANDS = {
+    "fit": ["fit", "{file}", "additive", "--x", "N=N", "--x", "D=D", "--y", "val_loss"],
+    "hyperlaw": ["hyperlaw", "{file}", *KNOBS],
+    "suggest": ["suggest", "--params", "1e8", "--tokens", "1e10", "--store", "{file}"],
+    "compare-laws": ["compare-laws", "{file}", *KNOBS],
+    "batch-lr": ["batch-lr", "{file}"],
+    "importance": ["importance", "{file}", *KNOBS],
+    "transfer": ["transfer", "{file}", "--workload", "N,D", *KNOBS],
+    "query": ["query", "{file}", "--best-per", "N,D"],
+}
+
+TUNED = ("hyperlaw", "compare-laws", "batch-lr")
+
+
+def table(path, last, loss=None):
+    """A CSV of a 3 x 3 grid of N and D, 12 settings each, and one more row."""
+    lines = ["N,D,lr,batch_tokens,val_loss"]
+    for n, d, lr, batch in product((1e6, 1e7, 1e8), (1e8, 1e9, 1e10), (1e-4, 3e-4, 1e-3, 3e-3), (2**15, 2**16, 2**17)):
+        bowl = math.log(lr / 1e-3) ** 2 + math.log(batch / 2**16) ** 2
+        lines.append(f"{n},{d},{lr},{batch},{loss or 1.8 + 400 / n**0.34 + 900 / d**0.3 + 0.01 * bowl}")
+    path.write_text("\n".join([*lines, last]) + "\n")
+    return str(path)
+
+
+def ask(command, file):
+    arguments = [part.format(file=file) for part in COMMANDS[command]]
+    return CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_loss_of_true_and_false_is_refused(tmp_path, command):
+    file = table(tmp_path / "runs.csv", "1e6,1e8,0.001,65536,true", loss="true")
+    with pytest.raises(InputError, match=r"holds Boolean; numbers are wanted|all 109 losses are equal"):
+        ask(command, file)
+
+
+@pytest.mark.parametrize(
+    ("command", "row", "words"),
+    [
+        *((command, "1e6,1e8,0.001,65536,abc", "'val_loss': row 108 holds 'abc'") for command in COMMANDS),
+        *((command, "1e6,1e8,fast,65536,3", "'lr': row 108 holds 'fast'") for command in TUNED),
+    ],
+)
+def test_text_in_a_loss_or_a_knob_is_refused_with_its_row(tmp_path, command, row, words):
+    file = table(tmp_path / "runs.csv", row)
+    with pytest.raises(InputError, match=f"{words}; numbers are wanted"):
+        ask(command, file)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_number_infinity_and_gaps_leave_the_answer_of_the_other_rows(tmp_path, command):
+    odd = "1e6,1e8,0.001,65536,nan\n1e6,1e8,0.001,65536,inf\n1e6,1e8,0.001,65536,"
+    whole = ask(command, table(tmp_path / "whole.csv", "1e8,1e10,0.01,131072,5"))
+    holed = ask(command, table(tmp_path / "holed.csv", f"1e8,1e10,0.01,131072,5\n{odd}"))
+    assert holed.exit_code == whole.exit_code == 0
+    numbers = [line for line in whole.stdout.splitlines() if not line.startswith("note") and "row" not in line]
+    assert set(numbers) <= set(holed.stdout.splitlines())
+
+
+FIT = "fit {file} additive --x N=N --x D=D --y val_loss"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (f"{FIT} --fix E=1 --fix A=1 --fix B=1 --fix alpha=1 --fix beta=1", "every parameter of additive is fixed"),
+        (f"{FIT} --fix E=1e400 --fix Q=1", r"(?s)no parameter 'Q'.*E = inf \(accepted: a finite number"),
+        (f"{FIT} --compute 0", r"compute in FLOPs = 0 \(accepted: a positive number"),
+        (f"{FIT} --compute nan", "compute in FLOPs = nan"),
+        (f"{FIT} --compute 1e21 --flops-per-nd 0", "FLOPs per N and D = 0"),
+        (f"{FIT} --where val_loss", "condition 'val_loss' is neither true nor false of a row: it gives Float64"),
+        (f"{FIT} --where 'N > D || D'", "condition"),
+        ("hyperlaw {file} --knob lr --where N", "condition 'N' is neither true nor false"),
+        ("hyperlaw {file} --knob lr --knob lr", "'lr' is named twice"),
+        ("hyperlaw {file} --knob lr --cell ''", "name the axes of the cells"),
+        ("hyperlaw {file} --knob lr --steps nope", "no column 'nope'"),
+        ("hyperlaw {file} --knob lr --let lr=1/0", "no row has"),
+        ("importance {file} --knob val_loss", "'val_loss' is named twice"),
+        ("importance {file} --knob lr --default foo=1", "foo: not one of the knobs lr"),
+        ("importance {file} --knob lr --figure x.bmp", r"ends in none of \.svg, \.png, \.pdf"),
+        ("importance {file} --knob lr --where 'lr = 0.001'", "one value each"),
+        ("transfer {file} --workload N --knob N", "'N' is named twice"),
+        ("query {file} --where lr", "condition 'lr' is neither true nor false"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(tmp_path, line, words):
+    file = table(tmp_path / "runs.csv", "1e6,1e8,0.001,65536,3")
+    with pytest.raises(InputError, match=words):
+        CliRunner().invoke(app, shlex.split(line.format(file=file)), catch_exceptions=False)
+
+
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_a_place_that_cannot_be_written_is_named_without_a_traceback(tmp_path, below):
+    file = table(tmp_path / "runs.csv", "1e6,1e8,0.001,65536,3")
+    place = file + below
+    command = [sys.executable, "-m", "sweeplaw", "hyperlaw", file, "--knob", "lr", "--resamples", "5"]
+    done = subprocess.run([*command, "--figures", place], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"sweeplaw: {place}: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_counts_are_written_as_people_write_them():
+    said = [
+        CliRunner().invoke(app, ["suggest", "--params", n, "--tokens", d, "--json"]).stdout
+        for n, d in (("7e9", "1.4e12"), ("7B", "1.4T"), ("7000M", "1400000M"))
+    ]
+    assert said[0] == said[1] == said[2]
+    assert CliRunner().invoke(app, ["suggest", "--params", "7X", "--tokens", "1"]).exit_code == 2
+
+
+STORE = {
+    **COMMANDS,
+    "report": ["report", "{file}", "--out", "{file}-report"],
+    "export": ["export", "{file}", "{file}.csv"],
+    "diff": ["diff", "{file}", "{file}"],
+    "status": ["status", "{file}"],
+    "query": ["query", "{file}", "SELECT N, D, val_loss FROM trials"],
+}
+
+
+def damaged_store(folder):
+    """Two imports of the grid of `table`; of the second, every loss is destroyed behind a good footer."""
+    uri, maps = str(folder / "store"), ["--map", "params_non_embedding=N", "--map", "tokens=D"]
+    for name, last in (("whole", "1e8,1e10,0.01,131072,5"), ("broken", "1e8,1e10,0.01,131072,6")):
+        file = table(folder / f"{name}.csv", last)
+        CliRunner().invoke(app, ["import", file, uri, *maps, "--source", name], catch_exceptions=False)
+    (part,) = [path for path in Path(uri, "trials").iterdir() if "broken" in str(pq.read_table(path)["source"][0])]
+    column = next(
+        chunk
+        for chunk in map(pq.ParquetFile(part).metadata.row_group(0).column, range(100))
+        if chunk.path_in_schema == "val_loss"
+    )
+    start, content = column.dictionary_page_offset or column.data_page_offset, bytearray(part.read_bytes())
+    content[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    part.write_bytes(content)
+    return uri, part.name
+
+
+@pytest.mark.parametrize("command", STORE)
+def test_a_damaged_part_is_named_the_rest_answers_and_the_exit_code_says_so(tmp_path, command):
+    uri, name = damaged_store(tmp_path)
+    mapped = {"N=N": "N=params_non_embedding", "D=D": "D=tokens"}
+    arguments = [mapped.get(part, part).format(file=uri) for part in STORE[command]]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 3
+    assert result.stdout or command == "export"  # which answers with its file
+    assert f"damaged: trials/{name} is damaged inside" in result.stderr
+
+
+def test_a_fit_from_python_warns_of_a_damaged_part(tmp_path):
+    uri, name = damaged_store(tmp_path)
+    found = analysis.fit(uri)
+    assert found.rows_used == 109
+    assert any(f"damaged: trials/{name}" in warning for warning in found.warnings)

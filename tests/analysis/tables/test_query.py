@@ -1,0 +1,307 @@
+"""SQL and names give the same answers, nothing is written, and what cannot be answered is said in our words."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from sweeplaw.analysis.tables import tables
+from sweeplaw.analysis.tables.query import Question, ask, refuse_unless_question, scientific_axes
+from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.cli.shared import frames
+from sweeplaw.trials.errors import InputError
+
+
+@pytest.fixture
+def filled(store, record, points):
+    """Sixty trials: five of them diverged with the lowest losses of all, one failed and done again."""
+    with store.writer("one") as writer:
+        for seed in range(60):
+            state, loss = ("diverged", 0.1) if seed % 12 == 5 else ("completed", 2.0 + ((seed * 7) % 60) / 100)
+            writer.write([record(seed, state=state, loss=loss)], points(record(seed)))
+        writer.write([record(99, state="failed", loss=None)])
+        writer.write([record(99, attempt=2)])
+    return store
+
+
+def load(store):
+    return tables.load(store.location.uri, states=None)
+
+
+def test_best_is_the_least_loss_of_completed_trials_in_each_cell(filled):
+    found = ask(load(filled), Question(best_per=("N", "D"))).frame
+    completed = tables.load(filled.location.uri).trials.collect()
+    for row in found.iter_rows(named=True):
+        cell = completed.filter(
+            (pl.col("params_non_embedding") == row["params_non_embedding"]) & (pl.col("tokens") == row["tokens"])
+        )
+        assert row["val_loss"] == cell["val_loss"].min()
+    assert found.height == completed.select("params_non_embedding", "tokens").n_unique() == 20
+
+
+def test_sql_over_best_equals_asking_by_name(filled):
+    by_sql = ask(load(filled), Question(sql="SELECT * FROM best ORDER BY trial_id", best_per=("N",))).frame
+    by_name = ask(load(filled), Question(best_per=("N",), sort=("trial_id",))).frame
+    assert by_sql.equals(by_name)
+
+
+def test_the_cells_of_best_are_the_scientific_axes_of_the_newest_launch(filled):
+    assert scientific_axes(load(filled)) == ("params_non_embedding", "tokens")
+    filled.add_launch("one", {"scientific": ["seed", "lr"]})
+    assert scientific_axes(load(filled)) == ("seed", "lr")
+
+
+def test_aliases_stand_for_columns_and_the_answer_says_so(filled):
+    answer = ask(load(filled), Question(sql="SELECT max(6 * N * D) AS c FROM trials WHERE C > 0"))
+    assert set(answer.notes) >= {"N = params_non_embedding", "D = tokens", "C = flops"}
+    assert answer.frame["c"].to_list() == [6.0 * 400 * 5000]
+
+
+def test_products_of_counts_do_not_wrap_at_two_to_the_63(store, record):
+    row = record(1).row() | {"params_non_embedding": 10**11, "tokens": 10**13}
+    with store.writer("one") as writer:
+        writer.write_rows([row])
+    assert ask(load(store), Question(sql="SELECT 6 * N * D AS c FROM trials")).frame["c"].to_list() == [6e24]
+    assert ask(load(store), Question(where="6 * params_non_embedding * tokens > 1e24")).frame.height == 1
+
+
+def test_curves_join_trials(filled):
+    sql = "SELECT t.trial_id, count(*) AS n FROM trials t JOIN curves c ON t.trial_id = c.trial_id GROUP BY t.trial_id"
+    assert set(ask(load(filled), Question(sql=sql)).frame["n"].to_list()) == {3}
+
+
+def test_where_columns_sort_and_limit(filled):
+    question = Question(where="seed < 10 AND state = 'completed'", columns=("N", "seed"), sort=("-seed",), limit=3)
+    frame = ask(load(filled), question).frame
+    assert frame.columns == ["N", "seed"]
+    assert frame["seed"].to_list() == [9, 8, 7]
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELECT val_los FROM trials", "no column 'val_los'; did you mean 'val_loss'"),
+        ("SELECT t.zeta FROM trials t", "no column 'zeta'"),
+        ("SELECT seed FROM trial", "no table 'trial'; did you mean 'trials'"),
+        ("SELECT", "query: "),
+        ("DROP TABLE trials", "only questions"),
+        ("CREATE TABLE x AS SELECT 1", "only questions"),
+        ("DELETE FROM trials", "only questions"),
+        ("INSERT INTO trials VALUES (1)", "only questions"),
+        ("WITH x AS (SELECT 1) DELETE FROM trials", "query: "),
+        ("SELECT 1; DROP TABLE trials", "query: "),
+        ("SELECT * FROM read_csv('/etc/passwd')", "opens files"),
+        ("SELECT * FROM READ_PARQUET /* */ ('x')", "opens files"),
+        ("SELECT * FROM \"read_csv\"('/etc/passwd')", "opens files"),
+        ("WITH x AS (SELECT * FROM read_ndjson('x')) SELECT * FROM x", "opens files"),
+        ("SELECT E'\\'', x FROM read_csv('f') --'", "before its quote"),
+    ],
+)
+def test_what_is_no_question_to_the_tables_is_refused_in_one_message(filled, sql, words):
+    with pytest.raises(InputError, match=words.replace("(", r"\(")):
+        ask(load(filled), Question(sql=sql))
+
+
+@given(st.text(alphabet="abcxyz(),.'\"-/* \n`read_csvEe\\", max_size=40))
+def test_no_text_makes_the_guard_itself_fail(text):
+    with contextlib.suppress(InputError):
+        refuse_unless_question("SELECT " + text)
+
+
+def test_a_query_changes_no_file_of_the_store(filled):
+    def files():
+        return {path: path.stat().st_mtime_ns for path in Path(filled.location.root).rglob("*")}
+
+    before = files()
+    ask(load(filled), Question(sql="SELECT * FROM best"))
+    CliRunner().invoke(app, ["query", filled.location.uri, "--json"])
+    assert files() == before
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["query", *map(str, arguments)])
+
+
+def test_json_is_a_list_of_row_objects_without_nan(filled, store, record):
+    with store.writer("two") as writer:
+        writer.write([record(200, loss=float("nan"))])
+    rows = json.loads(run(filled.location.uri, "--json", "--sort", "seed").stdout)
+    assert [row["seed"] for row in rows] == [*range(60), 99, 200]
+    assert rows[-1]["val_loss"] is None
+    lines = run(filled.location.uri, "--ndjson", "--sort", "seed").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == rows
+
+
+def test_numbers_written_in_sql_are_numbers_in_the_answer(filled):
+    result = run(filled.location.uri, "SELECT 0.1 AS a, 1.5 * seed AS b FROM trials ORDER BY seed LIMIT 1", "--json")
+    assert json.loads(result.stdout) == [{"a": 0.1, "b": 0.0}]
+
+
+def test_files_out_hold_the_same_rows(filled, tmp_path):
+    sql = "SELECT seed, val_loss, state FROM trials ORDER BY seed"
+    expected = ask(load(filled), Question(sql=sql)).frame
+    readers = {
+        "parquet": pl.read_parquet,
+        "arrow": pl.read_ipc,
+        "csv": pl.read_csv,
+        "json": pl.read_json,
+        "ndjson": pl.read_ndjson,
+    }
+    for form, read in readers.items():
+        file = tmp_path / f"out.{form}"
+        assert run(filled.location.uri, sql, "--out", file).exit_code == 0
+        assert read(file).equals(expected)
+
+
+def test_output_into_the_store_is_refused(filled):
+    with pytest.raises(InputError, match="inside"):
+        CliRunner().invoke(
+            app, ["query", filled.location.uri, "--out", f"{filled.location.uri}/x.csv"], catch_exceptions=False
+        )
+
+
+def test_a_table_names_the_columns_that_do_not_fit(filled):
+    frame = ask(load(filled), Question(limit=2)).frame
+    text = frames.aligned(frame, 80)
+    assert all(len(line) <= 80 for line in text.splitlines()[:3])
+    assert "more columns: " in text
+    assert "more columns" not in frames.aligned(frame, None)
+
+
+def table(uri, *options):
+    """What a person sees: the headings, and the notes below."""
+    result = run(uri, *options)
+    return result.stdout.splitlines()[0].split(), result.stderr
+
+
+def test_a_table_begins_with_what_was_asked_about_then_the_loss_and_the_knobs(filled):
+    headings, _ = table(filled.location.uri, "--best-per", "D,N")
+    assert headings[:4] == ["trial_id", "tokens", "params_non_embedding", "val_loss"]
+    assert headings.index("lr") < headings.index("seed") < headings.index("attempt")
+    headings, _ = table(filled.location.uri, "--where", "train_loss > 0 AND N > 1", "--sort", "-seed")
+    assert headings[:4] == ["trial_id", "seed", "train_loss", "params_non_embedding"]
+
+
+def test_what_is_the_same_in_every_row_is_told_once_and_what_was_asked_about_stays(filled):
+    headings, notes = table(filled.location.uri, "--where", "seed IN (1, 2)")
+    assert "state" not in headings
+    assert "in every row: state = completed" in notes
+    headings, notes = table(filled.location.uri, "--where", "seed IN (1, 2) AND state = 'completed'")
+    assert "state" in headings
+    assert "state = completed" not in notes
+    headings, notes = table(filled.location.uri, "--where", "state = 'diverged'", "--sort", "seed")
+    assert "val_loss = 0.1" in notes
+
+
+def test_other_forms_keep_the_order_of_the_table_and_every_column(filled):
+    names = tables.load(filled.location.uri).trials.collect_schema().names()
+    assert run(filled.location.uri, "--csv", "--limit", "2").stdout.splitlines()[0].split(",") == names
+
+
+def test_every_column_that_is_not_there_is_told_at_once(filled):
+    with pytest.raises(InputError) as caught:
+        ask(load(filled), Question(columns=("nope", "N"), sort=("-sed",), best_per=("Q",)))
+    told = str(caught.value)
+    assert all(words in told for words in ("no column 'nope'", "'sed'; did you mean 'seed'", "no column 'Q'"))
+    assert told.count("columns: ") == 1
+
+
+def test_a_column_of_another_table_is_told_with_its_table(filled):
+    with pytest.raises(InputError, match="no column 'step' where the query looks for it; curves has it"):
+        ask(load(filled), Question(sql="SELECT step FROM trials"))
+
+
+def test_damage_is_named_the_rest_answers_and_the_exit_code_says_so(filled):
+    (Path(filled.location.root) / "trials" / "broken.parquet").write_bytes(b"PAR1")
+    result = run(filled.location.uri, "SELECT count(*) AS n FROM trials", "--json")
+    assert result.exit_code == 3
+    assert json.loads(result.stdout) == [{"n": 61}]
+    assert "trials/broken.parquet cannot be read" in result.stderr
+
+
+def test_damage_inside_a_part_is_named_and_the_rest_answers(filled, record, points):
+    with filled.writer("two") as writer:
+        writer.write([record(seed) for seed in range(300, 400)])
+    (name,) = [name for name in filled.location.names("trials", ".parquet") if name.startswith("two-")]
+    path = Path(filled.location.path(f"trials/{name}.parquet"))
+    data = bytearray(path.read_bytes())
+    data[4 : len(data) // 3] = bytes(len(data) // 3 - 4)
+    path.write_bytes(bytes(data))
+    result = run(filled.location.uri, "SELECT trial_id, workload, seed FROM trials", "--json")
+    assert result.exit_code == 3
+    assert len(json.loads(result.stdout)) == 61
+    assert f"trials/{name}.parquet is damaged inside" in result.stderr
+    assert len(filled.finished()) == 61
+    assert any(name in problem for problem in filled.problems)
+
+
+def test_bad_input_on_the_command_line_is_one_message_and_exit_code_two(filled):
+    command = [sys.executable, "-m", "sweeplaw", "query", filled.location.uri, "SELECT nope FROM trials"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    )
+    assert done.returncode == 2
+    assert "no column 'nope'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"x,y,x\n1,2,3\n", "column 'x' occurs 2 times"),
+        ("a.csv", b"x,y\n1,2\n3\n", r"row 2 \(line 3\) has 1 columns, the header has 2"),
+        ("a.csv", "x\n1\né\n".encode("latin-1"), "near line 3: byte 0xe9 is not UTF-8"),
+        ("a.csv", b"", "no header"),
+        ("a.parquet", b"PAR1junk", "cannot be read"),
+        ("a.ndjson", b'{"x": 1}\n\n{broken\n', "line 3, column 2: "),
+        ("a.ndjson", b'{"x": 1}\n[1]\n', "line 2: an object is wanted, not list"),
+        ("a.ndjson", b'{"x": NaN}\n{"x": "\xe9"}\n', "line 2: byte 0xe9 is not UTF-8"),
+        ("a.ndjson", b"", "no data"),
+        ("a.xlsx", b"", "are not read"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_the_place(tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=words):
+        tables.load(tmp_path / name)
+
+
+def test_nan_in_csv_is_a_number_however_it_is_spelled(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y,z\n1.5,nan,a\nnan,NaN,nan\n-inf,,2\n")
+    frame = tables.load(tmp_path / "a.csv").trials.collect()
+    assert frame.dtypes == [pl.Float64, pl.Float64, pl.String]
+    assert frame["x"].is_nan().to_list() == [False, True, False]
+    assert frame["y"].null_count() == 1
+    assert frame["z"].to_list() == ["a", "nan", "2"]
+
+
+def test_ndjson_is_read_to_its_last_line_and_with_the_nan_that_python_writes(tmp_path):
+    (tmp_path / "late.ndjson").write_text('{"a": 1}\n' * 20_000 + '{"a": 1.5, "b": 2}\n')
+    late = tables.load(tmp_path / "late.ndjson").trials.collect()
+    assert (late["a"][-1], late["b"][-1]) == (1.5, 2)
+    rows = [{"a": float("nan"), "c": {"d": 1}}, {"a": float("-inf")}, {"a": 3.0, "b": "x"}]
+    (tmp_path / "nan.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    odd = tables.load(tmp_path / "nan.jsonl").trials.collect()
+    assert odd["a"].is_nan().to_list() == [True, False, False]
+    assert odd["a"][1:].to_list() == [float("-inf"), 3.0]
+    assert odd["b"].to_list() == [None, None, "x"]
+
+
+def test_what_a_filter_leaves_out_is_counted(filled):
+    loaded = tables.load(filled.location.uri, where="seed < 30")
+    assert loaded.dropped == {
+        "superseded by a later attempt": 1,
+        "state diverged": 5,
+        "not where seed < 30": 29,
+    }
+    assert loaded.trials.collect().height == 27

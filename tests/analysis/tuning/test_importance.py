@@ -1,0 +1,108 @@
+"""Which knob matters: exact on full grids, honest on holes, in agreement with Optuna where Optuna can say."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import optuna
+import polars as pl
+import pytest
+
+from sweeplaw.analysis.tuning.importance import importance, shares
+from sweeplaw.trials.errors import InputError
+
+
+def grid(noise: float = 0.0) -> pl.DataFrame:
+    """5 x 4 x 3 points; loss = 2 + .3 a + .1 b + .2 a b (centered levels), and a knob that does nothing."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i, j, k in product(range(5), range(4), range(3)):
+        a, b = i - 2, j - 1.5
+        loss = 2 + 0.3 * a + 0.1 * b + 0.2 * a * b + noise * rng.standard_normal()
+        rows.append((10.0**-i, 32 * 2**j, "xyz"[k], loss))
+    return pl.DataFrame(rows, schema=["lr", "batch", "schedule", "val_loss"], orient="row")
+
+
+KNOBS = ("lr", "batch", "schedule")
+
+
+def test_shares_of_a_known_function_are_its_variances() -> None:
+    (found,), dropped = importance(grid(), KNOBS)
+    a, b = 0.09 * 2.0, 0.01 * 1.25  # variances of .3 a and .1 b over the levels
+    ab = 0.04 * 2.0 * 1.25
+    total = a + b + ab
+    assert found.knobs["lr"] == pytest.approx(a / total)
+    assert found.knobs["batch"] == pytest.approx(b / total)
+    assert found.knobs["schedule"] == pytest.approx(0, abs=1e-12)
+    assert found.pairs["lr", "batch"] == pytest.approx(ab / total)
+    assert found.rest == pytest.approx(0, abs=1e-12)
+    assert found.ranking[0] == "lr"
+    assert (dropped, found.filled, found.points) == (0, 0.0, 60)
+
+
+def test_shares_sum_to_one_on_any_full_grid() -> None:
+    values = np.random.default_rng(1).standard_normal((3, 4, 2, 5))
+    singles, pairs, rest = shares(values)
+    assert sum(singles) + sum(pairs.values()) + rest == pytest.approx(1)
+    assert rest > 0
+
+
+def test_a_few_holes_hardly_move_the_shares_and_are_reported() -> None:
+    (full,), _ = importance(grid(), KNOBS)
+    (holed,), _ = importance(grid().sample(fraction=0.85, seed=3), KNOBS)
+    assert holed.filled == pytest.approx(0.15)
+    for name in KNOBS:
+        assert holed.knobs[name] == pytest.approx(full.knobs[name], abs=0.02)
+
+
+def test_the_cost_of_freezing_is_the_best_loss_there_over_the_best_of_all() -> None:
+    frame = grid()
+    (found,), _ = importance(frame, KNOBS, defaults={"lr": 1.0, "batch": 1000})
+    at_default = frame.filter(pl.col("lr") == 1.0)["val_loss"].min()
+    assert found.frozen["lr"] == (1.0, pytest.approx(at_default / frame["val_loss"].min() - 1))
+    assert found.frozen["batch"] == (1000, None)  # never run there: unknown, not zero
+
+
+def test_a_cap_keeps_diverged_runs_from_owning_the_variance() -> None:
+    frame = grid().with_columns(val_loss=pl.when(pl.col("schedule") == "z").then(50.0).otherwise(pl.col("val_loss")))
+    (wild,), _ = importance(frame, KNOBS)
+    (capped,), _ = importance(frame, KNOBS, cap=0.5)
+    assert wild.ranking[0] == "schedule"
+    assert wild.knobs["schedule"] > 0.99
+    assert capped.knobs["schedule"] < wild.knobs["schedule"]
+
+
+def test_budgets_are_decomposed_apart_and_rows_without_a_loss_counted() -> None:
+    small, large = grid(), grid().with_columns(val_loss=5 - pl.col("val_loss"))
+    frame = pl.concat([small.with_columns(D=1e9), large.with_columns(D=2e9)])
+    frame = pl.concat([frame, frame.head(2).with_columns(val_loss=pl.lit(None, pl.Float64))])
+    found, dropped = importance(frame, KNOBS, cells=["D"])
+    assert [one.cell["D"] for one in found] == [1e9, 2e9]
+    assert dropped == 2
+
+
+def test_optunas_evaluator_ranks_the_knobs_the_same() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    frame = grid(noise=0.01)
+    space = {
+        name: optuna.distributions.CategoricalDistribution(frame[name].unique().sort().to_list()) for name in KNOBS
+    }
+    study = optuna.create_study()
+    study.add_trials(
+        [
+            optuna.create_trial(params={n: row[n] for n in KNOBS}, distributions=space, value=row["val_loss"])
+            for row in frame.rows(named=True)
+        ]
+    )
+    theirs = optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+    (ours,), _ = importance(frame, KNOBS)
+    assert list(theirs) == list(ours.ranking)
+
+
+def test_a_knob_that_is_no_axis_and_an_unknown_one_are_refused() -> None:
+    wide = pl.DataFrame({"a": np.exp(np.arange(9e3) / 30), "b": np.exp(np.arange(9e3) / 40), "val_loss": 1.0})
+    with pytest.raises(InputError, match="not a grid axis"):
+        importance(wide, ["a", "b"])
+    with pytest.raises(InputError, match="did you mean 'lr'"):
+        importance(grid(), ["lrr"])

@@ -1,0 +1,67 @@
+"""One setting for many workloads: chosen on some, judged on others, never on both."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sweeplaw.analysis.tuning.transfer import PROFILE, transfer
+from sweeplaw.trials.errors import InputError
+
+
+def runs() -> pl.DataFrame:
+    """Six workloads whose best lr walks from 1e-3 to 4e-3."""
+    rows = []
+    for number in range(6):
+        best = 1e-3 * 2 ** (number * 0.4)
+        for lr in 5e-4 * 2.0 ** np.arange(0, 4.5, 0.5):
+            rows.append((f"corpus-{number}", lr, 2 + number + 0.1 * np.log(lr / best) ** 2))
+    return pl.DataFrame(rows, schema=["corpus", "lr", "val_loss"], orient="row")
+
+
+def test_the_single_setting_has_the_least_mean_excess_over_the_tuning_workloads() -> None:
+    frame = runs()
+    held = pl.col("corpus").is_in(["corpus-4", "corpus-5"])
+    found = transfer(frame, ["corpus"], ["lr"], evaluate_on=held)
+    tuning = frame.filter(~held).with_columns(excess=pl.col("val_loss") / pl.col("val_loss").min().over("corpus") - 1)
+    means = tuning.group_by("lr").agg(pl.col("excess").mean()).sort("excess")
+    assert found.single["lr"] == pytest.approx(means["lr"][0])
+
+
+def test_evaluation_workloads_do_not_decide() -> None:
+    frame, held = runs(), pl.col("corpus") == "corpus-5"
+    spoiled = frame.with_columns(val_loss=pl.when(held).then(10 - pl.col("val_loss")).otherwise(pl.col("val_loss")))
+    before, after = (transfer(one, ["corpus"], ["lr"], evaluate_on=held) for one in (frame, spoiled))
+    assert before.order == after.order
+    phases = {one.workload["corpus"]: one.phase for one in before.workloads}
+    assert phases == {f"corpus-{i}": "evaluation" if i == 5 else "tuning" for i in range(6)}
+
+
+def test_the_list_never_gets_worse_and_reaches_each_workloads_own_best() -> None:
+    found = transfer(runs(), ["corpus"], ["lr"], k=9)
+    for one in found.workloads:
+        known = [value for value in one.list if value is not None]
+        assert known == sorted(known, reverse=True)
+        assert one.single == one.list[0]
+        if one.phase == "tuning":
+            assert known[-1] == pytest.approx(0, abs=1e-12)
+    for shares in found.profiles.values():
+        assert list(shares) == sorted(shares)
+        assert len(shares) == len(PROFILE)
+
+
+def test_a_setting_not_run_everywhere_is_no_candidate_and_an_unrun_one_is_unknown() -> None:
+    frame = runs().filter(~((pl.col("corpus") == "corpus-0") & (pl.col("lr") == 5e-4)))
+    held = pl.col("corpus") != "corpus-0"
+    found = transfer(frame, ["corpus"], ["lr"], evaluate_on=held)
+    assert found.candidates == 8
+    other = transfer(frame, ["corpus"], ["lr"], evaluate_on=~held, k=9)
+    assert [one.workload["corpus"] for one in other.workloads if one.phase == "evaluation"] == ["corpus-0"]
+
+
+def test_one_workload_or_one_phase_is_refused() -> None:
+    with pytest.raises(InputError, match="one workload only"):
+        transfer(runs().filter(pl.col("corpus") == "corpus-1"), ["corpus"], ["lr"])
+    with pytest.raises(InputError, match="both phases need at least one"):
+        transfer(runs(), ["corpus"], ["lr"], evaluate_on=pl.lit(True))

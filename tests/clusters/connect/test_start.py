@@ -1,0 +1,52 @@
+"""Starting Ray: its failures become one sentence, its noise is kept where it is of use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from sweeplaw.clusters.connect.start import start
+from sweeplaw.clusters.errors import ConnectError
+
+
+def failing(error: Exception, noise: str = "") -> None:
+    subprocess.run(["printf", "%s", noise], stdout=2, check=True)  # as compiled code does: straight to the descriptor
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "noise", "sentence"),
+    [
+        (ConnectionError("Failed to connect to Ray cluster at h:1"), "InvalidAuthToken", "refuses the token"),
+        (ConnectionError("Failed to connect to Ray cluster at h:1"), "", "lets no one in; most often it is the token"),
+        (
+            RuntimeError("Version mismatch: The cluster was started with Ray: 2.9"),
+            "",
+            "runs other versions of Ray or Python",
+        ),
+        (ValueError("Ray Client requires pip package `ray[client]`"), "", "needs a part of Ray that is not installed"),
+        (RuntimeError("Can't find a `node_ip_address.json`"), "", "has no node on this machine"),
+        (OSError(28, "No space left on device", "/tmp/ray"), "", "has no room on its disk"),
+        (Exception("The current node timed out"), "[x] Failed flush to file x.log: No space left on device", "no room"),
+        (Exception("The current node timed out during startup"), "", "cannot be used: The current node timed out"),
+        (TimeoutError("The current node timed out during startup"), "", "cannot be used: The current node timed out"),
+    ],
+)
+def test_each_failure_says_what_to_do(
+    error: Exception, noise: str, sentence: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConnectError, match=sentence):
+        start(lambda: failing(error, noise), "h:1")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_mistakes_of_ours_are_not_dressed_as_the_clusters() -> None:
+    with pytest.raises(KeyError):
+        start(lambda: failing(KeyError("x")), "h:1")
+
+
+def test_what_is_said_on_a_start_that_succeeds_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    start(lambda: os.write(2, b"a warning of Ray\n"), "h:1")
+    assert capfd.readouterr().err == "a warning of Ray\n"

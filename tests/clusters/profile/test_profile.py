@@ -1,0 +1,178 @@
+"""Profiles: what loads, what is refused and how, how many packs run at once."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeplaw.clusters.errors import ProfileError
+from sweeplaw.clusters.profile.capacity import Capacity, usable_cores, usable_memory
+from sweeplaw.clusters.profile.profile import Profile, load, parse, to_toml, trial_settings
+from tests.paths import ROOT
+
+EXAMPLES = sorted((ROOT / "examples" / "clusters").glob("*.toml"))
+SLURM = {"kind": "slurm", "hardware": "a100-80", "gpus_per_trial": 1}
+
+
+def faults(content: dict[str, Any]) -> tuple[str, ...]:
+    with pytest.raises(ProfileError) as caught:
+        parse(content, name="x", where="x.toml")
+    return caught.value.faults
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_profile_loads(path: Path) -> None:
+    profile = load(path)
+    assert profile.name == path.stem
+    assert profile.kind in ("ray", "local") or profile.planned_slots()
+
+
+def test_the_built_in_names_need_no_file() -> None:
+    assert load("inline").planned_slots() == 1
+    assert load("local").planned_slots() == usable_cores()
+
+
+def test_all_faults_come_in_one_message() -> None:
+    found = faults(
+        {
+            **SLURM,
+            "hardware": "h10",
+            "gpus_per_trial": 1.5,
+            "slurm": {"nodes": "4", "cpus_per_nod": 3, "partition": "a b", "setup": ["a\nb"], "time": "1h"},
+        }
+    )
+    text = "\n".join(found)
+    assert len(found) == 8
+    for part in (
+        "hardware = 'h10'",
+        "1.5 is more than one GPU",
+        "cpus_per_node is missing",
+        "did you mean 'cpus_per_node'",
+    ):
+        assert part in text
+    for part in ("slurm.nodes = '4'", "slurm.partition = 'a b'", "line break", "slurm.time = '1h'"):
+        assert part in text
+
+
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_shares_divide_the_trials(size: int) -> None:
+    """Every trial is in exactly one part, and the parts are about equal."""
+    ids = [hashlib.sha256(bytes([number % 256, number // 256])).hexdigest() for number in range(2000)]
+    parts = [parse({"kind": "local", "share": f"{part}/{size}"}, name="x") for part in range(size)]
+    taken = [[trial_id for trial_id in ids if part.takes(trial_id)] for part in parts]
+    assert sorted(trial_id for part in taken for trial_id in part) == sorted(ids)
+    assert all(abs(len(part) - len(ids) / size) < 6 * (len(ids) / size) ** 0.5 + 1 for part in taken)
+    assert all(parse({"kind": "local"}, name="x").takes(trial_id) for trial_id in ids)
+
+
+@pytest.mark.parametrize("said", ["8/8", "1", "-1/2", "a/b", "1/0", ""])
+def test_a_share_that_is_none_is_refused(said: str) -> None:
+    with pytest.raises(ProfileError, match="is no part of the trials"):
+        parse({"kind": "local", "share": said}, name="x")
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 1, 2, 8])
+def test_parts_of_a_gpu_and_whole_gpus_are_accepted(share: float) -> None:
+    table = {"nodes": 2, "cpus_per_node": 16, "gpus_per_node": 8}
+    profile = parse({**SLURM, "gpus_per_trial": share, "slurm": table}, name="x")
+    assert profile.planned_slots() == min(2 * 16, int(2 * 8 / share))
+    assert profile.devices_per_slot == share
+
+
+def test_inline_has_what_its_one_trial_takes() -> None:
+    profile = parse({"kind": "inline", "hardware": "l4", "gpus_per_trial": 0.25, "cpus_per_trial": 3}, name="x")
+    assert profile.planned_nodes() == (Capacity(3, 1, usable_memory()),)
+    assert profile.planned_slots() == 1
+
+
+def test_each_job_of_an_array_is_a_launch_with_nodes_of_its_own() -> None:
+    profile = parse({"kind": "slurm", "slurm": {"nodes": 2, "cpus_per_node": 16, "array": 5}}, name="x")
+    assert profile.planned_nodes() == (Capacity(16),) * 2
+    assert profile.planned_slots() == 5 * 2 * 16
+
+
+def test_a_pack_never_straddles_two_nodes_and_gpus_are_shared_whole() -> None:
+    profile = parse({"kind": "local", "hardware": "l4", "gpus_per_trial": 0.4, "cpus_per_trial": 3}, name="x")
+    assert profile.slots_on([Capacity(6, 1)] * 2) == 4  # two of 0.4 on each GPU, and two of 3 cores on each node
+    assert profile.slots_on([Capacity(2, 4)] * 10) == 0
+    assert parse({"kind": "local", "slots": 3}, name="x").slots_on([Capacity(8, 0)]) == 3
+
+
+def test_a_trial_that_fits_no_node_is_refused_with_what_a_node_has() -> None:
+    (fault,) = faults({**SLURM, "gpus_per_trial": 16, "slurm": {"nodes": 9, "cpus_per_node": 64, "gpus_per_node": 8}})
+    assert "16 GPUs fits no node (a node has 64 cores and 8 GPUs)" in fault
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ({"kind": "ray"}, "needs address"),
+        ({"kind": "local", "address": "a:1"}, "does not belong to kind = 'local'"),
+        ({"kind": "slurm"}, "needs a table [slurm]"),
+        ({"kind": "local", "slurm": {"cpus_per_node": 1}}, "table [slurm] does not belong"),
+        ({"kind": "inline", "slots": 2}, "one pack at a time"),
+        ({"kind": "local", "hardware": "h200"}, "needs gpus_per_trial"),
+        ({"kind": "local", "gpus_per_trial": 1}, "needs hardware with a GPU"),
+        ({"kind": "loca"}, "kind = 'loca'"),
+        ({"kind": "local", "temp_dir": "/tmp/../etc"}, "temp_dir"),
+        ({"kind": "local", "temp_dir": "here"}, "absolute path"),
+        ({"kind": "local", "max_attempts": 2}, "[retry] worker_died"),
+        ({"kind": "local", "memory_per_trial": "many"}, "no size of memory"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_a_sentence(content: dict[str, Any], sentence: str) -> None:
+    assert sentence in "\n".join(faults(content))
+
+
+@pytest.mark.parametrize(
+    ("said", "size"), [("16 GiB", 2**34), ("500MB", 5 * 10**8), (4096, 4096), ("1.5 TiB", 3 * 2**39)]
+)
+def test_memory_is_read_in_both_kinds_of_units(said: str | int, size: int) -> None:
+    assert parse({"kind": "local", "memory_per_trial": said}, name="x").memory_per_trial == size
+
+
+def test_files_that_are_no_profile_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "broken.toml").write_text("kind = ")
+    for name, sentence in [("broken.toml", "is no TOML"), ("absent.toml", "No such file"), (".", "is not known")]:
+        with pytest.raises(ProfileError, match=sentence):
+            load(tmp_path / name if name.endswith(".toml") else name)
+    with pytest.raises(ProfileError, match="did you mean 'local'"):
+        load("locl")
+
+
+def test_profiles_are_found_by_name_in_the_config_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / "sweeplaw" / "clusters").mkdir(parents=True)
+    (tmp_path / "sweeplaw" / "clusters" / "mine.toml").write_text('kind = "local"\ncpus = 3\n')
+    assert load("mine").cpus == 3
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(), st.booleans(), st.floats(-1e300, 1e300))
+def test_settings_survive_toml(text: str, whole: int, flag: bool, number: float) -> None:
+    settings = {"a": text.replace("\x7f", ""), "b": whole, "c": flag, "d": number, "e": None}
+    back = tomllib.loads(to_toml(settings))
+    assert back == {name: value for name, value in settings.items() if value is not None}
+
+
+def test_the_settings_of_trials_reach_the_cluster_that_was_asked_for() -> None:
+    profile = load(next(path for path in EXAMPLES if path.stem == "slurm"))
+    joined = parse({**tomllib.loads(to_toml(trial_settings(profile))), "kind": "ray", "address": "auto"}, name="y")
+    for name in ("hardware", "gpus_per_trial", "cpus_per_trial", "patience_seconds"):
+        assert getattr(joined, name) == getattr(profile, name)
+
+
+def test_errors_and_profiles_cross_processes() -> None:
+    error = ProfileError(["a", "b"], where="x.toml")
+    assert pickle.loads(pickle.dumps(error)).faults == ("a", "b")
+    assert str(error) == "x.toml: 2 faults\n  - a\n  - b"
+    profile = load("local")
+    assert pickle.loads(pickle.dumps(profile)) == profile
+    assert isinstance(profile, Profile)

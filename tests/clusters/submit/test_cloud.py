@@ -1,0 +1,74 @@
+"""Files for Ray's cluster launcher, against the schema Ray itself checks them with."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+import ray.autoscaler
+import yaml
+
+from sweeplaw.clusters.connect.driver import CLUSTER, SWEEP
+from sweeplaw.clusters.errors import ClusterError
+from sweeplaw.clusters.profile.profile import load, parse
+from sweeplaw.clusters.submit import cloud
+from tests.paths import ROOT
+
+EXAMPLES = ROOT / "examples" / "clusters"
+SCHEMA = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
+COMMAND = ["sweeplaw", "launch", SWEEP, "--cluster", CLUSTER, "--store", "s3://bucket/demo"]
+
+
+@pytest.mark.parametrize("kind", ["aws", "gcp"])
+def test_the_launcher_accepts_what_is_written(kind: str, tmp_path: Path) -> None:
+    path, commands = cloud.write(
+        load(EXAMPLES / f"{kind}.toml"), COMMAND, tmp_path / "a b", sweep="x = 1", name="Demo_1"
+    )
+    content = yaml.safe_load(path.read_text())
+    jsonschema.validate(content, SCHEMA)
+    assert content["cluster_name"] == "demo-1"
+    assert content["provider"]["type"] == kind
+    assert all(Path(local).is_file() for local in content["file_mounts"].values())
+    for command in commands:
+        words = subprocess.run(
+            ["bash", "-c", f"set -- {command}; printf '%s\\n' \"$@\""], capture_output=True, text=True
+        )
+        assert str(path) in words.stdout.splitlines()
+
+
+@pytest.mark.parametrize("kind", ["aws", "gcp"])
+def test_the_cluster_is_behind_a_token_and_the_head_runs_no_trials(kind: str, tmp_path: Path) -> None:
+    asked = load(EXAMPLES / f"{kind}.toml")
+    path, _ = cloud.write(asked, COMMAND, tmp_path, sweep="", name="demo")
+    content = yaml.safe_load(path.read_text())
+    assert content["available_node_types"]["head"]["resources"] == {"CPU": 0, "GPU": 0}
+    for command in (*content["head_start_ray_commands"], *content["worker_start_ray_commands"]):
+        assert "RAY_AUTH_MODE=token" in command.partition("ray start")[0]
+        assert "--object-store-memory=536870912" in command.partition("ray start")[2]
+        assert "ray stop" not in command
+    assert "--dashboard-host=127.0.0.1" in content["head_start_ray_commands"][0]
+    token = Path(content["file_mounts"]["~/.ray/auth_token"])
+    assert stat.S_IMODE(token.stat().st_mode) == 0o600
+    assert token.read_text() not in path.read_text()
+    running = parse(tomllib.loads((tmp_path / "cluster.toml").read_text()), name="running")
+    assert asked.cloud is not None
+    assert (running.address, running.nodes) == ("auto", asked.cloud.workers + 1)
+
+
+def test_workers_may_be_lost_to_a_better_offer_but_not_the_head(tmp_path: Path) -> None:
+    path, _ = cloud.write(load(EXAMPLES / "aws.toml"), COMMAND, tmp_path, sweep="", name="demo")
+    nodes = yaml.safe_load(path.read_text())["available_node_types"]
+    assert nodes["trials"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    assert "InstanceMarketOptions" not in nodes["head"]["node_config"]
+
+
+def test_other_kinds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match="is no cloud"):
+        cloud.write(load("local"), COMMAND, tmp_path, sweep="", name="x")
+    with pytest.raises(ClusterError, match=r"needs cloud.project and cloud.zone"):
+        parse({"kind": "gcp", "cloud": {"region": "r", "head_type": "a", "worker_type": "b", "cpus": 1}}, name="x")

@@ -1,0 +1,148 @@
+"""RayJob manifests, against the schema of the custom resource and what the operator refuses beyond it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeplaw.clusters.connect.driver import CLUSTER, SWEEP, label
+from sweeplaw.clusters.errors import ClusterError
+from sweeplaw.clusters.profile.capacity import Capacity
+from sweeplaw.clusters.profile.profile import Profile, load, parse
+from sweeplaw.clusters.submit import kuberay
+from tests.paths import ROOT
+
+EXAMPLE = ROOT / "examples" / "clusters" / "kuberay.toml"
+SCHEMA = json.loads((Path(__file__).parent / "rayjob_schema.json").read_text())
+COMMAND = ["sweeplaw", "launch", SWEEP, "--cluster", CLUSTER, "--store", "s3://b/x?endpoint_override=h:1&scheme=http"]
+
+
+def profile(**table: Any) -> Profile:
+    base = {"image": "rayproject/ray:2.60.0"}
+    return parse({"kind": "kuberay", "kuberay": {**base, **table}}, name="x")
+
+
+def documents(asked: Profile, **options: Any) -> list[dict[str, Any]]:
+    text = kuberay.manifest(asked, COMMAND, **{"sweep": 'name = "x"\n', "name": "demo", **options})
+    return list(yaml.safe_load_all(text))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        load(EXAMPLE),
+        profile(),
+        profile(
+            claims={"data": "/data"},
+            secrets=["a", "b"],
+            node_selector={"cloud.google.com/gke-accelerator": "nvidia-h100-80gb"},
+            service_account="runner",
+            image_pull_secret="pull",
+            priority="high",
+            queue="q",
+            suspend=True,
+            deadline_seconds=60,
+        ),
+    ],
+    ids=["example", "plain", "everything"],
+)
+def test_manifests_keep_the_schema_of_the_custom_resource(asked: Profile) -> None:
+    config, job = documents(asked)
+    jsonschema.validate(job, SCHEMA)
+    assert config["kind"] == "ConfigMap"
+    assert all(isinstance(value, str) for value in config["data"].values())
+
+
+def test_a_head_without_trials_and_pods_of_the_size_asked_for() -> None:
+    _, job = documents(load(EXAMPLE))
+    cluster = job["spec"]["rayClusterSpec"]
+    assert cluster["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "num-gpus": "0"}
+    (group,) = cluster["workerGroupSpecs"]
+    assert group["rayStartParams"] == {"memory": str(800 * 2**30 - 2**29), "object-store-memory": str(2**29)}
+    assert load(EXAMPLE).planned_nodes() == (Capacity(96, 8, 800 * 2**30 - 2**29),) * 2, "as the plan has it"
+    assert group["replicas"] == group["minReplicas"] == group["maxReplicas"] == 2
+    resources = group["template"]["spec"]["containers"][0]["resources"]
+    assert (
+        resources["limits"] == resources["requests"] == {"cpu": "96", "memory": str(800 * 2**30), "nvidia.com/gpu": "8"}
+    )
+
+
+def test_tokens_are_on_and_secrets_are_named_but_never_held() -> None:
+    _, job = documents(load(EXAMPLE))
+    assert job["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+    container = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    assert container["envFrom"] == [{"secretRef": {"name": "store-credentials"}}]
+    assert {entry["name"] for entry in container["env"]} == {
+        "RAY_USAGE_STATS_ENABLED",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO",
+        "RAY_task_events_max_num_task_in_gcs",
+    }
+
+
+def test_tokens_need_a_ray_that_has_them() -> None:
+    """The operator refuses authOptions.mode = token below Ray 2.52.0."""
+    with pytest.raises(ClusterError, match=r"2.51.0.* has no token authentication"):
+        documents(profile(ray_version="2.51.0"))
+    assert documents(profile(ray_version="2.52.0"))
+
+
+def test_the_driver_finds_the_sweep_and_the_profile_of_its_cluster() -> None:
+    config, job = documents(load(EXAMPLE), sweep='name = "a\\u00e9"\n# \U0001f600\n')
+    assert config["data"]["sweep.toml"] == 'name = "a\\u00e9"\n# \U0001f600\n'
+    running = parse(tomllib.loads(config["data"]["cluster.toml"]), name="running")
+    assert (running.kind, running.address, running.nodes, running.gpus_per_trial) == ("ray", "auto", 3, 1)
+    assert job["spec"]["entrypoint"] == "bash /etc/sweeplaw/run.sh"
+    spoken = config["data"]["run.sh"].replace("exec ", "printf '%s\\n' ")
+    words = subprocess.run(["bash", "-c", spoken], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert words == [
+        word.replace(SWEEP, "/etc/sweeplaw/sweep.toml").replace(CLUSTER, "/etc/sweeplaw/cluster.toml")
+        for word in COMMAND
+    ]
+
+
+@given(st.text(max_size=80))
+def test_any_name_becomes_a_name_kubernetes_accepts(name: str) -> None:
+    made = label(name, kuberay.LONGEST_NAME)
+    jsonschema.validate(made, SCHEMA["properties"]["metadata"]["properties"]["name"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("image", "a b"),
+        ("namespace", "Default"),
+        ("claims", {"data": "/a/../etc"}),
+        ("claims", {"../data": "/data"}),
+        ("secrets", ["a/b"]),
+        ("node_selector", {"zone": "a\nb: c"}),
+        ("gpu_resource", "gpu: 8"),
+    ],
+)
+def test_fields_that_would_smuggle_something_in_are_refused(field: str, value: Any) -> None:
+    with pytest.raises(ClusterError, match=f"kuberay.{field}"):
+        profile(**{field: value})
+
+
+def test_a_sweep_too_large_to_mount_is_refused() -> None:
+    with pytest.raises(ClusterError, match="does not fit a ConfigMap"):
+        documents(profile(), sweep="x" * 1_000_001)
+
+
+def test_kubectl_is_asked_and_its_refusal_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClusterError, match="kubectl is not on PATH"):
+        kuberay.submit(tmp_path / "rayjob.yaml")
+    (tmp_path / "kubectl").write_text('#!/bin/bash\necho "$@"\n[ "$3" = good.yaml ] || { echo no >&2; exit 1; }\n')
+    (tmp_path / "kubectl").chmod(0o755)
+    assert kuberay.submit(Path("good.yaml")) == "apply -f good.yaml"
+    with pytest.raises(ClusterError, match=r"kubectl refused bad.yaml: no"):
+        kuberay.submit(Path("bad.yaml"))

@@ -1,0 +1,97 @@
+"""`sweeplaw fit` answers in JSON what the library knows, and every fault of its options in one message."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sweeplaw import analysis
+from sweeplaw.orchestrator.cli import main
+
+COMMAND = [sys.executable, "-m", "sweeplaw"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> str:
+    rng = np.random.default_rng(0)
+    size, tokens = np.exp(rng.uniform(16, 22, 60)), np.exp(rng.uniform(20, 25, 60))
+    losses = 1.69 + 406.4 / size**0.34 + 410.7 / tokens**0.28 + 0.005 * rng.normal(size=60)
+    losses[4] = np.nan
+    path = tmp_path_factory.mktemp("fit") / "runs.csv"
+    pl.DataFrame({"params": size, "tok": tokens, "l": losses, "kind": ["a"] * 59 + ["b"]}).write_csv(path)
+    return str(path)
+
+
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, "fit", *arguments], capture_output=True, text=True, timeout=200)
+
+
+def test_json_carries_the_fit_and_the_library_agrees(runs) -> None:
+    options = ["--x", "N=params", "--x", "D=tok", "--y", "l", "--unit", "N=1e6", "--where", "kind = 'a'"]
+    more = [
+        "--objective",
+        "huber:0.01",
+        "--space",
+        "log",
+        "--reduction",
+        "sum",
+        "--bootstrap",
+        "200",
+        "--holdout",
+        "largest",
+    ]
+    done = call(runs, "--law", "additive", *options, *more, "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    fit = analysis.fit(
+        runs, "additive", "huber:0.01", {"N": "params", "D": "tok"}, "l", space="log", reduction="sum",
+        units={"N": 1e6}, where="kind = 'a'", bootstrap=200,
+    )  # fmt: skip
+    assert answer["params"] == pytest.approx(fit.params)
+    objective = {"name": "huber", "delta": 0.01, "space": "log", "reduction": "sum", "value": pytest.approx(fit.value)}
+    assert {name: answer["objective"][name] for name in objective} == objective
+    assert (answer["rows_used"], answer["rows_dropped"]) == (58, 1)
+    assert answer["verified"] is True
+    assert answer["starts_agreeing"] >= 2
+    assert answer["status"].startswith("verified")
+    assert answer["law"] == "additive"
+    for name, interval in answer["intervals"].items():
+        assert interval["low"] < answer["params"][name] < interval["high"]
+    assert answer["derived"]["compute_optimal"][0]["intervals"]["params"]["low"] > 0
+    assert answer["holdout"]["mean_relative_error"] < 0.02
+
+
+def test_a_person_sees_what_a_program_sees(runs, monkeypatch, capsys) -> None:
+    options = ["E + A / N^a + B / D^b", "--x", "N=params", "--x", "D=tok", "--y", "l"]
+    monkeypatch.setattr(sys, "argv", ["sweeplaw", "fit", runs, *options])
+    with pytest.raises(SystemExit) as end:
+        main()
+    shown = capsys.readouterr().out
+    assert end.value.code == 0
+    assert "status: verified" in shown
+    assert "59 used, 1 left out" in shown
+    assert "l) missing or NaN, row 4" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--law", "aditive"], "did you mean 'additive'"),
+        (["--x", "N=params", "--x", "N=tok"], "gives N twice"),
+        (["--unit", "N=many"], "'many' is not a number"),
+        (["--bound", "E=1"], "accepted: NAME=LOW:HIGH"),
+        (["--x", "N=params", "--x", "D=tok", "--y", "l", "--holdout", "biggest"], "accepted: largest"),
+        ([], "which column is N?"),
+    ],
+)
+def test_bad_options_end_with_code_two_and_a_message(runs, arguments, message, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["sweeplaw", "fit", runs, *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,346 @@
+"""Other people's runs: every row arrives once or is refused with a reason, and takes part in every question."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sweeplaw.analysis.tables import tables
+from sweeplaw.analysis.tables.query import Question, ask
+from sweeplaw.orchestrator.importing.importer import import_from
+from sweeplaw.orchestrator.monitor.status import progress
+from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.errors import InputError
+from tests.paths import SHARED
+
+
+def load(store, **options):
+    return tables.load(store, states=None, **options).trials.collect()
+
+
+def write(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("preset", "file", "rows", "added"),
+    [
+        ("step-law", "step_law_dense.csv", 1911, 1911),
+        ("isoflop", "isoflops.csv", 390, 390),
+        ("chinchilla", "chinchilla_figure4.csv", 245, 245),
+        ("data-constrained", "data_constrained_182.csv", 182, 182),
+        ("infinite-compute", "infinite_compute_losses.csv", 125, 113),
+    ],
+)
+def test_a_published_data_set_arrives_whole_and_only_once(tmp_path, preset, file, rows, added):
+    if not (SHARED / file).is_file():
+        pytest.skip(f"{SHARED / file} is not here")
+    store = str(tmp_path / "store")
+    first = import_from(str(SHARED / file), store, preset=preset)
+    assert (first.rows, first.added, len(first.rejected)) == (rows, added, rows - added)
+    again = import_from(str(SHARED / file), store, preset=preset)
+    assert (again.added, again.present) == (0, added)
+    frame = load(store)
+    assert frame.height == added
+    assert frame.select(pl.col("params_non_embedding", "val_loss").is_null().any()).row(0) == (False, False)
+    assert set(frame["launch_id"]) == {None}
+
+
+def test_imported_rows_answer_like_the_file_they_came_from(tmp_path):
+    file = SHARED / "chinchilla_figure4.csv"
+    if not file.is_file():
+        pytest.skip(f"{file} is not here")
+    import_from(str(file), str(tmp_path / "store"), preset="chinchilla")
+    theirs = pl.read_csv(file).sort("loss")
+    ours = load(tmp_path / "store").sort("val_loss")
+    assert ours["val_loss"].to_list() == theirs["loss"].to_list()
+    ratio = ours["tokens"] * 6.0 * ours["params_non_embedding"] / theirs["Training FLOP"]
+    assert ((ratio - 1).abs() < 1e-8).all()
+    answer = ask(tables.load(tmp_path / "store"), Question(sql="SELECT min(C / (6 * N * D)) AS low FROM trials"))
+    assert answer.frame["low"].item() == pytest.approx(1, abs=1e-8)
+
+
+def test_a_store_of_imports_has_a_status_and_nothing_to_relaunch(tmp_path):
+    file = write(tmp_path / "runs.csv", "lr,val_loss\n0.1,2.0\n0.2,2.1\n")
+    import_from(file, str(tmp_path / "store"), pairs=["lr=lr", "val_loss=val_loss"])
+    found = progress(Store.open(tmp_path / "store"))
+    assert (found.imported, found.relaunch, found.states) == (2, {}, {"completed": 2})
+
+
+def test_columns_expressions_units_and_suffixes_are_mapped(tmp_path):
+    file = write(
+        tmp_path / "runs.csv",
+        "size,FLOP budget,final,lr\n150M,9e17,3.1,0.001\n300,1.8e18,3.0,0.002\n1.5B,9e18,2.5,0.003\n",
+    )
+    pairs = ["N=size", 'D="FLOP budget" / (6 * 1.5e8)', "C=FLOP budget", "val_loss=final"]
+    done = import_from(file, str(tmp_path / "store"), pairs=pairs)
+    assert (done.added, done.rejected) == (3, [])
+    frame = load(tmp_path / "store").sort("val_loss", descending=True)
+    assert frame["params_non_embedding"].to_list() == [150_000_000, 300, 1_500_000_000]
+    assert frame["tokens"].to_list() == [10**9, 2 * 10**9, 10**10]
+    assert frame["lr"].to_list() == [0.001, 0.002, 0.003]
+
+
+def test_our_names_in_an_expression_stand_for_what_they_are_mapped_from(tmp_path):
+    file = write(tmp_path / "runs.csv", "size m,flop,loss\n100,6e17,3.1\n200,2.4e18,3.0\n")
+    pairs = ["D=flop / (6 * N)", 'N="size m" * 1e6', "epochs=D / 1e9", "val_loss=loss"]
+    done = import_from(file, str(tmp_path / "store"), pairs=pairs)
+    assert done.used["tokens"] == 'flop / (6 * ("size m" * 1e6))'
+    frame = load(tmp_path / "store").sort("tokens")
+    assert frame["tokens"].to_list() == [10**9, 2 * 10**9]
+    assert frame["epochs"].to_list() == [1.0, 2.0]
+
+
+def test_their_column_of_a_name_comes_before_ours(tmp_path):
+    file = write(tmp_path / "runs.csv", "N,flop,loss\n10,6e3,3.1\n")
+    import_from(file, str(tmp_path / "store"), pairs=["params_non_embedding=flop", "D=flop / (6 * N)", "val_loss=loss"])
+    assert load(tmp_path / "store")["tokens"].to_list() == [100]
+
+
+def test_a_cell_that_is_no_number_costs_its_row_in_formulas_too(tmp_path):
+    file = write(tmp_path / "runs.csv", "size,loss,kind\n100,3.1,a\n2k,3.0,b\nx,2.9,a\n,2.8,b\n")
+    pairs = ["N=size * 1e6", "D=20 * N", "lr=CASE WHEN kind = 'a' THEN 0.1 ELSE 0.2 END", "val_loss=loss"]
+    done = import_from(file, str(tmp_path / "store"), pairs=pairs)
+    assert done.rejected == [(3, "size = 'x' is not a number")]
+    frame = load(tmp_path / "store").sort("val_loss", descending=True)
+    assert frame["params_non_embedding"].to_list() == [10**8, 2 * 10**9, None]
+    assert frame["tokens"].to_list() == [2 * 10**9, 4 * 10**10, None]
+    assert frame["lr"].to_list() == [0.1, 0.2, 0.2]
+
+
+def test_a_condition_leaves_rows_out_counts_them_and_refuses_what_it_cannot_read(tmp_path):
+    file = write(tmp_path / "runs.csv", "size,loss\n100,3.1\n200,3.0\nx,2.9\n300,2.8\n")
+    done = import_from(file, str(tmp_path / "store"), pairs=["N=size * 1e6", "val_loss=loss"], where="size > 150")
+    assert (done.rows, done.left_out, done.added) == (3, 1, 2)
+    assert done.rejected == [(3, "size = 'x' is not a number")]
+    done = import_from(file, str(tmp_path / "other"), pairs=["N=size * 1e6", "val_loss=loss"], where="size = 200")
+    assert (done.left_out, done.added, len(done.rejected)) == (2, 1, 1)
+
+
+def test_numbers_written_as_text_are_compared_as_text_where_asked(tmp_path):
+    file = str(tmp_path / "runs.parquet")
+    pl.DataFrame({"run": ["001", "002"], "loss": [3.0, 2.0]}).write_parquet(file)
+    done = import_from(file, str(tmp_path / "store"), pairs=["val_loss=loss"], where="run <> '001'")
+    assert (done.added, done.left_out) == (1, 1)
+
+
+def test_counts_that_would_round_to_nothing_are_refused(tmp_path):
+    file = write(tmp_path / "runs.csv", "params_b,loss\n0.3,3.1\n-0.3,3.1\n1.5,3.0\n")
+    done = import_from(file, str(tmp_path / "store"), pairs=["N=params_b", "val_loss=loss"])
+    assert done.rejected == [
+        (1, "params_non_embedding = 0.3 is less than one (is a unit missing?)"),
+        (2, "params_non_embedding = -0.3 is negative"),
+    ]
+
+
+def test_a_toml_file_says_the_same_as_the_command_line(tmp_path):
+    file = write(tmp_path / "runs.csv", "m,t,l,note\n1,2,3.5,x\n4,5,2.5,y\n")
+    toml = tmp_path / "map.toml"
+    toml.write_text(
+        'source = "a study"\nrun = "note"\nwhere = "l < 3"\nkeep = []\n'
+        '[columns]\nN = "m * 1e6"\ntokens = "t * 1e9"\nval_loss = "l"\n'
+    )
+    import_from(file, str(tmp_path / "store"), mapping=toml)
+    row = load(tmp_path / "store").row(0, named=True)
+    assert (row["params_non_embedding"], row["tokens"], row["val_loss"]) == (4_000_000, 5 * 10**9, 2.5)
+    assert row["source"] == "a study: runs.csv"
+
+
+def test_every_row_that_cannot_be_taken_is_named_with_its_reason_and_kept_aside(tmp_path):
+    rows = ["2.5,100", "nan,100", "inf,100", "2.4,-5", ",100", "abc,100"]
+    file = write(tmp_path / "runs.csv", "val_loss,tokens\n" + "\n".join(rows) + "\n")
+    done = import_from(file, str(tmp_path / "store"), pairs=["val_loss=val_loss"])
+    assert done.added == 1
+    reasons = dict(done.rejected)
+    assert [*reasons] == [2, 3, 4, 5, 6]
+    assert "is not finite" in reasons[2]
+    assert "is not finite" in reasons[3]
+    assert "tokens = -5 is negative" in reasons[4]
+    assert "val_loss is missing" in reasons[5]
+    assert "val_loss = 'abc' is not a number" in reasons[6]
+    kept = [json.loads(line) for line in (tmp_path / "store" / done.rejects).read_text().splitlines()]
+    assert [row["row"] for row in kept] == [2, 3, 4, 5, 6]
+
+
+def test_a_run_that_comes_again_with_other_content_is_refused(tmp_path):
+    first = write(tmp_path / "a.csv", "id,val_loss\nr1,2.5\nr2,2.6\n")
+    later = write(tmp_path / "b.csv", "id,val_loss\nr1,2.5\nr2,1.0\nr3,2.2\n")
+    store = str(tmp_path / "store")
+    options = {"run": ("id",), "source": "a.csv b.csv", "pairs": ["val_loss=val_loss"]}
+    assert import_from(first, store, **options).added == 2
+    done = import_from(later, store, **options)
+    assert (done.added, done.present) == (1, 1)
+    assert done.rejected == [(2, "the same run is there with other content: val_loss 2.6 there, 1.0 here")]
+
+
+def test_rows_are_told_apart_alike_however_few_are_held_at_once(tmp_path, monkeypatch):
+    first = write(tmp_path / "a.csv", "id,val_loss\n" + "".join(f"r{n},{n}.5\n" for n in range(20)))
+    rows = [
+        *((f"r{n}", f"{n}.5") for n in range(10, 30)),
+        ("r12", "0.0"),
+        ("r25", "25.5"),
+        ("r26", "1.0"),
+        ("x", "nan"),
+    ]
+    later = write(tmp_path / "b.csv", "id,val_loss\n" + "".join(f"{run},{loss}\n" for run, loss in rows))
+    options = {"run": ("id",), "source": "a.csv b.csv", "pairs": ["val_loss=val_loss"]}
+    found = []
+    for some in (10_000, 3):
+        monkeypatch.setattr("sweeplaw.orchestrator.importing.rows._SOME", some)
+        monkeypatch.setattr("sweeplaw.orchestrator.importing.importer._COMPARED", some + 1)
+        monkeypatch.setattr("sweeplaw.orchestrator.importing.importer.BATCH", some + 2)
+        store, told = str(tmp_path / f"store{some}"), []
+        import_from(first, store, **options)
+        done = import_from(later, store, **options, watch=lambda done, total, told=told: told.append((done, total)))
+        assert (done.added, done.present, done.repeated) == (10, 10, 1)
+        clash = "the same run is there with other content: val_loss"
+        assert done.rejected == [
+            (21, f"{clash} 12.5 there, 0.0 here"),
+            (23, f"{clash} 26.5 there, 1.0 here"),
+            (24, "val_loss = nan is not finite"),
+        ]
+        found.append(load(store).sort("id").drop("launch_id"))
+    assert found[0].equals(found[1])
+    assert found[0].height == 30
+    assert told == sorted(told)
+    assert 12 <= told[-1][0] <= told[-1][1] == 24
+
+
+def test_a_dry_run_writes_nothing(tmp_path):
+    file = write(tmp_path / "runs.csv", "val_loss\n2.5\n")
+    done = import_from(file, str(tmp_path / "store"), pairs=["val_loss=val_loss"], dry=True)
+    assert done.added == 1
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        (["val_loss=losss"], "did you mean 'loss'"),
+        (["val_loss"], "is not OURS=THEIRS"),
+        (["spec=loss"], "column spec is filled by the import itself"),
+        (["tokens=loss * "], "tokens: "),
+        ([], "which column is the loss"),
+        (["val_loss=loss", "N=D / 2", "D=N / 2"], "no column 'D'.*no column 'N'"),
+        (["val_loss=loss", "N=note / 2"], "params_non_embedding: 'note / 2': division with"),
+    ],
+)
+def test_a_mapping_that_does_not_fit_is_refused_in_one_message(tmp_path, pairs, words):
+    file = write(tmp_path / "runs.csv", "loss,lr,note\n2.5,0.1,a\n")
+    with pytest.raises(InputError, match=f"(?s){words}"):
+        import_from(file, str(tmp_path / "store"), pairs=pairs)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_file_that_looks_like_a_preset_says_which(tmp_path):
+    file = write(tmp_path / "runs.csv", "Model Size,Training FLOP,loss\n1e9,1e20,2.5\n")
+    with pytest.raises(InputError, match="--preset chinchilla"):
+        import_from(file, str(tmp_path / "store"))
+
+
+def test_weights_and_biases_exports(tmp_path):
+    table = write(
+        tmp_path / "export.csv",
+        '"Name","State","Created","Runtime","lr","eval/loss","tokens"\n'
+        '"run-1","finished","2026-01-02T03:04:05.000Z","120","0.001","2.5","1000"\n'
+        '"run-2","crashed","2026-01-02T03:04:05.000Z","10","0.1","",""\n'
+        '"run-3","running","2026-01-02T03:04:05.000Z","10","0.1","3",""\n',
+    )
+    done = import_from(table, str(tmp_path / "store"), preset="wandb")
+    assert done.used["val_loss"] == "eval/loss"
+    assert (done.added, done.rejected) == (2, [(3, "state = 'running' is not a result yet")])
+    rows = {row["their_run"] if "their_run" in row else row["run"]: row for row in load(tmp_path / "store").to_dicts()}
+    assert rows["run-1"]["state"] == "completed"
+    assert rows["run-1"]["train_seconds"] == 120.0
+    assert rows["run-2"]["state"] == "failed"
+    api = write(
+        tmp_path / "api.csv",
+        "name,summary,config\nr,\"{'val_loss': 2.25, '_step': 10}\",\"{'lr': 0.01, 'model': {'depth': 4}}\"\n",
+    )
+    import_from(api, str(tmp_path / "other"), preset="wandb")
+    row = load(tmp_path / "other").row(0, named=True)
+    assert (row["val_loss"], row["lr"], row["model.depth"]) == (2.25, 0.01, 4)
+
+
+def test_mlflow_search_results(tmp_path):
+    file = write(
+        tmp_path / "runs.csv",
+        "run_id,experiment_id,status,start_time,end_time,metrics.val_loss,params.lr,params.depth,tags.mlflow.user\n"
+        "aa,1,FINISHED,2026-01-02 03:04:05+00:00,2026-01-02 04:04:05+00:00,2.5,0.001,4,me\n"
+        "bb,1,FAILED,2026-01-02 03:04:05+00:00,,,0.01,8,me\n",
+    )
+    done = import_from(file, str(tmp_path / "store"), preset="mlflow")
+    assert done.added == 2
+    frame = load(tmp_path / "store").sort("state")
+    assert frame["state"].to_list() == ["completed", "failed"]
+    assert frame["depth"].to_list() == [4, 8]
+    assert frame["ended_at"][0].hour == 4
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_optuna_studies(tmp_path):
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+
+    def objective(trial):
+        lr = trial.suggest_float("lr", 1e-4, 1e-1, log=True)
+        for step in range(3):
+            trial.report(3.0 - step * 0.1, step)
+        if trial.number == 3:
+            raise optuna.TrialPruned
+        return 2.0 + lr
+
+    optuna.create_study(study_name="a", storage=url).optimize(objective, n_trials=5)
+    done = import_from(url, str(tmp_path / "store"), preset="optuna")
+    assert (done.added, done.curve_points) == (5, 15)
+    frame = load(tmp_path / "store").sort("number")
+    assert frame["state"].to_list() == ["completed"] * 3 + ["stopped", "completed"]
+    assert (
+        frame.filter(pl.col("state") == "completed").select(pl.col("val_loss") - pl.col("lr") - 2).to_series().abs()
+        < 1e-12
+    ).all()
+    assert tables.load(tmp_path / "store").curves.collect().height == 15
+    assert import_from(url, str(tmp_path / "store"), preset="optuna").added == 0
+
+
+def test_ray_tune_folders_are_read_from_json_alone(tmp_path):
+    for number, lines in enumerate([[3.0, 2.5], [3.0]]):
+        folder = tmp_path / "experiment" / f"trial_{number}"
+        folder.mkdir(parents=True)
+        results = [
+            {
+                "val_loss": loss,
+                "training_iteration": step,
+                "trial_id": f"t{number}",
+                "done": step == 2,
+                "config": {"lr": 0.1},
+            }
+            for step, loss in enumerate(lines, start=1)
+        ]
+        (folder / "result.json").write_text("\n".join(map(json.dumps, results)) + "\n")
+        (folder / "params.pkl").write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
+    (tmp_path / "experiment" / "trial_1" / "error.txt").write_text("Traceback\nValueError: boom\n")
+    done = import_from(str(tmp_path / "experiment"), str(tmp_path / "store"), preset="ray")
+    assert (done.added, done.curve_points) == (2, 3)
+    frame = load(tmp_path / "store").sort("state")
+    assert frame["state"].to_list() == ["completed", "failed"]
+    assert frame["message"].to_list() == [None, "ValueError: boom"]
+    assert frame["lr"].to_list() == [0.1, 0.1]
+    assert tables.load(tmp_path / "store").curves.collect()["step"].to_list() == [1, 2, 1]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(losses=st.lists(st.floats(0.01, 20), min_size=1, max_size=20), again=st.integers(1, 3))
+def test_importing_any_number_of_times_is_importing_once(tmp_path_factory, losses, again):
+    folder = tmp_path_factory.mktemp("any")
+    pl.DataFrame({"val_loss": losses, "lr": 0.1}).write_parquet(folder / "runs.parquet")
+    for _ in range(again):
+        import_from(str(folder / "runs.parquet"), str(folder / "store"), pairs=["val_loss=val_loss"])
+    assert sorted(load(folder / "store")["val_loss"].to_list()) == sorted(set(losses))

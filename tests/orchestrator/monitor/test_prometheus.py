@@ -1,0 +1,126 @@
+"""What Prometheus reads of a launch is what happened, whole at every moment, and served to this machine only."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from sweeplaw.clusters.profile import profile
+from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.launch.state import Live, View
+from sweeplaw.orchestrator.monitor import prometheus
+from sweeplaw.orchestrator.monitor.prometheus import Place, place, render, showing, shown
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.schedule.device_time import Usage
+from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.errors import InputError
+
+SWEEP = 'name = "t"\nworkload = "surrogate"\n[scientific]\nparams = [1000]\ntokens = [100000]\n'
+SWEEP += '[nuisance]\nbehaviour = ["normal", "failed", "diverged"]\n'
+
+Parsed = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def parsed(text: str) -> Parsed:
+    """(name without prefix, labels but the sweep) -> value, by Prometheus' own parser."""
+    return {
+        (
+            sample.name.removeprefix("sweeplaw_"),
+            tuple(sorted((k, v) for k, v in sample.labels.items() if k != "sweep")),
+        ): (sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def view(**known: Any) -> View:
+    blank: dict[str, Any] = {"states": {}, "again": 0, "todo": 0, "slots": 0, "running": (), "rate": 0.0}
+    return View(**{**blank, "best_loss": None, "seconds": 0.0, "usage": Usage(), **known})
+
+
+def test_a_launch_is_told_as_it_was(tmp_path):
+    live, path = Live(), tmp_path / "node" / "sweep.prom"
+    path.parent.mkdir()
+    with showing(f"file:{path}", live, "t", [], lambda words: None):
+        done = launch(plan(parse(SWEEP)), Store.open(tmp_path / "s", create=True), profile.load("inline"), live=live)
+    seen = parsed(path.read_text())
+    for state, count in done.states.items():
+        assert seen["trials_ended_total", (("state", state),)] == count
+    assert seen["trials_planned", ()] == 3
+    assert (seen["slots", ()], seen["slots_busy", ()]) == (1, 0)
+    assert seen["wasted_device_seconds_total", (("reason", "failed"),)] == pytest.approx(done.usage.wasted["failed"])
+    assert seen["useful_device_seconds_total", ()] == pytest.approx(done.usage.useful)
+    assert seen["best_loss_nats", ()] == pytest.approx(live.view().best_loss)
+    assert [file.name for file in path.parent.iterdir()] == ["sweep.prom"], "a temporary file was left"
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(0, 10**9), max_size=3),
+)
+def test_any_text_survives_as_a_label(sweep: str, dropped: dict[str, int]) -> None:
+    families = {family.name: family for family in text_string_to_metric_families(render(view(), sweep, dropped))}
+    samples = families["sweeplaw_rows_not_logged"].samples
+    assert {sample.labels["sink"]: sample.value for sample in samples} == dropped
+    assert families["sweeplaw_slots"].samples[0].labels == {"sweep": sweep}
+
+
+def test_what_is_not_known_yet_is_absent_and_not_zero():
+    assert ("best_loss_nats", ()) not in parsed(render(view(), "t"))
+    assert parsed(render(view(best_loss=2.5), "t"))["best_loss_nats", ()] == 2.5
+
+
+def test_a_reader_of_the_file_never_sees_half_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(prometheus, "FILE_SECONDS", 0.0005)
+    path, text = tmp_path / "m.prom", render(view(states={f"s{number}": 1 for number in range(200)}), "t")
+    with shown(Place(path=path), lambda: text):
+        assert {path.read_text() == text for _ in range(300)} == {True}
+
+
+def test_the_page_is_served_on_loopback_and_is_gone_afterwards():
+    live = Live()
+    live.began(7, 3)
+    with shown(place("127.0.0.1:0"), lambda: render(live.view(), "t")) as there:
+        with urllib.request.urlopen(there, timeout=30) as answer:
+            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+            assert parsed(answer.read().decode())["trials_planned", ()] == 7
+        with pytest.raises(urllib.error.HTTPError, match="404") as missing:
+            urllib.request.urlopen(there.replace("/metrics", "/etc/passwd"), timeout=30)
+        missing.value.close()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(there, timeout=30)
+    assert not [thread for thread in threading.enumerate() if thread.name == "metrics page"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("0.0.0.0:9100", "only loopback"),
+        ("example.org:9100", "only loopback"),
+        ("127.0.0.1", "accepted are 127.0.0.1:PORT"),
+        ("127.0.0.1:99999", "accepted are 127.0.0.1:PORT"),
+        ("file:", "accepted are 127.0.0.1:PORT"),
+    ],
+)
+def test_a_place_that_will_not_do_is_refused_with_what_would(text, words):
+    with pytest.raises(InputError, match=words):
+        place(text)
+
+
+def test_a_taken_port_and_a_missing_folder_are_told_before_anything_starts(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = place(f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(InputError, match="cannot be served"), shown(where, str):
+            raise AssertionError("the port was taken")
+    with pytest.raises(InputError, match="cannot be written"), shown(Place(path=Path(tmp_path / "no" / "m")), str):
+        raise AssertionError("there is no such folder")

@@ -1,0 +1,179 @@
+"""Plans: deterministic, independent of the order of axes, every drop counted, ids equal to the specs' own."""
+
+import contextlib
+import itertools
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.plan.plan import DUPLICATE, plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.spec import TrialSpec
+
+HEAD = 'name = "t"\nworkload = "surrogate"\n'
+
+
+def made(body, head=HEAD):
+    return plan(parse(head + body))
+
+
+GRID = "[scientific]\nparams = [1000, 2000]\ntokens = [50, 70]\n[nuisance]\nlr = [0.1, 0.2, 0.3]\n"
+
+
+def test_a_grid_has_every_combination_once():
+    found = made(GRID)
+    assert found.trials == 12 == len(set(found.ids))
+    seen = {(s["params"], s["tokens"], s["lr"]) for s in found.specs}
+    assert seen == set(itertools.product([1000, 2000], [50, 70], [0.1, 0.2, 0.3]))
+
+
+def test_ids_made_in_bulk_are_the_specs_own():
+    found = made("seeds = 3\n" + GRID)
+    assert [spec.trial_id for spec in found.specs] == list(found.ids)
+
+
+@given(st.permutations(["params = [1, 2]", "tokens = [5, 7]", "batch_sequences = [1, 3]"]))
+@settings(max_examples=6)
+def test_the_order_of_axes_changes_nothing(lines):
+    found = made("[scientific]\n" + "\n".join(lines) + "\n[nuisance]\nlr = [1, 2]\nweight_decay = [0, 1]\n")
+    again = made("[nuisance]\nweight_decay = [0, 1]\nlr = [1, 2]\n[scientific]\n" + "\n".join(sorted(lines)) + "\n")
+    assert list(found.ids) == list(again.ids)
+
+
+def test_a_trial_keeps_its_identity_when_the_sweep_around_it_changes():
+    small, large = made(GRID), made(GRID.replace("[50, 70]", "[30, 50, 70, 90]").replace("0.3]", "0.3, 0.4]"))
+    assert set(small.ids) < set(large.ids)
+
+
+def test_group_members_share_every_other_knob():
+    found = made("seeds = 2\n" + GRID)
+    assert len(found.groups) == 4
+    assert {group.names for group in found.groups} == {("lr", "seed")}
+
+
+def test_derived_values_follow_their_formula_in_any_order():
+    body = GRID.replace("lr = [0.1, 0.2, 0.3]", "") + (
+        '[derived]\nweight_decay = "lr * 2"\nlr = "0.3 * params ** -0.33"\nbatch_sequences = "tokens / 10"\n'
+    )
+    for spec in made(body).specs:
+        assert spec["lr"] == 0.3 * spec["params"] ** -0.33
+        assert spec["weight_decay"] == spec["lr"] * 2
+        assert spec["batch_sequences"] == spec["tokens"] // 10
+
+
+def test_a_formula_may_read_what_the_shape_decides():
+    lm = 'name = "t"\n[scientific]\nparams_non_embedding = [10000, 30000]\n[derived]\nunique_tokens = "20 * params"\n'
+    found = made(lm, head="")
+    for spec, group in zip(found.specs, found.groups, strict=True):
+        assert spec["unique_tokens"] == 20 * group.cost.params
+
+
+def test_what_a_constraint_drops_is_counted_with_the_constraint():
+    found = made('where = ["tokens > 60", "lr < 0.25"]\n' + GRID)
+    assert found.trials == 4
+    assert found.dropped == {"where tokens > 60": 6, "where lr < 0.25": 2}
+
+
+def test_combinations_that_are_one_trial_run_once_and_are_counted():
+    lm = 'name = "t"\n[scientific]\nparams_non_embedding = [10000, 10001]\nunique_tokens = [4096]\n'
+    found = made(lm, head="")
+    assert found.trials == 1
+    assert found.dropped == {DUPLICATE: 1}
+
+
+def test_a_larger_random_search_contains_the_smaller():
+    body = "[scientific]\nparams = [1000, 2000]\ntokens = 50\n"
+    body += "[nuisance]\nlr = { log = [1e-4, 1] }\nweight_decay = [0, 1]\n"
+    small = made('[search]\nkind = "random"\nsamples = 5\n' + body)
+    large = made('[search]\nkind = "random"\nsamples = 40\n' + body)
+    assert small.trials == 10
+    assert set(small.ids) < set(large.ids)
+    assert all(1e-4 <= spec["lr"] <= 1 for spec in large.specs)
+    assert list(large.ids) == list(made('[search]\nkind = "random"\nsamples = 40\n' + body).ids)
+
+
+def test_cost_adds_up_over_trials():
+    found = made("seeds = 2\n" + GRID)
+    assert found.total("flops") == sum(6 * s["params"] * s["tokens"] for s in found.specs)
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        ('where = "tokens > 1000"\n', "no trials are left (12 dropped: where tokens > 1000)"),
+        ('where = "tokns > 1"\n', "did you mean 'tokens'?"),
+        ("[budget]\ntrials = 3\n", "budget.trials = 3, but the sweep has 12 trials"),
+        ("[budget]\nflops = 10\n", "budget.flops = 10"),
+        ('[derived]\nweight_decay = "nothing * 2"\n', "needs nothing, which nothing gives"),
+        ('[derived]\nweight_decay = "noise"\nnoise = "weight_decay"\n', "derived.noise"),
+        ('[derived]\nweight_decay = "-lr"\n', "derived.weight_decay: '-lr' gives -0.1 is outside"),
+        ('[derived]\nweight_decay = "1 / (lr - lr)"\n', "has no value at lr = 0.1"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_says_why(head, told):
+    with pytest.raises(InputError) as caught:
+        made(head + GRID)
+    assert told in str(caught.value)
+
+
+def test_specs_survive_their_canonical_text():
+    for spec in made(GRID).specs:
+        assert TrialSpec.from_canonical(spec.canonical()) == spec
+
+
+def test_planning_tells_how_many_combinations_are_done():
+    told = []
+    plan(parse(HEAD + GRID), lambda done, total: told.append((done, total)))
+    assert told == [(3, 12), (6, 12), (9, 12), (12, 12)]
+
+
+def plan_command(tmp_path, sizes, *options):
+    sweep = tmp_path / "long.toml"
+    sweep.write_text(f"{HEAD}[scientific]\nparams = {{ log = [1e6, 1e9], num = {sizes} }}\ntokens = [1e15]\n")
+    return CliRunner().invoke(app, ["plan", str(sweep), *options], catch_exceptions=False).stdout
+
+
+def test_a_long_table_shows_both_ends_and_says_so(tmp_path):
+    short = plan_command(tmp_path, 40)
+    assert sum(line.rstrip().endswith(" h") for line in short.splitlines()) == 40
+    assert "points at each end" not in short
+    long = plan_command(tmp_path, 1000)
+    rows = [line.split() for line in long.splitlines() if line.rstrip().endswith((" h", "…"))]
+    assert len(rows) == 41
+    assert rows[0][0] == "1M"
+    assert set(rows[20]) == {"…"}
+    assert rows[40][0] == "1B"
+    assert "20 points at each end of 1000 (--json for all)" in long
+    assert len(json.loads(plan_command(tmp_path, 1000, "--json"))["points"]) == 1000
+
+
+def test_what_takes_long_is_counted_on_a_terminal_and_what_does_not_is_not(tmp_path):
+    script = (
+        "import sys, time\n"
+        "from sweeplaw.orchestrator.cli.shared.output import counting\n"
+        "with counting('things') as watch:\n"
+        "    for done in range(4):\n"
+        "        time.sleep(float(sys.argv[1]))\n"
+        "        watch(done, 4000)\n"
+    )
+    for pause, seen in (("0.3", True), ("0", False)):
+        reader, terminal = pty.openpty()
+        subprocess.run([sys.executable, "-c", script, pause], stderr=terminal, check=True)
+        os.close(terminal)
+        said = b""
+        with contextlib.suppress(OSError):  # the end of a terminal's output
+            while part := os.read(reader, 65536):
+                said += part
+        os.close(reader)
+        assert (b"things" in said and b"/4000" in said) == seen
+    piped = subprocess.run([sys.executable, "-c", script, "0.3"], capture_output=True, check=True)
+    assert not piped.stderr

@@ -1,0 +1,109 @@
+"""Sweep files: every form of an axis, and every fault in one message."""
+
+import pytest
+
+from sweeplaw.orchestrator.plan.sweep import parse, read
+from sweeplaw.trials.errors import InputError
+
+HEAD = 'name = "t"\nworkload = "surrogate"\n'
+
+
+def axis(text, role="nuisance", name="lr"):
+    sweep = parse(f"{HEAD}[scientific]\nparams = [1]\ntokens = 1\n[{role}]\n{name} = {text}\n")
+    return [value for found in sweep.axes if found.names == (name,) for (value,) in found.values]
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("[0.1, 0.2]", [0.1, 0.2]),
+        ("0.5", [0.5]),
+        ("{ list = [0.3, 0.1] }", [0.3, 0.1]),
+        ("{ grid = [0.3, 0.1] }", [0.3, 0.1]),
+        ("{ linear = [0.5, 1.5], num = 3 }", [0.5, 1.0, 1.5]),
+        ("{ log = [0.001, 1], num = 4 }", [0.001, 0.01, 0.1, 1.0]),
+        ("[0.1, 0.1, 0.2]", [0.1, 0.2]),
+    ],
+)
+def test_every_form_of_an_axis_gives_its_values(text, values):
+    assert axis(text) == values
+
+
+def test_integer_ranges_are_rounded_and_distinct():
+    assert axis("{ log = [1, 8], num = 7 }", name="batch_sequences") == [1, 2, 3, 4, 6, 8]
+
+
+def test_zipped_axes_move_together():
+    sweep = parse(HEAD + '[[zip]]\nrole = "scientific"\nparams = [1, 2, 3]\ntokens = [10, 20, 30]\n')
+    (both,) = [found for found in sweep.axes if "params" in found.names]
+    assert both.names == ("params", "tokens")
+    assert both.values == ((1, 10), (2, 20), (3, 30))
+
+
+def test_all_faults_are_told_at_once_with_path_value_and_what_would_be_accepted():
+    text = """
+name = "has spaces"
+workload = "surrogate"
+seeds = 0
+wher = "x"
+[scientific]
+parms = [1]
+[search]
+kind = "genetic"
+"""
+    with pytest.raises(InputError) as caught:
+        parse(text, where="bad.toml")
+    message = str(caught.value)
+    assert "name: 'has spaces'" in message
+    assert "wher: unknown key" in message
+    assert "did you mean 'where'?" in message
+    assert "search.kind: 'genetic'" in message
+    assert "scientific.parms: no such knob; did you mean 'params'?" in message
+
+    knobs = HEAD + (
+        'seeds = 0\nwhere = "a.b"\n[scientific]\nparms = [1]\ntokens = ["x"]\n'
+        '[nuisance]\nlr = { log = [0, 1], num = 3 }\n[fixed]\nlr = 1\n[derived]\nnoise = "("\n'
+    )
+    with pytest.raises(InputError) as caught:
+        parse(knobs, where="bad.toml")
+    faults = "\n".join(caught.value.faults)
+    assert "scientific.parms: no such knob; did you mean 'params'?" in faults
+    assert "scientific.tokens: 'x' is not a whole number" in faults
+    assert "nuisance.lr: [0, 1]; accepted is [low, high]" in faults
+    assert "seeds: 0" in faults
+    assert "where: 'a.b'" in faults
+    assert "derived.noise: '(' is not a formula" in faults
+
+
+def test_a_knob_in_two_places_is_a_fault():
+    with pytest.raises(InputError, match="lr: given 2 times"):
+        parse(HEAD + "[scientific]\nparams = [1]\ntokens = 1\n[nuisance]\nlr = [1]\n[fixed]\nlr = 2\n")
+
+
+def test_a_range_without_num_needs_a_random_search():
+    body = "[scientific]\nparams = [1]\ntokens = 1\n[nuisance]\nlr = { log = [0.1, 1] }\n"
+    with pytest.raises(InputError, match="a grid needs"):
+        parse(HEAD + body)
+    assert parse(HEAD + '[search]\nkind = "random"\n' + body).search.samples == 32
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name = ", "not valid TOML"),
+        ('workload = "surrogat"\nname = "t"', "did you mean 'surrogate'?"),
+        (HEAD, "no axis"),
+    ],
+)
+def test_what_is_no_sweep_is_refused_with_the_reason(text, told):
+    with pytest.raises(InputError) as caught:
+        parse(text)
+    assert told in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read(tmp_path / "none.toml")
+    (tmp_path / "b.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="UTF-8"):
+        read(tmp_path / "b.toml")

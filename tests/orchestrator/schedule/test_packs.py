@@ -1,0 +1,87 @@
+"""Packs: every trial in exactly one, heaviest first, and what becomes of trials whose worker dies."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeplaw.orchestrator.plan.plan import Group
+from sweeplaw.orchestrator.schedule.packs import MAX_TRIALS, Queue, cut
+from sweeplaw.trials.accounting import Cost
+
+
+def group(name, count, flops, memory=None):
+    return Group(
+        "w", {"x": name}, ("seed",), tuple((i,) for i in range(count)), tuple(f"{name}-{i}" for i in range(count)),
+        Cost(flops=flops, memory_bytes=memory),
+    )  # fmt: skip
+
+
+GROUPS = st.lists(st.tuples(st.integers(1, 50), st.floats(1, 1e6)), min_size=1, max_size=20).map(
+    lambda found: [group(f"g{i}", count, flops) for i, (count, flops) in enumerate(found)]
+)
+
+
+def ids(packs):
+    return [trial_id for pack in packs for one in pack.groups for trial_id in one.ids]
+
+
+@given(GROUPS, st.integers(1, 8))
+def test_every_trial_is_in_exactly_one_pack(groups, slots):
+    packs = cut(groups, slots)
+    assert sorted(ids(packs)) == sorted(trial_id for one in groups for trial_id in one.ids)
+
+
+@given(GROUPS, st.integers(1, 8))
+def test_the_largest_trials_leave_first(groups, slots):
+    cost = {trial_id: one.cost.flops for one in groups for trial_id in one.ids}
+    order = [cost[trial_id] for trial_id in ids(cut(groups, slots))]
+    assert order == sorted(order, reverse=True)
+
+
+def test_a_hundred_thousand_equal_trials_become_few_packs_that_end_small():
+    packs = cut([group("g", 100_000, 1.0)], slots=2)
+    assert len(packs) < 250
+    assert max(pack.trials for pack in packs) <= MAX_TRIALS
+    assert packs[-1].trials == 1
+
+
+def test_a_pack_on_an_accelerator_is_one_stack_that_fits_its_memory():
+    packs = cut([group("a", 10, 5.0, memory=30), group("b", 4, 9.0, memory=200)], slots=1, stack_bytes=100)
+    assert all(len(pack.groups) == 1 for pack in packs)
+    assert all(pack.trials <= 3 for pack in packs if pack.groups[0].ids[0].startswith("a"))
+    assert all(pack.trials == 1 for pack in packs if pack.groups[0].ids[0].startswith("b"))
+
+
+def drained(queue):
+    packs = []
+    while pack := queue.take():
+        packs.append(pack)
+    return packs
+
+
+def test_the_trial_that_was_running_when_its_worker_died_comes_back_alone():
+    (pack,) = cut([group("g", 1, 1.0)], 1)
+    queue = Queue([], max_attempts=3)
+    whole = type(pack)((group("g", 5, 1.0),), 5.0)
+    assert queue.died(whole, {"g-0", "g-1"}) == []
+    found = drained(queue)
+    assert sorted((pack.attempt, tuple(ids([pack]))) for pack in found) == [(1, ("g-3", "g-4")), (2, ("g-2",))]
+
+
+def test_a_poisoned_trial_is_given_up_after_its_attempts_and_the_rest_goes_on():
+    queue = Queue(cut([group("g", 4, 1.0)], 1), max_attempts=3)
+    finished, given_up = set(), []
+    while pack := queue.take():
+        for trial_id in ids([pack]):
+            if trial_id == "g-1":
+                given_up += queue.died(pack, finished)
+                break
+            finished.add(trial_id)
+    assert finished == {"g-0", "g-2", "g-3"}
+    assert [spec["seed"] for spec in given_up] == [1]
+
+
+def test_all_members_of_a_dead_stack_are_suspects():
+    queue = Queue([], max_attempts=2, stacked=True)
+    (pack,) = cut([group("g", 1, 1.0)], 1)
+    queue.died(type(pack)((group("g", 3, 1.0),), 3.0), set())
+    assert [(pack.attempt, pack.trials) for pack in drained(queue)] == [(2, 1)] * 3

@@ -1,0 +1,186 @@
+"""Long trials on a real Ray that are cut short, with notice and without: they go on from their checkpoints and end as
+if nothing had happened, and only what was lost is counted as wasted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psutil
+import pytest
+
+from sweeplaw.analysis.tables.tables import load
+from sweeplaw.clusters.profile import profile
+from sweeplaw.orchestrator.launch.launch import Launched, launch
+from sweeplaw.orchestrator.launch.state import Live
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import read
+from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.record import CurvePoint
+
+PATIENCE = 240.0  # seconds; a loaded machine is slow
+# 2,560 updates: a quarter of a minute on a quiet core.
+SWEEP = """
+name = "long"
+workload = "language_model"
+seeds = {seeds}
+[scientific]
+unique_tokens = [4096]
+[fixed]
+corpus = "markov:states=12,spread=1.5,tokens=65536"
+context = 16
+epochs = 80.0
+width = 16
+depth = 1
+validation_tokens = 1024
+curve_points = 200
+"""
+CLUSTER = 'kind = "local"\ncpus = 2\ngrace_seconds = 60\ncheckpoint_seconds = {seconds}\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "long.toml").write_text(SWEEP.format(seeds=[0, 1]))
+    (tmp_path / "here.toml").write_text(CLUSTER.format(seconds=600))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """trial_id -> row of the trials that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "long.toml").write_text(SWEEP.format(seeds=[0, 1]))
+    launch(plan(read(folder / "long.toml")), Store.open(folder / "s", create=True), profile.load("inline"))
+    return {row["trial_id"]: row for row in trials(folder).iter_rows(named=True)}
+
+
+def trials(folder: Path) -> pl.DataFrame:
+    return load(folder / "s", states=None).trials.collect()
+
+
+def curves(folder: Path) -> pl.DataFrame:
+    """Points of each trial's last attempt; none before there is a store."""
+    if not (folder / "s" / "store.json").exists():
+        return pl.DataFrame({"trial_id": [], "step": []})
+    return load(folder / "s", states=None).curves.collect()
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.1)
+    return found
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    words = ["launch", folder / "long.toml", "--store", folder / "s", "--cluster", folder / "here.toml", "--json"]
+    command = [sys.executable, "-m", "sweeplaw", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def the_same(rows: pl.DataFrame, expected: dict[str, dict[str, Any]]) -> None:
+    """Exactly these trials, completed, with the very bits of their losses."""
+    assert sorted(rows["trial_id"]) == sorted(expected)
+    assert set(rows["state"]) == {"completed"}
+    for row in rows.iter_rows(named=True):
+        same = ("val_loss", "train_loss", "last_step", "steps", "tokens")
+        assert {name: row[name] for name in same} == {name: expected[row["trial_id"]][name] for name in same}
+
+
+@pytest.mark.slow
+def test_a_launch_told_to_end_leaves_checkpoints_and_the_next_one_goes_on_from_them(
+    folder: Path, undisturbed: dict[str, dict[str, Any]]
+) -> None:
+    first = start(folder)
+    until(lambda: first.poll() is not None or curves(folder)["trial_id"].n_unique() == 2)
+    first.send_signal(signal.SIGTERM)
+    out, told = first.communicate(timeout=PATIENCE)
+    assert first.returncode == 143, told
+    said = json.loads(out)
+    assert said["states"] == {"preempted": 2}
+    assert said["device_seconds"]["wasted"] == {}, "what a checkpoint holds is not lost"
+    cut = {row["trial_id"]: row for row in trials(folder).iter_rows(named=True)}
+    assert {row["state"] for row in cut.values()} == {"preempted"}
+    assert all(0 < row["last_step"] < row["steps"] for row in cut.values())
+    kept = {path.stem for path in (folder / "s" / "checkpoints").iterdir()}
+    assert kept == set(undisturbed)
+
+    second = start(folder)
+    out, told = second.communicate(timeout=PATIENCE)
+    assert second.returncode == 0, told
+    assert json.loads(out)["states"] == {"completed": 2}
+    rows = trials(folder)
+    the_same(rows, undisturbed)
+    assert {row["trial_id"]: row["resumed_step"] for row in rows.iter_rows(named=True)} == {
+        trial: row["last_step"] for trial, row in cut.items()
+    }
+    assert set(rows["attempt"]) == {2}
+    points = curves(folder)
+    assert points.height == points.unique(["trial_id", "step"]).height == 2 * 200, "each curve is whole, and once"
+    assert os.listdir(folder / "s" / "checkpoints") == []
+
+
+class Killer:
+    """Kills the process of a trial once, after a checkpoint of it was written."""
+
+    def __init__(self, store: Path) -> None:
+        self.store, self.killed = store, threading.Event()
+        self.age = 0.0  # seconds of work after the checkpoint
+
+    def started(self, todo: Any, already: int, cluster: Any) -> None:
+        """Nothing to do yet."""
+
+    def recorded(self, rows: Sequence[Any]) -> None:
+        points = [row for row in rows if isinstance(row, CurvePoint)]
+        written = list((self.store / "checkpoints").glob("[!.]*.safetensors"))
+        if self.killed.is_set() or not points or not written:
+            return
+        (worker,) = workers()
+        worker.kill()
+        worker.wait()
+        self.age = time.time() - max(path.stat().st_mtime for path in written)
+        self.killed.set()
+
+
+def workers() -> Iterator[psutil.Process]:
+    """Processes of slots below this one."""
+    return (
+        process
+        for process in psutil.Process().children(recursive=True)
+        if "Slot" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
+    )
+
+
+@pytest.mark.slow
+def test_a_worker_killed_after_a_checkpoint_costs_what_came_after_it(
+    tmp_path: Path, undisturbed: dict[str, dict[str, Any]]
+) -> None:
+    (tmp_path / "long.toml").write_text(SWEEP.format(seeds=[0]))
+    (tmp_path / "here.toml").write_text(CLUSTER.format(seconds=1))
+    killer, store = Killer(tmp_path / "s"), Store.open(tmp_path / "s", create=True)
+    done: Launched = launch(
+        plan(read(tmp_path / "long.toml")), store, profile.load(tmp_path / "here.toml"), killer, live=Live()
+    )
+    assert killer.killed.is_set()
+    assert (done.states, done.end) == ({"completed": 1}, None)
+    rows = trials(tmp_path)
+    (row,) = rows.iter_rows(named=True)
+    the_same(rows, {row["trial_id"]: undisturbed[row["trial_id"]]})
+    assert row["attempt"] == 2
+    assert row["resumed_step"] > 0
+    assert done.usage.losses == {"worker died": 1}
+    lost = done.usage.wasted["worker died"]
+    assert lost > 0.9 * killer.age
+    assert done.usage.useful > row["train_seconds"], "what the checkpoint held is not wasted"
+    assert os.listdir(tmp_path / "s" / "checkpoints") == []

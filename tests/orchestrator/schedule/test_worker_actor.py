@@ -1,0 +1,36 @@
+"""What a slot says to Tune, without a cluster."""
+
+import pickle
+
+import pytest
+import ray
+
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.resources import Size
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.schedule.ray_tune import ranks
+from sweeplaw.orchestrator.schedule.ray_tune.worker_actor import STEP_ROWS, Parcel, Settings, Slot
+from sweeplaw.orchestrator.worker.worker import Job
+
+INLINE = 100 * 1024  # bytes: Ray's max_direct_call_object_size; what is larger goes through its object store
+SWEEP = 'name = "t"\nworkload = "surrogate"\nseeds = 1000\n[scientific]\nparams = [1000]\ntokens = [50]\n'
+
+
+@pytest.fixture
+def slot(monkeypatch):
+    monkeypatch.setattr(ray, "get_gpu_ids", list)  # these two would start a Ray
+    monkeypatch.setattr(ranks, "get_current_placement_group", lambda: None)
+    specs = [group.spec(index) for group in plan(parse(SWEEP)).groups for index in range(len(group.ids))]
+    job = Job("p", "surrogate", {}, tuple(spec.canonical() for spec in specs), (1,) * len(specs), "t", "l")
+    assert len(pickle.dumps(job)) > INLINE, "or the test below could not fail"
+    slot = Slot({"parcel": Parcel(Settings(Size(1.0), 600.0, None, 1.0), job)})
+    yield slot
+    slot.stop()
+
+
+def test_an_answer_goes_past_the_object_store_whatever_job_the_slot_began_with(slot):
+    result = slot.train()
+    assert result["answer"].error is None
+    assert len(result["answer"].rows) == STEP_ROWS
+    assert len(pickle.dumps(result)) < INLINE / 2
+    assert not ray.is_initialized()

@@ -1,0 +1,122 @@
+"""The same promises on an object store: moto's S3 on loopback, reached through the environment's variables."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.paths import ROOT
+
+pytest.importorskip("moto", reason="moto[server] plays S3")
+pytest.importorskip("obstore", reason="claims on an object store need obstore")
+
+from sweeplaw.analysis.tables import tables
+from sweeplaw.orchestrator.store import compare_and_swap
+from sweeplaw.orchestrator.store.compaction import compact
+from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.errors import InputError
+
+
+def test_rows_written_to_a_bucket_come_back_before_and_after_sealing(bucket, record, points):
+    store = Store.open(bucket, create=True)
+    writer = store.writer("one")
+    writer.write([record(1)], points(record(1)))
+    writer.write([record(2)], points(record(2)))
+    before = tables.load(bucket)
+    assert before.curves.collect().height == 6
+    writer.close()
+    assert store.location.names("journal", ".jsonl") == []
+    after = tables.load(bucket)
+    assert after.trials.collect().equals(before.trials.collect())
+    assert len(Store.open(bucket).finished()) == 2
+
+
+def test_what_is_no_store_is_refused_and_no_secret_is_shown(bucket, record):
+    with pytest.raises(InputError, match="is not a sweeplaw store"):
+        Store.open(bucket)
+    with pytest.raises(InputError) as told:
+        Store.open("s3://key:secret@bucket/store")
+    assert "key:secret" not in str(told.value)
+
+
+def test_compaction_of_a_bucket_changes_files_and_not_answers(bucket, record, points):
+    store = Store.open(bucket, create=True)
+    for launch in range(3):
+        with store.writer(f"launch{launch}") as writer:
+            for seed in range(launch * 3, launch * 3 + 3):
+                writer.write([record(seed)], points(record(seed)))
+    before = tables.load(bucket).trials.collect().sort("trial_id")
+    assert compact(store.location).rows == 9
+    assert tables.load(bucket).trials.collect().sort("trial_id").equals(before)
+    assert compact(store.location).merged == []
+
+
+def test_launches_on_one_bucket_share_the_trials_without_overlap(bucket):
+    Store.open(bucket, create=True)
+    wanted = [f"trial{number}" for number in range(24)]
+    granted: dict[str, set[str]] = {}
+
+    def launch(name: str) -> None:
+        own = Store.open(bucket)
+        taken: set[str] = set()
+        for start in range(0, 24, 6):
+            taken |= own.claim(wanted[start : start + 6], name, 60)
+        granted[name] = taken
+
+    threads = [threading.Thread(target=launch, args=(f"launch{number}",)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(trial for taken in granted.values() for trial in taken) == sorted(wanted)
+
+
+def test_two_changes_of_one_object_at_once_both_happen(bucket):
+    """The loser of a conditional PUT starts over: no increment is lost."""
+    location = Store.open(bucket, create=True).location
+
+    def count() -> None:
+        for _ in range(5):
+            compare_and_swap.swap(location, "claims/count.json", lambda content: {"count": content.get("count", 0) + 1})
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert location.read_json("claims/count.json") == {"count": 20}
+
+
+def test_a_writer_to_a_bucket_killed_at_random_moments_loses_nothing_it_acknowledged(bucket, record, points):
+    chance = random.Random(5)
+    store = Store.open(bucket, create=True)
+    acknowledged: set[int] = set()
+    script = Path(__file__).with_name("bucket_writer.py")
+    path = os.pathsep.join([str(ROOT), str(script.parent)])
+    for launch in range(3):
+        command = [sys.executable, str(script), bucket, f"launch{launch}", str(launch * 1000)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path})
+        enough = chance.randrange(1, 25)
+        for line in process.stdout:
+            acknowledged.add(int(line))
+            if len(acknowledged) % 1000 and int(line) % 1000 >= enough:
+                time.sleep(chance.uniform(0, 0.05))
+                process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    loaded = tables.load(bucket)
+    seeds = loaded.trials.collect()["seed"].to_list()
+    assert loaded.faults == ()
+    assert len(seeds) == len(set(seeds))
+    assert acknowledged <= set(seeds)
+    assert len(set(seeds) - acknowledged) <= 3
+    assert loaded.curves.collect().height == 3 * len(seeds)
+    assert len(store.finished()) == len(seeds)

@@ -1,0 +1,94 @@
+"""A worker: one record for each trial, whatever its workload does."""
+
+from pathlib import Path
+
+import pytest
+
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.worker import worker
+from sweeplaw.orchestrator.worker.provenance import provenance
+from sweeplaw.trials.record import CurvePoint, Outcome, TrialRecord
+from sweeplaw.trials.workload import Context
+from sweeplaw.trials.workloads import registry
+
+HEAD = 'name = "t"\nworkload = "surrogate"\n'
+BODY = HEAD + "[scientific]\nparams = [1000]\ntokens = [50, 70]\n[nuisance]\nlr = [0.1, 0.2]\n"
+
+
+def job(body=BODY, attempts=None):
+    made = plan(parse(body))
+    specs = tuple(spec.canonical() for spec in made.specs)
+    sweep = made.sweep
+    return worker.Job("p", sweep.workload.name, sweep.options, specs, attempts or (1,) * len(specs), sweep.name, "L")
+
+
+def run(one, tmp_path):
+    return list(worker.run(one, Context("cpu", tmp_path), provenance("cpu", None)))
+
+
+def test_every_trial_gets_one_record_with_spec_cost_and_provenance(tmp_path):
+    rows = run(job(attempts=(1, 2, 3, 4)), tmp_path)
+    records = [row for row in rows if isinstance(row, TrialRecord)]
+    assert len(records) == 4 == len({record.spec.trial_id for record in records})
+    assert [record.attempt for record in records] == [1, 2, 3, 4]
+    for record in records:
+        row = record.row()
+        assert row["state"] == "completed"
+        assert row["flops"] == 6 * 1000 * row["tokens"]
+        assert row["host"]
+        assert row["versions"]
+    points = [row for row in rows if isinstance(row, CurvePoint)]
+    assert {point.attempt for point in points} == {1, 2, 3, 4}
+
+
+def test_an_exception_of_the_workload_fails_the_trials_without_an_outcome_and_no_other(tmp_path):
+    body = BODY + 'behaviour = ["raised", "normal"]\n'
+    states = [row.outcome.state for row in run(job(body), tmp_path) if isinstance(row, TrialRecord)]
+    assert len(states) == 8
+    assert "failed" in states
+    failed = [row for row in run(job(body), tmp_path) if isinstance(row, TrialRecord) and row.outcome.state == "failed"]
+    assert all("RuntimeError: planted" in row.outcome.message for row in failed)
+
+
+class _Silent:
+    real = registry.load("surrogate")
+    name, knobs, requests, metrics, cost = real.name, real.knobs, (), {}, real.cost
+
+    def run(self, pack, context):
+        yield Outcome(pack[0].trial_id, "completed")
+        yield Outcome("a stranger", "completed")
+
+
+def test_a_workload_that_forgets_an_outcome_leaves_a_failed_record(tmp_path, monkeypatch):
+    one = job()
+    monkeypatch.setattr(registry, "load", lambda name, options: _Silent())
+    states = [row.outcome.state for row in run(one, tmp_path)]
+    assert sorted(states) == ["completed", "completed", "failed", "failed"]
+
+
+def test_closing_the_rows_stops_the_workload(tmp_path, monkeypatch):
+    closed = []
+
+    class Endless(_Silent):
+        def run(self, pack, context):
+            try:
+                while True:
+                    yield CurvePoint(pack[0].trial_id, 1)
+            finally:
+                closed.append(True)
+
+    one = job()
+    monkeypatch.setattr(registry, "load", lambda name, options: Endless())
+    rows = worker.run(one, Context("cpu", Path(tmp_path)), provenance("cpu", None))
+    next(rows)
+    rows.close()
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("behaviour", ["diverged", "out_of_memory", "failed"])
+def test_planted_endings_come_out_as_states_with_a_message(tmp_path, behaviour):
+    rows = run(job(BODY + f'[fixed]\nbehaviour = "{behaviour}"\n'), tmp_path)
+    outcomes = [row.outcome for row in rows if isinstance(row, TrialRecord)]
+    assert {outcome.state for outcome in outcomes} == {behaviour}
+    assert all(outcome.message for outcome in outcomes)

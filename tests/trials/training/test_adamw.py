@@ -1,0 +1,70 @@
+"""AdamW against torch's, per member."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from sweeplaw.trials.training.optimizers.adamw import AdamW
+
+
+def ours(values: Sequence[torch.Tensor], decay: list[float], clip: list[float]) -> AdamW:
+    """Of several parts the first decays."""
+    return AdamW(
+        values,
+        [part is values[0] for part in values],
+        weight_decay=decay,
+        grad_clip=clip,
+        beta1=0.9,
+        beta2=0.95,
+        eps=1e-8,
+    )
+
+
+def test_every_member_takes_the_steps_torchs_adamw_takes_alone() -> None:
+    torch.manual_seed(0)
+    members, width, decayed, lrs, decays, clips = 3, 1001, 500, [1e-2, 3e-3, 0.1], [0.0, 0.1, 3.2], [1.0, 0.0, 0.01]
+    flat = torch.randn(members, width, dtype=torch.float64)
+    sizes = [decayed, width - decayed]
+    optimizer = ours(flat.split(sizes, dim=1), decays, clips)
+    alone = [(row[:decayed].clone().requires_grad_(), row[decayed:].clone().requires_grad_()) for row in flat]
+    peers = [
+        torch.optim.AdamW(
+            [{"params": [pair[0]], "weight_decay": decay}, {"params": [pair[1]], "weight_decay": 0.0}],
+            lr=lr,
+            betas=(0.9, 0.95),
+            eps=1e-8,
+        )
+        for pair, lr, decay in zip(alone, lrs, decays, strict=True)
+    ]
+    for step in range(6):
+        scale = 1.0 if step % 2 else 0.5  # learning rates change from step to step, as a schedule's do
+        fresh = torch.randn(members, width, dtype=torch.float64)
+        gradients = fresh.clone().split(sizes, dim=1)
+        optimizer.step([lr * scale for lr in lrs], gradients, fresh.norm(dim=1))
+        for pair, peer, row, lr, clip in zip(alone, peers, fresh, lrs, clips, strict=True):
+            pair[0].grad, pair[1].grad = row[:decayed].clone(), row[decayed:].clone()
+            if clip:
+                torch.nn.utils.clip_grad_norm_(pair, clip)
+            for group in peer.param_groups:
+                group["lr"] = lr * scale
+            peer.step()
+    expected = torch.stack([torch.cat(pair) for pair in alone]).detach()
+    # The fused kernel takes the clipping factor in float32; members that are not clipped agree to the last digits.
+    assert torch.allclose(flat, expected, rtol=1e-8, atol=1e-8)
+    assert torch.allclose(flat[1], expected[1], rtol=1e-12, atol=1e-12)
+
+
+def test_a_member_whose_gradient_is_not_a_number_leaves_the_others_alone() -> None:
+    torch.manual_seed(1)
+    start, fresh = torch.randn(2, 9), torch.randn(2, 9)
+    results = []
+    for broken in (False, True):
+        flat, gradient = start.clone(), fresh.clone()
+        if broken:
+            gradient[0, 3] = float("nan")
+        parts = gradient.split([4, 5], dim=1)
+        ours(flat.split([4, 5], dim=1), [0.1, 0.1], [1.0, 1.0]).step([1e-2, 1e-2], parts, gradient.norm(dim=1))
+        results.append(flat[1])
+    assert torch.equal(*results)

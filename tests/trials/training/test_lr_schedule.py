@@ -1,0 +1,62 @@
+"""Learning-rate schedules against their closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeplaw.trials.training.lr_schedule import SHAPES, Schedule
+
+
+def test_cosine_without_warmup_is_torchs_cosine_annealing() -> None:
+    import torch
+
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    peer = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=50, eta_min=0.1)
+    ours = Schedule("cosine", 50, final_fraction=0.1)
+    for step in range(50):
+        assert ours(step) == pytest.approx(peer.get_last_lr()[0], abs=1e-12)
+        optimizer.step()
+        peer.step()
+
+
+def test_linear_falls_by_equal_steps_towards_its_end() -> None:
+    schedule = Schedule("linear", 100, warmup_fraction=0.2, final_fraction=0.5)
+    assert schedule(20) == 1.0
+    assert schedule(60) == pytest.approx(0.75)
+    assert schedule(99) == pytest.approx(0.5 + 0.5 / 80)
+
+
+def test_wsd_is_flat_and_falls_over_its_last_part() -> None:
+    schedule = Schedule("wsd", 100, warmup_fraction=0.1, decay_fraction=0.2)
+    assert {schedule(step) for step in range(10, 81)} == {1.0}
+    assert schedule(90) == pytest.approx(0.5)
+    assert schedule(99) == pytest.approx(1 / 20)
+
+
+def test_constant_is_constant_after_warmup() -> None:
+    assert {Schedule("constant", 40, warmup_fraction=0.25)(step) for step in range(10, 40)} == {1.0}
+
+
+@given(
+    shape=st.sampled_from(sorted(SHAPES)),
+    steps=st.integers(1, 500),
+    warmup=st.floats(0, 1),
+    final=st.floats(0, 1),
+    decay=st.floats(0, 1),
+)
+def test_every_schedule_rises_to_its_peak_and_never_leaves_its_bounds(
+    shape: str, steps: int, warmup: float, final: float, decay: float
+) -> None:
+    schedule = Schedule(shape, steps, warmup, final, decay)
+    values = [schedule(step) for step in range(steps)]
+    assert all(0 < value <= 1 or math.isclose(value, 0, abs_tol=1e-12) for value in values)
+    peak = schedule.warmup_steps
+    assert values[peak] == 1.0
+    assert values[:peak] == sorted(values[:peak])
+    assert all(earlier >= later - 1e-12 for earlier, later in zip(values[peak:], values[peak + 1 :], strict=False))
+    assert all(value >= final - 1e-12 for value in values[peak:])

@@ -1,0 +1,279 @@
+"""The training loop: the same spec is the same loss, members do not see each other, and every ending is an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sweeplaw.trials.accounting import Shape
+from sweeplaw.trials.corpus import Budget, open_corpus
+from sweeplaw.trials.record import CurvePoint, Outcome
+from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.training.ensemble import ensemble_losses, evaluate
+from sweeplaw.trials.training.lr_schedule import Schedule
+from sweeplaw.trials.training.stack import Member, Place, Recipe, Stack
+from sweeplaw.trials.training.train import Data, Points, train
+from sweeplaw.trials.training.trial import Clock, Job
+from sweeplaw.trials.workload import Context
+from sweeplaw.trials.workloads.language_model import LanguageModel
+from sweeplaw.trials.workloads.language_model import run as running
+
+MARKOV = "markov:states=12,spread=1.5,tokens=65536"
+STEPS = 40
+CPU = Place("cpu")
+RECIPE = Recipe(Shape(2, 16, 2, 40, 12), 16, 8, STEPS, 0.9, 0.95, 1e-8, 1e4, "float32")
+MEMBER = Member(0, 1e-2, 0.1, 1.0, Schedule("cosine", STEPS, 0.1), 20.0)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def budget() -> Budget:
+    return open_corpus(MARKOV, "none").budget(16, 16 * 200)
+
+
+@pytest.fixture(scope="module")
+def held_out() -> Budget:
+    return open_corpus(MARKOV, "none").held_out(16, 16 * 64)
+
+
+def seeds(*values: int, **changes: Any) -> list[Member]:
+    return [replace(MEMBER, seed=seed, **changes) for seed in values]
+
+
+def events(jobs: list[Job], budget: Budget, held_out: Budget, recipe: Recipe = RECIPE) -> list[CurvePoint | Outcome]:
+    points = Points.evenly(recipe.steps, curve=8, evaluations=4)
+    return list(train(jobs, recipe, points, Data(budget, held_out), CPU, Clock(len(jobs))))
+
+
+def test_members_train_in_company_as_they_do_alone(budget: Budget) -> None:
+    members = [
+        *seeds(3, 4),
+        replace(MEMBER, seed=3, lr=3e-3, weight_decay=1.0, grad_clip=0.0, schedule=Schedule("linear", STEPS, 0.2)),
+    ]
+    together = Stack(members, RECIPE, budget, CPU)
+    losses, norms = together.advance(STEPS)
+    for row, member in enumerate(members):
+        alone = Stack([member], RECIPE, budget, CPU)
+        own_losses, own_norms = alone.advance(STEPS)
+        assert losses[:, row] == pytest.approx(own_losses[:, 0], abs=2e-4)
+        assert norms[:, row] == pytest.approx(own_norms[:, 0], rel=0.02)
+        # Adam divides by the gradient's own size, so rounding differences grow over the steps.
+        assert torch.allclose(together.model.weights.flat[row], alone.model.weights.flat[0], atol=2e-3)
+    assert losses[-1].max() < losses[0].min() - 0.1
+
+
+def test_the_same_members_train_to_the_same_bits(budget: Budget) -> None:
+    first, second = Stack(seeds(1), RECIPE, budget, CPU), Stack(seeds(1), RECIPE, budget, CPU)
+    first.advance(STEPS)
+    second.advance(7)  # where the loop pauses for a look changes nothing
+    second.advance(STEPS)
+    assert torch.equal(first.model.weights.flat, second.model.weights.flat)
+
+
+def test_a_diverging_member_is_found_at_its_step_and_disturbs_no_other(budget: Budget) -> None:
+    wild = replace(MEMBER, lr=1e4, grad_clip=0.0, schedule=Schedule("constant", STEPS))
+    calm = Stack([MEMBER, replace(MEMBER, seed=1)], RECIPE, budget, CPU)
+    mixed = Stack([MEMBER, replace(wild, seed=1)], RECIPE, budget, CPU)
+    calm.advance(STEPS)
+    losses, _ = mixed.advance(STEPS)
+    assert mixed.beyond.tolist() == [False, True]
+    assert torch.equal(calm.model.weights.flat[0], mixed.model.weights.flat[0])
+    assert not (losses[:, 1] <= 20).all()
+
+
+def test_a_diverged_trial_ends_at_once_with_its_step(budget: Budget, held_out: Budget) -> None:
+    wild = replace(MEMBER, lr=1e4, grad_clip=0.0, schedule=Schedule("constant", STEPS))
+    (outcome,) = events([Job("wild", (wild,))], budget, held_out)
+    assert isinstance(outcome, Outcome)
+    assert outcome.state == "diverged"
+    assert outcome.last_step is not None
+    assert outcome.last_step < 8
+    assert f"at step {outcome.last_step}" in str(outcome.message)
+    assert dict(outcome.metrics) == {}
+
+
+def test_one_diverged_member_ends_its_ensemble(budget: Budget, held_out: Budget) -> None:
+    wild = replace(MEMBER, seed=1, lr=1e4, grad_clip=0.0)
+    outcome = events([Job("pair", (MEMBER, wild))], budget, held_out)[-1]
+    assert isinstance(outcome, Outcome)
+    assert outcome.state == "diverged"
+
+
+def test_a_bound_below_the_first_loss_stops_at_the_first_step(budget: Budget, held_out: Budget) -> None:
+    outcome = events([Job("strict", (replace(MEMBER, divergence_loss=0.5),))], budget, held_out)[-1]
+    assert isinstance(outcome, Outcome)
+    assert (outcome.state, outcome.last_step) == ("diverged", 1)
+
+
+def test_curves_cover_the_run_and_end_in_the_outcome(budget: Budget, held_out: Budget) -> None:
+    *curve, outcome = events([Job("t", (MEMBER,))], budget, held_out)
+    assert isinstance(outcome, Outcome)
+    points = [point for point in curve if isinstance(point, CurvePoint)]
+    assert [point.step for point in points] == [5, 10, 15, 20, 25, 30, 35, 40]
+    assert [point.step for point in points if point.val_loss is not None] == [10, 20, 30, 40]
+    assert points[-1].val_loss == outcome.metrics["val_loss"]
+    assert points[-1].tokens == STEPS * 8 * 16
+    assert points[0].lr == pytest.approx(MEMBER.lr * MEMBER.schedule(4))
+    alone = Stack([MEMBER], RECIPE, budget, CPU)
+    losses, norms = alone.advance(STEPS)
+    assert [point.train_loss for point in points] == pytest.approx([*losses.reshape(8, 5).mean(axis=1)])
+    assert points[-1].grad_norm == pytest.approx(float(norms[-1, 0]))
+    assert outcome.metrics["train_loss"] == pytest.approx(losses[-4:].mean())
+
+
+def test_an_ensemble_is_never_worse_than_its_mean_member_at_any_token() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(8, 5, 7, 11, generator=generator)
+    targets = torch.randint(11, (5, 7), generator=generator)
+    combined, alone = ensemble_losses(logits, targets, members=4)
+    assert combined.shape == alone.shape == (2, 35)
+    assert (combined <= alone + 1e-6).all()
+    # The mean of logits is the normalized geometric mean of the distributions.
+    geometric = logits.log_softmax(-1).unflatten(0, (2, 4)).mean(dim=1).log_softmax(-1)
+    expected = -geometric.gather(-1, targets.expand(2, -1, -1)[..., None])[..., 0].flatten(1)
+    assert torch.allclose(combined, expected, atol=1e-5)
+
+
+def test_identical_members_are_as_good_as_one(budget: Budget, held_out: Budget) -> None:
+    stack = Stack([MEMBER, MEMBER], RECIPE, budget, CPU)
+    (both,) = evaluate([stack], torch.from_numpy(held_out.read(np.arange(held_out.size))), members=2)
+    assert both.loss == pytest.approx(both.member_loss, abs=1e-6)
+
+
+def test_an_ensemble_trained_by_turns_has_the_members_it_would_have_alone(budget: Budget, held_out: Budget) -> None:
+    singles = [events([Job(str(seed), tuple(seeds(seed)))], budget, held_out)[-1] for seed in (5, 6, 7)]
+    ensemble = events([Job("all", tuple(seeds(5, 6, 7)))], budget, held_out)[-1]
+    assert isinstance(ensemble, Outcome)
+    losses = [float(single.metrics["val_loss"]) for single in singles if isinstance(single, Outcome)]  # type: ignore[arg-type]
+    assert ensemble.metrics["member_loss"] == pytest.approx(np.mean(losses), abs=1e-6)
+    assert float(ensemble.metrics["val_loss"]) < np.mean(losses)  # type: ignore[arg-type]
+
+
+def test_a_stack_of_trials_evaluates_each_as_it_would_alone(budget: Budget, held_out: Budget) -> None:
+    windows = torch.from_numpy(held_out.read(np.arange(held_out.size)))
+    stack = Stack(seeds(1, 2, 3, 4), RECIPE, budget, CPU)
+    pairs = evaluate([stack], windows, members=2)
+    for pair, own in zip(pairs, ((1, 2), (3, 4)), strict=True):
+        (expected,) = evaluate([Stack(seeds(*own), RECIPE, budget, CPU)], windows, members=2)
+        assert (pair.loss, pair.member_loss) == pytest.approx((expected.loss, expected.member_loss), abs=1e-5)
+
+
+def test_bfloat16_trains_to_nearly_the_same_loss(budget: Budget, held_out: Budget) -> None:
+    exact, rough = (
+        events([Job("t", (MEMBER,))], budget, held_out, replace(RECIPE, precision=precision))[-1]
+        for precision in ("float32", "bfloat16")
+    )
+    assert isinstance(exact, Outcome)
+    assert isinstance(rough, Outcome)
+    assert rough.metrics["val_loss"] != exact.metrics["val_loss"]
+    assert rough.metrics["val_loss"] == pytest.approx(exact.metrics["val_loss"], abs=0.05)
+
+
+WORKLOAD = LanguageModel.of("", {})
+
+
+def spec(**values: Any) -> TrialSpec:
+    small = {"corpus": MARKOV, "context": 16, "unique_tokens": 2048, "width": 16, "validation_tokens": 1024}
+    return TrialSpec.of(WORKLOAD.name, WORKLOAD.knobs, WORKLOAD.resolve({**small, **values}))
+
+
+def test_a_pack_gives_each_trial_the_loss_it_has_alone(tmp_path: Path) -> None:
+    pack = [spec(seed=0), spec(seed=1, lr=1e-2), spec(seed=2, members=2)]
+    context = Context("cpu", tmp_path)
+    outcomes = {event.trial_id: event for event in WORKLOAD.run(pack, context) if isinstance(event, Outcome)}
+    assert list(outcomes) == [trial.trial_id for trial in pack]
+    for trial in pack:
+        (alone,) = (event for event in WORKLOAD.run([trial], context) if isinstance(event, Outcome))
+        assert alone.metrics["val_loss"] == outcomes[trial.trial_id].metrics["val_loss"]
+        assert alone.train_seconds is not None
+
+
+def test_memory_that_runs_out_is_an_outcome_and_the_next_trial_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = spec(seed=0), spec(seed=1)
+    real = running._trained
+
+    def short_of_memory(load: running.Load, *rest: Any) -> Iterator[Any]:
+        if first in load.specs:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+        yield from real(load, *rest)
+
+    monkeypatch.setattr(running, "_trained", short_of_memory)
+    states = [
+        event.state for event in WORKLOAD.run([first, second], Context("cpu", tmp_path)) if isinstance(event, Outcome)
+    ]
+    assert states == ["out_of_memory", "completed"]
+
+
+def test_a_stack_too_large_for_the_device_is_tried_in_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack = [spec(seed=seed) for seed in range(5)]
+    tried = []
+
+    def fits_two(load: running.Load, *rest: Any) -> Iterator[Any]:
+        tried.append(len(load.specs))
+        if len(load.specs) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        yield from (Outcome(trial.trial_id, "completed") for trial in load.specs)
+
+    monkeypatch.setattr(running, "_trained", fits_two)
+    outcomes = list(WORKLOAD.run(pack, Context("cuda", tmp_path)))
+    assert tried == [5, 2, 3, 1, 2]
+    assert [(event.trial_id, event.state) for event in outcomes if isinstance(event, Outcome)] == [
+        (trial.trial_id, "completed") for trial in pack
+    ]
+
+
+def test_memory_that_runs_out_late_leaves_each_trial_one_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = [spec(seed=seed) for seed in range(2)]
+
+    def late(load: running.Load, *rest: Any) -> Iterator[Any]:
+        if pack[0] in load.specs:
+            yield Outcome(pack[0].trial_id, "diverged")
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(running, "_trained", late)
+    outcomes = [event for event in WORKLOAD.run(pack, Context("cuda", tmp_path)) if isinstance(event, Outcome)]
+    assert [event.state for event in outcomes] == ["diverged", "out_of_memory"]
+
+
+def test_an_error_that_is_not_about_memory_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*rest: Any) -> Iterator[Any]:
+        raise RuntimeError("planted")
+        yield
+
+    monkeypatch.setattr(running, "_trained", broken)
+    with pytest.raises(RuntimeError, match="planted"):
+        list(WORKLOAD.run([spec()], Context("cpu", tmp_path)))
+
+
+def test_training_leaves_the_process_as_it_found_it(tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    list(WORKLOAD.run([spec()], Context("cpu", tmp_path, threads=1)))
+    assert torch.get_num_threads() == 2
+    assert np.float64(5e-324) * 1.0 > 0  # denormal numbers still count
+
+
+def test_closing_the_iterator_stops_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = []
+    real = Stack.advance
+    monkeypatch.setattr(Stack, "advance", lambda self, *rest: steps.append(rest[0]) or real(self, *rest))
+    running_pack = WORKLOAD.run([spec(), spec(seed=1)], Context("cpu", tmp_path))
+    next(running_pack)
+    running_pack.close()
+    assert len(steps) == 1

@@ -1,0 +1,51 @@
+"""Shapes from parameter counts: the count is met, the rule is kept."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sweeplaw.trials.accounting import parameters
+from sweeplaw.trials.workloads.language_model.shapes import default_heads, rule_depth, solve
+
+
+@settings(deadline=None)
+@given(
+    target=st.floats(4.5, 12).map(lambda power: round(10**power)),
+    count=st.sampled_from(["params", "params_non_embedding"]),
+    vocabulary=st.sampled_from([16, 256, 50_304]),
+    tied=st.booleans(),
+    qk_norm=st.booleans(),
+)
+def test_a_solved_shape_is_within_one_percent_of_its_target(
+    target: int, count: Literal["params", "params_non_embedding"], vocabulary: int, tied: bool, qk_norm: bool
+) -> None:
+    try:
+        shape = solve(target, count, vocabulary=vocabulary, tied_embeddings=tied, qk_norm=qk_norm)
+    except ValueError:
+        assert count == "params"
+        assert target < 100 * vocabulary  # the embedding alone nearly fills it
+        return
+    groups = parameters(shape)
+    reached = groups.total if count == "params" else groups.non_embedding
+    assert reached == pytest.approx(target, rel=0.01)
+
+
+@given(width=st.integers(1, 4000).map(lambda n: 8 * n))
+def test_heads_divide_the_width_into_even_parts(width: int) -> None:
+    assert width % (2 * default_heads(width)) == 0
+
+
+@pytest.mark.parametrize("target", [30_000, 300_000, 3_000_000, 30_000_000, 1_000_000_000])
+def test_depth_stays_near_the_rule(target: int) -> None:
+    shape = solve(target, "params_non_embedding", vocabulary=256, tied_embeddings=False, qk_norm=False)
+    assert 0.6 < shape.depth / rule_depth(shape.width) < 1.6
+    assert 1.5 < shape.ffn / shape.width < 5
+
+
+def test_a_target_below_the_smallest_model_says_what_the_smallest_is() -> None:
+    with pytest.raises(ValueError, match=r"the smallest has 1[\d,]+;"):
+        solve(1000, "params", vocabulary=256, tied_embeddings=False, qk_norm=False)

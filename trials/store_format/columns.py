@@ -1,0 +1,201 @@
+"""Rows to typed columns: the one place that decides which Arrow type a column has.
+
+The declared columns have the type of their declaration. A knob or a metric has the type of its values; where they
+disagree (a knob that is whole numbers in one sweep and fractions in another) the wider type holds both.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from sweeplaw.trials.record import Column, ColumnType
+from sweeplaw.trials.store_format.journal import as_read, encodable
+
+ARROW: Mapping[ColumnType, pa.DataType] = {
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "str": pa.string(),
+    "bool": pa.bool_(),
+    "time": pa.timestamp("us", tz="UTC"),
+}
+POLARS: Mapping[pa.DataType, pl.DataType] = {
+    pa.int64(): pl.Int64(),
+    pa.float64(): pl.Float64(),
+    pa.string(): pl.String(),
+    pa.bool_(): pl.Boolean(),
+    pa.timestamp("us", tz="UTC"): pl.Datetime("us", "UTC"),
+}
+_EPOCH, _MICROSECOND = dt.datetime.fromtimestamp(0, dt.UTC), dt.timedelta(microseconds=1)
+_INT64 = range(-(2**63), 2**63)
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Iterable[Column]) -> pa.Table:
+    """``rows`` as an Arrow table: the declared columns first, then every other name in order of its first use.
+
+    A name without any value becomes no column. Raises ValueError when a value does not fit a declared column (see
+    `fitted`).
+    """
+    declared = {column.name: ARROW[column.type] for column in columns}
+    extra = dict.fromkeys(name for row in rows for name in row if name not in declared)
+    arrays: dict[str, pa.Array] = {}
+    for name, kind in declared.items():
+        values = [row.get(name) for row in rows]
+        if pa.types.is_timestamp(kind):
+            values = [dt.datetime.fromisoformat(value) if isinstance(value, str) else value for value in values]
+        arrays[name] = array(values, kind)
+    for name in extra:
+        found = _guessed([row.get(name) for row in rows])
+        if found.null_count < len(found):
+            arrays[name] = found
+    return pa.table(arrays)
+
+
+def array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """``values`` in one of our types. Raises ValueError when one does not fit.
+
+    Made by Polars: pyarrow's own way loads pandas wherever that is installed, which takes half a second of a query.
+    """
+    if pa.types.is_timestamp(kind):
+        values = [None if value is None else (value - _EPOCH) // _MICROSECOND for value in values]
+    try:
+        made = pl.Series(values=values, dtype=POLARS[pa.int64() if pa.types.is_timestamp(kind) else kind], strict=True)
+    except TypeError as error:
+        raise ValueError(f"not all of {kind}: {error}") from None
+    return made.to_arrow().cast(kind)
+
+
+def schema(columns: Iterable[Column]) -> pa.Schema:
+    """The declared columns alone."""
+    return pa.schema([(column.name, ARROW[column.type]) for column in columns])
+
+
+def fitted(row: Mapping[str, Any], types: Mapping[str, ColumnType]) -> tuple[dict[str, Any], list[str]]:
+    """The known values of ``row`` as a journal gives them back, and a sentence for each that its column cannot hold.
+
+    ``types`` are the declared columns by name.
+    """
+    kept: dict[str, Any] = {}
+    faults = []
+    for name, value in row.items():
+        if value is None:
+            continue
+        wanted, kind = types.get(name), type(value)
+        # The common case in few steps: a launcher records thousands of rows a second.
+        if kind is (_EXACT[wanted] if wanted else kind) and (
+            kind is float
+            or kind is bool
+            or (kind is int and value in _INT64)
+            or (kind is str and value.isascii() and name.isascii())
+        ):
+            kept[name] = value
+            continue
+        try:
+            kept[encodable(name)] = _FIT[wanted](_scalar(value)) if wanted else as_read(value)
+        except (ValueError, TypeError, OverflowError):
+            faults.append(f"{name} = {value!r} is not {wanted} and was kept as null")
+    return kept, faults
+
+
+def types_of(columns: Iterable[Column]) -> dict[str, ColumnType]:
+    """The declared type of each column by its name."""
+    return {column.name: column.type for column in columns}
+
+
+def wider(left: pa.DataType, right: pa.DataType) -> pa.DataType:
+    """The type that holds the values of both."""
+    if left == right or pa.types.is_null(right):
+        return left
+    if pa.types.is_null(left):
+        return right
+    if {left, right} == {pa.int64(), pa.float64()}:
+        return pa.float64()
+    return pa.string()
+
+
+def union(schemas: Iterable[pa.Schema]) -> dict[str, pa.DataType]:
+    """Every column of ``schemas`` with the type that holds them all, in order of first appearance."""
+    merged: dict[str, pa.DataType] = {}
+    for schema in schemas:
+        for name, kind in zip(schema.names, schema.types, strict=True):
+            merged[name] = wider(merged[name], kind) if name in merged else kind
+    return merged
+
+
+def conform(part: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
+    """``part`` with exactly the columns of ``types``: cast to the wider type, null where it has none."""
+    arrays = {
+        name: part[name].cast(kind) if name in part.column_names else pa.nulls(part.num_rows, kind)
+        for name, kind in types.items()
+    }
+    return pa.table(arrays)
+
+
+def joined(parts: Sequence[pa.Table]) -> pa.Table:
+    """The rows of all ``parts``, one at least, in order, with every column that one of them has."""
+    types = union(part.schema for part in parts)
+    return pa.concat_tables(conform(part, types) for part in parts)
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def _guessed(values: list[Any]) -> pa.Array:
+    values = [_scalar(value) for value in values]
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int} and all(value is None or value in _INT64 for value in values):
+        return array(values, pa.int64())
+    if kinds and kinds <= {int, float}:
+        return array([None if value is None else float(value) for value in values], pa.float64())
+    if kinds == {bool}:
+        return array(values, pa.bool_())
+    return array([_text(value) for value in values], pa.string())
+
+
+def _text(value: Any) -> str | None:
+    """The text of a value in a column of mixed types, as Arrow's own cast to string spells it."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, default=str)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool | str) or value != math.floor(value) or int(value) not in _INT64:
+        raise ValueError
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool | str):
+        raise ValueError
+    return float(value)
+
+
+def _words(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return encodable(value)
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _time(value: Any) -> dt.datetime:
+    moment = dt.datetime.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(moment, dt.datetime):
+        raise ValueError
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+_EXACT: Mapping[ColumnType, type | None] = {"int": int, "float": float, "str": str, "bool": bool, "time": None}
+_FIT = {"int": _whole, "float": _number, "str": _words, "bool": _truth, "time": _time}

@@ -1,0 +1,224 @@
+"""What a store holds at one moment: its readable parts with their schemas, the rows still in journals, and the damage.
+
+Both sides start here: the launcher to learn what is finished, the analysis to build its tables. Damage is data: a part
+that cannot be read is named, and everything else still answers.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS, Column
+from sweeplaw.trials.store_format.columns import ARROW, table
+from sweeplaw.trials.store_format.id_index import hashes, may_hold
+from sweeplaw.trials.store_format.journal import Decoded, decode
+from sweeplaw.trials.store_format.layout import Catalog, Location, catalog
+
+DECLARED: Mapping[str, tuple[Column, ...]] = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS}
+_MANY = 32  # local files whose footers are read faster one by one than by threads, which cost milliseconds to start
+# "What does not fit the schema is damage" needs these; others may be missing (an older store) and are null.
+_NEEDED = {"trials": ("trial_id", "state"), "curves": ("trial_id", "step")}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A readable Parquet file of the store. ``merged`` parts hold every trial once over all of them."""
+
+    path: str
+    schema: pa.Schema
+    rows: int
+    merged: bool
+
+    @property
+    def name(self) -> str:
+        """The name of its file, without folder and suffix."""
+        return PurePath(self.path).stem
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Parts and journal rows of both tables, how many superseded attempts compaction set aside, and the damage.
+
+    ``faults`` are sentences; ``damaged`` are the Parquet files that cannot be read.
+    """
+
+    trials: tuple[Part, ...]
+    curves: tuple[Part, ...]
+    journal: Decoded
+    earlier: int
+    faults: tuple[str, ...]
+    damaged: tuple[str, ...]
+
+    def parts(self, name: str) -> tuple[Part, ...]:
+        """The parts of the table ``name``."""
+        return self.trials if name == "trials" else self.curves
+
+    def journal_rows(self, name: str) -> int:
+        """How many rows of the table ``name`` are still in journals."""
+        return len(self.journal.trials if name == "trials" else self.journal.curves)
+
+    def journal_table(self, name: str) -> pa.Table:
+        """The rows of the table ``name`` that are still in journals."""
+        return table(self.journal.trials if name == "trials" else self.journal.curves, DECLARED[name])
+
+
+def snapshot(location: Location) -> Snapshot:
+    """The store now. A file that vanished since the listing was sealed or merged away: list again."""
+    before: Catalog | None = None
+    while True:
+        counting = catalog(location)
+        try:
+            return _read(location, counting, certain=counting == before)
+        except FileNotFoundError:
+            before = counting
+
+
+def holding(location: Location, parts: Iterable[Part], trial_ids: Collection[str]) -> tuple[Part, ...]:
+    """Those of ``parts`` that may hold a row of one of the trials; the others hold none."""
+    wanted = hashes(trial_ids)
+    return tuple(part for part in parts if not part.merged or np.any(may_hold(location, part.name, part.rows, wanted)))
+
+
+def verified(location: Location, now: Snapshot) -> Snapshot:
+    """``now`` without the parts that are damaged behind a good footer: every page is read and checked."""
+    faults: dict[str, str] = {}
+
+    def whole(part: Part) -> bool:
+        try:
+            pq.read_table(location.path(part.path), filesystem=location.filesystem, page_checksum_verification=True)
+        except (pa.ArrowInvalid, OSError) as error:
+            faults[part.path] = f"is damaged inside: {_first_line(error)}"
+        return part.path not in faults
+
+    trials, curves = tuple(filter(whole, now.trials)), tuple(filter(whole, now.curves))
+    sentences = (*now.faults, *(f"{name} {what}" for name, what in faults.items()))
+    return replace(now, trials=trials, curves=curves, faults=sentences, damaged=(*now.damaged, *faults))
+
+
+def _read(location: Location, counting: Catalog, *, certain: bool) -> Snapshot:
+    """``certain``: nothing moves, so a file that is missing is damage. Otherwise raises FileNotFoundError."""
+    faults: dict[str, str] = {}
+    names = {*counting.parts, *counting.merged}
+    trials = _parts(location, "trials", sorted(names), counting, faults, certain)
+    with_curves = sorted(names.intersection(location.names("curves", ".parquet")))
+    curves = _parts(location, "curves", with_curves, counting, faults, certain)
+    left = [name for name in location.names("earlier", ".parquet") if name in counting.merged]
+    earlier = _parts(location, "earlier", left, counting, faults, certain)
+    journal = _journal(location, counting.journal, faults, certain)
+    for name in location.names("quarantine", ".parquet"):
+        faults[f"quarantine/{name}.parquet"] = (
+            "was set aside as damaged; its rows are missing until it is repaired or removed"
+        )
+    damaged = tuple(name for name in faults if name.endswith(".parquet") and not name.startswith("quarantine/"))
+    sentences = tuple(f"{name} {what}" for name, what in faults.items())
+    return Snapshot(trials, curves, journal, sum(part.rows for part in earlier), sentences, damaged)
+
+
+def _parts(
+    location: Location, folder: str, names: list[str], counting: Catalog, faults: dict[str, str], certain: bool
+) -> tuple[Part, ...]:
+    table_name = "curves" if folder == "curves" else "trials"
+
+    def read(name: str) -> Part:
+        path = f"{folder}/{name}.parquet"
+        schema, rows = _footer(location, location.path(path), table_name)
+        return Part(path, schema, rows, name in counting.merged)
+
+    return tuple(_each(location, read, names, lambda name: f"{folder}/{name}.parquet", faults, certain))
+
+
+def _footer(location: Location, path: str, table_name: str) -> tuple[pa.Schema, int]:
+    """Schema and number of rows of the Parquet file at ``path``, a part of this table. Raises ValueError when a column
+    has another type than declared.
+
+    A part never changes under its name, so that a process that asks again need not read its footer again; a local file
+    that was replaced or damaged since differs in what the file system says of it.
+    """
+    if location.local:
+        status = os.stat(path)
+        return _local_footer(path, table_name, status.st_ino, status.st_size, status.st_mtime_ns)
+    return _read_footer(path, table_name, location.filesystem)
+
+
+@functools.lru_cache(maxsize=4096)
+def _local_footer(path: str, table_name: str, inode: int, size: int, changed_ns: int) -> tuple[pa.Schema, int]:
+    return _read_footer(path, table_name, None)
+
+
+def _read_footer(path: str, table_name: str, filesystem: Any) -> tuple[pa.Schema, int]:
+    footer = pq.read_metadata(path, filesystem=filesystem)
+    schema = footer.schema.to_arrow_schema()
+    _fit(schema, table_name)
+    return schema, footer.num_rows
+
+
+def _journal(location: Location, names: tuple[str, ...], faults: dict[str, str], certain: bool) -> Decoded:
+    def read(name: str) -> tuple[str, Decoded]:
+        return name, decode(location.read(f"journal/{name}.jsonl"))
+
+    found: list[Decoded] = []
+    for name, rows in _each(location, read, names, lambda name: f"journal/{name}.jsonl", faults, certain):
+        if rows.damaged:
+            lines = ", ".join(map(str, rows.damaged[:5]))
+            faults[f"journal/{name}.jsonl"] = f"has {len(rows.damaged)} damaged lines ({lines}); the others count"
+        found.append(rows)
+    trials = [row for rows in found for row in rows.trials]
+    curves = [row for rows in found for row in rows.curves]
+    return Decoded(trials, curves, sum(rows.torn for rows in found), ())
+
+
+def _each(
+    location: Location,
+    read: Callable[[str], Any],
+    names: Iterable[str],
+    label: Callable[[str], str],
+    faults: dict[str, str],
+    certain: bool,
+) -> list[Any]:
+    """``read`` of every name, several at a time where that pays; damage goes to ``faults``."""
+
+    def attempt(name: str) -> tuple[Any, str | None]:
+        try:
+            return read(name), None
+        except FileNotFoundError:
+            if not certain:
+                raise
+            return None, "is missing"
+        except (pa.ArrowInvalid, OSError, ValueError) as error:
+            return None, f"cannot be read: {_first_line(error)}"
+
+    names = list(names)
+    if location.local and len(names) < _MANY:
+        results = [attempt(name) for name in names]
+    else:  # an object store answers slowly
+        with ThreadPoolExecutor(8) as pool:
+            results = list(pool.map(attempt, names))
+    faults.update({label(name): fault for name, (_, fault) in zip(names, results, strict=True) if fault is not None})
+    return [result for result, fault in results if fault is None]
+
+
+def _fit(schema: pa.Schema, name: str) -> None:
+    """Raises ValueError when a declared column has another type than declared."""
+    held = dict(zip(schema.names, schema.types, strict=True))
+    missing = [column for column in _NEEDED[name] if column not in held]
+    wrong = [
+        f"{column.name} is {held[column.name]}, not {ARROW[column.type]}"
+        for column in DECLARED[name]
+        if held.get(column.name, ARROW[column.type]) != ARROW[column.type]
+    ]
+    if missing or wrong:
+        raise ValueError("; ".join([*(f"it has no column {column}" for column in missing), *wrong]))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

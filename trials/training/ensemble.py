@@ -1,0 +1,63 @@
+"""Validation losses of single models and of ensembles.
+
+An ensemble predicts by the mean of its members' logits, normalized: the normalized geometric mean of their
+distributions. By Hoelder's inequality the geometric mean before normalization sums to at most 1, so at every token
+the ensemble's loss is at most the mean loss of its members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sweeplaw.trials.training.model import token_losses
+from sweeplaw.trials.training.stack import Stack
+
+BATCH_LOGITS = {"cpu": 2**20, "cuda": 2**28}  # logits of one evaluation batch: 4 MiB, which a cache holds, or 1 GiB
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Mean validation loss in nats a token: of the ensemble, and the mean of its members one by one."""
+
+    loss: float
+    member_loss: float
+
+
+def ensemble_losses(logits: Tensor, targets: Tensor, members: int) -> tuple[Tensor, Tensor]:
+    """Loss of each target for every ensemble of ``members`` neighbours, and the mean of its members' own losses.
+
+    ``logits`` (ensembles * members, batch, context, vocabulary), ``targets`` (batch, context); both results are
+    (ensembles, batch * context) in nats.
+    """
+    single = token_losses(logits, targets.expand(logits.shape[0], -1, -1))
+    if members == 1:
+        return single, single
+    combined = logits.float().unflatten(0, (-1, members)).mean(dim=1)
+    alone = single.unflatten(0, (-1, members)).mean(dim=1)
+    return token_losses(combined, targets.expand(combined.shape[0], -1, -1)), alone
+
+
+@torch.no_grad()
+def evaluate(stacks: Sequence[Stack], windows: Tensor, members: int) -> list[Evaluation]:
+    """Evaluations of the ensembles of ``members`` neighbours among all members of the stacks, on ``windows``.
+
+    ``windows`` is (windows, context + 1) on the CPU. Where several processes train the stacks, each takes its share of
+    every batch of windows.
+    """
+    place, shape = stacks[0].place, stacks[0].recipe.shape
+    everyone, group = sum(len(stack.members) for stack in stacks), place.group
+    batch = max(1, BATCH_LOGITS[place.device] // (everyone * shape.vocabulary * (windows.shape[1] - 1))) * group.size
+    totals = torch.zeros(2, everyone // members, dtype=torch.float64, device=place.device)
+    for part in windows.to(place.device).split(batch):
+        mine = part[group.rank :: group.size]
+        counted = len(mine) > 0  # with too few windows for all, one looks at what it does not count: all must take part
+        mine = mine if counted else part[:1]
+        logits = torch.cat([stack.logits(mine[:, :-1]) for stack in stacks])
+        for total, losses in zip(totals, ensemble_losses(logits, mine[:, 1:], members), strict=True):
+            total += losses.double().sum(dim=1) if counted else 0
+    means = group.total(totals).cpu() / (windows.shape[0] * (windows.shape[1] - 1))
+    return [Evaluation(*pair) for pair in means.T.tolist()]

@@ -1,0 +1,130 @@
+"""The language model: a decoder-only transformer whose every parameter has a leading axis of members.
+
+Pre-RMSNorm, rotary positions, SwiGLU, no biases, optional QK-norm, tied or untied embeddings. Members are independent
+models of one shape that run as one: seeds of an ensemble, or settings of a packed sweep. One member is the ordinary
+case, and the axis costs it nothing: a batched product of one pair takes the time of a plain one (measured).
+
+Each layer runs with its part of the weights (`trials.training.weights`), wherever that lies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sweeplaw.trials.accounting import Shape
+from sweeplaw.trials.training.distributed import ALONE, Group
+from sweeplaw.trials.training.kernels import (
+    add_projected,
+    feed_forward,
+    mean_losses,
+    norm_project,
+    rms_norm,
+    split_rotated,
+)
+from sweeplaw.trials.training.weights import COMMON, HEAD, Slot, Weights, Whole, layout
+
+Tensors = Mapping[str, Tensor]
+
+
+class Transformer:
+    """``len(seeds)`` models of one shape, each initialized from its own seed as it would be alone."""
+
+    def __init__(
+        self,
+        shape: Shape,
+        context: int,
+        seeds: Sequence[int],
+        device: str,
+        rope_base: float = 1e4,
+        group: Group = ALONE,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        """``autocast``: the number type of matrix products where it is not that of the weights."""
+        self.shape = shape
+        self.weights = _weights(layout(shape), seeds, device, group, autocast)
+        self.rotation = rotations(context, shape.heads, shape.width // shape.heads, rope_base).to(device)
+        self._autocast = functools.partial(torch.autocast, device, autocast) if autocast else contextlib.nullcontext
+
+    def logits(self, tokens: Tensor) -> Tensor:
+        """Next-token logits, (members, batch, context, vocabulary), of tokens (members, batch, context)."""
+        members, batch, context = tokens.shape
+        with self._autocast():
+            logits = self.weights.run(COMMON, functools.partial(self._layers, tokens))
+        return logits.view(members, batch, context, -1)
+
+    def losses(self, windows: Tensor) -> Tensor:
+        """Mean loss of each member, (members,) in nats a token, on windows (members, batch, context + 1)."""
+        return mean_losses(self.logits(windows[..., :-1]).flatten(1, 2), windows[..., 1:].flatten(1))
+
+    def _layers(self, tokens: Tensor, common: Tensors) -> Tensor:
+        """Logits, (members, batch * context, vocabulary)."""
+        stream = _embed(tokens.flatten(1), common["embedding"])  # (members, batch * context, width)
+        for block in range(self.shape.depth):
+            layer = functools.partial(self._block, f"{block}", tokens.shape[-1], common)
+            stream = self.weights.run(f"{block}", layer, stream)
+        if self.shape.tied_embeddings:
+            return norm_project(stream, common["final_norm"], common["embedding"])
+        return self.weights.run(HEAD, lambda own, last: norm_project(last, common["final_norm"], own[HEAD]), stream)
+
+    def _block(self, block: str, context: int, common: Tensors, own: Tensors, stream: Tensor) -> Tensor:
+        qkv = norm_project(stream, common[f"{block}.attention_norm"], own[f"{block}.qkv"])
+        if self.shape.qk_norm:
+            qkv = _head_norms(qkv, common[f"{block}.query_norm"], common[f"{block}.key_norm"])
+        query, key, value = split_rotated(qkv, self.rotation[:context], self.shape.heads)
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        mixed = mixed.transpose(1, 2).reshape(stream.shape)
+        stream = add_projected(stream, mixed, own[f"{block}.attention_out"])
+        return feed_forward(stream, common[f"{block}.ffn_norm"], own[f"{block}.gate_up"], own[f"{block}.down"])
+
+
+def _weights(
+    slots: Sequence[Slot], seeds: Sequence[int], device: str, group: Group, autocast: torch.dtype | None
+) -> Weights:
+    if group.size == 1:
+        return Whole(slots, seeds, device)
+    from sweeplaw.trials.training.sharding import Sharded  # a second of imports that few trials need
+
+    return Sharded(slots, seeds, device, group, autocast)
+
+
+def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of each target in nats: (members, batch * context) of logits (members, batch, context,
+    vocabulary).
+    """
+    flat = logits.float().view(-1, logits.shape[-1])
+    return F.cross_entropy(flat, targets.reshape(-1), reduction="none").view(logits.shape[0], -1)
+
+
+def rotations(context: int, heads: int, head_width: int, base: float) -> Tensor:
+    """Unit complex numbers that turn pair j of each head at position t by t * base^(-2j / head_width).
+
+    (context, heads * head_width): the same for every head of the queries, then of the keys, written out so that one
+    product runs over whole rows.
+    Source: Su et al. 2021 (RoFormer), equation 34, with neighbouring dimensions as the pairs.
+    """
+    frequencies = base ** -(torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
+    angles = torch.outer(torch.arange(context, dtype=torch.float64), frequencies)
+    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64).repeat(1, 2 * heads)
+
+
+def _embed(tokens: Tensor, table: Tensor) -> Tensor:
+    """Rows of each member's own table: (members, positions, width)."""
+    members, vocabulary, _ = table.shape
+    offsets = vocabulary * torch.arange(members, device=tokens.device)[:, None]
+    return F.embedding(tokens + offsets, table.flatten(0, 1))
+
+
+def _head_norms(qkv: Tensor, query_gain: Tensor, key_gain: Tensor) -> Tensor:
+    """RMSNorm of each head of the queries and keys in (members, positions, 3 width); gains (members, head_width)."""
+    query, key, value = qkv.chunk(3, dim=-1)
+    normed = [
+        rms_norm(part.float().unflatten(-1, (-1, gain.shape[-1])), gain[:, None, None, :]).flatten(-2)
+        for part, gain in ((query, query_gain), (key, key_gain))
+    ]
+    return torch.cat([*(part.to(qkv.dtype) for part in normed), value], dim=-1)

@@ -1,0 +1,175 @@
+"""What a sweep file declares about a workload of the user's own: its knobs, its bounds, what its knobs cost.
+
+A knob is declared as `name = default`, or as a table of `type`, `default`, `unit`, `meaning`, `choices`, `low`, `high`
+and `member`. A knob that the sweep uses without declaring it takes its type from the values it is given; declaring it
+keeps the identity of its trials when a later sweep adds a fraction to whole numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast, get_args
+
+from sweeplaw.trials.accounting import Cost
+from sweeplaw.trials.errors import nearest
+from sweeplaw.trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
+from sweeplaw.trials.spec import Knob, KnobType, Value
+from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
+
+SEED = Knob("seed", "int", 0, "", "seed of everything random in the trial")
+
+_DECLARATION: dict[str, Any] = {
+    "type": str,
+    "default": object,
+    "unit": str,
+    "meaning": str,
+    "member": bool,
+    "choices": list,
+    "low": int | float,
+    "high": int | float,
+}
+_COLUMN_TYPES = {column.name: column.type for column in TRIAL_COLUMNS if column.name not in RESERVED_COLUMNS}
+_MEASURED = ("val_loss", "train_loss")
+COST_COLUMNS = frozenset(Cost().columns())
+
+
+def knobs(declared: Any, axes: Any, faults: list[str]) -> tuple[Knob, ...]:
+    """The knobs a sweep declares (``declared``: name to default or table) or uses (``axes``: name to sample values).
+
+    A seed is always among them. What is wrong is added to ``faults``, a sentence each.
+    """
+    tables, samples = _mapping("workload.knobs", declared, faults), _mapping("axes", axes, faults)
+    found: dict[str, Knob] = {}
+    for name in (*tables, *(name for name in samples if name not in tables)):
+        try:
+            found[name] = _knob(name, tables.get(name), samples.get(name, ()))
+        except ValueError as fault:
+            faults.append(f"workload.knobs.{name}: {fault}")
+    found.setdefault(SEED.name, SEED)
+    return tuple(found.values())
+
+
+def resources(declared: Any, faults: list[str]) -> dict[str, float]:
+    """What one trial holds while it runs, ``cpus`` and ``gpus``, as far as the sweep says."""
+    given = _mapping("workload.resources", declared, faults)
+    faults += unknown_names("workload.resources", given, ("cpus", "gpus"))
+    return {name: bound(f"resources.{name}", amount, faults) for name, amount in given.items()}
+
+
+def bound(name: str, value: Any, faults: list[str], *, default: float = math.inf) -> float:
+    """A setting that is a number of zero or more, ``default`` when the sweep has none."""
+    if value is None:
+        return default
+    if not _is_number(value) or not 0 <= value < math.inf:
+        faults.append(f"workload.{name} = {value!r} is not a finite number that is zero or more")
+        return default
+    return float(value)
+
+
+def unknown_options(options: Iterable[str], accepted: Sequence[str]) -> list[str]:
+    """A fault for each setting of ``[workload]`` that is not accepted; what the sweep adds itself always is."""
+    return unknown_names("workload", [name for name in options if name not in SWEEP_OPTIONS], accepted)
+
+
+def unknown_names(where: str, given: Iterable[str], accepted: Sequence[str]) -> list[str]:
+    """A fault for each name that is not accepted, with the nearest that is."""
+    listed, prefix = ", ".join(accepted), where and f"{where}."
+    return [
+        f"{prefix}{name} is not known (accepted: {listed}){nearest(name, accepted)}"
+        for name in given
+        if name not in accepted
+    ]
+
+
+def cost(values: Mapping[str, Any]) -> Cost:
+    """The cost that knobs named like cost columns state, and what follows from them by definition.
+
+    tokens = unique_tokens x epochs, and params = params_embedding + params_non_embedding.
+    """
+    known = {name: value for name, value in values.items() if name in COST_COLUMNS and value is not None}
+    if {"params", "params_embedding"} <= known.keys():
+        known.setdefault("params_non_embedding", known["params"] - known["params_embedding"])
+    unique, epochs, tokens = (known.get(name) for name in ("unique_tokens", "epochs", "tokens"))
+    if tokens is None and unique is not None and epochs is not None:
+        known["tokens"] = round(unique * epochs)
+    elif epochs is None and tokens is not None and unique:
+        known["epochs"] = tokens / unique
+    return Cost(**known)
+
+
+def facts(values: Mapping[str, Any]) -> dict[str, int | float]:
+    """The numbers among the cost that these values already decide."""
+    stated = {name: value for name, value in values.items() if _is_number(value) and math.isfinite(value)}
+    return {name: value for name, value in cost(stated).columns().items() if value is not None}
+
+
+def _knob(name: str, declaration: Any, samples: Sequence[Any]) -> Knob:
+    _refuse_name(name)
+    table = declaration if isinstance(declaration, Mapping) else {"default": declaration}
+    _refuse_keys(table)
+    default = table.get("default")
+    type_ = (
+        table.get("type") or _COLUMN_TYPES.get(name) or _inferred([*([] if default is None else [default]), *samples])
+    )
+    if type_ not in get_args(KnobType):
+        raise ValueError(f"type = {type_!r} is not known (accepted: {', '.join(get_args(KnobType))})")
+    if type_ != _COLUMN_TYPES.get(name, type_):
+        raise ValueError(f"type = {type_!r}, but the table's column of this name holds {_COLUMN_TYPES[name]}")
+    if table.get("member") and name in COST_COLUMNS:
+        raise ValueError("member = true, but trials of one pack must cost the same")
+    knob = Knob(
+        name,
+        cast(KnobType, type_),
+        None,
+        table.get("unit", ""),
+        table.get("meaning", ""),
+        member=table.get("member", False),
+        choices=tuple(table.get("choices", ())),
+        low=table.get("low", -math.inf),
+        high=table.get("high", math.inf),
+    )
+    return knob if default is None else replace(knob, default=knob.coerce(default))
+
+
+def _refuse_keys(table: Mapping[str, Any]) -> None:
+    faults = unknown_names("", table, tuple(_DECLARATION))
+    for name, value in table.items():
+        if not isinstance(value, _DECLARATION.get(name, object)) or (
+            isinstance(value, bool) and name in ("low", "high")
+        ):
+            faults.append(f"{name} = {value!r} does not fit (see the declaration of knobs)")
+    if any(not isinstance(choice, str) for choice in table.get("choices", ())):
+        faults.append(f"choices = {table['choices']!r} is not a list of texts")
+    if faults:
+        raise ValueError("; ".join(faults))
+
+
+def _refuse_name(name: str) -> None:
+    if not name.isidentifier():
+        raise ValueError("a knob's name is made of letters, digits and _, and starts with no digit")
+    if name in RESERVED_COLUMNS or name in _MEASURED:
+        raise ValueError("the table's column of this name is filled by the run; choose another name")
+
+
+def _inferred(samples: Sequence[Value]) -> KnobType:
+    """The type that holds all samples. Whole numbers and fractions together are floats."""
+    kinds = {type(sample) for sample in samples}
+    for type_, accepted in (("bool", {bool}), ("int", {int}), ("float", {int, float}), ("str", {str})):
+        if kinds and kinds <= accepted:
+            return cast(KnobType, type_)
+    if not kinds:
+        raise ValueError("has no value to take a type from: give it a default or a type")
+    raise ValueError(f"values {list(samples)[:5]!r} have no common type (int, float, str or bool)")
+
+
+def _mapping(where: str, value: Any, faults: list[str]) -> Mapping[str, Any]:
+    if value is None or isinstance(value, Mapping):
+        return value or {}
+    faults.append(f"{where} = {value!r} is not a table")
+    return {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
