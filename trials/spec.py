@@ -29,6 +29,9 @@ class Knob:
 
     ``default`` is None when the sweep must give a value. ``member`` says that trials of one pack may differ in it
     (seed, lr, weight decay): it changes no tensor shape. ``choices`` and ``low``/``high`` bound what is accepted.
+    ``since`` is the version that introduced the knob, None for the knobs a workload began with. A knob with ``since``
+    enters an id only where it is not at its default, so ids made before it stay; it must have a default, and a default
+    never changes.
     """
 
     name: str
@@ -40,6 +43,11 @@ class Knob:
     choices: tuple[str, ...] = ()
     low: float = -math.inf
     high: float = math.inf
+    since: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.since is not None and self.default is None:
+            raise ValueError(f"{self.name} is new since {self.since}, so it needs a default: older trials ran at it")
 
     def coerce(self, value: Any) -> Value:
         """``value`` in this knob's type, exactly. Raises ValueError with a sentence when it does not fit."""
@@ -65,21 +73,33 @@ def _coerce(knob: Knob, value: Any) -> Value:
     raise ValueError(f"{value!r} is not {expected}")
 
 
+def later_knobs(knobs: Iterable[Knob]) -> dict[str, Value]:
+    """Return the defaults of the knobs that came after a workload's first version, by name."""
+    return {knob.name: knob.default for knob in knobs if knob.since is not None and knob.default is not None}
+
+
+def _identity(knobs: Mapping[str, Value], later: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the knobs that enter an id: all but the later ones at their defaults."""
+    return {name: value for name, value in knobs.items() if name not in later or value != later[name]}
+
+
 @dataclass(frozen=True, slots=True)
 class TrialSpec:
     """One training run, complete: the workload's name and the value of every knob it has.
 
     Build it with `TrialSpec.of`, which checks, completes and orders the knobs. ``trial_id`` is the first 20 hex
-    digits of the SHA-256 of the canonical JSON.
+    digits of the SHA-256 of the canonical JSON. ``later`` are the defaults of knobs that came after the workload's
+    first version (`later_knobs`); at these values they are no part of the identity.
     """
 
     workload: str
     knobs: Mapping[str, Value]
+    later: Mapping[str, Value] = field(default_factory=dict, repr=False, compare=False)
     trial_id: str = field(init=False)
     _canonical: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        content = {"workload": self.workload, "knobs": dict(self.knobs)}
+        content = {"workload": self.workload, "knobs": _identity(self.knobs, self.later)}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         object.__setattr__(self, "_canonical", canonical)
         object.__setattr__(self, "trial_id", _digest(canonical))
@@ -101,32 +121,61 @@ class TrialSpec:
                 faults.append(f"{name}: {error}")
         if faults:
             raise InputError(faults)
-        return cls(workload, dict(sorted(complete.items())))
+        return cls(workload, dict(sorted(complete.items())), later_knobs(known.values()))
 
     def canonical(self) -> str:
         """The content the identity is made of: JSON with sorted keys, no spaces, shortest float form."""
         return self._canonical
 
     @classmethod
-    def from_canonical(cls, text: str) -> TrialSpec:
-        """The spec whose `canonical` text this is (ints, floats, text and booleans keep their type in JSON)."""
+    def from_canonical(cls, text: str, later: Mapping[str, Value]) -> TrialSpec:
+        """Return the spec with this `canonical` text, whose workload has these `later_knobs`.
+
+        Ints, floats, text and booleans keep their type in JSON.
+        """
         content = json.loads(text)
-        return cls(content["workload"], content["knobs"])
+        return cls(content["workload"], dict(sorted({**later, **content["knobs"]}.items())), later)
 
     def __getitem__(self, name: str) -> Any:
         return self.knobs[name]
 
 
 def trial_ids(
-    workload: str, shared: Mapping[str, Value], names: Sequence[str], rows: Iterable[Sequence[Value]]
+    workload: str,
+    shared: Mapping[str, Value],
+    names: Sequence[str],
+    rows: Sequence[Sequence[Value]],
+    later: Mapping[str, Value],
 ) -> list[str]:
-    """The ids of the trials that agree in ``shared`` and take one row of ``rows`` each for the knobs ``names``.
+    """Return the ids of the trials that agree in ``shared`` and take one row of ``rows`` each for the knobs ``names``.
 
     Equal to building every `TrialSpec`, about ten times faster: a plan of a million trials is hashed in seconds. The
-    text around the varying values is made once.
+    text around the varying values is made once for all rows with the same ``later`` knobs at their defaults.
     """
+    shared = _identity(shared, later)
+    varying = [index for index, name in enumerate(names) if name in later]
+    if not varying:
+        return _alike_ids(workload, shared, names, rows)
+    alike: dict[tuple[bool, ...], list[int]] = {}
+    for number, row in enumerate(rows):
+        alike.setdefault(tuple(row[index] == later[names[index]] for index in varying), []).append(number)
+    ids = [""] * len(rows)
+    for at_default, numbers in alike.items():
+        absent = {index for index, left_out in zip(varying, at_default, strict=True) if left_out}
+        kept = [index for index in range(len(names)) if index not in absent]
+        parts = [[rows[number][index] for index in kept] for number in numbers]
+        made = _alike_ids(workload, shared, [names[index] for index in kept], parts)
+        for number, trial_id in zip(numbers, made, strict=True):
+            ids[number] = trial_id
+    return ids
+
+
+def _alike_ids(
+    workload: str, shared: Mapping[str, Value], names: Sequence[str], rows: Sequence[Sequence[Value]]
+) -> list[str]:
+    """Return the ids of trials in whose identity all of ``shared`` and ``names`` take part."""
     if not names:
-        return [TrialSpec(workload, shared).trial_id for _ in rows]
+        return [TrialSpec(workload, shared).trial_id] * len(rows)
     holes = {name: f"\0{index}\0" for index, name in enumerate(names)}
     pieces = re.split(r'"\\u0000(\d+)\\u0000"', TrialSpec(workload, {**shared, **holes}).canonical())
     template = "%s".join(piece.replace("%", "%%") for piece in pieces[::2])

@@ -107,6 +107,8 @@ def _whole(location: Location, now: Snapshot) -> Tables:
     """Every trial and curve of a store."""
     contested, types = _contested(location, now), _types(now, "trials")
     trials, superseded = _latest(location, now, contested, types)
+    recorded = launches(location)
+    trials = _with_later_knobs(trials, recorded)
     dropped = {"superseded by a later attempt": superseded} if superseded else {}
     curves = _scan(location, now, "curves", _types(now, "curves"))
     if now.curves or now.journal_rows("curves"):
@@ -114,9 +116,27 @@ def _whole(location: Location, now: Snapshot) -> Tables:
 
     def narrowed(trial_ids: Collection[str]) -> pl.LazyFrame:
         near = replace(now, trials=holding(location, now.trials, trial_ids))
-        return _latest(location, near, contested, types)[0]
+        return _with_later_knobs(_latest(location, near, contested, types)[0], recorded)
 
-    return Tables(trials, curves, dropped, location.uri, launches(location), now.faults, narrowed)
+    return Tables(trials, curves, dropped, location.uri, recorded, now.faults, narrowed)
+
+
+def _with_later_knobs(trials: pl.LazyFrame, recorded: Sequence[Mapping[str, Any]]) -> pl.LazyFrame:
+    """Fill the knobs that a workload gained later with the default at which its older trials ran."""
+    later = {
+        (launch.get("workload"), name): default
+        for launch in recorded
+        for name, default in (launch.get("later_knobs") or {}).items()
+    }
+    if not later:
+        return trials
+    held = trials.collect_schema().names()
+    filled = {name: pl.col(name) for _, name in later if name in held}
+    for (workload, name), default in later.items():
+        if name in filled:
+            ran_at_default = (pl.col("workload") == workload) & pl.col("source").is_null() & filled[name].is_null()
+            filled[name] = pl.when(ran_at_default).then(pl.lit(default)).otherwise(filled[name]).alias(name)
+    return trials.with_columns(**filled)
 
 
 def launches(location: Location) -> tuple[Mapping[str, Any], ...]:

@@ -37,7 +37,7 @@ from sweeplaw.orchestrator.worker import worker
 from sweeplaw.orchestrator.worker.provenance import commit, provenance, versions
 from sweeplaw.orchestrator.worker.worker import Job
 from sweeplaw.trials.record import Outcome, Provenance, Row, State, TrialRecord
-from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.spec import TrialSpec, later_knobs
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.store_format.layout import Location
 from sweeplaw.trials.workload import Context
@@ -140,6 +140,7 @@ def _facts(plan: Plan, profile: Profile) -> dict[str, Any]:
         "scientific": list(sweep.names("scientific")),
         "nuisance": list(sweep.names("nuisance")),
         "derived": {name: formula.text for name, formula in sweep.derived.items()},
+        "later_knobs": later_knobs(sweep.workload.knobs),
         "planned": plan.trials,
         "dropped": dict(plan.dropped),
         "retry": sweep.retry.model_dump(),

@@ -14,7 +14,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sweeplaw.orchestrator.plan.axes import Axis
@@ -33,7 +33,7 @@ class Group:
     """Trials that differ in member knobs only.
 
     ``shared`` are the knobs they agree in, ``names`` the member knobs, ``rows`` one tuple of member values a trial,
-    ``ids`` the trial ids in the same order; ``cost`` is the cost of each.
+    ``ids`` the trial ids in the same order; ``cost`` is the cost of each. ``later`` are the workload's `later_knobs`.
     """
 
     workload: str
@@ -42,12 +42,12 @@ class Group:
     rows: tuple[tuple[Value, ...], ...]
     ids: tuple[str, ...]
     cost: Cost
+    later: Mapping[str, Value] = field(default_factory=dict)
 
     def spec(self, index: int) -> TrialSpec:
         """The complete spec of one trial."""
-        return TrialSpec(
-            self.workload, dict(sorted({**self.shared, **dict(zip(self.names, self.rows[index], strict=True))}.items()))
-        )
+        knobs = {**self.shared, **dict(zip(self.names, self.rows[index], strict=True))}
+        return TrialSpec(self.workload, dict(sorted(knobs.items())), self.later)
 
     def only(self, wanted: frozenset[str] | set[str]) -> Group:
         """This group with the trials whose id is in ``wanted``."""
@@ -185,7 +185,7 @@ def _group(
         return None
     first = TrialSpec.of(workload.name, workload.knobs, {**settled.shared, **dict(zip(names, rows[0], strict=True))})
     shared = {name: value for name, value in first.knobs.items() if name not in names}
-    ids = trial_ids(workload.name, shared, names, rows)
+    ids = trial_ids(workload.name, shared, names, rows, first.later)
     if len(set(ids)) < len(ids) or not seen.isdisjoint(ids):
         fresh = {trial_id: row for trial_id, row in zip(ids, rows, strict=True) if trial_id not in seen}
         dropped[DUPLICATE] += len(rows) - len(fresh)
@@ -193,7 +193,7 @@ def _group(
     if not ids:
         return None
     seen.update(ids)
-    return Group(workload.name, shared, names, tuple(rows), tuple(ids), workload.cost(first))
+    return Group(workload.name, shared, names, tuple(rows), tuple(ids), workload.cost(first), first.later)
 
 
 def _rows(

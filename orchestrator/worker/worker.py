@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeplaw.trials.record import CurvePoint, Outcome, Provenance, Row, TrialRecord
-from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.spec import TrialSpec, later_knobs
 from sweeplaw.trials.workload import Context, PeerLost, Workload
 from sweeplaw.trials.workloads import registry
 
@@ -49,7 +49,7 @@ def run(job: Job, context: Context, provenance: Provenance) -> Generator[Row, No
     Raises PeerLost: the job has to run again.
     """
     workload = registry.load(job.workload, job.options)
-    specs = [TrialSpec.from_canonical(text) for text in job.specs]
+    specs = _specs(workload, job)
     attempts = {spec.trial_id: attempt for spec, attempt in zip(specs, job.attempts, strict=True)}
     for same in _alike(workload, specs):
         if context.ending():
@@ -77,9 +77,14 @@ def take_part(job: Job, context: Context) -> None:
     Raises what the workload raises.
     """
     workload = registry.load(job.workload, job.options)
-    for same in _alike(workload, [TrialSpec.from_canonical(text) for text in job.specs]):
+    for same in _alike(workload, _specs(workload, job)):
         for _ in workload.run(same, context):
             pass
+
+
+def _specs(workload: Workload, job: Job) -> list[TrialSpec]:
+    later = later_knobs(workload.knobs)
+    return [TrialSpec.from_canonical(text, later) for text in job.specs]
 
 
 def _alike(workload: Workload, specs: Sequence[TrialSpec]) -> Iterator[list[TrialSpec]]:

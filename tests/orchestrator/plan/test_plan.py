@@ -127,7 +127,7 @@ def test_a_plan_that_cannot_be_made_says_why(head, told):
 
 def test_specs_survive_their_canonical_text():
     for spec in made(GRID).specs:
-        assert TrialSpec.from_canonical(spec.canonical()) == spec
+        assert TrialSpec.from_canonical(spec.canonical(), {}) == spec
 
 
 def test_planning_tells_how_many_combinations_are_done():

@@ -87,7 +87,7 @@ def main(order: Mapping[str, Any]) -> int:
     from sweeplaw.trials.workloads.language_model import LanguageModel
 
     _plant(order, order["rank"])
-    specs = [TrialSpec.from_canonical(text) for text in order["pack"]]
+    specs = [TrialSpec.from_canonical(text, {}) for text in order["pack"]]
     ending = Path(order["ending"]) if "ending" in order else None
     context = Context(
         "cpu",

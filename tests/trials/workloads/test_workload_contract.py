@@ -189,7 +189,7 @@ def test_a_pack_told_to_wind_down_ends_every_trial_as_preempted(case: Case, cont
 def test_a_spec_holds_every_knob_and_survives_its_canonical_text(case: Case) -> None:
     spec, workload = case.spec(case.small), case.workload()
     assert set(spec.knobs) == {knob.name for knob in workload.knobs}
-    again = TrialSpec.from_canonical(spec.canonical())
+    again = TrialSpec.from_canonical(spec.canonical(), spec.later)
     assert (again, again.trial_id) == (spec, spec.trial_id)
     assert registry.load(spec.workload, case.options).knobs == workload.knobs
 

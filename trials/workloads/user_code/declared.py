@@ -1,7 +1,8 @@
 """What a sweep file declares about a workload of the user's own: its knobs, its bounds, what its knobs cost.
 
-A knob is declared as `name = default`, or as a table of `type`, `default`, `unit`, `meaning`, `choices`, `low`, `high`
-and `member`. A knob that the sweep uses without declaring it takes its type from the values it is given; declaring it
+A knob is declared as `name = default`, or as a table of `type`, `default`, `unit`, `meaning`, `choices`, `low`, `high`,
+`member` and `since`. One that is added to trials that have run already declares `since` (any text: a version, a date)
+and the default at which they ran, and their ids stay. A knob that the sweep uses without declaring it takes its type from the values it is given; declaring it
 keeps the identity of its trials when a later sweep adds a fraction to whole numbers.
 """
 
@@ -29,6 +30,7 @@ _DECLARATION: dict[str, Any] = {
     "choices": list,
     "low": int | float,
     "high": int | float,
+    "since": str,
 }
 _COLUMN_TYPES = {column.name: column.type for column in TRIAL_COLUMNS if column.name not in RESERVED_COLUMNS}
 _MEASURED = ("val_loss", "train_loss")
@@ -117,6 +119,8 @@ def _knob(name: str, declaration: Any, samples: Sequence[Any]) -> Knob:
         raise ValueError(f"type = {type_!r} is not known (accepted: {', '.join(get_args(KnobType))})")
     if type_ != _COLUMN_TYPES.get(name, type_):
         raise ValueError(f"type = {type_!r}, but the table's column of this name holds {_COLUMN_TYPES[name]}")
+    if default is None and "since" in table:
+        raise ValueError(f"since = {table['since']!r} needs a default: the value at which older trials ran")
     if table.get("member") and name in COST_COLUMNS:
         raise ValueError("member = true, but trials of one pack must cost the same")
     knob = Knob(
@@ -130,7 +134,7 @@ def _knob(name: str, declaration: Any, samples: Sequence[Any]) -> Knob:
         low=table.get("low", -math.inf),
         high=table.get("high", math.inf),
     )
-    return knob if default is None else replace(knob, default=knob.coerce(default))
+    return knob if default is None else replace(knob, default=knob.coerce(default), since=table.get("since"))
 
 
 def _refuse_keys(table: Mapping[str, Any]) -> None:

@@ -1,0 +1,115 @@
+"""Identity: an id is a hash of content, and it outlives versions that know more knobs."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeplaw.analysis.tables.tables import load
+from sweeplaw.clusters.profile.profile import parse as profile
+from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.spec import Knob, TrialSpec, later_knobs, trial_ids
+from sweeplaw.trials.workloads.surrogate import KNOBS, Surrogate
+
+FIRST = (Knob("lr", "float", None, "", "", member=True), Knob("width", "int", 64, "", ""))
+MOMENTUM = Knob("momentum", "float", 0.9, "", "", member=True, since="0.2.0")
+NESTEROV = Knob("nesterov", "bool", False, "", "", since="0.3.0")
+GROWN = (*FIRST, MOMENTUM, NESTEROV)
+SWEEP = """
+name = "t"
+workload = "surrogate"
+seeds = 2
+[scientific]
+params = [1000, 4000]
+[fixed]
+tokens = 100000
+"""
+
+
+def test_an_id_stays_when_the_workload_gains_a_knob() -> None:
+    before = TrialSpec.of("w", FIRST, {"lr": 0.1})
+    after = TrialSpec.of("w", GROWN, {"lr": 0.1})
+    assert after.trial_id == before.trial_id
+    assert after.canonical() == before.canonical()
+    assert after["momentum"] == 0.9
+    assert not after["nesterov"]
+
+
+@pytest.mark.parametrize("given", [{"momentum": 0.95}, {"nesterov": True}])
+def test_a_later_knob_away_from_its_default_is_another_trial(given: dict[str, Any]) -> None:
+    assert TrialSpec.of("w", GROWN, {"lr": 0.1, **given}).trial_id != TrialSpec.of("w", FIRST, {"lr": 0.1}).trial_id
+
+
+def test_naming_the_default_is_the_same_trial() -> None:
+    assert TrialSpec.of("w", GROWN, {"lr": 0.1, "momentum": 0.9}) == TrialSpec.of("w", GROWN, {"lr": 0.1})
+
+
+def test_a_spec_survives_its_canonical_text() -> None:
+    for momentum, nesterov in itertools.product((0.9, 0.5), (False, True)):
+        spec = TrialSpec.of("w", GROWN, {"lr": 0.1, "momentum": momentum, "nesterov": nesterov})
+        again = TrialSpec.from_canonical(spec.canonical(), later_knobs(GROWN))
+        assert again == spec
+        assert dict(again.knobs) == dict(spec.knobs)
+
+
+def test_ids_of_many_rows_are_those_of_their_specs() -> None:
+    rows = list(itertools.product((0.1, 0.2), (0.9, 0.5, 0.9)))
+    for nesterov in (False, True):
+        shared = {"width": 64, "nesterov": nesterov}
+        made = trial_ids("w", shared, ("lr", "momentum"), rows, later_knobs(GROWN))
+        specs = [TrialSpec.of("w", GROWN, {**shared, "lr": lr, "momentum": momentum}) for lr, momentum in rows]
+        assert made == [spec.trial_id for spec in specs]
+
+
+def test_a_later_knob_without_a_default_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs a default"):
+        Knob("momentum", "float", None, "", "", since="0.2.0")
+
+
+@pytest.fixture
+def grown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The surrogate, as a later version that has gained a knob."""
+    gained = Knob("flavour", "str", "plain", "", "a knob of a later version", since="9.0.0")
+    monkeypatch.setattr(Surrogate, "of", lambda rest, options: Surrogate(knobs=(*KNOBS, gained)))
+
+
+def run(store: Store, text: str) -> Any:
+    return launch(plan(parse(text)), store, profile({"kind": "inline"}, name="inline"))
+
+
+def test_a_relaunch_by_a_later_version_runs_nothing_again_and_reads_the_old_rows_at_the_default(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    store = Store.open(tmp_path / "s", create=True)
+    assert run(store, SWEEP).states == {"completed": 4}
+    before = load(tmp_path / "s").trials.sort("trial_id").collect()
+
+    request.getfixturevalue("grown")
+    assert run(store, SWEEP).states == {}
+    swept = SWEEP.replace("[fixed]", '[nuisance]\nflavour = ["plain", "sour"]\n[fixed]')
+    assert run(store, swept).states == {"completed": 4}, "only the trials away from the default"
+
+    after = load(tmp_path / "s").trials.sort("trial_id").collect()
+    assert sorted(after["flavour"]) == ["plain"] * 4 + ["sour"] * 4
+    assert after.filter(flavour="plain")["trial_id"].to_list() == before["trial_id"].to_list()
+
+
+def test_a_declared_knob_with_since_keeps_the_ids_of_a_users_trials() -> None:
+    head = 'name = "t"\nscientific = { x = [1, 2] }\nworkload = { kind = "command", argv = ["true", "{x}"]'
+    before = plan(parse(head + " }"))
+    after = plan(parse(head + ', knobs = { depth = { default = 3, since = "2" } } }'))
+    changed = plan(parse(head + ", knobs = { depth = { default = 3 } } }"))
+    assert list(after.ids) == list(before.ids)
+    assert set(changed.ids).isdisjoint(before.ids)
+
+
+def test_every_knob_is_frozen_once_made() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        MOMENTUM.default = 0.5  # type: ignore[misc]
