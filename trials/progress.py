@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Watching = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 
 
-def unseen(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     """Nobody watches."""

@@ -21,7 +21,7 @@ Event = CurvePoint | Outcome
 NOT_BEGUN = "told to wind down before it began"  # the message of a trial that `Context.ending` came before
 
 
-def never() -> bool:
+def never_preempted() -> bool:
     """The answer of a worker that is never told to wind down."""
     return False
 
@@ -62,7 +62,7 @@ class Context:
     shrink: int = 1
     checkpoints: str | None = None
     checkpoint_seconds: float = 600.0
-    ending: Callable[[], bool] = never
+    ending: Callable[[], bool] = never_preempted
 
     def own_folder(self, trial_id: str) -> str:
         """Path or URI of the folder where the trial's own code may keep what it resumes from.

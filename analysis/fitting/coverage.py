@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from sweeplaw.analysis.fitting.derivatives import Problem
-from sweeplaw.analysis.fitting.deviance import Yardstick, factors
+from sweeplaw.analysis.fitting.deviance import DevianceScale, factors
 from sweeplaw.analysis.fitting.newton import minimise
 from sweeplaw.analysis.fitting.objectives import Objective, residuals
 from sweeplaw.analysis.fitting.profiles import own_units
@@ -75,7 +75,7 @@ def _held_by_profile(setup: Setup, losses: Array, theta: Array, value: Array, tr
     """Whether each true parameter costs less than the threshold: (sets, p)."""
     rest = residuals(losses, setup.problem.bound.predict(theta), setup.problem.space)
     factor = factors(rest, setup.problem.weights, setup.delta, theta.shape[1])
-    threshold = Yardstick(1.0, losses.shape[1] - theta.shape[1]).threshold(level)
+    threshold = DevianceScale(1.0, losses.shape[1] - theta.shape[1]).threshold(level)
     held = np.zeros(theta.shape, dtype=bool)
     for index in range(theta.shape[1]):
         own, start = own_units(setup, theta, index)

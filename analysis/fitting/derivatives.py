@@ -40,7 +40,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
+class Derivatives:
     """Mean Huber penalty, gradient, exact curvature, and the diagonal of its reweighted Gauss-Newton majorant."""
 
     value: Array
@@ -81,7 +81,7 @@ def _residual(problem: Problem, predicted: Array, members: slice, rows: slice) -
     return np.log(losses) - np.log(predicted)
 
 
-def moments(problem: Problem, theta: Array, delta: Array) -> Moments:
+def moments(problem: Problem, theta: Array, delta: Array) -> Derivatives:
     """Value, gradient, curvature and majorant at each vector, exact up to the kinks of the penalty."""
     batch, count = theta.shape
     value, majorant = np.zeros(batch), np.zeros((batch, count))
@@ -89,7 +89,7 @@ def moments(problem: Problem, theta: Array, delta: Array) -> Moments:
     for members, rows in blocks(batch, problem.bound.rows):
         _add_block(problem, theta, delta, members, rows, value, gradient, curvature, majorant)
     scale = np.broadcast_to(1.0 / np.sum(problem.weights, axis=-1), (batch,))
-    return Moments(
+    return Derivatives(
         value * scale, gradient * scale[:, None], curvature * scale[:, None, None], majorant * scale[:, None]
     )
 

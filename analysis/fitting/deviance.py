@@ -22,7 +22,7 @@ KERNEL = 1.0  # of the robust scale times n^(-1/5)
 
 
 @dataclass(frozen=True, slots=True)
-class Yardstick:
+class DevianceScale:
     """``factor`` times the excess of the mean penalty is the deviance; ``freedom`` is n - p, 0 for an interpolation."""
 
     factor: float
@@ -33,12 +33,12 @@ class Yardstick:
         return float(student.ppf((1 + level) / 2, self.freedom) ** 2) if self.freedom > 0 else math.inf
 
 
-def yardstick(setup: Setup, theta: Array) -> Yardstick:
+def yardstick(setup: Setup, theta: Array) -> DevianceScale:
     """The yardstick of a fit at its optimum ``theta`` (p,)."""
     problem, count = setup.problem, int(np.sum(~setup.box.frozen))
     rest = residuals(problem.losses, problem.bound.predict(theta[None]), problem.space)
     freedom = max(int(np.count_nonzero(problem.weights)) - count, 0)
-    return Yardstick(float(factors(rest, problem.weights, setup.delta, count)[0]), freedom)
+    return DevianceScale(float(factors(rest, problem.weights, setup.delta, count)[0]), freedom)
 
 
 def factors(rest: Array, weights: Array, delta: float, count: int) -> Array:

@@ -13,13 +13,13 @@ import numpy as np
 from sweeplaw.analysis.fitting.checks import Observations
 from sweeplaw.analysis.fitting.objectives import Objective, parse_objective, residuals
 from sweeplaw.analysis.fitting.observations import observe
-from sweeplaw.analysis.fitting.profiles import Profile, profile
+from sweeplaw.analysis.fitting.profiles import ProfileLikelihood, profile
 from sweeplaw.analysis.fitting.solve import Setup, Solution, Verdict, objective_value, set_up, solve
 from sweeplaw.analysis.fitting.uncertainty import By, Draws, Interval, band, bootstrap
 from sweeplaw.analysis.laws.catalog import law as named_law
 from sweeplaw.analysis.laws.law import Law, Param, formula_law
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.progress import Watching, unseen
+from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 Array = np.ndarray
 
@@ -55,11 +55,11 @@ class Fit:
         return {name: item.interval for name, item in self.profiles.items()}
 
     @property
-    def profiles(self) -> Mapping[str, Profile]:
+    def profiles(self) -> Mapping[str, ProfileLikelihood]:
         """The profile likelihood of each parameter: its interval and whether the data identify it."""
         return self.profiled()
 
-    def profiled(self, watch: Watching = unseen) -> Mapping[str, Profile]:
+    def profiled(self, watch: ProgressCallback = no_progress) -> Mapping[str, ProfileLikelihood]:
         """`profiles`, made at most once; ``watch`` is told how many parameters are done."""
         for done, name in enumerate(self.law.names):
             watch(done, len(self.law.names))
@@ -68,7 +68,7 @@ class Fit:
         return self._profiles
 
     @cached_property
-    def _profiles(self) -> dict[str, Profile]:
+    def _profiles(self) -> dict[str, ProfileLikelihood]:
         return {}
 
     @property
@@ -168,7 +168,7 @@ def fit(
     keys: Sequence[str] = (),
     level: float = 0.95,
     seed: int = 0,
-    watch: Watching = unseen,
+    watch: ProgressCallback = no_progress,
 ) -> Fit:
     """Fit a law to a table by minimising the named objective.
 
@@ -190,7 +190,7 @@ def fit(
 
 def fit_observations(
     seen: Observations, law: Law, objective: Objective, *, resamples: int = 0, by: By = "row", keys: Sequence[str] = (),
-    level: float = 0.95, seed: int = 0, watch: Watching = unseen,
+    level: float = 0.95, seed: int = 0, watch: ProgressCallback = no_progress,
 ) -> Fit:  # fmt: skip
     """Fit a law to rows that were read already."""
     setup = set_up(law, objective, seen.inputs, seen.losses, seen.weights)
@@ -238,7 +238,7 @@ def _exact(law: Law, seen: Observations) -> tuple[str, ...]:
 
 def _resample(
     setup: Setup, solution: Solution, seen: Observations, count: int, by: By, keys: Sequence[str], seed: int,
-    watch: Watching,
+    watch: ProgressCallback,
 ) -> tuple[Draws | None, tuple[str, ...]]:  # fmt: skip
     if not count:
         return None, ()

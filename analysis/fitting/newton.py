@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.derivatives import Moments, Problem, moments
+from sweeplaw.analysis.fitting.derivatives import Derivatives, Problem, moments
 
 Array = np.ndarray
 
@@ -48,7 +48,7 @@ class _State:
     z: Array
     delta: Array
     damping: Array
-    here: Moments
+    here: Derivatives
 
 
 def minimise(
@@ -109,7 +109,7 @@ def _outer(z: Array, box: Box) -> Array:
     return np.clip(np.where(box.log, np.exp(np.where(box.log, z, 0.0)), z), box.low, box.high)
 
 
-def _moments(problem: Problem, z: Array, delta: Array, box: Box) -> Moments:
+def _moments(problem: Problem, z: Array, delta: Array, box: Box) -> Derivatives:
     theta = _outer(z, box)
     found = moments(problem, theta, delta)
     if not box.log.any():
@@ -118,11 +118,11 @@ def _moments(problem: Problem, z: Array, delta: Array, box: Box) -> Moments:
     curvature = found.curvature * chain[:, :, None] * chain[:, None, :]
     diagonal = np.arange(theta.shape[1])
     curvature[:, diagonal, diagonal] += np.where(box.log, found.gradient * theta, 0.0)
-    return Moments(found.value, found.gradient * chain, curvature, found.majorant * chain**2)
+    return Derivatives(found.value, found.gradient * chain, curvature, found.majorant * chain**2)
 
 
 def _take(state: _State, keep: Array) -> _State:
-    here = Moments(*(getattr(state.here, name)[keep] for name in ("value", "gradient", "curvature", "majorant")))
+    here = Derivatives(*(getattr(state.here, name)[keep] for name in ("value", "gradient", "curvature", "majorant")))
     return _State(state.z[keep], state.delta[keep], state.damping[keep], here)
 
 
@@ -156,7 +156,7 @@ def _damping(damping: Array, accept: Array, gain: Array) -> Array:
     return np.clip(changed, 1e-15, 1e20)
 
 
-def _accept(state: _State, trial: Array, there: Moments, accept: Array) -> None:
+def _accept(state: _State, trial: Array, there: Derivatives, accept: Array) -> None:
     state.z[accept] = trial[accept]
     for name in ("value", "gradient", "curvature", "majorant"):
         getattr(state.here, name)[accept] = getattr(there, name)[accept]

@@ -28,7 +28,7 @@ WIDEST = 1e3  # factor to each side of the estimate that a parameter searched on
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class ProfileLikelihood:
     """The profile of one parameter: values in the law's units, relative excess of the objective, deviance at each."""
 
     name: str
@@ -53,7 +53,9 @@ class _Line:
     follow: Array
 
 
-def profile(setup: Setup, solution: Solution, name: str, level: float = 0.95, points: int | None = None) -> Profile:
+def profile(
+    setup: Setup, solution: Solution, name: str, level: float = 0.95, points: int | None = None
+) -> ProfileLikelihood:
     """The profile of one parameter over a range wide enough for its interval, or to where it is given up.
 
     ``points`` on it: by default POINTS, or FEW for MANY rows.
@@ -75,19 +77,21 @@ def profile(setup: Setup, solution: Solution, name: str, level: float = 0.95, po
     values = found.theta[:, index]
     interval, identified, verdict = _read(line, name, values, deviance, threshold, level)
     excess = found.value / max(best, 1e-300) - 1
-    return Profile(name, float(line.theta[index]), values, excess, deviance, threshold, interval, identified, verdict)
+    return ProfileLikelihood(
+        name, float(line.theta[index]), values, excess, deviance, threshold, interval, identified, verdict
+    )
 
 
 def _many(setup: Setup) -> bool:
     return setup.problem.bound.rows > MANY
 
 
-def _no_scale(name: str, estimate: float, level: float) -> Profile:
+def _no_scale(name: str, estimate: float, level: float) -> ProfileLikelihood:
     """A coefficient that vanished (or overflowed) at the optimum has no logarithm to move along."""
     note = f"not identified: it is {estimate:g} at the optimum"
     interval = Interval(0.0, math.inf, level, "profile likelihood", note)
     none = np.array([])
-    return Profile(name, estimate, none, none, none, math.nan, interval, False, f"{name} {note}")
+    return ProfileLikelihood(name, estimate, none, none, none, math.nan, interval, False, f"{name} {note}")
 
 
 def _line(setup: Setup, theta: Array, index: int) -> _Line:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.derivatives import Moments, Problem, moments
+from sweeplaw.analysis.fitting.derivatives import Derivatives, Problem, moments
 from sweeplaw.analysis.fitting.least_absolute import polish_vertex, subgradient
 from sweeplaw.analysis.fitting.newton import Box, Minimum, minimise
 from sweeplaw.analysis.fitting.objectives import Objective, residuals
@@ -69,7 +69,7 @@ class Solution:
     """The optimum (p,) in centred units, its moments, and the verdict."""
 
     theta: Array
-    moments: Moments
+    moments: Derivatives
     verdict: Verdict
 
 
@@ -173,7 +173,7 @@ def smoothed(setup: Setup, theta: Array) -> Setup:
     return replace(setup, delta=max(setup.delta, LAD_ROUNDING * residual_scale(setup.problem, theta)))
 
 
-def judge(setup: Setup, theta: Array, at: Moments, starts: int, agreeing: int, converged: bool) -> Verdict:
+def judge(setup: Setup, theta: Array, at: Derivatives, starts: int, agreeing: int, converged: bool) -> Verdict:
     """The verdict on one optimum (p,), in words."""
     names, box = setup.law.names, setup.box
     free = ~box.frozen
@@ -192,14 +192,14 @@ def judge(setup: Setup, theta: Array, at: Moments, starts: int, agreeing: int, c
     return Verdict(gradient, starts, agreeing, touched, condition, verified, status)
 
 
-def scaled_gradient(at: Moments, inside: Array) -> float:
+def scaled_gradient(at: Derivatives, inside: Array) -> float:
     """Length of the gradient in the metric of the majorant, relative to the value: sqrt(g' M^-1 g / 2F)."""
     majorant = np.maximum(at.majorant[0, inside], 1e-300)
     value = max(float(at.value[0]), 1e-28)
     return float(np.sqrt(np.sum(at.gradient[0, inside] ** 2 / majorant) / (2 * value)))
 
 
-def condition_number(at: Moments, inside: Array) -> float:
+def condition_number(at: Derivatives, inside: Array) -> float:
     """Condition of the curvature with unit diagonal: infinite where it is not positive definite."""
     if not inside.any():
         return 1.0

@@ -19,7 +19,7 @@ from sweeplaw.analysis.fitting.derivatives import Problem
 from sweeplaw.analysis.fitting.newton import Minimum, minimise
 from sweeplaw.analysis.fitting.solve import Setup, Solution, residual_scale, smoothed
 from sweeplaw.trials.errors import InputError, nearest
-from sweeplaw.trials.progress import Watching, unseen
+from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 Array = np.ndarray
 By = Literal["row", "cell", "seed"]
@@ -147,7 +147,7 @@ def _distinct(weights: Array, points: Array) -> Array:
 
 def bootstrap(
     setup: Setup, solution: Solution, seen: Observations, count: int = 1000,
-    by: By = "row", keys: Sequence[str] = (), seed: int = 0, watch: Watching = unseen,
+    by: By = "row", keys: Sequence[str] = (), seed: int = 0, watch: ProgressCallback = no_progress,
 ) -> Draws:  # fmt: skip
     """``count`` refits of resampled rows, each at its own optimum, as many in one batch as memory allows.
 

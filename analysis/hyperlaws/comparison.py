@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sweeplaw.analysis.hyperlaws.evaluation import Arena, Evaluation, score
+from sweeplaw.analysis.hyperlaws.evaluation import LawEvaluation, Scorer, score
 from sweeplaw.analysis.hyperlaws.published import LAWS, Count, Knob, PublishedLaw
 from sweeplaw.analysis.tuning.cells import CellTable
 from sweeplaw.trials.errors import InputError, nearest
@@ -25,7 +25,7 @@ SIZE_COLUMNS: Mapping[Count, str] = {"non_embedding": "params_non_embedding", "t
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class LawScore:
     """One law on the cells. ``evaluation`` is null when the law could not predict, with ``remark`` why.
 
     ``predicted`` (cells, knobs): natural logs, NaN where the law has no word. ``off``: by knob, the median factor of
@@ -33,13 +33,13 @@ class Contest:
     """
 
     law: PublishedLaw
-    evaluation: Evaluation | None
+    evaluation: LawEvaluation | None
     predicted: Array
     off: Mapping[str, float]
     remark: str
 
 
-def compare(frame: pl.DataFrame, table: CellTable, arena: Arena, laws: Iterable[str] = tuple(LAWS)) -> list[Contest]:
+def compare(frame: pl.DataFrame, table: CellTable, arena: Scorer, laws: Iterable[str] = tuple(LAWS)) -> list[LawScore]:
     """The laws by regret (c), best first, those without a score last. Raises InputError for unknown names.
 
     ``frame`` is what ``table`` was made from: further columns (params, flops) are read there, averaged a cell.
@@ -52,12 +52,12 @@ def compare(frame: pl.DataFrame, table: CellTable, arena: Arena, laws: Iterable[
     return sorted(contests, key=lambda c: (c.evaluation is None, _regret(c)))
 
 
-def _regret(contest: Contest) -> float:
+def _regret(contest: LawScore) -> float:
     regret = contest.evaluation.metric("quadratic").score if contest.evaluation else None
     return np.inf if regret is None else regret
 
 
-def _contest(law: PublishedLaw, frame: pl.DataFrame, table: CellTable, arena: Arena) -> Contest:
+def _contest(law: PublishedLaw, frame: pl.DataFrame, table: CellTable, arena: Scorer) -> LawScore:
     point, remarks = _point(law, frame, table)
     predicted = np.full((len(table.cells), len(table.knobs)), np.nan)
     # lr and batch first: a weight decay may be given through them.
@@ -74,7 +74,7 @@ def _contest(law: PublishedLaw, frame: pl.DataFrame, table: CellTable, arena: Ar
         reason = "; ".join(remarks) or (
             "exponents only, no constant" if law.exponents else "predicts none of these knobs"
         )
-        return Contest(law, None, predicted, {}, reason)
+        return LawScore(law, None, predicted, {}, reason)
     silent = [name for name, word in zip(table.knobs, said, strict=True) if not word]
     if silent:
         remarks.append(f"says nothing of {', '.join(silent)}: set to the best given the rest")
@@ -87,10 +87,10 @@ def _contest(law: PublishedLaw, frame: pl.DataFrame, table: CellTable, arena: Ar
         for k, name in enumerate(table.knobs)
         if said[k] and np.isfinite(own[:, k]).any()
     }
-    return Contest(law, evaluation, predicted, off, "; ".join(remarks))
+    return LawScore(law, evaluation, predicted, off, "; ".join(remarks))
 
 
-def fill(arena: Arena, predicted: Array) -> Array:
+def fill(arena: Scorer, predicted: Array) -> Array:
     """``predicted`` (cells, knobs) with each NaN at the minimum of the cell's quadratic given the rest."""
     out = predicted.copy()
     for c, quadratic in enumerate(arena.quadratics):

@@ -22,7 +22,7 @@ from scipy.spatial import QhullError
 from sweeplaw.analysis.hyperlaws.features import Features
 from sweeplaw.analysis.tuning.cells import CellTable
 from sweeplaw.analysis.tuning.quadratic import Quadratic, fit_quadratic, term_count
-from sweeplaw.trials.progress import Watching, unseen
+from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 Array = NDArray[np.float64]
 
@@ -49,7 +49,7 @@ class Estimator(Protocol):
     @property
     def cells_without(self) -> dict[int, str]: ...
 
-    def coefficients(self, weights: Array, watch: Watching = unseen) -> Array:
+    def coefficients(self, weights: Array, watch: ProgressCallback = no_progress) -> Array:
         """(draws, knobs, q) for cell weights (draws, cells); NaN where the weighted cells do not determine the laws.
 
         ``watch`` is told how many draws are done.
@@ -72,7 +72,7 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class LawEvaluation:
     """``kind``: a name for programs. ``split``: what the law had not seen. ``held_out``: cells scored; ``unfitted``:
     of those, cells without a law.
     """
@@ -89,7 +89,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Arena:
+class Scorer:
     """The cells a prediction is scored on: runs, interpolant and quadratic of each, made once."""
 
     table: CellTable
@@ -98,7 +98,7 @@ class Arena:
     floors: dict[str, Array]
 
     @classmethod
-    def of(cls, table: CellTable) -> Arena:
+    def of(cls, table: CellTable) -> Scorer:
         """Prepare ``table``'s cells."""
         cells = range(len(table.cells))
         quadratics = tuple(_quadratic(table, c) for c in cells)
@@ -157,14 +157,14 @@ def _interpolant(table: CellTable, c: int) -> LinearNDInterpolator | None:
         return None
 
 
-def leave_one_out(arena: Arena, estimator: Estimator) -> Evaluation:
+def leave_one_out(arena: Scorer, estimator: Estimator) -> LawEvaluation:
     """Each cell predicted by the law of all other cells."""
     cells = len(arena.table.cells)
     fitted = estimator.coefficients(np.ones((cells, cells)) - np.eye(cells))
     return score(arena, predict(estimator, fitted), np.ones(cells, dtype=bool), LEAVE_ONE_OUT)
 
 
-def train_small(arena: Arena, estimator: Estimator) -> Evaluation | None:
+def train_small(arena: Scorer, estimator: Estimator) -> LawEvaluation | None:
     """The largest third of the cells (by the product of the axes) by the law of the rest; None when too few."""
     size = arena.table.log_axes.sum(axis=1)
     held = np.zeros(len(size), dtype=bool)
@@ -182,7 +182,7 @@ def predict(estimator: Estimator, coefficients: Array) -> Array:
     return np.asarray(np.einsum("ckq,cq->ck", coefficients, estimator.features.matrix))
 
 
-def score(arena: Arena, predicted: Array, held: NDArray[np.bool_], named: tuple[str, str]) -> Evaluation:
+def score(arena: Scorer, predicted: Array, held: NDArray[np.bool_], named: tuple[str, str]) -> LawEvaluation:
     """The three metrics of log predictions (cells, knobs) over the cells ``held``; ``named``: kind and split."""
     regrets = arena.regrets(predicted)
     outside = int((arena.outside(predicted) & held).sum())
@@ -199,7 +199,7 @@ def score(arena: Arena, predicted: Array, held: NDArray[np.bool_], named: tuple[
             )
         )
     unfitted = int((held & ~np.isfinite(predicted).all(axis=1)).sum())
-    return Evaluation(*named, int(held.sum()), unfitted, tuple(metrics))
+    return LawEvaluation(*named, int(held.sum()), unfitted, tuple(metrics))
 
 
 def _permille(regret: Array) -> float | None:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sweeplaw.analysis.hyperlaws.evaluation import Arena, Estimator, Evaluation, leave_one_out, train_small
+from sweeplaw.analysis.hyperlaws.evaluation import Estimator, LawEvaluation, Scorer, leave_one_out, train_small
 from sweeplaw.analysis.hyperlaws.features import Features, features
 from sweeplaw.analysis.hyperlaws.joint import Joint, joint
 from sweeplaw.analysis.hyperlaws.per_cell import cell_optima, per_cell
@@ -24,7 +24,7 @@ from sweeplaw.analysis.tuning.cells import CellTable, cell_table
 from sweeplaw.analysis.tuning.optimum import CellOptimum
 from sweeplaw.analysis.tuning.plateau import Width, pooled, widths
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.progress import Watching, unseen
+from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 Array = NDArray[np.float64]
 
@@ -102,7 +102,7 @@ class Hyperlaw:
     cells_dropped: tuple[tuple[Mapping[str, object], str], ...]
     resamples: int
     failed_resamples: int
-    evaluations: tuple[Evaluation, ...]
+    evaluations: tuple[LawEvaluation, ...]
     plateau: tuple[Width, ...]
     recipes: RecipeVerdict | None
     row_resampled: tuple[KnobLaw, ...]
@@ -125,7 +125,7 @@ def hyperlaw(
     on: Mapping[str, Sequence[str]] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    watch: Watching = unseen,
+    watch: ProgressCallback = no_progress,
 ) -> Hyperlaw:
     """Laws for the optimum of ``knobs`` over the axes ``cell`` from the rows of ``frame``; loss is the column ``y``.
 
@@ -139,7 +139,7 @@ def hyperlaw(
     terms = features(table, on)
     found = cell_optima(table)
     fitted = _estimator(kind, threshold, table, terms, found)
-    arena = Arena.of(table)
+    arena = Scorer.of(table)
     weights = np.ones((1, len(table.cells)))
     center = fitted.coefficients(weights)[0]
     if not np.isfinite(center).all():
@@ -242,9 +242,9 @@ def _recipes(
     table: CellTable,
     terms: Features,
     found: list[CellOptimum],
-    arena: Arena,
+    arena: Scorer,
     draws: Array,
-    with_offsets: Evaluation | None,
+    with_offsets: LawEvaluation | None,
     on: Mapping[str, Sequence[str]] | None,
 ) -> RecipeVerdict:
     """Compare the laws with one offset a recipe against one law for all."""

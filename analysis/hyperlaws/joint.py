@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sweeplaw.analysis.hyperlaws.features import Features
 from sweeplaw.analysis.hyperlaws.pooled import solve
 from sweeplaw.analysis.tuning.cells import CellTable
-from sweeplaw.trials.progress import Watching, unseen
+from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 Array = NDArray[np.float64]
 
@@ -62,7 +62,7 @@ class Joint:
         """Cells that give nothing: none, since each has its lowest row in the window."""
         return {}
 
-    def coefficients(self, weights: Array, watch: Watching = unseen) -> Array:
+    def coefficients(self, weights: Array, watch: ProgressCallback = no_progress) -> Array:
         """(draws, knobs, q) for cell weights (draws, cells); NaN where the shared curvature is not convex."""
         settled = SETTLED if len(weights) == 1 else RESAMPLES_SETTLED
         block = int(np.clip(BLOCK_WORK // self.design.size, 16, 256))

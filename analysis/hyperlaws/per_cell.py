@@ -16,7 +16,7 @@ from sweeplaw.analysis.hyperlaws.pooled import least_squares
 from sweeplaw.analysis.tuning.cells import CellTable
 from sweeplaw.analysis.tuning.optimum import CellOptimum, optima
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.progress import Watching, unseen
+from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 Array = NDArray[np.float64]
 
@@ -43,7 +43,7 @@ class PerCell:
         """As written in the estimator option."""
         return "cells"
 
-    def coefficients(self, weights: Array, watch: Watching = unseen) -> Array:
+    def coefficients(self, weights: Array, watch: ProgressCallback = no_progress) -> Array:
         """(draws, knobs, q) for cell weights (draws, cells), all at once: nobody need watch."""
         known = np.isfinite(self.center)
         precision = np.where(known, 1 / (np.where(known, self.error, 1.0) ** 2 + self.spread**2), 0.0)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.features import Features
 from sweeplaw.analysis.tuning.cells import CellTable
-from sweeplaw.trials.progress import Watching, unseen
+from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 Array = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ class Pooled:
         """Cells that give nothing, with the reason: none, since each cell's lowest row counts."""
         return {}
 
-    def coefficients(self, weights: Array, watch: Watching = unseen) -> Array:
+    def coefficients(self, weights: Array, watch: ProgressCallback = no_progress) -> Array:
         """(draws, knobs, q) for cell weights (draws, cells), all at once: nobody need watch."""
         counts, means = self._cell_means()
         return least_squares(self.features, weights * counts, means)

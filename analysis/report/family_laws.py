@@ -19,7 +19,7 @@ LEAST_POINTS = 4  # of a power law with an asymptote: three parameters and one d
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class FittedSlice:
     """One law over some rows, or the sentence why there is none.
 
     ``x`` names the column on the law's axis, ``at`` what is held fixed.
@@ -37,7 +37,7 @@ def count(family: Family, by: Axes) -> int:
     return 1 + family.best[by.n].n_unique() + family.best[by.d].n_unique()
 
 
-def statements(family: Family, by: Axes) -> Iterator[Statement]:
+def statements(family: Family, by: Axes) -> Iterator[FittedSlice]:
     """The additive surface over the best settings, then the law with an asymptote in N at each D and in D at each N.
 
     The surface has Chinchilla's form (Hoffmann et al. 2022, eq. 2). Each takes about a second.
@@ -48,21 +48,23 @@ def statements(family: Family, by: Axes) -> Iterator[Statement]:
     yield from _slices(family, by, by.d, by.n, "D", "N")
 
 
-def _slices(family: Family, by: Axes, along: str, held: str, name: str, other: str) -> Iterator[Statement]:
+def _slices(family: Family, by: Axes, along: str, held: str, name: str, other: str) -> Iterator[FittedSlice]:
     for value in sorted(family.best[held].unique().to_list()):
         rows = family.seeds.filter(pl.col(held) == value)
         title = f"L({name}) = C + A/{name}^alpha at {other} = {value:,}"
         if rows[along].n_unique() < LEAST_POINTS:
             why = f"{rows[along].n_unique()} distinct {name}; a law with an asymptote needs {LEAST_POINTS}"
-            yield Statement(title, (along,), {held: value}, None, why)
+            yield FittedSlice(title, (along,), {held: value}, None, why)
         else:
             yield _statement(title, "power_asymptote", {"x": along}, {held: value}, rows, by)
 
 
-def _statement(title: str, law: str, x: dict[str, str], at: dict[str, Any], rows: pl.DataFrame, by: Axes) -> Statement:
+def _statement(
+    title: str, law: str, x: dict[str, str], at: dict[str, Any], rows: pl.DataFrame, by: Axes
+) -> FittedSlice:
     try:
         made = fit(rows, law, OBJECTIVE, x=x, y=by.loss, bootstrap=RESAMPLES)
     except InputError as error:
-        return Statement(title, tuple(x.values()), at, None, str(error))
+        return FittedSlice(title, tuple(x.values()), at, None, str(error))
     _ = made.profiles  # most of the time a statement takes; kept with the fit
-    return Statement(title, tuple(x.values()), at, made)
+    return FittedSlice(title, tuple(x.values()), at, made)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
-from sweeplaw.analysis.hyperlaws.evaluation import Arena
+from sweeplaw.analysis.hyperlaws.evaluation import Scorer
 from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
 from sweeplaw.analysis.tuning.cells import CellTable
 from sweeplaw.analysis.tuning.importance import Importance
@@ -26,7 +26,7 @@ COLOURS = ("#e07b39", "#c44e52", "#8d4fa8", "#35b779", "#17becf", "#bcbd22", "#7
 
 
 def heatmaps(
-    arena: Arena, found: Hyperlaw | None = None, others: Mapping[str, Array] | None = None, most: int = 20
+    arena: Scorer, found: Hyperlaw | None = None, others: Mapping[str, Array] | None = None, most: int = 20
 ) -> Figure:
     """Loss above the best over the first two knobs, a panel a cell (the first ``most``): each run, the fitted optimum,
     the contours of the plateau, the law's prediction, and ``others``: log predictions (cells, knobs) by name.
@@ -110,7 +110,7 @@ def _runs(panel: Axes, table: CellTable, c: int) -> PathCollection:
     return panel.scatter(x, y, c=table.excess[rows], cmap="viridis_r", vmin=0, vmax=SHOWN_EXCESS, marker="s", s=26)
 
 
-def _optimum(panel: Axes, arena: Arena, c: int) -> None:
+def _optimum(panel: Axes, arena: Scorer, c: int) -> None:
     """The cell's fitted optimum and the plateau's contours, with any further knob at its optimum."""
     quadratic, rows = arena.quadratics[c], arena.table.rows_of(c)
     lowest = arena.table.x[rows][arena.table.z[rows].argmin()]

@@ -10,7 +10,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from sweeplaw.analysis.hyperlaws.comparison import KNOBS, compare
-from sweeplaw.analysis.hyperlaws.evaluation import Arena
+from sweeplaw.analysis.hyperlaws.evaluation import Scorer
 from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
 from sweeplaw.analysis.report.hyperlaw_figures import heatmaps, law_lines
 from sweeplaw.analysis.report.hyperlaw_summary import hyperlaw_statement
@@ -39,7 +39,7 @@ def hyper_section(
         table = cell_table(frame, axes, knobs, y)
     except InputError as error:
         return HyperSection({}, {}, error.render())
-    arena = Arena.of(table)
+    arena = Scorer.of(table)
     figures = {"hyperlaw_lines": law_lines(table, found)}
     if len(knobs) > 1:
         others = {}

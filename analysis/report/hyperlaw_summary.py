@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sweeplaw.analysis.hyperlaws.evaluation import Evaluation
+from sweeplaw.analysis.hyperlaws.evaluation import LawEvaluation
 from sweeplaw.analysis.hyperlaws.hyperlaw import Estimate, Hyperlaw, KnobLaw
 from sweeplaw.analysis.tuning.plateau import Width
 
@@ -60,7 +60,7 @@ def law_statement(law: KnobLaw) -> dict[str, Any]:
     }
 
 
-def evaluation_statement(evaluation: Evaluation) -> dict[str, Any]:
+def evaluation_statement(evaluation: LawEvaluation) -> dict[str, Any]:
     """Per mille of loss above the best, each metric with its noise floor."""
     metrics = {
         metric.name: {

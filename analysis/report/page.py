@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from sweeplaw.analysis.report import figures
-from sweeplaw.analysis.report.report import Report, Section, numbers
+from sweeplaw.analysis.report.report import Report, Section, report_values
 from sweeplaw.trials.quantities import short
 
 
@@ -81,7 +81,7 @@ def _seconds(value: float | None) -> str:
 
 def write(report: Report, folder: Path) -> tuple[Path, Path]:
     """Write ``report.html`` and ``report.json`` into ``folder``; return their paths."""
-    said = plain(numbers(report))
+    said = plain(report_values(report))
     html, data = folder / "report.html", folder / "report.json"
     html.write_text(page(report, said), encoding="utf-8")
     data.write_text(json.dumps(said, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")

@@ -14,14 +14,14 @@ import polars as pl
 
 from sweeplaw.analysis.fitting.fit import Fit
 from sweeplaw.analysis.fitting.validation import largest
-from sweeplaw.analysis.report.family_laws import Statement, count, statements
+from sweeplaw.analysis.report.family_laws import FittedSlice, count, statements
 from sweeplaw.analysis.report.fit_summary import summarise
 from sweeplaw.analysis.report.hyperlaw_section import HyperSection, hyper_section
 from sweeplaw.analysis.tables.families import Axes, Family, axes, families
 from sweeplaw.analysis.tables.tables import Tables, load
 from sweeplaw.analysis.tuning.optimum import CellOptimum, optima, unmeasured_cells
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.progress import Watching, unseen
+from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 LEAST_LEVELS = 4  # of a knob, for a law of its optimum: a quadratic and one level to spare
 MAX_FAMILIES = 6  # more would be a page nobody reads; the rest is counted
@@ -33,8 +33,8 @@ class Section:
 
     family: Family
     by: Axes
-    surface: Statement
-    slices: tuple[Statement, ...]
+    surface: FittedSlice
+    slices: tuple[FittedSlice, ...]
     optima: tuple[CellOptimum, ...]
     hyper: HyperSection | None
 
@@ -57,7 +57,7 @@ def make(
     where: str | None = None,
     loss: str = "val_loss",
     verify: bool = False,
-    watch: Watching = unseen,
+    watch: ProgressCallback = no_progress,
 ) -> Report:
     """The report of a store or a table file. Raises InputError when there is nothing to report.
 
@@ -74,7 +74,7 @@ def make(
     shown = found[:MAX_FAMILIES]
     total = sum(count(family, by) for family in shown)
     sections: list[Section] = []
-    laws: list[Statement] = []
+    laws: list[FittedSlice] = []
     watch(0, total)
     for family in shown:
         first = len(laws)
@@ -85,7 +85,7 @@ def make(
     return Report(str(source), tables, everything, by, tuple(sections), len(found) - len(shown))
 
 
-def _section(family: Family, by: Axes, everything: pl.DataFrame, laws: Sequence[Statement]) -> Section:
+def _section(family: Family, by: Axes, everything: pl.DataFrame, laws: Sequence[FittedSlice]) -> Section:
     # Cells are judged on all trials of the family: a diverged neighbour is what makes an edge an edge.
     same = everything
     for name, value in family.values.items():
@@ -102,7 +102,7 @@ def _hyper(trials: pl.DataFrame, family: Family, by: Axes) -> HyperSection | Non
     return hyper_section(trials, [by.n, by.d], knobs, by.loss) if knobs else None
 
 
-def numbers(report: Report) -> dict[str, Any]:
+def report_values(report: Report) -> dict[str, Any]:
     """Every number of the report, for programs. Unknown is None."""
     return {
         "source": report.source,
@@ -156,21 +156,21 @@ def _section_numbers(section: Section) -> dict[str, Any]:
         "values": dict(section.family.values),
         "trials": section.family.trials.height,
         "points": section.family.best.to_dicts(),
-        "surface": statement(section.surface),
-        "slices": [statement(one) for one in section.slices],
+        "surface": statement_values(section.surface),
+        "slices": [statement_values(one) for one in section.slices],
         "optima": [_optimum(one) for one in section.optima],
         "hyperlaws": None if section.hyper is None else {**section.hyper.statement, "refused": section.hyper.refused},
         "cells_without_loss": unmeasured_cells(section.family.trials, [by.n, by.d], by.loss).to_dicts(),
     }
 
 
-def statement(one: Statement) -> dict[str, Any]:
+def statement_values(one: FittedSlice) -> dict[str, Any]:
     """A law as numbers, or why there is none."""
     head = {"title": one.title, "x": list(one.x), "at": one.at}
-    return {**head, "law": None, "why_not": one.why_not} if one.fit is None else {**head, **law(one.fit)}
+    return {**head, "law": None, "why_not": one.why_not} if one.fit is None else {**head, **fit_values(one.fit)}
 
 
-def law(fit: Fit) -> dict[str, Any]:
+def fit_values(fit: Fit) -> dict[str, Any]:
     """A fit as numbers, with its error on the largest runs when it is fitted without them."""
     return {**summarise(fit), "residuals": fit.residuals.tolist(), "holdout": _extrapolation(fit)}
 

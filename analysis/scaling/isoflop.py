@@ -28,7 +28,7 @@ OFF_CENTRE = 0.25  # of the sampled range of log N: an optimum farther from its 
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class IsoflopBudget:
     """One compute budget: its FLOPs, rows, and the optimum of its parabola (None where it has none inside reach)."""
 
     flops: float
@@ -48,7 +48,7 @@ class Approach:
     b: float
     coefficient: float
     intervals: Mapping[str, Interval]
-    budgets: tuple[Budget, ...]
+    budgets: tuple[IsoflopBudget, ...]
     notes: tuple[str, ...]
 
     def params(self, flops: float) -> float:
@@ -168,7 +168,7 @@ def _vertex(log_params: Array, losses: Array, weights: Array) -> Array:
 
 
 def _line(
-    name: str, flops: Array, best: Array, level: float, budgets: tuple[Budget, ...], notes: tuple[str, ...]
+    name: str, flops: Array, best: Array, level: float, budgets: tuple[IsoflopBudget, ...], notes: tuple[str, ...]
 ) -> Approach:
     """The line log N* = log n0 + a log C through each resample's optima, budgets without one left out of it."""
     place = np.log(flops)
@@ -189,7 +189,7 @@ def _line(
     return Approach(name, float(slope[0]), float(1 - slope[0]), coefficient, intervals, budgets, notes)
 
 
-def _envelope_budgets(rows: Design) -> tuple[Budget, ...]:
+def _envelope_budgets(rows: Design) -> tuple[IsoflopBudget, ...]:
     found = []
     for number in range(int(rows.budget.max()) + 1):
         members = np.flatnonzero(rows.budget == number)
@@ -198,7 +198,7 @@ def _envelope_budgets(rows: Design) -> tuple[Budget, ...]:
     return tuple(found)
 
 
-def _parabola_budgets(rows: Design) -> tuple[Budget, ...]:
+def _parabola_budgets(rows: Design) -> tuple[IsoflopBudget, ...]:
     found = []
     for number in range(int(rows.budget.max()) + 1):
         members = np.flatnonzero(rows.budget == number)
@@ -213,13 +213,13 @@ def _parabola_budgets(rows: Design) -> tuple[Budget, ...]:
     return tuple(found)
 
 
-def _budget(rows: Design, members: Array, params: float | None, loss: float | None, note: str = "") -> Budget:
+def _budget(rows: Design, members: Array, params: float | None, loss: float | None, note: str = "") -> IsoflopBudget:
     log_params = np.log(rows.params[members])
     low, high = log_params.min(), log_params.max()
     off = (np.log(params) - (low + high) / 2) / max(high - low, 1e-12) if params else None
     flops = float(np.exp(np.mean(np.log(rows.flops[members]))))
     outside = "" if off is None or abs(off) <= 0.5 else "the optimum is outside the sampled sizes"
-    return Budget(flops, len(members), params, loss, None if off is None else float(off), note or outside)
+    return IsoflopBudget(flops, len(members), params, loss, None if off is None else float(off), note or outside)
 
 
 def _with_bias(approach: Approach, rows: Design, fit: Fit, k: float) -> Approach:

@@ -26,7 +26,7 @@ _SCANNED = re.compile(r"SCAN \[([^\],]+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Query:
     """What is asked. ``sql`` alone, or any of the others: they apply in the order where, best_per, columns, sort,
     limit.
 
@@ -43,14 +43,14 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryResult:
     """The rows, and sentences that belong beside them: what a name stood for, what was left out."""
 
     frame: pl.DataFrame
     notes: tuple[str, ...]
 
 
-def ask(tables: Tables, question: Question) -> Answer:
+def ask(tables: Tables, question: Query) -> QueryResult:
     """The answer to ``question``. Raises InputError: an unknown column or table, SQL that is not a question."""
     names = tables.trials.collect_schema().names()
     text = " ".join(filter(None, [question.sql, question.where, *question.columns, *question.sort, *question.best_per]))
@@ -61,10 +61,10 @@ def ask(tables: Tables, question: Question) -> Answer:
         frame = _by_sql(tables, question, names) if question.sql is not None else _by_name(tables, question)
     except pl.exceptions.PolarsError as error:
         raise _explained(error, tables) from None
-    return Answer(frame, tuple(notes))
+    return QueryResult(frame, tuple(notes))
 
 
-def named(question: Question, columns: Sequence[str]) -> list[str]:
+def named(question: Query, columns: Sequence[str]) -> list[str]:
     """The ``columns`` that a question without SQL is about: its cells and their loss, its order, its filter."""
     sort = [name.removeprefix("-") for name in question.sort]
     where = [text.strip('"`') for kind, text in tokens(question.where or "") if kind in ("name", "quoted")]
@@ -96,7 +96,7 @@ def refuse_unless_question(sql: str) -> None:
         raise InputError("text with a letter before its quote (E'…') is not accepted")
 
 
-def _by_sql(tables: Tables, question: Question, columns: Sequence[str]) -> pl.DataFrame:
+def _by_sql(tables: Tables, question: Query, columns: Sequence[str]) -> pl.DataFrame:
     sql = question.sql or ""
     refuse_unless_question(sql)
     stand_ins = aliases_in(sql, columns)
@@ -122,7 +122,7 @@ def _refuse_other_files(answer: pl.LazyFrame, source: str) -> None:
             raise InputError(f"the query would read {scanned}, which is outside {source}")
 
 
-def _best(tables: Tables, question: Question) -> pl.DataFrame:
+def _best(tables: Tables, question: Query) -> pl.DataFrame:
     cells = question.best_per or scientific_axes(tables)
     return best(_completed(tables.trials), cells, question.loss)
 
@@ -134,7 +134,7 @@ def _completed(trials: pl.LazyFrame) -> pl.LazyFrame:
     return trials.filter(pl.col("state") == "completed")
 
 
-def _by_name(tables: Tables, question: Question) -> pl.DataFrame:
+def _by_name(tables: Tables, question: Query) -> pl.DataFrame:
     trials = tables.trials
     columns = trials.collect_schema()
     names = columns.names()

@@ -18,7 +18,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import CURVE_COLUMNS, STATES
 from sweeplaw.trials.store_format.columns import ARROW, POLARS, schema, union
 from sweeplaw.trials.store_format.layout import RECENCY, Location, identify, is_store, locate
-from sweeplaw.trials.store_format.snapshot import DECLARED, Part, Snapshot, holding, snapshot, verified
+from sweeplaw.trials.store_format.snapshot import DECLARED, Snapshot, StorePart, holding, snapshot, verified
 
 Result = TypeVar("Result")
 
@@ -221,9 +221,9 @@ def _scan(location: Location, now: Snapshot, name: str, types: Mapping[str, pa.D
     return pl.concat(scans) if len(scans) > 1 else scans[0]
 
 
-def _alike(parts: Sequence[Part]) -> list[list[Part]]:
+def _alike(parts: Sequence[StorePart]) -> list[list[StorePart]]:
     """``parts`` by their schema, those of one schema together."""
-    groups: list[list[Part]] = []
+    groups: list[list[StorePart]] = []
     for part in parts:
         same = next((group for group in groups if group[0].schema.equals(part.schema)), None)
         if same is None:
@@ -252,7 +252,7 @@ def polars_type(kind: pa.DataType) -> pl.DataType:
     return POLARS[kind]
 
 
-def _frame(location: Location, parts: Sequence[Part]) -> pl.LazyFrame:
+def _frame(location: Location, parts: Sequence[StorePart]) -> pl.LazyFrame:
     """Parts of one schema as a scan: Polars' own on local files, pyarrow's wherever pyarrow reaches."""
     paths = [location.path(part.path) for part in parts]
     if location.local:
@@ -261,7 +261,7 @@ def _frame(location: Location, parts: Sequence[Part]) -> pl.LazyFrame:
     return _dataset(location, paths)
 
 
-def _only_ids(location: Location, parts: Sequence[Part]) -> pl.LazyFrame:
+def _only_ids(location: Location, parts: Sequence[StorePart]) -> pl.LazyFrame:
     """The trial_id column of parts of any schema."""
     paths = [location.path(part.path) for part in parts]
     if not paths:

@@ -28,7 +28,7 @@ import polars as pl
 import pyarrow as pa
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.analysis.tables.query import Question, ask
+from sweeplaw.analysis.tables.query import Query, ask
 from sweeplaw.orchestrator.store import atomic
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.record import TRIAL_COLUMNS
@@ -121,7 +121,7 @@ def measure(folder: Path, *, pandas: bool) -> None:
     cells, keys = "params_non_embedding, tokens", ", ".join(KEYS)
     questions = {
         "best of each of 400 cells": (
-            Question(best_per=("N", "D")),
+            Query(best_per=("N", "D")),
             [f"WITH t AS (SELECT * FROM '{files}' WHERE {done}), "
              f"m AS (SELECT {cells}, min(val_loss) val_loss FROM t GROUP BY ALL) "
              f"SELECT t.* FROM t JOIN m USING ({cells}, val_loss)",
@@ -129,7 +129,7 @@ def measure(folder: Path, *, pandas: bool) -> None:
             {"every column, all are in the answer": lambda: best_pandas(files)},
         ),
         "means over 5 keys": (
-            Question(sql=f"SELECT {keys}, avg(val_loss) AS loss, count(*) AS n FROM trials GROUP BY {keys}"),
+            Query(sql=f"SELECT {keys}, avg(val_loss) AS loss, count(*) AS n FROM trials GROUP BY {keys}"),
             [f"SELECT {keys}, avg(val_loss) loss, count(*) n FROM '{files}' GROUP BY ALL"],
             {
                 "the file as it is": lambda: means_pandas(read(files)),
@@ -137,7 +137,7 @@ def measure(folder: Path, *, pandas: bool) -> None:
             },
         ),
         "one trial by id": (
-            Question(where=f"trial_id = '{one}'"),
+            Query(where=f"trial_id = '{one}'"),
             [f"SELECT * FROM '{files}' WHERE trial_id = '{one}'"],
             {"filter pushed down": lambda: read(files, filters=[("trial_id", "==", one)])},
         ),

@@ -35,11 +35,11 @@ from torch.nn import functional as F
 from train_speed import CLIP, LR, WEIGHT_DECAY, llama, seconds
 
 from sweeplaw.trials.accounting import Shape
-from sweeplaw.trials.corpus import Budget, open_corpus
+from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.corpus.order import batches
-from sweeplaw.trials.training.distributed import ALONE, Group, Meeting
+from sweeplaw.trials.training.distributed import ALONE, Meeting, ProcessGroup
 from sweeplaw.trials.training.lr_schedule import Schedule
-from sweeplaw.trials.training.stack import Member, Place, Recipe, Stack
+from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
 from sweeplaw.trials.workload import World
 from sweeplaw.trials.workloads.language_model.shapes import solve
 
@@ -49,7 +49,7 @@ class Task:
     """What is trained: ``sequences`` of each step over all processes, ``per_turn`` steps of ``steps`` a turn."""
 
     shape: Shape
-    budget: Budget
+    budget: DataBudget
     sequences: int
     steps: int
     per_turn: int
@@ -63,11 +63,11 @@ class Training:
     state: Callable[[], int]
 
 
-def ours(task: Task, group: Group) -> Training:
+def ours(task: Task, group: ProcessGroup) -> Training:
     """The loop trials run."""
     recipe = Recipe(task.shape, task.budget.context, task.sequences, task.steps, 0.9, 0.95, 1e-8, 1e4, "float32")
     member = Member(0, LR, WEIGHT_DECAY, CLIP, Schedule("constant", task.steps), 20.0)
-    stack = Stack([member], recipe, task.budget, Place("cpu", group))
+    stack = Stack([member], recipe, task.budget, TrainingDevice("cpu", group))
     weights, optimizer = stack.model.weights, stack.optimizer
 
     def state() -> int:
@@ -76,7 +76,7 @@ def ours(task: Task, group: Group) -> Training:
     return Training(lambda: stack.advance(stack.step + task.per_turn), state)
 
 
-def theirs(task: Task, group: Group) -> Training:
+def theirs(task: Task, group: ProcessGroup) -> Training:
     """The peer, wrapped where there is more than one process."""
     model = llama(task.shape, task.budget.context)
     if group.size > 1:
@@ -113,7 +113,7 @@ def held(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in local)
 
 
-def measure(options: argparse.Namespace, group: Group) -> None:
+def measure(options: argparse.Namespace, group: ProcessGroup) -> None:
     """Train in turns; the first process prints."""
     shape = solve(options.params, "params", vocabulary=256, tied_embeddings=False, qk_norm=False)
     budget = open_corpus("stdlib", "bytes").budget(options.context, 2**21)

@@ -22,25 +22,25 @@ from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from sweeplaw.trials.accounting import Shape, parameters
-from sweeplaw.trials.corpus import Budget, open_corpus
+from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.corpus.order import batches
 from sweeplaw.trials.training.lr_schedule import Schedule
-from sweeplaw.trials.training.stack import Member, Place, Recipe, Stack
+from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
 from sweeplaw.trials.workloads.language_model.shapes import solve
 
 LR, WEIGHT_DECAY, CLIP = 3e-3, 0.1, 1.0
 
 
-def ours(shape: Shape, budget: Budget, batch_sequences: int, steps: int, per_turn: int) -> Callable[[], None]:
+def ours(shape: Shape, budget: DataBudget, batch_sequences: int, steps: int, per_turn: int) -> Callable[[], None]:
     """A function that trains the next ``per_turn`` steps of our model."""
     recipe = Recipe(shape, budget.context, batch_sequences, steps, 0.9, 0.95, 1e-8, 1e4, "float32")
     member = Member(0, LR, WEIGHT_DECAY, CLIP, Schedule("constant", steps), 20.0)
-    stack = Stack([member], recipe, budget, Place("cpu"))
+    stack = Stack([member], recipe, budget, TrainingDevice("cpu"))
     return lambda: void(stack.advance(stack.step + per_turn))
 
 
 def theirs(
-    shape: Shape, budget: Budget, batch_sequences: int, steps: int, per_turn: int, fused: bool
+    shape: Shape, budget: DataBudget, batch_sequences: int, steps: int, per_turn: int, fused: bool
 ) -> Callable[[], None]:
     """A function that trains the next ``per_turn`` steps of the peer."""
     model = llama(shape, budget.context)

@@ -23,7 +23,7 @@ from sweeplaw.clusters.connect.addresses import PROBE_SECONDS, probe
 from sweeplaw.clusters.connect.cluster import QUIET, SILENT, credentials, initialized
 from sweeplaw.clusters.connect.driver import inside
 from sweeplaw.clusters.connect.private import environment
-from sweeplaw.clusters.connect.remote_driver import Hosted
+from sweeplaw.clusters.connect.remote_driver import RemoteDriver
 from sweeplaw.clusters.errors import ConnectError
 from sweeplaw.clusters.profile.profile import CLIENT, Profile
 
@@ -149,7 +149,7 @@ def _host(profile: Profile, command: Sequence[str], sweep: str, terminal: bool) 
 
     # An address of "auto" is looked for in Ray's usual folder, unless this says where; the head may use another.
     names = {"RAY_ADDRESS": ray.get_runtime_context().gcs_address, **QUIET, **(_terminal() if terminal else {})}
-    actor: Any = ray.remote(Hosted)
+    actor: Any = ray.remote(RemoteDriver)
     actor = actor.options(num_cpus=0, resources=_ON_THE_HEAD, max_concurrency=2)
     return actor.remote(command, sweep, inside(profile), names, profile.grace_seconds + _MORE_GRACE_SECONDS)
 

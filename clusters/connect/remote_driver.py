@@ -16,7 +16,7 @@ from sweeplaw.clusters.connect import supervisor
 from sweeplaw.clusters.connect.driver import CLUSTER, SWEEP, fill
 
 
-class Hosted:
+class RemoteDriver:
     """One driver: arguments of this node's Python, with the files they name in a folder of their own.
 
     Its output is read as it comes, exactly once, and waits here until it is: nothing of it is kept on disk.

@@ -34,7 +34,7 @@ POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class JobFolder:
     """The files of one run of the job, in the folder every node sees."""
 
     folder: Path
@@ -69,7 +69,7 @@ def main(folder: str) -> int:
     """Play this node's part in the job; the exit code of the task."""
     job = json.loads((Path(folder) / JOB).read_text(encoding="utf-8"))
     run = f"{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
-    place = Place(Path(folder) / run)
+    place = JobFolder(Path(folder) / run)
     first = int(os.environ["SLURM_PROCID"]) == 0
     try:
         return _first(job, place) if first else _worker(job, place)
@@ -78,7 +78,7 @@ def main(folder: str) -> int:
         return 2
 
 
-def _first(job: Mapping[str, Any], place: Place) -> int:
+def _first(job: Mapping[str, Any], place: JobFolder) -> int:
     """Run the driver, and leave its exit code (or 1 where it never ran) for the other nodes and the script."""
     place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     code = 1
@@ -89,13 +89,13 @@ def _first(job: Mapping[str, Any], place: Place) -> int:
     return code
 
 
-def _alone(job: Mapping[str, Any], place: Place) -> int:
+def _alone(job: Mapping[str, Any], place: JobFolder) -> int:
     """One node needs no cluster: the driver starts a private Ray on what Slurm granted."""
     granted = {"kind": "local", "cpus": _cpus(), "gpus": _gpus(), "temp_dir": job["temp_dir"]}
     return _drive(job, place, {**job["profile"], **granted})
 
 
-def _head(job: Mapping[str, Any], place: Place) -> int:
+def _head(job: Mapping[str, Any], place: JobFolder) -> int:
     write_token(place.token)
     with private_folder(job["temp_dir"]) as temp, _ray(job, place, temp, *_head_options(job, temp)) as ray:
         address = _await_text(temp / "ray_current_cluster", job["ready_seconds"], ray)
@@ -116,7 +116,7 @@ def _head_options(job: Mapping[str, Any], temp: Path) -> list[str]:
     return [*options, "--include-dashboard=false"]
 
 
-def _worker(job: Mapping[str, Any], place: Place) -> int:
+def _worker(job: Mapping[str, Any], place: JobFolder) -> int:
     """Join the head, and join again when this node's Ray dies, until the driver has ended."""
     signal.signal(signal.SIGTERM, _leave)
     deadline = time.monotonic() + 2 * job["ready_seconds"]
@@ -142,7 +142,7 @@ def _worker(job: Mapping[str, Any], place: Place) -> int:
 
 
 @contextmanager
-def _ray(job: Mapping[str, Any], place: Place, temp: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def _ray(job: Mapping[str, Any], place: JobFolder, temp: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """`ray start --block` with these options and what Slurm granted, ended with the block.
 
     It is killed and not asked: asked, a node waits for others to drain. The watcher of ``temp`` ends what it started.
@@ -172,7 +172,7 @@ def _granted() -> list[str]:
     return [*resources, *ports, "--disable-usage-stats"]
 
 
-def _variables(job: Mapping[str, Any], place: Place) -> dict[str, str | None]:
+def _variables(job: Mapping[str, Any], place: JobFolder) -> dict[str, str | None]:
     return {
         "RAY_AUTH_MODE": job["profile"]["authentication"],
         "RAY_AUTH_TOKEN": None,
@@ -183,7 +183,7 @@ def _variables(job: Mapping[str, Any], place: Place) -> dict[str, str | None]:
     }
 
 
-def _drive(job: Mapping[str, Any], place: Place, cluster: Mapping[str, Any]) -> int:
+def _drive(job: Mapping[str, Any], place: JobFolder, cluster: Mapping[str, Any]) -> int:
     """Run the driver on this cluster; of an array, first for this job's own share of the trials, then for what is left.
 
     A launch claims all it is asked for: without shares the first job of an array would leave the others nothing.
@@ -205,7 +205,7 @@ def _shares() -> list[str | None]:
     return [f"{part}/{os.environ['SLURM_ARRAY_TASK_COUNT']}", None]
 
 
-def _driver(job: Mapping[str, Any], place: Place) -> int:
+def _driver(job: Mapping[str, Any], place: JobFolder) -> int:
     """One run of the driver's command. Notice reaches it as TERM, which means: checkpoint and end.
 
     Notice is a file, because a signal that Slurm sends into a step reaches every process there, Ray's and trials' too.

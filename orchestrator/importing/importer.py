@@ -17,12 +17,12 @@ from sweeplaw.analysis.tables import tables
 from sweeplaw.orchestrator.importing import presets, readers
 from sweeplaw.orchestrator.importing.mapping import ColumnMapping, extended, from_toml
 from sweeplaw.orchestrator.importing.presets import Preset
-from sweeplaw.orchestrator.importing.readers import Source
+from sweeplaw.orchestrator.importing.readers import ImportSource
 from sweeplaw.orchestrator.importing.rows import Mapped, map_rows, rows
 from sweeplaw.orchestrator.store import atomic
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.progress import Watching, unseen
+from sweeplaw.trials.progress import ProgressCallback, no_progress
 from sweeplaw.trials.record import CURVE_COLUMNS
 from sweeplaw.trials.store_format.layout import MARKER, locate
 
@@ -35,7 +35,7 @@ Made = Callable[..., Iterator[tuple[int, Row]]]  # `rows` of one import: all of 
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Comparison:
     """What the rows of a file are: the numbers of the ``fresh`` ones, how many the store has, how many the file
     repeats, and rows whose run is known with other content."""
 
@@ -74,7 +74,7 @@ def import_from(
     keep: tuple[str, ...] | None = None,
     source: str | None = None,
     dry: bool = False,
-    watch: Watching = unseen,
+    watch: ProgressCallback = no_progress,
 ) -> Imported:
     """Import ``file`` into ``store`` as a person asks for it. Raises InputError with every fault, StoreWriteError.
 
@@ -101,14 +101,14 @@ def import_from(
 
 
 def _import_runs(
-    read: Source,
+    read: ImportSource,
     mapping: ColumnMapping,
     mapped: Mapped,
     store: Store | None,
     *,
     preset: Preset | None,
     dry: bool,
-    watch: Watching,
+    watch: ProgressCallback,
 ) -> Imported:
     """Record the runs of ``read`` in ``store`` (None: there is none yet), or ``dry`` only say what would be.
 
@@ -118,7 +118,7 @@ def _import_runs(
     if mapping.source and read.name not in mapping.source:
         source = f"{mapping.source}: {read.name}" if mapping.run else mapping.source
     made = partial(rows, mapped, replace(mapping, source=source), source)
-    told = _told_apart(made, mapped.frame.height, store, watch)
+    told = _compare(made, mapped.frame.height, store, watch)
     added = told.fresh.len()
     rejected = sorted([*((row, "; ".join(why)) for row, why in mapped.reasons.items()), *told.clashes])
     launch_id = _launch_id(read, mapping, source)
@@ -136,7 +136,7 @@ def _import_runs(
     )  # fmt: skip
 
 
-def _told_apart(made: Made, offered: int, store: Store | None, watch: Watching) -> _Told:
+def _compare(made: Made, offered: int, store: Store | None, watch: ProgressCallback) -> _Comparison:
     """Which of ``offered`` rows are new, by their ids; those of a known run are compared with what is known of it."""
     every = _ids(_watched(made(), 0, offered, watch))
     trials = pl.LazyFrame(schema={"trial_id": pl.String})
@@ -157,7 +157,7 @@ def _told_apart(made: Made, offered: int, store: Store | None, watch: Watching) 
                 clashes.append((number, f"the same run is there with other content: {differing}"))
     same = again.filter(~pl.col("row").is_in([number for number, _ in clashes]))
     repeated = same["row_first"].count()
-    return _Told(fresh["row"], same.height - repeated, repeated, clashes)
+    return _Comparison(fresh["row"], same.height - repeated, repeated, clashes)
 
 
 def _ids(made: Iterable[tuple[int, Row]]) -> pl.DataFrame:
@@ -177,7 +177,9 @@ def _earlier(again: pl.DataFrame, made: Made, trials: pl.LazyFrame) -> dict[str,
     return own | {row["trial_id"]: row for row in held.iter_rows(named=True)}
 
 
-def _watched(made: Iterable[tuple[int, Row]], before: int, total: int, watch: Watching) -> Iterator[tuple[int, Row]]:
+def _watched(
+    made: Iterable[tuple[int, Row]], before: int, total: int, watch: ProgressCallback
+) -> Iterator[tuple[int, Row]]:
     """``made`` as it is; of the two times that each of ``total`` rows comes by, ``before`` were over at its start."""
     for done, one in enumerate(made, start=before + 1):
         if done % BATCH == 0:
@@ -204,7 +206,11 @@ def _other(here: Any, there: Any) -> bool:
 
 
 def _points(
-    read: Source, mapping: ColumnMapping, mapped: Mapped, fresh: Iterable[tuple[int, Mapping[str, Any]]], source: str
+    read: ImportSource,
+    mapping: ColumnMapping,
+    mapped: Mapped,
+    fresh: Iterable[tuple[int, Mapping[str, Any]]],
+    source: str,
 ) -> list[dict[str, Any]]:
     """Curve points of the new rows; their metrics under our names where the mapping names a plain column."""
     if read.curves is None:
@@ -236,13 +242,13 @@ def _batches(values: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
-def _launch_id(read: Source, mapping: ColumnMapping, source: str) -> str:
+def _launch_id(read: ImportSource, mapping: ColumnMapping, source: str) -> str:
     content = json.dumps([read.digest, source, dict(mapping.columns), mapping.where], default=str)
     return f"import-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
 def _facts(
-    read: Source,
+    read: ImportSource,
     mapping: ColumnMapping,
     source: str,
     preset: Preset | None,

@@ -43,13 +43,13 @@ class Preset:
 
     name: str
     meaning: str
-    read: Callable[[str], readers.Source]
+    read: Callable[[str], readers.ImportSource]
     mapping: ColumnMapping
     signature: frozenset[str] = frozenset()
 
 
 def _tracker(
-    name: str, meaning: str, read: Callable[[str], readers.Source], run: tuple[str, ...], **more: str
+    name: str, meaning: str, read: Callable[[str], readers.ImportSource], run: tuple[str, ...], **more: str
 ) -> Preset:
     columns: dict[str, str | tuple[str, ...]] = {"val_loss": _LOSS, **_SIZES, **more}
     return Preset(name, meaning, read, ColumnMapping(name, columns, run, optional=_OPTIONAL), frozenset(run))

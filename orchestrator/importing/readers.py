@@ -19,7 +19,7 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ImportSource:
     """A run a row. ``curves`` has columns run, step and metrics; ``run`` there is the runs' identity joined by "/"."""
 
     frame: pl.DataFrame
@@ -28,15 +28,15 @@ class Source:
     curves: pl.DataFrame | None = None
 
 
-def file(source: str) -> Source:
+def file(source: str) -> ImportSource:
     """A CSV, Parquet or NDJSON file; nested records become dotted columns. Raises InputError."""
     path = Path(source)
     frame = _flat(files.scan(path).collect())
     with path.open("rb") as content:
-        return Source(frame, path.name, hashlib.file_digest(content, "sha256").hexdigest())
+        return ImportSource(frame, path.name, hashlib.file_digest(content, "sha256").hexdigest())
 
 
-def wandb(source: str) -> Source:
+def wandb(source: str) -> ImportSource:
     """Runs of Weights & Biases. Columns `config` and `summary` written by scripts over its API are taken apart."""
     read = file(source)
     frame = read.frame
@@ -46,10 +46,10 @@ def wandb(source: str) -> Source:
     names = [name for name in ("ID", "id", "run_id", "Name", "name") if name in frame.columns]
     if not names:
         raise InputError(f"{source}: no column names the run (looked for ID, id, run_id, Name and name)")
-    return Source(frame.with_columns(pl.col(names[0]).alias("run")), read.name, read.digest)
+    return ImportSource(frame.with_columns(pl.col(names[0]).alias("run")), read.name, read.digest)
 
 
-def mlflow(source: str) -> Source:
+def mlflow(source: str) -> ImportSource:
     """The frame of `mlflow.search_runs()`: `params.` and `metrics.` fall away; text parameters become numbers."""
     read = file(source)
     names: dict[str, str] = {}
@@ -58,10 +58,10 @@ def mlflow(source: str) -> Source:
         taken = short in names.values() or (short != name and short in read.frame.columns)
         names[name] = name if taken else short
     numbers = [_number_where_possible(read.frame[name]) for name in read.frame.columns if name.startswith("params.")]
-    return Source(read.frame.with_columns(numbers).rename(names), read.name, read.digest)
+    return ImportSource(read.frame.with_columns(numbers).rename(names), read.name, read.digest)
 
 
-def optuna(source: str) -> Source:
+def optuna(source: str) -> ImportSource:
     """Every study of an Optuna storage: parameters, user attributes, value, and intermediate values as curves."""
     import optuna as library
 
@@ -75,10 +75,10 @@ def optuna(source: str) -> Source:
             points += [{"run": run, "step": s, "val_loss": float(v)} for s, v in trial.intermediate_values.items()]
     if not trials:
         raise InputError(f"{source}: no trials in any study")
-    return Source(_frame(trials), source.rpartition("/")[2] or source, curves=_frame(points) if points else None)
+    return ImportSource(_frame(trials), source.rpartition("/")[2] or source, curves=_frame(points) if points else None)
 
 
-def ray(source: str) -> Source:
+def ray(source: str) -> ImportSource:
     """The trials of a Ray Tune experiment folder, from result.json: the last line is the run, all are its curve."""
     folder = Path(source)
     if not folder.is_dir():
@@ -91,7 +91,7 @@ def ray(source: str) -> Source:
         points += [_ray_point(row["trial_id"], line) for line in lines]
     if not found:
         raise InputError(f"{source}: no result.json in it (an experiment folder of Ray Tune has one a trial)")
-    return Source(_frame(found), folder.name, curves=_frame(points) if points else None)
+    return ImportSource(_frame(found), folder.name, curves=_frame(points) if points else None)
 
 
 def _ray_row(folder: Path, last: Json) -> dict[str, Any]:

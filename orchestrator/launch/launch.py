@@ -20,11 +20,11 @@ from typing import Any
 from sweeplaw.clusters.connect.cluster import ClusterInfo, connected
 from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.launch import usage
-from sweeplaw.orchestrator.launch.leases import Hold, Watched, accounted, claimed
+from sweeplaw.orchestrator.launch.leases import BudgetGuard, LaunchLease, accounted, claimed
 from sweeplaw.orchestrator.launch.queue import queue
-from sweeplaw.orchestrator.launch.recorder import Tally, Watcher
+from sweeplaw.orchestrator.launch.recorder import LaunchObserver, Recorder
 from sweeplaw.orchestrator.launch.retries import endings, requeue_by_policy
-from sweeplaw.orchestrator.launch.state import End, Live
+from sweeplaw.orchestrator.launch.state import End, LaunchState
 from sweeplaw.orchestrator.plan.estimate import check, estimate
 from sweeplaw.orchestrator.plan.plan import Plan
 from sweeplaw.orchestrator.schedule import device_time
@@ -62,14 +62,16 @@ class Launched:
     problems: tuple[str, ...]
 
 
-def launch(plan: Plan, store: Store, profile: Profile, *watchers: Watcher, live: Live | None = None) -> Launched:
+def launch(
+    plan: Plan, store: Store, profile: Profile, *watchers: LaunchObserver, live: LaunchState | None = None
+) -> Launched:
     """Run the trials of ``plan`` that ``store`` has no outcome of, or that the sweep's retry policy gives another
     attempt, on the cluster of ``profile``. ``live`` is where others may see what the launch is doing.
 
     Raises InputError (a corpus that is not there, a trial that does not fit, a budget exceeded), ConnectError,
     StoreWriteError. An interrupt or an error at any moment leaves a store from which the next launch continues.
     """
-    live = live or Live()
+    live = live or LaunchState()
     missing = _missing(plan, store)
     already = plan.trials - len(missing)
     wanted = {trial_id for trial_id in missing if profile.takes(trial_id)}
@@ -78,7 +80,7 @@ def launch(plan: Plan, store: Store, profile: Profile, *watchers: Watcher, live:
     rest = plan.only(wanted)
     used = device_time.total(usage.load(store.location, plan.sweep.name).values()).device_seconds
     check(rest, estimate(rest, profile), used / 3600)
-    watch = Watched(plan.sweep.name, live, plan.sweep.budget, used)
+    watch = BudgetGuard(plan.sweep.name, live, plan.sweep.budget, used)
     plan.sweep.workload.check([group.spec(0) for group in rest.groups])
     launch_id = _launch_id(store)
     with (
@@ -155,11 +157,11 @@ def _facts(plan: Plan, profile: Profile) -> dict[str, Any]:
 
 def _run(
     todo: Plan,
-    hold: Hold,
+    hold: LaunchLease,
     profile: Profile,
     cluster: ClusterInfo,
     writer: Writer,
-    watchers: Sequence[Watcher],
+    watchers: Sequence[LaunchObserver],
 ) -> Mapping[str, int]:
     """How many trials ended for good in which state."""
     store, launch_id, live = hold.store, hold.launch_id, hold.live
@@ -173,7 +175,7 @@ def _run(
         waiting.again(record)
 
     before = endings(store.location, tried_before)
-    tally = Tally(writer, live, sweep.retry, before, try_again, watchers, hold)
+    tally = Recorder(writer, live, sweep.retry, before, try_again, watchers, hold)
 
     def make_job(pack: Pack) -> Job:
         specs = list(pack.specs)
@@ -210,12 +212,12 @@ def _run(
         _inline(waiting, make_job, tally, live, context, profile.grace_seconds, code)
         _cut_short(live, give_up)
         return tally.states
-    from sweeplaw.orchestrator.schedule.dispatcher import Calls
+    from sweeplaw.orchestrator.schedule.dispatcher import DispatcherCallbacks
     from sweeplaw.orchestrator.schedule.ray_tune import backend
 
     backend.run(
         waiting,
-        Calls(
+        DispatcherCallbacks(
             make_job,
             tally,
             give_up,
@@ -235,7 +237,7 @@ def _run(
     return tally.states
 
 
-def _cut_short(live: Live, give_up: Callable[[Pack, TrialSpec, str, State], None]) -> None:
+def _cut_short(live: LaunchState, give_up: Callable[[Pack, TrialSpec, str, State], None]) -> None:
     """Rows for the trials that had begun and did not wind down in time."""
     if live.end is None:
         return
@@ -249,7 +251,7 @@ def _inline(
     waiting: Queue,
     make_job: Callable[[Pack], Job],
     sink: Callable[[Sequence[Row]], None],
-    live: Live,
+    live: LaunchState,
     context: Callable[..., Context],
     grace: float,
     code: str | None,

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sweeplaw.orchestrator.launch import usage
-from sweeplaw.orchestrator.launch.running import bury, publish, remove
-from sweeplaw.orchestrator.launch.state import End, Live
+from sweeplaw.orchestrator.launch.running import charge_dead_launches, publish, remove
+from sweeplaw.orchestrator.launch.state import End, LaunchState
 from sweeplaw.orchestrator.plan.policy import Budget, used_up
 from sweeplaw.orchestrator.store import clocks
 from sweeplaw.orchestrator.store.store import Store
@@ -24,11 +24,11 @@ _TAKEN_OVER = f"it stalled for longer than its lease of {LEASE_SECONDS:.0f} s, a
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class BudgetGuard:
     """A launch of ``sweep`` whose earlier launches have used ``used`` device-seconds of ``budget``."""
 
     sweep: str
-    live: Live
+    live: LaunchState
     budget: Budget
     used: float
 
@@ -39,14 +39,14 @@ class Watched:
 
 
 @dataclass
-class Hold:
+class LaunchLease:
     """A launch's hold on its trials. Once ``lost``, they are another launch's, and what ours still says of them would
     be recorded twice."""
 
     store: Store
     launch_id: str
     trials: set[str]
-    live: Live
+    live: LaunchState
     lost: bool = False
     _renewed: float = field(default_factory=time.monotonic)
 
@@ -68,11 +68,11 @@ class Hold:
 
 
 @contextlib.contextmanager
-def claimed(store: Store, wanted: set[str], launch_id: str, watched: Watched) -> Iterator[Hold]:
+def claimed(store: Store, wanted: set[str], launch_id: str, watched: BudgetGuard) -> Iterator[LaunchLease]:
     """The trials no other launch is running, held until the block ends; what of them runs is shown meanwhile."""
-    bury(store.location, clocks.of_store(store.location))
+    charge_dead_launches(store.location, clocks.of_store(store.location))
     began = time.monotonic()
-    hold = Hold(store, launch_id, store.claim(wanted, launch_id, LEASE_SECONDS), watched.live, _renewed=began)
+    hold = LaunchLease(store, launch_id, store.claim(wanted, launch_id, LEASE_SECONDS), watched.live, _renewed=began)
     ending = threading.Event()
     heart = threading.Thread(target=_beat, args=(hold, watched, ending), daemon=True)
     heart.start()
@@ -86,7 +86,7 @@ def claimed(store: Store, wanted: set[str], launch_id: str, watched: Watched) ->
             remove(store.location, launch_id)
 
 
-def _beat(hold: Hold, watched: Watched, ending: threading.Event) -> None:
+def _beat(hold: LaunchLease, watched: BudgetGuard, ending: threading.Event) -> None:
     store, launch_id, live = hold.store, hold.launch_id, hold.live
     for tick in itertools.count(1):
         if ending.wait(TICK_SECONDS):
@@ -101,7 +101,7 @@ def _beat(hold: Hold, watched: Watched, ending: threading.Event) -> None:
 
 
 @contextlib.contextmanager
-def accounted(store: Store, launch_id: str, sweep: str, live: Live) -> Iterator[None]:
+def accounted(store: Store, launch_id: str, sweep: str, live: LaunchState) -> Iterator[None]:
     """What the launch used is in the store when the block ends, however it ends."""
     try:
         yield

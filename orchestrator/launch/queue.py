@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from sweeplaw.clusters.connect.cluster import Node
 from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.plan.plan import Plan
-from sweeplaw.orchestrator.plan.resources import Room, Size, Sizer, device_bytes
+from sweeplaw.orchestrator.plan.resources import ClusterCapacity, ResourceSizer, TrialResources, device_bytes
 from sweeplaw.orchestrator.schedule.packs import Pack, Queue, by_size, cut
-from sweeplaw.orchestrator.schedule.placement import Floor, Machine
+from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
 
@@ -26,10 +26,10 @@ def queue(todo: Plan, profile: Profile, nodes: Iterable[Node]) -> Queue:
     )
 
 
-def _sizes(todo: Plan, profile: Profile, here: Sequence[Node]) -> Callable[[Cost], Size]:
+def _sizes(todo: Plan, profile: Profile, here: Sequence[Node]) -> Callable[[Cost], TrialResources]:
     """What a trial of each cost in the plan is given."""
-    sizer = Sizer(profile, todo.sweep.workload.spreads, Room.of([node.capacity for node in here]))
-    found: dict[Cost, Size] = {}
+    sizer = ResourceSizer(profile, todo.sweep.workload.spreads, ClusterCapacity.of([node.capacity for node in here]))
+    found: dict[Cost, TrialResources] = {}
     faults = []
     for cost in {group.cost: None for group in todo.groups}:
         if size := sizer(cost):
@@ -41,10 +41,10 @@ def _sizes(todo: Plan, profile: Profile, here: Sequence[Node]) -> Callable[[Cost
     return found.__getitem__
 
 
-def _packs(todo: Plan, profile: Profile, here: Sequence[Node], size_of: Callable[[Cost], Size]) -> list[Pack]:
+def _packs(todo: Plan, profile: Profile, here: Sequence[Node], size_of: Callable[[Cost], TrialResources]) -> list[Pack]:
     """The plan's packs, cut for as many workers of each size as the nodes hold."""
-    floor = Floor(profile.slots)
-    floor.update(Machine(node.node_id, node.cpus, node.gpus) for node in here)
+    floor = Placement(profile.slots)
+    floor.update(NodeResources(node.node_id, node.cpus, node.gpus) for node in here)
     return [
         pack
         for size, groups in by_size(todo.groups, size_of).items()

@@ -9,14 +9,14 @@ from typing import Protocol
 
 from sweeplaw.clusters.connect.cluster import ClusterInfo
 from sweeplaw.orchestrator.launch.retries import Endings
-from sweeplaw.orchestrator.launch.state import Live
+from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.plan.plan import Plan
 from sweeplaw.orchestrator.plan.policy import Retry
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.record import CurvePoint, Row, TrialRecord
 
 
-class Watcher(Protocol):
+class LaunchObserver(Protocol):
     """Who looks on while a launch runs (a progress bar, a test)."""
 
     def started(self, todo: Plan, already: int, cluster: ClusterInfo) -> None:
@@ -28,7 +28,7 @@ class Watcher(Protocol):
         ...
 
 
-class Tally:
+class Recorder:
     """``states`` counts how trials ended for good in this launch, ``again`` the attempts that were followed by another.
 
     ``endings`` are the earlier ends of these trials. ``try_again`` puts a recorded trial back in the queue.
@@ -38,11 +38,11 @@ class Tally:
     def __init__(
         self,
         writer: Writer,
-        live: Live,
+        live: LaunchState,
         retry: Retry,
         endings: Endings,
         try_again: Callable[[TrialRecord], None],
-        watchers: Sequence[Watcher],
+        watchers: Sequence[LaunchObserver],
         holds: Callable[[], bool],
     ) -> None:
         self.states: Counter[str] = Counter()

@@ -20,7 +20,7 @@ SUFFIX = ".running.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningPack:
     """A pack on a worker. ``steps`` are the last steps heard of its trials that have begun and not ended; ``left`` is
     how many have not ended; ``idle_since`` is when it last recorded a trial (or started): what it would lose by dying.
     """
@@ -35,7 +35,7 @@ class Running:
     steps: Mapping[str, int | None]
 
 
-def publish(location: Location, launch_id: str, running: Iterable[Running], now: dt.datetime) -> None:
+def publish(location: Location, launch_id: str, running: Iterable[RunningPack], now: dt.datetime) -> None:
     """Leave in the store what runs. Raises OSError."""
     packs = [
         {
@@ -52,7 +52,7 @@ def publish(location: Location, launch_id: str, running: Iterable[Running], now:
     atomic.publish_json(location, f"claims/{launch_id}{SUFFIX}", {"at": now.isoformat(), "packs": packs})
 
 
-def read(location: Location, launch_id: str) -> tuple[dt.datetime, tuple[Running, ...]] | None:
+def read(location: Location, launch_id: str) -> tuple[dt.datetime, tuple[RunningPack, ...]] | None:
     """When the launch last said what it runs, and what, all by the clock of the store; None when it has not, or is
     over."""
     name = f"claims/{launch_id}{SUFFIX}"
@@ -64,9 +64,9 @@ def read(location: Location, launch_id: str) -> tuple[dt.datetime, tuple[Running
     return at, tuple(_parsed(launch_id, pack, ahead) for pack in content["packs"])
 
 
-def _parsed(launch_id: str, pack: Mapping[str, Any], ahead: dt.timedelta) -> Running:
+def _parsed(launch_id: str, pack: Mapping[str, Any], ahead: dt.timedelta) -> RunningPack:
     times = {name: dt.datetime.fromisoformat(pack[name]) - ahead for name in ("since", "idle_since")}
-    return Running(
+    return RunningPack(
         pack["pack_id"], launch_id, pack["host"], pack["devices"], left=pack["left"], steps=pack["steps"], **times
     )
 
@@ -76,7 +76,7 @@ def remove(location: Location, launch_id: str) -> None:
     atomic.remove(location, f"claims/{launch_id}{SUFFIX}")
 
 
-def bury(location: Location, now: dt.datetime) -> None:
+def charge_dead_launches(location: Location, now: dt.datetime) -> None:
     """Charge what dead launchers were in the middle of to their account, and clear it away. Raises OSError."""
     alive = living(location, now)
     for launch_id in location.names("claims", SUFFIX):

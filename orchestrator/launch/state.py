@@ -1,6 +1,6 @@
 """What a launch is doing at this moment: which packs run where and since when, how far they are, what was lost.
 
-The launch keeps one `Live` and tells it everything that happens.
+The launch keeps one `LaunchState` and tells it everything that happens.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sweeplaw.orchestrator.launch.running import Running
-from sweeplaw.orchestrator.schedule.device_time import Loss, Meter, Reason, Usage
+from sweeplaw.orchestrator.launch.running import RunningPack
+from sweeplaw.orchestrator.schedule.device_time import Meter, Reason, Usage, WastedWork
 from sweeplaw.orchestrator.schedule.packs import Pack
 from sweeplaw.orchestrator.store.clocks import Clock, steady
 from sweeplaw.trials.record import UNFINISHED, CurvePoint, Row, State, TrialRecord
@@ -46,7 +46,7 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class LaunchSnapshot:
     """A launch at one moment. ``rate`` is trials a second over the last minute; ``seconds`` count from the moment the
     cluster was there.
     """
@@ -55,7 +55,7 @@ class View:
     again: int
     todo: int
     slots: int
-    running: tuple[Running, ...]
+    running: tuple[RunningPack, ...]
     rate: float
     best_loss: float | None
     seconds: float
@@ -63,7 +63,7 @@ class View:
 
 
 @dataclass
-class _Running:
+class _RunningPack:
     pack: Pack
     since: dt.datetime
     idle_since: dt.datetime
@@ -73,7 +73,7 @@ class _Running:
     steps: dict[str, int | None] = field(default_factory=dict)
 
 
-class Live:
+class LaunchState:
     """What one launch knows of itself; for any number of threads."""
 
     def __init__(self, now: Clock | None = None) -> None:
@@ -82,13 +82,13 @@ class Live:
         self.end: End | None = None
         self.now = now or steady()
         self._lock = threading.Lock()
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, _RunningPack] = {}
         self._states: Counter[str] = Counter()
         self._again, self._todo, self._slots = 0, 0, 0
         self._best: float | None = None
         self._began = self.now()
         self._ends: deque[tuple[dt.datetime, int]] = deque()  # how many trials ended in about each second
-        self._heard: _Running | None = None  # rows of one pack come together
+        self._heard: _RunningPack | None = None  # rows of one pack come together
 
     @property
     def ending(self) -> bool:
@@ -114,7 +114,7 @@ class Live:
         """A worker has taken the pack; it holds so many devices."""
         now, left = self.now(), {trial: None for group in pack.groups for trial in group.ids}
         with self._lock:
-            self._running[pack.pack_id] = _Running(pack, now, now, devices, left, host)
+            self._running[pack.pack_id] = _RunningPack(pack, now, now, devices, left, host)
 
     def pack_on(self, pack: Pack, host: str) -> None:
         """The pack runs on this machine."""
@@ -150,7 +150,7 @@ class Live:
         reason: Reason | None,
         *,
         over: bool = True,
-    ) -> Loss:
+    ) -> WastedWork:
         """Work on ``trials`` of ``pack`` was lost; None: the device time of the pack since its last row, less what a
         checkpoint holds.
 
@@ -169,7 +169,7 @@ class Live:
             elif running:
                 running.idle_since = now
         self.meter.used(held)
-        loss = Loss(pack.pack_id, tuple(trials), device_seconds, reason, now)
+        loss = WastedWork(pack.pack_id, tuple(trials), device_seconds, reason, now)
         self.meter.lost(loss)
         return loss
 
@@ -193,7 +193,7 @@ class Live:
             running = sum(_at_risk(item, now) for item in self._running.values())
         return self.meter.device_seconds + running
 
-    def view(self, launch_id: str = "") -> View:
+    def view(self, launch_id: str = "") -> LaunchSnapshot:
         """The launch now."""
         now = self.now()
         with self._lock:
@@ -202,7 +202,7 @@ class Live:
             seconds = (now - self._began).total_seconds()
             rate = sum(count for _, count in self._ends) / min(max(seconds, 1.0), RATE_SECONDS)
             running = tuple(_seen(item, launch_id) for item in self._running.values())
-            return View(
+            return LaunchSnapshot(
                 dict(self._states),
                 self._again,
                 self._todo,
@@ -253,20 +253,20 @@ class Live:
             self.meter.used(seconds)
         elif outcome.train_seconds is not None:
             trial = (outcome.trial_id,)
-            self.meter.lost(Loss(record.pack_id, trial, seconds, reason, now))
+            self.meter.lost(WastedWork(record.pack_id, trial, seconds, reason, now))
 
 
-def _at_risk(running: _Running, now: dt.datetime) -> float:
+def _at_risk(running: _RunningPack, now: dt.datetime) -> float:
     return running.devices * (now - running.idle_since).total_seconds()
 
 
-def _begun(item: _Running) -> tuple[str, ...]:
+def _begun(item: _RunningPack) -> tuple[str, ...]:
     """Trials that have shown a step; before any has, the first in line."""
     return tuple(item.steps) or tuple(itertools.islice(item.left, 1))
 
 
-def _seen(item: _Running, launch_id: str) -> Running:
+def _seen(item: _RunningPack, launch_id: str) -> RunningPack:
     steps = {trial: item.steps.get(trial) for trial in _begun(item)}
-    return Running(
+    return RunningPack(
         item.pack.pack_id, launch_id, item.host, item.devices, item.since, item.idle_since, len(item.left), steps
     )

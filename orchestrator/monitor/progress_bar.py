@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sweeplaw.clusters.connect.cluster import ClusterInfo
-from sweeplaw.orchestrator.launch.state import Live
+from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.plan.plan import Plan
 from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.record import Row, TrialRecord
@@ -25,8 +25,8 @@ class LaunchProgress:
     Time left is by FLOPs where they are known, because large trials go first.
     """
 
-    def __init__(self, live: Live | None = None) -> None:
-        self._live = live or Live()
+    def __init__(self, live: LaunchState | None = None) -> None:
+        self._live = live or LaunchState()
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),

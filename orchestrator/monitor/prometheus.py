@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from sweeplaw.orchestrator.launch.state import Live, View
+from sweeplaw.orchestrator.launch.state import LaunchSnapshot, LaunchState
 from sweeplaw.orchestrator.sinks.feed import Feed
 from sweeplaw.trials.errors import InputError
 
@@ -26,7 +26,7 @@ Sample = tuple[Mapping[str, str], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class MetricsTarget:
     """Where metrics go: a file, or a loopback host and port (0: any free one)."""
 
     path: Path | None = None
@@ -34,10 +34,10 @@ class Place:
     port: int = 0
 
 
-def place(text: str) -> Place:
+def metrics_target(text: str) -> MetricsTarget:
     """What ``file:PATH`` or ``127.0.0.1:PORT`` means. Raises InputError."""
     if text.startswith("file:") and len(text) > len("file:"):
-        return Place(path=Path(text.removeprefix("file:")).expanduser().absolute())
+        return MetricsTarget(path=Path(text.removeprefix("file:")).expanduser().absolute())
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise InputError(f"--metrics {text!r}: accepted are 127.0.0.1:PORT and file:PATH")
@@ -46,7 +46,7 @@ def place(text: str) -> Place:
             f"--metrics {text!r}: only loopback is served (accepted: 127.0.0.1:{port}), because the page asks nobody "
             "who they are; for others write file:PATH into the folder of a node exporter"
         )
-    return Place(host=host.strip("[]"), port=int(port))
+    return MetricsTarget(host=host.strip("[]"), port=int(port))
 
 
 def _loopback(host: str) -> bool:
@@ -56,7 +56,7 @@ def _loopback(host: str) -> bool:
         return False
 
 
-def render(view: View, sweep: str, dropped: Mapping[str, int] | None = None) -> str:
+def render(view: LaunchSnapshot, sweep: str, dropped: Mapping[str, int] | None = None) -> str:
     """The view as Prometheus reads it. ``dropped`` are rows each sink has not taken."""
     usage = view.usage
     families: list[tuple[str, str, str, Iterable[Sample]]] = [
@@ -97,7 +97,7 @@ def _escaped(text: str) -> str:
 
 
 @contextlib.contextmanager
-def shown(where: Place, text: Callable[[], str]) -> Iterator[str]:
+def shown(where: MetricsTarget, text: Callable[[], str]) -> Iterator[str]:
     """Keep ``text()`` there until the block ends; what a person may look at is yielded. Raises InputError when the
     place cannot be used.
     """
@@ -107,7 +107,7 @@ def shown(where: Place, text: Callable[[], str]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def showing(
-    text: str | None, live: Live, sweep: str, feeds: Sequence[Feed], tell: Callable[[str], None]
+    text: str | None, live: LaunchState, sweep: str, feeds: Sequence[Feed], tell: Callable[[str], None]
 ) -> Iterator[None]:
     """Show a launch at the place a person named, or nowhere. Raises InputError when it cannot be used."""
     if text is None:
@@ -117,7 +117,7 @@ def showing(
     def page() -> str:
         return render(live.view(), sweep, {feed.name: feed.dropped for feed in feeds})
 
-    with shown(place(text), page) as there:
+    with shown(metrics_target(text), page) as there:
         tell(f"metrics at {there}")
         yield
 

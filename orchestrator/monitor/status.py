@@ -16,7 +16,7 @@ from sweeplaw.analysis.tables.tables import launches
 from sweeplaw.orchestrator.launch import running as runs
 from sweeplaw.orchestrator.launch import usage
 from sweeplaw.orchestrator.launch.retries import owed
-from sweeplaw.orchestrator.launch.running import Running
+from sweeplaw.orchestrator.launch.running import RunningPack
 from sweeplaw.orchestrator.plan.policy import Retry
 from sweeplaw.orchestrator.schedule import device_time
 from sweeplaw.orchestrator.schedule.device_time import Usage
@@ -46,7 +46,7 @@ class Progress:
     waiting: int | None
     claimed: int
     running: int
-    packs: tuple[Running, ...]
+    packs: tuple[RunningPack, ...]
     relaunch: Mapping[str, int]
     leases: tuple[Lease, ...]
     dead: tuple[str, ...]
@@ -111,7 +111,7 @@ def planned(store: Store) -> dict[str, pl.DataFrame]:
     return found
 
 
-def _packs(store: Store, lease: Lease) -> tuple[Running, ...]:
+def _packs(store: Store, lease: Lease) -> tuple[RunningPack, ...]:
     found = runs.read(store.location, lease.launch_id)
     return found[1] if found else ()
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.plan.plan import Group, Plan
-from sweeplaw.orchestrator.plan.resources import Room, Size, Sizer
+from sweeplaw.orchestrator.plan.resources import ClusterCapacity, ResourceSizer, TrialResources
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
 
 
 def estimate(plan: Plan, profile: Profile) -> dict[str, Any]:
     """The plan in numbers. Unknown is None: a workload that does not tell its FLOPs has no device-hours."""
-    sizer = Sizer(profile, plan.sweep.workload.spreads, Room.of(profile.planned_nodes()))
+    sizer = ResourceSizer(profile, plan.sweep.workload.spreads, ClusterCapacity.of(profile.planned_nodes()))
     points = [_point(plan, groups, profile, sizer) for _, groups in sorted(_by_point(plan).items())]
     hours = _sum(point["device_hours"] for point in points)
     slots = profile.planned_slots()
@@ -45,7 +45,7 @@ def _by_point(plan: Plan) -> dict[tuple[int, int], list[Group]]:
     return found
 
 
-def _point(plan: Plan, groups: Sequence[Group], profile: Profile, sizer: Sizer) -> dict[str, Any]:
+def _point(plan: Plan, groups: Sequence[Group], profile: Profile, sizer: ResourceSizer) -> dict[str, Any]:
     cost = groups[0].cost
     largest = max((group.cost for group in groups), key=lambda cost: cost.memory_bytes or 0)
     size = sizer(largest)
@@ -72,7 +72,7 @@ def _seconds(flops: float, cost: Cost, profile: Profile) -> float:
     return profile.device.seconds(flops, params=cost.params, steps=cost.steps, tokens=cost.tokens)
 
 
-def _devices(profile: Profile, size: Size | None) -> float:
+def _devices(profile: Profile, size: TrialResources | None) -> float:
     """Devices held while one does the work: the processes of a trial share it, the devices of one process do not."""
     if size is None:
         return profile.devices_per_slot

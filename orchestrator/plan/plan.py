@@ -22,7 +22,7 @@ from sweeplaw.orchestrator.plan.formulas import Formula
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError, nearest
-from sweeplaw.trials.progress import Watching, unseen
+from sweeplaw.trials.progress import ProgressCallback, no_progress
 from sweeplaw.trials.spec import Knob, TrialSpec, Value, trial_ids
 
 DUPLICATE = "the same trial as another combination"
@@ -92,7 +92,7 @@ class Plan:
         return replace(self, groups=tuple(group for group in groups if group.ids))
 
 
-def plan(sweep: SweepSpec, watch: Watching = unseen) -> Plan:
+def plan(sweep: SweepSpec, watch: ProgressCallback = no_progress) -> Plan:
     """The trials of this sweep. ``watch`` is told how many combinations are done, of how many.
 
     Raises InputError when it has no trials, or names and values that cannot be resolved.

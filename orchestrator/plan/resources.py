@@ -28,7 +28,7 @@ _UNSEEN = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Size:
+class TrialResources:
     """What one trial holds while it runs: ``processes`` equal ones, so many on each of ``nodes`` nodes.
 
     ``cpus`` and ``gpus`` are those of one process; ``gpus`` is a share of one device or a whole number of them.
@@ -61,7 +61,7 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class ClusterCapacity:
     """The nodes sizes are chosen for: CPU cores and GPUs of the largest, and how many there are of that size.
 
     ``memory`` is what any node says of its own: (CPU cores, bytes).
@@ -73,7 +73,7 @@ class Room:
     memory: tuple[tuple[float, int], ...] = ()
 
     @classmethod
-    def of(cls, nodes: Sequence[Capacity] | None) -> Room:
+    def of(cls, nodes: Sequence[Capacity] | None) -> ClusterCapacity:
         """The room of these nodes; None: nodes nobody has seen."""
         if nodes is None:
             return cls(1, math.inf, math.inf)
@@ -88,14 +88,14 @@ class Room:
 
 
 @dataclass(frozen=True)
-class Sizer:
+class ResourceSizer:
     """Sizes for the trials of one workload on one cluster."""
 
     profile: Profile
     spreads: bool
-    room: Room
+    room: ClusterCapacity
 
-    def __call__(self, cost: Cost) -> Size | None:
+    def __call__(self, cost: Cost) -> TrialResources | None:
         """The smallest size a trial of this cost fits into; None when it fits none that the room has.
 
         A trial whose memory is unknown gets what the profile gives every trial. Micro-batches are divided only for a
@@ -111,7 +111,7 @@ class Sizer:
                     return found
         return None
 
-    def usable(self, item: Size) -> int | None:
+    def usable(self, item: TrialResources) -> int | None:
         """Bytes one process of this size may use on each of its devices; None where nobody says."""
         if self.profile.device.accelerator:
             return device_bytes(item, self.profile)
@@ -141,11 +141,11 @@ class Sizer:
         if self._shares_nodes:
             return "node", self.room.memory_of(self.room.cpus) or 0
         if self.profile.device.accelerator:
-            return "GPU", device_bytes(Size(1.0, 1.0), self.profile) or 0
+            return "GPU", device_bytes(TrialResources(1.0, 1.0), self.profile) or 0
         return "core", self.profile.memory_per_trial or 0
 
     @cached_property
-    def _candidates(self) -> tuple[tuple[Size, int | None], ...]:
+    def _candidates(self) -> tuple[tuple[TrialResources, int | None], ...]:
         """Every size there may be, the smallest first, and what each of its processes may use."""
         sizes = _by_cores if self._shares_nodes else _by_devices
         return tuple((item, self.usable(item)) for item in sizes(self.profile, self.spreads, self.room))
@@ -156,7 +156,7 @@ class Sizer:
             more = replace(self, room=replace(self.room, nodes=_UNSEEN))(cost) if self.spreads else None
             return f"{more or self._spread(cost)}; or memory_per_trial, where a process may use more than its node says"
         if self.spreads:
-            return str(replace(self, room=Room.of(None))(cost) or self._spread(cost))
+            return str(replace(self, room=ClusterCapacity.of(None))(cost) or self._spread(cost))
         if self.profile.device.accelerator:
             _, whole = self._unit
             return f"gpus_per_trial = {-(-(cost.memory_bytes or 0) // whole)}, where the workload uses several GPUs"
@@ -183,7 +183,7 @@ class Sizer:
         return f"a smaller trial, or {unit}s with {least / 1e9:.1f} GB: {spread}, it needs no less"
 
 
-def memory(cost: Cost, item: Size) -> int | None:
+def memory(cost: Cost, item: TrialResources) -> int | None:
     """Bytes a trial of this cost needs on each device of this size (in each process, on CPU cores). None is unknown.
 
     A process that is given several GPUs is taken to divide its memory over them: what runs there is the user's own.
@@ -195,22 +195,22 @@ def memory(cost: Cost, item: Size) -> int | None:
     return -(-cost.memory_bytes // max(1, int(item.gpus)))
 
 
-def device_bytes(item: Size, profile: Profile) -> int | None:
+def device_bytes(item: TrialResources, profile: Profile) -> int | None:
     """Bytes one process of this size may use on each of its GPUs; None where the hardware has no memory of its own."""
     whole = profile.device.usable_bytes
     return whole if whole is None or not 0 < item.gpus < 1 else int(whole * item.gpus)
 
 
-def _by_devices(profile: Profile, spreads: bool, room: Room) -> Iterator[Size]:
+def _by_devices(profile: Profile, spreads: bool, room: ClusterCapacity) -> Iterator[TrialResources]:
     """Sizes from the least the profile gives a trial up to all the room has, each about twice the one before."""
-    least = Size(profile.cpus_per_trial, profile.gpus_per_trial)
+    least = TrialResources(profile.cpus_per_trial, profile.gpus_per_trial)
     begin = max(1, int(least.gpus)) if spreads else 1
     if begin == 1:
         for share in _shares(least.gpus):
             yield replace(least, gpus=share)
     if not spreads:
         return
-    one = Size(least.cpus / begin, 1.0 if least.gpus else 0.0)
+    one = TrialResources(least.cpus / begin, 1.0 if least.gpus else 0.0)
     most = _fitting(one, room)
     for count in _doubling(begin, most):
         if count > 1:
@@ -220,19 +220,19 @@ def _by_devices(profile: Profile, spreads: bool, room: Room) -> Iterator[Size]:
             yield replace(one, processes=most * nodes, nodes=nodes)
 
 
-def _by_cores(profile: Profile, spreads: bool, room: Room) -> Iterator[Size]:
+def _by_cores(profile: Profile, spreads: bool, room: ClusterCapacity) -> Iterator[TrialResources]:
     """The same where memory goes with cores: one process takes more of them, up to whole nodes with a process each."""
-    least = Size(profile.cpus_per_trial)
+    least = TrialResources(profile.cpus_per_trial)
     if not room.memory:
         yield least
         return
     most = max(1, _fitting(least, room))
     for count in _doubling(1, most):
-        yield Size(min(least.cpus * count, room.cpus))
+        yield TrialResources(min(least.cpus * count, room.cpus))
     if least.cpus * most < room.cpus:
-        yield Size(room.cpus)
+        yield TrialResources(room.cpus)
     for nodes in _doubling(2, room.nodes) if spreads else ():
-        yield Size(room.cpus, processes=nodes, nodes=nodes)
+        yield TrialResources(room.cpus, processes=nodes, nodes=nodes)
 
 
 def _shares(least: float) -> Iterator[float]:
@@ -242,7 +242,7 @@ def _shares(least: float) -> Iterator[float]:
         yield from (1 / 2**power for power in range(10, -1, -1) if 1 / 2**power > least)
 
 
-def _fitting(one: Size, room: Room) -> int:
+def _fitting(one: TrialResources, room: ClusterCapacity) -> int:
     """Processes of this size that the largest node holds."""
     limits = [room.cpus / one.cpus] + ([room.gpus] if one.gpus else [])
     least = min(limits)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
-from sweeplaw.orchestrator.schedule.device_time import Loss, Reason
+from sweeplaw.orchestrator.schedule.device_time import Reason, WastedWork
 
 # Assumption: a machine that goes down takes its processes with it in any order, but within this time.
 AFTERMATH_SECONDS = 5.0
@@ -18,15 +18,15 @@ AFTERMATH_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Doubt:
-    loss: Loss
+    loss: WastedWork
     nodes: frozenset[str]
     since: float
 
 
-class Doubts:
+class UnresolvedDeaths:
     """``settled`` gets each loss with its reason, once."""
 
-    def __init__(self, settled: Callable[[Loss, Reason], None]) -> None:
+    def __init__(self, settled: Callable[[WastedWork, Reason], None]) -> None:
         self._settled = settled
         self._open: list[_Doubt] = []
 
@@ -35,7 +35,7 @@ class Doubts:
         """Those that should be asked whether they are there."""
         return frozenset().union(*(doubt.nodes for doubt in self._open))
 
-    def add(self, loss: Loss, nodes: frozenset[str], now: float) -> None:
+    def add(self, loss: WastedWork, nodes: frozenset[str], now: float) -> None:
         """A worker on these nodes died, or cannot be heard any more."""
         self._open.append(_Doubt(loss, nodes, now))
 

@@ -29,7 +29,7 @@ REMEMBERED = 100  # the latest losses are kept one by one; the sums hold all of 
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class WastedWork:
     """Work that was lost: which trials of which pack, how much device time, why (None: not known yet), when."""
 
     pack_id: str
@@ -96,26 +96,26 @@ class Meter:
         self._useful = 0.0
         self._wasted: dict[str, float] = {}
         self._losses: Counter[str] = Counter()
-        self._latest: deque[Loss] = deque(maxlen=REMEMBERED)
-        self._open: list[Loss] = []
+        self._latest: deque[WastedWork] = deque(maxlen=REMEMBERED)
+        self._open: list[WastedWork] = []
 
     def used(self, device_seconds: float) -> None:
         """This much became a row."""
         with self._lock:
             self._useful += device_seconds
 
-    def lost(self, loss: Loss) -> None:
+    def lost(self, loss: WastedWork) -> None:
         """This much has to be done again, or led to nothing; without a reason it is kept until `settle` tells one."""
         with self._lock:
             self._open.append(loss) if loss.reason is None else self._book(loss, loss.reason)
 
-    def settle(self, loss: Loss, reason: Reason) -> None:
+    def settle(self, loss: WastedWork, reason: Reason) -> None:
         """The reason of a loss is known now. Until then it is in no sum, because sums by reason only ever rise."""
         with self._lock:
             self._open.remove(loss)
             self._book(replace(loss, reason=reason), reason)
 
-    def _book(self, loss: Loss, reason: Reason) -> None:
+    def _book(self, loss: WastedWork, reason: Reason) -> None:
         self._wasted[reason] = self._wasted.get(reason, 0.0) + loss.device_seconds
         self._losses[reason] += 1
         self._latest.append(loss)
@@ -131,7 +131,7 @@ class Meter:
         with self._lock:
             return Usage(self._useful, dict(self._wasted), dict(self._losses))
 
-    def latest(self) -> Sequence[Loss]:
+    def latest(self) -> Sequence[WastedWork]:
         """The latest losses, oldest first."""
         with self._lock:
             return tuple(self._latest)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sweeplaw.orchestrator.plan.resources import Size
-from sweeplaw.orchestrator.schedule.death_causes import Doubts
-from sweeplaw.orchestrator.schedule.device_time import Loss, Reason
+from sweeplaw.orchestrator.plan.resources import TrialResources
+from sweeplaw.orchestrator.schedule.death_causes import UnresolvedDeaths
+from sweeplaw.orchestrator.schedule.device_time import Reason, WastedWork
 from sweeplaw.orchestrator.schedule.packs import Pack, Queue
-from sweeplaw.orchestrator.schedule.placement import Floor, Machine
+from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
 from sweeplaw.orchestrator.worker.worker import Job
 from sweeplaw.trials.record import Row, State, TrialRecord
 from sweeplaw.trials.spec import TrialSpec
@@ -25,7 +25,7 @@ START_TRIES = 5  # workers in a row that die on a node before they run anything 
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
+class DispatcherCallbacks:
     """What a run tells whom it works for.
 
     ``make_job`` turns a pack into what travels, when it starts. ``sink`` gets rows as they come; what it raises ends
@@ -38,8 +38,8 @@ class Calls:
     make_job: Callable[[Pack], Job]
     sink: Callable[[Sequence[Row]], None]
     give_up: Callable[[Pack, TrialSpec, str, State], None]
-    lost: Callable[[Pack, Sequence[str], Reason | None], Loss]
-    settled: Callable[[Loss, Reason], None]
+    lost: Callable[[Pack, Sequence[str], Reason | None], WastedWork]
+    settled: Callable[[WastedWork, Reason], None]
     placed: Callable[[Pack, str], None]
     ended: Callable[[Pack], None]
     ending: Callable[[], bool]
@@ -58,11 +58,11 @@ class Worker(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class Lane:
+class WorkerSlot:
     """``worker`` is None until its process runs; ``job`` is what that process begins with."""
 
     key: str
-    size: Size
+    size: TrialResources
     nodes: tuple[str, ...]
     pack: Pack | None
     job: Job | None
@@ -71,26 +71,31 @@ class Lane:
     finished: set[str] = field(default_factory=set)
 
 
-class Lanes:
+class Dispatcher:
     """All lanes of a run; ``home`` is the driver's own node. Every method may raise what ``sink`` raises."""
 
     def __init__(
-        self, waiting: Queue, floor: Floor, calls: Calls, home: str, clock: Callable[[], float] = time.monotonic
+        self,
+        waiting: Queue,
+        floor: Placement,
+        calls: DispatcherCallbacks,
+        home: str,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.waiting = waiting
-        self.doubts = Doubts(calls.settled)
-        self.closing: set[Lane] = set()  # to be ended by whoever holds their processes
+        self.doubts = UnresolvedDeaths(calls.settled)
+        self.closing: set[WorkerSlot] = set()  # to be ended by whoever holds their processes
         self.winding_since: float | None = None
         self._floor, self._calls, self._home, self.clock = floor, calls, home, clock
-        self._lanes: dict[str, Lane] = {}
-        self._opening: deque[Lane] = deque()
+        self._lanes: dict[str, WorkerSlot] = {}
+        self._opening: deque[WorkerSlot] = deque()
         self._hosts: dict[str, str] = {}
         self._opened = 0
         self._unstarted: Counter[str] = Counter()  # by node, in a row
         self._moved = clock()  # when a pack last started or ended
 
     @property
-    def busy(self) -> list[Lane]:
+    def busy(self) -> list[WorkerSlot]:
         """Lanes with a pack."""
         return [lane for lane in self._lanes.values() if lane.pack is not None]
 
@@ -104,11 +109,11 @@ class Lanes:
         """How long packs have waited with nothing running that could make room for them."""
         return self.clock() - self._moved if self.waiting and not self.busy else 0.0
 
-    def capacity(self, size: Size) -> int:
+    def capacity(self, size: TrialResources) -> int:
         """How many lanes of this size the live nodes hold at once."""
         return self._floor.capacity(size)
 
-    def update(self, machines: Iterable[Machine], hosts: dict[str, str]) -> None:
+    def update(self, machines: Iterable[NodeResources], hosts: dict[str, str]) -> None:
         """These nodes are alive now. A pack whose worker had not begun on a node that died waits again as it was."""
         self._hosts = hosts
         lost = self._floor.update(item for item in machines if item.node_id not in self.barred)
@@ -123,7 +128,7 @@ class Lanes:
         """Nodes on which workers do not start."""
         return {node for node, times in self._unstarted.items() if times >= START_TRIES}
 
-    def alive(self, lane: Lane) -> bool:
+    def alive(self, lane: WorkerSlot) -> bool:
         """Whether all its nodes are."""
         return set(lane.nodes) <= self._hosts.keys()
 
@@ -138,7 +143,7 @@ class Lanes:
                 for key in start.evict:
                     self._close(self._lanes[key])
                 self._opened += 1
-                lane = Lane(f"lane-{self._opened}", pack.size, tuple(start.parts), None, None, self._moved)
+                lane = WorkerSlot(f"lane-{self._opened}", pack.size, tuple(start.parts), None, None, self._moved)
                 self._lanes[lane.key] = lane
                 self._floor.open(lane.key, pack.size, start, pack.weight)
                 self._begin(lane, pack)
@@ -148,7 +153,7 @@ class Lanes:
                 self._floor.resume(lane.key, pack.weight)
                 self._begin(lane, pack)
 
-    def open(self) -> Lane | None:
+    def open(self) -> WorkerSlot | None:
         """A lane that wants a process, or None."""
         while self._opening:
             lane = self._opening.popleft()
@@ -156,7 +161,7 @@ class Lanes:
                 return lane
         return None
 
-    def started(self, lane: Lane, worker: Worker) -> None:
+    def started(self, lane: WorkerSlot, worker: Worker) -> None:
         """Its process runs."""
         lane.worker, lane.job, lane.heard = worker, None, self.clock()
         for node in lane.nodes:
@@ -166,7 +171,7 @@ class Lanes:
         if self.winding_since is not None:
             worker.wind()
 
-    def heard(self, lane: Lane, rows: Sequence[Row], ended: bool, error: str | None, reason: Reason) -> None:
+    def heard(self, lane: WorkerSlot, rows: Sequence[Row], ended: bool, error: str | None, reason: Reason) -> None:
         """What a worker said: rows, and whether its pack has ended, by itself or (``error``) not."""
         lane.heard = self.clock()
         if rows:
@@ -179,14 +184,14 @@ class Lanes:
             self._floor.pause(lane.key)
             self.fill()
 
-    def died(self, lane: Lane, message: str, reason: Reason) -> None:
+    def died(self, lane: WorkerSlot, message: str, reason: Reason) -> None:
         """Its process is gone, or not fit for more."""
         self._close(lane)
         if lane.pack is not None:
             self._end(lane, message, reason)
         self.fill()
 
-    def unstarted(self, lane: Lane) -> None:
+    def unstarted(self, lane: WorkerSlot) -> None:
         """Its process died before it ran anything, which is not the pack's doing: the pack waits again as it was."""
         self._close(lane)
         self._unstarted.update(lane.nodes)
@@ -207,7 +212,7 @@ class Lanes:
                 self._close(lane)
                 lane.pack = None
 
-    def _begin(self, lane: Lane, pack: Pack) -> None:
+    def _begin(self, lane: WorkerSlot, pack: Pack) -> None:
         lane.pack, lane.finished, lane.heard = pack, set(), self.clock()
         job = self._calls.make_job(pack)
         if lane.worker is None:
@@ -217,7 +222,7 @@ class Lanes:
             if lane.nodes[0] in self._hosts:
                 self._calls.placed(pack, self._hosts[lane.nodes[0]])
 
-    def _end(self, lane: Lane, message: str, reason: Reason) -> None:
+    def _end(self, lane: WorkerSlot, message: str, reason: Reason) -> None:
         """Its pack has ended: what of it has no row is queued again or given up."""
         pack, self._moved = lane.pack, self.clock()
         assert pack is not None
@@ -231,7 +236,7 @@ class Lanes:
         for spec in self.waiting.died(pack, lane.finished, at_once=reason == "out of memory"):
             self._calls.give_up(pack, spec, message, state)
 
-    def _lost(self, lane: Lane, pack: Pack, left: Sequence[str], reason: Reason) -> None:
+    def _lost(self, lane: WorkerSlot, pack: Pack, left: Sequence[str], reason: Reason) -> None:
         """A worker that died may have died with its node, unless that is the driver's, which would be gone as well."""
         others = frozenset(lane.nodes) - {self._home}
         if reason == "worker died" and others:
@@ -239,7 +244,7 @@ class Lanes:
         else:
             self._calls.lost(pack, left, reason)
 
-    def _close(self, lane: Lane) -> None:
+    def _close(self, lane: WorkerSlot) -> None:
         self._lanes.pop(lane.key, None)
         self._floor.close(lane.key)
         lane.job = None

@@ -4,38 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sweeplaw.orchestrator.plan.resources import Size
+from sweeplaw.orchestrator.plan.resources import TrialResources
 
 _EPSILON = 1e-6  # Ray counts resources in ten-thousandths
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class NodeShare:
     """Some of one node: cores, and a share of each of its GPUs."""
 
     cpus: float
     gpus: tuple[float, ...]
 
-    def without(self, other: Part) -> Part:
+    def without(self, other: NodeShare) -> NodeShare:
         """What is left after ``other`` is taken."""
-        return Part(self.cpus - other.cpus, tuple(a - b for a, b in zip(self.gpus, other.gpus, strict=True)))
+        return NodeShare(self.cpus - other.cpus, tuple(a - b for a, b in zip(self.gpus, other.gpus, strict=True)))
 
-    def least(self, other: Part) -> Part:
+    def least(self, other: NodeShare) -> NodeShare:
         """What both have."""
-        return Part(min(self.cpus, other.cpus), tuple(map(min, self.gpus, other.gpus)))
+        return NodeShare(min(self.cpus, other.cpus), tuple(map(min, self.gpus, other.gpus)))
 
-    def plus(self, other: Part) -> Part:
+    def plus(self, other: NodeShare) -> NodeShare:
         """Both together."""
-        return Part(self.cpus + other.cpus, tuple(a + b for a, b in zip(self.gpus, other.gpus, strict=True)))
+        return NodeShare(self.cpus + other.cpus, tuple(a + b for a, b in zip(self.gpus, other.gpus, strict=True)))
 
-    def covers(self, other: Part) -> bool:
+    def covers(self, other: NodeShare) -> bool:
         """Whether ``other`` is within it."""
         return self.cpus + _EPSILON >= other.cpus and all(
             a + _EPSILON >= b for a, b in zip(self.gpus, other.gpus, strict=True)
         )
 
 
-def allot(free: Part, size: Size) -> Part | None:
+def allot(free: NodeShare, size: TrialResources) -> NodeShare | None:
     """The part of a node that its processes of this size take, as Ray takes it: the fullest GPUs that still fit."""
     if free.cpus + _EPSILON < size.cpus * size.per_node:
         return None
@@ -47,17 +47,17 @@ def allot(free: Part, size: Size) -> Part | None:
         gpu = min(fitting, key=lambda index: (left[index], index))
         left[gpu] -= wanted
         taken[gpu] += wanted
-    return Part(size.cpus * size.per_node, tuple(taken))
+    return NodeShare(size.cpus * size.per_node, tuple(taken))
 
 
-def gpus_of(size: Size) -> list[float]:
+def gpus_of(size: TrialResources) -> list[float]:
     """The shares its processes on one node take, each of one GPU."""
     if not size.gpus:
         return []
     return [size.gpus] * size.per_node if size.gpus < 1 else [1.0] * (int(size.gpus) * size.per_node)
 
 
-def times(whole: Part, size: Size) -> int:
+def times(whole: NodeShare, size: TrialResources) -> int:
     """How often the processes of one node fit it."""
     count = 0
     while (part := allot(whole, size)) is not None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sweeplaw.orchestrator.plan.plan import Group
-from sweeplaw.orchestrator.plan.resources import Size
+from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.record import TrialRecord
 from sweeplaw.trials.spec import TrialSpec
@@ -21,7 +21,7 @@ from sweeplaw.trials.spec import TrialSpec
 # Each cut takes 1/8 of what is left for a slot: about 8 ln(n) packs a slot, the last ones single trials.
 PACKS_PER_SLOT = 8
 MAX_TRIALS = 1000  # bounds what one message carries and what a dead worker makes run again
-ONE = Size(1.0)  # what a trial takes where nothing else is said: one core
+ONE = TrialResources(1.0)  # what a trial takes where nothing else is said: one core
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Pack:
     groups: tuple[Group, ...]
     weight: float
     attempt: int = 1
-    size: Size = ONE
+    size: TrialResources = ONE
     shrink: int = 1
 
     @property
@@ -53,7 +53,9 @@ class Pack:
         return (group.spec(index) for group in self.groups for index in range(len(group.ids)))
 
 
-def cut(groups: Sequence[Group], slots: int, *, size: Size = ONE, stack_bytes: int | None = None) -> list[Pack]:
+def cut(
+    groups: Sequence[Group], slots: int, *, size: TrialResources = ONE, stack_bytes: int | None = None
+) -> list[Pack]:
     """The packs of these groups, all of one size, for ``slots`` workers that hold it, largest trials first.
 
     ``stack_bytes`` is the memory of an accelerator: a pack is then one stack, trials of one group that fit it together.
@@ -83,9 +85,9 @@ def cut(groups: Sequence[Group], slots: int, *, size: Size = ONE, stack_bytes: i
     return packs
 
 
-def by_size(groups: Iterable[Group], size_of: Callable[[Cost], Size]) -> dict[Size, list[Group]]:
+def by_size(groups: Iterable[Group], size_of: Callable[[Cost], TrialResources]) -> dict[TrialResources, list[Group]]:
     """The groups by what each of their trials takes."""
-    found: dict[Size, list[Group]] = {}
+    found: dict[TrialResources, list[Group]] = {}
     for group in groups:
         found.setdefault(size_of(group.cost), []).append(group)
     return found
@@ -124,10 +126,10 @@ class Queue:
         *,
         max_attempts: int = 3,
         stacked: bool = False,
-        size_of: Callable[[Cost], Size] = lambda cost: ONE,
+        size_of: Callable[[Cost], TrialResources] = lambda cost: ONE,
     ) -> None:
         self._order = itertools.count()
-        self._waiting: dict[Size, list[tuple[bool, float, int, Pack]]] = {}
+        self._waiting: dict[TrialResources, list[tuple[bool, float, int, Pack]]] = {}
         self._max_attempts = max_attempts
         self._stacked = stacked
         self._size_of = size_of
@@ -138,11 +140,11 @@ class Queue:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    def sizes(self) -> list[Size]:
+    def sizes(self) -> list[TrialResources]:
         """The sizes that packs wait for, in the order they leave."""
         return sorted(self._waiting, key=lambda size: (-size.devices, self._waiting[size][0][:3]))
 
-    def take(self, size: Size | None = None) -> Pack | None:
+    def take(self, size: TrialResources | None = None) -> Pack | None:
         """The heaviest pack of this size (None: of the largest size) that waits, or None."""
         if size is None:
             size = next(iter(self.sizes()), None)

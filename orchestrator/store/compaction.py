@@ -30,7 +30,7 @@ from sweeplaw.trials.store_format import columns
 from sweeplaw.trials.store_format.id_index import encoded, name_of
 from sweeplaw.trials.store_format.journal import decode
 from sweeplaw.trials.store_format.layout import MERGED, RECENCY, Location, catalog, identify, locate, segment_of
-from sweeplaw.trials.store_format.snapshot import Part, holding, snapshot
+from sweeplaw.trials.store_format.snapshot import StorePart, holding, snapshot
 
 TARGET_ROWS = 500_000  # a merge of this size takes about 1 GB and ten seconds
 _LEASE = dt.timedelta(minutes=15)
@@ -134,7 +134,7 @@ def _holding(location: Location, batch: Sequence[str]) -> list[str]:
     return [part.name for part in near if pc.any(pc.is_in(_ids(location, part), ids)).as_py()]
 
 
-def _ids(location: Location, part: Part) -> pa.ChunkedArray:
+def _ids(location: Location, part: StorePart) -> pa.ChunkedArray:
     return pq.read_table(location.path(part.path), columns=["trial_id"], filesystem=location.filesystem)["trial_id"]
 
 

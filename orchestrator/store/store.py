@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeplaw.orchestrator.store import atomic, claims, clocks, writer
-from sweeplaw.orchestrator.store.tail import Watch
+from sweeplaw.orchestrator.store.tail import StoreTail
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import SCHEMA_VERSION, UNFINISHED
 from sweeplaw.trials.store_format.columns import ARROW
 from sweeplaw.trials.store_format.layout import FORMAT, MARKER, MERGED, RECENCY, Location, identify, locate
-from sweeplaw.trials.store_format.snapshot import DECLARED, Part, Snapshot, snapshot, verified
+from sweeplaw.trials.store_format.snapshot import DECLARED, Snapshot, StorePart, snapshot, verified
 
 _FOLDERS = (
     "launches",
@@ -48,7 +48,7 @@ class Store:
     def __init__(self, location: Location) -> None:
         self.location = location
         self.problems: tuple[str, ...] = ()
-        self._watch = Watch(location)
+        self._watch = StoreTail(location)
         self._retried: dict[str, int] = {}
 
     @classmethod
@@ -160,7 +160,7 @@ class Store:
     def _outcomes(self) -> pl.DataFrame:
         return self._read("trials", _OUTCOME)
 
-    def _parts(self, parts: Sequence[Part], table: str, names: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def _parts(self, parts: Sequence[StorePart], table: str, names: Sequence[str]) -> Iterator[pl.DataFrame]:
         paths = [self.location.path(part.path) for part in parts]
         if paths and self.location.local:
             yield _many(paths, table, names)

@@ -13,7 +13,7 @@ from sweeplaw.trials.store_format.layout import Location, catalog, segment_of
 Outcome = tuple[int, str]  # attempt, state
 
 
-class Watch:
+class StoreTail:
     """Remembers what it has read of a store: names of parts, and bytes of journals."""
 
     def __init__(self, location: Location) -> None:

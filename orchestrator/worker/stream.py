@@ -16,7 +16,7 @@ from sweeplaw.trials.record import Row
 Rows = Callable[[Path], Generator[Row, None, None]]  # the rows of a job, given a scratch folder
 
 
-class Stream:
+class RowStream:
     """``ended`` once the job has no more rows; ``error`` says why it could not run at all."""
 
     _END = object()

@@ -141,14 +141,14 @@ def test_memory_that_is_not_known_stays_unknown_on_any_number_of_devices() -> No
 def test_state_is_what_each_process_of_a_trial_holds(processes: int) -> None:
     import torch
 
-    from sweeplaw.trials.training.distributed import Group
+    from sweeplaw.trials.training.distributed import ProcessGroup
     from sweeplaw.trials.training.model import Transformer
 
     shape = Shape(3, 32, 2, 85, 256, qk_norm=True)
     expected = memory(shape, 64, 8, members=2).state / processes
     for rank in {0, processes - 1}:
         with _unreal_group(rank, processes):
-            model = Transformer(shape, 8, [0, 1], "cpu", group=Group(rank, processes))
+            model = Transformer(shape, 8, [0, 1], "cpu", group=ProcessGroup(rank, processes))
             model.weights.backward(model.losses(torch.zeros(2, 1, 9, dtype=torch.int64)))
             held = [*model.weights.values, *model.weights.gradients]
         assert {tensor.dtype for tensor in held} == {torch.float32}

@@ -7,6 +7,6 @@ A corpus is named by one string, and the name says which text: ``stdlib:3.11.7``
 
 from sweeplaw.trials.corpus.names import canonical, vocabulary
 from sweeplaw.trials.corpus.open import open_corpus
-from sweeplaw.trials.corpus.streams import Budget, Corpus, Stream
+from sweeplaw.trials.corpus.streams import Corpus, DataBudget, TokenStream
 
-__all__ = ["Budget", "Corpus", "Stream", "canonical", "open_corpus", "vocabulary"]
+__all__ = ["Corpus", "DataBudget", "TokenStream", "canonical", "open_corpus", "vocabulary"]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeplaw.trials.corpus.shuffle import Indices
-from sweeplaw.trials.corpus.streams import Corpus, Stream
+from sweeplaw.trials.corpus.streams import Corpus, TokenStream
 from sweeplaw.trials.errors import InputError, nearest
 
 CHAIN = 2**10  # transitions of one chain, the longest context; windows never cross from one chain into the next
@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class MarkovSource:
     """What a ``markov:`` name says: ``tokens`` is the training text there is, ``spread`` how far rows are from
     uniform.
     """
@@ -43,12 +43,12 @@ class Source:
         return "markov:" + ",".join(f"{item.name}={getattr(self, item.name)}" for item in fields(self))
 
 
-def parse(corpus: str) -> Source:
+def parse(corpus: str) -> MarkovSource:
     """The source of a corpus name ``markov:states=64,order=1,…``; what is left out has its default. Raises
     InputError.
     """
     types: dict[str, type[int] | type[float]] = {
-        item.name: float if item.name == "spread" else int for item in fields(Source)
+        item.name: float if item.name == "spread" else int for item in fields(MarkovSource)
     }
     values: dict[str, int | float] = {}
     faults = []
@@ -60,7 +60,7 @@ def parse(corpus: str) -> Source:
             faults.append(f"{key!r} is not known (accepted: {', '.join(types)}){nearest(key, types)}")
         except ValueError:
             faults.append(f"{key} = {text!r} is not a number")
-    source = Source(**values) if not faults else Source()  # type: ignore[arg-type]
+    source = MarkovSource(**values) if not faults else MarkovSource()  # type: ignore[arg-type]
     if source.states < 2 or source.order < 1 or source.states ** (source.order + 1) > LARGEST_TABLE:
         faults.append(f"states ** (order + 1) is not in [4, {LARGEST_TABLE}]")
     if source.tokens < 1 or not 0 < source.spread < 100 or source.seed < 0:
@@ -70,13 +70,13 @@ def parse(corpus: str) -> Source:
     return source
 
 
-def states_of_past(source: Source) -> int:
+def states_of_past(source: MarkovSource) -> int:
     """How many different pasts decide the next state: rows of the table."""
     return source.states**source.order
 
 
 @lru_cache(maxsize=8)
-def transitions(source: Source) -> Floats:
+def transitions(source: MarkovSource) -> Floats:
     """Probability of the next state: (states ** order, states); the row index is the last states in base ``states``."""
     shape = (states_of_past(source), source.states)
     logits = source.spread * np.random.default_rng([source.seed, 0]).standard_normal(shape)
@@ -85,7 +85,7 @@ def transitions(source: Source) -> Floats:
 
 
 @lru_cache(maxsize=8)
-def stationary(source: Source) -> Floats:
+def stationary(source: MarkovSource) -> Floats:
     """Long-run distribution of the last ``order`` states: (states ** order,).
 
     Power iteration to a change below 1e-14; every row is positive, so the chain is primitive and it converges.
@@ -143,14 +143,14 @@ def open_markov(corpus: str) -> Corpus:
     return Corpus(source.name, source.states, _stream(training), _stream(held_out))
 
 
-def _stream(chains: npt.NDArray[np.integer]) -> Stream:
-    return Stream(chains.reshape(-1), np.arange(len(chains), dtype=np.int64) * chains.shape[1], chains.shape[1])
+def _stream(chains: npt.NDArray[np.integer]) -> TokenStream:
+    return TokenStream(chains.reshape(-1), np.arange(len(chains), dtype=np.int64) * chains.shape[1], chains.shape[1])
 
 
 Draw = Callable[[np.random.Generator, Indices], Floats]  # a number in [0, 1) for each chain, given the rows they are in
 
 
-def _draw(source: Source, chains: int, draw: Draw, stream: int) -> npt.NDArray[np.integer]:
+def _draw(source: MarkovSource, chains: int, draw: Draw, stream: int) -> npt.NDArray[np.integer]:
     """(chains, CHAIN + 1) states. One sorted search serves all chains: row r of the table lies in (r, r + 1]."""
     rng = np.random.default_rng([source.seed, stream])
     states, rows = source.states, states_of_past(source)

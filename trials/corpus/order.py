@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sweeplaw.trials.corpus.shuffle import Indices, Shuffle
-from sweeplaw.trials.corpus.streams import Budget
+from sweeplaw.trials.corpus.streams import DataBudget
 
 READ_AHEAD = 2**18  # tokens read at a time: what one small batch costs to find is paid once for many
 
@@ -28,7 +28,7 @@ def positions(size: int, seed: int, begin: int, end: int) -> Indices:
 
 
 def batches(
-    budget: Budget, seed: int, batch_sequences: int, steps: int, begin: int = 0
+    budget: DataBudget, seed: int, batch_sequences: int, steps: int, begin: int = 0
 ) -> Iterator[npt.NDArray[np.int64]]:
     """The batch of each step from ``begin`` on: (batch_sequences, context + 1)."""
     ahead = max(1, READ_AHEAD // (batch_sequences * budget.context))

@@ -24,7 +24,7 @@ Tokens = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True, eq=False)
-class Stream:
+class TokenStream:
     """Tokens in equal pieces: piece i is ``tokens[starts[i] : starts[i] + length]``; the array may be a memory map."""
 
     tokens: Tokens
@@ -32,7 +32,7 @@ class Stream:
     length: int
 
     @classmethod
-    def whole(cls, tokens: Tokens) -> Stream:
+    def whole(cls, tokens: Tokens) -> TokenStream:
         """One piece."""
         return cls(tokens, np.zeros(1, dtype=np.int64), len(tokens))
 
@@ -48,10 +48,10 @@ class Stream:
 
 
 @dataclass(frozen=True, eq=False)
-class Budget:
+class DataBudget:
     """The first ``size`` windows of one fixed shuffle of a stream: larger budgets contain smaller ones."""
 
-    stream: Stream
+    stream: TokenStream
     context: int
     size: int
     shuffle: Shuffle
@@ -67,29 +67,29 @@ class Corpus:
 
     name: str
     vocabulary: int
-    train: Stream
-    validation: Stream
+    train: TokenStream
+    validation: TokenStream
 
-    def budget(self, context: int, unique_tokens: int) -> Budget:
+    def budget(self, context: int, unique_tokens: int) -> DataBudget:
         """``unique_tokens`` (rounded down to windows) of training text. Raises InputError when there are fewer."""
         return _budget(self.train, context, unique_tokens, f"unique_tokens = {unique_tokens}", self.name, "training")
 
-    def held_out(self, context: int, tokens: int) -> Budget:
+    def held_out(self, context: int, tokens: int) -> DataBudget:
         """``tokens`` (rounded down to windows) of validation text. Raises InputError when there are not so many."""
         return _budget(self.validation, context, tokens, f"validation_tokens = {tokens}", self.name, "validation")
 
 
-def _budget(stream: Stream, context: int, tokens: int, asked: str, name: str, part: str) -> Budget:
+def _budget(stream: TokenStream, context: int, tokens: int, asked: str, name: str, part: str) -> DataBudget:
     available = stream.windows(context)
     size = tokens // context
     if size > available:
         raise InputError(f"{asked}: {name!r} has {available * context} {part} tokens in windows of context = {context}")
     if size < 1:
         raise InputError(f"{asked} is less than one window of context = {context}")
-    return Budget(stream, context, size, Shuffle(available, f"{part} windows"))
+    return DataBudget(stream, context, size, Shuffle(available, f"{part} windows"))
 
 
-def split_documents(documents: Sequence[Tokens]) -> tuple[Stream, Stream]:
+def split_documents(documents: Sequence[Tokens]) -> tuple[TokenStream, TokenStream]:
     """Training and validation streams of documents held in memory.
 
     Documents are cut into pieces of at most 65,536 tokens (a twentieth of a small corpus);
@@ -104,10 +104,10 @@ def split_documents(documents: Sequence[Tokens]) -> tuple[Stream, Stream]:
     held_out = _held_out(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)))
     validation = [piece for piece, held in zip(pieces, held_out, strict=True) if held]
     train = [piece for piece, held in zip(pieces, held_out, strict=True) if not held]
-    return Stream.whole(np.concatenate(train)), Stream.whole(np.concatenate(validation))
+    return TokenStream.whole(np.concatenate(train)), TokenStream.whole(np.concatenate(validation))
 
 
-def split_tokens(tokens: Tokens) -> tuple[Stream, Stream]:
+def split_tokens(tokens: Tokens) -> tuple[TokenStream, TokenStream]:
     """Training and validation streams of one long array, none of it copied.
 
     It is cut into 20 to 4,096 equal pieces (about 262,144 tokens each in between); 5 % of them, and at most 16.8
@@ -119,7 +119,7 @@ def split_tokens(tokens: Tokens) -> tuple[Stream, Stream]:
     length = len(tokens) // count
     starts = np.arange(count, dtype=np.int64) * length
     held_out = _held_out(np.full(count, length))
-    return Stream(tokens, starts[~held_out], length), Stream(tokens, starts[held_out], length)
+    return TokenStream(tokens, starts[~held_out], length), TokenStream(tokens, starts[held_out], length)
 
 
 def _held_out(lengths: Indices) -> npt.NDArray[np.bool_]:

@@ -31,7 +31,7 @@ _NEEDED = {"trials": ("trial_id", "state"), "curves": ("trial_id", "step")}
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StorePart:
     """A readable Parquet file of the store. ``merged`` parts hold every trial once over all of them."""
 
     path: str
@@ -52,14 +52,14 @@ class Snapshot:
     ``faults`` are sentences; ``damaged`` are the Parquet files that cannot be read.
     """
 
-    trials: tuple[Part, ...]
-    curves: tuple[Part, ...]
+    trials: tuple[StorePart, ...]
+    curves: tuple[StorePart, ...]
     journal: Decoded
     earlier: int
     faults: tuple[str, ...]
     damaged: tuple[str, ...]
 
-    def parts(self, name: str) -> tuple[Part, ...]:
+    def parts(self, name: str) -> tuple[StorePart, ...]:
         """The parts of the table ``name``."""
         return self.trials if name == "trials" else self.curves
 
@@ -83,7 +83,7 @@ def snapshot(location: Location) -> Snapshot:
             before = counting
 
 
-def holding(location: Location, parts: Iterable[Part], trial_ids: Collection[str]) -> tuple[Part, ...]:
+def holding(location: Location, parts: Iterable[StorePart], trial_ids: Collection[str]) -> tuple[StorePart, ...]:
     """Those of ``parts`` that may hold a row of one of the trials; the others hold none."""
     wanted = hashes(trial_ids)
     return tuple(part for part in parts if not part.merged or np.any(may_hold(location, part.name, part.rows, wanted)))
@@ -93,7 +93,7 @@ def verified(location: Location, now: Snapshot) -> Snapshot:
     """``now`` without the parts that are damaged behind a good footer: every page is read and checked."""
     faults: dict[str, str] = {}
 
-    def whole(part: Part) -> bool:
+    def whole(part: StorePart) -> bool:
         try:
             pq.read_table(location.path(part.path), filesystem=location.filesystem, page_checksum_verification=True)
         except (pa.ArrowInvalid, OSError) as error:
@@ -126,13 +126,13 @@ def _read(location: Location, counting: Catalog, *, certain: bool) -> Snapshot:
 
 def _parts(
     location: Location, folder: str, names: list[str], counting: Catalog, faults: dict[str, str], certain: bool
-) -> tuple[Part, ...]:
+) -> tuple[StorePart, ...]:
     table_name = "curves" if folder == "curves" else "trials"
 
-    def read(name: str) -> Part:
+    def read(name: str) -> StorePart:
         path = f"{folder}/{name}.parquet"
         schema, rows = _footer(location, location.path(path), table_name)
-        return Part(path, schema, rows, name in counting.merged)
+        return StorePart(path, schema, rows, name in counting.merged)
 
     return tuple(_each(location, read, names, lambda name: f"{folder}/{name}.parquet", faults, certain))
 

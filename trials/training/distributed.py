@@ -28,7 +28,7 @@ _all_gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_i
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ProcessGroup:
     """This process, number ``rank`` of the ``size`` that train together. Alone, every exchange is free.
 
     All exchanges raise PeerLost when another process of the group is gone.
@@ -65,7 +65,7 @@ class Group:
         return pieces.view(self.size, *piece.shape)
 
 
-ALONE = Group()
+ALONE = ProcessGroup()
 
 
 class Meeting:
@@ -82,7 +82,7 @@ class Meeting:
             self._store = dist.TCPStore(host.strip("[]"), int(port), world.size, world.rank == 0, timeout=MEETING)
 
     @contextlib.contextmanager
-    def joined(self) -> Iterator[Group]:
+    def joined(self) -> Iterator[ProcessGroup]:
         """The group, once all have come. Leaving it, and going through it again, works as often as all do it.
 
         Its connections close, and so tell the others, when nothing is left of what was spread over it. After an error
@@ -100,7 +100,7 @@ class Meeting:
                 device_id=torch.device("cuda", torch.cuda.current_device()) if self._device == "cuda" else None,
             )
         try:
-            yield Group(self._world.rank, self._world.size, self._device)
+            yield ProcessGroup(self._world.rank, self._world.size, self._device)
         finally:
             dist.destroy_process_group()
             let_go()

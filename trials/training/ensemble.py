@@ -20,7 +20,7 @@ BATCH_LOGITS = {"cpu": 2**20, "cuda": 2**28}  # logits of one evaluation batch: 
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class EnsembleEvaluation:
     """Mean validation loss in nats a token: of the ensemble, and the mean of its members one by one."""
 
     loss: float
@@ -42,7 +42,7 @@ def ensemble_losses(logits: Tensor, targets: Tensor, members: int) -> tuple[Tens
 
 
 @torch.no_grad()
-def evaluate(stacks: Sequence[Stack], windows: Tensor, members: int) -> list[Evaluation]:
+def evaluate(stacks: Sequence[Stack], windows: Tensor, members: int) -> list[EnsembleEvaluation]:
     """Evaluations of the ensembles of ``members`` neighbours among all members of the stacks, on ``windows``.
 
     ``windows`` is (windows, context + 1) on the CPU. Where several processes train the stacks, each takes its share of
@@ -60,4 +60,4 @@ def evaluate(stacks: Sequence[Stack], windows: Tensor, members: int) -> list[Eva
         for total, losses in zip(totals, ensemble_losses(logits, mine[:, 1:], members), strict=True):
             total += losses.double().sum(dim=1) if counted else 0
     means = group.total(totals).cpu() / (windows.shape[0] * (windows.shape[1] - 1))
-    return [Evaluation(*pair) for pair in means.T.tolist()]
+    return [EnsembleEvaluation(*pair) for pair in means.T.tolist()]

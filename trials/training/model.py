@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sweeplaw.trials.accounting import Shape
-from sweeplaw.trials.training.distributed import ALONE, Group
+from sweeplaw.trials.training.distributed import ALONE, ProcessGroup
 from sweeplaw.trials.training.kernels import (
     add_projected,
     feed_forward,
@@ -27,7 +27,7 @@ from sweeplaw.trials.training.kernels import (
     rms_norm,
     split_rotated,
 )
-from sweeplaw.trials.training.weights import COMMON, HEAD, Slot, Weights, Whole, layout
+from sweeplaw.trials.training.weights import COMMON, HEAD, Weights, WeightSlot, Whole, layout
 
 Tensors = Mapping[str, Tensor]
 
@@ -42,7 +42,7 @@ class Transformer:
         seeds: Sequence[int],
         device: str,
         rope_base: float = 1e4,
-        group: Group = ALONE,
+        group: ProcessGroup = ALONE,
         autocast: torch.dtype | None = None,
     ) -> None:
         """``autocast``: the number type of matrix products where it is not that of the weights."""
@@ -84,7 +84,7 @@ class Transformer:
 
 
 def _weights(
-    slots: Sequence[Slot], seeds: Sequence[int], device: str, group: Group, autocast: torch.dtype | None
+    slots: Sequence[WeightSlot], seeds: Sequence[int], device: str, group: ProcessGroup, autocast: torch.dtype | None
 ) -> Weights:
     if group.size == 1:
         return Whole(slots, seeds, device)

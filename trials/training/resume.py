@@ -22,11 +22,11 @@ from torch import Tensor
 from sweeplaw.trials.record import CurvePoint
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.store_format.checkpoint import Saved
-from sweeplaw.trials.training.distributed import ALONE, Group
-from sweeplaw.trials.training.ensemble import Evaluation
+from sweeplaw.trials.training.distributed import ALONE, ProcessGroup
+from sweeplaw.trials.training.ensemble import EnsembleEvaluation
 from sweeplaw.trials.training.stack import Stack, history
-from sweeplaw.trials.training.trial import Running
-from sweeplaw.trials.workload import never
+from sweeplaw.trials.training.trial import TrialInProgress
+from sweeplaw.trials.workload import never_preempted
 
 STATE = ("weights", "first", "second")
 CURVES = ("losses", "norms")
@@ -34,7 +34,7 @@ CURVES = ("losses", "norms")
 _log = logging.getLogger(__name__)
 
 
-class Keeper:
+class Checkpointer:
     """When and where a pack in training leaves its state.
 
     ``identities`` says of each trial what its checkpoint must be of. ``wanted``: a checkpoint is due, or the end has
@@ -45,9 +45,9 @@ class Keeper:
         self,
         folder: str | None = None,
         seconds: float = float("inf"),
-        end: Callable[[], bool] = never,
+        end: Callable[[], bool] = never_preempted,
         identities: Mapping[str, str] | None = None,
-        group: Group = ALONE,
+        group: ProcessGroup = ALONE,
     ) -> None:
         self.wanted = self.ending = False
         self._folder, self._seconds, self._end, self._group = folder, seconds, end, group
@@ -61,7 +61,7 @@ class Keeper:
         self.wanted = self.ending or due
         return self.wanted
 
-    def save(self, live: Sequence[Running], stacks: Sequence[Stack]) -> str | None:
+    def save(self, live: Sequence[TrialInProgress], stacks: Sequence[Stack]) -> str | None:
         """Write the state of these trials. A checkpoint that cannot be written is told of, and training goes on."""
         self.wanted = False
         if self._folder is None:
@@ -89,7 +89,7 @@ def updates(saved: Saved | None) -> tuple[int, ...]:
     return () if saved is None else tuple(len(row["losses"]) for row in _members(saved))
 
 
-def put_back(live: Sequence[Running], stacks: Sequence[Stack], found: dict[str, Saved]) -> list[CurvePoint]:
+def put_back(live: Sequence[TrialInProgress], stacks: Sequence[Stack], found: dict[str, Saved]) -> list[CurvePoint]:
     """Take up these trials where their checkpoints left them; returns the rows of the curve that they had told.
 
     All members of one stack have done equally many updates. ``found`` is empty afterwards: whoever else has it would
@@ -105,13 +105,13 @@ def put_back(live: Sequence[Running], stacks: Sequence[Stack], found: dict[str, 
         trial.points = [CurvePoint(trial.job.trial_id, **point) for point in note["points"]]
         trial.told = trial.points[-1].step if trial.points else 0
         trial.extend(*history(stacks, 0, trial.told))
-        trial.evaluation = Evaluation(**note["evaluation"]) if note["evaluation"] else None
+        trial.evaluation = EnsembleEvaluation(**note["evaluation"]) if note["evaluation"] else None
         trial.resumed = min(updates(found[trial.job.trial_id]))
     found.clear()
     return sorted((point for trial in live for point in trial.points), key=lambda point: point.step)
 
 
-def _saved(trial: Running, states: Sequence[Mapping[str, Tensor]]) -> Saved:
+def _saved(trial: TrialInProgress, states: Sequence[Mapping[str, Tensor]]) -> Saved:
     """One trial's share of the states of all stacks: member by member, because they may be at different updates."""
     everyone = [(state, column) for state in states for column in range(len(state["weights"]))]
     tensors: dict[str, Tensor] = {}

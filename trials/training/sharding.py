@@ -22,8 +22,8 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
-from sweeplaw.trials.training.distributed import Group, exchanging
-from sweeplaw.trials.training.weights import COMMON, HEAD, Layer, Slot, drawn, generators, views
+from sweeplaw.trials.training.distributed import ProcessGroup, exchanging
+from sweeplaw.trials.training.weights import COMMON, HEAD, Layer, WeightSlot, drawn, generators, views
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Span:
     """One part of the weights: where its ``size`` values begin among all of a member."""
 
     name: str
-    slots: tuple[Slot, ...]
+    slots: tuple[WeightSlot, ...]
     begin: int
     size: int
 
@@ -40,7 +40,7 @@ class Span:
         return whole[:, self.begin : self.begin + self.size]
 
 
-def spans(slots: Sequence[Slot]) -> tuple[Span, ...]:
+def spans(slots: Sequence[WeightSlot]) -> tuple[Span, ...]:
     """The parts of the weights in the order of the slots."""
     found: list[Span] = []
     for name, members in itertools.groupby(slots, key=lambda slot: slot.part):
@@ -55,19 +55,19 @@ class Sharded:
 
     def __init__(
         self,
-        slots: Sequence[Slot],
+        slots: Sequence[WeightSlot],
         seeds: Sequence[int],
         device: str,
-        group: Group,
+        group: ProcessGroup,
         autocast: torch.dtype | None = None,
     ) -> None:
         self.group, self.spans = group, spans(slots)
         members, mesh = generators(seeds), init_device_mesh(device, (group.size,))
-        self.parts: dict[str, _Part] = {}
+        self.parts: dict[str, _ShardedPart] = {}
         for span in self.spans:  # the common part, which holds the others, is the last, as it must be
             common = span.name == COMMON
             values = _padded(drawn(span.slots, members), group.size)  # all of the model is never in one process
-            part = _Part(span.slots, values, self.parts if common else {})
+            part = _ShardedPart(span.slots, values, self.parts if common else {})
             _shard(part, mesh, let_go=span.name not in (COMMON, HEAD), autocast=None if common else autocast)
             self.parts[span.name] = part
         self._pieces = [part.flat for part in self.parts.values()]
@@ -110,10 +110,10 @@ class Sharded:
             part.reshard()
 
 
-class _Part(nn.Module):
+class _ShardedPart(nn.Module):
     """A part of the weights, padded: one parameter, which `fully_shard` gathers around each call."""
 
-    def __init__(self, slots: Sequence[Slot], values: Tensor, others: Mapping[str, _Part]) -> None:
+    def __init__(self, slots: Sequence[WeightSlot], values: Tensor, others: Mapping[str, _ShardedPart]) -> None:
         super().__init__()
         self.slots, self.flat, self.others = slots, nn.Parameter(values), nn.ModuleDict(others)
 
@@ -124,7 +124,7 @@ class _Part(nn.Module):
         return layer(views(self.flat, self.slots), *(tensor.clone() for tensor in inputs))
 
 
-def _shard(part: _Part, mesh: DeviceMesh, *, let_go: bool, autocast: torch.dtype | None) -> None:
+def _shard(part: _ShardedPart, mesh: DeviceMesh, *, let_go: bool, autocast: torch.dtype | None) -> None:
     """Cut a part over the processes of the mesh. What is needed first in the backward pass is not ``let_go`` before."""
     policy = MixedPrecisionPolicy(
         param_dtype=autocast, reduce_dtype=autocast and part.flat.dtype, cast_forward_inputs=False

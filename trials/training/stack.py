@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from sweeplaw.trials.accounting import Shape
-from sweeplaw.trials.corpus import Budget
+from sweeplaw.trials.corpus import DataBudget
 from sweeplaw.trials.corpus.order import batches
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.training.distributed import ALONE, Group
+from sweeplaw.trials.training.distributed import ALONE, ProcessGroup
 from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.model import Transformer
 from sweeplaw.trials.training.optimizers.adamw import AdamW
-from sweeplaw.trials.workload import never
+from sweeplaw.trials.workload import never_preempted
 
 LOOK_EVERY = {"cpu": 1, "cuda": 16}  # steps between looks at the losses: a look makes the host wait for the device
 Floats = npt.NDArray[np.float64]
@@ -58,13 +58,13 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TrainingDevice:
     """Where a stack trains: on which device, with which other processes, in how many micro-batches each process's
     share of a batch.
     """
 
     device: str
-    group: Group = ALONE
+    group: ProcessGroup = ALONE
     shrink: int = 1
 
     def shares(self, sequences: int) -> list[tuple[slice, float]]:
@@ -89,7 +89,7 @@ class Stack:
     ``losses`` before and gradient ``norms`` of the updates are (steps, members), filled up to ``step``.
     """
 
-    def __init__(self, members: Sequence[Member], recipe: Recipe, budget: Budget, place: Place) -> None:
+    def __init__(self, members: Sequence[Member], recipe: Recipe, budget: DataBudget, place: TrainingDevice) -> None:
         self.members, self.recipe, self.place, self.step = members, recipe, place, 0
         device = place.device
         seeds = [member.seed for member in members]
@@ -111,7 +111,7 @@ class Stack:
         self._budget = budget
         self._batches = self._read()
 
-    def advance(self, until: int, pause: Callable[[], bool] = never) -> tuple[Floats, Floats]:
+    def advance(self, until: int, pause: Callable[[], bool] = never_preempted) -> tuple[Floats, Floats]:
         """Train to step ``until``, or until every member has diverged, or ``pause`` says so at a look at the losses.
 
         Losses before and gradient norms of each update, (steps, members) each.

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sweeplaw.trials.corpus import Budget
+from sweeplaw.trials.corpus import DataBudget
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.store_format.checkpoint import Saved
 from sweeplaw.trials.training.ensemble import evaluate
-from sweeplaw.trials.training.resume import Keeper, put_back
-from sweeplaw.trials.training.stack import Place, Recipe, Stack, history
-from sweeplaw.trials.training.trial import Clock, Job, Running
+from sweeplaw.trials.training.resume import Checkpointer, put_back
+from sweeplaw.trials.training.stack import Recipe, Stack, TrainingDevice, history
+from sweeplaw.trials.training.trial import Clock, MemberGroup, TrialInProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +41,18 @@ class Points:
 class Data:
     """What a pack trains on, and the windows its validation loss is measured on."""
 
-    budget: Budget
-    held_out: Budget
+    budget: DataBudget
+    held_out: DataBudget
 
 
 def train(
-    jobs: Sequence[Job],
+    jobs: Sequence[MemberGroup],
     recipe: Recipe,
     points: Points,
     data: Data,
-    place: Place,
+    place: TrainingDevice,
     clock: Clock,
-    keeper: Keeper | None = None,
+    keeper: Checkpointer | None = None,
     found: dict[str, Saved] | None = None,
 ) -> Generator[CurvePoint | Outcome, None, None]:
     """Train the jobs, which have equally many members: curve points as they come, one outcome each.
@@ -60,9 +60,9 @@ def train(
     ``found`` are the checkpoints of all of them, or nothing, and is emptied. The points that were told before they
     were written come again first. Closing the iterator stops it. Raises PeerLost.
     """
-    keeper = keeper or Keeper()
+    keeper = keeper or Checkpointer()
     size = len(jobs[0].members)
-    live = [Running(job, recipe, slice(i * size, (i + 1) * size), clock) for i, job in enumerate(jobs)]
+    live = [TrialInProgress(job, recipe, slice(i * size, (i + 1) * size), clock) for i, job in enumerate(jobs)]
     members = [member for job in jobs for member in job.members]
     groups = [[member] for member in members] if place.device == "cpu" else [members]
     stacks = [Stack(group, recipe, data.budget, place) for group in groups]
@@ -93,7 +93,7 @@ def train(
         yield trial.completed(micro_batches=len(stacks[0].shares))
 
 
-def _reached(stacks: Sequence[Stack], point: int, keeper: Keeper) -> bool:
+def _reached(stacks: Sequence[Stack], point: int, keeper: Checkpointer) -> bool:
     """Train on towards ``point``; whether all stacks are there, or False because the keeper asked for a pause.
 
     A stack whose members have all diverged stops early, and the other stacks, members of the same ensemble, with it.
@@ -106,7 +106,7 @@ def _reached(stacks: Sequence[Stack], point: int, keeper: Keeper) -> bool:
     return True
 
 
-def _step(trial: Running, stacks: Sequence[Stack]) -> int:
+def _step(trial: TrialInProgress, stacks: Sequence[Stack]) -> int:
     """Updates that all members of a trial have done."""
     everyone = [stack.step for stack in stacks for _ in stack.members]
     return min(everyone[trial.rows])

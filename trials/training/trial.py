@@ -11,7 +11,7 @@ import numpy as np
 
 from sweeplaw.trials.record import CurvePoint, Outcome, State
 from sweeplaw.trials.spec import Value
-from sweeplaw.trials.training.ensemble import Evaluation
+from sweeplaw.trials.training.ensemble import EnsembleEvaluation
 from sweeplaw.trials.training.stack import Floats, Member, Recipe, beyond
 
 
@@ -29,7 +29,7 @@ class Clock:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class MemberGroup:
     """One trial: its members, all with the same settings but the seed. More than one is an ensemble."""
 
     trial_id: str
@@ -37,15 +37,15 @@ class Job:
 
 
 @dataclass
-class Running:
+class TrialInProgress:
     """One trial in training; ``rows`` are its members among all members of the pack."""
 
-    job: Job
+    job: MemberGroup
     recipe: Recipe
     rows: slice
     clock: Clock
     diverged_at: int | None = None
-    evaluation: Evaluation | None = None
+    evaluation: EnsembleEvaluation | None = None
     losses: list[Floats] = field(default_factory=list)  # (members,) of each update
     norms: list[Floats] = field(default_factory=list)
     told: int = 0  # updates that a row of the curve has covered
@@ -65,7 +65,7 @@ class Running:
         self.losses.extend(losses[:, self.rows])
         self.norms.extend(norms[:, self.rows])
 
-    def measured(self, evaluation: Evaluation) -> None:
+    def measured(self, evaluation: EnsembleEvaluation) -> None:
         """Take in an evaluation at the last update."""
         self.evaluation = evaluation
         if self.diverged_at is None and beyond(np.array(evaluation.loss), self.bound):
@@ -122,7 +122,7 @@ class Running:
 
 
 def ended(
-    job: Job,
+    job: MemberGroup,
     clock: Clock,
     state: State,
     message: str | None,

@@ -23,7 +23,7 @@ Layer = Callable[..., Tensor]  # of a part's tensors by name, and of tensors it 
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class WeightSlot:
     """One parameter tensor of one member: its name, shape, whether it decays, and the deviation it starts with.
 
     ``std`` None is a gain, which starts at 1.
@@ -45,7 +45,7 @@ class Slot:
         return math.prod(self.size)
 
 
-def layout(shape: Shape) -> tuple[Slot, ...]:
+def layout(shape: Shape) -> tuple[WeightSlot, ...]:
     """All parameter tensors of a shape, those that decay first.
 
     Initialization: matrices normal with deviation 1/sqrt(inputs), those that write into the residual stream divided
@@ -54,21 +54,21 @@ def layout(shape: Shape) -> tuple[Slot, ...]:
     """
     width, ffn, table = shape.width, shape.ffn, (shape.vocabulary, shape.width)
     inward, residual = width**-0.5, (2 * shape.depth) ** -0.5
-    slots = [Slot("embedding", table, False, inward), Slot("final_norm", (width,), False, None)]
+    slots = [WeightSlot("embedding", table, False, inward), WeightSlot("final_norm", (width,), False, None)]
     if not shape.tied_embeddings:
-        slots.append(Slot(HEAD, table, True, HEAD_SCALE * inward))
+        slots.append(WeightSlot(HEAD, table, True, HEAD_SCALE * inward))
     for block in range(shape.depth):
         slots += [
-            Slot(f"{block}.attention_norm", (width,), False, None),
-            Slot(f"{block}.qkv", (3 * width, width), True, inward),
-            Slot(f"{block}.attention_out", (width, width), True, inward * residual),
-            Slot(f"{block}.ffn_norm", (width,), False, None),
-            Slot(f"{block}.gate_up", (2 * ffn, width), True, inward),
-            Slot(f"{block}.down", (width, ffn), True, ffn**-0.5 * residual),
+            WeightSlot(f"{block}.attention_norm", (width,), False, None),
+            WeightSlot(f"{block}.qkv", (3 * width, width), True, inward),
+            WeightSlot(f"{block}.attention_out", (width, width), True, inward * residual),
+            WeightSlot(f"{block}.ffn_norm", (width,), False, None),
+            WeightSlot(f"{block}.gate_up", (2 * ffn, width), True, inward),
+            WeightSlot(f"{block}.down", (width, ffn), True, ffn**-0.5 * residual),
         ]
         if shape.qk_norm:
             gain = (width // shape.heads,)
-            slots += [Slot(f"{block}.{part}_norm", gain, False, None) for part in ("query", "key")]
+            slots += [WeightSlot(f"{block}.{part}_norm", gain, False, None) for part in ("query", "key")]
     return tuple(sorted(slots, key=lambda slot: not slot.decays))
 
 
@@ -77,12 +77,12 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def drawn(slots: Sequence[Slot], members: Sequence[torch.Generator]) -> Tensor:
+def drawn(slots: Sequence[WeightSlot], members: Sequence[torch.Generator]) -> Tensor:
     """The next starting values of each member, (members, values), in the order of the slots."""
     return torch.stack([torch.cat([_drawn(slot, member) for slot in slots]) for member in members])
 
 
-def _drawn(slot: Slot, generator: torch.Generator) -> Tensor:
+def _drawn(slot: WeightSlot, generator: torch.Generator) -> Tensor:
     if slot.std is None:
         return torch.ones(slot.numel)
     return torch.randn(slot.size, generator=generator).flatten().mul_(slot.std)
@@ -134,7 +134,7 @@ class Whole:
     ``parameters`` are the leaves, views of the buffer.
     """
 
-    def __init__(self, slots: Sequence[Slot], seeds: Sequence[int], device: str) -> None:
+    def __init__(self, slots: Sequence[WeightSlot], seeds: Sequence[int], device: str) -> None:
         self.flat = drawn(slots, generators(seeds)).to(device)
         self.gradient = torch.zeros_like(self.flat)
         self.parameters = views(self.flat, slots)
@@ -167,7 +167,7 @@ class Whole:
             part.copy_(values)
 
 
-def views(flat: Tensor, slots: Sequence[Slot]) -> dict[str, Tensor]:
+def views(flat: Tensor, slots: Sequence[WeightSlot]) -> dict[str, Tensor]:
     """Tensors (members, *size) over (members, values), which may have more values than the slots."""
     sizes = [slot.numel for slot in slots]
     *parts, _ = flat.split([*sizes, flat.shape[1] - sum(sizes)], dim=1)

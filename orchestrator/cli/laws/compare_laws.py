@@ -36,7 +36,7 @@ def compare_laws(
     json: Json = False,
 ) -> None:
     from sweeplaw.analysis.hyperlaws.comparison import KNOBS, compare
-    from sweeplaw.analysis.hyperlaws.evaluation import Arena
+    from sweeplaw.analysis.hyperlaws.evaluation import Scorer
     from sweeplaw.analysis.hyperlaws.published import LAWS
     from sweeplaw.analysis.tuning.cells import cell_table
     from sweeplaw.orchestrator.cli.laws.hyperlaw import table
@@ -49,7 +49,7 @@ def compare_laws(
         )
     frame, notes, faults = table(source, [*names(cell), *knob], y, let, where, steps)
     cells = cell_table(frame, names(cell), knob, y)
-    ranked = [_statement(contest) for contest in compare(frame, cells, Arena.of(cells), law or tuple(LAWS))]
+    ranked = [_statement(contest) for contest in compare(frame, cells, Scorer.of(cells), law or tuple(LAWS))]
     told = [*cells.notes, *notes]
     if json:
         emit_json({"source": source, "cells": len(cells.cells), "laws": ranked, "notes": told})

@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
         Example: sweeplaw report results/demo
         """
         from sweeplaw.analysis.report.page import write
-        from sweeplaw.analysis.report.report import Report, make, numbers
+        from sweeplaw.analysis.report.report import Report, make, report_values
         from sweeplaw.analysis.tables.tables import unless_damaged
         from sweeplaw.orchestrator.cli.tables.query import tell
         from sweeplaw.trials.errors import InputError
@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
         with counting("laws") as watch:
             made, html, data = unless_damaged(written)
         if json:
-            emit_json({"html": str(html), "json": str(data), **numbers(made)})
+            emit_json({"html": str(html), "json": str(data), **report_values(made)})
         else:
             typer.echo(f"{html}\n{data}")
             for section in made.sections:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sweeplaw.trials.progress import Watching
+from sweeplaw.trials.progress import ProgressCallback
 from sweeplaw.trials.quantities import short
 
 SOON = 0.7  # seconds
@@ -37,7 +37,7 @@ def plain(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def counting(what: str) -> Iterator[Watching]:
+def counting(what: str) -> Iterator[ProgressCallback]:
     """A bar on stderr with rate and time left, where a terminal is there to see it; tell it (done, total). What is done
     within `SOON` seconds shows none."""
     began, tell = time.monotonic(), None
@@ -54,7 +54,7 @@ def counting(what: str) -> Iterator[Watching]:
 
 
 @contextlib.contextmanager
-def _bar(what: str) -> Iterator[Watching]:
+def _bar(what: str) -> Iterator[ProgressCallback]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,

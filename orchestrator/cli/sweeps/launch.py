@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
         """
         from sweeplaw.clusters.profile import profile
         from sweeplaw.orchestrator.launch.launch import launch as run
-        from sweeplaw.orchestrator.launch.state import End, Live
+        from sweeplaw.orchestrator.launch.state import End, LaunchState
         from sweeplaw.orchestrator.monitor.progress_bar import LaunchProgress
         from sweeplaw.orchestrator.monitor.prometheus import showing
         from sweeplaw.orchestrator.plan.plan import plan
@@ -66,7 +66,7 @@ def register(app: typer.Typer) -> None:
         also = dict.fromkeys([*made.sweep.log_to, *targets([log_to])])
         if where.over_client:
             raise typer.Exit(_over_client(where, made.sweep.text, store, also, metrics, json))
-        live = Live()
+        live = LaunchState()
 
         def wind_down(number: int, frame: object) -> None:
             """The first notice lets workers write their checkpoints; the second ends the launch where it stands."""
@@ -151,9 +151,9 @@ def _over_client(
 
 def _there(metrics: str) -> str:
     """Where metrics go, as a machine of the cluster takes it."""
-    from sweeplaw.orchestrator.monitor.prometheus import place
+    from sweeplaw.orchestrator.monitor.prometheus import metrics_target
 
-    if place(metrics).path:
+    if metrics_target(metrics).path:
         remote.shared("metrics", metrics.removeprefix("file:"))
     return metrics
 

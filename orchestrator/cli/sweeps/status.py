@@ -11,7 +11,7 @@ import typer
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
 
 if TYPE_CHECKING:
-    from sweeplaw.orchestrator.launch.running import Running
+    from sweeplaw.orchestrator.launch.running import RunningPack
     from sweeplaw.orchestrator.monitor.status import Progress
     from sweeplaw.orchestrator.store.claims import Lease
 
@@ -105,7 +105,7 @@ def _ends(lease: Lease, now: dt.datetime) -> str:
     return f"lease ends in {age:.0f} s" if age > 0 else f"lease ended {-age:.0f} s ago"
 
 
-def _pack(pack: Running, now: dt.datetime) -> str:
+def _pack(pack: RunningPack, now: dt.datetime) -> str:
     """What a worker is at, the longest-running first: trial, step, host, since when."""
     trial, step = next(iter(pack.steps.items()), (pack.pack_id, None))
     more = f" and {len(pack.steps) - 1} beside it" if len(pack.steps) > 1 else ""

@@ -52,7 +52,7 @@ def query(
     out: Out = None,
 ) -> None:
     from sweeplaw.analysis.tables import tables
-    from sweeplaw.analysis.tables.query import Answer, Question, ask, named
+    from sweeplaw.analysis.tables.query import Query, QueryResult, ask, named
     from sweeplaw.orchestrator.cli.shared import frames
     from sweeplaw.trials.errors import InputError
 
@@ -60,10 +60,10 @@ def query(
     refuse_inside(out, store)
     if sql is not None and (where or columns or sort):
         raise InputError("give SQL, or --where, --columns and --sort, not both (--best-per says what `best` is)")
-    question = Question(sql, where, names(columns), names(sort), names(best_per), limit or None, loss)
+    question = Query(sql, where, names(columns), names(sort), names(best_per), limit or None, loss)
     terse = form.name == "table" and sql is None and not columns
 
-    def answered(verify: bool) -> tuple[Answer, list[str], tuple[str, ...]]:
+    def answered(verify: bool) -> tuple[QueryResult, list[str], tuple[str, ...]]:
         loaded = tables.load(store, states=names(states) or None, verify=verify)
         if not terse:
             return ask(loaded, question), [], loaded.faults

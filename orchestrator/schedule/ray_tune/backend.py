@@ -24,13 +24,13 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from sweeplaw.clusters.errors import ClusterError
-from sweeplaw.orchestrator.schedule.dispatcher import Calls, Lanes
+from sweeplaw.orchestrator.schedule.dispatcher import Dispatcher, DispatcherCallbacks
 from sweeplaw.orchestrator.schedule.packs import Queue
-from sweeplaw.orchestrator.schedule.placement import Floor
+from sweeplaw.orchestrator.schedule.placement import Placement
 from sweeplaw.orchestrator.schedule.ray_tune.controller import Run
 from sweeplaw.orchestrator.schedule.ray_tune.nodes import Nodes
-from sweeplaw.orchestrator.schedule.ray_tune.patches import mend
-from sweeplaw.orchestrator.schedule.ray_tune.worker_actor import Slot
+from sweeplaw.orchestrator.schedule.ray_tune.patches import apply_patches
+from sweeplaw.orchestrator.schedule.ray_tune.worker_actor import WorkerActor
 
 _SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -118,7 +118,7 @@ class _Scheduler(FIFOScheduler):
         run = _runs[self.key]
         run.trials[trial.trial_id] = trial
         trial.init_local_path()  # at the end Tune asks each slot for its folder, also one closed before it was placed
-        mend(tune_controller._tune_controller, run.errors)
+        apply_patches(tune_controller._tune_controller, run.errors)
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         run = _runs[self.key]
@@ -160,7 +160,7 @@ class _Silent(tune.ProgressReporter):
 
 def run(
     waiting: Queue,
-    calls: Calls,
+    calls: DispatcherCallbacks,
     *,
     slots: int | None,
     patience: float,
@@ -177,7 +177,7 @@ def run(
     """
     key = uuid.uuid4().hex
     with Nodes() as nodes, tempfile.TemporaryDirectory(prefix="sweeplaw-tune-") as folder, _environment():
-        lanes = Lanes(waiting, Floor(slots), calls, nodes.home)
+        lanes = Dispatcher(waiting, Placement(slots), calls, nodes.home)
         state = _runs[key] = Run(lanes, nodes, calls, patience, grace, ready, commit)
         try:
             _tuner(key, folder).fit()
@@ -194,7 +194,7 @@ def run(
 
 def _tuner(key: str, folder: str) -> tune.Tuner:
     return tune.Tuner(
-        tune.with_resources(Slot, lambda config: config["parcel"].resources),
+        tune.with_resources(WorkerActor, lambda config: config["parcel"].resources),
         tune_config=tune.TuneConfig(search_alg=_Searcher(key), scheduler=_Scheduler(key), num_samples=-1),
         run_config=tune.RunConfig(
             name="sweep",

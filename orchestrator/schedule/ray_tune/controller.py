@@ -16,11 +16,11 @@ from ray.exceptions import ActorUnavailableError, OutOfMemoryError, RayActorErro
 
 from sweeplaw.clusters.connect.cluster import Node
 from sweeplaw.clusters.errors import ConnectError
-from sweeplaw.orchestrator.plan.resources import Size
+from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.schedule.device_time import Reason
-from sweeplaw.orchestrator.schedule.dispatcher import Calls, Lane, Lanes
+from sweeplaw.orchestrator.schedule.dispatcher import Dispatcher, DispatcherCallbacks, WorkerSlot
 from sweeplaw.orchestrator.schedule.ray_tune.nodes import Nodes
-from sweeplaw.orchestrator.schedule.ray_tune.worker_actor import STEP_SECONDS, Answer, Parcel, Settings
+from sweeplaw.orchestrator.schedule.ray_tune.worker_actor import STEP_SECONDS, Settings, WorkerReport, WorkerStart
 from sweeplaw.orchestrator.worker.worker import Job
 
 SILENT_SECONDS = 30.0  # without an answer of the cluster's head: it is gone
@@ -38,15 +38,15 @@ _log = logging.getLogger(__name__)
 class Run:
     """``held`` are the lanes that have a slot. All ids are Tune's."""
 
-    lanes: Lanes
+    lanes: Dispatcher
     nodes: Nodes
-    calls: Calls
+    calls: DispatcherCallbacks
     patience: float
     grace: float
     ready: float
     commit: str | None
     failure: BaseException | None = None
-    held: dict[str, Lane] = field(default_factory=dict)
+    held: dict[str, WorkerSlot] = field(default_factory=dict)
     trials: dict[str, Any] = field(default_factory=dict)  # Tune's own
     errors: dict[str, BaseException] = field(default_factory=dict)
     seen: Mapping[str, Node] | None = None  # the live nodes the lanes know of
@@ -89,7 +89,7 @@ class Run:
             self.lanes.wind()
         self.lanes.fill()
 
-    def open(self, tune_id: str) -> Order | None:
+    def open(self, tune_id: str) -> WorkerConfig | None:
         """What the next slot is to be, if one is wanted now."""
         self.tick()  # here as well as at each turn: Tune waits in here while it has no slot at all
         lane = self.lanes.open()
@@ -98,13 +98,13 @@ class Run:
         self.held[tune_id] = lane
         idle = min(1.0, max(0.1, len(self.held) / _LOOKS))
         pace = max(STEP_SECONDS, max(len(self.held), self.lanes.capacity(lane.size)) / _REPORTS)
-        return Order(Settings(lane.size, self.patience, self.commit, idle, pace), lane)
+        return WorkerConfig(Settings(lane.size, self.patience, self.commit, idle, pace), lane)
 
     def started(self, tune_id: str, actor: Any) -> None:
         """The process of a slot runs."""
         self.lanes.started(self.held[tune_id], _Worker(actor))
 
-    def heard(self, tune_id: str, answer: Answer) -> None:
+    def heard(self, tune_id: str, answer: WorkerReport) -> None:
         """What a slot said."""
         if lane := self.held.get(tune_id):
             reason: Any = answer.reason or "worker died"
@@ -125,7 +125,7 @@ class Run:
         """Slots that are to end."""
         return [tune_id for tune_id, lane in self.held.items() if lane in self.lanes.closing]
 
-    def mute(self) -> list[Lane]:
+    def mute(self) -> list[WorkerSlot]:
         """Lanes whose process has said nothing for too long."""
         limit = self.lanes.clock() - self.patience - MUTE_SECONDS
         return [lane for lane in self.lanes.busy if lane.worker is not None and lane.heard < limit]
@@ -159,29 +159,29 @@ class _Worker:
         self.actor.wind.remote()
 
 
-class Order:
+class WorkerConfig:
     """Settings and the first job in a Tune config, which Tune copies, flattens, prints and keeps.
 
     This stays one object, and the job in it goes once the worker has it.
     """
 
-    def __init__(self, settings: Settings, lane: Lane) -> None:
+    def __init__(self, settings: Settings, lane: WorkerSlot) -> None:
         self.settings, self._lane = settings, lane
 
     @property
     def resources(self) -> tune.PlacementGroupFactory:
         """A bundle a process, each on its node."""
-        size: Size = self.settings.size
+        size: TrialResources = self.settings.size
         bundles = [{"CPU": size.cpus, "GPU": size.gpus} for _ in range(size.processes)]
         places = [{"ray.io/node-id": node} for node in self._lane.nodes for _ in range(size.per_node)]
         strategy = "STRICT_PACK" if size.nodes == 1 else "PACK"
         return tune.PlacementGroupFactory(bundles, strategy, bundle_label_selector=places)
 
-    def __deepcopy__(self, memo: Any) -> Order:
+    def __deepcopy__(self, memo: Any) -> WorkerConfig:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Parcel, (self.settings, self._lane.job)
+        return WorkerStart, (self.settings, self._lane.job)
 
     def __repr__(self) -> str:
         return "pack"

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sweeplaw.clusters.connect.addresses import answers
 from sweeplaw.clusters.connect.cluster import Node, live_nodes, own_node
-from sweeplaw.orchestrator.schedule.placement import Machine
+from sweeplaw.orchestrator.schedule.placement import NodeResources
 
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 1.0  # for a doubted node to answer; one that is silent is asked again
@@ -48,9 +48,9 @@ class Nodes:
         self._thread.join(timeout=POLL_SECONDS)  # a head that is gone may hold its last question for a minute
 
     @property
-    def machines(self) -> list[Machine]:
+    def machines(self) -> list[NodeResources]:
         """What trials may take of each live node."""
-        return [Machine(node.node_id, node.cpus, node.gpus) for node in self.latest.values()]
+        return [NodeResources(node.node_id, node.cpus, node.gpus) for node in self.latest.values()]
 
     @property
     def silent_seconds(self) -> float:

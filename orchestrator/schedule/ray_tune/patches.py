@@ -11,7 +11,7 @@ from typing import Any
 from ray.exceptions import RayActorError, RayTaskError
 
 
-def mend(controller: Any, errors: dict[str, BaseException]) -> None:
+def apply_patches(controller: Any, errors: dict[str, BaseException]) -> None:
     """Mend the actor manager of Tune's controller, once. ``errors`` gets what ended a slot, by Tune's id of it."""
     manager = controller._actor_manager
     if not getattr(manager, "mended", False):

@@ -11,7 +11,7 @@ import ray
 from ray.util import get_current_placement_group, get_node_ip_address
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from sweeplaw.orchestrator.plan.resources import Size
+from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.worker import worker
 from sweeplaw.orchestrator.worker.worker import Job
 from sweeplaw.trials.workload import Context, World
@@ -22,7 +22,7 @@ END_SECONDS = 60.0  # for the others to end after rank 0 has
 class Ranks:
     """Ranks 1 and up of a slot of this size, which live as long as the slot: their owner is its process."""
 
-    def __init__(self, size: Size) -> None:
+    def __init__(self, size: TrialResources) -> None:
         self._size = size
         self._actors: list[Any] = []
         self._running: list[Any] = []
@@ -67,7 +67,7 @@ def _failure(future: Any) -> str | None:
 class _Rank:
     """One of the further processes."""
 
-    def __init__(self, rank: int, size: Size) -> None:
+    def __init__(self, rank: int, size: TrialResources) -> None:
         self._rank, self._size = rank, size
 
     def train(self, job: Job, address: str) -> None:

@@ -16,11 +16,11 @@ from typing import Any
 import ray
 from ray import tune
 
-from sweeplaw.orchestrator.plan.resources import Size
+from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.schedule.ray_tune.ranks import Ranks
 from sweeplaw.orchestrator.worker import worker
 from sweeplaw.orchestrator.worker.provenance import provenance
-from sweeplaw.orchestrator.worker.stream import Stream
+from sweeplaw.orchestrator.worker.stream import RowStream
 from sweeplaw.orchestrator.worker.worker import Job
 from sweeplaw.trials.record import Row
 from sweeplaw.trials.workload import Context, World
@@ -36,7 +36,7 @@ class Settings:
     ``idle_seconds`` is how long it waits for one between two looks, ``pace`` how often in seconds it hands over rows.
     """
 
-    size: Size
+    size: TrialResources
     patience: float
     commit: str | None
     idle_seconds: float
@@ -44,17 +44,17 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Parcel:
+class WorkerStart:
     """What a slot begins with."""
 
     settings: Settings
     job: Job
 
-    def __deepcopy__(self, memo: Any) -> Parcel:
+    def __deepcopy__(self, memo: Any) -> WorkerStart:
         return self
 
 
-class Slot(tune.Trainable):
+class WorkerActor(tune.Trainable):
     """A worker. ``parcel`` in its config holds its settings and its first job; `feed` brings the next."""
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -62,14 +62,14 @@ class Slot(tune.Trainable):
         self._settings: Settings = config["parcel"].settings
         self._ending = threading.Event()
         self._ranks = Ranks(self._settings.size)
-        self._stream: Stream | None = None
+        self._stream: RowStream | None = None
         self.feed(config["parcel"].job)
 
     def feed(self, job: Job) -> None:
         """Begin this job; the one before has ended."""
         self._heard = time.monotonic()
         address = self._ranks.begin(job)
-        self._stream = Stream(lambda folder: self._rows(job, folder, address))
+        self._stream = RowStream(lambda folder: self._rows(job, folder, address))
 
     def wind(self) -> None:
         """Preemption is near: the running pack is told to write what it can resume from and to end."""
@@ -92,7 +92,7 @@ class Slot(tune.Trainable):
     def step(self) -> dict[str, Any]:
         if self._stream is None:  # between two packs: the driver may have none for it just now
             time.sleep(self._settings.idle_seconds)
-            return Answer().result()
+            return WorkerReport().result()
         stream = self._stream
         rows = stream.take(self._settings.pace, STEP_ROWS)
         self._heard = time.monotonic() if rows else self._heard
@@ -104,7 +104,7 @@ class Slot(tune.Trainable):
             pass
         elif time.monotonic() - self._heard > self._settings.patience:
             error, reason = f"no row for {self._settings.patience:g} s", "hung"
-        return Answer(rows, stream.ended or error is not None, error, reason if error else None).result()
+        return WorkerReport(rows, stream.ended or error is not None, error, reason if error else None).result()
 
     def cleanup(self) -> None:
         if self._stream:
@@ -112,7 +112,7 @@ class Slot(tune.Trainable):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WorkerReport:
     """What a slot says once a second: rows, whether its pack has ended, and why when not by itself.
 
     After an ``error`` the slot is not fit for another pack.

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from sweeplaw.analysis.hyperlaws.batch_lr import batch_rule
-from sweeplaw.analysis.hyperlaws.evaluation import Arena
+from sweeplaw.analysis.hyperlaws.evaluation import Scorer
 from sweeplaw.analysis.hyperlaws.features import features
 from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
 from sweeplaw.analysis.report.hyperlaw_figures import heatmaps, importance_bars, law_lines
@@ -83,7 +83,7 @@ def test_every_figure_draws_itself(tmp_path: object) -> None:
     law = hyperlaw(frame, resamples=20)
     (decomposed,), _ = importance(frame.filter((pl.col("N") == 1e8) & (pl.col("D") == 4e9)), ["lr", "batch_tokens"])
     own = {"published": np.zeros((9, 2)) + np.log([0.02, 2e5])}
-    drawn = (heatmaps(Arena.of(table), law, own, most=2), law_lines(table, law), importance_bars([decomposed]))
+    drawn = (heatmaps(Scorer.of(table), law, own, most=2), law_lines(table, law), importance_bars([decomposed]))
     for figure in drawn:
         assert isinstance(figure, Figure)
         figure.savefig(f"{tmp_path}/figure.png", dpi=30)
@@ -92,7 +92,7 @@ def test_every_figure_draws_itself(tmp_path: object) -> None:
 def test_no_run_lies_on_the_frame_of_its_panel() -> None:
     frame = runs(0.5)
     table = cells(frame)
-    for cell, panel in enumerate(heatmaps(Arena.of(table), hyperlaw(frame, resamples=5), most=2).axes[:2]):
+    for cell, panel in enumerate(heatmaps(Scorer.of(table), hyperlaw(frame, resamples=5), most=2).axes[:2]):
         (left, right), (low, high) = panel.get_xlim(), panel.get_ylim()
         settings = np.exp(table.x[table.rows_of(cell)])
         assert left < 0.99 * settings[:, 0].min() < 1.01 * settings[:, 0].max() < right

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from scipy.optimize import least_squares
 
-from sweeplaw.analysis.hyperlaws.evaluation import Arena, leave_one_out, score
+from sweeplaw.analysis.hyperlaws.evaluation import Scorer, leave_one_out, score
 from sweeplaw.analysis.hyperlaws.features import features
 from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, hyperlaw, knob_law, resampled_cells
 from sweeplaw.analysis.hyperlaws.joint import joint
@@ -157,7 +157,7 @@ def test_the_true_optimum_scores_at_the_noise_floor() -> None:
     logs = table.log_axes
     truth = np.column_stack([np.log(0.5) + NK * logs[:, 0] + ND * logs[:, 1], np.log(0.5) + BD * logs[:, 1]])
     everywhere = np.ones(len(table.cells), dtype=bool)
-    for metric in score(Arena.of(table), truth, everywhere, ("truth", "")).metrics:
+    for metric in score(Scorer.of(table), truth, everywhere, ("truth", "")).metrics:
         assert metric.score is not None
         assert metric.floor is not None
         assert metric.score == pytest.approx(metric.floor, abs=0.5), metric.name
@@ -311,7 +311,7 @@ def test_the_law_the_released_tool_prints_is_the_mean_of_its_resamples_in_some_o
 @needs_table
 def test_the_reference_scores_are_reproduced_and_the_joint_surface_is_as_good() -> None:
     table = dense_cells()
-    arena, logs = Arena.of(table), table.log_axes
+    arena, logs = Scorer.of(table), table.log_axes
     published = np.column_stack(
         [np.log(1.79) - 0.713 * logs[:, 0] + 0.307 * logs[:, 1], np.log(0.58) + 0.571 * logs[:, 1]]
     )

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from sweeplaw.analysis.hyperlaws.comparison import compare, fill
-from sweeplaw.analysis.hyperlaws.evaluation import Arena
+from sweeplaw.analysis.hyperlaws.evaluation import Scorer
 from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
 from sweeplaw.analysis.hyperlaws.published import LAWS
 from sweeplaw.analysis.hyperlaws.suggest import from_law, from_runs, outside
@@ -36,7 +36,7 @@ def grid(law: str = "step-law", lr_factor: float = 1.0) -> pl.DataFrame:
 
 def contest(frame: pl.DataFrame, *laws: str) -> dict[str, object]:
     table = cell_table(frame, ("N", "D"), ("lr", "batch_tokens"), "val_loss")
-    return {one.law.name: one for one in compare(frame, table, Arena.of(table), laws or tuple(LAWS))}
+    return {one.law.name: one for one in compare(frame, table, Scorer.of(table), laws or tuple(LAWS))}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_silent_half_is_set_to_the_best_given_the_rest_and_said_so() -> None:
     found = contest(grid(), "schaipp")["schaipp"]
     assert "says nothing of lr" in found.remark
     table = cell_table(grid(), ("N", "D"), ("lr", "batch_tokens"), "val_loss")
-    arena = Arena.of(table)
+    arena = Scorer.of(table)
     filled = fill(arena, found.predicted)
     rows = np.linspace(-0.2, 0.2, 41)
     for c, quadratic in enumerate(arena.quadratics):

@@ -67,7 +67,7 @@ def made(store):
 
 
 def test_the_surface_of_a_known_law_is_recovered_with_covering_intervals(made):
-    law = report.numbers(made)["families"][0]["surface"]
+    law = report.report_values(made)["families"][0]["surface"]
     truth = {"E": surrogate.E, "A": surrogate.A, "B": surrogate.B, "alpha": surrogate.ALPHA, "beta": surrogate.BETA}
     assert law["verified"], law["status"]
     draws = made.sections[0].surface.fit.draws
@@ -78,7 +78,7 @@ def test_the_surface_of_a_known_law_is_recovered_with_covering_intervals(made):
 
 
 def test_every_row_is_used_or_counted(made, store):
-    said = report.numbers(made)["trials"]
+    said = report.report_values(made)["trials"]
     assert said["rows"] == load(store, states=None).trials.collect().height == 154 + 8
     assert said["used"] + sum(said["dropped"].values()) == said["rows"]
     assert said["states"] == {"completed": 150, "diverged": 12}
@@ -94,7 +94,7 @@ def test_the_best_setting_is_chosen_by_its_mean_over_seeds(made):
 
 
 def test_the_optimum_of_every_knob_says_whether_it_touches_the_edge(made):
-    cells = report.numbers(made)["families"][0]["optima"]
+    cells = report.report_values(made)["families"][0]["optima"]
     assert len(cells) == 25
     for cell in cells:
         knob = cell["knobs"]["weight_decay"]
@@ -103,7 +103,7 @@ def test_the_optimum_of_every_knob_says_whether_it_touches_the_edge(made):
 
 
 def test_laws_in_one_variable_are_the_same_as_fitted_by_hand(made):
-    one = report.numbers(made)["families"][0]["slices"][0]
+    one = report.report_values(made)["families"][0]["slices"][0]
     rows = made.sections[0].family.seeds.filter(pl.col("tokens") == one["at"]["tokens"])
     fit = analysis.fit(rows, "power_asymptote", "huber:0.001", x="params_non_embedding", y="val_loss", space="log")
     assert one["params"] == pytest.approx(dict(fit.params), rel=1e-9)
@@ -124,7 +124,7 @@ def test_the_page_needs_nothing_else_and_escapes_what_people_wrote(made, tmp_pat
 
 def test_too_few_points_is_said_instead_of_a_law(tmp_path):
     text = SWEEP.replace("num = 5", "num = 2")
-    said = report.numbers(report.make(run(text, tmp_path / "s")))
+    said = report.report_values(report.make(run(text, tmp_path / "s")))
     family = said["families"][0]
     assert all("needs 4" in one["why_not"] for one in family["slices"])
     assert report_page.page(report.make(tmp_path / "s"), report_page.plain(said))
@@ -168,7 +168,7 @@ def test_imported_runs_are_reported_with_what_they_do_not_say_left_out(store, tm
     columns = {"params_non_embedding": "n", "tokens": "d", "lr": "lr", "val_loss": "val_loss"}
     import_from(str(runs), str(path), pairs=[f"{ours}={theirs}" for ours, theirs in columns.items()], source="theirs")
     made = report.make(path)
-    html = report_page.page(made, report.numbers(made))
+    html = report_page.page(made, report.report_values(made))
     assert "Import of theirs.csv" in html
     assert f"<h1>{'law' if beside == 'own runs' else path}</h1>" in html
     assert sum(section.family.trials.height for section in made.sections) == (7 if beside == "nothing" else 157)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.analysis.tables.query import Question, ask, refuse_unless_question, scientific_axes
+from sweeplaw.analysis.tables.query import Query, ask, refuse_unless_question, scientific_axes
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.cli.shared import frames
 from sweeplaw.trials.errors import InputError
@@ -39,7 +39,7 @@ def load(store):
 
 
 def test_best_is_the_least_loss_of_completed_trials_in_each_cell(filled):
-    found = ask(load(filled), Question(best_per=("N", "D"))).frame
+    found = ask(load(filled), Query(best_per=("N", "D"))).frame
     completed = tables.load(filled.location.uri).trials.collect()
     for row in found.iter_rows(named=True):
         cell = completed.filter(
@@ -50,8 +50,8 @@ def test_best_is_the_least_loss_of_completed_trials_in_each_cell(filled):
 
 
 def test_sql_over_best_equals_asking_by_name(filled):
-    by_sql = ask(load(filled), Question(sql="SELECT * FROM best ORDER BY trial_id", best_per=("N",))).frame
-    by_name = ask(load(filled), Question(best_per=("N",), sort=("trial_id",))).frame
+    by_sql = ask(load(filled), Query(sql="SELECT * FROM best ORDER BY trial_id", best_per=("N",))).frame
+    by_name = ask(load(filled), Query(best_per=("N",), sort=("trial_id",))).frame
     assert by_sql.equals(by_name)
 
 
@@ -62,7 +62,7 @@ def test_the_cells_of_best_are_the_scientific_axes_of_the_newest_launch(filled):
 
 
 def test_aliases_stand_for_columns_and_the_answer_says_so(filled):
-    answer = ask(load(filled), Question(sql="SELECT max(6 * N * D) AS c FROM trials WHERE C > 0"))
+    answer = ask(load(filled), Query(sql="SELECT max(6 * N * D) AS c FROM trials WHERE C > 0"))
     assert set(answer.notes) >= {"N = params_non_embedding", "D = tokens", "C = flops"}
     assert answer.frame["c"].to_list() == [6.0 * 400 * 5000]
 
@@ -71,17 +71,17 @@ def test_products_of_counts_do_not_wrap_at_two_to_the_63(store, record):
     row = record(1).row() | {"params_non_embedding": 10**11, "tokens": 10**13}
     with store.writer("one") as writer:
         writer.write_rows([row])
-    assert ask(load(store), Question(sql="SELECT 6 * N * D AS c FROM trials")).frame["c"].to_list() == [6e24]
-    assert ask(load(store), Question(where="6 * params_non_embedding * tokens > 1e24")).frame.height == 1
+    assert ask(load(store), Query(sql="SELECT 6 * N * D AS c FROM trials")).frame["c"].to_list() == [6e24]
+    assert ask(load(store), Query(where="6 * params_non_embedding * tokens > 1e24")).frame.height == 1
 
 
 def test_curves_join_trials(filled):
     sql = "SELECT t.trial_id, count(*) AS n FROM trials t JOIN curves c ON t.trial_id = c.trial_id GROUP BY t.trial_id"
-    assert set(ask(load(filled), Question(sql=sql)).frame["n"].to_list()) == {3}
+    assert set(ask(load(filled), Query(sql=sql)).frame["n"].to_list()) == {3}
 
 
 def test_where_columns_sort_and_limit(filled):
-    question = Question(where="seed < 10 AND state = 'completed'", columns=("N", "seed"), sort=("-seed",), limit=3)
+    question = Query(where="seed < 10 AND state = 'completed'", columns=("N", "seed"), sort=("-seed",), limit=3)
     frame = ask(load(filled), question).frame
     assert frame.columns == ["N", "seed"]
     assert frame["seed"].to_list() == [9, 8, 7]
@@ -109,7 +109,7 @@ def test_where_columns_sort_and_limit(filled):
 )
 def test_what_is_no_question_to_the_tables_is_refused_in_one_message(filled, sql, words):
     with pytest.raises(InputError, match=words.replace("(", r"\(")):
-        ask(load(filled), Question(sql=sql))
+        ask(load(filled), Query(sql=sql))
 
 
 @given(st.text(alphabet="abcxyz(),.'\"-/* \n`read_csvEe\\", max_size=40))
@@ -123,7 +123,7 @@ def test_a_query_changes_no_file_of_the_store(filled):
         return {path: path.stat().st_mtime_ns for path in Path(filled.location.root).rglob("*")}
 
     before = files()
-    ask(load(filled), Question(sql="SELECT * FROM best"))
+    ask(load(filled), Query(sql="SELECT * FROM best"))
     CliRunner().invoke(app, ["query", filled.location.uri, "--json"])
     assert files() == before
 
@@ -149,7 +149,7 @@ def test_numbers_written_in_sql_are_numbers_in_the_answer(filled):
 
 def test_files_out_hold_the_same_rows(filled, tmp_path):
     sql = "SELECT seed, val_loss, state FROM trials ORDER BY seed"
-    expected = ask(load(filled), Question(sql=sql)).frame
+    expected = ask(load(filled), Query(sql=sql)).frame
     readers = {
         "parquet": pl.read_parquet,
         "arrow": pl.read_ipc,
@@ -171,7 +171,7 @@ def test_output_into_the_store_is_refused(filled):
 
 
 def test_a_table_names_the_columns_that_do_not_fit(filled):
-    frame = ask(load(filled), Question(limit=2)).frame
+    frame = ask(load(filled), Query(limit=2)).frame
     text = frames.aligned(frame, 80)
     assert all(len(line) <= 80 for line in text.splitlines()[:3])
     assert "more columns: " in text
@@ -210,7 +210,7 @@ def test_other_forms_keep_the_order_of_the_table_and_every_column(filled):
 
 def test_every_column_that_is_not_there_is_told_at_once(filled):
     with pytest.raises(InputError) as caught:
-        ask(load(filled), Question(columns=("nope", "N"), sort=("-sed",), best_per=("Q",)))
+        ask(load(filled), Query(columns=("nope", "N"), sort=("-sed",), best_per=("Q",)))
     told = str(caught.value)
     assert all(words in told for words in ("no column 'nope'", "'sed'; did you mean 'seed'", "no column 'Q'"))
     assert told.count("columns: ") == 1
@@ -218,7 +218,7 @@ def test_every_column_that_is_not_there_is_told_at_once(filled):
 
 def test_a_column_of_another_table_is_told_with_its_table(filled):
     with pytest.raises(InputError, match="no column 'step' where the query looks for it; curves has it"):
-        ask(load(filled), Question(sql="SELECT step FROM trials"))
+        ask(load(filled), Query(sql="SELECT step FROM trials"))
 
 
 def test_damage_is_named_the_rest_answers_and_the_exit_code_says_so(filled):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sweeplaw.clusters.connect.driver import CLUSTER, SWEEP
-from sweeplaw.clusters.connect.remote_driver import Hosted
+from sweeplaw.clusters.connect.remote_driver import RemoteDriver
 
 PATIENCE = 60.0
 # Waits for a signal; says which one came.
@@ -32,11 +32,11 @@ except KeyboardInterrupt:
 """
 
 
-def hosted(code: str, *words: str, grace: float = 30.0, **names: str) -> Hosted:
-    return Hosted(["-c", code, *words], "a sweep", "a profile", names, grace)
+def hosted(code: str, *words: str, grace: float = 30.0, **names: str) -> RemoteDriver:
+    return RemoteDriver(["-c", code, *words], "a sweep", "a profile", names, grace)
 
 
-def rest(driver: Hosted, until: bytes | None = None) -> tuple[bytes, bytes, int | None]:
+def rest(driver: RemoteDriver, until: bytes | None = None) -> tuple[bytes, bytes, int | None]:
     """What it writes until it ends, or until its output has ``until`` in it."""
     deadline, out, err = time.monotonic() + PATIENCE, b"", b""
     while time.monotonic() < deadline:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.analysis.tables.query import Question, ask
+from sweeplaw.analysis.tables.query import Query, ask
 from sweeplaw.orchestrator.importing.importer import import_from
 from sweeplaw.orchestrator.monitor.status import progress
 from sweeplaw.orchestrator.store.store import Store
@@ -61,7 +61,7 @@ def test_imported_rows_answer_like_the_file_they_came_from(tmp_path):
     assert ours["val_loss"].to_list() == theirs["loss"].to_list()
     ratio = ours["tokens"] * 6.0 * ours["params_non_embedding"] / theirs["Training FLOP"]
     assert ((ratio - 1).abs() < 1e-8).all()
-    answer = ask(tables.load(tmp_path / "store"), Question(sql="SELECT min(C / (6 * N * D)) AS low FROM trials"))
+    answer = ask(tables.load(tmp_path / "store"), Query(sql="SELECT min(C / (6 * N * D)) AS low FROM trials"))
     assert answer.frame["low"].item() == pytest.approx(1, abs=1e-8)
 
 

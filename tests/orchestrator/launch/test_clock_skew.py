@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.orchestrator.launch.launch import _launch_id
-from sweeplaw.orchestrator.launch.state import Live
+from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.store import atomic, claims, clocks
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
@@ -174,7 +174,7 @@ def test_launches_are_in_order_whatever_their_clocks_say(
 
 
 def test_a_clock_that_is_set_while_a_launch_runs_moves_no_duration_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    live = Live()
+    live = LaunchState()
     live.began(1, 1)
     monkeypatch.setattr(clocks, "utc_now", lambda: dt.datetime.now(dt.UTC) + dt.timedelta(hours=1))
     assert 0 <= live.seconds < PATIENCE

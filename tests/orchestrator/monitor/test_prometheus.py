@@ -16,9 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.launch.launch import launch
-from sweeplaw.orchestrator.launch.state import Live, View
+from sweeplaw.orchestrator.launch.state import LaunchSnapshot, LaunchState
 from sweeplaw.orchestrator.monitor import prometheus
-from sweeplaw.orchestrator.monitor.prometheus import Place, place, render, showing, shown
+from sweeplaw.orchestrator.monitor.prometheus import MetricsTarget, metrics_target, render, showing, shown
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.schedule.device_time import Usage
@@ -43,13 +43,13 @@ def parsed(text: str) -> Parsed:
     }
 
 
-def view(**known: Any) -> View:
+def view(**known: Any) -> LaunchSnapshot:
     blank: dict[str, Any] = {"states": {}, "again": 0, "todo": 0, "slots": 0, "running": (), "rate": 0.0}
-    return View(**{**blank, "best_loss": None, "seconds": 0.0, "usage": Usage(), **known})
+    return LaunchSnapshot(**{**blank, "best_loss": None, "seconds": 0.0, "usage": Usage(), **known})
 
 
 def test_a_launch_is_told_as_it_was(tmp_path):
-    live, path = Live(), tmp_path / "node" / "sweep.prom"
+    live, path = LaunchState(), tmp_path / "node" / "sweep.prom"
     path.parent.mkdir()
     with showing(f"file:{path}", live, "t", [], lambda words: None):
         done = launch(plan(parse(SWEEP)), Store.open(tmp_path / "s", create=True), profile.load("inline"), live=live)
@@ -83,14 +83,14 @@ def test_what_is_not_known_yet_is_absent_and_not_zero():
 def test_a_reader_of_the_file_never_sees_half_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(prometheus, "FILE_SECONDS", 0.0005)
     path, text = tmp_path / "m.prom", render(view(states={f"s{number}": 1 for number in range(200)}), "t")
-    with shown(Place(path=path), lambda: text):
+    with shown(MetricsTarget(path=path), lambda: text):
         assert {path.read_text() == text for _ in range(300)} == {True}
 
 
 def test_the_page_is_served_on_loopback_and_is_gone_afterwards():
-    live = Live()
+    live = LaunchState()
     live.began(7, 3)
-    with shown(place("127.0.0.1:0"), lambda: render(live.view(), "t")) as there:
+    with shown(metrics_target("127.0.0.1:0"), lambda: render(live.view(), "t")) as there:
         with urllib.request.urlopen(there, timeout=30) as answer:
             assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
             assert parsed(answer.read().decode())["trials_planned", ()] == 7
@@ -114,13 +114,16 @@ def test_the_page_is_served_on_loopback_and_is_gone_afterwards():
 )
 def test_a_place_that_will_not_do_is_refused_with_what_would(text, words):
     with pytest.raises(InputError, match=words):
-        place(text)
+        metrics_target(text)
 
 
 def test_a_taken_port_and_a_missing_folder_are_told_before_anything_starts(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        where = place(f"127.0.0.1:{taken.getsockname()[1]}")
+        where = metrics_target(f"127.0.0.1:{taken.getsockname()[1]}")
         with pytest.raises(InputError, match="cannot be served"), shown(where, str):
             raise AssertionError("the port was taken")
-    with pytest.raises(InputError, match="cannot be written"), shown(Place(path=Path(tmp_path / "no" / "m")), str):
+    with (
+        pytest.raises(InputError, match="cannot be written"),
+        shown(MetricsTarget(path=Path(tmp_path / "no" / "m")), str),
+    ):
         raise AssertionError("there is no such folder")

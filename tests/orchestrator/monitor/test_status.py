@@ -18,7 +18,7 @@ from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.launch import launch, running, usage
 from sweeplaw.orchestrator.launch.launch import _facts
 from sweeplaw.orchestrator.launch.retries import requeue
-from sweeplaw.orchestrator.launch.state import Live
+from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.monitor.status import progress
 from sweeplaw.orchestrator.plan.plan import Plan, plan
 from sweeplaw.orchestrator.plan.sweep import parse
@@ -60,8 +60,8 @@ def row(pack: Pack, index: int, state: Any = "completed", seconds: float | None 
     return TrialRecord(spec, Cost(), outcome, "t", 1, pack.pack_id, "one", Provenance("far", "cpu", "{}", None))
 
 
-def started(clock: Hour, *, devices: float = 2.0) -> tuple[Live, Pack]:
-    seen, pack = Live(clock), packs()[0]
+def started(clock: Hour, *, devices: float = 2.0) -> tuple[LaunchState, Pack]:
+    seen, pack = LaunchState(clock), packs()[0]
     seen.began(3, 1)
     seen.pack_started(pack, devices)
     return seen, pack
@@ -135,7 +135,7 @@ def test_a_loss_whose_reason_comes_later_is_measured_when_it_happened_and_until_
     assert seen.device_seconds() == 14.0
     seen.meter.settle(loss, "node died")
     assert seen.view().usage == device_time.Usage(0.0, {"node died": 14.0}, {"node died": 1})
-    assert seen.meter.latest() == (device_time.Loss(pack.pack_id, ("a",), 14.0, "node died", loss.at),)
+    assert seen.meter.latest() == (device_time.WastedWork(pack.pack_id, ("a",), 14.0, "node died", loss.at),)
     assert seen.device_seconds() == 14.0
 
 
@@ -155,7 +155,7 @@ def test_what_a_dead_launcher_was_in_the_middle_of_is_charged_once(store):
     running.publish(store.location, "one", seen.view("one").running, clock())
     usage.publish(store.location, "one", "t", seen.meter)
     for _ in range(2):
-        running.bury(store.location, clock())
+        running.charge_dead_launches(store.location, clock())
     assert usage.load(store.location)["one"].wasted == {"launcher died": 33.0}
     usage.close(store.location, "one", 33.0, 1)
     assert usage.load(store.location)["one"].wasted == {"launcher died": 33.0}
@@ -167,7 +167,7 @@ def test_a_living_launch_is_not_buried(store):
     seen, _ = started(clock)
     claims.claim(store.location, ["a"], "one", 60)
     running.publish(store.location, "one", seen.view("one").running, clock())
-    running.bury(store.location, clocks.of_store(store.location))
+    running.charge_dead_launches(store.location, clocks.of_store(store.location))
     assert running.read(store.location, "one") is not None
 
 
@@ -195,7 +195,7 @@ def test_each_trial_of_a_store_is_in_one_place(store, record):
     held = [second[0], second[1]]
     claims.claim(store.location, held, "two", 60)
     pack = Pack((next(group for group in sweep.groups if second[0] in group.ids).only(set(held)),), 1.0)
-    seen = Live(clock)
+    seen = LaunchState(clock)
     seen.pack_started(pack, 1.0, "here")
     running.publish(store.location, "two", seen.view("two").running, clock())
     found = progress(store)
@@ -241,7 +241,7 @@ def test_status_of_a_running_launch_names_trial_step_and_host_and_a_killed_one_l
     assert "its process is gone" in told
     assert "6  a relaunch would run (6 not run yet)" in told
     opened = Store.open(store)
-    running.bury(opened.location, clocks.of_store(opened.location))
+    running.charge_dead_launches(opened.location, clocks.of_store(opened.location))
     assert progress(opened).usage.wasted["launcher died"] > 0
 
 
@@ -268,7 +268,7 @@ def test_many_threads_lose_no_count():
 
 
 def test_curve_points_find_their_trial_among_many_packs():
-    seen = Live(Hour())
+    seen = LaunchState(Hour())
     several = cut(made().groups, 6)
     for pack in several:
         seen.pack_started(pack, 1.0)

@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from sweeplaw.clusters.profile.capacity import Capacity
 from sweeplaw.clusters.profile.profile import parse
-from sweeplaw.orchestrator.plan.resources import Room, Size, Sizer, memory
+from sweeplaw.orchestrator.plan.resources import ClusterCapacity, ResourceSizer, TrialResources, memory
 from sweeplaw.trials.accounting import Cost
 
 GB = 10**9
-EIGHT = Room(4, 64, 8)
+EIGHT = ClusterCapacity(4, 64, 8)
 
 
 def cost(gigabytes, *, sequences=64):
@@ -19,7 +19,7 @@ def cost(gigabytes, *, sequences=64):
 
 
 def size(cost, profile, *, spreads, room):
-    return Sizer(profile, spreads, room)(cost)
+    return ResourceSizer(profile, spreads, room)(cost)
 
 
 def gpus(share, hardware="a100-80"):
@@ -29,16 +29,16 @@ def gpus(share, hardware="a100-80"):
 @pytest.mark.parametrize(
     ("gigabytes", "expected"),
     [
-        (5, Size(4, 0.125)),
-        (17, Size(4, 0.25)),
-        (19, Size(4, 0.5)),
-        (37, Size(4, 1.0)),
-        (71, Size(4, 1.0)),
-        (100, Size(4, 1.0, 2)),
-        (500, Size(4, 1.0, 8)),
-        (900, Size(4, 1.0, 16, 2)),
-        (2000, Size(4, 1.0, 32, 4)),
-        (2400, Size(4, 1.0, 32, 4, shrink=2)),  # its state fits the 32 devices, its activations only in parts
+        (5, TrialResources(4, 0.125)),
+        (17, TrialResources(4, 0.25)),
+        (19, TrialResources(4, 0.5)),
+        (37, TrialResources(4, 1.0)),
+        (71, TrialResources(4, 1.0)),
+        (100, TrialResources(4, 1.0, 2)),
+        (500, TrialResources(4, 1.0, 8)),
+        (900, TrialResources(4, 1.0, 16, 2)),
+        (2000, TrialResources(4, 1.0, 32, 4)),
+        (2400, TrialResources(4, 1.0, 32, 4, shrink=2)),  # its state fits the 32 devices, its activations only in parts
         (5000, None),
     ],
 )
@@ -47,40 +47,42 @@ def test_memory_decides_between_a_share_one_device_several_and_several_nodes(gig
 
 
 def test_a_trial_gets_no_less_than_the_profile_gives():
-    assert size(cost(1), gpus(1), spreads=False, room=EIGHT) == Size(4, 1.0)
-    assert size(Cost(), gpus(0.25), spreads=True, room=EIGHT) == Size(4, 0.25)
-    assert size(cost(1), gpus(2), spreads=True, room=EIGHT) == Size(2, 1.0, 2)
+    assert size(cost(1), gpus(1), spreads=False, room=EIGHT) == TrialResources(4, 1.0)
+    assert size(Cost(), gpus(0.25), spreads=True, room=EIGHT) == TrialResources(4, 0.25)
+    assert size(cost(1), gpus(2), spreads=True, room=EIGHT) == TrialResources(2, 1.0, 2)
 
 
 def test_a_workload_that_does_not_spread_is_never_spread():
     assert size(cost(100), gpus(1), spreads=False, room=EIGHT) is None
-    assert size(cost(75), gpus(1), spreads=False, room=EIGHT) == Size(4, 1.0, shrink=2)
-    assert size(cost(100), gpus(2), spreads=False, room=EIGHT) == Size(4, 2.0)
+    assert size(cost(75), gpus(1), spreads=False, room=EIGHT) == TrialResources(4, 1.0, shrink=2)
+    assert size(cost(100), gpus(2), spreads=False, room=EIGHT) == TrialResources(4, 2.0)
 
 
 def test_cores_have_the_memory_the_profile_states():
     profile = parse({"kind": "local", "memory_per_trial": "1 GB"}, name="x")
-    assert size(cost(0.9), profile, spreads=True, room=Room(2, 4, 0)) == Size(1)
-    assert size(cost(1.5), profile, spreads=True, room=Room(2, 4, 0)) == Size(1, processes=2)
-    assert size(cost(7), profile, spreads=True, room=Room(2, 4, 0)) == Size(1, processes=8, nodes=2)
+    assert size(cost(0.9), profile, spreads=True, room=ClusterCapacity(2, 4, 0)) == TrialResources(1)
+    assert size(cost(1.5), profile, spreads=True, room=ClusterCapacity(2, 4, 0)) == TrialResources(1, processes=2)
+    assert size(cost(7), profile, spreads=True, room=ClusterCapacity(2, 4, 0)) == TrialResources(
+        1, processes=8, nodes=2
+    )
 
 
 CORES = parse({"kind": "local"}, name="x")
-THREE = Room.of([Capacity(6, 0, 24 * GB)] * 3)
+THREE = ClusterCapacity.of([Capacity(6, 0, 24 * GB)] * 3)
 
 
 @pytest.mark.parametrize(
     ("gigabytes", "expected"),
     [
-        (0.1, Size(1)),
-        (3.9, Size(1)),
-        (4.1, Size(2)),
-        (12, Size(4)),
-        (17, Size(6)),
-        (24, Size(6)),
-        (40, Size(6, processes=2, nodes=2)),
-        (60, Size(6, processes=3, nodes=3)),
-        (75, Size(6, processes=3, nodes=3, shrink=2)),  # 22.5 GB of state on each, and 2.5 of activations
+        (0.1, TrialResources(1)),
+        (3.9, TrialResources(1)),
+        (4.1, TrialResources(2)),
+        (12, TrialResources(4)),
+        (17, TrialResources(6)),
+        (24, TrialResources(6)),
+        (40, TrialResources(6, processes=2, nodes=2)),
+        (60, TrialResources(6, processes=3, nodes=3)),
+        (75, TrialResources(6, processes=3, nodes=3, shrink=2)),  # 22.5 GB of state on each, and 2.5 of activations
         (900, None),
     ],
 )
@@ -90,25 +92,25 @@ def test_cores_bring_their_part_of_the_memory_of_their_node(gigabytes, expected)
 
 def test_what_runs_on_a_node_at_once_fits_every_node_it_may_run_on():
     """Cores of a small head bring less than those of a large worker; what is too large for it never goes there."""
-    mixed = Room.of([Capacity(4, 0, 8 * GB), Capacity(64, 0, 256 * GB), Capacity(64, 0, 512 * GB)])
-    assert size(cost(3), CORES, spreads=False, room=mixed) == Size(2)  # 2 GB go with a core of the head
-    assert size(cost(9), CORES, spreads=False, room=mixed) == Size(8)
-    assert size(cost(256), CORES, spreads=False, room=mixed) == Size(64)
+    mixed = ClusterCapacity.of([Capacity(4, 0, 8 * GB), Capacity(64, 0, 256 * GB), Capacity(64, 0, 512 * GB)])
+    assert size(cost(3), CORES, spreads=False, room=mixed) == TrialResources(2)  # 2 GB go with a core of the head
+    assert size(cost(9), CORES, spreads=False, room=mixed) == TrialResources(8)
+    assert size(cost(256), CORES, spreads=False, room=mixed) == TrialResources(64)
     assert size(cost(400), CORES, spreads=False, room=mixed) is None
-    assert size(cost(400), CORES, spreads=True, room=mixed) == Size(64, processes=2, nodes=2)
+    assert size(cost(400), CORES, spreads=True, room=mixed) == TrialResources(64, processes=2, nodes=2)
 
 
 def test_cores_need_no_memory_that_nobody_knows():
-    assert size(cost(900), CORES, spreads=True, room=Room.of([Capacity(4)] * 2)) == Size(1)
-    assert size(cost(900), CORES, spreads=True, room=Room.of(None)) == Size(1)
-    assert size(Cost(), CORES, spreads=True, room=THREE) == Size(1)
+    assert size(cost(900), CORES, spreads=True, room=ClusterCapacity.of([Capacity(4)] * 2)) == TrialResources(1)
+    assert size(cost(900), CORES, spreads=True, room=ClusterCapacity.of(None)) == TrialResources(1)
+    assert size(Cost(), CORES, spreads=True, room=THREE) == TrialResources(1)
 
 
 def test_a_last_core_that_no_trial_fills_brings_its_memory_too():
     pairs = parse({"kind": "local", "cpus_per_trial": 4, "cpus": 6}, name="x")
-    assert size(cost(20), pairs, spreads=False, room=THREE) == Size(6)
+    assert size(cost(20), pairs, spreads=False, room=THREE) == TrialResources(6)
     rounded = parse({"kind": "local", "cpus_per_trial": 0.14, "cpus": 7}, name="x")  # 50 * 0.14 > 7
-    assert size(cost(30), rounded, spreads=False, room=Room.of([Capacity(7, 0, 24 * GB)])) is None
+    assert size(cost(30), rounded, spreads=False, room=ClusterCapacity.of([Capacity(7, 0, 24 * GB)])) is None
 
 
 @pytest.mark.parametrize(
@@ -123,34 +125,44 @@ def test_a_last_core_that_no_trial_fills_brings_its_memory_too():
 )
 def test_what_would_hold_a_trial_larger_than_its_nodes_is_told(spreads, said):
     large = cost(500)
-    assert said in Sizer(CORES, spreads, THREE).misfit(large)
-    room = Room.of([Capacity(6, 0, 24 * GB)] * 32 if spreads else [Capacity(6, 0, 451 * GB)])
+    assert said in ResourceSizer(CORES, spreads, THREE).misfit(large)
+    room = ClusterCapacity.of([Capacity(6, 0, 24 * GB)] * 32 if spreads else [Capacity(6, 0, 451 * GB)])
     assert size(large, CORES, spreads=spreads, room=room) is not None
 
 
 def test_only_nodes_as_large_as_the_largest_count_for_a_trial_over_several():
     head = Capacity(0, 0, 8 * GB)
-    assert Room.of([head, Capacity(64, 8), Capacity(64, 8), Capacity(64, 4)]) == Room(2, 64, 8, ())
+    assert ClusterCapacity.of([head, Capacity(64, 8), Capacity(64, 8), Capacity(64, 4)]) == ClusterCapacity(
+        2, 64, 8, ()
+    )
 
 
 def test_nodes_nobody_has_seen_hold_what_is_asked():
-    assert size(cost(500), gpus(1), spreads=True, room=Room.of(None)) == Size(4, 1.0, 8)
+    assert size(cost(500), gpus(1), spreads=True, room=ClusterCapacity.of(None)) == TrialResources(4, 1.0, 8)
 
 
 @given(st.floats(0.1, 4000), st.sampled_from([0.125, 0.4, 1, 2]), st.booleans(), st.integers(1, 8), st.integers(1, 9))
 def test_a_chosen_size_holds_the_trial_and_lies_within_the_room(gigabytes, share, spreads, nodes, devices):
-    profile, room = gpus(share), Room(nodes, 4 * devices, devices)
+    profile, room = gpus(share), ClusterCapacity(nodes, 4 * devices, devices)
     found = size(cost(gigabytes), profile, spreads=spreads, room=room)
     if found is None:
         return
-    assert memory(cost(gigabytes), found) <= Sizer(profile, spreads, room).usable(found)
+    assert memory(cost(gigabytes), found) <= ResourceSizer(profile, spreads, room).usable(found)
     assert found.gpus * found.per_node <= max(devices, share)
     assert found.nodes <= nodes
     assert found.devices >= share
 
 
 def test_sizes_say_what_they_are():
-    assert [str(item) for item in (Size(4, 0.25), Size(4, 1.0), Size(1, processes=2), Size(4, 1.0, 16, 2))] == [
+    assert [
+        str(item)
+        for item in (
+            TrialResources(4, 0.25),
+            TrialResources(4, 1.0),
+            TrialResources(1, processes=2),
+            TrialResources(4, 1.0, 16, 2),
+        )
+    ] == [
         "1/4 GPU",
         "1 GPU",
         "2 cores",
@@ -160,20 +172,20 @@ def test_sizes_say_what_they_are():
 
 def test_what_would_hold_a_trial_that_does_not_fit_is_told_in_numbers_that_hold_it():
     """80 sequences fit 80 devices, not 64 nor 128; what each device gathers whole bounds every number of them."""
-    one = Room(1, 64, 1)
+    one = ClusterCapacity(1, 64, 1)
     several = Cost(memory_bytes=1500 * GB, state_bytes=1490 * GB, gathered_bytes=0, batch_sequences=80)
-    said = Sizer(gpus(1, "l4"), True, one).misfit(several)
+    said = ResourceSizer(gpus(1, "l4"), True, one).misfit(several)
     assert "one l4 has 21.6 GB; there is one node of 1 GPU (accepted: 70 GPUs, one sequence at a time)" in said
-    assert size(several, gpus(1, "l4"), spreads=True, room=Room(70, 64, 1)) is not None
+    assert size(several, gpus(1, "l4"), spreads=True, room=ClusterCapacity(70, 64, 1)) is not None
     gathering = Cost(memory_bytes=500 * GB, state_bytes=450 * GB, gathered_bytes=50 * GB, batch_sequences=64)
-    said = Sizer(gpus(1, "l4"), True, one).misfit(gathering)
+    said = ResourceSizer(gpus(1, "l4"), True, one).misfit(gathering)
     assert "a smaller trial, or GPUs with 57.8 GB: spread over 64 GPUs, with 64 sequences in its batch" in said
     undivided = Cost(memory_bytes=500 * GB)
-    assert "a smaller trial, or a GPU with 500.0 GB)" in Sizer(gpus(1, "l4"), True, one).misfit(undivided)
+    assert "a smaller trial, or a GPU with 500.0 GB)" in ResourceSizer(gpus(1, "l4"), True, one).misfit(undivided)
 
 
 def test_one_is_singular():
     profile = gpus(1, "l4")
-    assert "one node of 1 GPU (" in Sizer(profile, True, Room(1, 64, 1)).misfit(cost(100))
-    assert "2 nodes of 8 GPUs (" in Sizer(profile, True, Room(2, 64, 8)).misfit(cost(5000))
-    assert "and one l4 has 21.6 GB (" in Sizer(profile, False, EIGHT).misfit(cost(100))
+    assert "one node of 1 GPU (" in ResourceSizer(profile, True, ClusterCapacity(1, 64, 1)).misfit(cost(100))
+    assert "2 nodes of 8 GPUs (" in ResourceSizer(profile, True, ClusterCapacity(2, 64, 8)).misfit(cost(5000))
+    assert "and one l4 has 21.6 GB (" in ResourceSizer(profile, False, EIGHT).misfit(cost(100))

@@ -16,7 +16,7 @@ from sweeplaw.analysis.tables.tables import load
 from sweeplaw.clusters.connect.private import environment
 from sweeplaw.clusters.profile.profile import parse
 from sweeplaw.orchestrator.launch.launch import launch
-from sweeplaw.orchestrator.launch.state import Live
+from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import read
 from sweeplaw.orchestrator.schedule.ray_tune.controller import Run
@@ -119,7 +119,7 @@ def run(nodes, folder, sweep, meanwhile=lambda watch: None, **profile):
     """Launch this sweep on the cluster while ``meanwhile`` does things to it; rows of the store, and the launch."""
     (folder / "mine.py").write_text(MODULE)
     (folder / "t.toml").write_text(sweep)
-    made, watch, live = plan(read(folder / "t.toml")), Watch(), Live()
+    made, watch, live = plan(read(folder / "t.toml")), Watch(), LaunchState()
     where = parse(
         {"kind": "ray", "address": nodes.cluster.address, "authentication": "disabled", "ready_seconds": 30, **profile},
         name="x",

@@ -10,13 +10,13 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from sweeplaw.clusters.connect.cluster import Node
-from sweeplaw.orchestrator.launch.state import Live
+from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.plan.plan import Group
-from sweeplaw.orchestrator.plan.resources import Size
+from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.schedule.death_causes import AFTERMATH_SECONDS
-from sweeplaw.orchestrator.schedule.dispatcher import Calls, Lanes
+from sweeplaw.orchestrator.schedule.dispatcher import Dispatcher, DispatcherCallbacks
 from sweeplaw.orchestrator.schedule.packs import Pack, Queue
-from sweeplaw.orchestrator.schedule.placement import Floor
+from sweeplaw.orchestrator.schedule.placement import Placement
 from sweeplaw.orchestrator.schedule.ray_tune import nodes as watching
 from sweeplaw.orchestrator.schedule.ray_tune.controller import Run
 from sweeplaw.orchestrator.schedule.ray_tune.nodes import Nodes
@@ -53,9 +53,9 @@ class Scene:
 
     def __init__(self, home=HOME, attempts=3):
         self.seconds, self.given_up = 0.0, []
-        self.live = Live(lambda: dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=self.seconds))
+        self.live = LaunchState(lambda: dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=self.seconds))
         self.live.began(1, 1)
-        calls = Calls(
+        calls = DispatcherCallbacks(
             make_job=self.begin,
             sink=self.live.recorded,
             give_up=lambda pack, spec, message, state: self.given_up.append(message),
@@ -67,13 +67,15 @@ class Scene:
         )
         pack = Pack((Group("w", {}, ("i",), ((0,),), ("trial",), Cost()),), 1.0)
         self.nodes = Seen(home)
-        self.lanes = Lanes(Queue([pack], max_attempts=attempts), Floor(), calls, home, clock=lambda: self.seconds)
+        self.lanes = Dispatcher(
+            Queue([pack], max_attempts=attempts), Placement(), calls, home, clock=lambda: self.seconds
+        )
         self.run = Run(self.lanes, self.nodes, calls, patience=600.0, grace=1.0, ready=600.0, commit=None)
         self.start("first")
         self.seconds = 3.0
 
     def begin(self, pack):
-        self.live.pack_started(pack, Size(1).devices)
+        self.live.pack_started(pack, TrialResources(1).devices)
         return Job(pack.pack_id, "w", {}, (), (pack.attempt,), "s", "l", 1)
 
     def start(self, name):

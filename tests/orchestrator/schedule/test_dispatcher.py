@@ -3,17 +3,17 @@
 import datetime as dt
 
 from sweeplaw.orchestrator.plan.plan import Group
-from sweeplaw.orchestrator.plan.resources import Size
-from sweeplaw.orchestrator.schedule.device_time import Loss
-from sweeplaw.orchestrator.schedule.dispatcher import START_TRIES, Calls, Lanes
+from sweeplaw.orchestrator.plan.resources import TrialResources
+from sweeplaw.orchestrator.schedule.device_time import WastedWork
+from sweeplaw.orchestrator.schedule.dispatcher import START_TRIES, Dispatcher, DispatcherCallbacks
 from sweeplaw.orchestrator.schedule.packs import Pack, Queue
-from sweeplaw.orchestrator.schedule.placement import Floor, Machine
+from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
 from sweeplaw.orchestrator.worker.worker import Job
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.record import Outcome, Provenance, TrialRecord
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-ONE, TWO = Size(1), Size(1, processes=2)
+ONE, TWO = TrialResources(1), TrialResources(1, processes=2)
 
 
 def pack(name, size=ONE, trials=1, weight=1.0):
@@ -40,7 +40,7 @@ class Bench:
     def __init__(self, *packs, cores=2):
         self.rows, self.lost, self.given_up, self.workers = [], [], [], {}
         self.time = 0.0
-        calls = Calls(
+        calls = DispatcherCallbacks(
             make_job=lambda pack: Job(pack.pack_id, "w", {}, (), (pack.attempt,), "s", "l", pack.shrink),
             sink=self.rows.extend,
             give_up=lambda pack, spec, message, state: self.given_up.append((spec["i"], message, state)),
@@ -50,15 +50,15 @@ class Bench:
             ended=lambda pack: None,
             ending=lambda: False,
         )
-        self.lanes = Lanes(Queue(packs, max_attempts=2), Floor(), calls, home="a", clock=lambda: self.time)
+        self.lanes = Dispatcher(Queue(packs, max_attempts=2), Placement(), calls, home="a", clock=lambda: self.time)
         self.here(a=cores)
 
     def note_lost(self, pack, trials, reason):
         self.lost.append((list(trials), reason))
-        return Loss(pack.pack_id, tuple(trials), 0.0, reason, NOW)
+        return WastedWork(pack.pack_id, tuple(trials), 0.0, reason, NOW)
 
     def here(self, **cores):
-        self.lanes.update([Machine(name, count) for name, count in cores.items()], {name: name for name in cores})
+        self.lanes.update([NodeResources(name, count) for name, count in cores.items()], {name: name for name in cores})
         self.go()
 
     def go(self):

@@ -5,12 +5,20 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeplaw.orchestrator.plan.resources import Size
-from sweeplaw.orchestrator.schedule.placement import Floor, Machine
+from sweeplaw.orchestrator.plan.resources import TrialResources
+from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
 
-SIZES = (Size(1, 0.25), Size(1, 0.5), Size(1, 1.0), Size(2, 2.0), Size(1, 1.0, 4), Size(1, 1.0, 8, 2), Size(3))
+SIZES = (
+    TrialResources(1, 0.25),
+    TrialResources(1, 0.5),
+    TrialResources(1, 1.0),
+    TrialResources(2, 2.0),
+    TrialResources(1, 1.0, 4),
+    TrialResources(1, 1.0, 8, 2),
+    TrialResources(3),
+)
 NODES = st.lists(st.tuples(st.integers(1, 16), st.integers(0, 4)), min_size=1, max_size=5).map(
-    lambda nodes: [Machine(f"n{index}", cpus, gpus) for index, (cpus, gpus) in enumerate(nodes)]
+    lambda nodes: [NodeResources(f"n{index}", cpus, gpus) for index, (cpus, gpus) in enumerate(nodes)]
 )
 PACKS = st.lists(st.tuples(st.sampled_from(SIZES), st.floats(1, 100)), min_size=1, max_size=40)
 
@@ -19,7 +27,7 @@ class Cluster:
     """Packs in the order of their sizes, on a floor; what runs, and what each node gives, is kept beside it."""
 
     def __init__(self, machines, packs, limit=None):
-        self.floor, self.machines, self.limit = Floor(limit), machines, limit
+        self.floor, self.machines, self.limit = Placement(limit), machines, limit
         self.floor.update(machines)
         self.waiting = sorted(packs, key=lambda pack: -pack[0].devices)
         self.running, self.lanes, self.count = {}, {}, 0
@@ -68,7 +76,7 @@ class Cluster:
 
 
 def possible(machines, size):
-    floor = Floor()
+    floor = Placement()
     floor.update(machines)
     return floor.capacity(size) > 0
 
@@ -135,9 +143,9 @@ def _fits_beside(cluster, machine, size):
 
 
 def test_small_packs_fill_what_a_reservation_leaves_of_its_own_node():
-    floor = Floor()
-    floor.update([Machine("a", 8)])
-    small, half, large = Size(1), Size(4), Size(6)
+    floor = Placement()
+    floor.update([NodeResources("a", 8)])
+    small, half, large = TrialResources(1), TrialResources(4), TrialResources(6)
     floor.open("half", half, floor.start([half])[1], 1.0)
     assert floor.start([large]) is None
     for key in ("one", "two"):  # eight cores less the six kept
@@ -151,31 +159,31 @@ def test_small_packs_fill_what_a_reservation_leaves_of_its_own_node():
 
 
 def test_a_reservation_ends_with_the_pack_it_was_made_for():
-    floor = Floor()
-    floor.update([Machine("a", 2)])
-    floor.open("one", Size(1), floor.start([Size(1)])[1], 1.0)
-    assert floor.start([Size(2), Size(1)]) is None
-    assert floor.start([Size(1)]) is not None
+    floor = Placement()
+    floor.update([NodeResources("a", 2)])
+    floor.open("one", TrialResources(1), floor.start([TrialResources(1)])[1], 1.0)
+    assert floor.start([TrialResources(2), TrialResources(1)]) is None
+    assert floor.start([TrialResources(1)]) is not None
 
 
 def test_lanes_of_a_dead_node_are_lost_and_a_new_node_is_used():
-    floor = Floor()
-    floor.update([Machine("a", 2), Machine("b", 1)])
+    floor = Placement()
+    floor.update([NodeResources("a", 2), NodeResources("b", 1)])
     for key in "xyz":
-        floor.open(key, Size(1), floor.start([Size(1)])[1], 1.0)
-    assert floor.start([Size(1)]) is None
-    assert floor.capacity(Size(1)) == 3
-    lost = floor.update([Machine("a", 2), Machine("c", 1)])
+        floor.open(key, TrialResources(1), floor.start([TrialResources(1)])[1], 1.0)
+    assert floor.start([TrialResources(1)]) is None
+    assert floor.capacity(TrialResources(1)) == 3
+    lost = floor.update([NodeResources("a", 2), NodeResources("c", 1)])
     assert len(lost) == 1
-    assert floor.start([Size(1)])[1].parts.keys() == {"c"}
+    assert floor.start([TrialResources(1)])[1].parts.keys() == {"c"}
 
 
 def test_all_nodes_are_used_from_the_start():
-    floor = Floor()
-    floor.update([Machine(name, 2) for name in "abc"])
+    floor = Placement()
+    floor.update([NodeResources(name, 2) for name in "abc"])
     used = []
     for key in range(6):
-        start = floor.start([Size(1)])[1]
+        start = floor.start([TrialResources(1)])[1]
         used += start.parts
-        floor.open(str(key), Size(1), start, 1.0)
+        floor.open(str(key), TrialResources(1), start, 1.0)
     assert sorted(used) == list("aabbcc")

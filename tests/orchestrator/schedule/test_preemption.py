@@ -22,7 +22,7 @@ import pytest
 from sweeplaw.analysis.tables.tables import load
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.launch.launch import Launched, launch
-from sweeplaw.orchestrator.launch.state import Live
+from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import read
 from sweeplaw.orchestrator.store.store import Store
@@ -170,7 +170,7 @@ def test_a_worker_killed_after_a_checkpoint_costs_what_came_after_it(
     (tmp_path / "here.toml").write_text(CLUSTER.format(seconds=1))
     killer, store = Killer(tmp_path / "s"), Store.open(tmp_path / "s", create=True)
     done: Launched = launch(
-        plan(read(tmp_path / "long.toml")), store, profile.load(tmp_path / "here.toml"), killer, live=Live()
+        plan(read(tmp_path / "long.toml")), store, profile.load(tmp_path / "here.toml"), killer, live=LaunchState()
     )
     assert killer.killed.is_set()
     assert (done.states, done.end) == ({"completed": 1}, None)

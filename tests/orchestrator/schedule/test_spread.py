@@ -8,7 +8,7 @@ from sweeplaw.clusters.profile.profile import parse
 from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.launch.queue import queue
 from sweeplaw.orchestrator.plan.plan import plan
-from sweeplaw.orchestrator.plan.resources import Size
+from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.plan.sweep import parse as sweep
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
@@ -70,8 +70,8 @@ def test_a_trial_larger_than_the_nodes_of_a_running_cluster_is_refused():
     def nodes(memory):
         return [Node("a", "a", 4.0, 0.0, memory), Node("b", "b", 0.0, 0.0, 10 * needed)]
 
-    assert queue(made, profile, nodes(4 * needed)).sizes() == [Size(1)]
-    assert queue(made, profile, nodes(needed)).sizes() == [Size(4)]
-    assert queue(made, profile, nodes(None)).sizes() == [Size(1)]
+    assert queue(made, profile, nodes(4 * needed)).sizes() == [TrialResources(1)]
+    assert queue(made, profile, nodes(needed)).sizes() == [TrialResources(4)]
+    assert queue(made, profile, nodes(None)).sizes() == [TrialResources(1)]
     with pytest.raises(InputError, match=r"and one node has 0\.0 GB; there is one node of 4 cores .accepted: "):
         queue(made, profile, nodes(needed // 50))

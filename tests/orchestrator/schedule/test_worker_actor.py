@@ -6,10 +6,10 @@ import pytest
 import ray
 
 from sweeplaw.orchestrator.plan.plan import plan
-from sweeplaw.orchestrator.plan.resources import Size
+from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.schedule.ray_tune import ranks
-from sweeplaw.orchestrator.schedule.ray_tune.worker_actor import STEP_ROWS, Parcel, Settings, Slot
+from sweeplaw.orchestrator.schedule.ray_tune.worker_actor import STEP_ROWS, Settings, WorkerActor, WorkerStart
 from sweeplaw.orchestrator.worker.worker import Job
 
 INLINE = 100 * 1024  # bytes: Ray's max_direct_call_object_size; what is larger goes through its object store
@@ -23,7 +23,7 @@ def slot(monkeypatch):
     specs = [group.spec(index) for group in plan(parse(SWEEP)).groups for index in range(len(group.ids))]
     job = Job("p", "surrogate", {}, tuple(spec.canonical() for spec in specs), (1,) * len(specs), "t", "l")
     assert len(pickle.dumps(job)) > INLINE, "or the test below could not fail"
-    slot = Slot({"parcel": Parcel(Settings(Size(1.0), 600.0, None, 1.0), job)})
+    slot = WorkerActor({"parcel": WorkerStart(Settings(TrialResources(1.0), 600.0, None, 1.0), job)})
     yield slot
     slot.stop()
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from sweeplaw.trials.corpus import markov
-from sweeplaw.trials.corpus.markov import Source
+from sweeplaw.trials.corpus.markov import MarkovSource
 
 
-@pytest.mark.parametrize("source", [Source(states=5, seed=2), Source(states=3, order=2), Source(states=2, order=4)])
-def test_the_stationary_distribution_is_a_left_eigenvector(source: Source) -> None:
+@pytest.mark.parametrize(
+    "source", [MarkovSource(states=5, seed=2), MarkovSource(states=3, order=2), MarkovSource(states=2, order=4)]
+)
+def test_the_stationary_distribution_is_a_left_eigenvector(source: MarkovSource) -> None:
     table = markov.transitions(source)
     rows = np.arange(len(table))
     step = np.zeros((len(table), len(table)))
@@ -25,7 +27,7 @@ def test_the_stationary_distribution_is_a_left_eigenvector(source: Source) -> No
 
 def test_two_states_have_their_textbook_entropy_rate() -> None:
     # Cover and Thomas 2006, example after theorem 4.2.4: (q H(p) + p H(q)) / (p + q).
-    source = Source(states=2, spread=1.3, seed=4)
+    source = MarkovSource(states=2, spread=1.3, seed=4)
     (_, p), (q, _) = markov.transitions(source)
     expected = (q * _entropy(p) + p * _entropy(q)) / (p + q)
     assert markov.entropy_rate(source.name) == pytest.approx(expected, abs=1e-12)
@@ -39,8 +41,10 @@ def test_a_nearly_uniform_source_has_nearly_the_log_of_its_states() -> None:
     assert markov.entropy_rate("markov:states=32,spread=0.0001") == pytest.approx(math.log(32), abs=1e-6)
 
 
-@pytest.mark.parametrize("source", [Source(states=16, tokens=2**20), Source(states=6, order=2, tokens=2**20)])
-def test_an_ideal_predictor_reaches_the_entropy_rate_and_no_less(source: Source) -> None:
+@pytest.mark.parametrize(
+    "source", [MarkovSource(states=16, tokens=2**20), MarkovSource(states=6, order=2, tokens=2**20)]
+)
+def test_an_ideal_predictor_reaches_the_entropy_rate_and_no_less(source: MarkovSource) -> None:
     corpus = markov.open_markov(source.name)
     rate = markov.entropy_rate(source.name)
     for stream, tolerance in ((corpus.validation, 0.0015), (corpus.train, 0.006)):
@@ -48,7 +52,7 @@ def test_an_ideal_predictor_reaches_the_entropy_rate_and_no_less(source: Source)
         assert surprise.mean() == pytest.approx(rate, abs=tolerance)
 
 
-def _surprise(source: Source, chains: np.ndarray) -> np.ndarray:
+def _surprise(source: MarkovSource, chains: np.ndarray) -> np.ndarray:
     chains = chains.astype(np.int64)
     past = sum(
         chains[:, i : chains.shape[1] - source.order + i] * source.states ** (source.order - 1 - i)
@@ -58,7 +62,7 @@ def _surprise(source: Source, chains: np.ndarray) -> np.ndarray:
 
 
 def test_short_pasts_cost_what_their_conditional_entropies_say() -> None:
-    source = Source(states=4, order=3, spread=1.5)
+    source = MarkovSource(states=4, order=3, spread=1.5)
     rate = markov.entropy_rate(source.name)
     losses = [markov.attainable_loss(source.name, context) for context in (1, 2, 4, 64, 4096)]
     assert losses == sorted(losses, reverse=True)  # more past never hurts
@@ -72,7 +76,7 @@ def test_short_pasts_cost_what_their_conditional_entropies_say() -> None:
 
 def test_each_validation_chain_is_as_random_as_a_training_chain() -> None:
     # Drawing validation chains together must not change what one chain looks like: same transition frequencies.
-    source = Source(states=8, tokens=2**20)
+    source = MarkovSource(states=8, tokens=2**20)
     corpus = markov.open_markov(source.name)
     alone, together = (
         _surprise(source, stream.tokens.reshape(len(stream.starts), -1)).mean(axis=1)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.expressions import values_of
-from sweeplaw.analysis.tables.query import Question, ask
+from sweeplaw.analysis.tables.query import Query, ask
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
@@ -68,7 +68,7 @@ def test_a_question_for_a_trial_opens_its_part_alone(three_merged, record):
     for part in merged_parts(three_merged):
         if part != mine:
             os.unlink(three_merged.location.path(part.path))
-    found = ask(loaded, Question(where=f"trial_id = '{wanted}' AND val_loss < 10")).frame
+    found = ask(loaded, Query(where=f"trial_id = '{wanted}' AND val_loss < 10")).frame
     assert found.get_column("trial_id").to_list() == [wanted]
 
 
@@ -79,7 +79,7 @@ def test_without_a_whole_list_of_its_ids_a_part_is_read(three_merged, record, ha
         path = Path(three_merged.location.path(name_of(part.name)))
         content = path.read_bytes()
         path.unlink() if harm == "gone" else path.write_bytes(content[:-1] if harm == "torn" else content[:-8])
-    found = ask(tables.load(three_merged.location.uri), Question(where=f"trial_id = '{wanted}'")).frame
+    found = ask(tables.load(three_merged.location.uri), Query(where=f"trial_id = '{wanted}'")).frame
     assert found.height == 1
 
 
@@ -116,8 +116,8 @@ def test_whatever_was_written_and_merged_the_narrowed_answer_is_the_whole_one(
     write_rounds(store, rounds)
     loaded = tables.load(store.location.uri)
     ids = ", ".join(f"'{record(seed).spec.trial_id}'" for seed in asked)
-    narrow = ask(loaded, Question(where=f"trial_id IN ({ids})", sort=("trial_id",))).frame
-    whole = ask(loaded, Question(where=f"trial_id IN ({ids}) OR 1 = 0", sort=("trial_id",))).frame
+    narrow = ask(loaded, Query(where=f"trial_id IN ({ids})", sort=("trial_id",))).frame
+    whole = ask(loaded, Query(where=f"trial_id IN ({ids}) OR 1 = 0", sort=("trial_id",))).frame
     assert narrow.equals(whole)
 
 

@@ -23,13 +23,13 @@ from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 
 from sweeplaw.trials.accounting import Shape
-from sweeplaw.trials.corpus import Budget, open_corpus
+from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.corpus.order import batches
 from sweeplaw.trials.training import sharding, weights
 from sweeplaw.trials.training.distributed import Meeting
 from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.model import Transformer
-from sweeplaw.trials.training.stack import Member, Place, Recipe, Stack
+from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
 from sweeplaw.trials.training.weights import drawn, generators, layout
 from sweeplaw.trials.workload import World
 
@@ -56,7 +56,7 @@ class Case:
         return Recipe(self.shape, 16, self.batch_sequences, STEPS, 0.9, 0.95, 1e-8, 1e4, "float32")
 
     @property
-    def budget(self) -> Budget:
+    def budget(self) -> DataBudget:
         return open_corpus("markov:states=12,spread=1.5,tokens=65536", "none").budget(16, 200 * 16)
 
 
@@ -108,7 +108,7 @@ def _in_double() -> Iterator[None]:
         yield
 
 
-def ours(case: Case, place: Place) -> dict[str, Any]:
+def ours(case: Case, place: TrainingDevice) -> dict[str, Any]:
     """What our own loop comes to: the whole ``state``, (members, parameters) each, in the first process; how many
     values this process holds of it, gradient included, and in all tensors; and at most while they were drawn.
     """
@@ -267,7 +267,7 @@ def main(rank: int, size: int, address: str, folder: str) -> None:
     torch.set_num_threads(1)
     with Meeting(World(rank, size, address), "cpu").joined() as group:
         found = {
-            name: ours(case, Place("cpu", group, case.shrink)) | {"peer": theirs(case, rank)}
+            name: ours(case, TrainingDevice("cpu", group, case.shrink)) | {"peer": theirs(case, rank)}
             for name, case in CASES.items()
             if case.size == size
         }

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from sweeplaw.trials.accounting import Shape
-from sweeplaw.trials.corpus import Budget, open_corpus
+from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.training.lr_schedule import Schedule
-from sweeplaw.trials.training.stack import Member, Place, Recipe, Stack
+from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads.language_model import LanguageModel
 
@@ -29,7 +29,7 @@ WORKLOAD = LanguageModel.of("", {})
 
 
 @pytest.fixture(scope="module")
-def budget() -> Budget:
+def budget() -> DataBudget:
     return open_corpus(MARKOV, "none").budget(16, 16 * 200)
 
 
@@ -39,10 +39,10 @@ def spec(**values: Any) -> TrialSpec:
 
 
 @pytest.mark.parametrize("shrink", [2, 3, 8, 100])
-def test_the_size_of_the_micro_batch_changes_no_loss_norm_or_weight(budget: Budget, shrink: int) -> None:
+def test_the_size_of_the_micro_batch_changes_no_loss_norm_or_weight(budget: DataBudget, shrink: int) -> None:
     """Three parts of eight sequences are 3, 3 and 2: each sequence counts the same, so the parts do not."""
     members = [MEMBER, replace(MEMBER, seed=1, grad_clip=0.0)]
-    whole, parts = (Stack(members, RECIPE, budget, Place("cpu", shrink=count)) for count in (1, shrink))
+    whole, parts = (Stack(members, RECIPE, budget, TrainingDevice("cpu", shrink=count)) for count in (1, shrink))
     for expected, found in zip(whole.advance(STEPS), parts.advance(STEPS), strict=True):
         # The sums are the same in another order: float32 rounds differently, and Adam carries it on.
         assert found == pytest.approx(expected, rel=1e-3)
@@ -51,7 +51,7 @@ def test_the_size_of_the_micro_batch_changes_no_loss_norm_or_weight(budget: Budg
 
 @pytest.mark.parametrize(("sequences", "shrink", "sizes"), [(8, 1, [8]), (8, 3, [3, 3, 2]), (2, 5, [1, 1])])
 def test_micro_batches_cover_a_batch_and_weigh_what_they_hold(sequences: int, shrink: int, sizes: list[int]) -> None:
-    shares = Place("cpu", shrink=shrink).shares(sequences)
+    shares = TrainingDevice("cpu", shrink=shrink).shares(sequences)
     assert [rows.stop - rows.start for rows, _ in shares] == sizes
     assert np.concatenate([np.arange(sequences)[rows] for rows, _ in shares]).tolist() == list(range(sequences))
     assert [weight for _, weight in shares] == [size / sequences for size in sizes]
@@ -145,16 +145,16 @@ def test_memory_that_runs_out_on_the_way_leaves_no_row_of_the_curve_twice(
 
 
 def test_a_batch_of_fewer_sequences_than_processes_is_refused_with_what_would_be_accepted() -> None:
-    from sweeplaw.trials.training.distributed import Group
+    from sweeplaw.trials.training.distributed import ProcessGroup
 
     with pytest.raises(InputError, match=r"batch_sequences = 3 cannot be split over 4 processes .*at most 3"):
-        Place("cpu", Group(0, 4)).shares(3)
+        TrainingDevice("cpu", ProcessGroup(0, 4)).shares(3)
 
 
 def test_uneven_shares_of_processes_cover_the_batch_with_equally_many_micro_batches() -> None:
-    from sweeplaw.trials.training.distributed import Group
+    from sweeplaw.trials.training.distributed import ProcessGroup
 
-    every = [Place("cpu", Group(rank, 3), shrink=2).shares(8) for rank in range(3)]
+    every = [TrainingDevice("cpu", ProcessGroup(rank, 3), shrink=2).shares(8) for rank in range(3)]
     assert {len(shares) for shares in every} == {2}
     covered: Iterator[int] = (row for shares in every for rows, _ in shares for row in range(rows.start, rows.stop))
     assert list(covered) == list(range(8))

@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
-from sweeplaw.trials.training.distributed import Group, Meeting, exchanging
+from sweeplaw.trials.training.distributed import Meeting, ProcessGroup, exchanging
 from sweeplaw.trials.training.kernels import _FeedForward
 from sweeplaw.trials.training.model import Transformer
 from sweeplaw.trials.training.sharding import Sharded, spans
@@ -125,7 +125,7 @@ def test_the_parts_of_the_weights_hold_every_value_once() -> None:
 
 
 @pytest.fixture
-def group() -> Iterator[Group]:
+def group() -> Iterator[ProcessGroup]:
     """A group of one that goes through every exchange."""
     with Meeting(World(0, 1, free_address()), "cpu").joined() as joined:
         yield joined
@@ -133,7 +133,7 @@ def group() -> Iterator[Group]:
 
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
 def test_gathered_weights_are_let_go_after_each_block_and_had_again_for_its_gradient(
-    autocast: torch.dtype | None, group: Group, monkeypatch: pytest.MonkeyPatch
+    autocast: torch.dtype | None, group: ProcessGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shape = Shape(3, 16, 2, 40, 12)
     whole, sharded = (Transformer(shape, 8, [0, 1], "cpu", autocast=autocast) for _ in range(2))

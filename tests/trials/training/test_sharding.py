@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sweeplaw.trials.training.sharding import spans
-from sweeplaw.trials.training.stack import Place
+from sweeplaw.trials.training.stack import TrainingDevice
 from sweeplaw.trials.training.weights import layout
 from tests.paths import ROOT
 from tests.trials.training.fully_sharded import CASES, STATE, ours
@@ -63,7 +63,7 @@ def test_sharded_training_ends_with_the_weights_and_moments_of_one_process(
 ) -> None:
     """The same sums in another order: measured 2e-16 to 2e-15 in float64, 1e-7 to 6e-7 in float32."""
     case, (first, *others) = CASES[name], trained[name]
-    alone = ours(case, Place("cpu"))
+    alone = ours(case, TrainingDevice("cpu"))
     for part in STATE:
         tolerance = 1e-5 if case.dtype == torch.float32 else 1e-12
         assert difference(first["state"][part], alone["state"][part]) < tolerance, part

@@ -12,21 +12,21 @@ import pytest
 import torch
 
 from sweeplaw.trials.accounting import Shape
-from sweeplaw.trials.corpus import Budget, open_corpus
+from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.training.ensemble import ensemble_losses, evaluate
 from sweeplaw.trials.training.lr_schedule import Schedule
-from sweeplaw.trials.training.stack import Member, Place, Recipe, Stack
+from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
 from sweeplaw.trials.training.train import Data, Points, train
-from sweeplaw.trials.training.trial import Clock, Job
+from sweeplaw.trials.training.trial import Clock, MemberGroup
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from sweeplaw.trials.workloads.language_model import run as running
 
 MARKOV = "markov:states=12,spread=1.5,tokens=65536"
 STEPS = 40
-CPU = Place("cpu")
+CPU = TrainingDevice("cpu")
 RECIPE = Recipe(Shape(2, 16, 2, 40, 12), 16, 8, STEPS, 0.9, 0.95, 1e-8, 1e4, "float32")
 MEMBER = Member(0, 1e-2, 0.1, 1.0, Schedule("cosine", STEPS, 0.1), 20.0)
 
@@ -40,12 +40,12 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def budget() -> Budget:
+def budget() -> DataBudget:
     return open_corpus(MARKOV, "none").budget(16, 16 * 200)
 
 
 @pytest.fixture(scope="module")
-def held_out() -> Budget:
+def held_out() -> DataBudget:
     return open_corpus(MARKOV, "none").held_out(16, 16 * 64)
 
 
@@ -53,12 +53,14 @@ def seeds(*values: int, **changes: Any) -> list[Member]:
     return [replace(MEMBER, seed=seed, **changes) for seed in values]
 
 
-def events(jobs: list[Job], budget: Budget, held_out: Budget, recipe: Recipe = RECIPE) -> list[CurvePoint | Outcome]:
+def events(
+    jobs: list[MemberGroup], budget: DataBudget, held_out: DataBudget, recipe: Recipe = RECIPE
+) -> list[CurvePoint | Outcome]:
     points = Points.evenly(recipe.steps, curve=8, evaluations=4)
     return list(train(jobs, recipe, points, Data(budget, held_out), CPU, Clock(len(jobs))))
 
 
-def test_members_train_in_company_as_they_do_alone(budget: Budget) -> None:
+def test_members_train_in_company_as_they_do_alone(budget: DataBudget) -> None:
     members = [
         *seeds(3, 4),
         replace(MEMBER, seed=3, lr=3e-3, weight_decay=1.0, grad_clip=0.0, schedule=Schedule("linear", STEPS, 0.2)),
@@ -75,7 +77,7 @@ def test_members_train_in_company_as_they_do_alone(budget: Budget) -> None:
     assert losses[-1].max() < losses[0].min() - 0.1
 
 
-def test_the_same_members_train_to_the_same_bits(budget: Budget) -> None:
+def test_the_same_members_train_to_the_same_bits(budget: DataBudget) -> None:
     first, second = Stack(seeds(1), RECIPE, budget, CPU), Stack(seeds(1), RECIPE, budget, CPU)
     first.advance(STEPS)
     second.advance(7)  # where the loop pauses for a look changes nothing
@@ -83,7 +85,7 @@ def test_the_same_members_train_to_the_same_bits(budget: Budget) -> None:
     assert torch.equal(first.model.weights.flat, second.model.weights.flat)
 
 
-def test_a_diverging_member_is_found_at_its_step_and_disturbs_no_other(budget: Budget) -> None:
+def test_a_diverging_member_is_found_at_its_step_and_disturbs_no_other(budget: DataBudget) -> None:
     wild = replace(MEMBER, lr=1e4, grad_clip=0.0, schedule=Schedule("constant", STEPS))
     calm = Stack([MEMBER, replace(MEMBER, seed=1)], RECIPE, budget, CPU)
     mixed = Stack([MEMBER, replace(wild, seed=1)], RECIPE, budget, CPU)
@@ -94,9 +96,9 @@ def test_a_diverging_member_is_found_at_its_step_and_disturbs_no_other(budget: B
     assert not (losses[:, 1] <= 20).all()
 
 
-def test_a_diverged_trial_ends_at_once_with_its_step(budget: Budget, held_out: Budget) -> None:
+def test_a_diverged_trial_ends_at_once_with_its_step(budget: DataBudget, held_out: DataBudget) -> None:
     wild = replace(MEMBER, lr=1e4, grad_clip=0.0, schedule=Schedule("constant", STEPS))
-    (outcome,) = events([Job("wild", (wild,))], budget, held_out)
+    (outcome,) = events([MemberGroup("wild", (wild,))], budget, held_out)
     assert isinstance(outcome, Outcome)
     assert outcome.state == "diverged"
     assert outcome.last_step is not None
@@ -105,21 +107,21 @@ def test_a_diverged_trial_ends_at_once_with_its_step(budget: Budget, held_out: B
     assert dict(outcome.metrics) == {}
 
 
-def test_one_diverged_member_ends_its_ensemble(budget: Budget, held_out: Budget) -> None:
+def test_one_diverged_member_ends_its_ensemble(budget: DataBudget, held_out: DataBudget) -> None:
     wild = replace(MEMBER, seed=1, lr=1e4, grad_clip=0.0)
-    outcome = events([Job("pair", (MEMBER, wild))], budget, held_out)[-1]
+    outcome = events([MemberGroup("pair", (MEMBER, wild))], budget, held_out)[-1]
     assert isinstance(outcome, Outcome)
     assert outcome.state == "diverged"
 
 
-def test_a_bound_below_the_first_loss_stops_at_the_first_step(budget: Budget, held_out: Budget) -> None:
-    outcome = events([Job("strict", (replace(MEMBER, divergence_loss=0.5),))], budget, held_out)[-1]
+def test_a_bound_below_the_first_loss_stops_at_the_first_step(budget: DataBudget, held_out: DataBudget) -> None:
+    outcome = events([MemberGroup("strict", (replace(MEMBER, divergence_loss=0.5),))], budget, held_out)[-1]
     assert isinstance(outcome, Outcome)
     assert (outcome.state, outcome.last_step) == ("diverged", 1)
 
 
-def test_curves_cover_the_run_and_end_in_the_outcome(budget: Budget, held_out: Budget) -> None:
-    *curve, outcome = events([Job("t", (MEMBER,))], budget, held_out)
+def test_curves_cover_the_run_and_end_in_the_outcome(budget: DataBudget, held_out: DataBudget) -> None:
+    *curve, outcome = events([MemberGroup("t", (MEMBER,))], budget, held_out)
     assert isinstance(outcome, Outcome)
     points = [point for point in curve if isinstance(point, CurvePoint)]
     assert [point.step for point in points] == [5, 10, 15, 20, 25, 30, 35, 40]
@@ -147,22 +149,24 @@ def test_an_ensemble_is_never_worse_than_its_mean_member_at_any_token() -> None:
     assert torch.allclose(combined, expected, atol=1e-5)
 
 
-def test_identical_members_are_as_good_as_one(budget: Budget, held_out: Budget) -> None:
+def test_identical_members_are_as_good_as_one(budget: DataBudget, held_out: DataBudget) -> None:
     stack = Stack([MEMBER, MEMBER], RECIPE, budget, CPU)
     (both,) = evaluate([stack], torch.from_numpy(held_out.read(np.arange(held_out.size))), members=2)
     assert both.loss == pytest.approx(both.member_loss, abs=1e-6)
 
 
-def test_an_ensemble_trained_by_turns_has_the_members_it_would_have_alone(budget: Budget, held_out: Budget) -> None:
-    singles = [events([Job(str(seed), tuple(seeds(seed)))], budget, held_out)[-1] for seed in (5, 6, 7)]
-    ensemble = events([Job("all", tuple(seeds(5, 6, 7)))], budget, held_out)[-1]
+def test_an_ensemble_trained_by_turns_has_the_members_it_would_have_alone(
+    budget: DataBudget, held_out: DataBudget
+) -> None:
+    singles = [events([MemberGroup(str(seed), tuple(seeds(seed)))], budget, held_out)[-1] for seed in (5, 6, 7)]
+    ensemble = events([MemberGroup("all", tuple(seeds(5, 6, 7)))], budget, held_out)[-1]
     assert isinstance(ensemble, Outcome)
     losses = [float(single.metrics["val_loss"]) for single in singles if isinstance(single, Outcome)]  # type: ignore[arg-type]
     assert ensemble.metrics["member_loss"] == pytest.approx(np.mean(losses), abs=1e-6)
     assert float(ensemble.metrics["val_loss"]) < np.mean(losses)  # type: ignore[arg-type]
 
 
-def test_a_stack_of_trials_evaluates_each_as_it_would_alone(budget: Budget, held_out: Budget) -> None:
+def test_a_stack_of_trials_evaluates_each_as_it_would_alone(budget: DataBudget, held_out: DataBudget) -> None:
     windows = torch.from_numpy(held_out.read(np.arange(held_out.size)))
     stack = Stack(seeds(1, 2, 3, 4), RECIPE, budget, CPU)
     pairs = evaluate([stack], windows, members=2)
@@ -171,9 +175,9 @@ def test_a_stack_of_trials_evaluates_each_as_it_would_alone(budget: Budget, held
         assert (pair.loss, pair.member_loss) == pytest.approx((expected.loss, expected.member_loss), abs=1e-5)
 
 
-def test_bfloat16_trains_to_nearly_the_same_loss(budget: Budget, held_out: Budget) -> None:
+def test_bfloat16_trains_to_nearly_the_same_loss(budget: DataBudget, held_out: DataBudget) -> None:
     exact, rough = (
-        events([Job("t", (MEMBER,))], budget, held_out, replace(RECIPE, precision=precision))[-1]
+        events([MemberGroup("t", (MEMBER,))], budget, held_out, replace(RECIPE, precision=precision))[-1]
         for precision in ("float32", "bfloat16")
     )
     assert isinstance(exact, Outcome)

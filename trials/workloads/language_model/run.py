@@ -19,12 +19,12 @@ from sweeplaw.trials.record import Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.store_format.checkpoint import Saved
-from sweeplaw.trials.training.distributed import ALONE, Group, Meeting, let_go
+from sweeplaw.trials.training.distributed import ALONE, Meeting, ProcessGroup, let_go
 from sweeplaw.trials.training.lr_schedule import Schedule
-from sweeplaw.trials.training.resume import Keeper, updates
-from sweeplaw.trials.training.stack import Member, Place, Recipe
+from sweeplaw.trials.training.resume import Checkpointer, updates
+from sweeplaw.trials.training.stack import Member, Recipe, TrainingDevice
 from sweeplaw.trials.training.train import Data, Points, train
-from sweeplaw.trials.training.trial import Clock, Job, ended
+from sweeplaw.trials.training.trial import Clock, MemberGroup, ended
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.language_model.resolve import length_of, shape_of
 
@@ -129,7 +129,7 @@ def _smaller(load: Load, left: tuple[TrialSpec, ...]) -> list[Load]:
 
 
 def _trained(
-    load: Load, context: Context, group: Group, clock: Clock, found: dict[str, Saved]
+    load: Load, context: Context, group: ProcessGroup, clock: Clock, found: dict[str, Saved]
 ) -> Generator[Event, None, None]:
     """Events of one stack, which goes on from what was ``found`` if all processes found the same."""
     if group.size == 1 and context.ending():
@@ -139,8 +139,8 @@ def _trained(
         _log.warning("the processes of trial %s see different checkpoints; it starts anew", load.specs[0].trial_id)
         found.clear()
     shared, identities = load.specs[0], {spec.trial_id: _identity(spec, context.device) for spec in load.specs}
-    keeper = Keeper(context.checkpoints, context.checkpoint_seconds, context.ending, identities, group)
-    recipe, place = _recipe(shared), Place(context.device, group, load.shrink)
+    keeper = Checkpointer(context.checkpoints, context.checkpoint_seconds, context.ending, identities, group)
+    recipe, place = _recipe(shared), TrainingDevice(context.device, group, load.shrink)
     points = Points.evenly(recipe.steps, curve=shared["curve_points"], evaluations=shared["evaluations"])
     jobs = [_job(spec) for spec in load.specs]
     yield from train(jobs, recipe, points, _data(shared), place, clock, keeper, found)
@@ -189,7 +189,7 @@ def _recipe(spec: TrialSpec) -> Recipe:
     return Recipe(shape=shape_of(spec.knobs), steps=length_of(spec.knobs).steps, **shared)
 
 
-def _job(spec: TrialSpec) -> Job:
+def _job(spec: TrialSpec) -> MemberGroup:
     schedule = Schedule(
         spec["schedule"],
         length_of(spec.knobs).steps,
@@ -200,7 +200,7 @@ def _job(spec: TrialSpec) -> Job:
     names = ("lr", "weight_decay", "grad_clip", "divergence_loss")
     settings = {name: spec[name] for name in names}
     seeds = range(spec["seed"], spec["seed"] + spec["members"])
-    return Job(spec.trial_id, tuple(Member(seed=seed, schedule=schedule, **settings) for seed in seeds))
+    return MemberGroup(spec.trial_id, tuple(Member(seed=seed, schedule=schedule, **settings) for seed in seeds))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

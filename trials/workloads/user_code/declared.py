@@ -2,8 +2,9 @@
 
 A knob is declared as `name = default`, or as a table of `type`, `default`, `unit`, `meaning`, `choices`, `low`, `high`,
 `member` and `since`. One that is added to trials that have run already declares `since` (any text: a version, a date)
-and the default at which they ran, and their ids stay. A knob that the sweep uses without declaring it takes its type from the values it is given; declaring it
-keeps the identity of its trials when a later sweep adds a fraction to whole numbers.
+and the default at which they ran, and their ids stay. A knob that the sweep uses without declaring it takes its type
+from the values it is given; declaring it keeps the identity of its trials when a later sweep adds a fraction to whole
+numbers.
 """
 
 from __future__ import annotations
