@@ -37,11 +37,13 @@ import polars as pl
 import pyarrow.parquet as pq
 from typer.main import get_command
 
-import analysis
-from orchestrator import cli, provenance, writer
-from trials.columns import ARROW, POLARS
+from sweeplaw import analysis
+from sweeplaw.orchestrator import cli
+from sweeplaw.orchestrator.store import writer
+from sweeplaw.orchestrator.worker import provenance
+from sweeplaw.trials.store_format.columns import ARROW, POLARS
 
-COMMAND = (sys.executable, "-m", "orchestrator.cli")
+COMMAND = (sys.executable, "-m", "sweeplaw")
 SWEEPS = Path(cli.__file__).parents[1] / "sweeps"
 
 GOLDEN = Path(__file__).resolve().parent
@@ -61,11 +63,11 @@ TUNED = "tuned.csv --cell N,D --knob lr --knob batch_tokens"
 ANSWERS: Mapping[str, str] = {
     "fit_additive": "fit runs.csv additive --y loss --bootstrap 100 --seed 3 --holdout largest --compute 1e20",
     "fit_additive_ls": "fit runs.csv additive --y loss --objective ls --space log --reduction sum --holdout cell",
-    "fit_additive_lad": "fit runs.csv additive --y loss --objective lad --bootstrap 30 --by cell --compare skaling",
+    "fit_additive_lad": "fit runs.csv additive --y loss --objective lad --bootstrap 60 --by cell --compare skaling",
     "fit_asymptote": "fit runs.csv power_asymptote --x N --y loss --bootstrap 60 --by seed --where D=3000000000",
     "fit_kaplan": "fit runs.csv kaplan --y loss --objective huber:0.01",
     "fit_formula": "fit runs.csv E+A/N**a+B/D**b --x N=N --x D=D --y loss --unit N=1e6 --fix E=1.7 --bound a=0.1:0.9",
-    "fit_data_constrained": "fit repeats.csv data_constrained --y loss --weights weight --fix RN=1000 --fix alpha=0.34 --fix beta=0.36",
+    "fit_data_constrained": "fit repeats.csv data_constrained --y loss --weights weight --level 0.9 --fix RN=1000",
     "fit_approaches": "fit runs.csv additive --y loss --approaches --compute 1e19 --compute 1e21",
     "fit_coverage": "fit runs.csv power --x N --y loss --where D=3000000000 --simulate 20 --seed 5",
     "hyperlaw_joint": f"hyperlaw {TUNED} --resamples 100 --seed 7",
