@@ -8,7 +8,7 @@ Structure, texts and whole numbers must be equal. On the machine that wrote the 
 float: run the tests with SWEEPLAW_GOLDEN=exact, before such a change and after it. Another processor adds in another
 order, so without that variable floats may differ by 1 in 100,000, and those that rest on draws along eigenvectors
 (whose signs LAPACK chooses) by 1 in 20; how a solver came to its optimum is left out. These limits were found with the
-vector units of numpy, OpenBLAS and torch turned off, which moves budgets by 3e-7, a bias by 3e-6, a noise floor by 2e-2.
+vector units of numpy, OpenBLAS and torch turned off, which moves a budget by 3e-7, a bias by 3e-6, a floor by 2e-2.
 """
 
 from __future__ import annotations

@@ -59,15 +59,16 @@ PLANS: Mapping[str, Path] = {
 }
 MACHINE = ("device", "device_hours", "hours", "slots", "resources", "misfit")  # of an estimate: what it is made for
 
+PLANTED = "--fix RN=1000 --fix alpha=0.34 --fix beta=0.36"  # as `_repeats` has them, nearly
 TUNED = "tuned.csv --cell N,D --knob lr --knob batch_tokens"
 ANSWERS: Mapping[str, str] = {
     "fit_additive": "fit runs.csv additive --y loss --bootstrap 100 --seed 3 --holdout largest --compute 1e20",
     "fit_additive_ls": "fit runs.csv additive --y loss --objective ls --space log --reduction sum --holdout cell",
-    "fit_additive_lad": "fit runs.csv additive --y loss --objective lad --bootstrap 60 --by cell --compare skaling",
+    "fit_additive_lad": "fit runs.csv additive --y loss --objective lad --bootstrap 30 --by cell --compare skaling",
     "fit_asymptote": "fit runs.csv power_asymptote --x N --y loss --bootstrap 60 --by seed --where D=3000000000",
     "fit_kaplan": "fit runs.csv kaplan --y loss --objective huber:0.01",
     "fit_formula": "fit runs.csv E+A/N**a+B/D**b --x N=N --x D=D --y loss --unit N=1e6 --fix E=1.7 --bound a=0.1:0.9",
-    "fit_data_constrained": "fit repeats.csv data_constrained --y loss --weights weight --level 0.9 --fix RN=1000",
+    "fit_data_constrained": f"fit repeats.csv data_constrained --y loss --weights weight {PLANTED}",
     "fit_approaches": "fit runs.csv additive --y loss --approaches --compute 1e19 --compute 1e21",
     "fit_coverage": "fit runs.csv power --x N --y loss --where D=3000000000 --simulate 20 --seed 5",
     "hyperlaw_joint": f"hyperlaw {TUNED} --resamples 100 --seed 7",

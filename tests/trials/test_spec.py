@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.spec import Knob, TrialSpec, later_knobs, trial_ids
+from sweeplaw.trials.workloads import registry
 from sweeplaw.trials.workloads.surrogate import KNOBS, Surrogate
+from tests.paths import ROOT
 
 FIRST = (Knob("lr", "float", None, "", "", member=True), Knob("width", "int", 64, "", ""))
 MOMENTUM = Knob("momentum", "float", 0.9, "", "", member=True, since="0.2.0")
@@ -113,3 +116,11 @@ def test_a_declared_knob_with_since_keeps_the_ids_of_a_users_trials() -> None:
 def test_every_knob_is_frozen_once_made() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         MOMENTUM.default = 0.5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["language_model", "surrogate"])
+def test_knobs_of_the_first_version_keep_their_defaults_and_every_later_one_says_since_when(name: str) -> None:
+    """`first_knobs.json` was written once and is never made anew: the ids of existing stores rest on it."""
+    first = json.loads((ROOT / "tests" / "golden" / "first_knobs.json").read_text())[name]
+    knobs = registry.load(name).knobs
+    assert {knob.name: [knob.type, knob.default] for knob in knobs if knob.since is None} == first
