@@ -1,31 +1,41 @@
 PYTHON ?= python3
-CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
+# Versions the tests passed with, for this Python; `make install CONSTRAINTS=` keeps a torch that is already in .venv.
+CONSTRAINTS ?= $(wildcard constraints/python$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt)
+# Another Ray than the pinned one: `make install RAY='ray[tune]==2.52.*'`.
+RAY ?=
 
-.PHONY: install demo quick test check format clean
+.PHONY: install demo fast quick test check format clean
 
 install: $(VENV)/.installed
 
-# `make install CONSTRAINTS=` keeps a torch that is already in .venv (a CUDA build, say).
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[dev]'
+	cat $(CONSTRAINTS) /dev/null $(if $(RAY),| grep -v '^ray==') > $(VENV)/constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev,bench]' $(if $(RAY),'$(RAY)')
 	touch $@
 
 demo: install
 	$(BIN)/sweeplaw launch orchestrator/sweeps/demo.toml --store results/demo
 	$(BIN)/sweeplaw report results/demo
 
-# Every promise that takes seconds: seven minutes on two cores.
-quick: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not alone"
+PYTEST := $(BIN)/python -m pytest
+# Two files at a time: most of the time goes into waiting for Ray, Slurm and killed processes.
+PAIRS := $(PYTEST) -n 2 --dist loadfile
 
-# Two files at a time: most of the time goes into waiting for Ray, Slurm and killed processes. What measures the whole
-# machine comes last, by itself.
+# Pure tests: no Ray, no Slurm, no other process. Under a minute on two cores.
+fast: install
+	$(PAIRS) -m "not ray and not kill and not slurm and not process and not heavy and not slow and not alone"
+
+# Every promise that takes seconds.
+quick: install
+	$(PAIRS) -m "not slow and not alone"
+
+# Everything; what measures the whole machine comes last, by itself.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 -m "not alone"
-	$(BIN)/python -m pytest -m alone
+	$(PAIRS) --durations 15 -m "not alone"
+	$(PYTEST) -m alone
 
 check: install
 	$(BIN)/ruff format --check .
