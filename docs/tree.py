@@ -1,61 +1,113 @@
-"""The tree in the README, made from the files' own first sentences.
+"""The tree of folders and files in docs/tree.md, from the first sentences of their docstrings.
 
-python docs/tree.py            # rewrite README.md
-python docs/tree.py --check    # exit code 1 when it is not fresh
+python docs/tree.py            # rewrite docs/tree.md
+python docs/tree.py --check    # exit code 1 if it is out of date
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("orchestrator", "trials", "analysis", "clusters", "benchmarks", "examples")
-BEGIN, END = "<!-- tree: made by docs/tree.py -->\n", "<!-- end of tree -->\n"
-WIDTH = 32
+PAGE = ROOT / "docs" / "tree.md"
+TOP = ("sweeplaw", "orchestrator", "analysis", "clusters", "trials", "benchmarks", "examples", "docs", "tests")
+CLOSED = ("sweeplaw", "docs", "tests")  # folders shown without what is in them
+ABOUT = {  # folders without an `__init__` docstring
+    "orchestrator/sweeps": "Two sweep files that come with sweeplaw: the demo, and a surrogate that runs in seconds",
+    "benchmarks": "Each claim of speed as a script, with a named peer in the same run",
+    "benchmarks/launching": "How fast a launch is, how busy it keeps its slots, how soon it recovers",
+    "benchmarks/laws": "Fits, bootstrap, hyperparameter laws, and the coverage of intervals",
+    "benchmarks/store": "Durable records, relaunches, and queries of five million trials",
+    "benchmarks/training": "Training tokens per second, in one process and sharded",
+    "examples": "Cluster profiles, and trials of your own",
+    "examples/clusters": "A profile for each kind of cluster",
+    "examples/own_function": "A Python function as the trial of a sweep",
+    "examples/own_script": "A training script as the trial of a sweep",
+    "docs": "These pages",
+    "tests": "The same rooms as the packages; `golden/` holds answers that a refactoring must not change",
+}
+HEAD = """# The tree
+
+Made by `python docs/tree.py` from docstrings; a test keeps it up to date. The rooms of a package stand in the order of
+their imports: a room imports only rooms below it.
+
+"""
 
 
-def phrase(path: Path) -> str:
-    """The first line of a module's docstring, or the first comment of a sweep or profile."""
+def first_sentence(path: Path) -> str:
+    """Return the first sentence of a module's docstring, or the first comment of a sweep or profile."""
     text = path.read_text(encoding="utf-8")
-    if path.suffix == ".py":
-        return (ast.get_docstring(ast.parse(text)) or "").split("\n")[0].rstrip(".")
-    return text.split("\n")[0].lstrip("# ").rstrip(".") if text.startswith("#") else tomllib.loads(text)["name"]
+    opening = ast.get_docstring(ast.parse(text)) or "" if path.suffix == ".py" else text.split("\n")[0].lstrip("# ")
+    paragraph = " ".join(opening.split("\n\n")[0].split()).replace("``", "`")
+    return re.split(r"\.(?:\s|$)", paragraph, maxsplit=1)[0]
 
 
-def lines(folder: Path, depth: int) -> Iterator[str]:
-    """A line for each file below ``folder``, its folders behind its files."""
-    pad = "  " * depth
-    own = folder / "__init__.py"
-    about = phrase(own) if own.exists() else ""
-    yield f"{pad}{folder.name}/".ljust(WIDTH) + f"  {about}".rstrip()
-    entries = sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__")))
-    for path in entries:
-        if path.suffix in (".py", ".toml"):
-            yield f"{pad}  {path.name}".ljust(WIDTH) + f"  {phrase(path)}"
-    for path in entries:
-        if path.is_dir() and any(path.rglob("*.py")) | any(path.glob("*.toml")):
-            yield from lines(path, depth + 1)
+def about(folder: Path) -> str:
+    """Return the phrase of a folder."""
+    init = folder / "__init__.py"
+    return first_sentence(init) if init.exists() else ABOUT[folder.relative_to(ROOT).as_posix()]
 
 
-def block() -> str:
-    """The tree as a Markdown code block."""
-    tree = [line.rstrip() for name in PACKAGES for line in lines(ROOT / name, 0)]
-    return BEGIN + "```text\n" + "\n".join(tree) + "\n```\n" + END
+def import_order() -> list[str]:
+    """Return the rooms as paths from the root, each before the rooms it may import."""
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    return [
+        f"{container.removeprefix('sweeplaw.').replace('.', '/')}/{layer}"
+        for contract in linter["contracts"]
+        if contract["type"] == "layers"
+        for container in contract["containers"]
+        for layers in contract["layers"]
+        for layer in layers.split(" | ")
+    ]
+
+
+def folders(folder: Path) -> list[Path]:
+    """Return the folders in ``folder`` that hold modules, sweeps or profiles: in import order, then by name."""
+    order = import_order()
+    found = [
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith((".", "__")) and any((*path.rglob("*.py"), *path.glob("*.toml")))
+    ]
+    paths = {path: path.relative_to(ROOT).as_posix() for path in found}
+    return sorted(found, key=lambda path: (order.index(paths[path]) if paths[path] in order else 99, path.name))
+
+
+def lines(folder: Path, *, files: bool, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Yield (name, phrase) of ``folder`` and of what is in it: its files, if asked for, before its folders."""
+    yield f"{'  ' * depth}{folder.name}/", about(folder)
+    if folder.name in CLOSED and depth == 0:
+        return
+    if files:
+        for path in sorted(folder.glob("*.*")):
+            if path.suffix in (".py", ".toml") and not path.name.startswith("_"):
+                yield f"{'  ' * (depth + 1)}{path.name}", first_sentence(path)
+    for path in folders(folder):
+        yield from lines(path, files=files, depth=depth + 1)
+
+
+def block(*, files: bool) -> str:
+    """Return the tree as a Markdown code block."""
+    found = [line for name in TOP for line in lines(ROOT / name, files=files)]
+    width = max(len(name) for name, _ in found) + 2
+    return "```text\n" + "".join(f"{name:{width}}{phrase}\n" for name, phrase in found) + "```\n"
+
+
+def page() -> str:
+    """Return docs/tree.md."""
+    return f"{HEAD}## Folders\n\n{block(files=False)}\n## Files\n\n{block(files=True)}"
 
 
 def main() -> int:
-    """Rewrite the README, or say whether it is fresh."""
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    start, stop = text.index(BEGIN), text.index(END) + len(END)
-    fresh = text[:start] + block() + text[stop:]
+    """Rewrite docs/tree.md, or return whether it is out of date."""
     if "--check" in sys.argv:
-        return int(fresh != text)
-    readme.write_text(fresh, encoding="utf-8")
+        return int(not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page())
+    PAGE.write_text(page(), encoding="utf-8")
     return 0
 
 

@@ -1,35 +1,47 @@
-"""Documentation that cannot lie: every example of a help text runs, every file the README names is there."""
+"""Documentation that cannot lie: every example runs, and every path, name, command and link leads somewhere."""
+
+from __future__ import annotations
 
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
 
+import sweeplaw as sl
 from sweeplaw.orchestrator.cli import app
+from tests import references
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.process
+
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
-# What an example needs that no test has; that these commands exist and parse is still checked.
+# Examples that need more than a test has. That these commands exist and take these options is still checked.
 NEEDS_MORE = {"launch": "a private Ray, run by the launch tests", "cluster": "an object store or a cluster"}
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LONGEST_README = 120  # lines: one sitting
+
+documents = pytest.mark.parametrize("document", references.DOCUMENTS, ids=lambda path: path.name)
 
 
-def examples(name):
-    text = COMMANDS[name].help or ""
-    return re.findall(r"Example: (sweeplaw .+)", text)
+def examples(name: str) -> list[str]:
+    """Return the examples of a command's help text."""
+    return re.findall(r"Example: (sweeplaw .+)", COMMANDS[name].help or "")
 
 
-def sweeplaw(folder, line):
+def sweeplaw(folder: Path, line: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sweeplaw", *shlex.split(line)[1:]]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder in which the examples' files lie: two finished stores, a table of somebody's runs."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of the examples: finished stores and a table of somebody's runs."""
     here = tmp_path_factory.mktemp("docs")
     for name in ("orchestrator", "examples"):
         (here / name).symlink_to(ROOT / name)
@@ -47,33 +59,143 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_help_text_ends_with_an_example(name):
+def test_every_help_text_ends_with_an_example(name: str) -> None:
     if not getattr(COMMANDS[name], "commands", None):
         assert examples(name), name
         assert (COMMANDS[name].help or "").rstrip().splitlines()[-1].startswith("Example: sweeplaw")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - set(NEEDS_MORE)))
-def test_the_examples_of_help_texts_run(folder, name):
+def test_the_examples_of_help_texts_run(folder: Path, name: str) -> None:
     for line in examples(name):
         done = sweeplaw(folder, line)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         assert "Traceback" not in done.stderr
 
 
-def test_the_tree_in_the_readme_is_fresh():
+@pytest.mark.slow
+def test_the_notebook_cell_of_the_readme_runs(folder: Path) -> None:
+    (cell,) = references.blocks(README, "python")
+    done = subprocess.run([sys.executable, "-c", cell], cwd=folder, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("verified"), done.stdout
+
+
+def test_the_sweep_file_of_the_readme_is_a_sweep_with_the_axes_it_names(tmp_path: Path) -> None:
+    (text,) = references.blocks(README, "toml")
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    sweep = sl.read_sweep(tmp_path / "mine.toml")
+    assert sweep.names("scientific") == ("params_non_embedding", "unique_tokens")
+    assert sl.plan(sweep).trials == 7 * 2 * 3 * 2 * 2
+
+
+def test_the_readme_can_be_read_in_one_sitting() -> None:
+    assert len(README.splitlines()) <= LONGEST_README
+
+
+def test_the_tree_of_files_is_up_to_date() -> None:
     done = subprocess.run([sys.executable, "docs/tree.py", "--check"], cwd=ROOT)
     assert done.returncode == 0, "run: python docs/tree.py"
 
 
-def test_the_readme_names_commands_that_exist():
-    text = (ROOT / "README.md").read_text()
-    named = re.findall(r"(?:^ {4}|`)sweeplaw ([a-z][a-z-]+)[ `]", text, flags=re.M)
-    assert len(named) > 8
-    assert not sorted(set(named) - set(COMMANDS))
+def test_the_readme_shows_every_room_once() -> None:
+    (tree,) = references.blocks(README, "text")
+    for package in ("orchestrator", "analysis", "clusters", "trials"):
+        section = re.search(rf"^{package}/.*\n(?: .*\n)*", tree, flags=re.MULTILINE)
+        assert section, package
+        inside = [
+            path for path in (ROOT / package).iterdir() if path.is_dir() and not path.name.startswith(("__", "."))
+        ]
+        assert sorted(re.findall(r"(\w+)/", section[0])) == sorted([package, *(path.name for path in inside)])
 
 
-def test_links_of_the_documents_lead_somewhere():
-    for document in ROOT.glob("*.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-            assert (ROOT / target).exists(), f"{document.name}: {target}"
+@documents
+def test_paths_and_names_of_the_documents_exist(document: Path) -> None:
+    assert not list(references.faults(document.read_text(encoding="utf-8")))
+
+
+def test_the_architecture_names_classes_that_exist() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    named = {span for span in references.spans(text) if re.fullmatch(r"[A-Z][a-z]+[A-Za-z]*", span)}
+    assert len(named) > 15
+    assert not {name for name in named if not references.is_class(name)}
+
+
+@documents
+def test_commands_of_the_documents_exist_and_take_their_options(document: Path) -> None:
+    for words in references.commands(document.read_text(encoding="utf-8")):
+        command: Any = COMMANDS.get(words[1])
+        if words[1] == "COMMAND" or words[1].startswith("-"):
+            continue
+        assert command, " ".join(words)
+        subcommands = getattr(command, "commands", {})
+        if subcommands and words[2:] and words[2] != "KIND":
+            command = subcommands[words[2]]
+        accepted = {option for item in [command, *subcommands.values()] for option in _options(item)}
+        assert {word for word in words if word.startswith("--")} <= {*accepted, "--help"}, " ".join(words)
+
+
+def _options(command: Any) -> list[str]:
+    return [option for parameter in command.params for option in parameter.opts]
+
+
+def test_the_documents_show_the_commands_people_use() -> None:
+    shown = {words[1] for words in references.commands(README)}
+    assert shown >= {"plan", "launch", "status", "query", "report"}
+    usage = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+    assert shown | {words[1] for words in references.commands(usage)} >= set(COMMANDS) - {"cluster"}
+
+
+@documents
+def test_links_of_the_documents_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = document.parent / path if path else document
+        assert file.exists(), target
+        assert not anchor or anchor in _anchors(file.read_text(encoding="utf-8")), target
+
+
+def _anchors(text: str) -> set[str]:
+    """Return the anchors of the headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`orchestrator/plan/sweep.py`, `trials/store_format/` and `README.md`",
+        "`sweeplaw.analysis.fit`, `sl.read_sweep`, `orchestrator.plan.sweep.read`, `trials.spec.Knob.since`",
+        "`Knob.since`, `TrialSpec.trial_id`, `Fit.profiles`",
+        "`python docs/tree.py`, `make test`, `make install CONSTRAINTS=`, `import_.py`",
+        "`claims/<launch>.json`, `merges/`, `STORE/rejected`, `results/demo/report.html`, `/data/mine.bin`",
+        "`ray://host:10001`, `127.0.0.1:9100`, `N / D`, `2/8`, `runs.csv`, `time.sleep(0)`",
+        "```bash\npython benchmarks/store/relaunch.py\n```\n",
+    ],
+)
+def test_what_exists_or_is_recognisably_no_reference_is_accepted(text: str) -> None:
+    assert not list(references.faults(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`orchestrator/plan/sweeps.py`",
+        "`trials/no_such_room/`",
+        "`no_such_module.py`",
+        "`NO_SUCH.md`",
+        "`python docs/no_such.py --check`",
+        "`sweeplaw.analysis.fitt`",
+        "`orchestrator.plan.sweep.reads`",
+        "`trials.spec.Knob.sinse`",
+        "`Knob.sinse`",
+        "`orchestratr.plan`",
+        "`make tests`",
+        "```bash\npython benchmarks/store/no_such.py\n```\n",
+    ],
+)
+def test_what_does_not_exist_is_a_fault(text: str) -> None:
+    assert len(list(references.faults(text))) == 1
