@@ -1,12 +1,37 @@
-"""Tables to statements: laws with verified optima and honest uncertainty. Names load when first used."""
+"""From tables to conclusions: laws with verified optima and honest uncertainty. Names load on first use."""
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the same names as in _EXPORTS, for type checkers and editors
+    from sweeplaw.analysis.fitting.coverage import coverage as coverage
+    from sweeplaw.analysis.fitting.fit import Fit as Fit
+    from sweeplaw.analysis.fitting.fit import fit as fit
+    from sweeplaw.analysis.fitting.objectives import Objective as Objective
+    from sweeplaw.analysis.fitting.objectives import parse_objective as parse_objective
+    from sweeplaw.analysis.fitting.profiles import profile as profile
+    from sweeplaw.analysis.fitting.validation import compare as compare
+    from sweeplaw.analysis.fitting.validation import largest as largest
+    from sweeplaw.analysis.fitting.validation import leave_cell_out as leave_cell_out
+    from sweeplaw.analysis.fitting.validation import ranking as ranking
+    from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw as hyperlaw
+    from sweeplaw.analysis.laws.catalog import LAWS as LAWS
+    from sweeplaw.analysis.laws.law import Law as Law
+    from sweeplaw.analysis.laws.law import formula_law as formula_law
+    from sweeplaw.analysis.report.fit_summary import summarise as summarise
+    from sweeplaw.analysis.scaling.allocation import allocate as allocate
+    from sweeplaw.analysis.scaling.allocation import exponents as exponents
+    from sweeplaw.analysis.scaling.crossover import crossover as crossover
+    from sweeplaw.analysis.scaling.isoflop import compare_approaches as compare_approaches
+    from sweeplaw.analysis.scaling.learning_curve import forecast as forecast
+    from sweeplaw.analysis.scaling.learning_curve import prediction_level as prediction_level
+    from sweeplaw.analysis.tables.tables import load as load
+    from sweeplaw.analysis.tuning.optimum import optima as optima
 
 _EXPORTS: dict[str, str] = {
-    # name: module that defines it. No name may be a module's own: importing the module would then hide it.
+    # name: module that defines it. No name may be that of a module here: importing the module would then hide it.
     "load": "sweeplaw.analysis.tables.tables",
     "fit": "sweeplaw.analysis.fitting.fit",
     "Fit": "sweeplaw.analysis.fitting.fit",

@@ -1,4 +1,4 @@
 """Where trials run: cluster profiles, connections to Ray, and what is submitted to Slurm, Kubernetes and clouds.
 
-Trials, sweeps and stores are unknown here.
+Of the other packages only the error of bad input is imported.
 """

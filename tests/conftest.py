@@ -1,4 +1,4 @@
-"""Records to put into stores."""
+"""Fixtures: records, stores, a process that forks writers, and a bucket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def make_points(record: TrialRecord, steps: int = 3) -> list[CurvePoint]:
 
 @pytest.fixture
 def write_rounds() -> Callable[..., set[tuple[int, int]]]:
-    """A function that writes rounds of (seed, attempt), merging small parts after every other: what was written."""
+    """A function that writes rounds of (seed, attempt), compacts after every other one and returns what it wrote."""
 
     def write(store: Store, rounds: list[list[tuple[int, int]]]) -> set[tuple[int, int]]:
         written: set[tuple[int, int]] = set()
@@ -76,13 +76,13 @@ def write_rounds() -> Callable[..., set[tuple[int, int]]]:
 
 @pytest.fixture
 def record() -> Callable[..., TrialRecord]:
-    """A function that makes the record of a seed."""
+    """A function that returns the record of a seed."""
     return make_record
 
 
 @pytest.fixture
 def points() -> Callable[..., list[CurvePoint]]:
-    """A function that makes curve points of a record."""
+    """A function that returns curve points of a record."""
     return make_points
 
 
@@ -93,13 +93,15 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def zygote():
-    """The forking process; ends with the test."""
+def zygote() -> Iterator[subprocess.Popen[str]]:
+    """A process that forks writers, alive until the end of the test."""
     script = Path(__file__).with_name("zygote.py")
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{script.parent}", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
+    assert process.stdin is not None
+    assert process.stdout is not None
     yield process
     process.stdin.close()
     process.wait(timeout=20)
@@ -107,9 +109,9 @@ def zygote():
 
 
 @pytest.fixture(scope="module")
-def endpoint():
-    """A running moto server."""
-    pytest.importorskip("moto", reason="moto[server] plays S3")
+def endpoint() -> Iterator[str]:
+    """The address of a running moto server."""
+    pytest.importorskip("moto", reason="moto[server] emulates S3")
     pytest.importorskip("obstore", reason="claims on an object store need obstore")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -129,8 +131,8 @@ def endpoint():
 
 
 @pytest.fixture
-def bucket(endpoint, monkeypatch, request):
-    """The URI of a fresh bucket, with the environment that reaches it."""
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """The URI of a new bucket; the environment variables give access to it."""
     for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": endpoint}.items():
         monkeypatch.setenv(name, value)
     name = f"bucket-{random.Random(request.node.name).randrange(10**9)}"

@@ -1,7 +1,7 @@
-"""A process that forks writers on demand: so that hundreds can be killed in the time one takes to start.
+"""A process that forks writers on demand, so that hundreds can be killed in the time one takes to start.
 
-Reads lines ``store launch first count`` on standard input. The child writes records one by one and prints each seed
-after its write returned, which is the promise under test.
+Reads lines ``store launch first count`` from standard input. The child writes records one by one and prints each seed
+after its write has returned, as an acknowledgement.
 """
 
 from __future__ import annotations

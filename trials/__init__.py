@@ -1,1 +1,1 @@
-"""What one trial is, what it costs, how it runs, and the files it leaves. No Ray; nothing of the other packages."""
+"""Trials: their specification, cost, execution and files. Imports neither Ray nor the other packages of sweeplaw."""

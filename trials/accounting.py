@@ -1,4 +1,4 @@
-"""What a trial costs: parameters by group, tokens, steps, FLOPs and memory, each by a named convention."""
+"""Cost of a trial: parameters by group, tokens, steps, FLOPs and memory, each by a named convention."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a workload says a spec costs, before it runs. Unknown is None, never zero.
+    """Estimated cost of a trial before it runs. An unknown value is None, never zero.
 
-    ``memory_bytes`` is the peak on a device that trains the trial alone. Of it, ``state_bytes`` (weights, gradient,
-    optimizer) divide evenly over the devices of a trial that spreads, and the rest follows its share of the batch;
-    ``gathered_bytes`` come on top then: what each device holds whole for a while. All other names are columns of the
-    trials table.
+    ``memory_bytes`` is the peak on one device that trains the trial alone. When several devices train it, its
+    ``state_bytes`` (weights, gradient, optimizer) divide evenly over them, the rest follows each device's share of the
+    batch, and ``gathered_bytes``, the parameters a device gathers temporarily, come on top. All other fields are
+    columns of the trials table.
     """
 
     params: int | None = None
@@ -36,31 +36,31 @@ class Cost:
     gathered_bytes: int | None = None
 
     def columns(self) -> dict[str, Any]:
-        """The columns of the trials table this fills."""
+        """Return the columns of the trials table that this fills."""
         return {item.name: getattr(self, item.name) for item in fields(self) if not item.name.endswith("_bytes")}
 
-    def memory_on(self, devices: int, shrink: int = 1) -> int | None:
-        """Peak bytes on each of ``devices`` that train the trial together, in micro-batches divided by ``shrink``.
+    def memory_on(self, devices: int, micro_batch_divisor: int = 1) -> int | None:
+        """Return the peak bytes on each of ``devices`` that train the trial together.
 
-        State is sharded, the batch is split, and the device with the largest share counts. None where it is not known,
-        or where the batch has fewer sequences than there are devices.
+        State is sharded and the batch is split, into micro-batches if ``micro_batch_divisor`` is above 1; the device
+        with the largest share counts. None if unknown, or if the batch has fewer sequences than there are devices.
         """
-        if self.memory_bytes is None or (devices, shrink) == (1, 1):
+        if self.memory_bytes is None or (devices, micro_batch_divisor) == (1, 1):
             return self.memory_bytes
         if self.state_bytes is None or self.gathered_bytes is None or self.batch_sequences is None:
             return None
         if devices > self.batch_sequences:
             return None
-        parts = min(shrink, self.batch_sequences // devices)  # as `Place.shares` cuts a batch
-        sequences = _shares(_shares(self.batch_sequences, devices), parts)
-        activations = _shares((self.memory_bytes - self.state_bytes) * sequences, self.batch_sequences)
+        divisor = min(micro_batch_divisor, self.batch_sequences // devices)  # as in `TrainingDevice.micro_batches`
+        sequences = _largest_share(_largest_share(self.batch_sequences, devices), divisor)
+        activations = _largest_share((self.memory_bytes - self.state_bytes) * sequences, self.batch_sequences)
         gathered = self.gathered_bytes if devices > 1 else 0
-        return _shares(self.state_bytes, devices) + gathered + activations
+        return _largest_share(self.state_bytes, devices) + gathered + activations
 
 
-def _shares(whole: int, parts: int) -> int:
-    """The largest of so many nearly equal whole parts."""
-    return -(-whole // parts)
+def _largest_share(total: int, shares: int) -> int:
+    """Return the largest of ``shares`` nearly equal integer shares of ``total``."""
+    return -(-total // shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Parameters:
 
 
 def parameters(shape: Shape) -> Parameters:
-    """Trained parameters of one member, by group."""
+    """Return the trained parameters of one member, by group."""
     table = shape.vocabulary * shape.width
     qk_gains = 2 * (shape.width // shape.heads) if shape.qk_norm else 0
     return Parameters(
@@ -116,9 +116,9 @@ def parameters(shape: Shape) -> Parameters:
 
 
 def palm_flops_per_token(shape: Shape, context: int) -> float:
-    """Training FLOPs a token: 6 x (non-embedding + output head) + 12 x depth x context x width.
+    """Training FLOPs per token: 6 x (non-embedding + output head) + 12 x depth x context x width.
 
-    Two FLOPs a multiply-add, backward twice the forward; attention scores at full context (not halved for causality);
+    Two FLOPs per multiply-add, backward twice the forward; attention scores at full context (not halved for causality);
     the head is a matrix product and counts, tied or not; the embedding lookup does not.
     Source: Chowdhery et al. 2022 (PaLM), appendix B, where heads x head dimension is our width.
     """
@@ -127,7 +127,7 @@ def palm_flops_per_token(shape: Shape, context: int) -> float:
 
 
 def kaplan_flops_per_token(shape: Shape, context: int) -> float:
-    """Training FLOPs a token: 6 x non-embedding parameters, attention scores and head left out.
+    """Training FLOPs per token: 6 x non-embedding parameters, attention scores and head left out.
 
     Source: Kaplan et al. 2020, section 2.1, C = 6NBS.
     """
@@ -135,10 +135,10 @@ def kaplan_flops_per_token(shape: Shape, context: int) -> float:
 
 
 def chinchilla_flops_per_token(shape: Shape, context: int) -> float:
-    """Training FLOPs a token, every term: embedding, QKV, scores, softmax, reduction, projection, FFN, logits.
+    """Training FLOPs per token, all terms: embedding, QKV, scores, softmax, reduction, projection, FFN, logits.
 
-    Source: Hoffmann et al. 2022, appendix F (a lookup counted as a product with a one-hot matrix, 3 FLOPs a softmax
-    entry); their two-matrix FFN becomes our three-matrix SwiGLU.
+    Source: Hoffmann et al. 2022, appendix F (a lookup counted as a product with a one-hot matrix, 3 FLOPs per
+    softmax entry); their two-matrix FFN becomes our three-matrix SwiGLU.
     """
     embedding = 2 * shape.vocabulary * shape.width
     projections = 2 * 4 * shape.width**2
@@ -151,12 +151,12 @@ def chinchilla_flops_per_token(shape: Shape, context: int) -> float:
 FLOPS_CONVENTIONS: Mapping[str, Callable[[Shape, int], float]] = MappingProxyType(
     {"palm": palm_flops_per_token, "kaplan": kaplan_flops_per_token, "chinchilla": chinchilla_flops_per_token}
 )
-RECORDED_CONVENTION = "palm"  # what our own trials record; the others can be had from the shape columns
+RECORDED_CONVENTION = "palm"  # recorded by our own trials; the others follow from the shape columns
 
 
 @dataclass(frozen=True, slots=True)
 class Length:
-    """How long one run is. ``tokens`` are trained on, repeats counted; ``unique_tokens`` are distinct."""
+    """Length of one run. ``tokens`` counts repeats, ``unique_tokens`` does not."""
 
     steps: int
     tokens: int
@@ -165,10 +165,10 @@ class Length:
 
 
 def length(unique_tokens: int, epochs: float, batch_sequences: int, context: int) -> Length:
-    """Steps and tokens of a run over ``unique_tokens // context`` windows, ``epochs`` times, in whole batches.
+    """Return steps and tokens of a run over ``unique_tokens // context`` windows, ``epochs`` times, in whole batches.
 
-    Batches run on across the end of an epoch; only the last partial batch of the whole run is dropped, so ``tokens``
-    is what is really trained on and at most one batch short of ``unique_tokens * epochs``. Zero steps are possible.
+    Batches cross the boundaries of epochs; only the last partial batch of the run is dropped, so ``tokens`` is the
+    number actually trained on, at most one batch below ``unique_tokens * epochs``. Zero steps are possible.
     """
     windows = unique_tokens // context
     steps = math.floor(windows * epochs + 1e-9) // batch_sequences
@@ -178,9 +178,9 @@ def length(unique_tokens: int, epochs: float, batch_sequences: int, context: int
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes a training run holds on one device: ``state`` from its first step to its last, ``activations`` at the peak.
+    """Memory of a training run on one device, in bytes: ``state`` throughout, ``activations`` at the peak.
 
-    ``gathered`` comes on top where the state is sharded over several devices.
+    ``gathered`` is added if the state is sharded over several devices.
     """
 
     state: int
@@ -189,24 +189,24 @@ class Memory:
 
     @property
     def peak(self) -> int:
-        """Bytes of a run that has its device alone."""
+        """Peak bytes of a run on a single device."""
         return self.state + self.activations
 
 
 def memory(shape: Shape, context: int, batch_sequences: int, *, members: int = 1, bytes_per_value: int = 4) -> Memory:
-    """Estimated device memory of training ``members`` stacked models.
+    """Estimate the device memory of training ``members`` stacked models.
 
-    State: weights, gradient and two Adam moments in float32, 16 bytes a parameter. Activations kept for the backward
-    pass, in ``bytes_per_value`` a value: a block keeps ``10 width + 4 ffn`` values a token (residual and normed
-    inputs, q, k, v and attention output; gate and up, their product and gradient); the end keeps ``2 width`` a token
-    and three copies of the logits in float32 (logits, log-softmax, gradient). Gathered: of sharded weights a device
-    holds at most the embedding, the head, all gains and the matrices of two blocks whole at a time, one of which is
-    under way, as weights, as their gradients and once more as the buffer these are exchanged in (`training.sharding`):
-    12 bytes a parameter.
+    State: weights, gradient and two Adam moments in float32, 16 bytes per parameter. Activations kept for the
+    backward pass, in ``bytes_per_value``: a block keeps ``10 width + 4 ffn`` values per token (residual and normed
+    inputs, q, k, v and attention output; gate and up, their product and gradient); the output keeps ``2 width`` per
+    token and three float32 copies of the logits (logits, log-softmax, gradient). Gathered: a device holds at most the
+    embedding, the head, all gains and the matrices of two blocks unsharded at a time (one of the two is in transit),
+    as weights, as their gradients and as the buffer of the exchange (`training.sharding`): 12 bytes per parameter.
     """
     tokens = batch_sequences * context
     blocks = tokens * shape.depth * (10 * shape.width + 4 * shape.ffn) * bytes_per_value
-    end = tokens * (2 * shape.width * bytes_per_value + 3 * 4 * shape.vocabulary)
+    output = tokens * (2 * shape.width * bytes_per_value + 3 * 4 * shape.vocabulary)
     count = parameters(shape)
-    whole = count.embedding + count.norms + min(2, shape.depth) * (count.attention + count.feed_forward) // shape.depth
-    return Memory(members * 16 * count.total, members * (blocks + end), members * 12 * whole)
+    blocks_held = min(2, shape.depth) * (count.attention + count.feed_forward) // shape.depth
+    gathered = count.embedding + count.norms + blocks_held
+    return Memory(members * 16 * count.total, members * (blocks + output), members * 12 * gathered)

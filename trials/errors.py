@@ -1,4 +1,4 @@
-"""The one exception a person sees: every fault of their input in one message, and no traceback."""
+"""The exception for invalid input: every fault in one message, shown without a traceback."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 
 class InputError(ValueError):
-    """Bad input, with all faults found. The command line prints it and exits with code 2.
+    """Invalid input, with every fault found. The command line prints it and exits with code 2.
 
-    Each fault is one sentence: where, the value seen, what would be accepted.
+    Each fault is one sentence: the location, the value and what would be accepted.
     """
 
     def __init__(self, faults: str | Sequence[str], *, where: str = "") -> None:
@@ -19,7 +19,7 @@ class InputError(ValueError):
         super().__init__(self.render())
 
     def render(self) -> str:
-        """The whole message: one line for one fault, a heading and a bullet a fault for several."""
+        """Return the message: one line for one fault, a heading and a bullet per fault for several."""
         prefix = f"{self.where}: " if self.where else ""
         if len(self.faults) == 1:
             return prefix + self.faults[0]
@@ -27,21 +27,21 @@ class InputError(ValueError):
         return f"{prefix}{len(self.faults)} faults\n{bullets}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (self.faults, self.where)
+        return _rebuild, (type(self), self.faults, self.where)
 
 
-def _rebuild(faults: tuple[str, ...], where: str) -> InputError:
-    return InputError(faults, where=where)
+def _rebuild(kind: type[InputError], faults: tuple[str, ...], where: str) -> InputError:
+    return kind(faults, where=where)
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the closest valid name, or an empty string when none is close."""
+    """Return ``; did you mean 'x'?`` for the closest valid name, or an empty string if none is close."""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def require_positive(values: Mapping[str, float], where: str = "") -> None:
-    """Raises InputError naming each of ``values`` that is not positive and finite."""
+    """Raise InputError naming each of ``values`` that is not positive and finite."""
     if faults := [
         f"{name} = {value:g} (accepted: a positive number)"
         for name, value in values.items()

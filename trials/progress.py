@@ -1,11 +1,11 @@
-"""How long work says how far it is: it calls whoever watches with how many of how many are done."""
+"""Progress of long computations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-ProgressCallback = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]  # called with (done, total)
 
 
 def no_progress(done: int, total: int) -> None:
-    """Nobody watches."""
+    """Ignore progress."""

@@ -1,4 +1,4 @@
-"""Numbers as a person writes and reads them."""
+"""Parse and format numbers for people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ FACTORS: Mapping[str, float] = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9
 
 
 def number(text: str) -> float:
-    """``7e9`` or ``7B``. Raises ValueError for anything else."""
+    """Return the number written as ``7e9`` or ``7B``. Raise ValueError for anything else."""
     digits, factor = (text[:-1], FACTORS[text[-1]]) if text[-1:] in FACTORS else (text, 1.0)
     try:
         return float(digits) * factor
@@ -17,22 +17,22 @@ def number(text: str) -> float:
 
 
 def counted(number: int, thing: str) -> str:
-    """``1 trial``, ``2 trials``."""
+    """Return a count with its noun: ``1 trial``, ``2 trials``."""
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def plain(value: object) -> str:
-    """A value of a knob or an axis: floats in six digits."""
+    """Format the value of a knob or an axis; floats have six significant digits."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def settings(values: Mapping[str, object]) -> str:
-    """``lr=0.001, optimizer=muon``."""
+    """Format settings: ``lr=0.001, optimizer=muon``."""
     return ", ".join(f"{name}={plain(value)}" for name, value in values.items())
 
 
 def short(value: float) -> str:
-    """A number in three digits, with a unit from a thousand to 10^15: ``214M``, ``0.003``, ``1.2e+18``."""
+    """Format a number in three digits, with a unit from a thousand to 10^15: ``214M``, ``0.003``, ``1.2e+18``."""
     rounded = float(f"{value:.3g}")  # 999,999,999 is 1B, not 1e+03M
     for power, unit in ((12, "T"), (9, "B"), (6, "M"), (3, "k")):
         if 10**15 > abs(rounded) >= 10**power:

@@ -1,7 +1,7 @@
-"""What a trial leaves behind: the columns of the `trials` and `curves` tables, and the rows that fill them.
+"""Columns of the `trials` and `curves` tables, and the records that fill them.
 
-The writer (orchestrator) and the reader (analysis) agree here and never import each other. A row has the core columns
-below, one column for each knob of its workload, and one for each further metric it reported. Unknown is null.
+The contract between the writer (orchestrator) and the reader (analysis), which never import each other. A row has the
+core columns below, one column per knob of its workload and one per additional metric. Unknown values are null.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any, Literal, get_args
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.spec import TrialSpec, Value
 
-# Raised when an old reader would misread a new store; a newer store is refused, an older one opens.
-# 2: states `preempted` and `budget`, which a launcher of schema 1 would take for finished and never run again.
+# Incremented when an old reader would misread a new store. A newer store is refused, an older one opens.
+# 2: states `preempted` and `budget`, which a launcher of schema 1 would treat as finished.
 SCHEMA_VERSION = 2
 
 State = Literal["completed", "diverged", "out_of_memory", "failed", "stopped", "preempted", "budget"]
 STATES: tuple[State, ...] = get_args(State)
-# A trial cut short from outside is not finished: the next launch runs it again, from its checkpoint where it has one.
+# Interrupted from outside, so not finished: the next launch resumes the trial, from its checkpoint if it has one.
 UNFINISHED: frozenset[State] = frozenset({"preempted", "budget"})
 
 ColumnType = Literal["int", "float", "str", "bool", "time"]
@@ -28,7 +28,7 @@ ColumnType = Literal["int", "float", "str", "bool", "time"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table: what it holds, in which unit."""
+    """One column of a table."""
 
     name: str
     type: ColumnType
@@ -82,7 +82,7 @@ CURVE_COLUMNS: tuple[Column, ...] = (
     Column("grad_norm", "float", "", "global gradient norm before clipping"),
 )
 
-# Names that a knob or a metric may fill because they mean the same thing there.
+# Columns that a knob or a metric may fill, because it has the same meaning.
 SHARED_COLUMNS = frozenset(
     [
         "params",
@@ -106,7 +106,7 @@ RESERVED_COLUMNS = frozenset(column.name for column in TRIAL_COLUMNS) - SHARED_C
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """One row of the `curves` table. ``metrics`` holds further named numbers a workload reports."""
+    """One row of the `curves` table. ``metrics`` holds additional named numbers."""
 
     trial_id: str
     step: int
@@ -119,14 +119,14 @@ class CurvePoint:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
-        """This point as one flat row; unknown is None."""
+        """Return the point as one flat row; unknown values are None."""
         core = {column.name: getattr(self, column.name) for column in CURVE_COLUMNS}
         return {**core, **self.metrics}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one trial ended, as its workload saw it. ``metrics`` are columns of the trials table, val_loss among them."""
+    """How one trial ended, by its workload. ``metrics`` are columns of the trials table, val_loss included."""
 
     trial_id: str
     state: State
@@ -140,7 +140,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where and by what a trial was run, filled by the worker; one that died leaves host and device unknown."""
+    """Where and with which software a trial ran. Host and device are None if its worker died."""
 
     host: str | None
     device: str | None
@@ -162,7 +162,7 @@ class TrialRecord:
     provenance: Provenance
 
     def row(self) -> dict[str, Any]:
-        """This record as one flat row: core columns, knobs and metrics. Unknown is None."""
+        """Return the record as one flat row: core columns, knobs and metrics. Unknown values are None."""
         row: dict[str, Any] = {column.name: None for column in TRIAL_COLUMNS}
         row.update(self.spec.knobs)
         row.update({name: value for name, value in self.cost.columns().items() if value is not None})
@@ -189,4 +189,4 @@ class TrialRecord:
         return row
 
 
-Row = TrialRecord | CurvePoint  # what a worker hands over, one row of one of the two tables
+Row = TrialRecord | CurvePoint  # one row of one of the two tables, as a worker yields it

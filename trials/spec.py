@@ -1,7 +1,7 @@
-"""What one training run is: a workload and the value of every one of its knobs, and nothing else.
+"""Specification of one training run: a workload and the value of each of its knobs.
 
-A trial's identity is a hash of that content. Whatever is not in the spec (its name, the sweep that asked for it, the
-machine that ran it) cannot change the identity, so two sweeps that ask for the same run share it.
+A trial's identity is a hash of that content. Nothing else (a name, the sweep that requested the trial, the machine that
+ran it) affects the identity, so two sweeps that request the same run share it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ TRIAL_ID_LENGTH = 20  # hex digits, 80 bits: at 10 million trials the chance of 
 class Knob:
     """One setting of a workload.
 
-    ``default`` is None when the sweep must give a value. ``member`` says that trials of one pack may differ in it
-    (seed, lr, weight decay): it changes no tensor shape. ``choices`` and ``low``/``high`` bound what is accepted.
-    ``since`` is the version that introduced the knob, None for the knobs a workload began with. A knob with ``since``
-    enters an id only where it is not at its default, so ids made before it stay; it must have a default, and a default
-    never changes.
+    ``default`` is None if the sweep must set a value. ``member`` marks a knob in which trials of one pack may differ
+    (seed, lr, weight decay) because it changes no tensor shape. ``choices`` and ``low``/``high`` restrict the values.
+    ``since`` is the version that introduced the knob, None for the original knobs of a workload. A knob with ``since``
+    enters an id only if it is not at its default, so existing ids stay valid; it must have a default, which must never
+    change.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Knob:
 
     def __post_init__(self) -> None:
         if self.since is not None and self.default is None:
-            raise ValueError(f"{self.name} is new since {self.since}, so it needs a default: older trials ran at it")
+            raise ValueError(f"{self.name} was added in {self.since}, so it needs a default, the value of older trials")
 
     def coerce(self, value: Any) -> Value:
-        """``value`` in this knob's type, exactly. Raises ValueError with a sentence when it does not fit."""
+        """Return ``value`` converted exactly to this knob's type. Raise ValueError if it does not fit."""
         coerced = _coerce(self, value)
         if self.choices and coerced not in self.choices:
             raise ValueError(f"{coerced!r} is not one of {', '.join(self.choices)}")
@@ -74,22 +74,22 @@ def _coerce(knob: Knob, value: Any) -> Value:
 
 
 def later_knobs(knobs: Iterable[Knob]) -> dict[str, Value]:
-    """Return the defaults of the knobs that came after a workload's first version, by name."""
+    """Return, by name, the defaults of the knobs added after a workload's first version."""
     return {knob.name: knob.default for knob in knobs if knob.since is not None and knob.default is not None}
 
 
 def _identity(knobs: Mapping[str, Value], later: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the knobs that enter an id: all but the later ones at their defaults."""
+    """Return the knobs that enter an id: all except later ones at their defaults."""
     return {name: value for name, value in knobs.items() if name not in later or value != later[name]}
 
 
 @dataclass(frozen=True, slots=True)
 class TrialSpec:
-    """One training run, complete: the workload's name and the value of every knob it has.
+    """A completely specified training run: a workload's name and the value of each of its knobs.
 
-    Build it with `TrialSpec.of`, which checks, completes and orders the knobs. ``trial_id`` is the first 20 hex
-    digits of the SHA-256 of the canonical JSON. ``later`` are the defaults of knobs that came after the workload's
-    first version (`later_knobs`); at these values they are no part of the identity.
+    Build it with `TrialSpec.of`, which validates, completes and sorts the knobs. ``trial_id`` is the first 20 hex
+    digits of the SHA-256 of the canonical JSON. ``later`` holds the defaults of knobs added after the workload's first
+    version (`later_knobs`); a knob at such a default is not part of the identity.
     """
 
     workload: str
@@ -106,9 +106,9 @@ class TrialSpec:
 
     @classmethod
     def of(cls, workload: str, knobs: Iterable[Knob], values: Mapping[str, Any]) -> TrialSpec:
-        """The spec of these values, defaults filled in. Raises InputError with every fault."""
+        """Return the spec of these values with defaults filled in. Raise InputError with every fault."""
         known = {knob.name: knob for knob in knobs}
-        faults = [f"{name} is no knob of {workload}" for name in values if name not in known]
+        faults = [f"{name} is not a knob of {workload}" for name in values if name not in known]
         complete: dict[str, Value] = {}
         for name, knob in known.items():
             value = values.get(name, knob.default)
@@ -124,14 +124,14 @@ class TrialSpec:
         return cls(workload, dict(sorted(complete.items())), later_knobs(known.values()))
 
     def canonical(self) -> str:
-        """The content the identity is made of: JSON with sorted keys, no spaces, shortest float form."""
+        """Return the content that is hashed: JSON with sorted keys, no spaces and the shortest float form."""
         return self._canonical
 
     @classmethod
     def from_canonical(cls, text: str, later: Mapping[str, Value]) -> TrialSpec:
-        """Return the spec with this `canonical` text, whose workload has these `later_knobs`.
+        """Return the spec of this `canonical` text; ``later`` are the `later_knobs` of its workload.
 
-        Ints, floats, text and booleans keep their type in JSON.
+        JSON preserves the types of ints, floats, strings and booleans.
         """
         content = json.loads(text)
         return cls(content["workload"], dict(sorted({**later, **content["knobs"]}.items())), later)
@@ -147,37 +147,37 @@ def trial_ids(
     rows: Sequence[Sequence[Value]],
     later: Mapping[str, Value],
 ) -> list[str]:
-    """Return the ids of the trials that agree in ``shared`` and take one row of ``rows`` each for the knobs ``names``.
+    """Return the ids of trials that agree in ``shared`` and each take one row of ``rows`` for the knobs ``names``.
 
     Equal to building every `TrialSpec`, about ten times faster: a plan of a million trials is hashed in seconds. The
-    text around the varying values is made once for all rows with the same ``later`` knobs at their defaults.
+    text around the varying values is built once for all rows with the same ``later`` knobs at their defaults.
     """
     shared = _identity(shared, later)
     varying = [index for index, name in enumerate(names) if name in later]
     if not varying:
-        return _alike_ids(workload, shared, names, rows)
-    alike: dict[tuple[bool, ...], list[int]] = {}
+        return _template_ids(workload, shared, names, rows)
+    groups: dict[tuple[bool, ...], list[int]] = {}
     for number, row in enumerate(rows):
-        alike.setdefault(tuple(row[index] == later[names[index]] for index in varying), []).append(number)
+        groups.setdefault(tuple(row[index] == later[names[index]] for index in varying), []).append(number)
     ids = [""] * len(rows)
-    for at_default, numbers in alike.items():
-        absent = {index for index, left_out in zip(varying, at_default, strict=True) if left_out}
-        kept = [index for index in range(len(names)) if index not in absent]
+    for at_default, numbers in groups.items():
+        omitted = {index for index, is_default in zip(varying, at_default, strict=True) if is_default}
+        kept = [index for index in range(len(names)) if index not in omitted]
         parts = [[rows[number][index] for index in kept] for number in numbers]
-        made = _alike_ids(workload, shared, [names[index] for index in kept], parts)
+        made = _template_ids(workload, shared, [names[index] for index in kept], parts)
         for number, trial_id in zip(numbers, made, strict=True):
             ids[number] = trial_id
     return ids
 
 
-def _alike_ids(
+def _template_ids(
     workload: str, shared: Mapping[str, Value], names: Sequence[str], rows: Sequence[Sequence[Value]]
 ) -> list[str]:
-    """Return the ids of trials in whose identity all of ``shared`` and ``names`` take part."""
+    """Return the ids of trials whose identity includes all of ``shared`` and ``names``."""
     if not names:
         return [TrialSpec(workload, shared).trial_id] * len(rows)
-    holes = {name: f"\0{index}\0" for index, name in enumerate(names)}
-    pieces = re.split(r'"\\u0000(\d+)\\u0000"', TrialSpec(workload, {**shared, **holes}).canonical())
+    placeholders = {name: f"\0{index}\0" for index, name in enumerate(names)}
+    pieces = re.split(r'"\\u0000(\d+)\\u0000"', TrialSpec(workload, {**shared, **placeholders}).canonical())
     template = "%s".join(piece.replace("%", "%%") for piece in pieces[::2])
     columns = list(zip(*rows, strict=True))
     texts = (_texts(columns[int(index)]) for index in pieces[1::2])
@@ -185,7 +185,7 @@ def _alike_ids(
 
 
 def _texts(values: Sequence[Value]) -> Iterable[str]:
-    """The JSON of each of ``values``, which have one type."""
+    """Return the JSON of each of ``values``, which share one type."""
     if set(map(type, values)) == {int}:
         return map(int.__repr__, values)
     return map(functools.cache(json.dumps), values)

@@ -1,7 +1,7 @@
-"""The contract behind a trial.
+"""The interface between sweeplaw and the code that a trial runs.
 
-Planning, scheduling, storing and analysing know this contract and never a workload. A workload names its knobs, says
-what a spec costs and runs a pack as a stream of events; whatever goes wrong inside one trial is an `Outcome`.
+Planning, scheduling, storage and analysis depend on this interface, never on a workload. A workload declares its knobs,
+estimates the cost of a spec and runs a pack as a stream of events; a failure inside one trial is an `Outcome`.
 """
 
 from __future__ import annotations
@@ -17,24 +17,23 @@ from sweeplaw.trials.spec import Knob, TrialSpec
 
 Event = CurvePoint | Outcome
 
-
-NOT_BEGUN = "told to wind down before it began"  # the message of a trial that `Context.ending` came before
+NOT_BEGUN = "preempted before it began"  # message of a trial that had not begun when `Context.ending` turned true
 
 
 def never_preempted() -> bool:
-    """The answer of a worker that is never told to wind down."""
+    """Return False: the worker is never preempted."""
     return False
 
 
 class PeerLost(RuntimeError):
-    """Another process that trains the same trial is gone. No outcome of the trial: it should run again."""
+    """Another process that trains the same trial is gone. The trial has no outcome and should run again."""
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """The processes that train one trial together: this one is number ``rank`` of ``size``.
+    """This process (``rank``) among the ``size`` processes that train one trial together.
 
-    ``address`` is the host:port where rank 0 listens for the others; None when there are no others.
+    ``address`` is the host:port where rank 0 listens; None if there is only one process.
     """
 
     rank: int = 0
@@ -44,43 +43,48 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a worker hands a running pack: where to compute, with whom, and where to write.
+    """Execution environment of a running pack: device, peers and folders.
 
-    ``device`` is "cpu" or "cuda"; ``folder`` is scratch space of this pack alone; ``threads`` is how many CPU threads
-    it may use. ``world`` is more than this process only for a workload that spreads and a pack of one trial.
-    ``shrink`` divides the micro-batch: gradients are accumulated over that many parts, so that a trial needs less
-    memory and is the same trial. ``checkpoints`` is a folder or URI (whatever pyarrow reaches) where a long trial
-    leaves its state every ``checkpoint_seconds``; it outlives the pack, and None means no checkpoints. ``ending``
-    turns true once the worker has been told to wind down: the workload writes what it can resume from and ends its
-    trials as preempted. A workload may ask it often, from any thread.
+    ``device`` is "cpu" or "cuda"; ``folder`` is scratch space for this pack only; ``threads`` is the number of CPU
+    threads it may use. ``world`` has several processes only for a workload with ``spreads`` and a pack of one trial.
+    ``micro_batch_divisor`` is the number of parts of a batch over which gradients are accumulated, so that the same
+    trial needs less memory. ``checkpoints`` is a folder or a URI that pyarrow supports, where a long trial writes its
+    state every ``checkpoint_seconds``; it outlives the pack, and None disables checkpoints. ``ending`` returns True
+    once the worker is being preempted: the workload then saves its state and ends its trials as preempted. It may be
+    called often, from any thread.
     """
 
     device: str
     folder: Path
     threads: int = 1
     world: World = World()
-    shrink: int = 1
+    micro_batch_divisor: int = 1
     checkpoints: str | None = None
     checkpoint_seconds: float = 600.0
     ending: Callable[[], bool] = never_preempted
 
-    def own_folder(self, trial_id: str) -> str:
-        """Path or URI of the folder where the trial's own code may keep what it resumes from.
+    @property
+    def shrink(self) -> int:
+        """``micro_batch_divisor`` under the name of the placeholder that commands use."""
+        return self.micro_batch_divisor
 
-        It is below ``checkpoints`` and there for the next attempt; without them it is scratch space. It may not exist
-        yet, and it is removed when the trial has completed or diverged.
+    def own_folder(self, trial_id: str) -> str:
+        """Return the path or URI of the folder where the trial's own code may keep its checkpoints.
+
+        It is below ``checkpoints`` and kept for the next attempt, or scratch space if checkpoints are disabled. It may
+        not exist yet, and it is removed when the trial has completed or diverged.
         """
         return f"{(self.checkpoints or f'{self.folder}/checkpoints').rstrip('/')}/{trial_id}"
 
 
 class Workload(Protocol):
-    """What a trial runs.
+    """The code that a trial runs.
 
-    ``name`` is the canonical name in specs. ``knobs`` are all settings a spec has. ``requests`` are further names a
-    sweep may set, which `resolve` turns into knobs (a target parameter count becomes a shape). ``metrics`` names what
-    an outcome measures beyond the core columns, with unit and meaning. ``spreads`` says whether one trial may be
-    trained by several processes together, each with a device of its own (`Context.world`); ``shrinks`` whether a trial
-    needs less memory for a `Context.shrink`, so that one that ran out of it is worth another attempt.
+    ``name`` is the canonical name in specs. ``knobs`` are all settings of a spec. ``requests`` are additional names a
+    sweep may set, which `resolve` converts into knobs (a target parameter count becomes a shape). ``metrics`` maps each
+    metric beyond the core columns to its unit and meaning. ``spreads`` is whether several processes, each with its own
+    device, may train one trial together (`Context.world`). ``divides_micro_batch`` is whether
+    `Context.micro_batch_divisor` reduces the memory of a trial, so that one that ran out of memory may be retried.
     """
 
     name: str
@@ -90,39 +94,39 @@ class Workload(Protocol):
     spreads: bool
 
     @property
-    def shrinks(self) -> bool: ...
+    def divides_micro_batch(self) -> bool: ...
 
     def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Knob values from what a sweep asked for: the requests are gone, canonical names are in place.
+        """Return the knob values for what a sweep requested, requests resolved and names canonical.
 
-        Takes and returns plain values; names it does not know pass through, so that all faults are found in one place.
-        Reads no ``member`` knob, because a plan resolves once for all members. Raises InputError.
+        Unknown names pass through, so that `TrialSpec.of` reports all faults together. ``member`` knobs are not read,
+        because a plan resolves once for all members. Raise InputError.
         """
         ...
 
     def facts(self, values: Mapping[str, Any]) -> dict[str, int | float]:
-        """Numbers a sweep's expressions may use, as far as these resolved values already decide them.
+        """Return the numbers that a sweep's expressions may use, as far as these resolved values determine them.
 
-        A language model knows ``params`` once its shape is known, and ``tokens`` once data and epochs are. Pure.
+        A language model has ``params`` once its shape is known, and ``tokens`` once data and epochs are. Pure.
         """
         ...
 
     def cost(self, spec: TrialSpec) -> Cost:
-        """What the spec costs. Pure and fast: no corpus is read, nothing is allocated; the same for all members."""
+        """Return the cost of the spec, equal for all members. Pure and fast: reads no corpus, allocates nothing."""
         ...
 
     def check(self, specs: Sequence[TrialSpec]) -> None:
-        """Look at the outside world once before a launch (is the corpus there and large enough, does the script exist).
+        """Check external requirements once before a launch (corpus present and large enough, script exists).
 
-        Raises InputError with all faults.
+        Raise InputError with every fault.
         """
         ...
 
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
-        """Train the pack: curve points as they come, and exactly one Outcome for each trial.
+        """Run the pack: yield curve points as they arrive, and exactly one Outcome per trial.
 
-        Closing the iterator stops the work and frees everything it holds. An exception out of it fails the trials that
-        have no outcome yet. Where several processes train one trial, each runs this with the same pack; rank 0 yields
-        all events and the others none.
+        Closing the generator stops the work and releases its resources. An exception fails the trials that have no
+        outcome yet. If several processes train one trial, each calls this with the same pack; rank 0 yields all events
+        and the others none.
         """
         ...

@@ -1,4 +1,4 @@
 """From observations to a fitted law: objectives, the batched Newton solver, verdicts, intervals, validation.
 
-It knows laws and tables; what the exponents mean is `scaling`.
+Depends on laws and tables; what the exponents imply is `scaling`.
 """

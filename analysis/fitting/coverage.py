@@ -1,7 +1,7 @@
-"""Coverage: how often an interval holds the truth when the truth is known. An interval nobody checked is decoration.
+"""Coverage: the share of intervals that contain a known truth.
 
-Losses are simulated from a law at the rows of a design, each set is fitted, and a parameter is covered when holding it
-at its true value costs less deviance than the interval's threshold: the profile interval without tracing it.
+Losses are simulated from a law at the rows of a design and each set is fitted. A parameter is covered if fixing it at
+its true value costs less deviance than the interval's threshold: the profile interval without tracing it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from typing import Literal
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.derivatives import Problem
-from sweeplaw.analysis.fitting.deviance import DevianceScale, factors
-from sweeplaw.analysis.fitting.newton import minimise
+from sweeplaw.analysis.fitting.deviance import DevianceScale, deviance_factors
+from sweeplaw.analysis.fitting.newton import Minimum, minimise
 from sweeplaw.analysis.fitting.objectives import Objective, residuals
 from sweeplaw.analysis.fitting.profiles import own_units
-from sweeplaw.analysis.fitting.solve import Setup, frozen, set_up, smoothed
+from sweeplaw.analysis.fitting.solve import Setup, set_up, smoothed, with_frozen
 from sweeplaw.analysis.fitting.uncertainty import percentile, resample_draws
 from sweeplaw.analysis.laws.law import Law
 
@@ -29,7 +28,7 @@ Method = Literal["profile", "bootstrap"]
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The share of simulated sets whose interval held each true parameter, with its binomial standard error."""
+    """The share of simulated sets whose interval contains each true parameter, with its binomial standard error."""
 
     shares: Mapping[str, float]
     error: float
@@ -42,7 +41,7 @@ class Coverage:
 
 
 def simulate_losses(truth: Array, noise: Noise, scale: float, space: str, sets: int, seed: int) -> Array:
-    """Losses (sets, n) about ``truth`` (n,), with standard deviation ``scale`` in the objective's space."""
+    """Draw losses (sets, n) about ``truth`` (n,), with standard deviation ``scale`` in the objective's space."""
     rng = np.random.default_rng(seed)
     shape = (sets, len(truth))
     draws = rng.normal(size=shape) if noise == "gaussian" else rng.standard_t(3, size=shape) / math.sqrt(3)
@@ -53,49 +52,50 @@ def coverage(
     law: Law, params: Mapping[str, float], inputs: Mapping[str, Array], objective: Objective, *, scale: float,
     noise: Noise = "gaussian", sets: int = 1000, level: float = 0.95, method: Method = "profile", seed: int = 0,
 ) -> Coverage:  # fmt: skip
-    """Coverage of the intervals of ``method`` for a law with these true parameters at these rows."""
+    """Simulate the coverage of the intervals of ``method`` for a law with these true parameters at these rows."""
     truth = law.predict(params, inputs)
     losses = simulate_losses(truth, noise, scale, objective.space, sets, seed)
     setup = set_up(law, objective, inputs, truth, np.ones(len(truth)))
     true = np.array([params[name] for name in law.names])
-    setup = smoothed(replace(setup, problem=replace(setup.problem, losses=losses[0])), setup.inward(true[None])[0])
+    centred = setup.to_centred_units(true[None])
+    setup = smoothed(replace(setup, problem=replace(setup.problem, losses=losses[0])), centred[0])
     problem = replace(setup.problem, losses=losses)
-    start = np.tile(setup.inward(true[None]), (sets, 1))
-    found = minimise(problem, start, setup.delta, setup.box, begin=scale)
+    found = minimise(problem, np.tile(centred, (sets, 1)), setup.delta, setup.box, initial_delta=scale)
     if method == "bootstrap":
-        held = _held_by_bootstrap(setup, losses, found.theta, true, level, seed)
+        covered = _covered_by_bootstrap(setup, losses, found.theta, true, level, seed)
     else:
-        held = _held_by_profile(setup, losses, found.theta, found.value, true, level)
-    shares = {name: float(np.mean(held[:, index])) for index, name in enumerate(law.names)}
+        covered = _covered_by_profile(setup, losses, found, true, level)
+    shares = {name: float(np.mean(covered[:, index])) for index, name in enumerate(law.names)}
     error = math.sqrt(level * (1 - level) / sets)
     return Coverage(shares, error, level, sets, int(found.converged.sum()), method, noise, scale)
 
 
-def _held_by_profile(setup: Setup, losses: Array, theta: Array, value: Array, true: Array, level: float) -> Array:
-    """Whether each true parameter costs less than the threshold: (sets, p)."""
-    rest = residuals(losses, setup.problem.bound.predict(theta), setup.problem.space)
-    factor = factors(rest, setup.problem.weights, setup.delta, theta.shape[1])
+def _covered_by_profile(setup: Setup, losses: Array, found: Minimum, true: Array, level: float) -> Array:
+    """Return whether fixing each parameter at its truth costs less than the threshold: (sets, p)."""
+    theta = found.theta
+    residual = residuals(losses, setup.problem.bound.predict(theta), setup.problem.space)
+    factor = deviance_factors(residual, setup.problem.weights, setup.delta, theta.shape[1])
     threshold = DevianceScale(1.0, losses.shape[1] - theta.shape[1]).threshold(level)
-    held = np.zeros(theta.shape, dtype=bool)
+    scale = float(np.median(np.abs(residual)))
+    covered = np.zeros(theta.shape, dtype=bool)
     for index in range(theta.shape[1]):
         own, start = own_units(setup, theta, index)
-        problem = Problem(own.problem.bound, losses, own.problem.weights, own.problem.space)
         start[:, index] = true[index]
-        begin = float(np.median(np.abs(rest)))
-        tied = minimise(problem, start, own.delta, frozen(own, index).box, begin=begin, tolerance=1e-9, steps=150)
-        held[:, index] = (tied.value - value) * factor <= threshold
-    return held
+        box, problem = with_frozen(own, index).box, replace(own.problem, losses=losses)
+        tied = minimise(problem, start, own.delta, box, initial_delta=scale, tolerance=1e-9, max_steps=150)
+        covered[:, index] = (tied.value - found.value) * factor <= threshold
+    return covered
 
 
-def _held_by_bootstrap(
+def _covered_by_bootstrap(
     setup: Setup, losses: Array, theta: Array, true: Array, level: float, seed: int, resamples: int = 400
 ) -> Array:
-    """Whether the percentile interval of a row bootstrap holds each true parameter: (sets, p)."""
-    held = np.zeros(theta.shape, dtype=bool)
+    """Return whether the percentile interval of a row bootstrap contains each true parameter: (sets, p)."""
+    covered = np.zeros(theta.shape, dtype=bool)
     for number, (observed, optimum) in enumerate(zip(losses, theta, strict=True)):
         one = replace(setup, problem=replace(setup.problem, losses=observed))
         draws = resample_draws(one, optimum, resamples, seed + number)
         for index in range(len(true)):
             interval = percentile(draws[:, index], level, "")
-            held[number, index] = interval.low <= true[index] <= interval.high
-    return held
+            covered[number, index] = interval.low <= true[index] <= interval.high
+    return covered

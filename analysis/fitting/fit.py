@@ -1,4 +1,4 @@
-"""One call from a table to a law: parameters, objective, verdict, intervals, residuals, and what was dropped."""
+"""One call from a table to a fitted law: parameters, objective, verdict, intervals, residuals, and dropped rows."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
 from sweeplaw.analysis.fitting.checks import Observations
 from sweeplaw.analysis.fitting.objectives import Objective, parse_objective, residuals
-from sweeplaw.analysis.fitting.observations import observe
+from sweeplaw.analysis.fitting.observations import Columns, observe
 from sweeplaw.analysis.fitting.profiles import ProfileLikelihood, profile
+from sweeplaw.analysis.fitting.resampling import NO_RESAMPLING, By, Resampling
 from sweeplaw.analysis.fitting.solve import Setup, Solution, Verdict, objective_value, set_up, solve
-from sweeplaw.analysis.fitting.uncertainty import By, Draws, Interval, band, bootstrap
+from sweeplaw.analysis.fitting.uncertainty import Draws, Interval, band, bootstrap
 from sweeplaw.analysis.laws.catalog import law as named_law
 from sweeplaw.analysis.laws.law import Law, Param, formula_law
 from sweeplaw.trials.errors import InputError
@@ -28,9 +29,9 @@ Array = np.ndarray
 class Fit:
     """A fitted law. ``params`` are in the law's units (inputs divided by ``observations.units``).
 
-    ``verified`` is False whenever the optimum was not proved; ``status`` says why in words. ``draws`` are the bootstrap
-    refits, None when none were asked for or none are possible (``warnings`` says so then). ``intervals`` are the
-    percentiles of the draws, or of the profile likelihood without draws: the better calibrated of the two.
+    ``verified`` is False unless the optimum is proved; ``status`` gives the reason. ``draws`` are the bootstrap refits,
+    None if none were requested or possible (``warnings`` then has the reason). ``intervals`` are percentiles of the
+    draws, or profile likelihood intervals without draws: the better calibrated of the two.
     """
 
     law: Law
@@ -60,7 +61,7 @@ class Fit:
         return self.profiled()
 
     def profiled(self, watch: ProgressCallback = no_progress) -> Mapping[str, ProfileLikelihood]:
-        """`profiles`, made at most once; ``watch`` is told how many parameters are done."""
+        """Return `profiles`, computed at most once; ``watch`` is called with the parameters done and their total."""
         for done, name in enumerate(self.law.names):
             watch(done, len(self.law.names))
             if name not in self._profiles:
@@ -83,17 +84,17 @@ class Fit:
 
     @property
     def starts_agreeing(self) -> int:
-        """How many independent starts reached the optimum."""
+        """Number of independent starts that reached the optimum."""
         return self.verdict.starts_agreeing
 
     @property
     def rows_used(self) -> int:
-        """Rows the fit saw."""
+        """Number of rows fitted."""
         return len(self.observations.losses)
 
     @property
     def rows_dropped(self) -> int:
-        """Rows that could not take part; `observations.dropped` says why."""
+        """Number of rows that could not take part; `observations.dropped` has the reasons."""
         return self.observations.rows_dropped
 
     @property
@@ -112,15 +113,15 @@ class Fit:
         return residuals(self.observations.losses, self.fitted, self.objective.space)
 
     def predict(self, x: Mapping[str, Any] | Any) -> Array:
-        """Loss (nats a token) at the inputs, given in the table's own unit: a mapping, or an array for one input."""
-        return self.predictions(x, self.theta[None])[0]
+        """Predict the loss (nats a token) at inputs in the table's own units: a mapping, or an array for one input."""
+        return np.asarray(self.predictions(x, self.theta[None])[0])
 
     def predictions(self, x: Mapping[str, Any] | Any, theta: Array) -> Array:
-        """Losses at many parameter vectors (batch, p) in the law's units: (batch, n)."""
+        """Predict losses at many parameter vectors (batch, p) in the law's units: (batch, n)."""
         return self.law.function.bind(self.columns(x)).predict(theta)
 
     def columns(self, x: Mapping[str, Any] | Any) -> list[Array]:
-        """The inputs as arrays in the law's units. Raises InputError for a missing one."""
+        """Return the inputs as arrays in the law's units. Raise InputError if one is missing."""
         given = x if isinstance(x, Mapping) else {self.law.inputs[0]: x}
         if len(self.law.inputs) == 1 and len(given) == 1:
             given = {self.law.inputs[0]: next(iter(given.values()))}
@@ -132,20 +133,39 @@ class Fit:
     def band(
         self, x: Mapping[str, Any] | Any, level: float = 0.95, of: Literal["law", "run"] = "law"
     ) -> tuple[Array, Array]:
-        """The band of the law itself, or of one further run with its own noise, at the inputs: two arrays (n,).
+        """Return the band of the law itself, or of one further run with its own noise, at the inputs: two arrays (n,).
 
         A run's noise is drawn from the residuals, widened by sqrt(n / (n - p)); measured, a 95 % band holds 92 % of
-        runs at 40 rows. Raises InputError without draws.
+        runs at 40 rows. Raise InputError without draws.
         """
         if self.draws is None:
             raise InputError("a band needs bootstrap draws: fit with bootstrap=1000")
         predicted = self.predictions(x, self.draws.params)
         if of == "run":
             freedom = self.rows_used - len(self.law.names)
-            rest = self.residuals * math.sqrt(self.rows_used / freedom)
-            noise = np.random.default_rng(self.draws.seed).choice(rest, size=predicted.shape)
+            residual = self.residuals * math.sqrt(self.rows_used / freedom)
+            noise = np.random.default_rng(self.draws.seed).choice(residual, size=predicted.shape)
             predicted = predicted + noise if self.objective.space == "raw" else predicted * np.exp(noise)
         return band(predicted, level)
+
+
+class FitOptions(TypedDict, total=False):
+    """The keyword arguments of `fit`, documented there; none is required."""
+
+    space: Literal["raw", "log"]
+    reduction: Literal["mean", "sum"]
+    weights: str | None
+    units: Mapping[str, float] | None
+    where: str | None
+    best: bool
+    fixed: Mapping[str, float] | None
+    bounds: Mapping[str, tuple[float | None, float | None]] | None
+    bootstrap: int
+    by: By
+    keys: Sequence[str]
+    level: float
+    seed: int
+    watch: ProgressCallback
 
 
 def fit(
@@ -154,59 +174,61 @@ def fit(
     objective: str | Objective = "huber:0.001",
     x: str | Mapping[str, str] | None = None,
     y: str | None = None,
-    *,
-    space: Literal["raw", "log"] = "raw",
-    reduction: Literal["mean", "sum"] = "mean",
-    weights: str | None = None,
-    units: Mapping[str, float] | None = None,
-    where: str | None = None,
-    best: bool = False,
-    fixed: Mapping[str, float] | None = None,
-    bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
-    bootstrap: int = 0,
-    by: By = "row",
-    keys: Sequence[str] = (),
-    level: float = 0.95,
-    seed: int = 0,
-    watch: ProgressCallback = no_progress,
+    **options: Unpack[FitOptions],
 ) -> Fit:
-    """Fit a law to a table by minimising the named objective.
+    """Fit a law to a table by minimising the named objective. Raise InputError with every fault.
 
     ``table``: a Polars or pandas frame, `analysis.load`'s tables, a mapping of columns, or a path. ``law``: a name from
     `analysis.LAWS`, a Law, or a formula such as ``"E + A / N**a"`` whose inputs are the keys of ``x``. ``x`` maps the
-    law's inputs to columns or SQL expressions (our own store's columns when left out), ``y`` is the loss column.
-    ``best`` fits the lowest loss at each distinct point (the best over nuisance axes). ``units`` divide inputs,
-    ``fixed`` gives known parameters, ``bounds`` others. ``bootstrap`` resamples are drawn
-    ``by`` row, cell or seed, cells being the distinct values of ``keys``; ``watch`` is told how many are done. Raises
-    InputError with every fault.
+    law's inputs to columns or SQL expressions (by default our own store's columns); ``y`` is the loss column.
+
+    Options of the objective: ``space="raw"`` or ``"log"``, ``reduction="mean"`` or ``"sum"``, ``weights=COLUMN``.
+    Options of the table: ``units={"N": 1e9}`` divides inputs, ``where=SQL`` selects rows, ``best=True`` fits the lowest
+    loss at each distinct point (the best over nuisance axes). Options of the law: ``fixed={"E": 1.7}`` gives known
+    parameters, ``bounds={"E": (1.0, None)}`` other bounds. Options of the intervals: ``bootstrap=1000`` resamples
+    (default 0: profile likelihood) drawn ``by="row"``, ``"cell"`` or ``"seed"``, cells being the distinct values of
+    ``keys``; ``level=0.95``, ``seed=0``; ``watch`` is called with the resamples done and their total.
+
+    The options are a TypedDict, so that the signature stays short while type checkers still know each one.
     """
-    chosen = _law(law, x, fixed, bounds)
-    named = objective if isinstance(objective, Objective) else parse_objective(objective, space, reduction, weights)
-    seen = observe(table, chosen, x, y, weights=named.weights, units=units, where=where, best=best)
-    return fit_observations(
-        seen, chosen, named, resamples=bootstrap, by=by, keys=keys, level=level, seed=seed, watch=watch
+    if unknown := sorted(options.keys() - FitOptions.__annotations__.keys()):
+        raise TypeError(f"fit() got an unexpected keyword argument {unknown[0]!r}")
+    chosen = _law(law, x, options.get("fixed"), options.get("bounds"))
+    named = objective if isinstance(objective, Objective) else _objective(objective, options)
+    columns = Columns(
+        x, y, named.weights, options.get("units"), where=options.get("where"), best=options.get("best", False)
     )
-
-
-def fit_observations(
-    seen: Observations, law: Law, objective: Objective, *, resamples: int = 0, by: By = "row", keys: Sequence[str] = (),
-    level: float = 0.95, seed: int = 0, watch: ProgressCallback = no_progress,
-) -> Fit:  # fmt: skip
-    """Fit a law to rows that were read already."""
-    setup = set_up(law, objective, seen.inputs, seen.losses, seen.weights)
-    solution = solve(setup)
-    params = dict(zip(law.names, setup.outward(solution.theta[None])[0].tolist(), strict=True))
-    draws, warnings = _resample(setup, solution, seen, resamples, by, keys, seed, watch)
-    value = objective_value(setup, solution.theta)
-    marks = () if solution.verdict.verified else (solution.verdict.status,)
-    return Fit(
-        law, objective, params, value, solution.verdict, seen, draws, level,
-        (*seen.warnings, *marks, *_exact(law, seen), *warnings), setup, solution,
+    resampling = Resampling(
+        options.get("bootstrap", 0), options.get("by", "row"), options.get("keys", ()), options.get("seed", 0)
+    )
+    return fit_observations(
+        observe(table, chosen, columns), chosen, named, resampling, options.get("level", 0.95),
+        options.get("watch", no_progress),
     )  # fmt: skip
 
 
+def _objective(text: str, options: FitOptions) -> Objective:
+    space, reduction = options.get("space", "raw"), options.get("reduction", "mean")
+    return parse_objective(text, space, reduction, options.get("weights"))
+
+
+def fit_observations(
+    observations: Observations, law: Law, objective: Objective, resampling: Resampling = NO_RESAMPLING,
+    level: float = 0.95, progress: ProgressCallback = no_progress,
+) -> Fit:  # fmt: skip
+    """Fit a law to rows that have been read already."""
+    setup = set_up(law, objective, observations.inputs, observations.losses, observations.weights)
+    solution = solve(setup)
+    params = dict(zip(law.names, setup.to_law_units(solution.theta[None])[0].tolist(), strict=True))
+    draws, notes = _resample(setup, solution, observations, resampling, progress)
+    value, verdict = objective_value(setup, solution.theta), solution.verdict
+    unverified = () if verdict.verified else (verdict.status,)
+    warnings = (*observations.warnings, *unverified, *_interpolation(law, observations), *notes)
+    return Fit(law, objective, params, value, verdict, observations, draws, level, warnings, setup, solution)
+
+
 def _open_ended(interval: Interval, param: Param) -> Interval:
-    """The interval with an infinite end where the resamples ran to the bound of the search: no bound by the data."""
+    """Return the interval, with an infinite end if the resamples reach the bound of the search: the data give none."""
     if interval.high < param.high * (1 - 1e-6):
         return interval
     return replace(interval, high=math.inf, note=f"resamples run to the bound of the search, {param.high:g}")
@@ -229,23 +251,23 @@ def _law(
     return chosen
 
 
-def _exact(law: Law, seen: Observations) -> tuple[str, ...]:
-    if len(seen.losses) > len(law.names):
+def _interpolation(law: Law, observations: Observations) -> tuple[str, ...]:
+    rows, count = len(observations.losses), len(law.names)
+    if rows > count:
         return ()
-    count = len(law.names)
-    return (f"{len(seen.losses)} rows fix {count} parameters exactly: an interpolation, no residual can judge it",)
+    return (f"{rows} rows fix {count} parameters exactly: an interpolation, with no residuals to judge it by",)
 
 
 def _resample(
-    setup: Setup, solution: Solution, seen: Observations, count: int, by: By, keys: Sequence[str], seed: int,
-    watch: ProgressCallback,
-) -> tuple[Draws | None, tuple[str, ...]]:  # fmt: skip
+    setup: Setup, solution: Solution, observations: Observations, resampling: Resampling, progress: ProgressCallback
+) -> tuple[Draws | None, tuple[str, ...]]:
+    """Return the draws, None if none were requested or possible, and warnings about them."""
+    count = resampling.count
     if not count:
         return None, ()
-    if len(seen.losses) <= len(setup.law.names):
+    if len(observations.losses) <= len(setup.law.names):
         return None, ("no bootstrap: there are no more rows than parameters",)
-    draws = bootstrap(setup, solution, seen, count, by, keys, seed, watch)
+    draws = bootstrap(setup, solution, observations, resampling, progress)
     lost = int(np.sum(~draws.converged))
-    return draws, (
-        (f"{lost} of {count} resamples did not reach a verified optimum; they are kept as they ended",) if lost else ()
-    )
+    note = f"{lost} of {count} resamples did not reach a verified optimum; they are kept"
+    return draws, (note,) if lost else ()

@@ -1,9 +1,9 @@
-"""Damped Newton for many small bounded problems at once: the polish of every fit, resample and profile point.
+"""Damped Newton for many small bounded problems at once: the solver behind every fit, resample and profile point.
 
-Each member of the batch walks its own path: exact curvature with Levenberg-Marquardt damping in the metric of the
-reweighted Gauss-Newton majorant, bounds by projection (Bertsekas 1982), and a Huber threshold that shrinks to its
+Each member of the batch follows its own path: exact curvature with Levenberg-Marquardt damping in the metric of the
+reweighted Gauss-Newton majorant, bounds by projection (Bertsekas 1982), and a Huber threshold that decreases to its
 target as the member settles, because the path from least squares to a nearly absolute penalty is smooth and the
-target's own landscape is not (Clark & Osborne 1986). Finished members leave the batch.
+objective at the target threshold is not (Clark & Osborne 1986). Finished members leave the batch.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.derivatives import Derivatives, Problem, moments
+from sweeplaw.analysis.fitting.derivatives import Derivatives, Problem, differentiate
 
 Array = np.ndarray
 
-SHRINK = 0.25  # of the threshold, at each settling; .1 to .5 measured alike
-SETTLED = 1e-3  # predicted decrease over value at which an intermediate threshold is left
-CONVERGED = 1e-13  # the same at the target: the value is then right to machine precision
-SMALLEST = 1e-28  # of the mean squared loss: a value below it is a perfect fit in double precision
+DELTA_FACTOR = 0.25  # applied to the threshold whenever a member settles; .1 to .5 measured alike
+SETTLED = 1e-3  # predicted decrease over value at which a member leaves an intermediate threshold
+CONVERGED = 1e-13  # the same at the target threshold: the value is then right to machine precision
+PERFECT_VALUE = 1e-28  # of the mean squared loss: a value below it is a perfect fit in double precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,84 +34,81 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Minimum:
-    """Where each member ended. ``decrement`` is the Newton decrease still predicted, relative to the value."""
+    """The end point of each member: parameters (batch, p), mean penalty (batch,), and whether it converged."""
 
     theta: Array
     value: Array
-    decrement: Array
     converged: Array
-    iterations: int
+
+    def lower(self, other: Minimum) -> Minimum:
+        """Return the lower of two minima of each member. It has converged if either has."""
+        better = other.value < self.value
+        theta = np.where(better[:, None], other.theta, self.theta)
+        return Minimum(theta, np.where(better, other.value, self.value), self.converged | other.converged)
 
 
 @dataclass(slots=True)
 class _State:
-    z: Array
+    z: Array  # the parameters, or their logarithms where the box says so
     delta: Array
     damping: Array
     here: Derivatives
 
 
+@np.errstate(all="ignore")  # a trial outside the law's domain is NaN or infinite, and is rejected
 def minimise(
     problem: Problem, start: Array, target: float, box: Box, *,
-    begin: Array | float = 0.0, tolerance: float = CONVERGED, steps: int = 300,
+    initial_delta: Array | float = 0.0, tolerance: float = CONVERGED, max_steps: int = 300,
 ) -> Minimum:  # fmt: skip
-    """The local minimum of the mean Huber penalty at threshold ``target`` reached from each start (batch, p).
+    """Return the local minimum of the mean Huber penalty at threshold ``target`` reached from each start (batch, p).
 
-    ``begin`` is the threshold a path begins with, where it is above the target: about the residuals' scale. Losses and
-    weights of two dimensions have a row for each member. A member has arrived when the relative decrease still
-    predicted is below ``tolerance``.
+    A path begins at the threshold ``initial_delta`` if that is above the target; the residuals' scale is a good choice.
+    Losses and weights of two dimensions have a row for each member. A member has converged when the relative decrease
+    still predicted is below ``tolerance``.
     """
-    with np.errstate(all="ignore"):  # a trial outside the law's domain is NaN or infinite, and is refused
-        return _walk(problem, start, target, box, begin, tolerance, steps)
-
-
-def _walk(
-    problem: Problem, start: Array, target: float, box: Box, begin: Array | float, tolerance: float, steps: int
-) -> Minimum:
     batch = start.shape[0]
-    best, value = start.copy(), np.full(batch, np.inf)
-    decrement, converged = np.full(batch, np.inf), np.zeros(batch, dtype=bool)
-    floor = SMALLEST * np.broadcast_to(_mean_square(problem), (batch,))
+    best, value, converged = start.copy(), np.full(batch, np.inf), np.zeros(batch, dtype=bool)
+    perfect = PERFECT_VALUE * np.broadcast_to(_mean_square(problem), (batch,))
     active = np.arange(batch)
-    state = _begin(problem, start, np.maximum(np.broadcast_to(begin, (batch,)), target), box)
-    part, iteration = problem, 0
-    for iteration in range(1, steps + 1):
-        decrease, done, stuck = _step(part, state, target, box, floor[active], tolerance)
-        decrement[active] = decrease
-        leaving = done | stuck | (iteration == steps)
+    state = _initial_state(problem, start, np.maximum(np.broadcast_to(initial_delta, (batch,)), target), box)
+    part = problem
+    for iteration in range(1, max_steps + 1):
+        done, stuck = _step(part, state, target, box, perfect[active], tolerance)
+        leaving = done | stuck | (iteration == max_steps)
         if not leaving.any():
             continue
         out = active[leaving]
-        best[out], value[out] = _outer(state.z[leaving], box), state.here.value[leaving]
+        best[out], value[out] = _parameters(state.z[leaving], box), state.here.value[leaving]
         converged[out] = done[leaving]
         active, part, state = active[~leaving], part.take(~leaving), _take(state, ~leaving)
         if not active.size:
             break
-    return Minimum(best, value, decrement, converged, iteration)
+    return Minimum(best, value, converged)
 
 
 def _mean_square(problem: Problem) -> Array:
     observed = problem.losses if problem.space == "raw" else np.ones(1)
-    return np.mean(np.square(observed), axis=-1)
+    return np.asarray(np.mean(np.square(observed), axis=-1))
 
 
-def _begin(problem: Problem, start: Array, delta: Array, box: Box) -> _State:
-    z = _inner(np.clip(start, box.low, box.high), box)
-    here = _moments(problem, z, delta, box)
+def _initial_state(problem: Problem, start: Array, delta: Array, box: Box) -> _State:
+    z = _search_coordinates(np.clip(start, box.low, box.high), box)
+    here = _differentiate(problem, z, delta, box)
     return _State(z, delta.copy(), np.full(start.shape[0], 1e-3), here)
 
 
-def _inner(theta: Array, box: Box) -> Array:
+def _search_coordinates(theta: Array, box: Box) -> Array:
     return np.where(box.log, np.log(np.maximum(theta, 1e-300)), theta)
 
 
-def _outer(z: Array, box: Box) -> Array:
+def _parameters(z: Array, box: Box) -> Array:
     return np.clip(np.where(box.log, np.exp(np.where(box.log, z, 0.0)), z), box.low, box.high)
 
 
-def _moments(problem: Problem, z: Array, delta: Array, box: Box) -> Derivatives:
-    theta = _outer(z, box)
-    found = moments(problem, theta, delta)
+def _differentiate(problem: Problem, z: Array, delta: Array, box: Box) -> Derivatives:
+    """Return the derivatives with respect to the search coordinates ``z``."""
+    theta = _parameters(z, box)
+    found = differentiate(problem, theta, delta)
     if not box.log.any():
         return found
     chain = np.where(box.log, theta, 1.0)  # d theta / d log theta
@@ -127,30 +124,30 @@ def _take(state: _State, keep: Array) -> _State:
 
 
 def _step(
-    problem: Problem, state: _State, target: float, box: Box, floor: Array, tolerance: float
-) -> tuple[Array, Array, Array]:
-    """One damped step of every member, in place: relative predicted decrease, finished, unable to move."""
-    low, high = _inner(box.low, box), _inner(box.high, box)
+    problem: Problem, state: _State, target: float, box: Box, perfect_value: Array, tolerance: float
+) -> tuple[Array, Array]:
+    """Take one damped step of every member, in place. Return which are finished and which cannot move."""
+    low, high = _search_coordinates(box.low, box), _search_coordinates(box.high, box)
     move, predicted = _direction(state, low, high, box.frozen)
     relative = predicted / np.maximum(state.here.value, 1e-300)
-    at_target, perfect = state.delta <= target, state.here.value <= floor
+    at_target, perfect = state.delta <= target, state.here.value <= perfect_value
     done = at_target & (((relative <= tolerance) & (state.damping <= 1.0)) | perfect)
     tighten = ~at_target & ((relative <= SETTLED) | perfect | (state.damping > 1e8))
-    state.delta = np.where(tighten, np.maximum(state.delta * SHRINK, target), state.delta)
+    state.delta = np.where(tighten, np.maximum(state.delta * DELTA_FACTOR, target), state.delta)
     trial = np.where(tighten[:, None], state.z, np.clip(state.z + move, low, high))
-    there = _moments(problem, trial, state.delta, box)
+    there = _differentiate(problem, trial, state.delta, box)
     gain = (state.here.value - there.value) / np.maximum(predicted, 1e-300)
-    accept = tighten | (there.value < state.here.value)  # False where there is no value
+    accept = tighten | (there.value < state.here.value)  # False where the law has no value
     _accept(state, trial, there, accept)
     state.damping = np.where(tighten, 1e-4, _damping(state.damping, accept, gain))
     stuck = ~done & ((at_target & (state.damping > 1e12)) | ~np.isfinite(state.here.value))
-    # rounding can forbid the last decrease: what is predicted is then below what the sum can resolve
+    # rounding can prevent the last decrease: the predicted one is then below the resolution of the sum
     done |= at_target & ~accept & (relative <= 1e-11)
-    return np.maximum(relative, 0.0), done, stuck
+    return done, stuck
 
 
 def _damping(damping: Array, accept: Array, gain: Array) -> Array:
-    """More after a refused step, less after one that did what the model said (Marquardt 1963)."""
+    """Return more damping after a rejected step, less after one that agreed with the model (Marquardt 1963)."""
     factor = np.where(gain > 0.7, 0.1, np.where(gain < 0.2, 3.0, 1.0))
     changed = np.where(accept, damping * factor, np.maximum(damping * 8.0, 1e-6))
     return np.clip(changed, 1e-15, 1e20)
@@ -163,7 +160,7 @@ def _accept(state: _State, trial: Array, there: Derivatives, accept: Array) -> N
 
 
 def _direction(state: _State, low: Array, high: Array, frozen: Array) -> tuple[Array, Array]:
-    """The damped Newton step on the free coordinates and the decrease its quadratic model predicts."""
+    """Return the damped Newton step on the free coordinates and the decrease its quadratic model predicts."""
     here = state.here
     held = frozen | ((state.z <= low) & (here.gradient > 0)) | ((state.z >= high) & (here.gradient < 0))
     metric = np.maximum(here.majorant, 1e-12 * np.max(here.majorant, axis=1, keepdims=True) + 1e-300)

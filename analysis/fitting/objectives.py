@@ -1,4 +1,4 @@
-"""What a fit minimises, named in full: residual space, penalty, weights, sum or mean.
+"""The objective a fit minimises: residual space, penalty, weights, sum or mean.
 
 All three penalties are one function of the threshold d, `huber(r) = r^2/2 if |r| <= d else d(|r| - d/2)` (Huber 1964):
 least squares is d = infinity and least absolute deviation the limit d -> 0 of huber/d.
@@ -20,7 +20,6 @@ Reduction = Literal["mean", "sum"]
 Penalty = Literal["huber", "lad", "ls"]
 
 PENALTIES: tuple[Penalty, ...] = ("huber", "lad", "ls")
-FORMULA = {"huber": "r^2/2 if |r| <= delta else delta (|r| - delta/2)", "lad": "|r|", "ls": "r^2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +52,20 @@ class Objective:
             raise InputError(faults)
 
     def describe(self) -> str:
-        """In words: ``mean huber (delta 0.001) of L - Lhat``."""
+        """Return the objective in words: ``mean huber (delta 0.001) of L - Lhat``."""
         residual = "L - Lhat" if self.space == "raw" else "log L - log Lhat"
         delta = f" (delta {self.delta:g})" if self.delta is not None else ""
         weighted = f", weighted by {self.weights}" if self.weights else ""
         return f"{self.reduction} {self.name}{delta} of {residual}{weighted}"
 
     def value(self, residuals: Array, weights: Array) -> Array:
-        """The objective over the last axis."""
-        total = np.sum(weights * penalty(residuals, self), axis=-1)
-        return total if self.reduction == "sum" else total / np.sum(weights, axis=-1)
+        """Return the objective over the last axis."""
+        total: Array = np.sum(weights * penalty(residuals, self), axis=-1)
+        return total if self.reduction == "sum" else np.asarray(total / np.sum(weights, axis=-1))
 
 
 def parse_objective(text: str, space: str = "raw", reduction: str = "mean", weights: str | None = None) -> Objective:
-    """``huber:0.001``, ``huber`` (delta 0.001), ``lad`` or ``ls`` as an Objective. Raises InputError."""
+    """Parse ``huber:0.001``, ``huber`` (delta 0.001), ``lad`` or ``ls``. Raise InputError for anything else."""
     name, colon, rest = text.partition(":")
     if name not in PENALTIES:
         raise InputError(f"objective {text!r} is not known (accepted: huber:DELTA, lad, ls){nearest(name, PENALTIES)}")
@@ -78,19 +77,19 @@ def parse_objective(text: str, space: str = "raw", reduction: str = "mean", weig
 
 
 def residuals(losses: Array, predicted: Array, space: Space) -> Array:
-    """Observed minus predicted, in the space the objective names."""
+    """Return observed minus predicted, or the difference of their logarithms."""
     if space == "raw":
-        return losses - predicted
+        return np.asarray(losses - predicted)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.log(losses) - np.log(predicted)
+        return np.asarray(np.log(losses) - np.log(predicted))
 
 
 def penalty(residual: Array, objective: Objective) -> Array:
-    """The penalty of each residual."""
-    size = np.abs(residual)
+    """Return the penalty of each residual."""
+    size: Array = np.abs(residual)
     if objective.name == "lad":
         return size
     if objective.name == "ls":
-        return size * size
+        return np.asarray(size * size)
     clipped = np.minimum(size, objective.delta or 0.0)
-    return clipped * (size - clipped / 2)
+    return np.asarray(clipped * (size - clipped / 2))

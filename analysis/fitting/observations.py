@@ -1,58 +1,73 @@
-"""The rows a fit sees: which columns are N, D and the loss, and what could not take part and why."""
+"""The rows of a fit: which columns are N, D and the loss, and which rows cannot take part and why."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from sweeplaw.analysis.fitting.checks import Dropped, Observations, refuse, suspicions
+from sweeplaw.analysis.fitting.checks import Dropped, Observations, data_warnings, require_fittable
 from sweeplaw.analysis.laws.law import Law
-from sweeplaw.analysis.tables.expressions import ALIASES, condition, no_numbers, parse
+from sweeplaw.analysis.tables.expressions import ALIASES, condition, not_numeric, parse
 from sweeplaw.trials.errors import InputError
 
 Array = np.ndarray
 
-# our own store's columns; a file of one's own names its columns
-COLUMNS = {**ALIASES, "U": "unique_tokens", "M": "batch_tokens", "K": "steps", "loss": "val_loss"}
-KEPT_NUMBERS = 1000  # row numbers remembered for each reason; the count is always exact
+# columns of our own store; for any other file the user names them
+STORE_COLUMNS = {**ALIASES, "U": "unique_tokens", "M": "batch_tokens", "K": "steps", "loss": "val_loss"}
+MAX_ROW_NUMBERS = 1000  # kept for each reason; the count is always exact
 
 
-def observe(
-    table: Any, law: Law, x: str | Mapping[str, str] | None, y: str | None, *,
-    weights: str | None = None, units: Mapping[str, float] | None = None, where: str | None = None, best: bool = False,
-) -> Observations:  # fmt: skip
-    """The rows of ``table`` as the law needs them. Raises InputError with every fault, rows named.
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns and rows of a table that a fit uses.
 
-    ``table`` is a Polars or pandas frame, loaded tables, a mapping of columns, or a path to a store or a file. ``x``
-    maps the law's inputs to columns or SQL expressions of columns; left out, our own store's columns are used. ``best``
-    keeps the row of lowest loss at each distinct point: the best over every axis the law is not about.
+    ``x`` maps the law's inputs to columns or SQL expressions of columns, ``y`` is the loss, ``weights`` the weight of
+    each row; without ``x`` and ``y`` the columns of our own store are used. ``units`` divide the inputs. ``where`` is
+    an SQL condition on the rows. ``best`` keeps the row of lowest loss at each distinct point: the best over every axis
+    that is not an input of the law.
+    """
+
+    x: str | Mapping[str, str] | None = None
+    y: str | None = None
+    weights: str | None = None
+    units: Mapping[str, float] | None = None
+    where: str | None = None
+    best: bool = False
+
+
+def observe(table: Any, law: Law, columns: Columns) -> Observations:
+    """Return the rows of ``table`` as the law needs them. Raise InputError with every fault and its row numbers.
+
+    ``table`` is a Polars or pandas frame, loaded tables, a mapping of columns, or a path to a store or a file.
     """
     frame, before, faults = _frame(table)
-    frame, unknown = _where(frame.with_row_index("__row"), where)
-    mapping = _mapping(law, _named(law, x), y, weights, _shown(frame))
+    frame, unknown = _where(frame.with_row_index("__row"), columns.where)
+    mapping = _mapping(law, _by_input(law, columns.x), columns.y, columns.weights, _shown(frame))
     values = {name: _column(frame, name, text) for name, text in mapping.items()}
-    scale = _units(_named(law, units), law)
-    keep, dropped = _split(values, frame["__row"].to_numpy(), mapping)
-    if best:
-        keep, behind = _best(values, law, keep, frame["__row"].to_numpy())
+    units = _units(_by_input(law, columns.units), law)
+    rows = frame["__row"].to_numpy()
+    keep, dropped = _split(values, rows, mapping)
+    if columns.best:
+        keep, behind = _best(values, law, keep, rows)
         dropped = (*dropped, *behind)
     kept = {name: value[keep] for name, value in values.items()}
-    seen = Observations(
-        {name: kept[name] / scale.get(name, 1.0) for name in law.inputs}, kept["loss"],
-        kept.get("weight", np.ones(int(keep.sum()))), frame["__row"].to_numpy()[keep], frame.filter(pl.Series(keep)),
-        mapping, scale, (*before, *unknown, *dropped), (),
+    observations = Observations(
+        {name: kept[name] / units.get(name, 1.0) for name in law.inputs}, kept["loss"],
+        kept.get("weight", np.ones(int(keep.sum()))), rows[keep], frame.filter(pl.Series(keep)),
+        mapping, units, (*before, *unknown, *dropped), (),
     )  # fmt: skip
-    refuse(seen, law)
-    return replace(seen, warnings=(*(f"damaged: {fault}" for fault in faults), *suspicions(seen, kept)))
+    require_fittable(observations, law)
+    damaged = (f"damaged: {fault}" for fault in faults)
+    return replace(observations, warnings=(*damaged, *data_warnings(observations, kept)))
 
 
 def _frame(table: Any) -> tuple[pl.DataFrame, tuple[Dropped, ...], tuple[str, ...]]:
-    """The rows, those left out before, and what is damaged."""
+    """Return the rows, those dropped before, and the faults of damaged files."""
     if isinstance(table, str | Path):
         from sweeplaw.analysis.tables.tables import read
 
@@ -83,7 +98,7 @@ def _shown(frame: pl.DataFrame) -> list[str]:
 
 
 def _where(frame: pl.DataFrame, where: str | None) -> tuple[pl.DataFrame, tuple[Dropped, ...]]:
-    """The rows for which the condition holds; where it is null it is not known, and the row counts as dropped."""
+    """Return the rows for which the condition holds; a row for which it is null counts as dropped."""
     if where is None:
         return frame, ()
     holds = condition(where, frame.drop("__row").schema)
@@ -95,11 +110,11 @@ def _where(frame: pl.DataFrame, where: str | None) -> tuple[pl.DataFrame, tuple[
 
 
 def _dropped(reason: str, rows: Array) -> Dropped:
-    return Dropped(reason, tuple(int(row) for row in rows[:KEPT_NUMBERS]), int(rows.size))
+    return Dropped(reason, tuple(int(row) for row in rows[:MAX_ROW_NUMBERS]), int(rows.size))
 
 
-def _named(law: Law, given: Any) -> dict[str, Any]:
-    """``given`` by input; a law of one input takes any one name for it, or none."""
+def _by_input(law: Law, given: Any) -> dict[str, Any]:
+    """Return ``given`` by input; a law of one input takes any one name for it, or none."""
     if given is None:
         return {}
     if len(law.inputs) == 1:
@@ -115,15 +130,15 @@ def _named(law: Law, given: Any) -> dict[str, Any]:
 def _mapping(
     law: Law, x: Mapping[str, str], y: str | None, weights: str | None, columns: Sequence[str]
 ) -> dict[str, str]:
-    """Which column or expression is each input, the loss and the weight. Raises InputError with every fault."""
+    """Return the column or expression of each input, the loss and the weight. Raise InputError with every fault."""
     known = ", ".join(law.inputs)
     faults = [f"{name!r} is no input of {law.name} (its inputs: {known})" for name in x if name not in law.inputs]
     mapping = {}
     for name, given in [*((name, x.get(name)) for name in law.inputs), ("loss", y)]:
-        found = given or next((choice for choice in (COLUMNS.get(name, name), name) if choice in columns), None)
+        found = given or next((choice for choice in (STORE_COLUMNS.get(name, name), name) if choice in columns), None)
         if found is None:
             option = "--y COLUMN" if name == "loss" else f"--x {name}=COLUMN"
-            faults.append(f"which column is {name}? Say {option} (columns: {', '.join(columns)})")
+            faults.append(f"which column is {name}? Give {option} (columns: {', '.join(columns)})")
         else:
             mapping[name] = found
     if faults:
@@ -132,13 +147,13 @@ def _mapping(
 
 
 def _column(frame: pl.DataFrame, name: str, text: str) -> Array:
-    """The column or expression ``text`` as floats, null as NaN. Raises InputError."""
+    """Return the column or expression ``text`` as floats, null as NaN. Raise InputError."""
     expression = pl.col(text) if text in frame.columns else parse(text, _shown(frame))
     try:
         series = frame.with_columns(expression.alias(text))[text]
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{name} = {text!r}: {str(error).splitlines()[0]}") from None
-    if series.dtype != pl.Boolean and (fault := no_numbers(series, frame["__row"])):
+    if series.dtype != pl.Boolean and (fault := not_numeric(series, frame["__row"])):
         raise InputError(f"{name} = {fault}")
     series = series.cast(pl.Float64)
     return np.broadcast_to(series.to_numpy().astype(float), (frame.height,))
@@ -156,7 +171,7 @@ def _units(units: Mapping[str, float], law: Law) -> dict[str, float]:
 
 
 def _best(values: Mapping[str, Array], law: Law, keep: Array, numbers: Array) -> tuple[Array, tuple[Dropped, ...]]:
-    """Of the rows kept, the first of lowest loss at each distinct point, and the others as dropped."""
+    """Return, of the rows kept, the first of lowest loss at each distinct point, and the others as dropped."""
     frame = pl.DataFrame({name: values[name][keep] for name in (*law.inputs, "loss")}).with_row_index("__at")
     first = frame.sort("loss", maintain_order=True).unique(list(law.inputs), keep="first")["__at"].to_numpy()
     chosen = np.zeros(len(keep), dtype=bool)
@@ -168,7 +183,7 @@ def _best(values: Mapping[str, Array], law: Law, keep: Array, numbers: Array) ->
 def _split(
     values: Mapping[str, Array], numbers: Array, mapping: Mapping[str, str]
 ) -> tuple[Array, tuple[Dropped, ...]]:
-    """Rows in which every value is finite and positive, and the others by reason (the first that applies)."""
+    """Return a mask of the rows whose values are all finite and positive, and the others by their first reason."""
     keep, dropped = np.ones(len(numbers), dtype=bool), []
     for name, value in values.items():
         faults = {"missing or NaN": np.isnan(value), "infinite": np.isinf(value), "zero or negative": value <= 0}

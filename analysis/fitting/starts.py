@@ -1,14 +1,14 @@
-"""Where a fit begins: a grid over the non-linear parameters, the linear ones projected out at every grid point.
+"""Starting points of a fit: a grid over the non-linear parameters, with the linear ones projected out at each point.
 
 Variable projection (Golub & Pereyra 1973): given the exponents, a law's coefficients are a small bounded least squares
-problem, solved here for all grid points at once and reweighted towards the penalty that is really minimised.
+problem, solved here for all grid points at once and reweighted towards the penalty to be minimised.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.derivatives import Problem, values
+from sweeplaw.analysis.fitting.derivatives import Problem, mean_penalties
 from sweeplaw.analysis.fitting.newton import Box, solve_positive
 from sweeplaw.analysis.laws.law import Law
 
@@ -16,28 +16,28 @@ Array = np.ndarray
 
 POINTS = {0: 1, 1: 48, 2: 81}  # grid points by number of non-linear parameters; more take a Halton set
 HALTON_POINTS = 192
-ROUNDS = 4  # of reweighting; ranks starts, the polish does the rest
-STARTS = 16  # carried to their own minimum
+ROUNDS = 4  # of reweighting: enough to rank the starts
+STARTS = 16  # from which a minimum is sought
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
 
 
 def starting_points(law: Law, problem: Problem, box: Box, delta: float) -> Array:
-    """At most STARTS parameter vectors (batch, p) in centred units: the best of the grid, then some of the rest."""
+    """Return at most STARTS parameter vectors (batch, p) in centred units: the best of the grid, then some others."""
     function = problem.bound.function
     linear = tuple(index for index in function.linear if not box.frozen[index])
     theta = _grid(law, box, linear)
     with np.errstate(all="ignore"):
         if linear:
             theta = project(problem, theta, linear, box, delta)
-        scores = values(problem, theta, np.full(len(theta), delta))
+        scores = mean_penalties(problem, theta, np.full(len(theta), delta))
     order = np.argsort(np.where(np.isfinite(scores), scores, np.inf), kind="stable")
     best, rest = order[: 2 * STARTS // 3], order[2 * STARTS // 3 :]
     spread = rest[:: max(1, len(rest) // (STARTS - len(best)))][: STARTS - len(best)] if len(rest) else rest
-    return theta[np.concatenate([best, spread])]
+    return np.asarray(theta[np.concatenate([best, spread])])
 
 
 def _grid(law: Law, box: Box, linear: tuple[int, ...]) -> Array:
-    """Vectors with the non-linear parameters on a logarithmic grid of their start range and the linear ones at 1."""
+    """Return vectors: non-linear parameters on a logarithmic grid of their start range, linear ones at 1."""
     nonlinear = [index for index in range(len(law.free)) if index not in linear and not box.frozen[index]]
     count = POINTS.get(len(nonlinear), HALTON_POINTS)
     unit = _unit_points(count, len(nonlinear))
@@ -45,7 +45,7 @@ def _grid(law: Law, box: Box, linear: tuple[int, ...]) -> Array:
     for column, index in enumerate(nonlinear):
         low, high = law.free[index].start
         theta[:, index] = _spread(unit[:, column], low, high)
-    return np.clip(theta, box.low, box.high)
+    return np.asarray(np.clip(theta, box.low, box.high))
 
 
 def _spread(unit: Array, low: float, high: float) -> Array:
@@ -53,7 +53,7 @@ def _spread(unit: Array, low: float, high: float) -> Array:
 
 
 def _unit_points(count: int, dimensions: int) -> Array:
-    """A product grid in one or two dimensions, a Halton set in more: (count, dimensions) in [0, 1]."""
+    """Return a product grid in one or two dimensions, a Halton set in more: (count, dimensions) in [0, 1]."""
     if dimensions == 0:
         return np.zeros((1, 0))
     if dimensions <= 2:
@@ -73,7 +73,7 @@ def _halton(count: int, base: int) -> Array:
 
 
 def project(problem: Problem, theta: Array, linear: tuple[int, ...], box: Box, delta: float) -> Array:
-    """``theta`` (batch, p) with its linear parameters at their bounded, reweighted least squares solution."""
+    """Return ``theta`` (batch, p) with its linear parameters at their bounded, reweighted least squares solution."""
     function, theta = problem.bound.function, theta.copy()
     theta[:, list(linear)] = 1.0
     nodes = problem.bound(theta, 1)
@@ -94,7 +94,7 @@ def project(problem: Problem, theta: Array, linear: tuple[int, ...], box: Box, d
 
 
 def _bounded_squares(basis: Array, target: Array, weights: Array, low: Array, high: Array) -> Array:
-    """Least squares of (batch, q, n) bases, coefficients outside their bounds put on them and the rest solved again."""
+    """Solve least squares of (batch, q, n) bases; coefficients outside their bounds move there, the others adapt."""
     batch, count, _ = basis.shape
     weighted = basis * weights[:, None]
     matrix, right = np.matmul(weighted, basis.transpose(0, 2, 1)), np.einsum("bqn,bn->bq", weighted, target)

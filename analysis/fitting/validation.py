@@ -1,4 +1,4 @@
-"""Does the law predict what it has not seen: the largest runs, a cell left out, another law's rows."""
+"""Validation of a law on rows it was not fitted to: the largest runs, one cell at a time, against another law."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.checks import Observations, refuse
+from sweeplaw.analysis.fitting.checks import Observations, require_fittable
 from sweeplaw.analysis.fitting.fit import Fit, fit_observations
-from sweeplaw.analysis.fitting.uncertainty import Interval, cell_numbers, percentile, refit
+from sweeplaw.analysis.fitting.resampling import cell_numbers
+from sweeplaw.analysis.fitting.uncertainty import Interval, percentile, refit
 from sweeplaw.trials.errors import InputError
 
 Array = np.ndarray
 
-LARGEST_SHARE = 0.2  # of the rows, those of greatest scale, are held out
+LARGEST_SHARE = 0.2  # of the rows, those of greatest scale: held out
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +34,11 @@ class Holdout:
 
     @property
     def errors(self) -> Array:
-        """Relative error of each prediction; positive where the law promised too high a loss."""
-        return self.predicted / self.observed - 1
+        """Relative error of each prediction: positive if the predicted loss is too high."""
+        return np.asarray(self.predicted / self.observed - 1)
 
     def summary(self) -> dict[str, float | int | str | bool]:
-        """Mean, worst and signed relative error, and the root mean square in nats."""
+        """Return the mean, worst and signed relative error, and the root mean square in nats."""
         return {
             "kind": self.kind,
             "rows": len(self.rows),
@@ -65,13 +66,13 @@ class Comparison:
     probability_first_better: float
 
 
-def scale_of(seen: Observations) -> Array:
-    """How large each run is: the product of the law's inputs, which is its compute for N and D."""
-    return np.asarray(np.exp(np.sum([np.log(column) for column in seen.inputs.values()], axis=0)))
+def scale_of(observations: Observations) -> Array:
+    """Return the scale of each run: the product of the law's inputs, which is proportional to compute for N and D."""
+    return np.asarray(np.exp(np.sum([np.log(column) for column in observations.inputs.values()], axis=0)))
 
 
 def largest(fit: Fit, share: float = LARGEST_SHARE) -> Holdout:
-    """Fit on the small, predict the large: the rows of greatest scale are held out. Raises InputError for too few."""
+    """Hold out the rows of greatest scale, fit the others, predict them. Raise InputError if too few are left."""
     scale = scale_of(fit.observations)
     edge = np.quantile(scale, 1 - share, method="lower")
     held = scale > edge if (scale > edge).any() else scale >= edge
@@ -79,52 +80,55 @@ def largest(fit: Fit, share: float = LARGEST_SHARE) -> Holdout:
 
 
 def held_out(fit: Fit, held: Array, kind: str) -> Holdout:
-    """The law fitted to the other rows, and its predictions of these. ``held`` is a mask over the rows used."""
-    kept = subset(fit.observations, ~held)
+    """Fit the law to the other rows and predict those of ``held``, a mask over the rows used."""
+    observations = fit.observations
+    kept = subset(observations, ~held)
     try:
-        refuse(kept, fit.law)
+        require_fittable(kept, fit.law)
     except InputError as error:
         raise InputError(f"holding out {int(held.sum())} of {len(held)} rows leaves no fit: {error}") from None
     small = fit_observations(kept, fit.law, fit.objective)
-    columns = [fit.observations.inputs[name][held] for name in fit.law.inputs]
+    columns = [observations.inputs[name][held] for name in fit.law.inputs]
     predicted = fit.law.function.bind(columns).predict(small.theta[None])[0]
-    seen = fit.observations
     return Holdout(
-        kind, seen.rows[held], seen.losses[held], predicted, int((~held).sum()), small.status, small.verified
-    )
-
-
-def subset(seen: Observations, keep: Array) -> Observations:
-    """The observations of some rows."""
-    inputs = {name: column[keep] for name, column in seen.inputs.items()}
-    frame = seen.frame.filter(keep)
-    return replace(
-        seen, inputs=inputs, losses=seen.losses[keep], weights=seen.weights[keep], rows=seen.rows[keep], frame=frame,
+        kind, observations.rows[held], observations.losses[held], predicted, int((~held).sum()), small.status,
+        small.verified,
     )  # fmt: skip
 
 
-def leave_cell_out(fit: Fit, keys: Sequence[str] = ()) -> Holdout:
-    """Every row predicted by the fit without its cell (distinct values of ``keys``, or of the inputs).
+def subset(observations: Observations, keep: Array) -> Observations:
+    """Return the observations of the rows in a mask."""
+    return replace(
+        observations,
+        inputs={name: column[keep] for name, column in observations.inputs.items()},
+        frame=observations.frame.filter(keep),
+        **{name: getattr(observations, name)[keep] for name in ("losses", "weights", "rows")},
+    )
 
-    All refits are one batch. Cells whose refit did not reach a verified optimum are counted in the note.
+
+def leave_cell_out(fit: Fit, keys: Sequence[str] = ()) -> Holdout:
+    """Predict every row by the fit without its cell (distinct values of ``keys``, or of the inputs).
+
+    All refits are one batch. The note counts the refits that did not reach a verified optimum.
     """
-    cells = cell_numbers(fit.observations, keys)
+    observations = fit.observations
+    cells = cell_numbers(observations, keys)
     count = int(cells.max()) + 1
     if count <= len(fit.law.names):
         raise InputError(f"leaving one of {count} cells out leaves too few for {len(fit.law.names)} parameters")
     weights = np.where(cells[None, :] == np.arange(count)[:, None], 0.0, fit.setup.problem.weights[None, :])
     draws = refit(fit.setup, fit.solution, weights)
-    columns = [fit.observations.inputs[name] for name in fit.law.inputs]
+    columns = [observations.inputs[name] for name in fit.law.inputs]
     predicted = fit.law.function.bind(columns).predict(draws.params)[cells, np.arange(len(cells))]
     lost = int(np.sum(~draws.converged))
     note = f"{lost} of {count} refits did not reach a verified optimum" if lost else ""
-    seen = fit.observations
     kind = f"one of {count} cells at a time"
-    return Holdout(kind, seen.rows, seen.losses, predicted, len(cells), fit.status, lost == 0, note)
+    rows, losses = observations.rows, observations.losses
+    return Holdout(kind, rows, losses, predicted, len(cells), fit.status, lost == 0, note)
 
 
 def compare(first: Fit, second: Fit, share: float = LARGEST_SHARE, resamples: int = 2000, seed: int = 0) -> Comparison:
-    """Two laws fitted to the small rows, compared on the same large ones. Raises InputError for other objectives."""
+    """Compare two laws, fitted to the small rows, on the same large rows. Raise InputError if objectives differ."""
     require_same_objective(first, second)
     one, two = largest(first, share), largest(second, share)
     if not np.array_equal(one.rows, two.rows):
@@ -141,7 +145,7 @@ def require_same_objective(first: Fit, second: Fit) -> None:
 
 
 def paired(first: str, second: str, squares: Array, level: float, resamples: int, seed: int) -> Comparison:
-    """The comparison of two laws by their squared errors (2, rows) on the same rows."""
+    """Compare two laws by their squared errors (2, rows) on the same rows."""
     rows = squares.shape[1]
     difference = squares[0] - squares[1]
     picked = np.random.default_rng(seed).integers(0, rows, size=(resamples, rows))
@@ -153,9 +157,9 @@ def paired(first: str, second: str, squares: Array, level: float, resamples: int
 
 
 def ranking(fits: Mapping[str, Fit], share: float = LARGEST_SHARE) -> tuple[tuple[str, float, Comparison | None], ...]:
-    """Laws by root mean square error on the held-out largest rows, each compared with the best (None for itself)."""
-    scores = {name: float(np.sqrt(np.mean((held.predicted - held.observed) ** 2))) for name, held in
-              ((name, largest(fit, share)) for name, fit in fits.items())}  # fmt: skip
+    """Rank laws by root mean square error on the held-out largest rows, each compared with the best (None for it)."""
+    held = {name: largest(fit, share) for name, fit in fits.items()}
+    scores = {name: float(np.sqrt(np.mean((item.predicted - item.observed) ** 2))) for name, item in held.items()}
     order = sorted(scores, key=lambda name: scores[name])
     best = fits[order[0]]
     return tuple((name, scores[name], None if name == order[0] else compare(best, fits[name], share)) for name in order)

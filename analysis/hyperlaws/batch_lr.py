@@ -1,8 +1,8 @@
-"""How the best learning rate moves with the batch size at fixed (N, D), and the critical batch from the same runs.
+"""Exponent of the best learning rate in the batch size at fixed (N, D), and the critical batch from the same runs.
 
 The square-root rule (exponent 1/2) is what noise-dominated adaptive methods follow, the linear rule (1) what SGD does
-(Malladi et al. 2022, arXiv 2205.10287; Goyal et al. 2017, arXiv 1706.02677). The exponent here is the slope of the
-fitted optimum of lr in each batch-size slice, with an offset a cell; its interval resamples cells.
+(Malladi et al. 2022, arXiv 2205.10287; Goyal et al. 2017, arXiv 1706.02677). The exponent is the slope of the fitted
+optimum of lr over batch-size slices, with an offset per cell; its interval resamples cells.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ Array = NDArray[np.float64]
 
 SQUARE_ROOT, LINEAR = 0.5, 1.0
 RULES = {"square-root": SQUARE_ROOT, "linear": LINEAR}
-SAME_RULE = 0.03  # slope added to the interval before a rule is excluded: slices of planted surfaces err by up to .02
-OVERHEAD = 1.2  # tokens over the least needed at which a batch is called critical (Zhang et al. 2024, arXiv 2410.21676)
+SAME_RULE = 0.03  # margin of the interval before a rule is excluded: slices of planted surfaces err by up to .02
+OVERHEAD = 1.2  # tokens over the minimum at the critical batch (Zhang et al. 2024, arXiv 2410.21676)
 FEWEST_CELLS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRule:
-    """``exponent`` of lr*(B), from ``slices`` batch-size slices in ``cells`` cells; ``surface``: the same from the
-    shared curvature, -H_lr,B / H_lr,lr. ``verdict`` places it against the two rules. ``critical``: batch in the table's
-    unit at which each cell would need 20 % more tokens than at its best, at the best lr; null where unknown.
+    """``exponent`` of lr*(B), from ``slices`` batch-size slices in ``cells`` cells.
+
+    ``surface``: the exponent by the shared curvature, -H_lr,B / H_lr,lr. ``verdict`` compares it with the two rules.
+    ``critical``: batch, in the table's unit, at which each cell would need 20 % more tokens than at its best, at the
+    best lr; None if unknown.
     """
 
     exponent: Estimate
@@ -48,7 +50,7 @@ class BatchRule:
 def batch_rule(
     table: CellTable, terms: Features, lr: str, batch: str, resamples: int = 1000, seed: int = 0
 ) -> BatchRule:
-    """The rule in ``table``, whose knobs include ``lr`` and ``batch``. Raises InputError when no slice has one."""
+    """Return the rule in ``table``, whose knobs include ``lr`` and ``batch``. Raise InputError if no slice has one."""
     i, j = table.knobs.index(lr), table.knobs.index(batch)
     cell, x, y, weight = _slices(table, i, j)
     if len(np.unique(cell)) == 0:
@@ -71,9 +73,9 @@ def batch_rule(
 
 
 def _slices(table: CellTable, i: int, j: int) -> tuple[NDArray[np.int64], Array, Array, Array]:
-    """Cell, log batch, log of the best lr and its weight for each batch-size slice with an optimum of its own."""
+    """Return cell, log batch, log of the best lr and its weight for each batch-size slice with an optimum."""
     frame = pl.DataFrame(
-        {"cell": table.cell, "batch": table.ladder[:, j], "lr": np.exp(table.x[:, i]), "loss": np.exp(table.z)}
+        {"cell": table.cell, "batch": table.levels[:, j], "lr": np.exp(table.x[:, i]), "loss": np.exp(table.z)}
     )
     found = [one for one in optima(frame, ["cell", "batch"], ["lr"], "loss") if one.supported]
     per_cell: dict[int, int] = {}
@@ -82,17 +84,17 @@ def _slices(table: CellTable, i: int, j: int) -> tuple[NDArray[np.int64], Array,
     kept = [one for one in found if per_cell[one.cell["cell"]] > 1]
     knobs = [one.knob("lr") for one in kept]
     error = np.array([np.log((k.high or np.nan) / (k.low or np.nan)) / 3.92 for k in knobs])
-    floor = np.median(error) if len(error) else 1.0  # no slice may weigh more than a typical one
+    typical = np.median(error) if len(error) else 1.0  # no slice may weigh more than a typical one
     return (
         np.array([one.cell["cell"] for one in kept], dtype=np.int64),
         np.array([one.cell["batch"] for one in kept]),
         np.array([np.log(k.fitted or np.nan) for k in knobs]),
-        1 / np.maximum(error, floor) ** 2,
+        1 / np.maximum(error, typical) ** 2,
     )
 
 
 def _slopes(cell: NDArray[np.int64], x: Array, y: Array, weight: Array, cell_weights: Array) -> Array:
-    """Weighted slope (draws,) of y on x with an offset a cell; NaN where the drawn cells have no spread."""
+    """Return the weighted slope (draws,) of y on x with an offset per cell; NaN if the drawn cells have no spread."""
     cells = cell_weights.shape[1]
     mass = np.maximum(np.bincount(cell, weights=weight, minlength=cells), 1e-300)
     dx = x - (np.bincount(cell, weights=weight * x, minlength=cells) / mass)[cell]
@@ -121,10 +123,10 @@ def _verdict(exponent: Estimate) -> str:
 def _critical(
     table: CellTable, hessian: Array, i: int, j: int
 ) -> tuple[tuple[Mapping[str, object], float | None], ...]:
-    """Critical batch of each cell: where the loss at the best lr is up by what 20 % more tokens would buy.
+    """Return the critical batch of each cell: 20 % more tokens would compensate for the loss at its best lr.
 
-    Along the best lr the log loss rises by h (ln B/B*)^2 / 2 with h = 1 / inverse(H)_BB, and 20 % of tokens buy
-    s ln 1.2, s = -d log L / d log D over the cells' lowest losses.
+    Along the best lr the log loss rises by h (ln B/B*)^2 / 2 with h = 1 / inverse(H)_BB, and 20 % more tokens lower it
+    by s ln 1.2, s = -d log L / d log D over the cells' lowest losses.
     """
     slope = _data_slope(table)
     along = 1 / np.linalg.inv(hessian)[j, j]
@@ -140,7 +142,7 @@ def _critical(
 
 
 def _data_slope(table: CellTable) -> float | None:
-    """-d log L / d log D of the cells' lowest losses, other axes fixed; None where it cannot be found."""
+    """Return -d log L / d log D of the cells' lowest losses, other axes fixed; None if undetermined."""
     names: Sequence[str] = table.axes
     tokens = next((k for k, name in enumerate(names) if name in ("D", "tokens")), None)
     spread = np.ptp(table.log_axes, axis=0) > 0

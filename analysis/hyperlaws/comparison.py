@@ -1,7 +1,7 @@
-"""Published laws on your runs: what each one's prediction would have cost in every cell, ranked.
+"""Comparison of published laws on measured runs, by the regret of their predictions in every cell.
 
-A law that predicts one knob of several gets the others set to the cell's own best given its prediction (the most
-favourable reading), and says so. Law constants are never refitted.
+If a law predicts only some of the knobs, the others are set to the cell's best given its prediction (the most
+favourable reading), and a remark says so. Law constants are never refitted.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ SIZE_COLUMNS: Mapping[Count, str] = {"non_embedding": "params_non_embedding", "t
 
 @dataclass(frozen=True, slots=True)
 class LawScore:
-    """One law on the cells. ``evaluation`` is null when the law could not predict, with ``remark`` why.
+    """Score of one law on the cells. ``evaluation`` is None if the law makes no prediction; ``remark`` says why.
 
-    ``predicted`` (cells, knobs): natural logs, NaN where the law has no word. ``off``: by knob, the median factor of
-    its prediction over the cell's own optimum. ``remark``: what was assumed, in words.
+    ``predicted`` (cells, knobs): natural logs, NaN for knobs that the law does not predict. ``off``: by knob, the
+    median ratio of its prediction to the cell's own optimum. ``remark``: the assumptions made.
     """
 
     law: PublishedLaw
@@ -39,28 +39,28 @@ class LawScore:
     remark: str
 
 
-def compare(frame: pl.DataFrame, table: CellTable, arena: Scorer, laws: Iterable[str] = tuple(LAWS)) -> list[LawScore]:
-    """The laws by regret (c), best first, those without a score last. Raises InputError for unknown names.
+def compare(frame: pl.DataFrame, table: CellTable, scorer: Scorer, laws: Iterable[str] = tuple(LAWS)) -> list[LawScore]:
+    """Return the laws' scores by regret (c), best first, laws without a score last. Raise InputError if one is unknown.
 
-    ``frame`` is what ``table`` was made from: further columns (params, flops) are read there, averaged a cell.
+    ``frame`` is the source of ``table``: further columns (params, flops) are read from it and averaged per cell.
     """
     names = tuple(laws)
     faults = [f"no law {name!r}{nearest(name, LAWS)} (laws: {', '.join(LAWS)})" for name in names if name not in LAWS]
     if faults:
         raise InputError(faults)
-    contests = [_contest(LAWS[name], frame, table, arena) for name in names]
-    return sorted(contests, key=lambda c: (c.evaluation is None, _regret(c)))
+    scores = [_score_law(LAWS[name], frame, table, scorer) for name in names]
+    return sorted(scores, key=lambda one: (one.evaluation is None, _regret(one)))
 
 
-def _regret(contest: LawScore) -> float:
-    regret = contest.evaluation.metric("quadratic").score if contest.evaluation else None
+def _regret(law_score: LawScore) -> float:
+    regret = law_score.evaluation.metric("quadratic").score if law_score.evaluation else None
     return np.inf if regret is None else regret
 
 
-def _contest(law: PublishedLaw, frame: pl.DataFrame, table: CellTable, arena: Scorer) -> LawScore:
+def _score_law(law: PublishedLaw, frame: pl.DataFrame, table: CellTable, scorer: Scorer) -> LawScore:
     point, remarks = _point(law, frame, table)
     predicted = np.full((len(table.cells), len(table.knobs)), np.nan)
-    # lr and batch first: a weight decay may be given through them.
+    # lr and batch first: a weight decay may depend on them.
     for knob in [name for name in KNOBS if name in law.predict and name in table.knobs]:
         missing = [name for name in law.needs[knob] if name not in point]
         if missing:
@@ -69,31 +69,31 @@ def _contest(law: PublishedLaw, frame: pl.DataFrame, table: CellTable, arena: Sc
         value = law.predict[knob](point)
         predicted[:, table.knobs.index(knob)] = np.log(np.where(value > 0, value, np.nan))
         point[knob] = value
-    said = np.isfinite(predicted).any(axis=0)
-    if not said.any():
+    covered = np.isfinite(predicted).any(axis=0)
+    if not covered.any():
         reason = "; ".join(remarks) or (
             "exponents only, no constant" if law.exponents else "predicts none of these knobs"
         )
         return LawScore(law, None, predicted, {}, reason)
-    silent = [name for name, word in zip(table.knobs, said, strict=True) if not word]
+    silent = [name for name, given in zip(table.knobs, covered, strict=True) if not given]
     if silent:
         remarks.append(f"says nothing of {', '.join(silent)}: set to the best given the rest")
     evaluation = score(
-        arena, fill(arena, predicted), np.ones(len(table.cells), dtype=bool), ("as_published", "not refitted")
+        scorer, fill(scorer, predicted), np.ones(len(table.cells), dtype=bool), ("as_published", "not refitted")
     )
-    own = np.stack([np.full(len(table.knobs), np.nan) if q is None else q.optimum for q in arena.quadratics])
+    own = np.stack([np.full(len(table.knobs), np.nan) if q is None else q.optimum for q in scorer.quadratics])
     off = {
         name: float(np.exp(np.nanmedian(predicted[:, k] - own[:, k])))
         for k, name in enumerate(table.knobs)
-        if said[k] and np.isfinite(own[:, k]).any()
+        if covered[k] and np.isfinite(own[:, k]).any()
     }
     return LawScore(law, evaluation, predicted, off, "; ".join(remarks))
 
 
-def fill(arena: Scorer, predicted: Array) -> Array:
-    """``predicted`` (cells, knobs) with each NaN at the minimum of the cell's quadratic given the rest."""
+def fill(scorer: Scorer, predicted: Array) -> Array:
+    """Return ``predicted`` (cells, knobs) with each NaN at the minimum of the cell's quadratic given the rest."""
     out = predicted.copy()
-    for c, quadratic in enumerate(arena.quadratics):
+    for c, quadratic in enumerate(scorer.quadratics):
         free = ~np.isfinite(predicted[c])
         if quadratic is None or not free.any() or free.all():
             continue
@@ -106,7 +106,7 @@ def fill(arena: Scorer, predicted: Array) -> Array:
 
 
 def _point(law: PublishedLaw, frame: pl.DataFrame, table: CellTable) -> tuple[dict[str, Array], list[str]]:
-    """What is known at each cell under the names laws use, and remarks on what stands for what."""
+    """Return the quantities known at each cell, by the names that laws use, and remarks on substitutions."""
     remarks: list[str] = []
     point: dict[str, Array] = {"L": np.exp(table.lowest)}
     if any("L" in needs for needs in law.needs.values()):
@@ -131,7 +131,7 @@ def _point(law: PublishedLaw, frame: pl.DataFrame, table: CellTable) -> tuple[di
 
 
 def _size(law: PublishedLaw, frame: pl.DataFrame, table: CellTable) -> tuple[Array | None, str]:
-    """The parameter count the law means where the table has it, else the N of the cells."""
+    """Return the parameter count that the law uses if the table has it, else the N of the cells; and its column."""
     for name in (SIZE_COLUMNS.get(law.parameters), "N", "params_non_embedding", "params"):
         if name and (values := _column((name,), frame, table)) is not None:
             return values, name
@@ -139,7 +139,7 @@ def _size(law: PublishedLaw, frame: pl.DataFrame, table: CellTable) -> tuple[Arr
 
 
 def _column(names: Sequence[str], frame: pl.DataFrame, table: CellTable) -> Array | None:
-    """Mean over each cell's rows of the first of these columns that the table has."""
+    """Return the mean over each cell's rows of the first of these columns that exists."""
     for name in names:
         if name in table.axes:
             return np.exp(table.log_axes[:, table.axes.index(name)])

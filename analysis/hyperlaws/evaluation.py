@@ -1,10 +1,10 @@
-"""How much loss a law's prediction costs in cells it has not seen, by three metrics, each beside its noise floor.
+"""Regret of a law's predictions in cells it was not fitted to, by three metrics with their noise floors.
 
 Per mille of loss above the cell's best, averaged over cells: (a) interpolated: piecewise linear between the cell's
 runs; (b) nearest: the run nearest in log2 of the knobs; (c) quadratic: regret on the cell's own least-squares quadratic
-of log loss (rows within 1.5 % of the best). The floor is what the true optimum would score: (a) and (b) compare
+of log loss (rows within 1.5 % of the best). The noise floor is the score of the true optimum: (a) and (b) compare
 with the lowest of many noisy runs, which lies below the truth, so they are simulated with the cell's noise; (c) is
-uncertain by the uncertainty of the fitted optimum. A score at its floor cannot be told from a perfect one here.
+uncertain by the uncertainty of the fitted optimum. A score at its noise floor is indistinguishable from a perfect one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HELD_OUT_SHARE = 1 / 3  # of the cells, the largest, in the train-small test-lar
 
 
 class Estimator(Protocol):
-    """A way to turn cells into laws."""
+    """A method that fits laws to cells."""
 
     @property
     def name(self) -> str: ...
@@ -49,19 +49,19 @@ class Estimator(Protocol):
     @property
     def cells_without(self) -> dict[int, str]: ...
 
-    def coefficients(self, weights: Array, watch: ProgressCallback = no_progress) -> Array:
-        """(draws, knobs, q) for cell weights (draws, cells); NaN where the weighted cells do not determine the laws.
+    def coefficients(self, weights: Array, progress: ProgressCallback = no_progress) -> Array:
+        """Return (draws, knobs, q) for cell weights (draws, cells); NaN if these cells do not determine the laws.
 
-        ``watch`` is told how many draws are done.
+        ``progress`` is called with (draws done, draws).
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """Mean over ``cells`` in per mille of loss, and its noise floor; null where no cell can be scored.
+    """Mean over ``cells`` in per mille of loss, and its noise floor; None if no cell can be scored.
 
-    ``outside`` counts predictions outside the cell's runs, scored (by a and b) at the nearest run.
+    ``outside``: number of predictions outside the cell's runs, scored (by a and b) at the nearest run.
     """
 
     name: str
@@ -73,8 +73,10 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class LawEvaluation:
-    """``kind``: a name for programs. ``split``: what the law had not seen. ``held_out``: cells scored; ``unfitted``:
-    of those, cells without a law.
+    """Scores of a law on held-out cells.
+
+    ``kind``: a name for programs; ``split``: a description of the cells held out; ``held_out``: number of cells scored;
+    ``unfitted``: number of these without a law.
     """
 
     kind: str
@@ -84,13 +86,13 @@ class LawEvaluation:
     metrics: tuple[Metric, ...]
 
     def metric(self, name: str) -> Metric:
-        """The metric of this name: interpolated, nearest or quadratic."""
+        """Return the metric of this name: interpolated, nearest or quadratic."""
         return next(metric for metric in self.metrics if metric.name == name)
 
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """The cells a prediction is scored on: runs, interpolant and quadratic of each, made once."""
+    """The cells that predictions are scored on, with the interpolant, quadratic and noise floors of each."""
 
     table: CellTable
     quadratics: tuple[Quadratic | None, ...]
@@ -99,7 +101,7 @@ class Scorer:
 
     @classmethod
     def of(cls, table: CellTable) -> Scorer:
-        """Prepare ``table``'s cells."""
+        """Return the scorer of the cells of ``table``."""
         cells = range(len(table.cells))
         quadratics = tuple(_quadratic(table, c) for c in cells)
         floors = np.array([_floors(table, c, quadratic) for c, quadratic in enumerate(quadratics)]).T
@@ -107,7 +109,7 @@ class Scorer:
         return cls(table, quadratics, interpolants, dict(zip(METRICS, floors, strict=True)))
 
     def regrets(self, predicted: Array) -> dict[str, Array]:
-        """Regret of each cell (cells,), relative, for log predictions (cells, knobs); NaN where it cannot be scored."""
+        """Return the relative regret (cells,) of log predictions (cells, knobs) by metric; NaN if not scored."""
         cells = range(len(self.table.cells))
         known = np.asarray(np.isfinite(predicted).all(axis=1))
         return {
@@ -117,20 +119,20 @@ class Scorer:
         }
 
     def outside(self, predicted: Array) -> NDArray[np.bool_]:
-        """Cells whose prediction lies outside the box of its runs."""
-        parts = [self.table.ladder[self.table.rows_of(c)] for c in range(len(self.table.cells))]
+        """Return the mask of cells whose prediction lies outside the box of its runs."""
+        parts = [self.table.levels[self.table.rows_of(c)] for c in range(len(self.table.cells))]
         low, high = np.stack([p.min(axis=0) for p in parts]), np.stack([p.max(axis=0) for p in parts])
-        beyond: NDArray[np.bool_] = (predicted < low - 1e-9) | (predicted > high + 1e-9)
-        return np.any(beyond, axis=1)
+        beyond = (predicted < low - 1e-9) | (predicted > high + 1e-9)
+        return np.asarray(beyond.any(axis=1))
 
     def _nearest(self, c: int, point: Array) -> float:
         rows = self.table.rows_of(c)
-        at = np.argmin(((self.table.ladder[rows] - point) ** 2).sum(axis=1))
+        at = np.argmin(((self.table.levels[rows] - point) ** 2).sum(axis=1))
         return float(self.table.excess[rows][at])
 
     def _interpolated(self, c: int, point: Array) -> float:
         inside, rows = self.interpolants[c], self.table.rows_of(c)
-        value = _between(self.table.ladder[rows], self.table.z[rows], point) if inside is None else inside(point)[0]
+        value = _between(self.table.levels[rows], self.table.z[rows], point) if inside is None else inside(point)[0]
         return self._nearest(c, point) if np.isnan(value) else float(np.expm1(value - self.table.lowest[c]))
 
     def _quadratic(self, c: int, point: Array) -> float:
@@ -152,21 +154,21 @@ def _interpolant(table: CellTable, c: int) -> LinearNDInterpolator | None:
     if table.x.shape[1] < 2:
         return None
     try:
-        return LinearNDInterpolator(table.ladder[rows], table.z[rows], rescale=True)
+        return LinearNDInterpolator(table.levels[rows], table.z[rows], rescale=True)
     except QhullError:  # the runs lie on a line
         return None
 
 
-def leave_one_out(arena: Scorer, estimator: Estimator) -> LawEvaluation:
-    """Each cell predicted by the law of all other cells."""
-    cells = len(arena.table.cells)
+def leave_one_out(scorer: Scorer, estimator: Estimator) -> LawEvaluation:
+    """Score the prediction of each cell by the law of all other cells."""
+    cells = len(scorer.table.cells)
     fitted = estimator.coefficients(np.ones((cells, cells)) - np.eye(cells))
-    return score(arena, predict(estimator, fitted), np.ones(cells, dtype=bool), LEAVE_ONE_OUT)
+    return score(scorer, predict(estimator, fitted), np.ones(cells, dtype=bool), LEAVE_ONE_OUT)
 
 
-def train_small(arena: Scorer, estimator: Estimator) -> LawEvaluation | None:
-    """The largest third of the cells (by the product of the axes) by the law of the rest; None when too few."""
-    size = arena.table.log_axes.sum(axis=1)
+def train_small(scorer: Scorer, estimator: Estimator) -> LawEvaluation | None:
+    """Score the largest third of the cells (by the product of the axes) by the law of the rest; None if too few."""
+    size = scorer.table.log_axes.sum(axis=1)
     held = np.zeros(len(size), dtype=bool)
     held[np.argsort(size, kind="stable")[len(size) - max(1, round(len(size) * HELD_OUT_SHARE)) :]] = True
     if (~held).sum() <= estimator.features.allowed.sum(axis=1).max():
@@ -174,18 +176,18 @@ def train_small(arena: Scorer, estimator: Estimator) -> LawEvaluation | None:
     fitted = estimator.coefficients((~held).astype(np.float64)[None])
     predicted = predict(estimator, np.repeat(fitted, len(size), axis=0))
     split = f"the largest {held.sum()} cells by the law of the other {(~held).sum()}"
-    return score(arena, predicted, held, ("train_small_test_large", split))
+    return score(scorer, predicted, held, ("train_small_test_large", split))
 
 
 def predict(estimator: Estimator, coefficients: Array) -> Array:
-    """(cells, knobs) log predictions, cell c by ``coefficients[c]`` (cells, knobs, q)."""
+    """Return log predictions (cells, knobs): of cell c by ``coefficients[c]``, from (cells, knobs, q)."""
     return np.asarray(np.einsum("ckq,cq->ck", coefficients, estimator.features.matrix))
 
 
-def score(arena: Scorer, predicted: Array, held: NDArray[np.bool_], named: tuple[str, str]) -> LawEvaluation:
-    """The three metrics of log predictions (cells, knobs) over the cells ``held``; ``named``: kind and split."""
-    regrets = arena.regrets(predicted)
-    outside = int((arena.outside(predicted) & held).sum())
+def score(scorer: Scorer, predicted: Array, held: NDArray[np.bool_], named: tuple[str, str]) -> LawEvaluation:
+    """Return the three metrics of log predictions (cells, knobs) over the cells ``held``; ``named``: kind and split."""
+    regrets = scorer.regrets(predicted)
+    outside = int((scorer.outside(predicted) & held).sum())
     metrics = []
     for name, regret in regrets.items():
         scored = held & np.isfinite(regret)
@@ -193,7 +195,7 @@ def score(arena: Scorer, predicted: Array, held: NDArray[np.bool_], named: tuple
             Metric(
                 name,
                 _permille(regret[scored]),
-                _permille(arena.floors[name][scored & np.isfinite(arena.floors[name])]),
+                _permille(scorer.floors[name][scored & np.isfinite(scorer.floors[name])]),
                 int(scored.sum()),
                 0 if name == "quadratic" else outside,
             )
@@ -207,28 +209,27 @@ def _permille(regret: Array) -> float | None:
 
 
 def _floors(table: CellTable, c: int, quadratic: Quadratic | None) -> tuple[float, float, float]:
-    """Expected regret of the true optimum by each metric, were the cell's quadratic the truth; NaN without one."""
+    """Return the expected regret of the true optimum by each metric if the quadratic is the truth; NaN without one."""
     if quadratic is None or len(quadratic.optima) < 2:
         return np.nan, np.nan, np.nan
     rows = table.rows_of(c)
     near = table.excess[rows] < WINDOW
-    x, truth = table.ladder[rows][near], quadratic.excess(table.ladder[rows][near])
+    x, truth = table.levels[rows][near], quadratic.excess(table.levels[rows][near])
     noise = _noise(x, table.z[rows][near])
     errors = np.random.default_rng(c).standard_normal((SIMULATIONS, len(x))) * noise
     lowest = float((truth + errors).min(axis=1).mean())
     nearest = float(truth[np.argmin(((x - quadratic.optimum) ** 2).sum(axis=1))])
     between = _between(x, truth, quadratic.optimum)
-    knobs = x.shape[
-        1
-    ]  # mean of a scaled chi-square from its median: a few draws with hardly any curvature lie far away
+    knobs = x.shape[1]
+    # Mean of a scaled chi-square from its median: a few draws with hardly any curvature lie far away.
     curved = float(np.median(quadratic.excess(quadratic.optima)) * knobs / stats.chi2.median(knobs))
     return (nearest if np.isnan(between) else between) - lowest, nearest - lowest, curved
 
 
 def _between(x: Array, values: Array, point: Array) -> float:
-    """``values`` at ``x`` interpolated linearly to ``point``; NaN outside."""
+    """Return ``values`` at ``x`` interpolated linearly at ``point``; NaN outside."""
     if x.shape[1] == 1:
-        order = np.argsort(x[:, 0])
+        order = np.argsort(x[:, 0], kind="stable")
         return float(np.interp(point[0], x[order, 0], values[order], left=np.nan, right=np.nan))
     try:
         return float(LinearNDInterpolator(x, values, rescale=True)(point)[0])
@@ -237,7 +238,7 @@ def _between(x: Array, values: Array, point: Array) -> float:
 
 
 def _noise(x: Array, z: Array) -> float:
-    """Noise of a run's log loss: residual of a cubic, whose extra terms take the skew a quadratic would call noise."""
+    """Return the noise of log loss: the residual of a cubic, whose extra terms absorb skew that is not noise."""
     standard = (x - x.mean(axis=0)) / np.maximum(x.std(axis=0), 1e-12)
     knobs = range(x.shape[1])
     for degree in (3, 2):

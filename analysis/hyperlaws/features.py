@@ -1,4 +1,4 @@
-"""What a law for an optimum may depend on: an intercept, the logs of the axes, one offset a recipe."""
+"""Features of a law for an optimum: an intercept, the logs of the axes, one offset per recipe."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from sweeplaw.trials.errors import InputError, nearest
 
 Array = NDArray[np.float64]
 
-# Step Law (arXiv 2503.04715, section 4) finds the best batch to move with D alone; a batch knob gets that form
-# unless the caller says otherwise, and the form on all axes is reported beside it.
+# Step Law (arXiv 2503.04715, section 4) finds that the best batch depends on D alone; a batch knob has that form by
+# default, and the form on all axes is reported with it.
 TOKEN_AXES = ("D", "tokens")
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """``matrix`` (cells, q): columns ``names``, the first "1"; logs are centered at ``centers`` (q,) so that solves
-    are well conditioned. ``allowed`` (knobs, q): which a knob's law has. ``notes``: what was left out, in words.
+    """``matrix`` (cells, q) with columns ``names``, the first "1"; its logs are centered at ``centers`` (q,).
+
+    ``allowed`` (knobs, q): the features of each knob's law. ``notes``: the features left out.
     """
 
     names: tuple[str, ...]
@@ -31,23 +32,23 @@ class Features:
     notes: tuple[str, ...]
 
     def at(self, axes: Mapping[str, float], recipe: Mapping[str, str] | None = None) -> Array:
-        """The row (q,) of a point: axis values, and the recipe's offset columns (the reference recipe by default)."""
+        """Return the row (q,) of a point: axis values and offsets of ``recipe`` (default: the reference recipe)."""
         wanted = {f"{name}={value}" for name, value in (recipe or {}).items()}
         values = [1.0 if n in wanted or n == "1" else np.log(axes[n]) if n in axes else 0.0 for n in self.names]
         return np.array(values) - self.centers
 
 
 def default_axes(knob: str, axes: Sequence[str]) -> tuple[str, ...]:
-    """Axes of a knob's law when nobody said: the token axis alone for a batch size, else all."""
+    """Return the default axes of a knob's law: the token axis alone for a batch size, else all."""
     is_batch = knob.lower() in ("b", "bs") or knob.lower().startswith("batch")
     tokens = tuple(name for name in axes if name in TOKEN_AXES)
     return tokens if is_batch and tokens else tuple(axes)
 
 
 def features(table: CellTable, on: Mapping[str, Sequence[str]] | None = None, *, offsets: bool = True) -> Features:
-    """The features of ``table``; ``on`` names the axes of a knob's law; ``offsets=False`` is one law for all recipes.
+    """Return the features of ``table``; ``on``: axes of a knob's law; ``offsets=False``: one law for all recipes.
 
-    Raises InputError when features cannot be told apart.
+    Raise InputError if features cannot be distinguished.
     """
     chosen = _chosen(table, on or {})
     notes: list[str] = []
@@ -88,7 +89,7 @@ def _chosen(table: CellTable, on: Mapping[str, Sequence[str]]) -> dict[str, tupl
 
 
 def _offsets(table: CellTable, recipe: str) -> dict[str, Array]:
-    """One 0/1 column for each value of a recipe column but the most frequent, which is the reference."""
+    """Return a 0/1 column for each value of a recipe column except the most frequent, which is the reference."""
     values = table.cells[recipe].cast(str)
     others = values.value_counts(sort=True)[recipe].to_list()[1:]
     return {f"{recipe}={value}": (values == value).to_numpy().astype(np.float64) for value in sorted(others)}
@@ -100,7 +101,7 @@ def _check_rank(table: CellTable, names: Sequence[str], matrix: Array, allowed: 
         for j in range(1, i):
             if np.ptp(matrix[:, i]) and abs(np.corrcoef(matrix[:, i], matrix[:, j])[0, 1]) > TOGETHER:
                 faults.append(
-                    f"{names[j]} and {a} moved together; their exponents cannot be told apart: keep one of them"
+                    f"{names[j]} and {a} moved together; their exponents cannot be distinguished: keep one of them"
                 )
     for knob, mask in zip(table.knobs, allowed, strict=True):
         needed = int(mask.sum())

@@ -1,15 +1,16 @@
-"""Laws for the best setting: how each knob's optimum moves with N, D or any other axis, with what certainty.
+"""Laws of the best setting: the optimum of each knob as a function of N, D or any other axis, with intervals.
 
-Three estimators behind one call. "pooled:0.0025": least squares on the rows within 0.25 % of their cell's best (Step
-Law). "cells": each cell's own fitted optimum, weighted by its uncertainty. "joint": one surface with a shared
-curvature. All are maps from cell weights to coefficients, so resampling cells, leaving one out and training on the
-small ones are the same call with other weights.
+Three estimators. "pooled:0.0025": least squares on the rows within 0.25 % of their cell's best (Step Law). "cells":
+the fitted optimum of each cell, weighted by its uncertainty. "joint": one surface with a shared curvature. Each maps
+cell weights to coefficients, so resampling cells, leaving one out and training on the small ones are the same call with
+other weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -21,7 +22,7 @@ from sweeplaw.analysis.hyperlaws.joint import Joint, joint
 from sweeplaw.analysis.hyperlaws.per_cell import cell_optima, per_cell
 from sweeplaw.analysis.hyperlaws.pooled import STEP_LAW_THRESHOLD, Pooled
 from sweeplaw.analysis.tuning.cells import CellTable, cell_table
-from sweeplaw.analysis.tuning.optimum import CellOptimum
+from sweeplaw.analysis.tuning.optimum import CellOptimum, best_level
 from sweeplaw.analysis.tuning.plateau import Width, pooled, widths
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.progress import ProgressCallback, no_progress
@@ -29,13 +30,13 @@ from sweeplaw.trials.progress import ProgressCallback, no_progress
 Array = NDArray[np.float64]
 
 RESAMPLES = 1000
-TIE_ORDERS = 8  # the mean over them is within 0.2 % of the mean over all
+TIE_ORDERS = 8  # the mean over these is within 0.2 % of the mean over all orders
 ESTIMATORS = "pooled:THRESHOLD (pooled:0.0025 is Step Law's), cells, joint"
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number and its 95 % interval; null ends where there are no resamples."""
+    """A number and its 95 % interval, whose ends are None without resamples."""
 
     value: float
     low: float | None
@@ -46,7 +47,7 @@ class Estimate:
 class KnobLaw:
     """``coefficient`` times the axes to their ``exponents`` (times an ``offsets`` factor for a recipe).
 
-    In the units of the columns. ``terms`` (q,) and ``draws`` (resamples, q) are the coefficients on centered features.
+    In the units of the columns. ``terms`` (q,) and ``draws`` (resamples, q): coefficients on centered features.
     """
 
     knob: str
@@ -58,13 +59,13 @@ class KnobLaw:
     draws: Array
 
     def at(self, axes: Mapping[str, float], recipe: Mapping[str, str] | None = None) -> Estimate:
-        """The knob's optimum at these axis values, with the interval of the law there."""
+        """Return the knob's optimum at these axis values, with its interval."""
         row = self.features.at(axes, recipe)
         return _estimate(np.exp(self.draws @ row), float(np.exp(self.terms @ row)))
 
     @property
     def formula(self) -> str:
-        """As people write it: ``lr = 77.7 N^-0.766 D^0.197``."""
+        """The law in conventional notation: ``lr = 77.7 N^-0.766 D^0.197``."""
         powers = [f"{axis}^{exponent.value:.3f}" for axis, exponent in self.exponents.items()]
         return " ".join([f"{self.knob} = {self.coefficient.value:.4g}", *powers])
 
@@ -81,12 +82,12 @@ class RecipeVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Hyperlaw:
-    """The laws of one estimator, what they were made from, and how well they predict cells they have not seen.
+    """The laws of one estimator, the rows and cells used, and the scores of predictions in held-out cells.
 
     ``row_resampled``: for the pooled estimator, coefficient and exponents as Step Law's tool prints them (mean of 1000
     row resamples), averaged over orders of tied rows, on which the tool's digits depend. ``plateau``: of the shared
-    curvature for the joint surface, else the median over cells. ``resamples`` cells were resampled that often;
-    ``failed_resamples`` of them did not determine the laws.
+    curvature for the joint surface, else the median over cells. ``resamples``: number of cell resamples, of which
+    ``failed_resamples`` did not determine the laws.
     """
 
     estimator: str
@@ -110,7 +111,7 @@ class Hyperlaw:
     span: Mapping[str, tuple[float, float]]
 
     def law(self, knob: str) -> KnobLaw:
-        """The law of this knob."""
+        """Return the law of this knob."""
         return next(law for law in self.laws if law.knob == knob)
 
 
@@ -125,35 +126,49 @@ def hyperlaw(
     on: Mapping[str, Sequence[str]] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
-    watch: ProgressCallback = no_progress,
+    progress: ProgressCallback = no_progress,
+    watch: ProgressCallback | None = None,
 ) -> Hyperlaw:
-    """Laws for the optimum of ``knobs`` over the axes ``cell`` from the rows of ``frame``; loss is the column ``y``.
+    """Return laws for the optimum of ``knobs`` over the axes ``cell``, from the rows of ``frame`` with loss ``y``.
 
-    ``recipes``: columns (schedule, architecture, corpus) that split cells and get an offset each. ``on``: the axes of a
-    knob's law, e.g. ``{"batch_tokens": ("D",)}``; by default a batch depends on the token axis alone, other knobs on
-    all axes. ``watch`` is told how many resamples are done. Raises InputError for a design no law can come from, with
-    every reason.
+    ``recipes``: columns (schedule, architecture, corpus) that split cells and have an offset each. ``on``: the axes of
+    a knob's law, e.g. ``{"batch_tokens": ("D",)}``; by default a batch depends on the token axis alone, other knobs on
+    all axes. ``progress`` is called with (resamples done, resamples); ``watch`` is its earlier name. Raise InputError
+    with every reason if the design cannot determine a law.
     """
-    kind, threshold = parse_estimator(estimator)
-    table = cell_table(frame, cell, knobs, y, recipes)
+    parse_estimator(estimator)
+    scorer = Scorer.of(cell_table(frame, cell, knobs, y, recipes))
+    return fit_cells(scorer, estimator, on, resamples, seed, watch or progress)
+
+
+def fit_cells(
+    scorer: Scorer,
+    estimator: str = "joint",
+    on: Mapping[str, Sequence[str]] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    progress: ProgressCallback = no_progress,
+) -> Hyperlaw:
+    """Return the laws of the cells of ``scorer``; the options are those of `hyperlaw`. Raise InputError."""
+    table = scorer.table
     terms = features(table, on)
-    found = cell_optima(table)
-    fitted = _estimator(kind, threshold, table, terms, found)
-    arena = Scorer.of(table)
-    weights = np.ones((1, len(table.cells)))
-    center = fitted.coefficients(weights)[0]
+    kind, threshold = parse_estimator(estimator)
+    found = [] if kind == "joint" else cell_optima(table)
+    estimate = partial(_estimator, kind, threshold, table, found)
+    fitted = estimate(terms)
+    center = fitted.coefficients(np.ones((1, len(table.cells))))[0]
     if not np.isfinite(center).all():
         raise InputError(
             "the pooled rows have no convex minimum in the knobs", where=f"hyperlaw --estimator {estimator}"
         )
-    draws = fitted.coefficients(resampled_cells(len(table.cells), resamples, seed), watch)
+    draws = fitted.coefficients(resampled_cells(len(table.cells), resamples, seed), progress)
     good = np.isfinite(draws).all(axis=(1, 2))
-    evaluations = (leave_one_out(arena, fitted), train_small(arena, fitted))
+    left_out, small = leave_one_out(scorer, fitted), train_small(scorer, fitted)
     return Hyperlaw(
         estimator=fitted.name,
-        axes=tuple(cell),
-        knobs=tuple(knobs),
-        laws=tuple(knob_law(terms, k, name, center[k], draws[good, k]) for k, name in enumerate(knobs)),
+        axes=table.axes,
+        knobs=table.knobs,
+        laws=tuple(knob_law(terms, k, name, center[k], draws[good, k]) for k, name in enumerate(table.knobs)),
         rows_in=table.rows_in,
         rows_measured=len(table.z),
         rows_used=int(fitted.used.sum()),
@@ -163,19 +178,19 @@ def hyperlaw(
         cells_dropped=tuple((table.label(c), reason) for c, reason in fitted.cells_without.items()),
         resamples=resamples,
         failed_resamples=int((~good).sum()),
-        evaluations=tuple(evaluation for evaluation in evaluations if evaluation is not None),
-        plateau=widths(fitted.curvature(), knobs) if isinstance(fitted, Joint) else pooled(found),
-        recipes=_recipes(kind, threshold, table, terms, found, arena, draws[good], evaluations[0], on)
-        if recipes
+        evaluations=(left_out,) if small is None else (left_out, small),
+        plateau=widths(fitted.curvature(), table.knobs) if isinstance(fitted, Joint) else pooled(found),
+        recipes=_recipes(fitted, estimate(features(table, on, offsets=False)), scorer, draws[good], left_out)
+        if table.recipes
         else None,
-        row_resampled=_row_resampled(fitted, knobs),
-        notes=(*table.notes, *terms.notes, *_edges(found, knobs)),
+        row_resampled=_row_resampled(fitted, table.knobs),
+        notes=(*table.notes, *terms.notes, *_edges(table)),
         span={axis: _span(table, i) for i, axis in enumerate(table.axes)},
     )
 
 
 def parse_estimator(text: str) -> tuple[str, float]:
-    """("pooled", threshold), ("cells", nan) or ("joint", nan). Raises InputError."""
+    """Return ("pooled", threshold), ("cells", nan) or ("joint", nan). Raise InputError."""
     kind, _, rest = text.partition(":")
     if kind == "pooled":
         try:
@@ -190,12 +205,12 @@ def parse_estimator(text: str) -> tuple[str, float]:
 
 
 def resampled_cells(cells: int, resamples: int, seed: int) -> Array:
-    """How often each cell occurs in each resample, (resamples, cells)."""
+    """Return the number of times each cell occurs in each resample, (resamples, cells)."""
     return np.random.default_rng(seed).multinomial(cells, np.full(cells, 1 / cells), resamples).astype(np.float64)
 
 
 def knob_law(terms: Features, k: int, knob: str, center: Array, draws: Array) -> KnobLaw:
-    """The law of knob ``k`` from coefficients (q,) and their resamples (resamples, q) on centered features."""
+    """Return the law of knob ``k`` from coefficients (q,) and their resamples (resamples, q) on centered features."""
     names = [name for name, allowed in zip(terms.names, terms.allowed[k], strict=True) if allowed and name != "1"]
     at = {name: terms.names.index(name) for name in names}
     estimates = {name: _estimate(draws[:, i], float(center[i])) for name, i in at.items()}
@@ -219,7 +234,7 @@ def _estimate(draws: Array, value: float) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def _estimator(kind: str, threshold: float, table: CellTable, terms: Features, found: list[CellOptimum]) -> Estimator:
+def _estimator(kind: str, threshold: float, table: CellTable, found: list[CellOptimum], terms: Features) -> Estimator:
     if kind == "pooled":
         return Pooled(table, terms, threshold)
     return per_cell(table, terms, found) if kind == "cells" else joint(table, terms)
@@ -237,37 +252,35 @@ def _row_resampled(fitted: Estimator, knobs: Sequence[str]) -> tuple[KnobLaw, ..
 
 
 def _recipes(
-    kind: str,
-    threshold: float,
-    table: CellTable,
-    terms: Features,
-    found: list[CellOptimum],
-    arena: Scorer,
-    draws: Array,
-    with_offsets: LawEvaluation | None,
-    on: Mapping[str, Sequence[str]] | None,
+    fitted: Estimator, without_offsets: Estimator, scorer: Scorer, draws: Array, evaluation: LawEvaluation
 ) -> RecipeVerdict:
-    """Compare the laws with one offset a recipe against one law for all."""
-    shared = leave_one_out(arena, _estimator(kind, threshold, table, features(table, on, offsets=False), found))
+    """Compare the laws with one offset per recipe to one law for all recipes."""
     moved = []
-    for k, knob in enumerate(table.knobs):
-        for i, name in enumerate(terms.names):
+    for k, knob in enumerate(scorer.table.knobs):
+        for i, name in enumerate(fitted.features.names):
             if "=" in name and len(draws) > 1:
                 low, middle, high = np.exp(np.quantile(draws[:, k, i], [0.025, 0.5, 0.975]))
                 if low > 1 or high < 1:
                     moved.append(f"{name} wants {knob} x {middle:.2f} [{low:.2f}, {high:.2f}]")
-    own, one = (e.metric("quadratic").score if e else None for e in (with_offsets, shared))
+    shared = leave_one_out(scorer, without_offsets)
+    own, one = (e.metric("quadratic").score for e in (evaluation, shared))
     cost = f" (held-out regret {one:.3f} per mille with one law, {own:.3f} with offsets)" if own and one else ""
     sentence = f"one law does not serve all recipes: {'; '.join(moved)}" if moved else "one law serves all recipes: "
     sentence += "" if moved else "every offset's interval includes a factor of 1"
     return RecipeVerdict(not moved, own, one, sentence + cost)
 
 
-def _edges(found: Sequence[CellOptimum], knobs: Sequence[str]) -> tuple[str, ...]:
-    """A warning for each knob whose lowest run is the lowest or highest value tried in some cells."""
-    touching = {name: sum(cell.knob(name).touches_edge for cell in found) for name in knobs}
+def _edges(table: CellTable) -> tuple[str, ...]:
+    """Return a warning for each knob whose lowest run is at its lowest or highest value in some cells."""
+    frame = table.frame()
+    cells = [frame[table.rows_of(c)] for c in range(len(table.cells))]
+    lowest = [cell.row(int(cell[table.y].to_numpy().argmin()), named=True) for cell in cells]
+    touching = {
+        name: sum(best_level(cell, name, row[name]).touches_edge for cell, row in zip(cells, lowest, strict=True))
+        for name in table.knobs
+    }
     return tuple(
-        f"the lowest loss touches the edge of {name}'s values in {count} of {len(found)} cells: the best may be beyond"
+        f"the lowest loss touches the edge of {name}'s values in {count} of {len(cells)} cells: the best may be beyond"
         for name, count in touching.items()
         if count
     )

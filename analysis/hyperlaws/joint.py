@@ -1,9 +1,9 @@
-"""One surface for all cells: log L = f_cell + (x - x*)'H(x - x*)/2, with x* linear in the features of the cell.
+"""Joint estimator: one surface log L = f_cell + (x - x*)'H(x - x*)/2 with x* linear in the features of the cell.
 
-x are the logs of the knobs, H one curvature shared by all cells, f_cell an offset a cell. Expanded, the surface is
-linear in H and in H x*, so robust least squares (soft-L1, reweighted) with the offsets eliminated is a small
-normal system a resample, and all resamples are solved together as arrays. Where a knob's law leaves features out (a
-batch size that depends on D alone), H x* is restricted and Gauss-Newton steps on the same normal system find it.
+x are the logs of the knobs, H one curvature shared by all cells, f_cell an offset per cell. Expanded, the surface is
+linear in H and in H x*, so robust least squares (soft-L1, reweighted) with the offsets eliminated is a small normal
+system per resample, and all resamples are solved together as arrays. If a knob's law omits features (a batch size that
+depends on D alone), H x* is restricted, and Gauss-Newton steps on the same normal system find it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ITERATIONS = 60
 SETTLED = 1e-8  # change of the optimum (standardized logs of the knobs) at which reweighting stops
 RESAMPLES_SETTLED = 1e-4  # for resamples: two orders below the spread between them
 RESTRICTED_STEPS = 3
-# Multiplications a product of one block of resamples may have. Above it OpenBLAS wakes its threads for matrices too
+# Limit of multiplications in a product of one block of resamples. Above it OpenBLAS starts its threads for matrices too
 # small to gain from them: measured on two busy cores, 5.6 s of CPU for 1000 resamples against 1.4 s below it.
 BLOCK_WORK = 450_000
 SCALE_FLOOR = 1e-7
@@ -35,8 +35,8 @@ SCALE_FLOOR = 1e-7
 class Joint:
     """Rows within ``window`` of their cell's best, standardized; ``scale`` is the residual scale of the soft-L1.
 
-    ``design`` (n, p): the terms of H, then each knob's features; ``shift``, ``spread`` (knobs,) undo the standardizing;
-    ``weights`` (n,) of the full fit, from which resamples start.
+    ``design`` (n, p): the terms of H, then each knob's features; ``shift``, ``spread`` (knobs,): of the
+    standardization; ``weights`` (n,): of the full fit, from which resamples start.
     """
 
     table: CellTable
@@ -54,21 +54,21 @@ class Joint:
 
     @property
     def name(self) -> str:
-        """As written in the estimator option."""
+        """The estimator option."""
         return "joint"
 
     @property
     def cells_without(self) -> dict[int, str]:
-        """Cells that give nothing: none, since each has its lowest row in the window."""
+        """Cells without a contribution: none, since the lowest row of each cell is in the window."""
         return {}
 
-    def coefficients(self, weights: Array, watch: ProgressCallback = no_progress) -> Array:
-        """(draws, knobs, q) for cell weights (draws, cells); NaN where the shared curvature is not convex."""
+    def coefficients(self, weights: Array, progress: ProgressCallback = no_progress) -> Array:
+        """Return (draws, knobs, q) for cell weights (draws, cells); NaN if the shared curvature is not convex."""
         settled = SETTLED if len(weights) == 1 else RESAMPLES_SETTLED
         block = int(np.clip(BLOCK_WORK // self.design.size, 16, 256))
         blocks = [np.zeros((0, *self.features.allowed.shape))]
         for first in range(0, len(weights), block):
-            watch(first, len(weights))
+            progress(first, len(weights))
             blocks.append(_fit(self, weights[first : first + block], settled)[0])
         centers = np.concatenate(blocks)
         out = centers * self.spread[:, None]
@@ -76,13 +76,13 @@ class Joint:
         return out
 
     def curvature(self) -> Array:
-        """H (knobs, knobs) of the full fit: second derivatives of log loss by natural logs of the knobs."""
-        hessian = _fit(self, np.ones((1, len(self.table.cells))), SETTLED)[1][0]
+        """Return H (knobs, knobs) of the full fit: second derivatives of log loss by natural logs of the knobs."""
+        hessian: Array = _fit(self, np.ones((1, len(self.table.cells))), SETTLED)[1][0]
         return hessian / np.outer(self.spread, self.spread)
 
 
 def joint(table: CellTable, features: Features, window: float = WINDOW) -> Joint:
-    """The estimator on ``table``: its robust scale is 1.4826 times the median absolute residual of the full fit."""
+    """Return the estimator on ``table``; its scale is 1.4826 times the median absolute residual of the full fit."""
     used = table.excess < window
     x, cell, z = table.x[used], table.cell[used], table.z[used] - table.lowest[table.cell[used]]
     shift, spread = x.mean(axis=0), x.std(axis=0)
@@ -112,12 +112,12 @@ def joint(table: CellTable, features: Features, window: float = WINDOW) -> Joint
 
 
 def _soft(residual: Array, scale: float) -> Array:
-    """Weights of the soft-L1 loss 2(sqrt(1 + (r/s)^2) - 1) in reweighted least squares."""
+    """Return the weights of the soft-L1 loss 2(sqrt(1 + (r/s)^2) - 1) in reweighted least squares."""
     return np.asarray(1 / np.sqrt(1 + (residual / scale) ** 2))
 
 
 def _fit(estimator: Joint, cell_weights: Array, settled: float) -> tuple[Array, Array, Array]:
-    """Optima (draws, knobs, q) standardized, H (draws, knobs, knobs), residuals (draws, n)."""
+    """Return standardized optima (draws, knobs, q), H (draws, knobs, knobs) and residuals (draws, n)."""
     weights = np.broadcast_to(estimator.weights, (len(cell_weights), len(estimator.z)))
     centers = np.full((len(cell_weights), *estimator.features.allowed.shape), np.inf)
     for _ in range(ITERATIONS):
@@ -135,8 +135,10 @@ def _fit(estimator: Joint, cell_weights: Array, settled: float) -> tuple[Array, 
 
 
 def _normal(estimator: Joint, weights: Array, cell_weights: Array) -> tuple[Array, Array, Array]:
-    """Gram (draws, p, p), right side (draws, p) with the cells' offsets eliminated, and the cells' weighted means of
-    (z, design) as (draws, cells, 1 + p)."""
+    """Return the normal system, gram (draws, p, p) and right side (draws, p), with the cells' offsets eliminated.
+
+    The third value is the cells' weighted means of (z, design), (draws, cells, 1 + p).
+    """
     draws, p = len(cell_weights), estimator.design.shape[1]
     both = np.concatenate([estimator.z[:, None], estimator.design], axis=1)
     total = np.zeros((draws, p + 1, p + 1))
@@ -153,15 +155,15 @@ def _normal(estimator: Joint, weights: Array, cell_weights: Array) -> tuple[Arra
 
 
 def _second(part: Array, weights: Array) -> Array:
-    """Sums of weights times products of two columns of ``part`` (n, p), for each draw's ``weights``: (draws, p, p)."""
-    if len(weights) == 1:  # one product of matrices; for many draws the products of columns are made once
+    """Return the weighted sums (draws, p, p) of products of two columns of ``part`` (n, p)."""
+    if len(weights) == 1:  # one matrix product; for many draws the products of columns are computed once
         return ((part * weights[0, :, None]).T @ part)[None]
     squares = part[:, :, None] * part[:, None, :]
     return (weights @ squares.reshape(len(part), -1)).reshape(len(weights), *squares.shape[1:])
 
 
 def _restricted(features: Features, gram: Array, beta: Array, before: Array) -> tuple[Array, Array, Array]:
-    """(beta, optima, H): ``beta`` moved to the nearest (by ``gram``) whose optima have only allowed terms."""
+    """Return (beta, optima, H): ``beta`` projected (in the norm of ``gram``) to optima with only allowed terms."""
     knobs, q = features.allowed.shape
     count = knobs * (knobs + 1) // 2
     hessian = _symmetric(beta[:, :count], knobs)
@@ -185,7 +187,7 @@ def _restricted(features: Features, gram: Array, beta: Array, before: Array) -> 
 
 
 def _jacobian(features: Features, hessian: Array, optima: Array) -> tuple[Array, Array]:
-    """Derivative (draws, p, free) of beta = (H, -H optima) by H and the allowed terms of the optima; and beta."""
+    """Return the derivative (draws, p, free) of beta = (H, -H optima) by H and the allowed terms, and beta."""
     draws, knobs, q = optima.shape
     rows, columns = np.triu_indices(knobs)
     count, free = len(rows), np.argwhere(features.allowed)
@@ -211,7 +213,7 @@ def _symmetric(upper: Array, knobs: int) -> Array:
 
 
 def _left_solve(hessian: Array, right: Array) -> Array:
-    """``hessian`` \\ ``right``, NaN where singular."""
+    """Return ``hessian`` \\ ``right``; NaN if singular."""
     singular = ~(np.abs(np.linalg.det(np.nan_to_num(hessian))) > 1e-14)
     safe = np.where(singular[:, None, None], np.eye(hessian.shape[1]), hessian)
     return np.where(singular[:, None, None], np.nan, np.linalg.solve(safe, right))

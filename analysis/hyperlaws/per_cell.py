@@ -1,7 +1,7 @@
-"""Laws from each cell's own fitted optimum, weighted by how well the cell knows it.
+"""Per-cell estimator: laws from the fitted optimum of each cell, weighted by its uncertainty.
 
 Weight 1 / (s^2 + t^2): s is the cell's standard error of the log optimum, t the spread between cells that the law does
-not explain (DerSimonian and Laird 1986, generalized to a regression), so that one very certain cell cannot own the law.
+not explain (DerSimonian and Laird 1986, generalized to a regression), so that one very certain cell cannot dominate.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 Array = NDArray[np.float64]
 
-REASONS = 3  # shown in a refusal; the verdict of every cell is in `optima`
+REASONS = 3  # shown in an error; `optima` has the verdict of every cell
 STANDARD_NORMAL_WIDTH = 3.92  # 95 % interval in standard errors
 
 
 @dataclass(frozen=True, slots=True)
 class PerCell:
-    """``center`` (cells, knobs) log optima, ``error`` (cells, knobs) standard errors, NaN where unsupported;
-    ``spread`` (knobs,) the unexplained standard deviation between cells.
+    """``center`` (cells, knobs): log optima, ``error`` (cells, knobs): standard errors, NaN if unsupported.
+
+    ``spread`` (knobs,): unexplained standard deviation between cells.
     """
 
     table: CellTable
@@ -40,18 +41,18 @@ class PerCell:
 
     @property
     def name(self) -> str:
-        """As written in the estimator option."""
+        """The estimator option."""
         return "cells"
 
-    def coefficients(self, weights: Array, watch: ProgressCallback = no_progress) -> Array:
-        """(draws, knobs, q) for cell weights (draws, cells), all at once: nobody need watch."""
+    def coefficients(self, weights: Array, progress: ProgressCallback = no_progress) -> Array:
+        """Return (draws, knobs, q) for cell weights (draws, cells). Computed in one batch: ``progress`` is unused."""
         known = np.isfinite(self.center)
         precision = np.where(known, 1 / (np.where(known, self.error, 1.0) ** 2 + self.spread**2), 0.0)
         return least_squares(self.features, weights[:, :, None] * precision, np.where(known, self.center, 0.0))
 
 
 def per_cell(table: CellTable, features: Features, found: list[CellOptimum]) -> PerCell:
-    """The estimator of these cell optima (one a cell, in the table's order). Raises InputError for too few."""
+    """Return the estimator of these cell optima (one per cell, in the table's order). Raise InputError if too few."""
     cells, knobs = len(table.cells), len(table.knobs)
     center, error = np.full((cells, knobs), np.nan), np.full((cells, knobs), np.nan)
     used, without = np.zeros(len(table.z), dtype=bool), {}
@@ -78,12 +79,12 @@ def per_cell(table: CellTable, features: Features, found: list[CellOptimum]) -> 
 
 
 def cell_optima(table: CellTable) -> list[CellOptimum]:
-    """The optimum of each cell of ``table``, in its order."""
+    """Return the optimum of each cell of ``table``, in its order."""
     return optima(table.frame(), table.cells.columns, table.knobs, table.y)
 
 
 def _between(features: Features, knob: int, center: Array, error: Array) -> float:
-    """Standard deviation between cells beyond their errors, by the method of moments on the regression's residuals."""
+    """Return the standard deviation between cells beyond their errors, by the method of moments on the residuals."""
     known = np.isfinite(center)
     design, target, weight = features.matrix[known][:, features.allowed[knob]], center[known], 1 / error[known] ** 2
     root = np.sqrt(weight)

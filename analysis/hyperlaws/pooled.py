@@ -1,8 +1,8 @@
-"""Laws from the rows near each cell's best, pooled: ordinary least squares of log knob on the features.
+"""Pooled estimator: ordinary least squares of log knob on the features, over the rows near each cell's best.
 
 The method of Step Law (arXiv 2503.04715, section 4.2; threshold 0.25 %). Its released tool resamples rows and prints
-the mean of the resampled coefficients; `row_resamples` is that procedure. Rows of one cell are not independent draws
-of a law, so our intervals resample cells.
+the mean of the resampled coefficients; `row_resamples` is that procedure. The rows of one cell are not independent, so
+our intervals resample cells.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ class Pooled:
 
     @property
     def name(self) -> str:
-        """As written in the estimator option."""
+        """The estimator option."""
         return f"pooled:{self.threshold:g}"
 
     @property
     def used(self) -> NDArray[np.bool_]:
-        """Rows (rows,) the law is fitted to."""
+        """Mask (rows,) of the rows that the law is fitted to."""
         return self.table.excess < self.threshold
 
     @property
     def cells_without(self) -> dict[int, str]:
-        """Cells that give nothing, with the reason: none, since each cell's lowest row counts."""
+        """Cells without a contribution, with the reason: none, since the lowest row of each cell is used."""
         return {}
 
-    def coefficients(self, weights: Array, watch: ProgressCallback = no_progress) -> Array:
-        """(draws, knobs, q) for cell weights (draws, cells), all at once: nobody need watch."""
+    def coefficients(self, weights: Array, progress: ProgressCallback = no_progress) -> Array:
+        """Return (draws, knobs, q) for cell weights (draws, cells). Computed in one batch: ``progress`` is unused."""
         counts, means = self._cell_means()
         return least_squares(self.features, weights * counts, means)
 
     def row_resamples(self, draws: int = 1000, seed: int = 42, ties: Array | None = None) -> Array:
-        """(draws, knobs, q) of row resamples, drawn as the released tool does: sorted by excess, legacy generator.
+        """Return (draws, knobs, q) of row resamples, drawn as by the released tool: sorted by excess, legacy generator.
 
-        Every cell's best row ties at zero. The tool's sort is not stable, so its result depends on the processor; ours
-        keeps the table's order, or that of ``ties`` (rows,) among equals.
+        The best rows of all cells tie at zero. The tool's sort is not stable, so its result depends on the processor;
+        ours orders equal rows as in the table, or by ``ties`` (rows,).
         """
         used = np.flatnonzero(self.used)
         among_equals = used if ties is None else ties[used]
@@ -66,7 +66,7 @@ class Pooled:
         )
 
     def _cell_means(self) -> tuple[Array, Array]:
-        """Rows used (cells,) and their mean log knobs (cells, knobs)."""
+        """Return the number of rows used (cells,) and their mean log knobs (cells, knobs)."""
         used, cells = self.used, len(self.table.cells)
         counts = np.bincount(self.table.cell[used], minlength=cells).astype(np.float64)
         sums = [np.bincount(self.table.cell[used], weights=column[used], minlength=cells) for column in self.table.x.T]
@@ -74,8 +74,10 @@ class Pooled:
 
 
 def least_squares(features: Features, weights: Array, targets: Array) -> Array:
-    """(draws, knobs, q): weighted least squares of targets (cells, knobs) with weights (draws, cells) or with knobs'
-    own (draws, cells, knobs); NaN where the weighted cells do not determine the law. Terms not allowed are zero.
+    """Return the weighted least-squares coefficients (draws, knobs, q) of targets (cells, knobs).
+
+    Weights are (draws, cells), or (draws, cells, knobs) if they differ by knob. NaN if the weighted cells do not
+    determine the law. Terms not allowed are zero.
     """
     if weights.ndim == 3:
         parts = [
@@ -86,7 +88,7 @@ def least_squares(features: Features, weights: Array, targets: Array) -> Array:
 
 
 def row_weighted(features: Features, weights: Array, design: Array, targets: Array, only: int | None = None) -> Array:
-    """(draws, knobs, q): `least_squares` on any rows: design (n, q), targets (n, knobs), weights (draws, n)."""
+    """Return `least_squares` (draws, knobs, q) on any rows: design (n, q), targets (n, knobs), weights (draws, n)."""
     draws, q = len(weights), design.shape[1]
     gram = (weights @ (design[:, :, None] * design[:, None, :]).reshape(len(design), q * q)).reshape(draws, q, q)
     knobs = range(targets.shape[1]) if only is None else [only]
@@ -99,7 +101,7 @@ def row_weighted(features: Features, weights: Array, design: Array, targets: Arr
 
 
 def solve(gram: Array, right: Array) -> Array:
-    """Batched ``gram`` (draws, p, p) \\ ``right`` (draws, p); NaN where the system is singular to working precision."""
+    """Solve ``gram`` (draws, p, p) x = ``right`` (draws, p); NaN if the system is singular to working precision."""
     unknown = np.asarray(~(np.isfinite(gram).all(axis=(1, 2)) & np.isfinite(right).all(axis=1)))
     gram, right = np.where(unknown[:, None, None], 0.0, gram), np.where(unknown[:, None], 0.0, right)
     values = np.linalg.eigvalsh(gram)

@@ -1,8 +1,8 @@
-"""Published laws for the best learning rate, batch size and weight decay, as records with their source and standing.
+"""Published laws for the best learning rate, batch size and weight decay, with their source and standing.
 
-N is parameters (which ones differs from law to law and is named), D training tokens, C training FLOPs, L nats a token.
-A number marked second-hand was read in another paper's account and could not be checked in the original; where a
-constant is unknown the law has exponents only and is never evaluated.
+N is parameters (each law names which), D training tokens, C training FLOPs, L nats per token. A number marked
+second-hand comes from another paper's account and was not checked in the original; a law with an unknown constant has
+exponents only and is never evaluated.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Point = Mapping[str, Array]  # N, D, C (FLOPs), L (nats), lr, batch_tokens: whatever is known at each cell
+Point = Mapping[str, Array]  # N, D, C (FLOPs), L (nats), lr, batch_tokens: those known at each cell
 Knob = Literal["lr", "batch_tokens", "weight_decay"]
 Count = Literal["non_embedding", "total", "with_head", "none"]
 
-SEQUENCE = 2048  # tokens: the length in which Porian et al. and Power Lines count their batches
+SEQUENCE = 2048  # tokens per sequence in the batches of Porian et al. and Power Lines
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedLaw:
-    """``predict[knob]`` maps what is known at a point to the knob (lr; batch in tokens; weight decay), elementwise.
+    """``predict[knob]`` maps a point to the knob (lr; batch in tokens; weight decay), elementwise.
 
-    ``needs``: names a prediction reads. ``parameters``: which parameters its N counts. ``exponents``: by knob and axis,
-    for laws whose constant is unknown. ``verified``: read in the original paper or its code.
+    ``needs``: names that a prediction reads. ``parameters``: the parameters that its N counts. ``exponents``: by knob
+    and axis, for laws whose constant is unknown. ``verified``: checked in the original paper or its code.
     """
 
     name: str
@@ -44,7 +44,7 @@ class PublishedLaw:
 
     @property
     def knobs(self) -> tuple[Knob, ...]:
-        """Knobs it can predict."""
+        """The knobs that the law predicts."""
         return tuple(self.predict)
 
 

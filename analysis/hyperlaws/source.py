@@ -1,5 +1,4 @@
-"""A table of runs as the hyperparameter laws read it: aliases and derived columns in place, no loss where a run did not
-complete, and the batch size in the unit its name says."""
+"""Preparation of a table of runs for hyperparameter laws: aliases, derived columns, completed losses, batch units."""
 
 from __future__ import annotations
 
@@ -8,23 +7,23 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
-from sweeplaw.analysis.tables.expressions import ALIASES, known, parse
+from sweeplaw.analysis.tables.expressions import ALIASES, parse, resolve_columns
 from sweeplaw.trials.errors import InputError
 
 TIMESCALE = "tau"  # AdamW timescale in passes over the data, B/(lr wd D) (Wang and Aitchison, arXiv 2405.13698)
 TIMESCALE_PARTS = ("batch_tokens", "lr", "weight_decay", "tokens")
 SAME_UNIT = 0.05  # steps are rounded, so steps x batch misses the tokens by up to one batch
-STRAY = 0.01  # share of rows that is a unit of its own, and no accident
+STRAY = 0.01  # share of rows above which a second unit is no accident
 
 
 def prepare(
     frame: pl.DataFrame, names: Sequence[str], y: str, derived: Mapping[str, str] | None = None
 ) -> pl.DataFrame:
-    """``frame`` with every one of ``names`` and ``y`` a column.
+    """Return ``frame`` with ``names`` and ``y`` as columns.
 
-    N, D and C are taken from a store's columns when the table has none of that name; ``derived`` gives SQL expressions
-    of columns by name; ``tau`` is computed when it is asked for. A row whose `state` is not completed loses its loss.
-    Raises InputError naming every column that is missing.
+    N, D and C are taken from a store's columns if the table has none of that name; ``derived`` are SQL expressions of
+    columns by name; ``tau`` is computed if it is among ``names``. The loss of a row whose `state` is not completed is
+    null. Raise InputError naming every missing column.
     """
     for name, expression in (derived or {}).items():
         frame = frame.with_columns(parse(expression, frame.columns).alias(name))
@@ -33,10 +32,10 @@ def prepare(
     }
     frame = frame.with_columns(**{name: pl.col(column) for name, column in aliases.items()})
     if TIMESCALE in names and TIMESCALE not in frame.columns:
-        known(TIMESCALE_PARTS, frame.columns)
+        resolve_columns(TIMESCALE_PARTS, frame.columns)
         batch, lr, decay, tokens = (pl.col(name).cast(pl.Float64) for name in TIMESCALE_PARTS)
         frame = frame.with_columns((batch / (lr * decay * tokens)).alias(TIMESCALE))
-    known([*names, y], frame.columns)
+    resolve_columns([*names, y], frame.columns)
     if "state" in frame.columns:
         frame = frame.with_columns(pl.when(pl.col("state").fill_null("completed") == "completed").then(pl.col(y)))
     if frame.is_empty():
@@ -45,9 +44,9 @@ def prepare(
 
 
 def check_batch_unit(frame: pl.DataFrame, batch: str, tokens: str, steps: str) -> str | None:
-    """A sentence on the unit of ``batch``, found from tokens = steps x batch x length; None where it cannot be found.
+    """Return a sentence on the unit of ``batch``, inferred from tokens = steps x batch x length; None if unknown.
 
-    Raises InputError when rows disagree about the unit, or all of them with the column's name.
+    Raise InputError if the rows differ in unit, or if the unit contradicts the column's name.
     """
     counts = frame.select(pl.col([tokens, steps, batch]).cast(pl.Float64)).drop_nulls()
     counts = counts.filter(pl.all_horizontal(pl.all() > 0))

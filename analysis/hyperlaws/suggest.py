@@ -1,7 +1,7 @@
-"""What to set for a model nobody swept: each knob with its interval, how far off it may be, and who disagrees.
+"""Suggested settings for a new model: each knob with its interval, its tolerance, and the laws that disagree.
 
-The answer comes from laws fitted to a store's runs or from one published law. It says how many decades of N and D lie
-between the question and the evidence, and it is refused where nothing supports one.
+The source is either the laws fitted to a store's runs or one published law. A suggestion states its distance from the
+evidence in decades of N and D; an unsupported one is an error.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from sweeplaw.trials.errors import InputError, nearest, require_positive
 Array = NDArray[np.float64]
 
 PLATEAU = 0.0025  # excess loss at which a plateau factor is quoted
-FARTHEST = 2.0  # decades beyond the evidence in N or D: the released laws change by their whole plateau within two
-WIDEST = 10.0  # interval ends further apart from the value than this say nothing
+FARTHEST = 2.0  # decades outside the evidence in N or D: the released laws change by their whole plateau within two
+WIDEST = 10.0  # largest factor between a value and its interval ends
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What stands behind a law: the span of its axes, the covariance of (intercept, exponents) of each knob with logs
-    centered at ``center``, and the curvature (knobs, knobs) of log loss in natural logs. Null where unknown.
+    """Evidence for a law: the span of its axes, and uncertainties.
+
+    ``covariance``: of (intercept, exponents) of each knob, with logs centered at ``center``; ``hessian``: curvature
+    (knobs, knobs) of log loss in natural logs, None if unknown.
     """
 
     span: Mapping[str, tuple[float, float]]
@@ -37,7 +39,7 @@ class Evidence:
 
 
 # Step Law: span of the released runs (dense table, 17 cells); covariance of its tool's 1000 released parameter sets
-# (row resamples, so too narrow), of (1, ln N, ln D) at these centers; curvature: our joint surface on the dense table.
+# (row resamples, hence too narrow), of (1, ln N, ln D) at these centers; curvature of our joint surface on the table.
 EVIDENCE: Mapping[str, Evidence] = {
     "step-law": Evidence(
         span={"N": (2.147e8, 1.0738e9), "D": (4e9, 1e11)},
@@ -53,8 +55,10 @@ EVIDENCE: Mapping[str, Evidence] = {
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One knob's value. ``low``, ``high``: 95 % of the law at the point; ``plateau``: factor it may be off for 0.25 %
-    of loss, the others held. Null where the source cannot say. ``source``: where the value comes from.
+    """One knob's value. ``low``, ``high``: 95 % interval of the law at the point; None if unknown.
+
+    ``plateau``: factor by which it may be off for 0.25 % of loss with the others fixed; None if unknown. ``source``:
+    origin of the value.
     """
 
     value: float
@@ -66,7 +70,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """A published law's value for a knob here. ``factor``: over ours; ``beyond``: more than the plateau allows."""
+    """A published law's value for a knob. ``factor``: over ours; ``beyond``: whether it exceeds the plateau."""
 
     law: str
     knob: str
@@ -78,7 +82,7 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """Settings for (params, tokens). ``decades``: by axis, how far outside the evidence, 0 inside it."""
+    """Settings for (params, tokens). ``decades``: distance outside the evidence by axis, 0 inside it."""
 
     params: float
     tokens: float
@@ -89,7 +93,7 @@ class Suggestion:
 
 
 def from_runs(found: Hyperlaw, params: float, tokens: float, sequence: int) -> Suggestion:
-    """The settings ``found`` (axes N, D or one of them) gives. Raises InputError where nothing supports an answer."""
+    """Return the settings by the laws ``found`` (axes N, D or one of them). Raise InputError if unsupported."""
     require_positive({"params": params, "tokens": tokens, "sequence length": sequence}, where="suggest")
     point = {"N": params, "D": tokens}
     decades = {axis: outside(point[axis], *found.span[axis]) for axis in found.axes}
@@ -99,12 +103,12 @@ def from_runs(found: Hyperlaw, params: float, tokens: float, sequence: int) -> S
         estimate = law.at(point)
         source = f"{found.estimator} on {found.cells_used} cells"
         settings[law.knob] = Setting(estimate.value, estimate.low, estimate.high, plateau.get(law.knob), source)
-    _refuse(decades, settings)
+    _require_supported(decades, settings)
     return _complete(params, tokens, sequence, settings, decades, "", found.notes)
 
 
 def from_law(name: str, params: float, tokens: float, sequence: int) -> Suggestion:
-    """The settings the published law ``name`` gives. Raises InputError."""
+    """Return the settings by the published law ``name``. Raise InputError if unsupported or unknown."""
     require_positive({"params": params, "tokens": tokens, "sequence length": sequence}, where="suggest")
     if name not in LAWS:
         raise InputError(f"no law {name!r}{nearest(name, LAWS)} (laws: {', '.join(LAWS)})")
@@ -116,7 +120,7 @@ def from_law(name: str, params: float, tokens: float, sequence: int) -> Suggesti
         if set(law.needs[knob]) <= set(point)
     }
     if faults := [f"{name} = {s.value:.3g} is not positive" for name, s in settings.items() if not s.value > 0]:
-        raise InputError(faults, where=f"suggest: {law.formula} does not reach so far")
+        raise InputError(faults, where=f"suggest: {law.formula} does not extend to this point")
     if not settings:
         why = (
             "it has no constant" if law.exponents and not law.predict else "it needs the loss, which is not known here"
@@ -125,14 +129,14 @@ def from_law(name: str, params: float, tokens: float, sequence: int) -> Suggesti
     axes = evidence.span if evidence else {}
     values = {"N": params, "D": tokens}
     decades = {axis: outside(values[axis], *span) for axis, span in axes.items()}
-    _refuse(decades, settings)
+    _require_supported(decades, settings)
     notes = [f"N counts {law.parameters.replace('_', '-')} parameters: {law.units}"] if law.parameters != "none" else []
     notes += [] if evidence else [f"{law.title}: no runs of its own are known here, so no interval and no plateau"]
     return _complete(params, tokens, sequence, settings, decades, name, notes)
 
 
 def outside(value: float, low: float, high: float) -> float:
-    """Decades by which ``value`` lies outside [low, high]; negative below, 0 inside (2 % of slack for rounding)."""
+    """Return the decades by which ``value`` is outside [low, high]: negative below, 0 inside (2 % tolerance)."""
     if value > high * 1.02:
         return float(np.log10(value / high))
     return float(np.log10(value / low)) if value < low / 1.02 else 0.0
@@ -142,9 +146,9 @@ def _side(decades: float) -> str:
     return "above" if decades > 0 else "below"
 
 
-def _refuse(decades: Mapping[str, float], settings: Mapping[str, Setting]) -> None:
+def _require_supported(decades: Mapping[str, float], settings: Mapping[str, Setting]) -> None:
     faults = [
-        f"{axis} lies {abs(far):.1f} decades {_side(far)} all evidence (at most {FARTHEST:g} are answered)"
+        f"{axis} lies {abs(far):.1f} decades {_side(far)} all evidence (at most {FARTHEST:g} are accepted)"
         for axis, far in decades.items()
         if abs(far) > FARTHEST
     ]
@@ -187,7 +191,7 @@ def _complete(
     own: str,
     notes: Sequence[str],
 ) -> Suggestion:
-    """Add sequences, steps and a weight decay to ``settings``, and the laws that disagree."""
+    """Return the suggestion, with sequences, steps and a weight decay added, and the laws that disagree."""
     point = _point(params, tokens)
     remarks = list(notes)
     batch, lr = settings.get("batch_tokens"), settings.get("lr")

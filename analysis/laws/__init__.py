@@ -1,4 +1,4 @@
-"""What a law is: formulas, their compiled values and derivatives, and the catalog of published forms.
+"""Laws as data: formulas, their compiled values and derivatives, and the catalog of published forms.
 
 No data and no optimizer.
 """

@@ -1,10 +1,10 @@
-"""The laws there are: N is parameters, D training tokens, U unique tokens, M tokens a batch, K steps; nats a token."""
+"""The catalog of laws, in nats a token: N parameters, D training tokens, U unique tokens, M tokens a batch, K steps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sweeplaw.analysis.laws.law import STEEPEST, Law, Param
+from sweeplaw.analysis.laws.law import MAX_EXPONENT, Law, Param
 from sweeplaw.trials.errors import InputError, nearest
 
 
@@ -13,7 +13,7 @@ def _coefficient(name: str, scale: str, unit: str) -> Param:
 
 
 def _exponent(name: str) -> Param:
-    return Param(name, high=STEEPEST)
+    return Param(name, high=MAX_EXPONENT)
 
 
 _E = Param("E", "nats/token", start=(0.1, 4.0))
@@ -45,7 +45,7 @@ ADDITIVE = Law(
 SKALING = Law(
     "skaling", "E + (A / N**a + B / D**b)**k", ("N", "D"),
     (_E, _coefficient("A", "N**a", "nats^(1/k) N^a"), _coefficient("B", "D**b", "nats^(1/k) D^b"),
-     _exponent("a"), _exponent("b"), Param("k", low=0.01, high=STEEPEST, start=(0.3, 3.0))),
+     _exponent("a"), _exponent("b"), Param("k", low=0.01, high=MAX_EXPONENT, start=(0.3, 3.0))),
     "L = E + (A N^-a + B D^-b)^k (Skaling, 2026)",
     asymptote="E",
 )  # fmt: skip
@@ -53,7 +53,7 @@ KAPLAN = Law(
     "kaplan", "((Nc / N)**(aN / aD) + Dc / D)**aD", ("N", "D"),
     (Param("Nc", "parameters", scale="N", start=(1e-3, 1e6), log=True, low=1e-300),
      Param("Dc", "tokens", scale="D", start=(1e-3, 1e6), log=True, low=1e-300),
-     _exponent("aN"), Param("aD", low=1e-3, high=STEEPEST)),
+     _exponent("aN"), Param("aD", low=1e-3, high=MAX_EXPONENT)),
     "L = [(Nc/N)^(aN/aD) + Dc/D]^aD; Kaplan et al. 2020, eq. 1.5",
 )  # fmt: skip
 BATCH = Law(
@@ -66,7 +66,7 @@ BATCH = Law(
 BROKEN = Law(
     "broken", "E + A * x**-c0 * (1 + (x / d)**(1 / f))**(-c1 * f)", ("x",),
     (_E, _coefficient("A", "x**c0", "nats x^c0"), _exponent("c0"),
-     Param("c1", low=-STEEPEST, high=STEEPEST, start=(-0.5, 1.5)),
+     Param("c1", low=-MAX_EXPONENT, high=MAX_EXPONENT, start=(-0.5, 1.5)),
      Param("d", "x", scale="x", start=(0.05, 20.0), log=True, low=1e-300),
      Param("f", low=0.02, high=10.0, start=(0.1, 1.0))),
     "L = E + A x^-c0 (1 + (x/d)^(1/f))^(-c1 f); Caballero et al. 2022 (broken neural scaling laws), eq. 1, one break",
@@ -82,7 +82,7 @@ DATA_CONSTRAINED = Law(
     " + B / (U * (1 + RD * (1 - exp(-max(D / U - 1, 0) / RD))))**beta",
     ("N", "D", "U"),
     (_E, _coefficient("A", "N**alpha", "nats N^alpha"), _coefficient("B", "D**beta", "nats D^beta"),
-     Param("alpha", low=1e-3, high=STEEPEST), Param("beta", low=1e-3, high=STEEPEST),
+     Param("alpha", low=1e-3, high=MAX_EXPONENT), Param("beta", low=1e-3, high=MAX_EXPONENT),
      Param("RN", "repeats", start=(0.3, 100.0), log=True, low=1e-3, high=1e4),
      Param("RD", "repeats", start=(0.3, 100.0), log=True, low=1e-3, high=1e4)),
     "L = E + A/N'^alpha + B/D'^beta with N' = U_N (1 + R_N* (1 - exp(-R_N/R_N*))), D' likewise; "
@@ -99,7 +99,7 @@ ALIASES = {"chinchilla": "additive", "power+c": "power_asymptote", "asymptote": 
 
 
 def law(name: str) -> Law:
-    """The law of this name. Raises InputError with the names there are."""
+    """Return the law of this name. Raise InputError, with the known names, for any other."""
     known = ALIASES.get(name, name)
     if known not in LAWS:
         raise InputError(

@@ -1,7 +1,7 @@
-"""A formula compiled: value, gradient and curvature of a law at many parameter vectors over many rows.
+"""Compiled formulas: value, gradient and curvature of a law at many parameter vectors over many rows.
 
-Shapes: parameters are (batch, p), data columns (n,), results (batch, n). What depends on the data alone (log N, say) is
-computed once when the data are bound; what depends on the parameters alone stays a (batch, 1) column.
+Shapes: parameters are (batch, p), data columns (n,), results (batch, n). Nodes that depend on the data alone (log N,
+say) are computed once when the data are bound; those that depend on the parameters alone stay (batch, 1) columns.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from sweeplaw.analysis.laws.formula import Array, Graph, apply, parse
 from sweeplaw.trials.errors import InputError
 
-CHUNK = 1 << 18  # rows predicted at a time: a law's intermediate arrays stay small however many rows there are
+CHUNK = 1 << 18  # rows predicted at a time, which bounds the size of intermediate arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Function:
     data_only: tuple[int, ...]
 
     def bind(self, data: Sequence[Array]) -> Bound:
-        """This function with its data, an array a variable: (n,), or (batch, n) where each vector has its own."""
+        """Bind the data, one array for each variable: (n,), or (batch, n) if each vector has its own."""
         values: dict[int, Array] = {}
         for node in self.data_only:
             op, _, payload = self.graph.nodes[node]
@@ -54,7 +54,7 @@ class Bound:
     rows: int
 
     def __call__(self, theta: Array, depth: int, rows: slice = slice(None)) -> dict[int, Array]:
-        """Every node's array at ``theta`` (batch, p): depth 0 for the value, 1 with gradient, 2 with curvature."""
+        """Return every node's array at ``theta`` (batch, p): depth 0 for values, 1 with gradient, 2 with curvature."""
         nodes = self.function.graph.nodes
         values = {node: column[:, rows] if column.shape[1] > 1 else column for node, column in self.columns.items()}
         for node in self.function.order[depth]:
@@ -67,7 +67,7 @@ class Bound:
         return values
 
     def predict(self, theta: Array) -> Array:
-        """The law at ``theta`` (batch, p): (batch, n)."""
+        """Return the law at ``theta`` (batch, p): (batch, n)."""
         predicted = np.empty((theta.shape[0], self.rows))
         with np.errstate(all="ignore"):
             for left in range(0, self.rows, CHUNK):
@@ -80,7 +80,7 @@ class Bound:
 def compile_formula(
     text: str, variables: tuple[str, ...], parameters: tuple[str, ...], fixed: tuple[tuple[str, float], ...] = ()
 ) -> Function:
-    """The function of a formula. ``fixed`` parameters are replaced by their numbers. Raises InputError."""
+    """Compile a formula. ``fixed`` parameters are replaced by their numbers. Raise InputError."""
     graph = Graph()
     value = parse(graph, text, {name: graph.constant(number) for name, number in fixed})
     unknown = graph.names(value) - set(variables) - set(parameters)
@@ -102,7 +102,7 @@ def compile_formula(
 
 
 def _reach(graph: Graph, roots: Sequence[int]) -> list[int]:
-    """Every node the roots need, arguments first."""
+    """Return every node the roots depend on, arguments first."""
     found: set[int] = set()
     stack = list(roots)
     while stack:
@@ -114,7 +114,7 @@ def _reach(graph: Graph, roots: Sequence[int]) -> list[int]:
 
 
 def _linear(second: Mapping[tuple[int, int], int], count: int, graph: Graph) -> tuple[int, ...]:
-    """A largest-first-come set of parameters in which the formula is jointly linear: their mixed derivatives vanish."""
+    """Return parameters, chosen greedily, in which the formula is jointly linear: their mixed derivatives vanish."""
     chosen: list[int] = []
     for candidate in range(count):
         pairs = [(min(candidate, other), max(candidate, other)) for other in [*chosen, candidate]]

@@ -1,8 +1,8 @@
-"""A law's formula as text: parsed by a whitelist, differentiated symbolically, evaluated over whole batches at once.
+"""The formula of a law: differentiated symbolically and evaluated for whole batches at once.
 
-Every law, ours and a researcher's own, is such a text: ``E + A / N**alpha + B / D**beta``. Parsing makes a graph in
-which equal subexpressions are one node; first and second derivatives are further nodes of the same graph, so that
-``N**-alpha`` is computed once for the value, the gradient and the curvature. Nothing is ever handed to ``eval``.
+Every law, from the catalog or a researcher's own, is a text such as ``E + A / N**alpha + B / D**beta`` in the language
+of `trials.expression`. Parsing builds a graph in which equal subexpressions are one node; first and second derivatives
+are further nodes of the same graph, so ``N**-alpha`` is computed once for the value, the gradient and the curvature.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial, reduce
 
 import numpy as np
 
-from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials import expression
+from sweeplaw.trials.errors import InputError
 
 Array = np.ndarray
 Node = tuple[str, tuple[int, ...], float | str]
 
-LONGEST = 2000  # characters; a law of physics fits on a line
-FUNCTIONS = ("exp", "log", "sqrt", "min", "max")
+FUNCTIONS = ("abs", "exp", "log", "log10", "log2", "max", "min", "sqrt")  # those with a derivative
+_MOST_ARGUMENTS = {"log": 2, "max": expression.MAX_LENGTH, "min": expression.MAX_LENGTH}  # the others take one
+_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.USub, ast.UAdd)
 
 _APPLY: dict[str, Callable[..., Array]] = {
     "add": np.add,
@@ -33,7 +36,7 @@ _APPLY: dict[str, Callable[..., Array]] = {
 
 
 class Graph:
-    """Expressions as numbered nodes, each made once. A node's arguments have smaller numbers than the node."""
+    """Expressions as numbered nodes without duplicates. A node's arguments have smaller numbers than the node."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -48,22 +51,22 @@ class Graph:
         return self._number[node]
 
     def constant(self, value: float) -> int:
-        """A number. Raises ValueError when it is not finite."""
-        if not math.isfinite(value):
-            raise ValueError("a constant in it is not finite")
+        """Return the node of a number. Raise ValueError if it is not real and finite."""
+        if isinstance(value, complex) or not math.isfinite(value):  # (-1)**0.5 is complex
+            raise ValueError("a constant in it is not a finite real number")
         return self._make("const", (), float(value))
 
     def name(self, name: str) -> int:
-        """A variable or a parameter."""
+        """Return the node of a variable or a parameter."""
         return self._make("name", (), name)
 
     def known(self, node: int) -> float | None:
-        """The value of a constant node, None for any other."""
+        """Return the value of a constant node, None for any other."""
         op, _, payload = self.nodes[node]
         return float(payload) if op == "const" else None
 
     def add(self, a: int, b: int) -> int:
-        """a + b."""
+        """Return the node of a + b."""
         x, y = self.known(a), self.known(b)
         if x is not None and y is not None:
             return self.constant(x + y)
@@ -72,7 +75,7 @@ class Graph:
         return self._make("add", (min(a, b), max(a, b)))
 
     def mul(self, a: int, b: int) -> int:
-        """a b."""
+        """Return the node of a b."""
         x, y = self.known(a), self.known(b)
         if x is not None and y is not None:
             return self.constant(x * y)
@@ -82,12 +85,16 @@ class Graph:
             return b if x == 1 else a
         for number, other in ((a, b), (b, a)):
             op, args, _ = self.nodes[other]
-            if op == "mul" and self.known(number) is not None:  # into the first factor: it is most often the smaller
+            if op == "mul" and self.known(number) is not None:  # into the first factor: usually the smaller
                 return self.mul(self.mul(number, args[0]), args[1])
         return self._make("mul", (min(a, b), max(a, b)))
 
+    def negative(self, a: int) -> int:
+        """Return the node of -a."""
+        return self.mul(self.constant(-1.0), a)
+
     def power(self, base: int, exponent: int) -> int:
-        """base ** exponent; a symbolic exponent goes through exp and log, so its base has to be positive."""
+        """Return the node of base ** exponent. A symbolic exponent goes through exp and log: base must be positive."""
         x, y = self.known(base), self.known(exponent)
         if x is not None and y is not None:
             return self.constant(x**y)
@@ -103,12 +110,12 @@ class Graph:
         return self.exp(self.mul(exponent, self.log(base)))
 
     def exp(self, a: int) -> int:
-        """e ** a."""
+        """Return the node of e ** a."""
         value = self.known(a)
         return self._make("exp", (a,)) if value is None else self.constant(math.exp(value))
 
     def log(self, a: int) -> int:
-        """The natural logarithm of a."""
+        """Return the node of the natural logarithm of a."""
         value = self.known(a)
         if value is not None:
             return self.constant(math.log(value))
@@ -116,11 +123,11 @@ class Graph:
         return args[0] if op == "exp" else self._make("log", (a,))
 
     def choose(self, op: str, a: int, b: int) -> int:
-        """min or max of a and b."""
+        """Return the node of the min or max of a and b."""
         return self._make(op, (a, b))
 
     def derivative(self, node: int, name: str) -> int:
-        """d node / d name, as a node."""
+        """Return the node of d node / d name."""
         key = (node, name)
         if key not in self._derivatives:
             self._derivatives[key] = self._derive(node, name)
@@ -148,13 +155,11 @@ class Graph:
             return self.mul(self.power(args[0], self.constant(-1.0)), inner[0])
         first, second = args if op == "min" else args[::-1]
         chosen = self._make("less", (first, second))
-        other = self.add(self.constant(1.0), self.mul(self.constant(-1.0), chosen))
-        if op == "min":
-            return self.add(self.mul(chosen, inner[0]), self.mul(other, inner[1]))
+        other = self.add(self.constant(1.0), self.negative(chosen))
         return self.add(self.mul(chosen, inner[0]), self.mul(other, inner[1]))
 
     def names(self, node: int) -> frozenset[str]:
-        """Every name the node depends on."""
+        """Return every name the node depends on."""
         found: set[str] = set()
         seen: set[int] = set()
         stack = [node]
@@ -168,68 +173,86 @@ class Graph:
 
 
 def parse(graph: Graph, text: str, known: Mapping[str, int] | None = None) -> int:
-    """The node of this formula. ``known`` maps names that stand for something to their node (fixed parameters).
+    """Return the node of this formula. ``known`` maps names to the nodes that replace them (fixed parameters).
 
-    Accepted: numbers, names, + - * / ** (also ^), parentheses and exp log sqrt min max. InputError says what was not.
+    The language is that of `trials.expression`, less the parts without a derivative. Raise InputError naming every part
+    that is not accepted.
     """
-    if len(text) > LONGEST:
-        raise InputError(f"the formula has {len(text)} characters (at most {LONGEST})")
+    tree = expression.parse(text)
+    if faults := expression.find_faults(tree, _underivable):
+        accepted = f"numbers, names, + - * / ** (or ^), {', '.join(FUNCTIONS)}"
+        refused = f"a law is differentiated, and {', '.join(faults)} has no derivative"
+        raise InputError(f"formula {text!r}: {refused} (accepted: {accepted})")
     try:
-        tree = ast.parse(text.replace("^", "**").strip(), mode="eval")
         return _build(graph, tree.body, known or {})
-    except SyntaxError as error:
-        raise InputError(f"formula {text!r} does not parse: {error.msg}") from None
     except (ValueError, OverflowError, ZeroDivisionError, RecursionError, MemoryError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"formula {text!r}: {error or type(error).__name__}") from None
 
 
+def _underivable(node: ast.AST) -> str | None:
+    """Return the text of a node that has no derivative, None for any other."""
+    if isinstance(node, ast.Call):
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        return None if name in FUNCTIONS else f"{name}()"
+    if isinstance(node, ast.UnaryOp | ast.BinOp):
+        return None if isinstance(node.op, _OPERATORS) else repr(ast.unparse(node))
+    if isinstance(node, ast.Constant):
+        number = isinstance(node.value, int | float) and not isinstance(node.value, bool)
+        return None if number else repr(node.value)
+    return repr(ast.unparse(node)) if isinstance(node, ast.Compare | ast.BoolOp | ast.IfExp) else None
+
+
 def _build(graph: Graph, tree: ast.expr, known: Mapping[str, int]) -> int:
-    if isinstance(tree, ast.Constant) and isinstance(tree.value, int | float) and not isinstance(tree.value, bool):
-        return graph.constant(float(tree.value))
-    if isinstance(tree, ast.Name):
-        return known.get(tree.id) if tree.id in known else graph.name(tree.id)  # type: ignore[return-value]
-    if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub | ast.UAdd):
-        inner = _build(graph, tree.operand, known)
-        return graph.mul(graph.constant(-1.0), inner) if isinstance(tree.op, ast.USub) else inner
-    if isinstance(tree, ast.BinOp):
-        return _binary(graph, tree.op, _build(graph, tree.left, known), _build(graph, tree.right, known))
-    if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and not tree.keywords:
-        return _call(graph, tree.func.id, [_build(graph, argument, known) for argument in tree.args])
-    accepted = f"numbers, names, + - * / **, {' '.join(FUNCTIONS)}"
-    raise InputError(f"{ast.unparse(tree)!r} is not allowed in a formula (accepted: {accepted})")
+    match tree:
+        case ast.Constant(value=int() | float() as value):
+            return graph.constant(float(value))
+        case ast.Name(id=name):
+            return known[name] if name in known else graph.name(name)
+        case ast.UnaryOp(op=op, operand=operand):
+            inner = _build(graph, operand, known)
+            return graph.negative(inner) if isinstance(op, ast.USub) else inner
+        case ast.BinOp(op=op, left=left, right=right):
+            return _binary(graph, op, _build(graph, left, known), _build(graph, right, known))
+        case ast.Call(func=ast.Name(id=name), args=args):
+            return _call(graph, name, [_build(graph, argument, known) for argument in args])
+    raise AssertionError(f"{ast.unparse(tree)!r} passed the check")
 
 
 def _binary(graph: Graph, op: ast.operator, left: int, right: int) -> int:
-    if isinstance(op, ast.Add):
-        return graph.add(left, right)
-    if isinstance(op, ast.Sub):
-        return graph.add(left, graph.mul(graph.constant(-1.0), right))
-    if isinstance(op, ast.Mult):
-        return graph.mul(left, right)
-    if isinstance(op, ast.Div):
-        return graph.mul(left, graph.power(right, graph.constant(-1.0)))
-    if isinstance(op, ast.Pow):
-        return graph.power(left, right)
-    raise InputError(f"the operator {type(op).__name__} is not allowed in a formula (accepted: + - * / **)")
+    match op:
+        case ast.Add():
+            return graph.add(left, right)
+        case ast.Sub():
+            return graph.add(left, graph.negative(right))
+        case ast.Mult():
+            return graph.mul(left, right)
+        case ast.Div():
+            return graph.mul(left, graph.power(right, graph.constant(-1.0)))
+    return graph.power(left, right)
 
 
 def _call(graph: Graph, name: str, args: Sequence[int]) -> int:
-    if name not in FUNCTIONS:
-        raise InputError(f"{name}() is not known (accepted: {' '.join(FUNCTIONS)}){nearest(name, FUNCTIONS)}")
-    wanted = 2 if name in ("min", "max") else 1
-    if len(args) != wanted:
-        raise InputError(f"{name}() takes {wanted} argument{'s' * (wanted > 1)}, {len(args)} given")
-    if name == "sqrt":
-        return graph.power(args[0], graph.constant(0.5))
-    if wanted == 2:
-        return graph.choose(name, args[0], args[1])
-    return graph.exp(args[0]) if name == "exp" else graph.log(args[0])
+    least, most = 2 if name in ("max", "min") else 1, _MOST_ARGUMENTS.get(name, 1)
+    if not least <= len(args) <= most:
+        raise ValueError(f"{name}() takes {least}{' or more' * (most > least)} arguments, {len(args)} given")
+    first = args[0]
+    match name:
+        case "min" | "max":
+            return reduce(partial(graph.choose, name), args)
+        case "abs":
+            return graph.choose("max", first, graph.negative(first))
+        case "exp":
+            return graph.exp(first)
+        case "sqrt":
+            return graph.power(first, graph.constant(0.5))
+        case "log2" | "log10":
+            return graph.mul(graph.log(first), graph.constant(1 / math.log(int(name[3:]))))
+    log = graph.log(first)
+    return log if len(args) == 1 else graph.mul(log, graph.power(graph.log(args[1]), graph.constant(-1.0)))
 
 
 def apply(node: Node, values: Mapping[int, Array]) -> Array:
-    """The array of one node, given the arrays of its arguments."""
+    """Return the array of one node, given the arrays of its arguments."""
     op, args, payload = node
     if op == "const":
         return np.full((1, 1), float(payload))
@@ -240,5 +263,5 @@ def apply(node: Node, values: Mapping[int, Array]) -> Array:
 
 def _power(base: Array, exponent: float) -> Array:
     if exponent == -1.0:
-        return np.reciprocal(base)
-    return base * base if exponent == 2.0 else np.power(base, exponent)
+        return np.asarray(np.reciprocal(base))
+    return np.asarray(base * base if exponent == 2.0 else np.power(base, exponent))

@@ -1,15 +1,16 @@
-"""What a law is: a formula with its parameters, bounds, units and source. A researcher's own formula is one more.
+"""The record of a law: a formula with its parameters, bounds, units and source; built also from a formula alone.
 
-A law is data. `laws.compiled` compiles its formula, derivatives included; `analysis.fitting.solve` fits it.
+A law is data. `laws.compiled` compiles its formula and derivatives; `analysis.fitting.solve` fits it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sweeplaw.analysis.laws.compiled import Function, compile_formula
 from sweeplaw.analysis.laws.formula import Graph, parse
@@ -17,15 +18,15 @@ from sweeplaw.trials.errors import InputError, nearest
 
 Array = np.ndarray
 
-STEEPEST = 20.0  # exponents above this are a step, not a power law: a fit there is degenerate
+MAX_EXPONENT = 20.0  # a steeper law is a step, not a power law: a fit there is degenerate
 
 
 @dataclass(frozen=True, slots=True)
 class Param:
     """One parameter of a law.
 
-    ``start`` is where the search for a non-linear parameter begins, with inputs divided by their geometric mean.
-    ``scale`` is the factor by which the parameter grows when inputs are measured in their own unit again (A of
+    ``start`` is the range in which the search for a non-linear parameter begins, with inputs divided by their geometric
+    mean. ``scale`` is the factor by which the parameter grows when inputs return to their own unit (A of
     ``A / N**alpha`` grows by ``N**alpha``). ``log`` searches on its logarithm: for scales without a natural size.
     """
 
@@ -40,10 +41,10 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """A law L(inputs): formula, parameters, and where it comes from.
+    """A law L(inputs): formula, parameters, and source.
 
-    ``fixed`` parameters are known numbers. ``scaled`` says that dividing each input by its geometric mean is
-    absorbed by the parameters' ``scale``; ``centred_by`` names the input whose mean divides each one (U goes with D).
+    ``fixed`` parameters are known numbers. ``scaled``: the parameters' ``scale`` absorbs the division of each input by
+    its geometric mean. ``centred_by`` names, for each input, the one whose mean divides it (U is divided by D's).
     """
 
     name: str
@@ -58,7 +59,7 @@ class Law:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The free parameters, in order."""
+        """The names of the free parameters, in order."""
         fixed = dict(self.fixed)
         return tuple(param.name for param in self.params if param.name not in fixed)
 
@@ -73,21 +74,21 @@ class Law:
         """The compiled formula over the free parameters."""
         return compile_formula(self.formula, self.inputs, self.names, self.fixed)
 
-    def predict(self, params: Mapping[str, float], x: Mapping[str, Array]) -> Array:
-        """Loss (nats a token) at the inputs' values, in the law's units: one number a row."""
+    def predict(self, params: Mapping[str, float], x: Mapping[str, ArrayLike]) -> Array:
+        """Return the loss (nats a token) at the inputs' values, in the law's units: (n,)."""
         columns = self.columns(x)
         theta = np.array([[params[name] for name in self.names]], dtype=float)
-        return self.function.bind(columns).predict(theta)[0]
+        return np.asarray(self.function.bind(columns).predict(theta)[0])
 
-    def gradient(self, params: Mapping[str, float], x: Mapping[str, Array]) -> Array:
-        """d loss / d parameter: (n, p), columns in the order of `names`."""
+    def gradient(self, params: Mapping[str, float], x: Mapping[str, ArrayLike]) -> Array:
+        """Return d loss / d parameter: (n, p), columns in the order of `names`."""
         bound = self.function.bind(self.columns(x))
         values = bound(np.array([[params[name] for name in self.names]], dtype=float), 1)
         columns = [np.broadcast_to(values[node][0], (bound.rows,)) for node in self.function.gradient]
         return np.stack(columns, axis=1)
 
-    def columns(self, x: Mapping[str, Array]) -> list[Array]:
-        """The inputs of ``x`` in the law's order, as arrays of one length. Raises InputError for a missing one."""
+    def columns(self, x: Mapping[str, ArrayLike]) -> list[Array]:
+        """Return the inputs of ``x`` in the law's order as arrays of one length. Raise InputError if one is missing."""
         missing = [name for name in self.inputs if name not in x]
         if missing:
             raise InputError(f"{self.name} needs {', '.join(self.inputs)}; {', '.join(missing)} missing")
@@ -97,34 +98,28 @@ class Law:
         ]
 
     def fix(self, **values: float) -> Law:
-        """This law with some parameters known. Raises InputError for a name it does not have."""
-        known = [param.name for param in self.params]
-        faults = [
-            f"{self.name} has no parameter {name!r}{nearest(name, known)}" for name in values if name not in known
-        ]
-        faults += [
-            f"{name} = {value:g} (accepted: a finite number)"
-            for name, value in values.items()
-            if not math.isfinite(value)
-        ]
-        if faults:
+        """Return this law with some parameters known. Raise InputError for unknown names and infinite values."""
+        infinite = {name: value for name, value in values.items() if not math.isfinite(value)}
+        faults = [f"{name} = {value:g} (accepted: a finite number)" for name, value in infinite.items()]
+        if faults := [*self._unknown(values), *faults]:
             raise InputError(faults)
         return replace(self, fixed=tuple({**dict(self.fixed), **values}.items()), scaled=False)
 
     def within(self, **bounds: tuple[float | None, float | None]) -> Law:
-        """This law with other bounds on some parameters; None keeps a side."""
-        known = {param.name for param in self.params}
-        faults = [
-            f"{self.name} has no parameter {name!r}{nearest(name, known)}" for name in bounds if name not in known
-        ]
-        if faults:
+        """Return this law with other bounds on some parameters; None keeps a side. Raise InputError."""
+        if faults := self._unknown(bounds):
             raise InputError(faults)
         return replace(
             self, params=tuple(_bounded(param, *bounds.get(param.name, (None, None))) for param in self.params)
         )
 
+    def _unknown(self, names: Iterable[str]) -> list[str]:
+        """Return a sentence about each name that is no parameter."""
+        known = [param.name for param in self.params]
+        return [f"{self.name} has no parameter {name!r}{nearest(name, known)}" for name in names if name not in known]
+
     def scales(self, theta: Array, centre: Sequence[float]) -> Array:
-        """Factors from centred to own units for each parameter vector: (batch, p), positive."""
+        """Return the factors from centred to own units for each parameter vector: (batch, p), positive."""
         factors = [_evaluate(param.scale, self.inputs, centre, self.names, theta) for param in self.free]
         return np.stack(factors, axis=1)
 
@@ -151,9 +146,9 @@ def formula_law(
     bounds: Mapping[str, tuple[float, float]] | None = None,
     name: str = "formula",
 ) -> Law:
-    """A researcher's own law from its formula: every name that is no input is a parameter, at least 0 unless bounded.
+    """Build a law from a formula: every name that is no input is a parameter, at least 0 unless ``bounds`` has it.
 
-    A parameter with finite bounds is searched inside them. Raises InputError.
+    A parameter with finite bounds is searched inside them. Raise InputError with every fault.
     """
     bounds = dict(bounds or {})
     graph = Graph()

@@ -1,4 +1,4 @@
-"""The laws of a family, each as one statement: L(N) at each D, L(D) at each N, and the surface L(N, D)."""
+"""The laws of a family: the surface L(N, D), L(N) at each D, and L(D) at each N."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sweeplaw.trials.errors import InputError
 
 OBJECTIVE = Objective("huber", 1e-3, "log", "mean")  # Hoffmann et al. 2022, arXiv:2203.15556, eq. 3
 RESAMPLES = 1000
-LEAST_POINTS = 4  # of a power law with an asymptote: three parameters and one degree of freedom
+LEAST_POINTS = 4  # for a power law with an asymptote: three parameters and one degree of freedom
 
 
 @dataclass(frozen=True, slots=True)
 class FittedSlice:
-    """One law over some rows, or the sentence why there is none.
+    """One law over some rows, or the reason why there is none.
 
-    ``x`` names the column on the law's axis, ``at`` what is held fixed.
+    ``x``: columns of the law's inputs; ``at``: the column held fixed, with its value.
     """
 
     title: str
@@ -33,17 +33,17 @@ class FittedSlice:
 
 
 def count(family: Family, by: Axes) -> int:
-    """How many statements `statements` makes."""
+    """Return the number of laws that `fit_laws` yields."""
     return 1 + family.best[by.n].n_unique() + family.best[by.d].n_unique()
 
 
-def statements(family: Family, by: Axes) -> Iterator[FittedSlice]:
-    """The additive surface over the best settings, then the law with an asymptote in N at each D and in D at each N.
+def fit_laws(family: Family, by: Axes) -> Iterator[FittedSlice]:
+    """Yield the additive surface over the best settings, then laws with an asymptote in N at each D and in D at each N.
 
-    The surface has Chinchilla's form (Hoffmann et al. 2022, eq. 2). Each takes about a second.
+    The surface has Chinchilla's form (Hoffmann et al. 2022, eq. 2). Each law takes about a second.
     """
     x = {"N": by.n, "D": by.d}
-    yield _statement("L(N, D) = E + A/N^alpha + B/D^beta", "additive", x, {}, family.seeds, by)
+    yield _fit_slice("L(N, D) = E + A/N^alpha + B/D^beta", "additive", x, {}, family.seeds, by)
     yield from _slices(family, by, by.n, by.d, "N", "D")
     yield from _slices(family, by, by.d, by.n, "D", "N")
 
@@ -56,15 +56,15 @@ def _slices(family: Family, by: Axes, along: str, held: str, name: str, other: s
             why = f"{rows[along].n_unique()} distinct {name}; a law with an asymptote needs {LEAST_POINTS}"
             yield FittedSlice(title, (along,), {held: value}, None, why)
         else:
-            yield _statement(title, "power_asymptote", {"x": along}, {held: value}, rows, by)
+            yield _fit_slice(title, "power_asymptote", {"x": along}, {held: value}, rows, by)
 
 
-def _statement(
+def _fit_slice(
     title: str, law: str, x: dict[str, str], at: dict[str, Any], rows: pl.DataFrame, by: Axes
 ) -> FittedSlice:
     try:
-        made = fit(rows, law, OBJECTIVE, x=x, y=by.loss, bootstrap=RESAMPLES)
+        fitted = fit(rows, law, OBJECTIVE, x=x, y=by.loss, bootstrap=RESAMPLES)
     except InputError as error:
         return FittedSlice(title, tuple(x.values()), at, None, str(error))
-    _ = made.profiles  # most of the time a statement takes; kept with the fit
-    return FittedSlice(title, tuple(x.values()), at, made)
+    _ = fitted.profiles  # most of the time of a law; cached in the fit
+    return FittedSlice(title, tuple(x.values()), at, fitted)

@@ -1,4 +1,4 @@
-"""The pictures of a report: functions from values to a matplotlib Figure; nothing is shown or saved here."""
+"""Figures of a report: functions from values to a matplotlib Figure; nothing is shown or saved here."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from numpy.typing import NDArray
 
 from sweeplaw.analysis.fitting.fit import Fit
 from sweeplaw.analysis.tables.families import Axes, Family
 from sweeplaw.analysis.tuning.optimum import CellOptimum
 from sweeplaw.trials.quantities import counted, short
+
+Array = NDArray[np.float64]
 
 STYLE: Any = {
     "font.size": 10,
@@ -35,13 +38,13 @@ STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "sweeplaw",
 }
-USUAL, FAR = 0.8, 3.0  # settings so many times as bad as this share of them are left out of the frame, and counted
-TICKS = 8  # labels that have room beside each other
+USUAL, FAR = 0.8, 3.0  # the axis ends near this quantile if some settings exceed it by this factor; they are counted
+TICKS = 8  # labels that fit on an axis
 _COLOURS = ("#31688e", "#35b779", "#e07b39", "#8d4fa8", "#c44e52", "#7f7f7f", "#17becf", "#bcbd22")
 
 
 def svg(figure: Figure) -> str:
-    """The figure as SVG text for a page, without the XML prologue."""
+    """Return the figure as SVG text for a page, without the XML prologue."""
     out = io.StringIO()
     with rc_context(STYLE):
         figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
@@ -50,10 +53,10 @@ def svg(figure: Figure) -> str:
 
 
 def loss_curves(family: Family, by: Axes, surface: Fit | None, slices: Mapping[Any, Fit], *, along: str) -> Figure:
-    """Best loss against N (a line for each D) or against D (a line for each N), with the laws and their bands.
+    """Draw the best loss against N (a line for each D) or against D (a line for each N), with the laws and their bands.
 
     ``along`` is the column on the axis. Solid: the surface, with its 95 % band. Dashed: the line's own power law with
-    an asymptote, from ``slices`` by the value that is held.
+    an asymptote, from ``slices`` by the fixed value.
     """
     held = by.d if along == by.n else by.n
     with rc_context(STYLE):
@@ -69,12 +72,9 @@ def loss_curves(family: Family, by: Axes, surface: Fit | None, slices: Mapping[A
             where = line[along].cast(pl.Float64).to_numpy()
             grid = np.geomspace(where.min() * 0.9, where.max() * 1.5, 80)
             if surface is not None:
-                inputs = {"N": grid, "D": np.full_like(grid, value)}
-                if along == by.d:
-                    inputs = {"N": np.full_like(grid, value), "D": grid}
-                panel.plot(grid, surface.predict(inputs), color=colour, lw=1.4)
-                if surface.draws is not None:
-                    panel.fill_between(grid, *surface.band(inputs), color=colour, alpha=0.15, lw=0)
+                fixed = np.full_like(grid, value)
+                inputs = {"N": fixed, "D": grid} if along == by.d else {"N": grid, "D": fixed}
+                _draw_surface(panel, surface, inputs, grid, colour)
             if value in slices:
                 panel.plot(grid, slices[value].predict(grid), color=colour, lw=1, ls="--")
         _log_axis(panel, "N, parameters" if along == by.n else "D, training tokens", along)
@@ -83,8 +83,14 @@ def loss_curves(family: Family, by: Axes, surface: Fit | None, slices: Mapping[A
         return figure
 
 
+def _draw_surface(panel: Panel, surface: Fit, inputs: Mapping[str, Array], grid: Array, colour: Any) -> None:
+    panel.plot(grid, surface.predict(inputs), color=colour, lw=1.4)
+    if surface.draws is not None:
+        panel.fill_between(grid, *surface.band(inputs), color=colour, alpha=0.15, lw=0)
+
+
 def residuals(fit: Fit, by: Axes) -> Figure:
-    """Observed minus predicted loss of every row the surface was fitted to, against N and against D."""
+    """Draw the observed minus the predicted loss of every row that the surface was fitted to, against N and D."""
     with rc_context(STYLE):
         figure = Figure(figsize=(8.4, 3.0), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
@@ -97,12 +103,11 @@ def residuals(fit: Fit, by: Axes) -> Figure:
 
 
 def nuisance(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum]) -> Figure:
-    """Loss above the best of its (N, D) against one knob, the other knobs at their best: a line for each point."""
+    """Draw the loss above the best of its (N, D) against one knob, the others at their best: a line per (N, D)."""
     with rc_context(STYLE):
         figure, panel = _panel(height=3.2)
-        known = family.settings.drop_nulls(knob)  # imported runs may not say
+        known = family.settings.drop_nulls(knob)  # imported runs may lack it
         best = known.group_by([by.n, by.d, knob]).agg(pl.col(by.loss).min()).sort(knob)
-        numeric = best[knob].dtype.is_numeric()
         drawn: list[float] = []
         for colour, one in zip(_shades(len(optima)), optima, strict=True):
             cell = best.filter(pl.col(by.n) == one.cell[by.n], pl.col(by.d) == one.cell[by.d])
@@ -111,25 +116,35 @@ def nuisance(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum])
             excess = 100 * (cell[by.loss] / cell[by.loss].min() - 1)
             drawn.extend(excess)
             panel.plot(cell[knob], excess, "-o", ms=3, lw=1, color=colour, alpha=0.8)
-        if numeric and drawn and (best[knob] > 0).all():
-            panel.set_xscale("log")
-            shown = _apart(best[knob].unique().sort().to_list())
-            panel.set_xticks(shown, labels=[short(value) for value in shown])
-            panel.xaxis.set_minor_locator(NullLocator())
+        if drawn and best[knob].dtype.is_numeric() and (best[knob] > 0).all():
+            _log_levels(panel, best[knob].unique().sort().to_list())
         panel.set_xlabel(knob)
         panel.set_ylabel("loss above the best\nof its (N, D), %")
-        top = 1.1 * float(np.quantile(drawn, USUAL)) if drawn else 0.0
-        beyond = sum(value > top for value in drawn)
-        if max(drawn, default=0.0) > FAR * top > 0:
-            panel.set_ylim(-0.1, top)
-            panel.set_title(f"{counted(beyond, 'setting')} above the frame", loc="right", fontsize=8, color="#666666")
-        else:
-            panel.set_ylim(bottom=-0.1)
+        _limit_height(panel, drawn)
         return figure
 
 
+def _log_levels(panel: Panel, levels: Sequence[float]) -> None:
+    """Label a logarithmic axis at the ascending positive ``levels``."""
+    shown = _apart(levels)
+    panel.set_xscale("log")
+    panel.set_xticks(shown, labels=[short(value) for value in shown])
+    panel.xaxis.set_minor_locator(NullLocator())
+
+
+def _limit_height(panel: Panel, drawn: Sequence[float]) -> None:
+    """End the vertical axis below far outliers of ``drawn``, and note their number."""
+    top = 1.1 * float(np.quantile(drawn, USUAL)) if drawn else 0.0
+    beyond = sum(value > top for value in drawn)
+    if max(drawn, default=0.0) > FAR * top > 0:
+        panel.set_ylim(-0.1, top)
+        panel.set_title(f"{counted(beyond, 'setting')} above the frame", loc="right", fontsize=8, color="#666666")
+    else:
+        panel.set_ylim(bottom=-0.1)
+
+
 def training_curves(curves: pl.DataFrame, labels: Mapping[str, str]) -> Figure:
-    """Validation loss against tokens seen for a few trials, by trial id."""
+    """Draw training and validation loss against tokens seen for a few trials; ``labels`` by trial id."""
     with rc_context(STYLE):
         figure, panel = _panel()
         for colour, (trial_id, label) in zip(_shades(len(labels)), labels.items(), strict=True):
@@ -145,7 +160,7 @@ def training_curves(curves: pl.DataFrame, labels: Mapping[str, str]) -> Figure:
 
 
 def _apart(levels: Sequence[float]) -> list[float]:
-    """Those of the ascending positive ``levels`` whose labels have room beside each other on a logarithmic axis."""
+    """Return those of the ascending positive ``levels`` whose labels do not overlap on a logarithmic axis."""
     room, shown = math.log(levels[-1] / levels[0]) / TICKS, [levels[0]]
     for level in levels[1:]:
         if math.log(level / shown[-1]) >= room:
@@ -159,7 +174,7 @@ def _panel(height: float = 3.9) -> tuple[Figure, Panel]:
 
 
 def _shades(count: int) -> list[Any]:
-    """Colours from dark to light along an ordered family, distinct ones for a few."""
+    """Return colours from dark to light for an ordered family."""
     if count <= 1:
         return [_COLOURS[0]] * count
     from matplotlib import colormaps
@@ -168,7 +183,7 @@ def _shades(count: int) -> list[Any]:
 
 
 def _spread(line: pl.DataFrame) -> Any:
-    """Standard errors over seeds, or None where no point has two."""
+    """Return standard errors over seeds, or None if no point has two seeds."""
     known = line["seed_std"].fill_null(0.0) / line["seeds"].cast(pl.Float64).sqrt()
     return known if (known > 0).any() else None
 

@@ -1,4 +1,4 @@
-"""A fit as plain values, for JSON and the page: what was minimised, what came out, how sure, what was left out."""
+"""A fit as plain values, for JSON and the page: objective, parameters, uncertainty and rows left out."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sweeplaw.analysis.scaling.allocation import FLOPS_PER_ND, Allocation, alloc
 from sweeplaw.analysis.scaling.isoflop import Approach
 from sweeplaw.trials.errors import require_positive
 
-AHEAD = (1.0, 10.0, 100.0)  # multiples of the largest run's compute an allocation is given for by default
+AHEAD = (1.0, 10.0, 100.0)  # default budgets of an allocation, as multiples of the largest run's compute
 
 
 def summarise(fit: Fit, budgets: Sequence[float] = (), k: float | None = None) -> dict[str, Any]:
-    """The fit, its verdict, intervals, identifiability and derived quantities, as plain values."""
+    """Return the fit, its verdict, intervals, identifiability and derived quantities as plain values."""
     draws = fit.draws
     return {
         "law": fit.law.name,
@@ -61,7 +61,7 @@ def summarise(fit: Fit, budgets: Sequence[float] = (), k: float | None = None) -
 
 
 def interval_values(interval: Interval) -> dict[str, Any]:
-    """An interval as plain values; an infinite end is null in JSON, and the note says why."""
+    """Return an interval as plain values; an infinite end is null in JSON, and the note says why."""
     return {
         "low": interval.low, "high": interval.high, "level": interval.level, "method": interval.method,
         "note": interval.note,
@@ -69,7 +69,7 @@ def interval_values(interval: Interval) -> dict[str, Any]:
 
 
 def derived(fit: Fit, budgets: Sequence[float] = (), k: float | None = None) -> dict[str, Any]:
-    """The asymptote, and for a law of N and D the compute-optimal exponents and allocations."""
+    """Return the asymptote, and for a law of N and D the compute-optimal exponents and allocations."""
     found: dict[str, Any] = {}
     if fit.law.asymptote in fit.params:
         found["asymptote"] = fit.params[str(fit.law.asymptote)]
@@ -87,7 +87,7 @@ def derived(fit: Fit, budgets: Sequence[float] = (), k: float | None = None) -> 
 
 
 def flops_per_nd(fit: Fit) -> tuple[float, str]:
-    """k of C = k N D: the median over our own store's rows, which know their FLOPs; 6 elsewhere."""
+    """Return k of C = k N D and its origin: the median over the rows of a store, which have FLOPs; 6 elsewhere."""
     seen = fit.observations
     if "flops" in seen.frame.columns and seen.columns.get("D") == "tokens":
         flops = seen.frame["flops"].cast(float).to_numpy()
@@ -99,14 +99,14 @@ def flops_per_nd(fit: Fit) -> tuple[float, str]:
 
 
 def compute_of(fit: Fit, k: float) -> np.ndarray:
-    """k N D of each row used."""
+    """Return k N D of each row used."""
     units = fit.observations.units
     params, tokens = (fit.observations.inputs[name] * units.get(name, 1.0) for name in ("N", "D"))
     return np.asarray(k * params * tokens)
 
 
 def allocation_values(item: Allocation) -> dict[str, Any]:
-    """An allocation as plain values."""
+    """Return an allocation as plain values."""
     return {
         "flops": item.flops, "params": item.params, "tokens": item.tokens, "tokens_per_param": item.tokens_per_param,
         "loss": item.loss, "intervals": {name: interval_values(value) for name, value in item.intervals.items()},
@@ -115,7 +115,7 @@ def allocation_values(item: Allocation) -> dict[str, Any]:
 
 
 def approach_values(item: Approach) -> dict[str, Any]:
-    """An isoFLOP approach as plain values."""
+    """Return an isoFLOP approach as plain values."""
     return {
         "name": item.name, "a": item.a, "b": item.b, "coefficient": item.coefficient,
         "intervals": {name: interval_values(value) for name, value in item.intervals.items()},
@@ -126,7 +126,7 @@ def approach_values(item: Approach) -> dict[str, Any]:
 
 
 def comparison_values(item: Comparison) -> dict[str, Any]:
-    """A comparison of two laws as plain values."""
+    """Return a comparison of two laws as plain values."""
     return {
         "first": item.first, "second": item.second, "rows": item.rows, "rms_nats": list(item.rms),
         "mean_square_difference": item.difference, "interval": interval_values(item.interval),
@@ -135,7 +135,7 @@ def comparison_values(item: Comparison) -> dict[str, Any]:
 
 
 def coverage_values(item: Coverage) -> dict[str, Any]:
-    """A coverage simulation as plain values."""
+    """Return a coverage simulation as plain values."""
     return {
         "method": item.method, "noise": item.noise, "scale": item.scale, "level": item.level, "sets": item.sets,
         "converged": item.converged, "standard_error": item.error, "coverage": dict(item.shares),

@@ -1,4 +1,4 @@
-"""Pictures of hyperparameter laws: functions from values to a matplotlib Figure; nothing is shown or saved here."""
+"""Figures of hyperparameter laws: functions from values to a matplotlib Figure; nothing is shown or saved here."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ from sweeplaw.trials.quantities import short
 Array = NDArray[np.float64]
 
 COLUMNS = 4
-SHOWN_EXCESS = 0.02  # the colour scale ends here; what lies above is one colour
+SHOWN_EXCESS = 0.02  # end of the colour scale
 COLOURS = ("#e07b39", "#c44e52", "#8d4fa8", "#35b779", "#17becf", "#bcbd22", "#7f7f7f")
 
 
 def heatmaps(
-    arena: Scorer, found: Hyperlaw | None = None, others: Mapping[str, Array] | None = None, most: int = 20
+    scorer: Scorer, found: Hyperlaw | None = None, others: Mapping[str, Array] | None = None, most: int = 20
 ) -> Figure:
-    """Loss above the best over the first two knobs, a panel a cell (the first ``most``): each run, the fitted optimum,
-    the contours of the plateau, the law's prediction, and ``others``: log predictions (cells, knobs) by name.
+    """Draw the loss above the best over the first two knobs, one panel per cell (the first ``most``).
+
+    A panel has the runs, the fitted optimum, the contours of the plateau, the law's prediction, and ``others``: log
+    predictions (cells, knobs) by name.
     """
-    table = arena.table
+    table = scorer.table
     shown = min(len(table.cells), most)
     rows = -(-shown // COLUMNS)
     figure = Figure(figsize=(3.2 * min(COLUMNS, shown), 3.0 * rows + 0.6), layout="constrained")
@@ -42,7 +44,7 @@ def heatmaps(
             panel.set_axis_off()
             continue
         dots = _runs(panel, table, c)
-        _optimum(panel, arena, c)
+        _optimum(panel, scorer, c)
         if found is not None:
             point = _law_point(found, table, c)
             panel.plot(*np.exp(point[:2]), "*", color="black", ms=11, label=f"{found.estimator} law")
@@ -52,7 +54,7 @@ def heatmaps(
         panel.set_title("\n".join(f"{name} = {_short(value)}" for name, value in table.label(c).items()), fontsize=8)
         for axis in (panel.xaxis, panel.yaxis):
             axis.set_minor_formatter(NullFormatter())
-        panel.use_sticky_edges = False  # contours end at the grid's edge and would cut its outermost runs in half
+        panel.use_sticky_edges = False  # contours end at the grid's edge and would cut the outermost runs in half
         panel.margins(0.06)
     if dots is not None:
         figure.colorbar(dots, ax=panels, label="loss above the cell's best", shrink=0.7)
@@ -63,7 +65,7 @@ def heatmaps(
 
 
 def law_lines(table: CellTable, found: Hyperlaw) -> Figure:
-    """Each knob's law with its band against each of its axes (others at their median), over each cell's lowest run."""
+    """Draw each knob's law with its band against each axis (others at their median), and each cell's lowest run."""
     axes = [axis for axis in table.axes if any(axis in law.exponents for law in found.laws)] or list(table.axes)
     figure = Figure(figsize=(4.2 * len(axes), 3.2 * len(found.laws)), layout="constrained")
     panels = figure.subplots(len(found.laws), len(axes), squeeze=False)
@@ -85,17 +87,17 @@ def law_lines(table: CellTable, found: Hyperlaw) -> Figure:
 
 
 def importance_bars(found: Sequence[Importance]) -> Figure:
-    """Share of the variance of the loss by knob, a bar a cell: how rankings change with budget."""
+    """Draw the share of the variance of the loss by knob, one bar per cell: how rankings change with budget."""
     names = list(found[0].knobs)
     figure = Figure(figsize=(max(4.5, 0.45 * len(found) + 3), 3.4), layout="constrained")
     panel = figure.subplots()
-    at, floor = np.arange(len(found)), np.zeros(len(found))
+    at, bottom = np.arange(len(found)), np.zeros(len(found))
     layers = {name: np.array([one.knobs[name] for one in found]) for name in names}
     layers["pairs"] = np.array([sum(one.pairs.values()) for one in found])
     layers["higher orders"] = np.array([one.rest for one in found])
     for (name, share), colour in zip(layers.items(), (*COLOURS, "#31688e", "#cccccc") * 3, strict=False):
-        panel.bar(at, share, bottom=floor, color=colour, label=name)
-        floor = floor + share
+        panel.bar(at, share, bottom=bottom, color=colour, label=name)
+        bottom = bottom + share
     labels = [", ".join(f"{name}={_short(value)}" for name, value in one.cell.items()) or "all rows" for one in found]
     panel.set_xticks(at, labels, rotation=90 if len(found) > 3 else 0, fontsize=7)
     panel.set(ylabel="share of the variance of the loss", ylim=(0, 1))
@@ -110,15 +112,15 @@ def _runs(panel: Axes, table: CellTable, c: int) -> PathCollection:
     return panel.scatter(x, y, c=table.excess[rows], cmap="viridis_r", vmin=0, vmax=SHOWN_EXCESS, marker="s", s=26)
 
 
-def _optimum(panel: Axes, arena: Scorer, c: int) -> None:
-    """The cell's fitted optimum and the plateau's contours, with any further knob at its optimum."""
-    quadratic, rows = arena.quadratics[c], arena.table.rows_of(c)
-    lowest = arena.table.x[rows][arena.table.z[rows].argmin()]
+def _optimum(panel: Axes, scorer: Scorer, c: int) -> None:
+    """Draw the cell's fitted optimum and the contours of the plateau, further knobs at their optimum."""
+    quadratic, rows = scorer.quadratics[c], scorer.table.rows_of(c)
+    lowest = scorer.table.x[rows][scorer.table.z[rows].argmin()]
     panel.plot(*np.exp(lowest[:2]), "o", mfc="none", mec="#c44e52", ms=9, mew=1.5, label="lowest run")
     if quadratic is None:
         return
     panel.plot(*np.exp(quadratic.optimum[:2]), "+", color="black", ms=9, mew=2, label="fitted optimum")
-    ends = [(arena.table.x[rows, k].min(), arena.table.x[rows, k].max()) for k in range(2)]
+    ends = [(scorer.table.x[rows, k].min(), scorer.table.x[rows, k].max()) for k in range(2)]
     a, b = np.meshgrid(*(np.linspace(low, high, 80) for low, high in ends))
     points = np.broadcast_to(quadratic.optimum, (*a.shape, len(quadratic.optimum))).copy()
     points[..., 0], points[..., 1] = a, b

@@ -1,4 +1,4 @@
-"""What a program reads of hyperparameter laws: plain values under stable names."""
+"""Hyperparameter laws as plain values, for JSON."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from sweeplaw.analysis.hyperlaws.hyperlaw import Estimate, Hyperlaw, KnobLaw
 from sweeplaw.analysis.tuning.plateau import Width
 
 
-def hyperlaw_statement(law: Hyperlaw, alternatives: Sequence[Hyperlaw] = ()) -> dict[str, Any]:
-    """Laws, rows and cells used and dropped, evaluation, plateau; ``alternatives`` are other forms on the same rows."""
+def hyperlaw_values(law: Hyperlaw, alternatives: Sequence[Hyperlaw] = ()) -> dict[str, Any]:
+    """Return laws, rows and cells used and dropped, scores, plateau; ``alternatives``: other forms on the same rows."""
     return {
         "estimator": law.estimator,
         "axes": list(law.axes),
-        "laws": {item.knob: law_statement(item) for item in law.laws},
+        "laws": {item.knob: law_values(item) for item in law.laws},
         "rows": {
             "in": law.rows_in,
             "measured": law.rows_measured,
@@ -29,16 +29,16 @@ def hyperlaw_statement(law: Hyperlaw, alternatives: Sequence[Hyperlaw] = ()) -> 
         },
         "span": {axis: list(ends) for axis, ends in law.span.items()},
         "resamples": {"cells": law.resamples, "failed": law.failed_resamples},
-        "evaluation": {item.kind: evaluation_statement(item) for item in law.evaluations},
-        "plateau": [width_statement(width) for width in law.plateau],
+        "evaluation": {item.kind: evaluation_values(item) for item in law.evaluations},
+        "plateau": [width_values(width) for width in law.plateau],
         "recipes": None
         if law.recipes is None
         else {"one_law_serves_all": law.recipes.serves_all, "sentence": law.recipes.sentence},
-        "mean_of_row_resamples": {item.knob: law_statement(item) for item in law.row_resampled},
+        "mean_of_row_resamples": {item.knob: law_values(item) for item in law.row_resampled},
         "alternatives": [
             {
-                "laws": {item.knob: law_statement(item) for item in other.laws},
-                "evaluation": {item.kind: evaluation_statement(item) for item in other.evaluations},
+                "laws": {item.knob: law_values(item) for item in other.laws},
+                "evaluation": {item.kind: evaluation_values(item) for item in other.evaluations},
             }
             for other in alternatives
         ],
@@ -46,8 +46,8 @@ def hyperlaw_statement(law: Hyperlaw, alternatives: Sequence[Hyperlaw] = ()) -> 
     }
 
 
-def law_statement(law: KnobLaw) -> dict[str, Any]:
-    """One knob's law; intervals are 95 %."""
+def law_values(law: KnobLaw) -> dict[str, Any]:
+    """Return one knob's law; intervals are 95 %."""
     return {
         "formula": law.formula,
         "coefficient": law.coefficient.value,
@@ -60,8 +60,8 @@ def law_statement(law: KnobLaw) -> dict[str, Any]:
     }
 
 
-def evaluation_statement(evaluation: LawEvaluation) -> dict[str, Any]:
-    """Per mille of loss above the best, each metric with its noise floor."""
+def evaluation_values(evaluation: LawEvaluation) -> dict[str, Any]:
+    """Return the metrics, in per mille of loss above the best, with their noise floors."""
     metrics = {
         metric.name: {
             "permille": metric.score,
@@ -74,8 +74,8 @@ def evaluation_statement(evaluation: LawEvaluation) -> dict[str, Any]:
     return {"split": evaluation.split, "cells": evaluation.held_out, "without_a_law": evaluation.unfitted, **metrics}
 
 
-def width_statement(width: Width) -> dict[str, Any]:
-    """One knob's plateau at one threshold."""
+def width_values(width: Width) -> dict[str, Any]:
+    """Return one knob's plateau at one threshold."""
     return {
         "knob": width.knob,
         "within": width.threshold,

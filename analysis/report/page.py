@@ -1,6 +1,6 @@
-"""A report as files: one HTML page with everything in it, and the same numbers as JSON.
+"""A report as files: one self-contained HTML page, and the same values as JSON.
 
-`analysis.report.report.numbers` decides what is said; the page only shows it.
+`report.report_values` defines the content; the page only displays it.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from sweeplaw.trials.quantities import short
 
 
 def pictures(section: Section, curves: pl.LazyFrame) -> dict[str, str]:
-    """The figures of a section as SVG, by name."""
+    """Return the figures of a section as SVG, by name."""
     by, family = section.by, section.family
     by_size = {one.at[by.d]: one.fit for one in section.slices if one.fit and by.d in one.at and one.fit.verified}
     by_data = {one.at[by.n]: one.fit for one in section.slices if one.fit and by.n in one.at and one.fit.verified}
-    made = {
+    drawn = {
         "loss_n": figures.loss_curves(family, by, section.surface.fit, by_size, along=by.n),
         "loss_d": figures.loss_curves(family, by, section.surface.fit, by_data, along=by.d),
     }
     if section.surface.fit is not None:
-        made["residuals"] = figures.residuals(section.surface.fit, by)
+        drawn["residuals"] = figures.residuals(section.surface.fit, by)
     for knob in by.knobs:
-        made[f"knob_{knob}"] = figures.nuisance(family, by, knob, section.optima)
+        drawn[f"knob_{knob}"] = figures.nuisance(family, by, knob, section.optima)
     if section.hyper is not None:
-        made.update(section.hyper.figures)
+        drawn.update(section.hyper.figures)
     if labels := _longest(section):
         points = curves.filter(pl.col("trial_id").is_in(list(labels))).collect()
         if points.height:
-            made["curves"] = figures.training_curves(points, labels)
-    return {name: figures.svg(figure) for name, figure in made.items()}
+            drawn["curves"] = figures.training_curves(points, labels)
+    return {name: figures.svg(figure) for name, figure in drawn.items()}
 
 
 def _longest(section: Section) -> dict[str, str]:
-    """The best trial of each size at the largest data budget, as trial_id -> label."""
+    """Return the best trial of each size at its largest data budget, as trial_id -> label."""
     by, seeds = section.by, section.family.seeds
     if "trial_id" not in seeds.columns:
         return {}
@@ -49,8 +49,8 @@ def _longest(section: Section) -> dict[str, str]:
     return {row["trial_id"]: f"N = {short(row[by.n])}" for row in rows.to_dicts()[:8]}
 
 
-def page(report: Report, said: Mapping[str, Any]) -> str:
-    """The report as one self-contained HTML page."""
+def page(report: Report, values: Mapping[str, Any]) -> str:
+    """Return the report as one self-contained HTML page."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -61,9 +61,9 @@ def page(report: Report, said: Mapping[str, Any]) -> str:
     )
     environment.filters.update(short=short, g=_g, seconds=_seconds)
     return environment.get_template("report.html.j2").render(
-        report=said,
+        report=values,
         pictures=[pictures(section, report.tables.curves) for section in report.sections],
-        made=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
 
@@ -80,16 +80,16 @@ def _seconds(value: float | None) -> str:
 
 
 def write(report: Report, folder: Path) -> tuple[Path, Path]:
-    """Write ``report.html`` and ``report.json`` into ``folder``; return their paths."""
-    said = plain(report_values(report))
+    """Write ``report.html`` and ``report.json`` to ``folder`` and return their paths."""
+    values = plain(report_values(report))
     html, data = folder / "report.html", folder / "report.json"
-    html.write_text(page(report, said), encoding="utf-8")
-    data.write_text(json.dumps(said, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    html.write_text(page(report, values), encoding="utf-8")
+    data.write_text(json.dumps(values, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
     return html, data
 
 
 def plain(value: Any) -> Any:
-    """``value`` for JSON: non-finite numbers, which JSON does not have, are None."""
+    """Return ``value`` for JSON, with non-finite numbers, which JSON lacks, as None."""
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     if isinstance(value, Mapping):

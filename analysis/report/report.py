@@ -1,11 +1,11 @@
-"""A store as a report: what it says, as numbers; `analysis.report.page` shows it.
+"""The content of a report of a store, as values; `analysis.report.page` renders it.
 
-What was left out is counted, what is not verified says so.
+Everything left out is counted, and unverified fits are marked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,18 @@ import polars as pl
 
 from sweeplaw.analysis.fitting.fit import Fit
 from sweeplaw.analysis.fitting.validation import largest
-from sweeplaw.analysis.report.family_laws import FittedSlice, count, statements
+from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws
 from sweeplaw.analysis.report.fit_summary import summarise
 from sweeplaw.analysis.report.hyperlaw_section import HyperSection, hyper_section
+from sweeplaw.analysis.tables.expressions import condition
 from sweeplaw.analysis.tables.families import Axes, Family, axes, families
-from sweeplaw.analysis.tables.tables import Tables, load
+from sweeplaw.analysis.tables.tables import Tables, keep, load
 from sweeplaw.analysis.tuning.optimum import CellOptimum, optima, unmeasured_cells
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 
-LEAST_LEVELS = 4  # of a knob, for a law of its optimum: a quadratic and one level to spare
-MAX_FAMILIES = 6  # more would be a page nobody reads; the rest is counted
+LEAST_LEVELS = 4  # of a knob, for a law of its optimum: three for a quadratic and one degree of freedom
+MAX_FAMILIES = 6  # on a page; further families are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything a report says, before it is a page. ``source`` is what the person asked for, as they wrote it."""
+    """The content of a report. ``source``: the argument as the user wrote it; ``everything``: trials in any state."""
 
     source: str
     tables: Tables
@@ -57,36 +58,43 @@ def make(
     where: str | None = None,
     loss: str = "val_loss",
     verify: bool = False,
-    watch: ProgressCallback = no_progress,
+    progress: ProgressCallback = no_progress,
 ) -> Report:
-    """The report of a store or a table file. Raises InputError when there is nothing to report.
+    """Return the report of a store or a table file. Raise InputError if there is nothing to report.
 
-    ``verify`` as for `load`. ``watch`` is told after each law how many of how many are done.
+    ``verify`` as for `load`. ``progress`` is called after each law with (laws done, laws).
     """
-    tables = load(source, where=where, verify=verify)
-    everything = load(source, states=None, where=where, verify=verify).trials.collect()
-    trials = tables.trials.collect()
+    whole = load(source, states=None, verify=verify)
+    tables = keep(whole, ("completed",), where)
+    rows = whole.trials if where is None else whole.trials.filter(condition(where, whole.trials.collect_schema()))
+    everything = rows.collect()
+    trials = everything.filter(pl.col("state") == "completed") if "state" in everything.columns else everything
     if not trials.height:
         counts = ", ".join(f"{rows} {reason}" for reason, rows in tables.dropped.items())
         raise InputError(f"{tables.source}: no completed trials to report ({counts or 'the store is empty'})")
     by = axes(tables, trials, loss=loss)
     found = families(trials, by)
     shown = found[:MAX_FAMILIES]
-    total = sum(count(family, by) for family in shown)
-    sections: list[Section] = []
-    laws: list[FittedSlice] = []
-    watch(0, total)
+    laws = _laws(shown, by, progress)
+    sections = tuple(_section(family, by, everything, fitted) for family, fitted in zip(shown, laws, strict=True))
+    return Report(str(source), tables, everything, by, sections, len(found) - len(shown))
+
+
+def _laws(shown: Sequence[Family], by: Axes, progress: ProgressCallback) -> Iterator[list[FittedSlice]]:
+    """Yield the laws of each family."""
+    done, total = 0, sum(count(family, by) for family in shown)
+    progress(done, total)
     for family in shown:
-        first = len(laws)
-        for statement_made in statements(family, by):
-            laws.append(statement_made)
-            watch(len(laws), total)
-        sections.append(_section(family, by, everything, laws[first:]))
-    return Report(str(source), tables, everything, by, tuple(sections), len(found) - len(shown))
+        laws = []
+        for law in fit_laws(family, by):
+            laws.append(law)
+            done += 1
+            progress(done, total)
+        yield laws
 
 
 def _section(family: Family, by: Axes, everything: pl.DataFrame, laws: Sequence[FittedSlice]) -> Section:
-    # Cells are judged on all trials of the family: a diverged neighbour is what makes an edge an edge.
+    # Trials in any state: whether the best value is at an edge also depends on its diverged neighbours.
     same = everything
     for name, value in family.values.items():
         same = same.filter(pl.col(name).eq_missing(value))
@@ -96,19 +104,19 @@ def _section(family: Family, by: Axes, everything: pl.DataFrame, laws: Sequence[
 
 
 def _hyper(trials: pl.DataFrame, family: Family, by: Axes) -> HyperSection | None:
-    """Laws of the knobs that have enough levels for an optimum inside them; None when no knob does."""
+    """Return the laws of the knobs with enough levels for an inner optimum; None if there is no such knob."""
     levels = {knob: family.trials[knob].n_unique() for knob in by.knobs if family.trials[knob].dtype.is_numeric()}
     knobs = [knob for knob, count in levels.items() if count >= LEAST_LEVELS]
     return hyper_section(trials, [by.n, by.d], knobs, by.loss) if knobs else None
 
 
 def report_values(report: Report) -> dict[str, Any]:
-    """Every number of the report, for programs. Unknown is None."""
+    """Return the report as plain values, for JSON. Unknown values are None."""
     return {
         "source": report.source,
         "columns": {"N": report.by.n, "D": report.by.d, "loss": report.by.loss, "knobs": list(report.by.knobs)},
         "trials": _trials(report),
-        "families": [_section_numbers(section) for section in report.sections],
+        "families": [_section_values(section) for section in report.sections],
         "families_left_out": report.families_left_out,
         "failures": _failures(report.everything),
         "launches": [dict(launch) for launch in report.tables.launches],
@@ -133,14 +141,14 @@ def _trials(report: Report) -> dict[str, Any]:
 
 
 def _total(trials: pl.DataFrame, column: str) -> float | None:
-    """The sum of what is known; None when nothing is."""
+    """Return the sum of the known values; None if there is none."""
     if column not in trials.columns or trials[column].null_count() == trials.height:
         return None
     return float(trials[column].sum())
 
 
 def _busy(trials: pl.DataFrame) -> dict[str, float | None]:
-    """Wall seconds from the first trial's start to the last one's end, and trials running at once on average."""
+    """Return the wall seconds from the first start to the last end, and the mean number of running trials."""
     needed = ("started_at", "ended_at", "train_seconds")
     timed = trials.drop_nulls(needed) if set(needed) <= set(trials.columns) else trials.clear()
     if not timed.height:
@@ -149,29 +157,29 @@ def _busy(trials: pl.DataFrame) -> dict[str, float | None]:
     return {"wall_seconds": wall, "mean_running": float(timed["train_seconds"].sum()) / wall if wall > 0 else None}
 
 
-def _section_numbers(section: Section) -> dict[str, Any]:
+def _section_values(section: Section) -> dict[str, Any]:
     by = section.by
     return {
         "name": section.family.name,
         "values": dict(section.family.values),
         "trials": section.family.trials.height,
         "points": section.family.best.to_dicts(),
-        "surface": statement_values(section.surface),
-        "slices": [statement_values(one) for one in section.slices],
+        "surface": slice_values(section.surface),
+        "slices": [slice_values(one) for one in section.slices],
         "optima": [_optimum(one) for one in section.optima],
-        "hyperlaws": None if section.hyper is None else {**section.hyper.statement, "refused": section.hyper.refused},
+        "hyperlaws": None if section.hyper is None else {**section.hyper.values, "refused": section.hyper.refused},
         "cells_without_loss": unmeasured_cells(section.family.trials, [by.n, by.d], by.loss).to_dicts(),
     }
 
 
-def statement_values(one: FittedSlice) -> dict[str, Any]:
-    """A law as numbers, or why there is none."""
+def slice_values(one: FittedSlice) -> dict[str, Any]:
+    """Return a law as plain values, or the reason why there is none."""
     head = {"title": one.title, "x": list(one.x), "at": one.at}
     return {**head, "law": None, "why_not": one.why_not} if one.fit is None else {**head, **fit_values(one.fit)}
 
 
 def fit_values(fit: Fit) -> dict[str, Any]:
-    """A fit as numbers, with its error on the largest runs when it is fitted without them."""
+    """Return a fit as plain values, with its error on the largest runs when fitted without them."""
     return {**summarise(fit), "residuals": fit.residuals.tolist(), "holdout": _extrapolation(fit)}
 
 
@@ -206,14 +214,14 @@ def _optimum(one: CellOptimum) -> dict[str, Any]:
 
 
 def _failures(trials: pl.DataFrame) -> list[dict[str, Any]]:
-    """Trials that did not complete, grouped by state and message."""
+    """Return the trials that did not complete, grouped by state and message."""
     if "state" not in trials.columns:
         return []
     bad = trials.filter(pl.col("state") != "completed")
     grouped = bad.group_by("state", "message").agg(
         pl.len().alias("trials"), pl.col("trial_id").first().alias("example")
     )
-    return grouped.sort("trials", "state", descending=[True, False]).to_dicts()
+    return grouped.sort("trials", "state", "message", descending=[True, False, False]).to_dicts()
 
 
 def _provenance(trials: pl.DataFrame) -> dict[str, Any]:

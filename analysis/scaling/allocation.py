@@ -1,7 +1,7 @@
-"""What a fitted law says about spending compute: for C FLOPs train N on D, and how sure that is.
+"""Compute-optimal allocation by a fitted law: parameters N and tokens D for C FLOPs, with intervals.
 
-Compute is ``C = k N D`` (k = 6 by convention; Kaplan et al. 2020, sec. 2.1). The optimum is found for every bootstrap
-draw at once by golden sections on log N, so any law of N and D has one, closed form or not.
+Compute is ``C = k N D`` (k = 6 by convention; Kaplan et al. 2020, sec. 2.1). The optimum is found for all bootstrap
+draws at once by golden sections on log N, so any law of N and D has one, closed form or not.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Array = np.ndarray
 
 FLOPS_PER_ND = 6.0
 GOLDEN = (math.sqrt(5) - 1) / 2
-SECTIONS = 70  # each shrinks log N by .618: 1e-13 of the range at the end
-SLOPE = 0.5  # of log C, half the step of the local exponent: small against any design, large against rounding
+SECTIONS = 70  # each narrows log N by .618: 1e-13 of the range at the end
+HALF_STEP = 0.5  # of log C, for the local exponent: small against any design, large against rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +36,19 @@ class Allocation:
     intervals: Mapping[str, Interval]
 
     def sentence(self) -> str:
-        """``for 1e+21 FLOPs train 2.4e+09 parameters on 6.9e+10 tokens``."""
+        """Return ``for 1e+21 FLOPs train 2.4e+09 parameters on 6.9e+10 tokens``."""
         spread = self.intervals.get("params")
         sure = f" ({spread.low:.2g} to {spread.high:.2g})" if spread else ""
         return f"for {self.flops:.3g} FLOPs train {self.params:.3g} parameters{sure} on {self.tokens:.3g} tokens"
 
 
 def is_surface(fit: Fit) -> bool:
-    """Whether the law is one of N and D, of which an allocation can be asked."""
+    """Return whether the law's inputs are N and D, so that it has an allocation."""
     return set(fit.law.inputs) == {"N", "D"}
 
 
 def allocate(fit: Fit, flops: float, k: float = FLOPS_PER_ND) -> Allocation:
-    """The (N, D) of least predicted loss with k N D = ``flops``. Raises InputError for a law of other inputs."""
+    """Return the (N, D) of least predicted loss with k N D = ``flops``. Raise InputError for a law of other inputs."""
     _require_surface(fit)
     require_positive({"compute in FLOPs": flops, "FLOPs per N and D": k})
     point = _optimum(fit, flops, k, fit.theta[None])
@@ -74,7 +74,7 @@ def _optimum(fit: Fit, flops: float, k: float, theta: Array) -> dict[str, Array]
 
 
 def frontier(fit: Fit, flops: Array, k: float, theta: Array) -> tuple[Array, Array]:
-    """log N* and the least loss at each budget for each parameter vector: two (batch, budgets) arrays."""
+    """Return log N* and the least loss at each budget for each parameter vector: two (batch, budgets) arrays."""
     low = np.zeros((len(theta), len(flops)))
     high = np.broadcast_to(np.log(flops / k), low.shape).copy()
 
@@ -94,22 +94,22 @@ def frontier(fit: Fit, flops: Array, k: float, theta: Array) -> tuple[Array, Arr
 
 
 def _losses(fit: Fit, log_params: Array, product: Array, theta: Array) -> Array:
-    """Losses at N = exp(log_params), D = product / N, each draw at its own N: (batch, budgets)."""
+    """Return losses at N = exp(log_params), D = product / N, each draw at its own N: (batch, budgets)."""
     params = np.exp(log_params)
     columns = fit.columns({"N": params, "D": product / params})
     return fit.law.function.bind(columns).predict(theta)
 
 
 def exponents(fit: Fit, flops: float, k: float = FLOPS_PER_ND) -> dict[str, tuple[float, Interval | None]]:
-    """The local exponents a = d log N*/d log C and b = d log D*/d log C at a budget.
+    """Return the local exponents a = d log N*/d log C and b = d log D*/d log C at a budget.
 
     For the additive law a = beta/(alpha+beta) at every budget (Hoffmann et al. 2022, eq. 4).
     """
     _require_surface(fit)
 
     def slope(theta: Array) -> Array:
-        ends = frontier(fit, flops * np.exp(np.array([-SLOPE, SLOPE])), k, theta)[0]
-        return np.asarray((ends[:, 1] - ends[:, 0]) / (2 * SLOPE))
+        ends = frontier(fit, flops * np.exp(np.array([-HALF_STEP, HALF_STEP])), k, theta)[0]
+        return np.asarray((ends[:, 1] - ends[:, 0]) / (2 * HALF_STEP))
 
     point = float(slope(fit.theta[None])[0])
     if fit.draws is None:

@@ -1,13 +1,13 @@
-"""Where one recipe overtakes another: the crossing of two fitted curves as a distribution, not a number.
+"""The crossing of two fitted curves, where one recipe overtakes another, as a distribution and not a number.
 
-A law that wins at the sizes one can afford may lose at the size one wants: the answer is the probability that the
-curves cross inside the range that matters, and where.
+A recipe that is better at affordable sizes may be worse at the target size: the result is the probability that the
+curves cross inside the range of interest, and where.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from sweeplaw.analysis.scaling.allocation import FLOPS_PER_ND, frontier, is_surf
 from sweeplaw.trials.errors import InputError
 
 Array = np.ndarray
+Curve = Callable[[Fit, Array, Array], Array]
 
 POINTS = 513  # on the logarithm of the range; a crossing is then interpolated between two of them
 
@@ -55,11 +56,11 @@ def crossover(
     k: float = FLOPS_PER_ND,
     seed: int = 0,
 ) -> Crossing:
-    """Where A overtakes B between ``low`` and ``high``.
+    """Return where A overtakes B between ``low`` and ``high``.
 
     The axis is the one input of two laws of one input; for two laws of N and D it is compute, each law at its own
     optimal allocation, or the one input that ``fixed`` does not fix. Both fits need bootstrap draws of the same
-    objective. Raises InputError.
+    objective. Raise InputError otherwise.
     """
     require_same_objective(a, b)
     if a.draws is None or b.draws is None:
@@ -68,21 +69,14 @@ def crossover(
         raise InputError(f"the range is [{low:g}, {high:g}] (accepted: 0 < low < high)")
     grid = np.geomspace(low, high, POINTS)
     axis, curve = _curves(a, b, fixed or {}, k)
-    rng = np.random.default_rng(seed)
-    count = max(len(a.draws.params), len(b.draws.params))
-    first, second = (
-        draws[rng.permutation(np.resize(np.arange(len(draws)), count))] for draws in (a.draws.params, b.draws.params)
-    )
+    first, second = _pair(a.draws.params, b.draws.params, seed)
     difference = curve(a, grid, first) - curve(b, grid, second)
     point = curve(a, grid, a.theta[None]) - curve(b, grid, b.theta[None])
     places, crossings = last_crossing(np.log(grid), difference)
     crossed = crossings > 0
     estimate = last_crossing(np.log(grid), point)[0][0]
-    interval = percentile(
-        np.exp(places[crossed]) if crossed.any() else np.array([np.nan]),
-        a.level,
-        f"{int(crossed.sum())} of {count} paired draws that cross",
-    )
+    method = f"{int(crossed.sum())} of {len(first)} paired draws that cross"
+    interval = percentile(np.exp(places[crossed]) if crossed.any() else np.array([np.nan]), a.level, method)
     below_first, below_last = difference[:, 0] < 0, difference[:, -1] < 0
     return Crossing(
         axis, low, high, None if np.isnan(estimate) else float(np.exp(estimate)), float(crossed.mean()), interval,
@@ -91,8 +85,15 @@ def crossover(
     )  # fmt: skip
 
 
-def _curves(a: Fit, b: Fit, fixed: dict[str, float], k: float) -> tuple[str, Any]:
-    """The axis and the function (fit, grid, parameters) -> losses (batch, points)."""
+def _pair(a: Array, b: Array, seed: int) -> tuple[Array, Array]:
+    """Return two sets of draws paired at random, the smaller one repeated."""
+    rng, count = np.random.default_rng(seed), max(len(a), len(b))
+    first, second = (draws[rng.permutation(np.resize(np.arange(len(draws)), count))] for draws in (a, b))
+    return first, second
+
+
+def _curves(a: Fit, b: Fit, fixed: dict[str, float], k: float) -> tuple[str, Curve]:
+    """Return the axis and a function (fit, grid, parameters) -> losses (batch, points)."""
     if is_surface(a) and is_surface(b) and not fixed:
         return "C", lambda fit, grid, theta: frontier(fit, grid, k, theta)[1]
     free = [sorted(set(fit.law.inputs) - set(fixed)) for fit in (a, b)]
@@ -106,7 +107,7 @@ def _curves(a: Fit, b: Fit, fixed: dict[str, float], k: float) -> tuple[str, Any
 
 
 def last_crossing(places: Array, difference: Array) -> tuple[Array, Array]:
-    """The last place each row (batch, points) changes sign, NaN where it does not, and how often it does."""
+    """Return the last place where each row (batch, points) changes sign, NaN if none, and the number of changes."""
     sign = difference < 0
     changes = sign[:, 1:] != sign[:, :-1]
     count = changes.sum(axis=1)

@@ -4,14 +4,14 @@
 2. Parabola: at each budget a parabola of loss in log N, its minimum, then the line.
 3. Surface: the fitted law's own optimum (`analysis.scaling.allocation`).
 
-Approach 2 is biased where budgets are sampled off their optimum or the surface is not symmetric in log N about it; the
-bias is measured here by running it on the fitted surface's noise-free losses at the very same rows.
+Approach 2 is biased if budgets are sampled off their optimum or the surface is not symmetric in log N about it. The
+bias is measured by running it on the fitted surface's noise-free losses at the same rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,15 +21,17 @@ from sweeplaw.analysis.scaling.allocation import FLOPS_PER_ND, allocate, exponen
 from sweeplaw.trials.errors import InputError
 
 Array = np.ndarray
+Estimate = Callable[[Array, Array, Array], Array]  # log N (n,), losses (n,), weights (batch, n) -> log N* (batch,)
 
 SAME_BUDGET = 0.10  # relative gap of compute below which neighbouring rows belong to one budget
-LEAST_SIZES = 4  # distinct N a parabola needs: three fix it, the fourth can contradict it
-OFF_CENTRE = 0.25  # of the sampled range of log N: an optimum farther from its middle is said to be off centre
+MIN_SIZES = 4  # distinct N a parabola needs: three fix it, the fourth can contradict it
+MIN_BUDGETS = 3  # that a line needs
+OFF_CENTRE = 0.25  # of the sampled range of log N: an optimum farther from its middle is off centre
 
 
 @dataclass(frozen=True, slots=True)
 class IsoflopBudget:
-    """One compute budget: its FLOPs, rows, and the optimum of its parabola (None where it has none inside reach)."""
+    """One compute budget: its FLOPs, rows, and the optimum of its parabola (None if it has none within reach)."""
 
     flops: float
     rows: int
@@ -52,7 +54,7 @@ class Approach:
     notes: tuple[str, ...]
 
     def params(self, flops: float) -> float:
-        """N* for a budget by this approach's line."""
+        """Return N* for a budget by this approach's line."""
         return float(self.coefficient * flops**self.a)
 
 
@@ -66,9 +68,22 @@ class Design:
     flops: Array
     budget: Array
 
+    @property
+    def budgets(self) -> list[Array]:
+        """The positions of the rows of each budget."""
+        return [np.flatnonzero(self.budget == number) for number in range(int(self.budget.max()) + 1)]
+
+    def has_sizes(self, members: Array) -> bool:
+        """Return whether the rows have enough distinct N for a parabola."""
+        return len(np.unique(self.params[members])) >= MIN_SIZES
+
+    def mean_flops(self, members: Array) -> float:
+        """Return the geometric mean of the rows' compute."""
+        return float(np.exp(np.mean(np.log(self.flops[members]))))
+
 
 def design(fit: Fit, k: float = FLOPS_PER_ND) -> Design:
-    """The rows of a fit grouped into budgets of nearly equal compute."""
+    """Group the rows of a fit into budgets of nearly equal compute."""
     units = fit.observations.units
     params, tokens = (fit.observations.inputs[name] * units.get(name, 1.0) for name in ("N", "D"))
     flops = k * params * tokens
@@ -76,7 +91,7 @@ def design(fit: Fit, k: float = FLOPS_PER_ND) -> Design:
 
 
 def group_budgets(flops: Array) -> Array:
-    """The number of the budget of each row: sorted compute is cut where it jumps by more than SAME_BUDGET."""
+    """Return the number of each row's budget: sorted compute is cut where it jumps by more than SAME_BUDGET."""
     order = np.argsort(flops, kind="stable")
     jumps = np.diff(np.log(flops[order]), prepend=np.log(flops[order[0]])) > np.log1p(SAME_BUDGET)
     numbers = np.empty(len(flops), dtype=int)
@@ -85,10 +100,10 @@ def group_budgets(flops: Array) -> Array:
 
 
 def compare_approaches(fit: Fit, k: float = FLOPS_PER_ND, resamples: int = 1000, seed: int = 0) -> tuple[Approach, ...]:
-    """Approaches 1, 2 and 3 on the rows of a surface fit.
+    """Return approaches 1, 2 and 3 on the rows of a surface fit.
 
-    One that cannot be made is left out, with its reason in the notes of the third. Raises InputError for a law of other
-    inputs.
+    An approach that is impossible is left out, with the reason in the notes of the third. Raise InputError for a law of
+    other inputs.
     """
     rows, middle = design(fit, k), _middle(fit, k)
     made, missing = [], []
@@ -110,16 +125,16 @@ def _middle(fit: Fit, k: float) -> float:
 
 
 def envelope(rows: Design, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Approach:
-    """Approach 1: the run of least loss at each budget. Raises InputError with fewer than three budgets."""
+    """Apply approach 1: the run of least loss at each budget. Raise InputError with fewer than three budgets."""
     weights = _resample(rows, resamples, seed)
     flops, best = _per_budget(rows, weights, _least)
     return _line("1 envelope", flops, best, level, _envelope_budgets(rows), ("coarse where budgets hold few sizes",))
 
 
 def parabola(rows: Design, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Approach:
-    """Approach 2: the minimum of a parabola in log N at each budget. Raises InputError for fewer than three budgets."""
+    """Apply approach 2: a parabola in log N at each budget. Raise InputError with fewer than three budgets."""
     weights = _resample(rows, resamples, seed)
-    flops, best = _per_budget(rows, weights, _vertex)
+    flops, best = _per_budget(rows, weights, _minimum)
     budgets = _parabola_budgets(rows)
     off = [budget for budget in budgets if budget.off_centre is not None and abs(budget.off_centre) > OFF_CENTRE]
     notes = [f"off-centre sampling at {len(off)} of {len(budgets)} budgets pulls the vertex"] if off else []
@@ -128,34 +143,29 @@ def parabola(rows: Design, level: float = 0.95, resamples: int = 1000, seed: int
 
 
 def _resample(rows: Design, count: int, seed: int) -> Array:
-    """Multiplicities (1 + count, n): the rows as they are, then rows drawn inside each budget."""
+    """Return multiplicities (1 + count, n): the rows as they are, then rows drawn inside each budget."""
     rng = np.random.default_rng(seed)
     weights = np.ones((1 + count, len(rows.losses)))
-    for number in range(int(rows.budget.max()) + 1):
-        members = np.flatnonzero(rows.budget == number)
+    for members in rows.budgets:
         weights[1:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=count)
     return weights
 
 
-def _per_budget(rows: Design, weights: Array, estimate) -> tuple[Array, Array]:  # type: ignore[no-untyped-def]
-    """Budgets' FLOPs (m,) and log N* of each resample (batch, m), NaN where there is none."""
-    flops, best = [], []
-    for number in range(int(rows.budget.max()) + 1):
-        members = np.flatnonzero(rows.budget == number)
-        if len(np.unique(rows.params[members])) >= LEAST_SIZES:
-            flops.append(float(np.exp(np.mean(np.log(rows.flops[members])))))
-            best.append(estimate(np.log(rows.params[members]), rows.losses[members], weights[:, members]))
-    if len(flops) < 3:
-        raise InputError(f"a line needs 3 budgets of at least {LEAST_SIZES} sizes; {len(flops)} found")
-    return np.array(flops), np.stack(best, axis=1)
+def _per_budget(rows: Design, weights: Array, estimate: Estimate) -> tuple[Array, Array]:
+    """Return the budgets' FLOPs (m,) and log N* of each resample (batch, m), NaN if there is none."""
+    usable = [members for members in rows.budgets if rows.has_sizes(members)]
+    if len(usable) < MIN_BUDGETS:
+        raise InputError(f"a line needs {MIN_BUDGETS} budgets of at least {MIN_SIZES} sizes; {len(usable)} found")
+    best = [estimate(np.log(rows.params[one]), rows.losses[one], weights[:, one]) for one in usable]
+    return np.array([rows.mean_flops(members) for members in usable]), np.stack(best, axis=1)
 
 
 def _least(log_params: Array, losses: Array, weights: Array) -> Array:
     return np.asarray(log_params[np.argmin(np.where(weights > 0, losses, np.inf), axis=1)])
 
 
-def _vertex(log_params: Array, losses: Array, weights: Array) -> Array:
-    """log N at the minimum of each weighted parabola; NaN without one or where it is far outside the sampled range."""
+def _minimum(log_params: Array, losses: Array, weights: Array) -> Array:
+    """Return log N at the minimum of each weighted parabola; NaN if none or far outside the sampled range."""
     middle, width = (log_params.max() + log_params.min()) / 2, (log_params.max() - log_params.min()) / 2
     place = (log_params - middle) / width
     powers = np.stack([np.ones_like(place), place, place**2])
@@ -163,14 +173,14 @@ def _vertex(log_params: Array, losses: Array, weights: Array) -> Array:
     right = np.einsum("bn,in,n->bi", weights, powers, losses)
     _, slope, bend = np.linalg.solve(matrix, right[:, :, None])[:, :, 0].T
     with np.errstate(divide="ignore", invalid="ignore"):
-        vertex = np.where(bend > 0, -slope / (2 * bend), np.nan)
-    return np.asarray(np.where(np.abs(vertex) <= 3, middle + width * vertex, np.nan))
+        lowest = np.where(bend > 0, -slope / (2 * bend), np.nan)
+    return np.asarray(np.where(np.abs(lowest) <= 3, middle + width * lowest, np.nan))
 
 
 def _line(
     name: str, flops: Array, best: Array, level: float, budgets: tuple[IsoflopBudget, ...], notes: tuple[str, ...]
 ) -> Approach:
-    """The line log N* = log n0 + a log C through each resample's optima, budgets without one left out of it."""
+    """Fit the line log N* = log n0 + a log C through each resample's optima, without budgets that have none."""
     place = np.log(flops)
     known = np.isfinite(best)
     count = np.maximum(known.sum(axis=1), 1)
@@ -183,16 +193,15 @@ def _line(
     slope = np.where(known.sum(axis=1) >= 2, slope, np.nan)
     method = f"row bootstrap within budgets, {len(best) - 1} resamples"
     intervals = {"a": percentile(slope[1:], level, method), "b": percentile(1 - slope[1:], level, method)}
-    if known[0].sum() < len(flops):
-        notes = (*notes, f"{len(flops) - int(known[0].sum())} of {len(flops)} budgets have no optimum and take no part")
+    if missing := len(flops) - int(known[0].sum()):
+        notes = (*notes, f"{missing} of {len(flops)} budgets have no optimum and take no part")
     coefficient = float(np.exp(mean_y[0] - slope[0] * mean_x[0]))
     return Approach(name, float(slope[0]), float(1 - slope[0]), coefficient, intervals, budgets, notes)
 
 
 def _envelope_budgets(rows: Design) -> tuple[IsoflopBudget, ...]:
     found = []
-    for number in range(int(rows.budget.max()) + 1):
-        members = np.flatnonzero(rows.budget == number)
+    for members in rows.budgets:
         least = members[np.argmin(rows.losses[members])]
         found.append(_budget(rows, members, float(rows.params[least]), float(rows.losses[least])))
     return tuple(found)
@@ -200,16 +209,14 @@ def _envelope_budgets(rows: Design) -> tuple[IsoflopBudget, ...]:
 
 def _parabola_budgets(rows: Design) -> tuple[IsoflopBudget, ...]:
     found = []
-    for number in range(int(rows.budget.max()) + 1):
-        members = np.flatnonzero(rows.budget == number)
-        if len(np.unique(rows.params[members])) < LEAST_SIZES:
-            found.append(_budget(rows, members, None, None, f"fewer than {LEAST_SIZES} sizes"))
+    for members in rows.budgets:
+        if not rows.has_sizes(members):
+            found.append(_budget(rows, members, None, None, f"fewer than {MIN_SIZES} sizes"))
             continue
-        vertex = float(_vertex(np.log(rows.params[members]), rows.losses[members], np.ones((1, len(members))))[0])
-        params = float(np.exp(vertex)) if np.isfinite(vertex) else None
-        found.append(
-            _budget(rows, members, params, None, "" if params else "no minimum: the parabola is not convex there")
-        )
+        best = float(_minimum(np.log(rows.params[members]), rows.losses[members], np.ones((1, len(members))))[0])
+        params = float(np.exp(best)) if np.isfinite(best) else None
+        note = "" if params else "no minimum: the parabola is not convex there"
+        found.append(_budget(rows, members, params, None, note))
     return tuple(found)
 
 
@@ -217,19 +224,17 @@ def _budget(rows: Design, members: Array, params: float | None, loss: float | No
     log_params = np.log(rows.params[members])
     low, high = log_params.min(), log_params.max()
     off = (np.log(params) - (low + high) / 2) / max(high - low, 1e-12) if params else None
-    flops = float(np.exp(np.mean(np.log(rows.flops[members]))))
     outside = "" if off is None or abs(off) <= 0.5 else "the optimum is outside the sampled sizes"
-    return IsoflopBudget(flops, len(members), params, loss, None if off is None else float(off), note or outside)
+    return IsoflopBudget(
+        rows.mean_flops(members), len(members), params, loss, None if off is None else float(off), note or outside
+    )
 
 
 def _with_bias(approach: Approach, rows: Design, fit: Fit, k: float) -> Approach:
-    """The approach with its bias on this design said: what it returns on the fitted surface without any noise."""
-    clean = Design(rows.params, rows.tokens, fit.fitted, rows.flops, rows.budget)
+    """Return the approach with a note on its bias on this design: its result on the fitted surface without noise."""
+    clean = replace(rows, losses=fit.fitted)
     returned = parabola(clean, fit.level, 1).a
     true = exponents(fit, _middle(fit, k), k)["a"][0]
     note = f"on this design the method itself returns a = {returned:.4f} where the fitted surface has {true:.4f}"
     bias = f"{note}: bias {returned - true:+.4f} from off-centre sampling and an asymmetric surface"
-    return Approach(
-        approach.name, approach.a, approach.b, approach.coefficient, approach.intervals, approach.budgets,
-        (*approach.notes, bias),
-    )  # fmt: skip
+    return replace(approach, notes=(*approach.notes, bias))

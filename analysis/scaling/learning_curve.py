@@ -1,26 +1,25 @@
-"""From the beginning of a run's curve to its end: the final loss with an interval, and when it could first be told.
+"""Forecast of a run's final loss from the beginning of its curve, and the first step at which it was predictable.
 
-Several families are fitted to the prefix and averaged by how well each forecast the prefix's own later part. The
-interval comes from the same backtests: the error of a forecast grows with the logarithm of how far ahead it looks, and
-its rate is measured on this run (assumption: the rest of the run behaves as its prefix did; a schedule that decays
-only after the prefix does not).
+Several families are fitted to the prefix and averaged by their errors in forecasting the prefix's own later part. The
+interval comes from the same backtests: the error of a forecast grows with the logarithm of its horizon, and its rate is
+measured on this run (assumption: the rest of the run behaves as its prefix did; a schedule that decays only after the
+prefix does not).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import t as student
 
-from sweeplaw.analysis.fitting.derivatives import Problem
 from sweeplaw.analysis.fitting.newton import minimise
 from sweeplaw.analysis.fitting.objectives import Objective
-from sweeplaw.analysis.fitting.solve import PATIENCE, QUICK, Setup, quick, residual_scale, set_up
+from sweeplaw.analysis.fitting.solve import QUICK_TOLERANCE, START_STEPS, Setup, quick, residual_scale, set_up
 from sweeplaw.analysis.laws.catalog import ASYMPTOTE
-from sweeplaw.analysis.laws.law import STEEPEST, Law, Param
+from sweeplaw.analysis.laws.law import MAX_EXPONENT, Law, Param
 from sweeplaw.trials.errors import InputError
 
 Array = np.ndarray
@@ -38,7 +37,7 @@ FAMILIES: tuple[Law, ...] = (
         "shifted_power", "C + A * (x + s)**-alpha", ("x",),
         (_C, Param("A", scale="x**alpha", start=(0.01, 10.0)),
          Param("s", "x", scale="x", start=(0.01, 5.0), log=True, low=1e-300),
-         Param("alpha", high=STEEPEST)),
+         Param("alpha", high=MAX_EXPONENT)),
         "C + A (t + s)^-alpha",
     ),
     Law(
@@ -48,18 +47,18 @@ FAMILIES: tuple[Law, ...] = (
         "C + A exp(-(t/tau)^g); Weibull growth, Domhan et al. 2015",
     ),
 )  # fmt: skip
-LEAST_POINTS = 8  # the largest family has four parameters, and a backtest has to leave it some
-CUTS = 8  # prefixes of the prefix that are forecast from
-FIRST_CUT = 0.4  # of the points: where backtests begin
+MIN_POINTS = 8  # the largest family has four parameters, and a backtest leaves out points
+CUTS = 8  # backtests: shorter prefixes that later points are forecast from
+FIRST_CUT = 0.4  # of the points: the shortest of these prefixes
 OBJECTIVE = Objective("huber", 1e-2)  # nats; a spike in the curve pulls no harder than one hundredth
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The final loss foreseen from a prefix, nats a token. ``shares`` weigh the families, ``finals`` are theirs alone.
+    """The final loss forecast from a prefix, nats a token: the ``shares``-weighted mean of the families' ``finals``.
 
-    ``low`` and ``high`` bound the loss the last evaluation will show. ``backtests`` is how many forecasts of known
-    points the interval rests on.
+    ``low`` and ``high`` bound the loss of the last evaluation. ``backtests`` is the number of forecasts of known points
+    that the interval is based on.
     """
 
     final_step: float
@@ -77,7 +76,7 @@ class Forecast:
 def forecast(
     steps: Sequence[float] | Array, losses: Sequence[float] | Array, final_step: float, level: float = 0.95
 ) -> Forecast:
-    """The loss at ``final_step`` from a curve's first points. Raises InputError for too short or faulty a curve."""
+    """Forecast the loss at ``final_step`` from a curve's first points. Raise InputError for a short or faulty curve."""
     steps, losses = _curve(steps, losses)
     if final_step < steps[-1]:
         raise InputError(f"final_step = {final_step:g} is before the last point of the curve, {steps[-1]:g}")
@@ -92,11 +91,10 @@ def forecast(
     average = _average(np.stack(past), shares)
     errors, distance = _backtest(average[:-1, :-1], cuts[:-1], steps, losses)
     rate = _rate(errors, distance, noise)
-    doubt = np.sqrt(shares) / np.sum(np.sqrt(shares))  # a family that lost the backtests may still be right later
-    between = float(np.sum(doubt * (finals - loss) ** 2))
-    width = float(student.ppf((1 + level) / 2, max(len(cuts) - 1, 1))) * math.sqrt(
-        (rate * ahead) ** 2 + between + noise**2
-    )
+    cautious = np.sqrt(shares) / np.sum(np.sqrt(shares))  # a family that lost the backtests may still be right later
+    between = float(np.sum(cautious * (finals - loss) ** 2))
+    quantile = float(student.ppf((1 + level) / 2, max(len(cuts) - 1, 1)))
+    width = quantile * math.sqrt((rate * ahead) ** 2 + between + noise**2)
     names = [law.name for law in FAMILIES]
     return Forecast(
         float(final_step), loss, loss - width, loss + width, level, dict(zip(names, shares.tolist(), strict=True)),
@@ -113,43 +111,42 @@ def _curve(steps: Sequence[float] | Array, losses: Sequence[float] | Array) -> t
         shown = ", ".join(str(index) for index in bad[:8])
         raise InputError(f"points {shown} of the curve have no positive finite step and loss")
     order = np.argsort(steps, kind="stable")
-    if len(np.unique(steps)) < LEAST_POINTS:
-        raise InputError(f"a forecast needs {LEAST_POINTS} points of different steps; {len(np.unique(steps))} given")
+    if len(np.unique(steps)) < MIN_POINTS:
+        raise InputError(f"a forecast needs {MIN_POINTS} points of different steps; {len(np.unique(steps))} given")
     return steps[order], losses[order]
 
 
 def _forecasts(law: Law, steps: Array, losses: Array, cuts: Array, ahead: Array) -> Array:
-    """What a family fitted to the first ``cut`` points says of the steps ``ahead``: (cuts, ahead)."""
+    """Return the losses at the steps ``ahead`` by a family fitted to the first ``cut`` points: (cuts, ahead)."""
     setup = set_up(law, OBJECTIVE, {"x": steps}, losses, np.ones(len(steps)))
-    whole = quick(setup)
+    full = quick(setup)
     weights = (np.arange(len(steps))[None, :] < cuts[:, None]).astype(float)
-    theta = _refit(setup, whole, weights)
-    bound = law.function.bind([ahead / setup.centre[0]])
-    return bound.predict(theta)
+    return law.function.bind([ahead / setup.centre[0]]).predict(_refit(setup, full, weights))
 
 
 def _refit(setup: Setup, theta: Array, weights: Array) -> Array:
-    problem = Problem(setup.problem.bound, setup.problem.losses, weights, setup.problem.space)
-    start = np.tile(theta, (len(weights), 1))
-    begin = max(residual_scale(setup.problem, theta), 1e-3)
-    return minimise(problem, start, setup.delta, setup.box, begin=begin, tolerance=QUICK, steps=PATIENCE).theta
+    problem, start = replace(setup.problem, weights=weights), np.tile(theta, (len(weights), 1))
+    return minimise(
+        problem, start, setup.delta, setup.box, initial_delta=max(residual_scale(setup.problem, theta), 1e-3),
+        tolerance=QUICK_TOLERANCE, max_steps=START_STEPS,
+    ).theta  # fmt: skip
 
 
 def _backtest(predicted: Array, cuts: Array, steps: Array, losses: Array) -> tuple[Array, Array]:
-    """Errors of the forecasts of points that are known, and how far ahead each looked on the logarithm of the step."""
+    """Return the errors of the forecasts of known points, and their horizons on the logarithm of the step."""
     rows, columns = np.nonzero(np.arange(len(steps))[None, :] >= cuts[:, None])
     distance = np.log(steps[columns] / steps[cuts[rows] - 1])
     return predicted[rows, columns] - losses[columns], distance
 
 
 def _rate(errors: Array, distance: Array, noise: float) -> float:
-    """Error a unit of log step looked ahead, over and above the noise of the points themselves."""
+    """Return the error for a unit of log step ahead, beyond the noise of the points themselves."""
     systematic = max(float(np.mean(errors**2)) - noise**2, 0.0)
     return math.sqrt(systematic / max(float(np.mean(distance**2)), 1e-12))
 
 
 def _shares(scores: Array) -> Array:
-    """Weights of the families: the inverse fourth power of their backtests' root mean square error."""
+    """Return the families' weights: the inverse fourth power of their backtests' root mean square error."""
     weights = (np.min(scores) / scores) ** 2
     return np.asarray(weights / weights.sum())
 
@@ -159,7 +156,7 @@ def _average(past: Array, shares: Array) -> Array:
 
 
 def _noise(predicted: Array, losses: Array) -> float:
-    """Standard deviation of the points about the curve over the later half of the prefix."""
+    """Return the standard deviation of the points about the curve over the later half of the prefix."""
     late = slice(len(losses) // 2, None)
     return float(np.sqrt(np.mean((losses[late] - predicted[late]) ** 2)))
 
@@ -167,18 +164,18 @@ def _noise(predicted: Array, losses: Array) -> float:
 def prediction_level(
     steps: Sequence[float] | Array, losses: Sequence[float] | Array, tolerance: float = 0.01, prefixes: int = 20
 ) -> float | None:
-    """The first step from which every longer prefix foretells the curve's last loss within ``tolerance`` (relative).
+    """Return the first step from which every longer prefix predicts the curve's last loss within ``tolerance``.
 
-    None when no prefix short of the whole does. Prefixes are spaced evenly on the logarithm of the step.
+    The tolerance is relative. None if no proper prefix does. Prefixes are spaced evenly on the logarithm of the step.
     """
     steps, losses = _curve(steps, losses)
-    cuts = np.unique(np.searchsorted(steps, np.geomspace(steps[LEAST_POINTS - 1], steps[-1], prefixes), side="right"))
+    cuts = np.unique(np.searchsorted(steps, np.geomspace(steps[MIN_POINTS - 1], steps[-1], prefixes), side="right"))
     reached = None
     for cut in cuts[::-1]:
-        if cut < LEAST_POINTS or len(np.unique(steps[:cut])) < LEAST_POINTS or cut == len(steps):
+        if cut < MIN_POINTS or len(np.unique(steps[:cut])) < MIN_POINTS or cut == len(steps):
             continue
-        told = forecast(steps[:cut], losses[:cut], float(steps[-1])).loss
-        if abs(told / losses[-1] - 1) > tolerance:
+        predicted = forecast(steps[:cut], losses[:cut], float(steps[-1])).loss
+        if abs(predicted / losses[-1] - 1) > tolerance:
             break
         reached = float(steps[cut - 1])
     return reached

@@ -1,4 +1,4 @@
-"""What two stores (or files with our columns) have in common and where they differ, trial by trial."""
+"""Differences between two stores (or files with our columns), trial by trial."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class Difference:
 
     @property
     def equal(self) -> bool:
-        """Whether both hold the same trials with the same results."""
+        """Whether both sources contain the same trials with the same results."""
         return not (self.only_a or self.only_b or self.changes.height)
 
 
 def difference(a: str, b: str, tolerance: float = 0.0) -> Difference:
-    """Compare the trials of two sources; numbers within ``tolerance`` (relative) are equal. Raises InputError.
+    """Compare the trials of two sources; numbers within ``tolerance`` (relative) are equal. Raise InputError.
 
-    Trials are matched by their ids alone, then each column is read by itself, so what is held does not grow with the
-    number of columns. A column that is text in one and numbers in the other is compared as text.
+    Trials are matched by id alone, then columns are read one at a time, so memory does not grow with their number. A
+    column of text in one source and numbers in the other is compared as text.
     """
     return tables.unless_damaged(lambda verify: _difference(a, b, tolerance, verify))
 
@@ -59,7 +59,7 @@ def _difference(a: str, b: str, tolerance: float, verify: bool) -> Difference:
         )
         for name in compared
     ]
-    changed = pl.concat(changes) if changes else _none()
+    changed = pl.concat(changes) if changes else _no_changes()
     return Difference(
         only_a=tuple(matched.filter(pl.col("b").is_null())["trial_id"].sort().to_list()),
         only_b=tuple(matched.filter(pl.col("a").is_null())["trial_id_right"].sort().to_list()),
@@ -70,19 +70,19 @@ def _difference(a: str, b: str, tolerance: float, verify: bool) -> Difference:
 
 
 def _matched(left: pl.LazyFrame, right: pl.LazyFrame) -> pl.DataFrame:
-    """Every trial of either: trial_id and its row ``a`` in ``left``, trial_id_right and its row ``b`` in ``right``."""
+    """Return all trials: trial_id and its row ``a`` in ``left``, trial_id_right and its row ``b`` in ``right``."""
     first = left.select("trial_id").collect().with_row_index("a")
     second = right.select("trial_id").collect().with_row_index("b")
     return first.join(second, on="trial_id", how="full", coalesce=False)
 
 
 def _column(trials: pl.LazyFrame, name: str) -> pl.Series:
-    """The column as one block of memory: taking rows out of many is five times slower."""
+    """Return the column in one chunk: gathering rows from many chunks is five times slower."""
     return trials.select(name).collect().to_series().rechunk()
 
 
 def _changes(trial_id: pl.Series, here: pl.Series, there: pl.Series, tolerance: float) -> pl.DataFrame:
-    """The rows in which ``here`` and ``there``, the same column of both, differ."""
+    """Return the rows in which ``here`` and ``there``, the same column of both sources, differ."""
     numbers = here.dtype.is_numeric() and there.dtype.is_numeric()
     if here.dtype != there.dtype and not numbers:
         here, there = here.cast(pl.String), there.cast(pl.String)
@@ -95,5 +95,5 @@ def _changes(trial_id: pl.Series, here: pl.Series, there: pl.Series, tolerance: 
     return both.select("trial_id", pl.lit(here.name).alias("column"), *texts)
 
 
-def _none() -> pl.DataFrame:
+def _no_changes() -> pl.DataFrame:
     return pl.DataFrame(schema={"trial_id": pl.String, "column": pl.String, "a": pl.String, "b": pl.String})

@@ -1,4 +1,4 @@
-"""A table of a store as one file for other tools."""
+"""Export of a table of a store to one file for other tools."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.analysis.tables.expressions import known
+from sweeplaw.analysis.tables.expressions import resolve_columns
 from sweeplaw.trials.errors import InputError, nearest
 
 _SINKS: Mapping[str, Callable[[pl.LazyFrame, Path], object]] = {
@@ -23,7 +23,7 @@ _SINKS: Mapping[str, Callable[[pl.LazyFrame, Path], object]] = {
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """How many rows were written, which were left out, and what is damaged."""
+    """Number of rows written, number of rows left out by reason, and the damage."""
 
     rows: int
     dropped: Mapping[str, int]
@@ -31,7 +31,7 @@ class Exported:
 
 
 def write(store: str, file: Path, *, table: str, where: str | None, columns: Sequence[str] = ()) -> Exported:
-    """Write ``table`` (trials of every state, or curves) to ``file``, whole or not at all. Raises InputError."""
+    """Write ``table`` (trials of every state, or curves) to ``file`` atomically. Raise InputError."""
     faults = []
     if file.suffix not in _SINKS:
         faults.append(f"{file}: the name ends in none of {', '.join(_SINKS)}")
@@ -51,7 +51,7 @@ def _write(loaded: tables.Tables, file: Path, table: str, where: str | None, col
             loaded.curves.join(loaded.trials.select("trial_id"), on="trial_id", how="semi") if where else loaded.curves
         )
     if columns:
-        frame = frame.select(known(columns, frame.collect_schema().names()))
+        frame = frame.select(resolve_columns(columns, frame.collect_schema().names()))
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         _SINKS[file.suffix](frame, temporary)

@@ -1,7 +1,7 @@
-"""What a table is about: its scientific points, its nuisance axes, and the best loss at each point.
+"""Roles of the columns of a table, its families of runs, and the best loss at each scientific point.
 
 Trials that differ in a scientific axis other than model size and data (corpus, schedule, recipe) are different
-families; each gets laws of its own.
+families; each has laws of its own.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from sweeplaw.trials.record import TRIAL_COLUMNS
 
 N_COLUMNS = ("params_non_embedding", "params")
 D_COLUMN = "tokens"
-MAX_LEVELS = 64  # a knob with more distinct values than this was sampled, not gridded; it still is a nuisance axis
 _NOT_KNOBS = frozenset(column.name for column in TRIAL_COLUMNS)
 _USUAL_NUISANCE = ("lr", "weight_decay", "batch_tokens", "batch_sequences", "epochs")
 
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """Columns by role: ``n`` and ``d`` are what N and D mean, ``families`` split the table, ``knobs`` were tuned."""
+    """Columns by role: ``n`` and ``d`` are N and D, ``families`` split the table, ``knobs`` were tuned."""
 
     n: str
     d: str
@@ -38,9 +37,9 @@ class Axes:
 class Family:
     """The trials of one combination of the family columns.
 
-    ``settings`` has a row for each (N, D, knobs): mean loss over seeds, their standard deviation (null for one),
-    count. ``best`` is the setting of least mean loss at each (N, D); ``seeds`` are the single trials of those settings,
-    the rows laws are fitted to.
+    ``settings`` has a row for each (N, D, knobs): mean loss over seeds, their standard deviation (null for one) and
+    number. ``best`` is the setting of least mean loss at each (N, D); ``seeds`` are the trials of these settings, the
+    rows that laws are fitted to.
     """
 
     name: str
@@ -52,7 +51,10 @@ class Family:
 
 
 def axes(tables: Tables, trials: pl.DataFrame, *, loss: str = "val_loss") -> Axes:
-    """The roles of the columns: what the launches say, and for imported rows what varies at fixed (N, D)."""
+    """Return the roles of the columns: those recorded by launches, and for imported rows what varies at fixed (N, D).
+
+    Raise InputError if a column for N, D or the loss is missing.
+    """
     if loss not in trials.columns or D_COLUMN not in trials.columns:
         raise InputError(
             f"{tables.source}: a report needs the columns {loss}, {D_COLUMN} and {' or '.join(N_COLUMNS)} (it has "
@@ -62,18 +64,18 @@ def axes(tables: Tables, trials: pl.DataFrame, *, loss: str = "val_loss") -> Axe
     if n is None:
         raise InputError(f"{tables.source}: no parameter counts (accepted columns: {', '.join(N_COLUMNS)})")
     scientific = {name for launch in tables.launches for name in launch.get("scientific", ())}
-    said = {name for launch in tables.launches for name in launch.get("nuisance", ())}
+    nuisance = {name for launch in tables.launches for name in launch.get("nuisance", ())}
     varying = _varying(trials, [n, D_COLUMN])
     families = tuple(
-        name for name in varying if name in scientific and name not in said and not name.startswith("params")
+        name for name in varying if name in scientific and name not in nuisance and not name.startswith("params")
     )
     usual = [name for name in _USUAL_NUISANCE if name in varying and name not in families]
-    knobs = [name for name in varying if name in said] or _once(trials, usual)
+    knobs = [name for name in varying if name in nuisance] or _without_duplicates(trials, usual)
     return Axes(n, D_COLUMN, loss, families, tuple(knobs))
 
 
-def _once(trials: pl.DataFrame, names: Sequence[str]) -> list[str]:
-    """``names`` without those that say what an earlier one says (a batch in sequences and in tokens)."""
+def _without_duplicates(trials: pl.DataFrame, names: Sequence[str]) -> list[str]:
+    """Return ``names`` without those equivalent to an earlier one (a batch in sequences and in tokens)."""
     kept: list[str] = []
     for name in names:
         levels = {other: trials.select(pl.struct(name, other).n_unique()).item() for other in kept}
@@ -83,7 +85,7 @@ def _once(trials: pl.DataFrame, names: Sequence[str]) -> list[str]:
 
 
 def _varying(trials: pl.DataFrame, cells: Sequence[str]) -> list[str]:
-    """Columns that take several values within some (N, D)."""
+    """Return the columns that take several values at some (N, D)."""
     candidates = [
         name
         for name, kind in trials.schema.items()
@@ -95,7 +97,7 @@ def _varying(trials: pl.DataFrame, cells: Sequence[str]) -> list[str]:
 
 
 def families(trials: pl.DataFrame, by: Axes) -> list[Family]:
-    """The families in the order of their values. Rows without N, D or a finite loss are in none."""
+    """Return the families in the order of their values. Rows without N, D or a finite loss are in none."""
     cells, knobs = [by.n, by.d], list(by.knobs)
     usable = trials.drop_nulls([*cells, by.loss]).filter(pl.col(by.loss).is_finite())
     parts = usable.partition_by(list(by.families), as_dict=True) if by.families else {(): usable}

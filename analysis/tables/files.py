@@ -1,4 +1,4 @@
-"""Other people's tables: CSV, Parquet and NDJSON files as lazy frames, with faults a person can act on."""
+"""CSV, Parquet and NDJSON files of any origin as lazy frames, with actionable errors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import polars as pl
 from sweeplaw.trials.errors import InputError
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".ndjson", ".jsonl")
-_FAULTS = 20  # of a file's lines; what follows is not looked for
+_FAULTS = 20  # reported per file; checking stops there
 
 
 def scan(source: str | Path) -> pl.LazyFrame:
-    """The file as a lazy frame, by its suffix. Raises InputError: missing, unknown kind, malformed (row named)."""
+    """Return the file as a lazy frame, by its suffix. Raise InputError if it is missing, unsupported or malformed."""
     path = Path(source)
     kind = path.suffix.lower()
     if not path.is_file():
@@ -37,8 +37,10 @@ def scan(source: str | Path) -> pl.LazyFrame:
 
 
 def _ndjson(path: Path) -> pl.LazyFrame:
-    """Read whole, as a CSV file: a column may begin in the last line. NaN and Infinity, as Python writes them, are
-    read too. Raises InputError with the first lines that are no JSON object."""
+    """Read the whole file, since a column may first occur in the last line.
+
+    NaN and Infinity, as Python writes them, are accepted. Raise InputError with the first lines that are not objects.
+    """
     try:
         return pl.read_ndjson(path, infer_schema_length=None).lazy()
     except pl.exceptions.PolarsError:
@@ -54,7 +56,7 @@ def _objects(path: Path) -> list[dict[str, Any]]:
             if isinstance(row, dict):
                 rows += [row] if row else []
             else:
-                faults.append(f"line {number}: an object is wanted, not {type(row).__name__}")
+                faults.append(f"line {number}: expected an object, not {type(row).__name__}")
         except json.JSONDecodeError as error:
             faults.append(f"line {number}, column {error.colno}: {error.msg}")
         except UnicodeDecodeError as error:
@@ -67,15 +69,17 @@ def _objects(path: Path) -> list[dict[str, Any]]:
 
 
 def _csv(path: Path, separator: str) -> pl.LazyFrame:
-    """Read whole: a CSV file that is wrong in its last line must not answer for the lines before it."""
+    """Read the whole file: one that is malformed in its last line must not be used up to there."""
     _check_csv(path, separator)
     frame = pl.read_csv(path, separator=separator, infer_schema_length=None, null_values=["", "null", "None", "NA"])
     return frame.with_columns(found for column in frame if (found := _floats(column)) is not None).lazy()
 
 
 def _floats(column: pl.Series) -> pl.Series | None:
-    """Text in which every value is a number, some of them nan or infinity in a spelling that type inference takes for
-    text, as these numbers."""
+    """Return a text column of numbers as floats, or None if it is something else.
+
+    Type inference takes some spellings of nan and infinity for text.
+    """
     if column.dtype != pl.String or not column.count():
         return None
     numbers = column.cast(pl.Float64, strict=False)
@@ -83,7 +87,7 @@ def _floats(column: pl.Series) -> pl.Series | None:
 
 
 def _check_csv(path: Path, separator: str) -> None:
-    """Raises InputError with every fault of the header, and the first rows of wrong length."""
+    """Raise InputError with every fault of the header and the first rows of wrong length."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.reader(file, delimiter=separator, strict=True)

@@ -1,9 +1,8 @@
-"""Which values of a knob are one level: a ladder written with two roundings is still one ladder.
+"""Levels of a knob: values that differ only by rounding are one level.
 
-Sweeps print a ladder 2^(k/2) as 0.000345 in one file and 0.0003453 in the next. Levels decide what an edge, a
-neighbour, a missing point and a duplicate are, so values closer than a tolerance are one level. No sweep steps a knob
-by one percent on purpose; the widest pair of roundings seen in a released table differs by 0.45 percent (0.0111,
-0.01105).
+A grid 2^(k/2) is written as 0.000345 in one file and as 0.0003453 in another. Levels define edges, neighbours, missing
+points and duplicates, so values closer than a tolerance are one level. No sweep steps a knob by one percent on purpose;
+the widest pair of roundings seen in a released table differs by 0.45 percent (0.0111, 0.01105).
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ SAME_LEVEL = 0.01  # relative width of a level
 
 
 def levels(values: NDArray[np.float64], tolerance: float = SAME_LEVEL) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Distinct levels of ``values`` (ascending) and the level of each value, shape of ``values``.
+    """Return the distinct levels of ``values`` (ascending) and the index of each value's level (shape of ``values``).
 
-    A level starts at the smallest value not yet taken and reaches ``tolerance`` (relative) above it, so a dense random
-    sample is binned and never chained into one level. It is represented by the value written most often (ties: the
-    smallest). Values at or below zero are levels of their own. ``values`` must be finite.
+    A level starts at the smallest value not yet assigned and extends ``tolerance`` (relative) above it, so a dense
+    random sample is binned and never chained into one level. Its value is the most frequent one (ties: the smallest).
+    Values at or below zero are levels of their own. ``values`` must be finite.
     """
     distinct, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     group = np.zeros(len(distinct), dtype=np.int64)
@@ -34,6 +33,6 @@ def levels(values: NDArray[np.float64], tolerance: float = SAME_LEVEL) -> tuple[
 
 
 def snap(values: NDArray[np.float64], tolerance: float = SAME_LEVEL) -> NDArray[np.float64]:
-    """``values`` with each one replaced by its level."""
+    """Return ``values`` with each one replaced by its level."""
     distinct, index = levels(values, tolerance)
     return distinct[index]

@@ -1,7 +1,7 @@
-"""Questions to the tables: SQL over `trials`, `curves` and `best`, or filters and columns by name. Nothing is written.
+"""Read-only queries: SQL over the tables `trials`, `curves` and `best`, or filters and columns by name.
 
-Polars runs the SQL and sees three frames and nothing else. Its functions that open files are refused, first by name in
-the text, then by the files the resolved plan would read.
+Polars runs the SQL on these three frames only. Its functions that open files are rejected twice: by name in the text,
+and by the files that the resolved plan would read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from dataclasses import dataclass
 import polars as pl
 from polars import selectors
 
-from sweeplaw.analysis.tables.expressions import ALIASES, aliases_in, condition, known, tokens, unknown, values_of
+from sweeplaw.analysis.tables.expressions import (
+    ALIASES,
+    aliases_in,
+    condition,
+    resolve_columns,
+    tokens,
+    unknown_columns,
+    values_of,
+)
 from sweeplaw.analysis.tables.tables import Tables, UnansweredError, best
 from sweeplaw.trials.errors import InputError, nearest
 from sweeplaw.trials.quantities import counted
@@ -27,10 +35,10 @@ _SCANNED = re.compile(r"SCAN \[([^\],]+)")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked. ``sql`` alone, or any of the others: they apply in the order where, best_per, columns, sort,
-    limit.
+    """``sql`` alone, or any of the others; these apply in the order where, best_per, columns, sort, limit.
 
-    ``best_per`` are the cells (scientific axes) of the table `best`; ``sort`` are columns, `-` in front for descending.
+    ``best_per`` are the cells (scientific axes) of the table `best`; ``sort`` are columns, with a leading `-` for
+    descending order.
     """
 
     sql: str | None = None
@@ -44,38 +52,38 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
-    """The rows, and sentences that belong beside them: what a name stood for, what was left out."""
+    """The rows, and notes on them: the columns that aliases stood for, and the rows left out."""
 
     frame: pl.DataFrame
     notes: tuple[str, ...]
 
 
-def ask(tables: Tables, question: Query) -> QueryResult:
-    """The answer to ``question``. Raises InputError: an unknown column or table, SQL that is not a question."""
+def run_query(tables: Tables, query: Query) -> QueryResult:
+    """Run ``query``. Raise InputError if a column or table is unknown or the SQL is not a SELECT."""
     names = tables.trials.collect_schema().names()
-    text = " ".join(filter(None, [question.sql, question.where, *question.columns, *question.sort, *question.best_per]))
-    stand_ins = aliases_in(text, names)
-    notes = [f"{alias} = {column}" for alias, column in stand_ins.items()]
+    text = " ".join(filter(None, [query.sql, query.where, *query.columns, *query.sort, *query.best_per]))
+    aliases = aliases_in(text, names)
+    notes = [f"{alias} = {column}" for alias, column in aliases.items()]
     notes += [f"left out: {counted(count, 'row')} ({reason})" for reason, count in tables.dropped.items()]
     try:
-        frame = _by_sql(tables, question, names) if question.sql is not None else _by_name(tables, question)
+        frame = _by_sql(tables, query, names) if query.sql is not None else _by_name(tables, query)
     except pl.exceptions.PolarsError as error:
         raise _explained(error, tables) from None
     return QueryResult(frame, tuple(notes))
 
 
-def named(question: Query, columns: Sequence[str]) -> list[str]:
-    """The ``columns`` that a question without SQL is about: its cells and their loss, its order, its filter."""
-    sort = [name.removeprefix("-") for name in question.sort]
-    where = [text.strip('"`') for kind, text in tokens(question.where or "") if kind in ("name", "quoted")]
-    loss = [question.loss] if question.best_per else []
-    about = [*question.best_per, *loss, *sort, *where]
-    resolved = [name if name in columns else ALIASES.get(name, name) for name in about]
+def mentioned_columns(query: Query, columns: Sequence[str]) -> list[str]:
+    """Return the ``columns`` that a query without SQL mentions: its cells and their loss, its order, its filter."""
+    sort = [name.removeprefix("-") for name in query.sort]
+    where = [text.strip('"`') for kind, text in tokens(query.where or "") if kind in ("name", "quoted")]
+    loss = [query.loss] if query.best_per else []
+    mentioned = [*query.best_per, *loss, *sort, *where]
+    resolved = [name if name in columns else ALIASES.get(name, name) for name in mentioned]
     return [name for name in dict.fromkeys(resolved) if name in columns]
 
 
 def scientific_axes(tables: Tables) -> tuple[str, ...]:
-    """The cells of `best` unless told otherwise: the scientific axes the newest launch recorded, else N and D."""
+    """Return the default cells of `best`: the scientific axes recorded by the newest launch, else N and D."""
     columns = tables.trials.collect_schema().names()
     for launch in reversed(tables.launches):
         axes = [axis for axis in launch.get("scientific", ()) if axis in columns]
@@ -84,85 +92,89 @@ def scientific_axes(tables: Tables) -> tuple[str, ...]:
     return tuple(ALIASES.get(name, name) for name in ("N", "D"))
 
 
-def refuse_unless_question(sql: str) -> None:
-    """Raises InputError unless ``sql`` only asks: one SELECT, no function that opens a file."""
+def require_select(sql: str) -> None:
+    """Raise InputError unless ``sql`` starts as a SELECT and calls no function that opens a file."""
     words = [(kind, text) for kind, text in tokens(sql) if kind != "space"]
     if not words or words[0][1].upper() not in ("SELECT", "WITH", "FROM", "("):
-        raise InputError(f"only questions are answered: SQL begins with SELECT or WITH, not {sql.strip()[:20]!r}")
+        raise InputError(f"only SELECT queries are accepted: SQL begins with SELECT or WITH, not {sql.strip()[:20]!r}")
     for (kind, text), (_, after) in zip(words, [*words[1:], ("other", "")], strict=True):
         if kind in ("name", "quoted") and _OPENS_FILES.fullmatch(text.strip('"`')) and after == "(":
-            raise InputError(f"{text}() opens files; a query reads its store alone (tables: trials, curves, best)")
+            raise InputError(f"{text}() opens files; a query reads only its store (tables: trials, curves, best)")
     if re.search(r"[A-Za-z_]'", "".join("''" if kind == "text" else text for kind, text in tokens(sql))):
         raise InputError("text with a letter before its quote (E'…') is not accepted")
 
 
-def _by_sql(tables: Tables, question: Query, columns: Sequence[str]) -> pl.DataFrame:
-    sql = question.sql or ""
-    refuse_unless_question(sql)
-    stand_ins = aliases_in(sql, columns)
+def _by_sql(tables: Tables, query: Query, columns: Sequence[str]) -> pl.DataFrame:
+    sql = query.sql or ""
+    require_select(sql)
+    aliases = aliases_in(sql, columns)
     used = {text.strip('"`').lower() for kind, text in tokens(sql) if kind in ("name", "quoted")}
-    # As floats: 6 * N * D passes 2^63 soon, and integers would wrap without a word.
-    aliases = [pl.col(column).cast(pl.Float64).alias(alias) for alias, column in stand_ins.items()]
-    trials = tables.trials.with_columns(aliases) if aliases else tables.trials
+    # As floats: 6 * N * D soon exceeds 2^63, and integers would wrap silently.
+    stand_ins = [pl.col(column).cast(pl.Float64).alias(alias) for alias, column in aliases.items()]
+    trials = tables.trials.with_columns(stand_ins) if stand_ins else tables.trials
     frames = {"trials": trials, "curves": tables.curves}
     if "best" in used:
-        frames["best"] = _best(tables, question).lazy().with_columns(aliases)
-    answer = pl.SQLContext(frames, eager=False).execute(sql)
-    if not isinstance(answer, pl.LazyFrame):
-        raise InputError("only questions are answered")
-    _refuse_other_files(answer, tables.source)
-    frame = (answer if question.limit is None else answer.limit(question.limit)).collect()
-    return frame.cast({selectors.decimal(): pl.Float64})  # 0.1 in SQL is a decimal, which JSON would hold as text
+        frames["best"] = _best(tables, query).lazy().with_columns(stand_ins)
+    result = pl.SQLContext(frames, eager=False).execute(sql)
+    if not isinstance(result, pl.LazyFrame):
+        raise InputError("only SELECT queries are accepted")
+    _reject_other_files(result, tables.source)
+    frame = (result if query.limit is None else result.limit(query.limit)).collect()
+    return frame.cast({selectors.decimal(): pl.Float64})  # 0.1 in SQL is a decimal, which JSON writes as text
 
 
-def _refuse_other_files(answer: pl.LazyFrame, source: str) -> None:
+def _reject_other_files(result: pl.LazyFrame, source: str) -> None:
     root = locate(source).root
-    for scanned in _SCANNED.findall(answer.explain(optimized=False)):
+    for scanned in _SCANNED.findall(result.explain(optimized=False)):
         if not scanned.strip().startswith(root):
             raise InputError(f"the query would read {scanned}, which is outside {source}")
 
 
-def _best(tables: Tables, question: Query) -> pl.DataFrame:
-    cells = question.best_per or scientific_axes(tables)
-    return best(_completed(tables.trials), cells, question.loss)
+def _best(tables: Tables, query: Query) -> pl.DataFrame:
+    cells = query.best_per or scientific_axes(tables)
+    return best(_completed(tables.trials), cells, query.loss)
 
 
 def _completed(trials: pl.LazyFrame) -> pl.LazyFrame:
-    """A diverged trial may show a low loss on its way; only a completed one can be best."""
+    """Return the completed trials: a diverged trial may have had a low loss, but cannot be best."""
     if "state" not in trials.collect_schema().names():
         return trials
     return trials.filter(pl.col("state") == "completed")
 
 
-def _by_name(tables: Tables, question: Query) -> pl.DataFrame:
-    trials = tables.trials
-    columns = trials.collect_schema()
-    names = columns.names()
-    if question.where is not None:
-        asked = None if tables.narrowed is None else values_of("trial_id", question.where)
-        near = trials if asked is None or tables.narrowed is None else tables.narrowed(asked)
-        trials = near.filter(condition(question.where, columns))
-    sort = [name.removeprefix("-") for name in question.sort]
-    cells = [*question.best_per, question.loss] if question.best_per else []
-    resolved = known([*sort, *question.columns, *cells], names)  # every fault in one message
-    order, wanted = resolved[: len(sort)], resolved[len(sort) : len(sort) + len(question.columns)]
-    if question.best_per:
+def _by_name(tables: Tables, query: Query) -> pl.DataFrame:
+    trials = _filtered(tables, query)
+    names = trials.collect_schema().names()
+    sort = [name.removeprefix("-") for name in query.sort]
+    cells = [*query.best_per, query.loss] if query.best_per else []
+    resolved = resolve_columns([*sort, *query.columns, *cells], names)  # all faults in one message
+    order, wanted = resolved[: len(sort)], resolved[len(sort) : len(sort) + len(query.columns)]
+    if query.best_per:
         trials = _completed(trials)
-        if wanted:  # read nothing else: the spec of a trial is longer than all its numbers
+        if wanted:  # read only these: the spec of a trial is longer than all its numbers
             needed = [*resolved, "trial_id"]
             trials = trials.select([name for name in dict.fromkeys(needed) if name in names])
-        trials = best(trials, question.best_per, question.loss).lazy()
+        trials = best(trials, query.best_per, query.loss).lazy()
     if order:
-        descending = [name.startswith("-") for name in question.sort]
+        descending = [name.startswith("-") for name in query.sort]
         trials = trials.sort(order, descending=descending, nulls_last=True, maintain_order=True)
     if wanted:
-        shown = dict(zip(question.columns, wanted, strict=True))
+        shown = dict(zip(query.columns, wanted, strict=True))
         trials = trials.select([pl.col(column).alias(name) for name, column in shown.items()])
-    return (trials if question.limit is None else trials.limit(question.limit)).collect()
+    return (trials if query.limit is None else trials.limit(query.limit)).collect()
+
+
+def _filtered(tables: Tables, query: Query) -> pl.LazyFrame:
+    """Return the trials that satisfy ``query.where``, from the files that may contain them."""
+    if query.where is None:
+        return tables.trials
+    trial_ids = values_of("trial_id", query.where)
+    near = tables.trials if trial_ids is None or tables.narrowed is None else tables.narrowed(trial_ids)
+    return near.filter(condition(query.where, tables.trials.collect_schema()))
 
 
 def _explained(error: pl.exceptions.PolarsError, tables: Tables) -> InputError:
-    """Polars' complaint in our words: the column or table that is not there, with the nearest that is."""
+    """Return a Polars error as an InputError that names the missing column or table and the nearest existing one."""
     message = str(error)
     held = {
         "trials": [*tables.trials.collect_schema().names(), *ALIASES],
@@ -171,8 +183,8 @@ def _explained(error: pl.exceptions.PolarsError, tables: Tables) -> InputError:
     if found := _COLUMN.search(message):
         name = found.group(1)
         if homes := [table for table, columns in held.items() if name in columns]:
-            return InputError(f"no column {name!r} where the query looks for it; {' and '.join(homes)} has it")
-        return InputError(unknown([name], sorted({*held["trials"], *held["curves"]})))
+            return InputError(f"no column {name!r} in the table that the query reads; {' and '.join(homes)} has it")
+        return InputError(unknown_columns([name], sorted({*held["trials"], *held["curves"]})))
     if found := _RELATION.search(message):
         known_tables = ("trials", "curves", "best")
         close = nearest(found.group(1), known_tables)

@@ -1,4 +1,4 @@
-"""Tables to work on: every trial once, by its latest attempt, and a count of every row that was left out and why.
+"""Trials and curves of a store or a file: each trial once, by its latest attempt, and a count of the rows left out.
 
 A source is a store (folder or URI) or a CSV, Parquet or NDJSON file. Frames are lazy; nothing is ever written.
 """
@@ -13,29 +13,29 @@ from typing import Any, TypeVar
 import polars as pl
 import pyarrow as pa
 
-from sweeplaw.analysis.tables.expressions import condition, known, no_numbers
+from sweeplaw.analysis.tables.expressions import condition, not_numeric, resolve_columns
+from sweeplaw.analysis.tables.scans import column_types, polars_type, scan, scan_ids
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import CURVE_COLUMNS, STATES
-from sweeplaw.trials.store_format.columns import ARROW, POLARS, schema, union
+from sweeplaw.trials.store_format.columns import ARROW
 from sweeplaw.trials.store_format.layout import RECENCY, Location, identify, is_store, locate
-from sweeplaw.trials.store_format.snapshot import DECLARED, Snapshot, StorePart, holding, snapshot, verified
+from sweeplaw.trials.store_format.snapshot import Snapshot, holding, snapshot, verified
 
 Result = TypeVar("Result")
 
 
 class UnansweredError(InputError):
-    """The question is sound as far as it can be told, and the engine failed on it: the data may be damaged."""
+    """A query that looks valid failed in the engine: the data may be damaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What a source holds.
+    """The contents of a source.
 
-    ``trials`` has a row for each trial that was kept, ``curves`` the curve points of every trial's latest attempt,
-    whatever its state (running trials too). ``dropped`` counts, for each reason, the rows of ``trials`` that were left
-    out. ``faults`` are sentences about damaged files, whose rows are missing. ``launches`` are the recorded facts of
-    each launch, oldest first. ``narrowed`` gives the rows of ``trials`` in those files alone that may hold one of some
-    trial ids: all rows of these trials, and others.
+    ``trials`` has a row for each trial kept, ``curves`` the curve points of every trial's latest attempt, in any state
+    (running trials too). ``dropped`` is the number of omitted rows of ``trials`` by reason. ``faults`` describe damaged
+    files, whose rows are missing. ``launches`` are the recorded facts of each launch, oldest first. ``narrowed`` maps
+    trial ids to the rows of ``trials`` in the files that may contain them: all rows of these trials, and others.
     """
 
     trials: pl.LazyFrame
@@ -54,32 +54,51 @@ def load(
     where: str | pl.Expr | None = None,
     verify: bool = False,
 ) -> Tables:
-    """The tables of a store or a file.
+    """Return the tables of a store or a file.
 
     Keeps trials in one of ``states`` (None: all) for which ``where``, an SQL expression such as ``"tokens > 1e6"`` or a
-    Polars expression, is true. A file has no states unless it has a column `state`. ``verify`` reads every
-    byte first and leaves damaged parts out. Raises InputError.
+    Polars expression, is true. A file has no states unless it has a column `state`. ``verify`` reads every byte first
+    and leaves damaged parts out. Raise InputError.
     """
     if states is not None and (unknown := set(states) - set(STATES)):
         raise InputError(f"states: {', '.join(sorted(unknown))} not known (accepted: {', '.join(STATES)})")
     if not is_store(source):
         from sweeplaw.analysis.tables import files
 
-        return _kept(Tables(files.scan(source), _no_curves(), {}, str(source)), states, where)
+        return keep(Tables(files.scan(source), _no_curves(), {}, str(source)), states, where)
     location = locate(source)
     identify(location)
     now = snapshot(location)
     try:
-        return _kept(_whole(location, verified(location, now) if verify else now), states, where)
+        return keep(_store_tables(location, verified(location, now) if verify else now), states, where)
     except pl.exceptions.ComputeError as error:
         sound = verified(location, now)
         if verify or sound.faults == now.faults:
             raise InputError(f"{location.uri} cannot be read: {error}") from None
-        return _kept(_whole(location, sound), states, where)
+        return keep(_store_tables(location, sound), states, where)
+
+
+def keep(tables: Tables, states: Sequence[str] | None, where: str | pl.Expr | None) -> Tables:
+    """Return ``tables`` with the trials in ``states`` for which ``where`` is true; the others are counted."""
+    columns = tables.trials.collect_schema()
+    trials, dropped, conditions = tables.trials, dict(tables.dropped), []
+    if states is not None and "state" in columns:
+        counts = trials.group_by("state").len().collect()
+        dropped.update({f"state {state}": count for state, count in sorted(counts.iter_rows()) if state not in states})
+        conditions.append(pl.col("state").is_in(list(states)))
+        trials = trials.filter(*conditions)
+    if where is not None:
+        wanted = condition(where, columns) if isinstance(where, str) else where
+        left_out = trials.select((~wanted.fill_null(False)).sum()).collect().item()
+        dropped.update({f"not where {where}": left_out} if left_out else {})
+        conditions.append(wanted)
+    near = tables.narrowed
+    narrowed = None if near is None else lambda trial_ids: near(trial_ids).filter(*conditions)
+    return replace(tables, trials=tables.trials.filter(*conditions), dropped=dropped, narrowed=narrowed)
 
 
 def read(source: str | Path, *, states: Sequence[str] | None = ("completed",), where: str | None = None) -> Tables:
-    """As `load`, with the trials in memory, so that nothing can be found damaged later on. Raises InputError."""
+    """As `load`, with the trials in memory, so that no damage is found later. Raise InputError."""
 
     def loaded(verify: bool) -> Tables:
         found = load(source, states=states, where=where, verify=verify)
@@ -89,9 +108,9 @@ def read(source: str | Path, *, states: Sequence[str] | None = ("completed",), w
 
 
 def unless_damaged(work: Callable[[bool], Result]) -> Result:
-    """``work(False)``; or, where damage behind a good footer stops it, ``work(True)``: with ``verify`` for `load`.
+    """Return ``work(False)``, or ``work(True)`` if damage behind a valid footer stops it; True is `load`'s ``verify``.
 
-    Raises InputError when that does not help.
+    Raise InputError if the second attempt fails as well.
     """
     try:
         return work(False)
@@ -103,58 +122,22 @@ def unless_damaged(work: Callable[[bool], Result]) -> Result:
         raise InputError(str(error).splitlines()[0]) from None
 
 
-def _whole(location: Location, now: Snapshot) -> Tables:
-    """Every trial and curve of a store."""
-    contested, types = _contested(location, now), _types(now, "trials")
-    trials, superseded = _latest(location, now, contested, types)
-    recorded = launches(location)
-    trials = _with_later_knobs(trials, recorded)
-    dropped = {"superseded by a later attempt": superseded} if superseded else {}
-    curves = _scan(location, now, "curves", _types(now, "curves"))
-    if now.curves or now.journal_rows("curves"):
-        curves = _current(curves)
-
-    def narrowed(trial_ids: Collection[str]) -> pl.LazyFrame:
-        near = replace(now, trials=holding(location, now.trials, trial_ids))
-        return _with_later_knobs(_latest(location, near, contested, types)[0], recorded)
-
-    return Tables(trials, curves, dropped, location.uri, recorded, now.faults, narrowed)
-
-
-def _with_later_knobs(trials: pl.LazyFrame, recorded: Sequence[Mapping[str, Any]]) -> pl.LazyFrame:
-    """Fill the knobs that a workload gained later with the default at which its older trials ran."""
-    later = {
-        (launch.get("workload"), name): default
-        for launch in recorded
-        for name, default in (launch.get("later_knobs") or {}).items()
-    }
-    if not later:
-        return trials
-    held = trials.collect_schema().names()
-    filled = {name: pl.col(name) for _, name in later if name in held}
-    for (workload, name), default in later.items():
-        if name in filled:
-            ran_at_default = (pl.col("workload") == workload) & pl.col("source").is_null() & filled[name].is_null()
-            filled[name] = pl.when(ran_at_default).then(pl.lit(default)).otherwise(filled[name]).alias(name)
-    return trials.with_columns(**filled)
-
-
 def launches(location: Location) -> tuple[Mapping[str, Any], ...]:
-    """The facts of each launch, oldest first."""
+    """Return the facts of each launch, oldest first."""
     facts = [location.read_json(f"launches/{name}.json") for name in location.names("launches", ".json")]
     return tuple(sorted(facts, key=lambda launch: str(launch.get("recorded_at"))))
 
 
 def best(trials: pl.LazyFrame, cells: Sequence[str], loss: str = "val_loss") -> pl.DataFrame:
-    """The row of least ``loss`` in each cell: the best over every other axis, sorted by the cells.
+    """Return the row of least ``loss`` in each cell: the best over every other axis, sorted by the cells.
 
     A cell is one combination of the values of the columns ``cells`` (the scientific axes). Rows without a finite loss
-    or without a value in one of the cells are in none. Of equal losses the least trial_id counts. Raises InputError.
+    or with a null cell column are omitted. Ties go to the least trial_id. Raise InputError.
     """
     schema = trials.collect_schema()
-    names = known([*cells, loss], schema.names())
+    names = resolve_columns([*cells, loss], schema.names())
     keys, target = names[:-1], names[-1]
-    if not schema[target].is_numeric() and (fault := no_numbers(trials.select(target).collect()[target])):
+    if not schema[target].is_numeric() and (fault := not_numeric(trials.select(target).collect()[target])):
         raise InputError(fault)
     usable = trials.filter(pl.col(target).is_finite(), *(pl.col(key).is_not_null() for key in keys))
     # Two passes: the first reads cells and loss only; the second the few rows, by a filter that reaches the files.
@@ -165,121 +148,79 @@ def best(trials: pl.LazyFrame, cells: Sequence[str], loss: str = "val_loss") -> 
     return found.sort([*keys, *ties]).unique(keys, keep="first", maintain_order=True)
 
 
-def _latest(
-    location: Location, now: Snapshot, contested: pl.Series, types: Mapping[str, pa.DataType]
-) -> tuple[pl.LazyFrame, int]:
-    """Every trial once, by its latest attempt, and how many rows that leaves out.
+def _store_tables(location: Location, now: Snapshot) -> Tables:
+    """Return every trial and curve of a store."""
+    repeated, types = _repeated_ids(location, now), column_types(now, "trials")
+    trials, superseded = _latest(location, now, repeated, types)
+    recorded = launches(location)
+    trials = _with_later_knobs(trials, recorded)
+    dropped = {"superseded by a later attempt": superseded} if superseded else {}
+    curves = scan(location, now, "curves", column_types(now, "curves"))
+    if now.curves or now.journal_rows("curves"):
+        curves = _latest_curves(curves)
 
-    Merged parts hold each trial once; what was recorded since may supersede rows there. Only trials with several rows,
-    the ``contested``, are resolved in memory; the rest stays a plain scan, so filters reach the files.
+    def narrowed(trial_ids: Collection[str]) -> pl.LazyFrame:
+        near = replace(now, trials=holding(location, now.trials, trial_ids))
+        return _with_later_knobs(_latest(location, near, repeated, types)[0], recorded)
+
+    return Tables(trials, curves, dropped, location.uri, recorded, now.faults, narrowed)
+
+
+def _with_later_knobs(trials: pl.LazyFrame, recorded: Sequence[Mapping[str, Any]]) -> pl.LazyFrame:
+    """Fill each knob that a workload gained later with its default, at which the workload's earlier trials ran."""
+    later = {
+        (launch.get("workload"), name): default
+        for launch in recorded
+        for name, default in (launch.get("later_knobs") or {}).items()
+    }
+    if not later:
+        return trials
+    present = trials.collect_schema().names()
+    filled = {name: pl.col(name) for _, name in later if name in present}
+    for (workload, name), default in later.items():
+        if name in filled:
+            ran_at_default = (pl.col("workload") == workload) & pl.col("source").is_null() & filled[name].is_null()
+            filled[name] = pl.when(ran_at_default).then(pl.lit(default)).otherwise(filled[name]).alias(name)
+    return trials.with_columns(**filled)
+
+
+def _latest(
+    location: Location, now: Snapshot, repeated: pl.Series, types: Mapping[str, pa.DataType]
+) -> tuple[pl.LazyFrame, int]:
+    """Return every trial once, by its latest attempt, and the number of rows superseded.
+
+    Merged parts contain each trial once; later rows may supersede these. Only the trials with several rows,
+    ``repeated``, are resolved in memory; the rest stays a plain scan, so that filters reach the files.
     """
-    every = _scan(location, now, "trials", types)
-    if not contested.len():
+    every = scan(location, now, "trials", types)
+    if not repeated.len():
         return every, now.earlier
-    several = every.filter(pl.col("trial_id").is_in(contested.implode())).collect()
-    one = several.sort(*RECENCY, nulls_last=False, maintain_order=True).unique(
+    rows = every.filter(pl.col("trial_id").is_in(repeated.implode())).collect()
+    latest = rows.sort(*RECENCY, nulls_last=False, maintain_order=True).unique(
         "trial_id", keep="last", maintain_order=True
     )
-    rest = every.filter(~pl.col("trial_id").is_in(contested.implode()))
-    return pl.concat([rest, one.lazy()]), now.earlier + several.height - one.height
+    rest = every.filter(~pl.col("trial_id").is_in(repeated.implode()))
+    return pl.concat([rest, latest.lazy()]), now.earlier + rows.height - latest.height
 
 
-def _contested(location: Location, now: Snapshot) -> pl.Series:
-    """The ids with more than one row."""
+def _repeated_ids(location: Location, now: Snapshot) -> pl.Series:
+    """Return the ids with more than one row."""
     young = [part for part in now.trials if not part.merged]
     if not young and not now.journal.trials:
         return pl.Series("trial_id", [], pl.String)
-    recent = _only_ids(location, young).collect().get_column("trial_id")
+    recent = scan_ids(location, young).collect().get_column("trial_id")
     journal = pl.Series("trial_id", [row["trial_id"] for row in now.journal.trials], pl.String)
     ids = pl.concat([recent, journal])
-    several = ids.filter(ids.is_duplicated()).unique()
+    repeated = ids.filter(ids.is_duplicated()).unique()
     merged = holding(location, [part for part in now.trials if part.merged], ids) if ids.len() else ()
     if merged:
-        again = _only_ids(location, merged).filter(pl.col("trial_id").is_in(ids.implode())).collect()
-        several = pl.concat([several, again.get_column("trial_id")]).unique()
-    return several
+        again = scan_ids(location, merged).filter(pl.col("trial_id").is_in(ids.implode())).collect()
+        repeated = pl.concat([repeated, again.get_column("trial_id")]).unique()
+    return repeated
 
 
-def _types(now: Snapshot, name: str) -> Mapping[str, pa.DataType]:
-    """Every column of the table, by the widest type it occurs with."""
-    return union([_first(now, name), *(alike[0].schema for alike in _alike(now.parts(name)))])
-
-
-def _first(now: Snapshot, name: str) -> pa.Schema:
-    """The schema of the table's rows in journals, or as it is declared."""
-    return now.journal_table(name).schema if now.journal_rows(name) else schema(DECLARED[name])
-
-
-def _scan(location: Location, now: Snapshot, name: str, types: Mapping[str, pa.DataType]) -> pl.LazyFrame:
-    """Every row of the table, in the columns ``types``: one scan for each schema that occurs, and the journal."""
-    scans = [conform(_frame(location, parts), parts[0].schema, types) for parts in _alike(now.parts(name))]
-    if now.journal_rows(name):
-        journal = now.journal_table(name)
-        scans.append(conform(pl.LazyFrame(pl.from_arrow(journal)), journal.schema, types))
-    if not scans:
-        return pl.LazyFrame(schema={name: polars_type(kind) for name, kind in types.items()})
-    return pl.concat(scans) if len(scans) > 1 else scans[0]
-
-
-def _alike(parts: Sequence[StorePart]) -> list[list[StorePart]]:
-    """``parts`` by their schema, those of one schema together."""
-    groups: list[list[StorePart]] = []
-    for part in parts:
-        same = next((group for group in groups if group[0].schema.equals(part.schema)), None)
-        if same is None:
-            groups.append([part])
-        else:
-            same.append(part)
-    return groups
-
-
-def conform(frame: pl.LazyFrame, schema: pa.Schema, types: Mapping[str, pa.DataType]) -> pl.LazyFrame:
-    """``frame`` with exactly the columns of ``types``: cast to the wider type, null where it has none."""
-    held = dict(zip(schema.names, schema.types, strict=True))
-    if list(held.items()) == list(types.items()):
-        return frame
-    columns = [
-        (pl.col(name) if name in held else pl.lit(None)).cast(polars_type(kind)).alias(name)
-        if held.get(name) != kind
-        else pl.col(name)
-        for name, kind in types.items()
-    ]
-    return frame.select(columns)
-
-
-def polars_type(kind: pa.DataType) -> pl.DataType:
-    """The Polars type of one of our Arrow types."""
-    return POLARS[kind]
-
-
-def _frame(location: Location, parts: Sequence[StorePart]) -> pl.LazyFrame:
-    """Parts of one schema as a scan: Polars' own on local files, pyarrow's wherever pyarrow reaches."""
-    paths = [location.path(part.path) for part in parts]
-    if location.local:
-        held = parts[0].schema  # given, so that Polars need not read the footers for it
-        return pl.scan_parquet(paths, glob=False, schema={field.name: polars_type(field.type) for field in held})
-    return _dataset(location, paths)
-
-
-def _only_ids(location: Location, parts: Sequence[StorePart]) -> pl.LazyFrame:
-    """The trial_id column of parts of any schema."""
-    paths = [location.path(part.path) for part in parts]
-    if not paths:
-        return pl.LazyFrame(schema={"trial_id": pl.String})
-    if location.local:
-        return pl.scan_parquet(paths, glob=False, schema={"trial_id": pl.String}, extra_columns="ignore")
-    return _dataset(location, paths, pa.schema([("trial_id", pa.string())]))
-
-
-def _dataset(location: Location, paths: Sequence[str], schema: pa.Schema | None = None) -> pl.LazyFrame:
-    import pyarrow.dataset as pads  # here: it takes a quarter of a second, and a local store never needs it
-
-    found = pads.dataset(paths, schema=schema, filesystem=location.filesystem, format="parquet")
-    return pl.scan_pyarrow_dataset(found)
-
-
-def _current(curves: pl.LazyFrame) -> pl.LazyFrame:
-    """Without the points of attempts that a later attempt of the same trial has points for."""
+def _latest_curves(curves: pl.LazyFrame) -> pl.LazyFrame:
+    """Return the points without those of attempts for which a later attempt of the trial has points."""
     again = curves.filter(pl.col("attempt") > 1).group_by("trial_id").agg(latest=pl.col("attempt").max()).collect()
     if not again.height:
         return curves
@@ -289,22 +230,3 @@ def _current(curves: pl.LazyFrame) -> pl.LazyFrame:
 
 def _no_curves() -> pl.LazyFrame:
     return pl.LazyFrame(schema={column.name: polars_type(ARROW[column.type]) for column in CURVE_COLUMNS})
-
-
-def _kept(tables: Tables, states: Sequence[str] | None, where: str | pl.Expr | None) -> Tables:
-    """``tables`` with only the wanted trials, the others counted."""
-    held = tables.trials.collect_schema()
-    trials, dropped, conditions = tables.trials, dict(tables.dropped), []
-    if states is not None and "state" in held:
-        counts = trials.group_by("state").len().collect()
-        dropped.update({f"state {state}": count for state, count in sorted(counts.iter_rows()) if state not in states})
-        conditions.append(pl.col("state").is_in(list(states)))
-        trials = trials.filter(*conditions)
-    if where is not None:
-        wanted = condition(where, held) if isinstance(where, str) else where
-        left_out = trials.select((~wanted.fill_null(False)).sum()).collect().item()
-        dropped.update({f"not where {where}": left_out} if left_out else {})
-        conditions.append(wanted)
-    near = tables.narrowed
-    narrowed = None if near is None else lambda trial_ids: near(trial_ids).filter(*conditions)
-    return replace(tables, trials=tables.trials.filter(*conditions), dropped=dropped, narrowed=narrowed)

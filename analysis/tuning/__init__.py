@@ -1,4 +1,4 @@
-"""The optimum of every knob at each scientific point: cells, bowls, plateaus, importance, transfer.
+"""The optimum of every knob at each scientific point: cells, quadratics, plateaus, importance, transfer.
 
 How optima move with N and D is `hyperlaws`.
 """

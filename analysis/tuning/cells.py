@@ -1,8 +1,8 @@
-"""The rows of a sweep as arrays, cell by cell: what every law for an optimum is fitted to.
+"""Rows of a sweep as arrays, by cell: the input of every law for an optimum.
 
 A cell is one combination of the axes (N and D, say) and of the recipe columns; its rows are settings of the knobs.
-What the design itself forbids is refused here, in words: one cell, a knob that never moved, a knob that a rule set,
-two knobs or two axes that moved together.
+Designs that cannot determine a law are rejected here: a single cell, a knob that never varied, a knob set by a rule,
+two knobs that moved together.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from sweeplaw.trials.errors import InputError
 
 Array = NDArray[np.float64]
 
-TOGETHER = 0.999  # correlation of logs beyond which two columns are one
-LEAST_SPAN = 1.05  # an axis whose largest value is within 5 % of its smallest carries no exponent
+TOGETHER = 0.999  # correlation of logs above which two columns count as one
+LEAST_SPAN = 1.05  # an axis whose largest value is within 5 % of its smallest has no exponent
 
 
 @dataclass(frozen=True)
 class CellTable:
     """Measured rows, sorted by cell.
 
-    ``axes`` numeric columns the laws run over, ``recipes`` columns that split cells without being an axis.
-    ``cells`` (one row a cell, ascending): axes and recipes; ``log_axes`` (cells, axes); ``cell`` (rows,) index of a
-    row's cell; ``x`` (rows, knobs) natural logs; ``ladder`` the same with two roundings of one level made one;
-    ``z`` (rows,) natural log of the loss; ``unmeasured`` (cells,) rows without a finite loss. ``dropped``: rows left
-    out, by reason. ``notes``: what a reader must know of the design.
+    ``axes``: numeric columns of the laws; ``recipes``: columns that split cells without being an axis. ``cells`` (one
+    row per cell, ascending): axes and recipes; ``log_axes`` (cells, axes); ``cell`` (rows,): index of a row's cell;
+    ``x`` (rows, knobs): natural logs; ``levels``: the same, with values that differ only by rounding made equal;
+    ``z`` (rows,): natural log of the loss; ``unmeasured`` (cells,): number of rows without a finite loss. ``dropped``:
+    number of rows left out, by reason. ``notes``: warnings about the design.
     """
 
     axes: tuple[str, ...]
@@ -46,7 +46,7 @@ class CellTable:
     log_axes: Array
     cell: NDArray[np.int64]
     x: Array
-    ladder: Array
+    levels: Array
     z: Array
     unmeasured: NDArray[np.int64]
     rows_in: int
@@ -69,24 +69,25 @@ class CellTable:
         return np.flatnonzero(np.diff(self.cell, prepend=-1))
 
     def rows_of(self, cell: int) -> slice:
-        """The rows of one cell."""
+        """Return the rows of one cell."""
         first, last = np.searchsorted(self.cell, [cell, cell + 1])
         return slice(int(first), int(last))
 
     def frame(self) -> pl.DataFrame:
-        """The rows as a frame of the cell columns, the knobs and the loss."""
+        """Return the rows as a frame of the cell columns, the knobs and the loss."""
         columns = [pl.Series(name, np.exp(self.x[:, k])) for k, name in enumerate(self.knobs)]
-        return self.cells[self.cell.tolist()].with_columns([*columns, pl.Series(self.y, np.exp(self.z))])
+        cells: pl.DataFrame = self.cells[self.cell.tolist()]
+        return cells.with_columns([*columns, pl.Series(self.y, np.exp(self.z))])
 
     def label(self, cell: int) -> dict[str, Any]:
-        """Axis and recipe values of one cell."""
+        """Return the axis and recipe values of one cell."""
         return self.cells.row(cell, named=True)
 
 
 def cell_table(
     frame: pl.DataFrame, axes: Sequence[str], knobs: Sequence[str], y: str, recipes: Sequence[str] = ()
 ) -> CellTable:
-    """The measured rows of ``frame`` as a `CellTable`. Raises InputError for a design no law can come from."""
+    """Return the measured rows of ``frame`` by cell. Raise InputError if the design cannot determine a law."""
     names = [*axes, *recipes, *knobs, y]
     check_columns(frame, names, numbers=[*axes, *knobs, y])
     if not axes:
@@ -112,7 +113,7 @@ def cell_table(
         log_axes=np.log(cells.select(axes).to_numpy().astype(np.float64)).reshape(cells.height, len(axes)),
         cell=rows["_cell"].to_numpy().astype(np.int64),
         x=np.log(settings),
-        ladder=np.log(np.stack([snap(column) for column in settings.T], axis=1)),
+        levels=np.log(np.stack([snap(column) for column in settings.T], axis=1)),
         z=np.log(rows[y].to_numpy().astype(np.float64)),
         unmeasured=cells["_unmeasured"].to_numpy().astype(np.int64),
         rows_in=frame.height,
@@ -126,7 +127,7 @@ def cell_table(
 def _screen(
     frame: pl.DataFrame, axes: Sequence[str], knobs: Sequence[str], keys: Sequence[str]
 ) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Rows with every key and knob known and every axis and knob a positive number; and how many were not."""
+    """Return the rows with all keys and knobs known and positive axes and knobs, and the number of others by reason."""
     known = frame.drop_nulls([*keys, *knobs])
     positive = known.filter(
         pl.all_horizontal(*[(pl.col(name) > 0) & (pl.col(name) < math.inf) for name in [*axes, *knobs]])
@@ -139,7 +140,7 @@ def _screen(
 
 
 def _repeats(rows: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], y: str) -> tuple[str, ...]:
-    """Says so when one setting occurs several times in a cell, and which columns tell the repeats apart."""
+    """Return a note if settings occur several times in a cell, with the columns in which the repeats differ."""
     groups = rows.group_by([*keys, *knobs])
     repeats = groups.len("_rows").filter(pl.col("_rows") > 1)
     if repeats.height < max(1, rows.height // 20):  # a few repeated runs are seeds
@@ -149,8 +150,8 @@ def _repeats(rows: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], y: s
     distinct = groups.agg(pl.len().alias("_rows"), *[pl.col(name).n_unique() for name in plain]).filter(
         pl.col("_rows") > 1
     )
-    telling = [name for name in plain if distinct.filter(pl.col(name) > 1).height > distinct.height / 2]
-    few = [name for name in telling if rows[name].n_unique() <= 20]
+    differing = [name for name in plain if distinct.filter(pl.col(name) > 1).height > distinct.height / 2]
+    few = [name for name in differing if rows[name].n_unique() <= 20]
     if not few:
         return ()
     return (
@@ -190,7 +191,7 @@ def _knob_faults(table: CellTable) -> list[str]:
             axes = " and ".join(table.axes)
             faults.append(
                 f"{name} takes one value in each cell: it was set by {axes} and not tuned within a cell, "
-                f"so {name} and {axes} cannot be told apart and its law would be the rule that set it"
+                f"so {name} and {axes} cannot be distinguished and its law would be the rule that set it"
             )
     if faults:
         return faults
@@ -198,7 +199,7 @@ def _knob_faults(table: CellTable) -> list[str]:
         for j in range(i):
             if abs(np.corrcoef(within[:, i], within[:, j])[0, 1]) > TOGETHER:
                 faults.append(
-                    f"{table.knobs[j]} and {table.knobs[i]} moved together; their exponents cannot be told apart"
+                    f"{table.knobs[j]} and {table.knobs[i]} moved together; their exponents cannot be distinguished"
                 )
     return faults
 

@@ -1,8 +1,8 @@
-"""Which knob matters: the share of the variance of the loss by knob and by pair, on a grid of finished runs.
+"""Importance of knobs: the share of the variance of the loss by knob and by pair, on a grid of finished runs.
 
 Functional ANOVA: the Hoeffding decomposition under the uniform measure on the grid's levels (Hutter et al. 2014 fit a
-forest to get there). On a full grid it is exact: every effect is a mean over the other axes. Where runs are missing
-they are first filled with the additive-plus-pairs fit to those that are there, and the share filled is reported.
+forest for this). On a full grid it is exact: every effect is a mean over the other axes. Missing points are first
+filled with the additive-plus-pairs fit to the others, and the share filled is reported.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from sweeplaw.trials.errors import InputError
 
 Array = NDArray[np.float64]
 
-LARGEST_GRID = 60_000_000  # points, half a gigabyte of float64 a copy
+LARGEST_GRID = 60_000_000  # points, half a gigabyte of float64 per copy
 FILL_ROUNDS = 200
 FILL_SETTLED = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
 class Importance:
-    """One cell's decomposition. ``knobs``, ``pairs``: shares of the variance of the loss; ``rest``: higher orders.
+    """Decomposition of one cell. ``knobs``, ``pairs``: shares of the variance of the loss; ``rest``: higher orders.
 
     ``frozen``: for each knob, (value, cost): relative loss of freezing it at its default with the others at their best.
-    ``rows`` runs over ``points`` grid points, of which the share ``filled`` had none. ``best``: lowest loss.
+    ``rows``: number of runs; ``points``: number of grid points, of which the share ``filled`` had no run. ``best``:
+    lowest loss.
     """
 
     cell: Mapping[str, Any]
@@ -59,11 +60,11 @@ def importance(
     defaults: Mapping[str, Any] | None = None,
     cap: float | None = None,
 ) -> tuple[list[Importance], int]:
-    """The decomposition in every cell (budgets, say; all rows together without), and how many rows had no loss.
+    """Return the decomposition of every cell (budgets, say; without cells, of all rows), and the rows without a loss.
 
     Repeated settings are averaged. ``defaults``: value of a knob when frozen, by name; else the level that is best on
-    average. ``cap``: losses above (1 + cap) times the cell's best count as that much, so that diverged runs do not own
-    the variance. Raises InputError.
+    average. ``cap``: losses are clipped at (1 + cap) times the cell's best, so that diverged runs do not dominate the
+    variance. Raise InputError.
     """
     check_columns(frame, [*knobs, *cells, y], numbers=[y])
     if not knobs:
@@ -128,9 +129,9 @@ def _importance(
 
 
 def shares(grid: Array) -> tuple[list[float], dict[tuple[int, int], float], float]:
-    """Shares of the variance of a full ``grid``: of each axis, of each pair of axes beyond them, and of all the rest.
+    """Return the shares of the variance of a full ``grid``: each axis, each pair beyond its axes, and the rest.
 
-    Zeros where the grid does not vary. They sum to one.
+    They sum to one, or are all zero if the grid is constant.
     """
     mean, total = grid.mean(), grid.var()
     axes = range(grid.ndim)
@@ -155,7 +156,7 @@ def _single(grid: Array, tables: Mapping[tuple[int, int], Array], axis: int) -> 
 
 
 def _codes(column: pl.Series) -> tuple[list[Any], NDArray[np.int64]]:
-    """Levels of a knob, ascending, and the level of each row. Two roundings of one number are one level."""
+    """Return the levels of a knob, ascending, and the level index of each row (see `levels`)."""
     distinct = column.unique().sort()
     if not column.dtype.is_numeric():
         ranks = pl.Series(range(len(distinct)), dtype=pl.Int64)
@@ -166,7 +167,7 @@ def _codes(column: pl.Series) -> tuple[list[Any], NDArray[np.int64]]:
 
 
 def _frozen(grid: Array, axis: int, values: Sequence[Any], default: Any) -> tuple[Any, float | None]:
-    """(value, relative cost) of freezing an axis: its lowest loss there over the lowest of all; None where not run."""
+    """Return (value, cost) of freezing an axis: the relative excess of the lowest loss there, None if not run."""
     best = np.nanmin(grid)
     others = tuple(k for k in range(grid.ndim) if k != axis)
     if default is None:
@@ -188,7 +189,7 @@ def _same(value: Any, default: Any) -> bool:
 
 
 def _filled(grid: Array, missing: NDArray[np.bool_]) -> Array:
-    """``grid`` with missing points at the additive-plus-pairs least-squares fit to the others (by iteration)."""
+    """Return ``grid`` with missing points at the additive-plus-pairs least-squares fit to the others (iteratively)."""
     out = np.where(missing, np.nanmean(grid), grid)
     spread = max(float(np.nanstd(grid)), 1e-300)
     for _ in range(FILL_ROUNDS):
@@ -201,7 +202,7 @@ def _filled(grid: Array, missing: NDArray[np.bool_]) -> Array:
 
 
 def _low_order(grid: Array) -> Array:
-    """The part of a full grid that single axes and pairs explain."""
+    """Return the part of a full grid that single axes and pairs explain."""
     axes, mean = range(grid.ndim), grid.mean()
     if grid.ndim == 1:
         return np.full_like(grid, mean)
@@ -209,7 +210,7 @@ def _low_order(grid: Array) -> Array:
     out = np.full_like(grid, mean)
     for effect in single:
         out += effect
-    if grid.ndim > 2:  # with two axes the pair is the grid itself and would teach nothing about a missing point
+    if grid.ndim > 2:  # with two axes the pair is the grid itself, so a missing point would keep its value
         for i, j in combinations(axes, 2):
             table = grid.mean(axis=tuple(k for k in axes if k not in (i, j)), keepdims=True)
             out += table - mean - single[i] - single[j]

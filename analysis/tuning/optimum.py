@@ -1,8 +1,8 @@
-"""The best setting of the knobs in every cell of a table: the row, the fitted optimum, and whether to believe them.
+"""Optimum of the knobs in every cell of a table: the best row, the fitted optimum, and a verdict on both.
 
-A cell is one scientific point: one (N, D), or any combination of columns the law is about. Within it the knobs were
-tuned. Three readings of the same rows: the lowest row; the rows within a threshold of it; the minimum of a quadratic
-of log loss in the logs of the knobs. The verdict says in a sentence what the cell supports.
+A cell is one scientific point: one (N, D), or any combination of columns. Within it the knobs were tuned. The optimum
+is estimated by the row of lowest loss and by the minimum of a quadratic of log loss in the logs of the knobs. The
+verdict states what the cell supports.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from sweeplaw.analysis.tuning.quadratic import Quadratic, fit_quadratic, term_co
 Array = NDArray[np.float64]
 Edge = Literal["", "low", "high"]
 
-# Relative excess loss that counts as near the optimum. 1.5 % is where the published grids are quadratic in the logs;
-# the wider ones are for coarse grids and say so in the verdict.
+# Relative excess loss within which the quadratic is fitted. The published grids are quadratic in the logs within 1.5 %;
+# the wider windows are for coarse grids, and the verdict names the one used.
 WINDOWS = (0.015, 0.03, 0.06, 0.12)
 CONVEX_ENOUGH = 0.95  # share of coefficient draws that must be convex
 
@@ -32,9 +32,9 @@ CONVEX_ENOUGH = 0.95  # share of coefficient draws that must be convex
 class KnobOptimum:
     """One knob in one cell.
 
-    ``best``: its value in the lowest row. ``levels``: values tried in the cell, ascending, two roundings of one value
-    counted once. ``edge``: which end of the levels ``best`` is, empty inside and where only one value was tried.
-    ``fitted``, ``low``, ``high``: minimum of the quadratic and its 95 % interval; null where the cell has none.
+    ``best``: its value in the lowest row. ``levels``: values tried in the cell, ascending, without rounding variants.
+    ``edge``: the end of the levels at which ``best`` is; empty if inside, or if there is a single level. ``fitted``,
+    ``low``, ``high``: minimum of the quadratic and its 95 % interval; None if the cell has none.
     """
 
     name: str
@@ -55,10 +55,10 @@ class KnobOptimum:
 class CellOptimum:
     """The optimum of one cell.
 
-    ``cell``: the cell's column values. ``row``: the lowest row, whole. ``loss``: its loss, ``fitted_loss``: the
-    quadratic's minimum. ``rows``: rows with a loss and all knobs; ``window``: relative excess within which the
+    ``cell``: the cell's column values. ``row``: all columns of the lowest row. ``loss``: its loss, ``fitted_loss``:
+    the quadratic's minimum. ``rows``: rows with a loss and all knobs; ``window``: relative excess within which the
     quadratic was fitted, from ``fitted_rows`` rows; ``unmeasured``: rows without a finite loss (diverged, failed).
-    ``supported``: the quadratic is convex, inside the grid and has an interval. ``verdict``: why, or why not.
+    ``supported``: the quadratic is convex, its optimum is inside the grid and has an interval. ``verdict``: the reason.
     """
 
     cell: Mapping[str, Any]
@@ -76,19 +76,18 @@ class CellOptimum:
     fitted_knobs: tuple[str, ...]
 
     def knob(self, name: str) -> KnobOptimum:
-        """The knob of this name."""
+        """Return the knob of this name."""
         return next(knob for knob in self.knobs if knob.name == name)
 
 
 def optima(
     trials: pl.DataFrame, cells: Sequence[str], knobs: Sequence[str], y: str = "val_loss", *, seed: int = 0
 ) -> list[CellOptimum]:
-    """The optimum of every cell, in ascending order of the cells.
+    """Return the optimum of every cell, in ascending order of the cells.
 
     ``cells`` and ``knobs`` name columns; knobs may be numbers or text (text has no edge and no quadratic). Rows with
-    a null in a cell or knob column say nothing about the optimum and are left out; cells without any measured loss
-    are left out as well (`unmeasured_cells` lists them). Raises InputError for names that are not columns and for a
-    loss that is text.
+    a null in a cell or knob column are left out, and so are cells without a measured loss (see `unmeasured_cells`).
+    Raise InputError if a name is not a column or the loss is text.
     """
     check_columns(trials, [*cells, *knobs, y], numbers=[y])
     known = trials.drop_nulls([*cells, *knobs])
@@ -104,31 +103,26 @@ def optima(
 
 
 def unmeasured_cells(trials: pl.DataFrame, cells: Sequence[str], y: str = "val_loss") -> pl.DataFrame:
-    """Cells (their columns, and ``rows``) in which no row has a finite positive loss."""
+    """Return the cells (their columns, and ``rows``) in which no row has a finite positive loss."""
     measured = pl.col(y).is_finite() & (pl.col(y) > 0)
     counts = trials.group_by(list(cells)).agg(pl.len().alias("rows"), measured.fill_null(False).sum().alias("measured"))
     return counts.filter(pl.col("measured") == 0).drop("measured").sort(list(cells))
 
 
-def near_best(loss: Array, threshold: float) -> NDArray[np.bool_]:
-    """Rows whose loss is less than ``threshold`` (relative) above the lowest. Losses must be positive."""
-    return np.asarray(loss / loss.min() - 1 < threshold)
-
-
 def cell_optimum(
     part: pl.DataFrame, cell: Mapping[str, Any], knobs: Sequence[str], y: str, *, seed: int = 0
 ) -> CellOptimum:
-    """The optimum of the rows of one cell; at least one must have a finite positive loss."""
+    """Return the optimum of the rows of one cell, at least one of which must have a finite positive loss."""
     measured = _measured(part, y)
     kept = part.filter(measured)
     loss = kept[y].to_numpy().astype(np.float64)
     row = kept.row(int(loss.argmin()), named=True)
-    described = tuple(_describe(kept, name, row[name]) for name in knobs)
-    usable = [knob.name for knob in described if _curved(knob)]
+    described = tuple(best_level(kept, name, row[name]) for name in knobs)
+    usable = [knob.name for knob in described if _can_curve(knob)]
     fit, window, reason = _quadratic(part, kept, loss, row, knobs, usable, y, seed)
     if fit is not None and not reason:
         described = tuple(_with_fit(knob, fit, usable) for knob in described)
-        reason = _doubt(fit, described)
+        reason = _objection(fit, described)
     return CellOptimum(
         cell=cell,
         row=row,
@@ -138,7 +132,7 @@ def cell_optimum(
         unmeasured=part.height - kept.height,
         window=window,
         fitted_rows=fit.rows if fit else 0,
-        fitted_loss=float(np.exp(fit.floor)) if fit and np.isfinite(fit.floor) else None,
+        fitted_loss=float(np.exp(fit.minimum)) if fit and np.isfinite(fit.minimum) else None,
         supported=not reason,
         verdict=_verdict(reason, fit, window, usable, described),
         quadratic=fit,
@@ -150,8 +144,8 @@ def _measured(part: pl.DataFrame, y: str) -> pl.Series:
     return (part[y].is_finite() & (part[y] > 0)).fill_null(False)
 
 
-def _describe(kept: pl.DataFrame, name: str, best: Any) -> KnobOptimum:
-    """Levels tried and the edge, for a numeric or a text knob."""
+def best_level(kept: pl.DataFrame, name: str, best: Any) -> KnobOptimum:
+    """Return the levels tried of a numeric or text knob, and the edge at which its value ``best`` is."""
     column = kept[name]
     if not column.dtype.is_numeric():
         return KnobOptimum(name, best, tuple(column.unique().sort()), "")
@@ -162,7 +156,7 @@ def _describe(kept: pl.DataFrame, name: str, best: Any) -> KnobOptimum:
     return KnobOptimum(name, best, tuple(tried.tolist()), edge)
 
 
-def _curved(knob: KnobOptimum) -> bool:
+def _can_curve(knob: KnobOptimum) -> bool:
     """Whether a quadratic in the log of this knob can exist: three positive levels, and the best one positive."""
     numbers = [value for value in knob.levels if isinstance(value, float)]
     return len(numbers) == len(knob.levels) and sum(value > 0 for value in numbers) >= 3 and knob.best > 0
@@ -178,7 +172,7 @@ def _quadratic(
     y: str,
     seed: int,
 ) -> tuple[Quadratic | None, float | None, str]:
-    """Fit in the usable knobs at the best value of the others: (fit, window, why not)."""
+    """Fit in the usable knobs at the best value of the others; return (fit, window, reason against it)."""
     if not usable:
         return None, None, "no knob has three positive levels"
     held = pl.all_horizontal(
@@ -193,7 +187,7 @@ def _quadratic(
     needed = term_count(len(usable))
     for window in WINDOWS:
         inside = z - np.log(loss.min()) < np.log1p(window)
-        # Three levels of each knob inside the window, or the curvature rests on the one-sided rows alone.
+        # With fewer than three levels of a knob inside the window, the curvature would rest on one-sided rows alone.
         spans = all(len(levels(np.exp(column))[0]) >= 3 for column in x[inside].T)
         if inside.sum() >= needed and spans:
             fit = fit_quadratic(x[inside], z[inside], x[~inside], np.log(loss.min()) + np.log1p(window), seed=seed)
@@ -210,7 +204,7 @@ def _quadratic(
 
 def _same_level(part: pl.DataFrame, name: str, value: Any) -> pl.Expr:
     if not part[name].dtype.is_numeric():
-        return pl.col(name) == value
+        return pl.col(name).eq(value)
     values = part[name].to_numpy().astype(np.float64)
     _, index = levels(values)
     return pl.lit(pl.Series(index == index[np.flatnonzero(values == value)[0]]))
@@ -226,8 +220,8 @@ def _with_fit(knob: KnobOptimum, fit: Quadratic, usable: Sequence[str]) -> KnobO
     return KnobOptimum(knob.name, knob.best, knob.levels, knob.edge, fitted, low, high)
 
 
-def _doubt(fit: Quadratic, knobs: Sequence[KnobOptimum]) -> str:
-    """Why the fitted optimum should not be used, or an empty string."""
+def _objection(fit: Quadratic, knobs: Sequence[KnobOptimum]) -> str:
+    """Return why the fitted optimum should not be used, or an empty string."""
     if not fit.is_convex:
         return "log loss is not convex around its lowest row"
     for knob in knobs:

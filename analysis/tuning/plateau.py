@@ -1,4 +1,4 @@
-"""How far a knob may be off: the region within 0.1, 0.25 and 0.5 % of the best loss, as factors, and is it convex."""
+"""Tolerance of each knob: the region within 0.1, 0.25 and 0.5 % of the best loss as factors, and its convexity."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ THRESHOLDS = (0.001, 0.0025, 0.005)
 
 @dataclass(frozen=True, slots=True)
 class Width:
-    """One knob at one threshold (relative excess loss): it may be off by ``factor`` either way with the other knobs at
-    their optimum, by ``retuned`` when the others follow it.
+    """Factors by which one knob may be off at one threshold (relative excess loss).
+
+    ``factor``: with the other knobs at their optimum; ``retuned``: with the others retuned.
     """
 
     knob: str
@@ -30,7 +31,7 @@ class Width:
 
 @dataclass(frozen=True, slots=True)
 class Plateau:
-    """A cell's plateau. ``convex``: share of the curvature's draws that are convex, null when it has no draws."""
+    """Plateau of a cell. ``convex``: share of the draws of the curvature that are convex, None without draws."""
 
     cell: Mapping[str, Any]
     convex: float | None
@@ -39,9 +40,9 @@ class Plateau:
 
 
 def widths(hessian: Array, knobs: Sequence[str], thresholds: Sequence[float] = THRESHOLDS) -> tuple[Width, ...]:
-    """Plateau of a convex quadratic of log loss with second derivatives ``hessian`` (knobs, knobs) in natural logs.
+    """Return the plateau of a convex quadratic of log loss with ``hessian`` (knobs, knobs) in natural logs.
 
-    log(1 + t) = h d^2 / 2 with h the curvature along the knob (others held), or 1 / inverse(H)_kk (others follow).
+    log(1 + t) = h d^2 / 2 with h the curvature along the knob (others fixed), or 1 / inverse(H)_kk (others retuned).
     """
     inverse = np.linalg.inv(hessian)
     return tuple(
@@ -57,7 +58,7 @@ def widths(hessian: Array, knobs: Sequence[str], thresholds: Sequence[float] = T
 
 
 def plateau(cell: CellOptimum, thresholds: Sequence[float] = THRESHOLDS) -> Plateau:
-    """Convexity verdict and plateau of one cell; no widths where the loss is not convex."""
+    """Return the convexity verdict and the plateau of one cell; no widths if the loss is not convex."""
     fit = cell.quadratic
     if fit is None or fit.reason:
         return Plateau(cell.cell, None, f"not tested: {cell.verdict}", ())
@@ -73,7 +74,7 @@ def plateau(cell: CellOptimum, thresholds: Sequence[float] = THRESHOLDS) -> Plat
 
 
 def pooled(cells: Sequence[CellOptimum], thresholds: Sequence[float] = THRESHOLDS) -> tuple[Width, ...]:
-    """Median widths over the cells that support an optimum in the same knobs as most of them; empty when none does."""
+    """Return median widths over the cells with an optimum in the most common set of knobs; empty if there is none."""
     found = [cell for cell in cells if cell.supported]
     names = [cell.fitted_knobs for cell in found]
     if not names:

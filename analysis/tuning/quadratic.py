@@ -1,8 +1,8 @@
-"""A quadratic of log loss in the logs of the knobs: its optimum, its curvature, and how sure both are.
+"""Quadratic of log loss in the logs of the knobs: its optimum and curvature, with their uncertainty.
 
 log L = c + g'x + x'Hx/2 near the optimum, by robust least squares (soft-L1, iteratively reweighted). Runs outside the
-window, diverged ones among them, enter one-sided: they say that the surface is *at least* the window's edge there, and
-nothing more, so a corner where training blew up bounds the shape and cannot bend it.
+window, including diverged ones, enter one-sided: the surface there is *at least* at the window's edge. A region where
+training diverged thus bounds the shape and cannot bend it.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ Array = NDArray[np.float64]
 
 ITERATIONS = 60
 DRAWS = 2000
-CONDITION_LIMIT = 1e7  # of the standardized design; beyond it two terms of the quadratic cannot be told apart
-SCALE_FLOOR = 1e-6  # log loss; below any training noise, keeps an exactly quadratic table finite
+CONDITION_LIMIT = 1e7  # of the standardized design; above it two terms of the quadratic cannot be distinguished
+SCALE_FLOOR = 1e-6  # log loss; below any training noise, keeps the weights of an exactly quadratic table finite
 
 
 @dataclass(frozen=True, slots=True)
 class Quadratic:
     """A fitted quadratic. Coordinates are natural logs of the knobs; losses are natural logs.
 
-    ``optimum`` (k,), ``hessian`` (k, k), ``floor``: log loss at the optimum, ``noise``: residual scale (0 when no
-    degree of freedom is left), ``convex``: share of draws from the sampling distribution whose curvature is positive
-    in every direction (null without degrees of freedom), ``optima`` (draws, k): the optimum of the convex draws.
-    ``reason`` is empty when the fit is usable, else a sentence.
+    ``optimum`` (k,), ``hessian`` (k, k), ``minimum``: log loss at the optimum, ``noise``: residual scale (0 without
+    degrees of freedom), ``convex``: share of draws from the sampling distribution whose curvature is positive in every
+    direction (None without degrees of freedom), ``optima`` (draws, k): the optimum of the convex draws. ``reason`` is
+    empty if the fit is usable, else says why not.
     """
 
     optimum: Array
     hessian: Array
-    floor: float
+    minimum: float
     noise: float
     rows: int
     freedom: int
@@ -47,7 +47,7 @@ class Quadratic:
         return bool(np.linalg.eigvalsh(self.hessian)[0] > 0)
 
     def interval(self, level: float = 0.95) -> tuple[Array, Array] | None:
-        """Lower and upper ends (k,) of the optimum's interval; None without degrees of freedom."""
+        """Return the ends (k,) of the optimum's interval, or None without degrees of freedom."""
         if not len(self.optima):
             return None
         tail = (1 - level) / 2
@@ -55,13 +55,14 @@ class Quadratic:
         return low, high
 
     def excess(self, x: Array) -> Array:
-        """Log loss above the optimum's at ``x`` (..., k)."""
+        """Return the log loss above the minimum at ``x`` (..., k)."""
         step = np.asarray(x) - self.optimum
-        return 0.5 * np.einsum("...i,ij,...j->...", step, self.hessian, step)
+        excess: Array = 0.5 * np.einsum("...i,ij,...j->...", step, self.hessian, step)
+        return excess
 
 
 def terms(x: Array) -> Array:
-    """Design (n, 1 + k + k(k+1)/2) of a full quadratic: constant, linear, half squares and products."""
+    """Return the design (n, 1 + k + k(k+1)/2) of a full quadratic: constant, linear, half squares and products."""
     k = x.shape[1]
     rows, columns = np.triu_indices(k)
     products = x[:, rows] * x[:, columns] * np.where(rows == columns, 0.5, 1.0)
@@ -69,12 +70,12 @@ def terms(x: Array) -> Array:
 
 
 def term_count(knobs: int) -> int:
-    """Coefficients of a full quadratic in this many knobs."""
+    """Return the number of coefficients of a full quadratic."""
     return 1 + knobs + knobs * (knobs + 1) // 2
 
 
 def hessians(coefficients: Array, k: int) -> Array:
-    """Symmetric (..., k, k) from coefficients (..., terms) in the order of `terms`."""
+    """Return the symmetric (..., k, k) of coefficients (..., terms) in the order of `terms`."""
     rows, columns = np.triu_indices(k)
     out = np.zeros((*coefficients.shape[:-1], k, k))
     out[..., rows, columns] = coefficients[..., 1 + k :]
@@ -85,9 +86,9 @@ def hessians(coefficients: Array, k: int) -> Array:
 def fit_quadratic(
     x: Array, z: Array, beyond: Array | None = None, cap: float = np.inf, *, robust: bool = True, seed: int = 0
 ) -> Quadratic:
-    """Fit ``z`` (n,) log losses at ``x`` (n, k); ``beyond`` (m, k) are settings whose log loss is at least ``cap``.
+    """Fit log losses ``z`` (n,) at ``x`` (n, k); at the settings ``beyond`` (m, k) log loss is at least ``cap``.
 
-    Needs n >= number of terms. ``robust=False`` is plain least squares. ``seed`` feeds the interval's draws.
+    Requires n >= number of terms. ``robust=False`` is plain least squares. ``seed`` is that of the interval's draws.
     """
     k = x.shape[1]
     center, spread = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-12)
@@ -105,7 +106,7 @@ def fit_quadratic(
     return Quadratic(
         optimum=center + spread * step,
         hessian=hessian / np.outer(spread, spread),
-        floor=float(beta[0] + 0.5 * beta[1 : 1 + k] @ step),
+        minimum=float(beta[0] + 0.5 * beta[1 : 1 + k] @ step),
         noise=noise,
         rows=len(z),
         freedom=freedom,
@@ -116,7 +117,7 @@ def fit_quadratic(
 
 
 def _solve(design: Array, z: Array, fence: Array, cap: float, robust: bool) -> tuple[Array, float, Array]:
-    """Coefficients, residual scale and covariance, by reweighting until the coefficients settle."""
+    """Return coefficients, residual scale and covariance; reweights until the coefficients converge."""
     rows, count = design.shape
     stacked, target = np.concatenate([design, fence]), np.concatenate([z, np.full(len(fence), cap)])
     weights = np.concatenate([np.ones(rows), np.zeros(len(fence))])
@@ -131,13 +132,13 @@ def _solve(design: Array, z: Array, fence: Array, cap: float, robust: bool) -> t
         if settled:
             break
         weights = 1 / np.sqrt(1 + (residual / max(noise, SCALE_FLOOR)) ** 2) if robust else np.ones(len(target))
-        weights[rows:] *= residual[rows:] > 0  # one-sided: active only where the surface dips below the cap
+        weights[rows:] *= residual[rows:] > 0  # one-sided: active only where the surface is below the cap
     gram = (stacked * weights[:, None]).T @ stacked
     return beta, noise, np.linalg.pinv(gram) * noise**2
 
 
 def _scale(residual: Array, freedom: int, robust: bool) -> float:
-    """Residual scale: root mean square over the degrees of freedom, or 1.4826 times the median absolute residual."""
+    """Return the residual scale over the degrees of freedom: 1.4826 times the median absolute residual, or the RMS."""
     if freedom <= 0:
         return 0.0
     inflate = np.sqrt(len(residual) / freedom)
@@ -146,7 +147,7 @@ def _scale(residual: Array, freedom: int, robust: bool) -> float:
 
 
 def _draws(beta: Array, covariance: Array, freedom: int, k: int, seed: int) -> tuple[float | None, Array]:
-    """Share of convex draws of the coefficients (Student t), and the optima of those (standardized)."""
+    """Return the share of convex draws of the coefficients (Student t), and their optima (standardized)."""
     if freedom <= 0:
         return None, np.zeros((0, k))
     rng = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
-"""How busy a sweep kept its slots: seconds of training over slots times wall seconds, from first start to last end.
+"""Busy share of a sweep's slots: seconds of training over slots times wall seconds, from first start to last end.
 
-Runs the sweep on a private Ray unless a store already holds it. The peer is the same trials in the same order on slots
-that hand over at no cost, each to the slot that is free first: what a perfect scheduler reaches.
+Runs the sweep on a private Ray unless a store already holds it. The peer is a perfect scheduler: the same trials in the
+same order, each on the slot that is free first, at no cost.
 
     python benchmarks/launching/device_busy.py                       # the demo, into a temporary folder
     python benchmarks/launching/device_busy.py --store results/demo  # a sweep that was run before

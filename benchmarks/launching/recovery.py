@@ -1,13 +1,13 @@
-"""How soon the trials of a dead node, or of a killed worker, run again elsewhere, and how much work each death costs.
+"""Time until the trials of a dead node or a killed worker run again elsewhere, and the work that each death costs.
 
     python benchmarks/launching/recovery.py [--times 1] [--seconds 8]
 
 A real Ray of a head and two nodes of three cores on this machine, with Ray's default settings. Four trials run; once
 all have begun, SIGKILL goes to one worker process, to a node (its raylet and all that it started, as when a machine
-fails), or to the raylet alone: then the node is still there and its trials work on, until the head has missed it for
-Ray's five health checks. What is taken: from the kill to the first and the last of the lost trials running again, and
-the device-seconds that were lost, by the trials' own notes and by the account of the launch. The peer is the time to
-start those trials on the cluster in the first place.
+fails), or to the raylet alone: then the node is still there and its trials continue until the head has missed it for
+Ray's five health checks. Measured: the time from the kill to the first and the last of the lost trials running again,
+and the lost device-seconds, by the trials' own notes and by the account of the launch. The peer is the time to start
+those trials on the cluster in the first place.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ notes = "%s"
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A trial that began: which, on which node, in which process, when (seconds of the wall clock)."""
+    """The start of a trial: its number, node, process and time (seconds of the wall clock)."""
 
     trial: int
     node: str
@@ -74,31 +74,34 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """Seconds from launch to all running, from the kill to the first and last running again, and what was lost."""
+    """Seconds from launch to all running, and from the kill to the first and last running again.
+
+    ``lost`` are the lost device-seconds by the trials' notes, ``accounted`` those by the account of the launch.
+    """
 
     started: float
     first: float
     last: float
     trials: int
     lost: float
-    told: float
+    accounted: float
 
 
 def begun(notes: Path) -> list[Begun]:
-    """Every start of a trial so far."""
+    """Return every start of a trial so far."""
     lines = notes.read_text().splitlines() if notes.exists() else []
     found = (line.split() for line in lines)
     return [Begun(int(trial), node, int(pid), float(at)) for trial, node, pid, at in found]
 
 
 def until(found: Callable[[], Any], running: Future[Any]) -> Any:
-    """What ``found`` makes, once it is something; the launch must be running."""
+    """Return the first true value of ``found()``, polled while the launch runs."""
     deadline = time.monotonic() + PATIENCE
     while not (seen := found()):
         if running.done():
             raise SystemExit(f"the launch ended before: {running.result()}")
         if time.monotonic() > deadline:
-            raise SystemExit(f"it did not come to that within {PATIENCE:g} s")
+            raise SystemExit(f"nothing happened within {PATIENCE:g} s")
         time.sleep(0.02)
     return seen
 
@@ -115,7 +118,7 @@ class Nodes:
         self._count = 0
 
     def fill(self) -> None:
-        """Two live nodes."""
+        """Start nodes until two are alive."""
         while len(self._nodes) < 2:
             self._count += 1
             mark = {"NODE_MARK": str(self._count)}
@@ -123,22 +126,22 @@ class Nodes:
             self._nodes[str(self._count)] = node
 
     def raylet(self, mark: str) -> int:
-        """The process of this node, which counts as dead from now on."""
+        """Return the id of this node's raylet process."""
         return int(self._nodes[mark].all_processes["raylet"][0].process.pid)
 
-    def bury(self, mark: str) -> None:
-        """End what the dead raylet left."""
+    def remove(self, mark: str) -> None:
+        """Remove a dead node: end what its raylet left behind."""
         self.cluster.remove_node(self._nodes.pop(mark), allow_graceful=False)
 
 
 def children(pid: int) -> list[int]:
-    """What a process has started, and what that has."""
+    """Return the processes below this one, at any depth."""
     return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
 @contextmanager
 def cluster() -> Iterator[Nodes]:
-    """A head without cores and two nodes."""
+    """Run a head without cores and two nodes for the block."""
     with environment(OPEN):
         nodes = Nodes()
         nodes.fill()
@@ -149,7 +152,7 @@ def cluster() -> Iterator[Nodes]:
 
 
 def recover(nodes: Nodes, what: str, seconds: float) -> Recovered:
-    """Kill one node or worker under a running sweep and see what becomes of its trials."""
+    """Kill one node or worker under a running sweep and measure how its trials recover."""
     address = {"address": nodes.cluster.address, "authentication": "disabled"}
     profile = parse({"kind": "ray", "nodes": 3, **address}, name="recovery")
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(1) as pool:
@@ -171,7 +174,7 @@ def recover(nodes: Nodes, what: str, seconds: float) -> Recovered:
         again = until(lambda: (now := begun(notes)[TRIALS:]) and names <= {one.trial for one in now} and now, running)
         done = running.result(PATIENCE)
         if what != "worker":
-            nodes.bury(victim.node)
+            nodes.remove(victim.node)
             nodes.fill()
     assert done.states == {"completed": TRIALS}, done
     times = [one.at - killed for one in again if one.trial in names]
@@ -198,7 +201,7 @@ def main() -> None:
                 print(
                     f"{what:6} killed: {seen.trials} lost, running again after {seen.first:.1f} to {seen.last:.1f} s, "
                     f"{seen.last / seen.started:.2f} of the {seen.started:.1f} s all took to start; device-seconds "
-                    f"lost {seen.lost:.1f} of {TRIALS * seconds:.0f} ({seen.told:.1f} by the launch's account)",
+                    f"lost {seen.lost:.1f} of {TRIALS * seconds:.0f} ({seen.accounted:.1f} by the launch's account)",
                     flush=True,
                 )
 

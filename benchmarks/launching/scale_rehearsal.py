@@ -1,18 +1,18 @@
-"""A hundred thousand empty trials through the whole path on this machine, and what a thousand workers would ask of it.
+"""A hundred thousand empty trials through the whole path on this machine, and the cost of a thousand workers.
 
     python benchmarks/launching/scale_rehearsal.py [--trials 100000] [--workers 4,16] [--json FILE]
 
 First the path: plan, launch on a private Ray of two slots, every row durable. The memory of the driver and of Ray's
-head (gcs, raylet) is sampled on the way. Over the last four fifths, its slope is stated for every 10,000 trials, and
-what stayed: the level at their end (the median of the last fifth of them) less that at their beginning, so that the
-15 MB a seal takes for a tenth of a second are not taken for a trace. It is the memory of the process alone; what the
-driver has mapped of libraries and of Ray's object store is told beside it as shared, and with it how many objects of
-Ray the driver refers to: each is kept until it does not. At the end the store must hold exactly the planned trials,
-each once, with its curve.
+head (gcs, raylet) is sampled meanwhile. Printed for the last four fifths: the slope per 10,000 trials, and the growth,
+which is the level at their end (the median of the last fifth of them) less that at their beginning, so that the 15 MB
+that a seal takes for a tenth of a second do not count. It is the memory of the process alone; the pages of libraries
+and of Ray's object store that the driver has mapped are printed as shared, with the number of Ray objects that it
+refers to, each of which is kept until it does not. At the end the store must hold exactly the planned trials, each
+once, with its curve.
 
-Then the price of a worker that reports once a second: launches with few and with more of such workers, the CPU time of
-driver and head over the time all of them run, and from the difference what one more worker costs. A thousand workers
-are extrapolated from that, and the first number that does not fit on one core is the limit.
+Then the price of a worker that reports once a second: launches with few and with more such workers, the CPU time of
+driver and head while all of them run, and the cost of one more worker from the difference. A thousand workers are
+extrapolated from that, and the first number that does not fit on one core is the limit.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ from sweeplaw.trials.record import CurvePoint, Row
 
 HEAD = {"gcs": "gcs_server", "raylet": "raylet"}  # the processes of Ray's head, by the names they run under
 WARM = 0.2  # of the trials: before that, imports and allocators still grow
-EACH = 10_000  # trials a slope is told for
+EACH = 10_000  # trials per slope
 TARGET = 1000  # workers extrapolated to
 REPORTS = 4.0  # seconds a trial of the second part takes: it reports each quarter
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one look saw: outcomes durable so far, memory (bytes) and CPU time (s) of each process, references held."""
+    """One sample: outcomes durable so far, memory (bytes) and CPU time (s) of each process, references held."""
 
     at: float
     done: int
@@ -59,7 +59,7 @@ class Sample:
 
 
 class Sampler(threading.Thread):
-    """Looks at the driver (this process) and Ray's head five times a second, from when the cluster is there."""
+    """Samples the driver (this process) and Ray's head five times a second, once the cluster is there."""
 
     def __init__(self, stamps: Stamps) -> None:
         super().__init__(daemon=True)
@@ -99,13 +99,13 @@ def _look(done: int) -> Sample:
 
 
 def _own(process: psutil.Process) -> float:
-    """Resident bytes that are this process's alone: without the pages of Ray's object store, which all map."""
+    """Return the resident bytes that are this process's alone, without the shared pages of Ray's object store."""
     seen = process.memory_info()
     return float(seen.rss - seen.shared)
 
 
 def _held() -> int:
-    """How many objects of Ray this process refers to; none where Ray is not connected (any more)."""
+    """Return the number of Ray objects that this process refers to; 0 if Ray is not connected."""
     from ray._private.worker import global_worker
 
     core = getattr(global_worker, "core_worker", None) if global_worker.connected else None
@@ -113,7 +113,7 @@ def _held() -> int:
 
 
 def rehearse(trials: int, folder: Path) -> dict[str, Any]:
-    """The whole path: what it took, and whether every row is right."""
+    """Run the whole path; return its cost and whether every row is right."""
     text = surrogate_launch.sweep(trials, sizes=10)
     began = time.perf_counter()
     wanted = set(plan(parse_sweep(text)).ids)
@@ -144,7 +144,7 @@ def _spent(samples: Sequence[Sample], role: str) -> float:
 
 
 def _memory(samples: Sequence[Sample], role: str) -> dict[str, float]:
-    """Least, most, slope for every `EACH` trials and what stayed, in MB (1e6 bytes)."""
+    """Return minimum, maximum, slope per `EACH` trials and growth, in MB (1e6 bytes)."""
     done = np.array([sample.done for sample in samples], dtype=float)
     sizes = np.array([sample.memory[role] for sample in samples]) / 1e6
     slope = float(np.polyfit(done, sizes, 1)[0]) * EACH
@@ -154,7 +154,7 @@ def _memory(samples: Sequence[Sample], role: str) -> dict[str, float]:
 
 
 def _faults(store: Path, wanted: set[str], states: Mapping[str, int]) -> list[str]:
-    """What is not exactly right about the rows; nothing when all is."""
+    """Return the faults of the rows."""
     tables = load(store, states=None)
     rows = tables.trials.select("trial_id", "state").collect()
     curves = tables.curves.group_by("trial_id").len().collect()
@@ -169,8 +169,8 @@ def _faults(store: Path, wanted: set[str], states: Mapping[str, int]) -> list[st
     return [name for name, right in checks.items() if not right]
 
 
-class Reports(Stamps):
-    """Stamps that also count reports (calls with rows) and the curve points in them, and note when all workers run."""
+class Reports(Stamps):  # type: ignore[misc]  # a script beside this one, found by its folder
+    """Stamps that also count reports (calls with rows) and their curve points, and note when all workers run."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ class Reports(Stamps):
 
 
 def reporting(workers: int, rounds: int) -> dict[str, float]:
-    """CPU share of driver and head while so many workers report once a second, and what they handed over."""
+    """Return CPU share and memory of driver and head, and writes per second, while ``workers`` report once a second."""
     profile = parse({"kind": "local", "cpus": workers}, name="reporting")
     watch = Reports()
     text = surrogate_launch.sweep(workers * rounds, seconds=REPORTS)
@@ -207,7 +207,7 @@ def reporting(workers: int, rounds: int) -> dict[str, float]:
 
 
 def appended(rows: int, writes: int) -> float:
-    """Seconds of one durable write of so many curve points, the writer's and the disk's share together."""
+    """Return the seconds of one durable write of ``rows`` curve points, writer and disk together."""
     with tempfile.TemporaryDirectory(dir=".") as folder, Store.open(folder, create=True).writer("rehearsal") as writer:
         began = time.perf_counter()
         for step in range(writes):
@@ -216,7 +216,7 @@ def appended(rows: int, writes: int) -> float:
 
 
 def extrapolated(few: Mapping[str, float], many: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """From two numbers of workers: what one more costs (share of a core, MB), and what `TARGET` would."""
+    """Return the cost of one more worker (share of a core, MB) and of `TARGET` workers, from two measurements."""
     more = many["workers"] - few["workers"]
     found = {}
     for name in many:
@@ -227,8 +227,8 @@ def extrapolated(few: Mapping[str, float], many: Mapping[str, float]) -> dict[st
     return found
 
 
-def tell_path(path: Mapping[str, Any]) -> None:
-    """The first part, for a person."""
+def print_path(path: Mapping[str, Any]) -> None:
+    """Print the first part."""
     print(
         f"{path['trials']} trials planned in {path['plan_seconds']:.1f} s, launched in {path['launch_seconds']:.1f} s"
     )
@@ -246,8 +246,8 @@ def tell_path(path: Mapping[str, Any]) -> None:
     print(f"the driver held {path['references_held']} objects of Ray at most", flush=True)
 
 
-def tell_workers(seen: Sequence[Mapping[str, float]], found: Mapping[str, Mapping[str, float]], one: float) -> None:
-    """The second part, for a person: a column for each number of workers measured, the price of one, the target."""
+def print_workers(seen: Sequence[Mapping[str, float]], found: Mapping[str, Mapping[str, float]], one: float) -> None:
+    """Print the second part: a column per measured number of workers, the price of one, the target."""
     counts = "".join(f"{int(row['workers']):>10}" for row in seen)
     print(f"\n{'workers, a report a second':28}{counts}{'one more':>12}{TARGET:>10}")
     units = {"writes_per_second": "durable writes a second"}
@@ -277,12 +277,12 @@ def main() -> None:
     if given.trials:
         with tempfile.TemporaryDirectory(dir=".") as folder:
             figures["path"] = rehearse(given.trials, Path(folder))
-        tell_path(figures["path"])
+        print_path(figures["path"])
     if given.workers:
         seen = [reporting(int(count), given.rounds) for count in given.workers.split(",")]
         figures["workers"], figures["write_seconds"] = seen, appended(1, 200)
         figures["extrapolated"] = extrapolated(seen[0], seen[-1])
-        tell_workers(seen, figures["extrapolated"], figures["write_seconds"])
+        print_workers(seen, figures["extrapolated"], figures["write_seconds"])
     if given.json:
         given.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""How much of the time two slots train when every trial takes one second.
+"""Share of the time that two slots train when every trial takes one second.
 
     python benchmarks/launching/slots_busy.py [--trials 40]
 

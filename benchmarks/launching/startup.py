@@ -1,6 +1,6 @@
-"""How long a person waits for nothing: cold `sweeplaw --help` and `import analysis`, against an empty interpreter.
+"""Start-up time: cold `sweeplaw --help` and `import sweeplaw.analysis`, against an empty interpreter.
 
-python benchmarks/launching/startup.py
+Usage: `python benchmarks/launching/startup.py`
 """
 
 from __future__ import annotations

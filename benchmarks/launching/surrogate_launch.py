@@ -1,4 +1,4 @@
-"""A launch of surrogate trials that sleep, and when their rows became durable: what the benchmarks of rates share."""
+"""A launch of surrogate trials that sleep, with the times when their rows became durable, for benchmarks of rates."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from sweeplaw.clusters.connect.cluster import ClusterInfo
 from sweeplaw.clusters.profile.profile import Profile, parse
 from sweeplaw.orchestrator.launch import launch as launching
+from sweeplaw.orchestrator.launch.recorder import LaunchObserver
 from sweeplaw.orchestrator.plan.plan import Plan, plan
 from sweeplaw.orchestrator.plan.sweep import parse as parse_sweep
 from sweeplaw.orchestrator.store.store import Store
@@ -67,6 +68,6 @@ class Stamps:
         return (every - some) / (last - first)
 
 
-def launch(text: str, store: Path | str, profile: Profile, watcher: launching.Watcher) -> launching.Launched:
+def launch(text: str, store: Path | str, profile: Profile, watcher: LaunchObserver) -> launching.Launched:
     """Launch the sweep of this text as the command does."""
     return launching.launch(plan(parse_sweep(text)), Store.open(store, create=True), profile, watcher)

@@ -1,9 +1,9 @@
-"""How many trials a second a launch gets through when a trial costs nothing, every row durable before it counts.
+"""Trials per second of a launch when a trial costs nothing, every row durable before it counts.
 
     python benchmarks/launching/trial_rate.py [--trials 10000]
 
-The peers are Ray Tune with its defaults, and Tune with reused actors and its log files off, on trials as empty, in the
-same run on the same two slots. Every rate is taken once started: from the first finished trial to the last.
+The peers are Ray Tune with its defaults, and Tune with reused actors and its log files off, on equally empty trials, in
+the same run on the same two slots. Every rate excludes the start: it runs from the first finished trial to the last.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The same sleeping trials given to Tune as a user would: with its defaults, or with reused actors and no loggers."""
+"""The same sleeping trials on Tune as users run it: with its defaults, or with reused actors and no loggers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def spans(trials: int, seconds: float, profile: Profile, *, reuse: bool) -> list
         )
         results = tuner.fit()
         assert not results.errors, results.errors[0]
-        return [(result.metrics["began"], result.metrics["ended"]) for result in results]
+        measured = [results[index].metrics or {} for index in range(len(results))]
+        return [(metrics["began"], metrics["ended"]) for metrics in measured]
 
 
 def _checkpoints(reuse: bool) -> Any:

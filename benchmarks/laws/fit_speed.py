@@ -1,6 +1,7 @@
-"""One fit with its verdict, a thousand profile points, and how fits grow with rows, each large one in its own process.
+"""Time of one fit with its verdict, of a thousand profile points, and of fits to many rows, each in its own process.
 
     python benchmarks/laws/fit_speed.py [--table isoflops.csv] [--rows 10000000]
+    python benchmarks/laws/fit_speed.py --rows 100000                     # a few seconds, to see that it runs
 
 CPU seconds on one thread; the peer of a fit is scipy's least_squares from the same number of starts on the same rows.
 """
@@ -15,6 +16,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import multiprocessing
 import resource
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -29,8 +32,8 @@ CURVE = {"C": 1.7, "A": 2.0, "alpha": 0.3}
 SURFACE = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
 
 
-def clock(call, repeat: int = 5) -> float:  # type: ignore[no-untyped-def]
-    """The least CPU seconds of a few calls."""
+def clock(call: Callable[[], object], repeat: int = 5) -> float:
+    """Return the least CPU seconds of a few calls."""
     seconds = []
     for _ in range(repeat):
         begun = time.process_time()
@@ -40,7 +43,7 @@ def clock(call, repeat: int = 5) -> float:  # type: ignore[no-untyped-def]
 
 
 def scipy_starts(fit: analysis.Fit) -> None:
-    """As many starts of scipy's robust least_squares as a fit of ours makes; no verdict."""
+    """Run as many starts of scipy's robust least_squares as a fit of ours; no verdict."""
     setup, rng = fit.setup, np.random.default_rng(0)
     bound, losses = setup.problem.bound, setup.problem.losses
     np.seterr(all="ignore")  # its trial points leave the range of doubles
@@ -53,7 +56,7 @@ def scipy_starts(fit: analysis.Fit) -> None:
 
 
 def large(law: str, rows: int) -> tuple[float, float, dict[str, float], bool]:
-    """CPU seconds of a fit to simulated rows, peak memory in GB, the parameters and whether verified."""
+    """Return CPU seconds of a fit to simulated rows, peak memory in GB, the parameters and whether verified."""
     rng = np.random.default_rng(0)
     if law == "additive":
         inputs = {"N": np.exp(rng.uniform(16, 23, rows)), "D": np.exp(rng.uniform(20, 26, rows))}
@@ -74,7 +77,7 @@ def main() -> None:
     options.add_argument("--rows", type=int, default=10_000_000, help="rows of the one-dimensional fit")
     chosen = options.parse_args()
     rows = pl.read_csv(chosen.table).filter(pl.col("model") == "chinchilla") if chosen.table else planted()
-    call = {"x": {"N": "params", "D": "tokens"}, "y": "loss"}
+    call: dict[str, Any] = {"x": {"N": "params", "D": "tokens"}, "y": "loss"}
     fit = analysis.fit(rows, **call)
     ours, theirs = clock(lambda: analysis.fit(rows, **call)), clock(lambda: scipy_starts(fit), 1)
     print(f"one fit with verdict, {fit.rows_used} rows: {ours * 1e3:.1f} ms ({fit.status})")

@@ -1,4 +1,4 @@
-"""Speed of the hyperparameter laws: each claim beside what people run today, in the same process and on the same rows.
+"""Speed of the hyperparameter laws beside the usual tools, in the same process and on the same rows.
 
 Pooled fit: 1000 row resamples of the pooled least squares of two knobs, as array operations, against a process pool
 that fits scikit-learn's LinearRegression once a resample and knob (Step Law's way). Joint surface: 1000 cell resamples.
@@ -6,6 +6,7 @@ Importance: the exact decomposition of a full grid of 4.6 million rows, with the
 
     python benchmarks/laws/hyperlaw_speed.py --table step_law_dense.csv
     python benchmarks/laws/hyperlaw_speed.py                              # a planted table of the same size
+    python benchmarks/laws/hyperlaw_speed.py --small                      # a few seconds, to see that it runs
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ from sweeplaw.analysis.tuning.importance import importance
 RESAMPLES = 1000
 THRESHOLD = 0.0025
 BIG_SHAPE = (23, 20, 25, 20, 20)  # 4.6 million grid points
+SMALL_SHAPE = (5, 4, 3, 3, 2)
 
 
 def planted() -> pl.DataFrame:
-    """17 cells of 12 x 10 runs about a law, of the size of the released table."""
+    """Return 17 cells of 12 x 10 runs about a law, of the size of the released table."""
     rng = np.random.default_rng(0)
     rows = []
     for n, d in [(n, d) for n in (2e8, 3e8, 4e8, 5e8, 1e9) for d in (4e9, 2e10, 5e10, 1e11)][:17]:
@@ -47,13 +49,13 @@ def planted() -> pl.DataFrame:
 
 
 def fit_both(arrays: tuple[np.ndarray, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """One resample the peer's way."""
+    """Fit one resample as the peer does."""
     design, lr, batch = arrays
     return LinearRegression().fit(design, lr).coef_, LinearRegression().fit(design[:, 1:], batch).coef_
 
 
-def pooled(table: pl.DataFrame) -> None:
-    """Ours and the pool of LinearRegression in turns; the ratio of medians."""
+def pooled(table: pl.DataFrame, resamples: int) -> None:
+    """Time ours and the pool of LinearRegression in turns; print the ratio of medians."""
     cells = cell_table(table, ("N", "D"), ("lr", "batch_tokens"), "loss")
     ours = Pooled(cells, features(cells), THRESHOLD)
     rows = np.flatnonzero(ours.used)
@@ -65,40 +67,36 @@ def pooled(table: pl.DataFrame) -> None:
         list(pool.map(fit_both, [(design, x[:, 0], x[:, 1])] * workers))  # workers are up before the clock starts
         for _ in range(5):
             start = time.perf_counter()
-            ours.row_resamples(RESAMPLES)
+            ours.row_resamples(resamples)
             own.append(time.perf_counter() - start)
             start = time.perf_counter()
-            picks = [rng.integers(0, len(rows), len(rows)) for _ in range(RESAMPLES)]
+            picks = [rng.integers(0, len(rows), len(rows)) for _ in range(resamples)]
             futures = [pool.submit(fit_both, (design[pick], x[pick, 0], x[pick, 1])) for pick in picks]
             for future in futures:
                 future.result()
             peer.append(time.perf_counter() - start)
     ratio = float(np.median(peer) / np.median(own))
     print(
-        f"pooled, {RESAMPLES} resamples of {len(rows)} rows: ours {np.median(own) * 1e3:.1f} ms, process pool of "
+        f"pooled, {resamples} resamples of {len(rows)} rows: ours {np.median(own) * 1e3:.1f} ms, process pool of "
         f"LinearRegression ({workers} workers) {np.median(peer):.2f} s: {ratio:.0f}x"
     )
 
 
-def surface(table: pl.DataFrame) -> None:
-    """Wall and CPU seconds of 1000 cell resamples of the joint surface, both forms of the batch law."""
+def surface(table: pl.DataFrame, resamples: int) -> None:
+    """Print wall and CPU seconds of cell resamples of the joint surface, for both forms of the batch law."""
     cells = cell_table(table, ("N", "D"), ("lr", "batch_tokens"), "loss")
-    weights = resampled_cells(len(cells.cells), RESAMPLES, 0)
+    weights = resampled_cells(len(cells.cells), resamples, 0)
     for axes in (("D",), ("N", "D")):
         estimator = joint(cells, features(cells, {"batch_tokens": axes}))
         wall, cpu = time.perf_counter(), time.process_time()
         estimator.coefficients(weights)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        print(f"joint, {RESAMPLES} cell resamples, batch on {' and '.join(axes)}: {wall:.2f} s wall, {cpu:.2f} s CPU")
+        print(f"joint, {resamples} cell resamples, batch on {' and '.join(axes)}: {wall:.2f} s wall, {cpu:.2f} s CPU")
 
 
-def grid() -> None:
-    """Seconds and peak memory of the importance of five knobs on 4.6 million rows."""
-    levels = [
-        2.0 ** np.arange(BIG_SHAPE[0]),
-        2.0 ** np.arange(BIG_SHAPE[1]),
-        *(np.arange(1.0, s + 1) for s in BIG_SHAPE[2:]),
-    ]
+def grid(shape: tuple[int, ...]) -> None:
+    """Print seconds and peak memory of the importance of five knobs on a full grid of this shape."""
+    levels = [*(2.0 ** np.arange(count) for count in shape[:2]), *(np.arange(1.0, count + 1) for count in shape[2:])]
     columns = [axis.ravel() for axis in np.meshgrid(*levels, indexing="ij")]
     names = ("lr", "batch_tokens", "weight_decay", "epochs", "warmup")
     frame = pl.DataFrame(dict(zip(names, columns, strict=True)))
@@ -115,13 +113,15 @@ def grid() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", help="CSV with N, D, lr, bs (sequences of 2048) and smooth loss")
-    table = parser.parse_args().table
+    parser.add_argument("--small", action="store_true", help="20 resamples and a grid of 360 rows")
+    chosen = parser.parse_args()
     rows = planted()
-    if table:
-        rows = pl.read_csv(table).with_columns(batch_tokens=pl.col("bs") * 2048, loss=pl.col("smooth loss"))
-    grid()
-    pooled(rows)
-    surface(rows)
+    if chosen.table:
+        rows = pl.read_csv(chosen.table).with_columns(batch_tokens=pl.col("bs") * 2048, loss=pl.col("smooth loss"))
+    resamples = 20 if chosen.small else RESAMPLES
+    grid(SMALL_SHAPE if chosen.small else BIG_SHAPE)
+    pooled(rows, resamples)
+    surface(rows, resamples)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How fast a launcher records durably, against SQLite (the storage of most trackers), and its memory.
+"""Durable records per second of a launcher, against SQLite (the storage of most trackers), and its memory.
 
     python benchmarks/store/append_speed.py [--records 200000]
 
 Every write is on the disk when it returns: our journal fsyncs, SQLite commits with its default full synchronisation.
-The batch is how many finished trials one write carries; each trial has two curve points. The clock runs while rows are
+The batch is the number of finished trials in one write; each trial has two curve points. The clock runs while rows are
 flattened, written and sealed into Parquet, not while this script makes up trials. The best of three runs counts, ours
 and the peer's in turn. Memory is the process's resident size while recording.
 """
@@ -22,14 +22,14 @@ import psutil
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.record import CurvePoint, Outcome, Provenance, TrialRecord
-from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.spec import TrialSpec, Value
 
 HOST = Provenance("host", "cpu", '{"python": "3.12", "torch": "2.13.0"}', "0123456789abcdef")
 
 
 def record(seed: int) -> TrialRecord:
     """A record with the columns of a real one."""
-    knobs = {
+    knobs: dict[str, Value] = {
         "lr": 1e-3,
         "weight_decay": 0.1,
         "seed": seed,

@@ -1,9 +1,9 @@
-"""Five million trials: seconds and peak memory of the commands that read all of a store, each a process of its own.
+"""Five million trials: seconds and peak memory of the commands that read all of a store, each in its own process.
 
     python benchmarks/store/commands_at_scale.py [--rows 5000000] [--store DIR]
 
-There is no peer: no other tool answers these questions from one table. What matters is that none of them grows beyond a
-small machine.
+There is no peer: no other tool answers these questions from one table. The measure is whether each fits on a small
+machine.
 """
 
 from __future__ import annotations

@@ -2,14 +2,15 @@
 
     python benchmarks/store/query_speed.py [--rows 5000000] [--store DIR]
 
-Each system answers in this process with a warm page cache and two threads; the best of five counts. For means pandas
-reads the file as it is, and only the columns they need. DuckDB runs the fastest of the forms that were tried. The last
-figure is a cold process: `sweeplaw query` from start to printed answer.
+Each system answers in this process with a warm page cache and two threads; the best of five counts. For means, pandas
+reads the file as it is, and then only the columns they need. DuckDB runs the fastest of the forms that were tried. The
+last figure is a cold process: `sweeplaw query` from start to printed answer.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 
 os.environ.setdefault("POLARS_MAX_THREADS", "2")
@@ -28,7 +29,7 @@ import polars as pl
 import pyarrow as pa
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.analysis.tables.query import Query, ask
+from sweeplaw.analysis.tables.query import Query, run_query
 from sweeplaw.orchestrator.store import atomic
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.record import TRIAL_COLUMNS
@@ -144,8 +145,8 @@ def measure(folder: Path, *, pandas: bool) -> None:
     }  # fmt: skip
     rows = []
     for name, (question, forms, pandas_forms) in questions.items():
-        ours = best_of(lambda question=question: ask(tables.load(folder, states=None), question), TIMES)
-        duck = min(best_of(lambda form=form: database.sql(form).to_arrow_table(), TIMES) for form in forms)
+        ours = best_of(functools.partial(_answer, folder, question), TIMES)
+        duck = min(best_of(functools.partial(_by_duckdb, database, form), TIMES) for form in forms)
         wins = "we win" if ours[0] < duck[0] else "DuckDB wins"
         print(f"{name}: {ours[0]:.3f} s ({ours[1]:.2f} CPU s); DuckDB {duck[0]:.3f} s ({duck[1]:.2f} CPU s): {wins}")
         row = f"| {name} | {ours[0]:.3f} s | {duck[0]:.3f} s | {ours[0] / duck[0]:.2f}x |"
@@ -159,11 +160,19 @@ def measure(folder: Path, *, pandas: bool) -> None:
         "cold process, one trial by id": ["--where", f"trial_id = '{one}'"],
     }.items():
         command = [sys.executable, "-m", "sweeplaw", "query", str(folder), *arguments]
-        wall, _ = best_of(lambda command=command: subprocess.run(command, check=True, capture_output=True), TIMES)
+        wall, _ = best_of(functools.partial(subprocess.run, command, check=True, capture_output=True), TIMES)
         print(f"{name}: {wall:.2f} s")
         rows.append(f"| {name} | {wall:.2f} s | | | |")
     print("\n| | sweeplaw | DuckDB | ours/DuckDB | pandas, and how much longer it takes |\n|---|---|---|---|---|")
     print("\n".join(rows))
+
+
+def _answer(folder: Path, question: Query) -> object:
+    return run_query(tables.load(folder, states=None), question)
+
+
+def _by_duckdb(database: duckdb.DuckDBPyConnection, form: str) -> object:
+    return database.sql(form).to_arrow_table()
 
 
 def read(files: str, **options: object) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
     python benchmarks/store/relaunch.py [--trials 1000000]
 
-The peer is the same question to SQLite (what most trackers and Optuna keep trials in) in the same run: the same plan,
+The peer is the same question to SQLite (where Optuna and most trackers keep trials) in the same run: the same plan,
 then id and state of every trial read and subtracted. The best of three counts.
 """
 

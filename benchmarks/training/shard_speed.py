@@ -1,12 +1,12 @@
 """Training tokens per second of one trial sharded over processes, against a module wrapped by `fully_shard` itself.
 
 Both train one member on the same batches over gloo, one CPU thread a process, and take turns in the same processes.
-Ours is the loop trials run (`Stack`, with `Sharded`); the peer is Hugging Face's Llama of
-the same shape, wrapped layer by layer, with `clip_grad_norm_` and the fused `torch.optim.AdamW`, its batches drawn
-beforehand. Prints the median of the paired ratios and the bytes of weights, gradients and moments a process holds.
+Ours is the loop that trials run (`Stack`, with `Sharded`); the peer is Hugging Face's Llama of the same shape, wrapped
+layer by layer, with `clip_grad_norm_` and the fused `torch.optim.AdamW`, its batches drawn beforehand. Prints the
+median of the paired ratios and the bytes of weights, gradients and moments of a process.
 
 The models differ in speed too (`train_speed.py`), so each also trains one process's share of the batch without the
-others, in the same turns: what sharding adds to a step is its time less that.
+others, in the same turns: the time that sharding adds to a step is the difference.
 
     python benchmarks/training/shard_speed.py            # about 1M parameters, 8 x 128 bytes a step, 2 processes
     python benchmarks/training/shard_speed.py --params 10000000 --turns 9 --steps 1
@@ -37,7 +37,7 @@ from train_speed import CLIP, LR, WEIGHT_DECAY, llama, seconds
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.corpus.order import batches
-from sweeplaw.trials.training.distributed import ALONE, Meeting, ProcessGroup
+from sweeplaw.trials.training.distributed import ALONE, ProcessGroup, Rendezvous
 from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
 from sweeplaw.trials.workload import World
@@ -46,7 +46,7 @@ from sweeplaw.trials.workloads.language_model.shapes import solve
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained: ``sequences`` of each step over all processes, ``per_turn`` steps of ``steps`` a turn."""
+    """A training run of ``steps`` steps, ``per_turn`` in each turn, of ``sequences`` over all processes."""
 
     shape: Shape
     budget: DataBudget
@@ -57,14 +57,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Training:
-    """``turn`` trains the next steps; ``state`` is the bytes of weights, gradients and moments in this process."""
+    """``turn`` trains the next steps; ``state`` returns the bytes of weights, gradients and moments of this process."""
 
     turn: Callable[[], object]
     state: Callable[[], int]
 
 
 def ours(task: Task, group: ProcessGroup) -> Training:
-    """The loop trials run."""
+    """Return our training, the loop that trials run."""
     recipe = Recipe(task.shape, task.budget.context, task.sequences, task.steps, 0.9, 0.95, 1e-8, 1e4, "float32")
     member = Member(0, LR, WEIGHT_DECAY, CLIP, Schedule("constant", task.steps), 20.0)
     stack = Stack([member], recipe, task.budget, TrainingDevice("cpu", group))
@@ -77,7 +77,7 @@ def ours(task: Task, group: ProcessGroup) -> Training:
 
 
 def theirs(task: Task, group: ProcessGroup) -> Training:
-    """The peer, wrapped where there is more than one process."""
+    """Return the peer's training, wrapped if there is more than one process."""
     model = llama(task.shape, task.budget.context)
     if group.size > 1:
         mesh = init_device_mesh("cpu", (group.size,))
@@ -97,7 +97,7 @@ def theirs(task: Task, group: ProcessGroup) -> Training:
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
             optimizer.step()
-            group.total(loss.detach()).item()
+            group.sum(loss.detach()).item()
 
     def state() -> int:
         parameters = list(model.parameters())
@@ -108,13 +108,13 @@ def theirs(task: Task, group: ProcessGroup) -> Training:
 
 
 def held(tensors: Iterable[Tensor]) -> int:
-    """Bytes of these tensors that lie in this process."""
+    """Return the bytes of these tensors in this process."""
     local = [getattr(tensor, "to_local", lambda tensor=tensor: tensor)() for tensor in tensors]
     return sum(tensor.numel() * tensor.element_size() for tensor in local)
 
 
 def measure(options: argparse.Namespace, group: ProcessGroup) -> None:
-    """Train in turns; the first process prints."""
+    """Train in turns and print the result in the first process."""
     shape = solve(options.params, "params", vocabulary=256, tied_embeddings=False, qk_norm=False)
     budget = open_corpus("stdlib", "bytes").budget(options.context, 2**21)
     steps = options.steps * (options.turns + 1)
@@ -129,7 +129,7 @@ def measure(options: argparse.Namespace, group: ProcessGroup) -> None:
 
 
 def together(work: Callable[[], object]) -> float:
-    """Wall seconds from when all processes begin to when all are done."""
+    """Return the wall seconds from the start to the end of all processes."""
 
     def all_done() -> None:
         work()
@@ -140,7 +140,7 @@ def together(work: Callable[[], object]) -> float:
 
 
 def report(shape: Shape, times: np.ndarray, states: list[int], task: Task) -> None:
-    """``times``: seconds a step, (turns, [ours, theirs, ours alone, theirs alone])."""
+    """Print ``times``, seconds a step: (turns, [ours, theirs, ours alone, theirs alone])."""
     tokens = task.sequences * task.budget.context
     ratios = sorted(times[:, 1] / times[:, 0])
     print(f"shape              {shape}")
@@ -155,10 +155,10 @@ def report(shape: Shape, times: np.ndarray, states: list[int], task: Task) -> No
 
 
 def run(rank: int, address: str, options: argparse.Namespace) -> None:
-    """One process of the measurement."""
+    """Run one process of the measurement."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    with Meeting(World(rank, options.processes, address), "cpu").joined() as group:
+    with Rendezvous(World(rank, options.processes, address), "cpu").joined() as group:
         measure(options, group)
 
 

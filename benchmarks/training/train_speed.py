@@ -1,9 +1,9 @@
 """Training tokens per second of one member on one CPU thread, against Hugging Face's Llama of the same shape.
 
-Both train on the same batches in the same process and take turns, so that whatever else the machine does falls on
-both. Ours is the loop trials run (`Stack`: reading windows, forward, backward, clipping, AdamW); the
-peer is `LlamaForCausalLM` with sdpa attention, `clip_grad_norm_` and `torch.optim.AdamW`, its batches drawn
-beforehand. Nothing is compiled. Prints the ratio of the median times of a turn, with the spread of the paired ratios.
+Both train on the same batches in the same process and take turns, so that other load of the machine affects both. Ours
+is the loop that trials run (`Stack`: reading windows, forward, backward, clipping, AdamW); the peer is
+`LlamaForCausalLM` with sdpa attention, `clip_grad_norm_` and `torch.optim.AdamW`, its batches drawn beforehand. Nothing
+is compiled. Prints the ratio of the median times of a turn, and the spread of the paired ratios.
 
     python benchmarks/training/train_speed.py            # about 1M parameters, 8 x 128 bytes a step
     python benchmarks/training/train_speed.py --params 3000000 --turns 10
@@ -15,6 +15,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,18 +32,18 @@ from sweeplaw.trials.workloads.language_model.shapes import solve
 LR, WEIGHT_DECAY, CLIP = 3e-3, 0.1, 1.0
 
 
-def ours(shape: Shape, budget: DataBudget, batch_sequences: int, steps: int, per_turn: int) -> Callable[[], None]:
-    """A function that trains the next ``per_turn`` steps of our model."""
+def ours(shape: Shape, budget: DataBudget, batch_sequences: int, steps: int, per_turn: int) -> Callable[[], object]:
+    """Return a function that trains our model for ``per_turn`` steps."""
     recipe = Recipe(shape, budget.context, batch_sequences, steps, 0.9, 0.95, 1e-8, 1e4, "float32")
     member = Member(0, LR, WEIGHT_DECAY, CLIP, Schedule("constant", steps), 20.0)
     stack = Stack([member], recipe, budget, TrainingDevice("cpu"))
-    return lambda: void(stack.advance(stack.step + per_turn))
+    return lambda: stack.advance(stack.step + per_turn)
 
 
 def theirs(
     shape: Shape, budget: DataBudget, batch_sequences: int, steps: int, per_turn: int, fused: bool
-) -> Callable[[], None]:
-    """A function that trains the next ``per_turn`` steps of the peer."""
+) -> Callable[[], object]:
+    """Return a function that trains the peer for ``per_turn`` steps."""
     model = llama(shape, budget.context)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=LR, betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY, fused=fused or None
@@ -64,7 +65,8 @@ def theirs(
 
 
 def llama(shape: Shape, context: int) -> LlamaForCausalLM:
-    """The peer, of this shape and no other."""
+    """Return the peer with exactly this shape."""
+    attention: dict[str, Any] = {"attn_implementation": "sdpa"}  # not among the annotated arguments
     config = LlamaConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.width,
@@ -73,7 +75,7 @@ def llama(shape: Shape, context: int) -> LlamaForCausalLM:
         num_attention_heads=shape.heads,
         max_position_embeddings=context,
         tie_word_embeddings=shape.tied_embeddings,
-        attn_implementation="sdpa",
+        **attention,
         use_cache=False,
     )
     model = LlamaForCausalLM(config)
@@ -81,12 +83,8 @@ def llama(shape: Shape, context: int) -> LlamaForCausalLM:
     return model
 
 
-def void(_: object) -> None:
-    """Nothing of a value that is not wanted."""
-
-
-def seconds(work: Callable[[], None]) -> float:
-    """Wall seconds of one call."""
+def seconds(work: Callable[[], object]) -> float:
+    """Return the wall seconds of one call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -99,7 +97,7 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=128)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--turns", type=int, default=120)
-    parser.add_argument("--steps", type=int, default=1, help="steps a turn; short turns see the same neighbours")
+    parser.add_argument("--steps", type=int, default=1, help="steps a turn; in short turns both meet the same load")
     parser.add_argument("--fused", action="store_true", help="give the peer the fused AdamW kernel")
     options = parser.parse_args()
     torch.set_num_threads(1)

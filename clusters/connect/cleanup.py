@@ -1,9 +1,9 @@
-"""Ends what a private Ray leaves behind, however its driver ended.
+"""End what a private Ray leaves behind, however its driver ended.
 
 The driver starts this file as a process of its own session and holds the other end of its standard input. When that
-closes (the driver finished, was killed, ran out of memory), every process that carries the mark in its environment is
-ended, by its id, and the private folder is removed. Ray itself ends its servers with a killed driver, but its agents
-stay for a minute or two and processes that trials started stay for good. Standard library only: it starts in 20 ms.
+closes (the driver finished, was killed, ran out of memory), every process whose environment carries the mark is ended,
+by its id, and the private folder is removed. Ray itself ends its servers with a killed driver, but its agents stay for
+a minute or two and processes that trials started stay for good. Standard library only: it starts in 20 ms.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import signal
 import sys
 import time
 
-MARK = "SWEEPLAW_PRIVATE_RAY"  # inherited by every process of the private Ray and by what they start
-GRACE_SECONDS = 2.0  # for processes to end by themselves or on SIGTERM, each
+MARK = "SWEEPLAW_PRIVATE_RAY"  # inherited by every process of the private Ray and its children
+GRACE_SECONDS = 2.0  # for processes to end by themselves, and again on SIGTERM
 
 
 def marked(folder: str) -> list[int]:
-    """Ids of this user's live processes whose environment carries the mark with ``folder``."""
+    """Return the ids of this user's live processes whose environment carries the mark with ``folder``."""
     wanted = f"{MARK}={folder}".encode()
     return [pid for pid in _processes() if pid != os.getpid() and wanted in _environment(pid)]
 
@@ -33,17 +33,17 @@ def _environment(pid: int) -> list[bytes]:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return file.read().split(b"\0")
-    except OSError:  # it has ended, or is not ours to read
+    except OSError:  # it has ended, or may not be read
         return []
 
 
 def end(folder: str) -> None:
-    """End every marked process: wait a little, ask (SIGTERM), wait a little, kill."""
+    """End every marked process: wait, send SIGTERM, wait, send SIGKILL."""
     _await(folder)
-    for step in (signal.SIGTERM, signal.SIGKILL):
+    for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in marked(folder):
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, step)
+                os.kill(pid, number)
         _await(folder)
 
 
@@ -54,9 +54,9 @@ def _await(folder: str) -> None:
 
 
 def main(folder: str) -> None:
-    """Wait for the end of standard input, then end what carries the mark and remove ``folder``."""
-    for sent in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # sent to a whole job or terminal; this one is last
-        signal.signal(sent, signal.SIG_IGN)
+    """Wait for the end of standard input, then end the marked processes and remove ``folder``."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # sent to a whole job or terminal: outlive it
+        signal.signal(number, signal.SIG_IGN)
     while os.read(0, 4096):
         pass
     end(folder)

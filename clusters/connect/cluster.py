@@ -1,8 +1,8 @@
-"""From a profile to a running cluster and back: the only place here that knows Ray.
+"""Connect to the cluster of a profile and disconnect.
 
-`inline` starts nothing. `local` starts a private Ray that no other Ray on the machine can meet: its own folder, its own
-token, loopback only, gone when the driver is gone. `ray` joins a running cluster from one of its nodes (from anywhere
-else `client.py` puts the driver there) and leaves it running.
+`inline` starts nothing. `local` starts a private Ray, isolated from any other Ray on the machine: its own folder, its
+own token, loopback only, ended with the driver. `ray` joins a running cluster from one of its nodes (from anywhere else
+`client.py` runs the driver there) and leaves it running.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import Any
 
 from sweeplaw.clusters.connect.addresses import PROBE_SECONDS, answers, probe
 from sweeplaw.clusters.connect.cleanup import MARK
+from sweeplaw.clusters.connect.errors import ConnectError
 from sweeplaw.clusters.connect.private import UNWATCHED, WATCHED, check_token, environment, private_folder, write_token
 from sweeplaw.clusters.connect.start import start
-from sweeplaw.clusters.errors import ConnectError, counted
 from sweeplaw.clusters.profile.capacity import (
     Capacity,
+    counted,
     memory_for_trials,
     object_store_bytes,
     usable_cores,
@@ -30,24 +31,24 @@ from sweeplaw.clusters.profile.capacity import (
 )
 from sweeplaw.clusters.profile.profile import Profile
 
-ATTACH_SECONDS = 5  # Ray's own patience with an address that answers the connection, one try a second
+ATTACH_SECONDS = 5  # Ray's timeout for an address that accepts the connection, one try a second
 
-# Quiet, and nothing sent home. A trial without a GPU sees none (Ray's default lets it see all).
+# Quiet, without usage reports. A trial without a GPU sees none (Ray's default lets it see all).
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
 SILENT: Mapping[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-# Over Ray Client Tune runs its loop in a process of the cluster, where this driver's claims, rows and signals are not.
-_ELSEWHERE = (
+# Over Ray Client, Tune runs its loop in a process of the cluster, away from this driver's claims, rows and signals.
+_CLIENT_ADDRESS = (
     "address = {address!r} is Ray Client's, over which a driver elsewhere runs no trials (accepted: sweeplaw launch "
     "or sweeplaw.clusters.connect.client.run, which put the driver on the cluster)"
 )
-_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # the name is Ray's; with 0 every server binds 127.0.0.1
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # with 0 every server of Ray binds 127.0.0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One machine of a cluster: CPU cores, GPUs and bytes of memory that trials may take.
+    """One machine of a cluster: CPU cores, GPUs and bytes of memory that trials may use.
 
-    ``raylet`` is where Ray's own process on it listens, the one that is the node to Ray.
+    ``raylet`` is the address of Ray's node process on it.
     """
 
     node_id: str
@@ -59,13 +60,13 @@ class Node:
 
     @property
     def capacity(self) -> Capacity:
-        """What trials may take of it."""
+        """What trials may use of it."""
         return Capacity(self.cpus, self.gpus, self.memory_bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterInfo:
-    """A connected cluster. ``slots`` is how many packs it runs at once; ``note`` a sentence a person should see."""
+    """A connected cluster. ``slots`` is the number of packs it runs at once; ``note`` is a sentence for the user."""
 
     address: str | None
     nodes: tuple[Node, ...]
@@ -85,10 +86,10 @@ class ClusterInfo:
 
 @contextmanager
 def connected(profile: Profile) -> Iterator[ClusterInfo]:
-    """The cluster of this profile for the length of the block.
+    """Connect to the cluster of this profile for the block.
 
-    Raises ConnectError when it cannot be started or reached, or when no node fits a trial; ProfileError for a kind that
-    must be asked for first (slurm, kuberay, aws, gcp).
+    Raise ConnectError if it cannot be started or reached, if no node fits a trial, or for a kind of cluster that must
+    be requested first (slurm, kuberay, aws, gcp).
     """
     if profile.kind == "inline":
         (own,) = profile.planned_nodes() or ()
@@ -101,7 +102,7 @@ def connected(profile: Profile) -> Iterator[ClusterInfo]:
             yield info
     else:
         raise ConnectError(
-            f"a cluster of kind = {profile.kind!r} is asked for first "
+            f"a cluster of kind = {profile.kind!r} must be requested first "
             f"(do: sweeplaw cluster {profile.kind} ...; inside it the sweep joins by kind = 'ray')",
             where=profile.name,
         )
@@ -131,16 +132,16 @@ def _local(profile: Profile) -> Iterator[ClusterInfo]:
 def _running(profile: Profile) -> Iterator[ClusterInfo]:
     address = str(profile.address)
     if profile.over_client:
-        raise ConnectError(_ELSEWHERE.format(address=address), where=profile.name)
+        raise ConnectError(_CLIENT_ADDRESS.format(address=address), where=profile.name)
     probe(address)
-    loopback = _only_on_loopback(address)
+    loopback = _on_loopback_only(address)
     names = {**credentials(profile, profile.token_file), "RAY_gcs_server_port_wait_time_s": str(ATTACH_SECONDS)}
     with environment({**QUIET, **names, **(_LOOPBACK if loopback else {})}), _loopback_here(loopback):
         yield from _session(profile, address=address)
 
 
-def _only_on_loopback(address: str) -> bool:
-    """Whether a cluster given by a loopback address is to be met there: Ray would look for it at the machine's own."""
+def _on_loopback_only(address: str) -> bool:
+    """Return whether a cluster at a loopback address listens only there: Ray would try the machine's own address."""
     import ray.util
 
     host, _, port = address.rpartition(":")
@@ -150,7 +151,7 @@ def _only_on_loopback(address: str) -> bool:
 
 
 def credentials(profile: Profile, token_file: str | None) -> dict[str, str | None]:
-    """Ray's authentication variables; without a token file of the profile, what the environment says."""
+    """Return Ray's authentication variables; without a token file, those of the environment apply."""
     if profile.authentication == "disabled":
         return {"RAY_AUTH_MODE": "disabled"}
     path = profile.token_file or token_file
@@ -167,14 +168,14 @@ def _session(profile: Profile, **options: Any) -> Iterator[ClusterInfo]:
 
 @contextmanager
 def initialized(profile: Profile, init: Callable[[], Any]) -> Iterator[None]:
-    """Ray as ``init`` connects it, without its noise, for the length of the block.
+    """Connect Ray by ``init``, without its output, for the block.
 
-    The environment must have the credentials already. Raises ConnectError.
+    The environment must already have the credentials. Raise ConnectError.
     """
     import ray
 
-    _refreshcredentials()
-    breakpoints = {"PYTHONBREAKPOINT": os.environ.get("PYTHONBREAKPOINT")}  # Ray puts its debugger there
+    _refresh_credentials()
+    breakpoints = {"PYTHONBREAKPOINT": os.environ.get("PYTHONBREAKPOINT")}  # Ray sets its debugger there
     with environment(breakpoints), _mute():
         try:
             start(init, str(profile.address or "local"))
@@ -185,7 +186,7 @@ def initialized(profile: Profile, init: Callable[[], Any]) -> Iterator[None]:
 
 @contextmanager
 def _mute() -> Iterator[None]:
-    """Ray prints what it notices (a node that died) to the driver's standard output, where answers go; rows tell it."""
+    """Keep Ray's notices (a node died) off the driver's standard output, which is for answers; rows have them."""
     from ray._private import worker
 
     printing = worker.print_to_stdstream
@@ -196,8 +197,8 @@ def _mute() -> Iterator[None]:
         worker.print_to_stdstream = printing
 
 
-def _refreshcredentials() -> None:
-    """Ray reads the authentication variables once a process; let it read them again."""
+def _refresh_credentials() -> None:
+    """Make Ray read the authentication variables again; it reads them once a process."""
     from ray import _raylet  # compiled: no type information
 
     raylet: Any = _raylet
@@ -207,7 +208,7 @@ def _refreshcredentials() -> None:
 
 @contextmanager
 def _loopback_here(wanted: bool) -> Iterator[None]:
-    """This process too takes 127.0.0.1 for its address (Ray read the variable when it was imported)."""
+    """Make 127.0.0.1 the address of this process too (Ray read the variable when it was imported)."""
     from ray._private import ray_constants
 
     before = ray_constants.ENABLE_RAY_CLUSTER
@@ -219,7 +220,7 @@ def _loopback_here(wanted: bool) -> Iterator[None]:
 
 
 def _await_nodes(profile: Profile) -> tuple[Node, ...]:
-    """The live nodes, as soon as ``profile.nodes`` are there or ``ready_seconds`` have passed."""
+    """Return the live nodes once there are ``profile.nodes``, or after ``ready_seconds``."""
     deadline = time.monotonic() + profile.ready_seconds
     while len(nodes := live_nodes()) < profile.nodes and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -227,7 +228,7 @@ def _await_nodes(profile: Profile) -> tuple[Node, ...]:
 
 
 def live_nodes() -> tuple[Node, ...]:
-    """The nodes of the connected cluster that are alive now."""
+    """Return the nodes of the connected cluster that are alive now."""
     import ray
 
     return tuple(
@@ -245,7 +246,7 @@ def live_nodes() -> tuple[Node, ...]:
 
 
 def own_node() -> str:
-    """The node this process runs on, of the connected cluster."""
+    """Return the id of the node this process runs on."""
     import ray
 
     return str(ray.get_runtime_context().get_node_id())

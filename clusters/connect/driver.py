@@ -1,4 +1,4 @@
-"""The driver's command on a cluster it is not on yet, and the files that carry it there."""
+"""The driver's command for another cluster, and the files it needs there."""
 
 from __future__ import annotations
 
@@ -9,52 +9,52 @@ from typing import Any
 
 import yaml
 
-from sweeplaw.clusters.errors import ClusterError
 from sweeplaw.clusters.profile.profile import Profile, to_toml, trial_settings
+from sweeplaw.trials.errors import InputError
 
-CLUSTER = "{cluster}"  # stands for the path of the running cluster's profile
-SWEEP = "{sweep}"  # stands for the path of the sweep file
+CLUSTER = "{cluster}"  # placeholder for the path of the running cluster's profile
+SWEEP = "{sweep}"  # placeholder for the path of the sweep file
 
 
 def files(command: Sequence[str], *, sweep: str, cluster: str, folder: str) -> dict[str, str]:
-    """The files a cluster needs in ``folder`` to run ``command``: the script, the sweep's text, the cluster's profile.
+    """Return the files (name to text) that ``command`` needs in ``folder``: the script, the sweep, the profile.
 
-    Their names are ours, whatever the sweep is called.
+    Their names do not depend on the sweep's.
     """
     places = {CLUSTER: f"{folder}/cluster.toml", SWEEP: f"{folder}/sweep.toml"}
     return {"run.sh": run_script(fill(command, places)), "sweep.toml": sweep, "cluster.toml": cluster}
 
 
 def inside(profile: Profile) -> str:
-    """The profile (TOML) with which a driver on a node of this running cluster joins it.
+    """Return the profile (TOML) with which a driver on a node of this running cluster joins it.
 
-    It names no token: the driver takes the cluster's from its node.
+    It names no token file: the driver uses the cluster's token, from its node.
     """
     running = {"kind": "ray", "address": "auto", "nodes": profile.nodes, "ready_seconds": profile.ready_seconds}
-    return to_toml({**trial_settings(profile), **running, "share": profile.share})
+    return to_toml({**trial_settings(profile), **running, "shard": profile.shard})
 
 
 def fill(command: Sequence[str], places: Mapping[str, str]) -> list[str]:
-    """``command`` with each whole word that is a key of ``places`` replaced."""
+    """Return ``command`` with each whole word that is a key of ``places`` replaced by its value."""
     return [places.get(word, word) for word in command]
 
 
 def run_script(command: Sequence[str]) -> str:
-    """A shell script that becomes ``command``, every word of it quoted."""
+    """Return a shell script that executes ``command``, every word quoted. Raise InputError for a null byte."""
     if any("\0" in word for word in command):
-        raise ClusterError("a word of the driver's command holds a null byte")
+        raise InputError("a word of the driver's command contains a null byte")
     return f"#!/bin/bash\nset -eu\nexec {shlex.join(command)}\n"
 
 
 def label(name: str, longest: int) -> str:
-    """``name`` as an RFC 1035 label: small letters, digits and dashes, beginning with a letter."""
+    """Return ``name`` as an RFC 1035 label: lower-case letters, digits and dashes, beginning with a letter."""
     text = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     text = text if text[:1].isalpha() else f"sweep-{text}"
     return text[:longest].rstrip("-")
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML a person reads: texts of several lines as blocks, no anchors."""
+    """Readable YAML: multi-line strings as blocks, no anchors."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -68,5 +68,5 @@ _Dumper.add_representer(str, _text)
 
 
 def to_yaml(documents: Sequence[Mapping[str, Any]]) -> str:
-    """The documents as YAML, in the order their fields were given."""
+    """Return the documents as YAML, with fields in their given order."""
     return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120)

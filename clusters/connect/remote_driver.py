@@ -1,4 +1,4 @@
-"""A driver on a node of a cluster, for an actor to hold: started, read, signalled, and ended when the actor is gone."""
+"""A driver on a node of a cluster, held by an actor: started, read, signalled, and ended when the actor is gone."""
 
 from __future__ import annotations
 
@@ -17,64 +17,64 @@ from sweeplaw.clusters.connect.driver import CLUSTER, SWEEP, fill
 
 
 class RemoteDriver:
-    """One driver: arguments of this node's Python, with the files they name in a folder of their own.
+    """One driver: arguments of this node's Python, with the files they name in a private folder.
 
-    Its output is read as it comes, exactly once, and waits here until it is: nothing of it is kept on disk.
+    Its output is read as it arrives, exactly once; unread output waits in pipes, never on disk.
     """
 
     def __init__(
         self, command: Sequence[str], sweep: str, cluster: str, names: Mapping[str, str], grace_seconds: float
     ) -> None:
-        """Start the driver. ``names`` are added to its environment; without this process it has ``grace_seconds``."""
+        """Start the driver, ``names`` added to its environment; it has ``grace_seconds`` when this process is gone."""
         folder = Path(tempfile.mkdtemp(prefix="sweeplaw-driver-"))
         places = {SWEEP: str(folder / "sweep.toml"), CLUSTER: str(folder / "cluster.toml")}
         for path, text in ((places[SWEEP], sweep), (places[CLUSTER], cluster)):
             Path(path).write_text(text, encoding="utf-8")
-        asked, out, err, end = os.pipe(), os.pipe(), os.pipe(), os.pipe()
-        kept = [sys.executable, "-I", "-S", supervisor.__file__, folder, grace_seconds, end[1], out[0], err[0]]
+        signals, out, err, end = os.pipe(), os.pipe(), os.pipe(), os.pipe()
+        guard = [sys.executable, "-I", "-S", supervisor.__file__, folder, grace_seconds, end[1], out[0], err[0]]
         driver = [sys.executable, "-P", *fill(command, places)]  # -P: a folder of the node called ray is not Ray
-        subprocess.run(  # it forks: the keeper is no child of ours
-            [*map(str, kept), *driver],
+        subprocess.run(  # it forks, so the supervisor is not our child
+            [*map(str, guard), *driver],
             env={**os.environ, **names},
-            stdin=asked[0],
+            stdin=signals[0],
             stdout=out[1],
             stderr=err[1],
             pass_fds=(end[1], out[0], err[0]),
             check=True,
         )
-        for theirs in (asked[0], out[1], err[1], end[1]):
+        for theirs in (signals[0], out[1], err[1], end[1]):
             os.close(theirs)
-        self._asking: int | None = asked[1]
+        self._signals: int | None = signals[1]  # None once the driver has ended
         self._code = b""
         self._sources = selectors.DefaultSelector()
         for name, (source, _) in {"out": out, "err": err, "end": end}.items():
             self._sources.register(source, selectors.EVENT_READ, name)
 
     def read(self, seconds: float) -> tuple[bytes, bytes, int | None]:
-        """What the driver has written to its output and to its errors since the last call, after at most ``seconds``
-        without anything; and, once it has ended and all is read, its exit code.
+        """Return new output, new errors and, once the driver has ended and all is read, its exit code.
+
+        Wait at most ``seconds`` for something to read.
         """
-        said = {"out": b"", "err": b"", "end": b""}
-        for key, _ in self._sources.select(seconds if self._asking is not None else 0):
-            said[key.data] = os.read(key.fd, supervisor.CHUNK)
-            if not said[key.data]:
+        chunks = {"out": b"", "err": b"", "end": b""}
+        for key, _ in self._sources.select(seconds if self._signals is not None else 0):
+            chunks[key.data] = os.read(key.fd, supervisor.CHUNK)
+            if not chunks[key.data]:
                 self._sources.unregister(key.fd)
                 os.close(key.fd)
                 if key.data == "end":
-                    self._hang_up()
-        self._code += said["end"]
-        over = self._asking is None and not said["out"] and not said["err"]
-        killed = 128 + signal.SIGKILL  # where the keeper was too, and could not report
-        return said["out"], said["err"], int(self._code or killed) if over else None
+                    self._close_signals()
+        self._code += chunks["end"]
+        done = self._signals is None and not chunks["out"] and not chunks["err"]
+        killed = 128 + signal.SIGKILL  # if the supervisor was killed too and could not report
+        return chunks["out"], chunks["err"], int(self._code or killed) if done else None
 
     def signal(self, number: int) -> None:
         """Send the driver this signal, if it still runs."""
-        if self._asking is not None:
+        if self._signals is not None:
             with contextlib.suppress(BrokenPipeError):
-                os.write(self._asking, bytes([number]))
+                os.write(self._signals, bytes([number]))
 
-    def _hang_up(self) -> None:
-        """The driver has ended: nobody is asked any more."""
-        if self._asking is not None:
-            os.close(self._asking)
-            self._asking = None
+    def _close_signals(self) -> None:
+        if self._signals is not None:
+            os.close(self._signals)
+            self._signals = None

@@ -1,4 +1,4 @@
-"""Start or join Ray without its noise, and turn what it says when it fails into one sentence that helps."""
+"""Start or join Ray without its output, and turn its failures into one sentence with the fix."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ import signal
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sweeplaw.clusters.errors import ConnectError
+from sweeplaw.clusters.connect.errors import ConnectError
 
 _TOKEN_HINT = (
     "accepted: token_file of the profile, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token holding the cluster's token; "
     "authentication = 'disabled' only where the cluster has none"
 )
 
-# What Ray says when it does not connect, and the sentence that helps. Ray has no error types for these.
+_TOKEN_LOADED = "Loaded authentication token from"
+
+# Messages of Ray when it does not connect, and the sentence to raise. Ray has no error types for these.
 _REASONS = (
     (
         r"InvalidAuthToken|Unauthenticated|UNAUTHENTICATED|AuthenticationError|uthentication token",
@@ -37,33 +40,46 @@ _REASONS = (
         "has no node on this machine (accepted: a driver on one of its nodes, or from elsewhere: sweeplaw cluster ray)",
     ),
     (r"No space left on device", "has no room on its disk (accepted: temp_dir of the profile on a disk with room)"),
-    (r"Failed to connect to Ray cluster", f"answers but lets no one in; most often it is the token ({_TOKEN_HINT})"),
+    (
+        r"Failed to connect to Ray cluster",
+        f"answers but accepts no driver; the usual cause is the token ({_TOKEN_HINT})",
+    ),
 )
 
 
-def _reason(address: str, message: str, noise: str) -> str:
-    """One sentence for a failed connection, from Ray's exception and what it wrote to stderr."""
-    fitting = (sentence for pattern, sentence in _REASONS if re.search(pattern, message + noise))
-    sentence = next(fitting, "cannot be used")
-    return f"cluster at {address} {sentence}: {' '.join(message.split())}"
+def _reason(address: str, error: BaseException, noise: str) -> str:
+    """Return one sentence for a failed connection, from Ray's exception and its output on stderr."""
+    messages = [text for text in map(str, _chain(error)) if text]
+    everything = "\n".join([*messages, noise])
+    sentence = next((sentence for pattern, sentence in _REASONS if re.search(pattern, everything)), "cannot be used")
+    return f"cluster at {address} {sentence}: {' '.join(next(iter(messages), type(error).__name__).split())}"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield the error and those that led to it: Ray 2.52 raises a bare ConnectionError for a refused token."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def start(init: Callable[[], Any], address: str) -> None:
-    """Call ``init`` (``ray.init``) for the cluster at ``address``. Raises ConnectError, which says what to do."""
-    with _own_signals(), _captured_stderr() as noise:
+    """Call ``init`` (``ray.init``) for the cluster at ``address``. Raise ConnectError with the fix."""
+    with _own_signals(), _captured_stderr() as noise, warnings.catch_warnings():
+        # Ray 2.52 announces another default even where the variable that chooses is set.
+        warnings.filterwarnings("ignore", "Tip: In future versions of Ray", FutureWarning)
         try:
             init()
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
-            raise ConnectError(_reason(address, str(error), noise())) from error
+            raise ConnectError(_reason(address, error, noise())) from error
         except Exception as error:  # Ray's own errors share no base class, and some have no class at all
             if type(error) is not Exception and not type(error).__module__.startswith("ray"):
                 raise
-            raise ConnectError(_reason(address, str(error), noise())) from error
+            raise ConnectError(_reason(address, error, noise())) from error
 
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray installs its own SIGTERM handler; the driver's stays."""
+    """Keep the driver's SIGTERM handler, which Ray would replace."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -76,16 +92,17 @@ def _own_signals() -> Iterator[None]:
 
 @contextmanager
 def _captured_stderr() -> Iterator[Callable[[], str]]:
-    """File descriptor 2 into a file for the length of the block (Ray's C++ writes there); yields what reads it.
+    """Redirect file descriptor 2 (Ray's C++ writes there) to a file for the block; yield a function that reads it.
 
-    After a block that succeeds everything written is passed on, so nothing is lost.
+    If the block succeeds, everything written is passed on, except Ray 2.52's note that it loaded the token.
     """
     sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
 
         def read() -> str:
             file.seek(0)
-            return file.read().decode(errors="replace")
+            lines = file.read().decode(errors="replace").splitlines(keepends=True)
+            return "".join(line for line in lines if _TOKEN_LOADED not in line)
 
         kept = os.dup(2)
         os.dup2(file.fileno(), 2)

@@ -1,8 +1,8 @@
-"""Keeps a driver for an actor that may be killed at any moment: passes its signals on, and ends it when it is gone.
+"""Run a driver for an actor that may be killed at any moment: pass signals on, and end the driver when it is gone.
 
 The actor starts this file and holds the other end of its standard input: a byte there is the number of a signal for the
-driver, and its end means that the actor is gone. When Ray ends an actor it kills that process's children first, so this
-process is none of them: it forks away. Standard library only: it starts in 20 ms.
+driver, and its end means that the actor is gone. Ray ends an actor after killing that process's children, so this
+process forks away from it. Standard library only: it starts in 20 ms.
 """
 
 from __future__ import annotations
@@ -17,35 +17,36 @@ import threading
 from collections.abc import Sequence
 
 CHUNK = 1 << 16
-_ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main(folder: str, grace_seconds: float, report: int, unread: Sequence[int], command: Sequence[str]) -> None:
     """Run ``command`` in ``folder``, remove the folder, and write its exit code to the file descriptor ``report``.
 
-    ``unread`` are the ends the actor reads the driver's output from; it has ``grace_seconds`` to end without the actor.
+    ``unread`` are the pipe ends from which the actor reads the driver's output. Without the actor the driver has
+    ``grace_seconds`` to end.
     """
     if os.fork():
         return
     os.setsid()
-    # A driver inherits what is ignored (by whatever started Ray) and blocked (Ray does that to SIGINT in its workers).
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKING)
-    for number in _ASKING:
+    # A driver inherits ignored signals (from the parent of Ray) and blocked ones (Ray blocks SIGINT in its workers).
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     driver = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL)
-    for number in _ASKING:
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_obey, args=(driver, grace_seconds, unread), daemon=True).start()
+    threading.Thread(target=_forward, args=(driver, grace_seconds, unread), daemon=True).start()
     code = driver.wait()
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(BrokenPipeError):
         os.write(report, b"%d" % (128 - code if code < 0 else code))
 
 
-def _obey(driver: subprocess.Popen[bytes], grace_seconds: float, unread: Sequence[int]) -> None:
-    while asked := os.read(0, 1):
-        driver.send_signal(asked[0])
-    for source in unread:  # a pipe nobody reads fills up, and the driver would wait for room in it
+def _forward(driver: subprocess.Popen[bytes], grace_seconds: float, unread: Sequence[int]) -> None:
+    while number := os.read(0, 1):
+        driver.send_signal(number[0])
+    for source in unread:  # an unread pipe fills up, and the driver would wait for room in it
         threading.Thread(target=_drain, args=(source,), daemon=True).start()
     driver.terminate()
     try:

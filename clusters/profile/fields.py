@@ -1,4 +1,4 @@
-"""The types of profile fields: text that is safe where it ends up, sizes of memory, shares of a GPU."""
+"""Types of profile fields: text that is safe where it is used, sizes of memory, shares of a GPU, shards."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?", re.IGNORECASE)
 
 
 def memory_bytes(value: Any) -> Any:
-    """Bytes from ``"16 GiB"``, ``"500MB"`` or a whole number. Raises ValueError with what is accepted."""
+    """Return the bytes in ``"16 GiB"``, ``"500MB"`` or a whole number. Raise ValueError with what is accepted."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise ValueError("is no size of memory (accepted: '16 GiB', '500 MB', a whole number of bytes)")
+        raise ValueError("is not a size of memory (accepted: '16 GiB', '500 MB', a whole number of bytes)")
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
 def gpu_share(value: float) -> float:
-    """A GPU share Ray can grant. Raises ValueError with a sentence."""
+    """Return a share of GPUs that Ray can grant. Raise ValueError for more than one GPU that is not a whole number."""
     if value > 1 and value != int(value):
         raise ValueError("is more than one GPU but not a whole number: a trial gets a part of one GPU or several whole")
     return value
 
 
-def share(value: str) -> str:
-    """A part of the trials, ``"2/8"`` the third of eight. Raises ValueError with what is accepted."""
+def shard(value: str) -> str:
+    """Return a shard of the trials, ``"2/8"`` for the third of eight. Raise ValueError with what is accepted."""
     part, _, parts = value.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
-        raise ValueError("is no part of the trials (accepted: '0/8' for the first of eight, up to '7/8')")
+        raise ValueError("is not a shard of the trials (accepted: '0/8' for the first of eight, up to '7/8')")
     return value
 
 
 def one_line(value: str) -> str:
-    """``value`` if it holds no control character (a newline in a script's header would start a new line of it)."""
+    """Return ``value``; raise ValueError for a control character (a newline would end a line of a script)."""
     if any(ord(char) < 32 or ord(char) == 127 for char in value):
         raise ValueError("holds a line break or another control character")
     return value
@@ -58,7 +58,7 @@ def _matching(pattern: str, accepted: str) -> AfterValidator:
 MemoryBytes = Annotated[int, BeforeValidator(memory_bytes), Field(gt=0)]
 GpuShare = Annotated[float, AfterValidator(gpu_share), Field(ge=0)]
 Line = Annotated[str, AfterValidator(one_line), Field(min_length=1)]
-Share = Annotated[str, AfterValidator(share)]
+Shard = Annotated[str, AfterValidator(shard)]
 
 # A word of a scheduler's option: Slurm partitions, accounts, constraints; never empty, never starting with a dash.
 Word = Annotated[
@@ -72,7 +72,7 @@ Interface = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,14}", "a net
 Label = Annotated[
     str,
     _matching(
-        r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "at most 63 small letters, digits and dashes, no dash at the ends"
+        r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "at most 63 lower-case letters, digits and dashes, no dash at the ends"
     ),
 ]
 Image = Annotated[
@@ -85,21 +85,23 @@ SlurmTime = Annotated[str, _matching(r"(\d+-)?\d{1,2}:\d{2}:\d{2}|\d+-\d{1,2}|\d
 
 
 def absolute_path(value: str) -> str:
-    """``value`` if it is an absolute path that climbs nowhere."""
+    """Return ``value`` if it is an absolute path without ``..``, else raise ValueError."""
     if not value.startswith("/") or ".." in value.split("/"):
         raise ValueError("is not an absolute path without '..'")
     return one_line(value)
 
 
 def dashboard_url(value: str) -> str:
-    """``value`` if it is the address of an HTTP server and holds no credential. Raises ValueError."""
+    """Return ``value`` if it is the address of an HTTP server without a credential, else raise ValueError."""
     try:
         parts = urlsplit(one_line(value))
-        whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
+        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port)
     except ValueError:
-        whole = False
-    if not whole or "@" in parts.netloc or parts.query or parts.fragment or " " in value:
-        raise ValueError("is no address of a dashboard (accepted: 'http://host:8265'; the token has a file of its own)")
+        valid = False
+    if not valid or "@" in parts.netloc or parts.query or parts.fragment or " " in value:
+        raise ValueError(
+            "is not the address of a dashboard (accepted: 'http://host:8265'; the token has a file of its own)"
+        )
     return value.rstrip("/")
 
 

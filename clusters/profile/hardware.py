@@ -1,8 +1,8 @@
-"""What one device can do: peak FLOP/s by number type, memory, and the share of the peak training is assumed to reach.
+"""Devices: peak FLOP/s by number type, memory, and the assumed share of the peak that training reaches.
 
-Peaks are dense (no 2:4 sparsity) tensor-core rates with float32 accumulation, from the maker's data sheet. What a trial
-reaches of them depends on its size: a small model cannot fill a large device. The fractions for accelerators are
-assumptions, those of the CPU core are measured; a plan that uses either says so.
+Peaks are dense (no 2:4 sparsity) tensor-core rates with float32 accumulation, from the maker's data sheet. The
+share a trial reaches depends on its size: a small model cannot fill a large device. The shares for accelerators are
+assumptions, that of the CPU core is measured; a plan that uses either is marked.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from sweeplaw.clusters.errors import ProfileError, nearest
+from sweeplaw.trials.errors import InputError, nearest
 
 DType = Literal["fp32", "tf32", "bf16", "fp16", "fp8"]
 
@@ -22,12 +22,12 @@ DType = Literal["fp32", "tf32", "bf16", "fp16", "fp8"]
 ACCELERATOR_UTILISATION = ((1e6, 0.02), (1e7, 0.10), (1e8, 0.30), (1e9, 0.40))
 
 # Measured with our training loop, one thread on one core of a machine whose cores were all busy, as a sweep keeps them:
-# 10,000 to 2,700,000 parameters, 512 and 1,024 tokens a step, least squares of the relative error. What a step costs
-# whatever its size is Python and the start of kernels; what a token costs is its embedding, its logits and all else
-# that the FLOPs of a small model do not count.
+# 10,000 to 2,700,000 parameters, 512 and 1,024 tokens a step, least squares of the relative error. The cost of a step
+# is Python and kernel launches; the cost of a token is its embedding, its logits and all else that the FLOPs of a small
+# model do not count.
 _CORE_FLOPS, _CORE_STEP_SECONDS, _CORE_TOKEN_SECONDS = 42e9, 3.5e-3, 7.2e-6
 
-# A share of device memory is never ours: the CUDA context, the allocator's fragments. Assumption.
+# The rest of device memory is taken by the CUDA context and by fragmentation. Assumption.
 USABLE_MEMORY = 0.90
 
 
@@ -37,7 +37,7 @@ class Hardware:
 
     ``peak`` is FLOP/s by number type; ``memory_bytes`` is None where trials share the host's memory; ``utilisation`` is
     (parameters, share of peak) points, joined by straight lines over log parameters and constant outside them.
-    ``step_seconds`` and ``token_seconds`` come on top of the FLOPs, for each step and each token.
+    ``step_seconds`` and ``token_seconds`` are added to the time of the FLOPs, for each step and each token.
     """
 
     name: str
@@ -51,17 +51,17 @@ class Hardware:
 
     @property
     def dtype(self) -> DType:
-        """The number type training uses here when nothing else is asked: bf16, else fp16, else fp32."""
+        """The default number type of training: bf16, else fp16, else fp32."""
         preferred: tuple[DType, ...] = ("bf16", "fp16", "fp32")
         return next(dtype for dtype in preferred if dtype in self.peak)
 
     @property
     def usable_bytes(self) -> int | None:
-        """Memory a trial may plan with: `USABLE_MEMORY` of what the device has."""
+        """Memory a plan may use: the fraction `USABLE_MEMORY` of the device's."""
         return None if self.memory_bytes is None else int(self.memory_bytes * USABLE_MEMORY)
 
     def share_of_peak(self, params: float | None = None) -> float:
-        """The assumed (CPU core: measured) share of peak for a trial of ``params`` parameters; the best one if None."""
+        """Return the assumed (CPU core: measured) share of peak for ``params`` parameters; the largest if None."""
         points = self.utilisation
         if params is None or params >= points[-1][0]:
             return points[-1][1]
@@ -81,15 +81,15 @@ class Hardware:
         steps: int | None = None,
         tokens: int | None = None,
     ) -> float:
-        """Estimated seconds for ``flops`` on one device, at the share of peak of a trial with ``params`` parameters.
+        """Estimate the seconds for ``flops`` on one device, at the share of peak of a trial with ``params`` parameters.
 
-        ``steps`` and ``tokens`` are those of the trial; what is not known of them adds nothing, so that the estimate is
-        too low rather than made up. Raises ProfileError for a number type the device has no rate for.
+        ``steps`` and ``tokens`` are those of the trial; an unknown one adds nothing, so the estimate is too low rather
+        than invented. Raise InputError for a number type the device has no rate for.
         """
         dtype = dtype or self.dtype
         if dtype not in self.peak:
             accepted = ", ".join(self.peak)
-            raise ProfileError(f"{self.name} has no {dtype} rate (accepted: {accepted})")
+            raise InputError(f"{self.name} has no {dtype} rate (accepted: {accepted})")
         overhead = (steps or 0) * self.step_seconds + (tokens or 0) * self.token_seconds
         return flops / (self.peak[dtype] * self.share_of_peak(params)) + overhead
 
@@ -140,12 +140,12 @@ _KNOWN = {
 
 
 def known() -> tuple[str, ...]:
-    """Every hardware name a profile may give."""
+    """Return every hardware name a profile may give."""
     return tuple(_KNOWN)
 
 
 def get(name: str) -> Hardware:
-    """The hardware of this name. Raises ProfileError with the accepted names and the nearest one."""
+    """Return the hardware of this name. Raise InputError with the accepted names and the nearest one."""
     if name not in _KNOWN:
-        raise ProfileError(f"hardware = {name!r} is not known (accepted: {', '.join(_KNOWN)}){nearest(name, _KNOWN)}")
+        raise InputError(f"hardware = {name!r} is not known (accepted: {', '.join(_KNOWN)}){nearest(name, _KNOWN)}")
     return _KNOWN[name]

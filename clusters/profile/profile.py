@@ -1,7 +1,7 @@
-"""A cluster profile: where trials run and what one of them may take, from a TOML file or one of two built-in names.
+"""A cluster profile: where trials run and the resources of one trial, from a TOML file or a built-in name.
 
 `inline` runs trials one after another in this process, `local` on a private Ray on this machine. Everything else is a
-file: `ray` joins a running cluster, `slurm`, `kuberay`, `aws` and `gcp` describe one to be asked for.
+file: `ray` joins a running cluster, `slurm`, `kuberay`, `aws` and `gcp` describe one to request.
 """
 
 from __future__ import annotations
@@ -16,19 +16,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from sweeplaw.clusters.errors import ProfileError, counted, nearest
 from sweeplaw.clusters.profile import hardware as devices
-from sweeplaw.clusters.profile.capacity import Capacity, memory_for_trials, usable_cores, usable_memory
-from sweeplaw.clusters.profile.fields import AbsolutePath, DashboardUrl, GpuShare, Line, MemoryBytes, Share
+from sweeplaw.clusters.profile.capacity import Capacity, counted, memory_for_trials, usable_cores, usable_memory
+from sweeplaw.clusters.profile.fields import AbsolutePath, DashboardUrl, GpuShare, Line, MemoryBytes, Shard
 from sweeplaw.clusters.profile.requests import Authentication, Cloud, Count, KubeRay, Positive, Slurm, Table
+from sweeplaw.trials.errors import InputError, nearest
 
 Kind = Literal["inline", "local", "ray", "slurm", "kuberay", "aws", "gcp"]
 KINDS: tuple[Kind, ...] = ("inline", "local", "ray", "slurm", "kuberay", "aws", "gcp")
 BUILT_IN: tuple[Kind, ...] = ("inline", "local")
-CLIENT = "ray://"  # how the address of a Ray Client server begins
-# Settings people know from elsewhere, and where they are given.
-_MOVED: Mapping[str, str] = {
-    "max_attempts": "how often a trial is tried is said in the sweep file: [retry] worker_died = 2"
+CLIENT = "ray://"  # scheme of a Ray Client server's address
+# Keys that are not settings of a profile, with the fix.
+_ELSEWHERE: Mapping[str, str] = {
+    "max_attempts": "the number of attempts is set in the sweep file: [retry] worker_died = 2",
+    "share": "it is the old name of shard, which is given as well",
 }
 _TABLE_OF: Mapping[str, str] = {"slurm": "slurm", "kuberay": "kuberay", "aws": "cloud", "gcp": "cloud"}
 
@@ -42,24 +43,26 @@ def _known_hardware(name: str) -> str:
 class Profile(Table):
     """One cluster profile, checked.
 
-    ``slots`` is how many packs run at once; None leaves it to the nodes. A trial gets ``cpus_per_trial`` (cores) and
-    ``gpus_per_trial`` (a part of one GPU or several whole ones), or as much more as its memory needs; on hardware
-    without memory of its own a process of it may use ``memory_per_trial`` (bytes) or, unless said, its cores' part of
-    the node's. A worker that says nothing for ``patience_seconds`` is taken for hung; one that is told to end has
-    ``grace_seconds`` to do so (on Slurm, unless said, as much of the notice as a launch can spare). A long trial leaves
-    a checkpoint every ``checkpoint_seconds``: the most that a worker that dies can cost it. A running cluster is waited
-    for until ``nodes`` are alive, at most ``ready_seconds``; its ``address`` is ``host:port`` or ``auto`` for a driver
-    on one of its nodes, ``ray://host:port`` (its Ray Client server) to put the driver there from anywhere else;
-    ``jobs`` is the address of its dashboard, which takes jobs. A local Ray is limited by ``cpus`` and ``gpus``.
-    ``dashboard`` needs ``ray[default]`` and stays on loopback unless ``bind`` names another address. ``share`` takes
-    one part of the trials and leaves the others to launches beside it: ``"2/8"`` is the third of eight.
+    ``slots`` is the number of packs that run at once; None leaves it to the nodes. A trial gets ``cpus_per_trial``
+    (cores) and ``gpus_per_trial`` (a part of one GPU or several whole ones), or as much more as its memory needs; on
+    hardware without its own memory, one of its processes may use ``memory_per_trial`` (bytes) or, by default, its
+    cores' part of the node's. A worker without a row for ``patience_seconds`` counts as hung; one that must end
+    has ``grace_seconds`` (on Slurm, by default, as much of the notice as a launch can spare). A long trial writes a
+    checkpoint every ``checkpoint_seconds``: the most that the death of its worker can cost.
+
+    A launch waits until ``nodes`` of a running cluster are alive, at most ``ready_seconds``; its ``address`` is
+    ``host:port`` or ``auto`` for a driver on one of its nodes, ``ray://host:port`` (its Ray Client server) to run the
+    driver there from anywhere else; ``jobs`` is the address of its dashboard, which takes jobs. A local Ray is limited
+    by ``cpus`` and ``gpus``. ``dashboard`` needs ``ray[default]`` and stays on loopback unless ``bind`` names another
+    address. ``shard`` runs one part of the trials and leaves the others to concurrent launches: ``"2/8"`` is the third
+    of eight.
     """
 
     kind: Kind
     name: str = ""
     hardware: Annotated[str, AfterValidator(_known_hardware)] = "cpu-core"
     slots: Positive | None = None
-    share: Share | None = None
+    shard: Shard | None = None
     cpus_per_trial: Annotated[float, Field(gt=0)] = 1.0
     gpus_per_trial: GpuShare = 0.0
     memory_per_trial: MemoryBytes | None = None
@@ -81,11 +84,19 @@ class Profile(Table):
     kuberay: KubeRay | None = None
     cloud: Cloud | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_name(cls, content: Any) -> Any:
+        """Read ``share``, the old name of ``shard``, where only that is given; both together are a fault."""
+        if isinstance(content, Mapping) and "share" in content and "shard" not in content:
+            return {"shard" if name == "share" else name: value for name, value in content.items()}
+        return content
+
     @model_validator(mode="after")
-    def _whole(self) -> Profile:
+    def _check(self) -> Profile:
         faults = [*_table_faults(self), *_address_faults(self), *_fit_faults(self)]
         if faults:
-            raise ProfileError(faults)
+            raise InputError(faults)
         return self
 
     @property
@@ -100,23 +111,23 @@ class Profile(Table):
 
     @property
     def devices_per_slot(self) -> float:
-        """Devices of `device` that one slot holds: a share of a GPU, several GPUs, or CPU cores."""
+        """Devices that one slot holds: a share of a GPU, several GPUs, or CPU cores."""
         return self.gpus_per_trial if self.device.accelerator else self.cpus_per_trial
 
-    def takes(self, trial_id: str) -> bool:
-        """Whether the trial is in this profile's ``share``: ids are hashes, so parts are even and never overlap."""
-        if self.share is None:
+    def in_shard(self, trial_id: str) -> bool:
+        """Return whether the trial is in this profile's ``shard``: ids are hashes, so shards are even and disjoint."""
+        if self.shard is None:
             return True
-        part, _, parts = self.share.partition("/")
+        part, _, parts = self.shard.partition("/")
         return int(trial_id[:16], 16) % int(parts) == int(part)
 
     def slots_on(self, nodes: Iterable[Capacity]) -> int:
-        """Packs at once on these nodes: a pack never straddles two; ``slots`` is a limit."""
+        """Return the number of packs that run at once on these nodes, each within one node, at most ``slots``."""
         fitting = sum(_slots_of_node(self, node) for node in nodes)
         return fitting if self.slots is None else min(self.slots, fitting)
 
     def planned_nodes(self) -> tuple[Capacity, ...] | None:
-        """The nodes one launch will have; None where only the running cluster knows."""
+        """Return the nodes one launch will have; None where only the running cluster knows."""
         if self.kind == "inline":
             return (Capacity(self.cpus_per_trial, math.ceil(self.gpus_per_trial), usable_memory()),)
         if slurm := self.slurm:
@@ -131,7 +142,7 @@ class Profile(Table):
         return None
 
     def planned_slots(self) -> int | None:
-        """Packs at once as far as the profile tells, over all jobs of an array; None: the running cluster knows."""
+        """Return the number of packs at once, over all jobs of an array; None where only the running cluster knows."""
         if self.kind == "inline":
             return 1
         nodes, launches = self.planned_nodes(), (self.slurm and self.slurm.array) or 1
@@ -194,10 +205,10 @@ def _fit_faults(profile: Profile) -> list[str]:
 
 
 def load(name_or_path: str | Path) -> Profile:
-    """The profile of a built-in name (`inline`, `local`), a TOML file, or a name kept in a profile folder.
+    """Load the profile of a built-in name (`inline`, `local`), a TOML file, or a name in a profile folder.
 
-    A bare name is looked for as ``NAME.toml`` here and in ``$XDG_CONFIG_HOME/sweeplaw/clusters`` (``~/.config``).
-    Raises ProfileError with every fault.
+    A bare name is looked up as ``NAME.toml`` here and in ``$XDG_CONFIG_HOME/sweeplaw/clusters`` (``~/.config``).
+    Raise InputError with every fault.
     """
     text = str(name_or_path)
     if text in BUILT_IN:
@@ -206,42 +217,35 @@ def load(name_or_path: str | Path) -> Profile:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProfileError(f"is no TOML: {error}", where=str(path)) from None
+        raise InputError(f"is not TOML: {error}", where=str(path)) from None
     except OSError as error:
-        raise ProfileError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from None
     return parse(content, name=path.stem, where=str(path))
 
 
 def parse(content: Mapping[str, Any], *, name: str, where: str = "") -> Profile:
-    """The profile these values describe. Raises ProfileError with every fault."""
+    """Return the profile with these settings. Raise InputError with every fault."""
     try:
         return Profile(**{"name": name, **content})
     except ValidationError as error:
         faults = [sentence for fault in error.errors() for sentence in _sentences(fault)]
-        raise ProfileError(faults, where=where) from None
+        raise InputError(faults, where=where) from None
 
 
-# What a trial may take: the same wherever the profile's cluster ends up running.
+# Settings of trials: the same wherever the cluster of the profile runs.
 _OF_TRIALS = (
-    "hardware",
-    "slots",
-    "cpus_per_trial",
-    "gpus_per_trial",
-    "memory_per_trial",
-    "patience_seconds",
-    "grace_seconds",
-    "checkpoint_seconds",
-    "authentication",
+    *("hardware", "slots", "cpus_per_trial", "gpus_per_trial", "memory_per_trial", "patience_seconds"),
+    *("grace_seconds", "checkpoint_seconds", "authentication"),
 )
 
 
 def trial_settings(profile: Profile) -> dict[str, Any]:
-    """The settings of trials alone, for the profile of the cluster this profile asks for."""
+    """Return the settings of trials alone, for the profile of the cluster this profile requests."""
     return profile.model_dump(include=set(_OF_TRIALS), exclude_none=True)
 
 
 def to_toml(settings: Mapping[str, Any]) -> str:
-    """A profile's settings as TOML, without tables. A JSON scalar is a TOML scalar; None has no line."""
+    """Return settings as TOML without tables, omitting None. A JSON scalar is a TOML scalar."""
     return "".join(
         f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items() if value is not None
     )
@@ -255,27 +259,27 @@ def _find(text: str) -> Path:
         if (folder / f"{text}.toml").is_file():
             return folder / f"{text}.toml"
     names = [*BUILT_IN, *sorted({path.stem for path in config_folder().glob("*.toml")})]
-    raise ProfileError(
+    raise InputError(
         f"cluster = {text!r} is not known (accepted: {', '.join(names)}, or a TOML file){nearest(text, names)}"
     )
 
 
 def config_folder() -> Path:
-    """Where a person keeps profiles by name."""
+    """Return the folder of profiles by name."""
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "sweeplaw" / "clusters"
 
 
 def _sentences(fault: Mapping[str, Any]) -> Iterable[str]:
     cause = fault.get("ctx", {}).get("error")
-    return cause.faults if isinstance(cause, ProfileError) else [_sentence(fault)]
+    return cause.faults if isinstance(cause, InputError) else [_sentence(fault)]
 
 
 def _sentence(fault: Mapping[str, Any]) -> str:
     where = ".".join(str(part) for part in fault["loc"] if part != "[key]")
-    if fault["type"] == "extra_forbidden" and where in _MOVED:
-        return f"{where} is no setting of a profile; {_MOVED[where]}"
+    if fault["type"] == "extra_forbidden" and where in _ELSEWHERE:
+        return f"{where} is not a setting of a profile; {_ELSEWHERE[where]}"
     if fault["type"] == "extra_forbidden":
-        return f"{where} is no setting of a profile{nearest(str(fault['loc'][-1]), _settings(fault['loc'][:-1]))}"
+        return f"{where} is not a setting of a profile{nearest(str(fault['loc'][-1]), _settings(fault['loc'][:-1]))}"
     if fault["type"] == "missing":
         return f"{where} is missing"
     if fault["type"] == "value_error":

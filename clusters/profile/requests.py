@@ -1,4 +1,4 @@
-"""What a cluster is asked for, a table for each kind: nodes of a Slurm job, pods of a RayJob, machines of a cloud."""
+"""Requests for a cluster, a table a kind: nodes of a Slurm job, pods of a RayJob, machines of a cloud."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Table(BaseModel):
-    """A table of a profile: frozen, nothing unknown in it, nothing converted."""
+    """A table of a profile: frozen, without unknown keys or type conversion."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -33,9 +33,9 @@ class Slurm(Table):
     """A Slurm job: ``nodes`` of ``cpus_per_node`` cores and ``gpus_per_node`` GPUs, for ``time``.
 
     ``setup`` lines run in the job's shell before anything else (modules, a virtual environment) and are trusted as
-    code. ``array`` asks for so many jobs that share one store instead of one job. ``notice_seconds`` before the time
-    limit or a preemption the driver is told to checkpoint, and workers have what of them a launch can spare; with
-    ``requeue`` the job is then queued again.
+    code. ``array`` requests that number of jobs, which share one store, instead of one. ``notice_seconds`` before the
+    time limit or a preemption the driver is signalled to checkpoint, and workers get as much of that time as a launch
+    can spare; with ``requeue`` the job is then queued again.
     """
 
     nodes: Positive = 1
@@ -49,7 +49,7 @@ class Slurm(Table):
     qos: Word | None = None
     constraint: Word | None = None
     exclusive: bool = False
-    # Slurm refuses arrays beyond MaxArraySize, 1001 unless the site raised it; one element runs many trials.
+    # Slurm refuses arrays beyond MaxArraySize (1001 by default); one element runs many trials.
     array: Annotated[int, Field(ge=1, le=1000)] | None = None
     requeue: bool = True
     notice_seconds: Annotated[int, Field(ge=10, le=65535)] = 120
@@ -60,7 +60,7 @@ class Slurm(Table):
 
 
 class KubeRay(Table):
-    """A RayJob: a head pod that runs no trials and ``workers`` pods of ``cpus`` cores and ``gpus`` GPUs."""
+    """A RayJob: a head pod without trials and ``workers`` pods of ``cpus`` cores and ``gpus`` GPUs."""
 
     image: Image
     namespace: Label = "default"
@@ -86,10 +86,10 @@ class KubeRay(Table):
 
 
 class Cloud(Table):
-    """Machines rented through Ray's cluster launcher: a head that runs no trials and ``workers`` of ``worker_type``.
+    """Machines rented through Ray's cluster launcher: a head without trials and ``workers`` of ``worker_type``.
 
-    ``cpus`` and ``gpus`` are a worker's; ``setup`` lines run once on every machine (install the project and its data)
-    and are trusted as code.
+    ``cpus`` and ``gpus`` are those of one worker; ``setup`` lines run once on every machine (to install the project and
+    its data) and are trusted as code.
     """
 
     region: Label

@@ -1,7 +1,7 @@
 """A sweep on machines rented from a cloud: the files of Ray's cluster launcher (`ray up`) for AWS and GCP.
 
-The head runs Ray's head and the driver and no trials. Ray listens on the cloud's private network behind a token. The
-machines go when the driver ends, because the command that starts it is told to (`ray exec --start --stop`).
+The head machine runs Ray's head and the driver, but no trials. Ray listens on the cloud's private network behind a
+token. The machines are released when the driver ends (`ray exec --start --stop`).
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ from typing import Any
 
 from sweeplaw.clusters.connect.driver import files, label, to_yaml
 from sweeplaw.clusters.connect.private import WATCHED, write_token
-from sweeplaw.clusters.errors import ClusterError
 from sweeplaw.clusters.profile.capacity import OBJECT_STORE_BYTES
 from sweeplaw.clusters.profile.profile import Profile, to_toml, trial_settings
 from sweeplaw.clusters.profile.requests import Cloud
+from sweeplaw.trials.errors import InputError
 
 LAUNCHER = "launcher.yaml"
 REMOTE = "/tmp/sweeplaw"
-_TOKEN = "~/.ray/auth_token"  # where Ray looks for it by itself
-_PORT = 6379  # the machines are ours alone: nothing else can hold it
+_TOKEN = "~/.ray/auth_token"  # where Ray looks for it by default
+_PORT = 6379  # the machines are ours alone, so it is free
 _LONGEST_NAME = 32
 
 
 def write(
     profile: Profile, command: Sequence[str], folder: Path, *, sweep: str, name: str
 ) -> tuple[Path, tuple[str, ...]]:
-    """Write the launcher's files into ``folder``; its YAML and the commands to type: run, look, end.
+    """Write the launcher's files into ``folder``; return its YAML file and the commands to run, watch and end it.
 
-    ``command`` is the driver's, with `driver.CLUSTER` and `driver.SWEEP` where the copied files go; ``sweep`` is the
-    text of the sweep file. Raises ClusterError for a profile of another kind.
+    ``command`` is the driver's, with `driver.CLUSTER` and `driver.SWEEP` for the paths of the copied files; ``sweep``
+    is the text of the sweep file. Raise InputError for a profile of another kind.
     """
     if profile.cloud is None:
-        raise ClusterError(f"kind = {profile.kind!r} is no cloud (accepted: 'aws', 'gcp')", where=profile.name)
+        raise InputError(f"kind = {profile.kind!r} is not a cloud (accepted: 'aws', 'gcp')", where=profile.name)
     nodes = profile.cloud.workers + 1
     running = {"kind": "ray", "address": "auto", "nodes": nodes, "ready_seconds": profile.ready_seconds}
     cluster = to_toml({**trial_settings(profile), **running})
@@ -52,7 +52,7 @@ def write(
 
 
 def launcher(profile: Profile, cloud: Cloud, mounts: Mapping[str, str], *, name: str) -> dict[str, Any]:
-    """The content of the launcher's YAML."""
+    """Return the content of the launcher's YAML file."""
     node = _aws_node if profile.kind == "aws" else _gcp_node
     guard = [f"chmod 600 {_TOKEN}"] if _TOKEN in mounts else []
     return {
@@ -85,10 +85,9 @@ def launcher(profile: Profile, cloud: Cloud, mounts: Mapping[str, str], *, name:
 
 def _start(profile: Profile, options: str) -> str:
     names = {"RAY_AUTH_MODE": profile.authentication, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1", **WATCHED}
-    said = " ".join(f"{name}={value}" for name, value in names.items())
-    return (
-        f"ulimit -n 65536; {said} ray start {options} --object-store-memory={OBJECT_STORE_BYTES} --disable-usage-stats"
-    )
+    assignments = " ".join(f"{name}={value}" for name, value in names.items())
+    memory = f"--object-store-memory={OBJECT_STORE_BYTES}"
+    return f"ulimit -n 65536; {assignments} ray start {options} {memory} --disable-usage-stats"
 
 
 def _provider(profile: Profile, cloud: Cloud) -> dict[str, Any]:

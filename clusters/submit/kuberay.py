@@ -1,7 +1,7 @@
 """A sweep as a Kubernetes job: a RayJob for the KubeRay operator (1.5 or later) and the files it mounts.
 
-The head pod carries Ray's head and the driver and runs no trials. Fields are those of the RayJob custom resource,
-ray.io/v1. Secrets are named, never held: the pods read them from the cluster.
+The head pod runs Ray's head and the driver, but no trials. Fields are those of the RayJob custom resource,
+ray.io/v1. Secrets are referred to by name: the pods read them from the cluster.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from typing import Any
 
 from sweeplaw.clusters.connect.driver import files, label, to_yaml
 from sweeplaw.clusters.connect.private import WATCHED
-from sweeplaw.clusters.errors import ClusterError
 from sweeplaw.clusters.profile.capacity import OBJECT_STORE_BYTES, memory_for_trials
 from sweeplaw.clusters.profile.profile import Profile, to_toml, trial_settings
 from sweeplaw.clusters.profile.requests import KubeRay
+from sweeplaw.trials.errors import InputError
 
 MOUNT = "/etc/sweeplaw"
-LONGEST_NAME = 47  # KubeRay's limit for a RayJob, so that the names it derives stay within Kubernetes' 63
+LONGEST_NAME = 47  # KubeRay's limit for a RayJob; the names it derives stay within Kubernetes' 63
 FIRST_RAY_WITH_TOKENS = (2, 52, 0)
-# Nothing sent home, and a trial without a GPU sees none (Ray's default lets it see all).
+# No usage reports, and a trial without a GPU sees none (Ray's default lets it see all).
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1", **WATCHED}
 _CONFIG_LIMIT = 1_000_000  # a ConfigMap holds at most 1 MiB
 
 
 def manifest(profile: Profile, command: Sequence[str], *, sweep: str, name: str) -> str:
-    """The YAML of a ConfigMap with the sweep and of the RayJob that runs it.
+    """Return the YAML of a ConfigMap with the sweep and of the RayJob that runs it.
 
-    ``command`` is the driver's, with `driver.CLUSTER` and `driver.SWEEP` where the mounted files go; ``sweep`` is the
-    text of the sweep file. Raises ClusterError for a profile of another kind, a Ray without tokens and a sweep too
+    ``command`` is the driver's, with `driver.CLUSTER` and `driver.SWEEP` for the paths of the mounted files; ``sweep``
+    is the text of the sweep file. Raise InputError for a profile of another kind, a Ray without tokens and a sweep too
     large to mount.
     """
     if profile.kuberay is None:
-        raise ClusterError(f"kind = {profile.kind!r} is no KubeRay profile (accepted: 'kuberay')", where=profile.name)
+        raise InputError(f"kind = {profile.kind!r} is not a KubeRay profile (accepted: 'kuberay')", where=profile.name)
     name = label(name, LONGEST_NAME)
     meta = {"name": name, "namespace": profile.kuberay.namespace, "labels": _labels(profile.kuberay)}
     config = {
@@ -50,18 +50,18 @@ def manifest(profile: Profile, command: Sequence[str], *, sweep: str, name: str)
 
 
 def submit(path: Path) -> str:
-    """Apply a manifest with kubectl and return what it said. Raises ClusterError where it is missing or refuses."""
+    """Apply a manifest with kubectl and return its output. Raise InputError if kubectl is missing or refuses."""
     if shutil.which("kubectl") is None:
-        raise ClusterError(f"kubectl is not on PATH (accepted: a machine with access to the cluster; manifest: {path})")
+        raise InputError(f"kubectl is not on PATH (accepted: a machine with access to the cluster; manifest: {path})")
     done = subprocess.run(["kubectl", "apply", "-f", str(path)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ClusterError(f"kubectl refused {path}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+        raise InputError(f"kubectl refused {path}: {done.stderr.strip() or f'exit code {done.returncode}'}")
     return done.stdout.strip()
 
 
 def _files(profile: Profile, kube: KubeRay, command: Sequence[str], sweep: str) -> dict[str, str]:
     if len(sweep.encode()) > _CONFIG_LIMIT:
-        raise ClusterError(f"sweep file of {len(sweep.encode())} bytes does not fit a ConfigMap (accepted: 1 MB)")
+        raise InputError(f"sweep file of {len(sweep.encode())} bytes does not fit a ConfigMap (accepted: 1 MB)")
     running = {"kind": "ray", "address": "auto", "nodes": kube.workers + 1, "ready_seconds": profile.ready_seconds}
     cluster = to_toml({**trial_settings(profile), **running})
     return files(command, sweep=sweep, cluster=cluster, folder=MOUNT)
@@ -112,14 +112,14 @@ def _job(profile: Profile, kube: KubeRay, name: str) -> dict[str, Any]:
 
 
 def _ray_version(profile: Profile, kube: KubeRay) -> str:
-    said = kube.ray_version or version("ray")
-    if profile.authentication == "token" and tuple(int(part) for part in said.split(".")[:3]) < FIRST_RAY_WITH_TOKENS:
-        raise ClusterError(f"kuberay.ray_version = {said!r} has no token authentication (accepted: 2.52.0 or later)")
-    return said
+    ray = kube.ray_version or version("ray")
+    if profile.authentication == "token" and tuple(int(part) for part in ray.split(".")[:3]) < FIRST_RAY_WITH_TOKENS:
+        raise InputError(f"kuberay.ray_version = {ray!r} has no token authentication (accepted: 2.52.0 or later)")
+    return ray
 
 
 def _pod(kube: KubeRay, name: str, container: str, cpus: int, memory: int, gpus: int) -> dict[str, Any]:
-    """A pod template; requests equal limits, so the pod is not evicted for using what it was given."""
+    """Return a pod template; requests equal limits, so a pod is not evicted for using what it was granted."""
     resources: dict[str, Any] = {"cpu": str(cpus), "memory": str(memory)}
     if gpus:
         resources[kube.gpu_resource] = str(gpus)

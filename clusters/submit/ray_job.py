@@ -1,7 +1,7 @@
-"""A sweep as a Ray job: its driver runs on a node of a running cluster, handed in at the address of the dashboard.
+"""A sweep as a Ray job: its driver runs on a node of a running cluster, submitted to the dashboard.
 
-This is the way in from outside the cluster for a launch that is to outlive the one who asked; one that is watched, and
-ends with its process, goes over Ray Client (`clusters/connect/client.py`).
+For a launch from outside the cluster that outlives the submitting process; one that is watched, and ends with its
+process, goes over Ray Client (`clusters/connect/client.py`).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pathlib import Path
 
 from sweeplaw.clusters.connect.cluster import credentials
 from sweeplaw.clusters.connect.driver import files, inside, label
-from sweeplaw.clusters.errors import ClusterError
 from sweeplaw.clusters.profile.profile import Profile
+from sweeplaw.trials.errors import InputError
 
-ENTRYPOINT = ("bash", "run.sh")  # Ray passes it through a shell; what it runs is quoted in the file
-SUBMIT_SECONDS = 120.0  # for the dashboard to take a few kilobytes
+ENTRYPOINT = ("bash", "run.sh")  # Ray passes it through a shell; the words of the command are quoted in the file
+SUBMIT_SECONDS = 120.0  # for the dashboard to receive a few kilobytes
 _LONGEST_NAME = 40
-# Set by other tools, these win over the address that is given.
+# Set by other tools, these override a given address.
 _ADDRESSES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 
-# What `ray job submit` says when it fails, and the sentence that helps. It has no exit codes for these.
+# Messages of `ray job submit` when it fails, and the sentence to raise. It has no exit codes for these.
 _REASONS = (
     (
         r"AuthenticationError|Unauthorized|Forbidden",
@@ -45,18 +45,18 @@ _REASONS = (
 
 
 def write(profile: Profile, command: Sequence[str], folder: Path, *, sweep: str) -> Path:
-    """Write what travels with the job into ``folder``: the script, the sweep's text, the cluster's profile; the folder.
+    """Write the job's working directory (the script, the sweep, the cluster's profile) into ``folder``; return it.
 
-    ``command`` is the driver's, with `driver.CLUSTER` and `driver.SWEEP` where the files end up. The job takes the
-    cluster's token from the cluster: none is written. Raises ClusterError for a profile without ``jobs`` and for a
-    folder that holds anything else, which would travel too.
+    ``command`` is the driver's, with `driver.CLUSTER` and `driver.SWEEP` for the files' paths. No token is written: the
+    job uses the cluster's. Raise InputError for a profile without ``jobs`` and for a folder with other files, which
+    would be uploaded too.
     """
     address_of(profile)
     texts = files(command, sweep=sweep, cluster=inside(profile), folder=".")
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     if others := sorted({path.name for path in folder.iterdir()} - set(texts)):
-        raise ClusterError(
+        raise InputError(
             f"folder {folder} holds {others[0]!r} too, which would travel with the job (accepted: a new folder)"
         )
     for file, text in texts.items():
@@ -65,9 +65,9 @@ def write(profile: Profile, command: Sequence[str], folder: Path, *, sweep: str)
 
 
 def address_of(profile: Profile) -> str:
-    """Where the profile's cluster takes jobs. Raises ClusterError where the profile does not say."""
+    """Return the address at which the profile's cluster takes jobs. Raise InputError for a profile without it."""
     if profile.jobs is None:
-        raise ClusterError(
+        raise InputError(
             "jobs is missing (accepted: jobs = 'http://host:8265', the address of the cluster's dashboard)",
             where=profile.name,
         )
@@ -75,25 +75,25 @@ def address_of(profile: Profile) -> str:
 
 
 def words(profile: Profile, folder: Path, job: str) -> list[str]:
-    """The arguments of `ray` that submit ``folder`` as the job of this name; no token is among them."""
+    """Return the arguments of `ray` that submit ``folder`` as the job of this name, without a token."""
     places = ["--address", address_of(profile), "--working-dir", str(folder)]
     return ["job", "submit", "--no-wait", *places, "--submission-id", job, "--", *ENTRYPOINT]
 
 
 def by_hand(profile: Profile, folder: Path, job: str) -> str:
-    """The same as a line for a terminal."""
+    """Return the same as a command line."""
     return shlex.join(["ray", *words(profile, folder, job)])
 
 
 def new_name(name: str) -> str:
-    """A job's name that no other job has."""
+    """Return a unique name for a job."""
     return f"{label(name, _LONGEST_NAME)}-{secrets.token_hex(4)}"
 
 
 def submit(profile: Profile, folder: Path, job: str) -> str:
-    """Submit the folder and return the job's name. Raises ClusterError with what to do about it."""
+    """Submit the folder and return the job's name. Raise InputError with the fix."""
     if not _installed():
-        raise ClusterError("submitting a job needs a part of Ray that is missing (do: pip install 'sweeplaw[jobs]')")
+        raise InputError("submitting a job needs a part of Ray that is missing (do: pip install 'sweeplaw[jobs]')")
     ray = [sys.executable, "-P", "-m", "ray.scripts.scripts"]  # -P: a folder called ray here is not Ray
     try:
         done = subprocess.run(
@@ -106,26 +106,26 @@ def submit(profile: Profile, folder: Path, job: str) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ClusterError(f"{address_of(profile)} has not answered for {SUBMIT_SECONDS:g} s") from None
+        raise InputError(f"{address_of(profile)} has not answered for {SUBMIT_SECONDS:g} s") from None
     if done.returncode != 0:
-        raise ClusterError(_reason(address_of(profile), done.stdout + done.stderr, done.returncode), where=profile.name)
+        raise InputError(_reason(address_of(profile), done.stdout + done.stderr, done.returncode), where=profile.name)
     return job
 
 
 def _installed() -> bool:
-    """Whether the part of Ray is there that speaks with a dashboard."""
+    """Return whether Ray's client of a dashboard is installed."""
     return importlib.util.find_spec("aiohttp") is not None
 
 
 def _environment(profile: Profile) -> dict[str, str]:
-    """This process's environment with the profile's token (its file, never its content) and nothing sent home."""
+    """Return this process's environment with the path of the profile's token file and without usage reports."""
     names = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", **credentials(profile, None)}
     return {name: value for name, value in names.items() if value is not None and name not in _ADDRESSES}
 
 
-def _reason(address: str, said: str, code: int) -> str:
+def _reason(address: str, output: str, code: int) -> str:
     for pattern, sentence in _REASONS:
-        if re.search(pattern, said):
+        if re.search(pattern, output):
             return f"jobs = {address!r} {sentence}"
-    lines = said.strip().splitlines() or [f"exit code {code}"]
+    lines = output.strip().splitlines() or [f"exit code {code}"]
     return f"jobs = {address!r} takes no job: {lines[-1]}"

@@ -1,8 +1,8 @@
 """A sweep as a Slurm job: the folder that holds it, its batch script, and its submission.
 
-The script stays small: it carries what Slurm must be asked for and starts `slurm_node` once on each node,
-which does the rest in Python. What that program needs, the driver's command among it, lies beside the script as JSON,
-so that no name from a sweep passes through a shell.
+The script is small: it has the options for Slurm and starts `slurm_node` once on each node, which does the rest in
+Python. The input of that program, the driver's command included, is a JSON file beside the script, so no name from a
+sweep passes through a shell.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweeplaw.clusters.errors import ClusterError
 from sweeplaw.clusters.profile.profile import Profile, trial_settings
 from sweeplaw.clusters.profile.requests import Slurm
+from sweeplaw.trials.errors import InputError
 
 SCRIPT = "job.sbatch"
 JOB = "job.json"
-# Of the notice, what a launch needs once its workers have had their time: a worker that does not end is killed after
-# 30 s, then rows are recorded, claims given back and Ray ended. A short notice is shared in halves.
+# The part of the notice a launch needs after its workers' grace period: a worker that does not end is killed after
+# 30 s, then rows are recorded, claims released and Ray ended. A short notice is split in halves.
 SPARED_SECONDS = 40.0
-REJOINS = 3  # times a node whose Ray died comes back: what kills it more often is no accident
+REJOINS = 3  # times a node whose Ray died joins again; more deaths are not an accident
 
 
 def write(profile: Profile, command: Sequence[str], folder: Path, *, name: str) -> Path:
     """Write the job's folder and return its batch script.
 
-    ``command`` is the driver's; `driver.CLUSTER` in it becomes the path of the running cluster's profile. Raises
-    ClusterError for a folder whose name Slurm would read as something else.
+    ``command`` is the driver's; `driver.CLUSTER` in it becomes the path of the running cluster's profile. Raise
+    InputError for a profile of another kind and for a folder whose name Slurm would interpret.
     """
     if profile.slurm is None:
-        raise ClusterError(
-            f"kind = {profile.kind!r} is no Slurm profile (accepted: kind = 'slurm')", where=profile.name
+        raise InputError(
+            f"kind = {profile.kind!r} is not a Slurm profile (accepted: kind = 'slurm')", where=profile.name
         )
     folder = _checked(folder.absolute())
     folder.mkdir(parents=True, exist_ok=True)
@@ -57,16 +57,16 @@ def write(profile: Profile, command: Sequence[str], folder: Path, *, name: str) 
 
 
 def grace(profile: Profile) -> float:
-    """Seconds that workers have to write checkpoints: as much of the notice as there is, less where the profile says
-    so."""
+    """Return the seconds workers have to write checkpoints: all a launch can spare of the notice, unless the profile
+    sets less."""
     assert profile.slurm is not None, "a Slurm profile"
     notice = float(profile.slurm.notice_seconds)
-    there_is = max(notice - SPARED_SECONDS, notice / 2)
-    return min(profile.grace_seconds, there_is) if "grace_seconds" in profile.model_fields_set else there_is
+    spare = max(notice - SPARED_SECONDS, notice / 2)
+    return min(profile.grace_seconds, spare) if "grace_seconds" in profile.model_fields_set else spare
 
 
 def script(slurm: Slurm, folder: Path, *, name: str) -> str:
-    """The batch script for a job whose folder is ``folder``."""
+    """Return the batch script for the job in ``folder``."""
     python = slurm.python or sys.executable
     return _TEMPLATE.format(
         header="\n".join(f"#SBATCH {option}" for option in _options(slurm, folder, name)),
@@ -80,19 +80,19 @@ def script(slurm: Slurm, folder: Path, *, name: str) -> str:
 
 
 def submit(path: Path) -> str:
-    """Submit a batch script and return the job's id. Raises ClusterError where sbatch is missing or refuses."""
+    """Submit a batch script and return the job's id. Raise InputError if sbatch is missing or refuses."""
     if shutil.which("sbatch") is None:
-        raise ClusterError(f"sbatch is not on PATH (accepted: a login node of the cluster; the script is {path})")
+        raise InputError(f"sbatch is not on PATH (accepted: a login node of the cluster; the script is {path})")
     done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise ClusterError(f"sbatch refused {path}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+        raise InputError(f"sbatch refused {path}: {done.stderr.strip() or f'exit code {done.returncode}'}")
     return done.stdout.strip().partition(";")[0]
 
 
 def _checked(folder: Path) -> Path:
-    """``folder`` if its name means the same to sbatch, which expands %j and reads quotes and backslashes."""
+    """Return ``folder``, or raise InputError if sbatch, which expands %j, quotes and backslashes, would misread it."""
     if re.search(r"[\x00-\x1f\x7f%\"'\\]", str(folder)):
-        raise ClusterError(f"job folder {str(folder)!r} holds %, a quote, a backslash or a control character")
+        raise InputError(f"job folder {str(folder)!r} holds %, a quote, a backslash or a control character")
     return folder
 
 
@@ -116,7 +116,7 @@ def _options(slurm: Slurm, folder: Path, name: str) -> list[str]:
         "--signal": f"B:USR1@{slurm.notice_seconds}",
     }
     flags = {"--exclusive": slurm.exclusive, "--requeue": slurm.requeue, "--no-requeue": not slurm.requeue}
-    # A node that dies is one worker less, not the end of the job.
+    # The death of a node costs one worker, not the job.
     flags["--no-kill"] = slurm.nodes > 1
     options = [f"{option}={value}" for option, value in wanted.items() if value is not None]
     return [*options, *(flag for flag, on in flags.items() if on), *slurm.options]
@@ -128,7 +128,7 @@ _TEMPLATE = """\
 
 {setup}
 
-# One task a node: the first starts Ray's head and the driver, the others join it and leave with it.
+# One task a node: the first runs Ray's head and the driver, the others join it and leave with it.
 folder={folder}
 run="$folder/$SLURM_JOB_ID.${{SLURM_RESTART_COUNT:-0}}"
 noticed=no
@@ -136,13 +136,13 @@ srun --nodes={nodes} --ntasks-per-node=1 --cpus-per-task={cpus} --no-kill --kill
   {python} -m sweeplaw.clusters.submit.slurm_node "$folder" &
 step=$!
 
-# Notice of a preemption or of the time limit: the driver is told to checkpoint, then the job is queued again.
+# Notice of a preemption or of the time limit: the driver is signalled to checkpoint, then the job is queued again.
 trap 'noticed=yes; mkdir -p -m 700 "$run"; : > "$run/notice"' USR1
 trap 'kill -TERM "$step" 2>/dev/null' TERM
 wait "$step"; code=$?
 while kill -0 "$step" 2>/dev/null; do wait "$step"; code=$?; done
 
-# The driver's own exit code is the job's, whatever became of single nodes; without one it never ran to its end.
+# The exit code of the job is the driver's, also if nodes died; without one, the driver never ended.
 if [ -s "$run/exit" ]; then code=$(cat "$run/exit"); elif [ "$code" -eq 0 ]; then code=1; fi
 case $code in ''|*[!0-9]*) code=1 ;; esac
 if [ "$noticed" = yes ] && [ {requeue} = yes ] && [ "$code" -ne 0 ]; then

@@ -1,8 +1,8 @@
-"""What runs on each node of a Slurm job: Ray's head and the driver on the first, a worker on the others.
+"""The program on each node of a Slurm job: Ray's head and the driver on the first node, Ray alone on the others.
 
-The nodes find each other through files in the job's folder, which all see: the head lets Ray choose a free port and
-writes its address there, so two jobs on one machine cannot collide; when the driver has ended it writes its exit code,
-and the workers leave at once. Nothing is stopped but what this job has started.
+The nodes meet through files in the job's folder, which all see: Ray chooses a free port for the head, which writes its
+address there, so two jobs on one machine cannot collide; when the driver has ended, its exit code is written, and the
+other nodes leave at once. Only processes that this job started are ended.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from sweeplaw.clusters.connect.addresses import address_towards, free_port, own_
 from sweeplaw.clusters.connect.cleanup import MARK
 from sweeplaw.clusters.connect.driver import CLUSTER, fill
 from sweeplaw.clusters.connect.private import UNWATCHED, environment, private_folder, write_token
-from sweeplaw.clusters.errors import ClusterError
 from sweeplaw.clusters.profile.capacity import memory_for_trials, object_store_bytes, usable_memory
 from sweeplaw.clusters.profile.profile import to_toml
 from sweeplaw.clusters.submit.slurm import JOB
+from sweeplaw.trials.errors import InputError
 
 POLL_SECONDS = 0.5
 
@@ -46,7 +46,7 @@ class JobFolder:
 
     @property
     def address(self) -> Path:
-        """Where the head listens, once it does."""
+        """The address of the head, once it listens."""
         return self.folder / "address"
 
     @property
@@ -56,7 +56,7 @@ class JobFolder:
 
     @property
     def notice(self) -> Path:
-        """There once the job's script has been told that its time is nearly over."""
+        """Exists once the job's script has notice that its time is nearly over."""
         return self.folder / "notice"
 
     @property
@@ -66,89 +66,89 @@ class JobFolder:
 
 
 def main(folder: str) -> int:
-    """Play this node's part in the job; the exit code of the task."""
+    """Run this node's part of the job; return the exit code of the task."""
     job = json.loads((Path(folder) / JOB).read_text(encoding="utf-8"))
     run = f"{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_RESTART_COUNT', '0')}"
-    place = JobFolder(Path(folder) / run)
+    files = JobFolder(Path(folder) / run)
     first = int(os.environ["SLURM_PROCID"]) == 0
     try:
-        return _first(job, place) if first else _worker(job, place)
-    except ClusterError as error:
-        _say(str(error))
+        return _first_node(job, files) if first else _other_node(job, files)
+    except InputError as error:
+        _report(str(error))
         return 2
 
 
-def _first(job: Mapping[str, Any], place: JobFolder) -> int:
-    """Run the driver, and leave its exit code (or 1 where it never ran) for the other nodes and the script."""
-    place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _first_node(job: Mapping[str, Any], files: JobFolder) -> int:
+    """Run the driver and write its exit code (1 if it never ran) for the other nodes and the script."""
+    files.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     code = 1
     try:
-        code = _alone(job, place) if job["nodes"] == 1 else _head(job, place)
+        code = _single_node(job, files) if job["nodes"] == 1 else _head(job, files)
     finally:
-        _publish(place.exit, str(code))
+        _publish(files.exit, str(code))
     return code
 
 
-def _alone(job: Mapping[str, Any], place: JobFolder) -> int:
-    """One node needs no cluster: the driver starts a private Ray on what Slurm granted."""
+def _single_node(job: Mapping[str, Any], files: JobFolder) -> int:
+    """Run the driver without a cluster: it starts a private Ray on what Slurm granted."""
     granted = {"kind": "local", "cpus": _cpus(), "gpus": _gpus(), "temp_dir": job["temp_dir"]}
-    return _drive(job, place, {**job["profile"], **granted})
+    return _drive(job, files, {**job["profile"], **granted})
 
 
-def _head(job: Mapping[str, Any], place: JobFolder) -> int:
-    write_token(place.token)
-    with private_folder(job["temp_dir"]) as temp, _ray(job, place, temp, *_head_options(job, temp)) as ray:
+def _head(job: Mapping[str, Any], files: JobFolder) -> int:
+    write_token(files.token)
+    with private_folder(job["temp_dir"]) as temp, _ray(job, files, temp, *_head_options(job, temp)) as ray:
         address = _await_text(temp / "ray_current_cluster", job["ready_seconds"], ray)
         if address is None:
-            _say(f"Ray's head did not start (exit code {ray.poll()}); its last words:\n{_last_words(temp)}")
+            _report(f"Ray's head did not start (exit code {ray.poll()}); its last output:\n{_last_lines(temp)}")
             return ray.poll() or 1
         joined = {"kind": "ray", "address": address, "nodes": job["nodes"], "ready_seconds": job["ready_seconds"]}
-        _publish(place.address, address)
-        code = _drive(job, place, {**job["profile"], **joined, "token_file": str(place.token)})
-        _publish(place.exit, str(code))  # the workers leave while the head ends
+        _publish(files.address, address)
+        code = _drive(job, files, {**job["profile"], **joined, "token_file": str(files.token)})
+        _publish(files.exit, str(code))  # the other nodes leave while the head ends
     return code
 
 
 def _head_options(job: Mapping[str, Any], temp: Path) -> list[str]:
     options = ["--head", "--port=0", f"--node-ip-address={own_address(job['interface'])}", f"--temp-dir={temp}"]
-    if importlib.util.find_spec("grpc"):  # then Ray opens its client server too, on 10001 unless told
+    if importlib.util.find_spec("grpc"):  # then Ray opens its client server too, on 10001 by default
         options.append(f"--ray-client-server-port={free_port()}")
     return [*options, "--include-dashboard=false"]
 
 
-def _worker(job: Mapping[str, Any], place: JobFolder) -> int:
+def _other_node(job: Mapping[str, Any], files: JobFolder) -> int:
     """Join the head, and join again when this node's Ray dies, until the driver has ended."""
     signal.signal(signal.SIGTERM, _leave)
     deadline = time.monotonic() + 2 * job["ready_seconds"]
-    while not place.address.exists():
-        if place.exit.exists():
-            return 0  # the driver ended before this node came
+    while not files.address.exists():
+        if files.exit.exists():
+            return 0  # the driver ended before this node started
         if time.monotonic() > deadline:
-            _say(f"no head within {2 * job['ready_seconds']:g} s")
+            _report(f"no head within {2 * job['ready_seconds']:g} s")
             return 1
         time.sleep(POLL_SECONDS)
-    address = place.address.read_text(encoding="utf-8")
+    address = files.address.read_text(encoding="utf-8")
     host, _, port = address.rpartition(":")
     for _ in range(job["rejoin"]):
         with private_folder(job["temp_dir"]) as temp:
             own = address_towards(host, int(port))
-            with _ray(job, place, temp, f"--address={address}", f"--node-ip-address={own}") as ray:
-                while ray.poll() is None and not place.exit.exists():
+            with _ray(job, files, temp, f"--address={address}", f"--node-ip-address={own}") as ray:
+                while ray.poll() is None and not files.exit.exists():
                     time.sleep(POLL_SECONDS)
-                if place.exit.exists():
+                if files.exit.exists():
                     return 0
-                _say(f"Ray on this node ended with exit code {ray.poll()}; its last words:\n{_last_words(temp)}")
+                _report(f"Ray on this node ended with exit code {ray.poll()}; its last output:\n{_last_lines(temp)}")
     return 1
 
 
 @contextmanager
-def _ray(job: Mapping[str, Any], place: JobFolder, temp: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`ray start --block` with these options and what Slurm granted, ended with the block.
+def _ray(job: Mapping[str, Any], files: JobFolder, temp: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `ray start --block` with these options and what Slurm granted, for the block.
 
-    It is killed and not asked: asked, a node waits for others to drain. The watcher of ``temp`` ends what it started.
+    Ended by SIGKILL: on SIGTERM a node waits for others to drain. The watcher of ``temp`` ends its children.
     """
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *_granted(), "--block"]
-    variables = {**_variables(job, place), MARK: str(temp)}
+    variables = {**_variables(job, files), MARK: str(temp)}
     with environment(variables), (temp / "ray.out").open("wb") as log:
         ray = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
@@ -159,68 +159,68 @@ def _ray(job: Mapping[str, Any], place: JobFolder, temp: Path, *options: str) ->
 
 
 def _leave(*_: object) -> None:
-    """The job is cancelled: unwind, which ends Ray here."""
+    """Unwind when the job is cancelled, which ends Ray here."""
     sys.exit(128 + signal.SIGTERM)
 
 
 def _granted() -> list[str]:
-    """What Slurm granted this task, and no port that another job could hold."""
+    """Return the options for what Slurm granted this task, and for free ports."""
     resources = [f"--num-cpus={_cpus()}", f"--num-gpus={_gpus()}", f"--object-store-memory={object_store_bytes()}"]
-    if memory := memory_for_trials(usable_memory()):  # Ray looks at the machine's, not at the job's
+    if memory := memory_for_trials(usable_memory()):  # by default Ray takes the machine's, not the job's
         resources.append(f"--memory={memory}")
     ports = ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]
     return [*resources, *ports, "--disable-usage-stats"]
 
 
-def _variables(job: Mapping[str, Any], place: JobFolder) -> dict[str, str | None]:
+def _variables(job: Mapping[str, Any], files: JobFolder) -> dict[str, str | None]:
     return {
         "RAY_AUTH_MODE": job["profile"]["authentication"],
         "RAY_AUTH_TOKEN": None,
-        "RAY_AUTH_TOKEN_PATH": str(place.token),
+        "RAY_AUTH_TOKEN_PATH": str(files.token),
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
         "RAY_ADDRESS": None,
         **UNWATCHED,
     }
 
 
-def _drive(job: Mapping[str, Any], place: JobFolder, cluster: Mapping[str, Any]) -> int:
-    """Run the driver on this cluster; of an array, first for this job's own share of the trials, then for what is left.
+def _drive(job: Mapping[str, Any], files: JobFolder, cluster: Mapping[str, Any]) -> int:
+    """Run the driver on this cluster; in an array, first for this job's shard of the trials, then for the rest.
 
-    A launch claims all it is asked for: without shares the first job of an array would leave the others nothing.
+    A launch claims all its trials: without shards the first job of an array would leave the others nothing.
     """
     code = 0
-    for share in _shares():
-        _publish(place.profile, to_toml({**cluster, "share": share}))
-        code = _driver(job, place)
+    for shard in _shards():
+        _publish(files.profile, to_toml({**cluster, "shard": shard}))
+        code = _driver(job, files)
         if code:
             break
     return code
 
 
-def _shares() -> list[str | None]:
-    """What to ask for in turn; None is everything that no other launch holds."""
+def _shards() -> list[str | None]:
+    """Return the shards to launch in turn; None stands for all trials that no other launch has claimed."""
     if "SLURM_ARRAY_TASK_COUNT" not in os.environ:
         return [None]
     part = int(os.environ["SLURM_ARRAY_TASK_ID"]) - int(os.environ["SLURM_ARRAY_TASK_MIN"])
     return [f"{part}/{os.environ['SLURM_ARRAY_TASK_COUNT']}", None]
 
 
-def _driver(job: Mapping[str, Any], place: JobFolder) -> int:
-    """One run of the driver's command. Notice reaches it as TERM, which means: checkpoint and end.
+def _driver(job: Mapping[str, Any], files: JobFolder) -> int:
+    """Run the driver's command once. Notice reaches it as SIGTERM: checkpoint and end.
 
-    Notice is a file, because a signal that Slurm sends into a step reaches every process there, Ray's and trials' too.
+    Notice is a file, because a signal that Slurm sends to a step reaches every process of it, Ray's and trials' too.
     """
-    command = fill(job["command"], {CLUSTER: str(place.profile)})
+    command = fill(job["command"], {CLUSTER: str(files.profile)})
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     with environment({"PATH": path, **UNWATCHED}):
         driver = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     signal.signal(signal.SIGTERM, lambda *_: driver.terminate())
-    while driver.poll() is None and not place.notice.exists():
+    while driver.poll() is None and not files.notice.exists():
         time.sleep(POLL_SECONDS)
     if driver.poll() is None:
         driver.terminate()
     code = driver.wait()
-    return code if code >= 0 else 128 - code  # ended by a signal: the shell's convention
+    return code if code >= 0 else 128 - code  # ended by a signal: the convention of shells
 
 
 def _cpus() -> int:
@@ -228,7 +228,7 @@ def _cpus() -> int:
 
 
 def _gpus() -> int:
-    """GPUs granted on this node, from the first variable that Slurm or its plugin has set."""
+    """Return the number of GPUs granted on this node, from the first variable that Slurm or its plugin has set."""
     if count := os.environ.get("SLURM_GPUS_ON_NODE"):
         return int(count)
     for name in ("SLURM_STEP_GPUS", "SLURM_JOB_GPUS", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
@@ -238,14 +238,14 @@ def _gpus() -> int:
 
 
 def _publish(path: Path, text: str) -> None:
-    """``text`` in ``path``, whole or not at all."""
+    """Write ``text`` to ``path`` atomically."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
 
 
 def _await_text(path: Path, patience: float, process: subprocess.Popen[bytes]) -> str | None:
-    """The text of ``path`` once it is there; None when the process ended or patience ran out before."""
+    """Return the text of ``path`` once it exists; None if the process ends or ``patience`` seconds pass first."""
     deadline = time.monotonic() + patience
     while process.poll() is None and time.monotonic() < deadline:
         if path.exists() and (text := path.read_text(encoding="utf-8").strip()):
@@ -254,12 +254,12 @@ def _await_text(path: Path, patience: float, process: subprocess.Popen[bytes]) -
     return None
 
 
-def _last_words(temp: Path) -> str:
+def _last_lines(temp: Path) -> str:
     lines = (temp / "ray.out").read_text(encoding="utf-8", errors="replace").splitlines()
     return "\n".join([line for line in lines if "[state-dump]" not in line][-10:])
 
 
-def _say(sentence: str) -> None:
+def _report(sentence: str) -> None:
     print(f"sweeplaw: {socket.gethostname()}: {sentence}", file=sys.stderr, flush=True)
 
 

@@ -1,7 +1,7 @@
 """A function as the trial of a sweep: ridge regression on random features, solved by gradient descent.
 
-The function takes the configuration and yields what it measures. A plain function with a parameter `report` to call, or
-one that just returns its val_loss, would do as well.
+The function takes the configuration and yields its measurements. It could also call a parameter `report`, or only
+return its val_loss.
 """
 
 import numpy as np

@@ -1,1 +1,1 @@
-"""Bring in runs that other people made: read their file, map its columns onto ours, record what can be recorded."""
+"""Import runs of other tools: read a file, map its columns to ours, and record the valid rows."""

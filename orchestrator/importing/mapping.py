@@ -1,15 +1,15 @@
-"""What their columns mean in ours: a column, an expression over columns, or the first of several that exists.
+"""Mapping from the columns of a source to ours: a column, an expression, or the first of several that exists.
 
 In TOML::
 
     source = "chinchilla figure 4"
-    run = "run_id"                       # what identifies a run; without it the whole row does
+    run = "run_id"                       # identifies a run (default: the whole row)
     where = "loss < 5"
-    keep = ["lr", "batch"]               # their columns to keep under their own name (default: all)
+    keep = ["lr", "batch"]               # source columns to keep under their own name (default: all)
 
     [columns]
     params_non_embedding = "Model Size"
-    tokens = '"Training FLOP" / (6 * N)'  # our own names stand for what they are mapped from
+    tokens = '"Training FLOP" / (6 * N)'  # our names are replaced by their own mapping
     batch_tokens = "bs * 2048"
 """
 
@@ -23,11 +23,11 @@ from typing import Any
 
 import polars as pl
 
-from sweeplaw.analysis.tables.expressions import ALIASES, parse, tokens, unknown
+from sweeplaw.analysis.tables.expressions import ALIASES, parse, tokens, unknown_columns
 from sweeplaw.trials.errors import InputError, nearest
 from sweeplaw.trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
 
-# Reserved columns that an import may fill; the others are ours to say.
+# Reserved columns that an import may fill; the others are set by the import itself.
 FILLABLE = ("state", "message", "started_at", "ended_at", "train_seconds", "last_step", "host", "device", "commit")
 STATES: Mapping[str, str | None] = {  # None: not a result yet
     **dict.fromkeys(("completed", "complete", "finished", "terminated", "success", "succeeded", "done"), "completed"),
@@ -43,11 +43,11 @@ STATES: Mapping[str, str | None] = {  # None: not a result yet
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """How rows become ours.
+    """How source rows map to ours.
 
-    ``columns``: our name -> their column or expression, or several of which the first that fits counts. ``run``: their
-    columns that identify a run, () for the whole row. ``keep``: their columns to keep, None for all that are left.
-    ``optional``: our names that may be missing in the file.
+    ``columns``: our name -> source column or expression, or several, of which the first valid one is used. ``run``:
+    source columns that identify a run, () for the whole row. ``keep``: source columns to keep, None for all remaining
+    ones. ``optional``: our names that may be missing in the file.
     """
 
     source: str = ""
@@ -59,7 +59,7 @@ class ColumnMapping:
 
 
 def from_toml(path: Path) -> ColumnMapping:
-    """The mapping in a TOML file. Raises InputError with every fault."""
+    """Return the mapping in a TOML file. Raise InputError with every fault."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -69,7 +69,7 @@ def from_toml(path: Path) -> ColumnMapping:
     columns = content.get("columns", {})
     for name, theirs in columns.items() if isinstance(columns, dict) else [("columns", columns)]:
         if not isinstance(theirs, str | int | float):
-            faults.append(f"columns.{name} = {theirs!r} is no column name or expression")
+            faults.append(f"columns.{name} = {theirs!r} is not a column name or expression")
     if faults:
         raise InputError(faults, where=str(path))
     keep = content.get("keep")
@@ -83,7 +83,7 @@ def from_toml(path: Path) -> ColumnMapping:
 
 
 def extended(mapping: ColumnMapping, pairs: Iterable[str]) -> ColumnMapping:
-    """``mapping`` with ``ours=theirs`` pairs from the command line added. Raises InputError."""
+    """Return ``mapping`` with ``ours=theirs`` pairs from the command line added. Raise InputError."""
     columns = dict(mapping.columns)
     faults = []
     for pair in pairs:
@@ -97,7 +97,7 @@ def extended(mapping: ColumnMapping, pairs: Iterable[str]) -> ColumnMapping:
 
 
 def resolve(mapping: ColumnMapping, theirs: Sequence[str]) -> dict[str, str]:
-    """Our name -> their column or expression, for this file: choices made, kept columns added. Raises InputError."""
+    """Return our name -> source column or expression for this file, kept columns included. Raise InputError."""
     faults: list[str] = []
     chosen: dict[str, str] = {}
     rules = {ALIASES.get(ours, ours): _several(rule) for ours, rule in mapping.columns.items()}
@@ -111,27 +111,27 @@ def resolve(mapping: ColumnMapping, theirs: Sequence[str]) -> dict[str, str]:
             chosen[name] = found[0]
         elif name not in mapping.optional:
             faults.append(_missing(name, rule, theirs))
-    faults += [f"run: {fault}" for fault in unknown(mapping.run, theirs)]
-    faults += [f"keep: {fault}" for fault in unknown(mapping.keep or (), theirs)]
+    faults += [f"run: {fault}" for fault in unknown_columns(mapping.run, theirs)]
+    faults += [f"keep: {fault}" for fault in unknown_columns(mapping.keep or (), theirs)]
     if not faults and not {"val_loss", "state"} & ({*chosen} | {*theirs}):
-        faults.append(f"which column is the loss? --map val_loss=COLUMN (columns: {', '.join(theirs)})")
+        faults.append(f"no column is mapped to the loss: --map val_loss=COLUMN (columns: {', '.join(theirs)})")
     if faults:
         raise InputError(faults)
     return chosen | _kept(mapping, theirs, chosen)
 
 
 def expression(text: str, theirs: Sequence[str] | pl.Schema) -> pl.Expr:
-    """Their column of this name, or the expression over their columns."""
+    """Return the source column of this name, or the expression over source columns."""
     return pl.col(text) if text in theirs else parse(text, theirs)
 
 
 def _kept(mapping: ColumnMapping, theirs: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
-    """The columns kept under their own name; a name that means something else here gets `their_` in front."""
+    """Return the columns to keep; a name with another meaning here is prefixed with `their_`."""
     used = set(chosen.values())
-    left = [name for name in theirs if name not in used] if mapping.keep is None else mapping.keep
+    kept = [name for name in theirs if name not in used] if mapping.keep is None else mapping.keep
     own = {column.name for column in TRIAL_COLUMNS}
     names = {}
-    for name in left:
+    for name in kept:
         taken = name in chosen or (name in RESERVED_COLUMNS and name not in FILLABLE)
         clear = name not in own or mapping.keep is None
         names[f"their_{name}" if taken or not clear else name] = name
@@ -139,19 +139,19 @@ def _kept(mapping: ColumnMapping, theirs: Sequence[str], chosen: Mapping[str, st
 
 
 def _in_theirs(text: str, rules: Mapping[str, tuple[str, ...]], theirs: Sequence[str], within: tuple[str, ...]) -> str:
-    """``text`` with our names in it, where the file has no such column, spelled out by their own rules: with N mapped,
-    ``flop / (6 * N)``. ``within`` are the names being spelled out, which do not stand for themselves."""
+    """Return ``text`` with our names expanded by their own rules unless the file has such a column: ``flop / (6 * N)``
+    works if N is mapped. ``within`` are the names being expanded, which are not expanded again."""
     if text in theirs:
         return text
-    written = []
+    expanded = []
     for kind, token in tokens(text):
         name = ALIASES.get(token, token)
         if kind == "name" and name in rules and name not in within and not {token, name} & {*theirs}:
             texts = [_in_theirs(one, rules, theirs, (*within, name)) for one in rules[name]]
             fitting = next((one for one in texts if _fits(one, theirs)), None)
             token = token if fitting is None else f'"{fitting}"' if fitting in theirs else f"({fitting})"
-        written.append(token)
-    return "".join(written)
+        expanded.append(token)
+    return "".join(expanded)
 
 
 def _fits(text: str, theirs: Sequence[str]) -> bool:

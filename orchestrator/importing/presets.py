@@ -1,6 +1,6 @@
-"""Where runs come from and what their columns mean: the trackers people use, and published data sets.
+"""Presets for known sources: how to read them and map their columns. Trackers and published data sets.
 
-A preset that offers several columns for one of ours takes the first that exists; the import's report says which.
+If a preset lists several columns for one of ours, the first that exists is used; the import reports which.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sweeplaw.orchestrator.importing import readers
 from sweeplaw.orchestrator.importing.mapping import ColumnMapping
 from sweeplaw.trials.errors import InputError, nearest
 
-# How trackers' users name the validation loss, the most telling first.
+# Common names of the validation loss in trackers, most specific first.
 _LOSS = (
     *(
         "val_loss",
@@ -39,7 +39,7 @@ _OPTIONAL = frozenset([*_SIZES, "state", "message", "started_at", "ended_at", "t
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A kind of source: how to read it, what its columns mean, and the columns by which it is recognised."""
+    """A kind of source: its reader, its column mapping, and the columns by which it is recognised."""
 
     name: str
     meaning: str
@@ -101,13 +101,13 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def preset(name: str) -> Preset:
-    """The preset of this name. Raises InputError."""
+    """Return the preset of this name. Raise InputError."""
     if name not in PRESETS:
         raise InputError(f"preset {name!r} is not known (accepted: {', '.join(PRESETS)}){nearest(name, PRESETS)}")
     return PRESETS[name]
 
 
 def recognised(frame: pl.DataFrame) -> str | None:
-    """The preset whose columns these are, if there is exactly one."""
+    """Return the preset whose signature the columns match, if there is exactly one."""
     fitting = [name for name, item in PRESETS.items() if item.signature and item.signature <= set(frame.columns)]
     return fitting[0] if len(fitting) == 1 else None

@@ -1,4 +1,4 @@
-"""Reading what trackers leave behind, as one flat frame of runs and, where they have them, curve points."""
+"""Readers of tracker exports: one flat frame of runs and, if available, curve points."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class ImportSource:
-    """A run a row. ``curves`` has columns run, step and metrics; ``run`` there is the runs' identity joined by "/"."""
+    """One row per run. ``curves`` has columns run (the identity of the run joined by "/"), step and metrics."""
 
     frame: pl.DataFrame
     name: str
@@ -29,7 +29,7 @@ class ImportSource:
 
 
 def file(source: str) -> ImportSource:
-    """A CSV, Parquet or NDJSON file; nested records become dotted columns. Raises InputError."""
+    """Read a CSV, Parquet or NDJSON file; nested records become dotted columns. Raise InputError."""
     path = Path(source)
     frame = _flat(files.scan(path).collect())
     with path.open("rb") as content:
@@ -37,12 +37,12 @@ def file(source: str) -> ImportSource:
 
 
 def wandb(source: str) -> ImportSource:
-    """Runs of Weights & Biases. Columns `config` and `summary` written by scripts over its API are taken apart."""
+    """Read runs of Weights & Biases. Columns `config` and `summary`, as written by API scripts, are expanded."""
     read = file(source)
     frame = read.frame
     for column in ("config", "summary"):
         if column in frame.columns and frame[column].dtype == pl.String:
-            frame = _apart(frame, column)
+            frame = _expanded(frame, column)
     names = [name for name in ("ID", "id", "run_id", "Name", "name") if name in frame.columns]
     if not names:
         raise InputError(f"{source}: no column names the run (looked for ID, id, run_id, Name and name)")
@@ -50,7 +50,7 @@ def wandb(source: str) -> ImportSource:
 
 
 def mlflow(source: str) -> ImportSource:
-    """The frame of `mlflow.search_runs()`: `params.` and `metrics.` fall away; text parameters become numbers."""
+    """Read `mlflow.search_runs()`: prefixes `params.` and `metrics.` are removed, numeric text becomes numbers."""
     read = file(source)
     names: dict[str, str] = {}
     for name in read.frame.columns:
@@ -62,7 +62,7 @@ def mlflow(source: str) -> ImportSource:
 
 
 def optuna(source: str) -> ImportSource:
-    """Every study of an Optuna storage: parameters, user attributes, value, and intermediate values as curves."""
+    """Read all studies of an Optuna storage: parameters, user attributes, values, intermediate values as curves."""
     import optuna as library
 
     library.logging.set_verbosity(library.logging.WARNING)
@@ -79,23 +79,23 @@ def optuna(source: str) -> ImportSource:
 
 
 def ray(source: str) -> ImportSource:
-    """The trials of a Ray Tune experiment folder, from result.json: the last line is the run, all are its curve."""
+    """Read a Ray Tune experiment folder from result.json: the last line is the run, all lines are its curve."""
     folder = Path(source)
     if not folder.is_dir():
         raise InputError(f"{source} is not a folder")
-    found, points = [], []
+    trials, points = [], []
     for results in sorted(folder.rglob("result.json")):
         lines = [_flat_record(json.loads(line)) for line in results.read_text().splitlines() if line.strip()]
         row = _ray_row(results.parent, lines[-1] if lines else {})
-        found.append(row)
+        trials.append(row)
         points += [_ray_point(row["trial_id"], line) for line in lines]
-    if not found:
-        raise InputError(f"{source}: no result.json in it (an experiment folder of Ray Tune has one a trial)")
-    return ImportSource(_frame(found), folder.name, curves=_frame(points) if points else None)
+    if not trials:
+        raise InputError(f"{source}: no result.json in it (an experiment folder of Ray Tune has one per trial)")
+    return ImportSource(_frame(trials), folder.name, curves=_frame(points) if points else None)
 
 
 def _ray_row(folder: Path, last: Json) -> dict[str, Any]:
-    """Ray says how a trial ended in a pickle; these files say enough: an error file, or `done` in the last result."""
+    """Infer the state from an error file or `done` in the last result, because Ray records it in a pickle."""
     error = folder / "error.txt"
     params = folder / "params.json"
     config = {} if last or not params.is_file() else _flat_record({"config": json.loads(params.read_text())})
@@ -124,7 +124,7 @@ def _optuna_storage(source: str) -> Any:
     try:
         return library.storages.JournalStorage(JournalFileBackend(source))
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{source} is no journal of an Optuna storage") from None
+        raise InputError(f"{source} is not a journal of an Optuna storage") from None
 
 
 def _optuna_row(study: str, trial: Any) -> dict[str, Any]:
@@ -142,8 +142,8 @@ def _optuna_row(study: str, trial: Any) -> dict[str, Any]:
     }
 
 
-def _apart(frame: pl.DataFrame, column: str) -> pl.DataFrame:
-    """The records in a text column as columns of their own; names the frame has already stay as they are."""
+def _expanded(frame: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Expand the records in a text column into columns; existing names are kept."""
     records = [_flat_record(_record(text), separator=".") for text in frame[column]]
     wide = _frame(records)
     new = [name for name in wide.columns if name not in frame.columns]
@@ -151,7 +151,7 @@ def _apart(frame: pl.DataFrame, column: str) -> pl.DataFrame:
 
 
 def _record(text: str | None) -> dict[str, Any]:
-    """A record written as JSON, or as Python writes a dict."""
+    """Parse a record written as JSON or as a Python dict."""
     if not text:
         return {}
     try:
@@ -175,7 +175,7 @@ def _flat_record(record: Json, prefix: str = "", separator: str = "/") -> dict[s
 
 
 def _frame(records: Iterable[Json]) -> pl.DataFrame:
-    """Rows of any columns as one frame; a column of mixed types becomes text."""
+    """Return records with any columns as one frame; a column of mixed types becomes text."""
     from sweeplaw.trials.store_format.columns import table
 
     return pl.DataFrame(pl.from_arrow(table([{k: _simple(v) for k, v in record.items()} for record in records], ())))
@@ -189,10 +189,10 @@ def _number_where_possible(series: pl.Series) -> pl.Series:
     numbers = series.cast(pl.Float64, strict=False)
     if series.dtype != pl.String or numbers.null_count() > series.null_count():
         return series
-    whole = numbers.drop_nulls()
+    known = numbers.drop_nulls()
     return (
         numbers.cast(pl.Int64)
-        if whole.len() and whole.is_finite().all() and (whole == whole.round()).all()
+        if known.len() and known.is_finite().all() and (known == known.round()).all()
         else numbers
     )
 

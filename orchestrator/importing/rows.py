@@ -1,7 +1,7 @@
-"""Mapped columns to rows of the trials table, and a reason for each row that cannot be one.
+"""Conversion of mapped columns to rows of the trials table, with reasons for each rejected row.
 
-A row's identity is its content: the run it names, or, where it names none, every value of it. So importing a file twice
-adds nothing.
+A row's identity is its content: the run it names or, if it names none, all its values. So importing a file twice adds
+nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sweeplaw.trials.record import TRIAL_COLUMNS
 from sweeplaw.trials.spec import TrialSpec
 
 WORKLOAD = "imported"
-_SOME = 10_000  # rows taken out of the frame at a time
+_CHUNK = 10_000  # rows converted to objects at a time
 _NUMBER = r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMBGT]?)\s*$"
 _FORMULA = re.compile(r"[-+*/%<=>]")
 _TYPES = {column.name: column.type for column in TRIAL_COLUMNS}
@@ -29,8 +29,8 @@ _COUNTS = tuple(c.name for c in TRIAL_COLUMNS if c.unit in ("parameters", "token
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """``frame`` has our columns and `row` (1 is the first of the file); ``reasons``: row -> why it cannot be taken;
-    ``left_out`` counts the rows for which the mapping's condition does not hold."""
+    """``frame`` has our columns and `row` (1 is the first of the file). ``reasons`` maps a row to why it is rejected,
+    ``used`` our columns to their source; ``left_out`` is the number of rows excluded by the mapping's condition."""
 
     frame: pl.DataFrame
     reasons: Mapping[int, list[str]]
@@ -39,19 +39,19 @@ class Mapped:
 
 
 def map_rows(theirs: pl.DataFrame, mapping: ColumnMapping) -> Mapped:
-    """Their rows under our names and types. Raises InputError for columns that are not there."""
+    """Return the source rows under our names and types. Raise InputError for missing columns."""
     used = resolve(mapping, theirs.columns)
     reasons: dict[int, list[str]] = {}
-    height, almost = theirs.height, frozenset(column.name for column in theirs if _mostly_numbers(column))
+    height, numeric = theirs.height, frozenset(column.name for column in theirs if _mostly_numbers(column))
     number = pl.int_range(1, height + 1, dtype=pl.Int64, eager=True).alias("row")
     if mapping.where:
-        holds = _evaluated("where", mapping.where, theirs, almost, number, reasons)
+        holds = _evaluated("where", mapping.where, theirs, numeric, number, reasons)
         if holds.dtype != pl.Boolean:
-            raise InputError(f"where: {mapping.where!r} is no condition; it gives {holds.dtype}")
-        taken = holds.fill_null(False) | number.is_in(list(reasons))
-        theirs, number = theirs.filter(taken), number.filter(taken)
+            raise InputError(f"where: {mapping.where!r} is not a condition; its type is {holds.dtype}")
+        included = holds.fill_null(False) | number.is_in(list(reasons))
+        theirs, number = theirs.filter(included), number.filter(included)
     columns = [
-        _typed(_evaluated(name, text, theirs, almost, number, reasons), number, reasons) for name, text in used.items()
+        _typed(_evaluated(name, text, theirs, numeric, number, reasons), number, reasons) for name, text in used.items()
     ]
     run = [theirs[name].cast(pl.String).alias(f"__run{index}") for index, name in enumerate(mapping.run)]
     frame = pl.DataFrame([number, *columns, *run])
@@ -62,16 +62,16 @@ def map_rows(theirs: pl.DataFrame, mapping: ColumnMapping) -> Mapped:
 def rows(
     mapped: Mapped, mapping: ColumnMapping, source: str, numbers: pl.Series | None = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(row number, row of the trials table) for every row, or those of these ``numbers``, without a reason against it.
+    """Yield (row number, row of the trials table) for every row that is not rejected, or for those of ``numbers``.
 
-    A few are objects at a time.
+    Rows are converted to objects in chunks.
     """
     run = [name for name in mapped.frame.columns if name.startswith("__run")]
     every = mapped.frame["row"]  # ascending
     wanted = every if numbers is None else numbers
-    for start in range(0, wanted.len(), _SOME):
-        some = mapped.frame[every.search_sorted(wanted[start : start + _SOME])]
-        for values in _plain(some).iter_rows(named=True):
+    for start in range(0, wanted.len(), _CHUNK):
+        chunk = mapped.frame[every.search_sorted(wanted[start : start + _CHUNK])]
+        for values in _plain(chunk).iter_rows(named=True):
             number = values.pop("row")
             if number not in mapped.reasons:
                 identity = [values.pop(name) for name in run]
@@ -91,7 +91,7 @@ def _row(values: dict[str, Any], run: list[Any] | None, source: str) -> dict[str
 
 
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:
-    """``frame`` with times and dates as ISO 8601 text, and null for what is not finite."""
+    """Return ``frame`` with times and dates as ISO 8601 text and null for non-finite numbers."""
     return frame.with_columns(
         pl.Series(column.name, [None if value is None else value.isoformat() for value in column], pl.String)
         if column.dtype in (pl.Datetime, pl.Date)
@@ -105,51 +105,51 @@ def _evaluated(
     name: str,
     text: str,
     theirs: pl.DataFrame,
-    almost: Collection[str],
+    numeric: Collection[str],
     rows: pl.Series,
     reasons: dict[int, list[str]],
 ) -> pl.Series:
-    """The column or expression ``text``. In a formula the columns ``almost``, text that is mostly numbers, count as
-    numbers, and a row with anything else in one is refused. Raises InputError for a formula that columns of these
-    types do not allow.
+    """Evaluate the column or expression ``text``. In a formula the ``numeric`` columns, text that is mostly numbers,
+    are converted to numbers, and rows with other values in them are rejected. Raise InputError if the types of the
+    columns do not permit the formula.
     """
     wanted = expression(text, theirs.schema).alias(name)
     roots = wanted.meta.root_names() if text not in theirs.columns and _FORMULA.search(text) else ()
-    numbers = {root: _numbers(theirs[root]) for root in roots if root in almost}
+    numbers = {root: _numbers(theirs[root]) for root in roots if root in numeric}
     try:
         try:
             values = theirs.with_columns(numbers.values()).with_columns(wanted)[name]
-        except pl.exceptions.PolarsError:  # it compares them as text, say
+        except pl.exceptions.PolarsError:  # for example a comparison as text
             return theirs.with_columns(wanted)[name]
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{name}: {text!r}: {error}") from None
     for root, found in numbers.items():
-        _complain(theirs[root], rows, theirs[root].is_not_null() & found.is_null(), "is not a number", reasons)
+        _reject(theirs[root], rows, theirs[root].is_not_null() & found.is_null(), "is not a number", reasons)
     return values
 
 
 def _mostly_numbers(series: pl.Series) -> bool:
-    """Whether this is a column of text, and most of it numbers."""
+    """Return whether this is a column of text of which most values are numbers."""
     if series.dtype != pl.String:
         return False
     return 2 * _numbers(series).count() > series.count()
 
 
 def _typed(series: pl.Series, rows: pl.Series, reasons: dict[int, list[str]]) -> pl.Series:
-    """``series`` in the type its name has here. Text such as 150M is a number where a number is wanted."""
+    """Convert ``series`` to the type of our column of its name. Text such as 150M is accepted as a number."""
     kind = _TYPES.get(series.name)
     if kind in ("int", "float"):
         numbers = _numbers(series)
-        _complain(series, rows, series.is_not_null() & numbers.is_null(), "is not a number", reasons)
+        _reject(series, rows, series.is_not_null() & numbers.is_null(), "is not a number", reasons)
         if kind == "float":
             return numbers
-        _complain(series, rows, numbers.is_not_null() & ~numbers.is_finite(), "is not finite", reasons)
-        _complain(series, rows, (numbers > 0) & (numbers < 0.5), "is less than one (is a unit missing?)", reasons)
-        _complain(series, rows, numbers < 0, "is negative", reasons)
+        _reject(series, rows, numbers.is_not_null() & ~numbers.is_finite(), "is not finite", reasons)
+        _reject(series, rows, (numbers > 0) & (numbers < 0.5), "is less than one (is a unit missing?)", reasons)
+        _reject(series, rows, numbers < 0, "is negative", reasons)
         return numbers.round().cast(pl.Int64, strict=False)
     if kind == "time":
         times = _times(series)
-        _complain(series, rows, series.is_not_null() & times.is_null(), "is not a time", reasons)
+        _reject(series, rows, series.is_not_null() & times.is_null(), "is not a time", reasons)
         return times
     if series.dtype.is_decimal():  # 0.1 in an expression
         return series.cast(pl.Float64)
@@ -168,7 +168,7 @@ def _numbers(series: pl.Series) -> pl.Series:
 
 
 def _times(series: pl.Series) -> pl.Series:
-    """Times from text (ISO 8601), from epoch seconds or milliseconds, or as they are; without a zone they are UTC."""
+    """Convert ISO 8601 text, epoch seconds or milliseconds, or times; times without a zone are UTC."""
     if series.dtype == pl.String:
         parsed = series.str.replace("Z$", "+00:00").str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
         if parsed.null_count() > series.null_count():
@@ -198,25 +198,23 @@ def _check(frame: pl.DataFrame, reasons: dict[int, list[str]]) -> None:
     if "state" in frame.columns:
         states = frame["state"].str.to_lowercase()
         known = states.is_in(list(STATES)) | states.is_null()
-        _complain(frame["state"], rows, ~known, f"is no state (known: {', '.join(STATES)})", reasons)
+        _reject(frame["state"], rows, ~known, f"is not a state (accepted: {', '.join(STATES)})", reasons)
         waiting = states.is_in([name for name, state in STATES.items() if state is None])
-        _complain(frame["state"], rows, waiting, "is not a result yet", reasons)
+        _reject(frame["state"], rows, waiting, "is not a result yet", reasons)
         finished = states.is_null() | states.is_in([name for name, state in STATES.items() if state == "completed"])
     if "val_loss" in frame.columns:
         loss = frame["val_loss"]
-        _complain(loss, rows, finished & loss.is_null(), "is missing", reasons)
-        _complain(
-            loss, rows, finished & loss.is_not_null() & ~loss.is_finite().fill_null(True), "is not finite", reasons
-        )
+        _reject(loss, rows, finished & loss.is_null(), "is missing", reasons)
+        _reject(loss, rows, finished & loss.is_not_null() & ~loss.is_finite().fill_null(True), "is not finite", reasons)
     for name in {name for name in _COUNTS if name in frame.columns and frame[name].dtype == pl.Float64}:
-        _complain(frame[name], rows, (frame[name] < 0).fill_null(False), "is negative", reasons)
-        _complain(frame[name], rows, frame[name].is_infinite().fill_null(False), "is not finite", reasons)
+        _reject(frame[name], rows, (frame[name] < 0).fill_null(False), "is negative", reasons)
+        _reject(frame[name], rows, frame[name].is_infinite().fill_null(False), "is not finite", reasons)
 
 
-def _complain(series: pl.Series, rows: pl.Series, bad: pl.Series, what: str, reasons: dict[int, list[str]]) -> None:
+def _reject(series: pl.Series, rows: pl.Series, bad: pl.Series, fault: str, reasons: dict[int, list[str]]) -> None:
     bad = bad.fill_null(False)
     for row, value in zip(rows.filter(bad), series.filter(bad), strict=True):
         shown = "" if value is None else f" = {value!r}"
-        reason = f"{series.name}{shown} {what}"
+        reason = f"{series.name}{shown} {fault}"
         if reason not in reasons.setdefault(row, []):  # two formulas may read one column
             reasons[row].append(reason)

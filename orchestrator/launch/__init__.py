@@ -1,4 +1,4 @@
-"""One launch: subtract what the store has, claim the rest, run it on a backend, record every row, keep account.
+"""One launch: subtract what the store has, claim the rest, run it on a backend, record every row, account for its time.
 
-How packs are placed is `schedule`, how rows become durable is `store`.
+`schedule` places packs and `store` makes rows durable.
 """

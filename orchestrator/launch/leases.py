@@ -1,4 +1,4 @@
-"""What a launch does beside running trials: hold its claims, say what it runs, keep account, mind its budget."""
+"""Background duties of a launch: renew its claims, publish what runs, account for device time, enforce the budget."""
 
 from __future__ import annotations
 
@@ -15,97 +15,106 @@ from sweeplaw.orchestrator.launch.state import End, LaunchState
 from sweeplaw.orchestrator.plan.policy import Budget, used_up
 from sweeplaw.orchestrator.store import clocks
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.orchestrator.store.tail import StoreTail
 
 LEASE_SECONDS = 120.0  # a dead launcher's claims are free after this long
-TICK_SECONDS = 1.0  # how often a launch looks at its budget
-SHOWN_TICKS = 5  # how often it says what it runs
-RENEWAL_TICKS = 30  # how often it renews its lease: four times before it would expire
+TICK_SECONDS = 1.0  # between two checks of the budget
+PUBLISH_TICKS = 5  # between two publications of what runs
+RENEWAL_TICKS = 30  # between two renewals of the lease: four times before it would expire
 _TAKEN_OVER = f"it stalled for longer than its lease of {LEASE_SECONDS:.0f} s, and another launch took its trials over"
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetGuard:
-    """A launch of ``sweep`` whose earlier launches have used ``used`` device-seconds of ``budget``."""
+    """The budget of a launch of ``sweep`` whose earlier launches used ``used`` device-seconds of it."""
 
     sweep: str
-    live: LaunchState
+    launch_state: LaunchState
     budget: Budget
     used: float
 
-    def mind_budget(self) -> None:
-        """Let the launch end when the budget is used up."""
-        if why := used_up(self.budget, self.used + self.live.device_seconds(), self.live.seconds):
-            self.live.wind_down(End("budget", why))
+    def enforce(self) -> None:
+        """Drain the launch when the budget is used up."""
+        used = self.used + self.launch_state.device_seconds()
+        if reason := used_up(self.budget, used, self.launch_state.seconds):
+            self.launch_state.drain(End("budget", reason))
 
 
 @dataclass
 class LaunchLease:
-    """A launch's hold on its trials. Once ``lost``, they are another launch's, and what ours still says of them would
-    be recorded twice."""
+    """A launch's lease on its trials. Once it is ``lost`` they belong to another launch, and further rows of ours would
+    be duplicates.
+    """
 
     store: Store
     launch_id: str
     trials: set[str]
-    live: LaunchState
+    launch_state: LaunchState
     lost: bool = False
     _renewed: float = field(default_factory=time.monotonic)
 
     def renew(self) -> None:
-        """Another lease; when that is too late, the launch ends. Raises OSError."""
+        """Renew the lease; drain the launch when it has expired and the trials were taken over. Raise OSError."""
         now = time.monotonic()  # before: the lease counts from when it is written
         if self.store.renew(self.launch_id, LEASE_SECONDS):
             self._renewed = now
         else:
             self.lost = True
-            self.live.wind_down(End("preempted", _TAKEN_OVER))
+            self.launch_state.drain(End("preempted", _TAKEN_OVER))
 
-    def __call__(self) -> bool:
-        """Whether the trials are still ours: after a stall longer than the lease, the store is asked."""
+    def still_held(self) -> bool:
+        """Return whether the trials are still ours; the store is read only after a stall longer than the lease."""
         if not self.lost and time.monotonic() - self._renewed > LEASE_SECONDS:
-            with contextlib.suppress(OSError):  # out of reach: then what is to be recorded fails too, and is told
+            with contextlib.suppress(OSError):  # out of reach: then recording fails too, and raises
                 self.renew()
         return not self.lost
 
 
 @contextlib.contextmanager
-def claimed(store: Store, wanted: set[str], launch_id: str, watched: BudgetGuard) -> Iterator[LaunchLease]:
-    """The trials no other launch is running, held until the block ends; what of them runs is shown meanwhile."""
-    charge_dead_launches(store.location, clocks.of_store(store.location))
+def claimed(
+    store: Store, wanted: set[str], launch_id: str, guard: BudgetGuard, tail: StoreTail
+) -> Iterator[LaunchLease]:
+    """Claim the trials of ``wanted`` that no other launch runs, hold them until the block ends, and publish what runs.
+
+    ``tail`` was taken before ``wanted`` was determined (`Store.claim`).
+    """
+    charge_dead_launches(store.location, clocks.store_time(store.location))
     began = time.monotonic()
-    hold = LaunchLease(store, launch_id, store.claim(wanted, launch_id, LEASE_SECONDS), watched.live, _renewed=began)
+    trials = store.claim(wanted, launch_id, LEASE_SECONDS, tail)
+    lease = LaunchLease(store, launch_id, trials, guard.launch_state, _renewed=began)
     ending = threading.Event()
-    heart = threading.Thread(target=_beat, args=(hold, watched, ending), daemon=True)
-    heart.start()
+    heartbeat = threading.Thread(target=_heartbeat, args=(lease, guard, ending), daemon=True)
+    heartbeat.start()
     try:
-        yield hold
+        yield lease
     finally:
         ending.set()
-        heart.join()
-        with contextlib.suppress(OSError):  # a full disk: what stopped the launch is told, and the lease ends by itself
+        heartbeat.join()
+        with contextlib.suppress(OSError):  # a full disk: what stopped the launch is raised, and the lease expires
             store.release(launch_id)
             remove(store.location, launch_id)
 
 
-def _beat(hold: LaunchLease, watched: BudgetGuard, ending: threading.Event) -> None:
-    store, launch_id, live = hold.store, hold.launch_id, hold.live
+def _heartbeat(lease: LaunchLease, guard: BudgetGuard, ending: threading.Event) -> None:
+    store, launch_id, launch_state = lease.store, lease.launch_id, lease.launch_state
     for tick in itertools.count(1):
         if ending.wait(TICK_SECONDS):
             return
-        watched.mind_budget()
-        with contextlib.suppress(OSError):  # a store out of reach for a moment: the next beat may reach it
-            if tick % SHOWN_TICKS == 0:
-                publish(store.location, launch_id, live.view(launch_id).running, live.now())
+        guard.enforce()
+        with contextlib.suppress(OSError):  # a store out of reach for a moment: the next tick may reach it
+            if tick % PUBLISH_TICKS == 0:
+                publish(store.location, launch_id, launch_state.snapshot(launch_id).running, launch_state.now())
             if tick % RENEWAL_TICKS == 0:
-                hold.renew()
-                usage.publish(store.location, launch_id, watched.sweep, live.meter)
+                lease.renew()
+                usage.publish(store.location, launch_id, guard.sweep, launch_state.meter)
 
 
 @contextlib.contextmanager
-def accounted(store: Store, launch_id: str, sweep: str, live: LaunchState) -> Iterator[None]:
-    """What the launch used is in the store when the block ends, however it ends."""
+def accounted(store: Store, launch_id: str, sweep: str, launch_state: LaunchState) -> Iterator[None]:
+    """Publish the device time of the launch when the block ends, however it ends."""
     try:
         yield
     finally:
-        live.cut("interrupted")
-        with contextlib.suppress(OSError):  # a full disk: the rows are what counts, and what stopped them is being told
-            usage.publish(store.location, launch_id, sweep, live.meter)
+        launch_state.cut_short("interrupted")
+        with contextlib.suppress(OSError):  # a full disk: rows matter more, and what stopped them is being raised
+            usage.publish(store.location, launch_id, sweep, launch_state.meter)

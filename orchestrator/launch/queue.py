@@ -1,4 +1,4 @@
-"""The queue a launch begins with: what each trial is given on the cluster that is there, and packs cut for it."""
+"""The queue a launch begins with: the resources of each trial on the connected cluster, and packs cut to fit them."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
 
 
-def queue(todo: Plan, profile: Profile, nodes: Iterable[Node]) -> Queue:
-    """The packs of this plan. Raises InputError with every trial that fits nothing the nodes have."""
-    here = tuple(nodes)
-    size_of = _sizes(todo, profile, here)
+def build_queue(todo: Plan, profile: Profile, nodes: Iterable[Node]) -> Queue:
+    """Return the packs of this plan. Raise InputError with every trial that no node can hold."""
+    nodes = tuple(nodes)
+    size_of = _sizes(todo, profile, nodes)
     return Queue(
-        _packs(todo, profile, here, size_of),
+        _packs(todo, profile, nodes, size_of),
         max_attempts=1 + todo.sweep.retry.worker_died,
         stacked=profile.device.accelerator,
         size_of=size_of,
     )
 
 
-def _sizes(todo: Plan, profile: Profile, here: Sequence[Node]) -> Callable[[Cost], TrialResources]:
-    """What a trial of each cost in the plan is given."""
-    sizer = ResourceSizer(profile, todo.sweep.workload.spreads, ClusterCapacity.of([node.capacity for node in here]))
+def _sizes(todo: Plan, profile: Profile, nodes: Sequence[Node]) -> Callable[[Cost], TrialResources]:
+    """Return the function from the cost of a trial of this plan to its resources."""
+    sizer = ResourceSizer(profile, todo.sweep.workload.spreads, ClusterCapacity.of([node.capacity for node in nodes]))
     found: dict[Cost, TrialResources] = {}
     faults = []
     for cost in {group.cost: None for group in todo.groups}:
@@ -41,16 +41,18 @@ def _sizes(todo: Plan, profile: Profile, here: Sequence[Node]) -> Callable[[Cost
     return found.__getitem__
 
 
-def _packs(todo: Plan, profile: Profile, here: Sequence[Node], size_of: Callable[[Cost], TrialResources]) -> list[Pack]:
-    """The plan's packs, cut for as many workers of each size as the nodes hold."""
-    floor = Placement(profile.slots)
-    floor.update(NodeResources(node.node_id, node.cpus, node.gpus) for node in here)
+def _packs(
+    todo: Plan, profile: Profile, nodes: Sequence[Node], size_of: Callable[[Cost], TrialResources]
+) -> list[Pack]:
+    """Return the plan's packs, cut for the number of workers of each size that the nodes hold."""
+    placement = Placement(profile.slots)
+    placement.update(NodeResources(node.node_id, node.cpus, node.gpus) for node in nodes)
     return [
         pack
         for size, groups in by_size(todo.groups, size_of).items()
         for pack in cut(
             groups,
-            max(1, floor.capacity(size)),
+            max(1, placement.capacity(size)),
             size=size,
             stack_bytes=device_bytes(size, profile),
         )

@@ -1,4 +1,4 @@
-"""Every row a launch makes: durable first, then counted, then tried again where the policy says so, then told on."""
+"""Record every row of a launch durably, count it, apply the retry policy, and notify observers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from sweeplaw.clusters.connect.cluster import ClusterInfo
-from sweeplaw.orchestrator.launch.retries import Endings
+from sweeplaw.orchestrator.launch.retries import OutcomeCounts
 from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.plan.plan import Plan
 from sweeplaw.orchestrator.plan.policy import Retry
@@ -17,72 +17,72 @@ from sweeplaw.trials.record import CurvePoint, Row, TrialRecord
 
 
 class LaunchObserver(Protocol):
-    """Who looks on while a launch runs (a progress bar, a test)."""
+    """Follows a running launch (a progress bar, a sink, a test)."""
 
     def started(self, todo: Plan, already: int, cluster: ClusterInfo) -> None:
-        """The trials that will run and how many the store already had."""
+        """Handle the start: ``todo`` will run, and ``already`` trials were in the store."""
         ...
 
     def recorded(self, rows: Sequence[Row]) -> None:
-        """These rows are durable now."""
+        """Handle rows that are durable now."""
         ...
 
 
 class Recorder:
-    """``states`` counts how trials ended for good in this launch, ``again`` the attempts that were followed by another.
+    """Records the rows of one launch; ``states`` counts the trials that ended for good, by state.
 
-    ``endings`` are the earlier ends of these trials. ``try_again`` puts a recorded trial back in the queue.
-    ``holds`` tells whether the trials are still this launch's; once they are not, its rows of them are dropped.
+    ``earlier`` counts the earlier outcomes of these trials. ``retry`` puts a recorded trial back in the queue.
+    Once ``still_held`` returns False, the trials belong to another launch, and rows are dropped.
     """
 
     def __init__(
         self,
         writer: Writer,
-        live: LaunchState,
-        retry: Retry,
-        endings: Endings,
-        try_again: Callable[[TrialRecord], None],
-        watchers: Sequence[LaunchObserver],
-        holds: Callable[[], bool],
+        launch_state: LaunchState,
+        policy: Retry,
+        earlier: OutcomeCounts,
+        retry: Callable[[TrialRecord], None],
+        observers: Sequence[LaunchObserver],
+        still_held: Callable[[], bool],
     ) -> None:
         self.states: Counter[str] = Counter()
-        self.again = 0
-        self._writer, self._live, self._watchers = writer, live, watchers
-        self._holds = holds
-        self._allowed, self._endings, self._try_again = retry.by_state(), endings, try_again
+        self._writer, self._launch_state, self._observers = writer, launch_state, observers
+        self._still_held = still_held
+        self._allowed, self._outcomes, self._retry = policy.by_state(), earlier, retry
 
-    def __call__(self, rows: Sequence[Row]) -> None:
-        """Record these rows. Raises StoreWriteError, and then none of them counts."""
-        if not self._holds():
+    def record(self, rows: Sequence[Row]) -> None:
+        """Record these rows. Raise StoreWriteError, and then none of them counts."""
+        if not self._still_held():
             return
-        rows = [self._named(row) if isinstance(row, TrialRecord) else row for row in rows]
+        rows = [self._with_end(row) if isinstance(row, TrialRecord) else row for row in rows]
         records = [row for row in rows if isinstance(row, TrialRecord)]
         self._writer.write(records, [row for row in rows if isinstance(row, CurvePoint)])
-        self._live.recorded(rows)
+        self._launch_state.recorded(rows)
         for record in records:
-            if self._earns_another(record):
-                self.again += 1
-                self._live.again()
-                self._try_again(record)
+            if self._should_retry(record):
+                self._launch_state.retried()
+                self._retry(record)
             else:
                 self.states[record.outcome.state] += 1
-        for watcher in self._watchers:
-            watcher.recorded(rows)
+        for observer in self._observers:
+            observer.recorded(rows)
 
-    def _named(self, record: TrialRecord) -> TrialRecord:
-        """A worker that winds down calls its trials preempted; the launch knows whether that was for the budget."""
-        end, outcome = self._live.end, record.outcome
+    def _with_end(self, record: TrialRecord) -> TrialRecord:
+        """Replace the state of a preempted trial where the launch ends for another reason, such as its budget: a worker
+        that drains knows no reason and records ``preempted``.
+        """
+        end, outcome = self._launch_state.end, record.outcome
         if end is None or outcome.state != "preempted" or end.state == "preempted":
             return record
-        message = "; ".join(filter(None, [end.why, outcome.message]))
+        message = "; ".join(filter(None, [end.reason, outcome.message]))
         return replace(record, outcome=replace(outcome, state=end.state, message=message))
 
-    def _earns_another(self, record: TrialRecord) -> bool:
+    def _should_retry(self, record: TrialRecord) -> bool:
         state = record.outcome.state
         if state == "preempted":
-            return not self._live.ending
+            return not self._launch_state.draining
         if state not in self._allowed:
             return False
-        ending = (record.outcome.trial_id, state)
-        self._endings[ending] += 1
-        return self._endings[ending] <= self._allowed[state] and not self._live.ending
+        key = (record.outcome.trial_id, state)
+        self._outcomes[key] += 1
+        return self._outcomes[key] <= self._allowed[state] and not self._launch_state.draining

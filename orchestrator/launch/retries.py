@@ -1,7 +1,7 @@
 """Put trials back in the queue: their outcomes so far no longer count as finished; the rows stay.
 
-A person asks for it (`sweeplaw retry`), or the sweep's policy does: then a trial is run again while it has ended in its
-last state no more often than the policy allows further attempts.
+Either a user asks for it (`sweeplaw retry`), or the sweep's policy does: a trial runs again while the number of its
+outcomes in its last state is at most the number of further attempts that the policy allows.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from sweeplaw.trials.record import STATES
 from sweeplaw.trials.store_format.layout import Location
 from sweeplaw.trials.store_format.snapshot import Snapshot, snapshot, verified
 
-_ENDING = ["trial_id", "state", "attempt", "launch_id"]
-Endings = Counter[tuple[str, str]]  # (trial_id, state) -> how often our own attempts of the trial ended so
+_COLUMNS = ["trial_id", "state", "attempt", "launch_id"]
+OutcomeCounts = Counter[tuple[str, str]]  # (trial_id, state) -> count of our own attempts with this outcome
 
 
 def requeue(store: Store, states: Sequence[str], where: str | None = None) -> dict[str, int]:
-    """Mark every trial whose latest outcome is one of ``states`` to be run again; trial_id -> its attempt so far.
+    """Mark every trial whose latest outcome is one of ``states`` to be run again; return trial_id -> attempt so far.
 
-    Imported rows are nobody's to run. Trials that are marked already stay so. Raises InputError, OSError.
+    Imported rows are never run again. Trials that are marked already stay marked. Raise InputError, OSError.
     """
     if faults := [
         f"state {state!r} is not known (accepted: {', '.join(STATES)})" for state in states if state not in STATES
     ]:
         raise InputError(faults)
     if not states:
-        raise InputError(f"which states? (accepted: {', '.join(STATES)})")
+        raise InputError(f"no state was named (accepted: {', '.join(STATES)})")
     trials = tables.load(store.location.uri, states=states, where=where).trials
     own = trials.filter(pl.col("launch_id").is_not_null()).select("trial_id", "attempt").collect()
     final = store.outcomes().filter("final")
@@ -52,44 +52,44 @@ def requeue(store: Store, states: Sequence[str], where: str | None = None) -> di
 
 
 def requeue_by_policy(store: Store, retry: Retry, finished: Mapping[str, str], wanted: Iterable[str]) -> dict[str, int]:
-    """Mark those of ``wanted`` that the policy gives another attempt; trial_id -> its attempt so far.
+    """Mark those of ``wanted`` that the policy gives another attempt; return trial_id -> attempt so far.
 
-    Raises OSError.
+    Raise OSError.
     """
-    attempts = owed(store, retry, finished, wanted)
+    attempts = due_for_retry(store, retry, finished, wanted)
     if attempts:
         _publish(store, {"policy": retry.model_dump()}, attempts)
     return attempts
 
 
-def owed(store: Store, retry: Retry, finished: Mapping[str, str], wanted: Iterable[str]) -> dict[str, int]:
-    """The finished trials of ``wanted`` that the policy gives another attempt; trial_id -> its attempt so far."""
+def due_for_retry(store: Store, retry: Retry, finished: Mapping[str, str], wanted: Iterable[str]) -> dict[str, int]:
+    """Return the finished trials of ``wanted`` that the policy gives another attempt, as trial_id -> attempt so far."""
     allowed = retry.by_state()
     ended = {trial: finished[trial] for trial in wanted if finished.get(trial) in allowed}
     if not ended:
         return {}
-    frame = _endings(store.location, list(ended))
-    often = _counted(frame)
+    frame = _outcomes(store.location, list(ended))
+    counts = _counted(frame)
     latest: Mapping[str, int] = dict(frame.group_by("trial_id").agg(pl.col("attempt").max()).iter_rows())
     return {
         trial: latest[trial]
         for trial, state in ended.items()
-        if trial in latest and often[trial, state] <= allowed[state]
+        if trial in latest and counts[trial, state] <= allowed[state]
     }
 
 
-def endings(location: Location, trial_ids: Sequence[str]) -> Endings:
-    """How often each of these trials has ended in each state, earlier attempts included."""
-    return _counted(_endings(location, trial_ids)) if trial_ids else Counter()
+def count_outcomes(location: Location, trial_ids: Sequence[str]) -> OutcomeCounts:
+    """Return the number of attempts of each of these trials that ended in each state, earlier launches included."""
+    return _counted(_outcomes(location, trial_ids)) if trial_ids else Counter()
 
 
-def _counted(frame: pl.DataFrame) -> Endings:
+def _counted(frame: pl.DataFrame) -> OutcomeCounts:
     counts = frame.group_by("trial_id", "state").len()
     return Counter({(trial, state): count for trial, state, count in counts.iter_rows()})
 
 
-def _endings(location: Location, trial_ids: Sequence[str]) -> pl.DataFrame:
-    """Every row of our own that these trials have, also those a compaction moved to earlier/."""
+def _outcomes(location: Location, trial_ids: Sequence[str]) -> pl.DataFrame:
+    """Return every row of our own that these trials have, including those a compaction moved to earlier/."""
     wanted = pl.Series("trial_id", trial_ids, pl.String).implode()
     while True:
         now = snapshot(location)
@@ -105,13 +105,13 @@ def _endings(location: Location, trial_ids: Sequence[str]) -> pl.DataFrame:
 def _rows(location: Location, now: Snapshot, trial_ids: Sequence[str]) -> pl.DataFrame:
     merged = [f"earlier/{PurePosixPath(part.path).name}" for part in now.trials if part.merged]
     paths = [*(part.path for part in now.trials), *(path for path in merged if location.exists(path))]
-    journal = pl.DataFrame(pl.from_arrow(now.journal_table("trials").select(_ENDING)))
+    journal = pl.DataFrame(pl.from_arrow(now.journal_table("trials").select(_COLUMNS)))
     return pl.concat([journal, *(_read(location, path, trial_ids) for path in paths)])
 
 
 def _read(location: Location, path: str, trial_ids: Sequence[str]) -> pl.DataFrame:
     chosen = pc.field("trial_id").isin(list(trial_ids))
-    read = pq.read_table(location.path(path), columns=_ENDING, filters=chosen, filesystem=location.filesystem)
+    read = pq.read_table(location.path(path), columns=_COLUMNS, filters=chosen, filesystem=location.filesystem)
     return pl.DataFrame(pl.from_arrow(read))
 
 

@@ -1,7 +1,7 @@
-"""What runs, as a launch leaves it in the store with its heartbeat: ``claims/<launch>.running.json``.
+"""The packs that run, which a launch publishes with its heartbeat as ``claims/<launch>.running.json``.
 
-From it `sweeplaw status` tells running trials from those that are merely claimed, and the next launch learns what a
-dead launcher was in the middle of.
+From it `sweeplaw status` distinguishes running trials from claimed ones, and the next launch accounts for the work a
+dead launcher lost.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from sweeplaw.orchestrator.launch import usage
 from sweeplaw.orchestrator.store import atomic, clocks
-from sweeplaw.orchestrator.store.claims import living
+from sweeplaw.orchestrator.store.claims import live_launches
 from sweeplaw.trials.store_format.layout import Location
 
 SUFFIX = ".running.json"
@@ -21,8 +21,9 @@ SUFFIX = ".running.json"
 
 @dataclass(frozen=True, slots=True)
 class RunningPack:
-    """A pack on a worker. ``steps`` are the last steps heard of its trials that have begun and not ended; ``left`` is
-    how many have not ended; ``idle_since`` is when it last recorded a trial (or started): what it would lose by dying.
+    """A pack on a worker. ``steps`` are the latest steps of its trials that have begun and not ended; ``left`` is the
+    number that have not ended; ``idle_since`` is when it last recorded a trial (or started): what it would lose by
+    dying.
     """
 
     pack_id: str
@@ -36,31 +37,33 @@ class RunningPack:
 
 
 def publish(location: Location, launch_id: str, running: Iterable[RunningPack], now: dt.datetime) -> None:
-    """Leave in the store what runs. Raises OSError."""
+    """Store what the launch runs now. Raise OSError."""
     packs = [
         {
-            "pack_id": one.pack_id,
-            "host": one.host,
-            "devices": one.devices,
-            "since": one.since.isoformat(),
-            "idle_since": one.idle_since.isoformat(),
-            "left": one.left,
-            "steps": one.steps,
+            "pack_id": pack.pack_id,
+            "host": pack.host,
+            "devices": pack.devices,
+            "since": pack.since.isoformat(),
+            "idle_since": pack.idle_since.isoformat(),
+            "left": pack.left,
+            "steps": pack.steps,
         }
-        for one in running
+        for pack in running
     ]
     atomic.publish_json(location, f"claims/{launch_id}{SUFFIX}", {"at": now.isoformat(), "packs": packs})
 
 
 def read(location: Location, launch_id: str) -> tuple[dt.datetime, tuple[RunningPack, ...]] | None:
-    """When the launch last said what it runs, and what, all by the clock of the store; None when it has not, or is
-    over."""
+    """Return when the launch last published what it runs, and the packs, all by the clock of the store.
+
+    None when it has not published yet, or is over.
+    """
     name = f"claims/{launch_id}{SUFFIX}"
     try:
-        content, at = location.read_json(name), clocks.written(location, name)
+        content, at = location.read_json(name), clocks.modified_at(location, name)
     except FileNotFoundError:
         return None
-    ahead = dt.datetime.fromisoformat(content["at"]) - at  # the launch's clock, of the store's
+    ahead = dt.datetime.fromisoformat(content["at"]) - at  # of the store's clock
     return at, tuple(_parsed(launch_id, pack, ahead) for pack in content["packs"])
 
 
@@ -72,13 +75,13 @@ def _parsed(launch_id: str, pack: Mapping[str, Any], ahead: dt.timedelta) -> Run
 
 
 def remove(location: Location, launch_id: str) -> None:
-    """The launch is over. Raises OSError."""
+    """Remove what the launch published, at its end. Raise OSError."""
     atomic.remove(location, f"claims/{launch_id}{SUFFIX}")
 
 
 def charge_dead_launches(location: Location, now: dt.datetime) -> None:
-    """Charge what dead launchers were in the middle of to their account, and clear it away. Raises OSError."""
-    alive = living(location, now)
+    """Charge the unfinished work of dead launches to their account, and remove it. Raise OSError."""
+    alive = live_launches(location, now)
     for launch_id in location.names("claims", SUFFIX):
         found = None if launch_id in alive else read(location, launch_id)
         if found is None:

@@ -1,6 +1,6 @@
 """What a launch is doing at this moment: which packs run where and since when, how far they are, what was lost.
 
-The launch keeps one `LaunchState` and tells it everything that happens.
+The launch keeps one `LaunchState` and reports every event to it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sweeplaw.orchestrator.store.clocks import Clock, steady
 from sweeplaw.trials.record import UNFINISHED, CurvePoint, Row, State, TrialRecord
 
 RATE_SECONDS = 60.0
-# Ends that led to no row worth having: the reason their time is counted under.
+# States whose device time is wasted, and the reason it is counted under.
 _WASTED_BY: Mapping[str, Reason] = {
     "failed": "failed",
     "out_of_memory": "out of memory",
@@ -29,30 +29,30 @@ _WASTED_BY: Mapping[str, Reason] = {
 
 
 # Seconds since the latest checkpoint of one of these trials was written; None where there is none.
-Kept = Callable[[Sequence[str]], float | None]
+CheckpointAge = Callable[[Sequence[str]], float | None]
 
 
-def nothing_kept(trials: Sequence[str]) -> float | None:
-    """The answer where no trial leaves checkpoints."""
+def no_checkpoints(trials: Sequence[str]) -> float | None:
+    """Return None: no trial leaves checkpoints."""
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Why a launch ends before its trials have, and the state of those it cuts short."""
+    """Why a launch ends before its trials have, and the state of the trials it cuts short."""
 
     state: State
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchSnapshot:
     """A launch at one moment. ``rate`` is trials a second over the last minute; ``seconds`` count from the moment the
-    cluster was there.
+    cluster was ready.
     """
 
     states: Mapping[str, int]
-    again: int
+    retries: int
     todo: int
     slots: int
     running: tuple[RunningPack, ...]
@@ -63,7 +63,7 @@ class LaunchSnapshot:
 
 
 @dataclass
-class _RunningPack:
+class _PackState:
     pack: Pack
     since: dt.datetime
     idle_since: dt.datetime
@@ -74,58 +74,58 @@ class _RunningPack:
 
 
 class LaunchState:
-    """What one launch knows of itself; for any number of threads."""
+    """The state of one launch. Safe for any number of threads."""
 
     def __init__(self, now: Clock | None = None) -> None:
         self.meter = Meter()
-        self._kept: Kept = nothing_kept
         self.end: End | None = None
         self.now = now or steady()
+        self._checkpoint_age: CheckpointAge = no_checkpoints
         self._lock = threading.Lock()
-        self._running: dict[str, _RunningPack] = {}
+        self._running: dict[str, _PackState] = {}
         self._states: Counter[str] = Counter()
-        self._again, self._todo, self._slots = 0, 0, 0
+        self._retries, self._todo, self._slots = 0, 0, 0
         self._best: float | None = None
         self._began = self.now()
-        self._ends: deque[tuple[dt.datetime, int]] = deque()  # how many trials ended in about each second
-        self._heard: _RunningPack | None = None  # rows of one pack come together
+        self._ends: deque[tuple[dt.datetime, int]] = deque()  # count of trials that ended in about each second
+        self._latest: _PackState | None = None  # of the latest curve point: rows of one pack come together
 
     @property
-    def ending(self) -> bool:
-        """Whether nothing starts any more and workers are to wind down."""
+    def draining(self) -> bool:
+        """Whether nothing starts any more and workers are to save what they can resume from and end."""
         return self.end is not None
 
-    def wind_down(self, end: End) -> None:
-        """Let the launch end; the first reason counts. Takes no lock: a signal handler may call it at any moment."""
+    def drain(self, end: End) -> None:
+        """End the launch; the first reason counts. Takes no lock: a signal handler may call it at any moment."""
         self.end = self.end or end
 
     @property
     def seconds(self) -> float:
-        """Since the cluster was there; 0 before."""
+        """Seconds since the cluster was ready; 0 before."""
         return (self.now() - self._began).total_seconds() if self._slots else 0.0
 
-    def began(self, todo: int, slots: int, kept: Kept = nothing_kept) -> None:
-        """The cluster is there: so many trials to run, so many packs at once; ``kept`` knows of their checkpoints."""
+    @property
+    def retries(self) -> int:
+        """Count of attempts that were followed by another."""
+        return self._retries
+
+    def begin(self, todo: int, slots: int, checkpoint_age: CheckpointAge = no_checkpoints) -> None:
+        """Start: the cluster is ready to run ``todo`` trials, in at most ``slots`` packs at once."""
         with self._lock:
-            self._kept = kept
+            self._checkpoint_age = checkpoint_age
             self._todo, self._slots, self._began = todo, slots, self.now()
 
-    def pack_started(self, pack: Pack, devices: float, host: str | None = None) -> None:
-        """A worker has taken the pack; it holds so many devices."""
+    def pack_started(self, pack: Pack, devices: float) -> None:
+        """A worker has taken the pack; it holds this number of devices."""
         now, left = self.now(), {trial: None for group in pack.groups for trial in group.ids}
         with self._lock:
-            self._running[pack.pack_id] = _RunningPack(pack, now, now, devices, left, host)
+            self._running[pack.pack_id] = _PackState(pack, now, now, devices, left)
 
-    def pack_on(self, pack: Pack, host: str) -> None:
+    def pack_placed(self, pack: Pack, host: str) -> None:
         """The pack runs on this machine."""
         with self._lock:
             if running := self._running.get(pack.pack_id):
                 running.host = host
-
-    @property
-    def again_count(self) -> int:
-        """How many attempts were followed by another."""
-        return self._again
 
     def recorded(self, rows: Sequence[Row]) -> None:
         """These rows are durable."""
@@ -137,38 +137,28 @@ class LaunchState:
                 else:
                     self._record(row, now)
 
-    def again(self, trials: int = 1) -> None:
-        """So many of the recorded trials are tried once more."""
+    def retried(self) -> None:
+        """A recorded trial is tried once more."""
         with self._lock:
-            self._again += trials
+            self._retries += 1
 
     def lost(
-        self,
-        pack: Pack,
-        trials: Sequence[str],
-        device_seconds: float | None,
-        reason: Reason | None,
-        *,
-        over: bool = True,
+        self, pack: Pack, trials: Sequence[str], device_seconds: float | None, reason: Reason | None
     ) -> WastedWork:
-        """Work on ``trials`` of ``pack`` was lost; None: the device time of the pack since its last row, less what a
-        checkpoint holds.
+        """Work on ``trials`` of ``pack`` was lost, and the pack runs no more.
 
-        ``over`` says that the pack runs no more. A ``reason`` not known yet is told the meter later.
+        ``device_seconds`` None stands for the device time of the pack since its last row, less what a checkpoint holds.
+        A ``reason`` that is not known yet is passed to the meter later (`Meter.settle`).
         """
-        now, since = self.now(), self._kept(trials) if device_seconds is None else None
-        held = 0.0
+        now, age = self.now(), self._checkpoint_age(trials) if device_seconds is None else None
+        kept = 0.0
         with self._lock:
-            running = self._running.get(pack.pack_id)
+            running = self._running.pop(pack.pack_id, None)
             if device_seconds is None:
                 at_risk = _at_risk(running, now) if running else 0.0
-                device_seconds = at_risk if since is None or not running else min(at_risk, running.devices * since)
-                held = at_risk - device_seconds
-            if over:
-                self._running.pop(pack.pack_id, None)
-            elif running:
-                running.idle_since = now
-        self.meter.used(held)
+                device_seconds = at_risk if age is None or not running else min(at_risk, running.devices * age)
+                kept = at_risk - device_seconds
+        self.meter.used(kept)
         loss = WastedWork(pack.pack_id, tuple(trials), device_seconds, reason, now)
         self.meter.lost(loss)
         return loss
@@ -178,47 +168,48 @@ class LaunchState:
         with self._lock:
             self._running.pop(pack.pack_id, None)
 
-    def cut(self, reason: Reason) -> list[tuple[Pack, tuple[str, ...]]]:
-        """The launch ends now: whatever runs is lost. Returns the packs and those of their trials that had begun."""
+    def cut_short(self, reason: Reason) -> list[tuple[Pack, tuple[str, ...]]]:
+        """End the launch now: what runs is lost. Return each pack with those of its trials that had begun."""
         with self._lock:
-            packs = [(item.pack, _begun(item)) for item in self._running.values()]
+            packs = [(running.pack, _begun(running)) for running in self._running.values()]
         for pack, begun in packs:
             self.lost(pack, begun, None, reason)
         return packs
 
     def device_seconds(self) -> float:
-        """Used so far: what was recorded, what was lost, and what runs."""
+        """Return the device-seconds used so far: recorded, lost and running."""
         now = self.now()
         with self._lock:
-            running = sum(_at_risk(item, now) for item in self._running.values())
+            running = sum(_at_risk(pack, now) for pack in self._running.values())
         return self.meter.device_seconds + running
 
-    def view(self, launch_id: str = "") -> LaunchSnapshot:
-        """The launch now."""
+    def snapshot(self, launch_id: str = "") -> LaunchSnapshot:
+        """Return the launch as it is now."""
         now = self.now()
         with self._lock:
-            while self._ends and (now - self._ends[0][0]).total_seconds() > RATE_SECONDS:
-                self._ends.popleft()
             seconds = (now - self._began).total_seconds()
-            rate = sum(count for _, count in self._ends) / min(max(seconds, 1.0), RATE_SECONDS)
-            running = tuple(_seen(item, launch_id) for item in self._running.values())
             return LaunchSnapshot(
-                dict(self._states),
-                self._again,
-                self._todo,
-                self._slots,
-                running,
-                rate,
-                self._best,
-                seconds,
-                self.meter.usage(),
+                states=dict(self._states),
+                retries=self._retries,
+                todo=self._todo,
+                slots=self._slots,
+                running=tuple(_running_pack(running, launch_id) for running in self._running.values()),
+                rate=self._rate(now, seconds),
+                best_loss=self._best,
+                seconds=seconds,
+                usage=self.meter.usage(),
             )
 
+    def _rate(self, now: dt.datetime, seconds: float) -> float:
+        while self._ends and (now - self._ends[0][0]).total_seconds() > RATE_SECONDS:
+            self._ends.popleft()
+        return sum(count for _, count in self._ends) / min(max(seconds, 1.0), RATE_SECONDS)
+
     def _point(self, point: CurvePoint) -> None:
-        if self._heard is None or point.trial_id not in self._heard.left:
-            self._heard = next((item for item in self._running.values() if point.trial_id in item.left), None)
-        if self._heard:
-            self._heard.steps[point.trial_id] = point.step
+        if self._latest is None or point.trial_id not in self._latest.left:
+            self._latest = next((pack for pack in self._running.values() if point.trial_id in pack.left), None)
+        if self._latest:
+            self._latest.steps[point.trial_id] = point.step
 
     def _record(self, record: TrialRecord, now: dt.datetime) -> None:
         outcome = record.outcome
@@ -243,10 +234,10 @@ class LaunchState:
             self._ends.append((now, 1))
 
     def _charge(self, record: TrialRecord, devices: float, now: dt.datetime) -> None:
-        """Device time of a row. Where none is known (its worker died) the scheduler has told the loss itself."""
+        """Account for the device time of a row. A row without one (its worker died) is accounted for by `lost`."""
         seconds = (record.outcome.train_seconds or 0.0) * devices
         outcome = record.outcome
-        # Assumption: a trial that was cut short and says at which step can go on from there.
+        # Assumption: a trial that was cut short and names its last step can resume from there.
         resumes = outcome.state in UNFINISHED and outcome.last_step is not None
         reason = None if resumes else _WASTED_BY.get(outcome.state)
         if reason is None:
@@ -256,17 +247,24 @@ class LaunchState:
             self.meter.lost(WastedWork(record.pack_id, trial, seconds, reason, now))
 
 
-def _at_risk(running: _RunningPack, now: dt.datetime) -> float:
+def _at_risk(running: _PackState, now: dt.datetime) -> float:
+    """Return the device-seconds a pack has used since it last recorded a trial."""
     return running.devices * (now - running.idle_since).total_seconds()
 
 
-def _begun(item: _RunningPack) -> tuple[str, ...]:
-    """Trials that have shown a step; before any has, the first in line."""
-    return tuple(item.steps) or tuple(itertools.islice(item.left, 1))
+def _begun(running: _PackState) -> tuple[str, ...]:
+    """Return the trials that have reported a step; before any has, the first in line."""
+    return tuple(running.steps) or tuple(itertools.islice(running.left, 1))
 
 
-def _seen(item: _RunningPack, launch_id: str) -> RunningPack:
-    steps = {trial: item.steps.get(trial) for trial in _begun(item)}
+def _running_pack(running: _PackState, launch_id: str) -> RunningPack:
     return RunningPack(
-        item.pack.pack_id, launch_id, item.host, item.devices, item.since, item.idle_since, len(item.left), steps
+        pack_id=running.pack.pack_id,
+        launch_id=launch_id,
+        host=running.host,
+        devices=running.devices,
+        since=running.since,
+        idle_since=running.idle_since,
+        left=len(running.left),
+        steps={trial: running.steps.get(trial) for trial in _begun(running)},
     )

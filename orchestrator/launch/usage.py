@@ -7,15 +7,15 @@ from dataclasses import asdict
 from typing import Any
 
 from sweeplaw.orchestrator.schedule.device_time import Meter, Reason, Usage
-from sweeplaw.orchestrator.store import atomic
-from sweeplaw.orchestrator.store.compare_and_swap import Content, swap
+from sweeplaw.orchestrator.store import atomic, compare_and_swap
+from sweeplaw.orchestrator.store.compare_and_swap import Content
 from sweeplaw.trials.store_format.layout import Location
 
 FOLDER = "usage"
 
 
 def publish(location: Location, launch_id: str, sweep: str, meter: Meter) -> None:
-    """What the launch has used so far is kept in the store. Raises OSError."""
+    """Store what the launch has used so far. Raise OSError."""
     content = {
         "sweep": sweep,
         **asdict(meter.usage()),
@@ -25,7 +25,7 @@ def publish(location: Location, launch_id: str, sweep: str, meter: Meter) -> Non
 
 
 def close(location: Location, launch_id: str, device_seconds: float, losses: int) -> None:
-    """Add what was running when a launcher died, once, however many find its remains. Raises OSError, TimeoutError."""
+    """Add what was running when a launcher died. Further calls change nothing. Raise OSError, TimeoutError."""
 
     def change(content: Content) -> Content:
         if content.get("closed"):
@@ -37,11 +37,11 @@ def close(location: Location, launch_id: str, device_seconds: float, losses: int
 
     if location.local:
         os.makedirs(location.path(FOLDER), exist_ok=True)
-    swap(location, f"{FOLDER}/{launch_id}.json", change)
+    compare_and_swap.update(location, f"{FOLDER}/{launch_id}.json", change)
 
 
 def load(location: Location, sweep: str | None = None) -> dict[str, Usage]:
-    """launch_id -> what it used, of every launch (of this sweep) that kept account."""
+    """Return launch_id -> device time, for every launch (of ``sweep``) that published it."""
     found: dict[str, Usage] = {}
     for name in location.names(FOLDER, ".json"):
         content: dict[str, Any] = location.read_json(f"{FOLDER}/{name}.json")

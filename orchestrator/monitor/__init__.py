@@ -1,4 +1,4 @@
-"""What people see of a sweep: status, the progress bar, Prometheus metrics, the reference of columns.
+"""Views of a sweep: status, the progress bar, Prometheus metrics, the column reference.
 
-Read-only: nothing here may change what a launch does.
+Read-only: nothing here changes what a launch does.
 """

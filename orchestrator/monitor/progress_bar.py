@@ -1,4 +1,4 @@
-"""The live line of a launch: finished of total, rate, time left, best loss so far, failures."""
+"""The progress bar of a launch: finished of total, rate, time left, best loss so far, failures."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from sweeplaw.orchestrator.plan.plan import Plan
 from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.record import Row, TrialRecord
 
-PLAIN_SECONDS = 15.0  # where there is no terminal, one line this often
+PLAIN_SECONDS = 15.0  # between two lines where there is no terminal
 
 
 class LaunchProgress:
-    """Watches a launch and draws it on stderr.
+    """Draws a launch on stderr (a `LaunchObserver`).
 
     Time left is by FLOPs where they are known, because large trials go first.
     """
 
-    def __init__(self, live: LaunchState | None = None) -> None:
-        self._live = live or LaunchState()
+    def __init__(self, launch_state: LaunchState | None = None) -> None:
+        self._launch_state = launch_state or LaunchState()
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -40,9 +40,9 @@ class LaunchProgress:
         self._task = self._bar.add_task("waiting for the cluster", total=None, facts="")
         self._finished, self._failures = 0, 0
         self._best: float | None = None
-        self._work, self._total_work = 0.0, 0.0
+        self._work, self._total_work, self._by_flops = 0.0, 0.0, False
         self._total = 0
-        self._began = self._told = time.monotonic()
+        self._began = self._printed = time.monotonic()
 
     def __enter__(self) -> LaunchProgress:
         self._bar.start()
@@ -54,7 +54,7 @@ class LaunchProgress:
         self._bar.stop()
 
     def started(self, todo: Plan, already: int, cluster: ClusterInfo) -> None:
-        """The cluster is there and the trials are known."""
+        """Print the number of trials and slots, and begin the bar."""
         self._total = todo.trials
         self._total_work = todo.total("flops") or float(todo.trials)
         self._by_flops = todo.total("flops") is not None
@@ -67,14 +67,14 @@ class LaunchProgress:
             self._console.print(cluster.note, highlight=False)
 
     def recorded(self, rows: Sequence[Row]) -> None:
-        """Count what finished and draw it."""
+        """Count the trials that ended and update the bar."""
         for row in rows:
             if isinstance(row, TrialRecord):
                 self._count(row)
-        total = self._total + self._live.again_count  # each attempt is one more to do
+        total = self._total + self._launch_state.retries  # each attempt is one more to do
         self._bar.update(self._task, completed=self._finished, total=total, facts=self.facts())
-        if not self._console.is_terminal and time.monotonic() - self._told >= PLAIN_SECONDS:
-            self._told = time.monotonic()
+        if not self._console.is_terminal and time.monotonic() - self._printed >= PLAIN_SECONDS:
+            self._printed = time.monotonic()
             print(f"{self._finished}/{total} {self.facts()}", file=sys.stderr, flush=True)
 
     def _count(self, record: TrialRecord) -> None:
@@ -86,7 +86,7 @@ class LaunchProgress:
             self._best = loss if self._best is None else min(self._best, loss)
 
     def facts(self) -> str:
-        """Rate, time left, best loss and failures, as far as they are known."""
+        """Return rate, time left, best loss and failures, as far as they are known."""
         passed = time.monotonic() - self._began
         rate = self._finished / passed if passed > 0 else 0.0
         pieces = [f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"]
@@ -95,12 +95,12 @@ class LaunchProgress:
         if self._best is not None:
             pieces.append(f"best {self._best:.4f}")
         pieces.append(f"{self._failures} not completed")
-        if wasted := self._live.meter.usage().wasted_seconds:
+        if wasted := self._launch_state.meter.usage().wasted_seconds:
             pieces.append(f"{_clock(wasted)} of device time wasted")
         return " · ".join(pieces)
 
 
 def _clock(seconds: float) -> str:
-    whole = max(0, round(seconds))
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
+    rounded = max(0, round(seconds))
+    hours, minutes = divmod(rounded // 60, 60)
+    return f"{hours}:{minutes:02}:{rounded % 60:02}" if hours else f"{minutes}:{rounded % 60:02}"

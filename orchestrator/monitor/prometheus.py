@@ -1,4 +1,4 @@
-"""A launch in Prometheus' text format: as a file for node_exporter's textfile collector, or over HTTP on loopback.
+"""Metrics of a launch in Prometheus' text format: a file for node_exporter's textfile collector, or HTTP on loopback.
 
 Format: https://prometheus.io/docs/instrumenting/exposition_formats/, version 0.0.4.
 """
@@ -20,14 +20,15 @@ from sweeplaw.orchestrator.sinks.feed import Feed
 from sweeplaw.trials.errors import InputError
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-FILE_SECONDS = 5.0  # how often a metrics file is replaced
+FILE_SECONDS = 5.0  # between two updates of a metrics file
 
-Sample = tuple[Mapping[str, str], float]
+Sample = tuple[Mapping[str, str], float]  # labels, value
+Family = tuple[str, str, str, Iterable[Sample]]  # name, type, help text, samples
 
 
 @dataclass(frozen=True, slots=True)
 class MetricsTarget:
-    """Where metrics go: a file, or a loopback host and port (0: any free one)."""
+    """The destination of metrics: a file, or a loopback host and port (0: any free one)."""
 
     path: Path | None = None
     host: str = ""
@@ -35,7 +36,7 @@ class MetricsTarget:
 
 
 def metrics_target(text: str) -> MetricsTarget:
-    """What ``file:PATH`` or ``127.0.0.1:PORT`` means. Raises InputError."""
+    """Parse ``file:PATH`` or ``127.0.0.1:PORT``. Raise InputError."""
     if text.startswith("file:") and len(text) > len("file:"):
         return MetricsTarget(path=Path(text.removeprefix("file:")).expanduser().absolute())
     host, _, port = text.rpartition(":")
@@ -43,8 +44,8 @@ def metrics_target(text: str) -> MetricsTarget:
         raise InputError(f"--metrics {text!r}: accepted are 127.0.0.1:PORT and file:PATH")
     if not _loopback(host.strip("[]")):
         raise InputError(
-            f"--metrics {text!r}: only loopback is served (accepted: 127.0.0.1:{port}), because the page asks nobody "
-            "who they are; for others write file:PATH into the folder of a node exporter"
+            f"--metrics {text!r}: only loopback is served (accepted: 127.0.0.1:{port}), because the page has no "
+            "authentication; for other machines write file:PATH into the folder of a node exporter"
         )
     return MetricsTarget(host=host.strip("[]"), port=int(port))
 
@@ -56,37 +57,34 @@ def _loopback(host: str) -> bool:
         return False
 
 
-def render(view: LaunchSnapshot, sweep: str, dropped: Mapping[str, int] | None = None) -> str:
-    """The view as Prometheus reads it. ``dropped`` are rows each sink has not taken."""
-    usage = view.usage
-    families: list[tuple[str, str, str, Iterable[Sample]]] = [
-        ("trials_ended_total", "counter", "Attempts that ended, by state.", _by("state", view.states)),
-        ("attempts_followed_total", "counter", "Attempts that were followed by another.", [({}, view.again)]),
-        ("trials_planned", "gauge", "Trials this launch set out to run.", [({}, view.todo)]),
-        ("trials_per_second", "gauge", "Attempts that ended a second, over the last minute.", [({}, view.rate)]),
-        ("slots", "gauge", "Packs that may run at once.", [({}, view.slots)]),
-        ("slots_busy", "gauge", "Packs that run now.", [({}, len(view.running))]),
-        ("launch_seconds", "gauge", "Seconds since the cluster was there.", [({}, view.seconds)]),
-        ("useful_device_seconds_total", "counter", "Device time that became rows.", [({}, usage.useful)]),
-        (
-            "wasted_device_seconds_total",
-            "counter",
-            "Device time that was lost, by reason.",
-            _by("reason", usage.wasted),
-        ),
-        ("rows_not_logged_total", "counter", "Rows a sink has not taken.", _by("sink", dropped or {})),
-    ]
-    if view.best_loss is not None:
-        families.append(("best_loss_nats", "gauge", "Least validation loss so far.", [({}, view.best_loss)]))
-    return "".join(line for family in families for line in _family(sweep, *family))
+def render(snapshot: LaunchSnapshot, sweep: str, dropped: Mapping[str, int] | None = None) -> str:
+    """Return the snapshot in Prometheus' format. ``dropped`` is the number of rows each sink has not logged."""
+    return "".join(line for family in _families(snapshot, dropped or {}) for line in _lines(sweep, *family))
+
+
+def _families(snapshot: LaunchSnapshot, dropped: Mapping[str, int]) -> Iterator[Family]:
+    """Yield the metrics. A value that is not known yet has none, rather than 0."""
+    usage = snapshot.usage
+    yield "trials_ended_total", "counter", "Attempts that ended, by state.", _by("state", snapshot.states)
+    yield "attempts_followed_total", "counter", "Attempts that were followed by another.", [({}, snapshot.retries)]
+    yield "trials_planned", "gauge", "Trials this launch set out to run.", [({}, snapshot.todo)]
+    yield "trials_per_second", "gauge", "Attempts that ended a second, over the last minute.", [({}, snapshot.rate)]
+    yield "slots", "gauge", "Packs that may run at once.", [({}, snapshot.slots)]
+    yield "slots_busy", "gauge", "Packs that run now.", [({}, len(snapshot.running))]
+    yield "launch_seconds", "gauge", "Seconds since the cluster was ready.", [({}, snapshot.seconds)]
+    yield "useful_device_seconds_total", "counter", "Device time that became rows.", [({}, usage.useful)]
+    yield "wasted_device_seconds_total", "counter", "Device time that was lost, by reason.", _by("reason", usage.wasted)
+    yield "rows_not_logged_total", "counter", "Rows a sink has not logged.", _by("sink", dropped)
+    if snapshot.best_loss is not None:
+        yield "best_loss_nats", "gauge", "Least validation loss so far.", [({}, snapshot.best_loss)]
 
 
 def _by(label: str, values: Mapping[str, float]) -> list[Sample]:
     return [({label: name}, value) for name, value in sorted(values.items())]
 
 
-def _family(sweep: str, name: str, kind: str, told: str, samples: Iterable[Sample]) -> Iterator[str]:
-    yield f"# HELP sweeplaw_{name} {told}\n# TYPE sweeplaw_{name} {kind}\n"
+def _lines(sweep: str, name: str, kind: str, help_text: str, samples: Iterable[Sample]) -> Iterator[str]:
+    yield f"# HELP sweeplaw_{name} {help_text}\n# TYPE sweeplaw_{name} {kind}\n"
     for labels, value in samples:
         written = ",".join(f'{key}="{_escaped(text)}"' for key, text in {"sweep": sweep, **labels}.items())
         yield f"sweeplaw_{name}{{{written}}} {float(value)!r}\n"
@@ -97,28 +95,31 @@ def _escaped(text: str) -> str:
 
 
 @contextlib.contextmanager
-def shown(where: MetricsTarget, text: Callable[[], str]) -> Iterator[str]:
-    """Keep ``text()`` there until the block ends; what a person may look at is yielded. Raises InputError when the
-    place cannot be used.
+def exported(target: MetricsTarget, text: Callable[[], str]) -> Iterator[str]:
+    """Keep ``text()`` at the target until the block ends; yield its path or URL. Raise InputError when the target
+    cannot be used.
     """
-    with _file(where.path, text) if where.path else _server(where.host, where.port, text) as there:
-        yield there
+    with _file(target.path, text) if target.path else _server(target.host, target.port, text) as place:
+        yield place
 
 
 @contextlib.contextmanager
-def showing(
-    text: str | None, live: LaunchState, sweep: str, feeds: Sequence[Feed], tell: Callable[[str], None]
+def launch_metrics(
+    target: str | None, launch_state: LaunchState, sweep: str, feeds: Sequence[Feed], report: Callable[[str], None]
 ) -> Iterator[None]:
-    """Show a launch at the place a person named, or nowhere. Raises InputError when it cannot be used."""
-    if text is None:
+    """Export the metrics of a launch until the block ends, or nothing where ``target`` is None.
+
+    Raise InputError when the target cannot be used.
+    """
+    if target is None:
         yield
         return
 
     def page() -> str:
-        return render(live.view(), sweep, {feed.name: feed.dropped for feed in feeds})
+        return render(launch_state.snapshot(), sweep, {feed.name: feed.dropped for feed in feeds})
 
-    with shown(metrics_target(text), page) as there:
-        tell(f"metrics at {there}")
+    with exported(metrics_target(target), page) as place:
+        report(f"metrics at {place}")
         yield
 
 
@@ -130,12 +131,12 @@ def _file(path: Path, text: Callable[[], str]) -> Iterator[str]:
         raise InputError(f"--metrics file:{path} cannot be written: {error.strerror or error}") from None
     ending = threading.Event()
 
-    def keep() -> None:
+    def update() -> None:
         while not ending.wait(FILE_SECONDS):
-            with contextlib.suppress(OSError):  # a full disk must not end a sweep; the next one may have room
+            with contextlib.suppress(OSError):  # a full disk must not end a sweep; the next update may have room
                 _replace(path, text())
 
-    writer = threading.Thread(target=keep, name="metrics file", daemon=True)
+    writer = threading.Thread(target=update, name="metrics file", daemon=True)
     writer.start()
     try:
         yield str(path)
@@ -147,7 +148,7 @@ def _file(path: Path, text: Callable[[], str]) -> Iterator[str]:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Atomically: a collector sees the old file or the new one. Its temporary name is none a collector reads."""
+    """Replace the file atomically. Collectors ignore its temporary name."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -158,8 +159,24 @@ def _replace(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _server(host: str, port: int, text: Callable[[], str]) -> Iterator[str]:
+    try:
+        server = ThreadingHTTPServer((host, port), _page(text))
+    except OSError as error:
+        raise InputError(f"--metrics {host}:{port} cannot be served: {error.strerror or error}") from None
+    server.daemon_threads = True
+    serving = threading.Thread(target=server.serve_forever, name="metrics page", daemon=True)
+    serving.start()
+    try:
+        yield f"http://{host}:{server.server_address[1]}/metrics"
+    finally:
+        server.shutdown()
+        server.server_close()
+        serving.join()
+
+
+def _page(text: Callable[[], str]) -> type[BaseHTTPRequestHandler]:
     class Page(BaseHTTPRequestHandler):
-        """``GET /metrics``, and nothing else."""
+        """Answers ``GET /metrics`` and nothing else."""
 
         def do_GET(self) -> None:
             if self.path.partition("?")[0] not in ("/metrics", "/"):
@@ -173,18 +190,6 @@ def _server(host: str, port: int, text: Callable[[], str]) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """Nothing: the terminal is the launch's."""
+            """Log nothing: the terminal belongs to the launch."""
 
-    try:
-        server = ThreadingHTTPServer((host, port), Page)
-    except OSError as error:
-        raise InputError(f"--metrics {host}:{port} cannot be served: {error.strerror or error}") from None
-    server.daemon_threads = True
-    serving = threading.Thread(target=server.serve_forever, name="metrics page", daemon=True)
-    serving.start()
-    try:
-        yield f"http://{host}:{server.server_address[1]}/metrics"
-    finally:
-        server.shutdown()
-        server.server_close()
-        serving.join()
+    return Page

@@ -1,4 +1,4 @@
-"""One axis of a sweep: the values it takes, from any of the forms a person writes."""
+"""One axis of a sweep: its values, from any of the accepted forms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Axis:
     """Knobs that move together (one, unless zipped) and the tuples of values they take.
 
     ``values`` is empty for a range without ``num``, which only a random search can draw from; then ``low``, ``high``
-    and ``log`` bound the draw. ``path`` is where the file says it.
+    and ``log`` bound the draw. ``path`` is the key in the sweep file.
     """
 
     path: str
@@ -34,14 +34,14 @@ class Axis:
         return tuple(knob.name for knob in self.knobs)
 
     def at(self, fraction: float) -> tuple[Value, ...]:
-        """The value at ``fraction`` of the way along the axis, 0 <= fraction < 1: where a random search draws."""
+        """Return the value at ``fraction`` of the way along the axis, 0 <= fraction < 1, for a random search."""
         if self.values:
             return self.values[int(fraction * len(self.values))]
         return (_between(self.knobs[0], self.low, self.high, fraction, self.log),)
 
 
 def read_axis(path: str, role: str, knob: Knob, raw: Any, faults: list[str]) -> Iterator[Axis]:
-    """The axis these values describe, or nothing and a fault."""
+    """Yield the axis that these values describe; append to ``faults`` instead if they describe none."""
     try:
         if isinstance(raw, dict):
             yield _range(path, role, knob, raw)
@@ -55,7 +55,7 @@ def read_axis(path: str, role: str, knob: Knob, raw: Any, faults: list[str]) -> 
 
 
 def read_zip(path: str, knobs: Sequence[Knob], block: dict[str, Any], faults: list[str]) -> Iterator[Axis]:
-    """The axis of knobs that move together: ``role`` and equally long lists."""
+    """Yield the axis of knobs that move together, from ``role`` and lists of one length; or append to ``faults``."""
     role = block.get("role")
     if role not in ("scientific", "nuisance"):
         faults.append(f"{path}.role: {role!r}; accepted: scientific, nuisance")
@@ -106,7 +106,7 @@ def _bounds(raw: Any, log: bool) -> tuple[float, float]:
 
 
 def _between(knob: Knob, low: float, high: float, fraction: float, log: bool) -> Value:
-    """The value at ``fraction`` of the range; ends are exact, steps of a log range keep 12 digits, ints are rounded."""
+    """Return the value at ``fraction`` of the range: ends exact, steps of a range to 12 digits, ints rounded."""
     if fraction in (0.0, 1.0):
         value = high if fraction else low
     else:

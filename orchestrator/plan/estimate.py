@@ -1,4 +1,4 @@
-"""What a plan costs on a cluster: tokens, FLOPs, memory, device-hours, point by point; and what it may not exceed."""
+"""The cost of a plan on a cluster (tokens, FLOPs, memory, device-hours by point), and its check against the budget."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sweeplaw.trials.errors import InputError
 
 
 def estimate(plan: Plan, profile: Profile) -> dict[str, Any]:
-    """The plan in numbers. Unknown is None: a workload that does not tell its FLOPs has no device-hours."""
+    """Return the plan in numbers. Unknown is None: a workload without a FLOP count has no device-hours."""
     sizer = ResourceSizer(profile, plan.sweep.workload.spreads, ClusterCapacity.of(profile.planned_nodes()))
     points = [_point(plan, groups, profile, sizer) for _, groups in sorted(_by_point(plan).items())]
     hours = _sum(point["device_hours"] for point in points)
@@ -38,7 +38,7 @@ def estimate(plan: Plan, profile: Profile) -> dict[str, Any]:
 
 
 def _by_point(plan: Plan) -> dict[tuple[int, int], list[Group]]:
-    """Groups by (N, D); unknown counts as one point."""
+    """Return the groups by (N, D); unknown counts as one point."""
     found: dict[tuple[int, int], list[Group]] = {}
     for group in plan.groups:
         found.setdefault((group.cost.params or 0, group.cost.tokens or 0), []).append(group)
@@ -73,7 +73,7 @@ def _seconds(flops: float, cost: Cost, profile: Profile) -> float:
 
 
 def _devices(profile: Profile, size: TrialResources | None) -> float:
-    """Devices held while one does the work: the processes of a trial share it, the devices of one process do not."""
+    """Return the devices held while one works: processes of a trial share the work, devices of one process do not."""
     if size is None:
         return profile.devices_per_slot
     return size.gpus if profile.device.accelerator else size.cpus
@@ -85,7 +85,7 @@ def _sum(values: Any) -> float | None:
 
 
 def listing(plan: Plan) -> list[dict[str, Any]]:
-    """Every trial: its id, the knobs on an axis or derived, and its cost."""
+    """Return a row for each trial: its id, the knobs on an axis or derived, and its cost."""
     sweep = plan.sweep
     shown = {*sweep.names("scientific"), *sweep.names("nuisance"), *sweep.names("seeds"), *sweep.derived}
     return [
@@ -102,15 +102,15 @@ def listing(plan: Plan) -> list[dict[str, Any]]:
 
 
 def check(plan: Plan, cost: dict[str, Any], used_hours: float = 0.0) -> None:
-    """Raises InputError when the estimate exceeds what is left of the budget or a trial does not fit its device.
+    """Raise InputError if the estimate exceeds the rest of the budget, or if a trial does not fit its device.
 
-    ``used_hours`` are the device-hours earlier launches of the sweep have used.
+    ``used_hours`` are the device-hours used by earlier launches of the sweep.
     """
     allowed, needed = plan.sweep.budget.device_hours, cost["device_hours"]
     faults = [point["misfit"] for point in cost["points"] if point["misfit"]]
     if allowed is not None and used_hours + (needed or 0.0) > allowed:
         used = f"{used_hours:.3g} are used and " if used_hours else ""
-        wanted = "how much the rest needs is not known" if needed is None else f"the sweep needs about {needed:.3g}"
+        wanted = "the need of the rest is not known" if needed is None else f"the sweep needs about {needed:.3g}"
         faults.append(f"budget.device_hours = {allowed:g}, but {used}{wanted} of {cost['device']}")
     if faults:
         raise InputError(faults, where=plan.sweep.name)

@@ -1,25 +1,24 @@
-"""Small arithmetic formulas in sweep files: ``0.3 * params ** -0.33``, ``epochs * unique_tokens <= 4e6``.
+"""Formulas in sweep files: ``0.3 * params ** -0.33``, ``epochs * unique_tokens <= 4e6``.
 
-A formula is parsed once against a whitelist of syntax and compiled; names are the only thing that varies. There is no
-attribute access, no subscript, no call but the functions listed, and no way to reach a builtin.
+`trials.expression` defines the language and refuses everything else; here a formula is compiled once and evaluated with
+Python's numbers.
 """
 
 from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
+from sweeplaw.trials import expression
 from sweeplaw.trials.errors import InputError
-
-_MAX_LENGTH = 2000
 
 
 def _power(base: Any, exponent: Any) -> Any:
-    """``base ** exponent`` in floating point unless the exact integer is small: 9**9**9 must not take the machine."""
+    """Return ``base ** exponent``, in floating point unless the exact integer is small: 9**9**9 must end at once."""
     if isinstance(base, int) and isinstance(exponent, int) and exponent >= 0:
         if abs(base) <= 1 or exponent * math.log2(abs(base)) < 128:
             return base**exponent
@@ -30,49 +29,29 @@ def _power(base: Any, exponent: Any) -> Any:
     return result
 
 
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "abs": abs,
-    "ceil": math.ceil,
-    "exp": math.exp,
-    "floor": math.floor,
-    "int": int,
-    "log": math.log,
-    "log10": math.log10,
-    "log2": math.log2,
-    "max": max,
-    "min": min,
-    "round": round,
-    "sqrt": math.sqrt,
-}
-
-_OPERATORS = (
-    *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.USub, ast.UAdd),
-    *(ast.And, ast.Or, ast.Not, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE),
-)
-_NODES = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Load)
+_SCOPE = {"__builtins__": {}, **expression.FUNCTIONS, "_power": _power}
 
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """A parsed formula: its text and the names it needs."""
+    """A parsed formula: its text and the names it reads."""
 
     text: str
     names: frozenset[str]
     _code: CodeType
 
     def __call__(self, values: Mapping[str, Any]) -> Any:
-        """The formula's value. Raises InputError when it cannot be computed from these values."""
+        """Return the formula's value. Raise InputError if it has none for these values."""
         try:
-            return eval(self._code, _SCOPE, values)  # syntax tree checked against the whitelist in `parse`
+            return eval(self._code, _SCOPE, values)  # `parse` has checked the syntax tree against the whitelist
         except (ArithmeticError, ValueError, TypeError) as error:
-            seen = ", ".join(f"{name} = {values[name]!r}" for name in sorted(self.names))
-            raise InputError(f"{self.text!r} has no value at {seen}: {error}") from None
-
-
-_SCOPE = {"__builtins__": {}, **FUNCTIONS, "_power": _power}
+            shown = ", ".join(f"{name} = {values[name]!r}" for name in sorted(self.names))
+            raise InputError(f"{self.text!r} has no value at {shown}: {error}") from None
 
 
 class _Powers(ast.NodeTransformer):
+    """Replaces ``a ** b`` by ``_power(a, b)``."""
+
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
         if not isinstance(node.op, ast.Pow):
@@ -81,42 +60,22 @@ class _Powers(ast.NodeTransformer):
 
 
 def parse(text: str) -> Formula:
-    """The formula in ``text``. Raises InputError naming what is not arithmetic."""
-    if len(text) > _MAX_LENGTH:
-        raise InputError(f"a formula of {len(text)} characters; at most {_MAX_LENGTH} are accepted")
+    """Return the formula in ``text``. Raise InputError naming every part that is not accepted."""
+    tree = expression.parse(text)
+    names = _names(tree)
+    if private := sorted(name for name in names if name.startswith("_")):
+        raise InputError(
+            [f"{text!r}: the name {name!r} is not accepted (names do not start with _)" for name in private]
+        )
     try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise InputError(f"{text!r} is not a formula: {error}") from None
-    names = {name for node in ast.walk(tree) if (name := _checked(node, text)) is not None}
+        code = compile(ast.fix_missing_locations(_Powers().visit(tree)), "<formula>", "eval")
+    except (RecursionError, MemoryError):
+        raise InputError(f"{text!r} is nested too deeply") from None
+    return Formula(text, names, code)
+
+
+def _names(tree: ast.Expression) -> frozenset[str]:
+    """Return the names a formula reads, those of the functions it calls excepted."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    code = compile(ast.fix_missing_locations(_Powers().visit(tree)), "<formula>", "eval")
-    return Formula(text, frozenset(names - called), code)
-
-
-def _checked(node: ast.AST, text: str) -> str | None:
-    """The name this node reads, if any. Raises InputError when the node is outside the whitelist."""
-    if isinstance(node, ast.Name):
-        if node.id.startswith("_"):
-            raise InputError(f"{text!r}: the name {node.id!r} is not accepted (names do not start with _)")
-        return node.id
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
-        return None
-    if isinstance(node, ast.BinOp) and any(_is_text(side) for side in (node.left, node.right)):
-        raise InputError(f"{text!r}: text can be compared, not computed with")
-    if (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id in FUNCTIONS
-        and not node.keywords
-    ):
-        return None
-    if isinstance(node, _NODES + _OPERATORS):
-        return None
-    what = ast.unparse(node) if isinstance(node, ast.expr) else type(node).__name__
-    accepted = "numbers, names, + - * / // % **, comparisons, and/or/not, a if b else c, " + ", ".join(FUNCTIONS)
-    raise InputError(f"{text!r}: {what!r} is not accepted in a formula (accepted: {accepted})")
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return frozenset(names - called)

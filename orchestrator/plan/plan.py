@@ -1,8 +1,8 @@
-"""From a sweep to its trials: which ones, what they cost, what was dropped and why. Pure; starts nothing.
+"""From a sweep to its trials, their cost, and the combinations that were dropped with the reason. Pure.
 
-A plan is groups of trials that share every knob but the member knobs (seed, learning rate, weight decay). A group is
-resolved and costed once, and its trials are a table of member values and ids, so that a million trials are planned in
-seconds and held in little memory; a `TrialSpec` is made when one is asked for. The order of axes in the file does not
+A plan consists of groups of trials that share every knob but the member knobs (seed, learning rate, weight decay). A
+group is resolved and costed once, and its trials are a table of member values and ids, so that a million trials are
+planned in seconds and held in little memory; a `TrialSpec` is made on request. The order of axes in the file does not
 matter: names are sorted before anything is combined.
 """
 
@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sweeplaw.orchestrator.plan.axes import Axis
-from sweeplaw.orchestrator.plan.formulas import Formula
+from sweeplaw.orchestrator.plan.resolution import member_rows, settle
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.trials.accounting import Cost
-from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.progress import ProgressCallback, no_progress
-from sweeplaw.trials.spec import Knob, TrialSpec, Value, trial_ids
+from sweeplaw.trials.spec import TrialSpec, Value, trial_ids
 
 DUPLICATE = "the same trial as another combination"
 
@@ -32,8 +32,8 @@ DUPLICATE = "the same trial as another combination"
 class Group:
     """Trials that differ in member knobs only.
 
-    ``shared`` are the knobs they agree in, ``names`` the member knobs, ``rows`` one tuple of member values a trial,
-    ``ids`` the trial ids in the same order; ``cost`` is the cost of each. ``later`` are the workload's `later_knobs`.
+    ``shared`` are the knobs they have in common, ``names`` the member knobs, ``rows`` one tuple of member values a
+    trial, ``ids`` their trial ids in the same order; ``cost`` is the cost of each, ``later`` the `later_knobs`.
     """
 
     workload: str
@@ -45,12 +45,12 @@ class Group:
     later: Mapping[str, Value] = field(default_factory=dict)
 
     def spec(self, index: int) -> TrialSpec:
-        """The complete spec of one trial."""
+        """Return the complete spec of one trial."""
         knobs = {**self.shared, **dict(zip(self.names, self.rows[index], strict=True))}
         return TrialSpec(self.workload, dict(sorted(knobs.items())), self.later)
 
     def only(self, wanted: frozenset[str] | set[str]) -> Group:
-        """This group with the trials whose id is in ``wanted``."""
+        """Return this group with the trials whose id is in ``wanted``."""
         kept = [index for index, trial_id in enumerate(self.ids) if trial_id in wanted]
         return replace(self, rows=tuple(self.rows[i] for i in kept), ids=tuple(self.ids[i] for i in kept))
 
@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def trials(self) -> int:
-        """How many trials there are."""
+        """Number of trials."""
         return sum(len(group.ids) for group in self.groups)
 
     @property
@@ -78,24 +78,24 @@ class Plan:
 
     @property
     def specs(self) -> Iterator[TrialSpec]:
-        """Every spec, made as it is asked for."""
+        """Every spec, built lazily."""
         return (group.spec(index) for group in self.groups for index in range(len(group.ids)))
 
     def total(self, column: str) -> float | None:
-        """The sum over trials of a cost (``flops``, ``tokens``); None when any trial's is unknown."""
+        """Return the sum of a cost (``flops``, ``tokens``) over all trials; None if it is unknown for any of them."""
         values = [(getattr(group.cost, column), len(group.ids)) for group in self.groups]
         return None if any(value is None for value, _ in values) else sum(value * count for value, count in values)
 
     def only(self, wanted: frozenset[str] | set[str]) -> Plan:
-        """The plan of these trials alone."""
+        """Return the plan restricted to these trials."""
         groups = (group.only(wanted) for group in self.groups)
         return replace(self, groups=tuple(group for group in groups if group.ids))
 
 
 def plan(sweep: SweepSpec, watch: ProgressCallback = no_progress) -> Plan:
-    """The trials of this sweep. ``watch`` is told how many combinations are done, of how many.
+    """Return the trials of this sweep. ``watch`` is called with the combinations done and their total.
 
-    Raises InputError when it has no trials, or names and values that cannot be resolved.
+    Raise InputError if the sweep has no trials, or if names or values cannot be resolved.
     """
     outer, inner = _split(sweep)
     dropped: Counter[str] = Counter()
@@ -118,8 +118,7 @@ def plan(sweep: SweepSpec, watch: ProgressCallback = no_progress) -> Plan:
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the garbage collector, which would walk a million tuples of numbers again and again (a third of the
-    time)."""
+    """Suspend the garbage collector, which would walk a million tuples of numbers repeatedly (a third of the time)."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -134,9 +133,9 @@ def _sort_key(values: Mapping[str, Value]) -> list[tuple[str, str, Any]]:
 
 
 def _split(sweep: SweepSpec) -> tuple[list[Axis], list[Axis]]:
-    """Axes that change what a group shares, and axes of member knobs alone.
+    """Return the axes that a group shares, and the axes of member knobs alone.
 
-    A member axis that a formula for a shared knob reads counts as shared.
+    A member axis read by a formula for a shared knob counts as shared.
     """
     axes = _drawn(sweep) if sweep.search.kind == "random" else list(sweep.axes)
     member = {knob.name for knob in sweep.workload.knobs if knob.member}
@@ -148,7 +147,7 @@ def _split(sweep: SweepSpec) -> tuple[list[Axis], list[Axis]]:
 
 
 def _drawn(sweep: SweepSpec) -> list[Axis]:
-    """The axes with all nuisance axes replaced by one of drawn points, which move together."""
+    """Return the axes with all nuisance axes replaced by one axis of drawn points."""
     from scipy.stats import qmc
 
     nuisance = [axis for axis in sweep.axes if axis.role == "nuisance"]
@@ -156,8 +155,8 @@ def _drawn(sweep: SweepSpec) -> list[Axis]:
     if not nuisance:
         return others
     sobol = qmc.Sobol(len(nuisance), rng=sweep.search.seed)
-    # Whole powers of two keep Sobol points balanced; the first `samples` of them are what is used, so a larger
-    # search contains a smaller one.
+    # Whole powers of two keep Sobol points balanced. The first `samples` of them are used, so a larger search
+    # contains a smaller one.
     points = sobol.random_base2((sweep.search.samples - 1).bit_length())[: sweep.search.samples]
     values = [
         tuple(itertools.chain.from_iterable(axis.at(x) for axis, x in zip(nuisance, point, strict=True)))
@@ -176,11 +175,11 @@ def _combinations(axes: Sequence[Axis]) -> Iterator[dict[str, Value]]:
 def _group(
     sweep: SweepSpec, point: Mapping[str, Value], inner: Sequence[Axis], dropped: Counter[str], seen: set[str]
 ) -> Group | None:
-    """The group at one combination of the shared axes, or None when nothing of it is kept."""
+    """Return the group at one combination of the shared axes, or None if no trial of it is kept."""
     workload = sweep.workload
     member_axes = [name for axis in inner for name in axis.names]
-    settled = _settled(sweep, {**sweep.fixed, **point}, member_axes)
-    names, rows = _rows(sweep, settled, inner, dropped)
+    settled = settle(sweep, {**sweep.fixed, **point}, member_axes)
+    names, rows = member_rows(sweep, settled, inner, dropped)
     if not rows:
         return None
     first = TrialSpec.of(workload.name, workload.knobs, {**settled.shared, **dict(zip(names, rows[0], strict=True))})
@@ -196,106 +195,8 @@ def _group(
     return Group(workload.name, shared, names, tuple(rows), tuple(ids), workload.cost(first), first.later)
 
 
-def _rows(
-    sweep: SweepSpec, settled: _Settled, inner: Sequence[Axis], dropped: Counter[str]
-) -> tuple[tuple[str, ...], list[tuple[Value, ...]]]:
-    """The member knobs of a group and the rows of their values that satisfy every constraint."""
-    member_axes = [name for axis in inner for name in axis.names]
-    names = (*member_axes, *(name for name, _ in settled.later))
-    varying = [rule for rule in sweep.where if rule.names & set(names)]
-    for rule in sweep.where:
-        if rule not in varying and not rule(settled.scope):
-            dropped[f"where {rule.text}"] += math.prod(len(axis.values) for axis in inner)
-            return names, []
-    if all(len(axis.names) == 1 for axis in inner):  # the common case, and a million rows in a tenth of a second
-        rows = list(itertools.product(*([value for (value,) in axis.values] for axis in inner)))
-    else:
-        choices = itertools.product(*(axis.values for axis in inner))
-        rows = [tuple(itertools.chain.from_iterable(choice)) for choice in choices]
-    if not varying and not settled.later:
-        return names, rows
-    knobs = {knob.name: knob for knob in sweep.workload.knobs}
-    kept, scope = [], settled.scope
-    for row in rows:
-        scope.update(zip(member_axes, row, strict=True))
-        for name, formula in settled.later:
-            scope[name] = _coerced(knobs[name], formula, scope)
-        if reason := next((f"where {rule.text}" for rule in varying if not rule(scope)), None):
-            dropped[reason] += 1
-        else:
-            kept.append(tuple(scope[name] for name in names))
-    return names, kept
-
-
-@dataclass(frozen=True, slots=True)
-class _Settled:
-    """A group before its members: resolved shared knobs, the names formulas read, the formulas that wait, in order."""
-
-    shared: dict[str, Any]
-    scope: dict[str, Any]
-    later: list[tuple[str, Formula]]
-
-
-def _settled(sweep: SweepSpec, values: dict[str, Any], member_axes: Sequence[str]) -> _Settled:
-    """Every formula a group can compute is computed, each as soon as what it reads is known."""
-    knobs = {knob.name: knob for knob in sweep.workload.knobs}
-    accepted = {**{knob.name: knob for knob in sweep.workload.requests}, **knobs}
-    defaults = {name: knob.default for name, knob in knobs.items() if knob.default is not None}
-    waiting = dict(sweep.derived)
-    while True:
-        resolved = sweep.workload.resolve(values)
-        scope = {**defaults, **sweep.workload.facts({**defaults, **resolved}), **values, **resolved}
-        known = set(scope) - set(waiting) - set(member_axes)
-        ready = [name for name, formula in waiting.items() if formula.names <= known]
-        if not ready:
-            break
-        for name in ready:
-            values[name] = _coerced(accepted[name], waiting.pop(name), scope)
-    later = _ordered(waiting, known | set(member_axes))
-    _check_names(sweep, known | set(member_axes) | set(dict(later)))
-    return _Settled(resolved, scope, later)
-
-
-def _ordered(waiting: dict[str, Formula], known: set[str]) -> list[tuple[str, Formula]]:
-    """The formulas in an order in which each reads only what is known before it."""
-    waiting, known, order = dict(waiting), set(known), []
-    while ready := [name for name, formula in waiting.items() if formula.names <= known]:
-        order += [(name, waiting.pop(name)) for name in ready]
-        known |= set(ready)
-    if waiting:
-        raise InputError(
-            [
-                f"derived.{name}: {formula.text!r} needs {', '.join(sorted(formula.names - known))}, which nothing "
-                f"gives{nearest(min(formula.names - known), known)} (known: {', '.join(sorted(known))})"
-                for name, formula in waiting.items()
-            ]
-        )
-    return order
-
-
-def _check_names(sweep: SweepSpec, known: set[str]) -> None:
-    listed = ", ".join(sorted(known))
-    faults = [
-        f"where: {rule.text!r} reads {name!r}, which nothing gives{nearest(name, known)} (known: {listed})"
-        for rule in sweep.where
-        for name in sorted(rule.names - known)
-    ]
-    if faults:
-        raise InputError(faults)
-
-
-def _coerced(knob: Knob, formula: Formula, scope: Mapping[str, Any]) -> Value:
-    value = formula(scope)
-    if knob.type == "int" and isinstance(value, float):
-        value = round(value)
-    try:
-        return knob.coerce(value)
-    except ValueError as error:
-        raise InputError(f"derived.{knob.name}: {formula.text!r} gives {error}") from None
-
-
 def _within_budget(made: Plan) -> None:
-    """Raises InputError when the plan exceeds what the sweep allows itself (device hours are the launch's question)."""
+    """Raise InputError if the plan exceeds the budget's trials or FLOPs (device hours are checked by the launch)."""
     budget, flops = made.sweep.budget, made.total("flops")
     faults = []
     if budget.trials is not None and made.trials > budget.trials:

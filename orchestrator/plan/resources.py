@@ -1,9 +1,9 @@
-"""What one trial is given: a share of a GPU, one GPU, several on one node or several nodes, from the memory it needs.
+"""The devices of one trial, from its memory: a share of a GPU, one GPU, several on one node, or several nodes.
 
-A profile says the least a trial gets; the memory a workload states for a trial against the memory of a device raises
-it. On hardware without memory of its own (CPU cores) a process may use what the profile's ``memory_per_trial`` says, or
-else the part of its node's memory that goes with its cores: a trial that needs more gets more cores, so that what runs
-on a node at once fits it.
+A profile states the minimum for a trial. The memory that a workload states for a trial, compared with the memory of a
+device, raises it. On hardware without memory of its own (CPU cores) a process may use the profile's
+``memory_per_trial``, or else the part of its node's memory that goes with its cores: a trial that needs more gets more
+cores, so that the trials running on a node at once fit it.
 """
 
 from __future__ import annotations
@@ -15,31 +15,30 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from sweeplaw.clusters.errors import counted
-from sweeplaw.clusters.profile.capacity import Capacity
+from sweeplaw.clusters.profile.capacity import Capacity, counted
 from sweeplaw.trials.accounting import Cost
 
 if TYPE_CHECKING:  # workers need sizes, not profiles
     from sweeplaw.clusters.profile.profile import Profile
 
-# Of nodes nobody can look at yet, a plan assumes that one holds every device a trial asks for, up to this many; and of
-# what would hold a trial, as many nodes are thought of.
+# Where the nodes are not known yet, a plan assumes that one holds every device a trial asks for, up to this many. The
+# search for resources that would hold a trial considers as many nodes.
 _UNSEEN = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResources:
-    """What one trial holds while it runs: ``processes`` equal ones, so many on each of ``nodes`` nodes.
+    """What one trial occupies while it runs: ``processes`` equal processes, spread evenly over ``nodes`` nodes.
 
     ``cpus`` and ``gpus`` are those of one process; ``gpus`` is a share of one device or a whole number of them.
-    ``shrink`` divides the micro-batch, where all there is holds the trial in no other way (`Context.shrink`).
+    ``micro_batch_divisor`` is above 1 only where the whole cluster holds the trial in no other way (`Context`).
     """
 
     cpus: float
     gpus: float = 0.0
     processes: int = 1
     nodes: int = 1
-    shrink: int = 1
+    micro_batch_divisor: int = 1
 
     @property
     def per_node(self) -> int:
@@ -48,7 +47,7 @@ class TrialResources:
 
     @property
     def devices(self) -> float:
-        """GPUs in all, or CPU cores where it has none."""
+        """Total GPUs, or total CPU cores without GPUs."""
         return self.processes * (self.gpus or self.cpus)
 
     def __str__(self) -> str:
@@ -57,14 +56,14 @@ class TrialResources:
         text = str(Fraction(amount).limit_denominator(100)) if amount < 1 else f"{amount:g}"
         text = f"{text} {unit}{'s' if amount > 1 else ''}"
         text = text if self.nodes == 1 else f"{self.nodes} nodes of {text}"
-        return text if self.shrink == 1 else f"{text}, 1/{self.shrink} batch"
+        return text if self.micro_batch_divisor == 1 else f"{text}, 1/{self.micro_batch_divisor} batch"
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterCapacity:
-    """The nodes sizes are chosen for: CPU cores and GPUs of the largest, and how many there are of that size.
+    """The nodes that resources are chosen for: CPU cores and GPUs of the largest, and the number of nodes that large.
 
-    ``memory`` is what any node says of its own: (CPU cores, bytes).
+    ``memory`` lists (CPU cores, bytes) of each kind of node whose memory is known.
     """
 
     nodes: int
@@ -74,36 +73,36 @@ class ClusterCapacity:
 
     @classmethod
     def of(cls, nodes: Sequence[Capacity] | None) -> ClusterCapacity:
-        """The room of these nodes; None: nodes nobody has seen."""
+        """Return the capacity of these nodes; None stands for nodes that are not known yet."""
         if nodes is None:
             return cls(1, math.inf, math.inf)
         largest = max(nodes, key=lambda node: (node.gpus, node.cpus), default=Capacity(0.0))
-        said = {(node.cpus, node.memory_bytes) for node in nodes if node.cpus and node.memory_bytes is not None}
+        known = {(node.cpus, node.memory_bytes) for node in nodes if node.cpus and node.memory_bytes is not None}
         alike = sum(node.cpus >= largest.cpus and node.gpus >= largest.gpus for node in nodes)
-        return cls(alike, largest.cpus, largest.gpus, tuple(sorted(said)))
+        return cls(alike, largest.cpus, largest.gpus, tuple(sorted(known)))
 
     def memory_of(self, cpus: float) -> int | None:
-        """Bytes that go with so many cores on every node that has them; None where no such node says."""
+        """Return the bytes that go with this number of cores on any node that has them; None if unknown."""
         return min((int(whole * cpus / cores) for cores, whole in self.memory if cores >= cpus), default=None)
 
 
 @dataclass(frozen=True)
 class ResourceSizer:
-    """Sizes for the trials of one workload on one cluster."""
+    """Chooses resources for the trials of one workload on one cluster."""
 
     profile: Profile
     spreads: bool
-    room: ClusterCapacity
+    cluster: ClusterCapacity
 
     def __call__(self, cost: Cost) -> TrialResources | None:
-        """The smallest size a trial of this cost fits into; None when it fits none that the room has.
+        """Return the smallest resources that hold a trial of this cost; None if the cluster has none.
 
-        A trial whose memory is unknown gets what the profile gives every trial. Micro-batches are divided only for a
-        trial that nothing holds otherwise, by no more than it needs.
+        A trial of unknown memory gets the profile's minimum. Micro-batches are divided only for a trial that fits in no
+        other way, by no more than it needs.
         """
-        for shrink in _doubling(1, cost.batch_sequences or 1):
+        for divisor in _doubling(1, cost.batch_sequences or 1):
             for item, available in self._candidates:
-                found = replace(item, shrink=shrink)
+                found = replace(item, micro_batch_divisor=divisor)
                 if available is None or cost.memory_bytes is None:
                     return found
                 needed = memory(cost, found)
@@ -112,61 +111,63 @@ class ResourceSizer:
         return None
 
     def usable(self, item: TrialResources) -> int | None:
-        """Bytes one process of this size may use on each of its devices; None where nobody says."""
+        """Return the bytes that one process may use on each of its devices; None if unknown."""
         if self.profile.device.accelerator:
             return device_bytes(item, self.profile)
-        return self.room.memory_of(item.cpus) if self._shares_nodes else self.profile.memory_per_trial
+        return self.cluster.memory_of(item.cpus) if self._shares_nodes else self.profile.memory_per_trial
 
     def misfit(self, cost: Cost) -> str:
-        """One sentence about a trial that fits nothing: what it needs, what there is, what would hold it."""
+        """Return a sentence about a trial that does not fit: its need, the memory available, what would hold it."""
         name = "a trial" if cost.params is None else f"a trial of {cost.params:,} parameters"
         unit, whole = self._unit
         unit = {"GPU": self.profile.device.name, "core": "process"}.get(unit, unit)
         there = f"and one {unit} has {whole / 1e9:.1f} GB"
-        if self.spreads and not math.isinf(self.room.cpus):
+        if self.spreads and not math.isinf(self.cluster.cpus):
             accelerator = self.profile.device.accelerator
-            held = counted(self.room.gpus, "GPU") if accelerator else counted(self.room.cpus, "core")
-            there += f"; there {'is one node' if self.room.nodes == 1 else f'are {self.room.nodes} nodes'} of {held}"
+            held = counted(self.cluster.gpus, "GPU") if accelerator else counted(self.cluster.cpus, "core")
+            there += (
+                f"; there {'is one node' if self.cluster.nodes == 1 else f'are {self.cluster.nodes} nodes'} of {held}"
+            )
         needed = f"{(cost.memory_bytes or 0) / 1e9:.1f} GB"
         return f"{name} needs about {needed}, {there} (accepted: {self._holding(cost)})"
 
     @property
     def _shares_nodes(self) -> bool:
-        """Whether the memory of a node is all that bounds its processes."""
+        """Whether processes are bounded only by the memory of their node."""
         return not self.profile.device.accelerator and self.profile.memory_per_trial is None
 
     @property
     def _unit(self) -> tuple[str, int]:
-        """What a trial is spread over, and the bytes it may use on each."""
+        """The unit that a trial is spread over, and the bytes it may use on each."""
         if self._shares_nodes:
-            return "node", self.room.memory_of(self.room.cpus) or 0
+            return "node", self.cluster.memory_of(self.cluster.cpus) or 0
         if self.profile.device.accelerator:
             return "GPU", device_bytes(TrialResources(1.0, 1.0), self.profile) or 0
         return "core", self.profile.memory_per_trial or 0
 
     @cached_property
     def _candidates(self) -> tuple[tuple[TrialResources, int | None], ...]:
-        """Every size there may be, the smallest first, and what each of its processes may use."""
+        """Every candidate, smallest first, with the bytes that each of its processes may use."""
         sizes = _by_cores if self._shares_nodes else _by_devices
-        return tuple((item, self.usable(item)) for item in sizes(self.profile, self.spreads, self.room))
+        return tuple((item, self.usable(item)) for item in sizes(self.profile, self.spreads, self.cluster))
 
     def _holding(self, cost: Cost) -> str:
-        """What would hold such a trial."""
+        """Return a phrase for what would hold such a trial."""
         if self._shares_nodes:
-            more = replace(self, room=replace(self.room, nodes=_UNSEEN))(cost) if self.spreads else None
-            return f"{more or self._spread(cost)}; or memory_per_trial, where a process may use more than its node says"
+            more = replace(self, cluster=replace(self.cluster, nodes=_UNSEEN))(cost) if self.spreads else None
+            larger = more or self._spread(cost)
+            return f"{larger}; or memory_per_trial, where a process may use more than its share of the node"
         if self.spreads:
-            return str(replace(self, room=ClusterCapacity.of(None))(cost) or self._spread(cost))
+            return str(replace(self, cluster=ClusterCapacity.of(None))(cost) or self._spread(cost))
         if self.profile.device.accelerator:
             _, whole = self._unit
             return f"gpus_per_trial = {-(-(cost.memory_bytes or 0) // whole)}, where the workload uses several GPUs"
         return f"memory_per_trial = {cost.memory_bytes}"
 
     def _spread(self, cost: Cost) -> str:
-        """What would hold a trial that no power of two of devices holds: some other number, or larger devices.
+        """Return what would hold a trial that no power of two of devices holds: another number, or larger devices.
 
-        A batch is split down to single sequences, so it has as many parts as sequences; what each device gathers whole
-        does not get smaller by any of this.
+        A batch can be split down to single sequences. The weights that each device gathers whole stay as large.
         """
         unit, whole = self._unit
         batch = cost.batch_sequences or 1
@@ -175,7 +176,7 @@ class ResourceSizer:
         for count, held in needs.items():
             if held <= whole:
                 return f"{counted(count, unit)}, one sequence at a time"
-        undivided = {1: cost.memory_bytes or 0}  # one sequence, or nobody says how it divides
+        undivided = {1: cost.memory_bytes or 0}  # one sequence, or the division is unknown
         count, least = min((needs or undivided).items(), key=lambda item: item[1])
         if count == 1:
             return f"a smaller trial, or a {unit} with {least / 1e9:.1f} GB"
@@ -184,25 +185,25 @@ class ResourceSizer:
 
 
 def memory(cost: Cost, item: TrialResources) -> int | None:
-    """Bytes a trial of this cost needs on each device of this size (in each process, on CPU cores). None is unknown.
+    """Return the bytes that a trial needs on each device (in each process, on CPU cores); None if unknown.
 
-    A process that is given several GPUs is taken to divide its memory over them: what runs there is the user's own.
+    Assumption: a process that is given several GPUs divides its memory over them, since it runs the user's own code.
     """
-    if (item.processes, item.shrink) != (1, 1):
-        return cost.memory_on(item.processes, item.shrink)
+    if (item.processes, item.micro_batch_divisor) != (1, 1):
+        return cost.memory_on(item.processes, item.micro_batch_divisor)
     if cost.memory_bytes is None:
         return None
     return -(-cost.memory_bytes // max(1, int(item.gpus)))
 
 
 def device_bytes(item: TrialResources, profile: Profile) -> int | None:
-    """Bytes one process of this size may use on each of its GPUs; None where the hardware has no memory of its own."""
+    """Return the bytes one process may use on each of its GPUs; None where the hardware has no memory of its own."""
     whole = profile.device.usable_bytes
     return whole if whole is None or not 0 < item.gpus < 1 else int(whole * item.gpus)
 
 
-def _by_devices(profile: Profile, spreads: bool, room: ClusterCapacity) -> Iterator[TrialResources]:
-    """Sizes from the least the profile gives a trial up to all the room has, each about twice the one before."""
+def _by_devices(profile: Profile, spreads: bool, cluster: ClusterCapacity) -> Iterator[TrialResources]:
+    """Yield candidates from the profile's minimum up to the whole cluster, each about twice the one before."""
     least = TrialResources(profile.cpus_per_trial, profile.gpus_per_trial)
     begin = max(1, int(least.gpus)) if spreads else 1
     if begin == 1:
@@ -211,46 +212,46 @@ def _by_devices(profile: Profile, spreads: bool, room: ClusterCapacity) -> Itera
     if not spreads:
         return
     one = TrialResources(least.cpus / begin, 1.0 if least.gpus else 0.0)
-    most = _fitting(one, room)
+    most = _fitting(one, cluster)
     for count in _doubling(begin, most):
         if count > 1:
             yield replace(one, processes=count)
     if most >= begin:
-        for nodes in _doubling(2, room.nodes):
+        for nodes in _doubling(2, cluster.nodes):
             yield replace(one, processes=most * nodes, nodes=nodes)
 
 
-def _by_cores(profile: Profile, spreads: bool, room: ClusterCapacity) -> Iterator[TrialResources]:
-    """The same where memory goes with cores: one process takes more of them, up to whole nodes with a process each."""
+def _by_cores(profile: Profile, spreads: bool, cluster: ClusterCapacity) -> Iterator[TrialResources]:
+    """Yield candidates where memory goes with cores: more cores a process, up to whole nodes with a process each."""
     least = TrialResources(profile.cpus_per_trial)
-    if not room.memory:
+    if not cluster.memory:
         yield least
         return
-    most = max(1, _fitting(least, room))
+    most = max(1, _fitting(least, cluster))
     for count in _doubling(1, most):
-        yield TrialResources(min(least.cpus * count, room.cpus))
-    if least.cpus * most < room.cpus:
-        yield TrialResources(room.cpus)
-    for nodes in _doubling(2, room.nodes) if spreads else ():
-        yield TrialResources(room.cpus, processes=nodes, nodes=nodes)
+        yield TrialResources(min(least.cpus * count, cluster.cpus))
+    if least.cpus * most < cluster.cpus:
+        yield TrialResources(cluster.cpus)
+    for nodes in _doubling(2, cluster.nodes) if spreads else ():
+        yield TrialResources(cluster.cpus, processes=nodes, nodes=nodes)
 
 
 def _shares(least: float) -> Iterator[float]:
-    """The least share of a GPU, then every power of a half above it up to a whole one. Whole GPUs are as they are."""
+    """Yield the smallest share of a GPU, then each power of 1/2 above it, up to 1; whole GPUs unchanged."""
     yield least
     if 0 < least < 1:
         yield from (1 / 2**power for power in range(10, -1, -1) if 1 / 2**power > least)
 
 
-def _fitting(one: TrialResources, room: ClusterCapacity) -> int:
-    """Processes of this size that the largest node holds."""
-    limits = [room.cpus / one.cpus] + ([room.gpus] if one.gpus else [])
+def _fitting(one: TrialResources, cluster: ClusterCapacity) -> int:
+    """Return the number of such processes that the largest node holds."""
+    limits = [cluster.cpus / one.cpus] + ([cluster.gpus] if one.gpus else [])
     least = min(limits)
     return _UNSEEN if math.isinf(least) else math.floor(least + 1e-9)
 
 
 def _doubling(begin: int, end: int) -> Iterator[int]:
-    """``begin``, twice that, ... and ``end`` itself; nothing when it lies below ``begin``."""
+    """Yield ``begin``, twice that, and so on, then ``end`` itself; nothing if ``end`` is below ``begin``."""
     count = begin
     while count < end:
         yield count

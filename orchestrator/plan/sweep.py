@@ -1,7 +1,7 @@
-"""A sweep file, read and checked: axes by role, a search, constraints, a workload, and what it allows itself.
+"""A sweep file, read and checked: axes by role, search, constraints, workload, budget and retry policy.
 
-Every fault of a file is found in one reading and told in one message. What comes out is plain and frozen; what it means
-in trials is `orchestrator.plan.plan`'s question.
+All faults of a file are found in one reading and reported in one message. The result is a frozen record;
+`orchestrator.plan.plan` turns it into trials.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class Search(pydantic.BaseModel):
-    """How the nuisance axes are walked at every scientific point.
+    """How nuisance axes are searched at each scientific point.
 
     ``grid`` takes every combination; ``random`` draws ``samples`` scrambled Sobol points from the ranges, the same ones
     at every scientific point; a larger ``samples`` extends the smaller draw.
@@ -43,7 +43,7 @@ class Search(pydantic.BaseModel):
 
 
 class _File(pydantic.BaseModel):
-    """The shape of a sweep file."""
+    """The schema of a sweep file."""
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
     name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -67,11 +67,11 @@ _TABLES: Mapping[str, type[pydantic.BaseModel]] = {"search": Search, "budget": B
 
 @dataclass(frozen=True, slots=True)
 class SweepSpec:
-    """What a sweep file says.
+    """A checked sweep file.
 
     ``axes`` vary (scientific: what the law is about; nuisance: tuned at each scientific point; seeds); ``fixed`` do
     not; ``derived`` are formulas over the others; ``where`` are formulas every trial must satisfy. ``text`` is the
-    file.
+    content of the file.
     """
 
     name: str
@@ -89,12 +89,12 @@ class SweepSpec:
     text: str = field(repr=False, default="")
 
     def names(self, role: str) -> tuple[str, ...]:
-        """The knobs and requests on axes of this role, in name order."""
+        """Return the knobs and requests on axes of this role, sorted."""
         return tuple(sorted(name for axis in self.axes if axis.role == role for name in axis.names))
 
 
 def read(path: str | Path) -> SweepSpec:
-    """The sweep in this TOML file. Raises InputError with every fault."""
+    """Return the sweep in this TOML file. Raise InputError with every fault."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -106,7 +106,10 @@ def read(path: str | Path) -> SweepSpec:
 
 
 def parse(text: str, *, where: str = "sweep", folder: Path | None = None) -> SweepSpec:
-    """The sweep this TOML text describes. ``folder`` is what relative paths in it start from."""
+    """Return the sweep that this TOML text describes. Relative paths in it start from ``folder``.
+
+    Raise InputError with every fault, its message beginning with ``where``.
+    """
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -119,7 +122,7 @@ def parse(text: str, *, where: str = "sweep", folder: Path | None = None) -> Swe
 
 
 def _shape(raw: dict[str, Any]) -> tuple[_File, list[str]]:
-    """The file, and the faults of its shape; what is at fault is left out, so that the rest is looked at as well."""
+    """Return the file without its malformed keys, and a fault for each of them, so that the rest is checked too."""
     try:
         return _File.model_validate(raw), []
     except pydantic.ValidationError as error:
@@ -132,7 +135,7 @@ def _shape(raw: dict[str, Any]) -> tuple[_File, list[str]]:
 
 
 def _fault(item: Any) -> str:
-    """One pydantic finding as a sentence: the key path, the value seen, what would be accepted."""
+    """Return one pydantic error as a sentence: the key path, the value seen, the values accepted."""
     path = [str(part) for part in item["loc"] if part not in ("str", "int", "float", "list[int]", "list[str]")]
     key = ".".join(path)
     if item["type"] == "extra_forbidden":
@@ -176,14 +179,14 @@ def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec
         where=where,
         search=file.search,
         budget=file.budget,
-        retry=file.retry.settled(shrinks=workload.shrinks),
+        retry=file.retry.settled(divides_micro_batch=workload.divides_micro_batch),
         log_to=log_to,
         text=text,
     )
 
 
 def _workload(file: _File, folder: Path) -> tuple[Workload, dict[str, Any]]:
-    """The workload and the options a worker rebuilds it from."""
+    """Return the workload, and the options from which a worker rebuilds it."""
     declared = dict(file.workload) if isinstance(file.workload, dict) else {"kind": file.workload}
     kind = declared.pop("kind", None)
     if not isinstance(kind, str):
@@ -199,7 +202,7 @@ def _workload(file: _File, folder: Path) -> tuple[Workload, dict[str, Any]]:
 
 
 def _samples(value: Any) -> list[Any]:
-    """Values that show an axis's type to a workload that takes its knobs from the sweep."""
+    """Return values from which a workload that takes its knobs from the sweep infers the type of an axis."""
     if isinstance(value, list):
         return value
     if isinstance(value, dict):

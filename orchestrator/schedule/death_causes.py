@@ -1,8 +1,8 @@
-"""Losses whose reason is not known yet: a worker died, and it shows only afterwards whether its node died with it.
+"""Losses of unknown reason: a worker died, and whether its node died with it shows only later.
 
-Ray tells a worker's death when its connection breaks, and a node's death once the node has missed several health checks
-(five in a row, three seconds apart, is Ray's own setting). What was lost is measured at the death and its trials wait
-for another worker at once; only the name of the reason comes later.
+Ray reports the death of a worker when its connection breaks, and that of a node once it has missed several health
+checks (five in a row, three seconds apart, by Ray's default). The loss is measured at the death and its trials are
+queued again at once; only the reason is determined later.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ AFTERMATH_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Doubt:
+class _Death:
     loss: WastedWork
     nodes: frozenset[str]
     since: float
 
 
 class UnresolvedDeaths:
-    """``settled`` gets each loss with its reason, once."""
+    """Deaths of workers whose reason is open. ``settled`` is called once for each loss, with its reason."""
 
     def __init__(self, settled: Callable[[WastedWork, Reason], None]) -> None:
         self._settled = settled
-        self._open: list[_Doubt] = []
+        self._deaths: list[_Death] = []
 
     @property
     def nodes(self) -> frozenset[str]:
-        """Those that should be asked whether they are there."""
-        return frozenset().union(*(doubt.nodes for doubt in self._open))
+        """The nodes to probe."""
+        return frozenset().union(*(death.nodes for death in self._deaths))
 
     def add(self, loss: WastedWork, nodes: frozenset[str], now: float) -> None:
-        """A worker on these nodes died, or cannot be heard any more."""
-        self._open.append(_Doubt(loss, nodes, now))
+        """Add the loss of a worker on these nodes that died or is unreachable."""
+        self._deaths.append(_Death(loss, nodes, now))
 
     def settle(self, alive: Container[str], answered: Mapping[str, float]) -> None:
-        """These nodes are alive as far as is known; these have answered, when they were asked at this time."""
-        still = []
-        for doubt in self._open:
-            if not all(node in alive for node in doubt.nodes):
-                self._settled(doubt.loss, "node died")
-            elif all(answered.get(node, 0.0) >= doubt.since + AFTERMATH_SECONDS for node in doubt.nodes):
-                self._settled(doubt.loss, "worker died")
+        """Settle the deaths that are decided by the nodes ``alive`` and by when nodes were probed and ``answered``."""
+        unresolved = []
+        for death in self._deaths:
+            if not all(node in alive for node in death.nodes):
+                self._settled(death.loss, "node died")
+            elif all(answered.get(node, 0.0) >= death.since + AFTERMATH_SECONDS for node in death.nodes):
+                self._settled(death.loss, "worker died")
             else:
-                still.append(doubt)
-        self._open = still
+                unresolved.append(death)
+        self._deaths = unresolved
 
     def close(self) -> None:
-        """Nobody looks any more: that a worker died is all that is known."""
-        for doubt in self._open:
-            self._settled(doubt.loss, "worker died")
-        self._open = []
+        """Settle the rest at the end of a run: all that is known is that a worker died."""
+        for death in self._deaths:
+            self._settled(death.loss, "worker died")
+        self._deaths = []

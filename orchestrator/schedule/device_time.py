@@ -1,8 +1,8 @@
-"""Device time: what became rows, and what was lost and why.
+"""Device time: how much became rows, and how much was lost, by reason.
 
 A device-second is one second of one device of the cluster's hardware (a quarter of a GPU for a second is a quarter of
-one). Useful is the time of trials that ended in a row worth having; wasted is the time of work that has to be done
-again or led to nothing, by reason.
+one). Useful is the time of trials that ended in a usable row; wasted is the time of work that has to be repeated or led
+to nothing.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Reason = Literal[
     "interrupted",
     "launcher died",
 ]
-REMEMBERED = 100  # the latest losses are kept one by one; the sums hold all of them
+REMEMBERED = 100  # latest losses kept one by one; the sums include all
 
 
 @dataclass(frozen=True, slots=True)
 class WastedWork:
-    """Work that was lost: which trials of which pack, how much device time, why (None: not known yet), when."""
+    """Lost work: the trials of a pack, their device time, the reason (None: not known yet) and the time."""
 
     pack_id: str
     trials: tuple[str, ...]
@@ -41,7 +41,7 @@ class WastedWork:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Device-seconds that became rows, those that were lost by reason, and how often something was lost by reason."""
+    """Device-seconds that became rows, and device-seconds and number of losses by reason."""
 
     useful: float = 0.0
     wasted: Mapping[str, float] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Usage:
         return self.useful + self.wasted_seconds
 
     def sentence(self) -> str:
-        """For people, one line."""
+        """Return one line for people."""
         if not self.wasted:
             return f"{_hours(self.useful)} of device time, none of it wasted"
         share = self.wasted_seconds / self.device_seconds if self.device_seconds else 0.0
@@ -78,7 +78,7 @@ def _hours(seconds: float) -> str:
 
 
 def total(usages: Iterable[Usage]) -> Usage:
-    """The sum."""
+    """Return the sum."""
     useful, wasted, losses = 0.0, dict[str, float](), Counter[str]()
     for usage in usages:
         useful += usage.useful
@@ -89,7 +89,7 @@ def total(usages: Iterable[Usage]) -> Usage:
 
 
 class Meter:
-    """Counts the device time of one launch; for any number of threads."""
+    """Count the device time of one launch; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -100,17 +100,17 @@ class Meter:
         self._open: list[WastedWork] = []
 
     def used(self, device_seconds: float) -> None:
-        """This much became a row."""
+        """Count device time that became a row."""
         with self._lock:
             self._useful += device_seconds
 
     def lost(self, loss: WastedWork) -> None:
-        """This much has to be done again, or led to nothing; without a reason it is kept until `settle` tells one."""
+        """Count lost work; without a reason it is kept until `settle` gives one."""
         with self._lock:
             self._open.append(loss) if loss.reason is None else self._book(loss, loss.reason)
 
     def settle(self, loss: WastedWork, reason: Reason) -> None:
-        """The reason of a loss is known now. Until then it is in no sum, because sums by reason only ever rise."""
+        """Give a loss its reason. Until then it is in no sum by reason, because those sums never fall."""
         with self._lock:
             self._open.remove(loss)
             self._book(replace(loss, reason=reason), reason)
@@ -122,16 +122,16 @@ class Meter:
 
     @property
     def device_seconds(self) -> float:
-        """Used so far, with the losses whose reason is not known yet."""
+        """Device-seconds used so far, with the losses whose reason is not known yet."""
         with self._lock:
             return self._useful + sum(self._wasted.values()) + sum(loss.device_seconds for loss in self._open)
 
     def usage(self) -> Usage:
-        """So far."""
+        """Return the usage so far."""
         with self._lock:
             return Usage(self._useful, dict(self._wasted), dict(self._losses))
 
     def latest(self) -> Sequence[WastedWork]:
-        """The latest losses, oldest first."""
+        """Return the latest losses, oldest first."""
         with self._lock:
             return tuple(self._latest)

@@ -1,7 +1,7 @@
-"""Which pack runs in which lane: the state of one sweep while it runs, in the driver. No Ray here.
+"""Which pack runs in which worker slot: the state of a running sweep in the driver. No Ray here.
 
-A lane is a worker's hold on its nodes. It is opened for a pack of its size, fed further packs of that size, and closed
-when what it holds is wanted for another size, when it has failed, or at the end.
+A slot is a worker's allocation on its nodes. It is opened for a pack of its size, fed further packs of that size, and
+closed when its nodes are needed for another size, when its worker has failed, or at the end.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.schedule.death_causes import UnresolvedDeaths
 from sweeplaw.orchestrator.schedule.device_time import Reason, WastedWork
 from sweeplaw.orchestrator.schedule.packs import Pack, Queue
-from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
+from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement, PlacementDecision
 from sweeplaw.orchestrator.worker.worker import Job
 from sweeplaw.trials.record import Row, State, TrialRecord
 from sweeplaw.trials.spec import TrialSpec
 
-START_TRIES = 5  # workers in a row that die on a node before they run anything (its disk is full): it gets no more
+START_TRIES = 5  # consecutive workers that die on a node before they run anything (its disk is full): then it is barred
 
 
 @dataclass(frozen=True, slots=True)
 class DispatcherCallbacks:
-    """What a run tells whom it works for.
+    """Callbacks from the dispatcher to the launch.
 
-    ``make_job`` turns a pack into what travels, when it starts. ``sink`` gets rows as they come; what it raises ends
-    the run. ``give_up`` gets a trial that will not be tried again here, with the state and the message of its row.
-    ``lost`` gets the trials of a pack that have to be run again and why, or None for why: then ``settled`` tells that
-    later. ``placed`` gets where a pack runs; ``ended`` a pack that runs no more with nothing lost. ``ending`` is asked
-    often: once it is true nothing more starts and workers are told to wind down.
+    ``make_job`` turns a pack that starts into a job for a worker. ``sink`` gets rows as they arrive; its errors end the
+    run. ``give_up`` gets a trial that is not tried again, with the message and the state of its row. ``lost`` gets the
+    trials of a pack that have to run again and the reason, None if ``settled`` will give it later. ``placed`` gets the
+    host a pack runs on; ``ended`` a pack that ended without a loss. ``ending`` is polled: once it is true, nothing more
+    starts and workers drain.
     """
 
     make_job: Callable[[Pack], Job]
@@ -46,207 +46,210 @@ class DispatcherCallbacks:
 
 
 class Worker(Protocol):
-    """The process that holds a lane."""
+    """The process of a worker slot."""
 
     def feed(self, job: Job) -> None:
         """Run this job next."""
         ...
 
-    def wind(self) -> None:
-        """Let the job write what it can resume from, and end."""
+    def drain(self) -> None:
+        """Let the job write a checkpoint and end."""
         ...
 
 
 @dataclass(eq=False, slots=True)
 class WorkerSlot:
-    """``worker`` is None until its process runs; ``job`` is what that process begins with."""
+    """``worker`` is None until its process runs; ``job`` is the first job of that process."""
 
     key: str
     size: TrialResources
     nodes: tuple[str, ...]
     pack: Pack | None
     job: Job | None
-    heard: float
+    last_report: float
     worker: Worker | None = None
     finished: set[str] = field(default_factory=set)
 
 
 class Dispatcher:
-    """All lanes of a run; ``home`` is the driver's own node. Every method may raise what ``sink`` raises."""
+    """All worker slots of a run; ``driver_node`` is the driver's own. Every method may raise what ``sink`` raises."""
 
     def __init__(
         self,
-        waiting: Queue,
-        floor: Placement,
-        calls: DispatcherCallbacks,
-        home: str,
+        queue: Queue,
+        placement: Placement,
+        callbacks: DispatcherCallbacks,
+        driver_node: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.waiting = waiting
-        self.doubts = UnresolvedDeaths(calls.settled)
-        self.closing: set[WorkerSlot] = set()  # to be ended by whoever holds their processes
-        self.winding_since: float | None = None
-        self._floor, self._calls, self._home, self.clock = floor, calls, home, clock
-        self._lanes: dict[str, WorkerSlot] = {}
-        self._opening: deque[WorkerSlot] = deque()
+        self.queue = queue
+        self.unresolved = UnresolvedDeaths(callbacks.settled)
+        self.to_stop: set[WorkerSlot] = set()  # closed slots, whose processes the backend has to end
+        self.draining_since: float | None = None
+        self._placement, self._callbacks, self._driver_node, self.clock = placement, callbacks, driver_node, clock
+        self._slots: dict[str, WorkerSlot] = {}
+        self._pending: deque[WorkerSlot] = deque()  # without a process yet
         self._hosts: dict[str, str] = {}
         self._opened = 0
-        self._unstarted: Counter[str] = Counter()  # by node, in a row
-        self._moved = clock()  # when a pack last started or ended
+        self._failed_starts: Counter[str] = Counter()  # by node, consecutive
+        self._last_change = clock()  # when a pack last started or ended
 
     @property
     def busy(self) -> list[WorkerSlot]:
-        """Lanes with a pack."""
-        return [lane for lane in self._lanes.values() if lane.pack is not None]
+        """Slots with a pack."""
+        return [slot for slot in self._slots.values() if slot.pack is not None]
 
     @property
-    def over(self) -> bool:
-        """Nothing runs, and nothing waits that may still start."""
-        return not self.busy and (not self.waiting or self.winding_since is not None)
+    def done(self) -> bool:
+        """Whether nothing runs and no waiting pack may still start."""
+        return not self.busy and (not self.queue or self.draining_since is not None)
 
     @property
     def stuck_seconds(self) -> float:
-        """How long packs have waited with nothing running that could make room for them."""
-        return self.clock() - self._moved if self.waiting and not self.busy else 0.0
+        """Seconds for which packs have waited while nothing ran."""
+        return self.clock() - self._last_change if self.queue and not self.busy else 0.0
 
     def capacity(self, size: TrialResources) -> int:
-        """How many lanes of this size the live nodes hold at once."""
-        return self._floor.capacity(size)
+        """Return the number of slots of this size that the live nodes hold at once."""
+        return self._placement.capacity(size)
 
-    def update(self, machines: Iterable[NodeResources], hosts: dict[str, str]) -> None:
-        """These nodes are alive now. A pack whose worker had not begun on a node that died waits again as it was."""
+    def update(self, nodes: Iterable[NodeResources], hosts: dict[str, str]) -> None:
+        """Replace the live nodes. A pack that had not begun on a node that died is requeued unchanged."""
         self._hosts = hosts
-        lost = self._floor.update(item for item in machines if item.node_id not in self.barred)
-        for lane in [self._lanes[key] for key in lost if key in self._lanes]:
-            if lane.worker is None and lane.pack is not None:
-                self._calls.ended(lane.pack)
-                self.waiting.put(lane.pack)
-                self._close(lane)
+        lost = self._placement.update(node for node in nodes if node.node_id not in self.barred)
+        for slot in [self._slots[key] for key in lost if key in self._slots]:
+            if slot.worker is None and slot.pack is not None:
+                self._callbacks.ended(slot.pack)
+                self.queue.put(slot.pack)
+                self._close(slot)
 
     @property
     def barred(self) -> set[str]:
         """Nodes on which workers do not start."""
-        return {node for node, times in self._unstarted.items() if times >= START_TRIES}
+        return {node for node, failures in self._failed_starts.items() if failures >= START_TRIES}
 
-    def alive(self, lane: WorkerSlot) -> bool:
-        """Whether all its nodes are."""
-        return set(lane.nodes) <= self._hosts.keys()
+    def nodes_alive(self, slot: WorkerSlot) -> bool:
+        """Return whether all nodes of the slot are alive."""
+        return set(slot.nodes) <= self._hosts.keys()
 
     def fill(self) -> None:
-        """Start every pack that may start now, in a lane that waits or in a new one."""
-        while self.winding_since is None and (found := self._floor.start(self.waiting.sizes())):
-            index, start = found
-            pack = self.waiting.take(self.waiting.sizes()[index])
-            assert pack is not None, "the floor starts what waits"
-            self._moved = self.clock()
-            if start.lane is None:
-                for key in start.evict:
-                    self._close(self._lanes[key])
-                self._opened += 1
-                lane = WorkerSlot(f"lane-{self._opened}", pack.size, tuple(start.parts), None, None, self._moved)
-                self._lanes[lane.key] = lane
-                self._floor.open(lane.key, pack.size, start, pack.weight)
-                self._begin(lane, pack)
-                self._opening.append(lane)
+        """Start every pack that may start now, in an idle slot or in a new one."""
+        while self.draining_since is None and (found := self._placement.decide(self.queue.sizes())):
+            index, decision = found
+            pack = self.queue.take(self.queue.sizes()[index])
+            assert pack is not None, "the decision is for a waiting pack"
+            self._last_change = self.clock()
+            if decision.slot is None:
+                self._open(pack, decision)
             else:
-                lane = self._lanes[start.lane]
-                self._floor.resume(lane.key, pack.weight)
-                self._begin(lane, pack)
+                self._placement.resume(decision.slot, pack.weight)
+                self._assign(self._slots[decision.slot], pack)
 
-    def open(self) -> WorkerSlot | None:
-        """A lane that wants a process, or None."""
-        while self._opening:
-            lane = self._opening.popleft()
-            if lane.key in self._lanes:
-                return lane
+    def next_pending(self) -> WorkerSlot | None:
+        """Return a slot that needs a process, or None."""
+        while self._pending:
+            slot = self._pending.popleft()
+            if slot.key in self._slots:
+                return slot
         return None
 
-    def started(self, lane: WorkerSlot, worker: Worker) -> None:
-        """Its process runs."""
-        lane.worker, lane.job, lane.heard = worker, None, self.clock()
-        for node in lane.nodes:
-            self._unstarted.pop(node, None)
-        if lane.pack is not None and lane.nodes[0] in self._hosts:
-            self._calls.placed(lane.pack, self._hosts[lane.nodes[0]])
-        if self.winding_since is not None:
-            worker.wind()
+    def started(self, slot: WorkerSlot, worker: Worker) -> None:
+        """Handle the start of the slot's process."""
+        slot.worker, slot.job, slot.last_report = worker, None, self.clock()
+        for node in slot.nodes:
+            self._failed_starts.pop(node, None)
+        if slot.pack is not None and slot.nodes[0] in self._hosts:
+            self._callbacks.placed(slot.pack, self._hosts[slot.nodes[0]])
+        if self.draining_since is not None:
+            worker.drain()
 
-    def heard(self, lane: WorkerSlot, rows: Sequence[Row], ended: bool, error: str | None, reason: Reason) -> None:
-        """What a worker said: rows, and whether its pack has ended, by itself or (``error``) not."""
-        lane.heard = self.clock()
+    def reported(self, slot: WorkerSlot, rows: Sequence[Row], ended: bool, error: str | None, reason: Reason) -> None:
+        """Handle a worker's report: new rows, whether its pack has ended, and the ``error`` if it failed."""
+        slot.last_report = self.clock()
         if rows:
-            self._calls.sink(rows)
-            lane.finished.update(row.spec.trial_id for row in rows if isinstance(row, TrialRecord))
+            self._callbacks.sink(rows)
+            slot.finished.update(row.spec.trial_id for row in rows if isinstance(row, TrialRecord))
         if error is not None:
-            self.died(lane, error, reason)
-        elif ended and lane.pack is not None:
-            self._end(lane, "the worker ended without a row for it", "worker died")
-            self._floor.pause(lane.key)
+            self.died(slot, error, reason)
+        elif ended and slot.pack is not None:
+            self._end_pack(slot, "the worker ended without a row for it", "worker died")
+            self._placement.pause(slot.key)
             self.fill()
 
-    def died(self, lane: WorkerSlot, message: str, reason: Reason) -> None:
-        """Its process is gone, or not fit for more."""
-        self._close(lane)
-        if lane.pack is not None:
-            self._end(lane, message, reason)
+    def died(self, slot: WorkerSlot, message: str, reason: Reason) -> None:
+        """Handle the death of the slot's process, or a failure that makes it unusable."""
+        self._close(slot)
+        if slot.pack is not None:
+            self._end_pack(slot, message, reason)
         self.fill()
 
-    def unstarted(self, lane: WorkerSlot) -> None:
-        """Its process died before it ran anything, which is not the pack's doing: the pack waits again as it was."""
-        self._close(lane)
-        self._unstarted.update(lane.nodes)
-        if lane.pack is not None:
-            self._calls.ended(lane.pack)
-            self.waiting.put(lane.pack)
-            lane.pack = None
+    def failed_to_start(self, slot: WorkerSlot) -> None:
+        """Handle the death of a process that ran nothing: its pack is requeued unchanged, without a charge."""
+        self._close(slot)
+        self._failed_starts.update(slot.nodes)
+        if slot.pack is not None:
+            self._callbacks.ended(slot.pack)
+            self.queue.put(slot.pack)
+            slot.pack = None
         self.fill()
 
-    def wind(self) -> None:
-        """Nothing more starts; running packs are told to end. Those that have not begun wait as before."""
-        self.winding_since = self.clock()
-        for lane in self.busy:
-            if lane.worker is not None:
-                lane.worker.wind()
-            elif lane in self._opening:
-                self._calls.ended(lane.pack) if lane.pack else None
-                self._close(lane)
-                lane.pack = None
+    def drain(self) -> None:
+        """Start nothing more, let running packs write checkpoints and end, and close slots without a process."""
+        self.draining_since = self.clock()
+        for slot in self.busy:
+            if slot.worker is not None:
+                slot.worker.drain()
+            elif slot in self._pending and slot.pack is not None:
+                self._callbacks.ended(slot.pack)
+                self._close(slot)
+                slot.pack = None
 
-    def _begin(self, lane: WorkerSlot, pack: Pack) -> None:
-        lane.pack, lane.finished, lane.heard = pack, set(), self.clock()
-        job = self._calls.make_job(pack)
-        if lane.worker is None:
-            lane.job = job
+    def _open(self, pack: Pack, decision: PlacementDecision) -> None:
+        """Open a slot for this pack in place of the evicted ones."""
+        for key in decision.evict:
+            self._close(self._slots[key])
+        self._opened += 1
+        slot = WorkerSlot(f"slot-{self._opened}", pack.size, tuple(decision.shares), None, None, self._last_change)
+        self._slots[slot.key] = slot
+        self._placement.open(slot.key, pack.size, decision, pack.weight)
+        self._assign(slot, pack)
+        self._pending.append(slot)
+
+    def _assign(self, slot: WorkerSlot, pack: Pack) -> None:
+        slot.pack, slot.finished, slot.last_report = pack, set(), self.clock()
+        job = self._callbacks.make_job(pack)
+        if slot.worker is None:
+            slot.job = job
         else:
-            lane.worker.feed(job)
-            if lane.nodes[0] in self._hosts:
-                self._calls.placed(pack, self._hosts[lane.nodes[0]])
+            slot.worker.feed(job)
+            if slot.nodes[0] in self._hosts:
+                self._callbacks.placed(pack, self._hosts[slot.nodes[0]])
 
-    def _end(self, lane: WorkerSlot, message: str, reason: Reason) -> None:
-        """Its pack has ended: what of it has no row is queued again or given up."""
-        pack, self._moved = lane.pack, self.clock()
+    def _end_pack(self, slot: WorkerSlot, message: str, reason: Reason) -> None:
+        """Handle the end of a pack: requeue or give up its unrecorded trials."""
+        pack, self._last_change = slot.pack, self.clock()
         assert pack is not None
-        lane.pack = None
-        left = [trial_id for group in pack.groups for trial_id in group.ids if trial_id not in lane.finished]
-        if not left or self.winding_since is not None:
-            self._calls.ended(pack)
+        slot.pack = None
+        left = [trial_id for group in pack.groups for trial_id in group.ids if trial_id not in slot.finished]
+        if not left or self.draining_since is not None:
+            self._callbacks.ended(pack)
             return
-        self._lost(lane, pack, left, reason)
+        self._record_loss(slot, pack, left, reason)
         state: State = "out_of_memory" if reason == "out of memory" else "failed"
-        for spec in self.waiting.died(pack, lane.finished, at_once=reason == "out of memory"):
-            self._calls.give_up(pack, spec, message, state)
+        for spec in self.queue.died(pack, slot.finished, at_once=reason == "out of memory"):
+            self._callbacks.give_up(pack, spec, message, state)
 
-    def _lost(self, lane: WorkerSlot, pack: Pack, left: Sequence[str], reason: Reason) -> None:
-        """A worker that died may have died with its node, unless that is the driver's, which would be gone as well."""
-        others = frozenset(lane.nodes) - {self._home}
+    def _record_loss(self, slot: WorkerSlot, pack: Pack, left: Sequence[str], reason: Reason) -> None:
+        """Record a loss; its reason is open if the worker may have died with a node other than the driver's."""
+        others = frozenset(slot.nodes) - {self._driver_node}
         if reason == "worker died" and others:
-            self.doubts.add(self._calls.lost(pack, left, None), others, self.clock())
+            self.unresolved.add(self._callbacks.lost(pack, left, None), others, self.clock())
         else:
-            self._calls.lost(pack, left, reason)
+            self._callbacks.lost(pack, left, reason)
 
-    def _close(self, lane: WorkerSlot) -> None:
-        self._lanes.pop(lane.key, None)
-        self._floor.close(lane.key)
-        lane.job = None
-        if lane not in self._opening:
-            self.closing.add(lane)
+    def _close(self, slot: WorkerSlot) -> None:
+        self._slots.pop(slot.key, None)
+        self._placement.close(slot.key)
+        slot.job = None
+        if slot not in self._pending:
+            self.to_stop.add(slot)

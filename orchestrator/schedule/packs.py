@@ -1,8 +1,8 @@
-"""Packs: how a plan is cut into the units that are scheduled, and the queue they wait in.
+"""Packs, the units of scheduling that a plan is cut into, and their queue.
 
-A pack carries trials of one or more groups. On an accelerator the trials of a group run stacked along the member axis,
-as many as memory holds; on a CPU core they run one after another. Packs leave largest first and shrink towards the end,
-so that no slot idles while another finishes, and short trials share the cost of being scheduled.
+A pack has trials of one or more groups. On an accelerator the trials of a group run stacked along the member axis, as
+many as memory holds; on a CPU core they run one after another. Packs leave largest first and shrink towards the end, so
+that no slot idles while another finishes, and short trials share the cost of scheduling.
 """
 
 from __future__ import annotations
@@ -18,48 +18,48 @@ from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.record import TrialRecord
 from sweeplaw.trials.spec import TrialSpec
 
-# Each cut takes 1/8 of what is left for a slot: about 8 ln(n) packs a slot, the last ones single trials.
+# A pack is 1/8 of the remaining work of a slot: about 8 ln(n) packs a slot, the last ones single trials.
 PACKS_PER_SLOT = 8
-MAX_TRIALS = 1000  # bounds what one message carries and what a dead worker makes run again
-ONE = TrialResources(1.0)  # what a trial takes where nothing else is said: one core
+MAX_TRIALS = 1000  # bounds a message, and the trials that run again when a worker dies
+ONE = TrialResources(1.0)  # the default size of a trial: one core
 
 
 @dataclass(frozen=True, slots=True)
 class Pack:
     """Trials that one worker takes at a time. ``weight`` is their cost in the plan's unit (FLOPs, or trials).
 
-    All are of one ``size``; their micro-batches are divided by ``shrink``.
+    All are of one ``size``; their micro-batches are divided by ``micro_batch_divisor``.
     """
 
     groups: tuple[Group, ...]
     weight: float
     attempt: int = 1
     size: TrialResources = ONE
-    shrink: int = 1
+    micro_batch_divisor: int = 1
 
     @property
     def pack_id(self) -> str:
-        """The first trial's id and the count: enough to tell packs of one launch apart."""
+        """The first trial's id and the number of trials: unique within a launch."""
         return f"{self.groups[0].ids[0][:12]}-{self.trials}"
 
     @property
     def trials(self) -> int:
-        """How many trials it carries."""
+        """Number of trials."""
         return sum(len(group.ids) for group in self.groups)
 
     @property
     def specs(self) -> Iterator[TrialSpec]:
-        """The specs, in the order they run."""
+        """The specs, in running order."""
         return (group.spec(index) for group in self.groups for index in range(len(group.ids)))
 
 
 def cut(
     groups: Sequence[Group], slots: int, *, size: TrialResources = ONE, stack_bytes: int | None = None
 ) -> list[Pack]:
-    """The packs of these groups, all of one size, for ``slots`` workers that hold it, largest trials first.
+    """Cut groups of one size into packs for ``slots`` workers, largest trials first.
 
     ``stack_bytes`` is the memory of an accelerator: a pack is then one stack, trials of one group that fit it together.
-    A trial that several processes train together is a pack of its own.
+    A trial of several processes is a pack by itself.
     """
     weighed = [(_weight(group, groups), group) for group in groups]
     weighed.sort(key=lambda item: (-item[0], item[1].ids[0]))
@@ -86,7 +86,7 @@ def cut(
 
 
 def by_size(groups: Iterable[Group], size_of: Callable[[Cost], TrialResources]) -> dict[TrialResources, list[Group]]:
-    """The groups by what each of their trials takes."""
+    """Return the groups by the size of their trials."""
     found: dict[TrialResources, list[Group]] = {}
     for group in groups:
         found.setdefault(size_of(group.cost), []).append(group)
@@ -94,7 +94,7 @@ def by_size(groups: Iterable[Group], size_of: Callable[[Cost], TrialResources]) 
 
 
 def _weight(group: Group, groups: Sequence[Group]) -> float:
-    """A trial's cost: its FLOPs where every group knows them, else one."""
+    """Return a trial's cost: its FLOPs if every group knows them, else one."""
     known = all(other.cost.flops for other in groups)
     return float(group.cost.flops or 1) if known else 1.0
 
@@ -112,12 +112,11 @@ def _slice(group: Group, start: int, stop: int) -> Group:
 
 
 class Queue:
-    """The packs that wait, and what becomes of the trials of a pack whose worker died.
+    """Waiting packs, largest size first and heaviest pack first within a size.
 
-    The largest size leaves first, and of each size the heaviest pack. The trial that was running when its worker died
-    waits again alone at the front, with one more attempt, until it has had ``max_attempts``; the ones behind it wait
-    again as they were. A trial that ran out of memory waits with micro-batches half as large. ``size_of`` tells what a
-    trial of this cost takes.
+    The trial that was running when its worker died is queued alone, at the front, with one more attempt, up to
+    ``max_attempts``; the trials behind it are queued unchanged. A trial that ran out of memory is queued with
+    micro-batches half as large. ``size_of`` returns the size of a trial of a given cost.
     """
 
     def __init__(
@@ -133,7 +132,7 @@ class Queue:
         self._max_attempts = max_attempts
         self._stacked = stacked
         self._size_of = size_of
-        self._shrinks: dict[str, int] = {}  # of trials that ran out of memory
+        self._divisors: dict[str, int] = {}  # of trials that ran out of memory
         for pack in packs:
             self.put(pack)
 
@@ -141,11 +140,11 @@ class Queue:
         return sum(map(len, self._waiting.values()))
 
     def sizes(self) -> list[TrialResources]:
-        """The sizes that packs wait for, in the order they leave."""
+        """Return the sizes of the waiting packs, in the order they leave."""
         return sorted(self._waiting, key=lambda size: (-size.devices, self._waiting[size][0][:3]))
 
     def take(self, size: TrialResources | None = None) -> Pack | None:
-        """The heaviest pack of this size (None: of the largest size) that waits, or None."""
+        """Remove and return the heaviest waiting pack of this size (None: of the largest size), or None."""
         if size is None:
             size = next(iter(self.sizes()), None)
         if size not in self._waiting:
@@ -156,23 +155,23 @@ class Queue:
         return pack
 
     def put(self, pack: Pack) -> None:
-        """This pack waits."""
+        """Queue a pack."""
         fresh = pack.attempt == 1
         heapq.heappush(self._waiting.setdefault(pack.size, []), (fresh, -pack.weight, next(self._order), pack))
 
     def again(self, record: TrialRecord) -> None:
-        """A trial whose row earned it another attempt waits alone, as one that nobody has tried."""
+        """Requeue one recorded trial alone, with a fresh crash count."""
         spec, cost = record.spec, record.cost
         if record.outcome.state == "out_of_memory":
-            self._shrinks[spec.trial_id] = 2 * self._shrinks.get(spec.trial_id, 1)
+            self._divisors[spec.trial_id] = 2 * self._divisors.get(spec.trial_id, 1)
         group = Group(spec.workload, spec.knobs, (), ((),), (spec.trial_id,), cost)
-        shrink = self._shrinks.get(spec.trial_id, 1)
-        self.put(Pack((group,), float(cost.flops or 1), size=self._size_of(cost), shrink=shrink))
+        divisor = self._divisors.get(spec.trial_id, 1)
+        self.put(Pack((group,), float(cost.flops or 1), size=self._size_of(cost), micro_batch_divisor=divisor))
 
     def died(self, pack: Pack, finished: set[str], *, at_once: bool = False) -> list[TrialSpec]:
-        """Queue again what a dead worker left unfinished; return the trials that are given up.
+        """Requeue the unfinished trials of a dead worker's pack; return the trials that are given up.
 
-        ``at_once`` gives up the ones that were running, whatever attempt it was.
+        ``at_once`` gives up the ones that were running, regardless of their attempts.
         """
         left = [group for item in pack.groups if (group := item.only(set(item.ids) - finished)).ids]
         if not left:

@@ -1,6 +1,6 @@
-"""Where else records go: TensorBoard, MLflow and W&B, named as ``tensorboard:DIR``, ``mlflow:URI``, ``wandb:PROJECT``.
+"""Sinks that mirror records: TensorBoard, MLflow and W&B, as ``tensorboard:DIR``, ``mlflow:URI``, ``wandb:PROJECT``.
 
-The store is what counts; a sink only gets to see what is durable there already, and nothing it does can hurt a sweep.
+The store is authoritative: a sink receives only rows that are durable there, and a failing sink cannot affect a sweep.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from sweeplaw.trials.errors import InputError, nearest
 from sweeplaw.trials.record import Row
 
-# name -> module:class, what stands behind the colon
+# name -> module:class, and what follows the colon
 KINDS = {
     "tensorboard": ("sweeplaw.orchestrator.sinks.tensorboard:TensorBoard", "DIR"),
     "mlflow": ("sweeplaw.orchestrator.sinks.mlflow:MLflow", "URI"),
@@ -23,48 +23,46 @@ KINDS = {
 
 
 class Sink(Protocol):
-    """Takes rows in the order they became durable, from one thread. Whatever it raises is told once, and counted."""
+    """Receives rows in the order they became durable, from one thread. Its first error is reported, all are counted."""
 
     def write(self, rows: Sequence[Row]) -> None:
-        """Show these rows there."""
+        """Write these rows."""
         ...
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Finish; no more rows follow."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One sink, as a person named it."""
+    """A sink as specified by the user."""
 
     kind: str
     place: str
 
     @property
     def name(self) -> str:
-        """As it was given."""
+        """The specification, ``kind:place``."""
         return f"{self.kind}:{self.place}"
 
     def opener(self, sweep: str) -> Callable[[], Sink]:
-        """What opens the sink for this sweep. It may take long, and raises ImportError without the sink's package."""
+        """Return a function that opens the sink for this sweep. It may be slow, and raises ImportError."""
         module, _, attribute = KINDS[self.kind][0].partition(":")
         return lambda: getattr(importlib.import_module(module), attribute)(self.place, sweep)
 
 
 def targets(texts: Iterable[str]) -> tuple[Target, ...]:
-    """The sinks these texts name, each once; a text may name several, with commas. Raises InputError with every
-    fault.
-    """
+    """Parse sinks without duplicates; a text may list several, separated by commas. Raise InputError."""
     found: dict[Target, None] = {}
     faults = []
-    for text in (part.strip() for whole in texts for part in whole.split(",") if part.strip()):
+    for text in (part.strip() for listed in texts for part in listed.split(",") if part.strip()):
         kind, _, place = text.partition(":")
         if kind not in KINDS:
             accepted = ", ".join(f"{name}:{what}" for name, (_, what) in KINDS.items())
             faults.append(f"log_to = {text!r} is not known (accepted: {accepted}){nearest(kind, KINDS)}")
         elif not place:
-            faults.append(f"log_to = {text!r} names no place (accepted: {kind}:{KINDS[kind][1]})")
+            faults.append(f"log_to = {text!r} has no destination (accepted: {kind}:{KINDS[kind][1]})")
         elif "@" in urlsplit(place).netloc:
             faults.append(f"log_to: a {kind} address carries no credentials: give them by environment variables")
         else:

@@ -1,6 +1,6 @@
-"""Rows to whole trials: the record of a trial with the curve points of its attempt, when the trial has ended.
+"""Grouping of rows by trial: the record of a completed trial with the curve points of its attempt.
 
-What the sinks that show whole trials have in common, and what every sink reads from a row.
+Base class of the sinks that write complete trials, and the values that all sinks read from a row.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections.abc import Iterator, Sequence
 
 from sweeplaw.trials.record import CURVE_COLUMNS, CurvePoint, Row, TrialRecord
 
-OPEN_TRIALS = 10_000  # whose points are kept; the oldest go first (their worker died, and no record came)
+OPEN_TRIALS = 10_000  # with points in memory; the oldest are dropped first (their worker died without a record)
 _NUMBERS = tuple(column.name for column in CURVE_COLUMNS if column.type == "float")
 
 
-class Gather:
-    """Keeps the points of trials that run."""
+class TrialAssembler:
+    """Collects the curve points of running trials."""
 
     def __init__(self) -> None:
         self._points: OrderedDict[str, list[CurvePoint]] = OrderedDict()
 
     def add(self, rows: Sequence[Row]) -> Iterator[tuple[TrialRecord, list[CurvePoint]]]:
-        """Every trial that ends with these rows, with its points."""
+        """Yield every trial that ends with these rows, and the points of its attempt."""
         for row in rows:
             if isinstance(row, CurvePoint):
                 self._points.setdefault(row.trial_id, []).append(row)
@@ -33,32 +33,32 @@ class Gather:
                 yield row, [point for point in points if point.attempt == row.attempt]
 
 
-class WholeTrials(abc.ABC):
-    """A sink that shows a trial when it has ended, not before."""
+class CompleteTrialSink(abc.ABC):
+    """A sink that writes a trial once it has ended."""
 
     def __init__(self) -> None:
-        self._gather = Gather()
+        self._assembler = TrialAssembler()
 
     def write(self, rows: Sequence[Row]) -> None:
-        for record, points in self._gather.add(rows):
-            self.show(record, points)
+        for record, points in self._assembler.add(rows):
+            self.write_trial(record, points)
 
-    def close(self) -> None:  # noqa: B027  most have nothing to do
-        """Every trial that ended has been shown."""
+    def close(self) -> None:  # noqa: B027  optional
+        """Finish; all trials have been written."""
 
     @abc.abstractmethod
-    def show(self, record: TrialRecord, points: Sequence[CurvePoint]) -> None:
-        """This trial has ended; ``points`` are those of its attempt, in the order they came."""
+    def write_trial(self, record: TrialRecord, points: Sequence[CurvePoint]) -> None:
+        """Write a trial that has ended; ``points`` are those of its attempt, in order of arrival."""
 
 
 def numbers(point: CurvePoint) -> dict[str, float]:
-    """The named numbers of a curve point that are known."""
+    """Return the known numbers of a curve point by name."""
     core = {name: getattr(point, name) for name in _NUMBERS}
     return {name: float(value) for name, value in {**core, **point.metrics}.items() if value is not None}
 
 
 def results(record: TrialRecord) -> dict[str, float]:
-    """The named numbers a trial ended with."""
+    """Return the final numbers of a trial by name."""
     found = {**record.outcome.metrics, "train_seconds": record.outcome.train_seconds}
     return {
         name: float(value)
@@ -68,6 +68,6 @@ def results(record: TrialRecord) -> dict[str, float]:
 
 
 def settings(record: TrialRecord) -> dict[str, int | float | str | bool]:
-    """What the trial was: its knobs and the sizes they give. Nothing of the launch, its hosts or its environment."""
+    """Return the knobs and sizes of the trial, without anything about the launch, its hosts or its environment."""
     sizes = {name: value for name, value in record.cost.columns().items() if value is not None}
     return {**sizes, **record.spec.knobs}

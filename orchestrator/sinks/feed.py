@@ -1,4 +1,4 @@
-"""A sink in a thread of its own behind a bounded queue: slow, broken or missing, it never holds up or hurts a sweep."""
+"""Run each sink in its own thread behind a bounded queue, so that a slow or broken sink never affects a sweep."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sweeplaw.orchestrator.sinks import Sink, Target
 from sweeplaw.trials.record import Row
 
-CAPACITY = 1_000  # batches of rows that may wait; about one a second comes from each worker
-FAILURES = 5  # in a row, and the sink is given up
-CLOSE_SECONDS = 20.0  # what a launch waits at its end for its sinks to catch up
-HURRIED_SECONDS = 3.0  # and when it was interrupted
+CAPACITY = 1_000  # batches of rows in the queue; each worker sends about one per second
+FAILURES = 5  # consecutive failures after which the sink is closed
+CLOSE_SECONDS = 20.0  # wait for the queues at the end of a launch
+INTERRUPTED_SECONDS = 3.0  # the same after an interrupt
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What became of the rows of one sink: how many it took, how many it did not, and the first error."""
+    """Delivery to one sink: the number of rows sent and dropped, and the first error."""
 
     sink: str
     sent: int
@@ -29,20 +30,20 @@ class Delivered:
     error: str | None
 
     def sentence(self) -> str:
-        """For people."""
-        return f"{self.sink}: {self.dropped} of {self.sent + self.dropped} rows did not get there" + (
+        """Return a summary for the user."""
+        return f"{self.sink}: {self.dropped} of {self.sent + self.dropped} rows were not delivered" + (
             f" ({self.error})" if self.error else " (it was too slow)"
         )
 
 
 class Feed:
-    """A watcher of a launch that hands rows on to one sink. ``warn`` is told the first fault, once."""
+    """A `LaunchObserver` that forwards rows to one sink. ``warn`` receives the first fault only."""
 
     def __init__(
         self, name: str, opener: Callable[[], Sink], warn: Callable[[str], None], *, capacity: int = CAPACITY
     ) -> None:
         self.name, self._opener, self._warn = name, opener, warn
-        self._waiting: queue.Queue[Sequence[Row]] = queue.Queue(capacity)
+        self._queue: queue.Queue[Sequence[Row]] = queue.Queue(capacity)
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._sent, self._offered = 0, 0
@@ -50,63 +51,63 @@ class Feed:
         self._thread = threading.Thread(target=self._work, name=f"sink {name}", daemon=True)
 
     def started(self, todo: Any, already: int, cluster: Any) -> None:
-        """Open the sink, in its own thread."""
+        """Start the thread, which opens the sink."""
         self._thread.start()
 
     def recorded(self, rows: Sequence[Row]) -> None:
-        """Hand these rows on, or drop them when too many wait already."""
+        """Queue these rows, or drop them if the queue is full."""
         self._offered += len(rows)
         try:
-            self._waiting.put_nowait(rows)
+            self._queue.put_nowait(rows)
         except queue.Full:
-            self._told("it is too slow: rows are dropped")
+            self._report("it is too slow: rows are dropped")
 
     @property
     def dropped(self) -> int:
-        """Rows it has not taken: all but those it was given and those that wait."""
-        return max(0, self._offered - self._sent - sum(len(rows) for rows in list(self._waiting.queue)))
+        """Number of rows that were neither sent nor are queued."""
+        return max(0, self._offered - self._sent - sum(len(rows) for rows in list(self._queue.queue)))
 
     def close(self, seconds: float = CLOSE_SECONDS) -> Delivered:
-        """Wait a while for what still waits, then tell what became of everything."""
+        """Wait at most ``seconds`` for the queue to empty, then return the totals."""
         self._closing.set()
         if self._thread.ident is not None:
             self._thread.join(seconds)
         with self._lock:
             return Delivered(self.name, self._sent, self._offered - self._sent, self._error)
 
-    def _told(self, fault: str) -> None:
+    def _report(self, fault: str) -> None:
         with self._lock:
             first, self._error = self._error is None, self._error or fault
         if first:
-            self._warn(f"{self.name}: {fault}; the sweep goes on without it")
+            self._warn(f"{self.name}: {fault}; the sweep continues without it")
 
     def _work(self) -> None:
         try:
             sink = self._opener()
         except ImportError as error:
-            self._told(f"needs a package: pip install 'sweeplaw[{self.name.partition(':')[0]}]' ({error})")
+            self._report(f"needs a package: pip install 'sweeplaw[{self.name.partition(':')[0]}]' ({error})")
         except BaseException as error:  # noqa: BLE001 - a library may even call sys.exit
-            self._told(_sentence(error))
+            self._report(_sentence(error))
         else:
-            self._pass_on(sink)
+            self._forward(sink)
 
-    def _pass_on(self, sink: Sink) -> None:
+    def _forward(self, sink: Sink) -> None:
         failures = 0
-        while failures < FAILURES and not (self._closing.is_set() and self._waiting.empty()):
+        while failures < FAILURES and not (self._closing.is_set() and self._queue.empty()):
             try:
-                rows = self._waiting.get(timeout=0.2)
+                rows = self._queue.get(timeout=0.2)
             except queue.Empty:
                 continue
-            failures = 0 if self._guarded(lambda rows=rows: sink.write(rows)) else failures + 1  # type: ignore[misc]
+            failures = 0 if self._attempt(partial(sink.write, rows)) else failures + 1
             if failures == 0:
                 self._sent += len(rows)
-        self._guarded(sink.close)
+        self._attempt(sink.close)
 
-    def _guarded(self, call: Callable[[], None]) -> bool:
+    def _attempt(self, call: Callable[[], None]) -> bool:
         try:
             call()
-        except BaseException as error:  # noqa: BLE001 - whatever a sink raises is told, counted and forgotten
-            self._told(_sentence(error))
+        except BaseException as error:  # noqa: BLE001 - any exception of a sink is reported and counted
+            self._report(_sentence(error))
             return False
         return True
 
@@ -117,18 +118,16 @@ def _sentence(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def feeding(targets: Iterable[Target], sweep: str, warn: Callable[[str], None]) -> Iterator[list[Feed]]:
-    """A feed for each target; at the end of the block they get a little time to catch up, and what did not get
-    through is told.
-    """
+def open_feeds(targets: Iterable[Target], sweep: str, warn: Callable[[str], None]) -> Iterator[list[Feed]]:
+    """Yield a feed per target. At the end wait briefly for their queues and warn about rows that were not delivered."""
     feeds = [Feed(target.name, target.opener(sweep), warn) for target in targets]
-    patience = HURRIED_SECONDS
+    patience = INTERRUPTED_SECONDS
     try:
         yield feeds
         patience = CLOSE_SECONDS
     finally:
-        until = time.monotonic() + patience
+        deadline = time.monotonic() + patience
         for feed in feeds:
-            delivered = feed.close(max(0.0, until - time.monotonic()))
+            delivered = feed.close(max(0.0, deadline - time.monotonic()))
             if delivered.dropped:
                 warn(delivered.sentence())

@@ -1,4 +1,4 @@
-"""MLflow: an experiment a sweep, a run a trial, written when the trial has ended."""
+"""MLflow sink: one experiment per sweep and one run per trial, written when the trial has ended."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from sweeplaw.orchestrator.sinks.by_trial import WholeTrials, numbers, results, settings
+from sweeplaw.orchestrator.sinks.by_trial import CompleteTrialSink, numbers, results, settings
 from sweeplaw.trials.record import CurvePoint, TrialRecord
 
-# What one `log_batch` may carry (MLflow's own limits on its REST API).
+# Limits of one `log_batch` call (MLflow's REST API).
 BATCH_METRICS, BATCH_PARAMS, TEXT = 1000, 100, 500
 
 
-class MLflow(WholeTrials):
-    """A sink to a tracking server or store; credentials come from MLflow's own environment variables."""
+class MLflow(CompleteTrialSink):
+    """A sink to a tracking server or store; credentials come from MLflow's environment variables."""
 
     def __init__(self, place: str, sweep: str) -> None:
         from mlflow import MlflowClient
@@ -24,20 +24,20 @@ class MLflow(WholeTrials):
         known = self._client.get_experiment_by_name(sweep)
         self._experiment = known.experiment_id if known else self._client.create_experiment(sweep)
 
-    def show(self, record: TrialRecord, points: Sequence[CurvePoint]) -> None:
+    def write_trial(self, record: TrialRecord, points: Sequence[CurvePoint]) -> None:
         from mlflow.entities import Metric, Param
 
         outcome = record.outcome
-        began, ended = (
+        started, ended = (
             None if at is None else int(at.timestamp() * 1000) for at in (outcome.started_at, outcome.ended_at)
         )
         tags = {"trial_id": record.spec.trial_id, "state": outcome.state, "attempt": str(record.attempt)}
         if outcome.message:
             tags["message"] = outcome.message[:TEXT]
-        run = self._client.create_run(self._experiment, began, tags, run_name=record.spec.trial_id).info.run_id
+        run = self._client.create_run(self._experiment, started, tags, run_name=record.spec.trial_id).info.run_id
         at = ended or 0
         curve = [Metric(name, value, at, point.step) for point in points for name, value in numbers(point).items()]
-        # The numbers of the end come last: a run shows the last value of each name.
+        # Final numbers come last, because a run shows the last value of each name.
         metrics = [
             *curve,
             *(Metric(name, value, at, outcome.last_step or 0) for name, value in results(record).items()),

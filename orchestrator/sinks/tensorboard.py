@@ -1,4 +1,4 @@
-"""TensorBoard: a run a trial under DIR/SWEEP, its curve as it comes and its settings as hyperparameters at the end."""
+"""TensorBoard sink: one run per trial under DIR/SWEEP, curves as they arrive, settings (hyperparameters) at the end."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from sweeplaw.orchestrator.sinks.by_trial import numbers, results, settings
 from sweeplaw.trials.record import CurvePoint, Row, TrialRecord
 
-OPEN_FILES = 64  # event files open at once; one that was closed goes on in a second file of the same run
+OPEN_FILES = 64  # open event files; a closed run continues in a second file
 
 
 class TensorBoard:
-    """A sink into event files, written by tensorboardX, which comes with Ray Tune."""
+    """A sink to event files, written by tensorboardX, a dependency of Ray Tune."""
 
     def __init__(self, place: str, sweep: str) -> None:
         from tensorboardX import SummaryWriter
 
         self._make: Any = SummaryWriter
         self._folder = Path(place).expanduser() / sweep
-        self._folder.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is told at the start
+        self._folder.mkdir(parents=True, exist_ok=True)  # fail at the start if it is not writable
         self._open: OrderedDict[str, Any] = OrderedDict()
 
     def write(self, rows: Sequence[Row]) -> None:

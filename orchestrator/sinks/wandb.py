@@ -1,7 +1,7 @@
-"""W&B: a run a trial, grouped by sweep, written when the trial has ended.
+"""W&B sink: one run per trial, grouped by sweep, written when the trial has ended.
 
-`wandb.init` takes a second and a process a run, so a sweep of many short trials is better looked at elsewhere: what the
-sink cannot keep up with is dropped and counted.
+`wandb.init` takes a second and a process per run, so this sink does not suit many short trials: rows it cannot keep up
+with are dropped and counted.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sweeplaw.orchestrator.sinks.by_trial import WholeTrials, numbers, results, settings
+from sweeplaw.orchestrator.sinks.by_trial import CompleteTrialSink, numbers, results, settings
 from sweeplaw.trials.record import CurvePoint, TrialRecord
 
 
-class WandB(WholeTrials):
-    """A sink to a W&B project; the key and the mode (online, offline) come from W&B's own environment variables."""
+class WandB(CompleteTrialSink):
+    """A sink to a W&B project; the key and the mode (online, offline) come from W&B's environment variables."""
 
     def __init__(self, place: str, sweep: str) -> None:
         import wandb
@@ -26,8 +26,8 @@ class WandB(WholeTrials):
         self._entity = entity or None
         self._sweep = sweep
 
-    def show(self, record: TrialRecord, points: Sequence[CurvePoint]) -> None:
-        # Nothing of this process: no console, no code, no machine metrics.
+    def write_trial(self, record: TrialRecord, points: Sequence[CurvePoint]) -> None:
+        # Upload nothing about this process: no console, no code, no machine metrics.
         quiet = self._wandb.Settings(
             silent=True, console="off", save_code=False, disable_git=True, x_disable_stats=True, x_disable_meta=True
         )

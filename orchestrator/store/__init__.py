@@ -1,4 +1,4 @@
-"""The writer's side of a store: durable records, claims, compaction, garbage.
+"""The writing side of a store: durable records, claims, compaction, garbage collection.
 
-The formats are in `trials/store_format`; reading for people is `analysis/tables`.
+File formats are in `trials.store_format`, queries in `analysis.tables`.
 """

@@ -1,4 +1,4 @@
-"""Rows that wait for their segment to be sealed, column by column: a tenth of what they take as Python objects."""
+"""Columnar buffer for the rows of an open segment: a tenth of the memory of the same rows as Python objects."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sweeplaw.trials.record import Column
 from sweeplaw.trials.store_format import columns
 from sweeplaw.trials.store_format.journal import Row
 
-BATCH_ROWS = 512  # made into columns at once: 10 ms, and less than 2 MB of objects before
+BATCH_ROWS = 512  # converted to columns together: 10 ms, and less than 2 MB of objects until then
 
 
-class Unsealed:
-    """The rows of one open segment; ``declared`` are the columns they all have."""
+class SegmentBuffer:
+    """The rows of one open segment; ``declared`` are the columns common to all of them."""
 
     def __init__(self, declared: Sequence[Column]) -> None:
         self._declared = declared
@@ -22,20 +22,20 @@ class Unsealed:
         self._batches: list[pa.Table] = []
 
     def __len__(self) -> int:
-        return len(self._rows) + sum(batch.num_rows for batch in self._batches)
+        return len(self._rows) + sum(int(batch.num_rows) for batch in self._batches)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """These rows, `columns.fitted` before."""
+        """Append these rows, already `columns.fitted`."""
         self._rows += rows
         if len(self._rows) >= BATCH_ROWS:
-            self._batch()
+            self._convert()
 
     def table(self) -> pa.Table:
-        """All rows, in the order they came."""
+        """Return all rows in the order they were added."""
         if self._rows or not self._batches:
-            self._batch()
+            self._convert()
         return columns.joined(self._batches)
 
-    def _batch(self) -> None:
+    def _convert(self) -> None:
         self._batches.append(columns.table(self._rows, self._declared))
         self._rows = []

@@ -1,10 +1,10 @@
-"""Who runs which trial, when several launches share a store.
+"""Claims on trials by launches that share a store.
 
-One small table (claims/table.json) says in which file each launch keeps the ids it holds; such a file is written once,
-before the table names it, and removed when it no longer does. A launch is alive while its heartbeat file is younger
-than its lease, so staying alive costs the same however many trials are held. Claims of a dead launch are free. A launch
-that stalled longer than its lease finds itself gone from the table at its next `renew`. How old a heartbeat is the
-store's clock tells, which dates all of them (`clocks`): what the clocks of the launchers say does not matter.
+One small table (claims/table.json) maps each launch to the file with the ids it has claimed. Such a file is written
+once, before the table refers to it, and removed when the table no longer does. A launch is alive while its heartbeat
+file is younger than its lease, so the cost of staying alive does not depend on the number of claims. Claims of a dead
+launch are free. A launch that stalled longer than its lease is missing from the table at its next `renew`. The age of a
+heartbeat is measured by the store's clock (`clocks`), so the clocks of the launchers do not matter.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeplaw.orchestrator.store import atomic, clocks
-from sweeplaw.orchestrator.store.compare_and_swap import Content, swap
+from sweeplaw.orchestrator.store import atomic, clocks, compare_and_swap
+from sweeplaw.orchestrator.store.compare_and_swap import Content
 from sweeplaw.trials.store_format.layout import Location
 
 TABLE = "claims/table.json"
@@ -30,47 +30,46 @@ _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What one launch holds; ``expires`` is by the clock of the store."""
+    """The claims of one launch; ``expires`` is in store time (`clocks.store_time`)."""
 
     launch_id: str
     holder: str
     trials: frozenset[str]
     expires: dt.datetime
-    died: bool = False
+    dead: bool = False
 
     @property
     def known(self) -> bool:
-        """Whether there is a heartbeat file at all."""
+        """Whether the launch has a heartbeat file."""
         return self.expires > _NEVER
 
     def alive(self, now: dt.datetime) -> bool:
-        """Whether the launch still shows a heartbeat (``now``: `clocks.of_store`) and its process is not known to be
-        gone."""
-        return now < self.expires and not self.died
+        """Return whether the lease is current at ``now`` (store time) and the process is not known to be dead."""
+        return now < self.expires and not self.dead
 
 
 def leases(location: Location) -> tuple[Lease, ...]:
-    """Every lease in the table, dead ones too."""
+    """Return all leases in the table, including expired ones."""
     return tuple(_lease(location, launch_id, _held(location, ids)) for launch_id, ids in _table(location).items())
 
 
-def living(location: Location, now: dt.datetime) -> set[str]:
-    """The launches that hold a lease and are alive at ``now`` (`clocks.of_store`); their trials are not read."""
+def live_launches(location: Location, now: dt.datetime) -> set[str]:
+    """Return the launches with a lease that are alive at ``now`` (store time), without reading their trials."""
     found = (_lease(location, launch_id, frozenset()) for launch_id in _table(location))
     return {lease.launch_id for lease in found if lease.alive(now)}
 
 
-def unnamed(location: Location) -> list[str]:
-    """Files of ids that the table does not name: about to be named, or left by a launch that died before."""
-    written = [f"claims/{name}.ids" for name in location.names("claims", ".ids")]
-    named = set(_table(location).values())
-    return [ids for ids in written if ids not in named]
+def unreferenced(location: Location) -> list[str]:
+    """Return the files of ids that the table does not refer to (yet), because the launch is claiming or has died."""
+    present = [f"claims/{name}.ids" for name in location.names("claims", ".ids")]
+    referenced = set(_table(location).values())
+    return [ids for ids in present if ids not in referenced]
 
 
 def claim(location: Location, trial_ids: Iterable[str], launch_id: str, lease_seconds: float) -> set[str]:
-    """The trials of ``trial_ids`` that are this launch's from now on: those no living launch holds. Raises OSError."""
+    """Claim those of ``trial_ids`` that no live launch has claimed, and return them. Raise OSError."""
     beat(location, launch_id, lease_seconds)
-    now = clocks.written(location, _beat(launch_id))
+    now = clocks.modified_at(location, _heartbeat(launch_id))
     wanted = set(trial_ids)
     granted: set[str] = set()
 
@@ -79,47 +78,47 @@ def claim(location: Location, trial_ids: Iterable[str], launch_id: str, lease_se
         alive = {name: ids for name, ids in others.items() if _lease(location, name, frozenset()).alive(now)}
         granted.clear()
         granted.update(wanted.difference(*(_held(location, ids) for ids in alive.values())))
-        return alive | {launch_id: _written(location, launch_id, _held(location, table.get(launch_id)) | granted)}
+        return alive | {launch_id: _write_ids(location, launch_id, _held(location, table.get(launch_id)) | granted)}
 
     _change(location, change)
     return granted
 
 
 def renew(location: Location, launch_id: str, lease_seconds: float) -> bool:
-    """Another ``lease_seconds``. False when the lease had run out and another launch has taken the trials over."""
+    """Extend the lease by ``lease_seconds``. Return False if it had expired and another launch took the trials over."""
     beat(location, launch_id, lease_seconds)
     return launch_id in _table(location)
 
 
 def release(location: Location, launch_id: str, trial_ids: Iterable[str] | None = None) -> None:
-    """Give these claims back, or (None) all of them and the lease. Recorded outcomes make a claim needless.
+    """Release these claims, or (None) all of them and the lease. A recorded trial needs no claim.
 
-    Raises OSError; a lease is given back even when the table cannot be written (a full disk).
+    Raise OSError; the lease is released even if the table cannot be written (a full disk).
     """
-    given = None if trial_ids is None else set(trial_ids)
+    released = None if trial_ids is None else set(trial_ids)
 
     def change(table: Content) -> Content:
-        if given is None or launch_id not in table:
+        if released is None or launch_id not in table:
             return {name: ids for name, ids in table.items() if name != launch_id}
-        return {**table, launch_id: _written(location, launch_id, _held(location, table[launch_id]) - given)}
+        return {**table, launch_id: _write_ids(location, launch_id, _held(location, table[launch_id]) - released)}
 
-    if given is None:
-        atomic.remove(location, _beat(launch_id))
+    if released is None:
+        atomic.remove(location, _heartbeat(launch_id))
     _change(location, change)
 
 
 def beat(location: Location, launch_id: str, lease_seconds: float) -> None:
-    """Show that this launch lives for another ``lease_seconds``."""
+    """Write the heartbeat of this launch, valid for ``lease_seconds``."""
     content = {
         "lease_seconds": lease_seconds,
         "holder": f"{socket.gethostname()}:{os.getpid()}",
         "machine": machine(),
         "pid": os.getpid(),
     }
-    atomic.publish_json(location, _beat(launch_id), content)
+    atomic.publish_json(location, _heartbeat(launch_id), content)
 
 
-def _beat(launch_id: str) -> str:
+def _heartbeat(launch_id: str) -> str:
     return f"claims/{launch_id}.beat.json"
 
 
@@ -131,29 +130,29 @@ def _table(location: Location) -> Content:
 
 
 def _change(location: Location, change: Callable[[Content], Content]) -> None:
-    """Swap the table, then remove the files of ids that it no longer names."""
-    named: set[str] = set()
+    """Update the table, then remove the files of ids that it no longer refers to."""
+    seen: set[str] = set()
 
     def noted(table: Content) -> Content:
-        named.update(table.values())
+        seen.update(table.values())
         changed = change(table)
-        named.update(changed.values())
+        seen.update(changed.values())
         return changed
 
-    for ids in named.difference(swap(location, TABLE, noted).values()):
+    for ids in seen.difference(compare_and_swap.update(location, TABLE, noted).values()):
         atomic.remove(location, ids)
 
 
 def _held(location: Location, ids: str | None) -> frozenset[str]:
-    """The trials in this file. None are when it is gone: then the table has changed since it was read, and a change
-    made from it does not come to count."""
+    """Return the trials in this file, none if it is gone: the table has then changed since it was read, so the update
+    based on it is retried."""
     try:
         return frozenset(location.read(ids).decode().split()) if ids else frozenset()
     except FileNotFoundError:
         return frozenset()
 
 
-def _written(location: Location, launch_id: str, trials: Iterable[str]) -> str:
+def _write_ids(location: Location, launch_id: str, trials: Iterable[str]) -> str:
     ids = f"claims/{launch_id}.{secrets.token_hex(4)}.ids"
     atomic.publish(location, ids, "\n".join(trials).encode())
     return ids
@@ -161,16 +160,16 @@ def _written(location: Location, launch_id: str, trials: Iterable[str]) -> str:
 
 def _lease(location: Location, launch_id: str, trials: frozenset[str]) -> Lease:
     try:
-        shown, beaten = location.read_json(_beat(launch_id)), clocks.written(location, _beat(launch_id))
+        heartbeat, at = location.read_json(_heartbeat(launch_id)), clocks.modified_at(location, _heartbeat(launch_id))
     except FileNotFoundError:
         return Lease(launch_id, "unknown", trials, _NEVER)
-    expires = beaten + dt.timedelta(seconds=shown["lease_seconds"])
-    return Lease(launch_id, str(shown["holder"]), trials, expires, _died(shown))
+    expires = at + dt.timedelta(seconds=heartbeat["lease_seconds"])
+    return Lease(launch_id, str(heartbeat["holder"]), trials, expires, _is_dead(heartbeat))
 
 
 @functools.cache
 def machine() -> str:
-    """Which process ids mean the same processes as ours: the host, its boot and the pid namespace we are in."""
+    """Identify the scope in which a process id is unique: the host, its boot and our pid namespace."""
     known = [socket.gethostname()]
     with contextlib.suppress(OSError):
         known.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -178,14 +177,14 @@ def machine() -> str:
     return " ".join(known)
 
 
-def _died(shown: Mapping[str, Any]) -> bool:
-    """Whether the holder ran on this machine and is there no more: then nobody need wait for its lease to expire."""
-    if shown.get("machine") != machine():
+def _is_dead(heartbeat: Mapping[str, Any]) -> bool:
+    """Return whether the holder ran on this machine and is gone, so that its lease need not expire first."""
+    if heartbeat.get("machine") != machine():
         return False
     try:
-        os.kill(int(shown["pid"]), 0)
+        os.kill(int(heartbeat["pid"]), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # somebody else's process: alive
+    except PermissionError:  # another user's process: alive
         return False
     return False

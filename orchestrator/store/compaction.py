@@ -1,8 +1,8 @@
-"""Merge small parts into large ones, while writers write and readers read, so that a million trials are a dozen files.
+"""Merge small parts into large ones during writes and reads, so that a million trials are a dozen files.
 
-A merged part holds every trial once, by its latest attempt, sorted by id (so one trial is one row group away); the
-attempts before it move to earlier/. The merge counts from the moment its merges/ file exists; the files it replaces
-stay for an hour, because a reader may have listed them. A death at any point leaves a store that reads the same.
+A merged part has the latest attempt of each trial, sorted by id (so a trial is in one row group); earlier attempts move
+to earlier/. The merge counts as soon as its merges/ file exists; the files it replaces stay for an hour, because a
+reader may have listed them. A crash at any point leaves a store with the same rows.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweeplaw.orchestrator.store import atomic, claims, clocks, writer
-from sweeplaw.orchestrator.store.compare_and_swap import Content, swap
-from sweeplaw.orchestrator.store.garbage import GRACE, LOCK, age, sweep
+from sweeplaw.orchestrator.store import atomic, claims, clocks, compare_and_swap, garbage, writer
+from sweeplaw.orchestrator.store.compare_and_swap import Content
+from sweeplaw.orchestrator.store.garbage import GRACE, LOCK
 from sweeplaw.orchestrator.store.journal import lock
 from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS
 from sweeplaw.trials.store_format import columns
@@ -33,13 +33,14 @@ from sweeplaw.trials.store_format.layout import MERGED, RECENCY, Location, catal
 from sweeplaw.trials.store_format.snapshot import StorePart, holding, snapshot
 
 TARGET_ROWS = 500_000  # a merge of this size takes about 1 GB and ten seconds
+_CLAIM = "claims/compaction.json"
 _LEASE = dt.timedelta(minutes=15)
 _DAMAGE = (pa.ArrowInvalid, OSError)
 
 
 @dataclass(slots=True)
 class Compacted:
-    """What a compaction did, and what it found damaged (now in quarantine/)."""
+    """Result of a compaction; ``quarantined`` are sentences about damaged files."""
 
     merged: list[str] = field(default_factory=list)
     replaced: int = 0
@@ -50,24 +51,24 @@ class Compacted:
 
 
 def compact(location: Location, *, grace: dt.timedelta = GRACE, target_rows: int = TARGET_ROWS) -> Compacted:
-    """Merge what is small, quarantine what is damaged, remove what was replaced longer than ``grace`` ago.
+    """Merge small parts, quarantine damaged ones, and remove files replaced more than ``grace`` ago.
 
-    One compaction at a time: a second one finds it busy and does nothing. Raises OSError (a full disk changes nothing).
+    Only one compaction runs at a time: a second one returns ``busy``. Raise OSError (a full disk changes nothing).
     """
     done = Compacted()
-    with _alone(location) as alone:
-        if not alone:
+    with _exclusive(location) as exclusive:
+        if not exclusive:
             return Compacted(busy=True)
         writer.recover(location)
         _quarantine(location, done)
         for batch in _batches(location, target_rows):
             _merge(location, batch, done)
-        done.removed += sweep(location, grace)
+        done.removed += garbage.collect(location, grace)
     return done
 
 
 def _batches(location: Location, target_rows: int) -> list[list[str]]:
-    """Names to merge together: all that is not merged yet, and merged parts of less than half the target."""
+    """Return the names to merge together: all unmerged parts, and merged parts of less than half the target."""
     now = snapshot(location)
     rows = {part.name: part.rows for part in now.trials if not part.merged or part.rows < target_rows // 2}
     batches: list[list[str]] = [[]]
@@ -78,39 +79,39 @@ def _batches(location: Location, target_rows: int) -> list[list[str]]:
             size = 0
         batches[-1].append(name)
         size += rows[name]
-    batches[-1].extend(f"{name}.jsonl" for name in _abandoned(location))
+    batches[-1].extend(f"{name}.jsonl" for name in _abandoned_objects(location))
     return [batch for batch in batches if len(batch) > 1 or (batch and not batch[0].startswith(MERGED))]
 
 
-def _abandoned(location: Location) -> list[str]:
-    """Journal objects of launches without a living lease, silent for an hour (a local journal has its lock instead)."""
+def _abandoned_objects(location: Location) -> list[str]:
+    """Return journal objects of dead launches, unchanged for an hour (`writer.recover` handles local journals)."""
     if location.local:
         return []
-    now = clocks.of_store(location)
-    living = claims.living(location, now)
-    names = [name for name in catalog(location).journal if segment_of(name).rpartition("-")[0] not in living]
-    return [name for name in names if age(location, f"journal/{name}.jsonl", now) > GRACE]
+    now = clocks.store_time(location)
+    alive = claims.live_launches(location, now)
+    names = [name for name in catalog(location).journal if segment_of(name).rpartition("-")[0] not in alive]
+    return [name for name in names if garbage.age(location, f"journal/{name}.jsonl", now) > GRACE]
 
 
 def _merge(location: Location, batch: Sequence[str], done: Compacted) -> None:
-    """Merge ``batch`` and every merged part that holds one of its trials, so that merged parts stay without repeats."""
-    batch = [*batch, *_holding(location, batch)]
-    trials, failed = _tables(location, "trials", batch)
+    """Merge ``batch`` with every merged part that shares a trial with it, so that merged parts stay disjoint."""
+    batch = [*batch, *_overlapping(location, batch)]
+    trials, damaged = _tables(location, "trials", batch)
     curves, _ = _tables(location, "curves", batch)
     earlier, _ = _tables(location, "earlier", batch)
-    if failed:  # damaged inside, behind a good footer: set aside now, merged without it the next time
-        for name in failed:
+    if damaged:  # behind a valid footer: merge without them next time
+        for name in damaged:
             _set_aside(location, name, done)
         return
     latest, superseded = _latest(_concatenated(trials))
     name = f"{MERGED}{secrets.token_hex(8)}"
-    left = _concatenated([*earlier, superseded])
+    superseded = _concatenated([*earlier, superseded])
     if curves:
         points = _concatenated(curves)
         order = [("trial_id", "ascending"), ("attempt", "ascending"), ("step", "ascending")]
         atomic.publish_table(location, f"curves/{name}.parquet", points.sort_by(order))
-    if left.num_rows:
-        atomic.publish_table(location, f"earlier/{name}.parquet", left)
+    if superseded.num_rows:
+        atomic.publish_table(location, f"earlier/{name}.parquet", superseded)
     atomic.publish_table(location, f"trials/{name}.parquet", latest)
     if location.local:
         atomic.publish(location, name_of(name), encoded(latest["trial_id"].to_pylist()))
@@ -121,8 +122,8 @@ def _merge(location: Location, batch: Sequence[str], done: Compacted) -> None:
     done.rows += latest.num_rows
 
 
-def _holding(location: Location, batch: Sequence[str]) -> list[str]:
-    """Merged parts outside the batch that share a trial with it."""
+def _overlapping(location: Location, batch: Sequence[str]) -> list[str]:
+    """Return the merged parts outside the batch that share a trial with it."""
     now = snapshot(location)
     inside = [part for part in now.trials if part.name in batch]
     outside = [part for part in now.trials if part.merged and part.name not in batch]
@@ -130,8 +131,8 @@ def _holding(location: Location, batch: Sequence[str]) -> list[str]:
         return []
     rows = [row["trial_id"] for name in batch if name.endswith(".jsonl") for row in _lines(location, name).trials]
     ids = pa.chunked_array([pa.array(rows, pa.string()), *(_ids(location, part).combine_chunks() for part in inside)])
-    near = holding(location, outside, ids.to_pylist())
-    return [part.name for part in near if pc.any(pc.is_in(_ids(location, part), ids)).as_py()]
+    candidates = holding(location, outside, ids.to_pylist())
+    return [part.name for part in candidates if pc.any(pc.is_in(_ids(location, part), ids)).as_py()]
 
 
 def _ids(location: Location, part: StorePart) -> pa.ChunkedArray:
@@ -139,23 +140,23 @@ def _ids(location: Location, part: StorePart) -> pa.ChunkedArray:
 
 
 def _tables(location: Location, folder: str, batch: Sequence[str]) -> tuple[list[pa.Table], list[str]]:
-    """The tables of a batch in one folder, and the names of those that are damaged inside."""
+    """Return the non-empty tables of a batch in one folder, and the names of the damaged ones."""
     present = {*location.names(folder, ".parquet")}
-    found, failed = [], []
+    tables, damaged = [], []
     for name in batch:
         if name.endswith(".jsonl") and folder != "earlier":
             rows = _lines(location, name)
-            found.append(
+            tables.append(
                 columns.table(rows.trials, TRIAL_COLUMNS)
                 if folder == "trials"
                 else columns.table(rows.curves, CURVE_COLUMNS)
             )
         elif name in present:
             try:
-                found.append(_verified(location, f"{folder}/{name}.parquet"))
+                tables.append(_verified(location, f"{folder}/{name}.parquet"))
             except _DAMAGE:
-                failed.append(name)
-    return [table for table in found if table.num_rows], failed
+                damaged.append(name)
+    return [table for table in tables if table.num_rows], damaged
 
 
 def _lines(location: Location, name: str) -> Any:
@@ -163,7 +164,7 @@ def _lines(location: Location, name: str) -> Any:
 
 
 def _verified(location: Location, name: str) -> pa.Table:
-    """The table, every page checked against its checksum."""
+    """Return the table, every page verified against its checksum."""
     return pq.read_table(
         location.path(name), filesystem=location.filesystem, page_checksum_verification=True, partitioning=None
     )
@@ -174,7 +175,7 @@ def _concatenated(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _latest(trials: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The latest attempt of each trial, sorted by id, and all the others."""
+    """Return the latest attempt of each trial, sorted by id, and all other rows."""
     keys = {"trial_id": trials["trial_id"], **{name: _sortable(trials[name]) for name in RECENCY}}
     order = pc.sort_indices(pa.table(keys), sort_keys=[(name, "ascending") for name in keys])
     ids = trials["trial_id"].take(order).combine_chunks()
@@ -185,20 +186,20 @@ def _latest(trials: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def _sortable(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Text, or as whole numbers; unknown before all."""
+    """Return the column as text or integers, nulls smallest."""
     if pa.types.is_dictionary(column.type) or pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return pc.fill_null(column.cast(pa.string()), "")
     return pc.fill_null(column.cast(pa.int64()), -(2**62))
 
 
 def _replaced_by(location: Location, batch: Sequence[str]) -> set[str]:
-    """What the merged parts in ``batch`` replaced and whose files linger: the new part has to hide them too."""
+    """Return files that merged parts in ``batch`` replaced and that still exist: the new part must hide them, too."""
     replaced: set[str] = set()
     for name in batch:
         if name.startswith(MERGED):
             replaced.update(location.read_json(f"merges/{name}.json")["replaces"])
-    lingering = {*location.names("trials", ".parquet"), *(f"{n}.jsonl" for n in location.names("journal", ".jsonl"))}
-    return replaced & lingering
+    existing = {*location.names("trials", ".parquet"), *(f"{n}.jsonl" for n in location.names("journal", ".jsonl"))}
+    return replaced & existing
 
 
 def _quarantine(location: Location, done: Compacted) -> None:
@@ -208,17 +209,17 @@ def _quarantine(location: Location, done: Compacted) -> None:
 
 
 def _set_aside(location: Location, name: str, done: Compacted, folders: Sequence[str] = ("trials", "curves")) -> None:
-    """Move damaged files where nothing reads them; a person may still repair them."""
+    """Move damaged files to quarantine/, where nothing reads them and a person may repair them."""
     for folder in folders:
         if location.exists(f"{folder}/{name}.parquet"):
             aside = f"quarantine/{folder}-{name}.parquet"
             location.filesystem.move(location.path(f"{folder}/{name}.parquet"), location.path(aside))
-            done.quarantined.append(f"{folder}/{name}.parquet is damaged and lies in {aside} now")
+            done.quarantined.append(f"{folder}/{name}.parquet is damaged and was moved to {aside}")
 
 
 @contextlib.contextmanager
-def _alone(location: Location) -> Iterator[bool]:
-    """Whether this is the only compaction: by a lock, or on an object store by a lease."""
+def _exclusive(location: Location) -> Iterator[bool]:
+    """Yield whether this is the only compaction, determined by a lock, or on an object store by a lease."""
     if location.local:
         descriptor = os.open(location.path(f"merges/{LOCK}"), os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -230,21 +231,21 @@ def _alone(location: Location) -> Iterator[bool]:
     try:
         yield _lease(location, own)
     finally:
-        swap(location, "claims/compaction.json", lambda held: {} if held.get("holder") == own else held)
+        compare_and_swap.update(location, _CLAIM, lambda held: {} if held.get("holder") == own else held)
 
 
 def _lease(location: Location, own: str) -> bool:
     def take(held: Content) -> Content:
-        now = clocks.of_store(location)
+        now = clocks.store_time(location)
         if held and dt.datetime.fromisoformat(held["expires"]) > now:
             return held
         return {"holder": own, "expires": (now + _LEASE).isoformat()}
 
-    return swap(location, "claims/compaction.json", take).get("holder") == own
+    return compare_and_swap.update(location, _CLAIM, take).get("holder") == own
 
 
 def main(uri: str) -> None:
-    """Compact the store at ``uri``: what a writer starts as a process of its own."""
+    """Compact the store at ``uri``; the entry point of the process that a writer starts."""
     if hasattr(os, "nice"):
         os.nice(10)
     location = locate(uri)

@@ -1,9 +1,8 @@
-"""Change one small JSON file that several launchers change: read, decide, replace, with nobody in between.
+"""Atomic read-modify-write of a small JSON file that several launchers update.
 
-On a local or network file system a lock file serialises (flock: the kernel frees it when its holder dies). On an object
-store the PUT is conditional on the version that was read, and a loser starts over. obstore does that, because pyarrow
-has no conditional PUT: one small package without dependencies for S3, GCS and Azure alike, where boto3 would serve S3
-only.
+On a local or network file system a lock file serialises updates (flock: the kernel releases it when its holder dies).
+On an object store the PUT is conditional on the version that was read, and the loser retries. This uses obstore because
+pyarrow has no conditional PUT: a small package without dependencies for S3, GCS and Azure, where boto3 only serves S3.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ Content = dict[str, Any]
 _RETRIES = 50
 
 
-def swap(location: Location, name: str, change: Callable[[Content], Content]) -> Content:
-    """Replace the JSON object ``name`` by ``change`` of it (an absent one is empty) and return the new one.
+def update(location: Location, name: str, change: Callable[[Content], Content]) -> Content:
+    """Replace the JSON object ``name`` (empty if missing) by the result of ``change`` and return the new object.
 
-    ``change`` may be called several times and must only compute. Raises OSError, TimeoutError.
+    ``change`` may be called several times and must have no side effects. Raise OSError, TimeoutError.
     """
     if location.local:
         return _locked(location, name, change)
@@ -36,13 +35,13 @@ def swap(location: Location, name: str, change: Callable[[Content], Content]) ->
 
 
 def _locked(location: Location, name: str, change: Callable[[Content], Content]) -> Content:
-    """Not fsynced: after a power cut every launcher is gone, and so are the claims."""
+    """Update under a lock; not fsynced, because a power failure ends all launchers and with them their claims."""
     path = location.path(name)
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         if not lock(descriptor, wait=True):
             raise OSError(f"{location.uri}: this file system has no locks, so launches cannot share the store")
-        content = change(_parsed(location, name))
+        content = change(_read(location, name))
         temporary = f"{path}.{secrets.token_hex(4)}"
         try:
             Path(temporary).write_text(json.dumps(content), encoding="utf-8")
@@ -55,7 +54,7 @@ def _locked(location: Location, name: str, change: Callable[[Content], Content])
         os.close(descriptor)
 
 
-def _parsed(location: Location, name: str) -> Content:
+def _read(location: Location, name: str) -> Content:
     try:
         return location.read_json(name)
     except FileNotFoundError:
@@ -75,7 +74,7 @@ def _conditional(location: Location, name: str, change: Callable[[Content], Cont
             before = json.loads(bytes(found.bytes()))
             mode = {name: found.meta[name] for name in ("e_tag", "version") if found.meta[name] is not None}
         except (NotFoundError, FileNotFoundError):
-            pass  # nobody has written it yet
+            pass  # not written yet
         content = change(before)
         try:
             obstore.put(bucket, name, json.dumps(content).encode(), mode=mode, use_multipart=False)
@@ -86,7 +85,7 @@ def _conditional(location: Location, name: str, change: Callable[[Content], Cont
 
 
 def _bucket(location: Location) -> Any:
-    """The obstore client of a location; endpoint and credentials come from the environment's standard variables."""
+    """Return the obstore client of a location, configured by the standard environment variables."""
     try:
         from obstore.store import from_url
     except ImportError:

@@ -1,7 +1,7 @@
-"""What lies in a store and counts no more: how old it is, and when it goes.
+"""Garbage collection: remove the files of a store that no longer count.
 
-Files that a merge replaced stay for a while, because a reader may have listed them; so do the files of a maker that may
-still be at work.
+Files replaced by a merge are kept for a while because a reader may have listed them, and so are incomplete files whose
+writer may still be active.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from sweeplaw.trials.store_format.id_index import name_of
 from sweeplaw.trials.store_format.layout import MERGED, Location
 
 GRACE = dt.timedelta(hours=1)
-LOCK = ".lock"  # the one hidden file that is nobody's leftover
+LOCK = ".lock"  # the one hidden file that is not garbage
 
 
-def sweep(location: Location, grace: dt.timedelta) -> int:
-    """Remove what was replaced longer than ``grace`` ago, and what never came to count because its maker died: merged
-    parts, ids of claims, files without their name. How many files went. Raises OSError.
+def collect(location: Location, grace: dt.timedelta) -> int:
+    """Remove the files replaced more than ``grace`` ago, and the incomplete ones of dead writers (merged parts, ids of
+    claims, temporary files). Return the number of removed files. Raise OSError.
     """
-    now, removed = clocks.of_store(location), 0
+    now, removed = clocks.store_time(location), 0
     merges = location.names("merges", ".json")
     for merge in merges:
         if location.exists(f"merges/{merge}.json") and age(location, f"merges/{merge}.json", now) >= grace:
@@ -30,26 +30,26 @@ def sweep(location: Location, grace: dt.timedelta) -> int:
     for name in location.names("trials", ".parquet"):
         if name.startswith(MERGED) and name not in merges and age(location, f"trials/{name}.parquet", now) >= GRACE:
             removed += _remove(location, name)
-    for ids in claims.unnamed(location):
+    for ids in claims.unreferenced(location):
         if age(location, ids, now) >= GRACE:
             atomic.remove(location, ids)
             removed += 1
     if location.local:
-        removed += _sweep_unfinished(Path(location.root), now - GRACE)
+        removed += _remove_temporary(Path(location.root), now - GRACE)
     return removed
 
 
-def _sweep_unfinished(root: Path, old: dt.datetime) -> int:
+def _remove_temporary(root: Path, before: dt.datetime) -> int:
     """Remove the temporary files of writers that died before their rename."""
-    left = [path for path in root.glob("*/.*") if path.is_file() and path.name != LOCK]
-    dead = [path for path in left if dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC) < old]
-    for path in dead:
+    temporary = [path for path in root.glob("*/.*") if path.is_file() and path.name != LOCK]
+    stale = [path for path in temporary if dt.datetime.fromtimestamp(path.stat().st_mtime, dt.UTC) < before]
+    for path in stale:
         path.unlink(missing_ok=True)
-    return len(dead)
+    return len(stale)
 
 
 def _remove(location: Location, name: str) -> int:
-    """Every file of a replaced name; its merges/ file last, for it is what hides the files before it."""
+    """Remove every file of a replaced name; its merges/ file last, because it hides the files it replaced."""
     files = (
         [f"journal/{name}"]
         if name.endswith(".jsonl")
@@ -62,8 +62,8 @@ def _remove(location: Location, name: str) -> int:
 
 
 def age(location: Location, name: str, now: dt.datetime) -> dt.timedelta:
-    """How old the file is, by the clock of the store; nothing for one that is gone."""
+    """Return the age of the file at ``now`` (store time); zero if it is gone."""
     try:
-        return now - clocks.written(location, name)
+        return now - clocks.modified_at(location, name)
     except FileNotFoundError:
         return dt.timedelta(0)

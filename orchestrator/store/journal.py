@@ -1,6 +1,6 @@
-"""The files a writer appends to: one local file, fsynced at each write, or one small object a write.
+"""Journals that a writer appends to: one local file, fsynced at each write, or one small object per write.
 
-A local journal file is locked for as long as its writer lives. Whoever can lock it knows that the writer is dead.
+A local journal is locked while its writer is alive, so a process that acquires the lock knows that the writer is dead.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 class Journal(Protocol):
-    """Where the lines of one segment go."""
+    """Destination of the lines of one segment."""
 
     segment: str
 
     def append(self, line: bytes) -> None:
-        """``line`` is durable when this returns. Raises OSError; then use a new journal."""
+        """Append ``line`` durably. Raise OSError; continue with a new journal then."""
         ...
 
     def remove(self) -> None:
-        """Delete the segment's files; its part holds the rows now."""
+        """Delete the segment's files; its part has the rows."""
         ...
 
     def close(self) -> None:
-        """Let go of the segment; its files stay."""
+        """Close the segment and keep its files."""
         ...
 
 
 def new(location: Location, launch_id: str) -> Journal:
-    """A fresh segment of this launch, under a name that never was used. Raises OSError."""
+    """Return a new segment of this launch with a unique name. Raise OSError."""
     segment = f"{launch_id}-{secrets.token_hex(5)}"
     return LocalJournal(location, segment) if location.local else ObjectJournal(location, segment)
 
 
 class LocalJournal:
-    """One appended file."""
+    """A journal in one append-only file."""
 
     def __init__(self, location: Location, segment: str) -> None:
         self.segment = segment
@@ -52,16 +52,16 @@ class LocalJournal:
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
         self._size = 0
         lock(self._file, wait=True)
-        if not still_there(self._file, self._path):  # a recovery saw the empty file before we locked it
+        if not still_there(self._file, self._path):  # a recovery removed the empty file before it was locked
             raise FileNotFoundError(self._path)
         sync(self._folder)
 
     def append(self, line: bytes) -> None:
-        """Write and fsync. When that fails, the file is cut back to the last acknowledged line."""
+        """Write and fsync. On failure the file is truncated to the last acknowledged line."""
         try:
-            rest = memoryview(line)
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            remaining = memoryview(line)
+            while remaining:
+                remaining = remaining[os.write(self._file, remaining) :]
             os.fsync(self._file)
         except OSError:
             os.ftruncate(self._file, self._size)
@@ -69,7 +69,7 @@ class LocalJournal:
         self._size += len(line)
 
     def remove(self) -> None:
-        """Unlink before unlocking, so that nobody takes it for a dead writer's."""
+        """Unlink before unlocking, so that no recovery mistakes the file for a dead writer's."""
         os.unlink(self._path)
         self.close()
 
@@ -78,7 +78,7 @@ class LocalJournal:
 
 
 class ObjectJournal:
-    """One immutable object a write."""
+    """A journal of immutable objects, one per write."""
 
     def __init__(self, location: Location, segment: str) -> None:
         self.segment = segment
@@ -86,7 +86,7 @@ class ObjectJournal:
         self._count = 0
 
     def append(self, line: bytes) -> None:
-        self._count += 1  # first: a PUT that fails for us may still have arrived, and `remove` must find it
+        self._count += 1  # before the PUT: one that fails may still have succeeded remotely, and `remove` must find it
         atomic.publish(self._location, self._name(self._count), line)
 
     def remove(self) -> None:
@@ -94,14 +94,14 @@ class ObjectJournal:
             atomic.remove(self._location, self._name(number))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing; no file is open."""
 
     def _name(self, number: int) -> str:
         return f"journal/{self.segment}.{number:08d}.jsonl"
 
 
 def lock(descriptor: int, *, wait: bool) -> bool:
-    """Lock an open file for this process; False when another holds it, or the file system has no locks."""
+    """Lock an open file. Return False if another process has the lock, or the file system does not support locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
@@ -114,7 +114,7 @@ def lock(descriptor: int, *, wait: bool) -> bool:
 
 
 def still_there(descriptor: int, path: str) -> bool:
-    """Whether ``path`` still names the open file."""
+    """Return whether ``path`` still refers to the open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""The store: open it, ask what is finished, record into it.
+"""The store: open it, find finished trials, claim trials and record rows.
 
-The rules of what counts are in `store_format.layout` and `store_format.snapshot`; this module never holds more than
-ids and states in memory.
+Which files count is decided in `store_format.layout` and `store_format.snapshot`; this module only holds ids and states
+in memory.
 """
 
 from __future__ import annotations
@@ -43,19 +43,17 @@ _OUTCOME = ["trial_id", "state", *RECENCY]
 
 
 class Store:
-    """One results store. ``problems`` are sentences about damage found on the way: parts that could not be read."""
+    """A results store. ``problems`` are sentences about damage found so far, such as unreadable parts."""
 
     def __init__(self, location: Location) -> None:
         self.location = location
         self.problems: tuple[str, ...] = ()
-        self._watch = StoreTail(location)
-        self._retried: dict[str, int] = {}
 
     @classmethod
     def open(cls, uri: str | Path, *, create: bool = False) -> Store:
-        """The store at a path or URI; ``create`` makes it when nothing is there.
+        """Open the store at a path or URI; ``create`` makes it if nothing is there.
 
-        Raises InputError when it is no store, a newer one, or cannot be created.
+        Raise InputError if it is not a store, is a newer one, or cannot be created.
         """
         location = locate(uri)
         if create:
@@ -64,23 +62,23 @@ class Store:
         return cls(location)
 
     def finished(self) -> dict[str, str]:
-        """trial_id -> state of its latest outcome, for every trial whose latest outcome is final."""
-        self._watch.skip(name for name in self.location.names("trials", ".parquet"))
+        """Return trial_id -> state of the latest outcome, for every trial whose latest outcome is final."""
         final = self.outcomes().filter("final")
         finished: dict[str, str] = {}
-        for (state,), trials in final.group_by("state"):  # one text a state, not a million
+        for (state,), trials in final.group_by("state"):  # one string per state, not a million
             finished.update(dict.fromkeys(trials["trial_id"].to_list(), str(state)))
         return finished
 
     def outcomes(self, columns: Sequence[str] = ()) -> pl.DataFrame:
-        """The latest outcome of every trial: trial_id, state, attempt, these further columns of `trials`, and whether
-        it is ``final``: the trial ended in a finished state (`record.UNFINISHED` has the others) and no retry has put
-        it back in the queue."""
+        """Return the latest outcome of every trial: trial_id, state, attempt, the given ``columns`` and ``final``.
+
+        An outcome is ``final`` if its state is finished (not in `record.UNFINISHED`) and no retry has requeued it.
+        """
         latest = self._read("trials", list(dict.fromkeys([*_OUTCOME, *columns])))
-        # Retries are rare, and sorting a million rows is not free. Two ids of one hash cost the sorting, no more.
+        # Retries are rare and sorting a million rows is slow. A hash collision only costs an unnecessary sort.
         if latest["trial_id"].hash().n_unique() < latest.height:
             latest = latest.sort(*RECENCY, nulls_last=False).unique("trial_id", keep="last")
-        requeued = self._retried = self._requeued()
+        requeued = self._requeued()
         ended = ~pl.col("state").is_in(list(UNFINISHED))
         if requeued:
             until = pl.col("trial_id").replace_strict(requeued, default=None, return_dtype=pl.Int64)
@@ -88,18 +86,18 @@ class Store:
         return latest.with_columns(final=ended)
 
     def attempts(self) -> dict[str, int]:
-        """trial_id -> attempts so far, for trials with any row: the next attempt is one more.
+        """Return trial_id -> number of attempts so far, for trials with any row.
 
-        An attempt whose worker died before its outcome is known by its curve points.
+        An attempt whose worker died before its outcome counts by its curve points.
         """
         seen = [self._outcomes().select("trial_id", "attempt"), self._read("curves", ["trial_id", "attempt"])]
         count = pl.concat(seen).group_by("trial_id").agg(pl.col("attempt").max())
         return dict(zip(count["trial_id"].to_list(), count["attempt"].to_list(), strict=True))
 
     def add_launch(self, launch_id: str, facts: Mapping[str, Any], planned: Iterable[str] = ()) -> None:
-        """Record what a launch is: sweep file text, versions, hosts, command; and the ids of its ``planned`` trials.
+        """Record facts about a launch (sweep file, versions, hosts, command) and the ids of its ``planned`` trials.
 
-        Raises InputError for an id that cannot be a file name, OSError.
+        Raise InputError for an id that is not a valid file name, OSError.
         """
         _check_launch_id(launch_id)
         ids = pa.table({"trial_id": pa.array(planned, pa.string())})
@@ -109,21 +107,20 @@ class Store:
         atomic.publish_json(self.location, f"launches/{launch_id}.json", content)
 
     def next_time(self) -> dt.datetime:
-        """The wall clock, or a second after the latest launch where that is ahead: launches are in order, whatever
-        their clocks say."""
+        """Return the wall clock, or one second after the latest launch if later, so that launches are in order."""
         now = clocks.utc_now()
         for name in reversed(self.location.names("launches", ".parquet")):
             try:
                 latest = dt.datetime.fromisoformat(self.location.read_json(f"launches/{name}.json")["recorded_at"])
-            except FileNotFoundError:  # it is being recorded
+            except FileNotFoundError:  # being recorded
                 continue
             return max(now, latest + dt.timedelta(seconds=1))
         return now
 
     def writer(self, launch_id: str) -> Writer:
-        """A writer of this launch's rows. First seals what dead writers left; what that told is in ``problems``.
+        """Return a writer for this launch, after sealing the journals of dead writers (see ``problems``).
 
-        Raises InputError when the store cannot be written.
+        Raise InputError if the store cannot be written.
         """
         _check_launch_id(launch_id)
         if self.location.local and not os.access(self.location.path("journal"), os.W_OK):
@@ -132,29 +129,40 @@ class Store:
         self.problems += tuple(writer.recover(self.location))
         return Writer(self.location, launch_id)
 
-    def claim(self, trial_ids: Iterable[str], launch_id: str, lease_seconds: float) -> set[str]:
-        """Those of ``trial_ids`` that are this launch's to run for ``lease_seconds`` (`renew` in time).
+    def tail(self) -> StoreTail:
+        """Return a reader of what other launches record from now on: take it before `finished`, pass it to `claim`."""
+        tail = StoreTail(self.location)
+        tail.skip(self.location.names("trials", ".parquet"))
+        return tail
 
-        Not granted: what a living launch holds, and what another launch has recorded since `finished` (they record
-        before they release, and we look after we claim, so no trial slips between). Raises OSError, TimeoutError.
+    def claim(
+        self, trial_ids: Iterable[str], launch_id: str, lease_seconds: float, tail: StoreTail | None = None
+    ) -> set[str]:
+        """Claim those of ``trial_ids`` that no other launch holds or has finished, for ``lease_seconds`` (`renew` in
+        time), and return them.
+
+        ``tail`` limits the search for finished trials to what it has not read yet; None reads the whole store.
+        Other launches record before they release, and the tail is read after claiming, so no trial is missed.
+        Raise OSError, TimeoutError.
         """
         granted = claims.claim(self.location, trial_ids, launch_id, lease_seconds)
-        fresh = self._watch.fresh(launch_id)
+        fresh = (tail or StoreTail(self.location)).fresh(launch_id)
+        requeued = self._requeued() if fresh else {}
         done = {
             trial_id
             for trial_id, (attempt, state) in fresh.items()
-            if attempt > self._retried.get(trial_id, 0) and state not in UNFINISHED
+            if attempt > requeued.get(trial_id, 0) and state not in UNFINISHED
         } & granted
         if done:
             claims.release(self.location, launch_id, done)
         return granted - done
 
     def renew(self, launch_id: str, lease_seconds: float) -> bool:
-        """Keep this launch's claims for another ``lease_seconds``; False when they have been taken over."""
+        """Extend this launch's claims by ``lease_seconds``. Return False if another launch has taken them over."""
         return claims.renew(self.location, launch_id, lease_seconds)
 
     def release(self, launch_id: str, trial_ids: Iterable[str] | None = None) -> None:
-        """Give these claims back after recording the outcomes; None: all of them, at the end of the launch."""
+        """Release these claims, or (None) all of them at the end of the launch."""
         claims.release(self.location, launch_id, trial_ids)
 
     def _outcomes(self) -> pl.DataFrame:
@@ -163,7 +171,7 @@ class Store:
     def _parts(self, parts: Sequence[StorePart], table: str, names: Sequence[str]) -> Iterator[pl.DataFrame]:
         paths = [self.location.path(part.path) for part in parts]
         if paths and self.location.local:
-            yield _many(paths, table, names)
+            yield _scan(paths, table, names)
             return
         for path in paths:
             yield pl.DataFrame(
@@ -171,18 +179,18 @@ class Store:
             )
 
     def _requeued(self) -> dict[str, int]:
-        again: dict[str, int] = {}
+        requeued: dict[str, int] = {}
         for name in self.location.names("retries", ".json"):
             for trial_id, attempt in self.location.read_json(f"retries/{name}.json")["attempts"].items():
-                again[trial_id] = max(attempt, again.get(trial_id, 0))
-        return again
+                requeued[trial_id] = max(attempt, requeued.get(trial_id, 0))
+        return requeued
 
     def _read(self, table: str, names: Sequence[str]) -> pl.DataFrame:
-        """These columns of every row that counts. Damage goes to ``problems``: those trials count as not run."""
+        """Return these columns of every row that counts. Damage goes to ``problems``; its trials count as not run."""
         now = snapshot(self.location)
         try:
             return self._columns(now, table, names)
-        except (pl.exceptions.ComputeError, pa.ArrowInvalid):  # damage behind a good footer: find it, go on without
+        except (pl.exceptions.ComputeError, pa.ArrowInvalid):  # damage behind a valid footer: exclude it
             return self._columns(verified(self.location, now), table, names)
 
     def _columns(self, now: Snapshot, table: str, names: Sequence[str]) -> pl.DataFrame:
@@ -192,8 +200,8 @@ class Store:
         return pl.concat(frames)
 
 
-def _many(paths: Sequence[str], table: str, names: Sequence[str]) -> pl.DataFrame:
-    """Columns of many local files of any schema in one scan: a million trials of a hundred parts take a second."""
+def _scan(paths: Sequence[str], table: str, names: Sequence[str]) -> pl.DataFrame:
+    """Read columns of local files with any schemas in one scan: a million trials in a hundred parts take a second."""
     types = {column.name: ARROW[column.type] for column in DECLARED[table]}
     empty = pl.DataFrame(pl.from_arrow(pa.schema([(name, types[name]) for name in names]).empty_table()))
     scan = pl.scan_parquet(
@@ -208,18 +216,18 @@ def _check_launch_id(launch_id: str) -> None:
 
 
 def _raise_schema(location: Location) -> None:
-    """Mark an older store as ours before the first row that its own version would misread."""
+    """Raise the schema version of an older store before the first row that its version would misread."""
     if identify(location) < SCHEMA_VERSION:
         atomic.publish_json(location, MARKER, {"format": FORMAT, "schema": SCHEMA_VERSION})
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether a launcher that makes the store at this moment would not have made this."""
+    """Return whether ``path`` is not part of a store that another launcher is creating."""
     return not (path.name in {*_FOLDERS, MARKER} or path.name.startswith(f".{MARKER}."))
 
 
 def _create(location: Location) -> None:
-    """Make an empty store where nothing is, or leave the store that is there."""
+    """Create an empty store unless there is a store already."""
     try:
         if location.local:
             path = Path(location.root)

@@ -1,4 +1,4 @@
-"""Outcomes that other launches have recorded since the last look: only what is new is read."""
+"""Incremental reader of the outcomes that other launches record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Outcome = tuple[int, str]  # attempt, state
 
 
 class StoreTail:
-    """Remembers what it has read of a store: names of parts, and bytes of journals."""
+    """Tracks what has been read of a store: names of parts and bytes of journals."""
 
     def __init__(self, location: Location) -> None:
         self._location = location
@@ -22,54 +22,54 @@ class StoreTail:
         self._bytes: dict[str, int] = {}
 
     def skip(self, parts: Iterable[str]) -> None:
-        """These parts are known already."""
+        """Mark these parts as read."""
         self._parts.update(parts)
 
     def fresh(self, own_launch: str) -> dict[str, Outcome]:
-        """trial_id -> latest outcome, of rows that other launches recorded since the last call."""
+        """Return trial_id -> latest outcome of the rows that other launches recorded since the last call."""
         found: dict[str, Outcome] = {}
-        while not self._look(own_launch, found):
+        while not self._read(own_launch, found):
             pass
         return found
 
-    def _look(self, own_launch: str, found: dict[str, Outcome]) -> bool:
-        """False when a journal was sealed between the listing and the reading: its part has to be listed."""
-        counting = catalog(self._location)
+    def _read(self, own_launch: str, found: dict[str, Outcome]) -> bool:
+        """Add new outcomes to ``found``. Return False if a journal was sealed meanwhile: list its part and retry."""
+        files = catalog(self._location)
         try:
-            for name in counting.journal:
-                if not _of(segment_of(name), own_launch):
-                    _add(found, self._tail(name))
+            for name in files.journal:
+                if not _belongs_to(segment_of(name), own_launch):
+                    _keep_latest(found, self._read_journal(name))
         except FileNotFoundError:
             return False
-        for name in {*counting.parts, *counting.merged} - self._parts:
+        for name in {*files.parts, *files.merged} - self._parts:
             self._parts.add(name)
-            if not _of(name, own_launch):
-                _add(found, self._part(name))
+            if not _belongs_to(name, own_launch):
+                _keep_latest(found, self._read_part(name))
         return True
 
-    def _tail(self, name: str) -> list[tuple[str, Outcome]]:
+    def _read_journal(self, name: str) -> list[tuple[str, Outcome]]:
         start = self._bytes.get(name, 0)
         with self._location.filesystem.open_input_file(self._location.path(f"journal/{name}.jsonl")) as file:
             file.seek(start)
             data = bytes(file.read())
-        whole = data[: data.rfind(b"\n") + 1]
-        self._bytes[name] = start + len(whole)
-        return [(row["trial_id"], (row.get("attempt", 1), row["state"])) for row in decode(whole).trials]
+        complete = data[: data.rfind(b"\n") + 1]
+        self._bytes[name] = start + len(complete)
+        return [(row["trial_id"], (row.get("attempt", 1), row["state"])) for row in decode(complete).trials]
 
-    def _part(self, name: str) -> list[tuple[str, Outcome]]:
+    def _read_part(self, name: str) -> list[tuple[str, Outcome]]:
         path = self._location.path(f"trials/{name}.parquet")
         try:
-            read = pq.read_table(path, columns=["trial_id", "attempt", "state"], filesystem=self._location.filesystem)
-        except (pa.ArrowInvalid, OSError):  # damaged: `Store.problems` names it, and its trials count as not run
+            table = pq.read_table(path, columns=["trial_id", "attempt", "state"], filesystem=self._location.filesystem)
+        except (pa.ArrowInvalid, OSError):  # damaged: reported by `Store.problems`; its trials count as not run
             return []
-        ids, attempts, states = (column.to_pylist() for column in read.columns)
+        ids, attempts, states = (column.to_pylist() for column in table.columns)
         return list(zip(ids, zip(attempts, states, strict=True), strict=True))
 
 
-def _of(segment: str, launch_id: str) -> bool:
+def _belongs_to(segment: str, launch_id: str) -> bool:
     return segment.rpartition("-")[0] == launch_id
 
 
-def _add(found: dict[str, Outcome], rows: Iterable[tuple[str, Outcome]]) -> None:
+def _keep_latest(found: dict[str, Outcome], rows: Iterable[tuple[str, Outcome]]) -> None:
     for trial_id, outcome in rows:
         found[trial_id] = max(outcome, found.get(trial_id, outcome))

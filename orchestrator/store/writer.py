@@ -1,7 +1,7 @@
-"""Recording: append to a journal, and seal it into Parquet parts when it has grown.
+"""Writer of a store: append rows to a journal and seal it into a Parquet part when it has grown.
 
-``write`` returns when its rows are on the disk. A journal holds at most a few megabytes, and its rows stay in memory
-until they are sealed, column by column, so a launcher's memory does not grow with what it has recorded.
+``write`` returns when its rows are on disk. A journal holds at most a few megabytes, and its rows are buffered in
+columns until they are sealed, so a launcher's memory does not grow with the number of recorded rows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from sweeplaw.orchestrator.store import atomic, journal
-from sweeplaw.orchestrator.store.buffer import Unsealed
+from sweeplaw.orchestrator.store.buffer import SegmentBuffer
 from sweeplaw.orchestrator.store.journal import Journal
 from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS, CurvePoint, TrialRecord
 from sweeplaw.trials.store_format import columns
@@ -24,43 +24,43 @@ from sweeplaw.trials.store_format.journal import decode, encode
 from sweeplaw.trials.store_format.layout import Location, catalog
 
 SEGMENT_BYTES = 8 * 2**20  # about 5,000 trials of four points; sealing it takes a tenth of a second and 15 MB
-SMALL_PARTS = 64  # of about 7,000 records: one compaction
+SMALL_PARTS = 64  # of about 7,000 records; this many start a compaction
 SEGMENT_LINES = 2_000  # on an object store a line is an object, and a reader opens each
 _TRIALS, _CURVES = columns.types_of(TRIAL_COLUMNS), columns.types_of(CURVE_COLUMNS)
 
 
 class StoreWriteError(RuntimeError):
-    """The rows of this write are not recorded (a full disk, a lost connection); everything before them is unharmed.
+    """The rows of a write were not recorded (a full disk, a lost connection). Earlier rows are unaffected.
 
-    The same write may be tried again.
+    The write may be retried.
     """
 
 
 class Writer:
-    """The one writer of its segments. Use it as a context manager; not for several threads."""
+    """The only writer of its segments. Use it as a context manager, from one thread."""
 
     def __init__(self, location: Location, launch_id: str, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._location = location
         self._launch_id = launch_id
         self._segment_bytes = segment_bytes
         self._journal: Journal | None = None
-        self._trials, self._curves = Unsealed(TRIAL_COLUMNS), Unsealed(CURVE_COLUMNS)
+        self._trials, self._curves = SegmentBuffer(TRIAL_COLUMNS), SegmentBuffer(CURVE_COLUMNS)
         self._lines = 0
         self._bytes = 0
         self._compaction: subprocess.Popen[bytes] | None = None
 
     def write(self, records: Sequence[TrialRecord], curves: Sequence[CurvePoint] = ()) -> None:
-        """Record these rows, all or none, durably. Raises StoreWriteError.
+        """Record these rows durably, all or none. Raise StoreWriteError.
 
-        A value that its column cannot hold is recorded as null and named in the row's message.
+        A value that does not fit its column is recorded as null and reported in the row's message.
         """
         self.write_rows([record.row() for record in records], [point.row() for point in curves])
 
     def write_rows(self, trials: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]] = ()) -> None:
-        """`write` for rows that are flat already (imported ones)."""
+        """`write` for flat rows, such as imported ones."""
         if not trials and not curves:
             return
-        known = [_checked(row) for row in trials]
+        known = [_fitted(row) for row in trials]
         points = [columns.fitted(row, _CURVES)[0] for row in curves]
         self._append(encode(known, points))
         self._trials.add(known)
@@ -70,7 +70,7 @@ class Writer:
             self._compact_in_background()
 
     def close(self) -> None:
-        """Seal what is open. When that fails (a full disk) the journal stays, and readers read it."""
+        """Seal the open segment. If that fails (a full disk) the journal stays, and readers read it."""
         self._seal()
         if self._compaction is not None:
             self._compaction.wait()
@@ -89,7 +89,7 @@ class Writer:
                 self._journal = journal.new(self._location, self._launch_id)
             self._journal.append(line)
         except OSError as error:
-            self._seal()  # whatever the failed write left in the file, nothing is appended behind it
+            self._seal()  # never append after a failed write, which may have left bytes in the file
             raise StoreWriteError(
                 f"{self._location.uri}: not recorded ({error.strerror or error}); everything recorded before is safe"
             ) from error
@@ -100,19 +100,19 @@ class Writer:
         if self._journal is None:
             return
         segment, trials, curves = self._journal, self._trials, self._curves
-        self._trials, self._curves = Unsealed(TRIAL_COLUMNS), Unsealed(CURVE_COLUMNS)
+        self._trials, self._curves = SegmentBuffer(TRIAL_COLUMNS), SegmentBuffer(CURVE_COLUMNS)
         self._journal, self._lines, self._bytes = None, 0, 0
         try:
             if len(trials) or len(curves):
                 seal(self._location, segment.segment, trials.table(), curves.table())
-                pa.default_memory_pool().release_unused()  # what it would keep: 15 MB after a part of 2 MB
+                pa.default_memory_pool().release_unused()  # else 15 MB stay allocated after a part of 2 MB
         except OSError:
             segment.close()
         else:
             segment.remove()
 
     def _compact_in_background(self) -> None:
-        """In a process of its own: merging takes a gigabyte that a launcher does not have, and may die without harm."""
+        """Compact in a separate process: merging takes a gigabyte, and its failure must not affect the launcher."""
         if self._compaction is not None and self._compaction.poll() is None:
             return
         if len(catalog(self._location).parts) >= SMALL_PARTS:
@@ -123,23 +123,20 @@ class Writer:
 
 
 def seal(location: Location, segment: str, trials: pa.Table, curves: pa.Table) -> None:
-    """Make the part of this segment: curves first, for the trials part is what makes both count. Raises OSError."""
+    """Write the part of this segment: curves first, because the trials file makes both count. Raise OSError."""
     if curves.num_rows:
         atomic.publish_table(location, f"curves/{segment}.parquet", curves)
     atomic.publish_table(location, f"trials/{segment}.parquet", trials)
 
 
 def recover(location: Location) -> list[str]:
-    """Seal the journals of dead writers on a local file system; a sentence for each that needs telling.
+    """Seal the journals of dead writers on a local file system; return a sentence per torn or damaged journal.
 
-    A file that is locked belongs to a living writer and is left alone; so is one with damaged lines, for a person to
-    see.
+    A locked file belongs to a live writer and is skipped; so is one with damaged lines, which a person should inspect.
     """
-    told = []
-    if location.local:
-        for name in location.names("journal", ".jsonl"):
-            told.extend(_recover(location, name))
-    return told
+    if not location.local:
+        return []
+    return [problem for name in location.names("journal", ".jsonl") for problem in _recover(location, name)]
 
 
 def _recover(location: Location, segment: str) -> list[str]:
@@ -163,7 +160,7 @@ def _recover(location: Location, segment: str) -> list[str]:
         os.close(descriptor)
 
 
-def _checked(row: Mapping[str, Any]) -> dict[str, Any]:
+def _fitted(row: Mapping[str, Any]) -> dict[str, Any]:
     kept, faults = columns.fitted(row, _TRIALS)
     if faults:
         kept["message"] = "; ".join(filter(None, [kept.get("message"), *faults]))

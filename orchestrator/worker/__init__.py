@@ -1,4 +1,4 @@
-"""What runs in a worker process: a pack of trials, its rows, and where they were measured.
+"""The code of a worker process: run a pack of trials, produce its rows, and state where they were measured.
 
-The scheduler, the store and Ray stay out.
+No scheduler, store or Ray here.
 """

@@ -1,4 +1,4 @@
-"""What ran a trial: machine, device, versions, commit. Measured once in each process."""
+"""The provenance of a trial: machine, device, versions, commit. Measured once in each process."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 import sweeplaw
 from sweeplaw.trials.record import Provenance
 
-PACKAGES = ("sweeplaw", "torch", "ray", "numpy", "polars", "pyarrow")  # those that decide the numbers
+PACKAGES = ("sweeplaw", "torch", "ray", "numpy", "polars", "pyarrow")  # those that affect results
 
 
 @functools.cache
 def commit() -> str | None:
-    """The commit this code was checked out at, with ``+`` when tracked files differ; None outside a checkout."""
+    """Return the commit of this checkout, with ``+`` when tracked files differ; None outside a checkout."""
     folder = Path(sweeplaw.__file__).resolve().parents[1]
     if not (folder / ".git").exists():
         return None
@@ -37,7 +37,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 @functools.cache
 def versions() -> str:
-    """Versions of Python and of the packages that decide the numbers, as JSON."""
+    """Return the versions of Python and of `PACKAGES` as JSON."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -48,7 +48,7 @@ def versions() -> str:
 
 
 def device_name(device: str) -> str:
-    """The kind of device, such as ``NVIDIA H100 80GB HBM3`` or the processor's model."""
+    """Return the model of the device, such as ``NVIDIA H100 80GB HBM3`` or the processor's model."""
     if device == "cuda":
         import torch
 
@@ -62,5 +62,5 @@ def device_name(device: str) -> str:
 
 
 def provenance(device: str, code: str | None) -> Provenance:
-    """Of this process on this device; ``code`` is the commit the launch was made from."""
+    """Return the provenance of this process on this device; ``code`` is the commit the launch was made from."""
     return Provenance(socket.gethostname(), device_name(device), versions(), code)

@@ -1,4 +1,4 @@
-"""The rows of one job, made in a thread of their own, so that a device does not wait while rows travel."""
+"""The rows of one job, produced in a thread of its own, so that the device does not wait while rows travel."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from typing import Any
 
 from sweeplaw.trials.record import Row
 
+CLOSE_SECONDS = 10.0
+
 Rows = Callable[[Path], Generator[Row, None, None]]  # the rows of a job, given a scratch folder
 
 
 class RowStream:
-    """``ended`` once the job has no more rows; ``error`` says why it could not run at all."""
+    """Runs a job in a thread. ``ended`` is set once there are no more rows, ``error`` when the job could not run."""
 
     _END = object()
 
@@ -29,22 +31,22 @@ class RowStream:
         self._thread = threading.Thread(target=self._work, args=(rows,), daemon=True)
         self._thread.start()
 
-    def _work(self, make: Rows) -> None:
+    def _work(self, start: Rows) -> None:
         try:
             with (
                 tempfile.TemporaryDirectory(prefix="sweeplaw-") as folder,
-                contextlib.closing(make(Path(folder))) as rows,
+                contextlib.closing(start(Path(folder))) as rows,
             ):
                 for row in rows:
                     self._rows.put(row)
                     if self._closing.is_set():
                         return
             self._rows.put(self._END)
-        except Exception as error:  # noqa: BLE001 - told to the driver, which tries the pack again or gives it up
+        except Exception as error:  # noqa: BLE001 - returned to the driver, which retries the pack or gives it up
             self._rows.put(error)
 
     def take(self, seconds: float, most: int) -> list[Row]:
-        """The rows there are after ``seconds``, or at once when they are ``most`` or the job has ended."""
+        """Return the rows that arrive within ``seconds``; return early with ``most`` rows or when the job has ended."""
         rows: list[Row] = []
         until = time.monotonic() + seconds
         while len(rows) < most and (left := until - time.monotonic()) > 0:
@@ -62,6 +64,6 @@ class RowStream:
         return rows
 
     def close(self) -> None:
-        """Stop the job at its next row; wait a moment for it."""
+        """Stop the job at its next row; wait at most `CLOSE_SECONDS` for it."""
         self._closing.set()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=CLOSE_SECONDS)

@@ -1,4 +1,4 @@
-"""The shared reference tables as fixtures, skipped where they are not beside the checkout."""
+"""The shared reference tables as fixtures. Tests that need them are skipped if they are absent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _table(name: str) -> pl.DataFrame:
 
 @pytest.fixture
 def isoflops() -> Callable[[str], pl.DataFrame]:
-    """All rows of one isoFLOP set by its experiment, no outlier filter."""
+    """A function from an experiment's name to all rows of its isoFLOP set, without outlier filter."""
     return lambda experiment: _table("isoflops.csv").filter(pl.col("experiment") == experiment)
 
 

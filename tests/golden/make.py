@@ -30,11 +30,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from inspect import formatannotation
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 from unittest.mock import patch
 
 import polars as pl
 import pyarrow.parquet as pq
+import typer
 from typer.main import get_command
 
 from sweeplaw import analysis
@@ -45,6 +46,7 @@ from sweeplaw.trials.store_format.columns import ARROW, POLARS
 
 COMMAND = (sys.executable, "-m", "sweeplaw")
 SWEEPS = Path(cli.__file__).parents[1] / "sweeps"
+ADDED = Annotated[bool, typer.Option()]  # the options of completion, which typer adds to the root
 
 GOLDEN = Path(__file__).resolve().parent
 EXAMPLES = GOLDEN.parents[1] / "examples"
@@ -175,7 +177,9 @@ def commands(command: Any = None) -> dict[str, Any]:
     command = command or get_command(cli.app)
     declared = get_type_hints(command.callback, include_extras=True) if command.callback else {}
     return {
-        "parameters": [_parameter(parameter, *get_args(declared[parameter.name])) for parameter in command.params],
+        "parameters": [
+            _parameter(parameter, *get_args(declared.get(parameter.name, ADDED))) for parameter in command.params
+        ],
         "commands": {name: commands(below) for name, below in getattr(command, "commands", {}).items()},
     }
 

@@ -1,4 +1,4 @@
-"""Costs: against the tensors a model really has, published conventions and worked numbers."""
+"""Costs, compared with the tensors of a model, published conventions and worked examples."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ SHAPES = [
 @pytest.mark.parametrize("shape", SHAPES)
 def test_parameter_count_is_the_number_of_trained_values(shape: Shape) -> None:
     from sweeplaw.trials.training.model import Transformer
+    from sweeplaw.trials.training.weights import Whole
 
     model = Transformer(shape, 8, [0], "cpu")
+    assert isinstance(model.weights, Whole)
     assert model.weights.flat.shape == (1, parameters(shape).total)
     tables = {name: leaf.numel() for name, leaf in model.weights.parameters.items() if name in ("embedding", "head")}
     assert sum(tables.values()) == parameters(shape).embedding
@@ -52,7 +54,7 @@ def test_palm_flops_are_six_per_matrix_parameter_plus_full_attention() -> None:
     assert palm_flops_per_token(shape, context) == 6 * without_embedding + 12 * 4 * 128 * 64
 
 
-def test_tying_the_head_saves_parameters_and_no_flops() -> None:
+def test_tying_the_head_reduces_parameters_and_not_flops() -> None:
     untied, tied = Shape(2, 32, 2, 80, 512), Shape(2, 32, 2, 80, 512, tied_embeddings=True)
     assert parameters(untied).total - parameters(tied).total == 512 * 32
     assert all(flops(untied, 64) == flops(tied, 64) for flops in FLOPS_CONVENTIONS.values())
@@ -72,7 +74,7 @@ def test_conventions_agree_where_they_count_the_same() -> None:
     batch=st.integers(1, 64),
     context=st.integers(1, 512),
 )
-def test_tokens_trained_on_are_whole_batches_less_than_one_short(
+def test_tokens_are_whole_batches_and_less_than_one_batch_short(
     unique: int, epochs: float, batch: int, context: int
 ) -> None:
     run = length(unique, epochs, batch, context)
@@ -83,31 +85,34 @@ def test_tokens_trained_on_are_whole_batches_less_than_one_short(
     assert run.unique_tokens <= unique
 
 
-def test_whole_epochs_of_whole_batches_lose_nothing() -> None:
+def test_whole_epochs_of_whole_batches_drop_no_token() -> None:
     run = length(32_768, 16, 8, 128)
     assert (run.steps, run.tokens) == (16 * 32, 16 * 32_768)
 
 
-def test_activation_estimate_is_near_what_autograd_keeps() -> None:
+def test_activation_estimate_is_close_to_what_autograd_saves() -> None:
     import torch
 
     from sweeplaw.trials.training.model import Transformer
+    from sweeplaw.trials.training.weights import Whole
 
     shape, context, batch = Shape(4, 64, 4, 176, 256), 64, 8
     model = Transformer(shape, context, [0], "cpu")
-    kept: dict[int, int] = {}
+    assert isinstance(model.weights, Whole)
+    weights = model.weights.flat.untyped_storage().data_ptr()
+    saved: dict[int, int] = {}
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
+    def record(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() != model.weights.flat.untyped_storage().data_ptr():
-            kept[storage.data_ptr()] = storage.nbytes()
+        if storage.data_ptr() != weights:
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
         loss = model.losses(torch.randint(256, (1, batch, context + 1)))
     activations = memory(shape, context, batch).activations
     assert loss.isfinite().all()
-    assert math.log2(activations / sum(kept.values())) == pytest.approx(0, abs=0.5)
+    assert math.log2(activations / sum(saved.values())) == pytest.approx(0, abs=0.5)
 
 
 def test_state_is_sixteen_bytes_a_parameter_and_divides_over_the_devices_of_a_trial() -> None:
@@ -120,25 +125,26 @@ def test_state_is_sixteen_bytes_a_parameter_and_divides_over_the_devices_of_a_tr
     for devices in (2, 4, 8, 32):
         expected = needed.state / devices + needed.gathered + needed.activations / devices
         assert cost.memory_on(devices) == pytest.approx(expected, abs=2)
-    assert cost.memory_on(1, shrink=4) == pytest.approx(needed.state + needed.activations / 4, abs=1)
+    assert cost.memory_on(1, micro_batch_divisor=4) == pytest.approx(needed.state + needed.activations / 4, abs=1)
 
 
-def test_the_largest_share_of_a_batch_counts_and_a_batch_has_no_more_shares_than_sequences() -> None:
+def test_the_largest_share_of_a_batch_counts_and_shares_are_at_most_its_sequences() -> None:
     cost = Cost(batch_sequences=5, memory_bytes=1600, state_bytes=600, gathered_bytes=10)
     assert cost.memory_on(2) == 300 + 10 + 1000 * 3 // 5
     assert cost.memory_on(5) == 120 + 10 + 200
     assert cost.memory_on(6) is None
-    assert cost.memory_on(1, shrink=100) == 600 + 200
+    assert cost.memory_on(1, micro_batch_divisor=100) == 600 + 200
 
 
-def test_memory_that_is_not_known_stays_unknown_on_any_number_of_devices() -> None:
+def test_unknown_memory_is_unknown_on_any_number_of_devices() -> None:
     assert Cost().memory_on(1) is None
     assert Cost(memory_bytes=100).memory_on(1) == 100
     assert Cost(memory_bytes=100, batch_sequences=8).memory_on(2) is None
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3, 8])
-def test_state_is_what_each_process_of_a_trial_holds(processes: int) -> None:
+@pytest.mark.heavy
+def test_state_is_the_memory_held_by_each_process_of_a_trial(processes: int) -> None:
     import torch
 
     from sweeplaw.trials.training.distributed import ProcessGroup
@@ -147,19 +153,19 @@ def test_state_is_what_each_process_of_a_trial_holds(processes: int) -> None:
     shape = Shape(3, 32, 2, 85, 256, qk_norm=True)
     expected = memory(shape, 64, 8, members=2).state / processes
     for rank in {0, processes - 1}:
-        with _unreal_group(rank, processes):
+        with _fake_group(rank, processes):
             model = Transformer(shape, 8, [0, 1], "cpu", group=ProcessGroup(rank, processes))
             model.weights.backward(model.losses(torch.zeros(2, 1, 9, dtype=torch.int64)))
             held = [*model.weights.values, *model.weights.gradients]
         assert {tensor.dtype for tensor in held} == {torch.float32}
         kept = 4 * 2 * sum(tensor.numel() for tensor in held)  # the optimizer holds two moments of the same size
-        padding = 2 * 16 * (shape.depth + 2)  # at most one value of each part, of each member
+        padding = 2 * 16 * (shape.depth + 2)  # at most one value per part and member
         assert expected <= kept <= expected + padding
 
 
 @contextlib.contextmanager
-def _unreal_group(rank: int, processes: int) -> Iterator[None]:
-    """A process group without the other processes: what is exchanged is made up, and as large as it would be."""
+def _fake_group(rank: int, processes: int) -> Iterator[None]:
+    """A process group without the other processes: exchanged values are fake but have the right size."""
     import torch.distributed as dist
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
@@ -170,12 +176,12 @@ def _unreal_group(rank: int, processes: int) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def test_what_is_gathered_at_a_time_is_what_all_blocks_share_the_head_and_two_blocks() -> None:
-    """Each as weights, as their gradient, and in the buffer the gradient is exchanged in: 12 bytes a parameter."""
+def test_gathered_memory_is_the_shared_parameters_the_head_and_two_blocks() -> None:
+    """As weights, gradients and exchange buffer: 12 bytes per parameter."""
     from sweeplaw.trials.training.sharding import spans
     from sweeplaw.trials.training.weights import COMMON, HEAD, layout
 
     shape = Shape(3, 32, 2, 85, 256)
     size = {span.name: span.size for span in spans(layout(shape))}
-    whole = size[COMMON] + size[HEAD] + 2 * max(size[f"{block}"] for block in range(shape.depth))
-    assert memory(shape, 64, 8).gathered == 12 * whole
+    gathered = size[COMMON] + size[HEAD] + 2 * max(size[f"{block}"] for block in range(shape.depth))
+    assert memory(shape, 64, 8).gathered == 12 * gathered

@@ -1,10 +1,12 @@
+"""Formatting of numbers and settings."""
+
 import pytest
 
 from sweeplaw.trials.quantities import counted, settings, short
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "text"),
     [
         (999_999_999, "1B"),
         (999_499_999, "999M"),
@@ -22,15 +24,15 @@ from sweeplaw.trials.quantities import counted, settings, short
         (float("inf"), "inf"),
     ],
 )
-def test_numbers_are_told_in_three_digits_and_the_unit_they_round_to(value, said):
-    assert short(value) == said
+def test_numbers_have_three_digits_and_the_unit_they_round_to(value, text):
+    assert short(value) == text
 
 
-def test_one_of_a_thing_has_no_plural():
+def test_a_count_of_one_is_singular():
     assert [counted(n, "trial") for n in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]
 
 
-def test_settings_tell_floats_in_six_digits_and_the_rest_as_it_is():
+def test_settings_show_floats_in_six_digits_and_other_values_unchanged():
     assert settings({"lr": 0.1 + 0.2, "batch_tokens": 131072, "optimizer": "muon"}) == (
         "lr=0.3, batch_tokens=131072, optimizer=muon"
     )

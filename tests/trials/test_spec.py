@@ -1,4 +1,4 @@
-"""Identity: an id is a hash of content, and it outlives versions that know more knobs."""
+"""Identity: an id is a hash of content and survives versions with additional knobs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ tokens = 100000
 """
 
 
-def test_an_id_stays_when_the_workload_gains_a_knob() -> None:
+def test_an_id_is_unchanged_when_the_workload_gains_a_knob() -> None:
     before = TrialSpec.of("w", FIRST, {"lr": 0.1})
     after = TrialSpec.of("w", GROWN, {"lr": 0.1})
     assert after.trial_id == before.trial_id
@@ -46,15 +46,15 @@ def test_an_id_stays_when_the_workload_gains_a_knob() -> None:
 
 
 @pytest.mark.parametrize("given", [{"momentum": 0.95}, {"nesterov": True}])
-def test_a_later_knob_away_from_its_default_is_another_trial(given: dict[str, Any]) -> None:
+def test_a_later_knob_not_at_its_default_is_another_trial(given: dict[str, Any]) -> None:
     assert TrialSpec.of("w", GROWN, {"lr": 0.1, **given}).trial_id != TrialSpec.of("w", FIRST, {"lr": 0.1}).trial_id
 
 
-def test_naming_the_default_is_the_same_trial() -> None:
+def test_setting_a_knob_to_its_default_is_the_same_trial() -> None:
     assert TrialSpec.of("w", GROWN, {"lr": 0.1, "momentum": 0.9}) == TrialSpec.of("w", GROWN, {"lr": 0.1})
 
 
-def test_a_spec_survives_its_canonical_text() -> None:
+def test_a_spec_round_trips_through_its_canonical_text() -> None:
     for momentum, nesterov in itertools.product((0.9, 0.5), (False, True)):
         spec = TrialSpec.of("w", GROWN, {"lr": 0.1, "momentum": momentum, "nesterov": nesterov})
         again = TrialSpec.from_canonical(spec.canonical(), later_knobs(GROWN))
@@ -62,7 +62,7 @@ def test_a_spec_survives_its_canonical_text() -> None:
         assert dict(again.knobs) == dict(spec.knobs)
 
 
-def test_ids_of_many_rows_are_those_of_their_specs() -> None:
+def test_ids_of_many_rows_equal_those_of_their_specs() -> None:
     rows = list(itertools.product((0.1, 0.2), (0.9, 0.5, 0.9)))
     for nesterov in (False, True):
         shared = {"width": 64, "nesterov": nesterov}
@@ -78,7 +78,7 @@ def test_a_later_knob_without_a_default_is_refused() -> None:
 
 @pytest.fixture
 def grown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The surrogate, as a later version that has gained a knob."""
+    """Replace the surrogate by a later version with an additional knob."""
     gained = Knob("flavour", "str", "plain", "", "a knob of a later version", since="9.0.0")
     monkeypatch.setattr(Surrogate, "of", lambda rest, options: Surrogate(knobs=(*KNOBS, gained)))
 
@@ -87,7 +87,7 @@ def run(store: Store, text: str) -> Any:
     return launch(plan(parse(text)), store, profile({"kind": "inline"}, name="inline"))
 
 
-def test_a_relaunch_by_a_later_version_runs_nothing_again_and_reads_the_old_rows_at_the_default(
+def test_a_relaunch_by_a_later_version_repeats_no_trial_and_reads_old_rows_at_the_default(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     store = Store.open(tmp_path / "s", create=True)
@@ -97,14 +97,14 @@ def test_a_relaunch_by_a_later_version_runs_nothing_again_and_reads_the_old_rows
     request.getfixturevalue("grown")
     assert run(store, SWEEP).states == {}
     swept = SWEEP.replace("[fixed]", '[nuisance]\nflavour = ["plain", "sour"]\n[fixed]')
-    assert run(store, swept).states == {"completed": 4}, "only the trials away from the default"
+    assert run(store, swept).states == {"completed": 4}, "only the trials not at the default"
 
     after = load(tmp_path / "s").trials.sort("trial_id").collect()
     assert sorted(after["flavour"]) == ["plain"] * 4 + ["sour"] * 4
     assert after.filter(flavour="plain")["trial_id"].to_list() == before["trial_id"].to_list()
 
 
-def test_a_declared_knob_with_since_keeps_the_ids_of_a_users_trials() -> None:
+def test_a_declared_knob_with_since_keeps_the_ids_of_existing_trials() -> None:
     head = 'name = "t"\nscientific = { x = [1, 2] }\nworkload = { kind = "command", argv = ["true", "{x}"]'
     before = plan(parse(head + " }"))
     after = plan(parse(head + ', knobs = { depth = { default = 3, since = "2" } } }'))
@@ -113,7 +113,7 @@ def test_a_declared_knob_with_since_keeps_the_ids_of_a_users_trials() -> None:
     assert set(changed.ids).isdisjoint(before.ids)
 
 
-def test_every_knob_is_frozen_once_made() -> None:
+def test_knobs_are_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         MOMENTUM.default = 0.5  # type: ignore[misc]
 

@@ -1,6 +1,6 @@
-"""Token corpora behind one interface: a training stream, a validation stream, and budgets nested in each other.
+"""Token corpora with one interface: a training stream, a validation stream, and nested data budgets.
 
-A corpus is named by one string, and the name says which text: ``stdlib:3.11.7``, ``text:data/**/*.txt``,
+A corpus is identified by one string, for example ``stdlib:3.11.7``, ``text:data/**/*.txt``,
 ``parquet:shards/*.parquet?column=text``, ``tokens:train.bin?vocab=50304``, ``hf:NAME?split=train``,
 ``markov:states=64,order=1``. Nothing here needs torch.
 """

@@ -1,4 +1,4 @@
-"""The documents of text corpora, as UTF-8 bytes, in a fixed order."""
+"""Readers of text corpora: documents as UTF-8 bytes, in a fixed order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from sweeplaw.trials.corpus.names import Name
 from sweeplaw.trials.errors import InputError, nearest
 
-# Folders that distributions of Python leave out or add to, so that the same version means the same text.
+# Folders that distributions of Python omit or extend; without them the same version is the same text.
 NOT_STDLIB = frozenset(
     [
         *("__pycache__", "distutils", "ensurepip", "idlelib", "lib2to3", "lib-dynload", "pydoc_data", "site-packages"),
@@ -24,9 +24,9 @@ NOT_STDLIB = frozenset(
 
 
 def stdlib(name: Name) -> Iterator[bytes]:
-    """Source files of the running Python's standard library, without tests and what distributions split off.
+    """Yield the source files of the running Python's standard library, except tests and what distributions split off.
 
-    Raises InputError when the name asks for another version's text.
+    Raise InputError if the name requests another version.
     """
     running = platform.python_version()
     if name.path != running:
@@ -44,13 +44,13 @@ def stdlib(name: Name) -> Iterator[bytes]:
 
 
 def text_files(name: Name) -> Iterator[bytes]:
-    """Whole files, in path order."""
+    """Yield whole files, in path order."""
     for path in _matching(name):
         yield path.read_bytes()
 
 
 def parquet_rows(name: Name) -> Iterator[bytes]:
-    """One text column of Parquet files, row by row; null rows are left out."""
+    """Yield one text column of Parquet files, row by row, without nulls."""
     import pyarrow.parquet as pq
 
     column = name.options["column"]
@@ -62,7 +62,7 @@ def parquet_rows(name: Name) -> Iterator[bytes]:
 
 
 def hf_rows(name: Name) -> Iterator[bytes]:
-    """One text column of a Hugging Face data set; the ``datasets`` package is needed."""
+    """Yield one text column of a Hugging Face data set. Raise InputError if the ``datasets`` package is missing."""
     try:
         from datasets import load_dataset
     except ImportError as error:

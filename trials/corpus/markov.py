@@ -1,4 +1,4 @@
-"""A random source whose entropy rate is known exactly, so that a law fitted to losses has a known asymptote.
+"""A random source with an exactly known entropy rate, so that a law fitted to losses has a known asymptote.
 
 A Markov chain of order k over S states: the next state depends on the last k through a table of S^k rows, each the
 softmax of independent normal numbers times ``spread``. The stationary distribution of the last k states is found by
@@ -18,7 +18,7 @@ from sweeplaw.trials.corpus.shuffle import Indices
 from sweeplaw.trials.corpus.streams import Corpus, TokenStream
 from sweeplaw.trials.errors import InputError, nearest
 
-CHAIN = 2**10  # transitions of one chain, the longest context; windows never cross from one chain into the next
+CHAIN = 2**10  # transitions of one chain, and so the longest context: windows never cross into the next chain
 VALIDATION_CHAINS = 2**10  # about a million tokens
 LARGEST_TABLE = 2**24  # entries
 
@@ -27,8 +27,9 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class MarkovSource:
-    """What a ``markov:`` name says: ``tokens`` is the training text there is, ``spread`` how far rows are from
-    uniform.
+    """A parsed ``markov:`` name.
+
+    ``tokens`` is the size of the training text; ``spread`` is the standard deviation of the rows' logits.
     """
 
     states: int = 64
@@ -44,9 +45,7 @@ class MarkovSource:
 
 
 def parse(corpus: str) -> MarkovSource:
-    """The source of a corpus name ``markov:states=64,order=1,…``; what is left out has its default. Raises
-    InputError.
-    """
+    """Parse a corpus name ``markov:states=64,order=1,…``; omitted options have their defaults. Raise InputError."""
     types: dict[str, type[int] | type[float]] = {
         item.name: float if item.name == "spread" else int for item in fields(MarkovSource)
     }
@@ -71,13 +70,17 @@ def parse(corpus: str) -> MarkovSource:
 
 
 def states_of_past(source: MarkovSource) -> int:
-    """How many different pasts decide the next state: rows of the table."""
-    return source.states**source.order
+    """Return the number of pasts that determine the next state: rows of the table."""
+    rows: int = source.states**source.order
+    return rows
 
 
 @lru_cache(maxsize=8)
 def transitions(source: MarkovSource) -> Floats:
-    """Probability of the next state: (states ** order, states); the row index is the last states in base ``states``."""
+    """Return the probabilities of the next state, (states ** order, states).
+
+    The row index is the last states in base ``states``.
+    """
     shape = (states_of_past(source), source.states)
     logits = source.spread * np.random.default_rng([source.seed, 0]).standard_normal(shape)
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -86,7 +89,7 @@ def transitions(source: MarkovSource) -> Floats:
 
 @lru_cache(maxsize=8)
 def stationary(source: MarkovSource) -> Floats:
-    """Long-run distribution of the last ``order`` states: (states ** order,).
+    """Return the long-run distribution of the last ``order`` states, (states ** order,).
 
     Power iteration to a change below 1e-14; every row is positive, so the chain is primitive and it converges.
     """
@@ -102,13 +105,13 @@ def stationary(source: MarkovSource) -> Floats:
 
 
 def entropy_rate(corpus: str) -> float:
-    """The least loss that any model can have on this corpus, given all of the past: nats a token. Raises InputError."""
+    """Return the least loss of any model on this corpus, given all of the past: nats a token. Raise InputError."""
     source = parse(corpus)
     return float(stationary(source) @ _entropy(transitions(source)))
 
 
 def attainable_loss(corpus: str, context: int) -> float:
-    """The least mean loss over windows of ``context`` targets, whose first targets have less past than the order.
+    """Return the least mean loss over windows of ``context`` targets, the first of which have a shorter past.
 
     For order 1 this is the entropy rate. For order k the i-th target (i < k) has the entropy of a state given i
     before it.
@@ -120,22 +123,23 @@ def attainable_loss(corpus: str, context: int) -> float:
 
 
 def _conditional_entropy(joint: Floats, states: int, past: int) -> float:
-    """Entropy of a state given the ``past`` states before it, from the joint distribution of a longer run of them."""
+    """Return the entropy of a state given the ``past`` states before it, from a joint distribution of a longer run."""
     pairs = joint.reshape(-1, states**past, states).sum(axis=0)
     rows = pairs.sum(axis=1)
     return float(rows @ _entropy(pairs / rows[:, None]))
 
 
 def _entropy(rows: Floats) -> Floats:
-    return -(rows * np.log(np.where(rows > 0, rows, 1.0))).sum(axis=1)
+    entropy: Floats = -(rows * np.log(np.where(rows > 0, rows, 1.0))).sum(axis=1)
+    return entropy
 
 
 def open_markov(corpus: str) -> Corpus:
-    """The corpus of this name, drawn from chains that start in the stationary distribution.
+    """Draw the corpus of this name from chains that start in the stationary distribution.
 
-    Training chains are independent. Validation chains are each as random, but drawn together so that they come nearer
-    to what is expected: their mean surprisal is within about 0.0005 nats of the entropy rate (a third of what
-    independent chains give, measured), so that a law fitted to validation losses can be held against it.
+    Training chains are independent. Each validation chain is as random, but they are drawn together to reduce the
+    variance: their mean surprisal is within about 0.0005 nats of the entropy rate (a third of what independent chains
+    give, measured), so that a law fitted to validation losses can be compared with it.
     """
     source = parse(corpus)
     training = _draw(source, -(-source.tokens // CHAIN), _independent, 1)
@@ -147,26 +151,26 @@ def _stream(chains: npt.NDArray[np.integer]) -> TokenStream:
     return TokenStream(chains.reshape(-1), np.arange(len(chains), dtype=np.int64) * chains.shape[1], chains.shape[1])
 
 
-Draw = Callable[[np.random.Generator, Indices], Floats]  # a number in [0, 1) for each chain, given the rows they are in
+Draw = Callable[[np.random.Generator, Indices], Floats]  # a number in [0, 1) for each chain, given its row
 
 
 def _draw(source: MarkovSource, chains: int, draw: Draw, stream: int) -> npt.NDArray[np.integer]:
-    """(chains, CHAIN + 1) states. One sorted search serves all chains: row r of the table lies in (r, r + 1]."""
+    """Draw (chains, CHAIN + 1) states. One sorted search serves all chains: row r of the table lies in (r, r + 1]."""
     rng = np.random.default_rng([source.seed, stream])
     states, rows = source.states, states_of_past(source)
-    ladder = (_cumulative(transitions(source)) + np.arange(rows)[:, None]).ravel()
+    thresholds = (_cumulative(transitions(source)) + np.arange(rows)[:, None]).ravel()
     start = draw(rng, np.zeros(chains, dtype=np.int64))
     row = np.searchsorted(_cumulative(stationary(source)), start, side="right")
     tokens = np.empty((CHAIN + 1, chains), dtype=np.uint16 if states <= 2**16 else np.uint32)
     for step in range(CHAIN + 1):
-        reached = np.searchsorted(ladder, row + draw(rng, row), side="right") - row * states
+        reached = np.searchsorted(thresholds, row + draw(rng, row), side="right") - row * states
         tokens[step] = np.minimum(reached, states - 1)  # row + 0.999… may round up to row + 1
         row = (row * states + tokens[step]) % rows
     return np.ascontiguousarray(tokens.T)
 
 
 def _cumulative(probabilities: Floats) -> Floats:
-    """Running sums along the last axis, ending in exactly 1."""
+    """Return running sums along the last axis, which end in exactly 1."""
     sums = np.cumsum(probabilities, axis=-1)
     sums[..., -1] = 1.0
     return sums
@@ -177,7 +181,7 @@ def _independent(rng: np.random.Generator, rows: Indices) -> Floats:
 
 
 def _stratified(rng: np.random.Generator, rows: Indices) -> Floats:
-    """For the n chains in one row, n numbers 1/n apart from a random start, dealt out in random order."""
+    """For the n chains in one row, draw n numbers 1/n apart from a random start, assigned in random order."""
     order = np.lexsort((rng.random(len(rows)), rows))
     in_order = rows[order]
     first = np.searchsorted(in_order, in_order, side="left")

@@ -1,4 +1,4 @@
-"""Corpus names: what each kind is called, its canonical form, and how many tokens its vocabulary has."""
+"""Corpus names: their kinds, canonical form and vocabulary size."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sweeplaw.trials.corpus import markov
 from sweeplaw.trials.errors import InputError, nearest
 
 KINDS = ("stdlib", "text", "parquet", "tokens", "hf", "markov")
-TEXT_KINDS = ("stdlib", "text", "parquet", "hf")  # kinds whose documents a tokenizer cuts
+TEXT_KINDS = ("stdlib", "text", "parquet", "hf")  # kinds that need a tokenizer
 BYTES = "bytes"
-NO_TOKENIZER = "none"  # what the tokenizer knob says for corpora that are tokens already
+NO_TOKENIZER = "none"  # the tokenizer knob of corpora that are tokens already
 
 _OPTIONS: dict[str, tuple[str, ...]] = {
     "parquet": ("column",),
@@ -26,7 +26,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A corpus name in parts: ``kind:path?option=value&…``."""
+    """A parsed corpus name: ``kind:path?option=value&…``."""
 
     kind: str
     path: str
@@ -34,7 +34,7 @@ class Name:
 
 
 def parse(corpus: str) -> Name:
-    """The parts of a corpus name. Raises InputError when the kind or an option is not known."""
+    """Parse a corpus name. Raise InputError if the kind or an option is unknown."""
     kind, _, rest = corpus.partition(":")
     if kind not in KINDS:
         accepted = "stdlib, text:GLOB, parquet:GLOB?column=NAME, tokens:PATH?vocab=N, hf:NAME, markov:states=N"
@@ -57,9 +57,9 @@ def parse(corpus: str) -> Name:
 
 
 def canonical(corpus: str, folder: Path | None = None) -> str:
-    """The one name of this corpus: versions and defaults written out, options in order, paths made absolute.
+    """Return the canonical name: explicit versions and defaults, sorted options, absolute paths.
 
-    Relative paths start at ``folder``, or where the process runs. Raises InputError.
+    Relative paths start at ``folder`` or the working directory. Raise InputError.
     """
     name = parse(corpus)
     if name.kind == "stdlib":
@@ -79,12 +79,12 @@ def canonical(corpus: str, folder: Path | None = None) -> str:
 
 
 def absolute(path: str, folder: Path | None) -> str:
-    """``path`` from ``folder`` on, with ~ written out; links are not followed."""
+    """Return the absolute form of ``path`` from ``folder``, with ~ expanded; links are not followed."""
     return os.path.abspath(Path(folder or Path.cwd(), Path(path).expanduser()))
 
 
 def canonical_tokenizer(corpus: str, tokenizer: str, folder: Path | None = None) -> str:
-    """The tokenizer that applies to a corpus: ``none`` where it is tokens already. Raises InputError."""
+    """Return the canonical tokenizer for a corpus: ``none`` if it is tokens already. Raise InputError."""
     if parse(corpus).kind in TEXT_KINDS:
         if tokenizer == NO_TOKENIZER:
             raise InputError(f"tokenizer = {tokenizer!r}: {corpus!r} is text (accepted: 'bytes' or a tokenizer.json)")
@@ -95,7 +95,7 @@ def canonical_tokenizer(corpus: str, tokenizer: str, folder: Path | None = None)
 
 
 def vocabulary(corpus: str, tokenizer: str) -> int:
-    """How many different tokens there can be. Reads the tokenizer file, never the corpus. Raises InputError."""
+    """Return the vocabulary size. Reads the tokenizer file, never the corpus. Raise InputError."""
     name = parse(corpus)
     if name.kind == "markov":
         return markov.parse(corpus).states
@@ -116,7 +116,7 @@ def _tokens_vocabulary(corpus: str, options: dict[str, str]) -> int:
 
 @lru_cache(maxsize=16)
 def _tokenizer_vocabulary(path: str) -> int:
-    """One more than the largest token id of a `tokenizers` JSON file."""
+    """Return one more than the largest token id of a `tokenizers` JSON file."""
     try:
         content = json.loads(Path(path).read_text())
         entries = content["model"]["vocab"]

@@ -1,4 +1,4 @@
-"""Opening a corpus by its name. One process opens a corpus once and shares it between its trials."""
+"""Opening a corpus by name, cached so that the trials of a process share it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from sweeplaw.trials.corpus.documents import READERS
 from sweeplaw.trials.corpus.markov import open_markov
 from sweeplaw.trials.corpus.names import BYTES, Name, canonical, canonical_tokenizer, parse, vocabulary
 from sweeplaw.trials.corpus.streams import Corpus, split_documents, split_tokens
-from sweeplaw.trials.corpus.tokenizer import byte_tokens, encoded
+from sweeplaw.trials.corpus.tokenizer import byte_tokens, encode
 from sweeplaw.trials.errors import InputError
 
-LOOKED_AT = (
-    2**20
-)  # tokens of a memory map that are checked against the vocabulary: an id beyond it would end a GPU process
+CHECKED_TOKENS = 2**20  # of a memory map, against the vocabulary: a larger id would crash a GPU process
 
 
 def open_corpus(corpus: str, tokenizer: str) -> Corpus:
-    """The corpus of this name. Raises InputError when it cannot be read here, or is not the text the name says."""
+    """Open the corpus of this name. Raise InputError if it cannot be read or is not the text of that name."""
     name = canonical(corpus)
     return _open(name, canonical_tokenizer(name, tokenizer))
 
@@ -36,7 +34,7 @@ def _open(corpus: str, tokenizer: str) -> Corpus:
             train, validation = split_tokens(_memory_map(name, size))
         else:
             documents = READERS[name.kind](name)
-            tokens = byte_tokens(documents) if tokenizer == BYTES else encoded(documents, tokenizer)
+            tokens = byte_tokens(documents) if tokenizer == BYTES else encode(documents, tokenizer)
             train, validation = split_documents(list(tokens))
     except OSError as error:
         raise InputError(f"corpus = {corpus!r} cannot be read: {error}") from error
@@ -48,7 +46,7 @@ def _memory_map(name: Name, size: int) -> np.memmap[tuple[int], np.dtype[np.unsi
     if path.stat().st_size % dtype.itemsize or not path.stat().st_size:
         raise InputError(f"corpus = 'tokens:{path}': {path.stat().st_size} bytes are no whole number of {dtype} tokens")
     tokens = np.memmap(path, dtype=dtype, mode="r")
-    largest = int(tokens[:: max(1, len(tokens) // LOOKED_AT)].max())
+    largest = int(tokens[:: max(1, len(tokens) // CHECKED_TOKENS)].max())
     if largest >= size:
         raise InputError(
             f"corpus = 'tokens:{path}' has token {largest}, but vocab = {size} (accepted: above {largest})"

@@ -1,8 +1,8 @@
-"""A fixed pseudo-random order of n things, any part of which can be had without building the rest.
+"""Pseudo-random permutations of range(n) with random access, without building the whole permutation.
 
-A Feistel network is a bijection of [0, 4^h) whatever its round function; walking along its cycles until the value is
-below n makes it a bijection of [0, n) (Black and Rogaway 2002, "Ciphers with arbitrary finite domains"). So the order
-of a billion windows costs no memory, and the same (n, key) is the same order everywhere.
+A Feistel network is a bijection of [0, 4^h) for any round function; following its cycles until the value is below n
+makes it a bijection of [0, n) (Black and Rogaway 2002, "Ciphers with arbitrary finite domains"). The order of a billion
+windows therefore needs no memory, and the same (n, key) is the same order on every machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Shuffle:
-    """A permutation of range(size) decided by ``key``: ``shuffle(positions)`` are the elements at those positions."""
+    """The permutation of range(size) that ``key`` determines; ``shuffle(positions)`` are its elements there."""
 
     size: int
     key: str
@@ -33,7 +33,7 @@ class Shuffle:
         object.__setattr__(self, "_round_keys", keys)
 
     def __call__(self, positions: Indices) -> Indices:
-        """Elements at ``positions`` (each in [0, size)), in the shape of ``positions``."""
+        """Return the elements at ``positions``, each in [0, size), in the shape of ``positions``."""
         values = self._encrypt(np.asarray(positions, dtype=np.uint64))
         outside = values >= self.size
         while outside.any():
@@ -51,7 +51,7 @@ class Shuffle:
 
 
 def _mix(values: npt.NDArray[np.uint64], key: np.uint64) -> npt.NDArray[np.uint64]:
-    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014) of ``values`` moved by ``key``; wraps modulo 2^64."""
+    """Apply the finalizer of SplitMix64 (Steele, Lea and Flood 2014) to keyed ``values``; wraps modulo 2^64."""
     mixed = values * np.uint64(0x9E3779B97F4A7C15) + key
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

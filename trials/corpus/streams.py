@@ -1,8 +1,8 @@
-"""What a corpus is once it is open: two streams of tokens, cut into windows, and nested budgets of them.
+"""Token streams of an open corpus, their windows, and nested budgets of windows.
 
-A window is ``context + 1`` tokens: inputs and the targets one further on. Neighbouring windows share the one token
-that is the last target of the first and the first input of the second. Windows never cross from one piece of a stream
-into the next, and validation pieces hold no training token.
+A window is ``context + 1`` tokens: the inputs, and the targets one position later. Neighbouring windows share one
+token, the last target of the first and the first input of the second. Windows never cross from one piece of a stream
+into the next, and validation pieces contain no training token.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from sweeplaw.trials.corpus.shuffle import Indices, Shuffle
 from sweeplaw.trials.errors import InputError
 
 VALIDATION_SHARE = 0.05
-VALIDATION_MOST = 2**24  # tokens: beyond it a larger validation set tells nothing more
-LONGEST_PIECE = 2**16  # tokens of one document that stay together when pieces are drawn for validation
+VALIDATION_LIMIT = 2**24  # tokens; a larger validation set is no more informative
+LONGEST_PIECE = 2**16  # tokens; longer documents are split before pieces are drawn for validation
 
 Tokens = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True, eq=False)
 class TokenStream:
-    """Tokens in equal pieces: piece i is ``tokens[starts[i] : starts[i] + length]``; the array may be a memory map."""
+    """Tokens in pieces of equal length; the array may be a memory map.
+
+    Piece i is ``tokens[starts[i] : starts[i] + length]``.
+    """
 
     tokens: Tokens
     starts: Indices
@@ -33,23 +36,24 @@ class TokenStream:
 
     @classmethod
     def whole(cls, tokens: Tokens) -> TokenStream:
-        """One piece."""
+        """Return a stream of one piece."""
         return cls(tokens, np.zeros(1, dtype=np.int64), len(tokens))
 
     def windows(self, context: int) -> int:
-        """How many windows of this context there are."""
+        """Return the number of windows of this context."""
         return len(self.starts) * max(0, (self.length - 1) // context)
 
     def read(self, windows: Indices, context: int) -> npt.NDArray[np.int64]:
-        """Tokens of these windows: (windows, context + 1)."""
+        """Return the tokens of these windows, (windows, context + 1)."""
         per_piece = (self.length - 1) // context
         begin = self.starts[windows // per_piece] + (windows % per_piece) * context
-        return self.tokens[begin[:, None] + np.arange(context + 1)].astype(np.int64)
+        positions = begin[:, None] + np.arange(context + 1)
+        return np.asarray(self.tokens[positions], dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class DataBudget:
-    """The first ``size`` windows of one fixed shuffle of a stream: larger budgets contain smaller ones."""
+    """The first ``size`` windows of a fixed shuffle of a stream: larger budgets contain smaller ones."""
 
     stream: TokenStream
     context: int
@@ -57,13 +61,13 @@ class DataBudget:
     shuffle: Shuffle
 
     def read(self, positions: Indices) -> npt.NDArray[np.int64]:
-        """Windows at these positions of the budget, each in [0, size): (positions, context + 1)."""
+        """Return the windows at these positions, each in [0, size): (positions, context + 1)."""
         return self.stream.read(self.shuffle(positions), self.context)
 
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """An open corpus: ``vocabulary`` tokens, a training stream and a validation stream with no token in common."""
+    """An open corpus: its vocabulary size, and a training and a validation stream that share no token."""
 
     name: str
     vocabulary: int
@@ -71,30 +75,31 @@ class Corpus:
     validation: TokenStream
 
     def budget(self, context: int, unique_tokens: int) -> DataBudget:
-        """``unique_tokens`` (rounded down to windows) of training text. Raises InputError when there are fewer."""
+        """Return ``unique_tokens`` of training text, rounded down to windows. Raise InputError if there are fewer."""
         return _budget(self.train, context, unique_tokens, f"unique_tokens = {unique_tokens}", self.name, "training")
 
     def held_out(self, context: int, tokens: int) -> DataBudget:
-        """``tokens`` (rounded down to windows) of validation text. Raises InputError when there are not so many."""
+        """Return ``tokens`` of validation text, rounded down to windows. Raise InputError if there are fewer."""
         return _budget(self.validation, context, tokens, f"validation_tokens = {tokens}", self.name, "validation")
 
 
-def _budget(stream: TokenStream, context: int, tokens: int, asked: str, name: str, part: str) -> DataBudget:
+def _budget(stream: TokenStream, context: int, tokens: int, request: str, name: str, part: str) -> DataBudget:
     available = stream.windows(context)
     size = tokens // context
     if size > available:
-        raise InputError(f"{asked}: {name!r} has {available * context} {part} tokens in windows of context = {context}")
+        raise InputError(
+            f"{request}: {name!r} has {available * context} {part} tokens in windows of context = {context}"
+        )
     if size < 1:
-        raise InputError(f"{asked} is less than one window of context = {context}")
+        raise InputError(f"{request} is less than one window of context = {context}")
     return DataBudget(stream, context, size, Shuffle(available, f"{part} windows"))
 
 
 def split_documents(documents: Sequence[Tokens]) -> tuple[TokenStream, TokenStream]:
-    """Training and validation streams of documents held in memory.
+    """Split documents in memory into a training and a validation stream.
 
-    Documents are cut into pieces of at most 65,536 tokens (a twentieth of a small corpus);
-    pieces are drawn in one fixed shuffle until they are 5 % of the tokens. Raises InputError when there is too little
-    text.
+    Documents are cut into pieces of at most 65,536 tokens (a twentieth of a small corpus); pieces are drawn for
+    validation in a fixed shuffle until they are 5 % of the tokens. Raise InputError if there is too little text.
     """
     total = sum(map(len, documents))
     longest = min(LONGEST_PIECE, max(1, total // 20))
@@ -108,10 +113,10 @@ def split_documents(documents: Sequence[Tokens]) -> tuple[TokenStream, TokenStre
 
 
 def split_tokens(tokens: Tokens) -> tuple[TokenStream, TokenStream]:
-    """Training and validation streams of one long array, none of it copied.
+    """Split one long array into a training and a validation stream without copying it.
 
-    It is cut into 20 to 4,096 equal pieces (about 262,144 tokens each in between); 5 % of them, and at most 16.8
-    million tokens, are held out by one fixed shuffle. Raises InputError when there is too little text.
+    It is cut into 20 to 4,096 equal pieces (of about 262,144 tokens in between); 5 % of them, and at most 16.8 million
+    tokens, are drawn for validation in a fixed shuffle. Raise InputError if there is too little text.
     """
     if len(tokens) < 40:
         raise InputError(f"the corpus has {len(tokens)} tokens, too few to hold some out")
@@ -123,9 +128,9 @@ def split_tokens(tokens: Tokens) -> tuple[TokenStream, TokenStream]:
 
 
 def _held_out(lengths: Indices) -> npt.NDArray[np.bool_]:
-    """Which pieces are validation: the first of a fixed shuffle whose tokens reach the share, never all of them."""
+    """Return which pieces are for validation: the first of a fixed shuffle that reach the share, never all of them."""
     order = Shuffle(len(lengths), "validation split")(np.arange(len(lengths)))
-    goal = min(VALIDATION_SHARE * lengths.sum(), VALIDATION_MOST)
+    goal = min(VALIDATION_SHARE * lengths.sum(), VALIDATION_LIMIT)
     count = int(np.searchsorted(np.cumsum(lengths[order]), goal)) + 1
     held_out = np.zeros(len(lengths), dtype=bool)
     held_out[order[: min(count, len(lengths) - 1)]] = True

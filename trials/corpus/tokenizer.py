@@ -1,4 +1,4 @@
-"""From documents to token arrays: bytes as they are, or a `tokenizers` JSON file."""
+"""Tokenization of documents: raw bytes, or a `tokenizers` JSON file."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from sweeplaw.trials.corpus.streams import Tokens
 from sweeplaw.trials.errors import InputError
 
 BYTE_SEPARATOR = b"\0"  # after each document; text has no zero byte
-# What tokenizer files call the token between documents, the first that a file has.
+# Names of the token between documents; the first that a tokenizer has is used.
 END_TOKENS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
 ENCODED_AT_ONCE = 1024  # documents
 
 
 def byte_tokens(documents: Iterable[bytes]) -> Iterator[Tokens]:
-    """Each document's bytes and a zero byte."""
+    """Yield each document's bytes and a zero byte."""
     return (np.frombuffer(document + BYTE_SEPARATOR, dtype=np.uint8) for document in documents)
 
 
-def encoded(documents: Iterable[bytes], path: str) -> Iterator[Tokens]:
-    """Each document's token ids, and the end token when the tokenizer has one. Raises InputError."""
+def encode(documents: Iterable[bytes], path: str) -> Iterator[Tokens]:
+    """Yield each document's token ids, and the end token if the tokenizer has one. Raise InputError."""
     try:
         from tokenizers import Tokenizer
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""The file formats of a store and of a checkpoint, shared by the writer (orchestrator) and the reader (analysis).
+"""File formats of stores and checkpoints, shared by the writer (orchestrator) and the reader (analysis).
 
-No decision about when or what to write belongs here, and no query.
+Decisions about what to write belong in `orchestrator.store`, queries in `analysis.tables`.
 """

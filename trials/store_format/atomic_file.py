@@ -1,7 +1,7 @@
-"""A local file that is whole or absent, and stays: written beside its name, then renamed.
+"""Atomic and durable writes of local files.
 
-Write a hidden temporary file, fsync it, rename it, fsync the folder. The order is what makes it hold through a power
-cut: a name never points at bytes that are not on the disk yet.
+Write a hidden temporary file, fsync it, rename it, fsync the folder. In this order a name never points at bytes that
+are not on the disk yet, so the guarantee survives a power failure.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import secrets
 from collections.abc import Callable
 
 
-def write_whole(target: str, write: Callable[[str], None]) -> None:
-    """``target`` is what ``write`` makes of the path it is given; its folder is made where there is none.
+def write_atomically(target: str, write: Callable[[str], None]) -> None:
+    """Replace ``target`` by the file that ``write`` creates at the path it receives; create the folder if necessary.
 
-    Raises OSError and what ``write`` raises, and then it is as it was before.
+    Raise OSError or the exception of ``write``; ``target`` is then unchanged.
     """
     folder, name = os.path.split(target)
     temporary = f"{folder}/.{name}.{secrets.token_hex(4)}"
@@ -31,7 +31,7 @@ def write_whole(target: str, write: Callable[[str], None]) -> None:
 
 
 def sync(path: str) -> None:
-    """The file is on the disk; of a folder, what was created, renamed or removed in it."""
+    """Fsync a file, or a folder: the creations, renames and removals in it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,9 +1,9 @@
-"""Checkpoints of trials: written whole or not at all, read only where they belong, and gone with the trial's outcome.
+"""Checkpoints of trials: written atomically, verified when read and removed with the trial's final outcome.
 
-One file a trial, `<folder>/<trial_id>.safetensors`, so that a relaunch that cuts its packs differently finds each. The
-format holds numbers and text and nothing that could be executed. Its metadata says which run it is of and has a
-checksum of every tensor. On a file system it is written under a temporary name and renamed, on an object store it is
-one upload; a reader sees the old checkpoint or the new one.
+One file per trial, `<folder>/<trial_id>.safetensors`, so that a relaunch finds each even if its packs differ. The
+format holds numbers and text, nothing executable. Its metadata identifies the run and has a checksum of every tensor.
+On a file system the file is written under a temporary name and renamed, on an object store it is one upload, so a
+reader sees the old checkpoint or the new one.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeplaw.trials.store_format.atomic_file import write_whole
+from sweeplaw.trials.store_format.atomic_file import write_atomically
 from sweeplaw.trials.store_format.layout import Location, locate
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-ENDED = ("completed", "diverged", "stopped")  # outcomes that nothing goes on from; any other may be tried again
+ENDED = ("completed", "diverged", "stopped")  # after any other outcome a later attempt may resume
 SUFFIX = ".safetensors"
-FORMAT = "sweeplaw checkpoint 1"  # the number changes when an old checkpoint cannot be resumed from any more
+FORMAT = "sweeplaw checkpoint 1"  # incremented when older checkpoints can no longer be resumed
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What a checkpoint holds: tensors on the CPU, and a note that JSON can hold."""
+    """Contents of a checkpoint: tensors on the CPU, and a note that can be written as JSON."""
 
     tensors: Mapping[str, Tensor]
     note: Mapping[str, Any]
 
 
 def save(folder: str, trial_id: str, identity: str, saved: Saved) -> None:
-    """Make ``saved`` the trial's checkpoint in ``folder``, a path or URI. ``identity`` is all that decides the run.
+    """Replace the trial's checkpoint in ``folder``, a path or URI. ``identity`` is everything that determines the run.
 
-    Raises OSError, and then the checkpoint before it is still there.
+    Raise OSError; the previous checkpoint is then unchanged.
     """
     from safetensors.torch import save_file
 
@@ -56,37 +56,38 @@ def save(folder: str, trial_id: str, identity: str, saved: Saved) -> None:
     }
     tensors = {name: tensor.contiguous() for name, tensor in saved.tensors.items()}
     if location.local:
-        write_whole(location.path(f"{trial_id}{SUFFIX}"), lambda path: _written(save_file, tensors, path, metadata))
+        write_atomically(location.path(f"{trial_id}{SUFFIX}"), lambda path: _write(save_file, tensors, path, metadata))
         return
     with tempfile.TemporaryDirectory(prefix="sweeplaw-checkpoint-") as scratch:
         path = f"{scratch}/{trial_id}{SUFFIX}"
-        _written(save_file, tensors, path, metadata)
+        _write(save_file, tensors, path, metadata)
         _copy(path, location, f"{trial_id}{SUFFIX}")
 
 
 def load(folder: str, trial_id: str, identity: str) -> Saved | None:
-    """The trial's checkpoint in ``folder``, or None where there is none to go on from.
+    """Return the trial's checkpoint in ``folder``, or None if there is none to resume from.
 
-    One that is damaged, of another run or of another format is not used, and that is logged. Raises InputError when
-    ``folder`` is a URI that is not reachable.
+    A checkpoint that is damaged, of another run or of another format is logged and ignored. Raise InputError if
+    ``folder`` is a URI that cannot be reached.
     """
     location, name = locate(folder), f"{trial_id}{SUFFIX}"
     try:
         if not location.exists(name):
             return None
         if location.local:
-            return _opened(location.path(name), identity)
+            return _open(location.path(name), identity)
         with tempfile.TemporaryDirectory(prefix="sweeplaw-checkpoint-") as scratch:
             _fetch(location, name, f"{scratch}/{name}")
-            return _opened(f"{scratch}/{name}", identity)
+            return _open(f"{scratch}/{name}", identity)
     except (OSError, ValueError) as error:
         _log.warning("checkpoint of trial %s: %s; it starts anew", trial_id, str(error).splitlines()[0])
         return None
 
 
 def written_at(folder: str, trial_id: str) -> dt.datetime | None:
-    """When the trial last left something to go on from in ``folder``, ours or its script's own, by the clock of the
-    file system; None where there is nothing. Raises OSError.
+    """Return when the trial last wrote a checkpoint in ``folder``, ours or its script's own, or None if there is none.
+
+    The time is that of the file system's clock. Raise OSError.
     """
     from pyarrow import fs
 
@@ -98,15 +99,12 @@ def written_at(folder: str, trial_id: str) -> dt.datetime | None:
 
 
 def remove(folder: str, trial_id: str) -> None:
-    """The trial has no checkpoint in ``folder`` any more: neither ours nor its script's own folder.
-
-    What cannot be removed is logged.
-    """
+    """Remove the trial's checkpoint in ``folder``, and the folder of its script's own. Failures are logged."""
     location = locate(folder)
     try:
         names = [f"{trial_id}{SUFFIX}"] if location.exists(f"{trial_id}{SUFFIX}") else []
         if location.local:
-            names += [name for name in _listed(location.root) if name.startswith(f".{trial_id}{SUFFIX}.")]
+            names += [name for name in _list(location.root) if name.startswith(f".{trial_id}{SUFFIX}.")]
         for name in names:
             location.filesystem.delete_file(location.path(name))
         if _is_folder(location, trial_id):
@@ -115,17 +113,17 @@ def remove(folder: str, trial_id: str) -> None:
         _log.warning("checkpoint of trial %s cannot be removed: %s", trial_id, error)
 
 
-def _opened(path: str, identity: str) -> Saved:
-    """Raises ValueError when the file is damaged or of another run, OSError when it cannot be read."""
+def _open(path: str, identity: str) -> Saved:
+    """Raise ValueError if the file is damaged or of another run, OSError if it cannot be read."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "pt", device="cpu") as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != FORMAT:
-                raise ValueError(f"it is no {FORMAT} but {metadata.get('format')!r}")
+                raise ValueError(f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
             if metadata.get("identity") != identity:
-                raise ValueError("it is of another run: spec, data, device or code differ")
+                raise ValueError("it belongs to another run: spec, data, device or code differ")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
             note, checksums = json.loads(metadata["note"]), json.loads(metadata["checksums"])
     except (SafetensorError, KeyError) as error:
@@ -144,18 +142,18 @@ def _checksum(tensor: Tensor) -> int:
     return zlib.crc32(tensor.contiguous().numpy().data)
 
 
-def _written(save_file: Any, tensors: Mapping[str, Tensor], path: str, metadata: Mapping[str, str]) -> None:
-    """Raises OSError for every reason a file cannot be written."""
+def _write(save_file: Any, tensors: Mapping[str, Tensor], path: str, metadata: Mapping[str, str]) -> None:
+    """Raise OSError, whatever the reason the file cannot be written."""
     from safetensors import SafetensorError
 
     try:
         save_file(tensors, path, metadata)
-    except SafetensorError as error:  # it says so of a full disk too
+    except SafetensorError as error:  # raised for a full disk, too
         raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def _copy(path: str, location: Location, name: str) -> None:
-    """Upload in pieces; the object is there when the stream has closed well, and only then."""
+    """Upload in pieces; the object appears only when the stream is closed without an error."""
     with open(path, "rb") as source:
         stream = location.filesystem.open_output_stream(location.path(name))
         while piece := source.read(1 << 24):
@@ -169,7 +167,7 @@ def _fetch(location: Location, name: str, path: str) -> None:
             target.write(piece)
 
 
-def _listed(folder: str) -> list[str]:
+def _list(folder: str) -> list[str]:
     return os.listdir(folder) if Path(folder).is_dir() else []
 
 

@@ -1,7 +1,7 @@
-"""Rows to typed columns: the one place that decides which Arrow type a column has.
+"""Conversion of rows to typed Arrow columns.
 
-The declared columns have the type of their declaration. A knob or a metric has the type of its values; where they
-disagree (a knob that is whole numbers in one sweep and fractions in another) the wider type holds both.
+Declared columns have the type of their declaration. A knob or a metric has the type of its values; if these differ
+(integers in one sweep and fractions in another) it has the wider type.
 """
 
 from __future__ import annotations
@@ -37,10 +37,9 @@ _INT64 = range(-(2**63), 2**63)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Iterable[Column]) -> pa.Table:
-    """``rows`` as an Arrow table: the declared columns first, then every other name in order of its first use.
+    """Return ``rows`` as an Arrow table: the declared columns, then all other names in order of first use.
 
-    A name without any value becomes no column. Raises ValueError when a value does not fit a declared column (see
-    `fitted`).
+    Names without any value are omitted. Raise ValueError if a value does not fit a declared column (see `fitted`).
     """
     declared = {column.name: ARROW[column.type] for column in columns}
     extra = dict.fromkeys(name for row in rows for name in row if name not in declared)
@@ -51,33 +50,33 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Iterable[Column]) -> pa.Ta
             values = [dt.datetime.fromisoformat(value) if isinstance(value, str) else value for value in values]
         arrays[name] = array(values, kind)
     for name in extra:
-        found = _guessed([row.get(name) for row in rows])
+        found = _inferred([row.get(name) for row in rows])
         if found.null_count < len(found):
             arrays[name] = found
     return pa.table(arrays)
 
 
 def array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """``values`` in one of our types. Raises ValueError when one does not fit.
+    """Return ``values`` as an Arrow array of one of our types. Raise ValueError if one does not fit.
 
-    Made by Polars: pyarrow's own way loads pandas wherever that is installed, which takes half a second of a query.
+    Built by Polars: pyarrow's own constructor imports pandas if it is installed, which takes half a second of a query.
     """
     if pa.types.is_timestamp(kind):
         values = [None if value is None else (value - _EPOCH) // _MICROSECOND for value in values]
     try:
         made = pl.Series(values=values, dtype=POLARS[pa.int64() if pa.types.is_timestamp(kind) else kind], strict=True)
     except TypeError as error:
-        raise ValueError(f"not all of {kind}: {error}") from None
+        raise ValueError(f"not all values are {kind}: {error}") from None
     return made.to_arrow().cast(kind)
 
 
 def schema(columns: Iterable[Column]) -> pa.Schema:
-    """The declared columns alone."""
+    """Return the schema of the declared columns."""
     return pa.schema([(column.name, ARROW[column.type]) for column in columns])
 
 
 def fitted(row: Mapping[str, Any], types: Mapping[str, ColumnType]) -> tuple[dict[str, Any], list[str]]:
-    """The known values of ``row`` as a journal gives them back, and a sentence for each that its column cannot hold.
+    """Return the known values of ``row`` as a journal returns them, and a fault for each that its column cannot hold.
 
     ``types`` are the declared columns by name.
     """
@@ -87,7 +86,7 @@ def fitted(row: Mapping[str, Any], types: Mapping[str, ColumnType]) -> tuple[dic
         if value is None:
             continue
         wanted, kind = types.get(name), type(value)
-        # The common case in few steps: a launcher records thousands of rows a second.
+        # Fast path for the common case: a launcher records thousands of rows per second.
         if kind is (_EXACT[wanted] if wanted else kind) and (
             kind is float
             or kind is bool
@@ -104,12 +103,12 @@ def fitted(row: Mapping[str, Any], types: Mapping[str, ColumnType]) -> tuple[dic
 
 
 def types_of(columns: Iterable[Column]) -> dict[str, ColumnType]:
-    """The declared type of each column by its name."""
+    """Return the declared type of each column by name."""
     return {column.name: column.type for column in columns}
 
 
 def wider(left: pa.DataType, right: pa.DataType) -> pa.DataType:
-    """The type that holds the values of both."""
+    """Return the narrowest type that holds the values of both."""
     if left == right or pa.types.is_null(right):
         return left
     if pa.types.is_null(left):
@@ -120,7 +119,7 @@ def wider(left: pa.DataType, right: pa.DataType) -> pa.DataType:
 
 
 def union(schemas: Iterable[pa.Schema]) -> dict[str, pa.DataType]:
-    """Every column of ``schemas`` with the type that holds them all, in order of first appearance."""
+    """Return every column of ``schemas`` with its widest type, in order of first appearance."""
     merged: dict[str, pa.DataType] = {}
     for schema in schemas:
         for name, kind in zip(schema.names, schema.types, strict=True):
@@ -129,7 +128,7 @@ def union(schemas: Iterable[pa.Schema]) -> dict[str, pa.DataType]:
 
 
 def conform(part: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
-    """``part`` with exactly the columns of ``types``: cast to the wider type, null where it has none."""
+    """Return ``part`` with exactly the columns of ``types``: cast to their type, null if it lacks them."""
     arrays = {
         name: part[name].cast(kind) if name in part.column_names else pa.nulls(part.num_rows, kind)
         for name, kind in types.items()
@@ -138,7 +137,7 @@ def conform(part: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
 
 
 def joined(parts: Sequence[pa.Table]) -> pa.Table:
-    """The rows of all ``parts``, one at least, in order, with every column that one of them has."""
+    """Return the rows of all ``parts`` (at least one), in order, with the union of their columns."""
     types = union(part.schema for part in parts)
     return pa.concat_tables(conform(part, types) for part in parts)
 
@@ -147,7 +146,7 @@ def _scalar(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _guessed(values: list[Any]) -> pa.Array:
+def _inferred(values: list[Any]) -> pa.Array:
     values = [_scalar(value) for value in values]
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int} and all(value is None or value in _INT64 for value in values):
@@ -160,13 +159,13 @@ def _guessed(values: list[Any]) -> pa.Array:
 
 
 def _text(value: Any) -> str | None:
-    """The text of a value in a column of mixed types, as Arrow's own cast to string spells it."""
+    """Return the text of a value in a column of mixed types, as Arrow's cast to string writes it."""
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, default=str)
 
 
-def _whole(value: Any) -> int:
+def _integer(value: Any) -> int:
     if isinstance(value, bool | str) or value != math.floor(value) or int(value) not in _INT64:
         raise ValueError
     return int(value)
@@ -178,13 +177,13 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _words(value: Any) -> str:
+def _string(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError
     return encodable(value)
 
 
-def _truth(value: Any) -> bool:
+def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError
     return value
@@ -198,4 +197,4 @@ def _time(value: Any) -> dt.datetime:
 
 
 _EXACT: Mapping[ColumnType, type | None] = {"int": int, "float": float, "str": str, "bool": bool, "time": None}
-_FIT = {"int": _whole, "float": _number, "str": _words, "bool": _truth, "time": _time}
+_FIT = {"int": _integer, "float": _number, "str": _string, "bool": _boolean, "time": _time}

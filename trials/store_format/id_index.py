@@ -1,8 +1,8 @@
-"""Which merged parts may hold a trial, told without reading them: beside each lies a sorted list of its ids' hashes.
+"""Index of the trial ids in merged parts: a sorted list of hashes, which rules out parts without reading them.
 
-`merges/<part>.ids` is 8 bytes a trial, mapped into memory, where a search touches a few pages. It is a help and never
-the answer: what it lets through is read and compared by id, and a part without a whole one is let through. On an object
-store it would be fetched whole, which is no faster than the ids themselves, so there is none.
+`merges/<part>.ids` has 8 bytes per trial and is memory-mapped, so a search touches a few pages. It only excludes parts:
+a part that it admits is read and compared by id, and a part without a complete index is admitted. On an object store
+the index would have to be fetched completely, which is no faster than fetching the ids, so none is written there.
 """
 
 from __future__ import annotations
@@ -23,36 +23,38 @@ _WORD = np.dtype("<u8")
 
 
 def name_of(part: str) -> str:
-    """The file that tells what the merged part of this name holds."""
+    """Return the path of the index of this merged part."""
     return f"merges/{part}.ids"
 
 
 def hashes(trial_ids: Iterable[str]) -> Hashes:
-    """A hash of each id: the sum of its 8-byte words, each times an odd number of its own, modulo 2^64.
+    """Return a hash of each id: the sum of its 8-byte words, each times its own odd factor, modulo 2^64.
 
-    Multilinear hashing (Dietzfelbinger et al. 1997; Lemire and Kaser 2014, section 3): the zeros that fill up short ids
-    change nothing, and two ids that differ in one word alone never meet.
+    Multilinear hashing (Dietzfelbinger et al. 1997; Lemire and Kaser 2014, section 3): padding short ids with zeros
+    changes nothing, and two ids that differ in a single word never collide.
     """
-    written = np.array([trial_id.encode() for trial_id in trial_ids], dtype=np.bytes_)
-    if not written.size:
+    encoded_ids = np.array([trial_id.encode() for trial_id in trial_ids], dtype=np.bytes_)
+    if not encoded_ids.size:
         return np.empty(0, _WORD)
-    width = -(-written.dtype.itemsize // _WORD.itemsize) * _WORD.itemsize
-    words = written.astype(f"S{width}").view(_WORD).reshape(len(written), -1)
+    width = -(-encoded_ids.dtype.itemsize // _WORD.itemsize) * _WORD.itemsize
+    words = encoded_ids.astype(f"S{width}").view(_WORD).reshape(len(encoded_ids), -1)
     factors = np.random.PCG64(0).random_raw(words.shape[1]) | np.uint64(1)  # the same in every version of numpy
-    return (words * factors).sum(axis=1, dtype=np.uint64)
+    summed: Hashes = (words * factors).sum(axis=1, dtype=np.uint64)
+    return summed
 
 
 def encoded(trial_ids: Iterable[str]) -> bytes:
-    """What the file of a part with these trials holds."""
+    """Return the bytes of the index of a part with these trials."""
     return np.sort(hashes(trial_ids)).astype(_WORD).tobytes()
 
 
 def may_hold(location: Location, part: str, rows: int, wanted: Hashes) -> NDArray[np.bool_]:
-    """Of each id, by its hash, whether the merged part of this name and number of rows may hold it."""
+    """Return, for each hash of an id, whether the merged part of this name and number of rows may hold it."""
     held = _held(location, part)
     if held is None or len(held) != rows:
         return np.ones(len(wanted), dtype=bool)
-    return held[np.minimum(held.searchsorted(wanted), rows - 1)] == wanted
+    found: NDArray[np.bool_] = held[np.minimum(held.searchsorted(wanted), rows - 1)] == wanted
+    return found
 
 
 def _held(location: Location, part: str) -> Hashes | None:
@@ -62,7 +64,7 @@ def _held(location: Location, part: str) -> Hashes | None:
     try:
         status = os.stat(path)
         return _mapped(path, status.st_ino, status.st_size, status.st_mtime_ns)
-    except (OSError, ValueError):  # an older store has none, and a torn one is no whole number of hashes
+    except (OSError, ValueError):  # missing in an older store; a torn one is no multiple of 8 bytes
         return None
 
 

@@ -1,6 +1,6 @@
-"""The journal's line: the records and curve points of one write, with a checksum, or nothing.
+"""The line format of journals: one line with a checksum per write of records and curve points.
 
-A line is ``crc32 json\n``. It is the unit of durability: a torn line (the writer died inside the write) fails its
+A line is ``crc32 json\n``. It is the unit of durability: a torn line (the writer died during the write) fails its
 checksum and none of its rows count, so a trial never appears without the curve points that were written with it.
 """
 
@@ -18,10 +18,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What the bytes of a journal file hold.
+    """Contents of a journal file.
 
-    ``torn`` counts the bytes of an unfinished last line: never acknowledged, or still being written. ``damaged`` are
-    the numbers (from 1) of complete lines that fail their checksum.
+    ``torn`` is the number of bytes of an incomplete last line, which was not acknowledged or is still being written.
+    ``damaged`` are the line numbers (from 1) of complete lines that fail their checksum.
     """
 
     trials: list[dict[str, Any]]
@@ -31,35 +31,35 @@ class Decoded:
 
 
 def encode(trials: Sequence[Row], curves: Sequence[Row]) -> bytes:
-    """One journal line. Times are ISO 8601; NaN and infinity keep their names."""
+    """Return one journal line. Times are ISO 8601; NaN and infinity are written by name."""
     body = _ENCODER.encode({"trials": trials, "curves": curves}).encode("utf-8", "replace")
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
 def decode(data: bytes) -> Decoded:
-    """The rows of all good lines, in order."""
+    """Return the rows of all valid lines, in order."""
     trials: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
-    bad: list[int] = []
+    damaged: list[int] = []
     lines = data.split(b"\n")
-    torn = lines.pop()  # empty when the file ends in a newline, as it should
+    torn = lines.pop()  # empty if the file ends in a newline
     for number, line in enumerate(lines, start=1):
         content = _checked(line)
         if content is None:
-            bad.append(number)
+            damaged.append(number)
             continue
         trials.extend(content["trials"])
         curves.extend(content["curves"])
-    return Decoded(trials, curves, len(torn), tuple(bad))
+    return Decoded(trials, curves, len(torn), tuple(damaged))
 
 
 def as_read(value: Any) -> Any:
-    """``value`` as `decode` gives it back."""
+    """Return ``value`` as `decode` would return it."""
     return json.loads(encodable(_ENCODER.encode(value)))
 
 
 def encodable(text: str) -> str:
-    """``text`` with a question mark for every lone surrogate, which UTF-8 cannot hold."""
+    """Return ``text`` with lone surrogates, which UTF-8 cannot encode, replaced by question marks."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 

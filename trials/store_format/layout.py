@@ -1,19 +1,19 @@
-"""How a store lies on disk or in a bucket: its folders, its names, and which of its files count at this moment.
+"""Layout of a store on disk or in a bucket: its folders, file names, and which of its files count.
 
     store.json                 format and schema version
-    launches/<launch>.json     what each launch was
-    journal/<segment>.jsonl    appended lines of one writer (on an object store: <segment>.<number>.jsonl, one a write)
-    trials/<part>.parquet      a sealed segment, under the segment's name; or merged-…, made by compaction
+    launches/<launch>.json     facts about each launch
+    journal/<segment>.jsonl    appended lines of one writer (object store: <segment>.<number>.jsonl, one per write)
+    trials/<part>.parquet      a sealed segment, under the segment's name; or merged-…, written by compaction
     curves/<part>.parquet      the curve rows of the same part
-    earlier/<part>.parquet     attempts that a merged part left behind
-    merges/<part>.json         makes a merged part count, and the files it replaces not count
-    merges/<part>.ids          hashes of the ids in a merged part, sorted (`trials.store_format.id_index`)
-    retries/…, claims/…        trials to run again; who runs what
-    rejected/…, quarantine/…   rows an import refused; damaged files that were set aside
+    earlier/<part>.parquet     superseded attempts of the trials in a merged part
+    merges/<part>.json         commits a merged part and hides the files it replaces
+    merges/<part>.ids          sorted hashes of the ids in a merged part (`trials.store_format.id_index`)
+    retries/…, claims/…        trials to run again; which launch runs which trials
+    rejected/…, quarantine/…   rows rejected by an import; damaged files
 
-A part counts from the moment `trials/<part>.parquet` has its name (a merged part: its merges/ file), and from then on
-the files it replaces do not. So each row is seen exactly once, whatever a writer was doing when it died. The writer
-(orchestrator) and the reader (analysis) share these rules and never import each other.
+A part counts as soon as `trials/<part>.parquet` exists (a merged part: its merges/ file); from then on the files it
+replaces do not. So each row is read exactly once, whatever a writer was doing when it died. The writer (orchestrator)
+and the reader (analysis) share these rules and never import each other.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 MARKER = "store.json"
 FORMAT = "sweeplaw store"
 MERGED = "merged-"
-# The row that counts among several of one trial is the last by these columns. Attempts rise from launch to launch, and
-# ids of launches too, whatever their clocks say: a launch that stalled until another took over has the smaller id.
-# Times decide between imported rows alone, which have no launch.
+# The last row of a trial by these columns counts. Attempts and ids of launches increase from launch to launch, whatever
+# their clocks say: a launch that stalled until another one took over has the smaller id. Times only decide between
+# imported rows, which have no launch.
 RECENCY = ("attempt", "launch_id", "ended_at")
 
 _OBJECT_NUMBER = re.compile(r"\.\d{8}$")
@@ -46,7 +46,7 @@ _OBJECT_NUMBER = re.compile(r"\.\d{8}$")
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A folder on any file system pyarrow reaches. ``root`` is its path there, without scheme."""
+    """A folder on any file system that pyarrow supports. ``root`` is its path there, without scheme."""
 
     uri: str
     filesystem: pafs.FileSystem
@@ -54,11 +54,11 @@ class Location:
     local: bool
 
     def path(self, name: str) -> str:
-        """The path of ``name`` on ``filesystem``."""
+        """Return the path of ``name`` on ``filesystem``."""
         return f"{self.root}/{name}"
 
     def names(self, folder: str, suffix: str) -> list[str]:
-        """Names of the files in ``folder`` that end in ``suffix``, without it, sorted. Empty without the folder."""
+        """Return the sorted names, less ``suffix``, of files in ``folder`` with it; none if the folder is missing."""
         if self.local:
             try:
                 found: Iterable[str] = os.listdir(self.path(folder))
@@ -72,34 +72,33 @@ class Location:
         return sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix) and name[0] != ".")
 
     def exists(self, name: str) -> bool:
-        """Whether the file ``name`` is there."""
+        """Return whether the file ``name`` exists."""
         from pyarrow import fs as pafs
 
         return bool(self.filesystem.get_file_info(self.path(name)).type == pafs.FileType.File)
 
     def read(self, name: str) -> bytes:
-        """The bytes of the file ``name``. Raises FileNotFoundError."""
+        """Return the bytes of the file ``name``. Raise FileNotFoundError."""
         try:
             with self.filesystem.open_input_stream(self.path(name)) as stream:
                 return bytes(stream.read())
         except OSError as error:
-            if not self.local and not self.exists(name):  # an object may go between opening and reading
+            if not self.local and not self.exists(name):  # an object may be deleted between opening and reading
                 raise FileNotFoundError(name) from error
             raise
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """The JSON object in the file ``name``. Raises FileNotFoundError, ValueError."""
+        """Return the JSON object in the file ``name``. Raise FileNotFoundError, ValueError."""
         content = json.loads(self.read(name))
         if not isinstance(content, dict):
-            raise ValueError(f"{name} holds no JSON object")
+            raise ValueError(f"{name} does not hold a JSON object")
         return content
 
 
 def locate(source: str | Path) -> Location:
-    """Where a path or a URI (``s3://``, ``gs://``, whatever pyarrow knows) points. Nothing is touched. Raises
-    InputError.
+    """Return the location of a path or URI (``s3://``, ``gs://`` or another scheme of pyarrow) without accessing it.
 
-    Endpoint and credentials come from the environment's standard variables and are never shown.
+    Endpoint and credentials come from the standard environment variables and are never shown. Raise InputError.
     """
     from pyarrow import ArrowInvalid, ArrowNotImplementedError
     from pyarrow import fs as pafs
@@ -121,7 +120,7 @@ def locate(source: str | Path) -> Location:
 
 
 def _s3() -> pafs.FileSystem:
-    """S3 by the variables every AWS client reads; pyarrow's own defaults for what they leave open."""
+    """Return S3 configured by the standard AWS environment variables, with pyarrow's defaults for the rest."""
     from pyarrow import fs as pafs
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -135,7 +134,7 @@ def _s3() -> pafs.FileSystem:
 
 
 def identify(location: Location) -> int:
-    """The schema version of the store at ``location``. Raises InputError when it is no store or a newer one."""
+    """Return the schema version of the store at ``location``. Raise InputError if it is not a store, or a newer one."""
     try:
         marker = location.read_json(MARKER)
     except (FileNotFoundError, NotADirectoryError):
@@ -146,7 +145,7 @@ def identify(location: Location) -> int:
         raise InputError(f"{location.uri}/{MARKER} cannot be read: {error}") from None
     version = marker.get("schema")
     if marker.get("format") != FORMAT or not isinstance(version, int):
-        raise InputError(f"{location.uri} is not a sweeplaw store ({MARKER} says {marker.get('format')!r})")
+        raise InputError(f"{location.uri} is not a sweeplaw store ({MARKER} has format {marker.get('format')!r})")
     if version > SCHEMA_VERSION:
         raise InputError(
             f"{location.uri} is a store of schema {version}; this sweeplaw reads up to {SCHEMA_VERSION}: update it"
@@ -155,7 +154,7 @@ def identify(location: Location) -> int:
 
 
 def is_store(source: str | Path) -> bool:
-    """Whether ``source`` is meant as a store rather than a file: a URI or a folder."""
+    """Return whether ``source`` denotes a store rather than a file: a URI or a folder."""
     text = str(source)
     return Path(text).is_dir() or ("://" in text and not Path(urlsplit(text).path).suffix)
 
@@ -164,8 +163,8 @@ def is_store(source: str | Path) -> bool:
 class Catalog:
     """The files of a store that count at one moment.
 
-    ``merged`` parts hold every trial once over all of them; ``parts`` and ``journal`` may hold several attempts, or
-    attempts newer than a merged row. ``replaced`` are names that no longer count (their files may linger).
+    Over all ``merged`` parts each trial occurs once; ``parts`` and ``journal`` may hold several attempts, or attempts
+    newer than a merged row. ``replaced`` are names that no longer count, although their files may still exist.
     """
 
     parts: tuple[str, ...]
@@ -175,16 +174,16 @@ class Catalog:
 
 
 def segment_of(journal: str) -> str:
-    """The segment that the journal file of this name (without .jsonl) belongs to."""
+    """Return the segment of the journal file of this name (without .jsonl)."""
     return _OBJECT_NUMBER.sub("", journal)
 
 
 def catalog(location: Location) -> Catalog:
-    """What counts in the store now, consistent while writers and a compaction work.
+    """Return the files that count now, consistent while writers and a compaction are active.
 
-    The order of the listings is the point. A writer makes a part before it removes the journal, so the journal is
-    listed before the parts; a compaction makes its merged part before the merges/ file, so merges are listed before the
-    parts, and listed again at the end: when they changed, start over.
+    The order of the listings matters. A writer creates a part before it removes the journal, so the journal is listed
+    before the parts. A compaction creates its merged part before the merges/ file, so merges are listed before the
+    parts, and again at the end: if they have changed, start over.
     """
     while True:
         merges = location.names("merges", ".json")
@@ -195,10 +194,10 @@ def catalog(location: Location) -> Catalog:
         except FileNotFoundError:
             continue
         if location.names("merges", ".json") == merges:
-            return _counting(merges, journal, present, replaced)
+            return _catalog(merges, journal, present, replaced)
 
 
-def _counting(merges: list[str], journal: list[str], present: list[str], replaced: set[str]) -> Catalog:
+def _catalog(merges: list[str], journal: list[str], present: list[str], replaced: set[str]) -> Catalog:
     sealed = set(present) | replaced
     return Catalog(
         parts=tuple(name for name in present if not name.startswith(MERGED) and name not in replaced),

@@ -1,7 +1,7 @@
-"""What a store holds at one moment: its readable parts with their schemas, the rows still in journals, and the damage.
+"""Snapshot of a store: its readable parts with their schemas, the rows still in journals, and the damage.
 
-Both sides start here: the launcher to learn what is finished, the analysis to build its tables. Damage is data: a part
-that cannot be read is named, and everything else still answers.
+Used by the launcher to find finished trials and by the analysis to build tables. Damage is data: a part that cannot be
+read is reported, and everything else remains usable.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from sweeplaw.trials.store_format.journal import Decoded, decode
 from sweeplaw.trials.store_format.layout import Catalog, Location, catalog
 
 DECLARED: Mapping[str, tuple[Column, ...]] = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS}
-_MANY = 32  # local files whose footers are read faster one by one than by threads, which cost milliseconds to start
-# "What does not fit the schema is damage" needs these; others may be missing (an older store) and are null.
+_MANY = 32  # below this many local files, reading footers one by one is faster than starting threads (milliseconds)
+# Columns without which a part is damaged; others may be missing (an older store) and are null.
 _NEEDED = {"trials": ("trial_id", "state"), "curves": ("trial_id", "step")}
 
 
 @dataclass(frozen=True, slots=True)
 class StorePart:
-    """A readable Parquet file of the store. ``merged`` parts hold every trial once over all of them."""
+    """A readable Parquet file of the store. Over all ``merged`` parts each trial occurs once."""
 
     path: str
     schema: pa.Schema
@@ -41,13 +41,13 @@ class StorePart:
 
     @property
     def name(self) -> str:
-        """The name of its file, without folder and suffix."""
+        """File name without folder and suffix."""
         return PurePath(self.path).stem
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Parts and journal rows of both tables, how many superseded attempts compaction set aside, and the damage.
+    """Parts and journal rows of both tables, the number of attempts in earlier/ (``earlier``), and the damage.
 
     ``faults`` are sentences; ``damaged`` are the Parquet files that cannot be read.
     """
@@ -60,61 +60,61 @@ class Snapshot:
     damaged: tuple[str, ...]
 
     def parts(self, name: str) -> tuple[StorePart, ...]:
-        """The parts of the table ``name``."""
+        """Return the parts of the table ``name``."""
         return self.trials if name == "trials" else self.curves
 
     def journal_rows(self, name: str) -> int:
-        """How many rows of the table ``name`` are still in journals."""
+        """Return the number of rows of the table ``name`` that are still in journals."""
         return len(self.journal.trials if name == "trials" else self.journal.curves)
 
     def journal_table(self, name: str) -> pa.Table:
-        """The rows of the table ``name`` that are still in journals."""
+        """Return the rows of the table ``name`` that are still in journals."""
         return table(self.journal.trials if name == "trials" else self.journal.curves, DECLARED[name])
 
 
 def snapshot(location: Location) -> Snapshot:
-    """The store now. A file that vanished since the listing was sealed or merged away: list again."""
+    """Return the store as it is now. A file missing since the listing was sealed or merged: list again."""
     before: Catalog | None = None
     while True:
-        counting = catalog(location)
+        files = catalog(location)
         try:
-            return _read(location, counting, certain=counting == before)
+            return _read(location, files, unchanged=files == before)
         except FileNotFoundError:
-            before = counting
+            before = files
 
 
 def holding(location: Location, parts: Iterable[StorePart], trial_ids: Collection[str]) -> tuple[StorePart, ...]:
-    """Those of ``parts`` that may hold a row of one of the trials; the others hold none."""
+    """Return those of ``parts`` that may hold a row of one of the trials; the others hold none."""
     wanted = hashes(trial_ids)
     return tuple(part for part in parts if not part.merged or np.any(may_hold(location, part.name, part.rows, wanted)))
 
 
 def verified(location: Location, now: Snapshot) -> Snapshot:
-    """``now`` without the parts that are damaged behind a good footer: every page is read and checked."""
+    """Return ``now`` without parts that are damaged behind a valid footer: every page is read and verified."""
     faults: dict[str, str] = {}
 
-    def whole(part: StorePart) -> bool:
+    def intact(part: StorePart) -> bool:
         try:
             pq.read_table(location.path(part.path), filesystem=location.filesystem, page_checksum_verification=True)
         except (pa.ArrowInvalid, OSError) as error:
             faults[part.path] = f"is damaged inside: {_first_line(error)}"
         return part.path not in faults
 
-    trials, curves = tuple(filter(whole, now.trials)), tuple(filter(whole, now.curves))
+    trials, curves = tuple(filter(intact, now.trials)), tuple(filter(intact, now.curves))
     sentences = (*now.faults, *(f"{name} {what}" for name, what in faults.items()))
     return replace(now, trials=trials, curves=curves, faults=sentences, damaged=(*now.damaged, *faults))
 
 
-def _read(location: Location, counting: Catalog, *, certain: bool) -> Snapshot:
-    """``certain``: nothing moves, so a file that is missing is damage. Otherwise raises FileNotFoundError."""
+def _read(location: Location, files: Catalog, *, unchanged: bool) -> Snapshot:
+    """Read ``files``. If the listing is ``unchanged``, a missing file is damage; otherwise raise FileNotFoundError."""
     faults: dict[str, str] = {}
-    names = {*counting.parts, *counting.merged}
-    trials = _parts(location, "trials", sorted(names), counting, faults, certain)
+    names = {*files.parts, *files.merged}
+    trials = _parts(location, "trials", sorted(names), files, faults, unchanged)
     with_curves = sorted(names.intersection(location.names("curves", ".parquet")))
-    curves = _parts(location, "curves", with_curves, counting, faults, certain)
-    left = [name for name in location.names("earlier", ".parquet") if name in counting.merged]
-    earlier = _parts(location, "earlier", left, counting, faults, certain)
-    journal = _journal(location, counting.journal, faults, certain)
+    curves = _parts(location, "curves", with_curves, files, faults, unchanged)
+    left = [name for name in location.names("earlier", ".parquet") if name in files.merged]
+    earlier = _parts(location, "earlier", left, files, faults, unchanged)
+    journal = _journal(location, files.journal, faults, unchanged)
     for name in location.names("quarantine", ".parquet"):
         faults[f"quarantine/{name}.parquet"] = (
             "was set aside as damaged; its rows are missing until it is repaired or removed"
@@ -125,24 +125,23 @@ def _read(location: Location, counting: Catalog, *, certain: bool) -> Snapshot:
 
 
 def _parts(
-    location: Location, folder: str, names: list[str], counting: Catalog, faults: dict[str, str], certain: bool
+    location: Location, folder: str, names: list[str], files: Catalog, faults: dict[str, str], unchanged: bool
 ) -> tuple[StorePart, ...]:
     table_name = "curves" if folder == "curves" else "trials"
 
     def read(name: str) -> StorePart:
         path = f"{folder}/{name}.parquet"
         schema, rows = _footer(location, location.path(path), table_name)
-        return StorePart(path, schema, rows, name in counting.merged)
+        return StorePart(path, schema, rows, name in files.merged)
 
-    return tuple(_each(location, read, names, lambda name: f"{folder}/{name}.parquet", faults, certain))
+    return tuple(_each(location, read, names, lambda name: f"{folder}/{name}.parquet", faults, unchanged))
 
 
 def _footer(location: Location, path: str, table_name: str) -> tuple[pa.Schema, int]:
-    """Schema and number of rows of the Parquet file at ``path``, a part of this table. Raises ValueError when a column
-    has another type than declared.
+    """Return schema and number of rows of the Parquet file at ``path``, a part of this table.
 
-    A part never changes under its name, so that a process that asks again need not read its footer again; a local file
-    that was replaced or damaged since differs in what the file system says of it.
+    Cached for local files: a part is immutable. The key includes inode, size and mtime, so a file that was replaced or
+    damaged is read again. Raise ValueError if the type of a column differs from its declaration.
     """
     if location.local:
         status = os.stat(path)
@@ -158,16 +157,16 @@ def _local_footer(path: str, table_name: str, inode: int, size: int, changed_ns:
 def _read_footer(path: str, table_name: str, filesystem: Any) -> tuple[pa.Schema, int]:
     footer = pq.read_metadata(path, filesystem=filesystem)
     schema = footer.schema.to_arrow_schema()
-    _fit(schema, table_name)
+    _check_types(schema, table_name)
     return schema, footer.num_rows
 
 
-def _journal(location: Location, names: tuple[str, ...], faults: dict[str, str], certain: bool) -> Decoded:
+def _journal(location: Location, names: tuple[str, ...], faults: dict[str, str], unchanged: bool) -> Decoded:
     def read(name: str) -> tuple[str, Decoded]:
         return name, decode(location.read(f"journal/{name}.jsonl"))
 
     found: list[Decoded] = []
-    for name, rows in _each(location, read, names, lambda name: f"journal/{name}.jsonl", faults, certain):
+    for name, rows in _each(location, read, names, lambda name: f"journal/{name}.jsonl", faults, unchanged):
         if rows.damaged:
             lines = ", ".join(map(str, rows.damaged[:5]))
             faults[f"journal/{name}.jsonl"] = f"has {len(rows.damaged)} damaged lines ({lines}); the others count"
@@ -183,15 +182,15 @@ def _each(
     names: Iterable[str],
     label: Callable[[str], str],
     faults: dict[str, str],
-    certain: bool,
+    unchanged: bool,
 ) -> list[Any]:
-    """``read`` of every name, several at a time where that pays; damage goes to ``faults``."""
+    """Call ``read`` for every name, in threads if that is faster; record damage in ``faults``."""
 
     def attempt(name: str) -> tuple[Any, str | None]:
         try:
             return read(name), None
         except FileNotFoundError:
-            if not certain:
+            if not unchanged:
                 raise
             return None, "is missing"
         except (pa.ArrowInvalid, OSError, ValueError) as error:
@@ -200,15 +199,15 @@ def _each(
     names = list(names)
     if location.local and len(names) < _MANY:
         results = [attempt(name) for name in names]
-    else:  # an object store answers slowly
+    else:  # requests to an object store are slow
         with ThreadPoolExecutor(8) as pool:
             results = list(pool.map(attempt, names))
     faults.update({label(name): fault for name, (_, fault) in zip(names, results, strict=True) if fault is not None})
     return [result for result, fault in results if fault is None]
 
 
-def _fit(schema: pa.Schema, name: str) -> None:
-    """Raises ValueError when a declared column has another type than declared."""
+def _check_types(schema: pa.Schema, name: str) -> None:
+    """Raise ValueError if a declared column has another type than declared."""
     held = dict(zip(schema.names, schema.types, strict=True))
     missing = [column for column in _NEEDED[name] if column not in held]
     wrong = [

@@ -1,4 +1,4 @@
 """The trainer: model, optimizers, schedule and the loop over stacked members, on one device or sharded over several.
 
-It knows recipes and tensors. Specs, sweeps and records of a store stay out.
+It works on recipes and tensors, without specs, sweeps or records of a store.
 """

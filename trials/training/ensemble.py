@@ -21,16 +21,16 @@ BATCH_LOGITS = {"cpu": 2**20, "cuda": 2**28}  # logits of one evaluation batch: 
 
 @dataclass(frozen=True, slots=True)
 class EnsembleEvaluation:
-    """Mean validation loss in nats a token: of the ensemble, and the mean of its members one by one."""
+    """Mean validation loss in nats a token: of the ensemble, and of its members, averaged over them."""
 
     loss: float
     member_loss: float
 
 
 def ensemble_losses(logits: Tensor, targets: Tensor, members: int) -> tuple[Tensor, Tensor]:
-    """Loss of each target for every ensemble of ``members`` neighbours, and the mean of its members' own losses.
+    """Return the loss of each target for every ensemble of ``members`` neighbours, and its members' mean own loss.
 
-    ``logits`` (ensembles * members, batch, context, vocabulary), ``targets`` (batch, context); both results are
+    ``logits`` are (ensembles * members, batch, context, vocabulary), ``targets`` (batch, context); both results are
     (ensembles, batch * context) in nats.
     """
     single = token_losses(logits, targets.expand(logits.shape[0], -1, -1))
@@ -43,21 +43,22 @@ def ensemble_losses(logits: Tensor, targets: Tensor, members: int) -> tuple[Tens
 
 @torch.no_grad()
 def evaluate(stacks: Sequence[Stack], windows: Tensor, members: int) -> list[EnsembleEvaluation]:
-    """Evaluations of the ensembles of ``members`` neighbours among all members of the stacks, on ``windows``.
+    """Evaluate the ensembles of ``members`` neighbours among all members of the stacks on ``windows``.
 
-    ``windows`` is (windows, context + 1) on the CPU. Where several processes train the stacks, each takes its share of
+    ``windows`` is (windows, context + 1) on the CPU. If several processes train the stacks, each takes its share of
     every batch of windows.
     """
-    place, shape = stacks[0].place, stacks[0].recipe.shape
-    everyone, group = sum(len(stack.members) for stack in stacks), place.group
-    batch = max(1, BATCH_LOGITS[place.device] // (everyone * shape.vocabulary * (windows.shape[1] - 1))) * group.size
-    totals = torch.zeros(2, everyone // members, dtype=torch.float64, device=place.device)
-    for part in windows.to(place.device).split(batch):
-        mine = part[group.rank :: group.size]
-        counted = len(mine) > 0  # with too few windows for all, one looks at what it does not count: all must take part
-        mine = mine if counted else part[:1]
-        logits = torch.cat([stack.logits(mine[:, :-1]) for stack in stacks])
-        for total, losses in zip(totals, ensemble_losses(logits, mine[:, 1:], members), strict=True):
+    device, shape = stacks[0].device, stacks[0].recipe.shape
+    total_members, group = sum(len(stack.members) for stack in stacks), device.group
+    batch_logits, window_logits = BATCH_LOGITS[device.type], total_members * shape.vocabulary * (windows.shape[1] - 1)
+    batch = max(1, batch_logits // window_logits) * group.size
+    totals = torch.zeros(2, total_members // members, dtype=torch.float64, device=device.type)
+    for part in windows.to(device.type).split(batch):
+        own = part[group.rank :: group.size]
+        counted = len(own) > 0  # a process without a window of its own runs an uncounted one: the pass is collective
+        own = own if counted else part[:1]
+        logits = torch.cat([stack.logits(own[:, :-1]) for stack in stacks])
+        for total, losses in zip(totals, ensemble_losses(logits, own[:, 1:], members), strict=True):
             total += losses.double().sum(dim=1) if counted else 0
-    means = group.total(totals).cpu() / (windows.shape[0] * (windows.shape[1] - 1))
+    means = group.sum(totals).cpu() / (windows.shape[0] * (windows.shape[1] - 1))
     return [EnsembleEvaluation(*pair) for pair in means.T.tolist()]

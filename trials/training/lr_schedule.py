@@ -1,4 +1,4 @@
-"""The learning rate over a run, as a share of its peak: linear warm-up, then one of four shapes."""
+"""Learning-rate schedules, as a fraction of the peak: linear warm-up, then one of four shapes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """``warmup_fraction`` of the steps rise linearly from near 0 to 1, the rest follows ``shape`` to
-    ``final_fraction``.
+    """Linear rise from near 0 to 1 over ``warmup_fraction`` of the steps, then ``shape`` down to ``final_fraction``.
 
-    ``decay_fraction`` is the share of all steps at the end over which ``wsd`` falls; the other shapes ignore it.
+    ``decay_fraction`` is the fraction of all steps over which ``wsd`` decays at the end; the other shapes ignore it.
     """
 
     shape: str
@@ -24,12 +23,15 @@ class Schedule:
 
     @property
     def warmup_steps(self) -> int:
-        """Steps of the rise; at least one step is left for the shape."""
+        """Number of steps of the rise; at least one step remains for the shape."""
         return min(round(self.warmup_fraction * self.steps), self.steps - 1)
 
     def __call__(self, step: int) -> float:
-        """Share of the peak at ``step`` in [0, steps). The first step after warm-up has 1; the final share would be
-        reached at ``steps``, so that the last update is not lost when it is 0."""
+        """Return the fraction of the peak at ``step`` in [0, steps).
+
+        The first step after warm-up has 1. ``final_fraction`` would be reached at ``steps``, so that the last update
+        has an effect even if it is 0.
+        """
         warmup = self.warmup_steps
         if step < warmup:
             return (step + 1) / (warmup + 1)
@@ -39,25 +41,26 @@ class Schedule:
 
 def _cosine(progress: float, schedule: Schedule) -> float:
     """Loshchilov and Hutter 2017 (SGDR), equation 5, one period."""
-    return _fall(0.5 * (1 + math.cos(math.pi * progress)), schedule)
+    return _interpolate(0.5 * (1 + math.cos(math.pi * progress)), schedule)
 
 
 def _linear(progress: float, schedule: Schedule) -> float:
-    return _fall(1 - progress, schedule)
+    return _interpolate(1 - progress, schedule)
 
 
 def _wsd(progress: float, schedule: Schedule) -> float:
     """Warm-up, stable, decay (Hu et al. 2024, MiniCPM, section 4.2) with a linear decay."""
     after_warmup = schedule.steps - schedule.warmup_steps
     decay = min(1.0, schedule.decay_fraction * schedule.steps / after_warmup)
-    return _fall(min(1.0, (1 - progress) / decay) if decay > 0 else 1.0, schedule)
+    return _interpolate(min(1.0, (1 - progress) / decay) if decay > 0 else 1.0, schedule)
 
 
 def _constant(progress: float, schedule: Schedule) -> float:
     return 1.0
 
 
-def _fall(height: float, schedule: Schedule) -> float:
+def _interpolate(height: float, schedule: Schedule) -> float:
+    """Scale ``height`` from [0, 1] to [final_fraction, 1]."""
     return schedule.final_fraction + (1 - schedule.final_fraction) * height
 
 

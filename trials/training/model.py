@@ -1,10 +1,10 @@
 """The language model: a decoder-only transformer whose every parameter has a leading axis of members.
 
 Pre-RMSNorm, rotary positions, SwiGLU, no biases, optional QK-norm, tied or untied embeddings. Members are independent
-models of one shape that run as one: seeds of an ensemble, or settings of a packed sweep. One member is the ordinary
-case, and the axis costs it nothing: a batched product of one pair takes the time of a plain one (measured).
+models of one shape that run as one: seeds of an ensemble, or settings of a packed sweep. For a single member the axis
+costs nothing: a batched product of one pair takes the time of a plain one (measured).
 
-Each layer runs with its part of the weights (`trials.training.weights`), wherever that lies.
+Each layer runs with its part of the weights, which `trials.training.weights` or `trials.training.sharding` holds.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Tensors = Mapping[str, Tensor]
 
 
 class Transformer:
-    """``len(seeds)`` models of one shape, each initialized from its own seed as it would be alone."""
+    """``len(seeds)`` models of one shape, each initialized from its own seed as a single model would be."""
 
     def __init__(
         self,
@@ -45,25 +45,25 @@ class Transformer:
         group: ProcessGroup = ALONE,
         autocast: torch.dtype | None = None,
     ) -> None:
-        """``autocast``: the number type of matrix products where it is not that of the weights."""
+        """``autocast`` is the number type of matrix products; None is that of the weights."""
         self.shape = shape
         self.weights = _weights(layout(shape), seeds, device, group, autocast)
         self.rotation = rotations(context, shape.heads, shape.width // shape.heads, rope_base).to(device)
         self._autocast = functools.partial(torch.autocast, device, autocast) if autocast else contextlib.nullcontext
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Next-token logits, (members, batch, context, vocabulary), of tokens (members, batch, context)."""
+        """Return next-token logits, (members, batch, context, vocabulary), of tokens (members, batch, context)."""
         members, batch, context = tokens.shape
         with self._autocast():
             logits = self.weights.run(COMMON, functools.partial(self._layers, tokens))
         return logits.view(members, batch, context, -1)
 
     def losses(self, windows: Tensor) -> Tensor:
-        """Mean loss of each member, (members,) in nats a token, on windows (members, batch, context + 1)."""
+        """Return the mean loss of each member, (members,) in nats a token, on windows (members, batch, context + 1)."""
         return mean_losses(self.logits(windows[..., :-1]).flatten(1, 2), windows[..., 1:].flatten(1))
 
     def _layers(self, tokens: Tensor, common: Tensors) -> Tensor:
-        """Logits, (members, batch * context, vocabulary)."""
+        """Return logits, (members, batch * context, vocabulary)."""
         stream = _embed(tokens.flatten(1), common["embedding"])  # (members, batch * context, width)
         for block in range(self.shape.depth):
             layer = functools.partial(self._block, f"{block}", tokens.shape[-1], common)
@@ -94,18 +94,19 @@ def _weights(
 
 
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of each target in nats: (members, batch * context) of logits (members, batch, context,
-    vocabulary).
+    """Return the cross-entropy of each target in nats, (members, batch * context).
+
+    ``logits`` are (members, batch, context, vocabulary), ``targets`` (members, batch, context).
     """
     flat = logits.float().view(-1, logits.shape[-1])
     return F.cross_entropy(flat, targets.reshape(-1), reduction="none").view(logits.shape[0], -1)
 
 
 def rotations(context: int, heads: int, head_width: int, base: float) -> Tensor:
-    """Unit complex numbers that turn pair j of each head at position t by t * base^(-2j / head_width).
+    """Return unit complex numbers that rotate pair j of each head at position t by t * base^(-2j / head_width).
 
-    (context, heads * head_width): the same for every head of the queries, then of the keys, written out so that one
-    product runs over whole rows.
+    The result is (context, heads * head_width): the factors are repeated for every head of the queries, then of the
+    keys, so that one product runs over whole rows.
     Source: Su et al. 2021 (RoFormer), equation 34, with neighbouring dimensions as the pairs.
     """
     frequencies = base ** -(torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
@@ -114,14 +115,14 @@ def rotations(context: int, heads: int, head_width: int, base: float) -> Tensor:
 
 
 def _embed(tokens: Tensor, table: Tensor) -> Tensor:
-    """Rows of each member's own table: (members, positions, width)."""
+    """Look up the rows of each member's own table: (members, positions, width)."""
     members, vocabulary, _ = table.shape
     offsets = vocabulary * torch.arange(members, device=tokens.device)[:, None]
     return F.embedding(tokens + offsets, table.flatten(0, 1))
 
 
 def _head_norms(qkv: Tensor, query_gain: Tensor, key_gain: Tensor) -> Tensor:
-    """RMSNorm of each head of the queries and keys in (members, positions, 3 width); gains (members, head_width)."""
+    """Normalize each head of the queries and keys in (members, positions, 3 width); gains (members, head_width)."""
     query, key, value = qkv.chunk(3, dim=-1)
     normed = [
         rms_norm(part.float().unflatten(-1, (-1, gain.shape[-1])), gain[:, None, None, :]).flatten(-2)

@@ -1,12 +1,11 @@
-"""How training that was stopped goes on where it was: when a pack writes its state, what is in it, and putting it back.
+"""Checkpoints of a pack in training: when they are written, their content, and resuming from them.
 
-Nothing in a run is random but what its seeds decide, so weights, moments and the number of updates are all there is to
-put back; on a CPU a resumed trial ends with the bits it would have had. The rows of the curve come along and are told
-again under the new attempt, so that the curve of the last attempt, which is the one that counts, is whole.
+A run is random only through its seeds, so weights, moments and the number of updates are the complete state; on a CPU
+a resumed trial ends with the bits it would have had. The points of the curve are stored too and yielded again under the
+new attempt, so that the curve of the last attempt, which is the one that counts, is complete.
 
-The state of a member is 12 bytes a parameter of host memory in the first process while it is written, twice that where
-members are stacked. Whoever takes it up reads the file as a map, which the processes of a node share; members that are
-stacked are copied.
+While it is written, the state of a member takes 12 bytes a parameter of host memory in the first process, twice that if
+members are stacked. Reading maps the file into memory, which the processes of a node share; stacked members are copied.
 """
 
 from __future__ import annotations
@@ -30,15 +29,17 @@ from sweeplaw.trials.workload import never_preempted
 
 STATE = ("weights", "first", "second")
 CURVES = ("losses", "norms")
+_PER_ATTEMPT = ("trial_id", "attempt")  # fields of a point that the attempt that yields it again sets
 
 _log = logging.getLogger(__name__)
 
 
 class Checkpointer:
-    """When and where a pack in training leaves its state.
+    """Schedule and destination of a pack's checkpoints.
 
-    ``identities`` says of each trial what its checkpoint must be of. ``wanted``: a checkpoint is due, or the end has
-    come, which ``ending`` tells apart. All processes of ``group`` come to the same answer.
+    ``identities`` maps each trial to the run that its checkpoint must belong to. After `pause`, ``requested`` is
+    whether to stop for a checkpoint, because one is due or because training is ``ending``. All processes of ``group``
+    get the same answers.
     """
 
     def __init__(
@@ -49,91 +50,86 @@ class Checkpointer:
         identities: Mapping[str, str] | None = None,
         group: ProcessGroup = ALONE,
     ) -> None:
-        self.wanted = self.ending = False
+        self.requested = self.ending = False
         self._folder, self._seconds, self._end, self._group = folder, seconds, end, group
         self._identities = identities or {}
         self._written = time.monotonic()
 
     def pause(self) -> bool:
-        """Whether training should pause for the keeper now."""
+        """Return whether training should pause for a checkpoint or end now."""
         due = self._folder is not None and time.monotonic() - self._written >= self._seconds
         self.ending, due = self._group.any(self._end(), due)
-        self.wanted = self.ending or due
-        return self.wanted
+        self.requested = self.ending or due
+        return self.requested
 
-    def save(self, live: Sequence[TrialInProgress], stacks: Sequence[Stack]) -> str | None:
-        """Write the state of these trials. A checkpoint that cannot be written is told of, and training goes on."""
-        self.wanted = False
+    def save(self, trials: Sequence[TrialInProgress], stacks: Sequence[Stack]) -> str | None:
+        """Write the state of these trials; return why one could not be written, if any, which is logged."""
+        self.requested = False
         if self._folder is None:
             return "there is nowhere to leave a checkpoint"
-        states = [state for stack in stacks if (state := stack.state()) is not None]  # none but in the first process
-        fault = None
-        for trial in live if states else ():
-            trial_id = trial.job.trial_id
+        states = [state for stack in stacks if (state := stack.state()) is not None]  # only in the first process
+        error_message = None
+        for trial in trials if states else ():
+            trial_id = trial.group.trial_id
             try:
                 checkpoint.save(self._folder, trial_id, self._identities[trial_id], _saved(trial, states))
             except OSError as error:
-                fault = f"its checkpoint cannot be written: {error}"
-                _log.warning("trial %s: %s", trial_id, fault)
+                error_message = f"its checkpoint cannot be written: {error}"
+                _log.warning("trial %s: %s", trial_id, error_message)
         self._written = time.monotonic()
-        return fault
-
-    def forget(self, trial_id: str) -> None:
-        """The trial has ended: nothing goes on from its checkpoint."""
-        if self._folder is not None and self._group.rank == 0:
-            checkpoint.remove(self._folder, trial_id)
+        return error_message
 
 
-def updates(saved: Saved | None) -> tuple[int, ...]:
-    """Updates done of each member of a trial; empty for one that starts anew."""
+def steps_done(saved: Saved | None) -> tuple[int, ...]:
+    """Return the updates done of each member of a trial; empty without a checkpoint."""
     return () if saved is None else tuple(len(row["losses"]) for row in _members(saved))
 
 
-def put_back(live: Sequence[TrialInProgress], stacks: Sequence[Stack], found: dict[str, Saved]) -> list[CurvePoint]:
-    """Take up these trials where their checkpoints left them; returns the rows of the curve that they had told.
+def restore(
+    trials: Sequence[TrialInProgress], stacks: Sequence[Stack], checkpoints: dict[str, Saved]
+) -> list[CurvePoint]:
+    """Restore these trials from their checkpoints; return the curve points that were reported before.
 
-    All members of one stack have done equally many updates. ``found`` is empty afterwards: whoever else has it would
-    hold the state a second time for as long as training lasts.
+    All members of one stack have done the same number of updates. ``checkpoints`` is emptied, so that the state is not
+    held a second time during training.
     """
-    members = iter([row for trial in live for row in _members(found[trial.job.trial_id])])
+    members = iter([row for trial in trials for row in _members(checkpoints[trial.group.trial_id])])
     for stack in stacks:
         rows = [next(members) for _ in stack.members]
-        state = {name: _stacked([row[name] for row in rows]) for name in STATE}
+        state = {name: _stack([row[name] for row in rows]) for name in STATE}
         stack.resume(state | {name: torch.stack([row[name] for row in rows], dim=1) for name in CURVES})
-    for trial in live:
-        note = found[trial.job.trial_id].note
-        trial.points = [CurvePoint(trial.job.trial_id, **point) for point in note["points"]]
-        trial.told = trial.points[-1].step if trial.points else 0
-        trial.extend(*history(stacks, 0, trial.told))
-        trial.evaluation = EnsembleEvaluation(**note["evaluation"]) if note["evaluation"] else None
-        trial.resumed = min(updates(found[trial.job.trial_id]))
-    found.clear()
-    return sorted((point for trial in live for point in trial.points), key=lambda point: point.step)
+    for trial in trials:
+        saved = checkpoints[trial.group.trial_id]
+        trial.points = [CurvePoint(trial.group.trial_id, **point) for point in saved.note["points"]]
+        trial.reported_steps = trial.points[-1].step if trial.points else 0
+        trial.extend(*history(stacks, 0, trial.reported_steps))
+        evaluation = saved.note["evaluation"]
+        trial.evaluation = EnsembleEvaluation(**evaluation) if evaluation else None
+        trial.resumed_step = min(steps_done(saved))
+    checkpoints.clear()
+    return sorted((point for trial in trials for point in trial.points), key=lambda point: point.step)
 
 
 def _saved(trial: TrialInProgress, states: Sequence[Mapping[str, Tensor]]) -> Saved:
-    """One trial's share of the states of all stacks: member by member, because they may be at different updates."""
-    everyone = [(state, column) for state in states for column in range(len(state["weights"]))]
+    """Return one trial's part of all stacks' states, member by member: they may be at different updates."""
+    members = [(state, column) for state in states for column in range(len(state["weights"]))]
     tensors: dict[str, Tensor] = {}
-    for i, (state, column) in enumerate(everyone[trial.rows]):
+    for i, (state, column) in enumerate(members[trial.rows]):
         tensors |= {f"{name}.{i}": state[name][column] for name in STATE}
         tensors |= {f"{name}.{i}": state[name][:, column] for name in CURVES}
     points = [
-        {name: value for name, value in asdict(point).items() if name not in _OF_THE_ROW} for point in trial.points
+        {name: value for name, value in asdict(point).items() if name not in _PER_ATTEMPT} for point in trial.points
     ]
     return Saved(tensors, {"points": points, "evaluation": trial.evaluation and asdict(trial.evaluation)})
 
 
-_OF_THE_ROW = ("trial_id", "attempt")  # the attempt that tells a point again is another
-
-
-def _stacked(rows: Sequence[Tensor]) -> Tensor:
-    """Along a new first axis; one row is not copied."""
+def _stack(rows: Sequence[Tensor]) -> Tensor:
+    """Stack rows along a new first axis, without copying a single one."""
     return rows[0].unsqueeze(0) if len(rows) == 1 else torch.stack(list(rows))
 
 
 def _members(saved: Saved) -> Iterator[dict[str, Tensor]]:
-    """What is kept of each member, in order."""
+    """Yield the tensors of each member, in order."""
     i = 0
     while f"weights.{i}" in saved.tensors:
         yield {name: saved.tensors[f"{name}.{i}"] for name in (*STATE, *CURVES)}

@@ -1,4 +1,4 @@
-"""One stack of members in training: model, optimizer, data and step count, advanced some steps at a time."""
+"""One stack of members in training: model, optimizer, data and step count."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ from sweeplaw.trials.training.model import Transformer
 from sweeplaw.trials.training.optimizers.adamw import AdamW
 from sweeplaw.trials.workload import never_preempted
 
-LOOK_EVERY = {"cpu": 1, "cuda": 16}  # steps between looks at the losses: a look makes the host wait for the device
+SYNC_EVERY = {"cpu": 1, "cuda": 16}  # steps between reads of the losses, for which the host waits for the device
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What may differ between the members of a stack. Beyond ``divergence_loss`` nats a member has diverged."""
+    """Settings that may differ between the members of a stack.
+
+    A member whose loss exceeds ``divergence_loss`` nats has diverged.
+    """
 
     seed: int
     lr: float
@@ -39,7 +42,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What all members of a stack share."""
+    """Settings that all members of a stack share."""
 
     shape: Shape
     context: int
@@ -59,42 +62,44 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class TrainingDevice:
-    """Where a stack trains: on which device, with which other processes, in how many micro-batches each process's
-    share of a batch.
+    """Device of a stack: its ``type`` ("cpu" or "cuda"), the processes that share the training, and the number of
+    micro-batches in which each process computes its share of a batch.
     """
 
-    device: str
+    type: str
     group: ProcessGroup = ALONE
-    shrink: int = 1
+    micro_batch_divisor: int = 1
 
-    def shares(self, sequences: int) -> list[tuple[slice, float]]:
-        """The micro-batches of this process among the ``sequences`` of a batch: which, and their weight in its mean.
+    def micro_batches(self, sequences: int) -> list[tuple[slice, float]]:
+        """Return this process's micro-batches of a batch of ``sequences``: rows, and their weight in the batch's mean.
 
-        They differ by at most one sequence. All processes have equally many, because they exchange something in each.
-        Raises InputError when there are fewer sequences than processes.
+        Their sizes differ by at most one sequence. All processes have the same number of micro-batches, because they
+        communicate in each. Raise InputError if there are fewer sequences than processes.
         """
         if sequences < self.group.size:
             raise InputError(
                 f"batch_sequences = {sequences} cannot be split over {self.group.size} processes "
                 f"(accepted: at most {sequences} processes a trial)"
             )
-        mine = np.array_split(np.arange(sequences), self.group.size)[self.group.rank]
-        micro = np.array_split(mine, min(self.shrink, sequences // self.group.size))
-        return [(slice(int(part[0]), int(part[-1]) + 1), len(part) / sequences) for part in micro]
+        own = np.array_split(np.arange(sequences), self.group.size)[self.group.rank]
+        micro_batches = np.array_split(own, min(self.micro_batch_divisor, sequences // self.group.size))
+        return [(slice(int(rows[0]), int(rows[-1]) + 1), len(rows) / sequences) for rows in micro_batches]
 
 
 class Stack:
-    """Members that train as one. ``model`` holds their weights, ``step`` counts the updates done.
+    """Members that train as one. ``model`` holds their weights; ``step`` is the number of updates done.
 
-    ``losses`` before and gradient ``norms`` of the updates are (steps, members), filled up to ``step``.
+    ``losses`` before and gradient ``norms`` of the updates are (steps, members), filled up to ``step``. ``diverged`` is
+    whether each member has diverged, (members,).
     """
 
-    def __init__(self, members: Sequence[Member], recipe: Recipe, budget: DataBudget, place: TrainingDevice) -> None:
-        self.members, self.recipe, self.place, self.step = members, recipe, place, 0
-        device = place.device
+    def __init__(self, members: Sequence[Member], recipe: Recipe, budget: DataBudget, device: TrainingDevice) -> None:
+        self.members, self.recipe, self.device, self.step = members, recipe, device, 0
         seeds = [member.seed for member in members]
         autocast = torch.bfloat16 if recipe.precision == "bfloat16" else None
-        self.model = Transformer(recipe.shape, recipe.context, seeds, device, recipe.rope_base, place.group, autocast)
+        self.model = Transformer(
+            recipe.shape, recipe.context, seeds, device.type, recipe.rope_base, device.group, autocast
+        )
         self.optimizer = AdamW(
             self.model.weights.values,
             self.model.weights.decays,
@@ -104,76 +109,79 @@ class Stack:
             beta2=recipe.beta2,
             eps=recipe.eps,
         )
-        self.shares = place.shares(recipe.batch_sequences)
+        self.micro_batches = device.micro_batches(recipe.batch_sequences)
         self.losses, self.norms = np.empty((2, recipe.steps, len(members)))
-        self.bounds = np.array([member.divergence_loss for member in members])
-        self.beyond = np.zeros(len(members), dtype=bool)
+        self.divergence_losses = np.array([member.divergence_loss for member in members])
+        self.diverged = np.zeros(len(members), dtype=bool)
         self._budget = budget
-        self._batches = self._read()
+        self._batches = self._open_batches()
 
     def advance(self, until: int, pause: Callable[[], bool] = never_preempted) -> tuple[Floats, Floats]:
-        """Train to step ``until``, or until every member has diverged, or ``pause`` says so at a look at the losses.
+        """Train to step ``until``; stop earlier if every member has diverged or ``pause`` returns True.
 
-        Losses before and gradient norms of each update, (steps, members) each.
+        ``pause`` is called each time the losses are read. Return the losses before and the gradient norms of each
+        update, (steps, members) each.
         """
         begin = self.step
-        while self.step < until and not self.beyond.all():
-            first, steps = self.step, min(LOOK_EVERY[self.place.device], until - self.step)
-            with denormals_flushed():
-                done = [self._train_step() for _ in range(steps)]
-            losses = self.place.group.total(torch.stack([loss for loss, _ in done]))
+        while self.step < until and not self.diverged.all():
+            first, steps = self.step, min(SYNC_EVERY[self.device.type], until - self.step)
+            with flush_denormals():
+                updates = [self._train_step() for _ in range(steps)]
+            losses = self.device.group.sum(torch.stack([loss for loss, _ in updates]))
             self.losses[first : self.step] = losses.cpu().double().numpy()
-            self.norms[first : self.step] = torch.stack([norm for _, norm in done]).cpu().double().numpy()
-            self.beyond |= beyond(self.losses[first : self.step], self.bounds).any(axis=0)
+            self.norms[first : self.step] = torch.stack([norm for _, norm in updates]).cpu().double().numpy()
+            self.diverged |= is_diverged(self.losses[first : self.step], self.divergence_losses).any(axis=0)
             if pause():
                 break
         return self.losses[begin : self.step], self.norms[begin : self.step]
 
     def state(self) -> dict[str, Tensor] | None:
-        """All that decides how training goes on, on the CPU: (members, parameters) and (steps done, members).
+        """Return everything that determines further training, on the CPU: (members, parameters) and (steps, members).
 
-        Every process of the group must ask; None but in the first.
+        A collective operation: every process of the group must call it, and only the first gets a result.
         """
-        whole = {name: self.model.weights.whole(parts) for name, parts in self._held().items()}
+        gathered = {name: self.model.weights.gather(parts) for name, parts in self._tensors().items()}
         curves = {"losses": self.losses[: self.step], "norms": self.norms[: self.step]}
         copies = {name: torch.from_numpy(rows.copy()) for name, rows in curves.items()}
-        known = {name: tensor for name, tensor in whole.items() if tensor is not None}
-        return {**known, **copies} if known else None
+        tensors = {name: tensor for name, tensor in gathered.items() if tensor is not None}
+        return {**tensors, **copies} if tensors else None
 
     def resume(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a `state`."""
-        for name, parts in self._held().items():
-            self.model.weights.take(parts, state[name])
+        """Continue from a `state`."""
+        for name, parts in self._tensors().items():
+            self.model.weights.load(parts, state[name])
         self.step = self.optimizer.steps = len(state["losses"])
         self.losses[: self.step], self.norms[: self.step] = state["losses"].numpy(), state["norms"].numpy()
-        self.beyond |= beyond(self.losses[: self.step], self.bounds).any(axis=0)
-        self._batches = self._read()
+        self.diverged |= is_diverged(self.losses[: self.step], self.divergence_losses).any(axis=0)
+        self._batches = self._open_batches()
 
     def lrs(self, step: int) -> list[float]:
-        """Learning rate of each member at update number ``step``, counted from 0."""
+        """Return the learning rate of each member at update ``step``, counted from 0."""
         return [member.lr * member.schedule(step) for member in self.members]
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """Next-token logits of every member on the same ``tokens`` (batch, context): (members, batch, context,
-        vocabulary).
+        """Return the next-token logits of every member on the same ``tokens``, (batch, context).
+
+        The result is (members, batch, context, vocabulary).
         """
         return self.model.logits(tokens.expand(len(self.members), -1, -1))
 
-    def _held(self) -> dict[str, Sequence[Tensor]]:
-        """What this process holds of the weights and their moments."""
+    def _tensors(self) -> dict[str, Sequence[Tensor]]:
+        """Return the weights and their moments, as far as this process holds them."""
         return {"weights": self.model.weights.values, "first": self.optimizer.first, "second": self.optimizer.second}
 
-    def _read(self) -> list[Iterator[npt.NDArray[np.int64]]]:
+    def _open_batches(self) -> list[Iterator[npt.NDArray[np.int64]]]:
+        """Return each member's batches from the current step on."""
         sequences, steps = self.recipe.batch_sequences, self.recipe.steps
         return [batches(self._budget, member.seed, sequences, steps, self.step) for member in self.members]
 
     def _train_step(self) -> tuple[Tensor, Tensor]:
-        """This process's part of the losses, and the norms of all of the gradient: (members,) each."""
+        """Return this process's part of the losses and the norms of the whole gradient, (members,) each."""
         windows, weights = np.stack([next(member) for member in self._batches]), self.model.weights
-        loss = torch.zeros(len(self.members), device=self.place.device)
-        for i, (rows, weight) in enumerate(self.shares):
-            part = torch.from_numpy(windows[:, rows]).to(self.place.device)
-            losses = self.model.losses(part)
+        loss = torch.zeros(len(self.members), device=self.device.type)
+        for i, (rows, weight) in enumerate(self.micro_batches):
+            micro_batch = torch.from_numpy(windows[:, rows]).to(self.device.type)
+            losses = self.model.losses(micro_batch)
             weights.backward(losses, weight, first=i == 0)
             loss += losses.detach() * weight
         norms = weights.norms()
@@ -183,16 +191,16 @@ class Stack:
 
 
 def history(stacks: Sequence[Stack], begin: int, end: int) -> tuple[Floats, Floats]:
-    """Losses and gradient norms of all members at updates ``begin`` to ``end``: (steps, members) each."""
+    """Return losses and gradient norms of all members at updates ``begin`` to ``end``: (steps, members) each."""
     losses = np.concatenate([stack.losses[begin:end] for stack in stacks], axis=1)
     return losses, np.concatenate([stack.norms[begin:end] for stack in stacks], axis=1)
 
 
 @contextlib.contextmanager
-def denormals_flushed() -> Iterator[None]:
-    """Denormal numbers count as zero inside: second moments of rare tokens decay to them, and CPUs are slow at them.
+def flush_denormals() -> Iterator[None]:
+    """Treat denormal numbers as zero: second moments of rare tokens decay to them, and CPUs are slow at them.
 
-    It is a setting of the whole thread, and code elsewhere relies on the default.
+    This is a setting of the whole thread, reset on leaving because other code relies on the default.
     """
     torch.set_flush_denormal(True)
     try:
@@ -201,6 +209,6 @@ def denormals_flushed() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def beyond(losses: Floats, bounds: Floats | float) -> npt.NDArray[np.bool_]:
-    """Which losses are NaN, infinite or above the bound."""
+def is_diverged(losses: Floats, bounds: Floats | float) -> npt.NDArray[np.bool_]:
+    """Return which losses are NaN, infinite or above their bound."""
     return ~(losses <= bounds)

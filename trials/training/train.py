@@ -1,8 +1,8 @@
-"""The one training loop: a few trials that differ only in per-member values, from initialization to their outcomes.
+"""The training loop: a few trials that differ only in per-member values, from initialization to their outcomes.
 
 On an accelerator all members of all trials run as one stack. On a CPU core stacking does not pay (0.6-1.2x,
 measured), so each member is a stack of its own; the members of an ensemble then take turns between two points of the
-curve, because its loss needs the logits of all of them. Everything random comes from the members' seeds.
+curve, because its loss needs the logits of all of them. All randomness comes from the members' seeds.
 """
 
 from __future__ import annotations
@@ -17,96 +17,100 @@ from sweeplaw.trials.corpus import DataBudget
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.store_format.checkpoint import Saved
 from sweeplaw.trials.training.ensemble import evaluate
-from sweeplaw.trials.training.resume import Checkpointer, put_back
+from sweeplaw.trials.training.resume import Checkpointer, restore
 from sweeplaw.trials.training.stack import Recipe, Stack, TrainingDevice, history
 from sweeplaw.trials.training.trial import Clock, MemberGroup, TrialInProgress
 
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """The steps that get a row of the curve, and those of them at which validation loss is measured."""
+    """Steps at which a curve point is reported, and those of them at which the validation loss is measured."""
 
     curve: tuple[int, ...]
     evaluations: frozenset[int]
 
     @classmethod
     def evenly(cls, steps: int, *, curve: int, evaluations: int) -> Points:
-        """So many evenly spaced steps of each kind, the last step in both; fewer when the run is shorter."""
-        measured = frozenset(max(1, round(steps * (i + 1) / evaluations)) for i in range(evaluations))
-        rows = {max(1, round(steps * (i + 1) / curve)) for i in range(curve)}
-        return cls(tuple(sorted(rows | measured)), measured)
+        """Return evenly spaced steps, including the last; a short run has fewer of each than requested."""
+        evaluated = frozenset(max(1, round(steps * (i + 1) / evaluations)) for i in range(evaluations))
+        reported = {max(1, round(steps * (i + 1) / curve)) for i in range(curve)}
+        return cls(tuple(sorted(reported | evaluated)), evaluated)
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What a pack trains on, and the windows its validation loss is measured on."""
+    """Training windows of a pack, and the windows on which its validation loss is measured."""
 
     budget: DataBudget
     held_out: DataBudget
 
 
 def train(
-    jobs: Sequence[MemberGroup],
+    groups: Sequence[MemberGroup],
     recipe: Recipe,
     points: Points,
     data: Data,
-    place: TrainingDevice,
+    device: TrainingDevice,
     clock: Clock,
-    keeper: Checkpointer | None = None,
-    found: dict[str, Saved] | None = None,
+    checkpointer: Checkpointer | None = None,
+    checkpoints: dict[str, Saved] | None = None,
 ) -> Generator[CurvePoint | Outcome, None, None]:
-    """Train the jobs, which have equally many members: curve points as they come, one outcome each.
+    """Train the trials, which have the same number of members; yield curve points and one outcome for each.
 
-    ``found`` are the checkpoints of all of them, or nothing, and is emptied. The points that were told before they
-    were written come again first. Closing the iterator stops it. Raises PeerLost.
+    ``checkpoints`` has one of every trial or none, and is emptied. The points that they contain are yielded again
+    first. Closing the iterator stops training. Raise PeerLost.
     """
-    keeper = keeper or Checkpointer()
-    size = len(jobs[0].members)
-    live = [TrialInProgress(job, recipe, slice(i * size, (i + 1) * size), clock) for i, job in enumerate(jobs)]
-    members = [member for job in jobs for member in job.members]
-    groups = [[member] for member in members] if place.device == "cpu" else [members]
-    stacks = [Stack(group, recipe, data.budget, place) for group in groups]
-    if found:
-        yield from put_back(live, stacks, found)
+    checkpointer = checkpointer or Checkpointer()
+    size = len(groups[0].members)
+    active = [TrialInProgress(group, recipe, slice(i * size, (i + 1) * size), clock) for i, group in enumerate(groups)]
+    stacks = _stacks(groups, recipe, data.budget, device)
+    if checkpoints:
+        yield from restore(active, stacks, checkpoints)
     validation = torch.from_numpy(data.held_out.read(np.arange(data.held_out.size)))
-    for point in (point for point in points.curve if point > live[0].told):
-        while not _reached(stacks, point, keeper):
-            fault = keeper.save(live, stacks)
-            if keeper.ending:
-                yield from (trial.preempted(_step(trial, stacks), fault) for trial in live)
+    for point in (point for point in points.curve if point > active[0].reported_steps):
+        while not _reached(stacks, point, checkpointer):
+            error_message = checkpointer.save(active, stacks)
+            if checkpointer.ending:
+                yield from (trial.preempted(_steps_done(trial, stacks), error_message) for trial in active)
                 return
-        step = min(stack.step for stack in stacks)
-        rows = history(stacks, live[0].told, step)
-        for trial in live:
-            trial.extend(*rows)
-        evaluated = point in points.evaluations and any(trial.diverged_at is None for trial in live)
+        updates = history(stacks, active[0].reported_steps, min(stack.step for stack in stacks))
+        for trial in active:
+            trial.extend(*updates)
+        evaluated = point in points.evaluations and any(trial.diverged_at is None for trial in active)
         if evaluated:
             evaluations = evaluate(stacks, validation, size)
-            for trial in live:
-                trial.measured(evaluations[trial.rows.start // size])
-        for trial in live:
+            for trial in active:
+                trial.add_evaluation(evaluations[trial.rows.start // size])
+        for trial in active:
             yield trial.point(evaluated=evaluated) if trial.diverged_at is None else trial.diverged()
-        live = [trial for trial in live if trial.diverged_at is None]
-        if not live:
+        active = [trial for trial in active if trial.diverged_at is None]
+        if not active:
             return
-    for trial in live:
-        yield trial.completed(micro_batches=len(stacks[0].shares))
+    for trial in active:
+        yield trial.completed(micro_batches=len(stacks[0].micro_batches))
 
 
-def _reached(stacks: Sequence[Stack], point: int, keeper: Checkpointer) -> bool:
-    """Train on towards ``point``; whether all stacks are there, or False because the keeper asked for a pause.
+def _stacks(groups: Sequence[MemberGroup], recipe: Recipe, budget: DataBudget, device: TrainingDevice) -> list[Stack]:
+    """Return one stack of all members; on a CPU one of each member."""
+    members = [member for group in groups for member in group.members]
+    stacked = [[member] for member in members] if device.type == "cpu" else [members]
+    return [Stack(together, recipe, budget, device) for together in stacked]
 
-    A stack whose members have all diverged stops early, and the other stacks, members of the same ensemble, with it.
+
+def _reached(stacks: Sequence[Stack], point: int, checkpointer: Checkpointer) -> bool:
+    """Train until step ``point``; return False if the checkpointer requested a pause before.
+
+    A stack whose members have all diverged stops early, and with it the other stacks, members of the same ensemble.
     """
     for stack in stacks:
-        stack.advance(point, keeper.pause)
-        if keeper.wanted:
+        stack.advance(point, checkpointer.pause)
+        if checkpointer.requested:
             return False
         point = stack.step
     return True
 
 
-def _step(trial: TrialInProgress, stacks: Sequence[Stack]) -> int:
-    """Updates that all members of a trial have done."""
-    everyone = [stack.step for stack in stacks for _ in stack.members]
-    return min(everyone[trial.rows])
+def _steps_done(trial: TrialInProgress, stacks: Sequence[Stack]) -> int:
+    """Return the number of updates that all members of a trial have done."""
+    by_member = [stack.step for stack in stacks for _ in stack.members]
+    return min(by_member[trial.rows])

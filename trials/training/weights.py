@@ -1,8 +1,8 @@
-"""The weights of a stack of models: which tensors there are, how they start, and how they lie in one flat buffer.
+"""The weights of a stack of models: their tensors, initialization and layout in one flat buffer.
 
-Matrices that decay come first in the buffer, block by block; what does not decay (embedding, gains) is its end. The
-model has each layer run with its part of the weights, so that another holder may keep them elsewhere
-(`trials.training.sharding`).
+Matrices that decay come first in the buffer, block by block; what does not decay (embedding, gains) comes last. The
+model passes each layer to the holder of its part of the weights, so that `trials.training.sharding` can keep them on
+several processes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from sweeplaw.trials.accounting import Shape
 
 HEAD_SCALE = 0.1  # logits start with this deviation, so that the loss starts within 0.01 nats of ln(vocabulary)
 COMMON, HEAD = "common", "head"  # parts of the weights; the others are the blocks, by number
-Layer = Callable[..., Tensor]  # of a part's tensors by name, and of tensors it uses up
+Layer = Callable[..., Tensor]  # a function of a part's tensors by name and of tensors that it may overwrite
 
 
 @dataclass(frozen=True, slots=True)
 class WeightSlot:
-    """One parameter tensor of one member: its name, shape, whether it decays, and the deviation it starts with.
+    """One parameter tensor of one member: its name, shape, whether it decays, and its initial standard deviation.
 
     ``std`` None is a gain, which starts at 1.
     """
@@ -36,17 +36,17 @@ class WeightSlot:
 
     @property
     def part(self) -> str:
-        """The part of the weights it belongs to: the head's or a block's matrices, or what does not decay."""
+        """Part of the weights it belongs to: the head's or a block's matrices, or what does not decay."""
         return self.name.partition(".")[0] if self.decays else COMMON
 
     @property
     def numel(self) -> int:
-        """How many values it holds."""
+        """Number of values."""
         return math.prod(self.size)
 
 
 def layout(shape: Shape) -> tuple[WeightSlot, ...]:
-    """All parameter tensors of a shape, those that decay first.
+    """Return all parameter tensors of a shape, those that decay first.
 
     Initialization: matrices normal with deviation 1/sqrt(inputs), those that write into the residual stream divided
     by sqrt(2 depth) (Radford et al. 2019, section 2.3); token embedding 1/sqrt(width); output head 0.1/sqrt(width);
@@ -73,32 +73,32 @@ def layout(shape: Shape) -> tuple[WeightSlot, ...]:
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:
-    """What each member's starting values are drawn from: on the CPU, so that every device agrees."""
+    """Return each member's generator of initial values, on the CPU so that every device gets the same values."""
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def drawn(slots: Sequence[WeightSlot], members: Sequence[torch.Generator]) -> Tensor:
-    """The next starting values of each member, (members, values), in the order of the slots."""
-    return torch.stack([torch.cat([_drawn(slot, member) for slot in slots]) for member in members])
+def draw(slots: Sequence[WeightSlot], members: Sequence[torch.Generator]) -> Tensor:
+    """Draw the next initial values of each member, (members, values), in the order of the slots."""
+    return torch.stack([torch.cat([_draw(slot, member) for slot in slots]) for member in members])
 
 
-def _drawn(slot: WeightSlot, generator: torch.Generator) -> Tensor:
+def _draw(slot: WeightSlot, generator: torch.Generator) -> Tensor:
     if slot.std is None:
         return torch.ones(slot.numel)
     return torch.randn(slot.size, generator=generator).flatten().mul_(slot.std)
 
 
 class Weights(Protocol):
-    """Who holds the weights of a stack."""
+    """Holder of the weights of a stack."""
 
     @property
     def values(self) -> Sequence[Tensor]:
-        """What is held here, (members, n) each."""
+        """The weights that this process holds, (members, n) each."""
         ...
 
     @property
     def decays(self) -> Sequence[bool]:
-        """Which of ``values`` decay."""
+        """Whether each of ``values`` decays."""
         ...
 
     @property
@@ -107,35 +107,42 @@ class Weights(Protocol):
         ...
 
     def run(self, part: str, layer: Layer, *inputs: Tensor) -> Tensor:
-        """``layer`` of the tensors of a part by name, (members, *size) each, and of ``inputs``, which are used up."""
+        """Call ``layer`` with the tensors of a part by name, (members, *size) each, and ``inputs``, which it may
+        overwrite.
+        """
         ...
 
     def backward(self, losses: Tensor, weight: float = 1.0, *, first: bool = True) -> None:
-        """Add ``weight`` times the gradient of each member's own loss, (members,), to ``gradients``; the ``first``
-        takes their place.
+        """Add ``weight`` times the gradient of each member's own loss, (members,), to ``gradients``.
+
+        The ``first`` micro-batch replaces them instead.
         """
         ...
 
     def norms(self) -> Tensor:
-        """Global norm of each member's gradient, (members,)."""
+        """Return the global norm of each member's gradient, (members,)."""
         ...
 
-    def whole(self, held: Sequence[Tensor]) -> Tensor | None:
-        """All values on the CPU, (members, parameters), of what lies like ``values``; None but in one process."""
+    def gather(self, held: Sequence[Tensor]) -> Tensor | None:
+        """Return tensors shaped like ``values`` as (members, parameters) on the CPU; None except in the first process.
+
+        A collective operation.
+        """
         ...
 
-    def take(self, held: Sequence[Tensor], whole: Tensor) -> None:
-        """Fill ``held``, which lies like ``values``, from ``whole``, (members, parameters)."""
+    def load(self, held: Sequence[Tensor], whole: Tensor) -> None:
+        """Fill ``held``, shaped like ``values``, from ``whole``, (members, parameters)."""
         ...
 
 
 class Whole:
-    """All weights in this process, in one buffer ``flat``, (members, parameters), with their ``gradient``;
+    """All weights in this process, in one buffer ``flat``, (members, parameters), with their ``gradient``.
+
     ``parameters`` are the leaves, views of the buffer.
     """
 
     def __init__(self, slots: Sequence[WeightSlot], seeds: Sequence[int], device: str) -> None:
-        self.flat = drawn(slots, generators(seeds)).to(device)
+        self.flat = draw(slots, generators(seeds)).to(device)
         self.gradient = torch.zeros_like(self.flat)
         self.parameters = views(self.flat, slots)
         for leaf in self.parameters.values():
@@ -149,7 +156,7 @@ class Whole:
         return layer(self.parameters, *inputs)
 
     def backward(self, losses: Tensor, weight: float = 1.0, *, first: bool = True) -> None:
-        # The parts live beside the gradient for a moment, when the activations they were made from are gone.
+        # Only here do the parts exist beside the whole gradient; the activations are freed by then.
         parts = torch.autograd.grad(losses, list(self.parameters.values()), torch.full_like(losses, weight))
         if first:
             torch.cat([part.flatten(1) for part in parts], dim=1, out=self.gradient)
@@ -159,16 +166,16 @@ class Whole:
     def norms(self) -> Tensor:
         return torch.bmm(self.gradient[:, None], self.gradient[..., None]).flatten().sqrt_()
 
-    def whole(self, held: Sequence[Tensor]) -> Tensor | None:
+    def gather(self, held: Sequence[Tensor]) -> Tensor | None:
         return torch.cat([part.cpu() for part in held], dim=1)
 
-    def take(self, held: Sequence[Tensor], whole: Tensor) -> None:
+    def load(self, held: Sequence[Tensor], whole: Tensor) -> None:
         for part, values in zip(held, whole.split([part.shape[1] for part in held], dim=1), strict=True):
             part.copy_(values)
 
 
 def views(flat: Tensor, slots: Sequence[WeightSlot]) -> dict[str, Tensor]:
-    """Tensors (members, *size) over (members, values), which may have more values than the slots."""
+    """Return tensors (members, *size) that view (members, values), which may have more values than the slots."""
     sizes = [slot.numel for slot in slots]
     *parts, _ = flat.split([*sizes, flat.shape[1] - sum(sizes)], dim=1)
     return {slot.name: part.unflatten(1, slot.size) for slot, part in zip(slots, parts, strict=True)}

@@ -1,4 +1,4 @@
-"""What a trial can run: one implementation of the workload contract (`trials/workload.py`) a module or folder.
+"""Workloads that a trial can run: one implementation of the interface `trials/workload.py` per module or folder.
 
-Nothing outside a workload may depend on which one it has; they are loaded by name through `registry`.
+They are loaded by name through `registry`; no code outside depends on a particular one.
 """

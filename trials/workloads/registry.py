@@ -1,4 +1,4 @@
-"""The workloads a sweep may name, each loaded when it is first asked for."""
+"""Registry of the workloads that a sweep may name, each imported on first use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from sweeplaw.trials.errors import InputError, nearest
 from sweeplaw.trials.workload import Workload
 
-SWEEP_OPTIONS = ("axes", "folder")  # what a sweep adds to the options a person wrote
+SWEEP_OPTIONS = ("axes", "folder")  # added by the sweep to the options in its file
 
 _BUILT_IN = {
     "language_model": "sweeplaw.trials.workloads.language_model:LanguageModel",
@@ -20,16 +20,16 @@ _BUILT_IN = {
 
 
 def load(name: str, options: Mapping[str, Any] | None = None) -> Workload:
-    """The workload of this name: ``language_model``, ``surrogate``, ``python:module:function`` or ``command``.
+    """Load the workload of this name: ``language_model``, ``surrogate``, ``python:module:function`` or ``command``.
 
-    ``options`` are the workload's own settings from the sweep file (the knobs a function takes, a command's arguments),
-    and those every sweep adds: ``axes``, sample values of each name it sets, and ``folder``, where the file lies
-    (relative paths start there). Raises InputError for an unknown name or bad options.
+    ``options`` are the workload's own settings from the sweep file (the knobs of a function, the arguments of a
+    command), and those that every sweep adds: ``axes``, sample values of each name it sets, and ``folder``, the folder
+    of the file, where relative paths start. Raise InputError for an unknown name or invalid options.
     """
     kind, _, rest = name.partition(":")
     if kind not in _BUILT_IN:
         accepted = "language_model, surrogate, python:package.module:function, command"
         raise InputError(f"workload = {name!r} is not known (accepted: {accepted}){nearest(kind, _BUILT_IN)}")
     module, _, attribute = _BUILT_IN[kind].partition(":")
-    factory = getattr(importlib.import_module(module), attribute)
-    return factory.of(rest, dict(options or {}))
+    workload: Workload = getattr(importlib.import_module(module), attribute).of(rest, dict(options or {}))
+    return workload

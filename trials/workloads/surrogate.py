@@ -1,12 +1,12 @@
-"""A loss surface known in closed form, plus seeded noise: the whole path in seconds, and a truth to recover.
+"""A loss surface in closed form, plus seeded noise: a sweep takes seconds, and analyses have a truth to recover.
 
     loss = E + A / N^alpha + B / D^beta                                            (the law)
-         + LR_CURVATURE    ln(lr / lr*(N, D))^2                                    (the price of a wrong setting)
+         + LR_CURVATURE    ln(lr / lr*(N, D))^2                                    (the cost of a wrong setting)
          + BATCH_CURVATURE ln(batch / batch*(D))^2
          + DECAY_CURVATURE ln((wd + DECAY_SCALE) / (wd* + DECAY_SCALE))^2
          + noise x a normal deviate seeded from the trial id
 
-A knob plants each way a trial can end, so that schedulers and stores are tested against every one of them.
+The knob ``behaviour`` plants each way in which a trial can end, to test schedulers and stores.
 """
 
 from __future__ import annotations
@@ -32,33 +32,36 @@ from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
 # constants of its replication (Besiroglu et al. 2024, arXiv:2404.10102, eq. 2).
 E, A, ALPHA, B, BETA = 1.8172, 482.01, 0.3478, 2085.43, 0.3658
 
-# Assumptions: how many nats one e-fold squared from the optimum costs, the best weight decay, and the decay below
-# which it makes no difference (so that weight decay 0 has a finite loss).
+# Assumptions: nats per squared e-fold from the optimum, the best weight decay, and the decay below which weight decay
+# has no effect (so that weight decay 0 has a finite loss).
 LR_CURVATURE, BATCH_CURVATURE, DECAY_CURVATURE = 0.05, 0.01, 0.005
 OPTIMAL_DECAY, DECAY_SCALE = 0.1, 0.001
-SEQUENCE_TOKENS = 256  # assumption: turns a batch in sequences into one in tokens
+SEQUENCE_TOKENS = 256  # assumption: tokens of one sequence of a batch
 
 CURVE_FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 BEHAVIOURS = ("normal", "diverged", "failed", "out_of_memory", "killed", "raised")
 
 
 def law(params: float, tokens: float) -> float:
-    """Loss in nats a token of the best settings at this size and data budget."""
-    return E + A / params**ALPHA + B / tokens**BETA
+    """Return the loss in nats a token of the best settings at this size and data budget."""
+    nats: float = E + A / params**ALPHA + B / tokens**BETA
+    return nats
 
 
 def optimal_lr(params: float, tokens: float) -> float:
     """Step Law: lr* = 1.79 N^-0.713 D^0.307, N non-embedding (Li et al. 2025, arXiv:2503.04715)."""
-    return 1.79 * params**-0.713 * tokens**0.307
+    lr: float = 1.79 * params**-0.713 * tokens**0.307
+    return lr
 
 
 def optimal_batch_tokens(tokens: float) -> float:
     """Step Law: B* = 0.58 D^0.571 in tokens (Li et al. 2025, arXiv:2503.04715)."""
-    return 0.58 * tokens**0.571
+    batch_tokens: float = 0.58 * tokens**0.571
+    return batch_tokens
 
 
 def loss(params: float, tokens: float, lr: float, weight_decay: float, batch_sequences: float) -> float:
-    """The surface without noise, in nats a token."""
+    """Return the surface without noise, in nats a token."""
     return law(params, tokens) + _penalty(params, tokens, lr, weight_decay, batch_sequences)
 
 
@@ -88,19 +91,19 @@ KNOBS = (
 class Surrogate:
     """The workload ``surrogate``.
 
-    ``behaviour`` plants an ending: the four states by name, ``killed`` (the process that runs the pack kills itself
-    with SIGKILL, as the kernel's out-of-memory killer would) and ``raised`` (an exception leaves the pack).
+    ``behaviour`` plants an ending: one of four states, ``killed`` (the process that runs the pack kills itself with
+    SIGKILL, as the kernel's out-of-memory killer would) or ``raised`` (an exception leaves the pack).
     """
 
     name: str = "surrogate"
     knobs: tuple[Knob, ...] = KNOBS
     requests: tuple[Knob, ...] = ()
     spreads: bool = False
-    shrinks: bool = False
+    divides_micro_batch: bool = False
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Surrogate:
-        """The surrogate; it has no options. Raises InputError for any but what every sweep adds."""
+        """Return the surrogate, which has no options. Raise InputError for any except those that every sweep adds."""
         unknown = [name for name in options if name not in SWEEP_OPTIONS]
         faults = [f"workload.{name} is not known (surrogate has no options)" for name in unknown]
         if rest:
@@ -145,7 +148,7 @@ class Surrogate:
         )
 
     def check(self, specs: Sequence[TrialSpec]) -> None:
-        """Nothing outside is needed."""
+        """Do nothing: there are no external requirements."""
 
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Iterator[Event]:
         for spec in pack:
@@ -155,16 +158,17 @@ class Surrogate:
 
 
 def _steps(spec: TrialSpec) -> int:
-    return -(-spec["tokens"] // (spec["batch_sequences"] * SEQUENCE_TOKENS))
+    tokens, batch_sequences = int(spec["tokens"]), int(spec["batch_sequences"])
+    return -(-tokens // (batch_sequences * SEQUENCE_TOKENS))
 
 
-def _trial(spec: TrialSpec, ending: Callable[[], bool]) -> Iterator[Event]:
+def _trial(spec: TrialSpec, preempted: Callable[[], bool]) -> Iterator[Event]:
     started_at, started = dt.datetime.now(dt.UTC), time.perf_counter()
     state, message, metrics, last_step = spec["behaviour"], None, {}, 0
     for point in _curve(spec):
-        if spec["seconds"]:  # sleeping for no time still costs a switch to the scheduler
+        if spec["seconds"]:  # sleeping for 0 s still costs a context switch
             time.sleep(spec["seconds"] / len(CURVE_FRACTIONS))
-        if ending():
+        if preempted():
             state = "preempted"
             break
         if state != "normal" and 2 * point.step > _steps(spec):
@@ -177,13 +181,13 @@ def _trial(spec: TrialSpec, ending: Callable[[], bool]) -> Iterator[Event]:
         state = "completed"
         metrics["noiseless_loss"] = loss(*(spec[name] for name in _SURFACE))
     else:
-        planted = "told to wind down" if state == "preempted" else f"planted: {state}"
-        message, metrics = f"{planted} after step {last_step}", {}
+        ending = "preempted" if state == "preempted" else f"planted: {state}"
+        message, metrics = f"{ending} after step {last_step}", {}
     yield Outcome(
         trial_id=spec.trial_id,
         state=state,
         message=message,
-        last_step=None if state == "preempted" else last_step,  # nothing of it is kept
+        last_step=None if state == "preempted" else last_step,  # it keeps no checkpoint
         started_at=started_at,
         ended_at=dt.datetime.now(dt.UTC),
         train_seconds=time.perf_counter() - started,
@@ -195,7 +199,7 @@ _SURFACE = ("params", "tokens", "lr", "weight_decay", "batch_sequences")
 
 
 def _curve(spec: TrialSpec) -> Iterator[CurvePoint]:
-    """The law along the data, shifted by the trial's own penalty and noise: the last point is the trial's loss."""
+    """Yield the law along the data, plus the trial's own penalty and noise: the last point is the trial's loss."""
     params, tokens = spec["params"], spec["tokens"]
     offset = _penalty(*(spec[name] for name in _SURFACE))
     if spec["noise"]:

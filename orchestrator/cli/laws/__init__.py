@@ -1,4 +1,1 @@
-"""Commands that fit, rank and report laws.
-
-They parse, call one function of the library, and print.
-"""
+"""Commands that fit, rank and report laws."""

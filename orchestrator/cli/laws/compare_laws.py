@@ -1,27 +1,23 @@
-"""`sweeplaw compare-laws`: published hyperparameter laws ranked on your own runs."""
+"""`sweeplaw compare-laws`: rank published hyperparameter laws on your own runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeplaw.orchestrator.cli.laws.hyperlaw import STEPS, Cell, Knobs, Let, Source, Steps, Where, Y
-from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
+from sweeplaw.orchestrator.cli.shared.options import names
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
+from sweeplaw.orchestrator.cli.shared.runs import STEPS, Cell, Knobs, Let, Source, Steps, Where, Y, read_runs
 
-HELP = """What each published law's prediction would have cost on the runs in SOURCE, ranked by regret.
-
-Per mille of loss above each cell's best, averaged over cells, beside the noise floor. A law that is silent about a knob
-has it set to the cell's best given the rest. Batch sizes are in tokens: name the knob batch_tokens.
-
-Example: sweeplaw compare-laws results/surrogate --cell N,D --knob lr --knob batch_tokens
-"""
+if TYPE_CHECKING:
+    from sweeplaw.analysis.hyperlaws.comparison import LawScore
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("compare-laws", help=HELP)(compare_laws)
+    app.command("compare-laws")(compare_laws)
 
 
 def compare_laws(
@@ -29,52 +25,40 @@ def compare_laws(
     knob: Knobs,
     cell: Cell = "N,D",
     y: Y = "val_loss",
-    law: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this law; repeat it.")] = None,
+    law: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this law (repeatable).")] = None,
     let: Let = None,
     where: Where = None,
     steps: Steps = STEPS,
     json: Json = False,
 ) -> None:
+    """Rank published laws on the runs in SOURCE. The score is the regret of each law's prediction.
+
+    Regret is per mille of loss above each cell's best, averaged over cells, with its noise floor. A knob that a law
+    does not predict is set to the cell's best given the others. Batch sizes are in tokens: name the knob batch_tokens.
+
+    Example: sweeplaw compare-laws results/surrogate --cell N,D --knob lr --knob batch_tokens
+    """
     from sweeplaw.analysis.hyperlaws.comparison import KNOBS, compare
     from sweeplaw.analysis.hyperlaws.evaluation import Scorer
     from sweeplaw.analysis.hyperlaws.published import LAWS
     from sweeplaw.analysis.tuning.cells import cell_table
-    from sweeplaw.orchestrator.cli.laws.hyperlaw import table
-    from sweeplaw.orchestrator.cli.tables.query import names, tell
     from sweeplaw.trials.errors import InputError
 
     if not set(knob) & set(KNOBS):
-        raise InputError(
-            f"published laws speak of {', '.join(KNOBS)}; --knob names none of them (--let can derive one)"
-        )
-    frame, notes, faults = table(source, [*names(cell), *knob], y, let, where, steps)
+        raise InputError(f"published laws predict {', '.join(KNOBS)}; --knob names none of them (--let can derive one)")
+    frame, notes, faults = read_runs(source, [*names(cell), *knob], y, let, where, steps)
     cells = cell_table(frame, names(cell), knob, y)
-    ranked = [_statement(contest) for contest in compare(frame, cells, Scorer.of(cells), law or tuple(LAWS))]
-    told = [*cells.notes, *notes]
+    ranked = [_values(one) for one in compare(frame, cells, Scorer.of(cells), law or tuple(LAWS))]
+    notes = [*cells.notes, *notes]
     if json:
-        emit_json({"source": source, "cells": len(cells.cells), "laws": ranked, "notes": told})
+        emit_json({"source": source, "cells": len(cells.cells), "laws": ranked, "notes": notes})
     else:
-        _print(ranked, len(cells.cells), told)
-    tell([], faults)
+        _print(ranked, len(cells.cells), notes)
+    report_damage(faults)
 
 
-def _print(ranked: Sequence[Mapping[str, Any]], cells: int, notes: Sequence[str]) -> None:
-    for place in ranked:
-        regret = place["regret_permille"]
-        if regret is None:
-            typer.echo(f"      -  {place['law']}: {place['remark']}")
-            continue
-        off = ", ".join(f"{name} {factor:.2f}x" for name, factor in place["off_by"].items())
-        mark = "" if place["verified"] else " [second-hand]"
-        score = "      -" if regret["quadratic"] is None else f"{regret['quadratic']:7.3f}"
-        typer.echo(f"{score}  {place['law']}{mark}  {place['formula']}  (off: {off}) {place['remark']}")
-    typer.echo(f"per mille of loss on each cell's quadratic, {cells} cells; not refitted")
-    for note in notes:
-        typer.echo(f"note: {note}")
-
-
-def _statement(contest: Any) -> dict[str, Any]:
-    law, evaluation = contest.law, contest.evaluation
+def _values(scored: LawScore) -> dict[str, Any]:
+    law, evaluation = scored.law, scored.evaluation
     return {
         "law": law.name,
         "title": law.title,
@@ -86,6 +70,20 @@ def _statement(contest: Any) -> dict[str, Any]:
         "standing": law.standing,
         "regret_permille": None if evaluation is None else {m.name: m.score for m in evaluation.metrics},
         "noise_floor_permille": None if evaluation is None else {m.name: m.floor for m in evaluation.metrics},
-        "off_by": dict(contest.off),
-        "remark": contest.remark,
+        "off_by": dict(scored.off),
+        "remark": scored.remark,
     }
+
+
+def _print(ranked: Sequence[Mapping[str, Any]], cells: int, notes: Sequence[str]) -> None:
+    for law in ranked:
+        regret = law["regret_permille"]
+        if regret is None:
+            typer.echo(f"      -  {law['law']}: {law['remark']}")
+            continue
+        off = ", ".join(f"{name} {factor:.2f}x" for name, factor in law["off_by"].items())
+        mark = "" if law["verified"] else " [second-hand]"
+        score = "      -" if regret["quadratic"] is None else f"{regret['quadratic']:7.3f}"
+        typer.echo(f"{score}  {law['law']}{mark}  {law['formula']}  (off: {off}) {law['remark']}")
+    typer.echo(f"regret in per mille of loss on each cell's quadratic, {cells} cells; the laws are not refitted")
+    print_notes(notes)

@@ -1,9 +1,9 @@
-"""A fit as a person reads it on a terminal."""
+"""A fit as text on a terminal."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -11,21 +11,23 @@ from rich.table import Table
 
 
 def show(answer: Mapping[str, Any]) -> None:
-    """Print a fit's summary: law, objective, parameters, verdict, warnings, and what follows from it."""
+    """Print the summary of a fit: law, objective, parameters, verdict, warnings, derived values and checks."""
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    mark = "" if answer["verified"] else "  [not verified]"
-    console.print(f"{answer['law']}: L = {answer['formula']}{mark}", markup=False)
+    for line in _heading(answer):
+        console.print(line, markup=False)
+    console.print(_parameters(answer))
+    for line in (*_notes(answer), *_derived(answer["derived"]), *_checks(answer)):
+        console.print(line, markup=False)
+
+
+def _heading(answer: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{answer['law']}: L = {answer['formula']}" + ("" if answer["verified"] else "  [not verified]")
     columns = ", ".join(f"{name} = {column}" for name, column in answer["columns"].items())
     units = ", ".join(f"{name} in {unit:g}" for name, unit in answer["units"].items() if unit != 1)
-    console.print(f"columns: {columns}" + (f"; units: {units}" if units else ""), markup=False)
-    console.print(f"objective: {answer['objective']['in_words']} = {answer['objective']['value']:.10g}", markup=False)
-    console.print(f"status: {answer['status']}", markup=False)
-    console.print(f"rows: {answer['rows_used']} used, {answer['rows_dropped']} left out", markup=False)
-    console.print(_parameters(answer))
-    for line in [*answer["warnings"], *answer["identifiability"]]:
-        console.print(f"note: {line}", markup=False)
-    _derived(console, answer["derived"])
-    _checks(console, answer)
+    yield f"columns: {columns}" + (f"; units: {units}" if units else "")
+    yield f"objective: {answer['objective']['in_words']} = {answer['objective']['value']:.10g}"
+    yield f"status: {answer['status']}"
+    yield f"rows: {answer['rows_used']} used, {answer['rows_dropped']} left out"
 
 
 def _parameters(answer: Mapping[str, Any]) -> Table:
@@ -41,38 +43,43 @@ def _parameters(answer: Mapping[str, Any]) -> Table:
     return table
 
 
-def _derived(console: Console, derived: Mapping[str, Any]) -> None:
+def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
+    for line in (*answer["warnings"], *answer["identifiability"]):
+        yield f"note: {line}"
+
+
+def _derived(derived: Mapping[str, Any]) -> Iterator[str]:
     if "compute_optimal" not in derived:
         return
     a = derived["a"]
-    sure = f" [{a['interval']['low']:.3f}, {a['interval']['high']:.3f}]" if a["interval"] else ""
-    console.print(f"{derived['compute']}: N* grows as C^{a['value']:.4f}{sure}", markup=False)
+    yield f"{derived['compute']}: N* grows as C^{a['value']:.4f}{_range(a['interval'], 3)}"
     for item in derived["compute_optimal"]:
-        spread = item["intervals"].get("loss")
-        loss = f"{item['loss']:.4f}" + (f" [{spread['low']:.4f}, {spread['high']:.4f}]" if spread else "")
-        ratio = f"{item['tokens_per_param']:.3g} tokens a parameter, loss {loss}"
-        console.print(f"  {item['sentence']} ({ratio})", markup=False)
+        loss = f"{item['loss']:.4f}{_range(item['intervals'].get('loss'), 4)}"
+        yield f"  {item['sentence']} ({item['tokens_per_param']:.3g} tokens per parameter, loss {loss})"
 
 
-def _checks(console: Console, answer: Mapping[str, Any]) -> None:
-    if held := answer.get("holdout"):
-        console.print(
-            f"held out {held['kind']}: {held['rows']} rows, mean relative error {held['mean_relative_error']:.3%}, "
-            f"worst {held['worst_relative_error']:.3%}, bias {held['bias']:+.3%}; trained on {held['trained_on']}",
-            markup=False,
+def _checks(answer: Mapping[str, Any]) -> Iterator[str]:
+    if held_out := answer.get("holdout"):
+        yield (
+            f"held out {held_out['kind']}: {held_out['rows']} rows, "
+            f"mean relative error {held_out['mean_relative_error']:.3%}, "
+            f"worst {held_out['worst_relative_error']:.3%}, bias {held_out['bias']:+.3%}; "
+            f"trained on {held_out['trained_on']}"
         )
     for item in answer.get("approaches", ()):
-        interval = item["intervals"].get("a")
-        sure = f" [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else ""
-        console.print(f"approach {item['name']}: a = {item['a']:.4f}{sure}; " + "; ".join(item["notes"]), markup=False)
+        interval = _range(item["intervals"].get("a"), 3)
+        yield f"approach {item['name']}: a = {item['a']:.4f}{interval}; {'; '.join(item['notes'])}"
     for item in answer.get("comparison", ()):
         pair = item["against_best"]
         chance = f", the best is better with probability {pair['probability_first_better']:.2f}" if pair else ""
-        console.print(f"{item['law']}: rms {item['held_out_rms_nats']:.5f} nats on held-out rows{chance}", markup=False)
+        yield f"{item['law']}: rms {item['held_out_rms_nats']:.5f} nats on held-out rows{chance}"
     for item in answer.get("coverage", ()):
         shares = ", ".join(f"{name} {share:.3f}" for name, share in item["coverage"].items())
-        console.print(
+        yield (
             f"coverage of {item['level']:.0%} {item['method']} intervals, {item['noise']} noise {item['scale']:.3g}, "
-            f"{item['sets']} sets: {shares} (+- {item['standard_error']:.3f})",
-            markup=False,
+            f"{item['sets']} sets: {shares} (+- {item['standard_error']:.3f})"
         )
+
+
+def _range(interval: Mapping[str, float] | None, digits: int) -> str:
+    return f" [{interval['low']:.{digits}f}, {interval['high']:.{digits}f}]" if interval else ""

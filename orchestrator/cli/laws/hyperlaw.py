@@ -2,49 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeplaw.orchestrator.cli.shared.output import Json, counting, emit_json
+from sweeplaw.orchestrator.cli.shared.options import names, pairs
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
+from sweeplaw.orchestrator.cli.shared.progress import progress_bar
+from sweeplaw.orchestrator.cli.shared.runs import STEPS, Cell, Knobs, Let, Source, Steps, Where, Y, read_runs
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
-
-HELP = """How the best setting of each knob moves with the axes of --cell, from the runs in SOURCE (a store, or a CSV,
-Parquet or NDJSON file).
-
-Estimators: pooled:0.0025 (least squares on rows within 0.25 % of their cell's best: Step Law's), cells (each cell's own
-fitted optimum, weighted by its uncertainty), joint (one surface, one curvature). Intervals resample cells. Scores are
-per mille of loss in cells the law has not seen, each beside its noise floor.
-
-Example: sweeplaw hyperlaw results/surrogate --cell N,D --knob lr --knob batch_tokens --estimator joint
-
-Example: sweeplaw hyperlaw runs.csv --let "batch_tokens=bs*2048" --cell N,D --knob lr --knob batch_tokens --y loss
-"""
-
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A store, or a CSV, Parquet or NDJSON file.")]
-Cell = Annotated[str, typer.Option("--cell", metavar="N,D", help="The axes of the laws.")]
-Knobs = Annotated[list[str], typer.Option("--knob", metavar="NAME", help="A knob to find the best of; repeat it.")]
-Y = Annotated[str, typer.Option("--y", metavar="COLUMN", help="The loss.")]
-Recipes = Annotated[
-    list[str] | None,
-    typer.Option("--recipe", metavar="COLUMN", help="A recipe column: its own cells, one offset each."),
-]
-Let = Annotated[
-    list[str] | None, typer.Option("--let", metavar="NAME=EXPR", help="A further column, as an SQL expression.")
-]
-Where = Annotated[str | None, typer.Option(metavar="EXPR", help="Only trials for which this holds.")]
-STEPS = "steps"
-Steps = Annotated[str, typer.Option(metavar="COLUMN", help="Optimizer steps, to check the unit of the batch size.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("hyperlaw", help=HELP)(hyperlaw)
+    app.command("hyperlaw")(hyperlaw)
 
 
 def hyperlaw(
@@ -53,38 +29,53 @@ def hyperlaw(
     cell: Cell = "N,D",
     estimator: Annotated[str, typer.Option(metavar="NAME", help="pooled:THRESHOLD, cells or joint.")] = "joint",
     y: Y = "val_loss",
-    recipe: Recipes = None,
+    recipe: Annotated[
+        list[str] | None,
+        typer.Option("--recipe", metavar="COLUMN", help="Column whose values have their own cells and an offset each."),
+    ] = None,
     on: Annotated[
         list[str] | None,
-        typer.Option(metavar="KNOB=AXES", help="Axes of one knob's law (default: D for a batch, else all)."),
+        typer.Option(metavar="KNOB=AXES", help="Axes of one knob's law (default: D for a batch size, else all)."),
     ] = None,
     let: Let = None,
     where: Where = None,
     steps: Steps = STEPS,
-    resamples: Annotated[int, typer.Option(min=0, metavar="COUNT", help="Cell resamples for the intervals.")] = 1000,
+    resamples: Annotated[
+        int, typer.Option(min=0, metavar="COUNT", help="Resamples of cells for the intervals.")
+    ] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
     figures: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Also draw the cells and the laws there, as SVG.")
     ] = None,
     json: Json = False,
 ) -> None:
+    """Fit laws for the best setting of each knob. Runs are grouped into cells by the axes of --cell.
+
+    Estimators: pooled:0.0025 (least squares on rows within 0.25 % of their cell's best, as for the Step Law), cells
+    (each cell's own fitted optimum, weighted by its uncertainty), joint (one surface, one curvature). Cells are
+    resampled for the intervals. Scores are per mille of loss in cells that the law was not fitted to, each with its
+    noise floor.
+
+    Example: sweeplaw hyperlaw results/surrogate --cell N,D --knob lr --knob batch_tokens --estimator joint
+
+    Example: sweeplaw hyperlaw runs.csv --let "batch_tokens=bs*2048" --cell N,D --knob lr --knob batch_tokens --y loss
+    """
     from sweeplaw.analysis.hyperlaws import hyperlaw as hyperlaws
     from sweeplaw.analysis.hyperlaws.features import default_axes
-    from sweeplaw.analysis.report.hyperlaw_summary import hyperlaw_statement
-    from sweeplaw.orchestrator.cli.tables.query import names, tell
+    from sweeplaw.analysis.report.hyperlaw_summary import hyperlaw_values
 
     axes, recipes = names(cell), tuple(recipe or ())
-    frame, notes, faults = table(source, [*axes, *knob, *recipes], y, let, where, steps)
+    frame, notes, faults = read_runs(source, [*axes, *knob, *recipes], y, let, where, steps)
     chosen = {name: names(value) for name, value in pairs(on, "--on").items()}
-    call = {"cell": axes, "knobs": knob, "estimator": estimator, "y": y, "recipes": recipes, "seed": seed}
-    with counting("resamples") as watch:
-        found = hyperlaws.hyperlaw(frame, on=chosen, resamples=resamples, watch=watch, **call)  # type: ignore[arg-type]
+    fit = partial(hyperlaws.hyperlaw, frame, axes, knob, estimator, y, recipes=recipes, resamples=resamples, seed=seed)
+    with progress_bar("resamples") as progress:
+        found = fit(on=chosen, progress=progress)
+    # Where a default leaves out axes, the law on all of them is reported too, to show what they would change.
     restricted = {name: axes for name in knob if name not in chosen and default_axes(name, axes) != axes}
     others = []
-    if restricted:  # what the default leaves out, beside it: the reader sees what the further axes would change
-        on_axes = {**chosen, **restricted}
-        with counting("resamples") as watch:
-            others.append(hyperlaws.hyperlaw(frame, on=on_axes, resamples=resamples, watch=watch, **call))  # type: ignore[arg-type]
+    if restricted:
+        with progress_bar("resamples") as progress:
+            others.append(fit(on={**chosen, **restricted}, progress=progress))
     if figures is not None:
         from sweeplaw.analysis.report.hyperlaw_section import hyper_section
 
@@ -92,54 +83,15 @@ def hyperlaw(
         for name, figure in hyper_section(frame, axes, knob, y, estimator).figures.items():
             figure.savefig(figures / f"{name}.svg")
     if json:
-        emit_json({"source": source, "y": y, **hyperlaw_statement(found, others), "reading": notes})
+        emit_json({"source": source, "y": y, **hyperlaw_values(found, others), "reading": notes})
     else:
         _print(found, others, notes)
-    tell([], faults)
+    report_damage(faults)
 
 
-def table(
-    source: str, columns: list[str], y: str, let: list[str] | None, where: str | None, steps: str
-) -> tuple[pl.DataFrame, list[str], tuple[str, ...]]:
-    """The rows of ``source`` with these columns, what was done to get there, and what is damaged, in sentences."""
-    from sweeplaw.analysis.hyperlaws.features import TOKEN_AXES, default_axes
-    from sweeplaw.analysis.hyperlaws.source import check_batch_unit, prepare
-    from sweeplaw.analysis.tables import tables
-    from sweeplaw.analysis.tables.expressions import check_columns
-    from sweeplaw.trials.errors import InputError
+def _print(found: Hyperlaw, others: Sequence[Hyperlaw], notes: Sequence[str]) -> None:
+    from sweeplaw.analysis.hyperlaws.suggest import PLATEAU
 
-    loaded = tables.read(source, states=None, where=where)
-    frame = prepare(loaded.trials.collect(), columns, y, pairs(let, "--let"))
-    if steps not in ("", STEPS):
-        check_columns(frame, [steps])
-    notes = [f"{count} rows left out: {reason}" for reason, count in loaded.dropped.items()]
-    if "state" in frame.columns and (frame["state"] == "completed").sum() == 0:
-        raise InputError(f"{source} has no completed run")
-    batches = [
-        name for name in columns if default_axes(name, TOKEN_AXES) != () and name.lower().startswith(("b", "bs"))
-    ]
-    tokens = next((name for name in TOKEN_AXES if name in frame.columns), None)
-    for batch in batches:
-        if tokens and steps in frame.columns and batch in frame.columns:
-            unit = check_batch_unit(frame, batch, tokens, steps)
-            notes += [unit] if unit else []
-    return frame, notes, loaded.faults
-
-
-def pairs(options: list[str] | None, name: str) -> dict[str, str]:
-    """NAME=VALUE options as a mapping. Raises InputError for one without a name or a value."""
-    from sweeplaw.trials.errors import InputError
-
-    split = [option.partition("=") for option in options or []]
-    faults = [
-        f"{name} {key!r} is not of the form NAME=VALUE" for key, mark, value in split if not (key and mark and value)
-    ]
-    if faults:
-        raise InputError(faults)
-    return {key.strip(): value.strip() for key, _, value in split}
-
-
-def _print(found: Hyperlaw, others: list[Hyperlaw], notes: list[str]) -> None:
     used = f"{found.rows_used} of {found.rows_measured} measured rows, {found.cells_used} of {found.cells} cells"
     typer.echo(f"{found.estimator}: {used}")
     for reason, count in found.dropped.items():
@@ -148,16 +100,16 @@ def _print(found: Hyperlaw, others: list[Hyperlaw], notes: list[str]) -> None:
         typer.echo(f"  dropped cell {', '.join(f'{name}={value}' for name, value in cell.items())}: {reason}")
     for form in (found, *others):
         _print_laws(form)
+        _print_evaluations(form)
     if found.row_resampled:
         mean = "; ".join(law.formula for law in found.row_resampled)
-        typer.echo(f"Mean of row resamples, as Step Law's tool prints it: {mean}")
+        typer.echo(f"mean of row resamples, as the tool of the Step Law prints it: {mean}")
     for width in found.plateau:
-        if width.threshold == 0.0025:
+        if width.threshold == PLATEAU:
             typer.echo(f"{width.knob} may be off by {width.factor:.2f}x for 0.25 % of loss")
     if found.recipes:
         typer.echo(found.recipes.sentence)
-    for note in (*found.notes, *notes):
-        typer.echo(f"note: {note}")
+    print_notes([*found.notes, *notes])
 
 
 def _print_laws(found: Hyperlaw) -> None:
@@ -166,6 +118,9 @@ def _print_laws(found: Hyperlaw) -> None:
         typer.echo(f"{law.formula}    95 %: {', '.join(ends)}" if ends else law.formula)
         for name, factor in law.offsets.items():
             typer.echo(f"    x {factor.value:.3f} for {name}")
+
+
+def _print_evaluations(found: Hyperlaw) -> None:
     for evaluation in found.evaluations:
         scores = [
             f"{m.name} {m.score:.3f} (floor {m.floor:.3f})" if m.floor is not None else f"{m.name} {m.score:.3f}"

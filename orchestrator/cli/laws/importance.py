@@ -1,46 +1,42 @@
-"""`sweeplaw importance`: which knob decides the loss."""
+"""`sweeplaw importance`: the effect of each knob on the loss."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeplaw.orchestrator.cli.laws.hyperlaw import Knobs, Let, Source, Where, Y
-from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
+from sweeplaw.orchestrator.cli.shared.options import names, pairs
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
+from sweeplaw.orchestrator.cli.shared.runs import Knobs, Let, Source, Where, Y, read_runs
 from sweeplaw.trials.quantities import plain, settings
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.tuning.importance import Importance
 
 FIGURES = (".svg", ".png", ".pdf")
-
-HELP = """The share of the variance of the loss by knob and by pair of knobs, on the grid of runs in SOURCE.
-
-Exact where the grid is full; the share of missing points is shown. --cell decomposes each budget on its own, so that
-the rankings can be compared. Each knob's cost of being frozen at its default (--default lr=0.001, else the level best
-on average) is the relative loss that tuning it would have won.
-
-Example: sweeplaw importance results/surrogate --knob lr --knob batch_tokens --cell N,D
-"""
+PAIRS = 5  # printed, largest first
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("importance", help=HELP)(importance)
+    app.command("importance")(importance)
 
 
 def importance(
     source: Source,
     knob: Knobs,
-    cell: Annotated[str, typer.Option("--cell", metavar="N,D", help="Decompose each of these on its own.")] = "",
+    cell: Annotated[
+        str, typer.Option("--cell", metavar="N,D", help="Decompose the loss in each of these cells separately.")
+    ] = "",
     y: Y = "val_loss",
-    default: Annotated[list[str] | None, typer.Option(metavar="KNOB=VALUE", help="Where a knob is frozen.")] = None,
+    default: Annotated[
+        list[str] | None, typer.Option(metavar="KNOB=VALUE", help="Value at which a knob is frozen (repeatable).")
+    ] = None,
     cap: Annotated[
         float | None,
-        typer.Option(min=0, metavar="SHARE", help="Losses above (1 + SHARE) x the best count as that much."),
+        typer.Option(min=0, metavar="SHARE", help="Cap losses at (1 + SHARE) x the best."),
     ] = None,
     let: Let = None,
     where: Where = None,
@@ -49,15 +45,22 @@ def importance(
     ] = None,
     json: Json = False,
 ) -> None:
+    """Measure how much each knob affects the loss. The runs should form a grid of the knobs.
+
+    The measure is the share of the variance of the loss by knob and by pair of knobs. It is exact on a full grid;
+    otherwise the share of points that were filled in is reported. --cell decomposes each budget separately, so that
+    rankings can be compared. A knob's cost of being frozen at its default (--default lr=0.001, else the level best on
+    average) is the relative loss that tuning it would have gained.
+
+    Example: sweeplaw importance results/surrogate --knob lr --knob batch_tokens --cell N,D
+    """
     from sweeplaw.analysis.tuning.importance import importance as decompose
-    from sweeplaw.orchestrator.cli.laws.hyperlaw import pairs, table
-    from sweeplaw.orchestrator.cli.tables.query import names, tell
     from sweeplaw.trials.errors import InputError
 
     if figure is not None and figure.suffix.lower() not in FIGURES:
         raise InputError(f"--figure {figure}: the name ends in none of {', '.join(FIGURES)}")
     axes = names(cell)
-    frame, notes, faults = table(source, [*axes, *knob], y, let, where, "")
+    frame, notes, faults = read_runs(source, [*axes, *knob], y, let, where, "")
     defaults = {name: _number(value) for name, value in pairs(default, "--default").items()}
     found, dropped = decompose(frame, knob, y, axes, defaults, cap)
     if dropped:
@@ -67,42 +70,39 @@ def importance(
 
         importance_bars(found).savefig(figure)
     if json:
-        cells = [
-            {
-                "cell": dict(one.cell),
-                "rows": one.rows,
-                "grid_points": one.points,
-                "filled": one.filled,
-                "best": one.best,
-                "knobs": dict(one.knobs),
-                "pairs": {f"{a} x {b}": share for (a, b), share in one.pairs.items()},
-                "higher_orders": one.rest,
-                "ranking": list(one.ranking),
-                "frozen": {name: {"value": value, "cost": cost} for name, (value, cost) in one.frozen.items()},
-            }
-            for one in found
-        ]
-        emit_json({"source": source, "y": y, "cells": cells, "notes": notes})
+        emit_json({"source": source, "y": y, "cells": [_values(one) for one in found], "notes": notes})
     else:
-        _print(found, notes)
-    tell([], faults)
+        for one in found:
+            _print(one)
+        print_notes(notes)
+    report_damage(faults)
 
 
-def _print(found: Sequence[Importance], notes: Sequence[str]) -> None:
-    for one in found:
-        cell = settings(one.cell) or "all rows"
-        typer.echo(f"{cell}: {one.rows} rows on {one.points} grid points, {one.filled:.1%} filled")
-        for name in one.ranking:
-            value, cost = one.frozen[name]
-            lost = (
-                f"frozen at {plain(value)}: +{cost:.2%} of loss" if cost is not None else f"{plain(value)} was not run"
-            )
-            typer.echo(f"  {name:20s} {one.knobs[name]:7.1%}   {lost}")
-        for (a, b), share in sorted(one.pairs.items(), key=lambda item: -item[1])[:5]:
-            typer.echo(f"  {a} x {b}: {share:.1%}")
-        typer.echo(f"  higher orders: {one.rest:.1%}")
-    for note in notes:
-        typer.echo(f"note: {note}")
+def _values(one: Importance) -> dict[str, Any]:
+    return {
+        "cell": dict(one.cell),
+        "rows": one.rows,
+        "grid_points": one.points,
+        "filled": one.filled,
+        "best": one.best,
+        "knobs": dict(one.knobs),
+        "pairs": {f"{a} x {b}": share for (a, b), share in one.pairs.items()},
+        "higher_orders": one.rest,
+        "ranking": list(one.ranking),
+        "frozen": {name: {"value": value, "cost": cost} for name, (value, cost) in one.frozen.items()},
+    }
+
+
+def _print(one: Importance) -> None:
+    cell = settings(one.cell) or "all rows"
+    typer.echo(f"{cell}: {one.rows} rows on {one.points} grid points, {one.filled:.1%} filled")
+    for name in one.ranking:
+        value, cost = one.frozen[name]
+        frozen = f"{plain(value)} was not run" if cost is None else f"frozen at {plain(value)}: +{cost:.2%} of loss"
+        typer.echo(f"  {name:20s} {one.knobs[name]:7.1%}   {frozen}")
+    for (a, b), share in sorted(one.pairs.items(), key=lambda item: -item[1])[:PAIRS]:
+        typer.echo(f"  {a} x {b}: {share:.1%}")
+    typer.echo(f"  higher orders: {one.rest:.1%}")
 
 
 def _number(text: str) -> float | str:

@@ -1,4 +1,4 @@
-"""`sweeplaw transfer`: one setting for many workloads."""
+"""`sweeplaw transfer`: one setting for many workloads, and a list to try in order."""
 
 from __future__ import annotations
 
@@ -8,56 +8,54 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeplaw.orchestrator.cli.laws.hyperlaw import Knobs, Let, Source, Where, Y
-from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
+from sweeplaw.orchestrator.cli.shared.options import names
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
+from sweeplaw.orchestrator.cli.shared.runs import Knobs, Let, Source, Where, Y, read_runs
 from sweeplaw.trials.quantities import settings
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.tuning.transfer import Transfer
 
-HELP = """The single configuration, and the best list to try in order, for all the workloads in SOURCE.
-
-A workload is one combination of the --workload columns (corpora, sizes). Configurations are chosen on the tuning
-workloads alone and judged on the others: those for which --evaluate-on holds, else every second one.
-
-Example: sweeplaw transfer results/surrogate --workload N,D --knob lr --knob batch_tokens --evaluate-on "N > 1e8"
-"""
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("transfer", help=HELP)(transfer)
+    app.command("transfer")(transfer)
 
 
 def transfer(
     source: Source,
     knob: Knobs,
-    workload: Annotated[str, typer.Option(metavar="A,B", help="Columns that tell workloads apart.")],
+    workload: Annotated[str, typer.Option(metavar="A,B", help="Columns that define a workload.")],
     y: Y = "val_loss",
     evaluate_on: Annotated[
         str | None,
-        typer.Option(metavar="EXPR", help="Workloads kept out of the tuning (an expression of their columns)."),
+        typer.Option(metavar="EXPR", help="Workloads to evaluate on, not to tune on (an expression of their columns)."),
     ] = None,
     count: Annotated[int, typer.Option(min=1, metavar="K", help="Length of the list.")] = 5,
     let: Let = None,
     where: Where = None,
     json: Json = False,
 ) -> None:
+    """Find one setting for many workloads, and the best list of settings to try in order.
+
+    A workload is one combination of the --workload columns, such as corpora and sizes. Settings are chosen on the
+    tuning workloads and evaluated on the others: those for which --evaluate-on holds, by default every second one.
+
+    Example: sweeplaw transfer results/surrogate --workload N,D --knob lr --knob batch_tokens --evaluate-on "N > 1e8"
+    """
     from sweeplaw.analysis.tables.expressions import parse
     from sweeplaw.analysis.tuning.transfer import PROFILE
     from sweeplaw.analysis.tuning.transfer import transfer as choose
-    from sweeplaw.orchestrator.cli.laws.hyperlaw import table
-    from sweeplaw.orchestrator.cli.tables.query import names, tell
 
-    tasks = names(workload)
-    frame, notes, faults = table(source, [*tasks, *knob], y, let, where, "")
-    held = parse(evaluate_on, tasks) if evaluate_on else None
-    found = choose(frame, tasks, knob, y, evaluate_on=held, k=count)
+    axes = names(workload)
+    frame, notes, faults = read_runs(source, [*axes, *knob], y, let, where, "")
+    held_out = parse(evaluate_on, axes) if evaluate_on else None
+    found = choose(frame, axes, knob, y, evaluate_on=held_out, k=count)
     if json:
         emit_json({"source": source, "y": y, "profile_at": PROFILE, **asdict(found), "notes": notes})
     else:
         _print(found, notes)
-    tell([], faults)
+    report_damage(faults)
 
 
 def _print(found: Transfer, notes: Sequence[str]) -> None:
@@ -73,8 +71,5 @@ def _print(found: Transfer, notes: Sequence[str]) -> None:
     for phase, shares in found.profiles.items():
         within = ", ".join(f"{share:.0%} within {limit:.2%}" for limit, share in zip(PROFILE, shares, strict=True))
         typer.echo(f"{phase}: {within}")
-    for reason, dropped in found.dropped.items():
-        if dropped:
-            typer.echo(f"note: {dropped} rows left out: {reason}")
-    for note in notes:
-        typer.echo(f"note: {note}")
+    left_out = [f"{dropped} rows left out: {reason}" for reason, dropped in found.dropped.items() if dropped]
+    print_notes([*left_out, *notes])

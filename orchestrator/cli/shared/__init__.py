@@ -1,4 +1,4 @@
-"""What several commands share: output formats, printed tables, remote launches.
+"""What several commands share: their options, reading of runs, output formats and remote launches.
 
 No command and no computation belongs here.
 """

@@ -1,4 +1,4 @@
-"""Printing rows: an aligned table that fits the terminal, or a form another program reads."""
+"""Print or write rows: as an aligned table that fits the terminal, or in a format for programs."""
 
 from __future__ import annotations
 
@@ -19,40 +19,54 @@ if TYPE_CHECKING:
     import polars as pl
 
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
-Ndjson = Annotated[bool, typer.Option("--ndjson", help="Print one JSON object a line.")]
+Ndjson = Annotated[bool, typer.Option("--ndjson", help="Print one JSON object per line.")]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="FILE", help="Write to FILE: .parquet, .arrow, .csv, .json or .ndjson by its name."),
+    typer.Option(
+        "--out", metavar="FILE", help="Write to FILE, as .parquet, .arrow, .csv, .json or .ndjson by its suffix."
+    ),
 ]
-FORMS = ("table", "csv", "json", "ndjson", "parquet", "arrow")
+FORMATS = ("table", "csv", "json", "ndjson", "parquet", "arrow")
 TEXT_WIDTH = 40
 GAP = 2
-WHOLE = 1e15  # below it a whole float is written out: a token count is read by its digits
+WRITTEN_OUT = 1e15  # whole floats below this are printed with all digits, for token counts
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """How to give an answer: which form, and to a file or (None) to standard output."""
+class OutputFormat:
+    """A format, and the file to write; None for stdout."""
 
     name: str
     file: Path | None = None
 
 
-def chosen(*, json: bool, csv: bool, ndjson: bool, out: Path | None) -> Form:
-    """The form the options ask for. Raises InputError for a contradiction or a file name of no known form."""
+def output_format(*, json: bool, csv: bool, ndjson: bool, out: Path | None) -> OutputFormat:
+    """Return the format that the options select. Raise InputError if they conflict, or for an unknown suffix."""
     asked = [name for name, flag in (("json", json), ("csv", csv), ("ndjson", ndjson)) if flag]
     if len(asked) > 1 or (asked and out):
-        raise InputError("give one of --json, --csv, --ndjson and --out")
+        raise InputError("give only one of --json, --csv, --ndjson and --out")
     if out is None:
-        return Form(asked[0] if asked else "table")
-    name = {"pq": "parquet", "jsonl": "ndjson", "ipc": "arrow"}.get(out.suffix[1:].lower(), out.suffix[1:].lower())
-    if name not in FORMS[1:]:
-        raise InputError(f"--out {out}: the name ends in none of {', '.join('.' + form for form in FORMS[1:])}")
-    return Form(name, out)
+        return OutputFormat(asked[0] if asked else "table")
+    suffix = out.suffix[1:].lower()
+    name = {"pq": "parquet", "jsonl": "ndjson", "ipc": "arrow"}.get(suffix, suffix)
+    if name not in FORMATS[1:]:
+        raise InputError(f"--out {out}: the name ends in none of {', '.join('.' + known for known in FORMATS[1:])}")
+    return OutputFormat(name, out)
 
 
-def emit(frame: pl.DataFrame, form: Form) -> None:
-    """Give ``frame`` in ``form``. Raises OSError."""
+def refuse_inside(out: Path | None, store: str) -> None:
+    """Raise InputError if the output file lies in the store: only launches write there."""
+    if out is not None and out.resolve().is_relative_to(Path(store).resolve()):
+        raise InputError(f"--out {out} lies inside {store}, which only launches may write to")
+
+
+def print_table(frame: pl.DataFrame) -> None:
+    """Print ``frame`` as an aligned table."""
+    emit(frame, OutputFormat("table"))
+
+
+def emit(frame: pl.DataFrame, form: OutputFormat) -> None:
+    """Print or write ``frame`` in this format. Raise OSError."""
     if form.name == "table":
         sys.stdout.write(aligned(frame, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     elif form.file is None:
@@ -65,20 +79,20 @@ def emit(frame: pl.DataFrame, form: Form) -> None:
         form.file.write_text(_text(frame, form.name), encoding="utf-8")
 
 
-def _text(frame: pl.DataFrame, form: str) -> str:
-    if form == "csv":
+def _text(frame: pl.DataFrame, name: str) -> str:
+    if name == "csv":
         return frame.write_csv()
-    return _plain(frame).write_ndjson() if form == "ndjson" else _rows(frame)
+    lines = _json_ready(frame).write_ndjson()
+    return lines if name == "ndjson" else _json_list(lines.splitlines())
 
 
-def _rows(frame: pl.DataFrame) -> str:
-    """A JSON list with an object a row."""
-    lines = _plain(frame).write_ndjson().splitlines()
+def _json_list(lines: Sequence[str]) -> str:
+    """Return a JSON list of these JSON objects."""
     return "[\n" + ",\n".join(f"  {line}" for line in lines) + "\n]\n" if lines else "[]\n"
 
 
-def _plain(frame: pl.DataFrame) -> pl.DataFrame:
-    """NaN and infinity have no JSON form and become null; times become ISO 8601."""
+def _json_ready(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return ``frame`` with NaN and infinity, which have no JSON form, as null, and times as ISO 8601."""
     import polars as pl
     from polars import selectors
 
@@ -88,20 +102,13 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def aligned(frame: pl.DataFrame, width: int | None) -> str:
-    """Rows under their headings, numbers to the right. With a ``width``, columns that do not fit are named below."""
-    columns = [_cells(frame[name]) for name in frame.columns]
+    """Return rows under their headings, numbers right-aligned; columns that exceed ``width`` are named below."""
+    columns = [[_cell(value) for value in frame[name].to_list()] for name in frame.columns]
     widths = [max(map(len, [name, *cells])) for name, cells in zip(frame.columns, columns, strict=True)]
     fitting = _fitting(widths, width)
-    right = [frame.dtypes[index].is_numeric() for index in range(fitting)]
-    lines = [
-        (" " * GAP)
-        .join(
-            cell.rjust(size) if to_right else cell.ljust(size)
-            for cell, size, to_right in zip(row, widths, right, strict=False)
-        )
-        .rstrip()
-        for row in [frame.columns[:fitting], *zip(*columns[:fitting], strict=True)]
-    ]
+    rows = [frame.columns[:fitting], *zip(*columns[:fitting], strict=True)]
+    numeric = [dtype.is_numeric() for dtype in frame.dtypes]
+    lines = [_line(row, widths, numeric) for row in rows]
     if fitting < len(widths):
         more = frame.columns[fitting:]
         lines.append(f"({counted(len(more), 'more column')}: {', '.join(more)})")
@@ -110,7 +117,16 @@ def aligned(frame: pl.DataFrame, width: int | None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
+    padded = (
+        cell.rjust(width) if right else cell.ljust(width)
+        for cell, width, right in zip(cells, widths, numeric, strict=False)  # `cells` are those that fit
+    )
+    return (" " * GAP).join(padded).rstrip()
+
+
 def _fitting(widths: Sequence[int], width: int | None) -> int:
+    """Return the number of columns that fit ``width``, at least one."""
     if width is None:
         return len(widths)
     used, count = 0, 0
@@ -122,17 +138,13 @@ def _fitting(widths: Sequence[int], width: int | None) -> int:
     return count
 
 
-def _cells(series: pl.Series) -> list[str]:
-    return [_cell(value) for value in series.to_list()]
-
-
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:.0f}" if value.is_integer() and abs(value) < WHOLE else f"{value:.6g}"
+        return f"{value:.0f}" if value.is_integer() and abs(value) < WRITTEN_OUT else f"{value:.6g}"
     if isinstance(value, dt.datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     text = " ".join(str(value).split())

@@ -1,4 +1,4 @@
-"""A launch whose driver runs on another machine: its command, and which places that machine can reach."""
+"""A launch whose driver runs on another machine: its command, and paths that the machine can reach."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from urllib.parse import urlsplit
 from sweeplaw.trials.errors import InputError
 
 
-def command(sweep: str, cluster: str, store: str) -> list[str]:
-    """The command there. Raises InputError for a store whose URI holds a credential."""
+def launch_command(sweep: str, cluster: str, store: str) -> list[str]:
+    """Return the command to run on that machine. Raise InputError for a store whose URI holds a credential."""
     if "@" in urlsplit(store).netloc or "secret" in store.lower():
         raise InputError(
             "store URI holds a credential, which would end up in files and process lists "
-            "(accepted: credentials from the environment, as AWS_SECRET_ACCESS_KEY, or from a Kubernetes Secret)"
+            "(accepted: credentials from the environment, such as AWS_SECRET_ACCESS_KEY, or from a Kubernetes Secret)"
         )
     return ["sweeplaw", "launch", sweep, "--cluster", cluster, "--store", store]
 
 
-def outliving(store: str, mounts: Collection[str]) -> str:
-    """``store`` if it is still there when the machines are gone: a URI, or a folder under a mounted claim."""
+def persistent_store(store: str, mounts: Collection[str]) -> str:
+    """Return ``store`` if it outlives the machines: a URI, or a folder under a mounted claim. Raise InputError."""
     path = PurePosixPath(store)
     if "://" in store or (".." not in path.parts and any(path.is_relative_to(mount) for mount in mounts)):
         return store
-    places = ", or a folder under ".join(["a URI such as s3://bucket/results", *mounts])
-    raise InputError(f"store = {store!r} would be lost with the machines (accepted: {places})")
+    accepted = ", or a folder under ".join(["a URI such as s3://bucket/results", *mounts])
+    raise InputError(f"store = {store!r} would be lost with the machines (accepted: {accepted})")
 
 
-def from_this_folder(store: str) -> str:
-    """A store on a cluster that sees this machine's folders: a URI as it is, a folder as an absolute path."""
+def absolute_store(store: str) -> str:
+    """Return ``store`` for a cluster that sees this machine's folders: a URI, or the absolute path of a folder."""
     return store if "://" in store else str(Path(store).absolute())
 
 
-def shared(what: str, place: str) -> str:
-    """``place`` if a cluster that need not see this machine's folders can mean the same by it."""
-    if "://" in place or PurePosixPath(place).is_absolute():
-        return place
+def shared_path(name: str, path: str) -> str:
+    """Return ``path`` if it does not depend on this machine: a URI or an absolute path. Raise InputError."""
+    if "://" in path or PurePosixPath(path).is_absolute():
+        return path
     raise InputError(
-        f"{what} = {place!r} is a folder of this machine (accepted: a URI such as s3://bucket/results, or the absolute "
+        f"{name} = {path!r} is a folder of this machine (accepted: a URI such as s3://bucket/results, or the absolute "
         "path of a folder that every node of the cluster sees)"
     )

@@ -1,4 +1,1 @@
-"""Commands that plan, run and follow sweeps.
-
-They parse, call one function of the library, and print.
-"""
+"""Commands that plan, run and follow sweeps."""

@@ -6,19 +6,14 @@ from typing import Annotated
 
 import typer
 
-from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
+from sweeplaw.orchestrator.cli.shared.options import names
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 from sweeplaw.trials.quantities import counted
-
-HELP = """Put trials back in the queue: the next launch runs them again. Their rows so far stay and count as earlier
-attempts.
-
-Example: sweeplaw retry results/demo --state failed,out_of_memory
-"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("retry", help=HELP)(retry)
+    app.command("retry")(retry)
 
 
 def retry(
@@ -27,7 +22,10 @@ def retry(
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="Only trials for which this holds.")] = None,
     json: Json = False,
 ) -> None:
-    from sweeplaw.orchestrator.cli.tables.query import names, tell
+    """Put trials back in the queue. The next launch runs them again, and their rows so far stay as earlier attempts.
+
+    Example: sweeplaw retry results/demo --state failed,out_of_memory
+    """
     from sweeplaw.orchestrator.launch.retries import requeue
     from sweeplaw.orchestrator.store.store import Store
 
@@ -36,5 +34,5 @@ def retry(
     if json:
         emit_json({"requeued": sorted(attempts)})
     else:
-        typer.echo(f"{counted(len(attempts), 'trial')} back in the queue, for the next launch to run")
-    tell([], opened.problems)
+        typer.echo(f"{counted(len(attempts), 'trial')} put back in the queue; the next launch runs them")
+    report_damage(opened.problems)

@@ -1,4 +1,1 @@
-"""Commands that read, compare and move the rows of stores.
-
-They parse, call one function of the library, and print.
-"""
+"""Commands that read, compare and move the rows of stores."""

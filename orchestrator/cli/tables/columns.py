@@ -1,4 +1,4 @@
-"""`sweeplaw columns`: what every column means."""
+"""`sweeplaw columns`: the reference of every column."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ import typer
 
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
 
-HELP = """Say what every column of the tables is: its type, unit and meaning; with STORE, the columns that store has.
-
-Example: sweeplaw columns results/demo
-"""
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("columns", help=HELP)(columns)
+    app.command("columns")(columns)
 
 
 def columns(
     store: Annotated[str | None, typer.Argument(metavar="[STORE]", help="A store or a file.")] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference page.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the reference page in Markdown.")] = False,
     json: Json = False,
 ) -> None:
+    """Describe the columns of the tables. Each has a type, a unit and a meaning; with STORE, only the columns in it.
+
+    Example: sweeplaw columns results/demo
+    """
     import polars as pl
 
     from sweeplaw.orchestrator.cli.shared import frames
@@ -35,4 +34,4 @@ def columns(
     elif markdown:
         typer.echo(column_reference.markdown(entries), nl=False)
     else:
-        frames.emit(pl.DataFrame(column_reference.as_rows(entries)), frames.Form("table"))
+        frames.print_table(pl.DataFrame(column_reference.as_rows(entries)))

@@ -1,4 +1,4 @@
-"""`sweeplaw compact`: merge small parts, set damaged ones aside."""
+"""`sweeplaw compact`: merge small parts and quarantine damaged ones."""
 
 from __future__ import annotations
 
@@ -6,33 +6,32 @@ from typing import Annotated
 
 import typer
 
-from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 from sweeplaw.trials.quantities import counted
-
-HELP = """Merge the small parts of STORE into large ones; readers and launches go on meanwhile. Launches do this by
-themselves.
-
-Damaged files are moved to STORE/quarantine and named (exit code 3). Files that were replaced stay for an hour for
-readers that have them open; --now removes them at once.
-
-Example: sweeplaw compact results/demo
-"""
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("compact", help=HELP)(compact)
+    app.command("compact")(compact)
 
 
 def compact(
     store: Annotated[str, typer.Argument(metavar="STORE")],
-    now: Annotated[bool, typer.Option("--now", help="Remove replaced files at once: nobody is reading.")] = False,
+    now: Annotated[
+        bool, typer.Option("--now", help="Remove replaced files at once. Use it only while nothing reads the store.")
+    ] = False,
     json: Json = False,
 ) -> None:
+    """Merge the small parts of STORE into large ones. Launches do so by themselves.
+
+    Readers and launches may use the store meanwhile. Damaged files are moved to STORE/quarantine and named (exit code
+    3). Replaced files stay for an hour, for readers that have them open; --now removes them at once.
+
+    Example: sweeplaw compact results/demo
+    """
     import datetime as dt
     from dataclasses import asdict
 
-    from sweeplaw.orchestrator.cli.tables.query import tell
     from sweeplaw.orchestrator.store import compaction, garbage
     from sweeplaw.orchestrator.store.store import Store
 
@@ -41,10 +40,10 @@ def compact(
     if json:
         emit_json(asdict(done))
     elif done.busy:
-        typer.echo("another compaction is at work on this store")
+        typer.echo("another compaction of this store is running")
     else:
         typer.echo(
             f"merged {counted(done.replaced, 'part')} into {len(done.merged)} ({counted(done.rows, 'trial')}); "
             f"removed {counted(done.removed, 'file')}"
         )
-    tell([], tuple(done.quarantined))
+    report_damage(done.quarantined)

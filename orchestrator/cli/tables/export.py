@@ -1,4 +1,4 @@
-"""`sweeplaw export`: a table of a store as one file."""
+"""`sweeplaw export`: write a table of a store as one file."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ from typing import Annotated
 
 import typer
 
-HELP = """Write a table of STORE to FILE: .parquet, .arrow, .csv or .ndjson by its name. Tables of any size are
-streamed.
-
-Example: sweeplaw export results/demo demo.csv --where "state = 'completed'"
-"""
+from sweeplaw.orchestrator.cli.shared.options import names
+from sweeplaw.orchestrator.cli.shared.output import report_damage
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("export", help=HELP)(export)
+    app.command("export")(export)
 
 
 def export(
@@ -26,10 +23,18 @@ def export(
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="Only trials for which this holds.")] = None,
     columns: Annotated[str | None, typer.Option(metavar="A,B", help="Only these columns.")] = None,
 ) -> None:
+    """Write a table of STORE to FILE. The suffix selects the format: .parquet, .arrow, .csv or .ndjson.
+
+    Rows are streamed, so a table may exceed the memory.
+
+    Example: sweeplaw export results/demo demo.csv --where "state = 'completed'"
+    """
     from sweeplaw.analysis.tables.export import write
-    from sweeplaw.orchestrator.cli.tables.query import names, refuse_inside, tell
+    from sweeplaw.orchestrator.cli.shared.frames import refuse_inside
 
     refuse_inside(file, store)
     exported = write(store, file, table=table, where=where, columns=names(columns))
-    typer.echo(f"{exported.rows} rows of {table} in {file}", err=True)
-    tell([f"left out: {count} rows ({reason})" for reason, count in exported.dropped.items()], exported.faults)
+    typer.echo(f"{exported.rows} rows of {table} written to {file}", err=True)
+    for reason, count in exported.dropped.items():
+        typer.echo(f"left out: {count} rows ({reason})", err=True)
+    report_damage(exported.faults)

@@ -1,8 +1,8 @@
-"""Ray Tune as the keeper of workers: each Tune trial is a slot, placed, watched and ended by Tune.
+"""Workers on Ray Tune: each Tune trial is a worker slot, placed, watched and ended by Tune.
 
-A searcher opens a slot when the floor has room for one; what runs in it is ours, fed to its process directly. So Tune's
-cost of a trial is paid once a slot. Its own loggers, checkpoints and experiment state are off: the results table is the
-only state. Tune copies and pickles searchers, callbacks and schedulers, so they only hold a key to the run they serve.
+A searcher opens a slot when the dispatcher has one; its packs are fed to its process directly, so Tune's cost of a
+trial is paid once a slot. Tune's own loggers, checkpoints and experiment state are off: the results table is the only
+state. Tune copies and pickles searchers, callbacks and schedulers, so they only hold a key to their run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.progress_reporter import TrialProgressCallback
@@ -23,7 +22,6 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from sweeplaw.clusters.errors import ClusterError
 from sweeplaw.orchestrator.schedule.dispatcher import Dispatcher, DispatcherCallbacks
 from sweeplaw.orchestrator.schedule.packs import Queue
 from sweeplaw.orchestrator.schedule.placement import Placement
@@ -31,6 +29,7 @@ from sweeplaw.orchestrator.schedule.ray_tune.controller import Run
 from sweeplaw.orchestrator.schedule.ray_tune.nodes import Nodes
 from sweeplaw.orchestrator.schedule.ray_tune.patches import apply_patches
 from sweeplaw.orchestrator.schedule.ray_tune.worker_actor import WorkerActor
+from sweeplaw.trials.errors import InputError
 
 _SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -38,9 +37,9 @@ _SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "30",  # a worker that does not stop when asked is killed
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "30",  # a worker that does not stop on request is killed
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
-    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # the floor decides how many there are
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # the dispatcher limits their number
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
@@ -49,15 +48,15 @@ _handle_error = Trial.handle_error
 _runs: dict[str, Run] = {}
 
 
-class ScheduleError(ClusterError):
-    """The run could not go on. What was recorded is safe."""
+class ScheduleError(InputError):
+    """The run could not continue. What was recorded is safe."""
 
 
 class _Searcher(Searcher):
-    """Opens a slot wherever the floor has room for one."""
+    """Opens a slot for each pending slot of the dispatcher."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(metric="answer", mode="max")
+        super().__init__(metric="report", mode="max")
         self.key = key
 
     def set_search_properties(self, metric: Any, mode: Any, config: Any, **spec: Any) -> bool:
@@ -67,10 +66,10 @@ class _Searcher(Searcher):
         run = _runs[self.key]
         if run.failure:
             return Searcher.FINISHED
-        order = run.guard(run.open, trial_id)
-        if order is None:
-            return Searcher.FINISHED if run.over else None
-        return {"parcel": order}
+        config = run.guard(run.open, trial_id)
+        if config is None:
+            return Searcher.FINISHED if run.done else None
+        return {"worker": config}
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
         run = _runs[self.key]
@@ -78,23 +77,23 @@ class _Searcher(Searcher):
         run.trials.pop(trial_id, None)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: a relaunch plans again from the table."""
+        """Do nothing: a relaunch plans again from the table."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: a relaunch plans again from the table."""
+        """Do nothing: a relaunch plans again from the table."""
 
 
 class _Callback(TrialProgressCallback):
-    """Hears what slots say. It stands in for Tune's own, which prints when a slot ends."""
+    """Receives the workers' reports. It replaces Tune's own callback, which prints when a slot ends."""
 
     def __init__(self, key: str) -> None:
         self.key = key
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Nothing: the rows of its trials tell."""
+        """Do nothing: the rows of its trials have the error."""
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         run = _runs[self.key]
@@ -102,13 +101,13 @@ class _Callback(TrialProgressCallback):
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
         run = _runs[self.key]
-        answer = result.pop("answer", None)  # so that Tune keeps no copy of its rows
-        if answer is not None:
-            run.guard(run.heard, trial.trial_id, answer)
+        report = result.pop("report", None)  # so that Tune keeps no copy of its rows
+        if report is not None:
+            run.guard(run.reported, trial.trial_id, report)
 
 
 class _Scheduler(FIFOScheduler):
-    """Asked at each turn of Tune's loop: the place to look at the world, and to end slots nobody wants."""
+    """Called at each turn of Tune's loop: the place for `Run.tick`, and to end slots."""
 
     def __init__(self, key: str) -> None:
         super().__init__()
@@ -117,21 +116,19 @@ class _Scheduler(FIFOScheduler):
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         run = _runs[self.key]
         run.trials[trial.trial_id] = trial
-        trial.init_local_path()  # at the end Tune asks each slot for its folder, also one closed before it was placed
+        trial.init_local_path()  # at the end Tune needs the folder of every slot, even of one never placed
         apply_patches(tune_controller._tune_controller, run.errors)
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
         run = _runs[self.key]
         run.guard(run.tick)
-        for tune_id in run.unwanted():
+        for tune_id in run.to_stop():
             tune_controller.stop_trial(run.trials[tune_id])
-        for lane in run.mute():
-            lane.heard = run.lanes.clock()
-            ray.kill(lane.worker.actor)  # type: ignore[union-attr]
+        run.kill_unresponsive()
 
 
 def _keep_error(trial: Trial, error: Any = None) -> None:
-    """What ended a slot is kept here. Tune leaves it in a file beside its log, and a full disk would end the run."""
+    """Keep the error that ended a slot. Tune writes it to a file beside its log, and a full disk would end the run."""
     for run in _runs.values():
         if trial.trial_id in run.trials:
             run.errors.setdefault(trial.trial_id, error)
@@ -147,7 +144,7 @@ class _Stopper(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return _runs[self.key].over
+        return _runs[self.key].done
 
 
 class _Silent(tune.ProgressReporter):
@@ -155,12 +152,12 @@ class _Silent(tune.ProgressReporter):
         return False
 
     def report(self, trials: Any, done: bool, *sys_info: Any) -> None:
-        """Nothing: progress is shown from the records."""
+        """Do nothing: progress is shown from the records."""
 
 
 def run(
-    waiting: Queue,
-    calls: DispatcherCallbacks,
+    queue: Queue,
+    callbacks: DispatcherCallbacks,
     *,
     slots: int | None,
     patience: float,
@@ -170,23 +167,23 @@ def run(
 ) -> None:
     """Run every pack on the connected Ray, each on nodes that hold its size, at most ``slots`` at a time.
 
-    The live nodes count: one that joins is used, one that dies costs what ran there. A worker without a row for
-    ``patience`` seconds is taken for hung: its process is ended as if it had died. Once ``calls.ending()`` is true,
-    workers have ``grace`` seconds to wind down. Packs that no live node can hold are waited for ``ready`` seconds.
-    Raises what ``calls.sink`` raised, ConnectError when the cluster is gone, ScheduleError when Tune gave up.
+    A node that joins is used; one that dies costs the trials that ran there. A worker without a row for ``patience``
+    seconds counts as hung: its process is ended as if it had died. Once ``callbacks.ending()`` is true, workers have
+    ``grace`` seconds to drain. Packs that no live node can hold wait for ``ready`` seconds. Raise what
+    ``callbacks.sink`` raised, ConnectError if the cluster is gone, ScheduleError if Tune failed.
     """
     key = uuid.uuid4().hex
     with Nodes() as nodes, tempfile.TemporaryDirectory(prefix="sweeplaw-tune-") as folder, _environment():
-        lanes = Dispatcher(waiting, Placement(slots), calls, nodes.home)
-        state = _runs[key] = Run(lanes, nodes, calls, patience, grace, ready, commit)
+        dispatcher = Dispatcher(queue, Placement(slots), callbacks, nodes.own)
+        state = _runs[key] = Run(dispatcher, nodes, callbacks, patience, grace, ready, commit)
         try:
             _tuner(key, folder).fit()
         except Exception as error:
             if state.failure is None:
-                told = str(error).strip().splitlines() or [type(error).__name__]
-                raise ScheduleError(f"Ray Tune stopped: {told[-1][-500:]}") from error
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                raise ScheduleError(f"Ray Tune stopped: {lines[-1][-500:]}") from error
         finally:
-            lanes.doubts.close()
+            dispatcher.unresolved.close()
             del _runs[key]
     if state.failure:
         raise state.failure
@@ -194,7 +191,7 @@ def run(
 
 def _tuner(key: str, folder: str) -> tune.Tuner:
     return tune.Tuner(
-        tune.with_resources(WorkerActor, lambda config: config["parcel"].resources),
+        tune.with_resources(WorkerActor, lambda config: config["worker"].resources),
         tune_config=tune.TuneConfig(search_alg=_Searcher(key), scheduler=_Scheduler(key), num_samples=-1),
         run_config=tune.RunConfig(
             name="sweep",
@@ -210,7 +207,7 @@ def _tuner(key: str, folder: str) -> tune.Tuner:
 
 @contextlib.contextmanager
 def _environment() -> Iterator[None]:
-    """Tune's switches, set for the time of a run; what it logs of workers that died is told by their trials' rows."""
+    """Set Tune's switches for a run, and silence its log of dead workers: their trials' rows have the errors."""
     log = logging.getLogger("ray.tune.tune")
     level = log.level
     log.setLevel(logging.CRITICAL)

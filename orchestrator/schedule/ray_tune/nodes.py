@@ -1,7 +1,7 @@
-"""Which nodes are alive, asked again and again beside the run: nodes join late and die.
+"""The live nodes, polled during a run: nodes join late and die.
 
-The head is asked. It calls a node dead only after several health checks, so a node that is doubted, because a worker on
-it died, is asked itself as well: where its port is closed, it is gone for good (one that comes back has another id).
+The head is polled. It declares a node dead only after several health checks, so a node on which a worker died is also
+probed itself: if its port is closed, it is gone for good (one that comes back has another id).
 """
 
 from __future__ import annotations
@@ -17,75 +17,76 @@ from sweeplaw.clusters.connect.cluster import Node, live_nodes, own_node
 from sweeplaw.orchestrator.schedule.placement import NodeResources
 
 POLL_SECONDS = 1.0
-ANSWER_SECONDS = 1.0  # for a doubted node to answer; one that is silent is asked again
-_ASKED_AT_ONCE = 64  # doubted nodes
+ANSWER_SECONDS = 1.0  # for a probed node to answer; a silent one is probed again
+_CONCURRENT_PROBES = 64
 
 
 class Nodes:
-    """``latest`` are the live nodes by id, at most a moment old; a context that asks for as long as it lasts.
+    """Context manager that polls the cluster in a thread.
 
-    ``home`` is the driver's own. ``answered`` tells of doubted nodes that answer when they were last asked (monotonic).
+    ``latest`` are the live nodes by id, at most a moment old; ``own`` is the driver's own. ``answered`` has, for each
+    probed node that answers, the monotonic time of its last probe.
     """
 
     def __init__(self) -> None:
-        self.home = own_node()
+        self.own = own_node()
         self.latest: Mapping[str, Node] = {}
         self.answered: Mapping[str, float] = {}
-        self._doubted: frozenset[str] = frozenset()
+        self._to_probe: frozenset[str] = frozenset()
         self._gone: set[str] = set()
-        self._heard = time.monotonic()
-        self._ending, self._wanted = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._last_answer = time.monotonic()  # of the head
+        self._stop, self._wake = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Nodes:
-        self._ask()
+        self._poll()
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._ending.set()
-        self._wanted.set()
-        self._thread.join(timeout=POLL_SECONDS)  # a head that is gone may hold its last question for a minute
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(timeout=POLL_SECONDS)  # a dead head may hold the last poll for a minute
 
     @property
-    def machines(self) -> list[NodeResources]:
-        """What trials may take of each live node."""
+    def resources(self) -> list[NodeResources]:
+        """What trials may use of each live node."""
         return [NodeResources(node.node_id, node.cpus, node.gpus) for node in self.latest.values()]
 
     @property
     def silent_seconds(self) -> float:
-        """How long the cluster has not answered."""
-        return time.monotonic() - self._heard
+        """Seconds since the cluster last answered."""
+        return time.monotonic() - self._last_answer
 
-    def doubt(self, nodes: frozenset[str]) -> None:
-        """These are doubted now, and others no more; new ones are asked at once, while the caller goes on."""
-        if nodes - self._doubted:
-            self._wanted.set()
-        self._doubted = nodes
+    def probe(self, nodes: frozenset[str]) -> None:
+        """Probe these nodes, and no others, at each poll; new ones at once, without waiting for the result."""
+        if nodes - self._to_probe:
+            self._wake.set()
+        self._to_probe = nodes
 
-    def _watch(self) -> None:
+    def _run(self) -> None:
         while True:
-            self._wanted.wait(POLL_SECONDS)
-            self._wanted.clear()
-            if self._ending.is_set():
+            self._wake.wait(POLL_SECONDS)
+            self._wake.clear()
+            if self._stop.is_set():
                 return
-            with contextlib.suppress(Exception):  # whatever Ray raises while its head is away: `silent_seconds` tells
-                self._ask()
+            with contextlib.suppress(Exception):  # any error of Ray without its head: `silent_seconds` shows it
+                self._poll()
 
-    def _ask(self) -> None:
+    def _poll(self) -> None:
         found = {node.node_id: node for node in live_nodes()}
-        self._heard = time.monotonic()
-        self._ask_doubted([found[node] for node in self._doubted - self._gone if node in found])
+        self._last_answer = time.monotonic()
+        self._probe([found[node] for node in self._to_probe - self._gone if node in found])
         self.latest = {key: node for key, node in found.items() if key not in self._gone}
 
-    def _ask_doubted(self, nodes: Sequence[Node]) -> None:
-        said: dict[str, bool | None] = {}
+    def _probe(self, nodes: Sequence[Node]) -> None:
+        replies: dict[str, bool | None] = {}
         now = time.monotonic()
         if nodes:
-            with ThreadPoolExecutor(min(len(nodes), _ASKED_AT_ONCE)) as pool:
-                said = dict(zip((node.node_id for node in nodes), pool.map(_answers, nodes), strict=True))
-        self.answered = {node: now for node, there in said.items() if there}
-        self._gone.update(node for node, there in said.items() if there is False)
+            with ThreadPoolExecutor(min(len(nodes), _CONCURRENT_PROBES)) as pool:
+                replies = dict(zip((node.node_id for node in nodes), pool.map(_answers, nodes), strict=True))
+        self.answered = {node: now for node, reply in replies.items() if reply}
+        self._gone.update(node for node, reply in replies.items() if reply is False)
 
 
 def _answers(node: Node) -> bool | None:

@@ -1,4 +1,4 @@
-"""The further processes of a trial that several train together: actors in the placement group of its slot."""
+"""Ranks 1 and up of a trial of several processes: actors in the placement group of its slot."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.worker import worker
 from sweeplaw.orchestrator.worker.worker import Job
-from sweeplaw.trials.workload import Context, World
+from sweeplaw.trials.workload import World
 
-END_SECONDS = 60.0  # for the others to end after rank 0 has
+END_SECONDS = 60.0  # for the other ranks to end after rank 0
 
 
 class Ranks:
-    """Ranks 1 and up of a slot of this size, which live as long as the slot: their owner is its process."""
+    """Ranks 1 and up of a slot of this size; they live as long as the slot, whose process owns them."""
 
     def __init__(self, size: TrialResources) -> None:
         self._size = size
@@ -33,53 +33,52 @@ class Ranks:
             self._actors.append(actor.remote(rank, size))
 
     def begin(self, job: Job) -> str | None:
-        """Start this job in all of them; where rank 0 is to listen for them. None without any."""
+        """Start this job in all ranks and return the address for rank 0 to listen on; None without further ranks."""
         if not self._actors:
             return None
         host = get_node_ip_address()
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            address = f"{host}:{probe.getsockname()[1]}"
+        with socket.socket() as listener:
+            listener.bind((host, 0))
+            address = f"{host}:{listener.getsockname()[1]}"
         self._running = [actor.train.remote(job, address) for actor in self._actors]
         return address
 
-    def trouble(self) -> str | None:
-        """Why one of them has ended before rank 0, which would wait for it in vain; None while all run."""
+    def failure(self) -> str | None:
+        """Return why a rank ended before rank 0, which would wait for it in vain; None while all run."""
         ended, self._running = ray.wait(self._running, timeout=0) if self._running else ([], [])
-        return next((said for future in ended if (said := _failure(future))), None)
+        return next((message for future in ended if (message := _error_message(future))), None)
 
     def end(self) -> str | None:
-        """Wait until all have ended with the job; why one of them did not."""
+        """Wait for all ranks to end with the job; return why one did not, or None."""
         if self._running:
             ray.wait(self._running, num_returns=len(self._running), timeout=END_SECONDS)
-        said = self.trouble()
-        return said or (f"a process of the trial still ran {END_SECONDS:g} s after its end" if self._running else None)
+        message = self.failure()
+        late = f"a process of the trial still ran {END_SECONDS:g} s after its end" if self._running else None
+        return message or late
 
 
-def _failure(future: Any) -> str | None:
+def _error_message(future: Any) -> str | None:
     try:
         ray.get(future)
-    except Exception as error:  # noqa: BLE001 - whatever ended it is told
+    except Exception as error:  # noqa: BLE001 - any error is reported
         return f"a process of the trial ended early: {type(error).__name__}: {str(error).strip().splitlines()[-1]}"
     return None
 
 
 class _Rank:
-    """One of the further processes."""
+    """One of the further ranks."""
 
     def __init__(self, rank: int, size: TrialResources) -> None:
         self._rank, self._size = rank, size
 
     def train(self, job: Job, address: str) -> None:
-        """Take part in the trials of this job; rank 0 records them."""
+        """Train the trials of this job with the other ranks; rank 0 records them."""
         with tempfile.TemporaryDirectory(prefix="sweeplaw-") as folder:
-            context = Context(
-                "cuda" if ray.get_gpu_ids() else "cpu",
-                Path(folder),
-                max(1, int(self._size.cpus)),
-                World(self._rank, self._size.processes, address),
-                job.shrink,
-                job.checkpoints,
-                job.checkpoint_seconds,
+            context = worker.make_context(
+                job,
+                device="cuda" if ray.get_gpu_ids() else "cpu",
+                folder=Path(folder),
+                threads=max(1, int(self._size.cpus)),
+                world=World(self._rank, self._size.processes, address),
             )
-            worker.take_part(job, context)
+            worker.run_as_peer(job, context)

@@ -1,7 +1,7 @@
-"""A slot: one Tune trial, which runs one pack after another for as long as packs of its size come.
+"""The process of a worker slot: one Tune trial, which runs packs of its size one after another.
 
-A pack trains on in a thread of its own while Tune comes and goes for rows. Where a trial takes several processes, this
-one is rank 0 and the others are actors in the same placement group.
+A pack trains in a thread of its own while Tune fetches rows. If a trial takes several processes, this one is rank 0 and
+the others are actors in the same placement group.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from sweeplaw.orchestrator.worker.provenance import provenance
 from sweeplaw.orchestrator.worker.stream import RowStream
 from sweeplaw.orchestrator.worker.worker import Job
 from sweeplaw.trials.record import Row
-from sweeplaw.trials.workload import Context, World
+from sweeplaw.trials.workload import World
 
-STEP_SECONDS = 1.0  # how often a worker hands over rows while a pack runs, where there are few workers
-STEP_ROWS = 128  # and how many at most: below 100 KB, Ray hands them over past its object store, which may be full
+STEP_SECONDS = 1.0  # between two reports while a pack runs, if there are few workers
+STEP_ROWS = 128  # at most in a report: below 100 KB, it bypasses Ray's object store, which may be full
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What all packs of a slot have in common.
+    """Settings for all packs of a slot.
 
-    ``idle_seconds`` is how long it waits for one between two looks, ``pace`` how often in seconds it hands over rows.
+    ``patience`` is the longest time without a row, ``idle_seconds`` the time between two polls for a pack and ``pace``
+    the time between two reports, in seconds; ``commit`` is the revision of the code.
     """
 
     size: TrialResources
@@ -45,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class WorkerStart:
-    """What a slot begins with."""
+    """The first input of a worker."""
 
     settings: Settings
     job: Job
@@ -55,54 +56,52 @@ class WorkerStart:
 
 
 class WorkerActor(tune.Trainable):
-    """A worker. ``parcel`` in its config holds its settings and its first job; `feed` brings the next."""
+    """A worker. Its config holds a `WorkerStart` as ``worker``; `feed` brings further jobs."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self.config = {}  # Tune sends it back with every answer: 180 KB where the first job is of a thousand trials
-        self._settings: Settings = config["parcel"].settings
+        self.config = {}  # Tune returns it with every report: 180 KB if the first job has a thousand trials
+        self._settings: Settings = config["worker"].settings
         self._ending = threading.Event()
         self._ranks = Ranks(self._settings.size)
         self._stream: RowStream | None = None
-        self.feed(config["parcel"].job)
+        self.feed(config["worker"].job)
 
     def feed(self, job: Job) -> None:
-        """Begin this job; the one before has ended."""
-        self._heard = time.monotonic()
+        """Start this job; the previous one has ended."""
+        self._last_row = time.monotonic()
         address = self._ranks.begin(job)
         self._stream = RowStream(lambda folder: self._rows(job, folder, address))
 
-    def wind(self) -> None:
-        """Preemption is near: the running pack is told to write what it can resume from and to end."""
+    def drain(self) -> None:
+        """Let the running pack write a checkpoint and end."""
         self._ending.set()
 
     def _rows(self, job: Job, folder: Path, address: str | None) -> Generator[Row, None, None]:
         device = "cuda" if ray.get_gpu_ids() else "cpu"
-        context = Context(
-            device,
-            folder,
-            max(1, int(self._settings.size.cpus)),
-            World(0, self._settings.size.processes, address),
-            job.shrink,
-            job.checkpoints,
-            job.checkpoint_seconds,
+        context = worker.make_context(
+            job,
+            device=device,
+            folder=folder,
+            threads=max(1, int(self._settings.size.cpus)),
+            world=World(0, self._settings.size.processes, address),
             ending=self._ending.is_set,
         )
         return worker.run(job, context, provenance(device, self._settings.commit))
 
     def step(self) -> dict[str, Any]:
-        if self._stream is None:  # between two packs: the driver may have none for it just now
+        if self._stream is None:  # between two packs: the driver may have none now
             time.sleep(self._settings.idle_seconds)
             return WorkerReport().result()
         stream = self._stream
         rows = stream.take(self._settings.pace, STEP_ROWS)
-        self._heard = time.monotonic() if rows else self._heard
+        self._last_row = time.monotonic() if rows else self._last_row
         error, reason = stream.error, "worker died"
         if stream.ended:
             self._stream = None
             error = error or self._ranks.end()
-        elif error := self._ranks.trouble():
+        elif error := self._ranks.failure():
             pass
-        elif time.monotonic() - self._heard > self._settings.patience:
+        elif time.monotonic() - self._last_row > self._settings.patience:
             error, reason = f"no row for {self._settings.patience:g} s", "hung"
         return WorkerReport(rows, stream.ended or error is not None, error, reason if error else None).result()
 
@@ -113,9 +112,9 @@ class WorkerActor(tune.Trainable):
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """What a slot says once a second: rows, whether its pack has ended, and why when not by itself.
+    """A worker's report, about once a second: new rows, whether its pack has ended, and the error if it failed.
 
-    After an ``error`` the slot is not fit for another pack.
+    After an ``error`` the slot takes no further pack.
     """
 
     rows: Sequence[Row] = ()
@@ -124,5 +123,5 @@ class WorkerReport:
     reason: str | None = None
 
     def result(self) -> dict[str, Any]:
-        """As a Tune result, which Tune flattens and keeps: one object, which the driver takes out again."""
-        return {"answer": self}
+        """Return it as a Tune result, which Tune flattens and keeps: one object, which the driver takes out again."""
+        return {"report": self}

@@ -1,6 +1,8 @@
-"""A fit recovers what was planted, agrees with another solver, ignores units, and says what it cannot know."""
+"""A fit recovers planted parameters, agrees with another solver, ignores units, and reports what is not identified."""
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 import polars as pl
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
 from sweeplaw import analysis
+from sweeplaw.analysis.fitting.fit import FitOptions
 from sweeplaw.analysis.fitting.objectives import Objective
 from sweeplaw.analysis.fitting.validation import compare
 from sweeplaw.analysis.laws.catalog import LAWS
@@ -51,6 +54,7 @@ def fit_planted(name: str, objective: Objective, noise: float = 0.0) -> analysis
 
 @pytest.mark.parametrize("name", list(PLANTED))
 @pytest.mark.parametrize("objective", [Objective(), Objective("ls", None, "log", "sum")], ids=Objective.describe)
+@pytest.mark.heavy
 def test_every_law_recovers_planted_parameters_from_noise_free_losses(name: str, objective: Objective) -> None:
     fit = fit_planted(name, objective)
     assert fit.verified, fit.status
@@ -71,7 +75,7 @@ def test_least_squares_agrees_with_scipy_from_the_truth(name: str) -> None:
         shape = (setup.problem.bound.rows,)
         return -np.stack([np.broadcast_to(nodes[node][0], shape) for node in function.gradient], axis=1)
 
-    start = setup.inward(np.array([[PLANTED[name][item] for item in law.names]]))[0]
+    start = setup.to_centred_units(np.array([[PLANTED[name][item] for item in law.names]]))[0]
     other = least_squares(residual, start, slopes, method="lm", xtol=1e-15, ftol=1e-15, gtol=1e-15, x_scale="jac")
     assert fit.value <= 2 * other.cost * (1 + 1e-12)
     mine = fit.fitted
@@ -81,9 +85,8 @@ def test_least_squares_agrees_with_scipy_from_the_truth(name: str) -> None:
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=Objective.describe)
 @settings(max_examples=2, deadline=None)
 @given(size=st.floats(1e-3, 1e9), tokens=st.floats(1e-3, 1e12))
-def test_units_of_n_and_d_change_coefficients_and_nothing_else(
-    objective: Objective, size: float, tokens: float
-) -> None:
+@pytest.mark.heavy
+def test_units_of_n_and_d_change_only_the_coefficients(objective: Objective, size: float, tokens: float) -> None:
     columns = design(40, 3)
     losses = LAWS["additive"].predict(PLANTED["additive"], columns)
     losses = losses + 0.01 * np.random.default_rng(2).standard_t(3, size=len(losses))
@@ -99,32 +102,32 @@ def test_units_of_n_and_d_change_coefficients_and_nothing_else(
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=Objective.describe)
-def test_no_start_of_another_solver_finds_a_lower_value(objective: Objective) -> None:
+def test_no_nearby_vector_has_a_lower_value(objective: Objective) -> None:
     fit = fit_planted("additive", objective, noise=0.01)
     assert fit.verified
     rng, span = np.random.default_rng(0), np.abs(fit.theta)
     for width in (1e-6, 1e-4, 1e-2, 0.3):
         cloud = fit.theta + width * span * rng.normal(size=(300, 5))
         predicted = fit.law.function.bind(list(fit.observations.inputs.values())).predict(np.abs(cloud))
-        rest = fit.observations.losses - predicted
+        residual = fit.observations.losses - predicted
         if objective.space == "log":
-            rest = np.log(fit.observations.losses) - np.log(predicted)
-        assert objective.value(rest, np.ones(rest.shape[1])).min() >= fit.value * (1 - 1e-12)
+            residual = np.log(fit.observations.losses) - np.log(predicted)
+        assert objective.value(residual, np.ones(residual.shape[1])).min() >= fit.value * (1 - 1e-12)
 
 
-def test_a_formula_of_ones_own_is_the_built_in_law() -> None:
+def test_a_formula_gives_the_fit_of_the_built_in_law() -> None:
     columns = design()
     losses = LAWS["additive"].predict(PLANTED["additive"], columns) + 0.003 * np.sin(np.arange(80))
     table = {"size": columns["N"], "tokens": columns["D"], "loss": losses}
     x = {"N": "size", "D": "tokens"}
-    own = analysis.fit(table, "floor + P * N^-p + Q / D^q", x=x)
+    own = analysis.fit(table, "lowest + P * N^-p + Q / D^q", x=x)
     built_in = analysis.fit(table, "additive", x=x)
     assert own.verified, own.status
     assert own.value == pytest.approx(built_in.value, rel=1e-9)
     assert own.params["p"] == pytest.approx(built_in.params["alpha"], rel=1e-6)
 
 
-def test_weights_count_rows() -> None:
+def test_an_integer_weight_equals_repeated_rows() -> None:
     x = np.geomspace(1, 100, 12)
     losses = 2 + 3 * x**-0.5 + 0.01 * np.cos(np.arange(12))
     times = np.arange(12) % 3 + 1
@@ -144,7 +147,7 @@ def test_fits_of_different_objectives_are_never_compared() -> None:
         compare(first, second)
 
 
-def test_losses_that_do_not_fall_are_a_degenerate_fit_and_say_so() -> None:
+def test_losses_that_do_not_fall_give_a_fit_reported_as_degenerate() -> None:
     x = np.array([1.0, 2, 4, 8, 16, 32])
     fit = analysis.fit({"x": x, "loss": 3 + 0.1 * np.log(x)}, "power_asymptote", "ls")
     assert not fit.verified
@@ -152,7 +155,7 @@ def test_losses_that_do_not_fall_are_a_degenerate_fit_and_say_so() -> None:
     assert fit.status in fit.warnings
 
 
-def test_as_many_rows_as_parameters_are_called_an_interpolation() -> None:
+def test_as_many_rows_as_parameters_are_reported_as_an_interpolation() -> None:
     fit = analysis.fit({"x": [1, 2, 3], "loss": [3.587, 3.45994, 3.4188]}, "power_asymptote", "ls", bootstrap=100)
     assert fit.draws is None
     assert any("interpolation" in warning for warning in fit.warnings)
@@ -160,7 +163,7 @@ def test_as_many_rows_as_parameters_are_called_an_interpolation() -> None:
     assert all(np.isinf(interval.high) for interval in fit.intervals.values())
 
 
-def test_a_known_parameter_stays_and_a_bound_holds() -> None:
+def test_a_fixed_parameter_stays_and_a_bound_is_respected() -> None:
     fit = fit_planted("additive", Objective("ls", None), noise=0.01)
     table = {**fit.observations.inputs, "loss": fit.observations.losses}
     known = analysis.fit(table, "additive", "ls", fixed={"E": 1.69})
@@ -171,7 +174,7 @@ def test_a_known_parameter_stays_and_a_bound_holds() -> None:
     assert "alpha" in tight.verdict.at_bounds
 
 
-def test_a_lazy_frame_a_pandas_frame_a_mapping_and_a_file_are_one_table(tmp_path) -> None:
+def test_a_lazy_frame_a_pandas_frame_a_mapping_and_a_file_give_one_fit(tmp_path) -> None:
     x = np.geomspace(1, 100, 12)
     table = {"x": x, "loss": 2 + 3 * x**-0.5 + 0.01 * np.cos(np.arange(12))}
     frame = pl.DataFrame(table)
@@ -180,3 +183,11 @@ def test_a_lazy_frame_a_pandas_frame_a_mapping_and_a_file_are_one_table(tmp_path
     sources = [frame, frame.lazy(), pandas.DataFrame(table), table, tmp_path / "runs.parquet"]
     values = [analysis.fit(source, "power_asymptote").value for source in sources]
     assert values == pytest.approx([values[0]] * len(values), rel=1e-12)
+
+
+def test_every_option_is_documented_and_an_unknown_one_is_a_type_error() -> None:
+    assert analysis.fit.__doc__
+    missing = [name for name in FitOptions.__annotations__ if not re.search(rf"\b{name}\b", analysis.fit.__doc__)]
+    assert not missing
+    with pytest.raises(TypeError, match="unexpected keyword argument 'bootstraps'"):
+        analysis.fit({"x": [1, 2], "loss": [2, 1]}, "power", bootstraps=10)  # type: ignore[call-arg]

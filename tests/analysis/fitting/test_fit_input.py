@@ -1,4 +1,4 @@
-"""Rows that cannot be fitted are named, rows that look odd are said, and nothing is dropped in silence."""
+"""Rows that cannot be fitted are named, suspicious rows are reported, and no row is dropped silently."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def changed(column: np.ndarray, **rows: float) -> np.ndarray:
     return copy
 
 
-def test_fewer_points_than_parameters() -> None:
+def test_fewer_points_than_parameters_are_refused() -> None:
     with pytest.raises(InputError, match="4 rows with 4 distinct points cannot fix the 5 parameters"):
         analysis.fit({name: column[:4] for name, column in table().items()})
 
 
-def test_copies_do_not_make_points() -> None:
+def test_copies_of_a_row_do_not_count_as_points() -> None:
     with pytest.raises(InputError, match="20 rows with 4 distinct points"):
         analysis.fit({name: np.tile(column[:4], 5) for name, column in table().items()})
 
 
-def test_one_distinct_n() -> None:
+def test_an_input_with_one_distinct_value_is_refused() -> None:
     with pytest.raises(InputError, match=r"N \(N\) is 1e\+08 in all 24 rows"):
         analysis.fit(table(N=np.full(24, 1e8)))
 
 
-def test_all_losses_equal() -> None:
+def test_equal_losses_are_refused() -> None:
     with pytest.raises(InputError, match="all 24 losses are equal"):
         analysis.fit(table(loss=np.full(24, 3.0)))
 
@@ -63,30 +63,30 @@ def test_rows_that_cannot_take_part_are_counted_and_named(column: str, value: fl
     assert any(reason in warning and "rows 5, 11" in warning for warning in fit.warnings)
 
 
-def test_too_few_rows_left_says_which_were_left_out() -> None:
+def test_a_fault_of_too_few_rows_names_the_rows_left_out() -> None:
     with pytest.raises(InputError, match=r"left out: 20 loss \(loss\) missing or NaN, rows 4, 5"):
         analysis.fit(table(loss=np.where(np.arange(24) < 4, LOSS, np.nan)))
 
 
-def test_sizes_below_a_thousand_are_suspected_to_be_in_billions() -> None:
+def test_sizes_below_a_thousand_give_a_warning_about_their_unit() -> None:
     fit = analysis.fit(table(N=X / 1e9))
     assert any("in millions or billions" in warning for warning in fit.warnings)
     assert not any("in millions or billions" in warning for warning in analysis.fit(table()).warnings)
 
 
-def test_repeated_rows_are_said() -> None:
+def test_repeated_rows_give_a_warning() -> None:
     rows = {name: np.append(column, column[:2]) for name, column in table().items()}
     assert any("2 rows repeat an earlier row exactly (rows 24, 25)" in item for item in analysis.fit(rows).warnings)
 
 
-def test_a_condition_that_is_unknown_for_a_row_drops_it_and_says_so() -> None:
+def test_a_row_for_which_the_condition_is_null_is_dropped_and_counted() -> None:
     rows = {**table(), "kind": [None if row == 4 else "a" for row in range(24)]}
     fit = analysis.fit(rows, where="kind = 'a'")
     assert (fit.rows_used, fit.rows_dropped) == (23, 1)
     assert fit.observations.dropped[0].rows == (4,)
 
 
-def test_all_faults_of_the_columns_come_in_one_message() -> None:
+def test_all_faults_of_the_columns_are_in_one_message() -> None:
     with pytest.raises(InputError) as caught:
         analysis.fit({"size": X, "tokens": D, "value": LOSS})
     assert "which column is N?" in str(caught.value)
@@ -111,12 +111,12 @@ def test_all_faults_of_the_columns_come_in_one_message() -> None:
         ({"bootstrap": 10, "by": "rows"}, "by = 'rows' is not known"),
     ],
 )
-def test_bad_options_say_what_would_be_accepted(options, message) -> None:
+def test_faults_of_options_name_what_is_accepted(options, message) -> None:
     with pytest.raises(InputError, match=message):
         analysis.fit(table(), **options)
 
 
-def test_the_best_of_each_point_is_fitted_and_the_others_are_counted() -> None:
+def test_the_lowest_loss_of_each_point_is_fitted_and_the_others_are_counted() -> None:
     rows = {name: np.tile(column, 3) for name, column in table().items()}
     rows["loss"] = rows["loss"] + np.repeat([0.2, 0.0, 0.5], 24)
     fit = analysis.fit(rows, best=True)

@@ -41,8 +41,9 @@ def test_chinchilla_figure_has_its_huber_optimum_and_its_published_absolute_opti
 
 
 def test_chinchilla_bootstrap_standard_errors_are_the_published_ones_within_three_per_cent(chinchilla_figure) -> None:
-    options = {"y": "loss", "space": "log", "reduction": "sum", "bootstrap": 4000}
-    fit = analysis.fit(chinchilla_figure, "additive", "huber:0.001", **options)
+    fit = analysis.fit(
+        chinchilla_figure, "additive", "huber:0.001", y="loss", space="log", reduction="sum", bootstrap=4000
+    )
     assert fit.draws is not None
     assert fit.draws.converged.all()
     errors = dict(zip(fit.law.names, fit.draws.standard_errors, strict=True))
@@ -66,9 +67,9 @@ def test_the_published_data_constrained_constants_are_a_local_minimum_and_ours_i
     assert fit.value <= 0.01580738
 
 
-def test_the_profile_says_that_repeats_are_not_identified_above(repeats) -> None:
+def test_the_profile_of_repeats_is_not_identified_above(repeats) -> None:
     profile = repeats.profiles["RD"]
-    assert 3.5 < profile.interval.low < 6.0  # the bootstrap of the reference says 4.7
+    assert 3.5 < profile.interval.low < 6.0  # 4.7 in the bootstrap of the reference
     assert profile.interval.high == np.inf
     assert "not identified above" in profile.verdict
     between = (profile.values > 15) & (profile.values < 200)

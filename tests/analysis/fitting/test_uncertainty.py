@@ -1,4 +1,4 @@
-"""Intervals cover the truth as often as they say, and say when the data have no answer."""
+"""Intervals cover the truth at their nominal rate, and report parameters that the data do not identify."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sweeplaw import analysis
 from sweeplaw.analysis.fitting import uncertainty
 from sweeplaw.analysis.fitting.coverage import coverage
 from sweeplaw.analysis.fitting.objectives import Objective
-from sweeplaw.analysis.fitting.profiles import FEW, MANY, profile
-from sweeplaw.analysis.fitting.uncertainty import cell_numbers, resampler
+from sweeplaw.analysis.fitting.profiles import FEW_POINTS, MANY_ROWS, profile
+from sweeplaw.analysis.fitting.resampling import By, Resampling, cell_numbers, resampler
 from sweeplaw.analysis.laws.catalog import LAWS
 
 X = np.geomspace(1, 1000, 40)
@@ -28,7 +28,7 @@ def noisy(seed: int = 0, noise: float = 0.01) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("noise", ["gaussian", "t3"])
 @pytest.mark.parametrize("objective", [Objective("ls", None), Objective()], ids=Objective.describe)
-def test_ninety_five_per_cent_profile_intervals_cover_the_truth_that_often(objective, noise) -> None:
+def test_95_per_cent_profile_intervals_cover_the_truth_95_per_cent_of_the_time(objective, noise) -> None:
     found = coverage(LAWS["power_asymptote"], LAW, {"x": X}, objective, scale=0.01, noise=noise, sets=1000)
     assert found.converged == 1000
     for share in found.shares.values():
@@ -36,11 +36,11 @@ def test_ninety_five_per_cent_profile_intervals_cover_the_truth_that_often(objec
 
 
 @pytest.mark.parametrize("copies", [1, 2000], ids=["40 rows", "80,000 rows"])
-def test_a_linear_laws_profile_interval_is_the_textbook_one(copies) -> None:
+def test_the_profile_interval_of_a_linear_law_is_the_textbook_interval(copies) -> None:
     from scipy.stats import t as student
 
     x = np.tile(X, copies)
-    assert (len(x) > MANY) == (copies > 1)
+    assert (len(x) > MANY_ROWS) == (copies > 1)
     rows = {"x": x, "loss": 3.3 + 0.25 / x + 0.01 * np.random.default_rng(3).normal(size=len(x))}
     fit = analysis.fit(rows, "reciprocal", "ls")
     design = np.stack([np.ones(len(x)), 1 / x], axis=1)
@@ -58,7 +58,7 @@ def test_every_resample_of_a_bootstrap_is_at_its_own_optimum() -> None:
     fit = analysis.fit(noisy(), "power_asymptote", bootstrap=300)
     assert fit.draws is not None
     assert fit.draws.converged.all()
-    draw, _ = resampler(fit.observations, "row", (), 0, 3)
+    draw, _ = resampler(fit.observations, Resampling(), 3)
     weights = draw(300)
     for number in range(0, 300, 60):
         rows = np.repeat(np.arange(40), weights[number].astype(int))
@@ -73,20 +73,20 @@ def test_the_same_seed_gives_the_same_draws() -> None:
     assert not np.array_equal(first.draws.params, other.draws.params)
 
 
-def test_cells_are_drawn_whole_and_seeds_inside_their_cell() -> None:
+def test_cells_are_drawn_whole_and_seeds_within_their_cell() -> None:
     rows = {"x": np.repeat(X[:10], 4), "loss": np.repeat(noisy()["loss"][:10], 4) + 1e-3 * np.arange(40) % 3}
     fit = analysis.fit(rows, "power_asymptote")
     cells = cell_numbers(fit.observations, ())
-    (whole, units), (inside, _) = (
-        (draw(20), units) for draw, units in (resampler(fit.observations, by, (), 0, 3) for by in ("cell", "seed"))
-    )
+    ways: tuple[By, By] = ("cell", "seed")
+    (draw_cells, units), (draw_seeds, _) = (resampler(fit.observations, Resampling(by=by), 3) for by in ways)
+    whole, inside = draw_cells(20), draw_seeds(20)
     assert units == 10
     for cell in range(10):
         assert (whole[:, cells == cell] == whole[:, cells == cell][:, :1]).all()
         assert (inside[:, cells == cell].sum(axis=1) == 4).all()
 
 
-def test_a_band_holds_the_fit_and_is_wider_beyond_the_data() -> None:
+def test_a_band_contains_the_fit_and_is_wider_beyond_the_data() -> None:
     fit = analysis.fit(noisy(), "power_asymptote", bootstrap=300)
     low, high = fit.band(np.array([30.0, 1e6]))
     assert (low <= fit.predict([30.0, 1e6])).all()
@@ -94,17 +94,17 @@ def test_a_band_holds_the_fit_and_is_wider_beyond_the_data() -> None:
     assert high[1] - low[1] > 1.5 * (high[0] - low[0])
 
 
-def test_the_band_of_a_run_holds_new_runs_as_often_as_it_says() -> None:
-    held = []
+def test_the_band_of_a_run_contains_new_runs_at_its_nominal_rate() -> None:
+    shares = []
     for seed in range(8):
         fit = analysis.fit(noisy(seed), "power_asymptote", "ls", bootstrap=200)
         low, high = fit.band(X, of="run")
         new = np.stack([noisy(other)["loss"] for other in range(100, 150)])
-        held.append(np.mean((low <= new) & (new <= high)))
-    assert 0.90 < np.mean(held) < 0.98  # 40 residuals know their own tails a little too short: 92 % over 20 tables
+        shares.append(np.mean((low <= new) & (new <= high)))
+    assert 0.90 < np.mean(shares) < 0.98  # 40 residuals have slightly too short tails: 92 % over 20 tables
 
 
-def test_one_thousand_points_trace_a_profile_with_its_minimum_at_the_estimate() -> None:
+def test_a_profile_of_a_thousand_points_has_its_minimum_at_the_estimate() -> None:
     fit = analysis.fit(noisy(), "power_asymptote", "ls")
     found = profile(fit.setup, fit.solution, "alpha", points=1000)
     assert len(found.values) == 1000
@@ -112,37 +112,40 @@ def test_one_thousand_points_trace_a_profile_with_its_minimum_at_the_estimate() 
     assert (np.diff(found.deviance[found.values > found.estimate]) > -1e-6).all()
 
 
-def test_few_points_on_a_profile_of_many_rows_give_the_ends_that_many_points_give() -> None:
+@pytest.mark.heavy
+def test_few_points_on_a_profile_of_many_rows_give_the_same_interval_as_many_points() -> None:
     x = np.tile(X, 2000)
     losses = LAWS["power_asymptote"].predict(LAW, {"x": x}) + 0.05 * np.random.default_rng(4).standard_t(3, len(x))
     fit = analysis.fit({"x": x, "loss": losses}, "power_asymptote")
     few, many = (profile(fit.setup, fit.solution, "alpha", points=points) for points in (None, 41))
-    assert (len(few.values), len(many.values)) == (FEW, 41)
+    assert (len(few.values), len(many.values)) == (FEW_POINTS, 41)
     width = many.interval.high - many.interval.low
     assert abs(few.interval.low - many.interval.low) < 2e-3 * width
     assert abs(few.interval.high - many.interval.high) < 2e-3 * width
     assert many.interval.low < LAW["alpha"] < many.interval.high
 
 
-def test_resamples_drawn_a_few_at_a_time_are_those_drawn_at_once(monkeypatch) -> None:
-    seen: list[tuple[int, int]] = []
+def test_resamples_drawn_in_several_batches_equal_those_drawn_in_one(monkeypatch) -> None:
+    reported: list[tuple[int, int]] = []
     once = analysis.fit(noisy(), "power_asymptote", bootstrap=50)
-    monkeypatch.setattr(uncertainty, "TOGETHER", 40 * 7)
-    few = analysis.fit(noisy(), "power_asymptote", bootstrap=50, watch=lambda done, total: seen.append((done, total)))
+    monkeypatch.setattr(uncertainty, "BATCH_ELEMENTS", 40 * 7)
+    few = analysis.fit(noisy(), "power_asymptote", bootstrap=50, watch=lambda *done: reported.append(done))
     assert once.draws is not None and few.draws is not None  # noqa: PT018
     assert few.draws.params == pytest.approx(once.draws.params, rel=1e-9)
     assert few.draws.converged.shape == few.draws.values.shape == (50,)
-    assert seen == [(done, 50) for done in (7, 14, 21, 28, 35, 42, 49, 50)]
+    assert reported == [(done, 50) for done in (7, 14, 21, 28, 35, 42, 49, 50)]
 
 
-def test_the_standard_error_of_a_parameter_that_ran_away_is_infinite_and_nothing_is_printed() -> None:
+def test_the_standard_error_of_a_parameter_that_overflows_is_infinite_without_a_warning() -> None:
     params = np.array([[1.0, 2.0], [1.0, 1e200], [4.0, 3.0]])  # filterwarnings = error
     draws = uncertainty.Draws(("a", "b"), params, np.ones(3), np.ones(3, dtype=bool), "row", 3, 0)
     assert draws.standard_errors == pytest.approx([np.sqrt(2), math.inf])
 
 
-def test_what_the_rows_do_not_reach_is_called_not_identified() -> None:
-    x = np.array([1.0, 1.0, 1.0, 1000.0, 1000.0, 2000.0, 2000.0, 2000.0])  # flat from 1000 on: how steep was the fall?
+def test_a_parameter_that_the_rows_do_not_determine_is_reported_as_not_identified() -> None:
+    x = np.array(
+        [1.0, 1.0, 1.0, 1000.0, 1000.0, 2000.0, 2000.0, 2000.0]
+    )  # flat from 1000 on: the steepness of the fall is unknown
     losses = np.where(x > 1, 1.7, 3.7) + 0.01 * np.random.default_rng(1).normal(size=8)
     fit = analysis.fit({"x": x, "loss": losses}, "power_asymptote", "ls")
     assert not fit.profiles["alpha"].identified

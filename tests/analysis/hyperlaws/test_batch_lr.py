@@ -1,4 +1,4 @@
-"""The exponent of the best learning rate in the batch size, the plateau, and the figures of hyperparameter laws."""
+"""Exponent of the best learning rate in the batch size, plateau, and figures of hyperparameter laws."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sweeplaw.analysis.tuning.plateau import plateau, pooled, widths
 
 
 def runs(exponent: float, noise: float = 0.0004) -> pl.DataFrame:
-    """Nine cells in which lr*(B) = lr0 (B/B0)^exponent and the loss at the best lr is lowest at B0."""
+    """Return nine cells in which lr*(B) = lr0 (B/B0)^exponent and the loss at the best lr is lowest at B0."""
     rng = np.random.default_rng(1)
     rows = []
     for n in (1e8, 3e8, 9e8):
@@ -37,18 +37,19 @@ def cells(frame: pl.DataFrame) -> CellTable:
     return cell_table(frame, ("N", "D"), ("lr", "batch_tokens"), "val_loss")
 
 
-@pytest.mark.parametrize(("exponent", "says"), [(0.5, "excludes the linear"), (1.0, "excludes the square-root")])
-def test_the_planted_rule_is_found_and_the_other_excluded(exponent: float, says: str) -> None:
+@pytest.mark.parametrize(("exponent", "words"), [(0.5, "excludes the linear"), (1.0, "excludes the square-root")])
+@pytest.mark.heavy
+def test_the_planted_rule_is_found_and_the_other_excluded(exponent: float, words: str) -> None:
     table = cells(runs(exponent, noise=0.002))
     found = batch_rule(table, features(table), "lr", "batch_tokens")
     assert found.exponent.low is not None
     assert found.exponent.high is not None
     assert found.exponent.low - 0.02 <= exponent <= found.exponent.high + 0.02
     assert found.surface == pytest.approx(exponent, abs=0.05)
-    assert says in found.verdict
+    assert words in found.verdict
 
 
-def test_the_critical_batch_is_where_twenty_percent_of_tokens_would_buy_the_loss_back() -> None:
+def test_twenty_percent_more_tokens_compensate_for_the_loss_at_the_critical_batch() -> None:
     table = cells(runs(0.5, noise=1e-5))
     found = batch_rule(table, features(table, {"batch_tokens": ("N", "D")}), "lr", "batch_tokens")
     for label, critical in found.critical:
@@ -57,7 +58,7 @@ def test_the_critical_batch_is_where_twenty_percent_of_tokens_would_buy_the_loss
         assert critical == pytest.approx(best * np.exp(np.sqrt(0.06 * np.log(1.2) / 0.002)), rel=0.05)
 
 
-def test_plateau_factors_are_where_the_loss_has_risen_by_the_threshold() -> None:
+def test_the_loss_at_a_plateau_factor_is_higher_by_the_threshold() -> None:
     hessian = np.array([[0.02, -0.008], [-0.008, 0.01]])
     for width in widths(hessian, ("lr", "batch")):
         k = ("lr", "batch").index(width.knob)
@@ -67,7 +68,7 @@ def test_plateau_factors_are_where_the_loss_has_risen_by_the_threshold() -> None
         assert width.retuned >= width.factor
 
 
-def test_convexity_is_tested_with_a_verdict_and_pooled_widths_come_back() -> None:
+def test_convexity_has_a_verdict_and_pooled_widths_are_recovered() -> None:
     found = optima(runs(0.5), ["N", "D"], ["lr", "batch_tokens"])
     assert all(plateau(cell).verdict.startswith("convex") for cell in found)
     lr = next(width for width in pooled(found) if width.knob == "lr" and width.threshold == 0.0025)
@@ -77,7 +78,8 @@ def test_convexity_is_tested_with_a_verdict_and_pooled_widths_come_back() -> Non
     assert not plateau(cell).verdict.startswith("convex:")
 
 
-def test_every_figure_draws_itself(tmp_path: object) -> None:
+@pytest.mark.heavy
+def test_every_figure_can_be_drawn(tmp_path: object) -> None:
     frame = runs(0.5)
     table = cells(frame)
     law = hyperlaw(frame, resamples=20)
@@ -89,7 +91,8 @@ def test_every_figure_draws_itself(tmp_path: object) -> None:
         figure.savefig(f"{tmp_path}/figure.png", dpi=30)
 
 
-def test_no_run_lies_on_the_frame_of_its_panel() -> None:
+@pytest.mark.heavy
+def test_no_run_is_on_the_frame_of_its_panel() -> None:
     frame = runs(0.5)
     table = cells(frame)
     for cell, panel in enumerate(heatmaps(Scorer.of(table), hyperlaw(frame, resamples=5), most=2).axes[:2]):

@@ -1,4 +1,4 @@
-"""Laws for the best setting: planted laws come back, published numbers too, bad designs are refused in words."""
+"""Laws of the best setting: planted laws and published numbers are recovered, unusable designs are rejected."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, hyperlaw, knob_law, r
 from sweeplaw.analysis.hyperlaws.joint import joint
 from sweeplaw.analysis.hyperlaws.pooled import Pooled
 from sweeplaw.analysis.hyperlaws.source import check_batch_unit, prepare
-from sweeplaw.analysis.report.hyperlaw_summary import hyperlaw_statement
+from sweeplaw.analysis.report.hyperlaw_summary import hyperlaw_values
 from sweeplaw.analysis.tuning.cells import CellTable, cell_table
 from sweeplaw.trials.errors import InputError
 from tests.paths import SHARED
 
 TABLE = SHARED / "step_law_dense.csv"
-needs_table = pytest.mark.skipif(not TABLE.exists(), reason="the released dense table is not on this machine")
+needs_table = pytest.mark.skipif(not TABLE.exists(), reason="the released dense table is not available")
 ESTIMATORS = ("pooled:0.0025", "cells", "joint")
 NK, ND, BD = -0.6, 0.25, 0.55  # planted exponents: lr on N, lr on D, batch on D
 
 
 def planted(noise: float = 0.0005, seed: int = 0, missing: float = 0.1, factor: float = 1.0) -> pl.DataFrame:
-    """15 cells of 11 x 9 runs about lr* = .5 N^-.6 D^.25, B* = .5 D^.55: noise, gaps, edges, diverged corners."""
+    """Return 15 cells of 11 x 9 runs about lr* = .5 N^-.6 D^.25, B* = .5 D^.55: noise, gaps, edges, divergence."""
     rng = np.random.default_rng(seed)
     rows = []
     for n in (1e8, 2e8, 4e8, 8e8, 1.6e9):
@@ -60,7 +60,8 @@ def covers(law: Hyperlaw, knob: str, axis: str, truth: float) -> bool:
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_planted_laws_come_back_with_covering_intervals(estimator: str) -> None:
+@pytest.mark.heavy
+def test_planted_laws_are_recovered_with_covering_intervals(estimator: str) -> None:
     hits = []
     for seed in range(4):
         law = hyperlaw(planted(seed=seed), estimator=estimator, resamples=200)
@@ -72,6 +73,7 @@ def test_planted_laws_come_back_with_covering_intervals(estimator: str) -> None:
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.heavy
 def test_a_prediction_beyond_the_runs_covers_the_truth(estimator: str) -> None:
     law = hyperlaw(planted(seed=3), estimator=estimator, resamples=200).law("lr")
     point = law.at({"N": 7e9, "D": 1.4e11})
@@ -91,7 +93,7 @@ def test_the_joint_surface_is_the_optimum_scipy_finds_for_the_same_robust_object
 
 
 def _scipy_surface(ours: object, allowed: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Soft-L1 over H, the allowed coefficients and an offset a cell, written out directly and solved by scipy."""
+    """Minimise soft-L1 over H, the allowed coefficients and an offset per cell, written out directly, by scipy."""
     from sweeplaw.analysis.hyperlaws.joint import Joint
 
     assert isinstance(ours, Joint)
@@ -114,8 +116,8 @@ def _scipy_surface(ours: object, allowed: np.ndarray, start: np.ndarray) -> np.n
 
 def test_pooled_is_ordinary_least_squares_on_the_rows_near_each_cells_best() -> None:
     frame = planted(seed=2)
-    best = frame.with_columns(floor=pl.col("val_loss").min().over("N", "D"))
-    near = best.filter(pl.col("val_loss") / pl.col("floor") - 1 < 0.004)
+    best = frame.with_columns(lowest=pl.col("val_loss").min().over("N", "D"))
+    near = best.filter(pl.col("val_loss") / pl.col("lowest") - 1 < 0.004)
     logs = near.select(pl.all().cast(pl.Float64).log())
     design = np.column_stack([np.ones(near.height), logs["N"].to_numpy(), logs["D"].to_numpy()])
     lr = np.linalg.lstsq(design, logs["lr"].to_numpy(), rcond=None)[0]
@@ -129,7 +131,7 @@ def test_pooled_is_ordinary_least_squares_on_the_rows_near_each_cells_best() -> 
     assert law.law("lr").coefficient.low is None  # no resamples, no interval
 
 
-def test_resampling_cells_is_refitting_with_the_cells_repeated() -> None:
+def test_resampling_cells_equals_refitting_with_repeated_cells() -> None:
     table = cell_table(planted(seed=4), ("N", "D"), ("lr", "batch_tokens"), "val_loss")
     weights = resampled_cells(len(table.cells), 3, seed=9)
     pooled = Pooled(table, features(table), 0.003)
@@ -140,8 +142,19 @@ def test_resampling_cells_is_refitting_with_the_cells_repeated() -> None:
         assert pooled.coefficients(draw[None])[0, 0] == pytest.approx(by_hand)
 
 
+@pytest.mark.parametrize("name", ["progress", "watch"])
+@pytest.mark.heavy
+def test_progress_is_reported_under_its_name_and_the_earlier_one(name: str) -> None:
+    calls: list[tuple[int, int]] = []
+    callback = {name: lambda done, total: calls.append((done, total))}
+    hyperlaw(planted(), resamples=300, **callback)  # type: ignore[arg-type]
+    assert calls[0] == (0, 300)
+    assert calls == sorted(calls)
+
+
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-def test_leaving_a_cell_out_does_not_see_it(estimator: str) -> None:
+@pytest.mark.heavy
+def test_the_leave_one_out_score_reports_a_cell_off_the_law(estimator: str) -> None:
     frame = planted(seed=5)
     last = (pl.col("N") == 1.6e9) & (pl.col("D") == 6.4e10)
     moved = frame.with_columns(lr=pl.when(last).then(pl.col("lr") * 2).otherwise(pl.col("lr")))
@@ -163,7 +176,7 @@ def test_the_true_optimum_scores_at_the_noise_floor() -> None:
         assert metric.score == pytest.approx(metric.floor, abs=0.5), metric.name
 
 
-def test_a_recipe_with_another_optimum_is_found_out() -> None:
+def test_a_recipe_with_another_optimum_is_detected() -> None:
     two = pl.concat(
         [
             planted(seed=7).with_columns(schedule=pl.lit("cosine")),
@@ -189,20 +202,21 @@ def test_equal_recipes_are_served_by_one_law() -> None:
     assert law.recipes.serves_all, law.recipes.sentence
 
 
-def test_settings_repeated_in_a_cell_are_named_with_what_tells_them_apart() -> None:
+def test_settings_repeated_in_a_cell_are_reported_with_the_column_that_differs() -> None:
     two = pl.concat([planted(seed=s, missing=0.0).with_columns(schedule=pl.lit(str(s))) for s in (7, 8)])
     notes = hyperlaw(two, resamples=0).notes
     assert any("differ in schedule" in note for note in notes)
 
 
-def test_an_axis_that_hardly_moves_is_left_out_and_said_so() -> None:
+@pytest.mark.heavy
+def test_an_axis_that_hardly_varies_is_left_out_with_a_note() -> None:
     frame = planted(seed=1).with_columns(N=1e9 + pl.col("N") / 1e3)
     law = hyperlaw(frame, resamples=0)
     assert "N" not in law.law("lr").exponents
     assert any("N spans a factor" in note for note in law.notes)
 
 
-def test_rows_that_cannot_count_are_counted() -> None:
+def test_unusable_rows_are_counted() -> None:
     frame = planted(seed=1, missing=0.0)
     frame = frame.with_columns(
         val_loss=pl.when(pl.col("val_loss") > 8).then(None).otherwise(pl.col("val_loss")),
@@ -215,9 +229,9 @@ def test_rows_that_cannot_count_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "knobs", "axes", "says"),
+    ("change", "knobs", "axes", "words"),
     [
-        (pl.lit(True), ("lr", "lr2"), ("N", "D"), "moved together; their exponents cannot be told apart"),
+        (pl.lit(True), ("lr", "lr2"), ("N", "D"), "moved together; their exponents cannot be distinguished"),
         (pl.col("N").eq(1e8) & pl.col("D").eq(4e9), ("lr", "batch_tokens"), ("N", "D"), "one cell only"),
         (pl.col("lr").eq(pl.col("lr").min()), ("lr", "batch_tokens"), ("N", "D"), "lr has a single value"),
         (pl.lit(True), ("lr", "batch_tokens"), ("N", "N2"), "N and N2 moved together"),
@@ -225,13 +239,13 @@ def test_rows_that_cannot_count_are_counted() -> None:
         (pl.lit(False), ("lr", "batch_tokens"), ("N", "D"), "no row has a finite val_loss"),
     ],
 )
-def test_a_design_no_law_can_come_from_is_refused_in_words(
-    change: pl.Expr, knobs: Sequence[str], axes: Sequence[str], says: str
+def test_a_design_that_cannot_determine_a_law_is_rejected_with_the_reason(
+    change: pl.Expr, knobs: Sequence[str], axes: Sequence[str], words: str
 ) -> None:
     frame = (
         planted(seed=1).with_columns(N2=pl.col("N") ** 2, lr2=pl.col("lr") * 2, rule=pl.col("N") ** -0.3).filter(change)
     )
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=words):
         hyperlaw(frame, axes, knobs, resamples=0)
 
 
@@ -260,7 +274,7 @@ def test_the_timescale_is_a_knob_like_any_other() -> None:
     assert row["N"] == 1e8
 
 
-def test_a_run_that_did_not_complete_has_no_loss_to_count() -> None:
+def test_the_loss_of_a_run_that_did_not_complete_is_null() -> None:
     frame = pl.DataFrame({"state": ["completed", "diverged"], "val_loss": [2.0, 1.0], "lr": [1.0, 2.0]})
     assert prepare(frame, ["lr"], "val_loss")["val_loss"].to_list() == [2.0, None]
 
@@ -273,21 +287,22 @@ def test_step_laws_pooled_fit_is_reproduced_on_the_released_table() -> None:
     assert lr.exponents["N"].value == pytest.approx(-0.766, abs=5e-4)
     assert lr.exponents["D"].value == pytest.approx(0.197, abs=5e-4)
     assert batch.exponents["D"].value == pytest.approx(0.612, abs=1e-3)
-    # What the released tool prints, 78.5 and .2106, is the mean of 1000 row resamples: see the next test.
+    # The released tool prints 78.5 and .2106, the mean of 1000 row resamples: see the next test.
     assert lr.coefficient.value == pytest.approx(77.687, abs=5e-3)
     assert batch.coefficient.value == pytest.approx(0.20852, abs=5e-5)
-    low, high = law.row_resampled[0].exponents["D"].low, law.row_resampled[0].exponents["D"].high
-    assert (low, high) == (pytest.approx(0.132, abs=0.01), pytest.approx(0.265, abs=0.01))
+    rows = law.row_resampled[0].exponents["D"]
+    assert rows.low == pytest.approx(0.132, abs=0.01)
+    assert rows.high == pytest.approx(0.265, abs=0.01)
     cells = lr.exponents["D"]
     assert cells.low is not None
     assert cells.high is not None
-    assert cells.high - cells.low > 0.265 - 0.132  # rows of a cell are no independent evidence
+    assert cells.high - cells.low > 0.265 - 0.132  # the rows of a cell are not independent
 
 
 @needs_table
-def test_the_law_the_released_tool_prints_is_the_mean_of_its_resamples_in_some_order_of_tied_rows() -> None:
+def test_the_released_tool_prints_the_mean_of_its_resamples_in_some_order_of_tied_rows() -> None:
     # The tool seeds numpy's legacy generator with 42 and draws rows sorted by excess. The 17 best rows tie at zero, and
-    # the order a sort leaves them in depends on the vector instructions of the processor, so the digits it prints do:
+    # their order after the sort depends on the vector instructions of the processor, so the printed digits do as well:
     # 78.4 +- .5 and .2108 +- .0015 over orders. The printed 78.5 and .2106 lie in the middle of both.
     table = dense_cells()
     pooled = Pooled(table, features(table, {"batch_tokens": ("D",)}), 0.0025)
@@ -309,28 +324,29 @@ def test_the_law_the_released_tool_prints_is_the_mean_of_its_resamples_in_some_o
 
 
 @needs_table
+@pytest.mark.heavy
 def test_the_reference_scores_are_reproduced_and_the_joint_surface_is_as_good() -> None:
     table = dense_cells()
-    arena, logs = Scorer.of(table), table.log_axes
+    scorer, logs = Scorer.of(table), table.log_axes
     published = np.column_stack(
         [np.log(1.79) - 0.713 * logs[:, 0] + 0.307 * logs[:, 1], np.log(0.58) + 0.571 * logs[:, 1]]
     )
-    step_law = score(arena, published, np.ones(17, dtype=bool), ("published", ""))
+    step_law = score(scorer, published, np.ones(17, dtype=bool), ("published", ""))
     assert step_law.metric("nearest").score == pytest.approx(0.957, abs=5e-4)
     assert step_law.metric("quadratic").score == pytest.approx(0.332, abs=5e-4)
     on_d, on_both = features(table, {"batch_tokens": ("D",)}), features(table, {"batch_tokens": ("N", "D")})
     for terms, nearest in ((on_d, 0.964), (on_both, 0.537)):
         pooled = Pooled(table, terms, 0.0025).coefficients(np.ones((1, 17)))[0]
-        fitted = score(arena, terms.matrix @ pooled.T, np.ones(17, dtype=bool), ("pooled", ""))
+        fitted = score(scorer, terms.matrix @ pooled.T, np.ones(17, dtype=bool), ("pooled", ""))
         assert fitted.metric("nearest").score == pytest.approx(nearest, abs=5e-4)
-    pooled = leave_one_out(arena, Pooled(table, on_d, 0.0025))
+    pooled = leave_one_out(scorer, Pooled(table, on_d, 0.0025))
     assert pooled.metric("nearest").score == pytest.approx(0.964, abs=5e-4)
     assert pooled.metric("quadratic").score == pytest.approx(0.608, abs=5e-4)
-    assert leave_one_out(arena, Pooled(table, on_both, 0.0025)).metric("quadratic").score == pytest.approx(
+    assert leave_one_out(scorer, Pooled(table, on_both, 0.0025)).metric("quadratic").score == pytest.approx(
         0.423, abs=5e-4
     )
-    assert (leave_one_out(arena, joint(table, on_d)).metric("quadratic").score or 9) <= 0.276
-    assert (leave_one_out(arena, joint(table, on_both)).metric("quadratic").score or 9) <= 0.181
+    assert (leave_one_out(scorer, joint(table, on_d)).metric("quadratic").score or 9) <= 0.276
+    assert (leave_one_out(scorer, joint(table, on_both)).metric("quadratic").score or 9) <= 0.181
 
 
 @needs_table
@@ -339,15 +355,15 @@ def test_a_thousand_cell_resamples_of_the_joint_surface_take_seconds() -> None:
     surface = joint(table, features(table))
     start = time.process_time()
     draws = surface.coefficients(resampled_cells(17, 1000, 0))
-    assert time.process_time() - start < 6  # measured .8 s of one idle core; the bound only catches a lost batching
+    assert time.process_time() - start < 6  # measured .8 s of one idle core; the bound only detects a loss of batching
     assert np.isfinite(draws).all()
 
 
 @needs_table
-def test_a_statement_has_every_law_row_and_cell_accounted_for() -> None:
-    said = hyperlaw_statement(hyperlaw(dense(), estimator="cells", y="smoothed_loss", resamples=50))
-    assert set(said["laws"]) == {"lr", "batch_tokens"}
-    assert said["rows"]["in"] == 1911
-    assert said["cells"] == {"total": 17, "used": 17, "dropped": []}
-    assert said["evaluation"]["leave_one_cell_out"]["quadratic"]["noise_floor_permille"] > 0
-    assert "train_small_test_large" in said["evaluation"]
+def test_the_values_account_for_every_law_row_and_cell() -> None:
+    values = hyperlaw_values(hyperlaw(dense(), estimator="cells", y="smoothed_loss", resamples=50))
+    assert set(values["laws"]) == {"lr", "batch_tokens"}
+    assert values["rows"]["in"] == 1911
+    assert values["cells"] == {"total": 17, "used": 17, "dropped": []}
+    assert values["evaluation"]["leave_one_cell_out"]["quadratic"]["noise_floor_permille"] > 0
+    assert "train_small_test_large" in values["evaluation"]

@@ -1,4 +1,4 @@
-"""Published laws: each formula gives the numbers of its paper, and the comparison and suggestions stand on them."""
+"""Published laws: each formula gives the numbers of its paper; comparison and suggestions use them."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ import numpy as np
 import polars as pl
 import pytest
 
-from sweeplaw.analysis.hyperlaws.comparison import compare, fill
+from sweeplaw.analysis.hyperlaws.comparison import LawScore, compare, fill
 from sweeplaw.analysis.hyperlaws.evaluation import Scorer
 from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
-from sweeplaw.analysis.hyperlaws.published import LAWS
+from sweeplaw.analysis.hyperlaws.published import LAWS, Knob
 from sweeplaw.analysis.hyperlaws.suggest import from_law, from_runs, outside
 from sweeplaw.analysis.tuning.cells import cell_table
 from sweeplaw.trials.errors import InputError
 from tests.paths import SHARED
 
 TABLE = SHARED / "step_law_dense.csv"
+KNOBS: tuple[Knob, ...] = ("lr", "batch_tokens")
 
 
 def grid(law: str = "step-law", lr_factor: float = 1.0) -> pl.DataFrame:
-    """Noise-free cells whose optimum is exactly where ``law`` puts it (its lr times a factor)."""
+    """Return noise-free cells whose optimum is exactly that of ``law`` (its lr times a factor)."""
     rows = []
     for n in (1e8, 3e8, 9e8):
         for d in (4e9, 2e10, 1e11):
             point = {"N": np.array(n), "D": np.array(d), "C": np.array(6 * n * d)}
-            lr, batch = (float(LAWS[law].predict[knob](point)) for knob in ("lr", "batch_tokens"))
+            lr, batch = (float(LAWS[law].predict[knob](point)) for knob in KNOBS)
             for a in np.arange(-2, 2.1, 0.5):
                 for b in np.arange(-2, 2.1, 0.5):
                     loss = 2.5 * n**-0.01 * d**-0.01 * np.exp(0.002 * (a * a + b * b - 0.8 * a * b))
@@ -34,9 +35,16 @@ def grid(law: str = "step-law", lr_factor: float = 1.0) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["N", "D", "lr", "batch_tokens", "val_loss"], orient="row")
 
 
-def contest(frame: pl.DataFrame, *laws: str) -> dict[str, object]:
+def scores(frame: pl.DataFrame, *laws: str) -> dict[str, LawScore]:
+    """Return the score of each law by name, in order."""
     table = cell_table(frame, ("N", "D"), ("lr", "batch_tokens"), "val_loss")
     return {one.law.name: one for one in compare(frame, table, Scorer.of(table), laws or tuple(LAWS))}
+
+
+def regret(one: LawScore) -> float | None:
+    """Return the mean regret by the cells' quadratics, per mille."""
+    assert one.evaluation is not None
+    return one.evaluation.metric("quadratic").score
 
 
 @pytest.mark.parametrize(
@@ -55,13 +63,13 @@ def contest(frame: pl.DataFrame, *laws: str) -> dict[str, object]:
         ("schaipp", "batch_tokens", {"D": 1e11}, 0.667 * 1e11**0.566),
     ],
 )
-def test_a_published_formula_gives_its_numbers(law: str, knob: str, point: dict[str, float], value: float) -> None:
+def test_a_published_formula_gives_its_numbers(law: str, knob: Knob, point: dict[str, float], value: float) -> None:
     arrays = {name: np.array([number]) for name, number in point.items()}
-    assert float(LAWS[law].predict[knob](arrays)[0]) == pytest.approx(value, rel=1e-12)  # type: ignore[index]
-    assert set(LAWS[law].needs[knob]) == set(point)  # type: ignore[index]
+    assert float(LAWS[law].predict[knob](arrays)[0]) == pytest.approx(value, rel=1e-12)
+    assert set(LAWS[law].needs[knob]) == set(point)
 
 
-def test_the_power_lines_decay_inverts_its_timescale() -> None:
+def test_the_power_lines_decay_is_the_inverse_of_its_timescale() -> None:
     point = {"N": np.array(1e9), "D": np.array(2e10), "lr": np.array(3e-3), "batch_tokens": np.array(5e5)}
     decay = float(LAWS["power-lines"].predict["weight_decay"](point))
     assert 5e5 / (3e-3 * decay * 2e10) == pytest.approx(1.084 * 20**-0.527)
@@ -74,51 +82,56 @@ def test_every_law_names_its_source_units_and_standing() -> None:
         assert law.verified == law.standing.startswith("verified")
 
 
-def test_the_law_that_made_the_runs_wins_with_no_regret() -> None:
+@pytest.mark.heavy
+def test_the_law_that_generated_the_runs_is_first_without_regret() -> None:
     for maker in ("step-law", "deepseek"):
-        ranked = contest(grid(maker))
+        ranked = scores(grid(maker))
         first = next(iter(ranked))
         assert first == maker
-        assert ranked[maker].evaluation.metric("quadratic").score == pytest.approx(0, abs=1e-6)
+        assert regret(ranked[maker]) == pytest.approx(0, abs=1e-6)
         assert ranked[maker].off["lr"] == pytest.approx(1, rel=1e-6)
 
 
-def test_a_factor_on_the_learning_rate_is_read_off() -> None:
-    assert contest(grid(lr_factor=1 / 3.0), "step-law")["step-law"].off["lr"] == pytest.approx(3.0, rel=0.01)
+def test_a_factor_on_the_learning_rate_is_recovered() -> None:
+    assert scores(grid(lr_factor=1 / 3.0), "step-law")["step-law"].off["lr"] == pytest.approx(3.0, rel=0.01)
 
 
-def test_a_silent_half_is_set_to_the_best_given_the_rest_and_said_so() -> None:
-    found = contest(grid(), "schaipp")["schaipp"]
+def test_a_knob_that_the_law_omits_is_set_to_the_best_given_the_rest() -> None:
+    found = scores(grid(), "schaipp")["schaipp"]
     assert "says nothing of lr" in found.remark
     table = cell_table(grid(), ("N", "D"), ("lr", "batch_tokens"), "val_loss")
-    arena = Scorer.of(table)
-    filled = fill(arena, found.predicted)
+    scorer = Scorer.of(table)
+    filled = fill(scorer, found.predicted)
     rows = np.linspace(-0.2, 0.2, 41)
-    for c, quadratic in enumerate(arena.quadratics):
+    for c, quadratic in enumerate(scorer.quadratics):
+        assert quadratic is not None
         around = [quadratic.excess(filled[c] + np.array([step, 0.0])) for step in rows]
         assert int(np.argmin(around)) == 20
 
 
 def test_a_law_without_a_constant_is_listed_unscored() -> None:
-    assert contest(grid(), "bjorck")["bjorck"].evaluation is None
-    assert list(contest(grid()))[-1] in ("bjorck", "wang-aitchison")
+    assert scores(grid(), "bjorck")["bjorck"].evaluation is None
+    assert list(scores(grid()))[-1] in ("bjorck", "wang-aitchison")
 
 
-def test_the_size_a_law_means_is_taken_where_the_table_has_it() -> None:
+def test_the_parameter_count_of_the_law_is_used_if_the_table_has_it() -> None:
     frame = grid().with_columns(params=pl.col("N") * 3, params_non_embedding=pl.col("N"))
-    assert "stands for it" not in contest(frame, "step-law")["step-law"].remark
-    assert "with-head" in contest(frame, "porian")["porian"].remark
+    assert "stands for it" not in scores(frame, "step-law")["step-law"].remark
+    assert "with-head" in scores(frame, "porian")["porian"].remark
 
 
-def test_an_unknown_law_is_named_with_its_nearest() -> None:
+def test_an_unknown_law_is_reported_with_the_nearest_one() -> None:
     with pytest.raises(InputError, match="did you mean 'step-law'"):
-        contest(grid(), "steplaw")
+        scores(grid(), "steplaw")
 
 
-def test_step_law_suggests_what_its_formula_says() -> None:
+def test_step_law_suggests_the_values_of_its_formula() -> None:
     found = from_law("step-law", 7e9, 1.4e12, 2048)
     lr, batch = found.settings["lr"], found.settings["batch_tokens"]
     assert lr.value == pytest.approx(1.79 * 7e9**-0.713 * 1.4e12**0.307)
+    assert lr.low is not None
+    assert lr.high is not None
+    assert batch.high is not None
     assert lr.low < lr.value < lr.high
     assert lr.plateau == pytest.approx(2.0, abs=0.1)
     assert found.settings["batch_sequences"].value == pytest.approx(batch.value / 2048)
@@ -131,7 +144,7 @@ def test_step_law_suggests_what_its_formula_says() -> None:
     assert "second-hand" in found.settings["weight_decay"].source
 
 
-def test_runs_suggest_the_law_they_were_made_with() -> None:
+def test_runs_suggest_the_law_that_generated_them() -> None:
     found = from_runs(hyperlaw(grid(), resamples=50), 2e9, 4e11, 1024)
     assert found.settings["lr"].value == pytest.approx(1.79 * 2e9**-0.713 * 4e11**0.307, rel=0.01)
     assert found.decades["D"] == pytest.approx(math.log10(4), abs=1e-9)
@@ -140,7 +153,7 @@ def test_runs_suggest_the_law_they_were_made_with() -> None:
 
 
 @pytest.mark.parametrize(
-    ("law", "params", "tokens", "says"),
+    ("law", "params", "tokens", "words"),
     [
         ("step-law", 7e13, 1.4e12, "decades above all evidence"),
         ("step-law", -1.0, 1.4e12, "a positive number"),
@@ -150,8 +163,10 @@ def test_runs_suggest_the_law_they_were_made_with() -> None:
         ("steplaw", 7e9, 1.4e12, "did you mean 'step-law'"),
     ],
 )
-def test_what_nothing_supports_is_refused_with_the_reason(law: str, params: float, tokens: float, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+def test_an_unsupported_suggestion_is_rejected_with_the_reason(
+    law: str, params: float, tokens: float, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
         from_law(law, params, tokens, 2048)
 
 
@@ -161,10 +176,10 @@ def test_distance_is_zero_inside_and_signed_outside() -> None:
     assert outside(0.1, 1, 10) == pytest.approx(-1)
 
 
-@pytest.mark.skipif(not TABLE.exists(), reason="the released dense table is not on this machine")
+@pytest.mark.skipif(not TABLE.exists(), reason="the released dense table is not available")
 def test_step_law_leads_the_complete_laws_on_its_own_runs() -> None:
     frame = pl.read_csv(TABLE).with_columns(batch_tokens=pl.col("bs") * 2048, val_loss=pl.col("smooth loss"))
-    ranked = contest(frame)
+    ranked = scores(frame)
     complete = [name for name, one in ranked.items() if len(one.off) == 2]
     assert complete[0] == "step-law"
-    assert ranked["step-law"].evaluation.metric("quadratic").score == pytest.approx(0.332, abs=5e-4)
+    assert regret(ranked["step-law"]) == pytest.approx(0.332, abs=5e-4)

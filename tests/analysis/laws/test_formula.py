@@ -1,6 +1,8 @@
-"""A formula is parsed safely, means what it says, and its derivatives are those of calculus."""
+"""A formula is parsed safely, has the value Python gives it, and its derivatives are those of calculus."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,17 +17,17 @@ from sweeplaw.trials.errors import InputError
 STEP = 1e-6
 
 
-def test_a_formula_means_what_python_says_it_means() -> None:
+def test_a_formula_has_the_value_python_gives_it() -> None:
     formula = "E + (A / N**a + 3 * B * D**-0.5)**k - min(a, b) * max(N, D) + exp(-N) * log(D) / sqrt(N)"
     values = {"E": 1.7, "A": 2.0, "B": 0.4, "a": 0.3, "b": 0.2, "k": 0.9}
-    data = {"N": np.array([1.5, 2.5]), "D": np.array([3.0, 1.1])}
+    data: dict[str, Any] = {"N": np.array([1.5, 2.5]), "D": np.array([3.0, 1.1])}
     names = {"exp": np.exp, "log": np.log, "sqrt": np.sqrt, "min": np.minimum, "max": np.maximum}
-    expected = eval(formula, names, {**values, **data})
+    expected = eval(formula, names, {**data, **values})
     law = formula_law(formula, ["N", "D"])
     assert law.predict(values, data) == pytest.approx(expected, rel=1e-14)
 
 
-def test_a_caret_is_a_power_of_the_usual_precedence() -> None:
+def test_a_caret_has_the_precedence_of_a_power() -> None:
     assert formula_law("E + A * x^-a", ["x"]).predict({"E": 1, "A": 2, "a": 3}, {"x": 2.0}) == pytest.approx([1.25])
 
 
@@ -34,15 +36,28 @@ def test_a_caret_is_a_power_of_the_usual_precedence() -> None:
     [
         "__import__('os').system('true')", "().__class__", "E + A.real", "E if A else x", "[E for E in x]", "E + 'a'",
         "lambda x: x", "open(x)", "E + A @ x", "E := x", "exp(A, x)", "min(A)", "f(x)", "1e999 * A * x", "E +",
-        "A * x; E",
+        "A * x; E", "True * A * x", "A * (-1)**0.5 * x",
     ],
 )  # fmt: skip
-def test_what_is_no_arithmetic_is_refused(formula: str) -> None:
+def test_everything_outside_arithmetic_is_refused(formula: str) -> None:
     with pytest.raises(InputError):
         formula_law(formula, ["x"])
 
 
-def test_a_formula_that_is_deep_or_long_is_refused_and_not_a_crash() -> None:
+@pytest.mark.parametrize(
+    ("formula", "part"),
+    [
+        ("E + A * round(x)", "round()"), ("E + A * x // 2", "A * x // 2"), ("A * (x < E)", "x < E"),
+        ("A * x if E else x", "A * x if E else x"), ("A * x * (E and x)", "E and x"), ("E * A ** (not x)", "not x"),
+    ],
+)  # fmt: skip
+def test_parts_of_the_language_without_a_derivative_are_refused_by_name(formula: str, part: str) -> None:
+    with pytest.raises(InputError) as caught:
+        formula_law(formula, ["x"])
+    assert f"a law is differentiated, and {part!r} has" in str(caught.value).replace("round()", "'round()'")
+
+
+def test_a_deep_or_long_formula_is_refused_and_not_a_crash() -> None:
     with pytest.raises(InputError):
         formula_law("(" * 900 + "x" + ")" * 900 + "* A", ["x"])
     with pytest.raises(InputError, match="characters"):
@@ -86,14 +101,14 @@ def test_gradient_and_curvature_are_the_finite_differences_of_value_and_gradient
             assert agree.mean() > (0.9 if kinked else 0.9999)
 
 
-def test_linear_parameters_are_found_by_themselves() -> None:
+def test_linear_parameters_are_detected() -> None:
     function = compile_formula(
         "E + A / N**a + B / D**b + G / (N**a * D**b)", ("N", "D"), ("E", "A", "B", "G", "a", "b")
     )
     assert [function.parameters[index] for index in function.linear] == ["E", "A", "B", "G"]
 
 
-def test_a_name_nobody_gave_is_a_parameter_and_an_input_nobody_used_is_a_fault() -> None:
+def test_a_name_that_is_no_input_is_a_parameter_and_an_unused_input_is_a_fault() -> None:
     assert formula_law("E + A * x**-a", ["x"]).names == ("E", "A", "a")
     with pytest.raises(InputError, match="'D' does not appear"):
         formula_law("E + A * x**-a", ["x", "D"])

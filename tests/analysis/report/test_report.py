@@ -1,4 +1,4 @@
-"""The report: what it says is what the table holds, on one page that needs nothing else."""
+"""Reports: their values agree with the table, and the page is self-contained."""
 
 import json
 import re
@@ -41,7 +41,9 @@ batch_sequences = "0.58 * tokens ** 0.571 / 256"
 """
 
 
-class Nobody:
+class Silent:
+    """Observer of a launch that ignores everything."""
+
     def started(self, todo, already, cluster):
         pass
 
@@ -50,7 +52,7 @@ class Nobody:
 
 
 def run(text, path):
-    launch(plan(parse(text)), Store.open(path, create=True), profile.load("inline"), Nobody())
+    launch(plan(parse(text)), Store.open(path, create=True), profile.load("inline"), Silent())
     return path
 
 
@@ -78,10 +80,10 @@ def test_the_surface_of_a_known_law_is_recovered_with_covering_intervals(made):
 
 
 def test_every_row_is_used_or_counted(made, store):
-    said = report.report_values(made)["trials"]
-    assert said["rows"] == load(store, states=None).trials.collect().height == 154 + 8
-    assert said["used"] + sum(said["dropped"].values()) == said["rows"]
-    assert said["states"] == {"completed": 150, "diverged": 12}
+    trials = report.report_values(made)["trials"]
+    assert trials["rows"] == load(store, states=None).trials.collect().height == 154 + 8
+    assert trials["used"] + sum(trials["dropped"].values()) == trials["rows"]
+    assert trials["states"] == {"completed": 150, "diverged": 12}
 
 
 def test_the_best_setting_is_chosen_by_its_mean_over_seeds(made):
@@ -93,7 +95,7 @@ def test_the_best_setting_is_chosen_by_its_mean_over_seeds(made):
     assert family.seeds.height == 50
 
 
-def test_the_optimum_of_every_knob_says_whether_it_touches_the_edge(made):
+def test_the_optimum_of_every_knob_reports_whether_it_is_at_an_edge(made):
     cells = report.report_values(made)["families"][0]["optima"]
     assert len(cells) == 25
     for cell in cells:
@@ -102,14 +104,14 @@ def test_the_optimum_of_every_knob_says_whether_it_touches_the_edge(made):
         assert knob["touches_edge"] == (knob["best"] != 0.1)
 
 
-def test_laws_in_one_variable_are_the_same_as_fitted_by_hand(made):
+def test_laws_in_one_variable_equal_fits_of_the_same_rows(made):
     one = report.report_values(made)["families"][0]["slices"][0]
     rows = made.sections[0].family.seeds.filter(pl.col("tokens") == one["at"]["tokens"])
     fit = analysis.fit(rows, "power_asymptote", "huber:0.001", x="params_non_embedding", y="val_loss", space="log")
     assert one["params"] == pytest.approx(dict(fit.params), rel=1e-9)
 
 
-def test_the_page_needs_nothing_else_and_escapes_what_people_wrote(made, tmp_path):
+def test_the_page_is_self_contained_and_escapes_text(made, tmp_path):
     html, data = report_page.write(made, tmp_path)
     page = html.read_text()
     assert page.count("<svg") >= 5
@@ -117,32 +119,33 @@ def test_the_page_needs_nothing_else_and_escapes_what_people_wrote(made, tmp_pat
     assert "<script" not in page
     assert "A &lt;known&gt; surface." in page
     assert "diverged" in page
-    said = json.loads(data.read_text())
-    assert said["families"][0]["surface"]["rows_used"] == 50
-    assert said["launches"][0]["sweep_file"] == SWEEP
+    values = json.loads(data.read_text())
+    assert values["families"][0]["surface"]["rows_used"] == 50
+    assert values["launches"][0]["sweep_file"] == SWEEP
 
 
-def test_too_few_points_is_said_instead_of_a_law(tmp_path):
+def test_with_too_few_points_the_reason_replaces_the_law(tmp_path):
     text = SWEEP.replace("num = 5", "num = 2")
-    said = report.report_values(report.make(run(text, tmp_path / "s")))
-    family = said["families"][0]
+    values = report.report_values(report.make(run(text, tmp_path / "s")))
+    family = values["families"][0]
     assert all("needs 4" in one["why_not"] for one in family["slices"])
-    assert report_page.page(report.make(tmp_path / "s"), report_page.plain(said))
+    assert report_page.page(report.make(tmp_path / "s"), report_page.plain(values))
 
 
-def test_a_store_without_completed_trials_says_what_it_has(tmp_path):
+def test_a_store_without_completed_trials_is_rejected(tmp_path):
     text = SWEEP.replace("[fixed]\n", '[fixed]\nbehaviour = "failed"\n')
     with pytest.raises(InputError, match="no completed trials to report"):
         report.make(run(text, tmp_path / "s"))
 
 
+@pytest.mark.heavy
 def test_families_are_split_by_other_scientific_axes(tmp_path):
     text = SWEEP.replace("[nuisance]", "noise = [0.0, 0.001]\n[nuisance]").replace("noise = 0.0005\n", "")
     made = report.make(run(text, tmp_path / "s"))
     assert [section.family.values for section in made.sections] == [{"noise": 0.0}, {"noise": 0.001}]
 
 
-def test_a_batch_told_in_sequences_and_in_tokens_is_one_knob(tmp_path):
+def test_a_batch_in_sequences_and_in_tokens_is_one_knob(tmp_path):
     grid = product((1e7, 1e8), (1e9, 1e10), (3e-4, 1e-3, 3e-3), (32, 64, 128))
     rows = [
         {"n": n, "d": d, "lr": lr, "bs": bs, "bt": 1024 * bs, "val_loss": 2 + 40 / n**0.3 + abs(lr - 1e-3) + 1 / bs}
@@ -156,11 +159,11 @@ def test_a_batch_told_in_sequences_and_in_tokens_is_one_knob(tmp_path):
 
 
 @pytest.mark.parametrize("beside", ["own runs", "nothing"])
-def test_imported_runs_are_reported_with_what_they_do_not_say_left_out(store, tmp_path, beside):
+@pytest.mark.heavy
+def test_imported_runs_without_a_knob_are_reported(store, tmp_path, beside):
     path = shutil.copytree(store, tmp_path / "store") if beside == "own runs" else tmp_path / "store"
-    runs = (
-        tmp_path / "theirs.csv"
-    )  # no weight decay; at a point of ours, and the best there, and at points of their own
+    # Without weight decay; one run at a point of our own, the best there, and others at further points.
+    runs = tmp_path / "theirs.csv"
     points = [(1e7, 1e9, 0.3), *((n, d, 2 + 400 / n**0.3 + 900 / d**0.3) for n in (2e7, 4e7, 8e7) for d in (2e9, 4e9))]
     runs.write_text(
         "n,d,lr,val_loss\n" + "".join(f"{n},{d},{1e-3 * (1 + i)},{loss}\n" for i, (n, d, loss) in enumerate(points))
@@ -174,7 +177,7 @@ def test_imported_runs_are_reported_with_what_they_do_not_say_left_out(store, tm
     assert sum(section.family.trials.height for section in made.sections) == (7 if beside == "nothing" else 157)
 
 
-def test_the_picture_of_a_knob_counts_what_lies_far_above_its_frame():
+def test_the_figure_of_a_knob_counts_the_settings_far_above_its_frame():
     runs = pl.DataFrame(
         {"n": 1e7, "d": 1e9, "lr": [1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3], "loss": [2.2, 2.1, 2, 2.1, 2.2, 9]}
     )
@@ -182,14 +185,14 @@ def test_the_picture_of_a_knob_counts_what_lies_far_above_its_frame():
     (family,) = families(runs, by)
     panel = figures.nuisance(family, by, "lr", optima(runs, ["n", "d"], ["lr"], "loss")).axes[0]
     assert panel.get_title(loc="right") == "1 setting above the frame"
-    assert 10 < panel.get_ylim()[1] < 15  # 350 % of loss is out, 10 % is in
+    assert 10 < panel.get_ylim()[1] < 15  # 350 % of loss is outside, 10 % inside
     levelled = runs.with_columns(loss=pl.Series([2.2, 2.1, 2, 2.1, 2.2, 2.3]))
     (family,) = families(levelled, by)
     panel = figures.nuisance(family, by, "lr", optima(levelled, ["n", "d"], ["lr"], "loss")).axes[0]
     assert panel.get_title(loc="right") == ""
 
 
-def test_a_family_that_nowhere_says_a_knob_has_an_empty_picture_of_it():
+def test_a_family_without_values_of_a_knob_has_an_empty_figure_of_it():
     runs = pl.DataFrame({"n": 1e7, "d": 1e9, "lr": pl.Series([None, None], dtype=pl.Float64), "loss": [2.0, 2.1]})
     by = Axes("n", "d", "loss", (), ("lr",))
     (family,) = families(runs, by)

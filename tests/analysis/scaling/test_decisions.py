@@ -1,4 +1,4 @@
-"""What is concluded from fits: allocations, isoFLOP exponents, held-out errors, crossings, forecasts of a run's end."""
+"""Conclusions from fits: allocations, isoFLOP exponents, held-out errors, crossings, forecasts of a run's end."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def test_the_allocation_is_the_closed_form_of_the_additive_law(alpha: float, bet
     assert exponents(fit, flops)["a"][0] == pytest.approx(a, abs=1e-5)
 
 
-def test_three_approaches_agree_where_sampling_is_centred_and_the_surface_symmetric() -> None:
+def test_three_approaches_agree_on_centred_samples_of_a_symmetric_surface() -> None:
     fit = analysis.fit(isoflop(alpha=0.3, beta=0.3), objective="ls", bootstrap=50)
     for approach in compare_approaches(fit, resamples=50):
         assert approach.a == pytest.approx(0.5, abs=1e-3)
 
 
-def test_the_bias_of_parabolas_off_their_centre_is_named_and_measured() -> None:
+def test_the_bias_of_off_centre_parabolas_is_measured_and_reported() -> None:
     rows = isoflop()
     drift = np.exp(np.repeat(np.linspace(-1, 1, 7), 9))  # sampled too small at small budgets, too large at large ones
     rows = {"N": rows["N"] * drift, "D": rows["D"] / drift}
@@ -72,7 +72,7 @@ def test_the_true_law_predicts_the_largest_runs_it_did_not_see() -> None:
     assert np.abs(held.errors).max() < 1e-8
 
 
-def test_leaving_a_cell_out_is_fitting_without_it() -> None:
+def test_leaving_a_cell_out_equals_a_fit_without_it() -> None:
     rows = isoflop(noise=0.003)
     fit = analysis.fit(rows)
     held = leave_cell_out(fit)
@@ -82,7 +82,7 @@ def test_leaving_a_cell_out_is_fitting_without_it() -> None:
         assert held.predicted[row] == pytest.approx(expected, rel=1e-7)
 
 
-def test_the_planted_form_beats_another_on_rows_neither_saw() -> None:
+def test_the_planted_form_beats_another_on_held_out_rows() -> None:
     x = np.geomspace(1, 1000, 60)
     rows = {"x": x, "loss": LAWS["power_asymptote"].predict(CURVE, {"x": x}) + 0.003 * np.sin(7 * np.arange(60))}
     found = compare(analysis.fit(rows, "power_asymptote"), analysis.fit(rows, "power"))
@@ -109,14 +109,14 @@ def test_a_planted_crossing_lies_in_its_interval() -> None:
     assert back.overtakes < 0.01
 
 
-def test_curves_that_do_not_cross_in_the_range_say_so() -> None:
+def test_curves_that_do_not_cross_in_the_range_have_no_estimate() -> None:
     found = crossover(_curve(1.9, 2.0, 0.3, 1), _curve(2.4, 2.0, 0.3, 2), 1, 1e5)
     assert found.estimate is None
     assert found.probability < 0.01
     assert found.a_better_at_high > 0.99
 
 
-def test_a_crossing_needs_draws_of_one_objective_on_one_axis() -> None:
+def test_a_crossing_needs_draws_on_one_axis() -> None:
     fit = _curve(1.9, 2.0, 0.3, 1)
     with pytest.raises(InputError, match="bootstrap draws"):
         crossover(
@@ -129,16 +129,16 @@ def test_a_crossing_needs_draws_of_one_objective_on_one_axis() -> None:
 @pytest.mark.parametrize(
     "end", [lambda t: 2.5 + 4 * (t + 100) ** -0.35, lambda t: 2.5 + 2 * np.exp(-t / 1500)], ids=["power", "exponential"]
 )
-def test_the_end_of_a_run_lies_in_the_interval_foretold_from_a_third_of_it(end) -> None:
+def test_the_end_of_a_run_lies_in_the_interval_forecast_from_its_beginning(end) -> None:
     steps = np.arange(1, 101) * 100.0
     losses = end(steps) + 0.01 * np.random.default_rng(0).normal(size=100)
-    told = forecast(steps[:40], losses[:40], 1e4)
-    assert told.low <= losses[-1] <= told.high
-    assert told.high - told.low < 0.5
-    assert sum(told.shares.values()) == pytest.approx(1)
+    found = forecast(steps[:40], losses[:40], 1e4)
+    assert found.low <= losses[-1] <= found.high
+    assert found.high - found.low < 0.5
+    assert sum(found.shares.values()) == pytest.approx(1)
 
 
-def test_a_run_that_keeps_its_shape_is_told_early_and_the_level_keeps_its_promise() -> None:
+def test_a_run_that_keeps_its_shape_is_predictable_early_from_its_prediction_level() -> None:
     steps = np.arange(1, 61) * 100.0
     losses = 2.5 + 4 * steps**-0.35
     level = prediction_level(steps, losses, tolerance=0.01, prefixes=6)
@@ -148,7 +148,7 @@ def test_a_run_that_keeps_its_shape_is_told_early_and_the_level_keeps_its_promis
     assert forecast(steps[seen], losses[seen], 6000).loss == pytest.approx(losses[-1], rel=0.01)
 
 
-def test_a_curve_that_cannot_be_foretold_says_why() -> None:
+def test_a_curve_that_cannot_be_forecast_is_refused_with_the_reason() -> None:
     with pytest.raises(InputError, match="8 points"):
         forecast([1, 2, 3], [3, 2, 1], 10)
     with pytest.raises(InputError, match="points 1"):

@@ -1,5 +1,5 @@
-"""Tables with cells that are no numbers, and stores with damaged files: every command that reads a loss says which row
-or file, and none has a traceback."""
+"""Tables with non-numeric cells and stores with damaged files: every command that reads a loss reports the row or file,
+without a traceback."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from sweeplaw import analysis
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.trials.errors import InputError
 
+pytestmark = pytest.mark.process
+
 KNOBS = ["--knob", "lr", "--knob", "batch_tokens"]
 COMMANDS = {
     "fit": ["fit", "{file}", "additive", "--x", "N=N", "--x", "D=D", "--y", "val_loss"],
@@ -34,7 +36,7 @@ TUNED = ("hyperlaw", "compare-laws", "batch-lr")
 
 
 def table(path, last, loss=None):
-    """A CSV of a 3 x 3 grid of N and D, 12 settings each, and one more row."""
+    """Write a CSV of a 3 x 3 grid of N and D, 12 settings each, and one more row."""
     lines = ["N,D,lr,batch_tokens,val_loss"]
     for n, d, lr, batch in product((1e6, 1e7, 1e8), (1e8, 1e9, 1e10), (1e-4, 3e-4, 1e-3, 3e-3), (2**15, 2**16, 2**17)):
         bowl = math.log(lr / 1e-3) ** 2 + math.log(batch / 2**16) ** 2
@@ -43,16 +45,16 @@ def table(path, last, loss=None):
     return str(path)
 
 
-def ask(command, file):
+def run(command, file):
     arguments = [part.format(file=file) for part in COMMANDS[command]]
     return CliRunner().invoke(app, arguments, catch_exceptions=False)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_loss_of_true_and_false_is_refused(tmp_path, command):
+def test_a_boolean_loss_is_rejected(tmp_path, command):
     file = table(tmp_path / "runs.csv", "1e6,1e8,0.001,65536,true", loss="true")
-    with pytest.raises(InputError, match=r"holds Boolean; numbers are wanted|all 109 losses are equal"):
-        ask(command, file)
+    with pytest.raises(InputError, match=r"holds Boolean; expected numbers|all 109 losses are equal"):
+        run(command, file)
 
 
 @pytest.mark.parametrize(
@@ -62,20 +64,20 @@ def test_a_loss_of_true_and_false_is_refused(tmp_path, command):
         *((command, "1e6,1e8,fast,65536,3", "'lr': row 108 holds 'fast'") for command in TUNED),
     ],
 )
-def test_text_in_a_loss_or_a_knob_is_refused_with_its_row(tmp_path, command, row, words):
+def test_text_in_a_loss_or_a_knob_is_rejected_with_its_row(tmp_path, command, row, words):
     file = table(tmp_path / "runs.csv", row)
-    with pytest.raises(InputError, match=f"{words}; numbers are wanted"):
-        ask(command, file)
+    with pytest.raises(InputError, match=f"{words}; expected numbers"):
+        run(command, file)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_number_infinity_and_gaps_leave_the_answer_of_the_other_rows(tmp_path, command):
+def test_rows_with_nan_infinity_or_null_losses_do_not_change_the_result(tmp_path, command):
     odd = "1e6,1e8,0.001,65536,nan\n1e6,1e8,0.001,65536,inf\n1e6,1e8,0.001,65536,"
-    whole = ask(command, table(tmp_path / "whole.csv", "1e8,1e10,0.01,131072,5"))
-    holed = ask(command, table(tmp_path / "holed.csv", f"1e8,1e10,0.01,131072,5\n{odd}"))
-    assert holed.exit_code == whole.exit_code == 0
-    numbers = [line for line in whole.stdout.splitlines() if not line.startswith("note") and "row" not in line]
-    assert set(numbers) <= set(holed.stdout.splitlines())
+    complete = run(command, table(tmp_path / "whole.csv", "1e8,1e10,0.01,131072,5"))
+    extended = run(command, table(tmp_path / "holed.csv", f"1e8,1e10,0.01,131072,5\n{odd}"))
+    assert extended.exit_code == complete.exit_code == 0
+    numbers = [line for line in complete.stdout.splitlines() if not line.startswith("note") and "row" not in line]
+    assert set(numbers) <= set(extended.stdout.splitlines())
 
 
 FIT = "fit {file} additive --x N=N --x D=D --y val_loss"
@@ -89,9 +91,9 @@ FIT = "fit {file} additive --x N=N --x D=D --y val_loss"
         (f"{FIT} --compute 0", r"compute in FLOPs = 0 \(accepted: a positive number"),
         (f"{FIT} --compute nan", "compute in FLOPs = nan"),
         (f"{FIT} --compute 1e21 --flops-per-nd 0", "FLOPs per N and D = 0"),
-        (f"{FIT} --where val_loss", "condition 'val_loss' is neither true nor false of a row: it gives Float64"),
+        (f"{FIT} --where val_loss", "condition 'val_loss' is not boolean: it gives Float64"),
         (f"{FIT} --where 'N > D || D'", "condition"),
-        ("hyperlaw {file} --knob lr --where N", "condition 'N' is neither true nor false"),
+        ("hyperlaw {file} --knob lr --where N", "condition 'N' is not boolean"),
         ("hyperlaw {file} --knob lr --knob lr", "'lr' is named twice"),
         ("hyperlaw {file} --knob lr --cell ''", "name the axes of the cells"),
         ("hyperlaw {file} --knob lr --steps nope", "no column 'nope'"),
@@ -101,17 +103,17 @@ FIT = "fit {file} additive --x N=N --x D=D --y val_loss"
         ("importance {file} --knob lr --figure x.bmp", r"ends in none of \.svg, \.png, \.pdf"),
         ("importance {file} --knob lr --where 'lr = 0.001'", "one value each"),
         ("transfer {file} --workload N --knob N", "'N' is named twice"),
-        ("query {file} --where lr", "condition 'lr' is neither true nor false"),
+        ("query {file} --where lr", "condition 'lr' is not boolean"),
     ],
 )
-def test_an_option_that_makes_no_sense_is_refused(tmp_path, line, words):
+def test_an_invalid_option_is_rejected(tmp_path, line, words):
     file = table(tmp_path / "runs.csv", "1e6,1e8,0.001,65536,3")
     with pytest.raises(InputError, match=words):
         CliRunner().invoke(app, shlex.split(line.format(file=file)), catch_exceptions=False)
 
 
 @pytest.mark.parametrize("below", ["", "/below"])
-def test_a_place_that_cannot_be_written_is_named_without_a_traceback(tmp_path, below):
+def test_an_unwritable_path_is_reported_without_a_traceback(tmp_path, below):
     file = table(tmp_path / "runs.csv", "1e6,1e8,0.001,65536,3")
     place = file + below
     command = [sys.executable, "-m", "sweeplaw", "hyperlaw", file, "--knob", "lr", "--resamples", "5"]
@@ -121,12 +123,12 @@ def test_a_place_that_cannot_be_written_is_named_without_a_traceback(tmp_path, b
     assert "Traceback" not in done.stderr
 
 
-def test_counts_are_written_as_people_write_them():
-    said = [
+def test_counts_may_be_written_with_exponents_or_suffixes():
+    outputs = [
         CliRunner().invoke(app, ["suggest", "--params", n, "--tokens", d, "--json"]).stdout
         for n, d in (("7e9", "1.4e12"), ("7B", "1.4T"), ("7000M", "1400000M"))
     ]
-    assert said[0] == said[1] == said[2]
+    assert outputs[0] == outputs[1] == outputs[2]
     assert CliRunner().invoke(app, ["suggest", "--params", "7X", "--tokens", "1"]).exit_code == 2
 
 
@@ -141,7 +143,7 @@ STORE = {
 
 
 def damaged_store(folder):
-    """Two imports of the grid of `table`; of the second, every loss is destroyed behind a good footer."""
+    """Return a store with two imports of `table`; the losses of the second are corrupt behind a valid footer."""
     uri, maps = str(folder / "store"), ["--map", "params_non_embedding=N", "--map", "tokens=D"]
     for name, last in (("whole", "1e8,1e10,0.01,131072,5"), ("broken", "1e8,1e10,0.01,131072,6")):
         file = table(folder / f"{name}.csv", last)
@@ -159,17 +161,17 @@ def damaged_store(folder):
 
 
 @pytest.mark.parametrize("command", STORE)
-def test_a_damaged_part_is_named_the_rest_answers_and_the_exit_code_says_so(tmp_path, command):
+def test_a_damaged_part_is_reported_and_the_rest_is_used_with_exit_code_3(tmp_path, command):
     uri, name = damaged_store(tmp_path)
     mapped = {"N=N": "N=params_non_embedding", "D=D": "D=tokens"}
     arguments = [mapped.get(part, part).format(file=uri) for part in STORE[command]]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 3
-    assert result.stdout or command == "export"  # which answers with its file
+    assert result.stdout or command == "export"  # export writes only its file
     assert f"damaged: trials/{name} is damaged inside" in result.stderr
 
 
-def test_a_fit_from_python_warns_of_a_damaged_part(tmp_path):
+def test_a_fit_in_python_warns_of_a_damaged_part(tmp_path):
     uri, name = damaged_store(tmp_path)
     found = analysis.fit(uri)
     assert found.rows_used == 109

@@ -1,4 +1,4 @@
-"""Two tables are compared trial by trial: what counts as a difference, and what is told of it."""
+"""Comparison of two tables trial by trial: what counts as a difference, and how it is reported."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from sweeplaw.trials.errors import InputError
 
 
 def parquet(path, rows, **columns):
-    """A file of these ``columns``, one value for each of the trials ``rows``."""
+    """Write a file of these ``columns``, with one value for each of the trials ``rows``."""
     pl.DataFrame({"trial_id": list(rows), **columns}).write_parquet(path)
     return str(path)
 
 
 def changed(a, b, tolerance=0.0):
-    """(trial, column, a, b) of every change."""
+    """Return (trial, column, a, b) of every change."""
     return difference(a, b, tolerance).changes.rows()
 
 
-def test_trials_are_matched_by_id_in_whatever_order_they_lie(tmp_path):
+def test_trials_are_matched_by_id_in_any_order(tmp_path):
     a = parquet(tmp_path / "a.parquet", "dbca", val_loss=[4.0, 2.0, 3.0, 1.0])
     b = parquet(tmp_path / "b.parquet", "ecbaf", val_loss=[5.0, 3.0, 2.5, 1.0, 6.0])
     found = difference(a, b)
@@ -35,14 +35,14 @@ def test_trials_are_matched_by_id_in_whatever_order_they_lie(tmp_path):
     assert difference(a, a).equal
 
 
-def test_nan_equals_nan_and_null_null_and_neither_a_number(tmp_path):
+def test_nan_equals_nan_and_null_equals_null_but_neither_equals_a_number(tmp_path):
     a = parquet(tmp_path / "a.parquet", "abcde", val_loss=[math.nan, None, math.nan, None, math.inf])
     b = parquet(tmp_path / "b.parquet", "abcde", val_loss=[math.nan, None, 1.0, 1.0, math.inf])
     for tolerance in (0.0, 0.5):
         assert changed(a, b, tolerance) == [("c", "val_loss", "NaN", "1.0"), ("d", "val_loss", None, "1.0")]
 
 
-def test_tolerance_is_relative_to_the_larger_and_of_numbers_alone(tmp_path):
+def test_tolerance_is_relative_to_the_larger_value_and_applies_to_numbers_only(tmp_path):
     a = parquet(tmp_path / "a.parquet", "abc", val_loss=[100.0, 100.0, 0.0], seed=[100, 100, 0], optimizer=["1"] * 3)
     b = parquet(tmp_path / "b.parquet", "abc", val_loss=[101.0, 102.1, 1e-9], seed=[101, 103, 0], optimizer=["1.0"] * 3)
     found = difference(a, b, 0.02)
@@ -55,13 +55,13 @@ def test_tolerance_is_relative_to_the_larger_and_of_numbers_alone(tmp_path):
     assert found.same == 0
 
 
-def test_numbers_of_another_type_are_compared_as_numbers_and_told_as_written(tmp_path):
+def test_numbers_of_different_types_are_compared_as_numbers_and_reported_as_written(tmp_path):
     a = parquet(tmp_path / "a.parquet", "abc", depth=[4, 5, None])
     b = parquet(tmp_path / "b.parquet", "abc", depth=[4.0, 5.5, None])
     assert changed(a, b) == [("b", "depth", "5", "5.5")]
 
 
-def test_text_truth_and_times_are_compared_and_what_one_side_lacks_or_when_it_ran_is_not(tmp_path):
+def test_text_booleans_and_times_are_compared_but_not_missing_or_incidental_columns(tmp_path):
     times = pl.Series([0, 1], dtype=pl.Datetime("us", "UTC"))
     a = parquet(
         tmp_path / "a.parquet", "ab", name=["x", None], tied=[True, False], at=times, host=["n1", "n2"], mine=[1, 2]
@@ -74,20 +74,20 @@ def test_text_truth_and_times_are_compared_and_what_one_side_lacks_or_when_it_ra
     assert changed(a, b)[3] == ("b", "tied", "false", None)
 
 
-def test_nothing_to_compare_but_ids_is_no_difference(tmp_path):
+def test_equal_ids_without_comparable_columns_are_no_difference(tmp_path):
     a = parquet(tmp_path / "a.parquet", "ab", host=["n1", "n2"])
     b = parquet(tmp_path / "b.parquet", "ba", host=["n3", "n4"])
     assert (difference(a, b).same, difference(a, b).equal) == (2, True)
 
 
-def test_a_file_without_ids_is_refused(tmp_path):
+def test_a_file_without_ids_is_rejected(tmp_path):
     a = parquet(tmp_path / "a.parquet", "ab", val_loss=[1.0, 2.0])
     (tmp_path / "b.csv").write_text("val_loss\n1.0\n")
     with pytest.raises(InputError, match=r"b\.csv has no column trial_id"):
         difference(a, str(tmp_path / "b.csv"))
 
 
-def test_a_store_compares_with_its_export_by_the_attempt_that_counts(store, record, tmp_path):
+def test_a_store_and_its_export_are_compared_by_the_latest_attempt(store, record, tmp_path):
     with store.writer("one") as writer:
         writer.write([record(seed, loss=2.0 + seed) for seed in range(5)])
         writer.write([record(9, state="failed", loss=None), record(9, attempt=2, loss=3.0)])
@@ -103,7 +103,7 @@ def test_a_store_compares_with_its_export_by_the_attempt_that_counts(store, reco
     assert (change["column"], change["a"], change["b"]) == ("val_loss", "3.0", "4.0")
 
 
-def test_a_column_of_text_in_one_and_numbers_in_the_other_is_compared_as_text(tmp_path):
+def test_a_column_of_text_in_one_source_and_numbers_in_the_other_is_compared_as_text(tmp_path):
     a = parquet(tmp_path / "a.parquet", "abc", warmup=["0.1", "none", None])
     b = parquet(tmp_path / "b.parquet", "abc", warmup=[0.1, 0.2, None])
     assert changed(a, b) == [("b", "warmup", "none", "0.2")]

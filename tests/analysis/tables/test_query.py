@@ -1,4 +1,4 @@
-"""SQL and names give the same answers, nothing is written, and what cannot be answered is said in our words."""
+"""Queries by SQL and by name agree, write nothing, and report their errors without Polars' wording."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.analysis.tables.query import Query, ask, refuse_unless_question, scientific_axes
+from sweeplaw.analysis.tables.query import Query, require_select, run_query, scientific_axes
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.cli.shared import frames
 from sweeplaw.trials.errors import InputError
@@ -24,7 +25,7 @@ from sweeplaw.trials.errors import InputError
 
 @pytest.fixture
 def filled(store, record, points):
-    """Sixty trials: five of them diverged with the lowest losses of all, one failed and done again."""
+    """Sixty trials, five of which diverged with the lowest losses, and a trial that failed and was repeated."""
     with store.writer("one") as writer:
         for seed in range(60):
             state, loss = ("diverged", 0.1) if seed % 12 == 5 else ("completed", 2.0 + ((seed * 7) % 60) / 100)
@@ -38,8 +39,8 @@ def load(store):
     return tables.load(store.location.uri, states=None)
 
 
-def test_best_is_the_least_loss_of_completed_trials_in_each_cell(filled):
-    found = ask(load(filled), Query(best_per=("N", "D"))).frame
+def test_best_is_the_completed_trial_of_least_loss_in_each_cell(filled):
+    found = run_query(load(filled), Query(best_per=("N", "D"))).frame
     completed = tables.load(filled.location.uri).trials.collect()
     for row in found.iter_rows(named=True):
         cell = completed.filter(
@@ -49,9 +50,9 @@ def test_best_is_the_least_loss_of_completed_trials_in_each_cell(filled):
     assert found.height == completed.select("params_non_embedding", "tokens").n_unique() == 20
 
 
-def test_sql_over_best_equals_asking_by_name(filled):
-    by_sql = ask(load(filled), Query(sql="SELECT * FROM best ORDER BY trial_id", best_per=("N",))).frame
-    by_name = ask(load(filled), Query(best_per=("N",), sort=("trial_id",))).frame
+def test_sql_over_best_equals_the_query_by_name(filled):
+    by_sql = run_query(load(filled), Query(sql="SELECT * FROM best ORDER BY trial_id", best_per=("N",))).frame
+    by_name = run_query(load(filled), Query(best_per=("N",), sort=("trial_id",))).frame
     assert by_sql.equals(by_name)
 
 
@@ -61,28 +62,28 @@ def test_the_cells_of_best_are_the_scientific_axes_of_the_newest_launch(filled):
     assert scientific_axes(load(filled)) == ("seed", "lr")
 
 
-def test_aliases_stand_for_columns_and_the_answer_says_so(filled):
-    answer = ask(load(filled), Query(sql="SELECT max(6 * N * D) AS c FROM trials WHERE C > 0"))
-    assert set(answer.notes) >= {"N = params_non_embedding", "D = tokens", "C = flops"}
-    assert answer.frame["c"].to_list() == [6.0 * 400 * 5000]
+def test_aliases_stand_for_columns_and_are_noted(filled):
+    result = run_query(load(filled), Query(sql="SELECT max(6 * N * D) AS c FROM trials WHERE C > 0"))
+    assert set(result.notes) >= {"N = params_non_embedding", "D = tokens", "C = flops"}
+    assert result.frame["c"].to_list() == [6.0 * 400 * 5000]
 
 
-def test_products_of_counts_do_not_wrap_at_two_to_the_63(store, record):
+def test_products_of_counts_do_not_wrap_at_two_to_the_63rd(store, record):
     row = record(1).row() | {"params_non_embedding": 10**11, "tokens": 10**13}
     with store.writer("one") as writer:
         writer.write_rows([row])
-    assert ask(load(store), Query(sql="SELECT 6 * N * D AS c FROM trials")).frame["c"].to_list() == [6e24]
-    assert ask(load(store), Query(where="6 * params_non_embedding * tokens > 1e24")).frame.height == 1
+    assert run_query(load(store), Query(sql="SELECT 6 * N * D AS c FROM trials")).frame["c"].to_list() == [6e24]
+    assert run_query(load(store), Query(where="6 * params_non_embedding * tokens > 1e24")).frame.height == 1
 
 
 def test_curves_join_trials(filled):
     sql = "SELECT t.trial_id, count(*) AS n FROM trials t JOIN curves c ON t.trial_id = c.trial_id GROUP BY t.trial_id"
-    assert set(ask(load(filled), Query(sql=sql)).frame["n"].to_list()) == {3}
+    assert set(run_query(load(filled), Query(sql=sql)).frame["n"].to_list()) == {3}
 
 
 def test_where_columns_sort_and_limit(filled):
-    question = Query(where="seed < 10 AND state = 'completed'", columns=("N", "seed"), sort=("-seed",), limit=3)
-    frame = ask(load(filled), question).frame
+    query = Query(where="seed < 10 AND state = 'completed'", columns=("N", "seed"), sort=("-seed",), limit=3)
+    frame = run_query(load(filled), query).frame
     assert frame.columns == ["N", "seed"]
     assert frame["seed"].to_list() == [9, 8, 7]
 
@@ -94,10 +95,10 @@ def test_where_columns_sort_and_limit(filled):
         ("SELECT t.zeta FROM trials t", "no column 'zeta'"),
         ("SELECT seed FROM trial", "no table 'trial'; did you mean 'trials'"),
         ("SELECT", "query: "),
-        ("DROP TABLE trials", "only questions"),
-        ("CREATE TABLE x AS SELECT 1", "only questions"),
-        ("DELETE FROM trials", "only questions"),
-        ("INSERT INTO trials VALUES (1)", "only questions"),
+        ("DROP TABLE trials", "only SELECT queries"),
+        ("CREATE TABLE x AS SELECT 1", "only SELECT queries"),
+        ("DELETE FROM trials", "only SELECT queries"),
+        ("INSERT INTO trials VALUES (1)", "only SELECT queries"),
         ("WITH x AS (SELECT 1) DELETE FROM trials", "query: "),
         ("SELECT 1; DROP TABLE trials", "query: "),
         ("SELECT * FROM read_csv('/etc/passwd')", "opens files"),
@@ -107,15 +108,15 @@ def test_where_columns_sort_and_limit(filled):
         ("SELECT E'\\'', x FROM read_csv('f') --'", "before its quote"),
     ],
 )
-def test_what_is_no_question_to_the_tables_is_refused_in_one_message(filled, sql, words):
+def test_sql_that_is_not_a_query_of_the_tables_is_rejected_in_one_message(filled, sql, words):
     with pytest.raises(InputError, match=words.replace("(", r"\(")):
-        ask(load(filled), Query(sql=sql))
+        run_query(load(filled), Query(sql=sql))
 
 
 @given(st.text(alphabet="abcxyz(),.'\"-/* \n`read_csvEe\\", max_size=40))
-def test_no_text_makes_the_guard_itself_fail(text):
+def test_the_sql_check_raises_nothing_but_input_errors(text):
     with contextlib.suppress(InputError):
-        refuse_unless_question("SELECT " + text)
+        require_select("SELECT " + text)
 
 
 def test_a_query_changes_no_file_of_the_store(filled):
@@ -123,7 +124,7 @@ def test_a_query_changes_no_file_of_the_store(filled):
         return {path: path.stat().st_mtime_ns for path in Path(filled.location.root).rglob("*")}
 
     before = files()
-    ask(load(filled), Query(sql="SELECT * FROM best"))
+    run_query(load(filled), Query(sql="SELECT * FROM best"))
     CliRunner().invoke(app, ["query", filled.location.uri, "--json"])
     assert files() == before
 
@@ -132,7 +133,7 @@ def run(*arguments):
     return CliRunner().invoke(app, ["query", *map(str, arguments)])
 
 
-def test_json_is_a_list_of_row_objects_without_nan(filled, store, record):
+def test_json_is_a_list_of_row_objects_with_null_for_nan(filled, store, record):
     with store.writer("two") as writer:
         writer.write([record(200, loss=float("nan"))])
     rows = json.loads(run(filled.location.uri, "--json", "--sort", "seed").stdout)
@@ -142,15 +143,15 @@ def test_json_is_a_list_of_row_objects_without_nan(filled, store, record):
     assert [json.loads(line) for line in lines] == rows
 
 
-def test_numbers_written_in_sql_are_numbers_in_the_answer(filled):
+def test_decimal_literals_in_sql_are_numbers_in_json(filled):
     result = run(filled.location.uri, "SELECT 0.1 AS a, 1.5 * seed AS b FROM trials ORDER BY seed LIMIT 1", "--json")
     assert json.loads(result.stdout) == [{"a": 0.1, "b": 0.0}]
 
 
-def test_files_out_hold_the_same_rows(filled, tmp_path):
+def test_output_files_contain_the_same_rows(filled, tmp_path):
     sql = "SELECT seed, val_loss, state FROM trials ORDER BY seed"
-    expected = ask(load(filled), Query(sql=sql)).frame
-    readers = {
+    expected = run_query(load(filled), Query(sql=sql)).frame
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {
         "parquet": pl.read_parquet,
         "arrow": pl.read_ipc,
         "csv": pl.read_csv,
@@ -163,15 +164,15 @@ def test_files_out_hold_the_same_rows(filled, tmp_path):
         assert read(file).equals(expected)
 
 
-def test_output_into_the_store_is_refused(filled):
+def test_output_into_the_store_is_rejected(filled):
     with pytest.raises(InputError, match="inside"):
         CliRunner().invoke(
             app, ["query", filled.location.uri, "--out", f"{filled.location.uri}/x.csv"], catch_exceptions=False
         )
 
 
-def test_a_table_names_the_columns_that_do_not_fit(filled):
-    frame = ask(load(filled), Query(limit=2)).frame
+def test_a_table_lists_the_columns_that_do_not_fit(filled):
+    frame = run_query(load(filled), Query(limit=2)).frame
     text = frames.aligned(frame, 80)
     assert all(len(line) <= 80 for line in text.splitlines()[:3])
     assert "more columns: " in text
@@ -179,12 +180,12 @@ def test_a_table_names_the_columns_that_do_not_fit(filled):
 
 
 def table(uri, *options):
-    """What a person sees: the headings, and the notes below."""
+    """Return the headings and the notes of the printed table."""
     result = run(uri, *options)
     return result.stdout.splitlines()[0].split(), result.stderr
 
 
-def test_a_table_begins_with_what_was_asked_about_then_the_loss_and_the_knobs(filled):
+def test_a_table_begins_with_the_columns_of_the_query_then_the_loss_and_the_knobs(filled):
     headings, _ = table(filled.location.uri, "--best-per", "D,N")
     assert headings[:4] == ["trial_id", "tokens", "params_non_embedding", "val_loss"]
     assert headings.index("lr") < headings.index("seed") < headings.index("attempt")
@@ -192,7 +193,7 @@ def test_a_table_begins_with_what_was_asked_about_then_the_loss_and_the_knobs(fi
     assert headings[:4] == ["trial_id", "seed", "train_loss", "params_non_embedding"]
 
 
-def test_what_is_the_same_in_every_row_is_told_once_and_what_was_asked_about_stays(filled):
+def test_constant_columns_are_noted_once_unless_the_query_mentions_them(filled):
     headings, notes = table(filled.location.uri, "--where", "seed IN (1, 2)")
     assert "state" not in headings
     assert "in every row: state = completed" in notes
@@ -203,25 +204,25 @@ def test_what_is_the_same_in_every_row_is_told_once_and_what_was_asked_about_sta
     assert "val_loss = 0.1" in notes
 
 
-def test_other_forms_keep_the_order_of_the_table_and_every_column(filled):
+def test_other_formats_keep_every_column_in_order(filled):
     names = tables.load(filled.location.uri).trials.collect_schema().names()
     assert run(filled.location.uri, "--csv", "--limit", "2").stdout.splitlines()[0].split(",") == names
 
 
-def test_every_column_that_is_not_there_is_told_at_once(filled):
+def test_all_unknown_columns_are_reported_at_once(filled):
     with pytest.raises(InputError) as caught:
-        ask(load(filled), Query(columns=("nope", "N"), sort=("-sed",), best_per=("Q",)))
-    told = str(caught.value)
-    assert all(words in told for words in ("no column 'nope'", "'sed'; did you mean 'seed'", "no column 'Q'"))
-    assert told.count("columns: ") == 1
+        run_query(load(filled), Query(columns=("nope", "N"), sort=("-sed",), best_per=("Q",)))
+    message = str(caught.value)
+    assert all(words in message for words in ("no column 'nope'", "'sed'; did you mean 'seed'", "no column 'Q'"))
+    assert message.count("columns: ") == 1
 
 
-def test_a_column_of_another_table_is_told_with_its_table(filled):
-    with pytest.raises(InputError, match="no column 'step' where the query looks for it; curves has it"):
-        ask(load(filled), Query(sql="SELECT step FROM trials"))
+def test_a_column_of_another_table_is_reported_with_its_table(filled):
+    with pytest.raises(InputError, match="no column 'step' in the table that the query reads; curves has it"):
+        run_query(load(filled), Query(sql="SELECT step FROM trials"))
 
 
-def test_damage_is_named_the_rest_answers_and_the_exit_code_says_so(filled):
+def test_a_damaged_file_is_reported_and_the_rest_is_used_with_exit_code_3(filled):
     (Path(filled.location.root) / "trials" / "broken.parquet").write_bytes(b"PAR1")
     result = run(filled.location.uri, "SELECT count(*) AS n FROM trials", "--json")
     assert result.exit_code == 3
@@ -229,7 +230,7 @@ def test_damage_is_named_the_rest_answers_and_the_exit_code_says_so(filled):
     assert "trials/broken.parquet cannot be read" in result.stderr
 
 
-def test_damage_inside_a_part_is_named_and_the_rest_answers(filled, record, points):
+def test_damage_inside_a_part_is_reported_and_the_rest_is_used(filled, record, points):
     with filled.writer("two") as writer:
         writer.write([record(seed) for seed in range(300, 400)])
     (name,) = [name for name in filled.location.names("trials", ".parquet") if name.startswith("two-")]
@@ -245,7 +246,7 @@ def test_damage_inside_a_part_is_named_and_the_rest_answers(filled, record, poin
     assert any(name in problem for problem in filled.problems)
 
 
-def test_bad_input_on_the_command_line_is_one_message_and_exit_code_two(filled):
+def test_invalid_input_on_the_command_line_is_one_message_and_exit_code_2(filled):
     command = [sys.executable, "-m", "sweeplaw", "query", filled.location.uri, "SELECT nope FROM trials"]
     done = subprocess.run(
         command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
@@ -264,19 +265,19 @@ def test_bad_input_on_the_command_line_is_one_message_and_exit_code_two(filled):
         ("a.csv", b"", "no header"),
         ("a.parquet", b"PAR1junk", "cannot be read"),
         ("a.ndjson", b'{"x": 1}\n\n{broken\n', "line 3, column 2: "),
-        ("a.ndjson", b'{"x": 1}\n[1]\n', "line 2: an object is wanted, not list"),
+        ("a.ndjson", b'{"x": 1}\n[1]\n', "line 2: expected an object, not list"),
         ("a.ndjson", b'{"x": NaN}\n{"x": "\xe9"}\n', "line 2: byte 0xe9 is not UTF-8"),
         ("a.ndjson", b"", "no data"),
         ("a.xlsx", b"", "are not read"),
     ],
 )
-def test_a_malformed_file_is_refused_with_the_place(tmp_path, name, content, words):
+def test_a_malformed_file_is_rejected_with_the_location(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=words):
         tables.load(tmp_path / name)
 
 
-def test_nan_in_csv_is_a_number_however_it_is_spelled(tmp_path):
+def test_nan_in_csv_is_a_number_in_any_spelling(tmp_path):
     (tmp_path / "a.csv").write_text("x,y,z\n1.5,nan,a\nnan,NaN,nan\n-inf,,2\n")
     frame = tables.load(tmp_path / "a.csv").trials.collect()
     assert frame.dtypes == [pl.Float64, pl.Float64, pl.String]
@@ -285,7 +286,7 @@ def test_nan_in_csv_is_a_number_however_it_is_spelled(tmp_path):
     assert frame["z"].to_list() == ["a", "nan", "2"]
 
 
-def test_ndjson_is_read_to_its_last_line_and_with_the_nan_that_python_writes(tmp_path):
+def test_ndjson_is_read_to_its_last_line_and_accepts_nan(tmp_path):
     (tmp_path / "late.ndjson").write_text('{"a": 1}\n' * 20_000 + '{"a": 1.5, "b": 2}\n')
     late = tables.load(tmp_path / "late.ndjson").trials.collect()
     assert (late["a"][-1], late["b"][-1]) == (1.5, 2)
@@ -297,7 +298,7 @@ def test_ndjson_is_read_to_its_last_line_and_with_the_nan_that_python_writes(tmp
     assert odd["b"].to_list() == [None, None, "x"]
 
 
-def test_what_a_filter_leaves_out_is_counted(filled):
+def test_rows_left_out_by_a_filter_are_counted(filled):
     loaded = tables.load(filled.location.uri, where="seed < 30")
     assert loaded.dropped == {
         "superseded by a later attempt": 1,

@@ -1,4 +1,4 @@
-"""Optima of cells: planted truths come back, and cells that cannot support an optimum say so."""
+"""Optima of cells: planted optima are recovered, and unsupported ones have a verdict that says so."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TABLE = SHARED / "step_law_dense.csv"
 def bowl(
     lr: float = 0.002, batch: float = 2.0**18, noise: float = 0.0, seed: int = 0, lrs: np.ndarray | None = None
 ) -> pl.DataFrame:
-    """A 10 x 8 grid over one cell whose log loss is a tilted quadratic about (lr, batch), diverged at large lr."""
+    """Return a 10 x 8 grid whose log loss is a tilted quadratic about (lr, batch), diverged at large lr."""
     rng = np.random.default_rng(seed)
     steps = 2.0 ** np.arange(-12, -5.1, 0.75) if lrs is None else lrs
     grid = [(a, b) for a in steps for b in 2.0 ** np.arange(14.0, 22.0)]
@@ -27,7 +27,7 @@ def bowl(
     return pl.DataFrame({"N": 1e8, "lr": [r[0] for r in grid], "batch": [r[1] for r in grid], "val_loss": loss})
 
 
-def test_two_roundings_of_one_ladder_are_one_ladder() -> None:
+def test_two_roundings_of_one_grid_are_the_same_levels() -> None:
     values = np.array([0.000345, 0.0003453, 0.01105, 0.0111, 0.0156, 0.01562, 0.01562])
     distinct, index = levels(values)
     assert distinct.tolist() == [0.000345, 0.01105, 0.01562]
@@ -35,18 +35,18 @@ def test_two_roundings_of_one_ladder_are_one_ladder() -> None:
     assert snap(values).tolist() == [0.000345, 0.000345, 0.01105, 0.01105, 0.01562, 0.01562, 0.01562]
 
 
-def test_a_dense_random_sample_is_not_chained_into_one_level() -> None:
+def test_a_dense_random_sample_is_not_merged_into_one_level() -> None:
     values = np.exp(np.random.default_rng(0).uniform(0, 1, 5000))
     distinct, index = levels(values)
     assert len(distinct) > 80
     assert np.all(np.abs(distinct[index] / values - 1) <= 0.0101)
 
 
-def test_zero_is_a_level_of_its_own() -> None:
+def test_zero_is_a_separate_level() -> None:
     assert levels(np.array([0.0, 0.1, 0.0, 1e-9]))[0].tolist() == [0.0, 1e-9, 0.1]
 
 
-def test_the_planted_optimum_of_a_noiseless_bowl_comes_back() -> None:
+def test_the_planted_optimum_of_a_noiseless_quadratic_is_recovered() -> None:
     (cell,) = optima(bowl(lr=0.0031, batch=3e5), ["N"], ["lr", "batch"])
     assert cell.supported, cell.verdict
     assert cell.knob("lr").fitted == pytest.approx(0.0031, rel=1e-3)
@@ -54,7 +54,7 @@ def test_the_planted_optimum_of_a_noiseless_bowl_comes_back() -> None:
     assert cell.fitted_loss == pytest.approx(2.5, rel=1e-6)
 
 
-def test_intervals_cover_the_planted_optimum_at_about_their_level() -> None:
+def test_intervals_cover_the_planted_optimum_at_about_their_nominal_level() -> None:
     covered = 0
     for seed in range(60):
         table = bowl(0.0023, 2.6e5, noise=0.001, seed=seed).sample(fraction=0.8, seed=seed)
@@ -72,7 +72,7 @@ def test_diverged_rows_do_not_move_the_optimum() -> None:
     assert without.knob("lr").fitted == pytest.approx(with_values.knob("lr").fitted, rel=1e-6)
 
 
-def test_an_optimum_beyond_the_grid_is_not_supported_and_the_edge_is_flagged() -> None:
+def test_an_optimum_outside_the_grid_is_not_supported_and_its_edge_is_reported() -> None:
     (cell,) = optima(bowl(lr=0.02, lrs=2.0 ** np.arange(-12, -7.9, 0.5)), ["N"], ["lr", "batch"])
     assert cell.knob("lr").edge == "high"
     assert cell.knob("lr").touches_edge
@@ -81,7 +81,7 @@ def test_an_optimum_beyond_the_grid_is_not_supported_and_the_edge_is_flagged() -
     assert "above the grid" in cell.verdict
 
 
-def test_too_few_points_are_an_argmin_without_an_interval() -> None:
+def test_too_few_levels_give_a_best_value_without_an_interval() -> None:
     table = bowl().filter(pl.col("lr").is_in([2.0**-9, 2.0**-8.25]))
     (cell,) = optima(table, ["N"], ["lr", "batch"])
     assert not cell.knob("lr").touches_edge or cell.knob("lr").levels[0] == 2.0**-9
@@ -90,7 +90,7 @@ def test_too_few_points_are_an_argmin_without_an_interval() -> None:
     assert "lr held" in cell.verdict
 
 
-def test_knobs_that_moved_together_are_named_as_such() -> None:
+def test_knobs_that_moved_together_are_reported() -> None:
     lr = 2.0 ** np.arange(-12, -6, 0.25)
     table = pl.DataFrame({"N": 1.0, "lr": lr, "batch": lr * 1e8, "val_loss": 2 + 0.01 * np.log(lr / 0.002) ** 2})
     (cell,) = optima(table, ["N"], ["lr", "batch"])
@@ -118,18 +118,18 @@ def test_text_knobs_and_zero_weight_decay_have_levels_but_no_quadratic() -> None
     assert not cell.supported
 
 
-def test_cells_without_a_measured_loss_are_listed_and_not_invented() -> None:
+def test_cells_without_a_measured_loss_have_no_optimum_and_are_listed() -> None:
     table = pl.DataFrame({"N": [1, 1, 2], "lr": [0.1, 0.2, 0.1], "val_loss": [3.0, 2.9, None]})
     assert [cell.cell for cell in optima(table, ["N"], ["lr"])] == [{"N": 1}]
     assert unmeasured_cells(table, ["N"]).rows() == [(2, 1)]
 
 
-def test_every_unknown_column_is_named_with_its_nearest() -> None:
+def test_every_unknown_column_is_reported_with_the_nearest_one() -> None:
     with pytest.raises(InputError, match=r"(?s)no column 'tokns'.*no column 'lrr'; did you mean 'lr'"):
         optima(bowl(), ["N", "tokns"], ["lrr"])
 
 
-@pytest.mark.skipif(not TABLE.exists(), reason="the released dense table is not on this machine")
+@pytest.mark.skipif(not TABLE.exists(), reason="the released dense table is not available")
 def test_every_cell_of_the_released_dense_table_supports_an_optimum() -> None:
     table = pl.read_csv(TABLE).with_columns(batch_tokens=pl.col("bs") * 2048)
     found = optima(table, ["N", "D"], ["lr", "batch_tokens"], "smooth loss")

@@ -1,4 +1,4 @@
-"""One setting for many workloads: chosen on some, judged on others, never on both."""
+"""One setting for many workloads: chosen on some, evaluated on others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sweeplaw.trials.errors import InputError
 
 
 def runs() -> pl.DataFrame:
-    """Six workloads whose best lr walks from 1e-3 to 4e-3."""
+    """Return six workloads whose best lr increases from 1e-3 to 4e-3."""
     rows = []
     for number in range(6):
         best = 1e-3 * 2 ** (number * 0.4)
@@ -29,7 +29,7 @@ def test_the_single_setting_has_the_least_mean_excess_over_the_tuning_workloads(
     assert found.single["lr"] == pytest.approx(means["lr"][0])
 
 
-def test_evaluation_workloads_do_not_decide() -> None:
+def test_evaluation_workloads_do_not_affect_the_choice() -> None:
     frame, held = runs(), pl.col("corpus") == "corpus-5"
     spoiled = frame.with_columns(val_loss=pl.when(held).then(10 - pl.col("val_loss")).otherwise(pl.col("val_loss")))
     before, after = (transfer(one, ["corpus"], ["lr"], evaluate_on=held) for one in (frame, spoiled))
@@ -38,7 +38,7 @@ def test_evaluation_workloads_do_not_decide() -> None:
     assert phases == {f"corpus-{i}": "evaluation" if i == 5 else "tuning" for i in range(6)}
 
 
-def test_the_list_never_gets_worse_and_reaches_each_workloads_own_best() -> None:
+def test_a_longer_list_is_never_worse_and_reaches_the_best_of_each_tuning_workload() -> None:
     found = transfer(runs(), ["corpus"], ["lr"], k=9)
     for one in found.workloads:
         known = [value for value in one.list if value is not None]
@@ -51,7 +51,7 @@ def test_the_list_never_gets_worse_and_reaches_each_workloads_own_best() -> None
         assert len(shares) == len(PROFILE)
 
 
-def test_a_setting_not_run_everywhere_is_no_candidate_and_an_unrun_one_is_unknown() -> None:
+def test_a_setting_not_run_in_every_tuning_workload_is_no_candidate() -> None:
     frame = runs().filter(~((pl.col("corpus") == "corpus-0") & (pl.col("lr") == 5e-4)))
     held = pl.col("corpus") != "corpus-0"
     found = transfer(frame, ["corpus"], ["lr"], evaluate_on=held)
@@ -60,7 +60,7 @@ def test_a_setting_not_run_everywhere_is_no_candidate_and_an_unrun_one_is_unknow
     assert [one.workload["corpus"] for one in other.workloads if one.phase == "evaluation"] == ["corpus-0"]
 
 
-def test_one_workload_or_one_phase_is_refused() -> None:
+def test_a_single_workload_or_phase_is_rejected() -> None:
     with pytest.raises(InputError, match="one workload only"):
         transfer(runs().filter(pl.col("corpus") == "corpus-1"), ["corpus"], ["lr"])
     with pytest.raises(InputError, match="both phases need at least one"):

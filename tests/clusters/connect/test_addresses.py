@@ -1,4 +1,4 @@
-"""Looking at an address before Ray does: what is no Ray is told within seconds, where Ray would wait for minutes."""
+"""Probing an address before Ray does: a server that is not Ray is reported within seconds, not minutes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from contextlib import contextmanager
 import pytest
 
 from sweeplaw.clusters.connect import addresses
-from sweeplaw.clusters.errors import ConnectError
+from sweeplaw.clusters.connect.errors import ConnectError
 
 
 @contextmanager
 def server(answer: bytes | None) -> Iterator[str]:
-    """The address of something that takes connections and says ``answer``; None: it stays silent."""
+    """Yield the address of a server that accepts connections and sends ``answer``; None: nothing."""
 
     def serve() -> None:
         while True:
@@ -24,11 +24,11 @@ def server(answer: bytes | None) -> Iterator[str]:
                 peer, _ = listening.accept()
             except OSError:
                 return
-            kept.append(peer)
+            peers.append(peer)
             if answer is not None:
                 peer.sendall(answer)
 
-    kept: list[socket.socket] = []
+    peers: list[socket.socket] = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
         host, port = listening.getsockname()
         thread = threading.Thread(target=serve, daemon=True)
@@ -38,15 +38,17 @@ def server(answer: bytes | None) -> Iterator[str]:
         finally:
             listening.shutdown(socket.SHUT_RDWR)
             thread.join()
-            for peer in kept:
+            for peer in peers:
                 peer.close()
 
 
 @pytest.mark.parametrize("answer", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"])
-def test_what_is_no_ray_is_told_within_seconds(answer: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_not_ray_is_reported_within_seconds(
+    answer: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(addresses, "PROBE_SECONDS", 0.5)
     start = time.monotonic()
-    with server(answer) as address, pytest.raises(ConnectError, match=rf"what answers at {address} is no Ray"):
+    with server(answer) as address, pytest.raises(ConnectError, match=rf"the server at {address} is not Ray"):
         addresses.probe(address)
     assert time.monotonic() - start < 5
 
@@ -56,7 +58,7 @@ def test_a_server_that_greets_as_grpc_does_passes() -> None:
         addresses.probe(address)
 
 
-def test_behind_tls_the_judgement_is_rays(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_behind_tls_the_check_is_left_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_USE_TLS", "1")
     with server(b"") as address:
         addresses.probe(address)

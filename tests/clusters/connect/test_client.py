@@ -1,4 +1,4 @@
-"""Over Ray Client: a whole launch on a real cluster from outside it, its signals, its deaths, and what is refused."""
+"""Over Ray Client: a launch on a real cluster from outside, its signals, deaths of its processes, and refusals."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from sweeplaw.analysis.tables import tables
 from sweeplaw.clusters.connect import cleanup, client
 from sweeplaw.clusters.connect.addresses import free_port
 from sweeplaw.clusters.connect.cluster import connected
+from sweeplaw.clusters.connect.errors import ConnectError
 from sweeplaw.clusters.connect.private import environment, private_folder, write_token
-from sweeplaw.clusters.errors import ConnectError
 from sweeplaw.clusters.profile.profile import Profile, parse
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.trials.errors import InputError
+
+pytestmark = pytest.mark.ray
 
 PATIENCE = 180.0
 SWEEP = (
@@ -65,7 +67,7 @@ def head() -> Iterator[Head]:
             until(lambda: serves(f"ray://127.0.0.1:{port}", token))
             yield Head(f"ray://127.0.0.1:{port}", address.read_text().strip(), token, folder)
         finally:
-            ray.kill()  # the folder's watcher ends what it started
+            ray.kill()  # the folder's watcher ends its children
             ray.wait()
 
 
@@ -96,13 +98,13 @@ def command(
 
 
 def ids(store: Path) -> list[str]:
-    """The trials that completed, as often as they are in the store."""
+    """Return the completed trials, each as often as it is in the store."""
     rows = tables.load(str(store)).trials.collect()
     return rows.filter(rows["state"] == "completed")["trial_id"].to_list()
 
 
 def drivers(store: Path) -> list[str]:
-    """Command lines of processes that were told of this store."""
+    """Return the command lines of processes with this store among their arguments."""
     found = []
     for process in Path("/proc").iterdir():
         try:
@@ -116,7 +118,7 @@ def drivers(store: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_a_launch_over_ray_client_is_a_launch(head: Head, tmp_path: Path) -> None:
-    """Its rows, its answer, its progress on a terminal and its exit code; the token stays in its file."""
+    """Its rows, its JSON output, its progress bar and its exit code; the token stays in its file."""
     terminal, here = pty.openpty()
     launch = subprocess.Popen(
         command(tmp_path, head, "--json"), stdout=subprocess.PIPE, stderr=here, env={**os.environ, "COLUMNS": "100"}
@@ -126,9 +128,9 @@ def test_a_launch_over_ray_client_is_a_launch(head: Head, tmp_path: Path) -> Non
     while chunk := _read(terminal):
         drawn += chunk
         seen += drivers(tmp_path / "store")
-    said, _ = launch.communicate(timeout=PATIENCE)
+    output, _ = launch.communicate(timeout=PATIENCE)
     assert launch.returncode == 0, drawn.decode()
-    answer = json.loads(said)
+    answer = json.loads(output)
     assert (answer["ran"], answer["already"], answer["states"]) == (6, 0, {"completed": 6})
     assert len(set(ids(tmp_path / "store"))) == len(ids(tmp_path / "store")) == 6
     assert b"6/6" in drawn
@@ -144,13 +146,13 @@ def test_a_launch_over_ray_client_is_a_launch(head: Head, tmp_path: Path) -> Non
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 1 << 16)
-    except OSError:  # how a terminal on Linux says that its other side is closed
+    except OSError:  # a terminal on Linux whose other side is closed
         return b""
 
 
 @pytest.mark.slow
 def test_an_interrupted_a_killed_and_a_third_launch_make_every_row_once(head: Head, tmp_path: Path) -> None:
-    """SIGINT reaches the driver; that its client was killed it learns when Ray's grace for reconnecting is over."""
+    """SIGINT reaches the driver; the death of its client does when Ray's grace period for reconnecting is over."""
     words, store = (
         command(tmp_path, head, name="slow", batches="[128, 256, 512, 1024]", seconds=1.0),
         tmp_path / "store",
@@ -178,15 +180,15 @@ def recorded(store: Path) -> int:
 
 
 @pytest.mark.slow
-def test_an_actor_that_dies_is_told_in_one_line_and_takes_its_driver_along(head: Head, tmp_path: Path) -> None:
+def test_the_death_of_the_actor_is_reported_in_one_line_and_ends_its_driver(head: Head, tmp_path: Path) -> None:
     words, store = command(tmp_path, head, seconds=30.0), tmp_path / "store"
     launch = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    until(lambda: launch.poll() is not None or len(drivers(store)) == 3)  # the client, the keeper, the driver
-    [actor] = [pid for pid in cleanup.marked(str(head.folder)) if _title(pid).startswith("ray::Hosted")]
+    until(lambda: launch.poll() is not None or len(drivers(store)) == 3)  # the client, the supervisor, the driver
+    [actor] = [pid for pid in cleanup.marked(str(head.folder)) if _title(pid).startswith("ray::RemoteDriver")]
     os.kill(actor, signal.SIGKILL)
     _, warned = launch.communicate(timeout=PATIENCE)
     assert launch.returncode == 2
-    assert "keeps no driver" in warned.decode().splitlines()[-1]
+    assert "lost the driver" in warned.decode().splitlines()[-1]
     assert "launching again continues" in warned.decode().splitlines()[-1]
     until(lambda: not drivers(store))
 
@@ -198,20 +200,22 @@ def _title(pid: int) -> str:
         return ""
 
 
-def test_a_wrong_token_is_told_as_such_within_seconds(head: Head, tmp_path: Path) -> None:
+def test_a_wrong_token_is_reported_within_seconds(head: Head, tmp_path: Path) -> None:
     other = write_token(tmp_path / "other")
-    with pytest.raises(ConnectError, match=r"refuses the token .*token_file of the profile") as told:
+    with pytest.raises(ConnectError, match=r"refuses the token .*token_file of the profile") as caught:
         attach(head.profile(token_file=str(other)))
-    assert other.read_text() not in str(told.value)
+    assert other.read_text() not in str(caught.value)
 
 
-def test_a_port_of_ray_that_is_not_ray_clients_is_told(head: Head) -> None:
+def test_a_port_of_ray_that_is_not_ray_clients_is_reported(head: Head) -> None:
     with pytest.raises(ConnectError, match=r"not as a Ray Client server \(accepted: ray://host:10001"):
         attach(head.profile(address=f"ray://{head.gcs}"))
 
 
 @pytest.mark.parametrize("other", [("9.9.9", platform.python_version()), (None, "3.1.0")], ids=["ray", "python"])
-def test_other_versions_are_told(head: Head, other: tuple[str | None, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_versions_are_reported(
+    head: Head, other: tuple[str | None, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The client pretends to be of another version; the cluster's answer and Ray's comparison are real."""
     import ray
     from ray._private import utils
@@ -223,35 +227,35 @@ def test_other_versions_are_told(head: Head, other: tuple[str | None, str], monk
 
 @pytest.mark.parametrize(("failures", "connects"), [(2, True), (3, False)])
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "Starting Ray client server failed. See",
         "Traceback (most recent call last): raise ZombieProcess(self.pid) psutil.ZombieProcess: PID still exists",
         "Traceback (most recent call last): psutil.NoSuchProcess: process no longer exists (pid=7)",
     ],
 )
-def test_a_head_that_could_not_start_a_server_for_us_is_asked_again(
-    failures: int, connects: bool, said: str, monkeypatch: pytest.MonkeyPatch
+def test_a_head_that_could_not_start_a_server_for_us_is_tried_again(
+    failures: int, connects: bool, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import ray
 
-    asked: list[str] = []
+    tried: list[str] = []
 
     def init(address: str, **quiet: object) -> None:
-        asked.append(address)
-        if len(asked) <= failures:
-            raise ConnectionAbortedError(f"Initialization failure from server: {said}")
+        tried.append(address)
+        if len(tried) <= failures:
+            raise ConnectionAbortedError(f"Initialization failure from server: {message}")
 
     monkeypatch.setattr(ray, "init", init)
-    monkeypatch.setattr(client, "_greet", lambda address: None)
+    monkeypatch.setattr(client, "_ping", lambda address: None)
     monkeypatch.setattr(client, "probe", lambda address: None)
-    asking = parse({"kind": "ray", "address": "ray://h:10001", "authentication": "disabled"}, name="x")
+    profile = parse({"kind": "ray", "address": "ray://h:10001", "authentication": "disabled"}, name="x")
     if connects:
-        attach(asking)
+        attach(profile)
     else:
-        with pytest.raises(ConnectError, match=re.escape(said)):
-            attach(asking)
-    assert asked == ["ray://h:10001"] * 3
+        with pytest.raises(ConnectError, match=re.escape(message)):
+            attach(profile)
+    assert tried == ["ray://h:10001"] * 3
 
 
 def attach(profile: Profile) -> None:
@@ -264,17 +268,17 @@ def attach(profile: Profile) -> None:
     [
         ("ray://127.0.0.1:{closed}", "nothing answers at 127.0.0.1:"),
         ("ray://no-such-host.invalid:1", "nothing answers"),
-        ("ray://here", "is no address .*'ray://host:port'"),
+        ("ray://here", "is not an address .*'ray://host:port'"),
     ],
 )
-def test_an_unreachable_address_is_told_at_once(address: str, sentence: str) -> None:
+def test_an_unreachable_address_is_reported_at_once(address: str, sentence: str) -> None:
     start = time.monotonic()
     with pytest.raises(ConnectError, match=sentence):
         attach(parse({"kind": "ray", "address": address.format(closed=free_port())}, name="x"))
     assert time.monotonic() - start < 10
 
 
-def test_a_driver_here_is_told_that_it_cannot_run_trials_over_ray_client() -> None:
+def test_a_local_driver_cannot_run_trials_over_ray_client() -> None:
     with (
         pytest.raises(ConnectError, match=r"Ray Client.*sweeplaw launch or sweeplaw.clusters.connect.client.run"),
         connected(parse({"kind": "ray", "address": "ray://192.0.2.1:10001"}, name="x")),
@@ -295,22 +299,22 @@ def test_a_driver_here_is_told_that_it_cannot_run_trials_over_ray_client() -> No
         (["--store", "/data/x", "--metrics", "0.0.0.0:1"], "only loopback is served"),
     ],
 )
-def test_places_that_the_cluster_would_not_find_are_refused_before_anything_is_asked(
+def test_places_out_of_the_clusters_reach_are_refused_before_anything_is_sent(
     words: list[str], sentence: str, tmp_path: Path
 ) -> None:
     (tmp_path / "sweep.toml").write_text(SWEEP.format(name="tiny", batches="[256]", seconds=0))
     (tmp_path / "mine.toml").write_text('kind = "ray"\naddress = "ray://192.0.2.1:10001"\n')
-    asked = ["launch", str(tmp_path / "sweep.toml"), "--cluster", str(tmp_path / "mine.toml"), *words]
+    arguments = ["launch", str(tmp_path / "sweep.toml"), "--cluster", str(tmp_path / "mine.toml"), *words]
     start = time.monotonic()
     with pytest.raises(InputError, match=sentence):
-        CliRunner().invoke(app, asked, catch_exceptions=False)
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert time.monotonic() - start < 5
 
 
-def test_the_store_of_a_submitted_job_must_be_reached_by_the_cluster_too(tmp_path: Path) -> None:
+def test_the_store_of_a_submitted_job_must_be_in_reach_of_the_cluster_too(tmp_path: Path) -> None:
     (tmp_path / "sweep.toml").write_text(SWEEP.format(name="tiny", batches="[256]", seconds=0))
     (tmp_path / "mine.toml").write_text('kind = "ray"\naddress = "auto"\njobs = "http://h:8265"\n')
-    asked = [str(tmp_path / "mine.toml"), str(tmp_path / "sweep.toml"), "--store", "results/x"]
+    arguments = [str(tmp_path / "mine.toml"), str(tmp_path / "sweep.toml"), "--store", "results/x"]
     with pytest.raises(InputError, match="is a folder of this machine"):
-        CliRunner().invoke(app, ["cluster", "ray", *asked, "--out", str(tmp_path / "job")], catch_exceptions=False)
+        CliRunner().invoke(app, ["cluster", "ray", *arguments, "--out", str(tmp_path / "job")], catch_exceptions=False)
     assert not (tmp_path / "job").exists()

@@ -1,4 +1,4 @@
-"""Connecting, on a real Ray: private when it is ours, clear when it is not reachable, and nothing left behind."""
+"""Connecting to a real Ray: isolation of our own, clear errors, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ import pytest
 from sweeplaw.clusters.connect import cleanup
 from sweeplaw.clusters.connect.addresses import answers
 from sweeplaw.clusters.connect.cluster import connected, live_nodes, own_node
+from sweeplaw.clusters.connect.errors import ConnectError
 from sweeplaw.clusters.connect.private import UNWATCHED, environment, private_folder, write_token
-from sweeplaw.clusters.errors import ConnectError
 from sweeplaw.clusters.profile.profile import load, parse
 from tests.paths import ROOT
+
+pytestmark = pytest.mark.ray
 
 
 @contextmanager
 def head(*options: str, **names: str) -> Iterator[tuple[str, Path]]:
-    """A Ray of someone else on this machine: its address and token file."""
+    """Start another Ray on this machine; yield its address and token file."""
     with ExitStack() as stack:
         folder = stack.enter_context(private_folder(None))
         token = write_token(folder / "token")
@@ -65,7 +67,7 @@ def test_inline_starts_nothing() -> None:
 def test_a_local_ray_is_private_quiet_and_gone_afterwards(
     cluster: tuple[str, Path], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With another Ray running on the machine, named in the environment, which it neither meets nor disturbs."""
+    """Another Ray on the machine, named in the environment, is neither joined nor disturbed."""
     import ray
 
     monkeypatch.setenv("RAY_ADDRESS", cluster[0])
@@ -97,7 +99,7 @@ def test_a_local_ray_is_private_quiet_and_gone_afterwards(
 
         assert ray.get(seen.remote()) == ("0", "token")
         assert ray.get(blind.remote()) == ""  # a trial without a GPU sees none
-        # Ray's head keeps no record of these calls: the workers that would tell it got their switches with the rest
+        # Ray's head keeps no record of these calls: the workers that would report them got their switches too
         assert ray.get(switches.remote()) == UNWATCHED
         assert _listening_beyond_loopback(cleanup.marked(folder)) == set()
     assert not ray.is_initialized()
@@ -108,7 +110,7 @@ def test_a_local_ray_is_private_quiet_and_gone_afterwards(
 
 
 def _listening_beyond_loopback(pids: list[int]) -> set[int]:
-    """Ports on which these processes listen to other machines."""
+    """Return the ports on which these processes listen to other machines."""
     sockets = set()
     for pid in pids:
         for name in Path(f"/proc/{pid}/fd").iterdir():
@@ -147,7 +149,7 @@ with connected(parse({"kind": "local", "cpus": 1, "gpus": 0}, name="x")):
 
 @pytest.mark.slow
 def test_a_killed_driver_leaves_no_process_and_no_folder() -> None:
-    """`kill -9`, in the middle of a trial that has started a process in a session of its own."""
+    """SIGKILL during a trial that has started a process in its own session."""
     with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True, cwd=ROOT) as driver:
         assert driver.stdout is not None
         folder = driver.stdout.readline().strip()
@@ -171,12 +173,12 @@ def test_a_running_cluster_is_joined_and_left_running(cluster: tuple[str, Path])
             (node,) = live_nodes()
             assert node.node_id == own_node()
             assert node.raylet is not None
-            assert answers(*node.raylet, seconds=10) is True, "Ray asks for a token only after its greeting"
+            assert answers(*node.raylet, seconds=10) is True, "Ray checks the token only after its greeting"
 
 
 @pytest.mark.slow
 def test_a_cluster_on_loopback_alone_is_joined_there() -> None:
-    """Ray itself looks for 127.0.0.1 at the machine's own address, where such a one does not listen, for minutes."""
+    """Ray itself tries the machine's own address for minutes, where a cluster on 127.0.0.1 does not listen."""
     with head("--node-ip-address=127.0.0.1", RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0") as (address, token):
         assert address.startswith("127.0.0.1:")
         profile = parse({"kind": "ray", "address": address, "token_file": str(token)}, name="x")
@@ -186,7 +188,7 @@ def test_a_cluster_on_loopback_alone_is_joined_there() -> None:
         assert time.monotonic() - begun < 100
 
 
-def test_too_few_nodes_are_waited_for_and_then_told(cluster: tuple[str, Path]) -> None:
+def test_missing_nodes_are_waited_for_and_then_noted(cluster: tuple[str, Path]) -> None:
     address, token = cluster
     content = {"kind": "ray", "address": address, "token_file": str(token), "nodes": 4, "ready_seconds": 1}
     start = time.monotonic()
@@ -207,7 +209,7 @@ def test_a_trial_that_fits_no_node_is_refused(cluster: tuple[str, Path]) -> None
 
 
 def test_a_wrong_token_is_named_as_the_reason(cluster: tuple[str, Path], tmp_path: Path) -> None:
-    """In a fresh process, where Ray says so on stderr, and in this one, where it says it to a log file."""
+    """In a fresh process, where Ray writes it to stderr, and in this one, where Ray writes it to a log file."""
     address, _ = cluster
     token = write_token(tmp_path / "token")
     content = {"kind": "ray", "address": address, "token_file": str(token)}
@@ -252,10 +254,10 @@ def test_other_versions_on_the_cluster_are_named(
     [
         ("127.0.0.1:{closed}", "nothing answers at"),
         ("no-such-host.invalid:1", "nothing answers"),
-        ("here", "is no address"),
+        ("here", "is not an address"),
     ],
 )
-def test_an_unreachable_address_is_told_at_once(address: str, sentence: str) -> None:
+def test_an_unreachable_address_is_reported_at_once(address: str, sentence: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         closed = probe.getsockname()[1]
@@ -268,13 +270,13 @@ def test_an_unreachable_address_is_told_at_once(address: str, sentence: str) -> 
     assert time.monotonic() - start < 10
 
 
-def test_a_cluster_that_must_be_asked_for_says_how(tmp_path: Path) -> None:
+def test_a_cluster_that_must_be_requested_first_is_refused_with_the_command(tmp_path: Path) -> None:
     profile = parse({"kind": "slurm", "slurm": {"cpus_per_node": 2}}, name="x")
     with pytest.raises(ConnectError, match="do: sweeplaw cluster slurm"), connected(profile):
         pass
 
 
-def test_a_token_others_can_read_is_not_used(tmp_path: Path) -> None:
+def test_a_token_that_others_can_read_is_not_used(tmp_path: Path) -> None:
     token = write_token(tmp_path / "token")
     token.chmod(0o640)
     profile = parse({"kind": "local", "token_file": str(token), "temp_dir": tempfile.gettempdir()}, name="x")

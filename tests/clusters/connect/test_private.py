@@ -1,4 +1,4 @@
-"""Private places: tokens no one else reads, folders that go, processes that end with their driver."""
+"""Private tokens and folders, and processes that end with their driver."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from sweeplaw.clusters.connect import cleanup
+from sweeplaw.clusters.connect.errors import ConnectError
 from sweeplaw.clusters.connect.private import LONGEST_FOLDER, check_token, environment, private_folder, write_token
-from sweeplaw.clusters.errors import ConnectError
+
+pytestmark = pytest.mark.ray
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 15.0) -> bool:
@@ -25,7 +27,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 15.0) -> bool:
     return bool(condition())
 
 
-def test_a_token_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+def test_only_its_owner_can_read_a_token_under_any_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         path = write_token(tmp_path / "token")
@@ -37,7 +39,7 @@ def test_a_token_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
     assert check_token(path) == path
 
 
-def test_a_token_others_can_read_is_refused_with_the_way_to_fix_it(tmp_path: Path) -> None:
+def test_a_token_that_others_can_read_is_refused_with_the_fix(tmp_path: Path) -> None:
     path = write_token(tmp_path / "token")
     path.chmod(0o644)
     with pytest.raises(ConnectError, match=r"can be read by others \(mode 0644; do: chmod 600"):
@@ -52,7 +54,7 @@ def test_a_token_is_never_written_through_a_link(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_folder_is_private_short_and_gone_at_the_end() -> None:
+def test_a_folder_is_private_short_and_removed_at_the_end() -> None:
     with private_folder(None) as folder:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert len(str(folder)) <= LONGEST_FOLDER
@@ -61,7 +63,7 @@ def test_a_folder_is_private_short_and_gone_at_the_end() -> None:
         pass
 
 
-def test_the_environment_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SET", "old")
     monkeypatch.delenv("UNSET", raising=False)
     with environment({"SET": None, "UNSET": "new"}):

@@ -1,4 +1,4 @@
-"""A driver that an actor holds: read exactly once, signalled, and ended when its holder is gone, however it goes."""
+"""A driver held by an actor: read exactly once, signalled, and ended when its holder is gone for any reason."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ import pytest
 from sweeplaw.clusters.connect.driver import CLUSTER, SWEEP
 from sweeplaw.clusters.connect.remote_driver import RemoteDriver
 
+pytestmark = pytest.mark.kill
+
 PATIENCE = 60.0
-# Waits for a signal; says which one came.
+# Waits for a signal and prints its name.
 WAITS = """
 import signal, sys, time
-def told(number, frame):
-    print("told", signal.Signals(number).name, flush=True)
+def received(number, frame):
+    print("received", signal.Signals(number).name, flush=True)
     sys.exit(7)
-signal.signal(signal.SIGTERM, told)
+signal.signal(signal.SIGTERM, received)
 try:
     print("waits", flush=True)
     time.sleep(600)
@@ -32,16 +34,16 @@ except KeyboardInterrupt:
 """
 
 
-def hosted(code: str, *words: str, grace: float = 30.0, **names: str) -> RemoteDriver:
+def started(code: str, *words: str, grace: float = 30.0, **names: str) -> RemoteDriver:
     return RemoteDriver(["-c", code, *words], "a sweep", "a profile", names, grace)
 
 
 def rest(driver: RemoteDriver, until: bytes | None = None) -> tuple[bytes, bytes, int | None]:
-    """What it writes until it ends, or until its output has ``until`` in it."""
+    """Read until the driver ends, or until its output contains ``until``."""
     deadline, out, err = time.monotonic() + PATIENCE, b"", b""
     while time.monotonic() < deadline:
-        said, warned, code = driver.read(0.2)
-        out, err = out + said, err + warned
+        written, warned, code = driver.read(0.2)
+        out, err = out + written, err + warned
         if code is not None or (until is not None and until in out):
             return out, err, code
     raise AssertionError(f"not within {PATIENCE:g} s: {out!r} {err!r}")
@@ -54,7 +56,7 @@ def eventually(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_output_errors_files_environment_and_exit_code_arrive_once_and_the_folder_goes() -> None:
+def test_output_errors_files_environment_and_exit_code_arrive_once_and_the_folder_is_removed() -> None:
     code = (
         "import fcntl, os, sys\n"
         "fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 1 << 19)\n"  # as on machines with large pages: all of it waits at the end
@@ -63,7 +65,7 @@ def test_output_errors_files_environment_and_exit_code_arrive_once_and_the_folde
         "print(*texts, os.getcwd(), os.environ['NAME'], sep='|', file=sys.stderr)\n"
         "sys.exit(5)"
     )
-    out, err, ended = rest(hosted(code, SWEEP, CLUSTER, NAME="a value"))
+    out, err, ended = rest(started(code, SWEEP, CLUSTER, NAME="a value"))
     sweep, cluster, folder, name = err.decode().strip().split("|")
     assert (out, ended) == (b"o" * 300_000, 5)
     assert (sweep, cluster, name) == ("a sweep", "a profile", "a value")
@@ -71,48 +73,48 @@ def test_output_errors_files_environment_and_exit_code_arrive_once_and_the_folde
 
 
 @pytest.mark.parametrize(
-    ("number", "said", "code"),
+    ("number", "written", "code"),
     [
         (signal.SIGINT, b"interrupted\n", 130),
-        (signal.SIGTERM, b"told SIGTERM\n", 7),
+        (signal.SIGTERM, b"received SIGTERM\n", 7),
         (signal.SIGKILL, b"", 128 + signal.SIGKILL),
     ],
 )
 def test_signals_reach_the_driver_also_where_the_holder_has_them_blocked(
-    number: signal.Signals, said: bytes, code: int
+    number: signal.Signals, written: bytes, code: int
 ) -> None:
     """Ray blocks SIGINT in its workers, and a child inherits that."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        driver = hosted(WAITS)
+        driver = started(WAITS)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     rest(driver, b"waits\n")
     driver.signal(number)
     out, _, ended = rest(driver)
-    assert (out, ended) == (said, code)
-    driver.signal(signal.SIGTERM)  # nobody is there any more
+    assert (out, ended) == (written, code)
+    driver.signal(signal.SIGTERM)  # the driver has ended: no error
 
 
 HOLDER = """
 import os, signal, sys, time
-from sweeplaw.clusters.connect.remote_driver import Hosted
-driver = Hosted(["-c", *sys.argv[2:]], "", "", {}, float(sys.argv[1]))
+from sweeplaw.clusters.connect.remote_driver import RemoteDriver
+driver = RemoteDriver(["-c", *sys.argv[2:]], "", "", {}, float(sys.argv[1]))
 while b"waits" not in driver.read(1)[0]:
     pass
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_driver_whose_holder_is_killed_is_told_to_end_and_is_never_stuck_on_output_nobody_reads(
+def test_a_driver_whose_holder_is_killed_gets_sigterm_and_never_blocks_on_unread_output(
     tmp_path: Path,
 ) -> None:
     code = (
         "import os, signal, sys, time\n"
-        "asked = []\n"
-        "signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))\n"
+        "received = []\n"
+        "signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))\n"
         "print('waits', flush=True)\n"
-        "while not asked: time.sleep(0.01)\n"
+        "while not received: time.sleep(0.01)\n"
         "for _ in range(100): print('x' * 10_000, flush=True); print('y' * 10_000, file=sys.stderr, flush=True)\n"
         "open(sys.argv[1], 'w').write(os.getcwd())"
     )
@@ -123,7 +125,7 @@ def test_a_driver_whose_holder_is_killed_is_told_to_end_and_is_never_stuck_on_ou
     eventually(lambda: not Path(end.read_text()).exists())
 
 
-def test_a_driver_that_does_not_end_when_told_is_ended_after_its_grace(tmp_path: Path) -> None:
+def test_a_driver_that_ignores_sigterm_is_killed_after_its_grace_period(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -131,8 +133,8 @@ def test_a_driver_that_does_not_end_when_told_is_ended_after_its_grace(tmp_path:
         "print('waits', flush=True)\n"
         "time.sleep(600)"
     )
-    told = tmp_path / "told"
-    subprocess.run([sys.executable, "-c", HOLDER, "0.2", code, str(told)], timeout=PATIENCE, check=False)
-    pid, folder = told.read_text().split()
+    process = tmp_path / "process"
+    subprocess.run([sys.executable, "-c", HOLDER, "0.2", code, str(process)], timeout=PATIENCE, check=False)
+    pid, folder = process.read_text().split()
     eventually(lambda: not os.path.exists(f"/proc/{pid}"))
     eventually(lambda: not Path(folder).exists())

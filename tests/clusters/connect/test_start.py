@@ -1,4 +1,4 @@
-"""Starting Ray: its failures become one sentence, its noise is kept where it is of use."""
+"""Starting Ray: its failures become one sentence, its output is passed on where it is of use."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import subprocess
 
 import pytest
 
+from sweeplaw.clusters.connect.errors import ConnectError
 from sweeplaw.clusters.connect.start import start
-from sweeplaw.clusters.errors import ConnectError
 
 
 def failing(error: Exception, noise: str = "") -> None:
-    subprocess.run(["printf", "%s", noise], stdout=2, check=True)  # as compiled code does: straight to the descriptor
+    subprocess.run(["printf", "%s", noise], stdout=2, check=True)  # as compiled code does: to the file descriptor
     raise error
 
 
@@ -20,7 +20,11 @@ def failing(error: Exception, noise: str = "") -> None:
     ("error", "noise", "sentence"),
     [
         (ConnectionError("Failed to connect to Ray cluster at h:1"), "InvalidAuthToken", "refuses the token"),
-        (ConnectionError("Failed to connect to Ray cluster at h:1"), "", "lets no one in; most often it is the token"),
+        (
+            ConnectionError("Failed to connect to Ray cluster at h:1"),
+            "",
+            "accepts no driver; the usual cause is the token",
+        ),
         (
             RuntimeError("Version mismatch: The cluster was started with Ray: 2.9"),
             "",
@@ -34,7 +38,7 @@ def failing(error: Exception, noise: str = "") -> None:
         (TimeoutError("The current node timed out during startup"), "", "cannot be used: The current node timed out"),
     ],
 )
-def test_each_failure_says_what_to_do(
+def test_each_failure_is_reported_with_the_fix(
     error: Exception, noise: str, sentence: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ConnectError, match=sentence):
@@ -42,11 +46,11 @@ def test_each_failure_says_what_to_do(
     assert capfd.readouterr() == ("", "")
 
 
-def test_mistakes_of_ours_are_not_dressed_as_the_clusters() -> None:
+def test_our_own_errors_are_not_reported_as_the_clusters() -> None:
     with pytest.raises(KeyError):
         start(lambda: failing(KeyError("x")), "h:1")
 
 
-def test_what_is_said_on_a_start_that_succeeds_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_of_a_successful_start_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
     start(lambda: os.write(2, b"a warning of Ray\n"), "h:1")
     assert capfd.readouterr().err == "a warning of Ray\n"

@@ -1,4 +1,4 @@
-"""What this machine has for trials: never more than its control groups leave of it."""
+"""Resources of this machine for trials: never more than its control groups allow."""
 
 import os
 from pathlib import Path
@@ -25,31 +25,31 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "groups"
 
 
-def test_without_limits_all_memory_of_the_machine_is_ours(groups: Path) -> None:
+def test_without_limits_all_memory_of_the_machine_is_usable(groups: Path) -> None:
     assert usable_memory(groups, groups.parent / "own") == psutil.virtual_memory().total
 
 
 @pytest.mark.parametrize("group", ["", "slice", "slice/job"])
-def test_a_limit_of_any_group_around_us_holds(groups: Path, group: str) -> None:
+def test_a_limit_of_any_enclosing_group_applies(groups: Path, group: str) -> None:
     (groups / group / "memory.max").write_text("1000000\n")
     assert usable_memory(groups, groups.parent / "own") == 10**6
 
 
-def test_limits_of_the_first_version_hold_and_those_of_other_groups_do_not(groups: Path) -> None:
+def test_limits_of_version_1_apply_and_those_of_other_groups_do_not(groups: Path) -> None:
     (groups / "slice" / "other").mkdir()
     (groups / "slice" / "other" / "memory.max").write_text("5\n")
     (groups.parent / "memory.max").write_text("6\n")  # not a group
     whole = usable_memory(groups, groups.parent / "own")
     assert whole == psutil.virtual_memory().total
     (groups / "memory").mkdir()
-    (groups / "memory" / "memory.limit_in_bytes").write_text(f"{2**63 - 4096}\n")  # how version 1 says: no limit
+    (groups / "memory" / "memory.limit_in_bytes").write_text(f"{2**63 - 4096}\n")  # no limit, in version 1
     assert usable_memory(groups, groups.parent / "absent") == whole
     (groups / "memory" / "memory.limit_in_bytes").write_text("2000000\n")
     assert usable_memory(groups, groups.parent / "absent") == 2 * 10**6
 
 
 @pytest.mark.parametrize(("granted", "mebibytes"), [("100", 100), ("0", None)])
-def test_what_slurm_granted_holds_where_it_makes_no_group(
+def test_the_memory_granted_by_slurm_applies_without_a_control_group(
     groups: Path, monkeypatch: pytest.MonkeyPatch, granted: str, mebibytes: int | None
 ) -> None:
     whole = usable_memory(groups, groups.parent / "own")
@@ -57,14 +57,14 @@ def test_what_slurm_granted_holds_where_it_makes_no_group(
     assert usable_memory(groups, groups.parent / "own") == (mebibytes * 2**20 if mebibytes else whole)
 
 
-def test_trials_have_what_the_object_store_leaves() -> None:
+def test_trials_get_the_memory_that_the_object_store_leaves() -> None:
     assert memory_for_trials(None) is None
     assert memory_for_trials(4 * 2**30) == 4 * 2**30 - OBJECT_STORE_BYTES
-    assert memory_for_trials(2**29) == 2**28, "a machine that small has something left"
+    assert memory_for_trials(2**29) == 2**28, "a small machine has something left"
     assert 80 * 2**20 <= object_store_bytes() <= OBJECT_STORE_BYTES
 
 
-def test_here_it_is_no_more_than_the_machine_has() -> None:
+def test_usable_memory_is_at_most_the_machines() -> None:
     memory = usable_memory()
     assert memory is not None
     assert 10**8 < memory <= psutil.virtual_memory().total

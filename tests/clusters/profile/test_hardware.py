@@ -1,11 +1,11 @@
-"""Hardware: peaks against published figures, estimates against the measurements they are made from."""
+"""Hardware: peaks against published figures, estimates against the measurements they were fitted to."""
 
 from __future__ import annotations
 
 import pytest
 
-from sweeplaw.clusters.errors import ProfileError
 from sweeplaw.clusters.profile import hardware
+from sweeplaw.trials.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_peaks_are_the_published_dense_ones(name: str, bf16_teraflops: float, gi
     assert device.memory_bytes == gigabytes * 10**9
 
 
-# Milliseconds a step took, one thread a trial. First the demo's trials: medians of its recorded table.
+# Milliseconds a step, one thread a trial. First the demo's trials: medians of its recorded table.
 # The last three are the training loop alone, least of six turns of five steps.
 MEASURED = [  # parameters, tokens a step, FLOPs a step, milliseconds a step
     (14_160, 512, 5.608e7, 9.55),
@@ -42,7 +42,7 @@ MEASURED = [  # parameters, tokens a step, FLOPs a step, milliseconds a step
 
 
 @pytest.mark.parametrize(("params", "tokens", "flops", "milliseconds"), MEASURED)
-def test_a_core_takes_what_was_measured_within_a_factor_of_one_and_a_half(
+def test_estimates_for_a_core_are_within_a_factor_of_1_5_of_measurements(
     params: int, tokens: int, flops: float, milliseconds: float
 ) -> None:
     steps = 200
@@ -60,13 +60,13 @@ def test_estimates_grow_with_work_and_never_beat_the_peak(name: str) -> None:
     assert device.source
 
 
-def test_number_types_a_device_lacks_are_refused_and_the_best_one_is_the_default() -> None:
+def test_unsupported_number_types_are_refused_and_the_best_one_is_the_default() -> None:
     assert hardware.get("v100-32").dtype == "fp16"
     assert hardware.get("cpu-core").dtype == "fp32"
-    with pytest.raises(ProfileError, match="v100-32 has no bf16 rate"):
+    with pytest.raises(InputError, match="v100-32 has no bf16 rate"):
         hardware.get("v100-32").seconds(1.0, "bf16")
 
 
-def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(ProfileError, match="did you mean 'a100-80'"):
+def test_a_misspelt_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'a100-80'"):
         hardware.get("a100-8")

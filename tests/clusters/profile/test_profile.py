@@ -1,4 +1,4 @@
-"""Profiles: what loads, what is refused and how, how many packs run at once."""
+"""Profiles: loading, faults, and the number of packs that run at once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeplaw.clusters.errors import ProfileError
+from sweeplaw.clusters.connect.errors import ConnectError
 from sweeplaw.clusters.profile.capacity import Capacity, usable_cores, usable_memory
 from sweeplaw.clusters.profile.profile import Profile, load, parse, to_toml, trial_settings
+from sweeplaw.trials.errors import InputError
 from tests.paths import ROOT
 
 EXAMPLES = sorted((ROOT / "examples" / "clusters").glob("*.toml"))
@@ -22,7 +23,7 @@ SLURM = {"kind": "slurm", "hardware": "a100-80", "gpus_per_trial": 1}
 
 
 def faults(content: dict[str, Any]) -> tuple[str, ...]:
-    with pytest.raises(ProfileError) as caught:
+    with pytest.raises(InputError) as caught:
         parse(content, name="x", where="x.toml")
     return caught.value.faults
 
@@ -39,7 +40,7 @@ def test_the_built_in_names_need_no_file() -> None:
     assert load("local").planned_slots() == usable_cores()
 
 
-def test_all_faults_come_in_one_message() -> None:
+def test_all_faults_are_in_one_message() -> None:
     found = faults(
         {
             **SLURM,
@@ -62,20 +63,30 @@ def test_all_faults_come_in_one_message() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3, 8])
-def test_shares_divide_the_trials(size: int) -> None:
-    """Every trial is in exactly one part, and the parts are about equal."""
+def test_shards_divide_the_trials(size: int) -> None:
+    """Every trial is in exactly one shard, and the shards are about equal."""
     ids = [hashlib.sha256(bytes([number % 256, number // 256])).hexdigest() for number in range(2000)]
-    parts = [parse({"kind": "local", "share": f"{part}/{size}"}, name="x") for part in range(size)]
-    taken = [[trial_id for trial_id in ids if part.takes(trial_id)] for part in parts]
-    assert sorted(trial_id for part in taken for trial_id in part) == sorted(ids)
-    assert all(abs(len(part) - len(ids) / size) < 6 * (len(ids) / size) ** 0.5 + 1 for part in taken)
-    assert all(parse({"kind": "local"}, name="x").takes(trial_id) for trial_id in ids)
+    profiles = [parse({"kind": "local", "shard": f"{part}/{size}"}, name="x") for part in range(size)]
+    shards = [[trial_id for trial_id in ids if profile.in_shard(trial_id)] for profile in profiles]
+    assert sorted(trial_id for shard in shards for trial_id in shard) == sorted(ids)
+    assert all(abs(len(shard) - len(ids) / size) < 6 * (len(ids) / size) ** 0.5 + 1 for shard in shards)
+    assert all(parse({"kind": "local"}, name="x").in_shard(trial_id) for trial_id in ids)
 
 
-@pytest.mark.parametrize("said", ["8/8", "1", "-1/2", "a/b", "1/0", ""])
-def test_a_share_that_is_none_is_refused(said: str) -> None:
-    with pytest.raises(ProfileError, match="is no part of the trials"):
-        parse({"kind": "local", "share": said}, name="x")
+@pytest.mark.parametrize("shard", ["8/8", "1", "-1/2", "a/b", "1/0", ""])
+@pytest.mark.parametrize("key", ["shard", "share"])
+def test_an_invalid_shard_is_refused(key: str, shard: str) -> None:
+    with pytest.raises(InputError, match="is not a shard of the trials"):
+        parse({"kind": "local", key: shard}, name="x")
+
+
+def test_a_shard_is_read_by_its_old_name_too_but_not_by_both() -> None:
+    by_new_name, by_old_name = (parse({"kind": "local", key: "1/4"}, name="x") for key in ("shard", "share"))
+    assert by_new_name == by_old_name
+    assert by_new_name.shard == "1/4"
+    assert parse({"kind": "local", "share": None}, name="x").shard is None
+    (fault,) = faults({"kind": "local", "shard": "1/4", "share": "1/4"})
+    assert fault == "share is not a setting of a profile; it is the old name of shard, which is given as well"
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 1, 2, 8])
@@ -86,7 +97,7 @@ def test_parts_of_a_gpu_and_whole_gpus_are_accepted(share: float) -> None:
     assert profile.devices_per_slot == share
 
 
-def test_inline_has_what_its_one_trial_takes() -> None:
+def test_inline_has_the_resources_of_its_one_trial() -> None:
     profile = parse({"kind": "inline", "hardware": "l4", "gpus_per_trial": 0.25, "cpus_per_trial": 3}, name="x")
     assert profile.planned_nodes() == (Capacity(3, 1, usable_memory()),)
     assert profile.planned_slots() == 1
@@ -105,7 +116,7 @@ def test_a_pack_never_straddles_two_nodes_and_gpus_are_shared_whole() -> None:
     assert parse({"kind": "local", "slots": 3}, name="x").slots_on([Capacity(8, 0)]) == 3
 
 
-def test_a_trial_that_fits_no_node_is_refused_with_what_a_node_has() -> None:
+def test_a_trial_that_fits_no_node_is_refused_with_the_resources_of_a_node() -> None:
     (fault,) = faults({**SLURM, "gpus_per_trial": 16, "slurm": {"nodes": 9, "cpus_per_node": 64, "gpus_per_node": 8}})
     assert "16 GPUs fits no node (a node has 64 cores and 8 GPUs)" in fault
 
@@ -124,27 +135,27 @@ def test_a_trial_that_fits_no_node_is_refused_with_what_a_node_has() -> None:
         ({"kind": "local", "temp_dir": "/tmp/../etc"}, "temp_dir"),
         ({"kind": "local", "temp_dir": "here"}, "absolute path"),
         ({"kind": "local", "max_attempts": 2}, "[retry] worker_died"),
-        ({"kind": "local", "memory_per_trial": "many"}, "no size of memory"),
+        ({"kind": "local", "memory_per_trial": "many"}, "not a size of memory"),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_a_sentence(content: dict[str, Any], sentence: str) -> None:
+def test_an_unusable_profile_is_refused_with_a_sentence(content: dict[str, Any], sentence: str) -> None:
     assert sentence in "\n".join(faults(content))
 
 
 @pytest.mark.parametrize(
-    ("said", "size"), [("16 GiB", 2**34), ("500MB", 5 * 10**8), (4096, 4096), ("1.5 TiB", 3 * 2**39)]
+    ("text", "size"), [("16 GiB", 2**34), ("500MB", 5 * 10**8), (4096, 4096), ("1.5 TiB", 3 * 2**39)]
 )
-def test_memory_is_read_in_both_kinds_of_units(said: str | int, size: int) -> None:
-    assert parse({"kind": "local", "memory_per_trial": said}, name="x").memory_per_trial == size
+def test_memory_is_read_in_both_kinds_of_units(text: str | int, size: int) -> None:
+    assert parse({"kind": "local", "memory_per_trial": text}, name="x").memory_per_trial == size
 
 
-def test_files_that_are_no_profile_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_are_not_profiles_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "broken.toml").write_text("kind = ")
-    for name, sentence in [("broken.toml", "is no TOML"), ("absent.toml", "No such file"), (".", "is not known")]:
-        with pytest.raises(ProfileError, match=sentence):
+    for name, sentence in [("broken.toml", "is not TOML"), ("absent.toml", "No such file"), (".", "is not known")]:
+        with pytest.raises(InputError, match=sentence):
             load(tmp_path / name if name.endswith(".toml") else name)
-    with pytest.raises(ProfileError, match="did you mean 'local'"):
+    with pytest.raises(InputError, match="did you mean 'local'"):
         load("locl")
 
 
@@ -162,7 +173,7 @@ def test_settings_survive_toml(text: str, whole: int, flag: bool, number: float)
     assert back == {name: value for name, value in settings.items() if value is not None}
 
 
-def test_the_settings_of_trials_reach_the_cluster_that_was_asked_for() -> None:
+def test_the_settings_of_trials_reach_the_requested_cluster() -> None:
     profile = load(next(path for path in EXAMPLES if path.stem == "slurm"))
     joined = parse({**tomllib.loads(to_toml(trial_settings(profile))), "kind": "ray", "address": "auto"}, name="y")
     for name in ("hardware", "gpus_per_trial", "cpus_per_trial", "patience_seconds"):
@@ -170,8 +181,9 @@ def test_the_settings_of_trials_reach_the_cluster_that_was_asked_for() -> None:
 
 
 def test_errors_and_profiles_cross_processes() -> None:
-    error = ProfileError(["a", "b"], where="x.toml")
-    assert pickle.loads(pickle.dumps(error)).faults == ("a", "b")
+    error = ConnectError(["a", "b"], where="x.toml")
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), copy.faults) == (ConnectError, ("a", "b"))
     assert str(error) == "x.toml: 2 faults\n  - a\n  - b"
     profile = load("local")
     assert pickle.loads(pickle.dumps(profile)) == profile

@@ -1,4 +1,4 @@
-"""What happens on the controller of a rehearsal: jobs are submitted, nodes are hurt, and what was seen goes to a file.
+"""The controller of a rehearsal: submit jobs, kill nodes' Ray, and write the observations to a file.
 
 rehearse_slurm.py FOLDER      (inside the three-node Slurm; FOLDER is shared by its nodes)
 """
@@ -22,7 +22,7 @@ from sweeplaw.clusters.connect.driver import CLUSTER
 from sweeplaw.clusters.profile.profile import parse
 from sweeplaw.clusters.submit import slurm
 
-# Every driver takes the cluster's profile and its job's folder.
+# Arguments of every driver: the cluster's profile and the job's folder.
 SPREAD = """
 import json, os, sys, time
 from sweeplaw.clusters.connect.cluster import connected
@@ -86,14 +86,14 @@ def array(folder: Path) -> str:
     folder.mkdir()
     (folder / "sweep.toml").write_text(SWEEP)
     table = {"cpus_per_node": 1, "time": "10", "array": 2}
-    asked = parse({"kind": "slurm", "temp_dir": "/tmp/ray", "slurm": table}, name="rehearsal")
+    requested = parse({"kind": "slurm", "temp_dir": "/tmp/ray", "slurm": table}, name="rehearsal")
     launch = [sys.executable, "-m", "sweeplaw", "launch", str(folder / "sweep.toml")]
     command = [*launch, "--cluster", CLUSTER, "--store", str(folder / "store")]
-    return slurm.submit(slurm.write(asked, command, folder / "job", name="rehearsal"))
+    return slurm.submit(slurm.write(requested, command, folder / "job", name="rehearsal"))
 
 
 def recorded(store: Path) -> dict[str, Any]:
-    """How many rows and trials the store has, and how many each launch ran."""
+    """Count the rows and trials of the store, and the trials of each launch."""
     trials = load(store, states=None).trials.select("trial_id", "launch_id").collect()
     launches = dict(Counter(trials["launch_id"]))
     return {"rows": trials.height, "trials": trials["trial_id"].n_unique(), "launches": launches}
@@ -103,18 +103,18 @@ def submit(folder: Path, driver: str, words: tuple[str, ...] = (), **table: Any)
     profile = {"kind": "slurm", "ready_seconds": 150, "temp_dir": "/tmp/ray"}
     if table.get("gpus_per_node"):
         profile |= {"hardware": "t4", "gpus_per_trial": 1}
-    asked = parse({**profile, "slurm": {"cpus_per_node": 1, "time": "10", **table}}, name="rehearsal")
+    requested = parse({**profile, "slurm": {"cpus_per_node": 1, "time": "10", **table}}, name="rehearsal")
     command = [sys.executable, "-c", driver, CLUSTER, str(folder), *words]
-    return slurm.submit(slurm.write(asked, command, folder, name="rehearsal"))
+    return slurm.submit(slurm.write(requested, command, folder, name="rehearsal"))
 
 
 def state(job: str) -> dict[str, str]:
-    said = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=False).stdout
-    return dict(re.findall(r"(JobState|ExitCode|Restarts)=(\S+)", said))
+    shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=False).stdout
+    return dict(re.findall(r"(JobState|ExitCode|Restarts)=(\S+)", shown))
 
 
 def until(condition: Callable[[], Any], seconds: float) -> float | None:
-    """Seconds until the condition held; None when it never did."""
+    """Return the seconds until the condition held; None if it never did."""
     start = time.monotonic()
     while time.monotonic() - start < seconds:
         if condition():
@@ -134,7 +134,7 @@ def alive(folder: Path) -> set[str]:
 
 
 def raylets(*needles: str) -> list[int]:
-    """Ray's node processes whose command line holds every needle, on all nodes: the controller sees them all."""
+    """Return Ray's node processes, on all nodes, whose command line contains every needle."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

@@ -1,4 +1,4 @@
-"""Files for Ray's cluster launcher, against the schema Ray itself checks them with."""
+"""Files for Ray's cluster launcher, against Ray's own schema."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import ray.autoscaler
 import yaml
 
 from sweeplaw.clusters.connect.driver import CLUSTER, SWEEP
-from sweeplaw.clusters.errors import ClusterError
 from sweeplaw.clusters.profile.profile import load, parse
 from sweeplaw.clusters.submit import cloud
+from sweeplaw.trials.errors import InputError
 from tests.paths import ROOT
 
 EXAMPLES = ROOT / "examples" / "clusters"
@@ -25,7 +25,7 @@ COMMAND = ["sweeplaw", "launch", SWEEP, "--cluster", CLUSTER, "--store", "s3://b
 
 
 @pytest.mark.parametrize("kind", ["aws", "gcp"])
-def test_the_launcher_accepts_what_is_written(kind: str, tmp_path: Path) -> None:
+def test_the_launcher_accepts_the_written_files(kind: str, tmp_path: Path) -> None:
     path, commands = cloud.write(
         load(EXAMPLES / f"{kind}.toml"), COMMAND, tmp_path / "a b", sweep="x = 1", name="Demo_1"
     )
@@ -43,8 +43,8 @@ def test_the_launcher_accepts_what_is_written(kind: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("kind", ["aws", "gcp"])
 def test_the_cluster_is_behind_a_token_and_the_head_runs_no_trials(kind: str, tmp_path: Path) -> None:
-    asked = load(EXAMPLES / f"{kind}.toml")
-    path, _ = cloud.write(asked, COMMAND, tmp_path, sweep="", name="demo")
+    requested = load(EXAMPLES / f"{kind}.toml")
+    path, _ = cloud.write(requested, COMMAND, tmp_path, sweep="", name="demo")
     content = yaml.safe_load(path.read_text())
     assert content["available_node_types"]["head"]["resources"] == {"CPU": 0, "GPU": 0}
     for command in (*content["head_start_ray_commands"], *content["worker_start_ray_commands"]):
@@ -56,11 +56,11 @@ def test_the_cluster_is_behind_a_token_and_the_head_runs_no_trials(kind: str, tm
     assert stat.S_IMODE(token.stat().st_mode) == 0o600
     assert token.read_text() not in path.read_text()
     running = parse(tomllib.loads((tmp_path / "cluster.toml").read_text()), name="running")
-    assert asked.cloud is not None
-    assert (running.address, running.nodes) == ("auto", asked.cloud.workers + 1)
+    assert requested.cloud is not None
+    assert (running.address, running.nodes) == ("auto", requested.cloud.workers + 1)
 
 
-def test_workers_may_be_lost_to_a_better_offer_but_not_the_head(tmp_path: Path) -> None:
+def test_workers_may_be_spot_machines_but_not_the_head(tmp_path: Path) -> None:
     path, _ = cloud.write(load(EXAMPLES / "aws.toml"), COMMAND, tmp_path, sweep="", name="demo")
     nodes = yaml.safe_load(path.read_text())["available_node_types"]
     assert nodes["trials"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
@@ -68,7 +68,7 @@ def test_workers_may_be_lost_to_a_better_offer_but_not_the_head(tmp_path: Path) 
 
 
 def test_other_kinds_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="is no cloud"):
+    with pytest.raises(InputError, match="is not a cloud"):
         cloud.write(load("local"), COMMAND, tmp_path, sweep="", name="x")
-    with pytest.raises(ClusterError, match=r"needs cloud.project and cloud.zone"):
+    with pytest.raises(InputError, match=r"needs cloud.project and cloud.zone"):
         parse({"kind": "gcp", "cloud": {"region": "r", "head_type": "a", "worker_type": "b", "cpus": 1}}, name="x")

@@ -1,4 +1,4 @@
-"""RayJob manifests, against the schema of the custom resource and what the operator refuses beyond it."""
+"""RayJob manifests, against the schema of the custom resource and further checks of the operator."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeplaw.clusters.connect.driver import CLUSTER, SWEEP, label
-from sweeplaw.clusters.errors import ClusterError
 from sweeplaw.clusters.profile.capacity import Capacity
 from sweeplaw.clusters.profile.profile import Profile, load, parse
 from sweeplaw.clusters.submit import kuberay
+from sweeplaw.trials.errors import InputError
 from tests.paths import ROOT
 
 EXAMPLE = ROOT / "examples" / "clusters" / "kuberay.toml"
@@ -31,13 +31,13 @@ def profile(**table: Any) -> Profile:
     return parse({"kind": "kuberay", "kuberay": {**base, **table}}, name="x")
 
 
-def documents(asked: Profile, **options: Any) -> list[dict[str, Any]]:
-    text = kuberay.manifest(asked, COMMAND, **{"sweep": 'name = "x"\n', "name": "demo", **options})
+def documents(requested: Profile, **options: Any) -> list[dict[str, Any]]:
+    text = kuberay.manifest(requested, COMMAND, **{"sweep": 'name = "x"\n', "name": "demo", **options})
     return list(yaml.safe_load_all(text))
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "requested",
     [
         load(EXAMPLE),
         profile(),
@@ -55,20 +55,20 @@ def documents(asked: Profile, **options: Any) -> list[dict[str, Any]]:
     ],
     ids=["example", "plain", "everything"],
 )
-def test_manifests_keep_the_schema_of_the_custom_resource(asked: Profile) -> None:
-    config, job = documents(asked)
+def test_manifests_match_the_schema_of_the_custom_resource(requested: Profile) -> None:
+    config, job = documents(requested)
     jsonschema.validate(job, SCHEMA)
     assert config["kind"] == "ConfigMap"
     assert all(isinstance(value, str) for value in config["data"].values())
 
 
-def test_a_head_without_trials_and_pods_of_the_size_asked_for() -> None:
+def test_a_head_without_trials_and_pods_of_the_requested_size() -> None:
     _, job = documents(load(EXAMPLE))
     cluster = job["spec"]["rayClusterSpec"]
     assert cluster["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "num-gpus": "0"}
     (group,) = cluster["workerGroupSpecs"]
     assert group["rayStartParams"] == {"memory": str(800 * 2**30 - 2**29), "object-store-memory": str(2**29)}
-    assert load(EXAMPLE).planned_nodes() == (Capacity(96, 8, 800 * 2**30 - 2**29),) * 2, "as the plan has it"
+    assert load(EXAMPLE).planned_nodes() == (Capacity(96, 8, 800 * 2**30 - 2**29),) * 2, "the same as in the plan"
     assert group["replicas"] == group["minReplicas"] == group["maxReplicas"] == 2
     resources = group["template"]["spec"]["containers"][0]["resources"]
     assert (
@@ -76,7 +76,7 @@ def test_a_head_without_trials_and_pods_of_the_size_asked_for() -> None:
     )
 
 
-def test_tokens_are_on_and_secrets_are_named_but_never_held() -> None:
+def test_tokens_are_on_and_secrets_are_named_but_never_contained() -> None:
     _, job = documents(load(EXAMPLE))
     assert job["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
     container = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
@@ -90,7 +90,7 @@ def test_tokens_are_on_and_secrets_are_named_but_never_held() -> None:
 
 def test_tokens_need_a_ray_that_has_them() -> None:
     """The operator refuses authOptions.mode = token below Ray 2.52.0."""
-    with pytest.raises(ClusterError, match=r"2.51.0.* has no token authentication"):
+    with pytest.raises(InputError, match=r"2.51.0.* has no token authentication"):
         documents(profile(ray_version="2.51.0"))
     assert documents(profile(ray_version="2.52.0"))
 
@@ -101,8 +101,8 @@ def test_the_driver_finds_the_sweep_and_the_profile_of_its_cluster() -> None:
     running = parse(tomllib.loads(config["data"]["cluster.toml"]), name="running")
     assert (running.kind, running.address, running.nodes, running.gpus_per_trial) == ("ray", "auto", 3, 1)
     assert job["spec"]["entrypoint"] == "bash /etc/sweeplaw/run.sh"
-    spoken = config["data"]["run.sh"].replace("exec ", "printf '%s\\n' ")
-    words = subprocess.run(["bash", "-c", spoken], capture_output=True, text=True, check=True).stdout.splitlines()
+    script = config["data"]["run.sh"].replace("exec ", "printf '%s\\n' ")
+    words = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
     assert words == [
         word.replace(SWEEP, "/etc/sweeplaw/sweep.toml").replace(CLUSTER, "/etc/sweeplaw/cluster.toml")
         for word in COMMAND
@@ -127,22 +127,22 @@ def test_any_name_becomes_a_name_kubernetes_accepts(name: str) -> None:
         ("gpu_resource", "gpu: 8"),
     ],
 )
-def test_fields_that_would_smuggle_something_in_are_refused(field: str, value: Any) -> None:
-    with pytest.raises(ClusterError, match=f"kuberay.{field}"):
+def test_fields_that_would_inject_yaml_or_paths_are_refused(field: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"kuberay.{field}"):
         profile(**{field: value})
 
 
 def test_a_sweep_too_large_to_mount_is_refused() -> None:
-    with pytest.raises(ClusterError, match="does not fit a ConfigMap"):
+    with pytest.raises(InputError, match="does not fit a ConfigMap"):
         documents(profile(), sweep="x" * 1_000_001)
 
 
 def test_kubectl_is_asked_and_its_refusal_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ClusterError, match="kubectl is not on PATH"):
+    with pytest.raises(InputError, match="kubectl is not on PATH"):
         kuberay.submit(tmp_path / "rayjob.yaml")
     (tmp_path / "kubectl").write_text('#!/bin/bash\necho "$@"\n[ "$3" = good.yaml ] || { echo no >&2; exit 1; }\n')
     (tmp_path / "kubectl").chmod(0o755)
     assert kuberay.submit(Path("good.yaml")) == "apply -f good.yaml"
-    with pytest.raises(ClusterError, match=r"kubectl refused bad.yaml: no"):
+    with pytest.raises(InputError, match=r"kubectl refused bad.yaml: no"):
         kuberay.submit(Path("bad.yaml"))

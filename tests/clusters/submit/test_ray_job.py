@@ -1,4 +1,4 @@
-"""A sweep as a Ray job: what is written, what is run, what is said when it fails, and one on a real cluster."""
+"""A sweep as a Ray job: its files, its command, its error messages, and a job on a real cluster."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from sweeplaw.analysis.tables import tables
 from sweeplaw.clusters.connect import cleanup
 from sweeplaw.clusters.connect.addresses import free_port
 from sweeplaw.clusters.connect.private import environment, private_folder, write_token
-from sweeplaw.clusters.errors import ClusterError, ProfileError
 from sweeplaw.clusters.profile.profile import Profile, parse
 from sweeplaw.clusters.submit import ray_job
 from sweeplaw.orchestrator.cli import app
+from sweeplaw.trials.errors import InputError
+
+pytestmark = pytest.mark.ray
 
 COMMAND = ["sweeplaw", "launch", "{sweep}", "--cluster", "{cluster}", "--store", "s3://b/it's $(here)"]
 
@@ -34,14 +36,14 @@ def profile(**more: Any) -> Profile:
     return parse({"kind": "ray", "address": "h:6379", "jobs": "http://h:8265/", **more}, name="mine")
 
 
-def test_what_travels_is_the_sweep_a_profile_of_the_inside_and_a_quoted_command(tmp_path: Path) -> None:
+def test_the_job_carries_the_sweep_a_profile_for_the_inside_and_a_quoted_command(tmp_path: Path) -> None:
     token = write_token(tmp_path / "token")
-    asked = profile(token_file=str(token), nodes=3, share="1/4", checkpoint_seconds=30)
-    folder = ray_job.write(asked, COMMAND, tmp_path / "job", sweep="name = 'x'\n")
+    requested = profile(token_file=str(token), nodes=3, shard="1/4", checkpoint_seconds=30)
+    folder = ray_job.write(requested, COMMAND, tmp_path / "job", sweep="name = 'x'\n")
     assert sorted(path.name for path in folder.iterdir()) == ["cluster.toml", "run.sh", "sweep.toml"]
     assert (folder / "sweep.toml").read_text() == "name = 'x'\n"
     inside = parse(tomllib.loads((folder / "cluster.toml").read_text()), name="inside")
-    assert (inside.kind, inside.address, inside.nodes, inside.share) == ("ray", "auto", 3, "1/4")
+    assert (inside.kind, inside.address, inside.nodes, inside.shard) == ("ray", "auto", 3, "1/4")
     assert (inside.checkpoint_seconds, inside.token_file, inside.jobs) == (30, None, None)
     assert shlex.split((folder / "run.sh").read_text().splitlines()[-1])[1:] == [
         *("sweeplaw", "launch", "./sweep.toml", "--cluster", "./cluster.toml", "--store", "s3://b/it's $(here)")
@@ -49,9 +51,9 @@ def test_what_travels_is_the_sweep_a_profile_of_the_inside_and_a_quoted_command(
     assert all(token.read_text() not in path.read_text() for path in folder.iterdir())
 
 
-def test_a_folder_with_other_files_is_refused_because_they_would_travel(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused_because_they_would_be_uploaded(tmp_path: Path) -> None:
     (tmp_path / "secrets.env").write_text("KEY=1")
-    with pytest.raises(ClusterError, match=r"holds 'secrets.env' too, which would travel"):
+    with pytest.raises(InputError, match=r"holds 'secrets.env' too, which would travel"):
         ray_job.write(profile(), COMMAND, tmp_path, sweep="")
     assert not (tmp_path / "run.sh").exists()
 
@@ -84,7 +86,7 @@ def test_the_arguments_are_words_without_a_token_and_the_environment_names_its_f
 
 
 @pytest.mark.parametrize(
-    ("said", "sentence"),
+    ("output", "sentence"),
     [
         (
             "ray.exceptions.AuthenticationError: Authentication failed: Forbidden: Invalid authentication token",
@@ -100,38 +102,40 @@ def test_the_arguments_are_words_without_a_token_and_the_environment_names_its_f
         ("", "takes no job: exit code 1"),
     ],
 )
-def test_each_failure_says_what_to_do(said: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_failure_is_reported_with_the_fix(output: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_job, "_installed", lambda: True)
-    monkeypatch.setattr(subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 1, "", said))
-    with pytest.raises(ClusterError, match=sentence):
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 1, "", output))
+    with pytest.raises(InputError, match=sentence):
         ray_job.submit(profile(), Path("x"), "demo-1")
 
 
 def test_the_reason_is_the_last_line_of_the_errors_not_of_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_job, "_installed", lambda: True)
-    said = subprocess.CompletedProcess([], 1, "submission server address: http://h", "Traceback\nRuntimeError: no room")
-    monkeypatch.setattr(subprocess, "run", lambda words, **_: said)
-    with pytest.raises(ClusterError, match=r"takes no job: RuntimeError: no room$"):
+    failed = subprocess.CompletedProcess(
+        [], 1, "submission server address: http://h", "Traceback\nRuntimeError: no room"
+    )
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: failed)
+    with pytest.raises(InputError, match=r"takes no job: RuntimeError: no room$"):
         ray_job.submit(profile(), Path("x"), "demo-1")
 
 
 def test_without_the_extra_the_command_that_installs_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_job, "_installed", lambda: False)
-    with pytest.raises(ClusterError, match=r"pip install 'sweeplaw\[jobs\]'"):
+    with pytest.raises(InputError, match=r"pip install 'sweeplaw\[jobs\]'"):
         ray_job.submit(profile(), Path("x"), "demo-1")
 
 
 @pytest.mark.parametrize("url", ["h:8265", "ftp://h", "http://u:p@h", "http://h:99999", "http://h?token=x", "http://"])
 def test_only_the_address_of_a_dashboard_takes_jobs(url: str) -> None:
-    with pytest.raises(ProfileError, match=r"is no address of a dashboard"):
+    with pytest.raises(InputError, match=r"is not the address of a dashboard"):
         profile(jobs=url)
 
 
 def test_jobs_belong_to_a_running_cluster_and_are_needed_for_submitting(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match=r"jobs = .* does not belong to kind = 'local'"):
+    with pytest.raises(InputError, match=r"jobs = .* does not belong to kind = 'local'"):
         parse({"kind": "local", "jobs": "http://h:1"}, name="x")
     without = parse({"kind": "ray", "address": "h:1"}, name="x")
-    with pytest.raises(ClusterError, match="jobs is missing"):
+    with pytest.raises(InputError, match="jobs is missing"):
         ray_job.write(without, COMMAND, tmp_path / "job", sweep="")
     assert not (tmp_path / "job").exists()
 
@@ -152,7 +156,7 @@ def dashboard() -> Iterator[tuple[str, Path]]:
             "--include-dashboard=true",
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={port}",
-            "--dashboard-agent-listen-port=0",  # whoever listens at Ray's usual one, jobs have an agent
+            "--dashboard-agent-listen-port=0",  # jobs get an agent even if Ray's default port is taken
         ]
         options = ["--head", "--port=0", "--block", "--num-cpus=2", f"--temp-dir={folder}", *served]
         names = {
@@ -174,10 +178,10 @@ def dashboard() -> Iterator[tuple[str, Path]]:
 
 
 def _get(url: str, token: Path) -> Any:
-    """The JSON there, or None where nothing answers yet."""
-    asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token.read_text()}"})
+    """Return the JSON at ``url``, or None while nothing answers."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token.read_text()}"})
     try:
-        with urllib.request.urlopen(asked, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10) as answer:
             return json.load(answer)
     except OSError:
         return None
@@ -219,13 +223,13 @@ def test_a_submitted_sweep_runs_on_the_cluster_and_fills_the_store(dashboard: tu
         return (_get(f"{url}/api/jobs/{name}", token) or {}).get("status") in ("SUCCEEDED", "FAILED", "STOPPED")
 
     _until(ended, 180)
-    told = _get(f"{url}/api/jobs/{name}/logs", token)
-    assert _get(f"{url}/api/jobs/{name}", token)["status"] == "SUCCEEDED", told
+    logs = _get(f"{url}/api/jobs/{name}/logs", token)
+    assert _get(f"{url}/api/jobs/{name}", token)["status"] == "SUCCEEDED", logs
     assert tables.load(str(tmp_path / "store")).trials.collect().height == 6
 
 
 @pytest.mark.slow
-def test_a_wrong_token_and_a_closed_port_are_told_apart(dashboard: tuple[str, Path], tmp_path: Path) -> None:
+def test_a_wrong_token_and_a_closed_port_are_distinguished(dashboard: tuple[str, Path], tmp_path: Path) -> None:
     url, token = dashboard
     refused = _submit(tmp_path, url, write_token(tmp_path / "other"))
     assert "refuses the token" in str(refused.exception)

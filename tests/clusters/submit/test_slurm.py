@@ -1,4 +1,4 @@
-"""Slurm jobs: what the script asks for, that no name passes through a shell, and that its exit code tells the truth."""
+"""Slurm jobs: the options of the script, names that pass through no shell, and the exit code."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeplaw.clusters.connect.driver import CLUSTER, run_script
-from sweeplaw.clusters.errors import ClusterError
 from sweeplaw.clusters.profile.capacity import Capacity, object_store_bytes
 from sweeplaw.clusters.profile.profile import Profile, load, parse
 from sweeplaw.clusters.submit import slurm, slurm_node
+from sweeplaw.trials.errors import InputError
+
+pytestmark = pytest.mark.slurm
 
 NODE = {"nodes": 1, "cpus_per_node": 2}
 
@@ -47,8 +49,8 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_the_header_asks_for_what_the_profile_says(tmp_path: Path) -> None:
-    asked = profile(
+def test_the_header_requests_the_resources_of_the_profile(tmp_path: Path) -> None:
+    requested = profile(
         nodes=4,
         cpus_per_node=64,
         gpus_per_node=8,
@@ -64,7 +66,7 @@ def test_the_header_asks_for_what_the_profile_says(tmp_path: Path) -> None:
         notice_seconds=90,
         options=["--reservation=mine", "--hold"],
     )
-    text = slurm.write(asked, ["true"], tmp_path / "job", name="demo").read_text()
+    text = slurm.write(requested, ["true"], tmp_path / "job", name="demo").read_text()
     header = {line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")}
     assert header == {
         "--job-name=demo",
@@ -117,8 +119,8 @@ def test_every_word_reaches_the_driver_unchanged(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["a%j", 'a"b', "a'b", "a\nb", "a\\b"])
-def test_folders_that_slurm_would_read_as_something_else_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ClusterError, match="job folder"):
+def test_folders_whose_name_slurm_would_interpret_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="job folder"):
         slurm.write(profile(), ["true"], tmp_path / name, name="x")
 
 
@@ -137,12 +139,12 @@ def test_folders_that_slurm_would_read_as_something_else_are_refused(tmp_path: P
         {"array": 5000},
     ],
 )
-def test_settings_that_would_smuggle_something_in_are_refused(table: dict[str, Any]) -> None:
-    with pytest.raises(ClusterError, match=next(iter(table))):
+def test_settings_that_would_inject_options_or_commands_are_refused(table: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=next(iter(table))):
         profile(**table)
 
 
-def test_submitting_returns_the_job_and_leaves(programs: Path, tmp_path: Path) -> None:
+def test_submitting_returns_the_job_at_once(programs: Path, tmp_path: Path) -> None:
     shim(programs, "sbatch", f'printf "%s\\n" "$@" > {shlex.quote(str(tmp_path))}/argv; echo "42;cluster"')
     path = slurm.write(profile(), ["true"], tmp_path / "a b", name="x")
     assert slurm.submit(path) == "42"
@@ -152,34 +154,34 @@ def test_submitting_returns_the_job_and_leaves(programs: Path, tmp_path: Path) -
 def test_a_refusal_of_slurm_is_passed_on_and_a_missing_slurm_is_named(programs: Path, tmp_path: Path) -> None:
     path = slurm.write(profile(), ["true"], tmp_path / "job", name="x")
     shim(programs, "sbatch", 'echo "sbatch: error: invalid partition" >&2; exit 1')
-    with pytest.raises(ClusterError, match="invalid partition"):
+    with pytest.raises(InputError, match="invalid partition"):
         slurm.submit(path)
     (programs / "sbatch").unlink()
     os.environ["PATH"] = str(programs)
-    with pytest.raises(ClusterError, match=r"sbatch is not on PATH .* login node"):
+    with pytest.raises(InputError, match=r"sbatch is not on PATH .* login node"):
         slurm.submit(path)
 
 
 def test_only_slurm_profiles_become_slurm_jobs(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="no Slurm profile"):
+    with pytest.raises(InputError, match="not a Slurm profile"):
         slurm.write(load("local"), ["true"], tmp_path, name="x")
 
 
 @pytest.mark.parametrize(
-    ("step", "said", "code"),
+    ("step", "driver", "code"),
     [
         ("exit 0", "0", 0),
         ("exit 0", "3", 3),
         ("exit 1", "0", 0),  # a node died late; the driver had finished the sweep
         ("exit 9", None, 9),  # Ray's head did not start
-        ("exit 0", None, 1),  # nothing ran, and nothing said so
+        ("exit 0", None, 1),  # nothing ran, and no error was reported
         ("exit 0", "nonsense", 1),
     ],
 )
-def test_the_exit_code_is_the_drivers(programs: Path, tmp_path: Path, step: str, said: str | None, code: int) -> None:
-    """With `srun` in place of Slurm's: what the script makes of the step's and the driver's exit codes."""
+def test_the_exit_code_is_the_drivers(programs: Path, tmp_path: Path, step: str, driver: str | None, code: int) -> None:
+    """With a stand-in for `srun`: the exit code the script derives from those of the step and of the driver."""
     path = slurm.write(profile(), ["true"], tmp_path / "job", name="x")
-    publish = f'mkdir -p "{tmp_path}/job/7.0"; printf %s "{said}" > "{tmp_path}/job/7.0/exit"' if said else ":"
+    publish = f'mkdir -p "{tmp_path}/job/7.0"; printf %s "{driver}" > "{tmp_path}/job/7.0/exit"' if driver else ":"
     shim(programs, "srun", f"{publish}\n{step}")
     assert subprocess.run(["bash", str(path)], check=False).returncode == code
 
@@ -227,12 +229,12 @@ def task(folder: Path, **variables: str) -> subprocess.Popen[bytes]:
 
 
 def test_one_node_needs_no_cluster(tmp_path: Path) -> None:
-    """The driver gets a private Ray on what Slurm granted, and its exit code is kept for the script."""
+    """The driver gets a private Ray on the resources that Slurm granted, and its exit code is kept for the script."""
     seen = tmp_path / "seen.toml"
-    asked = parse(
+    requested = parse(
         {"kind": "slurm", "hardware": "l4", "gpus_per_trial": 0.5, "slurm": {**NODE, "gpus_per_node": 1}}, name="x"
     )
-    slurm.write(asked, [sys.executable, "-c", DRIVER, CLUSTER, str(seen), "3"], tmp_path / "job", name="x")
+    slurm.write(requested, [sys.executable, "-c", DRIVER, CLUSTER, str(seen), "3"], tmp_path / "job", name="x")
     with task(tmp_path / "job", CUDA_VISIBLE_DEVICES="3") as step:
         assert step.wait(60) == 3
     assert (tmp_path / "job" / "7.0" / "exit").read_text() == "3"
@@ -241,30 +243,30 @@ def test_one_node_needs_no_cluster(tmp_path: Path) -> None:
     assert (got.kind, got.cpus, got.gpus, got.gpus_per_trial, got.hardware) == ("local", 2, 1, 0.5, "l4")
 
 
-def test_a_job_of_an_array_runs_its_own_share_and_then_what_is_left(tmp_path: Path) -> None:
-    """A launch claims all it is asked for, so the first job of an array would leave the others nothing."""
+def test_a_job_of_an_array_runs_its_own_shard_and_then_the_rest(tmp_path: Path) -> None:
+    """A launch claims all its trials, so the first job of an array would leave the others nothing."""
     seen = tmp_path / "seen"
     note = """
 import sys, tomllib
 with open(sys.argv[1], "rb") as profile, open(sys.argv[2], "a") as seen:
-    print(tomllib.load(profile).get("share"), end=" ", file=seen)
+    print(tomllib.load(profile).get("shard"), end=" ", file=seen)
 """
-    asked = parse({"kind": "slurm", "slurm": {**NODE, "array": 4}}, name="x")
-    slurm.write(asked, [sys.executable, "-c", note, CLUSTER, str(seen)], tmp_path / "job", name="x")
+    requested = parse({"kind": "slurm", "slurm": {**NODE, "array": 4}}, name="x")
+    slurm.write(requested, [sys.executable, "-c", note, CLUSTER, str(seen)], tmp_path / "job", name="x")
     array = {"SLURM_ARRAY_TASK_ID": "2", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "4"}
     with task(tmp_path / "job", **array) as step:
         assert step.wait(60) == 0
     assert seen.read_text() == "2/4 None "
 
 
-def test_an_array_job_whose_share_failed_stops_there(tmp_path: Path) -> None:
+def test_an_array_job_whose_shard_failed_stops_there(tmp_path: Path) -> None:
     seen = tmp_path / "seen.toml"
-    asked = parse({"kind": "slurm", "slurm": {**NODE, "array": 2}}, name="x")
-    slurm.write(asked, [sys.executable, "-c", DRIVER, CLUSTER, str(seen), "3"], tmp_path / "job", name="x")
+    requested = parse({"kind": "slurm", "slurm": {**NODE, "array": 2}}, name="x")
+    slurm.write(requested, [sys.executable, "-c", DRIVER, CLUSTER, str(seen), "3"], tmp_path / "job", name="x")
     array = {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_MIN": "0", "SLURM_ARRAY_TASK_COUNT": "2"}
     with task(tmp_path / "job", **array) as step:
         assert step.wait(60) == 3
-    assert load(seen).share == "1/2"
+    assert load(seen).shard == "1/2"
 
 
 def test_notice_reaches_the_driver_as_a_request_to_end(tmp_path: Path) -> None:
@@ -278,9 +280,9 @@ def test_notice_reaches_the_driver_as_a_request_to_end(tmp_path: Path) -> None:
     assert (tmp_path / "job" / "7.2" / "exit").read_text() == "75"
 
 
-def test_a_worker_leaves_when_the_driver_has_ended_and_gives_up_without_a_head(tmp_path: Path) -> None:
-    asked = parse({"kind": "slurm", "ready_seconds": 0.5, "slurm": {**NODE, "nodes": 2}}, name="x")
-    slurm.write(asked, ["true"], tmp_path / "job", name="x")
+def test_a_worker_node_leaves_when_the_driver_has_ended_and_gives_up_without_a_head(tmp_path: Path) -> None:
+    requested = parse({"kind": "slurm", "ready_seconds": 0.5, "slurm": {**NODE, "nodes": 2}}, name="x")
+    slurm.write(requested, ["true"], tmp_path / "job", name="x")
     with task(tmp_path / "job", SLURM_PROCID="1") as step:
         assert step.wait(30) == 1
     (tmp_path / "job" / "7.0").mkdir()
@@ -299,7 +301,7 @@ def test_a_worker_leaves_when_the_driver_has_ended_and_gives_up_without_a_head(t
         ({"CUDA_VISIBLE_DEVICES": ""}, 0),
     ],
 )
-def test_granted_gpus_are_counted_from_what_slurm_sets(
+def test_granted_gpus_are_counted_from_the_variables_slurm_sets(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], gpus: int
 ) -> None:
     for name in (
@@ -315,28 +317,28 @@ def test_granted_gpus_are_counted_from_what_slurm_sets(
     assert slurm_node._gpus() == gpus
 
 
-def test_a_node_tells_ray_the_memory_slurm_granted_as_the_plan_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_gives_ray_the_memory_that_slurm_granted_as_in_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "2048")
-    asked = parse({"kind": "slurm", "slurm": {"cpus_per_node": 3, "memory_per_node": "2 GiB"}}, name="x")
+    requested = parse({"kind": "slurm", "slurm": {"cpus_per_node": 3, "memory_per_node": "2 GiB"}}, name="x")
     memory = 2**31 - 2**29
-    assert asked.planned_nodes() == (Capacity(3, 0, memory),)
+    assert requested.planned_nodes() == (Capacity(3, 0, memory),)
     assert {"--num-cpus=3", f"--memory={memory}", f"--object-store-memory={object_store_bytes()}"} <= set(
         slurm_node._granted()
     )
 
 
 @pytest.mark.parametrize(
-    ("notice", "said", "workers_get"),
+    ("notice", "grace", "workers_get"),
     [(120, None, 80.0), (600, None, 560.0), (30, None, 15.0), (120, 20.0, 20.0), (120, 600.0, 80.0)],
 )
-def test_workers_get_of_the_notice_what_the_end_of_a_launch_leaves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notice: int, said: float | None, workers_get: float
+def test_workers_get_the_part_of_the_notice_that_the_end_of_a_launch_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notice: int, grace: float | None, workers_get: float
 ) -> None:
-    """What the driver's profile holds is what its launch gives them; more than there is, is not theirs to have."""
-    own = {} if said is None else {"grace_seconds": said}
-    asked = parse({"kind": "slurm", **own, "slurm": {**NODE, "notice_seconds": notice}}, name="x")
-    slurm.write(asked, ["true"], tmp_path / "job", name="demo")
+    """The grace period in the driver's profile is never longer than the notice allows."""
+    own = {} if grace is None else {"grace_seconds": grace}
+    requested = parse({"kind": "slurm", **own, "slurm": {**NODE, "notice_seconds": notice}}, name="x")
+    slurm.write(requested, ["true"], tmp_path / "job", name="demo")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_CPUS_ON_NODE", "2")

@@ -20,6 +20,8 @@ REHEARSAL = ROOT.parent / "shared" / "slurm_rehearsal.sh"
 MISSING = [name for name in ("slurmctld", "slurmd", "sbatch", "munged", "ip", "unshare") if shutil.which(name) is None]
 
 pytestmark = [
+    pytest.mark.slurm,
+    pytest.mark.slurm,
     pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.skipif(not REHEARSAL.exists(), reason="the rehearsal script is not beside the repository"),
@@ -30,7 +32,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def seen() -> Iterator[dict[str, Any]]:
-    """What `rehearse_slurm.py` saw; one rehearsal serves all tests."""
+    """Observations of `rehearse_slurm.py`; one rehearsal serves all tests."""
     with tempfile.TemporaryDirectory(prefix="sr-", dir="/tmp", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         program = [sys.executable, str(Path(__file__).with_name("rehearse_slurm.py")), name]
@@ -48,7 +50,7 @@ def seen() -> Iterator[dict[str, Any]]:
 def test_trials_run_on_every_node_and_gpu_of_the_job(seen: dict[str, Any]) -> None:
     spread = seen["spread"]
     assert (spread["nodes"], spread["gpus"], spread["note"]) == (3, 6, None)
-    assert spread["slots"] == 3  # one core a node was asked for
+    assert spread["slots"] == 3  # one core a node was requested
     assert {host for host, _ in spread["seen"]} == {"n1", "n2", "n3"}
     assert {device for _, device in spread["seen"]} <= {"0", "1"}
 
@@ -57,7 +59,7 @@ def test_words_of_the_driver_pass_through_no_shell(seen: dict[str, Any]) -> None
     assert seen["spread"]["words"] == ["a b; $(touch pwned)"]
 
 
-def test_the_job_ends_with_the_drivers_exit_code_and_soon(seen: dict[str, Any]) -> None:
+def test_the_job_ends_soon_with_the_exit_code_of_the_driver(seen: dict[str, Any]) -> None:
     assert (seen["spread"]["JobState"], seen["spread"]["ExitCode"]) == ("FAILED", "3:0")
     assert seen["spread"]["left_after"] < 30  # Ray's own workers stay for more than a minute
 
@@ -92,7 +94,7 @@ def test_an_array_of_small_jobs_shares_one_sweep_and_one_store(seen: dict[str, A
     assert all(10 <= count <= 30 for count in shared["launches"].values())  # about half each
 
 
-def test_a_job_whose_ray_cannot_start_fails_and_says_why(seen: dict[str, Any]) -> None:
+def test_a_job_whose_ray_cannot_start_fails_with_the_reason(seen: dict[str, Any]) -> None:
     assert seen["broken"]["JobState"] == "FAILED"
     assert seen["broken"]["ExitCode"] != "0:0"
     assert "slurm.interface = 'absent0' has no address" in seen["broken"]["output"]

@@ -1,4 +1,4 @@
-"""`sweeplaw cluster`: parses, writes, and refuses before anything is queued."""
+"""`sweeplaw cluster` writes what a cluster needs, and rejects bad input before anything is written or queued."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sweeplaw.clusters.errors import ClusterError
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.trials.errors import InputError
 from tests.paths import ROOT
@@ -24,10 +23,10 @@ def run(*words: object) -> str:
     return result.output
 
 
-def test_slurm_writes_a_folder_that_launches_this_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_writes_a_job_that_launches_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    said = run("slurm", EXAMPLES / "slurm.toml", SWEEP, "--store", "results/s", "--out", "job")
-    assert str(tmp_path / "job" / "job.sbatch") in said
+    output = run("slurm", EXAMPLES / "slurm.toml", SWEEP, "--store", "results/s", "--out", "job")
+    assert str(tmp_path / "job" / "job.sbatch") in output
     command = json.loads((tmp_path / "job" / "job.json").read_text())["command"]
     assert command == [
         *("sweeplaw", "launch", str(SWEEP)),
@@ -36,26 +35,26 @@ def test_slurm_writes_a_folder_that_launches_this_sweep(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("kind", ["kuberay", "aws", "gcp"])
-def test_other_clusters_are_written_and_told_how_to_start(kind: str, tmp_path: Path) -> None:
-    said = run(kind, EXAMPLES / f"{kind}.toml", SWEEP, "--store", "s3://bucket/x", "--out", tmp_path)
-    assert "kubectl apply -f" in said if kind == "kuberay" else "ray exec --start --stop" in said
+def test_other_kinds_write_their_files_and_print_how_to_start(kind: str, tmp_path: Path) -> None:
+    output = run(kind, EXAMPLES / f"{kind}.toml", SWEEP, "--store", "s3://bucket/x", "--out", tmp_path)
+    assert "kubectl apply -f" in output if kind == "kuberay" else "ray exec --start --stop" in output
 
 
 @pytest.mark.parametrize("store", ["results/x", "/data/../tmp/x", "/tmp/x"])
-def test_a_store_that_would_go_with_the_machines_is_refused(store: str, tmp_path: Path) -> None:
+def test_a_store_that_would_be_lost_with_the_machines_is_rejected(store: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"would be lost with the machines .* or a folder under /data"):
         run("kuberay", EXAMPLES / "kuberay.toml", SWEEP, "--store", store, "--out", tmp_path)
 
 
 @pytest.mark.parametrize("store", ["s3://key:word@bucket/x", "s3://bucket/x?secret_key=abc"])
-def test_a_store_with_a_credential_in_it_is_refused(store: str, tmp_path: Path) -> None:
+def test_a_store_whose_uri_holds_a_credential_is_rejected(store: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds a credential"):
         run("slurm", EXAMPLES / "slurm.toml", SWEEP, "--store", store, "--out", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_profile_of_another_kind_and_a_broken_sweep_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="kind = 'slurm' does not fit this command"):
+def test_a_profile_of_another_kind_and_an_invalid_sweep_are_rejected_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="kind = 'slurm' does not fit this command"):
         run("kuberay", EXAMPLES / "slurm.toml", SWEEP, "--store", "s3://b/x", "--out", tmp_path)
     broken = tmp_path / "broken.toml"
     broken.write_text("name = 1\n")
@@ -64,8 +63,8 @@ def test_a_profile_of_another_kind_and_a_broken_sweep_are_refused_before_anythin
     assert not (tmp_path / "job").exists()
 
 
-def test_a_trial_that_fits_no_node_of_the_job_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    """Which trial, what it needs and what a node has: told at the desk, not after hours in the queue."""
+def test_a_trial_that_fits_no_node_is_rejected_before_anything_is_written(tmp_path: Path) -> None:
+    """The message names the trial, its need and the memory of a device, before hours in the queue."""
     (tmp_path / "l4.toml").write_text(
         'kind = "slurm"\nhardware = "l4"\ngpus_per_trial = 1\n'
         "[slurm]\nnodes = 1\ncpus_per_node = 8\ngpus_per_node = 1\n"

@@ -1,4 +1,4 @@
-"""`sweeplaw fit` answers in JSON what the library knows, and every fault of its options in one message."""
+"""`sweeplaw fit` returns in JSON the fit of the library, and rejects bad options with exit code 2."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 
 from sweeplaw import analysis
 from sweeplaw.orchestrator.cli import main
+
+pytestmark = pytest.mark.process
 
 COMMAND = [sys.executable, "-m", "sweeplaw"]
 
@@ -31,7 +33,7 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, "fit", *arguments], capture_output=True, text=True, timeout=200)
 
 
-def test_json_carries_the_fit_and_the_library_agrees(runs) -> None:
+def test_json_has_the_fit_of_the_library(runs) -> None:
     options = ["--x", "N=params", "--x", "D=tok", "--y", "l", "--unit", "N=1e6", "--where", "kind = 'a'"]
     more = [
         "--objective",
@@ -66,7 +68,7 @@ def test_json_carries_the_fit_and_the_library_agrees(runs) -> None:
     assert answer["holdout"]["mean_relative_error"] < 0.02
 
 
-def test_a_person_sees_what_a_program_sees(runs, monkeypatch, capsys) -> None:
+def test_text_has_the_status_and_the_rows_left_out(runs, monkeypatch, capsys) -> None:
     options = ["E + A / N^a + B / D^b", "--x", "N=params", "--x", "D=tok", "--y", "l"]
     monkeypatch.setattr(sys, "argv", ["sweeplaw", "fit", runs, *options])
     with pytest.raises(SystemExit) as end:
@@ -89,7 +91,7 @@ def test_a_person_sees_what_a_program_sees(runs, monkeypatch, capsys) -> None:
         ([], "which column is N?"),
     ],
 )
-def test_bad_options_end_with_code_two_and_a_message(runs, arguments, message, monkeypatch, capsys) -> None:
+def test_bad_options_exit_with_code_2_and_a_message(runs, arguments, message, monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["sweeplaw", "fit", runs, *arguments])
     with pytest.raises(SystemExit) as end:
         main()

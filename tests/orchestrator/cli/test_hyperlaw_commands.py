@@ -1,9 +1,11 @@
-"""The commands of hyperparameter laws, as a person types them, on a file."""
+"""The commands of hyperparameter laws, run on a file."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,6 +15,8 @@ from typer.testing import CliRunner
 from sweeplaw.analysis.report.hyperlaw_section import hyper_section
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.trials.errors import InputError
+
+pytestmark = pytest.mark.process
 
 LETS = ["--let", "batch_tokens=bs*2048"]
 
@@ -32,7 +36,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def answer(*words: str) -> dict[str, object]:
+def answer(*words: str) -> dict[str, Any]:
     result = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -45,64 +49,74 @@ def test_hyperlaw_prints_each_law_with_rows_cells_and_evaluation(table: str, est
     words = ["hyperlaw", table, "--cell", "N,D", "--knob", "lr", "--knob", "batch_tokens", *LETS, "--y", "loss"]
     found = answer(*words, "--estimator", estimator, "--resamples", "100")
     laws = found["laws"]
-    assert laws["lr"]["exponents"]["N"] == pytest.approx(-0.6, abs=0.03)  # type: ignore[index]
-    assert laws["batch_tokens"]["exponents"]["D"] == pytest.approx(0.55, abs=0.15)  # type: ignore[index]
-    assert found["rows"]["in"] == 567  # type: ignore[index]
-    assert found["cells"]["total"] == 9  # type: ignore[index]
-    assert {"leave_one_cell_out", "train_small_test_large"} <= set(found["evaluation"])  # type: ignore[call-overload]
-    assert found["alternatives"][0]["laws"]["batch_tokens"]["exponents"].keys() == {"N", "D"}  # type: ignore[index]
+    assert laws["lr"]["exponents"]["N"] == pytest.approx(-0.6, abs=0.03)
+    assert laws["batch_tokens"]["exponents"]["D"] == pytest.approx(0.55, abs=0.15)
+    assert found["rows"]["in"] == 567
+    assert found["cells"]["total"] == 9
+    assert {"leave_one_cell_out", "train_small_test_large"} <= set(found["evaluation"])
+    assert found["alternatives"][0]["laws"]["batch_tokens"]["exponents"].keys() == {"N", "D"}
     assert found["reading"] == ["batch_tokens counts tokens"]
 
 
-def test_a_batch_in_the_wrong_unit_is_refused(table: str) -> None:
+def test_a_batch_size_in_the_wrong_unit_is_rejected(table: str) -> None:
     words = ["hyperlaw", table, "--knob", "lr", "--knob", "batch_tokens", "--let", "batch_tokens=bs", "--y", "loss"]
     with pytest.raises(InputError, match="batch_tokens counts sequences of 2048 tokens, not tokens"):
         CliRunner().invoke(app, words, catch_exceptions=False)
 
 
-def test_suggest_from_runs_and_from_a_law_have_the_same_shape(table: str) -> None:
+@pytest.mark.parametrize(
+    ("lets", "message"),
+    [(["bs"], "--let 'bs' (accepted: NAME=VALUE)"), (["a=bs", "a=lr"], "--let gives a twice")],
+)
+def test_a_malformed_or_repeated_column_is_rejected(table: str, lets: list[str], message: str) -> None:
+    words = ["hyperlaw", table, "--knob", "lr", "--y", "loss", *(word for let in lets for word in ("--let", let))]
+    with pytest.raises(InputError, match=re.escape(message)):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+
+
+def test_suggestions_from_runs_and_from_a_law_have_the_same_keys(table: str) -> None:
     words = ["suggest", "--params", "3e9", "--tokens", "1.4e11"]
     runs, law = answer(*words, "--store", table, *LETS, "--y", "loss"), answer(*words, "--law", "step-law")
     assert runs.keys() == law.keys()
     for found in (runs, law):
-        assert {"lr", "batch_tokens", "batch_sequences", "weight_decay", "steps"} == set(found["settings"])  # type: ignore[call-overload]
-        assert found["settings"]["lr"]["plateau_factor"] > 1  # type: ignore[index]
-    assert runs["settings"]["lr"]["value"] == pytest.approx(0.5 * 3e9**-0.6 * 1.4e11**0.25, rel=0.05)  # type: ignore[index]
+        assert {"lr", "batch_tokens", "batch_sequences", "weight_decay", "steps"} == set(found["settings"])
+        assert found["settings"]["lr"]["plateau_factor"] > 1
+    assert runs["settings"]["lr"]["value"] == pytest.approx(0.5 * 3e9**-0.6 * 1.4e11**0.25, rel=0.05)
 
 
-def test_suggest_refuses_two_sources(table: str) -> None:
+def test_suggest_rejects_two_sources(table: str) -> None:
     words = ["suggest", "--params", "3e9", "--tokens", "1.4e11", "--store", table, "--law", "step-law"]
     with pytest.raises(InputError, match="not both"):
         CliRunner().invoke(app, words, catch_exceptions=False)
 
 
-def test_compare_importance_transfer_and_batch_lr_answer_in_json(table: str, tmp_path: Path) -> None:
+def test_compare_laws_importance_transfer_and_batch_lr_print_json(table: str, tmp_path: Path) -> None:
     knobs = ["--knob", "lr", "--knob", "batch_tokens", *LETS, "--y", "loss"]
     laws = answer("compare-laws", table, *knobs)["laws"]
-    assert len(laws) == 9  # type: ignore[arg-type]
+    assert len(laws) == 9
     shares = answer(
         "importance", table, "--knob", "bs", "--y", "loss", "--cell", "N,D", "--figure", f"{tmp_path}/a.svg"
     )
-    assert len(shares["cells"]) == 9  # type: ignore[arg-type]
+    assert len(shares["cells"]) == 9
     assert (tmp_path / "a.svg").exists()
     carried = answer("transfer", table, "--workload", "N,D", "--knob", "bs", "--y", "loss", "--evaluate-on", "N > 1e9")
-    assert sum(one["phase"] == "evaluation" for one in carried["workloads"]) == 3  # type: ignore[attr-defined]
+    assert sum(one["phase"] == "evaluation" for one in carried["workloads"]) == 3
     assert "exponent" in answer("batch-lr", table, *LETS, "--y", "loss")
 
 
 @pytest.mark.parametrize("command", ["hyperlaw", "compare-laws", "suggest", "importance", "transfer", "batch-lr"])
-def test_help_ends_with_an_example_of_the_command_itself(command: str) -> None:
+def test_help_has_an_example_of_the_command(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"]).output
     assert f"sweeplaw {command}" in shown
 
 
-def test_figures_of_cells_and_laws_are_drawn_where_asked(table: str, tmp_path: Path) -> None:
+def test_figures_of_cells_and_laws_are_drawn_into_the_folder(table: str, tmp_path: Path) -> None:
     knobs = ["--knob", "lr", "--knob", "batch_tokens", *LETS, "--y", "loss", "--resamples", "10"]
     answer("hyperlaw", table, *knobs, "--figures", f"{tmp_path}/drawn")
     assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"hyperlaw_heatmaps.svg", "hyperlaw_lines.svg"}
 
 
-def test_a_report_section_says_why_there_is_no_law() -> None:
+def test_a_report_section_states_why_there_is_no_law() -> None:
     section = hyper_section(pl.DataFrame({"N": [1.0], "D": [1.0], "lr": [0.1], "val_loss": [2.0]}), ["N", "D"], ["lr"])
-    assert section.statement == {}
+    assert section.values == {}
     assert "one cell only" in section.refused

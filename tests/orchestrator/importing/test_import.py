@@ -1,8 +1,9 @@
-"""Other people's runs: every row arrives once or is refused with a reason, and takes part in every question."""
+"""Imports: every row is added once or rejected with a reason, and can be queried like our own."""
 
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import polars as pl
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.analysis.tables.query import Query, ask
+from sweeplaw.analysis.tables.query import Query, run_query
 from sweeplaw.orchestrator.importing.importer import import_from
 from sweeplaw.orchestrator.monitor.status import progress
 from sweeplaw.orchestrator.store.store import Store
@@ -37,7 +38,7 @@ def write(path, text):
         ("infinite-compute", "infinite_compute_losses.csv", 125, 113),
     ],
 )
-def test_a_published_data_set_arrives_whole_and_only_once(tmp_path, preset, file, rows, added):
+def test_a_published_data_set_is_imported_completely_and_only_once(tmp_path, preset, file, rows, added):
     if not (SHARED / file).is_file():
         pytest.skip(f"{SHARED / file} is not here")
     store = str(tmp_path / "store")
@@ -51,7 +52,7 @@ def test_a_published_data_set_arrives_whole_and_only_once(tmp_path, preset, file
     assert set(frame["launch_id"]) == {None}
 
 
-def test_imported_rows_answer_like_the_file_they_came_from(tmp_path):
+def test_imported_rows_equal_those_of_their_file(tmp_path):
     file = SHARED / "chinchilla_figure4.csv"
     if not file.is_file():
         pytest.skip(f"{file} is not here")
@@ -61,11 +62,11 @@ def test_imported_rows_answer_like_the_file_they_came_from(tmp_path):
     assert ours["val_loss"].to_list() == theirs["loss"].to_list()
     ratio = ours["tokens"] * 6.0 * ours["params_non_embedding"] / theirs["Training FLOP"]
     assert ((ratio - 1).abs() < 1e-8).all()
-    answer = ask(tables.load(tmp_path / "store"), Query(sql="SELECT min(C / (6 * N * D)) AS low FROM trials"))
+    answer = run_query(tables.load(tmp_path / "store"), Query(sql="SELECT min(C / (6 * N * D)) AS low FROM trials"))
     assert answer.frame["low"].item() == pytest.approx(1, abs=1e-8)
 
 
-def test_a_store_of_imports_has_a_status_and_nothing_to_relaunch(tmp_path):
+def test_a_store_of_imported_rows_has_a_status_and_nothing_to_relaunch(tmp_path):
     file = write(tmp_path / "runs.csv", "lr,val_loss\n0.1,2.0\n0.2,2.1\n")
     import_from(file, str(tmp_path / "store"), pairs=["lr=lr", "val_loss=val_loss"])
     found = progress(Store.open(tmp_path / "store"))
@@ -86,7 +87,7 @@ def test_columns_expressions_units_and_suffixes_are_mapped(tmp_path):
     assert frame["lr"].to_list() == [0.001, 0.002, 0.003]
 
 
-def test_our_names_in_an_expression_stand_for_what_they_are_mapped_from(tmp_path):
+def test_our_names_in_an_expression_are_replaced_by_their_mapping(tmp_path):
     file = write(tmp_path / "runs.csv", "size m,flop,loss\n100,6e17,3.1\n200,2.4e18,3.0\n")
     pairs = ["D=flop / (6 * N)", 'N="size m" * 1e6', "epochs=D / 1e9", "val_loss=loss"]
     done = import_from(file, str(tmp_path / "store"), pairs=pairs)
@@ -96,13 +97,13 @@ def test_our_names_in_an_expression_stand_for_what_they_are_mapped_from(tmp_path
     assert frame["epochs"].to_list() == [1.0, 2.0]
 
 
-def test_their_column_of_a_name_comes_before_ours(tmp_path):
+def test_a_source_column_takes_precedence_over_our_name(tmp_path):
     file = write(tmp_path / "runs.csv", "N,flop,loss\n10,6e3,3.1\n")
     import_from(file, str(tmp_path / "store"), pairs=["params_non_embedding=flop", "D=flop / (6 * N)", "val_loss=loss"])
     assert load(tmp_path / "store")["tokens"].to_list() == [100]
 
 
-def test_a_cell_that_is_no_number_costs_its_row_in_formulas_too(tmp_path):
+def test_a_cell_that_is_not_a_number_rejects_its_row_in_formulas_too(tmp_path):
     file = write(tmp_path / "runs.csv", "size,loss,kind\n100,3.1,a\n2k,3.0,b\nx,2.9,a\n,2.8,b\n")
     pairs = ["N=size * 1e6", "D=20 * N", "lr=CASE WHEN kind = 'a' THEN 0.1 ELSE 0.2 END", "val_loss=loss"]
     done = import_from(file, str(tmp_path / "store"), pairs=pairs)
@@ -113,7 +114,7 @@ def test_a_cell_that_is_no_number_costs_its_row_in_formulas_too(tmp_path):
     assert frame["lr"].to_list() == [0.1, 0.2, 0.2]
 
 
-def test_a_condition_leaves_rows_out_counts_them_and_refuses_what_it_cannot_read(tmp_path):
+def test_a_condition_excludes_and_counts_rows_and_rejects_those_it_cannot_evaluate(tmp_path):
     file = write(tmp_path / "runs.csv", "size,loss\n100,3.1\n200,3.0\nx,2.9\n300,2.8\n")
     done = import_from(file, str(tmp_path / "store"), pairs=["N=size * 1e6", "val_loss=loss"], where="size > 150")
     assert (done.rows, done.left_out, done.added) == (3, 1, 2)
@@ -122,14 +123,14 @@ def test_a_condition_leaves_rows_out_counts_them_and_refuses_what_it_cannot_read
     assert (done.left_out, done.added, len(done.rejected)) == (2, 1, 1)
 
 
-def test_numbers_written_as_text_are_compared_as_text_where_asked(tmp_path):
+def test_numbers_written_as_text_can_be_compared_as_text(tmp_path):
     file = str(tmp_path / "runs.parquet")
     pl.DataFrame({"run": ["001", "002"], "loss": [3.0, 2.0]}).write_parquet(file)
     done = import_from(file, str(tmp_path / "store"), pairs=["val_loss=loss"], where="run <> '001'")
     assert (done.added, done.left_out) == (1, 1)
 
 
-def test_counts_that_would_round_to_nothing_are_refused(tmp_path):
+def test_counts_that_would_round_to_zero_are_rejected(tmp_path):
     file = write(tmp_path / "runs.csv", "params_b,loss\n0.3,3.1\n-0.3,3.1\n1.5,3.0\n")
     done = import_from(file, str(tmp_path / "store"), pairs=["N=params_b", "val_loss=loss"])
     assert done.rejected == [
@@ -138,7 +139,7 @@ def test_counts_that_would_round_to_nothing_are_refused(tmp_path):
     ]
 
 
-def test_a_toml_file_says_the_same_as_the_command_line(tmp_path):
+def test_a_mapping_in_a_toml_file_is_equivalent_to_the_command_line(tmp_path):
     file = write(tmp_path / "runs.csv", "m,t,l,note\n1,2,3.5,x\n4,5,2.5,y\n")
     toml = tmp_path / "map.toml"
     toml.write_text(
@@ -151,7 +152,7 @@ def test_a_toml_file_says_the_same_as_the_command_line(tmp_path):
     assert row["source"] == "a study: runs.csv"
 
 
-def test_every_row_that_cannot_be_taken_is_named_with_its_reason_and_kept_aside(tmp_path):
+def test_every_rejected_row_is_reported_with_its_reason_and_written_to_a_file(tmp_path):
     rows = ["2.5,100", "nan,100", "inf,100", "2.4,-5", ",100", "abc,100"]
     file = write(tmp_path / "runs.csv", "val_loss,tokens\n" + "\n".join(rows) + "\n")
     done = import_from(file, str(tmp_path / "store"), pairs=["val_loss=val_loss"])
@@ -167,18 +168,18 @@ def test_every_row_that_cannot_be_taken_is_named_with_its_reason_and_kept_aside(
     assert [row["row"] for row in kept] == [2, 3, 4, 5, 6]
 
 
-def test_a_run_that_comes_again_with_other_content_is_refused(tmp_path):
+def test_a_known_run_with_different_content_is_rejected(tmp_path):
     first = write(tmp_path / "a.csv", "id,val_loss\nr1,2.5\nr2,2.6\n")
     later = write(tmp_path / "b.csv", "id,val_loss\nr1,2.5\nr2,1.0\nr3,2.2\n")
     store = str(tmp_path / "store")
-    options = {"run": ("id",), "source": "a.csv b.csv", "pairs": ["val_loss=val_loss"]}
+    options: dict[str, Any] = {"run": ("id",), "source": "a.csv b.csv", "pairs": ["val_loss=val_loss"]}
     assert import_from(first, store, **options).added == 2
     done = import_from(later, store, **options)
     assert (done.added, done.present) == (1, 1)
-    assert done.rejected == [(2, "the same run is there with other content: val_loss 2.6 there, 1.0 here")]
+    assert done.rejected == [(2, "the run already exists with different content: val_loss was 2.6, is 1.0")]
 
 
-def test_rows_are_told_apart_alike_however_few_are_held_at_once(tmp_path, monkeypatch):
+def test_new_and_known_rows_are_the_same_for_any_chunk_size(tmp_path, monkeypatch):
     first = write(tmp_path / "a.csv", "id,val_loss\n" + "".join(f"r{n},{n}.5\n" for n in range(20)))
     rows = [
         *((f"r{n}", f"{n}.5") for n in range(10, 30)),
@@ -188,27 +189,28 @@ def test_rows_are_told_apart_alike_however_few_are_held_at_once(tmp_path, monkey
         ("x", "nan"),
     ]
     later = write(tmp_path / "b.csv", "id,val_loss\n" + "".join(f"{run},{loss}\n" for run, loss in rows))
-    options = {"run": ("id",), "source": "a.csv b.csv", "pairs": ["val_loss=val_loss"]}
+    options: dict[str, Any] = {"run": ("id",), "source": "a.csv b.csv", "pairs": ["val_loss=val_loss"]}
     found = []
-    for some in (10_000, 3):
-        monkeypatch.setattr("sweeplaw.orchestrator.importing.rows._SOME", some)
-        monkeypatch.setattr("sweeplaw.orchestrator.importing.importer._COMPARED", some + 1)
-        monkeypatch.setattr("sweeplaw.orchestrator.importing.importer.BATCH", some + 2)
-        store, told = str(tmp_path / f"store{some}"), []
+    for size in (10_000, 3):
+        monkeypatch.setattr("sweeplaw.orchestrator.importing.rows._CHUNK", size)
+        monkeypatch.setattr("sweeplaw.orchestrator.importing.comparison._COMPARED", size + 1)
+        monkeypatch.setattr("sweeplaw.orchestrator.importing.comparison.BATCH", size + 2)
+        store = str(tmp_path / f"store{size}")
+        calls: list[tuple[int, int]] = []
         import_from(first, store, **options)
-        done = import_from(later, store, **options, watch=lambda done, total, told=told: told.append((done, total)))
+        done = import_from(later, store, **options, progress=lambda *call, calls=calls: calls.append(call))
         assert (done.added, done.present, done.repeated) == (10, 10, 1)
-        clash = "the same run is there with other content: val_loss"
+        clash = "the run already exists with different content: val_loss"
         assert done.rejected == [
-            (21, f"{clash} 12.5 there, 0.0 here"),
-            (23, f"{clash} 26.5 there, 1.0 here"),
+            (21, f"{clash} was 12.5, is 0.0"),
+            (23, f"{clash} was 26.5, is 1.0"),
             (24, "val_loss = nan is not finite"),
         ]
         found.append(load(store).sort("id").drop("launch_id"))
     assert found[0].equals(found[1])
     assert found[0].height == 30
-    assert told == sorted(told)
-    assert 12 <= told[-1][0] <= told[-1][1] == 24
+    assert calls == sorted(calls)
+    assert 12 <= calls[-1][0] <= calls[-1][1] == 24
 
 
 def test_a_dry_run_writes_nothing(tmp_path):
@@ -225,25 +227,25 @@ def test_a_dry_run_writes_nothing(tmp_path):
         (["val_loss"], "is not OURS=THEIRS"),
         (["spec=loss"], "column spec is filled by the import itself"),
         (["tokens=loss * "], "tokens: "),
-        ([], "which column is the loss"),
+        ([], "no column is mapped to the loss"),
         (["val_loss=loss", "N=D / 2", "D=N / 2"], "no column 'D'.*no column 'N'"),
         (["val_loss=loss", "N=note / 2"], "params_non_embedding: 'note / 2': division with"),
     ],
 )
-def test_a_mapping_that_does_not_fit_is_refused_in_one_message(tmp_path, pairs, words):
+def test_an_invalid_mapping_is_refused_in_one_message(tmp_path, pairs, words):
     file = write(tmp_path / "runs.csv", "loss,lr,note\n2.5,0.1,a\n")
     with pytest.raises(InputError, match=f"(?s){words}"):
         import_from(file, str(tmp_path / "store"), pairs=pairs)
     assert not (tmp_path / "store").exists()
 
 
-def test_a_file_that_looks_like_a_preset_says_which(tmp_path):
+def test_a_file_that_matches_a_preset_names_it_in_the_error(tmp_path):
     file = write(tmp_path / "runs.csv", "Model Size,Training FLOP,loss\n1e9,1e20,2.5\n")
     with pytest.raises(InputError, match="--preset chinchilla"):
         import_from(file, str(tmp_path / "store"))
 
 
-def test_weights_and_biases_exports(tmp_path):
+def test_weights_and_biases_exports_are_imported(tmp_path):
     table = write(
         tmp_path / "export.csv",
         '"Name","State","Created","Runtime","lr","eval/loss","tokens"\n'
@@ -267,7 +269,7 @@ def test_weights_and_biases_exports(tmp_path):
     assert (row["val_loss"], row["lr"], row["model.depth"]) == (2.25, 0.01, 4)
 
 
-def test_mlflow_search_results(tmp_path):
+def test_mlflow_search_results_are_imported(tmp_path):
     file = write(
         tmp_path / "runs.csv",
         "run_id,experiment_id,status,start_time,end_time,metrics.val_loss,params.lr,params.depth,tags.mlflow.user\n"
@@ -283,7 +285,7 @@ def test_mlflow_search_results(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_optuna_studies(tmp_path):
+def test_optuna_studies_are_imported(tmp_path):
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -338,7 +340,8 @@ def test_ray_tune_folders_are_read_from_json_alone(tmp_path):
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(losses=st.lists(st.floats(0.01, 20), min_size=1, max_size=20), again=st.integers(1, 3))
-def test_importing_any_number_of_times_is_importing_once(tmp_path_factory, losses, again):
+@pytest.mark.heavy
+def test_importing_a_file_repeatedly_adds_its_rows_once(tmp_path_factory, losses, again):
     folder = tmp_path_factory.mktemp("any")
     pl.DataFrame({"val_loss": losses, "lr": 0.1}).write_parquet(folder / "runs.parquet")
     for _ in range(again):

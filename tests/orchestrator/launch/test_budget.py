@@ -1,4 +1,4 @@
-"""A budget ends a launch: what ran is recorded as cut short, the message says why, a larger budget continues."""
+"""A used-up budget ends a launch: running trials are recorded as cut short, and a larger budget continues."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,8 @@ from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 
+pytestmark = pytest.mark.ray
+
 HEAD = 'name = "t"\nworkload = "surrogate"\n'
 LONG = HEAD + "seeds = {seeds}\n[scientific]\nparams = [1000]\ntokens = [100000]\n[fixed]\nseconds = {seconds}\n"
 
@@ -42,16 +43,8 @@ def states(folder: Path) -> dict[str, int]:
     return dict(rows["state"].value_counts().iter_rows())
 
 
-class Nobody:
-    def started(self, todo: Any, already: int, cluster: Any) -> None:
-        """Nothing to see."""
-
-    def recorded(self, rows: Sequence[Any]) -> None:
-        """Nothing to see."""
-
-
 def inline(folder: Path, text: str) -> Launched:
-    return launch(plan(parse(text)), Store.open(folder / "s", create=True), profile.load("inline"), Nobody())
+    return launch(plan(parse(text)), Store.open(folder / "s", create=True), profile.load("inline"))
 
 
 @pytest.mark.parametrize("limit", ["wall_hours", "device_hours"])
@@ -59,7 +52,7 @@ def test_a_launch_ends_when_the_budget_is_used_up_and_a_larger_one_continues(tmp
     text = LONG.format(seeds=4, seconds=2.4) + "[budget]\n{limit} = {hours}\n"
     done = inline(tmp_path, text.format(limit=limit, hours=3.5 / 3600))
     assert done.end is not None
-    assert re.search(rf"budget\.{limit} = 0\.000\d+ (is used up|has passed)", done.end.why)
+    assert re.search(rf"budget\.{limit} = 0\.000\d+ (is used up|has passed)", done.end.reason)
     assert states(tmp_path)["budget"] == 1
     assert "budget." in load(tmp_path / "s", states=["budget"]).trials.collect()["message"][0]
     standing = progress(Store.open(tmp_path / "s"))
@@ -88,7 +81,7 @@ def test_used_up_device_hours_refuse_a_launch_before_anything_starts(tmp_path):
     check(made, cost, used_hours=0.5)
     with pytest.raises(InputError, match=r"device_hours = 1, but 1\.5 are used"):
         check(made, cost, used_hours=1.5)
-    with pytest.raises(InputError, match=r"1\.5 are used and how much the rest needs is not known"):
+    with pytest.raises(InputError, match=r"1\.5 are used and the need of the rest is not known"):
         check(made, {**cost, "device_hours": None}, used_hours=1.5)
 
 
@@ -102,22 +95,22 @@ def test_used_up_device_hours_refuse_a_launch_before_anything_starts(tmp_path):
         ({"wall_hours": 2}, 0, 7200, True),
     ],
 )
-def test_a_bound_is_reached_when_it_is_reached_and_not_before(
+def test_a_budget_is_used_up_exactly_at_its_bound(
     budget: dict[str, Any], device: float, wall: float, reached: bool
 ) -> None:
     assert (used_up(Budget(**budget), device, wall) is not None) == reached
 
 
-def test_a_request_to_end_lets_workers_wind_down_and_the_next_launch_continues(tmp_path):
+def test_sigterm_lets_workers_save_their_state_and_the_next_launch_continues(tmp_path):
     text = LONG.format(seeds=2, seconds=2)
     driver = subprocess.Popen(command(tmp_path, text), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 120
     while time.monotonic() < until and not _has_curves(tmp_path / "s"):
         time.sleep(0.1)
     driver.send_signal(signal.SIGTERM)
-    _, told = driver.communicate(timeout=120)
-    assert driver.returncode == 143, told
-    assert "told to end by SIGTERM" in told
+    _, errors = driver.communicate(timeout=120)
+    assert driver.returncode == 143, errors
+    assert "received SIGTERM" in errors
     assert states(tmp_path).get("preempted") == 1
     assert inline(tmp_path, text).end is None
     rows = load(tmp_path / "s", states=None).trials.collect()
@@ -130,7 +123,7 @@ def _has_curves(store: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_on_ray_trials_that_do_not_wind_down_in_time_are_cut_and_recorded(tmp_path):
+def test_on_ray_trials_that_do_not_end_in_time_are_cut_short_and_recorded(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import time\n\ndef train(config):\n    time.sleep(3600 if config['hang'] else 0)\n    return 1.0\n"
     )
@@ -138,7 +131,7 @@ def test_on_ray_trials_that_do_not_wind_down_in_time_are_cut_and_recorded(tmp_pa
         'name = "t"\nworkload = "python:mine:train"\n[scientific]\nparams = [1, 2]\n[nuisance]\nhang = [true, false]\n'
     )
     (tmp_path / "here.toml").write_text('kind = "local"\ncpus = 2\ngrace_seconds = 1\n')
-    words = command(tmp_path, text + "[budget]\ndevice_hours = 0.006\n")  # 10 s of each that hangs, to begin in
+    words = command(tmp_path, text + "[budget]\ndevice_hours = 0.006\n")  # 10 s for each that hangs to begin in
     words[words.index("inline")] = str(tmp_path / "here.toml")
     done = subprocess.run(words, capture_output=True, text=True, timeout=280)
     assert done.returncode == 4, done.stderr

@@ -1,4 +1,4 @@
-"""The disk with Ray's folder full, and its object store full: told before anything starts, or the sweep goes on."""
+"""A full disk under Ray's folder, and a full object store: an error before anything starts, or the sweep goes on."""
 
 import contextlib
 import os
@@ -15,6 +15,8 @@ from sweeplaw.analysis.tables.tables import load
 from sweeplaw.clusters.connect.private import LEAST_ROOM
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import read
+
+pytestmark = pytest.mark.ray
 
 MODULE = """
 import os, signal, time
@@ -65,7 +67,7 @@ main()
 
 @pytest.fixture
 def disk():
-    """A small disk of its own, at a path short enough for Ray."""
+    """Mount a small disk at a path short enough for Ray."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small disk")
     place = Path(tempfile.mkdtemp(prefix="slt", dir="/tmp"))
@@ -81,14 +83,14 @@ def disk():
 
 
 def fill(disk):
-    """Write to it until nothing more goes in."""
+    """Write to the disk until it is full."""
     with contextlib.suppress(OSError), open(disk / "filler", "wb", buffering=0) as file:
         while True:
             file.write(b"x" * 2**16)
 
 
 def command(folder, disk):
-    """The launch of this folder's sweep with Ray on this disk."""
+    """Return the command that launches this folder's sweep with Ray on this disk."""
     (folder / "c.toml").write_text(f'kind = "local"\ncpus = 2\ngpus = 0\ntemp_dir = "{disk}"\nready_seconds = 5\n')
     options = ["--store", str(folder / "s"), "--cluster", str(folder / "c.toml"), "--json"]
     return [sys.executable, "-c", SMALL_STORE, "launch", str(folder / "t.toml"), *options]
@@ -100,7 +102,7 @@ def prepare(folder, **values):
 
 
 def check(folder):
-    """The store holds exactly the planned trials, once each, and a relaunch finds nothing to do; its rows."""
+    """Check that the store holds each planned trial once and that a relaunch runs nothing; return the rows."""
     tables = load(folder / "s", states=None)
     rows = tables.trials.collect()
     assert sorted(rows["trial_id"]) == sorted(plan(read(folder / "t.toml")).ids)
@@ -113,16 +115,16 @@ def check(folder):
 
 
 @pytest.mark.slow
-def test_a_disk_without_room_is_told_in_one_line_before_anything_starts_and_a_relaunch_elsewhere_runs_all(
+def test_a_disk_without_room_is_a_one_line_error_before_anything_starts_and_a_relaunch_elsewhere_runs_all(
     tmp_path, disk
 ):
     prepare(tmp_path, manners=["modest"], points=3, flag="")
     fill(disk)
     done = subprocess.run(command(tmp_path, disk), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode not in (0, None)
-    (told,) = done.stderr.strip().splitlines()
-    assert f"{disk} has no room on its disk" in told
-    assert f"with {LEAST_ROOM >> 20} MiB free" in told
+    (error,) = done.stderr.strip().splitlines()
+    assert f"{disk} has no room on its disk" in error
+    assert f"with {LEAST_ROOM >> 20} MiB free" in error
     assert load(tmp_path / "s", states=None).trials.collect().is_empty()
     inline = [*command(tmp_path, disk), "--cluster", "inline"]
     assert subprocess.run(inline, capture_output=True, timeout=120, check=False).returncode == 0
@@ -130,7 +132,7 @@ def test_a_disk_without_room_is_told_in_one_line_before_anything_starts_and_a_re
 
 
 @pytest.mark.slow
-def test_a_disk_that_fills_up_costs_no_trial_and_a_launch_whose_workers_cannot_start_any_more_ends(tmp_path, disk):
+def test_a_disk_that_fills_up_fails_no_trial_and_a_launch_whose_workers_cannot_start_ends(tmp_path, disk):
     flag = tmp_path / "full"
     prepare(tmp_path, manners=["modest", "deadly"], points=3, flag=flag)
     with subprocess.Popen(command(tmp_path, disk), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
@@ -141,12 +143,12 @@ def test_a_disk_that_fills_up_costs_no_trial_and_a_launch_whose_workers_cannot_s
             assert any_points(tmp_path / "s")
             fill(disk)
             flag.touch()
-            _, told = run.communicate(timeout=200)
+            _, errors = run.communicate(timeout=200)
         finally:
             run.kill()
     assert run.returncode not in (0, None)
-    assert "workers die at once on" in told.splitlines()[-1]
-    assert "Traceback" not in told
+    assert "workers die at once on" in errors.splitlines()[-1]
+    assert "Traceback" not in errors
     before = load(tmp_path / "s", states=None).trials.collect()
     assert set(before["state"]) <= {"completed"}, "a trial was charged for the disk"
     elsewhere = [sys.executable, "-m", "sweeplaw", "launch", tmp_path / "t.toml", "--store", tmp_path / "s"]
@@ -162,22 +164,22 @@ def test_a_disk_that_fills_up_costs_no_trial_and_a_launch_whose_workers_cannot_s
 
 
 def any_points(store):
-    """Whether a trial has begun."""
+    """Return whether a trial has begun."""
     return (store / "store.json").exists() and not load(store, states=None).curves.collect().is_empty()
 
 
 @pytest.mark.slow
-def test_a_full_object_store_costs_those_that_do_not_bear_it_and_nobody_else(tmp_path, disk):
+def test_a_full_object_store_fails_only_the_trials_that_do_not_handle_it(tmp_path, disk):
     prepare(tmp_path, manners=["modest", "greedy", "careless"], points=2000, flag="")
     done = subprocess.run(command(tmp_path, disk), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     rows = check(tmp_path)
     held = load(tmp_path / "s", states=None).curves.collect().group_by("trial_id").agg(pl.len(), pl.col("held").max())
     rows = rows.join(held, on="trial_id", how="left")
-    bearing = rows.filter(pl.col("manner") != "careless")
-    assert set(bearing["state"]) == {"completed"}
-    assert set(bearing["attempt"]) == {1}
-    assert set(bearing["len"]) == {2000}
+    handled = rows.filter(pl.col("manner") != "careless")
+    assert set(handled["state"]) == {"completed"}
+    assert set(handled["attempt"]) == {1}
+    assert set(handled["len"]) == {2000}
     greedy = rows.filter(pl.col("manner") == "greedy")["held"]
     assert greedy.max() < 300, "the object store was not full"
     careless = rows.filter(pl.col("manner") == "careless")

@@ -1,4 +1,4 @@
-"""Launching: exactly the planned trials, each once, whatever dies on the way."""
+"""A launch runs exactly the planned trials, each once, whatever dies meanwhile."""
 
 import json
 import os
@@ -14,37 +14,39 @@ import pytest
 from sweeplaw.analysis.tables.tables import load
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.launch.launch import launch
-from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.plan import Plan, plan
 from sweeplaw.orchestrator.plan.sweep import parse, read
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
+
+pytestmark = pytest.mark.ray
 
 HEAD = 'name = "t"\nworkload = "surrogate"\n'
 GRID = "[scientific]\nparams = [1000, 2000]\ntokens = [50, 70]\n[nuisance]\nlr = [0.1, 0.2, 0.3]\n"
 
 
-class Watch:
+class Observer:
     def __init__(self):
-        self.todo, self.already, self.rows = None, None, []
+        self.todo: list[Plan] = []
 
     def started(self, todo, already, cluster):
-        self.todo, self.already = todo, already
+        self.todo.append(todo)
 
     def recorded(self, rows):
-        self.rows += rows
+        """Ignore rows: tests read them from the store."""
 
 
-def inline(text, path, watch=None):
-    return launch(plan(parse(text)), Store.open(path, create=True), profile.load("inline"), watch or Watch())
+def inline(text, path, *observers):
+    return launch(plan(parse(text)), Store.open(path, create=True), profile.load("inline"), *observers)
 
 
 def test_a_launch_records_every_planned_trial_once(tmp_path):
-    watch = Watch()
-    done = inline(HEAD + GRID, tmp_path / "s", watch)
+    observer = Observer()
+    done = inline(HEAD + GRID, tmp_path / "s", observer)
     trials = load(tmp_path / "s").trials.collect()
     assert done.states == {"completed": 12}
     assert sorted(trials["trial_id"]) == sorted(plan(parse(HEAD + GRID)).ids)
-    assert watch.todo.trials == 12
+    assert [todo.trials for todo in observer.todo] == [12]
     assert set(load(tmp_path / "s").curves.collect()["trial_id"]) == set(trials["trial_id"])
 
 
@@ -69,33 +71,34 @@ def test_bad_trials_are_rows_and_the_sweep_goes_on(tmp_path):
     assert done.states["failed"] == 24
     tables = load(tmp_path / "s")
     assert tables.trials.collect().height == 12
-    assert tables.dropped.pop("superseded by a later attempt") == done.again == 12, "memory is tried once more"
-    assert sum(tables.dropped.values()) == 48
+    dropped = dict(tables.dropped)
+    assert dropped.pop("superseded by a later attempt") == done.retries == 12, "out_of_memory is retried once"
+    assert sum(dropped.values()) == 48
 
 
-def test_a_trial_another_living_launch_holds_is_left_to_it(tmp_path):
+def test_a_trial_that_another_living_launch_holds_is_left_to_it(tmp_path):
     made = plan(parse(HEAD + GRID))
     store = Store.open(tmp_path / "s", create=True)
     held = sorted(made.ids)[:5]
     store.claim(held, "other", 600)
-    done = launch(made, store, profile.load("inline"), Watch())
+    done = launch(made, store, profile.load("inline"))
     assert (done.elsewhere, done.states) == (5, {"completed": 7})
 
 
-def test_launches_with_shares_divide_a_sweep_and_one_without_takes_what_is_left(tmp_path):
+def test_launches_with_shards_divide_a_sweep_and_one_without_takes_the_rest(tmp_path):
     made = plan(parse(HEAD + GRID))
     store = Store.open(tmp_path / "s", create=True)
-    half = [profile.parse({"kind": "inline", "share": f"{part}/2"}, name="half") for part in range(2)]
-    first = launch(made, store, half[0], Watch())
+    half = [profile.parse({"kind": "inline", "shard": f"{part}/2"}, name="half") for part in range(2)]
+    first = launch(made, store, half[0])
     ran = sum(first.states.values())
     assert 0 < ran < 12
-    again = launch(made, store, half[0], Watch())
+    again = launch(made, store, half[0])
     assert (again.states, again.already, again.elsewhere) == ({}, ran, 12 - ran)
-    assert launch(made, store, profile.load("inline"), Watch()).states == {"completed": 12 - ran}
-    assert launch(made, store, half[1], Watch()).already == 12
+    assert launch(made, store, profile.load("inline")).states == {"completed": 12 - ran}
+    assert launch(made, store, half[1]).already == 12
 
 
-def test_facts_of_the_launch_stay_with_the_store(tmp_path):
+def test_facts_of_a_launch_are_kept_in_the_store(tmp_path):
     inline(HEAD + GRID, tmp_path / "s")
     (facts,) = load(tmp_path / "s").launches
     assert facts["sweep"] == "t"
@@ -114,6 +117,20 @@ def test_a_workload_that_cannot_run_is_refused_before_anything_starts(tmp_path):
     assert not load(tmp_path / "s").trials.collect().height
 
 
+def test_an_inline_launch_never_imports_ray(tmp_path):
+    (tmp_path / "t.toml").write_text(HEAD + GRID)
+    words = ["launch", str(tmp_path / "t.toml"), "--store", str(tmp_path / "s"), "--cluster", "inline"]
+    script = f"""
+import sys
+from sweeplaw.orchestrator.cli import app
+app({words!r}, standalone_mode=False)
+assert "ray" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert load(tmp_path / "s").trials.collect().height == 12
+
+
 # The command, on a real private Ray.
 
 SWEEP = HEAD + "seeds = 10\n" + GRID + "[fixed]\nseconds = 0.05\n"
@@ -127,7 +144,7 @@ def sweeplaw(*arguments):
     return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=240)
 
 
-def test_the_command_runs_a_sweep_on_ray_and_says_what_it_did(tmp_path):
+def test_the_command_runs_a_sweep_on_ray_and_prints_its_result(tmp_path):
     (tmp_path / "t.toml").write_text(SWEEP.replace("seeds = 10", "seeds = 2"))
     done = sweeplaw("launch", tmp_path / "t.toml", "--store", tmp_path / "s", "--json")
     assert done.returncode == 0, done.stderr
@@ -191,10 +208,10 @@ def test_an_interrupt_leaves_a_store_from_which_launch_continues(tmp_path):
     )
     _wait_for_more(store, 0, driver)
     driver.send_signal(signal.SIGINT)
-    _, told = driver.communicate(timeout=60)
+    _, errors = driver.communicate(timeout=60)
     assert driver.returncode == 130
-    assert b"launching again continues" in told
-    assert b"Traceback" not in told
+    assert b"launching again continues" in errors
+    assert b"Traceback" not in errors
     done = sweeplaw("launch", path, "--store", store)
     assert done.returncode == 0, done.stderr
     assert sorted(load(store).trials.collect()["trial_id"]) == sorted(plan(read(path)).ids)
@@ -210,7 +227,7 @@ def test_bad_input_is_one_message_and_exit_code_two(tmp_path):
     assert sweeplaw("plan", tmp_path / "none.toml").returncode == 2
 
 
-def test_a_trial_that_says_nothing_is_ended_after_the_stated_patience_and_the_rest_goes_on(tmp_path):
+def test_a_trial_without_a_row_is_ended_after_the_patience_of_the_profile_and_the_rest_goes_on(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import time\n\ndef train(config):\n"
         "    time.sleep(3600 if config['hang'] else 0)\n    return 1.0 + config['params']\n"
@@ -229,6 +246,6 @@ def test_a_trial_that_says_nothing_is_ended_after_the_stated_patience_and_the_re
     assert set(rows.filter(~pl.col("hang"))["state"]) == {"completed"}
 
 
-def test_a_budget_of_device_hours_is_kept_before_anything_starts(tmp_path):
+def test_a_sweep_beyond_its_budget_of_device_hours_is_refused_before_anything_starts(tmp_path):
     with pytest.raises(InputError, match="device_hours = 0"):
         inline(HEAD + GRID.replace("1000, 2000", "1000000000") + "[budget]\ndevice_hours = 0.001\n", tmp_path / "s")

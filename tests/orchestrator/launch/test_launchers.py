@@ -1,4 +1,4 @@
-"""Whole launcher processes on one store: at the same time, killed while they hold claims, on a disk that fills up."""
+"""Launcher processes on one store: concurrent, killed while they hold claims, on a disk that fills up."""
 
 import contextlib
 import json
@@ -16,12 +16,14 @@ from sweeplaw.analysis.tables.tables import load
 from sweeplaw.orchestrator.store import atomic, claims, clocks
 from sweeplaw.orchestrator.store.store import Store
 
+pytestmark = pytest.mark.kill
+
 SWEEP = 'name = "{name}"\nworkload = "surrogate"\nseeds = {seeds}\n[scientific]\nparams = {params}\ntokens = [50, 70]\n'
 PATIENCE = 120.0  # seconds; a loaded machine is slow
 
 
 def start(folder, text, store, **options):
-    """A launcher of the sweep ``text`` in a process of its own."""
+    """Start a launcher of the sweep ``text`` in a process of its own."""
     file = folder / f"{abs(hash(text))}.toml"
     file.write_text(text)
     command = [sys.executable, "-m", "sweeplaw", "launch", file, "--store", store, "--cluster", "inline"]
@@ -31,14 +33,14 @@ def start(folder, text, store, **options):
 
 
 def answer(launcher):
-    """What it said in the end. The test fails when it failed."""
-    out, told = launcher.communicate(timeout=PATIENCE)
-    assert launcher.returncode == 0, told
+    """Return its JSON answer; fail the test when the launcher failed."""
+    out, errors = launcher.communicate(timeout=PATIENCE)
+    assert launcher.returncode == 0, errors
     return json.loads(out)
 
 
 def rows(store):
-    """Its trials; the test fails when one was run twice, or a file is damaged."""
+    """Return the trials of the store; fail the test when one ran twice or a file is damaged."""
     loaded = load(store, states=None)
     assert (loaded.faults, dict(loaded.dropped)) == ((), {})
     trials = loaded.trials.collect()
@@ -55,20 +57,20 @@ def until(condition):
 
 
 def recorded(store):
-    with contextlib.suppress(Exception):  # it is being made
+    with contextlib.suppress(Exception):  # it is being created
         return load(store, states=None).trials.collect().height
     return 0
 
 
-def test_launchers_of_overlapping_sweeps_at_the_same_time_lose_and_repeat_no_trial(tmp_path):
+def test_concurrent_launchers_of_overlapping_sweeps_lose_and_repeat_no_trial(tmp_path):
     sweeps = [
         SWEEP.format(name=name, seeds=[0, 1, 2], params=params) + "[fixed]\nseconds = 0.05\n"
         for name, params in (("low", [1000, 2000]), ("high", [2000, 3000]), ("low", [1000, 2000]))
     ]
     launchers = [start(tmp_path, text, tmp_path / "s") for text in sweeps]
-    said = [answer(launcher) for launcher in launchers]
-    assert rows(tmp_path / "s").height == sum(one["ran"] for one in said) == 3 * 3 * 2
-    assert all(one["ran"] + one["already"] + one["elsewhere"] == one["planned"] == 12 for one in said)
+    answers = [answer(launcher) for launcher in launchers]
+    assert rows(tmp_path / "s").height == sum(one["ran"] for one in answers) == 3 * 3 * 2
+    assert all(one["ran"] + one["already"] + one["elsewhere"] == one["planned"] == 12 for one in answers)
 
 
 @pytest.mark.slow
@@ -81,16 +83,16 @@ def test_a_killed_launchers_claims_are_taken_over_at_once_here_and_after_expiry_
     first.communicate()
     location = Store.open(store).location
     (lease,) = claims.leases(location)
-    assert lease.died
+    assert lease.dead
     assert len(lease.trials) == 12
 
     name = f"claims/{lease.launch_id}.beat.json"
     beat = location.read_json(name)
     beyond = {**beat, "machine": "another", "lease_seconds": 3600}
-    atomic.publish_json(location, name, beyond)  # as if its machine were another one, of which nobody can know
+    atomic.publish_json(location, name, beyond)  # as if on another machine, whose processes cannot be seen
     before = rows(store).height
-    kept = answer(start(tmp_path, text, store))
-    assert (kept["ran"], kept["already"], kept["elsewhere"]) == (0, before, 12 - before)
+    during = answer(start(tmp_path, text, store))
+    assert (during["ran"], during["already"], during["elsewhere"]) == (0, before, 12 - before)
 
     atomic.publish_json(location, name, {**beyond, "lease_seconds": 0})
     second = start(tmp_path, text, store)
@@ -105,7 +107,7 @@ def test_a_killed_launchers_claims_are_taken_over_at_once_here_and_after_expiry_
 
 @contextlib.contextmanager
 def small_disk(folder):
-    """A file system of half a megabyte."""
+    """Mount a file system of half a megabyte."""
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=500k", "none", str(folder)], capture_output=True)
     if mounted.returncode:
@@ -117,11 +119,11 @@ def small_disk(folder):
 
 
 def stopped(launcher):
-    _, told = launcher.communicate(timeout=PATIENCE)
+    _, errors = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == 1
-    assert "Traceback" not in told
-    assert "everything recorded before is safe; launching again continues" in told
-    return told
+    assert "Traceback" not in errors
+    assert "everything recorded before is safe; launching again continues" in errors
+    return errors
 
 
 BIG = SWEEP.format(name="t", seeds=list(range(100)), params=[1000, 2000])
@@ -131,19 +133,20 @@ def test_a_full_disk_stops_a_launch_with_a_message_and_the_next_one_continues(tm
     with small_disk(tmp_path / "disk") as disk:
         filler = disk / "filler"
         filler.write_bytes(bytes(300_000))
-        told = stopped(start(tmp_path, BIG, disk / "s"))
-        assert os.strerror(28) in told  # no space left on device
+        errors = stopped(start(tmp_path, BIG, disk / "s"))
+        assert os.strerror(28) in errors  # no space left on device
         before = rows(disk / "s").height
         assert 0 < before < 400
         filler.unlink()
-        assert claims.living(Store.open(disk / "s").location, clocks.of_store(Store.open(disk / "s").location)) == set()
+        location = Store.open(disk / "s").location
+        assert claims.live_launches(location, clocks.store_time(location)) == set()
         done = answer(start(tmp_path, BIG, disk / "s"))
         assert (done["already"], done["ran"]) == (before, 400 - before)
         assert rows(disk / "s").height == 400
 
 
 @pytest.mark.slow
-def test_a_file_that_may_not_grow_stops_a_launch_the_same_way(tmp_path):
+def test_a_limit_on_file_size_stops_a_launch_like_a_full_disk(tmp_path):
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))  # noqa: E731
     stopped(start(tmp_path, BIG, tmp_path / "s", preexec_fn=limit))
     before = rows(tmp_path / "s").height

@@ -1,4 +1,4 @@
-"""A launch that stalls for longer than its lease: another takes its trials over, and the first one adds nothing."""
+"""A launch that stalls for longer than its lease: another takes its trials over, and the first adds no row."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def recorded(folder: Path) -> int:
     return load(folder, states=None).trials.collect().height
 
 
-def test_a_launch_that_lost_its_lease_says_so_and_adds_no_row_to_those_of_its_successor(
+@pytest.mark.heavy
+def test_a_launch_that_lost_its_lease_reports_it_and_adds_no_row_to_those_of_its_successor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     awake, asleep, renew, first = threading.Event(), threading.Event(), Store.renew, list[str]()
@@ -70,7 +71,7 @@ def test_a_launch_that_lost_its_lease_says_so_and_adds_no_row_to_those_of_its_su
         stalled = pool.submit(run, made, tmp_path / "s")
         try:
             until(asleep.is_set)
-            until(lambda: not claims.living(store.location, clocks.of_store(store.location)))
+            until(lambda: not claims.live_launches(store.location, clocks.store_time(store.location)))
             before = recorded(tmp_path / "s")
             second = run(made, tmp_path / "s")
         finally:
@@ -78,7 +79,7 @@ def test_a_launch_that_lost_its_lease_says_so_and_adds_no_row_to_those_of_its_su
         one = stalled.result(PATIENCE)
 
     assert one.end is not None
-    assert (one.end.state, "another launch took its trials over" in one.end.why) == ("preempted", True)
+    assert (one.end.state, "another launch took its trials over" in one.end.reason) == ("preempted", True)
     assert second.states == {"completed": 10 - second.already}
     assert before <= second.already < 10
     assert sum(one.states.values()) == second.already, "what the first counts is what it had recorded in time"

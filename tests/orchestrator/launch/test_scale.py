@@ -1,4 +1,4 @@
-"""A sweep of many trials through the whole path: every row right, and memory that does not follow the count."""
+"""A sweep of many trials end to end: every row is right, and memory does not grow with their number."""
 
 import json
 import subprocess
@@ -8,13 +8,15 @@ import pytest
 
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.mark.slow
-def test_ten_thousand_trials_leave_exactly_their_rows_and_no_trace_in_memory(tmp_path):
-    """The rehearsal of a hundred thousand, at a tenth of its size; rows kept would be 25 MB.
+def test_ten_thousand_trials_leave_exactly_their_rows_and_nothing_in_memory(tmp_path):
+    """Run the rehearsal of a hundred thousand trials at a tenth of its size; rows kept would be 25 MB.
 
-    An answer of a worker is let go of once it is heard: of some 400 the driver refers to those on their way. And none
-    is so large that it travels through Ray's object store, which would be mapped page by page.
+    A worker's report is released once it is handled: of some 400 the driver refers to those on their way. None is so
+    large that it travels through Ray's object store, which would be mapped page by page.
     """
     figures = tmp_path / "figures.json"
     script = ROOT / "benchmarks" / "launching" / "scale_rehearsal.py"

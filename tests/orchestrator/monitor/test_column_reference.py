@@ -1,4 +1,4 @@
-"""The column reference is the schema: the page in docs is what the command prints."""
+"""The column reference matches the schema, and the page in docs is what the command prints."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from tests.paths import ROOT
 PAGE = ROOT / "docs" / "columns.md"
 
 
-def test_the_page_is_fresh():
+def test_the_page_is_up_to_date():
     assert PAGE.read_text(encoding="utf-8") == markdown(entries()), "run: sweeplaw columns --markdown > docs/columns.md"
 
 
 def test_every_core_column_has_a_meaning():
-    told = {entry.column: entry.meaning for entry in entries() if entry.table == "trials"}
-    assert all(told[column.name] for column in TRIAL_COLUMNS)
+    meanings = {entry.column: entry.meaning for entry in entries() if entry.table == "trials"}
+    assert all(meanings[column.name] for column in TRIAL_COLUMNS)
 
 
-def test_the_columns_of_a_store_are_those_it_has(store, record, points):
+def test_the_columns_listed_for_a_store_are_those_it_has(store, record, points):
     with store.writer("one") as writer:
         writer.write([record(1, flavour="sweet")], points(record(1)))
     found = {(entry.table, entry.column): entry for entry in present(store.location.uri)}

@@ -1,4 +1,4 @@
-"""What Prometheus reads of a launch is what happened, whole at every moment, and served to this machine only."""
+"""Exported metrics match the launch, are complete at every moment, and are served on this machine only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.launch.state import LaunchSnapshot, LaunchState
 from sweeplaw.orchestrator.monitor import prometheus
-from sweeplaw.orchestrator.monitor.prometheus import MetricsTarget, metrics_target, render, showing, shown
+from sweeplaw.orchestrator.monitor.prometheus import MetricsTarget, exported, launch_metrics, metrics_target, render
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.schedule.device_time import Usage
@@ -32,7 +32,7 @@ Parsed = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
 def parsed(text: str) -> Parsed:
-    """(name without prefix, labels but the sweep) -> value, by Prometheus' own parser."""
+    """Return (name without prefix, labels other than the sweep) -> value, by Prometheus' own parser."""
     return {
         (
             sample.name.removeprefix("sweeplaw_"),
@@ -43,16 +43,17 @@ def parsed(text: str) -> Parsed:
     }
 
 
-def view(**known: Any) -> LaunchSnapshot:
-    blank: dict[str, Any] = {"states": {}, "again": 0, "todo": 0, "slots": 0, "running": (), "rate": 0.0}
+def snapshot(**known: Any) -> LaunchSnapshot:
+    blank: dict[str, Any] = {"states": {}, "retries": 0, "todo": 0, "slots": 0, "running": (), "rate": 0.0}
     return LaunchSnapshot(**{**blank, "best_loss": None, "seconds": 0.0, "usage": Usage(), **known})
 
 
-def test_a_launch_is_told_as_it_was(tmp_path):
-    live, path = LaunchState(), tmp_path / "node" / "sweep.prom"
+def test_metrics_match_what_the_launch_did(tmp_path):
+    launch_state, path = LaunchState(), tmp_path / "node" / "sweep.prom"
     path.parent.mkdir()
-    with showing(f"file:{path}", live, "t", [], lambda words: None):
-        done = launch(plan(parse(SWEEP)), Store.open(tmp_path / "s", create=True), profile.load("inline"), live=live)
+    with launch_metrics(f"file:{path}", launch_state, "t", [], lambda words: None):
+        store = Store.open(tmp_path / "s", create=True)
+        done = launch(plan(parse(SWEEP)), store, profile.load("inline"), launch_state=launch_state)
     seen = parsed(path.read_text())
     for state, count in done.states.items():
         assert seen["trials_ended_total", (("state", state),)] == count
@@ -60,7 +61,7 @@ def test_a_launch_is_told_as_it_was(tmp_path):
     assert (seen["slots", ()], seen["slots_busy", ()]) == (1, 0)
     assert seen["wasted_device_seconds_total", (("reason", "failed"),)] == pytest.approx(done.usage.wasted["failed"])
     assert seen["useful_device_seconds_total", ()] == pytest.approx(done.usage.useful)
-    assert seen["best_loss_nats", ()] == pytest.approx(live.view().best_loss)
+    assert seen["best_loss_nats", ()] == pytest.approx(launch_state.snapshot().best_loss)
     assert [file.name for file in path.parent.iterdir()] == ["sweep.prom"], "a temporary file was left"
 
 
@@ -69,28 +70,28 @@ def test_a_launch_is_told_as_it_was(tmp_path):
     st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(0, 10**9), max_size=3),
 )
 def test_any_text_survives_as_a_label(sweep: str, dropped: dict[str, int]) -> None:
-    families = {family.name: family for family in text_string_to_metric_families(render(view(), sweep, dropped))}
+    families = {family.name: family for family in text_string_to_metric_families(render(snapshot(), sweep, dropped))}
     samples = families["sweeplaw_rows_not_logged"].samples
     assert {sample.labels["sink"]: sample.value for sample in samples} == dropped
     assert families["sweeplaw_slots"].samples[0].labels == {"sweep": sweep}
 
 
-def test_what_is_not_known_yet_is_absent_and_not_zero():
-    assert ("best_loss_nats", ()) not in parsed(render(view(), "t"))
-    assert parsed(render(view(best_loss=2.5), "t"))["best_loss_nats", ()] == 2.5
+def test_a_value_that_is_not_known_yet_is_absent_and_not_zero():
+    assert ("best_loss_nats", ()) not in parsed(render(snapshot(), "t"))
+    assert parsed(render(snapshot(best_loss=2.5), "t"))["best_loss_nats", ()] == 2.5
 
 
-def test_a_reader_of_the_file_never_sees_half_of_it(tmp_path, monkeypatch):
+def test_a_reader_never_sees_a_partial_file(tmp_path, monkeypatch):
     monkeypatch.setattr(prometheus, "FILE_SECONDS", 0.0005)
-    path, text = tmp_path / "m.prom", render(view(states={f"s{number}": 1 for number in range(200)}), "t")
-    with shown(MetricsTarget(path=path), lambda: text):
+    path, text = tmp_path / "m.prom", render(snapshot(states={f"s{number}": 1 for number in range(200)}), "t")
+    with exported(MetricsTarget(path=path), lambda: text):
         assert {path.read_text() == text for _ in range(300)} == {True}
 
 
-def test_the_page_is_served_on_loopback_and_is_gone_afterwards():
-    live = LaunchState()
-    live.began(7, 3)
-    with shown(metrics_target("127.0.0.1:0"), lambda: render(live.view(), "t")) as there:
+def test_the_page_is_served_on_loopback_until_the_block_ends():
+    launch_state = LaunchState()
+    launch_state.begin(7, 3)
+    with exported(metrics_target("127.0.0.1:0"), lambda: render(launch_state.snapshot(), "t")) as there:
         with urllib.request.urlopen(there, timeout=30) as answer:
             assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
             assert parsed(answer.read().decode())["trials_planned", ()] == 7
@@ -112,18 +113,18 @@ def test_the_page_is_served_on_loopback_and_is_gone_afterwards():
         ("file:", "accepted are 127.0.0.1:PORT"),
     ],
 )
-def test_a_place_that_will_not_do_is_refused_with_what_would(text, words):
+def test_an_invalid_target_is_refused_with_the_accepted_forms(text, words):
     with pytest.raises(InputError, match=words):
         metrics_target(text)
 
 
-def test_a_taken_port_and_a_missing_folder_are_told_before_anything_starts(tmp_path):
+def test_a_taken_port_and_a_missing_folder_are_errors_before_anything_starts(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         where = metrics_target(f"127.0.0.1:{taken.getsockname()[1]}")
-        with pytest.raises(InputError, match="cannot be served"), shown(where, str):
+        with pytest.raises(InputError, match="cannot be served"), exported(where, str):
             raise AssertionError("the port was taken")
     with (
         pytest.raises(InputError, match="cannot be written"),
-        shown(MetricsTarget(path=Path(tmp_path / "no" / "m")), str),
+        exported(MetricsTarget(path=Path(tmp_path / "no" / "m")), str),
     ):
         raise AssertionError("there is no such folder")

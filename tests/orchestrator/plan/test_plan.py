@@ -1,4 +1,4 @@
-"""Plans: deterministic, independent of the order of axes, every drop counted, ids equal to the specs' own."""
+"""Plans are deterministic and independent of the order of axes; dropped combinations are counted; ids match specs."""
 
 import contextlib
 import itertools
@@ -36,7 +36,7 @@ def test_a_grid_has_every_combination_once():
     assert seen == set(itertools.product([1000, 2000], [50, 70], [0.1, 0.2, 0.3]))
 
 
-def test_ids_made_in_bulk_are_the_specs_own():
+def test_ids_computed_in_bulk_equal_the_ids_of_the_specs():
     found = made("seeds = 3\n" + GRID)
     assert [spec.trial_id for spec in found.specs] == list(found.ids)
 
@@ -70,20 +70,20 @@ def test_derived_values_follow_their_formula_in_any_order():
         assert spec["batch_sequences"] == spec["tokens"] // 10
 
 
-def test_a_formula_may_read_what_the_shape_decides():
+def test_a_formula_may_read_values_derived_from_the_shape():
     lm = 'name = "t"\n[scientific]\nparams_non_embedding = [10000, 30000]\n[derived]\nunique_tokens = "20 * params"\n'
     found = made(lm, head="")
     for spec, group in zip(found.specs, found.groups, strict=True):
         assert spec["unique_tokens"] == 20 * group.cost.params
 
 
-def test_what_a_constraint_drops_is_counted_with_the_constraint():
+def test_combinations_dropped_by_a_constraint_are_counted_by_constraint():
     found = made('where = ["tokens > 60", "lr < 0.25"]\n' + GRID)
     assert found.trials == 4
     assert found.dropped == {"where tokens > 60": 6, "where lr < 0.25": 2}
 
 
-def test_combinations_that_are_one_trial_run_once_and_are_counted():
+def test_duplicate_trials_run_once_and_are_counted():
     lm = 'name = "t"\n[scientific]\nparams_non_embedding = [10000, 10001]\nunique_tokens = [4096]\n'
     found = made(lm, head="")
     assert found.trials == 1
@@ -107,7 +107,7 @@ def test_cost_adds_up_over_trials():
 
 
 @pytest.mark.parametrize(
-    ("head", "told"),
+    ("head", "message"),
     [
         ('where = "tokens > 1000"\n', "no trials are left (12 dropped: where tokens > 1000)"),
         ('where = "tokns > 1"\n', "did you mean 'tokens'?"),
@@ -119,10 +119,10 @@ def test_cost_adds_up_over_trials():
         ('[derived]\nweight_decay = "1 / (lr - lr)"\n', "has no value at lr = 0.1"),
     ],
 )
-def test_a_plan_that_cannot_be_made_says_why(head, told):
+def test_an_impossible_plan_is_rejected_with_the_reason(head, message):
     with pytest.raises(InputError) as caught:
         made(head + GRID)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_specs_survive_their_canonical_text():
@@ -130,10 +130,10 @@ def test_specs_survive_their_canonical_text():
         assert TrialSpec.from_canonical(spec.canonical(), {}) == spec
 
 
-def test_planning_tells_how_many_combinations_are_done():
-    told = []
-    plan(parse(HEAD + GRID), lambda done, total: told.append((done, total)))
-    assert told == [(3, 12), (6, 12), (9, 12), (12, 12)]
+def test_planning_reports_the_number_of_combinations_done():
+    reports = []
+    plan(parse(HEAD + GRID), lambda done, total: reports.append((done, total)))
+    assert reports == [(3, 12), (6, 12), (9, 12), (12, 12)]
 
 
 def plan_command(tmp_path, sizes, *options):
@@ -142,7 +142,7 @@ def plan_command(tmp_path, sizes, *options):
     return CliRunner().invoke(app, ["plan", str(sweep), *options], catch_exceptions=False).stdout
 
 
-def test_a_long_table_shows_both_ends_and_says_so(tmp_path):
+def test_a_long_table_shows_both_ends_and_a_note(tmp_path):
     short = plan_command(tmp_path, 40)
     assert sum(line.rstrip().endswith(" h") for line in short.splitlines()) == 40
     assert "points at each end" not in short
@@ -156,24 +156,25 @@ def test_a_long_table_shows_both_ends_and_says_so(tmp_path):
     assert len(json.loads(plan_command(tmp_path, 1000, "--json"))["points"]) == 1000
 
 
-def test_what_takes_long_is_counted_on_a_terminal_and_what_does_not_is_not(tmp_path):
+@pytest.mark.heavy
+def test_a_progress_bar_appears_on_a_terminal_for_slow_work_only(tmp_path):
     script = (
         "import sys, time\n"
-        "from sweeplaw.orchestrator.cli.shared.output import counting\n"
-        "with counting('things') as watch:\n"
+        "from sweeplaw.orchestrator.cli.shared.progress import progress_bar\n"
+        "with progress_bar('things') as progress:\n"
         "    for done in range(4):\n"
         "        time.sleep(float(sys.argv[1]))\n"
-        "        watch(done, 4000)\n"
+        "        progress(done, 4000)\n"
     )
     for pause, seen in (("0.3", True), ("0", False)):
         reader, terminal = pty.openpty()
         subprocess.run([sys.executable, "-c", script, pause], stderr=terminal, check=True)
         os.close(terminal)
-        said = b""
+        output = b""
         with contextlib.suppress(OSError):  # the end of a terminal's output
             while part := os.read(reader, 65536):
-                said += part
+                output += part
         os.close(reader)
-        assert (b"things" in said and b"/4000" in said) == seen
+        assert (b"things" in output and b"/4000" in output) == seen
     piped = subprocess.run([sys.executable, "-c", script, "0.3"], capture_output=True, check=True)
     assert not piped.stderr

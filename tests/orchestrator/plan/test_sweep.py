@@ -1,4 +1,4 @@
-"""Sweep files: every form of an axis, and every fault in one message."""
+"""Sweep files: every form of an axis is read, and all faults are reported in one message."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_zipped_axes_move_together():
     assert both.values == ((1, 10), (2, 20), (3, 30))
 
 
-def test_all_faults_are_told_at_once_with_path_value_and_what_would_be_accepted():
+def test_all_faults_are_reported_at_once_with_path_value_and_accepted_values():
     text = """
 name = "has spaces"
 workload = "surrogate"
@@ -88,20 +88,20 @@ def test_a_range_without_num_needs_a_random_search():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("name = ", "not valid TOML"),
         ('workload = "surrogat"\nname = "t"', "did you mean 'surrogate'?"),
         (HEAD, "no axis"),
     ],
 )
-def test_what_is_no_sweep_is_refused_with_the_reason(text, told):
+def test_an_invalid_sweep_is_rejected_with_the_reason(text, expected):
     with pytest.raises(InputError) as caught:
         parse(text)
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_an_unreadable_file_is_named_in_the_error(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         read(tmp_path / "none.toml")
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe")

@@ -7,12 +7,14 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import polars as pl
 import pytest
 from ray.cluster_utils import Cluster
 
 from sweeplaw.analysis.tables.tables import load
+from sweeplaw.clusters.connect.cluster import own_node
 from sweeplaw.clusters.connect.private import environment
 from sweeplaw.clusters.profile.profile import parse
 from sweeplaw.orchestrator.launch.launch import launch
@@ -22,6 +24,8 @@ from sweeplaw.orchestrator.plan.sweep import read
 from sweeplaw.orchestrator.schedule.ray_tune.controller import Run
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.record import CurvePoint, TrialRecord
+
+pytestmark = pytest.mark.ray
 
 MODULE = """
 import pathlib, os, time
@@ -51,7 +55,7 @@ STORE_BYTES = 80 * 2**20  # the least Ray takes
 
 
 class Nodes:
-    """A cluster whose nodes are told apart by a mark their workers see."""
+    """A cluster whose nodes carry a mark that their workers see."""
 
     def __init__(self):
         with environment({**OPEN, **ALERT}):
@@ -68,8 +72,12 @@ class Nodes:
     def kill(self, mark):
         self.cluster.remove_node(self.nodes.pop(mark), allow_graceful=False)
 
+    def without_driver(self):
+        """Return the mark of a node whose death this process survives: Ray 2.52 connects to any node of the machine."""
+        return next(mark for mark, node in self.nodes.items() if node.node_id != own_node())
+
     def only(self, *marks):
-        """Exactly these nodes live, of one core each."""
+        """Make exactly these nodes live, of one core each."""
         for mark in set(self.nodes) - set(marks):
             self.kill(mark)
         for mark in set(marks) - set(self.nodes):
@@ -84,7 +92,7 @@ def nodes():
 
 
 class Watch:
-    """Rows with the time they became durable; waits for what they show."""
+    """Record rows with the time they became durable; wait for a condition on them."""
 
     def __init__(self):
         self.rows, self.changed = [], threading.Condition()
@@ -98,14 +106,14 @@ class Watch:
             self.changed.notify_all()
 
     def wait(self, found, patience=120):
-        """What ``found`` makes of the rows, once it is something."""
+        """Return ``found(rows)`` once it is true."""
         with self.changed:
-            assert self.changed.wait_for(lambda: found(self.rows), patience), "it never came to that"
+            assert self.changed.wait_for(lambda: found(self.rows), patience), "the condition was never true"
             return found(self.rows)
 
 
 def running_on(mark):
-    """The trial that has begun on this node and has not ended."""
+    """Return a function that finds the running trial of this node."""
 
     def found(rows):
         ended = {row.spec.trial_id for _, row in rows if isinstance(row, TrialRecord)}
@@ -116,7 +124,7 @@ def running_on(mark):
 
 
 def run(nodes, folder, sweep, meanwhile=lambda watch: None, **profile):
-    """Launch this sweep on the cluster while ``meanwhile`` does things to it; rows of the store, and the launch."""
+    """Launch this sweep while ``meanwhile`` acts on the cluster; return the rows of the store and the launch."""
     (folder / "mine.py").write_text(MODULE)
     (folder / "t.toml").write_text(sweep)
     made, watch, live = plan(read(folder / "t.toml")), Watch(), LaunchState()
@@ -126,7 +134,7 @@ def run(nodes, folder, sweep, meanwhile=lambda watch: None, **profile):
     )
     store = Store.open(folder / "s", create=True)
     with ThreadPoolExecutor(1) as pool:  # nodes can only be added from the main thread
-        launched = pool.submit(launch, made, store, where, watch, live=live)
+        launched = pool.submit(launch, made, store, where, watch, launch_state=live)
         watch.wait(lambda rows: rows or launched.done())
         meanwhile(watch)
         done = launched.result()
@@ -136,7 +144,7 @@ def run(nodes, folder, sweep, meanwhile=lambda watch: None, **profile):
 
 
 @pytest.mark.slow
-def test_every_node_runs_trials_from_the_start_and_none_takes_the_others_share(nodes, tmp_path):
+def test_every_node_runs_trials_from_the_start(nodes, tmp_path):
     nodes.only(1, 2, 3)
     rows, done, _ = run(nodes, tmp_path, SWEEP.format(seeds=9, seconds=0.1))
     assert done.states == {"completed": 9}
@@ -146,13 +154,14 @@ def test_every_node_runs_trials_from_the_start_and_none_takes_the_others_share(n
 @pytest.mark.slow
 def test_a_slot_whose_node_is_gone_before_tune_has_placed_it_costs_nothing(nodes, tmp_path, monkeypatch):
     nodes.only(1, 2)
-    tick, gone = Run.tick, []
+    tick = Run.tick
+    gone: list[str] = []
 
     def blink(self):
         if self.trials and not gone:
-            gone.extend(self.held)
-            self.lanes.update([], {})
-            self.seen = None  # at the next look they are back
+            gone.extend(self.slots)
+            self.dispatcher.update([], {})
+            self.known_nodes = None  # at the next tick they are back
         else:
             tick(self)
 
@@ -165,19 +174,19 @@ def test_a_slot_whose_node_is_gone_before_tune_has_placed_it_costs_nothing(nodes
 
 
 @pytest.mark.slow
-def test_a_worker_killed_on_a_node_that_lives_on_is_told_from_one_that_died_with_its_node(nodes, tmp_path):
+def test_a_worker_killed_on_a_live_node_is_distinguished_from_one_that_died_with_its_node(nodes, tmp_path):
     nodes.only(1)
-    hurt = []
+    killed = []
 
     def meanwhile(watch):
-        hurt.append(watch.wait(running_on(1)))
-        point = next(row for _, row in watch.rows if isinstance(row, CurvePoint) and row.trial_id == hurt[0])
+        killed.append(watch.wait(running_on(1)))
+        point = next(row for _, row in watch.rows if isinstance(row, CurvePoint) and row.trial_id == killed[0])
         os.kill(int(point.metrics["pid"]), signal.SIGKILL)
         (tmp_path / "hurry").touch()
 
     rows, done, _ = run(nodes, tmp_path, SWEEP.format(seeds=4, seconds=20), meanwhile)
     assert set(rows["state"]) == {"completed"}
-    assert rows.filter(pl.col("attempt") > 1)["trial_id"].to_list() == hurt
+    assert rows.filter(pl.col("attempt") > 1)["trial_id"].to_list() == killed
     assert done.usage.losses == {"worker died": 1}
 
 
@@ -187,13 +196,14 @@ def test_a_node_that_dies_costs_the_trial_that_ran_on_it_and_one_that_joins_late
     seen = {}
 
     def meanwhile(watch):
-        seen["hurt"] = watch.wait(running_on(2))
+        victim = nodes.without_driver()
+        seen["trial"] = watch.wait(running_on(victim))
         seen["killed"] = time.monotonic()
-        nodes.kill(2)
-        seen["again"] = watch.wait(again(seen["hurt"]))
+        nodes.kill(victim)
+        seen["again"] = watch.wait(again(seen["trial"]))
         nodes.add(3)
         watch.wait(running_on(3))
-        (tmp_path / "hurry").touch()  # however long the node took, what is left is short
+        (tmp_path / "hurry").touch()  # what is left is short, however long the node took
 
     def again(trial):
         return lambda rows: next(
@@ -202,19 +212,19 @@ def test_a_node_that_dies_costs_the_trial_that_ran_on_it_and_one_that_joins_late
 
     rows, done, _ = run(nodes, tmp_path, SWEEP.format(seeds=60, seconds=2), meanwhile)
     assert set(rows["state"]) == {"completed"}
-    assert rows.filter(pl.col("attempt") > 1)["trial_id"].to_list() == [seen["hurt"]]
-    assert rows.filter(pl.col("trial_id") == seen["hurt"])["attempt"].to_list() == [2]
-    assert {1, 3} <= set(rows["node"])
+    assert rows.filter(pl.col("attempt") > 1)["trial_id"].to_list() == [seen["trial"]]
+    assert rows.filter(pl.col("trial_id") == seen["trial"])["attempt"].to_list() == [2]
+    assert {3, *nodes.nodes} <= set(rows["node"])
     assert done.usage.losses == {"node died": 1}
     assert done.usage.wasted["node died"] > 0
-    assert capfd.readouterr().out == "", "standard output is for answers"
+    assert capfd.readouterr().out == "", "standard output is for results"
     with capfd.disabled():
         print(f"\nnode death to its trial running elsewhere: {seen['again'] - seen['killed']:.1f} s")
 
 
 @pytest.mark.slow
 def test_a_sweep_whose_head_died_continues_on_another_cluster(tmp_path):
-    """Last, on a cluster of its own: without its head nothing of it is left to use."""
+    """Last, on a cluster of its own, which is unusable without its head."""
     made = Nodes()
     try:
         made.only(1, 2)
@@ -232,14 +242,15 @@ def test_a_sweep_whose_head_died_continues_on_another_cluster(tmp_path):
             while driver.poll() is None and time.monotonic() < until and not recorded(tmp_path / "s"):
                 time.sleep(0.2)
             before = recorded(tmp_path / "s")
-            made.cluster.head_node.kill_gcs_server(check_alive=False)
-            made.cluster.head_node.kill_raylet(check_alive=False)
+            head: Any = made.cluster.head_node
+            head.kill_gcs_server(check_alive=False)
+            head.kill_raylet(check_alive=False)
             try:
-                _, told = driver.communicate(timeout=120)
+                _, errors = driver.communicate(timeout=120)
             finally:
-                driver.kill()  # or the test waits for it for ever
+                driver.kill()  # or the test would wait for it for ever
         assert driver.returncode != 0
-        assert "GCS" in told or "head" in told
+        assert "GCS" in errors or "head" in errors
     finally:
         made.cluster.shutdown()
     now = recorded(tmp_path / "s")
@@ -256,5 +267,5 @@ def test_a_sweep_whose_head_died_continues_on_another_cluster(tmp_path):
 
 
 def recorded(store):
-    """Trials with a row, whatever it says."""
+    """Return the trials with a row in any state."""
     return set(load(store, states=None).trials.collect()["trial_id"]) if (store / "store.json").exists() else set()

@@ -1,4 +1,4 @@
-"""A worker that Ray's memory monitor kills: its trial runs once more in smaller micro-batches, then its row says so."""
+"""A worker killed by Ray's memory monitor: its trial runs once more in smaller micro-batches, then is recorded."""
 
 import os
 import subprocess
@@ -12,16 +12,18 @@ from sweeplaw.analysis.tables.tables import load
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import read
 
+pytestmark = pytest.mark.ray
+
 MODULE = """
 import time
 
 def train(config, context):
     held = []
-    for _ in range(config["hungry"] // context.shrink):
+    for _ in range(config["hungry"] // context.micro_batch_divisor):
         held.append(bytearray(b"x") * 2**28)
         time.sleep(0.05)
     time.sleep(3 if held else 0)
-    return float(context.shrink)
+    return float(context.micro_batch_divisor)
 """
 SWEEP = """
 name = "t"
@@ -36,7 +38,7 @@ out_of_memory = 1
 
 
 def used():
-    """Bytes of this machine's memory that are taken."""
+    """Return the used and the total bytes of this machine's memory."""
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     total, free = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
     return total - free, total
@@ -70,5 +72,5 @@ def test_a_worker_killed_for_memory_costs_its_trial_one_attempt_in_smaller_micro
     assert sorted(rows["trial_id"]) == sorted(plan(read(tmp_path / "t.toml")).ids)
     assert rows["state"].to_list() == ["completed", "completed", "out_of_memory"]
     assert rows["attempt"].to_list() == [1, 2, 2]
-    assert rows["val_loss"].to_list()[:2] == [1.0, 2.0], "what the trial saw as shrink"
+    assert rows["val_loss"].to_list()[:2] == [1.0, 2.0], "the divisor that the trial saw"
     assert "low on memory" in rows.filter(pl.col("state") == "out_of_memory")["message"][0]

@@ -1,4 +1,4 @@
-"""Packs: every trial in exactly one, heaviest first, and what becomes of trials whose worker dies."""
+"""Packs: every trial in exactly one, heaviest first; and requeueing of trials whose worker dies."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,18 +58,19 @@ def drained(queue):
     return packs
 
 
-def test_the_trial_that_was_running_when_its_worker_died_comes_back_alone():
+def test_the_trial_that_was_running_when_its_worker_died_is_requeued_alone():
     (pack,) = cut([group("g", 1, 1.0)], 1)
     queue = Queue([], max_attempts=3)
-    whole = type(pack)((group("g", 5, 1.0),), 5.0)
-    assert queue.died(whole, {"g-0", "g-1"}) == []
+    full = type(pack)((group("g", 5, 1.0),), 5.0)
+    assert queue.died(full, {"g-0", "g-1"}) == []
     found = drained(queue)
     assert sorted((pack.attempt, tuple(ids([pack]))) for pack in found) == [(1, ("g-3", "g-4")), (2, ("g-2",))]
 
 
-def test_a_poisoned_trial_is_given_up_after_its_attempts_and_the_rest_goes_on():
+def test_a_poisoned_trial_is_given_up_after_its_attempts_and_the_others_run():
     queue = Queue(cut([group("g", 4, 1.0)], 1), max_attempts=3)
-    finished, given_up = set(), []
+    finished: set[str] = set()
+    given_up = []
     while pack := queue.take():
         for trial_id in ids([pack]):
             if trial_id == "g-1":

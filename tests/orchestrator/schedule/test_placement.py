@@ -1,4 +1,4 @@
-"""The floor: nothing is over-committed, the large are not starved, and nothing idles that could run something."""
+"""Placement: no over-commitment, no starvation of large packs, and nothing idles that could run something."""
 
 import random
 
@@ -24,32 +24,32 @@ PACKS = st.lists(st.tuples(st.sampled_from(SIZES), st.floats(1, 100)), min_size=
 
 
 class Cluster:
-    """Packs in the order of their sizes, on a floor; what runs, and what each node gives, is kept beside it."""
+    """Packs in the order of their sizes, placed on nodes; what runs and what each node gives is tracked apart."""
 
-    def __init__(self, machines, packs, limit=None):
-        self.floor, self.machines, self.limit = Placement(limit), machines, limit
-        self.floor.update(machines)
+    def __init__(self, nodes, packs, limit=None):
+        self.placement, self.nodes, self.limit = Placement(limit), nodes, limit
+        self.placement.update(nodes)
         self.waiting = sorted(packs, key=lambda pack: -pack[0].devices)
-        self.running, self.lanes, self.count = {}, {}, 0
+        self.running, self.slots, self.count = {}, {}, 0
 
     def fill(self):
         started = []
-        while found := self.floor.start([size for size, _ in self.waiting]):
-            index, start = found
+        while found := self.placement.decide([size for size, _ in self.waiting]):
+            index, decision = found
             size, weight = self.waiting.pop(index)
-            if start.lane is None:
+            if decision.slot is None:
                 self.count += 1
-                key = f"lane{self.count}"
-                self.floor.open(key, size, start, weight)
-                for gone in start.evict:
-                    assert gone not in self.running, "a lane with a pack had to make way"
-                    del self.lanes[gone]
-                self.lanes[key] = (size, start.parts)
+                key = f"slot{self.count}"
+                self.placement.open(key, size, decision, weight)
+                for evicted in decision.evict:
+                    assert evicted not in self.running, "a slot with a pack was evicted"
+                    del self.slots[evicted]
+                self.slots[key] = (size, decision.shares)
             else:
-                key = start.lane
-                assert self.lanes[key][0] == size
+                key = decision.slot
+                assert self.slots[key][0] == size
                 assert key not in self.running
-                self.floor.resume(key, weight)
+                self.placement.resume(key, weight)
             self.running[key] = size
             started.append(size)
             self.check()
@@ -58,83 +58,94 @@ class Cluster:
     def end(self, key, close=False):
         del self.running[key]
         if close:
-            self.floor.close(key)
-            del self.lanes[key]
+            self.placement.close(key)
+            del self.slots[key]
         else:
-            self.floor.pause(key)
+            self.placement.pause(key)
 
     def check(self):
-        for machine in self.machines:
-            parts = [parts[machine.node_id] for _, parts in self.lanes.values() if machine.node_id in parts]
-            assert sum(part.cpus for part in parts) <= machine.cpus + 1e-6
-            for gpu in range(machine.gpus):
-                assert sum(part.gpus[gpu] for part in parts) <= 1 + 1e-6
-        for size, parts in self.lanes.values():
-            assert len(parts) == size.nodes
-            assert sum(sum(part.gpus) for part in parts.values()) == size.gpus * size.processes
+        for node in self.nodes:
+            held = [shares[node.node_id] for _, shares in self.slots.values() if node.node_id in shares]
+            assert sum(share.cpus for share in held) <= node.cpus + 1e-6
+            for gpu in range(node.gpus):
+                assert sum(share.gpus[gpu] for share in held) <= 1 + 1e-6
+        for size, shares in self.slots.values():
+            assert len(shares) == size.nodes
+            assert sum(sum(share.gpus) for share in shares.values()) == size.gpus * size.processes
         assert self.limit is None or len(self.running) <= self.limit
 
 
-def possible(machines, size):
-    floor = Placement()
-    floor.update(machines)
-    return floor.capacity(size) > 0
+def possible(nodes, size):
+    return placed_on(*nodes).capacity(size) > 0
+
+
+def placed_on(*nodes):
+    placement = Placement()
+    placement.update(nodes)
+    return placement
+
+
+def decided(placement, *sizes):
+    """Return the decision for packs of these sizes; there must be one."""
+    decision = placement.decide(sizes)
+    assert decision is not None
+    return decision
 
 
 @settings(deadline=None)
 @given(NODES, PACKS, st.one_of(st.none(), st.integers(1, 6)), st.integers(0, 10**6))
-def test_nothing_is_over_committed_and_every_pack_that_fits_some_nodes_runs(machines, packs, limit, seed):
-    cluster, dice = Cluster(machines, packs, limit), random.Random(seed)
+def test_nothing_is_over_committed_and_every_pack_that_fits_some_nodes_runs(nodes, packs, limit, seed):
+    cluster, dice = Cluster(nodes, packs, limit), random.Random(seed)
     cluster.fill()
     while cluster.running:
         cluster.end(dice.choice(sorted(cluster.running)), close=dice.random() < 0.3)
         cluster.fill()
-    assert all(not possible(machines, size) for size, _ in cluster.waiting)
+    assert all(not possible(nodes, size) for size, _ in cluster.waiting)
 
 
 @settings(deadline=None)
 @given(NODES, PACKS, st.integers(0, 10**6))
-def test_a_large_pack_starts_after_no_more_ends_than_packs_that_ran_when_it_had_to_wait(machines, packs, seed):
-    cluster, dice = Cluster(machines, packs), random.Random(seed)
-    cluster.waiting = [pack for pack in cluster.waiting if possible(machines, pack[0])]
+def test_a_large_pack_starts_once_the_packs_that_ran_when_it_had_to_wait_have_ended(nodes, packs, seed):
+    cluster, dice = Cluster(nodes, packs), random.Random(seed)
+    cluster.waiting = [pack for pack in cluster.waiting if possible(nodes, pack[0])]
     small = [pack for pack in cluster.waiting if pack[0].devices <= 1]
     large = [pack for pack in cluster.waiting if pack[0].devices > 1]
     cluster.waiting = small
     cluster.fill()
     for head in large:
         cluster.waiting.insert(0, head)
-        patience = dict(cluster.running)
+        earlier = dict(cluster.running)
         head_started = head[0] in cluster.fill()
         while not head_started:
-            assert patience, "every pack that ran before has ended, and the large one still waits"
+            assert earlier, "every pack that ran before has ended, and the large one still waits"
             key = dice.choice(sorted(cluster.running))
-            patience.pop(key, None)
+            earlier.pop(key, None)
             cluster.end(key)
             head_started = head[0] in cluster.fill()[:1]
 
 
 @settings(deadline=None)
 @given(NODES, PACKS, st.integers(0, 10**6))
-def test_no_node_idles_beside_a_reservation_when_a_waiting_pack_fits_it(machines, packs, seed):
-    cluster, dice = Cluster(machines, packs), random.Random(seed)
+def test_no_node_idles_beside_a_reservation_when_a_waiting_pack_fits_it(nodes, packs, seed):
+    cluster, dice = Cluster(nodes, packs), random.Random(seed)
     for _ in range(6):
         cluster.fill()
-        kept = set(cluster.floor._reserved.parts) if cluster.floor._reserved else set()
+        reserved = set(cluster.placement._reservation.shares) if cluster.placement._reservation else set()
         for size, _ in cluster.waiting:
-            for machine in machines:
-                if machine.node_id not in kept and size.nodes == 1:
-                    assert not _fits_beside(cluster, machine, size)
+            for node in nodes:
+                if node.node_id not in reserved and size.nodes == 1:
+                    assert not _fits_beside(cluster, node, size)
         if not cluster.running:
             break
         cluster.end(dice.choice(sorted(cluster.running)))
 
 
-def _fits_beside(cluster, machine, size):
-    """Whether the node holds this size beside the packs it runs, as whoever places the GPUs by hand would."""
-    parts = [cluster.lanes[key][1].get(machine.node_id) for key in cluster.running]
-    parts = [part for part in parts if part]
-    cpus = machine.cpus - sum(part.cpus for part in parts)
-    gpus = [1 - sum(part.gpus[gpu] for part in parts) for gpu in range(machine.gpus)]
+def _fits_beside(cluster, node, size):
+    """Return whether the node holds this size beside the packs it runs, computed independently."""
+    held = [cluster.slots[key][1].get(node.node_id) for key in cluster.running]
+    held = [share for share in held if share]
+    cpus = node.cpus - sum(share.cpus for share in held)
+    gpus = [1 - sum(share.gpus[gpu] for share in held) for gpu in range(node.gpus)]
     wanted = size.gpus * size.per_node
     places = (
         any(free + 1e-6 >= wanted for free in gpus) if wanted < 1 else sum(free > 1 - 1e-6 for free in gpus) >= wanted
@@ -142,48 +153,44 @@ def _fits_beside(cluster, machine, size):
     return cpus + 1e-6 >= size.cpus * size.per_node and (places or not wanted)
 
 
-def test_small_packs_fill_what_a_reservation_leaves_of_its_own_node():
-    floor = Placement()
-    floor.update([NodeResources("a", 8)])
+def test_small_packs_use_what_a_reservation_leaves_of_its_own_node():
+    placement = placed_on(NodeResources("a", 8))
     small, half, large = TrialResources(1), TrialResources(4), TrialResources(6)
-    floor.open("half", half, floor.start([half])[1], 1.0)
-    assert floor.start([large]) is None
-    for key in ("one", "two"):  # eight cores less the six kept
-        index, start = floor.start([large, small])
+    placement.open("half", half, decided(placement, half)[1], 1.0)
+    assert placement.decide([large]) is None
+    for key in ("one", "two"):  # eight cores less the six reserved
+        index, decision = decided(placement, large, small)
         assert index == 1
-        floor.open(key, small, start, 1.0)
-    assert floor.start([large, small]) is None, "a third small one would delay the large one"
-    floor.pause("half")
-    index, start = floor.start([large, small])
-    assert (index, start.evict) == (0, ("half",))
+        placement.open(key, small, decision, 1.0)
+    assert placement.decide([large, small]) is None, "a third small one would delay the large one"
+    placement.pause("half")
+    index, decision = decided(placement, large, small)
+    assert (index, decision.evict) == (0, ("half",))
 
 
 def test_a_reservation_ends_with_the_pack_it_was_made_for():
-    floor = Placement()
-    floor.update([NodeResources("a", 2)])
-    floor.open("one", TrialResources(1), floor.start([TrialResources(1)])[1], 1.0)
-    assert floor.start([TrialResources(2), TrialResources(1)]) is None
-    assert floor.start([TrialResources(1)]) is not None
+    placement = placed_on(NodeResources("a", 2))
+    placement.open("one", TrialResources(1), decided(placement, TrialResources(1))[1], 1.0)
+    assert placement.decide([TrialResources(2), TrialResources(1)]) is None
+    assert placement.decide([TrialResources(1)]) is not None
 
 
-def test_lanes_of_a_dead_node_are_lost_and_a_new_node_is_used():
-    floor = Placement()
-    floor.update([NodeResources("a", 2), NodeResources("b", 1)])
+def test_slots_of_a_dead_node_are_lost_and_a_new_node_is_used():
+    placement = placed_on(NodeResources("a", 2), NodeResources("b", 1))
     for key in "xyz":
-        floor.open(key, TrialResources(1), floor.start([TrialResources(1)])[1], 1.0)
-    assert floor.start([TrialResources(1)]) is None
-    assert floor.capacity(TrialResources(1)) == 3
-    lost = floor.update([NodeResources("a", 2), NodeResources("c", 1)])
+        placement.open(key, TrialResources(1), decided(placement, TrialResources(1))[1], 1.0)
+    assert placement.decide([TrialResources(1)]) is None
+    assert placement.capacity(TrialResources(1)) == 3
+    lost = placement.update([NodeResources("a", 2), NodeResources("c", 1)])
     assert len(lost) == 1
-    assert floor.start([TrialResources(1)])[1].parts.keys() == {"c"}
+    assert decided(placement, TrialResources(1))[1].shares.keys() == {"c"}
 
 
 def test_all_nodes_are_used_from_the_start():
-    floor = Placement()
-    floor.update([NodeResources(name, 2) for name in "abc"])
-    used = []
+    placement = placed_on(*(NodeResources(name, 2) for name in "abc"))
+    used: list[str] = []
     for key in range(6):
-        start = floor.start([TrialResources(1)])[1]
-        used += start.parts
-        floor.open(str(key), TrialResources(1), start, 1.0)
+        decision = decided(placement, TrialResources(1))[1]
+        used += decision.shares
+        placement.open(str(key), TrialResources(1), decision, 1.0)
     assert sorted(used) == list("aabbcc")

@@ -1,5 +1,5 @@
-"""Long trials on a real Ray that are cut short, with notice and without: they go on from their checkpoints and end as
-if nothing had happened, and only what was lost is counted as wasted.
+"""Long trials on a real Ray, interrupted with and without notice: they resume from their checkpoints with the same
+result, and only lost work counts as wasted.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import read
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.record import CurvePoint
+
+pytestmark = pytest.mark.ray
 
 PATIENCE = 240.0  # seconds; a loaded machine is slow
 # 2,560 updates: a quarter of a minute on a quiet core.
@@ -57,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """trial_id -> row of the trials that nothing disturbs."""
+    """Return trial_id -> row of the uninterrupted trials."""
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "long.toml").write_text(SWEEP.format(seeds=[0, 1]))
     launch(plan(read(folder / "long.toml")), Store.open(folder / "s", create=True), profile.load("inline"))
@@ -69,7 +71,7 @@ def trials(folder: Path) -> pl.DataFrame:
 
 
 def curves(folder: Path) -> pl.DataFrame:
-    """Points of each trial's last attempt; none before there is a store."""
+    """Return the points of each trial's last attempt; none before there is a store."""
     if not (folder / "s" / "store.json").exists():
         return pl.DataFrame({"trial_id": [], "step": []})
     return load(folder / "s", states=None).curves.collect()
@@ -78,7 +80,7 @@ def curves(folder: Path) -> pl.DataFrame:
 def until(condition: Callable[[], Any]) -> Any:
     deadline = time.monotonic() + PATIENCE
     while not (found := condition()):
-        assert time.monotonic() < deadline, "it never came to that"
+        assert time.monotonic() < deadline, "the condition was never true"
         time.sleep(0.1)
     return found
 
@@ -90,7 +92,7 @@ def start(folder: Path) -> subprocess.Popen[str]:
 
 
 def the_same(rows: pl.DataFrame, expected: dict[str, dict[str, Any]]) -> None:
-    """Exactly these trials, completed, with the very bits of their losses."""
+    """Check that exactly these trials completed, with bitwise equal losses."""
     assert sorted(rows["trial_id"]) == sorted(expected)
     assert set(rows["state"]) == {"completed"}
     for row in rows.iter_rows(named=True):
@@ -99,17 +101,17 @@ def the_same(rows: pl.DataFrame, expected: dict[str, dict[str, Any]]) -> None:
 
 
 @pytest.mark.slow
-def test_a_launch_told_to_end_leaves_checkpoints_and_the_next_one_goes_on_from_them(
+def test_a_launch_ended_by_sigterm_leaves_checkpoints_and_the_next_one_resumes_from_them(
     folder: Path, undisturbed: dict[str, dict[str, Any]]
 ) -> None:
     first = start(folder)
     until(lambda: first.poll() is not None or curves(folder)["trial_id"].n_unique() == 2)
     first.send_signal(signal.SIGTERM)
-    out, told = first.communicate(timeout=PATIENCE)
-    assert first.returncode == 143, told
-    said = json.loads(out)
-    assert said["states"] == {"preempted": 2}
-    assert said["device_seconds"]["wasted"] == {}, "what a checkpoint holds is not lost"
+    out, errors = first.communicate(timeout=PATIENCE)
+    assert first.returncode == 143, errors
+    result = json.loads(out)
+    assert result["states"] == {"preempted": 2}
+    assert result["device_seconds"]["wasted"] == {}, "work in a checkpoint is not lost"
     cut = {row["trial_id"]: row for row in trials(folder).iter_rows(named=True)}
     assert {row["state"] for row in cut.values()} == {"preempted"}
     assert all(0 < row["last_step"] < row["steps"] for row in cut.values())
@@ -117,8 +119,8 @@ def test_a_launch_told_to_end_leaves_checkpoints_and_the_next_one_goes_on_from_t
     assert kept == set(undisturbed)
 
     second = start(folder)
-    out, told = second.communicate(timeout=PATIENCE)
-    assert second.returncode == 0, told
+    out, errors = second.communicate(timeout=PATIENCE)
+    assert second.returncode == 0, errors
     assert json.loads(out)["states"] == {"completed": 2}
     rows = trials(folder)
     the_same(rows, undisturbed)
@@ -127,12 +129,14 @@ def test_a_launch_told_to_end_leaves_checkpoints_and_the_next_one_goes_on_from_t
     }
     assert set(rows["attempt"]) == {2}
     points = curves(folder)
-    assert points.height == points.unique(["trial_id", "step"]).height == 2 * 200, "each curve is whole, and once"
+    assert points.height == points.unique(["trial_id", "step"]).height == 2 * 200, (
+        "each curve is complete, and there once"
+    )
     assert os.listdir(folder / "s" / "checkpoints") == []
 
 
 class Killer:
-    """Kills the process of a trial once, after a checkpoint of it was written."""
+    """Kill the process of a trial once, after a checkpoint of it was written."""
 
     def __init__(self, store: Path) -> None:
         self.store, self.killed = store, threading.Event()
@@ -154,23 +158,27 @@ class Killer:
 
 
 def workers() -> Iterator[psutil.Process]:
-    """Processes of slots below this one."""
+    """Return the processes of workers below this one."""
     return (
         process
         for process in psutil.Process().children(recursive=True)
-        if "Slot" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
+        if "WorkerActor" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
     )
 
 
 @pytest.mark.slow
-def test_a_worker_killed_after_a_checkpoint_costs_what_came_after_it(
+def test_a_worker_killed_after_a_checkpoint_costs_the_work_since(
     tmp_path: Path, undisturbed: dict[str, dict[str, Any]]
 ) -> None:
     (tmp_path / "long.toml").write_text(SWEEP.format(seeds=[0]))
     (tmp_path / "here.toml").write_text(CLUSTER.format(seconds=1))
     killer, store = Killer(tmp_path / "s"), Store.open(tmp_path / "s", create=True)
     done: Launched = launch(
-        plan(read(tmp_path / "long.toml")), store, profile.load(tmp_path / "here.toml"), killer, live=LaunchState()
+        plan(read(tmp_path / "long.toml")),
+        store,
+        profile.load(tmp_path / "here.toml"),
+        killer,
+        launch_state=LaunchState(),
     )
     assert killer.killed.is_set()
     assert (done.states, done.end) == ({"completed": 1}, None)
@@ -182,5 +190,5 @@ def test_a_worker_killed_after_a_checkpoint_costs_what_came_after_it(
     assert done.usage.losses == {"worker died": 1}
     lost = done.usage.wasted["worker died"]
     assert lost > 0.9 * killer.age
-    assert done.usage.useful > row["train_seconds"], "what the checkpoint held is not wasted"
+    assert done.usage.useful > row["train_seconds"], "work in the checkpoint is not wasted"
     assert os.listdir(tmp_path / "s" / "checkpoints") == []

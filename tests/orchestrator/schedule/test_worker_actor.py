@@ -1,4 +1,4 @@
-"""What a slot says to Tune, without a cluster."""
+"""Reports of a worker to Tune, without a cluster."""
 
 import pickle
 
@@ -12,6 +12,8 @@ from sweeplaw.orchestrator.schedule.ray_tune import ranks
 from sweeplaw.orchestrator.schedule.ray_tune.worker_actor import STEP_ROWS, Settings, WorkerActor, WorkerStart
 from sweeplaw.orchestrator.worker.worker import Job
 
+pytestmark = pytest.mark.ray
+
 INLINE = 100 * 1024  # bytes: Ray's max_direct_call_object_size; what is larger goes through its object store
 SWEEP = 'name = "t"\nworkload = "surrogate"\nseeds = 1000\n[scientific]\nparams = [1000]\ntokens = [50]\n'
 
@@ -23,14 +25,14 @@ def slot(monkeypatch):
     specs = [group.spec(index) for group in plan(parse(SWEEP)).groups for index in range(len(group.ids))]
     job = Job("p", "surrogate", {}, tuple(spec.canonical() for spec in specs), (1,) * len(specs), "t", "l")
     assert len(pickle.dumps(job)) > INLINE, "or the test below could not fail"
-    slot = WorkerActor({"parcel": WorkerStart(Settings(TrialResources(1.0), 600.0, None, 1.0), job)})
+    slot = WorkerActor({"worker": WorkerStart(Settings(TrialResources(1.0), 600.0, None, 1.0), job)})
     yield slot
     slot.stop()
 
 
-def test_an_answer_goes_past_the_object_store_whatever_job_the_slot_began_with(slot):
+def test_a_report_bypasses_the_object_store_whatever_job_the_slot_began_with(slot):
     result = slot.train()
-    assert result["answer"].error is None
-    assert len(result["answer"].rows) == STEP_ROWS
+    assert result["report"].error is None
+    assert len(result["report"].rows) == STEP_ROWS
     assert len(pickle.dumps(result)) < INLINE / 2
     assert not ray.is_initialized()

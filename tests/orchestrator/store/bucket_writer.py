@@ -1,4 +1,4 @@
-"""Writes records until killed, printing each seed after its write returned. Arguments: URI, launch, first seed."""
+"""Write records until killed; print each seed after its write has returned. Arguments: URI, launch, first seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several launches on one store: a trial is one launch's, a dead launch's trials are free, nothing runs twice."""
+"""Claims of several launches on one store: exclusive, free after a launch has died, and nothing runs twice."""
 
 from __future__ import annotations
 
@@ -26,38 +26,50 @@ def test_a_released_trial_is_free(store):
     assert store.claim(["b"], "two", 60) == {"b"}
 
 
-def test_a_dead_launch_loses_its_trials_and_learns_of_it_when_it_wakes(store):
+def test_a_stalled_launch_loses_its_trials_and_its_next_renewal_fails(store):
     claims.claim(store.location, ["a"], "one", 60)
     assert claims.renew(store.location, "one", 60)
-    silent(store, "one", 59)
+    age_heartbeat(store, "one", 59)
     assert claims.claim(store.location, ["a"], "two", 60) == set()
-    silent(store, "one", 61)
+    age_heartbeat(store, "one", 61)
     assert claims.claim(store.location, ["a"], "two", 60) == {"a"}
     assert not claims.renew(store.location, "one", 60)
     assert claims.claim(store.location, ["a"], "one", 60) == set()
 
 
-def silent(store, launch, seconds):
-    """As if the last heartbeat of the launch were so long ago, by the clock of the store."""
+def age_heartbeat(store, launch, seconds):
+    """Date the last heartbeat of the launch ``seconds`` back, in store time."""
     beat, then = store.location.path(f"claims/{launch}.beat.json"), time.time() - seconds
     os.utime(beat, (then, then))
 
 
-def test_what_another_launch_finished_meanwhile_is_not_granted(store, record):
+def test_trials_that_another_launch_has_finished_meanwhile_are_not_granted(store, record):
     other = Store.open(store.location.uri)
+    tail = store.tail()
     assert store.finished() == other.finished() == {}
     trial = record(1).spec.trial_id
     assert other.claim([trial], "two", 60) == {trial}
     writer = other.writer("two")
     writer.write([record(1, launch="two")])
     other.release("two", [trial])
-    assert store.claim([trial], "one", 60) == set()
+    assert store.claim([trial], "one", 60, tail) == set()
     writer.write([record(2, launch="two")])
     writer.close()
-    assert store.claim([record(2).spec.trial_id, "z"], "one", 60) == {"z"}
+    assert store.claim([record(2).spec.trial_id, "z"], "one", 60, tail) == {"z"}
 
 
-def test_many_launches_at_once_share_the_trials_without_overlap(store):
+def test_a_tail_reads_no_trial_that_was_stored_before_it_and_a_claim_without_one_reads_all(store, record):
+    trials = [record(seed).spec.trial_id for seed in (1, 2)]
+    for number in (1, 2):
+        tail = store.tail()
+        with store.writer(f"other{number}") as writer:
+            writer.write([record(number, launch=f"other{number}")])
+    assert set(tail.fresh("one")) == {trials[1]}
+    assert tail.fresh("one") == {}
+    assert store.claim(trials, "one", 60) == set()
+
+
+def test_concurrent_launches_claim_disjoint_trials(store):
     wanted = [f"trial{number}" for number in range(60)]
     granted: dict[str, set[str]] = {}
 
@@ -76,7 +88,7 @@ def test_many_launches_at_once_share_the_trials_without_overlap(store):
     assert sorted(trial for taken in granted.values() for trial in taken) == sorted(wanted)
 
 
-def test_staying_alive_reads_no_trial_and_files_of_ids_do_not_pile_up(store, monkeypatch):
+def test_a_renewal_reads_no_trial_ids_and_files_of_ids_do_not_accumulate(store, monkeypatch):
     store.claim(["a", "b"], "one", 60)
     store.claim(["c"], "two", 60)
     store.claim(["d"], "one", 60)
@@ -89,22 +101,23 @@ def test_staying_alive_reads_no_trial_and_files_of_ids_do_not_pile_up(store, mon
     with monkeypatch.context() as patch:
         patch.setattr(claims, "_held", None)
         assert store.renew("one", 60)
-        assert claims.living(store.location, clocks.of_store(store.location)) == {"one", "two"}
+        assert claims.live_launches(store.location, clocks.store_time(store.location)) == {"one", "two"}
     store.release("one")
     store.release("two")
     assert store.location.names("claims", ".ids") == []
 
 
-def test_a_launch_that_dies_while_it_claims_leaves_a_file_that_compaction_sweeps(store, monkeypatch):
-    def dies(*_: object) -> None:
+def test_compaction_removes_the_file_of_a_launch_that_died_while_claiming(store, monkeypatch):
+    def die(location, name, change):
+        change({})
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(claims, "swap", lambda location, name, change: dies(change({})))
+    monkeypatch.setattr("sweeplaw.orchestrator.store.compare_and_swap.update", die)
     with contextlib.suppress(KeyboardInterrupt):
         store.claim(["a"], "one", 60)
-    (left,) = claims.unnamed(store.location)
+    (orphan,) = claims.unreferenced(store.location)
     compact(store.location)
-    assert claims.unnamed(store.location) == [left]
-    os.utime(store.location.path(left), (0, 0))
+    assert claims.unreferenced(store.location) == [orphan]
+    os.utime(store.location.path(orphan), (0, 0))
     compact(store.location)
-    assert claims.unnamed(store.location) == []
+    assert claims.unreferenced(store.location) == []

@@ -1,4 +1,4 @@
-"""Compaction changes the files and not the answers."""
+"""Compaction changes the files of a store, never its rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.orchestrator.store import compaction
+from sweeplaw.orchestrator.store import atomic
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
@@ -20,7 +20,7 @@ from sweeplaw.orchestrator.store.writer import Writer
 NOW = dt.timedelta(0)
 
 
-def filled(store, record, points, launches=5, each=20):
+def fill(store, record, points, launches=5, each=20):
     for launch in range(launches):
         with Writer(store.location, f"launch{launch}") as writer:
             for seed in range(launch * each, launch * each + each):
@@ -35,8 +35,8 @@ def contents(store):
     return trials.select(sorted(trials.columns)), curves.select(sorted(curves.columns)), dict(loaded.dropped)
 
 
-def test_the_same_rows_are_there_before_and_after_in_one_part(store, record, points):
-    filled(store, record, points)
+def test_compaction_merges_all_parts_into_one_with_the_same_rows(store, record, points):
+    fill(store, record, points)
     before = contents(store)
     done = compact(store.location, grace=NOW)
     after = contents(store)
@@ -47,8 +47,8 @@ def test_the_same_rows_are_there_before_and_after_in_one_part(store, record, poi
     assert compact(store.location).merged == []
 
 
-def test_replaced_files_stay_for_readers_that_have_listed_them(store, record, points):
-    filled(store, record, points)
+def test_replaced_files_are_kept_for_readers_that_have_listed_them(store, record, points):
+    fill(store, record, points)
     reader = tables.load(store.location.uri)
     compact(store.location)
     assert reader.trials.collect().height == 100
@@ -57,8 +57,8 @@ def test_replaced_files_stay_for_readers_that_have_listed_them(store, record, po
     assert len(store.location.names("trials", ".parquet")) == 1
 
 
-def test_later_attempts_supersede_merged_rows_and_earlier_ones_stay_counted(store, record, points):
-    filled(store, record, points, launches=2)
+def test_later_attempts_supersede_merged_rows_and_earlier_ones_remain_counted(store, record, points):
+    fill(store, record, points, launches=2)
     compact(store.location, grace=NOW)
     with Writer(store.location, "again") as writer:
         writer.write([record(3, attempt=2, loss=1.0), record(1000)], points(record(3, attempt=2)))
@@ -75,8 +75,8 @@ def test_later_attempts_supersede_merged_rows_and_earlier_ones_stay_counted(stor
     assert trials.filter(pl.col("trial_id") == record(3).spec.trial_id)["val_loss"].to_list() == [0.5]
 
 
-def test_merged_parts_never_repeat_a_trial_even_when_they_are_full(store, record, points):
-    filled(store, record, points, launches=4)
+def test_merged_parts_never_repeat_a_trial_even_if_they_are_full(store, record, points):
+    fill(store, record, points, launches=4)
     compact(store.location, grace=NOW, target_rows=30)
     parts = len(store.location.names("trials", ".parquet"))
     assert parts > 1
@@ -93,8 +93,8 @@ def test_merged_parts_never_repeat_a_trial_even_when_they_are_full(store, record
     assert (every["attempt"] == 2).sum() == 9
 
 
-def test_a_damaged_part_is_set_aside_named_and_the_rest_merged(store, record, points):
-    filled(store, record, points, launches=3)
+def test_a_damaged_part_is_quarantined_and_reported_and_the_rest_merged(store, record, points):
+    fill(store, record, points, launches=3)
     name = store.location.names("trials", ".parquet")[1]
     Path(store.location.path(f"trials/{name}.parquet")).write_bytes(b"PAR1 nonsense")
     done = compact(store.location, grace=NOW)
@@ -104,8 +104,8 @@ def test_a_damaged_part_is_set_aside_named_and_the_rest_merged(store, record, po
     assert any(f"quarantine/trials-{name}.parquet" in fault for fault in loaded.faults)
 
 
-def test_damage_inside_a_part_with_a_good_footer_is_found(store, record, points):
-    filled(store, record, points, launches=2)
+def test_damage_behind_a_valid_footer_is_found(store, record, points):
+    fill(store, record, points, launches=2)
     name = store.location.names("trials", ".parquet")[0]
     path = Path(store.location.path(f"trials/{name}.parquet"))
     data = bytearray(path.read_bytes())
@@ -118,16 +118,17 @@ def test_damage_inside_a_part_with_a_good_footer_is_found(store, record, points)
 
 
 class Killed(BaseException):
-    """The process died here."""
+    """Simulated death of the process."""
 
 
 @pytest.mark.parametrize("attempts", [1, 2])
+@pytest.mark.heavy
 def test_a_compaction_that_dies_at_any_step_leaves_the_same_rows(tmp_path, record, points, monkeypatch, attempts):
-    """Every rename, fsync and unlink is a place to die; afterwards the store reads the same and compacts to the end."""
+    """Dies at each rename, fsync and unlink in turn; the next compaction completes."""
     step, died = 0, True
     while died:
         store = Store.open(tmp_path / f"store{step}", create=True)
-        filled(store, record, points, launches=3, each=4)
+        fill(store, record, points, launches=3, each=4)
         if attempts == 2:
             compact(store.location, grace=NOW)
             with Writer(store.location, "again") as writer:
@@ -137,7 +138,7 @@ def test_a_compaction_that_dies_at_any_step_leaves_the_same_rows(tmp_path, recor
             left = {"steps": step}
             for name in ("replace", "fsync", "unlink"):
                 patch.setattr(os, name, dying(getattr(os, name), left))
-            patch.setattr("sweeplaw.orchestrator.store.atomic.remove", dying(compaction.atomic.remove, left))
+            patch.setattr("sweeplaw.orchestrator.store.atomic.remove", dying(atomic.remove, left))
             try:
                 compact(store.location, grace=NOW)
                 died = False
@@ -165,10 +166,10 @@ def dying(call, left):
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rounds=st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4)), max_size=6), min_size=1, max_size=5))
-def test_whatever_is_written_and_whenever_it_is_compacted_the_latest_attempt_counts(
+def test_the_latest_attempt_counts_for_any_sequence_of_writes_and_compactions(
     tmp_path_factory, record, write_rounds, rounds
 ):
-    """Against a dictionary: the latest attempt of each trial, and the count of all others."""
+    """Compared with a dictionary: the latest attempt of each trial, and the number of all others."""
     store = Store.open(tmp_path_factory.mktemp("any") / "store", create=True)
     written = write_rounds(store, rounds)
     latest = {record(seed).spec.trial_id: attempt for seed, attempt in sorted(written)}

@@ -1,4 +1,4 @@
-"""Round trips of any record, and a writer that dies at every single step it takes."""
+"""Round trips of arbitrary records, and a writer that dies at each of its steps."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.orchestrator.store import atomic, writer
+from sweeplaw.orchestrator.store.journal import LocalJournal
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.accounting import Cost
@@ -50,7 +51,7 @@ def records(draw):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(records(), max_size=4))
-def test_a_journal_line_gives_back_what_was_written(written):
+def test_a_journal_line_round_trips(written):
     rows = [record.row() for record in written]
     line = encode(rows, [])
     assert line.count(b"\n") == 1
@@ -61,7 +62,7 @@ def test_a_journal_line_gives_back_what_was_written(written):
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(record=records())
-def test_any_record_comes_back_from_parquet_as_it_was(tmp_path_factory, record):
+def test_any_record_round_trips_through_parquet(tmp_path_factory, record):
     store = Store.open(tmp_path_factory.mktemp("any") / "store", create=True)
     with store.writer("one") as opened:
         opened.write([record], [CurvePoint(record.spec.trial_id, 1, val_loss=record.outcome.metrics["val_loss"])])
@@ -73,11 +74,11 @@ def test_any_record_comes_back_from_parquet_as_it_was(tmp_path_factory, record):
 
 
 class Killed(BaseException):
-    """The process died here."""
+    """Simulated death of the process."""
 
 
 def dying(call, left, cut=None):
-    """``call``, until the steps are used up; then death, for ``cut`` after doing a part of the work."""
+    """Return ``call`` that raises `Killed` once the steps are used up, after ``cut`` has done part of the work."""
 
     def wrapped(*arguments, **options):
         if left["steps"] == 0:
@@ -91,10 +92,10 @@ def dying(call, left, cut=None):
     return wrapped
 
 
-def test_a_writer_that_dies_at_any_step_loses_nothing_acknowledged_and_leaves_no_half(
+def test_a_writer_that_dies_at_any_step_loses_no_acknowledged_row_and_leaves_no_partial_write(
     tmp_path, record, points, monkeypatch
 ):
-    """Every write, fsync, rename and unlink of eight writes with sealing between is a place to die."""
+    """Dies at each write, fsync, rename and unlink of eight writes with sealing in between."""
     step, died, real = 0, True, {name: getattr(os, name) for name in ("write", "fsync", "replace", "unlink")}
     while died:
         store = Store.open(tmp_path / f"store{step}", create=True)
@@ -114,7 +115,7 @@ def test_a_writer_that_dies_at_any_step_loses_nothing_acknowledged_and_leaves_no
                 opened.close()
                 died = False
             except Killed:
-                if opened._journal is not None:  # the kernel closes the files of the dead
+                if isinstance(opened._journal, LocalJournal):  # the kernel closes the files of a dead process
                     os.close(opened._journal._file)
         check(store, acknowledged)
         Store.open(store.location.uri).writer("two").close()
@@ -131,12 +132,21 @@ def check(store, acknowledged):
     assert loaded.curves.collect().height == 3 * len(seeds)
 
 
-def test_a_name_never_points_at_bytes_that_are_not_on_the_disk(store, monkeypatch):
-    """The order that holds through a power cut: fsync the file, rename it, fsync the folder."""
+def test_a_file_is_synced_before_it_is_renamed(store, monkeypatch):
+    """The order that survives a power failure: fsync the file, rename it, fsync the folder."""
     calls = []
-    for name in ("fsync", "replace"):
+
+    def spy(name):
         real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, real=real, name=name: (calls.append(name), real(*a))[1])
+
+        def call(*arguments):
+            calls.append(name)
+            return real(*arguments)
+
+        return call
+
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(os, name, spy(name))
     atomic.publish(store.location, "launches/x.json", b"{}")
     assert calls == ["fsync", "replace", "fsync"]
 
@@ -144,7 +154,12 @@ def test_a_name_never_points_at_bytes_that_are_not_on_the_disk(store, monkeypatc
 def test_an_acknowledged_write_has_been_synced(store, record, monkeypatch):
     synced = []
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(descriptor), real(descriptor))[1])
+
+    def fsync(descriptor):
+        synced.append(descriptor)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
     opened = Writer(store.location, "one")
     opened.write([record(1)])
     before = len(synced)
@@ -153,7 +168,7 @@ def test_an_acknowledged_write_has_been_synced(store, record, monkeypatch):
     opened.close()
 
 
-def test_a_writer_has_many_small_parts_merged_in_the_background(store, record, monkeypatch):
+def test_a_writer_starts_a_compaction_of_many_small_parts(store, record, monkeypatch):
     monkeypatch.setattr(writer, "SMALL_PARTS", 4)
     with Writer(store.location, "one", segment_bytes=500) as opened:
         for seed in range(12):
@@ -163,7 +178,7 @@ def test_a_writer_has_many_small_parts_merged_in_the_background(store, record, m
 
 
 @pytest.mark.parametrize("count", [0, 3])
-def test_curve_rows_keep_their_own_metrics(store, record, count):
+def test_curve_rows_keep_additional_metrics(store, record, count):
     with store.writer("one") as opened:
         opened.write(
             [record(1)], [CurvePoint(record(1).spec.trial_id, step, metrics={"z": 0.5}) for step in range(count)]

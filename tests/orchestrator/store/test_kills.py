@@ -1,4 +1,4 @@
-"""Kill the writer at random moments, with hundreds of times: what it acknowledged is there, once, and no more."""
+"""Kill writers at random moments: every acknowledged row is present exactly once, and no others."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from sweeplaw.analysis.tables import tables
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 
+pytestmark = pytest.mark.kill
+
 PER_WRITER = 12
 
 
 def run_and_kill(zygote, uri, launch, first, after, delay):
-    """Start a writer, kill it ``delay`` seconds after its ``after``-th answer, and return the seeds it acknowledged."""
+    """Start a writer, kill it ``delay`` seconds after ``after`` acknowledgements, and return the acknowledged seeds."""
     zygote.stdin.write(f"{uri}\t{launch}\t{first}\t{PER_WRITER}\n")
     zygote.stdin.flush()
     acknowledged, child, killed = [], 0, False
@@ -32,17 +34,17 @@ def run_and_kill(zygote, uri, launch, first, after, delay):
             acknowledged.append(int(word))
         if child and not killed and len(acknowledged) >= after:
             time.sleep(delay)
-            with contextlib.suppress(ProcessLookupError):  # it came to its end first
+            with contextlib.suppress(ProcessLookupError):  # already finished
                 os.kill(child, signal.SIGKILL)
             killed = True
     return acknowledged
 
 
 def kill_many(zygote, uri, times, seed):
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     acknowledged: set[int] = set()
     for launch in range(times):
-        after, delay = chance.randrange(PER_WRITER), chance.expovariate(1 / 0.004)
+        after, delay = rng.randrange(PER_WRITER), rng.expovariate(1 / 0.004)
         acknowledged.update(run_and_kill(zygote, uri, f"launch{launch}", launch * PER_WRITER, after, delay))
         if launch % 25 == 24:
             check(uri, acknowledged, times)
@@ -60,12 +62,12 @@ def check(uri, acknowledged, times):
     seen = loaded.trials.collect()["seed"].to_list()
     assert len(seen) == len(set(seen))
     assert acknowledged <= set(seen) <= set(range(times * PER_WRITER))
-    # A write that was cut after its last byte and before its answer may be there; one writer can leave one such.
+    # A write killed after its last byte and before its acknowledgement may be present, at most one per writer.
     assert len(set(seen) - acknowledged) <= times
     assert loaded.curves.collect().height == 3 * len(seen)
 
 
-def test_a_writer_killed_at_random_moments_loses_nothing_it_acknowledged(zygote, tmp_path):
+def test_a_writer_killed_at_random_moments_loses_no_acknowledged_row(zygote, tmp_path):
     uri = str(tmp_path / "store")
     Store.open(uri, create=True)
     acknowledged = kill_many(zygote, uri, times=20, seed=1)
@@ -74,7 +76,7 @@ def test_a_writer_killed_at_random_moments_loses_nothing_it_acknowledged(zygote,
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_hundreds_of_killed_writers_lose_nothing_they_acknowledged(zygote, tmp_path):
+def test_hundreds_of_killed_writers_lose_no_acknowledged_row(zygote, tmp_path):
     uri = str(tmp_path / "store")
     Store.open(uri, create=True)
     kill_many(zygote, uri, times=200, seed=2)
@@ -82,6 +84,6 @@ def test_hundreds_of_killed_writers_lose_nothing_they_acknowledged(zygote, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_hundred_killed_writers_to_a_bucket_lose_nothing_they_acknowledged(bucket, zygote):
+def test_a_hundred_killed_writers_to_a_bucket_lose_no_acknowledged_row(bucket, zygote):
     Store.open(bucket, create=True)
     kill_many(zygote, bucket, times=100, seed=3)

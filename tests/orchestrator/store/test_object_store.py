@@ -1,4 +1,4 @@
-"""The same promises on an object store: moto's S3 on loopback, reached through the environment's variables."""
+"""Stores on an object store: moto's S3 on loopback, configured by environment variables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from tests.paths import ROOT
 
-pytest.importorskip("moto", reason="moto[server] plays S3")
+pytest.importorskip("moto", reason="moto[server] emulates S3")
 pytest.importorskip("obstore", reason="claims on an object store need obstore")
 
 from sweeplaw.analysis.tables import tables
@@ -24,8 +24,10 @@ from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 
+pytestmark = pytest.mark.kill
 
-def test_rows_written_to_a_bucket_come_back_before_and_after_sealing(bucket, record, points):
+
+def test_rows_in_a_bucket_are_readable_before_and_after_sealing(bucket, record, points):
     store = Store.open(bucket, create=True)
     writer = store.writer("one")
     writer.write([record(1)], points(record(1)))
@@ -39,15 +41,15 @@ def test_rows_written_to_a_bucket_come_back_before_and_after_sealing(bucket, rec
     assert len(Store.open(bucket).finished()) == 2
 
 
-def test_what_is_no_store_is_refused_and_no_secret_is_shown(bucket, record):
+def test_a_uri_that_is_not_a_store_is_refused_without_showing_secrets(bucket, record):
     with pytest.raises(InputError, match="is not a sweeplaw store"):
         Store.open(bucket)
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         Store.open("s3://key:secret@bucket/store")
-    assert "key:secret" not in str(told.value)
+    assert "key:secret" not in str(caught.value)
 
 
-def test_compaction_of_a_bucket_changes_files_and_not_answers(bucket, record, points):
+def test_compaction_of_a_bucket_leaves_the_same_rows(bucket, record, points):
     store = Store.open(bucket, create=True)
     for launch in range(3):
         with store.writer(f"launch{launch}") as writer:
@@ -59,7 +61,7 @@ def test_compaction_of_a_bucket_changes_files_and_not_answers(bucket, record, po
     assert compact(store.location).merged == []
 
 
-def test_launches_on_one_bucket_share_the_trials_without_overlap(bucket):
+def test_concurrent_launches_on_a_bucket_claim_disjoint_trials(bucket):
     Store.open(bucket, create=True)
     wanted = [f"trial{number}" for number in range(24)]
     granted: dict[str, set[str]] = {}
@@ -79,13 +81,15 @@ def test_launches_on_one_bucket_share_the_trials_without_overlap(bucket):
     assert sorted(trial for taken in granted.values() for trial in taken) == sorted(wanted)
 
 
-def test_two_changes_of_one_object_at_once_both_happen(bucket):
-    """The loser of a conditional PUT starts over: no increment is lost."""
+def test_concurrent_updates_of_one_object_are_all_applied(bucket):
+    """The loser of a conditional PUT retries, so no increment is lost."""
     location = Store.open(bucket, create=True).location
 
     def count() -> None:
         for _ in range(5):
-            compare_and_swap.swap(location, "claims/count.json", lambda content: {"count": content.get("count", 0) + 1})
+            compare_and_swap.update(
+                location, "claims/count.json", lambda content: {"count": content.get("count", 0) + 1}
+            )
 
     threads = [threading.Thread(target=count) for _ in range(4)]
     for thread in threads:
@@ -95,8 +99,8 @@ def test_two_changes_of_one_object_at_once_both_happen(bucket):
     assert location.read_json("claims/count.json") == {"count": 20}
 
 
-def test_a_writer_to_a_bucket_killed_at_random_moments_loses_nothing_it_acknowledged(bucket, record, points):
-    chance = random.Random(5)
+def test_a_writer_to_a_bucket_killed_at_random_moments_loses_no_acknowledged_row(bucket, record, points):
+    rng = random.Random(5)
     store = Store.open(bucket, create=True)
     acknowledged: set[int] = set()
     script = Path(__file__).with_name("bucket_writer.py")
@@ -104,11 +108,12 @@ def test_a_writer_to_a_bucket_killed_at_random_moments_loses_nothing_it_acknowle
     for launch in range(3):
         command = [sys.executable, str(script), bucket, f"launch{launch}", str(launch * 1000)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path})
-        enough = chance.randrange(1, 25)
+        enough = rng.randrange(1, 25)
+        assert process.stdout is not None
         for line in process.stdout:
             acknowledged.add(int(line))
             if len(acknowledged) % 1000 and int(line) % 1000 >= enough:
-                time.sleep(chance.uniform(0, 0.05))
+                time.sleep(rng.uniform(0, 0.05))
                 process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()

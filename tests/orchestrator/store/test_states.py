@@ -1,4 +1,4 @@
-"""Which states end a trial: a preempted trial and one that ran into the budget are run again by the next launch."""
+"""States that finish a trial; a trial that was preempted or ran into the budget is run again by the next launch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sweeplaw.trials.store_format.layout import MARKER, identify
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_a_trial_counts_as_finished_unless_something_from_outside_cut_it_short(store, record, state):
+def test_a_trial_is_finished_unless_it_was_interrupted_from_outside(store, record, state):
     with store.writer("one") as writer:
         writer.write([record(1, state=state)])
     trial = record(1).spec.trial_id
@@ -26,7 +26,7 @@ def test_a_trial_counts_as_finished_unless_something_from_outside_cut_it_short(s
 
 
 @pytest.mark.parametrize("state", sorted(UNFINISHED))
-def test_what_another_launch_left_unfinished_meanwhile_is_granted(store, record, state):
+def test_a_trial_that_another_launch_left_unfinished_is_granted(store, record, state):
     trial = record(1).spec.trial_id
     assert store.finished() == {}
     with Store.open(store.location.uri).writer("two") as writer:
@@ -34,7 +34,7 @@ def test_what_another_launch_left_unfinished_meanwhile_is_granted(store, record,
     assert store.claim([trial], "one", 60) == {trial}
 
 
-def test_a_writer_marks_an_older_store_before_its_first_row_and_reading_leaves_it_as_it_is(store, record):
+def test_a_writer_raises_the_schema_version_before_its_first_row_and_a_reader_does_not(store, record):
     marker = Path(store.location.path(MARKER))
     marker.write_text(json.dumps({"format": "sweeplaw store", "schema": 1}))
     older = Store.open(store.location.uri)

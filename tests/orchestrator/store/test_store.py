@@ -1,4 +1,4 @@
-"""What a store promises: everything acknowledged is there, once, whichever files it happens to be in."""
+"""Guarantees of a store: every acknowledged row is present exactly once, whichever files hold it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_rows_are_the_same_in_the_journal_and_in_the_sealed_part(store, record, 
     assert open_rows[0].row(0, named=True).items() >= {k: v for k, v in first.row().items() if v is not None}.items()
 
 
-def test_finished_gives_the_state_of_the_latest_attempt(store, record):
+def test_finished_returns_the_state_of_the_latest_attempt(store, record):
     with store.writer("one") as writer:
         writer.write([record(1, state="failed"), record(2), record(3, state="diverged", loss=float("nan"))])
         writer.write([record(1, attempt=2)])
@@ -44,18 +44,19 @@ def test_finished_gives_the_state_of_the_latest_attempt(store, record):
     assert {names[trial]: count for trial, count in store.attempts().items()} == {1: 2, 2: 1, 3: 1}
 
 
-def test_an_attempt_that_left_only_curve_points_counts_as_an_attempt(store, record, points):
+def test_an_attempt_with_only_curve_points_counts_as_an_attempt(store, record, points):
     with store.writer("one") as writer:
         writer.write([], points(record(1)))
     assert store.attempts() == {record(1).spec.trial_id: 1}
     assert store.finished() == {}
 
 
-def test_a_torn_last_line_is_dropped_and_told_and_all_before_it_kept(store, record):
+def test_a_torn_last_line_is_dropped_and_reported_and_earlier_lines_kept(store, record):
     writer = store.writer("one")
     writer.write([record(1)])
     writer.write([record(2)])
     path = store.location.path(f"journal/{store.location.names('journal', '.jsonl')[0]}.jsonl")
+    assert isinstance(writer._journal, LocalJournal)
     os.close(writer._journal._file)
     with open(path, "r+b") as file:
         file.truncate(os.path.getsize(path) - 7)
@@ -66,7 +67,7 @@ def test_a_torn_last_line_is_dropped_and_told_and_all_before_it_kept(store, reco
     assert ids(fresh) == [record(1).spec.trial_id]
 
 
-def test_a_damaged_line_is_named_and_the_other_lines_answer(store, record):
+def test_a_damaged_line_is_reported_and_the_others_are_read(store, record):
     writer = store.writer("one")
     for seed in range(3):
         writer.write([record(seed)])
@@ -79,7 +80,7 @@ def test_a_damaged_line_is_named_and_the_other_lines_answer(store, record):
     assert "1 damaged lines (2)" in loaded.faults[0]
 
 
-def test_a_full_disk_refuses_the_write_harms_nothing_and_the_write_can_be_repeated(store, record, monkeypatch):
+def test_a_write_to_a_full_disk_raises_changes_nothing_and_can_be_retried(store, record, monkeypatch):
     writer = store.writer("one")
     writer.write([record(1)])
     full = {"now": True}
@@ -101,7 +102,7 @@ def test_a_full_disk_refuses_the_write_harms_nothing_and_the_write_can_be_repeat
     assert ids(store) == sorted(record(seed).spec.trial_id for seed in (1, 2))
 
 
-def test_a_segment_that_cannot_be_sealed_stays_readable_as_a_journal(store, record, monkeypatch):
+def test_a_segment_that_cannot_be_sealed_remains_readable_as_a_journal(store, record, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
@@ -123,7 +124,7 @@ def test_a_segment_is_sealed_when_it_has_grown(store, record):
     assert len(ids(store)) == 20
 
 
-def test_a_living_writers_journal_is_left_alone(store, record):
+def test_the_journal_of_a_live_writer_is_not_recovered(store, record):
     writer = store.writer("one")
     writer.write([record(1)])
     store.writer("two").close()
@@ -133,18 +134,18 @@ def test_a_living_writers_journal_is_left_alone(store, record):
     assert len(ids(store)) == 2
 
 
-def test_a_journal_swept_away_between_its_creation_and_its_lock_is_not_written_to(store, monkeypatch):
-    def swept(descriptor, *, wait):
+def test_a_journal_removed_between_its_creation_and_its_lock_is_not_written_to(store, monkeypatch):
+    def removed(descriptor, *, wait):
         for name in store.location.names("journal", ".jsonl"):
             os.unlink(store.location.path(f"journal/{name}.jsonl"))
         return True
 
-    monkeypatch.setattr("sweeplaw.orchestrator.store.journal.lock", swept)
+    monkeypatch.setattr("sweeplaw.orchestrator.store.journal.lock", removed)
     with pytest.raises(FileNotFoundError):
         LocalJournal(store.location, "one-0")
 
 
-def test_a_value_its_column_cannot_hold_is_null_and_told_in_the_message(store, record):
+def test_a_value_that_does_not_fit_its_column_is_null_and_reported_in_the_message(store, record):
     odd = record(1).row() | {"val_loss": "low", "params": 1.5, "state": "failed"}
     with store.writer("one") as writer:
         writer.write_rows([odd])
@@ -154,7 +155,7 @@ def test_a_value_its_column_cannot_hold_is_null_and_told_in_the_message(store, r
     assert "val_loss = 'low' is not float" in row["message"]
 
 
-def test_knobs_of_different_sweeps_share_the_table_with_nulls_and_the_wider_type(store, record):
+def test_knobs_of_different_sweeps_share_one_table_with_nulls_and_the_wider_type(store, record):
     with store.writer("one") as writer:
         writer.write([record(1, depth=4)])
     with store.writer("two") as writer:
@@ -175,7 +176,7 @@ def test_knobs_of_different_sweeps_share_the_table_with_nulls_and_the_wider_type
         (json.dumps({"format": "sweeplaw store", "schema": 99}), "schema 99"),
     ],
 )
-def test_what_is_no_store_or_a_newer_one_is_refused(tmp_path, marker, words):
+def test_a_folder_that_is_not_a_store_or_a_newer_one_is_refused(tmp_path, marker, words):
     if marker is not None:
         (tmp_path / MARKER).write_text(marker)
     for opened in (Store.open, tables.load):
@@ -195,7 +196,7 @@ def test_opening_an_existing_store_with_create_changes_nothing(store, record):
     assert Store.open(store.location.uri, create=True).finished() == store.finished()
 
 
-def test_launch_facts_come_back(store):
+def test_launch_facts_round_trip(store):
     store.add_launch("one", {"command": "sweeplaw launch demo.toml"}, planned=["a", "b"])
     (facts,) = tables.load(store.location.uri).launches
     assert facts["command"] == "sweeplaw launch demo.toml"
@@ -203,7 +204,7 @@ def test_launch_facts_come_back(store):
         store.add_launch("../one", {})
 
 
-def test_a_corrupt_part_is_named_and_everything_else_answers(store, record):
+def test_a_corrupt_part_is_reported_and_the_rest_is_read(store, record):
     for launch in ("one", "two"):
         with store.writer(launch) as writer:
             writer.write([record(1 if launch == "one" else 2)])
@@ -218,7 +219,7 @@ def test_a_corrupt_part_is_named_and_everything_else_answers(store, record):
     assert store.problems == loaded.faults
 
 
-def test_curves_show_the_latest_attempt_and_trials_that_still_run(store, record, points):
+def test_curves_have_the_latest_attempt_and_running_trials(store, record, points):
     with store.writer("one") as writer:
         writer.write([record(1, state="failed")], points(record(1, state="failed"), steps=5))
         writer.write([record(1, attempt=2)], points(record(1, attempt=2), steps=2))
@@ -228,7 +229,7 @@ def test_curves_show_the_latest_attempt_and_trials_that_still_run(store, record,
     assert steps == {record(1).spec.trial_id: 2, record(2).spec.trial_id: 4}
 
 
-def test_a_store_that_another_launcher_is_just_making_is_no_foreign_folder(tmp_path):
+def test_a_store_that_another_launcher_is_creating_can_be_opened(tmp_path):
     for folder in ("launches", "journal"):
         (tmp_path / folder).mkdir()
     (tmp_path / ".store.json.0badcafe").write_text("{")

@@ -1,6 +1,4 @@
-"""A worker: one record for each trial, whatever its workload does."""
-
-from pathlib import Path
+"""A worker yields one record for each trial, whatever its workload does."""
 
 import pytest
 
@@ -9,22 +7,23 @@ from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.worker import worker
 from sweeplaw.orchestrator.worker.provenance import provenance
 from sweeplaw.trials.record import CurvePoint, Outcome, TrialRecord
-from sweeplaw.trials.workload import Context
+from sweeplaw.trials.workload import World
 from sweeplaw.trials.workloads import registry
 
 HEAD = 'name = "t"\nworkload = "surrogate"\n'
 BODY = HEAD + "[scientific]\nparams = [1000]\ntokens = [50, 70]\n[nuisance]\nlr = [0.1, 0.2]\n"
 
 
-def job(body=BODY, attempts=None):
+def job(body=BODY, attempts=None, **settings):
     made = plan(parse(body))
     specs = tuple(spec.canonical() for spec in made.specs)
-    sweep = made.sweep
-    return worker.Job("p", sweep.workload.name, sweep.options, specs, attempts or (1,) * len(specs), sweep.name, "L")
+    sweep, attempts = made.sweep, attempts or (1,) * len(specs)
+    return worker.Job("p", sweep.workload.name, sweep.options, specs, attempts, sweep.name, "L", **settings)
 
 
 def run(one, tmp_path):
-    return list(worker.run(one, Context("cpu", tmp_path), provenance("cpu", None)))
+    context = worker.make_context(one, device="cpu", folder=tmp_path)
+    return list(worker.run(one, context, provenance("cpu", None)))
 
 
 def test_every_trial_gets_one_record_with_spec_cost_and_provenance(tmp_path):
@@ -42,27 +41,30 @@ def test_every_trial_gets_one_record_with_spec_cost_and_provenance(tmp_path):
     assert {point.attempt for point in points} == {1, 2, 3, 4}
 
 
-def test_an_exception_of_the_workload_fails_the_trials_without_an_outcome_and_no_other(tmp_path):
+def test_an_exception_of_the_workload_fails_only_the_trials_without_an_outcome(tmp_path):
     body = BODY + 'behaviour = ["raised", "normal"]\n'
     states = [row.outcome.state for row in run(job(body), tmp_path) if isinstance(row, TrialRecord)]
     assert len(states) == 8
     assert "failed" in states
     failed = [row for row in run(job(body), tmp_path) if isinstance(row, TrialRecord) and row.outcome.state == "failed"]
-    assert all("RuntimeError: planted" in row.outcome.message for row in failed)
+    assert failed
+    assert all("RuntimeError: planted" in (row.outcome.message or "") for row in failed)
 
 
-class _Silent:
+class _Forgetful:
+    """A surrogate that yields an outcome for its first trial only, and one for a trial it was not given."""
+
     real = registry.load("surrogate")
-    name, knobs, requests, metrics, cost = real.name, real.knobs, (), {}, real.cost
+    name, knobs, cost = real.name, real.knobs, real.cost
 
     def run(self, pack, context):
         yield Outcome(pack[0].trial_id, "completed")
-        yield Outcome("a stranger", "completed")
+        yield Outcome("another trial", "completed")
 
 
 def test_a_workload_that_forgets_an_outcome_leaves_a_failed_record(tmp_path, monkeypatch):
     one = job()
-    monkeypatch.setattr(registry, "load", lambda name, options: _Silent())
+    monkeypatch.setattr(registry, "load", lambda name, options: _Forgetful())
     states = [row.outcome.state for row in run(one, tmp_path)]
     assert sorted(states) == ["completed", "completed", "failed", "failed"]
 
@@ -70,7 +72,7 @@ def test_a_workload_that_forgets_an_outcome_leaves_a_failed_record(tmp_path, mon
 def test_closing_the_rows_stops_the_workload(tmp_path, monkeypatch):
     closed = []
 
-    class Endless(_Silent):
+    class Endless(_Forgetful):
         def run(self, pack, context):
             try:
                 while True:
@@ -80,15 +82,25 @@ def test_closing_the_rows_stops_the_workload(tmp_path, monkeypatch):
 
     one = job()
     monkeypatch.setattr(registry, "load", lambda name, options: Endless())
-    rows = worker.run(one, Context("cpu", Path(tmp_path)), provenance("cpu", None))
+    context = worker.make_context(one, device="cpu", folder=tmp_path)
+    rows = worker.run(one, context, provenance("cpu", None))
     next(rows)
     rows.close()
     assert closed == [True]
 
 
 @pytest.mark.parametrize("behaviour", ["diverged", "out_of_memory", "failed"])
-def test_planted_endings_come_out_as_states_with_a_message(tmp_path, behaviour):
+def test_each_way_to_end_becomes_a_state_with_a_message(tmp_path, behaviour):
     rows = run(job(BODY + f'[fixed]\nbehaviour = "{behaviour}"\n'), tmp_path)
     outcomes = [row.outcome for row in rows if isinstance(row, TrialRecord)]
     assert {outcome.state for outcome in outcomes} == {behaviour}
     assert all(outcome.message for outcome in outcomes)
+
+
+def test_a_context_has_the_settings_of_its_job_and_of_its_worker(tmp_path):
+    one = job(micro_batch_divisor=4, checkpoints="s3://bucket/checkpoints", checkpoint_seconds=7.0)
+    world = World(1, 2, "host:1")
+    made = worker.make_context(one, device="cuda", folder=tmp_path, threads=3, world=world, ending=lambda: True)
+    assert (made.device, made.folder, made.threads, made.world) == ("cuda", tmp_path, 3, world)
+    assert (made.micro_batch_divisor, made.checkpoints, made.checkpoint_seconds) == (4, "s3://bucket/checkpoints", 7.0)
+    assert made.ending()

@@ -1,4 +1,4 @@
-"""Corpora: fixed order, disjoint validation, nested budgets, and messages that say what to do."""
+"""Corpora: fixed order, disjoint validation, nested budgets, and helpful error messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_shuffle_is_a_permutation(size: int, key: str) -> None:
     assert np.array_equal(np.sort(Shuffle(size, key)(np.arange(size))), np.arange(size))
 
 
-def test_a_shuffle_of_a_trillion_costs_no_memory_and_looks_uniform() -> None:
+def test_a_shuffle_of_a_trillion_needs_no_memory_and_is_uniform() -> None:
     size = 10**12
     drawn = Shuffle(size, "a")(np.arange(20_000))
     counts = np.bincount(drawn * 20 // size, minlength=20)
@@ -37,12 +37,13 @@ def test_a_shuffle_of_a_trillion_costs_no_memory_and_looks_uniform() -> None:
 
 
 def _distinct(size: int) -> np.ndarray:
-    """Tokens that say where they come from."""
+    """Return tokens that are their own positions."""
     return np.arange(size, dtype=np.uint32)
 
 
 @pytest.mark.parametrize("split", ["documents", "tokens"])
 @pytest.mark.parametrize("size", [64, 5_000, 600_000])
+@pytest.mark.heavy
 def test_training_and_validation_share_no_token(split: str, size: int) -> None:
     if split == "documents":
         train, validation = split_documents(np.split(_distinct(size), [size // 7, size // 2]))
@@ -69,21 +70,21 @@ def test_a_larger_budget_contains_the_smaller_one(context: int, share: list[floa
     assert len(np.unique(larger.read(np.arange(larger.size))[:, :-1])) == large * context
 
 
-def test_a_window_is_a_run_of_the_text() -> None:
+def test_a_window_is_contiguous_text() -> None:
     corpus = Corpus("c", 2**32, *split_tokens(_distinct(100_000)))
     windows = corpus.budget(16, 16 * 500).read(np.arange(500))
     assert windows.shape == (500, 17)
     assert (np.diff(windows, axis=1) == 1).all()
 
 
-def test_budgets_are_drawn_from_all_over_the_corpus() -> None:
+def test_budgets_are_drawn_from_the_whole_corpus() -> None:
     corpus = open_corpus("stdlib", "bytes")
     windows = corpus.budget(64, 64 * 400).shuffle(np.arange(400))
     counts = np.bincount(windows * 10 // corpus.train.windows(64), minlength=10)
     assert counts.min() > 15
 
 
-def test_asking_for_more_than_there_is_says_how_much_there_is() -> None:
+def test_a_budget_larger_than_the_corpus_is_refused_with_the_available_tokens() -> None:
     corpus = open_corpus("stdlib", "bytes")
     most = corpus.train.windows(128) * 128
     assert corpus.budget(128, most).size * 128 == most
@@ -119,7 +120,7 @@ def test_another_pythons_stdlib_is_refused_with_both_versions() -> None:
         ("markov:states=many", "not a number"),
     ],
 )
-def test_a_bad_name_says_what_would_be_accepted(name: str, message: str) -> None:
+def test_a_malformed_name_is_refused_with_what_is_accepted(name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         canonical(name)
 
@@ -157,7 +158,7 @@ def test_a_parquet_column_is_read_and_a_missing_one_lists_the_columns(tmp_path: 
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "uint32"])
-def test_a_token_file_is_mapped_not_read(tmp_path: Path, dtype: str) -> None:
+def test_a_token_file_is_memory_mapped(tmp_path: Path, dtype: str) -> None:
     path = tmp_path / "train.bin"
     np.random.default_rng(0).integers(0, 1000, 50_000).astype(dtype).tofile(path)
     corpus = open_corpus(f"tokens:{path}?vocab=1000&dtype={dtype}", "none")
@@ -168,7 +169,7 @@ def test_a_token_file_is_mapped_not_read(tmp_path: Path, dtype: str) -> None:
         open_corpus(f"tokens:{path}?vocab=900&dtype={dtype}", "none")
 
 
-def test_a_cut_off_token_file_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_token_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.bin").write_bytes(b"abc")
     with pytest.raises(InputError, match="no whole number"):
         open_corpus(f"tokens:{tmp_path}/t.bin?vocab=10", "none")
@@ -176,25 +177,25 @@ def test_a_cut_off_token_file_is_refused(tmp_path: Path) -> None:
         open_corpus(f"tokens:{tmp_path}/missing.bin?vocab=10", "none")
 
 
-def test_a_hugging_face_set_is_read_by_its_column(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_a_column_of_a_hugging_face_data_set_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
 
     class Rows(list[dict[str, str]]):
         column_names = ("text",)
 
     def load_dataset(path: str, config: str | None, split: str) -> Rows:
-        asked.append((path, config, split))
+        calls.append((path, config, split))
         return Rows({"text": f"row {i} " * 20} for i in range(100))
 
     fake = types.ModuleType("datasets")
     fake.load_dataset = load_dataset  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "datasets", fake)
     corpus = open_corpus("hf:org/name?split=validation", "bytes")
-    assert asked == [("org/name", None, "validation")]
+    assert calls == [("org/name", None, "validation")]
     assert b"row 7 row 7" in corpus.train.tokens.tobytes() + corpus.validation.tokens.tobytes()
 
 
-def test_without_the_datasets_package_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_datasets_package_the_error_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"pip install 'sweeplaw\[datasets\]'"):
         open_corpus("hf:org/other", "bytes")
@@ -219,13 +220,13 @@ def test_a_tokenizer_file_gives_tokens_that_decode_to_the_text(tmp_path: Path) -
     assert set(decoded.split("<|endoftext|>")) <= {*texts, ""}
 
 
-def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.json").write_text(json.dumps({"model": {}}))
     with pytest.raises(InputError, match="no tokenizers JSON file"):
         vocabulary("stdlib", str(tmp_path / "t.json"))
 
 
-def test_tokens_have_no_tokenizer() -> None:
+def test_corpora_of_tokens_have_no_tokenizer() -> None:
     assert canonical_tokenizer("markov:states=4", "bytes") == "none"
     with pytest.raises(InputError, match="is tokens already"):
         canonical_tokenizer("markov:states=4", "my.json")
@@ -233,7 +234,7 @@ def test_tokens_have_no_tokenizer() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(size=st.integers(1, 50), seed=st.integers(0, 5), begin=st.integers(0, 200), count=st.integers(1, 100))
-def test_every_epoch_is_a_permutation_and_no_place_depends_on_where_reading_began(
+def test_every_epoch_is_a_permutation_independent_of_where_reading_began(
     size: int, seed: int, begin: int, count: int
 ) -> None:
     everything = positions(size, seed, 0, begin + count)
@@ -245,5 +246,6 @@ def test_every_epoch_is_a_permutation_and_no_place_depends_on_where_reading_bega
 def test_seeds_see_the_same_windows_in_another_order() -> None:
     budget = Corpus("c", 2**32, *split_tokens(_distinct(100_000))).budget(16, 16 * 64)
     orders = [np.concatenate(list(batches(budget, seed, 8, 8))) for seed in (0, 1)]
-    assert not np.array_equal(*orders)
-    assert np.array_equal(*(np.sort(order[:, 0]) for order in orders))
+    one, other = orders
+    assert not np.array_equal(one, other)
+    assert np.array_equal(np.sort(one[:, 0]), np.sort(other[:, 0]))

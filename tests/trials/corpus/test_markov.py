@@ -61,11 +61,11 @@ def _surprise(source: MarkovSource, chains: np.ndarray) -> np.ndarray:
     return -np.log(markov.transitions(source)[past, chains[:, source.order :]])
 
 
-def test_short_pasts_cost_what_their_conditional_entropies_say() -> None:
+def test_the_attainable_loss_of_short_contexts_is_their_conditional_entropy() -> None:
     source = MarkovSource(states=4, order=3, spread=1.5)
     rate = markov.entropy_rate(source.name)
     losses = [markov.attainable_loss(source.name, context) for context in (1, 2, 4, 64, 4096)]
-    assert losses == sorted(losses, reverse=True)  # more past never hurts
+    assert losses == sorted(losses, reverse=True)  # more past never increases the loss
     assert losses[-1] == pytest.approx(rate, abs=1e-3)
     assert markov.attainable_loss("markov:states=9", 3) == pytest.approx(markov.entropy_rate("markov:states=9"))
     chains = markov.open_markov(source.name).validation.tokens.reshape(1024, -1).astype(np.int64)
@@ -75,7 +75,7 @@ def test_short_pasts_cost_what_their_conditional_entropies_say() -> None:
 
 
 def test_each_validation_chain_is_as_random_as_a_training_chain() -> None:
-    # Drawing validation chains together must not change what one chain looks like: same transition frequencies.
+    # Drawing validation chains together must not change the transition frequencies of one chain.
     source = MarkovSource(states=8, tokens=2**20)
     corpus = markov.open_markov(source.name)
     alone, together = (
@@ -91,5 +91,5 @@ def test_the_same_name_is_the_same_text() -> None:
     assert not np.array_equal(first, markov.open_markov("markov:states=8,tokens=4096,seed=1").train.tokens)
 
 
-def test_there_are_at_least_as_many_training_tokens_as_the_name_says() -> None:
+def test_there_are_at_least_as_many_training_tokens_as_named() -> None:
     assert markov.open_markov("markov:states=8,tokens=5000").train.windows(64) * 64 >= 5000

@@ -1,4 +1,4 @@
-"""A question for some trials reads the files that may hold them, and answers as if it had read them all."""
+"""Queries for some trials read only the files that may hold them, with the same result as reading all files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.expressions import values_of
-from sweeplaw.analysis.tables.query import Query, ask
+from sweeplaw.analysis.tables.query import Query, run_query
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
@@ -38,26 +38,26 @@ def three_merged(store, record):
 
 
 @given(st.lists(st.text(max_size=70), unique=True), st.lists(st.text(max_size=70)))
-def test_what_a_part_holds_it_may_hold_and_hardly_anything_else(tmp_path_factory, held, others):
+def test_the_index_admits_all_ids_of_its_part_and_almost_no_others(tmp_path_factory, held, others):
     location = locate(tmp_path_factory.mktemp("part"))
     os.mkdir(location.path("merges"))
     Path(location.path(name_of("merged-x"))).write_bytes(encoded(held))
     assert may_hold(location, "merged-x", len(held), hashes(held)).all()
-    # Trailing zeros alone are not told apart, and an empty part has nothing to map.
+    # Trailing zeros are not distinguished, and an empty part has nothing to map.
     strangers = [text for text in others if text.rstrip("\0") not in {text.rstrip("\0") for text in held}]
     assert not held or not may_hold(location, "merged-x", len(held), hashes(strangers)).any()
 
 
-def test_hashes_are_the_same_in_every_version():
-    """They lie on disks: 2 x 8 bytes times the first two numbers of PCG64 with seed 0, made odd."""
+def test_hashes_never_change():
+    """They are stored on disk: 2 x 8 bytes times the first two numbers of PCG64 with seed 0, made odd."""
     first, second = (int(number) | 1 for number in np.random.PCG64(0).random_raw(2))
     assert (first, second) == (11749869230777074271, 4976686463289251617)
     low, high = int.from_bytes(b"trial_id", "little"), int.from_bytes(b"7", "little")
     assert hashes(["trial_id7"]).tolist() == [(low * first + high * second) % 2**64]
 
 
-def test_a_question_for_a_trial_opens_its_part_alone(three_merged, record):
-    """The other two are removed behind the reader's back: who opened them would fail."""
+def test_a_query_for_one_trial_opens_only_its_part(three_merged, record):
+    """The other two are removed after loading, so opening them would fail."""
     wanted = record(25).spec.trial_id
     loaded = tables.load(three_merged.location.uri)
     assert loaded.trials.collect().height == 60
@@ -68,22 +68,25 @@ def test_a_question_for_a_trial_opens_its_part_alone(three_merged, record):
     for part in merged_parts(three_merged):
         if part != mine:
             os.unlink(three_merged.location.path(part.path))
-    found = ask(loaded, Query(where=f"trial_id = '{wanted}' AND val_loss < 10")).frame
+    found = run_query(loaded, Query(where=f"trial_id = '{wanted}' AND val_loss < 10")).frame
     assert found.get_column("trial_id").to_list() == [wanted]
 
 
-@pytest.mark.parametrize("harm", ["gone", "torn", "short"])
-def test_without_a_whole_list_of_its_ids_a_part_is_read(three_merged, record, harm):
+@pytest.mark.parametrize("damage", ["missing", "torn", "short"])
+def test_a_part_without_a_complete_index_is_read(three_merged, record, damage):
     wanted = record(25).spec.trial_id
     for part in merged_parts(three_merged):
         path = Path(three_merged.location.path(name_of(part.name)))
         content = path.read_bytes()
-        path.unlink() if harm == "gone" else path.write_bytes(content[:-1] if harm == "torn" else content[:-8])
-    found = ask(tables.load(three_merged.location.uri), Query(where=f"trial_id = '{wanted}'")).frame
+        if damage == "missing":
+            path.unlink()
+        else:
+            path.write_bytes(content[:-1] if damage == "torn" else content[:-8])
+    found = run_query(tables.load(three_merged.location.uri), Query(where=f"trial_id = '{wanted}'")).frame
     assert found.height == 1
 
 
-def test_the_list_goes_with_its_part(three_merged, record):
+def test_the_index_is_removed_with_its_part(three_merged, record):
     with Writer(three_merged.location, "again") as writer:
         writer.write([record(seed, attempt=2) for seed in range(60)])
     compact(three_merged.location, grace=dt.timedelta(0))
@@ -92,8 +95,8 @@ def test_the_list_goes_with_its_part(three_merged, record):
     assert three_merged.location.names("merges", ".ids") == [part.name]
 
 
-def test_a_part_that_is_damaged_after_it_was_read_is_noticed(three_merged):
-    """Footers are remembered by what the file system says of the file."""
+def test_damage_to_a_part_that_was_read_before_is_detected(three_merged):
+    """Footers are cached by inode, size and mtime of the file."""
     assert not tables.load(three_merged.location.uri).faults
     part = merged_parts(three_merged)[0]
     path = Path(three_merged.location.path(part.path))
@@ -109,15 +112,14 @@ def test_a_part_that_is_damaged_after_it_was_read_is_noticed(three_merged):
     rounds=st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4)), max_size=6), min_size=1, max_size=5),
     asked=st.lists(st.integers(0, 11), min_size=1, max_size=3),
 )
-def test_whatever_was_written_and_merged_the_narrowed_answer_is_the_whole_one(
-    tmp_path_factory, record, write_rounds, rounds, asked
-):
+@pytest.mark.heavy
+def test_a_query_by_id_returns_the_same_rows_as_a_full_scan(tmp_path_factory, record, write_rounds, rounds, asked):
     store = Store.open(tmp_path_factory.mktemp("any") / "store", create=True)
     write_rounds(store, rounds)
     loaded = tables.load(store.location.uri)
     ids = ", ".join(f"'{record(seed).spec.trial_id}'" for seed in asked)
-    narrow = ask(loaded, Query(where=f"trial_id IN ({ids})", sort=("trial_id",))).frame
-    whole = ask(loaded, Query(where=f"trial_id IN ({ids}) OR 1 = 0", sort=("trial_id",))).frame
+    narrow = run_query(loaded, Query(where=f"trial_id IN ({ids})", sort=("trial_id",))).frame
+    whole = run_query(loaded, Query(where=f"trial_id IN ({ids}) OR 1 = 0", sort=("trial_id",))).frame
     assert narrow.equals(whole)
 
 
@@ -141,5 +143,5 @@ def test_whatever_was_written_and_merged_the_narrowed_answer_is_the_whole_one(
         ("lr > 0", None),
     ],
 )
-def test_ids_are_taken_from_a_condition_only_where_it_holds_for_no_others(text, values):
+def test_ids_are_extracted_from_a_condition_only_if_it_excludes_all_others(text, values):
     assert values_of("trial_id", text) == values

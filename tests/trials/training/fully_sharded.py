@@ -1,4 +1,4 @@
-"""One rank of two trainings of the same models: by our sharded weights, and by torch's own `fully_shard` and AdamW.
+"""One rank of two trainings of the same models: with our sharded weights, and with torch's `fully_shard` and AdamW.
 
 The peer is a plain module in plain operations, wrapped block by block, with torch's optimizer, clipping and reduction.
 """
@@ -26,11 +26,11 @@ from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.corpus.order import batches
 from sweeplaw.trials.training import sharding, weights
-from sweeplaw.trials.training.distributed import Meeting
+from sweeplaw.trials.training.distributed import Rendezvous
 from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.model import Transformer
 from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
-from sweeplaw.trials.training.weights import drawn, generators, layout
+from sweeplaw.trials.training.weights import draw, generators, layout
 from sweeplaw.trials.workload import World
 
 STATE = ("weights", "first", "second")
@@ -39,7 +39,7 @@ STEPS = 24
 
 @dataclass(frozen=True)
 class Case:
-    """A stack that ``size`` processes train, in ``shrink`` micro-batches each, from its start to its end.
+    """A stack that ``size`` processes train, in ``micro_batch_divisor`` micro-batches each, from its start to its end.
 
     ``dtype`` is that of all values and sums.
     """
@@ -48,7 +48,7 @@ class Case:
     shape: Shape
     batch_sequences: int = 8
     size: int = 2
-    shrink: int = 1
+    micro_batch_divisor: int = 1
     dtype: torch.dtype = torch.float64
 
     @property
@@ -61,7 +61,7 @@ class Case:
 
 
 def member(**values: float) -> Member:
-    """A member whose learning rate warms up and falls; it is not clipped unless ``grad_clip`` says so."""
+    """Return a member with a warm-up and a decaying learning rate, without clipping by default."""
     settings = {"seed": 0, "lr": 1e-2, "weight_decay": 0.1, "grad_clip": 0.0, **values}
     return Member(schedule=Schedule("cosine", STEPS, 0.1), divergence_loss=20.0, **settings)  # type: ignore[arg-type]
 
@@ -73,7 +73,7 @@ def shape(*, tied: bool = False, qk_norm: bool = False) -> Shape:
 CASES = {
     "untied": Case((member(),), shape()),
     "tied, QK-norm, an uneven batch in micro-batches": Case(
-        (member(),), shape(tied=True, qk_norm=True), batch_sequences=7, shrink=3
+        (member(),), shape(tied=True, qk_norm=True), batch_sequences=7, micro_batch_divisor=3
     ),
     "clipped members with settings of their own": Case(
         (member(grad_clip=0.3), member(seed=1, lr=3e-3, weight_decay=1.0, grad_clip=0.1)), shape(qk_norm=True)
@@ -85,7 +85,7 @@ CASES = {
 
 @contextlib.contextmanager
 def _in_double() -> Iterator[None]:
-    """Our weights are drawn in float64 inside, and what a forward pass widens is widened to that."""
+    """Draw our weights in float64, and make the forward pass convert to float64 where it converts to float32."""
     losses, construct = Transformer.losses, Transformer.__init__
 
     def wide(model: Transformer, windows: Tensor) -> Tensor:
@@ -97,11 +97,11 @@ def _in_double() -> Iterator[None]:
         model.rotation = model.rotation.to(torch.complex128)
 
     def widened(*args: object) -> Tensor:
-        return drawn(*args).double()  # type: ignore[arg-type]
+        return draw(*args).double()  # type: ignore[arg-type]
 
     with (
-        mock.patch.object(weights, "drawn", widened),
-        mock.patch.object(sharding, "drawn", widened),
+        mock.patch.object(weights, "draw", widened),
+        mock.patch.object(sharding, "draw", widened),
         mock.patch.object(Transformer, "losses", wide),
         mock.patch.object(Transformer, "__init__", constructed),
     ):
@@ -109,8 +109,11 @@ def _in_double() -> Iterator[None]:
 
 
 def ours(case: Case, place: TrainingDevice) -> dict[str, Any]:
-    """What our own loop comes to: the whole ``state``, (members, parameters) each, in the first process; how many
-    values this process holds of it, gradient included, and in all tensors; and at most while they were drawn.
+    """Train with our own loop.
+
+    Return the whole ``state``, (members, parameters) each, in the first process; the number of values that this process
+    holds of it including the gradient (``held``), in all tensors (``alive``), and at most while drawing weights
+    (``drawing``).
     """
     before, drawing = _alive(), [0]
     shard = sharding._shard
@@ -138,7 +141,7 @@ def ours(case: Case, place: TrainingDevice) -> dict[str, Any]:
 
 
 def _alive() -> int:
-    """Values in all tensors of this process; a DTensor's are those of the local tensor it wraps."""
+    """Return the number of values in all tensors of this process; a DTensor's are in the local tensor it wraps."""
     gc.collect()
     tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor) and type(thing) is not DTensor]
     storages = {tensor.untyped_storage().data_ptr(): tensor for tensor in tensors}
@@ -146,14 +149,14 @@ def _alive() -> int:
 
 
 def theirs(case: Case, rank: int) -> dict[str, Tensor]:
-    """The state of the same members, trained by the peer one after another."""
+    """Return the state of the same members, trained by the peer one after another."""
     states = [_fully_sharded(case, member, rank) for member in case.members]
     return {name: torch.stack([state[name] for state in states]) for name in STATE}
 
 
 def _fully_sharded(case: Case, member: Member, rank: int) -> dict[str, Tensor]:
     recipe, model = case.recipe, Llama(case.recipe).to(case.dtype)
-    held = _started(model, recipe.shape, member.seed)
+    names = _initialize(model, recipe.shape, member.seed)
     mesh = init_device_mesh("cpu", (case.size,))
     for block in model.blocks.values():
         fully_shard(block, mesh=mesh)
@@ -170,7 +173,7 @@ def _fully_sharded(case: Case, member: Member, rank: int) -> dict[str, Tensor]:
             nn.utils.clip_grad_norm_(model.parameters(), member.grad_clip)
         optimizer.step()
         schedule.step()
-    parameters = [model.get_parameter(name) for name in held]
+    parameters = [model.get_parameter(name) for name in names]
     return {
         "weights": _whole(parameters),
         "first": _whole([optimizer.state[parameter]["exp_avg"] for parameter in parameters]),
@@ -178,17 +181,17 @@ def _fully_sharded(case: Case, member: Member, rank: int) -> dict[str, Tensor]:
     }
 
 
-def _started(model: nn.Module, shape: Shape, seed: int) -> list[str]:
-    """Our starting values in the peer; the names of its parameters in our order."""
+def _initialize(model: nn.Module, shape: Shape, seed: int) -> list[str]:
+    """Copy our initial values to the peer; return the names of its parameters in our order."""
     slots = layout(shape)
-    (member,) = drawn(slots, generators([seed]))
+    (member,) = draw(slots, generators([seed]))
     for slot, values in zip(slots, member.split([slot.numel for slot in slots]), strict=True):
         model.get_parameter(_named(slot.name)).data.copy_(values.view(slot.size))
     return [_named(slot.name) for slot in slots]
 
 
 def _optimizer(model: nn.Module, recipe: Recipe, member: Member) -> torch.optim.Optimizer:
-    """Matrices decay, gains and the embedding do not."""
+    """Return torch's AdamW: matrices decay, gains and the embedding do not."""
     decayed = {name: parameter.ndim > 1 and "embedding" not in name for name, parameter in model.named_parameters()}
     groups = [
         {"params": [model.get_parameter(name) for name in decayed if decayed[name] == decays], "weight_decay": decay}
@@ -202,7 +205,7 @@ def _whole(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _named(slot: str) -> str:
-    """The name in `Llama` of one of our tensors."""
+    """Return the name in `Llama` of one of our tensors."""
     return f"blocks.{slot}.weight" if slot[0].isdigit() else f"{slot}.weight"
 
 
@@ -250,24 +253,24 @@ class Block(nn.Module):
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in self.qkv(self.attention_norm(stream)).chunk(3, dim=-1)
         )
-        query, key = self._turned(self.query_norm(query)), self._turned(self.key_norm(key))
+        query, key = self._rotated(self.query_norm(query)), self._rotated(self.key_norm(key))
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         stream = stream + self.attention_out(mixed.transpose(1, 2).flatten(2))
         gate, up = self.gate_up(self.ffn_norm(stream)).chunk(2, dim=-1)
         return stream + self.down(F.silu(gate) * up)
 
-    def _turned(self, vectors: Tensor) -> Tensor:
+    def _rotated(self, vectors: Tensor) -> Tensor:
         left, right = vectors[..., ::2], vectors[..., 1::2]
-        turned = left * self.cosine - right * self.sine, left * self.sine + right * self.cosine
-        return torch.stack(turned, dim=-1).flatten(-2)
+        rotated = left * self.cosine - right * self.sine, left * self.sine + right * self.cosine
+        return torch.stack(rotated, dim=-1).flatten(-2)
 
 
 def main(rank: int, size: int, address: str, folder: str) -> None:
-    """Train all cases of so many processes both ways, and leave what each came to in a file of this process."""
+    """Train all cases of ``size`` processes both ways; write the results to a file of this process."""
     torch.set_num_threads(1)
-    with Meeting(World(rank, size, address), "cpu").joined() as group:
+    with Rendezvous(World(rank, size, address), "cpu").joined() as group:
         found = {
-            name: ours(case, TrainingDevice("cpu", group, case.shrink)) | {"peer": theirs(case, rank)}
+            name: ours(case, TrainingDevice("cpu", group, case.micro_batch_divisor)) | {"peer": theirs(case, rank)}
             for name, case in CASES.items()
             if case.size == size
         }

@@ -1,4 +1,4 @@
-"""Smaller micro-batches need less memory and train the same trial; memory that runs out gets one more, smaller try."""
+"""Smaller micro-batches train the same trial in less memory; a trial out of memory is retried once in smaller ones."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
+from sweeplaw.trials.training.weights import Whole
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads.language_model import LanguageModel
 
@@ -38,28 +39,41 @@ def spec(**values: Any) -> TrialSpec:
     return TrialSpec.of(WORKLOAD.name, WORKLOAD.knobs, WORKLOAD.resolve({**small, **values}))
 
 
-@pytest.mark.parametrize("shrink", [2, 3, 8, 100])
-def test_the_size_of_the_micro_batch_changes_no_loss_norm_or_weight(budget: DataBudget, shrink: int) -> None:
-    """Three parts of eight sequences are 3, 3 and 2: each sequence counts the same, so the parts do not."""
+def weights(stack: Stack) -> torch.Tensor:
+    """Return all weights of the stack, (members, parameters)."""
+    assert isinstance(stack.model.weights, Whole)
+    return stack.model.weights.flat
+
+
+@pytest.mark.parametrize("divisor", [2, 3, 8, 100])
+@pytest.mark.heavy
+def test_losses_norms_and_weights_do_not_depend_on_the_micro_batch_size(budget: DataBudget, divisor: int) -> None:
+    """Three parts of eight sequences have 3, 3 and 2: sequences have equal weights, so the parts do not."""
     members = [MEMBER, replace(MEMBER, seed=1, grad_clip=0.0)]
-    whole, parts = (Stack(members, RECIPE, budget, TrainingDevice("cpu", shrink=count)) for count in (1, shrink))
+    whole, parts = (
+        Stack(members, RECIPE, budget, TrainingDevice("cpu", micro_batch_divisor=count)) for count in (1, divisor)
+    )
     for expected, found in zip(whole.advance(STEPS), parts.advance(STEPS), strict=True):
-        # The sums are the same in another order: float32 rounds differently, and Adam carries it on.
+        # The same sums in another order: float32 rounds differently, and Adam propagates it.
         assert found == pytest.approx(expected, rel=1e-3)
-    assert torch.allclose(whole.model.weights.flat, parts.model.weights.flat, atol=1e-3)
+    assert torch.allclose(weights(whole), weights(parts), atol=1e-3)
 
 
-@pytest.mark.parametrize(("sequences", "shrink", "sizes"), [(8, 1, [8]), (8, 3, [3, 3, 2]), (2, 5, [1, 1])])
-def test_micro_batches_cover_a_batch_and_weigh_what_they_hold(sequences: int, shrink: int, sizes: list[int]) -> None:
-    shares = TrainingDevice("cpu", shrink=shrink).shares(sequences)
-    assert [rows.stop - rows.start for rows, _ in shares] == sizes
-    assert np.concatenate([np.arange(sequences)[rows] for rows, _ in shares]).tolist() == list(range(sequences))
-    assert [weight for _, weight in shares] == [size / sequences for size in sizes]
+@pytest.mark.parametrize(("sequences", "divisor", "sizes"), [(8, 1, [8]), (8, 3, [3, 3, 2]), (2, 5, [1, 1])])
+def test_micro_batches_cover_a_batch_and_are_weighted_by_their_size(
+    sequences: int, divisor: int, sizes: list[int]
+) -> None:
+    micro_batches = TrainingDevice("cpu", micro_batch_divisor=divisor).micro_batches(sequences)
+    assert [rows.stop - rows.start for rows, _ in micro_batches] == sizes
+    assert np.concatenate([np.arange(sequences)[rows] for rows, _ in micro_batches]).tolist() == list(range(sequences))
+    assert [weight for _, weight in micro_batches] == [size / sequences for size in sizes]
 
 
-def test_a_pack_in_micro_batches_tells_the_same_curve(tmp_path: Path) -> None:
+def test_a_pack_in_micro_batches_has_the_same_curve(tmp_path: Path) -> None:
     trial = spec(batch_sequences=8)
-    whole, parts = (list(WORKLOAD.run([trial], Context("cpu", tmp_path, shrink=shrink))) for shrink in (1, 3))
+    whole, parts = (
+        list(WORKLOAD.run([trial], Context("cpu", tmp_path, micro_batch_divisor=divisor))) for divisor in (1, 3)
+    )
     for expected, found in zip(whole[:-1], parts[:-1], strict=True):
         assert isinstance(expected, CurvePoint)
         assert isinstance(found, CurvePoint)
@@ -78,14 +92,17 @@ OUT_OF_MEMORY = [
 
 @pytest.fixture
 def memory_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
-    """Plant a device that holds so many sequences of a micro-batch; from step ``late`` on, before it holds all."""
+    """Simulate a device that fits ``sequences`` of a micro-batch, or any number before step ``late``.
+
+    It appends the size of each micro-batch to the list it returns.
+    """
 
     def plant(sequences: int, error: BaseException = OUT_OF_MEMORY[0], late: int = 0) -> list[int]:
         tried: list[int] = []
         real = Stack._train_step
 
         def step(stack: Stack) -> Any:
-            micro = max(rows.stop - rows.start for rows, _ in stack.shares)
+            micro = max(rows.stop - rows.start for rows, _ in stack.micro_batches)
             tried.append(micro)
             if stack.step >= late and micro > sequences:
                 raise error
@@ -98,7 +115,7 @@ def memory_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
-def test_memory_that_runs_out_is_tried_once_more_in_smaller_micro_batches(
+def test_a_trial_out_of_memory_is_retried_once_in_smaller_micro_batches(
     tmp_path: Path, memory_for: Callable[..., list[int]], error: BaseException
 ) -> None:
     trial = spec(batch_sequences=8)
@@ -113,7 +130,7 @@ def test_memory_that_runs_out_is_tried_once_more_in_smaller_micro_batches(
     assert set(tried[2:]) == {2}
 
 
-def test_a_trial_too_large_for_the_smaller_micro_batch_too_is_out_of_memory_and_the_next_one_runs(
+def test_a_trial_too_large_for_the_smaller_micro_batch_is_out_of_memory_and_the_next_trial_runs(
     tmp_path: Path, memory_for: Callable[..., list[int]]
 ) -> None:
     tried = memory_for(1)
@@ -124,14 +141,14 @@ def test_a_trial_too_large_for_the_smaller_micro_batch_too_is_out_of_memory_and_
     assert tried[:2] == [8, 2]
 
 
-def test_a_micro_batch_of_one_sequence_cannot_shrink(tmp_path: Path, memory_for: Callable[..., list[int]]) -> None:
+def test_a_micro_batch_of_one_sequence_is_not_retried(tmp_path: Path, memory_for: Callable[..., list[int]]) -> None:
     tried = memory_for(0)
     (outcome,) = WORKLOAD.run([spec(batch_sequences=1, unique_tokens=64)], Context("cpu", tmp_path))
     assert isinstance(outcome, Outcome)
     assert (outcome.state, tried) == ("out_of_memory", [1])
 
 
-def test_memory_that_runs_out_on_the_way_leaves_no_row_of_the_curve_twice(
+def test_a_retry_after_some_steps_repeats_no_point_of_the_curve(
     tmp_path: Path, memory_for: Callable[..., list[int]]
 ) -> None:
     trial = spec(batch_sequences=8)
@@ -141,20 +158,21 @@ def test_memory_that_runs_out_on_the_way_leaves_no_row_of_the_curve_twice(
     memory_for(2, late=9)
     events = list(WORKLOAD.run([trial], Context("cpu", tmp_path)))
     assert [event.step for event in events if isinstance(event, CurvePoint)] == expected
+    assert isinstance(events[-1], Outcome)
     assert events[-1].state == "completed"
 
 
-def test_a_batch_of_fewer_sequences_than_processes_is_refused_with_what_would_be_accepted() -> None:
+def test_a_batch_of_fewer_sequences_than_processes_is_refused_with_the_accepted_values() -> None:
     from sweeplaw.trials.training.distributed import ProcessGroup
 
     with pytest.raises(InputError, match=r"batch_sequences = 3 cannot be split over 4 processes .*at most 3"):
-        TrainingDevice("cpu", ProcessGroup(0, 4)).shares(3)
+        TrainingDevice("cpu", ProcessGroup(0, 4)).micro_batches(3)
 
 
-def test_uneven_shares_of_processes_cover_the_batch_with_equally_many_micro_batches() -> None:
+def test_uneven_shares_of_processes_cover_the_batch_with_the_same_number_of_micro_batches() -> None:
     from sweeplaw.trials.training.distributed import ProcessGroup
 
-    every = [TrainingDevice("cpu", ProcessGroup(rank, 3), shrink=2).shares(8) for rank in range(3)]
+    every = [TrainingDevice("cpu", ProcessGroup(rank, 3), micro_batch_divisor=2).micro_batches(8) for rank in range(3)]
     assert {len(shares) for shares in every} == {2}
     covered: Iterator[int] = (row for shares in every for rows, _ in shares for row in range(rows.start, rows.stop))
     assert list(covered) == list(range(8))

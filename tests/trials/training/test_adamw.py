@@ -10,7 +10,7 @@ from sweeplaw.trials.training.optimizers.adamw import AdamW
 
 
 def ours(values: Sequence[torch.Tensor], decay: list[float], clip: list[float]) -> AdamW:
-    """Of several parts the first decays."""
+    """Return our AdamW, of whose parts the first decays."""
     return AdamW(
         values,
         [part is values[0] for part in values],
@@ -22,7 +22,7 @@ def ours(values: Sequence[torch.Tensor], decay: list[float], clip: list[float]) 
     )
 
 
-def test_every_member_takes_the_steps_torchs_adamw_takes_alone() -> None:
+def test_every_member_takes_the_steps_of_torchs_adamw() -> None:
     torch.manual_seed(0)
     members, width, decayed, lrs, decays, clips = 3, 1001, 500, [1e-2, 3e-3, 0.1], [0.0, 0.1, 3.2], [1.0, 0.0, 0.01]
     flat = torch.randn(members, width, dtype=torch.float64)
@@ -56,7 +56,26 @@ def test_every_member_takes_the_steps_torchs_adamw_takes_alone() -> None:
     assert torch.allclose(flat[1], expected[1], rtol=1e-12, atol=1e-12)
 
 
-def test_a_member_whose_gradient_is_not_a_number_leaves_the_others_alone() -> None:
+def test_members_that_share_settings_take_the_steps_they_take_alone_bit_for_bit() -> None:
+    torch.manual_seed(2)
+    lrs, decays, clips = [1e-2, 3e-3, 1e-2, 1e-2], [0.1, 0.1, 0.1, 0.0], [1.0, 0.0, 0.01, 0.3]
+    together = torch.randn(4, 1001)
+    alone = [row.clone().unsqueeze(0) for row in together]
+    sizes = [500, 501]  # of which no vector unit divides the second
+    optimizer = ours(together.split(sizes, dim=1), decays, clips)
+    optimizers = [
+        ours(row.split(sizes, dim=1), [decay], [clip]) for row, decay, clip in zip(alone, decays, clips, strict=True)
+    ]
+    for _ in range(4):
+        fresh = torch.randn(4, 1001)
+        norms = fresh.norm(dim=1)
+        for single, lr, row, norm in zip(optimizers, lrs, fresh.clone().split(1), norms.split(1), strict=True):
+            single.step([lr], row.split(sizes, dim=1), norm)
+        optimizer.step(lrs, fresh.split(sizes, dim=1), norms)
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_a_member_whose_gradient_is_not_a_number_does_not_affect_the_others() -> None:
     torch.manual_seed(1)
     start, fresh = torch.randn(2, 9), torch.randn(2, 9)
     results = []

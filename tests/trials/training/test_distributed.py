@@ -1,4 +1,4 @@
-"""A trial trained by several processes is the trial one process trains, and no process outlives its peers by much."""
+"""Several processes train a trial as one process does, and end soon after one of them ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
-from sweeplaw.trials.training.distributed import Meeting, ProcessGroup, exchanging
+from sweeplaw.trials.training.distributed import ProcessGroup, Rendezvous, detect_lost_peer
 from sweeplaw.trials.training.kernels import _FeedForward
 from sweeplaw.trials.training.model import Transformer
 from sweeplaw.trials.training.sharding import Sharded, spans
@@ -24,9 +24,11 @@ from sweeplaw.trials.workload import Context, PeerLost, World
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from tests.trials.training.worlds import PATIENCE_SECONDS, free_address, world
 
+pytestmark = pytest.mark.kill
+
 MARKOV = "markov:states=12,spread=1.5,tokens=65536"
 WORKLOAD = LanguageModel.of("", {})
-# The sums over a batch are the same in another order; float32 rounds them differently, and Adam carries it on.
+# The same sums over a batch in another order: float32 rounds differently, and Adam propagates it.
 SAME_LOSS = 1e-4
 
 
@@ -36,10 +38,10 @@ def spec(**values: Any) -> TrialSpec:
         "context": 16,
         "unique_tokens": 2048,
         "width": 16,
-        "validation_tokens": 1008,  # 63 windows, which no two processes share evenly
+        "validation_tokens": 1008,  # 63 windows, which two processes cannot share evenly
         "curve_points": 8,
         "evaluations": 2,
-        "grad_clip": 0.3,  # below the norms of the first steps, so that clipping by a part of the norm would show
+        "grad_clip": 0.3,  # below the first gradient norms, so that clipping by a part of the norm would be detected
         "lr": 1e-2,
     }
     return TrialSpec.of(WORKLOAD.name, WORKLOAD.knobs, WORKLOAD.resolve({**small, **values}))
@@ -50,7 +52,7 @@ def alone(trial: TrialSpec, folder: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("size", "shrink", "settings"),
+    ("size", "micro_batch_divisor", "settings"),
     [
         (2, 1, {}),
         (2, 3, {"members": 2, "tied_embeddings": True, "batch_sequences": 7}),
@@ -58,14 +60,14 @@ def alone(trial: TrialSpec, folder: Path) -> list[Any]:
         pytest.param(2, 1, {"precision": "bfloat16"}, marks=pytest.mark.slow),
     ],
 )
-def test_several_processes_train_the_trial_that_one_trains(
-    tmp_path: Path, size: int, shrink: int, settings: dict[str, Any]
+def test_several_processes_train_a_trial_as_one_process_does(
+    tmp_path: Path, size: int, micro_batch_divisor: int, settings: dict[str, Any]
 ) -> None:
     trial = spec(**settings)
     expected = alone(trial, tmp_path)
-    first, *others = world(size, [trial], tmp_path / "world", shrink=shrink)
+    first, *others = world(size, [trial], tmp_path / "world", micro_batch_divisor=micro_batch_divisor)
     found = first.events()
-    assert [other.events() for other in others] == [[]] * (size - 1)  # the first tells all
+    assert [other.events() for other in others] == [[]] * (size - 1)  # the first process yields all
     assert [process.popen.returncode for process in (first, *others)] == [0] * size, first.log.read_text()
     assert len(found) == len(expected)
     tolerance = SAME_LOSS if settings.get("precision") != "bfloat16" else 1e-2  # 8 bits of mantissa
@@ -94,17 +96,17 @@ def test_a_process_that_is_killed_ends_the_others_at_once(tmp_path: Path, killed
     processes[1 - killed].events()
 
 
-def test_a_lost_process_is_told_once_from_within_any_exchange_and_other_errors_stay_themselves() -> None:
-    with pytest.raises(PeerLost) as told, exchanging(), exchanging():
+def test_a_lost_process_is_reported_once_by_nested_operations_and_other_errors_pass_unchanged() -> None:
+    with pytest.raises(PeerLost) as caught, detect_lost_peer(), detect_lost_peer():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer")
-    assert str(told.value).count("is gone") == 1
+    assert str(caught.value).count("is gone") == 1
     for error in (RuntimeError("the shapes differ"), torch.OutOfMemoryError("out of memory")):
-        with pytest.raises(RuntimeError) as same, exchanging():
+        with pytest.raises(RuntimeError) as same, detect_lost_peer():
             raise error
         assert same.value is error
 
 
-def test_memory_that_runs_out_in_one_process_is_tried_again_smaller_by_all(tmp_path: Path) -> None:
+def test_all_processes_retry_a_trial_smaller_if_one_is_out_of_memory(tmp_path: Path) -> None:
     trial = spec()
     expected = alone(trial, tmp_path)[-1]
     first, second = world(2, [trial], tmp_path / "world", oom=[1, 2])
@@ -115,24 +117,24 @@ def test_memory_that_runs_out_in_one_process_is_tried_again_smaller_by_all(tmp_p
     assert outcome["metrics"]["val_loss"] == pytest.approx(expected.metrics["val_loss"], rel=SAME_LOSS)
 
 
-def test_the_parts_of_the_weights_hold_every_value_once() -> None:
+def test_every_weight_is_in_exactly_one_part() -> None:
     slots = layout(Shape(3, 18, 1, 25, 61, qk_norm=True))
     found = spans(slots)
     assert [span.begin for span in found] == [0, *(span.begin + span.size for span in found[:-1])]
     assert sum(span.size for span in found) == sum(slot.numel for slot in slots)
     assert [slot.name for span in found for slot in span.slots] == [slot.name for slot in slots]
-    assert [span.name for span in found] == ["head", "0", "1", "2", "common"]  # what decays comes first
+    assert [span.name for span in found] == ["head", "0", "1", "2", "common"]  # decaying weights first
 
 
 @pytest.fixture
 def group() -> Iterator[ProcessGroup]:
-    """A group of one that goes through every exchange."""
-    with Meeting(World(0, 1, free_address()), "cpu").joined() as joined:
+    """A group of one process that still runs every collective operation."""
+    with Rendezvous(World(0, 1, free_address()), "cpu").joined() as joined:
         yield joined
 
 
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
-def test_gathered_weights_are_let_go_after_each_block_and_had_again_for_its_gradient(
+def test_weights_are_gathered_for_one_block_at_a_time_forward_and_backward(
     autocast: torch.dtype | None, group: ProcessGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shape = Shape(3, 16, 2, 40, 12)
@@ -160,14 +162,15 @@ def test_gathered_weights_are_let_go_after_each_block_and_had_again_for_its_grad
     found = sharded.losses(windows)
     assert torch.equal(expected, found)
     assert gathered == [{"common", name} for name in ("0", "1", "2")]
-    assert gathered_now() == {"common", "head"}, "what the backward pass needs first"
+    assert gathered_now() == {"common", "head"}, "which the backward pass needs first"
     gathered.clear()
     whole.weights.backward(expected)
     monkeypatch.setattr(_FeedForward, "backward", backward)
     held.backward(found)
     assert gathered == [{"common", name} for name in ("2", "1", "0")]
     assert gathered_now() == set()
-    rough = 2.0**-8 if autocast else 1e-5  # of the largest: gathered weights are rounded before, not in, the products
+    # Of the largest gradient: gathered weights are rounded before the products, not within.
+    rough = 2.0**-8 if autocast else 1e-5
     assert isinstance(whole.weights, Whole)
     scale = whole.weights.gradient.abs().max()  # of the backward pass
     assert (whole.weights.gradient - torch.cat(held.gradients, dim=1)).abs().max() <= rough * scale

@@ -44,7 +44,7 @@ def test_the_feed_forward_layer_is_its_norm_its_two_projections_and_silu_compose
     gradients = [torch.autograd.grad(output, leaves, weights, retain_graph=True) for output in (own, expected)]
     for one, other in zip(*gradients, strict=True):
         assert torch.allclose(one, other, rtol=1e-10, atol=1e-13)
-    with pytest.raises(RuntimeError, match="modified by an inplace operation"):  # what it kept is used up
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):  # saved tensors are overwritten
         torch.autograd.grad(own, leaves, weights)
 
 
@@ -58,13 +58,13 @@ def test_mean_losses_are_torchs_cross_entropies_also_of_unlikely_targets() -> No
     own, weights = mean_losses(logits, targets), torch.tensor([1.0, 0.5, -2.0])
     assert torch.allclose(own, expected)
     gradients = [torch.autograd.grad(losses, logits, weights, retain_graph=True)[0] for losses in (own, expected)]
-    assert torch.allclose(*gradients)
-    assert gradients[0][0, 0, 2] == -0.2  # a probability of exp(-1000) is zero, and its pull is whole
+    assert torch.allclose(gradients[0], gradients[1])
+    assert gradients[0][0, 0, 2] == -0.2  # a probability of exp(-1000) is zero, and the gradient is complete
     assert mean_losses(logits.bfloat16(), targets).dtype == torch.float32
 
 
 @pytest.mark.parametrize("members", [1, 3])
-def test_a_gain_folded_into_the_weight_is_the_norm_before_the_product(members: int) -> None:
+def test_folding_the_gain_into_the_weight_is_the_norm_before_the_product(members: int) -> None:
     inputs, gain, weight = draw(members, 5, 6), draw(members, 6, seed=1), draw(members, 4, 6, seed=2)
     assert torch.autograd.gradcheck(norm_project, (inputs, gain, weight))
     composed = F.rms_norm(inputs, (6,), eps=1e-6) * gain[:, None] @ weight.transpose(1, 2)
@@ -100,7 +100,7 @@ def test_gradients_under_autocast_are_near_those_without() -> None:
         stream, gain, qkv, gate_up, down = leaves
         added = feed_forward(stream.clone(), gain, gate_up, down)
         parts = split_rotated(norm_project(added, gain, qkv), rotation, heads=2)
-        return torch.autograd.grad(sum(part.float().square().mean() for part in parts), leaves)
+        return torch.autograd.grad(torch.stack([part.float().square().mean() for part in parts]).sum(), leaves)
 
     exact = gradients()
     with torch.autocast("cpu", torch.bfloat16):
@@ -124,19 +124,19 @@ def test_splitting_and_rotating_have_the_gradient_of_the_composed_form() -> None
 
 
 def joined(by_head: torch.Tensor, members: int) -> torch.Tensor:
-    """(members * batch, heads, context, head width) as (members, batch * context, width)."""
+    """Return (members * batch, heads, context, head width) as (members, batch * context, width)."""
     return by_head.transpose(1, 2).reshape(members, -1, by_head.shape[1] * by_head.shape[3])
 
 
 def turn(vectors: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-    """Each pair of (members, batch * context, width) by its position's angle, as a matrix of cosines and sines."""
+    """Rotate each pair of (members, batch * context, width) by its position's angle, in cosines and sines."""
     pairs = vectors.unflatten(1, (-1, len(rotation))).unflatten(-1, (-1, 2))
     cos, sin = rotation.real, rotation.imag
     turned = torch.stack((pairs[..., 0] * cos - pairs[..., 1] * sin, pairs[..., 0] * sin + pairs[..., 1] * cos), dim=-1)
     return turned.flatten(-2).flatten(1, 2)
 
 
-def test_rotation_keeps_lengths_and_sees_only_distances() -> None:
+def test_rotation_preserves_lengths_and_scores_depend_only_on_distances() -> None:
     heads, width = 2, 16
     rotation = rotations(32, heads, width // heads, 1e4)
     query, key = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
@@ -151,7 +151,7 @@ def test_rotation_keeps_lengths_and_sees_only_distances() -> None:
         assert torch.allclose(along, along[:, :1].expand_as(along), atol=1e-5)
 
 
-def test_each_pair_turns_at_its_own_rate() -> None:
+def test_each_pair_rotates_at_its_own_rate() -> None:
     turned = rotations(100, 1, 8, 1e4)[99]
     expected = [complex(math.cos(angle), math.sin(angle)) for angle in (99, 9.9, 0.99, 0.099)]
     assert torch.allclose(turned, torch.tensor(expected * 2, dtype=torch.complex64), atol=1e-5)

@@ -49,7 +49,7 @@ def test_constant_is_constant_after_warmup() -> None:
     final=st.floats(0, 1),
     decay=st.floats(0, 1),
 )
-def test_every_schedule_rises_to_its_peak_and_never_leaves_its_bounds(
+def test_every_schedule_rises_to_its_peak_and_stays_within_its_bounds(
     shape: str, steps: int, warmup: float, final: float, decay: float
 ) -> None:
     schedule = Schedule(shape, steps, warmup, final, decay)

@@ -1,8 +1,9 @@
-"""The model against another implementation, its own symmetries, and itself with and without company."""
+"""The model agrees with another implementation, with its own symmetries, and with single members."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.training.model import Transformer as Model
 from sweeplaw.trials.training.model import token_losses
+from sweeplaw.trials.training.weights import Whole
 
 SHAPE = Shape(depth=2, width=32, heads=4, ffn=48, vocabulary=61)
 CONTEXT = 12
@@ -20,12 +22,19 @@ def tokens(members: int = 1, batch: int = 3, seed: int = 0) -> torch.Tensor:
     return torch.randint(61, (members, batch, CONTEXT), generator=torch.Generator().manual_seed(seed))
 
 
+def whole(model: Model) -> Whole:
+    """Return the weights of the model, all in this process."""
+    assert isinstance(model.weights, Whole)
+    return model.weights
+
+
 @pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.heavy
 def test_logits_and_gradients_are_those_of_hugging_face_llama(tied: bool) -> None:
     transformers = pytest.importorskip("transformers")
     shape = Shape(2, 32, 4, 48, 61, tied_embeddings=tied)
     model = Model(shape, CONTEXT, [5], "cpu")
-    for name, leaf in model.weights.parameters.items():  # gains away from 1, so that a misplaced one shows
+    for name, leaf in whole(model).parameters.items():  # gains other than 1, so that a misplaced one is detected
         if name.endswith("norm"):
             leaf.data.copy_(torch.linspace(0.5, 1.5, leaf.numel()).view_as(leaf))
     config = transformers.LlamaConfig(
@@ -39,7 +48,7 @@ def test_logits_and_gradients_are_those_of_hugging_face_llama(tied: bool) -> Non
         tie_word_embeddings=tied,
         use_cache=False,
     )
-    peer = transformers.LlamaForCausalLM(config)
+    peer: Any = transformers.LlamaForCausalLM(config)
     copied = _copy_to_llama(model, peer)
     windows = torch.cat([tokens()[0], tokens(seed=1)[0, :, :1]], dim=1)
     theirs = peer(input_ids=windows[:, :-1]).logits
@@ -47,23 +56,24 @@ def test_logits_and_gradients_are_those_of_hugging_face_llama(tied: bool) -> Non
     assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
     F.cross_entropy(theirs.flatten(0, 1), windows[:, 1:].flatten()).backward()
     model.weights.backward(model.losses(windows[None]))
-    gradients = dict(zip(model.weights.parameters, _split(model), strict=True))
+    gradients = dict(zip(whole(model).parameters, _split(model), strict=True))
     for name, parameter in copied.items():
+        assert parameter.grad is not None
         assert torch.allclose(gradients[name], parameter.grad, rtol=1e-3, atol=1e-6), name
 
 
 def _split(model: Model) -> list[torch.Tensor]:
-    """The gradient of the one member, tensor by tensor."""
-    leaves = [leaf[0] for leaf in model.weights.parameters.values()]
-    parts = model.weights.gradient[0].split([leaf.numel() for leaf in leaves])
+    """Return the gradient of the only member, tensor by tensor."""
+    leaves = [leaf[0] for leaf in whole(model).parameters.values()]
+    parts = whole(model).gradient[0].split([leaf.numel() for leaf in leaves])
     return [part.view_as(leaf) for part, leaf in zip(parts, leaves, strict=True)]
 
 
-def _copy_to_llama(model: Model, peer: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
-    """Our weights in the peer; returns its parameters of the same layout as ours, by our names."""
-    weights, heads, width = model.weights.parameters, model.shape.heads, model.shape.width
+def _copy_to_llama(model: Model, peer: Any) -> dict[str, torch.nn.Parameter]:
+    """Copy our weights to the peer; return its parameters of the same layout as ours, by our names."""
+    weights, heads, width = whole(model).parameters, model.shape.heads, model.shape.width
     half = width // heads // 2
-    # Our rotation turns neighbouring dimensions, theirs j and j + half: rows of queries and keys change places.
+    # Our rotation pairs neighbouring dimensions, theirs j and j + half: rows of queries and keys are permuted.
     order = torch.arange(width).view(heads, half, 2).transpose(1, 2).flatten()
     same = {"embedding": peer.model.embed_tokens.weight, "final_norm": peer.model.norm.weight}
     if not model.shape.tied_embeddings:
@@ -88,22 +98,23 @@ def _copy_to_llama(model: Model, peer: torch.nn.Module) -> dict[str, torch.nn.Pa
 
 @pytest.mark.parametrize("qk_norm", [False, True])
 @pytest.mark.parametrize("tied", [False, True])
-def test_a_member_starts_and_answers_in_company_as_it_does_alone(qk_norm: bool, tied: bool) -> None:
+@pytest.mark.heavy
+def test_a_member_of_a_stack_has_the_weights_logits_and_gradient_of_a_single_model(qk_norm: bool, tied: bool) -> None:
     shape = Shape(2, 32, 4, 48, 61, tied_embeddings=tied, qk_norm=qk_norm)
     together = Model(shape, CONTEXT, [7, 8, 9], "cpu")
     inputs = tokens(members=3)
-    answers = together.logits(inputs)
+    logits = together.logits(inputs)
     windows = torch.cat([inputs, tokens(members=3, seed=2)[..., :1]], dim=2)
     together.weights.backward(together.losses(windows))
     for row, seed in enumerate([7, 8, 9]):
         alone = Model(shape, CONTEXT, [seed], "cpu")
-        assert torch.equal(alone.weights.flat[0], together.weights.flat[row])
-        assert torch.allclose(alone.logits(inputs[row : row + 1])[0], answers[row], rtol=1e-4, atol=1e-6)
+        assert torch.equal(whole(alone).flat[0], whole(together).flat[row])
+        assert torch.allclose(alone.logits(inputs[row : row + 1])[0], logits[row], rtol=1e-4, atol=1e-6)
         alone.weights.backward(alone.losses(windows[row : row + 1]))
-        assert torch.allclose(alone.weights.gradient[0], together.weights.gradient[row], rtol=1e-4, atol=1e-7)
+        assert torch.allclose(whole(alone).gradient[0], whole(together).gradient[row], rtol=1e-4, atol=1e-7)
 
 
-def test_no_answer_depends_on_what_comes_after_it() -> None:
+def test_logits_do_not_depend_on_later_tokens() -> None:
     model = Model(SHAPE, CONTEXT, [0], "cpu")
     before = tokens()
     after = before.clone()
@@ -112,7 +123,7 @@ def test_no_answer_depends_on_what_comes_after_it() -> None:
     assert not torch.equal(model.logits(before)[..., 7:, :], model.logits(after)[..., 7:, :])
 
 
-def test_a_shorter_text_gets_the_answers_of_its_prefix() -> None:
+def test_a_prefix_has_the_logits_of_the_whole_text() -> None:
     model = Model(SHAPE, CONTEXT, [0], "cpu")
     whole = model.logits(tokens())
     assert torch.allclose(model.logits(tokens()[..., :5]), whole[..., :5, :], rtol=1e-4, atol=1e-6)

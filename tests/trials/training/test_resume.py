@@ -1,4 +1,4 @@
-"""Training that was stopped goes on where it was, bit for bit, and only from a checkpoint that is its own and whole."""
+"""Stopped training resumes bit for bit, and only from an intact checkpoint of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import logging
 import os
 import struct
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,15 @@ from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.store_format.checkpoint import Saved
 from sweeplaw.trials.training.stack import Stack
-from sweeplaw.trials.workload import Context
+from sweeplaw.trials.workload import Context, Event
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from tests.trials.training.worlds import world
 
+pytestmark = pytest.mark.kill
+
 MARKOV = "markov:states=12,spread=1.5,tokens=65536"
 WORKLOAD = LanguageModel.of("", {})
-OWN_TIME = ("tokens_per_second", "resumed_step")  # what a resumed trial may have of its own
+OWN_TIME = ("tokens_per_second", "resumed_step")  # metrics in which a resumed trial may differ
 
 
 def spec(**values: Any) -> TrialSpec:
@@ -42,7 +44,7 @@ def place(tmp_path: Path) -> Context:
 
 
 def ending_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
-    """A notice that comes once so many updates are done in this process."""
+    """Return a preemption notice that turns true once ``step`` updates are done in this process."""
     done = 0
     real = Stack._train_step
 
@@ -55,35 +57,41 @@ def ending_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
     return lambda: done >= step
 
 
+def run(pack: Sequence[TrialSpec], context: Context) -> tuple[list[Event], Outcome]:
+    """Run the pack; return all events but the last, and the last, an outcome."""
+    *events, outcome = WORKLOAD.run(pack, context)
+    assert isinstance(outcome, Outcome)
+    return events, outcome
+
+
 def compared(event: Any) -> Any:
-    """All of an event that two runs of one trial agree in."""
+    """Return the part of an event in which two runs of one trial agree."""
     if isinstance(event, CurvePoint):
         return event
     return event.trial_id, event.state, {k: v for k, v in event.metrics.items() if k not in OWN_TIME}
 
 
 @pytest.mark.parametrize(("stop", "members"), [(1, 1), (5, 1), (9, 1), (31, 1), (5, 3), (31, 3)])
-def test_a_resumed_trial_is_bit_for_bit_the_trial_that_was_never_stopped(
+def test_a_resumed_trial_equals_an_uninterrupted_one_bit_for_bit(
     place: Context, monkeypatch: pytest.MonkeyPatch, stop: int, members: int
 ) -> None:
-    """The notice may come before the first row, on a row, between rows, or while members are at different updates."""
+    """Preempted before the first point, at a point, between points, and while members are at different updates."""
     trial = spec(members=members)
     expected = list(WORKLOAD.run([trial], replace(place, checkpoints=None)))
     with monkeypatch.context() as patched:
-        *told, outcome = WORKLOAD.run([trial], replace(place, ending=ending_at(stop, patched)))
-    assert isinstance(outcome, Outcome)
+        reported, outcome = run([trial], replace(place, ending=ending_at(stop, patched)))
     assert outcome.state == "preempted"
-    assert "goes on from its checkpoint" in str(outcome.message)
+    assert "resumes from its checkpoint" in str(outcome.message)
     assert outcome.last_step is not None
     assert outcome.last_step == stop if members == 1 else outcome.last_step <= stop
-    assert told == expected[: len(told)]
+    assert reported == expected[: len(reported)]
     resumed = list(WORKLOAD.run([trial], place))
     assert [compared(event) for event in resumed] == [compared(event) for event in expected]
     assert resumed[-1].metrics.get("resumed_step", 0) == outcome.last_step
     assert os.listdir(str(place.checkpoints)) == []
 
 
-def test_a_process_that_dies_without_notice_goes_on_from_the_last_checkpoint(
+def test_a_trial_whose_process_died_without_notice_resumes_from_its_last_checkpoint(
     place: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = spec()
@@ -93,31 +101,29 @@ def test_a_process_that_dies_without_notice_goes_on_from_the_last_checkpoint(
         before = [next(events) for _ in range(3)]
     again = list(WORKLOAD.run([trial], often))
     assert [compared(event) for event in again] == [compared(event) for event in expected]
-    assert again[: len(before)] == before  # told once more, under the attempt that counts from now on
-    assert again[-1].metrics["resumed_step"] > 0
+    assert again[: len(before)] == before  # reported again, under the new attempt
+    resumed_step = again[-1].metrics["resumed_step"]
+    assert isinstance(resumed_step, int)
+    assert resumed_step > 0
 
 
-def test_trials_of_one_pack_are_found_whatever_pack_they_come_in_next(
-    place: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trials_of_one_pack_resume_in_any_other_pack(place: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     pack = [spec(seed=seed) for seed in range(3)]
     expected = {trial.trial_id: list(WORKLOAD.run([trial], replace(place, checkpoints=None))) for trial in pack}
     with monkeypatch.context() as patched:
-        first = list(WORKLOAD.run(pack, replace(place, ending=ending_at(40, patched))))
-    states = [event.state for event in first if isinstance(event, Outcome)]
+        first, last = run(pack, replace(place, ending=ending_at(40, patched)))
+    states = [event.state for event in [*first, last] if isinstance(event, Outcome)]
     assert states == ["completed", "preempted", "preempted"]
-    assert next(event for event in reversed(first)).last_step is None  # it had not begun
+    assert last.last_step is None  # it had not begun
     for trial in reversed(pack[1:]):
         again = list(WORKLOAD.run([trial], place))
         assert [compared(event) for event in again] == [compared(event) for event in expected[trial.trial_id]]
 
 
-def test_a_resumed_trial_lets_go_of_the_checkpoint_it_goes_on_from(
-    place: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_trial_frees_the_checkpoint_it_resumed_from(place: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     trial = spec(members=2)
     with monkeypatch.context() as patched:
-        told = list(WORKLOAD.run([trial], replace(place, ending=ending_at(40, patched))))[:-1]
+        reported = list(WORKLOAD.run([trial], replace(place, ending=ending_at(40, patched))))[:-1]
     read: list[weakref.ref[torch.Tensor]] = []
     real = checkpoint.load
 
@@ -129,8 +135,8 @@ def test_a_resumed_trial_lets_go_of_the_checkpoint_it_goes_on_from(
 
     monkeypatch.setattr(checkpoint, "load", load)
     with contextlib.closing(WORKLOAD.run([trial], place)) as events:
-        again = [next(events) for _ in told]
-        assert again == told
+        again = [next(events) for _ in reported]
+        assert again == reported
         next(events)
         gc.collect()
         assert len(read) == 5 * 2  # weights, two moments, losses and norms of each member
@@ -154,8 +160,8 @@ def _foreign(data: bytes) -> bytes:
     return struct.pack("<Q", len(text)) + text + data[8 + length :]
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="memory is told by kind on Linux alone")
-def test_a_checkpoint_is_read_as_a_map_that_processes_share(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="only Linux reports memory by kind")
+def test_a_checkpoint_is_memory_mapped_so_that_processes_share_it(tmp_path: Path) -> None:
     held = torch.arange(2**24, dtype=torch.float32)
     checkpoint.save(str(tmp_path), "a", "this", Saved({"weights.0": held}, {}))
     before = anonymous_bytes()
@@ -166,17 +172,17 @@ def test_a_checkpoint_is_read_as_a_map_that_processes_share(tmp_path: Path) -> N
 
 
 def anonymous_bytes() -> int:
-    """Memory of this process that no file backs."""
+    """Return the memory of this process that is not backed by a file."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Anonymous:"))
 
 
 @pytest.mark.parametrize(
     ("harm", "word"),
-    [(_cut, "damaged"), (_flipped, "damaged in"), (_foreign, "of another run"), (lambda data: b"", "damaged")],
+    [(_cut, "damaged"), (_flipped, "damaged in"), (_foreign, "belongs to another run"), (lambda data: b"", "damaged")],
     ids=["cut", "flipped", "foreign", "empty"],
 )
-def test_a_damaged_or_foreign_checkpoint_is_told_of_and_training_starts_anew(
+def test_a_damaged_or_foreign_checkpoint_is_logged_and_training_starts_anew(
     place: Context,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -189,33 +195,33 @@ def test_a_damaged_or_foreign_checkpoint_is_told_of_and_training_starts_anew(
     (path,) = Path(str(place.checkpoints)).iterdir()
     path.write_bytes(harm(path.read_bytes()))
     with caplog.at_level(logging.WARNING):
-        *_, outcome = WORKLOAD.run([trial], place)
+        _, outcome = run([trial], place)
     assert outcome.state == "completed"
     assert "resumed_step" not in outcome.metrics
     assert word in caplog.text
     assert trial.trial_id in caplog.text
 
 
-def test_a_checkpoint_that_cannot_be_written_stops_no_training(
+def test_training_continues_if_a_checkpoint_cannot_be_written(
     place: Context, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     nowhere = replace(place, checkpoints=str(tmp_path / "file" / "below"), checkpoint_seconds=0.0)
     with caplog.at_level(logging.WARNING):
-        *_, outcome = WORKLOAD.run([spec(unique_tokens=1024)], nowhere)
+        _, outcome = run([spec(unique_tokens=1024)], nowhere)
     assert outcome.state == "completed"
     assert "cannot be written" in caplog.text
 
 
-def test_without_a_place_for_checkpoints_a_notice_still_ends_the_trial(
+def test_a_preempted_trial_ends_even_without_a_folder_for_checkpoints(
     place: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    *_, outcome = WORKLOAD.run([spec()], replace(place, checkpoints=None, ending=ending_at(3, monkeypatch)))
+    _, outcome = run([spec()], replace(place, checkpoints=None, ending=ending_at(3, monkeypatch)))
     assert (outcome.state, outcome.last_step) == ("preempted", 3)
-    assert "nowhere to leave a checkpoint" in outcome.message
+    assert "nowhere to leave a checkpoint" in str(outcome.message)
 
 
-def test_a_writer_that_fails_leaves_the_checkpoint_before_and_no_litter(
+def test_a_failed_write_keeps_the_previous_checkpoint_and_leaves_no_temporary_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = str(tmp_path)
@@ -229,7 +235,7 @@ def test_a_writer_that_fails_leaves_the_checkpoint_before_and_no_litter(
     assert (found.tensors["x"].tolist(), found.note) == ([0.0, 1.0, 2.0], {"n": 1})
 
 
-def test_removing_a_checkpoint_takes_a_killed_writers_litter_and_the_scripts_folder_along(tmp_path: Path) -> None:
+def test_removing_a_checkpoint_removes_temporary_files_of_killed_writers_and_the_scripts_folder(tmp_path: Path) -> None:
     checkpoint.save(str(tmp_path), "t", "run", Saved({"x": torch.zeros(1)}, {}))
     (tmp_path / ".t.safetensors.0badcafe").write_bytes(b"half")
     (tmp_path / "t").mkdir()
@@ -261,13 +267,13 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server.stop()
 
 
-def test_a_trial_goes_on_from_a_checkpoint_in_a_bucket(
+def test_a_trial_resumes_from_a_checkpoint_in_a_bucket(
     place: Context, monkeypatch: pytest.MonkeyPatch, bucket: str
 ) -> None:
     trial, remote = spec(), replace(place, checkpoints=bucket)
     expected = list(WORKLOAD.run([trial], replace(place, checkpoints=None)))
     with monkeypatch.context() as patched:
-        *_, outcome = WORKLOAD.run([trial], replace(remote, ending=ending_at(9, patched)))
+        _, outcome = run([trial], replace(remote, ending=ending_at(9, patched)))
     assert outcome.state == "preempted"
     resumed = list(WORKLOAD.run([trial], remote))
     assert [compared(event) for event in resumed] == [compared(event) for event in expected]
@@ -276,7 +282,7 @@ def test_a_trial_goes_on_from_a_checkpoint_in_a_bucket(
 
 
 @pytest.mark.slow
-def test_what_several_processes_left_one_can_go_on_from_and_the_other_way_round(place: Context, tmp_path: Path) -> None:
+def test_one_process_resumes_from_the_checkpoint_of_several(place: Context, tmp_path: Path) -> None:
     trial = spec(epochs=20.0, curve_points=10)
     notice, checkpoints = tmp_path / "notice", str(tmp_path / "both")
     expected = list(WORKLOAD.run([trial], replace(place, checkpoints=None)))

@@ -1,4 +1,4 @@
-"""Sharded training comes to the weights and moments of torch's `fully_shard` and AdamW, and of one process."""
+"""Sharded training yields the weights and moments of torch's `fully_shard` and AdamW, and of one process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, list[Any]]:
-    """Of each case what every process came to: ours, and the peer's state."""
+    """Results of every process for each case: ours, and the peer's state."""
     found: dict[str, list[Any]] = {name: [] for name in CASES}
     for size in sorted({case.size for case in CASES.values()}):
         folder = tmp_path_factory.mktemp(f"world{size}")
@@ -52,13 +52,13 @@ def _run(size: int, folder: Path) -> None:
 
 
 def difference(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """Norm of the difference over the norm of what is expected."""
+    """Return the norm of the difference over the norm of ``expected``."""
     assert found.dtype == expected.dtype
     return float((found - expected).norm() / expected.norm())
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_sharded_training_ends_with_the_weights_and_moments_of_one_process(
+def test_sharded_training_has_the_weights_and_moments_of_one_process(
     name: str, trained: Mapping[str, list[Any]]
 ) -> None:
     """The same sums in another order: measured 2e-16 to 2e-15 in float64, 1e-7 to 6e-7 in float32."""
@@ -71,12 +71,13 @@ def test_sharded_training_ends_with_the_weights_and_moments_of_one_process(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_sharded_training_ends_with_the_weights_and_moments_of_fully_shard_and_torchs_adamw(
+def test_sharded_training_has_the_weights_and_moments_of_fully_shard_and_torchs_adamw(
     name: str, trained: Mapping[str, list[Any]]
 ) -> None:
-    """Plain modules with a parameter a tensor, cut along their first axis, against ours: measured 2e-16 to 3e-15 in
-    float64 without clipping. With it 2e-9 to 1e-7: our fused AdamW takes the clipping factor in float32, which is
-    right to 6e-8, and it enters the second moment squared.
+    """The peer is plain modules with one parameter per tensor, cut along their first axis.
+
+    Measured 2e-16 to 3e-15 in float64 without clipping. With clipping 2e-9 to 1e-7: our fused AdamW takes the clipping
+    factor in float32, which is right to 6e-8, and it enters the second moment squared.
     """
     case, first = CASES[name], trained[name][0]
     clipped = any(member.grad_clip for member in case.members)
@@ -93,7 +94,7 @@ def test_each_process_holds_its_share_of_weights_gradient_and_moments_between_st
     slots, members = layout(case.shape), len(case.members)
     found, total = spans(slots), sum(slot.numel for slot in slots)
     share = sum(-(-span.size // case.size) for span in found)
-    assert total <= share * case.size < total + case.size * len(found)  # less than one value a part and process more
+    assert total <= share * case.size < total + case.size * len(found)  # padding: under 1 value a part and process
     rotation = case.recipe.context * case.shape.width
     for process in trained[name]:
         assert process["held"] == 4 * members * share

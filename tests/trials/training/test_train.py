@@ -1,4 +1,4 @@
-"""The training loop: the same spec is the same loss, members do not see each other, and every ending is an outcome."""
+"""The training loop: a spec determines its loss, members are independent, and every ending is an outcome."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
 from sweeplaw.trials.training.train import Data, Points, train
 from sweeplaw.trials.training.trial import Clock, MemberGroup
+from sweeplaw.trials.training.weights import Whole
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from sweeplaw.trials.workloads.language_model import run as running
@@ -53,6 +54,12 @@ def seeds(*values: int, **changes: Any) -> list[Member]:
     return [replace(MEMBER, seed=seed, **changes) for seed in values]
 
 
+def weights(stack: Stack) -> torch.Tensor:
+    """Return all weights of the stack, (members, parameters)."""
+    assert isinstance(stack.model.weights, Whole)
+    return stack.model.weights.flat
+
+
 def events(
     jobs: list[MemberGroup], budget: DataBudget, held_out: DataBudget, recipe: Recipe = RECIPE
 ) -> list[CurvePoint | Outcome]:
@@ -60,7 +67,8 @@ def events(
     return list(train(jobs, recipe, points, Data(budget, held_out), CPU, Clock(len(jobs))))
 
 
-def test_members_train_in_company_as_they_do_alone(budget: DataBudget) -> None:
+@pytest.mark.heavy
+def test_members_of_a_stack_train_as_single_members_do(budget: DataBudget) -> None:
     members = [
         *seeds(3, 4),
         replace(MEMBER, seed=3, lr=3e-3, weight_decay=1.0, grad_clip=0.0, schedule=Schedule("linear", STEPS, 0.2)),
@@ -73,30 +81,30 @@ def test_members_train_in_company_as_they_do_alone(budget: DataBudget) -> None:
         assert losses[:, row] == pytest.approx(own_losses[:, 0], abs=2e-4)
         assert norms[:, row] == pytest.approx(own_norms[:, 0], rel=0.02)
         # Adam divides by the gradient's own size, so rounding differences grow over the steps.
-        assert torch.allclose(together.model.weights.flat[row], alone.model.weights.flat[0], atol=2e-3)
+        assert torch.allclose(weights(together)[row], weights(alone)[0], atol=2e-3)
     assert losses[-1].max() < losses[0].min() - 0.1
 
 
 def test_the_same_members_train_to_the_same_bits(budget: DataBudget) -> None:
     first, second = Stack(seeds(1), RECIPE, budget, CPU), Stack(seeds(1), RECIPE, budget, CPU)
     first.advance(STEPS)
-    second.advance(7)  # where the loop pauses for a look changes nothing
+    second.advance(7)  # where the loop pauses makes no difference
     second.advance(STEPS)
-    assert torch.equal(first.model.weights.flat, second.model.weights.flat)
+    assert torch.equal(weights(first), weights(second))
 
 
-def test_a_diverging_member_is_found_at_its_step_and_disturbs_no_other(budget: DataBudget) -> None:
+def test_a_diverging_member_is_detected_and_does_not_affect_the_others(budget: DataBudget) -> None:
     wild = replace(MEMBER, lr=1e4, grad_clip=0.0, schedule=Schedule("constant", STEPS))
     calm = Stack([MEMBER, replace(MEMBER, seed=1)], RECIPE, budget, CPU)
     mixed = Stack([MEMBER, replace(wild, seed=1)], RECIPE, budget, CPU)
     calm.advance(STEPS)
     losses, _ = mixed.advance(STEPS)
-    assert mixed.beyond.tolist() == [False, True]
-    assert torch.equal(calm.model.weights.flat[0], mixed.model.weights.flat[0])
+    assert mixed.diverged.tolist() == [False, True]
+    assert torch.equal(weights(calm)[0], weights(mixed)[0])
     assert not (losses[:, 1] <= 20).all()
 
 
-def test_a_diverged_trial_ends_at_once_with_its_step(budget: DataBudget, held_out: DataBudget) -> None:
+def test_a_diverged_trial_ends_at_the_next_point_with_its_step(budget: DataBudget, held_out: DataBudget) -> None:
     wild = replace(MEMBER, lr=1e4, grad_clip=0.0, schedule=Schedule("constant", STEPS))
     (outcome,) = events([MemberGroup("wild", (wild,))], budget, held_out)
     assert isinstance(outcome, Outcome)
@@ -114,7 +122,7 @@ def test_one_diverged_member_ends_its_ensemble(budget: DataBudget, held_out: Dat
     assert outcome.state == "diverged"
 
 
-def test_a_bound_below_the_first_loss_stops_at_the_first_step(budget: DataBudget, held_out: DataBudget) -> None:
+def test_a_bound_below_the_first_loss_is_exceeded_at_the_first_step(budget: DataBudget, held_out: DataBudget) -> None:
     outcome = events([MemberGroup("strict", (replace(MEMBER, divergence_loss=0.5),))], budget, held_out)[-1]
     assert isinstance(outcome, Outcome)
     assert (outcome.state, outcome.last_step) == ("diverged", 1)
@@ -149,15 +157,14 @@ def test_an_ensemble_is_never_worse_than_its_mean_member_at_any_token() -> None:
     assert torch.allclose(combined, expected, atol=1e-5)
 
 
-def test_identical_members_are_as_good_as_one(budget: DataBudget, held_out: DataBudget) -> None:
+def test_an_ensemble_of_identical_members_has_their_loss(budget: DataBudget, held_out: DataBudget) -> None:
     stack = Stack([MEMBER, MEMBER], RECIPE, budget, CPU)
     (both,) = evaluate([stack], torch.from_numpy(held_out.read(np.arange(held_out.size))), members=2)
     assert both.loss == pytest.approx(both.member_loss, abs=1e-6)
 
 
-def test_an_ensemble_trained_by_turns_has_the_members_it_would_have_alone(
-    budget: DataBudget, held_out: DataBudget
-) -> None:
+@pytest.mark.heavy
+def test_the_members_of_an_ensemble_train_as_single_members_do(budget: DataBudget, held_out: DataBudget) -> None:
     singles = [events([MemberGroup(str(seed), tuple(seeds(seed)))], budget, held_out)[-1] for seed in (5, 6, 7)]
     ensemble = events([MemberGroup("all", tuple(seeds(5, 6, 7)))], budget, held_out)[-1]
     assert isinstance(ensemble, Outcome)
@@ -166,7 +173,7 @@ def test_an_ensemble_trained_by_turns_has_the_members_it_would_have_alone(
     assert float(ensemble.metrics["val_loss"]) < np.mean(losses)  # type: ignore[arg-type]
 
 
-def test_a_stack_of_trials_evaluates_each_as_it_would_alone(budget: DataBudget, held_out: DataBudget) -> None:
+def test_a_stack_of_trials_evaluates_each_as_a_stack_of_its_own_does(budget: DataBudget, held_out: DataBudget) -> None:
     windows = torch.from_numpy(held_out.read(np.arange(held_out.size)))
     stack = Stack(seeds(1, 2, 3, 4), RECIPE, budget, CPU)
     pairs = evaluate([stack], windows, members=2)
@@ -175,6 +182,7 @@ def test_a_stack_of_trials_evaluates_each_as_it_would_alone(budget: DataBudget, 
         assert (pair.loss, pair.member_loss) == pytest.approx((expected.loss, expected.member_loss), abs=1e-5)
 
 
+@pytest.mark.heavy
 def test_bfloat16_trains_to_nearly_the_same_loss(budget: DataBudget, held_out: DataBudget) -> None:
     exact, rough = (
         events([MemberGroup("t", (MEMBER,))], budget, held_out, replace(RECIPE, precision=precision))[-1]
@@ -194,7 +202,8 @@ def spec(**values: Any) -> TrialSpec:
     return TrialSpec.of(WORKLOAD.name, WORKLOAD.knobs, WORKLOAD.resolve({**small, **values}))
 
 
-def test_a_pack_gives_each_trial_the_loss_it_has_alone(tmp_path: Path) -> None:
+@pytest.mark.heavy
+def test_a_trial_has_the_same_loss_in_a_pack_as_alone(tmp_path: Path) -> None:
     pack = [spec(seed=0), spec(seed=1, lr=1e-2), spec(seed=2, members=2)]
     context = Context("cpu", tmp_path)
     outcomes = {event.trial_id: event for event in WORKLOAD.run(pack, context) if isinstance(event, Outcome)}
@@ -205,35 +214,35 @@ def test_a_pack_gives_each_trial_the_loss_it_has_alone(tmp_path: Path) -> None:
         assert alone.train_seconds is not None
 
 
-def test_memory_that_runs_out_is_an_outcome_and_the_next_trial_runs(
+def test_running_out_of_memory_is_an_outcome_and_the_next_trial_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = spec(seed=0), spec(seed=1)
-    real = running._trained
+    real = running._train
 
-    def short_of_memory(load: running.Load, *rest: Any) -> Iterator[Any]:
-        if first in load.specs:
+    def short_of_memory(job: running.StackJob, *rest: Any) -> Iterator[Any]:
+        if first in job.specs:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
-        yield from real(load, *rest)
+        yield from real(job, *rest)
 
-    monkeypatch.setattr(running, "_trained", short_of_memory)
+    monkeypatch.setattr(running, "_train", short_of_memory)
     states = [
         event.state for event in WORKLOAD.run([first, second], Context("cpu", tmp_path)) if isinstance(event, Outcome)
     ]
     assert states == ["out_of_memory", "completed"]
 
 
-def test_a_stack_too_large_for_the_device_is_tried_in_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_too_large_for_the_device_is_retried_in_halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pack = [spec(seed=seed) for seed in range(5)]
     tried = []
 
-    def fits_two(load: running.Load, *rest: Any) -> Iterator[Any]:
-        tried.append(len(load.specs))
-        if len(load.specs) > 2:
+    def fits_two(job: running.StackJob, *rest: Any) -> Iterator[Any]:
+        tried.append(len(job.specs))
+        if len(job.specs) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        yield from (Outcome(trial.trial_id, "completed") for trial in load.specs)
+        yield from (Outcome(trial.trial_id, "completed") for trial in job.specs)
 
-    monkeypatch.setattr(running, "_trained", fits_two)
+    monkeypatch.setattr(running, "_train", fits_two)
     outcomes = list(WORKLOAD.run(pack, Context("cuda", tmp_path)))
     assert tried == [5, 2, 3, 1, 2]
     assert [(event.trial_id, event.state) for event in outcomes if isinstance(event, Outcome)] == [
@@ -241,17 +250,17 @@ def test_a_stack_too_large_for_the_device_is_tried_in_halves(tmp_path: Path, mon
     ]
 
 
-def test_memory_that_runs_out_late_leaves_each_trial_one_outcome(
+def test_running_out_of_memory_late_leaves_each_trial_one_outcome(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack = [spec(seed=seed) for seed in range(2)]
 
-    def late(load: running.Load, *rest: Any) -> Iterator[Any]:
-        if pack[0] in load.specs:
+    def late(job: running.StackJob, *rest: Any) -> Iterator[Any]:
+        if pack[0] in job.specs:
             yield Outcome(pack[0].trial_id, "diverged")
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(running, "_trained", late)
+    monkeypatch.setattr(running, "_train", late)
     outcomes = [event for event in WORKLOAD.run(pack, Context("cuda", tmp_path)) if isinstance(event, Outcome)]
     assert [event.state for event in outcomes] == ["diverged", "out_of_memory"]
 
@@ -261,22 +270,27 @@ def test_an_error_that_is_not_about_memory_is_raised(tmp_path: Path, monkeypatch
         raise RuntimeError("planted")
         yield
 
-    monkeypatch.setattr(running, "_trained", broken)
+    monkeypatch.setattr(running, "_train", broken)
     with pytest.raises(RuntimeError, match="planted"):
         list(WORKLOAD.run([spec()], Context("cpu", tmp_path)))
 
 
-def test_training_leaves_the_process_as_it_found_it(tmp_path: Path) -> None:
+def test_training_restores_the_settings_of_the_process(tmp_path: Path) -> None:
     torch.set_num_threads(2)
     list(WORKLOAD.run([spec()], Context("cpu", tmp_path, threads=1)))
     assert torch.get_num_threads() == 2
-    assert np.float64(5e-324) * 1.0 > 0  # denormal numbers still count
+    assert np.float64(5e-324) * 1.0 > 0  # denormal numbers are not flushed
 
 
 def test_closing_the_iterator_stops_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = []
     real = Stack.advance
-    monkeypatch.setattr(Stack, "advance", lambda self, *rest: steps.append(rest[0]) or real(self, *rest))
+
+    def advance(stack: Stack, *rest: Any) -> Any:
+        steps.append(rest[0])
+        return real(stack, *rest)
+
+    monkeypatch.setattr(Stack, "advance", advance)
     running_pack = WORKLOAD.run([spec(), spec(seed=1)], Context("cpu", tmp_path))
     next(running_pack)
     running_pack.close()

@@ -1,4 +1,4 @@
-"""Processes that train one trial together, started for tests."""
+"""Processes that train one trial together, for tests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ PATIENCE_SECONDS = 120.0  # for processes that start and train on a loaded machi
 
 
 def free_address() -> str:
-    """A loopback address nobody listens at."""
+    """Return a free loopback address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"127.0.0.1:{probe.getsockname()[1]}"
@@ -38,7 +37,7 @@ class Process:
         self.log = folder / f"rank{rank}.log"
         with open(self.log, "wb") as log:
             self.popen = subprocess.Popen(
-                [sys.executable, __file__, json.dumps(order)],
+                [sys.executable, "-m", "tests.trials.training.worlds", json.dumps(order)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -46,25 +45,25 @@ class Process:
             )
 
     def events(self) -> list[Any]:
-        """All its events, once it has ended: curve points as mappings, outcomes as mappings with a state."""
+        """Wait for the process to end; return its curve points and outcomes (with a state) as mappings."""
         out, _ = self.popen.communicate(timeout=PATIENCE_SECONDS)
         return [json.loads(line) for line in out.splitlines()]
 
     def first(self) -> Any:
-        """Its next event, as it comes."""
+        """Wait for its next event."""
         assert self.popen.stdout is not None
         return json.loads(self.popen.stdout.readline())
 
 
 def world(size: int, pack: Sequence[TrialSpec], folder: Path, **options: Any) -> list[Process]:
-    """All ranks of a world, started."""
+    """Start all ranks of a world."""
     folder.mkdir(parents=True, exist_ok=True)
     address = free_address()
     return [Process(rank, size, address, pack, folder, **options) for rank in range(size)]
 
 
 def _plant(plan: Mapping[str, Any], rank: int) -> None:
-    """Faults that a test asks for: ``oom`` is [rank, most sequences of a micro-batch]."""
+    """Plant the faults that a test requests: ``oom`` is [rank, most sequences of a micro-batch]."""
     import torch
 
     from sweeplaw.trials.training.stack import Stack
@@ -72,17 +71,16 @@ def _plant(plan: Mapping[str, Any], rank: int) -> None:
     real: Callable[[Stack], Any] = Stack._train_step
 
     def step(stack: Stack) -> Any:
-        if plan.get("slow"):
-            time.sleep(plan["slow"])
-        if plan.get("oom", [None])[0] == rank and stack.shares[0][0].stop - stack.shares[0][0].start > plan["oom"][1]:
+        rows, _ = stack.micro_batches[0]
+        if plan.get("oom", [None])[0] == rank and rows.stop - rows.start > plan["oom"][1]:
             raise torch.OutOfMemoryError("planted: out of memory")
         return real(stack)
 
-    Stack._train_step = step  # type: ignore[method-assign]
+    Stack._train_step = step  # type: ignore[method-assign, assignment]
 
 
 def main(order: Mapping[str, Any]) -> int:
-    """One rank: run the pack and print its events. Exit code 3 when another rank is lost."""
+    """Run the pack as one rank and print its events; return exit code 3 if another rank is lost."""
     from sweeplaw.trials.workload import Context, World
     from sweeplaw.trials.workloads.language_model import LanguageModel
 
@@ -93,7 +91,7 @@ def main(order: Mapping[str, Any]) -> int:
         "cpu",
         Path(order["folder"]),
         world=World(order["rank"], order["size"], order["address"]),
-        shrink=order.get("shrink", 1),
+        micro_batch_divisor=order.get("micro_batch_divisor", 1),
         checkpoints=order.get("checkpoints"),
         checkpoint_seconds=order.get("checkpoint_seconds", 600.0),
         ending=lambda: ending is not None and order["rank"] == order.get("ending_rank", 0) and ending.exists(),

@@ -1,4 +1,4 @@
-"""A user's script: what it is given, how its output is read, how its end is understood, that it never stays behind."""
+"""A user's script: its arguments and environment, its reports, its outcome, and its cleanup."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from sweeplaw.trials.workloads import registry
 from sweeplaw.trials.workloads.user_code.process import CHUNK
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.kill
+
 DONE = """echo '{"val_loss": 1.5}'"""
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., Any]:
-    """A shell script as a workload; options as in a sweep file."""
+    """Load a shell script as a workload; options are those of a sweep file."""
 
     def loaded(script: str, *arguments: str, **options: Any) -> Any:
         (tmp_path / "train.sh").write_text(script)
@@ -62,7 +64,7 @@ def folder_of(tmp_path: Path, outcome: Outcome) -> Path:
 
 
 def gone(pid: int, seconds: float = 5.0) -> bool:
-    """Whether the process ends in time. A zombie that waits for a parent of its own has ended."""
+    """Return whether the process ends in time. A zombie that waits for its parent has ended."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         try:
@@ -85,7 +87,7 @@ def wait_for(path: Path) -> str:
     raise AssertionError(f"{path} was not written")
 
 
-# What a script is given
+# Arguments and environment
 
 
 def test_arguments_are_filled_and_never_seen_by_a_shell(run: Any, tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_the_spec_is_a_json_file_named_in_argument_and_environment(run: Any, tmp
     assert outcome.state == "completed"
 
 
-def test_the_environment_is_inherited_and_added_to(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_environment_is_inherited_and_extended(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
     script = f'echo "$CUDA_VISIBLE_DEVICES $OMP_NUM_THREADS $MY_LR $PYTHONUNBUFFERED"; {DONE}'
     _, outcome = run(script, knobs={"lr": 0.5}, env={"MY_LR": "<{lr}>", "PYTHONUNBUFFERED": ""})
@@ -117,7 +119,7 @@ def test_the_environment_is_inherited_and_added_to(run: Any, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(("cwd", "expected"), [(".", "{here}"), ("sub", "{here}/sub"), ("{folder}", "{own}")])
-def test_it_runs_in_the_folder_asked_for(run: Any, tmp_path: Path, cwd: str, expected: str) -> None:
+def test_it_runs_in_the_requested_folder(run: Any, tmp_path: Path, cwd: str, expected: str) -> None:
     (tmp_path / "sub").mkdir()
     argv = ["/bin/sh", "{sweep_folder}/train.sh"]
     _, outcome = run(f"pwd -P; {DONE}", argv=argv, cwd=cwd)
@@ -126,14 +128,14 @@ def test_it_runs_in_the_folder_asked_for(run: Any, tmp_path: Path, cwd: str, exp
     assert (own / "stdout.log").read_text().splitlines()[0] == expected
 
 
-def test_it_has_no_input_to_wait_for(run: Any) -> None:
+def test_its_standard_input_is_empty(run: Any) -> None:
     assert run(f"read x; {DONE}")[1].state == "completed"
 
 
-# How its output is read
+# Reports
 
 
-def test_lines_become_curve_points_and_the_last_loss_the_outcome(run: Any) -> None:
+def test_lines_become_curve_points_and_the_last_loss_is_the_outcome(run: Any) -> None:
     script = """
 echo 'loading data'
 echo '{"step": 10, "tokens": 640, "train_loss": 3, "lr": 0.1, "grad_norm": 2, "accuracy": 0.1}'
@@ -152,7 +154,7 @@ printf '{"step": 30, "train_loss": 2.25}'
     assert outcome.metrics == {"accuracy": 0.2, "train_loss": 2.25, "val_loss": 2.5}
 
 
-def test_a_final_line_is_no_point_and_may_hold_text(run: Any) -> None:
+def test_a_final_line_is_not_a_point_and_may_contain_text(run: Any) -> None:
     script = """
 echo '{"step": 1, "val_loss": 3}'
 echo '{"final": true, "val_loss": 2, "note": "x", "params": 124, "ok": true, "list": [1]}'
@@ -162,7 +164,7 @@ echo '{"final": true, "val_loss": 2, "note": "x", "params": 124, "ok": true, "li
     assert outcome.metrics == {"val_loss": 2.0, "note": "x", "params": 124, "ok": True}
 
 
-def test_points_come_while_the_script_runs(start: Any) -> None:
+def test_points_arrive_while_the_script_runs(start: Any) -> None:
     events = start("""echo '{"val_loss": 1}'; sleep 60""")
     started = time.monotonic()
     assert next(events).val_loss == 1.0
@@ -170,7 +172,7 @@ def test_points_come_while_the_script_runs(start: Any) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_every_byte_of_output_is_kept_and_only_reports_are_read(run: Any, tmp_path: Path) -> None:
+def test_all_output_is_logged_and_only_reports_are_parsed(run: Any, tmp_path: Path) -> None:
     script = r"""
 printf '\377\376{"step": 1, "val_loss": 9}\n'
 printf '\0{"step"\n[1, 2]\n{"step": 2,\n"text"\n{}\nnull\n'
@@ -183,7 +185,7 @@ printf 'progress 10%%\rprogress 99%%\r{"step": 3, "val_loss": 1}\r\n'
     assert log.endswith(b'"val_loss": 1}\r\n')
 
 
-def test_a_huge_line_and_a_nested_one_are_log_and_the_next_is_read(run: Any, tmp_path: Path) -> None:
+def test_a_huge_line_and_a_deeply_nested_one_are_ignored_and_the_next_is_read(run: Any, tmp_path: Path) -> None:
     code = """
 import sys
 sys.stdout.write("x" * 5_000_000 + "\\n")
@@ -198,13 +200,13 @@ sys.stdout.write('{"step": 3, "val_loss": 1, "big": 1' + "0" * 400 + "}")
 
 
 @pytest.mark.parametrize("odd", ['"step": "two"', '"step": null', '"step": NaN', '"step": [1]', '"tokens": Infinity'])
-def test_what_is_no_number_in_a_report_is_left_out_of_it(run: Any, odd: str) -> None:
+def test_values_that_are_not_numbers_are_omitted_from_a_report(run: Any, odd: str) -> None:
     points, outcome = run(f"""echo '{{{odd}, "val_loss": 2, "note": "x", "nothing": null}}'""")
     assert [(p.step, p.tokens, p.val_loss, p.metrics) for p in points] == [(0, None, 2.0, {})]
     assert outcome.state == "completed"
 
 
-def test_a_metrics_file_is_read_in_place_of_the_output(run: Any) -> None:
+def test_a_metrics_file_is_read_instead_of_the_output(run: Any) -> None:
     script = """
 echo '{"step": 1, "val_loss": 9}'
 echo '{"step": 2, "val_loss": 2}' > "$1"
@@ -224,7 +226,7 @@ def test_reports_of_an_earlier_attempt_are_not_read_again(load: Any, tmp_path: P
         assert [type(e) for e in workload.run([spec], Context("cpu", tmp_path))] == [CurvePoint, Outcome]
 
 
-# How its end is understood
+# Outcomes
 
 
 @pytest.mark.parametrize(
@@ -248,7 +250,7 @@ def test_reports_of_an_earlier_attempt_are_not_read_again(load: Any, tmp_path: P
         ("""echo '{"step": 4, "train_loss": 60}'; sleep 60""", "diverged", "is 60.0 at step 4 (bound: 50)"),
     ],
 )
-def test_every_way_to_end_is_an_outcome_with_its_reason(run: Any, script: str, state: str, words: str) -> None:
+def test_every_exit_is_an_outcome_with_its_reason(run: Any, script: str, state: str, words: str) -> None:
     started = time.monotonic()
     _, outcome = run(script, divergence_loss=50)
     assert (outcome.state, outcome.metrics) == (state, {})
@@ -263,12 +265,12 @@ def test_the_message_is_the_end_of_a_long_stderr(run: Any) -> None:
     assert len(outcome.message) < 2100
 
 
-def test_a_script_over_its_time_is_stopped_and_failed(run: Any) -> None:
+def test_a_script_that_exceeds_its_timeout_is_stopped_and_failed(run: Any) -> None:
     _, outcome = run(f"{DONE}; sleep 60", timeout_seconds=0.3)
     assert (outcome.state, outcome.message) == ("failed", "stopped: it ran for timeout_seconds = 0.3")
 
 
-def test_a_script_that_closes_its_output_and_works_on_is_waited_for(run: Any, tmp_path: Path) -> None:
+def test_a_script_that_closes_its_output_is_waited_for(run: Any, tmp_path: Path) -> None:
     _, outcome = run(f"{DONE}; exec 1>&- 2>&-; sleep 0.3; echo end > worked")
     assert outcome.state == "completed"
     assert (tmp_path / "worked").exists()
@@ -282,10 +284,10 @@ def test_a_program_that_cannot_start_is_the_outcome_of_its_trial(load: Any, tmp_
     assert [(outcome.state, outcome.message[:16]) for outcome in outcomes] == [("failed", "could not be run")] * 2
 
 
-# That it never stays behind
+# Cleanup
 
 
-def test_a_script_that_ignores_the_request_to_stop_is_forced(start: Any, tmp_path: Path) -> None:
+def test_a_script_that_ignores_sigterm_is_killed(start: Any, tmp_path: Path) -> None:
     events = start(f"trap '' TERM; echo $$ > pid; {DONE}; while :; do sleep 0.1; done")
     next(events)
     started = time.monotonic()
@@ -294,7 +296,7 @@ def test_a_script_that_ignores_the_request_to_stop_is_forced(start: Any, tmp_pat
     assert gone(int((tmp_path / "pid").read_text()))
 
 
-def test_a_script_has_time_to_stop_in_order(start: Any, tmp_path: Path) -> None:
+def test_a_script_has_time_to_handle_sigterm(start: Any, tmp_path: Path) -> None:
     script = f"trap 'echo saved > saved; exit 0' TERM; {DONE}; while :; do sleep 0.05; done"
     events = start(script, grace_seconds=20)
     next(events)
@@ -303,7 +305,7 @@ def test_a_script_has_time_to_stop_in_order(start: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["exit 0", "wait", "kill -KILL $$"])
-def test_what_a_script_started_ends_with_it(start: Any, tmp_path: Path, ending: str) -> None:
+def test_processes_started_by_a_script_end_with_it(start: Any, tmp_path: Path, ending: str) -> None:
     events = start(f"sleep 60 & echo $! > pid; {DONE}; {ending}")
     next(events)
     if ending == "wait":
@@ -385,13 +387,13 @@ def test_many_trials_leave_no_process_and_no_open_file(load: Any, tmp_path: Path
         ({"argv": ["x"], "knobs": {"command": "a"}}, "workload.knobs.command is taken"),
     ],
 )
-def test_a_faulty_option_is_told_with_its_place_and_what_is_accepted(options: dict[str, Any], words: str) -> None:
+def test_an_invalid_option_is_reported_with_its_place_and_what_is_accepted(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError) as error:
         registry.load("command", {"axes": {"lr": [0.1]}, **options})
     assert words in str(error.value)
 
 
-def test_all_faults_of_the_options_are_told_at_once() -> None:
+def test_all_faults_of_the_options_are_reported_together() -> None:
     with pytest.raises(InputError) as error:
         registry.load("command", {"argv": ["{x}", "{y}"], "cwd": 3, "grace_seconds": -1, "knobs": {"a": []}})
     assert len(error.value.faults) == 5
@@ -407,14 +409,16 @@ def test_all_faults_of_the_options_are_told_at_once() -> None:
         ({"argv": ["/bin/sh", "{lr:d}"]}, "Unknown format code 'd'"),
     ],
 )
-def test_what_a_command_needs_is_looked_for_before_the_launch(load: Any, options: dict[str, Any], words: str) -> None:
+def test_missing_files_of_a_command_are_reported_before_the_launch(
+    load: Any, options: dict[str, Any], words: str
+) -> None:
     workload = load(DONE, knobs={"lr": 0.1}, **options)
     with pytest.raises(InputError) as error:
         workload.check([TrialSpec.of(workload.name, workload.knobs, {})])
     assert words in str(error.value)
 
 
-def test_arguments_and_environment_are_identity_and_limits_are_not(load: Any) -> None:
+def test_arguments_and_environment_are_part_of_the_identity_and_limits_are_not(load: Any) -> None:
     def identity(*arguments: str, **options: Any) -> str:
         workload = load(DONE, *arguments, **options)
         return TrialSpec.of(workload.name, workload.knobs, {}).trial_id
@@ -424,19 +428,22 @@ def test_arguments_and_environment_are_identity_and_limits_are_not(load: Any) ->
     assert len({same, identity("b", env={"A": "1", "B": "2"}), identity("a"), identity("a", "")}) == 4
 
 
-def test_resources_are_there_for_the_planner(load: Any) -> None:
+def test_resources_are_available_to_the_planner(load: Any) -> None:
     assert load(DONE, resources={"cpus": 4, "gpus": 1}).resources == {"cpus": 4.0, "gpus": 1.0}
 
 
 @pytest.mark.parametrize(("name", "setting"), [("own_script", {"lr": 0.1}), ("own_function", {"weight_decay": 0.01})])
-def test_the_examples_learn_more_with_size_and_with_data(tmp_path: Path, name: str, setting: dict[str, float]) -> None:
+def test_the_examples_improve_with_size_and_with_data(tmp_path: Path, name: str, setting: dict[str, float]) -> None:
     workload = sweep.read(ROOT / "examples" / name / "sweep.toml").workload
     losses = []
     for params, tokens in ((4, 50), (4, 400), (16, 400)):
         spec = TrialSpec.of(workload.name, workload.knobs, {**setting, "params": params, "tokens": tokens})
         workload.check([spec])
         *_, outcome = workload.run([spec], Context("cpu", tmp_path))
-        losses.append(outcome.metrics["val_loss"])
+        assert isinstance(outcome, Outcome)
+        loss = outcome.metrics["val_loss"]
+        assert isinstance(loss, float)
+        losses.append(loss)
     assert losses == sorted(losses, reverse=True)
 
 
@@ -453,7 +460,7 @@ echo '{"final": true, "val_loss": 1.0}'
 """
 
 
-def test_a_script_is_told_to_wind_down_and_goes_on_from_its_own_checkpoint(
+def test_a_preempted_script_gets_sigterm_and_resumes_from_its_own_checkpoint(
     load: Callable[..., Any], tmp_path: Path
 ) -> None:
     def attempt(mode: str, ending: Callable[[], bool]) -> list[Any]:
@@ -467,7 +474,7 @@ def test_a_script_is_told_to_wind_down_and_goes_on_from_its_own_checkpoint(
         return seen
 
     reached: set[int] = set()
-    # The argument differs, and with it the trial's identity: its folder is moved as a relaunch would find it.
+    # The argument differs, and so the trial's identity: its folder is moved to where a relaunch would look.
     *_, outcome = attempt("wait", lambda: 7 in reached)
     assert (outcome.state, outcome.last_step) == ("preempted", 7)
     (folder,) = (tmp_path / "kept").iterdir()
@@ -479,7 +486,9 @@ def test_a_script_is_told_to_wind_down_and_goes_on_from_its_own_checkpoint(
     assert list((tmp_path / "kept").iterdir()) == []
 
 
-def test_a_script_that_ignores_the_notice_is_killed_after_its_grace(load: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_preempted_script_that_ignores_sigterm_is_killed_after_its_grace_period(
+    load: Callable[..., Any], tmp_path: Path
+) -> None:
     workload = load("trap '' TERM; echo '{\"step\": 1, \"val_loss\": 2.0}'; sleep 600", grace_seconds=0.2)
     spec = TrialSpec.of(workload.name, workload.knobs, {})
     notice: list[int] = []
@@ -488,4 +497,4 @@ def test_a_script_that_ignores_the_notice_is_killed_after_its_grace(load: Callab
         seen.append(event)
         notice.append(1)
     assert [getattr(event, "state", "point") for event in seen] == ["point", "preempted", "preempted"]
-    assert seen[-1].message == "told to wind down before it began"
+    assert seen[-1].message == "preempted before it began"

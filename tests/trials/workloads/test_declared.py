@@ -1,4 +1,4 @@
-"""Knobs that a sweep declares, or just uses."""
+"""Knobs that a sweep declares, or uses without declaring them."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def fault(tables: Any = None, axes: Any = None) -> str:
     ("samples", "type_"),
     [([1, 2], "int"), ([1, 0.5], "float"), ([0.1], "float"), (["a"], "str"), ([True, False], "bool")],
 )
-def test_an_undeclared_knob_takes_the_type_that_holds_all_its_values(samples: list[Any], type_: str) -> None:
+def test_an_undeclared_knob_takes_the_common_type_of_its_values(samples: list[Any], type_: str) -> None:
     assert knobs(axes={"x": samples})["x"].type == type_
 
 
-def test_a_bare_value_is_the_default_and_its_type_makes_room_for_the_axis() -> None:
+def test_a_bare_value_is_the_default_and_its_type_includes_the_axis() -> None:
     found = knobs({"x": 1}, {"x": [0.5]})["x"]
     assert (found.type, found.default) == ("float", 1.0)
 
 
-def test_a_declaration_holds_type_unit_meaning_and_bounds() -> None:
+def test_a_declaration_has_type_unit_meaning_and_bounds() -> None:
     table = {"type": "float", "default": 1, "unit": "s", "meaning": "m", "low": 0, "high": 2, "member": True}
     assert knobs({"x": table})["x"] == Knob("x", "float", 1.0, "s", "m", member=True, low=0, high=2)
 
 
-def test_there_is_always_a_seed_and_it_can_be_declared_otherwise() -> None:
+def test_there_is_always_a_seed_and_its_declaration_takes_precedence() -> None:
     assert knobs()["seed"].default == 0
     assert knobs({"seed": 7})["seed"].default == 7
 
@@ -74,15 +74,17 @@ def test_a_knob_named_like_a_column_has_the_type_of_the_column() -> None:
         ({"x": math.nan}, None, "finite"),
     ],
 )
-def test_a_faulty_declaration_is_told_with_its_name_and_what_is_accepted(tables: Any, axes: Any, words: str) -> None:
+def test_an_invalid_declaration_is_reported_with_its_name_and_what_is_accepted(
+    tables: Any, axes: Any, words: str
+) -> None:
     assert words in fault(tables, axes)
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_together() -> None:
     assert len(fault({"x": [1], "host": 1, "y": {"typ": "int"}}).splitlines()) == 3
 
 
-def test_cost_follows_from_definitions_only() -> None:
+def test_cost_follows_only_from_definitions() -> None:
     cost = declared.cost({"unique_tokens": 100, "epochs": 2.5, "params": 50, "params_embedding": 10, "lr": 0.1})
     assert (cost.tokens, cost.params_non_embedding) == (250, 40)
     assert declared.cost({"unique_tokens": 100, "tokens": 300}).epochs == 3

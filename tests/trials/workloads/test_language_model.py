@@ -1,4 +1,4 @@
-"""The language-model workload as a sweep sees it: what may be asked for, what it costs, and what is wrong with it."""
+"""The language-model workload in a sweep: requests, costs and faults."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_partial_shape_is_completed_by_the_rule(given: dict[str, int]) -> None
         ({"tokens": 65_536, "unique_tokens": 8_192}, 8_192, 8.0),
     ],
 )
-def test_tokens_leave_unique_tokens_or_epochs_open(asked: dict[str, Any], unique: int, epochs: float) -> None:
+def test_requested_tokens_determine_unique_tokens_or_epochs(asked: dict[str, Any], unique: int, epochs: float) -> None:
     trial = spec(width=32, **asked)
     assert (trial["unique_tokens"], trial["epochs"]) == (unique, epochs)
     assert MODEL.cost(trial).tokens == 65_536
@@ -76,7 +76,7 @@ def test_an_ensemble_costs_its_members_and_has_one_members_parameters() -> None:
     assert (four.flops, four.memory_bytes) == (4 * one.flops, 4 * one.memory_bytes)  # type: ignore[operator]
 
 
-def test_facts_come_as_soon_as_they_are_decided() -> None:
+def test_facts_are_available_as_soon_as_they_are_determined() -> None:
     defaults = {knob.name: knob.default for knob in MODEL.knobs if knob.default is not None}
     without = MODEL.facts({**defaults, **MODEL.resolve({"unique_tokens": 4096})})
     assert without["tokens"] == 4096
@@ -104,28 +104,28 @@ def test_facts_come_as_soon_as_they_are_decided() -> None:
         ({"width": "wide"}, "width: 'wide' is not a whole number"),
     ],
 )
-def test_a_fault_says_what_was_seen_and_what_would_be_accepted(values: dict[str, Any], message: str) -> None:
+def test_a_fault_states_the_value_and_what_is_accepted(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         MODEL.cost(spec(**values))
 
 
-def test_all_faults_come_at_once() -> None:
+def test_all_faults_are_reported_together() -> None:
     with pytest.raises(InputError) as caught:
         MODEL.resolve({"width": 64, "heads": 5, "unique_tokens": 3})
     assert len(caught.value.faults) == 2
 
 
-def test_names_that_are_not_ours_pass_through() -> None:
+def test_unknown_names_pass_through() -> None:
     assert MODEL.resolve({"width": 32, "learning_rate": 3})["learning_rate"] == 3
 
 
-def test_relative_paths_start_where_the_sweep_file_lies(tmp_path: Path) -> None:
+def test_relative_paths_start_at_the_folder_of_the_sweep_file(tmp_path: Path) -> None:
     model = load("language_model", {"folder": str(tmp_path), "axes": {}})
     assert model.resolve({"corpus": "text:a/*.txt"})["corpus"] == f"text:{tmp_path}/a/*.txt"
     assert model.resolve({"tokenizer": "t.json"})["tokenizer"] == f"{tmp_path}/t.json"
 
 
-def test_check_finds_every_corpus_that_is_not_there_or_too_small(tmp_path: Path) -> None:
+def test_check_reports_every_corpus_that_is_missing_or_too_small(tmp_path: Path) -> None:
     good = spec(width=32)
     MODEL.check([good])
     missing, small = spec(width=32, corpus=f"text:{tmp_path}/*.txt"), spec(width=32, unique_tokens=10**9 + 100)
@@ -136,7 +136,7 @@ def test_check_finds_every_corpus_that_is_not_there_or_too_small(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("rest", "options"), [("x", {}), ("", {"layers": 3})])
-def test_options_it_does_not_have_are_refused(rest: str, options: dict[str, Any]) -> None:
+def test_unknown_options_are_refused(rest: str, options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="language_model"):
         load(f"language_model:{rest}" if rest else "language_model", options)
 

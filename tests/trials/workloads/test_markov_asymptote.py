@@ -1,4 +1,4 @@
-"""The whole chain against a known truth: losses of trained models fall to the entropy rate of their source."""
+"""End to end against a known truth: losses of trained models converge to the entropy rate of their source."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sweeplaw.trials.workloads.language_model import LanguageModel
 
 SOURCE = "markov:states=16,spread=1.5"
 BUDGETS = [2**power for power in range(15, 21)]  # fresh tokens, one pass
-# About 8,000 parameters for the 240 free numbers of the source: the model is no limit, the data is. No decay, which
-# would keep the model from the truth. All validation tokens: their ideal loss is within 0.0003 of the entropy rate.
+# About 8,000 parameters for the 240 free numbers of the source: the limit is the data, not the model. No decay, which
+# would bias the model. All validation tokens: their ideal loss is within 0.0003 of the entropy rate.
 SETTINGS = {
     "corpus": SOURCE,
     "context": 32,
@@ -28,8 +28,8 @@ SETTINGS = {
     "width": 24,
     "lr": 0.02,
     "weight_decay": 0.0,
-    # Of 0, 1 and 2. The intervals of all three cover the truth; the exponent of 0 and 1 is less near 1. Source and
-    # settings were chosen after about ten trials, so this guards the chain and is no independent measurement.
+    # Chosen from 0, 1 and 2. The intervals of all three cover the truth; the exponents of 0 and 1 are less near 1.
+    # Source and settings were chosen after about ten trials, so this is a regression test, not a measurement.
     "seed": 2,
     "evaluations": 1,
     "validation_tokens": VALIDATION_CHAINS * CHAIN,
@@ -53,17 +53,17 @@ def test_the_fitted_asymptote_covers_the_entropy_rate(tmp_path: Path) -> None:
     interval = law.intervals["C"]
     assert interval.low <= truth <= interval.high
     assert interval.high - interval.low < 0.01
-    # 240 numbers learnt from D tokens cost an efficient learner 240 / 2D nats a token: a power near 1.
+    # Learning 240 numbers from D tokens costs an efficient learner 240 / 2D nats a token: a power near 1.
     assert law.params["alpha"] == pytest.approx(1, abs=0.35)
-    floor, half_width = _gaussian_interval(losses)
-    assert abs(floor - truth) < half_width
-    assert floor == pytest.approx(law.params["C"], abs=1e-4)
+    asymptote, half_width = _gaussian_interval(losses)
+    assert abs(asymptote - truth) < half_width
+    assert asymptote == pytest.approx(law.params["C"], abs=1e-4)
 
 
 def _gaussian_interval(losses: np.ndarray) -> tuple[float, float]:
-    """The asymptote and half its 95 % interval from scipy's covariance and Student's t."""
+    """Return the asymptote and half its 95 % interval, from scipy's covariance and Student's t."""
     found, covariance = curve_fit(
-        lambda tokens, floor, scale, power: floor + np.exp(scale) * tokens**-power,
+        lambda tokens, asymptote, scale, power: asymptote + np.exp(scale) * tokens**-power,
         np.array(BUDGETS) / BUDGETS[0],
         losses,
         p0=[losses[-1] - 0.001, np.log(losses[0] - losses[-1]), 1.0],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import itertools
 import sys
 import threading
 import time
@@ -54,7 +54,7 @@ def test_a_number_returned_is_the_val_loss(run: Run) -> None:
     assert (points, outcome.state, dict(outcome.metrics)) == ([], "completed", {"val_loss": 1.0})
 
 
-def test_reports_are_columns_of_the_curve_and_metrics_beside_them(run: Run) -> None:
+def test_reports_become_columns_of_the_curve_and_metrics(run: Run) -> None:
     source = """
 def f(config, report):
     report(step=5, tokens=100, train_loss=3, val_loss=2.5, lr=0.1, grad_norm=1.5, accuracy=0.25)
@@ -68,12 +68,12 @@ def f(config, report):
     assert outcome.metrics == {"train_loss": 3.0, "val_loss": 2.5, "accuracy": 0.5, "learning": 1.0}
 
 
-def test_steps_count_on_when_they_are_not_told(run: Run) -> None:
+def test_missing_steps_continue_from_the_last(run: Run) -> None:
     points, _ = run("def f(config):\n  yield 3.0\n  yield {'step': 10, 'val_loss': 2}\n  yield {'val_loss': 1}")
     assert [point.step for point in points] == [0, 10, 11]
 
 
-def test_a_result_comes_on_top_of_what_was_reported(run: Run) -> None:
+def test_a_result_updates_what_was_reported(run: Run) -> None:
     _, outcome = run(
         "def f(config):\n  yield {'val_loss': 3, 'a': 1}\n  return {'val_loss': 2, 'note': 'x', 'ok': True}"
     )
@@ -86,7 +86,7 @@ def test_numpy_and_torch_scalars_are_numbers(run: Run) -> None:
     assert (type(points[0].step), type(outcome.metrics["val_loss"])) == (int, float)
 
 
-def test_a_knob_keeps_its_column_and_what_was_measured_under_its_name_gets_another(run: Run) -> None:
+def test_a_knob_keeps_its_column_and_a_metric_of_its_name_is_renamed(run: Run) -> None:
     source = "def f(config): return {'val_loss': 1, 'lr': 0.3, 'width': 4, 'state': 'mine', 'params': 77}"
     _, outcome = run(source, knobs={"lr": 0.1, "width": 4, "params": 64})
     assert outcome.metrics == {"val_loss": 1.0, "reported_lr": 0.3, "reported_state": "mine", "params": 77}
@@ -106,10 +106,10 @@ def f(config, report):
     points, outcome = run(source, divergence_loss=100.0)
     assert [point.step for point in points] == [6]
     assert (outcome.state, outcome.last_step, dict(outcome.metrics)) == ("diverged", 7, {})
-    assert f"{name} is {float(value)} at step 7" in outcome.message
+    assert f"{name} is {float(value)} at step 7" in str(outcome.message)
 
 
-def test_divergence_stands_even_when_the_function_swallows_it(run: Run) -> None:
+def test_a_trial_has_diverged_even_if_the_function_catches_the_exception(run: Run) -> None:
     source = "def f(config, report):\n  try: report(val_loss=float('nan'))\n  except BaseException: pass\n  return 1.0"
     assert run(source)[1].state == "diverged"
 
@@ -137,18 +137,16 @@ def test_a_result_that_is_not_finite_is_divergence(run: Run, returned: str) -> N
     ],
 )
 @pytest.mark.parametrize("extra", ["", ", report", ", context"])
-def test_every_way_to_end_is_an_outcome_with_its_reason(
-    run: Run, body: str, state: str, words: str, extra: str
-) -> None:
+def test_every_exit_is_an_outcome_with_its_reason(run: Run, body: str, state: str, words: str, extra: str) -> None:
     _, outcome = run(f"def f(config{extra}): {body}")
     assert (outcome.state, outcome.metrics) == (state, {})
-    assert words in outcome.message
+    assert words in str(outcome.message)
 
 
-def test_a_report_that_is_no_number_fails_where_it_was_made(run: Run) -> None:
+def test_a_report_that_is_not_a_number_fails_the_trial(run: Run) -> None:
     _, outcome = run("def f(config, report):\n  report(val_loss='low')")
     assert outcome.state == "failed"
-    assert "reported val_loss = 'low' is not a number" in outcome.message
+    assert "reported val_loss = 'low' is not a number" in str(outcome.message)
 
 
 def test_the_function_gets_its_own_copy_of_the_configuration_and_the_context(run: Run) -> None:
@@ -167,7 +165,7 @@ def test_a_function_that_reports_faster_than_it_is_read_waits(load: Callable[...
     assert len(list(events)) == 1000  # 999 further points and the outcome
 
 
-def test_closing_stops_the_function_at_its_next_report_whatever_it_catches(
+def test_closing_stops_the_function_at_its_next_report_even_if_it_catches_exceptions(
     load: Callable[..., Any], tmp_path: Path
 ) -> None:
     source = """
@@ -190,7 +188,7 @@ def f(config, report):
     assert threading.active_count() == threads
 
 
-def test_a_generator_that_fails_while_it_is_closed_is_logged_and_harms_nobody(
+def test_a_generator_that_fails_while_it_is_closed_is_logged_and_ignored(
     load: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     workload = load("def f(config):\n  try:\n    yield 1.0\n    yield 1.0\n  finally: raise OSError('disk')")
@@ -213,7 +211,7 @@ def test_a_generator_that_fails_while_it_is_closed_is_logged_and_harms_nobody(
         ("def train(:", "train", "SyntaxError"),
     ],
 )
-def test_a_function_that_cannot_be_run_is_found_before_the_launch(
+def test_a_function_that_cannot_be_run_is_reported_before_the_launch(
     load: Callable[..., Any], source: str, name: str, words: str
 ) -> None:
     workload = load(source, name)
@@ -222,20 +220,20 @@ def test_a_function_that_cannot_be_run_is_found_before_the_launch(
     assert words in str(error.value)
 
 
-def test_a_module_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
+def test_a_missing_module_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no_such_module"):
         registry.load("python:no_such_module:f", {"folder": str(tmp_path)}).check([])
 
 
 @pytest.mark.parametrize("rest", ["", "module", "module:", ":f", "a b:f", "a.py:f()"])
-def test_a_malformed_name_says_what_it_should_look_like(rest: str) -> None:
+def test_a_malformed_name_is_refused_with_the_accepted_form(rest: str) -> None:
     with pytest.raises(InputError, match=r"python:package\.module:function"):
         registry.load(f"python:{rest}")
 
 
-def test_methods_and_callables_are_functions_too(run: Run) -> None:
+def test_callable_objects_are_functions_too(run: Run) -> None:
     source = "class F:\n  def __call__(self, config): return 1.5\nf = F()"
-    assert math.isclose(run(source)[1].metrics["val_loss"], 1.5)
+    assert run(source)[1].metrics["val_loss"] == pytest.approx(1.5, rel=1e-9)
 
 
 RESUMING = """
@@ -255,7 +253,7 @@ def g(config, report, checkpoint_folder):
 
 
 @pytest.mark.parametrize("name", ["f", "g"])
-def test_a_function_told_to_wind_down_is_preempted_and_goes_on_from_its_own_checkpoint(
+def test_a_preempted_function_resumes_from_its_own_checkpoint(
     load: Callable[..., Any], tmp_path: Path, name: str
 ) -> None:
     workload = load(RESUMING, name)
@@ -271,10 +269,10 @@ def test_a_function_told_to_wind_down_is_preempted_and_goes_on_from_its_own_chec
     assert list((tmp_path / "kept").iterdir()) == []
 
 
-def test_what_a_function_raises_while_it_winds_down_is_no_failure(load: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_exception_during_preemption_is_not_a_failure(load: Callable[..., Any], tmp_path: Path) -> None:
     source = "def f(config, context):\n    if context.ending(): raise SystemExit('saved')\n    yield {'val_loss': 1.0}"
-    asked: list[int] = []
+    calls = itertools.count()
     workload = load(source)
-    place = Context("cpu", tmp_path, ending=lambda: bool(asked.append(1)) or len(asked) > 1)
+    place = Context("cpu", tmp_path, ending=lambda: next(calls) > 0)
     (outcome,) = workload.run([TrialSpec.of(workload.name, workload.knobs, {})], place)
     assert (outcome.state, "saved" in outcome.message) == ("preempted", True)

@@ -1,4 +1,4 @@
-"""The surrogate is the truth other tests recover, so its surface is checked against closed forms."""
+"""The surrogate, the truth that other tests recover, agrees with closed forms."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_best_settings_are_the_planted_ones_and_reach_the_law() -> None:
         assert surrogate.loss(N, D, lr, surrogate.OPTIMAL_DECAY, batch * factor) > best
 
 
-def test_a_trial_without_noise_is_on_the_surface_and_ends_its_curve_there(tmp_path: Path) -> None:
+def test_a_trial_without_noise_and_the_end_of_its_curve_are_on_the_surface(tmp_path: Path) -> None:
     *curve, outcome = run(tmp_path, {"lr": 0.003, "weight_decay": 0.0, "batch_sequences": 64})
     assert outcome.metrics["val_loss"] == pytest.approx(surrogate.loss(N, D, 0.003, 0.0, 64), abs=1e-12)
     assert outcome.metrics["noiseless_loss"] == pytest.approx(outcome.metrics["val_loss"], abs=1e-12)
@@ -53,7 +53,7 @@ def test_a_trial_without_noise_is_on_the_surface_and_ends_its_curve_there(tmp_pa
 
 
 def test_noise_has_the_stated_deviation_and_no_bias(tmp_path: Path) -> None:
-    outcomes = [
+    outcomes: list[Any] = [
         event
         for event in run(tmp_path, *({"noise": 0.02, "seed": seed} for seed in range(2000)))
         if isinstance(event, Outcome)
@@ -64,7 +64,7 @@ def test_noise_has_the_stated_deviation_and_no_bias(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("state", ["diverged", "failed", "out_of_memory"])
-def test_a_planted_ending_keeps_the_curve_up_to_it_and_has_no_loss(tmp_path: Path, state: str) -> None:
+def test_a_planted_ending_has_the_curve_before_it_and_no_loss(tmp_path: Path, state: str) -> None:
     *curve, outcome = run(tmp_path, {"behaviour": state})
     assert outcome.state == state
     assert outcome.last_step == curve[-1].step < run(tmp_path, {})[-1].last_step
@@ -90,12 +90,12 @@ list(w.run([spec], Context("cpu", Path({str(tmp_path)!r}))))
 
 
 @pytest.mark.parametrize("tokens", [1, 256 * 32, 256 * 32 + 1, 10**12])
-def test_tokens_are_seen_in_whole_steps_and_never_more_than_asked(tmp_path: Path, tokens: int) -> None:
+def test_steps_are_whole_and_cover_no_more_than_the_requested_tokens(tmp_path: Path, tokens: int) -> None:
     *curve, outcome = run(tmp_path, {"tokens": tokens})
     assert outcome.last_step == -(-tokens // (256 * 32))
     assert curve[-1].tokens == tokens
 
 
-def test_it_takes_no_name_after_a_colon() -> None:
+def test_a_name_after_a_colon_is_refused() -> None:
     with pytest.raises(InputError, match="surrogate:other"):
         registry.load("surrogate:other")

@@ -1,7 +1,8 @@
-"""What every workload promises to the planner, the scheduler and the store, checked on each of them."""
+"""The contract of all workloads with the planner, the scheduler and the store, checked for each workload."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 import os
@@ -48,7 +49,7 @@ exit 0
 
 @dataclass(frozen=True)
 class Case:
-    """One workload: how to load it, settings of a small trial, of one that ends badly, and of one that lasts."""
+    """One workload, with the settings of a small trial, of one that fails, and of one that runs long."""
 
     name: str
     options: Mapping[str, Any]
@@ -136,17 +137,23 @@ def test_a_pack_ends_with_exactly_one_outcome_for_each_trial_after_all_its_point
     for spec in pack:
         mine = [event for event in events if event.trial_id == spec.trial_id]
         assert [type(event) for event in mine] == [CurvePoint] * (len(mine) - 1) + [Outcome]
-        steps = [event.step for event in mine[:-1]]
+        steps = [event.step for event in mine if isinstance(event, CurvePoint)]
         assert steps == sorted(set(steps))
 
 
 def test_a_completed_trial_has_a_finite_loss_and_its_times(case: Case, context: Context) -> None:
     (outcome,) = ends(list(case.workload().run([case.spec(case.small)], context))).values()
     assert (outcome.state, outcome.message) == ("completed", None)
-    assert math.isfinite(outcome.metrics["val_loss"])
-    assert outcome.started_at.utcoffset().total_seconds() == 0
-    assert outcome.started_at <= outcome.ended_at
+    val_loss, started_at, ended_at = outcome.metrics["val_loss"], outcome.started_at, outcome.ended_at
+    assert isinstance(val_loss, float)
+    assert math.isfinite(val_loss)
+    assert started_at is not None
+    assert ended_at is not None
+    assert started_at.utcoffset() == dt.timedelta(0)
+    assert started_at <= ended_at
+    assert outcome.train_seconds is not None
     assert outcome.train_seconds >= 0
+    assert outcome.last_step is not None
     assert outcome.last_step >= 1
 
 
@@ -156,7 +163,7 @@ def test_the_same_spec_gives_the_same_loss(case: Case, context: Context) -> None
     assert losses[0] == losses[1]
 
 
-def test_what_goes_wrong_inside_a_trial_is_the_outcome_of_that_trial_alone(case: Case, context: Context) -> None:
+def test_a_failure_inside_a_trial_is_the_outcome_of_that_trial_only(case: Case, context: Context) -> None:
     bad, good = case.spec(case.bad), case.spec(case.small)
     outcomes = ends(list(case.workload().run([bad, good], context)))
     assert outcomes[bad.trial_id].state in set(STATES) - {"completed", "stopped"}
@@ -177,7 +184,7 @@ def test_closing_the_iterator_stops_at_once_and_leaves_nothing_running(case: Cas
     assert _children() == children
 
 
-def test_a_pack_told_to_wind_down_ends_every_trial_as_preempted(case: Case, context: Context) -> None:
+def test_preempting_a_pack_ends_every_trial_as_preempted(case: Case, context: Context) -> None:
     pack = [case.spec(case.lasting, seed=seed) for seed in range(2)]
     seen: list[Any] = []
     for event in case.workload().run(pack, replace(context, ending=lambda: len(seen) > 0)):
@@ -186,7 +193,7 @@ def test_a_pack_told_to_wind_down_ends_every_trial_as_preempted(case: Case, cont
     assert all(outcome.message and outcome.metrics == {} for outcome in ends(seen).values())
 
 
-def test_a_spec_holds_every_knob_and_survives_its_canonical_text(case: Case) -> None:
+def test_a_spec_has_every_knob_and_round_trips_through_its_canonical_text(case: Case) -> None:
     spec, workload = case.spec(case.small), case.workload()
     assert set(spec.knobs) == {knob.name for knob in workload.knobs}
     again = TrialSpec.from_canonical(spec.canonical(), spec.later)
@@ -194,7 +201,7 @@ def test_a_spec_holds_every_knob_and_survives_its_canonical_text(case: Case) -> 
     assert registry.load(spec.workload, case.options).knobs == workload.knobs
 
 
-def test_knobs_and_requests_are_named_once_and_leave_the_run_its_own_columns(case: Case) -> None:
+def test_knobs_and_requests_have_unique_names_other_than_the_reserved_columns(case: Case) -> None:
     workload = case.workload()
     names = [knob.name for knob in (*workload.knobs, *workload.requests)]
     assert len(names) == len(set(names))
@@ -256,12 +263,12 @@ def _another(knob: Any) -> Any:
 
 
 def _children() -> set[str]:
-    """Process ids of what this process has started, zombies too; empty where there is no /proc."""
+    """Return the ids of child processes, including zombies; empty where there is no /proc."""
     return {stat.parent.name for stat in Path("/proc").glob("[0-9]*/stat") if _parent(stat) == str(os.getpid())}
 
 
 def _parent(stat: Path) -> str:
     try:
         return stat.read_text().rpartition(")")[2].split()[1]
-    except OSError:  # it has ended meanwhile
+    except OSError:  # it has ended in the meantime
         return ""

@@ -1,4 +1,4 @@
-"""One optimizer a module, each updating tensors with a leading member axis.
+"""Optimizers that update tensors with a leading member axis, one a module.
 
-Learning rates and weight decays arrive a member; schedules, clipping and the loop stay in `training`.
+Learning rates and weight decays are given for each member; schedules, clipping norms and the loop are in `training`.
 """

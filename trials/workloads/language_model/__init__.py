@@ -20,18 +20,18 @@ from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
-    """The workload ``language_model``. ``folder`` is where relative paths of corpora and tokenizers start."""
+    """The workload ``language_model``. Relative paths of corpora and tokenizers start at ``folder``."""
 
     folder: Path | None = None
     name: str = "language_model"
     knobs: tuple[Knob, ...] = KNOBS
     requests: tuple[Knob, ...] = REQUESTS
     spreads: bool = True
-    shrinks: bool = True
+    divides_micro_batch: bool = True
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> LanguageModel:
-        """The language model; it has no options. Raises InputError for any but what every sweep adds."""
+        """Return the language model, which has no options. Raise InputError for any except those every sweep adds."""
         faults = [
             f"workload.{name} is no option of language_model (it has none)"
             for name in options
@@ -61,16 +61,16 @@ class LanguageModel:
         return {name: value for name, value in known.items() if isinstance(value, int | float)}
 
     def cost(self, spec: TrialSpec) -> Cost:
-        """What the spec costs. Raises InputError when its data is less than one batch."""
+        """Return the cost of the spec. Raise InputError if its data is less than one batch."""
         cost = _cost(spec.knobs)
         if not cost.steps:
-            seen = f"unique_tokens = {spec['unique_tokens']} x epochs = {spec['epochs']:g}"
+            data = f"unique_tokens = {spec['unique_tokens']} x epochs = {spec['epochs']:g}"
             batch = f"batch_sequences = {spec['batch_sequences']} x context = {spec['context']}"
-            raise InputError(f"{seen} is less than one batch of {batch}")
+            raise InputError(f"{data} is less than one batch of {batch}")
         return cost
 
     def check(self, specs: Sequence[TrialSpec]) -> None:
-        """Open each corpus once, here, and see that it holds what the specs ask."""
+        """Open each corpus and check that it has the tokens that the specs need. Raise InputError with all faults."""
         faults: dict[str, None] = {}
         for key in {tuple(spec[name] for name in _DATA): None for spec in specs}:
             corpus, tokenizer, context, unique_tokens, validation_tokens = key
@@ -85,7 +85,7 @@ class LanguageModel:
 
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
         """Train the pack: stacked on an accelerator, one trial after another on a CPU."""
-        from sweeplaw.trials.workloads.language_model.run import run  # torch comes with it, which a plan does not need
+        from sweeplaw.trials.workloads.language_model.run import run  # imports torch, which a plan does not need
 
         yield from run(pack, context)
 
@@ -94,7 +94,7 @@ _DATA = ("corpus", "tokenizer", "context", "unique_tokens", "validation_tokens")
 
 
 def _cost(knobs: Mapping[str, Any]) -> Cost:
-    """Parameters are those of one member; tokens are what each member sees; FLOPs and memory count all members."""
+    """Return the cost: parameters and tokens of one member, FLOPs and memory of all members."""
     shape, length, members = shape_of(knobs), length_of(knobs), knobs["members"]
     groups = accounting.parameters(shape)
     memory = accounting.memory(shape, knobs["context"], knobs["batch_sequences"], members=members)

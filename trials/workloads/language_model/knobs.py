@@ -1,4 +1,4 @@
-"""Every setting of a language-model trial, and what else a sweep may ask for."""
+"""Knobs, requests and metrics of language-model trials."""
 
 from __future__ import annotations
 

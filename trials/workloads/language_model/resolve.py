@@ -1,4 +1,4 @@
-"""From what a sweep asked for to knob values: a shape for a parameter count, data for tokens, canonical names."""
+"""Resolution of requests into knobs: a shape for a parameter count, data for tokens, canonical names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TARGETS: tuple[Count, ...] = ("params", "params_non_embedding")
 
 
 def resolve(values: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
-    """Values with the requests turned into knobs. Raises InputError with every fault found."""
+    """Convert the requests among ``values`` into knobs. Raise InputError with all faults found."""
     asked, faults = _coerced(values)
     if faults:
         raise InputError(faults)
@@ -31,7 +31,7 @@ def resolve(values: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
         except InputError as error:
             faults += error.faults
             if "corpus" not in found and part is not _data:
-                break  # without a corpus there is no vocabulary to count parameters of
+                break  # without a corpus there is no vocabulary, and so no parameter count
     if faults:
         raise InputError(faults)
     requests = {knob.name for knob in REQUESTS}
@@ -39,7 +39,7 @@ def resolve(values: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
 
 
 def _coerced(values: Mapping[str, Any]) -> tuple[dict[str, Value], list[str]]:
-    """The values this module reads, in their types; a malformed one is a fault."""
+    """Return the values that this module reads, converted to their types, and a fault for each malformed one."""
     asked: dict[str, Value] = {}
     faults = []
     for name, value in values.items():
@@ -58,7 +58,7 @@ def _corpus(asked: Mapping[str, Value], folder: Path | None) -> dict[str, Value]
 
 
 def _shape(asked: Mapping[str, Any]) -> dict[str, Value]:
-    """Depth, width, heads and hidden width: solved for a target, or completed by the rule of `shapes`."""
+    """Return depth, width, heads and hidden width: solved for a target, or completed by the rule of `shapes`."""
     targets = [target for target in _TARGETS if target in asked]
     given = [name for name in SHAPE if name in asked]
     if len(targets) > 1 or (targets and given):
@@ -67,7 +67,7 @@ def _shape(asked: Mapping[str, Any]) -> dict[str, Value]:
     if targets:
         return _solved(asked, targets[0])
     if "width" not in asked and "depth" not in asked:
-        return {}  # nothing decides the size yet
+        return {}  # the size is not determined yet
     return _completed(asked)
 
 
@@ -92,7 +92,7 @@ def _completed(asked: Mapping[str, Any]) -> dict[str, Value]:
 
 
 def _data(asked: Mapping[str, Any]) -> dict[str, Value]:
-    """Unique tokens in whole windows, and the epochs or the unique tokens that a request for ``tokens`` leaves open."""
+    """Return the unique tokens in whole windows, and the epochs if ``tokens`` and ``unique_tokens`` determine them."""
     context = asked.get("context", _KNOWN["context"].default)
     epochs = asked.get("epochs", _KNOWN["epochs"].default)
     found: dict[str, Value] = {}
@@ -111,7 +111,7 @@ def _data(asked: Mapping[str, Any]) -> dict[str, Value]:
 
 
 def shape_of(knobs: Mapping[str, Any]) -> Shape:
-    """The model shape that resolved knobs describe; the vocabulary comes from the corpus name."""
+    """Return the model shape of resolved knobs; the vocabulary comes from the corpus name."""
     return Shape(
         knobs["depth"],
         knobs["width"],
@@ -124,5 +124,5 @@ def shape_of(knobs: Mapping[str, Any]) -> Shape:
 
 
 def length_of(knobs: Mapping[str, Any]) -> Length:
-    """Steps and tokens that resolved knobs describe."""
+    """Return the steps and tokens of resolved knobs."""
     return length(*(knobs[name] for name in ("unique_tokens", "epochs", "batch_sequences", "context")))

@@ -1,4 +1,4 @@
-"""Running a pack of language-model trials: from specs to the training loop, and memory that runs out to outcomes."""
+"""Execution of a pack of language-model trials: from specs to the training loop, with retries when memory runs out."""
 
 from __future__ import annotations
 
@@ -19,41 +19,43 @@ from sweeplaw.trials.record import Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.store_format.checkpoint import Saved
-from sweeplaw.trials.training.distributed import ALONE, Meeting, ProcessGroup, let_go
+from sweeplaw.trials.training.distributed import ALONE, ProcessGroup, Rendezvous, release_group
 from sweeplaw.trials.training.lr_schedule import Schedule
-from sweeplaw.trials.training.resume import Checkpointer, updates
+from sweeplaw.trials.training.resume import Checkpointer, steps_done
 from sweeplaw.trials.training.stack import Member, Recipe, TrainingDevice
 from sweeplaw.trials.training.train import Data, Points, train
-from sweeplaw.trials.training.trial import Clock, MemberGroup, ended
+from sweeplaw.trials.training.trial import Clock, MemberGroup, trial_outcome
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.language_model.resolve import length_of, shape_of
 
-SHRINK_AGAIN = 4  # a trial out of memory has one more try, so that is a bold one: a quarter of the micro-batch
+RETRY_DIVISOR = 4  # a trial out of memory is retried only once, so with a quarter of the micro-batch
+IDENTITY_WINDOWS = 64  # enough to detect another corpus, not that one late token was changed
+OUT_OF_MEMORY = "out of memory"  # announced to the other processes of a trial
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """Trials that train as one stack, in micro-batches divided by ``shrink``."""
+class StackJob:
+    """Trials to train as one stack, in micro-batches divided by ``micro_batch_divisor``."""
 
     specs: tuple[TrialSpec, ...]
-    shrink: int
-    last: bool = False  # no smaller try comes after it
+    micro_batch_divisor: int
+    last: bool = False  # if it runs out of memory it is not retried in smaller micro-batches
 
 
 def run(pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
-    """Events of the pack; none in another process than the first of its world.
+    """Yield the events of the pack in the first process of its world, and none in the others.
 
-    A stack that does not fit the device is tried again in halves, and a single trial once more in smaller
-    micro-batches, before it is called too large. Raises PeerLost, and InputError for a batch of fewer sequences than
-    there are processes.
+    A stack that does not fit the device is retried in halves, and a single trial once more in smaller micro-batches,
+    before it is recorded as out of memory. Raise PeerLost, and InputError for a batch of fewer sequences than there are
+    processes.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(context.threads)
     try:
-        meeting = Meeting(context.world, context.device) if context.world.size > 1 else None
-        for event in _each_load(_loads(pack, context), context, meeting):
+        rendezvous = Rendezvous(context.world, context.device) if context.world.size > 1 else None
+        for event in _run_jobs(_jobs(pack, context), context, rendezvous):
             if context.world.rank == 0:
                 yield event
                 if isinstance(event, Outcome) and event.state in checkpoint.ENDED and context.checkpoints is not None:
@@ -62,88 +64,97 @@ def run(pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, N
         torch.set_num_threads(before)
 
 
-def _loads(pack: Sequence[TrialSpec], context: Context) -> deque[Load]:
-    together = context.device != "cpu" and context.world.size == 1
-    return deque(Load(specs, context.shrink) for specs in ([tuple(pack)] if together else [(spec,) for spec in pack]))
+def _jobs(pack: Sequence[TrialSpec], context: Context) -> deque[StackJob]:
+    """Return one job of the whole pack on an accelerator of its own, else one per trial."""
+    stacked = context.device != "cpu" and context.world.size == 1
+    parts = [tuple(pack)] if stacked else [(spec,) for spec in pack]
+    return deque(StackJob(specs, context.micro_batch_divisor) for specs in parts)
 
 
-def _each_load(waiting: deque[Load], context: Context, meeting: Meeting | None) -> Generator[Event, None, None]:
-    told: dict[str, int] = {}  # the last step of each trial that has a row: a second try tells it no second time
+def _run_jobs(
+    waiting: deque[StackJob], context: Context, rendezvous: Rendezvous | None
+) -> Generator[Event, None, None]:
+    reported: dict[str, int] = {}  # the last reported step of each trial, so that a retry repeats no point
     while waiting:
-        load = waiting.popleft()
-        found = _found(load, context)
-        if len(alike := _alike(load, found)) > 1:
-            waiting.extendleft(reversed(alike))
+        job = waiting.popleft()
+        checkpoints = _load_checkpoints(job, context)
+        if len(parts := _split_by_progress(job, checkpoints)) > 1:
+            waiting.extendleft(reversed(parts))
             continue
-        clock = Clock(len(load.specs))
-        over: set[str] = set()
+        clock = Clock(len(job.specs))
+        finished: set[str] = set()
         try:
-            with meeting.joined() if meeting else contextlib.nullcontext(ALONE) as group, _telling(meeting):
-                for event in _trained(load, context, group, clock, found):
-                    if isinstance(event, Outcome):
-                        over.add(event.trial_id)
-                    elif event.step <= told.get(event.trial_id, -1):
-                        continue
-                    else:
-                        told[event.trial_id] = event.step
-                    yield event
+            joined = rendezvous.joined() if rendezvous else contextlib.nullcontext(ALONE)
+            with joined as group, _announcing_out_of_memory(rendezvous):
+                yield from _new_events(_train(job, context, group, clock, checkpoints), reported, finished)
             continue
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error) and not (meeting and meeting.told(OUT_OF_MEMORY)):
+            if not _is_out_of_memory(error) and not (rendezvous and rendezvous.announced(OUT_OF_MEMORY)):
                 raise
             message = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if meeting:
-            let_go()
+        if rendezvous:
+            release_group()
         if context.device != "cpu":
             torch.cuda.empty_cache()
-        left = tuple(spec for spec in load.specs if spec.trial_id not in over)
-        waiting.extendleft(reversed(smaller := _smaller(load, left)))
-        if not smaller:
-            yield from (
-                ended(_job(spec), clock, "out_of_memory", message, told.get(spec.trial_id), {}) for spec in left
-            )
+        unfinished = tuple(spec for spec in job.specs if spec.trial_id not in finished)
+        retries = _retries(job, unfinished)
+        waiting.extendleft(reversed(retries))
+        if not retries:
+            for spec in unfinished:
+                yield trial_outcome(
+                    _member_group(spec), clock, "out_of_memory", message, reported.get(spec.trial_id), {}
+                )
 
 
-OUT_OF_MEMORY = "out of memory"
+def _new_events(events: Iterator[Event], reported: dict[str, int], finished: set[str]) -> Generator[Event, None, None]:
+    """Yield the events without points that were reported before; add to ``reported`` steps and ``finished`` trials."""
+    for event in events:
+        if isinstance(event, Outcome):
+            finished.add(event.trial_id)
+        elif event.step <= reported.get(event.trial_id, -1):
+            continue
+        else:
+            reported[event.trial_id] = event.step
+        yield event
 
 
 @contextlib.contextmanager
-def _telling(meeting: Meeting | None) -> Iterator[None]:
-    """Memory that runs out inside is told to the other processes of the trial, before they lose this one."""
+def _announcing_out_of_memory(rendezvous: Rendezvous | None) -> Iterator[None]:
+    """Announce that memory has run out inside to the other processes of the trial, before they lose this one."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if meeting and _is_out_of_memory(error):
-            meeting.tell(OUT_OF_MEMORY)
+        if rendezvous and _is_out_of_memory(error):
+            rendezvous.announce(OUT_OF_MEMORY)
         raise
 
 
-def _smaller(load: Load, left: tuple[TrialSpec, ...]) -> list[Load]:
-    """How to try again what ran out of memory: halves of a stack, or smaller micro-batches; empty for not at all."""
-    if len(left) > 1:
-        middle = len(left) // 2
-        return [replace(load, specs=left[:middle]), replace(load, specs=left[middle:])]
-    if left and not load.last and load.shrink < left[0]["batch_sequences"]:
-        return [Load(left, load.shrink * SHRINK_AGAIN, last=True)]
+def _retries(job: StackJob, unfinished: tuple[TrialSpec, ...]) -> list[StackJob]:
+    """Return the jobs that replace one out of memory: halves of the stack, or smaller micro-batches; empty for none."""
+    if len(unfinished) > 1:
+        middle = len(unfinished) // 2
+        return [replace(job, specs=unfinished[:middle]), replace(job, specs=unfinished[middle:])]
+    if unfinished and not job.last and job.micro_batch_divisor < unfinished[0]["batch_sequences"]:
+        return [StackJob(unfinished, job.micro_batch_divisor * RETRY_DIVISOR, last=True)]
     return []
 
 
-def _trained(
-    load: Load, context: Context, group: ProcessGroup, clock: Clock, found: dict[str, Saved]
+def _train(
+    job: StackJob, context: Context, group: ProcessGroup, clock: Clock, checkpoints: dict[str, Saved]
 ) -> Generator[Event, None, None]:
-    """Events of one stack, which goes on from what was ``found`` if all processes found the same."""
+    """Yield the events of one stack, which resumes from ``checkpoints`` if all processes have the same."""
     if group.size == 1 and context.ending():
-        yield from (ended(_job(spec), clock, "preempted", NOT_BEGUN, None, {}) for spec in load.specs)
+        yield from (trial_outcome(_member_group(spec), clock, "preempted", NOT_BEGUN, None, {}) for spec in job.specs)
         return
-    if not group.agreed(max((max(updates(saved)) for saved in found.values()), default=-1)):
-        _log.warning("the processes of trial %s see different checkpoints; it starts anew", load.specs[0].trial_id)
-        found.clear()
-    shared, identities = load.specs[0], {spec.trial_id: _identity(spec, context.device) for spec in load.specs}
-    keeper = Checkpointer(context.checkpoints, context.checkpoint_seconds, context.ending, identities, group)
-    recipe, place = _recipe(shared), TrainingDevice(context.device, group, load.shrink)
+    if not group.all_equal(max((max(steps_done(saved)) for saved in checkpoints.values()), default=-1)):
+        _log.warning("the processes of trial %s see different checkpoints; it starts anew", job.specs[0].trial_id)
+        checkpoints.clear()
+    shared, identities = job.specs[0], {spec.trial_id: _identity(spec, context.device) for spec in job.specs}
+    checkpointer = Checkpointer(context.checkpoints, context.checkpoint_seconds, context.ending, identities, group)
+    recipe, device = _recipe(shared), TrainingDevice(context.device, group, job.micro_batch_divisor)
     points = Points.evenly(recipe.steps, curve=shared["curve_points"], evaluations=shared["evaluations"])
-    jobs = [_job(spec) for spec in load.specs]
-    yield from train(jobs, recipe, points, _data(shared), place, clock, keeper, found)
+    groups = [_member_group(spec) for spec in job.specs]
+    yield from train(groups, recipe, points, _data(shared), device, clock, checkpointer, checkpoints)
 
 
 def _data(spec: TrialSpec) -> Data:
@@ -155,32 +166,29 @@ def _data(spec: TrialSpec) -> Data:
 
 
 def _identity(spec: TrialSpec, device: str) -> str:
-    """All that decides a run: its spec, the kind of device, and the data it finds under the corpus's name."""
+    """Return everything that determines a run: its spec, the type of device, and the data under the corpus's name."""
     data = _data(spec)
-    windows = [part.read(np.arange(min(part.size, LOOKED_AT))) for part in (data.budget, data.held_out)]
+    windows = [part.read(np.arange(min(part.size, IDENTITY_WINDOWS))) for part in (data.budget, data.held_out)]
     return json.dumps([spec.canonical(), device, [zlib.crc32(tokens.tobytes()) for tokens in windows]])
 
 
-LOOKED_AT = 64  # windows: enough to see that a corpus is another, not that one late token was changed
-
-
-def _found(load: Load, context: Context) -> dict[str, Saved]:
-    """The checkpoints of these trials, as far as there are any."""
+def _load_checkpoints(job: StackJob, context: Context) -> dict[str, Saved]:
+    """Load the checkpoints of those trials that have one."""
     if context.checkpoints is None:
         return {}
-    found = {
+    loaded = {
         spec.trial_id: checkpoint.load(context.checkpoints, spec.trial_id, _identity(spec, context.device))
-        for spec in load.specs
+        for spec in job.specs
     }
-    return {trial_id: saved for trial_id, saved in found.items() if saved is not None}
+    return {trial_id: saved for trial_id, saved in loaded.items() if saved is not None}
 
 
-def _alike(load: Load, found: Mapping[str, Saved]) -> list[Load]:
-    """The load in parts that can go on as one stack each, those that were furthest first."""
-    at: dict[tuple[int, ...], list[TrialSpec]] = {}
-    for spec in load.specs:
-        at.setdefault(updates(found.get(spec.trial_id)), []).append(spec)
-    return [replace(load, specs=tuple(at[step])) for step in sorted(at, reverse=True)]
+def _split_by_progress(job: StackJob, checkpoints: Mapping[str, Saved]) -> list[StackJob]:
+    """Split the job into parts whose trials have done the same updates, the most advanced first."""
+    by_steps: dict[tuple[int, ...], list[TrialSpec]] = {}
+    for spec in job.specs:
+        by_steps.setdefault(steps_done(checkpoints.get(spec.trial_id)), []).append(spec)
+    return [replace(job, specs=tuple(by_steps[steps])) for steps in sorted(by_steps, reverse=True)]
 
 
 def _recipe(spec: TrialSpec) -> Recipe:
@@ -189,7 +197,7 @@ def _recipe(spec: TrialSpec) -> Recipe:
     return Recipe(shape=shape_of(spec.knobs), steps=length_of(spec.knobs).steps, **shared)
 
 
-def _job(spec: TrialSpec) -> MemberGroup:
+def _member_group(spec: TrialSpec) -> MemberGroup:
     schedule = Schedule(
         spec["schedule"],
         length_of(spec.knobs).steps,
@@ -204,5 +212,5 @@ def _job(spec: TrialSpec) -> MemberGroup:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """CUDA has its own exception; the CPU allocator says it in a RuntimeError."""
+    """CUDA has an exception of its own; the CPU allocator raises a RuntimeError."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,4 +1,4 @@
-"""A function that calls back, read as an iterator: it runs in a thread of its own, at most a few reports ahead.
+"""Iteration over the reports of a function with a callback, which runs in a thread a limited number of reports ahead.
 
 Closing the iterator stops the function: its next `report` raises.
 """
@@ -14,14 +14,14 @@ from typing import Any
 from sweeplaw.trials.record import CurvePoint
 from sweeplaw.trials.workloads.user_code.reports import Reports
 
-UNREAD_REPORTS = 64  # a function this far ahead of the reader waits for it
+UNREAD_REPORTS = 64  # after which the function waits for the reader
 STOP_SECONDS = 5.0  # how long closing waits for a function that computes between two reports
 
 _log = logging.getLogger(__name__)
 
 
-def points(call: Callable[..., Any], reports: Reports) -> Generator[CurvePoint, None, Any]:
-    """What ``call(report=...)`` reports, point by point; returns its result and raises what it raises."""
+def reported_points(call: Callable[..., Any], reports: Reports) -> Generator[CurvePoint, None, Any]:
+    """Yield what ``call(report=...)`` reports; return its result and raise what it raises."""
     channel = _Channel()
 
     def report(metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
@@ -30,7 +30,7 @@ def points(call: Callable[..., Any], reports: Reports) -> Generator[CurvePoint, 
     def body() -> None:
         try:
             channel.end(call(report=report), None)
-        except BaseException as error:  # noqa: BLE001  handed to the reader, which raises it
+        except BaseException as error:  # noqa: BLE001  passed to the reader, which raises it
             channel.end(None, error)
 
     thread = threading.Thread(target=body, name=f"trial-{reports.spec.trial_id}", daemon=True)
@@ -45,15 +45,15 @@ def points(call: Callable[..., Any], reports: Reports) -> Generator[CurvePoint, 
         channel.close()
         thread.join(STOP_SECONDS)
         if thread.is_alive():
-            _log.warning("trial %s computes on: it has not reported since it was stopped", reports.spec.trial_id)
+            _log.warning("trial %s is still computing: it has not reported since it was stopped", reports.spec.trial_id)
 
 
 class _Stopped(BaseException):
-    """Raised out of `report` once nobody reads. No `Exception`, so that the user's own handlers let it through."""
+    """Raised by `report` once the reader has closed. Not an `Exception`, so that the user's handlers let it through."""
 
 
 class _Channel:
-    """Curve points from the function's thread to the reader's, at most UNREAD_REPORTS at a time."""
+    """Queue of at most UNREAD_REPORTS curve points from the function's thread to the reader's."""
 
     def __init__(self) -> None:
         self.result: Any = None
@@ -71,7 +71,7 @@ class _Channel:
             self._changed.notify_all()
 
     def get(self) -> CurvePoint | None:
-        """The next point, or None when the function has ended and all its points are read."""
+        """Return the next point, or None once the function has ended and all its points are read."""
         with self._changed:
             self._changed.wait_for(lambda: self._points or self._ended)
             point = self._points.popleft() if self._points else None

@@ -6,8 +6,8 @@ The sweep file gives an argument list with placeholders, never a shell string:
     kind = "command"
     argv = ["{python}", "train.py", "--lr", "{lr:.6g}", "--out", "{folder}"]
 
-The script finds its settings in its arguments or in a JSON file (`{spec_file}`, also named by the environment variable
-SWEEPLAW_SPEC_FILE), and reports in JSON lines, as `trials.workloads.user_code.script` says.
+The script reads its settings from its arguments or from a JSON file (`{spec_file}`, also the environment variable
+SWEEPLAW_SPEC_FILE), and reports in JSON lines, as described in `trials.workloads.user_code.script`.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.user_code import declared, template
 from sweeplaw.trials.workloads.user_code.reports import Diverged, Reports
-from sweeplaw.trials.workloads.user_code.script import PLACES, Call, Notice, follow
+from sweeplaw.trials.workloads.user_code.script import PLACEHOLDERS, Call, Preemption, follow
 
 OPTIONS = ("argv", "env", "cwd", "knobs", "resources", "timeout_seconds", "grace_seconds", "divergence_loss")
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL: time to write a checkpoint
-CWD_PLACES = ("folder", "sweep_folder", "trial_id")
+CWD_PLACEHOLDERS = ("folder", "sweep_folder", "trial_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """The workload ``command``. Arguments and environment are part of a trial's identity, as its knob ``command``.
 
-    The text of the script is not: change an argument (a version, say) to run it anew. The template of the environment
-    is stored in the table; a secret belongs in the environment that is inherited. ``folder`` is the sweep file's.
+    The text of the script is not: change an argument (a version, say) to run it again. The template of the environment
+    is stored in the table, so secrets belong in the inherited environment. ``folder`` is that of the sweep file.
     """
 
     knobs: tuple[Knob, ...]
@@ -54,16 +54,16 @@ class Command:
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Command:
-        """The workload of these options. Raises InputError with every fault."""
+        """Return the workload of these options. Raise InputError with all faults."""
         faults = declared.unknown_options(options, OPTIONS)
         if rest:
             faults.append(f"workload = 'command:{rest}' is not known (accepted: 'command'; the script stands in argv)")
         knobs = declared.knobs(options.get("knobs"), options.get("axes"), faults)
-        faults += _taken(knobs)
+        faults += _reserved_names(knobs)
         resources = declared.resources(options.get("resources"), faults)
-        identity = _identity(options, {*(knob.name for knob in knobs), *PLACES}, faults)
+        identity = _identity(options, {*(knob.name for knob in knobs), *PLACEHOLDERS}, faults)
         cwd = options.get("cwd", ".")
-        faults += template.faults("workload.cwd", cwd, CWD_PLACES)
+        faults += template.faults("workload.cwd", cwd, CWD_PLACEHOLDERS)
         timeout = declared.bound("timeout_seconds", options.get("timeout_seconds"), faults)
         grace = declared.bound("grace_seconds", options.get("grace_seconds"), faults, default=GRACE_SECONDS)
         divergence_loss = declared.bound("divergence_loss", options.get("divergence_loss"), faults)
@@ -73,8 +73,8 @@ class Command:
         return cls((*knobs, identity), resources, folder, cwd, timeout, grace, divergence_loss)
 
     @property
-    def shrinks(self) -> bool:
-        """Whether the script is told."""
+    def divides_micro_batch(self) -> bool:
+        """Whether the templates contain the placeholder ``{shrink}``."""
         templates = json.loads(str(next(knob.default for knob in self.knobs if knob.name == "command")))
         return any("shrink" in template.placeholders(text) for text in (*templates["argv"], *templates["env"].values()))
 
@@ -92,7 +92,7 @@ class Command:
         return declared.cost(spec.knobs)
 
     def check(self, specs: Sequence[TrialSpec]) -> None:
-        """See that folder, program and script exist and that the formats fit. Raises InputError with every fault."""
+        """Check that folder, program and script exist and that the formats fit. Raise InputError with all faults."""
         for spec in specs[:1]:  # all have the same templates and types
             try:
                 call = self._call(spec, Context("cpu", Path()))
@@ -112,11 +112,10 @@ class Command:
             yield reports.outcome("preempted", NOT_BEGUN)
             return
         try:
-            call, notice = self._call(spec, context), Notice(context.ending)
-            following = follow(call, reports, self.timeout_seconds, self.grace_seconds, notice)
-            outcome = yield from following
-        except Diverged as end:
-            outcome = reports.outcome("diverged", str(end))
+            call, preemption = self._call(spec, context), Preemption(context.ending)
+            outcome = yield from follow(call, reports, self.timeout_seconds, self.grace_seconds, preemption)
+        except Diverged as error:
+            outcome = reports.outcome("diverged", str(error))
         except TimeoutError:
             outcome = reports.outcome("failed", f"stopped: it ran for timeout_seconds = {self.timeout_seconds:g}")
         except (OSError, ValueError) as error:
@@ -126,11 +125,11 @@ class Command:
         yield outcome
 
     def _call(self, spec: TrialSpec, context: Context) -> Call:
-        return Call.filled(spec, context, cwd=self.cwd, sweep_folder=self.folder)
+        return Call.from_spec(spec, context, cwd=self.cwd, sweep_folder=self.folder)
 
 
 def _identity(options: Mapping[str, Any], accepted: set[str], faults: list[str]) -> Knob:
-    """The knob that holds the templates of arguments and environment, with that one value."""
+    """Return the knob with the templates of arguments and environment as its only value."""
     argv, env = options.get("argv"), options.get("env", {})
     if not isinstance(argv, list | tuple) or not argv:
         faults.append(f'workload.argv = {argv!r} is not a list of texts, such as ["{{python}}", "train.py"]')
@@ -146,13 +145,14 @@ def _identity(options: Mapping[str, Any], accepted: set[str], faults: list[str])
     return Knob("command", "str", value, "", "argument list and environment, as templates", choices=(value,))
 
 
-def _taken(knobs: Sequence[Knob]) -> list[str]:
-    taken = {**PLACES, "command": "the argument list"}
+def _reserved_names(knobs: Sequence[Knob]) -> list[str]:
+    """Return a fault for each knob with the name of a placeholder or of the knob ``command``."""
+    taken = {**PLACEHOLDERS, "command": "the argument list"}
     return [f"workload.knobs.{knob.name} is taken: {taken[knob.name]}" for knob in knobs if knob.name in taken]
 
 
 def _missing(argv: Sequence[str], cwd: Path | None) -> list[str]:
-    """What a command needs and does not find. ``cwd`` is None when it is made for each trial."""
+    """Return a fault for each folder, program or script that is missing. ``cwd`` None is a folder made per trial."""
     if cwd is not None and not cwd.is_dir():
         return [f"workload.cwd: there is no folder {cwd}"]
     faults = []

@@ -1,10 +1,9 @@
-"""What a sweep file declares about a workload of the user's own: its knobs, its bounds, what its knobs cost.
+"""Declarations in a sweep file about the user's own workload: knobs, bounds, and costs given by knobs.
 
 A knob is declared as `name = default`, or as a table of `type`, `default`, `unit`, `meaning`, `choices`, `low`, `high`,
-`member` and `since`. One that is added to trials that have run already declares `since` (any text: a version, a date)
-and the default at which they ran, and their ids stay. A knob that the sweep uses without declaring it takes its type
-from the values it is given; declaring it keeps the identity of its trials when a later sweep adds a fraction to whole
-numbers.
+`member` and `since`. A knob added after trials have run declares `since` (any text: a version, a date) and the default
+at which they ran, so that their ids stay the same. A knob used without a declaration takes its type from its values;
+declaring it keeps the identity of its trials when a later sweep adds a fraction to whole numbers.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ COST_COLUMNS = frozenset(Cost().columns())
 
 
 def knobs(declared: Any, axes: Any, faults: list[str]) -> tuple[Knob, ...]:
-    """The knobs a sweep declares (``declared``: name to default or table) or uses (``axes``: name to sample values).
+    """Return the knobs that a sweep declares or uses, and a seed in any case; append the faults found to ``faults``.
 
-    A seed is always among them. What is wrong is added to ``faults``, a sentence each.
+    ``declared`` maps a name to its default or table, ``axes`` to sample values.
     """
     tables, samples = _mapping("workload.knobs", declared, faults), _mapping("axes", axes, faults)
     found: dict[str, Knob] = {}
@@ -55,14 +54,14 @@ def knobs(declared: Any, axes: Any, faults: list[str]) -> tuple[Knob, ...]:
 
 
 def resources(declared: Any, faults: list[str]) -> dict[str, float]:
-    """What one trial holds while it runs, ``cpus`` and ``gpus``, as far as the sweep says."""
+    """Return the resources of one trial, ``cpus`` and ``gpus``, as far as they are declared."""
     given = _mapping("workload.resources", declared, faults)
     faults += unknown_names("workload.resources", given, ("cpus", "gpus"))
     return {name: bound(f"resources.{name}", amount, faults) for name, amount in given.items()}
 
 
 def bound(name: str, value: Any, faults: list[str], *, default: float = math.inf) -> float:
-    """A setting that is a number of zero or more, ``default`` when the sweep has none."""
+    """Return a setting that must be a non-negative number; ``default`` if it is not set."""
     if value is None:
         return default
     if not _is_number(value) or not 0 <= value < math.inf:
@@ -72,12 +71,12 @@ def bound(name: str, value: Any, faults: list[str], *, default: float = math.inf
 
 
 def unknown_options(options: Iterable[str], accepted: Sequence[str]) -> list[str]:
-    """A fault for each setting of ``[workload]`` that is not accepted; what the sweep adds itself always is."""
+    """Return a fault for each setting of ``[workload]`` that is not accepted, except those that the sweep adds."""
     return unknown_names("workload", [name for name in options if name not in SWEEP_OPTIONS], accepted)
 
 
 def unknown_names(where: str, given: Iterable[str], accepted: Sequence[str]) -> list[str]:
-    """A fault for each name that is not accepted, with the nearest that is."""
+    """Return a fault for each name that is not accepted, with the nearest accepted one."""
     listed, prefix = ", ".join(accepted), where and f"{where}."
     return [
         f"{prefix}{name} is not known (accepted: {listed}){nearest(name, accepted)}"
@@ -87,7 +86,7 @@ def unknown_names(where: str, given: Iterable[str], accepted: Sequence[str]) -> 
 
 
 def cost(values: Mapping[str, Any]) -> Cost:
-    """The cost that knobs named like cost columns state, and what follows from them by definition.
+    """Return the cost that knobs named like cost columns give, and what follows from it by definition:
 
     tokens = unique_tokens x epochs, and params = params_embedding + params_non_embedding.
     """
@@ -103,7 +102,7 @@ def cost(values: Mapping[str, Any]) -> Cost:
 
 
 def facts(values: Mapping[str, Any]) -> dict[str, int | float]:
-    """The numbers among the cost that these values already decide."""
+    """Return the numeric costs that these values already determine."""
     stated = {name: value for name, value in values.items() if _is_number(value) and math.isfinite(value)}
     return {name: value for name, value in cost(stated).columns().items() if value is not None}
 
@@ -159,7 +158,7 @@ def _refuse_name(name: str) -> None:
 
 
 def _inferred(samples: Sequence[Value]) -> KnobType:
-    """The type that holds all samples. Whole numbers and fractions together are floats."""
+    """Return the type of all samples; whole numbers and fractions together are floats."""
     kinds = {type(sample) for sample in samples}
     for type_, accepted in (("bool", {bool}), ("int", {int}), ("float", {int, float}), ("str", {str})):
         if kinds and kinds <= accepted:

@@ -1,9 +1,9 @@
-"""A child process with everything it starts: begun, read while it runs, stopped whole, never left behind.
+"""Child processes: started, read while they run, and stopped with everything that they have started.
 
-The child leads a process group of its own, and stopping it means the group. Two watchers need no polling: a thread that
-waits for the child, and a guard, a one-line shell of a few hundred kilobytes that holds the other end of a pipe of
-ours. When this process dies, however it dies, the pipe closes and the guard stops the group. (Linux's own
-parent-death signal would go off when the *thread* that started the child ends, and would miss the child's children.)
+The child leads a process group of its own, and the whole group is stopped. Two watchers work without polling: a thread
+that waits for the child, and a guard, a one-line shell of a few hundred kilobytes that reads from a pipe to this
+process. If this process dies for any reason, the pipe closes and the guard stops the group. (Linux's parent-death
+signal is sent when the *thread* that started the child ends, and does not reach the child's children.)
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pathlib import Path
 
 CHUNK = 1 << 16
 LONGEST_WAIT = 86400.0  # seconds; epoll takes no infinity and at most 24 days
-GUARD_GRACE_SECONDS = 5  # between asking and forcing, when nobody is left to ask how long
+GUARD_GRACE_SECONDS = 5  # between SIGTERM and SIGKILL after this process has died
 _GUARD = 'read group; read _; kill -s TERM -- "-$group"; sleep "$1"; kill -s KILL -- "-$group"'
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running child. ``exited`` is a pipe that has something to read once the child and its group have ended."""
+    """A running child. ``exited`` is a pipe that becomes readable once the child and its group have ended."""
 
     process: subprocess.Popen[bytes]
     waiter: threading.Thread
@@ -39,11 +39,11 @@ class Child:
 def running(
     argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], stderr: Path, grace_seconds: float
 ) -> Iterator[Child]:
-    """Start ``argv``; on leaving, stop what still runs: ask with SIGTERM, force after ``grace_seconds``.
+    """Start ``argv``; on leaving, stop what still runs with SIGTERM, and with SIGKILL after ``grace_seconds``.
 
-    Raises OSError or ValueError when the child cannot start.
+    Raise OSError or ValueError if the child cannot start.
     """
-    with _guard() as guard, _pipe() as (exited, ends), open(stderr, "wb") as errors:
+    with _guard() as guard, _pipe() as (exited, exited_writer), open(stderr, "wb") as errors:
         process = subprocess.Popen(
             argv,
             cwd=cwd,
@@ -55,7 +55,7 @@ def running(
         )
         assert guard.stdin is not None
         assert process.stdout is not None
-        waiter = threading.Thread(target=_wait, args=(process, ends), daemon=True)
+        waiter = threading.Thread(target=_wait, args=(process, exited_writer), daemon=True)
         waiter.start()
         try:
             guard.stdin.write(f"{process.pid}\n".encode())
@@ -66,9 +66,9 @@ def running(
 
 
 def output(child: Child, seconds: float = math.inf, wake_seconds: float = math.inf) -> Iterator[bytes]:
-    """The child's standard output, a chunk as it comes, until it has ended and all is read.
+    """Yield the child's standard output in chunks as they arrive, until it has ended and all is read.
 
-    An empty chunk comes after ``wake_seconds`` without another. Raises TimeoutError after ``seconds``.
+    Yield an empty chunk after ``wake_seconds`` without output. Raise TimeoutError after ``seconds``.
     """
     assert child.process.stdout is not None
     source = child.process.stdout.fileno()
@@ -82,37 +82,37 @@ def output(child: Child, seconds: float = math.inf, wake_seconds: float = math.i
             wait = max(0.0, min(left, wake_seconds, LONGEST_WAIT))
             ready = {key.fd for key, _ in selector.select(wait)}
             if child.exited in ready:
-                yield from _rest(source)
+                yield from _drain(source)
                 return
             if left <= 0:
                 raise TimeoutError
             chunk = os.read(source, CHUNK) if source in ready else b""
-            if source in ready and not chunk:  # closed by the child, which goes on without it
+            if source in ready and not chunk:  # closed by the child, which still runs
                 selector.unregister(source)
             yield chunk
 
 
-def ask(child: Child) -> None:
-    """Ask the child and its group to end, with SIGTERM."""
+def terminate(child: Child) -> None:
+    """Send SIGTERM to the child and its group."""
     _signal_group(child.process, signal.SIGTERM)
 
 
-def force(child: Child) -> None:
-    """End the child and its group, with SIGKILL."""
+def kill(child: Child) -> None:
+    """Send SIGKILL to the child and its group."""
     _signal_group(child.process, signal.SIGKILL)
 
 
-def _rest(source: int) -> Iterator[bytes]:
-    """What is left in the pipe of a child that has ended. A process that left the group may still hold it open."""
+def _drain(source: int) -> Iterator[bytes]:
+    """Yield what remains in the pipe of a child that has ended; a process that left the group may keep it open."""
     with contextlib.suppress(BlockingIOError):
         while chunk := os.read(source, CHUNK):
             yield chunk
 
 
-def _wait(process: subprocess.Popen[bytes], ends: int) -> None:
+def _wait(process: subprocess.Popen[bytes], exited: int) -> None:
     process.wait()
-    _signal_group(process, signal.SIGKILL)  # what it started ends with it
-    os.write(ends, b"\0")
+    _signal_group(process, signal.SIGKILL)  # ends what the child has started
+    os.write(exited, b"\0")
 
 
 def _stop(process: subprocess.Popen[bytes], waiter: threading.Thread, grace_seconds: float) -> None:
@@ -125,7 +125,7 @@ def _stop(process: subprocess.Popen[bytes], waiter: threading.Thread, grace_seco
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of none but zombies
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of only zombies
         os.killpg(process.pid, number)
 
 

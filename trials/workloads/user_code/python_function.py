@@ -1,15 +1,15 @@
 """A function of the user's own as a workload: `python:package.module:function`.
 
-The function takes the configuration, a dict of knob values. It reports while it trains in one of two ways: it calls
-the `report` it is given (`report(step=10, val_loss=2.3)`), or it is a generator that yields such mappings. What it
-returns is the final result: a mapping of metrics, or one number, the val_loss. A parameter named `report`, `context`
-or `checkpoint_folder` is filled by that name.
+The function takes the configuration, a dict of knob values. It reports during training in one of two ways: it calls
+its parameter `report` (`report(step=10, val_loss=2.3)`), or it is a generator that yields such mappings. It returns the
+final result: a mapping of metrics, or one number, the val_loss. Parameters named `report`, `context` and
+`checkpoint_folder` are passed by name.
 
-A function that calls `report` runs in a thread of its own; it is stopped by an exception out of its next `report`.
+A function that calls `report` runs in a thread of its own; an exception raised by its next `report` stops it.
 
-A function that takes long resumes by itself: what it writes into `checkpoint_folder` is there when the trial is run
-again, until it has completed or diverged. When its worker is told to wind down, `context.ending()` turns true, and the
-function is stopped at its next report: whatever ends it then, the trial is preempted.
+A long-running function resumes by itself: files that it writes into `checkpoint_folder` are kept for the next attempt,
+until the trial has completed or diverged. When its worker is preempted, `context.ending()` returns True and the
+function is stopped at its next report; however it then ends, the trial is preempted.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.user_code import declared
-from sweeplaw.trials.workloads.user_code.callback import points
+from sweeplaw.trials.workloads.user_code.callback import reported_points
 from sweeplaw.trials.workloads.user_code.reports import Diverged, Reports
 
 OPTIONS = ("knobs", "resources", "divergence_loss")
-EXTRAS = ("report", "context", "checkpoint_folder")  # parameters that are filled by their names
+EXTRAS = ("report", "context", "checkpoint_folder")  # parameters that are passed by name
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class PythonFunction:
-    """The workload ``python:module:function``. ``folder`` is where modules are looked for first."""
+    """The workload ``python:module:function``. ``folder`` is searched first for modules."""
 
     name: str
     knobs: tuple[Knob, ...]
@@ -54,11 +54,11 @@ class PythonFunction:
     divergence_loss: float
     requests: tuple[Knob, ...] = ()
     spreads: bool = False
-    shrinks: bool = False  # what the function does with `context.shrink` is seen only by running it
+    divides_micro_batch: bool = False  # unknown before it runs: a function may read `context.micro_batch_divisor`
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> PythonFunction:
-        """The workload of ``module:function`` with the knobs of ``options``. Imports nothing yet. Raises InputError."""
+        """Return the workload of ``module:function`` without importing it. Raise InputError with all faults."""
         faults = declared.unknown_options(options, OPTIONS)
         module, _, function = rest.partition(":")
         if not all(part.isidentifier() for part in [*module.split("."), *function.split(".")]):
@@ -84,7 +84,7 @@ class PythonFunction:
         return declared.cost(spec.knobs)
 
     def check(self, specs: Sequence[TrialSpec]) -> None:
-        """Import the function. Raises InputError when it cannot be imported or takes no configuration."""
+        """Import the function. Raise InputError if it cannot be imported or takes no configuration."""
         self._function()
 
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Iterator[Event]:
@@ -95,18 +95,19 @@ class PythonFunction:
     def _function(self) -> Callable[..., Any]:
         _, module_name, path = self.name.split(":")
         if str(self.folder) not in sys.path:
-            sys.path.insert(0, str(self.folder))  # stays: the function may import its neighbours when it runs
+            sys.path.insert(0, str(self.folder))  # not undone: the function may import its neighbours when it runs
         try:
             found: Any = importlib.import_module(module_name)
         except Exception as error:
-            raise InputError(f"workload = {self.name!r}: import {module_name} fails: {_sentence(error)}") from error
+            raise InputError(f"workload = {self.name!r}: import {module_name} fails: {_describe(error)}") from error
         for part in path.split("."):
             if not hasattr(found, part):
                 raise InputError(f"workload = {self.name!r}: no {part!r} in {module_name}{nearest(part, vars(found))}")
             found = getattr(found, part)
         if fault := _fault(found):
             raise InputError(f"workload = {self.name!r}: {path} {fault}")
-        return found
+        function: Callable[..., Any] = found
+        return function
 
 
 def _fault(function: Any) -> str | None:
@@ -119,13 +120,13 @@ def _fault(function: Any) -> str | None:
         inspect.signature(function).bind({}, **extras)
     except TypeError as error:
         return f"must take the configuration as its one argument, besides {', '.join(EXTRAS)}: {error}"
-    except ValueError:  # a built-in tells no signature
+    except ValueError:  # a built-in without a signature
         return None
     return None
 
 
 def _extras(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Which of EXTRAS the function asks for."""
+    """Return those of EXTRAS that the function has as parameters."""
     try:
         parameters = inspect.signature(function).parameters
     except ValueError:
@@ -134,36 +135,36 @@ def _extras(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def _trial(function: Callable[..., Any], reports: Reports, context: Context) -> Iterator[Event]:
-    """Curve points, then the outcome, whatever the function does."""
+    """Yield curve points, then the outcome, whatever the function does."""
     if context.ending():
         yield reports.outcome("preempted", NOT_BEGUN)
         return
     try:
-        result = yield from _heeding(_events(function, reports, context), context)
+        result = yield from _until_preempted(_points(function, reports, context), context)
         reports.finish(_mapping(result))
         outcome = reports.completed("it returned no val_loss and reported none")
-    except Diverged as end:
-        outcome = reports.outcome("diverged", str(end))
+    except Diverged as error:
+        outcome = reports.outcome("diverged", str(error))
     except _Preempted:
-        outcome = reports.outcome("preempted", "told to wind down")
-    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever the user's code raises is this trial's outcome
+        outcome = reports.outcome("preempted", "preempted while it ran")
+    except (Exception, SystemExit) as error:  # noqa: BLE001  any error of the user's code is this trial's outcome
         state: State = "out_of_memory" if _is_out_of_memory(error) else "failed"
-        outcome = reports.outcome("preempted" if context.ending() else state, _sentence(error))
+        outcome = reports.outcome("preempted" if context.ending() else state, _describe(error))
     if context.checkpoints is not None and outcome.state in checkpoint.ENDED:
         checkpoint.remove(context.checkpoints, reports.spec.trial_id)
     yield outcome
 
 
 class _Preempted(Exception):
-    """The worker was told to wind down while the function ran."""
+    """The worker was preempted while the function ran."""
 
 
-def _heeding(events: Generator[CurvePoint, None, Any], context: Context) -> Generator[CurvePoint, None, Any]:
-    """The events, until the worker is told to wind down. Raises _Preempted then, when the function has been stopped."""
-    with contextlib.closing(events):
+def _until_preempted(points: Generator[CurvePoint, None, Any], context: Context) -> Generator[CurvePoint, None, Any]:
+    """Yield the points; if the worker is preempted, stop the function and raise _Preempted."""
+    with contextlib.closing(points):
         while True:
             try:
-                point = next(events)
+                point = next(points)
             except StopIteration as end:
                 return end.value
             yield point
@@ -172,7 +173,8 @@ def _heeding(events: Generator[CurvePoint, None, Any], context: Context) -> Gene
     raise _Preempted
 
 
-def _events(function: Callable[..., Any], reports: Reports, context: Context) -> Generator[CurvePoint, None, Any]:
+def _points(function: Callable[..., Any], reports: Reports, context: Context) -> Generator[CurvePoint, None, Any]:
+    """Yield the points that the function reports; return its result."""
     config, extras = dict(reports.spec.knobs), _extras(function)
     call = partial(function, config, context=context) if "context" in extras else partial(function, config)
     if "checkpoint_folder" in extras:
@@ -181,7 +183,7 @@ def _events(function: Callable[..., Any], reports: Reports, context: Context) ->
             os.makedirs(own, exist_ok=True)
         call = partial(call, checkpoint_folder=own)
     if "report" in extras:
-        return (yield from points(call, reports))
+        return (yield from reported_points(call, reports))
     result = call()
     return (yield from _yielded(result, reports)) if isinstance(result, Generator) else result
 
@@ -197,27 +199,27 @@ def _yielded(values: Generator[Any, None, Any], reports: Reports) -> Generator[C
     finally:
         try:
             values.close()
-        except Exception:  # noqa: BLE001  its clean-up failed: the trial has its outcome, or nobody waits for one
+        except Exception:  # noqa: BLE001  its cleanup failed: the trial has its outcome, or the reader has closed
             _log.warning("trial %s failed while it was closed", reports.spec.trial_id, exc_info=True)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    """A report or result as a mapping: a number alone is the val_loss, None is nothing."""
+    """Return a report or result as a mapping: a single number is the val_loss, None is empty."""
     if value is None:
         return {}
     return value if isinstance(value, Mapping) else {"val_loss": value}
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Of the process, or of an accelerator: torch and JAX raise their own types of RuntimeError."""
+    """Of the process or of an accelerator: torch and JAX raise subclasses of RuntimeError."""
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError)
         and ("out of memory" in str(error).lower() or "RESOURCE_EXHAUSTED" in str(error))
     )
 
 
-def _sentence(error: BaseException) -> str:
-    """Type, message and the line that raised it."""
+def _describe(error: BaseException) -> str:
+    """Return type and message of the error and the line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
     return f"{type(error).__name__}: {error}{where}"

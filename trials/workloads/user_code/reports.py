@@ -1,8 +1,8 @@
-"""From the numbers a user's own code reports while it trains to curve points and one outcome.
+"""Conversion of the numbers that a user's own code reports into curve points and one outcome.
 
 A report is a mapping of names to numbers. `step`, `tokens`, `train_loss`, `val_loss`, `lr` and `grad_norm` are columns
-of the curve; every other number is a metric. The outcome has the last value of each loss and metric, and the code's
-final result on top. A loss that is not finite, or above the sweep's bound, ends the trial as diverged.
+of the curve; every other number is a metric. The outcome has the last value of each loss and metric, updated by the
+code's final result. A loss that is not finite, or above the sweep's bound, ends the trial as diverged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sweeplaw.trials.record import (
 from sweeplaw.trials.spec import TrialSpec, Value
 
 LOSSES = ("train_loss", "val_loss")
-MESSAGE_LIMIT = 4000  # characters of a message that the table keeps: the end, where the error is
+MESSAGE_LIMIT = 4000  # characters of a message that are stored: its end, where the error is
 
 _CURVE_NAMES = frozenset(("tokens", "train_loss", "val_loss", "lr", "grad_norm"))
 _CURVE_RESERVED = frozenset(column.name for column in CURVE_COLUMNS) - _CURVE_NAMES
@@ -34,28 +34,28 @@ _SHARED_TYPES = {column.name: column.type for column in TRIAL_COLUMNS if column.
 
 
 class Diverged(BaseException):
-    """A loss was not finite or above the bound. No `Exception`, so that the user's own handlers let it through."""
+    """A loss was not finite or above the bound. Not an `Exception`, so that the user's handlers let it through."""
 
 
 class Reports:
-    """What one trial has reported so far. The clock starts when it is made."""
+    """Reports of one trial so far. The clock starts at construction."""
 
     def __init__(self, spec: TrialSpec, divergence_loss: float = math.inf) -> None:
         self.spec = spec
         self.divergence_loss = divergence_loss
         self.last_step: int | None = None
         self.metrics: dict[str, Value] = {}
-        self.finished = False  # whether it has given a final result
+        self.finished = False  # whether there is a final result
         self._diverged: str | None = None
-        self._taken = RESERVED_COLUMNS | (spec.knobs.keys() - SHARED_COLUMNS)
+        self._reserved = RESERVED_COLUMNS | (spec.knobs.keys() - SHARED_COLUMNS)
         self._started_at, self._started = dt.datetime.now(dt.UTC), time.perf_counter()
 
     def add(self, report: Mapping[str, Any]) -> CurvePoint:
-        """The curve point of one report; without a ``step`` it is the one after the last.
+        """Return the curve point of one report; its default ``step`` is the one after the last.
 
-        Raises TypeError or ValueError for what is not a number, and Diverged.
+        Raise TypeError or ValueError for a value that is not a number, and Diverged.
         """
-        values = {name: on_the_way(name, value) for name, value in report.items() if value is not None}
+        values = {name: curve_value(name, value) for name, value in report.items() if value is not None}
         step = int(values.pop("step", 0 if self.last_step is None else self.last_step + 1))
         self.last_step = step
         self._refuse_divergence(values)
@@ -69,12 +69,12 @@ class Reports:
             val_loss=curve["val_loss"],
             lr=curve["lr"],
             grad_norm=curve["grad_norm"],
-            metrics={_free(name, _CURVE_RESERVED): value for name, value in values.items()},
+            metrics={_free_name(name, _CURVE_RESERVED): value for name, value in values.items()},
         )
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Take the final result, which may hold text and truth values too. Raises as `add` does."""
-        values = {name: final(name, value) for name, value in result.items() if value is not None}
+        """Add the final result, which may also contain text and booleans. Raise as `add` does."""
+        values = {name: final_value(name, value) for name, value in result.items() if value is not None}
         if "step" in values:
             self.last_step = _whole("step", number("step", values.pop("step")))
         self._refuse_divergence(values)
@@ -82,7 +82,7 @@ class Reports:
         self.finished = True
 
     def outcome(self, state: State, message: str | None = None) -> Outcome:
-        """How the trial ended, now. Only a completed trial has metrics; what others reported is in their curve."""
+        """Return the outcome of a trial that ends now. Only a completed trial has metrics; others have their curve."""
         return Outcome(
             trial_id=self.spec.trial_id,
             state=state,
@@ -94,11 +94,11 @@ class Reports:
             metrics=dict(self.metrics) if state == "completed" else {},
         )
 
-    def completed(self, silent: str) -> Outcome:
-        """The outcome of code that ended well: failed, with the sentence ``silent``, if it told no val_loss."""
-        if self._diverged:  # the code swallowed the exception and went on
+    def completed(self, no_loss_message: str) -> Outcome:
+        """Return the outcome of code that ended without error: failed with ``no_loss_message`` without a val_loss."""
+        if self._diverged:  # the code caught the exception and continued
             return self.outcome("diverged", self._diverged)
-        return self.outcome("completed") if "val_loss" in self.metrics else self.outcome("failed", silent)
+        return self.outcome("completed") if "val_loss" in self.metrics else self.outcome("failed", no_loss_message)
 
     def _refuse_divergence(self, values: Mapping[str, Any]) -> None:
         for name in LOSSES:
@@ -109,18 +109,18 @@ class Reports:
                 raise Diverged(self._diverged)
 
     def _keep(self, values: Mapping[str, Value]) -> None:
-        """A metric keeps its name unless a knob or the run's own record has that column: the knob's value stands."""
+        """Add metrics, renamed where a knob or the run's own record has a column of that name."""
         for name, value in values.items():
             if name in SHARED_COLUMNS or self.spec.knobs.get(name) != value:
-                self.metrics[_free(name, self._taken)] = final(name, value)
+                self.metrics[_free_name(name, self._reserved)] = final_value(name, value)
 
 
-def _free(name: str, taken: AbstractSet[str]) -> str:
+def _free_name(name: str, taken: AbstractSet[str]) -> str:
     return f"reported_{name}" if name in taken or not name else name
 
 
 def number(name: str, value: Any) -> float:
-    """``value`` as a float: a number, a NumPy scalar or a tensor of one element. Raises TypeError for anything else."""
+    """Return a number, a NumPy scalar or a tensor of one element as a float. Raise TypeError for anything else."""
     value = value.item() if hasattr(value, "item") else value
     if not isinstance(value, int | float):
         raise TypeError(f"reported {name} = {value!r} is not a number")
@@ -130,13 +130,13 @@ def number(name: str, value: Any) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def on_the_way(name: str, value: Any) -> float:
-    """``value`` as a number of the curve; a step and a count of tokens must be whole ones. Raises as `number` does."""
+def curve_value(name: str, value: Any) -> float:
+    """Return ``value`` as a number of the curve; a step or a count of tokens must be finite. Raise as `number` does."""
     return _whole(name, number(name, value)) if name in ("step", "tokens") else number(name, value)
 
 
-def final(name: str, value: Any) -> Value:
-    """``value`` in the type of its trials column: text and truth values as they are, numbers as floats."""
+def final_value(name: str, value: Any) -> Value:
+    """Return ``value`` in the type of its trials column; text and booleans are kept, numbers become floats."""
     value = value.item() if hasattr(value, "item") else value
     expected = _SHARED_TYPES.get(name)
     if expected == "int":
@@ -147,6 +147,6 @@ def final(name: str, value: Any) -> Value:
 
 
 def _whole(name: str, value: Any) -> int:
-    if not abs(value) < 2**63:  # the tables hold 64 bits
+    if not abs(value) < 2**63:  # columns have 64 bits
         raise ValueError(f"reported {name} = {value!r} is not a whole number")
     return int(value)

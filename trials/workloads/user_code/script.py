@@ -1,22 +1,22 @@
-"""One run of a user's script: its arguments filled in, its reports read while it trains, its end understood.
+"""One run of a user's script: filling in its arguments, reading its reports, classifying its exit.
 
 The script prints JSON lines, or appends them to `{metrics_file}`:
 
     {"step": 10, "tokens": 20480, "train_loss": 3.1}        a point of the curve
     {"step": 20, "val_loss": 2.9, "accuracy": 0.31}         the last val_loss is the trial's
-    {"final": true, "val_loss": 2.8, "note": "ok"}          optional: the final result, which may hold text
+    {"final": true, "val_loss": 2.8, "note": "ok"}          optional: the final result, which may contain text
 
-A line is a report when it is a JSON object with `step`, `train_loss`, `val_loss` or `final`. All output is kept in the
-trial's folder, and there what is no report stays.
+A line is a report if it is a JSON object with `step`, `train_loss`, `val_loss` or `final`. All output is logged in the
+trial's folder.
 
-A script that takes long resumes by itself: what it writes into `{checkpoint_folder}` is there when the trial is run
-again, until it has completed or diverged. When the worker is told to wind down, the script and what it started get
-SIGTERM and have grace_seconds to write; the trial is then preempted, unless the script still reports `final` and ends
-with exit code 0.
+A long-running script resumes by itself: files that it writes into `{checkpoint_folder}` are kept for the next attempt,
+until the trial has completed or diverged. When the worker is preempted, the script and what it has started get SIGTERM
+and have grace_seconds to save their state; the trial is then preempted, unless the script still reports `final` and
+ends with exit code 0.
 
-How it ends otherwise: exit code 0 with a val_loss is completed; a loss that is not finite, or above the sweep's bound,
-is diverged and stops the script; SIGKILL (137 through a wrapper) or words of it on stderr are out_of_memory; the rest
-is failed, with the end of stderr.
+Otherwise, exit code 0 with a val_loss is completed; a loss that is not finite, or above the sweep's bound, stops the
+script as diverged; SIGKILL (137 through a wrapper) or a memory error on stderr is out_of_memory; anything else is
+failed, with the end of stderr.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads.user_code import process, template
-from sweeplaw.trials.workloads.user_code.reports import Reports, final, on_the_way
+from sweeplaw.trials.workloads.user_code.reports import Reports, curve_value, final_value
 
-PLACES = {
+PLACEHOLDERS = {
     "python": "the Python that runs the trial",
     "spec_file": "JSON file with trial_id and knobs",
     "metrics_file": "file to append JSON lines to, instead of printing them",
@@ -50,11 +50,11 @@ PLACES = {
     "shrink": "1, or the number of parts to cut each batch into, so that the trial needs less memory",
 }
 REPORT_KEYS = frozenset(("step", "train_loss", "val_loss", "final"))
-LINE_LIMIT = 1 << 20  # bytes; a longer line is no report
+LINE_LIMIT = 1 << 20  # bytes of a report; longer lines are ignored
 TAIL_BYTES = 2000
-NOTICE_SECONDS = 1.0  # how often it is seen whether the worker has been told to wind down
-METRICS_FILE_SECONDS = 0.5  # no file can be waited for: it is looked at this often, and whenever something is printed
-OUT_OF_MEMORY = (
+PREEMPTION_SECONDS = 1.0  # between checks whether the worker is being preempted
+METRICS_FILE_SECONDS = 0.5  # between reads of the metrics file, which is also read after every output
+OUT_OF_MEMORY = (  # in lower case, on stderr
     "out of memory",
     "outofmemory",
     "memoryerror",
@@ -67,9 +67,9 @@ KILLED_BY_SHELL = 128 + signal.SIGKILL
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A script's command with every placeholder filled; ``env`` is all of its environment, inherited and given.
+    """A script's command with all placeholders filled in; ``env`` is its environment, including what it inherits.
 
-    ``metrics_file`` is None when reports are printed.
+    ``metrics_file`` is None if reports are printed.
     """
 
     argv: list[str]
@@ -81,11 +81,8 @@ class Call:
     checkpoint_folder: str
 
     @classmethod
-    def filled(cls, spec: TrialSpec, context: Context, *, cwd: str, sweep_folder: Path) -> Call:
-        """The command of ``spec``, whose knob ``command`` has the templates.
-
-        Raises ValueError when a format does not fit its value.
-        """
+    def from_spec(cls, spec: TrialSpec, context: Context, *, cwd: str, sweep_folder: Path) -> Call:
+        """Fill in the templates of the knob ``command`` of ``spec``. Raise ValueError if a format does not fit."""
         templates = json.loads(spec["command"])
         argv, env = templates["argv"], templates["env"]
         folder = context.folder.resolve() / spec.trial_id
@@ -103,7 +100,7 @@ class Call:
             "trial_id": spec.trial_id,
             "threads": context.threads,
             "device": context.device,
-            "shrink": context.shrink,
+            "shrink": context.micro_batch_divisor,
         }
         used = set[str]().union(*(template.placeholders(text) for text in (*argv, *env.values())))
         return cls(
@@ -113,7 +110,7 @@ class Call:
                 "SWEEPLAW_SPEC_FILE": str(folder / "spec.json"),
                 "SWEEPLAW_CHECKPOINT_FOLDER": checkpoint_folder,
                 "OMP_NUM_THREADS": str(context.threads),
-                "PYTHONUNBUFFERED": "1",  # else its lines come in blocks, hours late
+                "PYTHONUNBUFFERED": "1",  # otherwise its lines arrive in blocks, hours late
                 **{name: template.fill(text, values) for name, text in env.items()},
             },
             cwd=sweep_folder / template.fill(cwd, values),
@@ -125,50 +122,53 @@ class Call:
 
 
 @dataclass
-class Notice:
-    """Whether the script must wind down, and whether it has been told."""
+class Preemption:
+    """Whether the worker is being preempted (``ending``), and whether the script has been ``notified``."""
 
     ending: Callable[[], bool]
-    told: bool = False
+    notified: bool = False
 
 
 def follow(
-    call: Call, reports: Reports, timeout_seconds: float, grace_seconds: float, notice: Notice
+    call: Call, reports: Reports, timeout_seconds: float, grace_seconds: float, preemption: Preemption
 ) -> Generator[CurvePoint, None, Outcome]:
-    """Run the script and yield its curve as it comes; returns the outcome. Leaving early stops the script.
+    """Run the script and yield its curve points as they arrive; return the outcome. Closing stops the script.
 
-    Raises Diverged, TimeoutError after ``timeout_seconds``, and OSError or ValueError when the script cannot start.
+    Raise Diverged, TimeoutError after ``timeout_seconds``, and OSError or ValueError if the script cannot start.
     """
     _prepare(call, reports.spec)
     running = process.running(
         call.argv, cwd=call.cwd, env=call.env, stderr=_log(call, "stderr"), grace_seconds=grace_seconds
     )
     with open(_log(call, "stdout"), "wb", buffering=0) as log, _opened(call.metrics_file) as metrics, running as child:
-        wake_seconds = METRICS_FILE_SECONDS if metrics else NOTICE_SECONDS
-        chunks = _heeding(child, notice, timeout_seconds, wake_seconds, grace_seconds)
-        for line in _lines(_logged(chunks, log, metrics)):
+        wake_seconds = METRICS_FILE_SECONDS if metrics else PREEMPTION_SECONDS
+        chunks = _output(child, preemption, timeout_seconds, wake_seconds, grace_seconds)
+        for line in _lines(_reports_in(chunks, log, metrics)):
             yield from _points(line, reports)
-    if notice.told and not (reports.finished and child.process.returncode == 0):
-        return reports.outcome("preempted", "told to wind down")
-    return _ended(child.process.returncode, call, reports)
+    if preemption.notified and not (reports.finished and child.process.returncode == 0):
+        return reports.outcome("preempted", "preempted while it ran")
+    return _exit_outcome(child.process.returncode, call, reports)
 
 
-def _heeding(
-    child: process.Child, notice: Notice, timeout_seconds: float, wake_seconds: float, grace_seconds: float
+def _output(
+    child: process.Child, preemption: Preemption, timeout_seconds: float, wake_seconds: float, grace_seconds: float
 ) -> Iterator[bytes]:
-    """The output of the child, which is told when the notice comes. Raises TimeoutError as `process.output` does."""
+    """Yield the output of the child; on preemption send SIGTERM, then SIGKILL after ``grace_seconds``.
+
+    Raise TimeoutError as `process.output` does.
+    """
     for chunk in process.output(child, timeout_seconds, wake_seconds):
         yield chunk
-        if notice.ending():
+        if preemption.ending():
             break
     else:
         return
-    notice.told = True
-    process.ask(child)
+    preemption.notified = True
+    process.terminate(child)
     try:
         yield from process.output(child, grace_seconds, wake_seconds)
     except TimeoutError:
-        process.force(child)
+        process.kill(child)
 
 
 def _prepare(call: Call, spec: TrialSpec) -> None:
@@ -178,7 +178,7 @@ def _prepare(call: Call, spec: TrialSpec) -> None:
     if "://" not in call.checkpoint_folder:
         Path(call.checkpoint_folder).mkdir(parents=True, exist_ok=True)
     if call.metrics_file:
-        call.metrics_file.write_bytes(b"")  # an earlier attempt's reports are not this one's
+        call.metrics_file.write_bytes(b"")  # removes the reports of an earlier attempt
 
 
 def _opened(path: Path | None) -> contextlib.AbstractContextManager[BinaryIO | None]:
@@ -189,8 +189,8 @@ def _log(call: Call, stream: str) -> Path:
     return call.folder / f"{stream}.log"
 
 
-def _logged(chunks: Iterable[bytes], log: BinaryIO, metrics: BinaryIO | None) -> Iterator[bytes]:
-    """The bytes that may hold reports: what is printed or, where there is one, what the metrics file has new."""
+def _reports_in(chunks: Iterable[bytes], log: BinaryIO, metrics: BinaryIO | None) -> Iterator[bytes]:
+    """Log the output; yield the bytes that may contain reports: the output, or new bytes of the metrics file."""
     for chunk in chunks:
         log.write(chunk)
         if metrics is None:
@@ -202,22 +202,23 @@ def _logged(chunks: Iterable[bytes], log: BinaryIO, metrics: BinaryIO | None) ->
 
 
 def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    held = b""
+    """Split chunks into lines; one longer than LINE_LIMIT is truncated, and so no valid JSON."""
+    partial = b""
     for chunk in chunks:
-        *lines, held = (held + chunk).split(b"\n")
+        *lines, partial = (partial + chunk).split(b"\n")
         yield from lines
-        held = held[:LINE_LIMIT]  # cut, it is no JSON any more
-    yield held
+        partial = partial[:LINE_LIMIT]
+    yield partial
 
 
 def _points(line: bytes, reports: Reports) -> Iterator[CurvePoint]:
-    """The curve point of a line that is one. Raises Diverged."""
+    """Yield the curve point of a line if it is one. Raise Diverged."""
     report = _report(line)
     if report is None:
         return
     if report.pop("final", False):
-        reports.finish(_accepted(final, report))
-    elif point := _accepted(on_the_way, report):
+        reports.finish(_converted(final_value, report))
+    elif point := _converted(curve_value, report):
         yield reports.add(point)
 
 
@@ -227,25 +228,26 @@ def _report(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(text.decode())
-    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested a thousand deep: the script's own log
+    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested too deeply
         return None
     return value if isinstance(value, dict) and REPORT_KEYS & value.keys() else None
 
 
-def _accepted(convert: Callable[[str, Any], Any], report: Mapping[str, Any]) -> dict[str, Any]:
-    accepted = {}
+def _converted(convert: Callable[[str, Any], Any], report: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the values of a report; omit those that cannot be converted, such as text among numbers."""
+    converted = {}
     for name, value in report.items():
-        with contextlib.suppress(TypeError, ValueError):  # text or a list among the numbers stays in the log
-            accepted[name] = convert(name, value)
-    return accepted
+        with contextlib.suppress(TypeError, ValueError):
+            converted[name] = convert(name, value)
+    return converted
 
 
-def _ended(code: int, call: Call, reports: Reports) -> Outcome:
+def _exit_outcome(code: int, call: Call, reports: Reports) -> Outcome:
     tail = _tail(_log(call, "stderr")) or _tail(_log(call, "stdout"))
     if code == 0:
         where = f"in {call.metrics_file}" if call.metrics_file else "on standard output"
-        silent = f'exit code 0, but no val_loss came {where} as a JSON line such as {{"step": 10, "val_loss": 2.5}}'
-        return reports.completed(f"{silent}\n{tail}".strip())
+        no_loss = f'exit code 0, but no val_loss came {where} as a JSON line such as {{"step": 10, "val_loss": 2.5}}'
+        return reports.completed(f"{no_loss}\n{tail}".strip())
     if code in (-signal.SIGKILL, KILLED_BY_SHELL):
         return reports.outcome("out_of_memory", f"killed by SIGKILL, as the kernel does when memory runs out\n{tail}")
     if code < 0:

@@ -1,7 +1,7 @@
-"""Text with `{placeholders}`: an argument, an environment value, a folder. Braces meant as such are written `{{ }}`.
+"""Templates with `{placeholders}` for arguments, environment values and folders. Literal braces are written `{{ }}`.
 
-A placeholder is the name of a value, with an optional format after a colon (`{lr:.3e}`). Nothing else of Python's
-format language is accepted: no attribute, no index, no conversion.
+A placeholder is the name of a value, with an optional format after a colon (`{lr:.3e}`). The rest of Python's format
+language is rejected: attributes, indices and conversions.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _FORMATTER = Formatter()
 
 
 def placeholders(text: str) -> set[str]:
-    """The names that stand in ``text``, which has no faults."""
+    """Return the names of the placeholders in a valid ``text``."""
     return {name for _, name, _, _ in _FORMATTER.parse(text) if name is not None}
 
 
 def faults(where: str, text: Any, accepted: Iterable[str]) -> list[str]:
-    """What keeps ``text`` from being filled with values of the accepted names, a sentence each."""
+    """Return the faults of ``text`` as a template with the accepted names."""
     if not isinstance(text, str):
         return [f"{where} = {text!r} is not text"]
     if "\0" in text:
@@ -29,7 +29,7 @@ def faults(where: str, text: Any, accepted: Iterable[str]) -> list[str]:
     try:
         parts = [(name, form, conversion) for _, name, form, conversion in _FORMATTER.parse(text) if name is not None]
     except ValueError as error:
-        return [f"{where} = {text!r}: {error} (a brace meant as such is written twice)"]
+        return [f"{where} = {text!r}: {error} (a literal brace is written twice)"]
     names = sorted(accepted)
     found = [
         f"{where} = {text!r}: {{{name}}} is not known (accepted: {', '.join(names)}){nearest(name, names)}"
@@ -41,14 +41,14 @@ def faults(where: str, text: Any, accepted: Iterable[str]) -> list[str]:
 
 
 def fill(text: str, values: Mapping[str, Any]) -> str:
-    """``text`` with its placeholders replaced; true and false are written in lower case. Raises ValueError."""
+    """Replace the placeholders of ``text``; booleans are written in lower case. Raise ValueError."""
     return "".join(
-        literal if name is None else literal + _written(values[name], form or "")
+        literal if name is None else literal + _formatted(values[name], form or "")
         for literal, name, form, _ in _FORMATTER.parse(text)
     )
 
 
-def _written(value: Any, form: str) -> str:
+def _formatted(value: Any, form: str) -> str:
     if isinstance(value, bool) and not form:
         return str(value).lower()
     return format(value, form)

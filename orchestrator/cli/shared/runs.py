@@ -1,0 +1,63 @@
+"""Options of the commands that rank and fit hyperparameters, and the runs they read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeplaw.orchestrator.cli.shared.options import pairs
+
+if TYPE_CHECKING:
+    import polars as pl
+
+STEPS = "steps"
+
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A store, or a CSV, Parquet or NDJSON file.")]
+Cell = Annotated[str, typer.Option("--cell", metavar="N,D", help="Columns that define a cell, the axes of a law.")]
+Knobs = Annotated[list[str], typer.Option("--knob", metavar="NAME", help="A knob to analyse (repeatable).")]
+Y = Annotated[str, typer.Option("--y", metavar="COLUMN", help="Column of the loss.")]
+Let = Annotated[
+    list[str] | None,
+    typer.Option("--let", metavar="NAME=EXPR", help="Add a column given by an SQL expression (repeatable)."),
+]
+Where = Annotated[str | None, typer.Option(metavar="EXPR", help="Use only the runs for which this holds.")]
+Steps = Annotated[
+    str, typer.Option(metavar="COLUMN", help="Column of optimizer steps, to check the unit of the batch size.")
+]
+
+
+def read_runs(
+    source: str, columns: Sequence[str], y: str, let: Sequence[str] | None, where: str | None, steps: str
+) -> tuple[pl.DataFrame, list[str], tuple[str, ...]]:
+    """Return the rows of ``source`` with these columns, notes on how they were read, and a sentence per damaged file.
+
+    ``steps`` is the column that batch sizes are checked against; empty for no check. Raise InputError.
+    """
+    from sweeplaw.analysis.hyperlaws.source import prepare
+    from sweeplaw.analysis.tables import tables
+    from sweeplaw.analysis.tables.expressions import check_columns
+    from sweeplaw.trials.errors import InputError
+
+    loaded = tables.read(source, states=None, where=where)
+    frame = prepare(loaded.trials.collect(), columns, y, pairs(let, "--let"))
+    if steps not in ("", STEPS):
+        check_columns(frame, [steps])
+    if "state" in frame.columns and (frame["state"] == "completed").sum() == 0:
+        raise InputError(f"{source} has no completed run")
+    notes = [f"{count} rows left out: {reason}" for reason, count in loaded.dropped.items()]
+    return frame, notes + _batch_units(frame, columns, steps), loaded.faults
+
+
+def _batch_units(frame: pl.DataFrame, columns: Sequence[str], steps: str) -> list[str]:
+    """Return a sentence on the unit of each batch size. Raise InputError if a unit contradicts its column."""
+    from sweeplaw.analysis.hyperlaws.features import TOKEN_AXES
+    from sweeplaw.analysis.hyperlaws.source import check_batch_unit
+
+    tokens = next((name for name in TOKEN_AXES if name in frame.columns), None)
+    if tokens is None or steps not in frame.columns:
+        return []
+    batches = [name for name in columns if name.lower().startswith("b")]
+    units = [check_batch_unit(frame, batch, tokens, steps) for batch in batches if batch in frame.columns]
+    return [unit for unit in units if unit]

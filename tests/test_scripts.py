@@ -1,0 +1,56 @@
+"""Every script in `benchmarks/` and `examples/` runs at its smallest size, so that none of them rots."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.paths import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+SMALLEST: dict[str, tuple[str, ...]] = {
+    "benchmarks/launching/device_busy.py": ("--sweep", "examples/own_function/sweep.toml"),
+    "benchmarks/launching/recovery.py": ("--kill", "worker", "--seconds", "2"),
+    "benchmarks/launching/slots_busy.py": ("--trials", "4", "--tune", "2"),
+    "benchmarks/launching/startup.py": (),
+    "benchmarks/launching/trial_rate.py": ("--trials", "100", "--tune", "2", "--reused", "4"),
+    "benchmarks/laws/bootstrap_speed.py": ("--small",),
+    "benchmarks/laws/coverage.py": ("--sets", "10"),
+    "benchmarks/laws/fit_speed.py": ("--rows", "10000"),
+    "benchmarks/laws/hyperlaw_speed.py": ("--small",),
+    "benchmarks/store/append_speed.py": ("--records", "1000"),
+    "benchmarks/store/commands_at_scale.py": ("--rows", "10000"),
+    "benchmarks/store/query_speed.py": ("--rows", "10000"),
+    "benchmarks/store/relaunch.py": ("--trials", "10000"),
+    "benchmarks/training/kernels.py": ("--small",),
+    "benchmarks/training/shard_speed.py": ("--params", "20000", "--turns", "2"),
+    "benchmarks/training/train_speed.py": ("--params", "20000", "--turns", "2"),
+    "examples/own_function/objective.py": (),
+}
+ELSEWHERE = {  # scripts run by a test of their own, and those that the scripts above import or run
+    "benchmarks/launching/scale_rehearsal.py",
+    "benchmarks/launching/surrogate_launch.py",
+    "benchmarks/launching/tune_peer.py",
+    "examples/own_script/train.py",
+}
+
+
+def test_every_script_has_its_smallest_size() -> None:
+    found = {
+        str(path.relative_to(ROOT)) for folder in ("benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")
+    }
+    assert found == set(SMALLEST) | ELSEWHERE
+
+
+@pytest.mark.parametrize("script", sorted(SMALLEST))
+def test_a_script_runs_at_its_smallest_size(script: str) -> None:
+    for package in ("duckdb", "pandas", "psutil", "sklearn", "transformers"):
+        pytest.importorskip(package, reason="the extra `bench` is not installed")
+    command = [sys.executable, script, *SMALLEST[script]]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
