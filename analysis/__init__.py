@@ -12,10 +12,6 @@ if TYPE_CHECKING:  # the same names as in _EXPORTS, for type checkers and editor
     from sweeplaw.analysis.fitting.objectives import Objective as Objective
     from sweeplaw.analysis.fitting.objectives import parse_objective as parse_objective
     from sweeplaw.analysis.fitting.profiles import profile as profile
-    from sweeplaw.analysis.fitting.validation import compare as compare
-    from sweeplaw.analysis.fitting.validation import largest as largest
-    from sweeplaw.analysis.fitting.validation import leave_cell_out as leave_cell_out
-    from sweeplaw.analysis.fitting.validation import ranking as ranking
     from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw as hyperlaw
     from sweeplaw.analysis.laws.catalog import LAWS as LAWS
     from sweeplaw.analysis.laws.law import Law as Law
@@ -27,6 +23,10 @@ if TYPE_CHECKING:  # the same names as in _EXPORTS, for type checkers and editor
     from sweeplaw.analysis.scaling.isoflop import compare_approaches as compare_approaches
     from sweeplaw.analysis.scaling.learning_curve import forecast as forecast
     from sweeplaw.analysis.scaling.learning_curve import prediction_level as prediction_level
+    from sweeplaw.analysis.scaling.validation import compare as compare
+    from sweeplaw.analysis.scaling.validation import largest as largest
+    from sweeplaw.analysis.scaling.validation import leave_cell_out as leave_cell_out
+    from sweeplaw.analysis.scaling.validation import ranking as ranking
     from sweeplaw.analysis.tables.tables import load as load
     from sweeplaw.analysis.tuning.optimum import optima as optima
 
@@ -45,10 +45,10 @@ _EXPORTS: dict[str, str] = {
     "allocate": "sweeplaw.analysis.scaling.allocation",
     "exponents": "sweeplaw.analysis.scaling.allocation",
     "compare_approaches": "sweeplaw.analysis.scaling.isoflop",
-    "largest": "sweeplaw.analysis.fitting.validation",
-    "leave_cell_out": "sweeplaw.analysis.fitting.validation",
-    "compare": "sweeplaw.analysis.fitting.validation",
-    "ranking": "sweeplaw.analysis.fitting.validation",
+    "largest": "sweeplaw.analysis.scaling.validation",
+    "leave_cell_out": "sweeplaw.analysis.scaling.validation",
+    "compare": "sweeplaw.analysis.scaling.validation",
+    "ranking": "sweeplaw.analysis.scaling.validation",
     "crossover": "sweeplaw.analysis.scaling.crossover",
     "forecast": "sweeplaw.analysis.scaling.learning_curve",
     "prediction_level": "sweeplaw.analysis.scaling.learning_curve",

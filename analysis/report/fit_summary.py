@@ -10,9 +10,9 @@ import numpy as np
 from sweeplaw.analysis.fitting.coverage import Coverage
 from sweeplaw.analysis.fitting.fit import Fit
 from sweeplaw.analysis.fitting.uncertainty import Interval
-from sweeplaw.analysis.fitting.validation import Comparison
 from sweeplaw.analysis.scaling.allocation import FLOPS_PER_ND, Allocation, allocate, exponents, is_surface
 from sweeplaw.analysis.scaling.isoflop import Approach
+from sweeplaw.analysis.scaling.validation import Comparison
 from sweeplaw.trials.errors import require_positive
 
 AHEAD = (1.0, 10.0, 100.0)  # default budgets of an allocation, as multiples of the largest run's compute

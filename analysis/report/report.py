@@ -13,10 +13,10 @@ from typing import Any
 import polars as pl
 
 from sweeplaw.analysis.fitting.fit import Fit
-from sweeplaw.analysis.fitting.validation import largest
 from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws
 from sweeplaw.analysis.report.fit_summary import summarise
 from sweeplaw.analysis.report.hyperlaw_section import HyperSection, hyper_section
+from sweeplaw.analysis.scaling.validation import largest
 from sweeplaw.analysis.tables.expressions import condition
 from sweeplaw.analysis.tables.families import Axes, Family, axes, families
 from sweeplaw.analysis.tables.tables import Tables, keep, load

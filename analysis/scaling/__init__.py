@@ -1,4 +1,4 @@
-"""Conclusions from fitted laws: compute-optimal allocation, isoFLOP analyses, crossovers, forecasts of a run's end.
+"""What fitted laws imply: compute-optimal allocation, isoFLOP analyses, held-out errors, crossovers, forecasts.
 
 No optimizer of its own.
 """

@@ -13,8 +13,8 @@ import numpy as np
 
 from sweeplaw.analysis.fitting.fit import Fit
 from sweeplaw.analysis.fitting.uncertainty import Interval, percentile
-from sweeplaw.analysis.fitting.validation import require_same_objective
 from sweeplaw.analysis.scaling.allocation import FLOPS_PER_ND, frontier, is_surface
+from sweeplaw.analysis.scaling.validation import require_same_objective
 from sweeplaw.trials.errors import InputError
 
 Array = np.ndarray

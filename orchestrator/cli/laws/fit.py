@@ -132,7 +132,7 @@ def _checks(found: Fit, holdout: str | None, approaches: bool, simulate: int, se
 
 
 def _holdout(found: Fit, kind: str) -> dict[str, Any]:
-    from sweeplaw.analysis.fitting.validation import LARGEST_SHARE, largest, leave_cell_out
+    from sweeplaw.analysis.scaling.validation import LARGEST_SHARE, largest, leave_cell_out
     from sweeplaw.trials.errors import InputError
 
     name, _, text = kind.partition(":")
@@ -165,8 +165,8 @@ def _coverage(found: Fit, sets: int, seed: int) -> list[dict[str, Any]]:
 
 
 def _ranking(fits: dict[str, Fit]) -> list[dict[str, Any]]:
-    from sweeplaw.analysis.fitting.validation import ranking
     from sweeplaw.analysis.report.fit_summary import comparison_values
+    from sweeplaw.analysis.scaling.validation import ranking
 
     return [
         {"law": name, "held_out_rms_nats": score, "against_best": comparison_values(pair) if pair else None}

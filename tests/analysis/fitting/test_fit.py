@@ -14,8 +14,8 @@ from scipy.optimize import least_squares
 from sweeplaw import analysis
 from sweeplaw.analysis.fitting.fit import FitOptions
 from sweeplaw.analysis.fitting.objectives import Objective
-from sweeplaw.analysis.fitting.validation import compare
 from sweeplaw.analysis.laws.catalog import LAWS
+from sweeplaw.analysis.scaling.validation import compare
 from sweeplaw.trials.errors import InputError
 
 PLANTED = {

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from sweeplaw import analysis
-from sweeplaw.analysis.fitting.validation import compare, largest, leave_cell_out
 from sweeplaw.analysis.laws.catalog import LAWS
 from sweeplaw.analysis.scaling.allocation import allocate, exponents
 from sweeplaw.analysis.scaling.crossover import crossover
 from sweeplaw.analysis.scaling.isoflop import compare_approaches
 from sweeplaw.analysis.scaling.learning_curve import forecast, prediction_level
+from sweeplaw.analysis.scaling.validation import compare, largest, leave_cell_out
 from sweeplaw.trials.errors import InputError
 
 TRUTH = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
