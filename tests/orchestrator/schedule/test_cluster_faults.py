@@ -80,6 +80,7 @@ class Nodes:
         """Make exactly these nodes live, of one core each."""
         for mark in set(self.nodes) - set(marks):
             self.kill(mark)
+        self.cluster.wait_for_nodes()  # Ray 2.52 may connect to a dead node of the machine that the head counts as live
         for mark in set(marks) - set(self.nodes):
             self.add(mark)
 
