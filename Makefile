@@ -21,18 +21,18 @@ demo: install
 	$(BIN)/sweeplaw report results/demo
 
 PYTEST := $(BIN)/python -m pytest
-# Two files at a time: most of the time goes into waiting for Ray, Slurm and killed processes.
+# Two files at a time: most of the time is spent waiting for Ray, Slurm and killed processes.
 PAIRS := $(PYTEST) -n 2 --dist loadfile
 
-# Pure tests: no Ray, no Slurm, no other process. Under a minute on two cores.
+# Pure tests: no Ray, no Slurm, no other process. About a minute on two idle cores.
 fast: install
 	$(PAIRS) -m "not ray and not kill and not slurm and not process and not heavy and not slow and not alone"
 
-# Every promise that takes seconds.
+# Every test that takes only seconds.
 quick: install
 	$(PAIRS) -m "not slow and not alone"
 
-# Everything; what measures the whole machine comes last, by itself.
+# Everything; tests that measure the whole machine run last, by themselves.
 test: install
 	$(PAIRS) --durations 15 -m "not alone"
 	$(PYTEST) -m alone

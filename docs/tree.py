@@ -29,12 +29,12 @@ ABOUT = {  # folders without an `__init__` docstring
     "examples/own_function": "A Python function as the trial of a sweep",
     "examples/own_script": "A training script as the trial of a sweep",
     "docs": "These pages",
-    "tests": "The same rooms as the packages; `golden/` holds answers that a refactoring must not change",
+    "tests": "The same folders as the packages; `golden/` holds answers that a refactoring must not change",
 }
 HEAD = """# The tree
 
-Made by `python docs/tree.py` from docstrings; a test keeps it up to date. The rooms of a package stand in the order of
-their imports: a room imports only rooms below it.
+Made by `python docs/tree.py` from docstrings; a test keeps it up to date. The folders of a package are in the order of
+their imports: a folder imports only folders below it.
 
 """
 
@@ -54,7 +54,7 @@ def about(folder: Path) -> str:
 
 
 def import_order() -> list[str]:
-    """Return the rooms as paths from the root, each before the rooms it may import."""
+    """Return the folders as paths from the root, each before the folders it may import."""
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
     return [
         f"{container.removeprefix('sweeplaw.').replace('.', '/')}/{layer}"

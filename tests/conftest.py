@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.metadata
 import os
 import random
 import socket
@@ -31,6 +32,12 @@ VARIABLES = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 EPOCH = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Ignore that Ray 2.52 kills its processes without waiting for them."""
+    if importlib.metadata.version("ray").startswith("2.52."):
+        config.addinivalue_line("filterwarnings", "ignore:subprocess .* is still running:ResourceWarning")
 
 
 def make_record(

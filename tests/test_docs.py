@@ -99,7 +99,7 @@ def test_the_tree_of_files_is_up_to_date() -> None:
     assert done.returncode == 0, "run: python docs/tree.py"
 
 
-def test_the_readme_shows_every_room_once() -> None:
+def test_the_readme_shows_every_folder_once() -> None:
     (tree,) = references.blocks(README, "text")
     for package in ("orchestrator", "analysis", "clusters", "trials"):
         section = re.search(rf"^{package}/.*\n(?: .*\n)*", tree, flags=re.MULTILINE)
@@ -184,7 +184,7 @@ def test_what_exists_or_is_recognisably_no_reference_is_accepted(text: str) -> N
     "text",
     [
         "`orchestrator/plan/sweeps.py`",
-        "`trials/no_such_room/`",
+        "`trials/no_such_folder/`",
         "`no_such_module.py`",
         "`NO_SUCH.md`",
         "`python docs/no_such.py --check`",

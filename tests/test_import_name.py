@@ -1,4 +1,4 @@
-"""One importable package: modules of the user's own that share names with our folders hide nothing of ours."""
+"""One importable package: a user's modules with the names of sweeplaw's folders hide none of its modules."""
 
 from __future__ import annotations
 

@@ -66,7 +66,12 @@ TRIAL_COLUMNS: tuple[Column, ...] = (
     Column("host", "str", "", "machine that ran it"),
     Column("device", "str", "", "device kind that ran it"),
     Column("versions", "str", "", "versions of Python and the packages that decide the numbers, as JSON"),
-    Column("commit", "str", "", "commit of the code that ran, with + when it had local changes"),
+    Column(
+        "commit",
+        "str",
+        "",
+        "commit of the sweeplaw checkout that ran, with + when it had local changes; null without one",
+    ),
     Column("source", "str", "", "where an imported row came from; null for our own runs"),
     Column("spec", "str", "", "canonical JSON of the spec"),
 )

@@ -1,4 +1,4 @@
-"""Checks of the rows of a fit: faults that forbid it and warnings that travel with it, both with row numbers.
+"""Checks of the rows of a fit: faults that forbid it and warnings reported with it, both with row numbers.
 
 No row is dropped silently: a row that cannot take part is reported with its reason.
 """
@@ -71,8 +71,8 @@ def data_warnings(observations: Observations, raw: Mapping[str, Array]) -> tuple
         warnings.append(f"{copies.size} rows repeat an earlier row exactly ({named}); each counts as one more run")
     if knobs := _mixed_knobs(observations):
         warnings.append(
-            f"runs at one point differ in {', '.join(knobs)}: the law describes all of them; best=True (--best) takes "
-            "the lowest loss of each point"
+            f"runs at one point differ in {', '.join(knobs)}: the law is fitted to all of them; best=True (--best) "
+            "takes the lowest loss of each point"
         )
     for name in ("N", "D", "U"):
         small = observations.rows[raw[name] < SMALLEST_N].tolist() if name in raw else []

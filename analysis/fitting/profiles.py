@@ -96,7 +96,7 @@ def _without_logarithm(name: str, estimate: float, level: float) -> ProfileLikel
     note = f"not identified: it is {estimate:g} at the optimum"
     interval = Interval(0.0, math.inf, level, "profile likelihood", note)
     none = np.array([])
-    return ProfileLikelihood(name, estimate, none, none, none, math.nan, interval, False, f"{name} {note}")
+    return ProfileLikelihood(name, estimate, none, none, none, math.nan, interval, False, f"{name} is {note}")
 
 
 def _line(setup: Setup, theta: Array, index: int) -> _Line:
@@ -208,20 +208,19 @@ def _interval(
     low = _crossing(scale[: centre + 1][::-1], deviance[: centre + 1][::-1], threshold)
     high = _crossing(scale[centre:], deviance[centre:], threshold)
     low, high = (math.exp(end) if line.log and end is not None else end for end in (low, high))
-    notes = []
-    if low is None and values[0] > bound:
-        notes.append(f"not identified below {_shown(high or values[-1])}: down to {_shown(values[0])} fits as well")
-    if high is None:
-        notes.append(f"not identified above {_shown(low or values[0])}: up to {_shown(values[-1])} fits as well")
+    first, last = f"{values[0]:.3g}", f"{values[-1]:.3g}"
+    note = ""
+    if low is None and high is None:
+        note = f"not identified: any value from {first} to {last} fits as well"
+    elif high is None:
+        note = f"not identified above {low:.3g}: any value up to {last} fits as well"
+    elif low is None and values[0] > bound:
+        note = f"not identified below {high:.3g}: any value down to {first} fits as well"
     lowest = float(values[0]) if values[0] <= bound else -math.inf
     lowest = max(lowest, 0.0) if line.setup.law.free[index].low >= 0 else lowest
     ends = (lowest if low is None else float(low), math.inf if high is None else float(high))
-    interval = Interval(*ends, level, "profile likelihood", "; ".join(notes))
-    return interval, not notes, f"{name} " + ("; ".join(notes) if notes else "is identified on both sides")
-
-
-def _shown(value: float) -> str:
-    return f"{value:.3g}"
+    interval = Interval(*ends, level, "profile likelihood", note)
+    return interval, not note, f"{name} is {note or 'identified on both sides'}"
 
 
 def _crossing(places: Array, deviance: Array, threshold: float) -> float | None:

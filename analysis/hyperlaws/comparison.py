@@ -77,7 +77,7 @@ def _score_law(law: PublishedLaw, frame: pl.DataFrame, table: CellTable, scorer:
         return LawScore(law, None, predicted, {}, reason)
     silent = [name for name, given in zip(table.knobs, covered, strict=True) if not given]
     if silent:
-        remarks.append(f"says nothing of {', '.join(silent)}: set to the best given the rest")
+        remarks.append(f"does not predict {', '.join(silent)}: set to the best given the rest")
     evaluation = score(
         scorer, fill(scorer, predicted), np.ones(len(table.cells), dtype=bool), ("as_published", "not refitted")
     )

@@ -84,7 +84,7 @@ def _chosen(table: CellTable, on: Mapping[str, Sequence[str]]) -> dict[str, tupl
         if axis not in table.axes
     ]
     if faults:
-        raise InputError(faults, where="hyperlaw")
+        raise InputError(faults)
     return {knob: tuple(on.get(knob, default_axes(knob, table.axes))) for knob in table.knobs}
 
 
@@ -110,4 +110,4 @@ def _check_rank(table: CellTable, names: Sequence[str], matrix: Array, allowed: 
         elif not faults and np.linalg.matrix_rank(matrix[:, mask]) < needed:
             faults.append(f"{knob}: {', '.join(n for n, m in zip(names, mask, strict=True) if m)} are not independent")
     if faults:
-        raise InputError(faults, where="hyperlaw")
+        raise InputError(faults)

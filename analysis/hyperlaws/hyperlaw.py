@@ -158,9 +158,7 @@ def fit_cells(
     fitted = estimate(terms)
     center = fitted.coefficients(np.ones((1, len(table.cells))))[0]
     if not np.isfinite(center).all():
-        raise InputError(
-            "the pooled rows have no convex minimum in the knobs", where=f"hyperlaw --estimator {estimator}"
-        )
+        raise InputError("the pooled rows have no convex minimum in the knobs", where=f"estimator {estimator}")
     draws = fitted.coefficients(resampled_cells(len(table.cells), resamples, seed), progress)
     good = np.isfinite(draws).all(axis=(1, 2))
     left_out, small = leave_one_out(scorer, fitted), train_small(scorer, fitted)
@@ -261,7 +259,8 @@ def _recipes(
             if "=" in name and len(draws) > 1:
                 low, middle, high = np.exp(np.quantile(draws[:, k, i], [0.025, 0.5, 0.975]))
                 if low > 1 or high < 1:
-                    moved.append(f"{name} wants {knob} x {middle:.2f} [{low:.2f}, {high:.2f}]")
+                    factor = f"{middle:.2f} [{low:.2f}, {high:.2f}] times"
+                    moved.append(f"{name}: the optimal {knob} is {factor} that of the reference recipe")
     shared = leave_one_out(scorer, without_offsets)
     own, one = (e.metric("quadratic").score for e in (evaluation, shared))
     cost = f" (held-out regret {one:.3f} per mille with one law, {own:.3f} with offsets)" if own and one else ""

@@ -72,7 +72,7 @@ def per_cell(table: CellTable, features: Features, found: list[CellOptimum]) -> 
         reasons = "; ".join(shown[:REASONS]) + (f"; and {len(shown) - REASONS} more" if len(shown) > REASONS else "")
         raise InputError(
             f"{supported} of {cells} cells support an optimum of their own and the law needs {needed} ({reasons})",
-            where="hyperlaw --estimator cells",
+            where="estimator cells",
         )
     spread = np.array([_between(features, k, center[:, k], error[:, k]) for k in range(knobs)])
     return PerCell(table, features, center, error, spread, used, without)

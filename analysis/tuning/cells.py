@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from sweeplaw.analysis.tables.expressions import check_columns
 from sweeplaw.analysis.tables.levels import SAME_LEVEL, snap
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.record import RESERVED_COLUMNS
 
 Array = NDArray[np.float64]
 
 TOGETHER = 0.999  # correlation of logs above which two columns count as one
 LEAST_SPAN = 1.05  # an axis whose largest value is within 5 % of its smallest has no exponent
+_FACTS_OF_A_RUN = RESERVED_COLUMNS - {"workload", "source"}  # filled by the run itself, so none is a recipe
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def cell_table(
     names = [*axes, *recipes, *knobs, y]
     check_columns(frame, names, numbers=[*axes, *knobs, y])
     if not axes:
-        raise InputError("name the axes of the cells (N,D, say)", where="hyperlaw")
+        raise InputError("name the axes of the cells (N,D, say)")
     keys = [*axes, *recipes]
     kept, dropped = _screen(frame, axes, knobs, keys)
     measured = pl.col(y).cast(pl.Float64).is_finite().fill_null(False) & (pl.col(y) > 0).fill_null(False)
@@ -102,7 +104,7 @@ def cell_table(
     if unmeasured:
         dropped["no finite loss (diverged or failed)"] = unmeasured
     if rows.is_empty():
-        raise InputError(f"no row has a finite {y} and all of {', '.join([*keys, *knobs])}", where="hyperlaw")
+        raise InputError(f"no row has a finite {y} and all of {', '.join([*keys, *knobs])}")
     settings = rows.select(knobs).to_numpy().astype(np.float64)
     table = CellTable(
         axes=tuple(axes),
@@ -140,18 +142,19 @@ def _screen(
 
 
 def _repeats(rows: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], y: str) -> tuple[str, ...]:
-    """Return a note if settings occur several times in a cell, with the columns in which the repeats differ."""
+    """Return a note if settings occur several times in a cell, with the columns that differ and may be a recipe."""
     groups = rows.group_by([*keys, *knobs])
     repeats = groups.len("_rows").filter(pl.col("_rows") > 1)
     if repeats.height < max(1, rows.height // 20):  # a few repeated runs are seeds
         return ()
-    others = [name for name in rows.columns if name not in (*keys, *knobs, y, "_cell", "_unmeasured", "_measured")]
+    known = {*keys, *knobs, y, "seed", "_cell", "_unmeasured", "_measured", *_FACTS_OF_A_RUN}
+    others = [name for name in rows.columns if name not in known]
     plain = [name for name in others if not rows[name].dtype.is_nested()]
     distinct = groups.agg(pl.len().alias("_rows"), *[pl.col(name).n_unique() for name in plain]).filter(
         pl.col("_rows") > 1
     )
     differing = [name for name in plain if distinct.filter(pl.col(name) > 1).height > distinct.height / 2]
-    few = [name for name in differing if rows[name].n_unique() <= 20]
+    few = [name for name in differing if rows[name].n_unique() <= min(20, rows.height // 2)]
     if not few:
         return ()
     return (
@@ -163,7 +166,7 @@ def _repeats(rows: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], y: s
 def _check_design(table: CellTable) -> None:
     faults = [*_cell_faults(table), *_knob_faults(table)]
     if faults:
-        raise InputError(faults, where="hyperlaw")
+        raise InputError(faults)
 
 
 def _cell_faults(table: CellTable) -> list[str]:

@@ -1,4 +1,4 @@
 """Connect to a Ray cluster or start a private one, and clean up everything it started.
 
-The one room of this package that imports Ray; what is submitted to a batch system belongs in `submit`.
+The one folder of this package that imports Ray; what is submitted to a batch system belongs in `submit`.
 """

@@ -166,7 +166,7 @@ def _table_faults(profile: Profile) -> list[str]:
         if table == own and not present:
             faults.append(f"kind = {profile.kind!r} needs a table [{table}]")
         if table != own and present:
-            faults.append(f"table [{table}] does not belong to kind = {profile.kind!r}")
+            faults.append(f"table [{table}] is not allowed with kind = {profile.kind!r}")
     return faults
 
 
@@ -176,10 +176,10 @@ def _address_faults(profile: Profile) -> list[str]:
         faults.append("kind = 'ray' needs address = 'host:port', 'ray://host:port' or 'auto'")
     if profile.kind != "ray" and profile.address is not None:
         faults.append(
-            f"address = {profile.address!r} does not belong to kind = {profile.kind!r} (accepted: kind = 'ray')"
+            f"address = {profile.address!r} is not allowed with kind = {profile.kind!r} (accepted: kind = 'ray')"
         )
     if profile.kind != "ray" and profile.jobs is not None:
-        faults.append(f"jobs = {profile.jobs!r} does not belong to kind = {profile.kind!r} (accepted: kind = 'ray')")
+        faults.append(f"jobs = {profile.jobs!r} is not allowed with kind = {profile.kind!r} (accepted: kind = 'ray')")
     if profile.kind == "inline" and profile.slots not in (None, 1):
         faults.append(f"slots = {profile.slots} does not fit kind = 'inline', which runs one pack at a time")
     if profile.kind == "gcp" and profile.cloud and None in (profile.cloud.project, profile.cloud.zone):

@@ -1,4 +1,4 @@
-"""The trials of one launch on a backend: packs become jobs, rows become records, and trials are retried or given up."""
+"""Execute the trials of a launch on a backend: make jobs of packs and records of rows, retry trials or give them up."""
 
 from __future__ import annotations
 

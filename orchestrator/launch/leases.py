@@ -1,4 +1,4 @@
-"""Background duties of a launch: renew its claims, publish what runs, account for device time, enforce the budget."""
+"""Claim the trials of a launch; a thread renews the claims, publishes what runs, and enforces the budget."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class BudgetGuard:
 
 @dataclass
 class LaunchLease:
-    """A launch's lease on its trials. Once it is ``lost`` they belong to another launch, and further rows of ours would
-    be duplicates.
+    """A launch's lease on its trials. Once it is ``lost`` they belong to another launch, and further rows of this
+    launch would be duplicates.
     """
 
     store: Store
@@ -63,7 +63,7 @@ class LaunchLease:
             self.launch_state.drain(End("preempted", _TAKEN_OVER))
 
     def still_held(self) -> bool:
-        """Return whether the trials are still ours; the store is read only after a stall longer than the lease."""
+        """Return whether this launch holds its trials; reads the store only after a stall longer than the lease."""
         if not self.lost and time.monotonic() - self._renewed > LEASE_SECONDS:
             with contextlib.suppress(OSError):  # out of reach: then recording fails too, and raises
                 self.renew()

@@ -68,8 +68,8 @@ class Recorder:
             observer.recorded(rows)
 
     def _with_end(self, record: TrialRecord) -> TrialRecord:
-        """Replace the state of a preempted trial where the launch ends for another reason, such as its budget: a worker
-        that drains knows no reason and records ``preempted``.
+        """Replace the state of a preempted trial where the launch ends for another reason, such as its budget: a
+        draining worker does not know why and records ``preempted``.
         """
         end, outcome = self._launch_state.end, record.outcome
         if end is None or outcome.state != "preempted" or end.state == "preempted":

@@ -1,7 +1,7 @@
-"""The packs that run, which a launch publishes with its heartbeat as ``claims/<launch>.running.json``.
+"""The packs that run, as published in the store for other processes: ``claims/<launch>.running.json``.
 
-From it `sweeplaw status` distinguishes running trials from claimed ones, and the next launch accounts for the work a
-dead launcher lost.
+A launch writes the file with its heartbeat. From it `sweeplaw status` distinguishes running trials from claimed ones,
+and the next launch accounts for the work a dead launcher lost.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def remove(location: Location, launch_id: str) -> None:
 
 
 def charge_dead_launches(location: Location, now: dt.datetime) -> None:
-    """Charge the unfinished work of dead launches to their account, and remove it. Raise OSError."""
+    """Record the unfinished work of dead launches as device time those launches lost, and remove it. Raise OSError."""
     alive = live_launches(location, now)
     for launch_id in location.names("claims", SUFFIX):
         found = None if launch_id in alive else read(location, launch_id)

@@ -1,6 +1,6 @@
-"""What a launch is doing at this moment: which packs run where and since when, how far they are, what was lost.
+"""The state of a launch in the memory of its process: what runs where, how far it is, what was lost, why it ends.
 
-The launch keeps one `LaunchState` and reports every event to it.
+The launch keeps one `LaunchState` and reports every event to it; `running` publishes the part that others need.
 """
 
 from __future__ import annotations

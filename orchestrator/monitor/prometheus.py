@@ -66,17 +66,17 @@ def _families(snapshot: LaunchSnapshot, dropped: Mapping[str, int]) -> Iterator[
     """Yield the metrics. A value that is not known yet has none, rather than 0."""
     usage = snapshot.usage
     yield "trials_ended_total", "counter", "Attempts that ended, by state.", _by("state", snapshot.states)
-    yield "attempts_followed_total", "counter", "Attempts that were followed by another.", [({}, snapshot.retries)]
-    yield "trials_planned", "gauge", "Trials this launch set out to run.", [({}, snapshot.todo)]
-    yield "trials_per_second", "gauge", "Attempts that ended a second, over the last minute.", [({}, snapshot.rate)]
-    yield "slots", "gauge", "Packs that may run at once.", [({}, snapshot.slots)]
-    yield "slots_busy", "gauge", "Packs that run now.", [({}, len(snapshot.running))]
+    yield "attempts_followed_total", "counter", "Attempts followed by another.", [({}, snapshot.retries)]
+    yield "trials_planned", "gauge", "Trials planned by this launch.", [({}, snapshot.todo)]
+    yield "trials_per_second", "gauge", "Attempts that ended per second, over the last minute.", [({}, snapshot.rate)]
+    yield "slots", "gauge", "Packs that can run at once.", [({}, snapshot.slots)]
+    yield "slots_busy", "gauge", "Packs running now.", [({}, len(snapshot.running))]
     yield "launch_seconds", "gauge", "Seconds since the cluster was ready.", [({}, snapshot.seconds)]
-    yield "useful_device_seconds_total", "counter", "Device time that became rows.", [({}, usage.useful)]
-    yield "wasted_device_seconds_total", "counter", "Device time that was lost, by reason.", _by("reason", usage.wasted)
+    yield "useful_device_seconds_total", "counter", "Useful device time.", [({}, usage.useful)]
+    yield "wasted_device_seconds_total", "counter", "Wasted device time, by reason.", _by("reason", usage.wasted)
     yield "rows_not_logged_total", "counter", "Rows a sink has not logged.", _by("sink", dropped)
     if snapshot.best_loss is not None:
-        yield "best_loss_nats", "gauge", "Least validation loss so far.", [({}, snapshot.best_loss)]
+        yield "best_loss_nats", "gauge", "Lowest validation loss so far.", [({}, snapshot.best_loss)]
 
 
 def _by(label: str, values: Mapping[str, float]) -> list[Sample]:

@@ -110,7 +110,8 @@ def check(plan: Plan, cost: dict[str, Any], used_hours: float = 0.0) -> None:
     faults = [point["misfit"] for point in cost["points"] if point["misfit"]]
     if allowed is not None and used_hours + (needed or 0.0) > allowed:
         used = f"{used_hours:.3g} are used and " if used_hours else ""
-        wanted = "the need of the rest is not known" if needed is None else f"the sweep needs about {needed:.3g}"
-        faults.append(f"budget.device_hours = {allowed:g}, but {used}{wanted} of {cost['device']}")
+        need = f"the sweep needs about {needed or 0:.3g} of {cost['device']}"
+        cause = "the cost of the remaining trials is not known" if needed is None else need
+        faults.append(f"budget.device_hours = {allowed:g}, but {used}{cause}")
     if faults:
         raise InputError(faults, where=plan.sweep.name)

@@ -32,7 +32,7 @@ class Settled:
 def settle(sweep: SweepSpec, values: dict[str, Any], member_axes: Sequence[str]) -> Settled:
     """Compute every formula that needs no member knob, each once the names that it reads are known.
 
-    Raise InputError for a formula or condition that reads a name nothing gives.
+    Raise InputError for a formula or condition that uses a name that is not defined.
     """
     knobs = {knob.name: knob for knob in sweep.workload.knobs}
     accepted = {**{knob.name: knob for knob in sweep.workload.requests}, **knobs}
@@ -92,8 +92,8 @@ def _ordered(waiting: dict[str, Formula], known: set[str]) -> list[tuple[str, Fo
     if waiting:
         raise InputError(
             [
-                f"derived.{name}: {formula.text!r} needs {', '.join(sorted(formula.names - known))}, which nothing "
-                f"gives{nearest(min(formula.names - known), known)} (known: {', '.join(sorted(known))})"
+                f"derived.{name}: {formula.text!r} uses {', '.join(sorted(formula.names - known))}, which is not "
+                f"defined{nearest(min(formula.names - known), known)} (known: {', '.join(sorted(known))})"
                 for name, formula in waiting.items()
             ]
         )
@@ -103,7 +103,7 @@ def _ordered(waiting: dict[str, Formula], known: set[str]) -> list[tuple[str, Fo
 def _check_names(sweep: SweepSpec, known: set[str]) -> None:
     listed = ", ".join(sorted(known))
     faults = [
-        f"where: {rule.text!r} reads {name!r}, which nothing gives{nearest(name, known)} (known: {listed})"
+        f"where: {rule.text!r} uses {name!r}, which is not defined{nearest(name, known)} (known: {listed})"
         for rule in sweep.where
         for name in sorted(rule.names - known)
     ]

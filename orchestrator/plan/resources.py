@@ -187,7 +187,7 @@ class ResourceSizer:
 def memory(cost: Cost, item: TrialResources) -> int | None:
     """Return the bytes that a trial needs on each device (in each process, on CPU cores); None if unknown.
 
-    Assumption: a process that is given several GPUs divides its memory over them, since it runs the user's own code.
+    Assumption: a process that is given several GPUs divides its memory over them, since it runs user code.
     """
     if (item.processes, item.micro_batch_divisor) != (1, 1):
         return cost.memory_on(item.processes, item.micro_batch_divisor)

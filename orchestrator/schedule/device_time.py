@@ -1,4 +1,4 @@
-"""Device time: how much became rows, and how much was lost, by reason.
+"""Device time: how much was useful, and how much was wasted, by reason.
 
 A device-second is one second of one device of the cluster's hardware (a quarter of a GPU for a second is a quarter of
 one). Useful is the time of trials that ended in a usable row; wasted is the time of work that has to be repeated or led
@@ -41,7 +41,7 @@ class WastedWork:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Device-seconds that became rows, and device-seconds and number of losses by reason."""
+    """Useful device-seconds, and wasted device-seconds and number of losses by reason."""
 
     useful: float = 0.0
     wasted: Mapping[str, float] = field(default_factory=dict)

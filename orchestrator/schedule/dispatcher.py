@@ -184,7 +184,7 @@ class Dispatcher:
         self.fill()
 
     def failed_to_start(self, slot: WorkerSlot) -> None:
-        """Handle the death of a process that ran nothing: its pack is requeued unchanged, without a charge."""
+        """Handle the death of a process that ran nothing: requeue its pack without counting an attempt."""
         self._close(slot)
         self._failed_starts.update(slot.nodes)
         if slot.pack is not None:

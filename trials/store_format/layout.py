@@ -77,6 +77,15 @@ class Location:
 
         return bool(self.filesystem.get_file_info(self.path(name)).type == pafs.FileType.File)
 
+    def is_vacant(self) -> bool:
+        """Return whether there is neither a folder nor a file at ``root``; False if it cannot be reached."""
+        from pyarrow import fs as pafs
+
+        try:
+            return bool(self.filesystem.get_file_info(self.root).type == pafs.FileType.NotFound)
+        except OSError:
+            return False
+
     def read(self, name: str) -> bytes:
         """Return the bytes of the file ``name``. Raise FileNotFoundError."""
         try:

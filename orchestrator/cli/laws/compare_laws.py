@@ -48,12 +48,14 @@ def compare_laws(
         raise InputError(f"published laws predict {', '.join(KNOBS)}; --knob names none of them (--let can derive one)")
     frame, notes, faults = read_runs(source, [*names(cell), *knob], y, let, where, steps)
     cells = cell_table(frame, names(cell), knob, y)
-    ranked = [_values(one) for one in compare(frame, cells, Scorer.of(cells), law or tuple(LAWS))]
+    scorer = Scorer.of(cells)
+    ranked = [_values(one) for one in compare(frame, cells, scorer, law or tuple(LAWS))]
     notes = [*cells.notes, *notes]
     if json:
         emit_json({"source": source, "cells": len(cells.cells), "laws": ranked, "notes": notes})
     else:
-        _print(ranked, len(cells.cells), notes)
+        scored = any(quadratic is not None for quadratic in scorer.quadratics)
+        _print(ranked, f"{len(cells.cells)} cells" if scored else None, notes)
     report_damage(faults)
 
 
@@ -75,15 +77,20 @@ def _values(scored: LawScore) -> dict[str, Any]:
     }
 
 
-def _print(ranked: Sequence[Mapping[str, Any]], cells: int, notes: Sequence[str]) -> None:
+def _print(ranked: Sequence[Mapping[str, Any]], cells: str | None, notes: Sequence[str]) -> None:
+    """Print the laws and the unit of their scores; ``cells`` is None if no cell has a fitted optimum."""
     for law in ranked:
         regret = law["regret_permille"]
         if regret is None:
             typer.echo(f"      -  {law['law']}: {law['remark']}")
             continue
         off = ", ".join(f"{name} {factor:.2f}x" for name, factor in law["off_by"].items())
+        tail = " ".join(filter(None, [off and f"(off: {off})", law["remark"]]))
         mark = "" if law["verified"] else " [second-hand]"
         score = "      -" if regret["quadratic"] is None else f"{regret['quadratic']:7.3f}"
-        typer.echo(f"{score}  {law['law']}{mark}  {law['formula']}  (off: {off}) {law['remark']}")
-    typer.echo(f"regret in per mille of loss on each cell's quadratic, {cells} cells; the laws are not refitted")
+        typer.echo(f"{score}  {law['law']}{mark}  {law['formula']}  {tail}".rstrip())
+    if cells is None:
+        typer.echo("no cell has a fitted optimum")
+    else:
+        typer.echo(f"regret in per mille of loss on each cell's quadratic, {cells}; the laws are not refitted")
     print_notes(notes)

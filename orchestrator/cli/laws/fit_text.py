@@ -16,7 +16,7 @@ def show(answer: Mapping[str, Any]) -> None:
     for line in _heading(answer):
         console.print(line, markup=False)
     console.print(_parameters(answer))
-    for line in (*_notes(answer), *_derived(answer["derived"]), *_checks(answer)):
+    for line in (*_notes(answer), *_derived(answer), *_checks(answer)):
         console.print(line, markup=False)
 
 
@@ -37,7 +37,7 @@ def _parameters(answer: Mapping[str, Any]) -> Table:
     for name, value in answer["params"].items():
         interval = answer["intervals"].get(name)
         ends = [f"{interval[end]:.6g}" for end in ("low", "high")] if interval else ["", ""]
-        table.add_row(name, f"{value:.8g}" + ("" if answer["verified"] else " ?"), *ends)
+        table.add_row(name, f"{value:.8g}{_mark(answer)}", *ends)
     for name, value in answer["fixed"].items():
         table.add_row(name, f"{value:.8g}", "fixed", "")
     return table
@@ -48,14 +48,15 @@ def _notes(answer: Mapping[str, Any]) -> Iterator[str]:
         yield f"note: {line}"
 
 
-def _derived(derived: Mapping[str, Any]) -> Iterator[str]:
+def _derived(answer: Mapping[str, Any]) -> Iterator[str]:
+    derived, mark = answer["derived"], _mark(answer)
     if "compute_optimal" not in derived:
         return
     a = derived["a"]
-    yield f"{derived['compute']}: N* grows as C^{a['value']:.4f}{_range(a['interval'], 3)}"
+    yield f"{derived['compute']}: N* grows as C^{a['value']:.4f}{_range(a['interval'], 3)}{mark}"
     for item in derived["compute_optimal"]:
         loss = f"{item['loss']:.4f}{_range(item['intervals'].get('loss'), 4)}"
-        yield f"  {item['sentence']} ({item['tokens_per_param']:.3g} tokens per parameter, loss {loss})"
+        yield f"  {item['sentence']} ({item['tokens_per_param']:.3g} tokens per parameter, loss {loss}){mark}"
 
 
 def _checks(answer: Mapping[str, Any]) -> Iterator[str]:
@@ -64,7 +65,7 @@ def _checks(answer: Mapping[str, Any]) -> Iterator[str]:
             f"held out {held_out['kind']}: {held_out['rows']} rows, "
             f"mean relative error {held_out['mean_relative_error']:.3%}, "
             f"worst {held_out['worst_relative_error']:.3%}, bias {held_out['bias']:+.3%}; "
-            f"trained on {held_out['trained_on']}"
+            f"trained on {held_out['trained_on']}{_mark(held_out)}"
         )
     for item in answer.get("approaches", ()):
         interval = _range(item["intervals"].get("a"), 3)
@@ -79,6 +80,11 @@ def _checks(answer: Mapping[str, Any]) -> Iterator[str]:
             f"coverage of {item['level']:.0%} {item['method']} intervals, {item['noise']} noise {item['scale']:.3g}, "
             f"{item['sets']} sets: {shares} (+- {item['standard_error']:.3f})"
         )
+
+
+def _mark(numbers: Mapping[str, Any]) -> str:
+    """Return the mark of numbers that come from a fit that is not verified."""
+    return "" if numbers["verified"] else " ?"
 
 
 def _range(interval: Mapping[str, float] | None, digits: int) -> str:

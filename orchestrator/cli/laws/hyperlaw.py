@@ -13,6 +13,7 @@ from sweeplaw.orchestrator.cli.shared.options import names, pairs
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.orchestrator.cli.shared.runs import STEPS, Cell, Knobs, Let, Source, Steps, Where, Y, read_runs
+from sweeplaw.trials.quantities import counted
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
@@ -122,9 +123,10 @@ def _print_laws(found: Hyperlaw) -> None:
 
 def _print_evaluations(found: Hyperlaw) -> None:
     for evaluation in found.evaluations:
+        split = f"{evaluation.kind.replace('_', '-')} ({counted(evaluation.held_out, 'cell')})"
         scores = [
-            f"{m.name} {m.score:.3f} (floor {m.floor:.3f})" if m.floor is not None else f"{m.name} {m.score:.3f}"
+            f"{m.name} {m.score:.3f} (noise floor {m.floor:.3f})" if m.floor is not None else f"{m.name} {m.score:.3f}"
             for m in evaluation.metrics
             if m.score is not None
         ]
-        typer.echo(f"  {evaluation.split}: {', '.join(scores)} per mille")
+        typer.echo(f"  {split}: {', '.join(scores)} per mille")

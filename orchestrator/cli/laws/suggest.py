@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweeplaw.orchestrator.cli.shared.options import number
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.orchestrator.cli.shared.runs import STEPS, Let, Where, Y, read_runs
-from sweeplaw.trials.quantities import number
 
 if TYPE_CHECKING:
     import polars as pl

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import typer
+
+from sweeplaw.trials import quantities
 from sweeplaw.trials.errors import InputError
+
+
+def number(text: str) -> float:
+    """Return the number in an option, such as ``7e9`` or ``7B``. Raise typer.BadParameter."""
+    try:
+        return quantities.number(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def names(text: str | None) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,16 +40,31 @@ def plan(
 
     with progress_bar("planning") as progress:
         made = make_plan(read(sweep), progress)
+    planned = made.trials
     if store is not None:
-        from sweeplaw.orchestrator.store.store import Store
-
-        finished = Store.open(store).finished()
+        finished = _finished(store)
         made = made.only({trial_id for trial_id in made.ids if trial_id not in finished})
     cost = estimate(made, profile.load(cluster))
     if json:
         emit_json({**cost, "listing": listing(made)} if trials else cost)
+    elif planned and not made.trials:
+        typer.echo(f"nothing to run: {planned} of {counted(planned, 'trial')} are in the store")
     else:
         _print(cost, listing(made) if trials else [])
+
+
+def _finished(store: str) -> Mapping[str, str]:
+    """Return the finished trials of a store; none if nothing is there yet. Raise InputError if it is not a store."""
+    from sweeplaw.orchestrator.store.store import Store
+    from sweeplaw.trials.errors import InputError
+    from sweeplaw.trials.store_format.layout import locate
+
+    try:
+        return Store.open(store).finished()
+    except InputError:
+        if locate(store).is_vacant():
+            return {}
+        raise
 
 
 def _print(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> None:
@@ -91,14 +106,10 @@ def _lines(cost: Mapping[str, Any]) -> list[str]:
     """Return the text below the table: units, totals, misfits, dropped combinations, retries and the budget."""
     points = cost["points"]
     misfits = [point["misfit"] for point in points if point["misfit"]]
-    hours = f", {_hours(cost['hours'])} on {counted(cost['slots'], 'slot')}" if cost["hours"] is not None else ""
     lines = [f"{SHOWN} points at each end of {len(points)} (--json for all)"] if len(points) > 2 * SHOWN else []
-    lines += [
-        "N: parameters without embeddings and output head; memory: per trial; time: device time of all trials",
-        f"total: {_count(cost['tokens'])} tokens, {_count(cost['flops'])} FLOPs "
-        f"({cost['flops_convention'] or 'convention unknown'}), "
-        f"about {_hours(cost['device_hours'])} of {cost['device']}{hours}",
-    ]
+    lines.append("N: parameters without embeddings and output head; memory: per trial; time: device time of all trials")
+    if totals := ", ".join(_totals(cost)):
+        lines.append(f"total: {totals}")
     lines += [f"too large: {sentence}" for sentence in misfits[:SHOWN]]
     if len(misfits) > SHOWN:
         lines.append(f"too large: {len(misfits) - SHOWN} more (--json for all)")
@@ -107,6 +118,19 @@ def _lines(cost: Mapping[str, Any]) -> list[str]:
     if cost["budget"]:
         lines.append(f"budget: {_limits(cost['budget'])}")
     return lines
+
+
+def _totals(cost: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the totals that are known."""
+    if cost["tokens"] is not None:
+        yield f"{short(cost['tokens'])} tokens"
+    if cost["flops"] is not None:
+        convention = f" ({cost['flops_convention']})" if cost["flops_convention"] else ""
+        yield f"{short(cost['flops'])} FLOPs{convention}"
+    if cost["device_hours"] is not None:
+        yield f"about {_hours(cost['device_hours'])} of {cost['device']}"
+    if cost["hours"] is not None:
+        yield f"{_hours(cost['hours'])} on {counted(cost['slots'], 'slot')}"
 
 
 def _trials(trials: Sequence[Mapping[str, Any]]) -> Table:

@@ -87,7 +87,7 @@ def _pace(found: Progress) -> Iterator[str]:
     if found.best_loss is not None:
         yield f"best loss {found.best_loss:.6g}"
     yield found.usage.sentence()
-    if found.rate is not None:
+    if found.rate is not None and (found.running or found.claimed):  # a launch lives
         left = "" if found.seconds_left is None else f", {found.seconds_left / 60:.0f} min left at this rate"
         yield f"recently {found.rate * 60:.1f} trials a minute{left}"
 

@@ -208,6 +208,13 @@ def test_settings_repeated_in_a_cell_are_reported_with_the_column_that_differs()
     assert any("differ in schedule" in note for note in notes)
 
 
+def test_settings_repeated_with_other_seeds_alone_are_not_reported() -> None:
+    seeds = [planted(seed=s, missing=0.0).with_columns(seed=pl.lit(s), trial_id=pl.lit(str(s))) for s in (7, 8)]
+    assert not any("occur more than once" in note for note in hyperlaw(pl.concat(seeds), resamples=0).notes)
+    both = pl.concat([frame.with_columns(schedule=pl.lit(str(s))) for s, frame in enumerate(seeds)])
+    assert any("differ in schedule:" in note for note in hyperlaw(both, resamples=0).notes)
+
+
 @pytest.mark.heavy
 def test_an_axis_that_hardly_varies_is_left_out_with_a_note() -> None:
     frame = planted(seed=1).with_columns(N=1e9 + pl.col("N") / 1e3)

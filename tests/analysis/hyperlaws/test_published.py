@@ -98,7 +98,7 @@ def test_a_factor_on_the_learning_rate_is_recovered() -> None:
 
 def test_a_knob_that_the_law_omits_is_set_to_the_best_given_the_rest() -> None:
     found = scores(grid(), "schaipp")["schaipp"]
-    assert "says nothing of lr" in found.remark
+    assert "does not predict lr" in found.remark
     table = cell_table(grid(), ("N", "D"), ("lr", "batch_tokens"), "val_loss")
     scorer = Scorer.of(table)
     filled = fill(scorer, found.predicted)

@@ -199,3 +199,21 @@ def test_a_family_without_values_of_a_knob_has_an_empty_figure_of_it():
     found = optima(runs, ["n", "d"], ["lr"], "loss")
     assert found == []
     assert not figures.nuisance(family, by, "lr", found).axes[0].lines
+
+
+def test_the_page_marks_the_numbers_of_a_surface_that_is_not_verified(made):
+    values = report.report_values(made)
+    law = values["families"][0]["surface"]
+    html = report_page.page(made, values)
+    values["families"][0]["surface"] = {**law, "verified": False}
+    marked = report_page.page(made, values)
+    e = f"{law['params']['E']:.4g}"
+    beta = f"{law['params']['beta']:.4g}"
+    numbers = [
+        f"<td>E</td><td>{e}",
+        f"/D^{beta}",
+        *(f"<li>{one['sentence']}" for one in law["derived"]["compute_optimal"]),
+    ]
+    for number in numbers:
+        assert f"{number}<" in html
+        assert f"{number} ?<" in marked

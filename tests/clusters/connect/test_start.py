@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import warnings
 
 import pytest
 
@@ -30,6 +31,11 @@ def failing(error: Exception, noise: str = "") -> None:
             "",
             "runs other versions of Ray or Python",
         ),
+        (
+            RuntimeError("Version mismatch: The cluster was started with Ray: 2.9"),
+            "[x] Loaded authentication token from file: /x/token\n",
+            "runs other versions of Ray or Python",
+        ),
         (ValueError("Ray Client requires pip package `ray[client]`"), "", "needs a part of Ray that is not installed"),
         (RuntimeError("Can't find a `node_ip_address.json`"), "", "has no node on this machine"),
         (OSError(28, "No space left on device", "/tmp/ray"), "", "has no room on its disk"),
@@ -46,11 +52,30 @@ def test_each_failure_is_reported_with_the_fix(
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_reason_for_an_error_without_text_is_that_of_the_error_before_it() -> None:
+    """Ray 2.52 raises such an error for a wrong token in a process that was connected before."""
+
+    def refused() -> None:
+        try:
+            raise RuntimeError("Failed to get cluster ID from GCS server: InvalidAuthToken")
+        except RuntimeError:
+            raise ConnectionError  # noqa: B904 - as Ray does
+
+    with pytest.raises(ConnectError, match=r"h:1 refuses the token .*: Failed to get cluster ID from GCS server"):
+        start(refused, "h:1")
+
+
 def test_our_own_errors_are_not_reported_as_the_clusters() -> None:
     with pytest.raises(KeyError):
         start(lambda: failing(KeyError("x")), "h:1")
 
 
-def test_output_of_a_successful_start_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
-    start(lambda: os.write(2, b"a warning of Ray\n"), "h:1")
+def test_output_of_a_successful_start_is_passed_on_without_notes_of_no_use(capfd: pytest.CaptureFixture[str]) -> None:
+    """Ray 2.52 notes that it loaded the token, and gives a tip about a variable that is set."""
+
+    def init() -> None:
+        os.write(2, b"[x] Loaded authentication token from file: /x/token\na warning of Ray\n")
+        warnings.warn("Tip: In future versions of Ray, another default applies", FutureWarning, stacklevel=1)
+
+    start(init, "h:1")
     assert capfd.readouterr().err == "a warning of Ray\n"

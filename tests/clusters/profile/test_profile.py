@@ -125,9 +125,9 @@ def test_a_trial_that_fits_no_node_is_refused_with_the_resources_of_a_node() -> 
     ("content", "sentence"),
     [
         ({"kind": "ray"}, "needs address"),
-        ({"kind": "local", "address": "a:1"}, "does not belong to kind = 'local'"),
+        ({"kind": "local", "address": "a:1"}, "is not allowed with kind = 'local'"),
         ({"kind": "slurm"}, "needs a table [slurm]"),
-        ({"kind": "local", "slurm": {"cpus_per_node": 1}}, "table [slurm] does not belong"),
+        ({"kind": "local", "slurm": {"cpus_per_node": 1}}, "table [slurm] is not allowed with"),
         ({"kind": "inline", "slots": 2}, "one pack at a time"),
         ({"kind": "local", "hardware": "h200"}, "needs gpus_per_trial"),
         ({"kind": "local", "gpus_per_trial": 1}, "needs hardware with a GPU"),

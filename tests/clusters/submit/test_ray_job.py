@@ -132,7 +132,7 @@ def test_only_the_address_of_a_dashboard_takes_jobs(url: str) -> None:
 
 
 def test_jobs_belong_to_a_running_cluster_and_are_needed_for_submitting(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"jobs = .* does not belong to kind = 'local'"):
+    with pytest.raises(InputError, match=r"jobs = .* is not allowed with kind = 'local'"):
         parse({"kind": "local", "jobs": "http://h:1"}, name="x")
     without = parse({"kind": "ray", "address": "h:1"}, name="x")
     with pytest.raises(InputError, match="jobs is missing"):

@@ -11,7 +11,9 @@ import polars as pl
 import pytest
 
 from sweeplaw import analysis
+from sweeplaw.analysis.report.fit_summary import summarise
 from sweeplaw.orchestrator.cli import main
+from sweeplaw.orchestrator.cli.laws.fit_text import show
 
 pytestmark = pytest.mark.process
 
@@ -78,6 +80,18 @@ def test_text_has_the_status_and_the_rows_left_out(runs, monkeypatch, capsys) ->
     assert "status: verified" in shown
     assert "59 used, 1 left out" in shown
     assert "l) missing or NaN, row 4" in shown
+
+
+def test_every_number_of_a_fit_that_is_not_verified_is_marked(runs, capsys) -> None:
+    answer = summarise(analysis.fit(runs, "additive", x={"N": "params", "D": "tok"}, y="l"))
+    show(answer)
+    assert "?" not in capsys.readouterr().out
+    show({**answer, "verified": False})
+    lines = capsys.readouterr().out.splitlines()
+    names = ("E ", "A ", "alpha ", "B ", "beta ", "C = ", "  ")
+    for name in names:
+        assert all(" ?" in line for line in lines if line.startswith(name)), name
+    assert sum(" ?" in line for line in lines) == 5 + 1 + 3  # parameters, the exponent, three allocations
 
 
 @pytest.mark.parametrize(

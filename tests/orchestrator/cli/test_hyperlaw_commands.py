@@ -90,6 +90,30 @@ def test_suggest_rejects_two_sources(table: str) -> None:
         CliRunner().invoke(app, words, catch_exceptions=False)
 
 
+def test_a_count_that_is_no_number_is_rejected_with_the_accepted_forms() -> None:
+    shown = CliRunner().invoke(app, ["suggest", "--params", "abc", "--tokens", "1T"])
+    assert shown.exit_code == 2
+    assert "'--params': 'abc' is not a number (accepted: 7000000000, 7e9, 7B)" in shown.output
+
+
+@pytest.mark.parametrize(
+    "words", [["batch-lr", "--batch", "bs"], ["compare-laws", "--knob", "lr"], ["hyperlaw", "--knob", "lr"]]
+)
+def test_a_design_without_a_law_is_reported_alike_by_every_command(table: str, words: list[str]) -> None:
+    cell = "N = 1e8 AND D = 4e9"
+    with pytest.raises(InputError, match=r"^one cell only \(N = 1e\+08, D = 4e\+09\)"):
+        CliRunner().invoke(app, [*words, table, "--y", "loss", "--where", cell], catch_exceptions=False)
+
+
+def test_compare_laws_reports_that_no_cell_has_an_optimum(tmp_path: Path) -> None:
+    rows = [(n, 1e9, lr, 3 - 1e-9 * n + lr) for n in (1e8, 2e8, 4e8) for lr in (0.001, 0.002)]
+    pl.DataFrame(rows, schema=["N", "D", "lr", "loss"], orient="row").write_csv(tmp_path / "two.csv")
+    words = ["compare-laws", str(tmp_path / "two.csv"), "--knob", "lr", "--y", "loss"]
+    shown = CliRunner().invoke(app, words, catch_exceptions=False).output
+    assert "no cell has a fitted optimum\n" in shown
+    assert "(off: )" not in shown
+
+
 def test_compare_laws_importance_transfer_and_batch_lr_print_json(table: str, tmp_path: Path) -> None:
     knobs = ["--knob", "lr", "--knob", "batch_tokens", *LETS, "--y", "loss"]
     laws = answer("compare-laws", table, *knobs)["laws"]

@@ -81,7 +81,7 @@ def test_used_up_device_hours_refuse_a_launch_before_anything_starts(tmp_path):
     check(made, cost, used_hours=0.5)
     with pytest.raises(InputError, match=r"device_hours = 1, but 1\.5 are used"):
         check(made, cost, used_hours=1.5)
-    with pytest.raises(InputError, match=r"1\.5 are used and the need of the rest is not known"):
+    with pytest.raises(InputError, match=r"1\.5 are used and the cost of the remaining trials is not known$"):
         check(made, {**cost, "device_hours": None}, used_hours=1.5)
 
 

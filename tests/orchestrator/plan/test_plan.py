@@ -113,7 +113,7 @@ def test_cost_adds_up_over_trials():
         ('where = "tokns > 1"\n', "did you mean 'tokens'?"),
         ("[budget]\ntrials = 3\n", "budget.trials = 3, but the sweep has 12 trials"),
         ("[budget]\nflops = 10\n", "budget.flops = 10"),
-        ('[derived]\nweight_decay = "nothing * 2"\n', "needs nothing, which nothing gives"),
+        ('[derived]\nweight_decay = "nothing * 2"\n', "uses nothing, which is not defined"),
         ('[derived]\nweight_decay = "noise"\nnoise = "weight_decay"\n', "derived.noise"),
         ('[derived]\nweight_decay = "-lr"\n', "derived.weight_decay: '-lr' gives -0.1 is outside"),
         ('[derived]\nweight_decay = "1 / (lr - lr)"\n', "has no value at lr = 0.1"),

@@ -1,4 +1,4 @@
-"""Workloads that run the user's own code: a Python function, or a command in a process group of its own.
+"""Workloads that run user code: a Python function, or a command in a process group of its own.
 
 That code is not trusted: it may print, raise or leave behind anything.
 """

@@ -1,4 +1,4 @@
-"""The user's own training script, in any language and framework, as a workload.
+"""A user's training script, in any language and framework, as a workload.
 
 The sweep file gives an argument list with placeholders, never a shell string:
 
@@ -57,7 +57,7 @@ class Command:
         """Return the workload of these options. Raise InputError with all faults."""
         faults = declared.unknown_options(options, OPTIONS)
         if rest:
-            faults.append(f"workload = 'command:{rest}' is not known (accepted: 'command'; the script stands in argv)")
+            faults.append(f"workload = 'command:{rest}' is not known (accepted: 'command'; give the script in argv)")
         knobs = declared.knobs(options.get("knobs"), options.get("axes"), faults)
         faults += _reserved_names(knobs)
         resources = declared.resources(options.get("resources"), faults)

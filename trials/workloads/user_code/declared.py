@@ -1,4 +1,4 @@
-"""Declarations in a sweep file about the user's own workload: knobs, bounds, and costs given by knobs.
+"""Declarations in a sweep file about the user's workload: knobs, bounds, and costs given by knobs.
 
 A knob is declared as `name = default`, or as a table of `type`, `default`, `unit`, `meaning`, `choices`, `low`, `high`,
 `member` and `since`. A knob added after trials have run declares `since` (any text: a version, a date) and the default

@@ -1,4 +1,4 @@
-"""A function of the user's own as a workload: `python:package.module:function`.
+"""A user's Python function as a workload: `python:package.module:function`.
 
 The function takes the configuration, a dict of knob values. It reports during training in one of two ways: it calls
 its parameter `report` (`report(step=10, val_loss=2.3)`), or it is a generator that yields such mappings. It returns the

@@ -1,4 +1,4 @@
-"""Conversion of the numbers that a user's own code reports into curve points and one outcome.
+"""Conversion of the numbers that user code reports into curve points and one outcome.
 
 A report is a mapping of names to numbers. `step`, `tokens`, `train_loss`, `val_loss`, `lr` and `grad_norm` are columns
 of the curve; every other number is a metric. The outcome has the last value of each loss and metric, updated by the
