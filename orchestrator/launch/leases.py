@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sweeplaw.orchestrator.launch import usage
-from sweeplaw.orchestrator.launch.running import charge_dead_launches, publish, remove
+from sweeplaw.orchestrator.launch.published_packs import charge_dead_launches, publish, remove
 from sweeplaw.orchestrator.launch.state import End, LaunchState
-from sweeplaw.orchestrator.plan.policy import Budget, used_up
+from sweeplaw.orchestrator.plan.limits import Budget, used_up
 from sweeplaw.orchestrator.store import clocks
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.tail import StoreTail

@@ -10,8 +10,8 @@ from typing import Protocol
 from sweeplaw.clusters.connect.cluster import ClusterInfo
 from sweeplaw.orchestrator.launch.retries import OutcomeCounts
 from sweeplaw.orchestrator.launch.state import LaunchState
+from sweeplaw.orchestrator.plan.limits import Retry
 from sweeplaw.orchestrator.plan.plan import Plan
-from sweeplaw.orchestrator.plan.policy import Retry
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.record import CurvePoint, Row, TrialRecord
 

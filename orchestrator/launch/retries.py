@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.orchestrator.plan.policy import Retry
+from sweeplaw.orchestrator.plan.limits import Retry
 from sweeplaw.orchestrator.store import atomic
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError

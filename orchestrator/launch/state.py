@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sweeplaw.orchestrator.launch.running import RunningPack
+from sweeplaw.orchestrator.launch.published_packs import RunningPack
 from sweeplaw.orchestrator.schedule.device_time import Meter, Reason, Usage, WastedWork
 from sweeplaw.orchestrator.schedule.packs import Pack
 from sweeplaw.orchestrator.store.clocks import Clock, steady

@@ -9,7 +9,7 @@ import polars as pl
 
 from sweeplaw.analysis.tables.tables import launches
 from sweeplaw.orchestrator.launch.retries import due_for_retry
-from sweeplaw.orchestrator.plan.policy import Retry
+from sweeplaw.orchestrator.plan.limits import Retry
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.record import UNFINISHED
 

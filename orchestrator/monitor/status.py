@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import polars as pl
 import pyarrow.parquet as pq
 
-from sweeplaw.orchestrator.launch import running as running_packs
-from sweeplaw.orchestrator.launch import usage
-from sweeplaw.orchestrator.launch.running import RunningPack
+from sweeplaw.orchestrator.launch import published_packs, usage
+from sweeplaw.orchestrator.launch.published_packs import RunningPack
 from sweeplaw.orchestrator.monitor.relaunch import NO_TRIALS, Plans, relaunch_reasons
 from sweeplaw.orchestrator.schedule import device_time
 from sweeplaw.orchestrator.schedule.device_time import Usage
@@ -114,7 +113,7 @@ def planned(store: Store) -> Plans:
 
 
 def _packs(store: Store, lease: Lease) -> tuple[RunningPack, ...]:
-    found = running_packs.read(store.location, lease.launch_id)
+    found = published_packs.read(store.location, lease.launch_id)
     return found[1] if found else ()
 
 

@@ -18,7 +18,7 @@ import pydantic
 from sweeplaw.orchestrator import sinks
 from sweeplaw.orchestrator.plan import formulas
 from sweeplaw.orchestrator.plan.axes import Axis, read_axis, read_zip
-from sweeplaw.orchestrator.plan.policy import NOT_RETRIED, Budget, Retry
+from sweeplaw.orchestrator.plan.limits import NOT_RETRIED, Budget, Retry
 from sweeplaw.orchestrator.sinks import Target
 from sweeplaw.trials.errors import InputError, nearest
 from sweeplaw.trials.spec import Knob, Value

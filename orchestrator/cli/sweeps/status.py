@@ -12,7 +12,7 @@ import typer
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 
 if TYPE_CHECKING:
-    from sweeplaw.orchestrator.launch.running import RunningPack
+    from sweeplaw.orchestrator.launch.published_packs import RunningPack
     from sweeplaw.orchestrator.monitor.status import Progress
     from sweeplaw.orchestrator.store.claims import Lease
 

@@ -15,7 +15,7 @@ from sweeplaw.analysis.hyperlaws.features import features
 from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, hyperlaw, knob_law, resampled_cells
 from sweeplaw.analysis.hyperlaws.joint import joint
 from sweeplaw.analysis.hyperlaws.pooled import Pooled
-from sweeplaw.analysis.hyperlaws.source import check_batch_unit, prepare
+from sweeplaw.analysis.hyperlaws.prepare import check_batch_unit, prepare
 from sweeplaw.analysis.report.hyperlaw_summary import hyperlaw_values
 from sweeplaw.analysis.tuning.cells import CellTable, cell_table
 from sweeplaw.trials.errors import InputError

@@ -20,8 +20,8 @@ from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.launch.launch import Launched, launch
 from sweeplaw.orchestrator.monitor.status import progress
 from sweeplaw.orchestrator.plan.estimate import check, estimate
+from sweeplaw.orchestrator.plan.limits import Budget, used_up
 from sweeplaw.orchestrator.plan.plan import plan
-from sweeplaw.orchestrator.plan.policy import Budget, used_up
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError

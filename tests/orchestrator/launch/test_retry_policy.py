@@ -12,8 +12,8 @@ from sweeplaw.analysis.tables.tables import load
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.launch.launch import Launched, launch
 from sweeplaw.orchestrator.launch.retries import count_outcomes, due_for_retry, requeue
+from sweeplaw.orchestrator.plan.limits import Retry
 from sweeplaw.orchestrator.plan.plan import plan
-from sweeplaw.orchestrator.plan.policy import Retry
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store import compaction
 from sweeplaw.orchestrator.store.store import Store

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from sweeplaw.clusters.profile import profile
-from sweeplaw.orchestrator.launch import launch, running, usage
+from sweeplaw.orchestrator.launch import launch, published_packs, usage
 from sweeplaw.orchestrator.launch.facts import launch_facts
 from sweeplaw.orchestrator.launch.retries import requeue
 from sweeplaw.orchestrator.launch.state import LaunchState
@@ -160,23 +160,23 @@ def test_the_unfinished_work_of_a_dead_launcher_is_charged_once(store):
     clock = ManualClock()
     launch_state, _ = started(clock, devices=3.0)
     clock.passes(11)
-    running.publish(store.location, "one", launch_state.snapshot("one").running, clock())
+    published_packs.publish(store.location, "one", launch_state.snapshot("one").running, clock())
     usage.publish(store.location, "one", "t", launch_state.meter)
     for _ in range(2):
-        running.charge_dead_launches(store.location, clock())
+        published_packs.charge_dead_launches(store.location, clock())
     assert usage.load(store.location)["one"].wasted == {"launcher died": 33.0}
     usage.close(store.location, "one", 33.0, 1)
     assert usage.load(store.location)["one"].wasted == {"launcher died": 33.0}
-    assert running.read(store.location, "one") is None
+    assert published_packs.read(store.location, "one") is None
 
 
 def test_a_living_launch_is_not_charged_as_dead(store):
     clock = ManualClock()
     launch_state, _ = started(clock)
     claims.claim(store.location, ["a"], "one", 60)
-    running.publish(store.location, "one", launch_state.snapshot("one").running, clock())
-    running.charge_dead_launches(store.location, clocks.store_time(store.location))
-    assert running.read(store.location, "one") is not None
+    published_packs.publish(store.location, "one", launch_state.snapshot("one").running, clock())
+    published_packs.charge_dead_launches(store.location, clocks.store_time(store.location))
+    assert published_packs.read(store.location, "one") is not None
 
 
 def test_usage_of_launches_adds_up_by_reason():
@@ -206,7 +206,7 @@ def test_each_trial_of_a_store_is_counted_once(store, record):
     launch_state = LaunchState(clock)
     launch_state.pack_started(pack, 1.0)
     launch_state.pack_placed(pack, "here")
-    running.publish(store.location, "two", launch_state.snapshot("two").running, clock())
+    published_packs.publish(store.location, "two", launch_state.snapshot("two").running, clock())
     found = progress(store)
     assert (found.missing, found.waiting, found.claimed, found.running) == (5, 3, 1, 1)
     assert found.states == {"completed": 1, "preempted": 1}
@@ -250,7 +250,7 @@ def test_status_of_a_running_launch_names_trial_step_and_host_and_a_killed_one_l
     assert "its process is gone" in done.stdout
     assert "6  a relaunch would run (6 not run yet)" in done.stdout
     opened = Store.open(store)
-    running.charge_dead_launches(opened.location, clocks.store_time(opened.location))
+    published_packs.charge_dead_launches(opened.location, clocks.store_time(opened.location))
     assert progress(opened).usage.wasted["launcher died"] > 0
 
 
