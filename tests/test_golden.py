@@ -89,7 +89,7 @@ def asked(*arguments: str | Path) -> Any:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The folder of golden files as today's code makes them, and what their maker told."""
+    """The folder of golden files as today's code makes them, and the output of their maker."""
     folder = tmp_path_factory.mktemp("made")
     return folder, make("--into", folder)
 
@@ -102,15 +102,15 @@ def store(tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_answer_is_the_golden_one(name, made):
-    folder, told = made
-    assert (folder / f"{name}.json").is_file(), told
+    folder, output = made
+    assert (folder / f"{name}.json").is_file(), output
     found = list(differences(read(EXPECTED, name), read(folder, name), exact=EXACT))
     assert not found, "\n".join(found[:20])
 
 
 def test_every_answer_has_a_golden_file(made):
-    folder, told = made
-    assert not told
+    folder, output = made
+    assert not output
     assert sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.json")) == NAMES
 
 

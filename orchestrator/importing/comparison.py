@@ -22,7 +22,7 @@ RowSource = Callable[..., Iterator[tuple[int, Row]]]  # `rows.rows` of one impor
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class RowComparison:
     """Row numbers of the ``fresh`` rows, counts of rows ``present`` in the store and ``repeated`` in the file, and the
     ``clashes``: rows whose run is known with different content."""
 
@@ -32,7 +32,7 @@ class Comparison:
     clashes: list[tuple[int, str]]
 
 
-def compare(source: RowSource, total: int, store: Store | None, progress: ProgressCallback) -> Comparison:
+def compare(source: RowSource, total: int, store: Store | None, progress: ProgressCallback) -> RowComparison:
     """Find the new ones among ``total`` rows by their ids, and compare the others with what is known of their run."""
     every = _ids(with_progress(source(), 0, total, progress))
     trials = pl.LazyFrame(schema={"trial_id": pl.String})
@@ -53,7 +53,7 @@ def compare(source: RowSource, total: int, store: Store | None, progress: Progre
                 clashes.append((number, f"the run already exists with different content: {differences}"))
     same = again.filter(~pl.col("row").is_in([number for number, _ in clashes]))
     repeated = same["row_first"].count()
-    return Comparison(fresh["row"], same.height - repeated, repeated, clashes)
+    return RowComparison(fresh["row"], same.height - repeated, repeated, clashes)
 
 
 def with_progress(

@@ -293,7 +293,7 @@ def _tuned() -> Iterator[Sequence[str]]:
 
 
 def write_store() -> None:
-    """Write the store: a merged part, a sealed one and a journal that was never sealed, told by no machine's name.
+    """Write the store: a merged part, a sealed one and a journal that was never sealed, without the name of a machine.
 
     Launches of one, two and three seeds; diverged trials are put back in the queue after the first; failed ones are
     tried twice by policy. The disk is full when the last launch seals its journal.
