@@ -191,8 +191,8 @@ class WorkerConfig:
         size: TrialResources = self.settings.size
         bundles = [{"CPU": size.cpus, "GPU": size.gpus} for _ in range(size.processes)]
         labels = [{"ray.io/node-id": node} for node in self._slot.nodes for _ in range(size.per_node)]
-        strategy = "STRICT_PACK" if size.nodes == 1 else "PACK"
-        return tune.PlacementGroupFactory(bundles, strategy, bundle_label_selector=labels)
+        # PACK on one node too: the labels choose the nodes, and Ray 2.52 ignores them under STRICT_PACK (ray#60170).
+        return tune.PlacementGroupFactory(bundles, "PACK", bundle_label_selector=labels)
 
     def __deepcopy__(self, memo: Any) -> WorkerConfig:
         return self
