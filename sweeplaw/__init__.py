@@ -7,6 +7,7 @@ folders of those names at the top level of the checkout. What people use is offe
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 # name: (module, attribute)
@@ -24,6 +25,12 @@ _EXPORTS: dict[str, tuple[str, str]] = {
     "InputError": ("sweeplaw.trials.errors", "InputError"),
 }
 _PACKAGES = ("analysis", "clusters", "orchestrator", "trials")
+
+if not all((Path(__file__).parent / name).is_dir() for name in _PACKAGES):
+    raise ImportError(
+        f"{Path(__file__).parent} has no links to {', '.join(_PACKAGES)}: check the repository out with symbolic links "
+        "(git config core.symlinks true), or install a wheel"
+    )
 
 __all__ = [*_EXPORTS, *_PACKAGES]
 

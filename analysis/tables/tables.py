@@ -16,12 +16,14 @@ import pyarrow as pa
 from sweeplaw.analysis.tables.expressions import condition, not_numeric, resolve_columns
 from sweeplaw.analysis.tables.scans import column_types, polars_type, scan, scan_ids
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.record import CURVE_COLUMNS, STATES
+from sweeplaw.trials.record import CURVE_COLUMNS, STATES, TRIAL_COLUMNS
 from sweeplaw.trials.store_format.columns import ARROW
 from sweeplaw.trials.store_format.layout import RECENCY, Location, identify, is_store, locate
 from sweeplaw.trials.store_format.snapshot import Snapshot, holding, snapshot, verified
 
 Result = TypeVar("Result")
+
+_CORE = frozenset(column.name for column in TRIAL_COLUMNS)
 
 
 class UnansweredError(InputError):
@@ -167,21 +169,42 @@ def _store_tables(location: Location, now: Snapshot) -> Tables:
 
 
 def _with_later_knobs(trials: pl.LazyFrame, recorded: Sequence[Mapping[str, Any]]) -> pl.LazyFrame:
-    """Fill each knob that a workload gained later with its default, at which the workload's earlier trials ran."""
-    later = {
-        (launch.get("workload"), name): default
-        for launch in recorded
-        for name, default in (launch.get("later_knobs") or {}).items()
-    }
-    if not later:
-        return trials
+    """Fill each knob that a workload gained later with its default, at which the workload's earlier trials ran.
+
+    Only nulls of knobs are filled, in rows of the same workload. All commands share one workload name, so there the
+    sweep must be the same too. A knob whose recorded defaults disagree stays null.
+    """
     present = trials.collect_schema().names()
-    filled = {name: pl.col(name) for _, name in later if name in present}
-    for (workload, name), default in later.items():
-        if name in filled:
-            ran_at_default = (pl.col("workload") == workload) & pl.col("source").is_null() & filled[name].is_null()
-            filled[name] = pl.when(ran_at_default).then(pl.lit(default)).otherwise(filled[name]).alias(name)
-    return trials.with_columns(**filled)
+    filled: dict[str, pl.Expr] = {}
+    for (name, workload, sweep), defaults in _later_defaults(recorded).items():
+        if name not in present or len(defaults) > 1:
+            continue
+        column = filled.get(name, pl.col(name))
+        same = (pl.col("workload") == workload) & pl.col("source").is_null()
+        if sweep is not None:
+            same &= pl.col("sweep") == sweep
+        (default,) = defaults
+        filled[name] = pl.when(same & column.is_null()).then(pl.lit(default)).otherwise(column).alias(name)
+    return trials.with_columns(**filled) if filled else trials
+
+
+def _later_defaults(
+    recorded: Sequence[Mapping[str, Any]],
+) -> Mapping[tuple[str, str, str | None], set[int | float | str | bool]]:
+    """Return the defaults that launches recorded for later knobs, by knob, workload and, for commands, sweep.
+
+    Launch files are not trusted: names of core columns and values that no knob can have are left out.
+    """
+    found: dict[tuple[str, str, str | None], set[int | float | str | bool]] = {}
+    for launch in recorded:
+        workload, sweep, knobs = (launch.get(key) for key in ("workload", "sweep", "later_knobs"))
+        if not isinstance(workload, str) or not isinstance(knobs, Mapping):
+            continue
+        for name, default in knobs.items():
+            if name not in _CORE and isinstance(default, int | float | str):
+                key = (name, workload, str(sweep) if workload == "command" else None)
+                found.setdefault(key, set()).add(default)
+    return found
 
 
 def _latest(

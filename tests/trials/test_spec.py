@@ -104,6 +104,34 @@ def test_a_relaunch_by_a_later_version_repeats_no_trial_and_reads_old_rows_at_th
     assert after.filter(flavour="plain")["trial_id"].to_list() == before["trial_id"].to_list()
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"later_knobs": ["flavour"]},
+        {"later_knobs": {"val_loss": 0.0, "source": "x", "state": "diverged"}},
+        {"later_knobs": {"flavour": ["plain"]}},
+        {"later_knobs": {"flavour": "bitter"}},  # another default than the first launch recorded
+        {"later_knobs": {"flavour": "bitter"}, "workload": "another"},
+        {"later_knobs": {"flavour": "bitter"}, "workload": []},
+    ],
+)
+def test_a_launch_record_that_is_not_ours_fills_no_row(
+    tmp_path: Path, request: pytest.FixtureRequest, facts: dict[str, Any]
+) -> None:
+    store = Store.open(tmp_path / "s", create=True)
+    run(store, SWEEP)
+    request.getfixturevalue("grown")
+    run(store, SWEEP.replace("[fixed]", '[nuisance]\nflavour = ["sour"]\n[fixed]'))
+    before = load(tmp_path / "s").trials.sort("trial_id").collect()
+    crafted = {"workload": "surrogate", "sweep": "t", "recorded_at": "2026-01-01T00:00:00+00:00", **facts}
+    (tmp_path / "s" / "launches" / "crafted.json").write_text(json.dumps(crafted))
+    after = load(tmp_path / "s").trials.sort("trial_id").collect()
+    disagree = facts == {"later_knobs": {"flavour": "bitter"}}
+    assert before["flavour"].value_counts().sort("flavour").rows() == [("plain", 4), ("sour", 4)]
+    assert after["flavour"].null_count() == (4 if disagree else 0)
+    assert after.drop("flavour").equals(before.drop("flavour"))
+
+
 def test_a_declared_knob_with_since_keeps_the_ids_of_existing_trials() -> None:
     head = 'name = "t"\nscientific = { x = [1, 2] }\nworkload = { kind = "command", argv = ["true", "{x}"]'
     before = plan(parse(head + " }"))
