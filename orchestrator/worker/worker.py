@@ -130,6 +130,7 @@ def _run_group(
     started = dt.datetime.now(dt.UTC)
     message = "the workload ended without an outcome for this trial"
     try:
+        _require_known_knobs(workload, specs)
         with contextlib.closing(workload.run(specs, context)) as events:
             for event in events:
                 if isinstance(event, CurvePoint):
@@ -142,6 +143,13 @@ def _run_group(
         message = _error_message(error)
     for spec in waiting.values():
         yield spec, Outcome(spec.trial_id, "failed", message, started_at=started, ended_at=dt.datetime.now(dt.UTC))
+
+
+def _require_known_knobs(workload: Workload, specs: Sequence[TrialSpec]) -> None:
+    """Raise ValueError if a spec has a knob that this worker's version of the workload would ignore."""
+    unknown = {name for spec in specs for name in spec.knobs} - {knob.name for knob in workload.knobs}
+    if unknown:
+        raise ValueError(f"{workload.name} has no knob {', '.join(sorted(unknown))} here: another version planned it")
 
 
 def _error_message(error: Exception) -> str:

@@ -7,6 +7,7 @@ from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.worker import worker
 from sweeplaw.orchestrator.worker.provenance import provenance
 from sweeplaw.trials.record import CurvePoint, Outcome, TrialRecord
+from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.workload import World
 from sweeplaw.trials.workloads import registry
 
@@ -104,3 +105,11 @@ def test_a_context_has_the_settings_of_its_job_and_of_its_worker(tmp_path):
     assert (made.device, made.folder, made.threads, made.world) == ("cuda", tmp_path, 3, world)
     assert (made.micro_batch_divisor, made.checkpoints, made.checkpoint_seconds) == (4, "s3://bucket/checkpoints", 7.0)
     assert made.ending()
+
+
+def test_a_trial_with_a_knob_of_another_version_fails_instead_of_running_without_it(tmp_path):
+    knobs = {**next(plan(parse(BODY)).specs).knobs, "flavour": "sour"}
+    spec = TrialSpec("surrogate", knobs)
+    (row,) = run(worker.Job("p", "surrogate", {}, (spec.canonical(),), (1,), "t", "L"), tmp_path)
+    assert row.outcome.state == "failed"
+    assert "surrogate has no knob flavour here" in row.outcome.message
