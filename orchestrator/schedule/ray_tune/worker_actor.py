@@ -56,7 +56,7 @@ class WorkerStart:
 
 
 class WorkerActor(tune.Trainable):
-    """A worker. Its config holds a `WorkerStart` as ``worker``; `feed` brings further jobs."""
+    """A worker. Its config holds a `WorkerStart` as ``worker``; `feed` brings further jobs; steps run them."""
 
     def setup(self, config: dict[str, Any]) -> None:
         self.config = {}  # Tune returns it with every report: 180 KB if the first job has a thousand trials
@@ -64,13 +64,11 @@ class WorkerActor(tune.Trainable):
         self._ending = threading.Event()
         self._ranks = Ranks(self._settings.size)
         self._stream: RowStream | None = None
-        self.feed(config["worker"].job)
+        self._next: Job | None = config["worker"].job
 
     def feed(self, job: Job) -> None:
-        """Start this job; the previous one has ended."""
-        self._last_row = time.monotonic()
-        address = self._ranks.begin(job)
-        self._stream = RowStream(lambda folder: self._rows(job, folder, address))
+        """Run this job from the next step on; the previous one has ended."""
+        self._next = job
 
     def drain(self) -> None:
         """Let the running pack write a checkpoint and end."""
@@ -88,7 +86,15 @@ class WorkerActor(tune.Trainable):
         )
         return worker.run(job, context, provenance(device, self._settings.commit))
 
+    def _begin(self, job: Job) -> RowStream:
+        """Start a job. Only a step does: a process that dies before the driver knows of it has then run nothing."""
+        self._last_row = time.monotonic()
+        address = self._ranks.begin(job)
+        return RowStream(lambda folder: self._rows(job, folder, address))
+
     def step(self) -> dict[str, Any]:
+        if self._next is not None:
+            self._stream, self._next = self._begin(self._next), None
         if self._stream is None:  # between two packs: the driver may have none now
             time.sleep(self._settings.idle_seconds)
             return WorkerReport().result()

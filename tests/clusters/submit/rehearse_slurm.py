@@ -109,8 +109,12 @@ def submit(folder: Path, driver: str, words: tuple[str, ...] = (), **table: Any)
 
 
 def state(job: str) -> dict[str, str]:
+    """Return the state, exit code and restarts of a job; values of an array's jobs that differ are joined by commas."""
     shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True, check=False).stdout
-    return dict(re.findall(r"(JobState|ExitCode|Restarts)=(\S+)", shown))
+    found: dict[str, set[str]] = {}
+    for key, value in re.findall(r"(JobState|ExitCode|Restarts)=(\S+)", shown):
+        found.setdefault(key, set()).add(value)
+    return {key: ",".join(sorted(values)) for key, values in found.items()}
 
 
 def until(condition: Callable[[], Any], seconds: float) -> float | None:
@@ -124,7 +128,9 @@ def until(condition: Callable[[], Any], seconds: float) -> float | None:
 
 
 def over(job: str) -> bool:
-    return state(job).get("JobState") in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
+    """Return whether the job has ended; of an array, whether all of its jobs have."""
+    ended = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL"}
+    return set(state(job).get("JobState", "UNKNOWN").split(",")) <= ended
 
 
 def alive(folder: Path) -> set[str]:

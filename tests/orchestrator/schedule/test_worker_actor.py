@@ -1,6 +1,7 @@
 """Reports of a worker to Tune, without a cluster."""
 
 import pickle
+import time
 
 import pytest
 import ray
@@ -10,6 +11,7 @@ from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.schedule.ray_tune import ranks
 from sweeplaw.orchestrator.schedule.ray_tune.worker_actor import STEP_ROWS, Settings, WorkerActor, WorkerStart
+from sweeplaw.orchestrator.worker import worker
 from sweeplaw.orchestrator.worker.worker import Job
 
 pytestmark = pytest.mark.ray
@@ -19,7 +21,15 @@ SWEEP = 'name = "t"\nworkload = "surrogate"\nseeds = 1000\n[scientific]\nparams 
 
 
 @pytest.fixture
-def slot(monkeypatch):
+def ran(monkeypatch):
+    """The ids of packs that began."""
+    began, run = [], worker.run
+    monkeypatch.setattr(worker, "run", lambda job, *rest: (began.append(job.pack_id), run(job, *rest))[1])
+    return began
+
+
+@pytest.fixture
+def slot(monkeypatch, ran):
     monkeypatch.setattr(ray, "get_gpu_ids", list)  # these two would start a Ray
     monkeypatch.setattr(ranks, "get_current_placement_group", lambda: None)
     specs = [group.spec(index) for group in plan(parse(SWEEP)).groups for index in range(len(group.ids))]
@@ -36,3 +46,12 @@ def test_a_report_bypasses_the_object_store_whatever_job_the_slot_began_with(slo
     assert len(result["report"].rows) == STEP_ROWS
     assert len(pickle.dumps(result)) < INLINE / 2
     assert not ray.is_initialized()
+
+
+def test_a_worker_runs_nothing_before_its_first_step(slot, ran):
+    """The driver hears of a process before its first step. If trials could kill it earlier, they would count as failed
+    starts of an innocent node, and would be tried again for ever."""
+    time.sleep(0.2)
+    assert ran == []
+    slot.train()
+    assert ran == ["p"]
