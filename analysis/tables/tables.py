@@ -14,16 +14,15 @@ import polars as pl
 import pyarrow as pa
 
 from sweeplaw.analysis.tables.expressions import condition, not_numeric, resolve_columns
+from sweeplaw.analysis.tables.launches import launches, with_later_knobs
 from sweeplaw.analysis.tables.scans import column_types, polars_type, scan, scan_ids
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.record import CURVE_COLUMNS, STATES, TRIAL_COLUMNS
+from sweeplaw.trials.record import CURVE_COLUMNS, STATES
 from sweeplaw.trials.store_format.columns import ARROW
 from sweeplaw.trials.store_format.layout import RECENCY, Location, identify, is_store, locate
 from sweeplaw.trials.store_format.snapshot import Snapshot, holding, snapshot, verified
 
 Result = TypeVar("Result")
-
-_CORE = frozenset(column.name for column in TRIAL_COLUMNS)
 
 
 class UnansweredError(InputError):
@@ -124,12 +123,6 @@ def unless_damaged(work: Callable[[bool], Result]) -> Result:
         raise InputError(str(error).splitlines()[0]) from None
 
 
-def launches(location: Location) -> tuple[Mapping[str, Any], ...]:
-    """Return the facts of each launch, oldest first."""
-    facts = [location.read_json(f"launches/{name}.json") for name in location.names("launches", ".json")]
-    return tuple(sorted(facts, key=lambda launch: str(launch.get("recorded_at"))))
-
-
 def best(trials: pl.LazyFrame, cells: Sequence[str], loss: str = "val_loss") -> pl.DataFrame:
     """Return the row of least ``loss`` in each cell: the best over every other axis, sorted by the cells.
 
@@ -155,7 +148,7 @@ def _store_tables(location: Location, now: Snapshot) -> Tables:
     repeated, types = _repeated_ids(location, now), column_types(now, "trials")
     trials, superseded = _latest(location, now, repeated, types)
     recorded = launches(location)
-    trials = _with_later_knobs(trials, recorded)
+    trials = with_later_knobs(trials, recorded)
     dropped = {"superseded by a later attempt": superseded} if superseded else {}
     curves = scan(location, now, "curves", column_types(now, "curves"))
     if now.curves or now.journal_rows("curves"):
@@ -163,48 +156,9 @@ def _store_tables(location: Location, now: Snapshot) -> Tables:
 
     def narrowed(trial_ids: Collection[str]) -> pl.LazyFrame:
         near = replace(now, trials=holding(location, now.trials, trial_ids))
-        return _with_later_knobs(_latest(location, near, repeated, types)[0], recorded)
+        return with_later_knobs(_latest(location, near, repeated, types)[0], recorded)
 
     return Tables(trials, curves, dropped, location.uri, recorded, now.faults, narrowed)
-
-
-def _with_later_knobs(trials: pl.LazyFrame, recorded: Sequence[Mapping[str, Any]]) -> pl.LazyFrame:
-    """Fill each knob that a workload gained later with its default, at which the workload's earlier trials ran.
-
-    Only nulls of knobs are filled, in rows of the same workload. All commands share one workload name, so there the
-    sweep must be the same too. A knob whose recorded defaults disagree stays null.
-    """
-    present = trials.collect_schema().names()
-    filled: dict[str, pl.Expr] = {}
-    for (name, workload, sweep), defaults in _later_defaults(recorded).items():
-        if name not in present or len(defaults) > 1:
-            continue
-        column = filled.get(name, pl.col(name))
-        same = (pl.col("workload") == workload) & pl.col("source").is_null()
-        if sweep is not None:
-            same &= pl.col("sweep") == sweep
-        (default,) = defaults
-        filled[name] = pl.when(same & column.is_null()).then(pl.lit(default)).otherwise(column).alias(name)
-    return trials.with_columns(**filled) if filled else trials
-
-
-def _later_defaults(
-    recorded: Sequence[Mapping[str, Any]],
-) -> Mapping[tuple[str, str, str | None], set[int | float | str | bool]]:
-    """Return the defaults that launches recorded for later knobs, by knob, workload and, for commands, sweep.
-
-    Launch files are not trusted: names of core columns and values that no knob can have are left out.
-    """
-    found: dict[tuple[str, str, str | None], set[int | float | str | bool]] = {}
-    for launch in recorded:
-        workload, sweep, knobs = (launch.get(key) for key in ("workload", "sweep", "later_knobs"))
-        if not isinstance(workload, str) or not isinstance(knobs, Mapping):
-            continue
-        for name, default in knobs.items():
-            if name not in _CORE and isinstance(default, int | float | str):
-                key = (name, workload, str(sweep) if workload == "command" else None)
-                found.setdefault(key, set()).add(default)
-    return found
 
 
 def _latest(

@@ -1,4 +1,4 @@
-"""The id of a launch and the facts a store keeps about it."""
+"""The id of a launch, the facts a store keeps about it, and what must agree with the facts of earlier launches."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import socket
 import sys
 from typing import Any
 
+from sweeplaw.analysis.tables.launches import later_defaults, launches, owner
 from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.plan.plan import Plan
+from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.worker.provenance import commit, versions
+from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import later_knobs
 
 
@@ -41,3 +44,22 @@ def launch_facts(plan: Plan, profile: Profile) -> dict[str, Any]:
         "versions": versions(),
         "commit": commit(),
     }
+
+
+def check_defaults(sweep: SweepSpec, store: Store) -> None:
+    """Raise InputError if a knob added later has another default than in an earlier launch into this store.
+
+    The default is not part of an id, so trials at the old and at the new default would have the same ids.
+    """
+    current = later_knobs(sweep.workload.knobs)
+    recorded = later_defaults(launches(store.location)) if current else {}
+    faults = []
+    for name, default in current.items():
+        earlier = recorded.get((name, *owner(sweep.workload.name, sweep.name)), {default})
+        if earlier != {default}:
+            seen = ", ".join(repr(value) for value in sorted(earlier - {default}, key=repr))
+            before = f"earlier launches into {store.location.uri} had {seen}"
+            why = "trials at these defaults would share their ids; restore it and sweep over the new value"
+            faults.append(f"knob {name!r} has the default {default!r}, but {before}: {why}")
+    if faults:
+        raise InputError("\n".join(faults))

@@ -13,7 +13,7 @@ from sweeplaw.clusters.connect.cluster import connected
 from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.launch import checkpoints, usage
 from sweeplaw.orchestrator.launch.execution import Execution
-from sweeplaw.orchestrator.launch.facts import launch_facts, new_launch_id
+from sweeplaw.orchestrator.launch.facts import check_defaults, launch_facts, new_launch_id
 from sweeplaw.orchestrator.launch.leases import BudgetGuard, LaunchLease, accounted, claimed
 from sweeplaw.orchestrator.launch.recorder import LaunchObserver
 from sweeplaw.orchestrator.launch.retries import requeue_by_policy
@@ -51,10 +51,12 @@ def launch(
     """Run the trials of ``plan`` that ``store`` has no outcome of, or that the sweep's retry policy gives another
     attempt, on the cluster of ``profile``. Other threads may read ``launch_state`` meanwhile.
 
-    Raise InputError (a corpus that is not there, a trial that does not fit, a budget exceeded), ConnectError,
-    StoreWriteError. An interrupt or an error at any moment leaves a store from which the next launch continues.
+    Raise InputError (a corpus that is not there, a trial that does not fit, a budget exceeded, a default of a later
+    knob that changed), ConnectError, StoreWriteError. An interrupt or an error at any moment leaves a store from which
+    the next launch continues.
     """
     launch_state = launch_state or LaunchState()
+    check_defaults(plan.sweep, store)
     tail = store.tail()
     missing = _missing(plan, store)
     already = plan.trials - len(missing)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from sweeplaw.analysis.tables.tables import launches
+from sweeplaw.analysis.tables.launches import launches
 from sweeplaw.orchestrator.launch.retries import due_for_retry
 from sweeplaw.orchestrator.plan.limits import Retry
 from sweeplaw.orchestrator.store.store import Store

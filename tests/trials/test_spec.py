@@ -16,6 +16,7 @@ from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Knob, TrialSpec, later_knobs, trial_ids
 from sweeplaw.trials.workloads import registry
 from sweeplaw.trials.workloads.surrogate import KNOBS, Surrogate
@@ -139,6 +140,24 @@ def test_a_declared_knob_with_since_keeps_the_ids_of_existing_trials() -> None:
     changed = plan(parse(head + ", knobs = { depth = { default = 3 } } }"))
     assert list(after.ids) == list(before.ids)
     assert set(changed.ids).isdisjoint(before.ids)
+
+
+@pytest.mark.parametrize("kind", ["python", "command"])
+def test_a_launch_that_changes_the_default_of_a_later_knob_is_refused(tmp_path: Path, kind: str) -> None:
+    workload = {"python": 'kind = "python:builtins:dict"', "command": 'kind = "command", argv = ["true"]'}[kind]
+    head = f'name = "NAME"\nscientific = {{ x = [1] }}\nworkload = {{ {workload}, '
+    text = head + 'knobs = { depth = { default = DEFAULT, since = "2" } } }'
+    store = Store.open(tmp_path / "s", create=True)
+    run(store, text.replace("DEFAULT", "3").replace("NAME", "a"))
+    run(store, text.replace("DEFAULT", "3").replace("NAME", "a"))
+    with pytest.raises(InputError, match=r"knob 'depth' has the default 4, but earlier launches into .* had 3"):
+        run(store, text.replace("DEFAULT", "4").replace("NAME", "a"))
+    other = text.replace("DEFAULT", "4").replace("NAME", "b")
+    if kind == "command":  # commands share a name; another sweep is another command
+        run(store, other)
+    else:
+        with pytest.raises(InputError, match="knob 'depth'"):
+            run(store, other)
 
 
 def test_knobs_are_immutable() -> None:

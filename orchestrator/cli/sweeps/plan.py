@@ -14,6 +14,8 @@ from sweeplaw.trials.quantities import counted, short
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sweeplaw.orchestrator.plan.sweep import SweepSpec
+
 SHOWN = 20  # points at each end of a long table
 
 
@@ -38,11 +40,12 @@ def plan(
     from sweeplaw.orchestrator.plan.plan import plan as make_plan
     from sweeplaw.orchestrator.plan.sweep import read
 
+    parsed = read(sweep)
     with progress_bar("planning") as progress:
-        made = make_plan(read(sweep), progress)
+        made = make_plan(parsed, progress)
     planned = made.trials
     if store is not None:
-        finished = _finished(store)
+        finished = _finished(store, parsed)
         made = made.only({trial_id for trial_id in made.ids if trial_id not in finished})
     cost = estimate(made, profile.load(cluster))
     if json:
@@ -53,18 +56,24 @@ def plan(
         _print(cost, listing(made) if trials else [])
 
 
-def _finished(store: str) -> Mapping[str, str]:
-    """Return the finished trials of a store; none if nothing is there yet. Raise InputError if it is not a store."""
+def _finished(store: str, sweep: SweepSpec) -> Mapping[str, str]:
+    """Return the finished trials of a store; none if nothing is there yet.
+
+    Raise InputError if it is not a store, or if a launch of the sweep into it would be refused.
+    """
+    from sweeplaw.orchestrator.launch.facts import check_defaults
     from sweeplaw.orchestrator.store.store import Store
     from sweeplaw.trials.errors import InputError
     from sweeplaw.trials.store_format.layout import locate
 
     try:
-        return Store.open(store).finished()
+        opened = Store.open(store)
     except InputError:
         if locate(store).is_vacant():
             return {}
         raise
+    check_defaults(sweep, opened)
+    return opened.finished()
 
 
 def _print(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> None:

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeplaw.analysis.tables import tables
+from sweeplaw.analysis.tables.launches import launches
 from sweeplaw.orchestrator.launch.facts import new_launch_id
 from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.store import atomic, claims, clocks
@@ -147,7 +148,7 @@ def test_of_two_outcomes_of_one_attempt_that_of_the_later_launch_counts_whatever
         store.add_launch(first, {}, [trial])
     second = new_launch_id(store)
     store.add_launch(second, {}, [trial])
-    assert [facts["launch_id"] for facts in tables.launches(store.location)] == [first, second]
+    assert [facts["launch_id"] for facts in launches(store.location)] == [first, second]
     for launch, state, hours in ((second, "completed", 0.0), (first, "preempted", ahead)):
         with store.writer(launch) as writer:
             row = ended(launch, state, hours)
@@ -172,7 +173,7 @@ def test_launches_are_in_order_whatever_their_clocks(
             ids.append(new_launch_id(store))
             store.add_launch(ids[-1], {}, ["a"])
     assert ids == sorted(set(ids))
-    assert [facts["launch_id"] for facts in tables.launches(store.location)] == ids
+    assert [facts["launch_id"] for facts in launches(store.location)] == ids
 
 
 def test_setting_the_clock_while_a_launch_runs_changes_no_duration(monkeypatch: pytest.MonkeyPatch) -> None:

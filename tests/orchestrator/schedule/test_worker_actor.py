@@ -24,7 +24,12 @@ SWEEP = 'name = "t"\nworkload = "surrogate"\nseeds = 1000\n[scientific]\nparams 
 def ran(monkeypatch):
     """The ids of packs that began."""
     began, run = [], worker.run
-    monkeypatch.setattr(worker, "run", lambda job, *rest: (began.append(job.pack_id), run(job, *rest))[1])
+
+    def noted(job, *rest):
+        began.append(job.pack_id)
+        return run(job, *rest)
+
+    monkeypatch.setattr(worker, "run", noted)
     return began
 
 
