@@ -23,6 +23,8 @@ from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.workloads import surrogate
 
+pytestmark = pytest.mark.heavy  # pages are drawn
+
 SWEEP = """
 name = "law"
 description = "A <known> surface."

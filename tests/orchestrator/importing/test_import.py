@@ -284,6 +284,7 @@ def test_mlflow_search_results_are_imported(tmp_path):
     assert frame["ended_at"][0].hour == 4
 
 
+@pytest.mark.heavy
 @pytest.mark.filterwarnings("ignore")
 def test_optuna_studies_are_imported(tmp_path):
     import optuna

@@ -164,6 +164,7 @@ def dying(call, left):
     return wrapped
 
 
+@pytest.mark.heavy
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rounds=st.lists(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 4)), max_size=6), min_size=1, max_size=5))
 def test_the_latest_attempt_counts_for_any_sequence_of_writes_and_compactions(

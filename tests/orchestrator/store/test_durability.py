@@ -92,6 +92,7 @@ def dying(call, left, cut=None):
     return wrapped
 
 
+@pytest.mark.heavy
 def test_a_writer_that_dies_at_any_step_loses_no_acknowledged_row_and_leaves_no_partial_write(
     tmp_path, record, points, monkeypatch
 ):
@@ -168,6 +169,7 @@ def test_an_acknowledged_write_has_been_synced(store, record, monkeypatch):
     opened.close()
 
 
+@pytest.mark.heavy
 def test_a_writer_starts_a_compaction_of_many_small_parts(store, record, monkeypatch):
     monkeypatch.setattr(writer, "SMALL_PARTS", 4)
     with Writer(store.location, "one", segment_bytes=500) as opened:
