@@ -26,16 +26,15 @@ PAIRS := $(PYTEST) -n 2 --dist loadfile
 
 # Pure tests: no Ray, no Slurm, no other process. About a minute on two idle cores.
 fast: install
-	$(PAIRS) -m "not ray and not kill and not slurm and not process and not heavy and not slow and not alone"
+	$(PAIRS) -m "not ray and not kill and not slurm and not process and not heavy and not slow"
 
 # Every test that takes only seconds.
 quick: install
-	$(PAIRS) -m "not slow and not alone"
+	$(PAIRS) -m "not slow"
 
-# Everything; tests that measure the whole machine run last, by themselves.
+# Everything.
 test: install
-	$(PAIRS) --durations 15 -m "not alone"
-	$(PYTEST) -m alone
+	$(PAIRS) --durations 15
 
 check: install
 	$(BIN)/ruff format --check .
