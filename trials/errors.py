@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
+from types import UnionType
+from typing import Any
+
+_LONGEST_MESSAGE = 2000  # characters; an error may quote all its data
+
+LONGEST_SHOWN = 120  # characters of a value in a message
 
 
 class InputError(ValueError):
@@ -34,17 +41,47 @@ def _rebuild(kind: type[InputError], faults: tuple[str, ...], where: str) -> Inp
     return kind(faults, where=where)
 
 
+def safe_text(value: Any, make: Callable[[Any], str] = repr, longest: int = 200) -> str:
+    """Return ``make(value)`` in one line of valid Unicode, cut at ``longest``, whatever the value's own code does."""
+    try:
+        text = str.encode(make(value)[:longest], "utf-8", "replace").decode()
+    except BaseException as error:  # noqa: BLE001  the value belongs to foreign code
+        return f"({type(value).__name__} without a text: it raises {type(error).__name__})"
+    return " ".join(text.split())
+
+
+def describe(error: BaseException) -> str:
+    """Return the type and the message of an error of foreign code in one line."""
+    return f"{type(error).__name__}: {safe_text(error, str, _LONGEST_MESSAGE)}".removesuffix(": ")
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the closest valid name, or an empty string if none is close."""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def shown(value: object) -> str:
+    """Return a value as messages show it: its `repr`, without the middle of a long one."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 20]}…{text[-19:]}"
+
+
 def require_positive(values: Mapping[str, float], where: str = "") -> None:
     """Raise InputError naming each of ``values`` that is not positive and finite."""
     if faults := [
-        f"{name} = {value:g} (accepted: a positive number)"
+        f"{name} = {f'{value:g}' if isinstance(value, Real) else shown(value)} (accepted: a positive number)"
         for name, value in values.items()
-        if not 0 < value < math.inf
+        if not (isinstance(value, Real) and 0 < value < math.inf)
     ]:
         raise InputError(faults, where=where)
+
+
+def require_types(*values: tuple[str, object, type | UnionType, str]) -> None:
+    """Raise InputError naming each of (name, value, type, what is accepted) whose value is not of the type."""
+    if faults := [
+        f"{name} = {shown(value)} (accepted: {accepted})"
+        for name, value, kind, accepted in values
+        if not isinstance(value, kind)
+    ]:
+        raise InputError(faults)

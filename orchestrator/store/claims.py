@@ -13,8 +13,10 @@ import contextlib
 import datetime as dt
 import functools
 import os
+import re
 import secrets
 import socket
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +24,17 @@ from typing import Any
 
 from sweeplaw.orchestrator.store import atomic, clocks, compare_and_swap
 from sweeplaw.orchestrator.store.compare_and_swap import Content
-from sweeplaw.trials.store_format.layout import Location
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.store_format import confined
+from sweeplaw.trials.store_format.checksum import ChecksumError
+from sweeplaw.trials.store_format.confined import IrregularError
+from sweeplaw.trials.store_format.damage import DamagedFileError, parsed
+from sweeplaw.trials.store_format.location import Location
 
 TABLE = "claims/table.json"
+_IDS = re.compile(rf"claims/{confined.BARE}\.ids")
+_CHECKED = re.compile(r".*\.[0-9a-f]{8}-([0-9a-f]{8})\.ids")  # the name of a file of ids ends in its CRC-32
+_UNKNOWN_LEASE = dt.timedelta(minutes=2)  # assumed where a heartbeat is damaged: a living launch soon writes another
 _NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
@@ -49,27 +59,69 @@ class Lease:
 
 
 def leases(location: Location) -> tuple[Lease, ...]:
-    """Return all leases in the table, including expired ones."""
-    return tuple(_lease(location, launch_id, _held(location, ids)) for launch_id, ids in _table(location).items())
+    """Return all leases in the table, including expired ones; none if it cannot be read, and none of the trials in a
+    file of ids that cannot (see `faults`).
+    """
+    try:
+        table = _table(location)
+    except DamagedFileError:
+        return ()
+    return tuple(_lease(location, launch_id, _readable(location, ids)) for launch_id, ids in table.items())
 
 
 def live_launches(location: Location, now: dt.datetime) -> set[str]:
-    """Return the launches with a lease that are alive at ``now`` (store time), without reading their trials."""
-    found = (_lease(location, launch_id, frozenset()) for launch_id in _table(location))
+    """Return the launches with a lease that are alive at ``now`` (store time), without reading their trials.
+
+    Raise InputError if the table cannot be read.
+    """
+    try:
+        table = _table(location)
+    except DamagedFileError as error:
+        raise _unusable(location, error) from None
+    found = (_lease(location, launch_id, frozenset()) for launch_id in table)
     return {lease.launch_id for lease in found if lease.alive(now)}
 
 
 def unreferenced(location: Location) -> list[str]:
-    """Return the files of ids that the table does not refer to (yet), because the launch is claiming or has died."""
+    """Return the files of ids that the table does not refer to (yet), because the launch is claiming or has died; none
+    if the table cannot be read.
+    """
+    try:
+        referenced = set(_table(location).values())
+    except DamagedFileError:
+        return []
     present = [f"claims/{name}.ids" for name in location.names("claims", ".ids")]
-    referenced = set(_table(location).values())
     return [ids for ids in present if ids not in referenced]
 
 
+def faults(location: Location) -> list[str]:
+    """Return a sentence for the table or each of its entries that is ignored, and for each damaged file of a launch."""
+    try:
+        content = _content(location)
+    except DamagedFileError as error:
+        return [str(error)]
+    table, found = _claims(content), []
+    for launch_id in content:
+        try:
+            if launch_id not in table:
+                found.append(f"{TABLE}: {launch_id!r}: {content[launch_id]!r} is no claim and is ignored")
+            else:
+                _held(location, content[launch_id])
+                _heartbeat(location, launch_id, frozenset())
+        except DamagedFileError as error:
+            found.append(str(error))
+        except FileNotFoundError:
+            continue
+    return found
+
+
 def claim(location: Location, trial_ids: Iterable[str], launch_id: str, lease_seconds: float) -> set[str]:
-    """Claim those of ``trial_ids`` that no live launch has claimed, and return them. Raise OSError."""
+    """Claim those of ``trial_ids`` that no live launch has claimed, and return them.
+
+    Raise OSError; InputError if damage hides what another launch may run.
+    """
     beat(location, launch_id, lease_seconds)
-    now = clocks.modified_at(location, _heartbeat(launch_id))
+    now = clocks.modified_at(location, _beat_file(launch_id))
     wanted = set(trial_ids)
     granted: set[str] = set()
 
@@ -80,14 +132,21 @@ def claim(location: Location, trial_ids: Iterable[str], launch_id: str, lease_se
         granted.update(wanted.difference(*(_held(location, ids) for ids in alive.values())))
         return alive | {launch_id: _write_ids(location, launch_id, _held(location, table.get(launch_id)) | granted)}
 
-    _change(location, change)
+    try:
+        _change(location, change)
+    except DamagedFileError as error:
+        atomic.remove(location, _beat_file(launch_id))
+        raise _unusable(location, error) from None
     return granted
 
 
 def renew(location: Location, launch_id: str, lease_seconds: float) -> bool:
     """Extend the lease by ``lease_seconds``. Return False if it had expired and another launch took the trials over."""
     beat(location, launch_id, lease_seconds)
-    return launch_id in _table(location)
+    try:
+        return launch_id in _table(location)
+    except DamagedFileError:  # without the table nobody can have taken them over
+        return True
 
 
 def release(location: Location, launch_id: str, trial_ids: Iterable[str] | None = None) -> None:
@@ -103,7 +162,7 @@ def release(location: Location, launch_id: str, trial_ids: Iterable[str] | None 
         return {**table, launch_id: _write_ids(location, launch_id, _held(location, table[launch_id]) - released)}
 
     if released is None:
-        atomic.remove(location, _heartbeat(launch_id))
+        atomic.remove(location, _beat_file(launch_id))
     _change(location, change)
 
 
@@ -115,25 +174,44 @@ def beat(location: Location, launch_id: str, lease_seconds: float) -> None:
         "machine": machine(),
         "pid": os.getpid(),
     }
-    atomic.publish_json(location, _heartbeat(launch_id), content)
+    atomic.publish_json(location, _beat_file(launch_id), content)
 
 
-def _heartbeat(launch_id: str) -> str:
+def _unusable(location: Location, error: DamagedFileError) -> InputError:
+    """Return the error of a launch that cannot know which trials others run."""
+    return InputError(f"{location.uri}: {error}; when no launch runs on this store, remove the file")
+
+
+def _beat_file(launch_id: str) -> str:
     return f"claims/{launch_id}.beat.json"
 
 
 def _table(location: Location) -> Content:
+    return _claims(_content(location))
+
+
+def _content(location: Location) -> Content:
     try:
         return location.read_json(TABLE)
     except FileNotFoundError:
         return {}
 
 
+def _claims(content: Content) -> Content:
+    """Return the entries of the table that are claims; of others, nothing is read or removed."""
+    return {launch_id: ids for launch_id, ids in content.items() if _is_claim(launch_id, ids)}
+
+
+def _is_claim(launch_id: str, ids: object) -> bool:
+    return isinstance(ids, str) and bool(_IDS.fullmatch(ids) and confined.VISIBLE.fullmatch(launch_id))
+
+
 def _change(location: Location, change: Callable[[Content], Content]) -> None:
     """Update the table, then remove the files of ids that it no longer refers to."""
     seen: set[str] = set()
 
-    def noted(table: Content) -> Content:
+    def noted(content: Content) -> Content:
+        table = _claims(content)
         seen.update(table.values())
         changed = change(table)
         seen.update(changed.values())
@@ -145,26 +223,61 @@ def _change(location: Location, change: Callable[[Content], Content]) -> None:
 
 def _held(location: Location, ids: str | None) -> frozenset[str]:
     """Return the trials in this file, none if it is gone: the table has then changed since it was read, so the update
-    based on it is retried."""
+    based on it is retried. Raise DamagedFileError.
+    """
+    if not ids:
+        return frozenset()
     try:
-        return frozenset(location.read(ids).decode().split()) if ids else frozenset()
+        data = location.read(ids)
+        checked = _CHECKED.fullmatch(ids)
+        if checked and int(checked[1], 16) != zlib.crc32(data):
+            raise ChecksumError
+        return frozenset(data.decode().split())
     except FileNotFoundError:
+        return frozenset()
+    except (IrregularError, ValueError) as error:
+        raise DamagedFileError(ids, error) from None
+
+
+def _readable(location: Location, ids: str) -> frozenset[str]:
+    try:
+        return _held(location, ids)
+    except DamagedFileError:
         return frozenset()
 
 
 def _write_ids(location: Location, launch_id: str, trials: Iterable[str]) -> str:
-    ids = f"claims/{launch_id}.{secrets.token_hex(4)}.ids"
-    atomic.publish(location, ids, "\n".join(trials).encode())
+    data = "\n".join(trials).encode()
+    ids = f"claims/{launch_id}.{secrets.token_hex(4)}-{zlib.crc32(data):08x}.ids"
+    atomic.publish(location, ids, data)
     return ids
 
 
 def _lease(location: Location, launch_id: str, trials: frozenset[str]) -> Lease:
     try:
-        heartbeat, at = location.read_json(_heartbeat(launch_id)), clocks.modified_at(location, _heartbeat(launch_id))
+        return _heartbeat(location, launch_id, trials)
     except FileNotFoundError:
         return Lease(launch_id, "unknown", trials, _NEVER)
-    expires = at + dt.timedelta(seconds=heartbeat["lease_seconds"])
-    return Lease(launch_id, str(heartbeat["holder"]), trials, expires, _is_dead(heartbeat))
+    except DamagedFileError:  # nobody knows whether it lives, so its trials are not free yet
+        return Lease(launch_id, "unknown", trials, _unknown_end(location, launch_id))
+
+
+def _unknown_end(location: Location, launch_id: str) -> dt.datetime:
+    try:
+        return clocks.modified_at(location, _beat_file(launch_id)) + _UNKNOWN_LEASE
+    except OSError:
+        return _NEVER
+
+
+def _heartbeat(location: Location, launch_id: str, trials: frozenset[str]) -> Lease:
+    """Return the lease by the heartbeat of the launch. Raise FileNotFoundError, DamagedFileError."""
+    name = _beat_file(launch_id)
+
+    def lease(heartbeat: Mapping[str, Any]) -> Lease:
+        expires = clocks.modified_at(location, name) + dt.timedelta(seconds=heartbeat["lease_seconds"])
+        return Lease(launch_id, str(heartbeat["holder"]), trials, expires, _is_dead(heartbeat))
+
+    return parsed(location, name, lease)
 
 
 @functools.cache

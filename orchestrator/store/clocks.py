@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 
 from sweeplaw.orchestrator.store import atomic
-from sweeplaw.trials.store_format.layout import Location
+from sweeplaw.trials.store_format import confined
+from sweeplaw.trials.store_format.location import Location
 
 Clock = Callable[[], dt.datetime]
 
@@ -30,6 +31,8 @@ def steady() -> Clock:
 
 def modified_at(location: Location, name: str) -> dt.datetime:
     """Return when the file ``name`` was written, in store time. Raise FileNotFoundError, OSError."""
+    if location.local:
+        return dt.datetime.fromtimestamp(confined.status(location.root, name).st_mtime, dt.UTC)
     at: dt.datetime | None = location.filesystem.get_file_info(location.path(name)).mtime
     if at is None:
         raise FileNotFoundError(f"{location.uri}/{name}")

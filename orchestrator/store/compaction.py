@@ -23,16 +23,29 @@ import pyarrow.parquet as pq
 
 from sweeplaw.orchestrator.store import atomic, claims, clocks, compare_and_swap, garbage, writer
 from sweeplaw.orchestrator.store.compare_and_swap import Content
-from sweeplaw.orchestrator.store.garbage import GRACE, LOCK
+from sweeplaw.orchestrator.store.garbage import GRACE
 from sweeplaw.orchestrator.store.journal import lock
 from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS
-from sweeplaw.trials.store_format import columns
-from sweeplaw.trials.store_format.id_index import encoded, name_of
+from sweeplaw.trials.store_format import columns, confined
+from sweeplaw.trials.store_format.damage import DamagedFileError
+from sweeplaw.trials.store_format.id_index import encoded, is_sound, name_of
 from sweeplaw.trials.store_format.journal import decode
-from sweeplaw.trials.store_format.layout import MERGED, RECENCY, Location, catalog, identify, locate, segment_of
+from sweeplaw.trials.store_format.layout import (
+    MERGED,
+    PART_FOLDERS,
+    RECENCY,
+    catalog,
+    counts_of,
+    identify,
+    irregular,
+    replaced_by,
+    segment_of,
+)
+from sweeplaw.trials.store_format.location import Location, locate
 from sweeplaw.trials.store_format.snapshot import StorePart, holding, snapshot
 
 TARGET_ROWS = 500_000  # a merge of this size takes about 1 GB and ten seconds
+_LOCK = "merges/.lock"
 _CLAIM = "claims/compaction.json"
 _LEASE = dt.timedelta(minutes=15)
 _DAMAGE = (pa.ArrowInvalid, OSError)
@@ -40,20 +53,25 @@ _DAMAGE = (pa.ArrowInvalid, OSError)
 
 @dataclass(slots=True)
 class Compacted:
-    """Result of a compaction; ``quarantined`` are sentences about damaged files."""
+    """Result of a compaction; ``quarantined`` are sentences about damaged files, ``faults`` about others that were left
+    where they are. ``indexed`` are the merged parts whose index was missing, damaged or of an older version.
+    """
 
     merged: list[str] = field(default_factory=list)
     replaced: int = 0
     rows: int = 0
     removed: int = 0
     quarantined: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    indexed: list[str] = field(default_factory=list)
     busy: bool = False
 
 
 def compact(location: Location, *, grace: dt.timedelta = GRACE, target_rows: int = TARGET_ROWS) -> Compacted:
     """Merge small parts, quarantine damaged ones, and remove files replaced more than ``grace`` ago.
 
-    Only one compaction runs at a time: a second one returns ``busy``. Raise OSError (a full disk changes nothing).
+    With a damaged merges/ file only the second is done. Only one compaction runs at a time: a second one returns
+    ``busy``. Raise OSError (a full disk changes nothing).
     """
     done = Compacted()
     with _exclusive(location) as exclusive:
@@ -61,8 +79,13 @@ def compact(location: Location, *, grace: dt.timedelta = GRACE, target_rows: int
             return Compacted(busy=True)
         writer.recover(location)
         _quarantine(location, done)
+        damaged = catalog(location).faults
+        done.faults = [*irregular(location), *damaged]
+        if damaged:  # what their parts hold and hide is unknown, so nothing may be merged or removed
+            return done
         for batch in _batches(location, target_rows):
             _merge(location, batch, done)
+        _index(location, done)
         done.removed += garbage.collect(location, grace)
     return done
 
@@ -96,18 +119,19 @@ def _abandoned_objects(location: Location) -> list[str]:
 def _merge(location: Location, batch: Sequence[str], done: Compacted) -> None:
     """Merge ``batch`` with every merged part that shares a trial with it, so that merged parts stay disjoint."""
     batch = [*batch, *_overlapping(location, batch)]
-    trials, damaged = _tables(location, "trials", batch)
-    curves, _ = _tables(location, "curves", batch)
-    earlier, _ = _tables(location, "earlier", batch)
-    if damaged:  # behind a valid footer: merge without them next time
-        for name in damaged:
-            _set_aside(location, name, done)
+    tables, damaged = {}, list[str]()
+    for folder in PART_FOLDERS:
+        tables[folder], broken = _tables(location, folder, batch)
+        damaged += broken
+    if damaged:  # since the snapshot: merge without them next time
+        for file in damaged:
+            _set_aside(location, file, done)
         return
-    latest, superseded = _latest(_concatenated(trials))
+    latest, superseded = _latest(_concatenated(tables["trials"]))
     name = f"{MERGED}{secrets.token_hex(8)}"
-    superseded = _concatenated([*earlier, superseded])
-    if curves:
-        points = _concatenated(curves)
+    superseded = _concatenated([*tables["earlier"], superseded])
+    points = columns.joined(tables["curves"]) if tables["curves"] else columns.table([], CURVE_COLUMNS)
+    if points.num_rows:
         order = [("trial_id", "ascending"), ("attempt", "ascending"), ("step", "ascending")]
         atomic.publish_table(location, f"curves/{name}.parquet", points.sort_by(order))
     if superseded.num_rows:
@@ -117,9 +141,21 @@ def _merge(location: Location, batch: Sequence[str], done: Compacted) -> None:
         atomic.publish(location, name_of(name), encoded(latest["trial_id"].to_pylist()))
     replaces = sorted({*batch, *_replaced_by(location, batch)})
     atomic.publish_json(location, f"merges/{name}.json", {"replaces": replaces, "rows": latest.num_rows})
+    counts = {"trials": latest.num_rows, "curves": points.num_rows, "earlier": superseded.num_rows}
+    writer.count(location, name, **counts)
     done.merged.append(name)
     done.replaced += len(batch)
     done.rows += latest.num_rows
+
+
+def _index(location: Location, done: Compacted) -> None:
+    """Write the index of each merged part that has none, or one that is damaged or of an older version."""
+    if not location.local:
+        return
+    for part in snapshot(location).trials:
+        if part.merged and not is_sound(location, part.name, part.rows):
+            atomic.publish(location, name_of(part.name), encoded(_ids(location, part).to_pylist()))
+            done.indexed.append(part.name)
 
 
 def _overlapping(location: Location, batch: Sequence[str]) -> list[str]:
@@ -140,7 +176,7 @@ def _ids(location: Location, part: StorePart) -> pa.ChunkedArray:
 
 
 def _tables(location: Location, folder: str, batch: Sequence[str]) -> tuple[list[pa.Table], list[str]]:
-    """Return the non-empty tables of a batch in one folder, and the names of the damaged ones."""
+    """Return the non-empty tables of a batch in one folder, and the damaged files."""
     present = {*location.names(folder, ".parquet")}
     tables, damaged = [], []
     for name in batch:
@@ -155,7 +191,7 @@ def _tables(location: Location, folder: str, batch: Sequence[str]) -> tuple[list
             try:
                 tables.append(_verified(location, f"{folder}/{name}.parquet"))
             except _DAMAGE:
-                damaged.append(name)
+                damaged.append(f"{folder}/{name}.parquet")
     return [table for table in tables if table.num_rows], damaged
 
 
@@ -197,31 +233,39 @@ def _replaced_by(location: Location, batch: Sequence[str]) -> set[str]:
     replaced: set[str] = set()
     for name in batch:
         if name.startswith(MERGED):
-            replaced.update(location.read_json(f"merges/{name}.json")["replaces"])
-    existing = {*location.names("trials", ".parquet"), *(f"{n}.jsonl" for n in location.names("journal", ".jsonl"))}
+            replaced.update(replaced_by(location, name))
+    journals = (f"{name}.jsonl" for name in location.names("journal", ".jsonl"))
+    existing = {*location.names("trials", ".parquet"), *location.names("sealed", ".json"), *journals}
     return replaced & existing
 
 
 def _quarantine(location: Location, done: Compacted) -> None:
     for file in snapshot(location).damaged:
-        folder, _, name = file.partition("/")
-        _set_aside(location, name.removesuffix(".parquet"), done, (folder,))
+        _set_aside(location, file, done)
 
 
-def _set_aside(location: Location, name: str, done: Compacted, folders: Sequence[str] = ("trials", "curves")) -> None:
-    """Move damaged files to quarantine/, where nothing reads them and a person may repair them."""
-    for folder in folders:
-        if location.exists(f"{folder}/{name}.parquet"):
-            aside = f"quarantine/{folder}-{name}.parquet"
-            location.filesystem.move(location.path(f"{folder}/{name}.parquet"), location.path(aside))
-            done.quarantined.append(f"{folder}/{name}.parquet is damaged and was moved to {aside}")
+def _set_aside(location: Location, file: str, done: Compacted) -> None:
+    """Move a damaged file to quarantine/, where nothing reads it and a person may repair it. Its loss is then known:
+    the file is no longer expected to be there.
+    """
+    if not location.exists(file):
+        return
+    folder, _, name = file.removesuffix(".parquet").partition("/")
+    if location.exists(f"sealed/{name}.json"):
+        with contextlib.suppress(DamagedFileError):
+            counts = counts_of(location, name)
+            counts.pop(folder, None)
+            writer.count(location, name, **counts)
+    aside = f"quarantine/{folder}-{name}.parquet"
+    atomic.move(location, file, aside)
+    done.quarantined.append(f"{file} is damaged and was moved to {aside}")
 
 
 @contextlib.contextmanager
 def _exclusive(location: Location) -> Iterator[bool]:
     """Yield whether this is the only compaction, determined by a lock, or on an object store by a lease."""
     if location.local:
-        descriptor = os.open(location.path(f"merges/{LOCK}"), os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = confined.open_file(location.root, _LOCK, os.O_RDWR | os.O_CREAT)
         try:
             yield lock(descriptor, wait=False)
         finally:

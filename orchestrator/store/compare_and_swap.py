@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +17,9 @@ from typing import Any
 
 from sweeplaw.orchestrator.store.journal import lock
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.store_format.layout import Location
+from sweeplaw.trials.store_format import checksum, confined
+from sweeplaw.trials.store_format.atomic_file import write_atomically
+from sweeplaw.trials.store_format.location import Location, decoded_json
 
 Content = dict[str, Any]
 _RETRIES = 50
@@ -27,7 +28,8 @@ _RETRIES = 50
 def update(location: Location, name: str, change: Callable[[Content], Content]) -> Content:
     """Replace the JSON object ``name`` (empty if missing) by the result of ``change`` and return the new object.
 
-    ``change`` may be called several times and must have no side effects. Raise OSError, TimeoutError.
+    ``change`` may be called several times and must have no side effects. Raise OSError, TimeoutError,
+    DamagedFileError.
     """
     if location.local:
         return _locked(location, name, change)
@@ -36,19 +38,13 @@ def update(location: Location, name: str, change: Callable[[Content], Content]) 
 
 def _locked(location: Location, name: str, change: Callable[[Content], Content]) -> Content:
     """Update under a lock; not fsynced, because a power failure ends all launchers and with them their claims."""
-    path = location.path(name)
-    descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = confined.open_file(location.root, f"{name}.lock", os.O_RDWR | os.O_CREAT)
     try:
         if not lock(descriptor, wait=True):
             raise OSError(f"{location.uri}: this file system has no locks, so launches cannot share the store")
         content = change(_read(location, name))
-        temporary = f"{path}.{secrets.token_hex(4)}"
-        try:
-            Path(temporary).write_text(json.dumps(content), encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        data = _encoded(content)
+        write_atomically(location.writable(name), lambda path: Path(path).write_bytes(data), durable=False)
         return content
     finally:
         os.close(descriptor)
@@ -61,6 +57,10 @@ def _read(location: Location, name: str) -> Content:
         return {}
 
 
+def _encoded(content: Content) -> bytes:
+    return checksum.stamped_json(json.dumps({**content, checksum.KEY: checksum.ZEROS}).encode())
+
+
 def _conditional(location: Location, name: str, change: Callable[[Content], Content]) -> Content:
     import obstore
     from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
@@ -71,13 +71,13 @@ def _conditional(location: Location, name: str, change: Callable[[Content], Cont
         before: Content = {}
         try:
             found = obstore.get(bucket, name)
-            before = json.loads(bytes(found.bytes()))
+            before = decoded_json(name, bytes(found.bytes()))
             mode = {name: found.meta[name] for name in ("e_tag", "version") if found.meta[name] is not None}
         except (NotFoundError, FileNotFoundError):
             pass  # not written yet
         content = change(before)
         try:
-            obstore.put(bucket, name, json.dumps(content).encode(), mode=mode, use_multipart=False)
+            obstore.put(bucket, name, _encoded(content), mode=mode, use_multipart=False)
             return content
         except (AlreadyExistsError, PreconditionError):
             time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))

@@ -12,8 +12,9 @@ import secrets
 from typing import Protocol
 
 from sweeplaw.orchestrator.store import atomic
+from sweeplaw.trials.store_format import confined
 from sweeplaw.trials.store_format.atomic_file import sync
-from sweeplaw.trials.store_format.layout import Location
+from sweeplaw.trials.store_format.location import Location
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -47,14 +48,14 @@ class LocalJournal:
 
     def __init__(self, location: Location, segment: str) -> None:
         self.segment = segment
-        self._path = location.path(f"journal/{segment}.jsonl")
-        self._folder = location.path("journal")
-        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o644)
+        self._location, self._name = location, f"journal/{segment}.jsonl"
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+        self._file = confined.open_file(location.root, self._name, flags, 0o644)
         self._size = 0
         lock(self._file, wait=True)
-        if not still_there(self._file, self._path):  # a recovery removed the empty file before it was locked
-            raise FileNotFoundError(self._path)
-        sync(self._folder)
+        if not still_there(self._file, location, self._name):  # recovery removed the empty file before it was locked
+            raise FileNotFoundError(location.path(self._name))
+        sync(location.path("journal"))
 
     def append(self, line: bytes) -> None:
         """Write and fsync. On failure the file is truncated to the last acknowledged line."""
@@ -70,7 +71,7 @@ class LocalJournal:
 
     def remove(self) -> None:
         """Unlink before unlocking, so that no recovery mistakes the file for a dead writer's."""
-        os.unlink(self._path)
+        confined.remove(self._location.root, self._name)
         self.close()
 
     def close(self) -> None:
@@ -113,9 +114,9 @@ def lock(descriptor: int, *, wait: bool) -> bool:
     return True
 
 
-def still_there(descriptor: int, path: str) -> bool:
-    """Return whether ``path`` still refers to the open file."""
+def still_there(descriptor: int, location: Location, name: str) -> bool:
+    """Return whether ``name`` still refers to the open file."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
+        return os.path.samestat(os.fstat(descriptor), confined.status(location.root, name))
+    except (FileNotFoundError, confined.IrregularError):
         return False

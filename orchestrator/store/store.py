@@ -23,22 +23,24 @@ from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import SCHEMA_VERSION, UNFINISHED
 from sweeplaw.trials.store_format.columns import ARROW
-from sweeplaw.trials.store_format.layout import FORMAT, MARKER, MERGED, RECENCY, Location, identify, locate
+from sweeplaw.trials.store_format.confined import IrregularError
+from sweeplaw.trials.store_format.damage import DamagedFileError, parsed, parsed_all
+from sweeplaw.trials.store_format.exclusions import exclusions
+from sweeplaw.trials.store_format.layout import (
+    FOLDERS,
+    FORMAT,
+    LATER_FOLDERS,
+    MARKER,
+    MERGED,
+    RECENCY,
+    catalog,
+    identify,
+)
+from sweeplaw.trials.store_format.location import Location, locate
 from sweeplaw.trials.store_format.snapshot import DECLARED, Snapshot, StorePart, snapshot, verified
 
-_FOLDERS = (
-    "launches",
-    "journal",
-    "trials",
-    "curves",
-    "earlier",
-    "merges",
-    "retries",
-    "claims",
-    "rejected",
-    "quarantine",
-)
 _LAUNCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+EXCLUDED = "excluded"
 _OUTCOME = ["trial_id", "state", *RECENCY]
 
 
@@ -72,9 +74,12 @@ class Store:
     def outcomes(self, columns: Sequence[str] = ()) -> pl.DataFrame:
         """Return the latest outcome of every trial: trial_id, state, attempt, the given ``columns`` and ``final``.
 
-        An outcome is ``final`` if its state is finished (not in `record.UNFINISHED`) and no retry has requeued it.
+        An outcome is ``final`` if its state is finished (not in `record.UNFINISHED`) and no retry has requeued it, or
+        if its trial is excluded: its state is then `EXCLUDED`.
         """
         latest = self._read("trials", list(dict.fromkeys([*_OUTCOME, *columns])))
+        noted = exclusions(self.location)
+        self.problems = tuple(dict.fromkeys([*self.problems, *noted.faults]))
         # Retries are rare and sorting a million rows is slow. A hash collision only costs an unnecessary sort.
         if latest["trial_id"].hash().n_unique() < latest.height:
             latest = latest.sort(*RECENCY, nulls_last=False).unique("trial_id", keep="last")
@@ -83,7 +88,9 @@ class Store:
         if requeued:
             until = pl.col("trial_id").replace_strict(requeued, default=None, return_dtype=pl.Int64)
             ended &= until.is_null() | (pl.col("attempt") > until)
-        return latest.with_columns(final=ended)
+        excluded = pl.col("trial_id").is_in(list(noted.reasons))
+        state = pl.when(excluded).then(pl.lit(EXCLUDED)).otherwise("state") if noted.reasons else pl.col("state")
+        return latest.with_columns(state.alias("state"), final=ended | excluded)
 
     def attempts(self) -> dict[str, int]:
         """Return trial_id -> number of attempts so far, for trials with any row.
@@ -110,19 +117,34 @@ class Store:
         """Return the wall clock, or one second after the latest launch if later, so that launches are in order."""
         now = clocks.utc_now()
         for name in reversed(self.location.names("launches", ".parquet")):
-            try:
-                latest = dt.datetime.fromisoformat(self.location.read_json(f"launches/{name}.json")["recorded_at"])
-            except FileNotFoundError:  # being recorded
-                continue
-            return max(now, latest + dt.timedelta(seconds=1))
+            latest = self._recorded_at(name)
+            if latest is not None:
+                return max(now, latest + dt.timedelta(seconds=1))
         return now
+
+    def _recorded_at(self, launch_id: str) -> dt.datetime | None:
+        """Return when a launch was recorded, None while it is. If damage hides it, the time in its id tells."""
+        try:
+            return parsed(self.location, f"launches/{launch_id}.json", _recorded_time)
+        except FileNotFoundError:
+            return None
+        except DamagedFileError as error:
+            self.report([str(error)])
+        try:
+            return dt.datetime.strptime(launch_id[:15], "%Y%m%dT%H%M%S").replace(tzinfo=dt.UTC)
+        except ValueError:
+            return None
 
     def writer(self, launch_id: str) -> Writer:
         """Return a writer for this launch, after sealing the journals of dead writers (see ``problems``).
 
-        Raise InputError if the store cannot be written.
+        Raise InputError if the store cannot be written, if one of its folders is a link, or if damage hides which
+        trials it has, so that they would be recorded twice.
         """
         _check_launch_id(launch_id)
+        _check_folders(self.location)
+        if faults := catalog(self.location).faults:
+            raise InputError(faults, where=f"{self.location.uri} is not written until this is repaired")
         if self.location.local and not os.access(self.location.path("journal"), os.W_OK):
             raise InputError(f"{self.location.uri} cannot be written: no permission on its journal folder")
         _raise_schema(self.location)
@@ -146,6 +168,7 @@ class Store:
         Raise OSError, TimeoutError.
         """
         granted = claims.claim(self.location, trial_ids, launch_id, lease_seconds)
+        self.problems = tuple(dict.fromkeys([*self.problems, *claims.faults(self.location)]))
         fresh = (tail or StoreTail(self.location)).fresh(launch_id)
         requeued = self._requeued() if fresh else {}
         done = {
@@ -180,10 +203,16 @@ class Store:
 
     def _requeued(self) -> dict[str, int]:
         requeued: dict[str, int] = {}
-        for name in self.location.names("retries", ".json"):
-            for trial_id, attempt in self.location.read_json(f"retries/{name}.json")["attempts"].items():
+        faults: list[str] = []
+        for attempts in parsed_all(self.location, "retries", _attempts, faults).values():
+            for trial_id, attempt in attempts.items():
                 requeued[trial_id] = max(attempt, requeued.get(trial_id, 0))
+        self.report(faults)
         return requeued
+
+    def report(self, faults: Iterable[str]) -> None:
+        """Add sentences about damage to ``problems``."""
+        self.problems = tuple(dict.fromkeys([*self.problems, *faults]))
 
     def _read(self, table: str, names: Sequence[str]) -> pl.DataFrame:
         """Return these columns of every row that counts. Damage goes to ``problems``; its trials count as not run."""
@@ -194,10 +223,23 @@ class Store:
             return self._columns(verified(self.location, now), table, names)
 
     def _columns(self, now: Snapshot, table: str, names: Sequence[str]) -> pl.DataFrame:
-        self.problems = tuple(dict.fromkeys([*self.problems, *now.faults]))
+        self.report(now.faults)
         frames = [pl.DataFrame(pl.from_arrow(now.journal_table(table).select(list(names))))]
         frames.extend(self._parts(now.parts(table), table, names))
         return pl.concat(frames)
+
+
+def _recorded_time(content: Mapping[str, Any]) -> dt.datetime:
+    at = dt.datetime.fromisoformat(content["recorded_at"])
+    return at if at.tzinfo else at.replace(tzinfo=dt.UTC)
+
+
+def _attempts(content: Mapping[str, Any]) -> dict[str, int]:
+    """Return the attempts by trial that a file in retries/ asks to follow by another. Raise ValueError, LookupError."""
+    attempts: dict[str, int] = dict(content["attempts"])
+    if not all(type(attempt) is int and 0 <= attempt < 2**31 for attempt in attempts.values()):
+        raise ValueError("attempts are not all counts")
+    return attempts
 
 
 def _scan(paths: Sequence[str], table: str, names: Sequence[str]) -> pl.DataFrame:
@@ -215,6 +257,18 @@ def _check_launch_id(launch_id: str) -> None:
         raise InputError(f"launch id {launch_id!r}: letters, digits, '.', '_' and '-', at most 100, not {MERGED}…")
 
 
+def _check_folders(location: Location) -> None:
+    """Raise InputError with every folder of a local store that is a link or no folder."""
+    faults = []
+    for folder in (*FOLDERS, *LATER_FOLDERS) if location.local else ():
+        try:
+            location.writable(f"{folder}/x")
+        except IrregularError as error:
+            faults.append(f"{folder}: {error}")
+    if faults:
+        raise InputError(faults, where=f"{location.uri} is not written")
+
+
 def _raise_schema(location: Location) -> None:
     """Raise the schema version of an older store before the first row that its version would misread."""
     if identify(location) < SCHEMA_VERSION:
@@ -223,7 +277,7 @@ def _raise_schema(location: Location) -> None:
 
 def _is_foreign(path: Path) -> bool:
     """Return whether ``path`` is not part of a store that another launcher is creating."""
-    return not (path.name in {*_FOLDERS, MARKER} or path.name.startswith(f".{MARKER}."))
+    return not (path.name in {*FOLDERS, MARKER} or path.name.startswith(f".{MARKER}."))
 
 
 def _create(location: Location) -> None:
@@ -232,11 +286,11 @@ def _create(location: Location) -> None:
         if location.local:
             path = Path(location.root)
             path.mkdir(parents=True, exist_ok=True)
-            if not (path / MARKER).exists() and any(map(_is_foreign, path.iterdir())):
+            if location.is_free(MARKER) and any(map(_is_foreign, path.iterdir())):
                 raise InputError(f"{location.uri} is a folder with other files in it, not a sweeplaw store")
-            for folder in _FOLDERS:
+            for folder in FOLDERS:
                 (path / folder).mkdir(exist_ok=True)
-        if not location.exists(MARKER):
+        if location.is_free(MARKER):
             atomic.publish_json(location, MARKER, {"format": FORMAT, "schema": SCHEMA_VERSION})
     except OSError as error:
         raise InputError(f"{location.uri} cannot be created: {error.strerror or error}") from None

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeplaw.trials.store_format.journal import decode
-from sweeplaw.trials.store_format.layout import Location, catalog, segment_of
+from sweeplaw.trials.store_format.layout import catalog, segment_of
+from sweeplaw.trials.store_format.location import Location
 
 Outcome = tuple[int, str]  # attempt, state
 
@@ -49,16 +50,16 @@ class StoreTail:
 
     def _read_journal(self, name: str) -> list[tuple[str, Outcome]]:
         start = self._bytes.get(name, 0)
-        with self._location.filesystem.open_input_file(self._location.path(f"journal/{name}.jsonl")) as file:
+        with self._location.open(f"journal/{name}.jsonl") as file:
             file.seek(start)
-            data = bytes(file.read())
+            data = file.read()
         complete = data[: data.rfind(b"\n") + 1]
         self._bytes[name] = start + len(complete)
         return [(row["trial_id"], (row.get("attempt", 1), row["state"])) for row in decode(complete).trials]
 
     def _read_part(self, name: str) -> list[tuple[str, Outcome]]:
-        path = self._location.path(f"trials/{name}.parquet")
         try:
+            path = self._location.readable(f"trials/{name}.parquet")
             table = pq.read_table(path, columns=["trial_id", "attempt", "state"], filesystem=self._location.filesystem)
         except (pa.ArrowInvalid, OSError):  # damaged: reported by `Store.problems`; its trials count as not run
             return []

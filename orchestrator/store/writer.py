@@ -19,9 +19,10 @@ from sweeplaw.orchestrator.store import atomic, journal
 from sweeplaw.orchestrator.store.buffer import SegmentBuffer
 from sweeplaw.orchestrator.store.journal import Journal
 from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS, CurvePoint, TrialRecord
-from sweeplaw.trials.store_format import columns
+from sweeplaw.trials.store_format import columns, confined
 from sweeplaw.trials.store_format.journal import decode, encode
-from sweeplaw.trials.store_format.layout import Location, catalog
+from sweeplaw.trials.store_format.layout import catalog
+from sweeplaw.trials.store_format.location import Location
 
 SEGMENT_BYTES = 8 * 2**20  # about 5,000 trials of four points; sealing it takes a tenth of a second and 15 MB
 SMALL_PARTS = 64  # of about 7,000 records; this many start a compaction
@@ -62,7 +63,7 @@ class Writer:
             return
         known = [_fitted(row) for row in trials]
         points = [columns.fitted(row, _CURVES)[0] for row in curves]
-        self._append(encode(known, points))
+        self._append(encode(known, points, self._lines + 1))
         self._trials.add(known)
         self._curves.add(points)
         if self._bytes >= self._segment_bytes or self._lines >= SEGMENT_LINES:
@@ -127,6 +128,15 @@ def seal(location: Location, segment: str, trials: pa.Table, curves: pa.Table) -
     if curves.num_rows:
         atomic.publish_table(location, f"curves/{segment}.parquet", curves)
     atomic.publish_table(location, f"trials/{segment}.parquet", trials)
+    count(location, segment, trials=trials.num_rows, curves=curves.num_rows)
+
+
+def count(location: Location, part: str, **rows: int) -> None:
+    """Record the number of rows by folder of the files of a part, so that none is missing unnoticed. Raise OSError.
+
+    Only trials may be empty: other files without rows are not written.
+    """
+    atomic.publish_json(location, f"sealed/{part}.json", {name: n for name, n in rows.items() if n or name == "trials"})
 
 
 def recover(location: Location) -> list[str]:
@@ -140,22 +150,25 @@ def recover(location: Location) -> list[str]:
 
 
 def _recover(location: Location, segment: str) -> list[str]:
-    path = location.path(f"journal/{segment}.jsonl")
+    name = f"journal/{segment}.jsonl"
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = confined.open_file(location.root, name, os.O_RDWR)
     except (FileNotFoundError, PermissionError):
         return []
     try:
-        if not journal.lock(descriptor, wait=False) or not journal.still_there(descriptor, path):
+        if not journal.lock(descriptor, wait=False) or not journal.still_there(descriptor, location, name):
             return []
-        rows = decode(location.read(f"journal/{segment}.jsonl"))
+        rows = decode(location.read(name))
         if rows.damaged:
-            return [f"journal/{segment}.jsonl: {len(rows.damaged)} damaged lines (first: line {rows.damaged[0]})"]
-        if segment in catalog(location).journal and (rows.trials or rows.curves):
+            return [f"{name}: {len(rows.damaged)} damaged lines (first: line {rows.damaged[0]})"]
+        files = catalog(location)
+        if segment in files.journal and (rows.trials or rows.curves):
             trials, curves = columns.table(rows.trials, TRIAL_COLUMNS), columns.table(rows.curves, CURVE_COLUMNS)
             seal(location, segment, trials, curves)
-        os.unlink(path)
-        return [f"journal/{segment}.jsonl: a torn last line of {rows.torn} bytes was dropped"] if rows.torn else []
+        elif segment in files.parts:  # sealed by a writer that died before it removed the journal
+            count(location, segment, trials=len(rows.trials), curves=len(rows.curves))
+        atomic.remove(location, name)
+        return [f"{name}: a torn last line of {rows.torn} bytes was dropped"] if rows.torn else []
     finally:
         os.close(descriptor)
 

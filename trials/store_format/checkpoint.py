@@ -8,19 +8,21 @@ reader sees the old checkpoint or the new one.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import logging
 import os
+import re
 import tempfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sweeplaw.trials.store_format import confined
 from sweeplaw.trials.store_format.atomic_file import write_atomically
-from sweeplaw.trials.store_format.layout import Location, locate
+from sweeplaw.trials.store_format.location import Location, locate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,7 +49,7 @@ def save(folder: str, trial_id: str, identity: str, saved: Saved) -> None:
     """
     from safetensors.torch import save_file
 
-    location = locate(folder)
+    location, name = _place(folder, f"{trial_id}{SUFFIX}")
     metadata = {
         "format": FORMAT,
         "identity": identity,
@@ -56,32 +58,43 @@ def save(folder: str, trial_id: str, identity: str, saved: Saved) -> None:
     }
     tensors = {name: tensor.contiguous() for name, tensor in saved.tensors.items()}
     if location.local:
-        write_atomically(location.path(f"{trial_id}{SUFFIX}"), lambda path: _write(save_file, tensors, path, metadata))
+        write_atomically(location.writable(name), lambda path: _write(save_file, tensors, path, metadata))
         return
     with tempfile.TemporaryDirectory(prefix="sweeplaw-checkpoint-") as scratch:
         path = f"{scratch}/{trial_id}{SUFFIX}"
         _write(save_file, tensors, path, metadata)
-        _copy(path, location, f"{trial_id}{SUFFIX}")
+        _copy(path, location, name)
 
 
 def load(folder: str, trial_id: str, identity: str) -> Saved | None:
     """Return the trial's checkpoint in ``folder``, or None if there is none to resume from.
 
-    A checkpoint that is damaged, of another run or of another format is logged and ignored. Raise InputError if
+    A checkpoint that is damaged, a link, of another run or of another format is logged and ignored. Raise InputError if
     ``folder`` is a URI that cannot be reached.
     """
-    location, name = locate(folder), f"{trial_id}{SUFFIX}"
+    location, name = _place(folder, f"{trial_id}{SUFFIX}")
     try:
-        if not location.exists(name):
+        if location.is_free(name):
             return None
         if location.local:
-            return _open(location.path(name), identity)
+            return _open(location.readable(name), identity)
         with tempfile.TemporaryDirectory(prefix="sweeplaw-checkpoint-") as scratch:
-            _fetch(location, name, f"{scratch}/{name}")
-            return _open(f"{scratch}/{name}", identity)
+            path = f"{scratch}/{trial_id}{SUFFIX}"
+            _fetch(location, name, path)
+            return _open(path, identity)
     except (OSError, ValueError) as error:
         _log.warning("checkpoint of trial %s: %s; it starts anew", trial_id, str(error).splitlines()[0])
         return None
+
+
+def make_own_folder(folder: str) -> None:
+    """Make the folder where the code of a trial keeps its own checkpoints; a URI needs none.
+
+    Raise OSError if it, or the folder it lies in, is a link or no folder.
+    """
+    if "://" not in folder:
+        location, name = _place(*os.path.split(os.path.abspath(folder)))
+        confined.make_folder(location.root, name)
 
 
 def written_at(folder: str, trial_id: str) -> dt.datetime | None:
@@ -89,28 +102,60 @@ def written_at(folder: str, trial_id: str) -> dt.datetime | None:
 
     The time is that of the file system's clock. Raise OSError.
     """
-    from pyarrow import fs
-
-    location = locate(folder)
-    own = fs.FileSelector(location.path(trial_id), allow_not_found=True, recursive=True)
-    ours = location.filesystem.get_file_info(location.path(f"{trial_id}{SUFFIX}"))
-    files = [info for info in [ours, *location.filesystem.get_file_info(own)] if info.type == fs.FileType.File]
-    return max((info.mtime for info in files), default=None)
+    location, name = _place(folder, trial_id)
+    written = _local_times(location, name) if location.local else _remote_times(location, name)
+    return max(written, default=None)
 
 
 def remove(folder: str, trial_id: str) -> None:
     """Remove the trial's checkpoint in ``folder``, and the folder of its script's own. Failures are logged."""
-    location = locate(folder)
+    location, name = _place(folder, trial_id)
     try:
-        names = [f"{trial_id}{SUFFIX}"] if location.exists(f"{trial_id}{SUFFIX}") else []
         if location.local:
-            names += [name for name in _list(location.root) if name.startswith(f".{trial_id}{SUFFIX}.")]
-        for name in names:
-            location.filesystem.delete_file(location.path(name))
-        if _is_folder(location, trial_id):
-            location.filesystem.delete_dir(location.path(trial_id))
+            _remove_local(location, name)
+            return
+        if location.exists(f"{name}{SUFFIX}"):
+            location.filesystem.delete_file(location.path(f"{name}{SUFFIX}"))
+        if _is_folder(location, name):
+            location.filesystem.delete_dir(location.path(name))
     except OSError as error:
         _log.warning("checkpoint of trial %s cannot be removed: %s", trial_id, error)
+
+
+def _place(folder: str, name: str) -> tuple[Location, str]:
+    """Return the location that ``folder`` lies in, and ``name`` as seen from there: then ``folder`` must be no link."""
+    location = locate(folder)
+    uri, _, _ = location.uri.rpartition("/")
+    root, _, base = location.root.rpartition("/")
+    return replace(location, uri=uri, root=root), f"{base}/{name}"
+
+
+def _local_times(location: Location, name: str) -> list[dt.datetime]:
+    times: list[float] = []
+    with contextlib.suppress(FileNotFoundError):
+        times = [confined.status(location.root, f"{name}{SUFFIX}").st_mtime]
+    for _, _, files, descriptor in os.fwalk(location.writable(name)):  # follows no links
+        with contextlib.suppress(FileNotFoundError):  # the script removes earlier checkpoints
+            times += [os.stat(file, dir_fd=descriptor, follow_symlinks=False).st_mtime for file in files]
+    return [dt.datetime.fromtimestamp(time, dt.UTC) for time in times]
+
+
+def _remote_times(location: Location, name: str) -> list[dt.datetime]:
+    from pyarrow import fs
+
+    own = fs.FileSelector(location.path(name), allow_not_found=True, recursive=True)
+    ours = location.filesystem.get_file_info(location.path(f"{name}{SUFFIX}"))
+    files = [ours, *location.filesystem.get_file_info(own)]
+    return [info.mtime for info in files if info.type == fs.FileType.File and info.mtime]
+
+
+def _remove_local(location: Location, name: str) -> None:
+    """Remove the checkpoint, those of writers that died before their rename, and the script's own folder."""
+    folder, _, trial_id = name.rpartition("/")
+    unfinished = re.compile(rf"\.{re.escape(trial_id + SUFFIX)}\..*")
+    for found in (trial_id, f"{trial_id}{SUFFIX}", *confined.files(location.root, folder, unfinished)):
+        with contextlib.suppress(FileNotFoundError):
+            confined.remove_tree(location.root, f"{folder}/{found}")
 
 
 def _open(path: str, identity: str) -> Saved:
@@ -165,10 +210,6 @@ def _fetch(location: Location, name: str, path: str) -> None:
     with location.filesystem.open_input_stream(location.path(name)) as source, open(path, "wb") as target:
         while piece := source.read(1 << 24):
             target.write(piece)
-
-
-def _list(folder: str) -> list[str]:
-    return os.listdir(folder) if Path(folder).is_dir() else []
 
 
 def _is_folder(location: Location, name: str) -> bool:

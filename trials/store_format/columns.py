@@ -1,7 +1,8 @@
 """Conversion of rows to typed Arrow columns.
 
 Declared columns have the type of their declaration. A knob or a metric has the type of its values; if these differ
-(integers in one sweep and fractions in another) it has the wider type.
+(integers in one sweep and fractions in another) it has the wider type. No value is ever rounded: fractions and integers
+beyond 2^53, which floats cannot hold, make a column of text.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sweeplaw.trials.record import Column, ColumnType
 from sweeplaw.trials.store_format.journal import as_read, encodable
@@ -34,6 +36,7 @@ POLARS: Mapping[pa.DataType, pl.DataType] = {
 }
 _EPOCH, _MICROSECOND = dt.datetime.fromtimestamp(0, dt.UTC), dt.timedelta(microseconds=1)
 _INT64 = range(-(2**63), 2**63)
+_EXACT_IN_FLOAT = range(-(2**53), 2**53 + 1)  # integers here are floats, too
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Iterable[Column]) -> pa.Table:
@@ -107,30 +110,45 @@ def types_of(columns: Iterable[Column]) -> dict[str, ColumnType]:
     return {column.name: column.type for column in columns}
 
 
-def wider(left: pa.DataType, right: pa.DataType) -> pa.DataType:
-    """Return the narrowest type that holds the values of both."""
+def wider(left: pa.DataType, right: pa.DataType, *, large: bool = False) -> pa.DataType:
+    """Return the narrowest type that holds the values of both exactly; ``large`` as for `union`."""
     if left == right or pa.types.is_null(right):
         return left
     if pa.types.is_null(left):
         return right
-    if {left, right} == {pa.int64(), pa.float64()}:
+    if {left, right} == {pa.int64(), pa.float64()} and not large:
         return pa.float64()
     return pa.string()
 
 
-def union(schemas: Iterable[pa.Schema]) -> dict[str, pa.DataType]:
-    """Return every column of ``schemas`` with its widest type, in order of first appearance."""
+def union(schemas: Iterable[pa.Schema], large: Container[str] = ()) -> dict[str, pa.DataType]:
+    """Return every column of ``schemas`` with its widest type, in order of first appearance.
+
+    ``large`` are the columns with integers that a float cannot hold (`large_integers`).
+    """
     merged: dict[str, pa.DataType] = {}
     for schema in schemas:
         for name, kind in zip(schema.names, schema.types, strict=True):
-            merged[name] = wider(merged[name], kind) if name in merged else kind
+            merged[name] = wider(merged[name], kind, large=name in large) if name in merged else kind
     return merged
+
+
+def large_integers(part: pa.Table, names: Iterable[str]) -> set[str]:
+    """Return those of the columns ``names`` that hold an integer beyond 2^53, which a float may not hold exactly."""
+    held = [name for name in names if name in part.column_names and part.schema.field(name).type == pa.int64()]
+    ranges = {name: pc.min_max(part[name]).as_py() for name in held}
+    return {name for name, found in ranges.items() if is_large(found["min"]) or is_large(found["max"])}
+
+
+def is_large(value: int | None) -> bool:
+    """Return whether an integer is beyond 2^53."""
+    return value is not None and value not in _EXACT_IN_FLOAT
 
 
 def conform(part: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
     """Return ``part`` with exactly the columns of ``types``: cast to their type, null if it lacks them."""
     arrays = {
-        name: part[name].cast(kind) if name in part.column_names else pa.nulls(part.num_rows, kind)
+        name: _cast(part[name], kind) if name in part.column_names else pa.nulls(part.num_rows, kind)
         for name, kind in types.items()
     }
     return pa.table(arrays)
@@ -138,8 +156,18 @@ def conform(part: pa.Table, types: Mapping[str, pa.DataType]) -> pa.Table:
 
 def joined(parts: Sequence[pa.Table]) -> pa.Table:
     """Return the rows of all ``parts`` (at least one), in order, with the union of their columns."""
-    types = union(part.schema for part in parts)
+    exact = union(part.schema for part in parts)
+    fractions = [name for name, kind in exact.items() if kind == pa.float64()]
+    large = set[str]().union(*(large_integers(part, fractions) for part in parts))
+    types = union((part.schema for part in parts), large) if large else exact
     return pa.concat_tables(conform(part, types) for part in parts)
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Return the column as ``kind``; text as Polars writes it, which readers of several parts see."""
+    if column.type == kind or kind != pa.string():
+        return column.cast(kind)
+    return pa.chunked_array([pl.Series(pl.from_arrow(column)).cast(pl.String).to_arrow().cast(kind)])
 
 
 def _scalar(value: Any) -> Any:
@@ -151,7 +179,7 @@ def _inferred(values: list[Any]) -> pa.Array:
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int} and all(value is None or value in _INT64 for value in values):
         return array(values, pa.int64())
-    if kinds and kinds <= {int, float}:
+    if kinds and kinds <= {int, float} and not any(type(value) is int and is_large(value) for value in values):
         return array([None if value is None else float(value) for value in values], pa.float64())
     if kinds == {bool}:
         return array(values, pa.bool_())
@@ -159,9 +187,11 @@ def _inferred(values: list[Any]) -> pa.Array:
 
 
 def _text(value: Any) -> str | None:
-    """Return the text of a value in a column of mixed types, as Arrow's cast to string writes it."""
+    """Return the text of a value in a column of mixed types, as Polars' cast to text writes it."""
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, float):
+        return str(pl.Series([value]).cast(pl.String).item())
     return json.dumps(value, default=str)
 
 

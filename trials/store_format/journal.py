@@ -1,7 +1,8 @@
 """The line format of journals: one line with a checksum per write of records and curve points.
 
 A line is ``crc32 json\n``. It is the unit of durability: a torn line (the writer died during the write) fails its
-checksum and none of its rows count, so a trial never appears without the curve points that were written with it.
+checksum and none of its rows count, so a trial never appears without the curve points that were written with it. Lines
+are numbered, so that one that occurs twice (a copy that was resumed, a repeated request) counts once.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Decoded:
     """Contents of a journal file.
 
     ``torn`` is the number of bytes of an incomplete last line, which was not acknowledged or is still being written.
-    ``damaged`` are the line numbers (from 1) of complete lines that fail their checksum.
+    ``damaged`` are the line numbers (from 1) of complete lines that fail their checksum or repeat an earlier line.
     """
 
     trials: list[dict[str, Any]]
@@ -30,9 +31,13 @@ class Decoded:
     damaged: tuple[int, ...]
 
 
-def encode(trials: Sequence[Row], curves: Sequence[Row]) -> bytes:
-    """Return one journal line. Times are ISO 8601; NaN and infinity are written by name."""
-    body = _ENCODER.encode({"trials": trials, "curves": curves}).encode("utf-8", "replace")
+def encode(trials: Sequence[Row], curves: Sequence[Row], number: int | None = None) -> bytes:
+    """Return one journal line. Times are ISO 8601; NaN and infinity are written by name.
+
+    ``number`` identifies the line in its segment.
+    """
+    numbered = {} if number is None else {"line": number}
+    body = _ENCODER.encode({**numbered, "trials": trials, "curves": curves}).encode("utf-8", "replace")
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
@@ -43,11 +48,17 @@ def decode(data: bytes) -> Decoded:
     damaged: list[int] = []
     lines = data.split(b"\n")
     torn = lines.pop()  # empty if the file ends in a newline
-    for number, line in enumerate(lines, start=1):
+    if _checked(torn[:-1]):  # a complete line, whose newline is another byte now
+        lines.append(torn)
+        torn = b""
+    seen: set[str] = set()
+    for position, line in enumerate(lines, start=1):
         content = _checked(line)
-        if content is None:
-            damaged.append(number)
+        if content is None or str(content.get("line")) in seen:
+            damaged.append(position)
             continue
+        if "line" in content:  # an older version wrote no numbers
+            seen.add(str(content["line"]))
         trials.extend(content["trials"])
         curves.extend(content["curves"])
     return Decoded(trials, curves, len(torn), tuple(damaged))
@@ -71,6 +82,7 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+_TABLES = ("trials", "curves")
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, default=_plain)
 
 
@@ -78,5 +90,9 @@ def _checked(line: bytes) -> dict[str, Any] | None:
     checksum, _, body = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(body):
         return None
-    content: dict[str, Any] = json.loads(body)
-    return content
+    try:
+        content: dict[str, Any] = json.loads(body)
+        sound = all(isinstance(row["trial_id"], str) for table in _TABLES for row in content[table])
+    except (ValueError, LookupError, TypeError, RecursionError):  # written by another program
+        return None
+    return content if sound else None

@@ -8,7 +8,10 @@
     earlier/<part>.parquet     superseded attempts of the trials in a merged part
     merges/<part>.json         commits a merged part and hides the files it replaces
     merges/<part>.ids          sorted hashes of the ids in a merged part (`trials.store_format.id_index`)
+    sealed/<part>.json         the number of rows in each file of a part, written last: from then on none may be missing
     retries/…, claims/…        trials to run again; which launch runs which trials
+    exclusions/…               trials that are no data (`trials.store_format.exclusions`)
+    logs/….log                 what the attempts of a pack printed (`trials.store_format.attempt_log`)
     rejected/…, quarantine/…   rows rejected by an import; damaged files
 
 A part counts as soon as `trials/<part>.parquet` exists (a merged part: its merges/ file); from then on the files it
@@ -18,21 +21,22 @@ and the reader (analysis) share these rules and never import each other.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import SCHEMA_VERSION
+from sweeplaw.trials.store_format import confined
+from sweeplaw.trials.store_format.damage import DamagedFileError, parsed
+from sweeplaw.trials.store_format.location import Location
 
-if TYPE_CHECKING:
-    from pyarrow import fs as pafs
-
+LATER_FOLDERS = ("sealed", "usage", "checkpoints", "exclusions", "logs")  # made when they are first used
+PART_FOLDERS = ("trials", "curves", "earlier")
+FOLDERS = ("launches", "journal", *PART_FOLDERS, "merges", "retries", "claims", "rejected", "quarantine")
 MARKER = "store.json"
 FORMAT = "sweeplaw store"
 MERGED = "merged-"
@@ -41,105 +45,9 @@ MERGED = "merged-"
 # imported rows, which have no launch.
 RECENCY = ("attempt", "launch_id", "ended_at")
 
+_SUFFIXES = (".json", ".jsonl", ".parquet", ".ids", ".log")  # of the files that are read
+_UNCOUNTED = "the rows of trials/{}.parquet are missing"
 _OBJECT_NUMBER = re.compile(r"\.\d{8}$")
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """A folder on any file system that pyarrow supports. ``root`` is its path there, without scheme."""
-
-    uri: str
-    filesystem: pafs.FileSystem
-    root: str
-    local: bool
-
-    def path(self, name: str) -> str:
-        """Return the path of ``name`` on ``filesystem``."""
-        return f"{self.root}/{name}"
-
-    def names(self, folder: str, suffix: str) -> list[str]:
-        """Return the sorted names, less ``suffix``, of files in ``folder`` with it; none if the folder is missing."""
-        if self.local:
-            try:
-                found: Iterable[str] = os.listdir(self.path(folder))
-            except FileNotFoundError:
-                return []
-        else:
-            from pyarrow import fs as pafs
-
-            selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
-            found = [info.base_name for info in self.filesystem.get_file_info(selector)]
-        return sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix) and name[0] != ".")
-
-    def exists(self, name: str) -> bool:
-        """Return whether the file ``name`` exists."""
-        from pyarrow import fs as pafs
-
-        return bool(self.filesystem.get_file_info(self.path(name)).type == pafs.FileType.File)
-
-    def is_vacant(self) -> bool:
-        """Return whether there is neither a folder nor a file at ``root``; False if it cannot be reached."""
-        from pyarrow import fs as pafs
-
-        try:
-            return bool(self.filesystem.get_file_info(self.root).type == pafs.FileType.NotFound)
-        except OSError:
-            return False
-
-    def read(self, name: str) -> bytes:
-        """Return the bytes of the file ``name``. Raise FileNotFoundError."""
-        try:
-            with self.filesystem.open_input_stream(self.path(name)) as stream:
-                return bytes(stream.read())
-        except OSError as error:
-            if not self.local and not self.exists(name):  # an object may be deleted between opening and reading
-                raise FileNotFoundError(name) from error
-            raise
-
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Return the JSON object in the file ``name``. Raise FileNotFoundError, ValueError."""
-        content = json.loads(self.read(name))
-        if not isinstance(content, dict):
-            raise ValueError(f"{name} does not hold a JSON object")
-        return content
-
-
-def locate(source: str | Path) -> Location:
-    """Return the location of a path or URI (``s3://``, ``gs://`` or another scheme of pyarrow) without accessing it.
-
-    Endpoint and credentials come from the standard environment variables and are never shown. Raise InputError.
-    """
-    from pyarrow import ArrowInvalid, ArrowNotImplementedError
-    from pyarrow import fs as pafs
-
-    text = str(source)
-    if "://" not in text or text.startswith("file://"):
-        root = os.path.abspath(os.path.expanduser(urlsplit(text).path if "://" in text else text))
-        return Location(root, pafs.LocalFileSystem(), root, local=True)
-    parts = urlsplit(text)
-    if "@" in parts.netloc or parts.query:
-        raise InputError("a store URI carries no credentials or options: give them by environment variables")
-    try:
-        if parts.scheme == "s3":
-            return Location(text.rstrip("/"), _s3(), f"{parts.netloc}{parts.path}".rstrip("/"), local=False)
-        filesystem, root = pafs.FileSystem.from_uri(text)
-    except (ArrowInvalid, ArrowNotImplementedError, OSError) as error:
-        raise InputError(f"{text!r} is not reachable: {error}") from None
-    return Location(text.rstrip("/"), filesystem, root.rstrip("/"), local=False)
-
-
-def _s3() -> pafs.FileSystem:
-    """Return S3 configured by the standard AWS environment variables, with pyarrow's defaults for the rest."""
-    from pyarrow import fs as pafs
-
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    options: dict[str, Any] = {"region": region} if region else {}
-    if endpoint:
-        address = urlsplit(endpoint)
-        options.update(endpoint_override=address.netloc, scheme=address.scheme)
-        options.setdefault("region", "us-east-1")
-    return pafs.S3FileSystem(**options)
 
 
 def identify(location: Location) -> int:
@@ -148,10 +56,10 @@ def identify(location: Location) -> int:
         marker = location.read_json(MARKER)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{location.uri} is not a sweeplaw store (it has no {MARKER})") from None
-    except PermissionError as error:
-        raise InputError(f"{location.uri} cannot be read: {error.strerror}") from None
-    except (ValueError, OSError) as error:
-        raise InputError(f"{location.uri}/{MARKER} cannot be read: {error}") from None
+    except DamagedFileError as error:
+        raise InputError(f"{location.uri}/{error}") from None
+    except OSError as error:
+        raise InputError(f"{location.uri} cannot be read: {error.strerror or error}") from None
     version = marker.get("schema")
     if marker.get("format") != FORMAT or not isinstance(version, int):
         raise InputError(f"{location.uri} is not a sweeplaw store ({MARKER} has format {marker.get('format')!r})")
@@ -174,12 +82,17 @@ class Catalog:
 
     Over all ``merged`` parts each trial occurs once; ``parts`` and ``journal`` may hold several attempts, or attempts
     newer than a merged row. ``replaced`` are names that no longer count, although their files may still exist.
+    ``faults`` are sentences about merges/ files that are damaged or missing; their parts are left out. ``missing`` are
+    sealed parts without a trials/ file; ``sealed`` are all parts whose rows have been counted (`counts_of`).
     """
 
     parts: tuple[str, ...]
     merged: tuple[str, ...]
     journal: tuple[str, ...]
     replaced: frozenset[str]
+    faults: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    sealed: frozenset[str] = frozenset()
 
 
 def segment_of(journal: str) -> str:
@@ -192,18 +105,69 @@ def catalog(location: Location) -> Catalog:
 
     The order of the listings matters. A writer creates a part before it removes the journal, so the journal is listed
     before the parts. A compaction creates its merged part before the merges/ file, so merges are listed before the
-    parts, and again at the end: if they have changed, start over.
+    parts, and again at the end: if they have changed, start over. The sealed/ file of a part is created last and
+    removed first, so it is listed before the parts: a part that it names was there.
     """
     while True:
         merges = location.names("merges", ".json")
         journal = location.names("journal", ".jsonl")
+        sealed = location.names("sealed", ".json")
         present = location.names("trials", ".parquet")
         try:
-            replaced = {name for merge in merges for name in location.read_json(f"merges/{merge}.json")["replaces"]}
+            replaces, faults = _replaces(location, merges)
         except FileNotFoundError:
             continue
         if location.names("merges", ".json") == merges:
-            return _catalog(merges, journal, present, replaced)
+            found = _catalog(list(replaces), journal, present, {*chain(*replaces.values())})
+            return _with_losses(found, sealed, merges, faults)
+
+
+def counts_of(location: Location, part: str) -> dict[str, int]:
+    """Return the number of rows of a sealed part by folder. Raise FileNotFoundError, DamagedFileError."""
+    return parsed(location, f"sealed/{part}.json", lambda content: {name: int(content[name]) for name in content})
+
+
+def replaced_by(location: Location, part: str) -> frozenset[str]:
+    """Return the names that this merged part replaces: parts, and journals with their suffix.
+
+    Raise FileNotFoundError; DamagedFileError, also if one of them is not the name of a file in a folder of the store.
+    """
+    return parsed(location, f"merges/{part}.json", lambda content: frozenset(map(confined.bare, content["replaces"])))
+
+
+def irregular(location: Location) -> list[str]:
+    """Return a sentence for each name in a local store that is not read: a link or something else that is no regular
+    file (or folder), or a name that no file of a store has.
+    """
+    folders = (*FOLDERS, *LATER_FOLDERS) if location.local else ()
+    return [fault for folder in folders for fault in confined.irregular(location.root, folder, _SUFFIXES)]
+
+
+def _replaces(location: Location, merges: Iterable[str]) -> tuple[dict[str, frozenset[str]], list[str]]:
+    """Return what each merged part replaces, and a sentence for each damaged merges/ file. Raise FileNotFoundError."""
+    found: dict[str, frozenset[str]] = {}
+    faults = []
+    for name in merges:
+        try:
+            found[name] = replaced_by(location, name)
+        except DamagedFileError as error:
+            faults.append(f"{error}; {_UNCOUNTED.format(name)}")
+    return found, faults
+
+
+def _with_losses(found: Catalog, sealed: list[str], merges: list[str], faults: list[str]) -> Catalog:
+    """Return ``found`` with its faults, and with the sealed parts that have no trials/ file; a merged part, no merges/
+    file, without which it does not count.
+    """
+    known = {*found.replaced, *merges, *found.parts, *map(segment_of, found.journal)}
+    lost = [name for name in sealed if name not in known]
+    faults = [*faults, *(f"merges/{name}.json is missing; {_UNCOUNTED.format(name)}" for name in lost if _merged(name))]
+    missing = tuple(name for name in lost if not _merged(name))
+    return replace(found, faults=tuple(faults), missing=missing, sealed=frozenset(sealed))
+
+
+def _merged(part: str) -> bool:
+    return part.startswith(MERGED)
 
 
 def _catalog(merges: list[str], journal: list[str], present: list[str], replaced: set[str]) -> Catalog:

@@ -18,7 +18,7 @@ from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.store_format.id_index import encoded, hashes, may_hold, name_of
-from sweeplaw.trials.store_format.layout import locate
+from sweeplaw.trials.store_format.location import locate
 from sweeplaw.trials.store_format.snapshot import snapshot
 
 
