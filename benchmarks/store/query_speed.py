@@ -35,7 +35,7 @@ from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.record import TRIAL_COLUMNS
 from sweeplaw.trials.store_format import columns
 from sweeplaw.trials.store_format.id_index import encoded, name_of
-from sweeplaw.trials.store_format.layout import Location
+from sweeplaw.trials.store_format.location import Location
 
 PART_ROWS = 500_000
 TIMES = 5

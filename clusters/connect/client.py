@@ -20,11 +20,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from sweeplaw.clusters.connect.addresses import PROBE_SECONDS, probe
-from sweeplaw.clusters.connect.cluster import QUIET, SILENT, credentials, initialized
+from sweeplaw.clusters.connect.cleanup import ENDINGS
+from sweeplaw.clusters.connect.cluster import QUIET, SILENT, credentials
 from sweeplaw.clusters.connect.driver import inside
 from sweeplaw.clusters.connect.errors import ConnectError
 from sweeplaw.clusters.connect.private import environment
 from sweeplaw.clusters.connect.remote_driver import RemoteDriver
+from sweeplaw.clusters.connect.start import initialized
 from sweeplaw.clusters.profile.profile import CLIENT, Profile
 
 READ_SECONDS = 0.5  # for one call to wait for output; signals are passed on between calls
@@ -41,8 +43,8 @@ def run(profile: Profile, command: Sequence[str], *, sweep: str, out: BinaryIO, 
     """Run a driver on the cluster, copy its output to ``out`` and ``err``, and return its exit code.
 
     ``command`` are arguments of the cluster's Python, with `driver.CLUSTER` and `driver.SWEEP` for the files' paths;
-    other paths in it must exist there. SIGINT and SIGTERM reach the driver; a second SIGINT leaves without waiting for
-    it. Raise ConnectError, and KeyboardInterrupt.
+    other paths in it must exist there. SIGINT, SIGTERM and SIGHUP reach the driver; a second SIGINT leaves
+    without waiting for it. Raise ConnectError, and KeyboardInterrupt.
     """
     with _own_signals() as received, attached(profile):
         return _follow(_start(profile, command, sweep, err.isatty()), received, out, err)
@@ -55,7 +57,7 @@ def attached(profile: Profile) -> Iterator[None]:
     probe(address.removeprefix(CLIENT))
     with (
         environment({**QUIET, **credentials(profile, profile.token_file)}),
-        initialized(profile, lambda: _join(address)),
+        initialized(address, lambda: _join(address)),
         _connection_errors(address),
     ):
         yield
@@ -93,7 +95,7 @@ def _connection_errors(address: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[deque[int]]:
-    """Collect SIGINT and SIGTERM as they arrive; a second SIGINT raises KeyboardInterrupt."""
+    """Collect SIGINT, SIGTERM and SIGHUP, unless ignored, as they arrive; a second SIGINT raises KeyboardInterrupt."""
     received: deque[int] = deque()
     interrupts = itertools.count()
 
@@ -102,7 +104,8 @@ def _own_signals() -> Iterator[deque[int]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [number for number in ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield received
     finally:

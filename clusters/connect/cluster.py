@@ -7,20 +7,36 @@ own token, loopback only, ended with the driver. `ray` joins a running cluster f
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import logging
-import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from sweeplaw.clusters.connect import head
 from sweeplaw.clusters.connect.addresses import PROBE_SECONDS, answers, probe
 from sweeplaw.clusters.connect.cleanup import MARK
 from sweeplaw.clusters.connect.errors import ConnectError
-from sweeplaw.clusters.connect.private import UNWATCHED, WATCHED, check_token, environment, private_folder, write_token
-from sweeplaw.clusters.connect.start import start
+from sweeplaw.clusters.connect.private import (
+    RAYS,
+    UNWATCHED,
+    WATCHED,
+    Command,
+    Keeper,
+    check_token,
+    environment,
+    interpreter,
+    kept,
+    without_upsetting,
+    write_token,
+)
+from sweeplaw.clusters.connect.start import failed_servers, initialized, loopback_here
 from sweeplaw.clusters.profile.capacity import (
     Capacity,
     counted,
@@ -84,6 +100,9 @@ class ClusterInfo:
         return sum(node.gpus for node in self.nodes)
 
 
+Connecting = Callable[[], AbstractContextManager[ClusterInfo]]
+
+
 @contextmanager
 def connected(profile: Profile) -> Iterator[ClusterInfo]:
     """Connect to the cluster of this profile for the block.
@@ -91,12 +110,43 @@ def connected(profile: Profile) -> Iterator[ClusterInfo]:
     Raise ConnectError if it cannot be started or reached, if no node fits a trial, or for a kind of cluster that must
     be requested first (slurm, kuberay, aws, gcp).
     """
+    with begun(profile) as connect, connect() as info:
+        yield info
+
+
+@contextmanager
+def begun(profile: Profile) -> Iterator[Connecting]:
+    """Begin to start the cluster for the block; yield what connects to it, and raises what `connected` raises.
+
+    A private Ray starts in the background meanwhile; other clusters run already.
+    """
+    if profile.kind in ("local", "ray"):
+        _check_import()
+    if profile.kind == "local":
+        with _private(profile) as connect:
+            yield connect
+    else:
+        yield lambda: _existing(profile)
+
+
+def _check_import() -> None:
+    """Raise ConnectError if something else hides Ray, or if Python drops what Ray needs."""
+    if sys.flags.optimize > 1:
+        raise ConnectError("Ray does not load without docstrings (accepted: PYTHONOPTIMIZE unset or 1, python -O)")
+    found = importlib.util.find_spec("ray")
+    places = list(found.submodule_search_locations or ()) if found else []
+    if not any(Path(place, "_private").is_dir() for place in places):
+        raise ConnectError(
+            f"the module ray is not Ray but {found.origin or places if found else 'missing'} "
+            "(accepted: no file or folder of that name in PYTHONPATH or beside the program)"
+        )
+
+
+@contextmanager
+def _existing(profile: Profile) -> Iterator[ClusterInfo]:
     if profile.kind == "inline":
         (own,) = profile.planned_nodes() or ()
         yield ClusterInfo(None, (Node("inline", socket.gethostname(), *own),), slots=1)
-    elif profile.kind == "local":
-        with _local(profile) as info:
-            yield info
     elif profile.kind == "ray":
         with _running(profile) as info:
             yield info
@@ -109,23 +159,38 @@ def connected(profile: Profile) -> Iterator[ClusterInfo]:
 
 
 @contextmanager
-def _local(profile: Profile) -> Iterator[ClusterInfo]:
-    with private_folder(profile.temp_dir) as folder:
-        names = {**QUIET, **credentials(profile, str(write_token(folder / "token"))), MARK: str(folder)}
-        loopback = profile.bind == "127.0.0.1"
-        names |= {**(WATCHED if profile.dashboard else UNWATCHED), **(_LOOPBACK if loopback else {})}
-        with environment(names), _loopback_here(loopback):
-            yield from _session(
-                profile,
-                address="local",
-                include_dashboard=profile.dashboard,
-                dashboard_host=profile.bind,
-                num_cpus=profile.cpus or usable_cores(),
-                num_gpus=profile.gpus,
-                object_store_memory=object_store_bytes(),
-                _memory=memory_for_trials(usable_memory()),
-                _temp_dir=str(folder),
-            )
+def _private(profile: Profile) -> Iterator[Connecting]:
+    with kept(profile.temp_dir, lambda folder: _servers(profile, folder)) as keeper, environment(keeper.names):
+        yield lambda: _joined(profile, keeper)
+
+
+def _servers(profile: Profile, folder: Path) -> Command:
+    """Return the command that starts the servers of a private Ray in this folder."""
+    options = {
+        "include_dashboard": profile.dashboard,
+        "dashboard_host": profile.bind,
+        "num_cpus": profile.cpus or usable_cores(),
+        "num_gpus": profile.gpus,
+        "object_store_memory": object_store_bytes(),
+        "memory": memory_for_trials(usable_memory()),
+        "temp_dir": str(folder / RAYS),
+    }
+    names = {**without_upsetting(), **QUIET, **credentials(profile, str(write_token(folder / "token")))}
+    names |= {**(WATCHED if profile.dashboard else UNWATCHED), **(_LOOPBACK if _on_loopback(profile) else {})}
+    return Command([interpreter(folder), "-P", head.__file__, json.dumps(options)], {**names, MARK: str(folder)})
+
+
+def _on_loopback(profile: Profile) -> bool:
+    return profile.bind == "127.0.0.1"
+
+
+@contextmanager
+def _joined(profile: Profile, keeper: Keeper) -> Iterator[ClusterInfo]:
+    address = keeper.answer(head.ADDRESS)
+    if not address:
+        raise failed_servers(keeper.errors())
+    with loopback_here(_on_loopback(profile)):
+        yield from _session(profile, address=address)
 
 
 @contextmanager
@@ -136,7 +201,7 @@ def _running(profile: Profile) -> Iterator[ClusterInfo]:
     probe(address)
     loopback = _on_loopback_only(address)
     names = {**credentials(profile, profile.token_file), "RAY_gcs_server_port_wait_time_s": str(ATTACH_SECONDS)}
-    with environment({**QUIET, **names, **(_LOOPBACK if loopback else {})}), _loopback_here(loopback):
+    with environment({**QUIET, **names, **(_LOOPBACK if loopback else {})}), loopback_here(loopback):
         yield from _session(profile, address=address)
 
 
@@ -162,61 +227,10 @@ def credentials(profile: Profile, token_file: str | None) -> dict[str, str | Non
 def _session(profile: Profile, **options: Any) -> Iterator[ClusterInfo]:
     import ray
 
-    with initialized(profile, lambda: ray.init(**SILENT, **options)):
+    from sweeplaw.clusters.connect.own_path import own_path
+
+    with initialized(str(profile.address or "local"), lambda: ray.init(job_config=own_path(), **SILENT, **options)):
         yield _info(profile, _await_nodes(profile))
-
-
-@contextmanager
-def initialized(profile: Profile, init: Callable[[], Any]) -> Iterator[None]:
-    """Connect Ray by ``init``, without its output, for the block.
-
-    The environment must already have the credentials. Raise ConnectError.
-    """
-    import ray
-
-    _refresh_credentials()
-    breakpoints = {"PYTHONBREAKPOINT": os.environ.get("PYTHONBREAKPOINT")}  # Ray sets its debugger there
-    with environment(breakpoints), _mute():
-        try:
-            start(init, str(profile.address or "local"))
-            yield
-        finally:
-            ray.shutdown()
-
-
-@contextmanager
-def _mute() -> Iterator[None]:
-    """Keep Ray's notices (a node died) off the driver's standard output, which is for answers; rows have them."""
-    from ray._private import worker
-
-    printing = worker.print_to_stdstream
-    worker.print_to_stdstream = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        worker.print_to_stdstream = printing
-
-
-def _refresh_credentials() -> None:
-    """Make Ray read the authentication variables again; it reads them once a process."""
-    from ray import _raylet  # compiled: no type information
-
-    raylet: Any = _raylet
-    raylet.Config.initialize("")
-    raylet.AuthenticationTokenLoader.instance().reset_cache()
-
-
-@contextmanager
-def _loopback_here(wanted: bool) -> Iterator[None]:
-    """Make 127.0.0.1 the address of this process too (Ray read the variable when it was imported)."""
-    from ray._private import ray_constants
-
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = before and not wanted
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _await_nodes(profile: Profile) -> tuple[Node, ...]:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import secrets
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from sweeplaw.clusters.connect import cleanup
 from sweeplaw.clusters.connect.errors import ConnectError
 
-# A Unix socket's path has at most 107 characters, and Ray adds up to 72 to its folder: the session with date, time and
-# process id (45) and /sockets/plasma_store (21), with room for longer ids.
+# A Unix socket's path has at most 107 characters, and Ray adds up to 72 to our folder: its own folder (2), the session
+# with date, time and process id (45) and /sockets/plasma_store (21), with room for longer ids.
 LONGEST_FOLDER = 107 - 72
 _LONGEST_PLACE = LONGEST_FOLDER - len("/sl-12345678")
+RAYS = "r"  # Ray's own folder in ours: Ray opens its folder to everyone, so ours is the one that nobody else enters
+# Variables that would reach every process of Ray: they turn its warnings into errors, its exits into prompts, or name
+# another Ray. Ray's settings proper are in lower case (RAY_memory_usage_threshold); they and those of TLS are kept.
+_UPSETTING = re.compile(
+    r"PYTHON(WARNINGS|INSPECT|OPTIMIZE|STARTUP|SAFEPATH|PROFILEIMPORTTIME|VERBOSE)|RAY_(?!USE_TLS|TLS_)[A-Z0-9_]+"
+)
 # For each call (a worker's report is one) Ray's head keeps an event for its dashboard: 4 KB (measured), 100,000 of
 # them; and every process keeps metrics for an exporter. Without a dashboard neither is read.
 UNWATCHED = {"RAY_task_events_report_interval_ms": "0", "RAY_enable_metrics_collection": "0"}
@@ -48,24 +60,140 @@ def check_token(name: str | Path) -> Path:
     return path
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Arguments to run, and environment variables for them (None: unset)."""
+
+    arguments: Sequence[str]
+    names: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """A private folder and the cleanup process that keeps it; ``names`` are the variables of its command."""
+
+    folder: Path
+    process: subprocess.Popen[str]
+    names: Mapping[str, str | None]
+
+    def answer(self, word: str) -> str:
+        """Return the rest of the first line with this word in front that the command prints; "" if it ends before."""
+        assert self.process.stdout is not None
+        lines = iter(self.process.stdout.readline, "")  # others may print too, such as a sitecustomize
+        return next((line.removeprefix(word).strip() for line in lines if line.startswith(word)), "")
+
+    def end(self) -> int:
+        """Have it end and remove everything; return its exit code."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        code = self.process.wait()
+        self.process.stdout.close()
+        return code
+
+    def errors(self) -> str:
+        """Return what its command has written to stderr."""
+        return (self.folder / "errors").read_text(encoding="utf-8", errors="replace")
+
+
 @contextmanager
 def private_folder(base: str | None) -> Iterator[Path]:
     """Make a folder of mode 0700 for the block; then end the processes that carry its mark, and remove it.
 
-    A watcher process does both, so they happen even if this process is killed. Raise ConnectError if no folder short
+    A process of its own does both, so they happen even if this one is killed. Raise ConnectError if no folder short
     enough for Ray's sockets can be made.
     """
-    folder = _make_folder(base)
-    watcher = subprocess.Popen(
-        [sys.executable, "-I", "-S", cleanup.__file__, str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C in the terminal is for the driver, which then ends the watcher
-    )
+    with kept(base, lambda folder: Command((), {})) as keeper:
+        yield keeper.folder
+
+
+@contextmanager
+def kept(base: str | None, command_for: Callable[[Path], Command]) -> Iterator[Keeper]:
+    """Make a private folder for the block, and run the command for it; then end and remove everything."""
+    with signals_held():  # so that a folder never stays without its keeper
+        folder = _make_folder(base)
+        try:
+            keeper = _start_keeper(folder, command_for(folder))
+        except BaseException:
+            cleanup.remove(str(folder))
+            raise
     try:
-        yield folder
+        yield keeper
     finally:
-        watcher.communicate()
+        if keeper.end():  # it was killed
+            cleanup.end(str(folder))
+            cleanup.remove(str(folder))
+
+
+def _start_keeper(folder: Path, command: Command) -> Keeper:
+    (folder / RAYS).mkdir()
+    (folder / cleanup.SCRATCH).symlink_to(tempfile.mkdtemp(prefix="sweeplaw-"))
+    lock = _locked(folder)
+    try:
+        with environment(command.names):
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", cleanup.__file__, str(folder), *command.arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                pass_fds=(lock,),
+                start_new_session=True,  # Ctrl-C in a terminal, or `timeout`, is for the driver, which ends the keeper
+            )
+        return Keeper(folder, process, command.names)
+    finally:
+        os.close(lock)
+
+
+def _locked(folder: Path) -> int:
+    """Return the descriptor of the folder's lock; it is locked from the moment it has its name."""
+    draft = folder / ".lock"
+    descriptor = os.open(draft, os.O_CREAT | os.O_RDWR, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    draft.rename(folder / cleanup.LOCK)
+    return descriptor
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Let the signals that end a launch wait until the end of the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in cleanup.ENDINGS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in received:
+            signal.raise_signal(late)
+
+
+def scratch_folder() -> str | None:
+    """Return the folder for files of this process that end with the private Ray; None outside of one."""
+    folder = os.environ.get(cleanup.MARK)
+    scratch = None if folder is None else os.path.realpath(os.path.join(folder, cleanup.SCRATCH))
+    return scratch if scratch and os.path.isdir(scratch) else None
+
+
+def interpreter(folder: Path) -> str:
+    """Return a path of this Python that a shell does not split: Ray does not quote it when it starts a worker.
+
+    Raise ConnectError if there is none.
+    """
+    if shlex.quote(sys.executable) == sys.executable:
+        return sys.executable
+    python = Path(sys.executable)
+    if not python.is_relative_to(sys.prefix):
+        raise ConnectError(f"the path of Python, {python}, has characters that a shell would split or expand")
+    (folder / "python").symlink_to(sys.prefix)
+    return str(folder / "python" / python.relative_to(sys.prefix))
+
+
+def without_upsetting() -> dict[str, None]:
+    """Return the variables of this environment that a private Ray must not see, to be unset."""
+    return dict.fromkeys(name for name in os.environ if _UPSETTING.fullmatch(name))
 
 
 def _make_folder(base: str | None) -> Path:
@@ -74,7 +202,7 @@ def _make_folder(base: str | None) -> Path:
     for place in places:
         fault = faults[place] = _fault(place)
         if fault is None:
-            return Path(tempfile.mkdtemp(prefix="sl-", dir=place))
+            return Path(tempfile.mkdtemp(prefix=cleanup.PREFIX, dir=place))
     raise ConnectError(
         f"no folder for Ray's sockets and logs: {'; '.join(f'{place} {why}' for place, why in faults.items())} "
         f"(accepted: temp_dir of at most {_LONGEST_PLACE} characters, writable, with {LEAST_ROOM >> 20} MiB free)"
@@ -85,6 +213,8 @@ def _fault(place: str) -> str | None:
     """Return why Ray's folder cannot be made there, or None."""
     if len(place) > _LONGEST_PLACE:
         return "is too long for the path of a socket"
+    if shlex.quote(place) != place:
+        return "has characters that a shell would split or expand"
     if not os.access(place, os.W_OK):
         return "is not writable"
     disk = os.statvfs(place)

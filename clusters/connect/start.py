@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 import tempfile
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sweeplaw.clusters.connect.errors import ConnectError
+from sweeplaw.clusters.connect.private import environment, signals_held
 
 _TOKEN_HINT = (
     "accepted: token_file of the profile, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token holding the cluster's token; "
@@ -50,9 +49,18 @@ _REASONS = (
 def _reason(address: str, error: BaseException, noise: str) -> str:
     """Return one sentence for a failed connection, from Ray's exception and its output on stderr."""
     messages = [text for text in map(str, _chain(error)) if text]
-    everything = "\n".join([*messages, noise])
+    return _sentence(address, next(iter(messages), type(error).__name__), "\n".join([*messages, noise]))
+
+
+def failed_servers(noise: str) -> ConnectError:
+    """Return the error of a private Ray whose servers ended with this output on stderr: a traceback, if Python's."""
+    last = (noise.strip().splitlines() or ["its process was ended"])[-1]
+    return ConnectError(_sentence("local", re.sub(r"^[\w.]*(Error|Exception): ", "", last), noise))
+
+
+def _sentence(address: str, message: str, everything: str) -> str:
     sentence = next((sentence for pattern, sentence in _REASONS if re.search(pattern, everything)), "cannot be used")
-    return f"cluster at {address} {sentence}: {' '.join(next(iter(messages), type(error).__name__).split())}"
+    return f"cluster at {address} {sentence}: {' '.join(message.split())}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -62,9 +70,78 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+@contextmanager
+def initialized(address: str, init: Callable[[], Any]) -> Iterator[None]:
+    """Connect Ray to the cluster at ``address`` by ``init``, without its output, for the block.
+
+    The environment must already have the credentials. Raise ConnectError.
+    """
+    import ray
+
+    _refresh_credentials()
+    breakpoints = {"PYTHONBREAKPOINT": os.environ.get("PYTHONBREAKPOINT")}  # Ray sets its debugger there
+    with environment(breakpoints), _mute():
+        try:
+            with _own_signals():
+                start(init, address)
+            yield
+        finally:
+            with signals_held():
+                ray.shutdown()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Let signals wait until the block ends: Ray half connected aborts the process, and takes SIGTERM for itself."""
+    from ray._private import utils
+
+    setting = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda handler: None
+    try:
+        with signals_held():
+            yield
+    finally:
+        utils.set_sigterm_handler = setting
+
+
+@contextmanager
+def _mute() -> Iterator[None]:
+    """Keep Ray's notices (a node died) off the driver's standard output, which is for answers; rows have them."""
+    from ray._private import worker
+
+    printing = worker.print_to_stdstream
+    worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printing
+
+
+def _refresh_credentials() -> None:
+    """Make Ray read the authentication variables again; it reads them once a process."""
+    from ray import _raylet  # compiled: no type information
+
+    raylet: Any = _raylet
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def loopback_here(wanted: bool) -> Iterator[None]:
+    """Make 127.0.0.1 the address of this process too (Ray read the variable when it was imported)."""
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = before and not wanted
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
 def start(init: Callable[[], Any], address: str) -> None:
     """Call ``init`` (``ray.init``) for the cluster at ``address``. Raise ConnectError with the fix."""
-    with _own_signals(), _captured_stderr() as noise, warnings.catch_warnings():
+    with _captured_stderr() as noise, warnings.catch_warnings():
         # Ray 2.52 announces another default even where the variable that chooses is set.
         warnings.filterwarnings("ignore", "Tip: In future versions of Ray", FutureWarning)
         try:
@@ -75,19 +152,6 @@ def start(init: Callable[[], Any], address: str) -> None:
             if type(error) is not Exception and not type(error).__module__.startswith("ray"):
                 raise
             raise ConnectError(_reason(address, error, noise())) from error
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep the driver's SIGTERM handler, which Ray would replace."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

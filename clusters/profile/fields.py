@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_LONGEST_SIZE = 64  # characters
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?", re.IGNORECASE)
 
 
@@ -16,14 +17,16 @@ def memory_bytes(value: Any) -> Any:
     """Return the bytes in ``"16 GiB"``, ``"500MB"`` or a whole number. Raise ValueError with what is accepted."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= _LONGEST_SIZE else None
     if match is None:
         raise ValueError("is not a size of memory (accepted: '16 GiB', '500 MB', a whole number of bytes)")
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
 def gpu_share(value: float) -> float:
-    """Return a share of GPUs that Ray can grant. Raise ValueError for more than one GPU that is not a whole number."""
+    """Return a share of GPUs that Ray can grant. Raise ValueError for any other."""
+    if 0 < value < LEAST_SHARE:
+        raise ValueError(f"is less than Ray grants (accepted: 0, or {LEAST_SHARE:g} and more)")
     if value > 1 and value != int(value):
         raise ValueError("is more than one GPU but not a whole number: a trial gets a part of one GPU or several whole")
     return value
@@ -32,7 +35,8 @@ def gpu_share(value: float) -> float:
 def shard(value: str) -> str:
     """Return a shard of the trials, ``"2/8"`` for the third of eight. Raise ValueError with what is accepted."""
     part, _, parts = value.partition("/")
-    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+    numbers = all(len(number) <= 9 and number.isdecimal() for number in (part, parts))
+    if not numbers or not int(part) < int(parts):
         raise ValueError("is not a shard of the trials (accepted: '0/8' for the first of eight, up to '7/8')")
     return value
 
@@ -55,10 +59,20 @@ def _matching(pattern: str, accepted: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-MemoryBytes = Annotated[int, BeforeValidator(memory_bytes), Field(gt=0)]
-GpuShare = Annotated[float, AfterValidator(gpu_share), Field(ge=0)]
+# Bounds of numbers: far beyond any cluster, and small enough that no product of them overflows or fills the memory.
+MOST_NODES, MOST_DEVICES, MOST_SECONDS, MOST_BYTES = 100_000, 1_000_000, 10**9, 2**60
+LEAST_SHARE = 1e-4  # of a core or a GPU: the least that Ray grants
+
+MemoryBytes = Annotated[int, BeforeValidator(memory_bytes), Field(gt=0, le=MOST_BYTES, examples=[2**34, "16 GiB"])]
+GpuShare = Annotated[float, Field(ge=0, le=MOST_DEVICES), AfterValidator(gpu_share)]
+Cores = Annotated[float, Field(ge=LEAST_SHARE, le=MOST_DEVICES)]
+Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]
+WholeSeconds = Annotated[int, Field(ge=0, le=MOST_SECONDS)]
+Count = Annotated[int, Field(ge=0, le=MOST_DEVICES)]
+Positive = Annotated[int, Field(ge=1, le=MOST_DEVICES)]
+Nodes = Annotated[int, Field(ge=1, le=MOST_NODES)]
 Line = Annotated[str, AfterValidator(one_line), Field(min_length=1)]
-Shard = Annotated[str, AfterValidator(shard)]
+Shard = Annotated[str, AfterValidator(shard), Field(examples=["2/8"])]
 
 # A word of a scheduler's option: Slurm partitions, accounts, constraints; never empty, never starting with a dash.
 Word = Annotated[
@@ -81,7 +95,11 @@ Image = Annotated[
 ResourceName = Annotated[
     str, _matching(r"[a-z0-9][a-z0-9.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?", "a name such as nvidia.com/gpu")
 ]
-SlurmTime = Annotated[str, _matching(r"(\d+-)?\d{1,2}:\d{2}:\d{2}|\d+-\d{1,2}|\d+", "minutes, HH:MM:SS or D-HH:MM:SS")]
+SlurmTime = Annotated[
+    str,
+    _matching(r"(\d+-)?\d{1,2}:\d{2}:\d{2}|\d+-\d{1,2}|\d+", "minutes, HH:MM:SS or D-HH:MM:SS"),
+    Field(examples=["1-12:00:00"]),
+]
 
 
 def absolute_path(value: str) -> str:
@@ -105,5 +123,5 @@ def dashboard_url(value: str) -> str:
     return value.rstrip("/")
 
 
-DashboardUrl = Annotated[str, AfterValidator(dashboard_url)]
-AbsolutePath = Annotated[str, AfterValidator(absolute_path)]
+DashboardUrl = Annotated[str, AfterValidator(dashboard_url), Field(examples=["http://host:8265"])]
+AbsolutePath = Annotated[str, AfterValidator(absolute_path), Field(examples=["/absolute/path"])]

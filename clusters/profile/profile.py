@@ -9,18 +9,31 @@ from __future__ import annotations
 import json
 import math
 import os
-import tomllib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ValidationError, model_validator
 
+from sweeplaw.clusters.profile import consistency, toml_file
 from sweeplaw.clusters.profile import hardware as devices
-from sweeplaw.clusters.profile.capacity import Capacity, counted, memory_for_trials, usable_cores, usable_memory
-from sweeplaw.clusters.profile.fields import AbsolutePath, DashboardUrl, GpuShare, Line, MemoryBytes, Shard
-from sweeplaw.clusters.profile.requests import Authentication, Cloud, Count, KubeRay, Positive, Slurm, Table
-from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.clusters.profile.capacity import Capacity, memory_for_trials, usable_cores, usable_memory
+from sweeplaw.clusters.profile.fields import (
+    AbsolutePath,
+    Cores,
+    Count,
+    DashboardUrl,
+    GpuShare,
+    Line,
+    MemoryBytes,
+    Nodes,
+    Positive,
+    Seconds,
+    Shard,
+)
+from sweeplaw.clusters.profile.requests import Authentication, Cloud, KubeRay, Slurm, Table
+from sweeplaw.trials.errors import InputError, nearest, shown
 
 Kind = Literal["inline", "local", "ray", "slurm", "kuberay", "aws", "gcp"]
 KINDS: tuple[Kind, ...] = ("inline", "local", "ray", "slurm", "kuberay", "aws", "gcp")
@@ -31,7 +44,6 @@ _ELSEWHERE: Mapping[str, str] = {
     "max_attempts": "the number of attempts is set in the sweep file: [retry] worker_died = 2",
     "share": "it is the old name of shard, which is given as well",
 }
-_TABLE_OF: Mapping[str, str] = {"slurm": "slurm", "kuberay": "kuberay", "aws": "cloud", "gcp": "cloud"}
 
 
 def _known_hardware(name: str) -> str:
@@ -63,16 +75,16 @@ class Profile(Table):
     hardware: Annotated[str, AfterValidator(_known_hardware)] = "cpu-core"
     slots: Positive | None = None
     shard: Shard | None = None
-    cpus_per_trial: Annotated[float, Field(gt=0)] = 1.0
+    cpus_per_trial: Cores = 1.0
     gpus_per_trial: GpuShare = 0.0
     memory_per_trial: MemoryBytes | None = None
-    patience_seconds: Annotated[float, Field(gt=0)] = 600.0
-    grace_seconds: Annotated[float, Field(gt=0)] = 60.0
-    checkpoint_seconds: Annotated[float, Field(gt=0)] = 600.0
+    patience_seconds: Seconds = 600.0
+    grace_seconds: Seconds = 60.0
+    checkpoint_seconds: Seconds = 600.0
     address: Line | None = None
     jobs: DashboardUrl | None = None
-    nodes: Positive = 1
-    ready_seconds: Annotated[float, Field(gt=0)] = 300.0
+    nodes: Nodes = 1
+    ready_seconds: Seconds = 300.0
     cpus: Positive | None = None
     gpus: Count | None = None
     authentication: Authentication = "token"
@@ -88,14 +100,13 @@ class Profile(Table):
     @classmethod
     def _read_old_name(cls, content: Any) -> Any:
         """Read ``share``, the old name of ``shard``, where only that is given; both together are a fault."""
-        if isinstance(content, Mapping) and "share" in content and "shard" not in content:
+        if isinstance(content, Mapping) and _by_old_name(content):
             return {"shard" if name == "share" else name: value for name, value in content.items()}
         return content
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
-        faults = [*_table_faults(self), *_address_faults(self), *_fit_faults(self)]
-        if faults:
+        if faults := consistency.faults(self):
             raise InputError(faults)
         return self
 
@@ -158,52 +169,6 @@ def _slots_of_node(profile: Profile, node: Capacity) -> int:
     return min(by_cpu, by_gpu)
 
 
-def _table_faults(profile: Profile) -> list[str]:
-    own = _TABLE_OF.get(profile.kind)
-    faults = []
-    for table in ("slurm", "kuberay", "cloud"):
-        present = getattr(profile, table) is not None
-        if table == own and not present:
-            faults.append(f"kind = {profile.kind!r} needs a table [{table}]")
-        if table != own and present:
-            faults.append(f"table [{table}] is not allowed with kind = {profile.kind!r}")
-    return faults
-
-
-def _address_faults(profile: Profile) -> list[str]:
-    faults = []
-    if profile.kind == "ray" and profile.address is None:
-        faults.append("kind = 'ray' needs address = 'host:port', 'ray://host:port' or 'auto'")
-    if profile.kind != "ray" and profile.address is not None:
-        faults.append(
-            f"address = {profile.address!r} is not allowed with kind = {profile.kind!r} (accepted: kind = 'ray')"
-        )
-    if profile.kind != "ray" and profile.jobs is not None:
-        faults.append(f"jobs = {profile.jobs!r} is not allowed with kind = {profile.kind!r} (accepted: kind = 'ray')")
-    if profile.kind == "inline" and profile.slots not in (None, 1):
-        faults.append(f"slots = {profile.slots} does not fit kind = 'inline', which runs one pack at a time")
-    if profile.kind == "gcp" and profile.cloud and None in (profile.cloud.project, profile.cloud.zone):
-        faults.append("kind = 'gcp' needs cloud.project and cloud.zone")
-    return faults
-
-
-def _fit_faults(profile: Profile) -> list[str]:
-    faults = []
-    if profile.device.accelerator and profile.gpus_per_trial == 0 and profile.kind != "inline":
-        faults.append(f"hardware = {profile.hardware!r} needs gpus_per_trial (accepted: 0.25, 0.5, 1, 2, ...)")
-    if not profile.device.accelerator and profile.gpus_per_trial > 0:
-        faults.append(
-            f"gpus_per_trial = {profile.gpus_per_trial:g} needs hardware with a GPU, not {profile.hardware!r}"
-        )
-    nodes = profile.planned_nodes()
-    if nodes and not faults and profile.slots_on(nodes) == 0:
-        faults.append(
-            f"a trial of {counted(profile.cpus_per_trial, 'core')} and {counted(profile.gpus_per_trial, 'GPU')} "
-            f"fits no node (a node has {counted(nodes[0].cpus, 'core')} and {counted(nodes[0].gpus, 'GPU')})"
-        )
-    return faults
-
-
 def load(name_or_path: str | Path) -> Profile:
     """Load the profile of a built-in name (`inline`, `local`), a TOML file, or a name in a profile folder.
 
@@ -214,12 +179,7 @@ def load(name_or_path: str | Path) -> Profile:
     if text in BUILT_IN:
         return Profile(kind=text, name=text)
     path = _find(text)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"is not TOML: {error}", where=str(path)) from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    _, content = toml_file.read(path, where=str(path))
     return parse(content, name=path.stem, where=str(path))
 
 
@@ -229,7 +189,13 @@ def parse(content: Mapping[str, Any], *, name: str, where: str = "") -> Profile:
         return Profile(**{"name": name, **content})
     except ValidationError as error:
         faults = [sentence for fault in error.errors() for sentence in _sentences(fault)]
+        if _by_old_name(content):
+            faults = [re.sub(r"^shard\b", "share", fault) for fault in faults]
         raise InputError(faults, where=where) from None
+
+
+def _by_old_name(content: Mapping[str, Any]) -> bool:
+    return "share" in content and "shard" not in content
 
 
 # Settings of trials: the same wherever the cluster of the profile runs.
@@ -283,9 +249,9 @@ def _sentence(fault: Mapping[str, Any]) -> str:
     if fault["type"] == "missing":
         return f"{where} is missing"
     if fault["type"] == "value_error":
-        return f"{where} = {fault['input']!r} {fault['ctx']['error']}"
+        return f"{where} = {shown(fault['input'])} {fault['ctx']['error']}"
     message = str(fault["msg"])
-    return f"{where} = {fault['input']!r}: {message[:1].lower()}{message[1:]}"
+    return f"{where} = {shown(fault['input'])}: {message[:1].lower()}{message[1:]}"
 
 
 def _settings(parents: Sequence[str | int]) -> list[str]:

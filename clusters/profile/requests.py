@@ -8,25 +8,26 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sweeplaw.clusters.profile.fields import (
     AbsolutePath,
+    Count,
     Image,
     Interface,
     Label,
     Line,
     MemoryBytes,
+    Nodes,
     Option,
+    Positive,
     ResourceName,
     SlurmTime,
+    WholeSeconds,
     Word,
 )
 
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-
 
 class Table(BaseModel):
-    """A table of a profile: frozen, without unknown keys or type conversion."""
+    """A table of a profile: frozen, without unknown keys, type conversion, NaN or infinity."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Slurm(Table):
@@ -38,7 +39,7 @@ class Slurm(Table):
     can spare; with ``requeue`` the job is then queued again.
     """
 
-    nodes: Positive = 1
+    nodes: Nodes = 1
     cpus_per_node: Positive
     gpus_per_node: Count = 0
     gpu_type: Word | None = None
@@ -64,15 +65,15 @@ class KubeRay(Table):
 
     image: Image
     namespace: Label = "default"
-    workers: Positive = 1
+    workers: Nodes = 1
     cpus: Positive = 4
     gpus: Count = 0
     gpu_resource: ResourceName = "nvidia.com/gpu"
     memory: MemoryBytes = 16 * 2**30
     head_cpus: Positive = 2
     head_memory: MemoryBytes = 8 * 2**30
-    ttl_seconds: Count = 600
-    deadline_seconds: Positive | None = None
+    ttl_seconds: WholeSeconds = 600
+    deadline_seconds: Annotated[WholeSeconds, Field(ge=1)] | None = None
     backoff_limit: Count = 2
     suspend: bool = False
     queue: Label | None = None
@@ -97,7 +98,7 @@ class Cloud(Table):
     project: Label | None = None
     head_type: Word
     worker_type: Word
-    workers: Positive = 1
+    workers: Nodes = 1
     cpus: Positive
     gpus: Count = 0
     image: Line | None = None

@@ -24,7 +24,14 @@ from typing import Any
 from sweeplaw.clusters.connect.addresses import address_towards, free_port, own_address
 from sweeplaw.clusters.connect.cleanup import MARK
 from sweeplaw.clusters.connect.driver import CLUSTER, fill
-from sweeplaw.clusters.connect.private import UNWATCHED, environment, private_folder, write_token
+from sweeplaw.clusters.connect.private import (
+    RAYS,
+    UNWATCHED,
+    environment,
+    private_folder,
+    without_upsetting,
+    write_token,
+)
 from sweeplaw.clusters.profile.capacity import memory_for_trials, object_store_bytes, usable_memory
 from sweeplaw.clusters.profile.profile import to_toml
 from sweeplaw.clusters.submit.slurm import JOB
@@ -98,7 +105,7 @@ def _single_node(job: Mapping[str, Any], files: JobFolder) -> int:
 def _head(job: Mapping[str, Any], files: JobFolder) -> int:
     write_token(files.token)
     with private_folder(job["temp_dir"]) as temp, _ray(job, files, temp, *_head_options(job, temp)) as ray:
-        address = _await_text(temp / "ray_current_cluster", job["ready_seconds"], ray)
+        address = _await_text(temp / RAYS / "ray_current_cluster", job["ready_seconds"], ray)
         if address is None:
             _report(f"Ray's head did not start (exit code {ray.poll()}); its last output:\n{_last_lines(temp)}")
             return ray.poll() or 1
@@ -110,7 +117,7 @@ def _head(job: Mapping[str, Any], files: JobFolder) -> int:
 
 
 def _head_options(job: Mapping[str, Any], temp: Path) -> list[str]:
-    options = ["--head", "--port=0", f"--node-ip-address={own_address(job['interface'])}", f"--temp-dir={temp}"]
+    options = ["--head", "--port=0", f"--node-ip-address={own_address(job['interface'])}", f"--temp-dir={temp / RAYS}"]
     if importlib.util.find_spec("grpc"):  # then Ray opens its client server too, on 10001 by default
         options.append(f"--ray-client-server-port={free_port()}")
     return [*options, "--include-dashboard=false"]
@@ -174,6 +181,7 @@ def _granted() -> list[str]:
 
 def _variables(job: Mapping[str, Any], files: JobFolder) -> dict[str, str | None]:
     return {
+        **without_upsetting(),
         "RAY_AUTH_MODE": job["profile"]["authentication"],
         "RAY_AUTH_TOKEN": None,
         "RAY_AUTH_TOKEN_PATH": str(files.token),

@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -14,13 +15,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
-from sweeplaw.clusters.connect import cleanup
+from sweeplaw.clusters.connect import cleanup, same_code
 from sweeplaw.clusters.connect.addresses import answers
 from sweeplaw.clusters.connect.cluster import connected, live_nodes, own_node
 from sweeplaw.clusters.connect.errors import ConnectError
-from sweeplaw.clusters.connect.private import UNWATCHED, environment, private_folder, write_token
+from sweeplaw.clusters.connect.private import RAYS, UNWATCHED, environment, private_folder, write_token
 from sweeplaw.clusters.profile.profile import load, parse
 from tests.paths import ROOT
 
@@ -34,13 +36,13 @@ def head(*options: str, **names: str) -> Iterator[tuple[str, Path]]:
         folder = stack.enter_context(private_folder(None))
         token = write_token(folder / "token")
         options = ("--head", "--port=0", "--block", "--num-cpus=3", "--include-dashboard=false", *options)
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, f"--temp-dir={folder}"]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, f"--temp-dir={folder / RAYS}"]
         names |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), cleanup.MARK: str(folder)}
         stack.enter_context(environment(names))
         ray = subprocess.Popen(
             [*command, "--disable-usage-stats"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        address = folder / "ray_current_cluster"
+        address = folder / RAYS / "ray_current_cluster"
         deadline = time.monotonic() + 60
         while not address.exists() and ray.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -83,6 +85,7 @@ def test_a_local_ray_is_private_quiet_and_gone_afterwards(
         assert info.address.startswith("127.0.0.1:")
         assert info.address != cluster[0]
         folder = os.environ[cleanup.MARK]
+        _nobody_else_can_enter(Path(folder))
         assert signal.getsignal(signal.SIGTERM) is handler
 
         @ray.remote(num_cpus=1, num_gpus=0.25)
@@ -107,6 +110,19 @@ def test_a_local_ray_is_private_quiet_and_gone_afterwards(
     assert cleanup.marked(folder) == []
     assert dict(os.environ) == before
     assert capfd.readouterr() == ("", "")
+
+
+def _nobody_else_can_enter(folder: Path) -> None:
+    """Ray opens its own folders to everyone: ours, around them, is the one that stays closed."""
+    opened = {path for path in folder.rglob("*") if path.is_dir() and stat.S_IMODE(path.stat().st_mode) & 0o077}
+    assert folder / RAYS in opened, "Ray does not open its folder any more: it may be ours again"
+    for path in [folder, *folder.parents]:
+        found = path.stat()
+        assert found.st_uid in (0, os.getuid())
+        assert not found.st_mode & 0o022 or found.st_mode & stat.S_ISVTX, "others could replace what is in it"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "token").stat().st_mode) == 0o600
+    assert (folder / "token").stat().st_nlink == 1
 
 
 def _listening_beyond_loopback(pids: list[int]) -> set[int]:
@@ -149,16 +165,18 @@ with connected(parse({"kind": "local", "cpus": 1, "gpus": 0}, name="x")):
 
 @pytest.mark.slow
 def test_a_killed_driver_leaves_no_process_and_no_folder() -> None:
-    """SIGKILL during a trial that has started a process in its own session."""
+    """SIGKILL during a trial that has started a process in its own session; Ray's agents would stay for minutes."""
     with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True, cwd=ROOT) as driver:
         assert driver.stdout is not None
         folder = driver.stdout.readline().strip()
         assert len(cleanup.marked(folder)) > 3
+        below = psutil.Process(driver.pid).children(recursive=True)
+        assert any("Agent" in process.name() for process in below), [process.name() for process in below]
         driver.kill()
     deadline = time.monotonic() + 30
-    while (cleanup.marked(folder) or os.path.exists(folder)) and time.monotonic() < deadline:
+    while any(process.is_running() for process in below) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert cleanup.marked(folder) == []
+    assert [process for process in below if process.is_running()] == []
     assert not os.path.exists(folder)
 
 
@@ -174,6 +192,31 @@ def test_a_running_cluster_is_joined_and_left_running(cluster: tuple[str, Path])
             assert node.node_id == own_node()
             assert node.raylet is not None
             assert answers(*node.raylet, seconds=10) is True, "Ray checks the token only after its greeting"
+            same_code.check(info.nodes)
+
+
+CHECK = """
+import sys
+from sweeplaw.clusters.connect import same_code
+from sweeplaw.clusters.connect.cluster import ConnectError, connected
+from sweeplaw.clusters.profile.profile import parse
+profile = parse({"kind": "ray", "address": sys.argv[1], "token_file": sys.argv[2]}, name="x")
+with connected(profile) as info:
+    try:
+        same_code.check(info.nodes)
+    except ConnectError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_with_another_version_of_this_package_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sweeplaw.py").write_text("raise ImportError('of another time')\n")
+    with head(PYTHONPATH=str(tmp_path)) as (address, token):
+        command = [sys.executable, "-P", "-c", CHECK, address, str(token)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "1 of 1 nodes would run trials with another sweeplaw than this driver's" in done.stdout
+    assert f"at {tmp_path / 'sweeplaw.py'} (do: install the same there)" in done.stdout
 
 
 @pytest.mark.slow

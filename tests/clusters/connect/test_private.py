@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sweeplaw.clusters.connect import cleanup
 from sweeplaw.clusters.connect.errors import ConnectError
-from sweeplaw.clusters.connect.private import LONGEST_FOLDER, check_token, environment, private_folder, write_token
+from sweeplaw.clusters.connect.private import (
+    LONGEST_FOLDER,
+    Command,
+    check_token,
+    environment,
+    interpreter,
+    kept,
+    private_folder,
+    scratch_folder,
+    without_upsetting,
+    write_token,
+)
 
 pytestmark = pytest.mark.ray
 
@@ -61,6 +75,8 @@ def test_a_folder_is_private_short_and_removed_at_the_end() -> None:
     assert not folder.exists()
     with pytest.raises(ConnectError, match="accepted: temp_dir of at most"), private_folder("/tmp/" + "x" * 100):
         pass
+    with pytest.raises(ConnectError, match="would split or expand"), private_folder("/tmp/a b"):
+        pass
 
 
 def test_the_environment_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,3 +117,102 @@ def test_nothing_outlives_its_driver_however_it_ends(ending: signal.Signals | No
         else:
             driver.send_signal(ending)
     assert wait_for(lambda: not cleanup.marked(folder) and not os.path.exists(folder))
+
+
+UNMARKED = """
+import os, subprocess, sys, time
+if os.fork():  # an orphan, in a session of its own, without our environment: as Ray's agents become
+    time.sleep(600)
+os.setsid()
+ignore = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+stubborn = f"{ignore}; print('chatter'); print('ready 1', flush=True); time.sleep(600)"
+os.execve(sys.executable, [sys.executable, "-c", stubborn], {})
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper")
+def test_a_process_that_has_lost_its_mark_and_its_parent_is_ended_within_seconds() -> None:
+    with kept(None, lambda folder: Command([sys.executable, "-c", UNMARKED], {})) as keeper:
+        assert keeper.answer("ready ") == "1"
+        below = psutil.Process(keeper.process.pid).children(recursive=True)
+        (unmarked,) = [process for process in below if not process.environ()]
+        unmarked.parent().kill()
+        began = time.monotonic()
+    assert time.monotonic() - began < 15
+    assert not unmarked.is_running()
+
+
+def test_what_a_command_writes_to_stderr_explains_why_it_has_no_first_line() -> None:
+    broken = [sys.executable, "-c", "raise OSError('no more files')"]
+    with kept(None, lambda folder: Command(broken, {})) as keeper:
+        assert keeper.answer("ready ") == ""
+        assert keeper.errors().endswith("OSError: no more files\n")
+
+
+def abandoned(place: Path) -> Path:
+    """Return a folder in ``place`` whose keeper was killed."""
+    with kept(str(place), lambda folder: Command((), {})) as keeper:
+        keeper.process.kill()
+        keeper.process.wait()
+        copy = place / "sl-copy"
+        shutil.copytree(keeper.folder, copy, symlinks=True)
+        scratch = os.readlink(copy / cleanup.SCRATCH)
+    os.mkdir(scratch)
+    return copy
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder with a path short enough for private ones."""
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="t") as folder:
+        yield Path(folder)
+
+
+def test_the_next_folder_removes_those_whose_keepers_were_killed_and_no_others(place: Path) -> None:
+    left = abandoned(place)
+    scratch = os.readlink(left / cleanup.SCRATCH)
+    unlocked, open_to_others, unrelated = place / "sl-unlocked", place / "sl-open", place / "slowly"
+    for folder in (unlocked, open_to_others, unrelated):
+        folder.mkdir(mode=0o700)
+    for folder in (open_to_others, unrelated):
+        (folder / cleanup.LOCK).touch()
+    open_to_others.chmod(0o755)
+    with private_folder(str(place)) as used, private_folder(str(place)) as other:
+        assert wait_for(lambda: not left.exists() and not os.path.exists(scratch))
+        assert all(folder.exists() for folder in (used, other, unlocked, open_to_others, unrelated))
+
+
+def test_workers_scratch_is_removed_with_the_folder() -> None:
+    with private_folder(None) as folder, environment({cleanup.MARK: str(folder)}):
+        scratch = scratch_folder()
+        assert scratch is not None
+        assert stat.S_IMODE(os.stat(scratch).st_mode) == 0o700
+        tempfile.mkdtemp(dir=scratch)
+    assert not os.path.exists(scratch)
+    assert scratch_folder() is None
+    with environment({cleanup.MARK: "/nowhere"}):
+        assert scratch_folder() is None
+
+
+def test_a_python_in_a_folder_with_a_space_has_a_path_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert interpreter(tmp_path) == sys.executable
+    spaced = tmp_path / "a b"
+    spaced.symlink_to(sys.prefix)
+    monkeypatch.setattr(sys, "executable", str(spaced / Path(sys.executable).relative_to(sys.prefix)))
+    monkeypatch.setattr(sys, "prefix", str(spaced))
+    (tmp_path / "folder").mkdir()
+    found = interpreter(tmp_path / "folder")
+    done = subprocess.run(
+        [found, "-c", "import ray, sys; print(sys.prefix)"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(tmp_path / "folder" / "python")
+
+
+def test_variables_that_upset_ray_are_unset_and_its_settings_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    upsetting = {"PYTHONWARNINGS", "PYTHONINSPECT", "PYTHONOPTIMIZE", "RAY_ADDRESS", "RAY_TMPDIR", "RAY_REDIS_ADDRESS"}
+    kept_names = {"PYTHONPATH", "RAY_memory_usage_threshold", "RAY_USE_TLS", "RAY_TLS_CA_CERT", "MY_RAY_ADDRESS"}
+    for name in upsetting | kept_names:
+        monkeypatch.setenv(name, "1")
+    unset = without_upsetting()
+    assert upsetting <= unset.keys()
+    assert not kept_names & unset.keys()

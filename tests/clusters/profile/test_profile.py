@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 import tomllib
 from pathlib import Path
@@ -136,6 +137,20 @@ def test_a_trial_that_fits_no_node_is_refused_with_the_resources_of_a_node() -> 
         ({"kind": "local", "temp_dir": "here"}, "absolute path"),
         ({"kind": "local", "max_attempts": 2}, "[retry] worker_died"),
         ({"kind": "local", "memory_per_trial": "many"}, "not a size of memory"),
+        ({"kind": "local", "memory_per_trial": "9" * 400 + " GiB"}, "not a size of memory"),
+        ({"kind": "local", "memory_per_trial": math.nan}, "not a size of memory"),
+        ({"kind": "local", "memory_per_trial": "9999999999 TiB"}, "less than or equal to 1152921504606846976"),
+        ({"kind": "local", "gpus_per_trial": math.inf}, "gpus_per_trial = inf: input should be a finite number"),
+        ({"kind": "local", "gpus_per_trial": 1e-300}, "less than Ray grants"),
+        ({"kind": "local", "cpus_per_trial": 1e-320}, "cpus_per_trial = 1e-320"),
+        ({"kind": "local", "cpus_per_trial": math.nan}, "cpus_per_trial = nan"),
+        ({"kind": "local", "patience_seconds": math.inf}, "patience_seconds = inf"),
+        ({"kind": "local", "grace_seconds": 1e300}, "grace_seconds = 1e+300"),
+        ({"kind": "local", "cpus": 2**62}, "cpus = 4611686018427387904"),
+        ({"kind": "local", "share": "9/8"}, "share = '9/8' is not a shard"),
+        ({"kind": "local", "shard": "9/8"}, "shard = '9/8' is not a shard"),
+        ({"kind": "local", "shard": f"{'1' * 5000}/{'2' * 5000}"}, "is not a shard"),
+        ({"kind": "slurm", "slurm": {"cpus_per_node": 1, "nodes": 10**12}}, "slurm.nodes = 1000000000000"),
     ],
 )
 def test_an_unusable_profile_is_refused_with_a_sentence(content: dict[str, Any], sentence: str) -> None:
@@ -152,7 +167,7 @@ def test_memory_is_read_in_both_kinds_of_units(text: str | int, size: int) -> No
 def test_files_that_are_not_profiles_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "broken.toml").write_text("kind = ")
-    for name, sentence in [("broken.toml", "is not TOML"), ("absent.toml", "No such file"), (".", "is not known")]:
+    for name, sentence in [("broken.toml", "not valid TOML"), ("absent.toml", "No such file"), (".", "is not known")]:
         with pytest.raises(InputError, match=sentence):
             load(tmp_path / name if name.endswith(".toml") else name)
     with pytest.raises(InputError, match="did you mean 'local'"):

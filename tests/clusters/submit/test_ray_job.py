@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from sweeplaw.analysis.tables import tables
 from sweeplaw.clusters.connect import cleanup
 from sweeplaw.clusters.connect.addresses import free_port
-from sweeplaw.clusters.connect.private import environment, private_folder, write_token
+from sweeplaw.clusters.connect.private import RAYS, environment, private_folder, write_token
 from sweeplaw.clusters.profile.profile import Profile, parse
 from sweeplaw.clusters.submit import ray_job
 from sweeplaw.orchestrator.cli import app
@@ -158,7 +158,7 @@ def dashboard() -> Iterator[tuple[str, Path]]:
             f"--dashboard-port={port}",
             "--dashboard-agent-listen-port=0",  # jobs get an agent even if Ray's default port is taken
         ]
-        options = ["--head", "--port=0", "--block", "--num-cpus=2", f"--temp-dir={folder}", *served]
+        options = ["--head", "--port=0", "--block", "--num-cpus=2", f"--temp-dir={folder / RAYS}", *served]
         names = {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),

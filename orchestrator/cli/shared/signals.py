@@ -1,0 +1,97 @@
+"""Signals that end a launch: at once before its trials run, by draining while they do, hard if it is asked again.
+
+SIGTERM and SIGHUP (a terminal that was closed) let the workers write their checkpoints; SIGINT does not wait for them.
+A signal that was ignored when this process started (`nohup`) stays ignored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sweeplaw.orchestrator.launch.state import LaunchState
+
+SAME_SECONDS = 0.2  # two signals this close are one request: `timeout` sends its own to the process and to its group
+MARGIN_SECONDS = 60  # beyond the workers' grace period, for a launch to end by itself
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended the launch."""
+
+    def __init__(self, number: int) -> None:
+        name = signal.Signals(number).name
+        super().__init__("interrupted" if number == signal.SIGINT else f"stopped: received {name}")
+        self.exit_code = exit_code(number)
+
+
+def exit_code(number: int) -> int:
+    """Return the exit code of a launch that this signal ended."""
+    return 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+
+class Signals:
+    """Handles the signals of one launch.
+
+    ``launch_state`` is set once there is one, and ``grace_seconds`` to what its workers have for draining.
+    """
+
+    def __init__(self) -> None:
+        self.launch_state: LaunchState | None = None
+        self.grace_seconds = 0.0
+        self._received: float | None = None  # when, by the monotonic clock
+        self._cause: int = signal.SIGTERM  # the first signal
+        self.stopped: Stopped | None = None  # what was raised
+
+    @contextlib.contextmanager
+    def handled(self) -> Iterator[None]:
+        """Handle signals in the block."""
+        numbers = [number for number in _NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._handle) for number in (*numbers, signal.SIGALRM)}
+        try:
+            yield
+        finally:
+            signal.alarm(0)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        now, latest = time.monotonic(), self._received
+        if latest is not None and now - latest < SAME_SECONDS:
+            return
+        self._received = now
+        if latest is None:
+            self._cause = number
+        if number == signal.SIGALRM:  # it has not ended in time
+            number = self._cause
+        if self.stopped:
+            _leave(number)
+        if latest is None and number != signal.SIGINT and self._drain(number):
+            signal.alarm(MARGIN_SECONDS + int(self.grace_seconds))
+            return
+        self.stopped = Stopped(number)
+        signal.alarm(MARGIN_SECONDS)
+        raise self.stopped
+
+    def _drain(self, number: int) -> bool:
+        """Let the workers write their checkpoints; return False before they run."""
+        if self.launch_state is None or not self.launch_state.begun:
+            return False
+        from sweeplaw.orchestrator.launch.state import End
+
+        self.launch_state.drain(End("preempted", f"received {signal.Signals(number).name}"))
+        return True
+
+
+def _leave(number: int) -> None:
+    """End this process now. What was recorded is durable, and the cleanup process ends a private Ray."""
+    with contextlib.suppress(OSError):
+        os.write(2, (_SHOW_CURSOR if os.isatty(2) else b"") + b"\nsweeplaw: ended at once\n")
+    os._exit(exit_code(number))
