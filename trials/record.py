@@ -41,7 +41,7 @@ TRIAL_COLUMNS: tuple[Column, ...] = (
     Column("workload", "str", "", "which workload ran"),
     Column("sweep", "str", "", "name of the sweep that asked for the trial first"),
     Column("state", "str", "", f"{', '.join(STATES[:-1])} or {STATES[-1]}"),
-    Column("message", "str", "", "why it did not complete; null when it did"),
+    Column("message", "str", "", "why it did not complete, and notes on its reports; null without either"),
     Column("attempt", "int", "", "1 for the first try; higher after a worker died or a retry was asked for"),
     Column("params", "int", "parameters", "all trained parameters, embeddings included"),
     Column("params_embedding", "int", "parameters", "token embedding and output head"),
@@ -105,6 +105,11 @@ SHARED_COLUMNS = frozenset(
         "val_loss",
         "train_loss",
     ]
+)
+# Where a sweep of one's own trials gives `params` alone; said wherever N is needed.
+N_UNKNOWN = (
+    "N (params_non_embedding) is null, because params is known and params_embedding is not; declare "
+    "params_embedding = 0 under [workload.knobs], or name another column as N"
 )
 RESERVED_COLUMNS = frozenset(column.name for column in TRIAL_COLUMNS) - SHARED_COLUMNS
 

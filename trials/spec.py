@@ -11,14 +11,23 @@ import hashlib
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, shown
 
 Value = int | float | str | bool
 KnobType = Literal["int", "float", "str", "bool"]
+
+LARGEST = 2**63  # whole numbers are stored in 64 bits
+_EXPECTED: Mapping[KnobType, str] = {
+    "int": "a whole number of at most 64 bits",
+    "float": "a finite number that 64 bits hold exactly",
+    "str": "text without NUL",
+    "bool": "true or false",
+}
 
 TRIAL_ID_LENGTH = 20  # hex digits, 80 bits: at 10 million trials the chance of one collision is 4e-11
 
@@ -53,7 +62,7 @@ class Knob:
         """Return ``value`` converted exactly to this knob's type. Raise ValueError if it does not fit."""
         coerced = _coerce(self, value)
         if self.choices and coerced not in self.choices:
-            raise ValueError(f"{coerced!r} is not one of {', '.join(self.choices)}")
+            raise ValueError(f"{shown(coerced)} is not one of {', '.join(self.choices)}")
         if isinstance(coerced, int | float) and not self.low <= coerced <= self.high:
             raise ValueError(f"{coerced!r} is outside [{self.low:g}, {self.high:g}]")
         return coerced
@@ -61,16 +70,20 @@ class Knob:
 
 def _coerce(knob: Knob, value: Any) -> Value:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if knob.type == "int" and is_number and float(value).is_integer():
+    if knob.type == "int" and is_number and abs(value) < LARGEST and value == int(value):
         return int(value)
-    if knob.type == "float" and is_number and math.isfinite(value):
+    if knob.type == "float" and is_number and abs(value) <= sys.float_info.max and float(value) == value:
         return float(value) + 0.0  # -0.0 becomes 0.0: one value, one identity
-    if knob.type == "str" and isinstance(value, str):
+    if knob.type == "str" and isinstance(value, str) and _storable(value):
         return value
     if knob.type == "bool" and isinstance(value, bool):
         return value
-    expected = {"int": "a whole number", "float": "a finite number", "str": "text", "bool": "true or false"}[knob.type]
-    raise ValueError(f"{value!r} is not {expected}")
+    raise ValueError(f"{shown(value)} is not {_EXPECTED[knob.type]}")
+
+
+def _storable(text: str) -> bool:
+    """Return whether text is UTF-8 without NUL, as tables and arguments of programs hold it."""
+    return "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def later_knobs(knobs: Iterable[Knob]) -> dict[str, Value]:
@@ -135,6 +148,14 @@ class TrialSpec:
         """
         content = json.loads(text)
         return cls(content["workload"], dict(sorted({**later, **content["knobs"]}.items())), later)
+
+    @classmethod
+    def unreadable(cls, text: str) -> TrialSpec:
+        """Return a spec without workload and knobs that has the id of this text, so that its trial can be recorded."""
+        spec = cls("", {})
+        object.__setattr__(spec, "_canonical", text)
+        object.__setattr__(spec, "trial_id", _digest(text))
+        return spec
 
     def __getitem__(self, name: str) -> Any:
         return self.knobs[name]

@@ -25,6 +25,10 @@ def never_preempted() -> bool:
     return False
 
 
+def no_log(data: bytes) -> None:
+    """Drop the output of a trial."""
+
+
 class PeerLost(RuntimeError):
     """Another process that trains the same trial is gone. The trial has no outcome and should run again."""
 
@@ -51,7 +55,8 @@ class Context:
     trial needs less memory. ``checkpoints`` is a folder or a URI that pyarrow supports, where a long trial writes its
     state every ``checkpoint_seconds``; it outlives the pack, and None disables checkpoints. ``ending`` returns True
     once the worker is being preempted: the workload then saves its state and ends its trials as preempted. It may be
-    called often, from any thread.
+    called often, from any thread. ``log`` takes the output of the trial that runs, in pieces, where that is not printed
+    by this process itself: the output of a child, a traceback.
     """
 
     device: str
@@ -62,6 +67,7 @@ class Context:
     checkpoints: str | None = None
     checkpoint_seconds: float = 600.0
     ending: Callable[[], bool] = never_preempted
+    log: Callable[[bytes], None] = no_log
 
     @property
     def shrink(self) -> int:
@@ -83,7 +89,8 @@ class Workload(Protocol):
     ``name`` is the canonical name in specs. ``knobs`` are all settings of a spec. ``requests`` are additional names a
     sweep may set, which `resolve` converts into knobs (a target parameter count becomes a shape). ``metrics`` maps each
     metric beyond the core columns to its unit and meaning. ``spreads`` is whether several processes, each with its own
-    device, may train one trial together (`Context.world`). ``divides_micro_batch`` is whether
+    device, may train one trial together (`Context.world`). ``stacks`` is whether the trials of a pack train together;
+    otherwise each runs alone. ``divides_micro_batch`` is whether
     `Context.micro_batch_divisor` reduces the memory of a trial, so that one that ran out of memory may be retried.
     """
 
@@ -92,6 +99,7 @@ class Workload(Protocol):
     requests: tuple[Knob, ...]
     metrics: Mapping[str, tuple[str, str]]
     spreads: bool
+    stacks: bool
 
     @property
     def divides_micro_batch(self) -> bool: ...

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from sweeplaw.clusters.connect.cluster import ClusterInfo
 from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.launch import checkpoints
+from sweeplaw.orchestrator.launch.failures import FailureWatch
 from sweeplaw.orchestrator.launch.leases import LaunchLease
 from sweeplaw.orchestrator.launch.queue import build_queue
 from sweeplaw.orchestrator.launch.recorder import LaunchObserver, Recorder
@@ -20,6 +21,7 @@ from sweeplaw.orchestrator.worker.provenance import commit, versions
 from sweeplaw.orchestrator.worker.worker import Job
 from sweeplaw.trials.record import Outcome, Provenance, State, TrialRecord
 from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.store_format import attempt_log, confined
 
 
 class Execution:
@@ -43,12 +45,21 @@ class Execution:
         self._attempts = store.attempts()  # of earlier launches, and of trials recorded in this one
         earlier = count_outcomes(store.location, [trial for trial in todo.ids if trial in self._attempts])
         self._recorder = Recorder(
-            writer, launch_state, todo.sweep.retry, earlier, self._retry, observers, lease.still_held
+            writer,
+            launch_state,
+            todo.sweep.retry,
+            earlier,
+            self._retry,
+            observers,
+            lease.still_held,
+            FailureWatch(todo.sweep.stop),
         )
 
     def run(self) -> Mapping[str, int]:
         """Run every trial; return the number that ended for good, by state. Raise what the backend raises."""
-        profile = self._profile
+        profile, location = self._profile, self._lease.store.location
+        if location.local:
+            confined.make_folder(location.root, attempt_log.FOLDER)
         run = backend(profile.kind)
         run(
             self._queue,
@@ -60,6 +71,8 @@ class Execution:
             commit=commit(),
         )
         self._record_cut_short()
+        if problem := self._recorder.names.problem():
+            self._lease.store.problems += (problem,)
         return self._recorder.states
 
     def _callbacks(self) -> DispatcherCallbacks:
@@ -90,6 +103,7 @@ class Execution:
             micro_batch_divisor=pack.micro_batch_divisor * pack.size.micro_batch_divisor,
             checkpoints=checkpoints.folder(self._lease.store.location),
             checkpoint_seconds=self._profile.checkpoint_seconds,
+            logs=f"{self._lease.store.location.uri}/{attempt_log.FOLDER}",
         )
 
     def _attempt(self, pack: Pack, spec: TrialSpec) -> int:

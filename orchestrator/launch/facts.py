@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from sweeplaw.analysis.tables.launches import later_defaults, launches, owner
@@ -14,7 +15,7 @@ from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.worker.provenance import commit, versions
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.spec import later_knobs
+from sweeplaw.trials.spec import Value, later_knobs
 
 
 def new_launch_id(store: Store) -> str:
@@ -47,12 +48,13 @@ def launch_facts(plan: Plan, profile: Profile) -> dict[str, Any]:
 
 
 def check_defaults(sweep: SweepSpec, store: Store) -> None:
-    """Raise InputError if a knob added later has another default than in an earlier launch into this store.
+    """Raise InputError if a knob added later has another default than in an earlier launch into this store, or if
+    damage hides which it had.
 
     The default is not part of an id, so trials at the old and at the new default would have the same ids.
     """
     current = later_knobs(sweep.workload.knobs)
-    recorded = later_defaults(launches(store.location)) if current else {}
+    recorded = _recorded_defaults(store) if current else {}
     faults = []
     for name, default in current.items():
         earlier = recorded.get((name, *owner(sweep.workload.name, sweep.name)), {default})
@@ -63,3 +65,12 @@ def check_defaults(sweep: SweepSpec, store: Store) -> None:
             faults.append(f"knob {name!r} has the default {default!r}, but {before}: {why}")
     if faults:
         raise InputError("\n".join(faults))
+
+
+def _recorded_defaults(store: Store) -> Mapping[tuple[str, str, str | None], set[Value]]:
+    faults: list[str] = []
+    recorded = later_defaults(launches(store.location, faults))
+    if faults:
+        why = "with which defaults of later knobs that launch ran is not known; repair the file, or remove it"
+        raise InputError([f"{fault}: {why}" for fault in faults], where=store.location.uri)
+    return recorded

@@ -9,21 +9,28 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sweeplaw.clusters.connect.cluster import connected
+import polars as pl
+
+from sweeplaw.clusters.connect import same_code
+from sweeplaw.clusters.connect.cluster import Connecting, begun
 from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.launch import checkpoints, usage
 from sweeplaw.orchestrator.launch.execution import Execution
 from sweeplaw.orchestrator.launch.facts import check_defaults, launch_facts, new_launch_id
+from sweeplaw.orchestrator.launch.failures import FAILED, Failure, failures
 from sweeplaw.orchestrator.launch.leases import BudgetGuard, LaunchLease, accounted, claimed
 from sweeplaw.orchestrator.launch.recorder import LaunchObserver
 from sweeplaw.orchestrator.launch.retries import requeue_by_policy
 from sweeplaw.orchestrator.launch.state import End, LaunchState
 from sweeplaw.orchestrator.plan.estimate import check, estimate
 from sweeplaw.orchestrator.plan.plan import Plan
+from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.orchestrator.schedule import device_time
+from sweeplaw.orchestrator.schedule.backends import backend
 from sweeplaw.orchestrator.schedule.device_time import Usage
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
+from sweeplaw.trials.errors import InputError, require_types
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,7 @@ class Launched:
     """The result of a launch, in trials: planned, already in the store, held by other launches, and run, by state.
 
     ``retries`` counts attempts that were followed by another; ``usage`` is the device time, with wasted time by reason;
-    ``end`` is set when the launch ended before its trials had.
+    ``end`` is set when the launch ended before its trials had; ``failures`` are the causes of those that failed.
     """
 
     launch_id: str
@@ -43,6 +50,7 @@ class Launched:
     usage: Usage
     end: End | None
     problems: tuple[str, ...]
+    failures: tuple[Failure, ...] = ()
 
 
 def launch(
@@ -55,6 +63,11 @@ def launch(
     knob that changed), ConnectError, StoreWriteError. An interrupt or an error at any moment leaves a store from which
     the next launch continues.
     """
+    require_types(
+        ("plan", plan, Plan, "what plan returns"),
+        ("store", store, Store, "what Store.open returns"),
+        ("profile", profile, Profile, "what read_profile returns"),
+    )
     launch_state = launch_state or LaunchState()
     check_defaults(plan.sweep, store)
     tail = store.tail()
@@ -67,11 +80,15 @@ def launch(
     guard = _checked(plan.only(wanted), store, profile, launch_state)
     launch_id = new_launch_id(store)
     states: Mapping[str, int] = {}
-    with store.writer(launch_id) as writer, claimed(store, wanted, launch_id, guard, tail) as lease:
+    with (
+        begun(profile) as connect,
+        store.writer(launch_id) as writer,
+        claimed(store, wanted, launch_id, guard, tail) as lease,
+    ):
         todo = plan.only(lease.trials)
         if lease.trials:
             store.add_launch(launch_id, launch_facts(plan, profile), todo.ids)
-            states = _run(todo, already, lease, profile, writer, observers)
+            states = _run(todo, already, lease, profile, connect, writer, observers)
     return Launched(
         launch_id,
         plan.trials,
@@ -82,7 +99,13 @@ def launch(
         launch_state.meter.usage(),
         launch_state.end,
         store.problems,
+        _failures(store, launch_id) if states.keys() & set(FAILED) else (),
     )
+
+
+def _failures(store: Store, launch_id: str) -> tuple[Failure, ...]:
+    """Return the causes of the trials that failed in this launch."""
+    return failures(store.outcomes(["message"]).filter(pl.col("launch_id") == launch_id))
 
 
 def _missing(plan: Plan, store: Store) -> set[str]:
@@ -96,18 +119,43 @@ def _missing(plan: Plan, store: Store) -> set[str]:
 def _checked(wanted: Plan, store: Store, profile: Profile, launch_state: LaunchState) -> BudgetGuard:
     """Check that the budget allows these trials and that their data is there; return the guard of the budget."""
     sweep = wanted.sweep
-    used = device_time.total(usage.load(store.location, sweep.name).values()).device_seconds
+    used = device_time.total(_published_usage(store, sweep).values()).device_seconds
     check(wanted, estimate(wanted, profile), used / 3600)
     sweep.workload.check([group.spec(0) for group in wanted.groups])
     return BudgetGuard(sweep.name, launch_state, sweep.budget, used)
 
 
+def _published_usage(store: Store, sweep: SweepSpec) -> Mapping[str, Usage]:
+    """Return the device time of earlier launches.
+
+    Raise InputError if damage hides some of it and a budget bounds it.
+    """
+    faults: list[str] = []
+    published = usage.load(store.location, sweep.name, faults)
+    if faults and sweep.budget.device_hours is not None:
+        why = "what is left of budget.device_hours is not known; repair the file, or remove it to count nothing for it"
+        raise InputError([f"{fault}: {why}" for fault in faults], where=store.location.uri)
+    store.report(faults)
+    return published
+
+
 def _run(
-    todo: Plan, already: int, lease: LaunchLease, profile: Profile, writer: Writer, observers: Sequence[LaunchObserver]
+    todo: Plan,
+    already: int,
+    lease: LaunchLease,
+    profile: Profile,
+    connect: Connecting,
+    writer: Writer,
+    observers: Sequence[LaunchObserver],
 ) -> Mapping[str, int]:
     """Run the claimed trials on the cluster; return the number that ended for good, by state."""
     store, launch_state = lease.store, lease.launch_state
-    with connected(profile) as cluster, accounted(store, lease.launch_id, todo.sweep.name, launch_state):
+    if profile.kind == "local":
+        launch_state.notify("starting Ray on this machine")
+    backend(profile.kind)  # what it imports loads meanwhile
+    with connect() as cluster, accounted(store, lease.launch_id, todo.sweep.name, launch_state):
+        if profile.kind == "ray":  # a private Ray has this driver's
+            same_code.check(cluster.nodes)
         launch_state.begin(todo.trials, cluster.slots, functools.partial(checkpoints.age, store.location))
         for observer in observers:
             observer.started(todo, already, cluster)

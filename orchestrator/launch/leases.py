@@ -16,6 +16,7 @@ from sweeplaw.orchestrator.plan.limits import Budget, used_up
 from sweeplaw.orchestrator.store import clocks
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.tail import StoreTail
+from sweeplaw.trials.store_format.damage import DamagedFileError
 
 LEASE_SECONDS = 120.0  # a dead launcher's claims are free after this long
 TICK_SECONDS = 1.0  # between two checks of the budget
@@ -65,7 +66,7 @@ class LaunchLease:
     def still_held(self) -> bool:
         """Return whether this launch holds its trials; reads the store only after a stall longer than the lease."""
         if not self.lost and time.monotonic() - self._renewed > LEASE_SECONDS:
-            with contextlib.suppress(OSError):  # out of reach: then recording fails too, and raises
+            with contextlib.suppress(OSError, DamagedFileError):  # out of reach: then recording fails too, and raises
                 self.renew()
         return not self.lost
 
@@ -78,7 +79,7 @@ def claimed(
 
     ``tail`` was taken before ``wanted`` was determined (`Store.claim`).
     """
-    charge_dead_launches(store.location, clocks.store_time(store.location))
+    store.report(charge_dead_launches(store.location, clocks.store_time(store.location)))
     began = time.monotonic()
     trials = store.claim(wanted, launch_id, LEASE_SECONDS, tail)
     lease = LaunchLease(store, launch_id, trials, guard.launch_state, _renewed=began)
@@ -90,7 +91,8 @@ def claimed(
     finally:
         ending.set()
         heartbeat.join()
-        with contextlib.suppress(OSError):  # a full disk: what stopped the launch is raised, and the lease expires
+        # A full disk, or damage: what stopped the launch is raised, and the lease expires.
+        with contextlib.suppress(OSError, DamagedFileError):
             store.release(launch_id)
             remove(store.location, launch_id)
 
@@ -101,7 +103,8 @@ def _heartbeat(lease: LaunchLease, guard: BudgetGuard, ending: threading.Event) 
         if ending.wait(TICK_SECONDS):
             return
         guard.enforce()
-        with contextlib.suppress(OSError):  # a store out of reach for a moment: the next tick may reach it
+        # A store out of reach for a moment, or damage: the next tick may reach it.
+        with contextlib.suppress(OSError, DamagedFileError):
             if tick % PUBLISH_TICKS == 0:
                 publish(store.location, launch_id, launch_state.snapshot(launch_id).running, launch_state.now())
             if tick % RENEWAL_TICKS == 0:

@@ -7,6 +7,8 @@ and the next launch accounts for the work a dead launcher lost.
 from __future__ import annotations
 
 import datetime as dt
+import math
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +16,8 @@ from typing import Any
 from sweeplaw.orchestrator.launch import usage
 from sweeplaw.orchestrator.store import atomic, clocks
 from sweeplaw.orchestrator.store.claims import live_launches
-from sweeplaw.trials.store_format.layout import Location
+from sweeplaw.trials.store_format.damage import DamagedFileError, parsed
+from sweeplaw.trials.store_format.location import Location
 
 SUFFIX = ".running.json"
 
@@ -56,22 +59,29 @@ def publish(location: Location, launch_id: str, running: Iterable[RunningPack], 
 def read(location: Location, launch_id: str) -> tuple[dt.datetime, tuple[RunningPack, ...]] | None:
     """Return when the launch last published what it runs, and the packs, all by the clock of the store.
 
-    None when it has not published yet, or is over.
+    None when it has not published yet, or is over. Raise DamagedFileError.
     """
     name = f"claims/{launch_id}{SUFFIX}"
+
+    def found(content: Mapping[str, Any]) -> tuple[dt.datetime, tuple[RunningPack, ...]]:
+        at = clocks.modified_at(location, name)
+        ahead = dt.datetime.fromisoformat(content["at"]) - at  # of the store's clock
+        return at, tuple(_parsed(launch_id, pack, ahead) for pack in content["packs"])
+
     try:
-        content, at = location.read_json(name), clocks.modified_at(location, name)
+        return parsed(location, name, found)
     except FileNotFoundError:
         return None
-    ahead = dt.datetime.fromisoformat(content["at"]) - at  # of the store's clock
-    return at, tuple(_parsed(launch_id, pack, ahead) for pack in content["packs"])
 
 
 def _parsed(launch_id: str, pack: Mapping[str, Any], ahead: dt.timedelta) -> RunningPack:
     times = {name: dt.datetime.fromisoformat(pack[name]) - ahead for name in ("since", "idle_since")}
-    return RunningPack(
-        pack["pack_id"], launch_id, pack["host"], pack["devices"], left=pack["left"], steps=pack["steps"], **times
-    )
+    steps = {str(trial): None if step is None else operator.index(step) for trial, step in pack["steps"].items()}
+    host = None if pack["host"] is None else str(pack["host"])
+    devices, left = float(pack["devices"]), operator.index(pack["left"])
+    if not math.isfinite(devices):
+        raise ValueError(f"devices = {devices}")
+    return RunningPack(str(pack["pack_id"]), launch_id, host, devices, left=left, steps=steps, **times)
 
 
 def remove(location: Location, launch_id: str) -> None:
@@ -79,15 +89,28 @@ def remove(location: Location, launch_id: str) -> None:
     atomic.remove(location, f"claims/{launch_id}{SUFFIX}")
 
 
-def charge_dead_launches(location: Location, now: dt.datetime) -> None:
-    """Record the unfinished work of dead launches as device time those launches lost, and remove it. Raise OSError."""
-    alive = live_launches(location, now)
+def charge_dead_launches(location: Location, now: dt.datetime) -> list[str]:
+    """Record the unfinished work of dead launches as device time those launches lost, and remove it.
+
+    Return a sentence for each that damage hides, and which stays. Raise OSError; InputError if it cannot be known which
+    launches are dead.
+    """
+    alive, faults = live_launches(location, now), []
     for launch_id in location.names("claims", SUFFIX):
-        found = None if launch_id in alive else read(location, launch_id)
-        if found is None:
-            continue
-        at, packs = found
-        lost = sum(pack.devices * max(0.0, (at - pack.idle_since).total_seconds()) for pack in packs)
-        if packs:
-            usage.close(location, launch_id, lost, len(packs))
-        remove(location, launch_id)
+        try:
+            if launch_id not in alive:
+                _charge(location, launch_id)
+        except DamagedFileError as error:
+            faults.append(f"{error}; the device time that launch {launch_id} lost is not known")
+    return faults
+
+
+def _charge(location: Location, launch_id: str) -> None:
+    found = read(location, launch_id)
+    if found is None:
+        return
+    at, packs = found
+    lost = sum(pack.devices * max(0.0, (at - pack.idle_since).total_seconds()) for pack in packs)
+    if packs:
+        usage.close(location, launch_id, lost, len(packs))
+    remove(location, launch_id)

@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from sweeplaw.clusters.connect.cluster import ClusterInfo
+from sweeplaw.orchestrator.launch.failures import FailureWatch
+from sweeplaw.orchestrator.launch.metric_names import MetricNames
 from sweeplaw.orchestrator.launch.retries import OutcomeCounts
-from sweeplaw.orchestrator.launch.state import LaunchState
+from sweeplaw.orchestrator.launch.state import End, LaunchState
 from sweeplaw.orchestrator.plan.limits import Retry
 from sweeplaw.orchestrator.plan.plan import Plan
 from sweeplaw.orchestrator.store.writer import Writer
@@ -32,7 +34,8 @@ class Recorder:
     """Records the rows of one launch; ``states`` counts the trials that ended for good, by state.
 
     ``earlier`` counts the earlier outcomes of these trials. ``retry`` puts a recorded trial back in the queue.
-    Once ``still_held`` returns False, the trials belong to another launch, and rows are dropped.
+    ``watch`` ends a launch whose trials fail. Once ``still_held`` returns False, the trials belong to another launch,
+    and rows are dropped.
     """
 
     def __init__(
@@ -44,21 +47,25 @@ class Recorder:
         retry: Callable[[TrialRecord], None],
         observers: Sequence[LaunchObserver],
         still_held: Callable[[], bool],
+        watch: FailureWatch,
     ) -> None:
         self.states: Counter[str] = Counter()
+        self.names = MetricNames()
         self._writer, self._launch_state, self._observers = writer, launch_state, observers
-        self._still_held = still_held
+        self._still_held, self._watch = still_held, watch
         self._allowed, self._outcomes, self._retry = policy.by_state(), earlier, retry
 
     def record(self, rows: Sequence[Row]) -> None:
         """Record these rows. Raise StoreWriteError, and then none of them counts."""
         if not self._still_held():
             return
-        rows = [self._with_end(row) if isinstance(row, TrialRecord) else row for row in rows]
+        rows = [self._with_end(row) if isinstance(row, TrialRecord) else row for row in map(self.names.bounded, rows)]
         records = [row for row in rows if isinstance(row, TrialRecord)]
         self._writer.write(records, [row for row in rows if isinstance(row, CurvePoint)])
         self._launch_state.recorded(rows)
         for record in records:
+            if reason := self._watch.ended(record.outcome.state):
+                self._launch_state.drain(End("preempted", reason, failing=True))
             if self._should_retry(record):
                 self._launch_state.retried()
                 self._retry(record)

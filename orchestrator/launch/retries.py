@@ -10,7 +10,6 @@ import datetime as dt
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 import polars as pl
@@ -24,15 +23,16 @@ from sweeplaw.orchestrator.store import atomic
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import STATES
-from sweeplaw.trials.store_format.layout import Location
+from sweeplaw.trials.store_format.location import Location
 from sweeplaw.trials.store_format.snapshot import Snapshot, snapshot, verified
 
 _COLUMNS = ["trial_id", "state", "attempt", "launch_id"]
 OutcomeCounts = Counter[tuple[str, str]]  # (trial_id, state) -> count of our own attempts with this outcome
 
 
-def requeue(store: Store, states: Sequence[str], where: str | None = None) -> dict[str, int]:
-    """Mark every trial whose latest outcome is one of ``states`` to be run again; return trial_id -> attempt so far.
+def requeue(store: Store, states: Sequence[str], where: str | None = None, ids: Sequence[str] = ()) -> dict[str, int]:
+    """Mark trials to be run again: those whose latest outcome is one of ``states`` (any, if none is named), for which
+    ``where`` holds, and which are among ``ids`` (all, if none is named). Return trial_id -> attempt so far.
 
     Imported rows are never run again. Trials that are marked already stay marked. Raise InputError, OSError.
     """
@@ -40,15 +40,23 @@ def requeue(store: Store, states: Sequence[str], where: str | None = None) -> di
         f"state {state!r} is not known (accepted: {', '.join(STATES)})" for state in states if state not in STATES
     ]:
         raise InputError(faults)
-    if not states:
-        raise InputError(f"no state was named (accepted: {', '.join(STATES)})")
-    trials = tables.load(store.location.uri, states=states, where=where).trials
-    own = trials.filter(pl.col("launch_id").is_not_null()).select("trial_id", "attempt").collect()
+    if not states and not ids:
+        raise InputError(f"no state and no trial was named (accepted states: {', '.join(STATES)})")
+    own = _own_attempts(store, states, where, ids)
+    if unknown := [] if states or where else sorted(set(ids) - set(own["trial_id"])):
+        raise InputError([f"trial {name!r} is not in {store.location.uri}, or was imported" for name in unknown])
     final = store.outcomes().filter("final")
     attempts = dict(own.join(final, on="trial_id", how="semi").rows())
     if attempts:
         _publish(store, {"states": list(states)}, attempts)
     return attempts
+
+
+def _own_attempts(store: Store, states: Sequence[str], where: str | None, ids: Sequence[str]) -> pl.DataFrame:
+    """Return trial_id and latest attempt of the trials that this store has run and the user asks for."""
+    trials = tables.load(store.location.uri, states=states or None, where=where).trials
+    asked = pl.col("trial_id").is_in(list(ids)) if ids else pl.lit(True)
+    return trials.filter(pl.col("launch_id").is_not_null(), asked).select("trial_id", "attempt").collect()
 
 
 def requeue_by_policy(store: Store, retry: Retry, finished: Mapping[str, str], wanted: Iterable[str]) -> dict[str, int]:
@@ -83,35 +91,39 @@ def count_outcomes(location: Location, trial_ids: Sequence[str]) -> OutcomeCount
     return _counted(_outcomes(location, trial_ids)) if trial_ids else Counter()
 
 
+def attempts_of(location: Location, trial_id: str, columns: Sequence[str]) -> pl.DataFrame:
+    """Return these columns of every row of our own that the trial has, oldest first."""
+    return _outcomes(location, [trial_id], [*dict.fromkeys([*_COLUMNS, *columns])]).sort("attempt", "launch_id")
+
+
 def _counted(frame: pl.DataFrame) -> OutcomeCounts:
     counts = frame.group_by("trial_id", "state").len()
     return Counter({(trial, state): count for trial, state, count in counts.iter_rows()})
 
 
-def _outcomes(location: Location, trial_ids: Sequence[str]) -> pl.DataFrame:
+def _outcomes(location: Location, trial_ids: Sequence[str], columns: Sequence[str] = _COLUMNS) -> pl.DataFrame:
     """Return every row of our own that these trials have, including those a compaction moved to earlier/."""
     wanted = pl.Series("trial_id", trial_ids, pl.String).implode()
     while True:
         now = snapshot(location)
         try:
-            rows = _rows(location, now, trial_ids)
+            rows = _rows(location, now, trial_ids, columns)
         except FileNotFoundError:  # sealed or merged since: look again
             continue
         except pa.ArrowInvalid:  # damage behind a good footer
-            rows = _rows(location, verified(location, now), trial_ids)
+            rows = _rows(location, verified(location, now), trial_ids, columns)
         return rows.filter(pl.col("trial_id").is_in(wanted), pl.col("launch_id").is_not_null())
 
 
-def _rows(location: Location, now: Snapshot, trial_ids: Sequence[str]) -> pl.DataFrame:
-    merged = [f"earlier/{PurePosixPath(part.path).name}" for part in now.trials if part.merged]
-    paths = [*(part.path for part in now.trials), *(path for path in merged if location.exists(path))]
-    journal = pl.DataFrame(pl.from_arrow(now.journal_table("trials").select(_COLUMNS)))
-    return pl.concat([journal, *(_read(location, path, trial_ids) for path in paths)])
+def _rows(location: Location, now: Snapshot, trial_ids: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
+    paths = [part.path for part in (*now.trials, *now.superseded)]
+    journal = pl.DataFrame(pl.from_arrow(now.journal_table("trials").select(list(columns))))
+    return pl.concat([journal, *(_read(location, path, trial_ids, columns) for path in paths)])
 
 
-def _read(location: Location, path: str, trial_ids: Sequence[str]) -> pl.DataFrame:
+def _read(location: Location, path: str, trial_ids: Sequence[str], columns: Sequence[str]) -> pl.DataFrame:
     chosen = pc.field("trial_id").isin(list(trial_ids))
-    read = pq.read_table(location.path(path), columns=_COLUMNS, filters=chosen, filesystem=location.filesystem)
+    read = pq.read_table(location.readable(path), columns=list(columns), filters=chosen, filesystem=location.filesystem)
     return pl.DataFrame(pl.from_arrow(read))
 
 

@@ -37,12 +37,20 @@ def no_checkpoints(trials: Sequence[str]) -> float | None:
     return None
 
 
+def ignore(sentence: str) -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class End:
-    """Why a launch ends before its trials have, and the state of the trials it cuts short."""
+    """Why a launch ends before its trials have, and the state of the trials it cuts short.
+
+    ``failing`` is set if it ends because its trials fail.
+    """
 
     state: State
     reason: str
+    failing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +82,13 @@ class _PackState:
 
 
 class LaunchState:
-    """The state of one launch. Safe for any number of threads."""
+    """The state of one launch. Safe for any number of threads. ``notify`` gets what the launch waits for."""
 
-    def __init__(self, now: Clock | None = None) -> None:
+    def __init__(self, now: Clock | None = None, notify: Callable[[str], None] = ignore) -> None:
         self.meter = Meter()
         self.end: End | None = None
         self.now = now or steady()
+        self.notify = notify
         self._checkpoint_age: CheckpointAge = no_checkpoints
         self._lock = threading.Lock()
         self._running: dict[str, _PackState] = {}
@@ -100,9 +109,14 @@ class LaunchState:
         self.end = self.end or end
 
     @property
+    def begun(self) -> bool:
+        """Whether the cluster is ready and trials may run."""
+        return self._slots > 0
+
+    @property
     def seconds(self) -> float:
         """Seconds since the cluster was ready; 0 before."""
-        return (self.now() - self._began).total_seconds() if self._slots else 0.0
+        return (self.now() - self._began).total_seconds() if self.begun else 0.0
 
     @property
     def retries(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import os
 from dataclasses import asdict
 from typing import Any
@@ -9,7 +11,8 @@ from typing import Any
 from sweeplaw.orchestrator.schedule.device_time import Meter, Reason, Usage
 from sweeplaw.orchestrator.store import atomic, compare_and_swap
 from sweeplaw.orchestrator.store.compare_and_swap import Content
-from sweeplaw.trials.store_format.layout import Location
+from sweeplaw.trials.store_format.damage import parsed_all
+from sweeplaw.trials.store_format.location import Location
 
 FOLDER = "usage"
 
@@ -40,11 +43,26 @@ def close(location: Location, launch_id: str, device_seconds: float, losses: int
     compare_and_swap.update(location, f"{FOLDER}/{launch_id}.json", change)
 
 
-def load(location: Location, sweep: str | None = None) -> dict[str, Usage]:
-    """Return launch_id -> device time, for every launch (of ``sweep``) that published it."""
-    found: dict[str, Usage] = {}
-    for name in location.names(FOLDER, ".json"):
-        content: dict[str, Any] = location.read_json(f"{FOLDER}/{name}.json")
-        if sweep is None or content.get("sweep") == sweep:
-            found[name] = Usage(content.get("useful", 0.0), content.get("wasted", {}), content.get("losses", {}))
-    return found
+def load(location: Location, sweep: str | None = None, faults: list[str] | None = None) -> dict[str, Usage]:
+    """Return launch_id -> device time, for every launch (of ``sweep``) that published it.
+
+    Damage is appended to ``faults``; without these it raises DamagedFileError.
+    """
+    published = parsed_all(location, FOLDER, _published, faults)
+    return {name: usage for name, (of, usage) in published.items() if sweep is None or of == sweep}
+
+
+def _published(content: Content) -> tuple[str | None, Usage]:
+    """Return the sweep and the device time in a file. Raise ValueError, TypeError, AttributeError."""
+    usage = Usage(
+        _seconds(content.get("useful", 0.0)),
+        {str(reason): _seconds(seconds) for reason, seconds in content.get("wasted", {}).items()},
+        {str(reason): operator.index(count) for reason, count in content.get("losses", {}).items()},
+    )
+    return content.get("sweep"), usage
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool | str) or not 0 <= value < math.inf:
+        raise ValueError(f"{value!r} is no number of seconds")
+    return float(value)

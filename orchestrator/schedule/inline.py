@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import tempfile
 import time
+from collections.abc import Generator
 from pathlib import Path
 
 from sweeplaw.orchestrator.schedule.dispatcher import DispatcherCallbacks
 from sweeplaw.orchestrator.schedule.packs import Pack, Queue
 from sweeplaw.orchestrator.worker import worker
 from sweeplaw.orchestrator.worker.provenance import provenance
-from sweeplaw.trials.record import Provenance
+from sweeplaw.orchestrator.worker.stream import RowStream
+from sweeplaw.trials.record import Provenance, Row
+
+STEP_SECONDS = 0.2  # between two writes of rows
+STEP_ROWS = 1000  # at most in a write
 
 
 def run(
@@ -27,8 +31,9 @@ def run(
 ) -> None:
     """Run every pack in this process; ``slots``, ``patience`` and ``ready`` are without effect.
 
-    Once ``callbacks.ending()`` is true, no further pack starts and the running one has ``grace`` seconds to end,
-    checked at each of its rows. Raise what ``callbacks.sink`` raises, and what keeps a workload from being loaded.
+    A pack runs in a thread, so that an interrupt, which the main thread gets, is never mistaken for an exception of a
+    trial. Once ``callbacks.ending()`` is true, no further pack starts and the running one has ``grace`` seconds to end.
+    Raise what ``callbacks.sink`` raises, and what keeps a workload from being loaded.
     """
     origin = provenance("cpu", commit)
     while not callbacks.ending() and (pack := queue.take()):
@@ -38,13 +43,18 @@ def run(
 def _run_pack(pack: Pack, callbacks: DispatcherCallbacks, grace: float, origin: Provenance) -> None:
     job = callbacks.make_job(pack)
     callbacks.placed(pack, socket.gethostname())
+
+    def rows(folder: Path) -> Generator[Row, None, None]:
+        return worker.run(job, worker.make_context(job, device="cpu", folder=folder, ending=callbacks.ending), origin)
+
     ending_since: float | None = None
-    with tempfile.TemporaryDirectory(prefix="sweeplaw-") as folder:
-        context = worker.make_context(job, device="cpu", folder=Path(folder), ending=callbacks.ending)
-        with contextlib.closing(worker.run(job, context, origin)) as rows:
-            for row in rows:
-                callbacks.sink([row])
-                if ending_since is None and callbacks.ending():
-                    ending_since = time.monotonic()
-                if ending_since is not None and time.monotonic() - ending_since > grace:
-                    return
+    with contextlib.closing(RowStream(rows)) as stream:
+        while not stream.ended:
+            if arrived := stream.take(STEP_SECONDS, STEP_ROWS):
+                callbacks.sink(arrived)
+            if ending_since is None and callbacks.ending():
+                ending_since = time.monotonic()
+            if ending_since is not None and time.monotonic() - ending_since > grace:
+                return
+    if stream.cause is not None:
+        raise stream.cause

@@ -14,13 +14,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sweeplaw.orchestrator.worker import pack_log
+from sweeplaw.orchestrator.worker.capture import captured
+from sweeplaw.trials.accounting import Cost
+from sweeplaw.trials.errors import describe, safe_text
 from sweeplaw.trials.record import CurvePoint, Outcome, Provenance, Row, TrialRecord
-from sweeplaw.trials.spec import TrialSpec, later_knobs
-from sweeplaw.trials.workload import Context, PeerLost, Workload, World, never_preempted
+from sweeplaw.trials.spec import Knob, TrialSpec, Value, later_knobs
+from sweeplaw.trials.store_format import attempt_log
+from sweeplaw.trials.workload import Context, Event, PeerLost, Workload, World, never_preempted
 from sweeplaw.trials.workloads import registry
 
 _ALONE = World()  # no other process trains the trial
-_LONGEST_MESSAGE = 2000  # characters; an error may quote all its data
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,8 @@ class Job:
     """A pack as it travels to a worker: the specs as canonical JSON, their attempts, and the sweep and launch they
     belong to.
 
-    ``micro_batch_divisor``, ``checkpoints`` and ``checkpoint_seconds`` are those of `Context`.
+    ``micro_batch_divisor``, ``checkpoints`` and ``checkpoint_seconds`` are those of `Context`; ``logs`` is the folder
+    or URI where what the trials print is kept, None to keep nothing.
     """
 
     pack_id: str
@@ -41,6 +46,7 @@ class Job:
     micro_batch_divisor: int = 1
     checkpoints: str | None = None
     checkpoint_seconds: float = 600.0
+    logs: str | None = None
 
 
 def make_context(
@@ -65,34 +71,41 @@ def make_context(
     )
 
 
-def run(job: Job, context: Context, provenance: Provenance) -> Generator[Row, None, None]:
+def run(job: Job, context: Context, provenance: Provenance, *, own_process: bool = False) -> Generator[Row, None, None]:
     """Yield curve points as they come and exactly one record for each trial of the job.
 
-    An exception of the workload, or a missing outcome, is a `failed` record with the message. Closing the iterator
-    stops the trial that is running. Once the context is ending, trials that have not begun are left without a record.
-    Raise PeerLost: the job has to run again.
+    Whatever the workload raises, a missing outcome and a spec that cannot be read are `failed` records with a message.
+    What the trials print goes to the log of the pack; with ``own_process``, so does what anything else in this process
+    prints. Closing the iterator stops the trial that is running. Once the context is ending, trials that have not begun
+    are left without a record. Raise InputError if the workload cannot be loaded; PeerLost: the job has to run again.
     """
     workload = registry.load(job.workload, job.options)
     specs = _specs(workload, job)
     attempts = {spec.trial_id: attempt for spec, attempt in zip(specs, job.attempts, strict=True)}
-    for group in _member_groups(workload, specs):
-        if context.ending():
-            return
-        for row in _run_group(workload, group, context):
-            if isinstance(row, CurvePoint):
-                yield replace(row, attempt=attempts[row.trial_id])
-            else:
-                spec, outcome = row
-                yield TrialRecord(
-                    spec,
-                    workload.cost(spec),
-                    outcome,
-                    job.sweep,
-                    attempts[spec.trial_id],
-                    job.pack_id,
-                    job.launch_id,
-                    provenance,
-                )
+    name = attempt_log.name(job.launch_id, job.pack_id, job.attempts[0])
+    with (
+        pack_log.opened(job.logs, name, context.folder) as log,
+        captured(log.write, log.descriptor if own_process else None),
+    ):
+        for group in _groups(workload, specs):
+            if context.ending():
+                return
+            log.begin({spec.trial_id: attempts[spec.trial_id] for spec in group})
+            for row in _run_group(workload, group, replace(context, log=log.write)):
+                if isinstance(row, CurvePoint):
+                    yield replace(row, attempt=attempts[row.trial_id])
+                else:
+                    spec, outcome = row
+                    yield TrialRecord(
+                        spec,
+                        _cost(workload, spec),
+                        outcome,
+                        job.sweep,
+                        attempts[spec.trial_id],
+                        job.pack_id,
+                        job.launch_id,
+                        provenance,
+                    )
 
 
 def run_as_peer(job: Job, context: Context) -> None:
@@ -101,18 +114,39 @@ def run_as_peer(job: Job, context: Context) -> None:
     Raise what the workload raises.
     """
     workload = registry.load(job.workload, job.options)
-    for group in _member_groups(workload, _specs(workload, job)):
+    for group in _groups(workload, _specs(workload, job)):
         for _ in workload.run(group, context):
             pass
 
 
 def _specs(workload: Workload, job: Job) -> list[TrialSpec]:
     later = later_knobs(workload.knobs)
-    return [TrialSpec.from_canonical(text, later) for text in job.specs]
+    return [_spec(text, later) for text in job.specs]
 
 
-def _member_groups(workload: Workload, specs: Sequence[TrialSpec]) -> Iterator[list[TrialSpec]]:
-    """Yield the trials that the workload runs together: neighbours that differ in member knobs only."""
+def _spec(text: str, later: Mapping[str, Value]) -> TrialSpec:
+    """Return the spec of a canonical text; of one that cannot be read, a spec without knobs that has its id."""
+    try:
+        return TrialSpec.from_canonical(text, later)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return TrialSpec.unreadable(text)
+
+
+def _cost(workload: Workload, spec: TrialSpec) -> Cost:
+    """Return the cost of the spec; unknown where its knobs are not those of the workload."""
+    try:
+        return workload.cost(spec)
+    except Exception:
+        if _spec_faults(workload, spec):
+            return Cost()
+        raise
+
+
+def _groups(workload: Workload, specs: Sequence[TrialSpec]) -> Iterator[list[TrialSpec]]:
+    """Yield the trials that the workload trains together: neighbours equal in all but member knobs, or each alone."""
+    if not workload.stacks:
+        yield from ([spec] for spec in specs)
+        return
     member = {knob.name for knob in workload.knobs if knob.member}
     for _, group in itertools.groupby(specs, key=lambda spec: _shared(spec, member)):
         yield list(group)
@@ -126,34 +160,78 @@ def _run_group(
     workload: Workload, specs: Sequence[TrialSpec], context: Context
 ) -> Iterator[CurvePoint | tuple[TrialSpec, Outcome]]:
     """Yield the curve points of these trials, and exactly one outcome for each of them, whatever happens inside."""
-    waiting = {spec.trial_id: spec for spec in specs}
     started = dt.datetime.now(dt.UTC)
+    waiting = {spec.trial_id: spec for spec in specs}
+    for spec in specs:
+        if faults := _spec_faults(workload, spec):
+            yield waiting.pop(spec.trial_id), _failed(spec, "; ".join(faults), started)
+    if not waiting:
+        return
     message = "the workload ended without an outcome for this trial"
-    try:
-        _require_known_knobs(workload, specs)
-        with contextlib.closing(workload.run(specs, context)) as events:
-            for event in events:
-                if isinstance(event, CurvePoint):
-                    yield event
-                elif spec := waiting.pop(event.trial_id, None):
-                    yield spec, event
-    except PeerLost:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a workload raises is an outcome of its trials
-        message = _error_message(error)
+    with _closed(workload.run(list(waiting.values()), context), context) as events:
+        while True:
+            try:
+                event = next(events)
+            except StopIteration:
+                break
+            except PeerLost:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever a workload raises is an outcome of its trials
+                message = _error_message(error)
+                context.log("".join(traceback.format_exception(error)).encode(errors="replace"))
+                break
+            if isinstance(event, CurvePoint):
+                yield event
+            elif ended := waiting.pop(event.trial_id, None):
+                yield ended, event
     for spec in waiting.values():
-        yield spec, Outcome(spec.trial_id, "failed", message, started_at=started, ended_at=dt.datetime.now(dt.UTC))
+        yield spec, _failed(spec, message, started)
 
 
-def _require_known_knobs(workload: Workload, specs: Sequence[TrialSpec]) -> None:
-    """Raise ValueError if a spec has a knob that this worker's version of the workload would ignore."""
-    unknown = {name for spec in specs for name in spec.knobs} - {knob.name for knob in workload.knobs}
-    if unknown:
-        raise ValueError(f"{workload.name} has no knob {', '.join(sorted(unknown))} here: another version planned it")
+@contextlib.contextmanager
+def _closed(events: Generator[Event, None, None], context: Context) -> Iterator[Generator[Event, None, None]]:
+    """Close the workload at the end; what it raises then is in the log, for its trials have ended."""
+    try:
+        yield events
+    finally:
+        try:
+            events.close()
+        except BaseException as error:  # noqa: BLE001
+            context.log(f"raised when it was closed: {describe(error)}\n".encode())
 
 
-def _error_message(error: Exception) -> str:
-    """Return the error and where it was raised in one line, cut at `_LONGEST_MESSAGE`."""
+def _failed(spec: TrialSpec, message: str, started: dt.datetime) -> Outcome:
+    return Outcome(spec.trial_id, "failed", message, started_at=started, ended_at=dt.datetime.now(dt.UTC))
+
+
+def _spec_faults(workload: Workload, spec: TrialSpec) -> list[str]:
+    """Return why this worker's version of the workload cannot run the spec: each knob needs a value of its type."""
+    if len(spec.knobs) == len(workload.knobs) and all(
+        _fits(knob, spec.knobs.get(knob.name)) for knob in workload.knobs
+    ):
+        return []
+    if not spec.workload:
+        return [f"the worker cannot read its spec: {safe_text(spec.canonical(), str)}"]
+    knobs = {knob.name: knob for knob in workload.knobs}
+    unknown = sorted(spec.knobs.keys() - knobs.keys())
+    faults = [f"{workload.name} has no knob {name} here: another version planned it" for name in unknown]
+    faults += [f"its spec has no knob {name}" for name in knobs if name not in spec.knobs]
+    return faults + [
+        f"{name} = {safe_text(value)} is no value of this knob ({knobs[name].type})"
+        for name, value in spec.knobs.items()
+        if name in knobs and not _fits(knobs[name], value)
+    ]
+
+
+def _fits(knob: Knob, value: Any) -> bool:
+    try:
+        return type(knob.coerce(value)) is type(value)
+    except (ValueError, TypeError):
+        return False
+
+
+def _error_message(error: BaseException) -> str:
+    """Return the error and where it was raised in one line."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {' '.join(str(error)[:_LONGEST_MESSAGE].split())}{place}"
+    return f"{describe(error)}{place}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +172,23 @@ def test_knobs_of_the_first_version_keep_their_defaults_and_every_later_one_says
     first = json.loads((ROOT / "tests" / "golden" / "first_knobs.json").read_text())[name]
     knobs = registry.load(name).knobs
     assert {knob.name: [knob.type, knob.default] for knob in knobs if knob.since is None} == first
+
+
+@pytest.mark.parametrize(
+    ("type_", "accepted", "refused"),
+    [
+        (
+            "int",
+            [0, -(2**63) + 1, 2**63 - 1, 3.0],
+            [2**63, -(2**63) - 1, 10**400, 1e300, 0.5, math.inf, math.nan, True],
+        ),
+        ("float", [0, 1e308, -5e-324, 2**60], [10**400, 10**30, 2**60 + 1, math.inf, math.nan, "1"]),
+        ("str", ["", "é", "\u202e", "a\nb"], ["\0", "a\0b", "\ud800", 1]),
+    ],
+)
+def test_values_that_a_table_cannot_hold_are_refused(type_, accepted, refused):
+    knob = Knob("x", type_, None, "", "")
+    assert [knob.coerce(value) for value in accepted] == accepted
+    for value in refused:
+        with pytest.raises(ValueError, match="is not"):
+            knob.coerce(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import platform
@@ -78,9 +79,27 @@ def canonical(corpus: str, folder: Path | None = None) -> str:
     return f"{name.kind}:{path}?{query}" if query else f"{name.kind}:{path}"
 
 
+def absent(corpus: str) -> str | None:
+    """Return a sentence if the files of a corpus are not on this machine, None if they are or it has none.
+
+    Looks for names alone: reads no file, and asks no server.
+    """
+    name = parse(corpus)
+    if name.kind == "tokens":
+        found = os.path.exists(name.path)
+    elif name.kind in ("text", "parquet"):
+        found = any(True for _ in glob.iglob(name.path, recursive=True))
+    else:
+        return None
+    return None if found else f"corpus = {corpus!r} is not on this machine"
+
+
 def absolute(path: str, folder: Path | None) -> str:
     """Return the absolute form of ``path`` from ``folder``, with ~ expanded; links are not followed."""
-    return os.path.abspath(Path(folder or Path.cwd(), Path(path).expanduser()))
+    try:
+        return os.path.abspath(Path(folder or Path.cwd(), Path(path).expanduser()))
+    except RuntimeError as error:  # ~name of a user that does not exist
+        raise InputError(f"path {path!r}: {error}") from None
 
 
 def canonical_tokenizer(corpus: str, tokenizer: str, folder: Path | None = None) -> str:
@@ -109,7 +128,7 @@ def _tokens_vocabulary(corpus: str, options: dict[str, str]) -> int:
     if dtype not in ("uint16", "uint32"):
         raise InputError(f"corpus = {corpus!r}: dtype = {dtype!r} (accepted: uint16, uint32)")
     most = 2 ** int(dtype.removeprefix("uint"))
-    if not vocab.isdecimal() or not 1 < int(vocab) <= most:
+    if not vocab.isdecimal() or len(vocab) > len(str(most)) or not 1 < int(vocab) <= most:
         raise InputError(f"corpus = {corpus!r}: vocab = {vocab!r} (accepted: ?vocab=N with N from 2 to {most})")
     return int(vocab)
 
@@ -122,5 +141,5 @@ def _tokenizer_vocabulary(path: str) -> int:
         entries = content["model"]["vocab"]
         ids = list(entries.values()) if isinstance(entries, dict) else list(range(len(entries)))
         return 1 + max(ids + [token["id"] for token in content.get("added_tokens", [])])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"tokenizer = {path!r} is no tokenizers JSON file ({error!r})") from error

@@ -99,6 +99,7 @@ class Surrogate:
     knobs: tuple[Knob, ...] = KNOBS
     requests: tuple[Knob, ...] = ()
     spreads: bool = False
+    stacks: bool = False
     divides_micro_batch: bool = False
 
     @classmethod

@@ -22,6 +22,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from sweeplaw.clusters.connect.private import scratch_folder
 from sweeplaw.orchestrator.schedule.dispatcher import Dispatcher, DispatcherCallbacks
 from sweeplaw.orchestrator.schedule.packs import Queue
 from sweeplaw.orchestrator.schedule.placement import Placement
@@ -144,7 +145,9 @@ class _Stopper(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return _runs[self.key].done
+        run = _runs[self.key]
+        run.guard(run.kill_late)
+        return run.done
 
 
 class _Silent(tune.ProgressReporter):
@@ -173,7 +176,8 @@ def run(
     ``callbacks.sink`` raised, ConnectError if the cluster is gone, ScheduleError if Tune failed.
     """
     key = uuid.uuid4().hex
-    with Nodes() as nodes, tempfile.TemporaryDirectory(prefix="sweeplaw-tune-") as folder, _environment():
+    made = tempfile.TemporaryDirectory(prefix="sweeplaw-tune-", dir=scratch_folder())
+    with Nodes() as nodes, made as folder, _environment():
         dispatcher = Dispatcher(queue, Placement(slots), callbacks, nodes.own)
         state = _runs[key] = Run(dispatcher, nodes, callbacks, patience, grace, ready, commit)
         try:

@@ -63,9 +63,13 @@ class Run:
     @property
     def done(self) -> bool:
         """Whether nothing runs any more, or nothing may."""
+        return self.failure is not None or self.late or self.dispatcher.done
+
+    @property
+    def late(self) -> bool:
+        """Whether workers have had their time to drain."""
         since = self.dispatcher.draining_since
-        late = since is not None and self.dispatcher.clock() - since > self.grace
-        return self.failure is not None or late or self.dispatcher.done
+        return since is not None and self.dispatcher.clock() - since > self.grace
 
     def tick(self) -> None:
         """Update nodes, settle deaths, drain when the launch is ending, and start packs.
@@ -138,6 +142,13 @@ class Run:
     def to_stop(self) -> list[str]:
         """Return the ids of slots to end."""
         return [tune_id for tune_id, slot in self.slots.items() if slot in self.dispatcher.to_stop]
+
+    def kill_late(self) -> None:
+        """Kill the workers that still run although they are late: asked to end, some never would."""
+        if self.late:
+            for slot in self.dispatcher.busy:
+                if isinstance(slot.worker, _Worker):
+                    ray.kill(slot.worker.actor)
 
     def kill_unresponsive(self) -> None:
         """Kill the workers that have not reported for too long."""

@@ -22,6 +22,7 @@ class PrivatePart(NamedTuple):
 _TUNE, _ACTORS = "ray.tune.execution.tune_controller", "ray.air.execution._internal"
 _PATCHES, _BACKEND = "orchestrator.schedule.ray_tune.patches", "orchestrator.schedule.ray_tune.backend"
 _CLUSTER, _CLIENT = "clusters.connect.cluster", "clusters.connect.client"
+_HEAD, _OWN_PATH, _START = "clusters.connect.head", "clusters.connect.own_path", "clusters.connect.start"
 
 # Tested with ray >=2.52,<2.61, the range of our dependency; check each entry before raising it.
 PRIVATE_PARTS = (
@@ -41,12 +42,18 @@ PRIVATE_PARTS = (
     PrivatePart("ray.tune.experiment.Trial", "init_local_path", _BACKEND),
     PrivatePart("ray.tune.experiment.Trial", "temporary_state", _BACKEND),  # its ray_actor
     # Start and connection.
-    PrivatePart("ray._private.worker", "_memory", _CLUSTER),  # argument of ray.init
-    PrivatePart("ray._private.worker", "_temp_dir", _CLUSTER),  # argument of ray.init
-    PrivatePart("ray._private.worker", "print_to_stdstream", _CLUSTER),  # replaced
-    PrivatePart("ray._private.ray_constants", "ENABLE_RAY_CLUSTER", _CLUSTER),  # replaced
-    PrivatePart("ray._raylet", "Config", _CLUSTER),
-    PrivatePart("ray._raylet", "AuthenticationTokenLoader", _CLUSTER),
+    PrivatePart("ray._private.node", "Node", _HEAD),
+    PrivatePart("ray._private.parameter", "RayParams", _HEAD),
+    PrivatePart("ray._private.parameter", "no_monitor", _HEAD),
+    PrivatePart("ray._private.parameter", "include_log_monitor", _HEAD),
+    PrivatePart("ray._private.parameter", "temp_dir", _CLUSTER),
+    PrivatePart("ray.job_config", "_py_driver_sys_path", _OWN_PATH),  # argument of JobConfig
+    PrivatePart("ray.job_config.JobConfig", "_runtime_env_has_working_dir", _OWN_PATH),  # replaced
+    PrivatePart("ray._private.worker", "print_to_stdstream", _START),  # replaced
+    PrivatePart("ray._private.utils", "set_sigterm_handler", _START),  # replaced
+    PrivatePart("ray._private.ray_constants", "ENABLE_RAY_CLUSTER", _START),  # replaced
+    PrivatePart("ray._raylet", "Config", _START),
+    PrivatePart("ray._raylet", "AuthenticationTokenLoader", _START),
     PrivatePart("ray._private.grpc_utils", "init_grpc_channel", _CLIENT),
     PrivatePart("ray.core.generated.ray_client_pb2", "ClusterInfoRequest", _CLIENT),
     PrivatePart("ray.core.generated.ray_client_pb2", "ClusterInfoType", _CLIENT),

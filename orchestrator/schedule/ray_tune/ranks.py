@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
 from ray.util import get_current_placement_group, get_node_ip_address
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from sweeplaw.clusters.connect.private import scratch_folder
 from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.worker import worker
 from sweeplaw.orchestrator.worker.worker import Job
+from sweeplaw.trials.errors import describe
 from sweeplaw.trials.workload import World
 
 END_SECONDS = 60.0  # for the other ranks to end after rank 0
@@ -61,7 +64,8 @@ def _error_message(future: Any) -> str | None:
     try:
         ray.get(future)
     except Exception as error:  # noqa: BLE001 - any error is reported
-        return f"a process of the trial ended early: {type(error).__name__}: {str(error).strip().splitlines()[-1]}"
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        return f"a process of the trial ended early: {describe(cause)}"
     return None
 
 
@@ -73,7 +77,8 @@ class _Rank:
 
     def train(self, job: Job, address: str) -> None:
         """Train the trials of this job with the other ranks; rank 0 records them."""
-        with tempfile.TemporaryDirectory(prefix="sweeplaw-") as folder:
+        place = scratch_folder()
+        with tempfile.TemporaryDirectory(prefix="sweeplaw-", dir=place, ignore_cleanup_errors=True) as folder:
             context = worker.make_context(
                 job,
                 device="cuda" if ray.get_gpu_ids() else "cpu",

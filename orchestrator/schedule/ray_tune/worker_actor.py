@@ -84,7 +84,7 @@ class WorkerActor(tune.Trainable):
             world=World(0, self._settings.size.processes, address),
             ending=self._ending.is_set,
         )
-        return worker.run(job, context, provenance(device, self._settings.commit))
+        return worker.run(job, context, provenance(device, self._settings.commit), own_process=True)
 
     def _begin(self, job: Job) -> RowStream:
         """Start a job. Only a step does: a process that dies before the driver knows of it has then run nothing."""

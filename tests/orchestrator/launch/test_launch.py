@@ -157,7 +157,7 @@ def test_a_worker_killed_by_a_trial_costs_that_trial_only(tmp_path):
     text = HEAD + '[scientific]\nparams = [1000]\ntokens = [50, 60, 70]\n[nuisance]\nbehaviour = ["normal", "killed"]\n'
     (tmp_path / "t.toml").write_text(text)
     done = sweeplaw("launch", tmp_path / "t.toml", "--store", tmp_path / "s", "--json")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 5, done.stderr  # trials failed
     rows = load(tmp_path / "s", states=None).trials.collect()
     assert sorted(rows["trial_id"]) == sorted(plan(parse(text)).ids)
     killed = rows.filter(pl.col("behaviour") == "killed")
@@ -230,7 +230,7 @@ def test_bad_input_is_one_message_and_exit_code_two(tmp_path):
 def test_a_trial_without_a_row_is_ended_after_the_patience_of_the_profile_and_the_rest_goes_on(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import time\n\ndef train(config):\n"
-        "    time.sleep(3600 if config['hang'] else 0)\n    return 1.0 + config['params']\n"
+        "    print('last words')\n    time.sleep(3600 if config['hang'] else 0)\n    return 1.0 + config['params']\n"
     )
     (tmp_path / "t.toml").write_text(
         'name = "t"\nworkload = "python:mine:train"\n[scientific]\nparams = [1, 2]\n[nuisance]\nhang = [true, false]\n'
@@ -239,11 +239,13 @@ def test_a_trial_without_a_row_is_ended_after_the_patience_of_the_profile_and_th
     (tmp_path / "impatient.toml").write_text('kind = "local"\npatience_seconds = 3\n')
     arguments = ("--store", tmp_path / "s", "--cluster", tmp_path / "impatient.toml")
     done = sweeplaw("launch", tmp_path / "t.toml", *arguments)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 5, done.stderr  # trials failed
     rows = load(tmp_path / "s", states=None).trials.collect()
     assert rows.height == 4
     assert set(rows.filter(pl.col("hang"))["state"]) == {"failed"}
     assert set(rows.filter(~pl.col("hang"))["state"]) == {"completed"}
+    shown = sweeplaw("logs", tmp_path / "s", rows.filter(pl.col("hang"))["trial_id"][0])
+    assert shown.stdout == "last words\n"
 
 
 def test_a_sweep_beyond_its_budget_of_device_hours_is_refused_before_anything_starts(tmp_path):

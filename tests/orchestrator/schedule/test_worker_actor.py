@@ -25,9 +25,9 @@ def ran(monkeypatch):
     """The ids of packs that began."""
     began, run = [], worker.run
 
-    def noted(job, *rest):
+    def noted(job, *rest, **settings):
         began.append(job.pack_id)
-        return run(job, *rest)
+        return run(job, *rest, **settings)
 
     monkeypatch.setattr(worker, "run", noted)
     return began

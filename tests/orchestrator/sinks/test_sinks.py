@@ -16,6 +16,7 @@ from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.launch.launch import Launched, launch
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.schedule import inline
 from sweeplaw.orchestrator.sinks import Sink, Target, targets
 from sweeplaw.orchestrator.sinks.by_trial import TrialAssembler
 from sweeplaw.orchestrator.sinks.feed import Feed, open_feeds
@@ -28,6 +29,12 @@ from sweeplaw.trials.workloads.surrogate import loss
 
 HEAD = 'name = "t"\nworkload = "surrogate"\n[scientific]\nparams = [1000, 2000]\ntokens = [100000]\n'
 SWEEP = HEAD + "[nuisance]\nlr = [0.1, 0.2]\n"
+
+
+@pytest.fixture(autouse=True)
+def row_by_row(monkeypatch):
+    """The launch writes each row by itself, so that a sink's faults meet rows that the tests can count."""
+    monkeypatch.setattr(inline, "STEP_ROWS", 1)
 
 
 class MemorySink:

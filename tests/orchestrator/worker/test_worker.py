@@ -56,7 +56,7 @@ class _Forgetful:
     """A surrogate that yields an outcome for its first trial only, and one for a trial it was not given."""
 
     real = registry.load("surrogate")
-    name, knobs, cost = real.name, real.knobs, real.cost
+    name, knobs, cost, stacks = real.name, real.knobs, real.cost, True
 
     def run(self, pack, context):
         yield Outcome(pack[0].trial_id, "completed")

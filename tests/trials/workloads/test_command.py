@@ -21,6 +21,7 @@ from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads import registry
 from sweeplaw.trials.workloads.user_code.process import CHUNK
+from sweeplaw.trials.workloads.user_code.script import LINE_LIMIT
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.kill
@@ -199,6 +200,77 @@ sys.stdout.write('{"step": 3, "val_loss": 1, "big": 1' + "0" * 400 + "}")
     assert (folder_of(tmp_path, outcome) / "stdout.log").stat().st_size > 5_000_000 > CHUNK
 
 
+@pytest.mark.parametrize("before", ["", "x" * 100])
+def test_a_line_beyond_the_limit_is_skipped_to_its_end_and_noted(run: Any, tmp_path: Path, before: str) -> None:
+    """Its beginning is never spliced with what follows: `2.5` was once read as 21234."""
+    code = f"""
+import sys
+sys.stdout.write('{before}{{"step": 1, "pad": "' + "y" * ({LINE_LIMIT} - 40 - {len(before)}) + '", "val_loss": 2')
+sys.stdout.flush()
+sys.stdout.write("1" * 100_000 + "234}}\\n")
+sys.stdout.write('{{"step": 2, "val_loss": 2.5}}\\n')
+"""
+    (tmp_path / "train.py").write_text(code)
+    points, outcome = run("", argv=["{python}", "train.py"])
+    assert [(point.step, point.val_loss) for point in points] == [(2, 2.5)]
+    assert outcome.metrics["val_loss"] == 2.5
+    assert outcome.message == "note: 1 report or other lines of more than 1 MiB, ignored"
+
+
+def test_a_progress_bar_of_any_length_hides_no_report(run: Any, tmp_path: Path) -> None:
+    code = """
+import sys
+for at in range(400_000): sys.stdout.write(f"{at:6d}%\\r")
+sys.stdout.write('{"step": 2, "val_loss": 2.5}\\n')
+"""
+    (tmp_path / "train.py").write_text(code.replace("\\\\", "\\"))
+    points, outcome = run("", argv=["{python}", "train.py"])
+    assert ([point.step for point in points], outcome.message) == ([2], None)
+
+
+def test_what_follows_the_final_report_is_ignored_and_noted(run: Any) -> None:
+    script = """
+echo '{"step": 5, "val_loss": 3}'
+echo '{"final": true, "val_loss": 2}'
+echo '{"step": 6, "val_loss": 9}'
+echo '{"final": true, "val_loss": 8}'
+"""
+    points, outcome = run(script)
+    assert ([point.step for point in points], outcome.metrics["val_loss"]) == ([5], 2.0)
+    assert outcome.message == "note: 2 reports after the final one, ignored"
+
+
+def test_a_negative_step_is_ignored_a_falling_one_kept_and_both_are_noted(run: Any) -> None:
+    script = """
+for step in -5 7 3 3 9; do echo "{\\"step\\": $step, \\"val_loss\\": 1.$step}"; done
+"""
+    points, outcome = run(script.replace("1.$step", "1"))
+    assert ([point.step for point in points], outcome.last_step) == ([7, 3, 3, 9], 9)
+    assert set(str(outcome.message).splitlines()) == {
+        "note: 1 report ignored: a step is negative, or the name of a value is not accepted",
+        "note: 2 reports with a step below an earlier one",
+    }
+
+
+def test_the_timeout_does_not_count_the_time_in_which_nobody_reads(start: Any) -> None:
+    line = """echo '{"val_loss": 1, "pad": "0123456789012345678901234567890"}'"""
+    script = f"i=0; while [ $i -lt 3000 ]; do {line}; i=$((i + 1)); done"
+    events = start(script, timeout_seconds=3)
+    next(events)
+    time.sleep(3.5)
+    assert list(events)[-1].state == "completed"
+
+
+def test_all_output_reaches_the_log_of_the_trial_while_it_runs(load: Any, tmp_path: Path) -> None:
+    workload = load("""echo out; echo err >&2; echo '{"val_loss": 1}'; sleep 60""")
+    log: list[bytes] = []
+    spec = TrialSpec.of(workload.name, workload.knobs, {})
+    events = workload.run([spec], Context("cpu", tmp_path / "pack", log=log.append))
+    next(events)
+    assert sorted(b"".join(log).splitlines()) == [b"err", b"out", b'{"val_loss": 1}']
+    events.close()
+
+
 @pytest.mark.parametrize("odd", ['"step": "two"', '"step": null', '"step": NaN', '"step": [1]', '"tokens": Infinity'])
 def test_values_that_are_not_numbers_are_omitted_from_a_report(run: Any, odd: str) -> None:
     points, outcome = run(f"""echo '{{{odd}, "val_loss": 2, "note": "x", "nothing": null}}'""")
@@ -278,7 +350,7 @@ def test_a_script_that_closes_its_output_is_waited_for(run: Any, tmp_path: Path)
 
 @pytest.mark.parametrize("argv", [["no-such-program-here"], ["./train.sh"], ["/"], ["{text}"]])
 def test_a_program_that_cannot_start_is_the_outcome_of_its_trial(load: Any, tmp_path: Path, argv: list[str]) -> None:
-    workload = load("", argv=argv, knobs={"text": "nul\0"})
+    workload = load("", argv=argv, knobs={"text": "no-such-program"})
     specs = [TrialSpec.of(workload.name, workload.knobs, {"seed": seed}) for seed in range(2)]
     outcomes = list(workload.run(specs, Context("cpu", tmp_path / "pack")))
     assert [(outcome.state, outcome.message[:16]) for outcome in outcomes] == [("failed", "could not be run")] * 2

@@ -69,9 +69,14 @@ def test_a_knob_named_like_a_column_has_the_type_of_the_column() -> None:
         ({"val_loss": 1.0}, None, "filled by the run"),
         ({"host": "a"}, None, "filled by the run"),
         ({"a-b": 1}, None, "letters, digits"),
+        ({"a\n": 1}, None, "letters, digits"),
+        ({"a" * 129: 1}, None, "at most 128 characters"),
+        ({"ﬁt": 1}, None, "a formula would read this knob's name as 'fit'"),
         ({"params": {"type": "int", "member": True}}, None, "cost the same"),
         (["x"], None, "not a table"),
         ({"x": math.nan}, None, "finite"),
+        ({"x": 2**63}, None, "a whole number of at most 64 bits"),
+        ({"x": "\0"}, None, "text without NUL"),
     ],
 )
 def test_an_invalid_declaration_is_reported_with_its_name_and_what_is_accepted(

@@ -27,6 +27,7 @@ class LanguageModel:
     knobs: tuple[Knob, ...] = KNOBS
     requests: tuple[Knob, ...] = REQUESTS
     spreads: bool = True
+    stacks: bool = True
     divides_micro_batch: bool = True
 
     @classmethod

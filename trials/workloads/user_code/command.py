@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,15 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
-from sweeplaw.trials.workloads.user_code import declared, template
+from sweeplaw.trials.workloads.user_code import declared, dialect, template
+from sweeplaw.trials.workloads.user_code.dialect import PLAIN, Dialect
 from sweeplaw.trials.workloads.user_code.reports import Diverged, Reports
 from sweeplaw.trials.workloads.user_code.script import PLACEHOLDERS, Call, Preemption, follow
 
-OPTIONS = ("argv", "env", "cwd", "knobs", "resources", "timeout_seconds", "grace_seconds", "divergence_loss")
+OPTIONS = (
+    *("argv", "env", "cwd", "knobs", "metrics", "pattern", "reports", "resources", "timeout_seconds", "grace_seconds"),
+    *("divergence_loss", "retry_exit_codes"),
+)
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL: time to write a checkpoint
 CWD_PLACEHOLDERS = ("folder", "sweep_folder", "trial_id")
 
@@ -48,9 +52,13 @@ class Command:
     timeout_seconds: float
     grace_seconds: float
     divergence_loss: float
+    metrics: Mapping[str, tuple[str, str]]
+    dialect: Dialect = PLAIN
+    retry_exit_codes: frozenset[int] = frozenset()
     name: str = "command"
     requests: tuple[Knob, ...] = ()
     spreads: bool = False
+    stacks: bool = False
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Command:
@@ -60,6 +68,9 @@ class Command:
             faults.append(f"workload = 'command:{rest}' is not known (accepted: 'command'; give the script in argv)")
         knobs = declared.knobs(options.get("knobs"), options.get("axes"), faults)
         faults += _reserved_names(knobs)
+        metrics = declared.metrics(options.get("metrics"), faults)
+        spoken = dialect.of(options, {*(knob.name for knob in knobs), *PLACEHOLDERS} - {"metrics_file"}, faults)
+        codes = declared.exit_codes(options.get("retry_exit_codes", ()), faults)
         resources = declared.resources(options.get("resources"), faults)
         identity = _identity(options, {*(knob.name for knob in knobs), *PLACEHOLDERS}, faults)
         cwd = options.get("cwd", ".")
@@ -70,17 +81,13 @@ class Command:
         if faults:
             raise InputError(faults)
         folder = Path(options.get("folder", ".")).resolve()
-        return cls((*knobs, identity), resources, folder, cwd, timeout, grace, divergence_loss)
+        return cls((*knobs, identity), resources, folder, cwd, timeout, grace, divergence_loss, metrics, spoken, codes)
 
     @property
     def divides_micro_batch(self) -> bool:
         """Whether the templates contain the placeholder ``{shrink}``."""
         templates = json.loads(str(next(knob.default for knob in self.knobs if knob.name == "command")))
         return any("shrink" in template.placeholders(text) for text in (*templates["argv"], *templates["env"].values()))
-
-    @property
-    def metrics(self) -> Mapping[str, tuple[str, str]]:
-        return {}
 
     def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return dict(values)
@@ -113,7 +120,8 @@ class Command:
             return
         try:
             call, preemption = self._call(spec, context), Preemption(context.ending)
-            outcome = yield from follow(call, reports, self.timeout_seconds, self.grace_seconds, preemption)
+            limits = self.timeout_seconds, self.grace_seconds
+            outcome = yield from follow(call, reports, *limits, preemption, context.log)
         except Diverged as error:
             outcome = reports.outcome("diverged", str(error))
         except TimeoutError:
@@ -125,7 +133,8 @@ class Command:
         yield outcome
 
     def _call(self, spec: TrialSpec, context: Context) -> Call:
-        return Call.from_spec(spec, context, cwd=self.cwd, sweep_folder=self.folder)
+        call = Call.from_spec(spec, context, cwd=self.cwd, sweep_folder=self.folder, dialect=self.dialect)
+        return replace(call, retry_exit_codes=self.retry_exit_codes)
 
 
 def _identity(options: Mapping[str, Any], accepted: set[str], faults: list[str]) -> Knob:

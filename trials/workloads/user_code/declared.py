@@ -9,6 +9,7 @@ declaring it keeps the identity of its trials when a later sweep adds a fraction
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast, get_args
@@ -18,6 +19,8 @@ from sweeplaw.trials.errors import nearest
 from sweeplaw.trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
 from sweeplaw.trials.spec import Knob, KnobType, Value
 from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
+
+LONGEST_NAME = 128  # characters of a knob's name
 
 SEED = Knob("seed", "int", 0, "", "seed of everything random in the trial")
 
@@ -53,6 +56,21 @@ def knobs(declared: Any, axes: Any, faults: list[str]) -> tuple[Knob, ...]:
     return tuple(found.values())
 
 
+def metrics(declared: Any, faults: list[str]) -> dict[str, tuple[str, str]]:
+    """Return the unit and the meaning of each metric that a sweep describes, val_loss included."""
+    found: dict[str, tuple[str, str]] = {}
+    for name, entry in _mapping("workload.metrics", declared, faults).items():
+        if isinstance(entry, str):  # only the script's name of it, see `dialect`
+            continue
+        if not isinstance(entry, Mapping) or not all(isinstance(value, str) for value in entry.values()):
+            accepted = "a table of from, unit and meaning, all text, or the script's name of it"
+            faults.append(f"workload.metrics.{name} = {entry!r} (accepted: {accepted})")
+            continue
+        faults += unknown_names(f"workload.metrics.{name}", entry, ("from", "unit", "meaning"))
+        found[name] = (entry.get("unit", ""), entry.get("meaning", ""))
+    return found
+
+
 def resources(declared: Any, faults: list[str]) -> dict[str, float]:
     """Return the resources of one trial, ``cpus`` and ``gpus``, as far as they are declared."""
     given = _mapping("workload.resources", declared, faults)
@@ -68,6 +86,14 @@ def bound(name: str, value: Any, faults: list[str], *, default: float = math.inf
         faults.append(f"workload.{name} = {value!r} is not a finite number that is zero or more")
         return default
     return float(value)
+
+
+def exit_codes(value: Any, faults: list[str]) -> frozenset[int]:
+    """Return the exit codes after which a trial runs again."""
+    if not isinstance(value, list | tuple) or not all(type(code) is int and 0 < code < 256 for code in value):
+        faults.append(f"workload.retry_exit_codes = {value!r} is not a list of exit codes from 1 to 255, such as [75]")
+        return frozenset()
+    return frozenset(value)
 
 
 def unknown_options(options: Iterable[str], accepted: Sequence[str]) -> list[str]:
@@ -151,8 +177,11 @@ def _refuse_keys(table: Mapping[str, Any]) -> None:
 
 
 def _refuse_name(name: str) -> None:
-    if not name.isidentifier():
-        raise ValueError("a knob's name is made of letters, digits and _, and starts with no digit")
+    if not name.isidentifier() or len(name) > LONGEST_NAME:
+        rule = "a knob's name is made of letters, digits and _, starts with no digit"
+        raise ValueError(f"{rule}, and has at most {LONGEST_NAME} characters")
+    if (plain := unicodedata.normalize("NFKC", name)) != name:
+        raise ValueError(f"a formula would read this knob's name as {plain!r}; use that")
     if name in RESERVED_COLUMNS or name in _MEASURED:
         raise ValueError("the table's column of this name is filled by the run; choose another name")
 

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,10 +65,17 @@ def running(
             process.stdout.close()
 
 
-def output(child: Child, seconds: float = math.inf, wake_seconds: float = math.inf) -> Iterator[bytes]:
+def _never_held() -> float:
+    return 0.0
+
+
+def output(
+    child: Child, seconds: float = math.inf, wake_seconds: float = math.inf, held: Callable[[], float] = _never_held
+) -> Iterator[bytes]:
     """Yield the child's standard output in chunks as they arrive, until it has ended and all is read.
 
-    Yield an empty chunk after ``wake_seconds`` without output. Raise TimeoutError after ``seconds``.
+    Yield an empty chunk after ``wake_seconds`` without output. Raise TimeoutError after ``seconds``, not counting the
+    seconds ``held``, in which this process did not read and the child may have waited for it.
     """
     assert child.process.stdout is not None
     source = child.process.stdout.fileno()
@@ -78,7 +85,7 @@ def output(child: Child, seconds: float = math.inf, wake_seconds: float = math.i
         selector.register(source, selectors.EVENT_READ)
         selector.register(child.exited, selectors.EVENT_READ)
         while True:
-            left = deadline - time.monotonic()
+            left = deadline + held() - time.monotonic()
             wait = max(0.0, min(left, wake_seconds, LONGEST_WAIT))
             ready = {key.fd for key, _ in selector.select(wait)}
             if child.exited in ready:

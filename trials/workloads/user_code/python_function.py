@@ -5,7 +5,9 @@ its parameter `report` (`report(step=10, val_loss=2.3)`), or it is a generator t
 final result: a mapping of metrics, or one number, the val_loss. Parameters named `report`, `context` and
 `checkpoint_folder` are passed by name.
 
-A function that calls `report` runs in a thread of its own; an exception raised by its next `report` stops it.
+The function runs in a thread of its own, isolated from the trials before and after it in the same process
+(`trials.workloads.user_code.isolation`); when the trial is stopped, its next report raises. Whatever it raises is its
+trial's outcome, and the whole traceback is in the trial's log.
 
 A long-running function resumes by itself: files that it writes into `checkpoint_folder` are kept for the next attempt,
 until the trial has completed or diverged. When its worker is preempted, `context.ending()` returns True and the
@@ -18,26 +20,24 @@ import contextlib
 import importlib
 import inspect
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sweeplaw.trials.accounting import Cost
-from sweeplaw.trials.errors import InputError, nearest
-from sweeplaw.trials.record import CurvePoint, State
+from sweeplaw.trials.errors import InputError, describe, nearest, safe_text
+from sweeplaw.trials.record import CurvePoint, Outcome, State
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
-from sweeplaw.trials.workloads.user_code import declared
-from sweeplaw.trials.workloads.user_code.callback import reported_points
+from sweeplaw.trials.workloads.user_code import declared, function_thread
+from sweeplaw.trials.workloads.user_code.function_thread import Put, reported_points
 from sweeplaw.trials.workloads.user_code.reports import Diverged, Reports
 
-OPTIONS = ("knobs", "resources", "divergence_loss")
+OPTIONS = ("knobs", "metrics", "resources", "divergence_loss")
 EXTRAS = ("report", "context", "checkpoint_folder")  # parameters that are passed by name
 
 _log = logging.getLogger(__name__)
@@ -52,8 +52,10 @@ class PythonFunction:
     resources: Mapping[str, float]
     folder: Path
     divergence_loss: float
+    metrics: Mapping[str, tuple[str, str]]
     requests: tuple[Knob, ...] = ()
     spreads: bool = False
+    stacks: bool = False
     divides_micro_batch: bool = False  # unknown before it runs: a function may read `context.micro_batch_divisor`
 
     @classmethod
@@ -64,15 +66,13 @@ class PythonFunction:
         if not all(part.isidentifier() for part in [*module.split("."), *function.split(".")]):
             faults.append(f"workload = 'python:{rest}' is not of the form python:package.module:function")
         knobs = declared.knobs(options.get("knobs"), options.get("axes"), faults)
+        metrics = declared.metrics(options.get("metrics"), faults)
         resources = declared.resources(options.get("resources"), faults)
         divergence_loss = declared.bound("divergence_loss", options.get("divergence_loss"), faults)
         if faults:
             raise InputError(faults)
-        return cls(f"python:{rest}", knobs, resources, Path(options.get("folder", ".")).resolve(), divergence_loss)
-
-    @property
-    def metrics(self) -> Mapping[str, tuple[str, str]]:
-        return {}
+        folder = Path(options.get("folder", ".")).resolve()
+        return cls(f"python:{rest}", knobs, resources, folder, divergence_loss, metrics)
 
     def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return dict(values)
@@ -98,8 +98,10 @@ class PythonFunction:
             sys.path.insert(0, str(self.folder))  # not undone: the function may import its neighbours when it runs
         try:
             found: Any = importlib.import_module(module_name)
-        except Exception as error:
-            raise InputError(f"workload = {self.name!r}: import {module_name} fails: {_describe(error)}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a module may exit, too
+            raise InputError(f"workload = {self.name!r}: import {module_name} fails: {_placed(error)}") from error
         for part in path.split("."):
             if not hasattr(found, part):
                 raise InputError(f"workload = {self.name!r}: no {part!r} in {module_name}{nearest(part, vars(found))}")
@@ -136,22 +138,14 @@ def _extras(function: Callable[..., Any]) -> tuple[str, ...]:
 
 def _trial(function: Callable[..., Any], reports: Reports, context: Context) -> Iterator[Event]:
     """Yield curve points, then the outcome, whatever the function does."""
+    spec = reports.spec
     if context.ending():
         yield reports.outcome("preempted", NOT_BEGUN)
         return
-    try:
-        result = yield from _until_preempted(_points(function, reports, context), context)
-        reports.finish(_mapping(result))
-        outcome = reports.completed("it returned no val_loss and reported none")
-    except Diverged as error:
-        outcome = reports.outcome("diverged", str(error))
-    except _Preempted:
-        outcome = reports.outcome("preempted", "preempted while it ran")
-    except (Exception, SystemExit) as error:  # noqa: BLE001  any error of the user's code is this trial's outcome
-        state: State = "out_of_memory" if _is_out_of_memory(error) else "failed"
-        outcome = reports.outcome("preempted" if context.ending() else state, _describe(error))
+    error = yield from _until_preempted(reported_points(_body(function, reports, context), spec.trial_id), context)
+    outcome = _outcome(error, reports, context)
     if context.checkpoints is not None and outcome.state in checkpoint.ENDED:
-        checkpoint.remove(context.checkpoints, reports.spec.trial_id)
+        checkpoint.remove(context.checkpoints, spec.trial_id)
     yield outcome
 
 
@@ -159,48 +153,77 @@ class _Preempted(Exception):
     """The worker was preempted while the function ran."""
 
 
-def _until_preempted(points: Generator[CurvePoint, None, Any], context: Context) -> Generator[CurvePoint, None, Any]:
-    """Yield the points; if the worker is preempted, stop the function and raise _Preempted."""
+def _outcome(error: BaseException | None, reports: Reports, context: Context) -> Outcome:
+    """Return how the trial ended, given what its function raised."""
+    if error is None:
+        return reports.completed("it returned no val_loss and reported none")
+    if isinstance(error, Diverged):
+        return reports.outcome("diverged", str(error))
+    if isinstance(error, _Preempted):
+        return reports.outcome("preempted", "preempted while it ran")
+    context.log(_traceback(error))
+    state: State = "out_of_memory" if _is_out_of_memory(error) else "failed"
+    return reports.outcome("preempted" if context.ending() else state, _placed(error))
+
+
+def _until_preempted(
+    points: Generator[CurvePoint, None, BaseException | None], context: Context
+) -> Generator[CurvePoint, None, BaseException | None]:
+    """Yield the points; return what the function raised. If the worker is preempted, stop it and return _Preempted."""
     with contextlib.closing(points):
         while True:
             try:
                 point = next(points)
             except StopIteration as end:
-                return end.value
+                error: BaseException | None = end.value
+                return error
             yield point
             if context.ending():
-                break
-    raise _Preempted
+                return _Preempted()
 
 
-def _points(function: Callable[..., Any], reports: Reports, context: Context) -> Generator[CurvePoint, None, Any]:
-    """Yield the points that the function reports; return its result."""
-    config, extras = dict(reports.spec.knobs), _extras(function)
-    call = partial(function, config, context=context) if "context" in extras else partial(function, config)
-    if "checkpoint_folder" in extras:
-        own = context.own_folder(reports.spec.trial_id)
-        if "://" not in own:
-            os.makedirs(own, exist_ok=True)
-        call = partial(call, checkpoint_folder=own)
-    if "report" in extras:
-        return (yield from reported_points(call, reports))
-    result = call()
-    return (yield from _yielded(result, reports)) if isinstance(result, Generator) else result
+def _body(function: Callable[..., Any], reports: Reports, context: Context) -> Callable[[Put], None]:
+    """Return what runs in the function's thread: the function, and the conversion of what it reports and returns."""
+
+    def body(put: Put) -> None:
+        def add(values: Mapping[str, Any], in_step: bool) -> None:
+            if (point := reports.add(values)) is not None:
+                put(point, in_step)
+
+        def report(metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+            add({**(metrics or {}), **named}, False)
+
+        extras = _extras(function)
+        given = {"report": report, "context": context, "checkpoint_folder": None}
+        if "checkpoint_folder" in extras:
+            given["checkpoint_folder"] = _made(context.own_folder(reports.spec.trial_id))
+        result = function(dict(reports.spec.knobs), **{name: given[name] for name in extras})
+        if isinstance(result, Generator) and "report" not in extras:
+            result = _yielded(result, lambda values: add(values, True), reports.spec.trial_id)
+        reports.finish(_mapping(result))
+
+    return body
 
 
-def _yielded(values: Generator[Any, None, Any], reports: Reports) -> Generator[CurvePoint, None, Any]:
+def _made(folder: str) -> str:
+    checkpoint.make_own_folder(folder)
+    return folder
+
+
+def _yielded(values: Generator[Any, None, Any], report: Callable[[Mapping[str, Any]], None], trial_id: str) -> Any:
+    """Report what the generator yields; return its result."""
     try:
         while True:
             try:
                 value = next(values)
             except StopIteration as end:
                 return end.value
-            yield reports.add(_mapping(value))
+            report(_mapping(value))
     finally:
         try:
             values.close()
         except Exception:  # noqa: BLE001  its cleanup failed: the trial has its outcome, or the reader has closed
-            _log.warning("trial %s failed while it was closed", reports.spec.trial_id, exc_info=True)
+            _log.warning("trial %s failed while it was closed", trial_id, exc_info=True)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -212,14 +235,23 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 def _is_out_of_memory(error: BaseException) -> bool:
     """Of the process or of an accelerator: torch and JAX raise subclasses of RuntimeError."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError)
-        and ("out of memory" in str(error).lower() or "RESOURCE_EXHAUSTED" in str(error))
-    )
+    text = safe_text(error, str, 2000) if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or "out of memory" in text.lower() or "RESOURCE_EXHAUSTED" in text
 
 
-def _describe(error: BaseException) -> str:
+def _traceback(error: BaseException) -> bytes:
+    """Return the traceback from the user's first frame on."""
+    frames, ours = error.__traceback__, {__file__, function_thread.__file__}
+    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename in ours:
+        frames = frames.tb_next
+    try:
+        return "".join(traceback.format_exception(type(error), error, frames)).encode(errors="replace")
+    except BaseException:  # noqa: BLE001  it is made of the error's own attributes
+        return describe(error).encode()
+
+
+def _placed(error: BaseException) -> str:
     """Return type and message of the error and the line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
+    return f"{describe(error)}{where}"

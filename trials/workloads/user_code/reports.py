@@ -3,6 +3,9 @@
 A report is a mapping of names to numbers. `step`, `tokens`, `train_loss`, `val_loss`, `lr` and `grad_norm` are columns
 of the curve; every other number is a metric. The outcome has the last value of each loss and metric, updated by the
 code's final result. A loss that is not finite, or above the sweep's bound, ends the trial as diverged.
+
+A trial keeps at most METRIC_LIMIT names of metrics and POINT_LIMIT points of its curve, so that a table of many trials
+stays readable. What is left out is counted in the outcome's message, beside its last losses, which always count.
 """
 
 from __future__ import annotations
@@ -10,10 +13,13 @@ from __future__ import annotations
 import datetime as dt
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from sweeplaw.trials.errors import safe_text
+from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.record import (
     CURVE_COLUMNS,
     RESERVED_COLUMNS,
@@ -27,9 +33,14 @@ from sweeplaw.trials.spec import TrialSpec, Value
 
 LOSSES = ("train_loss", "val_loss")
 MESSAGE_LIMIT = 4000  # characters of a message that are stored: its end, where the error is
+METRIC_LIMIT = 1000  # names; each is a column, and a table of names times rows grows quadratically
+POINT_LIMIT = 1_000_000
+NAME_LIMIT = 200  # characters
+TEXT_LIMIT = 10_000  # characters of a text in a final result
 
 _CURVE_NAMES = frozenset(("tokens", "train_loss", "val_loss", "lr", "grad_norm"))
 _CURVE_RESERVED = frozenset(column.name for column in CURVE_COLUMNS) - _CURVE_NAMES
+_NOT_COUNTED = SHARED_COLUMNS | _CURVE_NAMES  # there are few of them
 _SHARED_TYPES = {column.name: column.type for column in TRIAL_COLUMNS if column.name in SHARED_COLUMNS}
 
 
@@ -46,21 +57,34 @@ class Reports:
         self.last_step: int | None = None
         self.metrics: dict[str, Value] = {}
         self.finished = False  # whether there is a final result
+        self.notes: Counter[str] = Counter()  # what was left out or looks wrong, with its count
+        self._names: set[str] = set()
+        self._points = 0
         self._diverged: str | None = None
         self._reserved = RESERVED_COLUMNS | (spec.knobs.keys() - SHARED_COLUMNS)
         self._started_at, self._started = dt.datetime.now(dt.UTC), time.perf_counter()
 
-    def add(self, report: Mapping[str, Any]) -> CurvePoint:
-        """Return the curve point of one report; its default ``step`` is the one after the last.
+    def add(self, report: Mapping[str, Any]) -> CurvePoint | None:
+        """Return the curve point of one report, or None beyond POINT_LIMIT; its default ``step`` follows the last one.
 
-        Raise TypeError or ValueError for a value that is not a number, and Diverged.
+        A step below an earlier one is accepted and noted: the code may have gone back to a checkpoint. Raise TypeError
+        or ValueError for a value that is not a number and for a negative step, and Diverged.
         """
-        values = {name: curve_value(name, value) for name, value in report.items() if value is not None}
+        values = {checked_name(name): curve_value(name, value) for name, value in report.items() if value is not None}
         step = int(values.pop("step", 0 if self.last_step is None else self.last_step + 1))
-        self.last_step = step
-        self._refuse_divergence(values)
+        if step < 0:
+            raise ValueError(f"reported step = {step} is negative")
+        if self.last_step is not None and step < self.last_step:
+            self.notes["{} with a step below an earlier one"] += 1
+        self.last_step = step if self.last_step is None else max(step, self.last_step)
+        self._refuse_divergence(values, step)
+        values = self._within_limit(values)
         curve = {name: values.pop(name, None) for name in _CURVE_NAMES}
         self._keep({**values, **{name: value for name in LOSSES if (value := curve[name]) is not None}})
+        self._points += 1
+        if self._points > POINT_LIMIT:
+            self.notes[f"{{}} beyond the first {POINT_LIMIT:,} are not in the curve"] += 1
+            return None
         return CurvePoint(
             self.spec.trial_id,
             step,
@@ -74,19 +98,27 @@ class Reports:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Add the final result, which may also contain text and booleans. Raise as `add` does."""
-        values = {name: final_value(name, value) for name, value in result.items() if value is not None}
+        values = {checked_name(name): final_value(name, value) for name, value in result.items() if value is not None}
         if "step" in values:
             self.last_step = _whole("step", number("step", values.pop("step")))
-        self._refuse_divergence(values)
-        self._keep(values)
+        self._refuse_divergence(values, self.last_step)
+        for name, value in values.items():
+            if isinstance(value, str) and len(value) > TEXT_LIMIT:
+                values[name] = value[:TEXT_LIMIT]
+                self.notes[f"{{}} with a text cut at {TEXT_LIMIT:,} characters"] += 1
+        self._keep(self._within_limit(values))
         self.finished = True
 
     def outcome(self, state: State, message: str | None = None) -> Outcome:
-        """Return the outcome of a trial that ends now. Only a completed trial has metrics; others have their curve."""
+        """Return the outcome of a trial that ends now, its message followed by notes on the reports.
+
+        Only a completed trial has metrics; others have their curve.
+        """
+        notes = [f"note: {text.format(counted(count, 'report'))}" for text, count in self.notes.items()]
         return Outcome(
             trial_id=self.spec.trial_id,
             state=state,
-            message=message and message[-MESSAGE_LIMIT:],
+            message="\n".join([*([message[-MESSAGE_LIMIT:]] if message else []), *notes]) or None,
             last_step=self.last_step,
             started_at=self._started_at,
             ended_at=dt.datetime.now(dt.UTC),
@@ -100,12 +132,23 @@ class Reports:
             return self.outcome("diverged", self._diverged)
         return self.outcome("completed") if "val_loss" in self.metrics else self.outcome("failed", no_loss_message)
 
-    def _refuse_divergence(self, values: Mapping[str, Any]) -> None:
+    def _within_limit(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Return ``values`` without metrics beyond METRIC_LIMIT, which are noted."""
+        new = [name for name in values if name not in self._names and name not in _NOT_COUNTED]
+        room = METRIC_LIMIT - len(self._names)
+        self._names.update(new[:room])
+        if len(new) <= room:
+            return values
+        self.notes[f"{{}} with metrics beyond the first {METRIC_LIMIT:,} names, which were left out"] += 1
+        left_out = set(new[room:])
+        return {name: value for name, value in values.items() if name not in left_out}
+
+    def _refuse_divergence(self, values: Mapping[str, Any], step: int | None) -> None:
         for name in LOSSES:
             loss = values.get(name, 0.0)
             if not (math.isfinite(loss) and loss <= self.divergence_loss):
                 bound = "" if math.isinf(self.divergence_loss) else f" (bound: {self.divergence_loss:g})"
-                self._diverged = f"{name} is {loss} at step {self.last_step}{bound}"
+                self._diverged = f"{name} is {loss} at step {step}{bound}"
                 raise Diverged(self._diverged)
 
     def _keep(self, values: Mapping[str, Value]) -> None:
@@ -119,11 +162,20 @@ def _free_name(name: str, taken: AbstractSet[str]) -> str:
     return f"reported_{name}" if name in taken or not name else name
 
 
+def checked_name(name: Any) -> str:
+    """Return the name of a value that was reported. Raise TypeError or ValueError."""
+    if not isinstance(name, str):
+        raise TypeError(f"reported a value under the name {safe_text(name)}, which is not text")
+    if len(name) > NAME_LIMIT:
+        raise ValueError(f"reported a value under a name of {len(name)} characters (accepted: {NAME_LIMIT})")
+    return safe_text(name, str.__str__) if not name.isprintable() else str.__str__(name)
+
+
 def number(name: str, value: Any) -> float:
     """Return a number, a NumPy scalar or a tensor of one element as a float. Raise TypeError for anything else."""
     value = value.item() if hasattr(value, "item") else value
     if not isinstance(value, int | float):
-        raise TypeError(f"reported {name} = {value!r} is not a number")
+        raise TypeError(f"reported {name} = {safe_text(value)} is not a number")
     try:
         return float(value)
     except OverflowError:  # a whole number beyond 1e308
@@ -142,11 +194,13 @@ def final_value(name: str, value: Any) -> Value:
     if expected == "int":
         return _whole(name, number(name, value))
     if expected == "str" and not isinstance(value, str):
-        raise TypeError(f"reported {name} = {value!r} is not text")
-    return value if expected != "float" and isinstance(value, str | bool) else number(name, value)
+        raise TypeError(f"reported {name} = {safe_text(value)} is not text")
+    if expected != "float" and isinstance(value, str | bool):
+        return value if isinstance(value, bool) else str.__str__(value)
+    return number(name, value)
 
 
 def _whole(name: str, value: Any) -> int:
     if not abs(value) < 2**63:  # columns have 64 bits
-        raise ValueError(f"reported {name} = {value!r} is not a whole number")
+        raise ValueError(f"reported {name} = {safe_text(value)} is not a whole number")
     return int(value)

@@ -6,8 +6,10 @@ The script prints JSON lines, or appends them to `{metrics_file}`:
     {"step": 20, "val_loss": 2.9, "accuracy": 0.31}         the last val_loss is the trial's
     {"final": true, "val_loss": 2.8, "note": "ok"}          optional: the final result, which may contain text
 
-A line is a report if it is a JSON object with `step`, `train_loss`, `val_loss` or `final`. All output is logged in the
-trial's folder.
+A line is a report if it is a JSON object with `step`, `train_loss`, `val_loss` or `final`, of at most LINE_LIMIT bytes.
+Scripts with other names, lines and files are read as their `dialect` says.
+Nothing counts after a `final` report. Reports that are ignored are counted in the trial's message. All output is in the
+log of the trial, and until its pack has ended in the trial's folder.
 
 A long-running script resumes by itself: files that it writes into `{checkpoint_folder}` are kept for the next attempt,
 until the trial has completed or diverged. When the worker is preempted, the script and what it has started get SIGTERM
@@ -22,19 +24,25 @@ failed, with the end of stderr.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
-from sweeplaw.trials.workload import Context
+from sweeplaw.trials.store_format import checkpoint
+from sweeplaw.trials.store_format.attempt_log import left_out
+from sweeplaw.trials.workload import Context, no_log
 from sweeplaw.trials.workloads.user_code import process, template
+from sweeplaw.trials.workloads.user_code.dialect import PLAIN, Dialect, ReportReader
+from sweeplaw.trials.workloads.user_code.growing_file import GrowingFile
 from sweeplaw.trials.workloads.user_code.reports import Reports, curve_value, final_value
 
 PLACEHOLDERS = {
@@ -49,8 +57,8 @@ PLACEHOLDERS = {
     "device": "cpu or cuda",
     "shrink": "1, or the number of parts to cut each batch into, so that the trial needs less memory",
 }
-REPORT_KEYS = frozenset(("step", "train_loss", "val_loss", "final"))
-LINE_LIMIT = 1 << 20  # bytes of a report; longer lines are ignored
+FOLLOW_BYTES = 1 << 20  # of stderr between two looks at stdout, lest a flood of it delays the end at a timeout
+LINE_LIMIT = 1 << 20  # bytes of a report; longer lines are ignored, and counted
 TAIL_BYTES = 2000
 PREEMPTION_SECONDS = 1.0  # between checks whether the worker is being preempted
 METRICS_FILE_SECONDS = 0.5  # between reads of the metrics file, which is also read after every output
@@ -62,6 +70,8 @@ OUT_OF_MEMORY = (  # in lower case, on stderr
     "bad_alloc",
     "resource_exhaust",
 )
+_ODD_VALUES = "{} with values that are no numbers, which were left out"
+_TOO_LONG = f"{{}} or other lines of more than {LINE_LIMIT >> 20} MiB, ignored"
 KILLED_BY_SHELL = 128 + signal.SIGKILL
 
 
@@ -69,7 +79,8 @@ KILLED_BY_SHELL = 128 + signal.SIGKILL
 class Call:
     """A script's command with all placeholders filled in; ``env`` is its environment, including what it inherits.
 
-    ``metrics_file`` is None if reports are printed.
+    ``metrics_file`` is None if reports are printed. ``dialect`` is how they are read; after one of ``retry_exit_codes``
+    the trial is preempted.
     """
 
     argv: list[str]
@@ -79,9 +90,13 @@ class Call:
     spec_file: Path
     metrics_file: Path | None
     checkpoint_folder: str
+    dialect: Dialect = PLAIN
+    retry_exit_codes: frozenset[int] = frozenset()
 
     @classmethod
-    def from_spec(cls, spec: TrialSpec, context: Context, *, cwd: str, sweep_folder: Path) -> Call:
+    def from_spec(
+        cls, spec: TrialSpec, context: Context, *, cwd: str, sweep_folder: Path, dialect: Dialect = PLAIN
+    ) -> Call:
         """Fill in the templates of the knob ``command`` of ``spec``. Raise ValueError if a format does not fit."""
         templates = json.loads(spec["command"])
         argv, env = templates["argv"], templates["env"]
@@ -103,6 +118,10 @@ class Call:
             "shrink": context.micro_batch_divisor,
         }
         used = set[str]().union(*(template.placeholders(text) for text in (*argv, *env.values())))
+        reports = folder / "metrics.jsonl" if "metrics_file" in used else None
+        own_cwd = sweep_folder / template.fill(cwd, values)
+        if dialect.file is not None:
+            reports = own_cwd / template.fill(dialect.file, values)
         return cls(
             argv=[template.fill(text, values) for text in argv],
             env={
@@ -113,11 +132,12 @@ class Call:
                 "PYTHONUNBUFFERED": "1",  # otherwise its lines arrive in blocks, hours late
                 **{name: template.fill(text, values) for name, text in env.items()},
             },
-            cwd=sweep_folder / template.fill(cwd, values),
+            cwd=own_cwd,
             folder=folder,
             spec_file=folder / "spec.json",
-            metrics_file=folder / "metrics.jsonl" if "metrics_file" in used else None,
+            metrics_file=reports,
             checkpoint_folder=checkpoint_folder,
+            dialect=dialect,
         )
 
 
@@ -130,34 +150,53 @@ class Preemption:
 
 
 def follow(
-    call: Call, reports: Reports, timeout_seconds: float, grace_seconds: float, preemption: Preemption
+    call: Call,
+    reports: Reports,
+    timeout_seconds: float,
+    grace_seconds: float,
+    preemption: Preemption,
+    log: Callable[[bytes], None] = no_log,
 ) -> Generator[CurvePoint, None, Outcome]:
     """Run the script and yield its curve points as they arrive; return the outcome. Closing stops the script.
 
-    Raise Diverged, TimeoutError after ``timeout_seconds``, and OSError or ValueError if the script cannot start.
+    ``log`` takes all its output, in pieces. Raise Diverged, TimeoutError after ``timeout_seconds`` (not counting the
+    time in which nobody asked for the next point), and OSError or ValueError if the script cannot start.
     """
     _prepare(call, reports.spec)
-    running = process.running(
-        call.argv, cwd=call.cwd, env=call.env, stderr=_log(call, "stderr"), grace_seconds=grace_seconds
-    )
-    with open(_log(call, "stdout"), "wb", buffering=0) as log, _opened(call.metrics_file) as metrics, running as child:
+    errors, held, reader = _log(call, "stderr"), 0.0, ReportReader(call.dialect)
+    running = process.running(call.argv, cwd=call.cwd, env=call.env, stderr=errors, grace_seconds=grace_seconds)
+    with (
+        open(_log(call, "stdout"), "wb", buffering=0) as stdout,
+        _opened(call) as metrics,
+        running as child,
+        _followed(errors, log) as stderr,
+    ):
         wake_seconds = METRICS_FILE_SECONDS if metrics else PREEMPTION_SECONDS
-        chunks = _output(child, preemption, timeout_seconds, wake_seconds, grace_seconds)
-        for line in _lines(_reports_in(chunks, log, metrics)):
-            yield from _points(line, reports)
+        chunks = _output(child, preemption, timeout_seconds, wake_seconds, grace_seconds, lambda: held)
+        logged = _logged(chunks, stdout, log, stderr)
+        for line in _lines(_reports_in(logged, metrics), reports):
+            for point in _points(reader.report(line), reports):
+                since = time.monotonic()
+                yield point
+                held += time.monotonic() - since
     if preemption.notified and not (reports.finished and child.process.returncode == 0):
         return reports.outcome("preempted", "preempted while it ran")
-    return _exit_outcome(child.process.returncode, call, reports)
+    return _exit_outcome(child.process.returncode, call, reports, reader.unknown)
 
 
 def _output(
-    child: process.Child, preemption: Preemption, timeout_seconds: float, wake_seconds: float, grace_seconds: float
+    child: process.Child,
+    preemption: Preemption,
+    timeout_seconds: float,
+    wake_seconds: float,
+    grace_seconds: float,
+    held: Callable[[], float],
 ) -> Iterator[bytes]:
     """Yield the output of the child; on preemption send SIGTERM, then SIGKILL after ``grace_seconds``.
 
     Raise TimeoutError as `process.output` does.
     """
-    for chunk in process.output(child, timeout_seconds, wake_seconds):
+    for chunk in process.output(child, timeout_seconds, wake_seconds, held):
         yield chunk
         if preemption.ending():
             break
@@ -175,24 +214,60 @@ def _prepare(call: Call, spec: TrialSpec) -> None:
     call.folder.mkdir(parents=True, exist_ok=True)
     knobs = {name: value for name, value in spec.knobs.items() if name != "command"}
     call.spec_file.write_text(json.dumps({"trial_id": spec.trial_id, "knobs": knobs}, indent=1) + "\n")
-    if "://" not in call.checkpoint_folder:
-        Path(call.checkpoint_folder).mkdir(parents=True, exist_ok=True)
-    if call.metrics_file:
+    checkpoint.make_own_folder(call.checkpoint_folder)
+    if call.dialect.file is not None and call.metrics_file:  # the script creates it
+        call.metrics_file.unlink(missing_ok=True)
+    elif call.metrics_file:
         call.metrics_file.write_bytes(b"")  # removes the reports of an earlier attempt
 
 
-def _opened(path: Path | None) -> contextlib.AbstractContextManager[BinaryIO | None]:
-    return contextlib.nullcontext() if path is None else open(path, "rb")
+def _opened(call: Call) -> contextlib.AbstractContextManager[BinaryIO | GrowingFile | None]:
+    if call.metrics_file is None:
+        return contextlib.nullcontext()
+    if call.dialect.file is not None:
+        return GrowingFile(call.metrics_file, header=call.dialect.has_header)
+    return open(call.metrics_file, "rb")
 
 
 def _log(call: Call, stream: str) -> Path:
     return call.folder / f"{stream}.log"
 
 
-def _reports_in(chunks: Iterable[bytes], log: BinaryIO, metrics: BinaryIO | None) -> Iterator[bytes]:
-    """Log the output; yield the bytes that may contain reports: the output, or new bytes of the metrics file."""
+@contextlib.contextmanager
+def _followed(path: Path, log: Callable[[bytes], None]) -> Iterator[Callable[[], None]]:
+    """Yield a call that passes to ``log`` what has been added to a growing file, at most `FOLLOW_BYTES` at a time.
+
+    At the end, of what is left over only the last bytes are passed, after their number.
+    """
+    with open(path, "rb") as file:
+
+        def read() -> None:
+            log(file.read(FOLLOW_BYTES))
+
+        try:
+            yield read
+        finally:
+            left = os.fstat(file.fileno()).st_size - file.tell() - FOLLOW_BYTES
+            if left > 0:
+                log(left_out(left))
+                file.seek(left, os.SEEK_CUR)
+            read()
+
+
+def _logged(
+    chunks: Iterable[bytes], stdout: BinaryIO, log: Callable[[bytes], None], stderr: Callable[[], None]
+) -> Iterator[bytes]:
+    """Yield the chunks, and log them and what has come on stderr meanwhile."""
     for chunk in chunks:
-        log.write(chunk)
+        stdout.write(chunk)
+        log(chunk)
+        stderr()
+        yield chunk
+
+
+def _reports_in(chunks: Iterable[bytes], metrics: BinaryIO | GrowingFile | None) -> Iterator[bytes]:
+    """Yield the bytes that may contain reports: the output, or new bytes of the metrics file."""
+    for chunk in chunks:
         if metrics is None:
             yield chunk
         else:
@@ -201,53 +276,65 @@ def _reports_in(chunks: Iterable[bytes], log: BinaryIO, metrics: BinaryIO | None
         yield from iter(lambda: metrics.read(process.CHUNK), b"")
 
 
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Split chunks into lines; one longer than LINE_LIMIT is truncated, and so no valid JSON."""
-    partial = b""
-    for chunk in chunks:
-        *lines, partial = (partial + chunk).split(b"\n")
-        yield from lines
-        partial = partial[:LINE_LIMIT]
-    yield partial
+def _lines(chunks: Iterable[bytes], reports: Reports) -> Iterator[bytes]:
+    """Split chunks into lines. One longer than LINE_LIMIT is skipped up to its end, and noted."""
+    line, too_long = bytearray(), False
+    for chunk in itertools.chain(chunks, [b"\n"]):
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            line += end
+            if too_long or len(line) > LINE_LIMIT:
+                reports.notes[_TOO_LONG] += 1
+            else:
+                yield bytes(line)
+            line, too_long = bytearray(), False
+        line += rest
+        if len(line) > LINE_LIMIT:
+            del line[: line.rfind(b"\r") + 1]  # what a progress bar has drawn over
+        if len(line) > LINE_LIMIT:
+            line, too_long = bytearray(), True
 
 
-def _points(line: bytes, reports: Reports) -> Iterator[CurvePoint]:
+def _points(report: dict[str, Any] | None, reports: Reports) -> Iterator[CurvePoint]:
     """Yield the curve point of a line if it is one. Raise Diverged."""
-    report = _report(line)
     if report is None:
         return
-    if report.pop("final", False):
-        reports.finish(_converted(final_value, report))
-    elif point := _converted(curve_value, report):
-        yield reports.add(point)
-
-
-def _report(line: bytes) -> dict[str, Any] | None:
-    text = line.strip().rpartition(b"\r")[2]  # a progress bar may stand before it
-    if not text.startswith(b"{"):
-        return None
+    if reports.finished:
+        reports.notes["{} after the final one, ignored"] += 1
+        return
     try:
-        value = json.loads(text.decode())
-    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested too deeply
-        return None
-    return value if isinstance(value, dict) and REPORT_KEYS & value.keys() else None
+        if report.pop("final", False):
+            reports.finish(_converted(final_value, report, reports))
+        elif (values := _converted(curve_value, report, reports)) and (point := reports.add(values)) is not None:
+            yield point
+    except (TypeError, ValueError):
+        reports.notes["{} ignored: a step is negative, or the name of a value is not accepted"] += 1
 
 
-def _converted(convert: Callable[[str, Any], Any], report: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the values of a report; omit those that cannot be converted, such as text among numbers."""
-    converted = {}
+def _converted(convert: Callable[[str, Any], Any], report: Mapping[str, Any], reports: Reports) -> dict[str, Any]:
+    """Convert the values of a report; omit those that cannot be converted, such as a list, and note how many reports
+    have any."""
+    converted, odd = {}, False
     for name, value in report.items():
-        with contextlib.suppress(TypeError, ValueError):
+        try:
             converted[name] = convert(name, value)
+        except (TypeError, ValueError):
+            odd = odd or value is not None
+    if odd:
+        reports.notes[_ODD_VALUES] += 1
     return converted
 
 
-def _exit_outcome(code: int, call: Call, reports: Reports) -> Outcome:
+def _exit_outcome(code: int, call: Call, reports: Reports, unknown: Sequence[str]) -> Outcome:
     tail = _tail(_log(call, "stderr")) or _tail(_log(call, "stdout"))
     if code == 0:
         where = f"in {call.metrics_file}" if call.metrics_file else "on standard output"
         no_loss = f'exit code 0, but no val_loss came {where} as a JSON line such as {{"step": 10, "val_loss": 2.5}}'
-        return reports.completed(f"{no_loss}\n{tail}".strip())
+        given = f'; it reported {", ".join(unknown)}: name the loss by metrics = {{ val_loss = "NAME" }}'
+        names = given if unknown else ""
+        return reports.completed(f"{no_loss}{names}\n{tail}".strip())
+    if code in call.retry_exit_codes:
+        return reports.outcome("preempted", f"exit code {code}, one of retry_exit_codes: runs again\n{tail}".strip())
     if code in (-signal.SIGKILL, KILLED_BY_SHELL):
         return reports.outcome("out_of_memory", f"killed by SIGKILL, as the kernel does when memory runs out\n{tail}")
     if code < 0:

@@ -1,0 +1,138 @@
+"""Excluded trials: no data for any command, counted as excluded, never run again, and restored on request."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sweeplaw.analysis.fitting.fit import fit
+from sweeplaw.analysis.tables import diff, export, tables
+from sweeplaw.analysis.tables.query import Query, run_query
+from sweeplaw.clusters.profile import profile
+from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.launch.exclusion import exclude_where, restore_where
+from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.launch.retries import requeue
+from sweeplaw.orchestrator.monitor.status import progress
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.errors import InputError
+
+SWEEP = """name = "t"
+workload = "surrogate"
+[scientific]
+params = [1000, 2000]
+tokens = [50]
+[nuisance]
+behaviour = ["normal", "failed"]
+[retry]
+failed = 5
+"""
+
+
+def run(folder: Path) -> Store:
+    store = Store.open(folder, create=True)
+    launch(plan(parse(SWEEP.replace("failed = 5", "failed = 0"))), store, profile.load("inline"))
+    return store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return run(tmp_path / "store")
+
+
+def losses(store: Store) -> int:
+    return tables.load(store.location.uri).trials.collect().height
+
+
+def test_excluded_trials_are_in_no_table_and_counted_with_their_reason(store):
+    found = exclude_where(store, "params = 1000 AND behaviour = 'normal'", "  bad node ")
+    assert len(found) == 1
+    loaded = tables.load(store.location.uri, states=None)
+    assert loaded.dropped == {"excluded: bad node": 1}
+    assert loaded.trials.collect().height == 3
+    assert found[0] not in loaded.curves.collect()["trial_id"].to_list()
+    assert loaded.narrowed is not None
+    assert found[0] not in loaded.narrowed(found).collect()["trial_id"].to_list()
+    answer = run_query(loaded, Query(sql="SELECT trial_id, exclusion_reason FROM excluded"))
+    assert answer.frame.rows() == [(found[0], "bad node")]
+    assert answer.notes == ("left out: 1 row (excluded: bad node)",)
+    assert found[0] not in run_query(loaded, Query(sql="SELECT trial_id FROM best")).frame["trial_id"].to_list()
+
+
+def test_exports_and_comparisons_leave_excluded_trials_out_and_say_so(store, tmp_path):
+    exclude_where(store, "params = 1000", "bad node")
+    exported = export.write(store.location.uri, tmp_path / "x.csv", table="trials", where=None)
+    assert (exported.rows, exported.dropped) == (2, {"excluded: bad node": 2})
+    other = run(tmp_path / "other")
+    found = diff.difference(store.location.uri, other.location.uri)
+    assert (len(found.only_b), found.same, found.excluded) == (2, 2, (2, 0))
+
+
+def test_a_launch_never_runs_excluded_trials_again_whatever_the_retry_policy(store):
+    exclude_where(store, "behaviour = 'failed'", "known crash")
+    assert requeue(store, ["failed"]) == {}
+    done = launch(plan(parse(SWEEP)), store, profile.load("inline"))
+    assert (done.states, done.already) == ({}, 4)
+    found = progress(store)
+    assert (found.states, found.relaunch, found.missing) == ({"completed": 2, "excluded": 2}, {}, 0)
+    assert restore_where(store, "params = 1000") != []
+    assert launch(plan(parse(SWEEP)), store, profile.load("inline")).states == {"failed": 1}
+
+
+def test_an_exclusion_is_undone_for_the_trials_that_are_named_and_may_be_made_again(store):
+    (one,) = exclude_where(store, "params = 1000 AND state = 'completed'", "first")
+    exclude_where(store, "state = 'completed'", "second")
+    assert losses(store) == 0
+    assert restore_where(store, f"trial_id = '{one}'") == [one]
+    assert tables.load(store.location.uri).dropped == {"excluded: second": 1, "state failed": 2}
+    assert restore_where(store, "state = 'failed'") == []
+    assert exclude_where(store, f"trial_id = '{one}'", "third") == [one]
+    assert losses(store) == 0
+    assert len(restore_where(store, "state = 'completed'")) == 2
+    assert losses(store) == 2
+    assert tables.load(store.location.uri).dropped == {"state failed": 2}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", "{}", "[" * 100_000, '{"trial_ids": ["a"]}', '{"trial_ids": "a", "reason": "x"}'),
+        *('{"trial_ids": ["a"], "undoes": 3}', '{"trial_ids": ["a"], "reason": "x", "undoes": []}'),
+        '{"trial_ids": [1], "reason": "x"}',
+    ],
+)
+def test_a_damaged_file_is_named_and_the_others_count(store, content):
+    exclude_where(store, "state = 'completed'", "bad node")
+    Path(store.location.path("exclusions/damaged.json")).write_text(content)
+    loaded = tables.load(store.location.uri)
+    assert loaded.dropped["excluded: bad node"] == 2
+    assert ["exclusions/damaged.json" in fault for fault in loaded.faults] == [True]
+    assert len(Store.open(store.location.uri).finished()) == 4
+    assert CliRunner().invoke(app, ["query", store.location.uri]).exit_code == 3
+
+
+def test_the_command_excludes_and_restores(store):
+    def ask(*words: str) -> list[str]:
+        done = CliRunner().invoke(app, ["exclude", store.location.uri, "--json", "--where", *words])
+        assert done.exit_code == 0, done.output
+        return next(iter(json.loads(done.output).values()))
+
+    assert len(ask("params = 1000", "--reason", "why not")) == 2
+    assert len(ask("params = 1000", "--reason", "why not")) == 0
+    assert len(ask("state = 'completed'", "--undo")) == 1
+    for words in (["params > 0"], ["params > 0", "--undo", "--reason", "x"], ["nothing > 0", "--undo"]):
+        with pytest.raises(InputError):
+            CliRunner().invoke(app, ["exclude", store.location.uri, "--where", *words], catch_exceptions=False)
+    with pytest.raises(InputError, match="needs a reason"):
+        exclude_where(store, "params > 0", " ")
+
+
+def test_a_fit_counts_what_was_excluded(store):
+    exclude_where(store, "params = 2000", "bad node")
+    with pytest.raises(InputError, match="excluded: bad node"):
+        fit(store.location.uri, "additive")

@@ -1,0 +1,90 @@
+"""The log of a pack: sections of its trials, bounded, on disk before anything else happens."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from sweeplaw.orchestrator.worker import pack_log
+from sweeplaw.orchestrator.worker.pack_log import PackLog
+from sweeplaw.trials.store_format.attempt_log import HEAD_BYTES, TAIL_BYTES, left_out, sections
+from sweeplaw.trials.store_format.location import Location
+
+
+def test_each_section_belongs_to_its_trials_and_silent_ones_are_left_out(tmp_path: Path) -> None:
+    with pack_log.opened(str(tmp_path), "l.log", tmp_path) as log:
+        log.begin({"a": 1})
+        log.write(b"of a\n\x1e not a header\n")
+        log.begin({"b": 2})
+        log.begin({"c": 1, "d": 3})
+        log.write(b"of both")
+    found = list(sections((tmp_path / "l.log").read_bytes()))
+    assert [(dict(one.attempts), one.output) for one in found] == [
+        ({"a": 1}, b"of a\n\x1e not a header\n"),
+        ({"c": 1, "d": 3}, b"of both"),
+    ]
+
+
+@pytest.mark.parametrize("extra", [0, 1, 5_000_000])
+def test_of_a_long_section_head_and_tail_are_kept_with_the_number_of_bytes_between(tmp_path: Path, extra: int) -> None:
+    output = os.urandom(1000).hex().encode() * 4000
+    output = output[: HEAD_BYTES + TAIL_BYTES + extra]
+    with pack_log.opened(str(tmp_path), "l.log", tmp_path) as log:
+        log.begin({"a": 1})
+        for start in range(0, len(output), 300_000):
+            log.write(output[start : start + 300_000])
+            with log._lock:
+                log._trim(pack_log.SLACK_BYTES)  # as every second
+            assert (tmp_path / "l.log").stat().st_size < HEAD_BYTES + TAIL_BYTES + pack_log.SLACK_BYTES + 400_000
+        log.begin({"b": 1})
+        log.write(b"next")
+    first, second = sections((tmp_path / "l.log").read_bytes())
+    middle = left_out(extra) if extra else b""
+    assert first.output == output[:HEAD_BYTES] + middle + output[-TAIL_BYTES:]
+    assert second.output == b"next"
+
+
+@pytest.mark.process
+def test_what_a_process_printed_before_it_was_killed_is_in_the_log(tmp_path: Path) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from sweeplaw.orchestrator.worker.capture import captured
+from sweeplaw.orchestrator.worker.pack_log import PackLog
+log = PackLog(sys.argv[1], "l.log")
+log.begin({"a": 1})
+with captured(log.write, log.descriptor):
+    print("last words")
+    os.write(2, b"of C")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=False, timeout=60)
+    (section,) = sections((tmp_path / "l.log").read_bytes())
+    assert section.output == b"last words\nof C"
+
+
+def test_on_an_object_store_the_log_is_uploaded_when_it_ends(tmp_path: Path) -> None:
+    bucket, scratch = tmp_path / "bucket", tmp_path / "scratch"
+    bucket.mkdir()
+    scratch.mkdir()
+    upload = Location("s3://bucket", fs.LocalFileSystem(), str(bucket), local=False)
+    log = PackLog(str(scratch), "l.log", upload)
+    log.begin({"a": 1})
+    log.write(b"output")
+    assert list(bucket.iterdir()) == []
+    log.close()
+    (section,) = sections((bucket / "l.log").read_bytes())
+    assert section.output == b"output"
+
+
+def test_a_log_that_cannot_be_written_costs_no_output_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "l.log").symlink_to(tmp_path / "elsewhere")
+    with pack_log.opened(str(tmp_path), "l.log", tmp_path) as log:
+        log.begin({"a": 1})
+        log.write(b"output")
+    assert not (tmp_path / "elsewhere").exists()

@@ -1,0 +1,151 @@
+"""Scripts that were not written for us: other names, lines by a pattern, tables that grow, nested values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.record import CurvePoint, Outcome
+from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.workload import Context
+from sweeplaw.trials.workloads import registry
+from sweeplaw.trials.workloads.user_code import dialect
+from sweeplaw.trials.workloads.user_code.dialect import ReportReader
+from sweeplaw.trials.workloads.user_code.growing_file import GrowingFile
+
+Run = Callable[..., tuple[list[CurvePoint], Outcome]]
+
+
+def read(lines: list[str], **options: Any) -> list[dict[str, Any] | None]:
+    faults: list[str] = []
+    reader = ReportReader(dialect.of(options, ["folder"], faults))
+    assert faults == []
+    return [reader.report(line.encode()) for line in lines]
+
+
+def test_names_are_translated_and_nested_values_flattened():
+    metrics = {"val_loss": "loss/val", "step": {"from": "iter", "unit": "steps"}, "accuracy": {"unit": "%"}}
+    lines = [
+        '{"iter": 10, "loss": {"val": 2.5, "aux": {"z": 1}}, "step": 7}',
+        '{"loss/val": 2.25, "val_loss": 9}',
+        "{}",
+    ]
+    assert read(lines, metrics=metrics) == [
+        {"val_loss": 2.5, "step": 10, "reported_step": 7, "loss/aux/z": 1},
+        {"val_loss": 2.25, "reported_val_loss": 9},
+        None,
+    ]
+    assert read(['{"step": 1, "val_loss": 2, "a": {"b": 3}}']) == [{"step": 1, "val_loss": 2, "a/b": 3}]
+
+
+def test_lines_are_read_by_patterns():
+    pattern = [r"step (?P<step>\d+),? loss (?P<train_loss>\S+)", r"eval: (?P<val_loss>\S+) (?P<note>\w+)?"]
+    lines = [
+        "x step 10, loss 3.25,",
+        "\x1b[32mstep 20 loss nan\x1b[0m",
+        "bar\rstep 30 loss 1e-3",
+        "eval: 2.5 ok",
+        "eval",
+    ]
+    first, second, *rest = read(lines, pattern=pattern)
+    assert first == {"step": 10, "train_loss": 3.25}
+    assert str(second) == "{'step': 20.0, 'train_loss': nan}"
+    assert rest == [{"step": 30, "train_loss": 0.001}, {"val_loss": 2.5, "note": "ok"}, None]
+    assert read(['{"step": 1}', "loss 2"], pattern=r"loss (?P<val_loss>\d)") == [{"step": 1}, {"val_loss": 2}]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_tables_are_read_by_their_header_which_may_come_again(separator):
+    lines = ["\ufeffepoch,val/loss,text", "1,2.5,a", "2,,b", "epoch,text,val/loss", "3,c,2.25", ""]
+    found = read(
+        [line.replace(",", separator) for line in lines],
+        reports="{folder}/log.csv",
+        metrics={"step": "epoch", "val_loss": "val/loss"},
+    )
+    assert found[1:3] == [{"step": 1, "val_loss": 2.5, "text": "a"}, {"step": 2, "text": "b"}]
+    assert (found[0], found[3], found[4], found[5]) == (None, None, {"step": 3, "text": "c", "val_loss": 2.25}, None)
+
+
+def test_a_file_is_read_once_however_it_is_written(tmp_path):
+    path = tmp_path / "log.csv"
+    with GrowingFile(path, header=True) as file:
+        assert file.read(100) == b""
+        path.write_bytes(b"step,loss\n1,2\n2")
+        assert file.read(100) == b"step,loss\n1,2\n2"
+        with path.open("ab") as more:
+            more.write(b",3\n")
+        assert file.read(100) == b",3\n"
+        path.with_suffix(".new").write_bytes(b"step,loss,lr\n1,2,0\n2,3,0\n3,4,0\n")
+        path.with_suffix(".new").rename(path)
+        assert file.read(100) == b"\nstep,loss,lr\n"
+        assert file.read(100) == b"3,4,0\n"
+        path.write_bytes(b"step,loss,lr\n1,2,0\n")  # being written anew
+        assert file.read(100) == b"\nstep,loss,lr\n"
+        assert file.read(100) == b""
+        path.write_bytes(b"step,loss,lr\n1,2,0\n2,3,0\n3,4,0\n4,5,0\n")
+        assert file.read(100) == b"4,5,0\n"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    def ran(script: str, **options: Any) -> tuple[list[CurvePoint], Outcome]:
+        (tmp_path / "train.sh").write_text(script)
+        given = {"argv": ["/bin/sh", "train.sh", "{folder}"], "folder": str(tmp_path), **options}
+        workload = registry.load("command", given)
+        spec = TrialSpec.of(workload.name, workload.knobs, {})
+        *points, outcome = workload.run([spec], Context("cpu", tmp_path / "pack"))
+        assert isinstance(outcome, Outcome)
+        return [point for point in points if isinstance(point, CurvePoint)], outcome
+
+    return ran
+
+
+@pytest.mark.process
+def test_a_table_that_a_script_writes_is_its_curve(run: Run) -> None:
+    script = 'mkdir -p $1/v0; { echo "it,loss"; echo "1,3.5"; echo "2,2.5"; } > $1/v0/m.csv; echo done'
+    points, outcome = run(script, reports="{folder}/v0/m.csv", metrics={"step": "it", "val_loss": "loss"})
+    assert [(point.step, point.val_loss) for point in points] == [(1, 3.5), (2, 2.5)]
+    assert (outcome.state, outcome.metrics["val_loss"], outcome.message) == ("completed", 2.5, None)
+
+
+@pytest.mark.process
+def test_printed_lines_are_the_curve_and_other_names_are_told(run: Run) -> None:
+    points, outcome = run(
+        'echo "step 10 loss 3.5"; echo "val 2.5"', pattern=[r"step (?P<step>\d+)", r"val (?P<val_loss>.+)"]
+    )
+    assert (len(points), outcome.state, outcome.metrics["val_loss"]) == (2, "completed", 2.5)
+    _, outcome = run("""echo '{"epoch": 1, "valid": {"nll": 2}}'""")
+    assert outcome.state == "failed"
+    assert 'it reported epoch, valid/nll: name the loss by metrics = { val_loss = "NAME" }' in str(outcome.message)
+    _, outcome = run("""echo '{"val_loss": 1.5, "list": [1], "deep": {"a": 2}}'""")
+    assert (outcome.state, outcome.metrics) == ("completed", {"val_loss": 1.5, "deep/a": 2.0})
+    assert outcome.message == "note: 1 report with values that are no numbers, which were left out"
+
+
+@pytest.mark.process
+def test_exit_codes_that_ask_for_another_try_leave_the_trial_unfinished(run: Run) -> None:
+    for code, state in ((75, "preempted"), (1, "failed")):
+        _, outcome = run(f"""echo '{json.dumps({"val_loss": 1.5})}'; exit {code}""", retry_exit_codes=[75])
+        assert outcome.state == state
+
+
+def test_faults_of_a_dialect_come_in_one_message() -> None:
+    options: dict[str, Any] = {
+        "argv": ["train", "model.width={width}", "{{braces}}"],
+        "knobs": {"width": 3},
+        "pattern": ["(", "loss (?P<loss>.)", 3],
+        "reports": "{nothing}.csv",
+        "metrics": {"val_loss": "a", "step": {"from": "a"}, "lr": 3},
+        "retry_exit_codes": [0],
+    }
+    with pytest.raises(InputError) as raised:
+        registry.load("command", options)
+    words = ["not a regular expression", "it needs a group", "3 is not a regular", "{nothing} is not known"]
+    for word in [*words, "'a' is val_loss already", "workload.metrics.lr = 3", "retry_exit_codes = [0]"]:
+        assert word in str(raised.value), word
+    assert len(raised.value.faults) == 7

@@ -1,0 +1,92 @@
+"""Processes that a trial's threads have started and left behind: found in /proc, and killed with their own children."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+END_SECONDS = 1.0  # for a killed process to be gone
+
+_OURS = b"sweeplaw."  # in the command line of a process that the driver of an inline launch starts meanwhile
+
+
+class Children:
+    """The children of this process that the current thread, and threads that start from now on, leave behind.
+
+    Linux lists children by the thread that started them; a kernel without that list by process only, and then every
+    new child counts that is not our own. Elsewhere none is found.
+    """
+
+    def __init__(self) -> None:
+        self._threads = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        self._before = set() if _listed(threading.get_native_id()) else _by_parent(os.getpid())
+
+    def kill(self) -> None:
+        """Kill those that still run, except the two that `multiprocessing` keeps for all later trials."""
+        for process in self._found() - _of_python():
+            _kill_tree(process)
+
+    def _found(self) -> set[int]:
+        if not _listed(threading.get_native_id()):
+            return {child for child in _by_parent(os.getpid()) - self._before if _OURS not in _command(child)}
+        new = [thread.native_id for thread in threading.enumerate() if thread.ident not in self._threads]
+        return {child for thread in new for child in _by_task(f"/proc/self/task/{thread}")}
+
+
+def _kill_tree(process: int) -> None:
+    with contextlib.suppress(OSError):
+        os.kill(process, signal.SIGSTOP)  # it starts no further process now
+    for child in _children(process):
+        _kill_tree(child)
+    with contextlib.suppress(OSError):
+        os.kill(process, signal.SIGKILL)
+        until = time.monotonic() + END_SECONDS
+        while os.waitpid(process, os.WNOHANG) == (0, 0) and time.monotonic() < until:
+            time.sleep(0.001)
+
+
+def _children(process: int) -> set[int]:
+    tasks = list(Path(f"/proc/{process}/task").glob("*"))
+    listed = any((task / "children").exists() for task in tasks)
+    return {child for task in tasks for child in _by_task(str(task))} if listed else _by_parent(process)
+
+
+def _listed(thread: int) -> bool:
+    return os.path.exists(f"/proc/self/task/{thread}/children")
+
+
+def _by_task(task: str) -> set[int]:
+    try:
+        return {int(word) for word in Path(task, "children").read_text().split()}
+    except OSError:  # the thread has ended
+        return set()
+
+
+def _by_parent(process: int) -> set[int]:
+    return {int(stat.parent.name) for stat in Path("/proc").glob("[0-9]*/stat") if _parent(stat) == process}
+
+
+def _parent(stat: Path) -> int | None:
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has ended
+        return None
+
+
+def _command(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _of_python() -> set[int]:
+    tracker = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    server = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    found = getattr(tracker, "_pid", None), getattr(server, "_forkserver_pid", None)
+    return {process for process in found if process is not None}
