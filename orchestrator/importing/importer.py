@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from sweeplaw.orchestrator.importing import presets, readers
-from sweeplaw.orchestrator.importing.comparison import Row, batches, compare, with_progress
+from sweeplaw.orchestrator.importing.comparison import Row, RowComparison, batches, compare, known_runs, with_progress
 from sweeplaw.orchestrator.importing.mapping import ColumnMapping, extended, from_toml
 from sweeplaw.orchestrator.importing.presets import Preset
 from sweeplaw.orchestrator.importing.readers import ImportSource
-from sweeplaw.orchestrator.importing.rows import Mapped, map_rows, rows
-from sweeplaw.orchestrator.store import atomic
+from sweeplaw.orchestrator.importing.removal import remove
+from sweeplaw.orchestrator.importing.rows import Mapped, RunSource, map_rows
+from sweeplaw.orchestrator.importing.warnings import warnings
+from sweeplaw.orchestrator.store import atomic, exclusions
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 from sweeplaw.trials.record import CURVE_COLUMNS
-from sweeplaw.trials.store_format.layout import MARKER, locate
+from sweeplaw.trials.store_format.layout import MARKER
+from sweeplaw.trials.store_format.location import locate
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
     """Result of an import. ``left_out`` is the number of rows excluded by the mapping's condition; ``rejected`` has row
-    number (1 is the first) and reasons; ``rejects`` is the file with them."""
+    number (1 is the first) and reasons; ``rejects`` is the file with them. ``updated`` runs of the store took new
+    values; ``wider`` of the ``present`` ones lack values that the file has; ``removed`` runs are no data any more."""
 
     source: str
     rows: int
@@ -41,6 +44,11 @@ class Imported:
     used: Mapping[str, str]
     curve_points: int
     rejects: str | None
+    updated: int = 0
+    wider: int = 0
+    removed: int = 0
+    warnings: Sequence[str] = ()
+    faults: Sequence[str] = ()
 
 
 def import_from(
@@ -55,14 +63,19 @@ def import_from(
     keep: tuple[str, ...] | None = None,
     source: str | None = None,
     dry: bool = False,
+    update: bool = False,
+    removes: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> Imported:
     """Import ``file`` into ``store``. Raise InputError with every fault, StoreWriteError.
 
+    With ``update`` known runs take the values of the file; with ``removes`` the runs of an earlier import of this
+    source are removed instead.
+
     ``progress`` counts rows: one half of each when its id is known, the other when it is recorded or compared.
     """
     known = presets.preset(preset) if preset else None
-    read = known.read(file) if known else readers.file(file)
+    read = _read(file, known)
     base = known.mapping if known else ColumnMapping()
     if mapping is not None:
         own = from_toml(mapping)
@@ -77,8 +90,29 @@ def import_from(
     )
     if not base.columns and (guess := presets.recognised(read.frame)):
         raise InputError(f"{file}: its columns are not mapped; they look like --preset {guess}")
+    text = _source(read, base)
+    if removes:
+        return Imported(text, 0, 0, 0, 0, 0, (), {}, 0, None, removed=remove(store, text, dry=dry))
     mapped = map_rows(read.frame, base)  # before opening the store: a faulty mapping must not create one
-    return _import_runs(read, base, mapped, _open(store, dry), preset=known, dry=dry, progress=progress)
+    own_ids = known is not None and base.run == known.mapping.run
+    read = read if own_ids else replace(read, tracker=None)
+    return _import_runs(read, base, mapped, _open(store, dry), preset=known, dry=dry, update=update, progress=progress)
+
+
+def _read(file: str, preset: Preset | None) -> ImportSource:
+    """Read ``file`` as the preset does; without one it is a table. Raise InputError, which names a preset that fits."""
+    if preset is not None:
+        return preset.read(file)
+    if guess := presets.kind_of(file):
+        raise InputError(f"{file} looks like --preset {guess}")
+    return readers.file(file)
+
+
+def _source(read: ImportSource, mapping: ColumnMapping) -> str:
+    """Return the text that the rows have as their source."""
+    if not mapping.source or read.name in mapping.source:
+        return mapping.source or read.name
+    return f"{mapping.source}: {read.name}" if mapping.run else mapping.source
 
 
 def _import_runs(
@@ -89,33 +123,40 @@ def _import_runs(
     *,
     preset: Preset | None,
     dry: bool,
+    update: bool,
     progress: ProgressCallback,
 ) -> Imported:
     """Record the runs of ``read`` in ``store`` (None if it does not exist yet), or only count them if ``dry``.
 
     Rows are converted to objects in batches, twice: to find the new ones by their ids, then to record these.
     """
-    source = mapping.source or read.name
-    if mapping.source and read.name not in mapping.source:
-        source = f"{mapping.source}: {read.name}" if mapping.run else mapping.source
-    row_source = partial(rows, mapped, replace(mapping, source=source), source)
-    height = mapped.frame.height
-    found = compare(row_source, height, store, progress)
+    source, known, height = _source(read, mapping), known_runs(store), mapped.frame.height
+    runs = RunSource(mapped, mapping.run, source, read.tracker, known.ids)
+    found = compare(runs, known, progress, update=update)
     added = found.fresh.len()
     rejected = sorted([*((row, "; ".join(why)) for row, why in mapped.reasons.items()), *found.clashes])
-    launch_id = _launch_id(read, mapping, source)
-    points = _points(read, mapped, row_source(found.fresh))
+    launch_id = _launch_id(read, mapping, source, found)
+    points = _points(read, mapped, _again(runs.rows(found.recorded), found))
     rejects = f"rejected/{launch_id}.ndjson" if rejected and not dry else None
     if store is not None and not dry:
-        store.add_launch(launch_id, _facts(read, mapping, source, preset, mapped, added, rejected))
-        fresh = with_progress(row_source(found.fresh), 2 * height - added, height, progress)
-        _record(store, launch_id, fresh, points)
+        facts = _facts(read, mapping, source, preset, mapped, added, rejected)
+        if found.recorded.len() or not store.location.exists(f"launches/{launch_id}.json"):
+            store.add_launch(launch_id, {**facts, "updated": len(found.updated)})
+        recorded = with_progress(runs.rows(found.recorded), 2 * height - found.recorded.len(), height, progress)
+        _record(store, launch_id, _again(recorded, found), points)
+        exclusions.restore(store, known.removed.intersection(found.attempts))
         if rejects:
             atomic.publish(store.location, rejects, _rejects(read.frame, rejected))
     return Imported(
         source, height, mapped.left_out, added, found.present, found.repeated, rejected, mapped.used, len(points),
-        rejects,
+        rejects, updated=len(found.updated), wider=found.wider, warnings=warnings(mapped, known), faults=known.faults,
     )  # fmt: skip
+
+
+def _again(rows: Iterable[tuple[int, Row]], found: RowComparison) -> Iterator[tuple[int, Row]]:
+    """Yield ``rows`` with the attempt of each run that is recorded again."""
+    for number, row in rows:
+        yield number, {**row, "attempt": found.attempts.get(row["trial_id"], 1)}
 
 
 def _open(store: str, dry: bool) -> Store | None:
@@ -129,15 +170,15 @@ def _points(read: ImportSource, mapped: Mapped, fresh: Iterable[tuple[int, Mappi
     """Return the curve points of the new rows, with metrics renamed where the mapping names a plain column."""
     if read.curves is None:
         return []
-    ids = {json.loads(row["spec"])["knobs"].get("run"): row["trial_id"] for _, row in fresh}
+    runs = {json.loads(row["spec"])["knobs"].get("run"): (row["trial_id"], row["attempt"]) for _, row in fresh}
     own = {column.name for column in CURVE_COLUMNS}
     ours = {theirs: name for name, theirs in mapped.used.items() if name in own}
     points = []
     for values in read.curves.iter_rows(named=True):
-        trial = ids.get(values.pop("run"))
-        if trial and values.get("step") is not None:
+        trial_id, attempt = runs.get(values.pop("run"), (None, 1))
+        if trial_id and values.get("step") is not None:
             known = {ours.get(name, name): value for name, value in values.items() if value is not None}
-            points.append({**known, "trial_id": trial, "attempt": 1})
+            points.append({**known, "trial_id": trial_id, "attempt": attempt})
     return points
 
 
@@ -150,8 +191,11 @@ def _record(store: Store, launch_id: str, fresh: Iterable[tuple[int, Row]], poin
             writer.write_rows(batch, [point for row in batch for point in by_trial.get(row["trial_id"], ())])
 
 
-def _launch_id(read: ImportSource, mapping: ColumnMapping, source: str) -> str:
-    content = json.dumps([read.digest, source, dict(mapping.columns), mapping.where], default=str)
+def _launch_id(read: ImportSource, mapping: ColumnMapping, source: str, found: RowComparison) -> str:
+    attempts = sorted(found.attempts.items())  # an update is an import of its own
+    content = json.dumps(
+        [read.digest, source, dict(mapping.columns), mapping.where, *([attempts] if attempts else [])], default=str
+    )
     return f"import-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
@@ -183,5 +227,6 @@ def _rejects(frame: pl.DataFrame, rejected: Sequence[tuple[int, str]]) -> bytes:
     lines = []
     for number, reason in rejected:
         values = frame.row(number - 1, named=True)
-        lines.append(json.dumps({"row": number, "reason": reason, **values}, default=str, ensure_ascii=False))
+        clear = {f"their_{name}" if name in ("row", "reason") else name: value for name, value in values.items()}
+        lines.append(json.dumps({"row": number, "reason": reason, **clear}, default=str, ensure_ascii=False))
     return ("\n".join(lines) + "\n").encode()

@@ -23,7 +23,8 @@ from typing import Any
 
 import polars as pl
 
-from sweeplaw.analysis.tables.expressions import ALIASES, parse, tokens, unknown_columns
+from sweeplaw.analysis.tables.expressions import ALIASES, parse, unknown_columns
+from sweeplaw.analysis.tables.sql_text import tokens
 from sweeplaw.trials.errors import InputError, nearest
 from sweeplaw.trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
 
@@ -105,6 +106,9 @@ def resolve(mapping: ColumnMapping, theirs: Sequence[str]) -> dict[str, str]:
         if name in RESERVED_COLUMNS and name not in FILLABLE:
             faults.append(f"column {name} is filled by the import itself")
             continue
+        if name.startswith("\0"):
+            faults.append(f"column {name!r}: a name does not begin with a null character")
+            continue
         texts = [_in_theirs(text, rules, theirs, (name,)) for text in rule]
         found = [text for text in texts if _fits(text, theirs)]
         if found:
@@ -132,7 +136,7 @@ def _kept(mapping: ColumnMapping, theirs: Sequence[str], chosen: Mapping[str, st
     own = {column.name for column in TRIAL_COLUMNS}
     names = {}
     for name in kept:
-        taken = name in chosen or (name in RESERVED_COLUMNS and name not in FILLABLE)
+        taken = name in chosen or (name in RESERVED_COLUMNS and name not in FILLABLE) or name.startswith("\0")
         clear = name not in own or mapping.keep is None
         names[f"their_{name}" if taken or not clear else name] = name
     return names

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
-from sweeplaw.orchestrator.importing import readers
+from sweeplaw.orchestrator.importing import mlflow_runs, optuna_studies, ray_runs, readers, wandb_exports
 from sweeplaw.orchestrator.importing.mapping import ColumnMapping
 from sweeplaw.trials.errors import InputError, nearest
 
@@ -29,11 +30,19 @@ _LOSS = (
     *("test_loss", "test/loss", "loss", "value"),
 )
 _SIZES: Mapping[str, tuple[str, ...]] = {
-    "params_non_embedding": ("params_non_embedding", "non_embedding_params", "N"),
-    "params": ("params", "n_params", "num_params", "num_parameters", "parameters", "model/params"),
-    "tokens": ("tokens", "train_tokens", "n_tokens", "num_tokens", "tokens_seen", "D"),
+    # Few trackers say which parameters they count: without a better column N is `params`, and the import says so.
+    "params_non_embedding": ("params_non_embedding", "non_embedding_params", "n_non_embedding", "N", "params"),
+    "params": (
+        *("params", "n_params", "num_params", "num_parameters", "n_parameters", "parameters", "total_params"),
+        *("model/params", "model.params", "model_params", "model_size"),
+    ),
+    "tokens": (
+        *("tokens", "train_tokens", "n_tokens", "num_tokens", "training_tokens", "total_tokens", "tokens_seen"),
+        *("train/tokens", "D"),
+    ),
     "flops": ("flops", "train_flops", "total_flops", "total_flos", "C"),
 }
+STATED_N = frozenset(_SIZES["params_non_embedding"][:-1])  # columns that are N by their name
 _OPTIONAL = frozenset([*_SIZES, "state", "message", "started_at", "ended_at", "train_seconds", "train_loss", "host"])
 
 
@@ -58,15 +67,15 @@ def _tracker(
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
-        _tracker("wandb", "Weights & Biases: the runs table exported as CSV, or runs written by its API",
-                 readers.wandb, ("run",), state="State", started_at="Created", train_seconds="Runtime"),
-        _tracker("mlflow", "MLflow: what search_runs() returns, written as CSV or Parquet",
-                 readers.mlflow, ("run_id",), state="status", started_at="start_time", ended_at="end_time"),
-        _tracker("optuna", "Optuna: a storage URL (sqlite:///…) or a journal file; every study in it",
-                 readers.optuna, ("study", "number"), state="state", started_at="datetime_start",
+        _tracker("wandb", "Weights & Biases: the runs table as CSV, a chart as CSV, or runs written by its API",
+                 wandb_exports.read, ("run",), state="State", started_at="Created", train_seconds="Runtime"),
+        _tracker("mlflow", "MLflow: an `mlruns` folder, its SQLite file, or what search_runs() returns as a file",
+                 mlflow_runs.read, ("run_id",), state="status", started_at="start_time", ended_at="end_time"),
+        _tracker("optuna", "Optuna: an SQLite or journal file, or a storage URL; every study in it",
+                 optuna_studies.read, ("study", "number"), state="state", started_at="datetime_start",
                  ended_at="datetime_complete"),
         _tracker("ray", "Ray Tune: an experiment folder; its JSON results are read, nothing is unpickled",
-                 readers.ray, ("trial_id",), state="state", message="message", train_seconds="time_total_s",
+                 ray_runs.read, ("trial_id",), state="state", message="message", train_seconds="time_total_s",
                  host="hostname"),
         Preset("step-law", "Step Law, dense runs (step_law_dense.csv); N without embeddings, smoothed loss",
                readers.file, ColumnMapping("Step Law", {
@@ -100,11 +109,24 @@ PRESETS: Mapping[str, Preset] = {
 }  # fmt: skip
 
 
+_FOLDERS = {"meta.yaml": "mlflow", "result.json": "ray"}  # a file that such a folder has
+
+
 def preset(name: str) -> Preset:
     """Return the preset of this name. Raise InputError."""
     if name not in PRESETS:
         raise InputError(f"preset {name!r} is not known (accepted: {', '.join(PRESETS)}){nearest(name, PRESETS)}")
     return PRESETS[name]
+
+
+def kind_of(source: str) -> str | None:
+    """Return the preset that reads a folder or database like this one; None for a file, and for any other folder."""
+    path = Path(source)
+    if readers.is_sqlite(path):
+        return "mlflow" if mlflow_runs.is_database(path) else "optuna"
+    if path.is_dir():
+        return next((name for file, name in _FOLDERS.items() if next(path.rglob(file), None)), None)
+    return None
 
 
 def recognised(frame: pl.DataFrame) -> str | None:

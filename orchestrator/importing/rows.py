@@ -1,38 +1,42 @@
-"""Conversion of mapped columns to rows of the trials table, with reasons for each rejected row.
-
-A row's identity is its content: the run it names or, if it names none, all its values. So importing a file twice adds
-nothing.
-"""
+"""Conversion of mapped columns to rows of the trials table, with reasons for each rejected row."""
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from sweeplaw.orchestrator.importing.identity import WORKLOAD, earlier_identity, identity
 from sweeplaw.orchestrator.importing.mapping import STATES, ColumnMapping, expression, resolve
+from sweeplaw.orchestrator.importing.plain import simple
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import FACTORS
 from sweeplaw.trials.record import TRIAL_COLUMNS
-from sweeplaw.trials.spec import TrialSpec
 
-WORKLOAD = "imported"
 _CHUNK = 10_000  # rows converted to objects at a time
 _NUMBER = r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMBGT]?)\s*$"
+ROW, _RUN = "\0row", "\0run"  # no column of a source has these names
+_SHOWN = 80  # characters of a value in a reason
 _FORMULA = re.compile(r"[-+*/%<=>]")
+_FIRST, _LAST = -62_135_596_800e6, 253_402_300_799e6  # microseconds: the years 1 to 9999
+_FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _TYPES = {column.name: column.type for column in TRIAL_COLUMNS}
 _COUNTS = tuple(c.name for c in TRIAL_COLUMNS if c.unit in ("parameters", "tokens", "steps", "sequences", "FLOPs", "s"))
 
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """``frame`` has our columns and `row` (1 is the first of the file). ``reasons`` maps a row to why it is rejected,
-    ``used`` our columns to their source; ``left_out`` is the number of rows excluded by the mapping's condition."""
+    """``frame`` has our columns and `ROW` (1 is the first of the file), ``theirs`` the source columns behind them.
+    ``reasons`` maps a row to why it is rejected, ``used`` our columns to their source; ``left_out`` is the number of
+    rows excluded by the mapping's condition."""
 
     frame: pl.DataFrame
+    theirs: pl.DataFrame
     reasons: Mapping[int, list[str]]
     used: Mapping[str, str]
     left_out: int
@@ -42,8 +46,8 @@ def map_rows(theirs: pl.DataFrame, mapping: ColumnMapping) -> Mapped:
     """Return the source rows under our names and types. Raise InputError for missing columns."""
     used = resolve(mapping, theirs.columns)
     reasons: dict[int, list[str]] = {}
-    height, numeric = theirs.height, frozenset(column.name for column in theirs if _mostly_numbers(column))
-    number = pl.int_range(1, height + 1, dtype=pl.Int64, eager=True).alias("row")
+    height, numeric = theirs.height, frozenset(column.name for column in theirs if mostly_numbers(column))
+    number = pl.int_range(1, height + 1, dtype=pl.Int64, eager=True).alias(ROW)
     if mapping.where:
         holds = _evaluated("where", mapping.where, theirs, numeric, number, reasons)
         if holds.dtype != pl.Boolean:
@@ -53,41 +57,60 @@ def map_rows(theirs: pl.DataFrame, mapping: ColumnMapping) -> Mapped:
     columns = [
         _typed(_evaluated(name, text, theirs, numeric, number, reasons), number, reasons) for name, text in used.items()
     ]
-    run = [theirs[name].cast(pl.String).alias(f"__run{index}") for index, name in enumerate(mapping.run)]
-    frame = pl.DataFrame([number, *columns, *run])
-    _check(frame, reasons)
-    return Mapped(frame, reasons, used, height - frame.height)
+    run = [theirs[name].cast(pl.String).alias(f"{_RUN}{index}") for index, name in enumerate(mapping.run)]
+    frame = _checked(pl.DataFrame([number, *columns, *run]), mapping.run, reasons)
+    return Mapped(frame, theirs.select(_roots(used, mapping.run, theirs)), reasons, used, height - frame.height)
 
 
-def rows(
-    mapped: Mapped, mapping: ColumnMapping, source: str, numbers: pl.Series | None = None
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (row number, row of the trials table) for every row that is not rejected, or for those of ``numbers``.
+@dataclass(frozen=True, slots=True)
+class RunSource:
+    """The rows of one import: ``tracker`` as in `ImportSource`; ``held`` are the ids of the store's imported runs."""
 
-    Rows are converted to objects in chunks.
-    """
-    run = [name for name in mapped.frame.columns if name.startswith("__run")]
-    every = mapped.frame["row"]  # ascending
-    wanted = every if numbers is None else numbers
-    for start in range(0, wanted.len(), _CHUNK):
-        chunk = mapped.frame[every.search_sorted(wanted[start : start + _CHUNK])]
-        for values in _plain(chunk).iter_rows(named=True):
-            number = values.pop("row")
-            if number not in mapped.reasons:
-                identity = [values.pop(name) for name in run]
-                yield number, _row(values, identity if run else None, source)
+    mapped: Mapped
+    run: Sequence[str]
+    source: str
+    tracker: str | None
+    held: Collection[str]
+
+    def rows(self, numbers: pl.Series | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield (row number, row of the trials table) for every row that is not rejected, or for those of ``numbers``.
+
+        Rows are converted to objects in chunks.
+        """
+        every = self.mapped.frame[ROW]  # ascending
+        wanted = every if numbers is None else numbers
+        for start in range(0, wanted.len(), _CHUNK):
+            at = every.search_sorted(wanted[start : start + _CHUNK])
+            chunk, theirs = _plain(self.mapped.frame[at]), self.mapped.theirs[at]
+            for values, cells in zip(chunk.iter_rows(named=True), theirs.iter_rows(named=True), strict=True):
+                number = values.pop(ROW)
+                if number not in self.mapped.reasons:
+                    yield number, self._row(values, cells)
+
+    def _row(self, values: dict[str, Any], cells: Mapping[str, Any]) -> dict[str, Any]:
+        run = [values.pop(f"{_RUN}{index}") for index in range(len(self.run))]
+        known = {name: value for name, value in values.items() if value is not None}
+        state = STATES[str(known.pop("state", "completed")).lower()]
+        spec = identity(cells, self.run, self.tracker, self.source)
+        if self.held and spec.trial_id not in self.held:
+            earlier = earlier_identity(known | {"state": state}, run if self.run else None, self.source)
+            spec = earlier if earlier.trial_id in self.held else spec
+        return _complete(known, {"trial_id": spec.trial_id, "state": state, "spec": spec.canonical()}, self.source)
 
 
-def _row(values: dict[str, Any], run: list[Any] | None, source: str) -> dict[str, Any]:
-    known = {name: value for name, value in values.items() if value is not None}
-    state = STATES[str(known.pop("state", "completed")).lower()]
-    content = known | {"state": state} if run is None else {"source": source, "run": "/".join(map(str, run))}
-    spec = TrialSpec(WORKLOAD, content)
+def _complete(known: dict[str, Any], own: Mapping[str, Any], source: str) -> dict[str, Any]:
     unique, tokens = known.get("unique_tokens"), known.get("tokens")
     if unique and tokens and "epochs" not in known:
         known["epochs"] = tokens / unique
-    fixed = {"trial_id": spec.trial_id, "workload": WORKLOAD, "sweep": source, "state": state, "attempt": 1}
-    return known | fixed | {"source": source, "spec": spec.canonical()}
+    return known | {"workload": WORKLOAD, "sweep": source, "attempt": 1, "source": source} | dict(own)
+
+
+def _roots(used: Mapping[str, str], run: Sequence[str], theirs: pl.DataFrame) -> list[str]:
+    """Return the source columns that identify a run: those of ``run``, or else all that are ``used``."""
+    if run:
+        return list(dict.fromkeys(run))
+    roots = {root for text in used.values() for root in expression(text, theirs.schema).meta.root_names()}
+    return [name for name in theirs.columns if name in roots]
 
 
 def _plain(frame: pl.DataFrame) -> pl.DataFrame:
@@ -119,16 +142,16 @@ def _evaluated(
     try:
         try:
             values = theirs.with_columns(numbers.values()).with_columns(wanted)[name]
-        except pl.exceptions.PolarsError:  # for example a comparison as text
+        except _FAILURES:  # for example a comparison as text
             return theirs.with_columns(wanted)[name]
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{name}: {text!r}: {error}") from None
+    except _FAILURES as error:
+        raise InputError(f"{name}: {text!r}: {str(error).splitlines()[0]}") from None
     for root, found in numbers.items():
         _reject(theirs[root], rows, theirs[root].is_not_null() & found.is_null(), "is not a number", reasons)
     return values
 
 
-def _mostly_numbers(series: pl.Series) -> bool:
+def mostly_numbers(series: pl.Series) -> bool:
     """Return whether this is a column of text of which most values are numbers."""
     if series.dtype != pl.String:
         return False
@@ -146,21 +169,30 @@ def _typed(series: pl.Series, rows: pl.Series, reasons: dict[int, list[str]]) ->
         _reject(series, rows, numbers.is_not_null() & ~numbers.is_finite(), "is not finite", reasons)
         _reject(series, rows, (numbers > 0) & (numbers < 0.5), "is less than one (is a unit missing?)", reasons)
         _reject(series, rows, numbers < 0, "is negative", reasons)
+        _reject(series, rows, numbers.is_finite() & (numbers >= 2.0**63), "is 2^63 or more", reasons)
         return numbers.round().cast(pl.Int64, strict=False)
     if kind == "time":
         times = _times(series)
         _reject(series, rows, series.is_not_null() & times.is_null(), "is not a time", reasons)
         return times
-    if series.dtype.is_decimal():  # 0.1 in an expression
-        return series.cast(pl.Float64)
-    if kind == "str" or isinstance(series.dtype, pl.List | pl.Struct | pl.Array | pl.Object):
-        return series.cast(pl.String) if not series.dtype.is_nested() else _json(series)
-    return series
+    found = _simple(series)
+    return found.cast(pl.String) if kind == "str" else found
+
+
+def _simple(series: pl.Series) -> pl.Series:
+    """Return the values of a formula in a simple type: 0.1 in it is a decimal, a difference of times a duration."""
+    try:
+        return simple(series)
+    except (*_FAILURES, ValueError, OverflowError) as error:
+        raise InputError(f"{series.name}: {series.dtype} is not read: {str(error).splitlines()[0]}") from None
 
 
 def _numbers(series: pl.Series) -> pl.Series:
-    if series.dtype != pl.String:
+    """Return numbers, and text such as 150M, as floats; null for anything else, such as true or a time."""
+    if series.dtype.is_numeric() or series.dtype == pl.Null:
         return series.cast(pl.Float64, strict=False)
+    if series.dtype != pl.String:
+        return pl.Series(series.name, [None], pl.Float64).new_from_index(0, series.len())
     plain = series.cast(pl.Float64, strict=False)
     parts = series.str.extract_groups(_NUMBER)
     factor = parts.struct.field("2").replace_strict({"": 1.0, **FACTORS}, default=None, return_dtype=pl.Float64)
@@ -170,30 +202,41 @@ def _numbers(series: pl.Series) -> pl.Series:
 def _times(series: pl.Series) -> pl.Series:
     """Convert ISO 8601 text, epoch seconds or milliseconds, or times; times without a zone are UTC."""
     if series.dtype == pl.String:
-        parsed = series.str.replace("Z$", "+00:00").str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+        parsed = pl.Series(series.name, [_time(text) for text in series], pl.Datetime("us", "UTC"))
         if parsed.null_count() > series.null_count():
-            bare = series.str.to_datetime(time_unit="us", strict=False).dt.replace_time_zone("UTC")
-            parsed = parsed.fill_null(bare)
+            with contextlib.suppress(pl.exceptions.PolarsError):  # none of the formats that Polars guesses
+                other = series.str.to_datetime(time_unit="us", strict=False)
+                parsed = parsed.fill_null(other.dt.replace_time_zone("UTC"))
         return parsed
     if series.dtype.is_numeric():
         seconds = series.cast(pl.Float64)
         scale = pl.Series([1e6 if value is not None and value < 1e11 else 1e3 for value in seconds], dtype=pl.Float64)
-        return (seconds * scale).cast(pl.Int64, strict=False).cast(pl.Datetime("us", "UTC"))
+        microseconds = seconds * scale
+        representable = microseconds.is_between(_FIRST, _LAST)
+        return microseconds.set(~representable, None).cast(pl.Int64).cast(pl.Datetime("us", "UTC"))
     if isinstance(series.dtype, pl.Datetime) and series.dtype.time_zone is None:
         return series.dt.replace_time_zone("UTC").cast(pl.Datetime("us", "UTC"))
-    return series.cast(pl.Datetime("us", "UTC"), strict=False)
+    if series.dtype in (pl.Datetime, pl.Date):
+        return series.cast(pl.Datetime("us", "UTC"), strict=False)
+    return pl.Series(series.name, [None] * series.len(), pl.Datetime("us", "UTC"))
 
 
-def _json(series: pl.Series) -> pl.Series:
-    import json
+def _time(text: str | None) -> dt.datetime | None:
+    """Return ISO 8601 text as a time, in UTC if it names no zone; None for anything else."""
+    try:
+        moment = dt.datetime.fromisoformat(text.strip()) if text else None
+        return moment and (moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC))
+    except (ValueError, OverflowError):
+        return None
 
-    return pl.Series(
-        series.name, [None if v is None else json.dumps(v, default=str) for v in series.to_list()], pl.String
-    )
 
-
-def _check(frame: pl.DataFrame, reasons: dict[int, list[str]]) -> None:
-    rows = frame["row"]
+def _checked(frame: pl.DataFrame, run: Sequence[str], reasons: dict[int, list[str]]) -> pl.DataFrame:
+    """Reject the rows that are no results; return ``frame`` with the runs whose loss is not finite as diverged."""
+    rows = frame[ROW]
+    if run:
+        named = frame.select(pl.any_horizontal(pl.col(f"^{_RUN}.*$").is_not_null())).to_series()
+        for row in rows.filter(~named):
+            reasons.setdefault(row, []).append(f"{', '.join(run)}: the run is missing")
     finished = pl.Series([True]).new_from_index(0, frame.height) if frame.height else pl.Series([], dtype=pl.Boolean)
     if "state" in frame.columns:
         states = frame["state"].str.to_lowercase()
@@ -205,16 +248,27 @@ def _check(frame: pl.DataFrame, reasons: dict[int, list[str]]) -> None:
     if "val_loss" in frame.columns:
         loss = frame["val_loss"]
         _reject(loss, rows, finished & loss.is_null(), "is missing", reasons)
-        _reject(loss, rows, finished & loss.is_not_null() & ~loss.is_finite().fill_null(True), "is not finite", reasons)
+        frame = _diverged(frame, finished & ~loss.is_finite().fill_null(True))
     for name in {name for name in _COUNTS if name in frame.columns and frame[name].dtype == pl.Float64}:
         _reject(frame[name], rows, (frame[name] < 0).fill_null(False), "is negative", reasons)
         _reject(frame[name], rows, frame[name].is_infinite().fill_null(False), "is not finite", reasons)
+    return frame
+
+
+def _diverged(frame: pl.DataFrame, bad: pl.Series) -> pl.DataFrame:
+    """Return ``frame`` with these runs, which ended with a loss that is no number, in the state diverged."""
+    if not bad.any():
+        return frame
+    why = {"state": pl.lit("diverged"), "message": pl.format("val_loss is {}", pl.col("val_loss").cast(pl.String))}
+    earlier = {name: pl.col(name) if name in frame.columns else pl.lit(None, pl.String) for name in why}
+    columns = {name: pl.when(bad).then(value).otherwise(earlier[name]) for name, value in why.items()}
+    return frame.with_columns(**columns)
 
 
 def _reject(series: pl.Series, rows: pl.Series, bad: pl.Series, fault: str, reasons: dict[int, list[str]]) -> None:
     bad = bad.fill_null(False)
     for row, value in zip(rows.filter(bad), series.filter(bad), strict=True):
-        shown = "" if value is None else f" = {value!r}"
+        shown = "" if value is None else f" = {value!r}"[:_SHOWN]
         reason = f"{series.name}{shown} {fault}"
         if reason not in reasons.setdefault(row, []):  # two formulas may read one column
             reasons[row].append(reason)

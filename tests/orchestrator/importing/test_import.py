@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -156,16 +157,29 @@ def test_every_rejected_row_is_reported_with_its_reason_and_written_to_a_file(tm
     rows = ["2.5,100", "nan,100", "inf,100", "2.4,-5", ",100", "abc,100"]
     file = write(tmp_path / "runs.csv", "val_loss,tokens\n" + "\n".join(rows) + "\n")
     done = import_from(file, str(tmp_path / "store"), pairs=["val_loss=val_loss"])
-    assert done.added == 1
+    assert done.added == 3
     reasons = dict(done.rejected)
-    assert [*reasons] == [2, 3, 4, 5, 6]
-    assert "is not finite" in reasons[2]
-    assert "is not finite" in reasons[3]
+    assert [*reasons] == [4, 5, 6]
     assert "tokens = -5 is negative" in reasons[4]
     assert "val_loss is missing" in reasons[5]
     assert "val_loss = 'abc' is not a number" in reasons[6]
     kept = [json.loads(line) for line in (tmp_path / "store" / done.rejects).read_text().splitlines()]
-    assert [row["row"] for row in kept] == [2, 3, 4, 5, 6]
+    assert [row["row"] for row in kept] == [4, 5, 6]
+
+
+def test_a_loss_that_is_not_finite_is_a_diverged_run(tmp_path):
+    rows = ["2.5,finished", "nan,finished", "-inf,", "inf,failed", "NaN,FINISHED"]
+    file = write(tmp_path / "runs.csv", "val_loss,state,n\n" + "".join(f"{row},{n}\n" for n, row in enumerate(rows)))
+    done = import_from(file, str(tmp_path / "store"), pairs=["val_loss=val_loss"])
+    assert (done.added, done.rejected) == (5, [])
+    found = load(tmp_path / "store").sort("n").select("state", "val_loss", "message").rows()
+    assert found == [
+        ("completed", 2.5, None),
+        ("diverged", None, "val_loss is NaN"),
+        ("diverged", None, "val_loss is -inf"),
+        ("failed", None, None),
+        ("diverged", None, "val_loss is NaN"),
+    ]
 
 
 def test_a_known_run_with_different_content_is_rejected(tmp_path):
@@ -186,7 +200,7 @@ def test_new_and_known_rows_are_the_same_for_any_chunk_size(tmp_path, monkeypatc
         ("r12", "0.0"),
         ("r25", "25.5"),
         ("r26", "1.0"),
-        ("x", "nan"),
+        ("x", ""),
     ]
     later = write(tmp_path / "b.csv", "id,val_loss\n" + "".join(f"{run},{loss}\n" for run, loss in rows))
     options: dict[str, Any] = {"run": ("id",), "source": "a.csv b.csv", "pairs": ["val_loss=val_loss"]}
@@ -204,7 +218,7 @@ def test_new_and_known_rows_are_the_same_for_any_chunk_size(tmp_path, monkeypatc
         assert done.rejected == [
             (21, f"{clash} was 12.5, is 0.0"),
             (23, f"{clash} was 26.5, is 1.0"),
-            (24, "val_loss = nan is not finite"),
+            (24, "val_loss is missing"),
         ]
         found.append(load(store).sort("id").drop("launch_id"))
     assert found[0].equals(found[1])
@@ -348,3 +362,106 @@ def test_importing_a_file_repeatedly_adds_its_rows_once(tmp_path_factory, losses
     for _ in range(again):
         import_from(str(folder / "runs.parquet"), str(folder / "store"), pairs=["val_loss=val_loss"])
     assert sorted(load(folder / "store")["val_loss"].to_list()) == sorted(set(losses))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize(("separator", "end"), [(",", "\n"), (";", "\r\n"), ("\t", "\n"), (";", "\r")])
+def test_tables_of_spreadsheets_are_read(tmp_path, encoding, separator, end):
+    lines = [["size é", "loss", "note"], ["1000", "2.5", "a"], ["2000", "2.25", "b"]]
+    text = end.join(separator.join(line) for line in lines)
+    start = "\ufeff" if encoding == "utf-16-le" else ""
+    (tmp_path / "runs.csv").write_bytes((start + text).encode(encoding))
+    done = import_from(str(tmp_path / "runs.csv"), str(tmp_path / "store"), pairs=['N="size é"', "val_loss=loss"])
+    assert done.added == 2
+    assert load(tmp_path / "store").sort("val_loss").select("val_loss", "params_non_embedding", "note").rows() == [
+        (2.25, 2000, "b"),
+        (2.5, 1000, "a"),
+    ]
+
+
+def test_a_decimal_comma_is_read_where_semicolons_separate(tmp_path):
+    file = write(tmp_path / "runs.csv", "params;loss;note\n1000;2,5;1,2,3\n1500;1e0;x\n2000;-0,25e1;\n")
+    import_from(file, str(tmp_path / "store"), pairs=["N=params", "val_loss=loss"])
+    assert load(tmp_path / "store").sort("params_non_embedding").select("val_loss", "note").rows() == [
+        (2.5, "1,2,3"),
+        (1.0, "x"),
+        (-2.5, None),
+    ]
+
+
+def test_an_import_without_n_or_d_warns(tmp_path):
+    file = write(tmp_path / "runs.csv", "loss,size,empty\n2.5,10,\n")
+    done = import_from(file, str(tmp_path / "store"), pairs=["val_loss=loss", "D=empty"])
+    assert done.warnings == (
+        "no column is mapped to N (params_non_embedding), which laws need: --map N=params",
+        "D (tokens = empty) is empty in every row",
+    )
+    assert import_from(file, str(tmp_path / "other"), pairs=["val_loss=loss", "N=size", "D=size"]).warnings == ()
+
+
+def test_one_text_value_that_makes_a_metric_text_is_named_with_a_mapping_that_casts(tmp_path):
+    rows = "".join(f"{number}.5,10,0.{number}\n" for number in range(1, 9))
+    clean = write(tmp_path / "a.csv", f"loss,size,val acc\n{rows}")
+    store, pairs = str(tmp_path / "store"), ["val_loss=loss", "N=size", "D=size"]
+    assert import_from(clean, store, pairs=pairs).warnings == ()
+    odd = write(tmp_path / "b.csv", f"loss,size,val acc\n{rows}9.5,10,n/a\n9.75,10,?\n")
+    (warning,) = import_from(odd, store, pairs=pairs, dry=True).warnings
+    assert warning.startswith(
+        "val acc is numbers in the store but becomes text everywhere: 2 of 10 values are no numbers"
+    )
+    assert "row 9 holds 'n/a', row 10 holds '?'" in warning
+    cast = warning.split("'")[-2]
+    assert cast == 'val acc=TRY_CAST("val acc" AS DOUBLE)'
+    done = import_from(odd, store, pairs=[*pairs, cast])
+    assert (done.warnings, done.added) == ((), 2)
+    assert load(store)["val acc"].dtype == pl.Float64
+
+
+def test_values_of_every_type_are_kept_or_rejected_with_their_row_and_column(tmp_path):
+    ok = pl.DataFrame({"loss": [2.5, 2.25], "blob": [b"\xff\x00", b"text"], "many": [[1, 2], None]})
+    ok = ok.with_columns(
+        pl.Series("far", [2**62, 0]).cast(pl.Datetime("us")), pl.Series("tokens", [2**64 - 1, 5], pl.UInt64)
+    )
+    ok.write_parquet(tmp_path / "runs.parquet")
+    done = import_from(str(tmp_path / "runs.parquet"), str(tmp_path / "store"), pairs=["val_loss=loss"])
+    assert done.rejected == [(1, "tokens = 1.8446744073709552e+19 is 2^63 or more")]
+    row = load(tmp_path / "store").row(0, named=True)
+    assert (row["blob"], row["far"], row["tokens"]) == ("text", "1970-01-01T00:00:00", 5)
+    lines = [
+        '{"loss": 2.5, "a": {"x": 1}}',
+        '{"loss": NaN, "a": 5, "b": "\\ud800"}',
+        '{"loss": 2, "c": 18446744073709551616}',
+    ]
+    file = write(tmp_path / "runs.ndjson", "\n".join(lines))
+    assert import_from(file, str(tmp_path / "other"), pairs=["val_loss=loss"]).added == 3
+    found = load(tmp_path / "other").sort("val_loss", nulls_last=True).select("val_loss", "a.x", "a", "b", "c").rows()
+    assert found == [(2.0, None, None, None, 2.0**64), (2.5, 1, None, None, None), (None, None, 5, "?", None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", "", "has no header"),
+        ("a.csv", "loss,lr\n", "has no rows"),
+        ("a.csv", "loss,loss\n1,2\n", "'loss' occurs 2 times"),
+        ("a.ndjson", "", "has no rows"),
+        ("a.ndjson", '{"loss": 1, "loss": 2}', "line 1: key 'loss' occurs twice"),
+        ("a.ndjson", '{"loss": 1}\n{"a": {"b": 1}, "a.b": 2}', "line 2: 'a.b' occurs twice"),
+        ("a.ndjson", '{"loss": 1}\n' + "[" * 5000, "line 2: nested too deeply"),
+        ("a.parquet", "PAR1 and more text", "cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused_with_its_name_and_line(tmp_path, name, content, words):
+    with pytest.raises(InputError, match=f"(?s){name}.*{words}"):
+        import_from(write(tmp_path / name, content), str(tmp_path / "store"), pairs=["val_loss=loss"])
+
+
+def test_pages_that_disagree_with_their_checksum_are_refused(tmp_path):
+    path = tmp_path / "runs.parquet"
+    pl.DataFrame({"loss": [n / 1000 for n in range(2000)]}).write_parquet(path, compression="uncompressed")
+    pq.write_table(pq.read_table(path), path, compression="none", use_dictionary=False, write_page_checksum=True)
+    data = bytearray(path.read_bytes())
+    data[5000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"runs\.parquet cannot be read.*(CRC|checksum)"):
+        import_from(str(path), str(tmp_path / "store"), pairs=["val_loss=loss"])
