@@ -6,9 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names as in _EXPORTS, for type checkers and editors
+    from sweeplaw.analysis.fitting.allocation import allocate as allocate
+    from sweeplaw.analysis.fitting.allocation import exponents as exponents
     from sweeplaw.analysis.fitting.coverage import coverage as coverage
-    from sweeplaw.analysis.fitting.fit import Fit as Fit
     from sweeplaw.analysis.fitting.fit import fit as fit
+    from sweeplaw.analysis.fitting.fit_summary import summarise as summarise
+    from sweeplaw.analysis.fitting.fitted_law import Fit as Fit
     from sweeplaw.analysis.fitting.objectives import Objective as Objective
     from sweeplaw.analysis.fitting.objectives import parse_objective as parse_objective
     from sweeplaw.analysis.fitting.profiles import profile as profile
@@ -16,9 +19,6 @@ if TYPE_CHECKING:  # the same names as in _EXPORTS, for type checkers and editor
     from sweeplaw.analysis.laws.catalog import LAWS as LAWS
     from sweeplaw.analysis.laws.law import Law as Law
     from sweeplaw.analysis.laws.law import formula_law as formula_law
-    from sweeplaw.analysis.report.fit_summary import summarise as summarise
-    from sweeplaw.analysis.scaling.allocation import allocate as allocate
-    from sweeplaw.analysis.scaling.allocation import exponents as exponents
     from sweeplaw.analysis.scaling.crossover import crossover as crossover
     from sweeplaw.analysis.scaling.isoflop import compare_approaches as compare_approaches
     from sweeplaw.analysis.scaling.learning_curve import forecast as forecast
@@ -27,14 +27,17 @@ if TYPE_CHECKING:  # the same names as in _EXPORTS, for type checkers and editor
     from sweeplaw.analysis.scaling.validation import largest as largest
     from sweeplaw.analysis.scaling.validation import leave_cell_out as leave_cell_out
     from sweeplaw.analysis.scaling.validation import ranking as ranking
+    from sweeplaw.analysis.tables.tables import Tables as Tables
     from sweeplaw.analysis.tables.tables import load as load
+    from sweeplaw.analysis.tuning.importance import importance as importance
     from sweeplaw.analysis.tuning.optimum import optima as optima
+    from sweeplaw.analysis.tuning.transfer import transfer as transfer
 
 _EXPORTS: dict[str, str] = {
     # name: module that defines it. No name may be that of a module here: importing the module would then hide it.
     "load": "sweeplaw.analysis.tables.tables",
     "fit": "sweeplaw.analysis.fitting.fit",
-    "Fit": "sweeplaw.analysis.fitting.fit",
+    "Fit": "sweeplaw.analysis.fitting.fitted_law",
     "Law": "sweeplaw.analysis.laws.law",
     "LAWS": "sweeplaw.analysis.laws.catalog",
     "formula_law": "sweeplaw.analysis.laws.law",
@@ -42,8 +45,8 @@ _EXPORTS: dict[str, str] = {
     "parse_objective": "sweeplaw.analysis.fitting.objectives",
     "profile": "sweeplaw.analysis.fitting.profiles",
     "coverage": "sweeplaw.analysis.fitting.coverage",
-    "allocate": "sweeplaw.analysis.scaling.allocation",
-    "exponents": "sweeplaw.analysis.scaling.allocation",
+    "allocate": "sweeplaw.analysis.fitting.allocation",
+    "exponents": "sweeplaw.analysis.fitting.allocation",
     "compare_approaches": "sweeplaw.analysis.scaling.isoflop",
     "largest": "sweeplaw.analysis.scaling.validation",
     "leave_cell_out": "sweeplaw.analysis.scaling.validation",
@@ -52,9 +55,12 @@ _EXPORTS: dict[str, str] = {
     "crossover": "sweeplaw.analysis.scaling.crossover",
     "forecast": "sweeplaw.analysis.scaling.learning_curve",
     "prediction_level": "sweeplaw.analysis.scaling.learning_curve",
-    "summarise": "sweeplaw.analysis.report.fit_summary",
+    "summarise": "sweeplaw.analysis.fitting.fit_summary",
     "optima": "sweeplaw.analysis.tuning.optimum",
     "hyperlaw": "sweeplaw.analysis.hyperlaws.hyperlaw",
+    "Tables": "sweeplaw.analysis.tables.tables",
+    "importance": "sweeplaw.analysis.tuning.importance",
+    "transfer": "sweeplaw.analysis.tuning.transfer",
 }
 
 __all__ = [*_EXPORTS]
@@ -69,4 +75,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_EXPORTS])
+    return sorted(__all__)

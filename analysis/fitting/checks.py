@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
 from sweeplaw.analysis.laws.law import Law
+from sweeplaw.analysis.tables.units import is_own
 from sweeplaw.trials.errors import InputError
 
 Array = np.ndarray
@@ -37,7 +38,10 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """Rows ready to be fitted. ``inputs`` are in the law's units: the columns divided by ``units``."""
+    """Rows ready to be fitted. ``inputs`` are in the law's units: the columns divided by ``units``.
+
+    ``unit_names`` are the units of the columns of the inputs and the loss in words, as far as they are known.
+    """
 
     inputs: Mapping[str, Array]
     losses: Array
@@ -48,6 +52,7 @@ class Observations:
     units: Mapping[str, float]
     dropped: tuple[Dropped, ...]
     warnings: tuple[str, ...]
+    unit_names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rows_dropped(self) -> int:
@@ -74,7 +79,7 @@ def data_warnings(observations: Observations, raw: Mapping[str, Array]) -> tuple
             f"runs at one point differ in {', '.join(knobs)}: the law is fitted to all of them; best=True (--best) "
             "takes the lowest loss of each point"
         )
-    for name in ("N", "D", "U"):
+    for name in () if _has_own_trials(observations.frame) else ("N", "D", "U"):  # these may be of any size
         small = observations.rows[raw[name] < SMALLEST_N].tolist() if name in raw else []
         if small:
             where = f"{name} ({observations.columns[name]}) is below {SMALLEST_N} in {name_rows(small)}"
@@ -82,17 +87,30 @@ def data_warnings(observations: Observations, raw: Mapping[str, Array]) -> tuple
     return tuple(warnings)
 
 
+def _has_own_trials(frame: pl.DataFrame) -> bool:
+    """Return whether the user's own code trained some of the runs."""
+    return "workload" in frame.columns and any(map(is_own, frame["workload"].unique()))
+
+
 def _mixed_knobs(observations: Observations) -> list[str]:
     """Return the knobs of our own runs, except the seed, that take several values at one point of the law."""
     frame = observations.frame
     if "spec" not in frame.columns or frame["spec"].null_count() == frame.height:
         return []
-    knobs = json.loads(frame["spec"].drop_nulls()[0])["knobs"]
+    knobs = _knobs(frame["spec"].drop_nulls()[0])
     names = [name for name in knobs if name != "seed" and name in frame.columns]
     points = pl.DataFrame({f"__{name}": column for name, column in observations.inputs.items()})
     counts = pl.concat([frame.select(names), points], how="horizontal").group_by(points.columns)
     return [name for name, most in counts.agg(pl.col(names).n_unique()).max().row(0, named=True).items()
             if name in names and most > 1]  # fmt: skip
+
+
+def _knobs(spec: str) -> Sequence[str]:
+    """Return the names of the knobs in a spec, none if it is not one of ours."""
+    try:
+        return list(json.loads(spec)["knobs"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ()
 
 
 def _copies(observations: Observations) -> Array:
@@ -103,10 +121,14 @@ def _copies(observations: Observations) -> Array:
     return np.flatnonzero(~frame.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy())
 
 
-def require_fittable(observations: Observations, law: Law) -> None:
-    """Raise InputError if no fit is possible: too few points, inputs that do not vary, losses that are all equal."""
+def require_fittable(observations: Observations, law: Law, hint: str = "") -> None:
+    """Raise InputError if no fit is possible: too few points, inputs that do not vary, losses that are all equal.
+
+    ``hint`` is a further fault then.
+    """
     faults = [*_input_faults(observations, law), *_loss_faults(observations, law)]
     if faults:
+        faults += [hint] if hint else []
         raise InputError([*faults, *(f"left out: {item.describe()}" for item in observations.dropped)])
 
 

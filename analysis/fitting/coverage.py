@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,14 +20,15 @@ from sweeplaw.analysis.fitting.profiles import own_units
 from sweeplaw.analysis.fitting.solve import Setup, set_up, smoothed, with_frozen
 from sweeplaw.analysis.fitting.uncertainty import percentile, resample_draws
 from sweeplaw.analysis.laws.law import Law
+from sweeplaw.analysis.tables.display import Shown, brief, finite
 
 Array = np.ndarray
 Noise = Literal["gaussian", "t3"]
 Method = Literal["profile", "bootstrap"]
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
+@dataclass(frozen=True, slots=True, repr=False)
+class Coverage(Shown):
     """The share of simulated sets whose interval contains each true parameter, with its binomial standard error."""
 
     shares: Mapping[str, float]
@@ -38,6 +39,18 @@ class Coverage:
     method: Method
     noise: Noise
     scale: float
+
+    def headline(self) -> tuple[str, ...]:
+        """Return the design of the simulation and the share of sets that cover each parameter."""
+        kind = f"coverage of {self.level:.0%} {self.method} intervals, {self.noise} noise {self.scale:.3g}"
+        return (f"{kind}, {self.sets} sets:", f"{brief(self.shares)} (+- {self.error:.3f})")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the simulation as plain values for JSON."""
+        return dict(finite({
+            "method": self.method, "noise": self.noise, "scale": self.scale, "level": self.level, "sets": self.sets,
+            "converged": self.converged, "standard_error": self.error, "coverage": self.shares,
+        }))  # fmt: skip
 
 
 def simulate_losses(truth: Array, noise: Noise, scale: float, space: str, sets: int, seed: int) -> Array:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.errors import InputError, nearest, require_types
 
 Array = np.ndarray
 Space = Literal["raw", "log"]
@@ -66,6 +66,7 @@ class Objective:
 
 def parse_objective(text: str, space: str = "raw", reduction: str = "mean", weights: str | None = None) -> Objective:
     """Parse ``huber:0.001``, ``huber`` (delta 0.001), ``lad`` or ``ls``. Raise InputError for anything else."""
+    require_types(("objective", text, str, "'huber:DELTA', 'lad', 'ls'"))
     name, colon, rest = text.partition(":")
     if name not in PENALTIES:
         raise InputError(f"objective {text!r} is not known (accepted: huber:DELTA, lad, ls){nearest(name, PENALTIES)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,9 @@ import polars as pl
 from sweeplaw.analysis.fitting.checks import Dropped, Observations, data_warnings, require_fittable
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.tables.expressions import ALIASES, condition, not_numeric, parse
+from sweeplaw.analysis.tables.sources import rows as rows_of
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.record import N_UNKNOWN
 
 Array = np.ndarray
 
@@ -43,10 +44,11 @@ class Columns:
 def observe(table: Any, law: Law, columns: Columns) -> Observations:
     """Return the rows of ``table`` as the law needs them. Raise InputError with every fault and its row numbers.
 
-    ``table`` is a Polars or pandas frame, loaded tables, a mapping of columns, or a path to a store or a file.
+    ``table`` is any source of runs (`analysis.tables.sources.rows`).
     """
-    frame, before, faults = _frame(table)
-    frame, unknown = _where(frame.with_row_index("__row"), columns.where)
+    source = rows_of(table)
+    before = tuple(Dropped(reason, (), count) for reason, count in source.dropped.items() if count)
+    frame, unknown = _where(source.frame.with_row_index("__row"), columns.where)
     mapping = _mapping(law, _by_input(law, columns.x), columns.y, columns.weights, _shown(frame))
     values = {name: _column(frame, name, text) for name, text in mapping.items()}
     units = _units(_by_input(law, columns.units), law)
@@ -60,37 +62,20 @@ def observe(table: Any, law: Law, columns: Columns) -> Observations:
         {name: kept[name] / units.get(name, 1.0) for name in law.inputs}, kept["loss"],
         kept.get("weight", np.ones(int(keep.sum()))), rows[keep], frame.filter(pl.Series(keep)),
         mapping, units, (*before, *unknown, *dropped), (),
+        {name: source.units[column] for name, column in mapping.items() if source.units.get(column)},
     )  # fmt: skip
-    require_fittable(observations, law)
-    damaged = (f"damaged: {fault}" for fault in faults)
-    return replace(observations, warnings=(*damaged, *data_warnings(observations, kept)))
+    require_fittable(observations, law, _unknown_n(source.frame, mapping))
+    damaged = (f"damaged: {fault}" for fault in source.faults)
+    unknown_n = filter(None, [_unknown_n(source.frame, mapping)])
+    return replace(observations, warnings=(*damaged, *unknown_n, *data_warnings(observations, kept)))
 
 
-def _frame(table: Any) -> tuple[pl.DataFrame, tuple[Dropped, ...], tuple[str, ...]]:
-    """Return the rows, those dropped before, and the faults of damaged files."""
-    if isinstance(table, str | Path):
-        from sweeplaw.analysis.tables.tables import read
-
-        table = read(table)
-    if hasattr(table, "trials"):
-        before = tuple(Dropped(reason, (), count) for reason, count in table.dropped.items() if count)
-        return table.trials.collect(), before, table.faults
-    if isinstance(table, pl.LazyFrame):
-        return table.collect(), (), ()
-    if isinstance(table, pl.DataFrame):
-        return table, (), ()
-    if isinstance(table, Mapping):
-        return _from_mapping(table), (), ()
-    if type(table).__module__.startswith("pandas"):
-        return pl.from_pandas(table), (), ()
-    raise InputError(f"a table is a frame, a mapping of columns or a path; {type(table).__name__} given")
-
-
-def _from_mapping(table: Mapping[str, Any]) -> pl.DataFrame:
-    lengths = {name: np.size(column) for name, column in table.items()}
-    if len(set(lengths.values())) > 1:
-        raise InputError("columns differ in length: " + ", ".join(f"{name} {size}" for name, size in lengths.items()))
-    return pl.DataFrame({name: np.asarray(column) for name, column in table.items()})
+def _unknown_n(frame: pl.DataFrame, mapping: Mapping[str, str]) -> str:
+    """Return why N is null in trials whose parameters are known; empty if it is not, or not used."""
+    if "params_non_embedding" not in mapping.values() or "params" not in frame.columns:
+        return ""
+    unknown = frame["params_non_embedding"].is_null() & frame["params"].is_not_null()
+    return f"{unknown.sum()} rows: {N_UNKNOWN} (--x N=params)" if unknown.any() else ""
 
 
 def _shown(frame: pl.DataFrame) -> list[str]:

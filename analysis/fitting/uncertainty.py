@@ -32,6 +32,10 @@ class Interval:
     method: str
     note: str = ""
 
+    def values(self) -> dict[str, float | str]:
+        """Return the interval as plain values; the note says why an end is infinite."""
+        return {"low": self.low, "high": self.high, "level": self.level, "method": self.method, "note": self.note}
+
 
 @dataclass(frozen=True, slots=True)
 class Draws:

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.features import Features
-from sweeplaw.analysis.hyperlaws.hyperlaw import Estimate, resampled_cells
+from sweeplaw.analysis.hyperlaws.hyperlaw import resampled_cells
 from sweeplaw.analysis.hyperlaws.joint import joint
+from sweeplaw.analysis.hyperlaws.knob_law import Estimate
+from sweeplaw.analysis.tables.display import Shown, finite
 from sweeplaw.analysis.tuning.cells import CellTable
 from sweeplaw.analysis.tuning.optimum import optima
 from sweeplaw.trials.errors import InputError
@@ -30,8 +33,8 @@ OVERHEAD = 1.2  # tokens over the minimum at the critical batch (Zhang et al. 20
 FEWEST_CELLS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRule:
+@dataclass(frozen=True, slots=True, repr=False)
+class BatchRule(Shown):
     """``exponent`` of lr*(B), from ``slices`` batch-size slices in ``cells`` cells.
 
     ``surface``: the exponent by the shared curvature, -H_lr,B / H_lr,lr. ``verdict`` compares it with the two rules.
@@ -45,6 +48,22 @@ class BatchRule:
     cells: int
     verdict: str
     critical: tuple[tuple[Mapping[str, object], float | None], ...]
+
+    def headline(self) -> tuple[str, ...]:
+        """Return the verdict and the evidence."""
+        return (f"{self.verdict} ({self.slices} slices in {self.cells} cells; shared surface: {self.surface:.2f})",)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the rule as plain values for JSON."""
+        return dict(finite({
+            "exponent": self.exponent.value,
+            "exponent_interval": self.exponent.ends,
+            "exponent_of_the_shared_surface": self.surface,
+            "slices": self.slices,
+            "cells": self.cells,
+            "verdict": self.verdict,
+            "critical": [{**cell, "critical_batch": value} for cell, value in self.critical],
+        }))  # fmt: skip
 
 
 def batch_rule(

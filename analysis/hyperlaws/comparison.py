@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.evaluation import LawEvaluation, Scorer, score
 from sweeplaw.analysis.hyperlaws.published import LAWS, Count, Knob, PublishedLaw
+from sweeplaw.analysis.tables.display import Shown, finite
 from sweeplaw.analysis.tuning.cells import CellTable
 from sweeplaw.trials.errors import InputError, nearest
 
@@ -24,8 +26,8 @@ KNOBS: tuple[Knob, ...] = ("lr", "batch_tokens", "weight_decay")
 SIZE_COLUMNS: Mapping[Count, str] = {"non_embedding": "params_non_embedding", "total": "params"}
 
 
-@dataclass(frozen=True, slots=True)
-class LawScore:
+@dataclass(frozen=True, slots=True, repr=False)
+class LawScore(Shown):
     """Score of one law on the cells. ``evaluation`` is None if the law makes no prediction; ``remark`` says why.
 
     ``predicted`` (cells, knobs): natural logs, NaN for knobs that the law does not predict. ``off``: by knob, the
@@ -37,6 +39,35 @@ class LawScore:
     predicted: Array
     off: Mapping[str, float]
     remark: str
+
+    def headline(self) -> tuple[str, ...]:
+        """Return the score (c) in per mille of loss, the law's formula, and how far off each knob is."""
+        if self.evaluation is None:
+            return (f"      -  {self.law.name}: {self.remark}",)
+        off = ", ".join(f"{name} {factor:.2f}x" for name, factor in self.off.items())
+        tail = " ".join(filter(None, [off and f"(off: {off})", self.remark]))
+        mark = "" if self.law.verified else " [second-hand]"
+        regret = self.evaluation.metric("quadratic").score
+        score = "      -" if regret is None else f"{regret:7.3f}"
+        return (f"{score}  {self.law.name}{mark}  {self.law.formula}  {tail}".rstrip(),)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the score as plain values for JSON."""
+        law, metrics = self.law, None if self.evaluation is None else self.evaluation.metrics
+        return dict(finite({
+            "law": law.name,
+            "title": law.title,
+            "formula": law.formula,
+            "units": law.units,
+            "parameters": law.parameters,
+            "source": law.source,
+            "verified": law.verified,
+            "standing": law.standing,
+            "regret_permille": None if metrics is None else {m.name: m.score for m in metrics},
+            "noise_floor_permille": None if metrics is None else {m.name: m.floor for m in metrics},
+            "off_by": self.off,
+            "remark": self.remark,
+        }))  # fmt: skip
 
 
 def compare(frame: pl.DataFrame, table: CellTable, scorer: Scorer, laws: Iterable[str] = tuple(LAWS)) -> list[LawScore]:

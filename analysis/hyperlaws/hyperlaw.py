@@ -9,22 +9,26 @@ other weights.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.evaluation import Estimator, LawEvaluation, Scorer, leave_one_out, train_small
 from sweeplaw.analysis.hyperlaws.features import Features, features
 from sweeplaw.analysis.hyperlaws.joint import Joint, joint
+from sweeplaw.analysis.hyperlaws.knob_law import KnobLaw, knob_law
 from sweeplaw.analysis.hyperlaws.per_cell import cell_optima, per_cell
 from sweeplaw.analysis.hyperlaws.pooled import STEP_LAW_THRESHOLD, Pooled
+from sweeplaw.analysis.hyperlaws.summary import hyperlaw_values, rows_used, text
+from sweeplaw.analysis.tables.display import Card, Shown, brief, finite, more_notes
+from sweeplaw.analysis.tables.runs import read_runs
 from sweeplaw.analysis.tuning.cells import CellTable, cell_table
 from sweeplaw.analysis.tuning.optimum import CellOptimum, best_level
 from sweeplaw.analysis.tuning.plateau import Width, pooled, widths
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 Array = NDArray[np.float64]
@@ -32,42 +36,6 @@ Array = NDArray[np.float64]
 RESAMPLES = 1000
 TIE_ORDERS = 8  # the mean over these is within 0.2 % of the mean over all orders
 ESTIMATORS = "pooled:THRESHOLD (pooled:0.0025 is Step Law's), cells, joint"
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A number and its 95 % interval, whose ends are None without resamples."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class KnobLaw:
-    """``coefficient`` times the axes to their ``exponents`` (times an ``offsets`` factor for a recipe).
-
-    In the units of the columns. ``terms`` (q,) and ``draws`` (resamples, q): coefficients on centered features.
-    """
-
-    knob: str
-    coefficient: Estimate
-    exponents: Mapping[str, Estimate]
-    offsets: Mapping[str, Estimate]
-    features: Features
-    terms: Array
-    draws: Array
-
-    def at(self, axes: Mapping[str, float], recipe: Mapping[str, str] | None = None) -> Estimate:
-        """Return the knob's optimum at these axis values, with its interval."""
-        row = self.features.at(axes, recipe)
-        return _estimate(np.exp(self.draws @ row), float(np.exp(self.terms @ row)))
-
-    @property
-    def formula(self) -> str:
-        """The law in conventional notation: ``lr = 77.7 N^-0.766 D^0.197``."""
-        powers = [f"{axis}^{exponent.value:.3f}" for axis, exponent in self.exponents.items()]
-        return " ".join([f"{self.knob} = {self.coefficient.value:.4g}", *powers])
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +48,8 @@ class RecipeVerdict:
     sentence: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hyperlaw:
+@dataclass(frozen=True, slots=True, repr=False)
+class Hyperlaw(Shown):
     """The laws of one estimator, the rows and cells used, and the scores of predictions in held-out cells.
 
     ``row_resampled``: for the pooled estimator, coefficient and exponents as Step Law's tool prints them (mean of 1000
@@ -111,12 +79,35 @@ class Hyperlaw:
     span: Mapping[str, tuple[float, float]]
 
     def law(self, knob: str) -> KnobLaw:
-        """Return the law of this knob."""
-        return next(law for law in self.laws if law.knob == knob)
+        """Return the law of this knob. Raise InputError for a knob that was not analysed."""
+        found = next((law for law in self.laws if law.knob == knob), None)
+        if found is None:
+            raise InputError(f"no law of {knob!r} (laws of: {', '.join(self.knobs)})")
+        return found
+
+    def headline(self) -> tuple[str, ...]:
+        """Return the rows and cells used and the laws."""
+        return (rows_used(self), *(line for law in self.laws for line in law.headline()), *more_notes(len(self.notes)))
+
+    def to_dict(self, alternatives: Sequence[Hyperlaw] = ()) -> dict[str, Any]:
+        """Return plain values for JSON; ``alternatives`` are other forms of the laws on the same rows."""
+        return dict(finite(hyperlaw_values(self, alternatives)))
+
+    def card(self) -> Card:
+        """Return the laws as a table of coefficients and exponents."""
+        terms = ((law.knob, "coefficient", law.coefficient) for law in self.laws)
+        powers = ((law.knob, axis, power) for law in self.laws for axis, power in law.exponents.items())
+        rows = [(knob, name, *map(brief, (one.value, *one.ends))) for knob, name, one in (*terms, *powers)]
+        heads = ("knob", "coefficient or exponent of", "value", "low", "high")
+        return Card((rows_used(self), *(law.formula for law in self.laws)), heads, tuple(rows), self.notes)
+
+    def summary(self, alternatives: Sequence[Hyperlaw] = (), notes: Sequence[str] = ()) -> str:
+        """Return the laws with their scores as text; ``alternatives`` as for `to_dict`, ``notes`` are added."""
+        return "\n".join([*text(self, alternatives), *(f"note: {note}" for note in (*self.notes, *notes))])
 
 
 def hyperlaw(
-    frame: pl.DataFrame,
+    frame: Any,
     cell: Sequence[str] = ("N", "D"),
     knobs: Sequence[str] = ("lr", "batch_tokens"),
     estimator: str = "joint",
@@ -131,14 +122,19 @@ def hyperlaw(
 ) -> Hyperlaw:
     """Return laws for the optimum of ``knobs`` over the axes ``cell``, from the rows of ``frame`` with loss ``y``.
 
+    ``frame`` is any source of runs that `fit` takes: a path, a Store, what `load` returns, a frame, or columns by name.
+    The loss of a run that is not completed is unknown, and N, D and C stand for the columns of our own store.
     ``recipes``: columns (schedule, architecture, corpus) that split cells and have an offset each. ``on``: the axes of
     a knob's law, e.g. ``{"batch_tokens": ("D",)}``; by default a batch depends on the token axis alone, other knobs on
     all axes. ``progress`` is called with (resamples done, resamples); ``watch`` is its earlier name. Raise InputError
     with every reason if the design cannot determine a law.
     """
     parse_estimator(estimator)
-    scorer = Scorer.of(cell_table(frame, cell, knobs, y, recipes))
-    return fit_cells(scorer, estimator, on, resamples, seed, watch or progress)
+    _check(on, resamples, seed)
+    runs, notes = read_runs(frame, {"cell": cell, "knobs": knobs, "recipes": recipes}, y)
+    scorer = Scorer.of(cell_table(runs, cell, knobs, y, recipes))
+    found = fit_cells(scorer, estimator, on, resamples, seed, watch or progress)
+    return replace(found, notes=(*found.notes, *notes)) if notes else found
 
 
 def fit_cells(
@@ -187,9 +183,22 @@ def fit_cells(
     )
 
 
+def _check(on: Any, resamples: Any, seed: Any) -> None:
+    """Raise InputError naming each option of a wrong type."""
+    faults = [
+        f"{name} = {shown(value)} (accepted: a whole number that is zero or more)"
+        for name, value in {"resamples": resamples, "seed": seed}.items()
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0
+    ]
+    if on is not None and not (isinstance(on, Mapping) and all(isinstance(name, str) for name in on)):
+        faults.append(f"on = {shown(on)} (accepted: a mapping of knobs to axes, such as {{'batch_tokens': ['D']}})")
+    if faults:
+        raise InputError(faults)
+
+
 def parse_estimator(text: str) -> tuple[str, float]:
     """Return ("pooled", threshold), ("cells", nan) or ("joint", nan). Raise InputError."""
-    kind, _, rest = text.partition(":")
+    kind, _, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
     if kind == "pooled":
         try:
             threshold = float(rest) if rest else STEP_LAW_THRESHOLD
@@ -199,37 +208,12 @@ def parse_estimator(text: str) -> tuple[str, float]:
             return kind, threshold
     elif kind in ("cells", "joint") and not rest:
         return kind, float("nan")
-    raise InputError(f"estimator = {text!r} is not known (accepted: {ESTIMATORS})")
+    raise InputError(f"estimator = {shown(text)} is not known (accepted: {ESTIMATORS})")
 
 
 def resampled_cells(cells: int, resamples: int, seed: int) -> Array:
     """Return the number of times each cell occurs in each resample, (resamples, cells)."""
     return np.random.default_rng(seed).multinomial(cells, np.full(cells, 1 / cells), resamples).astype(np.float64)
-
-
-def knob_law(terms: Features, k: int, knob: str, center: Array, draws: Array) -> KnobLaw:
-    """Return the law of knob ``k`` from coefficients (q,) and their resamples (resamples, q) on centered features."""
-    names = [name for name, allowed in zip(terms.names, terms.allowed[k], strict=True) if allowed and name != "1"]
-    at = {name: terms.names.index(name) for name in names}
-    estimates = {name: _estimate(draws[:, i], float(center[i])) for name, i in at.items()}
-    factors = {name: _estimate(np.exp(draws[:, i]), float(np.exp(center[i]))) for name, i in at.items()}
-    origin = terms.centers
-    return KnobLaw(
-        knob=knob,
-        coefficient=_estimate(np.exp(draws[:, 0] - draws @ origin), float(np.exp(center[0] - center @ origin))),
-        exponents={name: estimate for name, estimate in estimates.items() if "=" not in name},
-        offsets={name: factor for name, factor in factors.items() if "=" in name},
-        features=terms,
-        terms=center,
-        draws=draws,
-    )
-
-
-def _estimate(draws: Array, value: float) -> Estimate:
-    if len(draws) < 2:
-        return Estimate(value, None, None)
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Estimate(value, float(low), float(high))
 
 
 def _estimator(kind: str, threshold: float, table: CellTable, found: list[CellOptimum], terms: Features) -> Estimator:

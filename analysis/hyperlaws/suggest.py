@@ -6,20 +6,21 @@ evidence in decades of N and D; an unsupported one is an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
 from sweeplaw.analysis.hyperlaws.published import LAWS, Knob, PublishedLaw
-from sweeplaw.analysis.tuning.plateau import widths
+from sweeplaw.analysis.tables.display import Card, Shown, brief, finite
+from sweeplaw.analysis.tuning.plateau import QUOTED, widths
 from sweeplaw.trials.errors import InputError, nearest, require_positive
 
 Array = NDArray[np.float64]
 
-PLATEAU = 0.0025  # excess loss at which a plateau factor is quoted
 FARTHEST = 2.0  # decades outside the evidence in N or D: the released laws change by their whole plateau within two
 WIDEST = 10.0  # largest factor between a value and its interval ends
 
@@ -80,8 +81,8 @@ class Disagreement:
     verified: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Suggestion:
+@dataclass(frozen=True, slots=True, repr=False)
+class Suggestion(Shown):
     """Settings for (params, tokens). ``decades``: distance outside the evidence by axis, 0 inside it."""
 
     params: float
@@ -91,13 +92,69 @@ class Suggestion:
     disagreements: tuple[Disagreement, ...]
     notes: tuple[str, ...]
 
+    def headline(self) -> tuple[str, ...]:
+        """Return each setting with its interval, its tolerance and its source."""
+        return tuple(_setting_line(name, setting) for name, setting in self.settings.items())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the suggestion as plain values for JSON."""
+        return dict(finite({
+            "params": self.params,
+            "tokens": self.tokens,
+            "settings": {
+                name: {
+                    "value": setting.value,
+                    "interval": [setting.low, setting.high],
+                    "plateau_factor": setting.plateau,
+                    "source": setting.source,
+                }
+                for name, setting in self.settings.items()
+            },
+            "decades_beyond_the_evidence": self.decades,
+            "disagreements": [
+                {
+                    "law": other.law,
+                    "knob": other.knob,
+                    "value": other.value,
+                    "factor": other.factor,
+                    "beyond_plateau": other.beyond,
+                    "verified": other.verified,
+                }
+                for other in self.disagreements
+            ],
+            "notes": self.notes,
+        }))  # fmt: skip
+
+    def card(self) -> Card:
+        """Return the settings as a table."""
+        rows = [
+            (name, brief(one.value), brief(one.low), brief(one.high), brief(one.plateau), one.source)
+            for name, one in self.settings.items()
+        ]
+        head = f"{brief(self.params)} parameters on {brief(self.tokens)} tokens"
+        heads = ("knob", "value", "95 % low", "high", "may be off by", "source")
+        return Card((head, *self._remarks()), heads, tuple(rows), self.notes)
+
+    def summary(self) -> str:
+        """Return settings, distances from the evidence, disagreements and notes as text."""
+        return "\n".join([*self.headline(), *self._remarks(), *(f"note: {note}" for note in self.notes)])
+
+    def _remarks(self) -> Iterator[str]:
+        for axis, decades in self.decades.items():
+            side = f"{abs(decades):.2f} decades {_side(decades)}" if decades else "inside"
+            yield f"{axis}: {side} the evidence"
+        for other in self.disagreements:
+            plateau = {True: ", beyond the plateau", False: ", within the plateau", None: ""}[other.beyond]
+            mark = "" if other.verified else " [second-hand]"
+            yield f"{other.law}{mark}: {other.knob} = {other.value:.4g}, {other.factor:.2f}x ours{plateau}"
+
 
 def from_runs(found: Hyperlaw, params: float, tokens: float, sequence: int) -> Suggestion:
     """Return the settings by the laws ``found`` (axes N, D or one of them). Raise InputError if unsupported."""
     require_positive({"params": params, "tokens": tokens, "sequence length": sequence}, where="suggest")
     point = {"N": params, "D": tokens}
     decades = {axis: outside(point[axis], *found.span[axis]) for axis in found.axes}
-    plateau = {width.knob: width.factor for width in found.plateau if width.threshold == PLATEAU}
+    plateau = {width.knob: width.factor for width in found.plateau if width.threshold == QUOTED}
     settings = {}
     for law in found.laws:
         estimate = law.at(point)
@@ -142,6 +199,12 @@ def outside(value: float, low: float, high: float) -> float:
     return float(np.log10(value / low)) if value < low / 1.02 else 0.0
 
 
+def _setting_line(name: str, setting: Setting) -> str:
+    interval = f"95 % [{setting.low:.4g}, {setting.high:.4g}]" if setting.low is not None else "no interval"
+    plateau = f"  may be off by {setting.plateau:.2f}x for 0.25 % of loss" if setting.plateau else ""
+    return f"{name:16s} {setting.value:10.4g}  {interval}{plateau}  ({setting.source})"
+
+
 def _side(decades: float) -> str:
     return "above" if decades > 0 else "below"
 
@@ -178,7 +241,7 @@ def _published_setting(
     error = float(np.sqrt(row @ np.array(evidence.covariance[knob]) @ row))
     plateau = None
     if evidence.hessian is not None:
-        plateau = next(w.factor for w in widths(np.array(evidence.hessian), law.knobs, (PLATEAU,)) if w.knob == knob)
+        plateau = next(w.factor for w in widths(np.array(evidence.hessian), law.knobs, (QUOTED,)) if w.knob == knob)
     return Setting(value, value * np.exp(-1.96 * error), value * np.exp(1.96 * error), plateau, source)
 
 

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from sweeplaw.analysis.laws.law import MAX_EXPONENT, Law, Param
 from sweeplaw.trials.errors import InputError, nearest
 
+INPUT_UNITS: Mapping[str, str] = {
+    "N": "parameters", "D": "tokens", "U": "unique tokens", "M": "tokens a batch", "K": "steps",
+}  # fmt: skip
+
 
 def _coefficient(name: str, scale: str, unit: str) -> Param:
     return Param(name, unit=unit, scale=scale, start=(0.01, 10.0))

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from sweeplaw.analysis.laws.compiled import Function, compile_formula
 from sweeplaw.analysis.laws.formula import Graph, parse
-from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.errors import InputError, nearest, shown
 
 Array = np.ndarray
 
@@ -92,10 +92,13 @@ class Law:
         missing = [name for name in self.inputs if name not in x]
         if missing:
             raise InputError(f"{self.name} needs {', '.join(self.inputs)}; {', '.join(missing)} missing")
-        return [
-            np.atleast_1d(np.asarray(column, dtype=float))
-            for column in np.broadcast_arrays(*map(np.atleast_1d, (x[name] for name in self.inputs)))
-        ]
+        try:
+            return [
+                np.atleast_1d(np.asarray(column, dtype=float))
+                for column in np.broadcast_arrays(*map(np.atleast_1d, (x[name] for name in self.inputs)))
+            ]
+        except (TypeError, ValueError) as error:
+            raise InputError(f"inputs of {self.name}: {error} (accepted: numbers, arrays of one length)") from None
 
     def fix(self, **values: float) -> Law:
         """Return this law with some parameters known. Raise InputError for unknown names and infinite values."""
@@ -150,6 +153,8 @@ def formula_law(
 
     A parameter with finite bounds is searched inside them. Raise InputError with every fault.
     """
+    if not isinstance(formula, str) or isinstance(inputs, str) or not isinstance(inputs, Sequence):
+        raise InputError(f"formula = {shown(formula)}, inputs = {shown(inputs)} (accepted: a text, a list of names)")
     bounds = dict(bounds or {})
     graph = Graph()
     node = parse(graph, formula)

@@ -15,8 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
-from sweeplaw.analysis.fitting.fit import Fit
+from sweeplaw.analysis.fitting.fitted_law import Fit
+from sweeplaw.analysis.report.labels import AXES, axis_label, loss_label
 from sweeplaw.analysis.tables.families import Axes, Family
+from sweeplaw.analysis.tables.units import labelled
 from sweeplaw.analysis.tuning.optimum import CellOptimum
 from sweeplaw.trials.quantities import counted, short
 
@@ -36,6 +38,7 @@ STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a value may contain $
     "svg.hashsalt": "sweeplaw",
 }
 USUAL, FAR = 0.8, 3.0  # the axis ends near this quantile if some settings exceed it by this factor; they are counted
@@ -43,10 +46,15 @@ TICKS = 8  # labels that fit on an axis
 _COLOURS = ("#31688e", "#35b779", "#e07b39", "#8d4fa8", "#c44e52", "#7f7f7f", "#17becf", "#bcbd22")
 
 
+def literal(text: str) -> str:
+    """Return ``text`` for a figure of another style, where text between two $ would be a formula."""
+    return text.replace("$", r"\$")
+
+
 def svg(figure: Figure) -> str:
     """Return the figure as SVG text for a page, without the XML prologue."""
     out = io.StringIO()
-    with rc_context(STYLE):
+    with rc_context({**STYLE, "text.parse_math": True}):  # for the powers of ten of ticks, which are made now
         figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
     text = out.getvalue()
     return text[text.index("<svg") :]
@@ -77,8 +85,8 @@ def loss_curves(family: Family, by: Axes, surface: Fit | None, slices: Mapping[A
                 _draw_surface(panel, surface, inputs, grid, colour)
             if value in slices:
                 panel.plot(grid, slices[value].predict(grid), color=colour, lw=1, ls="--")
-        _log_axis(panel, "N, parameters" if along == by.n else "D, training tokens", along)
-        panel.set_ylabel("validation loss (nats/token)")
+        _log_axis(panel, axis_label(by, "N" if along == by.n else "D"))
+        panel.set_ylabel(loss_label(by))
         panel.legend(ncols=2 if len(shown) > 4 else 1)
         return figure
 
@@ -94,11 +102,12 @@ def residuals(fit: Fit, by: Axes) -> Figure:
     with rc_context(STYLE):
         figure = Figure(figsize=(8.4, 3.0), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
-        for panel, name, axis in ((left, by.n, "N"), (right, by.d, "D")):
+        for panel, axis in zip((left, right), AXES, strict=True):
             panel.axhline(0, color="#888888", lw=0.8)
             panel.plot(fit.observations.inputs[axis], 100 * fit.residuals, "o", ms=4, color=_COLOURS[0], alpha=0.8)
-            _log_axis(panel, "N, parameters" if axis == "N" else "D, training tokens", name)
-        left.set_ylabel("observed − law\n(% of loss)" if fit.objective.space == "log" else "observed − law (0.01 nats)")
+            _log_axis(panel, axis_label(by, axis))
+        inside = fit.objective.space == "log"
+        left.set_ylabel("observed − law\n(% of loss)" if inside else f"100 x {loss_label(by, 'observed − law')}")
         return figure
 
 
@@ -143,18 +152,22 @@ def _limit_height(panel: Panel, drawn: Sequence[float]) -> None:
         panel.set_ylim(bottom=-0.1)
 
 
-def training_curves(curves: pl.DataFrame, labels: Mapping[str, str]) -> Figure:
-    """Draw training and validation loss against tokens seen for a few trials; ``labels`` by trial id."""
+def training_curves(curves: pl.DataFrame, labels: Mapping[str, str], by: Axes) -> Figure:
+    """Draw training and validation loss for a few trials against tokens seen, or steps if tokens are not known.
+
+    ``labels`` are by trial id.
+    """
+    seen = "tokens" if curves["tokens"].count() else "step"
     with rc_context(STYLE):
         figure, panel = _panel()
         for colour, (trial_id, label) in zip(_shades(len(labels)), labels.items(), strict=True):
             points = curves.filter(pl.col("trial_id") == trial_id).sort("step")
             train = points.drop_nulls("train_loss")
-            panel.plot(train["tokens"], train["train_loss"], color=colour, lw=0.8, alpha=0.6)
+            panel.plot(train[seen], train["train_loss"], color=colour, lw=0.8, alpha=0.6)
             measured = points.drop_nulls("val_loss")
-            panel.plot(measured["tokens"], measured["val_loss"], "o", ms=4, color=colour, label=label)
-        _log_axis(panel, "training tokens seen", "tokens")
-        panel.set_ylabel("loss (nats/token)\nline: training, dots: validation")
+            panel.plot(measured[seen], measured["val_loss"], "o", ms=4, color=colour, label=label)
+        _log_axis(panel, "training tokens seen" if seen == "tokens" else "step")
+        panel.set_ylabel(f"{labelled('loss', by.units.get('val_loss', ''))}\nline: training, dots: validation")
         panel.legend()
         return figure
 
@@ -188,9 +201,9 @@ def _spread(line: pl.DataFrame) -> Any:
     return known if (known > 0).any() else None
 
 
-def _log_axis(panel: Panel, label: str, name: str) -> None:
+def _log_axis(panel: Panel, label: str) -> None:
     panel.set_xscale("log")
-    panel.set_xlabel(f"{label} ({name})" if name not in label else label)
+    panel.set_xlabel(label)
     low, high = panel.get_xlim()
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     if math.log10(high / low) > 1.2:

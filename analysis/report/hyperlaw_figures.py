@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.evaluation import Scorer
 from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
+from sweeplaw.analysis.report.figures import literal
 from sweeplaw.analysis.tuning.cells import CellTable
 from sweeplaw.analysis.tuning.importance import Importance
 from sweeplaw.analysis.tuning.plateau import THRESHOLDS
@@ -47,19 +48,20 @@ def heatmaps(
         _optimum(panel, scorer, c)
         if found is not None:
             point = _law_point(found, table, c)
-            panel.plot(*np.exp(point[:2]), "*", color="black", ms=11, label=f"{found.estimator} law")
+            panel.plot(*np.exp(point[:2]), "*", color="black", ms=11, label=literal(f"{found.estimator} law"))
         for (name, predicted), colour in zip((others or {}).items(), COLOURS, strict=False):
             if np.isfinite(predicted[c, :2]).all():
-                panel.plot(*np.exp(predicted[c, :2]), "D", color=colour, ms=5, label=name)
-        panel.set_title("\n".join(f"{name} = {_short(value)}" for name, value in table.label(c).items()), fontsize=8)
+                panel.plot(*np.exp(predicted[c, :2]), "D", color=colour, ms=5, label=literal(name))
+        title = "\n".join(f"{name} = {_short(value)}" for name, value in table.label(c).items())
+        panel.set_title(literal(title), fontsize=8)
         for axis in (panel.xaxis, panel.yaxis):
             axis.set_minor_formatter(NullFormatter())
         panel.use_sticky_edges = False  # contours end at the grid's edge and would cut the outermost runs in half
         panel.margins(0.06)
     if dots is not None:
         figure.colorbar(dots, ax=panels, label="loss above the cell's best", shrink=0.7)
-    figure.supxlabel(table.knobs[0])
-    figure.supylabel(table.knobs[1])
+    figure.supxlabel(literal(table.knobs[0]))
+    figure.supylabel(literal(table.knobs[1]))
     figure.legend(*panels.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=6, fontsize=8)
     return figure
 
@@ -77,11 +79,11 @@ def law_lines(table: CellTable, found: Hyperlaw) -> Figure:
             panel.plot(np.exp(table.log_axes[:, i]), np.exp(best[:, k]), "o", ms=4, color="#7f7f7f", label="lowest run")
             span = np.exp(np.linspace(table.log_axes[:, i].min(), table.log_axes[:, i].max(), 60))
             values = [law.at({**middle, axis: float(value)}) for value in span]
-            panel.plot(span, [one.value for one in values], color="#31688e", label=law.formula)
+            panel.plot(span, [one.value for one in values], color="#31688e", label=literal(law.formula))
             if values[0].low is not None:
                 low, high = [one.low or np.nan for one in values], [one.high or np.nan for one in values]
                 panel.fill_between(span, low, high, color="#31688e", alpha=0.2, linewidth=0)
-            panel.set(xscale="log", yscale="log", xlabel=axis, ylabel=law.knob)
+            panel.set(xscale="log", yscale="log", xlabel=literal(axis), ylabel=literal(law.knob))
             panel.legend(fontsize=8)
     return figure
 
@@ -96,10 +98,10 @@ def importance_bars(found: Sequence[Importance]) -> Figure:
     layers["pairs"] = np.array([sum(one.pairs.values()) for one in found])
     layers["higher orders"] = np.array([one.rest for one in found])
     for (name, share), colour in zip(layers.items(), (*COLOURS, "#31688e", "#cccccc") * 3, strict=False):
-        panel.bar(at, share, bottom=bottom, color=colour, label=name)
+        panel.bar(at, share, bottom=bottom, color=colour, label=literal(name))
         bottom = bottom + share
     labels = [", ".join(f"{name}={_short(value)}" for name, value in one.cell.items()) or "all rows" for one in found]
-    panel.set_xticks(at, labels, rotation=90 if len(found) > 3 else 0, fontsize=7)
+    panel.set_xticks(at, [literal(label) for label in labels], rotation=90 if len(found) > 3 else 0, fontsize=7)
     panel.set(ylabel="share of the variance of the loss", ylim=(0, 1))
     panel.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -13,7 +13,6 @@ from sweeplaw.analysis.hyperlaws.comparison import KNOBS, compare
 from sweeplaw.analysis.hyperlaws.evaluation import Scorer
 from sweeplaw.analysis.hyperlaws.hyperlaw import fit_cells
 from sweeplaw.analysis.report.hyperlaw_figures import heatmaps, law_lines
-from sweeplaw.analysis.report.hyperlaw_summary import hyperlaw_values
 from sweeplaw.analysis.tuning.cells import cell_table
 from sweeplaw.trials.errors import InputError
 
@@ -47,4 +46,4 @@ def hyper_section(
             ranked = compare(frame, table, scorer)
             others = {one.law.name: one.predicted for one in ranked if len(one.off) > 1}
         figures["hyperlaw_heatmaps"] = heatmaps(scorer, found, others)
-    return HyperSection(hyperlaw_values(found), figures, "")
+    return HyperSection(found.to_dict(), figures, "")

@@ -15,7 +15,9 @@ import polars as pl
 
 from sweeplaw.analysis.report import figures
 from sweeplaw.analysis.report.report import Report, Section, report_values
+from sweeplaw.analysis.tables.display import finite
 from sweeplaw.trials.quantities import short
+from sweeplaw.trials.store_format.atomic_file import write_atomically
 
 
 def pictures(section: Section, curves: pl.LazyFrame) -> dict[str, str]:
@@ -36,7 +38,7 @@ def pictures(section: Section, curves: pl.LazyFrame) -> dict[str, str]:
     if labels := _longest(section):
         points = curves.filter(pl.col("trial_id").is_in(list(labels))).collect()
         if points.height:
-            drawn["curves"] = figures.training_curves(points, labels)
+            drawn["curves"] = figures.training_curves(points, labels, by)
     return {name: figures.svg(figure) for name, figure in drawn.items()}
 
 
@@ -62,6 +64,9 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
     environment.filters.update(short=short, g=_g, seconds=_seconds)
     return environment.get_template("report.html.j2").render(
         report=values,
+        loss_unit=report.by.units.get(report.by.loss, ""),
+        data_unit=report.by.units.get("tokens") or "tokens",
+        note=report.note,
         pictures=[pictures(section, report.tables.curves) for section in report.sections],
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
@@ -80,20 +85,13 @@ def _seconds(value: float | None) -> str:
 
 
 def write(report: Report, folder: Path) -> tuple[Path, Path]:
-    """Write ``report.html`` and ``report.json`` to ``folder`` and return their paths."""
-    values = plain(report_values(report))
+    """Write ``report.html`` and ``report.json`` to ``folder`` and return their paths. A link there is replaced."""
+    values = finite(report_values(report))
     html, data = folder / "report.html", folder / "report.json"
-    html.write_text(page(report, values), encoding="utf-8")
-    data.write_text(json.dumps(values, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    _write(html, page(report, values))
+    _write(data, json.dumps(values, indent=1, ensure_ascii=False, default=str) + "\n")
     return html, data
 
 
-def plain(value: Any) -> Any:
-    """Return ``value`` for JSON, with non-finite numbers, which JSON lacks, as None."""
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
+def _write(path: Path, text: str) -> None:
+    write_atomically(str(path), lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))

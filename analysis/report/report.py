@@ -5,20 +5,20 @@ Everything left out is counted, and unverified fits are marked.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from sweeplaw.analysis.fitting.fit import Fit
+from sweeplaw.analysis.fitting.fit_summary import summarise
+from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws
-from sweeplaw.analysis.report.fit_summary import summarise
 from sweeplaw.analysis.report.hyperlaw_section import HyperSection, hyper_section
 from sweeplaw.analysis.scaling.validation import largest
-from sweeplaw.analysis.tables.expressions import condition
-from sweeplaw.analysis.tables.families import Axes, Family, axes, families
+from sweeplaw.analysis.tables.expressions import check_columns, condition, parse
+from sweeplaw.analysis.tables.families import Axes, Family, axes, families, n_note
 from sweeplaw.analysis.tables.tables import Tables, keep, load
 from sweeplaw.analysis.tuning.optimum import CellOptimum, optima, unmeasured_cells
 from sweeplaw.trials.errors import InputError
@@ -26,6 +26,7 @@ from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 LEAST_LEVELS = 4  # of a knob, for a law of its optimum: three for a quadratic and one degree of freedom
 MAX_FAMILIES = 6  # on a page; further families are counted
+_SUMMED = ("flops", "train_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,10 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The content of a report. ``source``: the argument as the user wrote it; ``everything``: trials in any state."""
+    """The content of a report. ``source``: the argument as the user wrote it; ``everything``: trials in any state.
+
+    ``note`` says why N is not known of some trials; empty if it is, or if N is another column.
+    """
 
     source: str
     tables: Tables
@@ -50,6 +54,7 @@ class Report:
     by: Axes
     sections: tuple[Section, ...]
     families_left_out: int
+    note: str = ""
 
 
 def make(
@@ -57,27 +62,44 @@ def make(
     *,
     where: str | None = None,
     loss: str = "val_loss",
+    x: Mapping[str, str] | None = None,
     verify: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> Report:
     """Return the report of a store or a table file. Raise InputError if there is nothing to report.
 
-    ``verify`` as for `load`. ``progress`` is called after each law with (laws done, laws).
+    ``loss`` and ``x``, which maps N and D, are columns or SQL expressions of columns; by default those of our own
+    store. ``verify`` as for `load`. ``progress`` is called after each law with (laws done, laws).
     """
     whole = load(source, states=None, verify=verify)
     tables = keep(whole, ("completed",), where)
     rows = whole.trials if where is None else whole.trials.filter(condition(where, whole.trials.collect_schema()))
-    everything = rows.collect()
+    everything = _with_expressions(rows.collect(), [*(x or {}).values(), loss])
     trials = everything.filter(pl.col("state") == "completed") if "state" in everything.columns else everything
     if not trials.height:
         counts = ", ".join(f"{rows} {reason}" for reason, rows in tables.dropped.items())
         raise InputError(f"{tables.source}: no completed trials to report ({counts or 'the store is empty'})")
-    by = axes(tables, trials, loss=loss)
+    check_columns(everything, [], numbers=_SUMMED)
+    by = axes(tables, trials, loss=loss, x=x)
     found = families(trials, by)
     shown = found[:MAX_FAMILIES]
     laws = _laws(shown, by, progress)
     sections = tuple(_section(family, by, everything, fitted) for family, fitted in zip(shown, laws, strict=True))
-    return Report(str(source), tables, everything, by, sections, len(found) - len(shown))
+    note = "" if x and "N" in x else n_note(trials)
+    return Report(str(source), tables, everything, by, sections, len(found) - len(shown), note)
+
+
+def _with_expressions(trials: pl.DataFrame, texts: Sequence[str]) -> pl.DataFrame:
+    """Return the trials with a column for each of ``texts`` that is an expression and no name. Raise InputError."""
+    computed = [
+        parse(text, trials.schema).alias(text)
+        for text in texts
+        if text not in trials.columns and not text.isidentifier()
+    ]
+    try:
+        return trials.with_columns(computed)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{', '.join(texts)}: {str(error).splitlines()[0]}") from None
 
 
 def _laws(shown: Sequence[Family], by: Axes, progress: ProgressCallback) -> Iterator[list[FittedSlice]]:
@@ -127,7 +149,8 @@ def report_values(report: Report) -> dict[str, Any]:
 
 def _trials(report: Report) -> dict[str, Any]:
     trials = report.everything
-    states = trials["state"].value_counts().sort("state").iter_rows() if "state" in trials.columns else ()
+    known = trials["state"].fill_null("null") if "state" in trials.columns else pl.Series("state", [], pl.String)
+    states = known.value_counts().sort("state").iter_rows()
     return {
         "rows": trials.height,
         "states": dict(states),
@@ -151,7 +174,7 @@ def _busy(trials: pl.DataFrame) -> dict[str, float | None]:
     """Return the wall seconds from the first start to the last end, and the mean number of running trials."""
     needed = ("started_at", "ended_at", "train_seconds")
     timed = trials.drop_nulls(needed) if set(needed) <= set(trials.columns) else trials.clear()
-    if not timed.height:
+    if not timed.height or not all(timed[name].dtype.is_temporal() for name in needed[:2]):  # text in a CSV file
         return {"wall_seconds": None, "mean_running": None}
     wall = (timed["ended_at"].max() - timed["started_at"].min()).total_seconds()  # type: ignore[operator,union-attr]
     return {"wall_seconds": wall, "mean_running": float(timed["train_seconds"].sum()) / wall if wall > 0 else None}
@@ -166,7 +189,7 @@ def _section_values(section: Section) -> dict[str, Any]:
         "points": section.family.best.to_dicts(),
         "surface": slice_values(section.surface),
         "slices": [slice_values(one) for one in section.slices],
-        "optima": [_optimum(one) for one in section.optima],
+        "optima": [one.to_dict() for one in section.optima],
         "hyperlaws": None if section.hyper is None else {**section.hyper.values, "refused": section.hyper.refused},
         "cells_without_loss": unmeasured_cells(section.family.trials, [by.n, by.d], by.loss).to_dicts(),
     }
@@ -190,34 +213,12 @@ def _extrapolation(fit: Fit) -> dict[str, Any]:
         return {"kind": "largest", "rows": 0, "note": error.render()}
 
 
-def _optimum(one: CellOptimum) -> dict[str, Any]:
-    return {
-        "cell": dict(one.cell),
-        "loss": one.loss,
-        "trial_id": one.row.get("trial_id"),
-        "rows": one.rows,
-        "unmeasured": one.unmeasured,
-        "verdict": one.verdict,
-        "knobs": {
-            knob.name: {
-                "best": knob.best,
-                "levels": list(knob.levels),
-                "edge": knob.edge or None,
-                "touches_edge": knob.touches_edge,
-                "fitted": knob.fitted,
-                "low": knob.low,
-                "high": knob.high,
-            }
-            for knob in one.knobs
-        },
-    }
-
-
 def _failures(trials: pl.DataFrame) -> list[dict[str, Any]]:
     """Return the trials that did not complete, grouped by state and message."""
     if "state" not in trials.columns:
         return []
-    bad = trials.filter(pl.col("state") != "completed")
+    absent = [pl.lit(None, pl.String).alias(name) for name in ("message", "trial_id") if name not in trials.columns]
+    bad = trials.filter(pl.col("state") != "completed").with_columns(absent)
     grouped = bad.group_by("state", "message").agg(
         pl.len().alias("trials"), pl.col("trial_id").first().alias("example")
     )

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.fit import Fit
+from sweeplaw.analysis.fitting.allocation import FLOPS_PER_ND, frontier, is_surface
+from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.uncertainty import Interval, percentile
-from sweeplaw.analysis.scaling.allocation import FLOPS_PER_ND, frontier, is_surface
 from sweeplaw.analysis.scaling.validation import require_same_objective
+from sweeplaw.analysis.tables.display import Shown, finite
 from sweeplaw.trials.errors import InputError
 
 Array = np.ndarray
@@ -23,8 +25,8 @@ Curve = Callable[[Fit, Array, Array], Array]
 POINTS = 513  # on the logarithm of the range; a crossing is then interpolated between two of them
 
 
-@dataclass(frozen=True, slots=True)
-class Crossing:
+@dataclass(frozen=True, slots=True, repr=False)
+class Crossing(Shown):
     """The crossing of curve A and curve B on a range of the horizontal axis.
 
     ``estimate`` is where the two point estimates cross, None when they do not inside the range. ``probability`` is the
@@ -44,6 +46,18 @@ class Crossing:
     overtakes: float
     multiple: int
     draws: Array
+
+    def headline(self) -> tuple[str, ...]:
+        """Return where the curves cross, and how likely."""
+        where = "no crossing" if self.estimate is None else f"crossing at {self.axis} = {self.estimate:.4g}"
+        ends = f"[{self.interval.low:.4g}, {self.interval.high:.4g}] in {self.probability:.0%} of the paired draws"
+        span = f"between {self.axis} = {self.low:.3g} and {self.high:.3g}"
+        return (f"{where} {ends}", f"A overtakes B {span} in {self.overtakes:.0%} of them")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the crossing as plain values for JSON, without its draws."""
+        values = {name: getattr(self, name) for name in self.__slots__ if name not in ("draws", "interval")}
+        return dict(finite({**values, "interval": self.interval.values()}))
 
 
 def crossover(

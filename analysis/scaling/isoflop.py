@@ -2,7 +2,7 @@
 
 1. Envelope: at each budget the run of least loss, then a line through log N* against log C.
 2. Parabola: at each budget a parabola of loss in log N, its minimum, then the line.
-3. Surface: the fitted law's own optimum (`analysis.scaling.allocation`).
+3. Surface: the fitted law's own optimum (`analysis.fitting.allocation`).
 
 Approach 2 is biased if budgets are sampled off their optimum or the surface is not symmetric in log N about it. The
 bias is measured by running it on the fitted surface's noise-free losses at the same rows.
@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.fit import Fit
+from sweeplaw.analysis.fitting.allocation import FLOPS_PER_ND, allocate, exponents, is_surface
+from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.uncertainty import Interval, percentile
-from sweeplaw.analysis.scaling.allocation import FLOPS_PER_ND, allocate, exponents
+from sweeplaw.analysis.tables.display import Shown, finite
 from sweeplaw.trials.errors import InputError
 
 Array = np.ndarray
@@ -41,8 +43,8 @@ class IsoflopBudget:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
-class Approach:
+@dataclass(frozen=True, slots=True, repr=False)
+class Approach(Shown):
     """One approach: exponent a and coefficient of N* = n0 C^a, exponent b of D*, with intervals."""
 
     name: str
@@ -56,6 +58,24 @@ class Approach:
     def params(self, flops: float) -> float:
         """Return N* for a budget by this approach's line."""
         return float(self.coefficient * flops**self.a)
+
+    def headline(self) -> tuple[str, ...]:
+        """Return the exponent of N* with its interval, and the notes."""
+        known = self.intervals.get("a")
+        spread = f" [{known.low:.3f}, {known.high:.3f}]" if known else ""
+        return (f"approach {self.name}: a = {self.a:.4f}{spread}; {'; '.join(self.notes)}".removesuffix("; "),)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the approach as plain values for JSON."""
+        budgets = [
+            {"flops": one.flops, "rows": one.rows, "params": one.params, "off_centre": one.off_centre, "note": one.note}
+            for one in self.budgets
+        ]
+        return dict(finite({
+            "name": self.name, "a": self.a, "b": self.b, "coefficient": self.coefficient,
+            "intervals": {name: value.values() for name, value in self.intervals.items()},
+            "budgets": budgets, "notes": self.notes,
+        }))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +125,8 @@ def compare_approaches(fit: Fit, k: float = FLOPS_PER_ND, resamples: int = 1000,
     An approach that is impossible is left out, with the reason in the notes of the third. Raise InputError for a law of
     other inputs.
     """
+    if not (isinstance(fit, Fit) and is_surface(fit)):
+        raise InputError("the approaches need a fit of a law of N and D")
     rows, middle = design(fit, k), _middle(fit, k)
     made, missing = [], []
     for build in (envelope, parabola):

@@ -103,7 +103,10 @@ def forecast(
 
 
 def _curve(steps: Sequence[float] | Array, losses: Sequence[float] | Array) -> tuple[Array, Array]:
-    steps, losses = np.asarray(steps, dtype=float), np.asarray(losses, dtype=float)
+    try:
+        steps, losses = np.asarray(steps, dtype=float), np.asarray(losses, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a curve is two lists of numbers: {error}") from None
     if steps.shape != losses.shape or steps.ndim != 1:
         raise InputError(f"a curve is two lists of one length; {steps.shape} steps and {losses.shape} losses given")
     bad = np.flatnonzero(~(np.isfinite(steps) & np.isfinite(losses) & (steps > 0) & (losses > 0)))

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from sweeplaw.analysis.fitting.checks import Observations, require_fittable
-from sweeplaw.analysis.fitting.fit import Fit, fit_observations
+from sweeplaw.analysis.fitting.fit import fit_observations
+from sweeplaw.analysis.fitting.fitted_law import Fit, require_fits
 from sweeplaw.analysis.fitting.resampling import cell_numbers
 from sweeplaw.analysis.fitting.uncertainty import Interval, percentile, refit
-from sweeplaw.trials.errors import InputError
+from sweeplaw.analysis.tables.display import Shown, finite
+from sweeplaw.trials.errors import InputError, shown
 
 Array = np.ndarray
 
@@ -53,8 +56,8 @@ class Holdout:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+@dataclass(frozen=True, slots=True, repr=False)
+class Comparison(Shown):
     """Two laws on the same held-out rows: difference of mean squared error (first minus second), paired bootstrap."""
 
     first: str
@@ -65,6 +68,19 @@ class Comparison:
     interval: Interval
     probability_first_better: float
 
+    def headline(self) -> tuple[str, ...]:
+        """Return both errors, and how likely the first law is the better one."""
+        errors = f"{self.first} {self.rms[0]:.5f}, {self.second} {self.rms[1]:.5f} (rms on {self.rows} held-out rows)"
+        return (errors, f"{self.first} is better with probability {self.probability_first_better:.2f}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as plain values for JSON."""
+        return dict(finite({
+            "first": self.first, "second": self.second, "rows": self.rows, "rms_nats": self.rms,
+            "mean_square_difference": self.difference, "interval": self.interval.values(),
+            "probability_first_better": self.probability_first_better,
+        }))  # fmt: skip
+
 
 def scale_of(observations: Observations) -> Array:
     """Return the scale of each run: the product of the law's inputs, which is proportional to compute for N and D."""
@@ -73,6 +89,9 @@ def scale_of(observations: Observations) -> Array:
 
 def largest(fit: Fit, share: float = LARGEST_SHARE) -> Holdout:
     """Hold out the rows of greatest scale, fit the others, predict them. Raise InputError if too few are left."""
+    require_fits(fit)
+    if not isinstance(share, float) or not 0 < share < 1:
+        raise InputError(f"share = {shown(share)} (accepted: a number between 0 and 1)")
     scale = scale_of(fit.observations)
     edge = np.quantile(scale, 1 - share, method="lower")
     held = scale > edge if (scale > edge).any() else scale >= edge
@@ -111,6 +130,7 @@ def leave_cell_out(fit: Fit, keys: Sequence[str] = ()) -> Holdout:
 
     All refits are one batch. The note counts the refits that did not reach a verified optimum.
     """
+    require_fits(fit)
     observations = fit.observations
     cells = cell_numbers(observations, keys)
     count = int(cells.max()) + 1
@@ -139,6 +159,7 @@ def compare(first: Fit, second: Fit, share: float = LARGEST_SHARE, resamples: in
 
 def require_same_objective(first: Fit, second: Fit) -> None:
     """Raise InputError unless both fits minimised the same objective."""
+    require_fits(first, second)
     if first.objective != second.objective:
         names = f"{first.objective.describe()} and {second.objective.describe()}"
         raise InputError(f"fits of different objectives are not compared: {names}")
@@ -158,6 +179,8 @@ def paired(first: str, second: str, squares: Array, level: float, resamples: int
 
 def ranking(fits: Mapping[str, Fit], share: float = LARGEST_SHARE) -> tuple[tuple[str, float, Comparison | None], ...]:
     """Rank laws by root mean square error on the held-out largest rows, each compared with the best (None for it)."""
+    if not isinstance(fits, Mapping) or not fits:
+        raise InputError(f"fits = {shown(fits)} (accepted: a mapping of names to fits)")
     held = {name: largest(fit, share) for name, fit in fits.items()}
     scores = {name: float(np.sqrt(np.mean((item.predicted - item.observed) ** 2))) for name, item in held.items()}
     order = sorted(scores, key=lambda name: scores[name])

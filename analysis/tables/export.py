@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,10 @@ import polars as pl
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.expressions import resolve_columns
+from sweeplaw.analysis.tables.output_file import write_file
 from sweeplaw.trials.errors import InputError, nearest
 
-_SINKS: Mapping[str, Callable[[pl.LazyFrame, Path], object]] = {
+_SINKS: Mapping[str, Callable[[pl.LazyFrame, str], object]] = {
     ".parquet": lambda frame, path: frame.sink_parquet(path),
     ".arrow": lambda frame, path: frame.sink_ipc(path),
     ".csv": lambda frame, path: frame.sink_csv(path),
@@ -31,7 +31,7 @@ class Exported:
 
 
 def write(store: str, file: Path, *, table: str, where: str | None, columns: Sequence[str] = ()) -> Exported:
-    """Write ``table`` (trials of every state, or curves) to ``file`` atomically. Raise InputError."""
+    """Write ``table`` (trials of every state, or curves) to ``file`` atomically. Raise InputError, OSError."""
     faults = []
     if file.suffix not in _SINKS:
         faults.append(f"{file}: the name ends in none of {', '.join(_SINKS)}")
@@ -52,12 +52,5 @@ def _write(loaded: tables.Tables, file: Path, table: str, where: str | None, col
         )
     if columns:
         frame = frame.select(resolve_columns(columns, frame.collect_schema().names()))
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        _SINKS[file.suffix](frame, temporary)
-        os.replace(temporary, file)
-    except OSError as error:
-        raise InputError(f"{file} cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_file(file, lambda path: _SINKS[file.suffix](frame, path))
     return Exported(frame.select(pl.len()).collect().item(), loaded.dropped, loaded.faults)

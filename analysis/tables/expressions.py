@@ -8,33 +8,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import polars as pl
 
-from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.analysis.tables.sql_text import require_expression, tokens
+from sweeplaw.trials.errors import InputError, nearest, shown
 
 ALIASES: Mapping[str, str] = {"N": "params_non_embedding", "D": "tokens", "C": "flops"}
 
+_TEXT_AND_NUMBER = re.compile(r"t(?=[<>=!]+[-+]?0)|(?<=0[<>=])t|(?<=0[<>=!][=>])t")
 _SHOWN = 5  # rows of a fault that are listed; further ones are counted
-_TOKEN = re.compile(
-    r"""(?P<space>\s+|--[^\n]*|/\*.*?\*/)
-      | (?P<text>'(?:[^']|'')*')
-      | (?P<quoted>"(?:[^"]|"")*"|`[^`]*`)
-      | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
-      | (?P<number>\d[\w.]*(?:(?<=[eE])[+-]\d+)?)
-      | (?P<other>.)""",
-    re.VERBOSE | re.DOTALL,
-)
-
-
-def tokens(sql: str) -> Iterator[tuple[str, str]]:
-    """Yield (kind, text) of each token: space (and comments), text, quoted, name, number or other.
-
-    The texts joined are ``sql``.
-    """
-    for match in _TOKEN.finditer(sql):
-        yield str(match.lastgroup), match.group()
 
 
 def aliases_in(sql: str, columns: Iterable[str]) -> dict[str, str]:
@@ -62,14 +47,47 @@ def unknown_columns(names: Iterable[str], columns: Sequence[str]) -> list[str]:
 def condition(text: str, schema: pl.Schema) -> pl.Expr:
     """Return the boolean expression ``text``. Raise InputError if it is invalid or not boolean."""
     expression = parse(text, schema)
+    refuse_text_as_number(text, schema)
     read = {name: schema[name] for name in expression.meta.root_names()}
     try:
         kind = pl.DataFrame(schema=read).select(expression.alias("holds")).dtypes[0]
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"condition {text!r}: {str(error).splitlines()[0]}") from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise InputError(f"condition {shown(text)}: {first_line(error)}{_numbers_in(read)}") from None
     if kind not in (pl.Boolean, pl.Null):
-        raise InputError(f"condition {text!r} is not boolean: it gives {kind}")
+        raise InputError(f"condition {shown(text)} is not boolean: it gives {kind}")
     return expression
+
+
+def refuse_text_as_number(sql: str, schema: pl.Schema) -> None:
+    """Raise InputError if a text column is compared with a number: Polars would compare its text with the digits."""
+    words = [(kind, token.strip('"`')) for kind, token in tokens(sql) if kind != "space"]
+    renamed = {name for (_, before), (_, name) in pairwise(words) if before.upper() == "AS"}
+    texts = {name for name, kind in schema.items() if kind == pl.String} - renamed
+    spelled = "".join(_kind_of_word(kind, token, texts) for kind, token in words)
+    found = dict.fromkeys(words[match.start()][1] for match in _TEXT_AND_NUMBER.finditer(spelled))
+    if faults := [
+        f"{name} is text and compared with a number; TRY_CAST({name} AS DOUBLE) gives its numbers, else null"
+        for name in found
+    ]:
+        raise InputError(faults)
+
+
+def _kind_of_word(kind: str, token: str, texts: Collection[str]) -> str:
+    """Return one character for a word: t for a text column, 0 for a number, the word itself if it has one character."""
+    if kind in ("name", "quoted"):
+        return "t" if token in texts else "n"
+    return "0" if kind == "number" else token if kind == "other" else "'"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error of Polars, whose further ones are its plan; its type if it has no text."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def _numbers_in(read: Mapping[str, pl.DataType]) -> str:
+    """Return how to compute with those of the columns that are text, or an empty string."""
+    texts = [name for name, kind in read.items() if kind == pl.String]
+    return "".join(f"; {name} is text: TRY_CAST({name} AS DOUBLE) gives its numbers, else null" for name in texts)
 
 
 def check_columns(frame: pl.DataFrame, names: Sequence[str], numbers: Sequence[str] = ()) -> None:
@@ -79,6 +97,11 @@ def check_columns(frame: pl.DataFrame, names: Sequence[str], numbers: Sequence[s
     """
     faults = [f"{name!r} is named twice" for name, count in Counter(names).items() if count > 1]
     faults += unknown_columns(names, frame.columns)
+    faults += [
+        f"{name!r} holds {frame[name].dtype}; expected a single value in each row"
+        for name in dict.fromkeys(names)
+        if name in frame.columns and name not in numbers and frame[name].dtype.is_nested()
+    ]
     faults += [
         fault for name in dict.fromkeys(numbers) if name in frame.columns and (fault := not_numeric(frame[name]))
     ]
@@ -107,14 +130,15 @@ def parse(text: str, columns: Sequence[str] | pl.Schema) -> pl.Expr:
     With a schema, an expression that multiplies reads integer columns as floats: 6 N D soon exceeds 2^63 and would
     wrap silently.
     """
+    require_expression(text)
     names = list(columns)
     aliases = aliases_in(text, names)
     try:
         expression = pl.sql_expr(_rewritten(text, aliases, _integer_columns(columns) if "*" in text else ()))
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"expression {text!r}: {error}") from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise InputError(f"expression {shown(text)}: {shown(first_line(error))[1:-1]}") from None
     if faults := unknown_columns(expression.meta.root_names(), names):
-        raise InputError(faults, where=f"expression {text!r}")
+        raise InputError(faults, where=f"expression {shown(text)}")
     return expression
 
 

@@ -7,14 +7,16 @@ families; each has laws of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.tables.expressions import ALIASES, check_columns
 from sweeplaw.analysis.tables.tables import Tables
-from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.record import TRIAL_COLUMNS
+from sweeplaw.analysis.tables.units import units
+from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.record import N_UNKNOWN, TRIAL_COLUMNS
 
 N_COLUMNS = ("params_non_embedding", "params")
 D_COLUMN = "tokens"
@@ -24,13 +26,17 @@ _USUAL_NUISANCE = ("lr", "weight_decay", "batch_tokens", "batch_sequences", "epo
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """Columns by role: ``n`` and ``d`` are N and D, ``families`` split the table, ``knobs`` were tuned."""
+    """Columns by role: ``n`` and ``d`` are N and D, ``families`` split the table, ``knobs`` were tuned.
+
+    ``units`` are those of the columns, as far as they are known.
+    """
 
     n: str
     d: str
     loss: str
     families: tuple[str, ...]
     knobs: tuple[str, ...]
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +56,54 @@ class Family:
     seeds: pl.DataFrame
 
 
-def axes(tables: Tables, trials: pl.DataFrame, *, loss: str = "val_loss") -> Axes:
+def axes(tables: Tables, trials: pl.DataFrame, *, loss: str = "val_loss", x: Mapping[str, str] | None = None) -> Axes:
     """Return the roles of the columns: those recorded by launches, and for imported rows what varies at fixed (N, D).
 
-    Raise InputError if a column for N, D or the loss is missing.
+    ``x`` names the columns of N and D, by default those of our own store. Raise InputError if one is missing.
     """
-    if loss not in trials.columns or D_COLUMN not in trials.columns:
-        raise InputError(
-            f"{tables.source}: a report needs the columns {loss}, {D_COLUMN} and {' or '.join(N_COLUMNS)} (it has "
-            f"{', '.join(trials.columns)}); `sweeplaw import` gives columns these names"
-        )
-    n = next((name for name in N_COLUMNS if name in trials.columns and trials[name].null_count() < trials.height), None)
-    if n is None:
-        raise InputError(f"{tables.source}: no parameter counts (accepted columns: {', '.join(N_COLUMNS)})")
+    n, d = _scales(tables, trials, loss, x or {})
+    check_columns(trials, [n, d, loss], numbers=[n, d, loss])
     scientific = {name for launch in tables.launches for name in launch.get("scientific", ())}
     nuisance = {name for launch in tables.launches for name in launch.get("nuisance", ())}
-    varying = _varying(trials, [n, D_COLUMN])
+    varying = _varying(trials, [n, d])
     families = tuple(
         name for name in varying if name in scientific and name not in nuisance and not name.startswith("params")
     )
     usual = [name for name in _USUAL_NUISANCE if name in varying and name not in families]
     knobs = [name for name in varying if name in nuisance] or _without_duplicates(trials, usual)
-    return Axes(n, D_COLUMN, loss, families, tuple(knobs))
+    workloads = trials["workload"].unique().to_list() if "workload" in trials.columns else []
+    return Axes(n, d, loss, families, tuple(knobs), units(trials.columns, tables.launches, workloads))
+
+
+def _scales(tables: Tables, trials: pl.DataFrame, loss: str, x: Mapping[str, str]) -> tuple[str, str]:
+    """Return the columns of N and D. Raise InputError naming each that is missing or null, the loss included."""
+    x = {name: text if text in trials.columns else ALIASES.get(text, text) for name, text in x.items()}
+    n, n_fault = _known(trials, [x["N"]] if "N" in x else N_COLUMNS, "--x N=COLUMN")
+    d, d_fault = _known(trials, [x.get("D", D_COLUMN)], "--x D=COLUMN")
+    _, loss_fault = _known(trials, [loss], "--y COLUMN")
+    strange = [f"{name!r} is no input of a report (accepted: N, D)" for name in x if name not in ("N", "D")]
+    if faults := [*strange, *filter(None, [n_fault, d_fault, loss_fault])]:
+        raise InputError([*faults, f"columns: {', '.join(trials.columns)}"], where=tables.source)
+    return n, d
+
+
+def _known(trials: pl.DataFrame, names: Sequence[str], option: str) -> tuple[str, str]:
+    """Return the first of these columns that has values, and an empty text; else the first, and the fault."""
+    present = [name for name in names if name in trials.columns]
+    known = [name for name in present if trials[name].null_count() < trials.height]
+    if known:
+        return known[0], ""
+    if present:
+        return names[0], f"{' and '.join(present)} {'are' if present[1:] else 'is'} null in all trials; give {option}"
+    return names[0], f"no column {names[0]!r}{nearest(names[0], trials.columns)}; give {option}"
+
+
+def n_note(trials: pl.DataFrame) -> str:
+    """Return why N of these trials is unknown where only `params` is known, else an empty text."""
+    if not {"params", "params_non_embedding"} <= set(trials.columns):
+        return ""
+    unknown = trials.filter(pl.col("params").is_not_null() & pl.col("params_non_embedding").is_null())
+    return f"{unknown.height} of {trials.height} trials: {N_UNKNOWN}" if unknown.height else ""
 
 
 def _without_duplicates(trials: pl.DataFrame, names: Sequence[str]) -> list[str]:

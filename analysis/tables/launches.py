@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from sweeplaw.trials.record import TRIAL_COLUMNS
 from sweeplaw.trials.spec import Value
-from sweeplaw.trials.store_format.layout import Location
+from sweeplaw.trials.store_format.damage import parsed_all
+from sweeplaw.trials.store_format.location import Location
 
+_TEXTS = ("launch_id", "recorded_at", "workload", "sweep", "sweep_file")
+# Facts that are used, and whether a value can be one. Each may be missing: in an import, or an older store.
+_FACTS: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(_TEXTS, lambda value: isinstance(value, str)),
+    **dict.fromkeys(("scientific", "nuisance"), lambda value: _all_texts(value)),
+    **dict.fromkeys(("derived", "retry"), lambda value: isinstance(value, dict)),
+    "later_knobs": lambda value: isinstance(value, dict) and all(map(_is_value, value.values())),
+}
 _CORE = frozenset(column.name for column in TRIAL_COLUMNS)
 
 
-def launches(location: Location) -> tuple[Mapping[str, Any], ...]:
-    """Return the facts of each launch, oldest first."""
-    facts = [location.read_json(f"launches/{name}.json") for name in location.names("launches", ".json")]
-    return tuple(sorted(facts, key=lambda launch: str(launch.get("recorded_at"))))
+def launches(location: Location, faults: list[str] | None = None) -> tuple[Mapping[str, Any], ...]:
+    """Return the facts of each launch, oldest first.
+
+    A file whose facts are not of the types in `_FACTS` is damaged: it is appended to ``faults``, or without these
+    raises DamagedFileError.
+    """
+    recorded = parsed_all(location, "launches", _checked, faults)
+    return tuple(sorted(recorded.values(), key=lambda launch: str(launch.get("recorded_at"))))
 
 
 def later_defaults(recorded: Sequence[Mapping[str, Any]]) -> Mapping[tuple[str, str, str | None], set[Value]]:
     """Return the defaults that launches recorded for later knobs, by knob and `owner`.
 
-    Launch files are not trusted: names of core columns and values that no knob can have are left out.
+    Names of core columns are left out: no knob has them.
     """
     found: dict[tuple[str, str, str | None], set[Value]] = {}
     for launch in recorded:
-        workload, sweep, knobs = (launch.get(key) for key in ("workload", "sweep", "later_knobs"))
-        if not isinstance(workload, str) or not isinstance(knobs, Mapping):
-            continue
-        for name, default in knobs.items():
-            if name not in _CORE and isinstance(default, int | float | str):
-                found.setdefault((name, *owner(workload, str(sweep))), set()).add(default)
+        for name, default in launch.get("later_knobs", {}).items():
+            if name not in _CORE and "workload" in launch:
+                belongs = owner(launch["workload"], str(launch.get("sweep")))
+                found.setdefault((name, *belongs), set()).add(default)
     return found
 
 
@@ -44,17 +56,47 @@ def owner(workload: str, sweep: str) -> tuple[str, str | None]:
 def with_later_knobs(trials: pl.LazyFrame, recorded: Sequence[Mapping[str, Any]]) -> pl.LazyFrame:
     """Fill each knob that a workload gained later with its default, at which the workload's earlier trials ran.
 
-    Only nulls of knobs are filled, in rows of the same `owner`. A knob whose recorded defaults disagree stays null.
+    Only nulls of knobs are filled, in rows of the same `owner`. A knob whose recorded defaults disagree, or do not fit
+    its column, stays null.
     """
-    present = trials.collect_schema().names()
+    present = trials.collect_schema()
     filled: dict[str, pl.Expr] = {}
     for (name, workload, sweep), defaults in later_defaults(recorded).items():
-        if name not in present or len(defaults) > 1:
+        default = next(iter(defaults))
+        if name not in present or len(defaults) > 1 or not _fits(default, present[name]):
             continue
         column = filled.get(name, pl.col(name))
         same = (pl.col("workload") == workload) & pl.col("source").is_null()
         if sweep is not None:
             same &= pl.col("sweep") == sweep
-        (default,) = defaults
-        filled[name] = pl.when(same & column.is_null()).then(pl.lit(default)).otherwise(column).alias(name)
+        missing = pl.when(same & column.is_null()).then(_literal(default, present[name]))
+        filled[name] = missing.otherwise(column).alias(name)
     return trials.with_columns(**filled) if filled else trials
+
+
+def _fits(default: Value, kind: pl.DataType) -> bool:
+    """Return whether a column of this type can hold the default; one of text holds the text of any."""
+    if isinstance(default, bool):
+        return kind in (pl.Boolean, pl.String)
+    return kind == pl.String or (isinstance(default, int | float) and kind.is_numeric())
+
+
+def _literal(default: Value, kind: pl.DataType) -> pl.Expr:
+    return pl.lit(default).cast(pl.String) if kind == pl.String else pl.lit(default)
+
+
+def _checked(content: dict[str, Any]) -> Mapping[str, Any]:
+    """Return the facts. Raise ValueError if one cannot be used."""
+    for name, fits in _FACTS.items():
+        if name in content and not fits(content[name]):
+            raise ValueError(f"{name} = {str(content[name])[:80]}")
+    return content
+
+
+def _all_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is_value(value: Any) -> bool:
+    """Return whether a knob can have this value."""
+    return isinstance(value, bool | str) or (isinstance(value, int | float) and abs(value) <= sys.float_info.max)

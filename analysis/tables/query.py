@@ -1,13 +1,13 @@
 """Read-only queries: SQL over the tables `trials`, `curves` and `best`, or filters and columns by name.
 
-Polars runs the SQL on these three frames only. Its functions that open files are rejected twice: by name in the text,
-and by the files that the resolved plan would read.
+Polars runs the SQL on these frames only. Its functions that open files are rejected twice: by the text, before Polars
+sees it (`analysis.tables.sql_text`), and by the files that the resolved plan would read.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -17,20 +17,17 @@ from sweeplaw.analysis.tables.expressions import (
     ALIASES,
     aliases_in,
     condition,
+    refuse_text_as_number,
     resolve_columns,
-    tokens,
-    unknown_columns,
     values_of,
 )
-from sweeplaw.analysis.tables.tables import Tables, UnansweredError, best
-from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.analysis.tables.query_errors import explained
+from sweeplaw.analysis.tables.sql_text import require_query, tokens
+from sweeplaw.analysis.tables.tables import Tables, best
+from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
-from sweeplaw.trials.store_format.layout import locate
 
-_OPENS_FILES = re.compile(r"(read|scan)_\w+", re.IGNORECASE)
-_COLUMN = re.compile(r"(?:unable to find column|no column named) [\"']([^\"']+)[\"']")
-_RELATION = re.compile(r"relation '([^']+)' was not found")
-_SCANNED = re.compile(r"SCAN \[([^\],]+)")
+_SCAN = re.compile(r"\w+ SCAN \[.*")  # a line of a plan: the first of the files, and the number of others
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +64,8 @@ def run_query(tables: Tables, query: Query) -> QueryResult:
     notes += [f"left out: {counted(count, 'row')} ({reason})" for reason, count in tables.dropped.items()]
     try:
         frame = _by_sql(tables, query, names) if query.sql is not None else _by_name(tables, query)
-    except pl.exceptions.PolarsError as error:
-        raise _explained(error, tables) from None
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise explained(error, tables, text) from None
     return QueryResult(frame, tuple(notes))
 
 
@@ -92,42 +89,33 @@ def scientific_axes(tables: Tables) -> tuple[str, ...]:
     return tuple(ALIASES.get(name, name) for name in ("N", "D"))
 
 
-def require_select(sql: str) -> None:
-    """Raise InputError unless ``sql`` starts as a SELECT and calls no function that opens a file."""
-    words = [(kind, text) for kind, text in tokens(sql) if kind != "space"]
-    if not words or words[0][1].upper() not in ("SELECT", "WITH", "FROM", "("):
-        raise InputError(f"only SELECT queries are accepted: SQL begins with SELECT or WITH, not {sql.strip()[:20]!r}")
-    for (kind, text), (_, after) in zip(words, [*words[1:], ("other", "")], strict=True):
-        if kind in ("name", "quoted") and _OPENS_FILES.fullmatch(text.strip('"`')) and after == "(":
-            raise InputError(f"{text}() opens files; a query reads only its store (tables: trials, curves, best)")
-    if re.search(r"[A-Za-z_]'", "".join("''" if kind == "text" else text for kind, text in tokens(sql))):
-        raise InputError("text with a letter before its quote (E'…') is not accepted")
-
-
 def _by_sql(tables: Tables, query: Query, columns: Sequence[str]) -> pl.DataFrame:
     sql = query.sql or ""
-    require_select(sql)
+    require_query(sql)
+    refuse_text_as_number(sql, tables.trials.collect_schema())
     aliases = aliases_in(sql, columns)
     used = {text.strip('"`').lower() for kind, text in tokens(sql) if kind in ("name", "quoted")}
     # As floats: 6 * N * D soon exceeds 2^63, and integers would wrap silently.
     stand_ins = [pl.col(column).cast(pl.Float64).alias(alias) for alias, column in aliases.items()]
     trials = tables.trials.with_columns(stand_ins) if stand_ins else tables.trials
-    frames = {"trials": trials, "curves": tables.curves}
+    frames = {"trials": trials, "curves": tables.curves, "excluded": tables.excluded}
     if "best" in used:
         frames["best"] = _best(tables, query).lazy().with_columns(stand_ins)
     result = pl.SQLContext(frames, eager=False).execute(sql)
     if not isinstance(result, pl.LazyFrame):
         raise InputError("only SELECT queries are accepted")
-    _reject_other_files(result, tables.source)
+    _reject_other_files(result, frames.values(), tables.source)
     frame = (result if query.limit is None else result.limit(query.limit)).collect()
     return frame.cast({selectors.decimal(): pl.Float64})  # 0.1 in SQL is a decimal, which JSON writes as text
 
 
-def _reject_other_files(result: pl.LazyFrame, source: str) -> None:
-    root = locate(source).root
-    for scanned in _SCANNED.findall(result.explain(optimized=False)):
-        if not scanned.strip().startswith(root):
-            raise InputError(f"the query would read {scanned}, which is outside {source}")
+def _reject_other_files(result: pl.LazyFrame, frames: Iterable[pl.LazyFrame], source: str) -> None:
+    if other := _scans(result) - set[str]().union(*map(_scans, frames)):
+        raise InputError(f"the query would read {min(other)}, which is outside {source}")
+
+
+def _scans(frame: pl.LazyFrame) -> set[str]:
+    return {line.strip() for line in _SCAN.findall(frame.explain(optimized=False))}
 
 
 def _best(tables: Tables, query: Query) -> pl.DataFrame:
@@ -171,23 +159,3 @@ def _filtered(tables: Tables, query: Query) -> pl.LazyFrame:
     trial_ids = values_of("trial_id", query.where)
     near = tables.trials if trial_ids is None or tables.narrowed is None else tables.narrowed(trial_ids)
     return near.filter(condition(query.where, tables.trials.collect_schema()))
-
-
-def _explained(error: pl.exceptions.PolarsError, tables: Tables) -> InputError:
-    """Return a Polars error as an InputError that names the missing column or table and the nearest existing one."""
-    message = str(error)
-    held = {
-        "trials": [*tables.trials.collect_schema().names(), *ALIASES],
-        "curves": tables.curves.collect_schema().names(),
-    }
-    if found := _COLUMN.search(message):
-        name = found.group(1)
-        if homes := [table for table, columns in held.items() if name in columns]:
-            return InputError(f"no column {name!r} in the table that the query reads; {' and '.join(homes)} has it")
-        return InputError(unknown_columns([name], sorted({*held["trials"], *held["curves"]})))
-    if found := _RELATION.search(message):
-        known_tables = ("trials", "curves", "best")
-        close = nearest(found.group(1), known_tables)
-        return InputError(f"no table {found.group(1)!r}{close} (tables: {', '.join(known_tables)})")
-    kind = UnansweredError if isinstance(error, pl.exceptions.ComputeError) else InputError
-    return kind(f"query: {message.splitlines()[0]}")

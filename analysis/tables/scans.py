@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 import pyarrow as pa
 
-from sweeplaw.trials.store_format.columns import POLARS, schema, union
-from sweeplaw.trials.store_format.layout import Location
+from sweeplaw.trials.store_format.columns import POLARS, large_integers, schema, union
+from sweeplaw.trials.store_format.location import Location
 from sweeplaw.trials.store_format.snapshot import DECLARED, Snapshot, StorePart
 
 
 def column_types(now: Snapshot, name: str) -> Mapping[str, pa.DataType]:
     """Return every column of the table ``name`` with the widest type in which it occurs."""
-    declared = now.journal_table(name).schema if now.journal_rows(name) else schema(DECLARED[name])
-    return union([declared, *(group[0].schema for group in _by_schema(now.parts(name)))])
+    young = now.journal_table(name) if now.journal_rows(name) else schema(DECLARED[name]).empty_table()
+    schemas = [young.schema, *(group[0].schema for group in _by_schema(now.parts(name)))]
+    large = large_integers(young, young.column_names).union(*(part.large for part in now.parts(name)))
+    return union(schemas, large)
 
 
 def scan(location: Location, now: Snapshot, name: str, types: Mapping[str, pa.DataType]) -> pl.LazyFrame:

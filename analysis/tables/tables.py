@@ -6,20 +6,23 @@ A source is a store (folder or URI) or a CSV, Parquet or NDJSON file. Frames are
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import polars as pl
 import pyarrow as pa
 
+from sweeplaw.analysis.tables.arguments import address, check_filters
+from sweeplaw.analysis.tables.display import Shown, brief
 from sweeplaw.analysis.tables.expressions import condition, not_numeric, resolve_columns
 from sweeplaw.analysis.tables.launches import launches, with_later_knobs
 from sweeplaw.analysis.tables.scans import column_types, polars_type, scan, scan_ids
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.record import CURVE_COLUMNS, STATES
+from sweeplaw.trials.record import CURVE_COLUMNS
 from sweeplaw.trials.store_format.columns import ARROW
-from sweeplaw.trials.store_format.layout import RECENCY, Location, identify, is_store, locate
+from sweeplaw.trials.store_format.exclusions import Exclusions, exclusions
+from sweeplaw.trials.store_format.layout import RECENCY, identify, is_store
+from sweeplaw.trials.store_format.location import Location, locate
 from sweeplaw.trials.store_format.snapshot import Snapshot, holding, snapshot, verified
 
 Result = TypeVar("Result")
@@ -29,14 +32,16 @@ class UnansweredError(InputError):
     """A query that looks valid failed in the engine: the data may be damaged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
+@dataclass(frozen=True, slots=True, repr=False)
+class Tables(Shown):
     """The contents of a source.
 
     ``trials`` has a row for each trial kept, ``curves`` the curve points of every trial's latest attempt, in any state
     (running trials too). ``dropped`` is the number of omitted rows of ``trials`` by reason. ``faults`` describe damaged
     files, whose rows are missing. ``launches`` are the recorded facts of each launch, oldest first. ``narrowed`` maps
     trial ids to the rows of ``trials`` in the files that may contain them: all rows of these trials, and others.
+    ``excluded`` has the rows of the trials that `sweeplaw exclude` took out, in any state, with
+    `exclusion_reason`.
     """
 
     trials: pl.LazyFrame
@@ -46,27 +51,67 @@ class Tables:
     launches: tuple[Mapping[str, Any], ...] = ()
     faults: tuple[str, ...] = ()
     narrowed: Callable[[Collection[str]], pl.LazyFrame] | None = None
+    excluded: pl.LazyFrame = field(default_factory=pl.LazyFrame)
+
+    def headline(self) -> tuple[str, ...]:
+        """Return the source, the number of trials and launches, the columns, and what is left out."""
+        names = self.trials.collect_schema().names()
+        launched = f"{len(self.launches)} launch{'es' * (len(self.launches) != 1)}"
+        counts = f"{_height(self.trials)} trials, {launched}, {len(names)} columns: {brief(names)}"
+        return (f"{self.source}: {counts}", *self._left_out())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return counts, columns, rows left out and damage as plain values for JSON."""
+        return {
+            "source": self.source,
+            "trials": self.trials.select(pl.len()).collect().item(),
+            "columns": self.trials.collect_schema().names(),
+            "launches": len(self.launches),
+            "dropped": dict(self.dropped),
+            "faults": list(self.faults),
+        }
+
+    def best(self, cells: Sequence[str] = ("N", "D"), loss: str = "val_loss") -> pl.DataFrame:
+        """Return the trial of lowest ``loss`` at each combination of the columns ``cells``. Raise InputError."""
+        return best(self.trials, cells, loss)
+
+    def to_arrow(self) -> pa.Table:
+        """Return the trials as an Arrow table."""
+        return self.trials.collect().to_arrow()
+
+    def to_pandas(self) -> Any:
+        """Return the trials as a pandas frame. Raise InputError without pandas."""
+        try:
+            import pandas  # noqa: F401  deferred: an optional package
+        except ImportError:
+            raise InputError("to_pandas() needs pandas, which is not installed (pip install pandas)") from None
+        return self.trials.collect().to_pandas()
+
+    def _left_out(self) -> tuple[str, ...]:
+        dropped = [f"{count} rows left out: {reason}" for reason, count in self.dropped.items()]
+        return (*dropped, *(f"damaged: {fault}" for fault in self.faults))
 
 
 def load(
-    source: str | Path,
+    source: Any,
     *,
     states: Sequence[str] | None = ("completed",),
     where: str | pl.Expr | None = None,
     verify: bool = False,
 ) -> Tables:
-    """Return the tables of a store or a file.
+    """Return the tables of a store or a file: ``source`` is its path or URI, or an open Store.
 
     Keeps trials in one of ``states`` (None: all) for which ``where``, an SQL expression such as ``"tokens > 1e6"`` or a
     Polars expression, is true. A file has no states unless it has a column `state`. ``verify`` reads every byte first
     and leaves damaged parts out. Raise InputError.
     """
-    if states is not None and (unknown := set(states) - set(STATES)):
-        raise InputError(f"states: {', '.join(sorted(unknown))} not known (accepted: {', '.join(STATES)})")
+    source = address(source)
+    check_filters(states, where)
     if not is_store(source):
-        from sweeplaw.analysis.tables import files
+        from sweeplaw.analysis.tables import files, foreign
 
-        return keep(Tables(files.scan(source), _no_curves(), {}, str(source)), states, where)
+        trials = foreign.plain(files.scan(source), str(source))
+        return keep(Tables(trials, _no_curves(), {}, str(source)), states, where)
     location = locate(source)
     identify(location)
     now = snapshot(location)
@@ -85,7 +130,8 @@ def keep(tables: Tables, states: Sequence[str] | None, where: str | pl.Expr | No
     trials, dropped, conditions = tables.trials, dict(tables.dropped), []
     if states is not None and "state" in columns:
         counts = trials.group_by("state").len().collect()
-        dropped.update({f"state {state}": count for state, count in sorted(counts.iter_rows()) if state not in states})
+        others = [(state or "null", count) for state, count in counts.iter_rows() if state not in states]
+        dropped.update({f"state {state}": count for state, count in sorted(others)})
         conditions.append(pl.col("state").is_in(list(states)))
         trials = trials.filter(*conditions)
     if where is not None:
@@ -98,7 +144,7 @@ def keep(tables: Tables, states: Sequence[str] | None, where: str | pl.Expr | No
     return replace(tables, trials=tables.trials.filter(*conditions), dropped=dropped, narrowed=narrowed)
 
 
-def read(source: str | Path, *, states: Sequence[str] | None = ("completed",), where: str | None = None) -> Tables:
+def read(source: Any, *, states: Sequence[str] | None = ("completed",), where: str | None = None) -> Tables:
     """As `load`, with the trials in memory, so that no damage is found later. Raise InputError."""
 
     def loaded(verify: bool) -> Tables:
@@ -147,7 +193,8 @@ def _store_tables(location: Location, now: Snapshot) -> Tables:
     """Return every trial and curve of a store."""
     repeated, types = _repeated_ids(location, now), column_types(now, "trials")
     trials, superseded = _latest(location, now, repeated, types)
-    recorded = launches(location)
+    faults = list(now.faults)
+    recorded = launches(location, faults)
     trials = with_later_knobs(trials, recorded)
     dropped = {"superseded by a later attempt": superseded} if superseded else {}
     curves = scan(location, now, "curves", column_types(now, "curves"))
@@ -158,7 +205,30 @@ def _store_tables(location: Location, now: Snapshot) -> Tables:
         near = replace(now, trials=holding(location, now.trials, trial_ids))
         return with_later_knobs(_latest(location, near, repeated, types)[0], recorded)
 
-    return Tables(trials, curves, dropped, location.uri, recorded, now.faults, narrowed)
+    every = Tables(trials, curves, dropped, location.uri, recorded, tuple(faults), narrowed)
+    return _without_excluded(every, narrowed, exclusions(location))
+
+
+def _without_excluded(every: Tables, near: Callable[[Collection[str]], pl.LazyFrame], noted: Exclusions) -> Tables:
+    """Return ``every`` without the excluded trials and their curves; they are counted and kept as ``excluded``."""
+    faults, reasons = (*every.faults, *noted.faults), noted.reasons
+    if not reasons:
+        nothing = every.trials.limit(0).with_columns(exclusion_reason=pl.lit(None, pl.String))
+        return replace(every, faults=faults, excluded=nothing)
+    ids = pl.Series("trial_id", list(reasons), pl.String)
+    inside = pl.col("trial_id").is_in(ids.implode())
+    because = pl.DataFrame([ids, pl.Series("exclusion_reason", list(reasons.values()), pl.String)])
+    excluded = near(ids).filter(inside).collect().join(because, on="trial_id", how="left")
+    counts = excluded["exclusion_reason"].value_counts().sort("exclusion_reason").iter_rows()
+    return replace(
+        every,
+        trials=every.trials.filter(~inside),
+        curves=every.curves.filter(~inside),
+        dropped={**every.dropped, **{f"excluded: {reason}": count for reason, count in counts}},
+        faults=faults,
+        narrowed=lambda trial_ids: near(trial_ids).filter(~inside),
+        excluded=excluded.lazy(),
+    )
 
 
 def _latest(
@@ -203,6 +273,14 @@ def _latest_curves(curves: pl.LazyFrame) -> pl.LazyFrame:
         return curves
     joined = curves.join(again.lazy(), on="trial_id", how="left")
     return joined.filter(pl.col("latest").is_null() | (pl.col("attempt") == pl.col("latest"))).drop("latest")
+
+
+def _height(frame: pl.LazyFrame) -> str:
+    """Return the number of rows, as far as the files can be read."""
+    try:
+        return str(frame.select(pl.len()).collect().item())
+    except pl.exceptions.PolarsError:
+        return "an unknown number of"
 
 
 def _no_curves() -> pl.LazyFrame:

@@ -16,19 +16,23 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.expressions import check_columns
 from sweeplaw.analysis.tables.levels import levels
+from sweeplaw.analysis.tables.runs import frame_of
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import plain, settings
 
 Array = NDArray[np.float64]
 
 LARGEST_GRID = 60_000_000  # points, half a gigabyte of float64 per copy
 FILL_ROUNDS = 200
 FILL_SETTLED = 1e-7
+PAIRS = 5  # shown, largest first
 
 
-@dataclass(frozen=True, slots=True)
-class Importance:
+@dataclass(frozen=True, slots=True, repr=False)
+class Importance(Shown):
     """Decomposition of one cell. ``knobs``, ``pairs``: shares of the variance of the loss; ``rest``: higher orders.
 
     ``frozen``: for each knob, (value, cost): relative loss of freezing it at its default with the others at their best.
@@ -51,9 +55,46 @@ class Importance:
         """Knobs by share of variance, the largest first."""
         return tuple(sorted(self.knobs, key=lambda name: -self.knobs[name]))
 
+    def headline(self) -> tuple[str, ...]:
+        """Return the cell and its knobs, the most important one first."""
+        cell = settings(self.cell) or "all rows"
+        ranked = ", ".join(f"{name} {self.knobs[name]:.1%}" for name in self.ranking)
+        return (f"{cell}: {self.rows} rows on {self.points} grid points, {self.filled:.1%} filled", ranked)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the decomposition as plain values for JSON."""
+        return dict(finite({
+            "cell": self.cell,
+            "rows": self.rows,
+            "grid_points": self.points,
+            "filled": self.filled,
+            "best": self.best,
+            "knobs": self.knobs,
+            "pairs": {f"{a} x {b}": share for (a, b), share in self.pairs.items()},
+            "higher_orders": self.rest,
+            "ranking": self.ranking,
+            "frozen": {name: {"value": value, "cost": cost} for name, (value, cost) in self.frozen.items()},
+        }))  # fmt: skip
+
+    def card(self) -> Card:
+        """Return the shares and the costs of freezing as a table."""
+        rows = [(name, f"{self.knobs[name]:.1%}", self.cost_of_freezing(name)) for name in self.ranking]
+        rows += [(f"{a} x {b}", f"{share:.1%}", "") for (a, b), share in self.largest_pairs()]
+        rows += [("higher orders", f"{self.rest:.1%}", "")]
+        return Card(self.headline()[:1], ("knob", "share of variance", ""), tuple(rows))
+
+    def cost_of_freezing(self, name: str) -> str:
+        """Return ``frozen at 0.01: +1.20% of loss``."""
+        value, cost = self.frozen[name]
+        return f"{plain(value)} was not run" if cost is None else f"frozen at {plain(value)}: +{cost:.2%} of loss"
+
+    def largest_pairs(self) -> list[tuple[tuple[str, str], float]]:
+        """Return the pairs of largest share, at most `PAIRS`."""
+        return sorted(self.pairs.items(), key=lambda item: -item[1])[:PAIRS]
+
 
 def importance(
-    frame: pl.DataFrame,
+    frame: Any,
     knobs: Sequence[str],
     y: str = "val_loss",
     cells: Sequence[str] = (),
@@ -62,10 +103,13 @@ def importance(
 ) -> tuple[list[Importance], int]:
     """Return the decomposition of every cell (budgets, say; without cells, of all rows), and the rows without a loss.
 
+    ``frame`` is any source of runs that `fit` takes; a Polars frame is used as it is, of others the losses of
+    completed runs.
     Repeated settings are averaged. ``defaults``: value of a knob when frozen, by name; else the level that is best on
     average. ``cap``: losses are clipped at (1 + cap) times the cell's best, so that diverged runs do not dominate the
     variance. Raise InputError.
     """
+    frame = frame_of(frame, {"knobs": knobs, "cells": cells}, y)
     check_columns(frame, [*knobs, *cells, y], numbers=[y])
     if not knobs:
         raise InputError("name at least one knob", where="importance")

@@ -15,9 +15,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sweeplaw.analysis.tables.display import Shown, finite
 from sweeplaw.analysis.tables.expressions import check_columns
 from sweeplaw.analysis.tables.levels import levels
+from sweeplaw.analysis.tables.runs import frame_of
 from sweeplaw.analysis.tuning.quadratic import Quadratic, fit_quadratic, term_count
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import settings
 
 Array = NDArray[np.float64]
 Edge = Literal["", "low", "high"]
@@ -51,8 +55,8 @@ class KnobOptimum:
         return self.edge != ""
 
 
-@dataclass(frozen=True, slots=True)
-class CellOptimum:
+@dataclass(frozen=True, slots=True, repr=False)
+class CellOptimum(Shown):
     """The optimum of one cell.
 
     ``cell``: the cell's column values. ``row``: all columns of the lowest row. ``loss``: its loss, ``fitted_loss``:
@@ -76,19 +80,53 @@ class CellOptimum:
     fitted_knobs: tuple[str, ...]
 
     def knob(self, name: str) -> KnobOptimum:
-        """Return the knob of this name."""
-        return next(knob for knob in self.knobs if knob.name == name)
+        """Return the knob of this name. Raise InputError for a knob that was not analysed."""
+        found = next((knob for knob in self.knobs if knob.name == name), None)
+        if found is None:
+            raise InputError(f"no optimum of {name!r} (knobs: {', '.join(knob.name for knob in self.knobs)})")
+        return found
+
+    def headline(self) -> tuple[str, ...]:
+        """Return the cell, its lowest loss with the knobs there, and the verdict."""
+        best = {knob.name: knob.best for knob in self.knobs}
+        return (f"{settings(self.cell) or 'all rows'}: loss {self.loss:.4f} at {settings(best)}", self.verdict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the optimum as plain values for JSON."""
+        return dict(finite({
+            "cell": self.cell,
+            "loss": self.loss,
+            "trial_id": self.row.get("trial_id"),
+            "rows": self.rows,
+            "unmeasured": self.unmeasured,
+            "verdict": self.verdict,
+            "knobs": {
+                knob.name: {
+                    "best": knob.best,
+                    "levels": knob.levels,
+                    "edge": knob.edge or None,
+                    "touches_edge": knob.touches_edge,
+                    "fitted": knob.fitted,
+                    "low": knob.low,
+                    "high": knob.high,
+                }
+                for knob in self.knobs
+            },
+        }))  # fmt: skip
 
 
 def optima(
-    trials: pl.DataFrame, cells: Sequence[str], knobs: Sequence[str], y: str = "val_loss", *, seed: int = 0
+    trials: Any, cells: Sequence[str], knobs: Sequence[str], y: str = "val_loss", *, seed: int = 0
 ) -> list[CellOptimum]:
     """Return the optimum of every cell, in ascending order of the cells.
 
+    ``trials`` is any source of runs that `fit` takes; a Polars frame is used as it is, of others the losses of
+    completed runs.
     ``cells`` and ``knobs`` name columns; knobs may be numbers or text (text has no edge and no quadratic). Rows with
     a null in a cell or knob column are left out, and so are cells without a measured loss (see `unmeasured_cells`).
     Raise InputError if a name is not a column or the loss is text.
     """
+    trials = frame_of(trials, {"cells": cells, "knobs": knobs}, y)
     check_columns(trials, [*cells, *knobs, y], numbers=[y])
     known = trials.drop_nulls([*cells, *knobs])
     if known.is_empty():

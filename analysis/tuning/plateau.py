@@ -14,6 +14,7 @@ from sweeplaw.analysis.tuning.optimum import CONVEX_ENOUGH, CellOptimum
 Array = NDArray[np.float64]
 
 THRESHOLDS = (0.001, 0.0025, 0.005)
+QUOTED = 0.0025  # the one that texts quote
 
 
 @dataclass(frozen=True, slots=True)

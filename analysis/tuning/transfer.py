@@ -8,16 +8,19 @@ Dolan and More 2002; the separation of tuning from evaluation follows Sivaprasad
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.expressions import check_columns
 from sweeplaw.analysis.tables.levels import snap
+from sweeplaw.analysis.tables.runs import frame_of
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import settings
 
 Array = NDArray[np.float64]
 
@@ -41,9 +44,14 @@ class WorkloadScore:
     single: float | None
     list: tuple[float | None, ...]
 
+    def excess(self) -> tuple[str, str]:
+        """Return the excess of the single setting and of the best of the list; empty if none of the list was run."""
+        single = "not run" if self.single is None else f"+{self.single:.2%}"
+        return single, "" if self.list[-1] is None else f"+{self.list[-1]:.2%}"
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Transfer(Shown):
     """The chosen configurations and their scores.
 
     ``single``: the configuration with the least mean excess over the tuning workloads. ``order``: the list, built
@@ -59,6 +67,22 @@ class Transfer:
     candidates: int
     dropped: Mapping[str, int]
 
+    def headline(self) -> tuple[str, ...]:
+        """Return the single setting, and the list to try in order."""
+        single = f"one setting: {settings(self.single)} (of {self.candidates} run in every tuning workload)"
+        return (single, *(f"  try {number}: {settings(one)}" for number, one in enumerate(self.order, start=1)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings and their scores as plain values for JSON."""
+        return dict(finite(asdict(self)))
+
+    def card(self) -> Card:
+        """Return the scores by workload as a table."""
+        rows = [(one.phase, settings(one.workload), *one.excess(), f"{one.best:.4f}") for one in self.workloads]
+        notes = [f"{dropped} rows left out: {reason}" for reason, dropped in self.dropped.items() if dropped]
+        heads = ("phase", "workload", "one setting", "after the list", "best loss")
+        return Card(self.headline(), heads, tuple(rows), tuple(notes))
+
 
 @dataclass(frozen=True, slots=True)
 class _Runs:
@@ -71,7 +95,7 @@ class _Runs:
 
 
 def transfer(
-    frame: pl.DataFrame,
+    frame: Any,
     workload: Sequence[str],
     knobs: Sequence[str],
     y: str = "val_loss",
@@ -81,8 +105,11 @@ def transfer(
 ) -> Transfer:
     """Choose on the tuning workloads, evaluate on those for which ``evaluate_on`` is true (default: every second one).
 
+    ``frame`` is any source of runs that `fit` takes; a Polars frame is used as it is, of others the losses of
+    completed runs.
     Candidates are settings run in every tuning workload. Repeated runs (seeds) are averaged. Raise InputError.
     """
+    frame = frame_of(frame, {"workload": workload, "knobs": knobs}, y)
     check_columns(frame, [*workload, *knobs, y], numbers=[y])
     finite = pl.col(y).cast(pl.Float64).is_finite().fill_null(False) & (pl.col(y) > 0)
     measured = frame.drop_nulls([*workload, *knobs]).filter(finite)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import numpy as np
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
 from sweeplaw import analysis
-from sweeplaw.analysis.fitting.fit import FitOptions
 from sweeplaw.analysis.fitting.objectives import Objective
+from sweeplaw.analysis.fitting.options import DEFAULTS, FitOptions
 from sweeplaw.analysis.laws.catalog import LAWS
 from sweeplaw.analysis.scaling.validation import compare
 from sweeplaw.trials.errors import InputError
@@ -185,9 +186,10 @@ def test_a_lazy_frame_a_pandas_frame_a_mapping_and_a_file_give_one_fit(tmp_path)
     assert values == pytest.approx([values[0]] * len(values), rel=1e-12)
 
 
-def test_every_option_is_documented_and_an_unknown_one_is_a_type_error() -> None:
+def test_every_option_is_documented_and_in_the_signature_and_an_unknown_one_is_refused() -> None:
     assert analysis.fit.__doc__
     missing = [name for name in FitOptions.__annotations__ if not re.search(rf"\b{name}\b", analysis.fit.__doc__)]
     assert not missing
-    with pytest.raises(TypeError, match="unexpected keyword argument 'bootstraps'"):
+    assert set(FitOptions.__annotations__) == set(DEFAULTS) < set(inspect.signature(analysis.fit).parameters)
+    with pytest.raises(InputError, match="'bootstraps' is no option of fit; did you mean 'bootstrap'"):
         analysis.fit({"x": [1, 2], "loss": [2, 1]}, "power", bootstraps=10)  # type: ignore[call-arg]

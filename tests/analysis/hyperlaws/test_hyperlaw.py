@@ -10,13 +10,14 @@ import polars as pl
 import pytest
 from scipy.optimize import least_squares
 
+from sweeplaw.analysis.hyperlaws.batch_unit import check_batch_unit
 from sweeplaw.analysis.hyperlaws.evaluation import Scorer, leave_one_out, score
 from sweeplaw.analysis.hyperlaws.features import features
-from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, hyperlaw, knob_law, resampled_cells
+from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, hyperlaw, resampled_cells
 from sweeplaw.analysis.hyperlaws.joint import joint
+from sweeplaw.analysis.hyperlaws.knob_law import knob_law
 from sweeplaw.analysis.hyperlaws.pooled import Pooled
-from sweeplaw.analysis.hyperlaws.prepare import check_batch_unit, prepare
-from sweeplaw.analysis.report.hyperlaw_summary import hyperlaw_values
+from sweeplaw.analysis.tables.runs import prepare
 from sweeplaw.analysis.tuning.cells import CellTable, cell_table
 from sweeplaw.trials.errors import InputError
 from tests.paths import SHARED
@@ -368,7 +369,7 @@ def test_a_thousand_cell_resamples_of_the_joint_surface_take_seconds() -> None:
 
 @needs_table
 def test_the_values_account_for_every_law_row_and_cell() -> None:
-    values = hyperlaw_values(hyperlaw(dense(), estimator="cells", y="smoothed_loss", resamples=50))
+    values = hyperlaw(dense(), estimator="cells", y="smoothed_loss", resamples=50).to_dict()
     assert set(values["laws"]) == {"lr", "batch_tokens"}
     assert values["rows"]["in"] == 1911
     assert values["cells"] == {"total": 17, "used": 17, "dropped": []}

@@ -5,12 +5,14 @@ import re
 import shutil
 from itertools import product
 
+import numpy as np
 import polars as pl
 import pytest
 
 from sweeplaw import analysis
 from sweeplaw.analysis.report import figures, report
 from sweeplaw.analysis.report import page as report_page
+from sweeplaw.analysis.tables import display
 from sweeplaw.analysis.tables.families import Axes, families
 from sweeplaw.analysis.tables.tables import load
 from sweeplaw.analysis.tuning.optimum import optima
@@ -113,6 +115,20 @@ def test_laws_in_one_variable_equal_fits_of_the_same_rows(made):
     assert one["params"] == pytest.approx(dict(fit.params), rel=1e-9)
 
 
+def test_a_link_under_the_name_of_a_report_is_replaced_and_not_followed(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_page, "page", lambda made, values: "the page")
+    target, folder = tmp_path / "target", tmp_path / "store"
+    folder.mkdir()
+    target.write_text("of a user")
+    for name in ("report.html", "report.json"):
+        (folder / name).symlink_to(target)
+    html, data = report_page.write(made, folder)
+    assert target.read_text() == "of a user"
+    assert (html.is_symlink(), html.read_text()) == (False, "the page")
+    assert json.loads(data.read_text())["families"]
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json"]
+
+
 def test_the_page_is_self_contained_and_escapes_text(made, tmp_path):
     html, data = report_page.write(made, tmp_path)
     page = html.read_text()
@@ -131,7 +147,7 @@ def test_with_too_few_points_the_reason_replaces_the_law(tmp_path):
     values = report.report_values(report.make(run(text, tmp_path / "s")))
     family = values["families"][0]
     assert all("needs 4" in one["why_not"] for one in family["slices"])
-    assert report_page.page(report.make(tmp_path / "s"), report_page.plain(values))
+    assert report_page.page(report.make(tmp_path / "s"), display.finite(values))
 
 
 def test_a_store_without_completed_trials_is_rejected(tmp_path):
@@ -219,3 +235,43 @@ def test_the_page_marks_the_numbers_of_a_surface_that_is_not_verified(made):
     for number in numbers:
         assert f"{number}<" in html
         assert f"{number} ?<" in marked
+
+
+OWN = """
+name = "own"
+[workload]
+kind = "python:objective:train"
+[workload.knobs]
+examples = { type = "int", unit = "examples" }
+[workload.metrics]
+val_loss = { unit = "squared error" }
+[scientific]
+width = [2, 4]
+examples = [10, 20]
+"""
+OBJECTIVE = """
+def train(config):
+    for step in (1, 2):
+        yield {"step": step, "val_loss": 1 / config["width"] / step, "mse": 2 / config["examples"]}
+"""
+
+
+def test_a_report_of_ones_own_trials_has_their_columns_units_and_curves(tmp_path):
+    (tmp_path / "objective.py").write_text(OBJECTIVE)
+    launch(plan(parse(OWN, folder=tmp_path)), Store.open(tmp_path / "s", create=True), profile.load("inline"), Silent())
+    with pytest.raises(InputError, match="tokens is null in all trials; give --x D=COLUMN"):
+        report.make(tmp_path / "s")
+    made = report.make(tmp_path / "s", x={"N": "width", "D": "examples"})
+    html = report_page.page(made, display.finite(report.report_values(made)))
+    assert "validation loss (squared error)" in html
+    assert "D, examples" in html
+    assert "nats" not in html
+    (section,) = made.sections
+    curves = figures.training_curves(load(tmp_path / "s").curves.collect(), report_page._longest(section), section.by)
+    (panel,) = curves.axes
+    assert panel.get_xlabel() == "step"
+    drawn = [np.asarray(line.get_xdata()).tolist() for line in panel.get_lines()]
+    assert [1, 2] in drawn
+    assert all(steps in ([], [1, 2]) for steps in drawn)
+    other = report.make(tmp_path / "s", x={"N": "width * 2", "D": "examples"}, loss="mse")
+    assert sorted(other.sections[0].family.best["width * 2"]) == [4, 4, 8, 8]

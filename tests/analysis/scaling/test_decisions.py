@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 from sweeplaw import analysis
+from sweeplaw.analysis.fitting.allocation import allocate, exponents
 from sweeplaw.analysis.laws.catalog import LAWS
-from sweeplaw.analysis.scaling.allocation import allocate, exponents
 from sweeplaw.analysis.scaling.crossover import crossover
 from sweeplaw.analysis.scaling.isoflop import compare_approaches
 from sweeplaw.analysis.scaling.learning_curve import forecast, prediction_level

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.analysis.tables.query import Query, require_select, run_query, scientific_axes
+from sweeplaw.analysis.tables.query import Query, run_query, scientific_axes
+from sweeplaw.analysis.tables.sql_text import require_query
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.cli.shared import frames
 from sweeplaw.trials.errors import InputError
@@ -105,7 +106,8 @@ def test_where_columns_sort_and_limit(filled):
         ("SELECT * FROM READ_PARQUET /* */ ('x')", "opens files"),
         ("SELECT * FROM \"read_csv\"('/etc/passwd')", "opens files"),
         ("WITH x AS (SELECT * FROM read_ndjson('x')) SELECT * FROM x", "opens files"),
-        ("SELECT E'\\'', x FROM read_csv('f') --'", "before its quote"),
+        ("SELECT E'\\'', x FROM read_csv('f') --'", "opens files"),
+        ("SELECT E'\\'', x FROM trials --'", "before its quote"),
     ],
 )
 def test_sql_that_is_not_a_query_of_the_tables_is_rejected_in_one_message(filled, sql, words):
@@ -116,7 +118,7 @@ def test_sql_that_is_not_a_query_of_the_tables_is_rejected_in_one_message(filled
 @given(st.text(alphabet="abcxyz(),.'\"-/* \n`read_csvEe\\", max_size=40))
 def test_the_sql_check_raises_nothing_but_input_errors(text):
     with contextlib.suppress(InputError):
-        require_select("SELECT " + text)
+        require_query("SELECT " + text)
 
 
 def test_a_query_changes_no_file_of_the_store(filled):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.fit import Fit
+from sweeplaw.analysis.fitting.fitted_law import Fit, require_fits
 from sweeplaw.analysis.fitting.uncertainty import Interval, percentile
+from sweeplaw.analysis.tables.display import Shown, finite
 from sweeplaw.trials.errors import InputError, require_positive
 
 Array = np.ndarray
@@ -24,8 +26,8 @@ SECTIONS = 70  # each narrows log N by .618: 1e-13 of the range at the end
 HALF_STEP = 0.5  # of log C, for the local exponent: small against any design, large against rounding
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
+@dataclass(frozen=True, slots=True, repr=False)
+class Allocation(Shown):
     """The compute-optimal run for a budget: parameters, tokens, tokens a parameter and loss, with intervals."""
 
     flops: float
@@ -40,6 +42,23 @@ class Allocation:
         spread = self.intervals.get("params")
         sure = f" ({spread.low:.2g} to {spread.high:.2g})" if spread else ""
         return f"for {self.flops:.3g} FLOPs train {self.params:.3g} parameters{sure} on {self.tokens:.3g} tokens"
+
+    def headline(self) -> tuple[str, ...]:
+        """Return the sentence and the loss."""
+        return (f"{self.sentence()}: loss {self.loss:.4f}",)
+
+    def values(self) -> dict[str, Any]:
+        """Return the allocation as plain values."""
+        return {
+            "flops": self.flops, "params": self.params, "tokens": self.tokens,
+            "tokens_per_param": self.tokens_per_param, "loss": self.loss,
+            "intervals": {name: value.values() for name, value in self.intervals.items()},
+            "sentence": self.sentence(),
+        }  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return `values` for JSON, in which an infinite end is None."""
+        return dict(finite(self.values()))
 
 
 def is_surface(fit: Fit) -> bool:
@@ -62,6 +81,7 @@ def allocate(fit: Fit, flops: float, k: float = FLOPS_PER_ND) -> Allocation:
 
 
 def _require_surface(fit: Fit) -> None:
+    require_fits(fit)
     if not is_surface(fit):
         raise InputError(f"an allocation needs a law of N and D; {fit.law.name} has {', '.join(fit.law.inputs)}")
 
@@ -106,6 +126,7 @@ def exponents(fit: Fit, flops: float, k: float = FLOPS_PER_ND) -> dict[str, tupl
     For the additive law a = beta/(alpha+beta) at every budget (Hoffmann et al. 2022, eq. 4).
     """
     _require_surface(fit)
+    require_positive({"compute in FLOPs": flops, "FLOPs per N and D": k})
 
     def slope(theta: Array) -> Array:
         ends = frontier(fit, flops * np.exp(np.array([-HALF_STEP, HALF_STEP])), k, theta)[0]

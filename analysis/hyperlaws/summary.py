@@ -1,13 +1,16 @@
-"""Hyperparameter laws as plain values, for JSON."""
+"""Hyperparameter laws as plain values for JSON, and as text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from sweeplaw.analysis.hyperlaws.evaluation import LawEvaluation
-from sweeplaw.analysis.hyperlaws.hyperlaw import Estimate, Hyperlaw, KnobLaw
-from sweeplaw.analysis.tuning.plateau import Width
+from sweeplaw.analysis.tuning.plateau import QUOTED, Width
+from sweeplaw.trials.quantities import counted
+
+if TYPE_CHECKING:
+    from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
 
 
 def hyperlaw_values(law: Hyperlaw, alternatives: Sequence[Hyperlaw] = ()) -> dict[str, Any]:
@@ -15,7 +18,7 @@ def hyperlaw_values(law: Hyperlaw, alternatives: Sequence[Hyperlaw] = ()) -> dic
     return {
         "estimator": law.estimator,
         "axes": list(law.axes),
-        "laws": {item.knob: law_values(item) for item in law.laws},
+        "laws": {item.knob: item.to_dict() for item in law.laws},
         "rows": {
             "in": law.rows_in,
             "measured": law.rows_measured,
@@ -34,29 +37,15 @@ def hyperlaw_values(law: Hyperlaw, alternatives: Sequence[Hyperlaw] = ()) -> dic
         "recipes": None
         if law.recipes is None
         else {"one_law_serves_all": law.recipes.serves_all, "sentence": law.recipes.sentence},
-        "mean_of_row_resamples": {item.knob: law_values(item) for item in law.row_resampled},
+        "mean_of_row_resamples": {item.knob: item.to_dict() for item in law.row_resampled},
         "alternatives": [
             {
-                "laws": {item.knob: law_values(item) for item in other.laws},
+                "laws": {item.knob: item.to_dict() for item in other.laws},
                 "evaluation": {item.kind: evaluation_values(item) for item in other.evaluations},
             }
             for other in alternatives
         ],
         "notes": list(law.notes),
-    }
-
-
-def law_values(law: KnobLaw) -> dict[str, Any]:
-    """Return one knob's law; intervals are 95 %."""
-    return {
-        "formula": law.formula,
-        "coefficient": law.coefficient.value,
-        "coefficient_interval": _ends(law.coefficient),
-        "exponents": {axis: exponent.value for axis, exponent in law.exponents.items()},
-        "exponent_intervals": {axis: _ends(exponent) for axis, exponent in law.exponents.items()},
-        "recipe_factors": {
-            name: {"value": factor.value, "interval": _ends(factor)} for name, factor in law.offsets.items()
-        },
     }
 
 
@@ -84,5 +73,37 @@ def width_values(width: Width) -> dict[str, Any]:
     }
 
 
-def _ends(estimate: Estimate) -> list[float | None]:
-    return [estimate.low, estimate.high]
+def rows_used(law: Hyperlaw) -> str:
+    """Return how many rows and cells the laws rest on."""
+    rows = f"{law.rows_used} of {law.rows_measured} measured rows"
+    return f"{law.estimator}: {rows}, {law.cells_used} of {law.cells} cells"
+
+
+def text(law: Hyperlaw, alternatives: Sequence[Hyperlaw] = ()) -> Iterator[str]:
+    """Yield the laws with their scores and plateau as lines, without the notes."""
+    yield rows_used(law)
+    yield from (f"  dropped {count} rows: {reason}" for reason, count in law.dropped.items())
+    for cell, reason in law.cells_dropped:
+        yield f"  dropped cell {', '.join(f'{name}={value}' for name, value in cell.items())}: {reason}"
+    for form in (law, *alternatives):
+        for item in form.laws:
+            yield from item.headline()
+        yield from map(_scores, form.evaluations)
+    if law.row_resampled:
+        mean = "; ".join(item.formula for item in law.row_resampled)
+        yield f"mean of row resamples, as the tool of the Step Law prints it: {mean}"
+    for width in law.plateau:
+        if width.threshold == QUOTED:
+            yield f"{width.knob} may be off by {width.factor:.2f}x for 0.25 % of loss"
+    if law.recipes:
+        yield law.recipes.sentence
+
+
+def _scores(evaluation: LawEvaluation) -> str:
+    split = f"{evaluation.kind.replace('_', '-')} ({counted(evaluation.held_out, 'cell')})"
+    scores = [
+        f"{m.name} {m.score:.3f} (noise floor {m.floor:.3f})" if m.floor is not None else f"{m.name} {m.score:.3f}"
+        for m in evaluation.metrics
+        if m.score is not None
+    ]
+    return f"  {split}: {', '.join(scores)} per mille"

@@ -1,0 +1,64 @@
+"""A fit as text and in a notebook: its verdict, a table of parameters with intervals, warnings and allocations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sweeplaw.analysis.tables.display import Card
+
+
+def fit_card(answer: Mapping[str, Any]) -> Card:
+    """Return what a fit shows, from its plain values (`fit_summary.summarise`)."""
+    method = next(iter(answer["intervals"].values()), {"level": 0.95, "method": ""})
+    return Card(
+        tuple(_heading(answer)),
+        ("parameter", "value", "low", "high"),
+        tuple(_parameters(answer)),
+        (*answer["warnings"], *answer["identifiability"]),
+        f"{method['level']:.0%} intervals: {method['method']}",
+        tuple(_derived(answer)),
+    )
+
+
+def mark(numbers: Mapping[str, Any]) -> str:
+    """Return the mark of numbers that come from a fit that is not verified."""
+    return "" if numbers["verified"] else " ?"
+
+
+def ends(interval: Mapping[str, float | None] | None, digits: int) -> str:
+    """Return `` [low, high]``, empty without an interval; an unknown end is a dash."""
+    if interval is None:
+        return ""
+    low, high = ("–" if end is None else f"{end:.{digits}f}" for end in (interval["low"], interval["high"]))
+    return f" [{low}, {high}]"
+
+
+def _heading(answer: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{answer['law']}: L = {answer['formula']}" + ("" if answer["verified"] else "  [not verified]")
+    columns = ", ".join(f"{name} = {column}" for name, column in answer["columns"].items())
+    units = ", ".join(f"{name} in {unit:g}" for name, unit in answer["units"].items() if unit != 1)
+    yield f"columns: {columns}" + (f"; units: {units}" if units else "")
+    yield f"objective: {answer['objective']['in_words']} = {answer['objective']['value']:.10g}"
+    yield f"status: {answer['status']}"
+    yield f"rows: {answer['rows_used']} used, {answer['rows_dropped']} left out"
+
+
+def _parameters(answer: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, value in answer["params"].items():
+        interval = answer["intervals"].get(name)
+        low, high = (f"{interval[end]:.6g}" if interval else "" for end in ("low", "high"))
+        yield name, f"{value:.8g}{mark(answer)}", low, high
+    for name, value in answer["fixed"].items():
+        yield name, f"{value:.8g}", "fixed", ""
+
+
+def _derived(answer: Mapping[str, Any]) -> Iterator[str]:
+    derived = answer["derived"]
+    if "compute_optimal" not in derived:
+        return
+    a = derived["a"]
+    yield f"{derived['compute']}: N* grows as C^{a['value']:.4f}{ends(a['interval'], 3)}{mark(answer)}"
+    for item in derived["compute_optimal"]:
+        loss = f"{item['loss']:.4f}{ends(item['intervals'].get('loss'), 4)}"
+        yield f"  {item['sentence']} ({item['tokens_per_param']:.3g} tokens per parameter, loss {loss}){mark(answer)}"

@@ -1,0 +1,69 @@
+"""Runs as analyses of knobs need them: N, D and C as columns, derived columns, the losses of completed runs only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from sweeplaw.analysis.tables.expressions import ALIASES, parse, resolve_columns
+from sweeplaw.analysis.tables.sources import rows
+from sweeplaw.trials.errors import InputError, shown
+
+TIMESCALE = "tau"  # AdamW timescale in passes over the data, B/(lr wd D) (Wang and Aitchison, arXiv 2405.13698)
+TIMESCALE_PARTS = ("batch_tokens", "lr", "weight_decay", "tokens")
+
+
+def read_runs(source: Any, columns: Mapping[str, Sequence[str]], y: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return the runs of any source prepared, and notes on rows left out and damage.
+
+    ``columns`` are the names needed, by the argument that gives them. Raise InputError.
+    """
+    faults = [
+        f"{argument} = {shown(names)} (accepted: a list of columns)"
+        for argument, names in columns.items()
+        if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(one, str) for one in names)
+    ]
+    if not isinstance(y, str):
+        faults.append(f"y = {shown(y)} (accepted: the column of the loss)")
+    if faults:
+        raise InputError(faults)
+    found = rows(source, states=None)
+    if found.frame.is_empty():
+        return found.frame, found.notes
+    return prepare(found.frame, [name for names in columns.values() for name in names], y), found.notes
+
+
+def frame_of(source: Any, columns: Mapping[str, Sequence[str]], y: str) -> pl.DataFrame:
+    """Return a Polars frame as it is, and the runs of any other source as `read_runs` does. Raise InputError."""
+    if isinstance(source, pl.DataFrame):
+        return source
+    return read_runs(source, columns, y)[0]
+
+
+def prepare(
+    frame: pl.DataFrame, names: Sequence[str], y: str, derived: Mapping[str, str] | None = None
+) -> pl.DataFrame:
+    """Return ``frame`` with ``names`` and ``y`` as columns.
+
+    N, D and C are taken from a store's columns if the table has none of that name; ``derived`` are SQL expressions of
+    columns by name; ``tau`` is computed if it is among ``names``. The loss of a row whose `state` is not completed is
+    null. Raise InputError naming every missing column.
+    """
+    for name, expression in (derived or {}).items():
+        frame = frame.with_columns(parse(expression, frame.columns).alias(name))
+    aliases = {
+        name: ALIASES[name] for name in names if name not in frame.columns and ALIASES.get(name) in frame.columns
+    }
+    frame = frame.with_columns(**{name: pl.col(column) for name, column in aliases.items()})
+    if TIMESCALE in names and TIMESCALE not in frame.columns:
+        resolve_columns(TIMESCALE_PARTS, frame.columns)
+        batch, lr, decay, tokens = (pl.col(name).cast(pl.Float64) for name in TIMESCALE_PARTS)
+        frame = frame.with_columns((batch / (lr * decay * tokens)).alias(TIMESCALE))
+    resolve_columns([*names, y], frame.columns)
+    if "state" in frame.columns:
+        frame = frame.with_columns(pl.when(pl.col("state").fill_null("completed") == "completed").then(pl.col(y)))
+    if frame.is_empty():
+        raise InputError("no completed run: the table has no rows left")
+    return frame

@@ -1,0 +1,173 @@
+"""A fit shows itself: a few lines, a table, the text and JSON of the command, LaTeX that TeX accepts, a figure."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+
+import matplotlib
+import numpy as np
+import polars as pl
+import pytest
+
+from sweeplaw import analysis
+from sweeplaw.analysis.fitting.fit_latex import number
+from sweeplaw.analysis.fitting.fitted_law import Fit
+from sweeplaw.analysis.tables.tables import Tables
+from sweeplaw.trials.errors import InputError
+
+matplotlib.use("agg")
+
+N, D = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e7, 1e9, 6), np.geomspace(1e8, 1e10, 5)))
+
+
+def table() -> dict[str, np.ndarray]:
+    noise = 0.003 * np.random.default_rng(0).normal(size=N.size)
+    return {"N": N, "D": D, "loss": 1.69 + 406.4 / N**0.34 + 410.7 / D**0.28 + noise}
+
+
+@pytest.fixture(scope="module")
+def fit() -> Fit:
+    return analysis.fit(table(), "additive", bootstrap=50)
+
+
+def test_the_repr_is_a_few_lines_with_every_parameter_and_the_verdict(fit: Fit) -> None:
+    lines = repr(fit).splitlines()
+    assert len(lines) <= 8
+    assert all(f"{name} = {value:.6g}" in repr(fit) for name, value in fit.params.items())
+    assert fit.status in lines
+    assert "30 rows used, 0 left out" in lines
+    unverified = analysis.fit({"x": [1.0, 2, 4, 8, 16], "loss": [3.0, 3.1, 3.2, 3.3, 3.4]}, "power_asymptote", "ls")
+    assert repr(unverified).count(" ?") == len(unverified.params)
+
+
+def test_the_repr_computes_no_profile() -> None:
+    fit = analysis.fit(table(), "additive")
+    repr(fit)
+    assert not fit._profiles
+
+
+@pytest.mark.heavy
+def test_to_dict_is_json_and_the_summary_has_its_numbers(fit: Fit) -> None:
+    values = fit.to_dict(budgets=[1e20], flops_per_nd=6)
+    assert json.loads(json.dumps(values, allow_nan=False)) == values
+    assert values["params"] == dict(fit.params)
+    assert [item["flops"] for item in values["derived"]["compute_optimal"]] == [1e20]
+    shown = fit.summary()
+    for name, value in fit.params.items():
+        assert re.search(rf"^{name} +{re.escape(f'{value:.8g}')} ", shown, re.MULTILINE)
+    assert f"status: {fit.status}" in shown
+
+
+def test_an_open_interval_is_none_in_the_dict_and_infinite_in_the_fit() -> None:
+    fit = analysis.fit({"x": [1.0, 2, 3], "loss": [3.587, 3.45994, 3.4188]}, "power_asymptote", "ls")
+    assert all(math.isinf(interval.high) for interval in fit.intervals.values())
+    assert all(interval["high"] is None for interval in fit.to_dict()["intervals"].values())
+
+
+def test_the_html_escapes_what_the_user_wrote_and_needs_no_other_file() -> None:
+    rows = {"x<b>": np.geomspace(1, 100, 12), "loss": 2 + 3 * np.geomspace(1, 100, 12) ** -0.5}
+    html = analysis.fit(rows, "power_asymptote", x="x<b>")._repr_html_()
+    assert "x&lt;b&gt;" in html
+    assert "x<b>" not in html
+    assert not re.search("<script|https?:|src=", html)
+
+
+@pytest.mark.parametrize(
+    ("formula", "expected"),
+    [
+        ("E + A / N**a + B / D^b", r"E + \frac{A}{N^{a}} + \frac{B}{D^{b}}"),
+        ("E - (A - B) * N**-a / D", r"E - \frac{\left(A - B\right) \, N^{-a}}{D}"),
+        ("(A / N + B / D)**alpha", r"\left(\frac{A}{N} + \frac{B}{D}\right)^{\alpha}"),
+        ("A * exp(-N / Nc) + sqrt(B / D)", r"A \, \exp\left(\frac{-N}{N_{c}}\right) + \sqrt{\frac{B}{D}}"),
+    ],
+)
+def test_latex_writes_the_formula_as_it_is_computed(formula: str, expected: str) -> None:
+    text = analysis.fit(table(), formula, x={"N": "N", "D": "D"}, bootstrap=2).to_latex()
+    assert f"L(N, D) &= {expected} \\\\" in text
+    assert text.count("{") == text.count("}")
+    assert text.count(r"\left") == text.count(r"\right")
+
+
+def test_latex_has_each_parameter_rounded_by_its_interval(fit: Fit) -> None:
+    text = fit.to_latex()
+    for name, symbol in {"E": "E", "A": "A", "alpha": r"\alpha", "beta": r"\beta"}.items():
+        found = re.search(rf"^{re.escape(symbol)} &= ([\d.]+)_\{{-([\d.]+)\}}\^\{{\+([\d.]+)\}}", text, re.MULTILINE)
+        assert found, name
+        value, low, high = map(float, found.groups())
+        interval = fit.intervals[name]
+        step = 10.0 ** -len(found[1].partition(".")[2])
+        expected = (fit.params[name], fit.params[name] - interval.low, interval.high - fit.params[name])
+        assert (value, low, high) == pytest.approx(expected, abs=max(step, 10 * (value >= 100)))
+
+
+def test_numbers_beside_a_power_of_ten_share_it_with_their_errors() -> None:
+    assert number(1.7e12, -11, (1.6e12, math.inf)) == r"\left(1.7_{-1.6}^{+\infty}\right) \times 10^{12}"
+    assert number(398.0, 1) == "398.0"
+    assert number(0.0, 2, (-0.01, 0.01)) == "0.00_{+0.01}^{+0.01}"
+
+
+@pytest.mark.heavy
+def test_the_figure_has_the_rows_the_law_and_its_band_under_labels_with_units(fit: Fit) -> None:
+    axes = fit.plot(along="D")
+    assert axes.get_xlabel() == "D (tokens)"
+    assert len(axes.get_lines()) == 6
+    points = np.asarray(axes.collections[0].get_offsets())
+    assert points[:, 1] == pytest.approx(fit.observations.losses)
+    assert len(axes.collections) == 1 + 6
+    line = axes.get_lines()[0]
+    predicted = fit.predict({"N": np.full(80, N.min()), "D": np.asarray(line.get_xdata())})
+    assert np.asarray(line.get_ydata()) == pytest.approx(predicted)
+    again = analysis.fit(table(), "power_asymptote", x="N").plot(ax=axes)
+    assert again is axes
+    with pytest.raises(InputError, match="'U' is no input of additive"):
+        fit.plot(along="U")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"law": 5}, "law = 5"),
+        ({"law": "aditive"}, "did you mean 'additive'"),
+        ({"x": ["N", "D"]}, "accepted: a mapping of inputs"),
+        ({"objective": None}, "objective = None"),
+        ({"y": 3}, "y = 3"),
+        ({"bounds": {"E": 1}}, "bounds of 'E': 1"),
+        ({"bounds": {5: (1, 2)}}, "bounds of 5"),
+        ({"fixed": {"E": "low"}}, "fixed = "),
+        ({"bootstrap": -1}, "bootstrap = -1"),
+        ({"bootstrap": 5, "by": None}, "by = None"),
+        ({"level": 95}, "level = 95"),
+        ({"keys": "N"}, "keys = 'N'"),
+        ({"bootstraps": 5, "lavel": 1}, "2 faults"),
+    ],
+)
+def test_wrong_arguments_are_named_with_what_is_accepted(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        analysis.fit(table(), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("source", [5, None, [1, 2], np.zeros((3, 2)), {1: [2.0]}, {"N": [1], "D": [1, 2]}, ""])
+def test_what_is_no_table_is_refused_by_every_function(source: object) -> None:
+    for read in (analysis.fit, analysis.hyperlaw, lambda one: analysis.optima(one, ["N"], ["lr"])):
+        with pytest.raises(InputError):
+            read(source)
+
+
+@pytest.mark.heavy
+def test_tables_show_their_source_and_what_is_left_out(tmp_path) -> None:
+    pytest.importorskip("pandas")
+    frame = pl.DataFrame({**table(), "state": ["completed"] * 29 + ["failed"]})
+    frame.write_parquet(tmp_path / "runs.parquet")
+    loaded = analysis.load(tmp_path / "runs.parquet")
+    assert isinstance(loaded, Tables)
+    assert repr(loaded).splitlines()[0].startswith(f"{tmp_path / 'runs.parquet'}: 29 trials")
+    assert "1 rows left out: state failed" in repr(loaded)
+    assert loaded.to_arrow().num_rows == loaded.to_dict()["trials"] == 29
+    assert loaded.best(["N"], "loss").height == 6
+    assert loaded.to_pandas().shape == (29, 4)
+    same = {
+        round(analysis.fit(one).value, 15) for one in (loaded, loaded.trials, loaded.to_arrow(), loaded.to_pandas())
+    }
+    assert len(same) == 1
