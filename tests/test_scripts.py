@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/launching/device_busy.py": ("--sweep", "examples/own_function/sweep.toml"),
+    "benchmarks/launching/empty_launch.py": ("--runs", "1"),
     "benchmarks/launching/recovery.py": ("--kill", "worker", "--seconds", "2"),
     "benchmarks/launching/slots_busy.py": ("--trials", "4", "--tune", "2"),
     "benchmarks/launching/startup.py": (),

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from sweeplaw.trials.errors import InputError
+from sweeplaw.orchestrator.cli.shared import endings, streams
 
 app = typer.Typer(
     name="sweeplaw",
@@ -28,10 +28,13 @@ COMMANDS: tuple[str, ...] = (
     "sweeps.plan",
     "sweeps.launch",
     "sweeps.status",
+    "sweeps.show",
+    "sweeps.logs",
     "sweeps.retry",
     "tables.query",
     "tables.columns",
     "tables.import_",
+    "tables.exclude",
     "tables.export",
     "tables.diff",
     "tables.compact",
@@ -69,17 +72,11 @@ def _options(
 
 
 def main() -> None:
-    """Run the `sweeplaw` command. On bad input print one message, without a traceback, and exit with code 2."""
-    try:
-        app()
-    except InputError as error:
-        typer.echo(f"sweeplaw: {error}", err=True)
-        sys.exit(2)
-    except BrokenPipeError:  # the reader of stdout (head, less) has closed it
-        sys.stderr.close()
-        sys.exit(0)
-    except OSError as error:  # a file or folder named by the user cannot be read or written
-        if error.filename is None:
-            raise
-        typer.echo(f"sweeplaw: {error.filename}: {error.strerror}", err=True)
-        sys.exit(2)
+    """Run the `sweeplaw` command and exit; whatever happens, with one message and without a traceback."""
+    streams.secure()
+    endings.leave(endings.exit_code(_run, " ".join(["sweeplaw", *sys.argv[1:2]])))
+
+
+def _run() -> None:
+    streams.check_arguments(sys.argv[1:])
+    app()

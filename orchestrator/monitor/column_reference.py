@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.expressions import ALIASES
+from sweeplaw.analysis.tables.units import LOSSES, Declared, declared, is_own
 from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS
 from sweeplaw.trials.workloads import registry
+from sweeplaw.trials.workloads.user_code.declared import SEED
 
 WORKLOADS = ("language_model", "surrogate")  # the columns of the others are declared by their user
 
@@ -44,16 +46,53 @@ def entries() -> list[Entry]:
     return found
 
 
-def present(source: str) -> list[Entry]:
-    """Return the columns of a store or file, described where they are known. Raise InputError."""
+def present(source: str, faults: list[str] | None = None) -> list[Entry]:
+    """Return the columns of a store or file, described where they are known. Raise InputError.
+
+    Damage, whose columns may be missing, is appended to ``faults``.
+    What the sweep files of the launches declare of a column replaces what it means in other workloads.
+    """
     loaded = tables.load(source, states=None)
-    known = {(entry.table, entry.column): entry for entry in entries()}
+    if faults is not None:
+        faults.extend(loaded.faults)
+    said = declared(loaded.launches)
+    ran = loaded.trials.select("workload").unique().collect() if _has_workloads(loaded) else None
+    workloads = [] if ran is None else ran["workload"].to_list()
+    known = {(entry.table, entry.column): entry for entry in _described(workloads)}
     found = []
     for table, frame in (("trials", loaded.trials), ("curves", loaded.curves)):
         for column, kind in frame.collect_schema().items():
             unknown = Entry(table, column, str(kind), "", "", "this source")
-            found.append(known.get((table, column), unknown))
+            found.append(_declared(known.get((table, column), unknown), said.get(column)))
     return found
+
+
+def _described(workloads: Collection[str]) -> Iterator[Entry]:
+    """Yield the entries that apply to trials of these workloads; of the user's own, knobs and losses are theirs."""
+    own = bool(workloads) and all(map(is_own, workloads))
+    for entry in entries():
+        if own and entry.column in LOSSES:
+            yield replace(entry, unit="", meaning="as the trial reported it")
+        elif not own or entry.origin == "core":
+            yield entry
+    if own:
+        yield Entry("trials", SEED.name, SEED.type, SEED.unit, SEED.meaning, "knob")
+
+
+def _has_workloads(loaded: tables.Tables) -> bool:
+    return "workload" in loaded.trials.collect_schema()
+
+
+def _declared(entry: Entry, said: Declared | None) -> Entry:
+    """Return the entry with what a sweep file says of its unit and meaning."""
+    if said is None:
+        return entry
+    return replace(
+        entry,
+        unit=said.unit or entry.unit,
+        meaning=said.meaning or entry.meaning,
+        origin=entry.origin if entry.origin == "core" else said.workload,
+    )
 
 
 def as_rows(found: Iterable[Entry]) -> list[Mapping[str, str]]:

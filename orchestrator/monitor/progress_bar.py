@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
-from rich.console import Console
+from rich.columns import Columns
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from rich.text import Text
 
 from sweeplaw.clusters.connect.cluster import ClusterInfo
 from sweeplaw.orchestrator.launch.state import LaunchState
@@ -17,6 +20,16 @@ from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.record import Row, TrialRecord
 
 PLAIN_SECONDS = 15.0  # between two lines where there is no terminal
+BAR_WIDTH = 80  # columns of the narrowest terminal with a bar
+
+
+class _WholeLine(Progress):
+    """Draws the facts of its task beside the bar, or below it on a terminal too narrow for both."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Yield everything there is to draw."""
+        facts = [Text(task.fields["facts"]) for task in self.tasks if task.fields["facts"]]
+        yield Columns([self.make_tasks_table(self.tasks), *facts])
 
 
 class LaunchProgress:
@@ -28,12 +41,12 @@ class LaunchProgress:
     def __init__(self, launch_state: LaunchState | None = None) -> None:
         self._launch_state = launch_state or LaunchState()
         self._console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
+        bar = [BarColumn()] if self._console.width >= BAR_WIDTH else []
+        self._bar = _WholeLine(
+            TextColumn("{task.description}", table_column=Column(overflow="fold")),
+            *bar,
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[facts]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )

@@ -42,12 +42,18 @@ def _due_for_retry(store: Store, plans: Plans, final: pl.DataFrame) -> set[str]:
     """Return the finished trials that the retry policy of their sweep's latest launch gives another attempt."""
     policies: dict[str, Retry] = {}
     trials: dict[str, list[pl.DataFrame]] = {}
-    for facts in launches(store.location):  # oldest first
+    faults: list[str] = []
+    for facts in launches(store.location, faults):  # oldest first
         if "sweep" not in facts:  # an import
             continue
+        launch_id = facts.get("launch_id", "")
         if "retry" in facts:
-            policies[facts["sweep"]] = Retry.model_validate(facts["retry"])
-        trials.setdefault(facts["sweep"], [NO_TRIALS]).append(plans.get(facts["launch_id"], NO_TRIALS))
+            try:
+                policies[facts["sweep"]] = Retry.model_validate(facts["retry"])
+            except ValueError:
+                faults.append(f"launches/{launch_id}.json: retry = {facts['retry']} is no retry policy")
+        trials.setdefault(facts["sweep"], [NO_TRIALS]).append(plans.get(launch_id, NO_TRIALS))
+    store.report(faults)
     found = set[str]()
     for sweep, policy in policies.items():
         ended = final.filter(pl.col("state").is_in(list(policy.by_state())))

@@ -7,16 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeplaw.orchestrator.launch import published_packs, usage
+from sweeplaw.orchestrator.launch.failures import Failure, failures
 from sweeplaw.orchestrator.launch.published_packs import RunningPack
 from sweeplaw.orchestrator.monitor.relaunch import NO_TRIALS, Plans, relaunch_reasons
 from sweeplaw.orchestrator.schedule import device_time
 from sweeplaw.orchestrator.schedule.device_time import Usage
+from sweeplaw.orchestrator.store import claims
 from sweeplaw.orchestrator.store.claims import Lease, leases
 from sweeplaw.orchestrator.store.clocks import approximate_store_time
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.store_format.damage import DamagedFileError, reason_of
+from sweeplaw.trials.store_format.location import Location
+from sweeplaw.trials.store_format.verification import verifier
 
 RATE_WINDOW = dt.timedelta(minutes=15)
 
@@ -29,7 +35,8 @@ class Progress:
     when no launch recorded its plan; each of them is ``waiting`` (no launch holds it), ``claimed`` (a living launch
     holds it) or ``running`` (on a worker). ``packs``: what runs, with host, time and latest step. ``relaunch``: trials
     that a launch of the same sweeps would run now, by reason. ``rate``: outcomes a second over `RATE_WINDOW`;
-    ``seconds_left`` at that rate, None while nothing runs. ``dead``: launches that died without releasing their trials.
+    ``seconds_left`` at that rate, None while nothing runs. ``dead``: launches that died without releasing
+    their trials. ``failures``: the causes of failed trials.
     """
 
     states: Mapping[str, int]
@@ -47,6 +54,7 @@ class Progress:
     best_loss: float | None
     usage: Usage
     faults: tuple[str, ...]
+    failures: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +71,7 @@ class _Held:
 def progress(store: Store, now: dt.datetime | None = None) -> Progress:
     """Return the progress of all sweeps of the store. Raise InputError."""
     now = now or approximate_store_time(store.location)
-    rows = store.outcomes(("launch_id", "ended_at", "val_loss", "train_seconds"))
+    rows = store.outcomes(("launch_id", "ended_at", "val_loss", "train_seconds", "message"))
     own, final = rows.filter(pl.col("launch_id").is_not_null()), rows.filter("final")
     held = _held(store, now, final)
     plans = planned(store)
@@ -85,8 +93,15 @@ def progress(store: Store, now: dt.datetime | None = None) -> Progress:
         seconds_left=missing.height / rate if missing.height and rate and held.taken else None,
         best_loss=_best_loss(own),
         usage=_usage(store, own),
-        faults=store.problems,
+        failures=failures(own),
+        faults=_faults(store),
     )
+
+
+def _faults(store: Store) -> tuple[str, ...]:
+    """Return the damage found so far, and that of claims."""
+    store.report(claims.faults(store.location))
+    return store.problems
 
 
 def _held(store: Store, now: dt.datetime, final: pl.DataFrame) -> _Held:
@@ -103,17 +118,36 @@ def _held(store: Store, now: dt.datetime, final: pl.DataFrame) -> _Held:
 
 
 def planned(store: Store) -> Plans:
-    """Return launch_id -> the trials it planned (trial_id), of every launch that recorded its plan."""
+    """Return launch_id -> the trials it planned (trial_id), of every launch that recorded its plan.
+
+    A damaged plan is left out and reported to the store.
+    """
     found = {}
-    for name in store.location.names("launches", ".parquet"):
-        path = store.location.path(f"launches/{name}.parquet")
-        ids = pq.read_table(path, columns=["trial_id"], filesystem=store.location.filesystem)
-        found[name] = pl.DataFrame(pl.from_arrow(ids))
+    with verifier(store.location) as checked:
+        for launch_id in store.location.names("launches", ".parquet"):
+            name = f"launches/{launch_id}.parquet"
+            try:
+                checked.verify(name)
+                found[launch_id] = _ids(store.location, name)
+            except (pa.ArrowException, OSError, ValueError) as error:
+                store.report([f"{name} cannot be read: {reason_of(error)}; what it planned is not counted"])
     return found
 
 
+def _ids(location: Location, name: str) -> pl.DataFrame:
+    """Raise ArrowException, OSError; ValueError if there is no column of ids."""
+    ids = pq.read_table(location.readable(name), columns=["trial_id"], filesystem=location.filesystem)
+    if ids.schema.names != ["trial_id"] or ids.schema.types != [pa.string()]:
+        raise ValueError("it has no column trial_id of text")
+    return pl.DataFrame(pl.from_arrow(ids))
+
+
 def _packs(store: Store, lease: Lease) -> tuple[RunningPack, ...]:
-    found = published_packs.read(store.location, lease.launch_id)
+    try:
+        found = published_packs.read(store.location, lease.launch_id)
+    except DamagedFileError as error:
+        store.report([str(error)])
+        return ()
     return found[1] if found else ()
 
 
@@ -126,7 +160,9 @@ def _usage(store: Store, own: pl.DataFrame) -> Usage:
     """Return the device time of all launches. One that published none (of an older version, or still in its first
     seconds) counts by its rows.
     """
-    published = usage.load(store.location)
+    faults: list[str] = []
+    published = usage.load(store.location, faults=faults)
+    store.report(faults)
     unaccounted = own.filter(~pl.col("launch_id").is_in(list(published)))["train_seconds"].sum()
     return device_time.total([*published.values(), Usage(useful=float(unaccounted))])
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sweeplaw.trials.errors import shown
 from sweeplaw.trials.spec import Knob, Value
 
 FORMS = "a list [1, 2, 3], {log = [low, high], num = n} or {linear = [low, high], num = n}"
@@ -40,6 +42,14 @@ class Axis:
         return (_between(self.knobs[0], self.low, self.high, fraction, self.log),)
 
 
+def count(raw: Any) -> int:
+    """Return the number of values that these describe, without building them; one if they describe none."""
+    if isinstance(raw, dict):
+        num = raw.get("num", raw.get("list", raw.get("grid")))
+        return count(num) if isinstance(num, list) else num if type(num) is int and num > 0 else 1
+    return max(1, len(raw)) if isinstance(raw, list) else 1
+
+
 def read_axis(path: str, role: str, knob: Knob, raw: Any, faults: list[str]) -> Iterator[Axis]:
     """Yield the axis that these values describe; append to ``faults`` instead if they describe none."""
     try:
@@ -58,11 +68,11 @@ def read_zip(path: str, knobs: Sequence[Knob], block: dict[str, Any], faults: li
     """Yield the axis of knobs that move together, from ``role`` and lists of one length; or append to ``faults``."""
     role = block.get("role")
     if role not in ("scientific", "nuisance"):
-        faults.append(f"{path}.role: {role!r}; accepted: scientific, nuisance")
+        faults.append(f"{path}.role: {shown(role)}; accepted: scientific, nuisance")
         return
     lengths = {knob.name: len(block[knob.name]) if isinstance(block[knob.name], list) else None for knob in knobs}
     if len(knobs) < 2 or None in lengths.values() or len(set(lengths.values())) != 1 or 0 in lengths.values():
-        faults.append(f"{path}: {lengths}; accepted are two or more lists of one length")
+        faults.append(f"{path}: {shown(lengths)}; accepted are two or more lists of one length")
         return
     columns = []
     for knob in knobs:
@@ -77,18 +87,18 @@ def read_zip(path: str, knobs: Sequence[Knob], block: dict[str, Any], faults: li
 def _range(path: str, role: str, knob: Knob, raw: dict[str, Any]) -> Axis:
     kinds = [kind for kind in ("log", "linear", "list", "grid") if kind in raw]
     if len(kinds) != 1 or set(raw) - {kinds[0], "num"}:
-        raise ValueError(f"{raw!r}; accepted: {FORMS}")
+        raise ValueError(f"{shown(raw)}; accepted: {FORMS}")
     kind = kinds[0]
     if kind in ("list", "grid"):
         if not isinstance(raw[kind], list) or not raw[kind] or "num" in raw:
-            raise ValueError(f"{raw!r}; accepted: {FORMS}")
+            raise ValueError(f"{shown(raw)}; accepted: {FORMS}")
         return Axis(path, role, (knob,), tuple((value,) for value in _distinct(_coerced(knob, raw[kind]))))
     low, high = _bounds(raw[kind], kind == "log")
     num = raw.get("num")
     if num is None:
         return Axis(path, role, (knob,), (), low, high, kind == "log")
     if not isinstance(num, int) or isinstance(num, bool) or not 1 <= num <= 10_000_000:
-        raise ValueError(f"num = {num!r}; accepted is a whole number from 1 to 10,000,000")
+        raise ValueError(f"num = {shown(num)}; accepted is a whole number from 1 to 10,000,000")
     steps = [index / (num - 1) if num > 1 else 0.0 for index in range(num)]
     values = [_between(knob, low, high, fraction, kind == "log") for fraction in steps]
     return Axis(path, role, (knob,), tuple((value,) for value in _distinct(values)), low, high, kind == "log")
@@ -100,9 +110,13 @@ def _bounds(raw: Any, log: bool) -> tuple[float, float]:
         and len(raw) == 2
         and all(isinstance(x, int | float) and not isinstance(x, bool) for x in raw)
     )
-    if not numbers or not all(math.isfinite(x) for x in raw) or raw[0] > raw[1] or (log and raw[0] <= 0):
-        raise ValueError(f"{raw!r}; accepted is [low, high] with low <= high{' and low > 0' if log else ''}")
-    return float(raw[0]), float(raw[1])
+    exact = numbers and all(abs(x) <= sys.float_info.max and float(x) == x for x in raw)
+    if not exact or raw[0] > raw[1] or (log and raw[0] <= 0):
+        raise ValueError(f"{shown(raw)}; accepted is [low, high] with low <= high{' and low > 0' if log else ''}")
+    low, high = float(raw[0]), float(raw[1])
+    if not math.isfinite(high / low if log else high - low):
+        raise ValueError(f"{shown(raw)} is wider than a number can express")
+    return low, high
 
 
 def _between(knob: Knob, low: float, high: float, fraction: float, log: bool) -> Value:

@@ -9,7 +9,11 @@ from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.plan.plan import Group, Plan
 from sweeplaw.orchestrator.plan.resources import ClusterCapacity, ResourceSizer, TrialResources
 from sweeplaw.trials.accounting import Cost
+from sweeplaw.trials.corpus.names import absent
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.record import N_UNKNOWN
+
+LANGUAGE_MODEL = "language_model"
 
 
 def estimate(plan: Plan, profile: Profile) -> dict[str, Any]:
@@ -99,6 +103,21 @@ def listing(plan: Plan) -> list[dict[str, Any]]:
         for group in plan.groups
         for spec in (group.spec(index) for index in range(len(group.ids)))
     ]
+
+
+def absent_data(plan: Plan) -> list[str]:
+    """Return a sentence for each corpus of the built-in workload that is not on this machine."""
+    if plan.sweep.workload.name != LANGUAGE_MODEL:
+        return []
+    corpora = dict.fromkeys(str(group.shared["corpus"]) for group in plan.groups)
+    return [sentence for corpus in corpora if (sentence := absent(corpus))]
+
+
+def unknown_sizes(plan: Plan) -> list[str]:
+    """Return a sentence if N will be null in trials whose parameters are known."""
+    costs = [(group.cost, len(group.ids)) for group in plan.groups]
+    trials = sum(count for cost, count in costs if cost.params is not None and cost.params_non_embedding is None)
+    return [f"{trials} of {plan.trials} trials: {N_UNKNOWN}"] if trials else []
 
 
 def check(plan: Plan, cost: dict[str, Any], used_hours: float = 0.0) -> None:

@@ -14,7 +14,7 @@ from types import CodeType
 from typing import Any
 
 from sweeplaw.trials import expression
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, shown
 
 
 def _power(base: Any, exponent: Any) -> Any:
@@ -34,19 +34,25 @@ _SCOPE = {"__builtins__": {}, **expression.FUNCTIONS, "_power": _power}
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """A parsed formula: its text and the names it reads."""
+    """A parsed formula: its text, the names it reads, and those of them that it computes with."""
 
     text: str
     names: frozenset[str]
+    computed: frozenset[str]
     _code: CodeType
 
     def __call__(self, values: Mapping[str, Any]) -> Any:
         """Return the formula's value. Raise InputError if it has none for these values."""
+        if text := [name for name in self.computed if isinstance(values[name], str)]:
+            raise InputError(f"{self._at(values)}: {min(text)} is text, which can be compared, not computed with")
         try:
             return eval(self._code, _SCOPE, values)  # `parse` has checked the syntax tree against the whitelist
         except (ArithmeticError, ValueError, TypeError) as error:
-            shown = ", ".join(f"{name} = {values[name]!r}" for name in sorted(self.names))
-            raise InputError(f"{self.text!r} has no value at {shown}: {error}") from None
+            raise InputError(f"{self._at(values)}: {error}") from None
+
+    def _at(self, values: Mapping[str, Any]) -> str:
+        known = ", ".join(f"{name} = {shown(values[name])}" for name in sorted(self.names))
+        return f"{shown(self.text)} has no value{' at ' * bool(known)}{known}"
 
 
 class _Powers(ast.NodeTransformer):
@@ -62,16 +68,13 @@ class _Powers(ast.NodeTransformer):
 def parse(text: str) -> Formula:
     """Return the formula in ``text``. Raise InputError naming every part that is not accepted."""
     tree = expression.parse(text)
-    names = _names(tree)
+    names, computed = _names(tree), expression.computed_names(tree)
     if private := sorted(name for name in names if name.startswith("_")):
         raise InputError(
-            [f"{text!r}: the name {name!r} is not accepted (names do not start with _)" for name in private]
+            [f"{shown(text)}: the name {name!r} is not accepted (names do not start with _)" for name in private]
         )
-    try:
-        code = compile(ast.fix_missing_locations(_Powers().visit(tree)), "<formula>", "eval")
-    except (RecursionError, MemoryError):
-        raise InputError(f"{text!r} is nested too deeply") from None
-    return Formula(text, names, code)
+    code = compile(ast.fix_missing_locations(_Powers().visit(tree)), "<formula>", "eval")
+    return Formula(text, names, computed, code)
 
 
 def _names(tree: ast.Expression) -> frozenset[str]:

@@ -1,11 +1,13 @@
-"""What a sweep may use in all, and the number of further attempts after each way a trial can end."""
+"""What a sweep may use in all, when it stops because trials fail, and the further attempts after each way to end."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import pydantic
+from pydantic_core import PydanticCustomError
 
 from sweeplaw.trials.record import STATES, UNFINISHED
 
@@ -26,7 +28,7 @@ class Budget(pydantic.BaseModel):
     time too. ``wall_hours`` bounds one launch, from the moment its cluster is there.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     trials: int | None = pydantic.Field(default=None, ge=1)
     flops: float | None = pydantic.Field(default=None, gt=0)
     device_hours: float | None = pydantic.Field(default=None, gt=0)
@@ -43,6 +45,44 @@ def used_up(budget: Budget, device_seconds: float, wall_seconds: float) -> str |
     if budget.wall_hours is not None and wall_seconds >= budget.wall_hours * 3600:
         return f"budget.wall_hours = {budget.wall_hours:g} has passed"
     return None
+
+
+class Stop(pydantic.BaseModel):
+    """When a launch whose trials fail stops: `failures` is one of
+
+    - ``"first N"``: each of the first N attempts that ended has failed (the default: 10), so nothing works;
+    - ``"N in a row"``: N attempts have failed without another outcome between them;
+    - a share, such as 0.5: that share of all attempts has failed, once ten have ended;
+    - ``"never"``.
+
+    Only the state `failed` counts: an exception, an exit code, a worker that died again and again.
+    """
+
+    LEAST: ClassVar[int] = 10
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
+    failures: str | float = "first 10"
+
+    @pydantic.field_validator("failures")
+    @classmethod
+    def _check(cls, value: str | float) -> str | float:
+        _rule(value)
+        return value
+
+    @property
+    def rule(self) -> tuple[str, float]:
+        """The kind of the rule (first, row, share, never) and its number."""
+        return _rule(self.failures)
+
+
+def _rule(text: str | float) -> tuple[str, float]:
+    if text == "never":
+        return "never", 0
+    if isinstance(text, float) and 0 < text <= 1:
+        return "share", text
+    if isinstance(text, str) and (found := re.fullmatch(r"first ([1-9]\d{0,8})|([1-9]\d{0,8}) in a row", text)):
+        return ("first", int(found[1])) if found[1] else ("row", int(found[2]))
+    raise PydanticCustomError("rule", "accepted are 'first N', 'N in a row', a share above 0 and up to 1, 'never'")
 
 
 class Retry(pydantic.BaseModel):

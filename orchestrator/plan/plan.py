@@ -19,9 +19,10 @@ from typing import Any
 
 from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.orchestrator.plan.resolution import member_rows, settle
+from sweeplaw.orchestrator.plan.sizes import MOST_GROUPS, refuse_more
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.trials.accounting import Cost
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, require_types
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 from sweeplaw.trials.spec import TrialSpec, Value, trial_ids
 
@@ -97,10 +98,12 @@ def plan(sweep: SweepSpec, watch: ProgressCallback = no_progress) -> Plan:
 
     Raise InputError if the sweep has no trials, or if names or values cannot be resolved.
     """
+    require_types(("sweep", sweep, SweepSpec, "what read_sweep returns"))
     outer, inner = _split(sweep)
     dropped: Counter[str] = Counter()
     seen: set[str] = set()
     groups = []
+    refuse_more({".".join(axis.names): len(axis.values) for axis in outer}, MOST_GROUPS, "groups")
     members = math.prod(len(axis.values) for axis in inner)
     total = members * math.prod(len(axis.values) for axis in outer)
     with _uncollected():

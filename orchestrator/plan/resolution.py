@@ -12,7 +12,7 @@ from typing import Any
 from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.orchestrator.plan.formulas import Formula
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
-from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.errors import InputError, nearest, shown
 from sweeplaw.trials.spec import Knob, Value
 
 
@@ -92,7 +92,7 @@ def _ordered(waiting: dict[str, Formula], known: set[str]) -> list[tuple[str, Fo
     if waiting:
         raise InputError(
             [
-                f"derived.{name}: {formula.text!r} uses {', '.join(sorted(formula.names - known))}, which is not "
+                f"derived.{name}: {shown(formula.text)} uses {', '.join(sorted(formula.names - known))}, which is not "
                 f"defined{nearest(min(formula.names - known), known)} (known: {', '.join(sorted(known))})"
                 for name, formula in waiting.items()
             ]
@@ -103,7 +103,7 @@ def _ordered(waiting: dict[str, Formula], known: set[str]) -> list[tuple[str, Fo
 def _check_names(sweep: SweepSpec, known: set[str]) -> None:
     listed = ", ".join(sorted(known))
     faults = [
-        f"where: {rule.text!r} uses {name!r}, which is not defined{nearest(name, known)} (known: {listed})"
+        f"where: {shown(rule.text)} uses {name!r}, which is not defined{nearest(name, known)} (known: {listed})"
         for rule in sweep.where
         for name in sorted(rule.names - known)
     ]
@@ -113,9 +113,9 @@ def _check_names(sweep: SweepSpec, known: set[str]) -> None:
 
 def _coerced(knob: Knob, formula: Formula, scope: Mapping[str, Any]) -> Value:
     value = formula(scope)
-    if knob.type == "int" and isinstance(value, float):
+    if knob.type == "int" and isinstance(value, float) and math.isfinite(value):
         value = round(value)
     try:
         return knob.coerce(value)
     except ValueError as error:
-        raise InputError(f"derived.{knob.name}: {formula.text!r} gives {error}") from None
+        raise InputError(f"derived.{knob.name}: {shown(formula.text)} gives {error}") from None

@@ -7,7 +7,6 @@ All faults of a file are found in one reading and reported in one message. The r
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +14,13 @@ from typing import Any, Literal, get_args
 
 import pydantic
 
+from sweeplaw.clusters.profile import toml_file
 from sweeplaw.orchestrator import sinks
-from sweeplaw.orchestrator.plan import formulas
+from sweeplaw.orchestrator.plan import formulas, sizes
 from sweeplaw.orchestrator.plan.axes import Axis, read_axis, read_zip
-from sweeplaw.orchestrator.plan.limits import NOT_RETRIED, Budget, Retry
+from sweeplaw.orchestrator.plan.limits import NOT_RETRIED, Budget, Retry, Stop
 from sweeplaw.orchestrator.sinks import Target
-from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.errors import InputError, nearest, require_types, shown
 from sweeplaw.trials.spec import Knob, Value
 from sweeplaw.trials.workload import Workload
 from sweeplaw.trials.workloads import registry
@@ -43,7 +43,14 @@ class Search(pydantic.BaseModel):
 
 
 class _File(pydantic.BaseModel):
-    """The schema of a sweep file."""
+    """A sweep file: the combinations of its axes, each a trial.
+
+    The axes of ``scientific`` are what the law is about, those of ``nuisance`` are tuned at each scientific point, and
+    each block of ``zip`` is an axis of knobs that move together. ``fixed`` knobs have one value, ``derived`` ones a
+    formula, and ``where`` holds conditions that every trial meets. ``seeds`` is their number, or a list of them.
+    ``workload`` is the name of what runs, or a table of its ``kind`` and settings; ``log_to`` names the sinks. The
+    ``name`` has letters, digits and ``. _ -``, at most 64.
+    """
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
     name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -52,6 +59,7 @@ class _File(pydantic.BaseModel):
     search: Search = Search()
     budget: Budget = Budget()
     retry: Retry = Retry()
+    stop: Stop = Stop()
     log_to: str | list[str] = []
     seeds: int | list[int] = 1
     where: str | list[str] = []
@@ -62,7 +70,7 @@ class _File(pydantic.BaseModel):
     zip: list[dict[str, Any]] = []
 
 
-_TABLES: Mapping[str, type[pydantic.BaseModel]] = {"search": Search, "budget": Budget, "retry": Retry}
+_TABLES: Mapping[str, type[pydantic.BaseModel]] = {"search": Search, "budget": Budget, "retry": Retry, "stop": Stop}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +93,7 @@ class SweepSpec:
     search: Search
     budget: Budget
     retry: Retry
+    stop: Stop
     log_to: tuple[Target, ...] = ()
     text: str = field(repr=False, default="")
 
@@ -95,14 +104,10 @@ class SweepSpec:
 
 def read(path: str | Path) -> SweepSpec:
     """Return the sweep in this TOML file. Raise InputError with every fault."""
+    require_types(("sweep file", path, str | Path, "its path"))
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"sweep file {str(path)!r} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"sweep file {str(path)!r} is not UTF-8 text: {error}") from None
-    return parse(text, where=str(path), folder=path.resolve().parent)
+    text, content = toml_file.read(path, where=str(path))
+    return _checked(content, text, str(path), path.resolve().parent)
 
 
 def parse(text: str, *, where: str = "sweep", folder: Path | None = None) -> SweepSpec:
@@ -110,13 +115,13 @@ def parse(text: str, *, where: str = "sweep", folder: Path | None = None) -> Swe
 
     Raise InputError with every fault, its message beginning with ``where``.
     """
+    return _checked(toml_file.parse(text, where=where), text, where, folder or Path.cwd())
+
+
+def _checked(content: dict[str, Any], text: str, where: str, folder: Path) -> SweepSpec:
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"not valid TOML: {error}", where=where) from None
-    try:
-        file, faults = _shape(raw)
-        return _build(file, text, folder or Path.cwd(), faults)
+        file, faults = _shape(content)
+        return _build(file, text, folder, faults)
     except InputError as error:
         raise InputError(error.faults, where=where) from None
 
@@ -146,12 +151,14 @@ def _fault(item: Any) -> str:
     if item["type"] == "missing":
         return f"{key}: missing"
     if key == "name" and item["type"] == "string_pattern_mismatch":
-        return f"name: {item['input']!r}; accepted are letters, digits, '.', '_' and '-', at most 64"
-    return f"{key}: {item['input']!r}; {item['msg'][0].lower()}{item['msg'][1:]}"
+        return f"name: {shown(item['input'])}; accepted are letters, digits, '.', '_' and '-', at most 64"
+    return f"{key}: {shown(item['input'])}; {item['msg'][0].lower()}{item['msg'][1:]}"
 
 
 def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec:
+    samples = file.search.samples if file.search.kind == "random" else None
     try:
+        sizes.check(file.scientific, file.nuisance, file.zip, file.seeds, samples)
         workload, options = _workload(file, folder)
     except InputError as error:
         raise InputError([*faults, *error.faults]) from None
@@ -180,6 +187,7 @@ def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec
         search=file.search,
         budget=file.budget,
         retry=file.retry.settled(divides_micro_batch=workload.divides_micro_batch),
+        stop=file.stop,
         log_to=log_to,
         text=text,
     )

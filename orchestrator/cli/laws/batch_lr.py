@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -47,26 +47,14 @@ def batch_lr(
     found = batch_rule(cells, features(cells, {batch: axes}), lr, batch)
     notes = [*cells.notes, *notes]
     if json:
-        emit_json({"source": source, **_values(found), "notes": notes})
+        emit_json({"source": source, **found.to_dict(), "notes": notes})
     else:
         _print(found, batch, notes)
     report_damage(faults)
 
 
-def _values(found: BatchRule) -> dict[str, Any]:
-    return {
-        "exponent": found.exponent.value,
-        "exponent_interval": [found.exponent.low, found.exponent.high],
-        "exponent_of_the_shared_surface": found.surface,
-        "slices": found.slices,
-        "cells": found.cells,
-        "verdict": found.verdict,
-        "critical": [{**cell, "critical_batch": value} for cell, value in found.critical],
-    }
-
-
 def _print(found: BatchRule, batch: str, notes: Sequence[str]) -> None:
-    typer.echo(f"{found.verdict} ({found.slices} slices in {found.cells} cells; shared surface: {found.surface:.2f})")
+    typer.echo(repr(found))
     for cell, value in found.critical:
         name = ", ".join(f"{axis}={item}" for axis, item in cell.items())
         typer.echo(f"  critical {batch} at {name}: {'unknown' if value is None else f'{value:.4g}'}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -49,46 +49,21 @@ def compare_laws(
     frame, notes, faults = read_runs(source, [*names(cell), *knob], y, let, where, steps)
     cells = cell_table(frame, names(cell), knob, y)
     scorer = Scorer.of(cells)
-    ranked = [_values(one) for one in compare(frame, cells, scorer, law or tuple(LAWS))]
+    ranked = compare(frame, cells, scorer, law or tuple(LAWS))
     notes = [*cells.notes, *notes]
     if json:
-        emit_json({"source": source, "cells": len(cells.cells), "laws": ranked, "notes": notes})
+        laws = [one.to_dict() for one in ranked]
+        emit_json({"source": source, "cells": len(cells.cells), "laws": laws, "notes": notes})
     else:
         scored = any(quadratic is not None for quadratic in scorer.quadratics)
         _print(ranked, f"{len(cells.cells)} cells" if scored else None, notes)
     report_damage(faults)
 
 
-def _values(scored: LawScore) -> dict[str, Any]:
-    law, evaluation = scored.law, scored.evaluation
-    return {
-        "law": law.name,
-        "title": law.title,
-        "formula": law.formula,
-        "units": law.units,
-        "parameters": law.parameters,
-        "source": law.source,
-        "verified": law.verified,
-        "standing": law.standing,
-        "regret_permille": None if evaluation is None else {m.name: m.score for m in evaluation.metrics},
-        "noise_floor_permille": None if evaluation is None else {m.name: m.floor for m in evaluation.metrics},
-        "off_by": dict(scored.off),
-        "remark": scored.remark,
-    }
-
-
-def _print(ranked: Sequence[Mapping[str, Any]], cells: str | None, notes: Sequence[str]) -> None:
+def _print(ranked: Sequence[LawScore], cells: str | None, notes: Sequence[str]) -> None:
     """Print the laws and the unit of their scores; ``cells`` is None if no cell has a fitted optimum."""
-    for law in ranked:
-        regret = law["regret_permille"]
-        if regret is None:
-            typer.echo(f"      -  {law['law']}: {law['remark']}")
-            continue
-        off = ", ".join(f"{name} {factor:.2f}x" for name, factor in law["off_by"].items())
-        tail = " ".join(filter(None, [off and f"(off: {off})", law["remark"]]))
-        mark = "" if law["verified"] else " [second-hand]"
-        score = "      -" if regret["quadratic"] is None else f"{regret['quadratic']:7.3f}"
-        typer.echo(f"{score}  {law['law']}{mark}  {law['formula']}  {tail}".rstrip())
+    for one in ranked:
+        typer.echo(one.headline()[0])
     if cells is None:
         typer.echo("no cell has a fitted optimum")
     else:

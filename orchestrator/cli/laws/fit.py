@@ -11,7 +11,7 @@ from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_dama
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 
 if TYPE_CHECKING:
-    from sweeplaw.analysis.fitting.fit import Fit
+    from sweeplaw.analysis.fitting.fitted_law import Fit
 
 Many = list[str] | None
 
@@ -81,7 +81,7 @@ def fit(
     Example: sweeplaw fit results/demo additive --objective huber:0.001 --json
     """
     from sweeplaw.analysis.fitting.fit import fit as fit_law
-    from sweeplaw.analysis.report.fit_summary import summarise
+    from sweeplaw.analysis.fitting.fit_summary import summarise
     from sweeplaw.analysis.tables.tables import read
     from sweeplaw.trials.errors import InputError
 
@@ -100,17 +100,16 @@ def fit(
         found = fit_law(runs, chosen, objective, bootstrap=bootstrap, watch=progress, **options)
     with progress_bar("profiles") as progress:
         found.profiled(progress)
-    answer = summarise(found, compute or (), flops_per_nd)
-    answer |= _checks(found, holdout, approaches, simulate, seed)
+    checks = _checks(found, holdout, approaches, simulate, seed)
     if compare:
         others = {name: fit_law(runs, name, objective, **options) for name in compare}
-        answer["comparison"] = _ranking({chosen: found, **others})
+        checks["comparison"] = _ranking({chosen: found, **others})
     if json:
-        emit_json(answer)
+        emit_json({**found.to_dict(compute or (), flops_per_nd), **checks})
     else:
         from sweeplaw.orchestrator.cli.laws.fit_text import show
 
-        show(answer)
+        show({**summarise(found, compute or (), flops_per_nd), **checks})
     report_damage(runs.faults)
 
 
@@ -120,12 +119,10 @@ def _checks(found: Fit, holdout: str | None, approaches: bool, simulate: int, se
     if holdout:
         checks["holdout"] = _holdout(found, holdout)
     if approaches:
-        from sweeplaw.analysis.report.fit_summary import approach_values, flops_per_nd
+        from sweeplaw.analysis.fitting.fit_summary import flops_per_nd
         from sweeplaw.analysis.scaling.isoflop import compare_approaches
 
-        checks["approaches"] = [
-            approach_values(item) for item in compare_approaches(found, flops_per_nd(found)[0], seed=seed)
-        ]
+        checks["approaches"] = [item.to_dict() for item in compare_approaches(found, flops_per_nd(found)[0], seed=seed)]
     if simulate:
         checks["coverage"] = _coverage(found, simulate, seed)
     return checks
@@ -152,23 +149,21 @@ def _coverage(found: Fit, sets: int, seed: int) -> list[dict[str, Any]]:
     import numpy as np
 
     from sweeplaw.analysis.fitting.coverage import coverage
-    from sweeplaw.analysis.report.fit_summary import coverage_values
 
     inputs = dict(found.observations.inputs)
     scale = float(np.std(found.residuals)) or 1e-3
     return [
-        coverage_values(
-            coverage(found.law, found.params, inputs, found.objective, scale=scale, noise=noise, sets=sets, seed=seed)
-        )
+        coverage(
+            found.law, found.params, inputs, found.objective, scale=scale, noise=noise, sets=sets, seed=seed
+        ).to_dict()
         for noise in ("gaussian", "t3")
     ]
 
 
 def _ranking(fits: dict[str, Fit]) -> list[dict[str, Any]]:
-    from sweeplaw.analysis.report.fit_summary import comparison_values
     from sweeplaw.analysis.scaling.validation import ranking
 
     return [
-        {"law": name, "held_out_rms_nats": score, "against_best": comparison_values(pair) if pair else None}
+        {"law": name, "held_out_rms_nats": score, "against_best": pair.to_dict() if pair else None}
         for name, score, pair in ranking(fits)
     ]

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sweeplaw.orchestrator.cli.shared.options import names, pairs
-from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.orchestrator.cli.shared.runs import STEPS, Cell, Knobs, Let, Source, Steps, Where, Y, read_runs
-from sweeplaw.trials.quantities import counted
-
-if TYPE_CHECKING:
-    from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
 
 
 def register(app: typer.Typer) -> None:
@@ -63,7 +58,6 @@ def hyperlaw(
     """
     from sweeplaw.analysis.hyperlaws import hyperlaw as hyperlaws
     from sweeplaw.analysis.hyperlaws.features import default_axes
-    from sweeplaw.analysis.report.hyperlaw_summary import hyperlaw_values
 
     axes, recipes = names(cell), tuple(recipe or ())
     frame, notes, faults = read_runs(source, [*axes, *knob, *recipes], y, let, where, steps)
@@ -79,54 +73,13 @@ def hyperlaw(
             others.append(fit(on={**chosen, **restricted}, progress=progress))
     if figures is not None:
         from sweeplaw.analysis.report.hyperlaw_section import hyper_section
+        from sweeplaw.analysis.tables.output_file import write_file
 
         figures.mkdir(parents=True, exist_ok=True)
         for name, figure in hyper_section(frame, axes, knob, y, estimator).figures.items():
-            figure.savefig(figures / f"{name}.svg")
+            write_file(figures / f"{name}.svg", partial(figure.savefig, format="svg"))
     if json:
-        emit_json({"source": source, "y": y, **hyperlaw_values(found, others), "reading": notes})
+        emit_json({"source": source, "y": y, **found.to_dict(others), "reading": notes})
     else:
-        _print(found, others, notes)
+        typer.echo(found.summary(others, notes))
     report_damage(faults)
-
-
-def _print(found: Hyperlaw, others: Sequence[Hyperlaw], notes: Sequence[str]) -> None:
-    from sweeplaw.analysis.hyperlaws.suggest import PLATEAU
-
-    used = f"{found.rows_used} of {found.rows_measured} measured rows, {found.cells_used} of {found.cells} cells"
-    typer.echo(f"{found.estimator}: {used}")
-    for reason, count in found.dropped.items():
-        typer.echo(f"  dropped {count} rows: {reason}")
-    for cell, reason in found.cells_dropped:
-        typer.echo(f"  dropped cell {', '.join(f'{name}={value}' for name, value in cell.items())}: {reason}")
-    for form in (found, *others):
-        _print_laws(form)
-        _print_evaluations(form)
-    if found.row_resampled:
-        mean = "; ".join(law.formula for law in found.row_resampled)
-        typer.echo(f"mean of row resamples, as the tool of the Step Law prints it: {mean}")
-    for width in found.plateau:
-        if width.threshold == PLATEAU:
-            typer.echo(f"{width.knob} may be off by {width.factor:.2f}x for 0.25 % of loss")
-    if found.recipes:
-        typer.echo(found.recipes.sentence)
-    print_notes([*found.notes, *notes])
-
-
-def _print_laws(found: Hyperlaw) -> None:
-    for law in found.laws:
-        ends = [f"{axis} [{e.low:.3f}, {e.high:.3f}]" for axis, e in law.exponents.items() if e.low is not None]
-        typer.echo(f"{law.formula}    95 %: {', '.join(ends)}" if ends else law.formula)
-        for name, factor in law.offsets.items():
-            typer.echo(f"    x {factor.value:.3f} for {name}")
-
-
-def _print_evaluations(found: Hyperlaw) -> None:
-    for evaluation in found.evaluations:
-        split = f"{evaluation.kind.replace('_', '-')} ({counted(evaluation.held_out, 'cell')})"
-        scores = [
-            f"{m.name} {m.score:.3f} (noise floor {m.floor:.3f})" if m.floor is not None else f"{m.name} {m.score:.3f}"
-            for m in evaluation.metrics
-            if m.score is not None
-        ]
-        typer.echo(f"  {split}: {', '.join(scores)} per mille")

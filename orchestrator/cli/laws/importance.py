@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweeplaw.orchestrator.cli.shared.options import names, pairs
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
 from sweeplaw.orchestrator.cli.shared.runs import Knobs, Let, Source, Where, Y, read_runs
-from sweeplaw.trials.quantities import plain, settings
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.tuning.importance import Importance
 
 FIGURES = (".svg", ".png", ".pdf")
-PAIRS = 5  # printed, largest first
 
 
 def register(app: typer.Typer) -> None:
@@ -67,10 +66,11 @@ def importance(
         notes.append(f"{dropped} rows left out: no finite {y} (diverged or failed), or a null knob")
     if figure is not None:
         from sweeplaw.analysis.report.hyperlaw_figures import importance_bars
+        from sweeplaw.analysis.tables.output_file import write_file
 
-        importance_bars(found).savefig(figure)
+        write_file(figure, partial(importance_bars(found).savefig, format=figure.suffix[1:].lower()))
     if json:
-        emit_json({"source": source, "y": y, "cells": [_values(one) for one in found], "notes": notes})
+        emit_json({"source": source, "y": y, "cells": [one.to_dict() for one in found], "notes": notes})
     else:
         for one in found:
             _print(one)
@@ -78,29 +78,11 @@ def importance(
     report_damage(faults)
 
 
-def _values(one: Importance) -> dict[str, Any]:
-    return {
-        "cell": dict(one.cell),
-        "rows": one.rows,
-        "grid_points": one.points,
-        "filled": one.filled,
-        "best": one.best,
-        "knobs": dict(one.knobs),
-        "pairs": {f"{a} x {b}": share for (a, b), share in one.pairs.items()},
-        "higher_orders": one.rest,
-        "ranking": list(one.ranking),
-        "frozen": {name: {"value": value, "cost": cost} for name, (value, cost) in one.frozen.items()},
-    }
-
-
 def _print(one: Importance) -> None:
-    cell = settings(one.cell) or "all rows"
-    typer.echo(f"{cell}: {one.rows} rows on {one.points} grid points, {one.filled:.1%} filled")
+    typer.echo(one.headline()[0])
     for name in one.ranking:
-        value, cost = one.frozen[name]
-        frozen = f"{plain(value)} was not run" if cost is None else f"frozen at {plain(value)}: +{cost:.2%} of loss"
-        typer.echo(f"  {name:20s} {one.knobs[name]:7.1%}   {frozen}")
-    for (a, b), share in sorted(one.pairs.items(), key=lambda item: -item[1])[:PAIRS]:
+        typer.echo(f"  {name:20s} {one.knobs[name]:7.1%}   {one.cost_of_freezing(name)}")
+    for (a, b), share in one.largest_pairs():
         typer.echo(f"  {a} x {b}: {share:.1%}")
     typer.echo(f"  higher orders: {one.rest:.1%}")
 

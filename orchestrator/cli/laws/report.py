@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
+from sweeplaw.orchestrator.cli.shared.options import pairs
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ def register(app: typer.Typer) -> None:
 def report(
     source: Annotated[str, typer.Argument(metavar="STORE", help="A store, or a CSV, Parquet or NDJSON file.")],
     out: Annotated[Path | None, typer.Option(help="Folder for report.html and report.json (default: STORE).")] = None,
+    x: Annotated[
+        list[str] | None, typer.Option("--x", metavar="INPUT=COLUMN", help="Column of N or D (repeatable).")
+    ] = None,
+    y: Annotated[str, typer.Option("--y", metavar="COLUMN", help="Column of the loss.")] = "val_loss",
     where: Annotated[str | None, typer.Option(help='SQL condition on the trials, such as "tokens > 1e6".')] = None,
     json: Json = False,
 ) -> None:
@@ -41,7 +46,7 @@ def report(
         raise InputError(f"{source} is not a local folder, so the report needs --out FOLDER")
 
     def write_report(verify: bool) -> tuple[Report, Path, Path]:
-        made = make(source, where=where, verify=verify, progress=progress)
+        made = make(source, where=where, loss=y, x=pairs(x, "--x"), verify=verify, progress=progress)
         return made, *write(made, folder)
 
     with progress_bar("laws") as progress:
@@ -50,6 +55,7 @@ def report(
         emit_json({"html": str(html), "json": str(data), **report_values(made)})
     else:
         typer.echo(f"{html}\n{data}")
+        print_notes([made.note] if made.note else [])
         for section in made.sections:
             typer.echo(f"{section.family.name}: {_law(section)}")
     report_damage(made.tables.faults)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
-    from sweeplaw.analysis.hyperlaws.suggest import Suggestion
 
 
 def register(app: typer.Typer) -> None:
@@ -58,10 +56,10 @@ def suggest(
         found = from_law(law or "step-law", params, tokens, sequence_length)
         reading, faults = [], ()
     if json:
-        emit_json({"source": store or law or "step-law", **_values(found), "reading": reading})
+        emit_json({"source": store or law or "step-law", **found.to_dict(), "reading": reading})
     else:
-        typer.echo("\n".join([*_settings(found), *_distances(found), *_disagreements(found)]))
-        print_notes([*found.notes, *reading])
+        typer.echo(found.summary())
+        print_notes(reading)
     report_damage(faults)
 
 
@@ -82,52 +80,3 @@ def _laws(frame: pl.DataFrame, store: str, estimator: str, y: str) -> Hyperlaw:
         )
     with progress_bar("resamples") as progress:
         return hyperlaw(frame, ("N", "D"), tuned, estimator, y, progress=progress)
-
-
-def _values(found: Suggestion) -> dict[str, Any]:
-    return {
-        "params": found.params,
-        "tokens": found.tokens,
-        "settings": {
-            name: {
-                "value": setting.value,
-                "interval": [setting.low, setting.high],
-                "plateau_factor": setting.plateau,
-                "source": setting.source,
-            }
-            for name, setting in found.settings.items()
-        },
-        "decades_beyond_the_evidence": dict(found.decades),
-        "disagreements": [
-            {
-                "law": other.law,
-                "knob": other.knob,
-                "value": other.value,
-                "factor": other.factor,
-                "beyond_plateau": other.beyond,
-                "verified": other.verified,
-            }
-            for other in found.disagreements
-        ],
-        "notes": list(found.notes),
-    }
-
-
-def _settings(found: Suggestion) -> Iterator[str]:
-    for name, setting in found.settings.items():
-        interval = f"95 % [{setting.low:.4g}, {setting.high:.4g}]" if setting.low is not None else "no interval"
-        plateau = f"  may be off by {setting.plateau:.2f}x for 0.25 % of loss" if setting.plateau else ""
-        yield f"{name:16s} {setting.value:10.4g}  {interval}{plateau}  ({setting.source})"
-
-
-def _distances(found: Suggestion) -> Iterator[str]:
-    for axis, decades in found.decades.items():
-        side = f"{abs(decades):.2f} decades {'above' if decades > 0 else 'below'}" if decades else "inside"
-        yield f"{axis}: {side} the evidence"
-
-
-def _disagreements(found: Suggestion) -> Iterator[str]:
-    for other in found.disagreements:
-        plateau = {True: ", beyond the plateau", False: ", within the plateau", None: ""}[other.beyond]
-        mark = "" if other.verified else " [second-hand]"
-        yield f"{other.law}{mark}: {other.knob} = {other.value:.4g}, {other.factor:.2f}x ours{plateau}"

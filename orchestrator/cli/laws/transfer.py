@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,16 +42,16 @@ def transfer(
 
     Example: sweeplaw transfer results/surrogate --workload N,D --knob lr --knob batch_tokens --evaluate-on "N > 1e8"
     """
-    from sweeplaw.analysis.tables.expressions import parse
+    from sweeplaw.analysis.tables.expressions import condition
     from sweeplaw.analysis.tuning.transfer import PROFILE
     from sweeplaw.analysis.tuning.transfer import transfer as choose
 
     axes = names(workload)
     frame, notes, faults = read_runs(source, [*axes, *knob], y, let, where, "")
-    held_out = parse(evaluate_on, axes) if evaluate_on else None
+    held_out = condition(evaluate_on, frame.select(axes).schema) if evaluate_on else None
     found = choose(frame, axes, knob, y, evaluate_on=held_out, k=count)
     if json:
-        emit_json({"source": source, "y": y, "profile_at": PROFILE, **asdict(found), "notes": notes})
+        emit_json({"source": source, "y": y, "profile_at": PROFILE, **found.to_dict(), "notes": notes})
     else:
         _print(found, notes)
     report_damage(faults)
@@ -61,13 +60,11 @@ def transfer(
 def _print(found: Transfer, notes: Sequence[str]) -> None:
     from sweeplaw.analysis.tuning.transfer import PROFILE
 
-    typer.echo(f"one setting: {settings(found.single)} (of {found.candidates} run in every tuning workload)")
-    for number, setting in enumerate(found.order, start=1):
-        typer.echo(f"  try {number}: {settings(setting)}")
+    typer.echo(repr(found))
     for one in found.workloads:
-        excess = "not run" if one.single is None else f"+{one.single:.2%}"
-        after = "" if one.list[-1] is None else f", +{one.list[-1]:.2%} after the list"
-        typer.echo(f"{one.phase:10s} {settings(one.workload)}: {excess}{after} ({one.rows} rows, best {one.best:.4f})")
+        single, listed = one.excess()
+        after = f", {listed} after the list" if listed else ""
+        typer.echo(f"{one.phase:10s} {settings(one.workload)}: {single}{after} ({one.rows} rows, best {one.best:.4f})")
     for phase, shares in found.profiles.items():
         within = ", ".join(f"{share:.0%} within {limit:.2%}" for limit, share in zip(PROFILE, shares, strict=True))
         typer.echo(f"{phase}: {within}")

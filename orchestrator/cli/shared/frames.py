@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweeplaw.orchestrator.cli.shared.streams import write_data
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
 
@@ -66,17 +67,34 @@ def print_table(frame: pl.DataFrame) -> None:
 
 
 def emit(frame: pl.DataFrame, form: OutputFormat) -> None:
-    """Print or write ``frame`` in this format. Raise OSError."""
+    """Print or write ``frame`` in this format. Raise OSError, and InputError if the format has no form for a value."""
+    import polars as pl
+
+    try:
+        _emit(frame, form)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OverflowError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"the rows cannot be written as {form.name}: {reason}") from None
+
+
+def _emit(frame: pl.DataFrame, form: OutputFormat) -> None:
     if form.name == "table":
         sys.stdout.write(aligned(frame, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     elif form.file is None:
-        sys.stdout.write(_text(frame, form.name))
-    elif form.name == "parquet":
-        frame.write_parquet(form.file)
-    elif form.name == "arrow":
-        frame.write_ipc(form.file)
+        write_data(_text(frame, form.name))
     else:
-        form.file.write_text(_text(frame, form.name), encoding="utf-8")
+        from sweeplaw.analysis.tables.output_file import write_file
+
+        write_file(form.file, lambda path: _write(frame, form.name, path))
+
+
+def _write(frame: pl.DataFrame, name: str, path: str) -> None:
+    if name == "parquet":
+        frame.write_parquet(path)
+    elif name == "arrow":
+        frame.write_ipc(path)
+    else:
+        Path(path).write_text(_text(frame, name), encoding="utf-8")
 
 
 def _text(frame: pl.DataFrame, name: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
+
+from sweeplaw.analysis.tables.display import finite
+from sweeplaw.orchestrator.cli.shared.streams import write_data
 
 DAMAGED = 3  # exit code: the answer lacks the content of damaged files
 
@@ -17,18 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def emit_json(value: Any) -> None:
     """Print ``value`` as indented JSON. NaN and infinity have no JSON form and become null."""
-    sys.stdout.write(json.dumps(finite(value), indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def finite(value: Any) -> Any:
-    """Return ``value`` with non-finite floats as None, and mappings and sequences as dicts and lists."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [finite(item) for item in value]
-    return value
+    write_data(json.dumps(finite(value), indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def print_notes(notes: Iterable[str]) -> None:

@@ -35,9 +35,9 @@ def read_runs(
 
     ``steps`` is the column that batch sizes are checked against; empty for no check. Raise InputError.
     """
-    from sweeplaw.analysis.hyperlaws.prepare import prepare
     from sweeplaw.analysis.tables import tables
     from sweeplaw.analysis.tables.expressions import check_columns
+    from sweeplaw.analysis.tables.runs import prepare
     from sweeplaw.trials.errors import InputError
 
     loaded = tables.read(source, states=None, where=where)
@@ -52,8 +52,8 @@ def read_runs(
 
 def _batch_units(frame: pl.DataFrame, columns: Sequence[str], steps: str) -> list[str]:
     """Return a sentence on the unit of each batch size. Raise InputError if a unit contradicts its column."""
+    from sweeplaw.analysis.hyperlaws.batch_unit import check_batch_unit
     from sweeplaw.analysis.hyperlaws.features import TOKEN_AXES
-    from sweeplaw.analysis.hyperlaws.prepare import check_batch_unit
 
     tokens = next((name for name in TOKEN_AXES if name in frame.columns), None)
     if tokens is None or steps not in frame.columns:

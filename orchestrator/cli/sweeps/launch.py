@@ -7,6 +7,7 @@ import errno
 import signal
 import sys
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,15 +15,17 @@ import typer
 from sweeplaw.orchestrator.cli.shared import remote
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
+from sweeplaw.orchestrator.cli.shared.signals import Signals, Stopped
+from sweeplaw.orchestrator.cli.shared.streams import Results, stdout_is_optional
 
 if TYPE_CHECKING:
     from sweeplaw.clusters.profile.profile import Profile
     from sweeplaw.orchestrator.launch.launch import Launched
-    from sweeplaw.orchestrator.launch.state import LaunchState
     from sweeplaw.orchestrator.plan.plan import Plan
     from sweeplaw.orchestrator.sinks import Target
 
 EXIT_CODES = {"budget": 4, "preempted": 128 + signal.SIGTERM}
+TRIALS_FAILED = 5
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CONTINUES = "what was recorded is safe, and launching again continues"
 
@@ -49,15 +52,42 @@ def launch(
     """Run the missing trials of a sweep and record every outcome.
 
     Launching again continues an interrupted sweep and extends a changed one. Exit code 1: the store cannot be written
-    (a full disk); 4: the sweep's budget is used up; 143: ended by SIGTERM, after the workers wrote their checkpoints;
-    130: interrupted.
+    (a full disk); 4: the sweep's budget is used up; 5: trials failed, or ran out of memory; 143: ended by SIGTERM or
+    SIGHUP, after the workers wrote their checkpoints; 130: interrupted.
 
     With a profile whose address is ray://host:10001 (Ray Client), the launch itself runs on that cluster and ends with
     this command; the store and the targets of --log-to and --metrics must then be reachable from the cluster.
 
     Example: sweeplaw launch orchestrator/sweeps/surrogate.toml --store results/surrogate
     """
+    stdout_is_optional()
+    signals, results = Signals(), Results()
+    with _exit_codes(signals), signals.handled():
+        done, not_logged = _launch(sweep, store, cluster, log_to, metrics, json, signals, results)
+    with results.printed():
+        if json:
+            emit_json(_values(done, store, not_logged))
+        else:
+            _print(done, store)
+    _report_end(done)
+
+
+def _launch(
+    sweep: str,
+    store: str,
+    cluster: str,
+    log_to: str,
+    metrics: str | None,
+    json: bool,
+    signals: Signals,
+    results: Results,
+) -> tuple[Launched, dict[str, int]]:
+    """Plan the sweep and run it. Return the result, and the number of rows that each sink has not received.
+
+    Raise typer.Exit with the exit code of a launch that ran on the cluster.
+    """
     from sweeplaw.clusters.profile.profile import load
+    from sweeplaw.orchestrator.plan.estimate import unknown_sizes
     from sweeplaw.orchestrator.plan.plan import plan
     from sweeplaw.orchestrator.plan.sweep import read
     from sweeplaw.orchestrator.sinks import targets
@@ -65,20 +95,17 @@ def launch(
     profile = load(cluster)
     with progress_bar("planning") as progress:
         made = plan(read(sweep), progress)
+    for sentence in unknown_sizes(made):
+        _warn(sentence)
     sinks = tuple(dict.fromkeys([*made.sweep.log_to, *targets([log_to])]))
     if profile.over_client:
         raise typer.Exit(_run_on_cluster(profile, made.sweep.text, store, sinks, metrics, json))
-    with _exit_codes():
-        done, not_logged = _run(made, store, profile, sinks, metrics)
-    if json:
-        emit_json(_values(done, store, not_logged))
-    else:
-        _print(done)
-    _report_end(done)
+    results.reserve()  # from here on this process may run code of the user, which may print
+    return _run(made, store, profile, sinks, metrics, signals)
 
 
 def _run(
-    made: Plan, store: str, profile: Profile, sinks: Collection[Target], metrics: str | None
+    made: Plan, store: str, profile: Profile, sinks: Collection[Target], metrics: str | None, signals: Signals
 ) -> tuple[Launched, dict[str, int]]:
     """Run the plan. Return the result, and the number of rows that each sink has not received."""
     from sweeplaw.orchestrator.launch.launch import launch as run
@@ -88,8 +115,8 @@ def _run(
     from sweeplaw.orchestrator.sinks.feed import open_feeds
     from sweeplaw.orchestrator.store.store import Store
 
-    launch_state = LaunchState()
-    _drain_on_sigterm(launch_state)
+    launch_state = signals.launch_state = LaunchState(notify=_warn)
+    signals.grace_seconds = profile.grace_seconds
     with (
         LaunchProgress(launch_state) as progress,
         open_feeds(sinks, made.sweep.name, _warn) as feeds,
@@ -99,36 +126,29 @@ def _run(
     return done, {feed.name: feed.dropped for feed in feeds if feed.dropped}
 
 
-def _drain_on_sigterm(launch_state: LaunchState) -> None:
-    """Let the workers write their checkpoints at the first SIGTERM, and interrupt the launch at the second."""
-    from sweeplaw.orchestrator.launch.state import End
-
-    def drain(number: int, frame: object) -> None:
-        if launch_state.draining:
-            raise KeyboardInterrupt
-        launch_state.drain(End("preempted", f"received {signal.Signals(number).name}"))
-
-    signal.signal(signal.SIGTERM, drain)
-
-
 @contextlib.contextmanager
-def _exit_codes() -> Iterator[None]:
-    """Turn an interrupt into exit code 130, and a store that cannot be written into exit code 1."""
-    from sweeplaw.orchestrator.store.writer import StoreWriteError
-
+def _exit_codes(signals: Signals) -> Iterator[None]:
+    """Turn a signal into its exit code, and a store that cannot be written into exit code 1."""
     try:
         yield
-    except KeyboardInterrupt:
-        _warn(f"interrupted; {CONTINUES}")
-        raise typer.Exit(130) from None
-    except StoreWriteError as error:
-        _warn(f"stopped: {error}; launching again continues")
-        raise typer.Exit(1) from None
-    except OSError as error:
-        if error.errno not in FULL:
+    except KeyboardInterrupt:  # Ray raises one of its own instead of ours
+        stopped = signals.stopped or Stopped(signal.SIGINT)
+        _warn(f"{stopped}; {CONTINUES}")
+        raise typer.Exit(stopped.exit_code) from None
+    except Exception as error:
+        if (reason := _unwritable(error)) is None:
             raise
-        _warn(f"stopped: {error}; {CONTINUES}")
+        _warn(f"stopped: {reason}")
         raise typer.Exit(1) from None
+
+
+def _unwritable(error: Exception) -> str | None:
+    """Return what to say of an error if it is that the store cannot be written."""
+    from sweeplaw.orchestrator.store.writer import StoreWriteError
+
+    if isinstance(error, StoreWriteError):
+        return f"{error}; launching again continues"
+    return f"{error}; {CONTINUES}" if isinstance(error, OSError) and error.errno in FULL else None
 
 
 def _run_on_cluster(
@@ -149,6 +169,8 @@ def _run_on_cluster(
     try:
         arguments = ["-m", "sweeplaw", *arguments, *["--json"] * json]
         return client.run(profile, arguments, sweep=sweep, out=sys.stdout.buffer, err=sys.stderr.buffer)
+    except Stopped:
+        raise
     except KeyboardInterrupt:
         _warn("interrupted; the launch on the cluster ends, what was recorded is safe, and launching again continues")
         return 130
@@ -176,29 +198,43 @@ def _values(done: Launched, store: str, not_logged: Mapping[str, int]) -> dict[s
         "device_seconds": {"useful": done.usage.useful, "wasted": done.usage.wasted},
         "not_logged": not_logged,
         "ended": done.end.reason if done.end else None,
+        "failures": [asdict(cause) for cause in done.failures],
+        "exit_code": _exit_code(done),
         "problems": done.problems,
     }
 
 
-def _print(done: Launched) -> None:
+def _print(done: Launched, store: str) -> None:
+    from sweeplaw.orchestrator.launch.failures import sentences
+
     states = ", ".join(f"{count} {state}" for state, count in sorted(done.states.items())) or "nothing to run"
     retries = f" ({done.retries} attempts were retried)" if done.retries else ""
     typer.echo(f"{states}{retries}; {done.already} of {done.planned} were in the store before")
     if done.states:
         typer.echo(done.usage.sentence())
+    for line in sentences(done.failures, store):
+        typer.echo(line)
     if done.elsewhere:
         typer.echo(f"{done.elsewhere} are being run by another launch")
     for problem in done.problems:
         typer.echo(f"problem: {problem}", err=True)
 
 
+def _exit_code(done: Launched) -> int:
+    from sweeplaw.orchestrator.launch.failures import FAILED
+
+    if done.end is not None and not done.end.failing:
+        return EXIT_CODES[done.end.state]
+    return TRIALS_FAILED if done.end or done.states.keys() & set(FAILED) else 0
+
+
 def _report_end(done: Launched) -> None:
-    """If the launch ended early, print the reason and exit with its code."""
-    if done.end is None:
-        return
-    how = "a larger budget" if done.end.state == "budget" else "launching again"
-    _warn(f"stopped: {done.end.reason}; what was recorded is safe, and {how} continues")
-    raise typer.Exit(EXIT_CODES[done.end.state])
+    """If the launch ended early, print the reason; exit with its code."""
+    if done.end is not None:
+        how = "a larger budget" if done.end.state == "budget" else "launching again"
+        _warn(f"stopped: {done.end.reason}; what was recorded is safe, and {how} continues")
+    if code := _exit_code(done):
+        raise typer.Exit(code)
 
 
 def _warn(message: str) -> None:

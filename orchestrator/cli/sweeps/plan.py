@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.trials.quantities import counted, short
 
@@ -33,19 +33,21 @@ def plan(
 ) -> None:
     """Show the trials of a sweep and their cost. Nothing is started.
 
+    With a damaged --store the trials of its damaged files count as not run, and the files are named (exit code 3).
+
     Example: sweeplaw plan orchestrator/sweeps/demo.toml
     """
     from sweeplaw.clusters.profile import profile
-    from sweeplaw.orchestrator.plan.estimate import estimate, listing
+    from sweeplaw.orchestrator.plan.estimate import absent_data, estimate, listing, unknown_sizes
     from sweeplaw.orchestrator.plan.plan import plan as make_plan
     from sweeplaw.orchestrator.plan.sweep import read
 
     parsed = read(sweep)
     with progress_bar("planning") as progress:
         made = make_plan(parsed, progress)
-    planned = made.trials
+    planned, damage = made.trials, tuple[str, ...]()
     if store is not None:
-        finished = _finished(store, parsed)
+        finished, damage = _finished(store, parsed)
         made = made.only({trial_id for trial_id in made.ids if trial_id not in finished})
     cost = estimate(made, profile.load(cluster))
     if json:
@@ -54,26 +56,31 @@ def plan(
         typer.echo(f"nothing to run: {planned} of {counted(planned, 'trial')} are in the store")
     else:
         _print(cost, listing(made) if trials else [])
+    for sentence in absent_data(made):
+        typer.echo(f"note: {sentence}; a launch needs it where its trials run", err=True)
+    for sentence in unknown_sizes(made):
+        typer.echo(f"note: {sentence}", err=True)
+    report_damage(damage)
 
 
-def _finished(store: str, sweep: SweepSpec) -> Mapping[str, str]:
-    """Return the finished trials of a store; none if nothing is there yet.
+def _finished(store: str, sweep: SweepSpec) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """Return the finished trials of a store and its damage; neither if nothing is there yet.
 
     Raise InputError if it is not a store, or if a launch of the sweep into it would be refused.
     """
     from sweeplaw.orchestrator.launch.facts import check_defaults
     from sweeplaw.orchestrator.store.store import Store
     from sweeplaw.trials.errors import InputError
-    from sweeplaw.trials.store_format.layout import locate
+    from sweeplaw.trials.store_format.location import locate
 
     try:
         opened = Store.open(store)
     except InputError:
         if locate(store).is_vacant():
-            return {}
+            return {}, ()
         raise
     check_defaults(sweep, opened)
-    return opened.finished()
+    return opened.finished(), opened.problems
 
 
 def _print(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> None:

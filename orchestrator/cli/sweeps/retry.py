@@ -18,11 +18,16 @@ def register(app: typer.Typer) -> None:
 
 def retry(
     store: Annotated[str, typer.Argument(metavar="STORE")],
-    state: Annotated[str, typer.Option(metavar="A,B", help="Trials whose latest outcome is one of these.")],
+    trial: Annotated[list[str] | None, typer.Argument(metavar="TRIAL", help="Only these trials, by id.")] = None,
+    state: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only trials whose latest outcome is one of these.")
+    ] = None,
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="Only trials for which this holds.")] = None,
     json: Json = False,
 ) -> None:
     """Put trials back in the queue. The next launch runs them again, and their rows so far stay as earlier attempts.
+
+    Name the trials by their ids, by their state (--state), or by both.
 
     Example: sweeplaw retry results/demo --state failed,out_of_memory
     """
@@ -30,7 +35,7 @@ def retry(
     from sweeplaw.orchestrator.store.store import Store
 
     opened = Store.open(store)
-    attempts = requeue(opened, names(state), where)
+    attempts = requeue(opened, names(state), where, trial or ())
     if json:
         emit_json({"requeued": sorted(attempts)})
     else:

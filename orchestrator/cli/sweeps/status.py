@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
+from sweeplaw.trials.errors import InputError
 
 if TYPE_CHECKING:
     from sweeplaw.orchestrator.launch.published_packs import RunningPack
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from sweeplaw.orchestrator.store.claims import Lease
 
 SHOWN = 20
+WATCH_SECONDS = 5.0
+CLEAR = "\033[H\033[J"  # of a terminal
 PLAIN = (
     *("states", "imported", "missing", "waiting", "claimed", "running", "relaunch", "rate", "seconds_left"),
     *("best_loss", "faults"),
@@ -28,26 +33,53 @@ def register(app: typer.Typer) -> None:
     app.command("status")(status)
 
 
-def status(store: Annotated[str, typer.Argument(metavar="STORE")], json: Json = False) -> None:
+def status(
+    store: Annotated[str, typer.Argument(metavar="STORE")],
+    seconds: Annotated[
+        float | None, typer.Argument(metavar="[SECONDS]", min=0.1, max=86400, help="Time between two reports (5).")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Report again every SECONDS, until interrupted.")] = False,
+    json: Json = False,
+) -> None:
     """Show the progress of the sweeps in STORE.
 
     Planned, claimed, running and ended trials; the trials that a relaunch would run, with the reason; rate and time
-    left; device time, and how much of it was wasted.
+    left; device time, and how much of it was wasted. `--watch 2` reports every two seconds.
 
     Example: sweeplaw status results/demo
     """
+    if (json and watch) or (seconds and not watch):
+        raise InputError("--json is for one report" if watch else "SECONDS is for --watch")
+    while watch:
+        found, now = _progress(store)
+        typer.echo(CLEAR * sys.stdout.isatty() + _text(found, now, store))
+        for fault in found.faults:
+            typer.echo(f"damaged: {fault}", err=True)
+        time.sleep(seconds or WATCH_SECONDS)
+    found, now = _progress(store)
+    if json:
+        emit_json(_values(found, now))
+    else:
+        typer.echo(_text(found, now, store))
+    report_damage(found.faults)
+
+
+def _progress(store: str) -> tuple[Progress, dt.datetime]:
     from sweeplaw.orchestrator.monitor.status import progress
     from sweeplaw.orchestrator.store.clocks import approximate_store_time
     from sweeplaw.orchestrator.store.store import Store
 
     opened = Store.open(store)
     now = approximate_store_time(opened.location)
-    found = progress(opened, now)
-    if json:
-        emit_json(_values(found, now))
-    else:
-        typer.echo("\n".join([*_counts(found), *_pace(found), *_launches(found, now)]))
-    report_damage(found.faults)
+    return progress(opened, now), now
+
+
+def _text(found: Progress, now: dt.datetime, store: str) -> str:
+    from sweeplaw.orchestrator.launch.failures import sentences
+
+    why = sentences(found.failures, store)
+    heading = ["why trials failed:"] if why else []
+    return "\n".join([*_counts(found), *heading, *why, *_pace(found), *_launches(found, now)])
 
 
 def _values(found: Progress, now: dt.datetime) -> dict[str, Any]:
@@ -56,6 +88,7 @@ def _values(found: Progress, now: dt.datetime) -> dict[str, Any]:
         **{name: getattr(found, name) for name in PLAIN},
         "leases": [_lease_values(lease, now) for lease in found.leases],
         "packs": [asdict(pack) for pack in found.packs],
+        "failures": [asdict(cause) for cause in found.failures],
         "device_seconds": {"useful": usage.useful, "wasted": usage.wasted, "losses": usage.losses},
     }
 

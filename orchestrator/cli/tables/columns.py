@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 
 
 def register(app: typer.Typer) -> None:
@@ -28,10 +28,12 @@ def columns(
     from sweeplaw.orchestrator.cli.shared import frames
     from sweeplaw.orchestrator.monitor import column_reference
 
-    entries = column_reference.entries() if store is None else column_reference.present(store)
+    faults: list[str] = []
+    entries = column_reference.entries() if store is None else column_reference.present(store, faults)
     if json:
         emit_json(column_reference.as_rows(entries))
     elif markdown:
         typer.echo(column_reference.markdown(entries), nl=False)
     else:
         frames.print_table(pl.DataFrame(column_reference.as_rows(entries)))
+    report_damage(faults)

@@ -25,7 +25,8 @@ def compact(
     """Merge the small parts of STORE into large ones. Launches do so by themselves.
 
     Readers and launches may use the store meanwhile. Damaged files are moved to STORE/quarantine and named (exit code
-    3). Replaced files stay for an hour, for readers that have them open; --now removes them at once.
+    3); a damaged file of STORE/merges stays, and nothing is merged until it is repaired or removed. Replaced files stay
+    for an hour, for readers that have them open; --now removes them at once.
 
     Example: sweeplaw compact results/demo
     """
@@ -46,4 +47,4 @@ def compact(
             f"merged {counted(done.replaced, 'part')} into {len(done.merged)} ({counted(done.rows, 'trial')}); "
             f"removed {counted(done.removed, 'file')}"
         )
-    report_damage(done.quarantined)
+    report_damage([*done.quarantined, *done.faults])

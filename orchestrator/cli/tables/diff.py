@@ -50,6 +50,7 @@ def _values(found: Difference) -> dict[str, object]:
         "same": found.same,
         "changes": found.changes.to_dicts(),
         "faults": found.faults,
+        "excluded": found.excluded,
     }
 
 
@@ -59,6 +60,9 @@ def _print(found: Difference, store_a: str, store_b: str) -> None:
     changed = found.changes["trial_id"].n_unique()
     only = f"{len(found.only_a)} only in {store_a}, {len(found.only_b)} only in {store_b}"
     typer.echo(f"{found.same} the same, {changed} differ, {only}")
+    for name, excluded in zip((store_a, store_b), found.excluded, strict=True):
+        if excluded:
+            typer.echo(f"left out: {excluded} trials that {name} excludes", err=True)
     for name, ids in ((store_a, found.only_a), (store_b, found.only_b)):
         if ids:
             typer.echo(f"only in {name}: {' '.join(ids[:SHOWN])}{' …' if len(ids) > SHOWN else ''}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeplaw.orchestrator.cli.shared.confined import SECONDS, confine
 from sweeplaw.orchestrator.cli.shared.frames import Csv, Ndjson, Out
 from sweeplaw.orchestrator.cli.shared.options import names
 from sweeplaw.orchestrator.cli.shared.output import Json, report_damage
@@ -27,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def query(
     store: Annotated[str, typer.Argument(metavar="STORE")],
-    sql: Annotated[str | None, typer.Argument(metavar="[SQL]", help="A SELECT over trials, curves and best.")] = None,
+    sql: Annotated[str | None, typer.Argument(metavar="[SQL]", help="A SELECT over these tables.")] = None,
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="Only trials for which this holds.")] = None,
     columns: Annotated[str | None, typer.Option(metavar="A,B", help="Only these columns.")] = None,
     sort: Annotated[str | None, typer.Option(metavar="A,-B", help="Sort by these columns; - for descending.")] = None,
@@ -35,6 +36,9 @@ def query(
     loss: Annotated[str, typer.Option(metavar="COLUMN", help="Loss by which a trial is best.")] = "val_loss",
     states: Annotated[str | None, typer.Option("--state", metavar="A,B", help="Only trials in these states.")] = None,
     limit: Annotated[int | None, typer.Option(min=0, metavar="ROWS", help="Maximum number of rows; 0 for all.")] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.001, max=1e6, metavar="SECONDS", help="End a query that takes longer.")
+    ] = SECONDS,
     json: Json = False,
     csv: Csv = False,
     ndjson: Ndjson = False,
@@ -43,14 +47,16 @@ def query(
     """Query the tables of STORE. It may also be a CSV, Parquet or NDJSON file.
 
     SQL runs over `trials` (one row per trial, its latest attempt), `curves` (one row per evaluation) and `best` (the
-    best trial of each cell; --best-per names the columns of a cell, over all nuisance axes). N, D and C stand for
-    params_non_embedding, tokens and flops. `sweeplaw columns` describes every column. Exit code 3: a damaged
-    file was left out of the answer.
+    best trial of each cell; --best-per names the columns of a cell, over all nuisance axes); `excluded` has what
+    `sweeplaw exclude` took out. N, D and C stand for params_non_embedding, tokens and flops. `sweeplaw columns`
+    describes every column. A query may use half of the machine's memory. Exit code 3: a damaged file was left out of
+    the answer.
 
     Example: sweeplaw query results/demo "SELECT N, D, val_loss, lr FROM best ORDER BY N, D"
 
     Example: sweeplaw query results/demo --where "val_loss < 2.5" --sort val_loss --limit 5
     """
+    confine(timeout, sql or where or f"all of {store}")
     from sweeplaw.analysis.tables import tables
     from sweeplaw.analysis.tables.query import Query, QueryResult, mentioned_columns, run_query
     from sweeplaw.orchestrator.cli.shared import frames

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from typer.testing import CliRunner
 
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.record import TrialRecord
 
 pytestmark = pytest.mark.process
 
@@ -83,3 +86,58 @@ def test_a_rate_is_printed_only_while_a_launch_lives(sweep: str, tmp_path: Path)
     assert json.loads(shown("status", store, "--json"))["rate"] > 0
     Store.open(store).claim(["another"], "next", 60.0)
     assert "trials a minute" in shown("status", store)
+
+
+CORPUS = """
+name = "lm"
+[scientific]
+params_non_embedding = [100_000]
+unique_tokens = [1_000_000]
+[fixed]
+corpus = "tokens:{path}?vocab=500"
+context = 64
+"""
+
+
+def test_a_plan_says_that_a_corpus_is_not_on_this_machine(tmp_path: Path) -> None:
+    (tmp_path / "lm.toml").write_text(CORPUS.format(path="tokens.bin"))
+    result = CliRunner().invoke(app, ["plan", str(tmp_path / "lm.toml"), "--json"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["trials"] == 1
+    name = f"tokens:{tmp_path}/tokens.bin?dtype=uint16&vocab=500"
+    assert result.stderr == f"note: corpus = {name!r} is not on this machine; a launch needs it where its trials run\n"
+    (tmp_path / "tokens.bin").write_bytes(b"\0\0")
+    assert "note" not in CliRunner().invoke(app, ["plan", str(tmp_path / "lm.toml")], catch_exceptions=False).stderr
+
+
+def test_trials_are_retried_by_their_ids(store: Store, record: Callable[..., TrialRecord]) -> None:
+    records = [record(seed, state=state) for seed, state in enumerate(["failed", "failed", "completed"])]
+    with Writer(store.location, "one") as writer:
+        writer.write(records)
+    ids = [one.spec.trial_id for one in records]
+    name = store.location.uri
+    with pytest.raises(InputError, match="trial 'none' is not in"):
+        CliRunner().invoke(app, ["retry", name, "none", ids[0]], catch_exceptions=False)
+    with pytest.raises(InputError, match="no state and no trial was named"):
+        CliRunner().invoke(app, ["retry", name], catch_exceptions=False)
+    assert json.loads(shown("retry", name, ids[0], ids[2], "--state", "failed", "--json")) == {"requeued": [ids[0]]}
+    assert json.loads(shown("retry", name, *ids, "--json")) == {"requeued": sorted(ids[1:])}
+    assert set(Store.open(name).finished()) == set()
+
+
+def test_status_is_watched_until_interrupted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweeplaw.orchestrator.cli.sweeps.status.time.sleep", sleep)
+    result = CliRunner().invoke(app, ["status", store.location.uri, "--watch", "2"])
+    assert result.exit_code == 130
+    assert result.stdout.count("a relaunch would run") == 3
+    assert waited == [2.0, 2.0, 2.0]
+    for wrong in (["3"], ["--watch", "--json"]):
+        with pytest.raises(InputError, match=r"SECONDS is for --watch|--json is for one report"):
+            CliRunner().invoke(app, ["status", store.location.uri, *wrong], catch_exceptions=False)

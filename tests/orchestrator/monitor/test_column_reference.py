@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sweeplaw.orchestrator.monitor.column_reference import entries, markdown, present
 from sweeplaw.trials.record import TRIAL_COLUMNS
 from tests.paths import ROOT
@@ -25,3 +27,22 @@ def test_the_columns_listed_for_a_store_are_those_it_has(store, record, points):
     assert found[("trials", "val_loss")].unit == "nats/token"
     assert found[("trials", "flavour")].origin == "this source"
     assert ("curves", "grad_norm") in found
+
+
+def test_what_a_sweep_file_declares_describes_the_columns_of_its_store(store, record, points):
+    made = record(1, flavour="sweet")
+    with store.writer("one") as writer:
+        writer.write([replace(made, spec=replace(made.spec, workload="command"))], points(made))
+    sweep = """
+    [workload.knobs]
+    flavour = { type = "str", unit = "taste", meaning = "of the icing" }
+    [workload.metrics]
+    val_loss = { unit = "squared error" }
+    """
+    store.add_launch("20260101T000000-000000", {"workload": "command", "sweep": "cakes", "sweep_file": sweep})
+    found = {(entry.table, entry.column): entry for entry in present(store.location.uri)}
+    flavour, loss = found[("trials", "flavour")], found[("trials", "val_loss")]
+    assert (flavour.unit, flavour.meaning, flavour.origin) == ("taste", "of the icing", "command")
+    assert (loss.unit, loss.meaning) == ("squared error", "as the trial reported it")
+    assert found[("trials", "train_loss")].unit == ""
+    assert found[("trials", "params")].unit == "parameters"

@@ -178,3 +178,26 @@ def test_a_progress_bar_appears_on_a_terminal_for_slow_work_only(tmp_path):
         assert (b"things" in output and b"/4000" in output) == seen
     piped = subprocess.run([sys.executable, "-c", script, "0.3"], capture_output=True, check=True)
     assert not piped.stderr
+
+
+@pytest.mark.parametrize(
+    ("formula", "sentence"),
+    [
+        ("1e308 * 10", "gives inf is not a whole number of at most 64 bits"),
+        ("1e308 * 10 - 1e308 * 10", "gives nan is not a whole number"),
+        ("10 ** 300", "is not a whole number of at most 64 bits"),
+        ("'text'", "gives 'text' is not a whole number"),
+    ],
+)
+def test_a_formula_whose_value_does_not_fit_its_knob_is_reported(formula, sentence):
+    text = HEAD + f'[scientific]\nparams = [1000]\ntokens = [1000]\n[derived]\nbatch_sequences = "{formula}"\n'
+    with pytest.raises(InputError) as caught:
+        plan(parse(text))
+    assert "derived.batch_sequences: " in str(caught.value)
+    assert sentence in str(caught.value)
+
+
+def test_more_groups_than_can_be_planned_are_refused_at_once():
+    axes = "params = { linear = [1, 10000000], num = 1500 }\ntokens = { linear = [1, 10000000], num = 1500 }\n"
+    with pytest.raises(InputError, match="params 1,500 x tokens 1,500: more than 1,000,000 groups"):
+        plan(parse(f"{HEAD}[scientific]\n{axes}"))

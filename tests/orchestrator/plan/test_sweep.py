@@ -1,7 +1,11 @@
 """Sweep files: every form of an axis is read, and all faults are reported in one message."""
 
+import time
+
 import pytest
 
+from sweeplaw.orchestrator.plan import sizes
+from sweeplaw.orchestrator.plan.sizes import MOST_COMBINATIONS
 from sweeplaw.orchestrator.plan.sweep import parse, read
 from sweeplaw.trials.errors import InputError
 
@@ -107,3 +111,48 @@ def test_an_unreadable_file_is_named_in_the_error(tmp_path):
     (tmp_path / "b.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="UTF-8"):
         read(tmp_path / "b.toml")
+
+
+POINT = "[scientific]\nparams = [1]\ntokens = [1]\n"
+MOST = f"more than {MOST_COMBINATIONS:,}"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("seeds = 2147483648\n" + POINT, f"seeds 2,147,483,648: {MOST} combinations"),
+        (POINT + "[nuisance]\nlr = { log = [0.1, 1], num = 1000000000000 }\n", "nuisance.lr 1,000,000,000,000: more"),
+        ("search = { kind = 'random', samples = 1000000000000 }\n" + POINT, "samples 1,000,000,000,000: more than"),
+        (
+            "seeds = 100\n" + POINT + "[nuisance]\nlr = { log = [0.1, 1], num = 1000 }\nweight_decay = "
+            "{ linear = [0, 1], num = 1000 }\n",
+            f"nuisance.lr 1,000 x nuisance.weight_decay 1,000 x seeds 100: {MOST} combinations",
+        ),
+        (
+            "".join(f"[[zip]]\nrole = 'nuisance'\nlr = {list(range(300))}\n" for _ in range(4)) + POINT,
+            "zip[0] 300 x zip[1] 300 x zip[2] 300 x zip[3] 300: more",
+        ),
+        ("[scientific]\n" + "".join(f"a{n} = 1\n" for n in range(1001)), "1,001 axes (accepted: at most 1,000)"),
+        (POINT + "[nuisance]\nlr = { log = [1e-300, 1e300], num = 3 }\n", "is wider than a number can express"),
+        (POINT + "[nuisance]\nlr = { linear = [-1.7e308, 1.7e308], num = 3 }\n", "is wider than a number can express"),
+        ("budget = { device_hours = nan }\n" + POINT, "budget.device_hours: nan; input should be a finite number"),
+        (POINT + f"[fixed]\nlr = {'9' * 400}\n", "fixed.lr: a whole number of 1329 bits"),
+    ],
+)
+def test_a_sweep_that_cannot_be_planned_is_refused_before_anything_is_built(text, sentence):
+    began = time.monotonic()
+    with pytest.raises(InputError) as caught:
+        parse(HEAD + text)
+    assert sentence in str(caught.value)
+    assert time.monotonic() - began < 1
+
+
+def test_the_largest_sweep_is_accepted():
+    sizes.check(
+        {"params": {"log": [1, 2], "num": 10}}, {"lr": [1] * 10}, [{"role": "nuisance", "a": [1] * 10}], 10_000, None
+    )
+    with pytest.raises(InputError):
+        sizes.check({"params": {"log": [1, 2], "num": 10}}, {"lr": [1] * 10}, [], 100_001, None)
+    sizes.check({"params": [1, 2]}, {"lr": {"log": [1, 2]}}, [], [0, 1], 2_500_000)
+    with pytest.raises(InputError):
+        sizes.check({"params": [1, 2]}, {"lr": {"log": [1, 2]}}, [], [0, 1], 2_500_001)

@@ -1,0 +1,144 @@
+"""The reference of sweep files and profiles in docs/reference.md, from the models that check these files.
+
+python docs/reference.py            # rewrite docs/reference.md
+python docs/reference.py --check    # exit code 1 if it is out of date
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import pydantic
+
+from sweeplaw.clusters.profile import toml_file
+from sweeplaw.clusters.profile.profile import Profile
+from sweeplaw.orchestrator.plan import sizes
+from sweeplaw.orchestrator.plan.sweep import _File
+from sweeplaw.trials import expression
+
+PAGE = Path(__file__).resolve().parent / "reference.md"
+EXAMPLE = """\
+name = "reference"
+workload = "surrogate"
+seeds = 2
+where = "tokens <= 40 * params"
+
+[scientific]
+params = { log = [1e7, 1e9], num = 3 }
+
+[[zip]]
+role = "nuisance"                      # these two move together
+batch_sequences = [64, 128, 256]
+weight_decay = [0.4, 0.2, 0.1]
+
+[nuisance]
+lr = { log = [1e-4, 1e-1] }            # a range without num, which a random search draws from
+
+[derived]
+tokens = "20 * params"
+
+[search]
+kind = "random"
+samples = 16
+
+[retry]
+failed = 1
+worker_died = 3
+
+[budget]
+trials = 200
+device_hours = 5000
+"""
+HEAD = f"""# Keys of sweep files and profiles
+
+Made by `python docs/reference.py` from the models that check these files; a test keeps it up to date. What the keys are
+for is in [usage.md](usage.md) and [clusters.md](clusters.md).
+
+Both are TOML files of at most {toml_file.LONGEST:,} characters and {toml_file.DEEPEST} levels. Whole numbers have 64
+bits, and no number is infinite or NaN. A sweep has at most {sizes.MOST_COMBINATIONS:,} combinations before `where`,
+{sizes.MOST_GROUPS:,} of them of different cost (the seed, the learning rate and the weight decay do not change it), and
+{sizes.MOST_AXES:,} axes; a larger one is split into several files, which may share a store. A formula has at most
+{expression.MAX_LENGTH:,} characters and {expression.MAX_DEPTH} levels.
+"""
+ZIP = "A block `[[zip]]` has `role` (`scientific` or `nuisance`) and two or more knobs with lists of one length.\n"
+KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "object": "table"}
+
+
+def tables(name: str, model: type[pydantic.BaseModel]) -> Iterator[tuple[str, type[pydantic.BaseModel]]]:
+    """Yield the model, and the models of the tables in it, each with its name in the file."""
+    yield name, model
+    for key, field in model.model_fields.items():
+        if inner := _table(field.annotation):
+            yield from tables(f"[{key}]", inner)
+
+
+def _table(annotation: Any) -> type[pydantic.BaseModel] | None:
+    for kind in (annotation, *get_args(annotation)):
+        if inspect.isclass(kind) and issubclass(kind, pydantic.BaseModel):
+            return kind
+    return None
+
+
+def section(name: str, model: type[pydantic.BaseModel]) -> str:
+    """Return the section of one table: what its keys mean, then each key with its type and default."""
+    about = inspect.cleandoc(model.__doc__ or "").replace("``", "`")
+    schema = model.model_json_schema()["properties"]
+    rows = [
+        f"| `{key}` | {kind(schema[key])} | {default(field)} |"
+        for key, field in model.model_fields.items()
+        if not _table(field.annotation)
+    ]
+    return "\n".join([f"## {name}\n", f"{about}\n", "| key | value | without it |", "|---|---|---|", *rows]) + "\n"
+
+
+def kind(schema: Mapping[str, Any]) -> str:
+    """Return the values that a JSON schema accepts, in words."""
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(kind(part) for part in schema["anyOf"] if part.get("type") != "null"))
+    if "enum" in schema:
+        return ", ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
+    if schema.get("type") == "array":
+        return f"list of {kind(schema.get('items', {}))}s"
+    words = KINDS.get(schema.get("type", ""), "value")
+    bounds = [
+        f"{sign} {schema[name]:,}"
+        for name, sign in (("exclusiveMinimum", ">"), ("minimum", "≥"), ("exclusiveMaximum", "<"), ("maximum", "≤"))
+        if name in schema
+    ]
+    examples = " or ".join(f"`{json.dumps(value)}`" for value in schema.get("examples", ()))
+    return ", ".join([words, *bounds, *[f"such as {examples}"] * bool(examples)])
+
+
+def default(field: Any) -> str:
+    """Return the value of a key that is not given."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return "–"
+    return f"`{json.dumps(value)}`"
+
+
+def page() -> str:
+    """Return docs/reference.md."""
+    sweep = [section(name, model) for name, model in tables("Sweep files", _File)]
+    profiles = [section(name, model) for name, model in tables("Profiles", Profile)]
+    example = f"An example of every table:\n\n```toml\n{EXAMPLE}```\n"
+    return "\n".join([HEAD, sweep[0], ZIP, example, *sweep[1:], *profiles])
+
+
+def main() -> int:
+    """Rewrite docs/reference.md, or return whether it is out of date."""
+    if "--check" in sys.argv:
+        return int(not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page())
+    PAGE.write_text(page(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

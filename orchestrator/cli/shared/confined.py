@@ -1,0 +1,73 @@
+"""The rest of a command in a child process with limits on its time and memory.
+
+A query can be small and its answer endless: only the system can stop it. What exceeds a limit ends the child, and this
+process says so.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+
+import typer
+
+from sweeplaw.orchestrator.cli.shared import streams
+from sweeplaw.trials.errors import InputError, shown
+
+SECONDS = 300.0
+SHARE = 0.5  # of this machine's memory
+_DEATH_SIGNAL = 1  # option of prctl(2)
+
+
+def confine(seconds: float, text: str) -> None:
+    """Return in a child process that may take ``seconds``, and half of the memory on Linux; this process waits for it.
+
+    It exits with the child's exit code (typer.Exit), or raises InputError with ``text``, the query, if a limit or a
+    crash ended the child. Does nothing where Polars is loaded: its threads would not survive the fork, and its caller
+    is a program with limits of its own.
+    """
+    if "polars" in sys.modules:
+        return
+    child = os.fork()
+    if child:
+        raise typer.Exit(_ended(child, seconds, text))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)  # should the parent be killed
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent reports it
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    if memory := _memory():
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    streams.silence_native()
+
+
+def _ended(child: int, seconds: float, text: str) -> int:
+    """Wait for ``child`` and return its exit code. Raise InputError if a signal ended it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        raise
+    if code >= 0:
+        return code
+    if code == -signal.SIGINT:
+        raise KeyboardInterrupt
+    reason = {
+        signal.SIGALRM: f"took longer than {seconds:g} s (--timeout allows more)",
+        signal.SIGSEGV: "is too complex",
+        signal.SIGBUS: "read a file that became shorter meanwhile",
+    }.get(signal.Signals(-code), f"needs more than {(_memory() or 0) / 1e9:.1f} GB (half of this machine's memory)")
+    raise InputError(f"the query {reason} and was ended: {shown(text)}")
+
+
+def _memory() -> int | None:
+    """Return the bytes that a query may use, None where the system reports or limits none."""
+    from sweeplaw.clusters.profile.capacity import usable_memory
+
+    usable = usable_memory() if sys.platform == "linux" else None
+    return int(usable * SHARE) if usable else None

@@ -1,0 +1,98 @@
+"""How a command ends: whatever it raises becomes one message on stderr and an exit code.
+
+A traceback is printed only with ``SWEEPLAW_TRACEBACK=1`` in the environment.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+import typer
+
+from sweeplaw.orchestrator.cli.shared import streams
+from sweeplaw.trials.errors import InputError
+
+NOT_WRITTEN = 1  # exit code: the output, or a file, cannot be written
+BAD_INPUT = 2
+UNEXPECTED = 70
+INTERRUPTED = 130
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_FULL_TEXTS = tuple(os.strerror(number) for number in FULL)  # errors of Arrow and Polars often have no number
+_LONGEST = 500  # characters of the message of an unexpected error
+
+
+def exit_code(command: Callable[[], object], name: str) -> int:
+    """Run ``command``, print what it raises in one message, and return its exit code. ``name`` is shown with errors."""
+    threading.excepthook = lambda ended: _report(ended.exc_value, f"{name}: in a thread")
+    try:
+        command()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+    except streams.OutputLost:
+        code = 0
+    except BaseException as error:  # noqa: BLE001 - a panic of Polars is no Exception
+        code = _report(error, name)
+    return _output_code(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this exit code, at once if threads still run that the code of a trial has left behind."""
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _output_code(code: int) -> int:
+    """Say what became of stdout, and return the exit code of a command that would otherwise end with ``code``."""
+    lost = streams.flush()
+    if lost is None or lost.reader_left:
+        return code
+    _say(f"sweeplaw: {lost}")
+    return code or (0 if lost.optional else NOT_WRITTEN)
+
+
+def _report(error: BaseException | None, name: str) -> int:
+    """Print the message of an error, and return its exit code."""
+    if error is None or isinstance(error, SystemExit | streams.OutputLost):
+        return 0
+    if os.environ.get("SWEEPLAW_TRACEBACK"):
+        traceback.print_exception(error)
+    code, message = _ending(error, name)
+    _say(message)
+    return code
+
+
+def _ending(error: BaseException, name: str) -> tuple[int, str]:
+    """Return the exit code and the message of an error."""
+    text = _one_line(error)
+    if isinstance(error, InputError):
+        return BAD_INPUT, f"sweeplaw: {error}"
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, f"{name}: interrupted"
+    if getattr(error, "errno", None) in FULL or any(full in text for full in _FULL_TEXTS):
+        place, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
+        return NOT_WRITTEN, f"{name}: {f'{place} cannot be written: {reason}' if place and reason else text}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return BAD_INPUT, f"sweeplaw: {error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        text = "the memory does not suffice"
+    return UNEXPECTED, f"{name}: unexpected {text} (SWEEPLAW_TRACEBACK=1 shows where it came from)"
+
+
+def _one_line(error: BaseException) -> str:
+    """Return the type and the text of an error."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _say(message: str) -> None:
+    typer.echo(message, err=True)

@@ -1,0 +1,45 @@
+"""`sweeplaw exclude`: take trials out of a store's data, with a reason."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import counted
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("exclude")(exclude)
+
+
+def exclude(
+    store: Annotated[str, typer.Argument(metavar="STORE")],
+    where: Annotated[str, typer.Option(metavar="EXPR", help="The trials, in any state, for which this holds.")],
+    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why they are no data; shown with them.")] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Restore excluded trials for which EXPR holds.")] = False,
+    json: Json = False,
+) -> None:
+    """Take trials out of the data: no query, fit or report uses them, and no launch runs them again.
+
+    Their rows stay in STORE; every command counts them as excluded, with the reason. The table `excluded` of
+    `sweeplaw query` has them.
+
+    Example: sweeplaw exclude results/demo --where "val_loss > 9" --reason "the tokenizer was broken"
+    """
+    from sweeplaw.orchestrator.launch.exclusion import exclude_where, restore_where
+    from sweeplaw.orchestrator.store.store import Store
+
+    if undo == (reason is not None):
+        raise InputError("give either --reason TEXT, to exclude trials, or --undo, to restore them")
+    opened = Store.open(store)
+    found = restore_where(opened, where) if reason is None else exclude_where(opened, where, reason)
+    if json:
+        emit_json({"restored" if undo else "excluded": found})
+    else:
+        done = "restored" if undo else "excluded from the data (--undo restores)"
+        typer.echo(f"{counted(len(found), 'trial')} {done}")
+    report_damage(opened.problems)

@@ -1,0 +1,68 @@
+"""A query that would not end, or would exhaust the machine, is ended with one message."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.process
+
+ENDLESS = "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT * FROM r"
+SMALL = "from sweeplaw.orchestrator.cli.shared import confined; confined.SHARE = {share}; "
+MAIN = "from sweeplaw.orchestrator.cli import main; main()"
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("val_loss\n2.5\n")
+    return str(path)
+
+
+def command(file, sql, *options, share=0.5):
+    return [sys.executable, "-c", SMALL.format(share=share) + MAIN, "query", file, sql, *options]
+
+
+def run(*arguments, **settings):
+    return subprocess.run(command(*arguments, **settings), capture_output=True, text=True)
+
+
+def test_a_query_ends_at_its_time_limit(file):
+    done = run(file, ENDLESS, "--timeout", "2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        done.stderr == f"sweeplaw: the query took longer than 2 s (--timeout allows more) and was ended: {ENDLESS!r}\n"
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is limited on Linux only")
+def test_a_query_ends_at_its_memory_limit(file):
+    memory = int(next(line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line))
+    done = run(file, "SELECT * FROM generate_series(1, 1000000000000)", share=min(0.5, 2**20 / memory))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("sweeplaw: the query needs more than 1.")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_answer_within_the_limits_has_its_exit_code_and_output(file):
+    assert run(file, "SELECT val_loss FROM trials", "--csv").stdout == "val_loss\n2.5\n"
+    refused = run(file, "SELECT x FROM trials")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_the_query_with_its_child(file, number):
+    with subprocess.Popen(command(file, ENDLESS), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        if not children.exists():
+            pytest.skip("the system does not list children")
+        while not children.read_text().split() and process.poll() is None:
+            pass
+        process.send_signal(number)
+        assert process.stdout is not None
+        assert process.stdout.read() == b""  # ends when every process that holds it has ended
+    assert process.returncode in (130, 143, -number)

@@ -1,0 +1,127 @@
+"""`sweeplaw show` and `sweeplaw logs`: one trial, found by the beginning of its id, and what its attempts printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sweeplaw.clusters.profile import profile
+from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.cli.shared.printed import readable
+from sweeplaw.orchestrator.cli.sweeps.show import WIDTH, sparkline
+from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.launch.retries import requeue
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store.store import Store
+
+FUNCTION = """
+import sys
+def f(config):
+    print("mode", config["mode"], "lr", config["lr"])
+    for step in range(10):
+        yield {"step": step, "val_loss": 10.0 - step, "train_loss": 5.0}
+    if config["mode"] == "bad": raise ValueError("planted")
+"""
+SWEEP = """
+name = "t"
+workload = { kind = "python:shown_function:f", knobs = { mode = "good" } }
+seeds = [3]
+[scientific]
+mode = ["good", "bad"]
+[fixed]
+lr = 1e-5
+"""
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A store of two trials, the bad one with two attempts; and their ids by mode."""
+    folder = tmp_path_factory.mktemp("shown")
+    (folder / "shown_function.py").write_text(FUNCTION)
+    before = list(sys.path)
+    made = plan(parse(SWEEP, folder=folder))
+    opened = Store.open(folder / "s", create=True)
+    launch(made, opened, profile.load("inline"))
+    requeue(opened, ["failed"])
+    launch(made, opened, profile.load("inline"))
+    yield folder / "s", {str(spec["mode"]): spec.trial_id for spec in made.specs}
+    sys.path[:] = before
+    sys.modules.pop("shown_function", None)
+
+
+def call(*arguments: Any) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_show_has_knobs_reason_attempts_curve_and_the_end_of_the_log(ran: tuple[Path, dict[str, str]]) -> None:
+    store, ids = ran
+    text = call("show", store, ids["bad"][:10]).stdout
+    for words in (
+        f"trial {ids['bad']}: failed",
+        "ValueError: planted (shown_function.py:7 in f)",
+        "lr = 1e-05",
+        "attempts:",
+        "curve: 10 points, steps 0 to 9",
+        "10 to 1",
+        "log of attempt 2:\n  mode bad lr 1e-05\n  Traceback (most recent call last):",
+        f"sweeplaw show {store} {ids['bad']} --sweep > alone.toml",
+    ):
+        assert words in text
+    values = json.loads(call("show", store, ids["bad"], "--json").stdout)
+    assert [attempt["attempt"] for attempt in values["attempts"]] == [1, 2]
+    assert values["knobs"] == {"lr": 1e-5, "mode": "bad", "seed": 3}
+    assert len(values["curve"]) == 10
+
+
+def test_logs_are_those_of_every_attempt_or_of_one(ran: tuple[Path, dict[str, str]]) -> None:
+    store, ids = ran
+    assert call("logs", store, ids["good"]).stdout == "mode good lr 1e-05\n"
+    both = call("logs", store, ids["bad"]).stdout
+    assert both.count("--- attempt") == both.count("ValueError: planted") == 2
+    one = call("logs", store, ids["bad"], "--attempt", 1).stdout
+    assert one.startswith("mode bad lr 1e-05\nTraceback")
+    assert [log["attempt"] for log in json.loads(call("logs", store, ids["bad"], "--json").stdout)] == [1, 2]
+
+
+def test_the_sweep_of_a_trial_alone_plans_that_trial(ran: tuple[Path, dict[str, str]]) -> None:
+    store, ids = ran
+    for trial in ids.values():
+        assert list(plan(parse(call("show", store, trial, "--sweep").stdout)).ids) == [trial]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("show", ""), "2 trials of"),
+        (("show", "nothing"), "has no trial 'nothing'"),
+        (("logs", "nothing"), "has no trial 'nothing'"),
+        (("logs", "GOOD", "--attempt", 7), "has no log of attempt 7 (accepted: 1)"),
+    ],
+)
+def test_a_trial_or_attempt_that_is_not_there_is_refused(
+    ran: tuple[Path, dict[str, str]], arguments: tuple[Any, ...], words: str
+) -> None:
+    store, ids = ran
+    command, trial, *more = arguments
+    assert words in str(call(command, store, ids["good"] if trial == "GOOD" else trial, *more).exception)
+
+
+def test_output_cannot_control_the_terminal_and_progress_bars_show_their_last_state() -> None:
+    assert (
+        readable(b"\x1b[31mred\x1b[0m \x1b]0;title\x07\x07bell\r\n10%\r99%\r\nend \xff")
+        == "red \\x07bell\n99%\nend �\n"
+    )
+    assert readable(b"") == ""
+
+
+def test_a_curve_is_drawn_between_its_extremes() -> None:
+    assert sparkline([3.0, 2.0, 1.0, float("nan")]) == "█▄▁x"
+    assert sparkline([1.0, 1.0]) == "▁▁"
+    assert len(sparkline([float(value) for value in range(100_000)])) == WIDTH
