@@ -9,12 +9,12 @@ if TYPE_CHECKING:  # the same names as in _EXPORTS, for type checkers and editor
     from sweeplaw.analysis.fitting.allocation import allocate as allocate
     from sweeplaw.analysis.fitting.allocation import exponents as exponents
     from sweeplaw.analysis.fitting.coverage import coverage as coverage
+    from sweeplaw.analysis.fitting.display.fit_summary import summarise as summarise
     from sweeplaw.analysis.fitting.fit import fit as fit
-    from sweeplaw.analysis.fitting.fit_summary import summarise as summarise
     from sweeplaw.analysis.fitting.fitted_law import Fit as Fit
-    from sweeplaw.analysis.fitting.objectives import Objective as Objective
-    from sweeplaw.analysis.fitting.objectives import parse_objective as parse_objective
     from sweeplaw.analysis.fitting.profiles import profile as profile
+    from sweeplaw.analysis.fitting.solver.objectives import Objective as Objective
+    from sweeplaw.analysis.fitting.solver.objectives import parse_objective as parse_objective
     from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw as hyperlaw
     from sweeplaw.analysis.laws.catalog import LAWS as LAWS
     from sweeplaw.analysis.laws.law import Law as Law
@@ -41,8 +41,8 @@ _EXPORTS: dict[str, str] = {
     "Law": "sweeplaw.analysis.laws.law",
     "LAWS": "sweeplaw.analysis.laws.catalog",
     "formula_law": "sweeplaw.analysis.laws.law",
-    "Objective": "sweeplaw.analysis.fitting.objectives",
-    "parse_objective": "sweeplaw.analysis.fitting.objectives",
+    "Objective": "sweeplaw.analysis.fitting.solver.objectives",
+    "parse_objective": "sweeplaw.analysis.fitting.solver.objectives",
     "profile": "sweeplaw.analysis.fitting.profiles",
     "coverage": "sweeplaw.analysis.fitting.coverage",
     "allocate": "sweeplaw.analysis.fitting.allocation",
@@ -55,7 +55,7 @@ _EXPORTS: dict[str, str] = {
     "crossover": "sweeplaw.analysis.scaling.crossover",
     "forecast": "sweeplaw.analysis.scaling.learning_curve",
     "prediction_level": "sweeplaw.analysis.scaling.learning_curve",
-    "summarise": "sweeplaw.analysis.fitting.fit_summary",
+    "summarise": "sweeplaw.analysis.fitting.display.fit_summary",
     "optima": "sweeplaw.analysis.tuning.optimum",
     "hyperlaw": "sweeplaw.analysis.hyperlaws.hyperlaw",
     "Tables": "sweeplaw.analysis.tables.tables",

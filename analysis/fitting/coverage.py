@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 
 from sweeplaw.analysis.fitting.deviance import DevianceScale, deviance_factors
-from sweeplaw.analysis.fitting.newton import Minimum, minimise
-from sweeplaw.analysis.fitting.objectives import Objective, residuals
 from sweeplaw.analysis.fitting.profiles import own_units
-from sweeplaw.analysis.fitting.solve import Setup, set_up, smoothed, with_frozen
+from sweeplaw.analysis.fitting.solver.newton import Minimum, minimise
+from sweeplaw.analysis.fitting.solver.objectives import Objective, residuals
+from sweeplaw.analysis.fitting.solver.solve import Setup, set_up, smoothed, with_frozen
 from sweeplaw.analysis.fitting.uncertainty import percentile, resample_draws
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.tables.display import Shown, brief, finite

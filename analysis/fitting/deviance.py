@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from sweeplaw.analysis.fitting.objectives import residuals
-from sweeplaw.analysis.fitting.solve import Setup
+from sweeplaw.analysis.fitting.solver.objectives import residuals
+from sweeplaw.analysis.fitting.solver.solve import Setup
 
 Array = np.ndarray
 

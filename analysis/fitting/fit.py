@@ -9,11 +9,11 @@ import numpy as np
 
 from sweeplaw.analysis.fitting.checks import Observations
 from sweeplaw.analysis.fitting.fitted_law import Fit
-from sweeplaw.analysis.fitting.objectives import Objective, parse_objective
 from sweeplaw.analysis.fitting.observations import Columns, observe
 from sweeplaw.analysis.fitting.options import FitOptions, complete, is_text, with_options
 from sweeplaw.analysis.fitting.resampling import NO_RESAMPLING, Resampling
-from sweeplaw.analysis.fitting.solve import Setup, Solution, objective_value, set_up, solve
+from sweeplaw.analysis.fitting.solver.objectives import Objective, parse_objective
+from sweeplaw.analysis.fitting.solver.solve import Setup, Solution, objective_value, set_up, solve
 from sweeplaw.analysis.fitting.uncertainty import Draws, bootstrap
 from sweeplaw.analysis.laws.catalog import ALIASES
 from sweeplaw.analysis.laws.catalog import law as named_law

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sweeplaw.analysis.fitting.checks import Observations
-from sweeplaw.analysis.fitting.objectives import Objective, residuals
 from sweeplaw.analysis.fitting.profiles import ProfileLikelihood, profile
-from sweeplaw.analysis.fitting.solve import Setup, Solution, Verdict
+from sweeplaw.analysis.fitting.solver.objectives import Objective, residuals
+from sweeplaw.analysis.fitting.solver.solve import Setup, Solution, Verdict
 from sweeplaw.analysis.fitting.uncertainty import Draws, Interval, band
 from sweeplaw.analysis.laws.law import Law, Param
 from sweeplaw.analysis.tables.display import Card, Shown, finite, more_notes
@@ -171,20 +171,20 @@ class Fit(Shown):
         For a law of N and D they include the best N and D for each of ``budgets`` (FLOPs; by default 1, 10 and 100
         times the largest run), with C = ``flops_per_nd`` N D (by default that of the runs, or 6). Raise InputError.
         """
-        from sweeplaw.analysis.fitting.fit_summary import summarise
+        from sweeplaw.analysis.fitting.display.fit_summary import summarise
 
         return dict(finite(summarise(self, budgets, flops_per_nd)))
 
     def card(self) -> Card:
         """Return the fit as a table of parameters with intervals, between its verdict and its warnings."""
-        from sweeplaw.analysis.fitting.fit_card import fit_card
-        from sweeplaw.analysis.fitting.fit_summary import summarise
+        from sweeplaw.analysis.fitting.display.fit_card import fit_card
+        from sweeplaw.analysis.fitting.display.fit_summary import summarise
 
         return fit_card(summarise(self))
 
     def to_latex(self) -> str:
         """Return the formula, the formula with the fitted numbers, and each parameter with its interval, as LaTeX."""
-        from sweeplaw.analysis.fitting.fit_latex import latex
+        from sweeplaw.analysis.fitting.display.fit_latex import latex
 
         return latex(self)
 
@@ -194,7 +194,7 @@ class Fit(Shown):
         ``along`` is the input on the horizontal axis (default: the first); with several inputs, lines are drawn at
         some values of the others. ``ax`` are axes to draw on, by default those of a new figure. Raise InputError.
         """
-        from sweeplaw.analysis.fitting.fit_plot import plot
+        from sweeplaw.analysis.fitting.display.fit_plot import plot
 
         return plot(self, along, ax)
 

@@ -11,8 +11,8 @@ import polars as pl
 
 from sweeplaw.analysis.fitting.checks import Dropped, Observations, data_warnings, require_fittable
 from sweeplaw.analysis.laws.law import Law
-from sweeplaw.analysis.tables.expressions import ALIASES, condition, not_numeric, parse
 from sweeplaw.analysis.tables.sources import rows as rows_of
+from sweeplaw.analysis.tables.sql.expressions import ALIASES, condition, not_numeric, parse
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import N_UNKNOWN
 

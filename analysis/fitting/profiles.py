@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.derivatives import BLOCK, differentiate
 from sweeplaw.analysis.fitting.deviance import deviance_scale
-from sweeplaw.analysis.fitting.newton import Minimum, minimise
-from sweeplaw.analysis.fitting.solve import Setup, Solution, residual_scale, smoothed, with_frozen
-from sweeplaw.analysis.fitting.starts import project
+from sweeplaw.analysis.fitting.solver.derivatives import BLOCK, differentiate
+from sweeplaw.analysis.fitting.solver.newton import Minimum, minimise
+from sweeplaw.analysis.fitting.solver.solve import Setup, Solution, residual_scale, smoothed, with_frozen
+from sweeplaw.analysis.fitting.solver.starts import project
 from sweeplaw.analysis.fitting.uncertainty import Interval
 
 Array = np.ndarray

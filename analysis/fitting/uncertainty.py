@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sweeplaw.analysis.fitting.checks import Observations
-from sweeplaw.analysis.fitting.newton import Minimum, minimise
 from sweeplaw.analysis.fitting.resampling import NO_RESAMPLING, By, Resampling, resampler
-from sweeplaw.analysis.fitting.solve import Setup, Solution, residual_scale, smoothed
+from sweeplaw.analysis.fitting.solver.newton import Minimum, minimise
+from sweeplaw.analysis.fitting.solver.solve import Setup, Solution, residual_scale, smoothed
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 Array = np.ndarray

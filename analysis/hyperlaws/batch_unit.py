@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from sweeplaw.analysis.tables.expressions import check_columns
+from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.trials.errors import InputError
 
 SAME_UNIT = 0.05  # steps are rounded, so steps x batch misses the tokens by up to one batch

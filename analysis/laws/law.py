@@ -1,6 +1,6 @@
 """The record of a law: a formula with its parameters, bounds, units and source; built also from a formula alone.
 
-A law is data. `laws.compiled` compiles its formula and derivatives; `analysis.fitting.solve` fits it.
+A law is data. `laws.compiled` compiles its formula and derivatives; `analysis.fitting.solver.solve` fits it.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import polars as pl
 
 from sweeplaw.analysis.fitting.fit import fit
 from sweeplaw.analysis.fitting.fitted_law import Fit
-from sweeplaw.analysis.fitting.objectives import Objective
+from sweeplaw.analysis.fitting.solver.objectives import Objective
 from sweeplaw.analysis.tables.families import Axes, Family
 from sweeplaw.trials.errors import InputError
 

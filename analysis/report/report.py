@@ -12,13 +12,13 @@ from typing import Any
 
 import polars as pl
 
-from sweeplaw.analysis.fitting.fit_summary import summarise
+from sweeplaw.analysis.fitting.display.fit_summary import summarise
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws
 from sweeplaw.analysis.report.hyperlaw_section import HyperSection, hyper_section
 from sweeplaw.analysis.scaling.validation import largest
-from sweeplaw.analysis.tables.expressions import check_columns, condition, parse
 from sweeplaw.analysis.tables.families import Axes, Family, axes, families, n_note
+from sweeplaw.analysis.tables.sql.expressions import check_columns, condition, parse
 from sweeplaw.analysis.tables.tables import Tables, keep, load
 from sweeplaw.analysis.tuning.optimum import CellOptimum, optima, unmeasured_cells
 from sweeplaw.trials.errors import InputError

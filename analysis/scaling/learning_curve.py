@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import t as student
 
-from sweeplaw.analysis.fitting.newton import minimise
-from sweeplaw.analysis.fitting.objectives import Objective
-from sweeplaw.analysis.fitting.solve import QUICK_TOLERANCE, START_STEPS, Setup, quick, residual_scale, set_up
+from sweeplaw.analysis.fitting.solver.newton import minimise
+from sweeplaw.analysis.fitting.solver.objectives import Objective
+from sweeplaw.analysis.fitting.solver.solve import QUICK_TOLERANCE, START_STEPS, Setup, quick, residual_scale, set_up
 from sweeplaw.analysis.laws.catalog import ASYMPTOTE
 from sweeplaw.analysis.laws.law import MAX_EXPONENT, Law, Param
 from sweeplaw.trials.errors import InputError

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from sweeplaw.analysis.tables.expressions import ALIASES, check_columns
+from sweeplaw.analysis.tables.sql.expressions import ALIASES, check_columns
 from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.analysis.tables.units import units
 from sweeplaw.trials.errors import InputError, nearest

@@ -1,7 +1,7 @@
 """Read-only queries: SQL over the tables `trials`, `curves` and `best`, or filters and columns by name.
 
 Polars runs the SQL on these frames only. Its functions that open files are rejected twice: by the text, before Polars
-sees it (`analysis.tables.sql_text`), and by the files that the resolved plan would read.
+sees it (`analysis.tables.sql.sql_text`), and by the files that the resolved plan would read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import polars as pl
 from polars import selectors
 
-from sweeplaw.analysis.tables.expressions import (
+from sweeplaw.analysis.tables.query_errors import explained
+from sweeplaw.analysis.tables.sql.expressions import (
     ALIASES,
     aliases_in,
     condition,
@@ -21,8 +22,7 @@ from sweeplaw.analysis.tables.expressions import (
     resolve_columns,
     values_of,
 )
-from sweeplaw.analysis.tables.query_errors import explained
-from sweeplaw.analysis.tables.sql_text import require_query, tokens
+from sweeplaw.analysis.tables.sql.sql_text import require_query, tokens
 from sweeplaw.analysis.tables.tables import Tables, best
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from sweeplaw.analysis.tables.expressions import ALIASES, first_line, unknown_columns
-from sweeplaw.analysis.tables.sql_text import tokens
+from sweeplaw.analysis.tables.sql.expressions import ALIASES, first_line, unknown_columns
+from sweeplaw.analysis.tables.sql.sql_text import tokens
 from sweeplaw.analysis.tables.tables import Tables, UnansweredError
 from sweeplaw.trials.errors import InputError, nearest, shown
 from sweeplaw.trials.quantities import counted

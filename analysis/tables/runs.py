@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from sweeplaw.analysis.tables.expressions import ALIASES, parse, resolve_columns
 from sweeplaw.analysis.tables.sources import rows
+from sweeplaw.analysis.tables.sql.expressions import ALIASES, parse, resolve_columns
 from sweeplaw.trials.errors import InputError, shown
 
 TIMESCALE = "tau"  # AdamW timescale in passes over the data, B/(lr wd D) (Wang and Aitchison, arXiv 2405.13698)

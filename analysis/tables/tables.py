@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from sweeplaw.analysis.tables.arguments import address, check_filters
 from sweeplaw.analysis.tables.display import Shown, brief
-from sweeplaw.analysis.tables.expressions import condition, not_numeric, resolve_columns
 from sweeplaw.analysis.tables.launches import launches, with_later_knobs
 from sweeplaw.analysis.tables.scans import column_types, polars_type, scan, scan_ids
+from sweeplaw.analysis.tables.sql.expressions import condition, not_numeric, resolve_columns
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import CURVE_COLUMNS
 from sweeplaw.trials.store_format.columns import ARROW
@@ -108,9 +108,9 @@ def load(
     source = address(source)
     check_filters(states, where)
     if not is_store(source):
-        from sweeplaw.analysis.tables import files, foreign
+        from sweeplaw.analysis.tables.files import foreign, reading
 
-        trials = foreign.plain(files.scan(source), str(source))
+        trials = foreign.plain(reading.scan(source), str(source))
         return keep(Tables(trials, _no_curves(), {}, str(source)), states, where)
     location = locate(source)
     identify(location)

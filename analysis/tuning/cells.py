@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sweeplaw.analysis.tables.expressions import check_columns
 from sweeplaw.analysis.tables.levels import SAME_LEVEL, snap
+from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import RESERVED_COLUMNS
 

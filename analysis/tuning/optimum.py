@@ -16,9 +16,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.tables.display import Shown, finite
-from sweeplaw.analysis.tables.expressions import check_columns
 from sweeplaw.analysis.tables.levels import levels
 from sweeplaw.analysis.tables.runs import frame_of
+from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.analysis.tuning.quadratic import Quadratic, fit_quadratic, term_count
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import settings

@@ -19,7 +19,7 @@ import time
 import numpy as np
 
 from sweeplaw.analysis.fitting.coverage import Coverage, Method, coverage
-from sweeplaw.analysis.fitting.objectives import parse_objective
+from sweeplaw.analysis.fitting.solver.objectives import parse_objective
 from sweeplaw.analysis.laws.catalog import LAWS
 
 NOISE = 0.01  # nats; 0.001 for the forms of six parameters, which 0.01 leaves unidentified at this many rows

@@ -26,7 +26,7 @@ from scipy.optimize import least_squares
 
 from sweeplaw import analysis
 from sweeplaw.analysis.fitting.profiles import profile
-from sweeplaw.analysis.fitting.starts import STARTS
+from sweeplaw.analysis.fitting.solver.starts import STARTS
 
 CURVE = {"C": 1.7, "A": 2.0, "alpha": 0.3}
 SURFACE = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}

@@ -23,8 +23,8 @@ from typing import Any
 
 import polars as pl
 
-from sweeplaw.analysis.tables.expressions import ALIASES, parse, unknown_columns
-from sweeplaw.analysis.tables.sql_text import tokens
+from sweeplaw.analysis.tables.sql.expressions import ALIASES, parse, unknown_columns
+from sweeplaw.analysis.tables.sql.sql_text import tokens
 from sweeplaw.trials.errors import InputError, nearest
 from sweeplaw.trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
 

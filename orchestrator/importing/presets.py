@@ -11,8 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
-from sweeplaw.orchestrator.importing import mlflow_runs, optuna_studies, ray_runs, readers, wandb_exports
+from sweeplaw.orchestrator.importing import readers
 from sweeplaw.orchestrator.importing.mapping import ColumnMapping
+from sweeplaw.orchestrator.importing.trackers import mlflow_runs, optuna_studies, ray_runs, wandb_exports
 from sweeplaw.trials.errors import InputError, nearest
 
 # Common names of the validation loss in trackers, most specific first.

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweeplaw.analysis.tables import files
+from sweeplaw.analysis.tables.files import reading
 from sweeplaw.orchestrator.importing.plain import plain
 from sweeplaw.orchestrator.importing.records import flat_record, frame_of
 from sweeplaw.trials.errors import InputError
@@ -39,15 +39,15 @@ class ImportSource:
 def file(source: str) -> ImportSource:
     """Read a CSV, Parquet or NDJSON file; nested records become dotted columns. Raise InputError."""
     path = Path(source)
-    files.check(path)
+    reading.check(path)
     kind = path.suffix.lower()
     try:
         if kind in (".parquet", ".pq"):
             frame = plain(_parquet(path))
         elif kind in (".ndjson", ".jsonl"):
-            frame = frame_of(files.objects(path, flat=lambda record: flat_record(record, ".")))
+            frame = frame_of(reading.objects(path, flat=lambda record: flat_record(record, ".")))
         else:
-            frame = files.scan(path).collect()
+            frame = reading.scan(path).collect()
     except InputError as error:
         raise error if str(path) in str(error) else InputError(error.faults, where=str(path)) from None
     if not frame.width or not frame.height:

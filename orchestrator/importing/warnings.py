@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from sweeplaw.analysis.tables.expressions import ALIASES
+from sweeplaw.analysis.tables.sql.expressions import ALIASES
 from sweeplaw.orchestrator.importing.comparison import KnownRuns
 from sweeplaw.orchestrator.importing.presets import STATED_N
 from sweeplaw.orchestrator.importing.rows import ROW, Mapped, mostly_numbers

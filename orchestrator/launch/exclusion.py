@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.analysis.tables.expressions import condition
+from sweeplaw.analysis.tables.sql.expressions import condition
 from sweeplaw.orchestrator.store import exclusions
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.analysis.tables.expressions import ALIASES
+from sweeplaw.analysis.tables.sql.expressions import ALIASES
 from sweeplaw.analysis.tables.units import LOSSES, Declared, declared, is_own
 from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS
 from sweeplaw.trials.workloads import registry

@@ -17,8 +17,9 @@ from sweeplaw.orchestrator.monitor.relaunch import NO_TRIALS, Plans, relaunch_re
 from sweeplaw.orchestrator.schedule import device_time
 from sweeplaw.orchestrator.schedule.device_time import Usage
 from sweeplaw.orchestrator.store import claims
-from sweeplaw.orchestrator.store.claims import Lease, leases
+from sweeplaw.orchestrator.store.claims import leases
 from sweeplaw.orchestrator.store.clocks import approximate_store_time
+from sweeplaw.orchestrator.store.heartbeats import Lease
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.store_format.damage import DamagedFileError, reason_of
 from sweeplaw.trials.store_format.location import Location

@@ -9,53 +9,25 @@ heartbeat is measured by the store's clock (`clocks`), so the clocks of the laun
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import functools
-import os
 import re
 import secrets
-import socket
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from sweeplaw.orchestrator.store import atomic, clocks, compare_and_swap
 from sweeplaw.orchestrator.store.compare_and_swap import Content
+from sweeplaw.orchestrator.store.heartbeats import Lease, beat, beat_file, heartbeat, lease
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.store_format import confined
 from sweeplaw.trials.store_format.checksum import ChecksumError
 from sweeplaw.trials.store_format.confined import IrregularError
-from sweeplaw.trials.store_format.damage import DamagedFileError, parsed
+from sweeplaw.trials.store_format.damage import DamagedFileError
 from sweeplaw.trials.store_format.location import Location
 
 TABLE = "claims/table.json"
 _IDS = re.compile(rf"claims/{confined.BARE}\.ids")
 _CHECKED = re.compile(r".*\.[0-9a-f]{8}-([0-9a-f]{8})\.ids")  # the name of a file of ids ends in its CRC-32
-_UNKNOWN_LEASE = dt.timedelta(minutes=2)  # assumed where a heartbeat is damaged: a living launch soon writes another
-_NEVER = dt.datetime.min.replace(tzinfo=dt.UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The claims of one launch; ``expires`` is in store time (`clocks.store_time`)."""
-
-    launch_id: str
-    holder: str
-    trials: frozenset[str]
-    expires: dt.datetime
-    dead: bool = False
-
-    @property
-    def known(self) -> bool:
-        """Whether the launch has a heartbeat file."""
-        return self.expires > _NEVER
-
-    def alive(self, now: dt.datetime) -> bool:
-        """Return whether the lease is current at ``now`` (store time) and the process is not known to be dead."""
-        return now < self.expires and not self.dead
 
 
 def leases(location: Location) -> tuple[Lease, ...]:
@@ -66,7 +38,7 @@ def leases(location: Location) -> tuple[Lease, ...]:
         table = _table(location)
     except DamagedFileError:
         return ()
-    return tuple(_lease(location, launch_id, _readable(location, ids)) for launch_id, ids in table.items())
+    return tuple(lease(location, launch_id, _readable(location, ids)) for launch_id, ids in table.items())
 
 
 def live_launches(location: Location, now: dt.datetime) -> set[str]:
@@ -78,8 +50,8 @@ def live_launches(location: Location, now: dt.datetime) -> set[str]:
         table = _table(location)
     except DamagedFileError as error:
         raise _unusable(location, error) from None
-    found = (_lease(location, launch_id, frozenset()) for launch_id in table)
-    return {lease.launch_id for lease in found if lease.alive(now)}
+    found = (lease(location, launch_id, frozenset()) for launch_id in table)
+    return {held.launch_id for held in found if held.alive(now)}
 
 
 def unreferenced(location: Location) -> list[str]:
@@ -107,7 +79,7 @@ def faults(location: Location) -> list[str]:
                 found.append(f"{TABLE}: {launch_id!r}: {content[launch_id]!r} is no claim and is ignored")
             else:
                 _held(location, content[launch_id])
-                _heartbeat(location, launch_id, frozenset())
+                heartbeat(location, launch_id, frozenset())
         except DamagedFileError as error:
             found.append(str(error))
         except FileNotFoundError:
@@ -121,13 +93,13 @@ def claim(location: Location, trial_ids: Iterable[str], launch_id: str, lease_se
     Raise OSError; InputError if damage hides what another launch may run.
     """
     beat(location, launch_id, lease_seconds)
-    now = clocks.modified_at(location, _beat_file(launch_id))
+    now = clocks.modified_at(location, beat_file(launch_id))
     wanted = set(trial_ids)
     granted: set[str] = set()
 
     def change(table: Content) -> Content:
         others = {name: ids for name, ids in table.items() if name != launch_id}
-        alive = {name: ids for name, ids in others.items() if _lease(location, name, frozenset()).alive(now)}
+        alive = {name: ids for name, ids in others.items() if lease(location, name, frozenset()).alive(now)}
         granted.clear()
         granted.update(wanted.difference(*(_held(location, ids) for ids in alive.values())))
         return alive | {launch_id: _write_ids(location, launch_id, _held(location, table.get(launch_id)) | granted)}
@@ -135,7 +107,7 @@ def claim(location: Location, trial_ids: Iterable[str], launch_id: str, lease_se
     try:
         _change(location, change)
     except DamagedFileError as error:
-        atomic.remove(location, _beat_file(launch_id))
+        atomic.remove(location, beat_file(launch_id))
         raise _unusable(location, error) from None
     return granted
 
@@ -162,28 +134,13 @@ def release(location: Location, launch_id: str, trial_ids: Iterable[str] | None 
         return {**table, launch_id: _write_ids(location, launch_id, _held(location, table[launch_id]) - released)}
 
     if released is None:
-        atomic.remove(location, _beat_file(launch_id))
+        atomic.remove(location, beat_file(launch_id))
     _change(location, change)
-
-
-def beat(location: Location, launch_id: str, lease_seconds: float) -> None:
-    """Write the heartbeat of this launch, valid for ``lease_seconds``."""
-    content = {
-        "lease_seconds": lease_seconds,
-        "holder": f"{socket.gethostname()}:{os.getpid()}",
-        "machine": machine(),
-        "pid": os.getpid(),
-    }
-    atomic.publish_json(location, _beat_file(launch_id), content)
 
 
 def _unusable(location: Location, error: DamagedFileError) -> InputError:
     """Return the error of a launch that cannot know which trials others run."""
     return InputError(f"{location.uri}: {error}; when no launch runs on this store, remove the file")
-
-
-def _beat_file(launch_id: str) -> str:
-    return f"claims/{launch_id}.beat.json"
 
 
 def _table(location: Location) -> Content:
@@ -251,53 +208,3 @@ def _write_ids(location: Location, launch_id: str, trials: Iterable[str]) -> str
     ids = f"claims/{launch_id}.{secrets.token_hex(4)}-{zlib.crc32(data):08x}.ids"
     atomic.publish(location, ids, data)
     return ids
-
-
-def _lease(location: Location, launch_id: str, trials: frozenset[str]) -> Lease:
-    try:
-        return _heartbeat(location, launch_id, trials)
-    except FileNotFoundError:
-        return Lease(launch_id, "unknown", trials, _NEVER)
-    except DamagedFileError:  # nobody knows whether it lives, so its trials are not free yet
-        return Lease(launch_id, "unknown", trials, _unknown_end(location, launch_id))
-
-
-def _unknown_end(location: Location, launch_id: str) -> dt.datetime:
-    try:
-        return clocks.modified_at(location, _beat_file(launch_id)) + _UNKNOWN_LEASE
-    except OSError:
-        return _NEVER
-
-
-def _heartbeat(location: Location, launch_id: str, trials: frozenset[str]) -> Lease:
-    """Return the lease by the heartbeat of the launch. Raise FileNotFoundError, DamagedFileError."""
-    name = _beat_file(launch_id)
-
-    def lease(heartbeat: Mapping[str, Any]) -> Lease:
-        expires = clocks.modified_at(location, name) + dt.timedelta(seconds=heartbeat["lease_seconds"])
-        return Lease(launch_id, str(heartbeat["holder"]), trials, expires, _is_dead(heartbeat))
-
-    return parsed(location, name, lease)
-
-
-@functools.cache
-def machine() -> str:
-    """Identify the scope in which a process id is unique: the host, its boot and our pid namespace."""
-    known = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        known.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        known.append(os.readlink("/proc/self/ns/pid"))
-    return " ".join(known)
-
-
-def _is_dead(heartbeat: Mapping[str, Any]) -> bool:
-    """Return whether the holder ran on this machine and is gone, so that its lease need not expire first."""
-    if heartbeat.get("machine") != machine():
-        return False
-    try:
-        os.kill(int(heartbeat["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # another user's process: alive
-        return False
-    return False

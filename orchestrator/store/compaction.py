@@ -12,7 +12,7 @@ import datetime as dt
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,12 +21,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweeplaw.orchestrator.store import atomic, claims, clocks, compare_and_swap, garbage, writer
-from sweeplaw.orchestrator.store.compare_and_swap import Content
+from sweeplaw.orchestrator.store import atomic, claims, clocks, garbage, writer
+from sweeplaw.orchestrator.store.exclusive import exclusive
 from sweeplaw.orchestrator.store.garbage import GRACE
-from sweeplaw.orchestrator.store.journal import lock
 from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS
-from sweeplaw.trials.store_format import columns, confined
+from sweeplaw.trials.store_format import columns
 from sweeplaw.trials.store_format.damage import DamagedFileError
 from sweeplaw.trials.store_format.id_index import encoded, is_sound, name_of
 from sweeplaw.trials.store_format.journal import decode
@@ -45,9 +44,6 @@ from sweeplaw.trials.store_format.location import Location, locate
 from sweeplaw.trials.store_format.snapshot import StorePart, holding, snapshot
 
 TARGET_ROWS = 500_000  # a merge of this size takes about 1 GB and ten seconds
-_LOCK = "merges/.lock"
-_CLAIM = "claims/compaction.json"
-_LEASE = dt.timedelta(minutes=15)
 _DAMAGE = (pa.ArrowInvalid, OSError)
 
 
@@ -74,8 +70,8 @@ def compact(location: Location, *, grace: dt.timedelta = GRACE, target_rows: int
     ``busy``. Raise OSError (a full disk changes nothing).
     """
     done = Compacted()
-    with _exclusive(location) as exclusive:
-        if not exclusive:
+    with exclusive(location) as alone:
+        if not alone:
             return Compacted(busy=True)
         writer.recover(location)
         _quarantine(location, done)
@@ -259,33 +255,6 @@ def _set_aside(location: Location, file: str, done: Compacted) -> None:
     aside = f"quarantine/{folder}-{name}.parquet"
     atomic.move(location, file, aside)
     done.quarantined.append(f"{file} is damaged and was moved to {aside}")
-
-
-@contextlib.contextmanager
-def _exclusive(location: Location) -> Iterator[bool]:
-    """Yield whether this is the only compaction, determined by a lock, or on an object store by a lease."""
-    if location.local:
-        descriptor = confined.open_file(location.root, _LOCK, os.O_RDWR | os.O_CREAT)
-        try:
-            yield lock(descriptor, wait=False)
-        finally:
-            os.close(descriptor)
-        return
-    own = secrets.token_hex(8)
-    try:
-        yield _lease(location, own)
-    finally:
-        compare_and_swap.update(location, _CLAIM, lambda held: {} if held.get("holder") == own else held)
-
-
-def _lease(location: Location, own: str) -> bool:
-    def take(held: Content) -> Content:
-        now = clocks.store_time(location)
-        if held and dt.datetime.fromisoformat(held["expires"]) > now:
-            return held
-        return {"holder": own, "expires": (now + _LEASE).isoformat()}
-
-    return compare_and_swap.update(location, _CLAIM, take).get("holder") == own
 
 
 def main(uri: str) -> None:

@@ -80,8 +80,8 @@ def fit(
 
     Example: sweeplaw fit results/demo additive --objective huber:0.001 --json
     """
+    from sweeplaw.analysis.fitting.display.fit_summary import summarise
     from sweeplaw.analysis.fitting.fit import fit as fit_law
-    from sweeplaw.analysis.fitting.fit_summary import summarise
     from sweeplaw.analysis.tables.tables import read
     from sweeplaw.trials.errors import InputError
 
@@ -119,7 +119,7 @@ def _checks(found: Fit, holdout: str | None, approaches: bool, simulate: int, se
     if holdout:
         checks["holdout"] = _holdout(found, holdout)
     if approaches:
-        from sweeplaw.analysis.fitting.fit_summary import flops_per_nd
+        from sweeplaw.analysis.fitting.display.fit_summary import flops_per_nd
         from sweeplaw.analysis.scaling.isoflop import compare_approaches
 
         checks["approaches"] = [item.to_dict() for item in compare_approaches(found, flops_per_nd(found)[0], seed=seed)]

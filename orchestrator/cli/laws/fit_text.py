@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from sweeplaw.analysis.fitting.fit_card import ends, fit_card, mark
+from sweeplaw.analysis.fitting.display.fit_card import ends, fit_card, mark
 
 
 def show(answer: Mapping[str, Any]) -> None:

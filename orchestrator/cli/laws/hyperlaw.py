@@ -73,7 +73,7 @@ def hyperlaw(
             others.append(fit(on={**chosen, **restricted}, progress=progress))
     if figures is not None:
         from sweeplaw.analysis.report.hyperlaw_section import hyper_section
-        from sweeplaw.analysis.tables.output_file import write_file
+        from sweeplaw.analysis.tables.files.output_file import write_file
 
         figures.mkdir(parents=True, exist_ok=True)
         for name, figure in hyper_section(frame, axes, knob, y, estimator).figures.items():

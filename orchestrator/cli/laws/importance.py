@@ -66,7 +66,7 @@ def importance(
         notes.append(f"{dropped} rows left out: no finite {y} (diverged or failed), or a null knob")
     if figure is not None:
         from sweeplaw.analysis.report.hyperlaw_figures import importance_bars
-        from sweeplaw.analysis.tables.output_file import write_file
+        from sweeplaw.analysis.tables.files.output_file import write_file
 
         write_file(figure, partial(importance_bars(found).savefig, format=figure.suffix[1:].lower()))
     if json:

@@ -42,7 +42,7 @@ def transfer(
 
     Example: sweeplaw transfer results/surrogate --workload N,D --knob lr --knob batch_tokens --evaluate-on "N > 1e8"
     """
-    from sweeplaw.analysis.tables.expressions import condition
+    from sweeplaw.analysis.tables.sql.expressions import condition
     from sweeplaw.analysis.tuning.transfer import PROFILE
     from sweeplaw.analysis.tuning.transfer import transfer as choose
 

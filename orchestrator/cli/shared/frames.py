@@ -83,7 +83,7 @@ def _emit(frame: pl.DataFrame, form: OutputFormat) -> None:
     elif form.file is None:
         write_data(_text(frame, form.name))
     else:
-        from sweeplaw.analysis.tables.output_file import write_file
+        from sweeplaw.analysis.tables.files.output_file import write_file
 
         write_file(form.file, lambda path: _write(frame, form.name, path))
 

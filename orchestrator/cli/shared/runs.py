@@ -36,8 +36,8 @@ def read_runs(
     ``steps`` is the column that batch sizes are checked against; empty for no check. Raise InputError.
     """
     from sweeplaw.analysis.tables import tables
-    from sweeplaw.analysis.tables.expressions import check_columns
     from sweeplaw.analysis.tables.runs import prepare
+    from sweeplaw.analysis.tables.sql.expressions import check_columns
     from sweeplaw.trials.errors import InputError
 
     loaded = tables.read(source, states=None, where=where)

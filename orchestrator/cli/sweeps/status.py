@@ -17,7 +17,7 @@ from sweeplaw.trials.errors import InputError
 if TYPE_CHECKING:
     from sweeplaw.orchestrator.launch.published_packs import RunningPack
     from sweeplaw.orchestrator.monitor.status import Progress
-    from sweeplaw.orchestrator.store.claims import Lease
+    from sweeplaw.orchestrator.store.heartbeats import Lease
 
 SHOWN = 20
 WATCH_SECONDS = 5.0

@@ -29,7 +29,7 @@ def export(
 
     Example: sweeplaw export results/demo demo.csv --where "state = 'completed'"
     """
-    from sweeplaw.analysis.tables.export import write
+    from sweeplaw.analysis.tables.files.export import write
     from sweeplaw.orchestrator.cli.shared.frames import refuse_inside
 
     refuse_inside(file, store)

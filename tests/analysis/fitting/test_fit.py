@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
 from sweeplaw import analysis
-from sweeplaw.analysis.fitting.objectives import Objective
 from sweeplaw.analysis.fitting.options import DEFAULTS, FitOptions
+from sweeplaw.analysis.fitting.solver.objectives import Objective
 from sweeplaw.analysis.laws.catalog import LAWS
 from sweeplaw.analysis.scaling.validation import compare
 from sweeplaw.trials.errors import InputError

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from sweeplaw import analysis
-from sweeplaw.analysis.fitting.fit_latex import number
+from sweeplaw.analysis.fitting.display.fit_latex import number
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.trials.errors import InputError

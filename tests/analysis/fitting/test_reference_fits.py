@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sweeplaw import analysis
-from sweeplaw.analysis.fitting.objectives import Objective
+from sweeplaw.analysis.fitting.solver.objectives import Objective
 from sweeplaw.analysis.laws.catalog import DATA_CONSTRAINED
 
 ISOFLOP_OPTIMA = [

@@ -10,9 +10,9 @@ import pytest
 from sweeplaw import analysis
 from sweeplaw.analysis.fitting import uncertainty
 from sweeplaw.analysis.fitting.coverage import coverage
-from sweeplaw.analysis.fitting.objectives import Objective
 from sweeplaw.analysis.fitting.profiles import FEW_POINTS, MANY_ROWS, profile
 from sweeplaw.analysis.fitting.resampling import By, Resampling, cell_numbers, resampler
+from sweeplaw.analysis.fitting.solver.objectives import Objective
 from sweeplaw.analysis.laws.catalog import LAWS
 
 X = np.geomspace(1, 1000, 40)

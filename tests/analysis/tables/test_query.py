@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.query import Query, run_query, scientific_axes
-from sweeplaw.analysis.tables.sql_text import require_query
+from sweeplaw.analysis.tables.sql.sql_text import require_query
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.cli.shared import frames
 from sweeplaw.trials.errors import InputError

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.analysis.tables.expressions import condition
 from sweeplaw.analysis.tables.query import Query, run_query
-from sweeplaw.analysis.tables.sql_text import MAX_WORDS, deepest, require_query, tokens
+from sweeplaw.analysis.tables.sql.expressions import condition
+from sweeplaw.analysis.tables.sql.sql_text import MAX_WORDS, deepest, require_query, tokens
 from sweeplaw.trials.errors import InputError
 
 CANARY = "CANARY-7f3a"

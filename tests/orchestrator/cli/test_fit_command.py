@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from sweeplaw import analysis
-from sweeplaw.analysis.fitting.fit_summary import summarise
+from sweeplaw.analysis.fitting.display.fit_summary import summarise
 from sweeplaw.orchestrator.cli import main
 from sweeplaw.orchestrator.cli.laws.fit_text import show
 

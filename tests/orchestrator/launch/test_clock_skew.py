@@ -23,6 +23,7 @@ from sweeplaw.orchestrator.launch.facts import new_launch_id
 from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.store import atomic, claims, clocks
 from sweeplaw.orchestrator.store.compaction import compact
+from sweeplaw.orchestrator.store.heartbeats import Lease
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.record import Outcome, TrialRecord
 from tests.conftest import make_points, make_record
@@ -68,7 +69,7 @@ def answer(launcher: subprocess.Popen[str]) -> dict[str, Any]:
     return found
 
 
-def held(folder: Path) -> claims.Lease:
+def held(folder: Path) -> Lease:
     """Return the lease of the only launch on this store, once it holds its trials."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sweeplaw.analysis.fitting.fit import fit
-from sweeplaw.analysis.tables import diff, export, tables
+from sweeplaw.analysis.tables import diff, tables
+from sweeplaw.analysis.tables.files import export
 from sweeplaw.analysis.tables.query import Query, run_query
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.cli import app

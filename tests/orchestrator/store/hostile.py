@@ -18,7 +18,7 @@ import polars as pl
 from typer.testing import CliRunner
 
 from sweeplaw.orchestrator.cli import app
-from sweeplaw.orchestrator.store import claims
+from sweeplaw.orchestrator.store import claims, heartbeats
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
@@ -144,7 +144,7 @@ CONTENTS: tuple[Callable[[Any], Any], ...] = (
     lambda name: {"launch_id": name, "sweep": name, "recorded_at": "2026-01-01T00:00:00+00:00", "retry": {"failed": 9}},
     lambda name: {"undoes": [name], "trial_ids": [name]},
     lambda name: {"trials": name, "curves": 1, "earlier": 1},
-    lambda name: {"lease_seconds": 60, "holder": name, "machine": claims.machine(), "pid": 1},
+    lambda name: {"lease_seconds": 60, "holder": name, "machine": heartbeats.machine(), "pid": 1},
     lambda name: {
         "at": "2026-01-01T00:00:00+00:00",
         "packs": [

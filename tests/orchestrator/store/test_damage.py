@@ -13,7 +13,7 @@ from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.launches import launches
 from sweeplaw.orchestrator.importing.importer import import_from
 from sweeplaw.orchestrator.launch import retries, usage
-from sweeplaw.orchestrator.store import claims
+from sweeplaw.orchestrator.store import claims, heartbeats
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
@@ -189,7 +189,7 @@ def test_a_repeated_journal_line_counts_once_and_is_named(copy):
 def test_no_launch_claims_trials_where_damage_hides_that_another_one_runs_them(copy, record, name):
     location = Store.open(copy).location
     held = record(40).spec.trial_id
-    claims.beat(location, "20260101T000004-ee", 60)
+    heartbeats.beat(location, "20260101T000004-ee", 60)
     path = next((copy / "claims").glob("*.ids")) if name == "ids" else copy / "claims" / name
     content = bytearray(path.read_bytes())
     content[5] ^= 1

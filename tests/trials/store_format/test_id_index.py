@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.analysis.tables.expressions import values_of
 from sweeplaw.analysis.tables.query import Query, run_query
+from sweeplaw.analysis.tables.sql.expressions import values_of
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer

@@ -25,9 +25,10 @@ from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.user_code import declared, dialect, template
+from sweeplaw.trials.workloads.user_code.call import PLACEHOLDERS, Call
 from sweeplaw.trials.workloads.user_code.dialect import PLAIN, Dialect
 from sweeplaw.trials.workloads.user_code.reports import Diverged, Reports
-from sweeplaw.trials.workloads.user_code.script import PLACEHOLDERS, Call, Preemption, follow
+from sweeplaw.trials.workloads.user_code.script import Preemption, follow
 
 OPTIONS = (
     *("argv", "env", "cwd", "knobs", "metrics", "pattern", "reports", "resources", "timeout_seconds", "grace_seconds"),

@@ -7,7 +7,7 @@ import datetime as dt
 import polars as pl
 from polars import selectors
 
-from sweeplaw.analysis.tables.expressions import first_line
+from sweeplaw.analysis.tables.sql.expressions import first_line
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import TRIAL_COLUMNS
 

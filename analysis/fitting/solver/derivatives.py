@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.objectives import Space
+from sweeplaw.analysis.fitting.solver.objectives import Space
 from sweeplaw.analysis.laws.compiled import Bound
 
 Array = np.ndarray

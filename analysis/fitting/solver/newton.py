@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.derivatives import Derivatives, Problem, differentiate
+from sweeplaw.analysis.fitting.solver.derivatives import Derivatives, Problem, differentiate
 
 Array = np.ndarray
 

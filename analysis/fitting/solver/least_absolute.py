@@ -11,9 +11,9 @@ import numpy as np
 from scipy.optimize import linprog, lsq_linear
 from scipy.sparse import csr_matrix, eye, hstack
 
-from sweeplaw.analysis.fitting.derivatives import Problem
-from sweeplaw.analysis.fitting.newton import Box
-from sweeplaw.analysis.fitting.objectives import residuals
+from sweeplaw.analysis.fitting.solver.derivatives import Problem
+from sweeplaw.analysis.fitting.solver.newton import Box
+from sweeplaw.analysis.fitting.solver.objectives import residuals
 
 Array = np.ndarray
 

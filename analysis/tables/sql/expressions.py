@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import polars as pl
 
-from sweeplaw.analysis.tables.sql_text import require_expression, tokens
+from sweeplaw.analysis.tables.sql.sql_text import require_expression, tokens
 from sweeplaw.trials.errors import InputError, nearest, shown
 
 ALIASES: Mapping[str, str] = {"N": "params_non_embedding", "D": "tokens", "C": "flops"}

@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.analysis.tables.expressions import resolve_columns
-from sweeplaw.analysis.tables.output_file import write_file
+from sweeplaw.analysis.tables.files.output_file import write_file
+from sweeplaw.analysis.tables.sql.expressions import resolve_columns
 from sweeplaw.trials.errors import InputError, nearest
 
 _SINKS: Mapping[str, Callable[[pl.LazyFrame, str], object]] = {

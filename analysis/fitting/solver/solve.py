@@ -8,11 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.derivatives import Derivatives, Problem, differentiate
-from sweeplaw.analysis.fitting.least_absolute import polish_least_absolute, subgradient
-from sweeplaw.analysis.fitting.newton import Box, Minimum, minimise
-from sweeplaw.analysis.fitting.objectives import Objective, residuals
-from sweeplaw.analysis.fitting.starts import starting_points
+from sweeplaw.analysis.fitting.solver.derivatives import Derivatives, Problem, differentiate
+from sweeplaw.analysis.fitting.solver.least_absolute import polish_least_absolute, subgradient
+from sweeplaw.analysis.fitting.solver.newton import Box, Minimum, minimise
+from sweeplaw.analysis.fitting.solver.objectives import Objective, residuals
+from sweeplaw.analysis.fitting.solver.starts import starting_points
 from sweeplaw.analysis.laws.law import Law
 
 Array = np.ndarray

@@ -9,7 +9,7 @@ import numpy as np
 
 from sweeplaw.analysis.fitting.allocation import FLOPS_PER_ND, allocate, exponents, is_surface
 from sweeplaw.analysis.fitting.fitted_law import Fit, require_fits
-from sweeplaw.analysis.tables.expressions import check_columns
+from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.trials.errors import InputError, require_positive, shown
 
 AHEAD = (1.0, 10.0, 100.0)  # default budgets of an allocation, as multiples of the largest run's compute

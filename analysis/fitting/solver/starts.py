@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.derivatives import Problem, mean_penalties
-from sweeplaw.analysis.fitting.newton import Box, solve_positive
+from sweeplaw.analysis.fitting.solver.derivatives import Problem, mean_penalties
+from sweeplaw.analysis.fitting.solver.newton import Box, solve_positive
 from sweeplaw.analysis.laws.law import Law
 
 Array = np.ndarray
