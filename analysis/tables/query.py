@@ -22,6 +22,7 @@ from sweeplaw.analysis.tables.sql.expressions import (
     resolve_columns,
     values_of,
 )
+from sweeplaw.analysis.tables.sql.select_list import renamed
 from sweeplaw.analysis.tables.sql.sql_text import require_query, tokens
 from sweeplaw.analysis.tables.tables import Tables, best
 from sweeplaw.trials.errors import InputError
@@ -106,7 +107,8 @@ def _by_sql(tables: Tables, query: Query, columns: Sequence[str]) -> pl.DataFram
         raise InputError("only SELECT queries are accepted")
     _reject_other_files(result, frames.values(), tables.source)
     frame = (result if query.limit is None else result.limit(query.limit)).collect()
-    return frame.cast({selectors.decimal(): pl.Float64})  # 0.1 in SQL is a decimal, which JSON writes as text
+    # 0.1 in SQL is a decimal, which JSON writes as text.
+    return frame.rename(renamed(sql, frame.columns)).cast({selectors.decimal(): pl.Float64})
 
 
 def _reject_other_files(result: pl.LazyFrame, frames: Iterable[pl.LazyFrame], source: str) -> None:

@@ -31,11 +31,14 @@ def confine(seconds: float, text: str) -> None:
     """
     if "polars" in sys.modules:
         return
+    parent = os.getpid()
     child = os.fork()
     if child:
         raise typer.Exit(_ended(child, seconds, text))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)  # should the parent be killed
+    if os.getppid() != parent:  # it was killed already
+        os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent reports it
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
