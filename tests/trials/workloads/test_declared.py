@@ -70,6 +70,8 @@ def test_a_knob_named_like_a_column_has_the_type_of_the_column() -> None:
         ({"host": "a"}, None, "filled by the run"),
         ({"a-b": 1}, None, "letters, digits"),
         ({"a\n": 1}, None, "letters, digits"),
+        ({"a..b": 1}, None, "letters, digits"),
+        ({"a.": 1}, None, "letters, digits"),
         ({"a" * 129: 1}, None, "at most 128 characters"),
         ({"ﬁt": 1}, None, "a formula would read this knob's name as 'fit'"),
         ({"params": {"type": "int", "member": True}}, None, "cost the same"),

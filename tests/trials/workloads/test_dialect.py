@@ -9,6 +9,12 @@ from typing import Any
 
 import pytest
 
+from sweeplaw.analysis.tables.tables import load
+from sweeplaw.clusters.profile import profile
+from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
@@ -149,3 +155,24 @@ def test_faults_of_a_dialect_come_in_one_message() -> None:
     for word in [*words, "'a' is val_loss already", "workload.metrics.lr = 3", "retry_exit_codes = [0]"]:
         assert word in str(raised.value), word
     assert len(raised.value.faults) == 7
+
+
+DOTTED = """
+import json, sys
+print(json.dumps({"step": 1, "val_loss": int(sys.argv[1].removeprefix("model.width="))}))
+"""
+
+
+@pytest.mark.process
+def test_knobs_with_dots_go_from_the_sweep_to_the_arguments_and_into_columns_of_their_name(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(DOTTED)
+    text = """
+        name = "hydra"
+        seeds = 1
+        workload = { kind = "command", argv = ["{python}", "{sweep_folder}/train.py", "model.width={model.width}"] }
+        scientific = { "model.width" = [64, 128], tokens = [100] }
+    """
+    store = Store.open(tmp_path / "s", create=True)
+    launch(plan(parse(text, folder=tmp_path)), store, profile.load("inline"))
+    trials = load(tmp_path / "s", where='"model.width" > 64').trials.collect()
+    assert trials.select("model.width", "val_loss").rows() == [(128, 128.0)]

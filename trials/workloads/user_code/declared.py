@@ -177,9 +177,9 @@ def _refuse_keys(table: Mapping[str, Any]) -> None:
 
 
 def _refuse_name(name: str) -> None:
-    if not name.isidentifier() or len(name) > LONGEST_NAME:
-        rule = "a knob's name is made of letters, digits and _, starts with no digit"
-        raise ValueError(f"{rule}, and has at most {LONGEST_NAME} characters")
+    if not all(part.isidentifier() for part in name.split(".")) or len(name) > LONGEST_NAME:
+        rule = "a knob's name is made of letters, digits and _, and starts with no digit (or of such parts with dots)"
+        raise ValueError(f"{rule}; it has at most {LONGEST_NAME} characters")
     if (plain := unicodedata.normalize("NFKC", name)) != name:
         raise ValueError(f"a formula would read this knob's name as {plain!r}; use that")
     if name in RESERVED_COLUMNS or name in _MEASURED:
