@@ -134,9 +134,10 @@ def _local_times(location: Location, name: str) -> list[dt.datetime]:
     times: list[float] = []
     with contextlib.suppress(FileNotFoundError):
         times = [confined.status(location.root, f"{name}{SUFFIX}").st_mtime]
-    for _, _, files, descriptor in os.fwalk(location.writable(name)):  # follows no links
-        with contextlib.suppress(FileNotFoundError):  # the script removes earlier checkpoints
-            times += [os.stat(file, dir_fd=descriptor, follow_symlinks=False).st_mtime for file in files]
+    with contextlib.suppress(FileNotFoundError):  # there is no such folder
+        for _, _, files, descriptor in os.fwalk(location.writable(name)):  # follows no links
+            with contextlib.suppress(FileNotFoundError):  # the script removes earlier checkpoints
+                times += [os.stat(file, dir_fd=descriptor, follow_symlinks=False).st_mtime for file in files]
     return [dt.datetime.fromtimestamp(time, dt.UTC) for time in times]
 
 

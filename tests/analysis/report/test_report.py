@@ -240,7 +240,7 @@ def test_the_page_marks_the_numbers_of_a_surface_that_is_not_verified(made):
 OWN = """
 name = "own"
 [workload]
-kind = "python:objective:train"
+kind = "python:own_objective:train"
 [workload.knobs]
 examples = { type = "int", unit = "examples" }
 [workload.metrics]
@@ -257,7 +257,7 @@ def train(config):
 
 
 def test_a_report_of_ones_own_trials_has_their_columns_units_and_curves(tmp_path):
-    (tmp_path / "objective.py").write_text(OBJECTIVE)
+    (tmp_path / "own_objective.py").write_text(OBJECTIVE)
     launch(plan(parse(OWN, folder=tmp_path)), Store.open(tmp_path / "s", create=True), profile.load("inline"), Silent())
     with pytest.raises(InputError, match="tokens is null in all trials; give --x D=COLUMN"):
         report.make(tmp_path / "s")

@@ -138,7 +138,7 @@ def test_a_launch_over_ray_client_is_a_launch(head: Head, tmp_path: Path) -> Non
     token = head.token.read_text()
     assert any("sweeplaw-driver-" in words for words in seen)
     assert not any(token in words for words in seen)
-    logs = [path for path in (head.folder / "session_latest" / "logs").rglob("*") if path.is_file()]
+    logs = [path for path in head.folder.rglob("logs/**/*") if path.is_file()]
     assert logs
     assert not any(token.encode() in path.read_bytes() for path in logs)
 

@@ -54,7 +54,7 @@ def test_a_worker_killed_for_memory_costs_its_trial_one_attempt_in_smaller_micro
             timeout=280,
             env={**os.environ, "RAY_memory_monitor_refresh_ms": "50", "RAY_memory_usage_threshold": "0.5"},
         )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 5, done.stderr  # one trial ran out of memory
     rows = load(tmp_path / "s", states=None).trials.collect().sort("hungry")
     assert sorted(rows["trial_id"]) == sorted(plan(read(tmp_path / "t.toml")).ids)
     assert rows["state"].to_list() == ["completed", "completed", "out_of_memory"]

@@ -63,7 +63,7 @@ HUGE = MODELS.replace("20_000", "900_000_000_000")
 
 @pytest.mark.parametrize("where", [{"kind": "local"}, {"kind": "inline"}])
 def test_a_trial_larger_than_this_machine_is_refused_before_anything_starts(tmp_path, monkeypatch, where):
-    monkeypatch.setattr("sweeplaw.clusters.connect.cluster.start", lambda *_: pytest.fail("Ray was started"))
+    monkeypatch.setattr("sweeplaw.clusters.connect.cluster.kept", lambda *_: pytest.fail("Ray was started"))
     with pytest.raises(InputError, match=r"900,\d+,\d+,\d+ parameters needs .* GB, and one node has .* GB.*accepted"):
         run(plan(sweep(HUGE)), where, tmp_path / "s")
 

@@ -84,3 +84,13 @@ def test_the_age_of_a_checkpoint_counts_files_and_follows_no_links(tmp_path):
     (folder / "t/loop").symlink_to(folder)
     (folder / "t/out").symlink_to(outside)
     assert checkpoint.written_at(str(folder), "t") == dt.datetime.fromtimestamp(1000, dt.UTC)
+
+
+def test_a_checkpoint_of_ours_alone_has_a_time(tmp_path: Path) -> None:
+    """Without the folder of a script's own checkpoints beside it."""
+    (tmp_path / "checkpoints").mkdir()
+    ours = tmp_path / "checkpoints" / f"abc{checkpoint.SUFFIX}"
+    ours.write_bytes(b"")
+    at = dt.datetime.fromtimestamp(ours.stat().st_mtime, dt.UTC)
+    assert checkpoint.written_at(str(tmp_path / "checkpoints"), "abc") == at
+    assert checkpoint.written_at(str(tmp_path / "checkpoints"), "def") is None
