@@ -276,3 +276,16 @@ def test_an_exception_during_preemption_is_not_a_failure(load: Callable[..., Any
     place = Context("cpu", tmp_path, ending=lambda: next(calls) > 0)
     (outcome,) = workload.run([TrialSpec.of(workload.name, workload.knobs, {})], place)
     assert (outcome.state, "saved" in outcome.message) == ("preempted", True)
+
+
+def test_each_sweep_runs_the_module_of_its_own_folder(load: Callable[..., Any], tmp_path: Path) -> None:
+    """Two folders may each have a train.py, and one process, such as a notebook, may launch both sweeps."""
+    losses = {}
+    for name in ("a", "b", "a"):
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / f"{MODULE}.py").write_text(f"def f(config): return {ord(name)}")
+        workload = registry.load(f"python:{MODULE}:f", {"folder": str(folder)})
+        *_, outcome = workload.run([TrialSpec.of(workload.name, workload.knobs, {})], Context("cpu", tmp_path))
+        losses[name] = dict(outcome.metrics)["val_loss"]
+    assert losses == {"a": ord("a"), "b": ord("b")}

@@ -24,6 +24,7 @@ import sys
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,7 @@ class PythonFunction:
 
     def _function(self) -> Callable[..., Any]:
         _, module_name, path = self.name.split(":")
-        if str(self.folder) not in sys.path:
-            sys.path.insert(0, str(self.folder))  # not undone: the function may import its neighbours when it runs
+        _put_first(str(self.folder), module_name)
         try:
             found: Any = importlib.import_module(module_name)
         except KeyboardInterrupt:
@@ -110,6 +110,21 @@ class PythonFunction:
             raise InputError(f"workload = {self.name!r}: {path} {fault}")
         function: Callable[..., Any] = found
         return function
+
+
+def _put_first(folder: str, module_name: str) -> None:
+    """Let imports find the modules of ``folder`` first, and ``module_name`` there even if one of this name is loaded
+    from another sweep's folder. Not undone: the function may import its neighbours when it runs.
+    """
+    if folder in sys.path:
+        sys.path.remove(folder)
+    sys.path.insert(0, folder)
+    top = module_name.partition(".")[0]
+    here, loaded = PathFinder.find_spec(top, [folder]), sys.modules.get(top)
+    if here is None or loaded is None or here.origin == getattr(loaded.__spec__, "origin", None):
+        return
+    for name in [name for name in sys.modules if name == top or name.startswith(f"{top}.")]:
+        del sys.modules[name]
 
 
 def _fault(function: Any) -> str | None:
