@@ -89,8 +89,8 @@ def test_a_row_for_which_the_condition_is_null_is_dropped_and_counted() -> None:
 def test_all_faults_of_the_columns_are_in_one_message() -> None:
     with pytest.raises(InputError) as caught:
         analysis.fit({"size": X, "tokens": D, "value": LOSS})
-    assert "which column is N?" in str(caught.value)
-    assert "which column is the loss?" in str(caught.value) or "which column is loss?" in str(caught.value)
+    assert "which column is N? Give --x N=COLUMN" in str(caught.value)
+    assert "which column is loss? Give --y COLUMN" in str(caught.value)
 
 
 @pytest.mark.parametrize(

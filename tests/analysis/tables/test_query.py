@@ -308,3 +308,12 @@ def test_rows_left_out_by_a_filter_are_counted(filled):
         "not where seed < 30": 29,
     }
     assert loaded.trials.collect().height == 27
+
+
+@pytest.mark.parametrize(("sort", "expected"), [("y", [1.0, 2.0, None]), ("-y", [2.0, 1.0, None])])
+def test_rows_without_a_value_come_last_in_both_directions(tmp_path, sort, expected):
+    (tmp_path / "t.csv").write_text("x,y\n1,2.0\n2,\n3,1.0\n")
+    frame = run_query(tables.load(tmp_path / "t.csv"), Query(sort=(sort,))).frame
+    assert frame["y"].to_list() == expected
+    assert frame.columns == ["x", "y"]
+    assert run_query(tables.load(tmp_path / "t.csv"), Query(columns=("y",), sort=(sort,))).frame.columns == ["y"]

@@ -1,6 +1,7 @@
 """Plans are deterministic and independent of the order of axes; dropped combinations are counted; ids match specs."""
 
 import contextlib
+import gc
 import itertools
 import json
 import os
@@ -34,6 +35,17 @@ def test_a_grid_has_every_combination_once():
     assert found.trials == 12 == len(set(found.ids))
     seen = {(s["params"], s["tokens"], s["lr"]) for s in found.specs}
     assert seen == set(itertools.product([1000, 2000], [50, 70], [0.1, 0.2, 0.3]))
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_planning_leaves_the_garbage_collector_as_it_was(collecting):
+    before = gc.isenabled()
+    try:
+        (gc.enable if collecting else gc.disable)()
+        made("[scientific]\nparams = [1000]\ntokens = [50]\n")
+        assert gc.isenabled() == collecting
+    finally:
+        (gc.enable if before else gc.disable)()
 
 
 def test_ids_computed_in_bulk_equal_the_ids_of_the_specs():
