@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 
 from sweeplaw import analysis
+from sweeplaw.clusters.profile import profile
+from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store.store import Store
 
 pytestmark = pytest.mark.process
 
@@ -18,6 +23,21 @@ def test_import_analysis_pulls_in_neither_ray_nor_torch() -> None:
     code = "import sys; from sweeplaw import analysis; analysis.fit; print(sorted({'ray', 'torch'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_query_of_a_store_imports_no_pandas(tmp_path: Path) -> None:
+    """It would take as long as the query."""
+    text = 'name = "t"\nworkload = "surrogate"\n[scientific]\nparams = [1000]\ntokens = [100000]\n'
+    launch(plan(parse(text)), Store.open(tmp_path, create=True), profile.load("inline"))
+    script = f"""
+import sys
+from sweeplaw.analysis.tables.query import Query, run_query
+from sweeplaw.analysis.tables.tables import load
+answer = run_query(load({str(tmp_path)!r}), Query(sql="SELECT val_loss FROM trials"))
+print(answer.frame.height, "pandas" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "False"]
 
 
 def test_no_exported_name_is_hidden_by_a_module_of_that_name() -> None:
