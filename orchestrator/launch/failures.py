@@ -11,6 +11,7 @@ from sweeplaw.orchestrator.plan.limits import Stop
 from sweeplaw.trials.record import State
 
 FAILED: tuple[State, ...] = ("failed", "out_of_memory")  # a diverged trial has a result: its settings do not train
+UNSETTLED: tuple[State, ...] = (*FAILED, "preempted")  # what a launch that ran to its end leaves without a result
 SHOWN = 3  # causes
 _LONGEST = 200  # characters of a reason
 _VARIES = (  # parts of a message that differ between trials that fail for one cause
@@ -30,8 +31,8 @@ class Failure:
     trial_id: str
 
 
-def failures(outcomes: pl.DataFrame) -> tuple[Failure, ...]:
-    """Return the causes among ``outcomes`` (trial_id, state, message), most frequent first.
+def failures(outcomes: pl.DataFrame, states: Sequence[State] = FAILED) -> tuple[Failure, ...]:
+    """Return the causes among the ``outcomes`` (trial_id, state, message) in these states, most frequent first.
 
     The reason is the first line of a message, and its last, where the error of a script is. Numbers, addresses and
     temporary names in it do not tell causes apart.
@@ -42,7 +43,7 @@ def failures(outcomes: pl.DataFrame) -> tuple[Failure, ...]:
     cause = reason
     for pattern, varies in _VARIES:
         cause = cause.str.replace_all(pattern, varies)
-    failed = outcomes.filter(pl.col("state").is_in(list(FAILED))).with_columns(reason=reason, cause=cause)
+    failed = outcomes.filter(pl.col("state").is_in(list(states))).with_columns(reason=reason, cause=cause)
     groups = failed.group_by("cause").agg(pl.len(), pl.col("reason", "trial_id").sort_by("trial_id").first())
     rows = groups.sort(["len", "trial_id"], descending=[True, False]).select("reason", "len", "trial_id").iter_rows()
     return tuple(Failure(reason[:_LONGEST], count, trial) for reason, count, trial in rows)

@@ -17,7 +17,7 @@ from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.launch import checkpoints, usage
 from sweeplaw.orchestrator.launch.execution import Execution
 from sweeplaw.orchestrator.launch.facts import check_defaults, launch_facts, new_launch_id
-from sweeplaw.orchestrator.launch.failures import FAILED, Failure, failures
+from sweeplaw.orchestrator.launch.failures import FAILED, UNSETTLED, Failure, failures
 from sweeplaw.orchestrator.launch.leases import BudgetGuard, LaunchLease, accounted, claimed
 from sweeplaw.orchestrator.launch.recorder import LaunchObserver
 from sweeplaw.orchestrator.launch.retries import requeue_by_policy
@@ -39,6 +39,7 @@ class Launched:
 
     ``retries`` counts attempts that were followed by another; ``usage`` is the device time, with wasted time by reason;
     ``end`` is set when the launch ended before its trials had; ``failures`` are the causes of those that failed.
+    ``failed_earlier`` of the trials already in the store failed, which is final unless they are retried.
     """
 
     launch_id: str
@@ -51,6 +52,7 @@ class Launched:
     end: End | None
     problems: tuple[str, ...]
     failures: tuple[Failure, ...] = ()
+    failed_earlier: int = 0
 
 
 def launch(
@@ -71,12 +73,23 @@ def launch(
     launch_state = launch_state or LaunchState()
     check_defaults(plan.sweep, store)
     tail = store.tail()
-    missing = _missing(plan, store)
+    missing, failed_earlier = _missing(plan, store)
     already = plan.trials - len(missing)
     wanted = {trial_id for trial_id in missing if profile.in_shard(trial_id)}
     if not wanted:
         launch_id = new_launch_id(store)
-        return Launched(launch_id, plan.trials, already, len(missing), {}, 0, Usage(), None, store.problems)
+        return Launched(
+            launch_id,
+            plan.trials,
+            already,
+            len(missing),
+            {},
+            0,
+            Usage(),
+            None,
+            store.problems,
+            failed_earlier=failed_earlier,
+        )
     guard = _checked(plan.only(wanted), store, profile, launch_state)
     launch_id = new_launch_id(store)
     states: Mapping[str, int] = {}
@@ -99,21 +112,26 @@ def launch(
         launch_state.meter.usage(),
         launch_state.end,
         store.problems,
-        _failures(store, launch_id) if states.keys() & set(FAILED) else (),
+        _failures(store, launch_id, states) if states.keys() & set(UNSETTLED) else (),
+        failed_earlier,
     )
 
 
-def _failures(store: Store, launch_id: str) -> tuple[Failure, ...]:
-    """Return the causes of the trials that failed in this launch."""
-    return failures(store.outcomes(["message"]).filter(pl.col("launch_id") == launch_id))
+def _failures(store: Store, launch_id: str, states: Mapping[str, int]) -> tuple[Failure, ...]:
+    """Return the causes of the trials that failed in this launch, or were preempted again and again."""
+    unsettled = [state for state in UNSETTLED if state in states]
+    return failures(store.outcomes(["message"]).filter(pl.col("launch_id") == launch_id), unsettled)
 
 
-def _missing(plan: Plan, store: Store) -> set[str]:
-    """Return the trials of the plan without a final outcome, once the retry policy has put some back in the queue."""
+def _missing(plan: Plan, store: Store) -> tuple[set[str], int]:
+    """Return the trials of the plan without a final outcome, once the retry policy has put some back in the queue, and
+    the number of the others that have failed.
+    """
     finished = store.finished()
     if requeue_by_policy(store, plan.sweep.retry, finished, plan.ids):
         finished = store.finished()
-    return {trial_id for trial_id in plan.ids if trial_id not in finished}
+    failed = sum(finished.get(trial_id) in FAILED for trial_id in plan.ids)
+    return {trial_id for trial_id in plan.ids if trial_id not in finished}, failed
 
 
 def _checked(wanted: Plan, store: Store, profile: Profile, launch_state: LaunchState) -> BudgetGuard:

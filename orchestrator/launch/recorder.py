@@ -17,6 +17,8 @@ from sweeplaw.orchestrator.plan.plan import Plan
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.record import CurvePoint, Row, TrialRecord
 
+PREEMPTIONS = 3  # of a trial in one launch; then it waits for the next launch
+
 
 class LaunchObserver(Protocol):
     """Follows a running launch (a progress bar, a sink, a test)."""
@@ -54,6 +56,7 @@ class Recorder:
         self._writer, self._launch_state, self._observers = writer, launch_state, observers
         self._still_held, self._watch = still_held, watch
         self._allowed, self._outcomes, self._retry = policy.by_state(), earlier, retry
+        self._preempted: Counter[str] = Counter()  # in this launch, by trial
 
     def record(self, rows: Sequence[Row]) -> None:
         """Record these rows. Raise StoreWriteError, and then none of them counts."""
@@ -86,8 +89,9 @@ class Recorder:
 
     def _should_retry(self, record: TrialRecord) -> bool:
         state = record.outcome.state
-        if state == "preempted":
-            return not self._launch_state.draining
+        if state == "preempted":  # by its own exit code, or because its worker had to go
+            self._preempted[record.outcome.trial_id] += 1
+            return self._preempted[record.outcome.trial_id] < PREEMPTIONS and not self._launch_state.draining
         if state not in self._allowed:
             return False
         key = (record.outcome.trial_id, state)

@@ -111,7 +111,7 @@ def alone(found: TrialView) -> str:
     """Return a sweep file whose only trial is this one. Raise InputError if the store does not know its sweep."""
     try:
         workload = tomllib.loads(found.launch["sweep_file"])["workload"]
-    except (KeyError, tomllib.TOMLDecodeError):
+    except (KeyError, TypeError, AttributeError, tomllib.TOMLDecodeError):  # the store's content is not trusted
         workload = found.row.get("workload")
     if not found.knobs or workload is None:
         raise InputError(f"the store has no spec of trial {found.trial_id}: it has not ended, or it was imported")
@@ -122,11 +122,15 @@ def alone(found: TrialView) -> str:
         f"name = {_toml(found.row.get('sweep', 'alone'))}",
         f"workload = {_toml(workload)}",
         *([f"seeds = [{found.knobs['seed']}]"] if "seed" in found.knobs else []),
-        *(["[scientific]", f"{axis} = [{_toml(knobs.pop(axis))}]"] if axis else []),
+        *(["[scientific]", f"{_key(axis)} = [{_toml(knobs.pop(axis))}]"] if axis else []),
         "[fixed]",
-        *(f"{name} = {_toml(value)}" for name, value in knobs.items()),
+        *(f"{_key(name)} = {_toml(value)}" for name, value in knobs.items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    return name if name.isascii() and name.isidentifier() else _toml(name)
 
 
 def _knobs(spec: str) -> Mapping[str, Value]:

@@ -198,6 +198,7 @@ def _values(done: Launched, store: str, not_logged: Mapping[str, int]) -> dict[s
         "device_seconds": {"useful": done.usage.useful, "wasted": done.usage.wasted},
         "not_logged": not_logged,
         "ended": done.end.reason if done.end else None,
+        "failed_earlier": done.failed_earlier,
         "failures": [asdict(cause) for cause in done.failures],
         "exit_code": _exit_code(done),
         "problems": done.problems,
@@ -206,6 +207,7 @@ def _values(done: Launched, store: str, not_logged: Mapping[str, int]) -> dict[s
 
 def _print(done: Launched, store: str) -> None:
     from sweeplaw.orchestrator.launch.failures import sentences
+    from sweeplaw.trials.quantities import counted
 
     states = ", ".join(f"{count} {state}" for state, count in sorted(done.states.items())) or "nothing to run"
     retries = f" ({done.retries} attempts were retried)" if done.retries else ""
@@ -214,6 +216,11 @@ def _print(done: Launched, store: str) -> None:
         typer.echo(done.usage.sentence())
     for line in sentences(done.failures, store):
         typer.echo(line)
+    if done.states.get("preempted") and done.end is None:
+        typer.echo("what was preempted is run again by the next launch")
+    if done.failed_earlier:
+        again = f"sweeplaw retry {store} --state failed,out_of_memory"
+        typer.echo(f"{counted(done.failed_earlier, 'trial')} failed in earlier launches; to run them again: {again}")
     if done.elsewhere:
         typer.echo(f"{done.elsewhere} are being run by another launch")
     for problem in done.problems:
@@ -221,11 +228,11 @@ def _print(done: Launched, store: str) -> None:
 
 
 def _exit_code(done: Launched) -> int:
-    from sweeplaw.orchestrator.launch.failures import FAILED
+    from sweeplaw.orchestrator.launch.failures import UNSETTLED
 
     if done.end is not None and not done.end.failing:
         return EXIT_CODES[done.end.state]
-    return TRIALS_FAILED if done.end or done.states.keys() & set(FAILED) else 0
+    return TRIALS_FAILED if done.end or done.failed_earlier or done.states.keys() & set(UNSETTLED) else 0
 
 
 def _report_end(done: Launched) -> None:

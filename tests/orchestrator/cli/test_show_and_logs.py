@@ -125,3 +125,12 @@ def test_a_curve_is_drawn_between_its_extremes() -> None:
     assert sparkline([3.0, 2.0, 1.0, float("nan")]) == "█▄▁x"
     assert sparkline([1.0, 1.0]) == "▁▁"
     assert len(sparkline([float(value) for value in range(100_000)])) == WIDTH
+
+
+def test_the_sweep_of_a_trial_alone_quotes_names_that_toml_would_read_as_tables(tmp_path: Path) -> None:
+    text = 'name = "t"\nworkload = { kind = "command", argv = ["true", "{a.b}", "{c.d}"] }\n'
+    text += '[scientific]\n"a.b" = [1]\n[fixed]\n"c.d" = 2\n'
+    made = plan(parse(text))
+    launch(made, Store.open(tmp_path / "s", create=True), profile.load("inline"))
+    (trial,) = made.ids
+    assert list(plan(parse(call("show", tmp_path / "s", trial, "--sweep").stdout)).ids) == [trial]

@@ -21,6 +21,7 @@ from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.launch import metric_names
 from sweeplaw.orchestrator.launch.failures import FailureWatch, failures
 from sweeplaw.orchestrator.launch.launch import Launched, launch
+from sweeplaw.orchestrator.launch.recorder import PREEMPTIONS
 from sweeplaw.orchestrator.plan.limits import Stop
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
@@ -97,6 +98,28 @@ def test_a_sweep_that_only_fails_stops_soon_and_a_relaunch_continues(tmp_path: P
     assert [cause.count for cause in done.failures] == [done.states["failed"]]
     again = inline(broken + '[stop]\nfailures = "never"\n', tmp_path / "s")
     assert (again.already + again.states["failed"], again.end) == (15, None)
+
+
+def test_a_relaunch_counts_the_trials_that_failed_earlier_and_says_how_to_run_them_again(tmp_path: Path) -> None:
+    text = SWEEP.replace("seeds = 15", "seeds = 2") + '[nuisance]\nbehaviour = ["normal", "failed"]\n'
+    (tmp_path / "t.toml").write_text(text)
+    words = ["launch", str(tmp_path / "t.toml"), "--store", str(tmp_path / "s"), "--cluster", "inline"]
+    CliRunner().invoke(app, words)
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 5
+    assert f"2 trials failed in earlier launches; to run them again: sweeplaw retry {tmp_path / 's'}" in again.stdout
+    assert json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["failed_earlier"] == 2
+
+
+@pytest.mark.process
+def test_a_trial_that_always_asks_to_run_again_waits_for_the_next_launch(tmp_path: Path) -> None:
+    workload = '{ kind = "command", argv = ["{python}", "-c", "exit(75)"], retry_exit_codes = [75] }'
+    text = f'name = "t"\nworkload = {workload}\n[scientific]\nparams = [1000]\n'
+    for attempts in (PREEMPTIONS, 2 * PREEMPTIONS):
+        done = inline(text, tmp_path)
+        assert (done.states, done.retries) == ({"preempted": 1}, PREEMPTIONS - 1)
+        assert "exit code 75" in done.failures[0].reason
+        assert load(tmp_path, states=None).trials.collect()["attempt"].to_list() == [attempts]
 
 
 @pytest.mark.parametrize(("behaviour", "code"), [("failed", 5), ("out_of_memory", 5), ("diverged", 0), ("normal", 0)])

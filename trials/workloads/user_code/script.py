@@ -256,7 +256,7 @@ def _exit_outcome(code: int, call: Call, reports: Reports, unknown: Sequence[str
         names = given if unknown else ""
         return reports.completed(f"{no_loss}{names}\n{tail}".strip())
     if code in call.retry_exit_codes:
-        return reports.outcome("preempted", f"exit code {code}, one of retry_exit_codes: runs again\n{tail}".strip())
+        return reports.outcome("preempted", f"exit code {code}, one of retry_exit_codes\n{tail}".strip())
     if code in (-signal.SIGKILL, KILLED_BY_SHELL):
         return reports.outcome("out_of_memory", f"killed by SIGKILL, as the kernel does when memory runs out\n{tail}")
     if code < 0:
