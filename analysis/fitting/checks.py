@@ -15,6 +15,7 @@ import polars as pl
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.tables.units import is_own
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import counted
 
 Array = np.ndarray
 
@@ -73,7 +74,8 @@ def data_warnings(observations: Observations, raw: Mapping[str, Array]) -> tuple
     copies = _copies(observations)
     if copies.size:
         named = name_rows(observations.rows[copies].tolist())
-        warnings.append(f"{copies.size} rows repeat an earlier row exactly ({named}); each counts as one more run")
+        which = f"repeat{'s' * (copies.size == 1)} an earlier row exactly ({named})"
+        warnings.append(f"{counted(copies.size, 'row')} {which}; each counts as one more run")
     if knobs := _mixed_knobs(observations):
         warnings.append(
             f"runs at one point differ in {', '.join(knobs)}: the law is fitted to all of them; best=True (--best) "

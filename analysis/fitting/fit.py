@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Unpack
 
@@ -20,6 +21,7 @@ from sweeplaw.analysis.laws.catalog import law as named_law
 from sweeplaw.analysis.laws.law import Law, formula_law
 from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.progress import ProgressCallback, no_progress
+from sweeplaw.trials.quantities import counted
 
 
 def fit(
@@ -103,6 +105,11 @@ def _law(
     bounds: Mapping[str, tuple[float | None, float | None]] | None,
 ) -> Law:  # fmt: skip
     if isinstance(law, str) and law not in ALIASES and not law.replace("_", "").isalnum():
+        if x is None and "x" not in re.findall(r"\w+", law):
+            raise InputError(
+                f"formula {law!r}: x says which of its names are inputs, and their columns, as in {{'N': 'params'}}; "
+                "the other names are parameters (--x NAME=COLUMN)"
+            )
         inputs = ["x"] if x is None or isinstance(x, str) else list(x)
         closed = {name: (low or 0.0, np.inf if high is None else high) for name, (low, high) in (bounds or {}).items()}
         chosen = formula_law(law, inputs, closed)
@@ -119,7 +126,8 @@ def _interpolation(law: Law, observations: Observations) -> tuple[str, ...]:
     rows, count = len(observations.losses), len(law.names)
     if rows > count:
         return ()
-    return (f"{rows} rows fix {count} parameters exactly: an interpolation, with no residuals to judge it by",)
+    exactly = f"fix{'es' * (rows == 1)} {counted(count, 'parameter')} exactly"
+    return (f"{counted(rows, 'row')} {exactly}: an interpolation, with no residuals to judge it by",)
 
 
 def _resample(

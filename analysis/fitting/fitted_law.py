@@ -114,8 +114,14 @@ class Fit(Shown):
         """Observed minus predicted of each row used, in the objective's space (nats, or log)."""
         return residuals(self.observations.losses, self.fitted, self.objective.space)
 
-    def predict(self, x: Mapping[str, Any] | Any) -> Array:
-        """Predict the loss (nats a token) at inputs in the table's own units: a mapping, or an array for one input."""
+    def predict(self, x: Mapping[str, Any] | Any = None, **named: Any) -> Array:
+        """Predict the loss (nats a token) at inputs in the table's own units: a mapping, or an array for one input.
+
+        Raise InputError if an input is missing, or given by keyword.
+        """
+        if x is None or named:
+            inputs = ", ".join(f"{name!r}: ..." for name in self.law.inputs)
+            raise InputError(f"predict takes the inputs as one mapping: predict({{{inputs}}})")
         return np.asarray(self.predictions(x, self.theta[None])[0])
 
     def predictions(self, x: Mapping[str, Any] | Any, theta: Array) -> Array:

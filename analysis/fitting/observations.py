@@ -12,7 +12,7 @@ import polars as pl
 from sweeplaw.analysis.fitting.checks import Dropped, Observations, data_warnings, require_fittable
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.tables.sources import rows as rows_of
-from sweeplaw.analysis.tables.sql.expressions import ALIASES, condition, not_numeric, parse
+from sweeplaw.analysis.tables.sql.expressions import ALIASES, condition, not_numeric, parse, some_columns
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import N_UNKNOWN
 
@@ -123,7 +123,7 @@ def _mapping(
         found = given or next((choice for choice in (STORE_COLUMNS.get(name, name), name) if choice in columns), None)
         if found is None:
             option = "--y COLUMN" if name == "loss" else f"--x {name}=COLUMN"
-            faults.append(f"which column is {name}? Give {option} (columns: {', '.join(columns)})")
+            faults.append(f"which column is {name}? Give {option} (columns: {some_columns(columns, name)})")
         else:
             mapping[name] = found
     if faults:

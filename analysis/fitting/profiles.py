@@ -211,16 +211,21 @@ def _interval(
     first, last = f"{values[0]:.3g}", f"{values[-1]:.3g}"
     note = ""
     if low is None and high is None:
-        note = f"not identified: any value from {first} to {last} fits as well"
+        note = _open(f"any value from {first} to {last} fits as well", "", first == last)
     elif high is None:
-        note = f"not identified above {low:.3g}: any value up to {last} fits as well"
+        note = _open(f"any value up to {last} fits as well", f" above {low:.3g}", f"{low:.3g}" == last)
     elif low is None and values[0] > bound:
-        note = f"not identified below {high:.3g}: any value down to {first} fits as well"
+        note = _open(f"any value down to {first} fits as well", f" below {high:.3g}", f"{high:.3g}" == first)
     lowest = float(values[0]) if values[0] <= bound else -math.inf
     lowest = max(lowest, 0.0) if line.setup.law.free[index].low >= 0 else lowest
     ends = (lowest if low is None else float(low), math.inf if high is None else float(high))
     interval = Interval(*ends, level, "profile likelihood", note)
     return interval, not note, f"{name} is {note or 'identified on both sides'}"
+
+
+def _open(finding: str, side: str, no_range: bool) -> str:
+    """Return that a side is not identified, with the finding, unless its range has no width in three digits."""
+    return f"not identified{side}: {'no end of an interval was found' if no_range else finding}"
 
 
 def _crossing(places: Array, deviance: Array, threshold: float) -> float | None:

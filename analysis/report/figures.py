@@ -11,8 +11,9 @@ import numpy as np
 import polars as pl
 from matplotlib import rc_context
 from matplotlib.axes import Axes as Panel
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.fitting.fitted_law import Fit
@@ -204,11 +205,13 @@ def _spread(line: pl.DataFrame) -> Any:
 def _log_axis(panel: Panel, label: str) -> None:
     panel.set_xscale("log")
     panel.set_xlabel(label)
-    low, high = panel.get_xlim()
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    if math.log10(high / low) > 1.2:
-        panel.xaxis.set_minor_formatter(NullFormatter())
-    else:
-        panel.xaxis.set_minor_formatter(
-            FuncFormatter(lambda value, _: short(value) if f"{value:e}"[0] in "235" else "")
-        )
+    label_minor_ticks(panel.xaxis)
+
+
+def label_minor_ticks(axis: XAxis | YAxis) -> None:
+    """Label the minor ticks of a logarithmic axis that shows less than two decades, so that it has several labels."""
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    digits = "23456789" if decades < 0.5 else "235" if decades < 1.2 else "25" if decades < 2 else ""
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: short(value) if f"{value:e}"[0] in digits else ""))

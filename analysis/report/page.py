@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.fitting.display.fit_card import further_warnings, sides, status_in_words
 from sweeplaw.analysis.report import figures
 from sweeplaw.analysis.report.report import Report, Section, report_values
 from sweeplaw.analysis.tables.display import finite
@@ -61,7 +62,9 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters.update(short=short, g=_g, seconds=_seconds)
+    environment.filters.update(
+        short=short, g=_g, seconds=_seconds, plainly=status_in_words, warnings=further_warnings, sides=sides
+    )
     return environment.get_template("report.html.j2").render(
         report=values,
         loss_unit=report.by.units.get(report.by.loss, ""),

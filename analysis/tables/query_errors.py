@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from sweeplaw.analysis.tables.sql.expressions import ALIASES, first_line, unknown_columns
+from sweeplaw.analysis.tables.sql.expressions import ALIASES, first_line, unknown_columns, unquoted
 from sweeplaw.analysis.tables.sql.sql_text import tokens
 from sweeplaw.analysis.tables.tables import Tables, UnansweredError
 from sweeplaw.trials.errors import InputError, nearest, shown
@@ -25,6 +25,8 @@ def explained(error: BaseException, tables: Tables, text: str) -> InputError:
         "trials": [*tables.trials.collect_schema().names(), *ALIASES],
         "curves": tables.curves.collect_schema().names(),
     }
+    if hint := unquoted(text, [*held["trials"], *held["curves"]]):
+        return InputError(f"query: {first_line(error)}; {hint}")
     if found := _COLUMN.search(message):
         name = found.group(1)
         if homes := [table for table, columns in held.items() if name in columns]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from sweeplaw.analysis.tables.tables import Tables, read
 from sweeplaw.analysis.tables.units import units
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.store_format.location import Location
 
 ACCEPTED = (
@@ -33,7 +34,7 @@ class Rows:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences about rows left out and about damage."""
-        left_out = (f"{count} rows left out: {reason}" for reason, count in self.dropped.items() if count)
+        left_out = (f"{counted(count, 'row')} left out: {reason}" for reason, count in self.dropped.items() if count)
         return (*left_out, *(f"damaged: {fault}" for fault in self.faults))
 
 

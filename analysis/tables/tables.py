@@ -18,6 +18,7 @@ from sweeplaw.analysis.tables.launches import launches, with_later_knobs
 from sweeplaw.analysis.tables.scans import column_types, polars_type, scan, scan_ids
 from sweeplaw.analysis.tables.sql.expressions import condition, not_numeric, resolve_columns
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.record import CURVE_COLUMNS
 from sweeplaw.trials.store_format.columns import ARROW
 from sweeplaw.trials.store_format.exclusions import Exclusions, exclusions
@@ -26,6 +27,7 @@ from sweeplaw.trials.store_format.location import Location, locate
 from sweeplaw.trials.store_format.snapshot import Snapshot, holding, snapshot, verified
 
 Result = TypeVar("Result")
+REPLACED = "earlier attempts or versions, replaced by later ones"  # why their rows are no trials of their own
 
 
 class UnansweredError(InputError):
@@ -88,7 +90,7 @@ class Tables(Shown):
         return self.trials.collect().to_pandas()
 
     def _left_out(self) -> tuple[str, ...]:
-        dropped = [f"{count} rows left out: {reason}" for reason, count in self.dropped.items()]
+        dropped = [f"{counted(count, 'row')} left out: {reason}" for reason, count in self.dropped.items()]
         return (*dropped, *(f"damaged: {fault}" for fault in self.faults))
 
 
@@ -196,7 +198,7 @@ def _store_tables(location: Location, now: Snapshot) -> Tables:
     faults = list(now.faults)
     recorded = launches(location, faults)
     trials = with_later_knobs(trials, recorded)
-    dropped = {"superseded by a later attempt": superseded} if superseded else {}
+    dropped = {REPLACED: superseded} if superseded else {}
     curves = scan(location, now, "curves", column_types(now, "curves"))
     if now.curves or now.journal_rows("curves"):
         curves = _latest_curves(curves)

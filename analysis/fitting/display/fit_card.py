@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,10 +16,26 @@ def fit_card(answer: Mapping[str, Any]) -> Card:
         tuple(_heading(answer)),
         ("parameter", "value", "low", "high"),
         tuple(_parameters(answer)),
-        (*answer["warnings"], *answer["identifiability"]),
+        (*further_warnings(answer), *sides(answer)),
         f"{method['level']:.0%} intervals: {method['method']}",
         tuple(_derived(answer)),
     )
+
+
+def further_warnings(answer: Mapping[str, Any]) -> list[str]:
+    """Return the warnings of a fit, without its status, which is shown by itself."""
+    return [warning for warning in answer["warnings"] if warning != answer["status"]]
+
+
+def sides(answer: Mapping[str, Any]) -> list[str]:
+    """Return the parameters that are not identified; with resamples, why their intervals may have ends all the same."""
+    profile = "; its profile says so, the interval shown is the spread of the resamples"
+    return [f"{verdict}{profile if answer['bootstrap'] else ''}" for verdict in answer["identifiability"]]
+
+
+def status_in_words(status: str) -> str:
+    """Return a status without the solver's own measures: those are in the JSON."""
+    return re.sub(r", scaled gradient \S+, condition \S+$", "", status)
 
 
 def mark(numbers: Mapping[str, Any]) -> str:

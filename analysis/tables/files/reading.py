@@ -18,6 +18,7 @@ from sweeplaw.trials.errors import InputError
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".ndjson", ".jsonl")
 _SEPARATORS = (",", ";", "\t")
+_NULLS = ["", "null", "None", "NA"]
 _FAULTS = 20  # reported per file; checking stops there
 
 
@@ -78,6 +79,16 @@ def objects(
     return rows
 
 
+def semicolon_cells(path: Path) -> pl.DataFrame | None:
+    """Return the cells of a CSV file as text if semicolons separate them, else None. Raise InputError."""
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        return None
+    content = _utf8(path)
+    if _separator(path, content) != ";":
+        return None
+    return pl.read_csv(content, separator=";", infer_schema=False, null_values=_NULLS)
+
+
 def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
@@ -97,7 +108,7 @@ def _csv(path: Path) -> pl.LazyFrame:
     """Read the whole file: one that is malformed in its last line must not be used up to there."""
     content = _utf8(path)
     separator = _check_csv(path, content)
-    frame = pl.read_csv(content, separator=separator, infer_schema_length=None, null_values=["", "null", "None", "NA"])
+    frame = pl.read_csv(content, separator=separator, infer_schema_length=None, null_values=_NULLS)
     comma = separator == ";"
     return frame.with_columns(found for column in frame if (found := _floats(column, comma)) is not None).lazy()
 

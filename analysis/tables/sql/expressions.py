@@ -6,6 +6,7 @@ reports it.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from sweeplaw.trials.errors import InputError, nearest, shown
 ALIASES: Mapping[str, str] = {"N": "params_non_embedding", "D": "tokens", "C": "flops"}
 
 _TEXT_AND_NUMBER = re.compile(r"t(?=[<>=!]+[-+]?0)|(?<=0[<>=])t|(?<=0[<>=!][=>])t")
+_ENGINE_TOKEN = re.compile(r'Word\(Word \{ value: "([^"]*)"[^}]*\}\)|\b[A-Z]\w+\("([^"]*)"[^)]*\)')
+_COLUMNS_SHOWN = 10  # of a table, in the message on an unknown one
 _SHOWN = 5  # rows of a fault that are listed; further ones are counted
 
 
@@ -38,10 +41,27 @@ def resolve_columns(names: Sequence[str], columns: Sequence[str]) -> list[str]:
 
 
 def unknown_columns(names: Iterable[str], columns: Sequence[str]) -> list[str]:
-    """Return a fault for each of ``names`` that is no column, with the nearest one; the last fault lists them all."""
+    """Return a fault for each of ``names`` that is no column, with the nearest one; the last lists `some_columns`."""
     missing = [name for name in dict.fromkeys(names) if name not in columns]
     faults = [f"no column {name!r}{nearest(name, columns)}" for name in missing]
-    return [*faults[:-1], f"{faults[-1]} (columns: {', '.join(sorted(columns))})"] if faults else []
+    return [*faults[:-1], f"{faults[-1]} (columns: {some_columns(columns, missing[-1])})"] if faults else []
+
+
+def some_columns(columns: Sequence[str], near: str) -> str:
+    """Return the columns as a list; of many, those most like the name ``near``, and the number of the others."""
+    if len(columns) <= _COLUMNS_SHOWN:
+        return ", ".join(sorted(columns))
+    close = difflib.get_close_matches(near, columns, n=_COLUMNS_SHOWN, cutoff=0.0)
+    return f"{', '.join(sorted(close))} and {len(columns) - len(close)} more; `sweeplaw columns` lists them"
+
+
+def unquoted(text: str, columns: Iterable[str]) -> str | None:
+    """Return why ``text`` cannot be read if it has a column with a dot, a space or the like without quotes."""
+    bare = "".join(token if kind not in ("text", "quoted") else "''" for kind, token in tokens(text))
+    odd = [name for name in columns if re.match(r"[^\W\d]\w*\W", name)]
+    found = [f'"{name}"' for name in odd if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", bare)]
+    rule = "a column's name with a dot, a space or another sign needs double quotes"
+    return f"{rule}: {', '.join(found)}" if found else None
 
 
 def condition(text: str, schema: pl.Schema) -> pl.Expr:
@@ -80,8 +100,13 @@ def _kind_of_word(kind: str, token: str, texts: Collection[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error of Polars, whose further ones are its plan; its type if it has no text."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    """Return the first line of an error of Polars, whose further ones are its plan; its type if it has no text.
+
+    A word of the query stands in quotes, without the parser's own type around it.
+    """
+    line = next(iter(str(error).splitlines()), "") or type(error).__name__
+    spelled = _ENGINE_TOKEN.sub(lambda found: f"'{found[1] or found[2] or ''}'", line)
+    return re.sub(r"No (?:infix|prefix) parser for token", "the query cannot be read at", spelled)
 
 
 def _numbers_in(read: Mapping[str, pl.DataType]) -> str:
@@ -136,8 +161,10 @@ def parse(text: str, columns: Sequence[str] | pl.Schema) -> pl.Expr:
     try:
         expression = pl.sql_expr(_rewritten(text, aliases, _integer_columns(columns) if "*" in text else ()))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise InputError(f"expression {shown(text)}: {shown(first_line(error))[1:-1]}") from None
+        reason = unquoted(text, names) or shown(first_line(error))[1:-1]
+        raise InputError(f"expression {shown(text)}: {reason}") from None
     if faults := unknown_columns(expression.meta.root_names(), names):
+        faults = [hint] if (hint := unquoted(text, names)) else faults
         raise InputError(faults, where=f"expression {shown(text)}")
     return expression
 

@@ -121,7 +121,7 @@ def _json_ready(frame: pl.DataFrame) -> pl.DataFrame:
 
 def aligned(frame: pl.DataFrame, width: int | None) -> str:
     """Return rows under their headings, numbers right-aligned; columns that exceed ``width`` are named below."""
-    columns = [[_cell(value) for value in frame[name].to_list()] for name in frame.columns]
+    columns = [[cell(value) for value in frame[name].to_list()] for name in frame.columns]
     widths = [max(map(len, [name, *cells])) for name, cells in zip(frame.columns, columns, strict=True)]
     fitting = _fitting(widths, width)
     rows = [frame.columns[:fitting], *zip(*columns[:fitting], strict=True)]
@@ -156,7 +156,8 @@ def _fitting(widths: Sequence[int], width: int | None) -> int:
     return count
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """Return a value as a cell of a table: one line, a long text cut, a null as a dash."""
     if value is None:
         return "-"
     if isinstance(value, bool):

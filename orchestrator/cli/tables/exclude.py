@@ -40,6 +40,12 @@ def exclude(
     if json:
         emit_json({"restored" if undo else "excluded": found})
     else:
-        done = "restored" if undo else "excluded from the data (--undo restores)"
-        typer.echo(f"{counted(len(found), 'trial')} {done}")
+        typer.echo(_outcome(len(found), undo))
     report_damage(opened.problems)
+
+
+def _outcome(count: int, undo: bool) -> str:
+    """Return what was done, or that no trial was found; those excluded already are not excluded again."""
+    if not count:
+        return f"nothing changed: EXPR holds for no {'excluded trial' if undo else 'trial in the data'}"
+    return f"{counted(count, 'trial')} {'restored' if undo else 'excluded from the data (--undo restores)'}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sweeplaw.orchestrator.cli.shared import frames
 from sweeplaw.orchestrator.cli.shared.confined import SECONDS, confine
 from sweeplaw.orchestrator.cli.shared.frames import Csv, Ndjson, Out
 from sweeplaw.orchestrator.cli.shared.options import names
@@ -59,7 +60,6 @@ def query(
     confine(timeout, sql or where or f"all of {store}")
     from sweeplaw.analysis.tables import tables
     from sweeplaw.analysis.tables.query import Query, QueryResult, mentioned_columns, run_query
-    from sweeplaw.orchestrator.cli.shared import frames
     from sweeplaw.trials.errors import InputError
 
     form = frames.output_format(json=json, csv=csv, ndjson=ndjson, out=out)
@@ -101,8 +101,11 @@ def _ordered(every: Sequence[str], mentioned: Sequence[str]) -> tuple[str, ...]:
 
 
 def _varying(frame: pl.DataFrame, mentioned: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
-    """Return ``frame`` without unmentioned columns that are equal in every row, and a note on the first of these."""
+    """Return ``frame`` without unmentioned columns that are equal in every row, and notes that name each of these."""
     kept = [name for name in frame.columns if frame.height < 2 or name in mentioned or frame[name].n_unique() > 1]
     constant = {name: value for row in frame.head(1).drop(kept).to_dicts() for name, value in row.items()}
-    values = [f"{name} = {'null' if constant[name] is None else constant[name]}" for name in FIRST if name in constant]
-    return frame.select(kept or frame.columns[:1]), [f"in every row: {', '.join(values)}"] if values else []
+    values = [f"{name} = {frames.cell(value)}" for name, value in constant.items() if value is not None]
+    nulls = [name for name, value in constant.items() if value is None]
+    notes = [("in every row", values), ("null in every row", nulls)]
+    left_out = [f"{head}: {', '.join(items)}" for head, items in notes if items]
+    return frame.select(kept or frame.columns[:1]), left_out

@@ -12,6 +12,8 @@ import polars as pl
 import pytest
 
 from sweeplaw import analysis
+from sweeplaw.analysis.fitting import profiles
+from sweeplaw.analysis.fitting.display import fit_card
 from sweeplaw.analysis.fitting.display.fit_latex import number
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.tables.tables import Tables
@@ -163,7 +165,7 @@ def test_tables_show_their_source_and_what_is_left_out(tmp_path) -> None:
     loaded = analysis.load(tmp_path / "runs.parquet")
     assert isinstance(loaded, Tables)
     assert repr(loaded).splitlines()[0].startswith(f"{tmp_path / 'runs.parquet'}: 29 trials")
-    assert "1 rows left out: state failed" in repr(loaded)
+    assert "1 row left out: state failed" in repr(loaded)
     assert loaded.to_arrow().num_rows == loaded.to_dict()["trials"] == 29
     assert loaded.best(["N"], "loss").height == 6
     assert loaded.to_pandas().shape == (29, 4)
@@ -171,3 +173,18 @@ def test_tables_show_their_source_and_what_is_left_out(tmp_path) -> None:
         round(analysis.fit(one).value, 15) for one in (loaded, loaded.trials, loaded.to_arrow(), loaded.to_pandas())
     }
     assert len(same) == 1
+
+
+def test_a_status_is_shown_once_and_an_open_profile_explains_the_interval_of_resamples():
+    status = "not identified: why; 2 of 16 starts agree, scaled gradient 0.0e+00, condition inf"
+    answer = {"status": status, "warnings": [status, "other"], "identifiability": ["b is open"], "bootstrap": {}}
+    assert fit_card.further_warnings(answer) == ["other"]
+    assert fit_card.sides(answer) == ["b is open"]
+    assert "spread of the resamples" in fit_card.sides({**answer, "bootstrap": {"resamples": 9}})[0]
+    assert fit_card.status_in_words(status) == "not identified: why; 2 of 16 starts agree"
+
+
+def test_a_range_without_width_is_not_printed():
+    assert profiles._open("any value from 11.1 to 11.1 fits as well", "", True) == (
+        "not identified: no end of an interval was found"
+    )

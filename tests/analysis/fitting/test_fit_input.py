@@ -123,3 +123,16 @@ def test_the_lowest_loss_of_each_point_is_fitted_and_the_others_are_counted() ->
     assert (fit.rows_used, fit.rows_dropped) == (24, 48)
     assert fit.value == pytest.approx(analysis.fit(table()).value, rel=1e-9)
     assert "not the lowest loss of their point" in fit.warnings[0]
+
+
+def test_a_formula_without_x_is_told_what_x_is():
+    with pytest.raises(InputError, match=r"x says which of its names are inputs"):
+        analysis.fit({"Z": [1.0, 2.0, 4.0], "loss": [3.0, 2.5, 2.2]}, "E + A/Z**a")
+
+
+def test_predict_by_keyword_is_told_to_give_a_mapping():
+    x = [1.0, 2.0, 4.0, 8.0, 16.0]
+    fit = analysis.fit({"x": x, "loss": [1.0 + 2.0 / value for value in x]}, "power_asymptote")
+    for wrong in ({}, {"N": 64}):
+        with pytest.raises(InputError, match=r"one mapping: predict\(\{"):
+            fit.predict(**wrong)

@@ -275,3 +275,19 @@ def test_a_report_of_ones_own_trials_has_their_columns_units_and_curves(tmp_path
     assert all(steps in ([], [1, 2]) for steps in drawn)
     other = report.make(tmp_path / "s", x={"N": "width * 2", "D": "examples"}, loss="mse")
     assert sorted(other.sections[0].family.best["width * 2"]) == [4, 4, 8, 8]
+
+
+@pytest.mark.parametrize(("low", "high"), [(6.0, 70.0), (300.0, 2000.0), (600.0, 900.0), (20.0, 1500.0)])
+def test_a_logarithmic_axis_below_two_decades_has_several_labels(low, high):
+    _, panel = figures._panel()
+    panel.plot([low, high], [1, 2])
+    figures._log_axis(panel, "x")
+    low, high = panel.get_xlim()
+    axis = panel.xaxis
+    major = zip(
+        axis.get_majorticklocs(), axis.get_major_formatter().format_ticks([*axis.get_majorticklocs()]), strict=True
+    )
+    minor = zip(
+        axis.get_minorticklocs(), axis.get_minor_formatter().format_ticks([*axis.get_minorticklocs()]), strict=True
+    )
+    assert len([label for place, label in [*major, *minor] if label and low <= place <= high]) >= 2

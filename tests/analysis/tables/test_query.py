@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.query import Query, run_query, scientific_axes
+from sweeplaw.analysis.tables.sql.expressions import first_line, unknown_columns, unquoted
 from sweeplaw.analysis.tables.sql.sql_text import require_query
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.cli.shared import frames
@@ -202,7 +203,10 @@ def test_constant_columns_are_noted_once_unless_the_query_mentions_them(filled):
     headings, notes = table(filled.location.uri, "--where", "seed IN (1, 2) AND state = 'completed'")
     assert "state" in headings
     assert "state = completed" not in notes
+    every = tables.load(filled.location.uri).trials.collect_schema().names()
     headings, notes = table(filled.location.uri, "--where", "state = 'diverged'", "--sort", "seed")
+    said = notes.replace(",", " ").split()
+    assert {name for name in every if name not in headings and name not in said} <= {"spec", "versions"}
     assert "val_loss = 0.1" in notes
 
 
@@ -303,7 +307,7 @@ def test_ndjson_is_read_to_its_last_line_and_accepts_nan(tmp_path):
 def test_rows_left_out_by_a_filter_are_counted(filled):
     loaded = tables.load(filled.location.uri, where="seed < 30")
     assert loaded.dropped == {
-        "superseded by a later attempt": 1,
+        "earlier attempts or versions, replaced by later ones": 1,
         "state diverged": 5,
         "not where seed < 30": 29,
     }
@@ -317,3 +321,32 @@ def test_rows_without_a_value_come_last_in_both_directions(tmp_path, sort, expec
     assert frame["y"].to_list() == expected
     assert frame.columns == ["x", "y"]
     assert run_query(tables.load(tmp_path / "t.csv"), Query(columns=("y",), sort=(sort,))).frame.columns == ["y"]
+
+
+@pytest.mark.parametrize("query", [{"where": "model.width = 4"}, {"sql": "SELECT model.width FROM trials"}])
+def test_a_column_with_a_dot_needs_quotes_and_the_message_says_so(tmp_path, query):
+    pl.DataFrame({"model.width": [4], "val_loss": [2.0]}).write_csv(tmp_path / "runs.csv")
+    loaded = tables.load(str(tmp_path / "runs.csv"))
+    with pytest.raises(InputError, match=r'needs double quotes: "model\.width"') as caught:
+        run_query(loaded, Query(**query))
+    assert "did you mean" not in str(caught.value)
+    assert run_query(loaded, Query(where='"model.width" = 4')).frame.height == 1
+
+
+def test_a_space_in_a_name_is_found_but_not_in_a_text_or_in_quotes():
+    assert unquoted("my col = 2", ["my col", "a"]) is not None
+    assert unquoted("a = 'my col' AND \"my col\" > 1", ["my col", "a"]) is None
+
+
+def test_an_unknown_column_lists_at_most_ten_of_many():
+    many = [f"column{number}" for number in range(40)]
+    (fault,) = unknown_columns(["colum7"], many)
+    listed = fault.split("(columns: ")[1]
+    assert listed.count("column") == 10 + 1
+    assert "column7," in listed
+    assert "and 30 more; `sweeplaw columns`" in listed
+
+
+def test_an_error_of_the_engine_shows_the_word_and_not_the_type_of_the_parser():
+    leak = 'sql parser error: No infix parser for token Word(Word { value: "foo", quote_style: None, keyword: NO })'
+    assert first_line(ValueError(leak)) == "sql parser error: the query cannot be read at 'foo'"

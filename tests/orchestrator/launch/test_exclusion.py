@@ -133,6 +133,12 @@ def test_the_command_excludes_and_restores(store):
         exclude_where(store, "params > 0", " ")
 
 
+def test_the_command_says_that_nothing_matched(store):
+    for words in (["--reason", "x"], ["--undo"]):
+        done = CliRunner().invoke(app, ["exclude", store.location.uri, "--where", "params < 0", *words])
+        assert (done.exit_code, done.output[:16]) == (0, "nothing changed:")
+
+
 def test_a_fit_counts_what_was_excluded(store):
     exclude_where(store, "params = 2000", "bad node")
     with pytest.raises(InputError, match="excluded: bad node"):

@@ -63,15 +63,15 @@ def test_later_attempts_supersede_merged_rows_and_earlier_ones_remain_counted(st
     with Writer(store.location, "again") as writer:
         writer.write([record(3, attempt=2, loss=1.0), record(1000)], points(record(3, attempt=2)))
     before = contents(store)
-    assert before[2] == {"superseded by a later attempt": 1}
+    assert before[2] == {"earlier attempts or versions, replaced by later ones": 1}
     compact(store.location, grace=NOW)
-    assert contents(store)[2] == {"superseded by a later attempt": 1}
+    assert contents(store)[2] == {"earlier attempts or versions, replaced by later ones": 1}
     assert contents(store)[0].equals(before[0])
     with Writer(store.location, "third") as writer:
         writer.write([record(3, attempt=3, loss=0.5)])
     compact(store.location, grace=NOW)
     trials, _, dropped = contents(store)
-    assert dropped == {"superseded by a later attempt": 2}
+    assert dropped == {"earlier attempts or versions, replaced by later ones": 2}
     assert trials.filter(pl.col("trial_id") == record(3).spec.trial_id)["val_loss"].to_list() == [0.5]
 
 
@@ -177,4 +177,4 @@ def test_the_latest_attempt_counts_for_any_sequence_of_writes_and_compactions(
     loaded = tables.load(store.location.uri)
     trials = loaded.trials.collect()
     assert dict(trials.select("trial_id", "attempt").iter_rows()) == latest
-    assert loaded.dropped.get("superseded by a later attempt", 0) == len(written) - len(latest)
+    assert loaded.dropped.get("earlier attempts or versions, replaced by later ones", 0) == len(written) - len(latest)
