@@ -139,7 +139,8 @@ def _compare_chunk(
             found.attempts[row["trial_id"]] = int(old["attempt"]) + 1
         elif changed:
             what = ", ".join(f"{name} was {old[name]!r}, is {row[name]!r}" for name in changed)
-            found.clashes.append((number, f"the run already exists with different content: {what}"))
+            where = "the run already exists" if held else f"row {first[number]} is the same run"
+            found.clashes.append((number, f"{where} with different content: {what}"))
         elif held:
             found.present += 1
             found.wider += bool(gained)

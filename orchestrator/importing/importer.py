@@ -32,7 +32,8 @@ from sweeplaw.trials.store_format.location import locate
 class Imported:
     """Result of an import. ``left_out`` is the number of rows excluded by the mapping's condition; ``rejected`` has row
     number (1 is the first) and reasons; ``rejects`` is the file with them. ``updated`` runs of the store took new
-    values; ``wider`` of the ``present`` ones lack values that the file has; ``removed`` runs are no data any more."""
+    values; ``wider`` of the ``present`` ones lack values that the file has; ``removed`` runs are no data any more;
+    ``merged`` rows are earlier ones of a run's history."""
 
     source: str
     rows: int
@@ -47,6 +48,7 @@ class Imported:
     updated: int = 0
     wider: int = 0
     removed: int = 0
+    merged: int = 0
     warnings: Sequence[str] = ()
     faults: Sequence[str] = ()
 
@@ -88,13 +90,15 @@ def import_from(
         keep=base.keep if keep is None else keep,
         source=source or base.source,
     )
-    if not base.columns and (guess := presets.recognised(read.frame)):
+    if not (base.columns or removes) and (guess := presets.recognised(file, read.frame)):
         raise InputError(f"{file}: its columns are not mapped; they look like --preset {guess}")
     text = _source(read, base)
     if removes:
         return Imported(text, 0, 0, 0, 0, 0, (), {}, 0, None, removed=remove(store, text, dry=dry))
-    mapped = map_rows(read.frame, base)  # before opening the store: a faulty mapping must not create one
     own_ids = known is not None and base.run == known.mapping.run
+    merges = bool(base.run) and not own_ids and read.curves is None
+    # Before opening the store: a faulty mapping must not create one.
+    mapped = map_rows(read.frame, base, cells=read.cells, merges=merges)
     read = read if own_ids else replace(read, tracker=None)
     return _import_runs(read, base, mapped, _open(store, dry), preset=known, dry=dry, update=update, progress=progress)
 
@@ -148,8 +152,9 @@ def _import_runs(
         if rejects:
             atomic.publish(store.location, rejects, _rejects(read.frame, rejected))
     return Imported(
-        source, height, mapped.left_out, added, found.present, found.repeated, rejected, mapped.used, len(points),
-        rejects, updated=len(found.updated), wider=found.wider, warnings=warnings(mapped, known), faults=known.faults,
+        source, mapped.rows, mapped.left_out, added, found.present, found.repeated, rejected, mapped.used, len(points),
+        rejects, updated=len(found.updated), wider=found.wider, warnings=warnings(mapped, known, mapping.run),
+        merged=mapped.histories.merged, faults=known.faults,
     )  # fmt: skip
 
 
@@ -169,7 +174,7 @@ def _open(store: str, dry: bool) -> Store | None:
 def _points(read: ImportSource, mapped: Mapped, fresh: Iterable[tuple[int, Mapping[str, Any]]]) -> list[Row]:
     """Return the curve points of the new rows, with metrics renamed where the mapping names a plain column."""
     if read.curves is None:
-        return []
+        return _history_points(mapped.histories.points, fresh)
     runs = {json.loads(row["spec"])["knobs"].get("run"): (row["trial_id"], row["attempt"]) for _, row in fresh}
     own = {column.name for column in CURVE_COLUMNS}
     ours = {theirs: name for name, theirs in mapped.used.items() if name in own}
@@ -180,6 +185,19 @@ def _points(read: ImportSource, mapped: Mapped, fresh: Iterable[tuple[int, Mappi
             known = {ours.get(name, name): value for name, value in values.items() if value is not None}
             points.append({**known, "trial_id": trial_id, "attempt": attempt})
     return points
+
+
+def _history_points(points: pl.DataFrame, fresh: Iterable[tuple[int, Mapping[str, Any]]]) -> list[Row]:
+    """Return the curve points of the new rows that are histories."""
+    if points.is_empty():
+        return []
+    runs = {number: (row["trial_id"], row["attempt"]) for number, row in fresh}
+    own = []
+    for values in points.iter_rows(named=True):
+        if run := runs.get(values.pop("row")):
+            known = {name: value for name, value in values.items() if value is not None}
+            own.append({**known, "trial_id": run[0], "attempt": run[1]})
+    return own
 
 
 def _record(store: Store, launch_id: str, fresh: Iterable[tuple[int, Row]], points: list[Row]) -> None:
@@ -216,7 +234,7 @@ def _facts(
         "preset": preset.name if preset else None,
         "columns": dict(mapped.used),
         "where": mapping.where,
-        "rows": mapped.frame.height,
+        "rows": mapped.rows,
         "left_out": mapped.left_out,
         "added": added,
         "rejected": len(rejected),

@@ -48,7 +48,8 @@ class ColumnMapping:
 
     ``columns``: our name -> source column or expression, or several, of which the first valid one is used. ``run``:
     source columns that identify a run, () for the whole row. ``keep``: source columns to keep, None for all remaining
-    ones. ``optional``: our names that may be missing in the file.
+    ones. ``optional``: our names that may be missing in the file. ``rounds``: fractions in columns of whole
+    numbers are rounded, since sizes were read off a figure, not rejected.
     """
 
     source: str = ""
@@ -57,6 +58,7 @@ class ColumnMapping:
     where: str | None = None
     keep: tuple[str, ...] | None = None
     optional: frozenset[str] = frozenset()
+    rounds: bool = False
 
 
 def from_toml(path: Path) -> ColumnMapping:

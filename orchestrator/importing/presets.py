@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from sweeplaw.orchestrator.importing import readers
-from sweeplaw.orchestrator.importing.mapping import ColumnMapping
+from sweeplaw.orchestrator.importing.mapping import ColumnMapping, resolve
 from sweeplaw.orchestrator.importing.trackers import mlflow_runs, optuna_studies, ray_runs, wandb_exports
 from sweeplaw.trials.errors import InputError, nearest
 
@@ -87,12 +87,13 @@ PRESETS: Mapping[str, Preset] = {
                frozenset(["smooth loss", "bs", "ti", "N", "D"])),
         Preset("isoflop", "isoFLOP sets (isoflops.csv); N as each source counts it",
                readers.file, ColumnMapping("isoFLOP sets", {
-                   "params_non_embedding": "params", "tokens": "tokens", "flops": "budget", "val_loss": "loss"}),
+                   "params_non_embedding": "params", "tokens": "tokens",
+                   "flops": "budget", "val_loss": "loss"}, rounds=True),
                frozenset(["experiment", "params", "budget", "loss"])),
         Preset("chinchilla", "Chinchilla figure 4 as digitised by Besiroglu et al.; D = FLOP / (6 N)",
                readers.file, ColumnMapping("Chinchilla figure 4", {
                    "params_non_embedding": "Model Size", "flops": "Training FLOP", "flops_convention": "'6ND'",
-                   "tokens": '"Training FLOP" / (6 * "Model Size")', "val_loss": "loss"}, keep=()),
+                   "tokens": '"Training FLOP" / (6 * "Model Size")', "val_loss": "loss"}, keep=(), rounds=True),
                frozenset(["Model Size", "Training FLOP", "loss"])),
         Preset("data-constrained", "Muennighoff et al., 182 runs on repeated data (data_constrained_182.csv)",
                readers.file, ColumnMapping("data-constrained 182", {
@@ -130,7 +131,15 @@ def kind_of(source: str) -> str | None:
     return None
 
 
-def recognised(frame: pl.DataFrame) -> str | None:
-    """Return the preset whose signature the columns match, if there is exactly one."""
+def recognised(file: str, frame: pl.DataFrame) -> str | None:
+    """Return the preset whose signature the columns match and that can read ``file``, if there is exactly one."""
     fitting = [name for name, item in PRESETS.items() if item.signature and item.signature <= set(frame.columns)]
-    return fitting[0] if len(fitting) == 1 else None
+    return fitting[0] if len(fitting) == 1 and _reads(PRESETS[fitting[0]], file) else None
+
+
+def _reads(preset: Preset, file: str) -> bool:
+    try:
+        resolve(preset.mapping, preset.read(file).frame.columns)
+    except InputError:
+        return False
+    return True

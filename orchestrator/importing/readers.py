@@ -18,6 +18,7 @@ from sweeplaw.orchestrator.importing.plain import plain
 from sweeplaw.orchestrator.importing.records import flat_record, frame_of
 from sweeplaw.trials.errors import InputError
 
+DECIMAL_COMMA = r"^(\s*[-+]?\d*),(\d+(?:[eE][-+]?\d+)?\s*)$"
 _SQLITE = b"SQLite format 3\0"
 _ERRORS = (pa.ArrowException, OSError, ValueError, ArithmeticError, MemoryError)  # what damaged Parquet raises
 
@@ -26,7 +27,8 @@ _ERRORS = (pa.ArrowException, OSError, ValueError, ArithmeticError, MemoryError)
 class ImportSource:
     """One row per run. ``curves`` has columns run (the identity of the run joined by "/"), step and metrics.
 
-    ``tracker`` names the tracker whose ids of runs are unique, whichever file they are read from.
+    ``tracker`` names the tracker whose ids of runs are unique, whichever file they are read from. ``cells`` are the
+    cells as text if the file has decimal commas.
     """
 
     frame: pl.DataFrame
@@ -34,6 +36,7 @@ class ImportSource:
     digest: str | None = None
     curves: pl.DataFrame | None = None
     tracker: str | None = None
+    cells: pl.DataFrame | None = None
 
 
 def file(source: str) -> ImportSource:
@@ -53,8 +56,10 @@ def file(source: str) -> ImportSource:
     if not frame.width or not frame.height:
         raise InputError(f"{path} has no rows")
     frame = frame.rename({"": _free_name(frame.columns)} if "" in frame.columns else {})
+    cells = _decimal_cells(path, frame.columns)
+    frame = frame if cells is None else frame.with_columns(_points_for_commas(column) for column in frame)
     with path.open("rb") as content:
-        return ImportSource(frame, path.name, hashlib.file_digest(content, "sha256").hexdigest())
+        return ImportSource(frame, path.name, hashlib.file_digest(content, "sha256").hexdigest(), cells=cells)
 
 
 def is_sqlite(path: Path) -> bool:
@@ -83,6 +88,23 @@ def number_where_possible(series: pl.Series) -> pl.Series:
     known = numbers.drop_nulls()
     whole = known.len() and known.is_finite().all() and (known == known.round()).all() and (known.abs() < 2**53).all()
     return numbers.cast(pl.Int64) if whole else numbers
+
+
+def _decimal_cells(path: Path, names: Sequence[str]) -> pl.DataFrame | None:
+    """Return the cells of the file as text, in columns of these names, if one of them is a number with a comma."""
+    cells = reading.semicolon_cells(path)
+    if cells is None or not any(column.str.contains(DECIMAL_COMMA).any() for column in cells):
+        return None
+    return cells.rename(dict(zip(cells.columns, names, strict=True)))
+
+
+def _points_for_commas(column: pl.Series) -> pl.Series:
+    """Return ``column``; text of which most values are numbers, some with a comma, has points for the commas."""
+    if column.dtype != pl.String:
+        return column
+    pointed = column.str.replace(DECIMAL_COMMA, "${1}.${2}")
+    mostly = 2 * pointed.cast(pl.Float64, strict=False).count() > column.count()
+    return pointed if mostly else column
 
 
 def _free_name(names: Sequence[str]) -> str:

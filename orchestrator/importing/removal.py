@@ -18,9 +18,8 @@ def remove(store: str, source: str, *, dry: bool = False) -> int:
     found = trials.select("trial_id", "source").collect()
     sources = sorted(found["source"].unique().drop_nulls().to_list())
     if source not in sources:
-        raise InputError(
-            f"{store} has no imported run of {source!r}{nearest(source, sources)} (sources: {', '.join(sources)})"
-        )
+        known = f"{nearest(source, sources)} (sources: {', '.join(sources)})" if sources else ", nor of another source"
+        raise InputError(f"{store} has no imported run of {source!r}{known}")
     ids = found.filter(pl.col("source") == source)["trial_id"].to_list()
     if not dry:
         exclusions.exclude(opened, ids, f"import of {source} removed", removed=True)

@@ -11,15 +11,20 @@ from typing import Any
 
 import polars as pl
 
+from sweeplaw.orchestrator.importing.histories import STEP_COLUMNS, Histories, merge
 from sweeplaw.orchestrator.importing.identity import WORKLOAD, earlier_identity, identity
 from sweeplaw.orchestrator.importing.mapping import STATES, ColumnMapping, expression, resolve
 from sweeplaw.orchestrator.importing.plain import simple
+from sweeplaw.orchestrator.importing.readers import DECIMAL_COMMA
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import FACTORS
 from sweeplaw.trials.record import TRIAL_COLUMNS
 
 _CHUNK = 10_000  # rows converted to objects at a time
 _NUMBER = r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMBGT]?)\s*$"
+_THOUSANDS = r"^\s*\d{1,3}(\.\d{3})+\s*$"
+_EXACT = 1e-9  # relative: what arithmetic with a suffix may be off
+_COMMA = "decimal commas are read where semicolons separate the columns"
 ROW, _RUN = "\0row", "\0run"  # no column of a source has these names
 _SHOWN = 80  # characters of a value in a reason
 _FORMULA = re.compile(r"[-+*/%<=>]")
@@ -33,17 +38,28 @@ _COUNTS = tuple(c.name for c in TRIAL_COLUMNS if c.unit in ("parameters", "token
 class Mapped:
     """``frame`` has our columns and `ROW` (1 is the first of the file), ``theirs`` the source columns behind them.
     ``reasons`` maps a row to why it is rejected, ``used`` our columns to their source; ``left_out`` is the number of
-    rows excluded by the mapping's condition."""
+    rows excluded by the mapping's condition. ``histories`` are the runs made of several rows."""
 
     frame: pl.DataFrame
     theirs: pl.DataFrame
     reasons: Mapping[int, list[str]]
     used: Mapping[str, str]
     left_out: int
+    histories: Histories
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the file that the condition holds for."""
+        return self.frame.height + self.histories.merged
 
 
-def map_rows(theirs: pl.DataFrame, mapping: ColumnMapping) -> Mapped:
-    """Return the source rows under our names and types. Raise InputError for missing columns."""
+def map_rows(
+    theirs: pl.DataFrame, mapping: ColumnMapping, *, cells: pl.DataFrame | None = None, merges: bool = False
+) -> Mapped:
+    """Return the source rows under our names and types. Raise InputError for missing columns.
+
+    ``cells`` as in `ImportSource`. ``merges``: several rows of one run are its history.
+    """
     used = resolve(mapping, theirs.columns)
     reasons: dict[int, list[str]] = {}
     height, numeric = theirs.height, frozenset(column.name for column in theirs if mostly_numbers(column))
@@ -54,12 +70,45 @@ def map_rows(theirs: pl.DataFrame, mapping: ColumnMapping) -> Mapped:
             raise InputError(f"where: {mapping.where!r} is not a condition; its type is {holds.dtype}")
         included = holds.fill_null(False) | number.is_in(list(reasons))
         theirs, number = theirs.filter(included), number.filter(included)
-    columns = [
-        _typed(_evaluated(name, text, theirs, numeric, number, reasons), number, reasons) for name, text in used.items()
-    ]
+    columns = []
+    for name, text in used.items():
+        values = _evaluated(name, text, theirs, numeric, number, reasons)
+        if not mapping.rounds and text in theirs.columns and _TYPES.get(name) == "int":
+            _check_whole(values, number, None if cells is None else cells[text][number - 1], reasons)
+        columns.append(_typed(values, number, reasons))
     run = [theirs[name].cast(pl.String).alias(f"{_RUN}{index}") for index, name in enumerate(mapping.run)]
-    frame = _checked(pl.DataFrame([number, *columns, *run]), mapping.run, reasons)
-    return Mapped(frame, theirs.select(_roots(used, mapping.run, theirs)), reasons, used, height - frame.height)
+    typed = pl.DataFrame([number, *columns, *run])
+    step = _steps(theirs, typed, reasons) if merges else None
+    histories = merge(typed, ROW, [column.name for column in run] if merges else (), step, reasons)
+    frame = _checked(histories.frame, mapping.run, reasons)
+    roots = theirs.select(_roots(used, mapping.run, theirs))[number.search_sorted(frame[ROW])]
+    return Mapped(frame, roots, reasons, used, height - typed.height, histories)
+
+
+def _steps(theirs: pl.DataFrame, typed: pl.DataFrame, reasons: dict[int, list[str]]) -> pl.Series | None:
+    """Return the step of each row, from our column `step` or else theirs; None without one."""
+    name = next((name for name in STEP_COLUMNS if name in theirs.columns), None)
+    if "step" not in typed.columns and name is None:
+        return None
+    series = typed["step"] if "step" in typed.columns else theirs[name or ""]
+    steps = _numbers(series)
+    whole = (steps == steps.round()) & (steps.abs() < 2.0**63)
+    _reject(series, typed[ROW], series.is_not_null() & ~whole.fill_null(False), "is not a whole number", reasons)
+    return steps.set(~whole.fill_null(False), None).cast(pl.Int64)
+
+
+def _check_whole(series: pl.Series, rows: pl.Series, cells: pl.Series | None, reasons: dict[int, list[str]]) -> None:
+    """Reject fractions, which a column of whole numbers would round. ``cells`` as in `ImportSource`, of this column."""
+    thousands = pl.Series([False]).new_from_index(0, series.len())
+    if cells is not None:
+        thousands = cells.str.contains(_THOUSANDS).fill_null(False)
+        fault = "looks like thousands with dots (write it without them)"
+        _reject(cells.alias(series.name), rows, thousands, fault, reasons)
+    numbers = _numbers(series)
+    off = numbers.is_finite() & (numbers >= 0.5) & ((numbers - numbers.round()).abs() > _EXACT * numbers)
+    _reject(
+        series, rows, off & ~thousands, "is not a whole number (a formula such as ROUND(COLUMN) may round)", reasons
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +212,12 @@ def _typed(series: pl.Series, rows: pl.Series, reasons: dict[int, list[str]]) ->
     kind = _TYPES.get(series.name)
     if kind in ("int", "float"):
         numbers = _numbers(series)
-        _reject(series, rows, series.is_not_null() & numbers.is_null(), "is not a number", reasons)
+        odd = series.is_not_null() & numbers.is_null()
+        if series.dtype == pl.String:
+            comma = odd & series.str.contains(DECIMAL_COMMA)
+            _reject(series, rows, comma, f"is not a number ({_COMMA})", reasons)
+            odd = odd & ~comma
+        _reject(series, rows, odd, "is not a number", reasons)
         if kind == "float":
             return numbers
         _reject(series, rows, numbers.is_not_null() & ~numbers.is_finite(), "is not finite", reasons)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 
 import polars as pl
 
@@ -10,14 +11,18 @@ from sweeplaw.analysis.tables.sql.expressions import ALIASES
 from sweeplaw.orchestrator.importing.comparison import KnownRuns
 from sweeplaw.orchestrator.importing.presets import STATED_N
 from sweeplaw.orchestrator.importing.rows import ROW, Mapped, mostly_numbers
+from sweeplaw.trials.quantities import counted
 
 _AXES = {"N": "params", "D": "tokens"}
+_ID = re.compile(r"(?i:(^|[^a-z])(id|uuid|guid|hash|sha|commit))$|[a-z](Id|ID|Uuid|UUID)$")
 _SHOWN = 3  # cells that are listed
 
 
-def warnings(mapped: Mapped, known: KnownRuns) -> tuple[str, ...]:
-    """Return sentences about the columns of an import, given the runs that the store has."""
-    return (*_axes(mapped), *_texts(mapped.frame, known))
+def warnings(mapped: Mapped, known: KnownRuns, run: Collection[str]) -> tuple[str, ...]:
+    """Return sentences about the columns of an import, given the runs that the store has. ``run``: their id columns."""
+    ids = {name for name, theirs in mapped.used.items() if theirs in run or _ID.search(name)}
+    merged = mapped.histories.sentence
+    return (*([merged] if merged else []), *_axes(mapped), *_texts(mapped.frame.drop(ids), known))
 
 
 def _axes(mapped: Mapped) -> Iterator[str]:
@@ -49,7 +54,10 @@ def _sentence(column: pl.Series, odd: pl.Series, rows: pl.Series, otherwise: str
     cells = ", ".join(f"row {rows[at]} holds {column[at]!r}" for at in odd.head(_SHOWN))
     more = f" and {odd.len() - _SHOWN} more" if odd.len() > _SHOWN else ""
     name = column.name if column.name.isidentifier() else f'"{column.name}"'
+    values = (
+        f"{odd.len()} of {counted(column.count(), 'value')} {'is no number' if odd.len() == 1 else 'are no numbers'}"
+    )
     return (
-        f"{column.name} is {otherwise} but becomes text everywhere: {odd.len()} of {column.count()} values are no "
-        f"numbers ({cells}{more}); --map '{column.name}=TRY_CAST({name} AS DOUBLE)' makes these null"
+        f"{column.name} is {otherwise} but becomes text everywhere: {values} ({cells}{more}); "
+        f"--map '{column.name}=TRY_CAST({name} AS DOUBLE)' makes these null"
     )

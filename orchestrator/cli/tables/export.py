@@ -9,6 +9,7 @@ import typer
 
 from sweeplaw.orchestrator.cli.shared.options import names
 from sweeplaw.orchestrator.cli.shared.output import report_damage
+from sweeplaw.trials.quantities import counted
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +35,7 @@ def export(
 
     refuse_inside(file, store)
     exported = write(store, file, table=table, where=where, columns=names(columns))
-    typer.echo(f"{exported.rows} rows of {table} written to {file}", err=True)
+    typer.echo(f"{counted(exported.rows, 'row')} of {table} written to {file}", err=True)
     for reason, count in exported.dropped.items():
-        typer.echo(f"left out: {count} rows ({reason})", err=True)
+        typer.echo(f"left out: {counted(count, 'row')} ({reason})", err=True)
     report_damage(exported.faults)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sweeplaw.orchestrator.importing.importer import Imported
 
 SHOWN = 10
+REFUSED = 2  # exit code: bad input
 
 
 def register(app: typer.Typer) -> None:
@@ -49,7 +50,8 @@ def import_(
     expression of columns with unit factors; N, D and our other names in it stand for the columns they are mapped from.
     Importing the same runs again adds nothing, however the mapping is written; --update replaces what a wrong mapping
     made of them, and --remove takes them out of the data. A loss that is NaN or infinite is a diverged run. Rejected
-    rows are counted, listed with the reason, and kept in STORE/rejected.
+    rows are counted, listed with the reason, and kept in STORE/rejected. The exit code is 2 if all are.
+    Several rows of one run (--run) are its history: the last values by step are its result, each step a curve point.
 
     Presets: wandb (the runs table or a chart as CSV), mlflow (an mlruns folder, its SQLite file, or what search_runs()
     returns), optuna (a storage URL, an SQLite or journal file), ray (an experiment folder), step-law, isoflop,
@@ -78,6 +80,9 @@ def import_(
     else:
         _print(done, store, "would be " if dry_run else "")
     report_damage(done.faults)
+    if done.rejected and not (done.added or done.updated or done.present):
+        typer.echo(f"sweeplaw: nothing was imported: {counted(len(done.rejected), 'row')} rejected", err=True)
+        raise typer.Exit(REFUSED)
 
 
 def _print(done: Imported, store: str, would: str) -> None:
@@ -90,6 +95,8 @@ def _print(done: Imported, store: str, would: str) -> None:
     typer.echo(
         f"  {done.repeated} repeat a row of the file, {len(done.rejected)} rejected; {done.curve_points} curve points"
     )
+    if done.merged:
+        typer.echo(f"  {counted(done.merged, 'earlier row')} of the same runs, merged into their last")
     if done.updated:
         typer.echo(f"  {counted(done.updated, 'run')} of the store {would}updated")
     if done.wider:
@@ -100,7 +107,7 @@ def _print(done: Imported, store: str, would: str) -> None:
         typer.echo(f"left out: {counted(done.left_out, 'row')} for which `where` does not hold", err=True)
     for number, reason in done.rejected[:SHOWN]:
         typer.echo(f"  row {number}: {reason}", err=True)
-    if any("different content" in reason for _, reason in done.rejected):
+    if any("already exists with different content" in reason for _, reason in done.rejected):
         typer.echo("  --update replaces runs of the store by those of the file", err=True)
     if len(done.rejected) > SHOWN:
         typer.echo(f"  and {len(done.rejected) - SHOWN} more", err=True)

@@ -10,12 +10,12 @@ from typing import Any
 import polars as pl
 
 from sweeplaw.orchestrator.importing import readers
+from sweeplaw.orchestrator.importing.histories import STEP_COLUMNS
 from sweeplaw.orchestrator.importing.readers import ImportSource, without_prefixes
 from sweeplaw.orchestrator.importing.records import flat_record, frame_of
 from sweeplaw.trials.errors import InputError
 
 _IDS, _NAMES = ("ID", "id", "run_id"), ("Name", "name")
-_AXES = ("Step", "_step", "trainer/global_step", "global_step", "step")
 _OF_RUN = re.compile(r"(?P<run>.+) - (?P<metric>.+?)(?P<bound>__MIN|__MAX)?")
 
 
@@ -30,7 +30,7 @@ def read(source: str) -> ImportSource:
         frame = without_prefixes(frame, "config.", "config/", "summary.", "summary/", "summary_metrics.", "metrics.")
         tracker = "wandb" if names[0] in _IDS else None
         return ImportSource(frame.with_columns(pl.col(names[0]).alias("run")), found.name, found.digest, None, tracker)
-    axis = next((name for name in _AXES if name in frame.columns), None)
+    axis = next((name for name in STEP_COLUMNS if name in frame.columns), None)
     points = _points(frame, axis) if axis else None
     if points is None:
         looked = ", ".join((*_IDS, *_NAMES))

@@ -151,18 +151,18 @@ def test_a_wrong_mapping_is_refused_and_can_be_updated(tmp_path, file):
     done = import_from(file, store, pairs=PLAIN, update=True)
     assert (done.added, done.updated, done.rejected) == (0, 3, [])
     assert load(store)["params_non_embedding"].to_list() == [1000, 2000, 1000]
-    assert tables.load(store).dropped == {"superseded by a later attempt": 3}
+    assert tables.load(store).dropped == {"earlier attempts or versions, replaced by later ones": 3}
     assert import_from(file, store, pairs=PLAIN, update=True).updated == 0
 
 
-def test_an_update_does_not_choose_between_rows_of_one_file(tmp_path):
+def test_an_update_takes_the_last_of_the_rows_of_a_run(tmp_path):
     options: dict[str, Any] = {"run": ("id",), "source": "a.csv b.csv", "pairs": ["val_loss=val_loss"]}
     store = str(tmp_path / "store")
     import_from(write(tmp_path / "a.csv", "id,val_loss\nr1,9.0\n"), store, **options)
     rows = "id,val_loss\nr1,2.5\nr1,2.5\nr1,3.5\nr2,1.0\n"
     done = import_from(write(tmp_path / "b.csv", rows), store, update=True, **options)
-    assert (done.updated, done.added, done.repeated, [row for row, _ in done.rejected]) == (1, 1, 1, [3])
-    assert load(store)["val_loss"].to_list() == [1.0, 2.5]
+    assert (done.updated, done.added, done.merged, done.rejected) == (1, 1, 2, [])
+    assert load(store)["val_loss"].to_list() == [1.0, 3.5]
 
 
 def test_values_that_the_store_lacks_are_counted_and_added_on_request(tmp_path):
@@ -189,7 +189,7 @@ def test_an_import_is_removed_and_made_again(tmp_path, file):
     done = import_from(file, store, pairs=PLAIN)
     assert (done.added, done.present, done.rejected) == (3, 0, [])
     assert load(store)["val_loss"].to_list() == [0.5, 1.5, 2.0, 4.0]
-    assert tables.load(store).dropped == {"superseded by a later attempt": 3}
+    assert tables.load(store).dropped == {"earlier attempts or versions, replaced by later ones": 3}
     with pytest.raises(InputError, match=r"no imported run of 'nothing'.*sources: other\.csv, runs\.csv"):
         import_from(file, store, removes=True, source="nothing")
 
