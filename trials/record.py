@@ -111,7 +111,7 @@ N_UNKNOWN = (
     "N (params_non_embedding) is null, because params is known and params_embedding is not; declare "
     "params_embedding = 0 under [workload.knobs], or name another column as N"
 )
-RESERVED_COLUMNS = frozenset(column.name for column in TRIAL_COLUMNS) - SHARED_COLUMNS
+RESERVED_COLUMNS = frozenset([*(column.name for column in TRIAL_COLUMNS), "exclusion_reason"]) - SHARED_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)

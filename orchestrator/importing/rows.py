@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import datetime as dt
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,21 +12,18 @@ import polars as pl
 from sweeplaw.orchestrator.importing.histories import STEP_COLUMNS, Histories, merge
 from sweeplaw.orchestrator.importing.identity import WORKLOAD, earlier_identity, identity
 from sweeplaw.orchestrator.importing.mapping import STATES, ColumnMapping, expression, resolve
-from sweeplaw.orchestrator.importing.plain import simple
 from sweeplaw.orchestrator.importing.readers import DECIMAL_COMMA
+from sweeplaw.orchestrator.importing.values import mostly_numbers, numbers_of, simple_of, times_of
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import FACTORS
 from sweeplaw.trials.record import TRIAL_COLUMNS
 
 _CHUNK = 10_000  # rows converted to objects at a time
-_NUMBER = r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([kKMBGT]?)\s*$"
 _THOUSANDS = r"^\s*\d{1,3}(\.\d{3})+\s*$"
 _EXACT = 1e-9  # relative: what arithmetic with a suffix may be off
 _COMMA = "decimal commas are read where semicolons separate the columns"
 ROW, _RUN = "\0row", "\0run"  # no column of a source has these names
 _SHOWN = 80  # characters of a value in a reason
 _FORMULA = re.compile(r"[-+*/%<=>]")
-_FIRST, _LAST = -62_135_596_800e6, 253_402_300_799e6  # microseconds: the years 1 to 9999
 _FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _TYPES = {column.name: column.type for column in TRIAL_COLUMNS}
 _COUNTS = tuple(c.name for c in TRIAL_COLUMNS if c.unit in ("parameters", "tokens", "steps", "sequences", "FLOPs", "s"))
@@ -91,7 +86,7 @@ def _steps(theirs: pl.DataFrame, typed: pl.DataFrame, reasons: dict[int, list[st
     if "step" not in typed.columns and name is None:
         return None
     series = typed["step"] if "step" in typed.columns else theirs[name or ""]
-    steps = _numbers(series)
+    steps = numbers_of(series)
     whole = (steps == steps.round()) & (steps.abs() < 2.0**63)
     _reject(series, typed[ROW], series.is_not_null() & ~whole.fill_null(False), "is not a whole number", reasons)
     return steps.set(~whole.fill_null(False), None).cast(pl.Int64)
@@ -104,7 +99,7 @@ def _check_whole(series: pl.Series, rows: pl.Series, cells: pl.Series | None, re
         thousands = cells.str.contains(_THOUSANDS).fill_null(False)
         fault = "looks like thousands with dots (write it without them)"
         _reject(cells.alias(series.name), rows, thousands, fault, reasons)
-    numbers = _numbers(series)
+    numbers = numbers_of(series)
     off = numbers.is_finite() & (numbers >= 0.5) & ((numbers - numbers.round()).abs() > _EXACT * numbers)
     _reject(
         series, rows, off & ~thousands, "is not a whole number (a formula such as ROUND(COLUMN) may round)", reasons
@@ -187,7 +182,7 @@ def _evaluated(
     """
     wanted = expression(text, theirs.schema).alias(name)
     roots = wanted.meta.root_names() if text not in theirs.columns and _FORMULA.search(text) else ()
-    numbers = {root: _numbers(theirs[root]) for root in roots if root in numeric}
+    numbers = {root: numbers_of(theirs[root]) for root in roots if root in numeric}
     try:
         try:
             values = theirs.with_columns(numbers.values()).with_columns(wanted)[name]
@@ -200,18 +195,11 @@ def _evaluated(
     return values
 
 
-def mostly_numbers(series: pl.Series) -> bool:
-    """Return whether this is a column of text of which most values are numbers."""
-    if series.dtype != pl.String:
-        return False
-    return 2 * _numbers(series).count() > series.count()
-
-
 def _typed(series: pl.Series, rows: pl.Series, reasons: dict[int, list[str]]) -> pl.Series:
     """Convert ``series`` to the type of our column of its name. Text such as 150M is accepted as a number."""
     kind = _TYPES.get(series.name)
     if kind in ("int", "float"):
-        numbers = _numbers(series)
+        numbers = numbers_of(series)
         odd = series.is_not_null() & numbers.is_null()
         if series.dtype == pl.String:
             comma = odd & series.str.contains(DECIMAL_COMMA)
@@ -226,62 +214,11 @@ def _typed(series: pl.Series, rows: pl.Series, reasons: dict[int, list[str]]) ->
         _reject(series, rows, numbers.is_finite() & (numbers >= 2.0**63), "is 2^63 or more", reasons)
         return numbers.round().cast(pl.Int64, strict=False)
     if kind == "time":
-        times = _times(series)
+        times = times_of(series)
         _reject(series, rows, series.is_not_null() & times.is_null(), "is not a time", reasons)
         return times
-    found = _simple(series)
+    found = simple_of(series)
     return found.cast(pl.String) if kind == "str" else found
-
-
-def _simple(series: pl.Series) -> pl.Series:
-    """Return the values of a formula in a simple type: 0.1 in it is a decimal, a difference of times a duration."""
-    try:
-        return simple(series)
-    except (*_FAILURES, ValueError, OverflowError) as error:
-        raise InputError(f"{series.name}: {series.dtype} is not read: {str(error).splitlines()[0]}") from None
-
-
-def _numbers(series: pl.Series) -> pl.Series:
-    """Return numbers, and text such as 150M, as floats; null for anything else, such as true or a time."""
-    if series.dtype.is_numeric() or series.dtype == pl.Null:
-        return series.cast(pl.Float64, strict=False)
-    if series.dtype != pl.String:
-        return pl.Series(series.name, [None], pl.Float64).new_from_index(0, series.len())
-    plain = series.cast(pl.Float64, strict=False)
-    parts = series.str.extract_groups(_NUMBER)
-    factor = parts.struct.field("2").replace_strict({"": 1.0, **FACTORS}, default=None, return_dtype=pl.Float64)
-    return plain.fill_null(parts.struct.field("1").cast(pl.Float64, strict=False) * factor)
-
-
-def _times(series: pl.Series) -> pl.Series:
-    """Convert ISO 8601 text, epoch seconds or milliseconds, or times; times without a zone are UTC."""
-    if series.dtype == pl.String:
-        parsed = pl.Series(series.name, [_time(text) for text in series], pl.Datetime("us", "UTC"))
-        if parsed.null_count() > series.null_count():
-            with contextlib.suppress(pl.exceptions.PolarsError):  # none of the formats that Polars guesses
-                other = series.str.to_datetime(time_unit="us", strict=False)
-                parsed = parsed.fill_null(other.dt.replace_time_zone("UTC"))
-        return parsed
-    if series.dtype.is_numeric():
-        seconds = series.cast(pl.Float64)
-        scale = pl.Series([1e6 if value is not None and value < 1e11 else 1e3 for value in seconds], dtype=pl.Float64)
-        microseconds = seconds * scale
-        representable = microseconds.is_between(_FIRST, _LAST)
-        return microseconds.set(~representable, None).cast(pl.Int64).cast(pl.Datetime("us", "UTC"))
-    if isinstance(series.dtype, pl.Datetime) and series.dtype.time_zone is None:
-        return series.dt.replace_time_zone("UTC").cast(pl.Datetime("us", "UTC"))
-    if series.dtype in (pl.Datetime, pl.Date):
-        return series.cast(pl.Datetime("us", "UTC"), strict=False)
-    return pl.Series(series.name, [None] * series.len(), pl.Datetime("us", "UTC"))
-
-
-def _time(text: str | None) -> dt.datetime | None:
-    """Return ISO 8601 text as a time, in UTC if it names no zone; None for anything else."""
-    try:
-        moment = dt.datetime.fromisoformat(text.strip()) if text else None
-        return moment and (moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC))
-    except (ValueError, OverflowError):
-        return None
 
 
 def _checked(frame: pl.DataFrame, run: Sequence[str], reasons: dict[int, list[str]]) -> pl.DataFrame:

@@ -10,7 +10,8 @@ import polars as pl
 from sweeplaw.analysis.tables.sql.expressions import ALIASES
 from sweeplaw.orchestrator.importing.comparison import KnownRuns
 from sweeplaw.orchestrator.importing.presets import STATED_N
-from sweeplaw.orchestrator.importing.rows import ROW, Mapped, mostly_numbers
+from sweeplaw.orchestrator.importing.rows import ROW, Mapped
+from sweeplaw.orchestrator.importing.values import mostly_numbers
 from sweeplaw.trials.quantities import counted
 
 _AXES = {"N": "params", "D": "tokens"}

@@ -10,7 +10,7 @@ from sweeplaw.trials.errors import InputError
 
 MOST_COMBINATIONS = 10_000_000  # of all axes, before `where`: minutes, and about 3 GB
 MOST_GROUPS = 1_000_000  # of the axes whose knobs change the cost of a trial: as long, and as large
-MOST_AXES = 1000
+MOST_AXES = 1000  # and as many derived knobs
 
 _LESS = "fewer values, a random search, or several sweep files, which may share a store"
 
@@ -21,11 +21,14 @@ def check(
     zipped: Sequence[Mapping[str, Any]],
     seeds: int | list[int],
     samples: int | None,
+    derived: int,
 ) -> None:
     """Raise InputError if these tables of a sweep file ask for more than can be planned.
 
-    ``samples`` is the number of points of a random search, None for a grid.
+    ``samples`` is the number of points of a random search, None for a grid, ``derived`` that of derived knobs.
     """
+    if derived > MOST_AXES:
+        raise InputError(f"{derived:,} derived knobs (accepted: at most {MOST_AXES:,})")
     sizes = {"scientific": _sizes("scientific", scientific, zipped), "nuisance": _sizes("nuisance", nuisance, zipped)}
     repeats = {"seeds": seeds if isinstance(seeds, int) else count(seeds)}
     if (axes := sum(map(len, sizes.values()))) > MOST_AXES:

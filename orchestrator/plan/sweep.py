@@ -158,7 +158,7 @@ def _fault(item: Any) -> str:
 def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec:
     samples = file.search.samples if file.search.kind == "random" else None
     try:
-        sizes.check(file.scientific, file.nuisance, file.zip, file.seeds, samples)
+        sizes.check(file.scientific, file.nuisance, file.zip, file.seeds, samples, len(file.derived))
         workload, options = _workload(file, folder)
     except InputError as error:
         raise InputError([*faults, *error.faults]) from None

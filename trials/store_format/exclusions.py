@@ -85,6 +85,7 @@ def _decision(content: Mapping[str, Any]) -> _Decision:
     reason, undoes = content.get("reason"), content.get("undoes")
     if (undoes is None) == (reason is None) or not isinstance(reason, str | None):
         raise ValueError('it needs either a text "reason" or a list "undoes"')
+    (reason or "").encode()  # raises ValueError for lone surrogates, which no output could hold
     undone = _texts(undoes) if undoes is not None else frozenset[str]()
     return _Decision(_texts(content["trial_ids"]), reason, undone, content.get("removed") is True)
 

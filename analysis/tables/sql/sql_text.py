@@ -56,6 +56,8 @@ def require_expression(text: str) -> None:
 
 def require_safe(sql: str) -> None:
     """Raise InputError if ``sql`` calls a function that opens files, may overflow the stack, or is ambiguous."""
+    if not sql.strip():
+        raise InputError(f"an empty expression: {sql!r}")
     if len(sql) > MAX_LENGTH:
         raise InputError(f"SQL of {len(sql)} characters (accepted: at most {MAX_LENGTH})")
     if found := _OPENS_FILES.search(sql):
@@ -106,7 +108,7 @@ class _Item:
 
 def _ambiguous(words: Sequence[tuple[str, str]]) -> str | None:
     """Return the first construct that Polars would read differently from `tokens`, or None."""
-    for (kind, token), (after, _) in zip(words, [*words[1:], ("space", "")], strict=True):
+    for (kind, token), (after, _) in zip(words, [*words[1:], ("space", "")], strict=False):
         if token == "$":
             return "`$` is not accepted (accepted: text in single quotes, names with $ in double quotes)"
         if token.startswith("/*") and "/*" in token[2:]:

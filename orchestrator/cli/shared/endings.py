@@ -16,7 +16,7 @@ from typing import NoReturn
 import typer
 
 from sweeplaw.orchestrator.cli.shared import streams
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, describe
 
 NOT_WRITTEN = 1  # exit code: the output, or a file, cannot be written
 BAD_INPUT = 2
@@ -89,9 +89,8 @@ def _ending(error: BaseException, name: str) -> tuple[int, str]:
 
 def _one_line(error: BaseException) -> str:
     """Return the type and the text of an error."""
-    text = " ".join(str(error).split())
-    text = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    text = describe(error)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _say(message: str) -> None:

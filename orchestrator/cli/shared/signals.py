@@ -7,6 +7,7 @@ A signal that was ignored when this process started (`nohup`) stays ignored.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import time
@@ -47,6 +48,7 @@ class Signals:
         self.launch_state: LaunchState | None = None
         self.grace_seconds = 0.0
         self._received: float | None = None  # when, by the monotonic clock
+        self._deadline = math.inf  # from when on an alarm is ours
         self._cause: int = signal.SIGTERM  # the first signal
         self.stopped: Stopped | None = None  # what was raised
 
@@ -64,6 +66,8 @@ class Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         now, latest = time.monotonic(), self._received
+        if number == signal.SIGALRM and now < self._deadline:
+            return  # a trial of this process has set an alarm
         if latest is not None and now - latest < SAME_SECONDS:
             return
         self._received = now
@@ -74,11 +78,15 @@ class Signals:
         if self.stopped:
             _leave(number)
         if latest is None and number != signal.SIGINT and self._drain(number):
-            signal.alarm(MARGIN_SECONDS + int(self.grace_seconds))
+            self._alarm(MARGIN_SECONDS + int(self.grace_seconds))
             return
         self.stopped = Stopped(number)
-        signal.alarm(MARGIN_SECONDS)
+        self._alarm(MARGIN_SECONDS)
         raise self.stopped
+
+    def _alarm(self, seconds: int) -> None:
+        self._deadline = time.monotonic() + seconds - 1
+        signal.alarm(seconds)
 
     def _drain(self, number: int) -> bool:
         """Let the workers write their checkpoints; return False before they run."""

@@ -12,7 +12,7 @@ import pytest
 from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.query import Query, run_query
 from sweeplaw.analysis.tables.sql.expressions import condition
-from sweeplaw.analysis.tables.sql.sql_text import MAX_WORDS, deepest, require_query, tokens
+from sweeplaw.analysis.tables.sql.sql_text import MAX_WORDS, deepest, require_expression, require_query, tokens
 from sweeplaw.trials.errors import InputError
 
 CANARY = "CANARY-7f3a"
@@ -173,3 +173,10 @@ def test_other_comparisons_of_text_are_accepted(source, text):
     ask(source, f"SELECT * FROM trials WHERE {text}")
     cast = "SELECT trial_id FROM (SELECT trial_id, TRY_CAST(acc AS DOUBLE) AS acc FROM trials) WHERE acc > 0.3"
     assert ask(source, cast)["trial_id"].to_list() == ["a"]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n"])
+def test_nothing_is_neither_a_query_nor_an_expression(text):
+    for check in (require_query, require_expression):
+        with pytest.raises(InputError, match="an empty expression"):
+            check(text)

@@ -184,6 +184,14 @@ folder = "{folder}"
 """
 
 
+def test_an_alarm_of_a_trial_in_this_process_is_no_signal_to_the_launch() -> None:
+    handled = Signals()
+    with handled.handled():
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        time.sleep(0.1)
+    assert handled.stopped is None
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_sigterm_to_the_group_ends_a_launch_whatever_its_trials_do(tmp_path: Path) -> None:

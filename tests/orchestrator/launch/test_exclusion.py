@@ -143,3 +143,17 @@ def test_a_fit_counts_what_was_excluded(store):
     exclude_where(store, "params = 2000", "bad node")
     with pytest.raises(InputError, match="excluded: bad node"):
         fit(store.location.uri, "additive")
+
+
+@pytest.mark.parametrize("content", ["{", '{"reason": "\\ud800", "trial_ids": []}'])
+@pytest.mark.parametrize("words", [["--reason", "x"], ["--undo"]])
+def test_damage_to_what_was_excluded_is_named_when_more_is_excluded(store, content, words):
+    (Path(store.location.root) / "exclusions").mkdir(exist_ok=True)
+    (Path(store.location.root) / "exclusions" / "20260101T000000-aaaaaa.json").write_text(content)
+    done = CliRunner().invoke(app, ["exclude", store.location.uri, "--where", "params < 0", *words])
+    assert (done.exit_code, "exclusions/20260101T000000-aaaaaa.json cannot be read" in done.output) == (3, True)
+
+
+def test_the_column_of_the_reason_is_no_name_for_a_knob():
+    with pytest.raises(InputError, match="exclusion_reason"):
+        parse('name = "t"\nworkload = { kind = "command", argv = ["true"] }\nscientific = { exclusion_reason = ["a"] }')

@@ -72,7 +72,9 @@ def test_bad_trials_are_rows_and_the_sweep_goes_on(tmp_path):
     tables = load(tmp_path / "s")
     assert tables.trials.collect().height == 12
     dropped = dict(tables.dropped)
-    assert dropped.pop("earlier attempts or versions, replaced by later ones") == done.retries == 12, "out_of_memory is retried once"
+    assert dropped.pop("earlier attempts or versions, replaced by later ones") == done.retries == 12, (
+        "out_of_memory is retried once"
+    )
     assert sum(dropped.values()) == 48
 
 

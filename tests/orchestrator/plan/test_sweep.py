@@ -133,6 +133,7 @@ MOST = f"more than {MOST_COMBINATIONS:,}"
             "zip[0] 300 x zip[1] 300 x zip[2] 300 x zip[3] 300: more",
         ),
         ("[scientific]\n" + "".join(f"a{n} = 1\n" for n in range(1001)), "1,001 axes (accepted: at most 1,000)"),
+        ("[derived]\n" + "".join(f"a{n} = 1\n" for n in range(1001)), "1,001 derived knobs (accepted: at most 1,000)"),
         (POINT + "[nuisance]\nlr = { log = [1e-300, 1e300], num = 3 }\n", "is wider than a number can express"),
         (POINT + "[nuisance]\nlr = { linear = [-1.7e308, 1.7e308], num = 3 }\n", "is wider than a number can express"),
         ("budget = { device_hours = nan }\n" + POINT, "budget.device_hours: nan; input should be a finite number"),
