@@ -150,10 +150,15 @@ def test_a_sweep_that_cannot_be_planned_is_refused_before_anything_is_built(text
 
 def test_the_largest_sweep_is_accepted():
     sizes.check(
-        {"params": {"log": [1, 2], "num": 10}}, {"lr": [1] * 10}, [{"role": "nuisance", "a": [1] * 10}], 10_000, None
+        {"params": {"log": [1, 2], "num": 10}},
+        {"lr": [1] * 10},
+        [{"role": "nuisance", "a": [1] * 10}],
+        10_000,
+        None,
+        1000,
     )
     with pytest.raises(InputError):
-        sizes.check({"params": {"log": [1, 2], "num": 10}}, {"lr": [1] * 10}, [], 100_001, None)
-    sizes.check({"params": [1, 2]}, {"lr": {"log": [1, 2]}}, [], [0, 1], 2_500_000)
+        sizes.check({"params": {"log": [1, 2], "num": 10}}, {"lr": [1] * 10}, [], 100_001, None, 0)
+    sizes.check({"params": [1, 2]}, {"lr": {"log": [1, 2]}}, [], [0, 1], 2_500_000, 0)
     with pytest.raises(InputError):
-        sizes.check({"params": [1, 2]}, {"lr": {"log": [1, 2]}}, [], [0, 1], 2_500_001)
+        sizes.check({"params": [1, 2]}, {"lr": {"log": [1, 2]}}, [], [0, 1], 2_500_001, 0)
