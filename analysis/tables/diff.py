@@ -8,6 +8,7 @@ import polars as pl
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import counted
 
 # Where and when a trial ran, and how long it took, differ between any two runs of it.
 _INCIDENTAL = frozenset(
@@ -50,7 +51,7 @@ def _difference(a: str, b: str, tolerance: float, verify: bool) -> Difference:
         if "trial_id" not in names:
             raise InputError(f"{source} has no column trial_id to compare by")
     compared = [name for name in first if name in second and name != "trial_id" and name not in _INCIDENTAL]
-    matched = _matched(left.trials, right.trials)
+    matched = _matched(_ids(left.trials, a), _ids(right.trials, b))
     both = matched.drop_nulls(["a", "b"])
     changes = [
         _changes(
@@ -72,10 +73,21 @@ def _difference(a: str, b: str, tolerance: float, verify: bool) -> Difference:
     )
 
 
-def _matched(left: pl.LazyFrame, right: pl.LazyFrame) -> pl.DataFrame:
+def _ids(trials: pl.LazyFrame, source: str) -> pl.DataFrame:
+    """Return the ids of the trials. Raise InputError if a file has rows without one, or one id in several rows."""
+    ids = trials.select("trial_id").collect()
+    without = ids["trial_id"].null_count()
+    repeated = ids.height - without - ids["trial_id"].drop_nulls().n_unique()
+    faults = [f"{source}: {counted(without, 'row')} without trial_id"] if without else []
+    faults += [f"{source}: {counted(repeated, 'row')} with a trial_id that another row has"] if repeated else []
+    if faults:
+        raise InputError(faults)
+    return ids
+
+
+def _matched(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
     """Return all trials: trial_id and its row ``a`` in ``left``, trial_id_right and its row ``b`` in ``right``."""
-    first = left.select("trial_id").collect().with_row_index("a")
-    second = right.select("trial_id").collect().with_row_index("b")
+    first, second = left.with_row_index("a"), right.with_row_index("b")
     return first.join(second, on="trial_id", how="full", coalesce=False)
 
 

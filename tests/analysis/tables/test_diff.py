@@ -108,3 +108,12 @@ def test_a_column_of_text_in_one_source_and_numbers_in_the_other_is_compared_as_
     b = parquet(tmp_path / "b.parquet", "abc", warmup=[0.1, 0.2, None])
     assert changed(a, b) == [("b", "warmup", "none", "0.2")]
     assert changed(b, a) == [("b", "warmup", "0.2", "none")]
+
+
+@pytest.mark.parametrize(("ids", "words"), [("a,", "1 row without trial_id"), ("a,a", "1 row with a trial_id that")])
+def test_rows_that_no_id_tells_apart_are_refused(tmp_path, ids, words):
+    for name, given in (("good", "a,b"), ("bad", ids)):
+        rows = [f"{trial},1.0" for trial in given.split(",")]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["trial_id,val_loss", *rows]) + "\n")
+    with pytest.raises(InputError, match=words):
+        difference(str(tmp_path / "good.csv"), str(tmp_path / "bad.csv"))
