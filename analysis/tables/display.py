@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -43,14 +44,14 @@ class Card:
         return f'<div class="tex2jax_ignore mathjax_ignore">{"".join(parts)}</div>'  # a $ is no formula
 
 
-class Shown:
+class Shown(abc.ABC):
     """A result that a notebook shows in a few lines or as a table, and that `to_dict` turns into plain values."""
 
     __slots__ = ()
 
+    @abc.abstractmethod
     def headline(self) -> tuple[str, ...]:
         """Return the result in a few lines."""
-        raise NotImplementedError
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain values for JSON, in which numbers that are not finite are None."""

@@ -17,8 +17,6 @@ from tests.orchestrator.store.hostile import (
     IRREGULAR,
     SENTINEL,
     age,
-    make_base,
-    make_outside,
     make_store,
     run,
     state_of,
@@ -26,18 +24,6 @@ from tests.orchestrator.store.hostile import (
 
 NOW = dt.timedelta(0)
 ENDLESS = {"link to /dev/zero": "/dev/zero", "link to itself": None, "dangling link": "/nonexistent"}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a launched store and its sweep files."""
-    return make_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder beside the stores."""
-    return make_outside(tmp_path_factory.mktemp("outside"))
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".json", ".ids", ".jsonl", ""])

@@ -9,21 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import make_record
-from tests.orchestrator.store.hostile import SENTINEL, Attack, Watch, age, make_base, make_outside, run, state_of
+from tests.orchestrator.store.hostile import SENTINEL, Attack, Watch, age, run, state_of
 
 CASES = 6 * int(os.environ.get("SWEEPLAW_STORE_CASES", "1"))
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a launched store and its sweep files."""
-    return make_base(tmp_path_factory.mktemp("base"))
-
-
-@pytest.fixture(scope="module")
-def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder beside the stores."""
-    return make_outside(tmp_path_factory.mktemp("outside"))
 
 
 @pytest.fixture(scope="module")
