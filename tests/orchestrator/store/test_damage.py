@@ -78,12 +78,23 @@ def test_a_changed_byte_in_any_file_changes_no_answer_or_is_named(original):
 
 @pytest.mark.parametrize("content", WRONG)
 def test_small_files_with_any_content_are_named(copy, content):
+    """Each by itself: a part whose merges/ file is damaged does not count, and then nor does its sealed/ file."""
+    for path in [found for pattern in SMALL for found in copy.glob(pattern)]:
+        sound = path.read_bytes()
+        path.write_bytes(WRONG[content])
+        faults = damage.answers(copy)[1]
+        assert any(f"{path.parent.name}/{path.name}" in fault for fault in faults), path
+        path.write_bytes(sound)
+    assert damage.answers(copy)[1] == ()
+
+
+@pytest.mark.parametrize("content", WRONG)
+def test_small_files_damaged_together_end_no_command(copy, content):
     damaged = [next(copy.glob(pattern)) for pattern in SMALL]
     for path in damaged:
         path.write_bytes(WRONG[content])
-    faults = damage.answers(copy)[1]
-    for path in damaged:
-        assert any(f"{path.parent.name}/{path.name}" in fault for fault in faults), path
+    named = " ".join(damage.answers(copy)[1])
+    assert all(f"{path.parent.name}/{path.name}" in named for path in damaged if path.parent.name != "sealed")
 
 
 @pytest.mark.parametrize("content", WRONG)
