@@ -6,19 +6,29 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names as in _EXPORTS, for type checkers and editors
-    from sweeplaw.analysis.fitting.allocation import allocate as allocate
-    from sweeplaw.analysis.fitting.allocation import exponents as exponents
+    from sweeplaw.analysis.adequacy.adequacy import Adequacy as Adequacy
+    from sweeplaw.analysis.adequacy.advice import allocate as allocate
     from sweeplaw.analysis.fitting.coverage import coverage as coverage
+    from sweeplaw.analysis.fitting.derived.allocation import exponents as exponents
+    from sweeplaw.analysis.fitting.derived.loss_interval import loss_at as loss_at
     from sweeplaw.analysis.fitting.display.fit_summary import summarise as summarise
     from sweeplaw.analysis.fitting.fit import fit as fit
     from sweeplaw.analysis.fitting.fitted_law import Fit as Fit
     from sweeplaw.analysis.fitting.profiles import profile as profile
     from sweeplaw.analysis.fitting.solver.objectives import Objective as Objective
     from sweeplaw.analysis.fitting.solver.objectives import parse_objective as parse_objective
+    from sweeplaw.analysis.forecasting.forecaster import Forecaster as Forecaster
+    from sweeplaw.analysis.forecasting.forecaster import forecaster as forecaster
+    from sweeplaw.analysis.forecasting.prediction import Prediction as Prediction
+    from sweeplaw.analysis.forecasting.registered.register import register_forecast as register_forecast
+    from sweeplaw.analysis.forecasting.registered.scoring import score_forecasts as score_forecasts
+    from sweeplaw.analysis.forecasting.rollouts import rollouts as rollouts
     from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw as hyperlaw
     from sweeplaw.analysis.laws.catalog import LAWS as LAWS
     from sweeplaw.analysis.laws.law import Law as Law
     from sweeplaw.analysis.laws.law import formula_law as formula_law
+    from sweeplaw.analysis.recipes.comparison import compare_recipes as compare_recipes
+    from sweeplaw.analysis.recipes.rungs import rungs as rungs
     from sweeplaw.analysis.scaling.crossover import crossover as crossover
     from sweeplaw.analysis.scaling.isoflop import compare_approaches as compare_approaches
     from sweeplaw.analysis.scaling.learning_curve import forecast as forecast
@@ -43,16 +53,26 @@ _EXPORTS: dict[str, str] = {
     "formula_law": "sweeplaw.analysis.laws.law",
     "Objective": "sweeplaw.analysis.fitting.solver.objectives",
     "parse_objective": "sweeplaw.analysis.fitting.solver.objectives",
+    "loss_at": "sweeplaw.analysis.fitting.derived.loss_interval",
     "profile": "sweeplaw.analysis.fitting.profiles",
     "coverage": "sweeplaw.analysis.fitting.coverage",
-    "allocate": "sweeplaw.analysis.fitting.allocation",
-    "exponents": "sweeplaw.analysis.fitting.allocation",
+    "Adequacy": "sweeplaw.analysis.adequacy.adequacy",
+    "allocate": "sweeplaw.analysis.adequacy.advice",
+    "exponents": "sweeplaw.analysis.fitting.derived.allocation",
     "compare_approaches": "sweeplaw.analysis.scaling.isoflop",
     "largest": "sweeplaw.analysis.scaling.validation",
     "leave_cell_out": "sweeplaw.analysis.scaling.validation",
     "compare": "sweeplaw.analysis.scaling.validation",
     "ranking": "sweeplaw.analysis.scaling.validation",
     "crossover": "sweeplaw.analysis.scaling.crossover",
+    "compare_recipes": "sweeplaw.analysis.recipes.comparison",
+    "rungs": "sweeplaw.analysis.recipes.rungs",
+    "forecaster": "sweeplaw.analysis.forecasting.forecaster",
+    "Forecaster": "sweeplaw.analysis.forecasting.forecaster",
+    "Prediction": "sweeplaw.analysis.forecasting.prediction",
+    "register_forecast": "sweeplaw.analysis.forecasting.registered.register",
+    "score_forecasts": "sweeplaw.analysis.forecasting.registered.scoring",
+    "rollouts": "sweeplaw.analysis.forecasting.rollouts",
     "forecast": "sweeplaw.analysis.scaling.learning_curve",
     "prediction_level": "sweeplaw.analysis.scaling.learning_curve",
     "summarise": "sweeplaw.analysis.fitting.display.fit_summary",

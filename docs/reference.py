@@ -132,13 +132,7 @@ def page() -> str:
     return "\n".join([HEAD, sweep[0], ZIP, example, *sweep[1:], *profiles])
 
 
-def main() -> int:
-    """Rewrite docs/reference.md, or return whether it is out of date."""
-    if "--check" in sys.argv:
-        return int(not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page())
-    PAGE.write_text(page(), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from generated import write_or_check  # beside this script
+
+    sys.exit(write_or_check(PAGE, page()))

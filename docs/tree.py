@@ -103,13 +103,7 @@ def page() -> str:
     return f"{HEAD}## Folders\n\n{block(files=False)}\n## Files\n\n{block(files=True)}"
 
 
-def main() -> int:
-    """Rewrite docs/tree.md, or return whether it is out of date."""
-    if "--check" in sys.argv:
-        return int(not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page())
-    PAGE.write_text(page(), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from generated import write_or_check  # beside this script
+
+    sys.exit(write_or_check(PAGE, page()))

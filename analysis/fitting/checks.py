@@ -5,9 +5,9 @@ No row is dropped silently: a row that cannot take part is reported with its rea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,7 @@ Array = np.ndarray
 
 SMALLEST_N = 1000  # a language model with fewer parameters means a table in millions or billions
 ROWS_NAMED = 8  # in a message, before "and k more"
+ONE_BUDGET = 0.1  # of log compute: rows that differ by less have one budget
 MAX_ROWS_COMPARED = 1_000_000  # larger tables are not searched for copies
 
 
@@ -41,7 +42,9 @@ class Dropped:
 class Observations:
     """Rows ready to be fitted. ``inputs`` are in the law's units: the columns divided by ``units``.
 
-    ``unit_names`` are the units of the columns of the inputs and the loss in words, as far as they are known.
+    ``unit_names`` are the units of the columns of the inputs and the loss in words, as far as they are known. ``rule``
+    says which rows these are, ``selection`` has the points whose best setting was selected, None without a selection;
+    there ``losses`` include its correction.
     """
 
     inputs: Mapping[str, Array]
@@ -54,6 +57,8 @@ class Observations:
     dropped: tuple[Dropped, ...]
     warnings: tuple[str, ...]
     unit_names: Mapping[str, str] = field(default_factory=dict)
+    rule: str = ""
+    selection: Mapping[str, Any] | None = None
 
     @property
     def rows_dropped(self) -> int:
@@ -76,11 +81,9 @@ def data_warnings(observations: Observations, raw: Mapping[str, Array]) -> tuple
         named = name_rows(observations.rows[copies].tolist())
         which = f"repeat{'s' * (copies.size == 1)} an earlier row exactly ({named})"
         warnings.append(f"{counted(copies.size, 'row')} {which}; each counts as one more run")
-    if knobs := _mixed_knobs(observations):
-        warnings.append(
-            f"runs at one point differ in {', '.join(knobs)}: the law is fitted to all of them; best=True (--best) "
-            "takes the lowest loss of each point"
-        )
+    if _has_one_budget(observations.inputs):
+        why = "they show the best N at it, not how it moves with compute: its parameters are open"
+        warnings.append(f"all rows have one compute budget (N D = const): {why}")
     for name in () if _has_own_trials(observations.frame) else ("N", "D", "U"):  # these may be of any size
         small = observations.rows[raw[name] < SMALLEST_N].tolist() if name in raw else []
         if small:
@@ -89,30 +92,17 @@ def data_warnings(observations: Observations, raw: Mapping[str, Array]) -> tuple
     return tuple(warnings)
 
 
+def _has_one_budget(inputs: Mapping[str, Array]) -> bool:
+    """Return whether N and D vary only against one another."""
+    if set(inputs) != {"N", "D"} or len(inputs["N"]) < 2:
+        return False
+    logs = [np.log(inputs[name]) for name in ("N", "D")]
+    return bool(np.ptp(logs[0]) > 0 and np.ptp(logs[0] + logs[1]) < ONE_BUDGET)
+
+
 def _has_own_trials(frame: pl.DataFrame) -> bool:
     """Return whether the user's own code trained some of the runs."""
     return "workload" in frame.columns and any(map(is_own, frame["workload"].unique()))
-
-
-def _mixed_knobs(observations: Observations) -> list[str]:
-    """Return the knobs of our own runs, except the seed, that take several values at one point of the law."""
-    frame = observations.frame
-    if "spec" not in frame.columns or frame["spec"].null_count() == frame.height:
-        return []
-    knobs = _knobs(frame["spec"].drop_nulls()[0])
-    names = [name for name in knobs if name != "seed" and name in frame.columns]
-    points = pl.DataFrame({f"__{name}": column for name, column in observations.inputs.items()})
-    counts = pl.concat([frame.select(names), points], how="horizontal").group_by(points.columns)
-    return [name for name, most in counts.agg(pl.col(names).n_unique()).max().row(0, named=True).items()
-            if name in names and most > 1]  # fmt: skip
-
-
-def _knobs(spec: str) -> Sequence[str]:
-    """Return the names of the knobs in a spec, none if it is not one of ours."""
-    try:
-        return list(json.loads(spec)["knobs"])
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return ()
 
 
 def _copies(observations: Observations) -> Array:
@@ -143,6 +133,11 @@ def _input_faults(observations: Observations, law: Law) -> list[str]:
         if rows and np.all(column == column[0]):
             value = f"{name} ({observations.columns[name]}) is {column[0]:g} in all {rows} rows"
             faults.append(f"{value}: with one distinct value its term cannot be distinguished from a constant")
+    varying = {name: text for name, text in observations.columns.items() if name in observations.inputs
+               and np.ptp(observations.inputs[name])} if rows else {}  # fmt: skip
+    if len(varying) == 1 < len(observations.inputs):
+        name, text = next(iter(varying.items()))
+        faults.append(f"only {name} varies: the law of one input can be fitted instead (power_asymptote, x={text})")
     return faults
 
 

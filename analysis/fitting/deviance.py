@@ -23,10 +23,13 @@ KERNEL_WIDTH = 1.0  # in units of the robust scale times n^(-1/5)
 
 @dataclass(frozen=True, slots=True)
 class DevianceScale:
-    """``factor`` times the excess of the mean penalty is the deviance; ``freedom`` is n - p, 0 for an interpolation."""
+    """``factor`` times the excess of the mean penalty is the deviance; ``freedom`` is n - p, 0 for an interpolation.
+
+    For noise that is not independent, `noise.clustered.Spread.widen` lowers both.
+    """
 
     factor: float
-    freedom: int
+    freedom: float
 
     def threshold(self, level: float) -> float:
         """Return the largest deviance that a value of one parameter has inside the interval of this level."""

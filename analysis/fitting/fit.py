@@ -10,6 +10,7 @@ import numpy as np
 
 from sweeplaw.analysis.fitting.checks import Observations
 from sweeplaw.analysis.fitting.fitted_law import Fit
+from sweeplaw.analysis.fitting.noise.noise import Noise, find_noise
 from sweeplaw.analysis.fitting.observations import Columns, observe
 from sweeplaw.analysis.fitting.options import FitOptions, complete, is_text, with_options
 from sweeplaw.analysis.fitting.resampling import NO_RESAMPLING, Resampling
@@ -42,12 +43,19 @@ def fit(
     columns: N is params_non_embedding, in parameters, D is tokens); ``y`` is the column of the loss (val_loss, in nats
     a token for language models). ``objective``: ``"huber:DELTA"`` (Huber 1964), ``"lad"`` or ``"ls"``.
 
-    Options of the objective: ``space="raw"`` or ``"log"``, ``reduction="mean"`` or ``"sum"``, ``weights=COLUMN``.
-    Options of the table: ``units={"N": 1e9}`` divides inputs, ``where=SQL`` selects rows, ``best=True`` fits the lowest
-    loss at each distinct point (the best over nuisance axes). Options of the law: ``fixed={"E": 1.7}`` gives known
-    parameters, ``bounds={"E": (1.0, None)}`` other bounds. Options of the intervals: ``bootstrap=1000`` resamples
-    (default 0: profile likelihood) drawn ``by="row"``, ``"cell"`` or ``"seed"``, cells being the distinct values of
-    ``keys``; ``level=0.95``, ``seed=0``; ``watch`` is called with the resamples done and their total.
+    The rows used are, at each distinct point, the runs of the best setting of the tuned knobs, by the mean over seeds;
+    their losses are corrected for that selection (`analysis.tuning.points`). Runs of several families (recipes,
+    workloads, imported and own) are refused, unless ``pool=True``. ``all_rows=True`` fits every row as it is.
+
+    Options of the objective: ``space="log"`` (the default, Hoffmann et al. 2022, eq. 3) or ``"raw"``,
+    ``reduction="mean"`` or ``"sum"``, ``weights=COLUMN``. Options of the table: ``units={"N": 1e9}`` divides inputs,
+    ``where=SQL`` selects rows, ``knobs=[...]`` names the tuned columns; ``best=True`` is the default, ``best=False``
+    another name of ``all_rows=True``. Options of the law: ``fixed={"E": 1.7}`` gives known parameters,
+    ``bounds={"E": (1.0, None)}`` other bounds. Options of the intervals: ``bootstrap=1000`` resamples
+    (default 0: profile likelihood); ``by="auto"`` allows for noise that runs of one size, budget, seed or launch are
+    found to share, ``"row"`` takes rows as independent, ``"cell"`` (distinct values of ``keys``), ``"seed"``,
+    ``"size"``, ``"budget"`` or a column says what is drawn together; ``level=0.95``, ``seed=0``; ``watch`` is called
+    with the resamples done and their total.
 
     The result has the parameters in the law's units, the verdict on the optimum, intervals, residuals (n,) and the rows
     dropped; see `Fit`.
@@ -56,7 +64,10 @@ def fit(
     _check(law, objective, x, y)
     formula = _law(law, x, chosen["fixed"], chosen["bounds"])
     named = objective if isinstance(objective, Objective) else _objective(objective, chosen)
-    columns = Columns(x, y, named.weights, chosen["units"], where=chosen["where"], best=chosen["best"])
+    every = chosen["all_rows"] or not chosen["best"]
+    columns = Columns(
+        x, y, named.weights, chosen["units"], chosen["where"], every, chosen["pool"], chosen["knobs"]
+    )  # fmt: skip
     resampling = Resampling(chosen["bootstrap"], chosen["by"], chosen["keys"], chosen["seed"])
     observations = observe(table, formula, columns)
     return fit_observations(observations, formula, named, resampling, chosen["level"], chosen["watch"])
@@ -93,11 +104,13 @@ def fit_observations(
     setup = set_up(law, objective, observations.inputs, observations.losses, observations.weights)
     solution = solve(setup)
     params = dict(zip(law.names, setup.to_law_units(solution.theta[None])[0].tolist(), strict=True))
-    draws, notes = _resample(setup, solution, observations, resampling, progress)
+    noise = find_noise(setup, solution.theta, observations, resampling)
+    draws, notes = _resample(setup, solution, observations, resampling, progress, noise)
     value, verdict = objective_value(setup, solution.theta), solution.verdict
     unverified = () if verdict.verified else (verdict.status,)
-    warnings = (*observations.warnings, *unverified, *_interpolation(law, observations), *notes)
-    return Fit(law, objective, params, value, verdict, observations, draws, level, warnings, setup, solution)
+    said = noise.sentences(resampled=draws is not None)
+    warnings = (*observations.warnings, *unverified, *_interpolation(law, observations), *said, *notes)
+    return Fit(law, objective, params, value, verdict, observations, draws, level, warnings, setup, solution, noise)
 
 
 def _law(
@@ -131,7 +144,12 @@ def _interpolation(law: Law, observations: Observations) -> tuple[str, ...]:
 
 
 def _resample(
-    setup: Setup, solution: Solution, observations: Observations, resampling: Resampling, progress: ProgressCallback
+    setup: Setup,
+    solution: Solution,
+    observations: Observations,
+    resampling: Resampling,
+    progress: ProgressCallback,
+    noise: Noise,
 ) -> tuple[Draws | None, tuple[str, ...]]:
     """Return the draws, None if none were requested or possible, and warnings about them."""
     count = resampling.count
@@ -139,7 +157,7 @@ def _resample(
         return None, ()
     if len(observations.losses) <= len(setup.law.names):
         return None, ("no bootstrap: there are no more rows than parameters",)
-    draws = bootstrap(setup, solution, observations, resampling, progress)
+    draws = bootstrap(setup, solution, observations, resampling, progress, noise)
     lost = int(np.sum(~draws.converged))
     note = f"{lost} of {count} resamples did not reach a verified optimum; they are kept"
     return draws, (note,) if lost else ()

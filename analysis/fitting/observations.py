@@ -10,7 +10,9 @@ import numpy as np
 import polars as pl
 
 from sweeplaw.analysis.fitting.checks import Dropped, Observations, data_warnings, require_fittable
+from sweeplaw.analysis.fitting.selection import Selection, select
 from sweeplaw.analysis.laws.law import Law
+from sweeplaw.analysis.tables.roles.budgets import TOKENS, budget_note, with_planned_tokens
 from sweeplaw.analysis.tables.sources import rows as rows_of
 from sweeplaw.analysis.tables.sql.expressions import ALIASES, condition, not_numeric, parse, some_columns
 from sweeplaw.trials.errors import InputError
@@ -29,8 +31,9 @@ class Columns:
 
     ``x`` maps the law's inputs to columns or SQL expressions of columns, ``y`` is the loss, ``weights`` the weight of
     each row; without ``x`` and ``y`` the columns of our own store are used. ``units`` divide the inputs. ``where`` is
-    an SQL condition on the rows. ``best`` keeps the row of lowest loss at each distinct point: the best over every axis
-    that is not an input of the law.
+    an SQL condition on the rows. Of these the best settings are used, as `analysis.fitting.selection.select` says:
+    ``knobs`` are what was tuned (None: as launches recorded, or the columns suggest), ``pool`` uses several families of
+    runs together, ``all_rows`` uses every row.
     """
 
     x: str | Mapping[str, str] | None = None
@@ -38,7 +41,9 @@ class Columns:
     weights: str | None = None
     units: Mapping[str, float] | None = None
     where: str | None = None
-    best: bool = False
+    all_rows: bool = False
+    pool: bool = False
+    knobs: Sequence[str] | None = None
 
 
 def observe(table: Any, law: Law, columns: Columns) -> Observations:
@@ -48,26 +53,31 @@ def observe(table: Any, law: Law, columns: Columns) -> Observations:
     """
     source = rows_of(table)
     before = tuple(Dropped(reason, (), count) for reason, count in source.dropped.items() if count)
-    frame, unknown = _where(source.frame.with_row_index("__row"), columns.where)
+    finished, unfinished = _completed(source.frame.with_row_index("__row"))
+    frame, unknown = _where(finished, columns.where)
     mapping = _mapping(law, _by_input(law, columns.x), columns.y, columns.weights, _shown(frame))
+    frame, planned = (frame, 0) if columns.all_rows or TOKENS not in mapping.values() else with_planned_tokens(frame)
     values = {name: _column(frame, name, text) for name, text in mapping.items()}
     units = _units(_by_input(law, columns.units), law)
     rows = frame["__row"].to_numpy()
     keep, dropped = _split(values, rows, mapping)
-    if columns.best:
-        keep, behind = _best(values, law, keep, rows)
-        dropped = (*dropped, *behind)
+    selection = _selected(frame, values, keep, law, mapping, columns, source.launches)
+    keep, dropped = _without_others(keep, selection, rows, dropped)
     kept = {name: value[keep] for name, value in values.items()}
     observations = Observations(
-        {name: kept[name] / units.get(name, 1.0) for name in law.inputs}, kept["loss"],
+        {name: kept[name] / units.get(name, 1.0) for name in law.inputs}, selection.losses,
         kept.get("weight", np.ones(int(keep.sum()))), rows[keep], frame.filter(pl.Series(keep)),
-        mapping, units, (*before, *unknown, *dropped), (),
+        mapping, units, (*before, *unfinished, *unknown, *dropped), (),
         {name: source.units[column] for name, column in mapping.items() if source.units.get(column)},
+        selection.rule, selection.values,
     )  # fmt: skip
     require_fittable(observations, law, _unknown_n(source.frame, mapping))
     damaged = (f"damaged: {fault}" for fault in source.faults)
     unknown_n = filter(None, [_unknown_n(source.frame, mapping)])
-    return replace(observations, warnings=(*damaged, *unknown_n, *data_warnings(observations, kept)))
+    return replace(
+        observations,
+        warnings=(*damaged, *unknown_n, *selection.notes, *budget_note(planned), *data_warnings(observations, kept)),
+    )
 
 
 def _unknown_n(frame: pl.DataFrame, mapping: Mapping[str, str]) -> str:
@@ -80,6 +90,15 @@ def _unknown_n(frame: pl.DataFrame, mapping: Mapping[str, str]) -> str:
 
 def _shown(frame: pl.DataFrame) -> list[str]:
     return [name for name in frame.columns if name != "__row"]
+
+
+def _completed(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Dropped, ...]]:
+    """Return the rows without those of our trials that did not complete: a diverged one may have had a low loss."""
+    if not {"state", "trial_id"} <= set(frame.columns):
+        return frame, ()
+    done = frame["state"].fill_null("completed") == "completed"
+    others = frame["__row"].filter(~done)
+    return frame.filter(done), ((_dropped("not completed", others.to_numpy()),) if others.len() else ())
 
 
 def _where(frame: pl.DataFrame, where: str | None) -> tuple[pl.DataFrame, tuple[Dropped, ...]]:
@@ -133,7 +152,7 @@ def _mapping(
 
 def _column(frame: pl.DataFrame, name: str, text: str) -> Array:
     """Return the column or expression ``text`` as floats, null as NaN. Raise InputError."""
-    expression = pl.col(text) if text in frame.columns else parse(text, _shown(frame))
+    expression = pl.col(text) if text in frame.columns else parse(text, frame.drop("__row").schema)
     try:
         series = frame.with_columns(expression.alias(text))[text]
     except pl.exceptions.PolarsError as error:
@@ -155,14 +174,30 @@ def _units(units: Mapping[str, float], law: Law) -> dict[str, float]:
     return {name: float(unit) for name, unit in units.items()}
 
 
-def _best(values: Mapping[str, Array], law: Law, keep: Array, numbers: Array) -> tuple[Array, tuple[Dropped, ...]]:
-    """Return, of the rows kept, the first of lowest loss at each distinct point, and the others as dropped."""
-    frame = pl.DataFrame({name: values[name][keep] for name in (*law.inputs, "loss")}).with_row_index("__at")
-    first = frame.sort("loss", maintain_order=True).unique(list(law.inputs), keep="first")["__at"].to_numpy()
+def _selected(
+    frame: pl.DataFrame, values: Mapping[str, Array], keep: Array, law: Law, mapping: Mapping[str, str],
+    columns: Columns, launches: Sequence[Mapping[str, Any]],
+) -> Selection:  # fmt: skip
+    """Return the rows to fit, of those that can take part."""
+    inputs = {name: values[name][keep] for name in law.inputs}
+    if taken := [name for name in columns.knobs or () if name in mapping.values()]:
+        raise InputError(f"{', '.join(taken)}: an input of the law, its loss or weight is no knob")
+    outputs = [mapping[name] for name in ("loss", "weight") if name in mapping]
+    usable = frame.filter(pl.Series(keep))
+    return select(
+        usable, inputs, values["loss"][keep], launches, ignored=["__row", *outputs],
+        all_rows=columns.all_rows, pool=columns.pool, knobs=columns.knobs,
+    )  # fmt: skip
+
+
+def _without_others(
+    keep: Array, selection: Selection, numbers: Array, dropped: tuple[Dropped, ...]
+) -> tuple[Array, tuple[Dropped, ...]]:
+    """Return the mask of the selected rows, and the rows that take no part, those of other settings included."""
     chosen = np.zeros(len(keep), dtype=bool)
-    chosen[np.flatnonzero(keep)[first]] = True
+    chosen[np.flatnonzero(keep)[selection.at]] = True
     behind = numbers[keep & ~chosen]
-    return chosen, ((_dropped("not the lowest loss of their point", behind),) if behind.size else ())
+    return chosen, (*dropped, *([_dropped("not the best setting of their point", behind)] if behind.size else []))
 
 
 def _split(

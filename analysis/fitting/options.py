@@ -6,9 +6,9 @@ import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Real
-from typing import Any, Literal, TypedDict, get_args, get_type_hints
+from typing import Any, Literal, TypedDict, get_type_hints
 
-from sweeplaw.analysis.fitting.resampling import By
+from sweeplaw.analysis.fitting.noise.groups import ACCEPTED_BY
 from sweeplaw.trials.errors import InputError, nearest, shown
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 
@@ -22,10 +22,13 @@ class FitOptions(TypedDict, total=False):
     units: Mapping[str, float] | None
     where: str | None
     best: bool
+    all_rows: bool
+    pool: bool
+    knobs: Sequence[str] | None
     fixed: Mapping[str, float] | None
     bounds: Mapping[str, tuple[float | None, float | None]] | None
     bootstrap: int
-    by: By
+    by: str
     keys: Sequence[str]
     level: float
     seed: int
@@ -33,8 +36,9 @@ class FitOptions(TypedDict, total=False):
 
 
 DEFAULTS: Mapping[str, Any] = {
-    "space": "raw", "reduction": "mean", "weights": None, "units": None, "where": None, "best": False, "fixed": None,
-    "bounds": None, "bootstrap": 0, "by": "row", "keys": (), "level": 0.95, "seed": 0, "watch": no_progress,
+    "space": "log", "reduction": "mean", "weights": None, "units": None, "where": None, "best": True, "all_rows": False,
+    "pool": False, "knobs": None, "fixed": None, "bounds": None, "bootstrap": 0, "by": "auto",
+    "keys": (), "level": 0.95, "seed": 0, "watch": no_progress,
 }  # fmt: skip
 
 
@@ -98,10 +102,11 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("weights", is_text, "the name of a column"),
     ("units", _is_numbers, "a mapping of inputs to numbers, such as {'N': 1e9}"),
     ("where", is_text, "an SQL condition, such as 'tokens > 1e6'"),
-    ("best", lambda value: isinstance(value, bool), "True or False"),
+    *((name, lambda value: isinstance(value, bool), "True or False") for name in ("best", "all_rows", "pool")),
+    ("knobs", lambda value: value is None or is_names(value), "a list of columns"),
     ("fixed", _is_numbers, "a mapping of parameters to numbers, such as {'E': 1.7}"),
     ("bootstrap", _is_count, "a whole number of resamples, 0 for none"),
-    ("by", lambda value: isinstance(value, str), ", ".join(get_args(By))),
+    ("by", lambda value: isinstance(value, str), ACCEPTED_BY),
     ("keys", is_names, "a list of columns"),
     ("level", lambda value: is_number(value) and 0 < value < 1, "a number between 0 and 1"),
     ("seed", _is_count, "a whole number that is zero or more"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sweeplaw.analysis.fitting.deviance import deviance_scale
+from sweeplaw.analysis.fitting.noise.noise import INDEPENDENT, Noise
 from sweeplaw.analysis.fitting.solver.derivatives import BLOCK, differentiate
 from sweeplaw.analysis.fitting.solver.newton import Minimum, minimise
 from sweeplaw.analysis.fitting.solver.solve import Setup, Solution, residual_scale, smoothed, with_frozen
@@ -24,6 +25,7 @@ MANY_ROWS = 1 << 16  # beyond which the quadratic model predicts the other param
 FEW_POINTS = 5  # at 100,000 rows they move an end by a thousandth of the interval
 REACH_ERRORS = 3.0 ** np.arange(0, 8)  # standard errors at which the threshold is sought before a side counts as open
 TOLERANCE = 1e-9  # relative Newton decrease of a profile point; thresholds are of relative order 1/n
+NO_END = "no end of an interval was found"
 MAX_FACTOR = 1e3  # on each side of the estimate, for a parameter searched on its logarithm
 
 
@@ -59,11 +61,14 @@ class _Line:
 
 
 def profile(
-    setup: Setup, solution: Solution, name: str, level: float = 0.95, points: int | None = None
-) -> ProfileLikelihood:
+    setup: Setup, solution: Solution, name: str, level: float = 0.95, points: int | None = None,
+    noise: Noise = INDEPENDENT,
+) -> ProfileLikelihood:  # fmt: skip
     """Return the profile of one parameter over a range wide enough for its interval, or up to the search limits.
 
-    It has ``points`` points: by default POINTS, or FEW_POINTS beyond MANY_ROWS rows.
+    It has ``points`` points: by default POINTS, or FEW_POINTS beyond MANY_ROWS rows. Under ``noise`` that runs
+    share, or whose spread changes, the deviance is divided by the sandwich variance over that of independent noise
+    (Chandler & Bate 2007).
     """
     points = points or (FEW_POINTS if _has_many_rows(setup) else POINTS)
     index = setup.law.names.index(name)
@@ -72,6 +77,8 @@ def profile(
         return _without_logarithm(name, float(line.theta[index]), level)
     best = float(_at(line, np.zeros(1)).value[0])
     scale = deviance_scale(line.setup, line.theta)
+    if wider := noise.spread(line.setup, line.theta, np.eye(len(line.theta))[index]):
+        scale = wider.widen(scale)
     threshold = scale.threshold(level)
     low, high = (_reach(line, side, best, scale.factor, threshold) for side in (-1.0, 1.0))
     half = points // 2
@@ -81,6 +88,7 @@ def profile(
     deviance = (found.value - best) * scale.factor
     values = found.theta[:, index]
     interval, identified, verdict = _interval(line, name, values, deviance, threshold, level)
+    interval = replace(interval, method=f"{interval.method}{noise.method}")
     excess = found.value / max(best, 1e-300) - 1
     return ProfileLikelihood(
         name, float(line.theta[index]), values, excess, deviance, threshold, interval, identified, verdict
@@ -108,7 +116,9 @@ def _line(setup: Setup, theta: Array, index: int) -> _Line:
     free = ~setup.box.frozen & ((theta > setup.box.low) | (np.arange(len(theta)) == index))
     curvature = (at.curvature[0] * chain * chain[:, None])[np.ix_(free, free)]
     place = int(np.sum(free[:index]))
-    column = np.linalg.pinv(curvature, rcond=1e-12, hermitian=True)[:, place]
+    size = np.sqrt(np.maximum(np.abs(np.diag(curvature)), 1e-300))  # coordinates of any size get unit curvature
+    inverse = np.linalg.pinv(curvature / size[:, None] / size, rcond=1e-12, hermitian=True)
+    column = inverse[:, place] / size / size[place]
     slopes = np.zeros(len(theta))
     if column[place] > 0:
         slopes[free] = column / column[place]
@@ -208,14 +218,8 @@ def _interval(
     low = _crossing(scale[: centre + 1][::-1], deviance[: centre + 1][::-1], threshold)
     high = _crossing(scale[centre:], deviance[centre:], threshold)
     low, high = (math.exp(end) if line.log and end is not None else end for end in (low, high))
-    first, last = f"{values[0]:.3g}", f"{values[-1]:.3g}"
-    note = ""
-    if low is None and high is None:
-        note = _open(f"any value from {first} to {last} fits as well", "", first == last)
-    elif high is None:
-        note = _open(f"any value up to {last} fits as well", f" above {low:.3g}", f"{low:.3g}" == last)
-    elif low is None and values[0] > bound:
-        note = _open(f"any value down to {first} fits as well", f" below {high:.3g}", f"{high:.3g}" == first)
+    low = None if low is not None and low <= bound else low
+    note = _open(low, high, float(values[0]), float(values[-1]), bound)
     lowest = float(values[0]) if values[0] <= bound else -math.inf
     lowest = max(lowest, 0.0) if line.setup.law.free[index].low >= 0 else lowest
     ends = (lowest if low is None else float(low), math.inf if high is None else float(high))
@@ -223,9 +227,22 @@ def _interval(
     return interval, not note, f"{name} is {note or 'identified on both sides'}"
 
 
-def _open(finding: str, side: str, no_range: bool) -> str:
-    """Return that a side is not identified, with the finding, unless its range has no width in three digits."""
-    return f"not identified{side}: {'no end of an interval was found' if no_range else finding}"
+def _open(low: float | None, high: float | None, first: float, last: float, bound: float) -> str:
+    """Return which ends are missing, given the ends found and the range searched; empty if only the bound is reached.
+
+    A range that has no width in three digits is not named.
+    """
+    if high is None:
+        least = first if low is None else low
+        known = "" if low is None else f"it is at least {low:.3g}, and "
+        range_tried = f"any larger value up to {last:.3g}" if known else f"any value from {least:.3g} to {last:.3g}"
+        wide = f"{least:.3g}" != f"{last:.3g}"
+    elif low is None and first > bound:
+        known = f"it is at most {high:.3g}, and "
+        range_tried, wide = f"any smaller value down to {first:.3g}", f"{high:.3g}" != f"{first:.3g}"
+    else:
+        return ""
+    return f"not identified: {known}{range_tried} fits as well" if wide else f"not identified: {NO_END}"
 
 
 def _crossing(places: Array, deviance: Array, threshold: float) -> float | None:

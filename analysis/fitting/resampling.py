@@ -1,32 +1,34 @@
-"""Bootstrap resamples of the rows of a fit, drawn by row, cell or seed, as weights over the same rows."""
+"""Bootstrap resamples of the rows of a fit, drawn by row, cell, seed or group, as weights over the same rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from sweeplaw.analysis.fitting.checks import Observations
+from sweeplaw.analysis.fitting.noise.groups import labels_of
 from sweeplaw.trials.errors import InputError, nearest
 
 Array = np.ndarray
-By = Literal["row", "cell", "seed"]
+By = Literal["row", "cell", "seed", "group"]
 
 MAX_REDRAWS = 200  # of resamples with too few distinct points
 
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """``count`` bootstrap resamples of rows, of whole cells, or of the rows (seeds) inside each cell.
+    """``count`` bootstrap resamples of rows, of whole cells, of the rows (seeds) inside each cell, or of groups.
 
-    Cells are the distinct values of the columns ``keys``, by default of the law's inputs.
+    Cells are the distinct values of the columns ``keys``, by default of the law's inputs. ``by`` is auto (groups if
+    their runs share noise, else rows), row, cell, seed, size, budget, run, or a column whose values are the groups.
     """
 
     count: int = 0
-    by: By = "row"
+    by: str = "auto"
     keys: Sequence[str] = ()
     seed: int = 0
 
@@ -34,14 +36,19 @@ class Resampling:
 NO_RESAMPLING = Resampling()
 
 
-def resampler(observations: Observations, resampling: Resampling, least: int) -> tuple[Callable[[int], Array], int]:
+def resampler(
+    observations: Observations, resampling: Resampling, least: int, groups: Array | None = None
+) -> tuple[Callable[[int], Array], int]:
     """Return a function that draws the next ``count`` resamples, and the number of units it draws from.
 
+    Units are the ``groups`` with these numbers (n,), or else rows, cells or seeds as ``resampling.by`` says.
     Resamples are multiplicities (count, n) of the rows. Those with fewer than ``least`` distinct points are redrawn.
     Both this function and the one it returns raise InputError.
     """
     rng = np.random.default_rng(resampling.seed)
-    by, cells, points = resampling.by, cell_numbers(observations, resampling.keys), cell_numbers(observations, ())
+    points = cell_numbers(observations, ())
+    cells = cell_numbers(observations, resampling.keys) if groups is None else groups
+    by = _way(resampling.by, groups)
     units = _units(by, len(observations.losses), cells)
 
     def draw(count: int) -> Array:
@@ -56,15 +63,18 @@ def resampler(observations: Observations, resampling: Resampling, least: int) ->
     return draw, units
 
 
+def _way(by: str, groups: Array | None) -> By:
+    """Return what is drawn: groups if they are given, else rows unless cells or seeds were asked for."""
+    if groups is not None:
+        return "group"
+    return "cell" if by == "cell" else "seed" if by == "seed" else "row"
+
+
 def _units(by: By, rows: int, cells: Array) -> int:
     """Return the number of units to draw from. Raise InputError if there are too few."""
     units = rows if by == "row" else int(cells.max()) + 1
-    if by not in (known := get_args(By)):
-        raise InputError(f"by = {by!r} is not known (accepted: {', '.join(known)}){nearest(by, known)}")
     if by == "seed" and rows == units:
         raise InputError(f"by = 'seed' needs cells with several rows; all {units} cells have one (name them with keys)")
-    if by == "cell" and units < 2:
-        raise InputError(f"by = 'cell' needs at least 2 cells, {units} found")
     return units
 
 
@@ -75,13 +85,13 @@ def cell_numbers(observations: Observations, keys: Sequence[str]) -> Array:
     if missing:
         raise InputError([f"{key!r} is no column{nearest(key, frame.columns)}" for key in missing])
     frame = frame.select(keys) if keys else pl.DataFrame(dict(observations.inputs))
-    return np.asarray((frame.select(pl.struct(pl.all()).rank("dense")).to_series().to_numpy() - 1).astype(int))
+    return labels_of(frame)
 
 
 def _draw(rng: np.random.Generator, count: int, by: By, cells: Array, units: int) -> Array:
     if by == "row":
         return rng.multinomial(units, np.full(units, 1 / units), size=count).astype(float)
-    if by == "cell":
+    if by in ("cell", "group"):
         return rng.multinomial(units, np.full(units, 1 / units), size=count).astype(float)[:, cells]
     weights = np.zeros((count, len(cells)))
     for cell in range(units):

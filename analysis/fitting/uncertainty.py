@@ -7,12 +7,15 @@ taken to its own optimum.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sweeplaw.analysis.fitting.checks import Observations
-from sweeplaw.analysis.fitting.resampling import NO_RESAMPLING, By, Resampling, resampler
+from sweeplaw.analysis.fitting.noise import random_effects
+from sweeplaw.analysis.fitting.noise.noise import INDEPENDENT, Noise
+from sweeplaw.analysis.fitting.resampling import NO_RESAMPLING, Resampling, resampler
 from sweeplaw.analysis.fitting.solver.newton import Minimum, minimise
 from sweeplaw.analysis.fitting.solver.solve import Setup, Solution, residual_scale, smoothed
 from sweeplaw.trials.progress import ProgressCallback, no_progress
@@ -45,7 +48,7 @@ class Draws:
     params: Array
     values: Array
     converged: Array
-    by: By
+    by: str
     units: int
     seed: int
 
@@ -82,21 +85,46 @@ def percentile(draws: Array, level: float, method: str) -> Interval:
 
 def bootstrap(
     setup: Setup, solution: Solution, observations: Observations, resampling: Resampling,
-    progress: ProgressCallback = no_progress,
+    progress: ProgressCallback = no_progress, noise: Noise = INDEPENDENT,
 ) -> Draws:  # fmt: skip
     """Refit every resample to its own optimum, in batches as large as memory allows."""
     count = resampling.count
-    draw, units = resampler(observations, resampling, len(setup.law.names))
+    refitted = _refitter(setup, solution, observations, resampling, noise)
     batch = max(1, BATCH_ELEMENTS // len(observations.losses))
     parts = []
     for first in range(0, count, batch):
-        weights = draw(min(batch, count - first)) * setup.problem.weights
-        parts.append(refit(setup, solution, weights, resampling, units))
+        parts.append(refitted(min(batch, count - first)))
         progress(min(first + batch, count), count)
     params, values, converged = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("params", "values", "converged")
     )
     return replace(parts[0], params=params, values=values, converged=converged)
+
+
+def _refitter(
+    setup: Setup, solution: Solution, observations: Observations, resampling: Resampling, noise: Noise
+) -> Callable[[int], Draws]:
+    """Return a function that draws and refits the next resamples, by what the noise calls for."""
+    least = len(setup.law.names)
+    if noise.few:
+        losses = random_effects.drawer(setup, solution.theta, noise, resampling.seed)
+        effects = replace(resampling, by=f"random {noise.names} effects")
+        return lambda count: _refit_losses(setup, solution, losses(count), effects, noise.divisions[0].count)
+    groups = noise.divisions[0].labels if noise.divisions else None
+    draw, units = resampler(observations, resampling, least, groups)
+    drawn = replace(resampling, by=noise.names or ("row" if resampling.by == "auto" else resampling.by))
+    return lambda count: refit(setup, solution, draw(count) * setup.problem.weights, drawn, units)
+
+
+def _refit_losses(setup: Setup, solution: Solution, losses: Array, resampling: Resampling, units: int) -> Draws:
+    """Return the optimum for each row of ``losses`` (count, n), reached from the full fit's."""
+    drawn = smoothed(setup, solution.theta)
+    drawn = replace(drawn, problem=replace(drawn.problem, losses=losses))
+    initial = residual_scale(setup.problem, solution.theta)
+    start = np.tile(_off_bounds(solution.theta, setup), (len(losses), 1))
+    found = minimise(drawn.problem, start, drawn.delta, drawn.box, initial_delta=initial)
+    params = setup.to_law_units(found.theta)
+    return Draws(setup.law.names, params, found.value, found.converged, resampling.by, units, resampling.seed)
 
 
 def refit(
@@ -112,13 +140,6 @@ def _refit(setup: Setup, theta: Array, weights: Array) -> Minimum:
     problem = replace(setup.problem, weights=weights)
     start = np.tile(_off_bounds(theta, setup), (len(weights), 1))
     return minimise(problem, start, setup.delta, setup.box, initial_delta=residual_scale(setup.problem, theta))
-
-
-def resample_draws(setup: Setup, theta: Array, count: int, seed: int) -> Array:
-    """Return refits of row resamples without diagnostics: (count, p) in the law's units."""
-    rows = setup.problem.bound.rows
-    weights = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), size=count).astype(float)
-    return setup.to_law_units(_refit(setup, theta, weights).theta)
 
 
 def _off_bounds(theta: Array, setup: Setup) -> Array:

@@ -16,9 +16,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.features import Features
-from sweeplaw.analysis.hyperlaws.hyperlaw import resampled_cells
 from sweeplaw.analysis.hyperlaws.joint import joint
-from sweeplaw.analysis.hyperlaws.knob_law import Estimate
+from sweeplaw.analysis.hyperlaws.knob_law import Estimate, widened
+from sweeplaw.analysis.hyperlaws.pooled import resampled_cells
 from sweeplaw.analysis.tables.display import Shown, finite
 from sweeplaw.analysis.tuning.cells import CellTable
 from sweeplaw.analysis.tuning.optimum import optima
@@ -76,7 +76,7 @@ def batch_rule(
         raise InputError(f"no batch size has an optimum of {lr} in two slices of one cell", where="batch-lr")
     slope = _slopes(cell, x, y, weight, np.ones((1, len(table.cells))))[0]
     draws = _slopes(cell, x, y, weight, resampled_cells(len(table.cells), resamples, seed))
-    draws = draws[np.isfinite(draws)]
+    draws = widened(draws[np.isfinite(draws)], slope, len(np.unique(cell)) - 1)
     enough = len(np.unique(cell)) >= FEWEST_CELLS and len(draws) > resamples / 2
     low, high = np.quantile(draws, [0.025, 0.975]) if enough else (None, None)
     exponent = Estimate(float(slope), None if low is None else float(low), None if high is None else float(high))

@@ -18,6 +18,7 @@ from sweeplaw.analysis.hyperlaws.evaluation import LawEvaluation, Scorer, score
 from sweeplaw.analysis.hyperlaws.published import LAWS, Count, Knob, PublishedLaw
 from sweeplaw.analysis.tables.display import Shown, finite
 from sweeplaw.analysis.tuning.cells import CellTable
+from sweeplaw.analysis.tuning.settings import keyed
 from sweeplaw.trials.errors import InputError, nearest
 
 Array = NDArray[np.float64]
@@ -175,7 +176,11 @@ def _column(names: Sequence[str], frame: pl.DataFrame, table: CellTable) -> Arra
         if name in table.axes:
             return np.exp(table.log_axes[:, table.axes.index(name)])
         if name in frame.columns and frame[name].dtype.is_numeric():
-            means = frame.group_by(table.cells.columns).agg(pl.col(name).cast(pl.Float64).mean().alias("_mean"))
+            means = (
+                keyed(frame, table.recipes)
+                .group_by(table.cells.columns)
+                .agg(pl.col(name).cast(pl.Float64).mean().alias("_mean"))
+            )
             return table.cells.join(means, on=table.cells.columns, how="left", nulls_equal=True, maintain_order="left")[
                 "_mean"
             ].to_numpy()

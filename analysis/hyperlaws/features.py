@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeplaw.analysis.tuning.cells import LEAST_SPAN, TOGETHER, CellTable
+from sweeplaw.analysis.tuning.cells import CellTable
+from sweeplaw.analysis.tuning.design import LEAST_SPAN, TOGETHER
 from sweeplaw.trials.errors import InputError, nearest
 
 Array = NDArray[np.float64]
@@ -64,6 +65,9 @@ def features(table: CellTable, on: Mapping[str, Sequence[str]] | None = None, *,
             centers.append(float(logs.mean()))
     recipes = table.recipes if offsets else ()
     shifts = {name: column for recipe in recipes for name, column in _offsets(table, recipe).items()}
+    if shifts:
+        first = ", ".join(f"{recipe} = {_by_frequency(table, recipe)[0]}" for recipe in recipes)
+        notes.append(f"the laws are those of {first}, which has most cells; the other recipes have a factor")
     columns.update(shifts)
     centers += [0.0] * len(shifts)
     names = tuple(columns)
@@ -91,8 +95,14 @@ def _chosen(table: CellTable, on: Mapping[str, Sequence[str]]) -> dict[str, tupl
 def _offsets(table: CellTable, recipe: str) -> dict[str, Array]:
     """Return a 0/1 column for each value of a recipe column except the most frequent, which is the reference."""
     values = table.cells[recipe].cast(str)
-    others = values.value_counts(sort=True)[recipe].to_list()[1:]
+    others = _by_frequency(table, recipe)[1:]
     return {f"{recipe}={value}": (values == value).to_numpy().astype(np.float64) for value in sorted(others)}
+
+
+def _by_frequency(table: CellTable, recipe: str) -> list[str]:
+    """Return the values of a recipe column, that of most cells first (of equals the first in order)."""
+    counts = table.cells[recipe].cast(str).value_counts().sort(["count", recipe], descending=[True, False])
+    return [str(value) for value in counts[recipe]]
 
 
 def _check_rank(table: CellTable, names: Sequence[str], matrix: Array, allowed: NDArray[np.bool_]) -> None:

@@ -14,38 +14,32 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.evaluation import Estimator, LawEvaluation, Scorer, leave_one_out, train_small
 from sweeplaw.analysis.hyperlaws.features import Features, features
 from sweeplaw.analysis.hyperlaws.joint import Joint, joint
-from sweeplaw.analysis.hyperlaws.knob_law import KnobLaw, knob_law
+from sweeplaw.analysis.hyperlaws.knob_law import KnobLaw, knob_law, widened
 from sweeplaw.analysis.hyperlaws.per_cell import cell_optima, per_cell
-from sweeplaw.analysis.hyperlaws.pooled import STEP_LAW_THRESHOLD, Pooled
+from sweeplaw.analysis.hyperlaws.pooled import STEP_LAW_THRESHOLD, Pooled, resampled_cells, row_laws
+from sweeplaw.analysis.hyperlaws.recipe_verdict import RecipeVerdict, recipe_verdict
 from sweeplaw.analysis.hyperlaws.summary import hyperlaw_values, rows_used, text
 from sweeplaw.analysis.tables.display import Card, Shown, brief, finite, more_notes
 from sweeplaw.analysis.tables.runs import read_runs
 from sweeplaw.analysis.tuning.cells import CellTable, cell_table
-from sweeplaw.analysis.tuning.optimum import CellOptimum, best_level
+from sweeplaw.analysis.tuning.design import at_edges, no_minimum, require_levels
+from sweeplaw.analysis.tuning.optimum import CellOptimum
 from sweeplaw.analysis.tuning.plateau import Width, pooled, widths
+from sweeplaw.analysis.tuning.settings import Launches, zero_levels
 from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.progress import ProgressCallback, no_progress
+from sweeplaw.trials.quantities import counted
 
 Array = NDArray[np.float64]
 
 RESAMPLES = 1000
-TIE_ORDERS = 8  # the mean over these is within 0.2 % of the mean over all orders
 ESTIMATORS = "pooled:THRESHOLD (pooled:0.0025 is Step Law's), cells, joint"
-
-
-@dataclass(frozen=True, slots=True)
-class RecipeVerdict:
-    """Whether one law serves all recipes. ``one_law``: leave-one-out score (c) of a law without offsets, per mille."""
-
-    serves_all: bool
-    with_offsets: float | None
-    one_law: float | None
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -84,6 +78,11 @@ class Hyperlaw(Shown):
         if found is None:
             raise InputError(f"no law of {knob!r} (laws of: {', '.join(self.knobs)})")
         return found
+
+    @property
+    def law_axes(self) -> tuple[str, ...]:
+        """The axes that a law may depend on: those whose values differ."""
+        return tuple(axis for axis in self.axes if any(axis in law.features.names for law in self.laws))
 
     def headline(self) -> tuple[str, ...]:
         """Return the rows and cells used and the laws."""
@@ -131,10 +130,56 @@ def hyperlaw(
     """
     parse_estimator(estimator)
     _check(on, resamples, seed)
-    runs, notes = read_runs(frame, {"cell": cell, "knobs": knobs, "recipes": recipes}, y)
-    scorer = Scorer.of(cell_table(runs, cell, knobs, y, recipes))
-    found = fit_cells(scorer, estimator, on, resamples, seed, watch or progress)
+    runs, notes, launches = read_runs(frame, {"cell": cell, "knobs": knobs, "recipes": recipes}, y)
+    options = {"estimator": estimator, "resamples": resamples, "seed": seed, "progress": watch or progress}
+    found = fit_runs(runs, cell, knobs, y, recipes, launches, on=on, **options)[1]
     return replace(found, notes=(*found.notes, *notes)) if notes else found
+
+
+def fit_runs(
+    runs: pl.DataFrame,
+    cell: Sequence[str],
+    knobs: Sequence[str],
+    y: str,
+    recipes: Sequence[str] = (),
+    launches: Launches = (),
+    *,
+    on: Mapping[str, Sequence[str]] | None = None,
+    **options: Any,
+) -> tuple[Scorer, Hyperlaw]:
+    """Return the laws of `hyperlaw` from prepared ``runs``, and the scorer of their cells.
+
+    A knob whose zero counts (`zero_levels`) has a law from the other runs, with all knobs; in the laws of the other
+    knobs it is held, zero included, at its best in each cell, and the scorer knows those alone. ``options`` are those
+    of `fit_cells`.
+    """
+    zeros = zero_levels(runs, [*cell, *recipes], knobs, y)
+    whole = [name for name in knobs if name not in zeros]
+    scorer = Scorer.of(cell_table(runs, cell, whole, y, recipes, launches, held=tuple(zeros)))
+    chosen = {name: axes for name, axes in (on or {}).items() if name not in zeros}
+    found = fit_cells(scorer, on=chosen, **options)
+    for name, count in zeros.items():
+        rest = f"{name} is zero in {counted(count, 'run')}, a setting like any other for the laws of {', '.join(whole)}"
+        try:
+            table = cell_table(runs.filter(pl.col(name) > 0), cell, knobs, y, recipes, launches)
+            own = fit_cells(Scorer.of(table), on=on, **options)
+        except InputError as error:
+            found = replace(found, notes=(*found.notes, f"{rest}; {name} has no law: {'; '.join(error.faults)}"))
+        else:
+            found = _joined(found, own, name, f"{rest}; the law of {name} is of its positive values (zero has no log)")
+    return scorer, found
+
+
+def _joined(found: Hyperlaw, own: Hyperlaw, knob: str, note: str) -> Hyperlaw:
+    """Return ``found`` with the law of one more knob, from the fit ``own``."""
+    return replace(
+        found,
+        knobs=(*found.knobs, knob),
+        laws=(*found.laws, own.law(knob)),
+        plateau=(*found.plateau, *(width for width in own.plateau if width.knob == knob)),
+        row_resampled=(*found.row_resampled, *(law for law in own.row_resampled if law.knob == knob)),
+        notes=(*found.notes, note),
+    )
 
 
 def fit_cells(
@@ -147,6 +192,7 @@ def fit_cells(
 ) -> Hyperlaw:
     """Return the laws of the cells of ``scorer``; the options are those of `hyperlaw`. Raise InputError."""
     table = scorer.table
+    require_levels(table)
     terms = features(table, on)
     kind, threshold = parse_estimator(estimator)
     found = [] if kind == "joint" else cell_optima(table)
@@ -154,30 +200,36 @@ def fit_cells(
     fitted = estimate(terms)
     center = fitted.coefficients(np.ones((1, len(table.cells))))[0]
     if not np.isfinite(center).all():
-        raise InputError("the pooled rows have no convex minimum in the knobs", where=f"estimator {estimator}")
+        raise InputError(no_minimum(table), where=f"estimator {estimator}")
     draws = fitted.coefficients(resampled_cells(len(table.cells), resamples, seed), progress)
     good = np.isfinite(draws).all(axis=(1, 2))
+    cells_used = len(table.cells) - len(fitted.cells_without)
+    freedom = cells_used - terms.allowed.sum(axis=1)
+    laws = tuple(
+        knob_law(terms, k, name, center[k], widened(draws[good, k], center[k], int(freedom[k])))
+        for k, name in enumerate(table.knobs)
+    )
     left_out, small = leave_one_out(scorer, fitted), train_small(scorer, fitted)
     return Hyperlaw(
         estimator=fitted.name,
         axes=table.axes,
         knobs=table.knobs,
-        laws=tuple(knob_law(terms, k, name, center[k], draws[good, k]) for k, name in enumerate(table.knobs)),
+        laws=laws,
         rows_in=table.rows_in,
-        rows_measured=len(table.z),
-        rows_used=int(fitted.used.sum()),
+        rows_measured=int(table.runs.sum()),
+        rows_used=int(table.runs[fitted.used].sum()),
         dropped=table.dropped,
         cells=len(table.cells),
-        cells_used=len(table.cells) - len(fitted.cells_without),
+        cells_used=cells_used,
         cells_dropped=tuple((table.label(c), reason) for c, reason in fitted.cells_without.items()),
         resamples=resamples,
         failed_resamples=int((~good).sum()),
         evaluations=(left_out,) if small is None else (left_out, small),
         plateau=widths(fitted.curvature(), table.knobs) if isinstance(fitted, Joint) else pooled(found),
-        recipes=_recipes(fitted, estimate(features(table, on, offsets=False)), scorer, draws[good], left_out)
+        recipes=recipe_verdict(laws, estimate(features(table, on, offsets=False)), scorer, left_out)
         if table.recipes
         else None,
-        row_resampled=_row_resampled(fitted, table.knobs),
+        row_resampled=row_laws(fitted) if isinstance(fitted, Pooled) else (),
         notes=(*table.notes, *terms.notes, *_edges(table)),
         span={axis: _span(table, i) for i, axis in enumerate(table.axes)},
     )
@@ -211,60 +263,19 @@ def parse_estimator(text: str) -> tuple[str, float]:
     raise InputError(f"estimator = {shown(text)} is not known (accepted: {ESTIMATORS})")
 
 
-def resampled_cells(cells: int, resamples: int, seed: int) -> Array:
-    """Return the number of times each cell occurs in each resample, (resamples, cells)."""
-    return np.random.default_rng(seed).multinomial(cells, np.full(cells, 1 / cells), resamples).astype(np.float64)
-
-
 def _estimator(kind: str, threshold: float, table: CellTable, found: list[CellOptimum], terms: Features) -> Estimator:
     if kind == "pooled":
         return Pooled(table, terms, threshold)
     return per_cell(table, terms, found) if kind == "cells" else joint(table, terms)
 
 
-def _row_resampled(fitted: Estimator, knobs: Sequence[str]) -> tuple[KnobLaw, ...]:
-    if not isinstance(fitted, Pooled):
-        return ()
-    ties = np.random.default_rng(0).random((TIE_ORDERS, len(fitted.table.z)))
-    draws = np.concatenate([fitted.row_resamples(ties=order) for order in ties])
-    draws = draws[np.isfinite(draws).all(axis=(1, 2))]
-    return tuple(
-        knob_law(fitted.features, k, name, draws[:, k].mean(axis=0), draws[:, k]) for k, name in enumerate(knobs)
-    )
-
-
-def _recipes(
-    fitted: Estimator, without_offsets: Estimator, scorer: Scorer, draws: Array, evaluation: LawEvaluation
-) -> RecipeVerdict:
-    """Compare the laws with one offset per recipe to one law for all recipes."""
-    moved = []
-    for k, knob in enumerate(scorer.table.knobs):
-        for i, name in enumerate(fitted.features.names):
-            if "=" in name and len(draws) > 1:
-                low, middle, high = np.exp(np.quantile(draws[:, k, i], [0.025, 0.5, 0.975]))
-                if low > 1 or high < 1:
-                    factor = f"{middle:.2f} [{low:.2f}, {high:.2f}] times"
-                    moved.append(f"{name}: the optimal {knob} is {factor} that of the reference recipe")
-    shared = leave_one_out(scorer, without_offsets)
-    own, one = (e.metric("quadratic").score for e in (evaluation, shared))
-    cost = f" (held-out regret {one:.3f} per mille with one law, {own:.3f} with offsets)" if own and one else ""
-    sentence = f"one law does not serve all recipes: {'; '.join(moved)}" if moved else "one law serves all recipes: "
-    sentence += "" if moved else "every offset's interval includes a factor of 1"
-    return RecipeVerdict(not moved, own, one, sentence + cost)
-
-
 def _edges(table: CellTable) -> tuple[str, ...]:
     """Return a warning for each knob whose lowest run is at its lowest or highest value in some cells."""
-    frame = table.frame()
-    cells = [frame[table.rows_of(c)] for c in range(len(table.cells))]
-    lowest = [cell.row(int(cell[table.y].to_numpy().argmin()), named=True) for cell in cells]
-    touching = {
-        name: sum(best_level(cell, name, row[name]).touches_edge for cell, row in zip(cells, lowest, strict=True))
-        for name in table.knobs
-    }
+    counts = {name: sum(ends) for name, ends in at_edges(table).items()}
     return tuple(
-        f"the lowest loss touches the edge of {name}'s values in {count} of {len(cells)} cells: the best may be beyond"
-        for name, count in touching.items()
+        f"the lowest loss touches the edge of {name}'s values in {count} of {len(table.cells)} cells: the best may be "
+        "beyond"
+        for name, count in counts.items()
         if count
     )
 

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.features import Features
+from sweeplaw.analysis.hyperlaws.knob_law import KnobLaw, knob_law
 from sweeplaw.analysis.tuning.cells import CellTable
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 Array = NDArray[np.float64]
 
 STEP_LAW_THRESHOLD = 0.0025
+TIE_ORDERS = 8  # the mean over these is within 0.2 % of the mean over all orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,22 @@ class Pooled:
         counts = np.bincount(self.table.cell[used], minlength=cells).astype(np.float64)
         sums = [np.bincount(self.table.cell[used], weights=column[used], minlength=cells) for column in self.table.x.T]
         return counts, np.stack(sums, axis=1) / np.maximum(counts, 1)[:, None]
+
+
+def resampled_cells(cells: int, resamples: int, seed: int) -> Array:
+    """Return the number of times each cell occurs in each resample, (resamples, cells)."""
+    return np.random.default_rng(seed).multinomial(cells, np.full(cells, 1 / cells), resamples).astype(np.float64)
+
+
+def row_laws(fitted: Pooled) -> tuple[KnobLaw, ...]:
+    """Return the laws as Step Law's tool prints them: the mean of its row resamples, over orders of tied rows."""
+    ties = np.random.default_rng(0).random((TIE_ORDERS, len(fitted.table.z)))
+    draws = np.concatenate([fitted.row_resamples(ties=order) for order in ties])
+    draws = draws[np.isfinite(draws).all(axis=(1, 2))]
+    return tuple(
+        knob_law(fitted.features, k, name, draws[:, k].mean(axis=0), draws[:, k])
+        for k, name in enumerate(fitted.table.knobs)
+    )
 
 
 def least_squares(features: Features, weights: Array, targets: Array) -> Array:

@@ -189,3 +189,32 @@ _LAWS = (
     ),
 )
 LAWS: Mapping[str, PublishedLaw] = {law.name: law for law in _LAWS}
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Evidence for a law: the span of its axes, and uncertainties.
+
+    ``covariance``: of (intercept, exponents) of each knob, with logs centered at ``center``; ``hessian``: curvature
+    (knobs, knobs) of log loss in natural logs, None if unknown.
+    """
+
+    span: Mapping[str, tuple[float, float]]
+    center: Mapping[str, float]
+    covariance: Mapping[str, tuple[tuple[float, ...], ...]]
+    hessian: tuple[tuple[float, float], tuple[float, float]] | None
+
+
+# Step Law: span of the released runs (dense table, 17 cells); covariance of its tool's 1000 released parameter sets
+# (row resamples, hence too narrow), of (1, ln N, ln D) at these centers; curvature of our joint surface on the table.
+EVIDENCE: Mapping[str, Evidence] = {
+    "step-law": Evidence(
+        span={"N": (2.147e8, 1.0738e9), "D": (4e9, 1e11)},
+        center={"N": 5e8, "D": 3e10},
+        covariance={
+            "lr": ((6.30e-4, 9.20e-5, 2.127e-4), (9.20e-5, 8.915e-4, -1.743e-4), (2.127e-4, -1.743e-4, 3.663e-4)),
+            "batch_tokens": ((7.09e-4, 0.0, 2.562e-4), (0.0, 0.0, 0.0), (2.562e-4, 0.0, 3.485e-4)),
+        },
+        hessian=((0.01027, -0.00508), (-0.00508, 0.01046)),
+    )
+}

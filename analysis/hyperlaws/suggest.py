@@ -7,51 +7,25 @@ evidence in decades of N and D; an unsupported one is an error.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
-from sweeplaw.analysis.hyperlaws.published import LAWS, Knob, PublishedLaw
+from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, fit_runs
+from sweeplaw.analysis.hyperlaws.published import EVIDENCE, LAWS, Evidence, Knob, PublishedLaw
 from sweeplaw.analysis.tables.display import Card, Shown, brief, finite
+from sweeplaw.analysis.tuning.design import Untuned
 from sweeplaw.analysis.tuning.plateau import QUOTED, widths
+from sweeplaw.analysis.tuning.settings import Launches
 from sweeplaw.trials.errors import InputError, nearest, require_positive
 
 Array = NDArray[np.float64]
 
 FARTHEST = 2.0  # decades outside the evidence in N or D: the released laws change by their whole plateau within two
 WIDEST = 10.0  # largest factor between a value and its interval ends
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Evidence for a law: the span of its axes, and uncertainties.
-
-    ``covariance``: of (intercept, exponents) of each knob, with logs centered at ``center``; ``hessian``: curvature
-    (knobs, knobs) of log loss in natural logs, None if unknown.
-    """
-
-    span: Mapping[str, tuple[float, float]]
-    center: Mapping[str, float]
-    covariance: Mapping[str, tuple[tuple[float, ...], ...]]
-    hessian: tuple[tuple[float, float], tuple[float, float]] | None
-
-
-# Step Law: span of the released runs (dense table, 17 cells); covariance of its tool's 1000 released parameter sets
-# (row resamples, hence too narrow), of (1, ln N, ln D) at these centers; curvature of our joint surface on the table.
-EVIDENCE: Mapping[str, Evidence] = {
-    "step-law": Evidence(
-        span={"N": (2.147e8, 1.0738e9), "D": (4e9, 1e11)},
-        center={"N": 5e8, "D": 3e10},
-        covariance={
-            "lr": ((6.30e-4, 9.20e-5, 2.127e-4), (9.20e-5, 8.915e-4, -1.743e-4), (2.127e-4, -1.743e-4, 3.663e-4)),
-            "batch_tokens": ((7.09e-4, 0.0, 2.562e-4), (0.0, 0.0, 0.0), (2.562e-4, 0.0, 3.485e-4)),
-        },
-        hessian=((0.01027, -0.00508), (-0.00508, 0.01046)),
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +124,10 @@ class Suggestion(Shown):
 
 
 def from_runs(found: Hyperlaw, params: float, tokens: float, sequence: int) -> Suggestion:
-    """Return the settings by the laws ``found`` (axes N, D or one of them). Raise InputError if unsupported."""
+    """Return the settings by the laws ``found`` of one recipe (axes N, D or one of them). Raise InputError."""
     require_positive({"params": params, "tokens": tokens, "sequence length": sequence}, where="suggest")
+    if found.recipes is not None:
+        raise InputError("the laws are of several recipes: fit them to the runs of one", where="suggest")
     point = {"N": params, "D": tokens}
     decades = {axis: outside(point[axis], *found.span[axis]) for axis in found.axes}
     plateau = {width.knob: width.factor for width in found.plateau if width.threshold == QUOTED}
@@ -160,8 +136,28 @@ def from_runs(found: Hyperlaw, params: float, tokens: float, sequence: int) -> S
         estimate = law.at(point)
         source = f"{found.estimator} on {found.cells_used} cells"
         settings[law.knob] = Setting(estimate.value, estimate.low, estimate.high, plateau.get(law.knob), source)
+    wide = _undetermined(settings)
+    settings = {name: setting for name, setting in settings.items() if name not in wide} or settings
     _require_supported(decades, settings)
-    return _complete(params, tokens, sequence, settings, decades, "", found.notes)
+    return _complete(params, tokens, sequence, settings, decades, "", [*found.notes, *wide.values()])
+
+
+def fit_tuned(
+    runs: pl.DataFrame, cell: Sequence[str], knobs: Sequence[str], y: str, launches: Launches = (), **options: Any
+) -> Hyperlaw:
+    """Return `fit_runs` of those of ``knobs`` that were tuned within cells; a note says why others have no law.
+
+    Raise InputError if none was tuned, or if the runs have no law.
+    """
+    left, why = list(knobs), list[str]()
+    while left:
+        try:
+            found = fit_runs(runs, cell, left, y, (), launches, **options)[1]
+            return replace(found, notes=(*found.notes, *why))
+        except Untuned as error:
+            left = [name for name in left if name not in error.refused]
+            why += error.refused.values()
+    raise InputError(why)
 
 
 def from_law(name: str, params: float, tokens: float, sequence: int) -> Suggestion:
@@ -215,14 +211,18 @@ def _require_supported(decades: Mapping[str, float], settings: Mapping[str, Sett
         for axis, far in decades.items()
         if abs(far) > FARTHEST
     ]
-    faults += [
-        f"{name} would be {setting.value:.3g} with a 95 % interval from {setting.low:.2g} to {setting.high:.2g}: "
+    if faults := [*faults, *_undetermined(settings).values()]:
+        raise InputError(faults, where="suggest: no answer")
+
+
+def _undetermined(settings: Mapping[str, Setting]) -> dict[str, str]:
+    """Return the reason by knob for each setting whose interval is too wide to be an answer."""
+    return {
+        name: f"{name} would be {setting.value:.3g} with a 95 % interval from {setting.low:.2g} to {setting.high:.2g}: "
         "the runs do not determine it there"
         for name, setting in settings.items()
         if setting.low and setting.high and max(setting.high / setting.value, setting.value / setting.low) > WIDEST
-    ]
-    if faults:
-        raise InputError(faults, where="suggest: no answer")
+    }
 
 
 def _point(params: float, tokens: float) -> dict[str, Array]:

@@ -12,6 +12,13 @@ from sweeplaw.trials.quantities import counted
 if TYPE_CHECKING:
     from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
 
+METHODS = {
+    "joint": "one surface with one curvature for all cells",
+    "cells": "the fitted optimum of each cell",
+    "pooled": "the runs near the best of each cell",
+}
+FLAT = 1000.0  # factor of a knob above which its tolerance has no meaning
+
 
 def hyperlaw_values(law: Hyperlaw, alternatives: Sequence[Hyperlaw] = ()) -> dict[str, Any]:
     """Return laws, rows and cells used and dropped, scores, plateau; ``alternatives``: other forms on the same rows."""
@@ -76,7 +83,8 @@ def width_values(width: Width) -> dict[str, Any]:
 def rows_used(law: Hyperlaw) -> str:
     """Return how many rows and cells the laws rest on."""
     rows = f"{law.rows_used} of {law.rows_measured} measured rows"
-    return f"{law.estimator}: {rows}, {law.cells_used} of {law.cells} cells"
+    method = METHODS[law.estimator.partition(":")[0]]
+    return f"{law.estimator} ({method}): {rows}, {law.cells_used} of {law.cells} cells"
 
 
 def text(law: Hyperlaw, alternatives: Sequence[Hyperlaw] = ()) -> Iterator[str]:
@@ -85,18 +93,42 @@ def text(law: Hyperlaw, alternatives: Sequence[Hyperlaw] = ()) -> Iterator[str]:
     yield from (f"  dropped {count} rows: {reason}" for reason, count in law.dropped.items())
     for cell, reason in law.cells_dropped:
         yield f"  dropped cell {', '.join(f'{name}={value}' for name, value in cell.items())}: {reason}"
-    for form in (law, *alternatives):
-        for item in form.laws:
-            yield from item.headline()
-        yield from map(_scores, form.evaluations)
+    yield from _laws_and_scores(law)
+    for other in alternatives:
+        yield from _differing(other, law)
     if law.row_resampled:
         mean = "; ".join(item.formula for item in law.row_resampled)
         yield f"mean of row resamples, as the tool of the Step Law prints it: {mean}"
     for width in law.plateau:
         if width.threshold == QUOTED:
-            yield f"{width.knob} may be off by {width.factor:.2f}x for 0.25 % of loss"
+            yield _tolerance(width)
     if law.recipes:
         yield law.recipes.sentence
+
+
+def _laws_and_scores(form: Hyperlaw) -> Iterator[str]:
+    for item in form.laws:
+        yield from item.headline()
+    if form.evaluations:
+        yield "  loss above the best, in cells that the law was not fitted to (noise floor: that of a perfect law):"
+    yield from map(_scores, form.evaluations)
+
+
+def _differing(other: Hyperlaw, first: Hyperlaw) -> Iterator[str]:
+    """Yield the laws of another form that are not those of the first, and its scores; nothing if all are equal."""
+    shown = {item.knob: item.headline() for item in first.laws}
+    laws = [item for item in other.laws if item.headline() != shown.get(item.knob)]
+    more = [item for item in laws if item.exponents.keys() - first.law(item.knob).exponents.keys()]
+    if laws:
+        yield f"with {', '.join(f'{item.knob} on ' + ' and '.join(item.exponents) for item in more)}:"
+        yield from (line for item in laws for line in item.headline())
+        yield from map(_scores, other.evaluations)
+
+
+def _tolerance(width: Width) -> str:
+    if not width.factor < FLAT:
+        return f"{width.knob} hardly changes the loss: no factor below {FLAT:g} costs 0.25 % of it"
+    return f"{width.knob} may be off by {width.factor:.2f}x for 0.25 % of loss"
 
 
 def _scores(evaluation: LawEvaluation) -> str:
@@ -106,4 +138,8 @@ def _scores(evaluation: LawEvaluation) -> str:
         for m in evaluation.metrics
         if m.score is not None
     ]
-    return f"  {split}: {', '.join(scores)} per mille"
+    if not scores:
+        return f"  {split}: no score, because the other cells alone do not determine the law"
+    without = [m.name for m in evaluation.metrics if m.score is None]
+    why = f"; no score {' and '.join(without)}: no cell has a quadratic of its own" if without else ""
+    return f"  {split}: {', '.join(scores)} per mille{why}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sweeplaw.analysis.laws.law import MAX_EXPONENT, Law, Param
+from sweeplaw.analysis.laws.law import MAX_EXPONENT, Law, Param, SearchForm
 from sweeplaw.trials.errors import InputError, nearest
 
 INPUT_UNITS: Mapping[str, str] = {
@@ -52,6 +52,13 @@ SKALING = Law(
      _exponent("a"), _exponent("b"), Param("k", low=0.01, high=MAX_EXPONENT, start=(0.3, 3.0))),
     "L = E + (A N^-a + B D^-b)^k (Skaling, 2026)",
     asymptote="E",
+    search=SearchForm(  # exp(s) = A^k and exp(t) = B^k are terms of the loss, p = a k and q = b k its exponents
+        "E + (exp((s - p * log(N)) / k) + exp((t - q * log(D)) / k))**k",
+        (_E, Param("s", low=-30.0, high=30.0, start=(-4.0, 1.0)), Param("t", low=-30.0, high=30.0, start=(-4.0, 1.0)),
+         Param("p", high=MAX_EXPONENT), Param("q", high=MAX_EXPONENT),
+         Param("k", low=0.01, high=MAX_EXPONENT, start=(0.15, 2.5))),
+        (("E", "E"), ("A", "exp(s / k)"), ("B", "exp(t / k)"), ("a", "p / k"), ("b", "q / k"), ("k", "k")),
+    ),
 )  # fmt: skip
 KAPLAN = Law(
     "kaplan", "((Nc / N)**(aN / aD) + Dc / D)**aD", ("N", "D"),
@@ -71,7 +78,7 @@ BROKEN = Law(
     "broken", "E + A * x**-c0 * (1 + (x / d)**(1 / f))**(-c1 * f)", ("x",),
     (_E, _coefficient("A", "x**c0", "nats x^c0"), _exponent("c0"),
      Param("c1", low=-MAX_EXPONENT, high=MAX_EXPONENT, start=(-0.5, 1.5)),
-     Param("d", "x", scale="x", start=(0.05, 20.0), log=True, low=1e-300),
+     Param("d", "x", scale="x", start=(0.01, 100.0), log=True, low=1e-300),
      Param("f", low=0.02, high=10.0, start=(0.1, 1.0))),
     "L = E + A x^-c0 (1 + (x/d)^(1/f))^(-c1 f); Caballero et al. 2022 (broken neural scaling laws), eq. 1, one break",
     asymptote="E",

@@ -85,7 +85,8 @@ class Graph:
         for number, other in ((a, b), (b, a)):
             op, args, _ = self.nodes[other]
             if op == "mul" and self.known(number) is not None:  # into the first factor: usually the smaller
-                return self.mul(self.mul(number, args[0]), args[1])
+                first, second = args if self.known(args[1]) is None else args[::-1]  # a constant folds, and this ends
+                return self.mul(self.mul(number, first), second)
         return self._make("mul", (min(a, b), max(a, b)))
 
     def negative(self, a: int) -> int:

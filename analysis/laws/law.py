@@ -40,11 +40,25 @@ class Param:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchForm:
+    """A law in other parameters, in which the search for its minima is better conditioned.
+
+    ``back`` has the formula of each of the law's own parameters in those of the form. Parameters of the same name have
+    the law's bounds.
+    """
+
+    formula: str
+    params: tuple[Param, ...]
+    back: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Law:
     """A law L(inputs): formula, parameters, and source.
 
     ``fixed`` parameters are known numbers. ``scaled``: the parameters' ``scale`` absorbs the division of each input by
     its geometric mean. ``centred_by`` names, for each input, the one whose mean divides it (U is divided by D's).
+    ``search`` is the form in which its minima are sought while no parameter is fixed.
     """
 
     name: str
@@ -56,6 +70,7 @@ class Law:
     fixed: tuple[tuple[str, float], ...] = ()
     scaled: bool = True
     centred_by: tuple[str, ...] = ()
+    search: SearchForm | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -120,6 +135,25 @@ class Law:
         """Return a sentence about each name that is no parameter."""
         known = [param.name for param in self.params]
         return [f"{self.name} has no parameter {name!r}{nearest(name, known)}" for name in names if name not in known]
+
+    @property
+    def search_law(self) -> Law | None:
+        """This law in the form in which its minima are sought, None if that is its own."""
+        if self.search is None or self.fixed:
+            return None
+        own = {param.name: param for param in self.params}
+        params = tuple(
+            replace(param, low=own[param.name].low, high=own[param.name].high) if param.name in own else param
+            for param in self.search.params
+        )
+        return replace(self, formula=self.search.formula, params=params, search=None)
+
+    def from_search(self, theta: Array) -> Array:
+        """Return the law's own parameters (batch, p) at vectors of those of `search_law`."""
+        assert self.search is not None
+        names, ones = tuple(param.name for param in self.search.params), [1.0] * len(self.inputs)
+        back = dict(self.search.back)
+        return np.stack([_evaluate(back[name], self.inputs, ones, names, theta) for name in self.names], axis=1)
 
     def scales(self, theta: Array, centre: Sequence[float]) -> Array:
         """Return the factors from centred to own units for each parameter vector: (batch, p), positive."""

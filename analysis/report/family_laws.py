@@ -10,11 +10,10 @@ import polars as pl
 
 from sweeplaw.analysis.fitting.fit import fit
 from sweeplaw.analysis.fitting.fitted_law import Fit
-from sweeplaw.analysis.fitting.solver.objectives import Objective
-from sweeplaw.analysis.tables.families import Axes, Family
+from sweeplaw.analysis.report.family import Family
+from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.trials.errors import InputError
 
-OBJECTIVE = Objective("huber", 1e-3, "log", "mean")  # Hoffmann et al. 2022, arXiv:2203.15556, eq. 3
 RESAMPLES = 1000
 LEAST_POINTS = 4  # for a power law with an asymptote: three parameters and one degree of freedom
 
@@ -64,7 +63,7 @@ def _fit_slice(
     title: str, law: str, x: dict[str, str], at: dict[str, Any], rows: pl.DataFrame, by: Axes
 ) -> FittedSlice:
     try:
-        fitted = fit(rows, law, OBJECTIVE, x=x, y=by.loss, bootstrap=RESAMPLES)
+        fitted = fit(rows, law, x=x, y=by.loss, bootstrap=RESAMPLES, all_rows=True)
     except InputError as error:
         return FittedSlice(title, tuple(x.values()), at, None, str(error))
     _ = fitted.profiles  # most of the time of a law; cached in the fit

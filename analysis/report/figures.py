@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,15 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.fitting.fitted_law import Fit
+from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.labels import AXES, axis_label, loss_label
-from sweeplaw.analysis.tables.families import Axes, Family
+from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.units import labelled
 from sweeplaw.analysis.tuning.optimum import CellOptimum
 from sweeplaw.trials.quantities import counted, short
 
 Array = NDArray[np.float64]
+Band = Callable[[Mapping[str, Array]], tuple[Array, Array]]  # low and high ends at the inputs of a law
 
 STYLE: Any = {
     "font.size": 10,
@@ -61,11 +63,20 @@ def svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
-def loss_curves(family: Family, by: Axes, surface: Fit | None, slices: Mapping[Any, Fit], *, along: str) -> Figure:
+def loss_curves(
+    family: Family,
+    by: Axes,
+    surface: Fit | None,
+    slices: Mapping[Any, Fit],
+    *,
+    along: str,
+    forecast: Band | None = None,
+) -> Figure:
     """Draw the best loss against N (a line for each D) or against D (a line for each N), with the laws and their bands.
 
     ``along`` is the column on the axis. Solid: the surface, with its 95 % band. Dashed: the line's own power law with
-    an asymptote, from ``slices`` by the fixed value.
+    an asymptote, from ``slices`` by the fixed value. Beyond the runs of a line, between dots: the band that carries the
+    error of the form, by ``forecast``.
     """
     held = by.d if along == by.n else by.n
     with rc_context(STYLE):
@@ -76,7 +87,7 @@ def loss_curves(family: Family, by: Axes, surface: Fit | None, slices: Mapping[A
             line = family.best.filter(pl.col(held) == value).sort(along)
             label = f"{'D' if held == by.d else 'N'} = {short(value)}"
             panel.errorbar(
-                line[along], line[by.loss], yerr=_spread(line), fmt="o", ms=5, color=colour, label=label, capsize=2
+                line[along], line["used"], yerr=_spread(line), fmt="o", ms=5, color=colour, label=label, capsize=2
             )
             where = line[along].cast(pl.Float64).to_numpy()
             grid = np.geomspace(where.min() * 0.9, where.max() * 1.5, 80)
@@ -84,6 +95,8 @@ def loss_curves(family: Family, by: Axes, surface: Fit | None, slices: Mapping[A
                 fixed = np.full_like(grid, value)
                 inputs = {"N": fixed, "D": grid} if along == by.d else {"N": grid, "D": fixed}
                 _draw_surface(panel, surface, inputs, grid, colour)
+                if forecast is not None:
+                    _draw_forecast(panel, forecast, inputs, grid, where.max(), colour)
             if value in slices:
                 panel.plot(grid, slices[value].predict(grid), color=colour, lw=1, ls="--")
         _log_axis(panel, axis_label(by, "N" if along == by.n else "D"))
@@ -96,6 +109,14 @@ def _draw_surface(panel: Panel, surface: Fit, inputs: Mapping[str, Array], grid:
     panel.plot(grid, surface.predict(inputs), color=colour, lw=1.4)
     if surface.draws is not None:
         panel.fill_between(grid, *surface.band(inputs), color=colour, alpha=0.15, lw=0)
+
+
+def _draw_forecast(
+    panel: Panel, forecast: Band, inputs: Mapping[str, Array], grid: Array, largest: float, colour: Any
+) -> None:
+    beyond = grid >= largest
+    for end in forecast({name: column[beyond] for name, column in inputs.items()}):
+        panel.plot(grid[beyond], end, color=colour, lw=1, ls=":")
 
 
 def residuals(fit: Fit, by: Axes) -> Figure:

@@ -68,12 +68,13 @@ def heatmaps(
 
 def law_lines(table: CellTable, found: Hyperlaw) -> Figure:
     """Draw each knob's law with its band against each axis (others at their median), and each cell's lowest run."""
-    axes = [axis for axis in table.axes if any(axis in law.exponents for law in found.laws)] or list(table.axes)
-    figure = Figure(figsize=(4.2 * len(axes), 3.2 * len(found.laws)), layout="constrained")
-    panels = figure.subplots(len(found.laws), len(axes), squeeze=False)
+    laws = [found.law(name) for name in table.knobs]
+    axes = [axis for axis in table.axes if any(axis in law.exponents for law in laws)] or list(table.axes)
+    figure = Figure(figsize=(4.2 * len(axes), 3.2 * len(laws)), layout="constrained")
+    panels = figure.subplots(len(laws), len(axes), squeeze=False)
     middle = {axis: float(np.exp(np.median(table.log_axes[:, i]))) for i, axis in enumerate(table.axes)}
     best = np.array([table.x[table.rows_of(c)][table.z[table.rows_of(c)].argmin()] for c in range(len(table.cells))])
-    for k, law in enumerate(found.laws):
+    for k, law in enumerate(laws):
         for panel, axis in zip(panels[k], axes, strict=True):
             i = table.axes.index(axis)
             panel.plot(np.exp(table.log_axes[:, i]), np.exp(best[:, k]), "o", ms=4, color="#7f7f7f", label="lowest run")

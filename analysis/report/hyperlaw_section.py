@@ -10,10 +10,9 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from sweeplaw.analysis.hyperlaws.comparison import KNOBS, compare
-from sweeplaw.analysis.hyperlaws.evaluation import Scorer
-from sweeplaw.analysis.hyperlaws.hyperlaw import fit_cells
+from sweeplaw.analysis.hyperlaws.hyperlaw import fit_runs
 from sweeplaw.analysis.report.hyperlaw_figures import heatmaps, law_lines
-from sweeplaw.analysis.tuning.cells import cell_table
+from sweeplaw.analysis.tuning.settings import Launches
 from sweeplaw.trials.errors import InputError
 
 
@@ -27,23 +26,29 @@ class HyperSection:
 
 
 def hyper_section(
-    frame: pl.DataFrame, axes: Sequence[str], knobs: Sequence[str], y: str = "val_loss", estimator: str = "joint"
+    frame: pl.DataFrame,
+    axes: Sequence[str],
+    knobs: Sequence[str],
+    y: str = "val_loss",
+    estimator: str = "joint",
+    *,
+    recipes: Sequence[str] = (),
+    launches: Launches = (),
 ) -> HyperSection:
     """Return the laws of ``knobs`` over ``axes`` from ``frame``, with heatmaps (two knobs or more) and line plots.
 
-    A design that cannot determine a law is reported in the section and is not an error.
+    ``recipes`` and ``launches`` are those of `cell_table`. A design that cannot determine a law is reported in the
+    section and is not an error.
     """
     try:
-        table = cell_table(frame, axes, knobs, y)
-        scorer = Scorer.of(table)
-        found = fit_cells(scorer, estimator)
+        scorer, found = fit_runs(frame, axes, knobs, y, recipes, launches, estimator=estimator)
     except InputError as error:
         return HyperSection({}, {}, error.render())
-    figures = {"hyperlaw_lines": law_lines(table, found)}
-    if len(knobs) > 1:
+    figures = {"hyperlaw_lines": law_lines(scorer.table, found)}
+    if len(scorer.table.knobs) > 1:
         others = {}
-        if set(knobs) <= set(KNOBS):
-            ranked = compare(frame, table, scorer)
+        if set(scorer.table.knobs) <= set(KNOBS):
+            ranked = compare(frame, scorer.table, scorer)
             others = {one.law.name: one.predicted for one in ranked if len(one.off) > 1}
         figures["hyperlaw_heatmaps"] = heatmaps(scorer, found, others)
     return HyperSection(found.to_dict(), figures, "")

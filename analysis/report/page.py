@@ -15,6 +15,7 @@ import polars as pl
 
 from sweeplaw.analysis.fitting.display.fit_card import further_warnings, sides, status_in_words
 from sweeplaw.analysis.report import figures
+from sweeplaw.analysis.report.outlook import forecast_band
 from sweeplaw.analysis.report.report import Report, Section, report_values
 from sweeplaw.analysis.tables.display import finite
 from sweeplaw.trials.quantities import short
@@ -26,9 +27,10 @@ def pictures(section: Section, curves: pl.LazyFrame) -> dict[str, str]:
     by, family = section.by, section.family
     by_size = {one.at[by.d]: one.fit for one in section.slices if one.fit and by.d in one.at and one.fit.verified}
     by_data = {one.at[by.n]: one.fit for one in section.slices if one.fit and by.n in one.at and one.fit.verified}
+    forecast = forecast_band(section.surface.fit)
     drawn = {
-        "loss_n": figures.loss_curves(family, by, section.surface.fit, by_size, along=by.n),
-        "loss_d": figures.loss_curves(family, by, section.surface.fit, by_data, along=by.d),
+        "loss_n": figures.loss_curves(family, by, section.surface.fit, by_size, along=by.n, forecast=forecast),
+        "loss_d": figures.loss_curves(family, by, section.surface.fit, by_data, along=by.d, forecast=forecast),
     }
     if section.surface.fit is not None:
         drawn["residuals"] = figures.residuals(section.surface.fit, by)

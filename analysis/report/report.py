@@ -14,13 +14,19 @@ import polars as pl
 
 from sweeplaw.analysis.fitting.display.fit_summary import summarise
 from sweeplaw.analysis.fitting.fitted_law import Fit
+from sweeplaw.analysis.report.comparison import compared
+from sweeplaw.analysis.report.family import Family, families
 from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws
 from sweeplaw.analysis.report.hyperlaw_section import HyperSection, hyper_section
+from sweeplaw.analysis.report.outlook import forecast_values, rung_values
 from sweeplaw.analysis.scaling.validation import largest
-from sweeplaw.analysis.tables.families import Axes, Family, axes, families, n_note
+from sweeplaw.analysis.tables.families import Axes, axes, n_note
+from sweeplaw.analysis.tables.roles.budgets import budget_note, with_planned_tokens
+from sweeplaw.analysis.tables.roles.families import family_key
 from sweeplaw.analysis.tables.sql.expressions import check_columns, condition, parse
 from sweeplaw.analysis.tables.tables import Tables, keep, load
 from sweeplaw.analysis.tuning.optimum import CellOptimum, optima, unmeasured_cells
+from sweeplaw.analysis.tuning.settings import Launches
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 
@@ -45,7 +51,7 @@ class Section:
 class Report:
     """The content of a report. ``source``: the argument as the user wrote it; ``everything``: trials in any state.
 
-    ``note`` says why N is not known of some trials; empty if it is, or if N is another column.
+    ``note`` says why N is not known of some trials, and of how many D is what was planned; empty if there are none.
     """
 
     source: str
@@ -74,7 +80,8 @@ def make(
     whole = load(source, states=None, verify=verify)
     tables = keep(whole, ("completed",), where)
     rows = whole.trials if where is None else whole.trials.filter(condition(where, whole.trials.collect_schema()))
-    everything = _with_expressions(rows.collect(), [*(x or {}).values(), loss])
+    known, planned = with_planned_tokens(rows.collect())
+    everything = _with_expressions(known, [*(x or {}).values(), loss])
     trials = everything.filter(pl.col("state") == "completed") if "state" in everything.columns else everything
     if not trials.height:
         counts = ", ".join(f"{rows} {reason}" for reason, rows in tables.dropped.items())
@@ -84,8 +91,10 @@ def make(
     found = families(trials, by)
     shown = found[:MAX_FAMILIES]
     laws = _laws(shown, by, progress)
-    sections = tuple(_section(family, by, everything, fitted) for family, fitted in zip(shown, laws, strict=True))
-    note = "" if x and "N" in x else n_note(trials)
+    sections = tuple(
+        _section(family, by, everything, fitted, tables.launches) for family, fitted in zip(shown, laws, strict=True)
+    )
+    note = "; ".join([*filter(None, ["" if x and "N" in x else n_note(trials)]), *budget_note(planned)])
     return Report(str(source), tables, everything, by, sections, len(found) - len(shown), note)
 
 
@@ -115,21 +124,23 @@ def _laws(shown: Sequence[Family], by: Axes, progress: ProgressCallback) -> Iter
         yield laws
 
 
-def _section(family: Family, by: Axes, everything: pl.DataFrame, laws: Sequence[FittedSlice]) -> Section:
+def _section(
+    family: Family, by: Axes, everything: pl.DataFrame, laws: Sequence[FittedSlice], launches: Launches
+) -> Section:
     # Trials in any state: whether the best value is at an edge also depends on its diverged neighbours.
-    same = everything
-    for name, value in family.values.items():
-        same = same.filter(pl.col(name).eq_missing(value))
+    same = everything.filter(
+        *(family_key(name).eq_missing(pl.lit(value)) for name, value in family.values.items()), pl.lit(True)
+    )
     found = optima(same, [by.n, by.d], list(by.knobs), by.loss) if by.knobs else []
     surface, *slices = laws
-    return Section(family, by, surface, tuple(slices), tuple(found), _hyper(same, family, by))
+    return Section(family, by, surface, tuple(slices), tuple(found), _hyper(same, family, by, launches))
 
 
-def _hyper(trials: pl.DataFrame, family: Family, by: Axes) -> HyperSection | None:
+def _hyper(trials: pl.DataFrame, family: Family, by: Axes, launches: Launches) -> HyperSection | None:
     """Return the laws of the knobs with enough levels for an inner optimum; None if there is no such knob."""
     levels = {knob: family.trials[knob].n_unique() for knob in by.knobs if family.trials[knob].dtype.is_numeric()}
     knobs = [knob for knob, count in levels.items() if count >= LEAST_LEVELS]
-    return hyper_section(trials, [by.n, by.d], knobs, by.loss) if knobs else None
+    return hyper_section(trials, [by.n, by.d], knobs, by.loss, launches=launches) if knobs else None
 
 
 def report_values(report: Report) -> dict[str, Any]:
@@ -140,6 +151,8 @@ def report_values(report: Report) -> dict[str, Any]:
         "trials": _trials(report),
         "families": [_section_values(section) for section in report.sections],
         "families_left_out": report.families_left_out,
+        "comparison": compared({one.family.name: one.surface.fit for one in report.sections}),
+        "forecasts": forecast_values(report.source, report.tables),
         "failures": _failures(report.everything),
         "launches": [dict(launch) for launch in report.tables.launches],
         "faults": list(report.tables.faults),
@@ -187,8 +200,11 @@ def _section_values(section: Section) -> dict[str, Any]:
         "values": dict(section.family.values),
         "trials": section.family.trials.height,
         "points": section.family.best.to_dicts(),
+        "noise": section.family.points.noise,
+        "notes": list(section.family.notes),
         "surface": slice_values(section.surface),
         "slices": [slice_values(one) for one in section.slices],
+        "rungs": rung_values(section.surface.fit, section.optima),
         "optima": [one.to_dict() for one in section.optima],
         "hyperlaws": None if section.hyper is None else {**section.hyper.values, "refused": section.hyper.refused},
         "cells_without_loss": unmeasured_cells(section.family.trials, [by.n, by.d], by.loss).to_dicts(),

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.allocation import FLOPS_PER_ND, frontier, is_surface
+from sweeplaw.analysis.fitting.derived.allocation import FLOPS_PER_ND, is_surface
+from sweeplaw.analysis.fitting.derived.frontier import frontier
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.uncertainty import Interval, percentile
 from sweeplaw.analysis.scaling.validation import require_same_objective

@@ -50,7 +50,7 @@ FAMILIES: tuple[Law, ...] = (
 MIN_POINTS = 8  # the largest family has four parameters, and a backtest leaves out points
 CUTS = 8  # backtests: shorter prefixes that later points are forecast from
 FIRST_CUT = 0.4  # of the points: the shortest of these prefixes
-OBJECTIVE = Objective("huber", 1e-2)  # nats; a spike in the curve pulls no harder than one hundredth
+OBJECTIVE = Objective("huber", 1e-2, "raw")  # nats; a spike in the curve pulls no harder than one hundredth
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import numpy as np
 from sweeplaw.analysis.fitting.checks import Observations, require_fittable
 from sweeplaw.analysis.fitting.fit import fit_observations
 from sweeplaw.analysis.fitting.fitted_law import Fit, require_fits
-from sweeplaw.analysis.fitting.resampling import cell_numbers
+from sweeplaw.analysis.fitting.resampling import NO_RESAMPLING, Resampling, cell_numbers
 from sweeplaw.analysis.fitting.uncertainty import Interval, percentile, refit
 from sweeplaw.analysis.tables.display import Shown, finite
 from sweeplaw.trials.errors import InputError, shown
@@ -20,11 +20,16 @@ from sweeplaw.trials.errors import InputError, shown
 Array = np.ndarray
 
 LARGEST_SHARE = 0.2  # of the rows, those of greatest scale: held out
+BAND = Resampling(count=400)  # refits of the other rows, for the band of the held-out ones
 
 
 @dataclass(frozen=True, slots=True)
 class Holdout:
-    """Errors on rows a fit did not see. ``errors`` are predicted over observed loss, minus one; ``rows`` as read."""
+    """Errors on rows a fit did not see. ``errors`` are predicted over observed loss, minus one; ``rows`` as read.
+
+    ``band`` are the two ends, for each row, of the band of a run at ``level``, by the fit that did not see it; None
+    where there is none.
+    """
 
     kind: str
     rows: Array
@@ -34,14 +39,23 @@ class Holdout:
     status: str
     verified: bool
     note: str = ""
+    level: float = 0.95
+    band: tuple[Array, Array] | None = None
+
+    @property
+    def inside(self) -> int | None:
+        """Number of rows whose loss is inside their band, None without one."""
+        if self.band is None:
+            return None
+        return int(np.sum((self.band[0] <= self.observed) & (self.observed <= self.band[1])))
 
     @property
     def errors(self) -> Array:
         """Relative error of each prediction: positive if the predicted loss is too high."""
         return np.asarray(self.predicted / self.observed - 1)
 
-    def summary(self) -> dict[str, float | int | str | bool]:
-        """Return the mean, worst and signed relative error, and the root mean square in nats."""
+    def summary(self) -> dict[str, float | int | str | bool | None]:
+        """Return the mean, worst and signed relative error, the root mean square in nats, and whether the band held."""
         return {
             "kind": self.kind,
             "rows": len(self.rows),
@@ -50,6 +64,9 @@ class Holdout:
             "worst_relative_error": float(np.max(np.abs(self.errors))),
             "bias": float(np.mean(self.errors)),
             "rms_nats": float(np.sqrt(np.mean((self.predicted - self.observed) ** 2))),
+            "band_level": self.level,
+            "rows_inside_band": self.inside,
+            "share_inside_band": None if self.inside is None else self.inside / len(self.rows),
             "verified": self.verified,
             "status": self.status,
             "note": self.note,
@@ -87,18 +104,21 @@ def scale_of(observations: Observations) -> Array:
     return np.asarray(np.exp(np.sum([np.log(column) for column in observations.inputs.values()], axis=0)))
 
 
-def largest(fit: Fit, share: float = LARGEST_SHARE) -> Holdout:
-    """Hold out the rows of greatest scale, fit the others, predict them. Raise InputError if too few are left."""
+def largest(fit: Fit, share: float = LARGEST_SHARE, resampling: Resampling = BAND) -> Holdout:
+    """Hold out the rows of greatest scale, fit the others, predict them with a band from refits of the others.
+
+    Raise InputError if too few are left.
+    """
     require_fits(fit)
     if not isinstance(share, float) or not 0 < share < 1:
         raise InputError(f"share = {shown(share)} (accepted: a number between 0 and 1)")
     scale = scale_of(fit.observations)
     edge = np.quantile(scale, 1 - share, method="lower")
     held = scale > edge if (scale > edge).any() else scale >= edge
-    return held_out(fit, held, f"largest {share:g} of the rows by {' x '.join(fit.law.inputs)}")
+    return held_out(fit, held, f"largest {share:g} of the rows by {' x '.join(fit.law.inputs)}", resampling)
 
 
-def held_out(fit: Fit, held: Array, kind: str) -> Holdout:
+def held_out(fit: Fit, held: Array, kind: str, resampling: Resampling = BAND) -> Holdout:
     """Fit the law to the other rows and predict those of ``held``, a mask over the rows used."""
     observations = fit.observations
     kept = subset(observations, ~held)
@@ -106,12 +126,13 @@ def held_out(fit: Fit, held: Array, kind: str) -> Holdout:
         require_fittable(kept, fit.law)
     except InputError as error:
         raise InputError(f"holding out {int(held.sum())} of {len(held)} rows leaves no fit: {error}") from None
-    small = fit_observations(kept, fit.law, fit.objective)
-    columns = [observations.inputs[name][held] for name in fit.law.inputs]
-    predicted = fit.law.function.bind(columns).predict(small.theta[None])[0]
+    small = fit_observations(kept, fit.law, fit.objective, resampling, fit.level)
+    units = observations.units
+    x = {name: observations.inputs[name][held] * units.get(name, 1.0) for name in fit.law.inputs}
+    band = None if small.draws is None else small.band(x, fit.level, of="run")
     return Holdout(
-        kind, observations.rows[held], observations.losses[held], predicted, int((~held).sum()), small.status,
-        small.verified,
+        kind, observations.rows[held], observations.losses[held], small.predict(x), int((~held).sum()), small.status,
+        small.verified, "", fit.level, band,
     )  # fmt: skip
 
 
@@ -150,7 +171,7 @@ def leave_cell_out(fit: Fit, keys: Sequence[str] = ()) -> Holdout:
 def compare(first: Fit, second: Fit, share: float = LARGEST_SHARE, resamples: int = 2000, seed: int = 0) -> Comparison:
     """Compare two laws, fitted to the small rows, on the same large rows. Raise InputError if objectives differ."""
     require_same_objective(first, second)
-    one, two = largest(first, share), largest(second, share)
+    one, two = (largest(fit, share, NO_RESAMPLING) for fit in (first, second))
     if not np.array_equal(one.rows, two.rows):
         raise InputError("the two fits hold out different rows: fit them to the same rows of the same table")
     squares = np.stack([(item.predicted - item.observed) ** 2 for item in (one, two)])
@@ -181,7 +202,7 @@ def ranking(fits: Mapping[str, Fit], share: float = LARGEST_SHARE) -> tuple[tupl
     """Rank laws by root mean square error on the held-out largest rows, each compared with the best (None for it)."""
     if not isinstance(fits, Mapping) or not fits:
         raise InputError(f"fits = {shown(fits)} (accepted: a mapping of names to fits)")
-    held = {name: largest(fit, share) for name, fit in fits.items()}
+    held = {name: largest(fit, share, NO_RESAMPLING) for name, fit in fits.items()}
     scores = {name: float(np.sqrt(np.mean((item.predicted - item.observed) ** 2))) for name, item in held.items()}
     order = sorted(scores, key=lambda name: scores[name])
     best = fits[order[0]]

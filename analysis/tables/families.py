@@ -1,34 +1,28 @@
-"""Roles of the columns of a table, its families of runs, and the best loss at each scientific point.
-
-Trials that differ in a scientific axis other than model size and data (corpus, schedule, recipe) are different
-families; each has laws of its own.
-"""
+"""Roles of the columns of a report: which are N, D and the loss, what splits its runs, and what was tuned."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.tables.roles.roles import roles
 from sweeplaw.analysis.tables.sql.expressions import ALIASES, check_columns
 from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.analysis.tables.units import units
 from sweeplaw.trials.errors import InputError, nearest
-from sweeplaw.trials.record import N_UNKNOWN, TRIAL_COLUMNS
+from sweeplaw.trials.record import N_UNKNOWN
 
 N_COLUMNS = ("params_non_embedding", "params")
 D_COLUMN = "tokens"
-_NOT_KNOBS = frozenset(column.name for column in TRIAL_COLUMNS)
-_USUAL_NUISANCE = ("lr", "weight_decay", "batch_tokens", "batch_sequences", "epochs")
 
 
 @dataclass(frozen=True, slots=True)
 class Axes:
     """Columns by role: ``n`` and ``d`` are N and D, ``families`` split the table, ``knobs`` were tuned.
 
-    ``units`` are those of the columns, as far as they are known.
+    ``units`` are those of the columns, as far as they are known; ``told`` are sentences on how roles were decided.
     """
 
     n: str
@@ -37,42 +31,21 @@ class Axes:
     families: tuple[str, ...]
     knobs: tuple[str, ...]
     units: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """The trials of one combination of the family columns.
-
-    ``settings`` has a row for each (N, D, knobs): mean loss over seeds, their standard deviation (null for one) and
-    number. ``best`` is the setting of least mean loss at each (N, D); ``seeds`` are the trials of these settings, the
-    rows that laws are fitted to.
-    """
-
-    name: str
-    values: Mapping[str, Any]
-    trials: pl.DataFrame
-    settings: pl.DataFrame
-    best: pl.DataFrame
-    seeds: pl.DataFrame
+    told: tuple[str, ...] = ()
 
 
 def axes(tables: Tables, trials: pl.DataFrame, *, loss: str = "val_loss", x: Mapping[str, str] | None = None) -> Axes:
-    """Return the roles of the columns: those recorded by launches, and for imported rows what varies at fixed (N, D).
+    """Return the roles of the columns: those recorded by launches, for other rows by `analysis.tables.roles.guessed`.
 
     ``x`` names the columns of N and D, by default those of our own store. Raise InputError if one is missing.
     """
     n, d = _scales(tables, trials, loss, x or {})
     check_columns(trials, [n, d, loss], numbers=[n, d, loss])
-    scientific = {name for launch in tables.launches for name in launch.get("scientific", ())}
-    nuisance = {name for launch in tables.launches for name in launch.get("nuisance", ())}
-    varying = _varying(trials, [n, d])
-    families = tuple(
-        name for name in varying if name in scientific and name not in nuisance and not name.startswith("params")
-    )
-    usual = [name for name in _USUAL_NUISANCE if name in varying and name not in families]
-    knobs = [name for name in varying if name in nuisance] or _without_duplicates(trials, usual)
+    usable = trials.drop_nulls([n, d, loss])
+    found = roles(usable, tables.launches, [n, d], [loss])
     workloads = trials["workload"].unique().to_list() if "workload" in trials.columns else []
-    return Axes(n, d, loss, families, tuple(knobs), units(trials.columns, tables.launches, workloads))
+    known = units(trials.columns, tables.launches, workloads)
+    return Axes(n, d, loss, found.families, found.knobs, known, found.told)
 
 
 def _scales(tables: Tables, trials: pl.DataFrame, loss: str, x: Mapping[str, str]) -> tuple[str, str]:
@@ -104,53 +77,3 @@ def n_note(trials: pl.DataFrame) -> str:
         return ""
     unknown = trials.filter(pl.col("params").is_not_null() & pl.col("params_non_embedding").is_null())
     return f"{unknown.height} of {trials.height} trials: {N_UNKNOWN}" if unknown.height else ""
-
-
-def _without_duplicates(trials: pl.DataFrame, names: Sequence[str]) -> list[str]:
-    """Return ``names`` without those equivalent to an earlier one (a batch in sequences and in tokens)."""
-    kept: list[str] = []
-    for name in names:
-        levels = {other: trials.select(pl.struct(name, other).n_unique()).item() for other in kept}
-        if not any(trials[name].n_unique() == trials[other].n_unique() == both for other, both in levels.items()):
-            kept.append(name)
-    return kept
-
-
-def _varying(trials: pl.DataFrame, cells: Sequence[str]) -> list[str]:
-    """Return the columns that take several values at some (N, D)."""
-    candidates = [
-        name
-        for name, kind in trials.schema.items()
-        if name not in cells and (name not in _NOT_KNOBS or name in _USUAL_NUISANCE or name == "unique_tokens")
-        if kind in (pl.Int64, pl.Float64, pl.String, pl.Boolean) and name != "seed"
-    ]
-    counts = trials.group_by(cells).agg(pl.col(candidates).n_unique()).select(pl.col(candidates).max())
-    return [name for name in candidates if counts[name].item(0) not in (None, 0, 1)]
-
-
-def families(trials: pl.DataFrame, by: Axes) -> list[Family]:
-    """Return the families in the order of their values. Rows without N, D or a finite loss are in none."""
-    cells, knobs = [by.n, by.d], list(by.knobs)
-    usable = trials.drop_nulls([*cells, by.loss]).filter(pl.col(by.loss).is_finite())
-    parts = usable.partition_by(list(by.families), as_dict=True) if by.families else {(): usable}
-    return [
-        _family(dict(zip(by.families, values, strict=True)), part, by, cells, knobs)
-        for values, part in sorted(parts.items(), key=lambda item: str(item[0]))
-        if part.height
-    ]
-
-
-def _family(values: dict[str, Any], part: pl.DataFrame, by: Axes, cells: list[str], knobs: list[str]) -> Family:
-    settings = (
-        part.group_by([*cells, *knobs])
-        .agg(
-            pl.col(by.loss).mean().alias(by.loss),
-            pl.col(by.loss).std().alias("seed_std"),
-            pl.len().alias("seeds"),
-        )
-        .sort([*cells, *knobs], nulls_last=True)
-    )
-    best = settings.sort(by.loss).unique(cells, keep="first", maintain_order=True).sort(cells)
-    seeds = part.join(best.select([*cells, *knobs]), on=[*cells, *knobs], how="semi", nulls_equal=True).sort(cells)
-    name = ", ".join(f"{key} = {value}" for key, value in values.items()) or "all trials"
-    return Family(name, values, part, settings, best, seeds)

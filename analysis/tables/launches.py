@@ -18,7 +18,7 @@ _TEXTS = ("launch_id", "recorded_at", "workload", "sweep", "sweep_file")
 _FACTS: Mapping[str, Callable[[Any], bool]] = {
     **dict.fromkeys(_TEXTS, lambda value: isinstance(value, str)),
     **dict.fromkeys(("scientific", "nuisance"), lambda value: _all_texts(value)),
-    **dict.fromkeys(("derived", "retry", "dropped"), lambda value: isinstance(value, dict)),
+    **dict.fromkeys(("fixed", "derived", "retry", "dropped"), lambda value: isinstance(value, dict)),
     "later_knobs": lambda value: isinstance(value, dict) and all(map(_is_value, value.values())),
 }
 _CORE = frozenset(column.name for column in TRIAL_COLUMNS)

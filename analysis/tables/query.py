@@ -14,6 +14,7 @@ import polars as pl
 from polars import selectors
 
 from sweeplaw.analysis.tables.query_errors import explained
+from sweeplaw.analysis.tables.roles.best import SEED_STD, SEEDS, best
 from sweeplaw.analysis.tables.sql.expressions import (
     ALIASES,
     aliases_in,
@@ -22,9 +23,10 @@ from sweeplaw.analysis.tables.sql.expressions import (
     resolve_columns,
     values_of,
 )
+from sweeplaw.analysis.tables.sql.float_arithmetic import in_floats
 from sweeplaw.analysis.tables.sql.select_list import renamed
 from sweeplaw.analysis.tables.sql.sql_text import require_query, tokens
-from sweeplaw.analysis.tables.tables import Tables, best
+from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
 
@@ -80,6 +82,12 @@ def mentioned_columns(query: Query, columns: Sequence[str]) -> list[str]:
     return [name for name in dict.fromkeys(resolved) if name in columns]
 
 
+def columns_of(tables: Tables, query: Query) -> list[str]:
+    """Return the columns that a query without SQL may name: those of `trials`, with cells also those of `best`."""
+    names = tables.trials.collect_schema().names()
+    return [*names, *(name for name in (SEEDS, SEED_STD) if query.best_per and name not in names)]
+
+
 def scientific_axes(tables: Tables) -> tuple[str, ...]:
     """Return the default cells of `best`: the scientific axes recorded by the newest launch, else N and D."""
     columns = tables.trials.collect_schema().names()
@@ -96,13 +104,13 @@ def _by_sql(tables: Tables, query: Query, columns: Sequence[str]) -> pl.DataFram
     refuse_text_as_number(sql, tables.trials.collect_schema())
     aliases = aliases_in(sql, columns)
     used = {text.strip('"`').lower() for kind, text in tokens(sql) if kind in ("name", "quoted")}
-    # As floats: 6 * N * D soon exceeds 2^63, and integers would wrap silently.
-    stand_ins = [pl.col(column).cast(pl.Float64).alias(alias) for alias, column in aliases.items()]
+    stand_ins = [pl.col(column).alias(alias) for alias, column in aliases.items()]
     trials = tables.trials.with_columns(stand_ins) if stand_ins else tables.trials
     frames = {"trials": trials, "curves": tables.curves, "excluded": tables.excluded}
     if "best" in used:
         frames["best"] = _best(tables, query).lazy().with_columns(stand_ins)
-    result = pl.SQLContext(frames, eager=False).execute(sql)
+    kinds = {name: kind for frame in frames.values() for name, kind in frame.collect_schema().items()}
+    result = pl.SQLContext(frames, eager=False).execute(in_floats(sql, kinds))
     if not isinstance(result, pl.LazyFrame):
         raise InputError("only SELECT queries are accepted")
     _reject_other_files(result, frames.values(), tables.source)
@@ -122,7 +130,7 @@ def _scans(frame: pl.LazyFrame) -> set[str]:
 
 def _best(tables: Tables, query: Query) -> pl.DataFrame:
     cells = query.best_per or scientific_axes(tables)
-    return best(_completed(tables.trials), cells, query.loss)
+    return best(_completed(tables.trials), cells, query.loss, tables.launches)
 
 
 def _completed(trials: pl.LazyFrame) -> pl.LazyFrame:
@@ -134,17 +142,15 @@ def _completed(trials: pl.LazyFrame) -> pl.LazyFrame:
 
 def _by_name(tables: Tables, query: Query) -> pl.DataFrame:
     trials = _filtered(tables, query)
-    names = trials.collect_schema().names()
+    names = columns_of(tables, query)
     sort = [name.removeprefix("-") for name in query.sort]
     cells = [*query.best_per, query.loss] if query.best_per else []
     resolved = resolve_columns([*sort, *query.columns, *cells], names)  # all faults in one message
     order, wanted = resolved[: len(sort)], resolved[len(sort) : len(sort) + len(query.columns)]
     if query.best_per:
-        trials = _completed(trials)
-        if wanted:  # read only these: the spec of a trial is longer than all its numbers
-            needed = [*resolved, "trial_id"]
-            trials = trials.select([name for name in dict.fromkeys(needed) if name in names])
-        trials = best(trials, query.best_per, query.loss).lazy()
+        # Only what is asked for: the spec of a trial is longer than all its numbers.
+        read = resolved if wanted else None
+        trials = best(_completed(trials), query.best_per, query.loss, tables.launches, read).lazy()
     if order:
         descending = [name.startswith("-") for name in query.sort]
         trials = trials.sort(order, descending=descending, nulls_last=True, maintain_order=True)

@@ -8,15 +8,17 @@ from typing import Any
 import polars as pl
 
 from sweeplaw.analysis.tables.sources import rows
-from sweeplaw.analysis.tables.sql.expressions import ALIASES, parse, resolve_columns
+from sweeplaw.analysis.tables.sql.expressions import ALIASES, parse, resolve_columns, unknown_columns
 from sweeplaw.trials.errors import InputError, shown
 
 TIMESCALE = "tau"  # AdamW timescale in passes over the data, B/(lr wd D) (Wang and Aitchison, arXiv 2405.13698)
 TIMESCALE_PARTS = ("batch_tokens", "lr", "weight_decay", "tokens")
 
 
-def read_runs(source: Any, columns: Mapping[str, Sequence[str]], y: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Return the runs of any source prepared, and notes on rows left out and damage.
+def read_runs(
+    source: Any, columns: Mapping[str, Sequence[str]], y: str
+) -> tuple[pl.DataFrame, tuple[str, ...], tuple[Mapping[str, Any], ...]]:
+    """Return the runs of any source prepared, notes on rows left out and damage, and what launches recorded.
 
     ``columns`` are the names needed, by the argument that gives them. Raise InputError.
     """
@@ -31,8 +33,9 @@ def read_runs(source: Any, columns: Mapping[str, Sequence[str]], y: str) -> tupl
         raise InputError(faults)
     found = rows(source, states=None)
     if found.frame.is_empty():
-        return found.frame, found.notes
-    return prepare(found.frame, [name for names in columns.values() for name in names], y), found.notes
+        return found.frame, found.notes, found.launches
+    frame = prepare(found.frame, [name for names in columns.values() for name in names], y)
+    return frame, found.notes, found.launches
 
 
 def frame_of(source: Any, columns: Mapping[str, Sequence[str]], y: str) -> pl.DataFrame:
@@ -52,7 +55,7 @@ def prepare(
     null. Raise InputError naming every missing column.
     """
     for name, expression in (derived or {}).items():
-        frame = frame.with_columns(parse(expression, frame.columns).alias(name))
+        frame = frame.with_columns(parse(expression, frame.schema).alias(name))
     aliases = {
         name: ALIASES[name] for name in names if name not in frame.columns and ALIASES.get(name) in frame.columns
     }
@@ -61,7 +64,9 @@ def prepare(
         resolve_columns(TIMESCALE_PARTS, frame.columns)
         batch, lr, decay, tokens = (pl.col(name).cast(pl.Float64) for name in TIMESCALE_PARTS)
         frame = frame.with_columns((batch / (lr * decay * tokens)).alias(TIMESCALE))
-    resolve_columns([*names, y], frame.columns)
+    if faults := unknown_columns([*names, y], frame.columns):
+        hint = "; --y names the column of the loss" if y not in frame.columns else ""
+        raise InputError([*faults[:-1], faults[-1] + hint])
     if "state" in frame.columns:
         frame = frame.with_columns(pl.when(pl.col("state").fill_null("completed") == "completed").then(pl.col(y)))
     if frame.is_empty():

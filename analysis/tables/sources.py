@@ -24,12 +24,14 @@ ACCEPTED = (
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a source, the number left out before by reason, the faults of damaged files, and known units."""
+    """The rows of a source, the number left out before by reason, the faults of damaged files, known units, and launch
+    records."""
 
     frame: pl.DataFrame
     dropped: Mapping[str, int] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
+    launches: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -54,7 +56,7 @@ def rows(source: Any, states: Sequence[str] | None = ("completed",)) -> Rows:
 def _loaded(tables: Tables) -> Rows:
     frame = _collected(tables.trials)
     known = _units(frame, tables.launches) if "spec" in frame.columns else {}
-    return Rows(frame, tables.dropped, tables.faults, known)
+    return Rows(frame, tables.dropped, tables.faults, known, tables.launches)
 
 
 def _units(frame: pl.DataFrame, launches: Sequence[Mapping[str, Any]]) -> dict[str, str]:

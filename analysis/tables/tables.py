@@ -15,8 +15,9 @@ import pyarrow as pa
 from sweeplaw.analysis.tables.arguments import address, check_filters
 from sweeplaw.analysis.tables.display import Shown, brief
 from sweeplaw.analysis.tables.launches import launches, with_later_knobs
+from sweeplaw.analysis.tables.roles.best import best
 from sweeplaw.analysis.tables.scans import column_types, polars_type, scan, scan_ids
-from sweeplaw.analysis.tables.sql.expressions import condition, not_numeric, resolve_columns
+from sweeplaw.analysis.tables.sql.expressions import condition
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.record import CURVE_COLUMNS
@@ -74,8 +75,11 @@ class Tables(Shown):
         }
 
     def best(self, cells: Sequence[str] = ("N", "D"), loss: str = "val_loss") -> pl.DataFrame:
-        """Return the trial of lowest ``loss`` at each combination of the columns ``cells``. Raise InputError."""
-        return best(self.trials, cells, loss)
+        """Return the setting of least mean ``loss`` over its seeds at each combination of the columns ``cells``.
+
+        As the table `best` of a query (`analysis.tables.roles.best`). Raise InputError.
+        """
+        return best(self.trials, cells, loss, self.launches)
 
     def to_arrow(self) -> pa.Table:
         """Return the trials as an Arrow table."""
@@ -169,26 +173,6 @@ def unless_damaged(work: Callable[[bool], Result]) -> Result:
         return work(True)
     except pl.exceptions.ComputeError as error:
         raise InputError(str(error).splitlines()[0]) from None
-
-
-def best(trials: pl.LazyFrame, cells: Sequence[str], loss: str = "val_loss") -> pl.DataFrame:
-    """Return the row of least ``loss`` in each cell: the best over every other axis, sorted by the cells.
-
-    A cell is one combination of the values of the columns ``cells`` (the scientific axes). Rows without a finite loss
-    or with a null cell column are omitted. Ties go to the least trial_id. Raise InputError.
-    """
-    schema = trials.collect_schema()
-    names = resolve_columns([*cells, loss], schema.names())
-    keys, target = names[:-1], names[-1]
-    if not schema[target].is_numeric() and (fault := not_numeric(trials.select(target).collect()[target])):
-        raise InputError(fault)
-    usable = trials.filter(pl.col(target).is_finite(), *(pl.col(key).is_not_null() for key in keys))
-    # Two passes: the first reads cells and loss only; the second the few rows, by a filter that reaches the files.
-    least = usable.group_by(keys).agg(pl.col(target).min()).collect()
-    candidates = usable.filter(pl.col(target).is_in(least.get_column(target).implode())).collect()
-    found = candidates.join(least, on=[*keys, target], how="semi")
-    ties = [name for name in ("trial_id",) if name in found.columns]
-    return found.sort([*keys, *ties]).unique(keys, keep="first", maintain_order=True)
 
 
 def _store_tables(location: Location, now: Snapshot) -> Tables:

@@ -1,8 +1,7 @@
-"""Rows of a sweep as arrays, by cell: the input of every law for an optimum.
+"""Settings of a sweep as arrays, by cell: the input of every law for an optimum.
 
-A cell is one combination of the axes (N and D, say) and of the recipe columns; its rows are settings of the knobs.
-Designs that cannot determine a law are rejected here: a single cell, a knob that never varied, a knob set by a rule,
-two knobs that moved together.
+A cell is one combination of the axes (N and D, say) and of the recipe columns; its rows are settings of the knobs,
+seeds averaged (`settings`). Designs that cannot determine a law are rejected (`design`).
 """
 
 from __future__ import annotations
@@ -17,31 +16,39 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sweeplaw.analysis.tables.levels import SAME_LEVEL, snap
+from sweeplaw.analysis.tables.levels import snap
 from sweeplaw.analysis.tables.sql.expressions import check_columns
+from sweeplaw.analysis.tuning.design import check_design
+from sweeplaw.analysis.tuning.settings import (
+    Launches,
+    Split,
+    at_their_best,
+    averaged,
+    is_group,
+    keyed,
+    other_differences,
+    split_columns,
+)
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.record import RESERVED_COLUMNS
 
 Array = NDArray[np.float64]
-
-TOGETHER = 0.999  # correlation of logs above which two columns count as one
-LEAST_SPAN = 1.05  # an axis whose largest value is within 5 % of its smallest has no exponent
-_FACTS_OF_A_RUN = RESERVED_COLUMNS - {"workload", "source"}  # filled by the run itself, so none is a recipe
 
 
 @dataclass(frozen=True)
 class CellTable:
-    """Measured rows, sorted by cell.
+    """Measured settings, sorted by cell.
 
-    ``axes``: numeric columns of the laws; ``recipes``: columns that split cells without being an axis. ``cells`` (one
-    row per cell, ascending): axes and recipes; ``log_axes`` (cells, axes); ``cell`` (rows,): index of a row's cell;
-    ``x`` (rows, knobs): natural logs; ``levels``: the same, with values that differ only by rounding made equal;
-    ``z`` (rows,): natural log of the loss; ``unmeasured`` (cells,): number of rows without a finite loss. ``dropped``:
-    number of rows left out, by reason. ``notes``: warnings about the design.
+    ``axes``: numeric columns of the laws; ``recipes``: columns that split cells without being an axis; ``held``: other
+    tuned knobs, each at its best value in the cell. ``cells`` (one row per cell, ascending): axes and recipes;
+    ``log_axes`` (cells, axes); ``cell`` (rows,): index of a row's cell; ``x`` (rows, knobs): natural logs; ``levels``:
+    the same, with values that differ only by rounding made equal; ``z`` (rows,): natural log of the mean loss over
+    ``runs`` (rows,) repeats. ``rows_in``: runs given; ``dropped``: number of runs left out, by reason. ``notes``:
+    sentences on the roles of columns and warnings about the design.
     """
 
     axes: tuple[str, ...]
     recipes: tuple[str, ...]
+    held: tuple[str, ...]
     knobs: tuple[str, ...]
     y: str
     cells: pl.DataFrame
@@ -50,7 +57,7 @@ class CellTable:
     x: Array
     levels: Array
     z: Array
-    unmeasured: NDArray[np.int64]
+    runs: NDArray[np.int64]
     rows_in: int
     dropped: Mapping[str, int]
     notes: tuple[str, ...]
@@ -87,127 +94,98 @@ class CellTable:
 
 
 def cell_table(
-    frame: pl.DataFrame, axes: Sequence[str], knobs: Sequence[str], y: str, recipes: Sequence[str] = ()
+    frame: pl.DataFrame,
+    axes: Sequence[str],
+    knobs: Sequence[str],
+    y: str,
+    recipes: Sequence[str] = (),
+    launches: Launches = (),
+    held: Sequence[str] = (),
 ) -> CellTable:
-    """Return the measured rows of ``frame`` by cell. Raise InputError if the design cannot determine a law."""
-    names = [*axes, *recipes, *knobs, y]
-    check_columns(frame, names, numbers=[*axes, *knobs, y])
-    if not axes:
-        raise InputError("name the axes of the cells (N,D, say)")
-    keys = [*axes, *recipes]
-    kept, dropped = _screen(frame, axes, knobs, keys)
-    measured = pl.col(y).cast(pl.Float64).is_finite().fill_null(False) & (pl.col(y) > 0).fill_null(False)
-    counts = kept.group_by(keys).agg((~measured).sum().alias("_unmeasured"), measured.sum().alias("_measured"))
-    cells = counts.filter(pl.col("_measured") > 0).sort(keys).with_row_index("_cell")
-    rows = kept.filter(measured).join(cells, on=keys, how="inner", nulls_equal=True).sort("_cell", maintain_order=True)
-    unmeasured = kept.height - rows.height
-    if unmeasured:
-        dropped["no finite loss (diverged or failed)"] = unmeasured
-    if rows.is_empty():
-        raise InputError(f"no row has a finite {y} and all of {', '.join([*keys, *knobs])}")
-    settings = rows.select(knobs).to_numpy().astype(np.float64)
-    table = CellTable(
-        axes=tuple(axes),
-        recipes=tuple(recipes),
-        knobs=tuple(knobs),
-        y=y,
-        cells=cells.select(keys),
-        log_axes=np.log(cells.select(axes).to_numpy().astype(np.float64)).reshape(cells.height, len(axes)),
-        cell=rows["_cell"].to_numpy().astype(np.int64),
-        x=np.log(settings),
-        levels=np.log(np.stack([snap(column) for column in settings.T], axis=1)),
-        z=np.log(rows[y].to_numpy().astype(np.float64)),
-        unmeasured=cells["_unmeasured"].to_numpy().astype(np.int64),
-        rows_in=frame.height,
-        dropped=dropped,
-        notes=_repeats(rows, keys, knobs, y),
-    )
-    _check_design(table)
+    """Return the settings of ``frame`` by cell. Raise InputError if the design cannot determine a law.
+
+    ``axes`` of text or booleans are recipes. ``launches`` are the facts that a store recorded on its sweeps: which
+    columns are knobs, and which split runs into recipes; without them both are inferred. ``held`` are further knobs
+    outside the law.
+    """
+    groups = [name for name in axes if name in frame.columns and is_group(frame[name])]
+    check_columns(frame, [*axes, *recipes, *knobs, y], numbers=[*(n for n in axes if n not in groups), *knobs, y])
+    if not set(axes) - set(groups):
+        why = f": {', '.join(groups)} holds groups" if groups else ""
+        raise InputError(f"name the numeric axes of the cells (N,D, say){why}")
+    split = split_columns(frame, axes, knobs, y, recipes, launches, held)
+    keys = [*split.axes, *split.recipes]
+    measured, dropped = _measured(keyed(frame, split.recipes), split.axes, knobs, keys, y)
+    settings = averaged(measured, [*keys, *split.held], knobs, y)
+    rows = at_their_best(settings, keys, split.held, y)
+    behind = int(settings["_runs"].to_numpy().sum() - rows["_runs"].to_numpy().sum())
+    dropped[f"not at the best {' and '.join(split.held)} of the cell"] = behind
+    differing = other_differences(measured, [*keys, *split.held], knobs, y)
+    notes = (*split.notes, *_averages(rows, split.held), *differing)
+    table = _table(rows, split, knobs, y, (frame.height, dropped, notes))
+    check_design(table, _levels(settings, keys, [*knobs, *split.held]))
     return table
 
 
-def _screen(
-    frame: pl.DataFrame, axes: Sequence[str], knobs: Sequence[str], keys: Sequence[str]
+def _table(
+    rows: pl.DataFrame, split: Split, knobs: Sequence[str], y: str, rest: tuple[int, Mapping[str, int], tuple[str, ...]]
+) -> CellTable:
+    """Return the settings ``rows`` sorted by cell, as arrays; ``rest``: the runs given, those left out, and notes."""
+    keys = [*split.axes, *split.recipes]
+    cells = rows.select(keys).unique().sort(keys).with_row_index("_cell")
+    rows = rows.join(cells, on=keys, how="inner", nulls_equal=True, maintain_order="left")
+    rows = rows.sort("_cell", maintain_order=True)
+    values = rows.select(knobs).to_numpy().astype(np.float64)
+    rows_in, dropped, notes = rest
+    return CellTable(
+        axes=split.axes,
+        recipes=split.recipes,
+        held=split.held,
+        knobs=tuple(knobs),
+        y=y,
+        cells=cells.select(keys),
+        log_axes=np.log(cells.select(split.axes).to_numpy().astype(np.float64)),
+        cell=rows["_cell"].to_numpy().astype(np.int64),
+        x=np.log(values),
+        levels=np.log(np.stack([snap(column) for column in values.T], axis=1)),
+        z=np.log(rows[y].to_numpy().astype(np.float64)),
+        runs=rows["_runs"].to_numpy().astype(np.int64),
+        rows_in=rows_in,
+        dropped={reason: count for reason, count in dropped.items() if count},
+        notes=notes,
+    )
+
+
+def _averages(rows: pl.DataFrame, held: Sequence[str]) -> tuple[str, ...]:
+    """Return sentences on the knobs held at their best, and on the repeats that were averaged."""
+    notes = []
+    if held:
+        names, verb = " and ".join(held), "varies too and is" if len(held) == 1 else "vary too and are"
+        notes.append(f"{names} {verb} held at the best value of each cell (--knob or --cell makes it part of the law)")
+    if (runs := int(rows["_runs"].sum())) > rows.height:
+        notes.append(f"{runs} runs are {rows.height} settings: the losses of repeats (seeds) are averaged")
+    return tuple(notes)
+
+
+def _levels(settings: pl.DataFrame, keys: Sequence[str], names: Sequence[str]) -> dict[str, int]:
+    """Return the largest number of values of each column in a cell, other knobs at any value."""
+    return settings.group_by(keys).agg(pl.col(names).n_unique()).select(pl.col(names).max()).row(0, named=True)
+
+
+def _measured(
+    frame: pl.DataFrame, axes: Sequence[str], knobs: Sequence[str], keys: Sequence[str], y: str
 ) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Return the rows with all keys and knobs known and positive axes and knobs, and the number of others by reason."""
-    known = frame.drop_nulls([*keys, *knobs])
-    positive = known.filter(
-        pl.all_horizontal(*[(pl.col(name) > 0) & (pl.col(name) < math.inf) for name in [*axes, *knobs]])
-    )
-    dropped = {
-        "a cell or knob column is null": frame.height - known.height,
-        "a knob or axis is zero, negative or infinite (it has no log)": known.height - positive.height,
-    }
-    return positive, {reason: count for reason, count in dropped.items() if count}
+    """Return the rows with all keys known, positive axes and knobs and a finite loss, and the others' number by reason.
 
-
-def _repeats(rows: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], y: str) -> tuple[str, ...]:
-    """Return a note if settings occur several times in a cell, with the columns that differ and may be a recipe."""
-    groups = rows.group_by([*keys, *knobs])
-    repeats = groups.len("_rows").filter(pl.col("_rows") > 1)
-    if repeats.height < max(1, rows.height // 20):  # a few repeated runs are seeds
-        return ()
-    known = {*keys, *knobs, y, "seed", "_cell", "_unmeasured", "_measured", *_FACTS_OF_A_RUN}
-    others = [name for name in rows.columns if name not in known]
-    plain = [name for name in others if not rows[name].dtype.is_nested()]
-    distinct = groups.agg(pl.len().alias("_rows"), *[pl.col(name).n_unique() for name in plain]).filter(
-        pl.col("_rows") > 1
-    )
-    differing = [name for name in plain if distinct.filter(pl.col(name) > 1).height > distinct.height / 2]
-    few = [name for name in differing if rows[name].n_unique() <= min(20, rows.height // 2)]
-    if not few:
-        return ()
-    return (
-        f"{repeats.height} settings occur more than once in a cell and differ in {', '.join(few)}: "
-        "if those are recipes, name them as recipe columns or put them into the cell",
-    )
-
-
-def _check_design(table: CellTable) -> None:
-    faults = [*_cell_faults(table), *_knob_faults(table)]
-    if faults:
-        raise InputError(faults)
-
-
-def _cell_faults(table: CellTable) -> list[str]:
-    cells = len(table.cells)
-    if cells == 1:
-        label = ", ".join(
-            f"{name} = {value:g}" for name, value in table.label(0).items() if isinstance(value, int | float)
-        )
-        return [
-            f"one cell only ({label}): a law over {', '.join(table.axes)} needs at least {len(table.axes) + 2} cells"
-        ]
-    if cells < 3:
-        return [f"{cells} cells only: a law needs at least 3"]
-    return []
-
-
-def _knob_faults(table: CellTable) -> list[str]:
-    faults = []
-    within = table.x - _cell_means(table)
-    for k, name in enumerate(table.knobs):
-        if np.ptp(table.x[:, k]) < np.log1p(SAME_LEVEL):
-            value = np.exp(table.x[0, k])
-            faults.append(f"{name} has a single value, {value:.4g}: there is nothing to tune")
-        elif np.abs(within[:, k]).max() < np.log1p(SAME_LEVEL):
-            axes = " and ".join(table.axes)
-            faults.append(
-                f"{name} takes one value in each cell: it was set by {axes} and not tuned within a cell, "
-                f"so {name} and {axes} cannot be distinguished and its law would be the rule that set it"
-            )
-    if faults:
-        return faults
-    for i in range(len(table.knobs)):
-        for j in range(i):
-            if abs(np.corrcoef(within[:, i], within[:, j])[0, 1]) > TOGETHER:
-                faults.append(
-                    f"{table.knobs[j]} and {table.knobs[i]} moved together; their exponents cannot be distinguished"
-                )
-    return faults
-
-
-def _cell_means(table: CellTable) -> Array:
-    counts = np.bincount(table.cell)
-    means = np.stack([np.bincount(table.cell, weights=column) / counts for column in table.x.T], axis=1)
-    return means[table.cell]
+    Raise InputError if none is left.
+    """
+    kept = frame.drop_nulls([*keys, *knobs])
+    dropped = {"a cell or knob column is null": frame.height - kept.height}
+    for name in [*axes, *knobs]:
+        positive = kept.filter((pl.col(name) > 0) & (pl.col(name) < math.inf))
+        dropped[f"{name} is zero, negative or infinite (it has no log)"] = kept.height - positive.height
+        kept = positive
+    measured = kept.filter(pl.col(y).cast(pl.Float64).is_finite().fill_null(False) & (pl.col(y) > 0).fill_null(False))
+    if measured.is_empty():
+        raise InputError(f"no row has a finite {y} and all of {', '.join([*keys, *knobs])}")
+    return measured, {**dropped, "no finite loss (diverged or failed)": kept.height - measured.height}

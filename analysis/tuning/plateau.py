@@ -44,15 +44,16 @@ def widths(hessian: Array, knobs: Sequence[str], thresholds: Sequence[float] = T
     """Return the plateau of a convex quadratic of log loss with ``hessian`` (knobs, knobs) in natural logs.
 
     log(1 + t) = h d^2 / 2 with h the curvature along the knob (others fixed), or 1 / inverse(H)_kk (others retuned).
+    A factor that a float cannot hold is infinite.
     """
     inverse = np.linalg.inv(hessian)
+
+    def factor(threshold: float, curvature: float) -> float:
+        with np.errstate(over="ignore"):
+            return float(np.exp(np.sqrt(2 * np.log1p(threshold) / curvature)))
+
     return tuple(
-        Width(
-            name,
-            threshold,
-            float(np.exp(np.sqrt(2 * np.log1p(threshold) / hessian[k, k]))),
-            float(np.exp(np.sqrt(2 * np.log1p(threshold) * inverse[k, k]))),
-        )
+        Width(name, threshold, factor(threshold, hessian[k, k]), factor(threshold, 1 / inverse[k, k]))
         for k, name in enumerate(knobs)
         for threshold in thresholds
     )

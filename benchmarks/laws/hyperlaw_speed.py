@@ -23,9 +23,8 @@ import polars as pl
 from sklearn.linear_model import LinearRegression
 
 from sweeplaw.analysis.hyperlaws.features import features
-from sweeplaw.analysis.hyperlaws.hyperlaw import resampled_cells
 from sweeplaw.analysis.hyperlaws.joint import joint
-from sweeplaw.analysis.hyperlaws.pooled import Pooled
+from sweeplaw.analysis.hyperlaws.pooled import Pooled, resampled_cells
 from sweeplaw.analysis.tuning.cells import cell_table
 from sweeplaw.analysis.tuning.importance import importance
 

@@ -30,5 +30,5 @@ def own_path() -> JobConfig:
 
 def _folders() -> list[str]:
     prefixes = {Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)}
-    folders = dict.fromkeys(os.path.abspath(entry) for entry in sys.path if os.path.exists(entry or "."))
+    folders = filter(os.path.exists, dict.fromkeys(map(os.path.abspath, sys.path)))
     return [folder for folder in folders if not prefixes & {*Path(folder).resolve().parents, Path(folder).resolve()}]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -60,6 +61,11 @@ class Hardware:
         """Memory a plan may use: the fraction `USABLE_MEMORY` of the device's."""
         return None if self.memory_bytes is None else int(self.memory_bytes * USABLE_MEMORY)
 
+    def is_called(self, model: str) -> bool:
+        """Return whether ``model``, as a trial's row names its device, is this hardware; any other model is a CPU."""
+        named = next((name for name, pattern in _MODELS.items() if re.search(pattern, model)), None)
+        return named == self.name if self.accelerator else named is None
+
     def share_of_peak(self, params: float | None = None) -> float:
         """Return the assumed (CPU core: measured) share of peak for ``params`` parameters; the largest if None."""
         points = self.utilisation
@@ -92,6 +98,27 @@ class Hardware:
             raise InputError(f"{self.name} has no {dtype} rate (accepted: {accepted})")
         overhead = (steps or 0) * self.step_seconds + (tokens or 0) * self.token_seconds
         return flops / (self.peak[dtype] * self.share_of_peak(params)) + overhead
+
+
+# Names of devices as PyTorch reports them (`torch.cuda.get_device_name`), by hardware.
+_MODELS = {
+    "t4": r"Tesla T4$",
+    "v100-16": r"V100.*16GB",
+    "v100-32": r"V100.*32GB",
+    "a10g": r"A10G$",
+    "a100-40": r"A100.*40GB",
+    "a100-80": r"A100.*80GB",
+    "rtx3090": r"RTX 3090",
+    "rtx4090": r"RTX 4090",
+    "l4": r"NVIDIA L4$",
+    "l40s": r"L40S$",
+    "h100-pcie": r"H100 PCIe",
+    "h100-sxm": r"H100 80GB HBM3",
+    "h200": r"NVIDIA H200",
+    "b200": r"NVIDIA B200",
+    "mi250x-gcd": r"MI250X",
+    "mi300x": r"MI300X",
+}
 
 
 def _gpu(name: str, gigabytes: int, source: str, **teraflops: float) -> Hardware:

@@ -8,12 +8,13 @@ Polars, torch or Ray.
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 from typing import Annotated
 
 import typer
 
-from sweeplaw.orchestrator.cli.shared import endings, streams
+from sweeplaw.orchestrator.cli.shared import endings, environment, streams
 
 app = typer.Typer(
     name="sweeplaw",
@@ -39,8 +40,12 @@ COMMANDS: tuple[str, ...] = (
     "tables.diff",
     "tables.compact",
     "laws.fit",
+    "laws.predict",
+    "laws.forecast",
     "laws.hyperlaw",
     "laws.suggest",
+    "laws.compare",
+    "laws.rungs",
     "laws.compare_laws",
     "laws.batch_lr",
     "laws.importance",
@@ -73,10 +78,13 @@ def _options(
 
 def main() -> None:
     """Run the `sweeplaw` command and exit; whatever happens, with one message and without a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # while it loaded
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     streams.secure()
     endings.leave(endings.exit_code(_run, " ".join(["sweeplaw", *sys.argv[1:2]])))
 
 
 def _run() -> None:
     streams.check_arguments(sys.argv[1:])
+    environment.check()
     app()

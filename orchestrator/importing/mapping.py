@@ -15,7 +15,6 @@ In TOML::
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ import polars as pl
 
 from sweeplaw.analysis.tables.sql.expressions import ALIASES, parse, unknown_columns
 from sweeplaw.analysis.tables.sql.sql_text import tokens
+from sweeplaw.clusters.profile import toml_file
 from sweeplaw.trials.errors import InputError, nearest
 from sweeplaw.trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
 
@@ -63,10 +63,7 @@ class ColumnMapping:
 
 def from_toml(path: Path) -> ColumnMapping:
     """Return the mapping in a TOML file. Raise InputError with every fault."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {error}") from None
+    _, content = toml_file.read(path, where=str(path))
     accepted = ("source", "run", "where", "keep", "columns")
     faults = [f"{key} is not known{nearest(key, accepted)}" for key in content if key not in accepted]
     columns = content.get("columns", {})
@@ -111,7 +108,7 @@ def resolve(mapping: ColumnMapping, theirs: Sequence[str]) -> dict[str, str]:
         if name.startswith("\0"):
             faults.append(f"column {name!r}: a name does not begin with a null character")
             continue
-        texts = [_in_theirs(text, rules, theirs, (name,)) for text in rule]
+        texts = [_in_theirs(text, rules, theirs, (name,)) for text in _possible(rule, rules, theirs)]
         found = [text for text in texts if _fits(text, theirs)]
         if found:
             chosen[name] = found[0]
@@ -153,11 +150,19 @@ def _in_theirs(text: str, rules: Mapping[str, tuple[str, ...]], theirs: Sequence
     for kind, token in tokens(text):
         name = ALIASES.get(token, token)
         if kind == "name" and name in rules and name not in within and not {token, name} & {*theirs}:
-            texts = [_in_theirs(one, rules, theirs, (*within, name)) for one in rules[name]]
+            texts = [_in_theirs(one, rules, theirs, (*within, name)) for one in _possible(rules[name], rules, theirs)]
             fitting = next((one for one in texts if _fits(one, theirs)), None)
             token = token if fitting is None else f'"{fitting}"' if fitting in theirs else f"({fitting})"
         expanded.append(token)
     return "".join(expanded)
+
+
+def _possible(rule: tuple[str, ...], rules: Mapping[str, tuple[str, ...]], theirs: Sequence[str]) -> Sequence[str]:
+    """Return what a rule may stand for: one column or expression, or of several those that are names, theirs or ours.
+
+    Of several none is an expression: ``model/params`` is a name there, not a quotient of two columns.
+    """
+    return rule if len(rule) == 1 else [text for text in rule if text in theirs or text in rules]
 
 
 def _fits(text: str, theirs: Sequence[str]) -> bool:

@@ -30,18 +30,37 @@ _LOSS = (
     ),
     *("test_loss", "test/loss", "loss", "value"),
 )
+
+
+def _nested(tables: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names within these tables of a configuration, as trackers flatten it: ``model.params``, with a slash
+    or with an underscore.
+    """
+    return tuple(f"{table}{mark}{name}" for name in names for table in tables for mark in "./_")
+
+
+_N = (
+    *("params_non_embedding", "non_embedding_params", "n_non_embedding", "num_non_embedding_params"),
+    *("num_params_non_embedding", "n_params_non_embedding", "non_embedding_parameters", "num_non_embedding_parameters"),
+)
+_PARAMS = ("params", "n_params", "num_params", "num_parameters", "n_parameters", "parameters", "total_params")
+_MORE_PARAMS = ("total_parameters", "parameter_count", "param_count")
+_TOKENS = ("tokens", "train_tokens", "n_tokens", "num_tokens", "training_tokens", "total_tokens", "tokens_seen")
+_MORE_TOKENS = ("num_input_tokens_seen", "num_train_tokens", "n_train_tokens", "consumed_tokens")
+_FLOPS = ("flops", "train_flops", "total_flops", "total_flos")
 _SIZES: Mapping[str, tuple[str, ...]] = {
     # Few trackers say which parameters they count: without a better column N is `params`, and the import says so.
-    "params_non_embedding": ("params_non_embedding", "non_embedding_params", "n_non_embedding", "N", "params"),
+    "params_non_embedding": (*_N, "N", *_nested(("model",), _N), "params"),
     "params": (
-        *("params", "n_params", "num_params", "num_parameters", "n_parameters", "parameters", "total_params"),
-        *("model/params", "model.params", "model_params", "model_size"),
+        *(*_PARAMS, "model/params", "model.params", "model_params", "model_size", *_MORE_PARAMS),
+        *_nested(("model",), (*_PARAMS[1:], *_MORE_PARAMS)),
     ),
     "tokens": (
-        *("tokens", "train_tokens", "n_tokens", "num_tokens", "training_tokens", "total_tokens", "tokens_seen"),
-        *("train/tokens", "D"),
+        *(*_TOKENS, "train/tokens", "D", *_MORE_TOKENS),
+        *_nested(("train", "training", "data", "dataset"), (*_TOKENS, *_MORE_TOKENS)),
+        *_nested(("throughput",), ("total_tokens",)),
     ),
-    "flops": ("flops", "train_flops", "total_flops", "total_flos", "C"),
+    "flops": (*_FLOPS, "C", *_nested(("train", "training"), _FLOPS)),
 }
 STATED_N = frozenset(_SIZES["params_non_embedding"][:-1])  # columns that are N by their name
 _OPTIONAL = frozenset([*_SIZES, "state", "message", "started_at", "ended_at", "train_seconds", "train_loss", "host"])

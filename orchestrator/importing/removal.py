@@ -11,7 +11,7 @@ from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError, nearest
 
 
-def remove(store: str, source: str, *, dry: bool = False) -> int:
+def remove(store: str, source: str, *, dry: bool) -> int:
     """Remove every imported run of ``source`` and return their number; a ``dry`` run only counts. Raise InputError."""
     opened = Store.open(store)
     trials = tables.load(store, states=None).trials.filter(pl.col("workload") == WORKLOAD)

@@ -33,6 +33,7 @@ def launch_facts(plan: Plan, profile: Profile) -> dict[str, Any]:
         "workload": sweep.workload.name,
         "scientific": list(sweep.names("scientific")),
         "nuisance": list(sweep.names("nuisance")),
+        "fixed": dict(sweep.fixed),
         "derived": {name: formula.text for name, formula in sweep.derived.items()},
         "later_knobs": later_knobs(sweep.workload.knobs),
         "planned": plan.trials,

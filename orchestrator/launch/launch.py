@@ -90,17 +90,18 @@ def launch(
             store.problems,
             failed_earlier=failed_earlier,
         )
-    guard = _checked(plan.only(wanted), store, profile, launch_state)
+    todo = plan.only(wanted)
+    guard = _checked(todo, store, profile, launch_state)
     launch_id = new_launch_id(store)
+    store.add_launch(launch_id, launch_facts(plan, profile), todo.ids)  # before anything is started
     states: Mapping[str, int] = {}
     with (
         begun(profile) as connect,
         store.writer(launch_id) as writer,
         claimed(store, wanted, launch_id, guard, tail) as lease,
     ):
-        todo = plan.only(lease.trials)
+        todo = todo.only(lease.trials)
         if lease.trials:
-            store.add_launch(launch_id, launch_facts(plan, profile), todo.ids)
             states = _run(todo, already, lease, profile, connect, writer, observers)
     return Launched(
         launch_id,

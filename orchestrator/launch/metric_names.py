@@ -23,8 +23,6 @@ class MetricNames:
     def bounded(self, row: Row) -> Row:
         """Return the row without values under further names."""
         metrics: Mapping[str, object] = row.outcome.metrics if isinstance(row, TrialRecord) else row.metrics
-        if metrics.keys() <= self._names:
-            return row
         for name in metrics:
             if len(self._names) < NAME_LIMIT + len(SHARED_COLUMNS):
                 self._names.add(name)

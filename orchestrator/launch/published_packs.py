@@ -110,7 +110,8 @@ def _charge(location: Location, launch_id: str) -> None:
     if found is None:
         return
     at, packs = found
-    lost = sum(pack.devices * max(0.0, (at - pack.idle_since).total_seconds()) for pack in packs)
-    if packs:
-        usage.close(location, launch_id, lost, len(packs))
+    working = [pack for pack in packs if pack.host is not None]  # the workers of the others were starting
+    lost = sum(pack.devices * max(0.0, (at - pack.idle_since).total_seconds()) for pack in working)
+    if working:
+        usage.close(location, launch_id, lost, len(working))
     remove(location, launch_id)

@@ -16,6 +16,7 @@ from sweeplaw.orchestrator.launch.published_packs import RunningPack
 from sweeplaw.orchestrator.schedule.device_time import Meter, Reason, Usage, WastedWork
 from sweeplaw.orchestrator.schedule.packs import Pack
 from sweeplaw.orchestrator.store.clocks import Clock, steady
+from sweeplaw.trials.progress import ignore
 from sweeplaw.trials.record import UNFINISHED, CurvePoint, Row, State, TrialRecord
 
 RATE_SECONDS = 60.0
@@ -35,10 +36,6 @@ CheckpointAge = Callable[[Sequence[str]], float | None]
 def no_checkpoints(trials: Sequence[str]) -> float | None:
     """Return None: no trial leaves checkpoints."""
     return None
-
-
-def ignore(sentence: str) -> None:
-    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +74,7 @@ class _PackState:
     idle_since: dt.datetime
     devices: float
     left: dict[str, None]  # trials without a row yet, in the order they run
-    host: str | None = None
+    host: str | None = None  # while its worker starts
     steps: dict[str, int | None] = field(default_factory=dict)
 
 
@@ -96,6 +93,7 @@ class LaunchState:
         self._retries, self._todo, self._slots = 0, 0, 0
         self._best: float | None = None
         self._began = self.now()
+        self._interrupted: dt.datetime | None = None
         self._ends: deque[tuple[dt.datetime, int]] = deque()  # count of trials that ended in about each second
         self._latest: _PackState | None = None  # of the latest curve point: rows of one pack come together
 
@@ -107,6 +105,10 @@ class LaunchState:
     def drain(self, end: End) -> None:
         """End the launch; the first reason counts. Takes no lock: a signal handler may call it at any moment."""
         self.end = self.end or end
+
+    def interrupt(self) -> None:
+        """The launch ends now and waits for no worker: from here on no time is work. Takes no lock, as `drain`."""
+        self._interrupted = self._interrupted or self.now()
 
     @property
     def begun(self) -> bool:
@@ -136,10 +138,11 @@ class LaunchState:
             self._running[pack.pack_id] = _PackState(pack, now, now, devices, left)
 
     def pack_placed(self, pack: Pack, host: str) -> None:
-        """The pack runs on this machine."""
+        """The pack runs on this machine, from now on: until then its worker was starting."""
+        now = self.now()
         with self._lock:
             if running := self._running.get(pack.pack_id):
-                running.host = host
+                running.host, running.idle_since = host, now
 
     def recorded(self, rows: Sequence[Row]) -> None:
         """These rows are durable."""
@@ -169,7 +172,7 @@ class LaunchState:
         with self._lock:
             running = self._running.pop(pack.pack_id, None)
             if device_seconds is None:
-                at_risk = _at_risk(running, now) if running else 0.0
+                at_risk = self._at_risk(running) if running else 0.0
                 device_seconds = at_risk if age is None or not running else min(at_risk, running.devices * age)
                 kept = at_risk - device_seconds
         self.meter.used(kept)
@@ -183,19 +186,32 @@ class LaunchState:
             self._running.pop(pack.pack_id, None)
 
     def cut_short(self, reason: Reason) -> list[tuple[Pack, tuple[str, ...]]]:
-        """End the launch now: what runs is lost. Return each pack with those of its trials that had begun."""
+        """End the launch now: what runs is lost. Return each pack with those of its trials that had begun.
+
+        A pack whose worker was starting has lost nothing.
+        """
         with self._lock:
             packs = [(running.pack, _begun(running)) for running in self._running.values()]
+            starting = {running.pack.pack_id for running in self._running.values() if running.host is None}
         for pack, begun in packs:
-            self.lost(pack, begun, None, reason)
+            if pack.pack_id in starting:
+                self.pack_ended(pack)
+            else:
+                self.lost(pack, begun, None, reason)
         return packs
 
     def device_seconds(self) -> float:
         """Return the device-seconds used so far: recorded, lost and running."""
-        now = self.now()
         with self._lock:
-            running = sum(_at_risk(pack, now) for pack in self._running.values())
+            running = sum(self._at_risk(pack) for pack in self._running.values())
         return self.meter.device_seconds + running
+
+    def _at_risk(self, running: _PackState) -> float:
+        """Return the device-seconds a pack has used since it last recorded a trial; none while its worker starts."""
+        if running.host is None:
+            return 0.0
+        until = self._interrupted or self.now()
+        return running.devices * max(0.0, (until - running.idle_since).total_seconds())
 
     def snapshot(self, launch_id: str = "") -> LaunchSnapshot:
         """Return the launch as it is now."""
@@ -259,11 +275,6 @@ class LaunchState:
         elif outcome.train_seconds is not None:
             trial = (outcome.trial_id,)
             self.meter.lost(WastedWork(record.pack_id, trial, seconds, reason, now))
-
-
-def _at_risk(running: _PackState, now: dt.datetime) -> float:
-    """Return the device-seconds a pack has used since it last recorded a trial."""
-    return running.devices * (now - running.idle_since).total_seconds()
 
 
 def _begun(running: _PackState) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class LaunchProgress:
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("waiting for the cluster", total=None, facts="")
-        self._finished, self._failures = 0, 0
+        self._finished, self._failures = 0, 0  # attempts
         self._best: float | None = None
         self._work, self._total_work, self._by_flops = 0.0, 0.0, False
         self._total = 0
@@ -84,11 +84,15 @@ class LaunchProgress:
         for row in rows:
             if isinstance(row, TrialRecord):
                 self._count(row)
-        total = self._total + self._launch_state.retries  # each attempt is one more to do
-        self._bar.update(self._task, completed=self._finished, total=total, facts=self.facts())
+        self._bar.update(self._task, completed=self._ended, facts=self.facts())
         if not self._console.is_terminal and time.monotonic() - self._printed >= PLAIN_SECONDS:
             self._printed = time.monotonic()
-            print(f"{self._finished}/{total} {self.facts()}", file=sys.stderr, flush=True)
+            print(f"{self._ended}/{self._total} {self.facts()}", file=sys.stderr, flush=True)
+
+    @property
+    def _ended(self) -> int:
+        """Trials that ended for good: an attempt that another follows ends none."""
+        return self._finished - self._launch_state.retries
 
     def _count(self, record: TrialRecord) -> None:
         self._finished += 1
@@ -101,13 +105,13 @@ class LaunchProgress:
     def facts(self) -> str:
         """Return rate, time left, best loss and failures, as far as they are known."""
         passed = time.monotonic() - self._began
-        rate = self._finished / passed if passed > 0 else 0.0
+        rate = self._ended / passed if passed > 0 else 0.0
         pieces = [f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"]
-        if self._work > 0:
-            pieces.append(f"{_clock(passed * (self._total_work / self._work - 1))} left")
+        if work := self._work * self._ended / max(1, self._finished):  # assumption: retries are like the rest
+            pieces.append(f"{_clock(passed * (self._total_work / work - 1))} left")
         if self._best is not None:
             pieces.append(f"best {self._best:.4f}")
-        pieces.append(f"{self._failures} not completed")
+        pieces.append(f"{self._failures - self._launch_state.retries} not completed")  # only such are retried
         if wasted := self._launch_state.meter.usage().wasted_seconds:
             pieces.append(f"{_clock(wasted)} of device time wasted")
         return " · ".join(pieces)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from sweeplaw.analysis.tables import tables
+from sweeplaw.clusters.profile import toml_file
 from sweeplaw.orchestrator.launch import published_packs
 from sweeplaw.orchestrator.launch.retries import attempts_of
 from sweeplaw.orchestrator.monitor.status import planned
@@ -110,8 +110,8 @@ def logs(store: Store, trial_id: str, attempts: pl.DataFrame) -> list[AttemptLog
 def alone(found: TrialView) -> str:
     """Return a sweep file whose only trial is this one. Raise InputError if the store does not know its sweep."""
     try:
-        workload = tomllib.loads(found.launch["sweep_file"])["workload"]
-    except (KeyError, TypeError, AttributeError, tomllib.TOMLDecodeError):  # the store's content is not trusted
+        workload = toml_file.parse(found.launch["sweep_file"])["workload"]
+    except (KeyError, TypeError, AttributeError, InputError):  # the store's content is not trusted
         workload = found.row.get("workload")
     if not found.knobs or workload is None:
         raise InputError(f"the store has no spec of trial {found.trial_id}: it has not ended, or it was imported")

@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from sweeplaw.clusters.profile.profile import Profile
+from sweeplaw.orchestrator.plan.pace import LANGUAGE_MODEL, Pace, assumed, rated_seconds
 from sweeplaw.orchestrator.plan.plan import Group, Plan
 from sweeplaw.orchestrator.plan.resources import ClusterCapacity, ResourceSizer, TrialResources
-from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.corpus.names import absent
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import N_UNKNOWN
 
-LANGUAGE_MODEL = "language_model"
 
+def estimate(plan: Plan, profile: Profile, pace: Pace | None = None) -> dict[str, Any]:
+    """Return the plan in numbers. Unknown is None: a workload without a FLOP count has no device-hours.
 
-def estimate(plan: Plan, profile: Profile) -> dict[str, Any]:
-    """Return the plan in numbers. Unknown is None: a workload without a FLOP count has no device-hours."""
+    Times are at this ``pace``, by default the one assumed; ``time_basis`` says which.
+    """
+    pace = pace or assumed(plan, profile)
     sizer = ResourceSizer(profile, plan.sweep.workload.spreads, ClusterCapacity.of(profile.planned_nodes()))
-    points = [_point(plan, groups, profile, sizer) for _, groups in sorted(_by_point(plan).items())]
+    points = [_point(plan, groups, profile, sizer, pace) for _, groups in sorted(_by_point(plan).items())]
     hours = _sum(point["device_hours"] for point in points)
     slots = profile.planned_slots()
     return {
@@ -33,6 +35,7 @@ def estimate(plan: Plan, profile: Profile) -> dict[str, Any]:
         "device": profile.device.name,
         "device_hours": hours,
         "hours": None if hours is None or slots is None else hours / profile.devices_per_slot / slots,
+        "time_basis": None if hours is None else pace.basis,
         "slots": slots,
         "dropped": dict(plan.dropped),
         "retry": plan.sweep.retry.model_dump(),
@@ -49,13 +52,13 @@ def _by_point(plan: Plan) -> dict[tuple[int, int], list[Group]]:
     return found
 
 
-def _point(plan: Plan, groups: Sequence[Group], profile: Profile, sizer: ResourceSizer) -> dict[str, Any]:
+def _point(plan: Plan, groups: Sequence[Group], profile: Profile, sizer: ResourceSizer, pace: Pace) -> dict[str, Any]:
     cost = groups[0].cost
     largest = max((group.cost for group in groups), key=lambda cost: cost.memory_bytes or 0)
     size = sizer(largest)
     trials = sum(len(group.ids) for group in groups)
     seconds = _sum(
-        None if group.cost.flops is None else len(group.ids) * _seconds(group.cost.flops, group.cost, profile)
+        None if (rated := rated_seconds(group.cost, profile.device)) is None else len(group.ids) * pace.factor * rated
         for group in groups
     )
     return {
@@ -70,10 +73,6 @@ def _point(plan: Plan, groups: Sequence[Group], profile: Profile, sizer: Resourc
         "misfit": sizer.misfit(largest) if size is None else None,
         "device_hours": None if seconds is None else seconds / 3600 * _devices(profile, size),
     }
-
-
-def _seconds(flops: float, cost: Cost, profile: Profile) -> float:
-    return profile.device.seconds(flops, params=cost.params, steps=cost.steps, tokens=cost.tokens)
 
 
 def _devices(profile: Profile, size: TrialResources | None) -> float:
@@ -129,8 +128,11 @@ def check(plan: Plan, cost: dict[str, Any], used_hours: float = 0.0) -> None:
     faults = [point["misfit"] for point in cost["points"] if point["misfit"]]
     if allowed is not None and used_hours + (needed or 0.0) > allowed:
         used = f"{used_hours:.3g} are used and " if used_hours else ""
-        need = f"the sweep needs about {needed or 0:.3g} of {cost['device']}"
-        cause = "the cost of the remaining trials is not known" if needed is None else need
+        cause = (
+            "the cost of the remaining trials is not known"
+            if needed is None
+            else f"the sweep needs about {needed:.3g} of {cost['device']} ({cost['time_basis']})"
+        )
         faults.append(f"budget.device_hours = {allowed:g}, but {used}{cause}")
     if faults:
         raise InputError(faults, where=plan.sweep.name)

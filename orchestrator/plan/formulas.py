@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
 from sweeplaw.trials import expression
-from sweeplaw.trials.errors import InputError, shown
+from sweeplaw.trials.errors import InputError, nearest, shown
 
 
 def _power(base: Any, exponent: Any) -> Any:
@@ -29,6 +30,8 @@ def _power(base: Any, exponent: Any) -> Any:
     return result
 
 
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+_DOTTED = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 _SCOPE = {"__builtins__": {}, **expression.FUNCTIONS, "_power": _power}
 
 
@@ -67,7 +70,14 @@ class _Powers(ast.NodeTransformer):
 
 def parse(text: str) -> Formula:
     """Return the formula in ``text``. Raise InputError naming every part that is not accepted."""
-    tree = expression.parse(text)
+    try:
+        tree = expression.parse(text)
+    except InputError as error:
+        dotted = _dotted(text)
+        others = [fault for fault in error.faults if not any(f"{name!r} is not accepted" in fault for name in dotted)]
+        works = "accepted are knobs that move together in a [[zip]] block, or a knob named without dots"
+        refused = [f"{shown(text)}: {name} has a dot, and a formula reads no such names; {works}" for name in dotted]
+        raise InputError([*refused, *others]) from None
     names, computed = _names(tree), expression.computed_names(tree)
     if private := sorted(name for name in names if name.startswith("_")):
         raise InputError(
@@ -75,6 +85,32 @@ def parse(text: str) -> Formula:
         )
     code = compile(ast.fix_missing_locations(_Powers().visit(tree)), "<formula>", "eval")
     return Formula(text, names, computed, code)
+
+
+def read(path: str, texts: Iterable[str], faults: list[str]) -> tuple[Formula, ...]:
+    """Return the formulas at this key of a sweep file; append to ``faults`` what is not accepted in the others."""
+    found = []
+    for text in texts:
+        try:
+            found.append(parse(text))
+        except InputError as error:
+            faults.extend(f"{path}: {fault}" for fault in error.faults)
+    return tuple(found)
+
+
+def undefined(path: str, formula: Formula, known: Collection[str], possible: Collection[str] = ()) -> list[str]:
+    """Return a fault if the formula at this key of a sweep file reads a name that is neither ``known`` nor ``possible``
+    (known in some sweeps).
+    """
+    if not (unknown := sorted(formula.names - {*known, *possible})):
+        return []
+    listed = f"{nearest(unknown[0], [*known, *possible])} (known: {', '.join(sorted(known))})"
+    return [f"{path}: {shown(formula.text)} uses {', '.join(unknown)}, which is not defined{listed}"]
+
+
+def _dotted(text: str) -> list[str]:
+    """Return the names with dots, such as the knobs of a script may have, in a text that is no formula."""
+    return sorted(set(_DOTTED.findall(_QUOTED.sub("", text))))
 
 
 def _names(tree: ast.Expression) -> frozenset[str]:

@@ -19,7 +19,7 @@ from typing import Any
 
 from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.orchestrator.plan.resolution import member_rows, settle
-from sweeplaw.orchestrator.plan.sizes import MOST_GROUPS, refuse_more
+from sweeplaw.orchestrator.plan.sizes import free_knobs
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError, require_types
@@ -103,7 +103,6 @@ def plan(sweep: SweepSpec, watch: ProgressCallback = no_progress) -> Plan:
     dropped: Counter[str] = Counter()
     seen: set[str] = set()
     groups = []
-    refuse_more({".".join(axis.names): len(axis.values) for axis in outer}, MOST_GROUPS, "groups")
     members = math.prod(len(axis.values) for axis in inner)
     total = members * math.prod(len(axis.values) for axis in outer)
     with _uncollected():
@@ -141,11 +140,8 @@ def _split(sweep: SweepSpec) -> tuple[list[Axis], list[Axis]]:
     A member axis read by a formula for a shared knob counts as shared.
     """
     axes = _drawn(sweep) if sweep.search.kind == "random" else list(sweep.axes)
-    member = {knob.name for knob in sweep.workload.knobs if knob.member}
-    needed = {name for name, formula in sweep.derived.items() if name not in member for name in formula.names}
-    while more := {name for known in needed & set(sweep.derived) for name in sweep.derived[known].names} - needed:
-        needed |= more
-    shared = [axis for axis in axes if not set(axis.names) <= member or needed & set(axis.names)]
+    free = free_knobs(sweep.workload.knobs, sweep.derived)
+    shared = [axis for axis in axes if not set(axis.names) <= free]
     return shared, [axis for axis in axes if axis not in shared]
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeplaw.orchestrator.plan.axes import Axis
-from sweeplaw.orchestrator.plan.formulas import Formula
+from sweeplaw.orchestrator.plan.formulas import Formula, undefined
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
-from sweeplaw.trials.errors import InputError, nearest, shown
+from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.spec import Knob, Value
 
 
@@ -90,23 +90,13 @@ def _ordered(waiting: dict[str, Formula], known: set[str]) -> list[tuple[str, Fo
         order += [(name, waiting.pop(name)) for name in ready]
         known |= set(ready)
     if waiting:
-        raise InputError(
-            [
-                f"derived.{name}: {shown(formula.text)} uses {', '.join(sorted(formula.names - known))}, which is not "
-                f"defined{nearest(min(formula.names - known), known)} (known: {', '.join(sorted(known))})"
-                for name, formula in waiting.items()
-            ]
-        )
+        faults = [undefined(f"derived.{name}", formula, known) for name, formula in waiting.items()]
+        raise InputError(list(itertools.chain.from_iterable(faults)))
     return order
 
 
 def _check_names(sweep: SweepSpec, known: set[str]) -> None:
-    listed = ", ".join(sorted(known))
-    faults = [
-        f"where: {shown(rule.text)} uses {name!r}, which is not defined{nearest(name, known)} (known: {listed})"
-        for rule in sweep.where
-        for name in sorted(rule.names - known)
-    ]
+    faults = [fault for rule in sweep.where for fault in undefined("where", rule, known)]
     if faults:
         raise InputError(faults)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,6 +20,7 @@ from sweeplaw.orchestrator.plan import formulas, sizes
 from sweeplaw.orchestrator.plan.axes import Axis, read_axis, read_zip
 from sweeplaw.orchestrator.plan.limits import NOT_RETRIED, Budget, Retry, Stop
 from sweeplaw.orchestrator.sinks import Target
+from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError, nearest, require_types, shown
 from sweeplaw.trials.spec import Knob, Value
 from sweeplaw.trials.workload import Workload
@@ -70,6 +71,7 @@ class _File(pydantic.BaseModel):
     zip: list[dict[str, Any]] = []
 
 
+COSTS = tuple(item.name for item in fields(Cost))  # names that a workload may know from its knobs (`Workload.facts`)
 _TABLES: Mapping[str, type[pydantic.BaseModel]] = {"search": Search, "budget": Budget, "retry": Retry, "stop": Stop}
 
 
@@ -157,16 +159,22 @@ def _fault(item: Any) -> str:
 
 def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec:
     samples = file.search.samples if file.search.kind == "random" else None
+    derived_faults: list[str] = []
     try:
-        sizes.check(file.scientific, file.nuisance, file.zip, file.seeds, samples, len(file.derived))
+        size = sizes.check(file.scientific, file.nuisance, file.zip, file.seeds, samples, len(file.derived))
         workload, options = _workload(file, folder)
+        accepted = {knob.name: knob for knob in (*workload.knobs, *workload.requests)}
+        derived = _derived(file.derived, accepted, derived_faults)
+        sizes.check_groups(size, sizes.free_knobs(workload.knobs, derived))
     except InputError as error:
         raise InputError([*faults, *error.faults]) from None
-    accepted = {knob.name: knob for knob in (*workload.knobs, *workload.requests)}
     axes = [*_axes(file, accepted, faults), *_seeds(file, accepted, faults)]
     fixed = _fixed(file.fixed, accepted, faults)
-    derived = _derived(file.derived, accepted, faults)
-    where = _formulas("where", [file.where] if isinstance(file.where, str) else file.where, faults)
+    faults += derived_faults
+    where = formulas.read("where", [file.where] if isinstance(file.where, str) else file.where, faults)
+    named = [*((f"derived.{name}", formula) for name, formula in derived.items()), *(("where", rule) for rule in where)]
+    for path, formula in named:
+        faults += formulas.undefined(path, formula, accepted, COSTS)
     faults += _twice([*(name for axis in axes for name in axis.names), *fixed, *derived])
     log_to = _targets(file.log_to, faults)
     if file.search.kind == "grid":
@@ -269,19 +277,9 @@ def _derived(table: Mapping[str, Any], accepted: Mapping[str, Knob], faults: lis
     derived: dict[str, formulas.Formula] = {}
     for name, text in sorted(table.items()):
         if _known(f"derived.{name}", name, accepted, faults):
-            for formula in _formulas(f"derived.{name}", [str(text)], faults):
+            for formula in formulas.read(f"derived.{name}", [str(text)], faults):
                 derived[name] = formula
     return derived
-
-
-def _formulas(path: str, texts: list[str], faults: list[str]) -> tuple[formulas.Formula, ...]:
-    found = []
-    for text in texts:
-        try:
-            found.append(formulas.parse(text))
-        except InputError as error:
-            faults.extend(f"{path}: {fault}" for fault in error.faults)
-    return tuple(found)
 
 
 def _targets(given: str | list[str], faults: list[str]) -> tuple[Target, ...]:

@@ -104,9 +104,10 @@ class Store:
     def add_launch(self, launch_id: str, facts: Mapping[str, Any], planned: Iterable[str] = ()) -> None:
         """Record facts about a launch (sweep file, versions, hosts, command) and the ids of its ``planned`` trials.
 
-        Raise InputError for an id that is not a valid file name, OSError.
+        Raise InputError for an id that is not a valid file name, or if a folder of the store is a link; OSError.
         """
         _check_launch_id(launch_id)
+        _check_folders(self.location)
         ids = pa.table({"trial_id": pa.array(planned, pa.string())})
         if ids.num_rows:
             atomic.publish_table(self.location, f"launches/{launch_id}.parquet", ids)

@@ -21,6 +21,7 @@ from sweeplaw.trials.store_format.location import Location, locate
 CHECK_SECONDS = 1.0  # between two looks at the size
 SLACK_BYTES = 1 << 20  # that a section may exceed its bound by while it runs, besides what comes in CHECK_SECONDS
 UPLOAD_SECONDS = 30.0
+_TRACEBACK = b"Traceback (most recent call last):"
 
 
 @contextlib.contextmanager
@@ -78,10 +79,11 @@ class PackLog:
             self._start, self._left_out = self._size(), 0
 
     def write(self, data: bytes) -> None:
-        """Append to the section."""
+        """Append to the section, except a traceback that it ends with: code may print what it raises."""
         if data:
             with self._lock:
-                self._append(data)
+                if not (data.startswith(_TRACEBACK) and self._ends_with(data)):
+                    self._append(data)
 
     def watch(self) -> None:
         """Keep the section within its bound, and the copy up to date, until the log is closed."""
@@ -104,6 +106,10 @@ class PackLog:
 
     def _size(self) -> int:
         return os.fstat(self.descriptor).st_size
+
+    def _ends_with(self, data: bytes) -> bool:
+        begin = self._size() - len(data)
+        return begin >= self._start and os.pread(self.descriptor, len(data), begin) == data
 
     def _append(self, data: bytes) -> None:
         with contextlib.suppress(OSError):

@@ -59,7 +59,7 @@ PLANS: Mapping[str, Path] = {
     "own_function": EXAMPLES / "own_function" / "sweep.toml",
     "own_script": EXAMPLES / "own_script" / "sweep.toml",
 }
-MACHINE = ("device", "device_hours", "hours", "slots", "resources", "misfit")  # of an estimate: what it is made for
+MACHINE = ("device", "device_hours", "hours", "time_basis", "slots", "resources", "misfit")  # of what it is made for
 
 PLANTED = "--fix RN=1000 --fix alpha=0.34 --fix beta=0.36"  # as `_repeats` has them, nearly
 TUNED = "tuned.csv --cell N,D --knob lr --knob batch_tokens"
@@ -109,7 +109,7 @@ def planned(path: Path) -> dict[str, Any]:
     The ids are complete and in order; of the other values of the trials, those that occur, because an id is a hash of
     the rest.
     """
-    estimate = asked("plan", path, "--trials")
+    estimate = asked("plan", path, "--trials", "--no-measure")
     listing = estimate.pop("listing")
     points = [_portable(point) for point in estimate.pop("points")]
     values = {name: list(dict.fromkeys(trial[name] for trial in listing)) for name in listing[0]}

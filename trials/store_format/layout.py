@@ -11,6 +11,7 @@
     sealed/<part>.json         the number of rows in each file of a part, written last: from then on none may be missing
     retries/…, claims/…        trials to run again; which launch runs which trials
     exclusions/…               trials that are no data (`trials.store_format.exclusions`)
+    forecasts/….json           registered forecasts (`analysis.forecasting.registered`)
     logs/….log                 what the attempts of a pack printed (`trials.store_format.attempt_log`)
     rejected/…, quarantine/…   rows rejected by an import; damaged files
 
@@ -34,7 +35,7 @@ from sweeplaw.trials.store_format import confined
 from sweeplaw.trials.store_format.damage import DamagedFileError, parsed
 from sweeplaw.trials.store_format.location import Location
 
-LATER_FOLDERS = ("sealed", "usage", "checkpoints", "exclusions", "logs")  # made when they are first used
+LATER_FOLDERS = ("sealed", "usage", "checkpoints", "exclusions", "forecasts", "logs")  # made when they are first used
 PART_FOLDERS = ("trials", "curves", "earlier")
 FOLDERS = ("launches", "journal", *PART_FOLDERS, "merges", "retries", "claims", "rejected", "quarantine")
 MARKER = "store.json"

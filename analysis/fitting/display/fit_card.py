@@ -51,6 +51,15 @@ def ends(interval: Mapping[str, float | None] | None, digits: int) -> str:
     return f" [{low}, {high}]"
 
 
+def badges(answer: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the three verdicts on a fit, and a line for each reason that is not shown as a note."""
+    found = answer["adequacy"]
+    yield f"verdicts: {'; '.join(found['badges'])}"
+    yield from (f"{found['badges'][1]}: {reason}" for reason in found["law"]["reasons"])
+    noted = answer["identifiability"]
+    yield from (f"{found['badges'][2]}: {one}" for one in found["parameters"]["sentences"] if one not in noted)
+
+
 def _heading(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"{answer['law']}: L = {answer['formula']}" + ("" if answer["verified"] else "  [not verified]")
     columns = ", ".join(f"{name} = {column}" for name, column in answer["columns"].items())
@@ -58,7 +67,9 @@ def _heading(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"columns: {columns}" + (f"; units: {units}" if units else "")
     yield f"objective: {answer['objective']['in_words']} = {answer['objective']['value']:.10g}"
     yield f"status: {answer['status']}"
-    yield f"rows: {answer['rows_used']} used, {answer['rows_dropped']} left out"
+    yield from badges(answer)
+    rule = f" ({answer['rows']})" if answer["rows"] else ""
+    yield f"rows: {answer['rows_used']} used{rule}, {answer['rows_dropped']} left out"
 
 
 def _parameters(answer: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -74,8 +85,20 @@ def _derived(answer: Mapping[str, Any]) -> Iterator[str]:
     derived = answer["derived"]
     if "compute_optimal" not in derived:
         return
+    if derived["withheld"] and not derived["forced"]:
+        yield f"no allocation of compute: {derived['withheld']} (--force, or force=True, gives it all the same)"
+        return
+    if derived["forced"]:
+        yield f"allocations that are not advised: {derived['withheld']}"
     a = derived["a"]
     yield f"{derived['compute']}: N* grows as C^{a['value']:.4f}{ends(a['interval'], 3)}{mark(answer)}"
     for item in derived["compute_optimal"]:
-        loss = f"{item['loss']:.4f}{ends(item['intervals'].get('loss'), 4)}"
-        yield f"  {item['sentence']} ({item['tokens_per_param']:.3g} tokens per parameter, loss {loss}){mark(answer)}"
+        yield f"  {item['sentence']}{_detail(item)}{mark(answer)}"
+
+
+def _detail(item: Mapping[str, Any]) -> str:
+    """Return the tokens per parameter and the loss of an allocation; empty if it is withheld."""
+    if item["loss"] is None:
+        return ""
+    loss = f"{item['loss']:.4f}{ends(item['intervals'].get('loss'), 4)}"
+    return f" ({item['tokens_per_param']:.3g} tokens per parameter, loss {loss})"

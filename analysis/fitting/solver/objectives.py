@@ -26,13 +26,13 @@ PENALTIES: tuple[Penalty, ...] = ("huber", "lad", "ls")
 class Objective:
     """A fitting objective. ``delta`` is in the residual's unit: nats for raw residuals, none for log residuals.
 
-    Residuals are ``L - Lhat`` (raw) or ``log L - log Lhat`` (log). ``weights`` names the column the penalties are
-    multiplied with. The mean is the weighted mean.
+    Residuals are ``log L - log Lhat`` (log; the default is Hoffmann et al. 2022, eq. 3) or ``L - Lhat`` (raw).
+    ``weights`` names the column the penalties are multiplied with. The mean is the weighted mean.
     """
 
     name: Penalty = "huber"
     delta: float | None = 1e-3
-    space: Space = "raw"
+    space: Space = "log"
     reduction: Reduction = "mean"
     weights: str | None = None
 
@@ -64,7 +64,7 @@ class Objective:
         return total if self.reduction == "sum" else np.asarray(total / np.sum(weights, axis=-1))
 
 
-def parse_objective(text: str, space: str = "raw", reduction: str = "mean", weights: str | None = None) -> Objective:
+def parse_objective(text: str, space: str = "log", reduction: str = "mean", weights: str | None = None) -> Objective:
     """Parse ``huber:0.001``, ``huber`` (delta 0.001), ``lad`` or ``ls``. Raise InputError for anything else."""
     require_types(("objective", text, str, "'huber:DELTA', 'lad', 'ls'"))
     name, colon, rest = text.partition(":")

@@ -9,15 +9,15 @@ from functools import partial
 import numpy as np
 
 from sweeplaw.analysis.fitting.solver.derivatives import Derivatives, Problem, differentiate
-from sweeplaw.analysis.fitting.solver.least_absolute import polish_least_absolute, subgradient
+from sweeplaw.analysis.fitting.solver.least_absolute import polish_least_absolute
 from sweeplaw.analysis.fitting.solver.newton import Box, Minimum, minimise
 from sweeplaw.analysis.fitting.solver.objectives import Objective, residuals
-from sweeplaw.analysis.fitting.solver.starts import starting_points
+from sweeplaw.analysis.fitting.solver.starts import STARTS, starting_points
+from sweeplaw.analysis.fitting.solver.verdict import Verdict, judge
 from sweeplaw.analysis.laws.law import Law
 
 Array = np.ndarray
 
-PERFECT_FIT = 1e-24  # mean penalty over mean squared loss of a fit without residuals, in double precision
 SAME_OPTIMUM = 1e-8  # relative distance within which two values of the objective are the same optimum
 SUBSAMPLE_ROWS = 4096  # rows that rank the starts; all rows decide the optimum
 CARRIED_STARTS = 3  # starts continued on all rows if there are more than SUBSAMPLE_ROWS
@@ -25,11 +25,10 @@ LAD_DELTA = 1e-6  # nats: the Huber threshold in place of absolute deviation unt
 LAD_ROUNDING = 1e-2  # of the residuals' scale; raises the sum by less than p/n hundredths of it
 START_TOLERANCE = 1e-10  # relative Newton decrease at which a start has converged; the best is then polished
 QUICK_TOLERANCE = 1e-6  # relative Newton decrease of a fit without verdict
+SCREENING_STEPS = 8  # of each of many starts, before the lowest go on
 START_STEPS = 40  # step limit of a start; the best is polished without it
 ENOUGH_AGREEING = 3  # starts; if fewer agree, those stopped by the step limit continue
 INITIAL_DELTAS = (0.3, 1.0, 4.0, 30.0)  # thresholds at which the starts begin, in multiples of the residuals' scale
-MAX_GRADIENT = 1e-6  # largest scaled gradient of a verified optimum
-MAX_CONDITION = 1e12  # of the scaled curvature; beyond it the parameters cannot be distinguished
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +52,6 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """The evidence about an optimum. ``gradient`` is scaled and relative: 0 at an optimum, of order 1 far from it."""
-
-    gradient: float
-    starts: int
-    starts_agreeing: int
-    at_bounds: tuple[str, ...]
-    condition: float
-    verified: bool
-    status: str
-
-
-@dataclass(frozen=True, slots=True)
 class Solution:
     """The optimum (p,) in centred units, the derivatives there, and the verdict."""
 
@@ -81,23 +67,22 @@ def set_up(law: Law, objective: Objective, inputs: Mapping[str, Array], losses: 
     means = {name: float(np.exp(np.mean(np.log(column)))) for name, column in zip(law.inputs, columns, strict=True)}
     centre = tuple(means[key] if law.scaled else 1.0 for key in keys)
     bound = law.function.bind([column / middle for column, middle in zip(columns, centre, strict=True)])
-    free = law.free
-    box = Box(
-        np.array([param.low for param in free]),
-        np.array([param.high for param in free]),
-        np.array([param.log for param in free], dtype=bool),
-        np.zeros(len(free), dtype=bool),
-    )
+    box = _box(law)
     delta = {"ls": np.inf, "lad": LAD_DELTA, "huber": objective.delta or 0.0}[objective.name]
     return Setup(law, objective, Problem(bound, losses, weights, objective.space), box, centre, float(delta))
+
+
+def _box(law: Law) -> Box:
+    free = law.free
+    low, high = (np.array([getattr(param, side) for param in free]) for side in ("low", "high"))
+    return Box(low, high, np.array([param.log for param in free], dtype=bool), np.zeros(len(free), dtype=bool))
 
 
 def solve(setup: Setup) -> Solution:
     """Return the best of the minima reached from independent starts, polished, with its verdict."""
     minima = _descend(setup)
     order = np.argsort(np.where(np.isfinite(minima.value), minima.value, np.inf), kind="stable")
-    value = minima.value[order[0]]
-    agreeing = int(np.sum(minima.value <= value * (1 + SAME_OPTIMUM) + 1e-26))
+    agreeing = _agreeing(minima)
     polished = minimise(setup.problem, minima.theta[order[:1]], setup.delta, setup.box)
     best, converged, width = polished.theta[0], bool(polished.converged[0]), setup.delta
     if setup.objective.name == "lad":
@@ -129,15 +114,52 @@ def _descend(setup: Setup) -> Minimum:
 
 
 def _minima(setup: Setup, problem: Problem) -> Minimum:
-    """Return the minimum reached from each start. If few agree, unconverged ones continue without the step limit."""
-    points = starting_points(setup.law, problem, setup.box, setup.delta)
+    """Return the minimum reached from each start: of STARTS, and of the others too if no two of those agree."""
+    points = _screened(setup, problem, _starts(setup, problem))
+    found = _reached(setup, problem, points[:STARTS])
+    if len(points) <= STARTS or _agreeing(found) > 1:
+        return found
+    more = _reached(setup, problem, points[STARTS:])
+    both = (np.concatenate([getattr(one, name) for one in (found, more)]) for name in ("theta", "value", "converged"))
+    return Minimum(*both)
+
+
+def _reached(setup: Setup, problem: Problem, points: Array) -> Minimum:
+    """Return the minimum reached from each point. If few agree, unconverged ones continue without the step limit."""
     scales = np.resize(np.array(INITIAL_DELTAS), len(points))  # unused by least squares, whose threshold is infinite
     descend = partial(minimise, initial_delta=scales * residual_scale(problem, points[0]), tolerance=START_TOLERANCE)
     found = descend(problem, points, setup.delta, setup.box, max_steps=START_STEPS)
-    agreeing = int(np.sum(found.value <= np.nanmin(found.value) * (1 + SAME_OPTIMUM)))
-    if agreeing >= ENOUGH_AGREEING or found.converged.all():
+    if _agreeing(found) >= ENOUGH_AGREEING or found.converged.all():
         return found
     return found.lower(descend(problem, found.theta, setup.delta, setup.box))
+
+
+def _agreeing(found: Minimum) -> int:
+    """Return how many minima are the lowest one."""
+    return int(np.sum(found.value <= np.nanmin(found.value) * (1 + SAME_OPTIMUM) + 1e-26))
+
+
+def _starts(setup: Setup, problem: Problem) -> Array:
+    """Return the vectors (batch, p) from which minima are sought: those of the law's search form, if it has one."""
+    form = setup.law.search_law
+    if form is None:
+        return starting_points(setup.law, problem, setup.box, setup.delta)
+    bound = form.function.bind([problem.bound.columns[node][0] for node in _data_nodes(problem)])
+    other = replace(setup, law=form, problem=replace(problem, bound=bound), box=_box(form))
+    with np.errstate(all="ignore"):
+        found = _minima(other, other.problem)
+        theta = np.clip(setup.law.from_search(found.theta), setup.box.low, setup.box.high)
+    return np.asarray(theta[np.argsort(found.value, kind="stable")])
+
+
+def _screened(setup: Setup, problem: Problem, points: Array) -> Array:
+    """Return more than STARTS points after a few steps each, at a threshold that joins minima: the lowest first."""
+    if len(points) <= STARTS:
+        return points
+    wide = residual_scale(problem, points[0])
+    few = minimise(problem, points, max(setup.delta, wide), setup.box, max_steps=SCREENING_STEPS)
+    order = np.argsort(np.where(np.isfinite(few.value), few.value, np.inf), kind="stable")
+    return np.asarray(few.theta[order])
 
 
 def residual_scale(problem: Problem, theta: Array) -> float:
@@ -149,7 +171,7 @@ def residual_scale(problem: Problem, theta: Array) -> float:
 
 def quick(setup: Setup) -> Array:
     """Return the best vector (p,) reached within the step limit: for thousands of fits that need no verdict."""
-    points = starting_points(setup.law, setup.problem, setup.box, setup.delta)
+    points = starting_points(setup.law, setup.problem, setup.box, setup.delta)[:STARTS]
     found = minimise(
         setup.problem, points, setup.delta, setup.box, initial_delta=residual_scale(setup.problem, points[0]),
         tolerance=QUICK_TOLERANCE, max_steps=START_STEPS,
@@ -158,12 +180,15 @@ def quick(setup: Setup) -> Array:
 
 
 def _rows(problem: Problem, rows: Array) -> Problem:
+    data = [problem.bound.columns[node][0, rows] for node in _data_nodes(problem)]
+    return Problem(problem.bound.function.bind(data), problem.losses[rows], problem.weights[rows], problem.space)
+
+
+def _data_nodes(problem: Problem) -> list[int]:
+    """Return the node of each input, in the law's order."""
     function = problem.bound.function
-    data = []
-    for name in function.variables:
-        node = next(number for number in function.data_only if function.graph.nodes[number] == ("name", (), name))
-        data.append(problem.bound.columns[node][0, rows])
-    return Problem(function.bind(data), problem.losses[rows], problem.weights[rows], problem.space)
+    nodes = {function.graph.nodes[number]: number for number in function.data_only}
+    return [nodes["name", (), name] for name in function.variables]
 
 
 def smoothed(setup: Setup, theta: Array) -> Setup:
@@ -171,65 +196,6 @@ def smoothed(setup: Setup, theta: Array) -> Setup:
     if setup.objective.name != "lad":
         return setup
     return replace(setup, delta=max(setup.delta, LAD_ROUNDING * residual_scale(setup.problem, theta)))
-
-
-def judge(setup: Setup, theta: Array, at: Derivatives, starts: int, agreeing: int, converged: bool) -> Verdict:
-    """Return the verdict on one optimum (p,)."""
-    names, box = setup.law.names, setup.box
-    free = ~box.frozen
-    span = np.maximum(np.abs(theta), 1e-12)
-    low = free & np.isfinite(box.low) & (theta <= box.low + 1e-9 * span)
-    high = free & np.isfinite(box.high) & (theta >= box.high - 1e-9 * span)
-    touched = tuple(name for name, hit in zip(names, low | high, strict=True) if hit)
-    inside = free & ~low & ~high
-    gradient = (
-        subgradient(setup.problem, theta, inside) if setup.objective.name == "lad" else scaled_gradient(at, inside)
-    )
-    condition = condition_number(at, inside)
-    if at.value[0] <= PERFECT_FIT * np.mean(setup.problem.losses**2):
-        gradient, converged = 0.0, True  # only rounding is left
-    verified, status = _status(setup, touched, gradient, condition, starts, agreeing, converged)
-    return Verdict(gradient, starts, agreeing, touched, condition, verified, status)
-
-
-def scaled_gradient(at: Derivatives, inside: Array) -> float:
-    """Return the length of the gradient in the metric of the majorant, relative to the value: sqrt(g' M^-1 g / 2F)."""
-    majorant = np.maximum(at.majorant[0, inside], 1e-300)
-    value = max(float(at.value[0]), 1e-28)
-    return float(np.sqrt(np.sum(at.gradient[0, inside] ** 2 / majorant) / (2 * value)))
-
-
-def condition_number(at: Derivatives, inside: Array) -> float:
-    """Return the condition of the curvature with unit diagonal: infinite if it is not positive definite."""
-    if not inside.any():
-        return 1.0
-    curvature = at.curvature[0][np.ix_(inside, inside)]
-    diagonal = np.sqrt(np.maximum(np.diag(curvature), 1e-300))
-    scaled = curvature / diagonal[:, None] / diagonal[None, :]
-    if not np.isfinite(scaled).all():
-        return float("inf")
-    eigenvalues = np.linalg.eigvalsh(scaled)
-    return float(eigenvalues[-1] / eigenvalues[0]) if eigenvalues[0] > 0 else float("inf")
-
-
-def _status(
-    setup: Setup, touched: tuple[str, ...], gradient: float, condition: float,
-    starts: int, agreeing: int, converged: bool,
-) -> tuple[bool, str]:  # fmt: skip
-    evidence = f"{agreeing} of {starts} starts agree, scaled gradient {gradient:.1e}, condition {condition:.1e}"
-    decisive = [name for name in touched if name != setup.law.asymptote]  # the law has lost its shape
-    if not converged:
-        return False, f"not converged: {evidence}"
-    if decisive:
-        return False, f"degenerate: {', '.join(decisive)} at a bound, the data do not have this law's shape; {evidence}"
-    if condition > MAX_CONDITION:
-        return False, f"not identified: these rows do not distinguish some parameters; {evidence}"
-    if agreeing < min(2, starts):
-        return False, f"not verified: no second start reached this optimum; {evidence}"
-    if gradient > MAX_GRADIENT:
-        return False, f"not verified: the gradient does not vanish; {evidence}"
-    bound = f", {', '.join(touched)} at its bound" if touched else ""
-    return True, f"verified{bound}: {evidence}"
 
 
 def with_frozen(setup: Setup, index: int) -> Setup:

@@ -15,14 +15,18 @@ from sweeplaw.analysis.laws.law import Law
 Array = np.ndarray
 
 POINTS = {0: 1, 1: 48, 2: 81}  # grid points by number of non-linear parameters; more take a Halton set
-HALTON_POINTS = 192
+HALTON_POINTS = 384
 ROUNDS = 4  # of reweighting: enough to rank the starts
 STARTS = 16  # from which a minimum is sought
+SCREENED = 64  # tried for a few steps first, where more than two parameters are non-linear and minima are many
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
 
 
 def starting_points(law: Law, problem: Problem, box: Box, delta: float) -> Array:
-    """Return at most STARTS parameter vectors (batch, p) in centred units: the best of the grid, then some others."""
+    """Return the parameter vectors (batch, p), in centred units, to start from: the best of the grid, then some others.
+
+    They are at most STARTS, or SCREENED for a law of more than two non-linear parameters.
+    """
     function = problem.bound.function
     linear = tuple(index for index in function.linear if not box.frozen[index])
     theta = _grid(law, box, linear)
@@ -31,8 +35,9 @@ def starting_points(law: Law, problem: Problem, box: Box, delta: float) -> Array
             theta = project(problem, theta, linear, box, delta)
         scores = mean_penalties(problem, theta, np.full(len(theta), delta))
     order = np.argsort(np.where(np.isfinite(scores), scores, np.inf), kind="stable")
-    best, rest = order[: 2 * STARTS // 3], order[2 * STARTS // 3 :]
-    spread = rest[:: max(1, len(rest) // (STARTS - len(best)))][: STARTS - len(best)] if len(rest) else rest
+    count = SCREENED if len(theta) == HALTON_POINTS else STARTS
+    best, rest = order[: 2 * count // 3], order[2 * count // 3 :]
+    spread = rest[:: max(1, len(rest) // (count - len(best)))][: count - len(best)] if len(rest) else rest
     return np.asarray(theta[np.concatenate([best, spread])])
 
 

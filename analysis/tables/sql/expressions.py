@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import polars as pl
 
+from sweeplaw.analysis.tables.sql.float_arithmetic import in_floats
 from sweeplaw.analysis.tables.sql.sql_text import require_expression, tokens
 from sweeplaw.trials.errors import InputError, nearest, shown
 
@@ -152,14 +153,13 @@ def not_numeric(column: pl.Series, rows: pl.Series | None = None) -> str | None:
 def parse(text: str, columns: Sequence[str] | pl.Schema) -> pl.Expr:
     """Return the expression ``text``, e.g. ``tokens / N > 20 AND workload = 'language_model'``. Raise InputError.
 
-    With a schema, an expression that multiplies reads integer columns as floats: 6 N D soon exceeds 2^63 and would
-    wrap silently.
+    Its arithmetic is in floats (`sql.float_arithmetic`); that of times and texts needs a schema for ``columns``.
     """
     require_expression(text)
     names = list(columns)
     aliases = aliases_in(text, names)
     try:
-        expression = pl.sql_expr(_rewritten(text, aliases, _integer_columns(columns) if "*" in text else ()))
+        expression = pl.sql_expr(in_floats(_resolved(text, aliases), columns if isinstance(columns, pl.Schema) else {}))
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = unquoted(text, names) or shown(first_line(error))[1:-1]
         raise InputError(f"expression {shown(text)}: {reason}") from None
@@ -199,19 +199,6 @@ def _conjuncts(words: Sequence[tuple[str, str]]) -> Iterator[list[tuple[str, str
     yield condition
 
 
-def _rewritten(text: str, aliases: Mapping[str, str], as_float: Sequence[str]) -> str:
-    """Return the SQL with aliases replaced by their columns and the columns ``as_float`` cast."""
-    written = []
-    for kind, token in tokens(text):
-        name = {"name": aliases.get(token, token), "quoted": token[1:-1]}.get(kind, token)
-        if kind in ("name", "quoted") and name in as_float:
-            written.append(f'CAST("{name}" AS DOUBLE)')
-        else:
-            written.append(name if kind == "name" else token)
-    return "".join(written)
-
-
-def _integer_columns(columns: Sequence[str] | pl.Schema) -> tuple[str, ...]:
-    if not isinstance(columns, pl.Schema):
-        return ()
-    return tuple(name for name, kind in columns.items() if kind.is_integer())
+def _resolved(text: str, aliases: Mapping[str, str]) -> str:
+    """Return the SQL with aliases replaced by their columns."""
+    return "".join(aliases.get(token, token) if kind == "name" else token for kind, token in tokens(text))

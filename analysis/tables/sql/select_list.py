@@ -51,7 +51,7 @@ def _stripped(item: list[_Token]) -> list[_Token]:
 def _is_call(item: Sequence[_Token]) -> bool:
     """Return whether the item is a name and one pair of parentheses with what they hold, and nothing else."""
     words = [token for kind, token in item if kind != "space"]
-    if item[0][0] != "name" or len(words) < 3 or words[1] != "(":
+    if item[0][0] != "name" or words[1:2] != ["("]:
         return False
     depth = 0
     for index, token in enumerate(words[1:], start=1):

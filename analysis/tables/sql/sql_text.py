@@ -65,8 +65,13 @@ def require_safe(sql: str) -> None:
     words = list(tokens(sql))
     if fault := _ambiguous(words):
         raise InputError(f"SQL {shown(sql)}: {fault}")
+    require_shallow(sql, words)
+
+
+def require_shallow(sql: str, words: Sequence[tuple[str, str]], most: int = MAX_WORDS) -> None:
+    """Raise InputError if more than ``most`` words of the SQL lie within one another, or too many SELECTs."""
     selects = sum(kind == "name" and token.upper() == "SELECT" for kind, token in words)
-    if selects > MAX_SELECTS or deepest(words) > MAX_WORDS:
+    if selects > MAX_SELECTS or deepest(words) > most:
         raise InputError(
             f"SQL {shown(sql)} is nested too deeply (accepted: {MAX_WORDS} words in one item of a list, with the parts "
             f"in parentheses, and {MAX_SELECTS} SELECTs; IN takes a list of any length)"

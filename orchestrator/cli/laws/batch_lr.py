@@ -9,7 +9,7 @@ import typer
 
 from sweeplaw.orchestrator.cli.shared.options import names
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
-from sweeplaw.orchestrator.cli.shared.runs import STEPS, Cell, Let, Source, Steps, Where, Y, read_runs
+from sweeplaw.orchestrator.cli.shared.runs import STEPS, Cell, Let, Recipes, Source, Steps, Where, Y, read_runs
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.hyperlaws.batch_lr import BatchRule
@@ -26,6 +26,7 @@ def batch_lr(
     lr: Annotated[str, typer.Option(metavar="COLUMN", help="Column of the learning rate.")] = "lr",
     batch: Annotated[str, typer.Option(metavar="COLUMN", help="Column of the batch size.")] = "batch_tokens",
     y: Y = "val_loss",
+    recipe: Recipes = None,
     let: Let = None,
     where: Where = None,
     steps: Steps = STEPS,
@@ -42,15 +43,15 @@ def batch_lr(
     from sweeplaw.analysis.tuning.cells import cell_table
 
     axes = names(cell)
-    frame, notes, faults = read_runs(source, [*axes, lr, batch], y, let, where, steps)
-    cells = cell_table(frame, axes, (lr, batch), y)
-    found = batch_rule(cells, features(cells, {batch: axes}), lr, batch)
-    notes = [*cells.notes, *notes]
+    runs = read_runs(source, [*axes, lr, batch, *(recipe or ())], y, let, where, steps)
+    cells = cell_table(runs.frame, axes, (lr, batch), y, recipe or (), runs.launches)
+    found = batch_rule(cells, features(cells, {batch: cells.axes}), lr, batch)
+    notes = [*cells.notes, *runs.notes]
     if json:
         emit_json({"source": source, **found.to_dict(), "notes": notes})
     else:
         _print(found, batch, notes)
-    report_damage(faults)
+    report_damage(runs.faults)
 
 
 def _print(found: BatchRule, batch: str, notes: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from sweeplaw.orchestrator.cli.shared.options import names
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
-from sweeplaw.orchestrator.cli.shared.runs import STEPS, Cell, Knobs, Let, Source, Steps, Where, Y, read_runs
+from sweeplaw.orchestrator.cli.shared.runs import STEPS, Cell, Knobs, Let, Recipes, Source, Steps, Where, Y, read_runs
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.hyperlaws.comparison import LawScore
@@ -25,6 +25,7 @@ def compare_laws(
     knob: Knobs,
     cell: Cell = "N,D",
     y: Y = "val_loss",
+    recipe: Recipes = None,
     law: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Only this law (repeatable).")] = None,
     let: Let = None,
     where: Where = None,
@@ -46,18 +47,18 @@ def compare_laws(
 
     if not set(knob) & set(KNOBS):
         raise InputError(f"published laws predict {', '.join(KNOBS)}; --knob names none of them (--let can derive one)")
-    frame, notes, faults = read_runs(source, [*names(cell), *knob], y, let, where, steps)
-    cells = cell_table(frame, names(cell), knob, y)
+    runs = read_runs(source, [*names(cell), *knob, *(recipe or ())], y, let, where, steps)
+    cells = cell_table(runs.frame, names(cell), knob, y, recipe or (), runs.launches)
     scorer = Scorer.of(cells)
-    ranked = compare(frame, cells, scorer, law or tuple(LAWS))
-    notes = [*cells.notes, *notes]
+    ranked = compare(runs.frame, cells, scorer, law or tuple(LAWS))
+    notes = [*cells.notes, *runs.notes]
     if json:
         laws = [one.to_dict() for one in ranked]
         emit_json({"source": source, "cells": len(cells.cells), "laws": laws, "notes": notes})
     else:
         scored = any(quadratic is not None for quadratic in scorer.quadratics)
         _print(ranked, f"{len(cells.cells)} cells" if scored else None, notes)
-    report_damage(faults)
+    report_damage(runs.faults)
 
 
 def _print(ranked: Sequence[LawScore], cells: str | None, notes: Sequence[str]) -> None:

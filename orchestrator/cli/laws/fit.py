@@ -28,7 +28,7 @@ def fit(
         str | None, typer.Option(metavar="LAW", help="Name of a law, or a formula (default: additive).")
     ] = None,
     objective: Annotated[str, typer.Option(metavar="NAME", help="huber:DELTA, lad or ls.")] = "huber:0.001",
-    space: Annotated[str, typer.Option(help="Residuals of the loss (raw) or of its logarithm (log).")] = "raw",
+    space: Annotated[str, typer.Option(help="Residuals of the log of the loss (log) or of the loss (raw).")] = "log",
     reduction: Annotated[str, typer.Option(help="mean or sum over rows.")] = "mean",
     weights: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of row weights.")] = None,
     x: Annotated[Many, typer.Option("--x", metavar="INPUT=COLUMN", help="Column of an input (repeatable).")] = None,
@@ -39,11 +39,24 @@ def fit(
         Many, typer.Option(metavar="PARAM=LOW:HIGH", help="Bound a parameter; either side may be empty (repeatable).")
     ] = None,
     where: Annotated[str | None, typer.Option(metavar="SQL", help="Use only the rows for which this holds.")] = None,
-    best: Annotated[bool, typer.Option("--best", help="Use only the lowest loss at each point.")] = False,
+    best: Annotated[bool, typer.Option("--best", hidden=True, help="The default; kept for older scripts.")] = False,
+    all_rows: Annotated[
+        bool, typer.Option("--all-rows", help="Fit every row, not only the best setting of each point.")
+    ] = False,
+    knobs: Annotated[
+        str | None, typer.Option(metavar="A,B", help="The tuned columns (default: as recorded, or by their values).")
+    ] = None,
+    pool: Annotated[bool, typer.Option("--pool", help="Fit runs of several families (recipes) together.")] = False,
     bootstrap: Annotated[
         int, typer.Option(min=0, metavar="COUNT", help="Number of resamples (0: profile intervals).")
     ] = 0,
-    by: Annotated[str, typer.Option(help="Resample by row, cell or seed.")] = "row",
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="GROUP",
+            help="Runs that share noise: auto (tested), row (none), cell, seed, size, budget or a column.",
+        ),
+    ] = "auto",
     cells: Annotated[
         str | None, typer.Option(metavar="A,B", help="Columns that define a cell (default: the inputs).")
     ] = None,
@@ -60,6 +73,9 @@ def fit(
     flops_per_nd: Annotated[
         float | None, typer.Option(metavar="K", help="K of C = K N D (default: that of the runs, or 6).")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Give allocations that are withheld, marked as not advised.")
+    ] = False,
     approaches: Annotated[bool, typer.Option(help="Compare the isoFLOP approaches 1, 2 and 3.")] = False,
     simulate: Annotated[
         int, typer.Option(min=0, metavar="SETS", help="Check the coverage of the intervals on simulated sets.")
@@ -73,6 +89,12 @@ def fit(
     such as "E + A / N**a + B / D**b" whose names are inputs (--x) and parameters. In a store of our own, N is
     params_non_embedding, D is tokens and the loss is val_loss; in any other file, name the columns or expressions of
     columns.
+
+    The rows used are those of the best setting of the tuned knobs at each point (each combination of the law's inputs),
+    by the mean over seeds; the losses are corrected for that selection. --all-rows uses all.
+
+    Three verdicts are printed: whether the optimum is found, the law adequate to the runs, and its parameters
+    identified. Without all three, no allocation of compute is advised, unless --force.
 
     Intervals are profile likelihood, or percentiles of --bootstrap resamples.
 
@@ -93,7 +115,9 @@ def fit(
         "units": numbers(pairs(unit, "--unit", "x"), "--unit") or None,
         "fixed": numbers(pairs(fix, "--fix", "x"), "--fix") or None,
         "bounds": ranges(pairs(bound, "--bound", "x"), "--bound") or None,
-        "where": where, "best": best, "by": by, "keys": list(names(cells)), "level": level, "seed": seed,
+        "where": where, "all_rows": all_rows, "pool": pool,
+        "knobs": None if knobs is None else list(names(knobs)), "by": by, "keys": list(names(cells)), "level": level,
+        "seed": seed,
     }  # fmt: skip
     runs = read(source)
     with progress_bar("resamples") as progress:
@@ -105,11 +129,11 @@ def fit(
         others = {name: fit_law(runs, name, objective, **options) for name in compare}
         checks["comparison"] = _ranking({chosen: found, **others})
     if json:
-        emit_json({**found.to_dict(compute or (), flops_per_nd), **checks})
+        emit_json({**found.to_dict(compute or (), flops_per_nd, force), **checks})
     else:
         from sweeplaw.orchestrator.cli.laws.fit_text import show
 
-        show({**summarise(found, compute or (), flops_per_nd), **checks})
+        show({**summarise(found, compute or (), flops_per_nd, force), **checks})
     report_damage(runs.faults)
 
 
@@ -119,7 +143,7 @@ def _checks(found: Fit, holdout: str | None, approaches: bool, simulate: int, se
     if holdout:
         checks["holdout"] = _holdout(found, holdout)
     if approaches:
-        from sweeplaw.analysis.fitting.display.fit_summary import flops_per_nd
+        from sweeplaw.analysis.fitting.derived.allocation import flops_per_nd
         from sweeplaw.analysis.scaling.isoflop import compare_approaches
 
         checks["approaches"] = [item.to_dict() for item in compare_approaches(found, flops_per_nd(found)[0], seed=seed)]

@@ -17,10 +17,12 @@ def show(answer: Mapping[str, Any]) -> None:
 
 def _checks(answer: Mapping[str, Any]) -> Iterator[str]:
     if held_out := answer.get("holdout"):
+        inside, level = held_out["rows_inside_band"], held_out["band_level"]
+        held = "" if inside is None else f"{inside} of them inside their {level:.0%} band; "
         yield (
             f"held out {held_out['kind']}: {held_out['rows']} rows, "
             f"mean relative error {held_out['mean_relative_error']:.3%}, "
-            f"worst {held_out['worst_relative_error']:.3%}, bias {held_out['bias']:+.3%}; "
+            f"worst {held_out['worst_relative_error']:.3%}, bias {held_out['bias']:+.3%}; {held}"
             f"trained on {held_out['trained_on']}{mark(held_out)}"
         )
     for item in answer.get("approaches", ()):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sweeplaw.orchestrator.cli.shared.options import names, pairs
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
-from sweeplaw.orchestrator.cli.shared.runs import STEPS, Cell, Knobs, Let, Source, Steps, Where, Y, read_runs
+from sweeplaw.orchestrator.cli.shared.runs import STEPS, Cell, Knobs, Let, Recipes, Source, Steps, Where, Y, read_runs
+
+if TYPE_CHECKING:
+    from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
+    from sweeplaw.analysis.tuning.design import Untuned
 
 
 def register(app: typer.Typer) -> None:
@@ -25,10 +30,7 @@ def hyperlaw(
     cell: Cell = "N,D",
     estimator: Annotated[str, typer.Option(metavar="NAME", help="pooled:THRESHOLD, cells or joint.")] = "joint",
     y: Y = "val_loss",
-    recipe: Annotated[
-        list[str] | None,
-        typer.Option("--recipe", metavar="COLUMN", help="Column whose values have their own cells and an offset each."),
-    ] = None,
+    recipe: Recipes = None,
     on: Annotated[
         list[str] | None,
         typer.Option(metavar="KNOB=AXES", help="Axes of one knob's law (default: D for a batch size, else all)."),
@@ -47,39 +49,73 @@ def hyperlaw(
 ) -> None:
     """Fit laws for the best setting of each knob. Runs are grouped into cells by the axes of --cell.
 
+    A law is a power of the axes, in the units of their columns.
+
     Estimators: pooled:0.0025 (least squares on rows within 0.25 % of their cell's best, as for the Step Law), cells
     (each cell's own fitted optimum, weighted by its uncertainty), joint (one surface, one curvature). Cells are
-    resampled for the intervals. Scores are per mille of loss in cells that the law was not fitted to, each with its
-    noise floor.
+    resampled for the intervals. Scores are per mille of loss above the best, in cells that the law was not fitted to,
+    at the setting that the law predicts there: interpolated between the cell's runs, of the nearest run, and on the
+    cell's own quadratic. A perfect law scores the noise floor.
+
+    Repeated runs (seeds) are averaged. Text and booleans in --cell are recipes. A knob that was tuned too but is not
+    named by --knob is held at its best value in each cell.
 
     Example: sweeplaw hyperlaw results/surrogate --cell N,D --knob lr --knob batch_tokens --estimator joint
 
     Example: sweeplaw hyperlaw runs.csv --let "batch_tokens=bs*2048" --cell N,D --knob lr --knob batch_tokens --y loss
     """
-    from sweeplaw.analysis.hyperlaws import hyperlaw as hyperlaws
     from sweeplaw.analysis.hyperlaws.features import default_axes
+    from sweeplaw.analysis.hyperlaws.hyperlaw import fit_runs
 
     axes, recipes = names(cell), tuple(recipe or ())
-    frame, notes, faults = read_runs(source, [*axes, *knob, *recipes], y, let, where, steps)
+    runs = read_runs(source, [*axes, *knob, *recipes], y, let, where, steps)
     chosen = {name: names(value) for name, value in pairs(on, "--on").items()}
-    fit = partial(hyperlaws.hyperlaw, frame, axes, knob, estimator, y, recipes=recipes, resamples=resamples, seed=seed)
+    fit = partial(
+        fit_runs, runs.frame, axes, y=y, recipes=recipes, launches=runs.launches, estimator=estimator, seed=seed,
+        resamples=resamples,
+    )  # fmt: skip
     with progress_bar("resamples") as progress:
-        found = fit(on=chosen, progress=progress)
+        found, refused = _answerable(partial(fit, on=chosen, progress=progress), knob)
     # Where a default leaves out axes, the law on all of them is reported too, to show what they would change.
-    restricted = {name: axes for name in knob if name not in chosen and default_axes(name, axes) != axes}
+    known = found.law_axes
+    restricted = {
+        name: known for name in found.knobs if name not in chosen and set(known) - {*default_axes(name, known)}
+    }
     others = []
     if restricted:
         with progress_bar("resamples") as progress:
-            others.append(fit(on={**chosen, **restricted}, progress=progress))
+            others.append(fit(found.knobs, on={**chosen, **restricted}, progress=progress)[1])
     if figures is not None:
         from sweeplaw.analysis.report.hyperlaw_section import hyper_section
         from sweeplaw.analysis.tables.files.output_file import write_file
 
         figures.mkdir(parents=True, exist_ok=True)
-        for name, figure in hyper_section(frame, axes, knob, y, estimator).figures.items():
+        for name, figure in hyper_section(
+            runs.frame, axes, found.knobs, y, estimator, recipes=recipes, launches=runs.launches
+        ).figures.items():
             write_file(figures / f"{name}.svg", partial(figure.savefig, format="svg"))
     if json:
-        emit_json({"source": source, "y": y, **found.to_dict(others), "reading": notes})
+        emit_json({"source": source, "y": y, **found.to_dict(others), "reading": runs.notes})
     else:
-        typer.echo(found.summary(others, notes))
-    report_damage(faults)
+        typer.echo(found.summary(others, runs.notes))
+    if refused is not None:
+        raise refused
+    report_damage(runs.faults)
+
+
+def _answerable(
+    fit: Callable[[Sequence[str]], tuple[Any, Hyperlaw]], knobs: Sequence[str]
+) -> tuple[Hyperlaw, Untuned | None]:
+    """Return the laws of ``knobs``; or those of the knobs that were tuned, and the refusal of the others."""
+    from sweeplaw.analysis.tuning.design import Untuned
+    from sweeplaw.trials.errors import InputError
+
+    try:
+        return fit(knobs)[1], None
+    except Untuned as error:
+        if not error.able:
+            raise
+        try:
+            return fit(error.able)[1], error
+        except InputError:
+            raise error from None

@@ -59,9 +59,10 @@ def importance(
     if figure is not None and figure.suffix.lower() not in FIGURES:
         raise InputError(f"--figure {figure}: the name ends in none of {', '.join(FIGURES)}")
     axes = names(cell)
-    frame, notes, faults = read_runs(source, [*axes, *knob], y, let, where, "")
+    runs = read_runs(source, [*axes, *knob], y, let, where, "")
+    notes = runs.notes
     defaults = {name: _number(value) for name, value in pairs(default, "--default").items()}
-    found, dropped = decompose(frame, knob, y, axes, defaults, cap)
+    found, dropped = decompose(runs.frame, knob, y, axes, defaults, cap)
     if dropped:
         notes.append(f"{dropped} rows left out: no finite {y} (diverged or failed), or a null knob")
     if figure is not None:
@@ -75,7 +76,7 @@ def importance(
         for one in found:
             _print(one)
         print_notes(notes)
-    report_damage(faults)
+    report_damage(runs.faults)
 
 
 def _print(one: Importance) -> None:

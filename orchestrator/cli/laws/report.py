@@ -58,6 +58,7 @@ def report(
         print_notes([made.note] if made.note else [])
         for section in made.sections:
             typer.echo(f"{section.family.name}: {_law(section)}")
+            print_notes(section.family.notes)
     report_damage(made.tables.faults)
 
 

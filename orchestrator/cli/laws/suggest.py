@@ -9,11 +9,9 @@ import typer
 from sweeplaw.orchestrator.cli.shared.options import number
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
-from sweeplaw.orchestrator.cli.shared.runs import STEPS, Let, Where, Y, read_runs
+from sweeplaw.orchestrator.cli.shared.runs import STEPS, Let, Runs, Where, Y, read_runs
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
 
 
@@ -50,8 +48,9 @@ def suggest(
     if store and law:
         raise InputError("give --store or --law, not both")
     if store:
-        frame, reading, faults = read_runs(store, ["N", "D"], y, let, where, STEPS)
-        found = from_runs(_laws(frame, store, estimator, y), params, tokens, sequence_length)
+        runs = read_runs(store, ["N", "D"], y, let, where, STEPS)
+        found = from_runs(_laws(runs, store, estimator, y), params, tokens, sequence_length)
+        reading, faults = runs.notes, runs.faults
     else:
         found = from_law(law or "step-law", params, tokens, sequence_length)
         reading, faults = [], ()
@@ -63,20 +62,22 @@ def suggest(
     report_damage(faults)
 
 
-def _laws(frame: pl.DataFrame, store: str, estimator: str, y: str) -> Hyperlaw:
-    """Return laws over N and D for the knobs that were varied within a cell. Raise InputError if none was."""
+def _laws(runs: Runs, store: str, estimator: str, y: str) -> Hyperlaw:
+    """Return laws over N and D for the knobs that were tuned within a cell. Raise InputError if none was."""
     import polars as pl
 
     from sweeplaw.analysis.hyperlaws.comparison import KNOBS
-    from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
+    from sweeplaw.analysis.hyperlaws.suggest import fit_tuned
+    from sweeplaw.analysis.tuning.settings import require_one_recipe
     from sweeplaw.trials.errors import InputError
 
-    present = [name for name in KNOBS if name in frame.columns and frame[name].dtype.is_numeric()]
-    distinct = frame.group_by("N", "D").agg(pl.col(present).n_unique())
-    tuned = [name for name in present if (distinct[name] > 1).any()]
-    if not tuned:
+    present = [name for name in KNOBS if name in runs.frame.columns and runs.frame[name].dtype.is_numeric()]
+    distinct = runs.frame.group_by("N", "D").agg(pl.col(present).n_unique())
+    varied = [name for name in present if (distinct[name] > 1).any()]
+    if not varied:
         raise InputError(
             f"{store} varies none of {', '.join(KNOBS)} within a cell of N and D (--law step-law needs no runs)"
         )
+    require_one_recipe(runs.frame, ("N", "D"), varied, y, runs.launches)
     with progress_bar("resamples") as progress:
-        return hyperlaw(frame, ("N", "D"), tuned, estimator, y, progress=progress)
+        return fit_tuned(runs.frame, ("N", "D"), varied, y, runs.launches, estimator=estimator, progress=progress)

@@ -47,14 +47,14 @@ def transfer(
     from sweeplaw.analysis.tuning.transfer import transfer as choose
 
     axes = names(workload)
-    frame, notes, faults = read_runs(source, [*axes, *knob], y, let, where, "")
-    held_out = condition(evaluate_on, frame.select(axes).schema) if evaluate_on else None
-    found = choose(frame, axes, knob, y, evaluate_on=held_out, k=count)
+    runs = read_runs(source, [*axes, *knob], y, let, where, "")
+    held_out = condition(evaluate_on, runs.frame.select(axes).schema) if evaluate_on else None
+    found = choose(runs.frame, axes, knob, y, evaluate_on=held_out, k=count)
     if json:
-        emit_json({"source": source, "y": y, "profile_at": PROFILE, **found.to_dict(), "notes": notes})
+        emit_json({"source": source, "y": y, "profile_at": PROFILE, **found.to_dict(), "notes": runs.notes})
     else:
-        _print(found, notes)
-    report_damage(faults)
+        _print(found, runs.notes)
+    report_damage(runs.faults)
 
 
 def _print(found: Transfer, notes: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -38,12 +39,24 @@ def exit_code(command: Callable[[], object], name: str) -> int:
     except streams.OutputLost:
         code = 0
     except BaseException as error:  # noqa: BLE001 - a panic of Polars is no Exception
+        if isinstance(error, KeyboardInterrupt):
+            end_at_once_if_interrupted()
         code = _report(error, name)
     return _output_code(code)
 
 
+def end_at_once_if_interrupted() -> None:
+    """From now on let SIGINT end the process without a word: while it loads or ends there is nothing to save.
+
+    A signal that is ignored (`nohup`, a background job) stays ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def leave(code: int) -> NoReturn:
     """End the process with this exit code, at once if threads still run that the code of a trial has left behind."""
+    end_at_once_if_interrupted()
     if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         sys.stderr.flush()
         os._exit(code)

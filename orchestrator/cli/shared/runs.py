@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,10 +29,26 @@ Steps = Annotated[
 ]
 
 
+Recipes = Annotated[
+    list[str] | None,
+    typer.Option("--recipe", metavar="COLUMN", help="Column whose values have their own cells (repeatable)."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """The rows of a source, notes on how they were read, a sentence per damaged file, and what launches recorded."""
+
+    frame: pl.DataFrame
+    notes: list[str]
+    faults: tuple[str, ...]
+    launches: tuple[Mapping[str, Any], ...]
+
+
 def read_runs(
     source: str, columns: Sequence[str], y: str, let: Sequence[str] | None, where: str | None, steps: str
-) -> tuple[pl.DataFrame, list[str], tuple[str, ...]]:
-    """Return the rows of ``source`` with these columns, notes on how they were read, and a sentence per damaged file.
+) -> Runs:
+    """Return the rows of ``source`` with these columns.
 
     ``steps`` is the column that batch sizes are checked against; empty for no check. Raise InputError.
     """
@@ -47,7 +64,7 @@ def read_runs(
     if "state" in frame.columns and (frame["state"] == "completed").sum() == 0:
         raise InputError(f"{source} has no completed run")
     notes = [f"{count} rows left out: {reason}" for reason, count in loaded.dropped.items()]
-    return frame, notes + _batch_units(frame, columns, steps), loaded.faults
+    return Runs(frame, notes + _batch_units(frame, columns, steps), loaded.faults, loaded.launches)
 
 
 def _batch_units(frame: pl.DataFrame, columns: Sequence[str], steps: str) -> list[str]:

@@ -81,6 +81,8 @@ class Signals:
             self._alarm(MARGIN_SECONDS + int(self.grace_seconds))
             return
         self.stopped = Stopped(number)
+        if self.launch_state is not None:
+            self.launch_state.interrupt()
         self._alarm(MARGIN_SECONDS)
         raise self.stopped
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeplaw.orchestrator.cli.shared import remote
+from sweeplaw.orchestrator.cli.shared.endings import UNEXPECTED
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.orchestrator.cli.shared.signals import Signals, Stopped
-from sweeplaw.orchestrator.cli.shared.streams import Results, stdout_is_optional
+from sweeplaw.orchestrator.cli.shared.streams import OutputLost, Results, stdout_is_optional
 
 if TYPE_CHECKING:
     from sweeplaw.clusters.profile.profile import Profile
@@ -63,7 +64,14 @@ def launch(
     stdout_is_optional()
     signals, results = Signals(), Results()
     with _exit_codes(signals), signals.handled():
-        done, not_logged = _launch(sweep, store, cluster, log_to, metrics, json, signals, results)
+        made, profile, sinks = _prepared(sweep, cluster, log_to)
+        if profile.over_client:
+            code = _run_on_cluster(profile, made.sweep.text, store, sinks, metrics, json)
+        else:
+            results.reserve()  # from here on this process may run code of the user, which may print
+            done, not_logged = _run(made, store, profile, sinks, metrics, signals)
+    if profile.over_client:
+        raise typer.Exit(code)
     with results.printed():
         if json:
             emit_json(_values(done, store, not_logged))
@@ -72,20 +80,8 @@ def launch(
     _report_end(done)
 
 
-def _launch(
-    sweep: str,
-    store: str,
-    cluster: str,
-    log_to: str,
-    metrics: str | None,
-    json: bool,
-    signals: Signals,
-    results: Results,
-) -> tuple[Launched, dict[str, int]]:
-    """Plan the sweep and run it. Return the result, and the number of rows that each sink has not received.
-
-    Raise typer.Exit with the exit code of a launch that ran on the cluster.
-    """
+def _prepared(sweep: str, cluster: str, log_to: str) -> tuple[Plan, Profile, tuple[Target, ...]]:
+    """Return the plan of the sweep, the profile of the cluster, and the sinks of the sweep and of this launch."""
     from sweeplaw.clusters.profile.profile import load
     from sweeplaw.orchestrator.plan.estimate import unknown_sizes
     from sweeplaw.orchestrator.plan.plan import plan
@@ -97,11 +93,7 @@ def _launch(
         made = plan(read(sweep), progress)
     for sentence in unknown_sizes(made):
         _warn(sentence)
-    sinks = tuple(dict.fromkeys([*made.sweep.log_to, *targets([log_to])]))
-    if profile.over_client:
-        raise typer.Exit(_run_on_cluster(profile, made.sweep.text, store, sinks, metrics, json))
-    results.reserve()  # from here on this process may run code of the user, which may print
-    return _run(made, store, profile, sinks, metrics, signals)
+    return made, profile, tuple(dict.fromkeys([*made.sweep.log_to, *targets([log_to])]))
 
 
 def _run(
@@ -128,13 +120,20 @@ def _run(
 
 @contextlib.contextmanager
 def _exit_codes(signals: Signals) -> Iterator[None]:
-    """Turn a signal into its exit code, and a store that cannot be written into exit code 1."""
+    """Turn a signal into its exit code, and a store that cannot be written into exit code 1.
+
+    What would end the process as if the launch had ended by itself (the code of a trial may raise it in any thread)
+    becomes exit code 70.
+    """
     try:
         yield
     except KeyboardInterrupt:  # Ray raises one of its own instead of ours
         stopped = signals.stopped or Stopped(signal.SIGINT)
         _warn(f"{stopped}; {CONTINUES}")
         raise typer.Exit(stopped.exit_code) from None
+    except (SystemExit, typer.Exit, OutputLost) as error:
+        _warn(f"stopped: {type(error).__name__} was raised in the launch; {CONTINUES}")
+        raise typer.Exit(UNEXPECTED) from None
     except Exception as error:
         if (reason := _unwritable(error)) is None:
             raise

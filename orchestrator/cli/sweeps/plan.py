@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sweeplaw.orchestrator.plan.sweep import SweepSpec
+    from sweeplaw.orchestrator.store.store import Store
 
 SHOWN = 20  # points at each end of a long table
 
@@ -29,9 +31,13 @@ def plan(
     cluster: Annotated[str, typer.Option(help="Estimate for this cluster profile.")] = "local",
     store: Annotated[str | None, typer.Option(help="Leave out what this store already has.")] = None,
     trials: Annotated[bool, typer.Option("--trials", help="List every trial.")] = False,
+    measure: Annotated[bool, typer.Option(help="Time some training steps, for a sweep on this machine's CPU.")] = True,
     json: Json = False,
 ) -> None:
-    """Show the trials of a sweep and their cost. Nothing is started.
+    """Show the trials of a sweep and their cost. No trial and no cluster is started, and nothing is written.
+
+    The times are those of completed trials of --store; without any, language models on this machine's CPU are timed
+    here for a second, and the speed of other devices is assumed. The basis is printed.
 
     With a damaged --store the trials of its damaged files count as not run, and the files are named (exit code 3).
 
@@ -39,17 +45,19 @@ def plan(
     """
     from sweeplaw.clusters.profile import profile
     from sweeplaw.orchestrator.plan.estimate import absent_data, estimate, listing, unknown_sizes
+    from sweeplaw.orchestrator.plan.pace import best_known
     from sweeplaw.orchestrator.plan.plan import plan as make_plan
     from sweeplaw.orchestrator.plan.sweep import read
 
     parsed = read(sweep)
     with progress_bar("planning") as progress:
         made = make_plan(parsed, progress)
-    planned, damage = made.trials, tuple[str, ...]()
-    if store is not None:
-        finished, damage = _finished(store, parsed)
+    planned, opened = made.trials, _opened(store, parsed) if store is not None else None
+    if opened:
+        finished = opened.finished()
         made = made.only({trial_id for trial_id in made.ids if trial_id not in finished})
-    cost = estimate(made, profile.load(cluster))
+    loaded = profile.load(cluster)
+    cost = estimate(made, loaded, best_known(made, loaded, opened, measure=measure, notify=_notify))
     if json:
         emit_json({**cost, "listing": listing(made)} if trials else cost)
     elif planned and not made.trials:
@@ -60,11 +68,16 @@ def plan(
         typer.echo(f"note: {sentence}; a launch needs it where its trials run", err=True)
     for sentence in unknown_sizes(made):
         typer.echo(f"note: {sentence}", err=True)
-    report_damage(damage)
+    report_damage(opened.problems if opened else ())
 
 
-def _finished(store: str, sweep: SweepSpec) -> tuple[Mapping[str, str], tuple[str, ...]]:
-    """Return the finished trials of a store and its damage; neither if nothing is there yet.
+def _notify(sentence: str) -> None:
+    if sys.stderr.isatty():
+        typer.echo(f"sweeplaw: {sentence}", err=True)
+
+
+def _opened(store: str, sweep: SweepSpec) -> Store | None:
+    """Return the open store; None if nothing is there yet.
 
     Raise InputError if it is not a store, or if a launch of the sweep into it would be refused.
     """
@@ -77,10 +90,10 @@ def _finished(store: str, sweep: SweepSpec) -> tuple[Mapping[str, str], tuple[st
         opened = Store.open(store)
     except InputError:
         if locate(store).is_vacant():
-            return {}, ()
+            return None
         raise
     check_defaults(sweep, opened)
-    return opened.finished(), opened.problems
+    return opened
 
 
 def _print(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> None:
@@ -126,6 +139,8 @@ def _lines(cost: Mapping[str, Any]) -> list[str]:
     lines.append("N: parameters without embeddings and output head; memory: per trial; time: device time of all trials")
     if totals := ", ".join(_totals(cost)):
         lines.append(f"total: {totals}")
+    if cost["time_basis"]:
+        lines.append(f"basis of the time: {cost['time_basis']}")
     lines += [f"too large: {sentence}" for sentence in misfits[:SHOWN]]
     if len(misfits) > SHOWN:
         lines.append(f"too large: {len(misfits) - SHOWN} more (--json for all)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ def status(
         raise InputError("--json is for one report" if watch else "SECONDS is for --watch")
     while watch:
         found, now = _progress(store)
-        typer.echo(CLEAR * sys.stdout.isatty() + _text(found, now, store))
+        typer.echo(_screen(f"{store} at {dt.datetime.now():%H:%M:%S}\n{_text(found, now, store)}"))
         for fault in found.faults:
             typer.echo(f"damaged: {fault}", err=True)
         time.sleep(seconds or WATCH_SECONDS)
@@ -62,6 +63,19 @@ def status(
     else:
         typer.echo(_text(found, now, store))
     report_damage(found.faults)
+
+
+def _screen(text: str) -> str:
+    """Return the text as a terminal shows it alone, each line cut to its width; elsewhere as it is."""
+    if not sys.stdout.isatty():
+        return text
+    from rich.cells import cell_len, set_cell_size
+
+    width = shutil.get_terminal_size().columns
+    lines = (
+        line if cell_len(line) <= width else f"{set_cell_size(line, max(0, width - 1))}…" for line in text.splitlines()
+    )
+    return CLEAR + "\n".join(lines)
 
 
 def _progress(store: str) -> tuple[Progress, dt.datetime]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TERMINAL_ROWS = 50
 BULKY = ("spec", "versions")
-FIRST = ("state", "params_non_embedding", "tokens", "val_loss", "batch_tokens")
+FIRST = ("state", "params_non_embedding", "tokens", "val_loss", "seeds", "seed_std", "batch_tokens")
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +33,7 @@ def query(
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="Only trials for which this holds.")] = None,
     columns: Annotated[str | None, typer.Option(metavar="A,B", help="Only these columns.")] = None,
     sort: Annotated[str | None, typer.Option(metavar="A,-B", help="Sort by these columns; - for descending.")] = None,
-    best_per: Annotated[str | None, typer.Option(metavar="N,D", help="Only the best trial of each cell.")] = None,
+    best_per: Annotated[str | None, typer.Option(metavar="N,D", help="Only the best setting of each cell.")] = None,
     loss: Annotated[str, typer.Option(metavar="COLUMN", help="Loss by which a trial is best.")] = "val_loss",
     states: Annotated[str | None, typer.Option("--state", metavar="A,B", help="Only trials in these states.")] = None,
     limit: Annotated[int | None, typer.Option(min=0, metavar="ROWS", help="Maximum number of rows; 0 for all.")] = None,
@@ -47,8 +47,9 @@ def query(
 ) -> None:
     """Query the tables of STORE. It may also be a CSV, Parquet or NDJSON file.
 
-    SQL runs over `trials` (one row per trial, its latest attempt), `curves` (one row per evaluation) and `best` (the
-    best trial of each cell; --best-per names the columns of a cell, over all nuisance axes); `excluded` has what
+    SQL runs over `trials` (one row per trial, its latest attempt), `curves` (one row per evaluation) and `best` (of
+    each cell, whose columns --best-per names, and each family of runs the setting of least mean loss over seeds, with
+    the number of seeds and their deviation, seed_std; what differs between seeds is null); `excluded` has what
     `sweeplaw exclude` took out. N, D and C stand for params_non_embedding, tokens and flops. `sweeplaw columns`
     describes every column. A query may use half of the machine's memory. Exit code 3: a damaged file was left out of
     the answer.
@@ -59,7 +60,7 @@ def query(
     """
     confine(timeout, sql or where or f"all of {store}")
     from sweeplaw.analysis.tables import tables
-    from sweeplaw.analysis.tables.query import Query, QueryResult, mentioned_columns, run_query
+    from sweeplaw.analysis.tables.query import Query, QueryResult, columns_of, mentioned_columns, run_query
     from sweeplaw.trials.errors import InputError
 
     form = frames.output_format(json=json, csv=csv, ndjson=ndjson, out=out)
@@ -73,7 +74,7 @@ def query(
         loaded = tables.load(store, states=names(states) or None, verify=verify)
         if not brief:
             return run_query(loaded, question), [], loaded.faults
-        every = loaded.trials.collect_schema().names()
+        every = columns_of(loaded, question)
         mentioned = mentioned_columns(question, every)
         return run_query(loaded, replace(question, columns=_ordered(every, mentioned))), mentioned, loaded.faults
 

@@ -87,7 +87,7 @@ def _folder_run(folder: Path, meta: Record) -> Run:
             _, value, *step = line.split()  # milliseconds, value, step
             row[f"metrics.{name}"] = float(value)
             _add(points, name, float(value), int(step[0]) if step else 0, row["run_id"])
-    return row, list(points.values())
+    return _ended(row, points)
 
 
 def _named(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -120,7 +120,7 @@ def _rows_of(database: sqlite3.Connection) -> Iterator[Run]:
             number = float("nan") if is_nan else float(value)
             row[f"metrics.{name}"] = number
             _add(points, name, number, step, run_id)
-        yield row, list(points.values())
+        yield _ended(row, points)
 
 
 def _started(run_id: str, meta: Record) -> Record:
@@ -128,6 +128,11 @@ def _started(run_id: str, meta: Record) -> Record:
     names = {"name": "run_name", "experiment_id": "experiment_id", "start_time": "start_time", "end_time": "end_time"}
     known = {ours: meta.get(theirs) for ours, theirs in names.items()}
     return {"run_id": run_id, **known, "status": _STATUS.get(status, status) if status is not None else None}
+
+
+def _ended(row: Record, points: dict[int, Record]) -> Run:
+    """Return the run with its last step, which is not known if all metrics are at step 0: they were logged without."""
+    return {**row, "last_step": max(points, default=0) or None}, list(points.values())
 
 
 def _add(points: dict[int, Record], name: str, value: float, step: int, run: str) -> None:

@@ -60,6 +60,7 @@ def _row(study: str, trial: Any) -> dict[str, Any]:
         "study": study,
         "number": trial.number,
         "state": trial.state.name,
+        "last_step": max(trial.intermediate_values, default=None),
         "value": values[0],
         **{f"value_{index}": value for index, value in enumerate(values[1:], start=1)},
         "datetime_start": trial.datetime_start.astimezone() if trial.datetime_start else None,

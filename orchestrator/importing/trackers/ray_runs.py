@@ -71,7 +71,13 @@ def _row(folder: Path, last: Mapping[str, Any], states: Mapping[str, str]) -> di
     message = error.read_text(errors="replace").strip().splitlines()[-1:] if error.is_file() else []
     row = {name.removeprefix("config/"): value for name, value in {**config, **last}.items()}
     state = "failed" if error.is_file() else states.get(str(trial_id), inferred)
-    return {**row, "trial_id": trial_id, "state": state, "message": " ".join(message) or None}
+    return {
+        "last_step": last.get("training_iteration"),
+        **row,
+        "trial_id": trial_id,
+        "state": state,
+        "message": " ".join(message) or None,
+    }
 
 
 def _config(path: Path) -> dict[str, Any]:

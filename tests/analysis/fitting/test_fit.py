@@ -31,8 +31,8 @@ PLANTED = {
     "broken": {"E": 1.2, "A": 2.0, "c0": 0.25, "c1": 0.4, "d": 40.0, "f": 0.3},
 }
 OBJECTIVES = [
-    Objective(), Objective("huber", 1e-3, "log", "sum"), Objective("ls", None), Objective("ls", None, "log", "sum"),
-    Objective("lad", None), Objective("lad", None, "log", "sum"),
+    Objective(space="raw"), Objective("huber", 1e-3, "log", "sum"), Objective("ls", None, "raw"),
+    Objective("ls", None, "log", "sum"), Objective("lad", None, "raw"), Objective("lad", None, "log", "sum"),
 ]  # fmt: skip
 
 
@@ -54,7 +54,9 @@ def fit_planted(name: str, objective: Objective, noise: float = 0.0) -> analysis
 
 
 @pytest.mark.parametrize("name", list(PLANTED))
-@pytest.mark.parametrize("objective", [Objective(), Objective("ls", None, "log", "sum")], ids=Objective.describe)
+@pytest.mark.parametrize(
+    "objective", [Objective(space="raw"), Objective("ls", None, "log", "sum")], ids=Objective.describe
+)
 @pytest.mark.heavy
 def test_every_law_recovers_planted_parameters_from_noise_free_losses(name: str, objective: Objective) -> None:
     fit = fit_planted(name, objective)
@@ -165,12 +167,12 @@ def test_as_many_rows_as_parameters_are_reported_as_an_interpolation() -> None:
 
 
 def test_a_fixed_parameter_stays_and_a_bound_is_respected() -> None:
-    fit = fit_planted("additive", Objective("ls", None), noise=0.01)
+    fit = fit_planted("additive", Objective("ls", None, "raw"), noise=0.01)
     table = {**fit.observations.inputs, "loss": fit.observations.losses}
-    known = analysis.fit(table, "additive", "ls", fixed={"E": 1.69})
+    known = analysis.fit(table, "additive", "ls", fixed={"E": 1.69}, space="raw")
     assert known.law.names == ("A", "B", "alpha", "beta")
     assert known.value >= fit.value
-    tight = analysis.fit(table, "additive", "ls", bounds={"alpha": (0.5, None)})
+    tight = analysis.fit(table, "additive", "ls", bounds={"alpha": (0.5, None)}, space="raw")
     assert tight.params["alpha"] == pytest.approx(0.5)
     assert "alpha" in tight.verdict.at_bounds
 

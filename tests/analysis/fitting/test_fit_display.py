@@ -185,6 +185,18 @@ def test_a_status_is_shown_once_and_an_open_profile_explains_the_interval_of_res
 
 
 def test_a_range_without_width_is_not_printed():
-    assert profiles._open("any value from 11.1 to 11.1 fits as well", "", True) == (
-        "not identified: no end of an interval was found"
-    )
+    assert profiles._open(None, None, 11.1, 11.1, 0.0) == "not identified: no end of an interval was found"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "sentence"),
+    [
+        (None, None, "any value from 1.25e+16 to 1.25e+22 fits as well"),
+        (3e18, None, "it is at least 3e+18, and any larger value up to 1.25e+22 fits as well"),
+        (None, 3e19, "it is at most 3e+19, and any smaller value down to 1.25e+16 fits as well"),
+    ],
+)
+def test_an_open_side_is_one_sentence_without_a_contradiction(low, high, sentence):
+    assert profiles._open(low, high, 1.25e16, 1.25e22, 0.0) == f"not identified: {sentence}"
+    assert profiles._open(3e18, 3e19, 1.25e16, 1.25e22, 0.0) == ""
+    assert profiles._open(None, 3e19, 0.0, 1.25e22, 0.0) == ""  # it reaches the bound: any value below the end

@@ -116,13 +116,18 @@ def test_faults_of_options_name_what_is_accepted(options, message) -> None:
         analysis.fit(table(), **options)
 
 
-def test_the_lowest_loss_of_each_point_is_fitted_and_the_others_are_counted() -> None:
+def test_the_best_setting_of_each_point_is_fitted_and_the_others_are_counted() -> None:
     rows = {name: np.tile(column, 3) for name, column in table().items()}
-    rows["loss"] = rows["loss"] + np.repeat([0.2, 0.0, 0.5], 24)
-    fit = analysis.fit(rows, best=True)
+    rows["loss"], rows["lr"] = rows["loss"] + np.repeat([0.2, 0.0, 0.5], 24), np.repeat([1e-3, 2e-3, 4e-3], 24)
+    fit = analysis.fit(rows)
     assert (fit.rows_used, fit.rows_dropped) == (24, 48)
     assert fit.value == pytest.approx(analysis.fit(table()).value, rel=1e-9)
-    assert "not the lowest loss of their point" in fit.warnings[0]
+    assert fit.value == analysis.fit(rows, best=True).value
+    assert any("runs at one point differ in lr: the best setting of each point is used" in one for one in fit.warnings)
+    assert any("not the best setting of their point" in one for one in fit.warnings)
+    every = analysis.fit(rows, all_rows=True)
+    assert (every.rows_used, every.rows_dropped) == (72, 0)
+    assert every.observations.rule == "all rows"
 
 
 def test_a_formula_without_x_is_told_what_x_is():

@@ -13,10 +13,10 @@ from scipy.optimize import least_squares
 from sweeplaw.analysis.hyperlaws.batch_unit import check_batch_unit
 from sweeplaw.analysis.hyperlaws.evaluation import Scorer, leave_one_out, score
 from sweeplaw.analysis.hyperlaws.features import features
-from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, hyperlaw, resampled_cells
+from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, hyperlaw
 from sweeplaw.analysis.hyperlaws.joint import joint
 from sweeplaw.analysis.hyperlaws.knob_law import knob_law
-from sweeplaw.analysis.hyperlaws.pooled import Pooled
+from sweeplaw.analysis.hyperlaws.pooled import Pooled, resampled_cells
 from sweeplaw.analysis.tables.runs import prepare
 from sweeplaw.analysis.tuning.cells import CellTable, cell_table
 from sweeplaw.trials.errors import InputError

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sweeplaw import analysis
 from sweeplaw.analysis.laws.catalog import LAWS
 from sweeplaw.analysis.laws.compiled import compile_formula
 from sweeplaw.analysis.laws.law import formula_law
@@ -112,3 +113,14 @@ def test_a_name_that_is_no_input_is_a_parameter_and_an_unused_input_is_a_fault()
     assert formula_law("E + A * x**-a", ["x"]).names == ("E", "A", "a")
     with pytest.raises(InputError, match="'D' does not appear"):
         formula_law("E + A * x**-a", ["x", "D"])
+
+
+def test_a_mixture_of_data_is_a_formula_of_ones_own() -> None:
+    web, code = np.meshgrid(np.linspace(0.1, 0.6, 5), np.linspace(0.05, 0.35, 5))
+    rows = {"web": web.ravel(), "code": code.ravel()}
+    truth = {"c": 2.0, "k": 1.5, "t": -2.5, "u": -0.7}
+    mixture = formula_law("c + k*exp(t*web + u*code)", ["web", "code"], {"t": (-20.0, 0.0), "u": (-20.0, 0.0)})
+    losses = mixture.predict(truth, rows)
+    found = analysis.fit({**rows, "loss": losses}, mixture, x={"web": "web", "code": "code"}, y="loss")
+    assert found.verified
+    assert dict(found.params) == pytest.approx(truth, rel=1e-5)

@@ -12,8 +12,9 @@ import pytest
 from sweeplaw import analysis
 from sweeplaw.analysis.report import figures, report
 from sweeplaw.analysis.report import page as report_page
+from sweeplaw.analysis.report.family import families
 from sweeplaw.analysis.tables import display
-from sweeplaw.analysis.tables.families import Axes, families
+from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.tables import load
 from sweeplaw.analysis.tuning.optimum import optima
 from sweeplaw.clusters.profile import profile
@@ -291,3 +292,19 @@ def test_a_logarithmic_axis_below_two_decades_has_several_labels(low, high):
         axis.get_minorticklocs(), axis.get_minor_formatter().format_ticks([*axis.get_minorticklocs()]), strict=True
     )
     assert len([label for place, label in [*major, *minor] if label and low <= place <= high]) >= 2
+
+
+def test_the_page_has_three_badges_and_gives_no_allocation_by_a_law_that_failed(made):
+    values = report.report_values(made)
+    law = values["families"][0]["surface"]
+    html = report_page.page(made, values)
+    for badge in law["adequacy"]["badges"]:
+        assert f'<span class="badge {"ok" if " not " not in badge else "bad"}">{badge}</span>' in html
+    why = "the law is inadequate: the residuals follow a smooth pattern"
+    runs = [{**one, "sentence": f"no allocation: {why}", "withheld": why} for one in law["derived"]["compute_optimal"]]
+    adequacy = {**law["adequacy"], "badges": ["optimum found", "law inadequate", "parameters identified"]}
+    failed = {**law, "adequacy": adequacy, "derived": {**law["derived"], "withheld": why, "compute_optimal": runs}}
+    values["families"][0]["surface"] = failed
+    page = report_page.page(made, values)
+    assert '<span class="badge bad">law inadequate</span>' in page
+    assert page.count(why) == 1

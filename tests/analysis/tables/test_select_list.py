@@ -32,5 +32,19 @@ def test_a_function_call_without_as_is_named_by_its_text(tmp_path, sql, names):
     assert run_query(load(tmp_path / "t.csv"), Query(sql=sql)).frame.columns == names
 
 
+@pytest.mark.parametrize(
+    ("item", "name"),
+    [
+        ("random()", "random()"),
+        ("N", None),
+        ('"max"(N)', None),
+        ("max(N) + min(N)", None),
+        ("max (N, [1])", "max (N, [1])"),
+    ],
+)
+def test_only_a_name_with_one_pair_of_parentheses_is_a_call(item, name):
+    assert renamed(f"SELECT {item} FROM trials", ["answer"]) == ({"answer": name} if name else {})
+
+
 def test_names_that_would_repeat_stay_as_they_are():
     assert renamed("SELECT max(N), max(N) FROM trials", ["N", "N:1"]) == {}

@@ -24,6 +24,15 @@ def test_peaks_are_the_published_dense_ones(name: str, bf16_teraflops: float, gi
     assert device.memory_bytes == gigabytes * 10**9
 
 
+@pytest.mark.parametrize("name", [name for name in hardware.known() if "tf32" in hardware.get(name).peak])
+def test_number_types_of_half_the_bits_are_twice_as_fast(name: str) -> None:
+    peak = {dtype: rate / 1e12 for dtype, rate in hardware.get(name).peak.items()}
+    assert peak["fp16"] == peak["bf16"]
+    # 2 %: data sheets round, and a rate with sparsity would be twice as high
+    assert peak["tf32"] == pytest.approx(peak["bf16"] / 2, rel=0.02)
+    assert peak.get("fp8", 2 * peak["bf16"]) == pytest.approx(2 * peak["bf16"], rel=0.02)
+
+
 # Milliseconds a step, one thread a trial. First the demo's trials: medians of its recorded table.
 # The last three are the training loop alone, least of six turns of five steps.
 MEASURED = [  # parameters, tokens a step, FLOPs a step, milliseconds a step

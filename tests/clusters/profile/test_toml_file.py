@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeplaw.clusters.profile.toml_file import DEEPEST, LONGEST, parse, read
+from sweeplaw.clusters.profile.toml_file import DEEPEST, LONGEST, LONGEST_NAME, parse, read
 from sweeplaw.trials.errors import InputError
 
 
@@ -32,7 +32,7 @@ def nested(levels: int) -> str:
         ('a = "x\\u0000"', "a: 'x\\x00' holds a NUL character"),
         ('[t]\n"a\\nb" = 1', "t: the name 'a\\nb' holds a character that cannot be printed"),
         ('[t]\n"\\u00e9" = 1\n"e\\u0301" = 2', "t: the names '\\xe9' and 'e\\u0301' look the same"),
-        (f"{'a' * 600} = 1", "a name of 600 characters"),
+        (f"{'a' * (LONGEST_NAME + 1)} = 1", "a name of 513 characters (accepted: at most 512)"),
         (f"# {'a' * LONGEST}", "is longer than"),
     ],
 )
@@ -51,6 +51,7 @@ def test_what_is_within_the_bounds_is_read() -> None:
         (deepest,) = deepest
     assert deepest == []
     assert parse(f"a{'.a' * (DEEPEST - 1)} = 1")
+    assert parse(f"{'a' * LONGEST_NAME} = 1")
     assert parse('a = [-9223372036854775808, 9223372036854775807, "1.2.3", inf]')["a"][1] == 2**63 - 1
 
 

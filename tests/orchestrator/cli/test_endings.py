@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import errno
+import runpy
+import signal
+import sys
 import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
 
+from sweeplaw.orchestrator.cli.shared import environment
 from sweeplaw.orchestrator.cli.shared.endings import exit_code
 from sweeplaw.orchestrator.cli.shared.streams import OutputLost
 from sweeplaw.trials.errors import InputError
@@ -18,6 +24,14 @@ HINT = "(SWEEPLAW_TRACEBACK=1 shows where it came from)\n"
 
 class Panic(BaseException):
     """Like the panics of Polars, which are no exceptions."""
+
+
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    """Put the handler of SIGINT back, which an ending command changes."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def ended(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -73,3 +87,37 @@ def test_the_traceback_is_printed_on_request(capsys: Any, monkeypatch: pytest.Mo
 def _hook(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back after the test
     monkeypatch.delenv("SWEEPLAW_TRACEBACK", raising=False)
+
+
+def test_a_second_interrupt_finds_nothing_to_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert ended(KeyboardInterrupt(), capsys) == (130, "sweeplaw query: interrupted\n")
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_an_interrupt_while_the_command_loads_has_no_traceback(monkeypatch: pytest.MonkeyPatch, ignored: bool) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    seen: list[Any] = []
+    loaded = SimpleNamespace(main=lambda: seen.append(signal.getsignal(signal.SIGINT)))
+    monkeypatch.setitem(sys.modules, "sweeplaw.orchestrator.cli", loaded)
+    runpy.run_module("sweeplaw", run_name="__main__")
+    assert seen == [signal.SIG_IGN if ignored else signal.SIG_DFL]
+
+
+@pytest.mark.parametrize("threads", ["0", "000", "4097", "9" * 5000])
+def test_a_number_of_threads_that_polars_cannot_start_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], threads: str
+) -> None:
+    monkeypatch.setenv("POLARS_MAX_THREADS", threads)
+    assert exit_code(environment.check, "sweeplaw query") == 2
+    message = capsys.readouterr().err
+    assert message.startswith("sweeplaw: POLARS_MAX_THREADS = ")
+    assert message.endswith("(accepted: 1 to 4,096; unset, it is the number of cores)\n")
+    assert len(message) < 300
+
+
+@pytest.mark.parametrize("threads", ["", "1", "4096", "abc", "-1", "²"])
+def test_what_polars_starts_or_ignores_is_left_to_it(monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
+    monkeypatch.setenv("POLARS_MAX_THREADS", threads)
+    environment.check()

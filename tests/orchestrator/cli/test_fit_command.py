@@ -78,7 +78,7 @@ def test_text_has_the_status_and_the_rows_left_out(runs, monkeypatch, capsys) ->
     shown = capsys.readouterr().out
     assert end.value.code == 0
     assert "status: verified" in shown
-    assert "59 used, 1 left out" in shown
+    assert "59 used (every row: no knob differs at a point), 1 left out" in shown
     assert "l) missing or NaN, row 4" in shown
 
 
@@ -111,3 +111,23 @@ def test_bad_options_exit_with_code_2_and_a_message(runs, arguments, message, mo
         main()
     assert end.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_advice_is_withheld_with_the_reason_and_printed_marked_by_force(tmp_path, monkeypatch, capsys) -> None:
+    rng, size = np.random.default_rng(0), np.repeat([1e8, 1.001e8, 1.003e8], 8)
+    tokens = np.tile(np.geomspace(1e9, 1e11, 8), 3)
+    losses = (1.69 + 406.4 / size**0.34 + 410.7 / tokens**0.28) * np.exp(0.003 * rng.normal(size=24))
+    pl.DataFrame({"N": size, "D": tokens, "loss": losses}).write_csv(tmp_path / "narrow.csv")
+    command = ["sweeplaw", "fit", str(tmp_path / "narrow.csv"), "--x", "N=N", "--x", "D=D", "--y", "loss"]
+    for more, expected, absent in (
+        ([], "no allocation of compute: ", "train"),
+        (["--force"], "not advised: for", "no allocation"),
+    ):
+        monkeypatch.setattr(sys, "argv", [*command, *more])
+        with pytest.raises(SystemExit) as end:
+            main()
+        shown = capsys.readouterr().out
+        assert end.value.code == 0
+        assert expected in shown
+        assert absent not in shown
+        assert "N spans only a factor 1.003" in shown

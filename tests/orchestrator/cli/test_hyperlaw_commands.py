@@ -128,6 +128,64 @@ def test_compare_laws_importance_transfer_and_batch_lr_print_json(table: str, tm
     assert "exponent" in answer("batch-lr", table, *LETS, "--y", "loss")
 
 
+@pytest.fixture(scope="module")
+def recipes(table: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    runs = pl.read_csv(table).with_columns(batch_tokens=pl.col("bs") * 2048)
+    other = runs.with_columns(moe_name=pl.lit("moe8"), lr=pl.col("lr") * 2)
+    path = tmp_path_factory.mktemp("recipes") / "recipes.csv"
+    pl.concat([runs.with_columns(moe_name=pl.lit("dense")), other.select(*runs.columns, "moe_name")]).write_csv(path)
+    return str(path)
+
+
+def test_a_text_axis_is_a_recipe_in_every_command(recipes: str) -> None:
+    cell = ["--cell", "moe_name,N,D", "--y", "loss"]
+    knobs = ["--knob", "lr", "--knob", "batch_tokens"]
+    found = answer("hyperlaw", recipes, *cell, *knobs, "--resamples", "20")
+    assert found["axes"] == ["N", "D"]
+    assert found["laws"]["lr"]["recipe_factors"]["moe_name=moe8"]["value"] == pytest.approx(2, rel=0.02)
+    assert any("the same as --recipe" in note for note in found["notes"])
+    for words in (["compare-laws", *knobs], ["batch-lr"]):
+        ours = answer(*words, recipes, *cell)
+        assert any("moe_name holds text or booleans" in note for note in ours["notes"])
+        named = answer(*words, recipes, "--recipe", "moe_name", "--y", "loss")
+        assert {**named, "notes": []} == {**ours, "notes": []}
+    assert len(answer("importance", recipes, *cell, *knobs)["cells"]) == 18
+    carried = answer("transfer", recipes, "--workload", "moe_name,N,D", "--knob", "batch_tokens", "--y", "loss")
+    assert len(carried["workloads"]) == 18
+
+
+def test_a_suggestion_from_two_recipes_is_refused_with_what_selects_one(recipes: str) -> None:
+    words = ["suggest", "--store", recipes, "--params", "3e9", "--tokens", "1.4e11", "--y", "loss"]
+    with pytest.raises(InputError, match=r"(?s)2 recipes.*moe_name = 'moe8'"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+    lrs = [answer(*words, "--where", f"moe_name = '{name}'")["settings"]["lr"]["value"] for name in ("dense", "moe8")]
+    assert lrs[1] == pytest.approx(2 * lrs[0], rel=0.02)
+
+
+def test_a_knob_that_cannot_be_answered_is_refused_after_the_law_of_one_that_can(tmp_path: Path) -> None:
+    rows = [
+        (n, d, decay, 2 * n**-0.3, 3 * d**-0.02 * float(np.exp(0.004 * np.log(decay / (1e-4 * n**0.4)) ** 2)))
+        for n in (1e8, 2e8, 4e8)
+        for d in (4e9, 1.6e10)
+        for decay in (0.05, 0.1, 0.2, 0.4, 0.8)
+    ]
+    names = ["N", "D", "weight_decay", "lr", "val_loss"]
+    pl.DataFrame(rows, schema=names, orient="row").write_csv(tmp_path / "runs.csv")
+    shown = CliRunner().invoke(app, ["hyperlaw", str(tmp_path / "runs.csv"), "--knob", "lr", "--resamples", "0"])
+    assert "weight_decay = " in shown.stdout
+    assert "N^0.400" in shown.stdout
+    assert isinstance(shown.exception, InputError)
+    assert "lr takes one value in each cell" in shown.exception.render()
+    assert "1 level a cell, 3 are needed" in shown.exception.render()
+
+
+def test_the_same_laws_are_printed_once_when_an_axis_does_not_vary(table: str) -> None:
+    words = ["hyperlaw", table, "--knob", "lr", "--knob", "batch_tokens", *LETS, "--y", "loss", "--resamples", "0"]
+    found = answer(*words, "--let", "size=1e8", "--cell", "size,D", "--where", "N = 1e8")
+    assert found["alternatives"] == []
+    assert any("size spans a factor of 1 only" in note for note in found["notes"])
+
+
 @pytest.mark.parametrize("command", ["hyperlaw", "compare-laws", "suggest", "importance", "transfer", "batch-lr"])
 def test_help_has_an_example_of_the_command(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"]).output

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.cli.sweeps.plan import _hours as in_hours
+from sweeplaw.orchestrator.cli.sweeps.status import CLEAR, _screen
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.errors import InputError
@@ -50,6 +54,23 @@ def shown(*words: str) -> str:
     result = CliRunner().invoke(app, words, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"),
+    [
+        (None, "–"),
+        (0.01, "36 s"),
+        (0.033, "119 s"),
+        (1 / 30, "2 min"),
+        (1.99, "119 min"),
+        (2.0, "2.0 h"),
+        (999.9, "999.9 h"),
+        (1500.0, "1.5k h"),
+    ],
+)
+def test_times_have_the_unit_of_their_size(hours: float | None, text: str) -> None:
+    assert in_hours(hours) == text
 
 
 def test_a_store_that_does_not_exist_has_no_trials_to_subtract(sweep: str, tmp_path: Path) -> None:
@@ -101,13 +122,22 @@ context = 64
 
 def test_a_plan_says_that_a_corpus_is_not_on_this_machine(tmp_path: Path) -> None:
     (tmp_path / "lm.toml").write_text(CORPUS.format(path="tokens.bin"))
-    result = CliRunner().invoke(app, ["plan", str(tmp_path / "lm.toml"), "--json"], catch_exceptions=False)
+    words = ["plan", str(tmp_path / "lm.toml"), "--no-measure"]
+    result = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
     assert result.exit_code == 0
     assert json.loads(result.stdout)["trials"] == 1
     name = f"tokens:{tmp_path}/tokens.bin?dtype=uint16&vocab=500"
     assert result.stderr == f"note: corpus = {name!r} is not on this machine; a launch needs it where its trials run\n"
     (tmp_path / "tokens.bin").write_bytes(b"\0\0")
-    assert "note" not in CliRunner().invoke(app, ["plan", str(tmp_path / "lm.toml")], catch_exceptions=False).stderr
+    assert "note" not in CliRunner().invoke(app, words, catch_exceptions=False).stderr
+
+
+def test_a_watched_report_is_cut_to_the_width_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setenv("COLUMNS", "10")
+    assert _screen("0123456789\n01234567890\n机机机机机机\n") == f"{CLEAR}0123456789\n012345678…\n机机机机 …"
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: False))
+    assert _screen("01234567890") == "01234567890"
 
 
 def test_trials_are_retried_by_their_ids(store: Store, record: Callable[..., TrialRecord]) -> None:
@@ -137,6 +167,7 @@ def test_status_is_watched_until_interrupted(store: Store, monkeypatch: pytest.M
     result = CliRunner().invoke(app, ["status", store.location.uri, "--watch", "2"])
     assert result.exit_code == 130
     assert result.stdout.count("a relaunch would run") == 3
+    assert len(re.findall(rf"^{re.escape(store.location.uri)} at \d\d:\d\d:\d\d$", result.stdout, re.MULTILINE)) == 3
     assert waited == [2.0, 2.0, 2.0]
     for wrong in (["3"], ["--watch", "--json"]):
         with pytest.raises(InputError, match=r"SECONDS is for --watch|--json is for one report"):

@@ -55,6 +55,7 @@ def test_a_folder_of_mlflow_is_read_without_mlflow(tmp_path):
     assert (row["val_loss"], row["params_non_embedding"], row["params"], row["tokens"]) == (2.5, 1000, 1000, 50000)
     assert (row["train/loss"], row["optimizer"], row["team"], row["name"]) == (4.5, "adamw", "x", "some-name")
     assert row["started_at"].year == 2026
+    assert row["last_step"] == 10
     assert dict(load(store).select("run_id", "state").rows()) == {"aa": "completed", "bb": "diverged", "cc": "failed"}
     export = write(tmp_path / "runs.csv", "run_id,status,metrics.val_loss,params.lr\naa,FINISHED,2.5,0.001\n")
     assert import_from(export, store, preset="mlflow").present == 1
@@ -176,3 +177,31 @@ def test_prefixes_of_trackers_are_removed_unless_the_name_is_taken(tmp_path):
     frame.write_parquet(tmp_path / "m.parquet")
     import_from(str(tmp_path / "m.parquet"), str(tmp_path / "other"), preset="mlflow")
     assert load(tmp_path / "other").row(0, named=True)["params_non_embedding"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("model.params", "data.tokens"), {"params": 1000, "params_non_embedding": 1000, "tokens": 50}),
+        (("model.num_params", "data.num_tokens"), {"params": 1000, "tokens": 50}),
+        (("model/num_parameters", "train/num_input_tokens_seen"), {"params": 1000, "tokens": 50}),  # of Hugging Face
+        (("parameter_count", "throughput/total_tokens"), {"params": 1000, "tokens": 50}),  # of Levanter
+        (("model_n_params", "dataset_n_tokens"), {"params": 1000, "tokens": 50}),
+        (("model.num_params_non_embedding", "training.tokens"), {"params_non_embedding": 1000, "tokens": 50}),
+    ],
+)
+@pytest.mark.parametrize("tracker", ["wandb", "mlflow"])
+def test_sizes_are_found_in_flattened_configurations(tmp_path, tracker, names, found):
+    run, state = ("ID", "State") if tracker == "wandb" else ("run_id", "status")
+    heading = ",".join([run, state, "val_loss", *names])
+    path = write(tmp_path / "r.csv", f"{heading}\na,FINISHED,2.5,1000,50\nb,FINISHED,2.25,2000,50\n")
+    import_from(path, str(tmp_path / "store"), preset=tracker)
+    row = load(tmp_path / "store").sort("val_loss", descending=True).row(0, named=True)
+    assert {name: row[name] for name in found} == found
+
+
+def test_a_model_beside_its_parameters_is_no_quotient(tmp_path):
+    path = write(tmp_path / "r.csv", "ID,State,loss,model,params,data,tokens\na,finished,2.5,7,1000,3,50\n")
+    import_from(path, str(tmp_path / "store"), preset="wandb")
+    row = load(tmp_path / "store").row(0, named=True)
+    assert (row["params"], row["tokens"], row["model"], row["data"]) == (1000, 50, 7, 3)

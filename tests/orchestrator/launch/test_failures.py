@@ -13,11 +13,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from sweeplaw.analysis.tables.tables import load
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.cli.shared.streams import OutputLost
 from sweeplaw.orchestrator.launch import metric_names
 from sweeplaw.orchestrator.launch.failures import FailureWatch, failures
 from sweeplaw.orchestrator.launch.launch import Launched, launch
@@ -191,6 +193,43 @@ def test_an_interrupt_ends_an_inline_launch_and_is_no_failure_of_its_trial(tmp_p
     driver.communicate(timeout=60)
     assert driver.returncode == 130
     assert "failed" not in set(Store.open(tmp_path / "s").outcomes()["state"])
+
+
+ENDING = """
+import ctypes, threading, time
+def f(config):
+    main = ctypes.c_ulong(threading.main_thread().ident)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(main, ctypes.py_object(SystemExit))
+    time.sleep(1)
+    return 1.0
+"""
+
+
+@pytest.mark.process
+def test_a_trial_that_ends_the_main_thread_does_not_end_the_launch_as_if_it_were_done(tmp_path: Path) -> None:
+    (tmp_path / "ending_function.py").write_text(ENDING)
+    (tmp_path / "t.toml").write_text(
+        'name = "t"\nworkload = "python:ending_function:f"\n[scientific]\nlr = [0.1, 0.2]\n'
+    )
+    done = _launched(tmp_path)
+    assert done.returncode == 70
+    assert done.stderr.splitlines()[-1] == (
+        "sweeplaw: stopped: SystemExit was raised in the launch; what was recorded is safe, and launching again "
+        "continues"
+    )
+
+
+@pytest.mark.parametrize("raised", [SystemExit(0), SystemExit(), typer.Exit(), OutputLost(OSError(32), optional=True)])
+def test_whatever_ends_a_launch_that_did_not_end_by_itself_its_exit_code_is_not_zero(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
+    def ends(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("sweeplaw.orchestrator.launch.launch.launch", ends)
+    (tmp_path / "t.toml").write_text(SWEEP)
+    words = ["launch", str(tmp_path / "t.toml"), "--store", str(tmp_path / "s"), "--cluster", "inline"]
+    assert CliRunner().invoke(app, words).exit_code == 70
 
 
 def _command(folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 from sweeplaw.analysis.tables.tables import load
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.monitor.status import progress
 from sweeplaw.orchestrator.plan.plan import Plan, plan
 from sweeplaw.orchestrator.plan.sweep import parse, read
 from sweeplaw.orchestrator.store.store import Store
@@ -101,12 +102,14 @@ def test_launches_with_shards_divide_a_sweep_and_one_without_takes_the_rest(tmp_
 
 
 def test_facts_of_a_launch_are_kept_in_the_store(tmp_path):
-    inline(HEAD + GRID, tmp_path / "s")
+    text = HEAD + GRID + "[fixed]\nweight_decay = 0.2\n"
+    inline(text, tmp_path / "s")
     (facts,) = load(tmp_path / "s").launches
     assert facts["sweep"] == "t"
-    assert facts["sweep_file"] == HEAD + GRID
+    assert facts["sweep_file"] == text
     assert facts["scientific"] == ["params", "tokens"]
     assert facts["nuisance"] == ["lr"]
+    assert facts["fixed"] == {"weight_decay": 0.2}
     assert facts["planned"] == 12
 
 
@@ -217,6 +220,18 @@ def test_an_interrupt_leaves_a_store_from_which_launch_continues(tmp_path):
     done = sweeplaw("launch", path, "--store", store)
     assert done.returncode == 0, done.stderr
     assert sorted(load(store).trials.collect()["trial_id"]) == sorted(plan(read(path)).ids)
+
+
+@pytest.mark.parametrize("moment", ["begun", "claimed", "backend"])
+def test_what_a_launch_planned_is_known_if_it_is_interrupted_before_its_first_trial(tmp_path, monkeypatch, moment):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"sweeplaw.orchestrator.launch.launch.{moment}", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        inline(HEAD + GRID, tmp_path / "s")
+    found = progress(Store.open(tmp_path / "s"))
+    assert (found.waiting, found.missing, found.relaunch) == (12, 12, {"not run yet": 12})
 
 
 def test_bad_input_is_one_message_and_exit_code_two(tmp_path):

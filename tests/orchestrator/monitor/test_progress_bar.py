@@ -1,12 +1,17 @@
 """The live line of a launch shows every fact, whatever the width of the terminal."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
+from sweeplaw.clusters.connect.cluster import ClusterInfo
+from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.monitor import progress_bar
 from sweeplaw.orchestrator.monitor.progress_bar import LaunchProgress
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
 
 LONG = "a-name-of-sixty-four-characters-0123456789-0123456789-0123456789"
 
@@ -29,3 +34,21 @@ def test_no_fact_is_cut(name, width, monkeypatch):
     assert "999/123456" in text
     assert "left · best 2.5000 · 3 not completed" in text
     assert name in "".join(line[: width - 20].split("  ")[0].strip() for line in lines)
+
+
+def test_the_total_is_trials_however_often_they_are_tried_again(record):
+    state = LaunchState()
+    drawn = LaunchProgress(state)
+    todo = plan(parse('name = "t"\nworkload = "surrogate"\n[scientific]\nparams = [10, 20, 30]\ntokens = [50]\n'))
+    drawn.started(todo, 0, ClusterInfo(address=None, nodes=(), slots=1))
+    failed, completed = record(0, state="failed"), record(0)
+    for _ in range(5):
+        state.retried()
+        drawn.recorded([failed])
+    (task,) = drawn._bar.tasks
+    assert (task.completed, task.total) == (0, 3)
+    assert "left" not in drawn.facts()
+    assert "0 not completed" in drawn.facts()
+    drawn.recorded([completed, replace(failed, attempt=6)])
+    assert (task.completed, task.total) == (2, 3)
+    assert "1 not completed" in drawn.facts()

@@ -67,6 +67,7 @@ def started(clock: ManualClock, *, devices: float = 2.0) -> tuple[LaunchState, P
     launch_state, pack = LaunchState(clock), packs()[0]
     launch_state.begin(3, 1)
     launch_state.pack_started(pack, devices)
+    launch_state.pack_placed(pack, "far")
     return launch_state, pack
 
 
@@ -153,6 +154,29 @@ def test_an_interrupted_launch_charges_the_running_packs():
     clock.passes(7)
     launch_state.cut_short("interrupted")
     assert launch_state.snapshot().usage.wasted == {"interrupted": 7.0}
+    assert not launch_state.snapshot().running
+
+
+def test_an_interrupted_launch_wastes_the_time_of_its_trials_and_no_other():
+    """Neither the start of a worker counts, nor the time that passes until the launch has ended."""
+    clock, (first, second, *_) = ManualClock(), packs(1)
+    launch_state = LaunchState(clock)
+    launch_state.begin(2, 2)
+    for pack in (first, second):
+        launch_state.pack_started(pack, 2.0)
+    clock.passes(20)
+    assert launch_state.device_seconds() == 0.0
+    launch_state.pack_placed(first, "far")
+    clock.passes(3)
+    launch_state.interrupt()
+    clock.passes(10)
+    assert launch_state.device_seconds() == 6.0
+    launch_state.recorded([row(first, 0, "preempted", 3.0)])  # what stops is recorded with its time, once
+    launch_state.cut_short("interrupted")
+    launch_state.cut_short("interrupted")
+    used = launch_state.snapshot().usage
+    assert (used.useful, used.wasted, used.losses) == (0.0, {"preempted": 6.0}, {"preempted": 1})
+    assert launch_state.device_seconds() == used.wasted_seconds == 6.0
     assert not launch_state.snapshot().running
 
 

@@ -8,6 +8,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.plan import formulas
 from sweeplaw.orchestrator.plan.plan import DUPLICATE, plan
+from sweeplaw.orchestrator.plan.sizes import free_knobs
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import TrialSpec
@@ -209,7 +212,77 @@ def test_a_formula_whose_value_does_not_fit_its_knob_is_reported(formula, senten
     assert sentence in str(caught.value)
 
 
-def test_more_groups_than_can_be_planned_are_refused_at_once():
-    axes = "params = { linear = [1, 10000000], num = 1500 }\ntokens = { linear = [1, 10000000], num = 1500 }\n"
-    with pytest.raises(InputError, match="params 1,500 x tokens 1,500: more than 1,000,000 groups"):
-        plan(parse(f"{HEAD}[scientific]\n{axes}"))
+MODEL = '[fixed]\ncorpus = "stdlib"\n'
+LR = "lr = { log = [1e-4, 1e-1], num = 2_000_000 }\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            f"{HEAD}[scientific]\nparams = {{ linear = [1, 10000000], num = 1500 }}\n"
+            "tokens = { linear = [1, 10000000], num = 1500 }\n",
+            "scientific.params 1,500 x scientific.tokens 1,500",
+        ),
+        (f"{HEAD}[scientific]\nparams = {{ log = [1, 1e9], num = 10_000_000 }}\n", "scientific.params 10,000,000"),
+        (
+            f'name = "a"\n[scientific]\nparams = [100000]\n[nuisance]\n{LR}[derived]\nunique_tokens = "1e6 * lr"\n'
+            f"{MODEL}",
+            "nuisance.lr 2,000,000",  # a formula for a shared knob reads it
+        ),
+        (
+            f'name = "a"\n[scientific]\nparams = [100000]\n[nuisance]\n{LR}[derived]\nunique_tokens = "2 * epochs"\n'
+            f'epochs = "1 + lr"\n{MODEL}',
+            "nuisance.lr 2,000,000",
+        ),
+        (
+            'name = "a"\nseeds = 2_000_000\n[scientific]\nparams = [100000]\n[derived]\nunique_tokens = "9 + seed"\n'
+            f"{MODEL}",
+            "seeds 2,000,000",
+        ),
+        (
+            'name = "a"\n[search]\nkind = "random"\nsamples = 2_000_000\n[scientific]\nparams = [100000]\n'
+            f"[nuisance]\nbatch_sequences = {{ log = [1, 1e9] }}\n{MODEL}",
+            "samples 2,000,000",
+        ),
+    ],
+)
+def test_more_groups_than_can_be_planned_are_refused_before_a_value_is_built(text, message):
+    began = time.process_time()
+    with pytest.raises(InputError) as caught:
+        parse(text)
+    assert str(caught.value).startswith(f"sweep: {message}: more than 1,000,000 groups (accepted: fewer values")
+    assert time.process_time() - began < 0.5
+
+
+def test_axes_of_member_knobs_make_no_groups():
+    text = f'name = "a"\nseeds = 5\n[scientific]\nparams = [100000]\n[nuisance]\n{LR.replace("2_000_000", "3")}{MODEL}'
+    assert free_knobs(parse(text).workload.knobs, {}) >= {"lr", "seed"}
+    (group,) = plan(parse(text)).groups
+    assert len(group.ids) == 15
+
+
+def test_formulas_say_what_works_for_names_with_dots():
+    text = (
+        'name = "a"\n[workload]\nkind = "command"\nargv = ["true", "{model.depth}", "{lr}"]\n'
+        '[scientific]\n"model.depth" = [1, 2]\n[derived]\nlr = "0.1 * model.depth"\n'
+    )
+    with pytest.raises(InputError) as caught:
+        parse(text)
+    assert str(caught.value) == (
+        "sweep: derived.lr: '0.1 * model.depth': model.depth has a dot, and a formula reads no such names; accepted "
+        "are knobs that move together in a [[zip]] block, or a knob named without dots"
+    )
+    with pytest.raises(InputError, match=r"x\.y has a dot"):
+        formulas.parse("x.y + 2.5e3 * 'a.b'")
+    assert formulas.parse("kind == 'a.b' and 2.5 < x").names == {"kind", "x"}
+
+
+def test_names_that_are_not_defined_are_reported_with_the_other_faults():
+    with pytest.raises(InputError) as caught:
+        parse(HEAD + 'where = "nosuch < 3"\n[scientific]\nparamz = [1]\n[derived]\nlr = "0.1 * tokenz"\n')
+    assert [fault.split(" (known")[0] for fault in caught.value.faults] == [
+        "scientific.paramz: no such knob; did you mean 'params'?",
+        "derived.lr: '0.1 * tokenz' uses tokenz, which is not defined; did you mean 'tokens'?",
+        "where: 'nosuch < 3' uses nosuch, which is not defined",
+    ]

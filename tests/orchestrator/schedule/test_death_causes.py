@@ -1,4 +1,7 @@
-"""A worker and its node die together and are reported in either order: the loss gets its reason."""
+"""A worker and its node die together and are reported in either order: the loss gets its reason.
+
+And a run ends although its workers, its head or its nodes do not help.
+"""
 
 import datetime as dt
 import inspect
@@ -6,11 +9,13 @@ import socket
 import threading
 import time
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from sweeplaw.clusters.connect.cluster import Node
+from sweeplaw.clusters.connect.errors import ConnectError
 from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.plan.plan import Group
 from sweeplaw.orchestrator.plan.resources import TrialResources
@@ -18,13 +23,15 @@ from sweeplaw.orchestrator.schedule.death_causes import AFTERMATH_SECONDS
 from sweeplaw.orchestrator.schedule.dispatcher import Dispatcher, DispatcherCallbacks
 from sweeplaw.orchestrator.schedule.packs import Pack, Queue
 from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
+from sweeplaw.orchestrator.schedule.ray_tune import controller
 from sweeplaw.orchestrator.schedule.ray_tune import nodes as nodes_module
-from sweeplaw.orchestrator.schedule.ray_tune.controller import Run
+from sweeplaw.orchestrator.schedule.ray_tune.controller import SILENT_SECONDS, UNRESPONSIVE_SECONDS, Run
 from sweeplaw.orchestrator.schedule.ray_tune.nodes import Nodes
 from sweeplaw.orchestrator.worker.worker import Job
 from sweeplaw.trials.accounting import Cost
 
 OWN, FAR, FARTHER = "own", "far", "farther"
+PATIENCE, GRACE, READY = 600.0, 1.0, 600.0
 # Ray's errors: the connection broke, without a report of the node; and the node reported its worker's death.
 UNREACHABLE = ActorUnavailableError("the connection broke", b"x" * 16)
 DIED = ActorDiedError()
@@ -54,6 +61,7 @@ class Scene:
 
     def __init__(self, own=OWN, attempts=3):
         self.seconds = 0.0
+        self.actor = MagicMock()
         self.given_up: list[str] = []
         self.live = LaunchState(lambda: dt.datetime(2026, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=self.seconds))
         self.live.begin(1, 1)
@@ -73,7 +81,7 @@ class Scene:
             Queue([pack], max_attempts=attempts), Placement(), callbacks, own, clock=lambda: self.seconds
         )
         nodes: Any = self.nodes
-        self.run = Run(self.dispatcher, nodes, callbacks, patience=600.0, grace=1.0, ready=600.0, commit=None)
+        self.run = Run(self.dispatcher, nodes, callbacks, patience=PATIENCE, grace=GRACE, ready=READY, commit=None)
         self.start("first")
         self.seconds = 3.0
 
@@ -83,7 +91,7 @@ class Scene:
 
     def start(self, name):
         assert self.run.open(name), "a slot is pending"
-        self.run.started(name, None)
+        self.run.started(name, self.actor)
 
     def advance(self, seconds, answers=()):
         self.seconds += seconds
@@ -161,6 +169,56 @@ def test_a_death_on_the_drivers_own_node_is_settled_at_once():
     scene.run.died("first", UNREACHABLE)
     assert scene.wasted == {"worker died": 3.0}
     assert not scene.dispatcher.unresolved.nodes
+
+
+@pytest.fixture
+def killed(monkeypatch):
+    """Workers that the controller kills."""
+    found: list[Any] = []
+    monkeypatch.setattr(controller.ray, "kill", found.append)
+    return found
+
+
+def test_workers_are_late_and_killed_once_the_grace_period_of_draining_is_over(killed):
+    scene = Scene()
+    scene.seconds = 100.0
+    assert not scene.run.late
+    scene.dispatcher.drain()
+    scene.seconds = 100.0 + GRACE
+    scene.run.kill_late()
+    assert (scene.run.late, scene.run.done, killed) == (False, False, [])
+    scene.seconds += 0.1
+    scene.run.kill_late()
+    assert (scene.run.late, scene.run.done, killed) == (True, True, [scene.actor])
+
+
+def test_a_worker_without_a_report_for_its_patience_and_more_is_killed_once(killed):
+    scene = Scene()
+    limit = PATIENCE + UNRESPONSIVE_SECONDS
+    scene.seconds = limit
+    scene.run.kill_unresponsive()
+    assert killed == []
+    scene.seconds = limit + 1
+    scene.run.kill_unresponsive()
+    scene.run.kill_unresponsive()
+    assert killed == [scene.actor]
+
+
+def test_a_run_ends_when_the_head_is_silent_or_packs_fit_nowhere_for_too_long():
+    scene = Scene()
+    scene.nodes.silent_seconds = SILENT_SECONDS
+    scene.run.tick()
+    scene.nodes.silent_seconds += 1
+    with pytest.raises(ConnectError, match="the cluster's head has not answered for 30 s"):
+        scene.run.tick()
+    scene.nodes.silent_seconds = 0.0
+    scene.nodes.set_alive()
+    scene.run.died("first", DIED)
+    scene.seconds = READY
+    scene.run.tick()
+    scene.seconds += 4.0
+    with pytest.raises(ConnectError, match=r"1 packs wait for .*, which no live node has held for 600 s$"):
+        scene.run.tick()
 
 
 @pytest.fixture

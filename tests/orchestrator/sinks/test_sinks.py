@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock, call
 
 import pytest
 
@@ -20,12 +24,15 @@ from sweeplaw.orchestrator.schedule import inline
 from sweeplaw.orchestrator.sinks import Sink, Target, targets
 from sweeplaw.orchestrator.sinks.by_trial import TrialAssembler
 from sweeplaw.orchestrator.sinks.feed import Feed, open_feeds
+from sweeplaw.orchestrator.sinks.mlflow import MLflow
+from sweeplaw.orchestrator.sinks.wandb import WandB
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import CurvePoint, Outcome, Provenance, Row, TrialRecord
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.workloads.surrogate import loss
+from tests.conftest import EPOCH
 
 HEAD = 'name = "t"\nworkload = "surrogate"\n[scientific]\nparams = [1000, 2000]\ntokens = [100000]\n'
 SWEEP = HEAD + "[nuisance]\nlr = [0.1, 0.2]\n"
@@ -185,10 +192,49 @@ def test_tensorboard_files_hold_curves_settings_and_results(tmp_path):
         events = reader.EventAccumulator(str(tmp_path / "tb" / "t" / trial)).Reload()
         (last,) = events.Scalars("final/val_loss")
         assert last.value == pytest.approx(value, rel=1e-6), "float32 in the event file"
+        assert last.step == 13
         seen = {(event.step, round(event.value, 4)) for event in events.Scalars("val_loss")}
         own = curves.filter(trial_id=trial).select("step", "val_loss").iter_rows()
         assert seen == {(step, round(loss, 4)) for step, loss in own}
         assert any("hparams" in name for name in events.summary_metadata)
+
+
+def failed_trial() -> tuple[TrialRecord, list[CurvePoint]]:
+    """A trial that failed after two points, which arrived in the other order."""
+    made, second = record(1, attempt=2, state="failed"), dt.timedelta(seconds=1.5)
+    outcome = replace(made.outcome, message="x" * 600, last_step=20, started_at=EPOCH, ended_at=EPOCH + second)
+    points = [CurvePoint(made.spec.trial_id, step, attempt=2, val_loss=value) for step, value in ((20, 2.0), (10, 3.0))]
+    return replace(made, outcome=outcome), points
+
+
+def test_a_failed_trial_in_mlflow_without_mlflow(monkeypatch):
+    client, (trial, points) = MagicMock(), failed_trial()
+    client.get_experiment_by_name.return_value.experiment_id = "7"
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=lambda tracking_uri: client))
+    monkeypatch.setitem(sys.modules, "mlflow.entities", SimpleNamespace(Metric=lambda *it: it, Param=lambda *it: it))
+    MLflow("sqlite:///a.db", "t").write([*points, trial])
+    run, milliseconds = client.create_run.return_value.info.run_id, 1_767_225_600_000
+    tags = {"trial_id": trial.spec.trial_id, "state": "failed", "attempt": "2", "message": "x" * 500}
+    client.create_run.assert_called_once_with("7", milliseconds, tags, run_name=trial.spec.trial_id)
+    metrics, params = (done.kwargs for done in client.log_batch.call_args_list)
+    at = milliseconds + 1500
+    last = [("val_loss", 2.0, at, 20), ("train_seconds", 1.5, at, 20)]
+    assert metrics == {"metrics": [("val_loss", 2.0, at, 20), ("val_loss", 3.0, at, 10), *last]}
+    assert params == {"params": [("seed", "1")]}
+    client.set_terminated.assert_called_once_with(run, "FAILED", at)
+
+
+def test_a_failed_trial_in_wandb_without_wandb(monkeypatch):
+    wandb, (trial, points) = MagicMock(), failed_trial()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    WandB("team/project", "t").write([*points, trial])
+    quiet = {"silent": True, "console": "off", "save_code": False, "disable_git": True}
+    wandb.Settings.assert_called_once_with(**quiet, x_disable_stats=True, x_disable_meta=True)
+    made, run = wandb.init.call_args.kwargs, wandb.init.return_value
+    place = {"entity": "team", "project": "project", "group": "t", "job_type": "surrogate"}
+    assert made == made | place | {"name": trial.spec.trial_id, "config": {"seed": 1}}
+    assert run.log.call_args_list == [call({"val_loss": 3.0}, step=10), call({"val_loss": 2.0}, step=20)]
+    run.finish.assert_called_once_with(exit_code=1)
 
 
 @pytest.mark.filterwarnings("default")  # its dependencies emit warnings

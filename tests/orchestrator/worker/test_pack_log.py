@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,24 @@ def test_each_section_belongs_to_its_trials_and_silent_ones_are_left_out(tmp_pat
     assert [(dict(one.attempts), one.output) for one in found] == [
         ({"a": 1}, b"of a\n\x1e not a header\n"),
         ({"c": 1, "d": 3}, b"of both"),
+    ]
+
+
+def test_a_traceback_that_the_code_has_printed_itself_is_in_the_log_once(tmp_path: Path) -> None:
+    text = "".join(traceback.format_exception(ValueError("boom"))).encode()
+    text = b"Traceback (most recent call last):\n  File x\n" + text
+    with pack_log.opened(str(tmp_path), "l.log", tmp_path) as log:
+        log.begin({"a": 1})
+        for line in (b"ERROR\n", *text.splitlines(keepends=True)):  # as print_exc() and logging do
+            log.write(line)
+        log.write(text)
+        log.write(b"again\n")
+        log.write(text)
+        log.begin({"b": 1})
+        log.write(text)  # of another trial
+    assert [one.output for one in sections((tmp_path / "l.log").read_bytes())] == [
+        b"ERROR\n" + text + b"again\n" + text,
+        text,
     ]
 
 

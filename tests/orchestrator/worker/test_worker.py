@@ -1,5 +1,8 @@
 """A worker yields one record for each trial, whatever its workload does."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from sweeplaw.orchestrator.plan.plan import plan
@@ -49,7 +52,10 @@ def test_an_exception_of_the_workload_fails_only_the_trials_without_an_outcome(t
     assert "failed" in states
     failed = [row for row in run(job(body), tmp_path) if isinstance(row, TrialRecord) and row.outcome.state == "failed"]
     assert failed
-    assert all("RuntimeError: planted" in (row.outcome.message or "") for row in failed)
+    for row in failed:
+        found = re.fullmatch(r"RuntimeError: planted.* \((.+):(\d+)\)", row.outcome.message or "")
+        assert found, row.outcome.message
+        assert "raise RuntimeError" in Path(found[1]).read_text().splitlines()[int(found[2]) - 1]
 
 
 class _Forgetful:

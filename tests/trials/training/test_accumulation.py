@@ -162,6 +162,15 @@ def test_a_retry_after_some_steps_repeats_no_point_of_the_curve(
     assert events[-1].state == "completed"
 
 
+def test_a_batch_is_computed_at_once_unless_micro_batches_are_asked_for() -> None:
+    assert TrainingDevice("cpu").micro_batches(8) == [(slice(0, 8), 1.0)]
+    assert TrainingDevice("cpu", micro_batch_divisor=3).micro_batches(8) == [
+        (slice(0, 3), 3 / 8),
+        (slice(3, 6), 3 / 8),
+        (slice(6, 8), 2 / 8),
+    ]
+
+
 def test_a_batch_of_fewer_sequences_than_processes_is_refused_with_the_accepted_values() -> None:
     from sweeplaw.trials.training.distributed import ProcessGroup
 

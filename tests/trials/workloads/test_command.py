@@ -228,6 +228,18 @@ sys.stdout.write('{"step": 2, "val_loss": 2.5}\\n')
     assert ([point.step for point in points], outcome.message) == ([2], None)
 
 
+def test_a_report_whose_newline_comes_after_its_carriage_return_counts(run: Any, tmp_path: Path) -> None:
+    code = """
+import os, time
+os.write(1, b'{"step": 1, "val_loss": 3.0}\\r')
+time.sleep(0.3)
+os.write(1, b'\\n{"step": 2, "val_loss": 2.5}\\r\\n')
+"""
+    (tmp_path / "train.py").write_text(code)
+    points, outcome = run("", argv=["{python}", "train.py"])
+    assert ([point.step for point in points], outcome.message) == ([1, 2], None)
+
+
 def test_what_follows_the_final_report_is_ignored_and_noted(run: Any) -> None:
     script = """
 echo '{"step": 5, "val_loss": 3}'

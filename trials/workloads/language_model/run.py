@@ -102,7 +102,7 @@ def _run_jobs(
         if not retries:
             for spec in unfinished:
                 yield trial_outcome(
-                    _member_group(spec), clock, "out_of_memory", message, reported.get(spec.trial_id), {}
+                    member_group(spec), clock, "out_of_memory", message, reported.get(spec.trial_id), {}
                 )
 
 
@@ -144,16 +144,16 @@ def _train(
 ) -> Generator[Event, None, None]:
     """Yield the events of one stack, which resumes from ``checkpoints`` if all processes have the same."""
     if group.size == 1 and context.ending():
-        yield from (trial_outcome(_member_group(spec), clock, "preempted", NOT_BEGUN, None, {}) for spec in job.specs)
+        yield from (trial_outcome(member_group(spec), clock, "preempted", NOT_BEGUN, None, {}) for spec in job.specs)
         return
     if not group.all_equal(max((max(steps_done(saved)) for saved in checkpoints.values()), default=-1)):
         _log.warning("the processes of trial %s see different checkpoints; it starts anew", job.specs[0].trial_id)
         checkpoints.clear()
     shared, identities = job.specs[0], {spec.trial_id: _identity(spec, context.device) for spec in job.specs}
     checkpointer = Checkpointer(context.checkpoints, context.checkpoint_seconds, context.ending, identities, group)
-    recipe, device = _recipe(shared), TrainingDevice(context.device, group, job.micro_batch_divisor)
+    recipe, device = recipe_of(shared), TrainingDevice(context.device, group, job.micro_batch_divisor)
     points = Points.evenly(recipe.steps, curve=shared["curve_points"], evaluations=shared["evaluations"])
-    groups = [_member_group(spec) for spec in job.specs]
+    groups = [member_group(spec) for spec in job.specs]
     yield from train(groups, recipe, points, _data(shared), device, clock, checkpointer, checkpoints)
 
 
@@ -191,13 +191,15 @@ def _split_by_progress(job: StackJob, checkpoints: Mapping[str, Saved]) -> list[
     return [replace(job, specs=tuple(by_steps[steps])) for steps in sorted(by_steps, reverse=True)]
 
 
-def _recipe(spec: TrialSpec) -> Recipe:
+def recipe_of(spec: TrialSpec) -> Recipe:
+    """Return what all members of a stack of this spec share."""
     names = ("context", "batch_sequences", "beta1", "beta2", "eps", "rope_base", "precision")
     shared: dict[str, Any] = {name: spec[name] for name in names}
     return Recipe(shape=shape_of(spec.knobs), steps=length_of(spec.knobs).steps, **shared)
 
 
-def _member_group(spec: TrialSpec) -> MemberGroup:
+def member_group(spec: TrialSpec) -> MemberGroup:
+    """Return the members of this trial."""
     schedule = Schedule(
         spec["schedule"],
         length_of(spec.knobs).steps,

@@ -1,0 +1,88 @@
+"""What a fit advises for compute, and when it does not: no allocation from a law that failed a test.
+
+An allocation is withheld, with the reason, if the optimum is not verified, the law is inadequate, a parameter is not
+identified, an input spans too little, or N* itself is uncertain by more than a factor WIDEST.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sweeplaw.analysis.adequacy.adequacy import Adequacy
+from sweeplaw.analysis.fitting.derived import allocation
+from sweeplaw.analysis.fitting.derived.allocation import FLOPS_PER_ND, Allocation, compute_of, exponents, flops_per_nd
+from sweeplaw.analysis.fitting.fitted_law import Fit
+from sweeplaw.analysis.fitting.uncertainty import Interval
+from sweeplaw.trials.errors import InputError, require_positive
+
+AHEAD = (1.0, 10.0, 100.0)  # default budgets of an allocation, as multiples of the largest run's compute
+WIDEST = 100.0  # upper over lower end of the interval for N*, beyond which a size is no advice
+
+
+def objection(verdict: Adequacy) -> str:
+    """Return why nothing is advised by this fit; empty if something is."""
+    if not verdict.optimum_found:
+        return "the optimum is not verified"
+    if verdict.law == "inadequate":
+        return f"the law is inadequate: {verdict.reasons[0]}"
+    return verdict.open_parameters[0] if verdict.open_parameters else ""
+
+
+def allocate(fit: Fit, flops: float, k: float = FLOPS_PER_ND, force: bool = False) -> Allocation:
+    """Return the (N, D) of least predicted loss with k N D = ``flops``, with intervals.
+
+    Raise InputError for a law of other inputs, and, without ``force``, if the allocation is withheld (with the reason).
+    """
+    found = allocation.allocate(fit, flops, k)
+    why = "" if force else objection(fit.adequacy) or uncertain(found.intervals)
+    if why:
+        raise InputError(f"no allocation: {why} (force=True returns it all the same)")
+    return found
+
+
+def uncertain(intervals: Mapping[str, Interval]) -> str:
+    """Return why the interval of N* is too wide for advice; empty if it is not."""
+    size = intervals["params"]
+    if size.low > 0 and size.high <= WIDEST * size.low:
+        return ""
+    return f"the best N is uncertain by more than a factor {WIDEST:g} ({size.low:.2g} to {size.high:.2g})"
+
+
+def advice(
+    fit: Fit, verdict: Adequacy, budgets: Sequence[float] = (), k: float | None = None, force: bool = False
+) -> dict[str, Any]:
+    """Return for a law of N and D the compute-optimal exponents and the allocation of each budget as plain values.
+
+    What is withheld is None, with the reason under ``withheld``; ``force`` gives it all the same, beside the reason.
+    """
+    k, origin = flops_per_nd(fit) if k is None else (k, "given")
+    require_positive({"FLOPs per N and D": k})
+    largest, why = float(compute_of(fit, k).max()), objection(verdict)
+    budgets = budgets or [largest * factor for factor in AHEAD]
+    if why and not force:
+        require_positive({f"compute in FLOPs [{place}]": flops for place, flops in enumerate(budgets)})
+        slopes: dict[str, Any] = {name: {"value": None, "interval": None} for name in ("a", "b")}
+        runs = [_nothing(flops, flops / largest, why) for flops in budgets]
+    else:
+        slopes = {name: {"value": value, "interval": interval.values()}
+                  for name, (value, interval) in exponents(fit, largest, k).items()}  # fmt: skip
+        runs = [_advised(allocation.allocate(fit, flops, k), why, force) for flops in budgets]
+    return {"compute": f"C = {k:.4g} N D ({origin})", **slopes, "compute_optimal": runs, "withheld": why or None,
+            "forced": bool(why and force)}  # fmt: skip
+
+
+def _advised(found: Allocation, why: str, force: bool) -> dict[str, Any]:
+    """Return an allocation as plain values, or, if its own interval is too wide, the reason why it is withheld."""
+    reason = why or uncertain(found.intervals)
+    if not reason:
+        return {**found.values(), "withheld": None}
+    if not force:
+        return _nothing(found.flops, found.beyond, reason)
+    return {**found.values(), "withheld": reason, "sentence": f"not advised: {found.sentence()}"}
+
+
+def _nothing(flops: float, beyond: float, why: str) -> dict[str, Any]:
+    empty = dict.fromkeys(("params", "tokens", "tokens_per_param", "loss"))
+    return {"flops": flops, **empty, "intervals": {}, "sentence": f"for {flops:.3g} FLOPs no allocation: {why}",
+            "times_beyond_largest_run": beyond, "withheld": why}  # fmt: skip

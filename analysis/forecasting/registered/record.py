@@ -1,0 +1,184 @@
+"""A registered forecast: what it said, from which runs, on which assumptions, by whom and when. It never changes.
+
+Its digest is the SHA-256 of everything else in it. Whoever noted the digest can tell later that nothing was changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sweeplaw.analysis.tables.display import Card, Shown
+from sweeplaw.trials.quantities import short
+
+FOLDER = "forecasts"  # of a store
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One run forecast. ``inputs`` are in the table's own units; ``bands`` hold the ends by level, for a new run.
+
+    ``law_band`` is the 95 % band of the expected loss, ``beyond`` how far the run is beyond those known.
+    """
+
+    inputs: Mapping[str, float]
+    median: float
+    bands: Mapping[str, tuple[float, float]]
+    law_band: tuple[float, float]
+    beyond: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """What a forecast takes for granted, and the relative ``change`` of each median without it (None: not known)."""
+
+    text: str
+    change: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LearntFrom:
+    """The runs a forecast rests on: their number, an id for each (its trial, or a hash of its values), and a digest of
+    all their values.
+    """
+
+    count: int
+    ids: tuple[str, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RegisteredForecast(Shown):
+    """A forecast as it was registered. ``columns`` are the columns or expressions of the inputs and the loss.
+
+    ``track_record`` are the scores of the same method on the budgets known by then. ``digest`` is empty before
+    `sealed`; ``intact`` tells whether it still fits.
+    """
+
+    name: str
+    registered_at: str
+    registered_by: str
+    source: str
+    law: str
+    params: Mapping[str, float]
+    columns: Mapping[str, str]
+    units: Mapping[str, float]
+    where: str | None
+    runs: LearntFrom
+    targets: tuple[Target, ...]
+    assumptions: tuple[Assumption, ...]
+    track_record: tuple[Mapping[str, Any], ...]
+    warnings: tuple[str, ...]
+    version: str
+    format: int = FORMAT
+    digest: str = ""
+
+    @property
+    def intact(self) -> bool:
+        """Whether the content is what the digest was made of."""
+        return self.digest == digest_of(self.to_dict())
+
+    def headline(self) -> tuple[str, ...]:
+        """Return who registered what and when, and a line for each target."""
+        head = (
+            f"forecast {self.name}, registered {self.registered_at} by {self.registered_by} from {self.runs.count} runs"
+        )
+        return (
+            head,
+            *map(_line, self.targets),
+            f"rests on {track_record(self)}",
+            f"digest {self.digest}",
+            *self.warnings,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the forecast as plain values, the content of its file."""
+        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
+
+    def card(self) -> Card:
+        """Return the targets as lines over a table of the assumptions."""
+        heads = ("assumption", *(f"worth at {_point(target)}" for target in self.targets))
+        rows = tuple(
+            (one.text, *("not known" if change is None else f"{change:+.2%}" for change in one.change))
+            for one in self.assumptions
+        )
+        return Card(self.headline(), heads, rows)
+
+
+def digest_of(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the content of a forecast, its digest left out, as 64 hex digits."""
+    kept = {name: value for name, value in content.items() if name in _NAMES - {"digest"}}
+    text = json.dumps(kept, sort_keys=True, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def from_content(content: Mapping[str, Any]) -> RegisteredForecast:
+    """Return the forecast in the content of a file. Raise what a missing value or a wrong type raises (`damage`)."""
+    if content["format"] != FORMAT:
+        raise ValueError(f"format {content['format']!r}; this sweeplaw reads {FORMAT}")
+    values = {name: content[name] for name in _NAMES}
+    return RegisteredForecast(**{
+        **values,
+        "runs": LearntFrom(int(content["runs"]["count"]), tuple(content["runs"]["ids"]), content["runs"]["digest"]),
+        "targets": tuple(map(_target, content["targets"])),
+        "assumptions": tuple(Assumption(one["text"], tuple(one["change"])) for one in content["assumptions"]),
+        "track_record": tuple(dict(one) for one in content["track_record"]),
+        "warnings": tuple(content["warnings"]),
+        "columns": {str(name): str(text) for name, text in content["columns"].items()},
+        "units": {str(name): float(unit) for name, unit in content["units"].items()},
+    })  # fmt: skip
+
+
+def track_record(forecast: RegisteredForecast) -> str:
+    """Return how the method of a forecast did on the budgets known when it was registered, in one sentence."""
+    cuts = [one for one in forecast.track_record if one.get("ahead")]
+    if not cuts:
+        return "a table too small to have a track record"
+    runs = sum(int(one["ahead"]) for one in cuts)
+    error, inside = (sum(float(one[name]) * int(one["ahead"]) for one in cuts) / runs for name in _SCORES)
+    return (
+        f"{len(cuts)} forecasts of later budgets from earlier ones ({runs} runs): mean error {error:.2%}, "
+        f"{inside:.0%} in the 95 % band"
+    )
+
+
+def _target(content: Mapping[str, Any]) -> Target:
+    bands = {level: (float(low), float(high)) for level, (low, high) in content["bands"].items()}
+    low, high = content["law_band"]
+    inputs = {name: float(value) for name, value in content["inputs"].items()}
+    if not all(math.isfinite(value) and value > 0 for value in inputs.values()) or "0.95" not in bands:
+        raise ValueError("a target needs positive inputs and a 95 % band")
+    return Target(inputs, float(content["median"]), bands, (float(low), float(high)), dict(content["beyond"]))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value for JSON as it is read back: dataclasses and mappings as dicts, tuples as lists."""
+    if hasattr(value, "__dataclass_fields__"):
+        return _plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _point(target: Target) -> str:
+    return ", ".join(f"{name} = {short(value)}" for name, value in target.inputs.items())
+
+
+def _line(target: Target) -> str:
+    bands = ", ".join(f"{float(level):.0%} [{low:.4f}, {high:.4f}]" for level, (low, high) in target.bands.items())
+    far = {name: factor for name, factor in target.beyond.items() if factor > 1}
+    beyond = (
+        f"; beyond the runs: {', '.join(f'{factor:.3g}x in {name}' for name, factor in far.items())}" if far else ""
+    )
+    return f"{_point(target)}: {target.median:.4f}, a new run {bands}{beyond}"
+
+
+_SCORES = ("mean_abs_error", "coverage_95")
+_NAMES = {one.name for one in fields(RegisteredForecast)}

@@ -1,0 +1,109 @@
+"""Register a forecast: everything about it in one value, before the run that it is about."""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import hashlib
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sweeplaw.analysis.fitting.checks import Observations
+from sweeplaw.analysis.forecasting.forecaster import Forecaster
+from sweeplaw.analysis.forecasting.registered.assumptions import assumptions
+from sweeplaw.analysis.forecasting.registered.record import LearntFrom, RegisteredForecast, Target, digest_of
+from sweeplaw.analysis.forecasting.rollouts import rollouts
+from sweeplaw.analysis.forecasting.scores import LEVELS
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.progress import ProgressCallback, no_progress
+
+Array = np.ndarray
+
+MOST_IDS = 100_000  # of runs that are written down one by one
+
+
+def register_forecast(
+    found: Forecaster, at: Sequence[Mapping[str, float]], *, source: str = "", where: str | None = None,
+    who: str | None = None, assume: Sequence[str] = (), watch: ProgressCallback = no_progress,
+) -> RegisteredForecast:  # fmt: skip
+    """Return the forecast of the runs ``at`` (inputs in the table's own units), with 50, 80 and 95 % bands, sealed.
+
+    ``source`` and ``where`` tell where the runs came from, ``who`` registers (by default the user and host), and
+    ``assume`` are further assumptions in words. The track record is that of the same method on the table's own budgets;
+    ``watch`` is called with the budgets done. Raise InputError.
+    """
+    if not at:
+        raise InputError("give at least one run to forecast")
+    points = _together(at)
+    now = dt.datetime.now(dt.UTC)
+    forecast = RegisteredForecast(
+        name=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", registered_at=now.isoformat(timespec="seconds"),
+        registered_by=who or _user(), source=source, law=found.law.name,
+        params={name: float(value) for name, value in zip(found.law.names, found.process.params, strict=True)},
+        columns=dict(found.observations.columns), units=dict(found.observations.units), where=where,
+        runs=learnt_from(found.observations), targets=_targets(found, points),
+        assumptions=assumptions(found, points, assume),
+        track_record=tuple(one.to_dict() for one in rollouts(found, watch=watch).rollouts),
+        warnings=found.warnings, version=metadata.version("sweeplaw"),
+    )  # fmt: skip
+    return replace(forecast, digest=digest_of(forecast.to_dict()))
+
+
+def learnt_from(observations: Observations) -> LearntFrom:
+    """Return the runs behind a forecast, by id and digest."""
+    rows = _texts(observations)
+    digest = hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
+    return LearntFrom(len(rows), tuple(run_ids(observations.frame, rows)[:MOST_IDS]), digest)
+
+
+def run_ids(frame: pl.DataFrame, texts: Sequence[str]) -> list[str]:
+    """Return an id for each run: that of its trial, or for runs without one a hash of its inputs and loss."""
+    known = frame["trial_id"].to_list() if "trial_id" in frame.columns else [None] * frame.height
+    hashes = (hashlib.sha256(text.encode()).hexdigest()[:20] for text in texts)
+    return [one if isinstance(one, str) else made for one, made in zip(known, hashes, strict=True)]
+
+
+def value_text(inputs: Sequence[float], loss: float) -> str:
+    """Return the inputs and the loss of a run as text, exactly."""
+    return " ".join(float(value).hex() for value in (*inputs, loss))
+
+
+def _texts(observations: Observations) -> list[str]:
+    names = [name for name in observations.columns if name in observations.inputs]
+    columns = [observations.inputs[name] * observations.units.get(name, 1.0) for name in names]
+    rows = zip(*columns, strict=True)
+    return [value_text(inputs, loss) for inputs, loss in zip(rows, observations.losses, strict=True)]
+
+
+def _together(at: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    names = list(at[0])
+    if any(list(one) != names for one in at):
+        raise InputError(f"every run needs the same inputs ({', '.join(names)})")
+    return {name: [float(one[name]) for one in at] for name in names}
+
+
+def _targets(found: Forecaster, points: Mapping[str, Any]) -> tuple[Target, ...]:
+    runs = {level: found.predict(points, level, "run") for level in LEVELS}
+    law = found.predict(points, 0.95, "law")
+    return tuple(
+        Target(
+            {name: float(column[k]) for name, column in law.inputs.items()}, float(law.median[k]),
+            {f"{level:g}": (float(one.low[k]), float(one.high[k])) for level, one in runs.items()},
+            (float(law.low[k]), float(law.high[k])), {name: float(far[k]) for name, far in law.beyond.items()},
+        )
+        for k in range(len(law.median))
+    )  # fmt: skip
+
+
+def _user() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):
+        return socket.gethostname()

@@ -1,0 +1,50 @@
+"""The families of a table: for each the settings tried at each (N, D), the best of them, and the rows of its laws."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from sweeplaw.analysis.tables.families import Axes
+from sweeplaw.analysis.tables.roles.families import name_of, split
+from sweeplaw.analysis.tables.roles.roles import sweeps_note
+from sweeplaw.analysis.tuning.points import Points, best_points, settings
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The trials of one combination of the family columns.
+
+    ``settings`` has a row for each (N, D, knobs): mean loss over seeds, their standard deviation (null for one) and
+    number. ``best`` is the setting of least mean loss at each (N, D), with its settings tried and the loss ``used`` by
+    laws; ``seeds`` are the trials of these settings, whose loss includes the correction of ``points``: the rows that
+    laws are fitted to. ``notes`` are sentences on what was selected.
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    trials: pl.DataFrame
+    settings: pl.DataFrame
+    best: pl.DataFrame
+    seeds: pl.DataFrame
+    points: Points
+    notes: tuple[str, ...]
+
+
+def families(trials: pl.DataFrame, by: Axes) -> list[Family]:
+    """Return the families in the order of their values. Rows without N, D or a positive finite loss are in none."""
+    usable = trials.drop_nulls([by.n, by.d, by.loss]).filter(pl.col(by.loss).is_finite() & (pl.col(by.loss) > 0))
+    return [_family(values, part, by) for values, part in split(usable, by.families)]
+
+
+def _family(values: dict[str, Any], part: pl.DataFrame, by: Axes) -> Family:
+    cells, knobs = [by.n, by.d], list(by.knobs)
+    points = best_points(part, cells, knobs, by.loss)
+    best = points.frame.rename({"lowest": by.loss})
+    seeds = part[points.rows.tolist()].with_columns(pl.Series(by.loss, points.losses)).sort(cells)
+    tried = settings(part, cells, knobs, by.loss).drop("log_variance")
+    notes = (*points.notes(), *by.told, *sweeps_note(part))
+    return Family(name_of(values), values, part, tried, best, seeds, points, notes)

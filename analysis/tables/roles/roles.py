@@ -1,0 +1,107 @@
+"""Roles of the columns of a table: the knobs that were tuned, and the columns that split its runs into families.
+
+Trials that differ in a knob which is neither an axis of the law nor tuned (a corpus, a schedule), in their workload, or
+in being imported belong to different families: each has laws of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from sweeplaw.analysis.tables.roles.guessed import guessed, refining, varying_columns
+from sweeplaw.analysis.tables.roles.recorded import SCALES, SEED, Recorded, recorded, spec_knobs
+from sweeplaw.trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
+
+SOURCE = "source"
+_FACTS = RESERVED_COLUMNS | {column.name for column in TRIAL_COLUMNS if column.type == "time"}
+_COSTS = frozenset(("steps", "flops", "flops_per_token", "flops_convention", "train_loss", "val_loss"))
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """``knobs`` were tuned at each point, ``families`` split the table; ``told`` are sentences on what was decided."""
+
+    knobs: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+
+
+def roles(
+    frame: pl.DataFrame,
+    launches: Sequence[Mapping[str, Any]],
+    keys: Sequence[str],
+    ignored: Sequence[str] = (),
+    knobs: Sequence[str] | None = None,
+) -> Roles:
+    """Return the roles of the columns of ``frame``, whose points are the combinations of the columns ``keys``.
+
+    ``ignored`` are columns without a role (the loss, weights). ``knobs``, if given, are the tuned columns, whatever
+    launches recorded and values suggest.
+    """
+    facts = recorded(launches)
+    free = [name for name in frame.columns if name not in {*keys, *ignored, *(knobs or ())}]
+    own, imported = _origins(frame, facts)
+    tuned, split = _by_facts(own, facts, keys, free) if facts.known and own.height else ([], [])
+    other: list[str] = []
+    if imported.height:
+        candidates = [name for name in free if name not in {*_FACTS, *_COSTS} or "trial_id" not in frame.columns]
+        more, families, other = guessed(imported, keys, candidates)
+        tuned += [name for name in more if name not in tuned]
+        split += [name for name in families if name not in split]
+    if own.height and imported.height:
+        split.append(SOURCE)
+    chosen = tuple(knobs) if knobs is not None else tuple(name for name in tuned if name not in split)
+    told = _told(other) if knobs is None else _unnamed([name for name in tuned if name not in split])
+    return Roles(chosen, tuple(dict.fromkeys(split)), told)
+
+
+def _origins(frame: pl.DataFrame, facts: Recorded) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the rows whose roles were recorded, and the others."""
+    if not facts.known or "launch_id" not in frame.columns or SOURCE not in frame.columns:
+        return frame.clear(), frame
+    return frame.filter(pl.col(SOURCE).is_null()), frame.filter(pl.col(SOURCE).is_not_null())
+
+
+def _by_facts(
+    own: pl.DataFrame, facts: Recorded, keys: Sequence[str], free: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """Return the tuned knobs and the columns of families of our own runs."""
+    present = [name for name in free if name != SEED]
+    knobs = spec_knobs(own)
+    candidates = [name for name in present if name in {*facts.nuisance, *facts.scientific, *facts.derived, *knobs}]
+    varying = varying_columns(own, keys, candidates)
+    tuned = [name for name in varying if name in facts.nuisance]
+    compared = [name for name in varying if name in facts.scientific and not name.startswith("params")]
+    fixed = [name for name in facts.fixed if name in present and name not in SCALES and own[name].n_unique() > 1]
+    rest = [name for name in varying if name not in {*tuned, *compared, *fixed, *facts.derived}]
+    split = refining(own, keys, ["workload"] if "workload" in own.columns and own["workload"].n_unique() > 1 else [])
+    split = [*split, *compared, *fixed]
+    split += refining(own, [*keys, *tuned, *split], rest)
+    tuned += refining(own, [*keys, *tuned, *split], [name for name in varying if name in facts.derived])
+    return tuned, split
+
+
+def sweeps_note(frame: pl.DataFrame) -> list[str]:
+    """Return a sentence that names the sweeps whose runs are in ``frame``, if there are several."""
+    if not {"sweep", "launch_id"} <= set(frame.columns):
+        return []
+    sweeps = [str(name) for name in frame["sweep"].drop_nulls().unique(maintain_order=True)]
+    return [f"runs of {len(sweeps)} sweeps are used together: {', '.join(sweeps)}"] if len(sweeps) > 1 else []
+
+
+def _told(other: Sequence[str]) -> tuple[str, ...]:
+    """Return a sentence on the columns that differ at a point and are neither knob nor recipe."""
+    which = "which is taken" if len(other) == 1 else "which are taken"
+    note = f"runs at one point also differ in {', '.join(other)}, {which} neither as a knob nor as a recipe"
+    return (f"{note} (--knobs names the knobs, --where selects rows)",) if other else ()
+
+
+def _unnamed(knobs: Sequence[str]) -> tuple[str, ...]:
+    """Return a sentence on the tuned columns that were not named as knobs."""
+    if not knobs:
+        return ()
+    return (f"runs of one setting differ in {', '.join(knobs)}, not named as knobs: they are averaged like seeds",)

@@ -1,0 +1,214 @@
+"""The points that a law is fitted to: at each scientific point the runs of its best setting of the tuned knobs.
+
+Losses are averaged over seeds before the best setting is chosen. The lowest of several noisy means flatters, so its
+runs are moved by one amount: to the minimum of a quadratic in the logs of the knobs where the settings of the point
+support one (`analysis.tuning.optimum`) that fits them to the noise of a run, else up by the bias of a lowest mean
+(`analysis.tuning.selection_bias`). Differences between seeds stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sweeplaw.analysis.tuning.grid_noise import third_differences
+from sweeplaw.analysis.tuning.optimum import CellOptimum, cell_optimum
+from sweeplaw.analysis.tuning.selection_bias import selection_bias
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import counted
+
+Array = NDArray[np.float64]
+_OWN = ("lowest", "used", "how", "settings", "seeds", "seed_std", "log_variance")
+How = Literal["fitted", "corrected", "lowest", "only"]
+
+LEAST_SETTINGS = 4  # for a quadratic of one knob with a degree of freedom
+LEAST_OWN = 8  # degrees of freedom from which a point's own seeds tell its noise; else those of all points do
+LEAST_DIFFERENCES = 8  # of a grid, from which the noise is taken where there are no seeds
+MOST_SETTINGS = 2000  # of a point, in its quadratic: those of lowest loss
+MISFIT = 2.0  # times the noise of a run: a quadratic whose residuals are larger does not describe its settings
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """The best settings of all points, and their runs.
+
+    ``frame`` has a row for each point, ascending: its keys and knobs, ``lowest`` (mean loss over the seeds of its best
+    setting), ``used`` (the loss that a law is fitted to), ``how`` the two differ, ``settings`` and ``seeds`` (numbers),
+    ``seed_std`` (null for one seed). ``rows`` (n,) are the runs of the best settings, as positions in the frame given,
+    ``losses`` (n,) theirs with the correction. ``noise`` is the standard deviation of log loss of a run, from
+    ``noise_freedom`` degrees of freedom of ``noise_origin``: seeds, neighbours in a grid, or residuals of quadratics;
+    None if nothing tells it.
+    """
+
+    keys: tuple[str, ...]
+    knobs: tuple[str, ...]
+    frame: pl.DataFrame
+    rows: NDArray[np.int64]
+    losses: Array
+    noise: float | None
+    noise_freedom: int
+    noise_origin: str
+
+    @property
+    def selected(self) -> bool:
+        """Whether a point has several settings."""
+        return bool((self.frame["settings"] > 1).any())
+
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences on what was selected and by how much the selection was corrected."""
+        return tuple(_notes(self)) if self.selected else ()
+
+    def values(self) -> dict[str, Any]:
+        """Return the selection as plain values for JSON."""
+        return {
+            "knobs": list(self.knobs),
+            "noise": self.noise,
+            "noise_freedom": self.noise_freedom,
+            "noise_origin": self.noise_origin or None,
+            "points": self.frame.to_dicts(),
+        }
+
+
+def best_points(frame: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], loss: str) -> Points:
+    """Return the best setting of ``knobs`` at each combination of ``keys``.
+
+    ``frame`` has the columns ``keys``, ``knobs`` and ``loss``, which is finite and positive in every row. Raise
+    InputError if a name of theirs is one that `Points` uses.
+    """
+    if taken := [name for name in (*keys, *knobs) if name in _OWN]:
+        raise InputError(f"{', '.join(taken)}: rename the column, whose name the points of a law have for their own")
+    every = settings(frame, keys, knobs, loss)
+    parts = every.partition_by(list(keys), as_dict=True, maintain_order=True)
+    bowls = {at: bowl for at, part in parts.items() if (bowl := _bowl(part, knobs, loss)) is not None}
+    noise, freedom, origin = _noise(every, parts, bowls, knobs, loss)
+    lowest = [int(part[loss].arg_min() or 0) for part in parts.values()]
+    best = pl.concat([every.clear(), *(part[at] for part, at in zip(parts.values(), lowest, strict=True))])
+    used = [_corrected(part, loss, _fits(bowls.get(at), noise), noise) for at, part in parts.items()]
+    points = best.select(
+        *keys, *knobs, pl.col(loss).alias("lowest"),
+        pl.Series("used", [value for value, _ in used], pl.Float64),
+        pl.Series("how", [how for _, how in used], pl.String),
+        pl.Series("settings", [part.height for part in parts.values()], pl.Int64), "seeds", "seed_std",
+    )  # fmt: skip
+    rows, losses = _runs(frame, points, [*keys, *knobs], loss)
+    return Points(tuple(keys), tuple(knobs), points, rows, losses, noise, freedom, origin)
+
+
+def settings(frame: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], loss: str) -> pl.DataFrame:
+    """Return a row for each setting: keys, knobs, mean loss, ``seed_std`` (null for one seed) and number of ``seeds``.
+
+    ``log_variance`` is the sum of squared deviations of log loss from the mean of the setting.
+    """
+    logs = pl.col(loss).log()
+    return (
+        frame.group_by([*keys, *knobs])
+        .agg(
+            pl.col(loss).mean(),
+            pl.col(loss).std().alias("seed_std"),
+            pl.len().alias("seeds"),
+            ((logs - logs.mean()) ** 2).sum().alias("log_variance"),
+        )
+        .sort([*keys, *knobs], nulls_last=True)
+    )
+
+
+def _noise(
+    every: pl.DataFrame, parts: Mapping[Any, pl.DataFrame], bowls: Mapping[Any, CellOptimum], knobs: Sequence[str],
+    loss: str,
+) -> tuple[float | None, int, str]:  # fmt: skip
+    """Return the standard deviation of log loss of a run, its degrees of freedom, and what tells it."""
+    noise, freedom = _between_seeds(every)
+    if noise is not None:
+        return noise, freedom, "seeds"
+    found = np.concatenate([np.zeros(0), *(third_differences(part, knobs, loss) for part in parts.values())])
+    if len(found) >= LEAST_DIFFERENCES and (spread := 1.4826 * float(np.median(np.abs(found)))) > 0:
+        return spread, len(found) // 4, "neighbours"  # four settings make one difference
+    fits = [one.quadratic for one in bowls.values() if one.quadratic is not None and one.quadratic.freedom > 0]
+    freedom = sum(one.freedom for one in fits)
+    total = sum(one.freedom * one.noise**2 for one in fits)
+    return (float(np.sqrt(total / freedom)), freedom, "residuals") if freedom > 0 and total > 0 else (None, 0, "")
+
+
+def _between_seeds(every: pl.DataFrame) -> tuple[float | None, int]:
+    """Return the standard deviation of log loss between seeds of one setting, and its degrees of freedom."""
+    freedom = int(every["seeds"].sum()) - every.height
+    total = float(every["log_variance"].sum())
+    return (float(np.sqrt(total / freedom)), freedom) if freedom > 0 and total > 0 else (None, 0)
+
+
+def _bowl(part: pl.DataFrame, knobs: Sequence[str], loss: str) -> CellOptimum | None:
+    """Return the fitted optimum of the settings of one point, None if they do not support one."""
+    if part.height < LEAST_SETTINGS or not all(_is_known(part[name]) for name in knobs):
+        return None
+    one = cell_optimum(part.sort(loss).head(MOST_SETTINGS), {}, knobs, loss)
+    return one if one.supported and one.fitted_loss is not None else None
+
+
+def _is_known(knob: pl.Series) -> bool:
+    return not knob.has_nulls() and not (knob.dtype.is_float() and not knob.is_finite().all())
+
+
+def _fits(bowl: CellOptimum | None, noise: float | None) -> float | None:
+    """Return the loss at a fitted optimum, None if the quadratic misses its settings by more than their noise."""
+    if bowl is None or bowl.quadratic is None:
+        return None
+    return bowl.fitted_loss if noise is None or bowl.quadratic.noise <= MISFIT * noise else None
+
+
+def _corrected(part: pl.DataFrame, loss: str, fitted: float | None, noise: float | None) -> tuple[float, How]:
+    """Return the loss that a law is fitted to at one point, and how it differs from the lowest mean."""
+    lowest = float(part[loss].min())  # type: ignore[arg-type]
+    if part.height == 1:
+        return lowest, "only"
+    if fitted is not None:
+        return fitted, "fitted"
+    own, freedom = _between_seeds(part)
+    noise = own if freedom >= LEAST_OWN else noise
+    if noise is None:
+        return lowest, "lowest"
+    errors = noise / np.sqrt(part["seeds"].to_numpy().astype(float))
+    return float(lowest * np.exp(selection_bias(np.log(part[loss].to_numpy()), errors))), "corrected"
+
+
+def _runs(
+    frame: pl.DataFrame, points: pl.DataFrame, names: Sequence[str], loss: str
+) -> tuple[NDArray[np.int64], Array]:
+    """Return the positions of the runs of the best settings, ascending, and their losses with the correction."""
+    shift = points.select(*names, (pl.col("used") - pl.col("lowest")).alias("__shift"))
+    runs = frame.select(*names, pl.col(loss).alias("__loss")).with_row_index("__at")
+    found = runs.join(shift, on=list(names), how="inner", nulls_equal=True).sort("__at")
+    return found["__at"].to_numpy().astype(np.int64), (found["__loss"] + found["__shift"]).to_numpy()
+
+
+def _notes(points: Points) -> Iterator[str]:
+    names = ", ".join(points.knobs)
+    yield (
+        f"runs at one point differ in {names}: the best setting of each point is used, by its mean over seeds; "
+        "--all-rows (all_rows=True) fits all"
+    )
+    several = points.frame.filter(pl.col("settings") > 1)
+    nats = (several["used"] - several["lowest"]).to_numpy()
+    for how, what in _HOW.items():
+        chosen = (several["how"] == how).to_numpy()
+        if chosen.any():
+            most = int(several["settings"].filter(pl.Series(chosen)).max() or 0)  # type: ignore[arg-type]
+            spread = f"{points.noise:.1%}"[:-1] + f" %, from {points.noise_origin}" if points.noise else ""
+            yield what.format(
+                points=counted(int(chosen.sum()), "point"), settings=most, noise=spread,
+                low=float(nats[chosen].min()), high=float(nats[chosen].max()),
+            )  # fmt: skip
+
+
+_HOW: Mapping[How, str] = {
+    "fitted": "{points}: the loss is the minimum of a quadratic in the logs of the knobs over up to {settings} "
+    "settings, {low:+.2g} to {high:+.2g} from the lowest mean",
+    "corrected": "{points}: the lowest of up to {settings} settings is raised by {low:.2g} to {high:.2g}, by which it "
+    "flatters (relative noise of a run {noise})",
+    "lowest": "{points}: the lowest of up to {settings} settings as it is, which flatters: neither seeds nor a fitted "
+    "optimum tell the noise of a run",
+}

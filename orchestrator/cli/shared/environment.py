@@ -1,0 +1,17 @@
+"""Variables of the environment at which a library of ours fails without a word about them."""
+
+from __future__ import annotations
+
+import os
+
+from sweeplaw.trials.errors import InputError, shown
+
+MOST_THREADS = 4096  # beyond it Polars ends the process or hangs, since the system has no more threads
+
+
+def check() -> None:
+    """Raise InputError for a number of threads that Polars cannot start. It ignores what is no number."""
+    text = os.environ.get("POLARS_MAX_THREADS", "")
+    if text.isascii() and text.isdecimal() and not 1 <= int(text[:20]) <= MOST_THREADS:
+        accepted = f"accepted: 1 to {MOST_THREADS:,}; unset, it is the number of cores"
+        raise InputError(f"POLARS_MAX_THREADS = {shown(text)} in the environment ({accepted})")

@@ -1,0 +1,205 @@
+"""Noise that runs share, or that changes with size, is found, said, and allowed for in every interval."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.linalg import sqrtm
+from scipy.stats import t as student
+
+from sweeplaw import analysis
+from sweeplaw.analysis.fitting.coverage import Noise, coverage, simulate_losses, simulated_fits
+from sweeplaw.analysis.fitting.fitted_law import Fit
+from sweeplaw.analysis.fitting.noise.clustered import jacobian, spread
+from sweeplaw.analysis.fitting.noise.noise import MAX_ROWS, find_noise
+from sweeplaw.analysis.fitting.profiles import profile
+from sweeplaw.analysis.fitting.resampling import Resampling
+from sweeplaw.analysis.fitting.solver.objectives import Objective
+from sweeplaw.analysis.laws.catalog import LAWS
+from sweeplaw.trials.errors import InputError
+
+Array = np.ndarray
+TRUTH = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
+LOG_HUBER = Objective("huber", 1e-3, "log")
+
+
+def design() -> dict[str, Array]:
+    """Return eight budgets with the twelve sizes of one ladder around the best of each: 96 runs of 24 sizes."""
+    ladder, rows = np.geomspace(4e7, 1.6e10, 26), []
+    for compute in np.geomspace(6e18, 3e21, 8):
+        near = np.argsort(np.abs(np.log(ladder / (0.09 * compute**0.5))))[:12]
+        rows += [(size, compute / 6 / size) for size in ladder[near]]
+    size, tokens = np.array(rows).T
+    return {"N": size, "D": tokens}
+
+
+def fits(noise: Noise, sets: int, by: str = "auto") -> list[Fit]:
+    points = design()
+    truth = LAWS["additive"].predict(TRUTH, points)
+    losses = simulate_losses(truth, noise, 0.008, "log", sets, 3, list(points.values()))
+    return list(simulated_fits(LAWS["additive"], TRUTH, points, LOG_HUBER, losses, Resampling(by=by)))
+
+
+def table(noise: Noise) -> dict[str, Array]:
+    points = design()
+    truth = LAWS["additive"].predict(TRUTH, points)
+    return {**points, "loss": simulate_losses(truth, noise, 0.008, "log", 1, 5, list(points.values()))[0]}
+
+
+def fit_of(rows: Any, **options: Any) -> Fit:
+    return analysis.fit(rows, "additive", x={"N": "N", "D": "D"}, y="loss", all_rows=True, **options)
+
+
+def test_noise_shared_by_runs_of_a_size_is_found_said_and_counted_in_sizes() -> None:
+    fit = fit_of(table("size"))
+    (shared,) = fit.noise.values()["shared_by"]
+    assert (shared["name"], shared["groups"]) == ("size", 24)
+    assert 0.2 < shared["correlation"] < 0.8  # planted: .5
+    (said,) = [warning for warning in fit.warnings if "shared" in warning]
+    assert said.startswith("residuals are shared by runs of one size (correlation 0.")
+    assert "intervals count 24 sizes, not 96 independent rows" in said
+    found = profile(fit.setup, fit.solution, "alpha", noise=fit.noise)
+    assert found.interval.method == "profile likelihood, clustered by size"
+    alone = profile(fit.setup, fit.solution, "alpha")
+    assert found.interval.low < alone.interval.low < alone.interval.high < found.interval.high
+
+
+def test_a_bootstrap_resamples_the_groups_that_share_noise() -> None:
+    fit = fit_of(table("size"), bootstrap=50)
+    assert fit.draws is not None
+    assert (fit.draws.by, fit.draws.units) == ("size", 24)
+    assert any("intervals resample 24 sizes" in warning for warning in fit.warnings)
+    rows = fit_of(table("size"), bootstrap=50, by="row")
+    assert rows.draws is not None
+    assert (rows.draws.by, rows.draws.units) == ("row", 96)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("noise", "least"), [("size", 0.85), ("gaussian", 0.0), ("t3", 0.0)])
+def test_the_test_of_shared_noise_has_power_and_few_false_alarms(noise, least) -> None:
+    found = [fit.noise for fit in fits(noise, 30)]
+    by_size = np.mean([one.names == "size" for one in found])
+    other = np.mean([one.names not in ("", "size") or one.growth is not None for one in found])
+    assert by_size >= least
+    assert by_size <= (1.0 if least else 0.1)  # nominal .01, and the simulation's own error
+    assert other <= 0.12  # a test of budgets and one of constant spread, each at .01
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("noise", ["growing", "falling"])
+def test_noise_that_changes_with_size_is_found_with_its_direction(noise) -> None:
+    found = [fit.noise for fit in fits(noise, 20)]
+    ends = [one.ends for one in found if one.growth is not None]
+    assert len(ends) >= 12
+    ratio = np.median([large / small for small, large in ends])
+    planted = 4.0 if noise == "growing" else 0.25
+    assert abs(math.log(ratio / planted)) < math.log(2)
+    (said,) = {warning.split(":")[0] for one in found if one.growth is not None for warning in one.sentences()
+               if warning.startswith("the noise")}  # fmt: skip
+    assert said == "the noise changes with size"
+
+
+@pytest.mark.heavy
+def test_intervals_of_a_law_cover_the_truth_when_runs_of_a_size_share_noise() -> None:
+    by_row, tested = (
+        coverage(LAWS["additive"], TRUTH, design(), LOG_HUBER, scale=0.008, noise="size", sets=80, by=by)
+        for by in ("row", "auto")
+    )
+    assert tested.shares["alpha"] > by_row.shares["alpha"] + 0.03
+    assert all(share > 0.88 for share in tested.shares.values())  # .95 less 2.8 standard errors
+
+
+def test_the_interval_of_a_mean_of_groups_is_that_of_the_means_of_the_groups() -> None:
+    rng = np.random.default_rng(1)
+    group = np.repeat(np.arange(6), 5)
+    loss = 3.0 + 0.1 * rng.normal(size=6)[group] + 0.05 * rng.normal(size=30)
+    rows = {"x": np.arange(1.0, 31.0), "loss": loss, "node": group}
+    fit = analysis.fit(rows, "reciprocal", "ls", y="loss", space="raw", fixed={"A": 0.0}, by="node", all_rows=True)
+    means = np.array([loss[group == one].mean() for one in range(6)])
+    width = student.ppf(0.975, 5) * means.std(ddof=1) / math.sqrt(6)
+    interval = fit.intervals["C"]
+    assert (interval.low, interval.high) == pytest.approx((means.mean() - width, means.mean() + width), rel=1e-5)
+    assert interval.method == "profile likelihood, clustered by node"
+
+
+def test_the_sandwich_is_that_of_the_textbook_with_full_matrices() -> None:
+    fit = fit_of(table("size"), objective="ls", by="size")
+    slopes = jacobian(fit.setup, fit.solution.theta)
+    labels, residual = fit.noise.divisions[0].labels, fit.residuals
+    inverse = np.linalg.inv(slopes.T @ slopes)
+    maker = np.eye(96) - slopes @ inverse @ slopes.T
+    parts = []  # Bell & McCaffrey 2002, Imbens & Kolesar 2016 eq. 13: each group's column of G
+    for one in range(24):
+        inside = labels == one
+        adjust = np.linalg.inv(np.real(sqrtm(maker[np.ix_(inside, inside)])))
+        parts.append(maker[:, inside] @ adjust @ slopes[inside] @ inverse)
+    for index in range(5):
+        columns = np.stack([part[:, index] for part in parts], axis=1)
+        gram = columns.T @ columns
+        adjusted = [np.linalg.inv(np.real(sqrtm(maker[np.ix_(labels == one, labels == one)]))) @ residual[labels == one]
+                    @ (slopes[labels == one] @ inverse[:, index]) for one in range(24)]  # fmt: skip
+        plain = inverse[index, index] * residual @ residual / (96 - 5)
+        found = spread(fit.setup, fit.solution.theta, np.eye(5)[index], (labels,))
+        assert found is not None
+        assert found.ratio == pytest.approx(np.sum(np.square(adjusted)) / plain, rel=1e-3)
+        assert found.freedom == pytest.approx(np.trace(gram) ** 2 / np.sum(gram**2), rel=1e-3)
+
+
+def test_rows_of_one_run_are_never_independent() -> None:
+    points = design()
+    rows = {name: np.repeat(column[:40], 3) for name, column in points.items()}
+    rows["D"] = rows["D"] * np.tile([1.0, 1.5, 2.0], 40)
+    common = np.repeat(np.random.default_rng(0).normal(size=40), 3)
+    loss = LAWS["additive"].predict(TRUTH, rows) * np.exp(0.005 * common)
+    frame = pl.DataFrame({**rows, "loss": loss, "run_id": np.repeat(np.arange(40), 3)})
+    fit = fit_of(frame)
+    assert "run" in fit.noise.names or "size" in fit.noise.names  # sizes contain their runs
+    assert any("independent" in warning for warning in fit.warnings)
+
+
+def test_few_groups_are_drawn_as_random_effects_and_not_resampled() -> None:
+    points = {name: np.tile(column[::3], 4) for name, column in design().items()}
+    seed = np.repeat(np.arange(4), 32)
+    rng = np.random.default_rng(2)
+    noise = 0.01 * rng.normal(size=4)[seed] + 0.002 * rng.normal(size=128)
+    loss = LAWS["additive"].predict(TRUTH, points) * np.exp(noise)
+    fit = fit_of({**points, "loss": loss, "node": seed}, bootstrap=60, by="node")
+    assert fit.draws is not None
+    assert (fit.draws.by, fit.draws.units) == ("random node effects", 4)
+    assert fit.noise.correlations[0] > 0.8
+
+
+def test_an_unknown_way_to_draw_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(InputError, match=r"by = 'sizes' is not known \(accepted: auto, row, cell, seed, size, budget"):
+        fit_of(table("gaussian"), by="sizes")
+
+
+def test_groups_that_are_one_group_alone_are_refused() -> None:
+    rows = {**table("gaussian"), "node": np.zeros(96)}
+    with pytest.raises(InputError, match="by = 'node' needs at least 2 values of node, 1 found"):
+        fit_of(rows, by="node")
+
+
+def test_a_column_of_repetition_numbers_is_not_a_column_of_runs() -> None:
+    points = {name: np.repeat(column, 2) for name, column in design().items()}
+    rows = {**points, "run": np.tile([1, 2], 96), "loss": np.repeat(table("gaussian")["loss"], 2)}
+    rows["loss"] = rows["loss"] * np.exp(0.008 * np.random.default_rng(4).normal(size=192))
+    assert "run" not in fit_of(rows).noise.names
+
+
+def test_a_table_of_many_rows_is_tested_on_a_sample() -> None:
+    points = design()
+    rows = {name: np.tile(column, 40) for name, column in points.items()}
+    assert len(rows["N"]) > MAX_ROWS
+    truth = LAWS["additive"].predict(TRUTH, rows)
+    losses = simulate_losses(truth, "size", 0.008, "log", 1, 5, list(rows.values()))
+    (fit,) = simulated_fits(LAWS["additive"], TRUTH, rows, LOG_HUBER, losses, Resampling())
+    assert fit.noise.names == "size"
+    found = fit.noise.spread(fit.setup, fit.solution.theta, np.eye(5)[3])
+    assert found is not None
+    assert found.ratio > 5  # 24 sizes, not 3840 rows
+    assert find_noise(fit.setup, fit.solution.theta, fit.observations, Resampling(by="row")).divisions == ()

@@ -1,0 +1,181 @@
+"""Comparisons of recipes on planted differences: the estimate, its interval, its power, and its worth in compute."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from sweeplaw.analysis.recipes import comparison
+from sweeplaw.analysis.recipes.comparison import compare_recipes
+from sweeplaw.trials.errors import InputError
+
+SIZES = (1e6, 4e6, 16e6, 64e6)
+DATA = (1e8, 4e8, 16e8)
+
+
+def loss(n: float, d: float) -> float:
+    """Return a loss of the usual size; exponents and constants are close to Hoffmann et al. 2022."""
+    return 1.7 + 400 / n**0.34 + 410 / d**0.28
+
+
+def runs(
+    gain: float = 1.0,
+    offset: float = 0.0,
+    noise: float = 0.0,
+    seeds: range = range(3),
+    shared: float = 0.0,
+    draw: int = 0,
+) -> pl.DataFrame:
+    """Return runs at every size and budget: with ``gain`` times the compute, ``offset`` nats more, ``noise`` of each
+    run and noise that a seed brings to every recipe (``shared``).
+    """
+    rng, common = np.random.default_rng(draw), np.random.default_rng(99)
+    by_seed = {(n, d, seed): common.normal(0, 1) for n, d, seed in product(SIZES, DATA, range(40))}
+    rows = [
+        (n, d, seed, loss(n * gain**0.5, d * gain**0.5) + offset + noise * rng.normal() + shared * by_seed[n, d, seed])
+        for n, d, seed in product(SIZES, DATA, seeds)
+    ]
+    return pl.DataFrame(rows, schema=["N", "D", "seed", "val_loss"], orient="row")
+
+
+def compared(*sources: pl.DataFrame, **options: Any) -> Any:
+    """Return the only comparison."""
+    (found,) = compare_recipes(*sources, **options)
+    return found
+
+
+def test_a_planted_speed_up_is_found():
+    found = compared(runs(), runs(gain=1.5))
+    assert found.overall.points == 12
+    assert found.overall.pairs == 36
+    assert found.speed_up.value == pytest.approx(1.5, rel=0.02)
+    noisy = compared(runs(noise=0.005), runs(gain=1.5, noise=0.005, draw=1)).speed_up
+    assert 1 < noisy.low < 1.5 < noisy.high
+    back = compared(runs(gain=1.5), runs())
+    assert back.speed_up.value == pytest.approx(1 / 1.5, rel=0.02)
+
+
+def test_runs_of_one_seed_are_subtracted_from_each_other():
+    """The noise that a seed brings to both recipes falls out; without seeds in common it stays."""
+    first = runs(noise=0.001, shared=0.05)
+    paired = compared(first, runs(offset=0.004, noise=0.001, shared=0.05, draw=1))
+    apart = compared(first, runs(offset=0.004, noise=0.001, shared=0.05, draw=1, seeds=range(20, 23)))
+    assert paired.paired
+    assert not apart.paired
+    assert paired.overall.corrected < 1e-6
+    assert paired.overall.verdict(0.95) == "the first is better"
+    assert apart.overall.corrected > 0.01
+    assert paired.overall.noise == pytest.approx(0.05, rel=0.3)
+
+
+def test_by_size_the_answer_is_that_of_a_paired_t_test():
+    first, second = runs(noise=0.02), runs(offset=0.02, noise=0.02, draw=5)
+    found = compared(first, second)
+    effect = found.by_size[0]
+    smallest = [frame.filter(pl.col("N") == SIZES[0]).sort("D", "seed") for frame in (first, second)]
+    small = [frame["val_loss"].to_numpy() for frame in smallest]
+    difference = (small[1] - small[0]).reshape(len(DATA), 3)
+    within = difference - difference.mean(axis=1, keepdims=True)
+    error = np.sqrt((within**2).sum() / 6 / 9)
+    assert effect.difference == pytest.approx(difference.mean())
+    assert effect.p == pytest.approx(2 * stats.t.sf(abs(difference.mean()) / error, 6))
+    assert effect.corrected >= effect.p
+
+
+@pytest.mark.heavy
+def test_intervals_hold_and_equal_recipes_differ_no_more_often_than_promised(monkeypatch):
+    """Within three standard errors of 100 draws."""
+    monkeypatch.setattr(comparison, "speed_up", lambda points, level: None)  # a law of 12 points, a second each
+    held, alarms = [], []
+    for draw in range(100):
+        found = compared(runs(noise=0.02, draw=draw), runs(offset=0.01, noise=0.02, draw=1000 + draw))
+        held.append(found.overall.low <= 0.01 <= found.overall.high)
+        same = runs(noise=0.02, draw=2000 + draw)
+        equal = compared(runs(noise=0.02, draw=draw), same)
+        alarms.append(min(effect.corrected for effect in equal.by_size) < 0.05)
+    assert 0.88 <= np.mean(held) <= 0.99
+    assert np.mean(alarms) <= 0.11
+
+
+def test_the_runs_that_would_settle_a_difference_settle_it():
+    found = compared(runs(noise=0.03, seeds=range(2)), runs(offset=0.012, noise=0.03, seeds=range(2), draw=3))
+    effect = found.by_size[2]
+    assert effect.more is None or effect.more > 0
+    assert effect.detectable > abs(effect.difference)
+    assert "no difference shown" in effect.verdict(0.95)
+
+
+def test_the_price_of_more_runs_is_that_of_both_recipes():
+    cost = [pl.lit(100.0).alias("train_seconds"), pl.lit(1e15).alias("flops")]
+    first = runs(noise=0.03, seeds=range(2)).with_columns(cost)
+    second = runs(offset=0.02, noise=0.03, seeds=range(2), draw=3).with_columns(cost)
+    found = compared(first, second, on=["N", "D"])
+    priced = [effect for effect in found.by_size if effect.more]
+    assert priced
+    for effect in priced:
+        assert effect.seconds == pytest.approx(200 * effect.more)
+        assert effect.flops == pytest.approx(2e15 * effect.more)
+
+
+def test_several_values_of_a_knob_are_corrected_for_their_number():
+    parts = [
+        runs(noise=0.02, offset=0.003 * k, draw=k).with_columns(pl.lit(name).alias("optimizer"))
+        for k, name in enumerate(("adamw", "lion", "muon"))
+    ]
+    parts.insert(0, parts[0].with_columns(pl.col("seed") + 3))  # the most frequent value is the first recipe
+    found: list[Any] = compare_recipes(pl.concat(parts), by="optimizer")
+    assert [one.second for one in found] == ["optimizer = lion", "optimizer = muon"]
+    assert {one.first for one in found} == {"optimizer = adamw"}
+    smallest = min(found, key=lambda one: one.overall.p)
+    assert smallest.overall.corrected == pytest.approx(2 * smallest.overall.p)
+    assert any("left out" in note for note in found[0].notes)
+
+
+def test_recipes_that_differ_in_more_than_the_knob_are_refused_with_the_way_out():
+    both = pl.concat([
+        runs().with_columns(optimizer=pl.lit("adamw"), lr=pl.lit(0.001)),
+        runs(offset=0.1).with_columns(optimizer=pl.lit("muon"), lr=pl.lit(0.02)),
+    ])  # fmt: skip
+    with pytest.raises(InputError, match=r"also in lr \(0.001; 0.02\).*--with lr"):
+        compare_recipes(both, by="optimizer")
+    found = compared(both, by="optimizer", also=["lr"])
+    assert found.differing == {"optimizer": ("adamw", "muon"), "lr": ("0.001", "0.02")}
+    assert found.overall.difference == pytest.approx(0.1)
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(InputError, match="one value only"):
+        compare_recipes(runs().with_columns(optimizer=pl.lit("adamw")), by="optimizer")
+    with pytest.raises(InputError, match="second source"):
+        compare_recipes(runs())
+    with pytest.raises(InputError, match=r"D: 1e\+08.*in the first, 7 in the second"):
+        compare_recipes(runs(), runs().with_columns(D=pl.lit(7.0)), on=["N", "D"])
+    with pytest.raises(InputError, match=r"no run of .* finite val_loss"):
+        compare_recipes(runs(), runs().with_columns(val_loss=pl.lit(float("nan"))))
+    with pytest.raises(InputError, match="--on"):
+        compare_recipes(pl.DataFrame({"val_loss": [1.0, 2.0]}), pl.DataFrame({"val_loss": [1.0, 3.0]}))
+
+
+def test_one_pair_alone_claims_nothing():
+    one = pl.DataFrame({"N": [1e6], "D": [1e8], "val_loss": [3.0]})
+    found = compared(one, one.with_columns(val_loss=pl.lit(2.9)), on=["N", "D"])
+    assert found.overall.p is None
+    assert found.overall.low is None
+    assert "cannot be told from noise" in found.overall.verdict(0.95)
+    assert found.speed_up.value is None
+    assert found.overall.difference == pytest.approx(-0.1)
+
+
+def test_a_comparison_is_plain_values_and_text():
+    found = compared(runs(noise=0.01), runs(gain=1.4, noise=0.01, draw=1))
+    values = json.loads(json.dumps(found.to_dict()))
+    assert values["by_size"][0]["name"] == "N = 1M"
+    assert values["speed_up"]["value"] > 1
+    assert "the second recipe reaches the other's loss" in found.summary()
+    assert "the second is better" in found.summary()

@@ -1,0 +1,93 @@
+"""Mistuned rungs: a planted one is found with its size, and equal rungs are rarely named."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sweeplaw.analysis.fitting.fit import fit
+from sweeplaw.analysis.recipes.rungs import rungs
+from sweeplaw.analysis.tuning.optimum import optima
+from sweeplaw.trials.errors import InputError
+
+SIZES = tuple(1e6 * 3.0**k for k in range(7))
+DATA = tuple(1e8 * 3.0**k for k in range(5))
+
+
+def table(off: float = 0.0, noise: float = 0.002, draw: int = 0, size: float = SIZES[4], lr: bool = False) -> Any:
+    rng = np.random.default_rng(draw)
+    rows = []
+    for n, d in product(SIZES, DATA):
+        bad = n == size
+        loss = (1.7 + 400 / n**0.34 + 410 / d**0.28) * np.exp(noise * rng.normal() + off * bad)
+        rates = (1e-4, 2e-4, 4e-4, 8e-4) if lr else (2e-4,)
+        best = 8e-4 if bad and lr else 2e-4  # at the edge of what was tried in the rung that is off
+        rows += [(n, d, rate, loss * (1 + 0.01 * np.log(rate / best) ** 2)) for rate in rates]
+    return pl.DataFrame(rows, schema=["N", "D", "lr", "loss"], orient="row")
+
+
+def fitted(frame: pl.DataFrame, law: str = "additive") -> Any:
+    return fit(frame.select("N", "D", "loss"), law, "huber:0.001", x={"N": "N", "D": "D"}, y="loss", space="log")
+
+
+def held(frame: pl.DataFrame, axis: str = "N", *others: Any) -> Any:
+    return rungs(fitted(frame), axis, *others)
+
+
+def test_a_mistuned_size_is_named_with_its_excess():
+    found = held(table(off=0.02))
+    (off,) = found.off
+    assert off.value == pytest.approx(SIZES[4])
+    assert off.excess == pytest.approx(0.02, abs=3 * off.error)
+    assert off.errors_off > 4
+    assert "N = 81M lies 2." in found.summary() or "N = 81M lies 1." in found.summary()
+    assert "above the law of the others" in repr(found)
+
+
+def test_the_size_of_the_excess_has_its_error():
+    draws = [held(table(off=0.01, draw=draw)).rungs[4] for draw in range(20)]
+    mean = np.mean([rung.excess for rung in draws])
+    assert mean == pytest.approx(0.01, abs=0.001)
+    assert np.std([rung.excess for rung in draws], ddof=1) == pytest.approx(
+        np.mean([one.error for one in draws]), rel=0.6
+    )
+
+
+@pytest.mark.heavy
+def test_equal_rungs_are_rarely_named():
+    named = [bool(held(table(draw=draw)).off) for draw in range(60)]
+    assert np.mean(named) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)
+
+
+def test_the_knob_at_its_edge_is_named():
+    frame = table(off=0.02, lr=True)
+    best = frame.sort("loss").unique(["N", "D"], keep="first")
+    found = held(best, "N", optima(frame, ["N", "D"], ["lr"], "loss"))
+    (off,) = found.off
+    assert off.edges == ("the best lr is the highest tried in 5 of 5 cells (0.0008)",)
+    assert all(not rung.edges for rung in found.rungs if not rung.off)
+
+
+def test_budgets_are_rungs_too():
+    found = held(table(), "C")
+    assert [rung.rows for rung in found.rungs] == [1, 2, 3, 4, 5, 5, 5, 4, 3, 2, 1]
+    assert not found.off
+    assert "no C stands out" in repr(found)
+
+
+def test_what_has_no_rungs_is_refused():
+    with pytest.raises(InputError, match=r"'B' is no axis of additive .accepted: N, D, C"):
+        held(table(), "B")
+    few = table().filter(pl.col("N") < 1e7)
+    with pytest.raises(InputError, match="3 values of N"):
+        held(few)
+
+
+def test_rungs_are_plain_values():
+    values = held(table(off=0.02)).to_dict()
+    assert values["rungs"][4]["off"] is True
+    assert values["axis"] == "N"

@@ -1,0 +1,165 @@
+"""Which columns of a table are tuned knobs, which split its runs into families, and which are neither."""
+
+from __future__ import annotations
+
+import itertools
+
+import polars as pl
+import pytest
+
+from sweeplaw.analysis.tables.roles.budgets import with_planned_tokens
+from sweeplaw.analysis.tables.roles.families import condition_of, name_of, require_one_family, split
+from sweeplaw.analysis.tables.roles.recorded import recorded
+from sweeplaw.analysis.tables.roles.roles import roles
+from sweeplaw.analysis.tables.sql.expressions import condition
+from sweeplaw.trials.errors import InputError
+from tests.paths import SHARED
+
+POINTS = list(itertools.product((1e6, 1e7, 1e8), (1e8, 1e9)))
+
+
+def grid(**columns: tuple[object, ...]) -> pl.DataFrame:
+    """Return every combination of the columns at every point, with ids, times and results of each run."""
+    rows = [
+        {"N": n, "D": d, **dict(zip(columns, values, strict=True))}
+        for n, d in POINTS
+        for values in itertools.product(*columns.values())
+    ]
+    frame = pl.DataFrame(rows).with_row_index("number")
+    loss = 2 + 400 / frame["N"] ** 0.3 + 0.001 * (frame["number"] * 7919 % 31)
+    return frame.with_columns(
+        val_loss=loss,
+        smooth_loss=loss * 0.99,
+        accuracy=(1 / loss).round(2),
+        flops=6 * frame["N"] * frame["D"],
+        seconds=frame["number"] * 13 % 17 + 0.5,
+        run=pl.format("run-{}", pl.col("number")),
+        host=pl.format("n{}", pl.col("number") % 3),
+        team=pl.format("t{}", pl.col("number") % 3),
+    ).drop("number")
+
+
+def of(frame: pl.DataFrame, keys=("N", "D"), **options):
+    return roles(frame, (), keys, ["val_loss"], **options)
+
+
+@pytest.mark.parametrize("name", ["lr", "learning_rate", "optim.lr", "Batch-Size", "wd", "peak_lr", "warmup_steps"])
+def test_a_hyperparameter_is_known_by_its_name(name):
+    frame = grid(**{name: (1, 2, 3)})
+    assert of(frame).knobs == (name,)
+    random = frame.with_columns(pl.Series(name, [1 + 0.1 * row for row in range(frame.height)]))  # of a random search
+    assert of(random).knobs == (name,)
+
+
+def test_a_number_of_few_values_at_most_points_is_a_knob_and_ids_times_and_results_are_not():
+    found = of(grid(gamma=(0.1, 0.2), seed=(0, 1, 2)))
+    assert (found.knobs, found.families) == (("gamma",), ())
+    assert found.told == (
+        "runs at one point also differ in team, which is taken neither as a knob nor as a recipe "
+        "(--knobs names the knobs, --where selects rows)",
+    )
+
+
+def test_replicates_have_no_knob_whatever_their_seed_is_called():
+    for name in ("seed", "data_seed", "rep", "replicate"):
+        assert of(grid(**{name: (0, 1, 2, 3)})).knobs == ()
+
+
+def test_a_column_that_follows_from_a_knob_is_no_second_knob():
+    grown = {"batch_tokens": pl.col("bs") * 1024, "steps": pl.col("D") / pl.col("bs")}
+    frame = grid(lr=(0.1, 0.2), bs=(32, 64)).with_columns(**grown)
+    assert len(of(frame).knobs) == 2
+    assert set(of(frame).knobs) == {"lr", "batch_tokens"}
+
+
+def test_a_recipe_splits_a_table_and_can_be_named_as_a_knob():
+    frame = grid(lr=(0.1, 0.2), schedule=("cosine", "wsd"))
+    assert (of(frame).knobs, of(frame).families) == (("lr",), ("schedule",))
+    named = of(frame, knobs=["lr", "schedule"])
+    assert (named.knobs, named.families) == (("lr", "schedule"), ())
+    assert of(frame, knobs=["schedule"]).told == (
+        "runs of one setting differ in lr, not named as knobs: they are averaged like seeds",
+    )
+
+
+def test_recipes_that_were_tuned_over_values_of_their_own_are_recipes_all_the_same():
+    frame = grid(lr=(0.1, 0.2, 0.3, 0.4))
+    frame = frame.with_columns(optimizer=pl.when(pl.col("lr") > 0.25).then(pl.lit("muon")).otherwise(pl.lit("adamw")))
+    assert (of(frame).knobs, of(frame).families) == (("lr",), ("optimizer",))
+
+
+def test_what_an_input_of_the_law_is_has_no_other_role():
+    frame = grid(lr=(0.1, 0.2))
+    assert of(frame, ("N", "D", "lr")).knobs == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "knobs"),
+    [
+        ("step_law_dense", ("N", "D"), ("lr", "bs")),
+        ("isoflops", ("params", "tokens"), ()),
+        ("chinchilla_figure4", ("Model Size", "Training FLOP"), ()),
+        ("data_constrained_182", ("params_B", "tokens_B", "unique_B"), ()),
+        ("infinite_compute_losses", ("N", "D"), ("lr", "epochs", "wd")),
+    ],
+)
+def test_the_knobs_of_published_tables_are_found(file, keys, knobs):
+    path = SHARED / f"{file}.csv"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    found = roles(pl.read_csv(path, infer_schema_length=None), (), keys, ["loss"])
+    assert found.knobs == knobs
+    assert found.families == (("recipe",) if file == "infinite_compute_losses" else ())
+
+
+def launch(**facts):
+    return {"workload": "w", "scientific": ["N", "D"], "nuisance": ["lr"], "derived": {}, **facts}
+
+
+def test_a_knob_that_two_launches_fix_differently_splits_also_where_their_points_do_not_meet():
+    frame = grid(lr=(0.1, 0.2)).with_columns(
+        launch_id=pl.lit("a"),
+        source=pl.lit(None, pl.String),
+        context=pl.when(pl.col("N") > 5e7).then(2048).otherwise(512),
+    )
+    same = roles(frame, [launch(fixed={"corpus": "c"}), launch(fixed={"corpus": "c"})], ["N", "D"], ["val_loss"])
+    assert (same.knobs, same.families) == (("lr",), ())
+    other = roles(frame, [launch(fixed={"context": 512}), launch(fixed={"context": 2048})], ["N", "D"], ["val_loss"])
+    assert other.families == ("context",)
+
+
+def test_what_an_earlier_version_fixed_is_read_from_its_sweep_file():
+    old = [launch(sweep_file=f"[fixed]\ncontext = {size}\nseed = {size}\nlr = {size}\n") for size in (512, 2048)]
+    assert recorded(old).fixed == ("context",)  # not the seed, nor a knob that a launch tuned
+    assert recorded([*old[:1], launch(sweep_file="not toml [")]).fixed == ("context",)
+
+
+def test_the_condition_of_a_family_selects_it():
+    frame = pl.DataFrame({"recipe": ["it's", "b", None, "b"], "size": [1, 2, 2, 2], "fast": [True, False, None, False]})
+    for values, part in split(frame, ["recipe", "size", "fast"]):
+        assert frame.filter(condition(condition_of(values), frame.schema)).equals(part)
+    frame = pl.DataFrame({"source": [None, "a.csv", "b.csv"]})
+    assert [(name_of(values), part.height) for values, part in split(frame, ["source"])] == [
+        ("imported runs", 2), ("own runs", 1),
+    ]  # fmt: skip
+    assert [condition_of(values) for values, _ in split(frame, ["source"])] == ["source IS NOT NULL", "source IS NULL"]
+
+
+def test_several_families_are_refused_with_the_condition_of_each():
+    frame = pl.DataFrame({"schedule": ["cosine"] * 3 + ["wsd"]})
+    with pytest.raises(InputError) as caught:
+        require_one_family(frame, ["schedule"])
+    head, first, second = caught.value.faults
+    assert "2 families, which differ in schedule" in head
+    assert "--pool (pool=True)" in head
+    assert first == "schedule = cosine: 3 runs, --where \"schedule = 'cosine'\""
+    assert second == "schedule = wsd: 1 run, --where \"schedule = 'wsd'\""
+    require_one_family(frame.head(3), ["schedule"])
+
+
+def test_runs_that_differ_by_the_last_partial_batch_have_one_data_budget():
+    tokens, batches = [9984, 9728, 9984, 5000], [256, 1024, 512, 256]
+    frame = pl.DataFrame({"tokens": tokens, "unique_tokens": 9984, "epochs": 1.0, "batch_tokens": batches})
+    planned, changed = with_planned_tokens(frame)
+    assert planned["tokens"].to_list() == [9984, 9984, 9984, 5000]  # the last was stopped early: it is what it is
+    assert changed == 1
