@@ -61,7 +61,8 @@ def advice(
     largest, why = float(compute_of(fit, k).max()), objection(verdict)
     budgets = budgets or [largest * factor for factor in AHEAD]
     if why and not force:
-        require_positive({f"compute in FLOPs [{place}]": flops for place, flops in enumerate(budgets)})
+        for flops in budgets:
+            require_positive({"compute in FLOPs": flops})
         slopes: dict[str, Any] = {name: {"value": None, "interval": None} for name in ("a", "b")}
         runs = [_nothing(flops, flops / largest, why) for flops in budgets]
     else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -182,12 +183,18 @@ def _selected(
     inputs = {name: values[name][keep] for name in law.inputs}
     if taken := [name for name in columns.knobs or () if name in mapping.values()]:
         raise InputError(f"{', '.join(taken)}: an input of the law, its loss or weight is no knob")
-    outputs = [mapping[name] for name in ("loss", "weight") if name in mapping]
     usable = frame.filter(pl.Series(keep))
     return select(
-        usable, inputs, values["loss"][keep], launches, ignored=["__row", *outputs],
+        usable, inputs, values["loss"][keep], launches, ignored=["__row", *_read(mapping.values(), frame)],
         all_rows=columns.all_rows, pool=columns.pool, knobs=columns.knobs,
     )  # fmt: skip
+
+
+def _read(texts: Iterable[str], frame: pl.DataFrame) -> set[str]:
+    """Return the columns that are read: those among ``texts``, and those of the expressions."""
+    expressions = [text for text in texts if text not in frame.columns]
+    roots = [parse(text, frame.schema).meta.root_names() for text in expressions]
+    return {*texts, *itertools.chain.from_iterable(roots)} - {*expressions}
 
 
 def _without_others(

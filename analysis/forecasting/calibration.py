@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from sweeplaw.analysis.forecasting.budgets import budgets_of, next_budgets
@@ -9,6 +11,7 @@ from sweeplaw.analysis.forecasting.process import Points, Process, learn
 from sweeplaw.analysis.laws.law import Law
 
 Array = np.ndarray
+Learn = Callable[..., Process]  # as `process.learn`
 
 LOOKED_BACK = 5  # latest budgets that are forecast again
 TRUST = 8.0  # rows that the process's own scale counts for
@@ -16,7 +19,7 @@ ROWS_OF_BUDGET = 2  # at most, that one budget counts for: its runs share their 
 CLIP = 25.0  # of a squared standardised error
 
 
-def calibrated(law: Law, points: Points, losses: Array, process: Process) -> Process:
+def calibrated(law: Law, points: Points, losses: Array, process: Process, learn: Learn = learn) -> Process:
     """Return the process with the scales that its own past asks for, never smaller ones."""
     total = weight = TRUST
     for cut in list(next_budgets(budgets_of(points.compute)))[-LOOKED_BACK:]:

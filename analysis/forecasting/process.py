@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from sweeplaw.analysis.forecasting.features import NO_GROUPS, Groups, Smooth, groups, smooth
 from sweeplaw.analysis.forecasting.mean import BoundMean
@@ -175,7 +176,15 @@ class Process:
 
 
 def learn(law: Law, points: Points, losses: Array, start: Array | None = None) -> Process:
-    """Return the process learnt from runs of these losses. ``start`` are parameters of the law to begin at."""
+    """Return the process learnt from runs of these losses. ``start`` are parameters of the law to begin at.
+
+    On one thread: for matrices of this size several BLAS threads mostly wait for each other (15 times the CPU).
+    """
+    with threadpool_limits(1, "blas"):
+        return _learn(law, points, losses, start)
+
+
+def _learn(law: Law, points: Points, losses: Array, start: Array | None) -> Process:
     fit = robust_fit(law, points.inputs, losses, start)
     design = _design(fit, points)
     target = np.log(losses)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from sweeplaw.analysis.adequacy.budgets import budgets
 from sweeplaw.analysis.fitting.fitted_law import Fit, require_fits
 from sweeplaw.analysis.fitting.uncertainty import refit
 from sweeplaw.analysis.recipes.power import holm
@@ -27,7 +28,7 @@ from sweeplaw.trials.quantities import counted, short
 Array = np.ndarray
 
 LEAST_RUNGS = 4
-SAME_RUNG = 0.005  # in the log: C of one budget differs by the rounding of N and D
+SAME_RUNG = 0.005  # in the log: values that differ by rounding
 LEVEL = 0.05  # chance of naming any rung where all are alike
 
 
@@ -104,12 +105,13 @@ class Rungs(Shown):
 def rungs(fit: Fit, axis: str = "N", optima: Sequence[CellOptimum] = ()) -> Rungs:
     """Return how far each rung of ``axis`` is from the law of the other rungs.
 
-    ``axis`` is an input of the law, or ``"C"`` for N times D. ``optima`` are those of the knobs (`tuning.optima`), to
-    name the knobs at an edge. Raise InputError if the law has no such input, or there are fewer than 4 rungs.
+    ``axis`` is an input of the law, or ``"C"`` for the budgets of compute, 6 N D (`adequacy.budgets`). ``optima`` are
+    those of the knobs (`tuning.optima`), to name the knobs at an edge. Raise InputError if the law has no such input,
+    or there are fewer than 4 rungs.
     """
     require_fits(fit)
     values = _values(fit, axis)
-    rung = _rung_of(values)
+    rung = budgets(fit.observations.inputs) if axis == "C" else _rung_of(values)
     count = int(rung.max()) + 1
     if count < LEAST_RUNGS:
         raise InputError(f"{counted(count, 'value')} of {axis}: to hold one against the others takes {LEAST_RUNGS}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.tables.sql.expressions import ALIASES
 from sweeplaw.trials.record import TRIAL_COLUMNS
 from sweeplaw.trials.spec import Value
 from sweeplaw.trials.store_format.damage import parsed_all
@@ -72,6 +73,29 @@ def with_later_knobs(trials: pl.LazyFrame, recorded: Sequence[Mapping[str, Any]]
         missing = pl.when(same & column.is_null()).then(_literal(default, present[name]))
         filled[name] = missing.otherwise(column).alias(name)
     return trials.with_columns(**filled) if filled else trials
+
+
+def with_own_quantities(trials: pl.LazyFrame, recorded: Sequence[Mapping[str, Any]]) -> pl.LazyFrame:
+    """Let N, D and C stand for our columns (`ALIASES`) where a column of that name hides them.
+
+    Earlier imports kept a foreign column N under its name: an imported row shows what N stands for if it is known, and
+    its foreign value as `their_N`. A knob N of our own trials is shown; trials without it show what N stands for.
+    """
+    present = trials.collect_schema()
+    imports = any(launch.get("kind") == "import" for launch in recorded)
+    imported, shown = pl.col("source").is_not_null(), dict[str, pl.Expr]()
+    for alias, name in ALIASES.items():
+        if not {alias, name} <= set(present) or not (present[alias].is_numeric() or imports):
+            continue
+        numbers = pl.col(alias) if present[alias].is_numeric() else pl.col(alias).cast(pl.Float64, strict=False)
+        ours = pl.when(imported).then(pl.coalesce(name, numbers)).otherwise(pl.coalesce(numbers, name))
+        shown[alias] = ours.alias(alias)
+        if imports:
+            kept, hidden = f"their_{alias}", imported & pl.col(name).is_not_null()
+            hidden = hidden if present[alias].is_numeric() else pl.lit(True)
+            earlier = [pl.col(kept)] if kept in present else []
+            shown[kept] = pl.coalesce(*earlier, pl.when(hidden).then(pl.col(alias))).alias(kept)
+    return trials.with_columns(**shown) if shown else trials
 
 
 def _fits(default: Value, kind: pl.DataType) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from sweeplaw.analysis.tables.arguments import address, check_filters
 from sweeplaw.analysis.tables.display import Shown, brief
-from sweeplaw.analysis.tables.launches import launches, with_later_knobs
+from sweeplaw.analysis.tables.launches import launches, with_later_knobs, with_own_quantities
 from sweeplaw.analysis.tables.roles.best import best
 from sweeplaw.analysis.tables.scans import column_types, polars_type, scan, scan_ids
 from sweeplaw.analysis.tables.sql.expressions import condition
@@ -181,7 +181,7 @@ def _store_tables(location: Location, now: Snapshot) -> Tables:
     trials, superseded = _latest(location, now, repeated, types)
     faults = list(now.faults)
     recorded = launches(location, faults)
-    trials = with_later_knobs(trials, recorded)
+    trials = _as_shown(trials, recorded)
     dropped = {REPLACED: superseded} if superseded else {}
     curves = scan(location, now, "curves", column_types(now, "curves"))
     if now.curves or now.journal_rows("curves"):
@@ -189,10 +189,14 @@ def _store_tables(location: Location, now: Snapshot) -> Tables:
 
     def narrowed(trial_ids: Collection[str]) -> pl.LazyFrame:
         near = replace(now, trials=holding(location, now.trials, trial_ids))
-        return with_later_knobs(_latest(location, near, repeated, types)[0], recorded)
+        return _as_shown(_latest(location, near, repeated, types)[0], recorded)
 
     every = Tables(trials, curves, dropped, location.uri, recorded, tuple(faults), narrowed)
     return _without_excluded(every, narrowed, exclusions(location))
+
+
+def _as_shown(trials: pl.LazyFrame, recorded: Sequence[Mapping[str, Any]]) -> pl.LazyFrame:
+    return with_own_quantities(with_later_knobs(trials, recorded), recorded)
 
 
 def _without_excluded(every: Tables, near: Callable[[Collection[str]], pl.LazyFrame], noted: Exclusions) -> Tables:

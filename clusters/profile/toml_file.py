@@ -8,6 +8,7 @@ two in a table look the same.
 from __future__ import annotations
 
 import re
+import stat
 import tomllib
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ _TOO_DEEP = re.compile(rf"(?<![\w.-])(?:{_NAME}\.[ \t]*+){{{DEEPEST}}}")  # a.b.
 def read(path: Path, *, where: str) -> tuple[str, dict[str, Any]]:
     """Return the text of a TOML file, and its content. Raise InputError, its message beginning with ``where``."""
     try:
+        if _blocks(path):
+            raise OSError("it is not a regular file")
         with path.open(encoding="utf-8") as file:
             text = file.read(LONGEST + 1)
     except OSError as error:
@@ -36,6 +39,15 @@ def read(path: Path, *, where: str) -> tuple[str, dict[str, Any]]:
     except ValueError as error:  # a NUL in the path
         raise InputError(f"cannot be read: {error}", where=where) from None
     return text, parse(text, where=where)
+
+
+def _blocks(path: Path) -> bool:
+    """Return whether this is a pipe, whose writer may never come, and not a descriptor such as /dev/stdin.
+
+    Raise OSError, ValueError.
+    """
+    handed_over = str(path) == "/dev/stdin" or str(path).startswith(("/dev/fd/", "/proc/self/fd/"))
+    return not handed_over and stat.S_ISFIFO(path.stat().st_mode)
 
 
 def parse(text: str, *, where: str = "") -> dict[str, Any]:

@@ -129,15 +129,22 @@ def expression(text: str, theirs: Sequence[str] | pl.Schema) -> pl.Expr:
 
 
 def _kept(mapping: ColumnMapping, theirs: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
-    """Return the columns to keep; a name with another meaning here is prefixed with `their_`."""
+    """Return the columns to keep; a name with another meaning here is prefixed with `their_`.
+
+    N, D and C have one where the columns that they stand for are filled.
+    """
     used = set(chosen.values())
     kept = [name for name in theirs if name not in used] if mapping.keep is None else mapping.keep
     own = {column.name for column in TRIAL_COLUMNS}
-    names = {}
+    meant = {*chosen, *(alias for alias, name in ALIASES.items() if name in chosen)}
+    names: dict[str, str] = {}
     for name in kept:
-        taken = name in chosen or (name in RESERVED_COLUMNS and name not in FILLABLE) or name.startswith("\0")
+        taken = name in meant or (name in RESERVED_COLUMNS and name not in FILLABLE) or name.startswith("\0")
         clear = name not in own or mapping.keep is None
-        names[f"their_{name}" if taken or not clear else name] = name
+        ours = f"their_{name}" if taken or not clear else name
+        while ours != name and ours in {*kept, *chosen}:
+            ours = f"their_{ours}"
+        names[ours] = name
     return names
 
 

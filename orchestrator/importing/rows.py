@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.tables.sql.expressions import ALIASES
 from sweeplaw.orchestrator.importing.histories import STEP_COLUMNS, Histories, merge
 from sweeplaw.orchestrator.importing.identity import WORKLOAD, earlier_identity, identity
 from sweeplaw.orchestrator.importing.mapping import STATES, ColumnMapping, expression, resolve
@@ -26,6 +27,7 @@ _SHOWN = 80  # characters of a value in a reason
 _FORMULA = re.compile(r"[-+*/%<=>]")
 _FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _TYPES = {column.name: column.type for column in TRIAL_COLUMNS}
+_EARLIER = {f"their_{alias}": alias for alias in ALIASES}  # the names that version 0.1 kept
 _COUNTS = tuple(c.name for c in TRIAL_COLUMNS if c.unit in ("parameters", "tokens", "steps", "sequences", "FLOPs", "s"))
 
 
@@ -137,7 +139,8 @@ class RunSource:
         state = STATES[str(known.pop("state", "completed")).lower()]
         spec = identity(cells, self.run, self.tracker, self.source)
         if self.held and spec.trial_id not in self.held:
-            earlier = earlier_identity(known | {"state": state}, run if self.run else None, self.source)
+            before = {_EARLIER.get(name, name): value for name, value in known.items()}
+            earlier = earlier_identity(before | {"state": state}, run if self.run else None, self.source)
             spec = earlier if earlier.trial_id in self.held else spec
         return _complete(known, {"trial_id": spec.trial_id, "state": state, "spec": spec.canonical()}, self.source)
 

@@ -33,6 +33,9 @@ def _axes(mapped: Mapped) -> Iterator[str]:
             yield f"no column is mapped to {alias} ({name}), which laws need: --map {alias}={example}"
         elif mapped.frame.height and not mapped.frame[name].count():
             yield f"{alias} ({name} = {mapped.used[name]}) is empty in every row"
+    for alias, name in ALIASES.items():
+        if (kept := f"their_{alias}") in mapped.used and name in mapped.used:
+            yield f"column {alias} is kept as {kept}: {alias} stands for {name}, which is {mapped.used[name]}"
     stated = mapped.used.get("params_non_embedding")
     if stated and stated == mapped.used.get("params") and stated not in STATED_N:
         yield f"N is {stated}, which may count embeddings: --map N=COLUMN if another column does not"

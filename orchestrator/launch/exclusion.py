@@ -2,38 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
 import polars as pl
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.analysis.tables.sql.expressions import condition
+from sweeplaw.analysis.tables.sql.expressions import condition, values_of
 from sweeplaw.orchestrator.store import exclusions
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.store_format.exclusions import exclusions as exclusions_of
 
+EVERY = "true"  # the condition that excludes all trials
 
-def exclude_where(store: Store, where: str, reason: str) -> list[str]:
-    """Exclude the trials, in any state, for which ``where`` holds; return their ids. Raise InputError, OSError."""
+Tell = Callable[[str], None]
+
+
+def _untold(sentence: str) -> None: ...
+
+
+def exclude_where(store: Store, where: str, reason: str, tell: Tell = _untold) -> list[str]:
+    """Exclude the trials, in any state, for which ``where`` holds; return their ids. Raise InputError, OSError.
+
+    Only the condition `EVERY`, and one that names trials by their ids, exclude all there are: that of any other is
+    likely to be a slip. ``tell`` gets sentences on trials for which the condition is unknown or computes an infinity.
+    """
     store.report(exclusions_of(store.location).faults)
     if not reason.strip():
         raise InputError("an exclusion needs a reason, such as --reason 'learning rate was logged wrongly'")
     found = tables.unless_damaged(
-        lambda verify: _ids(tables.load(store.location.uri, states=None, where=where, verify=verify).trials)
+        lambda verify: _chosen(tables.load(store.location.uri, states=None, verify=verify).trials, where)
     )
-    exclusions.exclude(store, found, reason.strip())
-    return found
+    named = where.strip().lower() == EVERY or values_of("trial_id", where) is not None
+    if found.ids and len(found.ids) == found.among and not named:
+        every = "the only trial" if found.among == 1 else f"all {counted(found.among, 'trial')}"
+        raise InputError([f"{where!r} holds for {every} in the data; --where {EVERY} excludes all", *found.told])
+    _tell(found, tell)
+    exclusions.exclude(store, found.ids, reason.strip())
+    return found.ids
 
 
-def restore_where(store: Store, where: str) -> list[str]:
-    """Restore the excluded trials for which ``where`` holds; return their ids. Raise InputError, OSError."""
+def restore_where(store: Store, where: str, tell: Tell = _untold) -> list[str]:
+    """Restore the excluded trials for which ``where`` holds; return their ids. Raise InputError, OSError.
+
+    ``tell`` as in `exclude_where`.
+    """
     store.report(exclusions_of(store.location).faults)
     excluded = tables.unless_damaged(
         lambda verify: tables.load(store.location.uri, states=None, verify=verify).excluded.collect()
     )
-    found = _ids(excluded.lazy().filter(condition(where, excluded.schema)))
-    exclusions.restore(store, found)
-    return found
+    found = _chosen(excluded.lazy(), where)
+    _tell(found, tell)
+    exclusions.restore(store, found.ids)
+    return found.ids
 
 
-def _ids(trials: pl.LazyFrame) -> list[str]:
-    return sorted(trials.select("trial_id").collect().to_series().to_list())
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """The ``ids`` of the trials for which a condition holds, ``among`` how many. ``told`` are sentences on the rest."""
+
+    ids: list[str]
+    among: int
+    told: list[str]
+
+
+def _chosen(trials: pl.LazyFrame, where: str) -> _Chosen:
+    holds = condition(where, trials.collect_schema())
+    infinite = pl.any_horizontal(False, *_computed(holds, trials))
+    frame = trials.select("trial_id", holds=holds.cast(pl.Boolean), infinite=infinite.fill_null(False)).collect()
+    unknown, odd = frame["holds"].null_count(), frame.filter("holds", "infinite").height
+    told = {
+        f"the condition is unknown (a missing value) for {counted(unknown, 'trial')}, left as before": unknown,
+        f"the condition computes an infinity (a division by zero?) for {counted(odd, 'trial')}": odd,
+    }
+    ids = sorted(frame.filter("holds")["trial_id"])
+    return _Chosen(ids, frame.height, [sentence for sentence, count in told.items() if count])
+
+
+def _tell(found: _Chosen, tell: Tell) -> None:
+    for sentence in found.told:
+        tell(sentence)
+
+
+def _computed(holds: pl.Expr, trials: pl.LazyFrame) -> Iterator[pl.Expr]:
+    """Yield for each float that the condition computes whether it is infinite."""
+    schema = trials.collect_schema()
+    empty = pl.DataFrame(schema=schema)
+    for number, part in enumerate(_parts(holds, schema)):
+        try:
+            kind = empty.select(part.alias("part")).dtypes[0]
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException):  # no value of its own
+            continue
+        if kind.is_float():
+            yield part.is_infinite().alias(f"part {number}")
+
+
+def _parts(expression: pl.Expr, schema: pl.Schema) -> Iterator[pl.Expr]:
+    """Yield every operation in the expression; columns and literals are none."""
+    operands = expression.meta.pop(schema=schema)
+    if operands:
+        yield expression
+    for operand in operands:
+        yield from _parts(operand, schema)

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from sweeplaw.trials.store_format import checksum, confined
 from sweeplaw.trials.store_format.atomic_file import write_atomically
 from sweeplaw.trials.store_format.location import Location
+from sweeplaw.trials.store_format.part_files import NAME_KEY
 
 ROW_GROUP = 65_536  # rows; merged parts are sorted by id, so reading one trial reads one row group per part
 _SAMPLE = 10_000  # adjacent rows that show whether values repeat: the points of one trial are adjacent
@@ -42,12 +43,12 @@ def publish_json(location: Location, name: str, content: Mapping[str, Any]) -> N
 
 
 def publish_table(location: Location, name: str, table: pa.Table) -> None:
-    """Replace the Parquet file ``name`` by ``table``, with its checksum. Raise OSError."""
+    """Replace the Parquet file ``name`` by ``table``, with its name and its checksum. Raise OSError."""
     if location.local:
-        write_atomically(location.writable(name), lambda path: _write_stamped(table, path))
+        write_atomically(location.writable(name), lambda path: _write_stamped(table, path, name))
         return
     written = io.BytesIO()
-    _write_table(table, written)
+    _write_table(table, written, name)
     checksum.stamp_parquet(written)
     with location.filesystem.open_output_stream(location.path(name)) as stream:
         stream.write(written.getbuffer())
@@ -75,13 +76,13 @@ def _write_bytes(path: str, data: bytes) -> None:
     Path(path).write_bytes(data)
 
 
-def _write_stamped(table: pa.Table, path: str) -> None:
-    _write_table(table, path)
+def _write_stamped(table: pa.Table, path: str, name: str) -> None:
+    _write_table(table, path, name)
     with open(path, "r+b") as file:
         checksum.stamp_parquet(file)
 
 
-def _write_table(table: pa.Table, target: Any) -> None:
+def _write_table(table: pa.Table, target: Any, name: str) -> None:
     """Write values that repeat with a dictionary and zstd; ids and measured numbers with neither (incompressible).
 
     Measured on 2 million trials: with a dictionary and zstd for all 92 MB, with this 101 MB, and the best trials of 400
@@ -100,7 +101,7 @@ def _write_table(table: pa.Table, target: Any) -> None:
         write_page_checksum=True,
     ) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP)
-        writer.add_key_value_metadata({checksum.KEY: checksum.ZEROS})
+        writer.add_key_value_metadata({NAME_KEY: name, checksum.KEY: checksum.ZEROS})
 
 
 def _mostly_distinct(values: pa.ChunkedArray) -> bool:

@@ -7,13 +7,13 @@ reader may have listed them. A crash at any point leaves a store with the same r
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import os
 import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweeplaw.orchestrator.store import atomic, claims, clocks, garbage, writer
+from sweeplaw.orchestrator.store import atomic, claims, clocks, garbage, repair, writer
 from sweeplaw.orchestrator.store.exclusive import exclusive
 from sweeplaw.orchestrator.store.garbage import GRACE
 from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS
@@ -36,11 +36,12 @@ from sweeplaw.trials.store_format.layout import (
     catalog,
     counts_of,
     identify,
-    irregular,
+    merged,
     replaced_by,
     segment_of,
 )
 from sweeplaw.trials.store_format.location import Location, locate
+from sweeplaw.trials.store_format.merged_parts import is_replaceable, stands_in
 from sweeplaw.trials.store_format.snapshot import StorePart, holding, snapshot
 
 TARGET_ROWS = 500_000  # a merge of this size takes about 1 GB and ten seconds
@@ -50,7 +51,8 @@ _DAMAGE = (pa.ArrowInvalid, OSError)
 @dataclass(slots=True)
 class Compacted:
     """Result of a compaction; ``quarantined`` are sentences about damaged files, ``faults`` about others that were left
-    where they are. ``indexed`` are the merged parts whose index was missing, damaged or of an older version.
+    where they are, ``undone`` about damaged merged parts of which what they were merged from was merged anew.
+    ``indexed`` are the merged parts whose index was missing, damaged or of an older version.
     """
 
     merged: list[str] = field(default_factory=list)
@@ -59,6 +61,7 @@ class Compacted:
     removed: int = 0
     quarantined: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    undone: list[str] = field(default_factory=list)
     indexed: list[str] = field(default_factory=list)
     busy: bool = False
 
@@ -66,8 +69,10 @@ class Compacted:
 def compact(location: Location, *, grace: dt.timedelta = GRACE, target_rows: int = TARGET_ROWS) -> Compacted:
     """Merge small parts, quarantine damaged ones, and remove files replaced more than ``grace`` ago.
 
-    With a damaged merges/ file only the second is done. Only one compaction runs at a time: a second one returns
-    ``busy``. Raise OSError (a full disk changes nothing).
+    A damaged merged part is undone first if what it was merged from is still there: that is merged anew. If only some
+    of that is there, or a merges/ file is damaged, nothing is merged or removed. A part that lacks a file is not
+    merged. Only one compaction runs at a time: a second one returns ``busy``. Raise OSError (a full disk changes
+    nothing).
     """
     done = Compacted()
     with exclusive(location) as alone:
@@ -75,21 +80,27 @@ def compact(location: Location, *, grace: dt.timedelta = GRACE, target_rows: int
             return Compacted(busy=True)
         writer.recover(location)
         _quarantine(location, done)
-        damaged = catalog(location).faults
-        done.faults = [*irregular(location), *damaged]
-        if damaged:  # what their parts hold and hide is unknown, so nothing may be merged or removed
+        now = snapshot(location)
+        done.faults = list(now.faults)
+        if catalog(location).faults or now.unmerged:  # what may be merged or removed is unknown: nothing is
             return done
         for batch in _batches(location, target_rows):
             _merge(location, batch, done)
         _index(location, done)
         done.removed += garbage.collect(location, grace)
+        done.faults += garbage.orphans(location)
     return done
 
 
 def _batches(location: Location, target_rows: int) -> list[list[str]]:
-    """Return the names to merge together: all unmerged parts, and merged parts of less than half the target."""
+    """Return the names to merge together: all unmerged parts, and merged parts of less than half the target.
+
+    A part that lacks a file is left out, so that the loss is named until the file is restored.
+    """
     now = snapshot(location)
-    rows = {part.name: part.rows for part in now.trials if not part.merged or part.rows < target_rows // 2}
+    lacking = {PurePath(file).stem for file in now.damaged}
+    small = [part for part in now.trials if not part.merged or part.rows < target_rows // 2]
+    rows = {part.name: part.rows for part in small if part.name not in lacking}
     batches: list[list[str]] = [[]]
     size = 0
     for name in sorted(rows, key=lambda name: rows[name]):
@@ -103,13 +114,17 @@ def _batches(location: Location, target_rows: int) -> list[list[str]]:
 
 
 def _abandoned_objects(location: Location) -> list[str]:
-    """Return journal objects of dead launches, unchanged for an hour (`writer.recover` handles local journals)."""
+    """Return journal objects of dead launches, unchanged for an hour (`writer.recover` handles local journals).
+
+    One with damaged lines is left out: a person should inspect it.
+    """
     if location.local:
         return []
     now = clocks.store_time(location)
     alive = claims.live_launches(location, now)
     names = [name for name in catalog(location).journal if segment_of(name).rpartition("-")[0] not in alive]
-    return [name for name in names if garbage.age(location, f"journal/{name}.jsonl", now) > GRACE]
+    old = [name for name in names if garbage.age(location, f"journal/{name}.jsonl", now) > GRACE]
+    return [name for name in old if not _lines(location, f"{name}.jsonl").damaged]
 
 
 def _merge(location: Location, batch: Sequence[str], done: Compacted) -> None:
@@ -172,7 +187,7 @@ def _ids(location: Location, part: StorePart) -> pa.ChunkedArray:
 
 
 def _tables(location: Location, folder: str, batch: Sequence[str]) -> tuple[list[pa.Table], list[str]]:
-    """Return the non-empty tables of a batch in one folder, and the damaged files."""
+    """Return the non-empty tables of a batch in one folder, and the files that are damaged or missing."""
     present = {*location.names(folder, ".parquet")}
     tables, damaged = [], []
     for name in batch:
@@ -183,9 +198,9 @@ def _tables(location: Location, folder: str, batch: Sequence[str]) -> tuple[list
                 if folder == "trials"
                 else columns.table(rows.curves, CURVE_COLUMNS)
             )
-        elif name in present:
+        elif name in present or _counted(location, name, folder):
             try:
-                tables.append(_verified(location, f"{folder}/{name}.parquet"))
+                tables.append(_verified(location, folder, name))
             except _DAMAGE:
                 damaged.append(f"{folder}/{name}.parquet")
     return [table for table in tables if table.num_rows], damaged
@@ -195,11 +210,21 @@ def _lines(location: Location, name: str) -> Any:
     return decode(location.read(f"journal/{name}"))
 
 
-def _verified(location: Location, name: str) -> pa.Table:
-    """Return the table, every page verified against its checksum."""
-    return pq.read_table(
-        location.path(name), filesystem=location.filesystem, page_checksum_verification=True, partitioning=None
-    )
+def _counted(location: Location, part: str, folder: str) -> int | None:
+    """Return the number of rows of a sealed part in one folder; None if it is unknown, or has none there."""
+    try:
+        return counts_of(location, part).get(folder)
+    except (FileNotFoundError, DamagedFileError):
+        return None
+
+
+def _verified(location: Location, folder: str, part: str) -> pa.Table:
+    """Return the table of a part, every page verified against its checksum. Raise what `_DAMAGE` lists."""
+    path = location.path(f"{folder}/{part}.parquet")
+    table = pq.read_table(path, filesystem=location.filesystem, page_checksum_verification=True, partitioning=None)
+    if _counted(location, part, folder) not in (None, table.num_rows):
+        raise pa.ArrowInvalid(f"{folder}/{part}.parquet has another number of rows than were sealed")
+    return table
 
 
 def _concatenated(tables: Sequence[pa.Table]) -> pa.Table:
@@ -241,20 +266,15 @@ def _quarantine(location: Location, done: Compacted) -> None:
 
 
 def _set_aside(location: Location, file: str, done: Compacted) -> None:
-    """Move a damaged file to quarantine/, where nothing reads it and a person may repair it. Its loss is then known:
-    the file is no longer expected to be there.
+    """Quarantine a damaged file. A merged part is undone instead if what it replaced is there, and left alone if only
+    some of that is.
     """
-    if not location.exists(file):
-        return
-    folder, _, name = file.removesuffix(".parquet").partition("/")
-    if location.exists(f"sealed/{name}.json"):
-        with contextlib.suppress(DamagedFileError):
-            counts = counts_of(location, name)
-            counts.pop(folder, None)
-            writer.count(location, name, **counts)
-    aside = f"quarantine/{folder}-{name}.parquet"
-    atomic.move(location, file, aside)
-    done.quarantined.append(f"{file} is damaged and was moved to {aside}")
+    name = PurePath(file).stem
+    if merged(name) and is_replaceable(location, name):
+        repair.undo(location, name)
+        done.undone.append(f"{file} was missing or damaged: what it was merged from counts again, and nothing is lost")
+    elif location.exists(file) and not (merged(name) and stands_in(location, name, [file])):
+        done.quarantined.append(f"{file} is damaged and was moved to {repair.quarantine(location, file)}")
 
 
 def main(uri: str) -> None:

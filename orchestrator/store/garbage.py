@@ -1,7 +1,8 @@
 """Garbage collection: remove the files of a store that no longer count.
 
 Files replaced by a merge are kept for a while because a reader may have listed them, and so are incomplete files whose
-writer may still be active.
+writer may still be active. What a merge replaced is removed only if every file of the merged part has been verified,
+and a merged part without a merges/ file only if nothing would be lost with it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ from __future__ import annotations
 import datetime as dt
 import re
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from sweeplaw.orchestrator.store import atomic, claims, clocks
 from sweeplaw.trials.store_format import confined
 from sweeplaw.trials.store_format.id_index import name_of
-from sweeplaw.trials.store_format.layout import FOLDERS, LATER_FOLDERS, MERGED, PART_FOLDERS, replaced_by
+from sweeplaw.trials.store_format.layout import FOLDERS, LATER_FOLDERS, PART_FOLDERS, merged, replaced_by
 from sweeplaw.trials.store_format.location import Location
+from sweeplaw.trials.store_format.merged_parts import holds_its_rows
+from sweeplaw.trials.store_format.snapshot import holding, snapshot
 
 GRACE = dt.timedelta(hours=1)
 # As `atomic_file` and `clocks` name them. Other hidden files belong to the user or to the file system (NFS).
@@ -27,14 +33,11 @@ def collect(location: Location, grace: dt.timedelta) -> int:
     claims, temporary files). Return the number of removed files. Raise OSError, DamagedFileError.
     """
     now, removed = clocks.store_time(location), 0
-    merges = location.names("merges", ".json")
-    for merge in merges:
+    for merge in location.names("merges", ".json"):
         if location.exists(f"merges/{merge}.json") and age(location, f"merges/{merge}.json", now) >= grace:
-            for name in replaced_by(location, merge):
-                removed += _remove(location, name)
-    for name in location.names("trials", ".parquet"):
-        if _is_uncommitted(location, name) and age(location, f"trials/{name}.parquet", now) >= GRACE:
-            removed += _remove(location, name)
+            removed += _remove_replaced(location, merge)
+    for name in _uncommitted(location, now):
+        removed += _remove(location, name) if _is_redundant(location, name) else 0
     for ids in claims.unreferenced(location):
         if age(location, ids, now) >= GRACE:
             atomic.remove(location, ids)
@@ -47,11 +50,44 @@ def collect(location: Location, grace: dt.timedelta) -> int:
     return removed
 
 
-def _is_uncommitted(location: Location, part: str) -> bool:
-    """Return whether this is a merged part whose writer died before it wrote the merges/ file. Anything under the name
-    of that file, a damaged one too, may stand for it.
+def _remove_replaced(location: Location, merge: str) -> int:
+    """Remove what the merged part replaced, unless it is damaged: it may be all that is left of these rows."""
+    names = replaced_by(location, merge)
+    if not any(_files(location, name) for name in names) or not holds_its_rows(location, merge):
+        return 0
+    return sum(_remove(location, name) for name in names)
+
+
+def orphans(location: Location) -> list[str]:
+    """Return a sentence for each merged part that does not count, has trials that nothing else has, and is kept."""
+    kept = _uncommitted(location, clocks.store_time(location))
+    return [f"merges/{name}.json is missing; trials/{name}.parquet has trials that no other part has" for name in kept]
+
+
+def _uncommitted(location: Location, now: dt.datetime) -> list[str]:
+    """Return the merged parts, older than the grace period, without a merges/ file: its writer died before it wrote it,
+    or it was lost. Anything under the name of that file, a damaged one too, may stand for it.
     """
-    return part.startswith(MERGED) and location.is_free(f"merges/{part}.json")
+    parts = [name for name in location.names("trials", ".parquet") if merged(name)]
+    free = [name for name in parts if location.is_free(f"merges/{name}.json")]
+    return [name for name in free if age(location, f"trials/{name}.parquet", now) >= GRACE]
+
+
+def _is_redundant(location: Location, part: str) -> bool:
+    """Return whether every trial of a part that does not count is in one that does, or in a journal."""
+    now = snapshot(location)
+    try:
+        ids = _ids(location, f"trials/{part}.parquet")
+        for other in holding(location, now.trials, ids):
+            ids -= _ids(location, other.path)
+    except (pa.ArrowException, OSError):
+        return False
+    return ids <= {row["trial_id"] for row in now.journal.trials}
+
+
+def _ids(location: Location, name: str) -> set[str]:
+    column = pq.read_table(location.readable(name), columns=["trial_id"], filesystem=location.filesystem)["trial_id"]
+    return set(column.to_pylist())
 
 
 def _temporary(location: Location) -> list[str]:
@@ -64,17 +100,22 @@ def _temporary(location: Location) -> list[str]:
 
 
 def _remove(location: Location, name: str) -> int:
-    """Remove every file of a replaced name.
+    """Remove every file of a replaced name."""
+    present = _files(location, name)
+    for file in present:
+        atomic.remove(location, file)
+    return len(present)
+
+
+def _files(location: Location, name: str) -> list[str]:
+    """Return the files of a replaced name that are there, in the order in which to remove them.
 
     Its sealed/ file first, because it tells that the others must be there, and its merges/ file last, because it hides
     the files it replaced.
     """
     files = [f"journal/{name}"] if name.endswith(".jsonl") else [f"{f}/{name}.parquet" for f in PART_FOLDERS]
     every = [f"sealed/{name}.json", *files, name_of(name), f"merges/{name}.json"]
-    present = [file for file in every if location.exists(file)]
-    for file in present:
-        atomic.remove(location, file)
-    return len(present)
+    return [file for file in every if location.exists(file)]
 
 
 def age(location: Location, name: str, now: dt.datetime) -> dt.timedelta:

@@ -37,7 +37,8 @@ from sweeplaw.trials.store_format.layout import (
     identify,
 )
 from sweeplaw.trials.store_format.location import Location, locate
-from sweeplaw.trials.store_format.snapshot import DECLARED, Snapshot, StorePart, snapshot, verified
+from sweeplaw.trials.store_format.part_files import DECLARED
+from sweeplaw.trials.store_format.snapshot import Snapshot, StorePart, snapshot, verified
 
 _LAUNCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 EXCLUDED = "excluded"

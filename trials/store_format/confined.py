@@ -20,6 +20,7 @@ BARE = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _NAME = re.compile(rf"(?:{BARE}/)?\.{{0,2}}{BARE}")
 VISIBLE = re.compile(BARE)
 _KINDS = {
+    stat.S_IFREG: "a file",
     stat.S_IFLNK: "a symbolic link",
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a FIFO",

@@ -23,10 +23,11 @@ and the reader (analysis) share these rules and never import each other.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from sweeplaw.trials.errors import InputError
@@ -62,8 +63,11 @@ def identify(location: Location) -> int:
     except OSError as error:
         raise InputError(f"{location.uri} cannot be read: {error.strerror or error}") from None
     version = marker.get("schema")
-    if marker.get("format") != FORMAT or not isinstance(version, int):
+    if marker.get("format") != FORMAT:
         raise InputError(f"{location.uri} is not a sweeplaw store ({MARKER} has format {marker.get('format')!r})")
+    if type(version) is not int or version < 1:
+        accepted = f"a whole number, 1 to {SCHEMA_VERSION}"
+        raise InputError(f"{location.uri}/{MARKER} is damaged: schema is {version!r} (accepted: {accepted})")
     if version > SCHEMA_VERSION:
         raise InputError(
             f"{location.uri} is a store of schema {version}; this sweeplaw reads up to {SCHEMA_VERSION}: update it"
@@ -85,6 +89,7 @@ class Catalog:
     newer than a merged row. ``replaced`` are names that no longer count, although their files may still exist.
     ``faults`` are sentences about merges/ files that are damaged or missing; their parts are left out. ``missing`` are
     sealed parts without a trials/ file; ``sealed`` are all parts whose rows have been counted (`counts_of`).
+    ``circular`` are merged parts that replace themselves or each other: only these may hold a trial twice.
     """
 
     parts: tuple[str, ...]
@@ -94,6 +99,7 @@ class Catalog:
     faults: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     sealed: frozenset[str] = frozenset()
+    circular: frozenset[str] = frozenset()
 
 
 def segment_of(journal: str) -> str:
@@ -101,8 +107,10 @@ def segment_of(journal: str) -> str:
     return _OBJECT_NUMBER.sub("", journal)
 
 
-def catalog(location: Location) -> Catalog:
+def catalog(location: Location, without: Collection[str] = ()) -> Catalog:
     """Return the files that count now, consistent while writers and a compaction are active.
+
+    The merged parts ``without`` do not count, and what they replaced does.
 
     The order of the listings matters. A writer creates a part before it removes the journal, so the journal is listed
     before the parts. A compaction creates its merged part before the merges/ file, so merges are listed before the
@@ -119,13 +127,14 @@ def catalog(location: Location) -> Catalog:
         except FileNotFoundError:
             continue
         if location.names("merges", ".json") == merges:
-            found = _catalog(list(replaces), journal, present, {*chain(*replaces.values())})
+            counting = {merge: names for merge, names in replaces.items() if merge not in without}
+            found = _catalog(counting, journal, present)
             return _with_losses(found, sealed, merges, faults)
 
 
 def counts_of(location: Location, part: str) -> dict[str, int]:
     """Return the number of rows of a sealed part by folder. Raise FileNotFoundError, DamagedFileError."""
-    return parsed(location, f"sealed/{part}.json", lambda content: {name: int(content[name]) for name in content})
+    return parsed(location, f"sealed/{part}.json", _counts)
 
 
 def replaced_by(location: Location, part: str) -> frozenset[str]:
@@ -136,6 +145,11 @@ def replaced_by(location: Location, part: str) -> frozenset[str]:
     return parsed(location, f"merges/{part}.json", lambda content: frozenset(map(confined.bare, content["replaces"])))
 
 
+def merged(part: str) -> bool:
+    """Return whether a part of this name was written by a compaction."""
+    return part.startswith(MERGED)
+
+
 def irregular(location: Location) -> list[str]:
     """Return a sentence for each name in a local store that is not read: a link or something else that is no regular
     file (or folder), or a name that no file of a store has.
@@ -144,16 +158,39 @@ def irregular(location: Location) -> list[str]:
     return [fault for folder in folders for fault in confined.irregular(location.root, folder, _SUFFIXES)]
 
 
+def _counts(content: Mapping[str, Any]) -> dict[str, int]:
+    """Return the numbers of rows. Raise ValueError if one cannot be."""
+    counts = {folder: content[folder] for folder in PART_FOLDERS if folder in content}
+    if wrong := [f"{folder} = {rows!r}"[:80] for folder, rows in counts.items() if type(rows) is not int or rows < 0]:
+        raise ValueError(f"no numbers of rows: {', '.join(wrong)}")
+    return counts
+
+
 def _replaces(location: Location, merges: Iterable[str]) -> tuple[dict[str, frozenset[str]], list[str]]:
     """Return what each merged part replaces, and a sentence for each damaged merges/ file. Raise FileNotFoundError."""
     found: dict[str, frozenset[str]] = {}
     faults = []
     for name in merges:
+        if not merged(name):
+            faults.append(f"merges/{name}.json is ignored: the name of a merged part begins with {MERGED}")
+            continue
         try:
             found[name] = replaced_by(location, name)
         except DamagedFileError as error:
             faults.append(f"{error}; {_UNCOUNTED.format(name)}")
     return found, faults
+
+
+def _circular(replaces: Mapping[str, Collection[str]]) -> frozenset[str]:
+    """Return the merged parts that replace themselves or each other, which no compaction does."""
+    left = {merge: set(names) & replaces.keys() for merge, names in replaces.items()}
+    while left:
+        named = set(chain(*left.values()))
+        ends = {merge for merge, names in left.items() if not names or merge not in named}
+        if not ends:
+            break
+        left = {merge: names - ends for merge, names in left.items() if merge not in ends}
+    return frozenset(left)
 
 
 def _with_losses(found: Catalog, sealed: list[str], merges: list[str], faults: list[str]) -> Catalog:
@@ -162,20 +199,26 @@ def _with_losses(found: Catalog, sealed: list[str], merges: list[str], faults: l
     """
     known = {*found.replaced, *merges, *found.parts, *map(segment_of, found.journal)}
     lost = [name for name in sealed if name not in known]
-    faults = [*faults, *(f"merges/{name}.json is missing; {_UNCOUNTED.format(name)}" for name in lost if _merged(name))]
-    missing = tuple(name for name in lost if not _merged(name))
+    faults = [
+        *faults,
+        *(f"merges/{name}.json is missing; {_UNCOUNTED.format(name)}" for name in lost if merged(name)),
+        *(
+            f"merges/{name}.json is damaged: its part would replace itself; it counts"
+            for name in sorted(found.circular)
+        ),
+    ]
+    missing = tuple(name for name in lost if not merged(name))
     return replace(found, faults=tuple(faults), missing=missing, sealed=frozenset(sealed))
 
 
-def _merged(part: str) -> bool:
-    return part.startswith(MERGED)
-
-
-def _catalog(merges: list[str], journal: list[str], present: list[str], replaced: set[str]) -> Catalog:
+def _catalog(replaces: Mapping[str, frozenset[str]], journal: list[str], present: list[str]) -> Catalog:
+    circular = _circular(replaces)
+    replaced = {*chain(*(names - circular if merge in circular else names for merge, names in replaces.items()))}
     sealed = set(present) | replaced
     return Catalog(
-        parts=tuple(name for name in present if not name.startswith(MERGED) and name not in replaced),
-        merged=tuple(name for name in merges if name not in replaced),
+        parts=tuple(name for name in present if not merged(name) and name not in replaced),
+        merged=tuple(name for name in replaces if name not in replaced),
         journal=tuple(name for name in journal if segment_of(name) not in sealed and f"{name}.jsonl" not in replaced),
         replaced=frozenset(replaced),
+        circular=circular,
     )

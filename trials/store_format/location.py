@@ -130,13 +130,23 @@ def decoded_json(name: str, data: bytes) -> dict[str, Any]:
     """Return the JSON object ``data`` of the file ``name``; verify it if it has a checksum. Raise DamagedFileError."""
     try:
         check_json(data)
-        content = json.loads(data)
+        content = json.loads(_text(data))
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(name, error) from None
     if not isinstance(content, dict):
         raise DamagedFileError(name, "it does not hold a JSON object")
     content.pop(KEY, None)
     return content
+
+
+def _text(data: bytes) -> str:
+    """Return the text of a JSON file. Raise ValueError in plain words if there is none."""
+    if not data.strip(b"\0"):
+        raise ValueError("it holds nothing but NUL bytes" if data else "it is empty")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
 
 
 def locate(source: str | Path) -> Location:

@@ -6,9 +6,7 @@ read is reported, and everything else remains usable.
 
 from __future__ import annotations
 
-import functools
-import os
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -18,21 +16,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS, Column
 from sweeplaw.trials.store_format.checksum import ChecksumError
-from sweeplaw.trials.store_format.columns import ARROW, POLARS, is_large, table
+from sweeplaw.trials.store_format.columns import table
 from sweeplaw.trials.store_format.damage import DamagedFileError, reason_of
 from sweeplaw.trials.store_format.id_index import hashes, may_hold
 from sweeplaw.trials.store_format.journal import Decoded, decode
 from sweeplaw.trials.store_format.layout import PART_FOLDERS, Catalog, catalog, counts_of, irregular
 from sweeplaw.trials.store_format.location import Location
+from sweeplaw.trials.store_format.merged_parts import stands_in
+from sweeplaw.trials.store_format.part_files import DECLARED, OtherFileError, opened
 from sweeplaw.trials.store_format.verification import Verifier, verifier
 
-Footer = tuple[pa.Schema, int, frozenset[str]]  # schema, rows, columns with large integers
-DECLARED: Mapping[str, tuple[Column, ...]] = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS}
+_Rows = Mapping[str, int | None]  # the number of rows of parts, by name
 _MANY = 32  # below this many local files, reading footers one by one is faster than starting threads (milliseconds)
-# Columns without which a part is damaged; others may be missing (an older store) and are null.
-_NEEDED = {"trials": ("trial_id", "state"), "curves": ("trial_id", "step")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +54,8 @@ class StorePart:
 class Snapshot:
     """Parts and journal rows of both tables, parts with earlier attempts of trials in merged ones, and the damage.
 
-    ``faults`` are sentences; ``damaged`` are the Parquet files that cannot be read.
+    ``faults`` are sentences; ``damaged`` are the Parquet files that cannot be read. ``unmerged`` are the merged parts
+    with such files for which those count that they were merged from.
     """
 
     trials: tuple[StorePart, ...]
@@ -67,6 +64,7 @@ class Snapshot:
     journal: Decoded
     faults: tuple[str, ...]
     damaged: tuple[str, ...]
+    unmerged: tuple[str, ...] = ()
 
     def parts(self, name: str) -> tuple[StorePart, ...]:
         """Return the parts of the table ``name``."""
@@ -93,14 +91,35 @@ class Snapshot:
 
 
 def snapshot(location: Location) -> Snapshot:
-    """Return the store as it is now. A file missing since the listing was sealed or merged: list again."""
+    """Return the store as it is now. A file missing since the listing was sealed or merged: list again.
+
+    What a damaged merged part was merged from counts instead of it, as long as that is there.
+    """
     before: Catalog | None = None
+    unmerged: dict[str, dict[str, str]] = {}  # the faults of each merged part that does not count
     while True:
-        files = catalog(location)
+        files = catalog(location, unmerged)
+        faults = {name: what for found in unmerged.values() for name, what in found.items()}
         try:
-            return _read(location, files, unchanged=files == before)
+            now = _read(location, files, faults, unchanged=files == before)
         except FileNotFoundError:
             before = files
+            continue
+        broken = _replaceable(location, files, faults)
+        if not broken:
+            return replace(now, unmerged=tuple(unmerged))
+        unmerged |= broken
+
+
+def _replaceable(location: Location, files: Catalog, faults: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Return the faults of each damaged merged part for which the files count that it replaced."""
+    found = {}
+    for merge in files.merged:
+        named = {name: faults[name] for folder in PART_FOLDERS if (name := f"{folder}/{merge}.parquet") in faults}
+        if named and stands_in(location, merge, named):
+            instead = "what it was merged from counts instead, as far as it is there"
+            found[merge] = {name: f"{what}; {instead}" for name, what in named.items()}
+    return found
 
 
 def holding(location: Location, parts: Iterable[StorePart], trial_ids: Collection[str]) -> tuple[StorePart, ...]:
@@ -125,14 +144,16 @@ def verified(location: Location, now: Snapshot) -> Snapshot:
     return replace(now, trials=trials, curves=curves, faults=sentences, damaged=(*now.damaged, *faults))
 
 
-def _read(location: Location, files: Catalog, *, unchanged: bool) -> Snapshot:
-    """Read ``files``. If the listing is ``unchanged``, a missing file is damage; otherwise raise FileNotFoundError."""
-    faults: dict[str, str] = {}
+def _read(location: Location, files: Catalog, faults: dict[str, str], *, unchanged: bool) -> Snapshot:
+    """Read ``files``, and add what is damaged to ``faults``.
+
+    If the listing is ``unchanged``, a missing file is damage; otherwise raise FileNotFoundError.
+    """
     expected = _expected(location, files, faults, unchanged)
     with verifier(location) as checked:
         parts = {
-            folder: _parts(location, folder, names, files, checked, faults, unchanged)
-            for folder, names in expected.items()
+            folder: _parts(location, folder, rows, files, checked, faults, unchanged)
+            for folder, rows in expected.items()
         }
     journal = _journal(location, files.journal, faults, unchanged)
     for name in location.names("quarantine", ".parquet"):
@@ -144,8 +165,10 @@ def _read(location: Location, files: Catalog, *, unchanged: bool) -> Snapshot:
     return Snapshot(parts["trials"], parts["curves"], parts["earlier"], journal, sentences, damaged)
 
 
-def _expected(location: Location, files: Catalog, faults: dict[str, str], unchanged: bool) -> dict[str, list[str]]:
-    """Return the parts to read by folder: those that are there, and those that were sealed and must be there."""
+def _expected(location: Location, files: Catalog, faults: dict[str, str], unchanged: bool) -> dict[str, _Rows]:
+    """Return the parts to read by folder, those that are there and those that were sealed and must be there, and the
+    number of rows of each; None if they were not counted.
+    """
     counted = {*files.parts, *files.merged}
 
     def counts(name: str) -> tuple[str, Mapping[str, int]]:
@@ -155,67 +178,30 @@ def _expected(location: Location, files: Catalog, faults: dict[str, str], unchan
     known = dict(_each(location, counts, sealed, lambda name: f"sealed/{name}.json", faults, unchanged))
     held = {folder: {name for name, rows in known.items() if folder in rows} for folder in PART_FOLDERS}
     there = {folder: {*location.names(folder, ".parquet")} for folder in ("curves", "earlier")}
-    return {
-        "trials": sorted({*files.parts, *set(files.merged).difference(known), *held["trials"]}),
-        "curves": sorted(counted & (there["curves"] | held["curves"])),
-        "earlier": sorted({*files.merged} & (there["earlier"] | held["earlier"])),
+    names = {
+        "trials": {*files.parts, *set(files.merged).difference(known), *held["trials"]},
+        "curves": counted & (there["curves"] | held["curves"]),
+        "earlier": {*files.merged} & (there["earlier"] | held["earlier"]),
     }
+    return {folder: {name: known.get(name, {}).get(folder) for name in sorted(names[folder])} for folder in names}
 
 
 def _parts(
     location: Location,
     folder: str,
-    names: list[str],
+    expected: _Rows,
     files: Catalog,
     checked: Verifier,
     faults: dict[str, str],
     unchanged: bool,
 ) -> tuple[StorePart, ...]:
-    table_name = "curves" if folder == "curves" else "trials"
+    disjoint = {*files.merged} - files.circular
 
     def read(name: str) -> StorePart:
-        path = f"{folder}/{name}.parquet"
-        checked.verify(path)
-        schema, rows, large = _footer(location, location.readable(path), table_name)
-        return StorePart(path, schema, rows, name in files.merged, large)
+        schema, rows, large = opened(location, checked, folder, name, expected[name])
+        return StorePart(f"{folder}/{name}.parquet", schema, rows, name in disjoint, large)
 
-    return tuple(_each(location, read, names, lambda name: f"{folder}/{name}.parquet", faults, unchanged))
-
-
-def _footer(location: Location, path: str, table_name: str) -> Footer:
-    """Return what the footer of the Parquet file at ``path``, a part of this table, tells.
-
-    Cached for local files: a part is immutable. The key includes inode, size and time of change, so a file that was
-    replaced or damaged is read again. Raise ValueError if the type of a column differs from its declaration.
-    """
-    if location.local:
-        status = os.stat(path)
-        return _local_footer(path, table_name, status.st_ino, status.st_size, status.st_ctime_ns)
-    return _read_footer(path, table_name, location.filesystem)
-
-
-@functools.lru_cache(maxsize=4096)
-def _local_footer(path: str, table_name: str, inode: int, size: int, changed_ns: int) -> Footer:
-    return _read_footer(path, table_name, None)
-
-
-def _read_footer(path: str, table_name: str, filesystem: Any) -> Footer:
-    footer = pq.read_metadata(path, filesystem=filesystem)
-    schema = footer.schema.to_arrow_schema()
-    _check_types(schema, table_name)
-    return schema, footer.num_rows, _large(footer, schema, {column.name for column in DECLARED[table_name]})
-
-
-def _large(footer: pq.FileMetaData, schema: pa.Schema, declared: Container[str]) -> frozenset[str]:
-    """Return the columns that are not ``declared`` and hold integers beyond 2^53, by the statistics of their pages."""
-    whole = [number for number, field in enumerate(schema) if field.type == pa.int64() and field.name not in declared]
-    found = set[str]()
-    for group in range(footer.num_row_groups if whole else 0):
-        for number in whole:
-            bounds = footer.row_group(group).column(number).statistics
-            if bounds is not None and bounds.has_min_max and (is_large(bounds.min) or is_large(bounds.max)):
-                found.add(schema.names[number])
-    return frozenset(found)
+    return tuple(_each(location, read, expected, lambda name: f"{folder}/{name}.parquet", faults, unchanged))
 
 
 def _journal(location: Location, names: tuple[str, ...], faults: dict[str, str], unchanged: bool) -> Decoded:
@@ -254,6 +240,8 @@ def _each(
             return None, error.what
         except ChecksumError as error:
             return None, f"is damaged inside: {error}"
+        except OtherFileError as error:
+            return None, f"does not count: {error}"
         except (pa.ArrowException, OSError, ValueError) as error:
             return None, f"cannot be read: {reason_of(error)}"
 
@@ -265,17 +253,3 @@ def _each(
             results = list(pool.map(attempt, names))
     faults.update({label(name): fault for name, (_, fault) in zip(names, results, strict=True) if fault is not None})
     return [result for result, fault in results if fault is None]
-
-
-def _check_types(schema: pa.Schema, name: str) -> None:
-    """Raise ValueError if a declared column has another type than declared."""
-    held = dict(zip(schema.names, schema.types, strict=True))
-    missing = [column for column in _NEEDED[name] if column not in held]
-    wrong = [
-        f"{column.name} is {held[column.name]}, not {ARROW[column.type]}"
-        for column in DECLARED[name]
-        if held.get(column.name, ARROW[column.type]) != ARROW[column.type]
-    ]
-    wrong += [f"{name} is {kind}, which no column of a store is" for name, kind in held.items() if kind not in POLARS]
-    if missing or wrong:
-        raise ValueError("; ".join([*(f"it has no column {column}" for column in missing), *wrong]))

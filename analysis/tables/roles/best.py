@@ -9,13 +9,15 @@ import polars as pl
 
 from sweeplaw.analysis.tables.roles.budgets import TOKENS, planned_tokens, with_planned_tokens
 from sweeplaw.analysis.tables.roles.families import family_key
-from sweeplaw.analysis.tables.roles.guessed import KNOBS, RECIPES, plain
+from sweeplaw.analysis.tables.roles.guessed import AMOUNTS, KNOBS, RECIPES, plain
 from sweeplaw.analysis.tables.roles.recorded import SEED, Recorded, recorded
 from sweeplaw.analysis.tables.roles.roles import SOURCE, Roles, roles
 from sweeplaw.analysis.tables.sql.expressions import not_numeric, resolve_columns
 from sweeplaw.trials.errors import InputError
 
 MOST_SEARCHED = 1_000_000  # rows of a table without launches whose values are searched for knobs; then names decide
+SAMPLE = 1000  # rows that show which columns may have one value
+NEAR = 1e-6  # of the size of losses: means that differ by less may be in another order than when summed exactly
 SEEDS, SEED_STD = "seeds", "seed_std"
 
 
@@ -40,13 +42,25 @@ def best(
         raise InputError(fault)
     usable = trials.filter(pl.col(target).is_finite(), *(pl.col(key).is_not_null() for key in keys))
     families, knobs = _roles(usable, launches, keys, target)
-    tagged = [f"__family {name}" for name in families]
-    usable = usable.with_columns(family_key(name).alias(key) for name, key in zip(families, tagged, strict=True))
+    points = _points(schema, keys, families, knobs)
+    tuned = _varying(usable, [name for name in knobs if name not in keys])
+    usable = usable.with_columns(*points.values())
+    found, losses = _settings(usable.select(*points, *tuned, target), list(points), target)
+    own = {*schema.names()} if columns is None else {*columns, *keys, *knobs, target, "trial_id"}
+    wanted = [*(name for name in schema.names() if name in own), *(name for name in points if name not in schema)]
+    runs = usable.select(wanted).filter(pl.col(target).is_in(losses.implode())).collect()  # a filter that files know
+    rows = _one_row_each(runs, found, target).sort(list(points), nulls_last=True)
+    return rows.drop(points.keys() - set(keys))
+
+
+def _points(
+    schema: pl.Schema, keys: Sequence[str], families: Sequence[str], knobs: Sequence[str]
+) -> dict[str, pl.Expr]:
+    """Return the columns that make up a cell, those of families by names of their own."""
+    points = {name: pl.col(name) for name in keys}
     if TOKENS in keys and {"batch_sequences", "batch_tokens"} & set(knobs):  # D differs by the last partial batch
-        usable = usable.with_columns(planned_tokens(schema.names()).cast(schema[TOKENS]))
-    found = _settings(usable, [*keys, *tagged], [name for name in knobs if name not in keys], target)
-    rows = _runs(usable.select(_needed(schema.names(), columns, [*keys, *knobs, target], tagged)), found, target)
-    return _one_row_each(rows, found, [*keys, *tagged], target).drop(tagged)
+        points[TOKENS] = planned_tokens(schema.names()).cast(schema[TOKENS])
+    return points | {f"__family {name}": family_key(name).alias(f"__family {name}") for name in families}
 
 
 def _roles(
@@ -58,10 +72,12 @@ def _roles(
     named = [name for name in present if plain(name) in KNOBS | RECIPES]
     if facts.known:
         return _recorded(facts, present, keys, named if facts.imports else [])
-    if usable.select(pl.len()).collect().item() > MOST_SEARCHED:
+    if usable.select(target).head(MOST_SEARCHED + 1).collect(engine="streaming").height > MOST_SEARCHED:
         return [], named
     found: Roles = roles(with_planned_tokens(usable.collect())[0], launches, keys, [target])
-    return list(found.families), list(found.knobs)
+    # The best over all sizes or budgets is what a user asks for who leaves them out of the cells.
+    amounts = [name for name in found.families if plain(name) in AMOUNTS]
+    return [name for name in found.families if name not in amounts], [*found.knobs, *amounts]
 
 
 def _recorded(
@@ -74,41 +90,56 @@ def _recorded(
     return families, [name for name in settings if name in present and name not in taken]
 
 
-def _settings(usable: pl.LazyFrame, keys: Sequence[str], knobs: Sequence[str], target: str) -> pl.DataFrame:
-    """Return the keys and knobs of the best setting of each cell, with its mean loss, seeds and their deviation."""
-    mean = [pl.col(target).mean(), pl.len().alias(SEEDS), pl.col(target).std().alias(SEED_STD)]
-    every = usable.group_by([*keys, *knobs]).agg(mean).collect()
-    least = every.join(every.group_by(keys).agg(pl.col(target).min()), on=[*keys, target], how="semi", nulls_equal=True)
-    return least.sort([*keys, *knobs], nulls_last=True).unique(keys, keep="first", maintain_order=True)
+def _varying(usable: pl.LazyFrame, names: Sequence[str]) -> list[str]:
+    """Return ``names`` without those of one value in all rows: each column of a group costs time."""
+    sample = usable.select(names).head(SAMPLE).collect()
+    flat = [name for name, kind in sample.schema.items() if not kind.is_nested()]
+    usual = {name: sample[name][0] for name in flat if sample[name].n_unique() == 1}
+    other = [pl.col(name).ne_missing(pl.lit(value, sample.schema[name])).any() for name, value in usual.items()]
+    varies = usable.select(other).collect(engine="streaming").row(0, named=True) if usual else {}
+    return [name for name in names if varies.get(name, True)]
 
 
-def _needed(
-    every: Sequence[str], columns: Sequence[str] | None, own: Sequence[str], tagged: Sequence[str]
-) -> list[str]:
-    wanted = every if columns is None else [name for name in every if name in {*columns, *own, "trial_id"}]
-    return [*wanted, *tagged]
+def _settings(usable: pl.LazyFrame, points: Sequence[str], target: str) -> tuple[pl.DataFrame, pl.Series]:
+    """Return the best setting of each point, with its mean loss, seeds and their deviation; and the losses of its runs.
+
+    The columns of ``usable`` are points, knobs and the loss.
+    """
+    names = [name for name in usable.collect_schema().names() if name != target]
+    near = _of(usable, _near_best(usable, names, points, target), names).collect(engine="streaming")
+    loss = pl.col(target).sort()  # the same sum in any order of the runs
+    every = near.group_by(names).agg(loss.mean(), pl.len().alias(SEEDS), loss.std().alias(SEED_STD))
+    least = every.filter(pl.col(target) == pl.col(target).min().over(points))
+    found = least.sort(names, nulls_last=True).unique(points, keep="first", maintain_order=True)
+    return found, _of(near.lazy(), found.lazy(), names).collect()[target].unique()
 
 
-def _runs(usable: pl.LazyFrame, found: pl.DataFrame, target: str) -> pl.DataFrame:
-    """Return the runs of these settings. Their losses are found first: a filter by them reaches the files."""
+def _near_best(usable: pl.LazyFrame, names: Sequence[str], points: Sequence[str], target: str) -> pl.LazyFrame:
+    """Return the settings whose mean loss may be the least of their point: with what rounding may change.
+
+    Millions of rows are summed in an order that varies.
+    """
+    loss = pl.col(target)
+    means = usable.group_by(names).agg(loss.mean()).collect(engine="streaming")
+    extremes = usable.select(loss.min(), loss.max().alias("__most")).collect(engine="streaming").row(0)
+    signed = (extremes[0] or 0) < 0  # then a mean is rounded by more than itself
+    error = NEAR * (max(map(abs, extremes)) if signed else loss)
+    return means.filter((loss - error).fill_nan(loss) <= (loss + error).min().over(points)).lazy()
+
+
+def _of(runs: pl.LazyFrame, settings: pl.LazyFrame, names: Sequence[str]) -> pl.LazyFrame:
+    """Return the runs of these settings."""
+    return runs.join(settings.select(names), on=list(names), how="semi", nulls_equal=True)
+
+
+def _one_row_each(runs: pl.DataFrame, found: pl.DataFrame, target: str) -> pl.DataFrame:
+    """Return the runs of each setting ``found`` as one row, with null where they differ and the mean as their loss."""
     names = [name for name in found.columns if name not in (target, SEEDS, SEED_STD)]
+    rest = [name for name in runs.columns if name not in (*names, target, SEEDS, SEED_STD)]
+    order = [name for name in runs.columns if name not in (SEEDS, SEED_STD)]
     if (found[SEEDS] > 1).any():
-        seen = usable.select([*names, target]).join(found.lazy().select(names), on=names, how="semi", nulls_equal=True)
-        losses = seen.select(target).unique().collect()[target]
-    else:
-        losses = found[target]
-    near = usable.filter(pl.col(target).is_in(losses.implode())).collect()
-    return near.join(found.select(names), on=names, how="semi", nulls_equal=True)
-
-
-def _one_row_each(rows: pl.DataFrame, found: pl.DataFrame, keys: Sequence[str], target: str) -> pl.DataFrame:
-    """Return the runs of each setting as one row, with null where they differ and the mean as their loss."""
-    rest = [name for name in rows.columns if name not in {*keys, SEEDS, SEED_STD}]
-    if rows.height > found.height:
-        alike = [pl.when(pl.col(name).n_unique() == 1).then(pl.col(name).first()).alias(name) for name in rest]
-        order = ["trial_id"] if "trial_id" in rows.columns else []
-        rows = rows.sort([*keys, *order]).group_by(keys, maintain_order=True).agg(alike).select(rows.columns)
-    kept = [name for name in rows.columns if name not in (target, SEEDS, SEED_STD)]
-    joined = rows.select(kept).join(found.select(*keys, target, SEEDS, SEED_STD), on=list(keys), nulls_equal=True)
-    order = [name for name in rows.columns if name not in (SEEDS, SEED_STD)]
-    return joined.select(*order, SEEDS, SEED_STD).sort(keys, nulls_last=True)
+        first = {name: pl.col(name).first() for name in rest}
+        alike = [pl.when(pl.col(name).eq_missing(one).all()).then(one).alias(name) for name, one in first.items()]
+        runs = runs.group_by(names).agg(alike)
+    joined = runs.select(*names, *rest).join(found, on=names, nulls_equal=True)
+    return joined.select(*order, SEEDS, SEED_STD)

@@ -1,7 +1,7 @@
 """Column names and Polars SQL expressions as users write them, such as ``tokens / params_non_embedding > 20``.
 
-N, D and C stand for the columns of `ALIASES` unless the table has a column of that name; every result that used one
-reports it.
+N, D and C stand for the columns of `ALIASES` unless the table has a column of that name (which in a store holds the
+same, see `tables.launches.with_own_quantities`); every result that used one reports it.
 """
 
 from __future__ import annotations

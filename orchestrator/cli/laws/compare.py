@@ -39,9 +39,9 @@ def compare(
     noise of a run over seeds; how many more runs would settle what is open, and their price; and the difference as a
     speed-up in compute. Runs of one seed are subtracted from each other where both recipes have it.
 
-    Example: sweeplaw compare results/adamw results/muon
+    Example: sweeplaw compare results/demo results/again
 
-    Example: sweeplaw compare results/mine --by weight_decay
+    Example: sweeplaw compare results/demo --by lr
     """
     from sweeplaw.analysis.recipes.comparison import compare_recipes
     from sweeplaw.analysis.tables.tables import read

@@ -5,11 +5,14 @@ A traceback is printed only with ``SWEEPLAW_TRACEBACK=1`` in the environment.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import errno
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from typing import NoReturn
@@ -23,6 +26,7 @@ NOT_WRITTEN = 1  # exit code: the output, or a file, cannot be written
 BAD_INPUT = 2
 UNEXPECTED = 70
 INTERRUPTED = 130
+EXIT_SECONDS = 5.0  # for what code has registered to run at exit
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _FULL_TEXTS = tuple(os.strerror(number) for number in FULL)  # errors of Arrow and Polars often have no number
 _LONGEST = 500  # characters of the message of an unexpected error
@@ -55,12 +59,28 @@ def end_at_once_if_interrupted() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with this exit code, at once if threads still run that the code of a trial has left behind."""
+    """End the process with this exit code, whatever the code of a trial has left behind.
+
+    Threads are not waited for, and what is registered to run at exit has `EXIT_SECONDS`.
+    """
     end_at_once_if_interrupted()
-    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
-        sys.stderr.flush()
+    threading.Thread(target=_end_later, args=(code,), daemon=True).start()
+    atexit._run_exitfuncs()
+    _end(code)
+
+
+def _end_later(code: int) -> None:
+    time.sleep(EXIT_SECONDS)
+    _end(code)
+
+
+def _end(code: int) -> NoReturn:
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+    finally:
         os._exit(code)
-    sys.exit(code)
 
 
 def _output_code(code: int) -> int:

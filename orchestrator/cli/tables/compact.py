@@ -24,20 +24,24 @@ def compact(
 ) -> None:
     """Merge the small parts of STORE into large ones. Launches do so by themselves.
 
-    Readers and launches may use the store meanwhile. Damaged files are moved to STORE/quarantine and named (exit code
-    3); a damaged file of STORE/merges stays, and nothing is merged until it is repaired or removed. Replaced files stay
-    for an hour, for readers that have them open; --now removes them at once.
+    Readers and launches may use the store meanwhile. Damaged files are moved to STORE/quarantine; a damaged file of
+    STORE/merges stays, and nothing is merged until it is repaired or removed. A damaged merged part is made anew as
+    long as the files it was merged from are there. These stay for an hour, for readers that have them open (--now
+    removes them at once), and until every byte of the merged part has been verified. All damage in the store is named,
+    also what only other commands read (exit code 3).
 
     Example: sweeplaw compact results/demo
     """
     import datetime as dt
     from dataclasses import asdict
 
+    from sweeplaw.orchestrator.monitor.damage import damage
     from sweeplaw.orchestrator.store import compaction, garbage
     from sweeplaw.orchestrator.store.store import Store
 
-    location = Store.open(store).location
-    done = compaction.compact(location, grace=dt.timedelta(0) if now else garbage.GRACE)
+    opened = Store.open(store)
+    done = compaction.compact(opened.location, grace=dt.timedelta(0) if now else garbage.GRACE)
+    done.faults = list(dict.fromkeys([*done.faults, *damage(opened)]))
     if json:
         emit_json(asdict(done))
     elif done.busy:
@@ -47,4 +51,4 @@ def compact(
             f"merged {counted(done.replaced, 'part')} into {len(done.merged)} ({counted(done.rows, 'trial')}); "
             f"removed {counted(done.removed, 'file')}"
         )
-    report_damage([*done.quarantined, *done.faults])
+    report_damage([*done.undone, *done.quarantined, *done.faults])

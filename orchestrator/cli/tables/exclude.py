@@ -36,11 +36,17 @@ def exclude(
     if undo == (reason is not None):
         raise InputError("give either --reason TEXT, to exclude trials, or --undo, to restore them")
     opened = Store.open(store)
-    found = restore_where(opened, where) if reason is None else exclude_where(opened, where, reason)
+    told: list[str] = []
+    if reason is None:
+        found = restore_where(opened, where, told.append)
+    else:
+        found = exclude_where(opened, where, reason, told.append)
     if json:
         emit_json({"restored" if undo else "excluded": found})
     else:
         typer.echo(_outcome(len(found), undo))
+    for sentence in told:
+        typer.echo(f"note: {sentence}", err=True)
     report_damage(opened.problems)
 
 

@@ -121,7 +121,7 @@ def test_the_figure_has_the_rows_the_law_and_its_band_under_labels_with_units(fi
     line = axes.get_lines()[0]
     predicted = fit.predict({"N": np.full(80, N.min()), "D": np.asarray(line.get_xdata())})
     assert np.asarray(line.get_ydata()) == pytest.approx(predicted)
-    again = analysis.fit(table(), "power_asymptote", x="N").plot(ax=axes)
+    again = analysis.fit(table(), "power_asymptote", x="N", pool=True).plot(ax=axes)
     assert again is axes
     with pytest.raises(InputError, match="'U' is no input of additive"):
         fit.plot(along="U")

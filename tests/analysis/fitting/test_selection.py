@@ -272,3 +272,17 @@ def test_a_trial_that_did_not_complete_is_never_the_best_of_its_point():
     fit = analysis.fit(low, "power_asymptote", x="N")
     assert fit.observations.frame["lr"].unique().to_list() == [4e-3]
     assert any("left out: 5 not completed" in warning for warning in fit.warnings)
+
+
+def test_columns_that_an_expression_reads_are_inputs_and_split_nothing():
+    sizes = [(n, d) for n in (1e3, 2e3, 4e3, 8e3) for d in (1e3, 2e3, 4e3, 8e3, 16e3)]
+    table = pl.DataFrame(
+        {
+            "params": [n for n, _ in sizes],
+            "tokens": [d for _, d in sizes],
+            "loss": [1 + 3 * (n * d / 1e6) ** -0.3 for n, d in sizes],
+        }
+    )
+    found = analysis.fit(table, "power_asymptote", x={"C": "6 * params * tokens"}, y="loss * 1.0")
+    assert found.rows_used == len(sizes)
+    assert found.params["alpha"] == pytest.approx(0.3, rel=1e-6)

@@ -95,7 +95,7 @@ FIT = "fit {file} additive --x N=N --x D=D --y val_loss"
         (f"{FIT} --where 'N > D || D'", "condition"),
         ("hyperlaw {file} --knob lr --where N", "condition 'N' is not boolean"),
         ("hyperlaw {file} --knob lr --knob lr", "'lr' is named twice"),
-        ("hyperlaw {file} --knob lr --cell ''", "name the axes of the cells"),
+        ("hyperlaw {file} --knob lr --cell ''", "name the numeric axes of the cells"),
         ("hyperlaw {file} --knob lr --steps nope", "no column 'nope'"),
         ("hyperlaw {file} --knob lr --let lr=1/0", "no row has"),
         ("importance {file} --knob val_loss", "'val_loss' is named twice"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -74,3 +75,9 @@ def test_many_faults_are_cut_off() -> None:
     with pytest.raises(InputError) as caught:
         parse(f"a = [{', '.join(['9999999999999999999999'] * 50)}]")
     assert len(caught.value.faults) == 20
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="x: cannot be read: it is not a regular file"):
+        read(tmp_path / "pipe", where="x")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import runpy
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,23 @@ from sweeplaw.orchestrator.cli.shared.streams import OutputLost
 from sweeplaw.trials.errors import InputError
 
 HINT = "(SWEEPLAW_TRACEBACK=1 shows where it came from)\n"
+
+
+LEFT_BEHIND = """
+import atexit, builtins, threading, time
+from sweeplaw.orchestrator.cli.shared import endings
+
+class Slow:
+    def __del__(self):
+        time.sleep(100)
+
+builtins.slow = Slow()
+atexit.register(time.sleep, 100)
+atexit.register(print, "bye", end="")
+threading.Thread(target=time.sleep, args=(100,)).start()
+endings.EXIT_SECONDS = 0.2
+endings.leave(4)
+"""
 
 
 class Panic(BaseException):
@@ -103,6 +121,12 @@ def test_an_interrupt_while_the_command_loads_has_no_traceback(monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "sweeplaw.orchestrator.cli", loaded)
     runpy.run_module("sweeplaw", run_name="__main__")
     assert seen == [signal.SIG_IGN if ignored else signal.SIG_DFL]
+
+
+@pytest.mark.process
+def test_nothing_that_code_leaves_behind_keeps_a_command_from_ending() -> None:
+    done = subprocess.run([sys.executable, "-c", LEFT_BEHIND], stdout=subprocess.PIPE, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (4, b"bye")
 
 
 @pytest.mark.parametrize("threads", ["0", "000", "4097", "9" * 5000])

@@ -123,6 +123,7 @@ def old_row(content, **more):
 def test_runs_imported_by_version_0_1_are_recognised(tmp_path):
     file = write(tmp_path / "runs.csv", CSV)
     export = write(tmp_path / "e.csv", "run_id,status,metrics.val_loss\naa,FINISHED,2.5\n")
+    named = write(tmp_path / "n.csv", "N,width,loss\n10,1000,2.5\n")
     store = Store.open(tmp_path / "store", create=True)
     values = [(1000, 2.0, 0.1, 1), (2000, 1.5, 0.1, 2), (1000, 0.5, 0.2, 3)]
     with store.writer("import-old") as writer:
@@ -131,10 +132,13 @@ def test_runs_imported_by_version_0_1_are_recognised(tmp_path):
             writer.write_rows([old_row({**known, "state": "completed"}, **known)], [])
         known = {"val_loss": 2.5, "run_id": "aa"}
         writer.write_rows([old_row({"source": "mlflow: e.csv", "run": "aa"}, **known)], [])
+        known = {"val_loss": 2.5, "params_non_embedding": 1000, "N": 10}
+        writer.write_rows([old_row({**known, "state": "completed"}, **known)], [])
     before = load(store.location.uri)["trial_id"].to_list()
     again = import_from(file, store.location.uri, pairs=PLAIN)
     assert (again.added, again.present, again.rejected) == (0, 3, [])
     assert import_from(export, store.location.uri, preset="mlflow").present == 1
+    assert import_from(named, store.location.uri, pairs=["N=width", "val_loss=loss"]).present == 1
     scaled = import_from(file, store.location.uri, pairs=PLAIN, update=True, run=())
     assert (scaled.added, scaled.updated, scaled.present) == (0, 0, 3)
     assert load(store.location.uri)["trial_id"].to_list() == before

@@ -465,3 +465,37 @@ def test_pages_that_disagree_with_their_checksum_are_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"runs\.parquet cannot be read.*(CRC|checksum)"):
         import_from(str(path), str(tmp_path / "store"), pairs=["val_loss=loss"])
+
+
+AMOUNTS = "id,N,D,width,tok,loss\na,10,20,1000000,5000000,3.1\nb,30,40,2000000,5000000,2.5\n"
+WIDTHS = ("params_non_embedding=width", "tokens=tok", "val_loss=loss")
+SHOWN = "SELECT N, D, their_N, params_non_embedding FROM trials ORDER BY id"
+
+
+def test_a_column_named_as_one_of_ours_is_kept_under_another_name(tmp_path):
+    store = str(tmp_path / "store")
+    done = import_from(write(tmp_path / "a.csv", AMOUNTS), store, pairs=WIDTHS, run=("id",))
+    assert "column N is kept as their_N: N stands for params_non_embedding, which is width" in done.warnings
+    frame = run_query(tables.load(store), Query(sql=SHOWN)).frame
+    assert frame.rows() == [(1_000_000, 5_000_000, 10, 1_000_000), (2_000_000, 5_000_000, 30, 2_000_000)]
+    taken = write(tmp_path / "b.csv", "their_N,N,width,loss\n1,2,3,4.0\n")
+    import_from(taken, str(tmp_path / "other"), pairs=("N=width", "val_loss=loss"))
+    assert load(tmp_path / "other").select("params_non_embedding", "their_N", "their_their_N").rows() == [(3, 1, 2)]
+
+
+def test_such_a_column_in_a_store_of_an_earlier_version_hides_nothing(tmp_path, monkeypatch):
+    store, file = str(tmp_path / "store"), write(tmp_path / "a.csv", AMOUNTS)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("sweeplaw.orchestrator.importing.mapping.ALIASES", {})
+        import_from(file, store, pairs=WIDTHS, run=("id",))
+    assert load(store, where="N = 2e6 AND their_N = 30")["id"].to_list() == ["b"]
+    assert import_from(file, store, pairs=WIDTHS, run=("id",)).present == 2
+    right = import_from(file, store, pairs=("N=N", "D=D", "val_loss=loss"), run=("id",), update=True)
+    assert right.updated == 2
+    assert run_query(tables.load(store), Query(sql=SHOWN)).frame.rows() == [(10, 20, None, 10), (30, 40, None, 30)]
+    assert load(store, where="N = 30")["id"].to_list() == ["b"]
+
+
+def test_a_column_named_as_one_of_ours_keeps_its_name_where_ours_is_unknown(tmp_path):
+    import_from(write(tmp_path / "a.csv", AMOUNTS), str(tmp_path / "store"), pairs=("val_loss=loss",), run=("id",))
+    assert load(tmp_path / "store").select("N", "params_non_embedding").rows() == [(10, None), (30, None)]

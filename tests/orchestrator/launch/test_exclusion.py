@@ -133,6 +133,30 @@ def test_the_command_excludes_and_restores(store):
         exclude_where(store, "params > 0", " ")
 
 
+def test_all_trials_are_excluded_by_true_or_their_ids_alone(store):
+    for where in ("val_loss / 0 > 1 OR state = 'failed'", "params > 0", "1 = 1"):
+        with pytest.raises(InputError, match="holds for all 4 trials in the data; --where true excludes all"):
+            exclude_where(store, where, "a slip")
+    assert tables.load(store.location.uri).dropped == {"state failed": 2}
+    assert len(exclude_where(store, "params = 1000", "x")) == 2
+    ids = tables.load(store.location.uri, states=None).trials.collect()["trial_id"].to_list()
+    assert len(exclude_where(store, f"trial_id IN ('{ids[0]}', '{ids[1]}')", "x")) == 2
+    assert len(restore_where(store, "params > 0")) == 4
+    assert len(exclude_where(store, " True", "x")) == 4
+
+
+def test_conditions_that_are_unknown_or_infinite_are_told(store):
+    told: list[str] = []
+    assert len(exclude_where(store, "val_loss / (params - 1000) > 1e9", "x", told.append)) == 1
+    assert told == [
+        "the condition is unknown (a missing value) for 2 trials, left as before",
+        "the condition computes an infinity (a division by zero?) for 1 trial",
+    ]
+    done = CliRunner().invoke(app, ["exclude", store.location.uri, "--undo", "--where", "val_loss / 0 > 1"])
+    assert "1 trial restored" in done.output
+    assert "infinity (a division by zero?) for 1 trial" in done.output
+
+
 def test_the_command_says_that_nothing_matched(store):
     for words in (["--reason", "x"], ["--undo"]):
         done = CliRunner().invoke(app, ["exclude", store.location.uri, "--where", "params < 0", *words])

@@ -140,12 +140,15 @@ def state():
         "collects": str(gc.isenabled()),
         "descriptors": str([os.fstat(number).st_ino for number in range(3)]),
         "streams": str((sys.stdout.closed, sys.stderr.closed)),
+        "timers": str(max(signal.getitimer(timer) for timer in (signal.ITIMER_VIRTUAL, signal.ITIMER_PROF))),
+        "hooks": str((threading.excepthook, sys.excepthook, sys.unraisablehook, sys.displayhook)),
     }
 def change():
     os.chdir("/"); os.environ["FOREIGN"] = "1"
     locale.setlocale(locale.LC_ALL, "C.UTF-8"); numpy.seterr(all="ignore")
     sys.settrace(lambda *a: None); threading.settrace(lambda *a: None); sys.setrecursionlimit(10_000); gc.disable()
-    signal.setitimer(signal.ITIMER_REAL, 60)
+    signal.setitimer(signal.ITIMER_REAL, 60); signal.setitimer(signal.ITIMER_PROF, 60)
+    threading.excepthook = sys.excepthook = sys.unraisablehook = sys.displayhook = lambda *a: os._exit(3)
     sys.stdout.close(); os.close(0); os.close(2)
 def f(config):
     result = {"val_loss": 1.0, **state()}
@@ -210,10 +213,36 @@ def f(config):
 """
     (record,) = run(source)
     assert (record.outcome.state, record.outcome.metrics) == ("completed", {"val_loss": 1.0})
-    pid, until = int((tmp_path / "pid").read_text()), time.monotonic() + 10
+    assert _ends(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans are found on Linux")
+def test_a_daemon_of_a_session_of_its_own_is_ended_with_its_trial(run: Run, tmp_path: Path) -> None:
+    source = f"""
+import os, pathlib, time
+def f(config):
+    pid = pathlib.Path("{tmp_path}/pid")
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            pid.write_text(str(os.getpid()))
+            time.sleep(300)
+        os._exit(0)
+    while not pid.exists() or not pid.read_text(): time.sleep(0.01)
+    os.wait()
+    return 1.0
+"""
+    (record,) = run(source)
+    assert record.outcome.state == "completed"
+    assert _ends(int((tmp_path / "pid").read_text()))
+
+
+def _ends(pid: int) -> bool:
+    until = time.monotonic() + 10
     while _runs(pid) and time.monotonic() < until:
         time.sleep(0.01)
-    assert not _runs(pid)
+    return not _runs(pid)
 
 
 def _runs(pid: int) -> bool:

@@ -400,10 +400,11 @@ def test_processes_started_by_a_script_end_with_it(start: Any, tmp_path: Path, e
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="setsid is a Linux program")
-def test_a_daemon_that_keeps_the_output_open_is_not_waited_for(run: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("daemon", ["setsid sleep 60 & echo $! > pid", "(setsid sh -c 'echo $$ > pid; sleep 60; :' &)"])
+def test_a_daemon_that_keeps_the_output_open_is_ended_and_not_waited_for(run: Any, tmp_path: Path, daemon: str) -> None:
     started = time.monotonic()
-    _, outcome = run(f"setsid sleep 60 & echo $! > pid; {DONE}; exec sleep 0.2")
-    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    _, outcome = run(f"{daemon}; {DONE}; exec sleep 0.2")
+    assert gone(int((tmp_path / "pid").read_text()))
     assert outcome.state == "completed"
     assert time.monotonic() - started < 30
 

@@ -131,6 +131,21 @@ def test_printed_lines_are_the_curve_and_other_names_are_told(run: Run) -> None:
     _, outcome = run("""echo '{"val_loss": 1.5, "list": [1], "deep": {"a": 2}}'""")
     assert (outcome.state, outcome.metrics) == ("completed", {"val_loss": 1.5, "deep/a": 2.0})
     assert outcome.message == "note: 1 report with values that are no numbers, which were left out"
+    _, outcome = run("""echo '{"step": 1, "val_loss": 1.5}'; echo '{"step": 2, "val_loss": true}'""")
+    assert (outcome.state, outcome.metrics["val_loss"], outcome.last_step) == ("completed", 1.5, 2)
+    assert outcome.message == "note: 1 report with values that are no numbers, which were left out"
+
+
+@pytest.mark.process
+def test_a_report_that_is_nested_too_deeply_is_counted_and_not_the_message(run: Run) -> None:
+    deep = f"""printf '{{"val_loss": 1, "a": {"[" * 3000}{"]" * 3000}}}\n'"""
+    _, outcome = run(f"{deep}; echo bye")
+    assert outcome.state == "failed"
+    assert str(outcome.message).startswith("exit code 0, but no val_loss came")
+    assert str(outcome.message).endswith("…\nbye\nnote: 1 report nested too deeply, ignored")
+    assert len(str(outcome.message)) < 1300
+    _, outcome = run(f"""echo '{{"val_loss": {"9" * 5000}}}'""")
+    assert (outcome.state, outcome.message) == ("diverged", "val_loss is inf at step 0")
 
 
 @pytest.mark.process

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 
 from sweeplaw.trials.spec import TrialSpec
@@ -62,3 +63,23 @@ def test_a_long_text_is_cut_and_that_is_noted() -> None:
     outcome = report.outcome("completed")
     assert len(str(outcome.metrics["note"])) == reports.TEXT_LIMIT
     assert outcome.message == "note: 1 report with a text cut at 10,000 characters"
+
+
+@pytest.mark.parametrize("name", ["val_loss", "train_loss", "step", "tokens", "params"])
+def test_a_boolean_is_no_loss_and_no_count(name: str) -> None:
+    report = Reports(SPEC)
+    for call in (report.add, report.finish):
+        with pytest.raises(TypeError, match=f"reported {name} = True is not a number"):
+            call({name: np.True_})
+    report.finish({"val_loss": 1.0, "converged": True})
+    assert report.outcome("completed").metrics == {"val_loss": 1.0, "converged": True}
+
+
+def test_an_array_of_several_values_is_refused_with_its_name() -> None:
+    report = Reports(SPEC)
+    for call in (report.add, report.finish):
+        with pytest.raises(TypeError, match=r"reported val_loss = array\(\[1., 2.\]\) is not a single value"):
+            call({"val_loss": np.array([1.0, 2.0])})
+    point = report.add({"val_loss": np.array([[1.5]])})
+    assert point is not None
+    assert point.val_loss == 1.5

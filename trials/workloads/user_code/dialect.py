@@ -68,7 +68,10 @@ class ReportReader:
         self._separator = ","
 
     def report(self, line: bytes) -> dict[str, Any] | None:
-        """Return the report in ``line`` under our names, with nested values flattened; None if there is none."""
+        """Return the report in ``line`` under our names, with nested values flattened; None if there is none.
+
+        Raise RecursionError for a record that is nested too deeply.
+        """
         text = line.strip().rpartition(b"\r")[2]  # a progress bar may stand before it
         values = self._cells(text) if self._dialect.has_header else _record(text)
         if values is None:
@@ -96,10 +99,15 @@ def _record(text: bytes) -> dict[str, Any] | None:
     if not text.startswith(b"{"):
         return None
     try:
-        value = json.loads(text.decode())
-        return _flat(value, "") if isinstance(value, dict) else None
-    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested too deeply
+        try:
+            value = json.loads(text.decode())
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            return None
+        except ValueError:  # a whole number of thousands of digits
+            value = json.loads(text.decode(), parse_int=float)
+    except ValueError:  # and no JSON behind it
         return None
+    return _flat(value, "") if isinstance(value, dict) else None
 
 
 def _flat(record: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Isolation of the trials that share a process: what one trial's code changes is restored before the next begins.
 
-Restored: working directory, environment, locale, standard streams and their descriptors, alarms, the tracer of new
-threads, recursion limit, garbage collection, torch's default type and number of threads. The generators of `random`,
-NumPy and torch start from the trial's id, so that a function without a seed of its own is reproducible. Processes that
-the trial's threads have left behind are killed.
+Restored: working directory, environment, locale, standard streams and their descriptors, timers, the tracer of new
+threads, hooks for errors that nobody handles, recursion limit, garbage collection, torch's default type and number of
+threads. The generators of `random`, NumPy and torch start from the trial's id, so that a function without a seed of its
+own is reproducible. Processes that the trial's threads have left behind are killed, and on Linux so are daemons with a
+session of their own.
 
 Not isolated: modules and their variables, `sys.path`, files, memory, resource limits, the umask, and threads left
 behind. Signal handlers cannot be set, because only the main thread may set them.
@@ -12,6 +13,8 @@ behind. Signal handlers cannot be set, because only the main thread may set them
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import functools
 import gc
 import locale
 import logging
@@ -28,6 +31,8 @@ from sweeplaw.trials.workloads.user_code import leftovers
 _log = logging.getLogger(__name__)
 
 Restore = Callable[[], Any]
+
+_HOOKS = ((threading, "excepthook"), (sys, "excepthook"), (sys, "unraisablehook"), (sys, "displayhook"))
 
 
 @contextlib.contextmanager
@@ -60,7 +65,11 @@ def _process_state() -> Iterator[Restore]:
     yield lambda: _restore_streams(streams)
     for number in range(3):
         yield _descriptor(number)
-    yield lambda: signal.setitimer(signal.ITIMER_REAL, 0)
+    for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        yield functools.partial(signal.setitimer, timer, 0)
+    yield faulthandler.cancel_dump_traceback_later
+    for module, name in _HOOKS:
+        yield functools.partial(setattr, module, name, getattr(module, name))
     tracer, profiler = threading.gettrace(), threading.getprofile()
     yield lambda: threading.settrace(tracer)
     yield lambda: threading.setprofile(profiler)

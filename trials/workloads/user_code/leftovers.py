@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 END_SECONDS = 1.0  # for a killed process to be gone
+
+_SET_SUBREAPER, _GET_SUBREAPER = 36, 37  # options of prctl(2)
+_PASSES = 5  # over the orphans: ending one may make its children orphans
 
 _OURS = b"sweeplaw."  # in the command line of a process that the driver of an inline launch starts meanwhile
 
@@ -25,17 +30,68 @@ class Children:
     def __init__(self) -> None:
         self._threads = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
         self._before = set() if _listed(threading.get_native_id()) else _by_parent(os.getpid())
+        self._orphans = Orphans()
 
     def kill(self) -> None:
         """Kill those that still run, except the two that `multiprocessing` keeps for all later trials."""
         for process in self._found() - _of_python():
             _kill_tree(process)
+        self._orphans.kill()
 
     def _found(self) -> set[int]:
         if not _listed(threading.get_native_id()):
             return {child for child in _by_parent(os.getpid()) - self._before if _OURS not in _command(child)}
         new = [thread.native_id for thread in threading.enumerate() if thread.ident not in self._threads]
         return {child for thread in new for child in _by_task(f"/proc/self/task/{thread}")}
+
+
+class Orphans:
+    """Processes of other sessions whose parents end from now on: below this process they become its children.
+
+    These are daemons of a trial, for the session of a script is its own. Found on Linux only. Linux gives orphans to
+    the main thread, so children that other threads start meanwhile are told apart where they are listed by thread.
+    """
+
+    def __init__(self) -> None:
+        self._subreaper = _adopt()
+        self._before = _of_main_thread()
+
+    def kill(self) -> None:
+        """Kill those that still run; orphans go to the former process again."""
+        for _ in range(_PASSES):
+            if not (found := self._found()):
+                break
+            for process in found:
+                _kill_tree(process)
+        _prctl(_SET_SUBREAPER, self._subreaper)
+
+    def _found(self) -> set[int]:
+        return {child for child in _of_main_thread() - self._before if _session(child) not in (None, os.getsid(0))}
+
+
+def _adopt() -> int:
+    """Let orphans below this process become its children; return whether they did before, as 0 or 1."""
+    before = ctypes.c_int(0)
+    _prctl(_GET_SUBREAPER, ctypes.byref(before))
+    _prctl(_SET_SUBREAPER, 1)
+    return before.value
+
+
+def _prctl(option: int, argument: Any) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, argument, 0, 0, 0)
+
+
+def _of_main_thread() -> set[int]:
+    main = os.getpid()
+    return _by_task(f"/proc/self/task/{main}") if _listed(main) else _by_parent(main)
+
+
+def _session(process: int) -> int | None:
+    try:
+        return os.getsid(process)
+    except OSError:  # it has ended
+        return None
 
 
 def _kill_tree(process: int) -> None:

@@ -1,9 +1,10 @@
 """Child processes: started, read while they run, and stopped with everything that they have started.
 
-The child leads a process group of its own, and the whole group is stopped. Two watchers work without polling: a thread
-that waits for the child, and a guard, a one-line shell of a few hundred kilobytes that reads from a pipe to this
-process. If this process dies for any reason, the pipe closes and the guard stops the group. (Linux's parent-death
-signal is sent when the *thread* that started the child ends, and does not reach the child's children.)
+The child leads a process group of its own, and the whole group is stopped. On Linux, so is what has left it for a
+session of its own (`leftovers.Orphans`). Two watchers work without polling: a thread that waits for the child, and a
+guard, a one-line shell of a few hundred kilobytes that reads from a pipe to this process. If this process dies for any
+reason, the pipe closes and the guard stops the group. (Linux's parent-death signal is sent when the *thread* that
+started the child ends, and does not reach the child's children.)
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from sweeplaw.trials.workloads.user_code import leftovers
 
 CHUNK = 1 << 16
 LONGEST_WAIT = 86400.0  # seconds; epoll takes no infinity and at most 24 days
@@ -44,6 +47,7 @@ def running(
     Raise OSError or ValueError if the child cannot start.
     """
     with _guard() as guard, _pipe() as (exited, exited_writer), open(stderr, "wb") as errors:
+        orphans = leftovers.Orphans()
         process = subprocess.Popen(
             argv,
             cwd=cwd,
@@ -62,6 +66,7 @@ def running(
             yield Child(process, waiter, exited)
         finally:
             _stop(process, waiter, grace_seconds)
+            orphans.kill()
             process.stdout.close()
 
 

@@ -42,6 +42,8 @@ _CURVE_NAMES = frozenset(("tokens", "train_loss", "val_loss", "lr", "grad_norm")
 _CURVE_RESERVED = frozenset(column.name for column in CURVE_COLUMNS) - _CURVE_NAMES
 _NOT_COUNTED = SHARED_COLUMNS | _CURVE_NAMES  # there are few of them
 _SHARED_TYPES = {column.name: column.type for column in TRIAL_COLUMNS if column.name in SHARED_COLUMNS}
+_NUMBERS = _CURVE_NAMES | {"step"} | {name for name, kind in _SHARED_TYPES.items() if kind in ("int", "float")}
+_NO_SCALAR = "cannot be converted to Scalar"  # torch, of a tensor of several elements
 
 
 class Diverged(BaseException):
@@ -172,14 +174,29 @@ def checked_name(name: Any) -> str:
 
 
 def number(name: str, value: Any) -> float:
-    """Return a number, a NumPy scalar or a tensor of one element as a float. Raise TypeError for anything else."""
-    value = value.item() if hasattr(value, "item") else value
-    if not isinstance(value, int | float):
+    """Return a number, a NumPy scalar or a tensor of one element as a float. Raise TypeError for anything else.
+
+    A boolean is 0 or 1 as a metric, and no loss, step or other column of ours.
+    """
+    value = _scalar(name, value)
+    if not isinstance(value, int | float) or (isinstance(value, bool) and name in _NUMBERS):
         raise TypeError(f"reported {name} = {safe_text(value)} is not a number")
     try:
         return float(value)
     except OverflowError:  # a whole number beyond 1e308
         return math.inf if value > 0 else -math.inf
+
+
+def _scalar(name: str, value: Any) -> Any:
+    """Return the element of an array or tensor of one, and any other value as it is. Raise TypeError for several."""
+    if not hasattr(value, "item"):
+        return value
+    try:
+        return value.item()
+    except (ValueError, RuntimeError) as error:
+        if isinstance(error, ValueError) or _NO_SCALAR in str(error):
+            raise TypeError(f"reported {name} = {safe_text(value)} is not a single value") from None
+        raise  # for example out of memory
 
 
 def curve_value(name: str, value: Any) -> float:
@@ -189,7 +206,7 @@ def curve_value(name: str, value: Any) -> float:
 
 def final_value(name: str, value: Any) -> Value:
     """Return ``value`` in the type of its trials column; text and booleans are kept, numbers become floats."""
-    value = value.item() if hasattr(value, "item") else value
+    value = _scalar(name, value)
     expected = _SHARED_TYPES.get(name)
     if expected == "int":
         return _whole(name, number(name, value))

@@ -48,6 +48,7 @@ from sweeplaw.trials.workloads.user_code.reports import Reports, curve_value, fi
 FOLLOW_BYTES = 1 << 20  # of stderr between two looks at stdout, lest a flood of it delays the end at a timeout
 LINE_LIMIT = 1 << 20  # bytes of a report; longer lines are ignored, and counted
 TAIL_BYTES = 2000
+TAIL_COLUMNS = 1000
 PREEMPTION_SECONDS = 1.0  # between checks whether the worker is being preempted
 METRICS_FILE_SECONDS = 0.5  # between reads of the metrics file, which is also read after every output
 OUT_OF_MEMORY = (  # in lower case, on stderr
@@ -59,6 +60,7 @@ OUT_OF_MEMORY = (  # in lower case, on stderr
     "resource_exhaust",
 )
 _ODD_VALUES = "{} with values that are no numbers, which were left out"
+_TOO_DEEP = "{} nested too deeply, ignored"
 _TOO_LONG = f"{{}} or other lines of more than {LINE_LIMIT >> 20} MiB, ignored"
 KILLED_BY_SHELL = 128 + signal.SIGKILL
 
@@ -97,7 +99,7 @@ def follow(
         chunks = _output(child, preemption, timeout_seconds, wake_seconds, grace_seconds, lambda: held)
         logged = _logged(chunks, stdout, log, stderr)
         for line in _lines(_reports_in(logged, metrics), reports):
-            for point in _points(reader.report(line), reports):
+            for point in _points(_report(reader, line, reports), reports):
                 since = time.monotonic()
                 yield point
                 held += time.monotonic() - since
@@ -217,6 +219,15 @@ def _lines(chunks: Iterable[bytes], reports: Reports) -> Iterator[bytes]:
             line, too_long = bytearray(), True
 
 
+def _report(reader: ReportReader, line: bytes, reports: Reports) -> dict[str, Any] | None:
+    """Return the report in ``line``, or None; one that is nested too deeply is noted."""
+    try:
+        return reader.report(line)
+    except RecursionError:
+        reports.notes[_TOO_DEEP] += 1
+        return None
+
+
 def _points(report: dict[str, Any] | None, reports: Reports) -> Iterator[CurvePoint]:
     """Yield the curve point of a line if it is one. Raise Diverged."""
     if report is None:
@@ -266,6 +277,8 @@ def _exit_outcome(code: int, call: Call, reports: Reports, unknown: Sequence[str
 
 
 def _tail(path: Path) -> str:
+    """Return the last lines of a log, each cut at its first `TAIL_COLUMNS` characters."""
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
-        return file.read().decode(errors="replace").strip()
+        lines = file.read().decode(errors="replace").strip().split("\n")
+    return "\n".join(line if len(line) <= TAIL_COLUMNS else f"{line[:TAIL_COLUMNS]}…" for line in lines)
