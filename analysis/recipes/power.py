@@ -35,7 +35,18 @@ def chance(effect: float, deviation: float, runs: int, level: float) -> float:
     dof = runs - 1
     threshold = stats.t.ppf((1 + level) / 2, dof)
     shift = abs(effect) / deviation * math.sqrt(runs)
-    return float(stats.nct.sf(threshold, dof, shift) + stats.nct.cdf(-threshold, dof, shift))
+    found = float(stats.nct.sf(threshold, dof, shift) + stats.nct.cdf(-threshold, dof, shift))
+    return found if math.isfinite(found) else _approximate(threshold, dof, shift)
+
+
+def _approximate(threshold: float, dof: float, shift: float) -> float:
+    """Return the chance by the normal approximation of the noncentral t (Abramowitz and Stegun 26.7.10).
+
+    scipy has no number for some small shifts, and for some chances of almost one.
+    """
+    scale = math.sqrt(1 + threshold**2 / (2 * dof))
+    middle = threshold * (1 - 1 / (4 * dof))
+    return float(stats.norm.sf((middle - shift) / scale) + stats.norm.cdf((-middle - shift) / scale))
 
 
 def runs_needed(effect: float, deviation: float, level: float, power: float = POWER) -> int | None:

@@ -59,9 +59,10 @@ class KnobOptimum:
 class CellOptimum(Shown):
     """The optimum of one cell.
 
-    ``cell``: the cell's column values. ``row``: all columns of the lowest row. ``loss``: its loss, ``fitted_loss``:
-    the quadratic's minimum. ``rows``: rows with a loss and all knobs; ``window``: relative excess within which the
-    quadratic was fitted, from ``fitted_rows`` rows; ``unmeasured``: rows without a finite loss (diverged, failed).
+    ``cell``: the cell's column values. ``row``: all columns of the first run of the best setting, ``loss`` in it and
+    here: the mean over the setting's runs (its seeds). ``fitted_loss``: the quadratic's minimum. ``rows``: rows with a
+    loss and all knobs; ``window``: relative excess within which the quadratic was fitted, from ``fitted_rows``
+    settings; ``unmeasured``: rows without a finite loss (diverged, failed).
     ``supported``: the quadratic is convex, its optimum is inside the grid and has an interval. ``verdict``: the reason.
     """
 
@@ -151,8 +152,10 @@ def cell_optimum(
     part: pl.DataFrame, cell: Mapping[str, Any], knobs: Sequence[str], y: str, *, seed: int = 0
 ) -> CellOptimum:
     """Return the optimum of the rows of one cell, at least one of which must have a finite positive loss."""
-    measured = _measured(part, y)
-    kept = part.filter(measured)
+    rows = int(_measured(part, y).sum())
+    part = _averaged(part, knobs, y)
+    kept = part.filter(_measured(part, y))
+    unmeasured = part.height - kept.height
     loss = kept[y].to_numpy().astype(np.float64)
     row = kept.row(int(loss.argmin()), named=True)
     described = tuple(best_level(kept, name, row[name]) for name in knobs)
@@ -166,8 +169,8 @@ def cell_optimum(
         row=row,
         loss=float(loss.min()),
         knobs=described,
-        rows=kept.height,
-        unmeasured=part.height - kept.height,
+        rows=rows,
+        unmeasured=unmeasured,
         window=window,
         fitted_rows=fit.rows if fit else 0,
         fitted_loss=float(np.exp(fit.minimum)) if fit and np.isfinite(fit.minimum) else None,
@@ -176,6 +179,18 @@ def cell_optimum(
         quadratic=fit,
         fitted_knobs=tuple(usable),
     )
+
+
+def _averaged(part: pl.DataFrame, knobs: Sequence[str], y: str) -> pl.DataFrame:
+    """Return the rows with the measured ones of each setting as one, at the mean of their losses."""
+    part = part.with_columns(pl.col(y).cast(pl.Float64))
+    measured = _measured(part, y)
+    kept = part.filter(measured)
+    if not knobs or kept.select(knobs).n_unique() == kept.height:
+        return part
+    others = [name for name in part.columns if name not in (*knobs, y)]
+    means = kept.group_by(knobs, maintain_order=True).agg(pl.col(y).mean(), pl.col(others).first())
+    return pl.concat([means.select(part.columns), part.filter(~measured)])
 
 
 def _measured(part: pl.DataFrame, y: str) -> pl.Series:

@@ -43,7 +43,8 @@ def guessed(
     others = [*scales, *(name for name in varying if name not in (*named, *scales) and not _RESULT.search(name))]
     few = [name for name in others if frame[name].n_unique() <= min(MOST_LEVELS, frame.height // 2)]
     # Not beside the knobs: recipes that were tuned over values of their own are recipes all the same.
-    families = refining(frame, keys, [name for name in few if plain(name) in RECIPES])
+    recipes = [name for name in candidates if plain(name) in RECIPES and 1 < frame[name].n_unique() <= MOST_LEVELS]
+    families = refining(frame, [], recipes)  # also those whose points differ: one law is not fitted to both unasked
     families += refining(frame, [*keys, *knobs, *families], [name for name in few if plain(name) in AMOUNTS])
     grids = [name for name in few if frame[name].dtype.is_numeric() and _is_crossed(frame, keys, name)]
     knobs += refining(frame, [*keys, *knobs, *families], [name for name in grids if name not in families])

@@ -286,3 +286,19 @@ def test_columns_that_an_expression_reads_are_inputs_and_split_nothing():
     found = analysis.fit(table, "power_asymptote", x={"C": "6 * params * tokens"}, y="loss * 1.0")
     assert found.rows_used == len(sizes)
     assert found.params["alpha"] == pytest.approx(0.3, rel=1e-6)
+
+
+def test_recipes_at_points_of_their_own_are_not_pooled_unasked():
+    """Muon's sizes are not Adam's, so that nothing differs at any one point."""
+    rows = [
+        (factor * n, d, name, (1.7 + 400 / (factor * n) ** 0.34 + 410 / d**0.28) * rise)
+        for name, factor, rise in (("adam", 1.0, 1.0), ("muon", 1.3, 1.1))
+        for n in (1e7, 1e8, 1e9, 1e10)
+        for d in (1e9, 1e10, 1e11)
+    ]
+    runs = pl.DataFrame(rows, schema=["N", "D", "recipe", "loss"], orient="row")
+    with pytest.raises(InputError, match="recipe = 'muon'"):
+        analysis.fit(runs, "additive", x={"N": "N", "D": "D"}, y="loss")
+    alone = analysis.fit(runs, "additive", x={"N": "N", "D": "D"}, y="loss", where="recipe = 'adam'")
+    assert alone.params["E"] == pytest.approx(1.7, rel=1e-4)
+    assert analysis.fit(runs, "additive", x={"N": "N", "D": "D"}, y="loss", pool=True).rows_used == 24

@@ -29,6 +29,18 @@ def test_the_detectable_difference_is_found_with_the_power_asked_for():
     assert detectable(0.0, 4, 0.95) == 0.0
 
 
+def test_there_is_a_chance_for_every_difference_and_number_of_runs():
+    """scipy's noncentral t has no number for some of them (NaN)."""
+    rng = np.random.default_rng(0)
+    for runs in (2, 3, 6, 16, 32, 80, 400, 5000):
+        found = [chance(effect, 1.0, runs, 0.95) for effect in np.sort(10 ** rng.uniform(-6, 1, 60))]
+        assert np.all(np.isfinite(found))
+        assert np.all(np.diff(found) > -0.02)
+        smallest = detectable(0.01, runs, 0.95)
+        assert smallest is not None
+        assert chance(smallest, 0.01, runs, 0.95) == pytest.approx(0.8, abs=0.01)
+
+
 def test_a_difference_out_of_reach_has_no_number_of_runs():
     assert runs_needed(1e-6, 1.0, 0.95) is None
     assert runs_needed(0.0, 1.0, 0.95) is None

@@ -27,6 +27,17 @@ def bowl(
     return pl.DataFrame({"N": 1e8, "lr": [r[0] for r in grid], "batch": [r[1] for r in grid], "val_loss": loss})
 
 
+def test_the_best_setting_is_that_of_the_lowest_mean_over_seeds() -> None:
+    """The lowest single run, of seed 2 at lr = 0.01, flatters its setting."""
+    rows = [(0.003, seed, loss) for seed, loss in enumerate((3.66, 3.67, 3.68))]
+    rows += [(0.01, seed, loss) for seed, loss in enumerate((3.80, 3.90, 3.48))]
+    runs = pl.DataFrame(rows, schema=["lr", "seed", "val_loss"], orient="row").with_columns(N=pl.lit(1e8))
+    (found,) = optima(runs, ["N"], ["lr"])
+    assert found.knob("lr").best == 0.003
+    assert found.loss == pytest.approx(3.67)
+    assert (found.rows, found.unmeasured) == (6, 0)
+
+
 def test_two_roundings_of_one_grid_are_the_same_levels() -> None:
     values = np.array([0.000345, 0.0003453, 0.01105, 0.0111, 0.0156, 0.01562, 0.01562])
     distinct, index = levels(values)
