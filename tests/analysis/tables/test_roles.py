@@ -109,7 +109,7 @@ def test_the_knobs_of_published_tables_are_found(file, keys, knobs):
         pytest.skip(f"{path} is not here")
     found = roles(pl.read_csv(path, infer_schema_length=None), (), keys, ["loss"])
     assert found.knobs == knobs
-    assert found.families == (("recipe",) if file == "infinite_compute_losses" else ())
+    assert found.families == {"infinite_compute_losses": ("recipe",), "isoflops": ("dataset",)}.get(file, ())
 
 
 def launch(**facts):

@@ -4,6 +4,7 @@ result, and only lost work counts as wasted.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -159,11 +160,10 @@ class Killer:
 
 def workers() -> Iterator[psutil.Process]:
     """Return the processes of workers below this one."""
-    return (
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "WorkerActor" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
-    )
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # also raised for a zombie's command line
+            if "WorkerActor" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
 
 
 @pytest.mark.slow

@@ -58,11 +58,11 @@ def running(
             start_new_session=True,
         )
         assert guard.stdin is not None
+        guard.stdin.write(f"{process.pid}\n".encode())  # at once: until then the guard knows of no child
         assert process.stdout is not None
         waiter = threading.Thread(target=_wait, args=(process, exited_writer), daemon=True)
         waiter.start()
         try:
-            guard.stdin.write(f"{process.pid}\n".encode())
             yield Child(process, waiter, exited)
         finally:
             _stop(process, waiter, grace_seconds)
