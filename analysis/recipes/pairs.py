@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.tables.roles.recorded import SEED, spec_knobs
 from sweeplaw.analysis.tables.sources import Rows
 from sweeplaw.analysis.tables.sql.expressions import ALIASES, check_columns
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted, plain
 from sweeplaw.trials.record import RESERVED_COLUMNS
 
-SEED = "seed"
 SIZES = ("params_non_embedding", "params", "N")
 DATA = ("tokens", "D")
 COSTS = ("train_seconds", "flops")
@@ -61,19 +60,6 @@ def match(a: pl.DataFrame, b: pl.DataFrame, y: str, compared: Sequence[str], on:
     return Pairs(points, keys, differing, paired, _left_out(a, b, points))
 
 
-def knobs_of(frame: pl.DataFrame) -> list[str]:
-    """Return the knobs of our own runs, by their specs; none for other tables."""
-    if "spec" not in frame.columns:
-        return []
-    found: dict[str, None] = {}
-    for spec in frame.unique("workload", keep="first")["spec"].drop_nulls() if "workload" in frame.columns else ():
-        try:
-            found.update(dict.fromkeys(json.loads(spec)["knobs"]))
-        except (ValueError, TypeError, KeyError, RecursionError):
-            continue
-    return [name for name in found if name in frame.columns]
-
-
 def same_unit(first: Rows, second: Rows, y: str) -> None:
     """Raise InputError if the losses of the two sources have different units."""
     units = [rows.units.get(y, "") for rows in (first, second)]
@@ -83,22 +69,23 @@ def same_unit(first: Rows, second: Rows, y: str) -> None:
 
 def _knobs(a: pl.DataFrame, b: pl.DataFrame, y: str, on: Sequence[str] | None) -> list[str]:
     """Return the columns to match by, with the seed where both have it."""
+    seed = [SEED] if SEED in a.columns and SEED in b.columns else []
     if on:
         for frame in (a, b):
             check_columns(frame, on)
-        return [*dict.fromkeys([*on, *((SEED,) if SEED in a.columns and SEED in b.columns else ())])]
-    own = [name for name in knobs_of(a) if name in knobs_of(b)]
-    shared = [name for name in a.columns if name in b.columns and name != y and name not in RESERVED_COLUMNS]
+        return [*dict.fromkeys([*on, *seed])]
+    own = [name for name in spec_knobs(a) if name in spec_knobs(b)]
+    shared = [name for name in a.columns if name in b.columns and name not in (y, SEED, *RESERVED_COLUMNS)]
     found = own or [name for name in shared if _may_be_knob(a, name) and _may_be_knob(b, name)]
-    if not [name for name in found if name != SEED]:
+    if not found:
         raise InputError("no knob is common to both; name the columns that must be equal: --on N,D")
-    return found
+    return [*found, *seed]
 
 
 def _may_be_knob(frame: pl.DataFrame, name: str) -> bool:
     """Return whether a column of a foreign table has repeated values, as a result or an identifier has not."""
     kind = frame[name].dtype
-    return not kind.is_nested() and (name in ALIASES or name == SEED or frame[name].n_unique() <= frame.height / 2)
+    return not kind.is_nested() and (name in ALIASES or frame[name].n_unique() <= frame.height / 2)
 
 
 def _common(a: pl.DataFrame, b: pl.DataFrame, name: str) -> bool:

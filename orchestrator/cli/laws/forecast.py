@@ -15,7 +15,6 @@ from sweeplaw.orchestrator.cli.shared.forecasts import (
     LawOfForecast,
     LossColumn,
     Rows,
-    Source,
     X,
     best_runs,
     points,
@@ -23,6 +22,7 @@ from sweeplaw.orchestrator.cli.shared.forecasts import (
 from sweeplaw.orchestrator.cli.shared.options import pairs
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
+from sweeplaw.orchestrator.cli.shared.runs import Source
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.forecasting.registered.record import RegisteredForecast

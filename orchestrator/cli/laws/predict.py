@@ -14,13 +14,13 @@ from sweeplaw.orchestrator.cli.shared.forecasts import (
     LawOfForecast,
     LossColumn,
     Rows,
-    Source,
     X,
     best_runs,
     points,
 )
 from sweeplaw.orchestrator.cli.shared.options import pairs
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
+from sweeplaw.orchestrator.cli.shared.runs import Source
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.forecasting.forecaster import Forecaster

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 Many = list[str] | None
 
-Source = Annotated[str, typer.Argument(metavar="SOURCE", help="A store, or a CSV, Parquet or NDJSON file.")]
 At = Annotated[Many, typer.Option("--at", metavar="N=..,D=..", help="Inputs of a run (repeatable).")]
 Compute = Annotated[Many, typer.Option("--compute", metavar="FLOPS", help="The best run of this budget (repeatable).")]
 LawOfForecast = Annotated[
