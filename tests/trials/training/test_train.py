@@ -30,6 +30,9 @@ STEPS = 40
 CPU = TrainingDevice("cpu")
 RECIPE = Recipe(Shape(2, 16, 2, 40, 12), 16, 8, STEPS, 0.9, 0.95, 1e-8, 1e4, "float32")
 MEMBER = Member(0, 1e-2, 0.1, 1.0, Schedule("cosine", STEPS, 0.1), 20.0)
+# Its first update takes the loss from 2.5 to more than 500 nats without an overflow. At rates so high that numbers do
+# overflow, the loss can be that of equal logits for steps before it is NaN: how many depends on the CPU's kernels.
+WILD = replace(MEMBER, lr=10.0, grad_clip=0.0, schedule=Schedule("constant", STEPS))
 
 
 @pytest.fixture(autouse=True)
@@ -94,32 +97,27 @@ def test_the_same_members_train_to_the_same_bits(budget: DataBudget) -> None:
 
 
 def test_a_diverging_member_is_detected_and_does_not_affect_the_others(budget: DataBudget) -> None:
-    wild = replace(MEMBER, lr=1e4, grad_clip=0.0, schedule=Schedule("constant", STEPS))
     calm = Stack([MEMBER, replace(MEMBER, seed=1)], RECIPE, budget, CPU)
-    mixed = Stack([MEMBER, replace(wild, seed=1)], RECIPE, budget, CPU)
+    mixed = Stack([MEMBER, replace(WILD, seed=1, lr=1e4)], RECIPE, budget, CPU)
     calm.advance(STEPS)
     losses, _ = mixed.advance(STEPS)
     assert mixed.diverged.tolist() == [False, True]
     assert torch.equal(weights(calm)[0], weights(mixed)[0])
-    assert not (losses[:, 1] <= 20).all()
+    assert np.isnan(losses[-1, 1])  # each step multiplies its weights by -999: they overflow long before the last
 
 
 def test_a_diverged_trial_ends_at_the_next_point_with_its_step(budget: DataBudget, held_out: DataBudget) -> None:
-    wild = replace(MEMBER, lr=1e4, grad_clip=0.0, schedule=Schedule("constant", STEPS))
-    (outcome,) = events([MemberGroup("wild", (wild,))], budget, held_out)
+    (outcome,) = events([MemberGroup("wild", (WILD,))], budget, held_out)
     assert isinstance(outcome, Outcome)
-    assert outcome.state == "diverged"
-    assert outcome.last_step is not None
-    assert outcome.last_step < 8
-    assert f"at step {outcome.last_step}" in str(outcome.message)
+    assert (outcome.state, outcome.last_step) == ("diverged", 2)
+    assert outcome.message == "loss is not a number or above 20 nats at step 2"
     assert dict(outcome.metrics) == {}
 
 
 def test_one_diverged_member_ends_its_ensemble(budget: DataBudget, held_out: DataBudget) -> None:
-    wild = replace(MEMBER, seed=1, lr=1e4, grad_clip=0.0)
-    outcome = events([MemberGroup("pair", (MEMBER, wild))], budget, held_out)[-1]
+    (outcome,) = events([MemberGroup("pair", (MEMBER, replace(WILD, seed=1)))], budget, held_out)
     assert isinstance(outcome, Outcome)
-    assert outcome.state == "diverged"
+    assert (outcome.state, outcome.last_step) == ("diverged", 2)
 
 
 def test_a_bound_below_the_first_loss_is_exceeded_at_the_first_step(budget: DataBudget, held_out: DataBudget) -> None:
