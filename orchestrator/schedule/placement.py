@@ -9,11 +9,13 @@ ended: bounded, and nothing idles that could run something. Pure: no Ray, no clo
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.schedule.node_shares import NodeShare, allot, fitting_count, gpu_shares
+from sweeplaw.orchestrator.schedule.per_node import PerNode
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,17 @@ class _Allocation:
     shares: dict[str, NodeShare]
     weight: float | None  # of the pack it runs; None while it is idle
     since: int = 0  # number of reservations made before its pack started
+    opened: int = 0  # number of slots opened before
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """Where a size fits on one node, beside its idle slots or, with ``evict``, in place of some. The best sorts first:
+    without eviction, then on the node with most GPUs and cores free."""
+
+    evict: bool
+    rank: tuple[float, float]
+    share: NodeShare
 
 
 @dataclass(slots=True)
@@ -62,15 +75,26 @@ class Placement:
     _nodes: dict[str, NodeShare] = field(default_factory=dict)
     _slots: dict[str, _Allocation] = field(default_factory=dict)
     _by_node: dict[str, dict[str, _Allocation]] = field(default_factory=dict)  # the same slots
+    _idle: dict[TrialResources, dict[str, _Allocation]] = field(default_factory=dict)  # those of them without a pack
+    _opened: int = 0
     _reservation: _Reservation | None = None
     _reservations: int = 0
+    # What is known of every node for a size, kept from one decision to the next.
+    _fits: dict[TrialResources, PerNode[_Fit]] = field(default_factory=dict)
+    _busy: dict[TrialResources, PerNode[tuple[float, NodeShare]]] = field(default_factory=dict)
+    _whole: dict[TrialResources, int] = field(default_factory=dict)  # number of nodes that would hold it when empty
 
     def update(self, nodes: Iterable[NodeResources]) -> set[str]:
         """Replace the live nodes; close and return the slots on nodes that are gone."""
+        before = self._nodes
         self._nodes = {node.node_id: NodeShare(node.cpus, (1.0,) * int(node.gpus)) for node in nodes}
         lost = {key for key, slot in self._slots.items() if not slot.shares.keys() <= self._nodes.keys()}
         for key in lost:
             self.close(key)
+        changed = [node for node in before | self._nodes if before.get(node) != self._nodes.get(node)]
+        self._changed(changed)
+        if changed:
+            self._whole.clear()
         if self._reservation and not self._reservation.shares.keys() <= self._nodes.keys():
             self._reservation = None
         return lost
@@ -110,44 +134,69 @@ class Placement:
         """Open a slot, with a pack of this weight, where `decide` placed it."""
         for other in decision.evict:
             self.close(other)
-        slot = self._slots[key] = _Allocation(size, dict(decision.shares), weight, self._reservations)
+        self._opened += 1
+        slot = _Allocation(size, dict(decision.shares), weight, self._reservations, self._opened)
+        self._slots[key] = slot
         for node in slot.shares:
             self._by_node.setdefault(node, {})[key] = slot
+        self._changed(slot.shares)
 
     def resume(self, key: str, weight: float) -> None:
         """Give an idle slot a pack."""
-        self._slots[key].weight, self._slots[key].since = weight, self._reservations
+        slot = self._slots[key]
+        slot.weight, slot.since = weight, self._reservations
+        self._idle[slot.size].pop(key, None)
+        self._changed(slot.shares)
 
     def pause(self, key: str) -> None:
         """Make a slot idle; its pack has ended."""
-        if key in self._slots:
-            self._slots[key].weight = None
+        if slot := self._slots.get(key):
+            slot.weight = None
+            self._idle.setdefault(slot.size, {})[key] = slot
+            self._changed(slot.shares)
 
     def close(self, key: str) -> None:
         """Release a slot."""
         if slot := self._slots.pop(key, None):
+            self._idle.get(slot.size, {}).pop(key, None)
             for node in slot.shares:
                 del self._by_node[node][key]
+            self._changed(slot.shares)
+
+    def _changed(self, nodes: Iterable[str]) -> None:
+        """Note that what is free or runs on these nodes is not what it was."""
+        for fits in self._fits.values():
+            fits.stale.update(nodes)
+        for busy in self._busy.values():
+            busy.stale.update(nodes)
 
     def _find(self, size: TrialResources) -> PlacementDecision | None:
         """Return an idle slot of this size, else the emptiest nodes, without what is reserved for another size."""
         reserved = {} if self._reservation is None or self._reservation.size == size else self._reservation.shares
-        for key, slot in self._slots.items():
-            if slot.weight is None and slot.size == size and self._respects(slot, reserved):
-                return PlacementDecision(slot.shares, key)
-        fitting = [
-            (evict, -sum(free.gpus), -free.cpus, node, share)
-            for node in self._nodes
-            for evict, free in ((False, self._free(node)), (True, self._free(node, count_idle=False)))
-            if (share := allot(free.least(self._unreserved(node)) if node in reserved else free, size))
-        ]
-        chosen: dict[str, NodeShare] = {}
-        evicted: dict[str, None] = {}
-        for evict, _, _, node, share in sorted(fitting, key=lambda item: item[:4]):
-            if node not in chosen and len(chosen) < size.nodes:
-                chosen[node] = share
-                evicted |= dict.fromkeys(self._to_evict(node, share) if evict else ())
-        return PlacementDecision(chosen, None, tuple(evicted)) if len(chosen) == size.nodes else None
+        idle = self._idle.get(size, {})
+        respecting = (key for key, slot in idle.items() if self._respects(slot, reserved))
+        if (key := min(respecting, key=lambda key: idle[key].opened, default=None)) is not None:
+            return PlacementDecision(idle[key].shares, key)
+        if size not in self._fits:
+            self._fits[size] = PerNode(lambda node: self._fit(node, size, {}), self._nodes)
+        fits = self._fits[size].values()
+        if reserved:
+            fits = {node: fit for node, fit in fits.items() if node not in reserved}
+            fits |= {node: fit for node in reserved if (fit := self._fit(node, size, reserved))}
+        if len(fits) < size.nodes:
+            return None
+        chosen = heapq.nsmallest(size.nodes, fits, key=lambda node: (fits[node].evict, *fits[node].rank, node))
+        shares = {node: fits[node].share for node in chosen}
+        evicted = [key for node in chosen if fits[node].evict for key in self._to_evict(node, shares[node])]
+        return PlacementDecision(shares, None, tuple(dict.fromkeys(evicted)))
+
+    def _fit(self, node: str, size: TrialResources, reserved: Mapping[str, NodeShare]) -> _Fit | None:
+        """Return where this size fits on the node without what is ``reserved``; None if it does not, or is gone."""
+        for evict in (False, True) if node in self._nodes else ():
+            free = self._free(node, count_idle=not evict)
+            if share := allot(free.least(self._unreserved(node)) if node in reserved else free, size):
+                return _Fit(evict, (-sum(free.gpus), -free.cpus), share)
+        return None
 
     def _respects(self, slot: _Allocation, reserved: Mapping[str, NodeShare]) -> bool:
         """Return whether this slot leaves the reservation its shares."""
@@ -172,21 +221,23 @@ class Placement:
         return free
 
     def _possible(self, size: TrialResources) -> bool:
-        return sum(allot(whole, size) is not None for whole in self._nodes.values()) >= size.nodes
+        if size not in self._whole:
+            self._whole[size] = sum(allot(whole, size) is not None for whole in self._nodes.values())
+        return self._whole[size] >= size.nodes
 
     def _reserve(self, size: TrialResources) -> None:
         """Reserve the nodes on which the least weight has to end before this size fits."""
-        candidates = {}
-        for node, whole in self._nodes.items():
-            if candidate := self._least_busy(node, whole, size):
-                candidates[node] = candidate
-        chosen = sorted(candidates, key=lambda node: (candidates[node][0], node))[: size.nodes]
+        if size not in self._busy:
+            self._busy[size] = PerNode(lambda node: self._least_busy(node, size), self._nodes)
+        candidates = self._busy[size].values()
+        chosen = heapq.nsmallest(size.nodes, candidates, key=lambda node: (candidates[node][0], node))
         self._reservations += 1
         self._reservation = _Reservation(size, {node: candidates[node][1] for node in chosen}, self._reservations)
 
-    def _least_busy(self, node: str, whole: NodeShare, size: TrialResources) -> tuple[float, NodeShare] | None:
+    def _least_busy(self, node: str, size: TrialResources) -> tuple[float, NodeShare] | None:
         """Return the share of a node with the least busy GPUs for this size, after the weight that runs there."""
-        if allot(whole, size) is None:
+        whole = self._nodes.get(node)
+        if whole is None or allot(whole, size) is None:
             return None
         running = [slot for slot in self._by_node.get(node, {}).values() if slot.weight is not None]
         busy = [

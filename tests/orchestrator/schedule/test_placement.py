@@ -1,5 +1,6 @@
 """Placement: no over-commitment, no starvation of large packs, and nothing idles that could run something."""
 
+import copy
 import random
 
 from hypothesis import given, settings
@@ -151,6 +152,35 @@ def _fits_beside(cluster, node, size):
         any(free + 1e-6 >= wanted for free in gpus) if wanted < 1 else sum(free > 1 - 1e-6 for free in gpus) >= wanted
     )
     return cpus + 1e-6 >= size.cpus * size.per_node and (places or not wanted)
+
+
+@settings(deadline=None)
+@given(NODES, PACKS, st.integers(0, 10**6))
+def test_what_is_remembered_of_nodes_changes_no_decision(nodes, packs, seed):
+    placement, dice = placed_on(*nodes), random.Random(seed)
+    running: list[str] = []
+    for number, (_, weight) in enumerate(packs):
+        sizes = [size for size, _ in packs[number:]]
+        forgetful = copy.deepcopy(placement)
+        for remembered in (forgetful._fits, forgetful._busy, forgetful._whole):
+            remembered.clear()
+        found = placement.decide(sizes)
+        assert found == forgetful.decide(sizes)
+        if found is None:
+            ended = running.pop(dice.randrange(len(running))) if running else None
+            if ended is not None:
+                dice.choice((placement.pause, placement.close))(ended)
+            continue
+        if found[1].slot is None:
+            running.append(f"slot{number}")
+            placement.open(running[-1], sizes[found[0]], found[1], weight)
+        else:
+            running.append(found[1].slot)
+            placement.resume(found[1].slot, weight)
+        if dice.random() < 0.2:
+            lost = placement.update(dice.sample(nodes, dice.randint(0, len(nodes))))
+            running = [key for key in running if key not in lost]
+            placement.update(nodes)
 
 
 def test_small_packs_use_what_a_reservation_leaves_of_its_own_node():
