@@ -1,0 +1,67 @@
+"""Law of the optimum: how the best setting of each knob moves with the axes, and runs that narrow it at a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sweeplaw.analysis.guidance.space import Array
+from sweeplaw.analysis.guidance.surface import Belief
+
+
+@dataclass(frozen=True, slots=True)
+class OptimumLaw:
+    """For each knob and axis, the ``slope`` of the optimum and its standard deviation ``sd``.
+
+    On a log axis of the knob the slope is the exponent of a power law; on a linear one, the change of the optimum per
+    doubling of the axis. Of the first recipe if there are several; their slopes are shared.
+    """
+
+    slope: Mapping[str, Mapping[str, float]]
+    sd: Mapping[str, Mapping[str, float]]
+
+
+def optimum_law(belief: Belief) -> OptimumLaw:
+    """Return the law with standard deviations by linear propagation from the parameters."""
+    space = belief.space
+    middle = np.zeros(len(space.axes))
+    base = optimum_at(belief, middle)
+    slopes: dict[str, dict[str, float]] = {knob.name: {} for knob in space.knobs}
+    sds: dict[str, dict[str, float]] = {knob.name: {} for knob in space.knobs}
+    covariance = belief.covariance[len(belief.active) :, len(belief.active) :]
+    for j, axis in enumerate(space.axes):
+        there = np.eye(len(space.axes))[j]
+        value = optimum_at(belief, there) - base
+        gradient = optimum_gradient(belief, there) - optimum_gradient(belief, middle)
+        sd = np.sqrt(np.maximum(np.einsum("kt,tu,ku->k", gradient, covariance, gradient), 0.0))
+        for i, knob in enumerate(space.knobs):
+            slopes[knob.name][axis] = float(value[i] * space.unit[i])
+            sds[knob.name][axis] = float(sd[i] * space.unit[i])
+    return OptimumLaw(slopes, sds)
+
+
+def optimum_at(belief: Belief, z: Array) -> Array:
+    """Return the optimum x (knobs,) of the law at the coordinates ``z``."""
+    parameters = belief.mean[len(belief.active) :]
+    curvature = belief.terms.curvature(parameters)
+    slopes = belief.terms.slopes_at(z, 0, len(belief.space.recipes)) @ parameters
+    return np.asarray(-np.linalg.solve(curvature, slopes) / 2)
+
+
+def optimum_gradient(belief: Belief, z: Array) -> Array:
+    """Return the derivatives (knobs, terms) of `optimum_at` by the parameters: dx = -Q^-1 (db / 2 + dQ x)."""
+    terms, x = belief.terms, optimum_at(belief, z)
+    change = terms.slopes_at(z, 0, len(belief.space.recipes)) / 2
+    for n, (i, j) in enumerate(terms.pairs, start=terms.first_pair):
+        change[i, n] += x[j] / 2
+        change[j, n] += x[i] / 2
+    return np.asarray(-np.linalg.solve(terms.curvature(belief.mean[len(belief.active) :]), change))
+
+
+def target_gains(belief: Belief, z: Array) -> Array:
+    """Return by how much a run of each active point lowers the variance of the optimum at ``z``, summed over knobs."""
+    active = len(belief.active)
+    shared = optimum_gradient(belief, z) @ belief.covariance[active:, :active]
+    return np.asarray((shared**2).sum(axis=0) / (belief.variance + belief.spread**2))

@@ -1,0 +1,148 @@
+"""Belief about the loss: one Gaussian process over all points of all cells, conditioned on the records.
+
+Its mean is the law and the levels with their priors; what a quadratic cannot say is a discrepancy in coordinates
+relative to the fitted optimum, so that an asymmetric shape learnt in cheap cells carries to dear ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from sweeplaw.analysis.guidance.law_fit import LARGEST_EXCESS, LawFit, cell_base, excess_of_records, fit_law
+from sweeplaw.analysis.guidance.space import Array, Index, Space
+from sweeplaw.analysis.guidance.terms import Terms
+
+SHAPE_SD, CELL_SHAPE_SD = 0.002, 0.0015  # of the discrepancy in all cells, and in one cell (half of it in cells nearby)
+SHAPE_LENGTH = 1.5  # octaves of a knob
+CELL_LENGTH = 2.0  # octaves of an axis
+NOISE_SLOPE = 0.3  # sd of a record per relative excess: the surface is not modelled well far from the optimum
+STEEP_FROM = 0.03  # relative excess beyond which that slope is trebled
+ACTIVE_EXCESS = 0.02  # relative excess below which a point is followed
+LEAST_ACTIVE = 5  # points followed in every cell
+MOST_RECORDS = 1000  # records that are factorized: those with the least excess
+LEAST_VARIANCE = 1e-14
+
+
+@dataclass(slots=True, eq=False)
+class Belief:
+    """Mean and covariance of the noise-free log loss at the ``active`` points, followed by the law's parameters.
+
+    ``row`` (points,): the row of a point, or -1. ``noise`` (points,): sd of a record, ``seed_noise`` at an optimum.
+    `learn` and `await_records` change it in place.
+    """
+
+    space: Space
+    terms: Terms
+    fit: LawFit
+    seed_noise: float
+    active: Index
+    row: Index
+    noise: Array
+    mean: Array
+    covariance: Array
+
+    @property
+    def mu(self) -> Array:
+        """Mean at the active points."""
+        return self.mean[: len(self.active)]
+
+    @property
+    def variance(self) -> Array:
+        """Variance of the noise-free log loss at the active points."""
+        return np.maximum(self.covariance.diagonal()[: len(self.active)], LEAST_VARIANCE)
+
+    @property
+    def spread(self) -> Array:
+        """Noise sd at the active points."""
+        return self.noise[self.active]
+
+    def copy(self) -> Belief:
+        """Return a copy that may be changed."""
+        return replace(self, noise=self.noise.copy(), mean=self.mean.copy(), covariance=self.covariance.copy())
+
+    def learn(self, point: int, y: float, best: float) -> None:
+        """Condition on one record; ``best`` is the lowest log loss of its cell, this record included."""
+        base = float(cell_base(self.fit.level[[self.space.cell[point]]], np.array([best]))[0])
+        above = min(y - base, LARGEST_EXCESS)
+        excess = excess_of_records(self.fit.rise[[point]], np.array([above]))
+        self.noise[point] = noise_sd(excess, self.seed_noise)[0]
+        if (row := self.row[point]) >= 0:
+            column = self.covariance[row].copy()
+            total = column[row] + self.noise[point] ** 2
+            self.mean += column * ((base + above - self.mean[row]) / total)
+            self.covariance -= np.outer(column / total, column)
+
+    def await_records(self, points: Index) -> None:
+        """Condition on records of these points whose values are not known yet: the mean stays, variances fall."""
+        points = points[self.row[points] >= 0]
+        if len(points):
+            rows = self.row[points]
+            covariance = self.covariance[np.ix_(rows, rows)] + np.diag(self.noise[points] ** 2)
+            known = solve_triangular(np.linalg.cholesky(covariance), self.covariance[rows], lower=True)
+            self.covariance -= known.T @ known
+
+
+def noise_sd(excess: Array, seed_noise: float) -> Array:
+    """Return the sd of a record by its relative excess above the best of its cell."""
+    return seed_noise + NOISE_SLOPE * excess + 2 * NOISE_SLOPE * np.maximum(0.0, excess - STEEP_FROM)
+
+
+def believe(space: Space, terms: Terms, index: Index, y: Array, best: Array, seed_noise: float) -> Belief:
+    """Return the belief after log losses ``y`` at the points ``index``; ``best`` (cells,) is inf without a record."""
+    fit = fit_law(space, terms, index, y, best)
+    noise = noise_sd(fit.excess, seed_noise)
+    active = _followed(space, fit)
+    kept = np.argsort(fit.excess[index], kind="stable")[:MOST_RECORDS]
+    known, above = index[kept], np.minimum(y[kept] - fit.base[space.cell[index[kept]]], LARGEST_EXCESS)
+    values = fit.base[space.cell[known]] + above - terms.mean[known]
+    prior, scaled = terms.sd**2, terms.features * terms.sd
+    covariance = scaled[known] @ scaled[known].T + discrepancy(space, fit, known, known)
+    lower = np.linalg.cholesky(covariance + np.diag(noise[known] ** 2))
+    cross = np.hstack(
+        [scaled[known] @ scaled[active].T + discrepancy(space, fit, known, active), terms.features[known] * prior]
+    )
+    explained = solve_triangular(lower, cross, lower=True)
+    mean = np.r_[terms.mean[active], np.zeros(len(prior))] + explained.T @ solve_triangular(lower, values, lower=True)
+    shared = terms.features[active] * prior
+    before = np.block(
+        [
+            [scaled[active] @ scaled[active].T + discrepancy(space, fit, active, active), shared],
+            [shared.T, np.diag(prior)],
+        ]
+    )
+    row = np.full(len(space), -1)
+    row[active] = np.arange(len(active))
+    return Belief(space, terms, fit, seed_noise, active, row, noise, mean, before - explained.T @ explained)
+
+
+def discrepancy(space: Space, fit: LawFit, left: Index, right: Index) -> Array:
+    """Return the covariance (left, right) of the part of the log loss that is not quadratic."""
+    near = np.exp(-_squared(_relative(space, fit, left), _relative(space, fit, right)) / (2 * SHAPE_LENGTH**2))
+    cells = np.exp(-_squared(space.z, space.z) / (2 * CELL_LENGTH**2))
+    between = SHAPE_SD**2 + CELL_SHAPE_SD**2 * (0.5 * cells + 0.5 * np.eye(len(space.cells)))
+    shape = near * between[space.cell[left][:, None], space.cell[right]]
+    if len(space.recipes) > 1:
+        shape *= 0.5 + 0.5 * (space.recipe[left][:, None] == space.recipe[right])
+    return np.asarray(shape)
+
+
+def _relative(space: Space, fit: LawFit, points: Index) -> Array:
+    return np.asarray(space.x[points] - fit.optimum[space.surface[points]])
+
+
+def _squared(left: Array, right: Array) -> Array:
+    """Return the squared distances between two sets of coordinates."""
+    products = left @ right.T
+    return np.asarray((left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * products)
+
+
+def _followed(space: Space, fit: LawFit) -> Index:
+    """Return the points with little excess, and at least a few of every cell."""
+    order = np.lexsort((fit.excess, space.cell))
+    first = np.searchsorted(space.cell[order], np.arange(len(space.cells)))
+    rank = np.empty(len(space), dtype=np.int64)
+    rank[order] = np.arange(len(space)) - first[space.cell[order]]
+    return np.flatnonzero((fit.excess < ACTIVE_EXCESS) | (rank < LEAST_ACTIVE))

@@ -1,0 +1,143 @@
+"""The guide finds planted optima, is a pure function of its records, and bears what records can be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sweeplaw.analysis.guidance.guide import Guide, Options, Proposal
+from sweeplaw.analysis.guidance.space import Knob, Space
+from sweeplaw.trials.errors import InputError
+from tests.analysis.guidance.planted import Planted, planted
+
+
+def search(truth: Planted, runs: int, seed: int = 0, options: Options | None = None) -> Guide:
+    """Return a guide after this many runs, one at a time."""
+    guide = Guide(truth.space, seed, options)
+    for _ in range(runs):
+        (proposal,) = guide.propose()
+        guide.observe([proposal.index], [float(truth.loss[proposal.index])])
+    return guide
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("knobs", "axes"), [(1, 0), (1, 1), (1, 2), (2, 0), (2, 2), (2, 3), (3, 1), (4, 2)])
+def test_finds_the_optimum_of_a_planted_bowl_within_a_grid_step(knobs: int, axes: int) -> None:
+    truth = planted(knobs, axes, noise=0.0, seed=1)
+    guide = search(truth, min(len(truth.space) // 2, 60))
+    for answer in guide.recommend():
+        off = np.abs(truth.space.x[answer.denoised] - truth.optimum[answer.cell])
+        assert (off <= 1.0).all(), (answer, off)
+
+
+@pytest.mark.heavy
+def test_reads_linear_axes_as_log_ones() -> None:
+    truth = planted(2, 1, noise=0.0005, seed=2, scale="linear")
+    guide = search(truth, 40)
+    regret = [truth.clean[a.denoised] / truth.clean[truth.space.cell == a.cell].min() - 1 for a in guide.recommend()]
+    assert max(regret) < 0.001
+
+
+def proposed(guide: Guide, k: int = 3, pending: tuple[int, ...] = ()) -> list[Proposal]:
+    return guide.propose(k, pending=pending)
+
+
+@pytest.mark.heavy
+def test_the_same_records_give_the_same_proposals_whenever_it_was_asked() -> None:
+    truth = planted(2, 2, noise=0.0005, seed=3)
+    for runs in (0, 7, 15, 16, 31, 60):
+        watched = search(truth, runs)
+        resumed = Guide(truth.space, 0)
+        index = watched.records.index
+        resumed.observe(index, [float(truth.loss[i]) for i in index])
+        assert proposed(resumed, pending=(3,)) == proposed(watched, pending=(3,))
+        assert resumed.recommend() == watched.recommend()
+
+
+def test_another_seed_starts_elsewhere() -> None:
+    truth = planted(2, 2, noise=0.0, seed=3)
+    assert [p.index for p in Guide(truth.space, 0).propose(5)] != [p.index for p in Guide(truth.space, 1).propose(5)]
+
+
+def test_proposals_are_new_affordable_and_explained() -> None:
+    truth = planted(2, 2, noise=0.0005, seed=4)
+    guide = search(truth, 40)
+    pending = [p.index for p in guide.propose(4)]
+    cheap = float(np.median(truth.space.cost))
+    more = guide.propose(6, cheap, pending)
+    chosen = [p.index for p in more]
+    assert len({*chosen, *pending, *guide.records.index}) == len(chosen) + len(pending) + 40
+    assert sum(truth.space.cost[chosen]) <= cheap
+    assert all("point in the cell N = " in p.reason for p in more)
+
+
+def test_everything_runs_once_and_then_nothing_is_proposed() -> None:
+    truth = planted(1, 1, noise=0.0005, seed=5)
+    guide = search(truth, len(truth.space))
+    assert sorted(guide.records.index) == list(range(len(truth.space)))
+    assert guide.propose(3) == []
+
+
+def test_a_budget_below_the_cheapest_run_proposes_nothing() -> None:
+    truth = planted(2, 1, noise=0.0, seed=6)
+    assert Guide(truth.space).propose(2, 0.5 * float(truth.space.cost.min())) == []
+
+
+@pytest.mark.heavy
+def test_diverged_missing_and_failed_runs_do_not_mislead() -> None:
+    truth = planted(2, 2, noise=0.0005, seed=7)
+    rng = np.random.default_rng(0)
+    guide = Guide(truth.space)
+    for _ in range(90):
+        (proposal,) = guide.propose()
+        point, luck = proposal.index, rng.random()
+        too_high = truth.space.x[point, 0] > truth.optimum[truth.space.cell[point], 0] + 1.6
+        value = np.inf if too_high else np.nan if luck < 0.1 else float(truth.loss[point])
+        guide.observe([point], [value], [luck > 0.95])
+    assert guide.records.lost.sum() > 5
+    for answer in guide.recommend():
+        best = truth.clean[truth.space.cell == answer.cell].min()
+        assert truth.clean[answer.denoised] / best - 1 < 0.001
+
+
+def test_a_cell_in_which_all_runs_diverge_does_not_stop_the_search() -> None:
+    truth = planted(2, 1, noise=0.0005, seed=8)
+    guide = Guide(truth.space)
+    for _ in range(60):
+        (proposal,) = guide.propose()
+        bad = truth.space.cell[proposal.index] == 1
+        guide.observe([proposal.index], [np.inf if bad else float(truth.loss[proposal.index])])
+    assert all(np.isfinite(a.loss) for a in guide.recommend())
+    answer = guide.recommend()[0]
+    assert truth.clean[answer.denoised] / truth.clean[truth.space.cell == 0].min() - 1 < 0.001
+
+
+@pytest.mark.heavy
+def test_recipes_share_the_curvature_and_the_better_one_is_found() -> None:
+    truth = planted(2, 1, noise=0.0005, seed=9, recipes=("adamw", "muon"))
+    guide = search(truth, 70)
+    for answer in guide.recommend():
+        assert truth.space.recipe[answer.denoised] == 1
+        assert truth.clean[answer.denoised] / truth.clean[truth.space.cell == answer.cell].min() - 1 < 0.001
+
+
+def test_repeated_runs_of_a_point_are_records_of_one_setting() -> None:
+    truth = planted(1, 1, noise=0.0, seed=10)
+    guide = Guide(truth.space)
+    guide.observe([4, 4, 4, 5], [2.0, 2.002, 1.998, 2.1])
+    assert len(guide.records) == 4
+    assert guide.propose()[0].index not in (4, 5)
+
+
+@pytest.mark.parametrize(("index", "value"), [(-1, 2.0), (10**6, 2.0), (0, -1.0), (0, 0.0)])
+def test_records_that_cannot_be_are_refused_and_nothing_is_kept(index: int, value: float) -> None:
+    guide = Guide(planted(1, 1, noise=0.0, seed=1).space)
+    with pytest.raises(InputError, match="accepted"):
+        guide.observe([1, index], [2.0, value])
+    assert len(guide.records) == 0
+
+
+def test_a_space_names_every_fault() -> None:
+    with pytest.raises(InputError) as caught:
+        Space.of([Knob("lr", "lgo")], ["N"], [[-1.0]], [0, 0], [[0.1], [0.2]], [1.0, 0.0])
+    assert {"scale of lr", "axis N", "cost"} <= {f.split(" has")[0].split(" =")[0] for f in caught.value.faults}
