@@ -17,7 +17,7 @@ import pydantic
 
 from sweeplaw.clusters.profile import toml_file
 from sweeplaw.clusters.profile.profile import Profile
-from sweeplaw.orchestrator.plan import sizes
+from sweeplaw.orchestrator.plan import search_options, sizes
 from sweeplaw.orchestrator.plan.sweep import _File
 from sweeplaw.trials import expression
 
@@ -91,7 +91,7 @@ def section(name: str, model: type[pydantic.BaseModel]) -> str:
     rows = [
         f"| `{key}` | {kind(schema[key])} | {default(field)} |"
         for key, field in model.model_fields.items()
-        if not _table(field.annotation)
+        if not _table(field.annotation) and (name, key) != ("Sweep files", "search")
     ]
     return "\n".join([f"## {name}\n", f"{about}\n", "| key | value | without it |", "|---|---|---|", *rows]) + "\n"
 
@@ -127,9 +127,19 @@ def default(field: Any) -> str:
 def page() -> str:
     """Return docs/reference.md."""
     sweep = [section(name, model) for name, model in tables("Sweep files", _File)]
+    by_model: dict[type[pydantic.BaseModel], list[str]] = {}
+    for search, model in search_options.KINDS.items():
+        by_model.setdefault(model, []).append(search)
+    searches = [
+        section(name, model)
+        for found, kinds in by_model.items()
+        for name, model in tables(f"[search] with kind = {' or '.join(json.dumps(search) for search in kinds)}", found)
+        if model is not search_options.EarlyStopping
+    ]
+    searches.append(section("[search.early_stopping]", search_options.EarlyStopping))
     profiles = [section(name, model) for name, model in tables("Profiles", Profile)]
     example = f"An example of every table:\n\n```toml\n{EXAMPLE}```\n"
-    return "\n".join([HEAD, sweep[0], ZIP, example, *sweep[1:], *profiles])
+    return "\n".join([HEAD, sweep[0], ZIP, example, *searches, *sweep[1:], *profiles])
 
 
 if __name__ == "__main__":

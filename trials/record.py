@@ -16,12 +16,14 @@ from sweeplaw.trials.spec import TrialSpec, Value
 
 # Incremented when an old reader would misread a new store. A newer store is refused, an older one opens.
 # 2: states `preempted` and `budget`, which a launcher of schema 1 would treat as finished.
-SCHEMA_VERSION = 2
+# 3: state `paused`, which a launcher of schema 2 would treat as finished.
+SCHEMA_VERSION = 3
 
-State = Literal["completed", "diverged", "out_of_memory", "failed", "stopped", "preempted", "budget"]
+State = Literal["completed", "diverged", "out_of_memory", "failed", "stopped", "preempted", "budget", "paused"]
 STATES: tuple[State, ...] = get_args(State)
 # Interrupted from outside, so not finished: the next launch resumes the trial, from its checkpoint if it has one.
-UNFINISHED: frozenset[State] = frozenset({"preempted", "budget"})
+# A paused trial waits at a step for the decision of its search.
+UNFINISHED: frozenset[State] = frozenset({"preempted", "budget", "paused"})
 
 ColumnType = Literal["int", "float", "str", "bool", "time"]
 
@@ -72,6 +74,10 @@ TRIAL_COLUMNS: tuple[Column, ...] = (
         "",
         "commit of the sweeplaw checkout that ran, with + when it had local changes; null without one",
     ),
+    Column("search_number", "int", "", "number of the proposal in the search of its sweep, from 0; null without one"),
+    Column("search_known", "int", "", "results that the search knew when it proposed the trial"),
+    Column("search_reason", "str", "", "why the search proposed the trial"),
+    Column("search_setting", "str", "", "the values of the sweep's axes that the search proposed, as JSON"),
     Column("source", "str", "", "where an imported row came from; null for our own runs"),
     Column("spec", "str", "", "canonical JSON of the spec"),
 )
@@ -159,6 +165,18 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchNote:
+    """Why a search proposed a trial: the columns ``search_number``, ``search_known``, ``search_reason`` and
+    ``search_setting``.
+    """
+
+    number: int
+    known: int
+    reason: str
+    setting: str
+
+
+@dataclass(frozen=True, slots=True)
 class TrialRecord:
     """Spec, cost, outcome and provenance of one trial: one row of the `trials` table."""
 
@@ -170,6 +188,7 @@ class TrialRecord:
     pack_id: str
     launch_id: str | None
     provenance: Provenance
+    search: SearchNote | None = None
 
     def row(self) -> dict[str, Any]:
         """Return the record as one flat row: core columns, knobs and metrics. Unknown values are None."""
@@ -196,6 +215,13 @@ class TrialRecord:
             commit=self.provenance.commit,
             spec=self.spec.canonical(),
         )
+        if self.search is not None:
+            row.update(
+                search_number=self.search.number,
+                search_known=self.search.known,
+                search_reason=self.search.reason,
+                search_setting=self.search.setting,
+            )
         return row
 
 

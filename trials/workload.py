@@ -90,7 +90,8 @@ class Workload(Protocol):
     sweep may set, which `resolve` converts into knobs (a target parameter count becomes a shape). ``metrics`` maps each
     metric beyond the core columns to its unit and meaning. ``spreads`` is whether several processes, each with its own
     device, may train one trial together (`Context.world`). ``stacks`` is whether the trials of a pack train together;
-    otherwise each runs alone. ``divides_micro_batch`` is whether
+    otherwise each runs alone. ``resumes`` is whether a trial that ends because `Context.ending` turned true leaves a
+    checkpoint, from which it goes on. ``divides_micro_batch`` is whether
     `Context.micro_batch_divisor` reduces the memory of a trial, so that one that ran out of memory may be retried.
     """
 
@@ -100,6 +101,7 @@ class Workload(Protocol):
     metrics: Mapping[str, tuple[str, str]]
     spreads: bool
     stacks: bool
+    resumes: bool
 
     @property
     def divides_micro_batch(self) -> bool: ...

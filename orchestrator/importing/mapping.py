@@ -35,10 +35,11 @@ STATES: Mapping[str, str | None] = {  # None: not a result yet
     **dict.fromkeys(("failed", "fail", "crashed", "error", "errored"), "failed"),
     **dict.fromkeys(("stopped", "killed", "pruned", "canceled", "cancelled"), "stopped"),
     **dict.fromkeys(("preempted", "preempting"), "preempted"),
+    "paused": "paused",
     "budget": "budget",
     **dict.fromkeys(("diverged", "nan"), "diverged"),
     **dict.fromkeys(("out_of_memory", "oom"), "out_of_memory"),
-    **dict.fromkeys(("running", "pending", "waiting", "scheduled", "queued", "paused")),
+    **dict.fromkeys(("running", "pending", "waiting", "scheduled", "queued")),
 }
 
 

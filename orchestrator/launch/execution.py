@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from sweeplaw.clusters.connect.cluster import ClusterInfo
 from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.launch import checkpoints
+from sweeplaw.orchestrator.launch.adaptive.proposals import ProposalFeed
 from sweeplaw.orchestrator.launch.failures import FailureWatch
 from sweeplaw.orchestrator.launch.leases import LaunchLease
-from sweeplaw.orchestrator.launch.queue import build_queue
+from sweeplaw.orchestrator.launch.queue import build_queue, size_of
 from sweeplaw.orchestrator.launch.recorder import LaunchObserver, Recorder
 from sweeplaw.orchestrator.launch.retries import count_outcomes
 from sweeplaw.orchestrator.plan.plan import Plan
 from sweeplaw.orchestrator.schedule.backends import backend
 from sweeplaw.orchestrator.schedule.dispatcher import DispatcherCallbacks
 from sweeplaw.orchestrator.schedule.packs import Pack
+from sweeplaw.orchestrator.search.space import Space
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.orchestrator.worker.provenance import commit, versions
 from sweeplaw.orchestrator.worker.worker import Job
@@ -25,9 +27,10 @@ from sweeplaw.trials.store_format import attempt_log, confined
 
 
 class Execution:
-    """Runs the trials of ``todo``, which ``lease`` holds, on the connected cluster of ``profile``.
+    """Runs the trials of ``todo``, which ``lease`` holds, on the connected cluster of ``profile``; where the sweep's
+    search proposes them, those of its `ProposalFeed`.
 
-    Raises InputError with every trial that no node can hold.
+    Raises InputError with every trial that no node can hold, or if the search lacks what it needs.
     """
 
     def __init__(
@@ -38,10 +41,20 @@ class Execution:
         cluster: ClusterInfo,
         writer: Writer,
         observers: Sequence[LaunchObserver],
+        used_before: float = 0.0,
     ) -> None:
         store, launch_state = lease.store, lease.launch_state
+        self.feed: ProposalFeed | None = None
         self._sweep, self._lease, self._profile, self._launch_state = todo.sweep, lease, profile, launch_state
-        self._queue = build_queue(todo, profile, cluster.nodes)
+        if todo.sweep.search.proposes:
+            self.feed = ProposalFeed(
+                Space(todo.sweep),
+                lease,
+                size_of(todo, profile, cluster.nodes),
+                stacked=profile.device.accelerator and todo.sweep.workload.stacks,
+                used_before=used_before,
+            )
+        self._queue = build_queue(todo, profile, cluster.nodes, self.feed.packs if self.feed else tuple)
         self._attempts = store.attempts()  # of earlier launches, and of trials recorded in this one
         earlier = count_outcomes(store.location, [trial for trial in todo.ids if trial in self._attempts])
         self._recorder = Recorder(
@@ -53,10 +66,16 @@ class Execution:
             observers,
             lease.still_held,
             FailureWatch(todo.sweep.stop),
+            self.feed,
         )
 
-    def run(self) -> Mapping[str, int]:
-        """Run every trial; return the number that ended for good, by state. Raise what the backend raises."""
+    @property
+    def states(self) -> Mapping[str, int]:
+        """The number of trials that ended for good, by state."""
+        return self._recorder.states
+
+    def run(self) -> None:
+        """Run every trial. Raise what the backend raises."""
         profile, location = self._profile, self._lease.store.location
         if location.local:
             confined.make_folder(location.root, attempt_log.FOLDER)
@@ -73,7 +92,6 @@ class Execution:
         self._record_cut_short()
         if problem := self._recorder.names.problem():
             self._lease.store.problems += (problem,)
-        return self._recorder.states
 
     def _callbacks(self) -> DispatcherCallbacks:
         launch_state = self._launch_state
@@ -104,10 +122,13 @@ class Execution:
             checkpoints=checkpoints.folder(self._lease.store.location),
             checkpoint_seconds=self._profile.checkpoint_seconds,
             logs=f"{self._lease.store.location.uri}/{attempt_log.FOLDER}",
+            until=pack.until,
+            parent=pack.parent,
         )
 
     def _attempt(self, pack: Pack, spec: TrialSpec) -> int:
-        return self._attempts.get(spec.trial_id, 0) + pack.attempt
+        paused = self.feed.attempts.get(spec.trial_id, 0) if self.feed else 0
+        return max(paused, self._attempts.get(spec.trial_id, 0)) + pack.attempt
 
     def _retry(self, record: TrialRecord) -> None:
         """Put a recorded trial back in the queue."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -28,6 +28,8 @@ from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.orchestrator.schedule import device_time
 from sweeplaw.orchestrator.schedule.backends import backend
 from sweeplaw.orchestrator.schedule.device_time import Usage
+from sweeplaw.orchestrator.search import registry
+from sweeplaw.orchestrator.search.space import Space
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.errors import InputError, require_types
@@ -39,7 +41,8 @@ class Launched:
 
     ``retries`` counts attempts that were followed by another; ``usage`` is the device time, with wasted time by reason;
     ``end`` is set when the launch ended before its trials had; ``failures`` are the causes of those that failed.
-    ``failed_earlier`` of the trials already in the store failed, which is final unless they are retried.
+    ``failed_earlier`` of the trials already in the store failed, which is final unless they are retried. Where a search
+    proposes the trials, ``planned`` are those it has proposed so far, and ``search_end`` is why it proposes no more.
     """
 
     launch_id: str
@@ -53,6 +56,7 @@ class Launched:
     problems: tuple[str, ...]
     failures: tuple[Failure, ...] = ()
     failed_earlier: int = 0
+    search_end: str = ""
 
 
 def launch(
@@ -72,6 +76,8 @@ def launch(
     )
     launch_state = launch_state or LaunchState()
     check_defaults(plan.sweep, store)
+    if plan.sweep.search.proposes:
+        return _searched(plan, store, profile, observers, launch_state)
     tail = store.tail()
     missing, failed_earlier = _missing(plan, store)
     already = plan.trials - len(missing)
@@ -91,7 +97,7 @@ def launch(
             failed_earlier=failed_earlier,
         )
     todo = plan.only(wanted)
-    guard = _checked(todo, store, profile, launch_state)
+    guard = _checked(todo, todo, store, profile, launch_state)
     launch_id = new_launch_id(store)
     store.add_launch(launch_id, launch_facts(plan, profile), todo.ids)  # before anything is started
     states: Mapping[str, int] = {}
@@ -102,7 +108,7 @@ def launch(
     ):
         todo = todo.only(lease.trials)
         if lease.trials:
-            states = _run(todo, already, lease, profile, connect, writer, observers)
+            states = _run(todo, already, lease, profile, connect, writer, observers).states
     return Launched(
         launch_id,
         plan.trials,
@@ -115,6 +121,40 @@ def launch(
         store.problems,
         _failures(store, launch_id, states) if states.keys() & set(UNSETTLED) else (),
         failed_earlier,
+    )
+
+
+def _searched(
+    plan: Plan, store: Store, profile: Profile, observers: Sequence[LaunchObserver], launch_state: LaunchState
+) -> Launched:
+    """Run what the search of the sweep proposes, until it ends or its budget is spent."""
+    registry.check(plan.sweep)
+    examples = replace(plan, groups=Space(plan.sweep).examples)
+    if misfits := [point["misfit"] for point in estimate(examples, profile)["points"] if point["misfit"]]:
+        raise InputError(misfits, where=plan.sweep.name)
+    guard = _checked(plan, examples, store, profile, launch_state)
+    launch_id = new_launch_id(store)
+    store.add_launch(launch_id, launch_facts(plan, profile))
+    with (
+        begun(profile) as connect,
+        store.writer(launch_id) as writer,
+        claimed(store, set(), launch_id, guard, store.tail()) as lease,
+    ):
+        done = _run(plan, 0, lease, profile, connect, writer, observers, guard.used)
+    feed = done.feed
+    assert feed is not None, "the search proposes"
+    return Launched(
+        launch_id,
+        feed.known,
+        feed.known - sum(done.states.values()),
+        feed.elsewhere,
+        done.states,
+        launch_state.retries,
+        launch_state.meter.usage(),
+        launch_state.end,
+        store.problems,
+        _failures(store, launch_id, done.states) if done.states.keys() & set(UNSETTLED) else (),
+        search_end=feed.ended,
     )
 
 
@@ -135,12 +175,14 @@ def _missing(plan: Plan, store: Store) -> tuple[set[str], int]:
     return {trial_id for trial_id in plan.ids if trial_id not in finished}, failed
 
 
-def _checked(wanted: Plan, store: Store, profile: Profile, launch_state: LaunchState) -> BudgetGuard:
-    """Check that the budget allows these trials and that their data is there; return the guard of the budget."""
+def _checked(wanted: Plan, examples: Plan, store: Store, profile: Profile, launch_state: LaunchState) -> BudgetGuard:
+    """Check that the budget allows these trials, and that the data of the ``examples`` is there; return the guard of
+    the budget.
+    """
     sweep = wanted.sweep
     used = device_time.total(_published_usage(store, sweep).values()).device_seconds
     check(wanted, estimate(wanted, profile), used / 3600)
-    sweep.workload.check([group.spec(0) for group in wanted.groups])
+    sweep.workload.check([group.spec(0) for group in examples.groups])
     return BudgetGuard(sweep.name, launch_state, sweep.budget, used)
 
 
@@ -166,8 +208,9 @@ def _run(
     connect: Connecting,
     writer: Writer,
     observers: Sequence[LaunchObserver],
-) -> Mapping[str, int]:
-    """Run the claimed trials on the cluster; return the number that ended for good, by state."""
+    used_before: float = 0.0,
+) -> Execution:
+    """Run the claimed trials on the cluster, or what the search proposes; return their execution."""
     store, launch_state = lease.store, lease.launch_state
     if profile.kind == "local":
         launch_state.notify("starting Ray on this machine")
@@ -178,4 +221,6 @@ def _run(
         launch_state.begin(todo.trials, cluster.slots, functools.partial(checkpoints.age, store.location))
         for observer in observers:
             observer.started(todo, already, cluster)
-        return Execution(todo, lease, profile, cluster, writer, observers).run()
+        execution = Execution(todo, lease, profile, cluster, writer, observers, used_before)
+        execution.run()
+        return execution

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 
 from sweeplaw.clusters.connect.cluster import Node
@@ -14,16 +15,35 @@ from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
 
 
-def build_queue(todo: Plan, profile: Profile, nodes: Iterable[Node]) -> Queue:
-    """Return the packs of this plan. Raise InputError with every trial that no node can hold."""
+def build_queue(
+    todo: Plan, profile: Profile, nodes: Iterable[Node], source: Callable[[], Iterable[Pack]] = tuple
+) -> Queue:
+    """Return the packs of this plan; ``source`` gives more. Raise InputError with every trial that no node can hold."""
     nodes = tuple(nodes)
-    size_of = _sizes(todo, profile, nodes)
+    sizes = _sizes(todo, profile, nodes)
     return Queue(
-        _packs(todo, profile, nodes, size_of),
+        _packs(todo, profile, nodes, sizes),
         max_attempts=1 + todo.sweep.retry.worker_died,
         stacked=profile.device.accelerator,
-        size_of=size_of,
+        size_of=sizes if todo.groups else size_of(todo, profile, nodes),
+        source=source,
     )
+
+
+def size_of(todo: Plan, profile: Profile, nodes: Iterable[Node]) -> Callable[[Cost], TrialResources]:
+    """Return the function from the cost of any trial of this sweep to its resources; it raises InputError for one that
+    no node can hold.
+    """
+    capacity = ClusterCapacity.of([node.capacity for node in nodes])
+    sizer = ResourceSizer(profile, todo.sweep.workload.spreads, capacity)
+
+    @functools.cache
+    def size(cost: Cost) -> TrialResources:
+        if found := sizer(cost):
+            return found
+        raise InputError(sizer.misfit(cost), where=todo.sweep.name)
+
+    return size
 
 
 def _sizes(todo: Plan, profile: Profile, nodes: Sequence[Node]) -> Callable[[Cost], TrialResources]:

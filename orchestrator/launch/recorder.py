@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from sweeplaw.clusters.connect.cluster import ClusterInfo
+from sweeplaw.orchestrator.launch.adaptive.proposals import ProposalFeed
 from sweeplaw.orchestrator.launch.failures import FailureWatch
 from sweeplaw.orchestrator.launch.metric_names import MetricNames
 from sweeplaw.orchestrator.launch.retries import OutcomeCounts
@@ -36,7 +37,8 @@ class Recorder:
     """Records the rows of one launch; ``states`` counts the trials that ended for good, by state.
 
     ``earlier`` counts the earlier outcomes of these trials. ``retry`` puts a recorded trial back in the queue.
-    ``watch`` ends a launch whose trials fail. Once ``still_held`` returns False, the trials belong to another launch,
+    ``watch`` ends a launch whose trials fail. ``feed`` says why trials were proposed, and learns what became of them.
+    Once ``still_held`` returns False, the trials belong to another launch,
     and rows are dropped.
     """
 
@@ -50,11 +52,12 @@ class Recorder:
         observers: Sequence[LaunchObserver],
         still_held: Callable[[], bool],
         watch: FailureWatch,
+        feed: ProposalFeed | None = None,
     ) -> None:
         self.states: Counter[str] = Counter()
         self.names = MetricNames()
         self._writer, self._launch_state, self._observers = writer, launch_state, observers
-        self._still_held, self._watch = still_held, watch
+        self._still_held, self._watch, self._feed = still_held, watch, feed
         self._allowed, self._outcomes, self._retry = policy.by_state(), earlier, retry
         self._preempted: Counter[str] = Counter()  # in this launch, by trial
 
@@ -63,17 +66,23 @@ class Recorder:
         if not self._still_held():
             return
         rows = [self._with_end(row) if isinstance(row, TrialRecord) else row for row in map(self.names.bounded, rows)]
+        if self._feed:
+            rows = [self._feed.note(row) if isinstance(row, TrialRecord) else row for row in rows]
         records = [row for row in rows if isinstance(row, TrialRecord)]
         self._writer.write(records, [row for row in rows if isinstance(row, CurvePoint)])
         self._launch_state.recorded(rows)
+        again = set()
         for record in records:
             if reason := self._watch.ended(record.outcome.state):
                 self._launch_state.drain(End("preempted", reason, failing=True))
             if self._should_retry(record):
+                again.add(record.outcome.trial_id)
                 self._launch_state.retried()
                 self._retry(record)
             else:
                 self.states[record.outcome.state] += 1
+        if self._feed:
+            self._feed.recorded(rows, again)
         for observer in self._observers:
             observer.recorded(rows)
 

@@ -84,6 +84,7 @@ class LaunchState:
     def __init__(self, now: Clock | None = None, notify: Callable[[str], None] = ignore) -> None:
         self.meter = Meter()
         self.end: End | None = None
+        self.belief = ""  # what the search of the sweep believes, in one line
         self.now = now or steady()
         self.notify = notify
         self._checkpoint_age: CheckpointAge = no_checkpoints

@@ -54,7 +54,7 @@ class LaunchProgress:
         self._finished, self._failures = 0, 0  # attempts
         self._best: float | None = None
         self._work, self._total_work, self._by_flops = 0.0, 0.0, False
-        self._total = 0
+        self._total, self._open = 0, False  # open: a search proposes the trials
         self._began = self._printed = time.monotonic()
 
     def __enter__(self) -> LaunchProgress:
@@ -68,14 +68,14 @@ class LaunchProgress:
 
     def started(self, todo: Plan, already: int, cluster: ClusterInfo) -> None:
         """Print the number of trials and slots, and begin the bar."""
-        self._total = todo.trials
+        self._total, self._open = todo.trials, not todo.trials
         self._total_work = todo.total("flops") or float(todo.trials)
         self._by_flops = todo.total("flops") is not None
         self._began = time.monotonic()
         known = f", {already} already in the store" if already else ""
-        size = f"{counted(todo.trials, 'trial')} on {counted(cluster.slots, 'slot')}"
-        self._console.print(f"{todo.sweep.name}: {size}{known}", highlight=False)
-        self._bar.update(self._task, description=todo.sweep.name, total=todo.trials)
+        trials = counted(todo.trials, "trial") if todo.trials else f"a {todo.sweep.search.kind} search"
+        self._console.print(f"{todo.sweep.name}: {trials} on {counted(cluster.slots, 'slot')}{known}", highlight=False)
+        self._bar.update(self._task, description=todo.sweep.name, total=todo.trials or todo.sweep.budget.trials)
         if cluster.note:
             self._console.print(cluster.note, highlight=False)
 
@@ -87,7 +87,9 @@ class LaunchProgress:
         self._bar.update(self._task, completed=self._ended, facts=self.facts())
         if not self._console.is_terminal and time.monotonic() - self._printed >= PLAIN_SECONDS:
             self._printed = time.monotonic()
-            print(f"{self._ended}/{self._total} {self.facts()}", file=sys.stderr, flush=True)
+            print(
+                f"{self._ended}{f'/{self._total}' if self._total else ''} {self.facts()}", file=sys.stderr, flush=True
+            )
 
     @property
     def _ended(self) -> int:
@@ -107,11 +109,14 @@ class LaunchProgress:
         passed = time.monotonic() - self._began
         rate = self._ended / passed if passed > 0 else 0.0
         pieces = [f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"]
-        if work := self._work * self._ended / max(1, self._finished):  # assumption: retries are like the rest
+        work = self._work * self._ended / max(1, self._finished)  # assumption: retries are like the rest
+        if work and not self._open:
             pieces.append(f"{_clock(passed * (self._total_work / work - 1))} left")
         if self._best is not None:
             pieces.append(f"best {self._best:.4f}")
         pieces.append(f"{self._failures - self._launch_state.retries} not completed")  # only such are retried
+        if self._launch_state.belief:
+            pieces.append(self._launch_state.belief)
         if wasted := self._launch_state.meter.usage().wasted_seconds:
             pieces.append(f"{_clock(wasted)} of device time wasted")
         return " · ".join(pieces)

@@ -90,7 +90,7 @@ def _sum(values: Any) -> float | None:
 def listing(plan: Plan) -> list[dict[str, Any]]:
     """Return a row for each trial: its id, the knobs on an axis or derived, and its cost."""
     sweep = plan.sweep
-    shown = {*sweep.names("scientific"), *sweep.names("nuisance"), *sweep.names("seeds"), *sweep.derived}
+    shown = {*sweep.names("scientific"), *sweep.names("nuisance"), *sweep.names("seed"), *sweep.derived}
     return [
         {
             "trial_id": spec.trial_id,

@@ -19,6 +19,7 @@ from typing import Any
 
 from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.orchestrator.plan.resolution import member_rows, settle
+from sweeplaw.orchestrator.plan.search_options import RandomSearch
 from sweeplaw.orchestrator.plan.sizes import free_knobs
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.trials.accounting import Cost
@@ -94,28 +95,54 @@ class Plan:
 
 
 def plan(sweep: SweepSpec, watch: ProgressCallback = no_progress) -> Plan:
-    """Return the trials of this sweep. ``watch`` is called with the combinations done and their total.
+    """Return the trials of this sweep; none if its search proposes them while it runs. ``watch`` is called with the
+    combinations done and their total.
 
     Raise InputError if the sweep has no trials, or if names or values cannot be resolved.
     """
     require_types(("sweep", sweep, SweepSpec, "what read_sweep returns"))
-    outer, inner = _split(sweep)
+    if sweep.search.proposes:
+        return Plan(sweep, (), {})
+    made = full(sweep, watch)
+    _within_budget(made)
+    return made
+
+
+def full(sweep: SweepSpec, watch: ProgressCallback = no_progress) -> Plan:
+    """Return every trial of the sweep's axes, whatever its search and its budget. Raise InputError as `plan`."""
     dropped: Counter[str] = Counter()
+    groups = [group for _, group in groups_by_point(sweep, dropped, watch)]
+    if not groups:
+        reasons = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
+        raise InputError(f"no trials are left ({reasons or 'an axis has no values'})", where=sweep.name)
+    return Plan(sweep, tuple(sorted(groups, key=lambda group: _sort_key(group.shared))), dict(dropped))
+
+
+def groups_by_point(
+    sweep: SweepSpec, dropped: Counter[str], watch: ProgressCallback = no_progress
+) -> Iterator[tuple[Mapping[str, Value], Group]]:
+    """Yield each group with the values of the axes that its trials share, in the order of the axes.
+
+    The other axes are among the group's member knobs. ``dropped`` counts what becomes no trial, by reason.
+    """
+    outer, inner = _split(sweep)
     seen: set[str] = set()
-    groups = []
     members = math.prod(len(axis.values) for axis in inner)
     total = members * math.prod(len(axis.values) for axis in outer)
     with _uncollected():
         for done, point in enumerate(_combinations(outer), start=1):
             if group := _group(sweep, point, inner, dropped, seen):
-                groups.append(group)
+                yield point, group
             watch(done * members, total)
-    if not groups:
-        reasons = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
-        raise InputError(f"no trials are left ({reasons or 'an axis has no values'})", where=sweep.name)
-    made = Plan(sweep, tuple(sorted(groups, key=lambda group: _sort_key(group.shared))), dict(dropped))
-    _within_budget(made)
-    return made
+
+
+def group_at(sweep: SweepSpec, values: Mapping[str, Value], dropped: Counter[str]) -> Group | None:
+    """Return the trials with these values of all axes but the seeds, one a seed; None if they are ``dropped``.
+
+    Raise InputError if names or values cannot be resolved.
+    """
+    _, inner = _split(replace(sweep, axes=tuple(axis for axis in sweep.axes if axis.role == "seed")))
+    return _group(sweep, values, inner, dropped, set())
 
 
 @contextlib.contextmanager
@@ -139,13 +166,13 @@ def _split(sweep: SweepSpec) -> tuple[list[Axis], list[Axis]]:
 
     A member axis read by a formula for a shared knob counts as shared.
     """
-    axes = _drawn(sweep) if sweep.search.kind == "random" else list(sweep.axes)
+    axes = _drawn(sweep, sweep.search) if isinstance(sweep.search, RandomSearch) else list(sweep.axes)
     free = free_knobs(sweep.workload.knobs, sweep.derived)
     shared = [axis for axis in axes if not set(axis.names) <= free]
     return shared, [axis for axis in axes if axis not in shared]
 
 
-def _drawn(sweep: SweepSpec) -> list[Axis]:
+def _drawn(sweep: SweepSpec, search: RandomSearch) -> list[Axis]:
     """Return the axes with all nuisance axes replaced by one axis of drawn points."""
     from scipy.stats import qmc
 
@@ -153,10 +180,10 @@ def _drawn(sweep: SweepSpec) -> list[Axis]:
     others = [axis for axis in sweep.axes if axis.role != "nuisance"]
     if not nuisance:
         return others
-    sobol = qmc.Sobol(len(nuisance), rng=sweep.search.seed)
+    sobol = qmc.Sobol(len(nuisance), rng=search.seed)
     # Whole powers of two keep Sobol points balanced. The first `samples` of them are used, so a larger search
     # contains a smaller one.
-    points = sobol.random_base2((sweep.search.samples - 1).bit_length())[: sweep.search.samples]
+    points = sobol.random_base2((search.samples - 1).bit_length())[: search.samples]
     values = [
         tuple(itertools.chain.from_iterable(axis.at(x) for axis, x in zip(nuisance, point, strict=True)))
         for point in points.tolist()

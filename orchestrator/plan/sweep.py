@@ -16,9 +16,10 @@ import pydantic
 
 from sweeplaw.clusters.profile import toml_file
 from sweeplaw.orchestrator import sinks
-from sweeplaw.orchestrator.plan import formulas, sizes
+from sweeplaw.orchestrator.plan import formulas, search_options, sizes
 from sweeplaw.orchestrator.plan.axes import Axis, read_axis, read_zip
 from sweeplaw.orchestrator.plan.limits import NOT_RETRIED, Budget, Retry, Stop
+from sweeplaw.orchestrator.plan.search_options import RandomSearch, SearchOptions
 from sweeplaw.orchestrator.sinks import Target
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError, nearest, require_types, shown
@@ -28,19 +29,6 @@ from sweeplaw.trials.workloads import registry
 
 Role = Literal["scientific", "nuisance", "fixed"]
 ROLES: tuple[Role, ...] = get_args(Role)
-
-
-class Search(pydantic.BaseModel):
-    """How nuisance axes are searched at each scientific point.
-
-    ``grid`` takes every combination; ``random`` draws ``samples`` scrambled Sobol points from the ranges, the same ones
-    at every scientific point; a larger ``samples`` extends the smaller draw.
-    """
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-    kind: Literal["grid", "random"] = "grid"
-    samples: int = pydantic.Field(default=32, ge=1)
-    seed: int = pydantic.Field(default=0, ge=0)
 
 
 class _File(pydantic.BaseModel):
@@ -57,7 +45,7 @@ class _File(pydantic.BaseModel):
     name: str = pydantic.Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     description: str = ""
     workload: str | dict[str, Any] = "language_model"
-    search: Search = Search()
+    search: dict[str, Any] = {}
     budget: Budget = Budget()
     retry: Retry = Retry()
     stop: Stop = Stop()
@@ -72,7 +60,7 @@ class _File(pydantic.BaseModel):
 
 
 COSTS = tuple(item.name for item in fields(Cost))  # names that a workload may know from its knobs (`Workload.facts`)
-_TABLES: Mapping[str, type[pydantic.BaseModel]] = {"search": Search, "budget": Budget, "retry": Retry, "stop": Stop}
+_TABLES: Mapping[str, type[pydantic.BaseModel]] = {"budget": Budget, "retry": Retry, "stop": Stop}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +80,7 @@ class SweepSpec:
     fixed: Mapping[str, Value]
     derived: Mapping[str, formulas.Formula]
     where: tuple[formulas.Formula, ...]
-    search: Search
+    search: SearchOptions
     budget: Budget
     retry: Retry
     stop: Stop
@@ -158,7 +146,8 @@ def _fault(item: Any) -> str:
 
 
 def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec:
-    samples = file.search.samples if file.search.kind == "random" else None
+    search = search_options.read(file.search, faults)
+    samples = search.samples if isinstance(search, RandomSearch) else None
     derived_faults: list[str] = []
     try:
         size = sizes.check(file.scientific, file.nuisance, file.zip, file.seeds, samples, len(file.derived))
@@ -177,8 +166,7 @@ def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec
         faults += formulas.undefined(path, formula, accepted, COSTS)
     faults += _twice([*(name for axis in axes for name in axis.names), *fixed, *derived])
     log_to = _targets(file.log_to, faults)
-    if file.search.kind == "grid":
-        faults += [f"{axis.path}: a range without num; a grid needs {{…, num = n}}" for axis in axes if not axis.values]
+    faults += search_options.ranges_without_values(search, axes)
     if not faults and not any(axis.role == "scientific" for axis in axes):
         faults.append("scientific: no axis; a sweep needs at least one (what should the law be about?)")
     if faults:
@@ -192,7 +180,7 @@ def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec
         fixed=dict(sorted(fixed.items())),
         derived=derived,
         where=where,
-        search=file.search,
+        search=search,
         budget=file.budget,
         retry=file.retry.settled(divides_micro_batch=workload.divides_micro_batch),
         stop=file.stop,

@@ -102,7 +102,7 @@ class Dispatcher:
     @property
     def done(self) -> bool:
         """Whether nothing runs and no waiting pack may still start."""
-        return not self.busy and (not self.queue or self.draining_since is not None)
+        return not self.busy and (self.draining_since is not None or not self.queue.refill())
 
     @property
     def stuck_seconds(self) -> float:

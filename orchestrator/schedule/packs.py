@@ -28,7 +28,8 @@ ONE = TrialResources(1.0)  # the default size of a trial: one core
 class Pack:
     """Trials that one worker takes at a time. ``weight`` is their cost in the plan's unit (FLOPs, or trials).
 
-    All are of one ``size``; their micro-batches are divided by ``micro_batch_divisor``.
+    All are of one ``size``; their micro-batches are divided by ``micro_batch_divisor``. They pause at the step
+    ``until``, None to run to their end; one without a checkpoint of its own starts from that of the trial ``parent``.
     """
 
     groups: tuple[Group, ...]
@@ -36,6 +37,8 @@ class Pack:
     attempt: int = 1
     size: TrialResources = ONE
     micro_batch_divisor: int = 1
+    until: int | None = None
+    parent: str | None = None
 
     @property
     def pack_id(self) -> str:
@@ -116,7 +119,8 @@ class Queue:
 
     The trial that was running when its worker died is queued alone, at the front, with one more attempt, up to
     ``max_attempts``; the trials behind it are queued unchanged. A trial that ran out of memory is queued with
-    micro-batches half as large. ``size_of`` returns the size of a trial of a given cost.
+    micro-batches half as large. ``size_of`` returns the size of a trial of a given cost. ``source`` is asked for more
+    packs whenever one is wanted and none waits.
     """
 
     def __init__(
@@ -126,21 +130,32 @@ class Queue:
         max_attempts: int = 3,
         stacked: bool = False,
         size_of: Callable[[Cost], TrialResources] = lambda cost: ONE,
+        source: Callable[[], Iterable[Pack]] = tuple,
     ) -> None:
+        self._source = source
         self._order = itertools.count()
         self._waiting: dict[TrialResources, list[tuple[bool, float, int, Pack]]] = {}
         self._max_attempts = max_attempts
         self._stacked = stacked
         self._size_of = size_of
         self._divisors: dict[str, int] = {}  # of trials that ran out of memory
+        self._pauses: dict[str, tuple[int | None, str | None]] = {}  # `until` and `parent` of trials that have them
         for pack in packs:
             self.put(pack)
 
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
+    def refill(self) -> bool:
+        """Ask the source for packs if none waits; return whether any waits now."""
+        if not self._waiting:
+            for pack in self._source():
+                self.put(pack)
+        return bool(self._waiting)
+
     def sizes(self) -> list[TrialResources]:
-        """Return the sizes of the waiting packs, in the order they leave."""
+        """Return the sizes of the waiting packs, in the order they leave, after a `refill`."""
+        self.refill()
         return sorted(self._waiting, key=lambda size: (-size.devices, self._waiting[size][0][:3]))
 
     def take(self, size: TrialResources | None = None) -> Pack | None:
@@ -156,6 +171,10 @@ class Queue:
 
     def put(self, pack: Pack) -> None:
         """Queue a pack."""
+        if pack.until is not None or pack.parent is not None:
+            self._pauses.update(
+                dict.fromkeys((spec for group in pack.groups for spec in group.ids), (pack.until, pack.parent))
+            )
         fresh = pack.attempt == 1
         heapq.heappush(self._waiting.setdefault(pack.size, []), (fresh, -pack.weight, next(self._order), pack))
 
@@ -166,7 +185,9 @@ class Queue:
             self._divisors[spec.trial_id] = 2 * self._divisors.get(spec.trial_id, 1)
         group = Group(spec.workload, spec.knobs, (), ((),), (spec.trial_id,), cost)
         divisor = self._divisors.get(spec.trial_id, 1)
-        self.put(Pack((group,), float(cost.flops or 1), size=self._size_of(cost), micro_batch_divisor=divisor))
+        until, parent = self._pauses.get(spec.trial_id, (None, None))
+        size = self._size_of(cost)
+        self.put(Pack((group,), float(cost.flops or 1), 1, size, divisor, until, parent))
 
     def died(self, pack: Pack, finished: set[str], *, at_once: bool = False) -> list[TrialSpec]:
         """Requeue the unfinished trials of a dead worker's pack; return the trials that are given up.

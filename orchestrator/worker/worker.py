@@ -33,7 +33,7 @@ class Job:
     belong to.
 
     ``micro_batch_divisor``, ``checkpoints`` and ``checkpoint_seconds`` are those of `Context`; ``logs`` is the folder
-    or URI where what the trials print is kept, None to keep nothing.
+    or URI where what the trials print is kept, None to keep nothing. ``until`` and ``parent`` are those of `Pack`.
     """
 
     pack_id: str
@@ -47,6 +47,8 @@ class Job:
     checkpoints: str | None = None
     checkpoint_seconds: float = 600.0
     logs: str | None = None
+    until: int | None = None
+    parent: str | None = None
 
 
 def make_context(
@@ -81,6 +83,8 @@ def run(job: Job, context: Context, provenance: Provenance, *, own_process: bool
     """
     workload = registry.load(job.workload, job.options)
     specs = _specs(workload, job)
+    pause = _Pause(job.until, context.ending)
+    context = replace(context, ending=pause.ending)
     attempts = {spec.trial_id: attempt for spec, attempt in zip(specs, job.attempts, strict=True)}
     name = attempt_log.name(job.launch_id, job.pack_id, job.attempts[0])
     with (
@@ -93,19 +97,45 @@ def run(job: Job, context: Context, provenance: Provenance, *, own_process: bool
             log.begin({spec.trial_id: attempts[spec.trial_id] for spec in group})
             for row in _run_group(workload, group, replace(context, log=log.write)):
                 if isinstance(row, CurvePoint):
+                    pause.passed(row)
                     yield replace(row, attempt=attempts[row.trial_id])
                 else:
                     spec, outcome = row
                     yield TrialRecord(
                         spec,
                         _cost(workload, spec),
-                        outcome,
+                        pause.outcome(outcome),
                         job.sweep,
                         attempts[spec.trial_id],
                         job.pack_id,
                         job.launch_id,
                         provenance,
                     )
+
+
+class _Pause:
+    """Ends the trials of a job at the step ``until`` as if their worker had to go, and calls them paused.
+
+    They pause at their first evaluated point from there on, because its loss is what the search decides by.
+    """
+
+    def __init__(self, until: int | None, ending: Callable[[], bool]) -> None:
+        self._until, self._ending, self._reached = until, ending, False
+
+    def ending(self) -> bool:
+        """Return whether the trials are to save their state and end."""
+        return self._reached or self._ending()
+
+    def passed(self, point: CurvePoint) -> None:
+        """Note a point of a curve."""
+        evaluated = point.val_loss is not None or point.metrics
+        self._reached |= self._until is not None and point.step >= self._until and bool(evaluated)
+
+    def outcome(self, outcome: Outcome) -> Outcome:
+        """Return the outcome of a trial, `paused` if it ended only because it was asked to."""
+        if outcome.state != "preempted" or not self._reached or self._ending():
+            return outcome
+        return replace(outcome, state="paused", message=f"paused at step {outcome.last_step}")
 
 
 def run_as_peer(job: Job, context: Context) -> None:

@@ -100,6 +100,7 @@ class Surrogate:
     requests: tuple[Knob, ...] = ()
     spreads: bool = False
     stacks: bool = False
+    resumes: bool = False
     divides_micro_batch: bool = False
 
     @classmethod

@@ -197,6 +197,7 @@ def _values(done: Launched, store: str, not_logged: Mapping[str, int]) -> dict[s
         "device_seconds": {"useful": done.usage.useful, "wasted": done.usage.wasted},
         "not_logged": not_logged,
         "ended": done.end.reason if done.end else None,
+        "search_ended": done.search_end or None,
         "failed_earlier": done.failed_earlier,
         "failures": [asdict(cause) for cause in done.failures],
         "exit_code": _exit_code(done),
@@ -213,6 +214,8 @@ def _print(done: Launched, store: str) -> None:
     typer.echo(f"{states}{retries}; {done.already} of {done.planned} were in the store before")
     if done.states:
         typer.echo(done.usage.sentence())
+    if done.search_end:
+        typer.echo(f"the search ended: {done.search_end}")
     for line in sentences(done.failures, store):
         typer.echo(line)
     if done.states.get("preempted") and done.end is None:

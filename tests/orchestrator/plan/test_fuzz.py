@@ -17,6 +17,7 @@ import pytest
 from sweeplaw.clusters.profile import profile, toml_file
 from sweeplaw.orchestrator.plan.estimate import absent_data, check, estimate, listing
 from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.search_options import RandomSearch
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.trials.errors import InputError
 from tests.paths import ROOT
@@ -168,7 +169,7 @@ def cases(paths, count, seed):
 def read_sweep(text):
     sweep = parse(text)
     axes = math.prod(max(1, len(axis.values)) for axis in sweep.axes)
-    if axes * (sweep.search.samples if sweep.search.kind == "random" else 1) > PLANNED:
+    if axes * (sweep.search.samples if isinstance(sweep.search, RandomSearch) else 1) > PLANNED:
         return
     made = plan(sweep)
     absent_data(made)

@@ -88,7 +88,7 @@ def test_a_range_without_num_needs_a_random_search():
     body = "[scientific]\nparams = [1]\ntokens = 1\n[nuisance]\nlr = { log = [0.1, 1] }\n"
     with pytest.raises(InputError, match="a grid needs"):
         parse(HEAD + body)
-    assert parse(HEAD + '[search]\nkind = "random"\n' + body).search.samples == 32
+    assert parse(HEAD + '[search]\nkind = "random"\n' + body).search.model_dump()["samples"] == 32
 
 
 @pytest.mark.parametrize(

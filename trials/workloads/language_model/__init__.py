@@ -28,6 +28,7 @@ class LanguageModel:
     requests: tuple[Knob, ...] = REQUESTS
     spreads: bool = True
     stacks: bool = True
+    resumes: bool = True
     divides_micro_batch: bool = True
 
     @classmethod

@@ -60,6 +60,7 @@ class Command:
     requests: tuple[Knob, ...] = ()
     spreads: bool = False
     stacks: bool = False
+    resumes: bool = False
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Command:

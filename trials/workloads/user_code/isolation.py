@@ -1,10 +1,10 @@
 """Isolation of the trials that share a process: what one trial's code changes is restored before the next begins.
 
-Restored: working directory, environment, locale, standard streams and their descriptors, timers, the tracer of new
-threads, hooks for errors that nobody handles, recursion limit, garbage collection, torch's default type and number of
-threads. The generators of `random`, NumPy and torch start from the trial's id, so that a function without a seed of its
-own is reproducible. Processes that the trial's threads have left behind are killed, and on Linux so are daemons with a
-session of their own.
+Restored: working directory, environment, locale, standard streams with their methods and descriptors, timers, the
+tracer of new threads, hooks for errors that nobody handles, recursion limit, garbage collection, torch's default type
+and number of threads. The generators of `random`, NumPy and torch start from the trial's id, so that a function without
+a seed of its own is reproducible. Processes that the trial's threads have left behind are killed, and on Linux so are
+daemons.
 
 Not isolated: modules and their variables, `sys.path`, files, memory, resource limits, the umask, and threads left
 behind. Signal handlers cannot be set, because only the main thread may set them.
@@ -63,6 +63,8 @@ def _process_state() -> Iterator[Restore]:
     yield lambda: locale.setlocale(locale.LC_ALL, category)
     streams = sys.stdin, sys.stdout, sys.stderr
     yield lambda: _restore_streams(streams)
+    for layer in _layers(*streams, sys.__stdin__, sys.__stdout__, sys.__stderr__):
+        yield functools.partial(_restore_attributes, layer, dict(vars(layer)))
     for number in range(3):
         yield _descriptor(number)
     for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
@@ -105,6 +107,26 @@ def _restore_environment(before: dict[str, str]) -> None:
 
 def _restore_streams(before: tuple[Any, Any, Any]) -> None:
     sys.stdin, sys.stdout, sys.stderr = before
+
+
+def _layers(*streams: Any) -> list[Any]:
+    """Return these streams and the buffers and files below them, if they have attributes, each once."""
+    found: dict[int, Any] = {}
+    for layer in streams:
+        while layer is not None and id(layer) not in found:
+            found[id(layer)] = layer
+            try:
+                layer = getattr(layer, "buffer", None) or getattr(layer, "raw", None)
+            except ValueError:  # it is detached from what was below
+                break
+    return [layer for layer in found.values() if hasattr(layer, "__dict__")]
+
+
+def _restore_attributes(layer: Any, before: dict[str, Any]) -> None:
+    """Undo ``layer.write = ...`` and the like."""
+    attributes = vars(layer)
+    attributes.clear()
+    attributes.update(before)
 
 
 def _descriptor(number: int) -> Restore:

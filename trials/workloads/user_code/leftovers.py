@@ -46,15 +46,17 @@ class Children:
 
 
 class Orphans:
-    """Processes of other sessions whose parents end from now on: below this process they become its children.
+    """Processes that start from now on and whose parents end: below this process they become its children.
 
-    These are daemons of a trial, for the session of a script is its own. Found on Linux only. Linux gives orphans to
-    the main thread, so children that other threads start meanwhile are told apart where they are listed by thread.
+    These are daemons of a trial, in a session of their own or not. Found on Linux only. Linux gives orphans to the main
+    thread, so children that other threads start meanwhile are told apart where they are listed by thread; those that
+    the main thread of the driver starts are told by their command.
     """
 
     def __init__(self) -> None:
         self._subreaper = _adopt()
         self._before = _of_main_thread()
+        self._since = _clock_ticks()
 
     def kill(self) -> None:
         """Kill those that still run; orphans go to the former process again."""
@@ -66,7 +68,10 @@ class Orphans:
         _prctl(_SET_SUBREAPER, self._subreaper)
 
     def _found(self) -> set[int]:
-        return {child for child in _of_main_thread() - self._before if _session(child) not in (None, os.getsid(0))}
+        new = {child for child in _of_main_thread() - self._before if _started(child) >= self._since}
+        return {
+            child for child in new if _session(child) != os.getsid(0) or _OURS not in _command(child)
+        } - _of_python()
 
 
 def _adopt() -> int:
@@ -128,8 +133,22 @@ def _by_parent(process: int) -> set[int]:
 
 
 def _parent(stat: Path) -> int | None:
+    return _field(stat, 4)
+
+
+def _clock_ticks() -> int:
+    """Return the time since the start of the system in the unit in which /proc says when a process started."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK")) if sys.platform == "linux" else 0
+
+
+def _started(process: int) -> int:
+    return _field(Path(f"/proc/{process}/stat"), 22) or -1
+
+
+def _field(stat: Path, number: int) -> int | None:
+    """Return a field of proc_pid_stat(5) by its number there; the second, which may hold anything, is the command."""
     try:
-        return int(stat.read_text().rpartition(")")[2].split()[1])
+        return int(stat.read_text().rpartition(")")[2].split()[number - 3])
     except OSError:  # it has ended
         return None
 

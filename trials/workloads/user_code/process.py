@@ -1,7 +1,7 @@
 """Child processes: started, read while they run, and stopped with everything that they have started.
 
-The child leads a process group of its own, and the whole group is stopped. On Linux, so is what has left it for a
-session of its own (`leftovers.Orphans`). Two watchers work without polling: a thread that waits for the child, and a
+The child leads a process group of its own, and the whole group is stopped. On Linux, so is what has left the group
+(`leftovers.Orphans`). Two watchers work without polling: a thread that waits for the child, and a
 guard, a one-line shell of a few hundred kilobytes that reads from a pipe to this process. If this process dies for any
 reason, the pipe closes and the guard stops the group. (Linux's parent-death signal is sent when the *thread* that
 started the child ends, and does not reach the child's children.)

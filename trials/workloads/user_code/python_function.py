@@ -57,6 +57,7 @@ class PythonFunction:
     requests: tuple[Knob, ...] = ()
     spreads: bool = False
     stacks: bool = False
+    resumes: bool = False
     divides_micro_batch: bool = False  # unknown before it runs: a function may read `context.micro_batch_divisor`
 
     @classmethod

@@ -204,19 +204,29 @@ def _lines(chunks: Iterable[bytes], reports: Reports) -> Iterator[bytes]:
     """Split chunks into lines. One longer than LINE_LIMIT is skipped up to its end, and noted."""
     line, too_long = bytearray(), False
     for chunk in itertools.chain(chunks, [b"\n"]):
-        *ends, rest = chunk.split(b"\n")
-        for end in ends:
-            line += end
-            if too_long or len(line) > LINE_LIMIT:
+        for number, piece in enumerate(chunk.split(b"\n")):
+            if number and too_long:
                 reports.notes[_TOO_LONG] += 1
-            else:
+            elif number:
                 yield bytes(line)
-            line, too_long = bytearray(), False
-        line += rest
-        if len(line) > LINE_LIMIT:
-            del line[: line.rfind(b"\r") + 1]  # what a progress bar has drawn over
-        if len(line) > LINE_LIMIT:
-            line, too_long = bytearray(), True
+            if number:
+                line, too_long = bytearray(), False
+            line += piece
+            if too_long or len(line) > LINE_LIMIT:
+                too_long = _cut(line, too_long)
+
+
+def _cut(line: bytearray, too_long: bool) -> bool:
+    """Cut what a progress bar has drawn over: all before the last carriage return, unless that ends the line.
+
+    Return whether what remains is too long; it is dropped then.
+    """
+    begin = line.rfind(b"\r", 0, len(line.rstrip(b"\r"))) + 1
+    del line[:begin]
+    if len(line) <= LINE_LIMIT and (begin or not too_long):
+        return False
+    del line[: -1 if line.endswith(b"\r") else None]
+    return True
 
 
 def _report(reader: ReportReader, line: bytes, reports: Reports) -> dict[str, Any] | None:

@@ -1,0 +1,165 @@
+"""The trials of a launch whose search decides as it goes: asked for when a worker is free, claimed, and noted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import replace
+
+from sweeplaw.orchestrator.launch.adaptive.known import ledger, rows
+from sweeplaw.orchestrator.launch.leases import LEASE_SECONDS, LaunchLease
+from sweeplaw.orchestrator.plan.limits import Budget
+from sweeplaw.orchestrator.plan.plan import Group
+from sweeplaw.orchestrator.plan.resources import TrialResources
+from sweeplaw.orchestrator.schedule.packs import Pack
+from sweeplaw.orchestrator.search import registry
+from sweeplaw.orchestrator.search.contract import Finished, Left, Proposal, Setting
+from sweeplaw.orchestrator.search.space import Space
+from sweeplaw.trials.accounting import Cost
+from sweeplaw.trials.record import CurvePoint, Row, SearchNote, TrialRecord
+from sweeplaw.trials.spec import Value
+
+LISTEN_SECONDS = 1.0  # between two looks at what other launches have recorded
+REFUSED = 100  # proposals in a row that other launches hold: then this launch has nothing to do
+
+
+class ProposalFeed:
+    """The trials that the search of a sweep proposes, one setting at a time.
+
+    ``size_of`` is the size of a trial of a given cost, ``stacked`` whether the seeds of a setting run as one stack,
+    ``used_before`` the device-seconds of earlier launches. ``ended`` is why the search proposes no more, empty before.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        lease: LaunchLease,
+        size_of: Callable[[Cost], TrialResources],
+        *,
+        stacked: bool,
+        used_before: float,
+    ) -> None:
+        self.ended = ""
+        self.elsewhere = 0
+        self.attempts: dict[str, int] = {}  # so far, of the trials recorded in this launch
+        self._space, self._lease, self._size_of, self._stacked = space, lease, size_of, stacked
+        self._used_before = used_before
+        self._budget: Budget = space.sweep.budget
+        self._search = registry.load(space)
+        self._tail = lease.store.tail()
+        self._ledger = ledger(space, lease.store)
+        self._notes: dict[str, SearchNote] = {}
+        self._cost: dict[str, float | None] = {}  # FLOPs of the trials that run
+        self._left_over = self._ledger.incomplete()
+        self._listened = time.monotonic()
+
+    @property
+    def known(self) -> int:
+        """Number of trials with a row, before and during this launch."""
+        return self._ledger.trials
+
+    def note(self, record: TrialRecord) -> TrialRecord:
+        """Return the record with why its trial was proposed."""
+        return replace(record, search=self._notes.get(record.spec.trial_id))
+
+    def recorded(self, rows: Iterable[Row], again: Container[str]) -> None:
+        """Learn from these rows; the trials of ``again`` run once more, and have not ended."""
+        for row in rows:
+            if isinstance(row, CurvePoint):
+                self._ledger.add_point(row.trial_id, row.step, row.row())
+                continue
+            self.attempts[row.spec.trial_id] = row.attempt
+            if row.spec.trial_id not in again:
+                self._cost.pop(row.spec.trial_id, None)
+                self._ledger.add(row.row())
+        self._lease.launch_state.belief = self._search.belief(self._ledger.history(self.left()))
+
+    def left(self) -> Left:
+        """Return what is left of the budget, less what runs."""
+        budget, state = self._budget, self._lease.launch_state
+        history = self._ledger.history(Left())
+        running = sum(cost or 0.0 for cost in self._cost.values())
+        return Left(
+            trials=None if budget.trials is None else budget.trials - self._ledger.trials - len(self._cost),
+            flops=None if budget.flops is None else budget.flops - history.spent - running,
+            device_seconds=None
+            if budget.device_hours is None
+            else budget.device_hours * 3600 - self._used_before - state.device_seconds(),
+            wall_seconds=None if budget.wall_hours is None else budget.wall_hours * 3600 - state.seconds,
+        )
+
+    def packs(self) -> list[Pack]:
+        """Return the packs of the next setting; none while the search waits, and once it has ended."""
+        if self.ended or self._lease.launch_state.draining:
+            return []
+        self._listen()
+        if self._left_over:
+            return self._resumed(*self._left_over.pop())
+        for _ in range(REFUSED):
+            history = self._ledger.history(self.left())
+            found = self._search.propose(history)
+            if found is None:
+                return []
+            if isinstance(found, Finished):
+                self.ended = found.reason
+                return []
+            group = self._space.group(found.setting, found.knobs)
+            if isinstance(group, str):
+                raise RuntimeError(
+                    f"the search proposed {self._space.describe(found.setting)}, which has no trials: {group}"
+                )
+            if self._exceeds(group):
+                return []
+            if self._claimed(group):
+                return self._begun(found, group, len(history.observations))
+            self.elsewhere += len(group.ids)
+            self._ledger.held_elsewhere(found.setting, group)
+            self._listen(at_once=True)
+        return []
+
+    def _exceeds(self, group: Group) -> bool:
+        """Return whether the budget has less left than these trials need; then the search ends."""
+        left, needed = self.left(), None if group.cost.flops is None else group.cost.flops * len(group.ids)
+        if left.trials is not None and left.trials < len(group.ids):
+            self.ended = f"budget.trials = {self._budget.trials} is spent"
+        elif left.flops is not None and needed is not None and left.flops < needed:
+            self.ended = f"budget.flops = {self._budget.flops:g} is spent (the next setting needs {needed:.3g})"
+        return bool(self.ended)
+
+    def _claimed(self, group: Group) -> bool:
+        lease = self._lease
+        granted = lease.store.claim(group.ids, lease.launch_id, LEASE_SECONDS, lease.store.tail())
+        lease.trials |= granted
+        return bool(granted)
+
+    def _begun(self, proposal: Proposal, group: Group, known: int) -> list[Pack]:
+        number = self._ledger.proposed(proposal, group, known)
+        setting = self._space.encode(proposal.setting, proposal.knobs)
+        for trial_id in group.ids:
+            self._notes[trial_id] = SearchNote(number, known, proposal.reason, setting)
+            self._cost[trial_id] = group.cost.flops
+        return self._packed(group, proposal.until, proposal.parent)
+
+    def _resumed(self, setting: Setting, knobs: Mapping[str, Value], ids: tuple[str, ...]) -> list[Pack]:
+        """Return the packs of the trials of a setting that an earlier launch proposed and did not finish."""
+        group = self._space.group(setting, knobs)
+        assert not isinstance(group, str), "its trials have rows"
+        return self._packed(group.only(set(ids)), None, None) if self._claimed(group.only(set(ids))) else []
+
+    def _packed(self, group: Group, until: int | None, parent: str | None) -> list[Pack]:
+        groups = [group] if self._stacked else [group.only({trial_id}) for trial_id in group.ids]
+        size = self._size_of(group.cost)
+        return [
+            Pack((item,), float(group.cost.flops or 1) * len(item.ids), size=size, until=until, parent=parent)
+            for item in groups
+        ]
+
+    def _listen(self, *, at_once: bool = False) -> None:
+        """Learn what other launches have recorded since the last look."""
+        if not at_once and time.monotonic() - self._listened < LISTEN_SECONDS:
+            return
+        self._listened = time.monotonic()
+        fresh = self._tail.fresh(self._lease.launch_id)
+        if fresh:
+            for row in rows(self._space, self._lease.store, list(fresh)):
+                self._ledger.add(row)

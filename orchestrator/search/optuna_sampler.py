@@ -1,0 +1,265 @@
+"""Optuna's samplers by ask and tell: one study for each scientific point.
+
+A sampler draws random numbers, so its proposals depend on all it was asked and told before, in order. The history has
+that order: each proposal of this search has its number and how many results were known. A new instance replays it and
+continues as the first one would have; what the history does not explain (imports, another version of the sweep) is
+given to the study as finished trials.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
+from sweeplaw.orchestrator.plan.axes import Axis
+from sweeplaw.orchestrator.plan.search_options import OptunaSearch
+from sweeplaw.orchestrator.search.contract import Finished, History, Observation, Pending, Proposal, Setting
+from sweeplaw.orchestrator.search.space import Space, ladder, sobol
+from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.spec import Value
+
+SAMPLERS: Mapping[str, str] = {
+    "tpe": "TPESampler",
+    "gp": "GPSampler",
+    "cmaes": "CmaEsSampler",
+    "nsga2": "NSGAIISampler",
+}
+REPEATS = 64  # asks in a row that give a setting already run; then an unused one is taken
+_VIOLATION = "violation"
+
+
+class OptunaSampler:
+    """The search of an `OptunaSearch`. Raises InputError for a sampler that does not exist or refuses its options."""
+
+    def __init__(self, space: Space, options: OptunaSearch) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._space, self._options = space, options
+        self._axes = [_Axis.of(axis) for axis in space.axes]
+        self._sampler = _sampler_class(options)
+        self._studies = {0: _Study(space, self._axes, options, self._sampler, 0)}  # the first, to refuse its options
+
+    def propose(self, history: History) -> Proposal | Finished | None:
+        """Return what the sampler of one scientific point asks for; the points take turns."""
+        cells = len(self._space.cells)
+        for turn in range(cells):
+            cell = (history.number + turn) % cells
+            setting = self._study(cell).ask(history)
+            if setting is not None:
+                name = self._options.sampler or SAMPLERS[self._options.kind]
+                done = sum(seen.setting.cell == cell for seen in history.observations)
+                return Proposal(setting, f"{name} after {done} results at {self._space.describe_cell(cell)}")
+        return None if history.pending else Finished("every setting has run")
+
+    def belief(self, history: History) -> str:
+        """Return the best value at each of the first points."""
+        best: dict[int, float] = {}
+        for seen in history.observations:
+            if seen.value is not None:
+                best[seen.setting.cell] = min(seen.value, best.get(seen.setting.cell, math.inf))
+        return ", ".join(f"{self._space.describe_cell(cell)}: {value:.4g}" for cell, value in sorted(best.items())[:4])
+
+    def _study(self, cell: int) -> _Study:
+        if cell not in self._studies:
+            self._studies[cell] = _Study(self._space, self._axes, self._options, self._sampler, cell)
+        return self._studies[cell]
+
+
+class _Axis:
+    """One nuisance axis as a distribution: an ordered index of its values, a category, or a range."""
+
+    def __init__(self, axis: Axis, distribution: BaseDistribution, values: tuple[tuple[Value, ...], ...]) -> None:
+        self.axis, self.distribution, self._values = axis, distribution, values
+        self.name = ",".join(axis.names)
+
+    @classmethod
+    def of(cls, axis: Axis) -> _Axis:
+        """Return the axis as Optuna sees it."""
+        values = tuple(ladder(axis)) if axis.values else ()
+        if not values:
+            if axis.knobs[0].type == "int":
+                return cls(axis, IntDistribution(math.ceil(axis.low), math.floor(axis.high), log=axis.log), ())
+            return cls(axis, FloatDistribution(axis.low, axis.high, log=axis.log), ())
+        ordered = all(isinstance(value, int | float) and not isinstance(value, bool) for value in sum(values, ()))
+        if ordered and len(axis.knobs) == 1:
+            return cls(axis, IntDistribution(0, len(values) - 1), values)
+        return cls(axis, CategoricalDistribution(range(len(values))), values)
+
+    def values(self, param: Any) -> tuple[Value, ...]:
+        """Return the values of the axis for a parameter of the study."""
+        return self._values[param] if self._values else (self.axis.knobs[0].coerce(param),)
+
+    def param(self, values: tuple[Value, ...]) -> Any:
+        """Return the parameter for these values. Raise ValueError if the distribution does not have it."""
+        param = self._values.index(values) if self._values else values[0]
+        if not self.distribution._contains(self.distribution.to_internal_repr(param)):
+            raise ValueError(f"{param} is outside {self.distribution}")
+        return param
+
+
+class _Study:
+    """The study of one scientific point, as far as a history has been replayed into it."""
+
+    def __init__(
+        self, space: Space, axes: Sequence[_Axis], options: OptunaSearch, sampler: type[Any], cell: int
+    ) -> None:
+        self._space, self._axes, self._cell = space, axes, cell
+        self._objectives = max(1, len(options.objectives))
+        self._study = optuna.create_study(
+            directions=["minimize"] * self._objectives,
+            sampler=_made(sampler, options, cell, constrained=bool(space.sweep.where)),
+        )
+        self._asked: dict[int, Trial] = {}  # by the number of the proposal
+        self._told: set[Setting] = set()
+        self._seen: dict[Setting, Trial | None] = {}  # asked for or given, and not to be asked for again
+        self._read = 0  # observations read so far
+
+    def ask(self, history: History) -> Setting | None:
+        """Return the next setting, after the study has caught up with the history; None if none is left."""
+        for item in self._own(history):
+            if item.number is not None and item.number not in self._asked:
+                self._tell(history.observations[: item.known or 0])
+                self._again(item)
+        self._tell(history.observations)
+        setting, trial = self._fresh()
+        if setting is not None and trial is not None:
+            self._asked[history.number] = trial
+        return setting
+
+    def _own(self, history: History) -> list[Observation | Pending]:
+        """Return the proposals of this search at this point, in their order."""
+        items: list[Observation | Pending] = [*history.observations, *history.pending]
+        mine = [item for item in items if item.setting.cell == self._cell and item.number is not None]
+        return sorted(mine, key=lambda item: item.number or 0)
+
+    def _again(self, item: Observation | Pending) -> None:
+        """Ask as when this proposal was made. Where the answer differs, the study gets the setting as given."""
+        setting, trial = self._fresh()
+        if setting != item.setting or trial is None:
+            if trial is not None:
+                self._study.tell(trial, state=TrialState.FAIL)
+            if setting is not None:
+                self._seen.pop(setting, None)
+            self._seen[item.setting] = None
+            return
+        self._asked[item.number or 0] = trial
+
+    def _fresh(self) -> tuple[Setting | None, Trial | None]:
+        """Ask until the answer is a setting that has trials and was not asked for before."""
+        for _ in range(REPEATS):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                trial = self._study.ask({axis.name: axis.distribution for axis in self._axes})
+            values = tuple(axis.values(trial.params[axis.name]) for axis in self._axes)
+            setting = Setting(self._cell, values)
+            if not self._space.admits(setting):
+                trial.set_user_attr(_VIOLATION, 1.0)
+                self._finish(trial, [math.inf] * self._objectives)
+            elif setting not in self._seen:
+                self._seen[setting] = trial
+                return setting, trial
+            else:
+                self._study.tell(trial, state=TrialState.FAIL)
+        unused = next((setting for setting in self._others() if setting not in self._seen), None)
+        if unused is not None:
+            self._seen[unused] = None
+        return unused, None
+
+    def _others(self) -> list[Setting]:
+        """Return settings of this point beside those that the sampler asks for: all of a finite space."""
+        if self._space.finite:
+            return [item.setting for item in self._space.candidates if item.setting.cell == self._cell]
+        drawn = (Setting(self._cell, values) for values in sobol(self._space.axes, 1024, self._cell))
+        return [setting for setting in drawn if self._space.admits(setting)]
+
+    def _tell(self, observations: Sequence[Observation]) -> None:
+        """Tell the study what it has not been told of these."""
+        for seen in observations[self._read :]:
+            if seen.setting.cell == self._cell and seen.setting not in self._told:
+                self._told.add(seen.setting)
+                self._tell_one(seen)
+        self._read = max(self._read, len(observations))
+
+    def _tell_one(self, seen: Observation) -> None:
+        values = list(seen.values) or ([math.inf] * self._objectives if seen.status == "diverged" else None)
+        trial = self._seen.get(seen.setting)
+        if trial is None:
+            self._seen[seen.setting] = None
+            if values is not None and (given := self._frozen(seen.setting, values)):
+                self._study.add_trial(given)
+        elif values is None:
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            self._finish(trial, values)
+
+    def _finish(self, trial: Trial, values: list[float]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._study.tell(trial, values)
+
+    def _frozen(self, setting: Setting, values: list[float]) -> FrozenTrial | None:
+        """Return a finished trial that the sampler did not ask for; None if it lies outside the axes."""
+        try:
+            params = {axis.name: axis.param(own) for axis, own in zip(self._axes, setting.values, strict=True)}
+        except ValueError:
+            return None
+        distributions = {axis.name: axis.distribution for axis in self._axes}
+        return create_trial(params=params, distributions=distributions, values=values)
+
+
+def _sampler_class(options: OptunaSearch) -> type[Any]:
+    """Return the class of the sampler. Raise InputError if there is none."""
+    if options.kind != "optuna":
+        if options.sampler is not None:
+            raise InputError(f'search.sampler: {options.sampler!r} is for kind = "optuna"; {options.kind} has its own')
+        return getattr(optuna.samplers, SAMPLERS[options.kind])  # type: ignore[no-any-return]
+    module, _, name = (options.sampler or "").rpartition(":")
+    if not module or not name:
+        seen = "missing" if options.sampler is None else repr(options.sampler)
+        raise InputError(f"search.sampler: {seen}; accepted is module:Class, such as optuna.samplers:QMCSampler")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise InputError(f"search.sampler: {module} cannot be imported: {error}") from None
+    if not (inspect.isclass(found) and issubclass(found, optuna.samplers.BaseSampler)):
+        classes = [key for key, value in vars(importlib.import_module(module)).items() if inspect.isclass(value)]
+        raise InputError(f"search.sampler: {module} has no sampler {name!r}{nearest(name, classes)}")
+    return found
+
+
+def _made(sampler: type[Any], options: OptunaSearch, cell: int, *, constrained: bool) -> Any:
+    """Return the sampler of a point, seeded if it takes a seed, and told of conditions where the sweep has some.
+
+    Raise InputError if it refuses the options.
+    """
+    accepted = inspect.signature(sampler.__init__).parameters
+    given = dict(options.options)
+    if unknown := [] if any(p.kind is p.VAR_KEYWORD for p in accepted.values()) else sorted(given.keys() - accepted):
+        names = ", ".join(name for name in accepted if name != "self")
+        raise InputError(
+            [f"search.options.{name}: {sampler.__name__} has no such option (accepted: {names})" for name in unknown]
+        )
+    if "seed" in accepted:
+        given.setdefault("seed", options.seed + cell)
+    if "constant_liar" in accepted:  # pending trials count, so that workers are not sent to the same place
+        given.setdefault("constant_liar", True)
+    if constrained and "constraints_func" in accepted:
+        given.setdefault("constraints_func", lambda trial: (trial.user_attrs.get(_VIOLATION, 0.0),))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return sampler(**given)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"search.options: {sampler.__name__} refuses {given}: {error}") from None

@@ -1,0 +1,74 @@
+"""The searches by their kind in the sweep file, and what each needs of a sweep."""
+
+from __future__ import annotations
+
+from sweeplaw.orchestrator.plan.search_options import (
+    AdaptiveSearch,
+    OptunaSearch,
+    RandomSearch,
+)
+from sweeplaw.orchestrator.plan.sweep import SweepSpec
+from sweeplaw.orchestrator.search import static
+from sweeplaw.orchestrator.search.contract import Search
+from sweeplaw.orchestrator.search.ledger import Objective
+from sweeplaw.orchestrator.search.space import Space
+from sweeplaw.trials.errors import InputError
+
+
+def load(space: Space) -> Search:
+    """Return the search of the space's sweep. Raise InputError if the sweep lacks what it needs."""
+    options = space.sweep.search
+    match options:
+        case OptunaSearch():
+            from sweeplaw.orchestrator.search.optuna_sampler import OptunaSampler
+
+            return OptunaSampler(space, options)
+        case RandomSearch():
+            return static.StaticSearch(space, static.random(space, options.samples, options.seed))
+    return static.StaticSearch(space, static.grid(space))
+
+
+def objective(sweep: SweepSpec) -> Objective:
+    """Return what the search of this sweep minimizes."""
+    options = sweep.search
+    if isinstance(options, OptunaSearch) and options.objectives:
+        return Objective(tuple(options.objectives), frozenset(options.maximized))
+    if isinstance(options, AdaptiveSearch):
+        return Objective((options.objective,), frozenset([options.objective]) if options.maximize else frozenset())
+    return Objective(("val_loss",))
+
+
+def check(sweep: SweepSpec) -> None:
+    """Raise InputError with every reason why the search of this sweep cannot work, before anything starts."""
+    options, budget = sweep.search, sweep.budget
+    faults = []
+    bounded = any(value is not None for value in budget.model_dump().values())
+    if isinstance(options, OptunaSearch) and not bounded:
+        faults.append(
+            f"a {options.kind} search goes on until its budget is spent, and [budget] has none: give trials, flops, "
+            "device_hours or wall_hours"
+        )
+    if (options.pauses or options.early_stopping) and not sweep.workload.resumes:
+        faults.append(
+            f"search.kind: {options.kind} pauses trials and continues them from their checkpoints, which "
+            f"{sweep.workload.name} does not write; accepted are language_model, a Python function or a command with "
+            "checkpoints = true"
+        )
+    if faults:
+        raise InputError(faults, where=sweep.name)
+    space = Space(sweep)
+    load(space)
+    _check_budget(space)
+
+
+def _check_budget(space: Space) -> None:
+    """Raise InputError if not even the cheapest trial fits the budget."""
+    allowed = space.sweep.budget.flops
+    if allowed is None or not space.finite:
+        return
+    costs = [candidate.flops for candidate in space.candidates if candidate.flops is not None]
+    if costs and min(costs) > allowed:
+        raise InputError(
+            f"budget.flops = {allowed:g} is less than the cheapest setting needs ({min(costs):.3g} FLOPs)",
+            where=space.sweep.name,
+        )

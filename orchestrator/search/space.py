@@ -1,0 +1,220 @@
+"""The space of a sweep: its scientific points, the values of its nuisance axes, and the trials at each setting."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from sweeplaw.orchestrator.plan.axes import Axis
+from sweeplaw.orchestrator.plan.plan import Group, group_at, groups_by_point
+from sweeplaw.orchestrator.plan.sweep import SweepSpec
+from sweeplaw.orchestrator.search.contract import Setting
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.spec import Value
+
+MOST_CANDIDATES = 200_000  # settings of a search that compares all of them
+EXAMPLES = 32  # settings tried at a scientific point to find one that has trials
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A setting that satisfies the sweep's conditions: the ids of its trials, one a seed, and the FLOPs of all."""
+
+    setting: Setting
+    ids: tuple[str, ...]
+    flops: float | None
+
+
+class Space:
+    """The settings that a sweep's search may propose.
+
+    ``cells`` are the scientific points, each with the values of the scientific axes; ``axes`` are the nuisance axes,
+    in the order of `Setting.values`; ``seeds`` is the number of trials of a setting.
+    """
+
+    def __init__(self, sweep: SweepSpec) -> None:
+        self.sweep = sweep
+        self.axes: tuple[Axis, ...] = tuple(axis for axis in sweep.axes if axis.role == "nuisance")
+        self._scientific = [axis for axis in sweep.axes if axis.role == "scientific"]
+        self.cells: tuple[Mapping[str, Value], ...] = tuple(
+            _named(self._scientific, choice)
+            for choice in itertools.product(*(axis.values for axis in self._scientific))
+        )
+        self._cell_of = {self._key(cell): index for index, cell in enumerate(self.cells)}
+        self.seeds = sum(len(axis.values) for axis in sweep.axes if axis.role == "seed") or 1
+        self._groups: dict[tuple[Setting, str], Group | str] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The knobs of all nuisance axes, in the order of `Setting.values`."""
+        return tuple(itertools.chain.from_iterable(axis.names for axis in self.axes))
+
+    @property
+    def finite(self) -> bool:
+        """Whether every axis has its values."""
+        return all(axis.values for axis in self.axes)
+
+    def knobs(self, setting: Setting) -> dict[str, Value]:
+        """Return the values of all axes at this setting, by knob."""
+        return {**self.cells[setting.cell], **_named(self.axes, setting.values)}
+
+    def group(self, setting: Setting, knobs: Mapping[str, Value] = MappingProxyType({})) -> Group | str:
+        """Return the trials of a setting with these further ``knobs``, one a seed; or the reason why it has none (a
+        condition of ``where``).
+
+        Raise InputError if its names or values cannot be resolved.
+        """
+        key = setting, json.dumps(knobs, sort_keys=True) if knobs else ""
+        if key not in self._groups:
+            dropped: Counter[str] = Counter()
+            found = group_at(self.sweep, {**self.knobs(setting), **knobs}, dropped)
+            self._groups[key] = found or next(iter(dropped), "it is no trial")
+        return self._groups[key]
+
+    def admits(self, setting: Setting) -> bool:
+        """Return whether the setting has trials."""
+        return isinstance(self.group(setting), Group)
+
+    def flops(self, setting: Setting) -> float | None:
+        """Return the FLOPs of all trials of a setting; None if unknown."""
+        group = self.group(setting)
+        return None if isinstance(group, str) or group.cost.flops is None else group.cost.flops * len(group.ids)
+
+    @functools.cached_property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Every setting of a finite space that has trials. Raise InputError if there are too many, or none."""
+        size = len(self.cells)
+        for axis in self.axes:
+            size *= len(axis.values)
+        if size > MOST_CANDIDATES:
+            kind = self.sweep.search.kind
+            raise InputError(
+                f"{size:,} settings, of which a {kind} search compares every one (accepted: {MOST_CANDIDATES:,}); "
+                "give the axes fewer values",
+                where=self.sweep.name,
+            )
+        found: dict[Setting, tuple[list[str], float | None]] = {}
+        dropped: Counter[str] = Counter()
+        for point, group in groups_by_point(self.sweep, dropped):
+            for row, trial_id in zip(group.rows, group.ids, strict=True):
+                setting = self._setting({**point, **dict(zip(group.names, row, strict=True))})
+                found.setdefault(setting, ([], group.cost.flops))[0].append(trial_id)
+        if not found:
+            reasons = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
+            raise InputError(f"no setting has trials ({reasons})", where=self.sweep.name)
+        return tuple(
+            Candidate(setting, tuple(ids), None if flops is None else flops * len(ids))
+            for setting, (ids, flops) in found.items()
+        )
+
+    @functools.cached_property
+    def examples(self) -> tuple[Group, ...]:
+        """One setting of each scientific point that has trials. Raise InputError if none has."""
+        draws = sobol(self.axes, EXAMPLES, 0)
+        found = [
+            next((group for values in draws if isinstance(group := self.group(Setting(cell, values)), Group)), None)
+            for cell in range(len(self.cells))
+        ]
+        if not any(found):
+            return tuple(self.group(candidate.setting) for candidate in self.candidates[:1])  # type: ignore[misc]
+        return tuple(group for group in found if group is not None)
+
+    def setting_of(self, row: Mapping[str, Any]) -> Setting | None:
+        """Return the setting of a row of the trials table that names all axes, None if it names fewer or lies at no
+        scientific point of the sweep.
+        """
+        names = [*(name for axis in self._scientific for name in axis.names), *self.names]
+        if any(row.get(name) is None for name in names):
+            return None
+        try:
+            return self._setting({name: self._knob(name).coerce(row[name]) for name in names})
+        except (ValueError, KeyError):
+            return None
+
+    def encode(self, setting: Setting, knobs: Mapping[str, Value] = MappingProxyType({})) -> str:
+        """Return a setting as JSON: the values of all axes by knob, and further ``knobs`` under the empty name."""
+        return json.dumps({**self.knobs(setting), **({"": dict(knobs)} if knobs else {})}, sort_keys=True)
+
+    def decode(self, text: str) -> tuple[Setting | None, Mapping[str, Value]]:
+        """Return the setting and the further knobs of a text by `encode`; no setting if it is none of this space."""
+        try:
+            content = json.loads(text)
+        except ValueError:
+            return None, {}
+        if not isinstance(content, dict) or not isinstance(knobs := content.pop("", {}), dict):
+            return None, {}
+        return self.setting_of(content), knobs
+
+    def neighbours(self) -> Mapping[int, Sequence[int]]:
+        """Return for each cell the cells one step away along one scientific axis, nearest first."""
+        sizes = [len(axis.values) for axis in self._scientific]
+        places = list(itertools.product(*(range(size) for size in sizes)))
+        index = {place: cell for cell, place in enumerate(places)}
+        steps = [tuple(sign * (k == axis) for k in range(len(sizes))) for axis in range(len(sizes)) for sign in (-1, 1)]
+        return {
+            cell: [
+                index[there]
+                for step in steps
+                if (there := tuple(a + b for a, b in zip(place, step, strict=True))) in index
+            ]
+            for place, cell in index.items()
+        }
+
+    def describe(self, setting: Setting) -> str:
+        """Return a setting in words: ``lr 0.003, batch_sequences 64 at params 1e+08``."""
+        knobs = ", ".join(f"{name} {_short(value)}" for name, value in _named(self.axes, setting.values).items())
+        return f"{knobs} at {self.describe_cell(setting.cell)}"
+
+    def describe_cell(self, cell: int) -> str:
+        """Return a scientific point in words: ``params 1e+08, tokens 2e+09``."""
+        return ", ".join(f"{name} {_short(value)}" for name, value in self.cells[cell].items())
+
+    def _setting(self, values: Mapping[str, Value]) -> Setting:
+        """Return the setting of these values of all axes. Raise KeyError if there is no such scientific point."""
+        cell = self._cell_of[self._key(values)]
+        return Setting(cell, tuple(tuple(values[name] for name in axis.names) for axis in self.axes))
+
+    def _key(self, values: Mapping[str, Value]) -> tuple[Value, ...]:
+        return tuple(values[name] for axis in self._scientific for name in axis.names)
+
+    @functools.cached_property
+    def _knobs(self) -> Mapping[str, Any]:
+        return {knob.name: knob for axis in self.sweep.axes for knob in axis.knobs}
+
+    def _knob(self, name: str) -> Any:
+        return self._knobs[name]
+
+
+def _named(axes: Sequence[Axis], choice: Sequence[tuple[Value, ...]]) -> dict[str, Value]:
+    names = itertools.chain.from_iterable(axis.names for axis in axes)
+    return dict(zip(names, itertools.chain.from_iterable(choice), strict=True))
+
+
+def _short(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+def ladder(axis: Axis) -> Iterator[tuple[Value, ...]]:
+    """Yield the values of an axis in increasing order where they are single numbers, else in the order of the file."""
+    numeric = len(axis.knobs) == 1 and all(isinstance(value, int | float) for (value,) in axis.values)
+    yield from sorted(axis.values) if numeric else axis.values
+
+
+def sobol(axes: Sequence[Axis], samples: int, seed: int) -> list[tuple[tuple[Value, ...], ...]]:
+    """Return the distinct ones of the first ``samples`` scrambled Sobol points of these axes.
+
+    A larger draw begins with the smaller one: whole powers of two, which keep the points balanced, are drawn and cut.
+    """
+    from scipy.stats import qmc
+
+    if not axes:
+        return [()]
+    points = qmc.Sobol(len(axes), rng=seed).random_base2((samples - 1).bit_length())[:samples]
+    drawn = (tuple(axis.at(x) for axis, x in zip(axes, point, strict=True)) for point in points.tolist())
+    return list(dict.fromkeys(drawn))

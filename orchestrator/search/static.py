@@ -1,0 +1,50 @@
+"""Static searches as a special case of the contract: every combination, or the first points of a Sobol sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sweeplaw.orchestrator.search.contract import Finished, History, Proposal, Setting
+from sweeplaw.orchestrator.search.space import Space, sobol
+from sweeplaw.trials.spec import Value
+
+
+class StaticSearch:
+    """Proposes a fixed list of settings, in its order, leaving out what has run or runs."""
+
+    def __init__(self, space: Space, settings: Sequence[Setting]) -> None:
+        self._space, self._settings = space, settings
+
+    def propose(self, history: History) -> Proposal | Finished | None:
+        """Return the first setting of the list that is neither known nor pending."""
+        taken = history.taken
+        for number, setting in enumerate(self._settings, start=1):
+            if setting not in taken and self._space.admits(setting):
+                return Proposal(setting, f"{number} of {len(self._settings)} settings planned beforehand")
+        return None if history.pending else Finished("every setting has run")
+
+    def belief(self, history: History) -> str:
+        """Return nothing: it learns nothing."""
+        return ""
+
+
+def grid(space: Space) -> list[Setting]:
+    """Return every setting of a finite space. Raise InputError if there are too many."""
+    return [candidate.setting for candidate in space.candidates]
+
+
+def random(space: Space, samples: int, seed: int) -> list[Setting]:
+    """Return the same ``samples`` Sobol points at every scientific point."""
+    return [Setting(cell, values) for values in sobol(space.axes, samples, seed) for cell in range(len(space.cells))]
+
+
+def admitted(space: Space, seed: int, most: int = 2**20) -> Iterator[tuple[tuple[Value, ...], ...]]:
+    """Yield Sobol points of the nuisance axes without end, up to ``most`` of them, each once."""
+    seen: set[tuple[tuple[Value, ...], ...]] = set()
+    size = 64
+    while size <= most:
+        for values in sobol(space.axes, size, seed):
+            if values not in seen:
+                seen.add(values)
+                yield values
+        size *= 2

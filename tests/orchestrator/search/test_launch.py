@@ -1,0 +1,75 @@
+"""Launches whose search proposes the trials: budgets, resuming from the store, several launches on one store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from sweeplaw.analysis.tables import tables
+from sweeplaw.clusters.profile.profile import Profile
+from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store.store import Store
+
+SWEEP = """
+name = "searched"
+workload = "surrogate"
+where = "lr < 0.05"
+[search]
+kind = "{kind}"
+[budget]
+{budget}
+[scientific]
+params = [1e6, 1e7]
+tokens = [1e8]
+[nuisance]
+lr = {{ log = [1e-4, 1e-1] }}
+batch_sequences = [16, 32, 64, 128, 256]
+[fixed]
+noise = 0.001
+"""
+INLINE = Profile(kind="inline")
+
+
+def run(store: Path, kind: str = "tpe", budget: str = "trials = 12") -> pl.DataFrame:
+    """Launch the sweep; return the rows of its trials in the order of their proposals."""
+    launch(plan(parse(SWEEP.format(kind=kind, budget=budget))), Store.open(store, create=True), INLINE)
+    return tables.load(str(store)).trials.sort("search_number").collect()
+
+
+def test_a_search_ends_when_its_trials_are_spent_and_says_so(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "s", create=True)
+    done = launch(plan(parse(SWEEP.format(kind="tpe", budget="trials = 12"))), store, INLINE)
+    assert done.states == {"completed": 12}
+    assert done.search_end == "budget.trials = 12 is spent"
+
+
+def test_a_launch_continues_the_search_as_if_it_had_not_ended(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole")
+    for stop in (1, 5, 11):
+        run(tmp_path / str(stop), budget=f"trials = {stop}")
+        continued = run(tmp_path / str(stop))
+        columns = ["search_number", "search_known", "trial_id", "lr", "val_loss"]
+        assert continued.select(columns).equals(whole.select(columns)), stop
+
+
+def test_no_trial_is_proposed_twice_and_all_satisfy_the_conditions(tmp_path: Path) -> None:
+    rows = run(tmp_path / "s", budget="trials = 60")
+    assert rows["trial_id"].n_unique() == rows.height == 60
+    assert (rows["lr"] < 0.05).all()
+
+
+def test_the_flops_of_a_budget_are_not_exceeded(tmp_path: Path) -> None:
+    rows = run(tmp_path / "s", budget="flops = 3e16")
+    spent = rows["flops"].sum()
+    assert 3e16 - 6e15 < spent <= 3e16  # a setting of the larger model costs 6e15
+
+
+@pytest.mark.parametrize("kind", ["tpe", "cmaes", "nsga2"])
+def test_the_search_finds_the_bowl(tmp_path: Path, kind: str) -> None:
+    rows = run(tmp_path / kind, kind=kind, budget="trials = 80")
+    best = rows.filter(pl.col("params") == 1e7).sort("noiseless_loss").row(0, named=True)
+    assert best["noiseless_loss"] < 6.11  # 6.05 at the optimum of the bowl
