@@ -34,7 +34,8 @@ from sweeplaw.analysis.fitting.checks import Observations
 from sweeplaw.analysis.fitting.fit import fit
 from sweeplaw.analysis.fitting.observations import Columns, observe
 from sweeplaw.analysis.forecasting.budgets import Cut, compute_of
-from sweeplaw.analysis.forecasting.process import Points
+from sweeplaw.analysis.forecasting.calibration import Memory
+from sweeplaw.analysis.forecasting.process.process import Points
 from sweeplaw.analysis.forecasting.rollouts import cuts, forecast_bands
 from sweeplaw.analysis.forecasting.scores import Bands, bands, probabilities, score
 from sweeplaw.analysis.laws.catalog import LAWS
@@ -71,7 +72,7 @@ TABLES: dict[str, tuple[str, dict[str, str], str, str | None]] = {
 
 def forecast(known: Points, losses: Array, ahead: Points) -> Bands:
     law = LAWS["data_constrained" if "U" in known.inputs else "skaling"]
-    return forecast_bands(law, known, losses, ahead)
+    return forecast_bands(known, losses, ahead, Memory(law))
 
 
 def bootstrapped(law: str, objective: str) -> Method:

@@ -24,6 +24,7 @@ POINTS = 41  # on a profile; its ends are interpolated on the root of the devian
 MANY_ROWS = 1 << 16  # beyond which the quadratic model predicts the other parameters, and FEW_POINTS suffice:
 FEW_POINTS = 5  # at 100,000 rows they move an end by a thousandth of the interval
 REACH_ERRORS = 3.0 ** np.arange(0, 8)  # standard errors at which the threshold is sought before a side counts as open
+NEAR_OFFSETS = 3  # tried together; farther ones, which take many steps, only if the threshold is not passed by then
 TOLERANCE = 1e-9  # relative Newton decrease of a profile point; thresholds are of relative order 1/n
 NO_END = "no end of an interval was found"
 MAX_FACTOR = 1e3  # on each side of the estimate, for a parameter searched on its logarithm
@@ -190,7 +191,7 @@ def _reach(line: _Line, side: float, best: float, factor: float, threshold: floa
     """Return the first offset at which the deviance is well above the threshold, or else the farthest one tried."""
     limit = _limit(line, side)
     offsets = np.unique(np.minimum(REACH_ERRORS * line.error, limit))
-    batch = max(1, BLOCK // line.setup.problem.bound.rows)  # with few rows a batch costs no more than one offset
+    batch = min(NEAR_OFFSETS, max(1, BLOCK // line.setup.problem.bound.rows))
     for first in range(0, len(offsets), batch):
         some = offsets[first : first + batch]
         deviance = (_at(line, side * some).value - best) * factor

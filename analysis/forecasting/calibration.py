@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from sweeplaw.analysis.forecasting.budgets import budgets_of, next_budgets
-from sweeplaw.analysis.forecasting.process import Points, Process, learn
+from sweeplaw.analysis.forecasting.process.learning import learn
+from sweeplaw.analysis.forecasting.process.process import Points, Process
 from sweeplaw.analysis.laws.law import Law
 
 Array = np.ndarray
-Learn = Callable[..., Process]  # as `process.learn`
 
 LOOKED_BACK = 5  # latest budgets that are forecast again
 TRUST = 8.0  # rows that the process's own scale counts for
@@ -19,16 +17,33 @@ ROWS_OF_BUDGET = 2  # at most, that one budget counts for: its runs share their 
 CLIP = 25.0  # of a squared standardised error
 
 
-def calibrated(law: Law, points: Points, losses: Array, process: Process, learn: Learn = learn) -> Process:
-    """Return the process with the scales that its own past asks for, never smaller ones."""
+class Memory:
+    """The processes learnt from parts of one table. Each begins at the law of the largest smaller part known."""
+
+    def __init__(self, law: Law) -> None:
+        self.law = law
+        self._known: dict[tuple[int, float], Process] = {}
+
+    def learn(self, points: Points, losses: Array) -> Process:
+        """Return the process learnt from these runs, at most once for each set of them."""
+        key = len(losses), float(np.sum(losses))
+        if key not in self._known:
+            smaller = max((one for one in self._known if one < key), default=None)
+            start = None if smaller is None else self._known[smaller].params
+            self._known[key] = learn(self.law, points, losses, start)
+        return self._known[key]
+
+
+def calibrated(points: Points, losses: Array, memory: Memory) -> Process:
+    """Return the process learnt from runs, with the scales that its own past asks for, never smaller ones."""
     total = weight = TRUST
     for cut in list(next_budgets(budgets_of(points.compute)))[-LOOKED_BACK:]:
-        past = learn(law, points.take(cut.known), losses[cut.known], process.params)
+        past = memory.learn(points.take(cut.known), losses[cut.known])
         centres, scales, _ = past.distribution(points.take(cut.ahead), noise=True)
         square = np.mean(np.minimum(_standardised(past.weights, centres, scales, np.log(losses[cut.ahead])), CLIP))
         rows = min(ROWS_OF_BUDGET, int(cut.ahead.sum()))
         total, weight = total + rows * float(square), weight + rows
-    return process.inflated(max(1.0, float(np.sqrt(total / weight))))
+    return memory.learn(points, losses).inflated(max(1.0, float(np.sqrt(total / weight))))
 
 
 def _standardised(weights: Array, centres: Array, scales: Array, target: Array) -> Array:

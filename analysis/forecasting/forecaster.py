@@ -14,9 +14,9 @@ from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.observations import Columns, observe
 from sweeplaw.analysis.fitting.options import is_number
 from sweeplaw.analysis.forecasting.budgets import LEAST_BUDGETS, LEAST_ROWS, budgets_of, compute_of, enough
-from sweeplaw.analysis.forecasting.calibration import calibrated
+from sweeplaw.analysis.forecasting.calibration import Memory, calibrated
 from sweeplaw.analysis.forecasting.prediction import Of, Prediction, beyond
-from sweeplaw.analysis.forecasting.process import Points, Process, learn
+from sweeplaw.analysis.forecasting.process.process import Points, Process
 from sweeplaw.analysis.laws.catalog import ALIASES
 from sweeplaw.analysis.laws.catalog import law as named_law
 from sweeplaw.analysis.laws.law import Law, formula_law
@@ -36,7 +36,8 @@ SEARCH_POINTS = 401
 class Forecaster(Shown):
     """A process learnt from runs. `predict` forecasts the loss at points, `best` the best run of a compute budget.
 
-    ``law`` is the mean of the process; it learnt from ``losses`` (n,) at ``points``, at so many ``budgets``.
+    ``law`` is the mean of the process; it learnt from ``losses`` (n,) at ``points``, at so many ``budgets``. ``memory``
+    has what was learnt from parts of them.
     """
 
     law: Law
@@ -46,6 +47,7 @@ class Forecaster(Shown):
     losses: Array
     budgets: int
     warnings: tuple[str, ...]
+    memory: Memory
 
     @property
     def rows(self) -> int:
@@ -183,10 +185,11 @@ def _learnt(law: Law, observations: Observations) -> Forecaster:
     rows, thinned = _rows(observations)
     inputs = {name: np.asarray(observations.inputs[name], dtype=float)[rows] for name in law.inputs}
     points, losses = Points(inputs, compute_of(inputs)), np.asarray(observations.losses, dtype=float)[rows]
-    process = calibrated(law, points, losses, learn(law, points, losses))
+    memory = Memory(law)
+    process = calibrated(points, losses, memory)
     budgets = int(budgets_of(points.compute).max()) + 1
     warnings = (*observations.warnings, *thinned, *_claims(len(rows), budgets))
-    return Forecaster(law, process, observations, points, losses, budgets, warnings)
+    return Forecaster(law, process, observations, points, losses, budgets, warnings, memory)
 
 
 def _rows(observations: Observations) -> tuple[Array, tuple[str, ...]]:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from sweeplaw.analysis.forecasting.budgets import Cut, budgets_of, last_decade, next_budgets
-from sweeplaw.analysis.forecasting.calibration import Learn, calibrated
+from sweeplaw.analysis.forecasting.calibration import Memory, calibrated
 from sweeplaw.analysis.forecasting.forecaster import Forecaster, forecaster
-from sweeplaw.analysis.forecasting.process import Points, Process, learn
+from sweeplaw.analysis.forecasting.process.process import Points
 from sweeplaw.analysis.forecasting.scores import Bands, bands, probabilities, score
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.tables.display import Card, Shown
@@ -82,10 +82,10 @@ def rollouts(
     whole = table if isinstance(table, Forecaster) else forecaster(table, law, **options)
     if isinstance(table, Forecaster) and (law is not None or options):
         raise InputError("a Forecaster has its law and its runs already; give a table instead")
-    found, chosen, remembered = [], list(cuts(whole.points)), _remembering()
+    found, chosen = [], list(cuts(whole.points))
     for done, cut in enumerate(chosen):
         watch(done, len(chosen))
-        found.append(_rollout(whole, cut, remembered))
+        found.append(_rollout(whole, cut))
     return TrackRecord(tuple(found), whole.warnings)
 
 
@@ -96,27 +96,14 @@ def cuts(points: Points) -> Iterator[Cut]:
     yield from last_decade(points.compute, numbers)
 
 
-def forecast_bands(law: Law, known: Points, losses: Array, ahead: Points, learn: Learn = learn) -> Bands:
+def forecast_bands(known: Points, losses: Array, ahead: Points, memory: Memory) -> Bands:
     """Return the forecast of runs ``ahead`` from those known, as bands of new runs."""
-    process = calibrated(law, known, losses, learn(law, known, losses), learn)
+    process = calibrated(known, losses, memory)
     return bands(np.exp(process.quantiles(ahead, probabilities(), noise=True)))
 
 
-def _remembering() -> Learn:
-    """Return `learn` with a memory: the past of a cut is what earlier cuts of the table knew."""
-    known: dict[tuple[int, float], Process] = {}
-
-    def remembered(law: Law, points: Points, losses: Array, start: Array | None = None) -> Process:
-        key = len(losses), float(np.sum(losses))
-        if key not in known:
-            known[key] = learn(law, points, losses, start)
-        return known[key]
-
-    return remembered
-
-
-def _rollout(whole: Forecaster, cut: Cut, learn: Learn) -> Rollout:
+def _rollout(whole: Forecaster, cut: Cut) -> Rollout:
     known, ahead = whole.points.take(cut.known), whole.points.take(cut.ahead)
-    forecast = forecast_bands(whole.law, known, whole.losses[cut.known], ahead, learn)
+    forecast = forecast_bands(known, whole.losses[cut.known], ahead, whole.memory)
     found = score(forecast, whole.losses[cut.ahead])
     return Rollout(cut.name, int(cut.known.sum()), int(cut.ahead.sum()), found)

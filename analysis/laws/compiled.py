@@ -78,11 +78,16 @@ class Bound:
 
 @lru_cache(maxsize=256)
 def compile_formula(
-    text: str, variables: tuple[str, ...], parameters: tuple[str, ...], fixed: tuple[tuple[str, float], ...] = ()
-) -> Function:
-    """Compile a formula. ``fixed`` parameters are replaced by their numbers. Raise InputError."""
+    text: str, variables: tuple[str, ...], parameters: tuple[str, ...], fixed: tuple[tuple[str, float], ...] = (),
+    forms: tuple[tuple[str, str], ...] = (),
+) -> Function:  # fmt: skip
+    """Compile a formula. ``fixed`` parameters are replaced by their numbers. Raise InputError.
+
+    ``forms`` are names of the formula that stand for formulas of the parameters themselves: other coordinates.
+    """
     graph = Graph()
-    value = parse(graph, text, {name: graph.constant(number) for name, number in fixed})
+    numbers = {name: graph.constant(number) for name, number in fixed}
+    value = parse(graph, text, numbers | {name: parse(graph, form, numbers) for name, form in forms})
     unknown = graph.names(value) - set(variables) - set(parameters)
     if unknown:
         raise InputError(f"formula {text!r} has {', '.join(sorted(unknown))}, neither a variable nor a parameter")

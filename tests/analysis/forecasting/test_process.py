@@ -7,13 +7,14 @@ import pytest
 from scipy.special import stdtr
 from scipy.stats import multivariate_t
 
-from sweeplaw.analysis.forecasting.features import groups, kernel, smooth
-from sweeplaw.analysis.forecasting.mean import Mean, mean_of, role
-from sweeplaw.analysis.forecasting.mixture import quantiles
-from sweeplaw.analysis.forecasting.process import Points, Process, learn
-from sweeplaw.analysis.forecasting.regression import FREEDOM, NOISE, evidences, gram
-from sweeplaw.analysis.forecasting.robust import robust_fit
-from sweeplaw.analysis.forecasting.settings import LENGTHS, TREND
+from sweeplaw.analysis.forecasting.process.features import groups, kernel, smooth
+from sweeplaw.analysis.forecasting.process.learning import learn
+from sweeplaw.analysis.forecasting.process.mean import Mean, mean_of, role
+from sweeplaw.analysis.forecasting.process.mixture import quantiles
+from sweeplaw.analysis.forecasting.process.process import Points, Process
+from sweeplaw.analysis.forecasting.process.regression import FREEDOM, NOISE, evidences, gram
+from sweeplaw.analysis.forecasting.process.robust import robust_fit
+from sweeplaw.analysis.forecasting.process.settings import LENGTHS, TREND
 from sweeplaw.analysis.laws.catalog import LAWS
 from sweeplaw.analysis.laws.law import Law, formula_law
 
@@ -36,6 +37,7 @@ def inputs_of(law: Law, rows: int = 40) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
     size, tokens = np.exp(rng.uniform(17, 22, rows)), np.exp(rng.uniform(20, 25, rows))
     columns = {"N": size, "D": tokens, "U": tokens / 3, "M": tokens**0.5, "K": tokens**0.5, "x": np.sqrt(size)}
+    columns["X"] = 2.0 ** rng.integers(0, 6, rows)
     return {name: columns[name] for name in law.inputs}
 
 

@@ -71,10 +71,10 @@ def offset_block(at: Settings, sizes: bool, budgets: bool) -> Settings:
     return _product(*at.values[:, :3].T.tolist(), *scales)
 
 
-def whole_grid(sizes: bool, budgets: bool) -> Settings:
-    """Return every combination of scales of the parts that the rows have."""
-    scales = OFFSETS if sizes else (0.0,), OFFSETS if budgets else (0.0,)
-    return _product(range(len(LENGTHS)), range(len(TREND)), SMOOTH, *scales)
+def combined(smooth: Settings, offsets: Settings) -> Settings:
+    """Return every setting of the smooth part, of its own, with every one of the offsets."""
+    pairs = [np.concatenate([one[:3], other[3:]]) for one in smooth.values for other in offsets.values]
+    return Settings(np.array(pairs))
 
 
 START = Settings(np.array([[1.0, 0.0, 1.0, 0.0, 0.0]]))

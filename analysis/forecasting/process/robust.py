@@ -9,7 +9,7 @@ import numpy as np
 
 from sweeplaw.analysis.fitting.solver.objectives import parse_objective
 from sweeplaw.analysis.fitting.solver.solve import quick, set_up
-from sweeplaw.analysis.forecasting.mean import BoundMean, Mean, centre_of, mean_of
+from sweeplaw.analysis.forecasting.process.mean import BoundMean, Mean, centre_of, mean_of
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.trials.errors import InputError
 
@@ -20,6 +20,7 @@ SMALLEST_SCALE = 1e-4
 START_SCALE = 0.02  # relative error of a law that no fit has shown
 CLIP = 3.0  # robust standard deviations beyond which a row loses weight
 STEPS = 30
+ROUNDS, FALLING = 4, 0.95  # at most, of the fit with the residual scale of the last one, while that is this much lower
 CONVERGED = 1e-9  # relative decrease of the objective
 
 
@@ -43,16 +44,18 @@ def robust_fit(law: Law, inputs: Mapping[str, Array], losses: Array, start: Arra
         fitted = quick(set_up(law, HUBER, inputs, losses, np.ones(len(losses))))
     mean = mean_of(law, inputs, losses, fitted)
     bound, target = mean.bind(inputs), np.log(losses)
-    starts = [mean.coordinates(fitted)] if fitted is not None else []
-    starts += [mean.prior] if start is None else []
+    starts = [mean.prior] if fitted is None else [mean.coordinates(fitted), mean.prior]
     scale = START_SCALE
     if len(losses) > len(law.names):
         scale = min(residual_scale(target - bound.value(theta), len(theta)) for theta in starts)
-    theta = _likeliest(bound, target, starts, scale)
-    residual = target - bound.value(theta)
-    if not np.isfinite(residual).all():
-        raise InputError(f"{law.name} has no positive value at some of the runs: it can be no mean of a forecast")
-    scale = residual_scale(residual, len(theta))
+    for _ in range(ROUNDS):
+        theta = _likeliest(bound, target, starts, scale)
+        residual = target - bound.value(theta)
+        if not np.isfinite(residual).all():
+            raise InputError(f"{law.name} has no positive value at some of the runs: it can be no mean of a forecast")
+        starts, before, scale = [theta], scale, residual_scale(residual, len(theta))
+        if scale > FALLING * before:
+            break
     return RobustFit(mean, theta, scale, np.minimum(1.0, CLIP * scale / np.maximum(np.abs(residual), 1e-300)))
 
 

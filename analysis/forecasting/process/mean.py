@@ -43,9 +43,10 @@ _NATURAL: Mapping[str, Mapping[str, tuple[str, str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A law over coordinates (p,). ``prior`` and ``spread`` are the means and standard deviations of their prior."""
+    """A law over coordinates (p,) as a ``function``. ``prior`` and ``spread``: means and deviations of their prior."""
 
     law: Law
+    function: Function
     centre: tuple[float, ...]
     forward: tuple[Function, ...]
     backward: tuple[Function, ...]
@@ -57,7 +58,7 @@ class Mean:
     def bind(self, inputs: Mapping[str, Array]) -> BoundMean:
         """Return the mean at these inputs, in the law's units."""
         columns = [inputs[name] / middle for name, middle in zip(self.law.inputs, self.centre, strict=True)]
-        return BoundMean(self, self.law.function.bind(columns))
+        return BoundMean(self, self.function.bind(columns))
 
     def clip(self, theta: Array) -> Array:
         """Return the coordinates inside the reach of the prior and the bounds of the law; NaN becomes the prior's."""
@@ -83,37 +84,30 @@ class BoundMean:
     def value(self, theta: Array) -> Array:
         """Return the log of the law at coordinates (p,): (n,). NaN where the law is not positive."""
         with np.errstate(all="ignore"):
-            return np.asarray(np.log(self.bound.predict(self.mean.params(theta)[None])[0]))
+            return np.asarray(np.log(self.bound.predict(theta[None])[0]))
 
     def derivatives(self, theta: Array) -> tuple[Array, Array]:
         """Return the log of the law (n,) and its exact derivatives with respect to the coordinates (n, p)."""
         function = self.bound.function
         with np.errstate(all="ignore"):
-            nodes = self.bound(self.mean.params(theta)[None], 1)
+            nodes = self.bound(theta[None], 1)
             law = np.broadcast_to(nodes[function.value][0], (self.bound.rows,))
-            columns = [np.broadcast_to(nodes[node][0], law.shape) for node in function.gradient]
-            chain = _jacobian(self.mean.forward, theta)
-            return np.asarray(np.log(law)), np.asarray(np.stack(columns, axis=1) @ chain / law[:, None])
+            columns = np.empty((theta.size, law.size))
+            for index, node in enumerate(function.gradient):
+                columns[index] = nodes[node][0]
+            return np.asarray(np.log(law)), np.asarray((columns / law).T)
 
     def reducible(self, theta: Array) -> Array:
         """Return the share of the loss that is not its asymptote: (n,), 1 for a law without one."""
         law = self.mean.law
         index, fixed = asymptote(law), dict(law.fixed).get(law.asymptote or "", 0.0)
-        floor = fixed if index is None else self.mean.params(theta)[index]
+        floor = fixed if index is None else _values(self.mean.forward[index : index + 1], theta)[0]
         return np.asarray(1.0 - floor / np.exp(self.value(theta)))
 
 
 def _values(functions: Sequence[Function], at: Array) -> Array:
     with np.errstate(all="ignore"):
         return np.array([function.bind([np.ones(1)]).predict(at[None])[0, 0] for function in functions])
-
-
-def _jacobian(functions: Sequence[Function], theta: Array) -> Array:
-    rows = []
-    for function in functions:
-        nodes = function.bind([np.ones(1)])(theta[None], 1)
-        rows.append([nodes[node][0, 0] for node in function.gradient])
-    return np.array(rows)
 
 
 def mean_of(law: Law, inputs: Mapping[str, Array], losses: Array, fitted: Array | None) -> Mean:
@@ -124,6 +118,7 @@ def mean_of(law: Law, inputs: Mapping[str, Array], losses: Array, fitted: Array 
     centre = centre_of(law, inputs)
     texts = [_coordinate(law, param, inputs) for param in law.free]
     forward = tuple(_compile(text, law, logs=True) for text, _ in texts)
+    function = _composed(law, [text for text, _ in texts])
     backward = tuple(_compile(text, law) for _, text in texts)
     with np.errstate(all="ignore"):
         expected = None if fitted is None else _values(backward, fitted)
@@ -132,7 +127,7 @@ def mean_of(law: Law, inputs: Mapping[str, Array], losses: Array, fitted: Array 
     bounds = np.array([_bounds(param, text) for param, (text, _) in zip(law.free, texts, strict=True)])
     low = np.maximum(middle - REACH * spread, bounds[:, 0])
     high = np.maximum(np.minimum(middle + REACH * spread, bounds[:, 1]), low)
-    return Mean(law, centre, forward, backward, np.clip(middle, low, high), spread, low, high)
+    return Mean(law, function, centre, forward, backward, np.clip(middle, low, high), spread, low, high)
 
 
 def centre_of(law: Law, inputs: Mapping[str, Array]) -> tuple[float, ...]:
@@ -196,8 +191,18 @@ def _replace(text: str, names: Mapping[str, str]) -> str:
 
 
 def _compile(text: str, law: Law, logs: bool = False) -> Function:
-    fixed = tuple((name, math.log(value) if logs and value > 0 else value) for name, value in law.fixed)
-    return compile_formula(text, ("_",), law.names, fixed)
+    return compile_formula(text, ("_",), law.names, _logs_of_fixed(law) if logs else law.fixed)
+
+
+def _composed(law: Law, texts: Sequence[str]) -> Function:
+    """Return the law as a function of its coordinates, whose formulas in its free parameters are ``texts``."""
+    fixed = tuple((name, f"exp({name})" if value > 0 else name) for name, value in law.fixed)
+    forms = (*zip(law.names, texts, strict=True), *fixed)
+    return compile_formula(law.formula, law.inputs, law.names, _logs_of_fixed(law), forms)
+
+
+def _logs_of_fixed(law: Law) -> tuple[tuple[str, float], ...]:
+    return tuple((name, math.log(value) if value > 0 else value) for name, value in law.fixed)
 
 
 def _prior(law: Law, index: int, losses: Array, expected: Array | None) -> tuple[float, float]:

@@ -1,0 +1,1 @@
+"""The Gaussian process of a forecast: a law as its mean, features of the discrepancy, and how both are learnt."""
