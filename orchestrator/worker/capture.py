@@ -45,7 +45,24 @@ def _redirected(descriptor: int) -> Iterator[None]:
 
 def _stream(log: Log, others: set[int | None], original: Any) -> io.TextIOWrapper:
     raw: Any = _Routed(log, others, original)
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="replace", write_through=True)
+    return _Shared(raw, encoding="utf-8", errors="replace", write_through=True)
+
+
+class _Shared(io.TextIOWrapper):
+    """A stream of several trials, which none of them can take from the next one, or hold up the end of the pack with.
+
+    Nothing is buffered, so it need not be flushed at its end, by methods that a trial may have replaced.
+    """
+
+    def detach(self) -> Any:
+        """Return the bytes below; this stream can still be used."""
+        return self.buffer
+
+    def reconfigure(self, **settings: Any) -> None:
+        """Do nothing: a log is in UTF-8 and written through."""
+
+    def __del__(self) -> None:
+        pass
 
 
 class _Routed(io.RawIOBase):

@@ -6,6 +6,8 @@ import asyncio
 import locale
 import os
 import random
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -218,16 +220,17 @@ def f(config):
 
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="orphans are found on Linux")
-def test_a_daemon_of_a_session_of_its_own_is_ended_with_its_trial(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("detach", ["os.setsid()", "os.setpgid(0, 0)", "pass"])
+def test_a_daemon_is_ended_with_its_trial(run: Run, tmp_path: Path, detach: str) -> None:
     source = f"""
 import os, pathlib, time
 def f(config):
     pid = pathlib.Path("{tmp_path}/pid")
     if os.fork() == 0:
-        os.setsid()
+        {detach}
         if os.fork() == 0:
             pid.write_text(str(os.getpid()))
-            time.sleep(300)
+            os.execve("/bin/sleep", ["sleep", "300"], {{}})
         os._exit(0)
     while not pid.exists() or not pid.read_text(): time.sleep(0.01)
     os.wait()
@@ -236,6 +239,32 @@ def f(config):
     (record,) = run(source)
     assert record.outcome.state == "completed"
     assert _ends(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans are found on Linux")
+def test_a_process_from_before_the_trial_that_is_orphaned_meanwhile_lives_on(run: Run, tmp_path: Path) -> None:
+    pid, go = tmp_path / "pid", tmp_path / "go"
+    shell = f"sleep 300 & echo $! > {pid}.new; mv {pid}.new {pid}; until [ -e {go} ]; do sleep 0.05; done"
+    parent = subprocess.Popen(["/bin/sh", "-c", shell], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not pid.exists():
+        time.sleep(0.01)
+    orphan = int(pid.read_text())
+    try:
+        source = f"""
+import pathlib, time
+def f(config):
+    pathlib.Path("{go}").touch()
+    while pathlib.Path("/proc/{orphan}/stat").read_text().rpartition(")")[2].split()[1] == "{parent.pid}":
+        time.sleep(0.01)
+    return 1.0
+"""
+        (record,) = run(source)
+        assert record.outcome.state == "completed"
+        assert _runs(orphan)
+    finally:
+        os.kill(orphan, signal.SIGKILL)
+        parent.wait()
 
 
 def _ends(pid: int) -> bool:
@@ -253,6 +282,33 @@ def _runs(pid: int) -> bool:
 
 
 # Output
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "sys.stdout.write = sys.stdout.flush = sys.stderr.write = never",
+        "sys.stdout.close = sys.stdout.buffer.write = sys.stdout.buffer.flush = sys.stdout.buffer.close = never",
+        "sys.stdout.detach(); sys.stderr.detach().close()",
+        "sys.stdout.reconfigure(encoding='utf-16', errors='strict')",
+        "sys.stdout.write = raises; sys.__stdout__.write = sys.__stderr__.flush = raises",
+        "del sys.stdout, sys.stderr",
+    ],
+)
+def test_what_a_trial_does_to_its_streams_holds_nothing_up_and_ends_with_it(
+    run: Run, tmp_path: Path, change: str
+) -> None:
+    source = f"""
+import sys, threading
+def never(*a): threading.Event().wait()
+def raises(*a): raise RuntimeError("a stream of the trial's own")
+def f(config):
+    if config["mode"] == 1: print("né"); print("e", file=sys.__stderr__, end=""); return 1.0
+    {change}
+    return 1.0
+"""
+    assert [record.outcome.state for record in run(source, 2)] == ["completed", "completed"]
+    assert printed(tmp_path)[-1] == "né\n".encode()
 
 
 PRINTS = """

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +23,9 @@ from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads import registry
+from sweeplaw.trials.workloads.user_code import script
 from sweeplaw.trials.workloads.user_code.process import CHUNK
+from sweeplaw.trials.workloads.user_code.reports import Reports
 from sweeplaw.trials.workloads.user_code.script import LINE_LIMIT
 from tests.paths import ROOT
 
@@ -226,6 +231,21 @@ sys.stdout.write('{"step": 2, "val_loss": 2.5}\\n')
     (tmp_path / "train.py").write_text(code.replace("\\\\", "\\"))
     points, outcome = run("", argv=["{python}", "train.py"])
     assert ([point.step for point in points], outcome.message) == ([2], None)
+
+
+def test_lines_are_the_same_however_they_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a line split as a whole: what the last carriage return left of it, unless that is too long."""
+    monkeypatch.setattr(script, "LINE_LIMIT", 8)
+    rng = random.Random(18)
+    for _ in range(2000):
+        text = "".join(rng.choices(["\n", "\r", "\r\n", "a", "bcd", "efghij"], k=rng.randrange(30)))
+        left = [re.sub(r"^[^\n]*\r(?=[^\r])", "", line) for line in text.split("\n")]
+        cuts = sorted(rng.randrange(len(text) + 1) for _ in range(rng.randrange(6)))
+        chunks = [text[begin:end].encode() for begin, end in itertools.pairwise([0, *cuts, len(text)])]
+        reports = Reports(TrialSpec("command", {}))
+        lines = [line.decode().rstrip("\r").rpartition("\r")[2] for line in script._lines(chunks, reports)]
+        assert lines == [line.rstrip("\r") for line in left if len(line) <= 8], text
+        assert reports.notes.total() == sum(len(line) > 8 for line in left), text
 
 
 def test_a_report_whose_newline_comes_after_its_carriage_return_counts(run: Any, tmp_path: Path) -> None:
