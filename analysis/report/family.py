@@ -11,7 +11,8 @@ import polars as pl
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.roles.families import name_of, split
 from sweeplaw.analysis.tables.roles.roles import sweeps_note
-from sweeplaw.analysis.tuning.points import Points, best_points, settings
+from sweeplaw.analysis.tuning.points import Points, best_points
+from sweeplaw.analysis.tuning.repeats import LOG_VARIANCE, SEED_STD, SEEDS, settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ def _family(values: dict[str, Any], part: pl.DataFrame, by: Axes) -> Family:
     points = best_points(part, cells, knobs, by.loss)
     best = points.frame.rename({"lowest": by.loss})
     seeds = part[points.rows.tolist()].with_columns(pl.Series(by.loss, points.losses)).sort(cells)
-    tried = settings(part, cells, knobs, by.loss).drop("log_variance")
+    tried = settings(part, cells, knobs, by.loss).sort([*cells, *knobs], nulls_last=True).drop(LOG_VARIANCE)
+    tried = tried.rename({SEEDS: "seeds", SEED_STD: "seed_std"})
     notes = (*points.notes(), *by.told, *sweeps_note(part))
     return Family(name_of(values), values, part, tried, best, seeds, points, notes)

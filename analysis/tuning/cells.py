@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from sweeplaw.analysis.tables.levels import snap
 from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.analysis.tuning.design import check_design
+from sweeplaw.analysis.tuning.repeats import SEEDS
+from sweeplaw.analysis.tuning.repeats import settings as settings_of
 from sweeplaw.analysis.tuning.settings import (
     Launches,
     Split,
     at_their_best,
-    averaged,
     is_group,
     keyed,
     other_differences,
@@ -116,9 +117,9 @@ def cell_table(
     split = split_columns(frame, axes, knobs, y, recipes, launches, held)
     keys = [*split.axes, *split.recipes]
     measured, dropped = _measured(keyed(frame, split.recipes), split.axes, knobs, keys, y)
-    settings = averaged(measured, [*keys, *split.held], knobs, y)
+    settings = settings_of(measured, [*keys, *split.held], knobs, y, rounded=True)
     rows = at_their_best(settings, keys, split.held, y)
-    behind = int(settings["_runs"].to_numpy().sum() - rows["_runs"].to_numpy().sum())
+    behind = int(settings[SEEDS].to_numpy().sum() - rows[SEEDS].to_numpy().sum())
     dropped[f"not at the best {' and '.join(split.held)} of the cell"] = behind
     differing = other_differences(measured, [*keys, *split.held], knobs, y)
     notes = (*split.notes, *_averages(rows, split.held), *differing)
@@ -149,7 +150,7 @@ def _table(
         x=np.log(values),
         levels=np.log(np.stack([snap(column) for column in values.T], axis=1)),
         z=np.log(rows[y].to_numpy().astype(np.float64)),
-        runs=rows["_runs"].to_numpy().astype(np.int64),
+        runs=rows[SEEDS].to_numpy().astype(np.int64),
         rows_in=rows_in,
         dropped={reason: count for reason, count in dropped.items() if count},
         notes=notes,
@@ -162,7 +163,7 @@ def _averages(rows: pl.DataFrame, held: Sequence[str]) -> tuple[str, ...]:
     if held:
         names, verb = " and ".join(held), "varies too and is" if len(held) == 1 else "vary too and are"
         notes.append(f"{names} {verb} held at the best value of each cell (--knob or --cell makes it part of the law)")
-    if (runs := int(rows["_runs"].sum())) > rows.height:
+    if (runs := int(rows[SEEDS].sum())) > rows.height:
         notes.append(f"{runs} runs are {rows.height} settings: the losses of repeats (seeds) are averaged")
     return tuple(notes)
 

@@ -20,6 +20,7 @@ from sweeplaw.analysis.tables.levels import levels
 from sweeplaw.analysis.tables.runs import frame_of
 from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.analysis.tuning.quadratic import Quadratic, fit_quadratic, term_count
+from sweeplaw.analysis.tuning.repeats import settings as settings_of
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import settings
 
@@ -189,7 +190,7 @@ def _averaged(part: pl.DataFrame, knobs: Sequence[str], y: str) -> pl.DataFrame:
     if not knobs or kept.select(knobs).n_unique() == kept.height:
         return part
     others = [name for name in part.columns if name not in (*knobs, y)]
-    means = kept.group_by(knobs, maintain_order=True).agg(pl.col(y).mean(), pl.col(others).first())
+    means = settings_of(kept, (), knobs, y, others)
     return pl.concat([means.select(part.columns), part.filter(~measured)])
 
 

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from sweeplaw.analysis.tuning.grid_noise import third_differences
 from sweeplaw.analysis.tuning.optimum import CellOptimum, cell_optimum
+from sweeplaw.analysis.tuning.repeats import SEED_STD, SEEDS, between_seeds, settings
 from sweeplaw.analysis.tuning.selection_bias import selection_bias
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
 
 Array = NDArray[np.float64]
-_OWN = ("lowest", "used", "how", "settings", "seeds", "seed_std", "log_variance")
+_OWN = ("lowest", "used", "how", "settings", "seeds", "seed_std")
 How = Literal["fitted", "corrected", "lowest", "only"]
 
 LEAST_SETTINGS = 4  # for a quadratic of one knob with a degree of freedom
@@ -82,7 +83,7 @@ def best_points(frame: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], 
     """
     if taken := [name for name in (*keys, *knobs) if name in _OWN]:
         raise InputError(f"{', '.join(taken)}: rename the column, whose name the points of a law have for their own")
-    every = settings(frame, keys, knobs, loss)
+    every = settings(frame, keys, knobs, loss).sort([*keys, *knobs], nulls_last=True)
     parts = every.partition_by(list(keys), as_dict=True, maintain_order=True)
     bowls = {at: bowl for at, part in parts.items() if (bowl := _bowl(part, knobs, loss)) is not None}
     noise, freedom, origin = _noise(every, parts, bowls, knobs, loss)
@@ -93,28 +94,11 @@ def best_points(frame: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], 
         *keys, *knobs, pl.col(loss).alias("lowest"),
         pl.Series("used", [value for value, _ in used], pl.Float64),
         pl.Series("how", [how for _, how in used], pl.String),
-        pl.Series("settings", [part.height for part in parts.values()], pl.Int64), "seeds", "seed_std",
+        pl.Series("settings", [part.height for part in parts.values()], pl.Int64),
+        pl.col(SEEDS).alias("seeds"), pl.col(SEED_STD).alias("seed_std"),
     )  # fmt: skip
     rows, losses = _runs(frame, points, [*keys, *knobs], loss)
     return Points(tuple(keys), tuple(knobs), points, rows, losses, noise, freedom, origin)
-
-
-def settings(frame: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], loss: str) -> pl.DataFrame:
-    """Return a row for each setting: keys, knobs, mean loss, ``seed_std`` (null for one seed) and number of ``seeds``.
-
-    ``log_variance`` is the sum of squared deviations of log loss from the mean of the setting.
-    """
-    logs = pl.col(loss).log()
-    return (
-        frame.group_by([*keys, *knobs])
-        .agg(
-            pl.col(loss).mean(),
-            pl.col(loss).std().alias("seed_std"),
-            pl.len().alias("seeds"),
-            ((logs - logs.mean()) ** 2).sum().alias("log_variance"),
-        )
-        .sort([*keys, *knobs], nulls_last=True)
-    )
 
 
 def _noise(
@@ -122,7 +106,7 @@ def _noise(
     loss: str,
 ) -> tuple[float | None, int, str]:  # fmt: skip
     """Return the standard deviation of log loss of a run, its degrees of freedom, and what tells it."""
-    noise, freedom = _between_seeds(every)
+    noise, freedom = between_seeds(every)
     if noise is not None:
         return noise, freedom, "seeds"
     found = np.concatenate([np.zeros(0), *(third_differences(part, knobs, loss) for part in parts.values())])
@@ -132,13 +116,6 @@ def _noise(
     freedom = sum(one.freedom for one in fits)
     total = sum(one.freedom * one.noise**2 for one in fits)
     return (float(np.sqrt(total / freedom)), freedom, "residuals") if freedom > 0 and total > 0 else (None, 0, "")
-
-
-def _between_seeds(every: pl.DataFrame) -> tuple[float | None, int]:
-    """Return the standard deviation of log loss between seeds of one setting, and its degrees of freedom."""
-    freedom = int(every["seeds"].sum()) - every.height
-    total = float(every["log_variance"].sum())
-    return (float(np.sqrt(total / freedom)), freedom) if freedom > 0 and total > 0 else (None, 0)
 
 
 def _bowl(part: pl.DataFrame, knobs: Sequence[str], loss: str) -> CellOptimum | None:
@@ -167,11 +144,11 @@ def _corrected(part: pl.DataFrame, loss: str, fitted: float | None, noise: float
         return lowest, "only"
     if fitted is not None:
         return fitted, "fitted"
-    own, freedom = _between_seeds(part)
+    own, freedom = between_seeds(part)
     noise = own if freedom >= LEAST_OWN else noise
     if noise is None:
         return lowest, "lowest"
-    errors = noise / np.sqrt(part["seeds"].to_numpy().astype(float))
+    errors = noise / np.sqrt(part[SEEDS].to_numpy().astype(float))
     return float(lowest * np.exp(selection_bias(np.log(part[loss].to_numpy()), errors))), "corrected"
 
 

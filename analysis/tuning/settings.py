@@ -14,7 +14,6 @@ from typing import Any
 
 import polars as pl
 
-from sweeplaw.analysis.tables.levels import snap
 from sweeplaw.analysis.tables.roles.families import condition_of, family_key, name_of, split
 from sweeplaw.analysis.tables.roles.guessed import MOST_LEVELS, SEEDS, plain, refining, varying_columns
 from sweeplaw.analysis.tables.roles.recorded import recorded
@@ -181,16 +180,6 @@ def zero_levels(frame: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], 
         if count and ((best[name] == 0).any() or not (positive[name][name] >= LEAST_LEVELS).any())
     }
     return counting if len(counting) < len(knobs) else {}
-
-
-def averaged(rows: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], y: str) -> pl.DataFrame:
-    """Return a row for each setting, in the order of first rows: mean loss over repeats, their number ``_runs``.
-
-    Values of a knob that differ only by rounding are one setting, written as in its first run.
-    """
-    levels = {f"_level {name}": pl.Series(snap(rows[name].to_numpy().astype(float))) for name in knobs}
-    repeats = rows.with_columns(**levels).group_by([*keys, *levels], maintain_order=True)
-    return repeats.agg(pl.col(knobs).first(), pl.col(y).cast(pl.Float64).mean(), pl.len().alias("_runs")).drop(*levels)
 
 
 def at_their_best(settings: pl.DataFrame, cell: Sequence[str], held: Sequence[str], y: str) -> pl.DataFrame:
