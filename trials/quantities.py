@@ -38,3 +38,18 @@ def short(value: float) -> str:
         if 10**15 > abs(rounded) >= 10**power:
             return f"{rounded / 10**power:.3g}{unit}"
     return f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    """Format a share or a level in four digits: ``95 %``, ``99.9 %``."""
+    return f"{100 * share:.4g} %"
+
+
+def hours(value: float | None) -> str:
+    """Format hours in the unit of their size: ``36 s``, ``90 min``, ``12.3 h``, ``1.5k h``; a dash if unknown."""
+    if value is None:
+        return "–"
+    seconds = value * 3600
+    if seconds < 7200:
+        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{value:.1f} h" if value < 1000 else f"{short(value)} h"

@@ -27,7 +27,7 @@ MAX_ROWS_COMPARED = 1_000_000  # larger tables are not searched for copies
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Rows (0-based, as read; at most the first thousand) that could not take part, and their count."""
+    """Rows (counted from 1, as read; at most the first thousand) that could not take part, and their count."""
 
     reason: str
     rows: tuple[int, ...]

@@ -36,6 +36,7 @@ from sweeplaw.analysis.fitting.solver.verdict import Verdict
 from sweeplaw.analysis.fitting.uncertainty import bootstrap
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.tables.display import Shown, brief, finite
+from sweeplaw.trials.quantities import percent
 
 Array = np.ndarray
 Noise = Literal["gaussian", "t3", "growing", "falling", "size"]
@@ -61,7 +62,7 @@ class Coverage(Shown):
 
     def headline(self) -> tuple[str, ...]:
         """Return the design of the simulation and the share of sets that cover each parameter."""
-        kind = f"coverage of {self.level:.0%} {self.method} intervals, {self.noise} noise {self.scale:.3g}"
+        kind = f"coverage of {percent(self.level)} {self.method} intervals, {self.noise} noise {self.scale:.3g}"
         return (f"{kind}, {self.sets} sets:", f"{brief(self.shares)} (+- {self.error:.3f})")
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +14,8 @@ from sweeplaw.analysis.fitting.selection import Selection, select
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.tables.roles.budgets import TOKENS, budget_note, with_planned_tokens
 from sweeplaw.analysis.tables.sources import rows as rows_of
-from sweeplaw.analysis.tables.sql.expressions import ALIASES, condition, not_numeric, parse, some_columns
+from sweeplaw.analysis.tables.sql.expressions import ALIASES, condition, some_columns
+from sweeplaw.analysis.tables.sql.numbers import columns_read, numbers_of
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import N_UNKNOWN
 
@@ -54,13 +54,14 @@ def observe(table: Any, law: Law, columns: Columns) -> Observations:
     """
     source = rows_of(table)
     before = tuple(Dropped(reason, (), count) for reason, count in source.dropped.items() if count)
-    finished, unfinished = _completed(source.frame.with_row_index("__row"))
+    finished, unfinished = _completed(source.frame.with_row_index("__row", offset=1))
     frame, unknown = _where(finished, columns.where)
-    mapping = _mapping(law, _by_input(law, columns.x), columns.y, columns.weights, _shown(frame))
+    frame, numbers = frame.drop("__row"), frame["__row"]
+    mapping = _mapping(law, _by_input(law, columns.x), columns.y, columns.weights, frame.columns)
     frame, planned = (frame, 0) if columns.all_rows or TOKENS not in mapping.values() else with_planned_tokens(frame)
-    values = {name: _column(frame, name, text) for name, text in mapping.items()}
+    values = {name: numbers_of(frame, text, name, numbers) for name, text in mapping.items()}
     units = _units(_by_input(law, columns.units), law)
-    rows = frame["__row"].to_numpy()
+    rows = numbers.to_numpy()
     keep, dropped = _split(values, rows, mapping)
     selection = _selected(frame, values, keep, law, mapping, columns, source.launches)
     keep, dropped = _without_others(keep, selection, rows, dropped)
@@ -87,10 +88,6 @@ def _unknown_n(frame: pl.DataFrame, mapping: Mapping[str, str]) -> str:
         return ""
     unknown = frame["params_non_embedding"].is_null() & frame["params"].is_not_null()
     return f"{unknown.sum()} rows: {N_UNKNOWN} (--x N=params)" if unknown.any() else ""
-
-
-def _shown(frame: pl.DataFrame) -> list[str]:
-    return [name for name in frame.columns if name != "__row"]
 
 
 def _completed(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Dropped, ...]]:
@@ -151,19 +148,6 @@ def _mapping(
     return mapping | ({"weight": weights} if weights else {})
 
 
-def _column(frame: pl.DataFrame, name: str, text: str) -> Array:
-    """Return the column or expression ``text`` as floats, null as NaN. Raise InputError."""
-    expression = pl.col(text) if text in frame.columns else parse(text, frame.drop("__row").schema)
-    try:
-        series = frame.with_columns(expression.alias(text))[text]
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{name} = {text!r}: {str(error).splitlines()[0]}") from None
-    if series.dtype != pl.Boolean and (fault := not_numeric(series, frame["__row"])):
-        raise InputError(f"{name} = {fault}")
-    series = series.cast(pl.Float64)
-    return np.broadcast_to(series.to_numpy().astype(float), (frame.height,))
-
-
 def _units(units: Mapping[str, float], law: Law) -> dict[str, float]:
     known = ", ".join(law.inputs)
     faults = [f"unit of {name!r}: {law.name} has the inputs {known}" for name in units if name not in law.inputs]
@@ -185,16 +169,9 @@ def _selected(
         raise InputError(f"{', '.join(taken)}: an input of the law, its loss or weight is no knob")
     usable = frame.filter(pl.Series(keep))
     return select(
-        usable, inputs, values["loss"][keep], launches, ignored=["__row", *_read(mapping.values(), frame)],
+        usable, inputs, values["loss"][keep], launches, ignored=[*columns_read(frame, mapping.values())],
         all_rows=columns.all_rows, pool=columns.pool, knobs=columns.knobs,
     )  # fmt: skip
-
-
-def _read(texts: Iterable[str], frame: pl.DataFrame) -> set[str]:
-    """Return the columns that are read: those among ``texts``, and those of the expressions."""
-    expressions = [text for text in texts if text not in frame.columns]
-    roots = [parse(text, frame.schema).meta.root_names() for text in expressions]
-    return {*texts, *itertools.chain.from_iterable(roots)} - {*expressions}
 
 
 def _without_others(

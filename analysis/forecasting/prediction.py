@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from sweeplaw.analysis.tables.display import Card, Shown, finite
-from sweeplaw.trials.quantities import counted, short
+from sweeplaw.trials.quantities import counted, percent, short
 
 Array = np.ndarray
 Of = Literal["law", "run"]
@@ -45,7 +45,7 @@ class Prediction(Shown):
     def _line(self, at: int) -> str:
         point = ", ".join(f"{name} = {short(float(column[at]))}" for name, column in self.inputs.items())
         what = "a new run" if self.of == "run" else "the law"
-        band = f"[{self.low[at]:.4f}, {self.high[at]:.4f}] ({self.level:.3g} band of {what})"
+        band = f"[{self.low[at]:.4f}, {self.high[at]:.4f}] ({percent(self.level)} band of {what})"
         return f"{point}: {self.median[at]:.4f} {band}{self.beyond_in_words(at)}"
 
     def beyond_in_words(self, at: int) -> str:
@@ -78,7 +78,7 @@ class Prediction(Shown):
         )  # fmt: skip
         heads = (*self.inputs, "loss", "low", "high", *(f"beyond in {name}" for name in self.beyond))
         what = "one new run" if self.of == "run" else "the expected loss"
-        line = f"forecast of {counted(len(self.median), 'point')}, with the {self.level:.3g} band of {what}"
+        line = f"forecast of {counted(len(self.median), 'point')}, with the {percent(self.level)} band of {what}"
         return Card((line,), heads, rows, self.warnings)
 
 

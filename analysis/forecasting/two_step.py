@@ -20,7 +20,7 @@ from sweeplaw.analysis.forecasting.forecaster import Forecaster
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import counted, short
+from sweeplaw.trials.quantities import counted, percent, short
 
 Array = np.ndarray
 
@@ -62,7 +62,7 @@ class MetricForecast(Shown):
         point = ", ".join(f"{name} = {short(float(column[at]))}" for name, column in self.inputs.items())
         beyond = ", at a loss below that of every run" if self.beyond[at] else ""
         return (
-            f"{point}: {self.metric} {self.median[at]:.4f}, {self.level:.3g} band of its expected value "
+            f"{point}: {self.metric} {self.median[at]:.4f}, {percent(self.level)} band of its expected value "
             f"[{self.low[at]:.4f}, {self.high[at]:.4f}], of one new run [{self.run[0][at]:.4f}, {self.run[1][at]:.4f}] "
             f"(at a loss of {self.loss[at]:.4f}{beyond}; the band would be {self.first[at]:.2g} wide with the error of "
             f"the loss alone, {self.second[at]:.2g} with that of the sigmoid alone)"

@@ -16,7 +16,7 @@ from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.analysis.tables.sql.expressions import check_columns, condition
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import counted, plain, short
+from sweeplaw.trials.quantities import counted, percent, plain, short
 
 LEAST_POINTS = 3  # whose spread says how much a difference varies from point to point
 LEAST_DOF = 2  # of the noise of one size, before that of all sizes is taken
@@ -104,8 +104,8 @@ class RecipeComparison(Shown):
 
     def card(self) -> Card:
         """Return the headline over a table of the sizes."""
-        heads = ("", "pairs", "difference", f"{self.level:.0%} interval", "p, corrected", "noise of a run", "verdict",
-                 f"to settle it ({POWER:.0%})")  # fmt: skip
+        interval, settle = f"{percent(self.level)} interval", f"to settle it ({percent(POWER)})"
+        heads = ("", "pairs", "difference", interval, "p, corrected", "noise of a run", "verdict", settle)
         body = tuple(_row(effect, self.level) for effect in (self.overall, *self.by_size))
         return Card(self.headline(), heads, body, self.notes)
 

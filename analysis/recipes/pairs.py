@@ -115,7 +115,11 @@ def _refuse_others(apart: Mapping[str, tuple[str, str]], compared: Sequence[str]
 
 def _slim(frame: pl.DataFrame, keys: Sequence[str], y: str, *, seeds: bool) -> pl.DataFrame:
     """Return what pairs need: the keys under names of their own, seed, loss, N, D and costs (null where unknown)."""
-    scales = {"size": _first(frame, SIZES), "data": _first(frame, DATA), **{name: name for name in COSTS}}
+    scales = {
+        "size": _first(frame, SIZES),
+        "data": _first(frame, DATA),
+        **{name: _first(frame, [name]) for name in COSTS},
+    }
     numbers = {name: pl.col(column) if column in frame.columns else pl.lit(None) for name, column in scales.items()}
     return frame.select(
         *(pl.col(name).alias(f"{KEY}{name}") for name in keys), *((pl.col(SEED),) if seeds else ()),
@@ -126,8 +130,9 @@ def _slim(frame: pl.DataFrame, keys: Sequence[str], y: str, *, seeds: bool) -> p
 
 
 def _first(frame: pl.DataFrame, names: Sequence[str]) -> str:
-    """Return the first of these columns that has a value, else an empty name."""
-    return next((name for name in names if name in frame.columns and frame[name].null_count() < frame.height), "")
+    """Return the first of these columns that has a number, else an empty name."""
+    numeric = [name for name in names if name in frame.columns and frame[name].dtype.is_numeric()]
+    return next((name for name in numeric if frame[name].null_count() < frame.height), "")
 
 
 def _means(frame: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

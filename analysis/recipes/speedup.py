@@ -17,7 +17,7 @@ import polars as pl
 from sweeplaw.analysis.fitting.fit import fit
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import counted
+from sweeplaw.trials.quantities import counted, percent
 
 Array = np.ndarray
 
@@ -43,7 +43,9 @@ class SpeedUp:
         if self.value is None:
             return f"worth in compute: unknown ({self.note})"
         faster, value = ("second", self.value) if self.value >= 1 else ("first", 1 / self.value)
-        ends = f" [{_end(self.low)}, {_end(self.high)}], {level:.0%}; above 1 favours the second" if self.low else ""
+        ends = (
+            f" [{_end(self.low)}, {_end(self.high)}], {percent(level)}; above 1 favours the second" if self.low else ""
+        )
         note = f"; {self.note}" if self.note else ""
         return (
             f"worth in compute: the {faster} recipe reaches the other's loss with {value:.3g}x less "

@@ -7,17 +7,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sweeplaw.analysis.tables.display import Card
+from sweeplaw.trials.quantities import percent
 
 
 def fit_card(answer: Mapping[str, Any]) -> Card:
     """Return what a fit shows, from its plain values (`fit_summary.summarise`)."""
-    method = next(iter(answer["intervals"].values()), {"level": 0.95, "method": ""})
+    method: Mapping[str, Any] = next(iter(answer["intervals"].values()), {"level": 0.95, "method": ""})
     return Card(
         tuple(_heading(answer)),
         ("parameter", "value", "low", "high"),
         tuple(_parameters(answer)),
         (*further_warnings(answer), *sides(answer)),
-        f"{method['level']:.0%} intervals: {method['method']}",
+        f"{percent(method['level'])} intervals: {method['method']}",
         tuple(_derived(answer)),
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 from sweeplaw.analysis.laws.catalog import INPUT_UNITS, LAWS
 from sweeplaw.analysis.tables.units import labelled
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import short
+from sweeplaw.trials.quantities import percent, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +74,7 @@ def _label(panel: Axes, fit: Fit, name: str) -> None:
     panel.set_xlabel(_named(fit, name))
     panel.set_ylabel(_named(fit, "loss"))
     mark = "" if fit.verified else "  [not verified]"
-    band = f", with the {LEVEL:.0%} band of the law" if fit.draws is not None else ""
+    band = f", with the {percent(LEVEL)} band of the law" if fit.draws is not None else ""
     panel.set_title(f"{fit.law.name}{band}{mark}", loc="left", fontsize=10)
     panel.legend(frameon=False, fontsize=8)
 

@@ -119,7 +119,7 @@ def _numbers_in(read: Mapping[str, pl.DataType]) -> str:
 def check_columns(frame: pl.DataFrame, names: Sequence[str], numbers: Sequence[str] = ()) -> None:
     """Raise InputError if one of ``names`` occurs twice or is no column, or one of ``numbers`` is not numeric.
 
-    The error suggests the nearest column and lists the first rows that are not numbers (counted from 0).
+    The error suggests the nearest column and lists the first rows that are not numbers (counted from 1).
     """
     faults = [f"{name!r} is named twice" for name, count in Counter(names).items() if count > 1]
     faults += unknown_columns(names, frame.columns)
@@ -138,14 +138,14 @@ def check_columns(frame: pl.DataFrame, names: Sequence[str], numbers: Sequence[s
 def not_numeric(column: pl.Series, rows: pl.Series | None = None) -> str | None:
     """Return why ``column`` is not numeric, or None if it is.
 
-    ``rows`` are the row numbers to report if the rows are not counted from 0.
+    ``rows`` are the numbers of the rows to report, if they are not counted from 1.
     """
     if column.dtype.is_numeric() or column.dtype == pl.Null:
         return None
     if column.dtype != pl.String or not column.count():
         return f"{column.name!r} holds {column.dtype}; expected numbers"
     odd = (column.is_not_null() & column.cast(pl.Float64, strict=False).is_null()).arg_true()
-    shown = ", ".join(f"row {row if rows is None else rows[row]} holds {column[row]!r}" for row in odd.head(_SHOWN))
+    shown = ", ".join(f"row {row + 1 if rows is None else rows[row]} holds {column[row]!r}" for row in odd.head(_SHOWN))
     more = f" and {len(odd) - _SHOWN} more" if len(odd) > _SHOWN else ""
     return f"{column.name!r}: {shown}{more}; expected numbers"
 

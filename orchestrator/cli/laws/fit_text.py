@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from sweeplaw.analysis.fitting.display.fit_card import ends, fit_card, mark
+from sweeplaw.trials.quantities import percent
 
 
 def show(answer: Mapping[str, Any]) -> None:
@@ -18,7 +19,7 @@ def show(answer: Mapping[str, Any]) -> None:
 def _checks(answer: Mapping[str, Any]) -> Iterator[str]:
     if held_out := answer.get("holdout"):
         inside, level = held_out["rows_inside_band"], held_out["band_level"]
-        held = "" if inside is None else f"{inside} of them inside their {level:.0%} band; "
+        held = "" if inside is None else f"{inside} of them inside their {percent(level)} band; "
         yield (
             f"held out {held_out['kind']}: {held_out['rows']} rows, "
             f"mean relative error {held_out['mean_relative_error']:.3%}, "
@@ -35,6 +36,6 @@ def _checks(answer: Mapping[str, Any]) -> Iterator[str]:
     for item in answer.get("coverage", ()):
         shares = ", ".join(f"{name} {share:.3f}" for name, share in item["coverage"].items())
         yield (
-            f"coverage of {item['level']:.0%} {item['method']} intervals, {item['noise']} noise {item['scale']:.3g}, "
-            f"{item['sets']} sets: {shares} (+- {item['standard_error']:.3f})"
+            f"coverage of {percent(item['level'])} {item['method']} intervals, {item['noise']} noise "
+            f"{item['scale']:.3g}, {item['sets']} sets: {shares} (+- {item['standard_error']:.3f})"
         )

@@ -110,13 +110,13 @@ def _ends(prediction: Prediction) -> dict[str, float]:
 
 
 def _line(answer: dict[str, Any], level: float) -> str:
-    from sweeplaw.trials.quantities import short
+    from sweeplaw.trials.quantities import percent, short
 
     point = ", ".join(f"{name} = {short(value)}" for name, value in answer["inputs"].items())
     budget = f"best run of {answer['compute']:.3g} FLOPs: " if "compute" in answer else ""
     law, run = ("[{low:.4f}, {high:.4f}]".format(**answer[kind]) for kind in ("law", "run"))
     where = answer["beyond_in_words"] or "inside the range of the runs"
     return (
-        f"{budget}{point}: loss {answer['loss']:.4f}, {level:.3g} band of the expected loss {law}, "
+        f"{budget}{point}: loss {answer['loss']:.4f}, {percent(level)} band of the expected loss {law}, "
         f"of one new run {run}, {where}"
     )

@@ -46,7 +46,7 @@ def test_equal_losses_are_refused() -> None:
 
 def test_losses_below_the_asymptotes_bound_are_named() -> None:
     rows = changed(LOSS, r3=1.5, r7=1.6)
-    with pytest.raises(InputError, match=r"E >= 1\.69 in rows 3, 7"):
+    with pytest.raises(InputError, match=r"E >= 1\.69 in rows 4, 8"):
         analysis.fit(table(loss=rows), bounds={"E": (1.69, None)})
 
 
@@ -59,12 +59,12 @@ def test_rows_that_cannot_take_part_are_counted_and_named(column: str, value: fl
     rows[column] = changed(rows[column], r5=value, r11=value)
     fit = analysis.fit(rows)
     assert (fit.rows_used, fit.rows_dropped) == (22, 2)
-    assert fit.observations.dropped[0].rows == (5, 11)
-    assert any(reason in warning and "rows 5, 11" in warning for warning in fit.warnings)
+    assert fit.observations.dropped[0].rows == (6, 12)
+    assert any(reason in warning and "rows 6, 12" in warning for warning in fit.warnings)
 
 
 def test_a_fault_of_too_few_rows_names_the_rows_left_out() -> None:
-    with pytest.raises(InputError, match=r"left out: 20 loss \(loss\) missing or NaN, rows 4, 5"):
+    with pytest.raises(InputError, match=r"left out: 20 loss \(loss\) missing or NaN, rows 5, 6"):
         analysis.fit(table(loss=np.where(np.arange(24) < 4, LOSS, np.nan)))
 
 
@@ -76,14 +76,14 @@ def test_sizes_below_a_thousand_give_a_warning_about_their_unit() -> None:
 
 def test_repeated_rows_give_a_warning() -> None:
     rows = {name: np.append(column, column[:2]) for name, column in table().items()}
-    assert any("2 rows repeat an earlier row exactly (rows 24, 25)" in item for item in analysis.fit(rows).warnings)
+    assert any("2 rows repeat an earlier row exactly (rows 25, 26)" in item for item in analysis.fit(rows).warnings)
 
 
 def test_a_row_for_which_the_condition_is_null_is_dropped_and_counted() -> None:
     rows = {**table(), "kind": [None if row == 4 else "a" for row in range(24)]}
     fit = analysis.fit(rows, where="kind = 'a'")
     assert (fit.rows_used, fit.rows_dropped) == (23, 1)
-    assert fit.observations.dropped[0].rows == (4,)
+    assert fit.observations.dropped[0].rows == (5,)
 
 
 def test_all_faults_of_the_columns_are_in_one_message() -> None:

@@ -60,8 +60,8 @@ def test_a_boolean_loss_is_rejected(tmp_path, command):
 @pytest.mark.parametrize(
     ("command", "row", "words"),
     [
-        *((command, "1e6,1e8,0.001,65536,abc", "'val_loss': row 108 holds 'abc'") for command in COMMANDS),
-        *((command, "1e6,1e8,fast,65536,3", "'lr': row 108 holds 'fast'") for command in TUNED),
+        *((command, "1e6,1e8,0.001,65536,abc", "'val_loss': row 109 holds 'abc'") for command in COMMANDS),
+        *((command, "1e6,1e8,fast,65536,3", "'lr': row 109 holds 'fast'") for command in TUNED),
     ],
 )
 def test_text_in_a_loss_or_a_knob_is_rejected_with_its_row(tmp_path, command, row, words):

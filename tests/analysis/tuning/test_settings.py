@@ -60,7 +60,7 @@ def test_cells_without_a_numeric_axis_are_refused() -> None:
 def test_a_column_of_numbers_with_a_text_among_them_is_still_refused_with_its_row() -> None:
     frame = runs().with_columns(N=pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("n/a")).otherwise(pl.col("N")))
     assert not is_group(frame["N"])
-    with pytest.raises(InputError, match="row 3 holds 'n/a'"):
+    with pytest.raises(InputError, match="row 4 holds 'n/a'"):
         hyperlaw(frame, knobs=["lr"], resamples=0)
 
 

@@ -86,7 +86,7 @@ def test_text_has_the_status_and_the_rows_left_out(runs, monkeypatch, capsys) ->
     assert end.value.code == 0
     assert "status: verified" in shown
     assert "59 used (every row: no knob differs at a point), 1 left out" in shown
-    assert "l) missing or NaN, row 4" in shown
+    assert "l) missing or NaN, row 5" in shown
 
 
 def test_every_number_of_a_fit_that_is_not_verified_is_marked(runs, capsys) -> None:
