@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ def rung_values(fit: Fit | None, optima: Sequence[CellOptimum]) -> list[dict[str
     return found
 
 
-def forecast_values(source: str, tables: Tables) -> dict[str, Any] | None:
-    """Return the forecasts registered in a store with their scores; None if there are none."""
+def forecast_values(source: str | Path, tables: Tables) -> dict[str, Any] | None:
+    """Return the forecasts registered in a store with their scores, and the faults of their files; None without any."""
     forecasts, faults = registered(source)
     if not forecasts:
         return {"registered": [], "scores": None, "faults": faults} if faults else None

@@ -52,6 +52,7 @@ class Report:
     """The content of a report. ``source``: the argument as the user wrote it; ``everything``: trials in any state.
 
     ``note`` says why N is not known of some trials, and of how many D is what was planned; empty if there are none.
+    ``forecasts`` are those registered in the source with their scores, and the faults of their files; None without any.
     """
 
     source: str
@@ -61,6 +62,12 @@ class Report:
     sections: tuple[Section, ...]
     families_left_out: int
     note: str = ""
+    forecasts: Mapping[str, Any] | None = None
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """A sentence for each damaged file, and for each forecast that was changed after it was registered."""
+        return (*self.tables.faults, *(self.forecasts["faults"] if self.forecasts else ()))
 
 
 def make(
@@ -95,7 +102,8 @@ def make(
         _section(family, by, everything, fitted, tables.launches) for family, fitted in zip(shown, laws, strict=True)
     )
     note = "; ".join([*filter(None, ["" if x and "N" in x else n_note(trials)]), *budget_note(planned)])
-    return Report(str(source), tables, everything, by, sections, len(found) - len(shown), note)
+    forecasts = forecast_values(source, keep(whole, ("completed",), None))
+    return Report(str(source), tables, everything, by, sections, len(found) - len(shown), note, forecasts)
 
 
 def _with_expressions(trials: pl.DataFrame, texts: Sequence[str]) -> pl.DataFrame:
@@ -152,10 +160,10 @@ def report_values(report: Report) -> dict[str, Any]:
         "families": [_section_values(section) for section in report.sections],
         "families_left_out": report.families_left_out,
         "comparison": compared({one.family.name: one.surface.fit for one in report.sections}),
-        "forecasts": forecast_values(report.source, report.tables),
+        "forecasts": report.forecasts,
         "failures": _failures(report.everything),
         "launches": [dict(launch) for launch in report.tables.launches],
-        "faults": list(report.tables.faults),
+        "faults": list(report.faults),
         "provenance": _provenance(report.everything),
     }
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Parsed = TypeVar("Parsed")
 # What a parser of JSON raises when a value is missing or of another type than expected.
-_UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 class DamagedFileError(InputError):
@@ -42,7 +42,7 @@ def parsed(location: Location, name: str, parse: Callable[[dict[str, Any]], Pars
     content = location.read_json(name)
     try:
         return parse(content)
-    except _UNFIT as error:
+    except UNFIT as error:
         raise DamagedFileError(name, f"unexpected content ({type(error).__name__}: {reason_of(error)})") from None
 
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sweeplaw.analysis.tables.display import Card, Shown
-from sweeplaw.trials.quantities import short
+from sweeplaw.trials.quantities import percent, short
 
 FOLDER = "forecasts"  # of a store
 FORMAT = 1
@@ -172,7 +172,7 @@ def _point(target: Target) -> str:
 
 
 def _line(target: Target) -> str:
-    bands = ", ".join(f"{float(level):.0%} [{low:.4f}, {high:.4f}]" for level, (low, high) in target.bands.items())
+    bands = ", ".join(f"{percent(float(level))} [{low:.4f}, {high:.4f}]" for level, (low, high) in target.bands.items())
     far = {name: factor for name, factor in target.beyond.items() if factor > 1}
     beyond = (
         f"; beyond the runs: {', '.join(f'{factor:.3g}x in {name}' for name, factor in far.items())}" if far else ""

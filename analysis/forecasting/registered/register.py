@@ -13,16 +13,19 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from sweeplaw.analysis.fitting.checks import Observations
 from sweeplaw.analysis.forecasting.forecaster import Forecaster
 from sweeplaw.analysis.forecasting.registered.assumptions import assumptions
 from sweeplaw.analysis.forecasting.registered.record import LearntFrom, RegisteredForecast, Target, digest_of
+from sweeplaw.analysis.forecasting.registered.run_ids import run_ids, value_text
+from sweeplaw.analysis.forecasting.registered.runs_there import count_at, measured
 from sweeplaw.analysis.forecasting.rollouts import rollouts
 from sweeplaw.analysis.forecasting.scores import LEVELS
+from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.progress import ProgressCallback, no_progress
+from sweeplaw.trials.quantities import counted, settings, short
 
 Array = np.ndarray
 
@@ -30,18 +33,21 @@ MOST_IDS = 100_000  # of runs that are written down one by one
 
 
 def register_forecast(
-    found: Forecaster, at: Sequence[Mapping[str, float]], *, source: str = "", where: str | None = None,
-    who: str | None = None, assume: Sequence[str] = (), watch: ProgressCallback = no_progress,
+    found: Forecaster, at: Sequence[Mapping[str, float]], *, table: Any = None, source: str = "",
+    where: str | None = None, who: str | None = None, assume: Sequence[str] = (),
+    watch: ProgressCallback = no_progress,
 ) -> RegisteredForecast:  # fmt: skip
     """Return the forecast of the runs ``at`` (inputs in the table's own units), with 50, 80 and 95 % bands, sealed.
 
-    ``source`` and ``where`` tell where the runs came from, ``who`` registers (by default the user and host), and
-    ``assume`` are further assumptions in words. The track record is that of the same method on the table's own budgets;
-    ``watch`` is called with the budgets done. Raise InputError.
+    ``table`` is what ``found`` was learnt from, all of it: a point that has been run is refused, also if ``where`` left
+    its runs out. ``source`` and ``where`` tell where the runs came from, ``who`` registers (by default the user and
+    host), and ``assume`` are further assumptions in words. The track record is that of the same method on the table's
+    own budgets; ``watch`` is called with the budgets done. Raise InputError.
     """
     if not at:
         raise InputError("give at least one run to forecast")
     points = _together(at)
+    _require_unknown(found.observations, at, table)
     now = dt.datetime.now(dt.UTC)
     forecast = RegisteredForecast(
         name=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}", registered_at=now.isoformat(timespec="seconds"),
@@ -58,28 +64,36 @@ def register_forecast(
 
 def learnt_from(observations: Observations) -> LearntFrom:
     """Return the runs behind a forecast, by id and digest."""
-    rows = _texts(observations)
-    digest = hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
-    return LearntFrom(len(rows), tuple(run_ids(observations.frame, rows)[:MOST_IDS]), digest)
-
-
-def run_ids(frame: pl.DataFrame, texts: Sequence[str]) -> list[str]:
-    """Return an id for each run: that of its trial, or for runs without one a hash of its inputs and loss."""
-    known = frame["trial_id"].to_list() if "trial_id" in frame.columns else [None] * frame.height
-    hashes = (hashlib.sha256(text.encode()).hexdigest()[:20] for text in texts)
-    return [one if isinstance(one, str) else made for one, made in zip(known, hashes, strict=True)]
-
-
-def value_text(inputs: Sequence[float], loss: float) -> str:
-    """Return the inputs and the loss of a run as text, exactly."""
-    return " ".join(float(value).hex() for value in (*inputs, loss))
+    texts = _texts(observations)
+    digest = hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()
+    return LearntFrom(len(texts), tuple(run_ids(observations.frame, texts)[:MOST_IDS]), digest)
 
 
 def _texts(observations: Observations) -> list[str]:
     names = [name for name in observations.columns if name in observations.inputs]
     columns = [observations.inputs[name] * observations.units.get(name, 1.0) for name in names]
-    rows = zip(*columns, strict=True)
-    return [value_text(inputs, loss) for inputs, loss in zip(rows, observations.losses, strict=True)]
+    runs = zip(*columns, strict=True)
+    return [value_text(inputs, loss) for inputs, loss in zip(runs, observations.losses, strict=True)]
+
+
+def _require_unknown(observations: Observations, at: Sequence[Mapping[str, float]], table: Any) -> None:
+    """Raise InputError naming each point that has been run."""
+    if table is None:
+        units = observations.units
+        inputs: Mapping[str, Array] = {
+            name: column * units.get(name, 1.0) for name, column in observations.inputs.items()
+        }
+    else:
+        texts = {name: observations.columns[name] for name in (*observations.inputs, "loss")}
+        inputs = measured(rows(table).frame, texts)[1]
+    counts = [count_at(inputs, {name: point[name] for name in inputs if name in point}) for point in at]
+    known = [
+        f"{settings({name: short(value) for name, value in point.items()})} has been run ({counted(count, 'run')})"
+        for point, count in zip(at, counts, strict=True)
+        if count
+    ]
+    if known:
+        raise InputError([*known, "a forecast is registered before its run; `sweeplaw predict` has what the law says"])
 
 
 def _together(at: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:

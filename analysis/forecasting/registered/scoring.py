@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from scipy import stats
 
-from sweeplaw.analysis.fitting.selection import select
+from sweeplaw.analysis.forecasting.registered.files import CHANGED, read_files, registered
 from sweeplaw.analysis.forecasting.registered.record import RegisteredForecast, Target
-from sweeplaw.analysis.forecasting.registered.register import run_ids, value_text
+from sweeplaw.analysis.forecasting.registered.runs_there import SAME_RUN, Runs
 from sweeplaw.analysis.tables.display import Card, Shown, finite
-from sweeplaw.analysis.tables.sources import Rows, rows
-from sweeplaw.analysis.tables.sql.expressions import condition, parse
-from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import counted, short
+from sweeplaw.analysis.tables.sources import rows
+from sweeplaw.trials.errors import InputError, shown
+from sweeplaw.trials.quantities import counted, percent, short
 
-Array = np.ndarray
-
-SAME_RUN = 0.02  # relative distance in every input within which a run is the one that was forecast
 LEVELS = ("0.5", "0.8", "0.95")
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One run forecast against what happened: ``observed`` is the mean of ``runs`` runs, None while there is none.
+    """One run forecast against what happened: ``observed`` is the loss of ``runs`` runs, None while there is none.
 
-    ``error`` is the forecast over the observed loss, minus one; ``inside`` tells for each level whether the band held.
-    ``late`` is true if the run had ended before the forecast was registered.
+    It is the loss that a law would be fitted to there (`analysis.tuning.points`): of the best setting, its seeds
+    averaged, corrected for its having been chosen. ``error`` is the forecast over the observed loss, minus one;
+    ``inside`` tells for each level whether the band held; both are None of a forecast that was ``changed`` after it was
+    registered. ``late`` is true if a run there had ended before the forecast was registered.
     """
 
     forecast: str
@@ -43,7 +40,13 @@ class Scored:
     error: float | None = None
     inside: Mapping[str, bool] | None = None
     late: bool = False
+    changed: bool = False
     note: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether this run tells how good the forecasts are."""
+        return self.error is not None and not self.late and not self.changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ScoreSheet(Shown):
-    """Every run forecast, and the calibration over those that count: intact, and registered before the run ended."""
+    """Every run forecast, and the calibration over those that count: unchanged, and registered before the run ended."""
 
     scored: tuple[Scored, ...]
     calibration: tuple[Calibration, ...]
@@ -67,12 +70,12 @@ class ScoreSheet(Shown):
 
     def headline(self) -> tuple[str, ...]:
         """Return how many forecasts have been decided, and how well their bands held."""
-        done = [one for one in self.scored if one.observed is not None]
-        head = f"{counted(len(self.scored), 'run')} forecast, {len(done)} of them have ended"
+        done = sum(one.observed is not None for one in self.scored)
+        errors = [abs(one.error) for one in self.scored if one.counts and one.error is not None]
+        head = f"{counted(len(self.scored), 'run')} forecast, {done} of them have ended, {len(errors)} count"
         if not self.calibration:
             return (head, *self.notes)
-        errors = [abs(one.error) for one in done if one.error is not None]
-        shares = ", ".join(f"{float(one.level):.0%} bands held {one.share:.0%}" for one in self.calibration)
+        shares = ", ".join(f"{percent(float(one.level))} bands held {one.share:.0%}" for one in self.calibration)
         return (f"{head}: mean error {np.mean(errors):.2%}; {shares}", *self.notes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,7 +92,7 @@ class ScoreSheet(Shown):
             "forecast",
             "run",
             "forecast of the loss",
-            "95% band",
+            "95 % band",
             "observed",
             "runs",
             "error",
@@ -99,76 +102,52 @@ class ScoreSheet(Shown):
         return Card(self.headline()[:1], heads, tuple(map(_row, self.scored)), self.notes)
 
 
-def score_forecasts(table: Any, forecasts: Sequence[RegisteredForecast], tolerance: float = SAME_RUN) -> ScoreSheet:
+def score_forecasts(
+    table: Any, forecasts: Sequence[RegisteredForecast | str | Path] | None = None, tolerance: float = SAME_RUN
+) -> ScoreSheet:
     """Score forecasts against the runs of a table (any source that `fit` takes). Raise InputError.
 
-    A run counts for a target if every input is within ``tolerance`` (relative) of it and the forecast was not made from
-    it; of several settings at one target the best one counts, its seeds averaged.
+    ``forecasts`` are registered forecasts or their files; by default those that the store ``table`` keeps. A run counts
+    for a target if every input is within ``tolerance`` (relative) of it and the forecast was not made from it; of
+    several settings at one target the best one counts, its seeds averaged and its loss corrected as for a law.
     """
     if not 0 <= tolerance < 1:
         raise InputError(f"tolerance = {tolerance:g} (accepted: 0 to 1)")
-    read = rows(table)
-    scored, notes = [], []
-    for forecast in forecasts:
-        if not forecast.intact:
-            notes.append(f"forecast {forecast.name} was changed after it was registered: it does not count")
-        found = [_scored(forecast, target, read, tolerance) for target in forecast.targets]
-        scored += found
-    sound = {forecast.name for forecast in forecasts if forecast.intact}
-    counting = [one for one in scored if one.forecast in sound and one.observed is not None and not one.late]
+    found, notes = _found(table, forecasts)
+    runs = Runs(rows(table), tolerance)
+    scored = tuple(_scored(forecast, target, runs) for forecast in found for target in forecast.targets)
+    changed = [one.name for one in found if not one.intact]
+    notes += [f"forecast {name} was changed after it was registered: it does not count" for name in changed]
     late = sum(one.late for one in scored)
     notes += [f"{counted(late, 'run')} had ended before the forecast was registered: not counted"] if late else []
-    return ScoreSheet(tuple(scored), _calibration(counting), tuple(notes))
+    return ScoreSheet(scored, _calibration(one for one in scored if one.counts), tuple(notes))
 
 
-def _scored(forecast: RegisteredForecast, target: Target, read: Rows, tolerance: float) -> Scored:
-    open_ = Scored(forecast.name, target.inputs, target.median, target.bands["0.95"])
-    frame, inputs, losses = _at(forecast, target, read.frame, tolerance)
-    if not len(losses):
+def _found(
+    table: Any, forecasts: Sequence[RegisteredForecast | str | Path] | None
+) -> tuple[list[RegisteredForecast], list[str]]:
+    """Return the forecasts to score, and a sentence for each file of a store that has none any more."""
+    if forecasts is None:
+        kept, faults = registered(table)
+        if not kept:
+            raise InputError([*faults, "no forecast is registered in this source: give forecasts, or their files"])
+        return kept, [fault for fault in faults if CHANGED not in fault]
+    if isinstance(forecasts, str | Path) or not isinstance(forecasts, Sequence):
+        raise InputError(f"forecasts = {shown(forecasts)} (accepted: a list of registered forecasts or their files)")
+    return [one if isinstance(one, RegisteredForecast) else read_files([one])[0] for one in forecasts], []
+
+
+def _scored(forecast: RegisteredForecast, target: Target, runs: Runs) -> Scored:
+    changed = not forecast.intact
+    open_ = Scored(forecast.name, target.inputs, target.median, target.bands["0.95"], changed=changed)
+    there = runs.at(forecast, target)
+    if there is None:
         return open_
-    chosen = select(frame, inputs, losses, read.launches, ignored=[forecast.columns["loss"]], pool=True)
-    observed = float(losses[chosen.at].mean())
-    held = {level: bool(low <= observed <= high) for level, (low, high) in target.bands.items()}
-    note = "" if len(chosen.at) == len(losses) else f"the best of the settings in {counted(len(losses), 'run')}"
-    return Scored(
-        forecast.name, target.inputs, target.median, target.bands["0.95"], observed, len(chosen.at),
-        target.median / observed - 1, held, _ended_before(frame[chosen.at], forecast.registered_at), note,
-    )  # fmt: skip
-
-
-def _at(
-    forecast: RegisteredForecast, target: Target, frame: pl.DataFrame, tolerance: float
-) -> tuple[pl.DataFrame, dict[str, Array], Array]:
-    """Return the runs at a target that the forecast was not made from: their rows, inputs and losses."""
-    kept = frame if forecast.where is None else frame.filter(condition(forecast.where, frame.schema))
-    columns = {name: _column(kept, text) for name, text in forecast.columns.items() if name in (*target.inputs, "loss")}
-    losses = columns.pop("loss")
-    near = np.isfinite(losses) & (losses > 0)
-    for name, value in target.inputs.items():
-        near &= np.abs(columns[name] / value - 1) <= tolerance
-    part, inputs = kept.filter(near), {name: column[near] for name, column in columns.items()}
-    texts = [value_text(row, loss) for row, loss in zip(zip(*inputs.values(), strict=True), losses[near], strict=True)]
-    new = ~np.isin(np.array(run_ids(part, texts), dtype=str), np.array(forecast.runs.ids, dtype=str))
-    return part.filter(new), {name: column[new] for name, column in inputs.items()}, losses[near][new]
-
-
-def _column(frame: pl.DataFrame, text: str) -> Array:
-    expression = pl.col(text) if text in frame.columns else parse(text, frame.schema)
-    series = frame.select(expression.cast(pl.Float64).alias("_"))["_"]
-    return np.asarray(series.fill_null(np.nan).to_numpy(), dtype=float)
-
-
-def _ended_before(frame: pl.DataFrame, registered_at: str) -> bool:
-    """Whether all these runs had ended when the forecast was registered; False if it is not known."""
-    if "ended_at" not in frame.columns or not isinstance(frame.schema["ended_at"], pl.Datetime):
-        return False
-    ends = frame["ended_at"].drop_nulls()
-    when = dt.datetime.fromisoformat(registered_at)
-    return ends.len() == frame.height and all(_aware(end) < when for end in ends)
-
-
-def _aware(time: dt.datetime) -> dt.datetime:
-    return time if time.tzinfo else time.replace(tzinfo=dt.UTC)
+    ended = replace(open_, observed=there.loss, runs=there.best, late=there.ended_before, note=there.note)
+    if changed:
+        return ended
+    held = {level: bool(low <= there.loss <= high) for level, (low, high) in target.bands.items()}
+    return replace(ended, error=target.median / there.loss - 1, inside=held)
 
 
 def _calibration(counting: Iterable[Scored]) -> tuple[Calibration, ...]:
@@ -186,10 +165,12 @@ def _calibration(counting: Iterable[Scored]) -> tuple[Calibration, ...]:
 
 def _row(one: Scored) -> tuple[str, ...]:
     point = ", ".join(f"{name} = {short(value)}" for name, value in one.inputs.items())
-    band = f"[{one.band[0]:.4f}, {one.band[1]:.4f}]"
-    if one.observed is None or one.error is None or one.inside is None:
-        return (one.forecast, point, f"{one.median:.4f}", band, "not yet", "", "", "", "")
-    held = " / ".join("yes" if one.inside.get(level) else "no" for level in LEVELS)
-    note = "; ".join(filter(None, [one.note, "had ended before" if one.late else ""]))
-    return (one.forecast, point, f"{one.median:.4f}", band, f"{one.observed:.4f}", str(one.runs), f"{one.error:+.2%}",
-            held, note)  # fmt: skip
+    head = (one.forecast, point, f"{one.median:.4f}", f"[{one.band[0]:.4f}, {one.band[1]:.4f}]")
+    why = ["changed after it was registered"] * one.changed + ["had ended before"] * one.late
+    note = "; ".join(filter(None, [one.note, f"{' and '.join(why)}: not counted" if why else ""]))
+    if one.observed is None:
+        return (*head, "not yet", "", "", "", note)
+    inside = one.inside or {}
+    held = " / ".join("yes" if inside.get(level) else "no" for level in LEVELS) if inside else "not counted"
+    error = "" if one.error is None else f"{one.error:+.2%}"
+    return (*head, f"{one.observed:.4f}", str(one.runs), error, held, note)

@@ -78,7 +78,9 @@ def register_forecast(
     found = forecaster(read_runs, law, pairs(x, "--x", "x") or None, y, where=where, all_rows=all_rows)
     targets = [*runs, *best_runs(found, budgets, flops_per_nd)]
     with progress_bar("track record") as watch:
-        forecast = sealed(found, targets, source=source, where=where, who=who, assume=assume or (), watch=watch)
+        forecast = sealed(
+            found, targets, table=read_runs, source=source, where=where, who=who, assume=assume or (), watch=watch
+        )
     place = _keep(forecast, source, out)
     if json:
         emit_json({"file": place, **forecast.to_dict()})
@@ -104,7 +106,7 @@ def score(
 
     Example: sweeplaw forecast score results/mine
     """
-    from sweeplaw.analysis.forecasting.registered.files import read_files, registered
+    from sweeplaw.analysis.forecasting.registered.files import CHANGED, read_files, registered
     from sweeplaw.analysis.forecasting.registered.record import track_record
     from sweeplaw.analysis.forecasting.registered.scoring import score_forecasts
     from sweeplaw.analysis.tables.tables import read
@@ -116,6 +118,9 @@ def score(
         raise InputError([*faults, f"no forecast is registered in {source}, and no file of one is given"])
     runs = read(source)
     sheet = score_forecasts(runs, forecasts, tolerance)
+    faults += [
+        f"{path} {CHANGED}" for path, one in zip(forecast or (), forecasts[len(kept) :], strict=True) if not one.intact
+    ]
     records = {one.name: [dict(cut) for cut in one.track_record] for one in forecasts}
     if json:
         emit_json({**sheet.to_dict(), "track_records": records})

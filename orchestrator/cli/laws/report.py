@@ -59,7 +59,7 @@ def report(
         for section in made.sections:
             typer.echo(f"{section.family.name}: {_law(section)}")
             print_notes(section.family.notes)
-    report_damage(made.tables.faults)
+    report_damage(made.faults)
 
 
 def _law(section: Section) -> str:

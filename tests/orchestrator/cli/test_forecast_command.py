@@ -11,7 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.store import atomic
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.store_format import checksum
+from sweeplaw.trials.store_format.location import locate
 
 pytestmark = [pytest.mark.process, pytest.mark.heavy]
 
@@ -70,6 +73,46 @@ def test_a_damaged_forecast_is_named_and_the_others_are_scored(store):
     path.write_bytes(sound)
     assert result.exit_code == 3
     assert f"forecasts/{path.name}" in result.stderr
+
+
+@pytest.mark.parametrize("stamp", [False, True])
+def test_a_changed_forecast_is_shown_and_its_bands_held_nothing(store, tmp_path, stamp):
+    copy = shutil.copytree(store, tmp_path / "store", ignore=shutil.ignore_patterns("forecasts"))
+    found = registered(copy)
+    path = Path(found["file"])
+    content = json.loads(path.read_bytes())
+    content["targets"][0]["median"] = 2.0
+    if stamp:  # as an attacker who knows the format writes it
+        content.pop(checksum.KEY)
+        atomic.publish_json(locate(copy), f"forecasts/{path.name}", content)
+    else:
+        path.write_text(json.dumps(content))
+    result = CliRunner().invoke(app, ["forecast", "score", str(copy)])
+    assert result.exit_code == 3
+    assert f"{found['name']} was changed after it was registered" in result.stdout
+    assert "was changed after it was registered" in result.stderr
+    assert "cannot be read" not in result.stderr
+    report = CliRunner().invoke(app, ["report", str(copy)])
+    assert report.exit_code == 3
+    page = (copy / "report.html").read_text()
+    assert "changed after it was registered" in page
+
+
+def test_a_changed_file_of_a_forecast_ends_the_command_with_3(store, tmp_path):
+    out = tmp_path / "forecast.json"
+    registered(store, "--out", str(out))
+    out.write_text(out.read_text().replace('"law": "skaling"', '"law": "additive"'))
+    result = CliRunner().invoke(app, ["forecast", "score", str(store), str(out)])
+    assert result.exit_code == 3
+    assert f"{out} was changed after it was registered" in result.stderr
+
+
+def test_a_point_that_has_been_run_cannot_be_forecast(store):
+    sizes = json.loads(run("query", store, "SELECT N, D FROM trials LIMIT 1", "--json"))[0]
+    point = f"N={sizes['N']},D={sizes['D']}"
+    for words in ((), ("--where", f"N <> {sizes['N']}")):
+        with pytest.raises(InputError, match="has been run"):
+            run("forecast", "register", store, "--at", point, *words)
 
 
 def test_a_file_is_never_written_over(store, tmp_path):

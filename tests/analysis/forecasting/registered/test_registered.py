@@ -13,9 +13,11 @@ import pytest
 
 from sweeplaw.analysis.forecasting.forecaster import forecaster
 from sweeplaw.analysis.forecasting.registered.files import read_files, text_of
-from sweeplaw.analysis.forecasting.registered.record import from_content, track_record
+from sweeplaw.analysis.forecasting.registered.record import digest_of, from_content, track_record
 from sweeplaw.analysis.forecasting.registered.register import register_forecast
+from sweeplaw.analysis.forecasting.registered.run_ids import run_ids, value_text
 from sweeplaw.analysis.forecasting.registered.scoring import score_forecasts
+from sweeplaw.analysis.tuning.points import best_points
 from sweeplaw.trials.errors import InputError
 
 pytestmark = pytest.mark.heavy  # a track record takes about a second
@@ -115,37 +117,90 @@ def test_before_the_run_there_is_nothing_to_score(registered):
     assert "0 of them" in sheet.summary()
 
 
-def test_a_changed_forecast_and_a_run_that_had_ended_do_not_count(registered):
-    forged = replace(registered, targets=(replace(registered.targets[0], median=1.0),))
+def test_a_changed_forecast_is_shown_as_changed_and_counts_nowhere(registered):
+    target = registered.targets[0]
+    forged = replace(registered, targets=(replace(target, median=1.0, bands={"0.95": (0.1, 9.0)}),))
     sheet = score_forecasts(with_run(), [forged])
     assert sheet.calibration == ()
+    assert (sheet.scored[0].changed, sheet.scored[0].inside, sheet.scored[0].error) == (True, None, None)
     assert "was changed after it was registered" in sheet.notes[0]
+    assert "1 of them have ended, 0 count" in sheet.headline()[0]
+    row = sheet.card().rows[0]
+    assert not any("yes" in cell for cell in row)
+    assert "changed after it was registered: not counted" in row[-1]
+
+
+def test_a_run_that_was_known_when_the_forecast_was_registered_does_not_count(registered):
     before = dt.datetime.fromisoformat(registered.registered_at) - dt.timedelta(hours=1)
+    later = before + dt.timedelta(hours=2)
     late = score_forecasts(with_run(ended_at=pl.lit(before)), [registered])
     assert late.scored[0].late
     assert late.calibration == ()
     assert "had ended before" in late.notes[0]
+    both = pl.concat([with_run(ended_at=pl.lit(when)) for when in (before, later)])
+    assert score_forecasts(both, [registered]).scored[0].late  # one of its two runs was known
+    assert not score_forecasts(with_run(ended_at=pl.lit(later)), [registered]).scored[0].late
 
 
-def test_runs_that_the_forecast_was_made_from_are_no_test_of_it():
+def test_a_point_that_has_been_run_is_no_forecast():
     runs = table()
     here = runs.row(19, named=True)
-    at = {name: here[name] for name in ("N", "D")}
-    forecast = register_forecast(forecaster(runs, x={"N": "N", "D": "D"}, y="loss"), [at])
-    assert score_forecasts(runs, [forecast]).scored[0].observed is None
-    again = pl.concat([runs, pl.DataFrame({**at, "loss": [here["loss"] * 1.5]})])
-    scored = score_forecasts(again, [forecast]).scored[0]
-    assert scored.observed == pytest.approx(here["loss"] * 1.5)
+    at = {name: here[name] * 1.01 for name in ("N", "D")}
+    whole, few = (
+        forecaster(runs, x={"N": "N", "D": "D"}, y="loss", where=where) for where in (None, f"N < {here['N']}")
+    )
+    for found, table_ in ((whole, None), (few, runs)):
+        with pytest.raises(InputError, match=r"(?s)has been run \(1 run\).*before its run"):
+            register_forecast(found, [BIG, at], table=table_)
+    assert register_forecast(few, [{"N": 3 * at["N"], "D": at["D"]}], table=runs).intact
+
+
+def test_runs_that_the_forecast_was_made_from_are_no_test_of_it(registered):
+    made_from = value_text(list(BIG.values()), loss(BIG["N"], BIG["D"]))
+    runs = with_run()
+    ids = (*registered.runs.ids, *run_ids(runs.tail(1), [made_from]))
+    known = replace(registered, runs=replace(registered.runs, ids=ids))
+    known = replace(known, digest=digest_of(known.to_dict()))
+    assert score_forecasts(runs, [known]).scored[0].observed is None
+    again = pl.concat([runs, pl.DataFrame({**BIG, "loss": [3.0]})])
+    scored = score_forecasts(again, [known]).scored[0]
+    assert scored.observed == pytest.approx(3.0)
     assert scored.inside == {"0.5": False, "0.8": False, "0.95": False}
+
+
+def test_the_loss_scored_is_the_one_that_a_law_would_be_fitted_to(registered):
+    rng, true = np.random.default_rng(0), loss(BIG["N"], BIG["D"])
+    lrs = np.repeat(np.geomspace(1e-4, 1e-1, 40), 2)
+    losses = true * np.exp(0.02 * rng.normal(size=80))
+    later = pl.DataFrame({"N": BIG["N"], "D": BIG["D"], "lr": lrs, "seed": [0, 1] * 40, "loss": losses})
+    scored = score_forecasts(later, [registered]).scored[0]
+    points = best_points(later, ["N", "D"], ["lr"], "loss").frame
+    assert scored.observed == pytest.approx(points["used"].item())
+    assert points["lowest"].item() < 0.98 * true  # 40 equal settings: the lowest mean flatters by two standard errors
+    assert abs(scored.observed / true - 1) < 0.01
+
+
+def test_a_store_or_a_path_is_scored_like_a_table(registered, tmp_path):
+    path, runs = tmp_path / "forecast.json", tmp_path / "runs.csv"
+    path.write_text(text_of(registered))
+    with_run().write_csv(runs)
+    assert score_forecasts(runs, [path]).to_dict() == score_forecasts(with_run(), [registered]).to_dict()
+    with pytest.raises(InputError, match="no forecast is registered in this source"):
+        score_forecasts(runs)
+    with pytest.raises(InputError, match="a list of registered forecasts"):
+        score_forecasts(runs, "forecast.json")
 
 
 def test_of_several_settings_the_best_counts_with_its_seeds_averaged(registered):
     true = loss(BIG["N"], BIG["D"])
     rows = [(*BIG.values(), lr, seed, true * (1 + rise)) for lr, seed, rise in
-            ((1e-3, 0, 0.001), (1e-3, 1, 0.003), (4e-3, 0, 0.0), (4e-3, 1, 0.1))]  # fmt: skip
+            ((1e-3, 0, 0.0019), (1e-3, 1, 0.0021), (4e-3, 0, 0.0), (4e-3, 1, 0.1))]  # fmt: skip
     later = pl.DataFrame(rows, schema=["N", "D", "lr", "seed", "loss"], orient="row")
     scored = score_forecasts(later, [registered]).scored[0]
-    assert scored.observed == pytest.approx(true * 1.002)
+    points = best_points(later, ["N", "D"], ["lr"], "loss").frame
+    assert points["lr"].item() == 1e-3
+    assert points["lowest"].item() == pytest.approx(true * 1.002)
+    assert scored.observed == pytest.approx(points["used"].item())
     assert scored.runs == 2
     assert "best of the settings in 4 runs" in scored.note
 
