@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeplaw.orchestrator.plan.axes import Axis
-from sweeplaw.orchestrator.plan.formulas import Formula, undefined
+from sweeplaw.orchestrator.plan.formulas import undefined
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.trials.errors import InputError, shown
+from sweeplaw.trials.formula import Formula
 from sweeplaw.trials.spec import Knob, Value
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeplaw.orchestrator.plan.axes import count
-from sweeplaw.orchestrator.plan.formulas import Formula
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.formula import Formula
 from sweeplaw.trials.spec import Knob
 
 MOST_COMBINATIONS = 10_000_000  # of all axes, before `where`: minutes, and about 3 GB

@@ -23,6 +23,7 @@ from sweeplaw.orchestrator.plan.search_options import RandomSearch, SearchOption
 from sweeplaw.orchestrator.sinks import Target
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError, nearest, require_types, shown
+from sweeplaw.trials.formula import Formula
 from sweeplaw.trials.spec import Knob, Value
 from sweeplaw.trials.workload import Workload
 from sweeplaw.trials.workloads import registry
@@ -78,8 +79,8 @@ class SweepSpec:
     options: Mapping[str, Any]
     axes: tuple[Axis, ...]
     fixed: Mapping[str, Value]
-    derived: Mapping[str, formulas.Formula]
-    where: tuple[formulas.Formula, ...]
+    derived: Mapping[str, Formula]
+    where: tuple[Formula, ...]
     search: SearchOptions
     budget: Budget
     retry: Retry
@@ -261,8 +262,8 @@ def _fixed(table: Mapping[str, Any], accepted: Mapping[str, Knob], faults: list[
     return fixed
 
 
-def _derived(table: Mapping[str, Any], accepted: Mapping[str, Knob], faults: list[str]) -> dict[str, formulas.Formula]:
-    derived: dict[str, formulas.Formula] = {}
+def _derived(table: Mapping[str, Any], accepted: Mapping[str, Knob], faults: list[str]) -> dict[str, Formula]:
+    derived: dict[str, Formula] = {}
     for name, text in sorted(table.items()):
         if _known(f"derived.{name}", name, accepted, faults):
             for formula in formulas.read(f"derived.{name}", [str(text)], faults):

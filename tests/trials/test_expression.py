@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from sweeplaw.analysis.laws import formula as law_formula
 from sweeplaw.analysis.laws.law import formula_law
-from sweeplaw.orchestrator.plan import formulas as sweep_formulas
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.expression import FUNCTIONS, MAX_LENGTH, parse
+from sweeplaw.trials.formula import parse as parse_sweep_formula
 
 
 @pytest.mark.parametrize(
@@ -88,5 +88,5 @@ def test_laws_take_the_functions_of_the_language_that_have_a_derivative():
     ],
 )
 def test_a_formula_has_one_value_in_sweeps_and_laws(text, x, A):
-    expected = sweep_formulas.parse(text)({"x": x, "A": A})
+    expected = parse_sweep_formula(text)({"x": x, "A": A})
     assert formula_law(text, ["x"]).predict({"A": A}, {"x": x}) == pytest.approx([expected], rel=1e-12, abs=1e-12)

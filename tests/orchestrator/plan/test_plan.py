@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from sweeplaw.orchestrator.cli import app
-from sweeplaw.orchestrator.plan import formulas
 from sweeplaw.orchestrator.plan.plan import DUPLICATE, plan
 from sweeplaw.orchestrator.plan.sizes import free_knobs
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.formula import parse as parse_formula
 from sweeplaw.trials.spec import TrialSpec
 
 HEAD = 'name = "t"\nworkload = "surrogate"\n'
@@ -274,8 +274,8 @@ def test_formulas_say_what_works_for_names_with_dots():
         "are knobs that move together in a [[zip]] block, or a knob named without dots"
     )
     with pytest.raises(InputError, match=r"x\.y has a dot"):
-        formulas.parse("x.y + 2.5e3 * 'a.b'")
-    assert formulas.parse("kind == 'a.b' and 2.5 < x").names == {"kind", "x"}
+        parse_formula("x.y + 2.5e3 * 'a.b'")
+    assert parse_formula("kind == 'a.b' and 2.5 < x").names == {"kind", "x"}
 
 
 def test_names_that_are_not_defined_are_reported_with_the_other_faults():

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeplaw.orchestrator.plan.formulas import parse
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.formula import parse
 
 NUMBER = st.floats(min_value=0.01, max_value=1e6)
 
