@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import polars as pl
 
@@ -42,7 +43,8 @@ class Launched:
     ``retries`` counts attempts that were followed by another; ``usage`` is the device time, with wasted time by reason;
     ``end`` is set when the launch ended before its trials had; ``failures`` are the causes of those that failed.
     ``failed_earlier`` of the trials already in the store failed, which is final unless they are retried. Where a search
-    proposes the trials, ``planned`` are those it has proposed so far, and ``search_end`` is why it proposes no more.
+    proposes the trials, ``planned`` are those it has proposed so far, ``search_end`` is why it proposes no more, and
+    ``recommended`` is its answer at each scientific point.
     """
 
     launch_id: str
@@ -57,6 +59,7 @@ class Launched:
     failures: tuple[Failure, ...] = ()
     failed_earlier: int = 0
     search_end: str = ""
+    recommended: tuple[Mapping[str, Any], ...] = ()
 
 
 def launch(
@@ -155,6 +158,7 @@ def _searched(
         store.problems,
         _failures(store, launch_id, done.states) if done.states.keys() & set(UNSETTLED) else (),
         search_end=feed.ended,
+        recommended=tuple(feed.recommended()),
     )
 
 

@@ -176,6 +176,7 @@ KINDS: Mapping[str, type[SearchOptions]] = {
     "grid": GridSearch,
     "random": RandomSearch,
     **dict.fromkeys(("tpe", "gp", "cmaes", "nsga2", "optuna"), OptunaSearch),
+    "law": LawSearch,
 }
 
 

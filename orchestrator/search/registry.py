@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sweeplaw.orchestrator.plan.search_options import (
     AdaptiveSearch,
+    LawSearch,
     OptunaSearch,
     RandomSearch,
 )
@@ -23,6 +24,10 @@ def load(space: Space) -> Search:
             from sweeplaw.orchestrator.search.optuna_sampler import OptunaSampler
 
             return OptunaSampler(space, options)
+        case LawSearch():
+            from sweeplaw.orchestrator.search.law_guided import LawGuided
+
+            return LawGuided(space, options)
         case RandomSearch():
             return static.StaticSearch(space, static.random(space, options.samples, options.seed))
     return static.StaticSearch(space, static.grid(space))
@@ -48,6 +53,8 @@ def check(sweep: SweepSpec) -> None:
             f"a {options.kind} search goes on until its budget is spent, and [budget] has none: give trials, flops, "
             "device_hours or wall_hours"
         )
+    if isinstance(options, LawSearch) and not bounded and options.stop is None:
+        faults.append('a law search needs a [budget] or a price: search.stop = "0.01 % per 1e18 FLOPs"')
     if (options.pauses or options.early_stopping) and not sweep.workload.resumes:
         faults.append(
             f"search.kind: {options.kind} pauses trials and continues them from their checkpoints, which "

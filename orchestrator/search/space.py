@@ -116,14 +116,19 @@ class Space:
     @functools.cached_property
     def examples(self) -> tuple[Group, ...]:
         """One setting of each scientific point that has trials. Raise InputError if none has."""
-        draws = sobol(self.axes, EXAMPLES, 0)
-        found = [
-            next((group for values in draws if isinstance(group := self.group(Setting(cell, values)), Group)), None)
-            for cell in range(len(self.cells))
-        ]
+        draws = [tuple(axis.at(0.5) for axis in self.axes), *([] if self.finite else sobol(self.axes, EXAMPLES, 0))]
+        tried = [[self._trials(Setting(cell, values)) for values in draws] for cell in range(len(self.cells))]
+        found = [next((group for group in groups if group), None) for groups in tried]
+        if self.finite and None in found:
+            first = {item.setting.cell: item.setting for item in reversed(self.candidates)}
+            found = [self._trials(first[cell]) for cell in sorted(first)]
         if not any(found):
-            return tuple(self.group(candidate.setting) for candidate in self.candidates[:1])  # type: ignore[misc]
+            raise InputError("no setting that was tried has trials; are the conditions of where too strict?")
         return tuple(group for group in found if group is not None)
+
+    def _trials(self, setting: Setting) -> Group | None:
+        group = self.group(setting)
+        return group if isinstance(group, Group) else None
 
     def setting_of(self, row: Mapping[str, Any]) -> Setting | None:
         """Return the setting of a row of the trials table that names all axes, None if it names fewer or lies at no

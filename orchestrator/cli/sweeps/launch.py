@@ -18,6 +18,7 @@ from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.orchestrator.cli.shared.signals import Signals, Stopped
 from sweeplaw.orchestrator.cli.shared.streams import OutputLost, Results, stdout_is_optional
+from sweeplaw.orchestrator.cli.sweeps.search import print_recommended
 
 if TYPE_CHECKING:
     from sweeplaw.clusters.profile.profile import Profile
@@ -198,6 +199,7 @@ def _values(done: Launched, store: str, not_logged: Mapping[str, int]) -> dict[s
         "not_logged": not_logged,
         "ended": done.end.reason if done.end else None,
         "search_ended": done.search_end or None,
+        "recommended": done.recommended,
         "failed_earlier": done.failed_earlier,
         "failures": [asdict(cause) for cause in done.failures],
         "exit_code": _exit_code(done),
@@ -216,6 +218,7 @@ def _print(done: Launched, store: str) -> None:
         typer.echo(done.usage.sentence())
     if done.search_end:
         typer.echo(f"the search ended: {done.search_end}")
+    print_recommended(done.recommended)
     for line in sentences(done.failures, store):
         typer.echo(line)
     if done.states.get("preempted") and done.end is None:

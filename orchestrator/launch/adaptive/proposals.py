@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from sweeplaw.orchestrator.launch.adaptive.known import ledger, rows
 from sweeplaw.orchestrator.launch.leases import LEASE_SECONDS, LaunchLease
@@ -14,6 +15,7 @@ from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.schedule.packs import Pack
 from sweeplaw.orchestrator.search import registry
 from sweeplaw.orchestrator.search.contract import Finished, Left, Proposal, Setting
+from sweeplaw.orchestrator.search.outlook import recommended
 from sweeplaw.orchestrator.search.space import Space
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.record import CurvePoint, Row, SearchNote, TrialRecord
@@ -87,6 +89,10 @@ class ProposalFeed:
             else budget.device_hours * 3600 - self._used_before - state.device_seconds(),
             wall_seconds=None if budget.wall_hours is None else budget.wall_hours * 3600 - state.seconds,
         )
+
+    def recommended(self) -> list[dict[str, Any]]:
+        """Return the answer of the search at each scientific point (`search.outlook.recommended`)."""
+        return recommended(self._space, self._search, self._ledger.history(self.left()))
 
     def packs(self) -> list[Pack]:
         """Return the packs of the next setting; none while the search waits, and once it has ended."""

@@ -10,9 +10,10 @@ import pytest
 from sweeplaw.analysis.tables import tables
 from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.launch.launch import launch
-from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.plan import full, plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.workloads import surrogate
 
 SWEEP = """
 name = "searched"
@@ -73,3 +74,47 @@ def test_the_search_finds_the_bowl(tmp_path: Path, kind: str) -> None:
     rows = run(tmp_path / kind, kind=kind, budget="trials = 80")
     best = rows.filter(pl.col("params") == 1e7).sort("noiseless_loss").row(0, named=True)
     assert best["noiseless_loss"] < 6.11  # 6.05 at the optimum of the bowl
+
+
+LAW = """
+name = "law"
+workload = "surrogate"
+[search]
+kind = "law"
+{stop}
+[budget]
+flops = {flops}
+[scientific]
+params = {{ log = [1e7, 1e9], num = 5 }}
+tokens = {{ log = [1e9, 2e10], num = 3 }}
+[nuisance]
+lr = {{ log = [1e-4, 1e-1], num = 13 }}
+batch_sequences = [16, 32, 64, 128, 256, 512, 1024, 2048]
+[fixed]
+noise = 0.002
+"""
+
+
+@pytest.mark.heavy
+def test_a_law_guided_search_finds_the_optima_of_all_cells_for_half_a_per_cent_of_the_grid(tmp_path: Path) -> None:
+    sweep = parse(LAW.format(flops=1e20, stop=""))
+    store = Store.open(tmp_path / "s", create=True)
+    done = launch(plan(sweep), store, INLINE)
+    grid = full(sweep)
+    assert sum((group.cost.flops or 0.0) * len(group.ids) for group in grid.groups) > 190 * 1e20
+    assert len(done.recommended) == 15
+    for row in done.recommended:
+        best = min(
+            surrogate.loss(row["params"], row["tokens"], lr, 0.1, batch)
+            for lr, batch in {(spec["lr"], spec["batch_sequences"]) for spec in grid.specs}
+        )
+        found = surrogate.loss(row["params"], row["tokens"], row["lr"], 0.1, row["batch_sequences"])
+        assert found / best - 1 < 0.004, row  # a step of the grid beside the optimum costs .6 %
+
+
+@pytest.mark.heavy
+def test_a_price_ends_a_law_guided_search(tmp_path: Path) -> None:
+    sweep = parse(LAW.format(flops=1e22, stop='stop = "0.3 % per 1e18 FLOPs"'))
+    done = launch(plan(sweep), Store.open(tmp_path / "s", create=True), INLINE)
+    assert "below the price" in done.search_end
+    assert sum(done.states.values()) < 150

@@ -1,0 +1,48 @@
+"""The answer of a search: the best setting at each scientific point, by its records or by what it has learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from sweeplaw.orchestrator.search.contract import History, Search, Setting
+from sweeplaw.orchestrator.search.space import Space
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The best setting of a scientific point: its ``value`` (recorded, or expected where nothing ran), the interval of
+    each knob where the search knows one, and in ``words`` what it rests on.
+    """
+
+    setting: Setting
+    value: float
+    words: str
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Recommending(Protocol):
+    """A search that recommends settings from more than the best record."""
+
+    def answers(self, history: History) -> list[Answer]:
+        """Return the recommended setting of each scientific point."""
+        ...
+
+
+def answers(search: Search, space: Space, history: History) -> list[Answer]:
+    """Return what the search recommends: by default the best completed setting of each scientific point with one."""
+    if isinstance(search, Recommending):
+        return search.answers(history)
+    best: dict[int, Answer] = {}
+    counts: dict[int, int] = {}
+    for seen in history.observations:
+        cell = seen.setting.cell
+        counts[cell] = counts.get(cell, 0) + 1
+        if seen.value is not None and (cell not in best or seen.value < best[cell].value):
+            best[cell] = Answer(seen.setting, seen.value, "")
+    return [
+        Answer(found.setting, found.value, f"the best of {counts[cell]} recorded")
+        for cell, found in sorted(best.items())
+    ]

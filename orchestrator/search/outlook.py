@@ -1,0 +1,111 @@
+"""What is known of a search beforehand: its space, its budget, its first proposals, and a range for its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sweeplaw.orchestrator.plan.axes import Axis
+from sweeplaw.orchestrator.plan.limits import Budget
+from sweeplaw.orchestrator.search.answers import answers
+from sweeplaw.orchestrator.search.contract import History, Left, Pending, Proposal, Search
+from sweeplaw.orchestrator.search.space import Space
+
+FIRST = 5  # proposals that are shown
+
+
+def outlook(space: Space, search: Search, history: History) -> dict[str, Any]:
+    """Return the search in numbers. Unknown is None: a workload without a FLOP count has no cost."""
+    costs = _costs(space)
+    return {
+        "sweep": space.sweep.name,
+        "workload": space.sweep.workload.name,
+        "search": space.sweep.search.model_dump(exclude_none=True),
+        "points": len(space.cells),
+        "axes": {",".join(axis.names): _range(axis) for axis in space.axes},
+        "settings": len(space.candidates) if space.finite else None,
+        "seeds": space.seeds,
+        "budget": space.sweep.budget.model_dump(exclude_none=True),
+        "known": len(history.observations),
+        "spent_flops": history.spent,
+        "setting_flops": costs,
+        "trials": _trials(space, costs),
+        "grid_flops": sum(item.flops or 0.0 for item in space.candidates) if space.finite and costs else None,
+        "proposals": [_described(space, proposal) for proposal in _first(search, history)],
+    }
+
+
+def recommended(space: Space, search: Search, history: History) -> list[dict[str, Any]]:
+    """Return the search's answer at each scientific point as a flat row: its axes, the knobs, their intervals."""
+    return [
+        {
+            **space.knobs(answer.setting),
+            "value": answer.value,
+            "intervals": dict(answer.intervals),
+            "basis": answer.words,
+        }
+        for answer in answers(search, space, history)
+    ]
+
+
+def left(budget: Budget, history: History) -> Left:
+    """Return what a history leaves of a budget, as far as it tells."""
+    ran = sum(len(seen.ids) for seen in history.observations)
+    return Left(
+        trials=None if budget.trials is None else budget.trials - ran,
+        flops=None if budget.flops is None else budget.flops - history.spent,
+    )
+
+
+def _first(search: Search, history: History) -> list[Proposal]:
+    """Return the proposals that would start at once, if as many workers were free."""
+    found: list[Proposal] = []
+    for _ in range(FIRST):
+        proposal = search.propose(history)
+        if not isinstance(proposal, Proposal) or _spent(history.left):
+            break
+        found.append(proposal)
+        waiting = Pending(proposal.setting, history.number, len(history.observations), proposal.knobs)
+        history = replace(history, pending=[*history.pending, waiting], number=history.number + 1)
+    return found
+
+
+def _spent(left: Left) -> bool:
+    return (left.trials is not None and left.trials <= 0) or (left.flops is not None and left.flops <= 0)
+
+
+def _costs(space: Space) -> list[float] | None:
+    """Return the FLOPs of the cheapest and of the dearest setting; None if unknown."""
+    groups = [(group, len(group.ids)) for group in space.examples]
+    known = [group.cost.flops * seeds for group, seeds in groups if group.cost.flops is not None]
+    if space.finite:
+        known = [item.flops for item in space.candidates if item.flops is not None]
+    return [min(known), max(known)] if known else None
+
+
+def _trials(space: Space, costs: list[float] | None) -> list[int] | None:
+    """Return the fewest and the most trials that the budget pays for; None if it does not say."""
+    budget = space.sweep.budget
+    counts = []
+    if budget.trials is not None:
+        counts.append((budget.trials, budget.trials))
+    if budget.flops is not None and costs is not None:
+        counts.append((int(budget.flops / costs[1]) * space.seeds, int(budget.flops / costs[0]) * space.seeds))
+    if space.finite:
+        most = len(space.candidates) * space.seeds
+        counts = [(min(low, most), min(high, most)) for low, high in counts or [(0, most)]]
+    return [min(low for low, _ in counts), min(high for _, high in counts)] if counts else None
+
+
+def _range(axis: Axis) -> dict[str, list[Any]]:
+    """Return the values of an axis, or its ends where a search draws from a range."""
+    if not axis.values:
+        return {"range": [axis.low, axis.high]}
+    return {"values": [values[0] if len(values) == 1 else list(values) for values in axis.values]}
+
+
+def _described(space: Space, proposal: Proposal) -> Mapping[str, Any]:
+    group = space.group(proposal.setting, proposal.knobs)
+    ids = [] if isinstance(group, str) else list(group.ids)
+    return {**space.knobs(proposal.setting), "trial_ids": ids, "until": proposal.until, "reason": proposal.reason}
