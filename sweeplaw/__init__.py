@@ -38,6 +38,8 @@ __all__ = [*_EXPORTS, *_PACKAGES]
 def __getattr__(name: str) -> Any:
     if name in _PACKAGES:
         return importlib.import_module(f"sweeplaw.{name}")
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("sweeplaw")
     if name not in _EXPORTS:
         raise AttributeError(f"module 'sweeplaw' has no attribute {name!r}")
     module, attribute = _EXPORTS[name]

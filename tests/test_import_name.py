@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,7 @@ def test_import_sweeplaw_loads_nothing_heavy() -> None:
 
 
 def test_every_name_that_is_offered_is_there() -> None:
+    assert sl.__version__ == metadata.version("sweeplaw")
     for name in sl.__all__:
         assert getattr(sl, name) is not None
     assert set(dir(sl)) == set(sl.__all__)
