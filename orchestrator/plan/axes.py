@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from sweeplaw.orchestrator.plan import formulas
 from sweeplaw.trials.errors import shown
+from sweeplaw.trials.formula import Formula
 from sweeplaw.trials.spec import Knob, Value
 
 FORMS = "a list [1, 2, 3], {log = [low, high], num = n} or {linear = [low, high], num = n}"
@@ -19,7 +21,7 @@ class Axis:
     """Knobs that move together (one, unless zipped) and the tuples of values they take.
 
     ``values`` is empty for a range without ``num``, which only a random search can draw from; then ``low``, ``high``
-    and ``log`` bound the draw. ``path`` is the key in the sweep file.
+    and ``log`` bound the draw. ``path`` is the key in the sweep file. The axis varies only where ``when`` holds.
     """
 
     path: str
@@ -29,6 +31,7 @@ class Axis:
     low: float = math.nan
     high: float = math.nan
     log: bool = False
+    when: Formula | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -54,7 +57,9 @@ def read_axis(path: str, role: str, knob: Knob, raw: Any, faults: list[str]) -> 
     """Yield the axis that these values describe; append to ``faults`` instead if they describe none."""
     try:
         if isinstance(raw, dict):
-            yield _range(path, role, knob, raw)
+            when = _condition(path, raw["when"], faults) if "when" in raw else None
+            found = _range(path, role, knob, {key: value for key, value in raw.items() if key != "when"})
+            yield replace(found, when=when)
             return
         values = raw if isinstance(raw, list) else [raw]
         if not values:
@@ -62,6 +67,13 @@ def read_axis(path: str, role: str, knob: Knob, raw: Any, faults: list[str]) -> 
         yield Axis(path, role, (knob,), tuple((value,) for value in _distinct(_coerced(knob, values))))
     except ValueError as error:
         faults.append(f"{path}: {error}")
+
+
+def _condition(path: str, raw: Any, faults: list[str]) -> Formula | None:
+    if isinstance(raw, str):
+        return next(iter(formulas.read(f"{path}.when", [raw], faults)), None)
+    faults.append(f"{path}.when: {shown(raw)}; accepted is a condition as text, such as \"optimizer == 'sgd'\"")
+    return None
 
 
 def read_zip(path: str, knobs: Sequence[Knob], block: dict[str, Any], faults: list[str]) -> Iterator[Axis]:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sweeplaw.orchestrator.plan import conditions
 from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.orchestrator.plan.resolution import member_rows, settle
 from sweeplaw.orchestrator.plan.search_options import RandomSearch
@@ -131,7 +132,8 @@ def groups_by_point(
     total = members * math.prod(len(axis.values) for axis in outer)
     with _uncollected():
         for done, point in enumerate(_combinations(outer), start=1):
-            if group := _group(sweep, point, inner, dropped, seen):
+            present = _active(sweep, point)
+            if present is not None and (group := _group(sweep, present, inner, dropped, seen)):
                 yield point, group
             watch(done * members, total)
 
@@ -141,8 +143,11 @@ def group_at(sweep: SweepSpec, values: Mapping[str, Value], dropped: Counter[str
 
     Raise InputError if names or values cannot be resolved.
     """
-    _, inner = _split(replace(sweep, axes=tuple(axis for axis in sweep.axes if axis.role == "seed")))
-    return _group(sweep, values, inner, dropped, set())
+    seeds = tuple(axis for axis in sweep.axes if axis.role == "seed")
+    _, inner = _split(replace(sweep, axes=seeds))
+    off = conditions.inactive(sweep.axes, values, sweep.constants)
+    present = {name: value for name, value in values.items() if name not in off}
+    return _group(sweep, present, inner, dropped, set())
 
 
 @contextlib.contextmanager
@@ -164,10 +169,12 @@ def _sort_key(values: Mapping[str, Value]) -> list[tuple[str, str, Any]]:
 def _split(sweep: SweepSpec) -> tuple[list[Axis], list[Axis]]:
     """Return the axes that a group shares, and the axes of member knobs alone.
 
-    A member axis read by a formula for a shared knob counts as shared.
+    A member axis read by a formula for a shared knob counts as shared, and so do all axes where one has a condition.
     """
     axes = _drawn(sweep, sweep.search) if isinstance(sweep.search, RandomSearch) else list(sweep.axes)
     free = free_knobs(sweep.workload.knobs, sweep.derived)
+    if any(axis.when for axis in sweep.axes):
+        free &= {name for axis in axes if axis.role == "seed" for name in axis.names}
     shared = [axis for axis in axes if not set(axis.names) <= free]
     return shared, [axis for axis in axes if axis not in shared]
 
@@ -196,6 +203,17 @@ def _combinations(axes: Sequence[Axis]) -> Iterator[dict[str, Value]]:
     names = [name for axis in axes for name in axis.names]
     for choice in itertools.product(*(axis.values for axis in axes)):
         yield dict(zip(names, itertools.chain.from_iterable(choice), strict=True))
+
+
+def _active(sweep: SweepSpec, point: dict[str, Value]) -> Mapping[str, Value] | None:
+    """Return the values of the axes whose conditions hold; None if another point of the grid stands for this one."""
+    if not any(axis.when for axis in sweep.axes):
+        return point
+    off = conditions.inactive(sweep.axes, point, sweep.constants)
+    grid = not isinstance(sweep.search, RandomSearch)
+    if grid and not all(conditions.is_first(axis, point) for axis in sweep.axes if off.issuperset(axis.names)):
+        return None
+    return {name: value for name, value in point.items() if name not in off}
 
 
 def _group(

@@ -16,7 +16,7 @@ import pydantic
 
 from sweeplaw.clusters.profile import toml_file
 from sweeplaw.orchestrator import sinks
-from sweeplaw.orchestrator.plan import formulas, search_options, sizes
+from sweeplaw.orchestrator.plan import conditions, formulas, search_options, sizes
 from sweeplaw.orchestrator.plan.axes import Axis, read_axis, read_zip
 from sweeplaw.orchestrator.plan.limits import NOT_RETRIED, Budget, Retry, Stop
 from sweeplaw.orchestrator.plan.search_options import RandomSearch, SearchOptions
@@ -87,6 +87,12 @@ class SweepSpec:
     stop: Stop
     log_to: tuple[Target, ...] = ()
     text: str = field(repr=False, default="")
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The values of knobs where no axis sets them, as far as they are known: fixed ones, and defaults."""
+        defaults = {knob.name: knob.default for knob in self.workload.knobs if knob.default is not None}
+        return {**defaults, **self.fixed}
 
     def names(self, role: str) -> tuple[str, ...]:
         """Return the knobs and requests on axes of this role, sorted."""
@@ -167,6 +173,7 @@ def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec
         faults += formulas.undefined(path, formula, accepted, COSTS)
     faults += _twice([*(name for axis in axes for name in axis.names), *fixed, *derived])
     log_to = _targets(file.log_to, faults)
+    faults += conditions.faults(axes, workload.knobs, fixed)
     faults += search_options.ranges_without_values(search, axes)
     if not faults and not any(axis.role == "scientific" for axis in axes):
         faults.append("scientific: no axis; a sweep needs at least one (what should the law be about?)")

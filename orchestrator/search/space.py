@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from sweeplaw.orchestrator.plan import conditions
 from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.orchestrator.plan.plan import Group, group_at, groups_by_point
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
@@ -47,6 +48,7 @@ class Space:
             for choice in itertools.product(*(axis.values for axis in self._scientific))
         )
         self._cell_of = {self._key(cell): index for index, cell in enumerate(self.cells)}
+        self._conditional = any(axis.when for axis in self.axes)
         self.seeds = sum(len(axis.values) for axis in sweep.axes if axis.role == "seed") or 1
         self._groups: dict[tuple[Setting, str], Group | str] = {}
 
@@ -59,6 +61,19 @@ class Space:
     def finite(self) -> bool:
         """Whether every axis has its values."""
         return all(axis.values for axis in self.axes)
+
+    def canonical(self, setting: Setting) -> Setting:
+        """Return the setting in whose place others stand that differ only on axes whose condition does not hold."""
+        if not self._conditional:
+            return setting
+        off = conditions.inactive(self.sweep.axes, self.knobs(setting), self.sweep.constants)
+        return Setting(
+            setting.cell,
+            tuple(
+                conditions.stand_in(axis) if off.issuperset(axis.names) else values
+                for axis, values in zip(self.axes, setting.values, strict=True)
+            ),
+        )
 
     def knobs(self, setting: Setting) -> dict[str, Value]:
         """Return the values of all axes at this setting, by knob."""
@@ -78,8 +93,8 @@ class Space:
         return self._groups[key]
 
     def admits(self, setting: Setting) -> bool:
-        """Return whether the setting has trials."""
-        return isinstance(self.group(setting), Group)
+        """Return whether the setting has trials, and no other stands in its place."""
+        return self.canonical(setting) == setting and isinstance(self.group(setting), Group)
 
     def flops(self, setting: Setting) -> float | None:
         """Return the FLOPs of all trials of a setting; None if unknown."""
@@ -183,7 +198,7 @@ class Space:
     def _setting(self, values: Mapping[str, Value]) -> Setting:
         """Return the setting of these values of all axes. Raise KeyError if there is no such scientific point."""
         cell = self._cell_of[self._key(values)]
-        return Setting(cell, tuple(tuple(values[name] for name in axis.names) for axis in self.axes))
+        return self.canonical(Setting(cell, tuple(tuple(values[name] for name in axis.names) for axis in self.axes)))
 
     def _key(self, values: Mapping[str, Value]) -> tuple[Value, ...]:
         return tuple(values[name] for axis in self._scientific for name in axis.names)

@@ -35,7 +35,9 @@ def grid(space: Space) -> list[Setting]:
 
 def random(space: Space, samples: int, seed: int) -> list[Setting]:
     """Return the same ``samples`` Sobol points at every scientific point."""
-    return [Setting(cell, values) for values in sobol(space.axes, samples, seed) for cell in range(len(space.cells))]
+    drawn = sobol(space.axes, samples, seed)
+    settings = (space.canonical(Setting(cell, values)) for values in drawn for cell in range(len(space.cells)))
+    return list(dict.fromkeys(settings))
 
 
 def admitted(space: Space, seed: int, most: int = 2**20) -> Iterator[tuple[tuple[Value, ...], ...]]:
