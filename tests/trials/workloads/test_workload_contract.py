@@ -91,6 +91,15 @@ def _command(folder: Path) -> Case:
     return Case("command", options, {}, {"mode": "bad"}, {"mode": "endless"})
 
 
+def _replay(folder: Path) -> Case:
+    lines = [f'{{"N": 1e6, "D": 1e8, "lr": {lr}, "val_loss": 3.0, "losses": [4.0, 3.5, 3.0]}}' for lr in (0.01, 0.02)]
+    (folder / "runs.ndjson").write_text("\n".join(lines))
+    axes = {"N": [1000000], "D": [100000000], "lr": [0.01]}
+    options = {"folder": str(folder), "table": "runs.ndjson", "curve": "losses", "axes": axes}
+    small = {"N": 1000000, "D": 100000000, "lr": 0.01}
+    return Case("replay", options, small, {**small, "lr": 1.0}, small)
+
+
 def _language_model(folder: Path) -> Case:
     small = {
         "corpus": "markov:states=4,order=1",
@@ -108,7 +117,7 @@ def _language_model(folder: Path) -> Case:
 
 
 @pytest.fixture(
-    params=[_surrogate, _generator, _callback, _command, _language_model], ids=lambda make: make.__name__[1:]
+    params=[_surrogate, _generator, _callback, _command, _replay, _language_model], ids=lambda make: make.__name__[1:]
 )
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     before = list(sys.path)
