@@ -8,12 +8,13 @@ from sweeplaw.orchestrator.plan.sweep import parse
 from tests.paths import ROOT
 
 REFERENCE = runpy.run_path(str(ROOT / "docs" / "reference.py"))
+TABLES = ("slurm", "kuberay", "cloud", "simulation")
 
 
 def test_the_reference_is_up_to_date():
     page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     assert page == REFERENCE["page"](), "run: python docs/reference.py"
-    assert all(f"| `{key}` |" in page for key in Profile.model_fields if key not in ("slurm", "kuberay", "cloud"))
+    assert all(f"| `{key}` |" in page for key in Profile.model_fields if key not in TABLES)
 
 
 def test_the_example_of_the_reference_is_a_sweep():

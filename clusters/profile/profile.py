@@ -29,10 +29,12 @@ from sweeplaw.clusters.profile.fields import (
     MemoryBytes,
     Nodes,
     Positive,
+    Price,
     Seconds,
     Shard,
 )
 from sweeplaw.clusters.profile.requests import Authentication, Cloud, KubeRay, Slurm, Table
+from sweeplaw.clusters.profile.simulation import Simulation
 from sweeplaw.trials.errors import InputError, nearest, shown
 
 Kind = Literal["inline", "local", "ray", "slurm", "kuberay", "aws", "gcp"]
@@ -67,7 +69,7 @@ class Profile(Table):
     driver there from anywhere else; ``jobs`` is the address of its dashboard, which takes jobs. A local Ray is limited
     by ``cpus`` and ``gpus``. ``dashboard`` needs ``ray[default]`` and stays on loopback unless ``bind`` names another
     address. ``shard`` runs one part of the trials and leaves the others to concurrent launches: ``"2/8"`` is the third
-    of eight.
+    of eight. ``device_hour_price`` is what an hour of one device costs, in any currency.
     """
 
     kind: Kind
@@ -95,6 +97,8 @@ class Profile(Table):
     slurm: Slurm | None = None
     kuberay: KubeRay | None = None
     cloud: Cloud | None = None
+    device_hour_price: Price | None = None
+    simulation: Simulation | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -255,6 +259,6 @@ def _sentence(fault: Mapping[str, Any]) -> str:
 
 
 def _settings(parents: Sequence[str | int]) -> list[str]:
-    tables: dict[str, type[Table]] = {"slurm": Slurm, "kuberay": KubeRay, "cloud": Cloud}
+    tables: dict[str, type[Table]] = {"slurm": Slurm, "kuberay": KubeRay, "cloud": Cloud, "simulation": Simulation}
     table = tables[str(parents[0])] if parents else Profile
     return list(table.model_fields)

@@ -10,7 +10,9 @@ import typer
 
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
-from sweeplaw.trials.quantities import counted, short
+from sweeplaw.orchestrator.cli.sweeps import simulation
+from sweeplaw.orchestrator.cli.sweeps.search import plan_search
+from sweeplaw.trials.quantities import counted, hours, short
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,11 +35,19 @@ def plan(
     trials: Annotated[bool, typer.Option("--trials", help="List every trial.")] = False,
     measure: Annotated[bool, typer.Option(help="Time some training steps, for a sweep on this machine's CPU.")] = True,
     json: Json = False,
+    simulate: simulation.Simulate = None,
+    failures_per_hour: simulation.Failures = None,
+    seed: simulation.Seed = 0,
+    runs: simulation.Runs = 10,
+    figure: simulation.Picture = None,
 ) -> None:
-    """Show the trials of a sweep and their cost. No trial and no cluster is started, and nothing is written.
+    """Show the trials of a sweep and their cost. No trial and no cluster is started, and nothing is written but FILE.
 
     The times are those of completed trials of --store; without any, language models on this machine's CPU are timed
     here for a second, and the speed of other devices is assumed. The basis is printed.
+
+    --simulate PROFILE runs the launch on a virtual clock: makespan, idle and wasted device time, cost. What a profile
+    says under [simulation] of failures and preemptions is drawn anew for each of --runs launches.
 
     With a damaged --store the trials of its damaged files count as not run, and the files are named (exit code 3).
 
@@ -49,15 +59,25 @@ def plan(
     from sweeplaw.orchestrator.plan.plan import plan as make_plan
     from sweeplaw.orchestrator.plan.sweep import read
 
+    simulation.check(simulate, failures_per_hour, figure)
     parsed = read(sweep)
+    if parsed.search.proposes:
+        plan_search(parsed, _opened(store, parsed) if store is not None else None, json=json)
+        return
     with progress_bar("planning") as progress:
         made = make_plan(parsed, progress)
     planned, opened = made.trials, _opened(store, parsed) if store is not None else None
     if opened:
         finished = opened.finished()
         made = made.only({trial_id for trial_id in made.ids if trial_id not in finished})
-    loaded = profile.load(cluster)
-    cost = estimate(made, loaded, best_known(made, loaded, opened, measure=measure, notify=_notify))
+    loaded = profile.load(cluster if simulate is None else simulate)
+    pace = best_known(made, loaded, opened, measure=measure, notify=_notify)
+    cost = estimate(made, loaded, pace)
+    if simulate is not None and (made.trials or not planned):
+        found = simulation.simulated(made, loaded, pace, failures_per_hour, seed, runs)
+        cost["simulation"] = found.summary()
+        if figure is not None:
+            simulation.draw(found, figure)
     if json:
         emit_json({**cost, "listing": listing(made)} if trials else cost)
     elif planned and not made.trials:
@@ -126,7 +146,7 @@ def _points(cost: Mapping[str, Any]) -> Table:
             _count(point["flops"]),
             _memory(point["memory_bytes"]),
             point["resources"] or "fits nowhere",
-            _hours(point["device_hours"]),
+            hours(point["device_hours"]),
         )
     return table
 
@@ -148,7 +168,7 @@ def _lines(cost: Mapping[str, Any]) -> list[str]:
     lines.append(f"retries: {_limits(cost['retry'])}")
     if cost["budget"]:
         lines.append(f"budget: {_limits(cost['budget'])}")
-    return lines
+    return [*lines, *simulation.lines(cost["simulation"])] if "simulation" in cost else lines
 
 
 def _totals(cost: Mapping[str, Any]) -> Iterator[str]:
@@ -159,9 +179,9 @@ def _totals(cost: Mapping[str, Any]) -> Iterator[str]:
         convention = f" ({cost['flops_convention']})" if cost["flops_convention"] else ""
         yield f"{short(cost['flops'])} FLOPs{convention}"
     if cost["device_hours"] is not None:
-        yield f"about {_hours(cost['device_hours'])} of {cost['device']}"
+        yield f"about {hours(cost['device_hours'])} of {cost['device']}"
     if cost["hours"] is not None:
-        yield f"{_hours(cost['hours'])} on {counted(cost['slots'], 'slot')}"
+        yield f"{hours(cost['hours'])} on {counted(cost['slots'], 'slot')}"
 
 
 def _trials(trials: Sequence[Mapping[str, Any]]) -> Table:
@@ -186,12 +206,3 @@ def _count(value: float | None) -> str:
 
 def _memory(value: float | None) -> str:
     return "–" if value is None else f"{value / 1e9:.1f} GB" if value >= 1e9 else f"{value / 1e6:.0f} MB"
-
-
-def _hours(value: float | None) -> str:
-    if value is None:
-        return "–"
-    seconds = value * 3600
-    if seconds < 7200:
-        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-    return f"{value:.1f} h" if value < 1000 else f"{short(value)} h"

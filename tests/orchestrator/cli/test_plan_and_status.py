@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from sweeplaw.orchestrator.cli import app
-from sweeplaw.orchestrator.cli.sweeps.plan import _hours as in_hours
 from sweeplaw.orchestrator.cli.sweeps.status import CLEAR, _screen
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import hours as in_hours
 from sweeplaw.trials.record import TrialRecord
 
 pytestmark = pytest.mark.process

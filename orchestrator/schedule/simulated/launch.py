@@ -1,0 +1,112 @@
+"""One simulated launch: a queue on a simulated cluster from start to end, and what its devices did."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sweeplaw.orchestrator.schedule.device_time import Reason, WastedWork
+from sweeplaw.orchestrator.schedule.dispatcher import DispatcherCallbacks
+from sweeplaw.orchestrator.schedule.packs import Pack, Queue
+from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
+from sweeplaw.orchestrator.schedule.simulated.cluster import SimulatedCluster
+from sweeplaw.orchestrator.schedule.simulated.conditions import Conditions
+from sweeplaw.orchestrator.schedule.simulated.ledger import Kind, Ledger
+from sweeplaw.orchestrator.schedule.simulated.worker import TrialSeconds
+from sweeplaw.orchestrator.worker.worker import Job
+
+_BEGINNING = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedLaunch:
+    """What the devices did, in one launch or several side by side."""
+
+    ledgers: tuple[Ledger, ...]
+
+    @property
+    def seconds(self) -> float:
+        """The makespan: seconds until the last trial has ended."""
+        return max((ledger.seconds for ledger in self.ledgers), default=0.0)
+
+    @property
+    def device_seconds(self) -> float:
+        """Device-seconds of all nodes, each until its own launch has ended."""
+        return sum(ledger.seconds * sum(ledger.devices.values()) for ledger in self.ledgers)
+
+    def by_kind(self) -> dict[Kind, float]:
+        """Return the device-seconds that slots worked or were starting: useful ones, and the rest by reason."""
+        return _added(ledger.device_seconds() for ledger in self.ledgers)
+
+    def flops(self) -> dict[Kind, float]:
+        """Return the FLOPs done: useful ones, and the rest by reason."""
+        return _added(ledger.flops() for ledger in self.ledgers)
+
+    @property
+    def away(self) -> float:
+        """Device-seconds of nodes that were away."""
+        return sum(ledger.devices[node] * seconds for ledger in self.ledgers for node, seconds in ledger.away())
+
+    @property
+    def idle(self) -> float:
+        """Device-seconds in which a device was there and did nothing."""
+        return max(0.0, self.device_seconds - self.away - sum(self.by_kind().values()))
+
+    def interruptions(self) -> Counter[Reason]:
+        """Return how often nodes went away, by reason."""
+        return Counter(absence.kind for ledger in self.ledgers for absence in ledger.absences)
+
+    def count(self, of: Callable[[Ledger], int]) -> int:
+        """Return the sum of a count over the launches."""
+        return sum(of(ledger) for ledger in self.ledgers)
+
+
+def _added(parts: Iterator[Mapping[Kind, float]]) -> dict[Kind, float]:
+    found: dict[Kind, float] = {}
+    for part in parts:
+        for kind, amount in part.items():
+            found[kind] = found.get(kind, 0.0) + amount
+    return found
+
+
+def run(
+    queue: Queue,
+    nodes: Sequence[NodeResources],
+    devices: Mapping[str, float],
+    seconds: TrialSeconds,
+    conditions: Conditions,
+    *,
+    slots: int | None = None,
+    ready: float = float("inf"),
+    stacks: bool = False,
+    placement: Callable[[int | None], Placement] = Placement,
+) -> Ledger:
+    """Run every pack of the queue on these nodes, which have so many ``devices`` each; return what these did.
+
+    See `SimulatedCluster` for what is raised.
+    """
+    ledger = Ledger(devices)
+    cluster = SimulatedCluster(tuple(nodes), seconds, conditions, ledger, stacks=stacks, placement=placement)
+    cluster.run(queue, _callbacks(), slots=slots, patience=ready, grace=0.0, ready=ready, commit=None)
+    return ledger
+
+
+def _callbacks() -> DispatcherCallbacks:
+    """Return callbacks that keep nothing: the ledger of the cluster has it."""
+    return DispatcherCallbacks(
+        make_job=_job,
+        sink=lambda rows: None,
+        give_up=lambda pack, spec, message, state: None,
+        lost=lambda pack, trials, reason: WastedWork(pack.pack_id, tuple(trials), 0.0, reason, _BEGINNING),
+        settled=lambda loss, reason: None,
+        placed=lambda pack, host: None,
+        ended=lambda pack: None,
+        ending=lambda: False,
+    )
+
+
+def _job(pack: Pack) -> Job:
+    attempts = (pack.attempt,) * pack.trials
+    return Job(pack.pack_id, pack.groups[0].workload, {}, (), attempts, "simulated", "simulated")
