@@ -73,7 +73,7 @@ class LaunchProgress:
         self._by_flops = todo.total("flops") is not None
         self._began = time.monotonic()
         known = f", {already} already in the store" if already else ""
-        trials = counted(todo.trials, "trial") if todo.trials else f"a {todo.sweep.search.kind} search"
+        trials = counted(todo.trials, "trial") if todo.trials else f"{todo.sweep.search.kind} search"
         self._console.print(f"{todo.sweep.name}: {trials} on {counted(cluster.slots, 'slot')}{known}", highlight=False)
         self._bar.update(self._task, description=todo.sweep.name, total=todo.trials or todo.sweep.budget.trials)
         if cluster.note:

@@ -176,7 +176,9 @@ KINDS: Mapping[str, type[SearchOptions]] = {
     "grid": GridSearch,
     "random": RandomSearch,
     **dict.fromkeys(("tpe", "gp", "cmaes", "nsga2", "optuna"), OptunaSearch),
+    "local": LocalSearch,
     "law": LawSearch,
+    "archive": ArchiveSearch,
 }
 
 
@@ -197,7 +199,7 @@ def read(table: Mapping[str, Any], faults: list[str]) -> SearchOptions:
 
 def ranges_without_values(search: SearchOptions, axes: Iterable[Axis]) -> Iterator[str]:
     """Yield a fault for each range without ``num`` where this search needs the values of the axis."""
-    who = f"a {search.kind} search" if search.adaptive else "a grid"
+    who = f"the search {search.kind}" if search.adaptive else "a grid"
     for axis in axes:
         if axis.values:
             continue

@@ -37,11 +37,15 @@ def outlook(space: Space, search: Search, history: History) -> dict[str, Any]:
 
 
 def recommended(space: Space, search: Search, history: History) -> list[dict[str, Any]]:
-    """Return the search's answer at each scientific point as a flat row: its axes, the knobs, their intervals."""
+    """Return the search's answer at each scientific point as a flat row: its axes, the knobs, their intervals.
+
+    ``value`` is the metric itself, also where it is maximized.
+    """
+    sign = -1.0 if getattr(space.sweep.search, "maximize", False) else 1.0
     return [
         {
             **space.knobs(answer.setting),
-            "value": answer.value,
+            "value": sign * answer.value,
             "intervals": dict(answer.intervals),
             "basis": answer.words,
         }

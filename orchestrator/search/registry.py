@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sweeplaw.orchestrator.plan.search_options import (
     AdaptiveSearch,
+    ArchiveSearch,
     LawSearch,
+    LocalSearch,
     OptunaSearch,
     RandomSearch,
 )
@@ -24,10 +26,18 @@ def load(space: Space) -> Search:
             from sweeplaw.orchestrator.search.optuna_sampler import OptunaSampler
 
             return OptunaSampler(space, options)
+        case LocalSearch():
+            from sweeplaw.orchestrator.search.local import Local
+
+            return Local(space, options)
         case LawSearch():
             from sweeplaw.orchestrator.search.law_guided import LawGuided
 
             return LawGuided(space, options)
+        case ArchiveSearch():
+            from sweeplaw.orchestrator.search.archive import Archive
+
+            return Archive(space, options)
         case RandomSearch():
             return static.StaticSearch(space, static.random(space, options.samples, options.seed))
     return static.StaticSearch(space, static.grid(space))
@@ -48,7 +58,7 @@ def check(sweep: SweepSpec) -> None:
     options, budget = sweep.search, sweep.budget
     faults = []
     bounded = any(value is not None for value in budget.model_dump().values())
-    if isinstance(options, OptunaSearch) and not bounded:
+    if isinstance(options, OptunaSearch | ArchiveSearch) and not bounded:
         faults.append(
             f"a {options.kind} search goes on until its budget is spent, and [budget] has none: give trials, flops, "
             "device_hours or wall_hours"

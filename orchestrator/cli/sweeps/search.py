@@ -39,7 +39,7 @@ def plan_search(sweep: SweepSpec, store: Store | None, *, json: bool) -> None:
 def print_outlook(known: Mapping[str, Any]) -> None:
     """Print what is known of a search beforehand."""
     kind = known["search"]["kind"]
-    typer.echo(f"{known['sweep']}: a {kind} search of {known['workload']} at {counted(known['points'], 'point')}")
+    typer.echo(f"{known['sweep']}: {kind} search of {known['workload']} at {counted(known['points'], 'point')}")
     for line in _lines(known):
         typer.echo(line)
     for number, proposal in enumerate(known["proposals"], start=1):
