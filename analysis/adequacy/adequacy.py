@@ -43,11 +43,7 @@ class Adequacy(Shown):
     @property
     def badges(self) -> tuple[str, str, str]:
         """The verdicts in two to four words each."""
-        return (
-            "optimum found" if self.optimum_found else "optimum not found",
-            "law cannot be judged" if self.law == "cannot be judged" else f"law {self.law}",
-            "parameters identified" if self.parameters_identified else "parameters not identified",
-        )
+        return badges(self.optimum_found, self.law, self.parameters_identified)
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -77,6 +73,15 @@ class Adequacy(Shown):
         """Return the verdicts above a table of the findings."""
         rows = tuple((finding.test.replace("_", " "), finding.verdict, finding.sentence) for finding in self.findings)
         return Card(("; ".join(self.badges),), ("test of the law", "verdict", "finding"), rows, self.open_parameters)
+
+
+def badges(optimum_found: bool, law: LawVerdict, identified: bool) -> tuple[str, str, str]:
+    """Return three verdicts in two to four words each."""
+    return (
+        "optimum found" if optimum_found else "optimum not found",
+        "law cannot be judged" if law == "cannot be judged" else f"law {law}",
+        "parameters identified" if identified else "parameters not identified",
+    )
 
 
 def adequacy(fit: Fit) -> Adequacy:

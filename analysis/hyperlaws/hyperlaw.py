@@ -23,8 +23,9 @@ from sweeplaw.analysis.hyperlaws.joint import Joint, joint
 from sweeplaw.analysis.hyperlaws.knob_law import KnobLaw, knob_law, widened
 from sweeplaw.analysis.hyperlaws.per_cell import cell_optima, per_cell
 from sweeplaw.analysis.hyperlaws.pooled import STEP_LAW_THRESHOLD, Pooled, resampled_cells, row_laws
-from sweeplaw.analysis.hyperlaws.recipe_verdict import RecipeVerdict, recipe_verdict
 from sweeplaw.analysis.hyperlaws.summary import hyperlaw_values, rows_used, text
+from sweeplaw.analysis.hyperlaws.verdicts.recipe_verdict import RecipeVerdict, recipe_verdict
+from sweeplaw.analysis.hyperlaws.verdicts.verdict import HyperVerdict, verdict
 from sweeplaw.analysis.tables.display import Card, Shown, brief, finite, more_notes
 from sweeplaw.analysis.tables.runs import read_runs
 from sweeplaw.analysis.tuning.cells import CellTable, cell_table
@@ -49,7 +50,7 @@ class Hyperlaw(Shown):
     ``row_resampled``: for the pooled estimator, coefficient and exponents as Step Law's tool prints them (mean of 1000
     row resamples), averaged over orders of tied rows, on which the tool's digits depend. ``plateau``: of the shared
     curvature for the joint surface, else the median over cells. ``resamples``: number of cell resamples, of which
-    ``failed_resamples`` did not determine the laws.
+    ``failed_resamples`` did not determine the laws. ``verdict``: whether to believe the laws.
     """
 
     estimator: str
@@ -65,6 +66,7 @@ class Hyperlaw(Shown):
     cells_dropped: tuple[tuple[Mapping[str, object], str], ...]
     resamples: int
     failed_resamples: int
+    verdict: HyperVerdict
     evaluations: tuple[LawEvaluation, ...]
     plateau: tuple[Width, ...]
     recipes: RecipeVerdict | None
@@ -85,8 +87,13 @@ class Hyperlaw(Shown):
         return tuple(axis for axis in self.axes if any(axis in law.features.names for law in self.laws))
 
     def headline(self) -> tuple[str, ...]:
-        """Return the rows and cells used and the laws."""
-        return (rows_used(self), *(line for law in self.laws for line in law.headline()), *more_notes(len(self.notes)))
+        """Return the rows and cells used, the verdicts and the laws."""
+        return (
+            rows_used(self),
+            "; ".join(self.verdict.badges),
+            *(line for law in self.laws for line in law.headline()),
+            *more_notes(len(self.notes)),
+        )
 
     def to_dict(self, alternatives: Sequence[Hyperlaw] = ()) -> dict[str, Any]:
         """Return plain values for JSON; ``alternatives`` are other forms of the laws on the same rows."""
@@ -98,7 +105,8 @@ class Hyperlaw(Shown):
         powers = ((law.knob, axis, power) for law in self.laws for axis, power in law.exponents.items())
         rows = [(knob, name, *map(brief, (one.value, *one.ends))) for knob, name, one in (*terms, *powers)]
         heads = ("knob", "coefficient or exponent of", "value", "low", "high")
-        return Card((rows_used(self), *(law.formula for law in self.laws)), heads, tuple(rows), self.notes)
+        head = (rows_used(self), *self.verdict.lines(), *(law.formula for law in self.laws))
+        return Card(head, heads, tuple(rows), self.notes)
 
     def summary(self, alternatives: Sequence[Hyperlaw] = (), notes: Sequence[str] = ()) -> str:
         """Return the laws with their scores as text; ``alternatives`` as for `to_dict`, ``notes`` are added."""
@@ -178,6 +186,7 @@ def _joined(found: Hyperlaw, own: Hyperlaw, knob: str, note: str) -> Hyperlaw:
         laws=(*found.laws, own.law(knob)),
         plateau=(*found.plateau, *(width for width in own.plateau if width.knob == knob)),
         row_resampled=(*found.row_resampled, *(law for law in own.row_resampled if law.knob == knob)),
+        verdict=found.verdict.with_knob(own.verdict, knob),
         notes=(*found.notes, note),
     )
 
@@ -203,6 +212,7 @@ def fit_cells(
         raise InputError(no_minimum(table), where=f"estimator {estimator}")
     draws = fitted.coefficients(resampled_cells(len(table.cells), resamples, seed), progress)
     good = np.isfinite(draws).all(axis=(1, 2))
+    failed = int((~good).sum())
     cells_used = len(table.cells) - len(fitted.cells_without)
     freedom = cells_used - terms.allowed.sum(axis=1)
     laws = tuple(
@@ -210,6 +220,7 @@ def fit_cells(
         for k, name in enumerate(table.knobs)
     )
     left_out, small = leave_one_out(scorer, fitted), train_small(scorer, fitted)
+    plateau = widths(fitted.curvature(), table.knobs) if isinstance(fitted, Joint) else pooled(found)
     return Hyperlaw(
         estimator=fitted.name,
         axes=table.axes,
@@ -223,9 +234,10 @@ def fit_cells(
         cells_used=cells_used,
         cells_dropped=tuple((table.label(c), reason) for c, reason in fitted.cells_without.items()),
         resamples=resamples,
-        failed_resamples=int((~good).sum()),
+        failed_resamples=failed,
+        verdict=verdict(table, fitted, laws, plateau, failed, resamples),
         evaluations=(left_out,) if small is None else (left_out, small),
-        plateau=widths(fitted.curvature(), table.knobs) if isinstance(fitted, Joint) else pooled(found),
+        plateau=plateau,
         recipes=recipe_verdict(laws, estimate(features(table, on, offsets=False)), scorer, left_out)
         if table.recipes
         else None,

@@ -25,6 +25,7 @@ def hyperlaw_values(law: Hyperlaw, alternatives: Sequence[Hyperlaw] = ()) -> dic
     return {
         "estimator": law.estimator,
         "axes": list(law.axes),
+        "verdict": law.verdict.values(),
         "laws": {item.knob: item.to_dict() for item in law.laws},
         "rows": {
             "in": law.rows_in,
@@ -90,6 +91,7 @@ def rows_used(law: Hyperlaw) -> str:
 def text(law: Hyperlaw, alternatives: Sequence[Hyperlaw] = ()) -> Iterator[str]:
     """Yield the laws with their scores and plateau as lines, without the notes."""
     yield rows_used(law)
+    yield from law.verdict.lines()
     yield from (f"  dropped {count} rows: {reason}" for reason, count in law.dropped.items())
     for cell, reason in law.cells_dropped:
         yield f"  dropped cell {', '.join(f'{name}={value}' for name, value in cell.items())}: {reason}"

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sweeplaw.orchestrator.cli.shared.options import number
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
-from sweeplaw.orchestrator.cli.shared.runs import STEPS, Let, Runs, Where, Y, read_runs
-
-if TYPE_CHECKING:
-    from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
+from sweeplaw.orchestrator.cli.shared.runs import STEPS, Let, Where, Y, read_runs
 
 
 def register(app: typer.Typer) -> None:
@@ -42,16 +39,22 @@ def suggest(
 
     Example: sweeplaw suggest --params 7B --tokens 1.4T --law step-law
     """
-    from sweeplaw.analysis.hyperlaws.suggest import from_law, from_runs
     from sweeplaw.trials.errors import InputError
 
     if store and law:
         raise InputError("give --store or --law, not both")
     if store:
+        from sweeplaw.analysis.hyperlaws.suggestion.from_runs import suggest as from_runs
+
         runs = read_runs(store, ["N", "D"], y, let, where, STEPS)
-        found = from_runs(_laws(runs, store, estimator, y), params, tokens, sequence_length)
+        with progress_bar("resamples") as progress:
+            found = from_runs(
+                runs.frame, params, tokens, sequence_length, y, runs.launches, estimator=estimator, progress=progress
+            )
         reading, faults = runs.notes, runs.faults
     else:
+        from sweeplaw.analysis.hyperlaws.suggestion.suggest import from_law
+
         found = from_law(law or "step-law", params, tokens, sequence_length)
         reading, faults = [], ()
     if json:
@@ -60,24 +63,3 @@ def suggest(
         typer.echo(found.summary())
         print_notes(reading)
     report_damage(faults)
-
-
-def _laws(runs: Runs, store: str, estimator: str, y: str) -> Hyperlaw:
-    """Return laws over N and D for the knobs that were tuned within a cell. Raise InputError if none was."""
-    import polars as pl
-
-    from sweeplaw.analysis.hyperlaws.comparison import KNOBS
-    from sweeplaw.analysis.hyperlaws.suggest import fit_tuned
-    from sweeplaw.analysis.tuning.settings import require_one_recipe
-    from sweeplaw.trials.errors import InputError
-
-    present = [name for name in KNOBS if name in runs.frame.columns and runs.frame[name].dtype.is_numeric()]
-    distinct = runs.frame.group_by("N", "D").agg(pl.col(present).n_unique())
-    varied = [name for name in present if (distinct[name] > 1).any()]
-    if not varied:
-        raise InputError(
-            f"{store} varies none of {', '.join(KNOBS)} within a cell of N and D (--law step-law needs no runs)"
-        )
-    require_one_recipe(runs.frame, ("N", "D"), varied, y, runs.launches)
-    with progress_bar("resamples") as progress:
-        return fit_tuned(runs.frame, ("N", "D"), varied, y, runs.launches, estimator=estimator, progress=progress)

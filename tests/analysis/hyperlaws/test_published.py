@@ -12,7 +12,8 @@ from sweeplaw.analysis.hyperlaws.comparison import LawScore, compare, fill
 from sweeplaw.analysis.hyperlaws.evaluation import Scorer
 from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
 from sweeplaw.analysis.hyperlaws.published import LAWS, Knob
-from sweeplaw.analysis.hyperlaws.suggest import from_law, from_runs, outside
+from sweeplaw.analysis.hyperlaws.suggestion.from_runs import from_runs
+from sweeplaw.analysis.hyperlaws.suggestion.suggest import from_law, outside
 from sweeplaw.analysis.tuning.cells import cell_table
 from sweeplaw.trials.errors import InputError
 from tests.paths import SHARED

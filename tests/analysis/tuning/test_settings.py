@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
-from sweeplaw.analysis.hyperlaws.suggest import fit_tuned, from_runs
+from sweeplaw.analysis.hyperlaws.suggestion.from_runs import fit_tuned, from_runs
 from sweeplaw.analysis.tuning.cells import cell_table
 from sweeplaw.analysis.tuning.settings import is_group, require_one_recipe
 from sweeplaw.trials.errors import InputError

@@ -1,0 +1,145 @@
+"""Verdicts on a hyperparameter law: a planted law passes, a bent or hidden one fails and advises nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, hyperlaw
+from sweeplaw.analysis.hyperlaws.suggestion.from_runs import from_runs, suggest
+from sweeplaw.analysis.hyperlaws.suggestion.line import moved_together
+from sweeplaw.analysis.hyperlaws.verdicts.own_optima import own_optima
+from sweeplaw.analysis.tuning.cells import cell_table
+from sweeplaw.trials.errors import InputError
+
+NK, ND = -0.6, 0.25
+SIZES, DATA = (1e8, 2e8, 4e8, 8e8), (4e9, 1.6e10, 6.4e10)
+GRID = tuple((n, d) for n in SIZES for d in DATA)
+
+
+def best(n: float, d: float, bend: float = 0.0) -> float:
+    return float(0.5 * n**NK * d**ND * np.exp(bend * np.log(n / 3e8) ** 2))
+
+
+def runs(
+    noise: float = 0.001, seed: int = 0, bend: float = 0.0, cells: tuple[tuple[float, float], ...] = GRID
+) -> pl.DataFrame:
+    """Return cells of eleven learning rates about their best, which lies on a power law of N and D unless bent."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for n, d in cells:
+        for lr in 0.5 * n**NK * d**ND * 2.0 ** np.arange(-2.5, 2.6, 0.5):
+            away = np.log(lr / best(n, d, bend))
+            rows.append((n, d, lr, 3 * d**-0.02 * np.exp(0.03 * away**2 + noise * rng.standard_normal())))
+    return pl.DataFrame(rows, schema=["N", "D", "lr", "val_loss"], orient="row")
+
+
+def law(frame: pl.DataFrame, **options: object) -> Hyperlaw:
+    return hyperlaw(frame, knobs=["lr"], resamples=200, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("estimator", ["joint", "cells", "pooled:0.0025"])
+def test_a_planted_law_passes_all_three(estimator: str) -> None:
+    found = law(runs(), estimator=estimator)
+    assert found.verdict.badges == ("optimum found", "law adequate", "parameters identified")
+    assert "optimum found; law adequate; parameters identified" in found.summary()
+    assert found.to_dict()["verdict"]["law"]["verdict"] == "adequate"
+
+
+@pytest.mark.parametrize("estimator", ["joint", "cells"])
+def test_a_law_that_bends_is_inadequate_and_advises_nothing(estimator: str) -> None:
+    found = law(runs(bend=1.0), estimator=estimator)
+    assert found.verdict.law == "inadequate"
+    with pytest.raises(InputError, match="advise nothing: at the optima of the law the cells lose"):
+        from_runs(found, 4e8, 1e10, 2048)
+
+
+def test_a_bend_that_the_loss_would_not_notice_is_adequate() -> None:
+    assert law(runs(bend=0.1, noise=0.0001)).verdict.law == "adequate"
+
+
+@pytest.mark.heavy
+def test_equal_laws_are_rarely_called_inadequate() -> None:
+    verdicts = [hyperlaw(runs(noise=0.003, seed=seed), knobs=["lr"], resamples=0).verdict.law for seed in range(20)]
+    assert verdicts.count("inadequate") <= 1
+    assert verdicts.count("adequate") >= 15
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_that_hides_the_minimum_has_no_optimum_or_no_exponent(seed: int) -> None:
+    with pytest.raises(InputError, match=r"no minimum|advise nothing|not identified"):
+        from_runs(law(runs(noise=0.2, seed=seed)), 7e9, 1e12, 2048)
+
+
+def test_an_exponent_whose_interval_holds_a_flat_law_is_not_identified() -> None:
+    narrow = tuple((n, d) for n in (1e8, 1.1e8, 1.2e8) for d in DATA)
+    found = law(runs(noise=0.004, cells=narrow))
+    assert ("lr", "N") in found.verdict.open_exponents
+    assert ("lr", "D") not in found.verdict.open_exponents
+    assert "a flat law fits as well" in found.verdict.open_exponents["lr", "N"]
+
+
+def test_a_knob_that_is_known_to_stay_is_identified() -> None:
+    rng, rows = np.random.default_rng(0), []
+    for n, d in GRID:
+        for lr in 2.0 ** np.arange(-10, -5, 0.5):
+            rows.append((n, d, lr, 3 * d**-0.02 * np.exp(0.01 * np.log(lr / 0.005) ** 2 + 0.0005 * rng.normal())))
+    found = law(pl.DataFrame(rows, schema=["N", "D", "lr", "val_loss"], orient="row"))
+    assert not found.verdict.open_exponents
+
+
+def test_without_resamples_nothing_is_identified() -> None:
+    found = hyperlaw(runs(), knobs=["lr"], resamples=0)
+    assert "without resamples there is no interval" in " ".join(found.verdict.open_exponents.values())
+
+
+def test_the_optima_of_the_cells_and_their_errors_are_those_of_least_squares() -> None:
+    table = cell_table(runs(noise=0.002), ("N", "D"), ["lr"], "val_loss")
+    own = own_optima(table, 0.02)
+    assert own is not None
+    near = table.excess < 0.02
+    x, z, cell = table.x[near, 0], table.z[near], table.cell[near]
+    dummies = (cell[:, None] == np.arange(len(table.cells))).astype(float)
+    middles = dummies.T @ x / dummies.sum(axis=0)
+    moved = x - middles[cell]
+    design = np.column_stack([moved**2 / 2, dummies, dummies * moved[:, None]])
+    solution, rest, *_ = np.linalg.lstsq(design, z, rcond=None)
+    slopes = solution[1 + len(middles) :]
+    assert own.hessian[0, 0] == pytest.approx(solution[0])
+    assert own.optima[:, 0] == pytest.approx(middles - slopes / solution[0])
+    variance = rest[0] / (len(z) - design.shape[1])
+    spread = variance / (dummies.T @ moved**2) / solution[0] ** 2
+    assert own.covariances[:, 0, 0] == pytest.approx(spread)
+
+
+def test_one_size_answers_for_that_size_and_says_what_is_known_of_others() -> None:
+    one = runs(cells=tuple((2e8, d) for d in (1e9, 4e9, 1.6e10, 6.4e10, 2.5e11)))
+    found = suggest(one, 2.2e8, 1e10, 2048, resamples=100)
+    assert found.settings["lr"].value == pytest.approx(best(2e8, 1e10), rel=0.1)
+    with pytest.raises(
+        InputError, match=r"lr moves with N is not identified: N is 200M in all cells; at N = 200M it is"
+    ):
+        suggest(one, 7e9, 1e10, 2048, resamples=100)
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (tuple((n, 1e18 / n) for n in np.geomspace(1e8, 1e9, 6).tolist()), r"one compute budget \(N D = 1e\+18\)"),
+        (tuple((n, 20 * n) for n in np.geomspace(1e8, 1e9, 6).tolist()), r"one ratio of data to size \(D = 20 N\)"),
+        (tuple((n, 3e4 * n**0.6) for n in np.geomspace(1e8, 1e9, 6).tolist()), r"D = 3e\+04 N\^0\.600"),
+    ],
+)
+def test_runs_on_a_line_answer_on_it_and_nowhere_else(cells: tuple[tuple[float, float], ...], words: str) -> None:
+    table = runs(cells=cells)
+    n, d = cells[3]
+    found = suggest(table, n, d * 1.1, 2048, resamples=100)
+    assert found.settings["lr"].value == pytest.approx(best(n, d), rel=0.1)
+    with pytest.raises(InputError, match=rf"(?s){words}.*the runs tell of D = .*lr = .*not of D = "):
+        suggest(table, n, 100 * d, 2048, resamples=100)
+
+
+def test_sizes_and_data_that_vary_apart_are_on_no_line() -> None:
+    assert moved_together(runs()) is None
+    assert moved_together(runs(cells=GRID[:3])) is None
