@@ -159,7 +159,7 @@ class _Launch:
     def _finish_leg(self, worker: SimulatedWorker) -> None:
         """Report the trials that end now, and go on with the next or report the end of the pack."""
         leg = self._leave_leg(worker, self._timeline.now, "useful")
-        for trial in leg.trials:
+        for trial in leg.trials if leg.until == 1 else ():  # the others pause
             self._ledger.finish(trial)
             self._done.pop(trial, None)
         rows = list(worker.rows(leg, self._cluster.events, self._commit))
@@ -178,7 +178,7 @@ class _Launch:
         share = (kept_until - worker.began) / leg.seconds if leg.seconds else 1.0
         members = len(leg.members)
         for member, trial in enumerate(leg.trials):
-            self._done[trial] = leg.done + (1 - leg.done) * share
+            self._done[trial] = leg.done + (leg.until - leg.done) * share
             kept = Span(
                 worker.slot.key,
                 size.devices / members,

@@ -27,11 +27,12 @@ def completed(spec: TrialSpec, seconds: float) -> Sequence[CurvePoint | Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """Trials that train together, from the share ``done`` of each to the end, for ``seconds`` in all."""
+    """Trials that train together, from the share ``done`` of each to the share ``until``, for ``seconds`` in all."""
 
     group: Group
     members: tuple[int, ...]
     done: float
+    until: float
     seconds: float
 
     @property
@@ -42,20 +43,25 @@ class Leg:
     @property
     def flops(self) -> float:
         """FLOPs of each; 0 where they are not known."""
-        return (1 - self.done) * (self.group.cost.flops or 0.0)
+        return (self.until - self.done) * (self.group.cost.flops or 0.0)
 
 
 def legs(pack: Pack, done: Mapping[str, float], seconds: TrialSeconds, *, stacks: bool) -> Iterator[Leg]:
-    """Yield what trains one after another: single trials, or in a stack those that are ``done`` to the same share."""
+    """Yield what trains one after another: single trials, or in a stack those that are ``done`` to the same share.
+
+    A pack that pauses at a step ends there, and one with a parent begins where that is.
+    """
+    inherited = done.get(pack.parent, 0.0) if pack.parent else 0.0
     for group in pack.groups:
-        whole = seconds(group.cost, pack.size)
-        shares = [done.get(trial, 0.0) for trial in group.ids]
-        if stacks:
-            for share in dict.fromkeys(shares):
-                members = tuple(index for index, other in enumerate(shares) if other == share)
-                yield Leg(group, members, share, len(members) * (1 - share) * whole)
-        else:
-            yield from (Leg(group, (index,), share, (1 - share) * whole) for index, share in enumerate(shares))
+        steps = group.cost.steps
+        until = 1.0 if pack.until is None or not steps else min(1.0, pack.until / steps)
+        shares = [min(until, done.get(trial, inherited)) for trial in group.ids]
+        indices = range(len(shares))
+        stacked = [tuple(i for i in indices if shares[i] == share) for share in dict.fromkeys(shares)]
+        for members in stacked if stacks else ((index,) for index in indices):
+            share = shares[members[0]]
+            whole = len(members) * seconds(group.cost, pack.size)
+            yield Leg(group, members, share, until, (until - share) * whole)
 
 
 @dataclass(eq=False, slots=True)
