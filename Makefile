@@ -20,6 +20,8 @@ demo: install
 	$(BIN)/sweeplaw launch orchestrator/sweeps/demo.toml --store results/demo
 	$(BIN)/sweeplaw report results/demo
 
+# Where it is set, as containers do, each worker compiles all tests anew: seven seconds of processor time.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest
 # Two files at a time: most of the time is spent waiting for Ray, Slurm and killed processes.
 PAIRS := $(PYTEST) -n 2 --dist loadfile

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 import importlib.metadata
 import os
@@ -38,6 +39,23 @@ def pytest_configure(config: pytest.Config) -> None:
     """Ignore that Ray 2.52 kills its processes without waiting for them."""
     if importlib.metadata.version("ray").startswith("2.52."):
         config.addinivalue_line("filterwarnings", "ignore:subprocess .* is still running:ResourceWarning")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out, before its imports, a file of which ``-m "not ..."`` deselects every test by its `pytestmark`."""
+    terms = config.getoption("markexpr").split(" and ")
+    if collection_path.suffix != ".py" or not all(term.startswith("not ") and term.count(" ") == 1 for term in terms):
+        return None
+    content = collection_path.read_text(encoding="utf-8")
+    if "\npytestmark = " not in content:
+        return None
+    (marks,) = (
+        statement.value
+        for statement in ast.parse(content).body
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "pytestmark"
+    )
+    names = {node.attr for node in ast.walk(marks) if isinstance(node, ast.Attribute)}
+    return True if any(f"not {name}" in terms for name in names) else None
 
 
 def make_record(

@@ -357,6 +357,7 @@ def test_the_reference_scores_are_reproduced_and_the_joint_surface_is_as_good() 
     assert (leave_one_out(scorer, joint(table, on_both)).metric("quadratic").score or 9) <= 0.181
 
 
+@pytest.mark.heavy
 @needs_table
 def test_a_thousand_cell_resamples_of_the_joint_surface_take_seconds() -> None:
     table = dense_cells()

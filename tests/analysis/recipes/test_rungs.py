@@ -48,6 +48,7 @@ def test_a_mistuned_size_is_named_with_its_excess():
     assert "above the law of the others" in repr(found)
 
 
+@pytest.mark.heavy
 def test_the_size_of_the_excess_has_its_error():
     draws = [held(table(off=0.01, draw=draw)).rungs[4] for draw in range(20)]
     mean = np.mean([rung.excess for rung in draws])

@@ -144,6 +144,7 @@ def test_the_end_of_a_run_lies_in_the_interval_forecast_from_its_beginning(end) 
     assert sum(found.shares.values()) == pytest.approx(1)
 
 
+@pytest.mark.heavy
 def test_a_run_that_keeps_its_shape_is_predictable_early_from_its_prediction_level() -> None:
     steps = np.arange(1, 61) * 100.0
     losses = 2.5 + 4 * steps**-0.35

@@ -111,6 +111,7 @@ def test_rows_without_a_state_are_left_out_and_counted(tmp_path):
     assert loaded.trials.collect()["val_loss"].to_list() == [2]
 
 
+@pytest.mark.heavy
 def test_a_report_draws_values_and_names_that_look_like_formulas(tmp_path):
     frame = foreign_tables.grid().with_columns(
         optimizer=pl.Series(["$\\frac{", "a$b$c", "<b>"] * 27), state=pl.lit("completed")

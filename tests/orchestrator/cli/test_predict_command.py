@@ -28,6 +28,7 @@ def runs(tmp_path_factory) -> str:
 COLUMNS: dict[str, Any] = {"x": ["N=params", "D=tok"], "y": "l"}
 
 
+@pytest.mark.heavy
 def test_json_has_the_forecast_of_the_library(runs, capsys) -> None:
     predict(runs, at=["N=7e9,D=140B"], compute=["1e22"], level=0.9, json=True, **COLUMNS)
     answer = json.loads(capsys.readouterr().out)

@@ -36,6 +36,7 @@ WRONG = {
     b' "useful": 1e999, "attempts": {"a": 1e999}, "wasted": {"x": "a"}, "lease_seconds": 1e999, "holder": {},'
     b' "at": "a", "packs": [3], "trials": {}, "recorded_at": "now"}',
 }
+QUICK = ("torn", "wrong types")  # one that is no JSON, one that is
 
 SMALL = (
     *("launches/*.json", "merges/*.json", "retries/*.json", "usage/*.json", "sealed/*.json"),
@@ -76,7 +77,9 @@ def test_a_changed_byte_in_any_file_changes_no_answer_or_is_named(original):
     assert damage.answers(original)[1] == ()
 
 
-@pytest.mark.parametrize("content", WRONG)
+@pytest.mark.parametrize(
+    "content", [name if name in QUICK else pytest.param(name, marks=pytest.mark.heavy) for name in WRONG]
+)
 def test_small_files_with_any_content_are_named(copy, content):
     """Each by itself: a part whose merges/ file is damaged does not count, and then nor does its sealed/ file."""
     for path in [found for pattern in SMALL for found in copy.glob(pattern)]:
