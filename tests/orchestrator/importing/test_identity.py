@@ -191,7 +191,7 @@ def test_an_import_is_removed_and_made_again(tmp_path, file):
     assert load(store)["val_loss"].to_list() == [4.0]
     assert tables.load(store).dropped == {"excluded: import of runs.csv removed": 3}
     done = import_from(file, store, pairs=PLAIN)
-    assert (done.added, done.present, done.rejected) == (3, 0, [])
+    assert (done.added, done.present, done.removed, done.rejected) == (3, 0, 0, [])
     assert load(store)["val_loss"].to_list() == [0.5, 1.5, 2.0, 4.0]
     assert tables.load(store).dropped == {"earlier attempts or versions, replaced by later ones": 3}
     with pytest.raises(InputError, match=r"no imported run of 'nothing'.*sources: other\.csv, runs\.csv"):

@@ -1,11 +1,13 @@
-"""The name of a device that no library reports: the processor's model."""
+"""The code that a trial ran, and the name of a device that no library reports: the processor's model."""
 
 import platform
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from sweeplaw.orchestrator.worker.provenance import device_name
+import sweeplaw
+from sweeplaw.orchestrator.worker.provenance import commit, device_name
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,25 @@ def test_a_cpu_is_named_by_the_best_source_of_its_system(monkeypatch, cpuinfo, p
     monkeypatch.setattr(platform, "processor", lambda: processor)
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
     assert device_name("cpu") == name
+
+
+@pytest.mark.process
+def test_the_commit_is_that_of_the_checkout_and_a_plus_says_that_tracked_files_differ(tmp_path, monkeypatch):
+    def git(*words):
+        identity = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
+        return subprocess.run(["git", "-C", tmp_path, *identity, *words], capture_output=True, check=True).stdout
+
+    (tmp_path / "sweeplaw").mkdir()
+    code = tmp_path / "sweeplaw" / "__init__.py"
+    code.write_text("")
+    monkeypatch.setattr(sweeplaw, "__file__", str(code))
+    assert commit.__wrapped__() is None
+    git("init", "--quiet")
+    assert commit.__wrapped__() is None  # nothing is committed yet
+    git("add", ".")
+    git("commit", "--quiet", "--message", "all")
+    head = git("rev-parse", "HEAD").decode().strip()
+    (tmp_path / "notes.txt").write_text("not tracked")
+    assert commit.__wrapped__() == head
+    code.write_text("changed = True\n")
+    assert commit.__wrapped__() == f"{head}+"

@@ -75,6 +75,18 @@ def test_a_boolean_is_no_loss_and_no_count(name: str) -> None:
     assert report.outcome("completed").metrics == {"val_loss": 1.0, "converged": True}
 
 
+@pytest.mark.parametrize("name", ["step", "tokens"])
+def test_a_count_beyond_the_64_bits_of_its_column_is_refused(name: str) -> None:
+    largest = int(np.nextafter(2.0**63, 0))
+    report = Reports(SPEC)
+    for call in (report.add, report.finish):
+        call({name: largest, "val_loss": 1.0})
+        with pytest.raises(ValueError, match=f"reported {name} = 9.22.*e\\+18 is not a whole number"):
+            call({name: 2**63})
+    outcome = report.outcome("completed")
+    assert {"step": outcome.last_step, "tokens": outcome.metrics.get("tokens")}[name] == largest
+
+
 def test_an_array_of_several_values_is_refused_with_its_name() -> None:
     report = Reports(SPEC)
     for call in (report.add, report.finish):
