@@ -1,62 +1,61 @@
-"""The catalog of laws, in nats a token: N parameters, D training tokens, U unique tokens, M tokens a batch, K steps."""
+"""The catalog of laws by name, and the laws of N and D or of any one input, in nats a token."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sweeplaw.analysis.laws.further_inputs import (
+    BATCH,
+    CRITICAL_BATCH,
+    DATA_CONSTRAINED,
+    MIXTURE_OF_EXPERTS,
+    OVERFITTING,
+    STEPS_TO_LOSS,
+)
 from sweeplaw.analysis.laws.law import MAX_EXPONENT, Law, Param, SearchForm
+from sweeplaw.analysis.laws.parameters import FLOOR, coefficient, exponent, slope
 from sweeplaw.trials.errors import InputError, nearest
 
 INPUT_UNITS: Mapping[str, str] = {
-    "N": "parameters", "D": "tokens", "U": "unique tokens", "M": "tokens a batch", "K": "steps",
+    "N": "parameters", "D": "tokens", "U": "unique tokens", "M": "tokens a batch", "K": "steps", "X": "experts",
 }  # fmt: skip
 
 
-def _coefficient(name: str, scale: str, unit: str) -> Param:
-    return Param(name, unit=unit, scale=scale, start=(0.01, 10.0))
-
-
-def _exponent(name: str) -> Param:
-    return Param(name, high=MAX_EXPONENT)
-
-
-_E = Param("E", "nats/token", start=(0.1, 4.0))
-
 POWER = Law(
     "power", "A * x**-alpha", ("x",),
-    (_coefficient("A", "x**alpha", "nats x^alpha"), _exponent("alpha")),
+    (coefficient("A", "x**alpha", "nats x^alpha"), exponent("alpha")),
     "L = A x^-alpha; Kaplan et al. 2020, eq. 1.1-1.3",
 )  # fmt: skip
 ASYMPTOTE = Law(
     "power_asymptote", "C + A * x**-alpha", ("x",),
-    (Param("C", "nats/token"), _coefficient("A", "x**alpha", "nats x^alpha"), _exponent("alpha")),
+    (Param("C", "nats/token"), coefficient("A", "x**alpha", "nats x^alpha"), exponent("alpha")),
     "L = A x^-alpha + C; Henighan et al. 2020, eq. 1.1; Kim et al. 2025 (arXiv 2509.14786), sec. 3",
     asymptote="C",
 )  # fmt: skip
 RECIPROCAL = Law(
     "reciprocal", "C + A / x", ("x",),
-    (Param("C", "nats/token"), _coefficient("A", "x", "nats x")),
+    (Param("C", "nats/token"), coefficient("A", "x", "nats x")),
     "L = A/x + C: excess loss of K averaged members falls nearly as 1/K; Kim et al. 2025 (arXiv 2509.14786), sec. 4",
     asymptote="C",
 )  # fmt: skip
 ADDITIVE = Law(
     "additive", "E + A / N**alpha + B / D**beta", ("N", "D"),
-    (_E, _coefficient("A", "N**alpha", "nats N^alpha"), _coefficient("B", "D**beta", "nats D^beta"),
-     _exponent("alpha"), _exponent("beta")),
+    (FLOOR, coefficient("A", "N**alpha", "nats N^alpha"), coefficient("B", "D**beta", "nats D^beta"),
+     exponent("alpha"), exponent("beta")),
     "L = E + A/N^alpha + B/D^beta; Hoffmann et al. 2022 (Chinchilla), eq. 2 and 10",
     asymptote="E",
 )  # fmt: skip
 SKALING = Law(
     "skaling", "E + (A / N**a + B / D**b)**k", ("N", "D"),
-    (_E, _coefficient("A", "N**a", "nats^(1/k) N^a"), _coefficient("B", "D**b", "nats^(1/k) D^b"),
-     _exponent("a"), _exponent("b"), Param("k", low=0.01, high=MAX_EXPONENT, start=(0.3, 3.0))),
+    (FLOOR, coefficient("A", "N**a", "nats^(1/k) N^a"), coefficient("B", "D**b", "nats^(1/k) D^b"),
+     exponent("a"), exponent("b"), Param("k", low=0.01, high=MAX_EXPONENT, start=(0.3, 3.0))),
     "L = E + (A N^-a + B D^-b)^k (Skaling, 2026)",
     asymptote="E",
     search=SearchForm(  # exp(s) = A^k and exp(t) = B^k are terms of the loss, p = a k and q = b k its exponents
         "E + (exp((s - p * log(N)) / k) + exp((t - q * log(D)) / k))**k",
-        (_E, Param("s", low=-30.0, high=30.0, start=(-4.0, 1.0)), Param("t", low=-30.0, high=30.0, start=(-4.0, 1.0)),
-         Param("p", high=MAX_EXPONENT), Param("q", high=MAX_EXPONENT),
-         Param("k", low=0.01, high=MAX_EXPONENT, start=(0.15, 2.5))),
+        (FLOOR, Param("s", low=-30.0, high=30.0, start=(-4.0, 1.0)),
+         Param("t", low=-30.0, high=30.0, start=(-4.0, 1.0)), Param("p", high=MAX_EXPONENT),
+         Param("q", high=MAX_EXPONENT), Param("k", low=0.01, high=MAX_EXPONENT, start=(0.15, 2.5))),
         (("E", "E"), ("A", "exp(s / k)"), ("B", "exp(t / k)"), ("a", "p / k"), ("b", "q / k"), ("k", "k")),
     ),
 )  # fmt: skip
@@ -64,19 +63,12 @@ KAPLAN = Law(
     "kaplan", "((Nc / N)**(aN / aD) + Dc / D)**aD", ("N", "D"),
     (Param("Nc", "parameters", scale="N", start=(1e-3, 1e6), log=True, low=1e-300),
      Param("Dc", "tokens", scale="D", start=(1e-3, 1e6), log=True, low=1e-300),
-     _exponent("aN"), Param("aD", low=1e-3, high=MAX_EXPONENT)),
+     exponent("aN"), Param("aD", low=1e-3, high=MAX_EXPONENT)),
     "L = [(Nc/N)^(aN/aD) + Dc/D]^aD; Kaplan et al. 2020, eq. 1.5",
-)  # fmt: skip
-BATCH = Law(
-    "batch", "E + A / N**a + B / M**b + G / K**c", ("N", "M", "K"),
-    (_E, _coefficient("A", "N**a", "nats N^a"), _coefficient("B", "M**b", "nats M^b"),
-     _coefficient("G", "K**c", "nats K^c"), _exponent("a"), _exponent("b"), _exponent("c")),
-    "L = E + A/N^a + B/M^b + G/K^c, M tokens a batch, K steps; Schaipp et al. (second-hand)",
-    asymptote="E",
 )  # fmt: skip
 BROKEN = Law(
     "broken", "E + A * x**-c0 * (1 + (x / d)**(1 / f))**(-c1 * f)", ("x",),
-    (_E, _coefficient("A", "x**c0", "nats x^c0"), _exponent("c0"),
+    (FLOOR, coefficient("A", "x**c0", "nats x^c0"), exponent("c0"),
      Param("c1", low=-MAX_EXPONENT, high=MAX_EXPONENT, start=(-0.5, 1.5)),
      Param("d", "x", scale="x", start=(0.01, 100.0), log=True, low=1e-300),
      Param("f", low=0.02, high=10.0, start=(0.1, 1.0))),
@@ -84,29 +76,47 @@ BROKEN = Law(
     asymptote="E",
 )  # fmt: skip
 
-# U_N = min(N, N_opt(U)), N_opt(U) = G (U G)^(beta/alpha) the compute-optimal size, G^(alpha+beta) = alpha A/(beta B)
-_G = "(alpha * A / (beta * B))**(1 / (alpha + beta))"
-_UN = f"min(N, {_G} * (U * {_G})**(beta / alpha))"
-DATA_CONSTRAINED = Law(
-    "data_constrained",
-    f"E + A / ({_UN} * (1 + RN * (1 - exp(-(N / {_UN} - 1) / RN))))**alpha"
-    " + B / (U * (1 + RD * (1 - exp(-max(D / U - 1, 0) / RD))))**beta",
-    ("N", "D", "U"),
-    (_E, _coefficient("A", "N**alpha", "nats N^alpha"), _coefficient("B", "D**beta", "nats D^beta"),
-     Param("alpha", low=1e-3, high=MAX_EXPONENT), Param("beta", low=1e-3, high=MAX_EXPONENT),
-     Param("RN", "repeats", start=(0.3, 100.0), log=True, low=1e-3, high=1e4),
-     Param("RD", "repeats", start=(0.3, 100.0), log=True, low=1e-3, high=1e4)),
-    "L = E + A/N'^alpha + B/D'^beta with N' = U_N (1 + R_N* (1 - exp(-R_N/R_N*))), D' likewise; "
-    "Muennighoff et al. 2023, eq. 5-7",
-    asymptote="E",
-    centred_by=("N", "D", "D"),
+
+def _bent(slope: str, bend: str, size: str) -> str:
+    """Return the log of a factor that is 1 at ``size`` = 1, with log-slope ``slope`` there; a power law if unbent."""
+    return f"{slope} * ({size}**{bend} - 1) / {bend}"
+
+
+_BENDS = tuple(Param(name, low=-2.0, high=2.0, start=(-1.0, 1.02)) for name in ("u", "v", "w"))
+FARSEER = Law(
+    "farseer",
+    f"E * exp({_bent('p', 'u', '(N / 1e9)')}) + B * exp({_bent('q', 'v', '(N / 1e9)')})"
+    f" * D**-(beta * exp({_bent('r', 'w', '(N / 1e9)')}))",
+    ("N", "D"),
+    (FLOOR, coefficient("B", "1", "nats D^beta"), exponent("beta"),
+     slope("p", -0.4, 0.1), slope("q", -1.5, 0.5), slope("r", -0.4, 0.3), *_BENDS),
+    "L = exp(a3 N^gamma + b3) + exp(a2 N^beta + b2) D^-exp(a1 N^alpha + b1); Li et al. 2025 (Farseer, arXiv "
+    "2506.10972), eq. 3, by its values at 1e9 parameters: E + B D^-beta there, whose log-slopes are p, q and r; "
+    "p = a3 gamma 1e9^gamma and u = gamma, q and v, r and w likewise",
+    scaled=False,
+    search=SearchForm(  # the same at the middle of the rows: F without the term of data, which is T, its exponent b
+        f"F * exp({_bent('i', 'u', '(N / N0)')}) + T * exp({_bent('(j + k * b * log(D0))', 'v', '(N / N0)')}"
+        f" + b * log(D0) - b * exp({_bent('k', 'w', '(N / N0)')}) * log(D))",
+        (Param("F", start=(0.1, 4.0)), coefficient("T", "1", "nats"), exponent("b"),
+         slope("i", -0.4, 0.1), slope("j", -0.5, 0.5), slope("k", -0.4, 0.3), *_BENDS),
+        (("E", f"F * exp({_bent('i', 'u', '(1e9 / N0)')})"),
+         ("B", f"T * exp({_bent('(j + k * b * log(D0))', 'v', '(1e9 / N0)')} + b * log(D0))"),
+         ("beta", f"b * exp({_bent('k', 'w', '(1e9 / N0)')})"),
+         ("p", "i * (1e9 / N0)**u"), ("q", "(j + k * b * log(D0)) * (1e9 / N0)**v"), ("r", "k * (1e9 / N0)**w"),
+         ("u", "u"), ("v", "v"), ("w", "w")),
+    ),
 )  # fmt: skip
 
 LAWS: Mapping[str, Law] = {
-    law.name: law for law in (POWER, ASYMPTOTE, RECIPROCAL, ADDITIVE, SKALING, KAPLAN, DATA_CONSTRAINED, BATCH, BROKEN)
-}
+    law.name: law
+    for law in (
+        POWER, ASYMPTOTE, RECIPROCAL, ADDITIVE, SKALING, KAPLAN, FARSEER, DATA_CONSTRAINED, OVERFITTING, BATCH,
+        CRITICAL_BATCH, STEPS_TO_LOSS, MIXTURE_OF_EXPERTS, BROKEN,
+    )
+}  # fmt: skip
 ALIASES = {"chinchilla": "additive", "power+c": "power_asymptote", "asymptote": "power_asymptote",
-           "muennighoff": "data_constrained", "bnsl": "broken"}  # fmt: skip
+           "muennighoff": "data_constrained", "bnsl": "broken", "lovelace": "overfitting", "moe": "mixture_of_experts",
+           "mccandlish": "steps_to_loss"}  # fmt: skip
 
 
 def law(name: str) -> Law:

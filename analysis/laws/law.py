@@ -6,6 +6,7 @@ A law is data. `laws.compiled` compiles its formula and derivatives; `analysis.f
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -44,7 +45,7 @@ class SearchForm:
     """A law in other parameters, in which the search for its minima is better conditioned.
 
     ``back`` has the formula of each of the law's own parameters in those of the form. Parameters of the same name have
-    the law's bounds.
+    the law's bounds. Both may name the geometric mean of an input over the rows: N0 is that of N.
     """
 
     formula: str
@@ -136,9 +137,11 @@ class Law:
         known = [param.name for param in self.params]
         return [f"{self.name} has no parameter {name!r}{nearest(name, known)}" for name in names if name not in known]
 
-    @property
-    def search_law(self) -> Law | None:
-        """This law in the form in which its minima are sought, None if that is its own."""
+    def search_law(self, means: Sequence[float]) -> Law | None:
+        """Return this law in the form in which its minima are sought, None if that is its own.
+
+        ``means`` are the inputs' geometric means over the rows.
+        """
         if self.search is None or self.fixed:
             return None
         own = {param.name: param for param in self.params}
@@ -146,14 +149,20 @@ class Law:
             replace(param, low=own[param.name].low, high=own[param.name].high) if param.name in own else param
             for param in self.search.params
         )
-        return replace(self, formula=self.search.formula, params=params, search=None)
+        named = zip(self._middles, means, strict=True)
+        fixed = tuple((name, float(mean)) for name, mean in named if re.search(rf"\b{name}\b", self.search.formula))
+        return replace(self, formula=self.search.formula, params=params, fixed=fixed, search=None)
 
-    def from_search(self, theta: Array) -> Array:
-        """Return the law's own parameters (batch, p) at vectors of those of `search_law`."""
+    def from_search(self, theta: Array, means: Sequence[float]) -> Array:
+        """Return the law's own parameters (batch, p) at vectors of those of `search_law` with these means."""
         assert self.search is not None
-        names, ones = tuple(param.name for param in self.search.params), [1.0] * len(self.inputs)
-        back = dict(self.search.back)
-        return np.stack([_evaluate(back[name], self.inputs, ones, names, theta) for name in self.names], axis=1)
+        names, back = tuple(param.name for param in self.search.params), dict(self.search.back)
+        columns = [_evaluate(back[name], self._middles, means, names, theta) for name in self.names]
+        return np.stack(columns, axis=1)
+
+    @property
+    def _middles(self) -> tuple[str, ...]:
+        return tuple(f"{name}0" for name in self.inputs)
 
     def scales(self, theta: Array, centre: Sequence[float]) -> Array:
         """Return the factors from centred to own units for each parameter vector: (batch, p), positive."""

@@ -29,6 +29,32 @@ PLANTED = {
     "data_constrained": {"E": 1.87, "A": 521.0, "B": 1488.0, "alpha": 0.35, "beta": 0.36, "RN": 5.3, "RD": 15.4},
     "batch": {"E": 1.7, "A": 300.0, "B": 900.0, "G": 40.0, "a": 0.32, "b": 0.5, "c": 0.6},
     "broken": {"E": 1.2, "A": 2.0, "c0": 0.25, "c1": 0.4, "d": 40.0, "f": 0.3},
+    "farseer": {"E": 0.45, "B": 120.0, "beta": 0.31, "p": -0.12, "q": -1.1, "r": -0.2, "u": 0.17, "v": -0.1, "w": 0.12},
+    "overfitting": {
+        "E": 1.87,
+        "A": 521.0,
+        "B": 1488.0,
+        "alpha": 0.35,
+        "beta": 0.36,
+        "P": 0.02,
+        "delta": 0.7,
+        "kappa": 0.5,
+    },
+    "critical_batch": {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28, "M0": 30.0, "c": 0.47},
+    "steps_to_loss": {"Kmin": 2000.0, "Mcrit": 5e5},
+    "mixture_of_experts": {
+        "E": 1.36,
+        "A": 36.0,
+        "B": 36.0,
+        "alpha": 0.19,
+        "beta": 0.18,
+        "delta": -0.23,
+        "omega": 0.55,
+        "gamma": 0.01,
+        "zeta": -0.026,
+        "Xstart": 2.07,
+        "Xmax": 290.0,
+    },
 }
 OBJECTIVES = [
     Objective(space="raw"), Objective("huber", 1e-3, "log", "sum"), Objective("ls", None, "raw"),
@@ -43,7 +69,8 @@ def design(rows: int = 80, seed: int = 0) -> dict[str, np.ndarray]:
         return np.exp(rng.uniform(np.log(low), np.log(high), rows))
 
     size, tokens, batch = spread(1e7, 1e10), spread(2e8, 2e11), spread(1e5, 4e6)
-    return {"N": size, "D": tokens, "U": tokens / spread(1, 30), "M": batch, "K": tokens / batch, "x": spread(1, 1000)}
+    columns = {"N": size, "D": tokens, "U": tokens / spread(1, 30), "M": batch, "K": tokens / batch}
+    return columns | {"x": spread(1, 1000), "X": 2.0 ** rng.integers(0, 9, rows)}
 
 
 def fit_planted(name: str, objective: Objective, noise: float = 0.0) -> analysis.Fit:

@@ -13,17 +13,30 @@ import pytest
 from sweeplaw.analysis.fitting.solver.derivatives import mean_penalties
 from sweeplaw.analysis.fitting.solver.newton import minimise
 from sweeplaw.analysis.fitting.solver.objectives import parse_objective
-from sweeplaw.analysis.fitting.solver.solve import Setup, residual_scale, set_up, solve
+from sweeplaw.analysis.fitting.solver.solve import Setup, in_search_form, residual_scale, set_up, solve
 from sweeplaw.analysis.fitting.solver.starts import project
 from sweeplaw.analysis.laws.catalog import LAWS
-from sweeplaw.analysis.laws.law import Law, Param
+from sweeplaw.analysis.laws.law import Law
 
 PROBLEMS = int(os.environ.get("SWEEPLAW_OPTIMA", "1"))
 STARTS = 300 if PROBLEMS >= 40 else 60
 OBJECTIVES = (("huber:0.001", "log"), ("huber:0.001", "raw"), ("ls", "raw"), ("huber:0.01", "raw"))
-RANGES = {
+RANGES: dict[str, tuple[float, float]] = {
     "E": (0.3, 2.5), "C": (0.3, 2.5), "RN": (1, 40), "RD": (1, 40), "k": (0.3, 2), "c0": (0.1, 0.5), "c1": (-0.1, 0.5),
     "f": (0.1, 1), "d": (0.4, 2.7), "Nc": (0.4, 2.7), "Dc": (0.4, 2.7), "aD": (0.05, 0.5),
+}  # fmt: skip
+RANGES_OF: dict[str, dict[str, tuple[float, float]]] = {
+    "overfitting": {"P": (0.005, 0.1), "delta": (0.3, 1.3), "kappa": (0.2, 1.2)},
+    "critical_batch": {"M0": (0.2, 5), "c": (0, 0.8)},
+    "steps_to_loss": {"Kmin": (0.2, 1), "Mcrit": (0.2, 5)},
+    "mixture_of_experts": {
+        "F": (0.3, 1.5), "T": (0.1, 1), "gamma": (-0.02, 0.03), "zeta": (-0.04, 0.02), "s": (-0.3, 0), "t": (-0.2, 0.1),
+        "Z": (1, 4), "Xmax": (64, 500),
+    },
+    "farseer": {
+        "F": (0.3, 1.5), "T": (0.1, 1), "b": (0.15, 0.5), "i": (-0.25, -0.05), "j": (-0.3, 0.2), "k": (-0.2, 0.1),
+        "u": (-0.3, 0.3), "v": (-0.3, 0.3), "w": (-0.3, 0.3),
+    },
 }  # fmt: skip
 
 
@@ -38,25 +51,36 @@ def points(law: Law, rng: np.random.Generator) -> dict[str, np.ndarray]:
     size = np.sqrt(flops / 120) * np.exp(rng.uniform(-1.5, 1.5, len(flops)))
     columns = {"N": size, "D": flops / 6 / size, "U": flops / 6 / size / np.exp(rng.uniform(0, 4, len(flops)))}
     columns |= {"M": np.exp(rng.uniform(10, 15, len(flops))), "K": np.exp(rng.uniform(7, 11.5, len(flops)))}
+    columns |= {"X": 2.0 ** rng.integers(0, 8, len(flops))} if "X" in law.inputs else {}
     return {name: columns[name] for name in law.inputs}
 
 
-def planted(param: Param, rng: np.random.Generator) -> float:
-    """A plausible value with inputs in units of their mean; the asymptote is 0 in three problems of ten."""
-    value = rng.uniform(*RANGES.get(param.name, (0.2, 1.5) if param.scale != "1" else (0.1, 0.6)))
-    return 0.0 if param.name in ("E", "C") and rng.random() < 0.3 else float(value)
+def planted(law: Law, rng: np.random.Generator) -> np.ndarray:
+    """Plausible values (1, p) with inputs in units of their mean; the asymptote is 0 in three problems of ten."""
+    ranges = RANGES | RANGES_OF.get(law.name, {})
+    values = []
+    for param in law.free:
+        value = rng.uniform(*ranges.get(param.name, (0.2, 1.5) if param.scale != "1" else (0.1, 0.6)))
+        values.append(0.0 if param.name in ("E", "C") and rng.random() < 0.3 else float(value))
+    return np.array([values])
+
+
+def clean_losses(law: Law, x: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """The losses of a planted law, of parameters at the means of the inputs: those of its form if it has own units."""
+    means = {name: np.exp(np.mean(np.log(column))) for name, column in x.items()}
+    form = None if law.scaled else law.search_law(list(means.values()))
+    if form is not None:
+        return form.function.bind(list(x.values())).predict(planted(form, rng))[0]
+    keys = law.centred_by or law.inputs
+    centred = [x[name] / means[key] for name, key in zip(law.inputs, keys, strict=True)]
+    return law.function.bind(centred).predict(planted(law, rng))[0]
 
 
 def problem(law: Law, seed: int) -> Setup:
     """Losses of a planted law with noise of .06 to 2 %, normal or heavy-tailed."""
     rng = np.random.default_rng([seed, *map(ord, law.name)])
     x = points(law, rng)
-    truth = np.array([[planted(param, rng) for param in law.free]])
-    means = {name: np.exp(np.mean(np.log(column))) for name, column in x.items()}
-    keys = law.centred_by or law.inputs
-    clean = law.function.bind([x[name] / means[key] for name, key in zip(law.inputs, keys, strict=True)]).predict(
-        truth
-    )[0]
+    clean = clean_losses(law, x, rng)
     noise = rng.standard_normal(len(clean)) if seed % 2 else rng.standard_t(3, len(clean)) / np.sqrt(3)
     losses = clean * np.exp(10 ** rng.uniform(-3.2, -1.7) * noise)
     name, space = OBJECTIVES[seed % 4]
@@ -64,7 +88,11 @@ def problem(law: Law, seed: int) -> Setup:
 
 
 def lowest(setup: Setup) -> float:
-    """The lowest minimum reached from random starts: half of them with the linear parameters projected out."""
+    """The lowest minimum reached from random starts: half of them with the linear parameters projected out.
+
+    They are starts of the search form where the law's own units make its parameters depend on one another.
+    """
+    setup = setup if setup.law.scaled else in_search_form(setup, setup.problem) or setup
     rng, box, linear = np.random.default_rng(0), setup.box, setup.problem.bound.function.linear
     theta = np.ones((STARTS, len(setup.law.free)))
     for column, param in enumerate(setup.law.free):

@@ -7,7 +7,7 @@ import pytest
 
 from sweeplaw import analysis
 from sweeplaw.analysis.fitting.solver.objectives import Objective
-from sweeplaw.analysis.laws.catalog import DATA_CONSTRAINED
+from sweeplaw.analysis.laws.further_inputs import DATA_CONSTRAINED
 
 ISOFLOP_OPTIMA = [
     ("ml_scalefit__massivetext__chinchilla", 13.0887e-6, (1.87192, 4.30560, 1.05243, 0.369159, 0.402386)),

@@ -68,7 +68,8 @@ def test_a_deep_or_long_formula_is_refused_and_not_a_crash() -> None:
 def _point(name: str, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
     rng, law = np.random.default_rng(seed), LAWS[name]
     theta = rng.uniform(0.3, 1.5, size=(3, len(law.names)))
-    return theta, [rng.uniform(0.5, 5.0, size=7) for _ in law.inputs]
+    theta += np.array([max(param.low, 0.0) * (param.name == "Xmax") for param in law.free])  # above Xstart
+    return theta, [rng.uniform(0.5, 5.0, size=7) + (name == "X") for name in law.inputs]
 
 
 @pytest.mark.parametrize("name", list(LAWS))
@@ -116,11 +117,18 @@ def test_a_name_that_is_no_input_is_a_parameter_and_an_unused_input_is_a_fault()
 
 
 def test_a_mixture_of_data_is_a_formula_of_ones_own() -> None:
-    web, code = np.meshgrid(np.linspace(0.1, 0.6, 5), np.linspace(0.05, 0.35, 5))
-    rows = {"web": web.ravel(), "code": code.ravel()}
-    truth = {"c": 2.0, "k": 1.5, "t": -2.5, "u": -0.7}
-    mixture = formula_law("c + k*exp(t*web + u*code)", ["web", "code"], {"t": (-20.0, 0.0), "u": (-20.0, 0.0)})
-    losses = mixture.predict(truth, rows)
-    found = analysis.fit({**rows, "loss": losses}, mixture, x={"web": "web", "code": "code"}, y="loss")
-    assert found.verified
-    assert dict(found.params) == pytest.approx(truth, rel=1e-5)
+    web, code = (column.ravel() for column in np.meshgrid(np.linspace(0.1, 0.6, 6), np.linspace(0.05, 0.35, 5)))
+    truth = {"c": 2.0, "k": 1.5, "t": -2.5, "u": -0.7}  # the rest of the tokens is a third domain
+    losses = truth["c"] + truth["k"] * np.exp(truth["t"] * web + truth["u"] * code)
+    losses *= np.exp(0.0005 * np.random.default_rng(5).normal(size=web.size))
+    table = {"web_share": web, "code_share": code, "loss": losses}
+    fit = analysis.fit(
+        table, "c + k*exp(t*web + u*code)", "ls", x={"web": "web_share", "code": "code_share"}, y="loss",
+        bounds={"t": (-20.0, 0.0), "u": (-20.0, 0.0)},
+    )  # fmt: skip
+    assert fit.verified, fit.status
+    for name, value in truth.items():
+        assert fit.intervals[name].low < value < fit.intervals[name].high
+        assert fit.params[name] == pytest.approx(value, rel=0.06)
+    richest = {"web": np.array([0.9, 0.1]), "code": np.array([0.05, 0.05])}  # of web and of the rest
+    assert fit.predict(richest)[0] < losses.min() < fit.predict(richest)[1]
