@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from sweeplaw.analysis.fitting.checks import Observations
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.noise.noise import Noise, find_noise
+from sweeplaw.analysis.fitting.noise.weights import weighted
 from sweeplaw.analysis.fitting.observations import Columns, observe
 from sweeplaw.analysis.fitting.options import FitOptions, complete, is_text, with_options
 from sweeplaw.analysis.fitting.resampling import NO_RESAMPLING, Resampling
@@ -53,9 +55,10 @@ def fit(
     another name of ``all_rows=True``. Options of the law: ``fixed={"E": 1.7}`` gives known parameters,
     ``bounds={"E": (1.0, None)}`` other bounds. Options of the intervals: ``bootstrap=1000`` resamples
     (default 0: profile likelihood); ``by="auto"`` allows for noise that runs of one size, budget, seed or launch are
-    found to share, ``"row"`` takes rows as independent, ``"cell"`` (distinct values of ``keys``), ``"seed"``,
-    ``"size"``, ``"budget"`` or a column says what is drawn together; ``level=0.95``, ``seed=0``; ``watch`` is called
-    with the resamples done and their total.
+    found to share, and weights the rows by noise that is found to change with size by a factor of two or more (see
+    ``Fit.warnings``), ``"row"`` takes rows as independent and alike, ``"cell"`` (distinct values of ``keys``),
+    ``"seed"``, ``"size"``, ``"budget"`` or a column says what is drawn together; ``level=0.95``, ``seed=0``; ``watch``
+    is called with the resamples done and their total.
 
     The result has the parameters in the law's units, the verdict on the optimum, intervals, residuals (n,) and the rows
     dropped; see `Fit`.
@@ -103,13 +106,17 @@ def fit_observations(
     """Fit a law to rows that have been read already."""
     setup = set_up(law, objective, observations.inputs, observations.losses, observations.weights)
     solution = solve(setup)
-    params = dict(zip(law.names, setup.to_law_units(solution.theta[None])[0].tolist(), strict=True))
     noise = find_noise(setup, solution.theta, observations, resampling)
+    if changed := weighted(setup, solution.theta, noise):
+        setup, solution = changed, solve(changed)
+        observations = replace(observations, weights=setup.problem.weights)
+        noise = find_noise(setup, solution.theta, observations, resampling).with_weights(noise)
     draws, notes = _resample(setup, solution, observations, resampling, progress, noise)
     value, verdict = objective_value(setup, solution.theta), solution.verdict
     unverified = () if verdict.verified else (verdict.status,)
     said = noise.sentences(resampled=draws is not None)
     warnings = (*observations.warnings, *unverified, *_interpolation(law, observations), *said, *notes)
+    params = dict(zip(law.names, setup.to_law_units(solution.theta[None])[0].tolist(), strict=True))
     return Fit(law, objective, params, value, verdict, observations, draws, level, warnings, setup, solution, noise)
 
 

@@ -17,6 +17,7 @@ from sweeplaw.analysis.fitting.noise.shared import SIGNIFICANT, Residuals
 Array = np.ndarray
 
 SCORING_STEPS = 20
+LEAST_REPLICATES = 20  # degrees of freedom of replicates, from which the spread is theirs
 LEAST_SHARE = 0.05  # of a row's variance left by the projection
 
 
@@ -26,17 +27,35 @@ class Growth:
 
     ``slopes`` are those of the logarithm of the spread by each input's logarithm less its ``middle``; ``ends`` are the
     least and largest logarithm seen, beyond which the spread is taken as constant. ``p`` is that of constant spread.
+    ``replicates``: it was estimated from rows at one point alone.
     """
 
     slopes: Array
     middle: Array
     ends: tuple[float, float]
     p: float
+    replicates: bool = False
 
     def at(self, logs: Sequence[Array]) -> Array:
         """Return the relative spread at the inputs' logarithms, each (n,): (n,)."""
         line = np.stack(list(logs), axis=-1) @ self.slopes - float(self.middle @ self.slopes)
         return np.asarray(np.exp(np.clip(line, *self.ends)))
+
+
+def replicates(residual: Array, inputs: Sequence[Array]) -> tuple[Residuals, Array] | None:
+    """Return the residuals of rows at points with several, about their point's mean, and which rows (n,) they are.
+
+    None if they have fewer than LEAST_REPLICATES degrees of freedom, or are less than half of the rows.
+    """
+    point = np.unique(np.stack(list(inputs), axis=1), axis=0, return_inverse=True)[1].ravel()
+    several = np.bincount(point)[point] > 1
+    point = np.unique(point[several], return_inverse=True)[1]
+    count = int(point.max(initial=-1)) + 1
+    if len(point) - count < LEAST_REPLICATES or 2 * len(point) < len(residual):
+        return None
+    basis = np.eye(count)[point] / np.sqrt(np.bincount(point))
+    found = Residuals(residual[several], basis)
+    return Residuals(found.project(found.values), basis), several
 
 
 def growth(residuals: Residuals, logs: Sequence[Array], null: Array) -> Growth | None:

@@ -11,7 +11,7 @@ import numpy as np
 from sweeplaw.analysis.fitting.checks import Observations
 from sweeplaw.analysis.fitting.noise.clustered import Spread, jacobian, spread
 from sweeplaw.analysis.fitting.noise.groups import Groups, candidates, curves, named, nested
-from sweeplaw.analysis.fitting.noise.heteroscedastic import Growth, growth
+from sweeplaw.analysis.fitting.noise.heteroscedastic import Growth, growth, replicates
 from sweeplaw.analysis.fitting.noise.shared import Residuals, clean, correlations, draws_for, test
 from sweeplaw.analysis.fitting.resampling import Resampling, cell_numbers
 from sweeplaw.analysis.fitting.solver.objectives import residuals
@@ -32,6 +32,7 @@ class Noise:
 
     ``tested``: the divisions were found by a test, not asked for. If the spread changes, ``relative`` (n,) is that of
     each row, and ``ends`` are the typical residuals of the smallest and the largest run; ``log``: they are relative.
+    ``weighted``: the rows were fitted with weights that follow it.
     """
 
     divisions: tuple[Groups, ...] = ()
@@ -41,6 +42,11 @@ class Noise:
     relative: Array | None = None
     tested: bool = False
     log: bool = False
+    weighted: bool = False
+
+    def with_weights(self, first: Noise) -> Noise:
+        """Return this noise of rows that were weighted by the spread of ``first``."""
+        return replace(self, growth=first.growth, ends=first.ends, relative=first.relative, weighted=True)
 
     def spread(self, setup: Setup, theta: Array, direction: Array) -> Spread | None:
         """Return the spread of a direction of the parameters under this noise; None for plain independent noise."""
@@ -76,9 +82,12 @@ class Noise:
             yield f"{self._cause()}: intervals {use} (by='row', --by row, takes rows as independent)"
         if self.growth is not None:
             small, large = (f"{100 * end:.2g} %" if self.log else f"{end:.2g}" for end in self.ends)
+            weighted = "rows are weighted by it (by='row', --by row, weights them alike), and "
+            use = f"{weighted if self.weighted else ''}intervals allow for it"
+            source = ", by its replicates" if self.growth.replicates else ""
             yield (
-                f"the noise changes with size: residuals of about {small} for the smallest run and {large} for the "
-                "largest; intervals allow for it"
+                f"the noise changes with size{source}: residuals of about {small} for the smallest run and {large} for "
+                f"the largest; {use}"
             )
 
     def _cause(self) -> str:
@@ -98,6 +107,7 @@ class Noise:
                 for groups, share in zip(self.divisions, self.correlations, strict=True)
             ],
             "tested": self.tested,
+            "weighted": self.weighted,
             "changes_with_size": None if self.growth is None else {"smallest": self.ends[0], "largest": self.ends[1]},
         }
 
@@ -174,11 +184,25 @@ def _tested(
     free = [groups for groups in candidates(part) if given is None or groups.name != given.name]
     chosen, null = _divisions(cleaned, [] if given is None else [given.take(rows)], free if auto else [])
     shares = correlations(cleaned, chosen) if chosen else ()
-    change = growth(cleaned, logs(part), null) if auto else None
+    change = _growth(cleaned, _residuals(setup, theta)[rows], part, null) if auto else None
     known = {} if given is None else {given.name: given}
     divisions = tuple(known.get(groups.name) or named(observations, groups.name) for groups in chosen)
     noise = Noise(divisions, shares, tested=auto, log=setup.problem.space == "log")
     return noise if change is None else _changing(noise, change, _residuals(setup, theta), observations)
+
+
+def _growth(cleaned: Residuals, residual: Array, part: Observations, null: Array) -> Growth | None:
+    """Return how the spread changes: by what replicates scatter about their means if they are many, else by residuals.
+
+    Replicates know nothing of a misfit, which residuals have too.
+    """
+    found = replicates(residual, list(part.inputs.values()))
+    if found is None:
+        return growth(cleaned, logs(part), null)
+    own, several = found
+    draws = np.random.default_rng(0).normal(size=(draws_for(len(own.values)), len(own.values)))
+    change = growth(own, [column[several] for column in logs(part)], own.project(draws))
+    return None if change is None else replace(change, replicates=True)
 
 
 def _divisions(cleaned: Residuals, chosen: list[Groups], free: list[Groups]) -> tuple[list[Groups], Array]:

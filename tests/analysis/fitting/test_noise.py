@@ -16,6 +16,7 @@ from sweeplaw.analysis.fitting.coverage import Noise, coverage, simulate_losses,
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.noise.clustered import jacobian, spread
 from sweeplaw.analysis.fitting.noise.noise import MAX_ROWS, find_noise
+from sweeplaw.analysis.fitting.noise.weights import inverse_variances
 from sweeplaw.analysis.fitting.profiles import profile
 from sweeplaw.analysis.fitting.resampling import Resampling
 from sweeplaw.analysis.fitting.solver.objectives import Objective
@@ -101,6 +102,53 @@ def test_noise_that_changes_with_size_is_found_with_its_direction(noise) -> None
     (said,) = {warning.split(":")[0] for one in found if one.growth is not None for warning in one.sentences()
                if warning.startswith("the noise")}  # fmt: skip
     assert said == "the noise changes with size"
+
+
+def growing(rng: np.random.Generator, each: int = 1) -> tuple[dict[str, Array], Array]:
+    """Return runs of the additive law whose noise falls with the square root of the size, and its spread."""
+    points = {name: np.repeat(column, each) for name, column in design().items()}
+    spread = 0.01 * np.sqrt(points["N"].min() / points["N"])
+    losses = LAWS["additive"].predict(TRUTH, points) * np.exp(spread * rng.normal(size=spread.size))
+    return {**points, "loss": losses}, spread
+
+
+@pytest.mark.parametrize("objective", ["ls", "huber:0.001"])
+def test_rows_whose_noise_clearly_changes_are_weighted_by_it_which_halves_the_variance(objective) -> None:
+    errors = []
+    for seed in range(12):
+        rows, _ = growing(np.random.default_rng(seed))
+        found, alike = fit_of(rows, objective=objective), fit_of(rows, objective=objective, by="row")
+        assert found.noise.weighted
+        assert any("rows are weighted by it (by='row'" in warning for warning in found.warnings)
+        assert np.ptp(alike.observations.weights) == 0
+        errors.append([one.params["alpha"] - TRUTH["alpha"] for one in (found, alike)])
+    squares = np.mean(np.square(errors), axis=0)
+    assert squares[0] < 0.6 * squares[1]
+
+
+def test_the_weights_of_least_squares_are_inverse_variances_and_those_of_absolute_deviations_their_roots() -> None:
+    spread = np.geomspace(1e-3, 1e-2, 9)
+    np.testing.assert_allclose(inverse_variances(spread, np.inf), spread**-2)
+    wide, narrow = inverse_variances(spread, 10.0), inverse_variances(spread, 1e-7)
+    np.testing.assert_allclose(wide / wide[0], (spread / spread[0]) ** -2, rtol=1e-6)
+    np.testing.assert_allclose(narrow / narrow[0], (spread / spread[0]) ** -1, rtol=1e-4)
+    draws = 0.004 * np.random.default_rng(0).normal(size=1_000_000)  # a threshold of the order of the noise
+    cut = np.clip(draws, -0.003, 0.003)
+    simulated = np.mean(np.abs(draws) < 0.003) / np.mean(cut**2)
+    assert inverse_variances(np.array([0.004]), 0.003)[0] == pytest.approx(simulated, rel=0.01)
+
+
+def test_replicates_say_how_the_noise_changes_where_a_misfit_would_hide_it() -> None:
+    rows, _ = growing(np.random.default_rng(3), each=3)
+    rows["loss"] = rows["loss"] * (1 + 0.05 * np.log(rows["N"] / 8e8) ** 2 / 10)  # a misfit of several per cent
+    found = fit_of(rows).noise
+    assert found.growth is not None
+    assert found.growth.replicates
+    size = math.log(rows["N"].max() / rows["N"].min())
+    assert found.growth.slopes[0] == pytest.approx(-0.5, abs=0.2)  # planted
+    assert size > 5
+    few = fit_of({name: column[::3] for name, column in rows.items()}).noise
+    assert few.growth is None or not few.growth.replicates
 
 
 @pytest.mark.heavy
