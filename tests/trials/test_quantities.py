@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeplaw.trials.quantities import counted, settings, short
+from sweeplaw.trials.quantities import counted, number, settings, short
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,17 @@ def test_settings_show_floats_in_six_digits_and_other_values_unchanged():
         "lr=0.3, batch_tokens=131072, optimizer=muon"
     )
     assert settings({"batch_tokens": 131072.0, "N": 1e6}) == "batch_tokens=131072, N=1e+06"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("7e9", 7e9), ("7B", 7e9), ("1.5k", 1500.0), ("12M", 12e6), ("2T", 2e12), ("3G", 3e9), ("40", 40.0)],
+)
+def test_a_number_may_have_a_unit(text, value):
+    assert number(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "B", "7X", "7BB", "x"])
+def test_other_text_is_no_number(text):
+    with pytest.raises(ValueError, match="is not a number"):
+        number(text)

@@ -100,3 +100,21 @@ def test_no_run_is_on_the_frame_of_its_panel() -> None:
         settings = np.exp(table.x[table.rows_of(cell)])
         assert left < 0.99 * settings[:, 0].min() < 1.01 * settings[:, 0].max() < right
         assert low < 0.99 * settings[:, 1].min() < 1.01 * settings[:, 1].max() < high
+
+
+def test_the_exponent_is_the_weighted_slope_through_the_optima_of_the_slices() -> None:
+    """Against least squares with an offset for each cell. No slice weighs more than one of the median error."""
+    frame = runs(0.5, noise=0.002)
+    table = cells(frame)
+    found = batch_rule(table, features(table), "lr", "batch_tokens", resamples=20)
+    slices = [one for one in optima(frame, ["N", "D", "batch_tokens"], ["lr"], "val_loss") if one.supported]
+    knobs = [one.knob("lr") for one in slices]
+    spread = np.array([np.log(knob.high / knob.low) for knob in knobs])  # type: ignore[operator]
+    error = np.maximum(spread, np.median(spread))
+    cell = [(one.cell["N"], one.cell["D"]) for one in slices]
+    offsets = np.array([[float(one == other) for other in sorted(set(cell))] for one in cell])
+    batch = np.log([[one.cell["batch_tokens"]] for one in slices])
+    design = np.hstack([batch, offsets]) / error[:, None]
+    best = np.log([float(knob.fitted) for knob in knobs]) / error  # type: ignore[arg-type]
+    assert spread.max() > 1.5 * np.median(spread)  # so that the weights matter
+    assert found.exponent.value == pytest.approx(np.linalg.lstsq(design, best, rcond=None)[0][0], abs=1e-3)

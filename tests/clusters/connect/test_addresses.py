@@ -58,6 +58,23 @@ def test_a_server_that_greets_as_grpc_does_passes() -> None:
         addresses.probe(address)
 
 
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("127.0.0.1:65535", "nothing answers at 127.0.0.1:65535: refused"),
+        ("127.0.0.1:65536", "is not an address"),
+        ("127.0.0.1", "is not an address"),
+    ],
+)
+def test_a_port_is_a_number_of_16_bits(monkeypatch: pytest.MonkeyPatch, address: str, words: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("refused")
+
+    monkeypatch.setattr("socket.create_connection", refuse)
+    with pytest.raises(ConnectError, match=words):
+        addresses.probe(address)
+
+
 def test_behind_tls_the_check_is_left_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_USE_TLS", "1")
     with server(b"") as address:

@@ -20,6 +20,7 @@ from sweeplaw.orchestrator.launch.retries import requeue
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.store_format.location import Location
 
 FUNCTION = """
 import sys
@@ -88,6 +89,24 @@ def test_logs_are_those_of_every_attempt_or_of_one(ran: tuple[Path, dict[str, st
     one = call("logs", store, ids["bad"], "--attempt", 1).stdout
     assert one.startswith("mode bad lr 1e-05\nTraceback")
     assert [log["attempt"] for log in json.loads(call("logs", store, ids["bad"], "--json").stdout)] == [1, 2]
+
+
+def test_only_the_logs_of_its_own_packs_are_opened_while_no_attempt_is_missing(
+    ran: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launch of thousands of packs has thousands of logs, each a request to an object store."""
+    opened: list[str] = []
+    read = Location.read
+
+    def noted(location: Location, name: str) -> bytes:
+        opened.append(name)
+        return read(location, name)
+
+    monkeypatch.setattr(Location, "read", noted)
+    store, ids = ran
+    assert call("logs", store, ids["good"]).exit_code == 0
+    assert len([name for name in opened if name.startswith("logs/")]) == 1
+    assert len(list((store / "logs").iterdir())) == 3
 
 
 def test_the_sweep_of_a_trial_alone_plans_that_trial(ran: tuple[Path, dict[str, str]]) -> None:

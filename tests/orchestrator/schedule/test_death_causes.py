@@ -280,6 +280,16 @@ def test_a_probed_node_is_gone_once_its_port_is_closed_even_if_the_head_reports_
         assert [node.node_id for node in nodes.resources] == [FARTHER]
 
 
+def test_polling_ends_at_once_whenever_it_would_be_next(monkeypatch):
+    monkeypatch.setattr(nodes_module, "live_nodes", list)
+    monkeypatch.setattr(nodes_module, "own_node", lambda: OWN)
+    monkeypatch.setattr(nodes_module, "POLL_SECONDS", 20.0)
+    began = time.monotonic()
+    with Nodes():
+        pass
+    assert time.monotonic() - began < 10
+
+
 @pytest.fixture
 def loopback_silence():
     with socket.create_server(("127.0.0.1", 0)) as server:

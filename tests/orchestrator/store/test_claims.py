@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
+from pathlib import Path
+
+import pytest
 
 from sweeplaw.orchestrator.store import claims, clocks
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.errors import InputError
 
 
 def test_a_trial_is_granted_to_one_launch_only(store):
     assert store.claim(["a", "b"], "one", 60) == {"a", "b"}
     assert store.claim(["b", "c"], "two", 60) == {"c"}
     assert store.claim(["a", "b"], "one", 60) == {"a", "b"}
+
+
+def test_a_damaged_table_says_who_runs_by_no_answer_but_an_error_that_names_it(store):
+    store.claim(["a"], "one", 60)
+    (Path(store.location.root) / "claims" / "table.json").write_bytes(b"{")
+    refused = rf"^{re.escape(store.location.uri)}: claims/table\.json.*; when no launch runs on this store, remove"
+    with pytest.raises(InputError, match=refused):
+        claims.live_launches(store.location, clocks.store_time(store.location))
+    with pytest.raises(InputError, match=refused):
+        store.claim(["b"], "two", 60)
+    assert claims.leases(store.location) == ()
 
 
 def test_a_released_trial_is_free(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -32,6 +33,17 @@ def test_rows_are_the_same_in_the_journal_and_in_the_sealed_part(store, record, 
     assert after.trials.collect().equals(open_rows[0])
     assert after.curves.collect().equals(open_rows[1])
     assert open_rows[0].row(0, named=True).items() >= {k: v for k, v in first.row().items() if v is not None}.items()
+
+
+def test_an_open_journal_may_have_rows_of_one_table_only(store, record, points):
+    with contextlib.closing(store.writer("one")) as writer:
+        writer.write([], points(record(1)))
+        before = tables.load(store.location.uri)
+        assert (before.trials.collect().height, before.curves.collect().height) == (0, 3)
+    with contextlib.closing(store.writer("two")) as writer:
+        writer.write([record(2)])
+        after = tables.load(store.location.uri)
+        assert (after.trials.collect().height, after.curves.collect().height) == (1, 3)
 
 
 def test_finished_returns_the_state_of_the_latest_attempt(store, record):

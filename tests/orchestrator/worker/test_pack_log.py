@@ -12,6 +12,7 @@ import pytest
 from pyarrow import fs
 
 from sweeplaw.orchestrator.worker import pack_log
+from sweeplaw.orchestrator.worker.capture import captured
 from sweeplaw.orchestrator.worker.pack_log import PackLog
 from sweeplaw.trials.store_format.attempt_log import HEAD_BYTES, TAIL_BYTES, left_out, sections
 from sweeplaw.trials.store_format.location import Location
@@ -85,6 +86,14 @@ with captured(log.write, log.descriptor):
     subprocess.run([sys.executable, "-c", code, tmp_path], check=False, timeout=60)
     (section,) = sections((tmp_path / "l.log").read_bytes())
     assert section.output == b"last words\nof C"
+
+
+def test_bytes_may_be_printed_and_are_counted() -> None:
+    printed: list[bytes] = []
+    with captured(printed.append, None):
+        assert sys.stdout.buffer.write("größe".encode()) == 7
+        assert sys.stderr.write("größe") == 5
+    assert printed == ["größe".encode()] * 2
 
 
 def test_on_an_object_store_the_log_is_uploaded_when_it_ends(tmp_path: Path) -> None:
