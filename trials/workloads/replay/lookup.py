@@ -1,4 +1,4 @@
-"""The recorded run nearest to a setting: of the same texts, by distance in numbers, first of the size, then of the rest.
+"""The recorded run nearest to a setting: the same texts, and numbers by distance, first of the size, then of the rest.
 
 Numbers are compared in octaves (log2), those of a knob that is zero or negative somewhere in sixths of its range.
 """

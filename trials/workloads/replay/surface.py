@@ -23,9 +23,10 @@ RATIOS = tuple(10.0**power for power in np.arange(-6.0, 4.1, 0.5))  # noise over
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surface:
-    """The surface. ``noise`` is the relative standard deviation of a loss around it."""
+    """The surface. ``noise`` is the relative standard deviation of a loss around it, from ``degrees`` of freedom."""
 
     noise: float
+    degrees: int
     _points: Array
     _trend: Array
     _weights: Array
@@ -61,7 +62,7 @@ def smooth(points: Array, losses: Array) -> Surface:
                     weights = basis @ (turn @ (turned / scale))
     remaining = y - _matern(points, points, length) @ weights - nugget * weights
     through = np.asarray(np.linalg.lstsq(trend, remaining, rcond=None)[0])
-    return Surface(noise, points, through, weights, length, degree)
+    return Surface(noise, len(points) - terms, points, through, weights, length, degree)
 
 
 def _terms(points: Array, degree: int) -> Array:

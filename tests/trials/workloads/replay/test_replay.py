@@ -173,6 +173,7 @@ lr = [0.001, 0.01, 0.1]
 """
 
 
+@pytest.mark.heavy
 def test_a_store_is_replayed_with_its_losses_its_curves_and_its_costs(tmp_path: Path) -> None:
     launch(plan(parse(SURROGATE)), Store.open(tmp_path / "source", create=True), INLINE)
     launch(plan(parse(REPLAYED, folder=tmp_path)), Store.open(tmp_path / "again", create=True), INLINE)

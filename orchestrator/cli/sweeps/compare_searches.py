@@ -1,0 +1,127 @@
+"""`sweeplaw compare-searches`: searches rehearsed on a recorded table, by their regret against cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeplaw.orchestrator.cli.shared.options import names
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
+from sweeplaw.orchestrator.cli.shared.progress import progress_bar
+from sweeplaw.orchestrator.cli.shared.runs import Cell, Knobs, Let, Source, Where, Y, read_runs
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from sweeplaw.orchestrator.search.rehearsal.comparison import Comparison
+
+FIGURES = (".svg", ".png", ".pdf")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("compare-searches")(compare_searches)
+
+
+def compare_searches(
+    source: Source,
+    knob: Knobs,
+    cell: Cell = "N,D",
+    y: Y = "val_loss",
+    searches: Annotated[
+        str, typer.Option(metavar="KINDS", help="Kinds of [search], separated by commas.")
+    ] = "law,local,tpe,random",
+    budget: Annotated[float, typer.Option(metavar="SHARE", help="Of the FLOPs of all recorded settings.")] = 0.05,
+    seeds: Annotated[int, typer.Option(min=1, metavar="COUNT", help="Searches of each kind.")] = 20,
+    cost: Annotated[
+        str, typer.Option(metavar="EXPR", help="FLOPs of a run: a column, or a formula over columns.")
+    ] = "6 * N * D",
+    curve: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Losses of a run over time (a store has its own).")
+    ] = None,
+    slots: Annotated[int, typer.Option(min=1, metavar="COUNT", help="Runs at a time.")] = 1,
+    let: Let = None,
+    where: Where = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also draw regret against cost (.svg, .png or .pdf).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compare searches on runs that are finished: what would each have found, for how much of the cost?
+
+    A run is looked up in the table instead of trained. Regret of a choice is its recorded loss over the lowest of its
+    cell, minus 1: the mean over cells and seeds with the middle 80 % of seeds, and the cell with the largest mean.
+    "recommended" is the regret of what a search recommends, which may differ from its best run. Where a search has run
+    nothing, a cell gets the choice of the nearest one. Budgets are shares of the FLOPs of all settings; below the
+    regret that is printed last, the table's own noise decides.
+
+    Example: sweeplaw compare-searches results/surrogate --knob lr --knob batch_tokens --searches law,tpe --seeds 5
+
+    Example: sweeplaw compare-searches runs.csv --knob lr --knob bs --y loss --seeds 5 --out regret.svg
+    """
+    from sweeplaw.analysis.tables.files.output_file import write_file
+    from sweeplaw.orchestrator.search.rehearsal.comparison import check_budget, compare
+    from sweeplaw.orchestrator.search.rehearsal.contestants import contestants, pausing
+    from sweeplaw.orchestrator.search.rehearsal.recorded_space import recorded_space
+    from sweeplaw.trials.errors import InputError
+    from sweeplaw.trials.workloads.replay.recorded import Meaning, RecordedTable
+
+    if out is not None and out.suffix.lower() not in FIGURES:
+        raise InputError(f"--out {out}: the name ends in none of {', '.join(FIGURES)}")
+    kinds, axes = names(searches), names(cell)
+    runs = read_runs(source, [*axes, *knob, *([curve] if curve else [])], y, let, where, "")
+    points = _points(source) if curve is None and "trial_id" in runs.frame.columns and pausing(kinds) else None
+    meaning = Meaning({name: name for name in (*axes, *knob)}, y, cost, curve)
+    table = RecordedTable.of(runs.frame, meaning, points)
+    space = recorded_space(table, axes, knob)
+    check_budget(space, budget)
+    entered = contestants(space, kinds)
+    with progress_bar("searches") as progress:
+        found = compare(space, entered, budget, seeds, slots=slots, progress=progress)
+    notes = [*runs.notes, *(f"{count} rows left out: {reason}" for reason, count in table.dropped.items())]
+    if out is not None:
+        from sweeplaw.orchestrator.search.rehearsal.figure import regret_against_cost
+
+        write_file(out, partial(regret_against_cost(found).savefig, format=out.suffix[1:].lower(), dpi=110))
+    if json:
+        emit_json({"source": source, "y": y, "seeds": seeds, **found.to_dict(), "notes": notes})
+    else:
+        _print(found, seeds)
+        print_notes(notes)
+    report_damage(runs.faults)
+
+
+def _points(source: str) -> pl.DataFrame:
+    """Return the curves of a store."""
+    from sweeplaw.analysis.tables import tables
+
+    return tables.load(source, states=None).curves.collect()
+
+
+def _print(found: Comparison, seeds: int) -> None:
+    typer.echo(f"{found.cells} cells, {found.settings:,} settings, {found.flops:.3g} FLOPs in all; {seeds} seeds")
+    typer.echo(f"{'search':10s} {'cost':>6s} {'regret':>8s} {'80 % of seeds':>16s} {'worst cell':>11s} recommended")
+    for row in found.rows:
+        band = f"{row.low:.3%} to {row.high:.3%}"
+        typer.echo(
+            f"{row.search:10s} {100 * row.share:5.3g}% {row.mean_regret:8.3%} {band:>16s} "
+            f"{row.worst_cell_regret:11.3%} {row.recommended_regret:11.3%}   {row.trials:.0f} runs, {row.seconds:.2g} s"
+        )
+    for line in _laws(found):
+        typer.echo(line)
+    typer.echo(found.noise.sentence())
+
+
+def _laws(found: Comparison) -> Sequence[str]:
+    """Return a line for the law of each knob through the settings of each search, and through the whole table."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for one in found.exponents:
+        lines.setdefault(("whole table", one.knob), []).append(f"{one.axis}^{one.whole_table:.2f}")
+        lines.setdefault((one.search, one.knob), []).append(
+            f"{one.axis}^{one.mean:.2f} ({one.low:.2f} to {one.high:.2f})"
+        )
+    return [f"{search:12s} {knob} ~ {' '.join(dict.fromkeys(terms))}" for (search, knob), terms in lines.items()]

@@ -1,0 +1,51 @@
+"""The figure of a comparison of searches: regret against cost, one line a search, with a band over seeds."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from sweeplaw.analysis.report.figures import literal
+from sweeplaw.orchestrator.search.rehearsal.comparison import Comparison, columns
+
+COLOURS = ("#1f4e9c", "#c44e52", "#35b779", "#e07b39", "#8d4fa8", "#17becf", "#7f7f7f", "#bcbd22", "#8c564b", "#222222")
+FLOOR = 1e-6  # regret of a search that found every recorded minimum, on a log scale
+
+
+def regret_against_cost(found: Comparison) -> Figure:
+    """Draw the mean regret of each search by its share of the grid's cost, and the regret that the noise decides."""
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    for place, (name, rows) in enumerate(columns(found.rows).items()):
+        colour = COLOURS[place % len(COLOURS)]
+        shares = [row.share for row in rows]
+        axes.plot(
+            shares,
+            [max(row.mean_regret, FLOOR) for row in rows],
+            color=colour,
+            lw=2.4 if name == "law" else 1.3,
+            marker="o",
+            ms=3.5,
+            label=literal(name),
+        )
+        axes.fill_between(
+            shares,
+            [max(row.low, FLOOR) for row in rows],
+            [max(row.high, FLOOR) for row in rows],
+            color=colour,
+            alpha=0.13,
+            lw=0,
+        )
+    if found.noise.regret > FLOOR:
+        axes.axhline(found.noise.regret, color="#555555", lw=0.9, ls=":", label="the table's noise decides below")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xticks(sorted({row.share for row in found.rows}))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(f"FLOPs, of those of all {found.settings:,} settings in {found.cells} cells")
+    axes.set_ylabel("regret: loss above the best recorded")
+    axes.grid(True, which="major", alpha=0.25)
+    axes.legend(fontsize=8, frameon=False)
+    return figure

@@ -1,0 +1,78 @@
+"""The command `compare-searches`, run on files."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sweeplaw.orchestrator.cli import app
+from sweeplaw.trials.errors import InputError
+from tests.orchestrator.search.rehearsal.planted import planted
+
+pytestmark = pytest.mark.heavy
+
+KNOBS = ("--cell", "N,D", "--knob", "lr", "--knob", "batch", "--y", "loss")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "runs.csv"
+    planted(noise=0.0005).write_csv(path)
+    return path
+
+
+def run(*words: str | Path) -> str:
+    result = CliRunner().invoke(app, ["compare-searches", *map(str, words)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_json_has_a_row_for_each_search_and_share(table: Path) -> None:
+    words = ("--searches", "law,tpe,random", "--budget", "0.05", "--seeds", "2", "--json")
+    found = json.loads(run(table, *KNOBS, *words))
+    rows = {(row["search"], row["share"]) for row in found["searches"]}
+    assert rows == {(name, share) for name in ("law", "tpe", "random") for share in (0.01, 0.02, 0.03, 0.05)}
+    wanted = {"search", "share", "mean_regret", "worst_cell_regret", "recommended_regret", "seconds"}
+    assert all(wanted <= row.keys() for row in found["searches"])
+    assert found["noise"]["sd"] == pytest.approx(0.0005, rel=0.25)
+    assert {one["knob"] for one in found["exponents"]} == {"lr", "batch"}
+
+
+def test_the_text_has_the_table_the_laws_and_the_noise_and_the_figure_is_drawn(table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "regret.svg"
+    text = run(table, *KNOBS, "--searches", "local,random", "--seeds", "2", "--slots", "3", "--out", out)
+    assert text.startswith("6 cells, 432 settings, ")
+    (law,) = re.findall(r"^whole table +lr ~ D\^(\S+) N\^(\S+)$", text, flags=re.MULTILINE)
+    assert [float(power) for power in law] == pytest.approx([0.5, -0.5], abs=0.15)
+    assert text.splitlines()[-1].startswith("below 0.0")
+    assert out.read_text().startswith("<?xml")
+
+
+def test_the_cost_may_be_a_formula_and_changes_what_a_share_pays_for(table: Path) -> None:
+    words = ("--searches", "random", "--budget", "0.2", "--seeds", "1", "--json")
+    by_default, flat = (json.loads(run(table, *KNOBS, *words, "--cost", cost)) for cost in ("6 * N * D", "1 + 0 * N"))
+    assert flat["flops"] == 432
+    assert flat["searches"][-1]["trials"] == 86  # a fifth of 432
+    assert by_default["searches"][-1]["trials"] != 86
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--searches", "tpo"), "search 'tpo' is not known .* did you mean 'tpe'"),
+        (("--budget", "0.00001"), "less than one trial"),
+        (("--budget", "nan"), "budget = nan"),
+        (("--cost", "6 * M * D"), "reads M, of which the table has no column"),
+        (("--curve", "losses"), "losses"),
+        (("--searches", "halving"), "halving"),
+        (("--out", "regret.jpg"), "regret.jpg"),
+        (("--knob", "wd"), "wd"),
+    ],
+)
+def test_bad_input_is_refused_in_one_message(table: Path, words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run(table, *KNOBS, *words)

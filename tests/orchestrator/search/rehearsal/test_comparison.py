@@ -1,0 +1,145 @@
+"""Searches compared on recorded tables: regrets, laws, noise, and what cannot be compared."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sweeplaw.orchestrator.search.contract import Finished, History, Proposal
+from sweeplaw.orchestrator.search.rehearsal.comparison import check_budget, compare
+from sweeplaw.orchestrator.search.rehearsal.contestants import Contestant, contestants
+from sweeplaw.orchestrator.search.rehearsal.noise import noise
+from sweeplaw.orchestrator.search.rehearsal.reading import read
+from sweeplaw.orchestrator.search.rehearsal.recorded_space import RecordedSpace
+from sweeplaw.orchestrator.search.rehearsal.rehearsal import Rehearsal
+from sweeplaw.trials.errors import InputError
+from tests.orchestrator.search.rehearsal.planted import BATCH_POWERS, LR_POWERS, planted, space_of
+
+
+class Only:
+    """Runs the settings of one cell in a given order, and nothing else."""
+
+    def __init__(self, space: RecordedSpace, cell: int) -> None:
+        self._settings = space.members[cell]
+
+    def propose(self, history: History) -> Proposal | Finished | None:
+        """Return the next setting."""
+        left = [one for one in self._settings if one not in history.taken]
+        return Proposal(left[0], "the next") if left else Finished("all have run")
+
+    def belief(self, history: History) -> str:
+        """Return nothing."""
+        return ""
+
+
+def test_values_that_differ_by_rounding_are_one_level_and_repeats_are_averaged() -> None:
+    runs = pl.DataFrame(
+        {
+            "N": [100.0, 100.0, 100.0],
+            "D": [10.0, 10.0, 10.0],
+            "lr": [0.000345, 0.0003453, 0.000488],
+            "batch": [8, 8, 8],
+            "loss": [2.0, 3.0, float("inf")],
+        }
+    )
+    space = space_of(runs)
+    assert [recorded.loss for recorded in space.outcomes.values()] == [2.5, math.inf]
+    assert [recorded.losses for recorded in space.outcomes.values()] == [(2.0, 3.0), ()]
+    assert [len(axis.values) for axis in space.axes] == [1, 2]
+
+
+def test_regret_is_that_of_the_best_run_and_other_cells_get_the_choice_of_the_nearest() -> None:
+    space = space_of(planted())
+    found = Rehearsal(space, Only(space, 0))
+    found.run(math.inf)
+    reading = read(found, 1.0)
+    assert reading.recorded[0] == 0
+    chosen = [space.knobs(setting) for setting in reading.settings]
+    assert {(knobs["lr"], knobs["batch"]) for knobs in chosen} == {(chosen[0]["lr"], chosen[0]["batch"])}
+    by_hand = [space.outcomes[one].loss / space.least[cell] - 1 for cell, one in enumerate(reading.settings)]
+    assert reading.recorded.tolist() == by_hand
+    assert max(by_hand) > 0.001
+
+
+def test_the_whole_grid_has_no_regret_and_the_planted_exponents() -> None:
+    space = space_of(planted())
+    found = compare(space, contestants(space, ["grid"]), budget=1.0, seeds=1)
+    last = found.rows[-1]
+    assert (last.share, last.mean_regret, last.worst_cell_regret, last.recommended_regret) == (1.0, 0, 0, 0)
+    assert last.trials == len(space.outcomes)
+    powers = {(one.knob, one.axis): one.mean for one in found.exponents}
+    for knob, planted_powers in (("lr", LR_POWERS), ("batch", BATCH_POWERS)):
+        for axis, power in planted_powers.items():
+            assert powers[knob, axis] == pytest.approx(power, abs=0.13), (knob, axis)  # levels are an octave apart
+
+
+@pytest.mark.heavy
+def test_a_better_search_has_less_regret_and_a_repeated_comparison_is_the_same() -> None:
+    space = space_of(planted(noise=0.0005))
+    entered = contestants(space, ["law", "random"])
+    found, again = (compare(space, entered, budget=0.1, seeds=3) for _ in range(2))
+    last = {row.search: row for row in found.rows if row.share == 0.1}
+    assert last["law"].mean_regret < 0.1 * last["random"].mean_regret
+    assert [row.mean_regret for row in found.rows] == [row.mean_regret for row in again.rows]
+
+
+def test_a_search_that_begins_anew_is_made_for_each_share() -> None:
+    space = space_of(planted())
+    made: list[float] = []
+
+    def make(seed: int, share: float) -> Only:
+        made.append(share)
+        return Only(space, 0)
+
+    compare(space, [Contestant("a", make), Contestant("b", make, anew=True)], budget=0.05, seeds=1)
+    assert made == [0.01, 0.01, 0.02, 0.03, 0.05]
+
+
+@pytest.mark.parametrize("sd", [0.0003, 0.001])
+def test_the_noise_of_a_table_is_found_from_smooth_surfaces(sd: float) -> None:
+    found = noise(space_of(planted(noise=sd)))
+    assert found.basis == "from the residuals of smooth surfaces"
+    assert found.sd == pytest.approx(sd, rel=0.2)
+
+
+def test_the_noise_of_a_table_is_found_from_repeats_and_decides_below_a_regret() -> None:
+    runs = planted(noise=0.001, repeats=3)
+    found = noise(space_of(runs))
+    assert found.sd == pytest.approx(0.001, rel=0.05)
+    assert found.basis == "from 432 repeated settings"
+    quiet = noise(space_of(planted()))
+    assert quiet.regret == 0
+    assert found.regret > 0
+    assert f"below {found.regret:.3%} the table's own noise decides" in found.sentence()
+
+
+def test_the_noise_free_optima_are_those_planted() -> None:
+    """Chosen on noisy runs, judged by the runs without noise."""
+    noisy, quiet = space_of(planted(noise=0.0005, seed=3)), space_of(planted())
+    regrets = [quiet.outcomes[one].loss / quiet.least[cell] - 1 for cell, one in enumerate(noise(noisy).optima)]
+    assert np.mean(regrets) < 0.0003
+
+
+def test_a_budget_below_one_trial_is_refused_with_the_smallest_that_works() -> None:
+    space = space_of(planted())
+    with pytest.raises(InputError, match="less than one trial") as caught:
+        check_budget(space, 1e-6)
+    smallest = float(str(caught.value).split("the smallest that works: ")[1].split(",")[0])
+    check_budget(space, smallest)
+    with pytest.raises(InputError, match="at most 1"):
+        check_budget(space, 5)
+
+
+def test_searches_that_cannot_take_part_are_refused_together() -> None:
+    space = space_of(planted())
+    with pytest.raises(InputError) as caught:
+        contestants(space, ["lwa", "optuna"])
+    assert len(caught.value.faults) == 2
+    assert "did you mean 'law'" in caught.value.faults[0]
+    assert "needs a sampler" in caught.value.faults[1]
+    few = space_of(planted().filter((pl.col("N") == 2.0**20) & (pl.col("D") == 2.0**26)))
+    with pytest.raises(InputError, match="1 cells over 2 axes"):
+        contestants(few, ["law"])
