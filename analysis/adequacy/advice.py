@@ -1,7 +1,8 @@
 """What a fit advises for compute, and when it does not: no allocation from a law that failed a test.
 
 An allocation is withheld, with the reason, if the optimum is not verified, the law is inadequate, a parameter is not
-identified, an input spans too little, or N* itself is uncertain by more than a factor WIDEST.
+identified, an input spans too little, the budget is farther beyond the runs than any law has been checked, or N* itself
+is uncertain by more than a factor WIDEST.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweeplaw.analysis.adequacy.adequacy import Adequacy
+from sweeplaw.analysis.adequacy.reach import too_far
 from sweeplaw.analysis.fitting.derived import allocation
 from sweeplaw.analysis.fitting.derived.allocation import FLOPS_PER_ND, Allocation, compute_of, exponents, flops_per_nd
 from sweeplaw.analysis.fitting.fitted_law import Fit
@@ -35,7 +37,7 @@ def allocate(fit: Fit, flops: float, k: float = FLOPS_PER_ND, force: bool = Fals
     Raise InputError for a law of other inputs, and, without ``force``, if the allocation is withheld (with the reason).
     """
     found = allocation.allocate(fit, flops, k)
-    why = "" if force else objection(fit.adequacy) or uncertain(found.intervals)
+    why = "" if force else objection(fit.adequacy) or too_far(found.beyond) or uncertain(found.intervals)
     if why:
         raise InputError(f"no allocation: {why} (force=True returns it all the same)")
     return found
@@ -75,7 +77,7 @@ def advice(
 
 def _advised(found: Allocation, why: str, force: bool) -> dict[str, Any]:
     """Return an allocation as plain values, or, if its own interval is too wide, the reason why it is withheld."""
-    reason = why or uncertain(found.intervals)
+    reason = why or too_far(found.beyond) or uncertain(found.intervals)
     if not reason:
         return {**found.values(), "withheld": None}
     if not force:

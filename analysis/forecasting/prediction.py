@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from sweeplaw.analysis.adequacy.reach import distance, unchecked
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.trials.quantities import counted, percent, short
 
@@ -52,7 +53,8 @@ class Prediction(Shown):
         """Return ``, beyond the runs: 12x in compute, 4x in N``; empty inside them."""
         parts = [(name, float(factor[at])) for name, factor in self.beyond.items()]
         words = [f"{_times(factor)} in {name}" for name, factor in parts if factor > NEAR or factor < 1 / NEAR]
-        return f", beyond the runs: {', '.join(words)}" if words else ""
+        farthest = max((float(distance(factor)) for _, factor in parts), default=1.0)
+        return f", beyond the runs: {', '.join(words)}{unchecked(farthest)}" if words else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the points as plain values, one entry each, with what holds for all of them."""

@@ -52,6 +52,45 @@ def test_the_interval_of_a_loss_of_a_linear_law_is_the_textbook_interval(copies:
     assert (found.low, found.high) == pytest.approx(expected, abs=0.005 * width)
 
 
+def sigmoid(low: float, high: float) -> Fit:
+    """Return the sigmoid of an accuracy in the loss over this range of losses."""
+    losses = np.linspace(low, high, 40)
+    accuracy = 0.25 + 0.75 / (1 + np.exp(4 * (losses - 2.7))) + 0.005 * np.random.default_rng(0).normal(size=40)
+    formula, bounds = "c + (1 - c) / (1 + exp(k * (L - M)))", {"k": (0.01, 100.0), "M": (0.1, 10.0)}
+    return analysis.fit(
+        {"L": losses, "acc": accuracy}, formula, "ls", x={"L": "L"}, y="acc", space="raw", bounds=bounds
+    )
+
+
+def test_an_input_without_a_power_is_judged_by_the_profiles_alone() -> None:
+    wide, flat = sigmoid(2.2, 3.5), sigmoid(5.0, 5.2)  # factors 1.6 and 1.04
+    assert wide.adequacy.badges[2] == "parameters identified"
+    assert flat.adequacy.badges[2] == "parameters not identified"
+    assert not any("spans only" in sentence for sentence in flat.adequacy.open_parameters)
+    rows = one_size()
+    own = analysis.fit(rows, "E + A / N**a + B / D**b", x={"N": "N", "D": "D"}, y="loss", all_rows=True)
+    assert any("N spans only a factor 1.003" in sentence for sentence in own.adequacy.open_parameters)
+
+
+def test_a_loss_at_a_point_that_is_none_is_refused() -> None:
+    fit = of(surface())
+    for point in ({"N": 0.0, "D": 1e9}, {"N": -1.0, "D": 1e9}, {"N": np.inf, "D": 1e9}, {"N": np.nan, "D": 1e9}):
+        with pytest.raises(InputError, match="N"):
+            analysis.loss_at(fit, point)
+    assert analysis.loss_at(fit, {"N": 1e8, "D": 1e10})[0] == pytest.approx(fit.predict({"N": 1e8, "D": 1e10})[0])
+
+
+def test_a_budget_beyond_what_any_law_was_checked_for_is_withheld() -> None:
+    fit = of(surface())
+    with pytest.raises(InputError, match="no law has been checked beyond 10,000 times"):
+        analysis.allocate(fit, 1e40)
+    assert analysis.allocate(fit, 1e40, force=True).params > 0
+    far, near = fit.to_dict([1e40, 1e22])["derived"]["compute_optimal"]
+    assert far["params"] is None
+    assert "no law has been checked beyond 10,000 times" in far["withheld"]
+    assert near["params"] > 0
+
+
 @pytest.mark.skipif(not (SHARED / "isoflops.csv").exists(), reason="the public isoFLOP sets are not here")
 @pytest.mark.heavy
 def test_profile_intervals_of_an_allocation_are_nearly_those_of_a_bootstrap() -> None:
