@@ -71,8 +71,8 @@ class Execution:
 
     @property
     def states(self) -> Mapping[str, int]:
-        """The number of trials that ended for good, by state."""
-        return self._recorder.states
+        """The number of trials that ended for good, or wait paused, by state."""
+        return +self._recorder.states
 
     def run(self) -> None:
         """Run every trial. Raise what the backend raises."""

@@ -149,7 +149,7 @@ def _searched(
     return Launched(
         launch_id,
         feed.known,
-        feed.known - sum(done.states.values()),
+        feed.already,
         feed.elsewhere,
         done.states,
         launch_state.retries,

@@ -60,6 +60,7 @@ class Recorder:
         self._still_held, self._watch, self._feed = still_held, watch, feed
         self._allowed, self._outcomes, self._retry = policy.by_state(), earlier, retry
         self._preempted: Counter[str] = Counter()  # in this launch, by trial
+        self._paused: set[str] = set()  # trials that wait for their search
 
     def record(self, rows: Sequence[Row]) -> None:
         """Record these rows. Raise StoreWriteError, and then none of them counts."""
@@ -80,11 +81,21 @@ class Recorder:
                 self._launch_state.retried()
                 self._retry(record)
             else:
-                self.states[record.outcome.state] += 1
+                self._count(record)
         if self._feed:
             self._feed.recorded(rows, again)
         for observer in self._observers:
             observer.recorded(rows)
+
+    def _count(self, record: TrialRecord) -> None:
+        """Count how a trial ended; one that was paused before counts only as what it is now."""
+        trial_id, state = record.outcome.trial_id, record.outcome.state
+        if trial_id in self._paused:
+            self._paused.remove(trial_id)
+            self.states["paused"] -= 1
+        if state == "paused":
+            self._paused.add(trial_id)
+        self.states[state] += 1
 
     def _with_end(self, record: TrialRecord) -> TrialRecord:
         """Replace the state of a preempted trial where the launch ends for another reason, such as its budget: a

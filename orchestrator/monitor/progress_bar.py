@@ -99,7 +99,7 @@ class LaunchProgress:
     def _count(self, record: TrialRecord) -> None:
         self._finished += 1
         self._work += (record.cost.flops or 0.0) if self._by_flops else 1.0
-        self._failures += record.outcome.state != "completed"
+        self._failures += record.outcome.state not in ("completed", "paused")
         loss = record.outcome.metrics.get("val_loss")
         if record.outcome.state == "completed" and isinstance(loss, float):
             self._best = loss if self._best is None else min(self._best, loss)

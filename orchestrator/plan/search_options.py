@@ -178,6 +178,7 @@ KINDS: Mapping[str, type[SearchOptions]] = {
     **dict.fromkeys(("tpe", "gp", "cmaes", "nsga2", "optuna"), OptunaSearch),
     "local": LocalSearch,
     "law": LawSearch,
+    **dict.fromkeys(("halving", "hyperband"), HalvingSearch),
     "archive": ArchiveSearch,
 }
 

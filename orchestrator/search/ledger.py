@@ -82,6 +82,7 @@ class Ledger:
         self._entries: dict[tuple[Setting, str], _Entry] = {}
         self._of_trial: dict[str, _Entry] = {}
         self._curves: dict[str, dict[int, float]] = {}
+        self._paused_at: dict[str, int] = {}
         self._rows = 0
         self._number = 0
 
@@ -99,6 +100,8 @@ class Ledger:
             entry.used[row["trial_id"]] = _flops_used(row)
         if row["state"] in UNFINISHED and not self._space.sweep.search.pauses:
             return
+        if _ENDED.get(row["state"]) == "paused":
+            self._paused_at[row["trial_id"]] = row.get("last_step") or 0
         entry.rows[row["trial_id"]] = row
         entry.order, entry.observation = self._rows, None
         entry.pending = not set(entry.ids) <= entry.rows.keys()
@@ -151,6 +154,15 @@ class Ledger:
             number=self._number,
             spent=sum(used or 0.0 for entry in self._entries.values() for used in entry.used.values()),
         )
+
+    def has(self, trial_id: str) -> bool:
+        """Return whether a trial of this sweep has a row."""
+        entry = self._of_trial.get(trial_id)
+        return entry is not None and trial_id in entry.used
+
+    def step(self, trial_id: str) -> int:
+        """Return the step at which a trial is paused; 0 if it is not."""
+        return self._paused_at.get(trial_id, 0)
 
     @property
     def trials(self) -> int:

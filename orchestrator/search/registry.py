@@ -5,6 +5,7 @@ from __future__ import annotations
 from sweeplaw.orchestrator.plan.search_options import (
     AdaptiveSearch,
     ArchiveSearch,
+    HalvingSearch,
     LawSearch,
     LocalSearch,
     OptunaSearch,
@@ -34,6 +35,10 @@ def load(space: Space) -> Search:
             from sweeplaw.orchestrator.search.law_guided import LawGuided
 
             return LawGuided(space, options)
+        case HalvingSearch():
+            from sweeplaw.orchestrator.search.halving import Halving
+
+            return Halving(space, options)
         case ArchiveSearch():
             from sweeplaw.orchestrator.search.archive import Archive
 

@@ -17,7 +17,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import Knob, TrialSpec
+from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.workload import Context, Event
 from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
 
@@ -100,7 +101,7 @@ class Surrogate:
     requests: tuple[Knob, ...] = ()
     spreads: bool = False
     stacks: bool = False
-    resumes: bool = False
+    resumes: bool = True
     divides_micro_batch: bool = False
 
     @classmethod
@@ -156,7 +157,7 @@ class Surrogate:
         for spec in pack:
             if spec["behaviour"] == "raised":
                 raise RuntimeError(f"planted: an exception leaves the pack at trial {spec.trial_id}")
-            yield from _trial(spec, context.ending)
+            yield from _trial(spec, context)
 
 
 def _steps(spec: TrialSpec) -> int:
@@ -164,17 +165,20 @@ def _steps(spec: TrialSpec) -> int:
     return -(-tokens // (batch_sequences * SEQUENCE_TOKENS))
 
 
-def _trial(spec: TrialSpec, preempted: Callable[[], bool]) -> Iterator[Event]:
+def _trial(spec: TrialSpec, context: Context) -> Iterator[Event]:
     started_at, started = dt.datetime.now(dt.UTC), time.perf_counter()
-    state, message, metrics, last_step = spec["behaviour"], None, {}, 0
+    state, message, metrics = spec["behaviour"], None, {}
+    reached = _checkpointed(spec, context)
+    last_step: int | None = 0
     for point in _curve(spec):
-        if spec["seconds"]:  # sleeping for 0 s still costs a context switch
-            time.sleep(spec["seconds"] / len(CURVE_FRACTIONS))
-        if preempted():
-            state = "preempted"
-            break
-        if state != "normal" and 2 * point.step > _steps(spec):
-            break
+        if point.step > reached:
+            if spec["seconds"]:  # sleeping for 0 s still costs a context switch
+                time.sleep(spec["seconds"] / len(CURVE_FRACTIONS))
+            if context.ending():
+                state = "preempted"
+                break
+            if state != "normal" and 2 * point.step > _steps(spec):
+                break
         last_step, metrics = point.step, {"val_loss": point.val_loss, "train_loss": point.train_loss}
         yield point
     if state == "killed":
@@ -185,16 +189,39 @@ def _trial(spec: TrialSpec, preempted: Callable[[], bool]) -> Iterator[Event]:
     else:
         ending = "preempted" if state == "preempted" else f"planted: {state}"
         message, metrics = f"{ending} after step {last_step}", {}
+    if state == "preempted" and not _save(spec, context, last_step or 0):
+        last_step = None  # it starts anew
+    elif reached and state in checkpoint.ENDED and context.checkpoints is not None:
+        checkpoint.remove(context.checkpoints, spec.trial_id)
     yield Outcome(
         trial_id=spec.trial_id,
         state=state,
         message=message,
-        last_step=None if state == "preempted" else last_step,  # it keeps no checkpoint
+        last_step=last_step,
         started_at=started_at,
         ended_at=dt.datetime.now(dt.UTC),
         train_seconds=time.perf_counter() - started,
         metrics=metrics,
     )
+
+
+def _save(spec: TrialSpec, context: Context, step: int) -> bool:
+    """Leave the step that was reached as a checkpoint; return whether there is one now."""
+    if context.checkpoints is None or step == 0:
+        return False
+    try:
+        checkpoint.save(context.checkpoints, spec.trial_id, spec.canonical(), checkpoint.Saved({}, {"step": step}))
+    except OSError:
+        return False
+    return True
+
+
+def _checkpointed(spec: TrialSpec, context: Context) -> int:
+    """Return the step that an earlier attempt has reached, whose points are yielded again at once."""
+    if context.checkpoints is None:
+        return 0
+    saved = checkpoint.load(context.checkpoints, spec.trial_id, spec.canonical())
+    return int(saved.note["step"]) if saved else 0
 
 
 _SURFACE = ("params", "tokens", "lr", "weight_decay", "batch_sequences")

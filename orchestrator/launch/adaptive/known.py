@@ -21,7 +21,7 @@ def ledger(space: Space, store: Store) -> Ledger:
         found.add(row)
     if space.sweep.search.pauses or space.sweep.search.early_stopping:
         metric = registry.objective(space.sweep).metrics[0]
-        curves = tables.load(store.location.uri).curves
+        curves = tables.load(store.location.uri, states=None).curves
         if metric in curves.collect_schema().names():
             points = curves.select("trial_id", "step", metric).sort("trial_id", "step").collect()
             for trial_id, step, value in points.iter_rows():
@@ -33,7 +33,7 @@ def rows(space: Space, store: Store, ids: Sequence[str] | None = None) -> list[d
     """Return the latest row of each trial (of those with these ``ids``), imported ones first, then by their end."""
     objective = registry.objective(space.sweep)
     wanted = [*COLUMNS, "ended_at", *objective.metrics, *(name for axis in space.sweep.axes for name in axis.names)]
-    trials = tables.load(store.location.uri).trials
+    trials = tables.load(store.location.uri, states=None).trials
     present = trials.collect_schema().names()
     if ids is not None:
         trials = trials.filter(pl.col("trial_id").is_in(list(ids)))

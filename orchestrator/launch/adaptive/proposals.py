@@ -53,6 +53,7 @@ class ProposalFeed:
         self._notes: dict[str, SearchNote] = {}
         self._cost: dict[str, float | None] = {}  # FLOPs of the trials that run
         self._left_over = self._ledger.incomplete()
+        self.already = self._ledger.trials
         self._listened = time.monotonic()
 
     @property
@@ -82,7 +83,9 @@ class ProposalFeed:
         history = self._ledger.history(Left())
         running = sum(cost or 0.0 for cost in self._cost.values())
         return Left(
-            trials=None if budget.trials is None else budget.trials - self._ledger.trials - len(self._cost),
+            trials=None
+            if budget.trials is None
+            else budget.trials - self._ledger.trials - sum(not self._ledger.has(trial) for trial in self._cost),
             flops=None if budget.flops is None else budget.flops - history.spent - running,
             device_seconds=None
             if budget.device_hours is None
@@ -114,7 +117,7 @@ class ProposalFeed:
                 raise RuntimeError(
                     f"the search proposed {self._space.describe(found.setting)}, which has no trials: {group}"
                 )
-            if self._exceeds(group):
+            if self._exceeds(found, group):
                 return []
             if self._claimed(group):
                 return self._begun(found, group, len(history.observations))
@@ -123,14 +126,23 @@ class ProposalFeed:
             self._listen(at_once=True)
         return []
 
-    def _exceeds(self, group: Group) -> bool:
+    def _exceeds(self, proposal: Proposal, group: Group) -> bool:
         """Return whether the budget has less left than these trials need; then the search ends."""
-        left, needed = self.left(), None if group.cost.flops is None else group.cost.flops * len(group.ids)
-        if left.trials is not None and left.trials < len(group.ids):
+        left, needed = self.left(), _sum(self._needed(proposal, group).values())
+        fresh = sum(trial_id not in self.attempts and not self._ledger.has(trial_id) for trial_id in group.ids)
+        if left.trials is not None and left.trials < fresh:
             self.ended = f"budget.trials = {self._budget.trials} is spent"
         elif left.flops is not None and needed is not None and left.flops < needed:
             self.ended = f"budget.flops = {self._budget.flops:g} is spent (the next setting needs {needed:.3g})"
         return bool(self.ended)
+
+    def _needed(self, proposal: Proposal, group: Group) -> dict[str, float | None]:
+        """Return the FLOPs that each trial needs from where it paused to where it pauses next, or ends."""
+        flops, steps = group.cost.flops, group.cost.steps
+        if flops is None or not steps:
+            return dict.fromkeys(group.ids, flops)
+        until = min(proposal.until or steps, steps)
+        return {trial: flops * max(0, until - self._ledger.step(trial)) / steps for trial in group.ids}
 
     def _claimed(self, group: Group) -> bool:
         lease = self._lease
@@ -139,11 +151,12 @@ class ProposalFeed:
         return bool(granted)
 
     def _begun(self, proposal: Proposal, group: Group, known: int) -> list[Pack]:
+        costs = self._needed(proposal, group)
         number = self._ledger.proposed(proposal, group, known)
         setting = self._space.encode(proposal.setting, proposal.knobs)
-        for trial_id in group.ids:
+        for trial_id, needed in costs.items():
             self._notes[trial_id] = SearchNote(number, known, proposal.reason, setting)
-            self._cost[trial_id] = group.cost.flops
+            self._cost[trial_id] = needed
         return self._packed(group, proposal.until, proposal.parent)
 
     def _resumed(self, setting: Setting, knobs: Mapping[str, Value], ids: tuple[str, ...]) -> list[Pack]:
@@ -169,3 +182,9 @@ class ProposalFeed:
         if fresh:
             for row in rows(self._space, self._lease.store, list(fresh)):
                 self._ledger.add(row)
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """Return the sum of these values; None if one is unknown."""
+    found = list(values)
+    return None if any(value is None for value in found) else sum(value or 0.0 for value in found)
