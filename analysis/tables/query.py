@@ -14,7 +14,7 @@ import polars as pl
 from polars import selectors
 
 from sweeplaw.analysis.tables.query_errors import explained
-from sweeplaw.analysis.tables.roles.best import SEED_STD, SEEDS, best
+from sweeplaw.analysis.tables.roles.best import best, seed_columns
 from sweeplaw.analysis.tables.sql.expressions import (
     ALIASES,
     aliases_in,
@@ -30,6 +30,7 @@ from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
 
+_MOST_ROWS = 2**32 - 1  # that Polars counts with
 _SCAN = re.compile(r"\w+ SCAN \[.*")  # a line of a plan: the first of the files, and the number of others
 
 
@@ -85,7 +86,7 @@ def mentioned_columns(query: Query, columns: Sequence[str]) -> list[str]:
 def columns_of(tables: Tables, query: Query) -> list[str]:
     """Return the columns that a query without SQL may name: those of `trials`, with cells also those of `best`."""
     names = tables.trials.collect_schema().names()
-    return [*names, *(name for name in (SEEDS, SEED_STD) if query.best_per and name not in names)]
+    return [*names, *(seed_columns(names) if query.best_per else ())]
 
 
 def scientific_axes(tables: Tables) -> tuple[str, ...]:
@@ -95,7 +96,7 @@ def scientific_axes(tables: Tables) -> tuple[str, ...]:
         axes = [axis for axis in launch.get("scientific", ()) if axis in columns]
         if axes:
             return tuple(axes)
-    return tuple(ALIASES.get(name, name) for name in ("N", "D"))
+    return tuple(name if name in columns else ALIASES.get(name, name) for name in ("N", "D"))
 
 
 def _by_sql(tables: Tables, query: Query, columns: Sequence[str]) -> pl.DataFrame:
@@ -114,7 +115,7 @@ def _by_sql(tables: Tables, query: Query, columns: Sequence[str]) -> pl.DataFram
     if not isinstance(result, pl.LazyFrame):
         raise InputError("only SELECT queries are accepted")
     _reject_other_files(result, frames.values(), tables.source)
-    frame = (result if query.limit is None else result.limit(query.limit)).collect()
+    frame = _limited(result, query).collect()
     # 0.1 in SQL is a decimal, which JSON writes as text.
     return frame.rename(renamed(sql, frame.columns)).cast({selectors.decimal(): pl.Float64})
 
@@ -157,7 +158,12 @@ def _by_name(tables: Tables, query: Query) -> pl.DataFrame:
     if wanted:
         shown = dict(zip(query.columns, wanted, strict=True))
         trials = trials.select([pl.col(column).alias(name) for name, column in shown.items()])
-    return (trials if query.limit is None else trials.limit(query.limit)).collect()
+    return _limited(trials, query).collect()
+
+
+def _limited(frame: pl.LazyFrame, query: Query) -> pl.LazyFrame:
+    """Return the first rows; a limit beyond what Polars counts with is none."""
+    return frame if query.limit is None or query.limit > _MOST_ROWS else frame.limit(query.limit)
 
 
 def _filtered(tables: Tables, query: Query) -> pl.LazyFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -18,7 +18,7 @@ from sweeplaw.trials.errors import InputError
 MOST_SEARCHED = 1_000_000  # rows of a table without launches whose values are searched for knobs; then names decide
 SAMPLE = 1000  # rows that show which columns may have one value
 NEAR = 1e-6  # of the size of losses: means that differ by less may be in another order than when summed exactly
-SEEDS, SEED_STD = "seeds", "seed_std"
+_SEEDS, _SEED_STD = "__seeds", "__seed_std"
 
 
 def best(
@@ -32,8 +32,9 @@ def best(
 
     A cell is one combination of the values of the columns ``cells`` (the scientific axes) and of those that split the
     runs into families. ``loss`` is the mean, ``seeds`` the number of runs of the setting and ``seed_std`` their
-    standard deviation (null for one); a column in which they differ is null. ``columns`` are those returned, by default
-    all. Rows without a finite loss or with a null cell column are omitted. Raise InputError.
+    standard deviation (null for one), named as `seed_columns` says; a column in which they differ is null. ``columns``
+    are those returned, by default all. Rows without a finite loss or with a null cell column are omitted. Raise
+    InputError.
     """
     schema = trials.collect_schema()
     names = resolve_columns([*cells, loss], schema.names())
@@ -50,7 +51,17 @@ def best(
     wanted = [*(name for name in schema.names() if name in own), *(name for name in points if name not in schema)]
     runs = usable.select(wanted).filter(pl.col(target).is_in(losses.implode())).collect()  # a filter that files know
     rows = _one_row_each(runs, found, target).sort(list(points), nulls_last=True)
-    return rows.drop(points.keys() - set(keys))
+    return rows.drop(points.keys() - set(keys)).rename(
+        dict(zip((_SEEDS, _SEED_STD), seed_columns(schema), strict=True))
+    )
+
+
+def seed_columns(taken: Container[str]) -> tuple[str, str]:
+    """Return the names that `best` gives to the number of seeds and their deviation, in a table that has ``taken``."""
+    seeds, deviation = "seeds", "seed_std"
+    while seeds in taken or deviation in taken:
+        seeds, deviation = f"best_{seeds}", f"best_{deviation}"
+    return seeds, deviation
 
 
 def _points(
@@ -108,7 +119,7 @@ def _settings(usable: pl.LazyFrame, points: Sequence[str], target: str) -> tuple
     names = [name for name in usable.collect_schema().names() if name != target]
     near = _of(usable, _near_best(usable, names, points, target), names).collect(engine="streaming")
     loss = pl.col(target).sort()  # the same sum in any order of the runs
-    every = near.group_by(names).agg(loss.mean(), pl.len().alias(SEEDS), loss.std().alias(SEED_STD))
+    every = near.group_by(names).agg(loss.mean(), pl.len().alias(_SEEDS), loss.std().alias(_SEED_STD))
     least = every.filter(pl.col(target) == pl.col(target).min().over(points))
     found = least.sort(names, nulls_last=True).unique(points, keep="first", maintain_order=True)
     return found, _of(near.lazy(), found.lazy(), names).collect()[target].unique()
@@ -134,12 +145,12 @@ def _of(runs: pl.LazyFrame, settings: pl.LazyFrame, names: Sequence[str]) -> pl.
 
 def _one_row_each(runs: pl.DataFrame, found: pl.DataFrame, target: str) -> pl.DataFrame:
     """Return the runs of each setting ``found`` as one row, with null where they differ and the mean as their loss."""
-    names = [name for name in found.columns if name not in (target, SEEDS, SEED_STD)]
-    rest = [name for name in runs.columns if name not in (*names, target, SEEDS, SEED_STD)]
-    order = [name for name in runs.columns if name not in (SEEDS, SEED_STD)]
-    if (found[SEEDS] > 1).any():
+    names = [name for name in found.columns if name not in (target, _SEEDS, _SEED_STD)]
+    rest = [name for name in runs.columns if name not in (*names, target)]
+    order = runs.columns
+    if (found[_SEEDS] > 1).any():
         first = {name: pl.col(name).first() for name in rest}
         alike = [pl.when(pl.col(name).eq_missing(one).all()).then(one).alias(name) for name, one in first.items()]
         runs = runs.group_by(names).agg(alike)
     joined = runs.select(*names, *rest).join(found, on=names, nulls_equal=True)
-    return joined.select(*order, SEEDS, SEED_STD)
+    return joined.select(*order, _SEEDS, _SEED_STD)

@@ -108,3 +108,14 @@ def test_a_knob_of_one_value_but_for_a_row_after_the_sample_is_a_knob():
     runs = pl.LazyFrame({"N": [1] * rows, "D": [1] * rows, "lr": lr, "val_loss": [3.0] * (rows - 1) + [2.0]})
     launches = [{"workload": "w", "scientific": ["N", "D"], "nuisance": ["lr"]}]
     assert module.best(runs, ("N", "D"), launches=launches).select("lr", "val_loss", "seeds").rows() == [(0.2, 2.0, 1)]
+
+
+@pytest.mark.parametrize("own", [["seeds"], ["seed_std"], ["seeds", "best_seeds"]])
+@pytest.mark.parametrize("cell", [True, False])
+def test_columns_that_the_table_has_keep_their_names_and_values(own, cell):
+    rows = {"N": [1, 1, 2], "D": [1, 1, 1], "val_loss": [3.0, 2.0, 4.0], **{name: [7, 7, 9] for name in own}}
+    found = module.best(pl.LazyFrame(rows), ["N", own[0]] if cell else ["N", "D"])
+    assert found["N"].to_list() == [1, 2]
+    assert all(found[name].to_list() == [7, 9] for name in own)
+    assert found[module.seed_columns(rows)[0]].to_list() == [2, 1]
+    assert not {*module.seed_columns(rows)} & rows.keys()

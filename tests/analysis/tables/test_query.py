@@ -90,6 +90,20 @@ def test_curves_join_trials(filled):
     assert set(run_query(load(filled), Query(sql=sql)).frame["n"].to_list()) == {3}
 
 
+@pytest.mark.parametrize("limit", [2**32, 2**63, 10**30])
+def test_a_limit_of_any_size_is_accepted(filled, limit):
+    every = run_query(load(filled), Query(columns=("trial_id",))).frame
+    assert run_query(load(filled), Query(columns=("trial_id",), limit=limit)).frame.equals(every)
+    assert run_query(load(filled), Query(sql="SELECT trial_id FROM trials", limit=limit)).frame.height == every.height
+
+
+def test_best_in_sql_is_per_n_and_d_of_a_table_that_names_them_so(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text("N,D,val_loss\n1,2,3.0\n1,2,2.5\n")
+    found = run_query(tables.load(path), Query(sql="SELECT * FROM best"))
+    assert found.frame.select("N", "D", "val_loss").rows() == [(1, 2, 2.75)]
+
+
 def test_where_columns_sort_and_limit(filled):
     query = Query(where="seed < 10 AND state = 'completed'", columns=("N", "seed"), sort=("-seed",), limit=3)
     frame = run_query(load(filled), query).frame
