@@ -18,7 +18,8 @@ from sweeplaw.trials.errors import InputError
 N, D, LARGE = 70_000_000_000, 15_000_000_000_000, 2**62 + 1
 FRAME = pl.DataFrame(
     {
-        "n": [N, 5], "d": [D, 7], "id": [LARGE, LARGE + 1], "loss": [2.0, 3.0], "state": ["done", "lost"],
+        "n": [N, 5], "d": [D, 7], "id": [LARGE, LARGE + 1], "least": [-(2**63), 0],
+        "loss": [2.0, 3.0], "state": ["done", "lost"],
         "ok": [True, False], "at": [dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 3)],
     }
 ).with_columns(pl.Series("small", [100, 120], dtype=pl.Int8), pl.Series("whole", [1, 5], dtype=pl.UInt32))  # fmt: skip
@@ -47,6 +48,7 @@ def answer(sql: str) -> pl.DataFrame:
         ("whole - 2", -1.0),
         ("-whole", -1.0),
         ("-(whole)", -1.0),
+        ("-least - 1", 2.0**63 - 1),
         ("POWER(n, 3)", float(N) ** 3),
         ("POW(POW(n, 2), 2)", float(N) ** 4),
         ("0.5 * n * d * n", 0.5 * N * D * N),

@@ -90,10 +90,12 @@ with captured(log.write, log.descriptor):
 
 def test_bytes_may_be_printed_and_are_counted() -> None:
     printed: list[bytes] = []
+    before = sys.stdout, sys.stderr
     with captured(printed.append, None):
         assert sys.stdout.buffer.write("größe".encode()) == 7
         assert sys.stderr.write("größe") == 5
     assert printed == ["größe".encode()] * 2
+    assert (sys.stdout, sys.stderr) == before
 
 
 def test_on_an_object_store_the_log_is_uploaded_when_it_ends(tmp_path: Path) -> None:

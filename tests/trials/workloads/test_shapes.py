@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeplaw.trials.accounting import parameters
+from sweeplaw.trials.accounting import Shape, parameters
 from sweeplaw.trials.workloads.language_model.shapes import default_heads, rule_depth, solve
 
 
@@ -45,6 +46,16 @@ def test_depth_stays_near_the_rule(target: int) -> None:
     shape = solve(target, "params_non_embedding", vocabulary=256, tied_embeddings=False, qk_norm=False)
     assert 0.6 < shape.depth / rule_depth(shape.width) < 1.6
     assert 1.5 < shape.ffn / shape.width < 5
+
+
+def test_a_model_of_few_widths_is_up_to_sixteen_times_as_deep_as_the_rule_and_no_deeper() -> None:
+    """Between the embeddings of widths 16 and 24 the whole count is met by depth."""
+    deepest = Shape(32, 16, 1, 80, 50_304, tied_embeddings=True)  # the rule's depth at width 16 is 2
+    found = solve(parameters(deepest).total, "params", vocabulary=50_304, tied_embeddings=True, qk_norm=deepest.qk_norm)
+    assert (found.width, found.depth, found.ffn) == (16, 32, 80)
+    deeper = parameters(replace(deepest, depth=33)).total
+    with pytest.raises(ValueError, match="can leave gaps"):
+        solve(deeper, "params", vocabulary=50_304, tied_embeddings=True, qk_norm=deepest.qk_norm)
 
 
 def test_a_target_below_the_smallest_model_is_refused_with_the_smallest() -> None:
