@@ -37,7 +37,8 @@ class MetricForecast(Shown):
 
     ``run`` are the ends for one new run, whose metric scatters around the sigmoid. ``loss`` is the forecast of step
     one. ``first`` and ``second`` are the widths of the band if only that step had an error. ``beyond`` tells where the
-    loss is lower than that of every run, so that the sigmoid is extrapolated.
+    loss is lower than that of every run, so that the sigmoid is extrapolated. ``sigmoid`` is fitted to the metric plus
+    ``shift``.
     """
 
     metric: str
@@ -52,11 +53,28 @@ class MetricForecast(Shown):
     beyond: Array
     level: float
     sigmoid: Fit
+    shift: float
     warnings: tuple[str, ...]
 
     def headline(self) -> tuple[str, ...]:
-        """Return a line for each point, and each warning."""
-        return (*(self._line(at) for at in range(len(self.median))), *self.warnings)
+        """Return a line for each point, the verdicts on the sigmoid, and each warning."""
+        return (*(self._line(at) for at in range(len(self.median))), *self.verdicts(), *self.warnings)
+
+    def verdicts(self) -> tuple[str, ...]:
+        """Return the three verdicts on the sigmoid, and a sentence for each that failed."""
+        verdict, ends = self.sigmoid.adequacy, {name: value - self.shift for name, value in self.sigmoid.law.fixed}
+        span = f"from {ends['c']:.4g} (chance) to {ends['t']:.4g} (ceiling)"
+        said = [f"the sigmoid of {self.metric} {span}: {'; '.join(verdict.badges)}"]
+        if verdict.law == "inadequate":
+            said.append(
+                f"no sigmoid {span} describes {self.metric}, whose residuals follow a pattern: its bands do not hold "
+                "unless chance and ceiling are right"
+            )
+        elif verdict.law == "cannot be judged":
+            said.append(f"too few or too noisy runs to tell whether a sigmoid describes {self.metric}")
+        if not verdict.parameters_identified:
+            said.append(f"the runs do not identify the sigmoid of {self.metric}: they do not reach its bend")
+        return tuple(said)
 
     def _line(self, at: int) -> str:
         point = ", ".join(f"{name} = {short(float(column[at]))}" for name, column in self.inputs.items())
@@ -80,9 +98,11 @@ class MetricForecast(Shown):
             }
             for at in range(len(self.median))
         ]  # fmt: skip
-        sigmoid = dict(self.sigmoid.params) | dict(self.sigmoid.law.fixed)
-        return dict(finite({"metric": self.metric, "level": self.level, "sigmoid": sigmoid, "points": points,
-                            "warnings": self.warnings}))  # fmt: skip
+        ends = {name: value - self.shift for name, value in self.sigmoid.law.fixed}
+        sigmoid = dict(self.sigmoid.params) | ends
+        verdict = {"badges": self.sigmoid.adequacy.badges, "sentences": self.verdicts()}
+        return dict(finite({"metric": self.metric, "level": self.level, "sigmoid": sigmoid, "verdict": verdict,
+                            "points": points, "warnings": self.warnings}))  # fmt: skip
 
     def card(self) -> Card:
         """Return the headline and the parameters of the sigmoid."""
@@ -102,7 +122,8 @@ def metric_forecast(
     if not chance < ceiling:
         raise InputError(f"chance = {chance:g}, ceiling = {ceiling:g} (accepted: chance below ceiling)")
     losses, values, warnings = _runs(found, metric, chance, ceiling)
-    sigmoid = _sigmoid(losses, values, chance, ceiling, seed)
+    shift = 1.0 + abs(min(0.0, float(values.min()), chance))  # the engine fits positive values
+    sigmoid = _sigmoid(losses, values + shift, chance + shift, ceiling + shift, seed)
     law = found.predict(at, level, "law")
     points = found._points(law.inputs)
     ends = ((1 - level) / 2, (1 + level) / 2)
@@ -117,7 +138,7 @@ def metric_forecast(
     only_sigmoid = _width(_metric(params, np.broadcast_to(law.median, drawn.shape), chance, ceiling), ends)
     return MetricForecast(
         metric, law.inputs, law.median, np.median(both, axis=0), low, high, (run[0], run[1]), only_loss, only_sigmoid,
-        law.median < losses.min(), level, sigmoid, (*law.warnings, *warnings),
+        law.median < losses.min(), level, sigmoid, shift, (*law.warnings, *warnings),
     )  # fmt: skip
 
 
@@ -143,12 +164,11 @@ def _runs(found: Forecaster, metric: str, chance: float, ceiling: float) -> tupl
 
 
 def _sigmoid(losses: Array, values: Array, chance: float, ceiling: float, seed: int) -> Fit:
-    """Return the sigmoid by least squares. The engine fits positive values: the metric is shifted for it."""
-    shift = 1.0 + abs(min(0.0, float(values.min()), chance))
-    table = {"L": losses, "m": values + shift}
+    """Return the sigmoid by least squares."""
+    table = {"L": losses, "m": values}
     return fit(
         table, FORMULA, "ls", x={"L": "L"}, y="m", space="raw", all_rows=True, bootstrap=RESAMPLES, by="row", seed=seed,
-        fixed={"c": chance + shift, "t": ceiling + shift}, bounds={"k": (1e-3, 1e3), "L0": (1e-3, 1e3)},
+        fixed={"c": chance, "t": ceiling}, bounds={"k": (1e-3, 1e3), "L0": (1e-3, 1e3)},
     )  # fmt: skip
 
 

@@ -79,7 +79,7 @@ def predict(
         typer.echo("\n".join(found.headline()[:2]))
         for answer in answers:
             typer.echo(_line(answer, level))
-        for line in () if metrics is None else metrics.headline()[: len(metrics.median)]:
+        for line in () if metrics is None else metrics.headline()[: len(metrics.median) + len(metrics.verdicts())]:
             typer.echo(line)
         print_notes(found.warnings)
     report_damage(loaded.faults)

@@ -50,6 +50,18 @@ def test_a_planted_accuracy_lies_in_its_band():
     assert answer.beyond[0]
 
 
+def test_a_sigmoid_has_verdicts_and_a_wrong_chance_fails_them():
+    runs = found(table(scatter=0.003))
+    right, wrong = (metric_forecast(runs, "acc", BIG, chance=chance) for chance in (0.25, 0.0))
+    badges = {"optimum found", "law adequate", "parameters identified"}
+    assert set(right.to_dict()["verdict"]["badges"]) == badges
+    assert right.to_dict()["sigmoid"]["c"] == pytest.approx(0.25)
+    assert right.to_dict()["sigmoid"]["t"] == pytest.approx(1.0)
+    assert "law inadequate" in wrong.verdicts()[0]
+    assert "no sigmoid from 0 (chance) to 1 (ceiling) describes acc" in wrong.verdicts()[1]
+    assert all(line in wrong.headline() for line in wrong.verdicts())
+
+
 def test_the_error_of_each_step_is_told_apart():
     """Noise in the loss widens the first step, scatter of the accuracy the second."""
     plain = metric_forecast(found(table()), "acc", BIG, chance=0.25)
