@@ -25,6 +25,8 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/laws/hyperlaw_coverage.py": ("--sets", "1", "--resamples", "20"),
     "benchmarks/laws/hyperlaw_speed.py": ("--small",),
     "benchmarks/rollouts.py": ("--small",),
+    "benchmarks/search.py": ("--small",),
+    "benchmarks/searching/law_guided.py": ("--seeds", "1", "--shares", "1"),
     "benchmarks/store/append_speed.py": ("--records", "1000"),
     "benchmarks/store/commands_at_scale.py": ("--rows", "10000"),
     "benchmarks/store/query_speed.py": ("--rows", "10000"),
@@ -38,6 +40,11 @@ ELSEWHERE = {  # scripts run by a test of their own, and those that the scripts 
     "benchmarks/launching/scale_rehearsal.py",
     "benchmarks/launching/surrogate_launch.py",
     "benchmarks/launching/tune_peer.py",
+    "benchmarks/searching/bound.py",
+    "benchmarks/searching/latency.py",
+    "benchmarks/searching/peers.py",
+    "benchmarks/searching/recorded_tables.py",
+    "benchmarks/searching/truths.py",
     "examples/own_script/train.py",
 }
 

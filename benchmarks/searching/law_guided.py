@@ -6,6 +6,11 @@ python benchmarks/searching/law_guided.py --seeds 2    # half a minute, to see t
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for `benchmarks.searching`
+
 import argparse
 import time
 from concurrent.futures import ProcessPoolExecutor

@@ -65,7 +65,8 @@ class RecordedSpace(Space):
         """Return the run at a setting as a group of one trial, or that there is none."""
         if setting not in self.outcomes or knobs:
             return "it was not recorded"
-        cost = Cost(flops=self.outcomes[setting].flops)
+        recorded = self.outcomes[setting]
+        cost = Cost(flops=recorded.flops, steps=recorded.steps or None)
         return Group(self.sweep.workload.name, self.knobs(setting), (), ((),), (str(self._numbers[setting]),), cost)
 
     def admits(self, setting: Setting) -> bool:
