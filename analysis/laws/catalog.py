@@ -82,27 +82,40 @@ def _bent(slope: str, bend: str, size: str) -> str:
     return f"{slope} * ({size}**{bend} - 1) / {bend}"
 
 
+def _farseer(floor: str, term: str, exponent: str, slopes: tuple[str, str, str], size: str, tokens: str) -> str:
+    """Return the formula by values at ``size`` and ``tokens``: its floor, its term of D and the exponent of that.
+
+    ``slopes`` are those of their logs in log N.
+    """
+    middle, data = f"(N / {size})", f"log({tokens})"
+    falling = _bent(f"({slopes[1]} + {slopes[2]} * {exponent} * {data})", "v", middle)
+    power = f"{exponent} * ({data} - exp({_bent(slopes[2], 'w', middle)}) * log(D))"
+    return f"{floor} * exp({_bent(slopes[0], 'u', middle)}) + {term} * exp({falling} + {power})"
+
+
+def _farther(slope: str, bend: str) -> str:
+    """Return the factor of `_bent` at 1e9 parameters, where it is given at the middle of the rows."""
+    return f"exp({_bent(slope, bend, '(1e9 / N0)')})"
+
+
 _BENDS = tuple(Param(name, low=-2.0, high=2.0, start=(-1.0, 1.02)) for name in ("u", "v", "w"))
+_BETA, _R = f"b * {_farther('k', 'w')}", "k * (1e9 / N0)**w"
 FARSEER = Law(
-    "farseer",
-    f"E * exp({_bent('p', 'u', '(N / 1e9)')}) + B * exp({_bent('q', 'v', '(N / 1e9)')})"
-    f" * D**-(beta * exp({_bent('r', 'w', '(N / 1e9)')}))",
-    ("N", "D"),
-    (FLOOR, coefficient("B", "1", "nats D^beta"), exponent("beta"),
-     slope("p", -0.4, 0.1), slope("q", -1.5, 0.5), slope("r", -0.4, 0.3), *_BENDS),
+    "farseer", _farseer("E", "B", "beta", ("p", "q", "r"), "1e9", "1e10"), ("N", "D"),
+    (FLOOR, coefficient("B", "1", "nats"), exponent("beta"),
+     slope("p", -0.4, 0.1), slope("q", -0.5, 0.5), slope("r", -0.4, 0.3), *_BENDS),
     "L = exp(a3 N^gamma + b3) + exp(a2 N^beta + b2) D^-exp(a1 N^alpha + b1); Li et al. 2025 (Farseer, arXiv "
-    "2506.10972), eq. 3, by its values at 1e9 parameters: E + B D^-beta there, whose log-slopes are p, q and r; "
-    "p = a3 gamma 1e9^gamma and u = gamma, q and v, r and w likewise",
+    "2506.10972), eq. 3, by its values at 1e9 parameters, E + B (D/1e10)^-beta, the slopes p, q, r of ln E, ln B, ln "
+    "beta in ln N there, and u, v, w = gamma, beta, alpha",
     scaled=False,
-    search=SearchForm(  # the same at the middle of the rows: F without the term of data, which is T, its exponent b
-        f"F * exp({_bent('i', 'u', '(N / N0)')}) + T * exp({_bent('(j + k * b * log(D0))', 'v', '(N / N0)')}"
-        f" + b * log(D0) - b * exp({_bent('k', 'w', '(N / N0)')}) * log(D))",
+    search=SearchForm(  # the same by its values at the middle of the rows
+        _farseer("F", "T", "b", ("i", "j", "k"), "N0", "D0"),
         (Param("F", start=(0.1, 4.0)), coefficient("T", "1", "nats"), exponent("b"),
          slope("i", -0.4, 0.1), slope("j", -0.5, 0.5), slope("k", -0.4, 0.3), *_BENDS),
-        (("E", f"F * exp({_bent('i', 'u', '(1e9 / N0)')})"),
-         ("B", f"T * exp({_bent('(j + k * b * log(D0))', 'v', '(1e9 / N0)')} + b * log(D0))"),
-         ("beta", f"b * exp({_bent('k', 'w', '(1e9 / N0)')})"),
-         ("p", "i * (1e9 / N0)**u"), ("q", "(j + k * b * log(D0)) * (1e9 / N0)**v"), ("r", "k * (1e9 / N0)**w"),
+        (("E", f"F * {_farther('i', 'u')}"),
+         ("B", f"T * {_farther('(j + k * b * log(D0))', 'v')} * exp(b * log(D0) - {_BETA} * log(1e10))"),
+         ("beta", _BETA), ("p", "i * (1e9 / N0)**u"),
+         ("q", f"(j + k * b * log(D0)) * (1e9 / N0)**v - {_R} * {_BETA} * log(1e10)"), ("r", _R),
          ("u", "u"), ("v", "v"), ("w", "w")),
     ),
 )  # fmt: skip

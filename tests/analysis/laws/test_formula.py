@@ -69,7 +69,9 @@ def _point(name: str, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
     rng, law = np.random.default_rng(seed), LAWS[name]
     theta = rng.uniform(0.3, 1.5, size=(3, len(law.names)))
     theta += np.array([max(param.low, 0.0) * (param.name == "Xmax") for param in law.free])  # above Xstart
-    return theta, [rng.uniform(0.5, 5.0, size=7) + (name == "X") for name in law.inputs]
+    middle = {"N": 1e9, "D": 1e10} if "1e9" in law.formula else {}
+    theta *= 0.3 if middle else 1.0  # powers in the exponents of powers
+    return theta, [middle.get(item, 1.0) * rng.uniform(0.5, 5.0, size=7) + (item == "X") for item in law.inputs]
 
 
 @pytest.mark.parametrize("name", list(LAWS))

@@ -63,15 +63,13 @@ def farseer(size: np.ndarray, tokens: np.ndarray) -> np.ndarray:
 
 
 def farseer_params() -> dict[str, float]:
-    """The constants of eq. 15 as the values and log-slopes at 1e9 parameters."""
-    values: dict[str, float] = {}
-    for (name, slope, bend), (a, exponent, b) in zip(
-        (("E", "p", "u"), ("B", "q", "v"), ("beta", "r", "w")),
-        ((-0.021, 0.169, -0.091), (88.01, -0.1, -6.287), (-0.124, 0.123, 0.424)),
-        strict=True,
-    ):
-        values |= {name: float(np.exp(a * 1e9**exponent + b)), slope: a * exponent * 1e9**exponent, bend: exponent}
-    return values
+    """The constants of eq. 15 as the values at 1e9 parameters and 1e10 tokens, and their log-slopes."""
+    (floor, p, u), (coefficient, q, v), (beta, r, w) = (
+        (float(np.exp(a * 1e9**bend + b)), a * bend * 1e9**bend, bend)
+        for a, bend, b in ((-0.021, 0.169, -0.091), (88.01, -0.1, -6.287), (-0.124, 0.123, 0.424))
+    )
+    term = {"B": coefficient * 1e10**-beta, "q": q - beta * r * float(np.log(1e10)), "v": v}
+    return {"E": floor, "p": p, "u": u, "beta": beta, "r": r, "w": w} | term
 
 
 def optimum(law: Law, params: dict[str, float], flops: float, **others: float) -> tuple[float, float]:
