@@ -109,6 +109,8 @@ def transfer(
     completed runs.
     Candidates are settings run in every tuning workload. Repeated runs (seeds) are averaged. Raise InputError.
     """
+    if not workload or not knobs:
+        raise InputError("no columns of a workload, or no knobs (accepted: at least one of each)", where="transfer")
     frame = frame_of(frame, {"workload": workload, "knobs": knobs}, y)
     check_columns(frame, [*workload, *knobs, y], numbers=[y])
     finite = pl.col(y).cast(pl.Float64).is_finite().fill_null(False) & (pl.col(y) > 0)

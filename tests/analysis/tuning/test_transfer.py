@@ -60,8 +60,11 @@ def test_a_setting_not_run_in_every_tuning_workload_is_no_candidate() -> None:
     assert [one.workload["corpus"] for one in other.workloads if one.phase == "evaluation"] == ["corpus-0"]
 
 
-def test_a_single_workload_or_phase_is_rejected() -> None:
+def test_a_single_workload_or_phase_is_rejected_and_none_at_all() -> None:
     with pytest.raises(InputError, match="one workload only"):
         transfer(runs().filter(pl.col("corpus") == "corpus-1"), ["corpus"], ["lr"])
     with pytest.raises(InputError, match="both phases need at least one"):
         transfer(runs(), ["corpus"], ["lr"], evaluate_on=pl.lit(True))
+    for workload, knobs in ((), ("lr",)), (("corpus",), ()):
+        with pytest.raises(InputError, match="at least one of each"):
+            transfer(runs(), workload, knobs)
