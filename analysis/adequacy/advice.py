@@ -1,8 +1,8 @@
 """What a fit advises for compute, and when it does not: no allocation from a law that failed a test.
 
-An allocation is withheld, with the reason, if the optimum is not verified, the law is inadequate, a parameter is not
-identified, an input spans too little, the budget is farther beyond the runs than any law has been checked, or N* itself
-is uncertain by more than a factor WIDEST.
+An allocation is withheld, with the reason, if N or D seems to be in millions, the optimum is not verified, the law is
+inadequate, a parameter is not identified, an input spans too little, the budget is farther beyond the runs than any law
+has been checked, or N* itself is uncertain by more than a factor WIDEST.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def allocate(fit: Fit, flops: float, k: float = FLOPS_PER_ND, force: bool = Fals
     Raise InputError for a law of other inputs, and, without ``force``, if the allocation is withheld (with the reason).
     """
     found = allocation.allocate(fit, flops, k)
-    why = "" if force else objection(fit.adequacy) or too_far(found.beyond) or uncertain(found.intervals)
+    units = _untold(fit) if k == FLOPS_PER_ND else ""
+    why = "" if force else units or objection(fit.adequacy) or too_far(found.beyond) or uncertain(found.intervals)
     if why:
         raise InputError(f"no allocation: {why} (force=True returns it all the same)")
     return found
@@ -51,6 +52,14 @@ def uncertain(intervals: Mapping[str, Interval]) -> str:
     return f"the best N is uncertain by more than a factor {WIDEST:g} ({size.low:.2g} to {size.high:.2g})"
 
 
+def _untold(fit: Fit) -> str:
+    """Return why a budget in FLOPs means nothing to a table in units that nobody has told; empty if it does."""
+    odd = fit.observations.odd_units
+    return (
+        f"{odd}; a budget in FLOPs needs that, or the FLOPs per N and D in these units (--flops-per-nd)" if odd else ""
+    )
+
+
 def advice(
     fit: Fit, verdict: Adequacy, budgets: Sequence[float] = (), k: float | None = None, force: bool = False
 ) -> dict[str, Any]:
@@ -58,9 +67,10 @@ def advice(
 
     What is withheld is None, with the reason under ``withheld``; ``force`` gives it all the same, beside the reason.
     """
+    units = _untold(fit) if k is None else ""
     k, origin = flops_per_nd(fit) if k is None else (k, "given")
     require_positive({"FLOPs per N and D": k})
-    largest, why = float(compute_of(fit, k).max()), objection(verdict)
+    largest, why = float(compute_of(fit, k).max()), units or objection(verdict)
     budgets = budgets or [largest * factor for factor in AHEAD]
     if why and not force:
         for flops in budgets:

@@ -19,7 +19,6 @@ from sweeplaw.trials.quantities import counted
 
 Array = np.ndarray
 
-SMALLEST_N = 1000  # a language model with fewer parameters means a table in millions or billions
 ROWS_NAMED = 8  # in a message, before "and k more"
 ONE_BUDGET = 0.1  # of log compute: rows that differ by less have one budget
 MAX_ROWS_COMPARED = 1_000_000  # larger tables are not searched for copies
@@ -44,7 +43,7 @@ class Observations:
 
     ``unit_names`` are the units of the columns of the inputs and the loss in words, as far as they are known. ``rule``
     says which rows these are, ``selection`` has the points whose best setting was selected, None without a selection;
-    there ``losses`` include its correction.
+    there ``losses`` include its correction. ``odd_units`` says in what units N and D seem to be if they are no counts.
     """
 
     inputs: Mapping[str, Array]
@@ -59,6 +58,7 @@ class Observations:
     unit_names: Mapping[str, str] = field(default_factory=dict)
     rule: str = ""
     selection: Mapping[str, Any] | None = None
+    odd_units: str = ""
 
     @property
     def rows_dropped(self) -> int:
@@ -73,8 +73,8 @@ def name_rows(rows: Sequence[int], count: int | None = None) -> str:
     return f"row{'s' * (total > 1)} {', '.join(str(row) for row in rows[:ROWS_NAMED])}{more}"
 
 
-def data_warnings(observations: Observations, raw: Mapping[str, Array]) -> tuple[str, ...]:
-    """Return warnings about rows that can be fitted all the same. ``raw`` are the columns before units."""
+def data_warnings(observations: Observations) -> tuple[str, ...]:
+    """Return warnings about rows that can be fitted all the same."""
     warnings = [f"left out: {item.describe()}" for item in observations.dropped]
     copies = _copies(observations)
     if copies.size:
@@ -84,11 +84,10 @@ def data_warnings(observations: Observations, raw: Mapping[str, Array]) -> tuple
     if _has_one_budget(observations.inputs):
         why = "they show the best N at it, not how it moves with compute: its parameters are open"
         warnings.append(f"all rows have one compute budget (N D = const): {why}")
-    for name in () if _has_own_trials(observations.frame) else ("N", "D", "U"):  # these may be of any size
-        small = observations.rows[raw[name] < SMALLEST_N].tolist() if name in raw else []
-        if small:
-            where = f"{name} ({observations.columns[name]}) is below {SMALLEST_N} in {name_rows(small)}"
-            warnings.append(f"{where}: is it in millions or billions? The parameters are then in that unit")
+    if observations.odd_units:
+        warnings.append(
+            f"{observations.odd_units}; until then the law is in these units, and budgets in FLOPs mean nothing"
+        )
     return tuple(warnings)
 
 
@@ -100,8 +99,8 @@ def _has_one_budget(inputs: Mapping[str, Array]) -> bool:
     return bool(np.ptp(logs[0]) > 0 and np.ptp(logs[0] + logs[1]) < ONE_BUDGET)
 
 
-def _has_own_trials(frame: pl.DataFrame) -> bool:
-    """Return whether the user's own code trained some of the runs."""
+def has_own_trials(frame: pl.DataFrame) -> bool:
+    """Return whether the user's own code trained some of the runs: their N and D may be of any size."""
     return "workload" in frame.columns and any(map(is_own, frame["workload"].unique()))
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sweeplaw.analysis.fitting.checks import Dropped, Observations, data_warnings, require_fittable
+from sweeplaw.analysis.fitting.checks import Dropped, Observations, data_warnings, has_own_trials, require_fittable
+from sweeplaw.analysis.fitting.seeming_units import seeming_units
 from sweeplaw.analysis.fitting.selection import Selection, select
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.tables.roles.budgets import TOKENS, budget_note, with_planned_tokens
@@ -71,15 +72,22 @@ def observe(table: Any, law: Law, columns: Columns) -> Observations:
         kept.get("weight", np.ones(int(keep.sum()))), rows[keep], frame.filter(pl.Series(keep)),
         mapping, units, (*before, *unfinished, *unknown, *dropped), (),
         {name: source.units[column] for name, column in mapping.items() if source.units.get(column)},
-        selection.rule, selection.values,
+        selection.rule, selection.values, _odd_units(frame, kept, mapping, units),
     )  # fmt: skip
     require_fittable(observations, law, _unknown_n(source.frame, mapping))
     damaged = (f"damaged: {fault}" for fault in source.faults)
     unknown_n = filter(None, [_unknown_n(source.frame, mapping)])
     return replace(
         observations,
-        warnings=(*damaged, *unknown_n, *selection.notes, *budget_note(planned), *data_warnings(observations, kept)),
+        warnings=(*damaged, *unknown_n, *selection.notes, *budget_note(planned), *data_warnings(observations)),
     )
+
+
+def _odd_units(
+    frame: pl.DataFrame, values: Mapping[str, Array], mapping: Mapping[str, str], units: Mapping[str, float]
+) -> str:
+    columns = {name: text for name, text in mapping.items() if text in frame.columns}
+    return "" if has_own_trials(frame) else seeming_units(values, columns, units)
 
 
 def _unknown_n(frame: pl.DataFrame, mapping: Mapping[str, str]) -> str:

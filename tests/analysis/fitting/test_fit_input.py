@@ -68,10 +68,53 @@ def test_a_fault_of_too_few_rows_names_the_rows_left_out() -> None:
         analysis.fit(table(loss=np.where(np.arange(24) < 4, LOSS, np.nan)))
 
 
-def test_sizes_below_a_thousand_give_a_warning_about_their_unit() -> None:
-    fit = analysis.fit(table(N=X / 1e9))
-    assert any("in millions or billions" in warning for warning in fit.warnings)
-    assert not any("in millions or billions" in warning for warning in analysis.fit(table()).warnings)
+@pytest.mark.parametrize(
+    ("columns", "factors", "said"),
+    [
+        ({"N": "N", "D": "D"}, (1e6, 1), "N (N) seems to be in millions (--x 'N=1e6*N' says so)"),
+        ({"N": "N", "D": "D"}, (1e9, 1e9), "N (N) seems to be in billions, D (D) in billions"),
+        (
+            {"N": "params_M", "D": "tokens_B"},
+            (1e6, 1e9),
+            "N (params_M) seems to be in millions, D (tokens_B) in billions",
+        ),
+        ({"N": "size (B)", "D": "D"}, (1e9, 1), "--x 'N=1e9*\"size (B)\"' says so"),
+    ],
+)
+def test_sizes_too_small_to_be_counts_are_said_to_be_in_a_unit_and_give_no_advice(columns, factors, said) -> None:
+    rows = table()
+    small = {columns["N"]: rows["N"] / factors[0], columns["D"]: rows["D"] / factors[1], "loss": rows["loss"]}
+    fit = analysis.fit(small, x=columns, y="loss")
+    assert any(said in warning for warning in fit.warnings)
+    assert said in fit.to_dict([1e22])["derived"]["withheld"]
+    with pytest.raises(InputError, match="FLOPs per N and D in these units"):
+        analysis.allocate(fit, 1e22)
+    told = {name: f'{factor:g} * "{columns[name]}"' for name, factor in zip(("N", "D"), factors, strict=True)}
+    sound = analysis.fit(small, x=told, y="loss")
+    assert not any("seems to be" in warning for warning in sound.warnings)
+    assert sound.params["A"] == pytest.approx(analysis.fit(rows).params["A"], rel=1e-3)
+    k = 6 * factors[0] * factors[1]
+    assert "FLOPs" not in (fit.to_dict([1e22], flops_per_nd=k)["derived"]["withheld"] or "")
+
+
+def test_a_unit_that_divides_the_inputs_does_not_tell_the_unit_of_the_table() -> None:
+    rows = table()
+    fit = analysis.fit({**rows, "N": rows["N"] / 1e6}, units={"N": 1e6})
+    assert any("--unit divides what the law sees" in warning for warning in fit.warnings)
+
+
+def test_two_units_in_one_column_are_refused() -> None:
+    rows = table()
+    mixed = np.where(np.arange(24) % 3 == 0, rows["N"] / 1e6, rows["N"])
+    with pytest.raises(InputError, match=r"N \(N\) seems to be in two units: 8 rows are at most"):
+        analysis.fit({**rows, "N": mixed})
+
+
+def test_counts_of_any_size_need_no_unit() -> None:
+    rows = table()
+    assert not any("seems to be" in warning for warning in analysis.fit(rows).warnings)
+    own = {**rows, "N": rows["N"] / 1e6, "workload": np.full(24, "command")}
+    assert not any("seems to be" in warning for warning in analysis.fit(own).warnings)
 
 
 def test_repeated_rows_give_a_warning() -> None:
