@@ -136,7 +136,7 @@ def optima(
     if not cells:
         groups: list[tuple[dict[str, Any], pl.DataFrame]] = [({}, known)]
     else:
-        parts = known.partition_by(list(cells), as_dict=True, maintain_order=True)
+        parts = known.partition_by(list(cells), as_dict=True)
         ordered = sorted(parts.items(), key=lambda item: tuple((str(type(v)), v) for v in item[0]))
         groups = [(dict(zip(cells, values, strict=True)), part) for values, part in ordered]
     return [cell_optimum(part, cell, knobs, y, seed=seed) for cell, part in groups if _measured(part, y).any()]

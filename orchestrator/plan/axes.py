@@ -14,6 +14,7 @@ from sweeplaw.trials.formula import Formula
 from sweeplaw.trials.spec import Knob, Value
 
 FORMS = "a list [1, 2, 3], {log = [low, high], num = n} or {linear = [low, high], num = n}"
+MOST_VALUES = 10_000_000  # of a range
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,8 @@ def _range(path: str, role: str, knob: Knob, raw: dict[str, Any]) -> Axis:
     num = raw.get("num")
     if num is None:
         return Axis(path, role, (knob,), (), low, high, kind == "log")
-    if not isinstance(num, int) or isinstance(num, bool) or not 1 <= num <= 10_000_000:
-        raise ValueError(f"num = {shown(num)}; accepted is a whole number from 1 to 10,000,000")
+    if not isinstance(num, int) or isinstance(num, bool) or not 1 <= num <= MOST_VALUES:
+        raise ValueError(f"num = {shown(num)}; accepted is a whole number from 1 to {MOST_VALUES:,}")
     steps = [index / (num - 1) if num > 1 else 0.0 for index in range(num)]
     values = [_between(knob, low, high, fraction, kind == "log") for fraction in steps]
     return Axis(path, role, (knob,), tuple((value,) for value in _distinct(values)), low, high, kind == "log")

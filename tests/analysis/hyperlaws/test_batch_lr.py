@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 from matplotlib.figure import Figure
 
-from sweeplaw.analysis.hyperlaws.batch_lr import batch_rule
+from sweeplaw.analysis.hyperlaws.batch_lr import SAME_RULE, _verdict, batch_rule
 from sweeplaw.analysis.hyperlaws.evaluation import Scorer
 from sweeplaw.analysis.hyperlaws.features import features
 from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
+from sweeplaw.analysis.hyperlaws.knob_law import Estimate
 from sweeplaw.analysis.report.hyperlaw_figures import heatmaps, importance_bars, law_lines
 from sweeplaw.analysis.tuning.cells import CellTable, cell_table
 from sweeplaw.analysis.tuning.importance import importance
@@ -118,3 +119,23 @@ def test_the_exponent_is_the_weighted_slope_through_the_optima_of_the_slices() -
     best = np.log([float(knob.fitted) for knob in knobs]) / error  # type: ignore[arg-type]
     assert spread.max() > 1.5 * np.median(spread)  # so that the weights matter
     assert found.exponent.value == pytest.approx(np.linalg.lstsq(design, best, rcond=None)[0][0], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.2, 0.5 - SAME_RULE, "agrees with the square-root rule and excludes the linear"),
+        (0.2, 0.46, "below both"),
+        (0.5 + SAME_RULE, 0.9, "agrees with the square-root rule and excludes the linear"),
+        (0.54, 0.96, "between"),
+        (0.54, 1 - SAME_RULE, "agrees with the linear rule and excludes the square-root"),
+        (1 + SAME_RULE, 1.2, "agrees with the linear rule and excludes the square-root"),
+        (1.04, 1.2, "above both"),
+        (0.5, 1.0, "covers both"),
+        (None, None, "too few cells for an interval"),
+    ],
+)
+def test_a_rule_within_the_margin_of_the_interval_is_not_excluded(
+    low: float | None, high: float | None, words: str
+) -> None:
+    assert words in _verdict(Estimate(0.7, low, high))

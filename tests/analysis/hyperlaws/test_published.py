@@ -135,7 +135,12 @@ def test_step_law_suggests_the_values_of_its_formula() -> None:
     assert batch.high is not None
     assert lr.low < lr.value < lr.high
     assert lr.plateau == pytest.approx(2.0, abs=0.1)
-    assert found.settings["batch_sequences"].value == pytest.approx(batch.value / 2048)
+    sequences = found.settings["batch_sequences"]
+    assert batch.low is not None
+    assert batch.high is not None
+    assert [sequences.low, sequences.value, sequences.high] == pytest.approx(
+        [batch.low / 2048, batch.value / 2048, batch.high / 2048]
+    )
     assert found.settings["steps"].value == pytest.approx(1.4e12 / batch.value)
     assert found.settings["steps"].low == pytest.approx(1.4e12 / batch.high)
     assert found.decades["N"] == pytest.approx(math.log10(7e9 / 1.0738e9))

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from sweeplaw.orchestrator.plan import sizes
+from sweeplaw.orchestrator.plan import axes, sizes
 from sweeplaw.orchestrator.plan.sizes import MOST_COMBINATIONS
 from sweeplaw.orchestrator.plan.sweep import parse, read
 from sweeplaw.trials.errors import InputError
@@ -31,6 +31,16 @@ def axis(text, role="nuisance", name="lr"):
 )
 def test_every_form_of_an_axis_gives_its_values(text, values):
     assert axis(text) == values
+
+
+def test_the_values_of_a_range_are_limited_in_a_random_search_too(monkeypatch):
+    """Its axes count as one, so the limit of combinations does not hold their numbers of values."""
+    monkeypatch.setattr(axes, "MOST_VALUES", 5)
+    text = HEAD + '[search]\nkind = "random"\nsamples = 2\n[scientific]\nparams = [1]\ntokens = 1\n[nuisance]\n'
+    (lr,) = [found for found in parse(text + "lr = { log = [0.1, 1], num = 5 }\n").axes if found.names == ("lr",)]
+    assert len(lr.values) == 5
+    with pytest.raises(InputError, match=r"nuisance.lr: num = 6; accepted is a whole number from 1 to 5"):
+        parse(text + "lr = { log = [0.1, 1], num = 6 }\n")
 
 
 def test_integer_ranges_are_rounded_and_distinct():

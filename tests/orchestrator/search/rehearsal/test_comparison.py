@@ -16,7 +16,7 @@ from sweeplaw.orchestrator.search.rehearsal.reading import read
 from sweeplaw.orchestrator.search.rehearsal.recorded_space import RecordedSpace
 from sweeplaw.orchestrator.search.rehearsal.rehearsal import Rehearsal
 from sweeplaw.trials.errors import InputError
-from tests.orchestrator.search.rehearsal.planted import BATCH_POWERS, LR_POWERS, planted, space_of
+from tests.orchestrator.search.rehearsal.planted import BATCH, BATCH_POWERS, LR_POWERS, planted, space_of
 
 
 class Only:
@@ -74,6 +74,13 @@ def test_the_whole_grid_has_no_regret_and_the_planted_exponents() -> None:
     for knob, planted_powers in (("lr", LR_POWERS), ("batch", BATCH_POWERS)):
         for axis, power in planted_powers.items():
             assert powers[knob, axis] == pytest.approx(power, abs=0.13), (knob, axis)  # levels are an octave apart
+
+
+def test_a_knob_of_one_value_or_without_a_log_scale_has_no_exponents() -> None:
+    runs = planted().filter(pl.col("batch") == BATCH[0]).with_columns(lr=pl.col("lr") - 2 * pl.col("lr").min())
+    space = space_of(runs)
+    assert [(axis.log, len(axis.values) > 1) for axis in space.axes] == [(True, False), (False, True)]
+    assert list(compare(space, contestants(space, ["grid"]), budget=1.0, seeds=1).exponents) == []
 
 
 @pytest.mark.heavy

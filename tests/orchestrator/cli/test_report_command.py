@@ -1,0 +1,65 @@
+"""`sweeplaw report`: where its two files go, and what has no folder for them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from sweeplaw.clusters.profile import profile
+from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.errors import InputError
+
+pytestmark = pytest.mark.heavy  # pages are drawn
+
+SWEEP = """
+name = "a"
+workload = "surrogate"
+[scientific]
+params = [1e7, 1e8]
+tokens = [1e9]
+[nuisance]
+lr = [1e-3, 1e-2]
+"""
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reported") / "s"
+    launch(plan(parse(SWEEP)), Store.open(folder, create=True), profile.load("inline"))
+    return folder
+
+
+def call(*arguments: Any) -> Result:
+    return CliRunner().invoke(app, ["report", *map(str, arguments)])
+
+
+def test_a_report_is_written_into_the_store(store: Path) -> None:
+    done = call(store)
+    assert done.exit_code == 0, done.exception
+    assert done.stdout.splitlines()[:2] == [f"{store}/report.html", f"{store}/report.json"]
+    assert "<html" in (store / "report.html").read_text(encoding="utf-8")
+
+
+def test_another_folder_is_made_for_it(store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a" / "b"
+    done = call(store, "--out", out, "--json")
+    assert done.exit_code == 0, done.exception
+    shown = json.loads(done.stdout)
+    assert (shown["html"], shown["json"]) == (f"{out}/report.html", f"{out}/report.json")
+    written = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert {name: shown[name] for name in written} == written
+
+
+def test_a_file_has_no_folder_for_its_report(tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("N,D,val_loss\n1,2,3\n")
+    error = call(tmp_path / "runs.csv").exception
+    assert isinstance(error, InputError)
+    assert "is not a local folder, so the report needs --out FOLDER" in str(error)

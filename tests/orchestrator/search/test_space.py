@@ -1,0 +1,26 @@
+"""The ladder on which a search steps: numbers in increasing order, anything else in the order of the file."""
+
+from __future__ import annotations
+
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.search.space import ladder
+
+SWEEP = """
+name = "ladders"
+workload = { kind = "python:any:f", knobs = { lr = 0.1, optimizer = "adamw", warmup = 0.1, decay = 0.1 } }
+[scientific]
+lr = [1e-1, 1e-3, 1e-2]
+optimizer = ["sgd", "adamw"]
+[[zip]]
+role = "nuisance"
+warmup = [0.2, 0.1]
+decay = [0.3, 0.4]
+"""
+
+
+def test_numbers_are_sorted_and_texts_and_zipped_values_keep_their_order(tmp_path) -> None:
+    (tmp_path / "any.py").write_text("def f(config): ...\n")
+    rungs = {axis.names: list(ladder(axis)) for axis in parse(SWEEP, folder=tmp_path).axes}
+    assert rungs["lr",] == [(1e-3,), (1e-2,), (1e-1,)]
+    assert rungs["optimizer",] == [("sgd",), ("adamw",)]
+    assert sorted(rungs["warmup", "decay"], reverse=True) == rungs["warmup", "decay"] == [(0.2, 0.3), (0.1, 0.4)]
