@@ -68,6 +68,8 @@ class Execution:
             FailureWatch(todo.sweep.stop),
             self.feed,
         )
+        if self.feed:
+            self.feed.record = self._recorder.record
 
     @property
     def states(self) -> Mapping[str, int]:

@@ -107,6 +107,15 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """A paused setting is given up: its trials end as `stopped`, with the loss that was ``predicted`` for their end."""
+
+    setting: Setting
+    reason: str
+    predicted: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The search has ended by its own rule, for this reason."""
 
@@ -120,8 +129,8 @@ class Search(Protocol):
     keep what it computed from an earlier history, as long as that changes no answer.
     """
 
-    def propose(self, history: History) -> Proposal | Finished | None:
-        """Return what to run next; None while it waits for what is pending."""
+    def propose(self, history: History) -> Proposal | Stop | Finished | None:
+        """Return what to run next, or what to give up; None while it waits for what is pending."""
         ...
 
     def belief(self, history: History) -> str:

@@ -57,6 +57,17 @@ class Objective:
         return tuple(sign * float(value) for sign, value in zip(signs, found, strict=True) if value is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class Incomplete:
+    """A proposed setting, its trials that have not ended, and the number and knowledge of its proposal."""
+
+    setting: Setting
+    knobs: Mapping[str, Value]
+    ids: tuple[str, ...]
+    number: int
+    known: int
+
+
 @dataclass(slots=True)
 class _Entry:
     """A setting that was proposed or run: its trials that are expected, and the rows of those that ended."""
@@ -98,7 +109,8 @@ class Ledger:
             self._number = max(self._number, row["search_number"] + 1)
         if row.get("sweep") == self._space.sweep.name and row.get("launch_id") is not None:
             entry.used[row["trial_id"]] = _flops_used(row)
-        if row["state"] in UNFINISHED and not self._space.sweep.search.pauses:
+        search = self._space.sweep.search
+        if row["state"] in UNFINISHED and not (search.pauses or search.early_stopping):
             return
         if _ENDED.get(row["state"]) == "paused":
             self._paused_at[row["trial_id"]] = row.get("last_step") or 0
@@ -129,13 +141,24 @@ class Ledger:
         entry = self._entry(setting, {}, group.ids)
         entry.ids, entry.pending = group.ids, True
 
-    def incomplete(self) -> list[tuple[Setting, Mapping[str, Value], tuple[str, ...]]]:
-        """Return the settings proposed earlier of whose trials only some have ended, with the others."""
+    def incomplete(self) -> list[Incomplete]:
+        """Return the settings proposed earlier of whose trials only some have ended."""
         return [
-            (entry.setting, entry.knobs, tuple(trial for trial in entry.ids if trial not in entry.rows))
+            Incomplete(
+                entry.setting,
+                entry.knobs,
+                tuple(trial for trial in entry.ids if trial not in entry.rows),
+                entry.number,
+                entry.known or 0,
+            )
             for entry in self._entries.values()
             if entry.pending and entry.rows and entry.number is not None
         ]
+
+    def row(self, trial_id: str) -> Mapping[str, Any] | None:
+        """Return the latest row of a trial; None if it has none."""
+        entry = self._of_trial.get(trial_id)
+        return None if entry is None else entry.rows.get(trial_id)
 
     def history(self, left: Left) -> History:
         """Return what the search may know now."""

@@ -21,6 +21,15 @@ from sweeplaw.trials.errors import InputError
 
 def load(space: Space) -> Search:
     """Return the search of the space's sweep. Raise InputError if the sweep lacks what it needs."""
+    search = _search(space)
+    if space.sweep.search.early_stopping is None:
+        return search
+    from sweeplaw.orchestrator.search.early_stopping import EarlyStopping
+
+    return EarlyStopping(space, space.sweep.search.early_stopping, search)
+
+
+def _search(space: Space) -> Search:
     options = space.sweep.search
     match options:
         case OptunaSearch():

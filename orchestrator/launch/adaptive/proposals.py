@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sweeplaw.orchestrator.launch import checkpoints
 from sweeplaw.orchestrator.launch.adaptive.known import ledger, rows
 from sweeplaw.orchestrator.launch.leases import LEASE_SECONDS, LaunchLease
 from sweeplaw.orchestrator.plan.limits import Budget
@@ -14,12 +16,14 @@ from sweeplaw.orchestrator.plan.plan import Group
 from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.schedule.packs import Pack
 from sweeplaw.orchestrator.search import registry
-from sweeplaw.orchestrator.search.contract import Finished, Left, Proposal, Setting
+from sweeplaw.orchestrator.search.contract import Finished, Left, Proposal, Stop
+from sweeplaw.orchestrator.search.ledger import Incomplete
 from sweeplaw.orchestrator.search.outlook import recommended
 from sweeplaw.orchestrator.search.space import Space
+from sweeplaw.orchestrator.worker.provenance import commit, versions
 from sweeplaw.trials.accounting import Cost
-from sweeplaw.trials.record import CurvePoint, Row, SearchNote, TrialRecord
-from sweeplaw.trials.spec import Value
+from sweeplaw.trials.record import UNFINISHED, CurvePoint, Outcome, Provenance, Row, SearchNote, TrialRecord
+from sweeplaw.trials.store_format import checkpoint
 
 LISTEN_SECONDS = 1.0  # between two looks at what other launches have recorded
 REFUSED = 100  # proposals in a row that other launches hold: then this launch has nothing to do
@@ -42,6 +46,7 @@ class ProposalFeed:
         used_before: float,
     ) -> None:
         self.ended = ""
+        self.record: Callable[[Sequence[Row]], object] = len  # set by the launch: records rows, and learns from them
         self.elsewhere = 0
         self.attempts: dict[str, int] = {}  # so far, of the trials recorded in this launch
         self._space, self._lease, self._size_of, self._stacked = space, lease, size_of, stacked
@@ -103,7 +108,7 @@ class ProposalFeed:
             return []
         self._listen()
         if self._left_over:
-            return self._resumed(*self._left_over.pop())
+            return self._resumed(self._left_over.pop())
         for _ in range(REFUSED):
             history = self._ledger.history(self.left())
             found = self._search.propose(history)
@@ -112,6 +117,9 @@ class ProposalFeed:
             if isinstance(found, Finished):
                 self.ended = found.reason
                 return []
+            if isinstance(found, Stop):
+                self._give_up(found)
+                continue
             group = self._space.group(found.setting, found.knobs)
             if isinstance(group, str):
                 raise RuntimeError(
@@ -119,8 +127,8 @@ class ProposalFeed:
                 )
             if self._exceeds(found, group):
                 return []
-            if self._claimed(group):
-                return self._begun(found, group, len(history.observations))
+            if granted := self._claimed(group):
+                return self._begun(found, group, granted, len(history.observations))
             self.elsewhere += len(group.ids)
             self._ledger.held_elsewhere(found.setting, group)
             self._listen(at_once=True)
@@ -144,26 +152,58 @@ class ProposalFeed:
         until = min(proposal.until or steps, steps)
         return {trial: flops * max(0, until - self._ledger.step(trial)) / steps for trial in group.ids}
 
-    def _claimed(self, group: Group) -> bool:
+    def _claimed(self, group: Group) -> set[str]:
+        """Claim these trials; return those that no other launch runs or has finished."""
         lease = self._lease
         granted = lease.store.claim(group.ids, lease.launch_id, LEASE_SECONDS, lease.store.tail())
         lease.trials |= granted
-        return bool(granted)
+        return granted
 
-    def _begun(self, proposal: Proposal, group: Group, known: int) -> list[Pack]:
+    def _begun(self, proposal: Proposal, group: Group, granted: set[str], known: int) -> list[Pack]:
         costs = self._needed(proposal, group)
         number = self._ledger.proposed(proposal, group, known)
         setting = self._space.encode(proposal.setting, proposal.knobs)
-        for trial_id, needed in costs.items():
+        for trial_id in granted:
             self._notes[trial_id] = SearchNote(number, known, proposal.reason, setting)
-            self._cost[trial_id] = needed
-        return self._packed(group, proposal.until, proposal.parent)
+            self._cost[trial_id] = costs[trial_id]
+        return self._packed(group.only(granted), proposal.until, proposal.parent)
 
-    def _resumed(self, setting: Setting, knobs: Mapping[str, Value], ids: tuple[str, ...]) -> list[Pack]:
+    def _resumed(self, left: Incomplete) -> list[Pack]:
         """Return the packs of the trials of a setting that an earlier launch proposed and did not finish."""
-        group = self._space.group(setting, knobs)
+        group = self._space.group(left.setting, left.knobs)
         assert not isinstance(group, str), "its trials have rows"
-        return self._packed(group.only(set(ids)), None, None) if self._claimed(group.only(set(ids))) else []
+        setting = self._space.encode(left.setting, left.knobs)
+        granted = self._claimed(group.only(set(left.ids)))
+        for trial_id in granted:
+            self._notes[trial_id] = SearchNote(left.number, left.known, "completes the seeds of its setting", setting)
+            self._cost[trial_id] = group.cost.flops
+        return self._packed(group.only(granted), None, None) if granted else []
+
+    def _give_up(self, stop: Stop) -> None:
+        """Record the paused trials of a setting as stopped, under the attempt that has their curve."""
+        sweep, lease = self._space.sweep, self._lease
+        group = self._space.group(stop.setting)
+        assert not isinstance(group, str), "its trials have rows"
+        predicted = f"predicted_{registry.objective(sweep).metrics[0]}"
+        records = []
+        for index, trial_id in enumerate(group.ids):
+            row = self._ledger.row(trial_id)
+            if row is None or row["state"] not in UNFINISHED:
+                continue
+            now = dt.datetime.now(dt.UTC)
+            step, metrics = row.get("last_step"), {predicted: stop.predicted}
+            outcome = Outcome(trial_id, "stopped", stop.reason, step, None, now, None, metrics)
+            self._notes[trial_id] = SearchNote(
+                row["search_number"], row["search_known"], stop.reason, self._space.encode(stop.setting)
+            )
+            spec, origin = group.spec(index), Provenance(None, None, versions(), commit())
+            pack = f"{trial_id[:12]}-1"
+            records.append(
+                TrialRecord(spec, group.cost, outcome, sweep.name, row["attempt"], pack, lease.launch_id, origin)
+            )
+        self.record(records)
+        for record in records:
+            checkpoint.remove(checkpoints.folder(lease.store.location), record.spec.trial_id)
 
     def _packed(self, group: Group, until: int | None, parent: str | None) -> list[Pack]:
         groups = [group] if self._stacked else [group.only({trial_id}) for trial_id in group.ids]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sweeplaw.orchestrator.search.contract import (
     Finished,
@@ -21,6 +21,7 @@ from sweeplaw.orchestrator.search.contract import (
     Search,
     Setting,
     Status,
+    Stop,
 )
 from sweeplaw.orchestrator.search.rehearsal.recorded_space import Recorded, RecordedSpace
 from sweeplaw.trials.workloads.replay.curves import Curve
@@ -86,6 +87,9 @@ class Rehearsal:
         if isinstance(found, Finished):
             self.ended = found.reason
             return False
+        if isinstance(found, Stop):
+            self._known[found.setting] = replace(self._known.pop(found.setting), status="stopped")
+            return True
         recorded = self.space.outcomes[found.setting]
         step, flops = self._until(found, recorded)
         if history.left.flops is not None and flops > history.left.flops + ROUNDING * budget:
