@@ -45,8 +45,11 @@ def match(a: pl.DataFrame, b: pl.DataFrame, y: str, compared: Sequence[str], on:
     """Match the runs of two frames with finite losses ``y``.
 
     ``compared`` are knobs in which the recipes may differ; without any, all those without a common value. ``on`` are
-    the columns that must be equal, by default every other knob but the seed. Raise InputError if nothing matches.
+    the columns that must be equal, by default every other knob but the seed. Raise InputError if a column is unknown or
+    nothing matches.
     """
+    for frame in (a, b):
+        check_columns(frame, compared)
     knobs = _knobs(a, b, y, on)
     apart = {name: _values(a, b, name) for name in knobs if name not in (on or ()) and not _common(a, b, name)}
     if compared:

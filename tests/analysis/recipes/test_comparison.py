@@ -158,6 +158,8 @@ def test_what_cannot_be_compared_is_refused():
         compare_recipes(runs(), runs().with_columns(D=pl.lit(7.0)), on=["N", "D"])
     with pytest.raises(InputError, match=r"no run of .* finite val_loss"):
         compare_recipes(runs(), runs().with_columns(val_loss=pl.lit(float("nan"))))
+    with pytest.raises(InputError, match="no column 'nothing'"):
+        compare_recipes(runs(), runs(), also=["nothing"])
     with pytest.raises(InputError, match="--on"):
         compare_recipes(pl.DataFrame({"val_loss": [1.0, 2.0]}), pl.DataFrame({"val_loss": [1.0, 3.0]}))
 
