@@ -62,11 +62,13 @@ class CellProcess:
 
 
 class EqualFlops:
-    """Local search of each cell with the same FLOPs: from the optimum of the nearest cell done, one step at a time."""
+    """Local search with the same FLOPs in each cell, one step at a time from the optimum of the nearest cell done. What a
+    cell leaves is shared by the dearer ones.
+    """
 
     def __init__(self, space: RecordedSpace, seed: int, share: float) -> None:
         self._space = space
-        self._quota = share * space.total / len(space.cells)
+        self._budget = share * space.total
         self._ladders = [list(axis.values) for axis in space.axes]
         rng = np.random.default_rng(seed)
         self._start = space.members[0][int(rng.integers(len(space.members[0])))]
@@ -80,14 +82,16 @@ class EqualFlops:
             spent[cell] += seen.flops or 0.0
             loss = math.inf if seen.value is None else seen.value
             best[cell] = min(best.get(cell, (math.inf, seen.setting)), (loss, seen.setting), key=lambda one: one[0])
-        taken = history.taken
+        taken, left = history.taken, self._budget
         for cell in range(len(self._space.cells)):
+            quota = left / (len(self._space.cells) - cell)
+            left -= spent[cell]
             cost = self._space.outcomes[self._space.members[cell][0]].flops
             if cell not in best:
                 done = min(best, key=lambda other: self._space.distance(cell, other), default=None)
                 start = self._start if done is None else best[done][1]
                 return Proposal(self._space.nearest(start, cell), "from the nearest cell")
-            if spent[cell] + cost <= self._quota:
+            if spent[cell] + cost <= quota:
                 for there in self._around(best[cell][1]):
                     if there in self._space.outcomes and there not in taken:
                         return Proposal(there, "a step from the best")
