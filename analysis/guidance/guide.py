@@ -132,7 +132,7 @@ class Guide:
         """Return what the records say of the surface. Refit at fixed numbers of records, so that it is pure."""
         count, due = len(self.records), _last_refit(len(self.records), len(self._start))
         if self._belief is None or self._fitted != due:
-            self._belief = believe(self.space, self._terms, *self.records.first(due), self.options.seed_noise)
+            self._belief = believe(self._terms, *self.records.first(due), self.options.seed_noise)
             self._fitted = self._learnt = due
         for n in range(self._learnt, count):
             if np.isfinite(best := self.records.best_so_far[n]):
@@ -181,13 +181,13 @@ class Guide:
         visited = np.isfinite(self.records.best)
         visited[space.cell[np.array(waiting, dtype=np.int64)]] = True
         most = min(left, FIRST_VISIT_SHARE * (self.records.spent + float(space.cost[waiting].sum())))
+        open_rows = ~taken[belief.active] & (space.cost[belief.active] <= most)
         found = []
-        for cell in np.flatnonzero(~visited):
-            points = np.flatnonzero((space.cell == cell) & ~taken & (space.cost <= most))
-            lost = np.flatnonzero((space.cell == cell) & self.records.lost)
-            rows = [r for r in lowest_rows(belief, len(space))[cell] if belief.active[r] in set(points.tolist())]
-            clear = [r for r in rows if self._clear(int(belief.active[r]), lost)] or rows
-            found += [int(belief.active[clear[0]])] if clear else []
+        for cell, rows in enumerate(lowest_rows(belief, len(space))):
+            points = belief.active[rows[open_rows[rows]]].tolist()
+            if not visited[cell] and points:
+                lost = np.flatnonzero((space.cell == cell) & self.records.lost)
+                found.append(next((p for p in points if self._clear(p, lost)), points[0]))
         return min(found, key=lambda p: float(space.cost[p]), default=None)
 
     def _clear(self, point: int, lost: Index) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeplaw.analysis.guidance.space import Array, Index, Space
+from sweeplaw.analysis.guidance.space import Array, Index
 from sweeplaw.analysis.guidance.terms import Terms
 
 ROUNDS = 12  # of reweighting; the optimum moves less than a hundredth of an octave afterwards
@@ -36,21 +36,20 @@ class LawFit:
     excess: Array
 
 
-def fit_law(space: Space, terms: Terms, index: Index, y: Array, best: Array) -> LawFit:
+def fit_law(terms: Terms, index: Index, y: Array, best: Array) -> LawFit:
     """Return the fit to log losses ``y`` at the points ``index``; ``best`` (cells,) is inf where nothing was run."""
-    cell = space.cell[index]
+    cell = terms.space.cell[index]
     clipped = np.minimum(y, best[cell] + LARGEST_EXCESS)
-    design, target = terms.features[index] * terms.sd, clipped - terms.mean[index]
+    design, target = terms.features(index) * terms.sd, clipped - terms.mean(index)
     excess, influence = clipped - best[cell], np.ones(len(y))
     for _ in range(ROUNDS):
         spread = WEIGHT_NOISE + WEIGHT_SLOPE * excess
         weight = influence / spread**2
         matrix = design.T @ (design * weight[:, None]) + np.eye(len(terms.sd))
         parameters = terms.sd * np.linalg.solve(matrix, design.T @ (weight * target))
-        fit = _quadratics(space, terms, parameters, best)
+        fit = _quadratics(terms, parameters, best)
         excess = excess_of_records(fit.rise[index], clipped - fit.base[cell])
-        predicted = fit.level[cell] + fit.rise[index]
-        residual = np.abs(clipped - predicted) / (WEIGHT_NOISE + WEIGHT_SLOPE * excess)
+        residual = np.abs(clipped - fit.level[cell] - fit.rise[index]) / (WEIGHT_NOISE + WEIGHT_SLOPE * excess)
         influence = np.minimum(1.0, HUBER / np.maximum(residual, 1e-9))
     fit.excess[index] = excess
     return fit
@@ -66,15 +65,14 @@ def excess_of_records(rise: Array, above_base: Array) -> Array:
     return np.clip(np.maximum(rise / 2, above_base), 0.0, LARGEST_EXCESS)
 
 
-def _quadratics(space: Space, terms: Terms, parameters: Array, best: Array) -> LawFit:
+def _quadratics(terms: Terms, parameters: Array, best: Array) -> LawFit:
     """Return the surfaces with these parameters."""
-    curvature = terms.curvature(parameters)
-    slopes = terms.slopes @ parameters
+    space, curvature, slopes = terms.space, terms.curvature(parameters), terms.slopes(parameters)
     optimum = -np.linalg.solve(curvature, slopes.T).T / 2
-    level = terms.levels @ parameters + (slopes * optimum).sum(axis=1) / 2
+    level = terms.levels(parameters) + (slopes * optimum).sum(axis=1) / 2
     lowest = np.full(len(space.cells), np.inf)
     np.minimum.at(lowest, space.surface_cell, level)
     off = space.x - optimum[space.surface]
-    rise = np.einsum("pi,ij,pj->p", off, curvature, off) + level[space.surface] - lowest[space.cell]
+    rise = ((off @ curvature) * off).sum(axis=1) + (level - lowest[space.surface_cell])[space.surface]
     excess = np.clip(rise, 0.0, LARGEST_EXCESS)
     return LawFit(curvature, optimum, lowest, rise, cell_base(lowest, best), excess)

@@ -15,8 +15,9 @@ from sweeplaw.analysis.guidance.surface import Belief
 class OptimumLaw:
     """For each knob and axis, the ``slope`` of the optimum and its standard deviation ``sd``.
 
-    On a log axis of the knob the slope is the exponent of a power law; on a linear one, the change of the optimum per
-    doubling of the axis. Of the first recipe if there are several; their slopes are shared.
+    At the middle of the cells, where the bend of the law counts for nothing. On a log axis of the knob the slope is the
+    exponent of a power law; on a linear one, the change of the optimum per doubling of the axis. Of the first recipe if
+    there are several; their slopes are shared.
     """
 
     slope: Mapping[str, Mapping[str, float]]
@@ -26,15 +27,12 @@ class OptimumLaw:
 def optimum_law(belief: Belief) -> OptimumLaw:
     """Return the law with standard deviations by linear propagation from the parameters."""
     space = belief.space
-    middle = np.zeros(len(space.axes))
-    base = optimum_at(belief, middle)
     slopes: dict[str, dict[str, float]] = {knob.name: {} for knob in space.knobs}
     sds: dict[str, dict[str, float]] = {knob.name: {} for knob in space.knobs}
     covariance = belief.covariance[len(belief.active) :, len(belief.active) :]
-    for j, axis in enumerate(space.axes):
-        there = np.eye(len(space.axes))[j]
-        value = optimum_at(belief, there) - base
-        gradient = optimum_gradient(belief, there) - optimum_gradient(belief, middle)
+    for axis, step in zip(space.axes, np.eye(len(space.axes)), strict=True):
+        value = (optimum_at(belief, step) - optimum_at(belief, -step)) / 2
+        gradient = (optimum_gradient(belief, step) - optimum_gradient(belief, -step)) / 2
         sd = np.sqrt(np.maximum(np.einsum("kt,tu,ku->k", gradient, covariance, gradient), 0.0))
         for i, knob in enumerate(space.knobs):
             slopes[knob.name][axis] = float(value[i] * space.unit[i])
@@ -46,14 +44,14 @@ def optimum_at(belief: Belief, z: Array) -> Array:
     """Return the optimum x (knobs,) of the law at the coordinates ``z``."""
     parameters = belief.mean[len(belief.active) :]
     curvature = belief.terms.curvature(parameters)
-    slopes = belief.terms.slopes_at(z, 0, len(belief.space.recipes)) @ parameters
+    slopes = belief.terms.slopes_at(z) @ parameters
     return np.asarray(-np.linalg.solve(curvature, slopes) / 2)
 
 
 def optimum_gradient(belief: Belief, z: Array) -> Array:
-    """Return the derivatives (knobs, terms) of `optimum_at` by the parameters: dx = -Q^-1 (db / 2 + dQ x)."""
+    """Return the derivatives (knobs, shared terms) of `optimum_at` by the parameters: dx = -Q^-1 (db / 2 + dQ x)."""
     terms, x = belief.terms, optimum_at(belief, z)
-    change = terms.slopes_at(z, 0, len(belief.space.recipes)) / 2
+    change = terms.slopes_at(z) / 2
     for n, (i, j) in enumerate(terms.pairs, start=terms.first_pair):
         change[i, n] += x[j] / 2
         change[j, n] += x[i] / 2

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from sweeplaw.analysis.guidance.heterogeneity import MOST_RECORDS as EVIDENCE_RECORDS
+from sweeplaw.analysis.guidance.heterogeneity import group_scales
 from sweeplaw.analysis.guidance.law_fit import LARGEST_EXCESS, LawFit, cell_base, excess_of_records, fit_law
 from sweeplaw.analysis.guidance.space import Array, Index, Space
 from sweeplaw.analysis.guidance.terms import Terms
@@ -22,7 +24,8 @@ NOISE_SLOPE = 0.3  # sd of a record per relative excess: the surface is not mode
 STEEP_FROM = 0.03  # relative excess beyond which that slope is trebled
 ACTIVE_EXCESS = 0.02  # relative excess below which a point is followed
 LEAST_ACTIVE = 5  # points followed in every cell
-MOST_RECORDS = 1000  # records that are factorized: those with the least excess
+MOST_OF_A_CELL, MOST_ACTIVE = 80, 1500  # points followed: all with little excess in a grid of 120 points a cell
+MOST_RECORDS = 600  # records that are factorized: those with the least excess
 LEAST_VARIANCE = 1e-14
 
 
@@ -90,32 +93,43 @@ def noise_sd(excess: Array, seed_noise: float) -> Array:
     return seed_noise + NOISE_SLOPE * excess + 2 * NOISE_SLOPE * np.maximum(0.0, excess - STEEP_FROM)
 
 
-def believe(space: Space, terms: Terms, index: Index, y: Array, best: Array, seed_noise: float) -> Belief:
+def believe(terms: Terms, index: Index, y: Array, best: Array, seed_noise: float) -> Belief:
     """Return the belief after log losses ``y`` at the points ``index``; ``best`` (cells,) is inf without a record."""
-    fit = fit_law(space, terms, index, y, best)
-    noise = noise_sd(fit.excess, seed_noise)
-    active = _followed(space, fit)
-    kept = np.argsort(fit.excess[index], kind="stable")[:MOST_RECORDS]
-    known, above = index[kept], np.minimum(y[kept] - fit.base[space.cell[index[kept]]], LARGEST_EXCESS)
-    values = fit.base[space.cell[known]] + above - terms.mean[known]
-    prior, scaled = terms.sd**2, terms.features * terms.sd
-    covariance = scaled[known] @ scaled[known].T + discrepancy(space, fit, known, known)
-    lower = np.linalg.cholesky(covariance + np.diag(noise[known] ** 2))
-    cross = np.hstack(
-        [scaled[known] @ scaled[active].T + discrepancy(space, fit, known, active), terms.features[known] * prior]
-    )
+    terms = _with_scales(terms, index, y, best, seed_noise)
+    fit = fit_law(terms, index, y, best)
+    noise, active = noise_sd(fit.excess, seed_noise), _followed(terms.space, fit)
+    known, values = _known(terms, fit, index, y, MOST_RECORDS)
+    left, right = terms.features(known) * terms.sd, terms.features(active) * terms.sd
+    law = slice(terms.shared)
+    covariance = left @ left.T + discrepancy(terms.space, fit, known, known) + np.diag(noise[known] ** 2)
+    lower = np.linalg.cholesky(covariance)
+    cross = np.hstack([left @ right.T + discrepancy(terms.space, fit, known, active), left[:, law] * terms.sd[law]])
     explained = solve_triangular(lower, cross, lower=True)
-    mean = np.r_[terms.mean[active], np.zeros(len(prior))] + explained.T @ solve_triangular(lower, values, lower=True)
-    shared = terms.features[active] * prior
-    before = np.block(
-        [
-            [scaled[active] @ scaled[active].T + discrepancy(space, fit, active, active), shared],
-            [shared.T, np.diag(prior)],
-        ]
-    )
-    row = np.full(len(space), -1)
+    mean = np.r_[terms.mean(active), np.zeros(terms.shared)]
+    mean += explained.T @ solve_triangular(lower, values, lower=True)
+    shared = right[:, law] * terms.sd[law]
+    before = right @ right.T + discrepancy(terms.space, fit, active, active)
+    before = np.block([[before, shared], [shared.T, np.diag(terms.sd[law] ** 2)]])
+    row = np.full(len(terms.space), -1)
     row[active] = np.arange(len(active))
-    return Belief(space, terms, fit, seed_noise, active, row, noise, mean, before - explained.T @ explained)
+    return Belief(terms.space, terms, fit, seed_noise, active, row, noise, mean, before - explained.T @ explained)
+
+
+def _with_scales(terms: Terms, index: Index, y: Array, best: Array, seed_noise: float) -> Terms:
+    """Return the terms with the scales that the records with the least excess speak for."""
+    fit = fit_law(terms, index, y, best)
+    known, values = _known(terms, fit, index, y, EVIDENCE_RECORDS)
+    noise = noise_sd(fit.excess[known], seed_noise)
+    rest = discrepancy(terms.space, fit, known, known) + np.diag(noise**2)
+    return terms.scaled(group_scales(terms, terms.features(known), rest, values))
+
+
+def _known(terms: Terms, fit: LawFit, index: Index, y: Array, most: int) -> tuple[Index, Array]:
+    """Return the points of the records with the least excess, and their log losses less the prior mean."""
+    kept = np.argsort(fit.excess[index], kind="stable")[:most]
+    known = index[kept]
+    base = fit.base[terms.space.cell[known]]
+    return known, np.minimum(y[kept], base + LARGEST_EXCESS) - terms.mean(known)
 
 
 def discrepancy(space: Space, fit: LawFit, left: Index, right: Index) -> Array:
@@ -140,9 +154,10 @@ def _squared(left: Array, right: Array) -> Array:
 
 
 def _followed(space: Space, fit: LawFit) -> Index:
-    """Return the points with little excess, and at least a few of every cell."""
+    """Return the points with little excess: at least a few of every cell, and not more than can be followed."""
+    most = int(np.clip(MOST_ACTIVE // len(space.cells), LEAST_ACTIVE, MOST_OF_A_CELL))
     order = np.lexsort((fit.excess, space.cell))
     first = np.searchsorted(space.cell[order], np.arange(len(space.cells)))
     rank = np.empty(len(space), dtype=np.int64)
     rank[order] = np.arange(len(space)) - first[space.cell[order]]
-    return np.flatnonzero((fit.excess < ACTIVE_EXCESS) | (rank < LEAST_ACTIVE))
+    return np.flatnonzero((rank < LEAST_ACTIVE) | ((rank < most) & (fit.excess < ACTIVE_EXCESS)))

@@ -33,14 +33,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--shares", type=int, default=len(SHARES), help="how many of the shares, from the smallest")
+    parser.add_argument("--tables", nargs="+", choices=("dense", *THINNED), default=["dense", *THINNED])
     parser.add_argument("--processes", type=int, default=2)
     chosen = parser.parse_args()
-    tables = ("dense", *THINNED)
-    jobs = [(name, seed, SHARES[: chosen.shares]) for name in tables for seed in range(chosen.seeds)]
+    jobs = [(name, seed, SHARES[: chosen.shares]) for name in chosen.tables for seed in range(chosen.seeds)]
     with ProcessPoolExecutor(chosen.processes) as pool:
         found = list(pool.map(run, jobs))
     print("regret of the recorded answer, % (worst cell), of the denoised answer, and runs")
-    for name in tables:
+    for name in chosen.tables:
         here = [result for job, result in zip(jobs, found, strict=True) if job[0] == name]
         for i, share in enumerate(SHARES[: chosen.shares]):
             recorded = 100 * np.array([readings[i].recorded for readings, _ in here])
