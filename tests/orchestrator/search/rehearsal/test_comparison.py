@@ -67,6 +67,7 @@ def test_regret_is_that_of_the_best_run_and_other_cells_get_the_choice_of_the_ne
 def test_the_whole_grid_has_no_regret_and_the_planted_exponents() -> None:
     space = space_of(planted())
     found = compare(space, contestants(space, ["grid"]), budget=1.0, seeds=1)
+    assert [row.share for row in found.rows] == [0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0]
     last = found.rows[-1]
     assert (last.share, last.mean_regret, last.worst_cell_regret, last.recommended_regret) == (1.0, 0, 0, 0)
     assert last.trials == len(space.outcomes)
