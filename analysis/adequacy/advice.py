@@ -24,11 +24,14 @@ WIDEST = 100.0  # upper over lower end of the interval for N*, beyond which a si
 
 def objection(verdict: Adequacy) -> str:
     """Return why nothing is advised by this fit; empty if something is."""
+    return failure(verdict) or (verdict.open_parameters[0] if verdict.open_parameters else "")
+
+
+def failure(verdict: Adequacy) -> str:
+    """Return why a fit is not to be believed, whatever its parameters' intervals; empty if it may be."""
     if not verdict.optimum_found:
         return "the optimum is not verified"
-    if verdict.law == "inadequate":
-        return f"the law is inadequate: {verdict.reasons[0]}"
-    return verdict.open_parameters[0] if verdict.open_parameters else ""
+    return f"the law is inadequate: {verdict.reasons[0]}" if verdict.law == "inadequate" else ""
 
 
 def allocate(fit: Fit, flops: float, k: float = FLOPS_PER_ND, force: bool = False) -> Allocation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,7 @@ class IsoflopBudget:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Approach(Shown):
-    """One approach: exponent a and coefficient of N* = n0 C^a, exponent b of D*, with intervals."""
+    """One approach: exponent a and coefficient of N* = n0 C^a, exponent b of D*, with intervals; NaN if withheld."""
 
     name: str
     a: float
@@ -52,6 +53,8 @@ class Approach(Shown):
 
     def headline(self) -> tuple[str, ...]:
         """Return the exponent of N* with its interval, and the notes."""
+        if math.isnan(self.a):
+            return (f"approach {self.name}: {'; '.join(self.notes)}",)
         known = self.intervals.get("a")
         spread = f" [{known.low:.3f}, {known.high:.3f}]" if known else ""
         return (f"approach {self.name}: a = {self.a:.4f}{spread}; {'; '.join(self.notes)}".removesuffix("; "),)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sweeplaw.analysis.adequacy.advice import failure
 from sweeplaw.analysis.fitting.derived.allocation import FLOPS_PER_ND, is_surface
 from sweeplaw.analysis.fitting.derived.frontier import frontier
 from sweeplaw.analysis.fitting.fitted_law import Fit
@@ -70,12 +71,13 @@ def crossover(
     fixed: dict[str, float] | None = None,
     k: float = FLOPS_PER_ND,
     seed: int = 0,
+    force: bool = False,
 ) -> Crossing:
     """Return where A overtakes B between ``low`` and ``high``.
 
     The axis is the one input of two laws of one input; for two laws of N and D it is compute, each law at its own
     optimal allocation, or the one input that ``fixed`` does not fix. Both fits need bootstrap draws of the same
-    objective. Raise InputError otherwise.
+    objective. Raise InputError otherwise, and, without ``force``, if a law is inadequate or its optimum not verified.
     """
     require_same_objective(a, b)
     if a.draws is None or b.draws is None:
@@ -84,6 +86,8 @@ def crossover(
         raise InputError(f"the range is [{low:g}, {high:g}] (accepted: 0 < low < high)")
     grid = np.geomspace(low, high, POINTS)
     axis, curve = _curves(a, b, fixed or {}, k)
+    if not force and (doubts := [f"{fit.law.name}: {why}" for fit in (a, b) if (why := failure(fit.adequacy))]):
+        raise InputError([*doubts, "no crossing of such laws is told (force=True gives it all the same)"])
     first, second = _pair(a.draws.params, b.draws.params, seed)
     difference = curve(a, grid, first) - curve(b, grid, second)
     point = curve(a, grid, a.theta[None]) - curve(b, grid, b.theta[None])

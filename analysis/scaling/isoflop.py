@@ -7,8 +7,12 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
+from sweeplaw.analysis.adequacy.advice import objection
 from sweeplaw.analysis.fitting.derived.allocation import FLOPS_PER_ND, allocate, exponents, is_surface
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.scaling.approach import MIN_BUDGETS, Approach, IsoflopBudget, line
@@ -17,26 +21,37 @@ from sweeplaw.analysis.scaling.parabola import parabola, with_bias
 from sweeplaw.trials.errors import InputError
 
 Array = np.ndarray
+SURFACE = "3 surface"
 
 
-def compare_approaches(fit: Fit, k: float = FLOPS_PER_ND, resamples: int = 1000, seed: int = 0) -> tuple[Approach, ...]:
+def compare_approaches(
+    fit: Fit, k: float = FLOPS_PER_ND, resamples: int = 1000, seed: int = 0, *, force: bool = False
+) -> tuple[Approach, ...]:
     """Return approaches 1, 2 and 3 on the rows of a surface fit.
 
-    An approach that is impossible is left out, with the reason in the notes of the third. Raise InputError for a law of
+    An approach that is impossible is left out, with the reason in the notes of the third. The third has no numbers if
+    the fit gives no advice (`adequacy.advice`), unless ``force``; its notes say why. Raise InputError for a law of
     other inputs.
     """
     if not (isinstance(fit, Fit) and is_surface(fit)):
         raise InputError("the approaches need a fit of a law of N and D")
     rows = design(fit, k)
-    third = _surface(fit, rows, k)
+    why = objection(fit.adequacy)
+    surface = _surface(fit, rows, k)
+    third = _withheld(why) if why and not force else surface
+    advised = (f"not advised: {why}",) if why and force else third.notes
     made, missing = [], []
     for build in (envelope, parabola):
         try:
             made.append(build(rows, fit.level, resamples, seed))
         except InputError as error:
             missing.append(str(error))
-    made = [with_bias(item, rows, fit, third.a, seed) if item.name == "2 parabola" else item for item in made]
-    return (*made, Approach(third.name, third.a, third.b, third.coefficient, third.intervals, (), tuple(missing)))
+    made = [with_bias(item, rows, fit, surface.a, seed) if item.name == "2 parabola" else item for item in made]
+    return (*made, replace(third, notes=(*advised, *missing)))
+
+
+def _withheld(why: str) -> Approach:
+    return Approach(SURFACE, math.nan, math.nan, math.nan, {}, (), (f"withheld: {why} (--force, or force=True)",))
 
 
 def _surface(fit: Fit, rows: Design, k: float) -> Approach:
@@ -46,7 +61,7 @@ def _surface(fit: Fit, rows: Design, k: float) -> Approach:
     intervals = {name: interval for name, (_, interval) in found.items() if interval is not None}
     a = found["a"][0]
     coefficient = allocate(fit, middle, k).params / middle**a
-    return Approach("3 surface", a, found["b"][0], coefficient, intervals, (), ())
+    return Approach(SURFACE, a, found["b"][0], coefficient, intervals, (), ())
 
 
 def envelope(rows: Design, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Approach:

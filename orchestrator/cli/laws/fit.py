@@ -124,7 +124,7 @@ def fit(
         found = fit_law(runs, chosen, objective, bootstrap=bootstrap, watch=progress, **options)
     with progress_bar("profiles") as progress:
         found.profiled(progress)
-    checks = _checks(found, holdout, approaches, simulate, seed)
+    checks = _checks(found, holdout, approaches, simulate, seed, force)
     if compare:
         others = {name: fit_law(runs, name, objective, **options) for name in compare}
         checks["comparison"] = _ranking({chosen: found, **others})
@@ -137,7 +137,7 @@ def fit(
     report_damage(runs.faults)
 
 
-def _checks(found: Fit, holdout: str | None, approaches: bool, simulate: int, seed: int) -> dict[str, Any]:
+def _checks(found: Fit, holdout: str | None, approaches: bool, simulate: int, seed: int, force: bool) -> dict[str, Any]:
     """Return the requested checks: errors on held-out rows, isoFLOP approaches, coverage."""
     checks: dict[str, Any] = {}
     if holdout:
@@ -146,7 +146,8 @@ def _checks(found: Fit, holdout: str | None, approaches: bool, simulate: int, se
         from sweeplaw.analysis.fitting.derived.allocation import flops_per_nd
         from sweeplaw.analysis.scaling.isoflop import compare_approaches
 
-        checks["approaches"] = [item.to_dict() for item in compare_approaches(found, flops_per_nd(found)[0], seed=seed)]
+        made = compare_approaches(found, flops_per_nd(found)[0], seed=seed, force=force)
+        checks["approaches"] = [item.to_dict() for item in made]
     if simulate:
         checks["coverage"] = _coverage(found, simulate, seed)
     return checks

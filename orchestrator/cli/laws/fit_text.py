@@ -28,7 +28,8 @@ def _checks(answer: Mapping[str, Any]) -> Iterator[str]:
         )
     for item in answer.get("approaches", ()):
         interval = ends(item["intervals"].get("a"), 3)
-        yield f"approach {item['name']}: a = {item['a']:.4f}{interval}; {'; '.join(item['notes'])}"
+        value = "" if item["a"] is None else f"a = {item['a']:.4f}{interval}; "
+        yield f"approach {item['name']}: {value}{'; '.join(item['notes'])}".removesuffix("; ")
     for item in answer.get("comparison", ()):
         pair = item["against_best"]
         chance = f", the best is better with probability {pair['probability_first_better']:.2f}" if pair else ""

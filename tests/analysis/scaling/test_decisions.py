@@ -45,9 +45,36 @@ def test_the_allocation_is_the_closed_form_of_the_additive_law(alpha: float, bet
 
 
 def test_three_approaches_agree_on_centred_samples_of_a_symmetric_surface() -> None:
-    fit = analysis.fit(isoflop(alpha=0.3, beta=0.3), objective="ls", bootstrap=50)
+    fit = analysis.fit(isoflop(noise=1e-5, alpha=0.3, beta=0.3), objective="ls", bootstrap=50)
     for approach in compare_approaches(fit, resamples=50):
         assert approach.a == pytest.approx(0.5, abs=1e-3)
+
+
+def coupled(noise: float = 0.002, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return losses of a coupled law, which the additive law does not fit."""
+    rows = isoflop()
+    terms = 60 / rows["N"] ** 0.2 + 60 / rows["D"] ** 0.18
+    return {**rows, "loss": 1.7 + terms**2 + noise * np.random.default_rng(seed).normal(size=63)}
+
+
+def test_an_inadequate_law_gives_no_exponent_beside_the_other_approaches() -> None:
+    fit = analysis.fit(coupled(), objective="ls", bootstrap=50)
+    assert fit.adequacy.law == "inadequate"
+    first, second, third = compare_approaches(fit, resamples=20)
+    assert np.isfinite([first.a, second.a]).all()
+    assert third.to_dict()["a"] is None
+    assert third.intervals == {}
+    assert "withheld: the law is inadequate" in third.headline()[0]
+    forced = compare_approaches(fit, resamples=20, force=True)[2]
+    assert forced.a > 0
+    assert "not advised: the law is inadequate" in forced.headline()[0]
+
+
+def test_laws_that_do_not_fit_have_no_crossing() -> None:
+    one, other = (analysis.fit(coupled(seed=seed), objective="ls", bootstrap=50) for seed in (0, 1))
+    with pytest.raises(InputError, match=r"(?s)additive: the law is inadequate.*no crossing of such laws"):
+        crossover(one, other, 1e18, 1e22)
+    assert crossover(one, other, 1e18, 1e22, force=True).axis == "C"
 
 
 def test_the_bias_of_off_centre_parabolas_is_measured_and_reported() -> None:
