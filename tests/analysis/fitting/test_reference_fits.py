@@ -41,6 +41,7 @@ def test_chinchilla_figure_has_its_huber_optimum_and_its_published_absolute_opti
     )  # its four printed digits
 
 
+@pytest.mark.heavy
 def test_chinchilla_bootstrap_standard_errors_are_the_published_ones_within_three_per_cent(chinchilla_figure) -> None:
     fit = analysis.fit(  # published: of rows, although runs of one size share noise here
         chinchilla_figure, "additive", "huber:0.001", y="loss", space="log", reduction="sum", bootstrap=4000, by="row"

@@ -26,6 +26,7 @@ def noisy(seed: int = 0, noise: float = 0.01) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("noise", ["gaussian", "t3"])
 @pytest.mark.parametrize("objective", [Objective("ls", None, "raw"), Objective(space="raw")], ids=Objective.describe)
 def test_95_per_cent_profile_intervals_cover_the_truth_95_per_cent_of_the_time(objective, noise) -> None:

@@ -33,7 +33,7 @@ def isoflop(noise: float = 0.0, centre: float = 0.0, **params: float) -> dict[st
     return {**rows, "loss": losses + noise * np.random.default_rng(0).normal(size=63)}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(alpha=st.floats(0.2, 0.6), beta=st.floats(0.2, 0.6), flops=st.floats(1e18, 1e24))
 def test_the_allocation_is_the_closed_form_of_the_additive_law(alpha: float, beta: float, flops: float) -> None:
     fit = analysis.fit(isoflop(alpha=alpha, beta=beta), objective="ls")

@@ -60,6 +60,7 @@ def test_a_journal_line_round_trips(written):
     assert decode(line[:-1]).trials == []
 
 
+@pytest.mark.heavy
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(record=records())
 def test_any_record_round_trips_through_parquet(tmp_path_factory, record):

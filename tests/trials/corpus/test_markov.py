@@ -61,6 +61,7 @@ def _surprise(source: MarkovSource, chains: np.ndarray) -> np.ndarray:
     return -np.log(markov.transitions(source)[past, chains[:, source.order :]])
 
 
+@pytest.mark.heavy
 def test_the_attainable_loss_of_short_contexts_is_their_conditional_entropy() -> None:
     source = MarkovSource(states=4, order=3, spread=1.5)
     rate = markov.entropy_rate(source.name)

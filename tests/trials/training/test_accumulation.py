@@ -114,6 +114,7 @@ def memory_for(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[int]]:
     return plant
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
 def test_a_trial_out_of_memory_is_retried_once_in_smaller_micro_batches(
     tmp_path: Path, memory_for: Callable[..., list[int]], error: BaseException
