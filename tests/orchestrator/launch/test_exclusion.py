@@ -133,6 +133,19 @@ def test_the_command_excludes_and_restores(store):
         exclude_where(store, "params > 0", " ")
 
 
+def test_the_command_says_in_words_how_many_trials_it_changed(store):
+    said = [
+        CliRunner().invoke(app, ["exclude", store.location.uri, "--where", "params = 1000", *words]).output
+        for words in (["--reason", "why not"], ["--reason", "why not"], ["--undo"], ["--undo"])
+    ]
+    assert said == [
+        "2 trials excluded from the data (--undo restores)\n",
+        "nothing changed: EXPR holds for no trial in the data\n",
+        "2 trials restored\n",
+        "nothing changed: EXPR holds for no excluded trial\n",
+    ]
+
+
 def test_all_trials_are_excluded_by_true_or_their_ids_alone(store):
     for where in ("val_loss / 0 > 1 OR state = 'failed'", "params > 0", "1 = 1"):
         with pytest.raises(InputError, match="holds for all 4 trials in the data; --where true excludes all"):
