@@ -16,7 +16,7 @@ from sweeplaw.analysis.fitting.noise.weights import weighted
 from sweeplaw.analysis.fitting.observations import Columns, observe
 from sweeplaw.analysis.fitting.options import FitOptions, complete, is_text, with_options
 from sweeplaw.analysis.fitting.resampling import NO_RESAMPLING, Resampling
-from sweeplaw.analysis.fitting.solver.objectives import Objective, parse_objective
+from sweeplaw.analysis.fitting.solver.objectives import NOISE, Objective, parse_objective
 from sweeplaw.analysis.fitting.solver.solve import Setup, Solution, objective_value, set_up, solve
 from sweeplaw.analysis.fitting.uncertainty import Draws, bootstrap
 from sweeplaw.analysis.laws.catalog import ALIASES
@@ -50,15 +50,15 @@ def fit(
     workloads, imported and own) are refused, unless ``pool=True``. ``all_rows=True`` fits every row as it is.
 
     Options of the objective: ``space="log"`` (the default, Hoffmann et al. 2022, eq. 3) or ``"raw"``,
-    ``reduction="mean"`` or ``"sum"``, ``weights=COLUMN``. Options of the table: ``units={"N": 1e9}`` divides inputs,
+    ``reduction="mean"`` or ``"sum"``, ``weights=COLUMN``, or ``weights="noise"`` for weights by the noise of the rows
+    where that changes with size by a factor of two or more. Options of the table: ``units={"N": 1e9}`` divides inputs,
     ``where=SQL`` selects rows, ``knobs=[...]`` names the tuned columns; ``best=True`` is the default, ``best=False``
     another name of ``all_rows=True``. Options of the law: ``fixed={"E": 1.7}`` gives known parameters,
     ``bounds={"E": (1.0, None)}`` other bounds. Options of the intervals: ``bootstrap=1000`` resamples
     (default 0: profile likelihood); ``by="auto"`` allows for noise that runs of one size, budget, seed or launch are
-    found to share, and weights the rows by noise that is found to change with size by a factor of two or more (see
-    ``Fit.warnings``), ``"row"`` takes rows as independent and alike, ``"cell"`` (distinct values of ``keys``),
-    ``"seed"``, ``"size"``, ``"budget"`` or a column says what is drawn together; ``level=0.95``, ``seed=0``; ``watch``
-    is called with the resamples done and their total.
+    found to share, ``"row"`` takes rows as independent, ``"cell"`` (distinct values of ``keys``), ``"seed"``,
+    ``"size"``, ``"budget"`` or a column says what is drawn together; ``level=0.95``, ``seed=0``; ``watch`` is called
+    with the resamples done and their total.
 
     The result has the parameters in the law's units, the verdict on the optimum, intervals, residuals (n,) and the rows
     dropped; see `Fit`.
@@ -68,9 +68,8 @@ def fit(
     formula = _law(law, x, chosen["fixed"], chosen["bounds"])
     named = objective if isinstance(objective, Objective) else _objective(objective, chosen)
     every = chosen["all_rows"] or not chosen["best"]
-    columns = Columns(
-        x, y, named.weights, chosen["units"], chosen["where"], every, chosen["pool"], chosen["knobs"]
-    )  # fmt: skip
+    weights = None if named.weights == NOISE else named.weights
+    columns = Columns(x, y, weights, chosen["units"], chosen["where"], every, chosen["pool"], chosen["knobs"])
     resampling = Resampling(chosen["bootstrap"], chosen["by"], chosen["keys"], chosen["seed"])
     observations = observe(table, formula, columns)
     return fit_observations(observations, formula, named, resampling, chosen["level"], chosen["watch"])
@@ -107,7 +106,7 @@ def fit_observations(
     setup = set_up(law, objective, observations.inputs, observations.losses, observations.weights)
     solution = solve(setup)
     noise = find_noise(setup, solution.theta, observations, resampling)
-    if changed := weighted(setup, solution.theta, noise):
+    if objective.weights == NOISE and (changed := weighted(setup, solution.theta, noise)):
         setup, solution = changed, solve(changed)
         observations = replace(observations, weights=setup.problem.weights)
         noise = find_noise(setup, solution.theta, observations, resampling).with_weights(noise)

@@ -25,6 +25,8 @@ MANY_ROWS = 1 << 16  # beyond which the quadratic model predicts the other param
 FEW_POINTS = 5  # at 100,000 rows they move an end by a thousandth of the interval
 REACH_ERRORS = 3.0 ** np.arange(0, 8)  # standard errors at which the threshold is sought before a side counts as open
 NEAR_OFFSETS = 3  # tried together; farther ones, which take many steps, only if the threshold is not passed by then
+STEPS, NEIGHBOUR_STEPS = 100, 30  # of the solver, from the quadratic model and from the optimum of a neighbour
+ROUNDS, LOWER = 6, 1e-4  # of both neighbours, and by which part of itself a value must fall for another round
 TOLERANCE = 1e-9  # relative Newton decrease of a profile point; thresholds are of relative order 1/n
 NO_END = "no end of an interval was found"
 MAX_FACTOR = 1e3  # on each side of the estimate, for a parameter searched on its logarithm
@@ -159,6 +161,7 @@ def _at(line: _Line, offsets: Array, starts: Array | None = None) -> Minimum:
     """Return the optimum of the others with the coordinate, or its logarithm, moved by each offset."""
     setup, index, theta = line.setup, line.index, line.theta
     held = with_frozen(setup, index).box
+    steps = STEPS if starts is None else NEIGHBOUR_STEPS
     fresh = starts is None and not _has_many_rows(setup)
     starts = np.clip(_quadratic_model(line, offsets) if starts is None else starts, held.low, held.high)
     moved = theta[index] * np.exp(offsets) if held.log[index] else theta[index] + offsets
@@ -168,7 +171,9 @@ def _at(line: _Line, offsets: Array, starts: Array | None = None) -> Minimum:
         with np.errstate(all="ignore"):
             starts = project(setup.problem, starts, linear, held, setup.delta)
     initial = residual_scale(setup.problem, theta) if fresh else 0.0
-    return minimise(setup.problem, starts, setup.delta, held, initial_delta=initial, tolerance=TOLERANCE, max_steps=100)
+    return minimise(
+        setup.problem, starts, setup.delta, held, initial_delta=initial, tolerance=TOLERANCE, max_steps=steps
+    )
 
 
 def _quadratic_model(line: _Line, offsets: Array) -> Array:
@@ -180,10 +185,14 @@ def _quadratic_model(line: _Line, offsets: Array) -> Array:
 
 
 def _along(line: _Line, offsets: Array) -> Minimum:
-    """Return the optimum at every offset, reached also from its neighbours' optima."""
+    """Return the optimum at every offset, reached also from its neighbours' optima, as often as that lowers any."""
     found = _at(line, offsets)
-    for shift in (1, -1):
-        found = found.lower(_at(line, offsets, np.roll(found.theta, shift, axis=0)))
+    for _ in range(ROUNDS):
+        before = found.value
+        for shift in (1, -1):
+            found = found.lower(_at(line, offsets, np.roll(found.theta, shift, axis=0)))
+        if np.all(found.value >= before * (1 - LOWER)):
+            break
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sweeplaw.analysis.forecasting.budgets import budgets_of, next_budgets
+from sweeplaw.analysis.forecasting.budgets import Cut, budgets_of, next_budgets
 from sweeplaw.analysis.forecasting.process.learning import learn
 from sweeplaw.analysis.forecasting.process.process import Points, Process
 from sweeplaw.analysis.laws.law import Law
@@ -23,6 +23,7 @@ class Memory:
     def __init__(self, law: Law) -> None:
         self.law = law
         self._known: dict[tuple[int, float], Process] = {}
+        self._squares: dict[tuple[int, float, int], float] = {}
 
     def learn(self, points: Points, losses: Array) -> Process:
         """Return the process learnt from these runs, at most once for each set of them."""
@@ -33,16 +34,23 @@ class Memory:
             self._known[key] = learn(self.law, points, losses, start)
         return self._known[key]
 
+    def square(self, points: Points, losses: Array, cut: Cut) -> float:
+        """Return the mean squared standardised error, up to CLIP, of the runs ahead of a cut from those known."""
+        key = int(cut.known.sum()), float(np.sum(losses[cut.known])), int(cut.ahead.sum())
+        if key not in self._squares:
+            past = self.learn(points.take(cut.known), losses[cut.known])
+            centres, scales, _ = past.distribution(points.take(cut.ahead), noise=True)
+            squares = _standardised(past.weights, centres, scales, np.log(losses[cut.ahead]))
+            self._squares[key] = float(np.mean(np.minimum(squares, CLIP)))
+        return self._squares[key]
+
 
 def calibrated(points: Points, losses: Array, memory: Memory) -> Process:
     """Return the process learnt from runs, with the scales that its own past asks for, never smaller ones."""
     total = weight = TRUST
     for cut in list(next_budgets(budgets_of(points.compute)))[-LOOKED_BACK:]:
-        past = memory.learn(points.take(cut.known), losses[cut.known])
-        centres, scales, _ = past.distribution(points.take(cut.ahead), noise=True)
-        square = np.mean(np.minimum(_standardised(past.weights, centres, scales, np.log(losses[cut.ahead])), CLIP))
         rows = min(ROWS_OF_BUDGET, int(cut.ahead.sum()))
-        total, weight = total + rows * float(square), weight + rows
+        total, weight = total + rows * memory.square(points, losses, cut), weight + rows
     return memory.learn(points, losses).inflated(max(1.0, float(np.sqrt(total / weight))))
 
 

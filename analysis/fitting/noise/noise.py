@@ -23,6 +23,7 @@ Array = np.ndarray
 MAX_ROWS = 2000  # of a table that the tests look at, drawn at random
 MOST_DIVISIONS = 2
 LEAST_ASKED = 2
+CLEAR = 2.0  # times the smallest spread of a row must the largest be
 FEW_GROUPS = 12  # fewer are not resampled: see random_effects
 
 
@@ -43,6 +44,11 @@ class Noise:
     tested: bool = False
     log: bool = False
     weighted: bool = False
+
+    @property
+    def clear(self) -> bool:
+        """Whether the spread of the noise changes so much that rows may well be weighted by it."""
+        return self.relative is not None and bool(self.relative.max() >= CLEAR * self.relative.min())
 
     def with_weights(self, first: Noise) -> Noise:
         """Return this noise of rows that were weighted by the spread of ``first``."""
@@ -82,8 +88,9 @@ class Noise:
             yield f"{self._cause()}: intervals {use} (by='row', --by row, takes rows as independent)"
         if self.growth is not None:
             small, large = (f"{100 * end:.2g} %" if self.log else f"{end:.2g}" for end in self.ends)
-            weighted = "rows are weighted by it (by='row', --by row, weights them alike), and "
-            use = f"{weighted if self.weighted else ''}intervals allow for it"
+            offer = ", the estimates do not (weights='noise', --weights noise, weights the rows by it)"
+            use = "the rows are weighted by it, and intervals" if self.weighted else "intervals"
+            use += f" allow for it{offer if self.clear and not self.weighted else ''}"
             source = ", by its replicates" if self.growth.replicates else ""
             yield (
                 f"the noise changes with size{source}: residuals of about {small} for the smallest run and {large} for "

@@ -19,19 +19,14 @@ from sweeplaw.analysis.fitting.solver.solve import Setup
 
 Array = np.ndarray
 
-LEAST_RATIO = 2.0  # of the largest spread of a row to the smallest, from which the rows are weighted
 LEAST_SHARE = 1e-3  # of the largest weight
 
 
 def weighted(setup: Setup, theta: Array, noise: Noise) -> Setup | None:
-    """Return the setup with rows weighted by their noise; None if that does not clearly change.
-
-    Rows that have weights already, the user's own, keep them.
-    """
-    relative = noise.relative
-    if relative is None or np.ptp(setup.problem.weights) > 0 or relative.max() < LEAST_RATIO * relative.min():
+    """Return the setup with rows weighted by their noise; None if that does not clearly change."""
+    problem, relative = setup.problem, noise.relative
+    if relative is None or not noise.clear:
         return None
-    problem = setup.problem
     residual = residuals(problem.losses, problem.bound.predict(theta[None])[0], problem.space)
     typical = float(np.median(np.abs(residual) / relative)) / 0.6745
     if not typical > 0:

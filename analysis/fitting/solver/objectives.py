@@ -19,6 +19,7 @@ Space = Literal["raw", "log"]
 Reduction = Literal["mean", "sum"]
 Penalty = Literal["huber", "lad", "ls"]
 
+NOISE = "noise"  # instead of a column of weights: those that the noise of the rows asks for
 PENALTIES: tuple[Penalty, ...] = ("huber", "lad", "ls")
 
 
@@ -27,7 +28,8 @@ class Objective:
     """A fitting objective. ``delta`` is in the residual's unit: nats for raw residuals, none for log residuals.
 
     Residuals are ``log L - log Lhat`` (log; the default is Hoffmann et al. 2022, eq. 3) or ``L - Lhat`` (raw).
-    ``weights`` names the column the penalties are multiplied with. The mean is the weighted mean.
+    ``weights`` names the column the penalties are multiplied with, or is ``noise``: they then follow the noise of the
+    rows, if that is found to change with size. The mean is the weighted mean.
     """
 
     name: Penalty = "huber"

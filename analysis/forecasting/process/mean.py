@@ -27,7 +27,7 @@ REACH = 4.0  # standard deviations of the prior within which a coordinate is sea
 E_SHARE = 0.6  # of the lowest loss: the prior mean of an asymptote
 TERM_SHARE = 0.25  # of the median loss: the prior mean of a term beside an asymptote
 EXPONENT = 0.35
-SPREADS: Mapping[Role, float] = {"asymptote": 0.6, "coefficient": 1.5, "exponent": 0.6, "other": 3.0}
+SPREADS: Mapping[Role, float] = {"asymptote": 1.0, "coefficient": 1.5, "exponent": 0.6, "other": 3.0}
 # (prior mean, standard deviation) of log k of the coupled law, whose k is 1 in the additive one
 COUPLING = (-0.3, 0.7)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 Array = np.ndarray
 
-LENGTHS = (1.5, 2.0, 3.0)  # of the smooth discrepancy, in e-folds of the inputs
+LENGTHS = (2.0, 4.0)  # of the smooth discrepancy, in e-folds of the inputs
 SMOOTH = (0.5, 1.0, 2.0, 4.0, 8.0)  # its standard deviation, in units of the noise's
 OFFSETS = (0.0, 0.7, 2.0, 5.0)  # standard deviations of the offsets of sizes and budgets, likewise
 TREND = (0.0, 0.1)  # by which exponent of compute the standard deviation of the noise falls
@@ -77,4 +77,4 @@ def combined(smooth: Settings, offsets: Settings) -> Settings:
     return Settings(np.array(pairs))
 
 
-START = Settings(np.array([[1.0, 0.0, 1.0, 0.0, 0.0]]))
+START = Settings(np.array([[0.0, 0.0, 1.0, 0.0, 0.0]]))

@@ -30,7 +30,7 @@ def fit(
     objective: Annotated[str, typer.Option(metavar="NAME", help="huber:DELTA, lad or ls.")] = "huber:0.001",
     space: Annotated[str, typer.Option(help="Residuals of the log of the loss (log) or of the loss (raw).")] = "log",
     reduction: Annotated[str, typer.Option(help="mean or sum over rows.")] = "mean",
-    weights: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of row weights.")] = None,
+    weights: Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of row weights, or noise.")] = None,
     x: Annotated[Many, typer.Option("--x", metavar="INPUT=COLUMN", help="Column of an input (repeatable).")] = None,
     y: Annotated[str | None, typer.Option("--y", metavar="COLUMN", help="Column of the loss.")] = None,
     unit: Annotated[Many, typer.Option(metavar="INPUT=FACTOR", help="Divide an input by this (repeatable).")] = None,

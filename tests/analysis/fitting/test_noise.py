@@ -113,13 +113,14 @@ def growing(rng: np.random.Generator, each: int = 1) -> tuple[dict[str, Array], 
 
 
 @pytest.mark.parametrize("objective", ["ls", "huber:0.001"])
-def test_rows_whose_noise_clearly_changes_are_weighted_by_it_which_halves_the_variance(objective) -> None:
+def test_rows_weighted_by_noise_that_clearly_changes_have_half_the_variance(objective) -> None:
     errors = []
     for seed in range(12):
         rows, _ = growing(np.random.default_rng(seed))
-        found, alike = fit_of(rows, objective=objective), fit_of(rows, objective=objective, by="row")
+        found, alike = fit_of(rows, objective=objective, weights="noise"), fit_of(rows, objective=objective)
         assert found.noise.weighted
-        assert any("rows are weighted by it (by='row'" in warning for warning in found.warnings)
+        assert any("the rows are weighted by it" in warning for warning in found.warnings)
+        assert any("weights='noise'" in warning for warning in alike.warnings)
         assert np.ptp(alike.observations.weights) == 0
         errors.append([one.params["alpha"] - TRUTH["alpha"] for one in (found, alike)])
     squares = np.mean(np.square(errors), axis=0)
