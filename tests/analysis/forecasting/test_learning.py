@@ -1,0 +1,47 @@
+"""What a forecast may leave out and share while it is learnt: unlikely scales, and nothing of later runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from sweeplaw import analysis
+from sweeplaw.analysis.forecasting.budgets import budgets_of, next_budgets
+from sweeplaw.analysis.forecasting.calibration import Memory, calibrated
+from sweeplaw.analysis.forecasting.process.learning import _parts, _Rows, learn
+from sweeplaw.analysis.forecasting.process.process import Points
+from sweeplaw.analysis.forecasting.process.settings import START, combined, offset_block, smooth_block
+from sweeplaw.analysis.forecasting.rollouts import rollouts
+from sweeplaw.analysis.laws.catalog import LAWS
+from tests.analysis.forecasting.test_process import isoflop
+
+LEVELS = (0.025, 0.25, 0.5, 0.75, 0.975)
+
+
+def test_the_scales_left_out_hardly_move_the_bands() -> None:
+    points, losses = isoflop(seed=2)
+    wave = np.exp(0.004 * np.sin(points.logs[:, 0] * 0.8))
+    process = learn(LAWS["skaling"], points, losses * wave)
+    rows = _Rows(process.design, points, np.log(losses * wave))
+    every = combined(smooth_block(START), offset_block(START, *process.design.offsets))
+    whole = replace(process, parts=tuple(_parts(rows, every)))
+    ahead = Points({"N": np.array([2e9, 2e10]), "D": np.array([4e10, 4e11])}, 6 * np.array([8e19, 8e21]))
+    some, all_of_them = (one.quantiles(ahead, LEVELS, noise=True) for one in (process, whole))
+    width = all_of_them[-1] - all_of_them[0]
+    assert np.abs((some - all_of_them) / width).max() < 0.01
+
+
+def test_what_a_forecast_remembers_of_a_table_knows_nothing_of_its_later_runs() -> None:
+    points, losses = isoflop(seed=4)
+    cut = list(next_budgets(budgets_of(points.compute)))[-1]
+    known, ahead = points.take(cut.known), points.take(cut.ahead)
+    other = np.where(cut.ahead, 1.3 * losses, losses)
+    found = []
+    for one in (losses, other):
+        whole = analysis.forecaster({**points.inputs, "loss": one})
+        rollouts(whole)
+        found.append(calibrated(known, one[cut.known], whole.memory).quantiles(ahead, LEVELS, noise=True))
+    np.testing.assert_array_equal(*found)
+    fresh = calibrated(known, losses[cut.known], Memory(LAWS["skaling"])).quantiles(ahead, LEVELS, noise=True)
+    assert np.abs(found[0] - fresh).max() < 0.02 * np.ptp(fresh, axis=0).min()
