@@ -7,7 +7,7 @@
 - recorded: the Step Law table (1,911 dense runs in 17 cells) and three thinned ones; regret of the best runs, and of
   what a search recommends, by the recorded losses
 - true: tables whose truth is known, with fresh noise of .06 %; regret of what a search recommends, by the truth, and
-  for the quadratic a Cramér-Rao bound of a greedy design
+  for the quadratic a Cramér-Rao bound of a greedy design; one table has planted curves, for searches that pause runs
 - latency: CPU seconds of a proposal with many records in twenty cells
 
 Cost is FLOPs as a share of the whole grid's. Peers: the searches of a sweep (random is a Sobol sequence; tpe, gp and
@@ -45,6 +45,7 @@ from sweeplaw.orchestrator.search.rehearsal.contestants import Contestant, conte
 from sweeplaw.orchestrator.search.rehearsal.recorded_space import RecordedSpace
 
 SEARCHES = ("random", "tpe", "gp", "cmaes", "cells", "equal", "local", "archive", "law")
+PAUSING = ("halving", "hyperband")  # where there are curves
 QUICK = ("random", "equal", "law")
 RECORDED = ("dense", *THINNED)
 SHARES = (0.01, 0.02, 0.03, 0.05, 0.1)
@@ -157,9 +158,11 @@ def main() -> None:
         show(regrets(used, searches, seeds, shares, chosen.processes), "recorded", chosen.json)
     if chosen.part in ("true", "all") and there:
         print("regret by the truth, %")
-        wanted = tables or (("quadratic",) if chosen.small else truths.TRUTHS)
+        wanted = tables or (("quadratic", "curves") if chosen.small else truths.TRUTHS)
         used = [name for name in wanted if name in truths.TRUTHS]
         show(regrets(used, searches, seeds, shares, chosen.processes), "recommended", chosen.json)
+        if "curves" in used:
+            show(regrets(["curves"], PAUSING, seeds, shares, chosen.processes), "recommended", chosen.json)
         for share, (bound, runs) in zip(shares, bounds(shares, truths.planted_optima("quadratic", 0)), strict=True):
             least = f"{100 * bound:.5f} at {share:.0%} ({runs} runs)"
             print(f"quadratic  no unbiased estimate from a greedy design is below {least}")

@@ -62,8 +62,9 @@ class CellProcess:
 
 
 class EqualFlops:
-    """Local search with the same FLOPs in each cell, one step at a time from the optimum of the nearest cell done. What a
-    cell leaves is shared by the dearer ones.
+    """Local search with the same FLOPs in each cell, one step at a time from the optimum of the nearest cell done.
+
+    What a cell leaves is shared by the dearer ones.
     """
 
     def __init__(self, space: RecordedSpace, seed: int, share: float) -> None:

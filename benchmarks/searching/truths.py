@@ -4,6 +4,7 @@
 - alone: each cell through a smooth surface of its own
 - quadratic, asymmetric, cliff: a random law of the optimum, and that shape around it
 - bent: the law bends, the optima lie .2 octave off it, and the curvature differs by 30 % between cells
+- curves: the quadratic, with a curve to each run: a power of the steps, and until the end an advantage for low rates
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from sweeplaw.trials.workloads.replay.surface import smooth
 
 Array = NDArray[np.float64]
 
-TRUTHS = ("smoothed", "alone", "quadratic", "asymmetric", "cliff", "bent")
+TRUTHS = ("smoothed", "alone", "quadratic", "asymmetric", "cliff", "bent", "curves")
 NOISE = 0.0006  # relative, of one run
+POINTS = 9  # of a curve
+EARLY, BIAS = 0.15, 0.01  # relative excess of the loss at the first point, and per octave of the learning rate
 SMOOTHED = 0.06  # excess over the cell's lowest up to which losses are smoothed
 CURVATURE = np.array([[0.0034, -0.0013], [-0.0013, 0.0034]])  # of log loss, per squared octave, as in the table
 INSIDE = (2.5, 3.0)  # octaves from the middle of the box within which planted optima lie
@@ -89,22 +92,32 @@ def spaces(name: str, seed: int) -> tuple[RecordedSpace, RecordedSpace]:
     """Return the space of a truth with fresh noise, and the same without, by which choices are judged."""
     quiet = truth(name, seed)
     noise = NOISE * np.random.default_rng([seed, 99]).standard_normal(len(quiet))
-    return space_of(np.exp(quiet + noise)), space_of(np.exp(quiet))
+    curves = name == "curves"
+    return space_of(np.exp(quiet + noise), curves=curves), space_of(np.exp(quiet), curves=curves)
 
 
-def space_of(losses: Array) -> RecordedSpace:
+def space_of(losses: Array, *, curves: bool = False) -> RecordedSpace:
     """Return the settings of the table with these losses (rows,)."""
-    return step_law_space(layout().frame.with_columns(loss=pl.Series(losses)))
+    frame = layout().frame.with_columns(loss=pl.Series(losses))
+    return step_law_space(frame.with_columns(curve=_curves(losses)) if curves else frame)
 
 
 def step_law_space(frame: pl.DataFrame, loss: str = "loss") -> RecordedSpace:
-    """Return a table with the columns of Step Law's as a space."""
-    meaning = Meaning({name: name for name in ("N", "D", "lr", "bs")}, loss)
+    """Return a table with the columns of Step Law's as a space, with its ``curve`` where it has one."""
+    names = ("N", "D", "lr", "bs")
+    meaning = Meaning({name: name for name in names}, loss, curve="curve" if "curve" in frame.columns else None)
     return recorded_space(RecordedTable.of(frame, meaning), ("N", "D"), ("lr", "bs"))
 
 
 def _generator(name: str, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, TRUTHS.index(name)])
+
+
+def _curves(losses: Array) -> pl.Series:
+    """Return the losses of each row at equal distances."""
+    done = np.arange(1, POINTS + 1) / POINTS
+    away = EARLY * (done**-0.5 - 1) / (POINTS**0.5 - 1) + BIAS * layout().x[:, :1] * (1 - done)
+    return pl.Series((losses[:, None] * (1 + away)).tolist())
 
 
 def _optima(z: Array, rng: np.random.Generator, *, bent: bool) -> Array:
