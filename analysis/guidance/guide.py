@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sweeplaw.analysis.guidance.answers import CellAnswer, cell_answers
 from sweeplaw.analysis.guidance.gains import Gains, gains, lowest_rows
-from sweeplaw.analysis.guidance.optimum_law import OptimumLaw, optimum_law, target_gains
+from sweeplaw.analysis.guidance.optimum_law import OptimumLaw, optimum_law, target_plans
 from sweeplaw.analysis.guidance.reasons import reason
 from sweeplaw.analysis.guidance.records import Records
 from sweeplaw.analysis.guidance.space import Array, Index, Space
@@ -122,7 +122,7 @@ class Guide:
         belief = self.belief().copy()
         belief.await_records(np.array(list(pending), dtype=np.int64))
         unvisited = int((~np.isfinite(self.records.best)).sum())
-        rows, per_flop, _ = self._worth(belief, list(pending), np.inf, confirm=0.0)
+        rows, per_flop = self._worth(belief, list(pending), np.inf, confirm=0.0)
         if not len(rows):
             return ExpectedGain(0.0, None, unvisited)
         first = int(np.argmax(per_flop))
@@ -150,7 +150,7 @@ class Guide:
         """Return the next proposal after the start, or None if nothing that can be paid is left."""
         if (point := self._first_visit(belief, waiting, left)) is not None:
             return self._proposal(point, "first visit", belief, waiting)
-        rows, per_flop, _ = self._worth(belief, waiting, left, self.options.confirm)
+        rows, per_flop = self._worth(belief, waiting, left, self.options.confirm)
         if len(rows):
             point = int(belief.active[rows[np.argmax(per_flop)]])
         else:  # all points that are followed have run
@@ -160,20 +160,18 @@ class Guide:
             point = int(rest[np.argmin(belief.fit.rise[rest])])
         return self._proposal(point, "search" if self._target is None else "target", belief, waiting)
 
-    def _worth(
-        self, belief: Belief, waiting: list[int], left: float, confirm: float
-    ) -> tuple[Index, Array, NDArray[np.bool_]]:
-        """Return active rows that may run, their gain per FLOP, and which active rows have run or are running."""
+    def _worth(self, belief: Belief, waiting: list[int], left: float, confirm: float) -> tuple[Index, Array]:
+        """Return active rows that may run, and their gain per FLOP."""
         run = self._taken(waiting)[belief.active]
         allowed = ~run & (self.space.cost[belief.active] <= left)
         if not allowed.any():
-            return np.zeros(0, dtype=np.int64), np.zeros(0), run
+            return np.zeros(0, dtype=np.int64), np.zeros(0)
         if self._target is not None:
-            rows, gain = np.flatnonzero(allowed), target_gains(belief, self._target)[allowed]
-        else:
-            found = gains(belief, allowed, run, self.records.best)
-            rows, gain = found.rows, found.knowledge.sum(axis=1) + confirm * found.improvement
-        return rows, gain / self.space.cost[belief.active[rows]], run
+            plans = target_plans(belief, self._target, allowed)
+            return np.array([plan.row for plan in plans]), np.array([plan.per_flop for plan in plans])
+        found = gains(belief, allowed, run, self.records.best)
+        gain = found.knowledge.sum(axis=1) + confirm * found.improvement
+        return found.rows, gain / self.space.cost[belief.active[found.rows]]
 
     def _first_visit(self, belief: Belief, waiting: list[int], left: float) -> int | None:
         """Return the predicted optimum of the cheapest unvisited cell that costs little beside what was spent."""
@@ -205,7 +203,7 @@ class Guide:
         if belief is not None and belief.row[point] >= 0:
             only = belief.active == point
             if self._target is not None:
-                gain = float(target_gains(belief, self._target)[only][0])
+                gain = target_plans(belief, self._target, only)[0].fall
             else:
                 found = gains(belief, only, self._taken(waiting)[belief.active], self.records.best)
                 gain = float(found.knowledge.sum())

@@ -6,9 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sweeplaw.analysis.guidance.space import Array
 from sweeplaw.analysis.guidance.surface import Belief
+
+PLANNED = 6  # runs of a cell planned together: as many as a quadratic in two knobs has terms
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The active ``row`` of the first run of a plan, by how much it alone lowers the variance of the optimum at the
+    target, summed over knobs, and by how much the plan lowers it per FLOP.
+    """
+
+    row: int
+    fall: float
+    per_flop: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +72,31 @@ def optimum_gradient(belief: Belief, z: Array) -> Array:
     return np.asarray(-np.linalg.solve(terms.curvature(belief.mean[len(belief.active) :]), change))
 
 
-def target_gains(belief: Belief, z: Array) -> Array:
-    """Return by how much a run of each active point lowers the variance of the optimum at ``z``, summed over knobs."""
-    active = len(belief.active)
+def target_plans(belief: Belief, z: Array, allowed: NDArray[np.bool_]) -> list[Plan]:
+    """Return for each cell the runs of ``allowed`` active points that narrow the optimum at ``z`` the most per FLOP.
+
+    One run in a new cell tells its level and nothing of its optimum, so several are planned together, the first ones
+    of a greedy choice that have the best average.
+    """
+    active, cell = len(belief.active), belief.space.cell[belief.active]
     shared = optimum_gradient(belief, z) @ belief.covariance[active:, :active]
-    return np.asarray((shared**2).sum(axis=0) / (belief.variance + belief.spread**2))
+    plans = []
+    for c in np.unique(cell[allowed]):
+        rows = np.flatnonzero(allowed & (cell == c))
+        cost, noise = belief.space.cost[belief.active[rows]], belief.spread[rows] ** 2
+        own, toward = belief.covariance[np.ix_(rows, rows)].copy(), shared[:, rows].copy()
+        chosen: list[int] = []
+        falls: list[float] = []
+        for _ in range(min(PLANNED, len(rows))):
+            total = np.maximum(own.diagonal(), 0.0) + noise
+            fall = (toward**2).sum(axis=0) / total
+            fall[chosen] = -np.inf
+            best = int(np.argmax(fall / cost))
+            chosen.append(best)
+            falls.append(float(fall[best]))
+            column = own[best] / total[best]
+            toward -= np.outer(toward[:, best], column)
+            own -= np.outer(own[best], column)
+        average = np.cumsum(falls) / np.cumsum(cost[chosen])
+        plans.append(Plan(int(rows[chosen[0]]), falls[0], float(average.max())))
+    return plans

@@ -33,9 +33,18 @@ class Planted:
 
 
 def planted(
-    knobs: int, axes: int, noise: float, seed: int, scale: str = "log", recipes: tuple[str, ...] = ("",)
+    knobs: int,
+    axes: int,
+    noise: float,
+    seed: int,
+    scale: str = "log",
+    recipes: tuple[str, ...] = ("",),
+    off: float = 0.0,
 ) -> Planted:
-    """Return a planted truth; with several recipes, each is better than the one before by 1 % of loss."""
+    """Return a planted truth; with several recipes, each is better than the one before by 1 % of loss.
+
+    ``off``: sd in octaves of each cell's optimum off the law.
+    """
     rng = np.random.default_rng(seed)
     sizes = [1e8 * 2.0 ** (2 * np.arange(n)) for n in SIZES[axes]]
     cells = np.array(list(product(*sizes))).reshape(-1, axes) if axes else np.zeros((1, 0))
@@ -50,8 +59,9 @@ def planted(
     slope = rng.uniform(-0.4, 0.4, (knobs, axes))
     middle = rng.uniform(-0.5, 0.5, (len(recipes), knobs))
     optimum = middle[:, None] + (space.z @ slope.T)[None]
-    off = space.x - optimum[recipe, cell]
+    optimum = optimum + off * rng.standard_normal(optimum.shape)
+    step = space.x - optimum[recipe, cell]
     matrix = CURVATURE * np.eye(knobs) + COUPLING * (1 - np.eye(knobs)) / max(1, knobs - 1)
     level = 1.0 - 0.03 * space.z.sum(axis=1)[cell] - 0.01 * recipe
-    clean = np.exp(level + np.einsum("pi,ij,pj->p", off, matrix, off))
+    clean = np.exp(level + np.einsum("pi,ij,pj->p", step, matrix, step))
     return Planted(space, clean * np.exp(noise * rng.standard_normal(len(cell))), clean, optimum[-1], slope)
