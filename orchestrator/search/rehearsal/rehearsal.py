@@ -77,7 +77,7 @@ class Rehearsal:
         )
 
     def _begin(self, budget: float) -> bool:
-        """Start the next proposal; return whether there was one that the budget pays for."""
+        """Do what the search decides next; return whether there was anything, and the budget pays for it."""
         history = self.history(budget)
         started = time.process_time()
         found = self.search.propose(history)
@@ -87,6 +87,9 @@ class Rehearsal:
         if isinstance(found, Finished):
             self.ended = found.reason
             return False
+        if isinstance(found, Stop):
+            self._known[found.setting] = replace(self._known[found.setting], status="stopped")
+            return True
         if isinstance(found, Stop):
             self._known[found.setting] = replace(self._known.pop(found.setting), status="stopped")
             return True

@@ -111,6 +111,22 @@ def test_a_raised_budget_continues_the_search() -> None:
     assert settings[0][: len(settings[1])] == settings[1][: len(settings[0])]
 
 
+def test_runs_that_a_search_gives_up_cost_what_they_had_and_are_no_results() -> None:
+    """With learning curves that never cross, most of a random search is stopped."""
+    runs = planted()
+    curves = [[[float(step), loss * (1 + 0.1 * (8 / step - 1))] for step in range(1, 9)] for loss in runs["loss"]]
+    space = space_of(runs.with_columns(curve=pl.Series(curves)), curve="curve")
+    options = KINDS["random"].model_validate({"kind": "random", "samples": 60, "early_stopping": {"checks": 3}})
+    found = Rehearsal(space, registry.load(space.searched(options)))
+    found.run(math.inf)
+    seen = found.history().observations
+    stopped = [one for one in seen if one.status == "stopped"]
+    assert {one.status for one in seen} == {"completed", "stopped"}
+    assert len(stopped) > 0.3 * len(seen)
+    assert all(not one.values and one.step is not None and one.step < 8 for one in stopped)
+    assert found.spent == pytest.approx(sum(space.outcomes[one.setting].flops * (one.step or 0) / 8 for one in seen))
+
+
 class Pausing:
     """Runs the first setting to a third, then to its end."""
 
