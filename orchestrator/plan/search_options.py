@@ -179,6 +179,7 @@ KINDS: Mapping[str, type[SearchOptions]] = {
     "local": LocalSearch,
     "law": LawSearch,
     **dict.fromkeys(("halving", "hyperband"), HalvingSearch),
+    "population": PopulationSearch,
     "archive": ArchiveSearch,
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 from sweeplaw.orchestrator.plan.plan import Group
 from sweeplaw.orchestrator.search.contract import History, Left, Observation, Pending, Proposal, Setting, Status
 from sweeplaw.orchestrator.search.space import Space
+from sweeplaw.trials.changes import parse
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import UNFINISHED
 from sweeplaw.trials.spec import Value
@@ -108,7 +109,7 @@ class Ledger:
             entry.number, entry.known = row["search_number"], row.get("search_known")
             self._number = max(self._number, row["search_number"] + 1)
         if row.get("sweep") == self._space.sweep.name and row.get("launch_id") is not None:
-            entry.used[row["trial_id"]] = _flops_used(row)
+            entry.used[row["trial_id"]] = _flops_used(row, inherited(entry.knobs))
         search = self._space.sweep.search
         if row["state"] in UNFINISHED and not (search.pauses or search.early_stopping):
             return
@@ -259,11 +260,19 @@ class Ledger:
         return tuple((step, sum(curve[step] for curve in curves) / len(curves)) for step in sorted(shared))
 
 
-def _flops_used(row: Mapping[str, Any]) -> float | None:
-    """Return the FLOPs of a trial by the steps that it has done; all of them where these are unknown."""
+def inherited(knobs: Mapping[str, Value]) -> int:
+    """Return the steps that a trial with these further knobs has from the checkpoint of another."""
+    try:
+        changes = parse(str(knobs.get("changes", "")))
+    except ValueError:  # a row that was not written by us
+        return 0
+    return changes[-1].step if changes else 0
+
+
+def _flops_used(row: Mapping[str, Any], before: int) -> float | None:
+    """Return the FLOPs of a trial by the steps that it has done beyond ``before``; all where these are unknown."""
     flops, steps, done = row.get("flops"), row.get("steps"), row.get("last_step")
-    if flops is None:
-        return None
-    return float(flops) * (
-        min(1.0, done / steps) if row["state"] != "completed" and steps and done is not None else 1.0
-    )
+    if flops is None or not steps:
+        return None if flops is None else float(flops)
+    last = steps if row["state"] == "completed" or done is None else min(done, steps)
+    return float(flops) * max(0, last - before) / steps

@@ -9,6 +9,7 @@ from sweeplaw.orchestrator.plan.search_options import (
     LawSearch,
     LocalSearch,
     OptunaSearch,
+    PopulationSearch,
     RandomSearch,
 )
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
@@ -48,6 +49,10 @@ def _search(space: Space) -> Search:
             from sweeplaw.orchestrator.search.halving import Halving
 
             return Halving(space, options)
+        case PopulationSearch():
+            from sweeplaw.orchestrator.search.population import Population
+
+            return Population(space, options)
         case ArchiveSearch():
             from sweeplaw.orchestrator.search.archive import Archive
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sweeplaw.trials.accounting import Shape
+from sweeplaw.trials.changes import Change, value_at
 from sweeplaw.trials.corpus import DataBudget
 from sweeplaw.trials.corpus.order import batches
 from sweeplaw.trials.errors import InputError
@@ -29,7 +30,8 @@ Floats = npt.NDArray[np.float64]
 class Member:
     """Settings that may differ between the members of a stack.
 
-    A member whose loss exceeds ``divergence_loss`` nats has diverged.
+    A member whose loss exceeds ``divergence_loss`` nats has diverged. ``changes`` give lr and weight decay new values
+    from some steps on.
     """
 
     seed: int
@@ -38,6 +40,7 @@ class Member:
     grad_clip: float
     schedule: Schedule
     divergence_loss: float
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class Stack:
 
     def __init__(self, members: Sequence[Member], recipe: Recipe, budget: DataBudget, device: TrainingDevice) -> None:
         self.members, self.recipe, self.device, self.step = members, recipe, device, 0
+        self._changes = any(member.changes for member in members)
         seeds = [member.seed for member in members]
         autocast = torch.bfloat16 if recipe.precision == "bfloat16" else None
         self.model = Transformer(
@@ -157,7 +161,11 @@ class Stack:
 
     def lrs(self, step: int) -> list[float]:
         """Return the learning rate of each member at update ``step``, counted from 0."""
-        return [member.lr * member.schedule(step) for member in self.members]
+        return [value_at("lr", member.lr, member.changes, step) * member.schedule(step) for member in self.members]
+
+    def weight_decays(self, step: int) -> list[float]:
+        """Return the weight decay of each member at update ``step``, counted from 0."""
+        return [value_at("weight_decay", member.weight_decay, member.changes, step) for member in self.members]
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Return the next-token logits of every member on the same ``tokens``, (batch, context).
@@ -185,6 +193,8 @@ class Stack:
             weights.backward(losses, weight, first=i == 0)
             loss += losses.detach() * weight
         norms = weights.norms()
+        if self._changes:
+            self.optimizer.weight_decay = self.weight_decays(self.step)
         self.optimizer.step(self.lrs(self.step), weights.gradients, norms)
         self.step += 1
         return loss, norms

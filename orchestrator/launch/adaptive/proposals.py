@@ -17,7 +17,7 @@ from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.schedule.packs import Pack
 from sweeplaw.orchestrator.search import registry
 from sweeplaw.orchestrator.search.contract import Finished, Left, Proposal, Stop
-from sweeplaw.orchestrator.search.ledger import Incomplete
+from sweeplaw.orchestrator.search.ledger import Incomplete, inherited
 from sweeplaw.orchestrator.search.outlook import recommended
 from sweeplaw.orchestrator.search.space import Space
 from sweeplaw.orchestrator.worker.provenance import commit, versions
@@ -150,7 +150,9 @@ class ProposalFeed:
         if flops is None or not steps:
             return dict.fromkeys(group.ids, flops)
         until = min(proposal.until or steps, steps)
-        return {trial: flops * max(0, until - self._ledger.step(trial)) / steps for trial in group.ids}
+        before = inherited(proposal.knobs)
+        done = {trial: max(before, self._ledger.step(trial)) for trial in group.ids}
+        return {trial: flops * max(0, until - step) / steps for trial, step in done.items()}
 
     def _claimed(self, group: Group) -> set[str]:
         """Claim these trials; return those that no other launch runs or has finished."""

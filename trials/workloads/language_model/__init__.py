@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from sweeplaw.trials import accounting
+from sweeplaw.trials import accounting, changes
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.corpus.open import open_corpus
 from sweeplaw.trials.errors import InputError
@@ -74,6 +74,11 @@ class LanguageModel:
     def check(self, specs: Sequence[TrialSpec]) -> None:
         """Open each corpus and check that it has the tokens that the specs need. Raise InputError with all faults."""
         faults: dict[str, None] = {}
+        for text in {str(spec["changes"]): None for spec in specs}:
+            try:
+                changes.parse(text)
+            except ValueError as error:
+                faults[f"changes: {error}"] = None
         for key in {tuple(spec[name] for name in _DATA): None for spec in specs}:
             corpus, tokenizer, context, unique_tokens, validation_tokens = key
             try:

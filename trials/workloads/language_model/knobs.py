@@ -65,6 +65,15 @@ KNOBS = (
         "divergence_loss", "float", 20.0, "nats/token", "a loss above this has diverged", member=True, low=0, high=1e6
     ),
     Knob("precision", "str", "float32", "", "bfloat16: autocast", choices=("float32", "bfloat16")),
+    Knob(
+        "changes",
+        "str",
+        "",
+        "",
+        "new values of lr and weight_decay from some steps on: '200: lr=0.002, weight_decay=0.1; 400: lr=0.0024'",
+        member=True,
+        since="0.1.0",
+    ),
 )
 
 REQUESTS = (

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sweeplaw.trials.changes import parse, write
 from sweeplaw.trials.corpus.open import open_corpus
 from sweeplaw.trials.record import Outcome
 from sweeplaw.trials.spec import TrialSpec
@@ -176,11 +177,22 @@ def _load_checkpoints(job: StackJob, context: Context) -> dict[str, Saved]:
     """Load the checkpoints of those trials that have one."""
     if context.checkpoints is None:
         return {}
-    loaded = {
-        spec.trial_id: checkpoint.load(context.checkpoints, spec.trial_id, _identity(spec, context.device))
-        for spec in job.specs
-    }
+    loaded = {spec.trial_id: _latest(spec, context.checkpoints, context.device) for spec in job.specs}
     return {trial_id: saved for trial_id, saved in loaded.items() if saved is not None}
+
+
+def _latest(spec: TrialSpec, folder: str, device: str) -> Saved | None:
+    """Return the checkpoint to begin from: the trial's own, or that of the trial without its last change of knobs, as
+    long as it has not gone beyond the step of that change.
+    """
+    if (own := checkpoint.load(folder, spec.trial_id, _identity(spec, device))) is not None:
+        return own
+    changes = parse(spec["changes"])
+    if not changes:
+        return None
+    before = TrialSpec(spec.workload, {**spec.knobs, "changes": write(changes[:-1])}, spec.later)
+    found = _latest(before, folder, device)
+    return found if found is not None and max(steps_done(found)) <= changes[-1].step else None
 
 
 def _split_by_progress(job: StackJob, checkpoints: Mapping[str, Saved]) -> list[StackJob]:
@@ -210,7 +222,9 @@ def member_group(spec: TrialSpec) -> MemberGroup:
     names = ("lr", "weight_decay", "grad_clip", "divergence_loss")
     settings = {name: spec[name] for name in names}
     seeds = range(spec["seed"], spec["seed"] + spec["members"])
-    return MemberGroup(spec.trial_id, tuple(Member(seed=seed, schedule=schedule, **settings) for seed in seeds))
+    changes = parse(spec["changes"])
+    members = tuple(Member(seed=seed, schedule=schedule, changes=changes, **settings) for seed in seeds)
+    return MemberGroup(spec.trial_id, members)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
