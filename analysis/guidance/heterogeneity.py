@@ -10,8 +10,9 @@ from scipy.linalg import solve_triangular
 from sweeplaw.analysis.guidance.space import Array
 from sweeplaw.analysis.guidance.terms import LAW, OFF_LAW, OWN_SHAPE, Terms
 
-SCALES = (0.3, 1.0, 2.5)  # of the prior sd of a group of terms: almost the law alone, as assumed, far off it
-WEIGHTS = (0.25, 0.5, 0.25)  # of the scales beforehand; a few dozen records cannot tell
+# Scales of the prior sd of a group of terms, and their weights beforehand: the law alone, near it, a little or far off.
+SCALES = (0.1, 0.5, 1.5, 3.0)
+WEIGHTS = (0.3, 0.3, 0.3, 0.1)
 LEAST_RECORDS = 9
 MOST_RECORDS = 300  # with the least excess; the evidence of more is clear without them
 
