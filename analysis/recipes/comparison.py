@@ -46,13 +46,17 @@ class Effect:
     seconds: float | None = None
     flops: float | None = None
 
+    def shown(self, level: float) -> bool:
+        """Return whether there is a difference beyond noise."""
+        return self.corrected is not None and self.corrected < 1 - level
+
     def verdict(self, level: float) -> str:
         """Return what this difference shows, for a person."""
         if self.corrected is None:
             return "cannot be told from noise: no seeds repeat, and the points are too few"
-        if self.corrected < 1 - level:
+        if self.shown(level):
             return f"the {'second' if self.difference < 0 else 'first'} is better"
-        found = "" if self.detectable is None else f"; a difference of {self.detectable:.2g} would have shown"
+        found = "" if not self.detectable else f"; a difference of {self.detectable:.2g} would have shown"
         return f"no difference shown{found}"
 
     def price(self) -> str:
@@ -93,7 +97,7 @@ class RecipeComparison(Shown):
             f"first: {self.first}; second: {self.second}; they differ in {knobs or 'no knob'}",
             f"second minus first: {self.overall.difference:+.4g}{ends} over {counted(self.overall.points, 'point')} "
             f"({how}): {self.overall.verdict(self.level)}",
-            self.speed_up.sentence(self.level),
+            self.speed_up.sentence(self.level, self.overall.shown(self.level)),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from sweeplaw.analysis.adequacy.advice import failure
 from sweeplaw.analysis.fitting.fit import fit
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.trials.errors import InputError
@@ -38,19 +39,19 @@ class SpeedUp:
     law: str
     note: str = ""
 
-    def sentence(self, level: float) -> str:
-        """Return what the difference is worth, for a person."""
+    def sentence(self, level: float, shown: bool = True) -> str:
+        """Return what the difference is worth, for a person; ``shown`` tells whether there is one beyond noise."""
         if self.value is None:
             return f"worth in compute: unknown ({self.note})"
-        faster, value = ("second", self.value) if self.value >= 1 else ("first", 1 / self.value)
         ends = (
             f" [{_end(self.low)}, {_end(self.high)}], {percent(level)}; above 1 favours the second" if self.low else ""
         )
         note = f"; {self.note}" if self.note else ""
-        return (
-            f"worth in compute: the {faster} recipe reaches the other's loss with {value:.3g}x less "
-            f"(speed-up of the second {self.value:.3g}{ends}; by the law {self.law} of the first{note})"
-        )
+        number = f"(speed-up of the second {self.value:.3g}{ends}; by the law {self.law} of the first{note})"
+        if not shown:
+            return f"worth in compute: nothing shown {number}"
+        faster, value = ("second", self.value) if self.value >= 1 else ("first", 1 / self.value)
+        return f"worth in compute: the {faster} recipe reaches the other's loss with {value:.3g}x less {number}"
 
 
 def speed_up(points: pl.DataFrame, level: float, seed: int = 0) -> SpeedUp:
@@ -66,6 +67,8 @@ def speed_up(points: pl.DataFrame, level: float, seed: int = 0) -> SpeedUp:
         found, inputs = _law(cells, seed)
     except InputError as error:
         return _unknown(f"no law of the first recipe: {error.faults[0]}")
+    if why := failure(found.adequacy):
+        return _unknown(f"by the law {found.law.name} of the first recipe: {why}")
     differences = (cells["b"] - cells["a"]).to_numpy()
     here = _scales(found, inputs, found.theta[None], differences)[0]
     value, note = _mean(here)

@@ -21,6 +21,8 @@ from sweeplaw.analysis.tables.display import finite
 from sweeplaw.trials.quantities import short
 from sweeplaw.trials.store_format.atomic_file import write_atomically
 
+MOST_NAMED = 3  # sweeps in a title
+
 
 def pictures(section: Section, curves: pl.LazyFrame) -> dict[str, str]:
     """Return the figures of a section as SVG, by name."""
@@ -72,9 +74,29 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
         loss_unit=report.by.units.get(report.by.loss, ""),
         data_unit=report.by.units.get("tokens") or "tokens",
         note=report.note,
+        title=_title(report),
+        description=_description(report),
         pictures=[pictures(section, report.tables.curves) for section in report.sections],
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _sweeps(report: Report) -> list[str]:
+    """Return the names of the sweeps that were launched, the first first."""
+    return list(dict.fromkeys(str(one["sweep"]) for one in report.tables.launches if "sweep" in one))
+
+
+def _title(report: Report) -> str:
+    """Return the names of the sweeps, or the source of other runs."""
+    names = _sweeps(report)
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more if names else report.source
+
+
+def _description(report: Report) -> str:
+    """Return what the sweep file says of itself, nothing of several sweeps."""
+    said = [str(one.get("description") or "") for one in report.tables.launches if "sweep" in one]
+    return f"{said[-1].rstrip('.')}. " if len(_sweeps(report)) == 1 and said[-1] else ""
 
 
 def _g(value: Any) -> str:

@@ -21,7 +21,7 @@ from sweeplaw.analysis.tuning.optimum import CellOptimum, cell_optimum
 from sweeplaw.analysis.tuning.repeats import SEED_STD, SEEDS, between_seeds, settings
 from sweeplaw.analysis.tuning.selection_bias import selection_bias
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import counted
+from sweeplaw.trials.quantities import counted, percent
 
 Array = NDArray[np.float64]
 _OWN = ("lowest", "used", "how", "settings", "seeds", "seed_std")
@@ -174,18 +174,19 @@ def _notes(points: Points) -> Iterator[str]:
         chosen = (several["how"] == how).to_numpy()
         if chosen.any():
             most = int(several["settings"].filter(pl.Series(chosen)).max() or 0)  # type: ignore[arg-type]
-            spread = f"{points.noise:.1%}"[:-1] + f" %, from {points.noise_origin}" if points.noise else ""
-            yield what.format(
-                points=counted(int(chosen.sum()), "point"), settings=most, noise=spread,
-                low=float(nats[chosen].min()), high=float(nats[chosen].max()),
-            )  # fmt: skip
+            low, high = (
+                f"{end:{'+' if how == 'fitted' else ''}.2g}" for end in (nats[chosen].min(), nats[chosen].max())
+            )
+            moved = f"by {low} to {high}" if low != high else f"by {low}" if float(low) else "by nothing"
+            spread = f"{percent(float(f'{points.noise:.1g}'))}, from {points.noise_origin}" if points.noise else ""
+            yield what.format(points=counted(int(chosen.sum()), "point"), settings=most, noise=spread, moved=moved)
 
 
 _HOW: Mapping[How, str] = {
     "fitted": "{points}: the loss is the minimum of a quadratic in the logs of the knobs over up to {settings} "
-    "settings, {low:+.2g} to {high:+.2g} from the lowest mean",
-    "corrected": "{points}: the lowest of up to {settings} settings is raised by {low:.2g} to {high:.2g}, by which it "
-    "flatters (relative noise of a run {noise})",
+    "settings, which differs from the lowest mean {moved}",
+    "corrected": "{points}: the lowest of up to {settings} settings is raised {moved}, by which it flatters (relative "
+    "noise of a run {noise})",
     "lowest": "{points}: the lowest of up to {settings} settings as it is, which flatters: neither seeds nor a fitted "
     "optimum tell the noise of a run",
 }

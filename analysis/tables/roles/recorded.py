@@ -63,6 +63,21 @@ def spec_knobs(frame: pl.DataFrame) -> tuple[str, ...]:
     return tuple(name for name in names if name in frame.columns and name != SEED)
 
 
+def fixed_by_sweep(frame: pl.DataFrame) -> list[str]:
+    """Return what splits the trials of a table exported from a store, which lacks the records of its launches.
+
+    These are `workload`, and the knobs that every sweep fixed, at different values. None of a table of other origin.
+    """
+    if not {"sweep", "spec", "workload"} <= set(frame.columns):
+        return []
+    own = frame.filter(pl.col("spec").is_not_null())
+    names = ["workload", *(name for name in spec_knobs(own) if name not in SCALES)]
+    if own["sweep"].n_unique() < 2:
+        return []
+    within = own.group_by("sweep").agg(pl.col(names).n_unique()).select(pl.col(names).max()).row(0, named=True)
+    return [name for name in names if within[name] == 1 and own[name].n_unique() > 1]
+
+
 def _knobs(spec: str) -> Iterable[str]:
     """Return the names of the knobs in a spec, none if it is not one of ours."""
     try:

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from sweeplaw.analysis.tables.roles.guessed import guessed, refining, varying_columns
-from sweeplaw.analysis.tables.roles.recorded import SCALES, SEED, Recorded, recorded, spec_knobs
+from sweeplaw.analysis.tables.roles.recorded import SCALES, SEED, Recorded, fixed_by_sweep, recorded, spec_knobs
 from sweeplaw.trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
 
 SOURCE = "source"
@@ -48,11 +48,13 @@ def roles(
     tuned, split = _by_facts(own, facts, keys, free) if facts.known and own.height else ([], [])
     other: list[str] = []
     if imported.height:
+        apart = [] if own.height else [name for name in fixed_by_sweep(imported) if name in free]
         candidates = [name for name in free if name not in {*_FACTS, *_COSTS} or "trial_id" not in frame.columns]
-        more, families, other = guessed(imported, keys, candidates)
+        more, families, other = guessed(imported, [*keys, *apart], [name for name in candidates if name not in apart])
+        split += apart
         tuned += [name for name in more if name not in tuned]
         split += [name for name in families if name not in split]
-    if own.height and imported.height:
+    if (own.height and imported.height) or _has_both(frame):
         split.append(SOURCE)
     chosen = tuple(knobs) if knobs is not None else tuple(name for name in tuned if name not in split)
     told = _told(other) if knobs is None else _unnamed([name for name in tuned if name not in split])
@@ -64,6 +66,12 @@ def _origins(frame: pl.DataFrame, facts: Recorded) -> tuple[pl.DataFrame, pl.Dat
     if not facts.known or "launch_id" not in frame.columns or SOURCE not in frame.columns:
         return frame.clear(), frame
     return frame.filter(pl.col(SOURCE).is_null()), frame.filter(pl.col(SOURCE).is_not_null())
+
+
+def _has_both(frame: pl.DataFrame) -> bool:
+    """Whether a table of trials, exported from a store, has own and imported ones."""
+    known = {SOURCE, "trial_id"} <= set(frame.columns)
+    return known and 0 < frame[SOURCE].null_count() < frame.height
 
 
 def _by_facts(

@@ -97,6 +97,7 @@ def score(
     tolerance: Annotated[
         float, typer.Option(min=0, max=0.5, help="Relative distance in each input within which a run is that forecast.")
     ] = 0.02,
+    where: Rows = None,
     json: Json = False,
 ) -> None:
     """Score the registered forecasts against the runs in SOURCE that have ended since.
@@ -116,7 +117,7 @@ def score(
     forecasts = [*kept, *read_files(forecast or ())]
     if not forecasts:
         raise InputError([*faults, f"no forecast is registered in {source}, and no file of one is given"])
-    runs = read(source)
+    runs = read(source, where=where)
     sheet = score_forecasts(runs, forecasts, tolerance)
     faults += [
         f"{path} {CHANGED}" for path, one in zip(forecast or (), forecasts[len(kept) :], strict=True) if not one.intact

@@ -61,6 +61,33 @@ def test_a_planted_speed_up_is_found():
     assert back.speed_up.value == pytest.approx(1 / 1.5, rel=0.02)
 
 
+def test_where_no_difference_is_shown_no_recipe_is_called_faster():
+    found = compared(runs(noise=0.005), runs(noise=0.005, draw=1))
+    assert not found.overall.shown(0.95)
+    assert "no difference shown" in found.headline()[1]
+    assert found.headline()[2].startswith("worth in compute: nothing shown (speed-up of the second ")
+    clear = compared(runs(noise=0.005), runs(gain=1.5, noise=0.005, draw=1))
+    assert "the second recipe reaches the other's loss" in clear.headline()[2]
+
+
+def test_a_law_that_does_not_fit_the_first_recipe_tells_no_speed_up():
+    rows = [(n, d, seed, 1.7 + 1e6 / n + (n / 4e6 - 1) ** 2 * 1e-3 + 100 / d**0.2) for n, d, seed in
+            product((1e6, 2e6, 4e6, 16e6, 64e6), (1e8, 2e8, 4e8, 16e8), range(2))]  # fmt: skip
+    first = pl.DataFrame(rows, schema=["N", "D", "seed", "val_loss"], orient="row")
+    found = compared(first, first.with_columns(pl.col("val_loss") - 0.05))
+    assert found.speed_up.value is None
+    assert "the law is inadequate" in found.speed_up.note
+
+
+def test_sizes_in_words_are_keys_and_no_numbers():
+    words = {n: f"{n / 1e6:.0f}M" for n in SIZES}
+    first, second = (one.with_columns(pl.col("N").replace_strict(words), flops=pl.lit("many"))
+                     for one in (runs(), runs(offset=0.1)))  # fmt: skip
+    found = compared(first, second)
+    assert found.overall.difference == pytest.approx(0.1)
+    assert "0 points with known N and D" in found.speed_up.note
+
+
 def test_runs_of_one_seed_are_subtracted_from_each_other():
     """The noise that a seed brings to both recipes falls out; without seeds in common it stays."""
     first = runs(noise=0.001, shared=0.05)

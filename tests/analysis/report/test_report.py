@@ -68,6 +68,27 @@ def store(tmp_path_factory):
     return run(behaviours.replace("num = 5", "num = 2"), path)
 
 
+def test_the_title_names_every_sweep_and_an_export_has_the_same_families(tmp_path):
+    small = SWEEP.replace("num = 5", "num = 3")
+    run(small, tmp_path / "s")
+    assert "<h1>law</h1>" in page_of(tmp_path / "s")
+    run(small.replace('"law"', '"again"').replace("noise = 0.0005", "noise = 0.001"), tmp_path / "s")
+    page = page_of(tmp_path / "s")
+    assert "<title>law, again – scaling laws</title>" in page
+    assert "A &lt;known&gt; surface" not in page.split("<h2>")[0]
+    load(tmp_path / "s").trials.collect().write_parquet(tmp_path / "s.parquet")
+    assert [one.family.name for one in report.make(tmp_path / "s.parquet").sections] == [
+        one.family.name for one in report.make(tmp_path / "s").sections
+    ]
+    with pytest.raises(InputError, match="2 families, which differ in noise"):
+        analysis.fit(tmp_path / "s.parquet")
+
+
+def page_of(path):
+    made = report.make(path)
+    return report_page.page(made, display.finite(report.report_values(made)))
+
+
 @pytest.fixture(scope="module")
 def made(store):
     return report.make(store)

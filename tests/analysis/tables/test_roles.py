@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import polars as pl
 import pytest
@@ -126,6 +127,34 @@ def test_a_knob_that_two_launches_fix_differently_splits_also_where_their_points
     assert (same.knobs, same.families) == (("lr",), ())
     other = roles(frame, [launch(fixed={"context": 512}), launch(fixed={"context": 2048})], ["N", "D"], ["val_loss"])
     assert other.families == ("context",)
+
+
+def exported(**sweeps: dict[str, object]) -> pl.DataFrame:
+    """Return trials of several sweeps as an export has them: no launches, but the spec and the sweep of each."""
+    parts = []
+    for number, (sweep, fixed) in enumerate(sweeps.items()):
+        part = grid(lr=(0.1, 0.2, 0.4)).with_columns(**{name: pl.lit(value) for name, value in fixed.items()})
+        spec = json.dumps({"knobs": {"lr": 0, **fixed, "seed": 0}})
+        facts = {"sweep": sweep, "spec": spec, "workload": "w", "source": None, "launch_id": f"l{number}"}
+        part = part.with_columns(**{name: pl.lit(value, pl.String) for name, value in facts.items()})
+        parts.append(part.with_columns(trial_id=pl.format(f"{number}-{{}}", pl.int_range(pl.len()))))
+    return pl.concat(parts)
+
+
+def test_an_exported_store_splits_by_what_its_sweeps_fixed():
+    both = exported(a={"context": 512, "depth": 2}, b={"context": 1024, "depth": 2})
+    assert of(both).families == ("context",)
+    assert of(both).knobs == ("lr",)
+    apart = both.filter((pl.col("sweep") == "a") == (pl.col("N") > 2e6))  # no point of both
+    assert of(apart).families == ("context",)
+    assert of(exported(a={"context": 512}, b={"context": 512})).families == ()
+    assert of(both.filter(pl.col("sweep") == "a")).families == ()
+
+
+def test_an_exported_store_keeps_imported_runs_apart():
+    both = exported(a={"context": 512}, b={"context": 512})
+    mixed = both.with_columns(source=pl.when(pl.col("sweep") == "b").then(pl.lit("runs.csv")))
+    assert of(mixed).families == ("source",)
 
 
 def test_what_an_earlier_version_fixed_is_read_from_its_sweep_file():

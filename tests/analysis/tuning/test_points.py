@@ -68,6 +68,13 @@ def test_without_seeds_or_a_grid_the_lowest_is_used_and_said_to_flatter():
     assert "which flatters" in found.notes()[1]
 
 
+def test_the_notes_name_no_range_of_nothing():
+    far = runs(curvature=3.0, seeds=2, points=4, noise=1e-4).filter(pl.col("lr").is_in(LRS[::3].tolist()))
+    notes = " ".join(best_points(far, ["N"], ["lr", "bs"], "loss").notes())
+    assert "is raised by nothing, by which it flatters" in notes
+    assert "0 to 0" not in notes
+
+
 def test_seeds_are_averaged_before_the_best_setting_is_chosen_and_all_are_kept():
     losses = {1.0: [3.0, 3.0], 2.0: [2.8, 3.4], 4.0: [3.2, 3.3]}  # the lowest run is of the second setting
     rows = [(1e6, lr, seed, loss) for lr, each in losses.items() for seed, loss in enumerate(each)]
