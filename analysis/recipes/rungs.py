@@ -11,17 +11,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from sweeplaw.analysis.adequacy.budgets import budgets
-from sweeplaw.analysis.fitting.fitted_law import Fit, require_fits
+from sweeplaw.analysis.fitting.fit import fit
+from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.uncertainty import refit
+from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.recipes.power import holm
 from sweeplaw.analysis.tables.display import Card, Shown, finite
+from sweeplaw.analysis.tables.roles.recorded import recorded
+from sweeplaw.analysis.tables.sources import Rows, rows
+from sweeplaw.analysis.tables.sql.expressions import check_columns, condition
+from sweeplaw.analysis.tables.tables import read
 from sweeplaw.analysis.tuning.optimum import CellOptimum
+from sweeplaw.analysis.tuning.optimum import optima as optima_of
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted, short
 
@@ -61,6 +69,7 @@ class Rungs(Shown):
     axis: str
     law: str
     rungs: tuple[Rung, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def off(self) -> tuple[Rung, ...]:
@@ -89,7 +98,7 @@ class Rungs(Shown):
         from dataclasses import asdict
 
         rungs = [{**asdict(rung), "off": rung.off} for rung in self.rungs]
-        return dict(finite({"axis": self.axis, "law": self.law, "rungs": rungs}))
+        return dict(finite({"axis": self.axis, "law": self.law, "rungs": rungs, "warnings": self.warnings}))
 
     def card(self) -> Card:
         """Return the rungs as a table."""
@@ -99,17 +108,43 @@ class Rungs(Shown):
             for rung in self.rungs
         ]  # fmt: skip
         heads = (self.axis, "rows", "excess", "standard error", "errors off", "p, corrected", "knobs at an edge")
-        return Card(self.headline(), heads, tuple(rows))
+        return Card(self.headline(), heads, tuple(rows), self.warnings)
 
 
-def rungs(fit: Fit, axis: str = "N", optima: Sequence[CellOptimum] = ()) -> Rungs:
+def rungs(
+    table: Any, axis: str = "N", optima: Sequence[CellOptimum] | None = None, law: str | Law = "additive", *,
+    knobs: Sequence[str] | None = None, **options: Any,
+) -> Rungs:  # fmt: skip
     """Return how far each rung of ``axis`` is from the law of the other rungs.
 
-    ``axis`` is an input of the law, or ``"C"`` for the budgets of compute, 6 N D (`adequacy.budgets`). ``optima`` are
-    those of the knobs (`tuning.optima`), to name the knobs at an edge. Raise InputError if the law has no such input,
-    or there are fewer than 4 rungs.
+    ``table`` is any source of runs that `fit` takes, to which ``law`` is fitted with its ``options`` (x, y, where), or
+    a Fit. ``axis`` is an input of the law, or ``"C"`` for the budgets of compute, 6 N D (`adequacy.budgets`).
+    ``optima`` are those of the knobs (`tuning.optima`), to name the knobs at an edge: of a table by default those of
+    ``knobs``, or of the knobs that the launches of a store tuned. Raise InputError if the law has no such
+    input, or there are fewer than 4 rungs.
     """
-    require_fits(fit)
+    if isinstance(table, Fit):
+        if options or knobs:
+            raise InputError("a Fit has its law and its runs already; give a table instead")
+        return _rungs(table, axis, optima or ())
+    source = read(table) if isinstance(table, str | Path) else table
+    found = fit(source, law, **options)
+    return _rungs(found, axis, _optima(rows(source), found, knobs, options.get("where")) if optima is None else optima)
+
+
+def _optima(source: Rows, fit: Fit, knobs: Sequence[str] | None, where: str | None) -> Sequence[CellOptimum]:
+    """Return the optima of the knobs in every cell; none without knobs, or where an input is no plain column."""
+    frame, columns = source.frame, fit.observations.columns
+    inputs = [columns[name] for name in fit.law.inputs]
+    tuned = knobs or [name for name in recorded(source.launches).nuisance if name in frame.columns]
+    if not tuned or any(name not in frame.columns for name in inputs):
+        return ()
+    check_columns(frame, tuned)
+    kept = frame if where is None else frame.filter(condition(where, frame.schema))
+    return optima_of(kept, inputs, tuned, columns["loss"])
+
+
+def _rungs(fit: Fit, axis: str, cells: Sequence[CellOptimum]) -> Rungs:
     values = _values(fit, axis)
     rung = budgets(fit.observations.inputs) if axis == "C" else _rung_of(values)
     count = int(rung.max()) + 1
@@ -128,10 +163,10 @@ def rungs(fit: Fit, axis: str = "N", optima: Sequence[CellOptimum] = ()) -> Rung
         Rung(
             float(np.exp(np.log(values[rung == k]).mean())), int((rung == k).sum()),
             None if error is None else float(np.expm1(excess[k])), error,
-            None if error is None else float(excess[k] / error), corrected[k], _edges(fit, axis, rung == k, optima),
+            None if error is None else float(excess[k] / error), corrected[k], _edges(fit, axis, rung == k, cells),
         )
         for k, error in enumerate(errors)
-    ))  # fmt: skip
+    ), fit.warnings)  # fmt: skip
 
 
 def _values(fit: Fit, axis: str) -> Array:

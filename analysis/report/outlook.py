@@ -24,7 +24,7 @@ def rung_values(fit: Fit | None, optima: Sequence[CellOptimum]) -> list[dict[str
     found = []
     for axis in () if fit is None else fit.law.inputs:
         try:
-            held = rungs(fit, axis, optima)  # type: ignore[arg-type]
+            held = rungs(fit, axis, optima)
         except InputError:
             continue
         found.append({**held.to_dict(), "sentences": list(held.headline())})

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sweeplaw.orchestrator.cli.shared.options import pairs
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 from sweeplaw.orchestrator.cli.shared.runs import Source, Where
-
-if TYPE_CHECKING:
-    from sweeplaw.analysis.tables.tables import Tables
-    from sweeplaw.analysis.tuning.optimum import CellOptimum
 
 
 def register(app: typer.Typer) -> None:
@@ -44,35 +40,13 @@ def rungs(
 
     Example: sweeplaw rungs runs.csv --axis C --law skaling --x N=params --x D=tokens --y loss --knob lr
     """
-    from sweeplaw.analysis.fitting.fit import fit
     from sweeplaw.analysis.recipes.rungs import rungs as held_against
     from sweeplaw.analysis.tables.tables import read
 
     runs = read(source)
-    found = fit(runs, law, x=pairs(x, "--x", "x") or None, y=y, where=where)
-    inputs, loss = [found.observations.columns[name] for name in found.law.inputs], found.observations.columns["loss"]
-    result = held_against(found, axis, _optima(runs, inputs, loss, knob or _nuisance(runs), where))
+    found = held_against(runs, axis, law=law, knobs=knob, x=pairs(x, "--x", "x") or None, y=y, where=where)
     if json:
-        emit_json({"source": source, **result.to_dict(), "warnings": found.warnings})
+        emit_json({"source": source, **found.to_dict()})
     else:
-        typer.echo(result.summary())
+        typer.echo(found.summary())
     report_damage(runs.faults)
-
-
-def _nuisance(runs: Tables) -> list[str]:
-    """Return the nuisance axes that the launches of a store recorded."""
-    names = {name: None for launch in runs.launches for name in launch.get("nuisance", ())}
-    return [name for name in names if name in runs.trials.collect_schema().names()]
-
-
-def _optima(runs: Tables, inputs: list[str], loss: str, knobs: list[str], where: str | None) -> list[CellOptimum]:
-    """Return the optimum of the knobs in every cell; none without knobs, or where an input is no plain column."""
-    from sweeplaw.analysis.tables.sql.expressions import check_columns, condition
-    from sweeplaw.analysis.tuning.optimum import optima
-
-    frame = runs.trials.collect()
-    if not knobs or any(name not in frame.columns for name in inputs):
-        return []
-    check_columns(frame, knobs)
-    kept = frame if where is None else frame.filter(condition(where, frame.schema))
-    return optima(kept, inputs, knobs, loss)

@@ -80,6 +80,19 @@ def test_budgets_are_rungs_too():
     assert "no C stands out" in repr(found)
 
 
+def test_a_path_and_a_frame_answer_as_their_fit_does(tmp_path):
+    frame = table(off=0.02, lr=True)
+    frame.write_csv(tmp_path / "runs.csv")
+    whole = rungs(tmp_path / "runs.csv", y="loss", knobs=["lr"])
+    assert whole.to_dict() == rungs(frame, y="loss", knobs=["lr"]).to_dict()
+    (off,) = whole.off
+    assert off.edges == ("the best lr is the highest tried in 5 of 5 cells (0.0008)",)
+    assert rungs(frame, y="loss").to_dict()["rungs"] == rungs(fit(frame, y="loss")).to_dict()["rungs"]
+    assert any("runs at one point differ in lr" in warning for warning in whole.warnings)
+    with pytest.raises(InputError, match="give a table instead"):
+        rungs(fit(frame, y="loss"), where="N > 1e6")
+
+
 def test_what_has_no_rungs_is_refused():
     with pytest.raises(InputError, match=r"'B' is no axis of additive .accepted: N, D, C"):
         held(table(), "B")
