@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 
+from sweeplaw.analysis.adequacy.reach import require_reach
 from sweeplaw.analysis.fitting.checks import Observations, require_fittable
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.observations import Columns, observe
@@ -58,18 +59,20 @@ class Forecaster(Shown):
         """Return the forecast at inputs in the table's own units: numbers, or arrays of one length.
 
         ``of="law"`` gives the band of the expected loss, ``of="run"`` that of one new run, whose noise counts too.
-        Raise InputError if an input is missing, not positive or unknown.
+        Raise InputError if an input is missing, not positive or unknown, or a point is farther beyond the runs than any
+        law has been checked (`adequacy.reach`).
         """
         _check_level(level, of)
         given = self._given(at)
         points = self._points(given)
+        far = self._beyond(points)
+        ends = {name: (float(column.min()), float(column.max())) for name, column in self._known().items()}
+        require_reach(far, ends)
         low, middle, high = np.exp(self.process.quantiles(points, ((1 - level) / 2, 0.5, (1 + level) / 2), of == "run"))
         if not np.isfinite([low, middle, high]).all():
             raise InputError(
                 f"{self.law.name} has no positive, finite loss at some of these points: nothing to forecast"
             )
-        far = {"compute": beyond(points.compute, self.points.compute)}
-        far |= {name: beyond(column, self.points.inputs[name]) for name, column in points.inputs.items()}
         return Prediction(given, middle, low, high, level, of, far, self.warnings)
 
     def best(self, compute: float, flops_per_nd: float = 6.0, level: float = 0.95, of: Of = "law") -> Prediction:
@@ -83,12 +86,16 @@ class Forecaster(Shown):
             )
         require_positive({"compute": compute, "flops_per_nd": flops_per_nd})
         product = compute / flops_per_nd
+        done = np.prod(list(self._known().values()), axis=0)  # N D of each run
+        ends = {"compute": (flops_per_nd * float(done.min()), flops_per_nd * float(done.max()))}
+        require_reach({"compute": beyond(np.array([product]), done)}, ends)
         sizes = np.sqrt(product) * np.logspace(-SEARCHED, SEARCHED, SEARCH_POINTS)
         ratio = self.points.inputs["D"] / self.points.inputs["N"]
         near = (product / sizes**2 >= ratio.min() / 10) & (product / sizes**2 <= ratio.max() * 10)
         sizes = sizes[near] if near.any() else sizes
-        median = self.predict({"N": sizes, "D": product / sizes}, of="law").median
-        chosen = float(sizes[int(np.argmin(median))])
+        points = self._points({"N": sizes, "D": product / sizes})
+        median = self.process.quantiles(points, (0.5,), noise=False)[0]
+        chosen = float(sizes[int(np.argmin(np.where(np.isfinite(median), median, np.inf)))])
         return self.predict({"N": chosen, "D": product / chosen}, level, of)
 
     def headline(self) -> tuple[str, ...]:
@@ -96,8 +103,14 @@ class Forecaster(Shown):
         learnt = f"{counted(self.rows, 'run')} at {counted(self.budgets, 'budget')}"
         return (
             f"forecast by {self.law.name} and a smooth discrepancy, learnt from {learnt}",
-            f"noise of a run {self.noise:.2%}; bands widened {self.process.inflation:.3g} times by its own past",
+            f"noise of a run {self.noise:.2%}; {self._widened()}",
             *self.warnings,
+        )
+
+    def _widened(self) -> str:
+        factor = f"{self.process.inflation:.3g}"
+        return (
+            f"bands widened {factor} times by its own past" if factor != "1" else "its own past asks for no wider bands"
         )
 
     @property
@@ -135,6 +148,15 @@ class Forecaster(Shown):
             raise InputError([f"{name}: a forecast is at positive, finite numbers" for name in bad])
         return columns
 
+    def _known(self) -> dict[str, Array]:
+        """Return the inputs of the runs in the table's own units."""
+        units = self.observations.units
+        return {name: column * units.get(name, 1.0) for name, column in self.points.inputs.items()}
+
+    def _beyond(self, points: Points) -> dict[str, Array]:
+        far = {"compute": beyond(points.compute, self.points.compute)}
+        return far | {name: beyond(column, self.points.inputs[name]) for name, column in points.inputs.items()}
+
     def _points(self, given: Mapping[str, Array]) -> Points:
         units = self.observations.units
         inputs = {name: column / units.get(name, 1.0) for name, column in given.items()}
@@ -155,7 +177,8 @@ def forecaster(
     """
     if isinstance(table, Fit):
         law = law or (DEFAULT_LAW if set(table.law.inputs) == {"N", "D"} else table.law)
-        unused = ("the row weights of the fit are not used",) if np.ptp(table.observations.weights) > 0 else ()
+        given = np.ptp(table.observations.weights) > 0 and not table.noise.weighted
+        unused = ("the row weights of the fit are not used",) if given else ()
         table = replace(table.observations, warnings=(*table.observations.warnings, *unused))
     if isinstance(table, Observations):
         chosen, observations = _mean_law(law or DEFAULT_LAW, dict.fromkeys(table.inputs, "")), table
