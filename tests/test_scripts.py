@@ -16,6 +16,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/launching/device_busy.py": ("--sweep", "examples/own_function/sweep.toml"),
     "benchmarks/launching/empty_launch.py": ("--runs", "1"),
     "benchmarks/launching/recovery.py": ("--kill", "worker", "--seconds", "2"),
+    "benchmarks/launching/simulation.py": ("--nodes", "4", "--seconds", "0.2", "--trials", "200"),
     "benchmarks/launching/slots_busy.py": ("--trials", "4", "--tune", "2"),
     "benchmarks/launching/startup.py": (),
     "benchmarks/launching/trial_rate.py": ("--trials", "100", "--tune", "2", "--reused", "4"),

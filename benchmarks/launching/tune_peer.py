@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from device_busy import Span
 
@@ -15,12 +16,26 @@ from sweeplaw.clusters.profile.profile import Profile
 
 def _trial(config: dict[str, Any]) -> dict[str, float]:
     began = time.time()
-    time.sleep(config["seconds"])
+    time.sleep(config["trial"][0])
     return {"val_loss": 0.0, "began": began, "ended": time.time()}
 
 
 def spans(trials: int, seconds: float, profile: Profile, *, reuse: bool) -> list[Span]:
-    """Run the trials on a private Ray of ``profile`` and say when each ran.
+    """Run trials of one core each on a private Ray of ``profile`` and say when each ran; see `run`."""
+    return [(one.began, one.ended) for one in run([(seconds, 1)] * trials, profile, reuse=reuse)]
+
+
+class Ran(NamedTuple):
+    """When a trial began and ended, in seconds of the wall clock, on how many cores and in which process."""
+
+    began: float
+    ended: float
+    cores: int
+    process: int
+
+
+def run(work: Sequence[tuple[float, int]], profile: Profile, *, reuse: bool) -> list[Ran]:
+    """Run trials of so many seconds and cores, in this order, on a private Ray of ``profile``; say what ran when.
 
     With ``reuse`` a class trainable keeps its process from trial to trial and Tune writes no log files, which is the
     fastest Tune can be set up to be; without, a function is run with every default.
@@ -31,16 +46,26 @@ def spans(trials: int, seconds: float, profile: Profile, *, reuse: bool) -> list
     with environment(settings), connected(profile), tempfile.TemporaryDirectory() as folder:
         from ray import tune
 
+        trials = [[seconds, cores, index] for index, (seconds, cores) in enumerate(work)]
         tuner = tune.Tuner(
-            _class() if reuse else _trial,
-            param_space={"seconds": seconds, "index": tune.grid_search(list(range(trials)))},
+            tune.with_resources(_class() if reuse else _trial, _cores),
+            param_space={"trial": tune.grid_search(trials)},
             tune_config=tune.TuneConfig(reuse_actors=reuse),
             run_config=tune.RunConfig(storage_path=folder, verbose=0, checkpoint_config=_checkpoints(reuse)),
         )
         results = tuner.fit()
         assert not results.errors, results.errors[0]
         measured = [results[index].metrics or {} for index in range(len(results))]
-        return [(metrics["began"], metrics["ended"]) for metrics in measured]
+        return [
+            Ran(metrics["began"], metrics["ended"], cores, metrics["pid"])
+            for metrics, (_, cores) in zip(measured, work, strict=True)
+        ]
+
+
+def _cores(config: dict[str, Any]) -> Any:
+    from ray import tune
+
+    return tune.PlacementGroupFactory([{"CPU": config["trial"][1]}])
 
 
 def _checkpoints(reuse: bool) -> Any:

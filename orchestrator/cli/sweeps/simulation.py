@@ -89,14 +89,14 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"  wasted    {hours(amount)} and {short(flops)} FLOPs: {reason}"
     if found["interruptions"]:
         rates = {"failures": found["failures_per_hour"], "preemptions": found["preemptions_per_hour"]}
-        said = " and ".join(f"{short(rate)} {name}" for name, rate in rates.items() if rate)
+        said = ", ".join(f"{name} {short(rate)} an hour" for name, rate in rates.items() if rate)
         away = hours(found["away_seconds"] / 3600)
-        yield f"  nodes     {found['interruptions']:.3g} times away, for {away} each: {said} an hour"
+        yield f"  nodes     {short(found['interruptions'])} times away, for {away} each: {said}"
     if found["cost"] is not None:
         yield f"  cost      {found['cost']:,.0f} (device_hour_price, without the time that nodes were away)"
     if found["given_up"]:
-        yield f"  given up  {found['given_up']:.3g} trials, whose workers died more often than retry.worker_died allows"
+        yield f"  given up  {short(found['given_up'])} trials, whose workers died more often than retry.worker_died allows"
     if found["stalls"]:
-        yield f"  stalls    {found['stalls']:.3g} times no node was there for ready_seconds: a launch ends then"
+        yield f"  stalls    {short(found['stalls'])} times no node was there for ready_seconds: a launch ends then"
     if found["budget"]:
         yield f"  budget    {found['budget']}: the launch ends before its trials have"
