@@ -95,7 +95,8 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     if found["cost"] is not None:
         yield f"  cost      {found['cost']:,.0f} (device_hour_price, without the time that nodes were away)"
     if found["given_up"]:
-        yield f"  given up  {short(found['given_up'])} trials, whose workers died more often than retry.worker_died allows"
+        trials = short(found["given_up"])
+        yield f"  given up  {trials} trials, whose workers died more often than retry.worker_died allows"
     if found["stalls"]:
         yield f"  stalls    {short(found['stalls'])} times no node was there for ready_seconds: a launch ends then"
     if found["budget"]:

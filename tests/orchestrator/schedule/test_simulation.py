@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from sweeplaw.orchestrator.plan.sweep import parse as parse_sweep
 from sweeplaw.orchestrator.schedule.simulated.gantt import gantt
 from sweeplaw.orchestrator.schedule.simulated.simulation import Simulation, simulate
 from sweeplaw.trials.errors import InputError
+from tests.paths import ROOT
 
 SWEEP = """
 name = "mixed"
@@ -189,6 +193,27 @@ def test_the_picture_has_a_row_for_each_device_and_a_patch_for_each_span() -> No
     kinds = found.by_kind()
     assert areas["useful"] == pytest.approx(kinds["useful"] / 3600)
     assert areas["lost: node died"] == pytest.approx(kinds["node died"] / 3600)
+
+
+@pytest.mark.heavy
+def test_ten_thousand_trials_on_a_thousand_slots_are_simulated_in_less_than_half_a_minute() -> None:
+    text = SWEEP.replace("seeds = 4", "seeds = 417")
+    began = time.process_time()
+    found = simulated(text, profile({**SLURM, "nodes": 125}), failures_per_hour=1.0, runs=1).summary()
+    assert time.process_time() - began < 30.0
+    assert found["ended"] + found["given_up"] == 24 * 417
+    assert (found["devices"], found["interruptions"] > 50) == (1000, True)
+
+
+@pytest.mark.process
+def test_neither_ray_nor_torch_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom sweeplaw.orchestrator.cli import app\n"
+        f"assert CliRunner().invoke(app, {written(tmp_path)!r}).exit_code == 0\n"
+        "print(sorted({'ray', 'torch'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def written(folder: Path) -> list[str]:
