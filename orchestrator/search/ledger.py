@@ -275,4 +275,4 @@ def _flops_used(row: Mapping[str, Any], before: int) -> float | None:
     if flops is None or not steps:
         return None if flops is None else float(flops)
     last = steps if row["state"] == "completed" or done is None else min(done, steps)
-    return float(flops) * max(0, last - before) / steps
+    return float(flops * max(0, last - before) / steps)

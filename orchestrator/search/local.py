@@ -44,6 +44,9 @@ class Local:
         for cell in self._order:
             if (proof := found.get(cell)) and (place := self._next(cell, proof, history, taken)):
                 return Proposal(self._setting(cell, place), self._reason(cell, place, proof))
+        for cell, proof in found.items():
+            if proof is None and (other := self._elsewhere(cell, known[cell], taken)) is not None:
+                return other
         begun = {*known, *(item.setting.cell for item in history.pending)}
         for cell in self._order:
             if cell not in begun and (begin := self._begin(cell, found, taken)) is not None:
@@ -120,6 +123,17 @@ class Local:
             setting = self._setting(cell, there)
             if setting not in taken and self._space.admits(setting):
                 return Proposal(setting, f"1st setting at {self._space.describe_cell(cell)}: {where}")
+        return None
+
+    def _elsewhere(self, cell: int, ran: Mapping[Place, float | None], taken: set[Setting]) -> Proposal | None:
+        """Return a setting beside the first one of a point without a loss; None while one runs, or if none is left."""
+        if any(setting.cell == cell and self._place(setting) not in ran for setting in taken):
+            return None
+        for place in self._spread(next(iter(ran))):
+            setting = self._setting(cell, place)
+            if setting not in taken and self._space.admits(setting):
+                why = f"{len(ran)} settings without a loss at {self._space.describe_cell(cell)}: one beside them"
+                return Proposal(setting, why)
         return None
 
     def _spread(self, place: Place) -> list[Place]:

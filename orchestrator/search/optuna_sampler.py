@@ -125,6 +125,7 @@ class _Study:
         self._told: set[Setting] = set()
         self._seen: dict[Setting, Trial | None] = {}  # asked for or given, and not to be asked for again
         self._read = 0  # observations read so far
+        self._latest: tuple[tuple[int, int], Setting] | None = None  # the answer to the latest question, and which
 
     def ask(self, history: History) -> Setting | None:
         """Return the next setting, after the study has caught up with the history; None if none is left."""
@@ -133,9 +134,15 @@ class _Study:
                 self._tell(history.observations[: item.known or 0])
                 self._again(item)
         self._tell(history.observations)
+        pending = {item.setting for item in history.pending}
+        asked = history.number, len(history.observations)
+        if self._latest is not None and self._latest[0] == asked and self._latest[1] not in pending:
+            return self._latest[1]
         setting, trial = self._fresh()
-        if setting is not None and trial is not None:
-            self._asked[history.number] = trial
+        if setting is not None:
+            self._latest = asked, setting
+            if trial is not None:
+                self._asked[history.number] = trial
         return setting
 
     def _own(self, history: History) -> list[Observation | Pending]:
