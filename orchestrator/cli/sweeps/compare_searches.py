@@ -56,8 +56,9 @@ def compare_searches(
     A run is looked up in the table instead of trained. Regret of a choice is its recorded loss over the lowest of its
     cell, minus 1: the mean over cells and seeds with the middle 80 % of seeds, and the cell with the largest mean.
     "recommended" is the regret of what a search recommends, which may differ from its best run. Where a search has run
-    nothing, a cell gets the choice of the nearest one. Budgets are shares of the FLOPs of all settings; below the
-    regret that is printed last, the table's own noise decides.
+    nothing, a cell gets the choice of the nearest one. Budgets are shares of the FLOPs of all settings. Below the
+    regret that is printed last, the table's own noise decides. A knob that was tuned too but is not named by --knob is
+    held at its best value in each cell.
 
     Example: sweeplaw compare-searches results/surrogate --knob lr --knob batch_tokens --searches law,tpe --seeds 5
 
@@ -66,6 +67,7 @@ def compare_searches(
     from sweeplaw.analysis.tables.files.output_file import write_file
     from sweeplaw.orchestrator.search.rehearsal.comparison import check_budget, compare
     from sweeplaw.orchestrator.search.rehearsal.contestants import contestants, pausing
+    from sweeplaw.orchestrator.search.rehearsal.held import held
     from sweeplaw.orchestrator.search.rehearsal.recorded_space import recorded_space
     from sweeplaw.trials.errors import InputError
     from sweeplaw.trials.workloads.replay.recorded import Meaning, RecordedTable
@@ -76,13 +78,14 @@ def compare_searches(
     runs = read_runs(source, [*axes, *knob, *([curve] if curve else [])], y, let, where, "")
     points = _points(source) if curve is None and "trial_id" in runs.frame.columns and pausing(kinds) else None
     meaning = Meaning({name: name for name in (*axes, *knob)}, y, cost, curve)
-    table = RecordedTable.of(runs.frame, meaning, points)
+    frame, left_out = held(runs.frame, axes, knob, y, runs.launches)
+    table = RecordedTable.of(frame, meaning, points)
     space = recorded_space(table, axes, knob)
     check_budget(space, budget)
     entered = contestants(space, kinds)
     with progress_bar("searches") as progress:
         found = compare(space, entered, budget, seeds, slots=slots, progress=progress)
-    notes = [*runs.notes, *(f"{count} rows left out: {reason}" for reason, count in table.dropped.items())]
+    notes = [*runs.notes, *left_out, *(f"{count} rows left out: {reason}" for reason, count in table.dropped.items())]
     if out is not None:
         from sweeplaw.orchestrator.search.rehearsal.figure import regret_against_cost
 

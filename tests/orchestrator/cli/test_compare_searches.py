@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -58,6 +59,24 @@ def test_the_cost_may_be_a_formula_and_changes_what_a_share_pays_for(table: Path
     assert flat["flops"] == 432
     assert flat["searches"][-1]["trials"] == 86  # a fifth of 432
     assert by_default["searches"][-1]["trials"] != 86
+
+
+def test_a_tuned_knob_that_is_not_named_is_held_at_its_best_in_each_cell(tmp_path: Path) -> None:
+    runs = planted(noise=0.0005)
+    runs.write_csv(tmp_path / "runs.csv")
+    words = ("--cell", "N,D", "--knob", "lr", "--y", "loss", "--searches", "random", "--budget", "1", "--seeds", "1")
+    found = json.loads(run(tmp_path / "runs.csv", *words, "--json"))
+    assert found["settings"] == 6 * 9
+    assert found["notes"] == ["378 runs left out: not at the best batch of the cell"]
+
+
+def test_runs_of_several_recipes_are_refused_until_one_is_chosen(tmp_path: Path) -> None:
+    both = pl.concat([planted().with_columns(optimizer=pl.lit(name)) for name in ("adamw", "muon")])
+    both.write_csv(tmp_path / "runs.csv")
+    with pytest.raises(InputError, match="differ in optimizer") as caught:
+        run(tmp_path / "runs.csv", *KNOBS, "--searches", "random")
+    where = str(caught.value).split('--where "')[1].split('"')[0]
+    run(tmp_path / "runs.csv", *KNOBS, "--searches", "random", "--seeds", "1", "--where", where)
 
 
 @pytest.mark.parametrize(
