@@ -108,14 +108,17 @@ class Noise:
 
     def values(self) -> dict[str, Any]:
         """Return the noise as plain values."""
+        change = None
+        if self.growth is not None:
+            by = "replicates" if self.growth.replicates else "residuals"
+            change = {"smallest": self.ends[0], "largest": self.ends[1], "by": by, "weighted": self.weighted}
         return {
             "shared_by": [
                 {"name": groups.name, "groups": groups.count, "correlation": share}
                 for groups, share in zip(self.divisions, self.correlations, strict=True)
             ],
             "tested": self.tested,
-            "weighted": self.weighted,
-            "changes_with_size": None if self.growth is None else {"smallest": self.ends[0], "largest": self.ends[1]},
+            "changes_with_size": change,
         }
 
 
