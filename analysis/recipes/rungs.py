@@ -24,6 +24,7 @@ from sweeplaw.analysis.fitting.uncertainty import refit
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.recipes.power import holm
 from sweeplaw.analysis.tables.display import Card, Shown, finite
+from sweeplaw.analysis.tables.roles.budgets import with_planned_tokens
 from sweeplaw.analysis.tables.roles.recorded import recorded
 from sweeplaw.analysis.tables.sources import Rows, rows
 from sweeplaw.analysis.tables.sql.expressions import check_columns, condition
@@ -134,7 +135,7 @@ def rungs(
 
 def _optima(source: Rows, fit: Fit, knobs: Sequence[str] | None, where: str | None) -> Sequence[CellOptimum]:
     """Return the optima of the knobs in every cell; none without knobs, or where an input is no plain column."""
-    frame, columns = source.frame, fit.observations.columns
+    frame, columns = with_planned_tokens(source.frame)[0], fit.observations.columns
     inputs = [columns[name] for name in fit.law.inputs]
     tuned = knobs or [name for name in recorded(source.launches).nuisance if name in frame.columns]
     if not tuned or any(name not in frame.columns for name in inputs):

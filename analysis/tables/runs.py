@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.tables.roles.budgets import TOKENS, with_planned_tokens
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.analysis.tables.sql.expressions import ALIASES, parse, resolve_columns, unknown_columns
 from sweeplaw.trials.errors import InputError, shown
@@ -50,10 +51,12 @@ def prepare(
 ) -> pl.DataFrame:
     """Return ``frame`` with ``names`` and ``y`` as columns.
 
-    N, D and C are taken from a store's columns if the table has none of that name; ``derived`` are SQL expressions of
-    columns by name; ``tau`` is computed if it is among ``names``. The loss of a row whose `state` is not completed is
-    null. Raise InputError naming every missing column.
+    N, D and C are taken from a store's columns if the table has none of that name, D as `roles.budgets.planned_tokens`;
+    ``derived`` are SQL expressions of columns by name; ``tau`` is computed if it is among ``names``. The loss of a row
+    whose `state` is not completed is null. Raise InputError naming every missing column.
     """
+    if {"D", TOKENS} & set(names):  # runs that differ by their last partial batch are of one cell
+        frame = with_planned_tokens(frame)[0]
     for name, expression in (derived or {}).items():
         frame = frame.with_columns(parse(expression, frame.schema).alias(name))
     aliases = {

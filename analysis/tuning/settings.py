@@ -71,7 +71,9 @@ def split_columns(
     numeric = tuple(name for name in axes if name not in groups)
     named = tuple(dict.fromkeys([*recipes, *groups]))
     found = roles(frame, launches, [*numeric, *named], [y, *knobs])
-    apart = refining(frame, [*numeric, *named, *knobs], [name for name in found.families if name not in _SIZES])
+    apart = refining(
+        frame, [], [name for name in found.families if name not in _SIZES]
+    )  # also where no cells are shared
     keys = [*numeric, *named, *apart]
     sizes = [name for name in _SIZES if name in frame.columns and name not in {*keys, *knobs}]
     tuned = [name for name in dict.fromkeys([*others, *found.knobs]) if name not in _SIZES]
@@ -133,7 +135,7 @@ def _apart(frame: pl.DataFrame, names: Sequence[str]) -> str:
     shown = [f"{name_of(values)}: {counted(part.height, 'run')}" for values, part in found[:_LISTED]]
     more = [f"{len(found) - _LISTED} more"] if len(found) > _LISTED else []
     return (
-        f"runs of the same settings differ in {', '.join(names)}: each value is a recipe with cells and a factor of "
+        f"runs differ in {', '.join(names)}: each value is a recipe with cells and a factor of "
         f'its own ({"; ".join([*shown, *more])}); --where "{condition_of(found[0][0])}" selects one'
     )
 

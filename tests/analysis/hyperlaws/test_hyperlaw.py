@@ -115,6 +115,15 @@ def _scipy_surface(ours: object, allowed: np.ndarray, start: np.ndarray) -> np.n
     return out
 
 
+def test_runs_that_differ_by_their_last_partial_batch_are_of_one_cell() -> None:
+    frame = planted(seed=2).with_columns(unique_tokens=pl.col("D"), epochs=pl.lit(1.0))
+    whole = (pl.col("D") / pl.col("batch_tokens")).floor() * pl.col("batch_tokens")
+    own = frame.with_columns(tokens=whole).rename({"N": "params_non_embedding"}).drop("D")
+    found, planned = hyperlaw(own, resamples=0), hyperlaw(frame, resamples=0)
+    assert found.cells == 15
+    assert [law.formula for law in found.laws] == [law.formula for law in planned.laws]
+
+
 def test_pooled_is_ordinary_least_squares_on_the_rows_near_each_cells_best() -> None:
     frame = planted(seed=2)
     best = frame.with_columns(lowest=pl.col("val_loss").min().over("N", "D"))

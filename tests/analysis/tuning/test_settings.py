@@ -83,6 +83,15 @@ def test_a_suggestion_from_several_recipes_names_the_conditions_that_select_one(
         from_runs(hyperlaw(both, knobs=["lr"], resamples=20), 1e9, 1e11, 2048)
 
 
+def test_recipes_without_a_common_cell_are_split_all_the_same() -> None:
+    other = runs(factor=1.6, seed=1, schedule="wsd").with_columns(pl.col("N") * 1.5)
+    both = pl.concat([runs(schedule="cosine"), other])
+    found = hyperlaw(both, knobs=["lr"], resamples=100)
+    assert found.law("lr").offsets["schedule=wsd"].value == pytest.approx(1.6 * 1.5**-NK, rel=0.1)
+    with pytest.raises(InputError, match=r"(?s)2 recipes.*--where \"schedule = 'wsd'\""):
+        require_one_recipe(both, ("N", "D"), ["lr"], "val_loss")
+
+
 def test_families_that_launches_recorded_are_recipes_and_their_tuned_knobs_are_held() -> None:
     own: dict[str, Any] = {"launch_id": "l", "source": None, "trial_id": "t"}
     rows = [
