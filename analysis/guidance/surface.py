@@ -25,7 +25,7 @@ STEEP_FROM = 0.03  # relative excess beyond which that slope is trebled
 ACTIVE_EXCESS = 0.02  # relative excess below which a point is followed
 LEAST_ACTIVE = 5  # points followed in every cell
 MOST_OF_A_CELL, MOST_ACTIVE = 80, 1200  # points followed: all with little excess in a grid of 120 points a cell
-MOST_RECORDS = 600  # records that are factorized: those with the least excess
+MOST_RECORDS = 450  # records that are factorized: those with the least excess
 LEAST_VARIANCE = 1e-14
 
 
