@@ -157,6 +157,8 @@ def _starts(setup: Setup, problem: Problem) -> Array:
 
 def in_search_form(setup: Setup, problem: Problem) -> Setup | None:
     """Return the setup on the rows of ``problem`` in the law's search form, None if it has none."""
+    if setup.law.search is None or setup.law.fixed:  # a fixed parameter may remove an input, which then has no mean
+        return None
     form = setup.law.search_law(_means(problem))
     if form is None:
         return None
