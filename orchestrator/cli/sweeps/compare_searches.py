@@ -70,6 +70,7 @@ def compare_searches(
     from sweeplaw.orchestrator.search.rehearsal.held import held
     from sweeplaw.orchestrator.search.rehearsal.recorded_space import recorded_space
     from sweeplaw.trials.errors import InputError
+    from sweeplaw.trials.quantities import counted
     from sweeplaw.trials.workloads.replay.recorded import Meaning, RecordedTable
 
     if out is not None and out.suffix.lower() not in FIGURES:
@@ -86,10 +87,12 @@ def compare_searches(
     with progress_bar("searches") as progress:
         found = compare(space, entered, budget, seeds, slots=slots, progress=progress)
     notes = [*runs.notes, *left_out, *(f"{count} rows left out: {reason}" for reason, count in table.dropped.items())]
+    if space.without_loss:
+        notes.append(f"{counted(space.without_loss, 'cell')} left out: every run diverged")
     if out is not None:
         from sweeplaw.orchestrator.search.rehearsal.figure import regret_against_cost
 
-        write_file(out, partial(regret_against_cost(found).savefig, format=out.suffix[1:].lower(), dpi=110))
+        write_file(out, partial(regret_against_cost(found).savefig, format=out.suffix[1:].lower(), dpi=100))
     if json:
         emit_json({"source": source, "y": y, "seeds": seeds, **found.to_dict(), "notes": notes})
     else:

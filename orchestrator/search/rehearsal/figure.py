@@ -9,12 +9,12 @@ from sweeplaw.analysis.report.figures import literal
 from sweeplaw.orchestrator.search.rehearsal.comparison import Comparison, columns
 
 COLOURS = ("#1f4e9c", "#c44e52", "#35b779", "#e07b39", "#8d4fa8", "#17becf", "#7f7f7f", "#bcbd22", "#8c564b", "#222222")
-FLOOR = 1e-6  # regret of a search that found every recorded minimum, on a log scale
+FLOOR = 1e-5  # the least regret that is drawn, on a log scale: none is drawn there too
 
 
 def regret_against_cost(found: Comparison) -> Figure:
     """Draw the mean regret of each search by its share of the grid's cost, and the regret that the noise decides."""
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    figure = Figure(figsize=(6.0, 3.8), layout="constrained")
     axes = figure.subplots()
     for place, (name, rows) in enumerate(columns(found.rows).items()):
         colour = COLOURS[place % len(COLOURS)]
@@ -37,7 +37,7 @@ def regret_against_cost(found: Comparison) -> Figure:
             lw=0,
         )
     if found.noise.regret > FLOOR:
-        axes.axhline(found.noise.regret, color="#555555", lw=0.9, ls=":", label="the table's noise decides below")
+        axes.axhspan(FLOOR, found.noise.regret, color="#999999", alpha=0.15, lw=0, label="the table's noise decides")
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xticks(sorted({row.share for row in found.rows}))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from sweeplaw.analysis.tuning.settings import Launches, split_columns
+from sweeplaw.orchestrator.search.rehearsal.recorded_space import check_names
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
 
@@ -19,6 +20,7 @@ def held(
     A further knob that was tuned has one value in each cell: that of the setting of lowest mean ``y``. Raise InputError
     if the runs are of several recipes, of which one must be chosen.
     """
+    check_names([*cell, *knobs])
     split = split_columns(runs, cell, knobs, y, (), launches)
     if recipes := [name for name in split.recipes if name not in cell]:
         values = {name: runs[name].drop_nulls().unique(maintain_order=True).head(3).to_list() for name in recipes}

@@ -24,6 +24,7 @@ from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.orchestrator.search.contract import Setting
 from sweeplaw.orchestrator.search.space import Candidate, Space
 from sweeplaw.trials.accounting import Cost
+from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Knob, Value
 from sweeplaw.trials.workloads.replay.curves import Curve
 from sweeplaw.trials.workloads.replay.recorded import RecordedTable
@@ -48,18 +49,26 @@ class Recorded:
 
 
 class RecordedSpace(Space):
-    """The space of the settings in ``outcomes``. Its cells are those that have some, the cheapest first."""
+    """The space of the settings in ``outcomes``. Its cells are those that have some, the cheapest first;
+    ``without_loss`` is the number of others, in which every run diverged.
+    """
 
-    def __init__(self, sweep: SweepSpec, outcomes: Mapping[Setting, Recorded], cells: Sequence[Mapping[str, Value]]):
+    def __init__(
+        self,
+        sweep: SweepSpec,
+        outcomes: Mapping[Setting, Recorded],
+        cells: Sequence[Mapping[str, Value]],
+        without_loss: int = 0,
+    ) -> None:
         super().__init__(sweep)
-        self.outcomes = outcomes
+        self.outcomes, self.without_loss = outcomes, without_loss
         self.cells = tuple(cells)
         self._cell_of = {self._key(cell): index for index, cell in enumerate(self.cells)}
         self._numbers = {setting: number for number, setting in enumerate(outcomes)}
 
     def searched(self, options: SearchOptions) -> RecordedSpace:
         """Return the same space for another search."""
-        return RecordedSpace(replace(self.sweep, search=options), self.outcomes, self.cells)
+        return RecordedSpace(replace(self.sweep, search=options), self.outcomes, self.cells, self.without_loss)
 
     def group(self, setting: Setting, knobs: Mapping[str, Value] = MappingProxyType({})) -> Group | str:
         """Return the run at a setting as a group of one trial, or that there is none."""
@@ -124,7 +133,12 @@ class RecordedSpace(Space):
 
 
 def recorded_space(table: RecordedTable, cell: Sequence[str], knobs: Sequence[str]) -> RecordedSpace:
-    """Return the space of a recorded table: ``cell`` are the scientific axes, ``knobs`` the nuisance axes."""
+    """Return the space of a recorded table: ``cell`` are the scientific axes, ``knobs`` the nuisance axes.
+
+    Cells in which every run diverged are left out. Raise InputError if none is left, or losses are not positive.
+    """
+    check_names([*cell, *knobs])
+    _check_losses(table)
     columns = {name: _levelled(table.values[name]) for name in (*cell, *knobs)}
     axes = [_axis(name, "scientific" if name in cell else "nuisance", columns[name]) for name in sorted(columns)]
     scientific = [axis.names[0] for axis in axes if axis.role == "scientific"]
@@ -134,6 +148,12 @@ def recorded_space(table: RecordedTable, cell: Sequence[str], knobs: Sequence[st
         place = tuple(columns[name][row] for name in scientific)
         values = tuple((columns[name][row],) for name in nuisance)
         rows.setdefault(place, {}).setdefault(values, []).append(row)
+    every = len(rows)
+    rows = {
+        place: settings
+        for place, settings in rows.items()
+        if any(math.isfinite(table.loss[row]) for own in settings.values() for row in own)
+    }
     ladders = [{values: step for step, values in enumerate(axis.values)} for axis in axes if axis.role == "nuisance"]
     ordered = sorted(rows, key=lambda place: (min(table.flops[own[0]] for own in rows[place].values()), str(place)))
     outcomes = {
@@ -156,7 +176,23 @@ def recorded_space(table: RecordedTable, cell: Sequence[str], knobs: Sequence[st
         retry=Retry(),
         stop=Stop(),
     )
-    return RecordedSpace(sweep, outcomes, [dict(zip(scientific, place, strict=True)) for place in ordered])
+    cells = [dict(zip(scientific, place, strict=True)) for place in ordered]
+    return RecordedSpace(sweep, outcomes, cells, every - len(rows))
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise InputError if a column is both a cell axis and a knob, or twice the same."""
+    if twice := [f"{name} is named {names.count(name)} times" for name in sorted(set(names)) if names.count(name) > 1]:
+        raise InputError(twice)
+
+
+def _check_losses(table: RecordedTable) -> None:
+    """Raise InputError if regret, which is relative, cannot be told."""
+    finite = table.loss[np.isfinite(table.loss)]
+    if not len(finite):
+        raise InputError("no run has a finite loss")
+    if finite.min() <= 0:
+        raise InputError(f"the loss {finite.min():g} is not positive (accepted: positive losses: regret is relative)")
 
 
 def _place(values: Sequence[tuple[Value]], ladders: Sequence[Mapping[tuple[Value, ...], int]]) -> tuple[int, ...]:

@@ -182,7 +182,8 @@ def _kept(frame: pl.DataFrame, meaning: Meaning) -> tuple[pl.DataFrame, dict[str
     else:
         keep(loss.is_not_null(), f"no {meaning.loss}")
     for name, column in meaning.knobs.items():
-        keep(pl.col(column).is_not_null(), f"no {name}")
+        there = pl.col(column).is_finite() if frame[column].dtype.is_float() else pl.col(column).is_not_null()
+        keep(there.fill_null(False), f"no {name}")
     return frame, dropped
 
 

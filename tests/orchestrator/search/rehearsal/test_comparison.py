@@ -51,6 +51,23 @@ def test_values_that_differ_by_rounding_are_one_level_and_repeats_are_averaged()
     assert [len(axis.values) for axis in space.axes] == [1, 2]
 
 
+def test_a_cell_in_which_every_run_diverged_is_no_cell() -> None:
+    first = (pl.col("N") == 2.0**20) & (pl.col("D") == 2.0**26)
+    runs = planted().with_columns(loss=pl.when(first).then(math.inf).otherwise(pl.col("loss")))
+    assert (len(space_of(runs).cells), space_of(runs).without_loss) == (5, 1)
+    found = compare(space_of(runs), contestants(space_of(runs), ["random"]), budget=0.05, seeds=1)
+    assert all(math.isfinite(row.mean_regret) for row in found.rows)
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [(pl.lit(-1.0), "the loss -1 is not positive"), (pl.lit(math.inf), "no run has a finite loss")],
+)
+def test_losses_without_a_regret_are_refused(losses: pl.Expr, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        space_of(planted().with_columns(loss=losses))
+
+
 def test_regret_is_that_of_the_best_run_and_other_cells_get_the_choice_of_the_nearest() -> None:
     space = space_of(planted())
     found = Rehearsal(space, Only(space, 0))

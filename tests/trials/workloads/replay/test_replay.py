@@ -192,6 +192,7 @@ def test_a_store_is_replayed_with_its_losses_its_curves_and_its_costs(tmp_path: 
     assert first_points.equals(again_points)
 
 
+@pytest.mark.heavy
 def test_what_a_store_excludes_or_replaced_is_not_replayed(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "source", create=True)
     launch(plan(parse(SURROGATE)), store, INLINE)
