@@ -267,6 +267,14 @@ def test_workers_that_start_on_a_node_that_goes_cost_no_attempt():
         )
 
 
+def test_a_pack_whose_worker_was_starting_on_a_node_that_goes_starts_elsewhere_at_once():
+    conditions = Conditions(2.0, away_seconds=600.0, startup_seconds=HOUR, seed=0)
+    done = Watched(Queue([Pack((group("a", 1, 10.0),), 1.0, size=GPU)], max_attempts=99), machines(3, 1), conditions)
+    first, second = list(done.ledger.slots.values())[:2]
+    assert first.closed == second.opened == min(one.began for one in done.ledger.absences if one.node in first.nodes)
+    assert second.nodes != first.nodes
+
+
 @pytest.mark.parametrize(("checkpoint", "kind", "step"), [(600.0, "useful", 50), (None, "preempted", None)])
 def test_a_drained_launch_records_what_runs_as_preempted_and_starts_nothing_more(checkpoint, kind, step):
     ended: list[str] = []
