@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from sweeplaw.trials.store_format import checksum, confined
 from sweeplaw.trials.store_format.atomic_file import write_atomically
+from sweeplaw.trials.store_format.checksum import NAME_KEY
 from sweeplaw.trials.store_format.location import Location
-from sweeplaw.trials.store_format.part_files import NAME_KEY
 
 ROW_GROUP = 65_536  # rows; merged parts are sorted by id, so reading one trial reads one row group per part
 _SAMPLE = 10_000  # adjacent rows that show whether values repeat: the points of one trial are adjacent
@@ -36,8 +36,8 @@ def publish(location: Location, name: str, data: bytes) -> None:
 
 
 def publish_json(location: Location, name: str, content: Mapping[str, Any]) -> None:
-    """Replace the file ``name`` by this JSON object, with its checksum. Raise OSError."""
-    stamped = {**content, checksum.KEY: checksum.ZEROS}
+    """Replace the file ``name`` by this JSON object, with its name and its checksum. Raise OSError."""
+    stamped = {**content, NAME_KEY: name, checksum.KEY: checksum.ZEROS}
     written = json.dumps(stamped, indent=1, ensure_ascii=False, default=str) + "\n"
     publish(location, name, checksum.stamped_json(written.encode("utf-8", "replace")))
 

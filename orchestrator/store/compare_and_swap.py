@@ -43,7 +43,7 @@ def _locked(location: Location, name: str, change: Callable[[Content], Content])
         if not lock(descriptor, wait=True):
             raise OSError(f"{location.uri}: this file system has no locks, so launches cannot share the store")
         content = change(_read(location, name))
-        data = _encoded(content)
+        data = _encoded(name, content)
         write_atomically(location.writable(name), lambda path: Path(path).write_bytes(data), durable=False)
         return content
     finally:
@@ -57,8 +57,9 @@ def _read(location: Location, name: str) -> Content:
         return {}
 
 
-def _encoded(content: Content) -> bytes:
-    return checksum.stamped_json(json.dumps({**content, checksum.KEY: checksum.ZEROS}).encode())
+def _encoded(name: str, content: Content) -> bytes:
+    stamped = {**content, checksum.NAME_KEY: name, checksum.KEY: checksum.ZEROS}
+    return checksum.stamped_json(json.dumps(stamped).encode())
 
 
 def _conditional(location: Location, name: str, change: Callable[[Content], Content]) -> Content:
@@ -77,7 +78,7 @@ def _conditional(location: Location, name: str, change: Callable[[Content], Cont
             pass  # not written yet
         content = change(before)
         try:
-            obstore.put(bucket, name, _encoded(content), mode=mode, use_multipart=False)
+            obstore.put(bucket, name, _encoded(name, content), mode=mode, use_multipart=False)
             return content
         except (AlreadyExistsError, PreconditionError):
             time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))

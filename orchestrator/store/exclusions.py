@@ -27,5 +27,6 @@ def restore(store: Store, trial_ids: Collection[str]) -> None:
 
 def _publish(store: Store, decision: Mapping[str, Any], trial_ids: Collection[str]) -> None:
     now = dt.datetime.now(dt.UTC)
-    content = {"at": now.isoformat(), **decision, "trial_ids": sorted(trial_ids)}
+    after = exclusions(store.location).latest
+    content = {"at": now.isoformat(), "after": after, **decision, "trial_ids": sorted(trial_ids)}
     atomic.publish_json(store.location, f"{FOLDER}/{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}.json", content)

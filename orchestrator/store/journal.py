@@ -5,17 +5,22 @@ A local journal is locked while its writer is alive, so a process that acquires 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import math
 import os
 import secrets
+import time
 from typing import Protocol
 
 from sweeplaw.orchestrator.store import atomic
 from sweeplaw.trials.store_format import confined
 from sweeplaw.trials.store_format.atomic_file import sync
+from sweeplaw.trials.store_format.journal import count_file
 from sweeplaw.trials.store_format.location import Location
 
+COUNT_SECONDS = 10.0  # a count takes two fsyncs
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -44,21 +49,25 @@ def new(location: Location, launch_id: str) -> Journal:
 
 
 class LocalJournal:
-    """A journal in one append-only file."""
+    """A journal in one append-only file, with the count of its lines beside it."""
 
     def __init__(self, location: Location, segment: str) -> None:
         self.segment = segment
         self._location, self._name = location, f"journal/{segment}.jsonl"
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
         self._file = confined.open_file(location.root, self._name, flags, 0o644)
-        self._size = 0
+        self._size = self._lines = 0
+        self._counted_at = -math.inf
         lock(self._file, wait=True)
         if not still_there(self._file, location, self._name):  # recovery removed the empty file before it was locked
             raise FileNotFoundError(location.path(self._name))
         sync(location.path("journal"))
 
     def append(self, line: bytes) -> None:
-        """Write and fsync. On failure the file is truncated to the last acknowledged line."""
+        """Write and fsync. On failure the file is truncated to the last acknowledged line.
+
+        The lines are counted at the first one, and then every `COUNT_SECONDS`.
+        """
         try:
             remaining = memoryview(line)
             while remaining:
@@ -68,10 +77,15 @@ class LocalJournal:
             os.ftruncate(self._file, self._size)
             raise
         self._size += len(line)
+        self._lines += 1
+        if time.monotonic() - self._counted_at >= COUNT_SECONDS:
+            with contextlib.suppress(OSError):  # the line is safe, and misses its count at worst
+                atomic.publish_json(self._location, count_file(self.segment), {"lines": self._lines})
+            self._counted_at = time.monotonic()
 
     def remove(self) -> None:
         """Unlink before unlocking, so that no recovery mistakes the file for a dead writer's."""
-        confined.remove(self._location.root, self._name)
+        discard(self._location, self.segment)
         self.close()
 
     def close(self) -> None:
@@ -99,6 +113,12 @@ class ObjectJournal:
 
     def _name(self, number: int) -> str:
         return f"journal/{self.segment}.{number:08d}.jsonl"
+
+
+def discard(location: Location, segment: str) -> None:
+    """Remove a local journal whose rows are sealed: its count first, without which it is not missed. Raise OSError."""
+    for name in (count_file(segment), f"journal/{segment}.jsonl"):
+        atomic.remove(location, name)
 
 
 def lock(descriptor: int, *, wait: bool) -> bool:

@@ -20,7 +20,7 @@ from sweeplaw.orchestrator.store.buffer import SegmentBuffer
 from sweeplaw.orchestrator.store.journal import Journal
 from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS, CurvePoint, TrialRecord
 from sweeplaw.trials.store_format import columns, confined
-from sweeplaw.trials.store_format.journal import decode, encode
+from sweeplaw.trials.store_format.journal import encode, read
 from sweeplaw.trials.store_format.layout import catalog
 from sweeplaw.trials.store_format.location import Location
 
@@ -142,7 +142,8 @@ def count(location: Location, part: str, **rows: int) -> None:
 def recover(location: Location) -> list[str]:
     """Seal the journals of dead writers on a local file system; return a sentence per torn or damaged journal.
 
-    A locked file belongs to a live writer and is skipped; so is one with damaged lines, which a person should inspect.
+    A locked file belongs to a live writer and is skipped; so is one with damaged or missing lines, for a person to
+    inspect.
     """
     if not location.local:
         return []
@@ -158,17 +159,18 @@ def _recover(location: Location, segment: str) -> list[str]:
     try:
         if not journal.lock(descriptor, wait=False) or not journal.still_there(descriptor, location, name):
             return []
-        rows = decode(location.read(name))
-        if rows.damaged:
-            return [f"{name}: {len(rows.damaged)} damaged lines (first: line {rows.damaged[0]})"]
+        rows = read(location, segment)
+        if rows.damaged or rows.missing:
+            return [f"{name} {rows.fault}"]
         files = catalog(location)
         if segment in files.journal and (rows.trials or rows.curves):
             trials, curves = columns.table(rows.trials, TRIAL_COLUMNS), columns.table(rows.curves, CURVE_COLUMNS)
             seal(location, segment, trials, curves)
         elif segment in files.parts:  # sealed by a writer that died before it removed the journal
             count(location, segment, trials=len(rows.trials), curves=len(rows.curves))
-        atomic.remove(location, name)
-        return [f"{name}: a torn last line of {rows.torn} bytes was dropped"] if rows.torn else []
+        journal.discard(location, segment)
+        torn = [f"{name}: a torn last line of {rows.torn} bytes was dropped"] if rows.torn else []
+        return [*torn, *([f"{name} {rows.fault}"] if rows.fault else [])]
     finally:
         os.close(descriptor)
 

@@ -1,7 +1,8 @@
-"""Checksums that files of a store carry inside: the CRC-32 of the file, as eight hex digits after a tag.
+"""Checksums that files of a store carry inside: the CRC-32 of the file, as eight hex digits after a tag; and names.
 
-It is computed with zeros in place of the digits, so one pass over the bytes verifies a file, wherever it was copied to.
-A file of an older version has no tag, and nothing is verified.
+The checksum is computed with zeros in place of the digits, so one pass over the bytes verifies a file, wherever it was
+copied to. A file of an older version has no tag, and nothing is verified. By its name, a file tells that it is in the
+place of another one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import zlib
 from typing import BinaryIO
 
 KEY = "sweeplaw.file_crc32"
+NAME_KEY = "sweeplaw.name"  # the name of the file in its store
 ZEROS = "00000000"
 
 # Each tag in two halves, of which damage to one byte leaves one: as `json.dumps` writes a key and the start of its

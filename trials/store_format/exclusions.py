@@ -2,10 +2,11 @@
 
 One small file for each decision, `exclusions/<time>-<hex>.json`, which never changes:
 
-    {"at": …, "reason": "…", "trial_ids": […]}             these trials are no data
-    {"at": …, "undoes": ["<name>", …], "trial_ids": […]}   for these trials, those files count no longer
+    {"at": …, "after": […], "reason": "…", "trial_ids": […]}             these trials are no data
+    {"at": …, "after": […], "undoes": ["<name>", …], "trial_ids": […]}   for these trials, those files count no longer
 
-Which trials are excluded depends on no clock, because a later decision names those that it undoes.
+Which trials are excluded depends on no clock, because a later decision names those that it undoes. It also names the
+latest ones there were, so that each but the last is missed when it is gone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sweeplaw.trials.store_format import confined
 from sweeplaw.trials.store_format.damage import parsed_all
 from sweeplaw.trials.store_format.location import Location
 
@@ -33,10 +35,13 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Exclusions:
-    """The exclusions in force, oldest first, and sentences about damaged files, whose content is not applied."""
+    """The exclusions in force, oldest first, and sentences about damaged or missing files, whose content is not
+    applied. ``latest`` are the names of the decisions that no other one names as an earlier one.
+    """
 
     active: tuple[Exclusion, ...] = ()
     faults: tuple[str, ...] = ()
+    latest: tuple[str, ...] = ()
 
     @property
     def reasons(self) -> Mapping[str, str]:
@@ -62,6 +67,7 @@ class _Decision:
     reason: str | None
     undoes: frozenset[str]
     removed: bool
+    after: frozenset[str]
 
 
 def exclusions(location: Location) -> Exclusions:
@@ -77,8 +83,11 @@ def exclusions(location: Location) -> Exclusions:
         for name, decision in decisions.items()
         if decision.reason is not None
     )
+    earlier = frozenset[str]().union(*(decision.after for decision in decisions.values()))
+    there = {*decisions, *location.names(FOLDER, ".json")}
+    faults += [f"{FOLDER}/{name}.json is missing" for name in sorted(earlier - there)]
     notes = tuple(f"{fault}; the trials that it excludes or restores are not" for fault in faults)
-    return Exclusions(tuple(found for found in active if found.trial_ids), notes)
+    return Exclusions(tuple(found for found in active if found.trial_ids), notes, tuple(sorted(there - earlier)))
 
 
 def _decision(content: Mapping[str, Any]) -> _Decision:
@@ -87,7 +96,8 @@ def _decision(content: Mapping[str, Any]) -> _Decision:
         raise ValueError('it needs either a text "reason" or a list "undoes"')
     (reason or "").encode()  # raises ValueError for lone surrogates, which no output could hold
     undone = _texts(undoes) if undoes is not None else frozenset[str]()
-    return _Decision(_texts(content["trial_ids"]), reason, undone, content.get("removed") is True)
+    after = frozenset(map(confined.bare, _texts(content.get("after", []))))
+    return _Decision(_texts(content["trial_ids"]), reason, undone, content.get("removed") is True, after)
 
 
 def _texts(value: Any) -> frozenset[str]:

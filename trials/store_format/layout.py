@@ -3,6 +3,7 @@
     store.json                 format and schema version
     launches/<launch>.json     facts about each launch
     journal/<segment>.jsonl    appended lines of one writer (object store: <segment>.<number>.jsonl, one per write)
+    journal/<segment>.json     how many lines it has at least (not on an object store)
     trials/<part>.parquet      a sealed segment, under the segment's name; or merged-…, written by compaction
     curves/<part>.parquet      the curve rows of the same part
     earlier/<part>.parquet     superseded attempts of the trials in a merged part
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import SCHEMA_VERSION
 from sweeplaw.trials.store_format import confined
 from sweeplaw.trials.store_format.damage import DamagedFileError, parsed
+from sweeplaw.trials.store_format.journal import ACKNOWLEDGED
 from sweeplaw.trials.store_format.location import Location
 
 LATER_FOLDERS = ("sealed", "usage", "checkpoints", "exclusions", "forecasts", "logs")  # made when they are first used
@@ -89,7 +91,8 @@ class Catalog:
     newer than a merged row. ``replaced`` are names that no longer count, although their files may still exist.
     ``faults`` are sentences about merges/ files that are damaged or missing; their parts are left out. ``missing`` are
     sealed parts without a trials/ file; ``sealed`` are all parts whose rows have been counted (`counts_of`).
-    ``circular`` are merged parts that replace themselves or each other: only these may hold a trial twice.
+    ``circular`` are merged parts that replace themselves or each other: only these may hold a trial twice. ``lost``
+    are journals, or objects of one, that are gone before they were sealed, with what to say of each.
     """
 
     parts: tuple[str, ...]
@@ -100,6 +103,7 @@ class Catalog:
     missing: tuple[str, ...] = ()
     sealed: frozenset[str] = frozenset()
     circular: frozenset[str] = frozenset()
+    lost: Mapping[str, str] = field(default_factory=dict)
 
 
 def segment_of(journal: str) -> str:
@@ -112,13 +116,15 @@ def catalog(location: Location, without: Collection[str] = ()) -> Catalog:
 
     The merged parts ``without`` do not count, and what they replaced does.
 
-    The order of the listings matters. A writer creates a part before it removes the journal, so the journal is listed
-    before the parts. A compaction creates its merged part before the merges/ file, so merges are listed before the
-    parts, and again at the end: if they have changed, start over. The sealed/ file of a part is created last and
-    removed first, so it is listed before the parts: a part that it names was there.
+    The order of the listings matters. A writer creates a part before it removes the journal, and the count of the
+    journal before that, so counts are listed before journals and these before the parts. A compaction creates its
+    merged part before the merges/ file, so merges are listed before the parts, and again at the end: if they have
+    changed, start over. The sealed/ file of a part is created last and removed first, so it is listed before the parts:
+    a part that it names was there.
     """
     while True:
         merges = location.names("merges", ".json")
+        counts = location.names("journal", ".json") if location.local else []
         journal = location.names("journal", ".jsonl")
         sealed = location.names("sealed", ".json")
         present = location.names("trials", ".parquet")
@@ -129,7 +135,8 @@ def catalog(location: Location, without: Collection[str] = ()) -> Catalog:
         if location.names("merges", ".json") == merges:
             counting = {merge: names for merge, names in replaces.items() if merge not in without}
             found = _catalog(counting, journal, present)
-            return _with_losses(found, sealed, merges, faults)
+            found = _with_losses(found, sealed, merges, faults)
+            return replace(found, lost=_lost_journals(found, {*journal}, counts, {*present}))
 
 
 def counts_of(location: Location, part: str) -> dict[str, int]:
@@ -209,6 +216,25 @@ def _with_losses(found: Catalog, sealed: list[str], merges: list[str], faults: l
     ]
     missing = tuple(name for name in lost if not merged(name))
     return replace(found, faults=tuple(faults), missing=missing, sealed=frozenset(sealed))
+
+
+def _lost_journals(
+    found: Catalog, journal: Collection[str], counts: list[str], present: Collection[str]
+) -> dict[str, str]:
+    """Return what is gone of journals that are not sealed: local ones by their counts, objects by their numbers."""
+    gone = [name for name in counts if not {name, f"{name}.jsonl"} & {*journal, *present, *found.replaced}]
+    lost = {f"journal/{name}.jsonl": f"is missing, with the rows {ACKNOWLEDGED}" for name in gone}
+    numbers: dict[str, set[int]] = {}
+    for name in (*found.journal, *(name.removesuffix(".jsonl") for name in found.replaced)):
+        if _OBJECT_NUMBER.search(name):
+            numbers.setdefault(segment_of(name), set()).add(int(name.rpartition(".")[2]))
+    for segment in {*map(segment_of, found.journal)} & numbers.keys():
+        there = numbers[segment]
+        if missing := max(there) - len(there):
+            first = next(number for number in range(1, len(there) + 2) if number not in there)
+            more = f", and {missing - 1} after it" if missing > 1 else ""
+            lost[f"journal/{segment}.{first:08d}.jsonl"] = f"is missing{more}"
+    return lost
 
 
 def _catalog(replaces: Mapping[str, frozenset[str]], journal: list[str], present: list[str]) -> Catalog:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.store_format import confined
-from sweeplaw.trials.store_format.checksum import KEY, check_json
+from sweeplaw.trials.store_format.checksum import KEY, NAME_KEY, check_json
 from sweeplaw.trials.store_format.damage import DamagedFileError
 
 if TYPE_CHECKING:
@@ -66,6 +66,17 @@ class Location:
             found = [info.base_name for info in self.filesystem.get_file_info(selector)]
             found = filter(confined.VISIBLE.fullmatch, found)
         return sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix))
+
+    def states(self, folder: str) -> dict[str, tuple[int, int, int]]:
+        """Return what tells of each object in ``folder`` whether it has changed: its bytes and time, after a zero.
+
+        The time is in nanoseconds; of an object store only.
+        """
+        from pyarrow import fs as pafs
+
+        selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
+        found = self.filesystem.get_file_info(selector)
+        return {f"{folder}/{info.base_name}": (0, int(info.size or 0), int(info.mtime_ns or 0)) for info in found}
 
     def exists(self, name: str) -> bool:
         """Return whether there is a file ``name``, which is no link."""
@@ -126,8 +137,11 @@ class Location:
             raise DamagedFileError(name, error) from None
 
 
-def decoded_json(name: str, data: bytes) -> dict[str, Any]:
-    """Return the JSON object ``data`` of the file ``name``; verify it if it has a checksum. Raise DamagedFileError."""
+def decoded_json(name: str, data: bytes, *, anywhere: bool = False) -> dict[str, Any]:
+    """Return the JSON object ``data`` of the file ``name``; verify the checksum and the name that it carries, if any.
+
+    ``anywhere``: it may have been written under another name. Raise DamagedFileError.
+    """
     try:
         check_json(data)
         content = json.loads(_text(data))
@@ -136,6 +150,9 @@ def decoded_json(name: str, data: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DamagedFileError(name, "it does not hold a JSON object")
     content.pop(KEY, None)
+    written = content.pop(NAME_KEY, name)
+    if written != name and not anywhere:
+        raise DamagedFileError(name, f"it was written as {shown(written)}")
     return content
 
 

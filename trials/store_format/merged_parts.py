@@ -25,7 +25,7 @@ def holds_its_rows(location: Location, merge: str) -> bool:
     """
     replaced = _replaced(location, merge)
     folders = [f for f in PART_FOLDERS if any(location.exists(f"{f}/{name}.parquet") for name in replaced)]
-    return _is_whole(location, merge, folders)
+    return _is_whole(location, merge, folders, everything=True)
 
 
 def is_replaceable(location: Location, merge: str) -> bool:
@@ -64,14 +64,14 @@ def _stands(location: Location, name: str) -> bool:
     return (not merged(name) or bool(_replaced(location, name))) and _is_whole(location, name, ["trials"])
 
 
-def _is_whole(location: Location, part: str, folders: Iterable[str]) -> bool:
+def _is_whole(location: Location, part: str, folders: Iterable[str], *, everything: bool = False) -> bool:
     """Return whether the part has a file in each of ``folders`` and wherever its rows were counted, and all of its
-    files are verified.
+    files are verified (``everything``: as by `verifier`).
     """
     present = (folder for folder in PART_FOLDERS if location.exists(f"{folder}/{part}.parquet"))
     try:
         counts = counts_of(location, part) if location.exists(f"sealed/{part}.json") else {}
-        with verifier(location) as checked:
+        with verifier(location, everything=everything) as checked:
             for folder in {*folders, *counts, *present}:
                 opened(location, checked, folder, part, counts.get(folder))
     except (pa.ArrowException, OSError, ValueError, DamagedFileError):

@@ -15,12 +15,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sweeplaw.trials.errors import shown
 from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS, Column
+from sweeplaw.trials.store_format.checksum import NAME_KEY
 from sweeplaw.trials.store_format.columns import ARROW, POLARS, is_large
 from sweeplaw.trials.store_format.location import Location
 from sweeplaw.trials.store_format.verification import Verifier
 
-NAME_KEY = "sweeplaw.name"  # in the metadata of a file: its name in the store
 Footer = tuple[pa.Schema, int, frozenset[str]]  # schema, rows, columns with large integers
 DECLARED: Mapping[str, tuple[Column, ...]] = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS}
 # Columns without which a part is damaged; others may be missing (an older store) and are null.
@@ -40,7 +41,7 @@ def opened(location: Location, checked: Verifier, folder: str, part: str, rows: 
     checked.verify(path)
     name, footer = _footer(location, location.readable(path), "curves" if folder == "curves" else "trials")
     if name not in (None, path):
-        raise OtherFileError(f"it was written as {name}")
+        raise OtherFileError(f"it was written as {shown(name)}")
     if rows not in (None, footer[1]):
         raise OtherFileError(f"it has {footer[1]} rows, and sealed/{part}.json counts {rows}: it is another file")
     return footer

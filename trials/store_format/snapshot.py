@@ -21,6 +21,7 @@ from sweeplaw.trials.store_format.columns import table
 from sweeplaw.trials.store_format.damage import DamagedFileError, reason_of
 from sweeplaw.trials.store_format.id_index import hashes, may_hold
 from sweeplaw.trials.store_format.journal import Decoded, decode
+from sweeplaw.trials.store_format.journal import read as read_journal
 from sweeplaw.trials.store_format.layout import PART_FOLDERS, Catalog, catalog, counts_of, irregular
 from sweeplaw.trials.store_format.location import Location
 from sweeplaw.trials.store_format.merged_parts import stands_in
@@ -155,7 +156,7 @@ def _read(location: Location, files: Catalog, faults: dict[str, str], *, unchang
             folder: _parts(location, folder, rows, files, checked, faults, unchanged)
             for folder, rows in expected.items()
         }
-    journal = _journal(location, files.journal, faults, unchanged)
+    journal = _journal(location, files, faults, unchanged)
     for name in location.names("quarantine", ".parquet"):
         faults[f"quarantine/{name}.parquet"] = (
             "was set aside as damaged; its rows are missing until it is repaired or removed"
@@ -204,16 +205,16 @@ def _parts(
     return tuple(_each(location, read, expected, lambda name: f"{folder}/{name}.parquet", faults, unchanged))
 
 
-def _journal(location: Location, names: tuple[str, ...], faults: dict[str, str], unchanged: bool) -> Decoded:
+def _journal(location: Location, files: Catalog, faults: dict[str, str], unchanged: bool) -> Decoded:
     def read(name: str) -> tuple[str, Decoded]:
-        return name, decode(location.read(f"journal/{name}.jsonl"))
+        return name, read_journal(location, name) if location.local else decode(location.read(f"journal/{name}.jsonl"))
 
     found: list[Decoded] = []
-    for name, rows in _each(location, read, names, lambda name: f"journal/{name}.jsonl", faults, unchanged):
-        if rows.damaged:
-            lines = ", ".join(map(str, rows.damaged[:5]))
-            faults[f"journal/{name}.jsonl"] = f"has {len(rows.damaged)} damaged lines ({lines}); the others count"
+    for name, rows in _each(location, read, files.journal, lambda name: f"journal/{name}.jsonl", faults, unchanged):
+        if rows.fault:
+            faults[f"journal/{name}.jsonl"] = rows.fault
         found.append(rows)
+    faults.update(files.lost)
     trials = [row for rows in found for row in rows.trials]
     curves = [row for rows in found for row in rows.curves]
     return Decoded(trials, curves, sum(rows.torn for rows in found), ())

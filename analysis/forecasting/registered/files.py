@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeplaw.analysis.forecasting.registered.record import FOLDER, RegisteredForecast, from_content
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.store_format.checksum import KEY
+from sweeplaw.trials.store_format.checksum import KEY, NAME_KEY
 from sweeplaw.trials.store_format.damage import UNFIT, DamagedFileError, reason_of
 from sweeplaw.trials.store_format.layout import is_store
 from sweeplaw.trials.store_format.location import Location, decoded_json, locate
@@ -66,7 +66,7 @@ def text_of(forecast: RegisteredForecast) -> str:
 def _decoded(name: str, data: bytes) -> RegisteredForecast:
     """Return the forecast in a file, also one that somebody changed: its digest tells. Raise DamagedFileError."""
     try:
-        return _parsed(name, decoded_json(name, data))
+        return _parsed(name, decoded_json(name, data, anywhere=True))
     except DamagedFileError:
         changed = None
         with suppress(ValueError, RecursionError, InputError):
@@ -78,7 +78,7 @@ def _decoded(name: str, data: bytes) -> RegisteredForecast:
 
 def _parsed(name: str, content: Any) -> RegisteredForecast:
     try:
-        return from_content({key: value for key, value in content.items() if key != KEY})
+        return from_content({key: value for key, value in content.items() if key not in (KEY, NAME_KEY)})
     except KeyError as error:
         raise DamagedFileError(name, f"it is no registered forecast: it lacks {error}") from None
     except UNFIT as error:

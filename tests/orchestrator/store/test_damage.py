@@ -13,9 +13,10 @@ from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.launches import launches
 from sweeplaw.orchestrator.importing.importer import import_from
 from sweeplaw.orchestrator.launch import retries, usage
-from sweeplaw.orchestrator.store import claims, heartbeats
+from sweeplaw.orchestrator.store import claims, exclusions, heartbeats, journal
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.orchestrator.store.writer import Writer, recover
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.store_format import verification
 from sweeplaw.trials.store_format.id_index import name_of
@@ -187,6 +188,92 @@ def test_a_damaged_index_admits_its_part_and_is_rebuilt(copy):
         assert damage.answers(copy)[0]["one"].equals(expected)
         assert compact(location, target_rows=20).indexed == [part]
         assert compact(location, target_rows=20).indexed == []
+
+
+@pytest.mark.parametrize("folder", ["launches", "usage", "retries", "sealed", "exclusions", "merges"])
+def test_a_sound_file_in_the_place_of_another_one_is_named(copy, folder, record):
+    """Its own checksum holds: it tells by the name that it carries."""
+    store = Store.open(copy)
+    for seed in (3, 4):
+        exclusions.exclude(store, [record(seed).spec.trial_id], f"because of {seed}")
+    retries.requeue(store, ["completed"])
+    one, *_ = sorted((copy / folder).glob("*.json"))
+    donor = sorted((copy / ("sealed" if folder == "merges" else folder)).glob("*.json"))[-1]
+    shutil.copy(donor, one)
+    assert any(f"{folder}/{one.name} cannot be read: it was written as" in fault for fault in damage.answers(copy)[1])
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_lines_gone_from_the_end_of_an_open_journal_are_named_until_the_loss_is_accepted(
+    copy, monkeypatch, record, left
+):
+    monkeypatch.setattr(journal, "COUNT_SECONDS", 0)
+    store = Store.open(copy)
+    writer = Writer(store.location, "20260101T000005-ff")
+    for seed in range(50, 53):
+        writer.write([record(seed)])
+    assert damage.answers(copy)[1] == ()
+    (path,) = (copy / "journal").glob("20260101T000005-ff*.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:left]))
+    before = damage.answers(copy)
+    assert any(f"{path.name} lacks {3 - left} line" in fault for fault in before[1])
+    os.close(writer._journal._file)  # as if its process had died: now a launch may seal it
+    problems = recover(store.location)
+    assert any(f"{path.name} lacks {3 - left} line" in fault for fault in problems)
+    assert damage.differing(damage.answers(copy)[0], before[0]) == []
+    path.with_suffix(".json").unlink()
+    assert recover(store.location) == []
+    assert damage.answers(copy)[1] == ()
+    assert len(store.finished()) == len(before[0]["finished"])
+
+
+def test_a_line_gone_from_the_middle_of_a_journal_and_a_journal_gone_as_a_whole_are_named(copy):
+    (path,) = (copy / "journal").glob("*.jsonl")
+    first, _, third = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + third)
+    assert any(f"{path.name} lacks 1 line" in fault for fault in damage.answers(copy)[1])
+    path.unlink()
+    assert any(f"{path.name} is missing" in fault for fault in damage.answers(copy)[1])
+    compact(Store.open(copy).location)
+    assert any(f"{path.name} is missing" in fault for fault in damage.answers(copy)[1])
+
+
+def test_a_damaged_count_of_a_journal_costs_none_of_its_rows(copy):
+    expected = damage.answers(copy)[0]
+    (count,) = (copy / "journal").glob("*.json")
+    count.write_bytes(count.read_bytes().replace(b"lines", b"limes"))
+    found, faults = damage.answers(copy)
+    assert damage.differing(found, expected) == []
+    assert any(count.name in fault for fault in faults)
+
+
+def test_a_sealed_journal_leaves_no_count(copy):
+    store = Store.open(copy)
+    writer = damage.open_journal(store)
+    assert len(list((copy / "journal").glob("*.json"))) == 2
+    writer.close()
+    assert len(list((copy / "journal").glob("*.json"))) == 1
+
+
+def test_a_decision_about_exclusions_that_is_gone_is_missed_by_the_next_one(copy, record):
+    store = Store.open(copy)
+    ids = [record(seed).spec.trial_id for seed in (3, 4, 5)]
+    exclusions.exclude(store, ids[:1], "one")
+    exclusions.exclude(store, ids[1:], "two")
+    exclusions.restore(store, ids[2:])
+    assert damage.answers(copy)[1] == ()
+    *earlier, last = sorted((copy / "exclusions").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    for path in earlier:
+        content = path.read_bytes()
+        path.unlink()
+        named = f"exclusions/{path.name} is missing; the trials that it excludes or restores are not"
+        assert named in damage.answers(copy)[1]
+        path.write_text('{"reason": "lost", "trial_ids": []}')  # as documented: it settles the loss
+        assert damage.answers(copy)[1] == ()
+        path.write_bytes(content)
+    last.unlink()  # as documented: nothing tells of the latest one
+    assert damage.answers(copy)[1] == ()
 
 
 def test_a_repeated_journal_line_counts_once_and_is_named(copy):

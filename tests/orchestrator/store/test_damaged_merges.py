@@ -171,7 +171,7 @@ def test_a_part_restored_under_the_name_of_another_is_named_and_kept(store, monk
     write(store, "b", range(24, 26 if older else 48), state="failed")
     first, second = sorted(Path(store.location.root, "trials").glob("*.parquet"))
     shutil.copy(first, second)
-    named = "it has 24 rows, and sealed" if older else f"it was written as trials/{first.name}"
+    named = "it has 24 rows, and sealed" if older else f"it was written as 'trials/{first.name}'"
     assert any(named in fault for fault in tables.load(store.location.uri).faults)
     assert [sentence.split()[0] for sentence in compact(store.location).quarantined] == [f"trials/{second.name}"]
     assert tables.load(store.location.uri, states=None).trials.collect().height == 24

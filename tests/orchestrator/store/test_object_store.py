@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import random
 import signal
@@ -19,10 +20,11 @@ pytest.importorskip("moto", reason="moto[server] emulates S3")
 pytest.importorskip("obstore", reason="claims on an object store need obstore")
 
 from sweeplaw.analysis.tables import tables
-from sweeplaw.orchestrator.store import compare_and_swap
+from sweeplaw.orchestrator.store import atomic, compare_and_swap
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.store_format import verification
 
 pytestmark = pytest.mark.kill
 
@@ -59,6 +61,72 @@ def test_compaction_of_a_bucket_leaves_the_same_rows(bucket, record, points):
     assert compact(store.location).rows == 9
     assert tables.load(bucket).trials.collect().sort("trial_id").equals(before)
     assert compact(store.location).merged == []
+
+
+@pytest.fixture
+def stored(bucket, record, points, monkeypatch, tmp_path):
+    """A store of two sealed parts, and calls that change one of its objects."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    store = Store.open(bucket, create=True)
+    for launch in range(2):
+        with store.writer(f"launch{launch}") as writer:
+            rows = [record(seed, loss=2.0 + seed / 7) for seed in range(launch * 20, launch * 20 + 20)]
+            writer.write(rows, [point for row in rows for point in points(row)])
+    return store
+
+
+def rewritten(store, name, change):
+    """Replace an object by what ``change`` makes of its bytes."""
+    atomic.publish(store.location, name, change(bytearray(store.location.read(name))))
+
+
+def flipped(content):
+    content[len(content) // 3] ^= 1
+    return bytes(content)
+
+
+@pytest.mark.parametrize("folder", ["trials", "curves"])
+def test_a_changed_byte_of_an_object_and_an_object_in_the_place_of_another_are_named(stored, folder):
+    one, other = (f"{folder}/{name}.parquet" for name in stored.location.names(folder, ".parquet"))
+    sound = stored.location.read(one)
+    rewritten(stored, one, flipped)
+    assert any(f"{one} is damaged inside" in fault for fault in tables.load(stored.location.uri).faults)
+    rewritten(stored, one, lambda _: stored.location.read(other))
+    assert any(f"{one} does not count: it was written as" in fault for fault in tables.load(stored.location.uri).faults)
+    rewritten(stored, one, lambda _: sound)
+    assert tables.load(stored.location.uri).faults == ()
+
+
+def test_an_object_is_downloaded_once_per_state_and_a_large_one_only_before_its_sources_go(stored, monkeypatch):
+    read, verify = [], verification._verify_content
+    monkeypatch.setattr(verification, "_verify_content", lambda file, source: (read.append(1), verify(file, source)))
+    for expected in (4, 0):
+        monkeypatch.setattr(verification, "_verified", {})  # as in a new process
+        read.clear()
+        assert tables.load(stored.location.uri).faults == ()
+        assert len(read) == expected
+    monkeypatch.setattr(verification, "DOWNLOADED_BYTES", 0)
+    (merged,) = compact(stored.location).merged
+    read.clear()
+    rewritten(stored, f"trials/{merged}.parquet", flipped)
+    assert tables.load(stored.location.uri).faults == ()  # as documented
+    assert read == []
+    assert compact(stored.location, grace=dt.timedelta(0)).removed == 0
+    assert len(stored.location.names("trials", ".parquet")) == 3
+
+
+def test_a_line_gone_from_the_middle_of_a_journal_of_objects_is_named(bucket, record):
+    store = Store.open(bucket, create=True)
+    writer = store.writer("one")
+    for seed in range(4):
+        writer.write([record(seed)])
+    assert tables.load(bucket).faults == ()
+    _, second, third, _ = store.location.names("journal", ".jsonl")
+    atomic.remove(store.location, f"journal/{second}.jsonl")
+    atomic.remove(store.location, f"journal/{third}.jsonl")
+    assert tables.load(bucket).faults == (f"journal/{second}.jsonl is missing, and 1 after it",)
+    writer.close()
+    assert tables.load(bucket).faults == ()
 
 
 def test_concurrent_launches_on_a_bucket_claim_disjoint_trials(bucket):
