@@ -62,6 +62,7 @@ def sigmoid(low: float, high: float) -> Fit:
     )
 
 
+@pytest.mark.heavy
 def test_an_input_without_a_power_is_judged_by_the_profiles_alone() -> None:
     wide, flat = sigmoid(2.2, 3.5), sigmoid(5.0, 5.2)  # factors 1.6 and 1.04
     assert wide.adequacy.badges[2] == "parameters identified"

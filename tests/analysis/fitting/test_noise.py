@@ -112,6 +112,7 @@ def growing(rng: np.random.Generator, each: int = 1) -> tuple[dict[str, Array], 
     return {**points, "loss": losses}, spread
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("objective", ["ls", "huber:0.001"])
 def test_rows_weighted_by_noise_that_clearly_changes_have_half_the_variance(objective) -> None:
     errors = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from sweeplaw import analysis
 from sweeplaw.analysis.forecasting.budgets import budgets_of, next_budgets
@@ -32,6 +33,7 @@ def test_the_scales_left_out_hardly_move_the_bands() -> None:
     assert np.abs((some - all_of_them) / width).max() < 0.01
 
 
+@pytest.mark.heavy
 def test_what_a_forecast_remembers_of_a_table_knows_nothing_of_its_later_runs() -> None:
     points, losses = isoflop(seed=4)
     cut = list(next_budgets(budgets_of(points.compute)))[-1]

@@ -88,6 +88,7 @@ def test_sizes_in_words_are_keys_and_no_numbers():
     assert "0 points with known N and D" in found.speed_up.note
 
 
+@pytest.mark.heavy
 def test_runs_of_one_seed_are_subtracted_from_each_other():
     """The noise that a seed brings to both recipes falls out; without seeds in common it stays."""
     first = runs(noise=0.001, shared=0.05)
@@ -130,6 +131,7 @@ def test_intervals_hold_and_equal_recipes_differ_no_more_often_than_promised(mon
     assert np.mean(alarms) <= 0.11
 
 
+@pytest.mark.heavy
 def test_the_runs_that_would_settle_a_difference_settle_it():
     found = compared(runs(noise=0.03, seeds=range(2)), runs(offset=0.012, noise=0.03, seeds=range(2), draw=3))
     effect = found.by_size[2]
@@ -150,6 +152,7 @@ def test_the_price_of_more_runs_is_that_of_both_recipes():
         assert effect.flops == pytest.approx(2e15 * effect.more)
 
 
+@pytest.mark.heavy
 def test_several_values_of_a_knob_are_corrected_for_their_number():
     parts = [
         runs(noise=0.02, offset=0.003 * k, draw=k).with_columns(pl.lit(name).alias("optimizer"))
