@@ -36,7 +36,7 @@ seconds = 0.1
 
 @pytest.fixture(autouse=True)
 def as_in_a_terminal() -> Iterator[None]:
-    """Take signals as in a terminal: in the background or below `nohup` some come ignored, and a launch leaves them so."""
+    """Take signals as in a terminal: below `nohup` some come ignored, and a launch leaves them so."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     for number in before:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
