@@ -92,7 +92,8 @@ def make(
     trials = everything.filter(pl.col("state") == "completed") if "state" in everything.columns else everything
     if not trials.height:
         counts = ", ".join(f"{rows} {reason}" for reason, rows in tables.dropped.items())
-        raise InputError(f"{tables.source}: no completed trials to report ({counts or 'the store is empty'})")
+        none = "what there is cannot be read" if tables.faults else "the store is empty"
+        raise InputError(f"{tables.source}: no completed trials to report ({counts or none})")
     check_columns(everything, [], numbers=_SUMMED)
     by = axes(tables, trials, loss=loss, x=x)
     found = families(trials, by)

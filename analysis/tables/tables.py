@@ -22,6 +22,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.record import CURVE_COLUMNS
 from sweeplaw.trials.store_format.columns import ARROW
+from sweeplaw.trials.store_format.damage import note
 from sweeplaw.trials.store_format.exclusions import Exclusions, exclusions
 from sweeplaw.trials.store_format.layout import RECENCY, identify, is_store
 from sweeplaw.trials.store_format.location import Location, locate
@@ -192,7 +193,9 @@ def _store_tables(location: Location, now: Snapshot) -> Tables:
         return _as_shown(_latest(location, near, repeated, types)[0], recorded)
 
     every = Tables(trials, curves, dropped, location.uri, recorded, tuple(faults), narrowed)
-    return _without_excluded(every, narrowed, exclusions(location))
+    found = _without_excluded(every, narrowed, exclusions(location))
+    note(found.faults)
+    return found
 
 
 def _as_shown(trials: pl.LazyFrame, recorded: Sequence[Mapping[str, Any]]) -> pl.LazyFrame:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sweeplaw.trials.errors import InputError
@@ -24,6 +25,28 @@ class DamagedFileError(InputError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return DamagedFileError, (self.name, self.what.removeprefix("cannot be read: "))
+
+
+_collections: list[list[str]] = []
+
+
+@contextlib.contextmanager
+def collected() -> Iterator[list[str]]:
+    """Yield a list of the damage that is noted in the block: whatever fails there may do so for lack of these files."""
+    found: list[str] = []
+    _collections.append(found)
+    try:
+        yield found
+    finally:
+        _collections.pop()
+
+
+def note(faults: Iterable[str]) -> None:
+    """Add sentences about damage to what is being collected, each once."""
+    for fault in faults:
+        for found in _collections:
+            if fault not in found:
+                found.append(fault)
 
 
 def reason_of(error: str | Exception) -> str:

@@ -21,6 +21,7 @@ import typer
 
 from sweeplaw.orchestrator.cli.shared import streams
 from sweeplaw.trials.errors import InputError, describe
+from sweeplaw.trials.store_format.damage import collected
 
 NOT_WRITTEN = 1  # exit code: the output, or a file, cannot be written
 BAD_INPUT = 2
@@ -33,19 +34,25 @@ _LONGEST = 500  # characters of the message of an unexpected error
 
 
 def exit_code(command: Callable[[], object], name: str) -> int:
-    """Run ``command``, print what it raises in one message, and return its exit code. ``name`` is shown with errors."""
+    """Run ``command``, print what it raises in one message, and return its exit code. ``name`` is shown with errors.
+
+    Below the message of bad input is the damage in the store that was read, which no answer names then.
+    """
     threading.excepthook = lambda ended: _report(ended.exc_value, f"{name}: in a thread")
-    try:
-        command()
-        code = 0
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
-    except streams.OutputLost:
-        code = 0
-    except BaseException as error:  # noqa: BLE001 - a panic of Polars is no Exception
-        if isinstance(error, KeyboardInterrupt):
-            end_at_once_if_interrupted()
-        code = _report(error, name)
+    with collected() as damage:
+        try:
+            command()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
+        except streams.OutputLost:
+            code = 0
+        except BaseException as error:  # noqa: BLE001 - a panic of Polars is no Exception
+            if isinstance(error, KeyboardInterrupt):
+                end_at_once_if_interrupted()
+            code = _report(error, name)
+            for fault in damage if code == BAD_INPUT else ():  # it may be why there is no answer
+                _say(f"damaged: {fault}")
     return _output_code(code)
 
 

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
 
+from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.cli.shared import environment
 from sweeplaw.orchestrator.cli.shared.endings import exit_code
 from sweeplaw.orchestrator.cli.shared.streams import OutputLost
@@ -145,3 +147,22 @@ def test_a_number_of_threads_that_polars_cannot_start_is_refused(
 def test_what_polars_starts_or_ignores_is_left_to_it(monkeypatch: pytest.MonkeyPatch, threads: str) -> None:
     monkeypatch.setenv("POLARS_MAX_THREADS", threads)
     environment.check()
+
+
+@pytest.mark.parametrize("words", [("fit", "additive"), ("report",), ("query", "--columns", "lr,nothing")])
+def test_the_damage_that_may_be_why_there_is_no_answer_is_named_below_the_message(
+    store: Any, record: Any, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    with store.writer("one") as writer:
+        writer.write([record(1)])
+    (part,) = Path(store.location.root, "trials").iterdir()
+    part.write_bytes(part.read_bytes()[:-20])
+    command, *rest = words
+    arguments = [command, store.location.root, *rest]
+    assert exit_code(lambda: app(arguments, standalone_mode=False), "sweeplaw") == 2
+    message, *damaged = capsys.readouterr().err.splitlines()
+    assert message.startswith("sweeplaw: ")
+    assert "the store is empty" not in message
+    assert [line for line in damaged if part.name in line and line.startswith("damaged: ")] == damaged[-1:]
+    exit_code(lambda: app(["query", "nowhere.csv"], standalone_mode=False), "sweeplaw")
+    assert "damaged" not in capsys.readouterr().err

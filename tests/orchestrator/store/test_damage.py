@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -218,7 +219,8 @@ def test_lines_gone_from_the_end_of_an_open_journal_are_named_until_the_loss_is_
     path.write_bytes(b"".join(lines[:left]))
     before = damage.answers(copy)
     assert any(f"{path.name} lacks {3 - left} line" in fault for fault in before[1])
-    os.close(writer._journal._file)  # as if its process had died: now a launch may seal it
+    segment: Any = writer._journal
+    os.close(segment._file)  # as if its process had died: now a launch may seal it
     problems = recover(store.location)
     assert any(f"{path.name} lacks {3 - left} line" in fault for fault in problems)
     assert damage.differing(damage.answers(copy)[0], before[0]) == []

@@ -99,7 +99,12 @@ def test_a_changed_byte_of_an_object_and_an_object_in_the_place_of_another_are_n
 
 def test_an_object_is_downloaded_once_per_state_and_a_large_one_only_before_its_sources_go(stored, monkeypatch):
     read, verify = [], verification._verify_content
-    monkeypatch.setattr(verification, "_verify_content", lambda file, source: (read.append(1), verify(file, source)))
+
+    def noted(file, source):
+        read.append(source)
+        verify(file, source)
+
+    monkeypatch.setattr(verification, "_verify_content", noted)
     for expected in (4, 0):
         monkeypatch.setattr(verification, "_verified", {})  # as in a new process
         read.clear()
