@@ -7,6 +7,7 @@ in memory.
 from __future__ import annotations
 
 import datetime as dt
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -56,7 +57,7 @@ class Store:
     def open(cls, uri: str | Path, *, create: bool = False) -> Store:
         """Open the store at a path or URI; ``create`` makes it if nothing is there.
 
-        Raise InputError if it is not a store, is a newer one, or cannot be created.
+        Raise InputError if it is not a store, is a newer one, or cannot be created; OSError if the disk is full.
         """
         location = locate(uri)
         if create:
@@ -283,7 +284,7 @@ def _is_foreign(path: Path) -> bool:
 
 
 def _create(location: Location) -> None:
-    """Create an empty store unless there is a store already."""
+    """Create an empty store unless there is a store already. Raise InputError; OSError if the disk is full."""
     try:
         if location.local:
             path = Path(location.root)
@@ -295,4 +296,6 @@ def _create(location: Location) -> None:
         if location.is_free(MARKER):
             atomic.publish_json(location, MARKER, {"format": FORMAT, "schema": SCHEMA_VERSION})
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
         raise InputError(f"{location.uri} cannot be created: {error.strerror or error}") from None

@@ -60,6 +60,7 @@ def filled(store: Store, record: Callable[..., TrialRecord], tmp_path: Path) -> 
         *((f"query store --limit 0 --out x.{kind}", f"x.{kind}") for kind in ("csv", "parquet", "arrow", "json")),
         ("importance store --knob lr --cell params_non_embedding --figure x.svg", "x.svg"),
         ("import runs.csv store --map N=params --map D=tokens --map val_loss=loss", ""),
+        ("import runs.csv new --map N=params --map D=tokens --map val_loss=loss", "store.json"),
     ],
 )
 def test_a_file_that_cannot_be_written_is_named_and_not_left_in_half(
