@@ -287,8 +287,7 @@ def _create(location: Location) -> None:
     """Create an empty store unless there is a store already. Raise InputError; OSError if the disk is full."""
     try:
         if location.local:
-            path = Path(location.root)
-            path.mkdir(parents=True, exist_ok=True)
+            (path := Path(location.root)).mkdir(parents=True, exist_ok=True)
             if location.is_free(MARKER) and any(map(_is_foreign, path.iterdir())):
                 raise InputError(f"{location.uri} is a folder with other files in it, not a sweeplaw store")
             for folder in FOLDERS:
