@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import subprocess
@@ -181,15 +182,23 @@ def test_a_trial_that_fits_no_node_and_one_of_unknown_flops_are_refused() -> Non
 
 
 def test_the_picture_has_a_row_for_each_device_and_a_patch_for_each_span() -> None:
-    found = simulated(MODELS, profile({**SLURM, "nodes": 2}), failures_per_hour=0.5, runs=1).launches[0]
+    text = MODELS.replace("[1e8, 1e9, 8e9, 3e10]", "[1e8, 8e9]").replace(
+        "[1e-4, 2e-4, 4e-4]", "{ log = [1e-4, 1e-3], num = 150 }"
+    )
+    found = simulated(text, profile({**SLURM, "nodes": 1}), failures_per_hour=0.05, runs=1).launches[0]
+    assert max(span.members for span in found.ledgers[0].spans) > 1, "some trials are stacked"
     (panel,) = gantt(found, "title").axes
-    assert panel.get_ylim() == (0.0, 16.0)
+    assert panel.get_ylim() == (0.0, 8.0)
     assert panel.get_xlim()[1] == pytest.approx(found.seconds / 3600)
     areas = {}
     for patch in panel.collections:
         boxes = [path.get_extents() for path in patch.get_paths()]
+        assert not any(
+            min(a.x1, b.x1) - max(a.x0, b.x0) > 1e-6 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1e-6
+            for a, b in itertools.combinations(boxes, 2)
+        ), "nothing is drawn over another"
         areas[patch.get_label()] = sum(box.width * box.height for box in boxes)
-        assert all(box.y0 >= 0 and box.y1 <= 16.0 + 1e-9 for box in boxes)
+        assert all(box.y0 >= 0 and box.y1 <= 8.0 + 1e-9 for box in boxes)
     kinds = found.by_kind()
     assert areas["useful"] == pytest.approx(kinds["useful"] / 3600)
     assert areas["lost: node died"] == pytest.approx(kinds["node died"] / 3600)
