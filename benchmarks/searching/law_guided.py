@@ -10,13 +10,18 @@ is by the loss without it. A guide is asked directly, without a sweep.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for `benchmarks.searching`
+
 import argparse
 import time
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
-from benchmarks.searching.recorded_tables import THINNED, Reading, Recorded, replay, step_law
+from benchmarks.searching.recorded_tables import STEP_LAW, THINNED, Reading, Recorded, replay, step_law
 from benchmarks.searching.truths import NOISE, TRUTHS, truth
 
 SHARES = (0.01, 0.02, 0.03, 0.05, 0.10)
@@ -47,6 +52,9 @@ def main() -> None:
     parser.add_argument("--tables", nargs="+", choices=(*TABLES, *SURFACES), default=TABLES)
     parser.add_argument("--processes", type=int, default=2)
     chosen = parser.parse_args()
+    if not STEP_LAW.exists():
+        print(f"{STEP_LAW.name} is not beside the checkout: nothing to search")
+        return
     jobs = [(name, seed, SHARES[: chosen.shares]) for name in chosen.tables for seed in range(chosen.seeds)]
     print("regret in %: recorded answer (largest seed mean of a cell), denoised answer (mean of the worst cells)")
     with ProcessPoolExecutor(chosen.processes) as pool:
