@@ -77,6 +77,20 @@ def test_tables_are_read_by_their_header_which_may_come_again(separator):
     assert (found[0], found[3], found[4], found[5]) == (None, None, {"step": 3, "text": "c", "val_loss": 2.25}, None)
 
 
+def test_decimal_commas_are_read_where_semicolons_separate():
+    lines = ["it;loss;text", "1;-3,5e-1;a,b", "2;2.5;1,2,3"]
+    found = read(lines, reports="{folder}/log.csv", metrics={"step": "it", "val_loss": "loss"})
+    assert found == [
+        None,
+        {"step": 1, "val_loss": -0.35, "text": "a,b"},
+        {"step": 2, "val_loss": 2.5, "text": "1,2,3"},
+    ]
+
+
+def test_a_byte_order_mark_hides_no_report():
+    assert read(['\ufeff{"step": 1, "val_loss": 2}']) == [{"step": 1, "val_loss": 2}]
+
+
 def test_a_file_is_read_once_however_it_is_written(tmp_path):
     path = tmp_path / "log.csv"
     with GrowingFile(path, header=True) as file:
@@ -117,6 +131,8 @@ def test_a_table_that_a_script_writes_is_its_curve(run: Run) -> None:
     points, outcome = run(script, reports="{folder}/v0/m.csv", metrics={"step": "it", "val_loss": "loss"})
     assert [(point.step, point.val_loss) for point in points] == [(1, 3.5), (2, 2.5)]
     assert (outcome.state, outcome.metrics["val_loss"], outcome.message) == ("completed", 2.5, None)
+    _, outcome = run(script, reports="{folder}/v0/m.csv", metrics={"step": "it"})
+    assert "m.csv as a column\ndone" in str(outcome.message)
 
 
 @pytest.mark.process

@@ -13,6 +13,7 @@ None of this is part of a trial's identity. Nested values of a JSON line are nam
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import re
@@ -25,6 +26,7 @@ from sweeplaw.trials.workloads.user_code import template
 
 REPORT_KEYS = frozenset(("step", "train_loss", "val_loss", "final"))
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 _SEPARATORS = (",", ";", "\t")
 _SHOWN = 8  # names of an unknown line
 
@@ -72,7 +74,7 @@ class ReportReader:
 
         Raise RecursionError for a record that is nested too deeply.
         """
-        text = line.strip().rpartition(b"\r")[2]  # a progress bar may stand before it
+        text = line.strip().rpartition(b"\r")[2].removeprefix(codecs.BOM_UTF8)  # a progress bar may stand before it
         values = self._cells(text) if self._dialect.has_header else _record(text)
         if values is None:
             return _matched(text, self._dialect.patterns)
@@ -84,14 +86,16 @@ class ReportReader:
 
     def _cells(self, text: bytes) -> dict[str, Any] | None:
         """Return the cells of a line of a table by its header, which may occur again; None for the header."""
-        row = next(csv.reader([text.decode(errors="replace").lstrip("\ufeff")], delimiter=self._separator), [])
+        row = next(csv.reader([text.decode(errors="replace")], delimiter=self._separator), [])
         if not self._header and row:
             self._separator = max(_SEPARATORS, key=text.decode(errors="replace").count)
-            self._header = next(csv.reader([text.decode(errors="replace").lstrip("\ufeff")], delimiter=self._separator))
+            self._header = next(csv.reader([text.decode(errors="replace")], delimiter=self._separator))
             return None
         if row[:1] == self._header[:1]:
             self._header = row
             return None
+        if self._separator == ";":  # which is used where numbers have decimal commas
+            row = [cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell.strip()) else cell for cell in row]
         return {name: _value(cell) for name, cell in zip(self._header, row, strict=False) if cell.strip()} or None
 
 

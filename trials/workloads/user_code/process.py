@@ -3,16 +3,19 @@
 The child leads a process group of its own, and the whole group is stopped. On Linux, so is what has left the group
 (`leftovers.Orphans`). Two watchers work without polling: a thread that waits for the child, and a
 guard, a one-line shell of a few hundred kilobytes that reads from a pipe to this process. If this process dies for any
-reason, the pipe closes and the guard stops the group. (Linux's parent-death signal is sent when the *thread* that
+reason, the pipe closes and the guard stops the group. The child starts behind a gate, which opens when the guard has
+been told of it, and never if this process dies before. (Linux's parent-death signal is sent when the *thread* that
 started the child ends, and does not reach the child's children.)
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import threading
@@ -26,6 +29,7 @@ from sweeplaw.trials.workloads.user_code import leftovers
 CHUNK = 1 << 16
 LONGEST_WAIT = 86400.0  # seconds; epoll takes no infinity and at most 24 days
 GUARD_GRACE_SECONDS = 5  # between SIGTERM and SIGKILL after this process has died
+_GATE = 'read _ || exit 1; exec "$@" </dev/null'
 _GUARD = 'read group; read _; kill -s TERM -- "-$group"; sleep "$1"; kill -s KILL -- "-$group"'
 
 
@@ -48,18 +52,23 @@ def running(
     """
     with _guard() as guard, _pipe() as (exited, exited_writer), open(stderr, "wb") as errors:
         orphans = leftovers.Orphans()
+        _check_program(argv[0], cwd, env)
         process = subprocess.Popen(
-            argv,
+            ["/bin/sh", "-c", _GATE, "sh", *argv],
+            bufsize=0,
             cwd=cwd,
             env=env,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             start_new_session=True,
         )
         assert guard.stdin is not None
-        guard.stdin.write(f"{process.pid}\n".encode())  # at once: until then the guard knows of no child
+        assert process.stdin is not None
         assert process.stdout is not None
+        guard.stdin.write(f"{process.pid}\n".encode())
+        with contextlib.suppress(BrokenPipeError), process.stdin:  # it may be killed already
+            process.stdin.write(b"\n")
         waiter = threading.Thread(target=_wait, args=(process, exited_writer), daemon=True)
         waiter.start()
         try:
@@ -68,6 +77,14 @@ def running(
             _stop(process, waiter, grace_seconds)
             orphans.kill()
             process.stdout.close()
+
+
+def _check_program(name: str, cwd: Path, env: Mapping[str, str]) -> None:
+    """Raise FileNotFoundError or PermissionError if there is no such program, or it may not be executed."""
+    path = os.path.join(cwd, name) if os.path.dirname(name) else name
+    if shutil.which(path, path=env.get("PATH", os.defpath)) is None:
+        number = errno.EACCES if os.path.exists(path) else errno.ENOENT
+        raise OSError(number, os.strerror(number), name)
 
 
 def _never_held() -> float:
