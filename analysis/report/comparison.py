@@ -53,7 +53,12 @@ def _pair(first: str, a: Fit, second: str, b: Fit) -> dict[str, Any]:
     try:
         crossing = crossover(a, b, low, high, k=k)
     except InputError as error:
-        return {**head, "crossing": None, "why_not": error.render(), "sentence": f"{first} and {second}: no comparison"}
+        return {
+            **head,
+            "crossing": None,
+            "why_not": error.render(),
+            "sentence": f"{first} and {second}: where they cross is not told",
+        }
     values = crossing.to_dict()
     return {**head, "crossing": values, "why_not": "", "sentence": _sentence(first, second, values)}
 
