@@ -83,11 +83,13 @@ def test_the_notebook_cell_of_the_readme_runs(folder: Path) -> None:
 
 
 def test_the_sweep_file_of_the_readme_is_a_sweep_with_the_axes_it_names(tmp_path: Path) -> None:
-    (text,) = references.blocks(README, "toml")
+    text, search = references.blocks(README, "toml")
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     sweep = sl.read_sweep(tmp_path / "mine.toml")
     assert sweep.names("scientific") == ("params_non_embedding", "unique_tokens")
     assert sl.plan(sweep).trials == 7 * 2 * 3 * 2 * 2
+    (tmp_path / "searched.toml").write_text(f"{text}\n{search}", encoding="utf-8")
+    assert sl.read_sweep(tmp_path / "searched.toml").search.kind == "law"
 
 
 def test_the_readme_can_be_read_in_one_sitting() -> None:
