@@ -40,7 +40,7 @@ class LaunchProgress:
 
     def __init__(self, launch_state: LaunchState | None = None) -> None:
         self._launch_state = launch_state or LaunchState()
-        self._console = Console(stderr=True)
+        self._console = Console(file=getattr(sys.stderr, "drawing", None), stderr=True)  # it moves the cursor
         bar = [BarColumn()] if self._console.width >= BAR_WIDTH else []
         self._bar = _WholeLine(
             TextColumn("{task.description}", table_column=Column(overflow="fold")),

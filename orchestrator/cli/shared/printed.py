@@ -1,4 +1,4 @@
-"""What a trial printed, as text that cannot control the terminal."""
+"""Text that cannot control the terminal: what a trial printed, and whatever a store holds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 
 _SEQUENCES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\-_])")  # colours, titles, cursor
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_UNSAFE = re.compile(rf"\x1b(?!\[[0-9;]*m)|(?![\x1b]){_CONTROL.pattern}")  # all but colours
 
 
 def readable(output: bytes) -> str:
@@ -16,5 +17,14 @@ def readable(output: bytes) -> str:
     """
     text = _SEQUENCES.sub("", output.decode(errors="replace").replace("\r\n", "\n"))
     lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.removesuffix("\n").split("\n"))
-    shown = "\n".join(_CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line) for line in lines)
+    shown = "\n".join(_CONTROL.sub(_named, line) for line in lines)
     return f"{shown}\n" if text else ""
+
+
+def harmless(text: str) -> str:
+    """Return the text with control characters shown as ``\\xNN``; colours remain."""
+    return _UNSAFE.sub(_named, text)
+
+
+def _named(found: re.Match[str]) -> str:
+    return f"\\x{ord(found[0]):02x}"

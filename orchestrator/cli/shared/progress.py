@@ -46,7 +46,9 @@ def _bar(description: str) -> Iterator[ProgressCallback]:
 
     amounts = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}")
     times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
-    with Progress(*amounts, *times, console=Console(stderr=True), transient=True) as bar:
+    with Progress(
+        *amounts, *times, console=Console(file=getattr(sys.stderr, "drawing", None), stderr=True), transient=True
+    ) as bar:
         task = bar.add_task(description, total=None, pace="")
 
         def update(done: int, total: int) -> None:

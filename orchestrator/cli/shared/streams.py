@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 import typer
 
+from sweeplaw.orchestrator.cli.shared.printed import harmless
 from sweeplaw.trials.errors import InputError, shown
 
 
@@ -27,6 +28,29 @@ class OutputLost(Exception):
         super().__init__(f"stdout cannot be written: {cause.strerror or cause}")
         self.optional = optional
         self.reader_left = cause.errno == errno.EPIPE
+
+
+class Text(io.TextIOWrapper):
+    """A standard stream as text, which does not control the terminal, whoever wrote it (`harmless`)."""
+
+    def __init__(self, raw: Stream, encoding: str) -> None:
+        self._terminal = raw.isatty()
+        self._drawing: io.TextIOWrapper | None = None
+        buffered = raw.optional or self._terminal
+        super().__init__(io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=buffered)
+
+    def write(self, text: str) -> int:
+        super().write(harmless(text) if self._terminal else text)
+        return len(text)
+
+    @property
+    def drawing(self) -> io.TextIOWrapper:
+        """The same stream for what does control the terminal: a bar, a screen that is cleared."""
+        self.flush()
+        self._drawing = self._drawing or io.TextIOWrapper(
+            self.buffer, encoding=self.encoding, errors="backslashreplace", write_through=True
+        )
+        return self._drawing
 
 
 class Stream(io.FileIO):
@@ -114,7 +138,8 @@ def flush() -> OutputLost | None:
 
 def write_data(text: str) -> None:
     """Print text for programs (JSON, CSV): in UTF-8 whatever the terminal's encoding, as files of it are written."""
-    typer.echo(text.encode("utf-8", "backslashreplace"), nl=False)
+    data = harmless(text) if sys.stdout.isatty() else text
+    typer.echo(data.encode("utf-8", "backslashreplace"), nl=False)
 
 
 def check_arguments(arguments: list[str]) -> None:
@@ -149,13 +174,7 @@ def _open_closed() -> None:
 
 def _secured(stream: TextIO | None, descriptor: int, *, optional: bool) -> TextIO:
     """Return a text stream on ``descriptor`` in the encoding of ``stream``; what it lacks is written as ``\\xNN``."""
-    raw = Stream(descriptor, optional=optional)
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw),
-        encoding=stream.encoding if stream else "utf-8",
-        errors="backslashreplace",
-        line_buffering=optional or raw.isatty(),
-    )
+    return Text(Stream(descriptor, optional=optional), stream.encoding if stream else "utf-8")
 
 
 def _stdout() -> Stream | None:

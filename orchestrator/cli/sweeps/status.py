@@ -53,7 +53,9 @@ def status(
         raise InputError("--json is for one report" if watch else "SECONDS is for --watch")
     while watch:
         found, now = _progress(store)
-        typer.echo(_screen(f"{store} at {dt.datetime.now():%H:%M:%S}\n{_text(found, now, store)}"))
+        text = _screen(f"{store} at {dt.datetime.now():%H:%M:%S}\n{_text(found, now, store)}")
+        getattr(sys.stdout, "drawing", sys.stdout).write(CLEAR * text.startswith(CLEAR))
+        typer.echo(text.removeprefix(CLEAR))
         for fault in found.faults:
             typer.echo(f"damaged: {fault}", err=True)
         time.sleep(seconds or WATCH_SECONDS)

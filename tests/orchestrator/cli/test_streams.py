@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import pty
+import re
 import shlex
 import subprocess
 import sys
@@ -104,3 +107,55 @@ def test_what_a_stream_takes_reaches_its_reader() -> None:
         stream.write(b"abc")
     assert caught.value.reader_left
     os.close(writer)
+
+
+HOSTILE = "a\x1b[2Jb\x1b]0;title\x07c\rd\x9b1Ae"
+
+
+def on_a_terminal(folder: Path, *words: str) -> str:
+    """Return what a command writes to a terminal that is its stdout and stderr."""
+    controller, terminal = pty.openpty()
+    with os.fdopen(controller, "rb", buffering=0) as reader:
+        command = [sys.executable, "-m", "sweeplaw", *words]
+        with subprocess.Popen(command, cwd=folder, stdin=terminal, stdout=terminal, stderr=terminal) as process:
+            os.close(terminal)
+            pieces = []
+            with contextlib.suppress(OSError):  # the other end is closed
+                while piece := reader.read(1 << 16):
+                    pieces.append(piece)
+        assert process.returncode in (0, 2)
+    return b"".join(pieces).decode()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("query", "runs.ndjson"),
+        ("query", "runs.ndjson", "--csv"),
+        ("query", "runs.ndjson", f'SELECT 1 AS "{HOSTILE}"'),
+        ("query", "runs.ndjson", "--columns", f"{HOSTILE}"),
+        ("fit", "runs.ndjson", "power", "--x", "N=N"),
+    ],
+)
+def test_nothing_that_a_table_holds_controls_the_terminal(folder: Path, words: tuple[str, ...]) -> None:
+    rows = [{"N": 10.0**n, "val_loss": 3.0 - n / 10, "recipe": f"{HOSTILE}{n % 2}"} for n in range(6)]
+    (folder / "runs.ndjson").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = on_a_terminal(folder, *words)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", text).replace("\r\n", "").isprintable(), text
+    assert "a\\x1b[2J" in text
+
+
+@pytest.mark.process
+def test_a_bar_and_a_screen_still_draw(folder: Path) -> None:
+    assert "\x1b[2K" in on_a_terminal(folder, "launch", "é.toml", "--store", "s", "--cluster", "inline")
+    code = (
+        "import sys; from sweeplaw.orchestrator.cli.shared.streams import secure; secure(); import time; sys.argv = {}"
+    )
+    watch = "; from sweeplaw.orchestrator.cli import main; time.sleep = lambda seconds: sys.exit(0); main()"
+    (folder / "watch.py").write_text(code.format(["sweeplaw", "status", "s", "--watch"]) + watch)
+    controller, terminal = pty.openpty()
+    subprocess.run([sys.executable, "watch.py"], cwd=folder, stdout=terminal, check=True, timeout=60)
+    assert os.read(controller, 100).startswith(b"\x1b[H\x1b[Js at ")
+    os.close(controller)
+    os.close(terminal)

@@ -21,7 +21,7 @@ LONG = "a-name-of-sixty-four-characters-0123456789-0123456789-0123456789"
 def test_no_fact_is_cut(name, width, monkeypatch):
     drawn_to = io.StringIO()
     console = Console(file=drawn_to, force_terminal=True, width=width, color_system=None)
-    monkeypatch.setattr(progress_bar, "Console", lambda stderr: console)
+    monkeypatch.setattr(progress_bar, "Console", lambda **settings: console)
     drawn = LaunchProgress()
     drawn._finished, drawn._failures, drawn._best = 999, 3, 2.5
     drawn._work, drawn._total_work = 1.0, 100.0
