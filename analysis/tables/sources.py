@@ -97,11 +97,16 @@ def _from_columns(source: Mapping[str, Any]) -> pl.DataFrame:
         if len(set(lengths.values())) > 1:
             sizes = ", ".join(f"{name} {size}" for name, size in lengths.items())
             raise InputError(f"columns differ in length: {sizes}")
-        return pl.DataFrame(columns)
+        return pl.DataFrame({name: _series(name, column) for name, column in columns.items()})
     except InputError:
         raise
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"the columns are no table: {_first_line(error)}") from None
+
+
+def _series(name: str, column: np.ndarray[Any, Any]) -> pl.Series:
+    """Return a column; what NumPy has no type for (None, times) in the type that Polars finds."""
+    return pl.Series(name, column.tolist() if column.dtype == object else column)
 
 
 def _first_line(error: BaseException) -> str:
