@@ -35,7 +35,7 @@ def estimate(plan: Plan, profile: Profile, pace: Pace | None = None) -> dict[str
         "device": profile.device.name,
         "device_hours": hours,
         "hours": None if hours is None or slots is None else hours / profile.devices_per_slot / slots,
-        "time_basis": None if hours is None else pace.basis,
+        "time_basis": None if hours is None and pace.known else pace.basis,
         "slots": slots,
         "dropped": dict(plan.dropped),
         "retry": plan.sweep.retry.model_dump(),
@@ -57,9 +57,10 @@ def _point(plan: Plan, groups: Sequence[Group], profile: Profile, sizer: Resourc
     largest = max((group.cost for group in groups), key=lambda cost: cost.memory_bytes or 0)
     size = sizer(largest)
     trials = sum(len(group.ids) for group in groups)
+    rates = [rated_seconds(group.cost, profile.device) if pace.known else None for group in groups]
     seconds = _sum(
-        None if (rated := rated_seconds(group.cost, profile.device)) is None else len(group.ids) * pace.factor * rated
-        for group in groups
+        None if rated is None else len(group.ids) * pace.factor * rated
+        for group, rated in zip(groups, rates, strict=True)
     )
     return {
         "point": {name: groups[0].shared[name] for name in plan.sweep.names("scientific") if name in groups[0].shared},

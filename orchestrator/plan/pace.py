@@ -25,7 +25,7 @@ from sweeplaw.trials.quantities import counted, short
 from sweeplaw.trials.spec import TrialSpec, later_knobs
 from sweeplaw.trials.workload import Workload
 
-LANGUAGE_MODEL = "language_model"
+LANGUAGE_MODEL, SURROGATE = "language_model", "surrogate"
 LATEST = 1000  # completed trials that are looked at
 SAMPLE = 1000  # groups among which the one to measure is chosen
 LONGEST_STEP = 0.1  # seconds, as assumed, of a step that is measured: several times as long on a busy machine
@@ -36,10 +36,14 @@ _COLUMNS = ("workload", "launch_id", "device", "ended_at", "train_seconds", *_CO
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """``factor`` multiplies the seconds at the rates of the hardware; ``basis`` says where the time is from."""
+    """``factor`` multiplies the seconds at the rates of the hardware; ``basis`` says where the time is from.
+
+    ``known`` is False where these seconds say nothing of how long the trials take.
+    """
 
     factor: float
     basis: str
+    known: bool = True
 
 
 def rated_seconds(cost: Cost, device: Hardware) -> float | None:
@@ -61,6 +65,9 @@ def best_known(
 
     ``measure`` allows to train some steps in this process, and ``notify`` is told so before.
     """
+    if plan.sweep.workload.name == SURROGATE and _is_here(profile):
+        basis = "none: a surrogate trial trains nothing, and takes as long as it sleeps (its knob `seconds`)"
+        return Pace(1.0, basis, known=False)
     if store and (found := recorded(store, plan.sweep.workload, profile)):
         return found
     rates = assumed(plan, profile)

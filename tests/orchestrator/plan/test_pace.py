@@ -146,8 +146,8 @@ def test_a_time_has_a_basis_in_text_and_json_and_no_time_has_none(tmp_path: Path
     def shown(*words: str) -> str:
         return CliRunner().invoke(app, ["plan", *words], catch_exceptions=False).stdout
 
-    assert "basis of the time: assumed: " in shown(str(SURROGATE), "--no-measure")
-    assert json.loads(shown(str(SURROGATE), "--no-measure", "--json"))["time_basis"].startswith("assumed: ")
+    assert "basis of the time: assumed: " in shown(str(DEMO), "--no-measure")
+    assert json.loads(shown(str(DEMO), "--no-measure", "--json"))["time_basis"].startswith("assumed: ")
     unknown = tmp_path / "unknown.toml"
     unknown.write_text(
         'name = "u"\n[workload]\nkind = "command"\nargv = ["true", "{lr}"]\n[scientific]\nlr = [1e-3, 1e-2]\n'
@@ -169,3 +169,13 @@ def test_every_hardware_but_the_core_is_called_by_one_model() -> None:
         assert [name for name in hardware.known() if hardware.get(name).is_called(model)] == [
             name for name, called in (models | {"cpu-core": "AMD EPYC 9654"}).items() if called == model
         ]
+
+
+def test_a_surrogate_has_no_time_of_its_own_here_and_that_of_its_flops_on_a_cluster() -> None:
+    made = plan(read(SURROGATE))
+    for name in ("inline", "local"):
+        cost = estimate(made, load(name), best_known(made, load(name), measure=True))
+        assert cost["device_hours"] is cost["hours"] is cost["points"][0]["device_hours"] is None
+        assert cost["time_basis"].startswith("none: a surrogate trial trains nothing")
+    gpu = Profile(kind="ray", address="auto", hardware="h100-sxm", gpus_per_trial=1.0)
+    assert estimate(made, gpu, best_known(made, gpu))["device_hours"] > 1000

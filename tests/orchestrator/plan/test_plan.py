@@ -159,10 +159,10 @@ def plan_command(tmp_path, sizes, *options):
 
 def test_a_long_table_shows_both_ends_and_a_note(tmp_path):
     short = plan_command(tmp_path, 40)
-    assert sum(line.rstrip().endswith(" h") for line in short.splitlines()) == 40
+    assert sum(line.rstrip().endswith("–") for line in short.splitlines()) == 40
     assert "points at each end" not in short
     long = plan_command(tmp_path, 1000)
-    rows = [line.split() for line in long.splitlines() if line.rstrip().endswith((" h", "…"))]
+    rows = [line.split() for line in long.splitlines() if line.rstrip().endswith(("–", "…"))]
     assert len(rows) == 41
     assert rows[0][0] == "1M"
     assert set(rows[20]) == {"…"}
