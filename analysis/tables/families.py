@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from sweeplaw.analysis.tables.roles.roles import roles
-from sweeplaw.analysis.tables.sql.expressions import ALIASES, check_columns
+from sweeplaw.analysis.tables.sql.expressions import ALIASES, check_columns, some_columns
 from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.analysis.tables.units import units
 from sweeplaw.trials.errors import InputError, nearest
@@ -56,7 +56,8 @@ def _scales(tables: Tables, trials: pl.DataFrame, loss: str, x: Mapping[str, str
     _, loss_fault = _known(trials, [loss], "--y COLUMN")
     strange = [f"{name!r} is no input of a report (accepted: N, D)" for name in x if name not in ("N", "D")]
     if faults := [*strange, *filter(None, [n_fault, d_fault, loss_fault])]:
-        raise InputError([*faults, f"columns: {', '.join(trials.columns)}"], where=tables.source)
+        numbers = [name for name, kind in trials.schema.items() if kind.is_numeric() and trials[name].count()]
+        raise InputError([*faults, f"columns of numbers: {some_columns(numbers, loss)}"], where=tables.source)
     return n, d
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import polars as pl
 
-from sweeplaw.analysis.tables.sql.expressions import ALIASES, parse, unknown_columns
+from sweeplaw.analysis.tables.sql.expressions import ALIASES, parse, some_columns, unknown_columns
 from sweeplaw.analysis.tables.sql.sql_text import tokens
 from sweeplaw.clusters.profile import toml_file
 from sweeplaw.trials.errors import InputError, nearest
@@ -118,7 +118,9 @@ def resolve(mapping: ColumnMapping, theirs: Sequence[str]) -> dict[str, str]:
     faults += [f"run: {fault}" for fault in unknown_columns(mapping.run, theirs)]
     faults += [f"keep: {fault}" for fault in unknown_columns(mapping.keep or (), theirs)]
     if not faults and not {"val_loss", "state"} & ({*chosen} | {*theirs}):
-        faults.append(f"no column is mapped to the loss: --map val_loss=COLUMN (columns: {', '.join(theirs)})")
+        faults.append(
+            f"no column is mapped to the loss: --map val_loss=COLUMN (columns: {some_columns(theirs, 'val_loss')})"
+        )
     if faults:
         raise InputError(faults)
     return chosen | _kept(mapping, theirs, chosen)
@@ -187,7 +189,9 @@ def _missing(ours: str, texts: tuple[str, ...], theirs: Sequence[str]) -> str:
             expression(texts[0], theirs)
         except InputError as error:
             return f"{ours}: {error}"
-    return f"{ours}: none of {', '.join(texts)} is a column; --map {ours}=COLUMN (columns: {', '.join(theirs)})"
+    return (
+        f"{ours}: none of {', '.join(texts)} is a column; --map {ours}=COLUMN (columns: {some_columns(theirs, ours)})"
+    )
 
 
 def _several(value: Any) -> tuple[str, ...]:

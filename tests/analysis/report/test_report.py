@@ -281,7 +281,8 @@ def train(config):
 def test_a_report_of_ones_own_trials_has_their_columns_units_and_curves(tmp_path):
     (tmp_path / "own_objective.py").write_text(OBJECTIVE)
     launch(plan(parse(OWN, folder=tmp_path)), Store.open(tmp_path / "s", create=True), profile.load("inline"), Silent())
-    with pytest.raises(InputError, match="tokens is null in all trials; give --x D=COLUMN"):
+    numbers = "columns of numbers: attempt, examples, last_step, mse, seed, train_seconds, val_loss, width"
+    with pytest.raises(InputError, match=rf"tokens is null in all trials; give --x D=COLUMN\n  - {numbers}$"):
         report.make(tmp_path / "s")
     made = report.make(tmp_path / "s", x={"N": "width", "D": "examples"})
     html = report_page.page(made, display.finite(report.report_values(made)))
