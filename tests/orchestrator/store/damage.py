@@ -16,7 +16,7 @@ from sweeplaw.orchestrator.launch.published_packs import RunningPack
 from sweeplaw.orchestrator.monitor.status import progress
 from sweeplaw.orchestrator.plan.limits import Retry
 from sweeplaw.orchestrator.schedule.device_time import Meter
-from sweeplaw.orchestrator.store import claims
+from sweeplaw.orchestrator.store import claims, exclusions
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
@@ -28,7 +28,7 @@ Answers = dict[str, Any]
 
 
 def build(folder: Path) -> Store:
-    """Return a store with merged parts, sealed ones, an open journal, and files of launches, retries and claims."""
+    """Return a store with merged parts, sealed ones, and files of launches, retries, exclusions, usage and claims."""
     store = Store.open(folder, create=True)
     for number, launch in enumerate(("20260101T000000-aa", "20260101T000001-bb")):
         records = [make_record(seed, launch=launch) for seed in range(10 * number, 10 * number + 10)]
@@ -41,6 +41,9 @@ def build(folder: Path) -> Store:
     _write(store, "20260101T000002-cc", [make_record(seed) for seed in range(20, 26)])
     _write(store, "20260101T000003-dd", [make_record(seed, x=0.5) for seed in range(26, 30)])
     retries.requeue(store, ["failed"])
+    excluded = [make_record(seed).spec.trial_id for seed in (1, 12, 23)]
+    exclusions.exclude(store, excluded, "a bad node")
+    exclusions.restore(store, excluded[:1])
     held = [make_record(seed).spec.trial_id for seed in range(40, 44)]
     claims.claim(store.location, held, "20260101T000004-ee", 3600)
     pack = RunningPack("pack", "20260101T000004-ee", "host", 1.0, EPOCH, EPOCH, 2, {held[0]: 5, held[1]: None})
@@ -72,6 +75,7 @@ def answers(folder: Path) -> tuple[Answers, tuple[str, ...]]:
         "curves": loaded.curves.collect().sort("trial_id", "attempt", "step"),
         "one": run_query(loaded, Query(where=f"trial_id = '{wanted}'")).frame,
         "dropped": dict(loaded.dropped),
+        "excluded": loaded.excluded.collect().sort("trial_id").select("trial_id", "exclusion_reason"),
         "launches": loaded.launches,
         "finished": finished,
         "attempts": store.attempts(),
