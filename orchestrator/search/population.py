@@ -22,6 +22,7 @@ from sweeplaw.trials.changes import CHANGEABLE, Change, parse, value_at, write
 from sweeplaw.trials.errors import InputError
 
 KNOB = "changes"
+LAG = 16  # most steps that a trainer does after its last evaluation before it pauses
 DRAWS = 16  # random points drawn for each member, as conditions may refuse some
 
 
@@ -139,6 +140,7 @@ class Population:
         end = self._ends(parent.setting)[generation] or 0
         curve = known[parent.setting, parent.changes].curve
         step = next((step for step, _ in curve if step >= end), end)
+        step += self._lag(parent.setting)
         before = parse(parent.changes)
         values = {
             axis.names[0]: self._moved(axis.names[0], value_at(axis.names[0], float(own[0]), before, step), rng)
@@ -147,6 +149,12 @@ class Population:
         changes = write([*before, Change(step, values)])
         new = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
         return _Member(parent.setting, changes, f"from the checkpoint of a member at {loss:.5g}, with {new}")
+
+    def _lag(self, setting: Setting) -> int:
+        """Return the steps after a pause at which knobs change: a trainer goes on for some before it pauses."""
+        group = self._space.group(setting)
+        assert isinstance(group, Group), "members have trials"
+        return min(LAG, max(1, (group.cost.steps or 0) // (8 * self._options.intervals)))
 
     def _moved(self, name: str, value: float, rng: np.random.Generator) -> float:
         """Return a value for the next interval: drawn anew, or multiplied or divided by the factor, within its axis."""

@@ -98,13 +98,11 @@ def _stacks(groups: Sequence[MemberGroup], recipe: Recipe, budget: DataBudget, d
 
 
 def _reached(stacks: Sequence[Stack], point: int, checkpointer: Checkpointer) -> bool:
-    """Train until step ``point``; return False if the checkpointer requested a pause before, also before any step.
+    """Train until step ``point``; return False if the checkpointer requested a pause before.
 
     A stack whose members have all diverged stops early, and with it the other stacks, members of the same ensemble.
     """
     for stack in stacks:
-        if stack.step < point and checkpointer.pause():
-            return False
         stack.advance(point, checkpointer.pause)
         if checkpointer.requested:
             return False

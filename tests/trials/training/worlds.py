@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeplaw.trials.record import CurvePoint, Outcome
-from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.spec import TrialSpec, later_knobs
 from sweeplaw.trials.workload import PeerLost
 from tests.paths import ROOT
 
@@ -85,7 +85,8 @@ def main(order: Mapping[str, Any]) -> int:
     from sweeplaw.trials.workloads.language_model import LanguageModel
 
     _plant(order, order["rank"])
-    specs = [TrialSpec.from_canonical(text, {}) for text in order["pack"]]
+    later = later_knobs(LanguageModel.of("", {}).knobs)
+    specs = [TrialSpec.from_canonical(text, later) for text in order["pack"]]
     ending = Path(order["ending"]) if "ending" in order else None
     context = Context(
         "cpu",
