@@ -143,3 +143,9 @@ def test_runs_on_a_line_answer_on_it_and_nowhere_else(cells: tuple[tuple[float, 
 def test_sizes_and_data_that_vary_apart_are_on_no_line() -> None:
     assert moved_together(runs()) is None
     assert moved_together(runs(cells=GRID[:3])) is None
+
+
+def test_sizes_that_are_no_number_are_on_no_line_and_hide_none() -> None:
+    line = pl.DataFrame({"N": [1e7, 1e8, 1e9, 1e10], "D": [2e8, 2e9, 2e10, 2e11]})
+    odd = pl.DataFrame({"N": [float("inf"), float("nan"), -1.0], "D": [1e9, 1e9, 1e9]})
+    assert moved_together(pl.concat([line, odd])) == moved_together(line) is not None
