@@ -223,7 +223,8 @@ class _Study:
         except ValueError:
             return None
         distributions = {axis.name: axis.distribution for axis in self._axes}
-        return create_trial(params=params, distributions=distributions, values=values)
+        met = {"constraints": (0.0,)} if self._space.sweep.where else {}  # as Optuna keeps those of its own trials
+        return create_trial(params=params, distributions=distributions, values=values, system_attrs=met)
 
 
 def _sampler_class(options: OptunaSearch) -> type[Any]:
