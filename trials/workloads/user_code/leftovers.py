@@ -17,7 +17,7 @@ END_SECONDS = 1.0  # for a killed process to be gone
 _SET_SUBREAPER, _GET_SUBREAPER = 36, 37  # options of prctl(2)
 _PASSES = 5  # over the orphans: ending one may make its children orphans
 
-_OURS = b"sweeplaw."  # in the command line of a process that the driver of an inline launch starts meanwhile
+_OURS = b"-m\0sweeplaw."  # in the command line of a process that the driver of an inline launch starts meanwhile
 
 
 class Children:
