@@ -90,7 +90,7 @@ def f(config):
 """
 
 RUNNER = """
-import json, sys, threading, time
+import json, os, signal, sys, time
 from pathlib import Path
 from sweeplaw.orchestrator.worker import worker
 from sweeplaw.orchestrator.worker.provenance import provenance
@@ -99,6 +99,7 @@ from sweeplaw.trials.record import TrialRecord
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.workloads import registry
 
+signal.signal(signal.SIGALRM, lambda *_: None)  # as the inline backend does
 folder, count = Path(sys.argv[1]), int(sys.argv[2])
 options = {"folder": str(folder), "knobs": {"mode": 0}}
 workload = registry.load("python:hostile_trials:f", options)
@@ -116,7 +117,7 @@ while not stream.ended and time.monotonic() - since < 60:
             found.append([row.spec["mode"], outcome.state, outcome.message, dict(outcome.metrics), now - since])
             since = now
 Path(sys.argv[3]).write_text(json.dumps({"rows": found, "error": stream.error}))
-import os; os._exit(0)
+os._exit(0)
 """
 
 

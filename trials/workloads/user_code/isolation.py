@@ -129,6 +129,14 @@ def _restore_attributes(layer: Any, before: dict[str, Any]) -> None:
     attributes.update(before)
 
 
+def _same(one: int, other: int) -> bool:
+    """Return whether two descriptors are of one file."""
+    try:
+        return os.path.samestat(os.fstat(one), os.fstat(other))
+    except OSError:  # one is closed
+        return False
+
+
 def _descriptor(number: int) -> Restore:
     """Return a call that reopens a standard descriptor as it is now, in case the trial closes or redirects it."""
     try:
@@ -137,6 +145,8 @@ def _descriptor(number: int) -> Restore:
         return lambda: None
 
     def restore() -> None:
+        if not _same(copy, number):
+            gc.collect()  # what the trial has opened under this number closes it when it is collected
         os.dup2(copy, number, inheritable=True)
         os.close(copy)
 
