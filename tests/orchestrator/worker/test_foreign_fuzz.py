@@ -31,6 +31,8 @@ def forks(*steps):
         for step in steps: step()
         if os.fork() == 0: os.execve("/bin/sleep", ["sleep", "{mark}"], {{}})
         os._exit(0)
+def joined(thread):  # it opens files to print its traceback, and what threads leave behind is not isolated
+    thread.start(); thread.join()
 class Odd(BaseException):
     def __str__(self): raise SystemExit
 class Evil(float):
@@ -51,7 +53,7 @@ CHANGES = [
     lambda: locale.setlocale(locale.LC_ALL, "C.UTF-8"),
     lambda: numpy.seterr(all="raise"), lambda: setattr(decimal.getcontext(), "prec", 1),
     lambda: threading.Thread(target=time.sleep, args=(0.5,)).start(),
-    lambda: threading.Thread(target=raises, daemon=True).start(),
+    lambda: joined(threading.Thread(target=raises)),
     lambda: subprocess.Popen(["sleep", "{mark}"]), lambda: os.system("sleep {mark} &"),
     lambda: forks(), lambda: forks(os.setsid), lambda: forks(lambda: os.setpgid(0, 0)),
     lambda: subprocess.Popen(["sh", "-c", "trap '' TERM; sleep {mark} & wait"]),
