@@ -9,10 +9,10 @@ import importlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from sweeplaw.trials.errors import InputError, nearest
 from sweeplaw.trials.record import Row
+from sweeplaw.trials.store_format.location import split
 
 # name -> module:class, and what follows the colon
 KINDS = {
@@ -63,7 +63,7 @@ def targets(texts: Iterable[str]) -> tuple[Target, ...]:
             faults.append(f"log_to = {text!r} is not known (accepted: {accepted}){nearest(kind, KINDS)}")
         elif not place:
             faults.append(f"log_to = {text!r} has no destination (accepted: {kind}:{KINDS[kind][1]})")
-        elif "@" in urlsplit(place).netloc:
+        elif "@" in split(place).netloc:
             faults.append(f"log_to: a {kind} address carries no credentials: give them by environment variables")
         else:
             found[Target(kind, place)] = None

@@ -29,14 +29,13 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import SCHEMA_VERSION
 from sweeplaw.trials.store_format import confined
 from sweeplaw.trials.store_format.damage import DamagedFileError, parsed
 from sweeplaw.trials.store_format.journal import ACKNOWLEDGED
-from sweeplaw.trials.store_format.location import Location
+from sweeplaw.trials.store_format.location import Location, split
 
 LATER_FOLDERS = ("sealed", "usage", "checkpoints", "exclusions", "forecasts", "logs")  # made when they are first used
 PART_FOLDERS = ("trials", "curves", "earlier")
@@ -80,7 +79,7 @@ def identify(location: Location) -> int:
 def is_store(source: str | Path) -> bool:
     """Return whether ``source`` denotes a store rather than a file: a URI or a folder."""
     text = str(source)
-    return Path(text).is_dir() or ("://" in text and not Path(urlsplit(text).path).suffix)
+    return Path(text).is_dir() or ("://" in text and not Path(split(text).path).suffix)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.store_format import confined
@@ -175,10 +175,14 @@ def locate(source: str | Path) -> Location:
     from pyarrow import fs as pafs
 
     text = str(source)
-    if "://" not in text or text.startswith("file://"):
-        root = os.path.abspath(os.path.expanduser(urlsplit(text).path if "://" in text else text))
+    parts = split(text) if "://" in text else None
+    if parts is None or parts.scheme == "file":
+        if parts is not None and (parts.netloc not in ("", "localhost") or not parts.path):
+            raise InputError(f"{shown(text)} is not the address of a file here (accepted: file:///path)")
+        root = os.path.abspath(os.path.expanduser(text if parts is None else parts.path))
         return Location(root, pafs.LocalFileSystem(), root, local=True)
-    parts = urlsplit(text)
+    if not parts.netloc:
+        raise InputError(f"{shown(text)} names no bucket (accepted: {shown(parts.scheme)[1:-1]}://bucket/path)")
     if "@" in parts.netloc or parts.query:
         raise InputError("a store URI carries no credentials or options: give them by environment variables")
     try:
@@ -188,6 +192,14 @@ def locate(source: str | Path) -> Location:
     except (ArrowInvalid, ArrowNotImplementedError, OSError) as error:
         raise InputError(f"{text!r} is not reachable: {error}") from None
     return Location(text.rstrip("/"), filesystem, root.rstrip("/"), local=False)
+
+
+def split(uri: str) -> SplitResult:
+    """Return the parts of a URI. Raise InputError."""
+    try:
+        return urlsplit(uri)
+    except ValueError as error:
+        raise InputError(f"{shown(uri)} is no address: {error}") from None
 
 
 def _s3() -> pafs.FileSystem:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.store_format.location import split
 
 
 def launch_command(sweep: str, cluster: str, store: str) -> list[str]:
     """Return the command to run on that machine. Raise InputError for a store whose URI holds a credential."""
-    if "@" in urlsplit(store).netloc or "secret" in store.lower():
+    if "@" in split(store).netloc or "secret" in store.lower():
         raise InputError(
             "store URI holds a credential, which would end up in files and process lists "
             "(accepted: credentials from the environment, such as AWS_SECRET_ACCESS_KEY, or from a Kubernetes Secret)"

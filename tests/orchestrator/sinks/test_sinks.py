@@ -156,6 +156,9 @@ def test_targets_are_parsed_and_all_faults_reported_together():
     with pytest.raises(InputError, match="did you mean 'mlflow'"):
         parse('log_to = "mflow:x"\n' + SWEEP)
     assert parse('log_to = ["tensorboard:runs"]\n' + SWEEP).log_to == (Target("tensorboard", "runs"),)
+    for address, words in (("http://a:b@host/x", "carries no credentials"), ("http://[", "is no address")):
+        with pytest.raises(InputError, match=words):
+            parse(f'log_to = "mlflow:{address}"\n' + SWEEP)
 
 
 def record(seed: int, attempt: int = 1, state: Any = "completed") -> TrialRecord:

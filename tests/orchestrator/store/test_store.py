@@ -250,3 +250,11 @@ def test_a_store_that_another_launcher_is_creating_can_be_opened(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(InputError, match="other files in it"):
         Store.open(tmp_path, create=True)
+
+
+@pytest.mark.parametrize("uri", ["s3://", "gs:///x", "file://", "file://host/x", "s3://[", "://x"])
+def test_an_address_that_names_nothing_is_refused_in_a_message(uri):
+    with pytest.raises(InputError, match=r"names no bucket|is not the address|is no address"):
+        Store.open(uri)
+    with pytest.raises(InputError, match=r"names no bucket|is not the address|is no address"):
+        tables.load(uri)
