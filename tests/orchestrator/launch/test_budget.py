@@ -57,7 +57,7 @@ def test_a_launch_ends_when_the_budget_is_used_up_and_a_larger_one_continues(tmp
     assert "budget." in load(tmp_path / "s", states=["budget"]).trials.collect()["message"][0]
     standing = progress(Store.open(tmp_path / "s"))
     assert standing.relaunch["budget"] == 1
-    assert standing.usage.wasted["budget"] > 0
+    assert standing.usage.wasted == {}  # its checkpoint holds the work
     more = inline(tmp_path, text.format(limit=limit, hours=1))
     assert more.end is None
     assert states(tmp_path) == {"completed": 4}
