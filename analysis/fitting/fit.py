@@ -113,8 +113,8 @@ def fit_observations(
     draws, notes = _resample(setup, solution, observations, resampling, progress, noise)
     value, verdict = objective_value(setup, solution.theta), solution.verdict
     unverified = () if verdict.verified else (verdict.status,)
-    said = noise.sentences(resampled=draws is not None)
-    warnings = (*observations.warnings, *unverified, *_interpolation(law, observations), *said, *notes)
+    reported = noise.sentences(resampled=draws is not None)
+    warnings = (*observations.warnings, *unverified, *_interpolation(law, observations), *reported, *notes)
     params = dict(zip(law.names, setup.to_law_units(solution.theta[None])[0].tolist(), strict=True))
     return Fit(law, objective, params, value, verdict, observations, draws, level, warnings, setup, solution, noise)
 

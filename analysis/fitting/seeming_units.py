@@ -38,10 +38,10 @@ def seeming_units(inputs: Mapping[str, Array], columns: Mapping[str, str], units
     if not small:
         return ""
     factors = _likeliest(small, inputs, columns)
-    said = ", ".join(f"{name} ({columns[name]}) in {FACTORS[factor]}" for name, factor in factors.items())
+    seeming = ", ".join(f"{name} ({columns[name]}) in {FACTORS[factor]}" for name, factor in factors.items())
     options = " ".join(f"--x '{name}={factor:.0e}*{_quoted(columns[name])}'" for name, factor in factors.items())
     divided = "; --unit divides what the law sees, and does not tell the unit of the table" if units else ""
-    return f"{said.replace(' in ', ' seems to be in ', 1)} ({options.replace('e+0', 'e')} says so{divided})"
+    return f"{seeming.replace(' in ', ' seems to be in ', 1)} ({options.replace('e+0', 'e')} says so{divided})"
 
 
 def _quoted(column: str) -> str:

@@ -60,10 +60,10 @@ def select(
         return Selection(np.arange(frame.height), losses, ALL, tuple(_of_all(table, found, keys)), None)
     if not pool:
         require_one_family(table.select([*keys, *found.families]), found.families)
-    return _best(table, found, keys, (*found.told, *sweeps_note(table)))
+    return _best(table, found, keys, (*found.notes, *sweeps_note(table)))
 
 
-def _best(table: pl.DataFrame, found: Roles, keys: Sequence[str], told: Sequence[str]) -> Selection:
+def _best(table: pl.DataFrame, found: Roles, keys: Sequence[str], more: Sequence[str]) -> Selection:
     """Return the rows of the best settings of each family."""
     parts = split(table, found.families)
     points = [best_points(part, keys, found.knobs, _LOSS) for _, part in parts]
@@ -82,7 +82,7 @@ def _best(table: pl.DataFrame, found: Roles, keys: Sequence[str], told: Sequence
     values = [_values(family, one) for (family, _), one in zip(parts, points, strict=True)]
     rule = BEST if chosen else PLAIN
     return Selection(
-        at[order], losses, rule, (*(pooled if several else ()), *notes, *told),
+        at[order], losses, rule, (*(pooled if several else ()), *notes, *more),
         {"knobs": list(found.knobs), "families": values} if chosen else None,
     )  # fmt: skip
 

@@ -64,17 +64,17 @@ class MetricForecast(Shown):
         """Return the three verdicts on the sigmoid, and a sentence for each that failed."""
         verdict, ends = self.sigmoid.adequacy, {name: value - self.shift for name, value in self.sigmoid.law.fixed}
         span = f"from {ends['c']:.4g} (chance) to {ends['t']:.4g} (ceiling)"
-        said = [f"the sigmoid of {self.metric} {span}: {'; '.join(verdict.badges)}"]
+        sentences = [f"the sigmoid of {self.metric} {span}: {'; '.join(verdict.badges)}"]
         if verdict.law == "inadequate":
-            said.append(
+            sentences.append(
                 f"no sigmoid {span} describes {self.metric}, whose residuals follow a pattern: its bands do not hold "
                 "unless chance and ceiling are right"
             )
         elif verdict.law == "cannot be judged":
-            said.append(f"too few or too noisy runs to tell whether a sigmoid describes {self.metric}")
+            sentences.append(f"too few or too noisy runs to tell whether a sigmoid describes {self.metric}")
         if not verdict.parameters_identified:
-            said.append(f"the runs do not identify the sigmoid of {self.metric}: they do not reach its bend")
-        return tuple(said)
+            sentences.append(f"the runs do not identify the sigmoid of {self.metric}: they do not reach its bend")
+        return tuple(sentences)
 
     def _line(self, at: int) -> str:
         point = ", ".join(f"{name} = {short(float(column[at]))}" for name, column in self.inputs.items())

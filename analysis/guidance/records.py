@@ -79,5 +79,5 @@ class Records:
         index, y = np.array(self.index[:count], dtype=np.int64), np.array(self.y[:count], dtype=float)
         best = np.full(len(self.space.cells), np.inf)
         np.minimum.at(best, self.space.cell[index], y)
-        told = np.isfinite(best[self.space.cell[index]])
-        return index[told], y[told], best
+        known = np.isfinite(best[self.space.cell[index]])
+        return index[known], y[known], best

@@ -48,5 +48,5 @@ def _family(values: dict[str, Any], part: pl.DataFrame, by: Axes) -> Family:
     seeds = part[points.rows.tolist()].with_columns(pl.Series(by.loss, points.losses)).sort(cells)
     tried = settings(part, cells, knobs, by.loss).sort([*cells, *knobs], nulls_last=True).drop(LOG_VARIANCE)
     tried = tried.rename({SEEDS: "seeds", SEED_STD: "seed_std"})
-    notes = (*points.notes(), *by.told, *sweeps_note(part))
+    notes = (*points.notes(), *by.notes, *sweeps_note(part))
     return Family(name_of(values), values, part, tried, best, seeds, points, notes)

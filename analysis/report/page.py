@@ -95,8 +95,8 @@ def _title(report: Report) -> str:
 
 def _description(report: Report) -> str:
     """Return what the sweep file says of itself, nothing of several sweeps."""
-    said = [str(one.get("description") or "") for one in report.tables.launches if "sweep" in one]
-    return f"{said[-1].rstrip('.')}. " if len(_sweeps(report)) == 1 and said[-1] else ""
+    descriptions = [str(one.get("description") or "") for one in report.tables.launches if "sweep" in one]
+    return f"{descriptions[-1].rstrip('.')}. " if len(_sweeps(report)) == 1 and descriptions[-1] else ""
 
 
 def _g(value: Any) -> str:

@@ -22,7 +22,7 @@ D_COLUMN = "tokens"
 class Axes:
     """Columns by role: ``n`` and ``d`` are N and D, ``families`` split the table, ``knobs`` were tuned.
 
-    ``units`` are those of the columns, as far as they are known; ``told`` are sentences on how roles were decided.
+    ``units`` are those of the columns, as far as they are known; ``notes`` are sentences on how roles were decided.
     """
 
     n: str
@@ -31,7 +31,7 @@ class Axes:
     families: tuple[str, ...]
     knobs: tuple[str, ...]
     units: Mapping[str, str] = field(default_factory=dict)
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def axes(tables: Tables, trials: pl.DataFrame, *, loss: str = "val_loss", x: Mapping[str, str] | None = None) -> Axes:
@@ -45,7 +45,7 @@ def axes(tables: Tables, trials: pl.DataFrame, *, loss: str = "val_loss", x: Map
     found = roles(usable, tables.launches, [n, d], [loss])
     workloads = trials["workload"].unique().to_list() if "workload" in trials.columns else []
     known = units(trials.columns, tables.launches, workloads)
-    return Axes(n, d, loss, found.families, found.knobs, known, found.told)
+    return Axes(n, d, loss, found.families, found.knobs, known, found.notes)
 
 
 def _scales(tables: Tables, trials: pl.DataFrame, loss: str, x: Mapping[str, str]) -> tuple[str, str]:

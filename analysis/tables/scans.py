@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from sweeplaw.trials.store_format.columns import POLARS, large_integers, schema, union
 from sweeplaw.trials.store_format.location import Location
-from sweeplaw.trials.store_format.part_files import DECLARED
-from sweeplaw.trials.store_format.snapshot import Snapshot, StorePart
+from sweeplaw.trials.store_format.parts.part_files import DECLARED
+from sweeplaw.trials.store_format.parts.snapshot import Snapshot, StorePart
 
 
 def column_types(now: Snapshot, name: str) -> Mapping[str, pa.DataType]:

@@ -26,7 +26,7 @@ from sweeplaw.trials.store_format.damage import note
 from sweeplaw.trials.store_format.exclusions import Exclusions, exclusions
 from sweeplaw.trials.store_format.layout import RECENCY, identify, is_store
 from sweeplaw.trials.store_format.location import Location, locate
-from sweeplaw.trials.store_format.snapshot import Snapshot, holding, snapshot, verified
+from sweeplaw.trials.store_format.parts.snapshot import Snapshot, holding, snapshot, verified
 
 Result = TypeVar("Result")
 REPLACED = "earlier attempts or versions, replaced by later ones"  # why their rows are no trials of their own

@@ -34,11 +34,11 @@ def declared(launches: Sequence[Mapping[str, Any]]) -> dict[str, Declared]:
             found.setdefault(name, []).append(Declared(unit, meaning, str(launch.get("workload"))))
     return {
         name: Declared(
-            _distinct(one.unit for one in said),
-            _distinct(one.meaning for one in said),
-            _distinct(one.workload for one in said),
+            _distinct(one.unit for one in declarations),
+            _distinct(one.meaning for one in declarations),
+            _distinct(one.workload for one in declarations),
         )
-        for name, said in found.items()
+        for name, declarations in found.items()
     }
 
 
@@ -46,10 +46,11 @@ def units(
     columns: Iterable[str], launches: Sequence[Mapping[str, Any]], workloads: Iterable[str | None]
 ) -> dict[str, str]:
     """Return the unit of each column of runs of these workloads, empty if it has none or it is not known."""
-    said, schema = declared(launches), {**SCHEMA}
+    schema = {**SCHEMA}
     if any(map(is_own, workloads)):
         schema.update(dict.fromkeys(LOSSES, ""))
-    return {name: said[name].unit if name in said and said[name].unit else schema.get(name, "") for name in columns}
+    own = {name: one.unit for name, one in declared(launches).items() if one.unit}
+    return {name: own.get(name, schema.get(name, "")) for name in columns}
 
 
 def is_own(workload: str | None) -> bool:

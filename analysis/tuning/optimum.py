@@ -60,11 +60,10 @@ class KnobOptimum:
 class CellOptimum(Shown):
     """The optimum of one cell.
 
-    ``cell``: the cell's column values. ``row``: all columns of the first run of the best setting, ``loss`` in it and
-    here: the mean over the setting's runs (its seeds). ``fitted_loss``: the quadratic's minimum. ``rows``: rows with a
-    loss and all knobs; ``window``: relative excess within which the quadratic was fitted, from ``fitted_rows``
-    settings; ``unmeasured``: rows without a finite loss (diverged, failed).
-    ``supported``: the quadratic is convex, its optimum is inside the grid and has an interval. ``verdict``: the reason.
+    ``row``: all columns of the first run of the best setting, ``loss`` in it and here: the mean over the setting's runs
+    (its seeds). ``rows``: with a loss and all knobs; ``unmeasured``: without a finite loss. ``fitted_loss``: the minimum
+    of the quadratic, fitted to ``fitted_rows`` settings whose relative excess is within ``window``. ``supported``: it
+    is convex, its optimum inside the grid, with an interval; ``verdict`` says why.
     """
 
     cell: Mapping[str, Any]

@@ -238,10 +238,10 @@ def check_truth(unit: float) -> None:
         conditions = Conditions(startup_seconds=start)
         node = NodeResources("here", CORES)
         ledger = launch.run(queue, [node], {"here": CORES}, sleeping_seconds, conditions, placement=placement)
-        said = length([(span.began, span.ended) for span in ledger.spans if span.kind == "useful"])
+        expected = length([(span.began, span.ended) for span in ledger.spans if span.kind == "useful"])
         print(
-            f"  {name:20} real {length(spans):6.1f} s, simulated {said:6.1f} s ({start:.1f} s to start): "
-            f"{said / length(spans):.3f}x",
+            f"  {name:20} real {length(spans):6.1f} s, simulated {expected:6.1f} s ({start:.1f} s to start): "
+            f"{expected / length(spans):.3f}x",
             flush=True,
         )
 

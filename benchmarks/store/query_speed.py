@@ -35,8 +35,8 @@ from sweeplaw.orchestrator.store import atomic
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.record import TRIAL_COLUMNS
 from sweeplaw.trials.store_format import columns
-from sweeplaw.trials.store_format.id_index import encoded, name_of
 from sweeplaw.trials.store_format.location import Location
+from sweeplaw.trials.store_format.parts.id_index import encoded, name_of
 
 PART_ROWS = 500_000
 TIMES = 5

@@ -86,12 +86,12 @@ def end(folder: str, root: int | None = None) -> None:
     household = _Household(folder, root)
     for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, KILLED_SECONDS)):
         deadline = time.monotonic() + seconds
-        told: set[int] = set()
+        reported: set[int] = set()
         while (alive := household.alive()) and time.monotonic() < deadline:
-            for pid in alive - told:
+            for pid in alive - reported:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, number)
-            told |= alive
+            reported |= alive
             time.sleep(0.05)
 
 

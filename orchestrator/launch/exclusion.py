@@ -38,7 +38,7 @@ def exclude_where(store: Store, where: str, reason: str, tell: Tell = _untold) -
     named = where.strip().lower() == EVERY or values_of("trial_id", where) is not None
     if found.ids and len(found.ids) == found.among and not named:
         every = "the only trial" if found.among == 1 else f"all {counted(found.among, 'trial')}"
-        raise InputError([f"{where!r} holds for {every} in the data; --where {EVERY} excludes all", *found.told])
+        raise InputError([f"{where!r} holds for {every} in the data; --where {EVERY} excludes all", *found.notes])
     _tell(found, tell)
     exclusions.exclude(store, found.ids, reason.strip())
     return found.ids
@@ -61,11 +61,11 @@ def restore_where(store: Store, where: str, tell: Tell = _untold) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """The ``ids`` of the trials for which a condition holds, ``among`` how many. ``told`` are sentences on the rest."""
+    """The ``ids`` of the trials for which a condition holds, of ``among``; ``notes`` are sentences on the rest."""
 
     ids: list[str]
     among: int
-    told: list[str]
+    notes: list[str]
 
 
 def _chosen(trials: pl.LazyFrame, where: str) -> _Chosen:
@@ -73,16 +73,16 @@ def _chosen(trials: pl.LazyFrame, where: str) -> _Chosen:
     infinite = pl.any_horizontal(False, *_computed(holds, trials))
     frame = trials.select("trial_id", holds=holds.cast(pl.Boolean), infinite=infinite.fill_null(False)).collect()
     unknown, odd = frame["holds"].null_count(), frame.filter("holds", "infinite").height
-    told = {
+    notes = {
         f"the condition is unknown (a missing value) for {counted(unknown, 'trial')}, left as before": unknown,
         f"the condition computes an infinity (a division by zero?) for {counted(odd, 'trial')}": odd,
     }
     ids = sorted(frame.filter("holds")["trial_id"])
-    return _Chosen(ids, frame.height, [sentence for sentence, count in told.items() if count])
+    return _Chosen(ids, frame.height, [sentence for sentence, count in notes.items() if count])
 
 
 def _tell(found: _Chosen, tell: Tell) -> None:
-    for sentence in found.told:
+    for sentence in found.notes:
         tell(sentence)
 
 

@@ -24,7 +24,7 @@ from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import STATES
 from sweeplaw.trials.store_format.location import Location
-from sweeplaw.trials.store_format.snapshot import Snapshot, snapshot, verified
+from sweeplaw.trials.store_format.parts.snapshot import Snapshot, snapshot, verified
 
 _COLUMNS = ["trial_id", "state", "attempt", "launch_id"]
 OutcomeCounts = Counter[tuple[str, str]]  # (trial_id, state) -> count of our own attempts with this outcome

@@ -55,7 +55,7 @@ def present(source: str, faults: list[str] | None = None) -> list[Entry]:
     loaded = tables.load(source, states=None)
     if faults is not None:
         faults.extend(loaded.faults)
-    said = declared(loaded.launches)
+    declarations = declared(loaded.launches)
     ran = loaded.trials.select("workload").unique().collect() if _has_workloads(loaded) else None
     workloads = [] if ran is None else ran["workload"].to_list()
     known = {(entry.table, entry.column): entry for entry in _described(workloads)}
@@ -63,7 +63,7 @@ def present(source: str, faults: list[str] | None = None) -> list[Entry]:
     for table, frame in (("trials", loaded.trials), ("curves", loaded.curves)):
         for column, kind in frame.collect_schema().items():
             unknown = Entry(table, column, str(kind), "", "", "this source")
-            found.append(_declared(known.get((table, column), unknown), said.get(column)))
+            found.append(_declared(known.get((table, column), unknown), declarations.get(column)))
     return found
 
 
@@ -83,15 +83,15 @@ def _has_workloads(loaded: tables.Tables) -> bool:
     return "workload" in loaded.trials.collect_schema()
 
 
-def _declared(entry: Entry, said: Declared | None) -> Entry:
+def _declared(entry: Entry, declaration: Declared | None) -> Entry:
     """Return the entry with what a sweep file says of its unit and meaning."""
-    if said is None:
+    if declaration is None:
         return entry
     return replace(
         entry,
-        unit=said.unit or entry.unit,
-        meaning=said.meaning or entry.meaning,
-        origin=entry.origin if entry.origin == "core" else said.workload,
+        unit=declaration.unit or entry.unit,
+        meaning=declaration.meaning or entry.meaning,
+        origin=entry.origin if entry.origin == "core" else declaration.workload,
     )
 
 

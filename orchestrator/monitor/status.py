@@ -23,7 +23,7 @@ from sweeplaw.orchestrator.store.heartbeats import Lease
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.store_format.damage import DamagedFileError, reason_of
 from sweeplaw.trials.store_format.location import Location
-from sweeplaw.trials.store_format.verification import verifier
+from sweeplaw.trials.store_format.parts.verification import verifier
 
 RATE_WINDOW = dt.timedelta(minutes=15)
 

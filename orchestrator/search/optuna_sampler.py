@@ -122,7 +122,7 @@ class _Study:
             sampler=_made(sampler, options, cell, constrained=bool(space.sweep.where)),
         )
         self._asked: dict[int, Trial] = {}  # by the number of the proposal
-        self._told: set[Setting] = set()
+        self._reported: set[Setting] = set()
         self._seen: dict[Setting, Trial | None] = {}  # asked for or given, and not to be asked for again
         self._read = 0  # observations read so far
         self._latest: tuple[tuple[int, int], Setting] | None = None  # the answer to the latest question, and which
@@ -194,8 +194,8 @@ class _Study:
     def _tell(self, observations: Sequence[Observation]) -> None:
         """Tell the study what it has not been told of these."""
         for seen in observations[self._read :]:
-            if seen.setting.cell == self._cell and seen.setting not in self._told:
-                self._told.add(seen.setting)
+            if seen.setting.cell == self._cell and seen.setting not in self._reported:
+                self._reported.add(seen.setting)
                 self._tell_one(seen)
         self._read = max(self._read, len(observations))
 

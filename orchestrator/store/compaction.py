@@ -27,7 +27,6 @@ from sweeplaw.orchestrator.store.garbage import GRACE
 from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS
 from sweeplaw.trials.store_format import columns
 from sweeplaw.trials.store_format.damage import DamagedFileError
-from sweeplaw.trials.store_format.id_index import encoded, is_sound, name_of
 from sweeplaw.trials.store_format.journal import decode
 from sweeplaw.trials.store_format.layout import (
     MERGED,
@@ -41,8 +40,9 @@ from sweeplaw.trials.store_format.layout import (
     segment_of,
 )
 from sweeplaw.trials.store_format.location import Location, locate
-from sweeplaw.trials.store_format.merged_parts import is_replaceable, stands_in
-from sweeplaw.trials.store_format.snapshot import StorePart, holding, snapshot
+from sweeplaw.trials.store_format.parts.id_index import encoded, is_sound, name_of
+from sweeplaw.trials.store_format.parts.merged_parts import is_replaceable, stands_in
+from sweeplaw.trials.store_format.parts.snapshot import StorePart, holding, snapshot
 
 TARGET_ROWS = 500_000  # a merge of this size takes about 1 GB and ten seconds
 _DAMAGE = (pa.ArrowInvalid, OSError)

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 
 from sweeplaw.orchestrator.store import atomic, claims, clocks
 from sweeplaw.trials.store_format import confined
-from sweeplaw.trials.store_format.id_index import name_of
 from sweeplaw.trials.store_format.layout import FOLDERS, LATER_FOLDERS, PART_FOLDERS, merged, replaced_by
 from sweeplaw.trials.store_format.location import Location
-from sweeplaw.trials.store_format.merged_parts import holds_its_rows
-from sweeplaw.trials.store_format.snapshot import holding, snapshot
+from sweeplaw.trials.store_format.parts.id_index import name_of
+from sweeplaw.trials.store_format.parts.merged_parts import holds_its_rows
+from sweeplaw.trials.store_format.parts.snapshot import holding, snapshot
 
 GRACE = dt.timedelta(hours=1)
 # As `atomic_file` and `clocks` name them. Other hidden files belong to the user or to the file system (NFS).

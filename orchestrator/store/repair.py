@@ -6,9 +6,9 @@ import contextlib
 
 from sweeplaw.orchestrator.store import atomic, writer
 from sweeplaw.trials.store_format.damage import DamagedFileError
-from sweeplaw.trials.store_format.id_index import name_of
 from sweeplaw.trials.store_format.layout import PART_FOLDERS, counts_of
 from sweeplaw.trials.store_format.location import Location
+from sweeplaw.trials.store_format.parts.id_index import name_of
 
 
 def quarantine(location: Location, file: str) -> str:

@@ -1,7 +1,7 @@
 """The store: open it, find finished trials, claim trials and record rows.
 
-Which files count is decided in `store_format.layout` and `store_format.snapshot`; this module only holds ids and states
-in memory.
+Which files count is decided in `store_format.layout` and `store_format.parts.snapshot`; this module only holds ids and
+states in memory.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from sweeplaw.trials.store_format.layout import (
     identify,
 )
 from sweeplaw.trials.store_format.location import Location, locate
-from sweeplaw.trials.store_format.part_files import DECLARED
-from sweeplaw.trials.store_format.snapshot import Snapshot, StorePart, snapshot, verified
+from sweeplaw.trials.store_format.parts.part_files import DECLARED
+from sweeplaw.trials.store_format.parts.snapshot import Snapshot, StorePart, snapshot, verified
 
 _LAUNCH_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 EXCLUDED = "excluded"

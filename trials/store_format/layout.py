@@ -8,7 +8,7 @@
     curves/<part>.parquet      the curve rows of the same part
     earlier/<part>.parquet     superseded attempts of the trials in a merged part
     merges/<part>.json         commits a merged part and hides the files it replaces
-    merges/<part>.ids          sorted hashes of the ids in a merged part (`trials.store_format.id_index`)
+    merges/<part>.ids          sorted hashes of the ids in a merged part (`trials.store_format.parts.id_index`)
     sealed/<part>.json         the number of rows in each file of a part, written last: from then on none may be missing
     retries/…, claims/…        trials to run again; which launch runs which trials
     exclusions/…               trials that are no data (`trials.store_format.exclusions`)

@@ -18,11 +18,11 @@ Array = np.ndarray
 Points = Mapping[str, Sequence[float]]
 
 
-def assumptions(found: Forecaster, at: Points, told: Sequence[str] = ()) -> tuple[Assumption, ...]:
+def assumptions(found: Forecaster, at: Points, claimed: Sequence[str] = ()) -> tuple[Assumption, ...]:
     """Return the assumptions behind a forecast at these points; those that a person tells have no known worth."""
     median = found.predict(at).median
     tried = [Assumption(text, _change(other, at, median)) for text, other in _without(found)]
-    return (*tried, *(Assumption(text, (None,) * len(median)) for text in told))
+    return (*tried, *(Assumption(text, (None,) * len(median)) for text in claimed))
 
 
 def _without(found: Forecaster) -> Iterator[tuple[str, Forecaster | None]]:

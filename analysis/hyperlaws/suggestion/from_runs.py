@@ -59,11 +59,13 @@ def from_runs(found: Hyperlaw, params: float, tokens: float, sequence: int, line
     require_positive({"params": params, "tokens": tokens, "sequence length": sequence}, where="suggest")
     if found.recipes is not None:
         raise InputError("the laws are of several recipes: fit them to the runs of one", where="suggest")
-    doubt = found.verdict.objection
+    objection = found.verdict.objection
     if line is not None and line.away(params, tokens) > SAME:
-        raise InputError(_off_the_line(found if not doubt else None, line, params, tokens), where="suggest: no answer")
-    if doubt:
-        raise InputError(f"these laws advise nothing: {doubt}", where="suggest")
+        raise InputError(
+            _off_the_line(found if not objection else None, line, params, tokens), where="suggest: no answer"
+        )
+    if objection:
+        raise InputError(f"these laws advise nothing: {objection}", where="suggest")
     point = {"N": params, "D": tokens}
     unknown = {law.knob: why for law in found.laws if (why := _unknown(found, law, point))}
     known = [law for law in found.laws if law.knob not in unknown]
@@ -74,7 +76,7 @@ def from_runs(found: Hyperlaw, params: float, tokens: float, sequence: int, line
     settings = {name: setting for name, setting in settings.items() if name not in wide} or settings
     decades = {axis: outside(point[axis], *found.span[axis]) for axis in found.axes}
     require_supported(decades, settings)
-    notes = [*found.notes, *unknown.values(), *wide.values(), *_doubts(found)]
+    notes = [*found.notes, *unknown.values(), *wide.values(), *_reservations(found)]
     return complete(params, tokens, sequence, settings, decades, "", notes)
 
 
@@ -130,7 +132,7 @@ def _value(value: float, low: float | None, high: float | None) -> str:
     return f"{value:.4g}" + ("" if low is None or high is None else f" [{low:.4g}, {high:.4g}]")
 
 
-def _doubts(found: Hyperlaw) -> Iterator[str]:
+def _reservations(found: Hyperlaw) -> Iterator[str]:
     """Yield a note where the law could not be judged."""
     if found.verdict.law == "cannot be judged":
         yield f"the law cannot be judged: {found.verdict.reason}"

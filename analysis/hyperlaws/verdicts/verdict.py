@@ -133,11 +133,11 @@ def _law(own: OwnOptima | None, predicted: Array, terms: int) -> tuple[LawVerdic
     statistic = float(np.einsum("ci,cij,cj->", away, np.linalg.inv(spread), away)) / free
     loss = float(np.einsum("ci,ij,cj->c", away, own.hessian, away).mean() / 2) * PERMILLE
     noise = float(np.einsum("ij,cji->c", own.hessian, spread).mean() / 2 * free / (scored * knobs)) * PERMILLE
-    said = f"at the optima of the law the cells lose {loss:.2g} per mille of loss, {noise:.2g} would be noise alone"
+    reason = f"at the optima of the law the cells lose {loss:.2g} per mille of loss, {noise:.2g} would be noise alone"
     if noise > MATTERS:
-        return "cannot be judged", f"{said}, in which a misfit that matters could hide"
+        return "cannot be judged", f"{reason}, in which a misfit that matters could hide"
     misfit = loss - noise > MATTERS and stats.f.sf(statistic, free, own.freedom) < LEVEL
-    return ("inadequate" if misfit else "adequate"), said
+    return ("inadequate" if misfit else "adequate"), reason
 
 
 def _open(

@@ -23,11 +23,11 @@ _COSTS = frozenset(("steps", "flops", "flops_per_token", "flops_convention", "tr
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """``knobs`` were tuned at each point, ``families`` split the table; ``told`` are sentences on what was decided."""
+    """``knobs`` were tuned at each point, ``families`` split the table; ``notes`` are sentences on what was decided."""
 
     knobs: tuple[str, ...] = ()
     families: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def roles(
@@ -57,8 +57,8 @@ def roles(
     if (own.height and imported.height) or _has_both(frame):
         split.append(SOURCE)
     chosen = tuple(knobs) if knobs is not None else tuple(name for name in tuned if name not in split)
-    told = _told(other) if knobs is None else _unnamed([name for name in tuned if name not in split])
-    return Roles(chosen, tuple(dict.fromkeys(split)), told)
+    notes = _column_notes(other) if knobs is None else _unnamed([name for name in tuned if name not in split])
+    return Roles(chosen, tuple(dict.fromkeys(split)), notes)
 
 
 def _origins(frame: pl.DataFrame, facts: Recorded) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -101,7 +101,7 @@ def sweeps_note(frame: pl.DataFrame) -> list[str]:
     return [f"runs of {len(sweeps)} sweeps are used together: {', '.join(sweeps)}"] if len(sweeps) > 1 else []
 
 
-def _told(other: Sequence[str]) -> tuple[str, ...]:
+def _column_notes(other: Sequence[str]) -> tuple[str, ...]:
     """Return a sentence on the columns that differ at a point and are neither knob nor recipe."""
     which = "which is taken" if len(other) == 1 else "which are taken"
     note = f"runs at one point also differ in {', '.join(other)}, {which} neither as a knob nor as a recipe"

@@ -89,9 +89,9 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"  wasted    {hours(amount)} and {short(flops)} FLOPs: {reason}"
     if found["interruptions"]:
         rates = {"failures": found["failures_per_hour"], "preemptions": found["preemptions_per_hour"]}
-        said = ", ".join(f"{name} {short(rate)} an hour" for name, rate in rates.items() if rate)
+        prices = ", ".join(f"{name} {short(rate)} an hour" for name, rate in rates.items() if rate)
         away = hours(found["away_seconds"] / 3600)
-        yield f"  nodes     {short(found['interruptions'])} times away, for {away} each: {said}"
+        yield f"  nodes     {short(found['interruptions'])} times away, for {away} each: {prices}"
     if found["cost"] is not None:
         yield f"  cost      {found['cost']:,.0f} (device_hour_price, without the time that nodes were away)"
     if found["given_up"]:

@@ -36,16 +36,16 @@ def exclude(
     if undo == (reason is not None):
         raise InputError("give either --reason TEXT, to exclude trials, or --undo, to restore them")
     opened = Store.open(store)
-    told: list[str] = []
+    notes: list[str] = []
     if reason is None:
-        found = restore_where(opened, where, told.append)
+        found = restore_where(opened, where, notes.append)
     else:
-        found = exclude_where(opened, where, reason, told.append)
+        found = exclude_where(opened, where, reason, notes.append)
     if json:
         emit_json({"restored" if undo else "excluded": found})
     else:
         typer.echo(_outcome(len(found), undo))
-    for sentence in told:
+    for sentence in notes:
         typer.echo(f"note: {sentence}", err=True)
     report_damage(opened.problems)
 

@@ -83,8 +83,8 @@ class _Launch:
         self._cluster, self._ledger, self._conditions = cluster, cluster.ledger, cluster.conditions
         self._callbacks, self._ready, self._commit = callbacks, ready, commit
         self._timeline = Timeline()
-        told = replace(callbacks, give_up=self._give_up)
-        self._dispatcher = Dispatcher(queue, cluster.placement(slots), told, "", self._timeline.clock)
+        observed = replace(callbacks, give_up=self._give_up)
+        self._dispatcher = Dispatcher(queue, cluster.placement(slots), observed, "", self._timeline.clock)
         self._nodes = {node.node_id: node for node in cluster.nodes}
         self._to_come = {node: self._conditions.interruptions(node) for node in self._nodes}
         self._workers: dict[str, SimulatedWorker] = {}  # by slot, starting ones included

@@ -61,16 +61,16 @@ def _boxes(ledger: Ledger, bottom: float) -> Iterator[tuple[str, Box]]:
             yield "away", (absence.began / 3600, ended / 3600, low, low + ledger.devices[absence.node])
     places = _places(ledger)
     for span in ledger.spans:
-        for node, lanes, height in places[span.slot]:
-            for lane in lanes:
-                low = rows[node] + lane * height + span.member / span.members * height
+        for node, tracks, height in places[span.slot]:
+            for track in tracks:
+                low = rows[node] + track * height + span.member / span.members * height
                 yield span.kind, (span.began / 3600, span.ended / 3600, low, low + height / span.members)
 
 
 def _places(ledger: Ledger) -> dict[str, list[tuple[str, Sequence[int], float]]]:
-    """Return where each slot is drawn: on each of its nodes some lanes, of a height in devices.
+    """Return where each slot is drawn: on each of its nodes some tracks, of a height in devices.
 
-    A node has a lane for each of the smallest share of a device that a slot holds, and a slot the lowest free ones.
+    A node has a track for each of the smallest share of a device that a slot holds, and a slot the lowest free ones.
     """
     height = min([1.0, *(life.size.devices / life.size.processes for life in ledger.slots.values())])
     height = max(FINEST, height)
@@ -80,8 +80,8 @@ def _places(ledger: Ledger) -> dict[str, list[tuple[str, Sequence[int], float]]]
         places[key] = []
         for node in life.nodes:
             wanted = max(1, round(life.size.devices / life.size.nodes / height))
-            lanes = [lane for lane, since in enumerate(free[node]) if since <= life.opened][:wanted]
-            for lane in lanes:
-                free[node][lane] = ledger.seconds if life.closed is None else life.closed
-            places[key].append((node, lanes, height))
+            tracks = [track for track, since in enumerate(free[node]) if since <= life.opened][:wanted]
+            for track in tracks:
+                free[node][track] = ledger.seconds if life.closed is None else life.closed
+            places[key].append((node, tracks, height))
     return places

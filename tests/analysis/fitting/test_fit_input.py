@@ -69,7 +69,7 @@ def test_a_fault_of_too_few_rows_names_the_rows_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "factors", "said"),
+    ("columns", "factors", "phrase"),
     [
         ({"N": "N", "D": "D"}, (1e6, 1), "N (N) seems to be in millions (--x 'N=1e6*N' says so)"),
         ({"N": "N", "D": "D"}, (1e9, 1e9), "N (N) seems to be in billions, D (D) in billions"),
@@ -81,16 +81,16 @@ def test_a_fault_of_too_few_rows_names_the_rows_left_out() -> None:
         ({"N": "size (B)", "D": "D"}, (1e9, 1), "--x 'N=1e9*\"size (B)\"' says so"),
     ],
 )
-def test_sizes_too_small_to_be_counts_are_said_to_be_in_a_unit_and_give_no_advice(columns, factors, said) -> None:
+def test_sizes_too_small_to_be_counts_are_said_to_be_in_a_unit_and_give_no_advice(columns, factors, phrase) -> None:
     rows = table()
     small = {columns["N"]: rows["N"] / factors[0], columns["D"]: rows["D"] / factors[1], "loss": rows["loss"]}
     fit = analysis.fit(small, x=columns, y="loss")
-    assert any(said in warning for warning in fit.warnings)
-    assert said in fit.to_dict([1e22])["derived"]["withheld"]
+    assert any(phrase in warning for warning in fit.warnings)
+    assert phrase in fit.to_dict([1e22])["derived"]["withheld"]
     with pytest.raises(InputError, match="FLOPs per N and D in these units"):
         analysis.allocate(fit, 1e22)
-    told = {name: f'{factor:g} * "{columns[name]}"' for name, factor in zip(("N", "D"), factors, strict=True)}
-    sound = analysis.fit(small, x=told, y="loss")
+    scaled = {name: f'{factor:g} * "{columns[name]}"' for name, factor in zip(("N", "D"), factors, strict=True)}
+    sound = analysis.fit(small, x=scaled, y="loss")
     assert not any("seems to be" in warning for warning in sound.warnings)
     assert sound.params["A"] == pytest.approx(analysis.fit(rows).params["A"], rel=1e-3)
     k = 6 * factors[0] * factors[1]

@@ -1,4 +1,4 @@
-"""Noise that runs share, or that changes with size, is found, said, and allowed for in every interval."""
+"""Noise that runs share, or that changes with size, is found, reported, and allowed for in every interval."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def test_noise_shared_by_runs_of_a_size_is_found_said_and_counted_in_sizes() -> 
     (shared,) = fit.noise.values()["shared_by"]
     assert (shared["name"], shared["groups"]) == ("size", 24)
     assert 0.2 < shared["correlation"] < 0.8  # planted: .5
-    (said,) = [warning for warning in fit.warnings if "shared" in warning]
-    assert said.startswith("residuals are shared by runs of one size (correlation 0.")
-    assert "intervals count 24 sizes, not 96 independent rows" in said
+    (sentence,) = [warning for warning in fit.warnings if "shared" in warning]
+    assert sentence.startswith("residuals are shared by runs of one size (correlation 0.")
+    assert "intervals count 24 sizes, not 96 independent rows" in sentence
     found = profile(fit.setup, fit.solution, "alpha", noise=fit.noise)
     assert found.interval.method == "profile likelihood, clustered by size"
     alone = profile(fit.setup, fit.solution, "alpha")
@@ -99,9 +99,9 @@ def test_noise_that_changes_with_size_is_found_with_its_direction(noise) -> None
     ratio = np.median([large / small for small, large in ends])
     planted = 4.0 if noise == "growing" else 0.25
     assert abs(math.log(ratio / planted)) < math.log(2)
-    (said,) = {warning.split(":")[0] for one in found if one.growth is not None for warning in one.sentences()
+    (sentence,) = {warning.split(":")[0] for one in found if one.growth is not None for warning in one.sentences()
                if warning.startswith("the noise")}  # fmt: skip
-    assert said == "the noise changes with size"
+    assert sentence == "the noise changes with size"
 
 
 def growing(rng: np.random.Generator, each: int = 1) -> tuple[dict[str, Array], Array]:

@@ -226,8 +226,8 @@ def test_constant_columns_are_noted_once_unless_the_query_mentions_them(filled):
     assert "state = completed" not in notes
     every = tables.load(filled.location.uri).trials.collect_schema().names()
     headings, notes = table(filled.location.uri, "--where", "state = 'diverged'", "--sort", "seed")
-    said = notes.replace(",", " ").split()
-    assert {name for name in every if name not in headings and name not in said} <= {"spec", "versions"}
+    words = notes.replace(",", " ").split()
+    assert {name for name in every if name not in headings and name not in words} <= {"spec", "versions"}
     assert "val_loss = 0.1" in notes
 
 

@@ -55,7 +55,7 @@ def test_a_hyperparameter_is_known_by_its_name(name):
 def test_a_number_of_few_values_at_most_points_is_a_knob_and_ids_times_and_results_are_not():
     found = of(grid(gamma=(0.1, 0.2), seed=(0, 1, 2)))
     assert (found.knobs, found.families) == (("gamma",), ())
-    assert found.told == (
+    assert found.notes == (
         "runs at one point also differ in team, which is taken neither as a knob nor as a recipe "
         "(--knobs names the knobs, --where selects rows)",
     )
@@ -78,7 +78,7 @@ def test_a_recipe_splits_a_table_and_can_be_named_as_a_knob():
     assert (of(frame).knobs, of(frame).families) == (("lr",), ("schedule",))
     named = of(frame, knobs=["lr", "schedule"])
     assert (named.knobs, named.families) == (("lr", "schedule"), ())
-    assert of(frame, knobs=["schedule"]).told == (
+    assert of(frame, knobs=["schedule"]).notes == (
         "runs of one setting differ in lr, not named as knobs: they are averaged like seeds",
     )
 

@@ -29,9 +29,9 @@ COLUMNS = ("val_loss", "tokens", "width", "params")
 def test_declared_units_replace_those_of_the_schema() -> None:
     found = units(COLUMNS, [LAUNCH], ["python:o:train"])
     assert found == {"val_loss": "squared error", "tokens": "examples", "width": "", "params": "parameters"}
-    said = declared([LAUNCH])
-    assert (said["width"].unit, said["width"].meaning) == ("", "of the hidden layer")
-    assert "params_embedding" not in said
+    declarations = declared([LAUNCH])
+    assert (declarations["width"].unit, declarations["width"].meaning) == ("", "of the hidden layer")
+    assert "params_embedding" not in declarations
 
 
 def test_a_loss_of_the_users_own_trials_has_no_unit_unless_it_is_declared() -> None:

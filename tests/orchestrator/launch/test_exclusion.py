@@ -134,11 +134,11 @@ def test_the_command_excludes_and_restores(store):
 
 
 def test_the_command_says_in_words_how_many_trials_it_changed(store):
-    said = [
+    notes = [
         CliRunner().invoke(app, ["exclude", store.location.uri, "--where", "params = 1000", *words]).output
         for words in (["--reason", "why not"], ["--reason", "why not"], ["--undo"], ["--undo"])
     ]
-    assert said == [
+    assert notes == [
         "2 trials excluded from the data (--undo restores)\n",
         "nothing changed: EXPR holds for no trial in the data\n",
         "2 trials restored\n",
@@ -159,9 +159,9 @@ def test_all_trials_are_excluded_by_true_or_their_ids_alone(store):
 
 
 def test_conditions_that_are_unknown_or_infinite_are_told(store):
-    told: list[str] = []
-    assert len(exclude_where(store, "val_loss / (params - 1000) > 1e9", "x", told.append)) == 1
-    assert told == [
+    notes: list[str] = []
+    assert len(exclude_where(store, "val_loss / (params - 1000) > 1e9", "x", notes.append)) == 1
+    assert notes == [
         "the condition is unknown (a missing value) for 2 trials, left as before",
         "the condition computes an infinity (a division by zero?) for 1 trial",
     ]

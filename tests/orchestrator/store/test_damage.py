@@ -19,9 +19,9 @@ from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer, recover
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.store_format import verification
-from sweeplaw.trials.store_format.id_index import name_of
 from sweeplaw.trials.store_format.location import locate
+from sweeplaw.trials.store_format.parts import verification
+from sweeplaw.trials.store_format.parts.id_index import name_of
 from tests.orchestrator.store import damage
 
 FLIPS = int(os.environ.get("SWEEPLAW_FLIPS", "60"))  # 1,000 take some five minutes

@@ -24,7 +24,7 @@ from sweeplaw.orchestrator.store import atomic, compare_and_swap
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.store_format import verification
+from sweeplaw.trials.store_format.parts import verification
 
 pytestmark = pytest.mark.kill
 

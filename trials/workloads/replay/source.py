@@ -13,7 +13,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.store_format.exclusions import exclusions
 from sweeplaw.trials.store_format.layout import RECENCY, identify, is_store
 from sweeplaw.trials.store_format.location import Location, locate
-from sweeplaw.trials.store_format.snapshot import Snapshot, snapshot
+from sweeplaw.trials.store_format.parts.snapshot import Snapshot, snapshot
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".ndjson", ".jsonl")
 _NULLS = ["", "null", "None", "NA"]

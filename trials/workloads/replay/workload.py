@@ -160,11 +160,11 @@ class Replay:
                 return
         steps = near.steps or None
         if math.isfinite(loss):
-            yield ended("completed", None, steps, val_loss=loss * factor, interpolated=smooth, **self._told(near))
+            yield ended("completed", None, steps, val_loss=loss * factor, interpolated=smooth, **self._reported(near))
         else:
-            yield ended("diverged", "the recorded run diverged", None, **self._told(near))
+            yield ended("diverged", "the recorded run diverged", None, **self._reported(near))
 
-    def _told(self, near: Recording) -> dict[str, Value]:
+    def _reported(self, near: Recording) -> dict[str, Value]:
         """Return which recorded run a trial was told."""
         table = self.recordings.table
         point = {f"recorded_{name}": values[near.row] for name, values in table.values.items()}

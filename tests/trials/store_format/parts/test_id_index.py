@@ -17,9 +17,9 @@ from sweeplaw.analysis.tables.sql.expressions import values_of
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
-from sweeplaw.trials.store_format.id_index import encoded, hashes, may_hold, name_of
 from sweeplaw.trials.store_format.location import locate
-from sweeplaw.trials.store_format.snapshot import snapshot
+from sweeplaw.trials.store_format.parts.id_index import encoded, hashes, may_hold, name_of
+from sweeplaw.trials.store_format.parts.snapshot import snapshot
 
 
 def merged_parts(store):

@@ -19,14 +19,14 @@ import pyarrow.parquet as pq
 from sweeplaw.trials.store_format.checksum import ChecksumError
 from sweeplaw.trials.store_format.columns import table
 from sweeplaw.trials.store_format.damage import DamagedFileError, reason_of
-from sweeplaw.trials.store_format.id_index import hashes, may_hold
 from sweeplaw.trials.store_format.journal import Decoded, decode
 from sweeplaw.trials.store_format.journal import read as read_journal
 from sweeplaw.trials.store_format.layout import PART_FOLDERS, Catalog, catalog, counts_of, irregular
 from sweeplaw.trials.store_format.location import Location
-from sweeplaw.trials.store_format.merged_parts import stands_in
-from sweeplaw.trials.store_format.part_files import DECLARED, OtherFileError, opened
-from sweeplaw.trials.store_format.verification import Verifier, verifier
+from sweeplaw.trials.store_format.parts.id_index import hashes, may_hold
+from sweeplaw.trials.store_format.parts.merged_parts import stands_in
+from sweeplaw.trials.store_format.parts.part_files import DECLARED, OtherFileError, opened
+from sweeplaw.trials.store_format.parts.verification import Verifier, verifier
 
 _Rows = Mapping[str, int | None]  # the number of rows of parts, by name
 _MANY = 32  # below this many local files, reading footers one by one is faster than starting threads (milliseconds)

@@ -1,8 +1,8 @@
 """The Parquet files of a part: whether each is the one that was written, and what its footer tells.
 
-A file is verified by its checksum (`trials.store_format.verification`), its number of rows, which the sealed/ file of
-its part repeats, and its name, which it carries inside unless an older version wrote it: a sound file in the place of
-another one is damage, too.
+A file is verified by its checksum (`trials.store_format.parts.verification`), its number of rows, which the sealed/ file
+of its part repeats, and its name, which it carries inside unless an older version wrote it: a sound file in the place
+of another one is damage, too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS, Column
 from sweeplaw.trials.store_format.checksum import NAME_KEY
 from sweeplaw.trials.store_format.columns import ARROW, POLARS, is_large
 from sweeplaw.trials.store_format.location import Location
-from sweeplaw.trials.store_format.verification import Verifier
+from sweeplaw.trials.store_format.parts.verification import Verifier
 
 Footer = tuple[pa.Schema, int, frozenset[str]]  # schema, rows, columns with large integers
 DECLARED: Mapping[str, tuple[Column, ...]] = {"trials": TRIAL_COLUMNS, "curves": CURVE_COLUMNS}

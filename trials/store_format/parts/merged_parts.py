@@ -14,8 +14,8 @@ from sweeplaw.trials.store_format.damage import DamagedFileError
 from sweeplaw.trials.store_format.journal import decode
 from sweeplaw.trials.store_format.layout import PART_FOLDERS, counts_of, merged, replaced_by
 from sweeplaw.trials.store_format.location import Location
-from sweeplaw.trials.store_format.part_files import opened
-from sweeplaw.trials.store_format.verification import verifier
+from sweeplaw.trials.store_format.parts.part_files import opened
+from sweeplaw.trials.store_format.parts.verification import verifier
 
 
 def holds_its_rows(location: Location, merge: str) -> bool:
