@@ -61,7 +61,7 @@ class CellOptimum(Shown):
     """The optimum of one cell.
 
     ``row``: all columns of the first run of the best setting, ``loss`` in it and here: the mean over the setting's runs
-    (its seeds). ``rows``: with a loss and all knobs; ``unmeasured``: without a finite loss. ``fitted_loss``: the minimum
+    (its seeds). ``rows``: with a finite loss and all knobs; ``unmeasured``: without one. ``fitted_loss``: the minimum
     of the quadratic, fitted to ``fitted_rows`` settings whose relative excess is within ``window``. ``supported``: it
     is convex, its optimum inside the grid, with an interval; ``verdict`` says why.
     """

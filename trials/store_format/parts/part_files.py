@@ -1,8 +1,8 @@
 """The Parquet files of a part: whether each is the one that was written, and what its footer tells.
 
-A file is verified by its checksum (`trials.store_format.parts.verification`), its number of rows, which the sealed/ file
-of its part repeats, and its name, which it carries inside unless an older version wrote it: a sound file in the place
-of another one is damage, too.
+A file is verified by its checksum (`store_format.parts.verification`), its number of rows, which the sealed/ file of
+its part repeats, and its name, which it carries inside unless an older version wrote it: a sound file in the place of
+another one is damage, too.
 """
 
 from __future__ import annotations
