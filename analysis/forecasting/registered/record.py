@@ -57,7 +57,8 @@ class RegisteredForecast(Shown):
     """A forecast as it was registered. ``columns`` are the columns or expressions of the inputs and the loss.
 
     ``track_record`` are the scores of the same method on the budgets known by then. ``digest`` is empty before
-    `sealed`; ``intact`` tells whether it still fits.
+    `sealed`; ``intact`` tells whether it still fits. ``all_rows`` tells that it was made from every row, not from the
+    best setting of each point; a file without it was not.
     """
 
     name: str
@@ -75,6 +76,7 @@ class RegisteredForecast(Shown):
     track_record: tuple[Mapping[str, Any], ...]
     warnings: tuple[str, ...]
     version: str
+    all_rows: bool = False
     format: int = FORMAT
     digest: str = ""
 
@@ -85,11 +87,9 @@ class RegisteredForecast(Shown):
 
     def headline(self) -> tuple[str, ...]:
         """Return who registered what and when, and a line for each target."""
-        head = (
-            f"forecast {self.name}, registered {self.registered_at} by {self.registered_by} from {self.runs.count} runs"
-        )
+        runs = f"{self.runs.count} runs{', every row (--all-rows)' if self.all_rows else ''}"
         return (
-            head,
+            f"forecast {self.name}, registered {self.registered_at} by {self.registered_by} from {runs}",
             *map(_line, self.targets),
             f"rests on {track_record(self)}",
             f"digest {self.digest}",
@@ -98,7 +98,8 @@ class RegisteredForecast(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the forecast as plain values, the content of its file."""
-        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
+        names = [one.name for one in fields(self) if one.name != "all_rows" or self.all_rows]
+        return {name: _plain(getattr(self, name)) for name in names}
 
     def card(self) -> Card:
         """Return the targets as lines over a table of the assumptions."""
@@ -121,9 +122,9 @@ def from_content(content: Mapping[str, Any]) -> RegisteredForecast:
     """Return the forecast in the content of a file. Raise what a missing value or a wrong type raises (`damage`)."""
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']!r}; this sweeplaw reads {FORMAT}")
-    values = {name: content[name] for name in _NAMES}
+    values = {name: content[name] for name in _NAMES - {"all_rows"}}
     return RegisteredForecast(**{
-        **values,
+        **values, "all_rows": bool(content.get("all_rows", False)),
         "runs": LearntFrom(int(content["runs"]["count"]), tuple(content["runs"]["ids"]), content["runs"]["digest"]),
         "targets": tuple(map(_target, content["targets"])),
         "assumptions": tuple(Assumption(one["text"], tuple(one["change"])) for one in content["assumptions"]),

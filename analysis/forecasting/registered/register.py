@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from sweeplaw.analysis.fitting.checks import Observations
+from sweeplaw.analysis.fitting.selection import ALL
 from sweeplaw.analysis.forecasting.forecaster import Forecaster
 from sweeplaw.analysis.forecasting.registered.assumptions import assumptions
 from sweeplaw.analysis.forecasting.registered.record import LearntFrom, RegisteredForecast, Target, digest_of
@@ -57,7 +58,7 @@ def register_forecast(
         runs=learnt_from(found.observations), targets=_targets(found, points),
         assumptions=assumptions(found, points, assume),
         track_record=tuple(one.to_dict() for one in rollouts(found, watch=watch).rollouts),
-        warnings=found.warnings, version=metadata.version("sweeplaw"),
+        warnings=found.warnings, version=metadata.version("sweeplaw"), all_rows=found.observations.rule == ALL,
     )  # fmt: skip
     return replace(forecast, digest=digest_of(forecast.to_dict()))
 

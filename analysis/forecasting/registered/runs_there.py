@@ -52,7 +52,7 @@ class Runs:
     read: Rows
     tolerance: float
     _measured: dict[Key, Measured] = field(default_factory=dict)
-    _settled: dict[tuple[Key, bytes], _Settled] = field(default_factory=dict)
+    _settled: dict[tuple[Key, bool, bytes], _Settled] = field(default_factory=dict)
 
     def at(self, forecast: RegisteredForecast, target: Target) -> There | None:
         """Return what happened at a target of a forecast, None if nothing did yet. Raise InputError."""
@@ -63,6 +63,8 @@ class Runs:
         best = here[known.chosen.at]
         several = int(here.sum()) > int(best.sum())
         note = f"the best of the settings in {counted(int(here.sum()), 'run')}" if several else ""
+        if forecast.all_rows and here.sum() > 1:
+            note = f"made from every row (--all-rows): the mean of {counted(int(here.sum()), 'run')}"
         pooled = [note for note in known.chosen.notes if "families are fitted together" in note]
         early = _ended_before(known.frame.filter(here), forecast.registered_at)
         return There(
@@ -83,11 +85,14 @@ class Runs:
         frame, inputs, losses = self._measured[key]
         learnt = _near_any(inputs, [target.inputs for target in forecast.targets], self.tolerance)
         learnt[learnt] = _made_from(forecast, frame.filter(learnt), inputs, losses, learnt)
-        settled = (key, np.flatnonzero(learnt).tobytes())
+        settled = (key, forecast.all_rows, np.flatnonzero(learnt).tobytes())
         if settled not in self._settled:
             rest, others = frame.filter(~learnt), {name: column[~learnt] for name, column in inputs.items()}
             ignored = sorted(columns_read(frame, texts.values()))
-            chosen = select(rest, others, losses[~learnt], self.read.launches, ignored=ignored, pool=True)
+            chosen = select(
+                rest, others, losses[~learnt], self.read.launches, ignored=ignored, pool=True,
+                all_rows=forecast.all_rows,
+            )  # fmt: skip
             self._settled[settled] = _Settled(rest, others, chosen)
         return self._settled[settled]
 

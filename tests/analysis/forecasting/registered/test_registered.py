@@ -205,6 +205,34 @@ def test_of_several_settings_the_best_counts_with_its_seeds_averaged(registered)
     assert "best of the settings in 4 runs" in scored.note
 
 
+def test_a_forecast_from_every_row_says_so_and_is_scored_against_every_run():
+    rng = np.random.default_rng(1)
+    runs = pl.concat([table().with_columns(lr=pl.lit(lr)) for lr in (1e-3, 4e-3)])
+    runs = runs.with_columns(
+        loss=runs["loss"] * np.where(runs["lr"] == 1e-3, 1.0, 1.01) * np.exp(1e-3 * rng.normal(size=40))
+    )
+    every, best = (
+        register_forecast(forecaster(runs, x={"N": "N", "D": "D"}, y="loss", all_rows=all_rows), [BIG])
+        for all_rows in (True, False)
+    )
+    assert every.all_rows
+    assert every.runs.count == 40
+    assert "from 40 runs, every row (--all-rows)" in every.headline()[0]
+    assert "all_rows" not in best.to_dict()  # files written before it was recorded stay intact
+    read = from_content(json.loads(text_of(every)))
+    assert read == every
+    assert read.intact
+    dropped = {name: value for name, value in every.to_dict().items() if name != "all_rows"}
+    assert not from_content(dropped).intact
+    true = loss(BIG["N"], BIG["D"])
+    later = pl.DataFrame({**BIG, "lr": [1e-3, 4e-3], "loss": [true, 1.01 * true]})
+    by_rule = {one.all_rows: score_forecasts(later, [one]).scored[0] for one in (every, best)}
+    assert by_rule[True].observed == pytest.approx(1.005 * true)
+    assert (by_rule[True].runs, by_rule[False].runs) == (2, 1)
+    assert "every row" in by_rule[True].note
+    assert by_rule[False].observed == pytest.approx(true, rel=1e-3)
+
+
 def test_bad_arguments_are_refused(registered):
     found = forecaster(table(), x={"N": "N", "D": "D"}, y="loss")
     with pytest.raises(InputError, match="at least one run"):
