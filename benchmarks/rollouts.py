@@ -34,15 +34,15 @@ from sweeplaw.analysis.fitting.checks import Observations
 from sweeplaw.analysis.fitting.fit import fit
 from sweeplaw.analysis.fitting.observations import Columns, observe
 from sweeplaw.analysis.forecasting.budgets import Cut, compute_of
-from sweeplaw.analysis.forecasting.calibration import Memory
-from sweeplaw.analysis.forecasting.process.process import Points
+from sweeplaw.analysis.forecasting.calibration import LearntProcesses
+from sweeplaw.analysis.forecasting.process.process import RunPoints
 from sweeplaw.analysis.forecasting.rollouts import cuts, forecast_bands
 from sweeplaw.analysis.forecasting.scores import Bands, bands, probabilities, score
 from sweeplaw.analysis.laws.catalog import LAWS
 from sweeplaw.trials.errors import InputError
 
 Array = np.ndarray
-Method = Callable[[Points, Array, Points], Bands]
+Method = Callable[[RunPoints, Array, RunPoints], Bands]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 BOOTSTRAPS = 200
@@ -70,13 +70,13 @@ TABLES: dict[str, tuple[str, dict[str, str], str, str | None]] = {
 }  # fmt: skip
 
 
-def forecast(known: Points, losses: Array, ahead: Points) -> Bands:
+def forecast(known: RunPoints, losses: Array, ahead: RunPoints) -> Bands:
     law = LAWS["data_constrained" if "U" in known.inputs else "skaling"]
-    return forecast_bands(known, losses, ahead, Memory(law))
+    return forecast_bands(known, losses, ahead, LearntProcesses(law))
 
 
 def bootstrapped(law: str, objective: str) -> Method:
-    def method(known: Points, losses: Array, ahead: Points) -> Bands:
+    def method(known: RunPoints, losses: Array, ahead: RunPoints) -> Bands:
         inputs = {name: known.inputs[name] for name in ("N", "D")}
         found = fit({**inputs, "loss": losses}, law, objective, all_rows=True, bootstrap=BOOTSTRAPS)
         at = {name: ahead.inputs[name] for name in inputs}
@@ -86,7 +86,7 @@ def bootstrapped(law: str, objective: str) -> Method:
     return method
 
 
-def power(known: Points, losses: Array, ahead: Points) -> Bands:
+def power(known: RunPoints, losses: Array, ahead: RunPoints) -> Bands:
     rows, target = _lines(known), np.log(losses)
     gram = np.linalg.pinv(rows.T @ rows)
     coefficients, freedom = gram @ rows.T @ target, len(target) - rows.shape[1]
@@ -97,11 +97,11 @@ def power(known: Points, losses: Array, ahead: Points) -> Bands:
     return bands(np.exp(at @ coefficients + quantiles[:, None] * spread))
 
 
-def _lines(points: Points) -> Array:
+def _lines(points: RunPoints) -> Array:
     return np.column_stack([np.ones(len(points.compute)), points.logs])
 
 
-def nearest(known: Points, losses: Array, ahead: Points) -> Bands:
+def nearest(known: RunPoints, losses: Array, ahead: RunPoints) -> Bands:
     logs, target = known.logs, np.log(losses)
     apart = np.sum((logs[:, None] - logs[None]) ** 2, axis=2)
     np.fill_diagonal(apart, np.inf)
@@ -139,13 +139,13 @@ def _observed(path: str, x: dict[str, str], y: str, where: str | None) -> Observ
 def rows_of(name: str, observations: Observations, methods: list[str], small: bool) -> Iterator[dict[str, Any]]:
     """Yield the scores of each method on each cut of a table."""
     inputs, losses = dict(observations.inputs), observations.losses
-    points = Points(inputs, compute_of(inputs))
+    points = RunPoints(inputs, compute_of(inputs))
     for cut in list(cuts(points))[: 2 if small else None]:
         for method in methods:
             yield {"table": name, "method": method, **_row(METHODS[method], points, losses, cut)}
 
 
-def _row(method: Method, points: Points, losses: Array, cut: Cut) -> dict[str, Any]:
+def _row(method: Method, points: RunPoints, losses: Array, cut: Cut) -> dict[str, Any]:
     begun = time.process_time()
     row: dict[str, Any] = {"cut": cut.name, "rows": int(cut.known.sum()), "ahead": int(cut.ahead.sum())}
     try:

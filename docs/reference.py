@@ -134,9 +134,9 @@ def page() -> str:
         section(name, model)
         for found, kinds in by_model.items()
         for name, model in tables(f"[search] with kind = {' or '.join(json.dumps(search) for search in kinds)}", found)
-        if model is not search_options.EarlyStopping
+        if model is not search_options.EarlyStoppingOptions
     ]
-    searches.append(section("[search.early_stopping]", search_options.EarlyStopping))
+    searches.append(section("[search.early_stopping]", search_options.EarlyStoppingOptions))
     profiles = [section(name, model) for name, model in tables("Profiles", Profile)]
     example = f"An example of every table:\n\n```toml\n{EXAMPLE}```\n"
     return "\n".join([HEAD, sweep[0], ZIP, example, *searches, *sweep[1:], *profiles])

@@ -14,7 +14,7 @@ from sweeplaw.analysis.adequacy.held_out_budget import held_out_budget
 from sweeplaw.analysis.adequacy.identified import narrow, unidentified
 from sweeplaw.analysis.adequacy.lack_of_fit import NEGLIGIBLE, lack_of_fit, replicates
 from sweeplaw.analysis.adequacy.nested import nested
-from sweeplaw.analysis.adequacy.points import Points, judged, points, robust_scale
+from sweeplaw.analysis.adequacy.points import FitPoints, judged, points, robust_scale
 from sweeplaw.analysis.adequacy.residual_means import residual_means, worst_means
 from sweeplaw.analysis.fitting.fitted_law import Fit, require_fits
 from sweeplaw.analysis.tables.display import Card, Shown, finite
@@ -124,7 +124,7 @@ def _findings(fit: Fit) -> Iterator[Finding]:
     yield from (other for other in others if other is not None)
 
 
-def _noise(finding: Finding, here: Points, fit: Fit) -> float:
+def _noise(finding: Finding, here: FitPoints, fit: Fit) -> float:
     """Return the standard deviation of one run in parts of its loss: beside the pattern of the residuals, if tested."""
     known = finding.numbers.get("noise_of_loss")
     return float(known) if known else robust_scale(fit.residuals, here.params) * here.relative

@@ -16,7 +16,7 @@ from scipy.special import ncfdtrinc
 from scipy.stats import f as fisher
 
 from sweeplaw.analysis.adequacy.finding import Finding
-from sweeplaw.analysis.adequacy.points import Points, orthonormal
+from sweeplaw.analysis.adequacy.points import FitPoints, orthonormal
 
 Array = np.ndarray
 
@@ -40,7 +40,7 @@ class _Test:
     freedom: int
 
 
-def lack_of_fit(points: Points, spread: float) -> Finding:
+def lack_of_fit(points: FitPoints, spread: float) -> Finding:
     """Return whether the residuals have a smooth pattern. ``spread`` is that of the log losses."""
     count = len(points.residual)
     terms = _terms(points, 3) if count - points.params - _count(points, 3) >= LEAST_FREEDOM else _terms(points, 2)
@@ -53,7 +53,7 @@ def lack_of_fit(points: Points, spread: float) -> Finding:
     return _judged("lack_of_fit", test, spread, "the residuals follow a smooth pattern")
 
 
-def replicates(points: Points, spread: float) -> Finding | None:
+def replicates(points: FitPoints, spread: float) -> Finding | None:
     """Return whether point means scatter more than replicates explain; None with too few replicates."""
     rank = len(points.residual) - points.basis.shape[1]
     if points.pure_freedom < LEAST_FREEDOM or rank < 1:
@@ -64,7 +64,7 @@ def replicates(points: Points, spread: float) -> Finding | None:
     return _judged("replicates", test, spread, "the residuals are larger than the scatter of repeated runs")
 
 
-def _f_test(smooth: Array, squares: float, terms: int, freedom: int, points: Points) -> _Test:
+def _f_test(smooth: Array, squares: float, terms: int, freedom: int, points: FitPoints) -> _Test:
     noise, count = math.sqrt(max(squares, 0.0) / freedom), len(points.residual)
     statistic = float(smooth @ smooth) / terms / noise**2 if noise > 0 else math.inf
     critical = float(fisher.isf(LEVEL, terms, freedom))
@@ -103,11 +103,11 @@ def _exponents(inputs: int, degree: int) -> list[tuple[int, ...]]:
     return [order for order in orders if 2 <= sum(order) <= degree]
 
 
-def _count(points: Points, degree: int) -> int:
+def _count(points: FitPoints, degree: int) -> int:
     return len(_exponents(len(points.inputs), degree))
 
 
-def _terms(points: Points, degree: int) -> Array:
+def _terms(points: FitPoints, degree: int) -> Array:
     """Return an orthonormal basis of the polynomial terms, weighted, beyond the law's tangents: (m, q)."""
     logs = [np.log(column) for column in points.inputs.values()]
     unit = [(log - log.mean()) / (log.std() or 1.0) for log in logs]

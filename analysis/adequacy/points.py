@@ -24,7 +24,7 @@ MOST_ROWS = 5000  # that are judged; of more rows as many are drawn, by which a 
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class FitPoints:
     """Distinct points of a fit: inputs (m,), mean clipped residual and weight of each, and the law's tangents.
 
     ``basis`` (m, p) are orthonormal directions in which the law's parameters move the weighted residuals.
@@ -61,7 +61,7 @@ def robust_scale(residual: Array, params: int) -> float:
     return size * float(np.sqrt(len(residual) / freedom))
 
 
-def points(fit: Fit) -> Points:
+def points(fit: Fit) -> FitPoints:
     """Return the distinct points of a fit."""
     seen, count = fit.observations, len(fit.law.names)
     residual, scale = fit.residuals, robust_scale(fit.residuals, count)
@@ -78,7 +78,7 @@ def points(fit: Fit) -> Points:
     pure = float(np.sum(grouped["square"].to_numpy() - total * mean**2)) / size
     relative = 1.0 if fit.objective.space == "log" else 1 / float(np.median(np.abs(seen.losses)))
     spare = len(residual) - len(mean)
-    return Points(inputs, mean, total / size, basis, max(pure, 0.0), spare, relative, count)
+    return FitPoints(inputs, mean, total / size, basis, max(pure, 0.0), spare, relative, count)
 
 
 def _tangents(fit: Fit, inputs: Mapping[str, Array], weight: Array) -> Array:

@@ -12,7 +12,7 @@ import polars as pl
 from sweeplaw.analysis.tables.roles.families import name_of, require_one_family, split
 from sweeplaw.analysis.tables.roles.roles import Roles, roles, sweeps_note
 from sweeplaw.analysis.tables.sql.expressions import check_columns
-from sweeplaw.analysis.tuning.points import Points, best_points
+from sweeplaw.analysis.tuning.points import BestPoints, best_points
 
 Array = np.ndarray
 
@@ -87,7 +87,7 @@ def _best(table: pl.DataFrame, found: Roles, keys: Sequence[str], more: Sequence
     )  # fmt: skip
 
 
-def _values(family: Mapping[str, Any], points: Points) -> dict[str, Any]:
+def _values(family: Mapping[str, Any], points: BestPoints) -> dict[str, Any]:
     """Return the points of a family as plain values, its keys named as the law's inputs."""
     values = points.values()
     names = {key: key.removeprefix("__point ") for key in points.keys}

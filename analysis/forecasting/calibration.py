@@ -6,7 +6,7 @@ import numpy as np
 
 from sweeplaw.analysis.forecasting.budgets import Cut, budgets_of, next_budgets
 from sweeplaw.analysis.forecasting.process.learning import learn
-from sweeplaw.analysis.forecasting.process.process import Points, Process
+from sweeplaw.analysis.forecasting.process.process import Process, RunPoints
 from sweeplaw.analysis.laws.law import Law
 
 Array = np.ndarray
@@ -17,7 +17,7 @@ ROWS_OF_BUDGET = 2  # at most, that one budget counts for: its runs share their 
 CLIP = 25.0  # of a squared standardised error
 
 
-class Memory:
+class LearntProcesses:
     """The processes learnt from parts of one table. Each begins at the law of the largest smaller part known."""
 
     def __init__(self, law: Law) -> None:
@@ -25,7 +25,7 @@ class Memory:
         self._known: dict[tuple[int, float], Process] = {}
         self._squares: dict[tuple[int, float, int], float] = {}
 
-    def learn(self, points: Points, losses: Array) -> Process:
+    def learn(self, points: RunPoints, losses: Array) -> Process:
         """Return the process learnt from these runs, at most once for each set of them."""
         key = len(losses), float(np.sum(losses))
         if key not in self._known:
@@ -34,7 +34,7 @@ class Memory:
             self._known[key] = learn(self.law, points, losses, start)
         return self._known[key]
 
-    def square(self, points: Points, losses: Array, cut: Cut) -> float:
+    def square(self, points: RunPoints, losses: Array, cut: Cut) -> float:
         """Return the mean squared standardised error, up to CLIP, of the runs ahead of a cut from those known."""
         key = int(cut.known.sum()), float(np.sum(losses[cut.known])), int(cut.ahead.sum())
         if key not in self._squares:
@@ -45,7 +45,7 @@ class Memory:
         return self._squares[key]
 
 
-def calibrated(points: Points, losses: Array, memory: Memory) -> Process:
+def calibrated(points: RunPoints, losses: Array, memory: LearntProcesses) -> Process:
     """Return the process learnt from runs, with the scales that its own past asks for, never smaller ones."""
     total = weight = TRUST
     for cut in list(next_budgets(budgets_of(points.compute)))[-LOOKED_BACK:]:

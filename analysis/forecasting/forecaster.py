@@ -15,9 +15,9 @@ from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.observations import Columns, observe
 from sweeplaw.analysis.fitting.options import is_number
 from sweeplaw.analysis.forecasting.budgets import LEAST_BUDGETS, LEAST_ROWS, budgets_of, compute_of, enough
-from sweeplaw.analysis.forecasting.calibration import Memory, calibrated
+from sweeplaw.analysis.forecasting.calibration import LearntProcesses, calibrated
 from sweeplaw.analysis.forecasting.prediction import Of, Prediction, beyond
-from sweeplaw.analysis.forecasting.process.process import Points, Process
+from sweeplaw.analysis.forecasting.process.process import Process, RunPoints
 from sweeplaw.analysis.laws.catalog import ALIASES
 from sweeplaw.analysis.laws.catalog import law as named_law
 from sweeplaw.analysis.laws.law import Law, formula_law
@@ -44,11 +44,11 @@ class Forecaster(Shown):
     law: Law
     process: Process
     observations: Observations
-    points: Points
+    points: RunPoints
     losses: Array
     budgets: int
     warnings: tuple[str, ...]
-    memory: Memory
+    memory: LearntProcesses
 
     @property
     def rows(self) -> int:
@@ -153,14 +153,14 @@ class Forecaster(Shown):
         units = self.observations.units
         return {name: column * units.get(name, 1.0) for name, column in self.points.inputs.items()}
 
-    def _beyond(self, points: Points) -> dict[str, Array]:
+    def _beyond(self, points: RunPoints) -> dict[str, Array]:
         far = {"compute": beyond(points.compute, self.points.compute)}
         return far | {name: beyond(column, self.points.inputs[name]) for name, column in points.inputs.items()}
 
-    def _points(self, given: Mapping[str, Array]) -> Points:
+    def _points(self, given: Mapping[str, Array]) -> RunPoints:
         units = self.observations.units
         inputs = {name: column / units.get(name, 1.0) for name, column in given.items()}
-        return Points(inputs, compute_of(inputs))
+        return RunPoints(inputs, compute_of(inputs))
 
 
 def forecaster(
@@ -207,8 +207,8 @@ def extrapolation_band(fit: Fit, level: float = 0.95) -> Callable[[Mapping[str, 
 def _learnt(law: Law, observations: Observations) -> Forecaster:
     rows, thinned = _rows(observations)
     inputs = {name: np.asarray(observations.inputs[name], dtype=float)[rows] for name in law.inputs}
-    points, losses = Points(inputs, compute_of(inputs)), np.asarray(observations.losses, dtype=float)[rows]
-    memory = Memory(law)
+    points, losses = RunPoints(inputs, compute_of(inputs)), np.asarray(observations.losses, dtype=float)[rows]
+    memory = LearntProcesses(law)
     process = calibrated(points, losses, memory)
     budgets = int(budgets_of(points.compute).max()) + 1
     warnings = (*observations.warnings, *thinned, *_claims(len(rows), budgets))

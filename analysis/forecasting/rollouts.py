@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from sweeplaw.analysis.forecasting.budgets import Cut, budgets_of, last_decade, next_budgets
-from sweeplaw.analysis.forecasting.calibration import Memory, calibrated
+from sweeplaw.analysis.forecasting.calibration import LearntProcesses, calibrated
 from sweeplaw.analysis.forecasting.forecaster import Forecaster, forecaster
-from sweeplaw.analysis.forecasting.process.process import Points
+from sweeplaw.analysis.forecasting.process.process import RunPoints
 from sweeplaw.analysis.forecasting.scores import Bands, bands, probabilities, score
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.tables.display import Card, Shown
@@ -89,14 +89,14 @@ def rollouts(
     return TrackRecord(tuple(found), whole.warnings)
 
 
-def cuts(points: Points) -> Iterator[Cut]:
+def cuts(points: RunPoints) -> Iterator[Cut]:
     """Yield the cuts of a table: one after each budget, and one before the last decade of compute."""
     numbers = budgets_of(points.compute)
     yield from next_budgets(numbers)
     yield from last_decade(points.compute, numbers)
 
 
-def forecast_bands(known: Points, losses: Array, ahead: Points, memory: Memory) -> Bands:
+def forecast_bands(known: RunPoints, losses: Array, ahead: RunPoints, memory: LearntProcesses) -> Bands:
     """Return the forecast of runs ``ahead`` from those known, as bands of new runs."""
     process = calibrated(known, losses, memory)
     return bands(np.exp(process.quantiles(ahead, probabilities(), noise=True)))

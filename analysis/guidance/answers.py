@@ -9,7 +9,7 @@ import numpy as np
 
 from sweeplaw.analysis.guidance.gains import lowest_rows
 from sweeplaw.analysis.guidance.records import Records
-from sweeplaw.analysis.guidance.space import Array, Index, Space
+from sweeplaw.analysis.guidance.space import Array, CandidateSpace, Index
 from sweeplaw.analysis.guidance.surface import Belief
 
 DRAWS = 400  # of a cell's noise-free surface
@@ -75,7 +75,7 @@ def _draws(belief: Belief, rows: Index, rng: np.random.Generator) -> Array:
     return np.asarray(belief.mu[rows] + rng.standard_normal((DRAWS, len(rows))) @ root.T)
 
 
-def _words(space: Space, records: Records, point: int, trust: float) -> str:
+def _words(space: CandidateSpace, records: Records, point: int, trust: float) -> str:
     """Return how far an answer can be trusted."""
     cell = space.cell[point]
     ran = np.flatnonzero(records.tried & ~records.lost & (space.cell == cell))

@@ -17,7 +17,7 @@ from sweeplaw.analysis.guidance.gains import Gains, gains, lowest_rows
 from sweeplaw.analysis.guidance.optimum_law import OptimumLaw, optimum_law, target_plans
 from sweeplaw.analysis.guidance.reasons import reason
 from sweeplaw.analysis.guidance.records import Records
-from sweeplaw.analysis.guidance.space import Array, Index, Space
+from sweeplaw.analysis.guidance.space import Array, CandidateSpace, Index
 from sweeplaw.analysis.guidance.surface import Belief, believe
 from sweeplaw.analysis.guidance.terms import Terms
 
@@ -40,7 +40,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class PlacedRun:
     """A point to run, why in words, and of what ``kind``: start, first visit, search or target.
 
     ``gain``: expected fall of the relative noise-free regret, summed over cells (with a target: of the variance of the
@@ -56,7 +56,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedGain:
-    """``per_flop``: the greatest gain per FLOP of a run, as in `Proposal`; ``index``: that run, None if none is left.
+    """``per_flop``: the greatest gain per FLOP of a run, as in `PlacedRun`; ``index``: that run, None if none is left.
 
     ``unvisited``: number of cells without a record, whose gain a single run understates.
     """
@@ -69,7 +69,7 @@ class ExpectedGain:
 class Guide:
     """Proposals, answers and laws of a search over ``space``."""
 
-    def __init__(self, space: Space, seed: int = 0, options: Options | None = None) -> None:
+    def __init__(self, space: CandidateSpace, seed: int = 0, options: Options | None = None) -> None:
         self.space = space
         self.seed = seed
         self.options = options or Options()
@@ -85,13 +85,13 @@ class Guide:
         """Add records, as `Records.add`."""
         self.records.add(indices, values, failed)
 
-    def propose(self, k: int = 1, budget_left: float = np.inf, pending: Sequence[int] = ()) -> list[Proposal]:
+    def propose(self, k: int = 1, budget_left: float = np.inf, pending: Sequence[int] = ()) -> list[PlacedRun]:
         """Return up to ``k`` runs that ``budget_left`` FLOPs can pay for, fewer if nothing else is left to run.
 
         ``pending``: points that run now; what they will tell is counted, what they cost was paid from the budget.
         """
         waiting = [int(p) for p in pending]
-        found: list[Proposal] = []
+        found: list[PlacedRun] = []
         belief: Belief | None = None
         for _ in range(k):
             if (point := self._next_start(waiting, budget_left)) is not None:
@@ -146,7 +146,7 @@ class Guide:
         cost, tried = self.space.cost, self.records.tried
         return next((p for p in self._start if not tried[p] and p not in waiting and cost[p] <= left), None)
 
-    def _choose(self, belief: Belief, waiting: list[int], left: float) -> Proposal | None:
+    def _choose(self, belief: Belief, waiting: list[int], left: float) -> PlacedRun | None:
         """Return the next proposal after the start, or None if nothing that can be paid is left."""
         if (point := self._first_visit(belief, waiting, left)) is not None:
             return self._proposal(point, "first visit", belief, waiting)
@@ -196,7 +196,7 @@ class Guide:
         taken[waiting] = True
         return taken
 
-    def _proposal(self, point: int, kind: str, belief: Belief | None, waiting: list[int]) -> Proposal:
+    def _proposal(self, point: int, kind: str, belief: Belief | None, waiting: list[int]) -> PlacedRun:
         """Return the proposal of a point with its reason."""
         found: Gains | None = None
         gain: float | None = None
@@ -208,10 +208,10 @@ class Guide:
                 found = gains(belief, only, self._taken(waiting)[belief.active], self.records.best)
                 gain = float(found.knowledge.sum())
         words = reason(self.space, self.records, belief, point, kind, waiting, found)
-        return Proposal(point, words, kind, gain, None if gain is None else gain / float(self.space.cost[point]))
+        return PlacedRun(point, words, kind, gain, None if gain is None else gain / float(self.space.cost[point]))
 
 
-def _start(space: Space, seed: int) -> list[int]:
+def _start(space: CandidateSpace, seed: int) -> list[int]:
     """Return random points of the cheapest cells, enough cells for a slope in every axis."""
     rng = np.random.default_rng(seed)
     cheapest = np.full(len(space.cells), np.inf)

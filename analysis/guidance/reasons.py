@@ -6,7 +6,7 @@ import numpy as np
 
 from sweeplaw.analysis.guidance.gains import Gains, lowest_rows
 from sweeplaw.analysis.guidance.records import Records
-from sweeplaw.analysis.guidance.space import Space
+from sweeplaw.analysis.guidance.space import CandidateSpace
 from sweeplaw.analysis.guidance.surface import Belief
 
 MOSTLY = 0.5  # share of a gain above which it is named
@@ -14,7 +14,7 @@ AT_OPTIMUM = 0.3  # octaves within which a point is at the predicted optimum
 
 
 def reason(
-    space: Space,
+    space: CandidateSpace,
     records: Records,
     belief: Belief | None,
     point: int,
@@ -45,7 +45,7 @@ def ordinal(number: int) -> str:
     return f"{number}{ending}"
 
 
-def _position(space: Space, belief: Belief, point: int, cell: int) -> str:
+def _position(space: CandidateSpace, belief: Belief, point: int, cell: int) -> str:
     """Return where a point lies from the predicted optimum of its cell."""
     lead = int(belief.active[lowest_rows(belief, 1)[cell][0]])
     if point == lead:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeplaw.analysis.guidance.space import Array, Index, Space
+from sweeplaw.analysis.guidance.space import Array, CandidateSpace, Index
 from sweeplaw.trials.errors import InputError
 
 MOST_FAULTS = 5
@@ -18,7 +18,7 @@ class Records:
     but its point is not run again.
     """
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: CandidateSpace) -> None:
         self.space = space
         self.index: list[int] = []
         self.y: list[float] = []

@@ -24,7 +24,7 @@ LINEAR_UNITS = 6  # units in the range of a linear axis: a range of learning rat
 
 
 @dataclass(frozen=True, slots=True)
-class Knob:
+class NumericKnob:
     """A numeric knob and its scale, ``log`` or ``linear``."""
 
     name: str
@@ -32,7 +32,7 @@ class Knob:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Space:
+class CandidateSpace:
     """The candidates of a search, each a point of a cell (the axes of the law) with settings of its knobs.
 
     ``cells`` (cells, axes), ``cell`` (points,), ``settings`` (points, knobs), ``cost`` (points,) in FLOPs, ``recipe``
@@ -41,7 +41,7 @@ class Space:
     recipe in a cell: ``surface`` (points,), ``surface_cell`` and ``surface_recipe`` (surfaces,).
     """
 
-    knobs: tuple[Knob, ...]
+    knobs: tuple[NumericKnob, ...]
     axes: tuple[str, ...]
     cells: Array
     cell: Index
@@ -59,7 +59,7 @@ class Space:
     @classmethod
     def of(
         cls,
-        knobs: Sequence[Knob],
+        knobs: Sequence[NumericKnob],
         axes: Sequence[str],
         cells: ArrayLike,
         cell: ArrayLike,
@@ -67,7 +67,7 @@ class Space:
         cost: ArrayLike,
         recipe: ArrayLike | None = None,
         recipes: Sequence[str] = ("",),
-    ) -> Space:
+    ) -> CandidateSpace:
         """Return the space of these candidates. Raise InputError with every fault of the arrays.
 
         With no axes, ``cells`` has one row and no columns.
@@ -123,7 +123,7 @@ def _named(cells: Any, settings: Any, cost: Any) -> list[tuple[str, Any]]:
 
 
 def _faults(
-    knobs: Sequence[Knob],
+    knobs: Sequence[NumericKnob],
     axes: Sequence[str],
     values: dict[str, Array],
     cell: Index,
@@ -163,7 +163,7 @@ def _faults(
     return faults
 
 
-def _coordinates(knobs: Sequence[Knob], settings: Array) -> tuple[Array, Array]:
+def _coordinates(knobs: Sequence[NumericKnob], settings: Array) -> tuple[Array, Array]:
     """Return the coordinates (points, knobs) from the middle of the box, and the size of a unit for each knob."""
     raw = np.stack([np.log2(v) if k.scale == "log" else v for k, v in zip(knobs, settings.T, strict=True)], axis=1)
     low, high = raw.min(axis=0), raw.max(axis=0)

@@ -14,7 +14,7 @@ from scipy.linalg import solve_triangular
 from sweeplaw.analysis.guidance.heterogeneity import MOST_RECORDS as EVIDENCE_RECORDS
 from sweeplaw.analysis.guidance.heterogeneity import group_scales
 from sweeplaw.analysis.guidance.law_fit import LARGEST_EXCESS, LawFit, cell_base, excess_of_records, fit_law
-from sweeplaw.analysis.guidance.space import Array, Index, Space
+from sweeplaw.analysis.guidance.space import Array, CandidateSpace, Index
 from sweeplaw.analysis.guidance.terms import Terms
 
 SHAPE_SD, CELL_SHAPE_SD = 0.002, 0.0015  # of the discrepancy in all cells, and in one cell (half of it in cells nearby)
@@ -37,7 +37,7 @@ class Belief:
     `learn` and `await_records` change it in place.
     """
 
-    space: Space
+    space: CandidateSpace
     terms: Terms
     fit: LawFit
     seed_noise: float
@@ -132,7 +132,7 @@ def _known(terms: Terms, fit: LawFit, index: Index, y: Array, most: int) -> tupl
     return known, np.minimum(y[kept], base + LARGEST_EXCESS) - terms.mean(known)
 
 
-def discrepancy(space: Space, fit: LawFit, left: Index, right: Index) -> Array:
+def discrepancy(space: CandidateSpace, fit: LawFit, left: Index, right: Index) -> Array:
     """Return the covariance (left, right) of the part of the log loss that is not quadratic."""
     near = np.exp(-_squared(_relative(space, fit, left), _relative(space, fit, right)) / (2 * SHAPE_LENGTH**2))
     cells = np.exp(-_squared(space.z, space.z) / (2 * CELL_LENGTH**2))
@@ -143,7 +143,7 @@ def discrepancy(space: Space, fit: LawFit, left: Index, right: Index) -> Array:
     return np.asarray(shape)
 
 
-def _relative(space: Space, fit: LawFit, points: Index) -> Array:
+def _relative(space: CandidateSpace, fit: LawFit, points: Index) -> Array:
     return np.asarray(space.x[points] - fit.optimum[space.surface[points]])
 
 
@@ -153,7 +153,7 @@ def _squared(left: Array, right: Array) -> Array:
     return np.asarray((left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1) - 2 * products)
 
 
-def _followed(space: Space, fit: LawFit) -> Index:
+def _followed(space: CandidateSpace, fit: LawFit) -> Index:
     """Return the points with little excess: at least a few of every cell, and not more than can be followed."""
     most = int(np.clip(MOST_ACTIVE // len(space.cells), LEAST_ACTIVE, MOST_OF_A_CELL))
     order = np.lexsort((fit.excess, space.cell))

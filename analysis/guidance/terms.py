@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sweeplaw.analysis.guidance.space import Array, Index, Space
+from sweeplaw.analysis.guidance.space import Array, CandidateSpace, Index
 
 # Prior: relative loss for x in octaves of a knob and z in octaves of an axis. An octave off the optimum of a learning
 # rate or batch costs .2 to 1 % of the loss; the optimum moves by up to about an octave per octave of an axis.
@@ -44,7 +44,7 @@ class Terms:
     The first ``shared`` terms are those of the law and its curvature.
     """
 
-    space: Space
+    space: CandidateSpace
     sd: Array
     group: Index
     by_slope: Array
@@ -52,7 +52,7 @@ class Terms:
     pairs: tuple[tuple[int, int], ...]
 
     @classmethod
-    def of(cls, space: Space) -> Terms:
+    def of(cls, space: CandidateSpace) -> Terms:
         """Return the terms of a space."""
         z, recipe, knobs = space.z[space.surface_cell], space.surface_recipe, len(space.knobs)
         several = len(space.recipes) > 1

@@ -11,7 +11,7 @@ import polars as pl
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.roles.families import name_of, split
 from sweeplaw.analysis.tables.roles.roles import sweeps_note
-from sweeplaw.analysis.tuning.points import Points, best_points
+from sweeplaw.analysis.tuning.points import BestPoints, best_points
 from sweeplaw.analysis.tuning.repeats import LOG_VARIANCE, SEED_STD, SEEDS, settings
 
 
@@ -31,7 +31,7 @@ class Family:
     settings: pl.DataFrame
     best: pl.DataFrame
     seeds: pl.DataFrame
-    points: Points
+    points: BestPoints
     notes: tuple[str, ...]
 
 

@@ -16,7 +16,7 @@ from sweeplaw.analysis.adequacy.advice import objection
 from sweeplaw.analysis.fitting.derived.allocation import FLOPS_PER_ND, allocate, exponents, is_surface
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.scaling.approach import MIN_BUDGETS, Approach, IsoflopBudget, line
-from sweeplaw.analysis.scaling.isoflop_design import MIN_SIZES, Design, design
+from sweeplaw.analysis.scaling.isoflop_design import MIN_SIZES, IsoflopDesign, design
 from sweeplaw.analysis.scaling.parabola import parabola, with_bias
 from sweeplaw.trials.errors import InputError
 
@@ -54,7 +54,7 @@ def _withheld(why: str) -> Approach:
     return Approach(SURFACE, math.nan, math.nan, math.nan, {}, (), (f"withheld: {why} (--force, or force=True)",))
 
 
-def _surface(fit: Fit, rows: Design, k: float) -> Approach:
+def _surface(fit: Fit, rows: IsoflopDesign, k: float) -> Approach:
     """Return approach 3 in the middle of the rows' compute."""
     middle = rows.mean_flops(np.arange(len(rows.flops)))
     found = exponents(fit, middle, k)
@@ -64,7 +64,7 @@ def _surface(fit: Fit, rows: Design, k: float) -> Approach:
     return Approach(SURFACE, a, found["b"][0], coefficient, intervals, (), ())
 
 
-def envelope(rows: Design, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Approach:
+def envelope(rows: IsoflopDesign, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Approach:
     """Apply approach 1: the run of least loss at each budget. Raise InputError with fewer than three budgets."""
     usable = [members for members in rows.budgets if len(np.unique(rows.params[members])) >= MIN_SIZES]
     if len(usable) < MIN_BUDGETS:
@@ -76,7 +76,7 @@ def envelope(rows: Design, level: float = 0.95, resamples: int = 1000, seed: int
     return line("1 envelope", flops, best, level, budgets, ("coarse where budgets hold few sizes",))
 
 
-def _least(rows: Design, members: Array, count: int, rng: np.random.Generator) -> Array:
+def _least(rows: IsoflopDesign, members: Array, count: int, rng: np.random.Generator) -> Array:
     """Return log N of the run of least loss of one budget: of its rows, then of ``count`` resamples of them."""
     drawn = np.ones((1 + count, len(members)))
     drawn[1:] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=count)
@@ -84,7 +84,7 @@ def _least(rows: Design, members: Array, count: int, rng: np.random.Generator) -
     return np.asarray(np.log(rows.params[members])[least])
 
 
-def _budget(rows: Design, members: Array) -> IsoflopBudget:
+def _budget(rows: IsoflopDesign, members: Array) -> IsoflopBudget:
     log_params = np.log(rows.params[members])
     least = int(np.argmin(rows.losses[members]))
     low, high = log_params.min(), log_params.max()

@@ -18,7 +18,7 @@ WIDEST = 0.10  # the window where WINDOW holds fewer than MIN_SIZES sizes
 
 
 @dataclass(frozen=True, slots=True)
-class Design:
+class IsoflopDesign:
     """Rows of an isoFLOP experiment by budget: N in parameters, D in tokens, compute k N D."""
 
     params: Array
@@ -37,12 +37,12 @@ class Design:
         return float(np.exp(np.mean(np.log(self.flops[members]))))
 
 
-def design(fit: Fit, k: float = FLOPS_PER_ND) -> Design:
+def design(fit: Fit, k: float = FLOPS_PER_ND) -> IsoflopDesign:
     """Group the rows of a fit into budgets of nearly equal compute."""
     units = fit.observations.units
     params, tokens = (fit.observations.inputs[name] * units.get(name, 1.0) for name in ("N", "D"))
     flops = k * params * tokens
-    return Design(params, tokens, fit.observations.losses, flops, group_budgets(flops))
+    return IsoflopDesign(params, tokens, fit.observations.losses, flops, group_budgets(flops))
 
 
 def group_budgets(flops: Array) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 from sweeplaw.analysis.adequacy.adequacy import adequacy
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.scaling.approach import MIN_BUDGETS, Approach, IsoflopBudget, line, slopes
-from sweeplaw.analysis.scaling.isoflop_design import MIN_SIZES, WIDEST, WINDOW, Design, windows
+from sweeplaw.analysis.scaling.isoflop_design import MIN_SIZES, WIDEST, WINDOW, IsoflopDesign, windows
 from sweeplaw.trials.errors import InputError
 
 Array = np.ndarray
@@ -25,7 +25,7 @@ OFF_CENTRE = 0.25  # of the fitted range of log N: an optimum farther from its m
 SIMULATIONS = 400  # sets of losses that measure the bias; its Monte Carlo error is a twentieth of a row bootstrap's
 
 
-def parabola(rows: Design, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Approach:
+def parabola(rows: IsoflopDesign, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Approach:
     """Apply approach 2. Raise InputError if fewer than three budgets have an optimum inside their sizes."""
     usable = [members for members in rows.budgets if len(np.unique(rows.params[members])) >= MIN_SIZES]
     if len(usable) < MIN_BUDGETS:
@@ -39,7 +39,7 @@ def parabola(rows: Design, level: float = 0.95, resamples: int = 1000, seed: int
     return line("2 parabola", flops, best, level, budgets, (*_notes(budgets), *_cubic(rows, usable)))
 
 
-def _budget(rows: Design, members: Array) -> IsoflopBudget:
+def _budget(rows: IsoflopDesign, members: Array) -> IsoflopBudget:
     """Return one budget with the minimum of its parabola, or the reason why it has none."""
     flops, log_params, losses = rows.mean_flops(members), np.log(rows.params[members]), rows.losses[members]
     sizes = len(np.unique(log_params))
@@ -59,7 +59,7 @@ def _budget(rows: Design, members: Array) -> IsoflopBudget:
     return IsoflopBudget(flops, len(members), float(np.exp(lowest)), None, float(off), "", used, window)
 
 
-def _resampled(rows: Design, members: Array, count: int, rng: np.random.Generator) -> Array:
+def _resampled(rows: IsoflopDesign, members: Array, count: int, rng: np.random.Generator) -> Array:
     """Return log N* of one budget: of its rows, then of ``count`` resamples of those in its window; NaN without one."""
     losses = rows.losses[members][None]
     inside = windows(rows.params[members], losses)[0]
@@ -117,7 +117,7 @@ def _notes(budgets: tuple[IsoflopBudget, ...]) -> list[str]:
     return notes + [f"{budget.flops:.2g} FLOPs: {budget.note}" for budget in budgets if budget.note]
 
 
-def _cubic(rows: Design, usable: list[Array]) -> list[str]:
+def _cubic(rows: IsoflopDesign, usable: list[Array]) -> list[str]:
     """Return what a cubic gives in place of the parabola, nothing if too few budgets have the sizes for one."""
     place, best = [], []
     for members in usable:
@@ -132,7 +132,7 @@ def _cubic(rows: Design, usable: list[Array]) -> list[str]:
     return [f"cubics in place of parabolas give a = {a:.4f} ({found} budgets)"]
 
 
-def with_bias(approach: Approach, rows: Design, fit: Fit, true: float, seed: int = 0) -> Approach:
+def with_bias(approach: Approach, rows: IsoflopDesign, fit: Fit, true: float, seed: int = 0) -> Approach:
     """Return approach 2 with a note on its bias on this design, or on why it is not estimated.
 
     ``true`` is the exponent of the fitted law.
@@ -149,7 +149,7 @@ def with_bias(approach: Approach, rows: Design, fit: Fit, true: float, seed: int
     return replace(approach, notes=(*approach.notes, bias))
 
 
-def _simulated(rows: Design, fit: Fit, seed: int) -> Array:
+def _simulated(rows: IsoflopDesign, fit: Fit, seed: int) -> Array:
     """Return the exponents of approach 2 on losses of the fitted law with noise drawn from its residuals."""
     freedom = max(fit.rows_used - len(fit.law.names), 1)
     widened = fit.residuals * math.sqrt(fit.rows_used / freedom)

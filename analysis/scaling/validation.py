@@ -74,7 +74,7 @@ class Holdout:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Comparison(Shown):
+class HeldOutComparison(Shown):
     """Two laws on the same held-out rows: difference of mean squared error (first minus second), paired bootstrap."""
 
     first: str
@@ -168,7 +168,9 @@ def leave_cell_out(fit: Fit, keys: Sequence[str] = ()) -> Holdout:
     return Holdout(kind, rows, losses, predicted, len(cells), fit.status, lost == 0, note)
 
 
-def compare(first: Fit, second: Fit, share: float = LARGEST_SHARE, resamples: int = 2000, seed: int = 0) -> Comparison:
+def compare(
+    first: Fit, second: Fit, share: float = LARGEST_SHARE, resamples: int = 2000, seed: int = 0
+) -> HeldOutComparison:
     """Compare two laws, fitted to the small rows, on the same large rows. Raise InputError if objectives differ."""
     require_same_objective(first, second)
     one, two = (largest(fit, share, NO_RESAMPLING) for fit in (first, second))
@@ -186,7 +188,7 @@ def require_same_objective(first: Fit, second: Fit) -> None:
         raise InputError(f"fits of different objectives are not compared: {names}")
 
 
-def paired(first: str, second: str, squares: Array, level: float, resamples: int, seed: int) -> Comparison:
+def paired(first: str, second: str, squares: Array, level: float, resamples: int, seed: int) -> HeldOutComparison:
     """Compare two laws by their squared errors (2, rows) on the same rows."""
     rows = squares.shape[1]
     difference = squares[0] - squares[1]
@@ -195,10 +197,12 @@ def paired(first: str, second: str, squares: Array, level: float, resamples: int
     interval = percentile(means, level, f"paired row bootstrap, {resamples} resamples of {rows}")
     better = float(np.mean(means < 0) + 0.5 * np.mean(means == 0))
     rms = (math.sqrt(float(squares[0].mean())), math.sqrt(float(squares[1].mean())))
-    return Comparison(first, second, rows, rms, float(difference.mean()), interval, better)
+    return HeldOutComparison(first, second, rows, rms, float(difference.mean()), interval, better)
 
 
-def ranking(fits: Mapping[str, Fit], share: float = LARGEST_SHARE) -> tuple[tuple[str, float, Comparison | None], ...]:
+def ranking(
+    fits: Mapping[str, Fit], share: float = LARGEST_SHARE
+) -> tuple[tuple[str, float, HeldOutComparison | None], ...]:
     """Rank laws by root mean square error on the held-out largest rows, each compared with the best (None for it)."""
     if not isinstance(fits, Mapping) or not fits:
         raise InputError(f"fits = {shown(fits)} (accepted: a mapping of names to fits)")

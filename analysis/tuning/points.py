@@ -35,7 +35,7 @@ MISFIT = 2.0  # times the noise of a run: a quadratic whose residuals are larger
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class BestPoints:
     """The best settings of all points, and their runs.
 
     ``frame`` has a row for each point, ascending: its keys and knobs, ``lowest`` (mean loss over the seeds of its best
@@ -75,11 +75,11 @@ class Points:
         }
 
 
-def best_points(frame: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], loss: str) -> Points:
+def best_points(frame: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], loss: str) -> BestPoints:
     """Return the best setting of ``knobs`` at each combination of ``keys``.
 
     ``frame`` has the columns ``keys``, ``knobs`` and ``loss``, which is finite and positive in every row. Raise
-    InputError if a name of theirs is one that `Points` uses.
+    InputError if a name of theirs is one that `BestPoints` uses.
     """
     if taken := [name for name in (*keys, *knobs) if name in _OWN]:
         raise InputError(f"{', '.join(taken)}: rename the column, whose name the points of a law have for their own")
@@ -98,7 +98,7 @@ def best_points(frame: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], 
         pl.col(SEEDS).alias("seeds"), pl.col(SEED_STD).alias("seed_std"),
     )  # fmt: skip
     rows, losses = _runs(frame, points, [*keys, *knobs], loss)
-    return Points(tuple(keys), tuple(knobs), points, rows, losses, noise, freedom, origin)
+    return BestPoints(tuple(keys), tuple(knobs), points, rows, losses, noise, freedom, origin)
 
 
 def _noise(
@@ -162,7 +162,7 @@ def _runs(
     return found["__at"].to_numpy().astype(np.int64), (found["__loss"] + found["__shift"]).to_numpy()
 
 
-def _notes(points: Points) -> Iterator[str]:
+def _notes(points: BestPoints) -> Iterator[str]:
     names = ", ".join(points.knobs)
     yield (
         f"runs at one point differ in {names}: the best setting of each point is used, by its mean over seeds; "

@@ -34,7 +34,7 @@ from sweeplaw.orchestrator.schedule.packs import Pack, Queue, by_size, cut
 from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
 from sweeplaw.orchestrator.schedule.simulated import launch
 from sweeplaw.orchestrator.schedule.simulated.conditions import Conditions
-from sweeplaw.orchestrator.schedule.simulated.ledger import Ledger
+from sweeplaw.orchestrator.schedule.simulated.ledger import SlotLedger
 from sweeplaw.orchestrator.schedule.simulated.simulation import TrialTimes, simulate
 from sweeplaw.orchestrator.worker.worker import Job
 from sweeplaw.trials.accounting import Cost
@@ -110,7 +110,7 @@ def compare_orders(count: int) -> None:
         assert size is not None, "every model fits"
         return size
 
-    def run(queue: Queue, placement: type[Placement], *, stacks: bool) -> Ledger:
+    def run(queue: Queue, placement: type[Placement], *, stacks: bool) -> SlotLedger:
         return launch.run(
             queue,
             [NodeResources(node.node_id, node.cpus, node.gpus) for node in nodes],
@@ -133,7 +133,7 @@ def compare_orders(count: int) -> None:
         print(f"  Tune's order, {name:15} {_shown(theirs)}; {theirs.seconds / ours.seconds:.2f}x", flush=True)
 
 
-def _shown(ledger: Ledger) -> str:
+def _shown(ledger: SlotLedger) -> str:
     whole = ledger.seconds * sum(ledger.devices.values())
     useful = ledger.device_seconds()["useful"]
     return f"{ledger.seconds / 3600:7.2f} h, GPUs busy {useful / whole:.1%}"

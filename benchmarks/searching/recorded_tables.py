@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.guidance.guide import Guide, Options
-from sweeplaw.analysis.guidance.space import Knob, Space
+from sweeplaw.analysis.guidance.space import CandidateSpace, NumericKnob
 
 STEP_LAW = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "step_law_dense.csv"
 THINNED = {"T1": (24, 96, 192, 352, 736), "T2": (16, 64, 256, 1024), "T3": (32, 128, 512, 2048)}  # batch sizes
@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 class Recorded:
     """A space with the loss of every point, and the loss by which choices are judged (without noise where known)."""
 
-    space: Space
+    space: CandidateSpace
     loss: Array
     judged_by: Array
 
@@ -50,7 +50,9 @@ def step_law(batches: Sequence[int] | None = None, path: Path = STEP_LAW) -> Rec
     cell = rows.join(cells.with_row_index("cell"), on=["N", "D"], maintain_order="left")["cell"].to_numpy()
     size = cells.cast(pl.Float64).to_numpy()
     settings = rows.select("lr", "bs").cast(pl.Float64).to_numpy()
-    space = Space.of([Knob("lr"), Knob("bs")], ["N", "D"], size, cell, settings, 6 * size[cell].prod(axis=1))
+    space = CandidateSpace.of(
+        [NumericKnob("lr"), NumericKnob("bs")], ["N", "D"], size, cell, settings, 6 * size[cell].prod(axis=1)
+    )
     loss = rows["smooth loss"].to_numpy()
     return Recorded(space, loss, loss)
 

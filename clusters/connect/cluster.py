@@ -27,7 +27,7 @@ from sweeplaw.clusters.connect.private import (
     RAYS,
     UNWATCHED,
     WATCHED,
-    Command,
+    CommandLine,
     Keeper,
     check_token,
     environment,
@@ -164,7 +164,7 @@ def _private(profile: Profile) -> Iterator[Connecting]:
         yield lambda: _joined(profile, keeper)
 
 
-def _servers(profile: Profile, folder: Path) -> Command:
+def _servers(profile: Profile, folder: Path) -> CommandLine:
     """Return the command that starts the servers of a private Ray in this folder."""
     options = {
         "include_dashboard": profile.dashboard,
@@ -177,7 +177,7 @@ def _servers(profile: Profile, folder: Path) -> Command:
     }
     names = {**without_upsetting(), **QUIET, **credentials(profile, str(write_token(folder / "token")))}
     names |= {**(WATCHED if profile.dashboard else UNWATCHED), **(_LOOPBACK if _on_loopback(profile) else {})}
-    return Command([interpreter(folder), "-P", head.__file__, json.dumps(options)], {**names, MARK: str(folder)})
+    return CommandLine([interpreter(folder), "-P", head.__file__, json.dumps(options)], {**names, MARK: str(folder)})
 
 
 def _on_loopback(profile: Profile) -> bool:

@@ -61,7 +61,7 @@ def check_token(name: str | Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class CommandLine:
     """Arguments to run, and environment variables for them (None: unset)."""
 
     arguments: Sequence[str]
@@ -103,12 +103,12 @@ def private_folder(base: str | None) -> Iterator[Path]:
     A process of its own does both, so they happen even if this one is killed. Raise ConnectError if no folder short
     enough for Ray's sockets can be made.
     """
-    with kept(base, lambda folder: Command((), {})) as keeper:
+    with kept(base, lambda folder: CommandLine((), {})) as keeper:
         yield keeper.folder
 
 
 @contextmanager
-def kept(base: str | None, command_for: Callable[[Path], Command]) -> Iterator[Keeper]:
+def kept(base: str | None, command_for: Callable[[Path], CommandLine]) -> Iterator[Keeper]:
     """Make a private folder for the block, and run the command for it; then end and remove everything."""
     with signals_held():  # so that a folder never stays without its keeper
         folder = _make_folder(base)
@@ -125,7 +125,7 @@ def kept(base: str | None, command_for: Callable[[Path], Command]) -> Iterator[K
             cleanup.remove(str(folder))
 
 
-def _start_keeper(folder: Path, command: Command) -> Keeper:
+def _start_keeper(folder: Path, command: CommandLine) -> Keeper:
     (folder / RAYS).mkdir()
     (folder / cleanup.SCRATCH).symlink_to(tempfile.mkdtemp(prefix="sweeplaw-"))
     lock = _locked(folder)

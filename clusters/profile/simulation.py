@@ -13,7 +13,7 @@ from sweeplaw.clusters.profile.requests import Table
 _Hours = Annotated[float, Field(ge=1 / 3600, le=1e7)]
 
 
-class Simulation(Table):
+class SimulationProfile(Table):
     """What `sweeplaw plan --simulate` assumes of the cluster.
 
     A node fails every ``mtbf_hours`` and is preempted every ``preemption_hours``, both on average and at random times;

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from sweeplaw.orchestrator.plan.limits import Stop
+from sweeplaw.orchestrator.plan.limits import StopPolicy
 from sweeplaw.trials.record import State
 
 FAILED: tuple[State, ...] = ("failed", "out_of_memory")  # a diverged trial has a result: its settings do not train
@@ -59,9 +59,9 @@ def sentences(found: Sequence[Failure], store: str) -> list[str]:
 
 
 class FailureWatch:
-    """Counts the attempts of a launch that ended, until its rule to stop is met (`Stop`)."""
+    """Counts the attempts of a launch that ended, until its rule to stop is met (`StopPolicy`)."""
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: StopPolicy) -> None:
         self._stop = stop
         self._ended = self._failed = self._in_a_row = 0
 
@@ -75,7 +75,7 @@ class FailureWatch:
             return f"the first {self._ended} attempts that ended have all failed{self._setting}"
         if rule == "row" and self._in_a_row >= count:
             return f"{self._in_a_row} attempts in a row have failed{self._setting}"
-        if rule == "share" and self._ended >= Stop.LEAST and self._failed >= count * self._ended:
+        if rule == "share" and self._ended >= StopPolicy.LEAST and self._failed >= count * self._ended:
             return f"{self._failed} of {self._ended} attempts that ended have failed{self._setting}"
         return None
 

@@ -47,7 +47,7 @@ def used_up(budget: Budget, device_seconds: float, wall_seconds: float) -> str |
     return None
 
 
-class Stop(pydantic.BaseModel):
+class StopPolicy(pydantic.BaseModel):
     """When a launch whose trials fail stops: `failures` is one of
 
     - ``"first N"``: each of the first N attempts that ended has failed (the default: 10), so nothing works;

@@ -15,7 +15,7 @@ from sweeplaw.trials.errors import nearest, shown
 _PRICE = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?) ?% per (\d+(?:\.\d+)?(?:e[+-]?\d+)?) FLOPs", re.IGNORECASE)
 
 
-class EarlyStopping(pydantic.BaseModel):
+class EarlyStoppingOptions(pydantic.BaseModel):
     """`[search.early_stopping]`: end trials whose final loss will be worse than the best of their scientific point.
 
     A trial pauses ``checks`` times, evenly spread over its steps, beginning after the share ``first`` of them. It is
@@ -38,7 +38,7 @@ class SearchOptions(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     kind: str
     seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
-    early_stopping: EarlyStopping | None = None
+    early_stopping: EarlyStoppingOptions | None = None
 
     @property
     def proposes(self) -> bool:
@@ -216,7 +216,7 @@ def _fault(item: Any, kind: str, model: type[pydantic.BaseModel]) -> str:
     path = [str(part) for part in item["loc"]]
     key = ".".join(["search", *path])
     if item["type"] == "extra_forbidden":
-        inner = EarlyStopping if path[0] == "early_stopping" and len(path) > 1 else model
+        inner = EarlyStoppingOptions if path[0] == "early_stopping" and len(path) > 1 else model
         valid = sorted(inner.model_fields)
         others = sorted(name for name, other in KINDS.items() if path[-1] in other.model_fields)
         where = f" (a key of {', '.join(others)})" if others and inner is model else ""

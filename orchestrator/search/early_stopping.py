@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from scipy.special import stdtr
 
 from sweeplaw.orchestrator.plan.plan import Group
-from sweeplaw.orchestrator.plan.search_options import EarlyStopping as Options
+from sweeplaw.orchestrator.plan.search_options import EarlyStoppingOptions as Options
 from sweeplaw.orchestrator.search.contract import (
     Finished,
     History,
@@ -34,7 +34,7 @@ LINE = 6  # finished curves from which the slope of the final loss in the loss s
 
 
 @dataclass(frozen=True, slots=True)
-class Prediction:
+class FinalLossPrediction:
     """The predicted final loss, and the probability that it is worse than the best finished one of its point."""
 
     loss: float
@@ -93,7 +93,7 @@ class EarlyStopping:
         return next((at for share in shares if (at := math.ceil(share * steps)) > step and at < steps), None)
 
 
-def predicted(seen: Observation, others: Sequence[Observation]) -> Prediction | None:
+def predicted(seen: Observation, others: Sequence[Observation]) -> FinalLossPrediction | None:
     """Return the prediction for a paused setting; None without a loss of its own, a finished loss at its point, or
     enough finished curves.
     """
@@ -111,7 +111,7 @@ def predicted(seen: Observation, others: Sequence[Observation]) -> Prediction | 
     final = loss + fall * scale
     best = min(other.value for other in own if other.value is not None)
     worse = float(final > best) if spread == 0 else float(stdtr(free, (final - best) / (spread * scale)))
-    return Prediction(final, worse, len(pairs))
+    return FinalLossPrediction(final, worse, len(pairs))
 
 
 def _pair(other: Observation, share: float, relative: bool) -> tuple[float, float] | None:

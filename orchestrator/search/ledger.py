@@ -43,7 +43,7 @@ _ENDED: Mapping[str, Status] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Objective:
+class SearchObjective:
     """Metrics that a search minimizes; those in ``maximized`` with their sign turned."""
 
     metrics: tuple[str, ...]
@@ -88,7 +88,7 @@ class _Entry:
 class Ledger:
     """Everything known of the settings of a space. ``foreign`` counts rows that are at no setting of it."""
 
-    def __init__(self, space: Space, objective: Objective) -> None:
+    def __init__(self, space: Space, objective: SearchObjective) -> None:
         self.foreign = 0
         self._space, self._objective = space, objective
         self._entries: dict[tuple[Setting, str], _Entry] = {}
@@ -121,7 +121,7 @@ class Ledger:
 
     def add_point(self, trial_id: str, step: int, metrics: Mapping[str, Any]) -> None:
         """Add a point of the curve of a trial."""
-        if values := Objective(self._objective.metrics[:1], self._objective.maximized).values(metrics):
+        if values := SearchObjective(self._objective.metrics[:1], self._objective.maximized).values(metrics):
             self._curves.setdefault(trial_id, {})[step] = values[0]
             if entry := self._of_trial.get(trial_id):
                 entry.observation = None

@@ -15,7 +15,7 @@ from sweeplaw.orchestrator.plan.search_options import (
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.orchestrator.search import static
 from sweeplaw.orchestrator.search.contract import Search
-from sweeplaw.orchestrator.search.ledger import Objective
+from sweeplaw.orchestrator.search.ledger import SearchObjective
 from sweeplaw.orchestrator.search.space import Space
 from sweeplaw.trials.errors import InputError
 
@@ -62,14 +62,16 @@ def _search(space: Space) -> Search:
     return static.StaticSearch(space, static.grid(space))
 
 
-def objective(sweep: SweepSpec) -> Objective:
+def objective(sweep: SweepSpec) -> SearchObjective:
     """Return what the search of this sweep minimizes."""
     options = sweep.search
     if isinstance(options, OptunaSearch) and options.objectives:
-        return Objective(tuple(options.objectives), frozenset(options.maximized))
+        return SearchObjective(tuple(options.objectives), frozenset(options.maximized))
     if isinstance(options, AdaptiveSearch):
-        return Objective((options.objective,), frozenset([options.objective]) if options.maximize else frozenset())
-    return Objective(("val_loss",))
+        return SearchObjective(
+            (options.objective,), frozenset([options.objective]) if options.maximize else frozenset()
+        )
+    return SearchObjective(("val_loss",))
 
 
 def check(sweep: SweepSpec) -> None:

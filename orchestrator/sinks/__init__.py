@@ -35,7 +35,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class SinkTarget:
     """A sink as specified by the user."""
 
     kind: str
@@ -52,9 +52,9 @@ class Target:
         return lambda: getattr(importlib.import_module(module), attribute)(self.place, sweep)
 
 
-def targets(texts: Iterable[str]) -> tuple[Target, ...]:
+def targets(texts: Iterable[str]) -> tuple[SinkTarget, ...]:
     """Parse sinks without duplicates; a text may list several, separated by commas. Raise InputError."""
-    found: dict[Target, None] = {}
+    found: dict[SinkTarget, None] = {}
     faults = []
     for text in (part.strip() for listed in texts for part in listed.split(",") if part.strip()):
         kind, _, place = text.partition(":")
@@ -66,7 +66,7 @@ def targets(texts: Iterable[str]) -> tuple[Target, ...]:
         elif "@" in split(place).netloc:
             faults.append(f"log_to: a {kind} address carries no credentials: give them by environment variables")
         else:
-            found[Target(kind, place)] = None
+            found[SinkTarget(kind, place)] = None
     if faults:
         raise InputError(faults)
     return tuple(found)

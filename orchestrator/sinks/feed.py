@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sweeplaw.orchestrator.sinks import Sink, Target
+from sweeplaw.orchestrator.sinks import Sink, SinkTarget
 from sweeplaw.trials.record import Row
 
 CAPACITY = 1_000  # batches of rows in the queue; each worker sends about one per second
@@ -118,7 +118,7 @@ def _sentence(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def open_feeds(targets: Iterable[Target], sweep: str, warn: Callable[[str], None]) -> Iterator[list[Feed]]:
+def open_feeds(targets: Iterable[SinkTarget], sweep: str, warn: Callable[[str], None]) -> Iterator[list[Feed]]:
     """Yield a feed per target. At the end wait briefly for their queues and warn about rows that were not delivered."""
     feeds = [Feed(target.name, target.opener(sweep), warn) for target in targets]
     patience = INTERRUPTED_SECONDS

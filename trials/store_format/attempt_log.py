@@ -21,7 +21,7 @@ _MARK = b"\x1e"
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class LogSection:
     """What these attempts (trial id -> attempt) printed: of one trial, or of trials that trained together."""
 
     attempts: Mapping[str, int]
@@ -43,7 +43,7 @@ def left_out(count: int) -> bytes:
     return b"\n[... %d bytes left out ...]\n" % count
 
 
-def sections(content: bytes) -> Iterator[Section]:
+def sections(content: bytes) -> Iterator[LogSection]:
     """Yield the sections of a log that have any output; bytes that are no section are skipped."""
     for part in content.split(_MARK + b'{"attempts":')[1:]:
         line, _, output = part.partition(b"\n")
@@ -52,4 +52,4 @@ def sections(content: bytes) -> Iterator[Section]:
         except ValueError:
             continue
         if output and isinstance(attempts, dict):
-            yield Section(attempts, output)
+            yield LogSection(attempts, output)

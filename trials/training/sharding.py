@@ -27,7 +27,7 @@ from sweeplaw.trials.training.weights import COMMON, HEAD, Layer, WeightSlot, dr
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class WeightSpan:
     """One part of the weights: its ``size`` values start at ``begin`` among all values of a member."""
 
     name: str
@@ -40,13 +40,13 @@ class Span:
         return whole[:, self.begin : self.begin + self.size]
 
 
-def spans(slots: Sequence[WeightSlot]) -> tuple[Span, ...]:
+def spans(slots: Sequence[WeightSlot]) -> tuple[WeightSpan, ...]:
     """Return the parts of the weights in the order of the slots."""
-    found: list[Span] = []
+    found: list[WeightSpan] = []
     for name, group in itertools.groupby(slots, key=lambda slot: slot.part):
         own = tuple(group)
         begin = found[-1].begin + found[-1].size if found else 0
-        found.append(Span(name, own, begin, sum(slot.numel for slot in own)))
+        found.append(WeightSpan(name, own, begin, sum(slot.numel for slot in own)))
     return tuple(found)
 
 

@@ -22,7 +22,7 @@ MAX_GROUP_SHARE = 0.9  # of the rows; with more groups than that, hardly any run
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
+class RowGroups:
     """A division of the rows: its name in ``--by``, the number of each row's group, what several groups are called."""
 
     name: str
@@ -34,19 +34,19 @@ class Groups:
         """Number of groups."""
         return int(self.labels.max()) + 1
 
-    def take(self, rows: Array) -> Groups:
+    def take(self, rows: Array) -> RowGroups:
         """Return the division of some of the rows, its groups numbered anew."""
         return replace(self, labels=np.unique(self.labels[rows], return_inverse=True)[1].reshape(-1))
 
 
-def candidates(observations: Observations) -> Iterator[Groups]:
+def candidates(observations: Observations) -> Iterator[RowGroups]:
     """Yield the divisions of the rows that may share noise and have runs in common."""
     for groups in _all(observations):
         if LEAST_GROUPS <= groups.count <= MAX_GROUP_SHARE * len(groups.labels):
             yield groups
 
 
-def curves(observations: Observations) -> Groups | None:
+def curves(observations: Observations) -> RowGroups | None:
     """Return the runs of a table with several rows of a run, its learning curve; None for any other table.
 
     A run has one size, which tells the name of a run from the number of a repetition.
@@ -56,7 +56,7 @@ def curves(observations: Observations) -> Groups | None:
         if name in frame.columns and frame[name].null_count() == 0 and 2 * frame[name].n_unique() <= frame.height:
             labels = labels_of(frame.select(name))
             if labels.max() + 1 >= LEAST_RUNS and _constant(observations.inputs.get("N"), labels):
-                return Groups("run", labels, "runs")
+                return RowGroups("run", labels, "runs")
     return None
 
 
@@ -69,14 +69,14 @@ def _constant(column: Array | None, labels: Array) -> bool:
     return bool(np.allclose(first[labels], column, rtol=1e-6))
 
 
-def _all(observations: Observations) -> Iterator[Groups]:
+def _all(observations: Observations) -> Iterator[RowGroups]:
     surface = {"N", "D"} <= set(observations.inputs)
     columns = [name for name in SHARED_COLUMNS if name in observations.frame.columns]
     for name in (*(("size", "budget") if surface else ()), *columns):
         yield named(observations, name)
 
 
-def by_number(observations: Observations, name: str) -> Groups:
+def by_number(observations: Observations, name: str) -> RowGroups:
     """Return the runs of equal size (ln N to two decimals) or equal budget (ln ND to one decimal).
 
     Of rounding to the nearest and rounding down the one with fewer groups counts: a value at an edge splits a group.
@@ -85,17 +85,17 @@ def by_number(observations: Observations, name: str) -> Groups:
     log = np.log(inputs["N"]) if name == "size" else np.log(inputs["N"]) + np.log(inputs["D"])
     steps = log * (100 if name == "size" else 10)
     near, below = (np.unique(to(steps), return_inverse=True)[1].reshape(-1) for to in (np.round, np.floor))
-    return Groups(name, below if below.max() < near.max() else near, f"{name}s")
+    return RowGroups(name, below if below.max() < near.max() else near, f"{name}s")
 
 
-def named(observations: Observations, name: str) -> Groups:
+def named(observations: Observations, name: str) -> RowGroups:
     """Return the division that ``--by NAME`` asks for: size, budget, run or a column. Raise InputError."""
     columns = observations.frame.columns
     needs = {"size": {"N"}, "budget": {"N", "D"}}.get(name)
     if needs is not None and needs <= set(observations.inputs):
         return by_number(observations, name)
     if name in columns:
-        return Groups(name, labels_of(observations.frame.select(name)), f"values of {name}")
+        return RowGroups(name, labels_of(observations.frame.select(name)), f"values of {name}")
     if name == "run" and (found := curves(observations)):
         return found
     known = ["auto", "row", "cell", "seed", "size", "budget", *columns]

@@ -10,7 +10,7 @@ import numpy as np
 
 from sweeplaw.analysis.fitting.checks import Observations
 from sweeplaw.analysis.fitting.noise.clustered import Spread, jacobian, spread
-from sweeplaw.analysis.fitting.noise.groups import Groups, candidates, curves, named, nested
+from sweeplaw.analysis.fitting.noise.groups import RowGroups, candidates, curves, named, nested
 from sweeplaw.analysis.fitting.noise.heteroscedastic import Growth, growth, replicates
 from sweeplaw.analysis.fitting.noise.shared import Residuals, clean, correlations, draws_for, test
 from sweeplaw.analysis.fitting.resampling import Resampling, cell_numbers
@@ -36,7 +36,7 @@ class Noise:
     ``weighted``: the rows were fitted with weights that follow it.
     """
 
-    divisions: tuple[Groups, ...] = ()
+    divisions: tuple[RowGroups, ...] = ()
     correlations: tuple[float, ...] = ()
     growth: Growth | None = None
     ends: tuple[float, float] = (0.0, 0.0)
@@ -141,11 +141,11 @@ def find_noise(setup: Setup, theta: Array, observations: Observations, resamplin
     return _tested(setup, theta, observations, rows, cleaned, given, by == "auto")
 
 
-def _asked(observations: Observations, resampling: Resampling) -> Groups:
+def _asked(observations: Observations, resampling: Resampling) -> RowGroups:
     """Return the groups that were asked for. Raise InputError if there is one alone, or none."""
     by = resampling.by
     cell = by == "cell"
-    found = Groups("cell", cell_numbers(observations, resampling.keys), "cells") if cell else named(observations, by)
+    found = RowGroups("cell", cell_numbers(observations, resampling.keys), "cells") if cell else named(observations, by)
     if found.count < LEAST_ASKED:
         raise InputError(f"by = {by!r} needs at least {LEAST_ASKED} {found.plural}, {found.count} found")
     return found
@@ -187,7 +187,7 @@ def logs(observations: Observations) -> list[Array]:
 
 def _tested(
     setup: Setup, theta: Array, observations: Observations, rows: Array, cleaned: Residuals,
-    given: Groups | None, auto: bool,
+    given: RowGroups | None, auto: bool,
 ) -> Noise:  # fmt: skip
     """Return the noise with the divisions whose groups share it, beside a given one, and its spread if that changes."""
     part = _part(observations, rows)
@@ -215,7 +215,7 @@ def _growth(cleaned: Residuals, residual: Array, part: Observations, null: Array
     return None if change is None else replace(change, replicates=True)
 
 
-def _divisions(cleaned: Residuals, chosen: list[Groups], free: list[Groups]) -> tuple[list[Groups], Array]:
+def _divisions(cleaned: Residuals, chosen: list[RowGroups], free: list[RowGroups]) -> tuple[list[RowGroups], Array]:
     """Return the divisions with those added that share further noise, the clearest first, and draws of such noise."""
     rng = np.random.default_rng(0)
     while True:
@@ -228,13 +228,13 @@ def _divisions(cleaned: Residuals, chosen: list[Groups], free: list[Groups]) -> 
         chosen, free = _joined(chosen, more), [groups for groups in free if groups is not more]
 
 
-def _joined(chosen: Sequence[Groups], more: Groups) -> list[Groups]:
+def _joined(chosen: Sequence[RowGroups], more: RowGroups) -> list[RowGroups]:
     """Return the divisions with one more; of two nested ones only the coarser counts."""
     kept = [groups for groups in chosen if not nested(groups.labels, more.labels)]
     return kept if any(nested(more.labels, groups.labels) for groups in kept) else [*kept, more]
 
 
-def _draw(rng: np.random.Generator, cleaned: Residuals, divisions: Sequence[Groups]) -> Array:
+def _draw(rng: np.random.Generator, cleaned: Residuals, divisions: Sequence[RowGroups]) -> Array:
     """Return projected normal draws (draws, n) of noise that the divisions share as much as the residuals do."""
     count = draws_for(len(cleaned.values))
     shares = correlations(cleaned, divisions) if divisions else ()

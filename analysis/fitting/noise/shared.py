@@ -15,7 +15,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 from scipy.optimize import nnls
 
-from sweeplaw.analysis.fitting.noise.groups import Groups
+from sweeplaw.analysis.fitting.noise.groups import RowGroups
 
 Array = np.ndarray
 
@@ -42,7 +42,7 @@ class Residuals:
 class Test:
     """The test of one division: p, and by how many of its standard deviations the statistic is above chance."""
 
-    groups: Groups
+    groups: RowGroups
     p: float
     excess: float
 
@@ -82,7 +82,7 @@ def _orthonormal(columns: Sequence[Array]) -> Array:
     return np.asarray(left[:, values > 1e-9 * values[0]])
 
 
-def test(residuals: Residuals, groups: Groups, null: Array) -> Test:
+def test(residuals: Residuals, groups: RowGroups, null: Array) -> Test:
     """Return the test of one division against ``null``: projected draws (batch, n) of the noise without it."""
     draws = between(null, groups.labels)
     seen = float(between(residuals.values[None], groups.labels)[0])
@@ -103,7 +103,7 @@ def sums(values: Array, labels: Array) -> Array:
     return np.asarray(np.add.reduceat(values[:, order], starts, axis=1))
 
 
-def correlations(residuals: Residuals, divisions: Sequence[Groups]) -> tuple[float, ...]:
+def correlations(residuals: Residuals, divisions: Sequence[RowGroups]) -> tuple[float, ...]:
     """Return the share of the noise's variance that each division's groups have in common."""
     basis, count = residuals.basis, len(residuals.values)
     parts = [np.arange(count), *(groups.labels for groups in divisions)]

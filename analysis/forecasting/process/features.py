@@ -56,7 +56,7 @@ def smooth(points: Array, length: float) -> Smooth:
 
 
 @dataclass(frozen=True, slots=True)
-class Groups:
+class SharedOffsets:
     """Offsets that runs of nearly one value share: intervals of its logarithm. A run alone has none of its own."""
 
     low: Array
@@ -68,10 +68,10 @@ class Groups:
         return shared, 1.0 - np.sum(shared, axis=1)
 
 
-NO_GROUPS = Groups(np.zeros(0), np.zeros(0))
+NO_GROUPS = SharedOffsets(np.zeros(0), np.zeros(0))
 
 
-def groups(logs: Array, gap: float, widest: float) -> Groups:
+def groups(logs: Array, gap: float, widest: float) -> SharedOffsets:
     """Return the clusters of values, parted by ``gap`` or more, that have several runs.
 
     There are none if the values are one cluster, or fall into about as many as values scattered by chance: a continuum,
@@ -85,4 +85,6 @@ def groups(logs: Array, gap: float, widest: float) -> Groups:
     if len(parts) == 1 or len(parts) > SCATTERED * by_chance:
         return NO_GROUPS
     shared = [part for part in parts if len(part) > 1 and np.ptp(part) <= widest]
-    return Groups(np.array([part[0] - gap / 4 for part in shared]), np.array([part[-1] + gap / 4 for part in shared]))
+    return SharedOffsets(
+        np.array([part[0] - gap / 4 for part in shared]), np.array([part[-1] + gap / 4 for part in shared])
+    )

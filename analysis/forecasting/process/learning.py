@@ -9,13 +9,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sweeplaw.analysis.forecasting.process.features import NO_GROUPS, groups, smooth
-from sweeplaw.analysis.forecasting.process.process import LEAST_REDUCIBLE, Design, Part, Points, Process
+from sweeplaw.analysis.forecasting.process.process import LEAST_REDUCIBLE, Part, Process, ProcessDesign, RunPoints
 from sweeplaw.analysis.forecasting.process.regression import Gram, evidences, gram, posterior
 from sweeplaw.analysis.forecasting.process.robust import RobustFit, descend, robust_fit
 from sweeplaw.analysis.forecasting.process.settings import (
     LENGTHS,
     START,
-    Settings,
+    ProcessScales,
     combined,
     offset_block,
     smooth_block,
@@ -31,7 +31,7 @@ GAUSS_NEWTON_STEPS = 8
 SWEEPS = (2, 1)  # of the search for the best scales, before each time that the law is made linear again
 
 
-def learn(law: Law, points: Points, losses: Array, start: Array | None = None) -> Process:
+def learn(law: Law, points: RunPoints, losses: Array, start: Array | None = None) -> Process:
     """Return the process learnt from runs of these losses. ``start`` are parameters of the law to begin at.
 
     On one thread: for matrices of this size several BLAS threads mostly wait for each other (15 times the CPU).
@@ -40,7 +40,7 @@ def learn(law: Law, points: Points, losses: Array, start: Array | None = None) -
         return _learn(law, points, losses, start)
 
 
-def _learn(law: Law, points: Points, losses: Array, start: Array | None) -> Process:
+def _learn(law: Law, points: RunPoints, losses: Array, start: Array | None) -> Process:
     fit = robust_fit(law, points.inputs, losses, start)
     design, target, best = _design(fit, points), np.log(losses), START
     for sweeps in SWEEPS:
@@ -54,7 +54,7 @@ def _learn(law: Law, points: Points, losses: Array, start: Array | None) -> Proc
 class _Rows:
     """The rows of a table in the features of a design, with the sufficient statistics computed so far."""
 
-    def __init__(self, design: Design, points: Points, target: Array) -> None:
+    def __init__(self, design: ProcessDesign, points: RunPoints, target: Array) -> None:
         self.design, self.points, self.target = design, points, target
         self.law = design.law_at(points)
         self._rest: dict[int, Array] = {}
@@ -70,7 +70,7 @@ class _Rows:
         """Return the weight of each row under a trend of the noise: (n,)."""
         return np.asarray(self.design.fit.weights * self.design.weights(self.points, trend))
 
-    def gram(self, settings: Settings) -> Gram:
+    def gram(self, settings: ProcessScales) -> Gram:
         """Return the sufficient statistics for settings of one length and trend."""
         length, trend = int(settings.length[0]), int(settings.trend[0])
         if (length, trend) not in self._grams:
@@ -78,7 +78,7 @@ class _Rows:
             self._grams[length, trend] = gram(features, self.target - self.law.value, self.weights(trend))
         return self._grams[length, trend]
 
-    def evidence(self, settings: Settings) -> Array:
+    def evidence(self, settings: ProcessScales) -> Array:
         """Return the log of evidence times prior at each setting."""
         found = np.empty(len(settings.values))
         for rows in settings.by_length_and_trend():
@@ -87,7 +87,7 @@ class _Rows:
         return np.asarray(found + settings.log_prior)
 
 
-def _likely(rows: _Rows, best: Settings) -> Settings:
+def _likely(rows: _Rows, best: ProcessScales) -> ProcessScales:
     """Return the combinations of scales that are likely next to the best ones of the other parts."""
     smooth, offsets = smooth_block(best), offset_block(best, *rows.design.offsets)
     kept = [block.take(_within(rows.evidence(block), KEPT + SLACK)) for block in (smooth, offsets)]
@@ -98,7 +98,7 @@ def _within(evidence: Array, distance: float) -> Array:
     return np.asarray(evidence > np.max(evidence) - distance)
 
 
-def _parts(rows: _Rows, settings: Settings) -> Iterator[Part]:
+def _parts(rows: _Rows, settings: ProcessScales) -> Iterator[Part]:
     """Yield the settings whose evidence is near the best, with their posteriors."""
     evidence = rows.evidence(settings)
     kept = _within(evidence, KEPT)
@@ -108,7 +108,7 @@ def _parts(rows: _Rows, settings: Settings) -> Iterator[Part]:
         yield Part(part, evidence[some], posterior(rows.gram(part), rows.design.scales(part)))
 
 
-def _search(rows: _Rows, best: Settings, sweeps: int) -> Settings:
+def _search(rows: _Rows, best: ProcessScales, sweeps: int) -> ProcessScales:
     """Return the setting of highest evidence that sweeps over the two blocks reach."""
     for _ in range(sweeps):
         before = best
@@ -119,19 +119,19 @@ def _search(rows: _Rows, best: Settings, sweeps: int) -> Settings:
     return best
 
 
-def _design(fit: RobustFit, points: Points) -> Design:
+def _design(fit: RobustFit, points: RunPoints) -> ProcessDesign:
     share = np.maximum(fit.mean.bind(points.inputs).reducible(fit.theta), LEAST_REDUCIBLE)
     several = len(points.inputs) > 1  # of one input, every value is a size and a budget
     sizes = groups(points.size, *SAME_SIZE) if several and "N" in points.inputs else NO_GROUPS
     budgets = groups(np.log(points.compute), *SAME_BUDGET) if several else NO_GROUPS
     smooths = tuple(smooth(points.logs, length) for length in LENGTHS)
-    return Design(
+    return ProcessDesign(
         fit, fit.theta, smooths, sizes, budgets, float(np.exp(np.mean(np.log(share)))),
         float(np.exp(np.mean(np.log(points.compute)))), (float(points.compute.min()), float(points.compute.max())),
     )  # fmt: skip
 
 
-def _relinearise(rows: _Rows, setting: Settings) -> Array:
+def _relinearise(rows: _Rows, setting: ProcessScales) -> Array:
     """Return the law's coordinates of highest posterior density under one setting, the other parts integrated out."""
     design, target = rows.design, rows.target
     bound = design.fit.mean.bind(rows.points.inputs)

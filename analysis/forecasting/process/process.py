@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sweeplaw.analysis.forecasting.process.features import Groups, Smooth
+from sweeplaw.analysis.forecasting.process.features import SharedOffsets, Smooth
 from sweeplaw.analysis.forecasting.process.mixture import quantiles
 from sweeplaw.analysis.forecasting.process.regression import Posterior
 from sweeplaw.analysis.forecasting.process.robust import RobustFit
-from sweeplaw.analysis.forecasting.process.settings import TREND, Settings
+from sweeplaw.analysis.forecasting.process.settings import TREND, ProcessScales
 
 Array = np.ndarray
 
@@ -26,7 +26,7 @@ POWER = 1.0  # of the reducible share, to which the discrepancy is proportional
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class RunPoints:
     """Where runs are: the law's ``inputs`` by name, and the ``compute`` of each, up to a factor."""
 
     inputs: Mapping[str, Array]
@@ -42,9 +42,9 @@ class Points:
         """The logarithm of N (n,), of the first input where there is none."""
         return np.asarray(np.log(self.inputs.get("N", next(iter(self.inputs.values())))))
 
-    def take(self, rows: Array) -> Points:
+    def take(self, rows: Array) -> RunPoints:
         """Return the points of these rows, by number or mask."""
-        return Points({name: column[rows] for name, column in self.inputs.items()}, self.compute[rows])
+        return RunPoints({name: column[rows] for name, column in self.inputs.items()}, self.compute[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,14 @@ class LawAt:
 
 
 @dataclass(frozen=True, slots=True)
-class Design:
+class ProcessDesign:
     """The features of the process at its rows, and what they need to be computed elsewhere."""
 
     fit: RobustFit
     theta: Array
     smooths: tuple[Smooth, ...]
-    sizes: Groups
-    budgets: Groups
+    sizes: SharedOffsets
+    budgets: SharedOffsets
     reducible: float
     compute: float
     range: tuple[float, float]
@@ -75,7 +75,7 @@ class Design:
         """Whether several runs share a size, and whether several share a budget."""
         return len(self.sizes.low) > 0, len(self.budgets.low) > 0
 
-    def law_at(self, points: Points) -> LawAt:
+    def law_at(self, points: RunPoints) -> LawAt:
         """Return the law about its coordinates at points, and the scale of the discrepancy there."""
         bound = self.fit.mean.bind(points.inputs)
         value, jacobian = bound.derivatives(self.theta)
@@ -83,7 +83,7 @@ class Design:
         scale = (np.nan_to_num(share, nan=1.0) / self.reducible) ** POWER
         return LawAt(value + jacobian @ (bound.mean.prior - self.theta), jacobian, scale)
 
-    def rest_at(self, points: Points, law: LawAt, length: int) -> tuple[Array, Array]:
+    def rest_at(self, points: RunPoints, law: LawAt, length: int) -> tuple[Array, Array]:
         """Return the features of all but the law at points (n, m), and the variances they leave, by part (3, n)."""
         features, left = self.smooths[length].at(points.logs)
         sizes, alone = self.sizes.at(points.size)
@@ -91,13 +91,13 @@ class Design:
         columns = np.concatenate([law.scale[:, None] * features, sizes, budgets], axis=1)
         return columns, np.stack([law.scale**2 * left, alone, lone])
 
-    def scales(self, settings: Settings) -> Array:
+    def scales(self, settings: ProcessScales) -> Array:
         """Return the prior standard deviation of each feature at each setting of one length: (k, m)."""
         ranks = [len(self.smooths[settings.length[0]].pivots), len(self.sizes.low), len(self.budgets.low)]
         law = np.tile(self.fit.mean.spread / self.fit.scale, (len(settings.values), 1))
         return np.concatenate([law, np.repeat(settings.scales, ranks, axis=1)], axis=1)
 
-    def weights(self, points: Points, trend: int) -> Array:
+    def weights(self, points: RunPoints, trend: int) -> Array:
         """Return the inverse variance of the noise at points, relative to that at the centre of the rows.
 
         The trend ends where the rows do.
@@ -109,7 +109,7 @@ class Design:
 class Part:
     """The settings of one length and trend, with their log evidence (k,) and the posterior at each."""
 
-    settings: Settings
+    settings: ProcessScales
     evidence: Array
     posterior: Posterior
 
@@ -134,7 +134,7 @@ class Part:
 class Process:
     """A learnt process: its design, and the settings that matter. ``inflation`` multiplies its scales."""
 
-    design: Design
+    design: ProcessDesign
     parts: tuple[Part, ...]
     inflation: float = 1.0
 
@@ -145,7 +145,7 @@ class Process:
         weights = np.exp(evidence - np.max(evidence))
         return np.asarray(weights / np.sum(weights))
 
-    def distribution(self, points: Points, noise: bool) -> tuple[Array, Array, float]:
+    def distribution(self, points: RunPoints, noise: bool) -> tuple[Array, Array, float]:
         """Return the centre and scale (k, n) of log L at points under each setting, and the degrees of freedom.
 
         ``noise`` is whether a run's own noise counts.
@@ -157,7 +157,7 @@ class Process:
         centres, squares = (np.concatenate([pair[at] for pair in found]) for at in (0, 1))
         return centres, np.sqrt(squares) * self.inflation, self.parts[0].posterior.freedom
 
-    def quantiles(self, points: Points, levels: Sequence[float], noise: bool) -> Array:
+    def quantiles(self, points: RunPoints, levels: Sequence[float], noise: bool) -> Array:
         """Return quantiles of log L at points: (levels, n)."""
         centres, scales, freedom = self.distribution(points, noise)
         return np.stack([quantiles(level, self.weights, centres, scales, freedom) for level in levels])

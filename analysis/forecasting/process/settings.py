@@ -20,7 +20,7 @@ OFFSET_PENALTY = 0.5  # log prior of each kind of offset that is there
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ProcessScales:
     """Scales of the parts, a row of ``values`` (k, 5) each; length and trend by number, the others in the noise's."""
 
     values: Array
@@ -40,9 +40,9 @@ class Settings:
         """The standard deviations of the smooth part and the offsets of sizes and budgets: (k, 3)."""
         return self.values[:, 2:]
 
-    def take(self, rows: Any) -> Settings:
+    def take(self, rows: Any) -> ProcessScales:
         """Return these settings, by number or mask."""
-        return Settings(np.atleast_2d(self.values[rows]))
+        return ProcessScales(np.atleast_2d(self.values[rows]))
 
     def by_length_and_trend(self) -> list[Array]:
         """Return the numbers of the settings of each length and trend, which share the features and their weights."""
@@ -56,25 +56,25 @@ class Settings:
         return np.asarray(-(smooth**2) / 2 - OFFSET_PENALTY * np.sum(self.scales[:, 1:] > 0, axis=1))
 
 
-def _product(*axes: Sequence[float]) -> Settings:
-    return Settings(np.array(list(product(*axes)), dtype=float))
+def _product(*axes: Sequence[float]) -> ProcessScales:
+    return ProcessScales(np.array(list(product(*axes)), dtype=float))
 
 
-def smooth_block(at: Settings) -> Settings:
+def smooth_block(at: ProcessScales) -> ProcessScales:
     """Return all lengths, trends and scales of the smooth part beside the offsets of one setting."""
     return _product(range(len(LENGTHS)), range(len(TREND)), SMOOTH, *at.values[:, 3:].T.tolist())
 
 
-def offset_block(at: Settings, sizes: bool, budgets: bool) -> Settings:
+def offset_block(at: ProcessScales, sizes: bool, budgets: bool) -> ProcessScales:
     """Return all scales of the offsets that the rows have, beside the smooth part of one setting."""
     scales = OFFSETS if sizes else (0.0,), OFFSETS if budgets else (0.0,)
     return _product(*at.values[:, :3].T.tolist(), *scales)
 
 
-def combined(smooth: Settings, offsets: Settings) -> Settings:
+def combined(smooth: ProcessScales, offsets: ProcessScales) -> ProcessScales:
     """Return every setting of the smooth part, of its own, with every one of the offsets."""
     pairs = [np.concatenate([one[:3], other[3:]]) for one in smooth.values for other in offsets.values]
-    return Settings(np.array(pairs))
+    return ProcessScales(np.array(pairs))
 
 
-START = Settings(np.array([[0.0, 0.0, 1.0, 0.0, 0.0]]))
+START = ProcessScales(np.array([[0.0, 0.0, 1.0, 0.0, 0.0]]))

@@ -20,7 +20,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ForecastTarget:
     """One run forecast. ``inputs`` are in the table's own units; ``bands`` hold the ends by level, for a new run.
 
     ``law_band`` is the 95 % band of the expected loss, ``beyond`` how far the run is beyond those known.
@@ -71,7 +71,7 @@ class RegisteredForecast(Shown):
     units: Mapping[str, float]
     where: str | None
     runs: LearntFrom
-    targets: tuple[Target, ...]
+    targets: tuple[ForecastTarget, ...]
     assumptions: tuple[Assumption, ...]
     track_record: tuple[Mapping[str, Any], ...]
     warnings: tuple[str, ...]
@@ -148,13 +148,13 @@ def track_record(forecast: RegisteredForecast) -> str:
     )
 
 
-def _target(content: Mapping[str, Any]) -> Target:
+def _target(content: Mapping[str, Any]) -> ForecastTarget:
     bands = {level: (float(low), float(high)) for level, (low, high) in content["bands"].items()}
     low, high = content["law_band"]
     inputs = {name: float(value) for name, value in content["inputs"].items()}
     if not all(math.isfinite(value) and value > 0 for value in inputs.values()) or "0.95" not in bands:
         raise ValueError("a target needs positive inputs and a 95 % band")
-    return Target(inputs, float(content["median"]), bands, (float(low), float(high)), dict(content["beyond"]))
+    return ForecastTarget(inputs, float(content["median"]), bands, (float(low), float(high)), dict(content["beyond"]))
 
 
 def _plain(value: Any) -> Any:
@@ -168,11 +168,11 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _point(target: Target) -> str:
+def _point(target: ForecastTarget) -> str:
     return ", ".join(f"{name} = {short(value)}" for name, value in target.inputs.items())
 
 
-def _line(target: Target) -> str:
+def _line(target: ForecastTarget) -> str:
     bands = ", ".join(f"{percent(float(level))} [{low:.4f}, {high:.4f}]" for level, (low, high) in target.bands.items())
     far = {name: factor for name, factor in target.beyond.items() if factor > 1}
     beyond = (

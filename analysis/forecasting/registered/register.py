@@ -18,7 +18,7 @@ from sweeplaw.analysis.fitting.checks import Observations
 from sweeplaw.analysis.fitting.selection import ALL
 from sweeplaw.analysis.forecasting.forecaster import Forecaster
 from sweeplaw.analysis.forecasting.registered.assumptions import assumptions
-from sweeplaw.analysis.forecasting.registered.record import LearntFrom, RegisteredForecast, Target, digest_of
+from sweeplaw.analysis.forecasting.registered.record import ForecastTarget, LearntFrom, RegisteredForecast, digest_of
 from sweeplaw.analysis.forecasting.registered.run_ids import run_ids, value_text
 from sweeplaw.analysis.forecasting.registered.runs_there import count_at, measured
 from sweeplaw.analysis.forecasting.rollouts import rollouts
@@ -104,11 +104,11 @@ def _together(at: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
     return {name: [float(one[name]) for one in at] for name in names}
 
 
-def _targets(found: Forecaster, points: Mapping[str, Any]) -> tuple[Target, ...]:
+def _targets(found: Forecaster, points: Mapping[str, Any]) -> tuple[ForecastTarget, ...]:
     runs = {level: found.predict(points, level, "run") for level in LEVELS}
     law = found.predict(points, 0.95, "law")
     return tuple(
-        Target(
+        ForecastTarget(
             {name: float(column[k]) for name, column in law.inputs.items()}, float(law.median[k]),
             {f"{level:g}": (float(one.low[k]), float(one.high[k])) for level, one in runs.items()},
             (float(law.low[k]), float(law.high[k])), {name: float(far[k]) for name, far in law.beyond.items()},

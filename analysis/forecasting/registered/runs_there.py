@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from sweeplaw.analysis.fitting.selection import Selection, select
-from sweeplaw.analysis.forecasting.registered.record import RegisteredForecast, Target
+from sweeplaw.analysis.forecasting.registered.record import ForecastTarget, RegisteredForecast
 from sweeplaw.analysis.forecasting.registered.run_ids import run_ids, value_text
 from sweeplaw.analysis.tables.roles.budgets import TOKENS, with_planned_tokens
 from sweeplaw.analysis.tables.sources import Rows
@@ -46,7 +46,7 @@ class _Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class Runs:
+class ScoredRuns:
     """The runs of a table, read once for all forecasts."""
 
     read: Rows
@@ -54,7 +54,7 @@ class Runs:
     _measured: dict[Key, Measured] = field(default_factory=dict)
     _settled: dict[tuple[Key, bool, bytes], _Settled] = field(default_factory=dict)
 
-    def at(self, forecast: RegisteredForecast, target: Target) -> There | None:
+    def at(self, forecast: RegisteredForecast, target: ForecastTarget) -> There | None:
         """Return what happened at a target of a forecast, None if nothing did yet. Raise InputError."""
         known = self._known(forecast)
         here = _near(known.inputs, target.inputs, self.tolerance)

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import stats
 
 from sweeplaw.analysis.forecasting.registered.files import CHANGED, read_files, registered
-from sweeplaw.analysis.forecasting.registered.record import RegisteredForecast, Target
-from sweeplaw.analysis.forecasting.registered.runs_there import SAME_RUN, Runs
+from sweeplaw.analysis.forecasting.registered.record import ForecastTarget, RegisteredForecast
+from sweeplaw.analysis.forecasting.registered.runs_there import SAME_RUN, ScoredRuns
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.trials.errors import InputError, shown
@@ -114,7 +114,7 @@ def score_forecasts(
     if not 0 <= tolerance < 1:
         raise InputError(f"tolerance = {tolerance:g} (accepted: 0 to 1)")
     found, notes = _found(table, forecasts)
-    runs = Runs(rows(table), tolerance)
+    runs = ScoredRuns(rows(table), tolerance)
     scored = tuple(_scored(forecast, target, runs) for forecast in found for target in forecast.targets)
     changed = [one.name for one in found if not one.intact]
     notes += [f"forecast {name} was changed after it was registered: it does not count" for name in changed]
@@ -137,7 +137,7 @@ def _found(
     return [one if isinstance(one, RegisteredForecast) else read_files([one])[0] for one in forecasts], []
 
 
-def _scored(forecast: RegisteredForecast, target: Target, runs: Runs) -> Scored:
+def _scored(forecast: RegisteredForecast, target: ForecastTarget, runs: ScoredRuns) -> Scored:
     changed = not forecast.intact
     open_ = Scored(forecast.name, target.inputs, target.median, target.bands["0.95"], changed=changed)
     there = runs.at(forecast, target)

@@ -17,7 +17,7 @@ from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, fit_runs
 from sweeplaw.analysis.hyperlaws.knob_law import KnobLaw
 from sweeplaw.analysis.hyperlaws.suggestion.line import Line, moved_together
 from sweeplaw.analysis.hyperlaws.suggestion.suggest import complete, outside, require_supported, undetermined
-from sweeplaw.analysis.hyperlaws.suggestion.suggestion import Setting, Suggestion
+from sweeplaw.analysis.hyperlaws.suggestion.suggestion import SuggestedSetting, Suggestion
 from sweeplaw.analysis.tuning.design import Untuned
 from sweeplaw.analysis.tuning.plateau import QUOTED
 from sweeplaw.analysis.tuning.settings import Launches, require_one_recipe
@@ -98,11 +98,11 @@ def fit_tuned(
     raise InputError(why)
 
 
-def _setting(found: Hyperlaw, law: KnobLaw, point: Mapping[str, float]) -> Setting:
+def _setting(found: Hyperlaw, law: KnobLaw, point: Mapping[str, float]) -> SuggestedSetting:
     estimate = law.at(point)
     plateau = next((one.factor for one in found.plateau if one.threshold == QUOTED and one.knob == law.knob), None)
     source = f"{found.estimator} on {found.cells_used} cells"
-    return Setting(estimate.value, estimate.low, estimate.high, plateau, source)
+    return SuggestedSetting(estimate.value, estimate.low, estimate.high, plateau, source)
 
 
 def _unknown(found: Hyperlaw, law: KnobLaw, point: Mapping[str, float]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.published import EVIDENCE, LAWS, Evidence, Knob, PublishedLaw
-from sweeplaw.analysis.hyperlaws.suggestion.suggestion import Disagreement, Setting, Suggestion, side
+from sweeplaw.analysis.hyperlaws.suggestion.suggestion import Disagreement, SuggestedSetting, Suggestion, side
 from sweeplaw.analysis.tuning.plateau import QUOTED, widths
 from sweeplaw.trials.errors import InputError, nearest, require_positive
 
@@ -28,7 +28,7 @@ def from_law(name: str, params: float, tokens: float, sequence: int) -> Suggesti
         raise InputError(f"no law {name!r}{nearest(name, LAWS)} (laws: {', '.join(LAWS)})")
     law, point = LAWS[name], _point(params, tokens)
     evidence = EVIDENCE.get(name)
-    settings: dict[str, Setting] = {
+    settings: dict[str, SuggestedSetting] = {
         knob: _published_setting(law, evidence, knob, k, point)
         for k, knob in enumerate(law.knobs)
         if set(law.needs[knob]) <= set(point)
@@ -56,7 +56,7 @@ def outside(value: float, low: float, high: float) -> float:
     return float(np.log10(value / low)) if value < low / 1.02 else 0.0
 
 
-def require_supported(decades: Mapping[str, float], settings: Mapping[str, Setting]) -> None:
+def require_supported(decades: Mapping[str, float], settings: Mapping[str, SuggestedSetting]) -> None:
     """Raise InputError if the point is too far from the evidence, or a setting is too uncertain there."""
     faults = [
         f"{axis} lies {abs(far):.1f} decades {side(far)} all evidence (at most {FARTHEST:g} are accepted)"
@@ -67,7 +67,7 @@ def require_supported(decades: Mapping[str, float], settings: Mapping[str, Setti
         raise InputError(faults, where="suggest: no answer")
 
 
-def undetermined(settings: Mapping[str, Setting]) -> dict[str, str]:
+def undetermined(settings: Mapping[str, SuggestedSetting]) -> dict[str, str]:
     """Return the reason by knob for each setting whose interval is too wide to be an answer."""
     return {
         name: f"{name} would be {setting.value:.3g} with a 95 % interval from {setting.low:.2g} to {setting.high:.2g}: "
@@ -84,24 +84,24 @@ def _point(params: float, tokens: float) -> dict[str, Array]:
 
 def _published_setting(
     law: PublishedLaw, evidence: Evidence | None, knob: Knob, k: int, point: Mapping[str, Array]
-) -> Setting:
+) -> SuggestedSetting:
     value = float(law.predict[knob](point))
     source = law.name if law.verified else f"{law.name} ({law.standing})"
     if evidence is None or knob not in evidence.covariance:
-        return Setting(value, None, None, None, source)
+        return SuggestedSetting(value, None, None, None, source)
     row = np.array([1.0, *(np.log(point[axis] / evidence.center[axis]) for axis in ("N", "D"))])
     error = float(np.sqrt(row @ np.array(evidence.covariance[knob]) @ row))
     plateau = None
     if evidence.hessian is not None:
         plateau = next(w.factor for w in widths(np.array(evidence.hessian), law.knobs, (QUOTED,)) if w.knob == knob)
-    return Setting(value, value * np.exp(-1.96 * error), value * np.exp(1.96 * error), plateau, source)
+    return SuggestedSetting(value, value * np.exp(-1.96 * error), value * np.exp(1.96 * error), plateau, source)
 
 
 def complete(
     params: float,
     tokens: float,
     sequence: int,
-    settings: dict[str, Setting],
+    settings: dict[str, SuggestedSetting],
     decades: Mapping[str, float],
     own: str,
     notes: Sequence[str],
@@ -114,12 +114,12 @@ def complete(
         settings["batch_sequences"] = _scaled(batch, 1 / sequence)
         fewest = tokens / batch.high if batch.high else None
         most = tokens / batch.low if batch.low else None
-        settings["steps"] = Setting(tokens / batch.value, fewest, most, batch.plateau, batch.source)
+        settings["steps"] = SuggestedSetting(tokens / batch.value, fewest, most, batch.plateau, batch.source)
     if "weight_decay" not in settings and batch and lr:
         law = LAWS["power-lines"]
         known = {**point, "lr": np.array(lr.value), "batch_tokens": np.array(batch.value)}
         value = float(law.predict["weight_decay"](known))
-        settings["weight_decay"] = Setting(value, None, None, None, f"{law.name} timescale ({law.standing})")
+        settings["weight_decay"] = SuggestedSetting(value, None, None, None, f"{law.name} timescale ({law.standing})")
     remarks += [
         f"no value for {name}: its law was not supported" for name in ("lr", "batch_tokens") if name not in settings
     ]
@@ -136,12 +136,14 @@ def complete(
     return Suggestion(params, tokens, settings, decades, ordered, tuple(remarks))
 
 
-def _scaled(setting: Setting, by: float) -> Setting:
+def _scaled(setting: SuggestedSetting, by: float) -> SuggestedSetting:
     ends = [end * by if end is not None else None for end in (setting.low, setting.high)]
-    return Setting(setting.value * by, ends[0], ends[1], setting.plateau, setting.source)
+    return SuggestedSetting(setting.value * by, ends[0], ends[1], setting.plateau, setting.source)
 
 
-def _disagreement(law: PublishedLaw, knob: Knob, ours: Setting, point: Mapping[str, Array]) -> Disagreement | None:
+def _disagreement(
+    law: PublishedLaw, knob: Knob, ours: SuggestedSetting, point: Mapping[str, Array]
+) -> Disagreement | None:
     value = float(law.predict[knob](point))
     if not value > 0:  # Kaplan's linear rule turns negative above 1.2e10 parameters
         return None

@@ -10,7 +10,7 @@ from sweeplaw.analysis.tables.display import Card, Shown, brief, finite
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class SuggestedSetting:
     """One knob's value. ``low``, ``high``: 95 % interval of the law at the point; None if unknown.
 
     ``plateau``: factor by which it may be off for 0.25 % of loss with the others fixed; None if unknown. ``source``:
@@ -42,7 +42,7 @@ class Suggestion(Shown):
 
     params: float
     tokens: float
-    settings: Mapping[str, Setting]
+    settings: Mapping[str, SuggestedSetting]
     decades: Mapping[str, float]
     disagreements: tuple[Disagreement, ...]
     notes: tuple[str, ...]
@@ -104,7 +104,7 @@ class Suggestion(Shown):
             yield f"{other.law}{mark}: {other.knob} = {other.value:.4g}, {other.factor:.2f}x ours{plateau}"
 
 
-def _setting_line(name: str, setting: Setting) -> str:
+def _setting_line(name: str, setting: SuggestedSetting) -> str:
     interval = f"95 % [{setting.low:.4g}, {setting.high:.4g}]" if setting.low is not None else "no interval"
     plateau = f"  may be off by {setting.plateau:.2f}x for 0.25 % of loss" if setting.plateau else ""
     return f"{name:16s} {setting.value:10.4g}  {interval}{plateau}  ({setting.source})"

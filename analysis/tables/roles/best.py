@@ -10,7 +10,7 @@ import polars as pl
 from sweeplaw.analysis.tables.roles.budgets import TOKENS, planned_tokens, with_planned_tokens
 from sweeplaw.analysis.tables.roles.families import family_key
 from sweeplaw.analysis.tables.roles.guessed import AMOUNTS, KNOBS, RECIPES, plain
-from sweeplaw.analysis.tables.roles.recorded import SEED, Recorded, recorded
+from sweeplaw.analysis.tables.roles.recorded import SEED, RecordedRoles, recorded
 from sweeplaw.analysis.tables.roles.roles import SOURCE, Roles, roles
 from sweeplaw.analysis.tables.sql.expressions import not_numeric, resolve_columns
 from sweeplaw.trials.errors import InputError
@@ -92,7 +92,7 @@ def _roles(
 
 
 def _recorded(
-    facts: Recorded, present: Sequence[str], keys: Sequence[str], named: Sequence[str]
+    facts: RecordedRoles, present: Sequence[str], keys: Sequence[str], named: Sequence[str]
 ) -> tuple[list[str], list[str]]:
     split = [*(["workload"] if len(facts.workloads) > 1 else []), *([SOURCE] if facts.imports else []), *facts.fixed]
     families = [name for name in split if name in present and name not in keys]

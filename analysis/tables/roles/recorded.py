@@ -17,7 +17,7 @@ SCALES = ("params", "params_embedding", "params_non_embedding", "tokens", "uniqu
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedRoles:
     """Names of knobs by role, over all launches of own runs.
 
     ``fixed`` are the knobs that launches fixed at different values, or only some of them; ``rederived`` those of
@@ -38,7 +38,7 @@ class Recorded:
         return bool(self.workloads)
 
 
-def recorded(launches: Sequence[Mapping[str, Any]]) -> Recorded:
+def recorded(launches: Sequence[Mapping[str, Any]]) -> RecordedRoles:
     """Return the roles that the launches recorded; a knob that one of them tuned is a tuned knob of the store."""
     own = [launch for launch in launches if "workload" in launch]
     nuisance = _names(own, "nuisance")
@@ -48,7 +48,7 @@ def recorded(launches: Sequence[Mapping[str, Any]]) -> Recorded:
     taken = {*nuisance, *scientific, *derived, SEED}
     fixed = tuple(name for name in _unequal(map(_fixed, own)) if name not in taken)
     workloads = tuple(dict.fromkeys(launch["workload"] for launch in own))
-    return Recorded(
+    return RecordedRoles(
         scientific, nuisance, derived, rederived, fixed, workloads, any("workload" not in one for one in launches)
     )
 

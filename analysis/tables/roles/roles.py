@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from sweeplaw.analysis.tables.roles.guessed import guessed, refining, varying_columns
-from sweeplaw.analysis.tables.roles.recorded import SCALES, SEED, Recorded, fixed_by_sweep, recorded, spec_knobs
+from sweeplaw.analysis.tables.roles.recorded import SCALES, SEED, RecordedRoles, fixed_by_sweep, recorded, spec_knobs
 from sweeplaw.trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
 
 SOURCE = "source"
@@ -61,7 +61,7 @@ def roles(
     return Roles(chosen, tuple(dict.fromkeys(split)), notes)
 
 
-def _origins(frame: pl.DataFrame, facts: Recorded) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _origins(frame: pl.DataFrame, facts: RecordedRoles) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows whose roles were recorded, and the others."""
     if not facts.known or "launch_id" not in frame.columns or SOURCE not in frame.columns:
         return frame.clear(), frame
@@ -75,7 +75,7 @@ def _has_both(frame: pl.DataFrame) -> bool:
 
 
 def _by_facts(
-    own: pl.DataFrame, facts: Recorded, keys: Sequence[str], free: Sequence[str]
+    own: pl.DataFrame, facts: RecordedRoles, keys: Sequence[str], free: Sequence[str]
 ) -> tuple[list[str], list[str]]:
     """Return the tuned knobs and the columns of families of our own runs."""
     present = [name for name in free if name != SEED]

@@ -36,7 +36,7 @@ Recipes = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Runs:
+class SourceRuns:
     """The rows of a source, notes on how they were read, a sentence per damaged file, and what launches recorded."""
 
     frame: pl.DataFrame
@@ -47,7 +47,7 @@ class Runs:
 
 def read_runs(
     source: str, columns: Sequence[str], y: str, let: Sequence[str] | None, where: str | None, steps: str
-) -> Runs:
+) -> SourceRuns:
     """Return the rows of ``source`` with these columns.
 
     ``steps`` is the column that batch sizes are checked against; empty for no check. Raise InputError.
@@ -64,7 +64,7 @@ def read_runs(
     if "state" in frame.columns and (frame["state"] == "completed").sum() == 0:
         raise InputError(f"{source} has no completed run")
     notes = [f"{count} rows left out: {reason}" for reason, count in loaded.dropped.items()]
-    return Runs(frame, notes + _batch_units(frame, columns, steps), loaded.faults, loaded.launches)
+    return SourceRuns(frame, notes + _batch_units(frame, columns, steps), loaded.faults, loaded.launches)
 
 
 def _batch_units(frame: pl.DataFrame, columns: Sequence[str], steps: str) -> list[str]:

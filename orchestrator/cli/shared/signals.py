@@ -24,7 +24,7 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHOW_CURSOR = b"\x1b[?25h"  # a progress bar hides it
 
 
-class Stopped(KeyboardInterrupt):
+class StoppedBySignal(KeyboardInterrupt):
     """A signal ended the launch."""
 
     def __init__(self, number: int) -> None:
@@ -50,7 +50,7 @@ class Signals:
         self._received: float | None = None  # when, by the monotonic clock
         self._deadline = math.inf  # from when on an alarm is ours
         self._cause: int = signal.SIGTERM  # the first signal
-        self.stopped: Stopped | None = None  # what was raised
+        self.stopped: StoppedBySignal | None = None  # what was raised
 
     @contextlib.contextmanager
     def handled(self) -> Iterator[None]:
@@ -80,7 +80,7 @@ class Signals:
         if latest is None and number != signal.SIGINT and self._drain(number):
             self._alarm(MARGIN_SECONDS + int(self.grace_seconds))
             return
-        self.stopped = Stopped(number)
+        self.stopped = StoppedBySignal(number)
         if self.launch_state is not None:
             self.launch_state.interrupt()
         self._alarm(MARGIN_SECONDS)

@@ -17,7 +17,7 @@ from sweeplaw.orchestrator.cli.shared.runs import Cell, Knobs, Let, Source, Wher
 if TYPE_CHECKING:
     import polars as pl
 
-    from sweeplaw.orchestrator.search.rehearsal.comparison import Comparison
+    from sweeplaw.orchestrator.search.rehearsal.comparison import SearchComparison
 
 FIGURES = (".svg", ".png", ".pdf")
 
@@ -108,7 +108,7 @@ def _points(source: str) -> pl.DataFrame:
     return tables.load(source, states=None).curves.collect()
 
 
-def _print(found: Comparison, seeds: int) -> None:
+def _print(found: SearchComparison, seeds: int) -> None:
     typer.echo(f"{found.cells} cells, {found.settings:,} settings, {found.flops:.3g} FLOPs in all; {seeds} seeds")
     typer.echo(f"{'search':10s} {'cost':>6s} {'regret':>8s} {'80 % of seeds':>16s} {'worst cell':>11s} recommended")
     for row in found.rows:
@@ -122,7 +122,7 @@ def _print(found: Comparison, seeds: int) -> None:
     typer.echo(found.noise.sentence())
 
 
-def _laws(found: Comparison) -> Sequence[str]:
+def _laws(found: SearchComparison) -> Sequence[str]:
     """Return a line for the law of each knob through the settings of each search, and through the whole table."""
     lines: dict[tuple[str, str], list[str]] = {}
     for one in found.exponents:

@@ -16,7 +16,7 @@ from sweeplaw.orchestrator.cli.shared import remote
 from sweeplaw.orchestrator.cli.shared.endings import UNEXPECTED
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
-from sweeplaw.orchestrator.cli.shared.signals import Signals, Stopped
+from sweeplaw.orchestrator.cli.shared.signals import Signals, StoppedBySignal
 from sweeplaw.orchestrator.cli.shared.streams import OutputLost, Results, stdout_is_optional
 from sweeplaw.orchestrator.cli.sweeps.search import print_recommended
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sweeplaw.clusters.profile.profile import Profile
     from sweeplaw.orchestrator.launch.launch import Launched
     from sweeplaw.orchestrator.plan.plan import Plan
-    from sweeplaw.orchestrator.sinks import Target
+    from sweeplaw.orchestrator.sinks import SinkTarget
 
 EXIT_CODES = {"budget": 4, "preempted": 128 + signal.SIGTERM}
 TRIALS_FAILED = 5
@@ -81,7 +81,7 @@ def launch(
     _report_end(done)
 
 
-def _prepared(sweep: str, cluster: str, log_to: str) -> tuple[Plan, Profile, tuple[Target, ...]]:
+def _prepared(sweep: str, cluster: str, log_to: str) -> tuple[Plan, Profile, tuple[SinkTarget, ...]]:
     """Return the plan of the sweep, the profile of the cluster, and the sinks of the sweep and of this launch."""
     from sweeplaw.clusters.profile.profile import load
     from sweeplaw.orchestrator.plan.estimate import unknown_sizes
@@ -98,7 +98,7 @@ def _prepared(sweep: str, cluster: str, log_to: str) -> tuple[Plan, Profile, tup
 
 
 def _run(
-    made: Plan, store: str, profile: Profile, sinks: Collection[Target], metrics: str | None, signals: Signals
+    made: Plan, store: str, profile: Profile, sinks: Collection[SinkTarget], metrics: str | None, signals: Signals
 ) -> tuple[Launched, dict[str, int]]:
     """Run the plan. Return the result, and the number of rows that each sink has not received."""
     from sweeplaw.orchestrator.launch.launch import launch as run
@@ -129,7 +129,7 @@ def _exit_codes(signals: Signals) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:  # Ray raises one of its own instead of ours
-        stopped = signals.stopped or Stopped(signal.SIGINT)
+        stopped = signals.stopped or StoppedBySignal(signal.SIGINT)
         _warn(f"{stopped}; {CONTINUES}")
         raise typer.Exit(stopped.exit_code) from None
     except (SystemExit, typer.Exit, OutputLost) as error:
@@ -152,7 +152,7 @@ def _unwritable(error: Exception) -> str | None:
 
 
 def _run_on_cluster(
-    profile: Profile, sweep: str, store: str, sinks: Collection[Target], metrics: str | None, json: bool
+    profile: Profile, sweep: str, store: str, sinks: Collection[SinkTarget], metrics: str | None, json: bool
 ) -> int:
     """Run the launch on the cluster, with its output here, and return its exit code."""
     from sweeplaw.clusters.connect import client
@@ -169,7 +169,7 @@ def _run_on_cluster(
     try:
         arguments = ["-m", "sweeplaw", *arguments, *["--json"] * json]
         return client.run(profile, arguments, sweep=sweep, out=sys.stdout.buffer, err=sys.stderr.buffer)
-    except Stopped:
+    except StoppedBySignal:
         raise
     except KeyboardInterrupt:
         _warn("interrupted; the launch on the cluster ends, what was recorded is safe, and launching again continues")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sweeplaw.clusters.profile.profile import Profile
     from sweeplaw.orchestrator.plan.pace import Pace
     from sweeplaw.orchestrator.plan.plan import Plan
-    from sweeplaw.orchestrator.schedule.simulated.simulation import Simulation
+    from sweeplaw.orchestrator.schedule.simulated.simulation import SimulatedLaunches
 
 ENDINGS = (".png", ".svg", ".pdf")
 
@@ -46,7 +46,7 @@ def check(simulate: str | None, failures_per_hour: float | None, figure: str | N
 
 def simulated(
     made: Plan, profile: Profile, pace: Pace, failures_per_hour: float | None, seed: int, runs: int
-) -> Simulation:
+) -> SimulatedLaunches:
     """Return the simulated launches of this plan. Raise InputError."""
     from sweeplaw.orchestrator.launch.queue import build_queue
     from sweeplaw.orchestrator.schedule.simulated.simulation import simulate
@@ -57,7 +57,7 @@ def simulated(
         )
 
 
-def draw(simulation: Simulation, path: str) -> None:
+def draw(simulation: SimulatedLaunches, path: str) -> None:
     """Write the picture of the first launch. Raise OSError."""
     from sweeplaw.orchestrator.schedule.simulated.gantt import gantt
 
@@ -67,7 +67,7 @@ def draw(simulation: Simulation, path: str) -> None:
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the text of a summary (`Simulation.summary`)."""
+    """Yield the text of a summary (`SimulatedLaunches.summary`)."""
     makespan, many = found["makespan_hours"], found["launches"] > 1
     where = f"{counted(found['nodes'], 'node')}, {found['devices']:g} devices"
     seeds = f"{found['launches']} launches, seeds from {found['seed']}" if many else "nothing random"

@@ -21,7 +21,7 @@ from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.schedule.device_time import Reason
 from sweeplaw.orchestrator.schedule.dispatcher import Dispatcher, DispatcherCallbacks, WorkerSlot
 from sweeplaw.orchestrator.schedule.ray_tune.nodes import Nodes
-from sweeplaw.orchestrator.schedule.ray_tune.worker_actor import STEP_SECONDS, Settings, WorkerReport, WorkerStart
+from sweeplaw.orchestrator.schedule.ray_tune.worker_actor import STEP_SECONDS, WorkerReport, WorkerSettings, WorkerStart
 from sweeplaw.orchestrator.worker.worker import Job
 
 SILENT_SECONDS = 30.0  # without an answer of the cluster's head: it counts as dead
@@ -116,7 +116,7 @@ class Run:
         self.slots[tune_id] = slot
         idle = min(1.0, max(0.1, len(self.slots) / _IDLE_POLLS))
         pace = max(STEP_SECONDS, max(len(self.slots), self.dispatcher.capacity(slot.size)) / _REPORTS)
-        return WorkerConfig(Settings(slot.size, self.patience, self.commit, idle, pace), slot)
+        return WorkerConfig(WorkerSettings(slot.size, self.patience, self.commit, idle, pace), slot)
 
     def started(self, tune_id: str, actor: Any) -> None:
         """Handle the start of a slot's process."""
@@ -193,7 +193,7 @@ class WorkerConfig:
     It stays one object, and its job is dropped once the worker has it.
     """
 
-    def __init__(self, settings: Settings, slot: WorkerSlot) -> None:
+    def __init__(self, settings: WorkerSettings, slot: WorkerSlot) -> None:
         self.settings, self._slot = settings, slot
 
     @property

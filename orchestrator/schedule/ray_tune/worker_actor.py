@@ -30,7 +30,7 @@ STEP_ROWS = 128  # at most in a report: below 100 KB, it bypasses Ray's object s
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class WorkerSettings:
     """Settings for all packs of a slot.
 
     ``patience`` is the longest time without a row, ``idle_seconds`` the time between two polls for a pack and ``pace``
@@ -48,7 +48,7 @@ class Settings:
 class WorkerStart:
     """The first input of a worker."""
 
-    settings: Settings
+    settings: WorkerSettings
     job: Job
 
     def __deepcopy__(self, memo: Any) -> WorkerStart:
@@ -60,7 +60,7 @@ class WorkerActor(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self.config = {}  # Tune returns it with every report: 180 KB if the first job has a thousand trials
-        self._settings: Settings = config["worker"].settings
+        self._settings: WorkerSettings = config["worker"].settings
         self._ending = threading.Event()
         self._ranks = Ranks(self._settings.size)
         self._stream: RowStream | None = None

@@ -10,7 +10,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from sweeplaw.orchestrator.schedule.simulated.launch import SimulatedLaunch
-from sweeplaw.orchestrator.schedule.simulated.ledger import Ledger
+from sweeplaw.orchestrator.schedule.simulated.ledger import SlotLedger
 
 # Kinds, in the order of the legend, with what it says. The colours are those of Okabe and Ito (2008), which can be told
 # apart without colour vision.
@@ -48,7 +48,7 @@ def gantt(simulated: SimulatedLaunch, title: str) -> Figure:
     return figure
 
 
-def _boxes(ledger: Ledger, bottom: float) -> Iterator[tuple[str, Box]]:
+def _boxes(ledger: SlotLedger, bottom: float) -> Iterator[tuple[str, Box]]:
     """Yield what a launch did and where it is drawn, its nodes one above the other from ``bottom``."""
     rows = {}
     for node, devices in ledger.devices.items():
@@ -67,7 +67,7 @@ def _boxes(ledger: Ledger, bottom: float) -> Iterator[tuple[str, Box]]:
                 yield span.kind, (span.began / 3600, span.ended / 3600, low, low + height / span.members)
 
 
-def _places(ledger: Ledger) -> dict[str, list[tuple[str, Sequence[int], float]]]:
+def _places(ledger: SlotLedger) -> dict[str, list[tuple[str, Sequence[int], float]]]:
     """Return where each slot is drawn: on each of its nodes some tracks, of a height in devices.
 
     A node has a track for each of the smallest share of a device that a slot holds, and a slot the lowest free ones.

@@ -13,7 +13,7 @@ from sweeplaw.orchestrator.schedule.packs import Pack, Queue
 from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
 from sweeplaw.orchestrator.schedule.simulated.cluster import SimulatedCluster
 from sweeplaw.orchestrator.schedule.simulated.conditions import Conditions
-from sweeplaw.orchestrator.schedule.simulated.ledger import Kind, Ledger
+from sweeplaw.orchestrator.schedule.simulated.ledger import Kind, SlotLedger
 from sweeplaw.orchestrator.schedule.simulated.worker import TrialSeconds
 from sweeplaw.orchestrator.worker.worker import Job
 
@@ -24,7 +24,7 @@ _BEGINNING = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 class SimulatedLaunch:
     """What the devices did, in one launch or several side by side."""
 
-    ledgers: tuple[Ledger, ...]
+    ledgers: tuple[SlotLedger, ...]
 
     @property
     def seconds(self) -> float:
@@ -58,7 +58,7 @@ class SimulatedLaunch:
         """Return how often nodes went away, by reason."""
         return Counter(absence.kind for ledger in self.ledgers for absence in ledger.absences)
 
-    def count(self, of: Callable[[Ledger], int]) -> int:
+    def count(self, of: Callable[[SlotLedger], int]) -> int:
         """Return the sum of a count over the launches."""
         return sum(of(ledger) for ledger in self.ledgers)
 
@@ -82,12 +82,12 @@ def run(
     ready: float = float("inf"),
     stacks: bool = False,
     placement: Callable[[int | None], Placement] = Placement,
-) -> Ledger:
+) -> SlotLedger:
     """Run every pack of the queue on these nodes, which have so many ``devices`` each; return what these did.
 
     See `SimulatedCluster` for what is raised.
     """
-    ledger = Ledger(devices)
+    ledger = SlotLedger(devices)
     cluster = SimulatedCluster(tuple(nodes), seconds, conditions, ledger, stacks=stacks, placement=placement)
     cluster.run(queue, _callbacks(), slots=slots, patience=ready, grace=0.0, ready=ready, commit=None)
     return ledger

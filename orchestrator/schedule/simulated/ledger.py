@@ -13,7 +13,7 @@ Kind = Literal["useful", "starting"] | Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class SlotSpan:
     """What one trial did with ``devices`` of a slot between two times in seconds, or how long its worker was starting.
 
     ``useful`` work ended in a row; any other kind is the reason why it was wasted. Of ``members`` trials that trained
@@ -56,7 +56,7 @@ class Absence:
 
 
 @dataclass(slots=True)
-class Ledger:
+class SlotLedger:
     """What happened in one launch on nodes with so many ``devices`` each. ``seconds`` is its length.
 
     ``ended`` and ``given_up`` count trials: those that ended in a row, and those that were not tried again. ``stalls``
@@ -65,7 +65,7 @@ class Ledger:
 
     devices: Mapping[str, float]
     seconds: float = 0.0
-    spans: list[Span] = field(default_factory=list)
+    spans: list[SlotSpan] = field(default_factory=list)
     slots: dict[str, SlotLife] = field(default_factory=dict)
     absences: list[Absence] = field(default_factory=list)
     ended: int = 0
@@ -76,14 +76,14 @@ class Ledger:
     def started(self, slot: str, now: float) -> None:
         """The worker of a slot has been starting until now."""
         life = self.slots[slot]
-        self.add(Span(slot, life.size.devices, life.opened, now, "starting"))
+        self.add(SlotSpan(slot, life.size.devices, life.opened, now, "starting"))
 
-    def add(self, span: Span) -> None:
+    def add(self, span: SlotSpan) -> None:
         """Add what took any time."""
         if span.ended > span.began:
             self.spans.append(span)
 
-    def trained(self, trial: str, span: Span) -> None:
+    def trained(self, trial: str, span: SlotSpan) -> None:
         """Add work that the trial keeps: it is useful unless the trial is given up."""
         if span.ended > span.began:
             self._unfinished.setdefault(trial, []).append(len(self.spans))

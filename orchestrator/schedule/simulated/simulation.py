@@ -11,7 +11,7 @@ import numpy as np
 
 from sweeplaw.clusters.connect.cluster import Node
 from sweeplaw.clusters.profile.profile import Profile
-from sweeplaw.clusters.profile.simulation import Simulation as Assumptions
+from sweeplaw.clusters.profile.simulation import SimulationProfile as Assumptions
 from sweeplaw.orchestrator.plan.limits import used_up
 from sweeplaw.orchestrator.plan.pace import Pace, rated_seconds
 from sweeplaw.orchestrator.plan.plan import Plan
@@ -21,7 +21,7 @@ from sweeplaw.orchestrator.schedule.placement import NodeResources
 from sweeplaw.orchestrator.schedule.simulated import launch
 from sweeplaw.orchestrator.schedule.simulated.conditions import HOUR, Conditions
 from sweeplaw.orchestrator.schedule.simulated.launch import SimulatedLaunch
-from sweeplaw.orchestrator.schedule.simulated.ledger import Kind, Ledger
+from sweeplaw.orchestrator.schedule.simulated.ledger import Kind, SlotLedger
 from sweeplaw.orchestrator.schedule.simulated.worker import TrialSeconds
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
@@ -36,7 +36,7 @@ QueueBuilder = Callable[[Plan, Profile, Sequence[Node]], Queue]  # the queue tha
 
 
 @dataclass(frozen=True, slots=True)
-class Simulation:
+class SimulatedLaunches:
     """Launches of a plan on ``nodes`` of so many ``devices`` in all, under ``conditions`` that differ in the seed.
 
     ``longest`` is the time of the longest trial, in seconds.
@@ -109,7 +109,7 @@ def simulate(
     seed: int = 0,
     runs: int = RUNS,
     watch: ProgressCallback = no_progress,
-) -> Simulation:
+) -> SimulatedLaunches:
     """Return launches of this plan on the profile's cluster, with the seeds from ``seed`` on; one alone if nothing in
     them is random.
 
@@ -133,7 +133,7 @@ def simulate(
         launches.append(SimulatedLaunch(tuple(_run(*part, profile, build_queue, times, under) for part in parts)))
         watch(number + 1, count)
     devices = sum(_devices(nodes, profile).values())
-    return Simulation(plan, profile, len(nodes), devices, conditions, tuple(launches), times.longest)
+    return SimulatedLaunches(plan, profile, len(nodes), devices, conditions, tuple(launches), times.longest)
 
 
 class TrialTimes:
@@ -162,7 +162,7 @@ def _run(
     build_queue: QueueBuilder,
     seconds: TrialSeconds,
     conditions: Conditions,
-) -> Ledger:
+) -> SlotLedger:
     """Launch one part of the plan on its nodes."""
     return launch.run(
         build_queue(part, profile, nodes),

@@ -11,7 +11,7 @@ import numpy as np
 
 from sweeplaw.orchestrator.search.contract import Setting
 from sweeplaw.orchestrator.search.rehearsal.contestants import Contestant
-from sweeplaw.orchestrator.search.rehearsal.noise import Noise, noise
+from sweeplaw.orchestrator.search.rehearsal.noise import TableNoise, noise
 from sweeplaw.orchestrator.search.rehearsal.reading import Array, Reading, read
 from sweeplaw.orchestrator.search.rehearsal.recorded_space import RecordedSpace
 from sweeplaw.orchestrator.search.rehearsal.rehearsal import Rehearsal
@@ -58,7 +58,7 @@ class Exponent:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class SearchComparison:
     """What was compared on how much, the rows and the final laws, and the noise of the table."""
 
     cells: int
@@ -66,7 +66,7 @@ class Comparison:
     flops: float
     rows: tuple[Row, ...]
     exponents: tuple[Exponent, ...]
-    noise: Noise
+    noise: TableNoise
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -88,7 +88,7 @@ def compare(
     *,
     slots: int = 1,
     progress: ProgressCallback = no_progress,
-) -> Comparison:
+) -> SearchComparison:
     """Return how searches fare with ``budget``, a share of the grid's cost, and with smaller ones.
 
     ``progress`` is called with the searches done and their number. Raise InputError if the budget pays for nothing.
@@ -104,7 +104,7 @@ def compare(
             found[contestant.name].append(list(readings(space, contestant, shares, seed, slots)))
     progress(len(entered) * seeds, len(entered) * seeds)
     table = noise(space)
-    return Comparison(
+    return SearchComparison(
         cells=len(space.cells),
         settings=len(space.outcomes),
         flops=space.total,

@@ -6,13 +6,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from sweeplaw.analysis.report.figures import literal
-from sweeplaw.orchestrator.search.rehearsal.comparison import Comparison, columns
+from sweeplaw.orchestrator.search.rehearsal.comparison import SearchComparison, columns
 
 COLOURS = ("#1f4e9c", "#c44e52", "#35b779", "#e07b39", "#8d4fa8", "#17becf", "#7f7f7f", "#bcbd22", "#8c564b", "#222222")
 FLOOR = 1e-5  # the least regret that is drawn, on a log scale: none is drawn there too
 
 
-def regret_against_cost(found: Comparison) -> Figure:
+def regret_against_cost(found: SearchComparison) -> Figure:
     """Draw the mean regret of each search by its share of the grid's cost, and the regret that the noise decides."""
     figure = Figure(figsize=(6.0, 3.8), layout="constrained")
     axes = figure.subplots()

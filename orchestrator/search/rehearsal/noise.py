@@ -19,7 +19,7 @@ FEWEST_REPEATS = 10  # degrees of freedom from which repeats give the noise
 
 
 @dataclass(frozen=True, slots=True)
-class Noise:
+class TableNoise:
     """``sd``: relative standard deviation of one run's loss, None if unknown, and where it comes from (``basis``).
 
     ``regret``: mean regret over cells of the best setting of the noise-free surface, which perfect knowledge would
@@ -37,7 +37,7 @@ class Noise:
         return f"below {self.regret:.3%} the table's own noise decides: the noise-free optimum scores that{known}"
 
 
-def noise(space: RecordedSpace) -> Noise:
+def noise(space: RecordedSpace) -> TableNoise:
     """Return the noise of the runs of a recorded space, from repeats or else from residuals of smooth surfaces."""
     optima, regrets, squares, degrees = [], [], 0.0, 0
     for cell, members in enumerate(space.members):
@@ -61,7 +61,7 @@ def noise(space: RecordedSpace) -> Noise:
         sd, basis = math.sqrt(total / repeated), f"from {len(repeats)} repeated settings"
     elif degrees:
         sd, basis = math.sqrt(squares / degrees), "from the residuals of smooth surfaces"
-    return Noise(sd, basis, float(np.mean(regrets)), tuple(optima))
+    return TableNoise(sd, basis, float(np.mean(regrets)), tuple(optima))
 
 
 def _surface(space: RecordedSpace, settings: list[Setting]) -> tuple[Surface, Array]:

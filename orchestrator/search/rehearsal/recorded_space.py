@@ -17,7 +17,7 @@ import numpy as np
 
 from sweeplaw.analysis.tables.levels import levels
 from sweeplaw.orchestrator.plan.axes import Axis
-from sweeplaw.orchestrator.plan.limits import Budget, Retry, Stop
+from sweeplaw.orchestrator.plan.limits import Budget, Retry, StopPolicy
 from sweeplaw.orchestrator.plan.plan import Group
 from sweeplaw.orchestrator.plan.search_options import GridSearch, SearchOptions
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
@@ -36,7 +36,7 @@ FAR = 1e3  # octaves between values that are no positive numbers
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedSetting:
     """The runs at one setting: their mean ``loss`` (inf if all diverged), the FLOPs of one, the ``curve`` of the first
     and its last step (0 if unknown); ``losses`` are those that did not diverge.
     """
@@ -56,7 +56,7 @@ class RecordedSpace(Space):
     def __init__(
         self,
         sweep: SweepSpec,
-        outcomes: Mapping[Setting, Recorded],
+        outcomes: Mapping[Setting, RecordedSetting],
         cells: Sequence[Mapping[str, Value]],
         without_loss: int = 0,
     ) -> None:
@@ -174,7 +174,7 @@ def recorded_space(table: RecordedTable, cell: Sequence[str], knobs: Sequence[st
         search=GridSearch(),
         budget=Budget(),
         retry=Retry(),
-        stop=Stop(),
+        stop=StopPolicy(),
     )
     cells = [dict(zip(scientific, place, strict=True)) for place in ordered]
     return RecordedSpace(sweep, outcomes, cells, every - len(rows))
@@ -200,9 +200,9 @@ def _place(values: Sequence[tuple[Value]], ladders: Sequence[Mapping[tuple[Value
     return tuple(ladder[value] for value, ladder in zip(values, ladders, strict=True))
 
 
-def _outcome(table: RecordedTable, rows: Sequence[int]) -> Recorded:
+def _outcome(table: RecordedTable, rows: Sequence[int]) -> RecordedSetting:
     losses = tuple(float(table.loss[row]) for row in rows if math.isfinite(table.loss[row]))
-    return Recorded(
+    return RecordedSetting(
         loss=sum(losses) / len(losses) if losses else math.inf,
         flops=float(np.mean(table.flops[list(rows)])),
         curve=table.curves[rows[0]] if table.curves else (),

@@ -23,7 +23,7 @@ from sweeplaw.orchestrator.search.contract import (
     Status,
     Stop,
 )
-from sweeplaw.orchestrator.search.rehearsal.recorded_space import Recorded, RecordedSpace
+from sweeplaw.orchestrator.search.rehearsal.recorded_space import RecordedSetting, RecordedSpace
 from sweeplaw.trials.workloads.replay.curves import Curve
 
 ROUNDING = 1e-9  # of FLOPs that add up to a budget
@@ -104,7 +104,7 @@ class Rehearsal:
         self.trials += 1
         return True
 
-    def _until(self, proposal: Proposal, recorded: Recorded) -> tuple[int, float]:
+    def _until(self, proposal: Proposal, recorded: RecordedSetting) -> tuple[int, float]:
         """Return the step to which a proposal runs, and the FLOPs from where the run is now."""
         if proposal.until is None or not recorded.curve:
             step = recorded.steps
@@ -134,7 +134,7 @@ class Rehearsal:
         )
 
 
-def _outcome(recorded: Recorded, step: int) -> tuple[Status, Curve]:
+def _outcome(recorded: RecordedSetting, step: int) -> tuple[Status, Curve]:
     """Return how a run stands at this step, and its curve up to there."""
     curve = tuple(point for point in recorded.curve if point[0] <= step)
     if step < recorded.steps:

@@ -9,9 +9,9 @@ import pytest
 
 from sweeplaw import analysis
 from sweeplaw.analysis.forecasting.budgets import budgets_of, next_budgets
-from sweeplaw.analysis.forecasting.calibration import Memory, calibrated
+from sweeplaw.analysis.forecasting.calibration import LearntProcesses, calibrated
 from sweeplaw.analysis.forecasting.process.learning import _parts, _Rows, learn
-from sweeplaw.analysis.forecasting.process.process import Points
+from sweeplaw.analysis.forecasting.process.process import RunPoints
 from sweeplaw.analysis.forecasting.process.settings import START, combined, offset_block, smooth_block
 from sweeplaw.analysis.forecasting.rollouts import rollouts
 from sweeplaw.analysis.laws.catalog import LAWS
@@ -27,7 +27,7 @@ def test_the_scales_left_out_hardly_move_the_bands() -> None:
     rows = _Rows(process.design, points, np.log(losses * wave))
     every = combined(smooth_block(START), offset_block(START, *process.design.offsets))
     whole = replace(process, parts=tuple(_parts(rows, every)))
-    ahead = Points({"N": np.array([2e9, 2e10]), "D": np.array([4e10, 4e11])}, 6 * np.array([8e19, 8e21]))
+    ahead = RunPoints({"N": np.array([2e9, 2e10]), "D": np.array([4e10, 4e11])}, 6 * np.array([8e19, 8e21]))
     some, all_of_them = (one.quantiles(ahead, LEVELS, noise=True) for one in (process, whole))
     width = all_of_them[-1] - all_of_them[0]
     assert np.abs((some - all_of_them) / width).max() < 0.01
@@ -45,5 +45,5 @@ def test_what_a_forecast_remembers_of_a_table_knows_nothing_of_its_later_runs() 
         rollouts(whole)
         found.append(calibrated(known, one[cut.known], whole.memory).quantiles(ahead, LEVELS, noise=True))
     np.testing.assert_array_equal(found[0], found[1])
-    fresh = calibrated(known, losses[cut.known], Memory(LAWS["skaling"])).quantiles(ahead, LEVELS, noise=True)
+    fresh = calibrated(known, losses[cut.known], LearntProcesses(LAWS["skaling"])).quantiles(ahead, LEVELS, noise=True)
     assert np.abs(found[0] - fresh).max() < 0.02 * np.ptp(fresh, axis=0).min()

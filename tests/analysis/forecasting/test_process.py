@@ -11,7 +11,7 @@ from sweeplaw.analysis.forecasting.process.features import groups, kernel, smoot
 from sweeplaw.analysis.forecasting.process.learning import learn
 from sweeplaw.analysis.forecasting.process.mean import Mean, mean_of, role
 from sweeplaw.analysis.forecasting.process.mixture import quantiles
-from sweeplaw.analysis.forecasting.process.process import Points, Process
+from sweeplaw.analysis.forecasting.process.process import Process, RunPoints
 from sweeplaw.analysis.forecasting.process.regression import FREEDOM, NOISE, evidences, gram
 from sweeplaw.analysis.forecasting.process.robust import robust_fit
 from sweeplaw.analysis.forecasting.process.settings import LENGTHS, TREND
@@ -23,14 +23,14 @@ OWN = formula_law("E + A / N**a + B / D**b", ["N", "D"])
 OWN_COUPLED = formula_law("E + (A / N**a + B / D**b)**k", ["N", "D"])
 
 
-def isoflop(seed: int = 0, noise: float = 0.003, budgets: int = 6, each: int = 8) -> tuple[Points, np.ndarray]:
+def isoflop(seed: int = 0, noise: float = 0.003, budgets: int = 6, each: int = 8) -> tuple[RunPoints, np.ndarray]:
     """Return budgets over two and a half decades of compute, with runs of the additive law and Gaussian noise."""
     rng = np.random.default_rng(seed)
     compute = np.repeat(np.geomspace(1e18, 3e20, budgets), each)
     size = (compute / 6) ** 0.47 * 3 * np.exp(rng.uniform(-1.2, 1.2, compute.size))
     inputs = {"N": size, "D": compute / 6 / size}
     losses = LAWS["additive"].predict(ADDITIVE, inputs) * np.exp(noise * rng.normal(size=compute.size))
-    return Points(inputs, compute), losses
+    return RunPoints(inputs, compute), losses
 
 
 def inputs_of(law: Law, rows: int = 40) -> dict[str, np.ndarray]:
@@ -116,11 +116,11 @@ def test_quantiles_of_a_mixture_have_their_probability() -> None:
         np.testing.assert_allclose(weights @ stdtr(7.0, (at - centres) / scales), level, rtol=1e-9)
 
 
-def dense(process: Process, known: Points, losses: np.ndarray, ahead: Points) -> tuple[np.ndarray, np.ndarray]:
+def dense(process: Process, known: RunPoints, losses: np.ndarray, ahead: RunPoints) -> tuple[np.ndarray, np.ndarray]:
     """Return the centre and scale of log L by the covariance of all rows, a setting at a time, as textbooks have it."""
     design, fit = process.design, process.design.fit
     rows = len(losses)
-    both = Points({name: np.append(known.inputs[name], ahead.inputs[name]) for name in known.inputs},
+    both = RunPoints({name: np.append(known.inputs[name], ahead.inputs[name]) for name in known.inputs},
                   np.append(known.compute, ahead.compute))  # fmt: skip
     bound = fit.mean.bind(both.inputs)
     value, jacobian = bound.derivatives(design.theta)
@@ -160,7 +160,7 @@ def near(logs: np.ndarray, found) -> np.ndarray:
 
 def test_the_forecast_is_that_of_the_dense_gaussian_process() -> None:
     known, losses = isoflop()
-    ahead = Points({"N": np.array([1e9, 8e9]), "D": np.array([2e10, 1e11])}, 6 * np.array([2e19, 8e20]))
+    ahead = RunPoints({"N": np.array([1e9, 8e9]), "D": np.array([2e10, 1e11])}, 6 * np.array([2e19, 8e20]))
     process = learn(LAWS["skaling"], known, losses)
     centres, scales, _ = process.distribution(ahead, noise=True)
     exact, spread = dense(process, known, losses, ahead)
@@ -193,9 +193,9 @@ def test_an_asymptote_of_zero_and_few_rows_give_finite_bands() -> None:
     for rows in (2, 5, 12):
         rng = np.random.default_rng(rows)
         size = np.exp(rng.uniform(17, 20, rows))
-        points = Points({"N": size, "D": 20 * size}, 20 * size**2)
+        points = RunPoints({"N": size, "D": 20 * size}, 20 * size**2)
         process = learn(LAWS["skaling"], points, 30 * size**-0.1)
-        ahead = Points({"N": np.array([1e12]), "D": np.array([1e14])}, np.array([1e26]))
+        ahead = RunPoints({"N": np.array([1e12]), "D": np.array([1e14])}, np.array([1e26]))
         low, middle, high = np.exp(process.quantiles(ahead, (0.025, 0.5, 0.975), noise=True))[:, 0]
         assert 0 < low < middle < high < np.inf
 
@@ -209,7 +209,7 @@ def test_the_law_alone_is_at_the_maximum_of_its_posterior() -> None:
             assert _objective(fit.mean, there, fit.scale, points, losses) > best * (1 - 1e-3)
 
 
-def _objective(mean: Mean, theta: np.ndarray, scale: float, points: Points, losses: np.ndarray) -> float:
+def _objective(mean: Mean, theta: np.ndarray, scale: float, points: RunPoints, losses: np.ndarray) -> float:
     size = np.abs(np.log(losses) - mean.bind(points.inputs).value(theta)) / scale
     penalty = np.where(size <= 2, size**2, 4 * size - 4)
     return float(np.sum(penalty) + np.sum(((theta - mean.prior) / mean.spread) ** 2))

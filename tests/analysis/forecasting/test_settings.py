@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweeplaw.analysis.forecasting.process.settings import OFFSET_PENALTY, SMOOTH_SPREAD, USUAL_SMOOTH, Settings
+from sweeplaw.analysis.forecasting.process.settings import OFFSET_PENALTY, SMOOTH_SPREAD, USUAL_SMOOTH, ProcessScales
 
 
 def test_each_offset_costs_its_penalty_and_the_smooth_part_is_log_normal() -> None:
     usual = [0, 0, USUAL_SMOOTH]
-    settings = Settings(
+    settings = ProcessScales(
         np.array(
             [
                 [*usual, 0.0, 0.0],

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeplaw.analysis.guidance.space import Knob, Space
+from sweeplaw.analysis.guidance.space import CandidateSpace, NumericKnob
 
 Array = NDArray[np.float64]
 
@@ -25,7 +25,7 @@ class Planted:
     ``slope`` (knobs, axes): octaves of the optimum per octave of the axis.
     """
 
-    space: Space
+    space: CandidateSpace
     loss: Array
     clean: Array
     optimum: Array
@@ -53,8 +53,15 @@ def planted(
     grid = np.array(list(product(range(len(cells)), range(len(recipes)), *levels)))
     cell, recipe, settings = grid[:, 0].astype(int), grid[:, 1].astype(int), grid[:, 2:]
     cost = 6 * np.prod(cells, axis=1)[cell] if axes else np.ones(len(cell))
-    space = Space.of(
-        [Knob(name, scale) for name in NAMES[0][:knobs]], NAMES[1][:axes], cells, cell, settings, cost, recipe, recipes
+    space = CandidateSpace.of(
+        [NumericKnob(name, scale) for name in NAMES[0][:knobs]],
+        NAMES[1][:axes],
+        cells,
+        cell,
+        settings,
+        cost,
+        recipe,
+        recipes,
     )
     slope = rng.uniform(-0.4, 0.4, (knobs, axes))
     middle = rng.uniform(-0.5, 0.5, (len(recipes), knobs))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sweeplaw.analysis.guidance.guide import Guide, Options, Proposal
-from sweeplaw.analysis.guidance.space import Knob, Space
+from sweeplaw.analysis.guidance.guide import Guide, Options, PlacedRun
+from sweeplaw.analysis.guidance.space import CandidateSpace, NumericKnob
 from sweeplaw.trials.errors import InputError
 from tests.analysis.guidance.planted import Planted, planted
 
@@ -38,7 +38,7 @@ def test_reads_linear_axes_as_log_ones() -> None:
     assert max(regret) < 0.001
 
 
-def proposed(guide: Guide, k: int = 3, pending: tuple[int, ...] = ()) -> list[Proposal]:
+def proposed(guide: Guide, k: int = 3, pending: tuple[int, ...] = ()) -> list[PlacedRun]:
     return guide.propose(k, pending=pending)
 
 
@@ -139,5 +139,5 @@ def test_records_that_cannot_be_are_refused_and_nothing_is_kept(index: int, valu
 
 def test_a_space_names_every_fault() -> None:
     with pytest.raises(InputError) as caught:
-        Space.of([Knob("lr", "lgo")], ["N"], [[-1.0]], [0, 0], [[0.1], [0.2]], [1.0, 0.0])
+        CandidateSpace.of([NumericKnob("lr", "lgo")], ["N"], [[-1.0]], [0, 0], [[0.1], [0.2]], [1.0, 0.0])
     assert {"scale of lr", "axis N", "cost"} <= {f.split(" has")[0].split(" =")[0] for f in caught.value.faults}

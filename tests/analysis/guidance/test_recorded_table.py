@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from sweeplaw.analysis.guidance.guide import Guide
-from sweeplaw.analysis.guidance.space import Knob, Space
+from sweeplaw.analysis.guidance.space import CandidateSpace, NumericKnob
 from tests.paths import SHARED
 
 TABLE = SHARED / "step_law_dense.csv"
@@ -21,7 +21,9 @@ def test_regret_on_a_thinned_table_for_a_twentieth_of_its_cost(batches: tuple[in
     sizes, cell = np.unique(rows.select("N", "D").to_numpy().astype(float), axis=0, return_inverse=True)
     cell, loss = cell.reshape(-1), rows["smooth loss"].to_numpy()
     settings = rows.select("lr", "bs").to_numpy().astype(float)
-    space = Space.of([Knob("lr"), Knob("bs")], ["N", "D"], sizes, cell, settings, 6 * sizes[cell].prod(axis=1))
+    space = CandidateSpace.of(
+        [NumericKnob("lr"), NumericKnob("bs")], ["N", "D"], sizes, cell, settings, 6 * sizes[cell].prod(axis=1)
+    )
     regrets = []
     for seed in range(3):
         guide, budget = Guide(space, seed), 0.05 * float(space.cost.sum())

@@ -8,7 +8,7 @@ import pytest
 from sweeplaw import analysis
 from sweeplaw.analysis.laws.catalog import LAWS
 from sweeplaw.analysis.scaling.isoflop import compare_approaches
-from sweeplaw.analysis.scaling.isoflop_design import Design, group_budgets, windows
+from sweeplaw.analysis.scaling.isoflop_design import IsoflopDesign, group_budgets, windows
 from sweeplaw.analysis.scaling.parabola import parabola
 from sweeplaw.trials.errors import InputError
 
@@ -30,9 +30,9 @@ def planted(truth: dict[str, float], span: float, drift: float, noise: float = 0
     return {**rows, "loss": losses * np.exp(noise * np.random.default_rng(0).normal(size=91))}
 
 
-def designed(rows: dict[str, np.ndarray]) -> Design:
+def designed(rows: dict[str, np.ndarray]) -> IsoflopDesign:
     flops = 6 * rows["N"] * rows["D"]
-    return Design(rows["N"], rows["D"], rows["loss"], flops, group_budgets(flops))
+    return IsoflopDesign(rows["N"], rows["D"], rows["loss"], flops, group_budgets(flops))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_published_exponents_are_met_from_the_published_rows(isoflops, experimen
     table = isoflops(experiment)
     flops = table["budget"].to_numpy()
     params, tokens, losses = (table[name].to_numpy() for name in ("params", "tokens", "loss"))
-    rows = Design(params, tokens, losses, flops, group_budgets(flops))
+    rows = IsoflopDesign(params, tokens, losses, flops, group_budgets(flops))
     found = parabola(rows, resamples=200)
     assert found.a == pytest.approx(published, abs=0.02)
     assert found.intervals["a"].low < published < found.intervals["a"].high

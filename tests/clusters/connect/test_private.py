@@ -20,7 +20,7 @@ from sweeplaw.clusters.connect import cleanup
 from sweeplaw.clusters.connect.errors import ConnectError
 from sweeplaw.clusters.connect.private import (
     LONGEST_FOLDER,
-    Command,
+    CommandLine,
     check_token,
     environment,
     interpreter,
@@ -132,7 +132,7 @@ os.execve(sys.executable, [sys.executable, "-c", stubborn], {})
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper")
 def test_a_process_that_has_lost_its_mark_and_its_parent_is_ended_within_seconds() -> None:
-    with kept(None, lambda folder: Command([sys.executable, "-c", UNMARKED], {})) as keeper:
+    with kept(None, lambda folder: CommandLine([sys.executable, "-c", UNMARKED], {})) as keeper:
         assert keeper.answer("ready ") == "1"
         below = psutil.Process(keeper.process.pid).children(recursive=True)
         (unmarked,) = [process for process in below if not process.environ()]
@@ -144,14 +144,14 @@ def test_a_process_that_has_lost_its_mark_and_its_parent_is_ended_within_seconds
 
 def test_what_a_command_writes_to_stderr_explains_why_it_has_no_first_line() -> None:
     broken = [sys.executable, "-c", "raise OSError('no more files')"]
-    with kept(None, lambda folder: Command(broken, {})) as keeper:
+    with kept(None, lambda folder: CommandLine(broken, {})) as keeper:
         assert keeper.answer("ready ") == ""
         assert keeper.errors().endswith("OSError: no more files\n")
 
 
 def abandoned(place: Path) -> Path:
     """Return a folder in ``place`` whose keeper was killed."""
-    with kept(str(place), lambda folder: Command((), {})) as keeper:
+    with kept(str(place), lambda folder: CommandLine((), {})) as keeper:
         keeper.process.kill()
         keeper.process.wait()
         copy = place / "sl-copy"

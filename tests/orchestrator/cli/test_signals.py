@@ -17,7 +17,7 @@ import pytest
 
 from sweeplaw.clusters.connect import cleanup
 from sweeplaw.orchestrator.cli.shared import signals
-from sweeplaw.orchestrator.cli.shared.signals import Signals, Stopped
+from sweeplaw.orchestrator.cli.shared.signals import Signals, StoppedBySignal
 from sweeplaw.orchestrator.launch.state import LaunchState
 from tests.paths import ROOT
 
@@ -61,7 +61,7 @@ def running() -> LaunchState:
 def test_before_trials_run_a_signal_ends_the_launch_at_once(number: signal.Signals, code: int) -> None:
     before = signal.getsignal(number)
     handling = Signals()
-    with pytest.raises(Stopped) as stopped, handling.handled():  # noqa: PT012
+    with pytest.raises(StoppedBySignal) as stopped, handling.handled():  # noqa: PT012
         handling.launch_state = LaunchState()
         signal.raise_signal(number)
     assert stopped.value.exit_code == code
@@ -76,7 +76,7 @@ def test_while_trials_run_the_first_signal_drains_and_the_second_ends(number: si
         signal.raise_signal(number)
         assert handling.launch_state.end is not None
         assert handling.launch_state.end.reason == f"received {number.name}"
-        with pytest.raises(Stopped, match=number.name):
+        with pytest.raises(StoppedBySignal, match=number.name):
             signal.raise_signal(number)
 
 
@@ -93,7 +93,7 @@ def test_a_signal_sent_twice_at_once_counts_once(monkeypatch: pytest.MonkeyPatch
 
 def test_an_interrupt_does_not_wait_for_checkpoints() -> None:
     handling = Signals()
-    with pytest.raises(Stopped, match="interrupted"), handling.handled():  # noqa: PT012
+    with pytest.raises(StoppedBySignal, match="interrupted"), handling.handled():  # noqa: PT012
         handling.launch_state = running()
         signal.raise_signal(signal.SIGINT)
 

@@ -24,7 +24,7 @@ from sweeplaw.orchestrator.launch import metric_names
 from sweeplaw.orchestrator.launch.failures import FailureWatch, failures
 from sweeplaw.orchestrator.launch.launch import Launched, launch
 from sweeplaw.orchestrator.launch.recorder import PREEMPTIONS
-from sweeplaw.orchestrator.plan.limits import Stop
+from sweeplaw.orchestrator.plan.limits import StopPolicy
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
@@ -74,7 +74,7 @@ def test_only_trials_that_failed_or_ran_out_of_memory_have_a_cause() -> None:
     ],
 )
 def test_the_rule_to_stop(rule: Any, states: str, stops: int | None) -> None:
-    watch = FailureWatch(Stop(failures=rule))
+    watch = FailureWatch(StopPolicy(failures=rule))
     names = {"f": "failed", "c": "completed", "d": "diverged", "o": "out_of_memory"}
     reasons = [watch.ended(names[state]) for state in states]
     assert next((number for number, reason in enumerate(reasons, 1) if reason), None) == stops

@@ -23,7 +23,7 @@ from sweeplaw.orchestrator.plan.pace import Pace
 from sweeplaw.orchestrator.plan.plan import Plan, plan
 from sweeplaw.orchestrator.plan.sweep import parse as parse_sweep
 from sweeplaw.orchestrator.schedule.simulated.gantt import gantt
-from sweeplaw.orchestrator.schedule.simulated.simulation import Simulation, simulate
+from sweeplaw.orchestrator.schedule.simulated.simulation import SimulatedLaunches, simulate
 from sweeplaw.trials.errors import InputError
 from tests.paths import ROOT
 
@@ -62,7 +62,7 @@ def made(text: str = SWEEP) -> Plan:
     return plan(parse_sweep(text))
 
 
-def simulated(text: str = SWEEP, on: Profile | None = None, **options: Any) -> Simulation:
+def simulated(text: str = SWEEP, on: Profile | None = None, **options: Any) -> SimulatedLaunches:
     return simulate(made(text), on or profile(), build_queue, PACE, **options)
 
 

@@ -10,7 +10,7 @@ from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.schedule.ray_tune import ranks
-from sweeplaw.orchestrator.schedule.ray_tune.worker_actor import STEP_ROWS, Settings, WorkerActor, WorkerStart
+from sweeplaw.orchestrator.schedule.ray_tune.worker_actor import STEP_ROWS, WorkerActor, WorkerSettings, WorkerStart
 from sweeplaw.orchestrator.worker import worker
 from sweeplaw.orchestrator.worker.worker import Job
 
@@ -40,7 +40,7 @@ def slot(monkeypatch, ran):
     specs = [group.spec(index) for group in plan(parse(SWEEP)).groups for index in range(len(group.ids))]
     job = Job("p", "surrogate", {}, tuple(spec.canonical() for spec in specs), (1,) * len(specs), "t", "l")
     assert len(pickle.dumps(job)) > INLINE, "or the test below could not fail"
-    slot = WorkerActor({"worker": WorkerStart(Settings(TrialResources(1.0), 600.0, None, 1.0), job)})
+    slot = WorkerActor({"worker": WorkerStart(WorkerSettings(TrialResources(1.0), 600.0, None, 1.0), job)})
     yield slot
     slot.stop()
 

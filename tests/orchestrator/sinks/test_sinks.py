@@ -21,7 +21,7 @@ from sweeplaw.orchestrator.launch.launch import Launched, launch
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.schedule import inline
-from sweeplaw.orchestrator.sinks import Sink, Target, targets
+from sweeplaw.orchestrator.sinks import Sink, SinkTarget, targets
 from sweeplaw.orchestrator.sinks.by_trial import TrialAssembler
 from sweeplaw.orchestrator.sinks.feed import Feed, open_feeds
 from sweeplaw.orchestrator.sinks.mlflow import MLflow
@@ -137,8 +137,8 @@ def test_a_hanging_sink_delays_neither_the_sweep_nor_its_end(tmp_path):
 
 def test_undelivered_rows_are_reported_at_the_end(tmp_path, monkeypatch):
     warnings: list[str] = []
-    monkeypatch.setattr(Target, "opener", lambda self, sweep: lambda: MemorySink(broken))
-    with open_feeds([Target("wandb", "p")], "t", warnings.append) as feeds:
+    monkeypatch.setattr(SinkTarget, "opener", lambda self, sweep: lambda: MemorySink(broken))
+    with open_feeds([SinkTarget("wandb", "p")], "t", warnings.append) as feeds:
         run(tmp_path, *feeds)
     assert len(warnings) == 2
     assert warnings[1].startswith("wandb:p: 20 of 20 rows were not delivered (ConnectionError")
@@ -155,7 +155,7 @@ def test_targets_are_parsed_and_all_faults_reported_together():
     assert "secret" not in message
     with pytest.raises(InputError, match="did you mean 'mlflow'"):
         parse('log_to = "mflow:x"\n' + SWEEP)
-    assert parse('log_to = ["tensorboard:runs"]\n' + SWEEP).log_to == (Target("tensorboard", "runs"),)
+    assert parse('log_to = ["tensorboard:runs"]\n' + SWEEP).log_to == (SinkTarget("tensorboard", "runs"),)
     for address, words in (("http://a:b@host/x", "carries no credentials"), ("http://[", "is no address")):
         with pytest.raises(InputError, match=words):
             parse(f'log_to = "mlflow:{address}"\n' + SWEEP)

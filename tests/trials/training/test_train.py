@@ -18,7 +18,7 @@ from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.training.ensemble import ensemble_losses, evaluate
 from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
-from sweeplaw.trials.training.train import Data, Points, train
+from sweeplaw.trials.training.train import Data, ReportedSteps, train
 from sweeplaw.trials.training.trial import Clock, MemberGroup
 from sweeplaw.trials.training.weights import Whole
 from sweeplaw.trials.workload import Context
@@ -66,7 +66,7 @@ def weights(stack: Stack) -> torch.Tensor:
 def events(
     jobs: list[MemberGroup], budget: DataBudget, held_out: DataBudget, recipe: Recipe = RECIPE
 ) -> list[CurvePoint | Outcome]:
-    points = Points.evenly(recipe.steps, curve=8, evaluations=4)
+    points = ReportedSteps.evenly(recipe.steps, curve=8, evaluations=4)
     return list(train(jobs, recipe, points, Data(budget, held_out), CPU, Clock(len(jobs))))
 
 

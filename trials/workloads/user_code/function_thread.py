@@ -55,7 +55,7 @@ def _contained(body: Callable[[Put], None], channel: _Channel, trial_id: str) ->
     channel.end(error)
 
 
-class Stopped(BaseException):
+class ReaderClosed(BaseException):
     """Raised by a report once the reader has closed. Not an `Exception`, so that the user's handlers let it through."""
 
 
@@ -81,7 +81,7 @@ class _Channel:
     def _wait(self, ready: Callable[[], bool]) -> None:
         self._changed.wait_for(lambda: ready() or self._closed)
         if self._closed:
-            raise Stopped
+            raise ReaderClosed
 
     def get(self) -> CurvePoint | None:
         """Return the next point, or None once the function has ended and all its points are read."""
