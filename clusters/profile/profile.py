@@ -34,7 +34,7 @@ from sweeplaw.clusters.profile.fields import (
     Shard,
 )
 from sweeplaw.clusters.profile.requests import Authentication, Cloud, KubeRay, Slurm, Table
-from sweeplaw.clusters.profile.simulation import Simulation
+from sweeplaw.clusters.profile.simulation import SimulationProfile
 from sweeplaw.trials.errors import InputError, nearest, shown
 
 Kind = Literal["inline", "local", "ray", "slurm", "kuberay", "aws", "gcp"]
@@ -98,7 +98,7 @@ class Profile(Table):
     kuberay: KubeRay | None = None
     cloud: Cloud | None = None
     device_hour_price: Price | None = None
-    simulation: Simulation | None = None
+    simulation: SimulationProfile | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -259,6 +259,11 @@ def _sentence(fault: Mapping[str, Any]) -> str:
 
 
 def _settings(parents: Sequence[str | int]) -> list[str]:
-    tables: dict[str, type[Table]] = {"slurm": Slurm, "kuberay": KubeRay, "cloud": Cloud, "simulation": Simulation}
+    tables: dict[str, type[Table]] = {
+        "slurm": Slurm,
+        "kuberay": KubeRay,
+        "cloud": Cloud,
+        "simulation": SimulationProfile,
+    }
     table = tables[str(parents[0])] if parents else Profile
     return list(table.model_fields)

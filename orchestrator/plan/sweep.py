@@ -18,9 +18,9 @@ from sweeplaw.clusters.profile import toml_file
 from sweeplaw.orchestrator import sinks
 from sweeplaw.orchestrator.plan import conditions, formulas, search_options, sizes
 from sweeplaw.orchestrator.plan.axes import Axis, read_axis, read_zip
-from sweeplaw.orchestrator.plan.limits import NOT_RETRIED, Budget, Retry, Stop
+from sweeplaw.orchestrator.plan.limits import NOT_RETRIED, Budget, Retry, StopPolicy
 from sweeplaw.orchestrator.plan.search_options import RandomSearch, SearchOptions
-from sweeplaw.orchestrator.sinks import Target
+from sweeplaw.orchestrator.sinks import SinkTarget
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError, nearest, require_types, shown
 from sweeplaw.trials.formula import Formula
@@ -49,7 +49,7 @@ class _File(pydantic.BaseModel):
     search: dict[str, Any] = {}
     budget: Budget = Budget()
     retry: Retry = Retry()
-    stop: Stop = Stop()
+    stop: StopPolicy = StopPolicy()
     log_to: str | list[str] = []
     seeds: int | list[int] = 1
     where: str | list[str] = []
@@ -61,7 +61,7 @@ class _File(pydantic.BaseModel):
 
 
 COSTS = tuple(item.name for item in fields(Cost))  # names that a workload may know from its knobs (`Workload.facts`)
-_TABLES: Mapping[str, type[pydantic.BaseModel]] = {"budget": Budget, "retry": Retry, "stop": Stop}
+_TABLES: Mapping[str, type[pydantic.BaseModel]] = {"budget": Budget, "retry": Retry, "stop": StopPolicy}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ class SweepSpec:
     search: SearchOptions
     budget: Budget
     retry: Retry
-    stop: Stop
-    log_to: tuple[Target, ...] = ()
+    stop: StopPolicy
+    log_to: tuple[SinkTarget, ...] = ()
     text: str = field(repr=False, default="")
 
     @property
@@ -278,7 +278,7 @@ def _derived(table: Mapping[str, Any], accepted: Mapping[str, Knob], faults: lis
     return derived
 
 
-def _targets(given: str | list[str], faults: list[str]) -> tuple[Target, ...]:
+def _targets(given: str | list[str], faults: list[str]) -> tuple[SinkTarget, ...]:
     try:
         return sinks.targets([given] if isinstance(given, str) else given)
     except InputError as error:

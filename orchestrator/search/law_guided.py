@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 
 from sweeplaw.analysis.guidance.guide import Guide, Options
-from sweeplaw.analysis.guidance.space import Knob
-from sweeplaw.analysis.guidance.space import Space as Surface
+from sweeplaw.analysis.guidance.space import CandidateSpace as Surface
+from sweeplaw.analysis.guidance.space import NumericKnob
 from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.orchestrator.plan.search_options import LawSearch
 from sweeplaw.orchestrator.search.answers import Answer
@@ -157,7 +157,7 @@ def _surface(space: Space, scales: Sequence[str]) -> Surface:
         kinds.append(recipes.setdefault(name, len(recipes)))
         costs.append(candidate.flops or 1.0)
     return Surface.of(
-        [Knob(",".join(space.axes[n].names), scales[n]) for n in ordered],
+        [NumericKnob(",".join(space.axes[n].names), scales[n]) for n in ordered],
         numeric,
         [[float(space.cells[cell][name]) for name in numeric] for cell in present],
         cells,

@@ -23,14 +23,14 @@ from sweeplaw.trials.training.trial import Clock, MemberGroup, TrialInProgress
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class ReportedSteps:
     """Steps at which a curve point is reported, and those of them at which the validation loss is measured."""
 
     curve: tuple[int, ...]
     evaluations: frozenset[int]
 
     @classmethod
-    def evenly(cls, steps: int, *, curve: int, evaluations: int) -> Points:
+    def evenly(cls, steps: int, *, curve: int, evaluations: int) -> ReportedSteps:
         """Return evenly spaced steps, including the last; a short run has fewer of each than requested."""
         evaluated = frozenset(max(1, round(steps * (i + 1) / evaluations)) for i in range(evaluations))
         reported = {max(1, round(steps * (i + 1) / curve)) for i in range(curve)}
@@ -48,7 +48,7 @@ class Data:
 def train(
     groups: Sequence[MemberGroup],
     recipe: Recipe,
-    points: Points,
+    points: ReportedSteps,
     data: Data,
     device: TrainingDevice,
     clock: Clock,

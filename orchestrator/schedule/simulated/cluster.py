@@ -10,7 +10,7 @@ from sweeplaw.orchestrator.schedule.dispatcher import Dispatcher, DispatcherCall
 from sweeplaw.orchestrator.schedule.packs import Pack, Queue
 from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
 from sweeplaw.orchestrator.schedule.simulated.conditions import Conditions, Interruption
-from sweeplaw.orchestrator.schedule.simulated.ledger import Absence, Kind, Ledger, SlotLife, Span
+from sweeplaw.orchestrator.schedule.simulated.ledger import Absence, Kind, SlotLedger, SlotLife, SlotSpan
 from sweeplaw.orchestrator.schedule.simulated.timeline import Timeline
 from sweeplaw.orchestrator.schedule.simulated.worker import (
     Leg,
@@ -41,7 +41,7 @@ class SimulatedCluster:
     nodes: tuple[NodeResources, ...]
     seconds: TrialSeconds
     conditions: Conditions
-    ledger: Ledger
+    ledger: SlotLedger
     stacks: bool = False
     events: TrialEvents = completed
     placement: Callable[[int | None], Placement] = Placement
@@ -179,7 +179,7 @@ class _Launch:
         members = len(leg.members)
         for member, trial in enumerate(leg.trials):
             self._done[trial] = leg.done + (leg.until - leg.done) * share
-            kept = Span(
+            kept = SlotSpan(
                 worker.slot.key,
                 size.devices / members,
                 worker.began,

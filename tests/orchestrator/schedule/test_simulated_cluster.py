@@ -20,7 +20,7 @@ from sweeplaw.orchestrator.schedule.placement import NodeResources
 from sweeplaw.orchestrator.schedule.simulated import launch
 from sweeplaw.orchestrator.schedule.simulated.cluster import SimulatedCluster
 from sweeplaw.orchestrator.schedule.simulated.conditions import Conditions
-from sweeplaw.orchestrator.schedule.simulated.ledger import Ledger
+from sweeplaw.orchestrator.schedule.simulated.ledger import SlotLedger
 from sweeplaw.orchestrator.schedule.simulated.worker import completed
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
@@ -63,7 +63,7 @@ class Watched:
         self.rows: list[TrialRecord | CurvePoint] = []
         self.given_up: list[str] = []
         self.lost: list[tuple[tuple[str, ...], str]] = []
-        self.nodes, self.ledger = nodes, Ledger({node.node_id: node.gpus for node in nodes})
+        self.nodes, self.ledger = nodes, SlotLedger({node.node_id: node.gpus for node in nodes})
         cluster = SimulatedCluster(tuple(nodes), seconds, conditions, self.ledger, events=events, **options)
         run: backends.Backend = cluster.run
         callbacks = replace(

@@ -24,7 +24,7 @@ from sweeplaw.trials.training.distributed import ALONE, ProcessGroup, Rendezvous
 from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.resume import Checkpointer, steps_done
 from sweeplaw.trials.training.stack import Member, Recipe, TrainingDevice
-from sweeplaw.trials.training.train import Data, Points, train
+from sweeplaw.trials.training.train import Data, ReportedSteps, train
 from sweeplaw.trials.training.trial import Clock, MemberGroup, trial_outcome
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.language_model.resolve import length_of, shape_of
@@ -153,7 +153,7 @@ def _train(
     shared, identities = job.specs[0], {spec.trial_id: _identity(spec, context.device) for spec in job.specs}
     checkpointer = Checkpointer(context.checkpoints, context.checkpoint_seconds, context.ending, identities, group)
     recipe, device = recipe_of(shared), TrainingDevice(context.device, group, job.micro_batch_divisor)
-    points = Points.evenly(recipe.steps, curve=shared["curve_points"], evaluations=shared["evaluations"])
+    points = ReportedSteps.evenly(recipe.steps, curve=shared["curve_points"], evaluations=shared["evaluations"])
     groups = [member_group(spec) for spec in job.specs]
     yield from train(groups, recipe, points, _data(shared), device, clock, checkpointer, checkpoints)
 
