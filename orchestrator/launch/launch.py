@@ -144,8 +144,9 @@ def _searched(
         claimed(store, set(), launch_id, guard, store.tail()) as lease,
     ):
         done = _run(plan, 0, lease, profile, connect, writer, observers, guard.used)
-    feed = done.feed
-    assert feed is not None, "the search proposes"
+        feed = done.feed
+        assert feed is not None, "the search proposes"
+        feed.publish()
     return Launched(
         launch_id,
         feed.known,

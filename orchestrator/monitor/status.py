@@ -14,6 +14,7 @@ from sweeplaw.orchestrator.launch import published_packs, usage
 from sweeplaw.orchestrator.launch.failures import Failure, failures
 from sweeplaw.orchestrator.launch.published_packs import RunningPack
 from sweeplaw.orchestrator.monitor.relaunch import NO_TRIALS, Plans, relaunch_reasons
+from sweeplaw.orchestrator.monitor.searches import searches
 from sweeplaw.orchestrator.schedule import device_time
 from sweeplaw.orchestrator.schedule.device_time import Usage
 from sweeplaw.orchestrator.store import claims
@@ -24,6 +25,7 @@ from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.store_format.damage import DamagedFileError, reason_of
 from sweeplaw.trials.store_format.location import Location
 from sweeplaw.trials.store_format.parts.verification import verifier
+from sweeplaw.trials.store_format.search_state import SearchState
 
 RATE_WINDOW = dt.timedelta(minutes=15)
 
@@ -37,7 +39,7 @@ class Progress:
     holds it) or ``running`` (on a worker). ``packs``: what runs, with host, time and latest step. ``relaunch``: trials
     that a launch of the same sweeps would run now, by reason. ``rate``: outcomes a second over `RATE_WINDOW`;
     ``seconds_left`` at that rate, None while nothing runs. ``dead``: launches that died without releasing
-    their trials. ``failures``: the causes of failed trials.
+    their trials. ``failures``: the causes of failed trials. ``searches``: where the search of each sweep stands.
     """
 
     states: Mapping[str, int]
@@ -56,6 +58,7 @@ class Progress:
     usage: Usage
     faults: tuple[str, ...]
     failures: tuple[Failure, ...] = ()
+    searches: tuple[SearchState, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ def progress(store: Store, now: dt.datetime | None = None) -> Progress:
     plans = planned(store)
     missing = pl.concat([NO_TRIALS, *plans.values()]).unique().join(final, on="trial_id", how="anti")
     waiting = missing.filter(~pl.col("trial_id").is_in(list(held.taken)))
+    searching = searches(store)
     rate = _rate(own["ended_at"], now)
     return Progress(
         states=dict(rows["state"].value_counts().sort("state").iter_rows()),
@@ -95,6 +99,7 @@ def progress(store: Store, now: dt.datetime | None = None) -> Progress:
         best_loss=_best_loss(own),
         usage=_usage(store, own),
         failures=failures(own),
+        searches=searching,
         faults=_faults(store),
     )
 

@@ -13,6 +13,7 @@ from sweeplaw.analysis.tables import tables
 from sweeplaw.clusters.profile import toml_file
 from sweeplaw.orchestrator.launch import published_packs
 from sweeplaw.orchestrator.launch.retries import attempts_of
+from sweeplaw.orchestrator.monitor import searches
 from sweeplaw.orchestrator.monitor.status import planned
 from sweeplaw.orchestrator.store.claims import leases
 from sweeplaw.orchestrator.store.store import Store
@@ -20,6 +21,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Value
 from sweeplaw.trials.store_format import attempt_log
 from sweeplaw.trials.store_format.location import Location
+from sweeplaw.trials.store_format.search_state import SearchState
 
 ATTEMPT = ("attempt", "state", "message", "launch_id", "pack_id", "host", "started_at", "ended_at", "train_seconds")
 _LISTED = 5  # ids that a message names
@@ -39,7 +41,8 @@ class AttemptLog:
 class TrialView:
     """``row`` is the latest outcome, empty for a trial without one; ``attempts`` are all rows, oldest first.
 
-    ``curve`` has the points of the latest attempt; ``launch`` the facts of the latest launch that ran or planned it.
+    ``curve`` has the points of the latest attempt; ``launch`` the facts of the latest launch that ran or planned it;
+    ``proposed`` is why a search proposed it, empty if none did.
     """
 
     trial_id: str
@@ -49,6 +52,7 @@ class TrialView:
     curve: pl.DataFrame
     launch: Mapping[str, Any]
     faults: tuple[str, ...]
+    proposed: str = ""
 
 
 def find(store: Store, prefix: str) -> str:
@@ -58,6 +62,8 @@ def find(store: Store, prefix: str) -> str:
     found = set(held.trials.filter(begins).select("trial_id").collect()["trial_id"])
     found |= set(held.excluded.filter(begins).collect()["trial_id"])
     found = found or {trial for ids in planned(store).values() for trial in ids.filter(begins)["trial_id"]}
+    running = (trial for state in searches.searches(store) for trial in state.running)
+    found = found or {trial for trial in running if trial.startswith(prefix)}
     if len(found) == 1:
         return str(found.pop())
     if not found:
@@ -77,6 +83,7 @@ def view(store: Store, trial_id: str) -> TrialView:
     planners = (launch for launch, ids in planned(store).items() if trial_id in ids["trial_id"])
     ran = row.get("launch_id") or next(planners, None)
     launch = next((facts for facts in held.launches if facts.get("launch_id") == ran), {})
+    search = _search(store, row.get("sweep"), trial_id)
     return TrialView(
         trial_id=trial_id,
         row=row,
@@ -85,7 +92,14 @@ def view(store: Store, trial_id: str) -> TrialView:
         curve=curve.sort("step").select(name for name in curve.columns if curve[name].null_count() < curve.height),
         launch=launch,
         faults=held.faults,
+        proposed=searches.proposed(search, row, trial_id),
     )
+
+
+def _search(store: Store, sweep: str | None, trial_id: str) -> SearchState | None:
+    """Return where the search of this sweep stands, or the one that runs a trial without a row; None if none does."""
+    states = searches.searches(store)
+    return next((one for one in states if one.sweep == sweep or (sweep is None and trial_id in one.running)), None)
 
 
 def logs(store: Store, trial_id: str, attempts: pl.DataFrame) -> list[AttemptLog]:

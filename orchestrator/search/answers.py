@@ -14,12 +14,17 @@ from sweeplaw.orchestrator.search.space import Space
 class Answer:
     """The best setting of a scientific point: its ``value`` (recorded, or expected where nothing ran), the interval of
     each knob where the search knows one, and in ``words`` what it rests on.
+
+    ``trust`` is the probability that it is within a thousandth of the best, ``certified`` whether every neighbour ran
+    and none is better; None from a search that does not say.
     """
 
     setting: Setting
     value: float
     words: str
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    trust: float | None = None
+    certified: bool | None = None
 
 
 @runtime_checkable

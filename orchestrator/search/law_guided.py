@@ -82,7 +82,7 @@ class LawGuided:
         if not len(guide.records):
             return []
         return [
-            Answer(self._settings[found.denoised], found.loss, found.words, found.intervals)
+            Answer(self._settings[found.denoised], found.loss, found.words, found.intervals, found.trust)
             for found in guide.recommend()
         ]
 

@@ -72,7 +72,7 @@ class Local:
         """Return the best setting of each point with its certificate in words."""
         proofs = {cell: self._certificate(cell, values) for cell, values in sorted(self._known(history).items())}
         return [
-            Answer(self._setting(cell, proof.best), proof.value, proof.sentence(self._names))
+            Answer(self._setting(cell, proof.best), proof.value, proof.sentence(self._names), certified=proof.holds)
             for cell, proof in proofs.items()
             if proof
         ]

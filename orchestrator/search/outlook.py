@@ -9,8 +9,8 @@ from typing import Any
 from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.orchestrator.plan.limits import Budget
 from sweeplaw.orchestrator.search.answers import answers
-from sweeplaw.orchestrator.search.contract import History, Left, Pending, Proposal, Search
-from sweeplaw.orchestrator.search.space import Space
+from sweeplaw.orchestrator.search.contract import History, Left, Pending, Proposal, Search, Setting
+from sweeplaw.orchestrator.search.space import Space, ladder
 
 FIRST = 5  # proposals that are shown
 
@@ -37,9 +37,11 @@ def outlook(space: Space, search: Search, history: History) -> dict[str, Any]:
 
 
 def recommended(space: Space, search: Search, history: History) -> list[dict[str, Any]]:
-    """Return the search's answer at each scientific point as a flat row: its axes, the knobs, their intervals.
+    """Return the search's answer at each scientific point as a flat row: the values of all axes, and beside them what
+    `trials.store_format.search_state` says of a recommendation.
 
-    ``value`` is the metric itself, also where it is maximized.
+    ``value`` is the metric itself, also where it is maximized. ``edges`` are the axes at whose lowest or highest value
+    it lies, so that a better one may lie beyond.
     """
     sign = -1.0 if getattr(space.sweep.search, "maximize", False) else 1.0
     return [
@@ -48,9 +50,23 @@ def recommended(space: Space, search: Search, history: History) -> list[dict[str
             "value": sign * answer.value,
             "intervals": dict(answer.intervals),
             "basis": answer.words,
+            "trust": answer.trust,
+            "certified": answer.certified,
+            "edges": _edges(space, answer.setting),
         }
         for answer in answers(search, space, history)
     ]
+
+
+def _edges(space: Space, setting: Setting) -> dict[str, str]:
+    """Return ``lowest`` or ``highest`` by the axes on an end of whose ordered values a setting lies."""
+    found = {}
+    for axis, own in zip(space.axes, setting.values, strict=True):
+        values = list(ladder(axis))
+        ordered = all(isinstance(value, int | float) and not isinstance(value, bool) for value, *_ in values)
+        if len(values) > 1 and ordered and own in (values[0], values[-1]):
+            found[",".join(axis.names)] = "lowest" if own == values[0] else "highest"
+    return found
 
 
 def left(budget: Budget, history: History) -> Left:

@@ -13,6 +13,7 @@
     retries/…, claims/…        trials to run again; which launch runs which trials
     exclusions/…               trials that are no data (`trials.store_format.exclusions`)
     forecasts/….json           registered forecasts (`analysis.forecasting.registered`)
+    searches/….json            where the search of a launch stands (`trials.store_format.search_state`)
     logs/….log                 what the attempts of a pack printed (`trials.store_format.attempt_log`)
     rejected/…, quarantine/…   rows rejected by an import; damaged files
 
@@ -37,7 +38,8 @@ from sweeplaw.trials.store_format.damage import DamagedFileError, parsed
 from sweeplaw.trials.store_format.journal import ACKNOWLEDGED
 from sweeplaw.trials.store_format.location import Location, split
 
-LATER_FOLDERS = ("sealed", "usage", "checkpoints", "exclusions", "forecasts", "logs")  # made when they are first used
+# Made when they are first used.
+LATER_FOLDERS = ("sealed", "usage", "checkpoints", "exclusions", "forecasts", "searches", "logs")
 PART_FOLDERS = ("trials", "curves", "earlier")
 FOLDERS = ("launches", "journal", *PART_FOLDERS, "merges", "retries", "claims", "rejected", "quarantine")
 MARKER = "store.json"

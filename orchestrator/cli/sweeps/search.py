@@ -11,6 +11,8 @@ import typer
 from sweeplaw.orchestrator.cli.shared.output import emit_json, report_damage
 from sweeplaw.trials.quantities import counted, plain, short
 
+_NO_SETTING = ("trial_ids", "until", "reason", "value", "intervals", "basis", "trust", "certified", "edges")
+
 if TYPE_CHECKING:
     from sweeplaw.orchestrator.plan.sweep import SweepSpec
     from sweeplaw.orchestrator.store.store import Store
@@ -85,11 +87,7 @@ def _lines(known: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: value
-        for name, value in row.items()
-        if name not in ("trial_ids", "until", "reason", "value", "intervals", "basis")
-    }
+    return {name: value for name, value in row.items() if name not in _NO_SETTING}
 
 
 def _value(value: Any) -> str:

@@ -34,7 +34,7 @@ def show(
     sweep: Annotated[bool, typer.Option("--sweep", help="Print a sweep file whose only trial is this one.")] = False,
     json: Json = False,
 ) -> None:
-    """Show one trial: its knobs, attempts, curve, the end of its log, and how to run it alone.
+    """Show one trial: why it was proposed, its knobs, attempts, curve, the end of its log, and how to run it alone.
 
     Example: sweeplaw show results/surrogate 004c
     """
@@ -60,6 +60,7 @@ def _values(found: TrialView, logs: list[AttemptLog]) -> dict[str, Any]:
         "trial_id": found.trial_id,
         "row": dict(found.row),
         "knobs": dict(found.knobs),
+        "proposed": found.proposed or None,
         "attempts": found.attempts.to_dicts(),
         "curve": found.curve.to_dicts(),
         "log": logs[-1].output.decode(errors="replace") if logs else None,
@@ -71,6 +72,8 @@ def _outcome(found: TrialView) -> Iterator[str]:
     yield f"trial {found.trial_id}: {row.get('state', 'no outcome yet')}"
     if found.launch:
         yield f"sweep {found.launch.get('sweep')}, workload {found.launch.get('workload')}"
+    if found.proposed:
+        yield found.proposed
     if "host" in row:
         seconds = f" for {row['train_seconds']:.3g} s" if "train_seconds" in row else ""
         yield f"on {row['host']} ({row.get('device', 'unknown device')}){seconds}"

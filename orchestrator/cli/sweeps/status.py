@@ -45,7 +45,7 @@ def status(
     """Show the progress of the sweeps in STORE.
 
     Planned, claimed, running and ended trials; the trials that a relaunch would run, with the reason; rate and time
-    left; device time, and how much of it was wasted. `--watch 2` reports every two seconds.
+    left; device time, and how much of it was wasted; where a search stands. `--watch 2` reports every two seconds.
 
     Example: sweeplaw status results/demo
     """
@@ -92,10 +92,12 @@ def _progress(store: str) -> tuple[Progress, dt.datetime]:
 
 def _text(found: Progress, now: dt.datetime, store: str) -> str:
     from sweeplaw.orchestrator.launch.failures import sentences
+    from sweeplaw.orchestrator.monitor import searches
 
     why = sentences(found.failures, store)
+    searching = [line for state in found.searches for line in searches.sentences(state)]
     heading = ["why trials failed:"] if why else []
-    return "\n".join([*_counts(found), *heading, *why, *_pace(found), *_launches(found, now)])
+    return "\n".join([*_counts(found), *heading, *why, *_pace(found), *searching, *_launches(found, now)])
 
 
 def _values(found: Progress, now: dt.datetime) -> dict[str, Any]:
@@ -105,6 +107,7 @@ def _values(found: Progress, now: dt.datetime) -> dict[str, Any]:
         "leases": [_lease_values(lease, now) for lease in found.leases],
         "packs": [asdict(pack) for pack in found.packs],
         "failures": [asdict(cause) for cause in found.failures],
+        "searches": [asdict(state) for state in found.searches],
         "device_seconds": {"useful": usage.useful, "wasted": usage.wasted, "losses": usage.losses},
     }
 

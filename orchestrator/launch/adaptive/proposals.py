@@ -10,6 +10,7 @@ from typing import Any
 
 from sweeplaw.orchestrator.launch import checkpoints
 from sweeplaw.orchestrator.launch.adaptive.known import ledger, rows
+from sweeplaw.orchestrator.launch.adaptive.published_search import publish, search_state
 from sweeplaw.orchestrator.launch.leases import LEASE_SECONDS, LaunchLease
 from sweeplaw.orchestrator.plan.limits import Budget
 from sweeplaw.orchestrator.plan.plan import Group
@@ -26,6 +27,7 @@ from sweeplaw.trials.record import UNFINISHED, CurvePoint, Outcome, Provenance, 
 from sweeplaw.trials.store_format import checkpoint
 
 LISTEN_SECONDS = 1.0  # between two looks at what other launches have recorded
+PUBLISH_SECONDS = 10.0  # between two states of the search in the store
 REFUSED = 100  # proposals in a row that other launches hold: then this launch has nothing to do
 
 
@@ -60,6 +62,7 @@ class ProposalFeed:
         self._left_over = self._ledger.incomplete()
         self.already = self._ledger.trials
         self._listened = time.monotonic()
+        self._published = -PUBLISH_SECONDS
 
     @property
     def known(self) -> int:
@@ -81,6 +84,8 @@ class ProposalFeed:
                 self._cost.pop(row.spec.trial_id, None)
                 self._ledger.add(row.row())
         self._lease.launch_state.belief = self._search.belief(self._ledger.history(self.left()))
+        if time.monotonic() - self._published >= PUBLISH_SECONDS:
+            self.publish()
 
     def left(self) -> Left:
         """Return what is left of the budget, less what runs."""
@@ -101,6 +106,20 @@ class ProposalFeed:
     def recommended(self) -> list[dict[str, Any]]:
         """Return the answer of the search at each scientific point (`search.outlook.recommended`)."""
         return recommended(self._space, self._search, self._ledger.history(self.left()))
+
+    def publish(self) -> None:
+        """Publish in the store where the search stands."""
+        lease, end = self._lease, self._lease.launch_state.end
+        state = search_state(
+            self._space.sweep,
+            self._ledger.history(self.left()),
+            lease.launch_state.belief,
+            self.ended or (end.reason if end else ""),
+            self.recommended(),
+            {trial: self._notes[trial] for trial in self._cost},
+        )
+        publish(lease.store.location, lease.launch_id, state)
+        self._published = time.monotonic()
 
     def packs(self) -> list[Pack]:
         """Return the packs of the next setting; none while the search waits, and once it has ended."""
