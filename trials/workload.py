@@ -55,7 +55,9 @@ class Context:
     trial needs less memory. ``checkpoints`` is a folder or a URI that pyarrow supports, where a long trial writes its
     state every ``checkpoint_seconds``; it outlives the pack, and None disables checkpoints. ``ending`` returns True
     once the worker is being preempted: the workload then saves its state and ends its trials as preempted. It may be
-    called often, from any thread. ``log`` takes the output of the trial that runs, in pieces, where that is not printed
+    called often, from any thread. ``weights`` is a folder or URI where a workload with ``keeps`` leaves the trained
+    weights of each trial that completes, with ``snapshots`` also those at its evaluations; None keeps none. ``log``
+    takes the output of the trial that runs, in pieces, where that is not printed
     by this process itself: the output of a child, a traceback.
     """
 
@@ -67,6 +69,8 @@ class Context:
     checkpoints: str | None = None
     checkpoint_seconds: float = 600.0
     ending: Callable[[], bool] = never_preempted
+    weights: str | None = None
+    snapshots: bool = False
     log: Callable[[bytes], None] = no_log
 
     @property
@@ -91,8 +95,9 @@ class Workload(Protocol):
     metric beyond the core columns to its unit and meaning. ``spreads`` is whether several processes, each with its own
     device, may train one trial together (`Context.world`). ``stacks`` is whether the trials of a pack train together;
     otherwise each runs alone. ``resumes`` is whether a trial that ends because `Context.ending` turned true leaves a
-    checkpoint, from which it goes on. ``divides_micro_batch`` is whether
-    `Context.micro_batch_divisor` reduces the memory of a trial, so that one that ran out of memory may be retried.
+    checkpoint, from which it goes on. ``keeps`` is whether it leaves the weights of completed trials in
+    `Context.weights`. ``divides_micro_batch`` is whether `Context.micro_batch_divisor` reduces the memory of a trial,
+    so that one that ran out of memory may be retried.
     """
 
     name: str
@@ -102,6 +107,7 @@ class Workload(Protocol):
     spreads: bool
     stacks: bool
     resumes: bool
+    keeps: bool
 
     @property
     def divides_micro_batch(self) -> bool: ...

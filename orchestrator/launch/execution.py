@@ -124,6 +124,8 @@ class Execution:
             checkpoints=checkpoints.folder(self._lease.store.location),
             checkpoint_seconds=self._profile.checkpoint_seconds,
             logs=f"{self._lease.store.location.uri}/{attempt_log.FOLDER}",
+            weights=checkpoints.weights_folder(self._lease.store.location) if self._sweep.keep else None,
+            snapshots=self._sweep.keep == "evaluations",
             until=pack.until,
             parent=pack.parent,
         )

@@ -44,7 +44,8 @@ class Launched:
     ``end`` is set when the launch ended before its trials had; ``failures`` are the causes of those that failed.
     ``failed_earlier`` of the trials already in the store failed, which is final unless they are retried. Where a search
     proposes the trials, ``planned`` are those it has proposed so far, ``search_end`` is why it proposes no more, and
-    ``recommended`` is its answer at each scientific point.
+    ``recommended`` is its answer at each scientific point. ``without_weights`` are the completed trials whose weights
+    the sweep wants and the store does not keep.
     """
 
     launch_id: str
@@ -60,6 +61,7 @@ class Launched:
     failed_earlier: int = 0
     search_end: str = ""
     recommended: tuple[Mapping[str, Any], ...] = ()
+    without_weights: tuple[str, ...] = ()
 
 
 def launch(
@@ -98,6 +100,7 @@ def launch(
             None,
             store.problems,
             failed_earlier=failed_earlier,
+            without_weights=checkpoints.without_weights(store, plan.sweep, plan.ids),
         )
     todo = plan.only(wanted)
     guard = _checked(todo, todo, store, profile, launch_state)
@@ -124,6 +127,7 @@ def launch(
         store.problems,
         _failures(store, launch_id, states) if states.keys() & set(UNSETTLED) else (),
         failed_earlier,
+        without_weights=checkpoints.without_weights(store, plan.sweep, plan.ids),
     )
 
 
@@ -160,6 +164,7 @@ def _searched(
         _failures(store, launch_id, done.states) if done.states.keys() & set(UNSETTLED) else (),
         search_end=feed.ended,
         recommended=tuple(feed.recommended()),
+        without_weights=checkpoints.without_weights(store, plan.sweep, ()),
     )
 
 

@@ -148,3 +148,13 @@ def _coerced(knob: Knob, values: Sequence[Any]) -> list[Value]:
 
 def _distinct(values: list[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
+
+
+def samples(value: Any) -> list[Any]:
+    """Return values from which a workload that takes its knobs from the sweep infers the type of an axis."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict):
+        inside = [item for key, item in value.items() if key != "num"]
+        return [item for one in inside for item in (one if isinstance(one, list) else [one])]
+    return [value]

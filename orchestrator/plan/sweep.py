@@ -17,7 +17,7 @@ import pydantic
 from sweeplaw.clusters.profile import toml_file
 from sweeplaw.orchestrator import sinks
 from sweeplaw.orchestrator.plan import conditions, formulas, search_options, sizes
-from sweeplaw.orchestrator.plan.axes import Axis, read_axis, read_zip
+from sweeplaw.orchestrator.plan.axes import Axis, read_axis, read_zip, samples
 from sweeplaw.orchestrator.plan.limits import NOT_RETRIED, Budget, Retry, StopPolicy
 from sweeplaw.orchestrator.plan.search_options import RandomSearch, SearchOptions
 from sweeplaw.orchestrator.sinks import SinkTarget
@@ -38,8 +38,9 @@ class _File(pydantic.BaseModel):
     The axes of ``scientific`` are what the law is about, those of ``nuisance`` are tuned at each scientific point, and
     each block of ``zip`` is an axis of knobs that move together. ``fixed`` knobs have one value, ``derived`` ones a
     formula, and ``where`` holds conditions that every trial meets. ``seeds`` is their number, or a list of them.
-    ``workload`` is the name of what runs, or a table of its ``kind`` and settings; ``log_to`` names the sinks. The
-    ``name`` has letters, digits and ``. _ -``, at most 64.
+    ``workload`` is the name of what runs, or a table of its ``kind`` and settings; ``log_to`` names the sinks.
+    ``keep`` has the store keep the weights of trials that complete, or also those at every evaluation. The ``name`` has
+    letters, digits and ``. _ -``, at most 64.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True)
@@ -51,6 +52,7 @@ class _File(pydantic.BaseModel):
     retry: Retry = Retry()
     stop: StopPolicy = StopPolicy()
     log_to: str | list[str] = []
+    keep: Literal["final", "evaluations"] | None = None
     seeds: int | list[int] = 1
     where: str | list[str] = []
     scientific: dict[str, Any] = {}
@@ -86,6 +88,7 @@ class SweepSpec:
     retry: Retry
     stop: StopPolicy
     log_to: tuple[SinkTarget, ...] = ()
+    keep: Literal["final", "evaluations"] | None = None
     text: str = field(repr=False, default="")
 
     @property
@@ -154,10 +157,10 @@ def _fault(item: Any) -> str:
 
 def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec:
     search = search_options.read(file.search, faults)
-    samples = search.samples if isinstance(search, RandomSearch) else None
+    drawn = search.samples if isinstance(search, RandomSearch) else None
     derived_faults: list[str] = []
     try:
-        size = sizes.check(file.scientific, file.nuisance, file.zip, file.seeds, samples, len(file.derived))
+        size = sizes.check(file.scientific, file.nuisance, file.zip, file.seeds, drawn, len(file.derived))
         workload, options = _workload(file, folder)
         accepted = {knob.name: knob for knob in (*workload.knobs, *workload.requests)}
         derived = _derived(file.derived, accepted, derived_faults)
@@ -173,6 +176,8 @@ def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec
         faults += formulas.undefined(path, formula, accepted, COSTS)
     faults += _twice([*(name for axis in axes for name in axis.names), *fixed, *derived])
     log_to = _targets(file.log_to, faults)
+    if file.keep and not workload.keeps:
+        faults.append(f"keep = {file.keep!r}: workload {workload.name!r} leaves no weights (accepted: leave keep out)")
     faults += conditions.faults(axes, workload.knobs, fixed)
     faults += search_options.ranges_without_values(search, axes)
     if not faults and not any(axis.role == "scientific" for axis in axes):
@@ -193,6 +198,7 @@ def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec
         retry=file.retry.settled(divides_micro_batch=workload.divides_micro_batch),
         stop=file.stop,
         log_to=log_to,
+        keep=file.keep,
         text=text,
     )
 
@@ -203,24 +209,14 @@ def _workload(file: _File, folder: Path) -> tuple[Workload, dict[str, Any]]:
     kind = declared.pop("kind", None)
     if not isinstance(kind, str):
         raise InputError(f"workload.kind: {kind!r}; accepted is the name of a workload")
-    samples = {
-        name: _samples(value) for table in (file.scientific, file.nuisance, file.fixed) for name, value in table.items()
+    examples = {
+        name: samples(value) for table in (file.scientific, file.nuisance, file.fixed) for name, value in table.items()
     }
     for block in file.zip:
-        samples.update({name: value for name, value in block.items() if name != "role" and isinstance(value, list)})
-    samples.update({name: [0.5] for name in file.derived})
-    options = {**declared, "folder": str(folder), "axes": samples}
+        examples.update({name: value for name, value in block.items() if name != "role" and isinstance(value, list)})
+    examples.update({name: [0.5] for name in file.derived})
+    options = {**declared, "folder": str(folder), "axes": examples}
     return registry.load(kind, options), options
-
-
-def _samples(value: Any) -> list[Any]:
-    """Return values from which a workload that takes its knobs from the sweep infers the type of an axis."""
-    if isinstance(value, list):
-        return value
-    if isinstance(value, dict):
-        inside = [item for key, item in value.items() if key != "num"]
-        return [item for one in inside for item in (one if isinstance(one, list) else [one])]
-    return [value]
 
 
 def _axes(file: _File, accepted: Mapping[str, Knob], faults: list[str]) -> Iterator[Axis]:

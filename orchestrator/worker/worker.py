@@ -33,7 +33,8 @@ class Job:
     belong to.
 
     ``micro_batch_divisor``, ``checkpoints`` and ``checkpoint_seconds`` are those of `Context`; ``logs`` is the folder
-    or URI where what the trials print is kept, None to keep nothing. ``until`` and ``parent`` are those of `Pack`.
+    or URI where what the trials print is kept, None to keep nothing; ``weights`` and ``snapshots`` are those of
+    `Context`. ``until`` and ``parent`` are those of `Pack`.
     """
 
     pack_id: str
@@ -47,6 +48,8 @@ class Job:
     checkpoints: str | None = None
     checkpoint_seconds: float = 600.0
     logs: str | None = None
+    weights: str | None = None
+    snapshots: bool = False
     until: int | None = None
     parent: str | None = None
 
@@ -70,6 +73,8 @@ def make_context(
         checkpoints=job.checkpoints,
         checkpoint_seconds=job.checkpoint_seconds,
         ending=ending,
+        weights=job.weights,
+        snapshots=job.snapshots,
     )
 
 

@@ -14,21 +14,18 @@ import json
 import logging
 import os
 import re
-import tempfile
-import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweeplaw.trials.store_format import confined
-from sweeplaw.trials.store_format.atomic_file import write_atomically
-from sweeplaw.trials.store_format.location import Location, locate
+from sweeplaw.trials.store_format import confined, tensor_files
+from sweeplaw.trials.store_format.location import Location
+from sweeplaw.trials.store_format.tensor_files import SUFFIX
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 ENDED = ("completed", "diverged", "stopped")  # after any other outcome a later attempt may resume
-SUFFIX = ".safetensors"
 FORMAT = "sweeplaw checkpoint 1"  # incremented when older checkpoints can no longer be resumed
 
 _log = logging.getLogger(__name__)
@@ -47,23 +44,14 @@ def save(folder: str, trial_id: str, identity: str, saved: Saved) -> None:
 
     Raise OSError; the previous checkpoint is then unchanged.
     """
-    from safetensors.torch import save_file
-
-    location, name = _place(folder, f"{trial_id}{SUFFIX}")
+    location, name = tensor_files.place(folder, f"{trial_id}{SUFFIX}")
     metadata = {
         "format": FORMAT,
         "identity": identity,
         "note": json.dumps(dict(saved.note)),
-        "checksums": json.dumps({name: _checksum(tensor) for name, tensor in saved.tensors.items()}),
+        "checksums": json.dumps({name: tensor_files.checksum(tensor) for name, tensor in saved.tensors.items()}),
     }
-    tensors = {name: tensor.contiguous() for name, tensor in saved.tensors.items()}
-    if location.local:
-        write_atomically(location.writable(name), lambda path: _write(save_file, tensors, path, metadata))
-        return
-    with tempfile.TemporaryDirectory(prefix="sweeplaw-checkpoint-") as scratch:
-        path = f"{scratch}/{trial_id}{SUFFIX}"
-        _write(save_file, tensors, path, metadata)
-        _copy(path, location, name)
+    tensor_files.write(location, name, saved.tensors, metadata)
 
 
 def load(folder: str, trial_id: str, identity: str) -> Saved | None:
@@ -72,15 +60,11 @@ def load(folder: str, trial_id: str, identity: str) -> Saved | None:
     A checkpoint that is damaged, a link, of another run or of another format is logged and ignored. Raise InputError if
     ``folder`` is a URI that cannot be reached.
     """
-    location, name = _place(folder, f"{trial_id}{SUFFIX}")
+    location, name = tensor_files.place(folder, f"{trial_id}{SUFFIX}")
     try:
         if location.is_free(name):
             return None
-        if location.local:
-            return _open(location.readable(name), identity)
-        with tempfile.TemporaryDirectory(prefix="sweeplaw-checkpoint-") as scratch:
-            path = f"{scratch}/{trial_id}{SUFFIX}"
-            _fetch(location, name, path)
+        with tensor_files.at_path(location, name) as path:
             return _open(path, identity)
     except (OSError, ValueError) as error:
         _log.warning("checkpoint of trial %s: %s; it starts anew", trial_id, str(error).splitlines()[0])
@@ -93,7 +77,7 @@ def make_own_folder(folder: str) -> None:
     Raise OSError if it, or the folder it lies in, is a link or no folder.
     """
     if "://" not in folder:
-        location, name = _place(*os.path.split(os.path.abspath(folder)))
+        location, name = tensor_files.place(*os.path.split(os.path.abspath(folder)))
         confined.make_folder(location.root, name)
 
 
@@ -102,14 +86,14 @@ def written_at(folder: str, trial_id: str) -> dt.datetime | None:
 
     The time is that of the file system's clock. Raise OSError.
     """
-    location, name = _place(folder, trial_id)
+    location, name = tensor_files.place(folder, trial_id)
     written = _local_times(location, name) if location.local else _remote_times(location, name)
     return max(written, default=None)
 
 
 def remove(folder: str, trial_id: str) -> None:
     """Remove the trial's checkpoint in ``folder``, and the folder of its script's own. Failures are logged."""
-    location, name = _place(folder, trial_id)
+    location, name = tensor_files.place(folder, trial_id)
     try:
         if location.local:
             _remove_local(location, name)
@@ -120,14 +104,6 @@ def remove(folder: str, trial_id: str) -> None:
             location.filesystem.delete_dir(location.path(name))
     except OSError as error:
         _log.warning("checkpoint of trial %s cannot be removed: %s", trial_id, error)
-
-
-def _place(folder: str, name: str) -> tuple[Location, str]:
-    """Return the location that ``folder`` lies in, and ``name`` as seen from there: then ``folder`` must be no link."""
-    location = locate(folder)
-    uri, _, _ = location.uri.rpartition("/")
-    root, _, base = location.root.rpartition("/")
-    return replace(location, uri=uri, root=root), f"{base}/{name}"
 
 
 def _local_times(location: Location, name: str) -> list[dt.datetime]:
@@ -181,36 +157,7 @@ def _open(path: str, identity: str) -> Saved:
 
 
 def _differs(tensor: Tensor | None, checksum: int | None) -> bool:
-    return tensor is None or _checksum(tensor) != checksum
-
-
-def _checksum(tensor: Tensor) -> int:
-    return zlib.crc32(tensor.contiguous().numpy().data)
-
-
-def _write(save_file: Any, tensors: Mapping[str, Tensor], path: str, metadata: Mapping[str, str]) -> None:
-    """Raise OSError, whatever the reason the file cannot be written."""
-    from safetensors import SafetensorError
-
-    try:
-        save_file(tensors, path, metadata)
-    except SafetensorError as error:  # raised for a full disk, too
-        raise OSError(f"{path} cannot be written: {error}") from error
-
-
-def _copy(path: str, location: Location, name: str) -> None:
-    """Upload in pieces; the object appears only when the stream is closed without an error."""
-    with open(path, "rb") as source:
-        stream = location.filesystem.open_output_stream(location.path(name))
-        while piece := source.read(1 << 24):
-            stream.write(piece)
-        stream.close()
-
-
-def _fetch(location: Location, name: str, path: str) -> None:
-    with location.filesystem.open_input_stream(location.path(name)) as source, open(path, "wb") as target:
-        while piece := source.read(1 << 24):
-            target.write(piece)
+    return tensor is None or tensor_files.checksum(tensor) != checksum
 
 
 def _is_folder(location: Location, name: str) -> bool:

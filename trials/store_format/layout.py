@@ -14,6 +14,7 @@
     exclusions/…               trials that are no data (`trials.store_format.exclusions`)
     forecasts/….json           registered forecasts (`analysis.forecasting.registered`)
     searches/….json            where the search of a launch stands (`trials.store_format.search_state`)
+    weights/<trial>.safetensors  trained weights that a sweep keeps (`trials.store_format.kept_weights`)
     logs/….log                 what the attempts of a pack printed (`trials.store_format.attempt_log`)
     rejected/…, quarantine/…   rows rejected by an import; damaged files
 
@@ -39,7 +40,7 @@ from sweeplaw.trials.store_format.journal import ACKNOWLEDGED
 from sweeplaw.trials.store_format.location import Location, split
 
 # Made when they are first used.
-LATER_FOLDERS = ("sealed", "usage", "checkpoints", "exclusions", "forecasts", "searches", "logs")
+LATER_FOLDERS = ("sealed", "usage", "checkpoints", "exclusions", "forecasts", "searches", "weights", "logs")
 PART_FOLDERS = ("trials", "curves", "earlier")
 FOLDERS = ("launches", "journal", *PART_FOLDERS, "merges", "retries", "claims", "rejected", "quarantine")
 MARKER = "store.json"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -32,22 +32,20 @@ from sweeplaw.trials.training.weights import COMMON, HEAD, Weights, WeightSlot, 
 Tensors = Mapping[str, Tensor]
 
 
-class Transformer:
-    """``len(seeds)`` models of one shape, each initialized from its own seed as a single model would be."""
+class Forward:
+    """The computation of models of one shape from their weights, whose parts ``run`` passes to each layer."""
 
     def __init__(
         self,
         shape: Shape,
         context: int,
-        seeds: Sequence[int],
         device: str,
-        rope_base: float = 1e4,
-        group: ProcessGroup = ALONE,
-        autocast: torch.dtype | None = None,
+        rope_base: float,
+        autocast: torch.dtype | None,
+        run: Callable[..., Tensor],
     ) -> None:
         """``autocast`` is the number type of matrix products; None is that of the weights."""
-        self.shape = shape
-        self.weights = _weights(layout(shape), seeds, device, group, autocast)
+        self.shape, self.run = shape, run
         self.rotation = rotations(context, shape.heads, shape.width // shape.heads, rope_base).to(device)
         self._autocast = functools.partial(torch.autocast, device, autocast) if autocast else contextlib.nullcontext
 
@@ -55,7 +53,7 @@ class Transformer:
         """Return next-token logits, (members, batch, context, vocabulary), of tokens (members, batch, context)."""
         members, batch, context = tokens.shape
         with self._autocast():
-            logits = self.weights.run(COMMON, functools.partial(self._layers, tokens))
+            logits = self.run(COMMON, functools.partial(self._layers, tokens))
         return logits.view(members, batch, context, -1)
 
     def losses(self, windows: Tensor) -> Tensor:
@@ -67,10 +65,10 @@ class Transformer:
         stream = _embed(tokens.flatten(1), common["embedding"])  # (members, batch * context, width)
         for block in range(self.shape.depth):
             layer = functools.partial(self._block, f"{block}", tokens.shape[-1], common)
-            stream = self.weights.run(f"{block}", layer, stream)
+            stream = self.run(f"{block}", layer, stream)
         if self.shape.tied_embeddings:
             return norm_project(stream, common["final_norm"], common["embedding"])
-        return self.weights.run(HEAD, lambda own, last: norm_project(last, common["final_norm"], own[HEAD]), stream)
+        return self.run(HEAD, lambda own, last: norm_project(last, common["final_norm"], own[HEAD]), stream)
 
     def _block(self, block: str, context: int, common: Tensors, own: Tensors, stream: Tensor) -> Tensor:
         qkv = norm_project(stream, common[f"{block}.attention_norm"], own[f"{block}.qkv"])
@@ -81,6 +79,23 @@ class Transformer:
         mixed = mixed.transpose(1, 2).reshape(stream.shape)
         stream = add_projected(stream, mixed, own[f"{block}.attention_out"])
         return feed_forward(stream, common[f"{block}.ffn_norm"], own[f"{block}.gate_up"], own[f"{block}.down"])
+
+
+class Transformer(Forward):
+    """``len(seeds)`` models of one shape in training, each initialized from its own seed as a single model would be."""
+
+    def __init__(
+        self,
+        shape: Shape,
+        context: int,
+        seeds: Sequence[int],
+        device: str,
+        rope_base: float = 1e4,
+        group: ProcessGroup = ALONE,
+        autocast: torch.dtype | None = None,
+    ) -> None:
+        self.weights = _weights(layout(shape), seeds, device, group, autocast)
+        super().__init__(shape, context, device, rope_base, autocast, self.weights.run)
 
 
 def _weights(

@@ -150,6 +150,13 @@ class Stack:
         tensors = {name: tensor for name, tensor in gathered.items() if tensor is not None}
         return {**tensors, **copies} if tensors else None
 
+    def weights(self) -> Tensor | None:
+        """Return the weights, (members, parameters), on the CPU; None except in the first process.
+
+        A collective operation, as `state`.
+        """
+        return self.model.weights.gather(self.model.weights.values)
+
     def resume(self, state: Mapping[str, Tensor]) -> None:
         """Continue from a `state`."""
         for name, parts in self._tensors().items():

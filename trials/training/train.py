@@ -17,6 +17,7 @@ from sweeplaw.trials.corpus import DataBudget
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.store_format.checkpoint import Saved
 from sweeplaw.trials.training.ensemble import evaluate
+from sweeplaw.trials.training.keeping import Keeper
 from sweeplaw.trials.training.resume import Checkpointer, restore
 from sweeplaw.trials.training.stack import Recipe, Stack, TrainingDevice, history
 from sweeplaw.trials.training.trial import Clock, MemberGroup, TrialInProgress
@@ -54,13 +55,14 @@ def train(
     clock: Clock,
     checkpointer: Checkpointer | None = None,
     checkpoints: dict[str, Saved] | None = None,
+    keeper: Keeper | None = None,
 ) -> Generator[CurvePoint | Outcome, None, None]:
     """Train the trials, which have the same number of members; yield curve points and one outcome for each.
 
     ``checkpoints`` has one of every trial or none, and is emptied. The points that they contain are yielded again
-    first. Closing the iterator stops training. Raise PeerLost.
+    first. ``keeper`` keeps their weights. Closing the iterator stops training. Raise PeerLost.
     """
-    checkpointer = checkpointer or Checkpointer()
+    checkpointer, keeper = checkpointer or Checkpointer(), keeper or Keeper()
     size = len(groups[0].members)
     active = [TrialInProgress(group, recipe, slice(i * size, (i + 1) * size), clock) for i, group in enumerate(groups)]
     stacks = _stacks(groups, recipe, data.budget, device)
@@ -81,13 +83,15 @@ def train(
             evaluations = evaluate(stacks, validation, size)
             for trial in active:
                 trial.add_evaluation(evaluations[trial.rows.start // size])
+            keeper.snapshot(active, stacks)
         for trial in active:
             yield trial.point(evaluated=evaluated) if trial.diverged_at is None else trial.diverged()
         active = [trial for trial in active if trial.diverged_at is None]
         if not active:
             return
+    messages = keeper.keep(active, stacks)
     for trial in active:
-        yield trial.completed(micro_batches=len(stacks[0].micro_batches))
+        yield trial.completed(len(stacks[0].micro_batches), messages.get(trial.group.trial_id))
 
 
 def _stacks(groups: Sequence[MemberGroup], recipe: Recipe, budget: DataBudget, device: TrainingDevice) -> list[Stack]:

@@ -88,7 +88,7 @@ class TrialInProgress:
         self.points.append(point)
         return point
 
-    def completed(self, micro_batches: int) -> Outcome:
+    def completed(self, micro_batches: int, message: str | None = None) -> Outcome:
         """Return the outcome after the last step; each step had ``micro_batches`` micro-batches.
 
         ``train_loss`` is the mean over the last tenth of the run. Time and tokens per second are of this attempt.
@@ -103,7 +103,7 @@ class TrialInProgress:
             **({"micro_batches": micro_batches} if micro_batches > 1 else {}),
             **({"resumed_step": self.resumed_step} if self.resumed_step else {}),
         }
-        return trial_outcome(self.group, self.clock, "completed", None, len(self.losses), metrics)
+        return trial_outcome(self.group, self.clock, "completed", message, len(self.losses), metrics)
 
     def diverged(self) -> Outcome:
         """Return the outcome of a trial whose loss exceeded its bound, without losses."""

@@ -102,6 +102,7 @@ class Surrogate:
     spreads: bool = False
     stacks: bool = False
     resumes: bool = True
+    keeps: bool = False
     divides_micro_batch: bool = False
 
     @classmethod

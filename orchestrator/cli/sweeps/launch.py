@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = {"budget": 4, "preempted": 128 + signal.SIGTERM}
 TRIALS_FAILED = 5
+SHOWN = 8  # trials that a message names
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CONTINUES = "what was recorded is safe, and launching again continues"
 
@@ -201,6 +202,7 @@ def _values(done: Launched, store: str, not_logged: Mapping[str, int]) -> dict[s
         "search_ended": done.search_end or None,
         "recommended": done.recommended,
         "failed_earlier": done.failed_earlier,
+        "without_weights": done.without_weights,
         "failures": [asdict(cause) for cause in done.failures],
         "exit_code": _exit_code(done),
         "problems": done.problems,
@@ -226,6 +228,10 @@ def _print(done: Launched, store: str) -> None:
     if done.failed_earlier:
         again = f"sweeplaw retry {store} --state failed,out_of_memory"
         typer.echo(f"{counted(done.failed_earlier, 'trial')} failed in earlier launches; to run them again: {again}")
+    if done.without_weights:
+        trials, some = done.without_weights, " ".join(done.without_weights[:SHOWN])
+        again = f"sweeplaw retry {store} {some}{' …' * (len(trials) > SHOWN)}, then launch"
+        typer.echo(f"no weights are kept of {counted(len(trials), 'completed trial')}; to train them again: {again}")
     if done.elsewhere:
         typer.echo(f"{done.elsewhere} are being run by another launch")
     for problem in done.problems:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweeplaw.trials.store_format import checkpoint
+from sweeplaw.trials.store_format import checkpoint, tensor_files
 from sweeplaw.trials.store_format.checkpoint import Saved
 
 
@@ -89,7 +89,7 @@ def test_the_age_of_a_checkpoint_counts_files_and_follows_no_links(tmp_path):
 def test_a_checkpoint_of_ours_alone_has_a_time(tmp_path: Path) -> None:
     """Without the folder of a script's own checkpoints beside it."""
     (tmp_path / "checkpoints").mkdir()
-    ours = tmp_path / "checkpoints" / f"abc{checkpoint.SUFFIX}"
+    ours = tmp_path / "checkpoints" / f"abc{tensor_files.SUFFIX}"
     ours.write_bytes(b"")
     at = dt.datetime.fromtimestamp(ours.stat().st_mtime, dt.UTC)
     assert checkpoint.written_at(str(tmp_path / "checkpoints"), "abc") == at

@@ -29,6 +29,7 @@ class LanguageModel:
     spreads: bool = True
     stacks: bool = True
     resumes: bool = True
+    keeps: bool = True
     divides_micro_batch: bool = True
 
     @classmethod

@@ -59,6 +59,7 @@ class Replay:
     requests: tuple[Knob, ...] = ()
     spreads: bool = False
     stacks: bool = False
+    keeps: bool = False
     divides_micro_batch: bool = False
 
     @classmethod

@@ -61,6 +61,7 @@ class Command:
     spreads: bool = False
     stacks: bool = False
     resumes: bool = False
+    keeps: bool = False
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Command:

@@ -58,6 +58,7 @@ class PythonFunction:
     spreads: bool = False
     stacks: bool = False
     resumes: bool = False
+    keeps: bool = False
     divides_micro_batch: bool = False  # unknown before it runs: a function may read `context.micro_batch_divisor`
 
     @classmethod

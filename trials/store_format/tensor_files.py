@@ -1,0 +1,84 @@
+"""Files of named tensors in safetensors' format, which holds numbers and text and nothing executable.
+
+On a file system a file is written under a temporary name and renamed, on an object store it is one upload, so a reader
+sees the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sweeplaw.trials.store_format.atomic_file import write_atomically
+from sweeplaw.trials.store_format.location import Location, locate
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SUFFIX = ".safetensors"
+
+
+def place(folder: str, name: str) -> tuple[Location, str]:
+    """Return the location that ``folder`` lies in, and ``name`` as seen from there: then ``folder`` must be no link."""
+    location = locate(folder)
+    uri, _, _ = location.uri.rpartition("/")
+    root, _, base = location.root.rpartition("/")
+    return replace(location, uri=uri, root=root), f"{base}/{name}"
+
+
+def write(location: Location, name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Replace the file ``name`` by these tensors, no two of which share memory. Raise OSError; it is then unchanged."""
+    contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
+    if location.local:
+        write_atomically(location.writable(name), lambda path: _write(contiguous, path, metadata))
+        return
+    with tempfile.TemporaryDirectory(prefix="sweeplaw-tensors-") as scratch:
+        path = f"{scratch}/tensors{SUFFIX}"
+        _write(contiguous, path, metadata)
+        _upload(path, location, name)
+
+
+@contextlib.contextmanager
+def at_path(location: Location, name: str) -> Iterator[str]:
+    """Yield a local path of the file ``name``: that of a copy if it is on an object store.
+
+    Raise FileNotFoundError; OSError if it is a link or no regular file.
+    """
+    if location.local:
+        yield location.readable(name)
+        return
+    with tempfile.TemporaryDirectory(prefix="sweeplaw-tensors-") as scratch:
+        path = f"{scratch}/tensors{SUFFIX}"
+        with location.filesystem.open_input_stream(location.path(name)) as source, open(path, "wb") as target:
+            while piece := source.read(1 << 24):
+                target.write(piece)
+        yield path
+
+
+def checksum(tensor: Tensor) -> int:
+    """Return the CRC-32 of the values of a tensor on the CPU."""
+    return zlib.crc32(tensor.contiguous().numpy().data)
+
+
+def _write(tensors: Mapping[str, Tensor], path: str, metadata: Mapping[str, str]) -> None:
+    """Raise OSError, whatever the reason the file cannot be written."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), path, dict(metadata))
+    except SafetensorError as error:  # raised for a full disk, too
+        raise OSError(f"{path} cannot be written: {error}") from error
+
+
+def _upload(path: str, location: Location, name: str) -> None:
+    """Upload in pieces; the object appears only when the stream is closed without an error."""
+    with open(path, "rb") as source:
+        stream = location.filesystem.open_output_stream(location.path(name))
+        while piece := source.read(1 << 24):
+            stream.write(piece)
+        stream.close()
