@@ -92,12 +92,26 @@ def adequacy(fit: Fit) -> Adequacy:
     """
     require_fits(fit)
     few = judged(fit)
-    findings = tuple(_findings(few))
+    law, findings = _verdict_of(few)
     open_parameters = (*unidentified(fit), *narrow(fit))
     return Adequacy(
-        fit.verified, fit.status, _verdict(findings), findings, not open_parameters, open_parameters,
+        fit.verified, fit.status, law, findings, not open_parameters, open_parameters,
         residual_means(few), fit.rows_used, few.rows_used,
     )  # fmt: skip
+
+
+def law_verdict(fit: Fit) -> tuple[LawVerdict, tuple[Finding, ...]]:
+    """Return the verdict on the law alone with its findings: without the profiles of the parameters, which take long.
+
+    Raise InputError for anything but a fit.
+    """
+    require_fits(fit)
+    return _verdict_of(judged(fit))
+
+
+def _verdict_of(fit: Fit) -> tuple[LawVerdict, tuple[Finding, ...]]:
+    findings = tuple(_findings(fit))
+    return _verdict(findings), findings
 
 
 def _verdict(findings: Sequence[Finding]) -> LawVerdict:

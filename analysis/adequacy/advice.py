@@ -7,13 +7,20 @@ has been checked, or N* itself is uncertain by more than a factor WIDEST.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sweeplaw.analysis.adequacy.adequacy import Adequacy
+from sweeplaw.analysis.adequacy.adequacy import Adequacy, LawVerdict, law_verdict
 from sweeplaw.analysis.adequacy.reach import too_far
 from sweeplaw.analysis.fitting.derived import allocation
-from sweeplaw.analysis.fitting.derived.allocation import FLOPS_PER_ND, Allocation, compute_of, exponents, flops_per_nd
+from sweeplaw.analysis.fitting.derived.allocation import (
+    FLOPS_PER_ND,
+    Allocation,
+    compute_of,
+    exponents,
+    flops_per_nd,
+    is_surface,
+)
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.uncertainty import Interval
 from sweeplaw.trials.errors import InputError, require_positive
@@ -29,9 +36,13 @@ def objection(verdict: Adequacy) -> str:
 
 def failure(verdict: Adequacy) -> str:
     """Return why a fit is not to be believed, whatever its parameters' intervals; empty if it may be."""
-    if not verdict.optimum_found:
+    return _failure(verdict.optimum_found, verdict.law, verdict.reasons)
+
+
+def _failure(optimum_found: bool, law: LawVerdict, reasons: Sequence[str]) -> str:
+    if not optimum_found:
         return "the optimum is not verified"
-    return f"the law is inadequate: {verdict.reasons[0]}" if verdict.law == "inadequate" else ""
+    return f"the law is inadequate: {reasons[0]}" if law == "inadequate" else ""
 
 
 def allocate(fit: Fit, flops: float, k: float = FLOPS_PER_ND, force: bool = False) -> Allocation:
@@ -39,12 +50,23 @@ def allocate(fit: Fit, flops: float, k: float = FLOPS_PER_ND, force: bool = Fals
 
     Raise InputError for a law of other inputs, and, without ``force``, if the allocation is withheld (with the reason).
     """
-    found = allocation.allocate(fit, flops, k)
-    units = _untold(fit) if k == FLOPS_PER_ND else ""
-    why = "" if force else units or objection(fit.adequacy) or too_far(found.beyond) or uncertain(found.intervals)
-    if why:
-        raise InputError(f"no allocation: {why} (force=True returns it all the same)")
-    return found
+    if force or not is_surface(fit):
+        return allocation.allocate(fit, flops, k)
+    require_positive({"compute in FLOPs": flops, "FLOPs per N and D": k})
+    for why in _objections(fit, flops, k):
+        if why:
+            raise InputError(f"no allocation: {why} (force=True returns it all the same)")
+    return allocation.allocate(fit, flops, k)
+
+
+def _objections(fit: Fit, flops: float, k: float) -> Iterator[str]:
+    """Yield why an allocation is withheld, empty where it is not, from what is known at once to what takes a while."""
+    yield _untold(fit) if k == FLOPS_PER_ND else ""
+    law, findings = law_verdict(fit)
+    yield _failure(fit.verified, law, [one.sentence for one in findings if one.verdict == "failed"])
+    yield too_far(flops / float(compute_of(fit, k).max()))
+    yield uncertain(allocation.allocate(fit, flops, k).intervals)
+    yield objection(fit.adequacy)
 
 
 def uncertain(intervals: Mapping[str, Interval]) -> str:

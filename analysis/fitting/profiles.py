@@ -28,6 +28,7 @@ NEAR_OFFSETS = 3  # tried together; farther ones, which take many steps, only if
 STEPS, NEIGHBOUR_STEPS = 100, 30  # of the solver, from the quadratic model and from the optimum of a neighbour
 ROUNDS, LOWER = 6, 1e-4  # of both neighbours, and by which part of itself a value must fall for another round
 TOLERANCE = 1e-9  # relative Newton decrease of a profile point; thresholds are of relative order 1/n
+LEAST_ERROR = 1e-12  # relative: rows without noise leave a smaller one, of which no multiple moves a double
 NO_END = "no end of an interval was found"
 MAX_FACTOR = 1e3  # on each side of the estimate, for a parameter searched on its logarithm
 
@@ -129,7 +130,8 @@ def _line(setup: Setup, theta: Array, index: int) -> _Line:
     factor = deviance_scale(setup, theta).factor
     error = math.sqrt(max(column[place], 0.0) * 2 / factor) if factor > 0 else 0.0
     natural = 0.1 if setup.box.log[index] else 0.05 * (abs(theta[index]) or 1.0)
-    return _Line(setup, theta, index, min(error, 10 * natural) if error > 0 else natural, slopes)
+    least = LEAST_ERROR * 10 * natural
+    return _Line(setup, theta, index, max(min(error, 10 * natural), least) if error > 0 else natural, slopes)
 
 
 def own_units(setup: Setup, theta: Array, index: int) -> tuple[Setup, Array]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sweeplaw.analysis.adequacy.adequacy import adequacy
+from sweeplaw.analysis.adequacy.adequacy import law_verdict
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.scaling.approach import MIN_BUDGETS, Approach, IsoflopBudget, line, slopes
 from sweeplaw.analysis.scaling.isoflop_design import MIN_SIZES, WIDEST, WINDOW, IsoflopDesign, windows
@@ -137,7 +137,7 @@ def with_bias(approach: Approach, rows: IsoflopDesign, fit: Fit, true: float, se
 
     ``true`` is the exponent of the fitted law.
     """
-    law = adequacy(fit).law
+    law = law_verdict(fit)[0]
     if law != "adequate":
         why = "does not fit these rows" if law == "inadequate" else "cannot be judged on these rows"
         return replace(approach, notes=(*approach.notes, f"its bias is not estimated: the {fit.law.name} law {why}"))

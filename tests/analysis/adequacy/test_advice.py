@@ -181,3 +181,11 @@ def test_an_interval_without_an_end_is_open_and_withholds_the_budget() -> None:
         assert "uncertain by more than a factor 100" in uncertain({"params": Interval(low, high, 0.95, "")})
     with pytest.raises(InputError, match="positive"):
         of(surface()).to_dict(budgets=[-1.0])
+
+
+def test_what_an_inadequate_law_withholds_is_refused_before_profiles_are_traced(monkeypatch) -> None:
+    rows = surface()
+    rows["loss"] = 1.69 + ((406.4 / rows["N"] ** 0.34) ** 2 + (410.7 / rows["D"] ** 0.28) ** 2) ** 0.5
+    monkeypatch.setattr("sweeplaw.analysis.fitting.fitted_law.profile", lambda *_, **__: pytest.fail("traced"))
+    with pytest.raises(InputError, match="no allocation: the law is inadequate"):
+        analysis.allocate(of(rows), 1e22)

@@ -167,3 +167,18 @@ def test_a_coefficient_of_a_formula_is_identified_whatever_its_size() -> None:
     ours, theirs = own.profiles["B"].interval, known.profiles["B"].interval
     assert own.profiles["B"].identified
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=1e-3)
+
+
+@pytest.mark.parametrize("objective", ["huber:0.001", "ls", "lad"])
+@pytest.mark.parametrize("name", ["power", "power_asymptote", "reciprocal", "additive", "kaplan"])
+def test_losses_without_noise_identify_every_parameter_to_the_last_digits(name, objective) -> None:
+    size, tokens = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e7, 3e9, 6), np.geomspace(1e9, 1e11, 7)))
+    truth = {"A": 3.0, "alpha": 0.3, "C": 1.7, "E": 1.69, "B": 410.7, "beta": 0.28,
+             "Nc": 8.8e13, "Dc": 5.4e13, "aN": 0.076, "aD": 0.095}  # fmt: skip
+    law, rows = LAWS[name], {"x": X, "N": size, "D": tokens}
+    own, inputs = {key: truth[key] for key in law.names}, {key: rows[key] for key in law.inputs}
+    fit = analysis.fit({**inputs, "loss": law.predict(own, inputs)}, law, objective, y="loss")
+    for key, item in fit.profiles.items():
+        assert item.identified, item.verdict
+        assert item.interval.low == pytest.approx(own[key], rel=1e-6)
+        assert item.interval.high == pytest.approx(own[key], rel=1e-6)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sweeplaw import analysis
+from sweeplaw.analysis.fitting.derived.allocation import allocate
 from sweeplaw.analysis.fitting.solver.objectives import Objective
 from sweeplaw.analysis.laws.catalog import ALIASES, INPUT_UNITS, LAWS
 from sweeplaw.analysis.laws.law import Law
@@ -174,6 +175,19 @@ def test_farseer_wants_more_tokens_a_parameter_of_more_compute_as_published() ->
     assert 10 < ratios[0] < 30  # about Chinchilla's 20 at 1e20 to 1e21 FLOPs
     assert 10 < ratios[1] < 30
     assert ratios[0] < ratios[1] < ratios[2]
+
+
+@pytest.mark.heavy
+def test_an_allocation_by_farseer_is_the_optimum_near_the_runs_not_the_one_at_absurd_sizes() -> None:
+    """Its formula falls again beyond some 1e11 parameters; with 1e22 FLOPs its least loss of all is at one token."""
+    size, tokens = (column.ravel() for column in np.meshgrid(np.geomspace(2e8, 8e9, 8), np.geomspace(2e9, 4e11, 8)))
+    noise = np.exp(0.001 * np.random.default_rng(0).normal(size=size.size))
+    fit = analysis.fit({"N": size, "D": tokens, "loss": farseer(size, tokens) * noise}, "farseer", y="loss")
+    for flops in (1e21, 1e22):
+        true, _ = optimum(LAWS["farseer"], farseer_params(), flops)
+        found = allocate(fit, flops)
+        assert found.params == pytest.approx(true, rel=0.15)
+        assert found.intervals["params"].low <= true <= found.intervals["params"].high
 
 
 @pytest.mark.parametrize("name", [*LAWS, *ALIASES])
