@@ -21,10 +21,11 @@ def build_queue(
     """Return the packs of this plan; ``source`` gives more. Raise InputError with every trial that no node can hold."""
     nodes = tuple(nodes)
     sizes = _sizes(todo, profile, nodes)
+    stacked = profile.device.accelerator and todo.sweep.workload.stacks
     return Queue(
-        _packs(todo, profile, nodes, sizes),
+        _packs(todo, profile, nodes, sizes, stacked=stacked),
         max_attempts=1 + todo.sweep.retry.worker_died,
-        stacked=profile.device.accelerator,
+        stacked=stacked,
         size_of=sizes if todo.groups else size_of(todo, profile, nodes),
         source=source,
     )
@@ -62,7 +63,7 @@ def _sizes(todo: Plan, profile: Profile, nodes: Sequence[Node]) -> Callable[[Cos
 
 
 def _packs(
-    todo: Plan, profile: Profile, nodes: Sequence[Node], size_of: Callable[[Cost], TrialResources]
+    todo: Plan, profile: Profile, nodes: Sequence[Node], size_of: Callable[[Cost], TrialResources], *, stacked: bool
 ) -> list[Pack]:
     """Return the plan's packs, cut for the number of workers of each size that the nodes hold."""
     placement = Placement(profile.slots)
@@ -74,6 +75,6 @@ def _packs(
             groups,
             max(1, placement.capacity(size)),
             size=size,
-            stack_bytes=device_bytes(size, profile),
+            stack_bytes=device_bytes(size, profile) if stacked else None,
         )
     ]

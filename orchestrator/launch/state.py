@@ -177,7 +177,9 @@ class LaunchState:
                 device_seconds = at_risk if age is None or not running else min(at_risk, running.devices * age)
                 kept = at_risk - device_seconds
         self.meter.used(kept)
-        loss = WastedWork(pack.pack_id, tuple(trials), device_seconds, reason, now)
+        steps = running.steps if running else {}
+        step = next((steps[trial] for trial in trials if trial in steps), None)
+        loss = WastedWork(pack.pack_id, tuple(trials), device_seconds, reason, now, kept > 0, step)
         self.meter.lost(loss)
         return loss
 

@@ -30,13 +30,18 @@ REMEMBERED = 100  # latest losses kept one by one; the sums include all
 
 @dataclass(frozen=True, slots=True)
 class WastedWork:
-    """Lost work: the trials of a pack, their device time, the reason (None: not known yet) and the time."""
+    """Lost work: the trials of a pack, their device time, the reason (None: not known yet) and the time.
+
+    ``saved`` is whether a checkpoint written meanwhile holds a part of the work; ``step`` is the last one reported.
+    """
 
     pack_id: str
     trials: tuple[str, ...]
     device_seconds: float
     reason: Reason | None
     at: dt.datetime
+    saved: bool = False
+    step: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.schedule.death_causes import UnresolvedDeaths
+from sweeplaw.orchestrator.schedule.death_counts import Death
 from sweeplaw.orchestrator.schedule.device_time import Reason, WastedWork
 from sweeplaw.orchestrator.schedule.packs import Pack, Queue
 from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement, PlacementDecision
@@ -21,6 +22,8 @@ from sweeplaw.orchestrator.worker.worker import Job
 from sweeplaw.trials.record import Row, State, TrialRecord
 from sweeplaw.trials.spec import TrialSpec
 
+_NODE_LOST: tuple[Reason, ...] = ("node died", "preempted")
+_STATES: Mapping[Reason, State] = {"out of memory": "out_of_memory"}  # of the row of a trial that is given up
 START_TRIES = 5  # consecutive workers that die on a node before they run anything (its disk is full): then it is barred
 
 
@@ -71,6 +74,15 @@ class WorkerSlot:
     finished: set[str] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class _OpenDeath:
+    """A death whose reason will be known later: the pack, its trials that had ended, and the message."""
+
+    pack: Pack
+    finished: frozenset[str]
+    message: str
+
+
 class Dispatcher:
     """All worker slots of a run; ``driver_node`` is the driver's own. Every method may raise what ``sink`` raises."""
 
@@ -83,7 +95,7 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.queue = queue
-        self.unresolved = UnresolvedDeaths(callbacks.settled)
+        self.unresolved = UnresolvedDeaths(self._settled)
         self.to_stop: set[WorkerSlot] = set()  # closed slots, whose processes the backend has to end
         self.draining_since: float | None = None
         self._placement, self._callbacks, self._driver_node, self.clock = placement, callbacks, driver_node, clock
@@ -93,6 +105,7 @@ class Dispatcher:
         self._opened = 0
         self._failed_starts: Counter[str] = Counter()  # by node, consecutive
         self._last_change = clock()  # when a pack last started or ended
+        self._open_deaths: dict[WastedWork, _OpenDeath] = {}
 
     @property
     def busy(self) -> list[WorkerSlot]:
@@ -102,7 +115,7 @@ class Dispatcher:
     @property
     def done(self) -> bool:
         """Whether nothing runs and no waiting pack may still start."""
-        return not self.busy and (self.draining_since is not None or not self.queue.refill())
+        return not self.busy and (self.draining_since is not None or not (self.queue.refill() or self.queue.holds))
 
     @property
     def stuck_seconds(self) -> float:
@@ -234,18 +247,36 @@ class Dispatcher:
         if not left or self.draining_since is not None:
             self._callbacks.ended(pack)
             return
-        self._record_loss(slot, pack, left, reason)
-        state: State = "out_of_memory" if reason == "out of memory" else "failed"
-        for spec in self.queue.died(pack, slot.finished, at_once=reason == "out of memory"):
+        loss, state = self._lose(slot, pack, left, reason, message), _STATES.get(reason, "failed")
+        death = Death(
+            reason in _NODE_LOST, loss in self._open_deaths, loss.saved, loss.step, final=reason == "out of memory"
+        )
+        for spec in self.queue.died(pack, slot.finished, death):
             self._callbacks.give_up(pack, spec, message, state)
 
-    def _record_loss(self, slot: WorkerSlot, pack: Pack, left: Sequence[str], reason: Reason) -> None:
+    def _lose(self, slot: WorkerSlot, pack: Pack, left: Sequence[str], reason: Reason, message: str) -> WastedWork:
         """Record a loss; its reason is open if the worker may have died with a node other than the driver's."""
         others = frozenset(slot.nodes) - {self._driver_node}
-        if reason == "worker died" and others:
-            self.unresolved.add(self._callbacks.lost(pack, left, None), others, self.clock())
-        else:
-            self._callbacks.lost(pack, left, reason)
+        if reason != "worker died" or not others:
+            return self._callbacks.lost(pack, left, reason)
+        loss = self._callbacks.lost(pack, left, None)
+        self._open_deaths[loss] = _OpenDeath(pack, frozenset(slot.finished), message)
+        self.unresolved.add(loss, others, self.clock())
+        return loss
+
+    def _settled(self, loss: WastedWork, reason: Reason) -> None:
+        """Handle the reason of a loss, now that it is known."""
+        self._callbacks.settled(loss, reason)
+        if (death := self._open_deaths.pop(loss, None)) is None:
+            return
+        node_lost = reason in _NODE_LOST
+        for spec in self.queue.settled(death.pack, set(death.finished), node_lost=node_lost):
+            self._callbacks.give_up(death.pack, spec, death.message, "failed")
+
+    def close(self) -> None:
+        """Settle the losses at the end of a run; trials that are held keep no outcome and run with the next launch."""
+        self._open_deaths.clear()
+        self.unresolved.close()
 
     def _close(self, slot: WorkerSlot) -> None:
         self._slots.pop(slot.key, None)

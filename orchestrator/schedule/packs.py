@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from sweeplaw.orchestrator.plan.plan import Group
 from sweeplaw.orchestrator.plan.resources import TrialResources
+from sweeplaw.orchestrator.schedule.death_counts import Death, DeathCounts
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.record import TrialRecord
 from sweeplaw.trials.spec import TrialSpec
@@ -117,10 +118,10 @@ def _slice(group: Group, start: int, stop: int) -> Group:
 class Queue:
     """Waiting packs, largest size first and heaviest pack first within a size.
 
-    The trial that was running when its worker died is queued alone, at the front, with one more attempt, up to
-    ``max_attempts``; the trials behind it are queued unchanged. A trial that ran out of memory is queued with
-    micro-batches half as large. ``size_of`` returns the size of a trial of a given cost. ``source`` is asked for more
-    packs whenever one is wanted and none waits.
+    The trial that was running when its worker died is queued alone, at the front, with one more attempt, until
+    ``max_attempts`` such deaths count against it (`death_counts`); the trials behind it are queued unchanged. A trial
+    that ran out of memory is queued with micro-batches half as large. ``size_of`` returns the size of a trial of a
+    given cost. ``source`` is asked for more packs whenever one is wanted and none waits.
     """
 
     def __init__(
@@ -135,7 +136,8 @@ class Queue:
         self._source = source
         self._order = itertools.count()
         self._waiting: dict[TrialResources, list[tuple[bool, float, int, Pack]]] = {}
-        self._max_attempts = max_attempts
+        self._deaths = DeathCounts(max_attempts)
+        self._held: dict[str, Pack] = {}  # trials whose last death may or may not count, by id
         self._stacked = stacked
         self._size_of = size_of
         self._divisors: dict[str, int] = {}  # of trials that ran out of memory
@@ -181,6 +183,7 @@ class Queue:
     def again(self, record: TrialRecord) -> None:
         """Requeue one recorded trial alone, with a fresh crash count."""
         spec, cost = record.spec, record.cost
+        self._deaths.forget(spec.trial_id)
         if record.outcome.state == "out_of_memory":
             self._divisors[spec.trial_id] = 2 * self._divisors.get(spec.trial_id, 1)
         group = Group(spec.workload, spec.knobs, (), ((),), (spec.trial_id,), cost)
@@ -189,22 +192,53 @@ class Queue:
         size = self._size_of(cost)
         self.put(Pack((group,), float(cost.flops or 1), 1, size, divisor, until, parent))
 
-    def died(self, pack: Pack, finished: set[str], *, at_once: bool = False) -> list[TrialSpec]:
+    @property
+    def holds(self) -> bool:
+        """Whether trials wait for the reason of their worker's death (`settled`)."""
+        return bool(self._held)
+
+    def died(self, pack: Pack, finished: set[str], death: Death = Death()) -> list[TrialSpec]:  # noqa: B008  frozen
         """Requeue the unfinished trials of a dead worker's pack; return the trials that are given up.
 
-        ``at_once`` gives up the ones that were running, regardless of their attempts.
+        Where the reason of the ``death`` is open and decides that, the trial is held until it is `settled`.
         """
+        suspects, behind = self._suspects(pack, finished)
+        if behind:
+            share = sum(len(group.ids) for group in behind) / pack.trials
+            self.put(replace(pack, groups=behind, weight=pack.weight * share, attempt=1))
+        given_up = []
+        for single in suspects:
+            again = replace(pack, groups=(single,), weight=pack.weight / pack.trials, attempt=pack.attempt + 1)
+            verdict = self._deaths.died(single.ids[0], death)
+            if verdict == "again":
+                self.put(again)
+            elif verdict == "wait":
+                self._held[single.ids[0]] = again
+            else:
+                given_up.append(single.spec(0))
+        return given_up
+
+    def settled(self, pack: Pack, finished: set[str], *, node_lost: bool) -> list[TrialSpec]:
+        """Count an open death of this pack's worker, now that its reason is known: release the trials that were held.
+
+        Return those that are given up.
+        """
+        given_up = []
+        for single in self._suspects(pack, finished)[0]:
+            verdict = self._deaths.settled(single.ids[0], node_lost=node_lost)
+            if (again := self._held.pop(single.ids[0], None)) is None:
+                continue
+            if verdict == "again":
+                self.put(again)
+            else:
+                given_up.append(single.spec(0))
+        return given_up
+
+    def _suspects(self, pack: Pack, finished: set[str]) -> tuple[list[Group], tuple[Group, ...]]:
+        """Return the trials that were running when the pack's worker died, one a group, and those behind them."""
         left = [group for item in pack.groups if (group := item.only(set(item.ids) - finished)).ids]
         if not left:
-            return []
-        suspects = left[0] if self._stacked else _slice(left[0], 0, 1)
-        behind = [_slice(left[0], len(suspects.ids), len(left[0].ids)), *left[1:]]
-        if waiting := tuple(group for group in behind if group.ids):
-            share = sum(len(group.ids) for group in waiting) / pack.trials
-            self.put(replace(pack, groups=waiting, weight=pack.weight * share, attempt=1))
-        singles = [_slice(suspects, index, index + 1) for index in range(len(suspects.ids))]
-        if at_once or pack.attempt >= self._max_attempts:
-            return [single.spec(0) for single in singles]
-        for single in singles:
-            self.put(replace(pack, groups=(single,), weight=pack.weight / pack.trials, attempt=pack.attempt + 1))
-        return []
+            return [], ()
+        running = len(left[0].ids) if self._stacked else 1
+        behind = [_slice(left[0], running, len(left[0].ids)), *left[1:]]
+        return [_slice(left[0], index, index + 1) for index in range(running)], tuple(g for g in behind if g.ids)

@@ -187,7 +187,7 @@ def run(
                 lines = str(error).strip().splitlines() or [type(error).__name__]
                 raise ScheduleError(f"Ray Tune stopped: {lines[-1][-500:]}") from error
         finally:
-            dispatcher.unresolved.close()
+            dispatcher.close()
             del _runs[key]
     if state.failure:
         raise state.failure

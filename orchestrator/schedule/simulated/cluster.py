@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from sweeplaw.orchestrator.schedule.device_time import Reason, WastedWork
 from sweeplaw.orchestrator.schedule.dispatcher import Dispatcher, DispatcherCallbacks
 from sweeplaw.orchestrator.schedule.packs import Pack, Queue
 from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
@@ -25,6 +26,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import CurvePoint, Outcome, State
 from sweeplaw.trials.spec import TrialSpec
 
+_STEPS = 1_000_000  # by which progress is told, whatever the steps of a trial
 HOPELESS = 10_000  # interruptions in a row during which no worker trained: none ever will
 _MESSAGES = {"node died": "its node died", "preempted": "its node was preempted"}
 
@@ -83,7 +85,7 @@ class _Launch:
         self._cluster, self._ledger, self._conditions = cluster, cluster.ledger, cluster.conditions
         self._callbacks, self._ready, self._commit = callbacks, ready, commit
         self._timeline = Timeline()
-        observed = replace(callbacks, give_up=self._give_up)
+        observed = replace(callbacks, give_up=self._give_up, lost=self._lost)
         self._dispatcher = Dispatcher(queue, cluster.placement(slots), observed, "", self._timeline.clock)
         self._nodes = {node.node_id: node for node in cluster.nodes}
         self._to_come = {node: self._conditions.interruptions(node) for node in self._nodes}
@@ -256,6 +258,10 @@ class _Launch:
         rows = list(worker.rows(leg, preempted, self._commit))
         self._dispatcher.reported(worker.slot, rows, True, None, "worker died")
         self._follow()
+
+    def _lost(self, pack: Pack, trials: Sequence[str], reason: Reason | None) -> WastedWork:
+        done = self._done.get(trials[0], 0.0)
+        return replace(self._callbacks.lost(pack, trials, reason), saved=done > 0, step=int(done * _STEPS))
 
     def _give_up(self, pack: Pack, spec: TrialSpec, message: str, state: State) -> None:
         self._ledger.give_up(spec.trial_id)

@@ -147,12 +147,37 @@ def test_a_node_that_still_answers_a_while_after_the_death_of_its_worker_is_aliv
     assert [loss.reason for loss in scene.live.meter.latest()] == ["worker died"] * 3
 
 
-def test_a_trial_given_up_before_the_reason_is_known_has_what_is_known_as_its_message():
-    dead, unreachable = Scene(attempts=1), Scene(attempts=1)
-    dead.run.died("first", DIED)
-    unreachable.run.died("first", UNREACHABLE)
-    assert dead.given_up == ["the worker process died"]
-    assert unreachable.given_up == ["the worker cannot be reached any more: its process or its node died"]
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (DIED, "the worker process died"),
+        (UNREACHABLE, "the worker cannot be reached any more: its process or its node died"),
+    ],
+)
+def test_a_trial_whose_last_death_may_be_its_nodes_waits_for_the_reason(error, message):
+    scene = Scene(attempts=1)
+    scene.run.died("first", error)
+    assert (scene.given_up, scene.dispatcher.busy, scene.dispatcher.done) == ([], [], False)
+    scene.advance(AFTERMATH_SECONDS, answers=[FAR])
+    assert (scene.given_up, scene.dispatcher.done) == ([message], True)
+
+
+def test_a_trial_that_waited_runs_again_where_its_node_is_lost():
+    scene = Scene(attempts=1)
+    scene.run.died("first", UNREACHABLE)
+    scene.nodes.set_alive(FARTHER)
+    scene.advance(0)
+    assert scene.given_up == []
+    assert scene.dispatcher.busy
+    assert scene.wasted == {"node died": 3.0}
+
+
+def test_a_trial_that_waits_at_the_end_of_a_run_is_left_for_the_next_launch():
+    scene = Scene(attempts=1)
+    scene.run.died("first", UNREACHABLE)
+    scene.dispatcher.close()
+    assert scene.given_up == []
+    assert scene.wasted == {"worker died": 3.0}
 
 
 def test_at_the_end_of_a_run_an_open_reason_is_the_death_of_the_worker():

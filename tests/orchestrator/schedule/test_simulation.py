@@ -23,6 +23,7 @@ from sweeplaw.orchestrator.plan.pace import Pace
 from sweeplaw.orchestrator.plan.plan import Plan, plan
 from sweeplaw.orchestrator.plan.sweep import parse as parse_sweep
 from sweeplaw.orchestrator.schedule.simulated.gantt import gantt
+from sweeplaw.orchestrator.schedule.simulated.ledger import SlotLedger
 from sweeplaw.orchestrator.schedule.simulated.simulation import SimulatedLaunches, simulate
 from sweeplaw.trials.errors import InputError
 from tests.paths import ROOT
@@ -118,13 +119,17 @@ def test_failures_come_at_the_rate_of_the_cluster_or_of_each_node_and_the_seed_r
 
 
 @pytest.mark.heavy
-def test_the_retry_policy_of_the_sweep_decides_how_often_a_trial_is_tried() -> None:
-    on = profile(checkpoint_seconds=60.0, simulation={"mtbf_hours": 0.5, "away_seconds": 60.0})
-    once, often = (simulated(f"{SHORT}[retry]\nworker_died = {more}\n", on, runs=1) for more in (0, 1000))
-    (first, last) = (one.launches[0].ledgers[0] for one in (once, often))
-    assert first.given_up > 0
-    assert first.given_up + first.ended == once.plan.trials
-    assert (last.given_up, last.ended) == (0, often.plan.trials)
+def test_lost_nodes_give_up_only_trials_that_never_move_on_and_the_retry_policy_raises_the_bound() -> None:
+    def ledger(more: int, **assumed: Any) -> SlotLedger:
+        on = profile(checkpoint_seconds=60.0, simulation={"mtbf_hours": 0.25, "away_seconds": 60.0, **assumed})
+        return simulated(f"{SHORT}[retry]\nworker_died = {more}\n", on, runs=1).launches[0].ledgers[0]
+
+    moving, stuck, often = ledger(0), ledger(0, checkpoints=False), ledger(1000, checkpoints=False)
+    trials = made(SHORT).trials
+    assert (moving.given_up, moving.ended) == (0, trials)
+    assert stuck.given_up > 0
+    assert stuck.given_up + stuck.ended == trials
+    assert (often.given_up, often.ended) == (0, trials)
 
 
 @pytest.mark.heavy
