@@ -176,6 +176,7 @@ def _fake_group(rank: int, processes: int) -> Iterator[None]:
         dist.destroy_process_group()
 
 
+@pytest.mark.heavy
 def test_gathered_memory_is_the_shared_parameters_the_head_and_two_blocks() -> None:
     """As weights, gradients and exchange buffer: 12 bytes per parameter."""
     from sweeplaw.trials.training.sharding import spans

@@ -81,6 +81,7 @@ def test_a_loss_at_a_point_that_is_none_is_refused() -> None:
     assert analysis.loss_at(fit, {"N": 1e8, "D": 1e10})[0] == pytest.approx(fit.predict({"N": 1e8, "D": 1e10})[0])
 
 
+@pytest.mark.heavy
 def test_a_budget_beyond_what_any_law_was_checked_for_is_withheld() -> None:
     fit = of(surface())
     with pytest.raises(InputError, match="no law has been checked beyond 10,000 times"):

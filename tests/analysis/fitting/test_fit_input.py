@@ -81,6 +81,7 @@ def test_a_fault_of_too_few_rows_names_the_rows_left_out() -> None:
         ({"N": "size (B)", "D": "D"}, (1e9, 1), "--x 'N=1e9*\"size (B)\"' says so"),
     ],
 )
+@pytest.mark.heavy
 def test_sizes_too_small_to_be_counts_are_said_to_be_in_a_unit_and_give_no_advice(columns, factors, phrase) -> None:
     rows = table()
     small = {columns["N"]: rows["N"] / factors[0], columns["D"]: rows["D"] / factors[1], "loss": rows["loss"]}

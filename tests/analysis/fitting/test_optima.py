@@ -122,6 +122,7 @@ def test_a_fit_ends_at_the_lowest_minimum_of_many_starts(name: str, seed: int) -
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.heavy
 def test_a_coupled_law_whose_asymptote_vanishes_is_verified_at_the_bound_of_it(seed: int) -> None:
     rng = np.random.default_rng(seed)
     x = points(LAWS["skaling"], rng)

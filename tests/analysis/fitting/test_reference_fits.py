@@ -26,6 +26,7 @@ def test_isoflop_sets_end_at_the_global_optimum_of_their_raw_objective(isoflops,
     assert [fit.params[name] for name in ("E", "A", "B", "alpha", "beta")] == pytest.approx(params, rel=2e-5)
 
 
+@pytest.mark.heavy
 def test_chinchilla_figure_has_its_huber_optimum_and_its_published_absolute_optimum(chinchilla_figure) -> None:
     rows = chinchilla_figure
     huber = analysis.fit(rows, "additive", "huber:0.001", y="loss", space="log", reduction="sum")
@@ -69,6 +70,7 @@ def test_the_published_data_constrained_constants_are_a_local_minimum_and_ours_i
     assert fit.value <= 0.01580738
 
 
+@pytest.mark.heavy
 def test_the_profile_of_repeats_is_not_identified_above(repeats) -> None:
     profile = repeats.profiles["RD"]
     assert 3.5 < profile.interval.low < 6.0  # 4.7 in the bootstrap of the reference

@@ -104,6 +104,7 @@ def test_fit_and_report_of_one_store_are_one_law_and_best_has_its_points(one):
     assert best["seeds"].to_list() == [2] * 12
 
 
+@pytest.mark.heavy
 def test_best_is_the_default_and_all_rows_are_said_in_the_heading(one):
     fit = analysis.fit(one)
     assert analysis.fit(one, best=True).value == fit.value
@@ -124,6 +125,7 @@ def test_the_loss_at_the_points_is_that_of_the_planted_law_where_the_lowest_run_
 
 
 @pytest.mark.parametrize("ask", [lambda store: analysis.fit(store), lambda store: analysis.fit(load(store))])
+@pytest.mark.heavy
 def test_two_recipes_are_refused_with_the_condition_of_each(two, ask):
     with pytest.raises(InputError) as caught:
         ask(two)
@@ -134,6 +136,7 @@ def test_two_recipes_are_refused_with_the_condition_of_each(two, ask):
     )
 
 
+@pytest.mark.heavy
 def test_a_family_is_fitted_by_its_condition_and_all_with_pool(two, one):
     assert command("fit", two)[0] != 0
     only = analysis.fit(two, where="weight_decay = 1.0")
@@ -186,6 +189,7 @@ def test_a_report_compares_families_and_never_pools_them(two):
     assert (compared({**fits, "third": None}) or {})["without_law"] == ["third"]
 
 
+@pytest.mark.heavy
 def test_families_whose_laws_fit_are_told_not_to_cross():
     rng = np.random.default_rng(0)
     n, d = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e7, 1e9, 6), np.geomspace(1e9, 1e11, 6)))
@@ -220,6 +224,7 @@ def test_own_and_imported_runs_are_two_families(one, tmp_path):
     assert analysis.fit(path, where="source IS NULL").params == pytest.approx(analysis.fit(one).params, rel=1e-9)
 
 
+@pytest.mark.heavy
 def test_a_table_of_any_origin_says_what_was_taken_as_knobs():
     path = SHARED / "step_law_dense.csv"
     if not path.exists():

@@ -96,6 +96,7 @@ def test_a_band_contains_the_fit_and_is_wider_beyond_the_data() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 2], ids=["40 rows", "20 rows"])
+@pytest.mark.heavy
 def test_the_band_of_a_run_contains_new_runs_at_its_nominal_rate(step) -> None:
     shares = []
     for seed in range(12):
@@ -145,6 +146,7 @@ def test_the_standard_error_of_a_parameter_that_overflows_is_infinite_without_a_
     assert draws.standard_errors == pytest.approx([np.sqrt(2), math.inf])
 
 
+@pytest.mark.heavy
 def test_a_parameter_that_the_rows_do_not_determine_is_reported_as_not_identified() -> None:
     x = np.array(
         [1.0, 1.0, 1.0, 1000.0, 1000.0, 2000.0, 2000.0, 2000.0]

@@ -39,6 +39,7 @@ def test_the_unit_of_the_inputs_does_not_matter() -> None:
             np.testing.assert_allclose(getattr(found, name), getattr(one, name), rtol=1e-6)
 
 
+@pytest.mark.heavy
 def test_a_formula_of_ones_own_forecasts_as_the_law_of_the_catalog() -> None:
     runs = table()
     named = analysis.forecaster(runs, "additive").predict(AHEAD)
@@ -47,6 +48,7 @@ def test_a_formula_of_ones_own_forecasts_as_the_law_of_the_catalog() -> None:
     np.testing.assert_allclose(own.high - own.low, named.high - named.low, rtol=0.1)
 
 
+@pytest.mark.heavy
 def test_the_order_of_rows_does_not_matter_and_a_forecast_repeats_to_the_bit() -> None:
     runs = table()
     order = np.random.default_rng(0).permutation(len(runs["loss"]))
@@ -173,6 +175,7 @@ def test_a_law_that_turns_negative_is_refused_where_it_does() -> None:
         found.predict({"N": 1e12})
 
 
+@pytest.mark.heavy
 def test_results_show_themselves_and_are_plain_json() -> None:
     found = analysis.forecaster(table())
     record = analysis.rollouts(found)

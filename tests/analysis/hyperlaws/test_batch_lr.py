@@ -103,6 +103,7 @@ def test_no_run_is_on_the_frame_of_its_panel() -> None:
         assert low < 0.99 * settings[:, 1].min() < 1.01 * settings[:, 1].max() < high
 
 
+@pytest.mark.heavy
 def test_the_exponent_is_the_weighted_slope_through_the_optima_of_the_slices() -> None:
     """Against least squares with an offset for each cell. No slice weighs more than one of the median error."""
     frame = runs(0.5, noise=0.002)

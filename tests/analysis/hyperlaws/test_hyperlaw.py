@@ -115,6 +115,7 @@ def _scipy_surface(ours: object, allowed: np.ndarray, start: np.ndarray) -> np.n
     return out
 
 
+@pytest.mark.heavy
 def test_runs_that_differ_by_their_last_partial_batch_are_of_one_cell() -> None:
     frame = planted(seed=2).with_columns(unique_tokens=pl.col("D"), epochs=pl.lit(1.0))
     whole = (pl.col("D") / pl.col("batch_tokens")).floor() * pl.col("batch_tokens")
@@ -186,6 +187,7 @@ def test_the_true_optimum_scores_at_the_noise_floor() -> None:
         assert metric.score == pytest.approx(metric.floor, abs=0.5), metric.name
 
 
+@pytest.mark.heavy
 def test_a_recipe_with_another_optimum_is_detected() -> None:
     two = pl.concat(
         [
@@ -205,6 +207,7 @@ def test_a_recipe_with_another_optimum_is_detected() -> None:
     )
 
 
+@pytest.mark.heavy
 def test_equal_recipes_are_served_by_one_law() -> None:
     two = pl.concat([planted(seed=s).with_columns(schedule=pl.lit(str(s))) for s in (7, 8)])
     law = hyperlaw(two, estimator="joint", recipes=("schedule",), resamples=120)
@@ -212,12 +215,14 @@ def test_equal_recipes_are_served_by_one_law() -> None:
     assert law.recipes.serves_all, law.recipes.sentence
 
 
+@pytest.mark.heavy
 def test_settings_repeated_in_a_cell_are_reported_with_the_column_that_differs() -> None:
     two = pl.concat([planted(seed=s, missing=0.0).with_columns(schedule=pl.lit(str(s))) for s in (7, 8)])
     notes = hyperlaw(two, resamples=0).notes
     assert any("differ in schedule" in note for note in notes)
 
 
+@pytest.mark.heavy
 def test_settings_repeated_with_other_seeds_alone_are_not_reported() -> None:
     seeds = [planted(seed=s, missing=0.0).with_columns(seed=pl.lit(s), trial_id=pl.lit(str(s))) for s in (7, 8)]
     assert not any("occur more than once" in note for note in hyperlaw(pl.concat(seeds), resamples=0).notes)
@@ -297,6 +302,7 @@ def test_the_loss_of_a_run_that_did_not_complete_is_null() -> None:
 
 
 @needs_table
+@pytest.mark.heavy
 def test_step_laws_pooled_fit_is_reproduced_on_the_released_table() -> None:
     law = hyperlaw(dense(), estimator="pooled:0.0025", y="smoothed_loss")
     assert (law.rows_used, law.cells_used) == (129, 17)
@@ -317,6 +323,7 @@ def test_step_laws_pooled_fit_is_reproduced_on_the_released_table() -> None:
 
 
 @needs_table
+@pytest.mark.heavy
 def test_the_released_tool_prints_the_mean_of_its_resamples_in_some_order_of_tied_rows() -> None:
     # The tool seeds numpy's legacy generator with 42 and draws rows sorted by excess. The 17 best rows tie at zero, and
     # their order after the sort depends on the vector instructions of the processor, so the printed digits do as well:
@@ -378,6 +385,7 @@ def test_a_thousand_cell_resamples_of_the_joint_surface_take_seconds() -> None:
 
 
 @needs_table
+@pytest.mark.heavy
 def test_the_values_account_for_every_law_row_and_cell() -> None:
     values = hyperlaw(dense(), estimator="cells", y="smoothed_loss", resamples=50).to_dict()
     assert set(values["laws"]) == {"lr", "batch_tokens"}

@@ -50,6 +50,7 @@ def compared(*sources: pl.DataFrame, **options: Any) -> Any:
     return found
 
 
+@pytest.mark.heavy
 def test_a_planted_speed_up_is_found():
     found = compared(runs(), runs(gain=1.5))
     assert found.overall.points == 12
@@ -61,6 +62,7 @@ def test_a_planted_speed_up_is_found():
     assert back.speed_up.value == pytest.approx(1 / 1.5, rel=0.02)
 
 
+@pytest.mark.heavy
 def test_where_no_difference_is_shown_no_recipe_is_called_faster():
     found = compared(runs(noise=0.005), runs(noise=0.005, draw=1))
     assert not found.overall.shown(0.95)
@@ -70,6 +72,7 @@ def test_where_no_difference_is_shown_no_recipe_is_called_faster():
     assert "the second recipe reaches the other's loss" in clear.headline()[2]
 
 
+@pytest.mark.heavy
 def test_a_law_that_does_not_fit_the_first_recipe_tells_no_speed_up():
     rows = [(n, d, seed, 1.7 + 1e6 / n + (n / 4e6 - 1) ** 2 * 1e-3 + 100 / d**0.2) for n, d, seed in
             product((1e6, 2e6, 4e6, 16e6, 64e6), (1e8, 2e8, 4e8, 16e8), range(2))]  # fmt: skip
@@ -102,6 +105,7 @@ def test_runs_of_one_seed_are_subtracted_from_each_other():
     assert paired.overall.noise == pytest.approx(0.05, rel=0.3)
 
 
+@pytest.mark.heavy
 def test_by_size_the_answer_is_that_of_a_paired_t_test():
     first, second = runs(noise=0.02), runs(offset=0.02, noise=0.02, draw=5)
     found = compared(first, second)
@@ -140,6 +144,7 @@ def test_the_runs_that_would_settle_a_difference_settle_it():
     assert "no difference shown" in effect.verdict(0.95)
 
 
+@pytest.mark.heavy
 def test_the_price_of_more_runs_is_that_of_both_recipes():
     cost = [pl.lit(100.0).alias("train_seconds"), pl.lit(1e15).alias("flops")]
     first = runs(noise=0.03, seeds=range(2)).with_columns(cost)
@@ -167,6 +172,7 @@ def test_several_values_of_a_knob_are_corrected_for_their_number():
     assert any("left out" in note for note in found[0].notes)
 
 
+@pytest.mark.heavy
 def test_recipes_that_differ_in_more_than_the_knob_are_refused_with_the_way_out():
     both = pl.concat([
         runs().with_columns(optimizer=pl.lit("adamw"), lr=pl.lit(0.001)),
@@ -204,6 +210,7 @@ def test_one_pair_alone_claims_nothing():
     assert found.overall.difference == pytest.approx(-0.1)
 
 
+@pytest.mark.heavy
 def test_a_comparison_is_plain_values_and_text():
     found = compared(runs(noise=0.01), runs(gain=1.4, noise=0.01, draw=1))
     values = json.loads(json.dumps(found.to_dict()))

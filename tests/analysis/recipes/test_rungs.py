@@ -80,6 +80,7 @@ def test_budgets_are_rungs_too():
     assert "no C stands out" in repr(found)
 
 
+@pytest.mark.heavy
 def test_a_path_and_a_frame_answer_as_their_fit_does(tmp_path):
     frame = table(off=0.02, lr=True)
     frame.write_csv(tmp_path / "runs.csv")

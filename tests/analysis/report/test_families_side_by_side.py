@@ -17,6 +17,7 @@ def fitted(scale: float, bootstrap: int = 0) -> Fit:
     return analysis.fit({"N": size, "D": tokens, "loss": losses}, "additive", bootstrap=bootstrap)
 
 
+@pytest.mark.heavy
 def test_laws_without_draws_are_compared_by_their_parameters_and_the_missing_crossing_is_explained() -> None:
     found = compared({"adamw": fitted(400.0), "muon": fitted(300.0), "sgd": None})
     assert found is not None

@@ -35,6 +35,7 @@ def isoflop(noise: float = 0.0, centre: float = 0.0, **params: float) -> dict[st
 
 @settings(max_examples=8, deadline=None)
 @given(alpha=st.floats(0.2, 0.6), beta=st.floats(0.2, 0.6), flops=st.floats(1e18, 1e24))
+@pytest.mark.heavy
 def test_the_allocation_is_the_closed_form_of_the_additive_law(alpha: float, beta: float, flops: float) -> None:
     fit = analysis.fit(isoflop(alpha=alpha, beta=beta), objective="ls")
     a, g = beta / (alpha + beta), (alpha * TRUTH["A"] / beta / TRUTH["B"]) ** (1 / (alpha + beta))
@@ -57,6 +58,7 @@ def coupled(noise: float = 0.002, seed: int = 0) -> dict[str, np.ndarray]:
     return {**rows, "loss": 1.7 + terms**2 + noise * np.random.default_rng(seed).normal(size=63)}
 
 
+@pytest.mark.heavy
 def test_an_inadequate_law_gives_no_exponent_beside_the_other_approaches() -> None:
     fit = analysis.fit(coupled(), objective="ls", bootstrap=50)
     assert fit.adequacy.law == "inadequate"
@@ -70,6 +72,7 @@ def test_an_inadequate_law_gives_no_exponent_beside_the_other_approaches() -> No
     assert "not advised: the law is inadequate" in forced.headline()[0]
 
 
+@pytest.mark.heavy
 def test_laws_that_do_not_fit_have_no_crossing() -> None:
     one, other = (analysis.fit(coupled(seed=seed), objective="ls", bootstrap=50) for seed in (0, 1))
     with pytest.raises(InputError, match=r"(?s)additive: the law is inadequate.*no crossing of such laws"):
@@ -192,6 +195,7 @@ def test_a_curve_that_cannot_be_forecast_is_refused_with_the_reason() -> None:
         forecast(np.arange(1.0, 11), np.linspace(3, 2, 10), 5)
 
 
+@pytest.mark.heavy
 def test_a_holdout_says_how_many_rows_its_band_held() -> None:
     held = largest(analysis.fit(isoflop(noise=0.003)))
     assert held.band is not None

@@ -80,6 +80,7 @@ def in_order(rows: list[dict[str, Any]], points: tuple[str, ...]) -> list[dict[s
 @pytest.mark.parametrize("recorded", [True, False])
 @settings(deadline=None, max_examples=30)
 @given(rows=st.lists(ROW, max_size=40))
+@pytest.mark.heavy
 def test_best_is_what_a_search_in_plain_python_finds(recorded, rows):
     rows = [row | {"trial_id": f"t{number}"} for number, row in enumerate(rows)]
     launches = LAUNCHES if recorded else []

@@ -87,6 +87,7 @@ def test_a_file_without_ids_is_rejected(tmp_path):
         difference(a, str(tmp_path / "b.csv"))
 
 
+@pytest.mark.heavy
 def test_a_store_and_its_export_are_compared_by_the_latest_attempt(store, record, tmp_path):
     with store.writer("one") as writer:
         writer.write([record(seed, loss=2.0 + seed) for seed in range(5)])

@@ -172,6 +172,7 @@ def test_decimal_literals_in_sql_are_numbers_in_json(filled):
     assert json.loads(result.stdout) == [{"a": 0.1, "b": 0.0}]
 
 
+@pytest.mark.heavy
 def test_output_files_contain_the_same_rows(filled, tmp_path):
     sql = "SELECT seed, val_loss, state FROM trials ORDER BY seed"
     expected = run_query(load(filled), Query(sql=sql)).frame
@@ -217,6 +218,7 @@ def test_a_table_begins_with_the_columns_of_the_query_then_the_loss_and_the_knob
     assert headings[:4] == ["trial_id", "seed", "train_loss", "params_non_embedding"]
 
 
+@pytest.mark.heavy
 def test_constant_columns_are_noted_once_unless_the_query_mentions_them(filled):
     headings, notes = table(filled.location.uri, "--where", "seed IN (1, 2)")
     assert "state" not in headings

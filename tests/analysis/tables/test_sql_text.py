@@ -86,6 +86,7 @@ PIECES = (
 )  # fmt: skip
 
 
+@pytest.mark.heavy
 def test_random_statements_of_hostile_pieces_never_open_a_file_or_a_socket(source):
     loaded = tables.load(source)
     files = [f"{source}-secret/s.{kind}" for kind in ("csv", "parquet", "json", "ipc")]

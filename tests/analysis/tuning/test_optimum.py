@@ -65,6 +65,7 @@ def test_the_planted_optimum_of_a_noiseless_quadratic_is_recovered() -> None:
     assert cell.fitted_loss == pytest.approx(2.5, rel=1e-6)
 
 
+@pytest.mark.heavy
 def test_intervals_cover_the_planted_optimum_at_about_their_nominal_level() -> None:
     covered = 0
     for seed in range(60):

@@ -111,6 +111,7 @@ def test_the_driver_finds_the_sweep_and_the_profile_of_its_cluster() -> None:
 
 
 @given(st.text(max_size=80))
+@pytest.mark.heavy
 def test_any_name_becomes_a_name_kubernetes_accepts(name: str) -> None:
     assert NAME.is_valid(label(name, kuberay.LONGEST_NAME))
 

@@ -39,6 +39,7 @@ def write(path, text):
         ("infinite-compute", "infinite_compute_losses.csv", 125, 113),
     ],
 )
+@pytest.mark.heavy
 def test_a_published_data_set_is_imported_completely_and_only_once(tmp_path, preset, file, rows, added):
     if not (SHARED / file).is_file():
         pytest.skip(f"{SHARED / file} is not here")

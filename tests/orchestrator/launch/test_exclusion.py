@@ -117,6 +117,7 @@ def test_a_damaged_file_is_named_and_the_others_count(store, content):
     assert CliRunner().invoke(app, ["query", store.location.uri]).exit_code == 3
 
 
+@pytest.mark.heavy
 def test_the_command_excludes_and_restores(store):
     def ask(*words: str) -> list[str]:
         done = CliRunner().invoke(app, ["exclude", store.location.uri, "--json", "--where", *words])

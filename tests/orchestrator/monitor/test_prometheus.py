@@ -69,6 +69,7 @@ def test_metrics_match_what_the_launch_did(tmp_path):
     st.text(st.characters(exclude_categories=["Cs"])),
     st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(0, 10**9), max_size=3),
 )
+@pytest.mark.heavy
 def test_any_text_survives_as_a_label(sweep: str, dropped: dict[str, int]) -> None:
     families = {family.name: family for family in text_string_to_metric_families(render(snapshot(), sweep, dropped))}
     samples = families["sweeplaw_rows_not_logged"].samples

@@ -142,6 +142,7 @@ def test_a_step_that_cannot_be_timed_leaves_the_assumed_rates(monkeypatch: pytes
     assert found.basis.endswith("(no step could be measured: ImportError: no torch here)")
 
 
+@pytest.mark.heavy
 def test_a_time_has_a_basis_in_text_and_json_and_no_time_has_none(tmp_path: Path) -> None:
     def shown(*words: str) -> str:
         return CliRunner().invoke(app, ["plan", *words], catch_exceptions=False).stdout

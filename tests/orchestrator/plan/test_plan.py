@@ -157,6 +157,7 @@ def plan_command(tmp_path, sizes, *options):
     return CliRunner().invoke(app, ["plan", str(sweep), *options], catch_exceptions=False).stdout
 
 
+@pytest.mark.heavy
 def test_a_long_table_shows_both_ends_and_a_note(tmp_path):
     short = plan_command(tmp_path, 40)
     assert sum(line.rstrip().endswith("–") for line in short.splitlines()) == 40

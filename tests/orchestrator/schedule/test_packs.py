@@ -1,5 +1,6 @@
 """Packs: every trial in exactly one, heaviest first; and requeueing of trials whose worker dies."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,12 +26,14 @@ def ids(packs):
 
 
 @given(GROUPS, st.integers(1, 8))
+@pytest.mark.heavy
 def test_every_trial_is_in_exactly_one_pack(groups, slots):
     packs = cut(groups, slots)
     assert sorted(ids(packs)) == sorted(trial_id for one in groups for trial_id in one.ids)
 
 
 @given(GROUPS, st.integers(1, 8))
+@pytest.mark.heavy
 def test_the_largest_trials_leave_first(groups, slots):
     cost = {trial_id: one.cost.flops for one in groups for trial_id in one.ids}
     order = [cost[trial_id] for trial_id in ids(cut(groups, slots))]

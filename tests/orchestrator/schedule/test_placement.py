@@ -3,6 +3,7 @@
 import copy
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -106,6 +107,7 @@ def test_nothing_is_over_committed_and_every_pack_that_fits_some_nodes_runs(node
 
 @settings(deadline=None)
 @given(NODES, PACKS, st.integers(0, 10**6))
+@pytest.mark.heavy
 def test_a_large_pack_starts_once_the_packs_that_ran_when_it_had_to_wait_have_ended(nodes, packs, seed):
     cluster, dice = Cluster(nodes, packs), random.Random(seed)
     cluster.waiting = [pack for pack in cluster.waiting if possible(nodes, pack[0])]
@@ -127,6 +129,7 @@ def test_a_large_pack_starts_once_the_packs_that_ran_when_it_had_to_wait_have_en
 
 @settings(deadline=None)
 @given(NODES, PACKS, st.integers(0, 10**6))
+@pytest.mark.heavy
 def test_no_node_idles_beside_a_reservation_when_a_waiting_pack_fits_it(nodes, packs, seed):
     cluster, dice = Cluster(nodes, packs), random.Random(seed)
     for _ in range(6):
@@ -156,6 +159,7 @@ def _fits_beside(cluster, node, size):
 
 @settings(deadline=None)
 @given(NODES, PACKS, st.integers(0, 10**6))
+@pytest.mark.heavy
 def test_what_is_remembered_of_nodes_changes_no_decision(nodes, packs, seed):
     placement, dice = placed_on(*nodes), random.Random(seed)
     running: list[str] = []

@@ -178,6 +178,7 @@ def test_bad_input_is_refused_with_every_fault(change: dict[str, Any], options: 
         simulated(on=on, **options)
 
 
+@pytest.mark.heavy
 def test_a_trial_that_fits_no_node_and_one_of_unknown_flops_are_refused() -> None:
     with pytest.raises(InputError, match=r"a trial of .* needs about"):
         simulated(MODELS.replace("3e10", "9e11"), profile({**SLURM, "nodes": 1}))
@@ -186,6 +187,7 @@ def test_a_trial_that_fits_no_node_and_one_of_unknown_flops_are_refused() -> Non
         simulated(text + "[fixed]\nlr = 0.1\n")
 
 
+@pytest.mark.heavy
 def test_the_picture_has_a_row_for_each_device_and_a_patch_for_each_span() -> None:
     text = MODELS.replace("[1e8, 1e9, 8e9, 3e10]", "[1e8, 8e9]").replace(
         "[1e-4, 2e-4, 4e-4]", "{ log = [1e-4, 1e-3], num = 150 }"
@@ -239,6 +241,7 @@ def written(folder: Path) -> list[str]:
     return ["plan", str(folder / "sweep.toml"), "--simulate", str(folder / "rack.toml")]
 
 
+@pytest.mark.heavy
 def test_the_command_prints_and_draws_a_simulation(tmp_path: Path) -> None:
     picture = tmp_path / "out.png"
     words = written(tmp_path)

@@ -171,6 +171,7 @@ def test_a_new_instance_continues_as_the_old_one(kind: str) -> None:
 
 @every_kind
 @pytest.mark.parametrize("fate", ["diverged", "failed"])
+@pytest.mark.heavy
 def test_results_without_a_loss_are_tolerated(kind: str, fate: str) -> None:
     course = Course(space_of(kind), 3, lambda setting: fate if hash(setting.values) % 3 == 0 else "completed").run()
     assert len(course.proposals) >= 12

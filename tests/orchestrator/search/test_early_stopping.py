@@ -37,6 +37,7 @@ lr = {{ log = [1e-4, 1e-1] }}
 """
 
 
+@pytest.mark.heavy
 def test_hopeless_trials_are_stopped_with_their_prediction_and_the_best_is_found(tmp_path: Path) -> None:
     text = SWEEP.format(kind="random", budget="")
     done = launch(plan(parse(text)), Store.open(tmp_path / "s", create=True), Profile(kind="inline"))
@@ -76,6 +77,7 @@ def curve_of(final: float, rng: np.random.Generator, number: int, share: float =
     )
 
 
+@pytest.mark.heavy
 def test_the_predicted_probability_is_calibrated_on_planted_curves() -> None:
     """Of 2,000 trials that pause at a quarter, those called worse with 95 % are worse; the probability is honest."""
     called, right, all_probabilities, outcomes = 0, 0, [], []

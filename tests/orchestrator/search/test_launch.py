@@ -48,6 +48,7 @@ def test_a_search_ends_when_its_trials_are_spent_and_says_so(tmp_path: Path) -> 
     assert done.search_end == "budget.trials = 12 is spent"
 
 
+@pytest.mark.heavy
 def test_a_launch_continues_the_search_as_if_it_had_not_ended(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole")
     for stop in (1, 5, 11):
@@ -57,6 +58,7 @@ def test_a_launch_continues_the_search_as_if_it_had_not_ended(tmp_path: Path) ->
         assert continued.select(columns).equals(whole.select(columns)), stop
 
 
+@pytest.mark.heavy
 def test_no_trial_is_proposed_twice_and_all_satisfy_the_conditions(tmp_path: Path) -> None:
     rows = run(tmp_path / "s", budget="trials = 60")
     assert rows["trial_id"].n_unique() == rows.height == 60
@@ -70,6 +72,7 @@ def test_the_flops_of_a_budget_are_not_exceeded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["tpe", "cmaes", "nsga2"])
+@pytest.mark.heavy
 def test_the_search_finds_the_bowl(tmp_path: Path, kind: str) -> None:
     rows = run(tmp_path / kind, kind=kind, budget="trials = 80")
     best = rows.filter(pl.col("params") == 1e7).sort("noiseless_loss").row(0, named=True)

@@ -28,6 +28,7 @@ ENDLESS = {"link to /dev/zero": "/dev/zero", "link to itself": None, "dangling l
 
 @pytest.mark.parametrize("suffix", [".parquet", ".json", ".ids", ".jsonl", ""])
 @pytest.mark.parametrize("up", ["../../outside/", "{outside}/", "../", "sub/../../../outside/"])
+@pytest.mark.heavy
 def test_a_merge_cannot_replace_what_is_outside(store, tmp_path, up, suffix):
     victims = tmp_path / "outside"
     victims.mkdir()
@@ -94,6 +95,7 @@ def test_only_our_own_temporary_files_are_swept(store, tmp_path):
 
 
 @pytest.mark.parametrize("kind", IRREGULAR)
+@pytest.mark.heavy
 def test_what_is_no_regular_file_is_named_and_not_read(base, outside, tmp_path, kind):
     store = shutil.copytree(base / "store", tmp_path / "store")
     names = {"journal": "v.jsonl", "trials": "v.parquet", "curves": "v.parquet"}

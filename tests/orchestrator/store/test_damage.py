@@ -82,6 +82,7 @@ def test_a_changed_byte_in_any_file_changes_no_answer_or_is_named(original):
 @pytest.mark.parametrize(
     "content", [name if name in QUICK else pytest.param(name, marks=pytest.mark.heavy) for name in WRONG]
 )
+@pytest.mark.heavy
 def test_small_files_with_any_content_are_named(copy, content):
     """Each by itself: a part whose merges/ file is damaged does not count, and then nor does its sealed/ file."""
     for path in [found for pattern in SMALL for found in copy.glob(pattern)]:
@@ -205,6 +206,7 @@ def test_a_sound_file_in_the_place_of_another_one_is_named(copy, folder, record)
 
 
 @pytest.mark.parametrize("left", [0, 1, 2])
+@pytest.mark.heavy
 def test_lines_gone_from_the_end_of_an_open_journal_are_named_until_the_loss_is_accepted(
     copy, monkeypatch, record, left
 ):
@@ -258,6 +260,7 @@ def test_a_sealed_journal_leaves_no_count(copy):
     assert len(list((copy / "journal").glob("*.json"))) == 1
 
 
+@pytest.mark.heavy
 def test_a_decision_about_exclusions_that_is_gone_is_missed_by_the_next_one(copy, record):
     store = Store.open(copy)
     ids = [record(seed).spec.trial_id for seed in (3, 4, 5)]

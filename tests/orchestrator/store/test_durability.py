@@ -51,6 +51,7 @@ def records(draw):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(records(), max_size=4))
+@pytest.mark.heavy
 def test_a_journal_line_round_trips(written):
     rows = [record.row() for record in written]
     line = encode(rows, [])

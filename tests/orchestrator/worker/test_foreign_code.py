@@ -159,6 +159,7 @@ def f(config):
 """
 
 
+@pytest.mark.heavy
 def test_what_a_trial_changes_for_the_process_is_restored_before_the_next(run: Run) -> None:
     before = os.getcwd(), os.environ.copy(), locale.setlocale(locale.LC_ALL)
     first, second = run(CHANGES, 2)

@@ -61,6 +61,7 @@ def test_training_and_validation_share_no_token(split: str, size: int) -> None:
     share=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted),
     size=st.sampled_from([5_000, 600_000]),
 )
+@pytest.mark.heavy
 def test_a_larger_budget_contains_the_smaller_one(context: int, share: list[float], size: int) -> None:
     corpus = Corpus("c", 2**32, *split_tokens(_distinct(size)))
     most = min(corpus.train.windows(context), 150)

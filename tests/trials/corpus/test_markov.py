@@ -44,6 +44,7 @@ def test_a_nearly_uniform_source_has_nearly_the_log_of_its_states() -> None:
 @pytest.mark.parametrize(
     "source", [MarkovSource(states=16, tokens=2**20), MarkovSource(states=6, order=2, tokens=2**20)]
 )
+@pytest.mark.heavy
 def test_an_ideal_predictor_reaches_the_entropy_rate_and_no_less(source: MarkovSource) -> None:
     corpus = markov.open_markov(source.name)
     rate = markov.entropy_rate(source.name)
@@ -86,6 +87,7 @@ def test_each_validation_chain_is_as_random_as_a_training_chain() -> None:
     assert together.std() == pytest.approx(alone.std(), rel=0.1)  # 1024 chains each: 2.2 % standard error
 
 
+@pytest.mark.heavy
 def test_the_same_name_is_the_same_text() -> None:
     first, second = (markov.open_markov("markov:states=8,tokens=4096").train.tokens for _ in range(2))
     assert np.array_equal(first, second)

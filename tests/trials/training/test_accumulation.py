@@ -69,6 +69,7 @@ def test_micro_batches_cover_a_batch_and_are_weighted_by_their_size(
     assert [weight for _, weight in micro_batches] == [size / sequences for size in sizes]
 
 
+@pytest.mark.heavy
 def test_a_pack_in_micro_batches_has_the_same_curve(tmp_path: Path) -> None:
     trial = spec(batch_sequences=8)
     whole, parts = (

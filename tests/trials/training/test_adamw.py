@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 import torch
 
 from sweeplaw.trials.training.optimizers.adamw import AdamW
@@ -22,6 +23,7 @@ def ours(values: Sequence[torch.Tensor], decay: list[float], clip: list[float]) 
     )
 
 
+@pytest.mark.heavy
 def test_every_member_takes_the_steps_of_torchs_adamw() -> None:
     torch.manual_seed(0)
     members, width, decayed, lrs, decays, clips = 3, 1001, 500, [1e-2, 3e-3, 0.1], [0.0, 0.1, 3.2], [1.0, 0.0, 0.01]

@@ -137,6 +137,7 @@ def ends(events: list[Any]) -> dict[str, Outcome]:
     return {event.trial_id: event for event in events if isinstance(event, Outcome)}
 
 
+@pytest.mark.heavy
 def test_a_pack_ends_with_exactly_one_outcome_for_each_trial_after_all_its_points(case: Case, context: Context) -> None:
     pack = [case.spec(case.small, seed=seed) for seed in range(3)]
     events = list(case.workload().run(pack, context))

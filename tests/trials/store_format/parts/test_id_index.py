@@ -38,6 +38,7 @@ def three_merged(store, record):
 
 
 @given(st.lists(st.text(max_size=70), unique=True), st.lists(st.text(max_size=70)))
+@pytest.mark.heavy
 def test_the_index_admits_all_ids_of_its_part_and_almost_no_others(tmp_path_factory, held, others):
     location = locate(tmp_path_factory.mktemp("part"))
     os.mkdir(location.path("merges"))
