@@ -25,6 +25,7 @@ from sweeplaw.clusters.connect.errors import ConnectError
 from sweeplaw.clusters.connect.private import RAYS, UNWATCHED, environment, private_folder, write_token
 from sweeplaw.clusters.profile.profile import load, parse
 from tests.paths import ROOT
+from tests.processes import is_alive
 
 pytestmark = pytest.mark.ray
 
@@ -174,9 +175,9 @@ def test_a_killed_driver_leaves_no_process_and_no_folder() -> None:
         assert any("Agent" in process.name() for process in below), [process.name() for process in below]
         driver.kill()
     deadline = time.monotonic() + 30
-    while any(process.is_running() for process in below) and time.monotonic() < deadline:
+    while any(map(is_alive, below)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert [process for process in below if process.is_running()] == []
+    assert list(filter(is_alive, below)) == []
     assert not os.path.exists(folder)
 
 

@@ -30,6 +30,7 @@ from sweeplaw.clusters.connect.private import (
     without_upsetting,
     write_token,
 )
+from tests.processes import is_alive
 
 pytestmark = pytest.mark.ray
 
@@ -139,7 +140,7 @@ def test_a_process_that_has_lost_its_mark_and_its_parent_is_ended_within_seconds
         unmarked.parent().kill()
         began = time.monotonic()
     assert time.monotonic() - began < 15
-    assert not unmarked.is_running()
+    assert not is_alive(unmarked)
 
 
 def test_what_a_command_writes_to_stderr_explains_why_it_has_no_first_line() -> None:

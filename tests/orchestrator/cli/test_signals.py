@@ -20,6 +20,7 @@ from sweeplaw.orchestrator.cli.shared import signals
 from sweeplaw.orchestrator.cli.shared.signals import Signals, StoppedBySignal
 from sweeplaw.orchestrator.launch.state import LaunchState
 from tests.paths import ROOT
+from tests.processes import is_alive
 
 PATIENCE = 120.0  # seconds; a loaded machine is slow
 SWEEP = """
@@ -223,5 +224,5 @@ def test_sigterm_to_the_group_ends_a_launch_whatever_its_trials_do(tmp_path: Pat
     assert launch.returncode == 143, errors
     assert time.monotonic() - began < 2 + 30, "the grace period, and the time to end Ray on a loaded machine"
     assert json.loads(out)["states"] == {"preempted": 2}
-    assert [process for process in below if process.is_running()] == []
+    assert list(filter(is_alive, below)) == []
     assert not any(cleanup.MARK in line for line in errors.splitlines())

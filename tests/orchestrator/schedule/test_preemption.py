@@ -28,6 +28,7 @@ from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import read
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.record import CurvePoint
+from tests.processes import is_alive
 
 pytestmark = pytest.mark.ray
 
@@ -161,8 +162,8 @@ class Killer:
 def workers() -> Iterator[psutil.Process]:
     """Return the processes of workers below this one."""
     for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):  # also raised for a zombie's command line
-            if "WorkerActor" in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if is_alive(process) and "WorkerActor" in " ".join(process.cmdline()):
                 yield process
 
 
