@@ -50,6 +50,18 @@ def value_at(name: str, initial: float, changes: Sequence[Change], step: int) ->
     return value
 
 
+def inherited(text: str) -> int:
+    """Return the steps that a trial with these changes has from the checkpoint of another, before the last change.
+
+    It is 0 without changes, and for a text of something else.
+    """
+    try:
+        changes = parse(text)
+    except ValueError:
+        return 0
+    return changes[-1].step if changes else 0
+
+
 def _change(entry: str) -> Change:
     matched = _ENTRY.fullmatch(entry)
     if not matched:

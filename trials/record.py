@@ -226,3 +226,14 @@ class TrialRecord:
 
 
 Row = TrialRecord | CurvePoint  # one row of one of the two tables, as a worker yields it
+
+
+def flops_done(row: Mapping[str, Any], before: int = 0) -> float | None:
+    """Return the FLOPs of a trial, by its row, for the steps that it did beyond ``before``; of all its steps where
+    those done are unknown.
+    """
+    flops, steps, done = row.get("flops"), row.get("steps"), row.get("last_step")
+    if flops is None or not steps:
+        return None if flops is None else float(flops)
+    last = steps if row["state"] == "completed" or done is None else min(done, steps)
+    return float(flops * max(0, last - before) / steps)

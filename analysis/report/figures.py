@@ -83,7 +83,7 @@ def loss_curves(
         figure, panel = _panel()
         values = sorted(family.best[held].unique().to_list())
         shown = values if len(values) <= 8 else [values[round(i)] for i in np.linspace(0, len(values) - 1, 8)]
-        for colour, value in zip(_shades(len(shown)), shown, strict=True):
+        for colour, value in zip(shades(len(shown)), shown, strict=True):
             line = family.best.filter(pl.col(held) == value).sort(along)
             label = f"{'D' if held == by.d else 'N'} = {short(value)}"
             panel.errorbar(
@@ -140,7 +140,7 @@ def nuisance(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum])
         known = family.settings.drop_nulls(knob)  # imported runs may lack it
         best = known.group_by([by.n, by.d, knob]).agg(pl.col(by.loss).min()).sort(knob)
         drawn: list[float] = []
-        for colour, one in zip(_shades(len(optima)), optima, strict=True):
+        for colour, one in zip(shades(len(optima)), optima, strict=True):
             cell = best.filter(pl.col(by.n) == one.cell[by.n], pl.col(by.d) == one.cell[by.d])
             if cell.is_empty():
                 continue
@@ -182,7 +182,7 @@ def training_curves(curves: pl.DataFrame, labels: Mapping[str, str], by: Axes) -
     seen = "tokens" if curves["tokens"].count() else "step"
     with rc_context(STYLE):
         figure, panel = _panel()
-        for colour, (trial_id, label) in zip(_shades(len(labels)), labels.items(), strict=True):
+        for colour, (trial_id, label) in zip(shades(len(labels)), labels.items(), strict=True):
             points = curves.filter(pl.col("trial_id") == trial_id).sort("step")
             train = points.drop_nulls("train_loss")
             panel.plot(train[seen], train["train_loss"], color=colour, lw=0.8, alpha=0.6)
@@ -208,7 +208,7 @@ def _panel(height: float = 3.9) -> tuple[Figure, Panel]:
     return figure, figure.subplots()
 
 
-def _shades(count: int) -> list[Any]:
+def shades(count: int) -> list[Any]:
     """Return colours from dark to light for an ordered family."""
     if count <= 1:
         return [_COLOURS[0]] * count

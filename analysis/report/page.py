@@ -17,6 +17,7 @@ from sweeplaw.analysis.fitting.display.fit_card import further_warnings, sides, 
 from sweeplaw.analysis.report import figures
 from sweeplaw.analysis.report.outlook import forecast_band
 from sweeplaw.analysis.report.report import Report, Section, report_values
+from sweeplaw.analysis.report.search_figures import search_figures
 from sweeplaw.analysis.tables.display import finite
 from sweeplaw.trials.quantities import short
 from sweeplaw.trials.store_format.atomic_file import write_atomically
@@ -77,6 +78,9 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
         title=_title(report),
         description=_description(report),
         pictures=[pictures(section, report.tables.curves) for section in report.sections],
+        search_pictures=[
+            {name: figures.svg(figure) for name, figure in search_figures(one).items()} for one in report.searches
+        ],
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 

@@ -19,6 +19,7 @@ from sweeplaw.analysis.report.family import Family, families
 from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws
 from sweeplaw.analysis.report.hyperlaw_section import HyperSection, hyper_section
 from sweeplaw.analysis.report.outlook import forecast_values, rung_values
+from sweeplaw.analysis.report.search_section import SearchSection, search_sections, search_values
 from sweeplaw.analysis.scaling.validation import largest
 from sweeplaw.analysis.tables.families import Axes, axes, n_note
 from sweeplaw.analysis.tables.roles.budgets import budget_note, with_planned_tokens
@@ -53,6 +54,7 @@ class Report:
 
     ``note`` says why N is not known of some trials, and of how many D is what was planned; empty if there are none.
     ``forecasts`` are those registered in the source with their scores, and the faults of their files; None without any.
+    ``searches`` are the sweeps that searched, and ``search_faults`` the damage in what their launches published.
     """
 
     source: str
@@ -63,11 +65,13 @@ class Report:
     families_left_out: int
     note: str = ""
     forecasts: Mapping[str, Any] | None = None
+    searches: tuple[SearchSection, ...] = ()
+    search_faults: tuple[str, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
         """A sentence for each damaged file, and for each forecast that was changed after it was registered."""
-        return (*self.tables.faults, *(self.forecasts["faults"] if self.forecasts else ()))
+        return (*self.tables.faults, *(self.forecasts["faults"] if self.forecasts else ()), *self.search_faults)
 
 
 def make(
@@ -104,7 +108,19 @@ def make(
     )
     note = "; ".join([*filter(None, ["" if x and "N" in x else n_note(trials)]), *budget_note(planned)])
     forecasts = forecast_values(source, keep(whole, ("completed",), None))
-    return Report(str(source), tables, everything, by, sections, len(found) - len(shown), note, forecasts)
+    searches, torn = search_sections(source, whole, everything, by)
+    return Report(
+        str(source),
+        tables,
+        everything,
+        by,
+        sections,
+        len(found) - len(shown),
+        note,
+        forecasts,
+        tuple(searches),
+        tuple(torn),
+    )
 
 
 def _with_expressions(trials: pl.DataFrame, texts: Sequence[str]) -> pl.DataFrame:
@@ -162,6 +178,7 @@ def report_values(report: Report) -> dict[str, Any]:
         "families_left_out": report.families_left_out,
         "comparison": compared({one.family.name: one.surface.fit for one in report.sections}),
         "forecasts": report.forecasts,
+        "searches": [search_values(one) for one in report.searches],
         "failures": _failures(report.everything),
         "launches": [dict(launch) for launch in report.tables.launches],
         "faults": list(report.faults),

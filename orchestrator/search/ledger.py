@@ -11,9 +11,9 @@ from typing import Any
 from sweeplaw.orchestrator.plan.plan import Group
 from sweeplaw.orchestrator.search.contract import History, Left, Observation, Pending, Proposal, Setting, Status
 from sweeplaw.orchestrator.search.space import Space
-from sweeplaw.trials.changes import parse
+from sweeplaw.trials import changes
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.record import UNFINISHED
+from sweeplaw.trials.record import UNFINISHED, flops_done
 from sweeplaw.trials.spec import Value
 
 # Columns of the trials table that a ledger reads beside the axes and the objectives.
@@ -109,7 +109,7 @@ class Ledger:
             entry.number, entry.known = row["search_number"], row.get("search_known")
             self._number = max(self._number, row["search_number"] + 1)
         if row.get("sweep") == self._space.sweep.name and row.get("launch_id") is not None:
-            entry.used[row["trial_id"]] = _flops_used(row, inherited(entry.knobs))
+            entry.used[row["trial_id"]] = flops_done(row, inherited(entry.knobs))
         search = self._space.sweep.search
         if row["state"] in UNFINISHED and not (search.pauses or search.early_stopping):
             return
@@ -262,17 +262,4 @@ class Ledger:
 
 def inherited(knobs: Mapping[str, Value]) -> int:
     """Return the steps that a trial with these further knobs has from the checkpoint of another."""
-    try:
-        changes = parse(str(knobs.get("changes", "")))
-    except ValueError:  # a row that was not written by us
-        return 0
-    return changes[-1].step if changes else 0
-
-
-def _flops_used(row: Mapping[str, Any], before: int) -> float | None:
-    """Return the FLOPs of a trial by the steps that it has done beyond ``before``; all where these are unknown."""
-    flops, steps, done = row.get("flops"), row.get("steps"), row.get("last_step")
-    if flops is None or not steps:
-        return None if flops is None else float(flops)
-    last = steps if row["state"] == "completed" or done is None else min(done, steps)
-    return float(flops * max(0, last - before) / steps)
+    return changes.inherited(str(knobs.get("changes", "")))

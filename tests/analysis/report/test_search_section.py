@@ -1,0 +1,176 @@
+"""The section of a report on sweeps that search: its path, recommendations, certificates, and what was stopped."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sweeplaw.analysis.report import page, report
+from sweeplaw.analysis.report.search_figures import search_figures
+from sweeplaw.analysis.report.search_section import search_values
+from sweeplaw.analysis.tables.display import finite
+from sweeplaw.analysis.tables.tables import load
+from sweeplaw.clusters.profile.profile import Profile
+from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store.store import Store
+
+SWEEP = """
+name = "{kind}"
+workload = "surrogate"
+[search]
+kind = "{kind}"
+{more}
+[scientific]
+params = {{ log = [1e7, 1e8], num = 2 }}
+tokens = [1e9, 4e9]
+[nuisance]
+lr = {{ log = [1e-4, 3e-1], num = 8 }}
+batch_sequences = [32, 64, 128, 256, 512, 1024]
+[fixed]
+noise = 0.001
+"""
+STOPPING = """
+samples = 12
+[search.early_stopping]
+checks = 2
+"""
+
+
+def searched(folder: Path, kind: str, more: str) -> Path:
+    launch(
+        plan(parse(SWEEP.format(kind=kind, more=more))), Store.open(folder / kind, create=True), Profile(kind="inline")
+    )
+    return folder / kind
+
+
+def values_of(store: Path) -> dict[str, Any]:
+    (section,) = report.make(store).searches
+    return search_values(section)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return searched(tmp_path_factory.mktemp("report"), "local", "[budget]\ntrials = 120")
+
+
+@pytest.fixture(scope="module")
+def stopping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return searched(tmp_path_factory.mktemp("report"), "random", STOPPING)
+
+
+def test_the_path_accounts_for_every_flop_and_its_best_is_the_best_of_the_store(local: Path) -> None:
+    found = values_of(local)
+    rows = load(local).trials.collect()
+    assert found["flops"] == pytest.approx(rows["flops"].sum())
+    assert sorted(one["number"] for one in found["path"]) == list(range(rows.height))
+    spent = [one["spent_flops"] for one in found["path"]]
+    assert spent == sorted(spent)
+    least = rows.group_by("params", "tokens").agg(pl.col("val_loss").min()).sort("params", "tokens")
+    last = {(one["point"]["params"], one["point"]["tokens"]): one["best"] for one in found["path"]}
+    assert [last[key] for key in sorted(last)] == least["val_loss"].to_list()
+
+
+def test_every_recommendation_of_a_local_search_has_its_certificate(local: Path) -> None:
+    found = values_of(local)
+    rows = load(local).trials.collect()
+    assert len(found["recommended"]) == 4
+    for one in found["recommended"]:
+        there = rows.filter(pl.col("params") == one["point"]["params"], pl.col("tokens") == one["point"]["tokens"])
+        best = there.sort("val_loss").row(0, named=True)
+        assert one["certified"] is True
+        assert one["knobs"] == {"batch_sequences": best["batch_sequences"], "lr": best["lr"]}
+        assert ("batch_sequences" in one["edges"]) == (best["batch_sequences"] in (32, 1024))
+        assert "no neighbour of" in one["basis"]
+
+
+@pytest.mark.heavy
+def test_a_law_guided_search_recommends_with_interval_and_trust(tmp_path: Path) -> None:
+    found = values_of(searched(tmp_path, "law", "[budget]\ntrials = 40"))
+    assert "lr ~ params^" in found["belief"]
+    for one in found["recommended"]:
+        low, high = one["intervals"]["lr"]
+        assert low <= one["knobs"]["lr"] <= high
+        assert 0 < one["trust"] <= 1
+        assert one["certified"] is None
+
+
+@pytest.mark.heavy
+def test_what_was_stopped_has_a_prediction_and_counts_nowhere_as_a_loss(stopping: Path) -> None:
+    made = report.make(stopping)
+    found = search_values(made.searches[0])
+    rows = load(stopping, states=None).trials.collect()
+    assert len(found["stopped"]) == rows.filter(pl.col("state") == "stopped").height > 0
+    for one in found["stopped"]:
+        assert one["value"] is None
+        assert one["predicted"] > one["best"]
+        assert "is predicted as" in one["reason"]
+        partial = rows.filter(pl.col("trial_id") == one["trial_id"]).row(0, named=True)
+        assert one["flops"] == pytest.approx(partial["flops"] * partial["last_step"] / partial["steps"])
+    lowest = rows.filter(pl.col("state") == "completed").group_by("params", "tokens").agg(pl.col("val_loss").min())
+    assert sorted(made.searches[0].best.values()) == sorted(lowest["val_loss"].to_list())
+    assert made.sections[0].family.trials.height == (rows["state"] == "completed").sum()
+
+
+@pytest.mark.heavy
+def test_the_page_shows_the_section_and_json_has_its_values(stopping: Path, tmp_path: Path) -> None:
+    made = report.make(stopping)
+    html, data = page.write(made, tmp_path)
+    text = html.read_text()
+    for words in ("Search: random", "Stopped early", "which is no result", "Recommended settings", "Why each of the"):
+        assert words in text
+    values = json.loads(data.read_text())["searches"]
+    assert values == json.loads(json.dumps(finite([search_values(made.searches[0])])))
+    assert {"search_path", "search_surface"} == search_figures(made.searches[0]).keys()
+
+
+def test_the_lines_of_the_figure_are_the_regret_of_each_point(local: Path) -> None:
+    (section,) = report.make(local).searches
+    left, right = search_figures(section)["search_path"].axes
+    for (_, ran), line in zip(section.points.items(), left.lines, strict=True):
+        losses = [one.best for one in ran if one.best is not None]
+        drawn = np.asarray(line.get_ydata()).tolist()
+        assert drawn[:-1] == pytest.approx([max(100 * (loss / losses[-1] - 1), 0.01) for loss in losses])
+        assert np.asarray(line.get_xdata())[-1] == section.path[-1].spent
+    assert sum(np.asarray(line.get_xdata()).size for line in right.lines) == len(section.path)
+
+
+def test_an_exported_table_keeps_the_path_without_the_state_of_the_search(local: Path, tmp_path: Path) -> None:
+    load(local, states=None).trials.collect().write_parquet(tmp_path / "t.parquet")
+    (section,) = report.make(tmp_path / "t.parquet").searches
+    found, whole = search_values(section), values_of(local)
+    assert found["kind"] is None
+    assert found["recommended"] == []
+    assert [(one["number"], one["value"], one["reason"]) for one in found["path"]] == [
+        (one["number"], one["value"], one["reason"]) for one in whole["path"]
+    ]
+
+
+def test_a_damaged_state_is_named_and_the_rest_of_the_section_stands(tmp_path: Path) -> None:
+    store = searched(tmp_path, "local", "[budget]\ntrials = 12")
+    (file,) = (store / "searches").iterdir()
+    file.write_text("{")
+    made = report.make(store)
+    assert any(f"searches/{file.name}" in fault for fault in made.faults)
+    assert len(made.searches[0].path) == 12
+    assert page.page(made, finite(report.report_values(made)))
+
+
+def test_a_grid_has_no_such_section(tmp_path: Path) -> None:
+    assert report.make(searched(tmp_path, "grid", "")).searches == ()
+
+
+def test_a_maximized_metric_is_best_where_it_is_largest(tmp_path: Path) -> None:
+    more = "maximize = true\n[budget]\ntrials = 30"
+    found = values_of(searched(tmp_path, "tpe", more))
+    for one in found["path"]:
+        assert one["best"] >= one["value"]
+        assert math.isfinite(one["best"])
+    assert found["maximize"] is True
