@@ -1,4 +1,4 @@
-"""TOML files that people write: read within bounds, so that no mistake in one exhausts the machine.
+"""TOML files that people write, read within bounds so that no mistake in one exhausts the machine; values as TOML.
 
 TOML's own bounds hold for sweep files, profiles and mappings alike: whole numbers of 64 bits, text without NUL. Beyond
 them: `LONGEST` characters in a file, `DEEPEST` levels of tables and arrays, names of printable characters, of which no
@@ -7,6 +7,7 @@ two in a table look the same.
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 import tomllib
@@ -98,3 +99,17 @@ def _name_faults(path: str, table: Mapping[str, Any]) -> Iterator[str]:
             yield f"{where}the name {shown(name)} holds a character that cannot be printed"
         elif (twin := seen.setdefault(unicodedata.normalize("NFKC", name), name)) != name:
             yield f"{where}the names {twin!a} and {name!a} look the same"
+
+
+def text_of(value: Any) -> str:
+    """Return a value as TOML: text, numbers, truth values, arrays, and tables in one line."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key(name)} = {text_of(item)}" for name, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(text_of, value)) + "]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)
+
+
+def key(name: str) -> str:
+    """Return a name as a key in TOML, quoted where it has to be."""
+    return name if name.isascii() and name.isidentifier() else text_of(name)

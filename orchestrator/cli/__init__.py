@@ -32,6 +32,7 @@ COMMANDS: tuple[str, ...] = (
     "sweeps.show",
     "sweeps.logs",
     "sweeps.retry",
+    "sweeps.derive",
     "sweeps.compare_searches",
     "tables.query",
     "tables.columns",

@@ -1,0 +1,54 @@
+"""`sweeplaw derive`: a sweep file at the best settings of a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sweeplaw.orchestrator.cli.shared.options import pairs
+from sweeplaw.orchestrator.cli.shared.output import report_damage
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("derive")(derive)
+
+
+def derive(
+    store: Annotated[str, typer.Argument(metavar="STORE")],
+    change: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KNOB=FORMULA", help="Change a knob; may be given again.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of each setting.")] = 1,
+    sweep: Annotated[str | None, typer.Option(metavar="NAME", help="The sweep, in a store of several.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the new sweep.")] = None,
+    y: Annotated[str, typer.Option("--y", metavar="COLUMN", help="What is least at the best setting.")] = "val_loss",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A new file; by default the output.")] = None,
+) -> None:
+    """Write a sweep file with the best setting of each scientific point, and some knobs changed.
+
+    Formulas read the knobs and columns of the best setting: members of an ensemble with twice the epochs and half the
+    weight decay are --set "epochs=2 * epochs" --set "weight_decay=weight_decay / 2" --set members=5. Without --set and
+    with --seeds 5, the best settings run again with five seeds.
+
+    Example: sweeplaw derive results/mine --set members=4 --set "epochs=2 * epochs" --out ensembles.toml
+    """
+    from sweeplaw.analysis.tables.tables import load
+    from sweeplaw.orchestrator.plan import derived_sweep
+    from sweeplaw.trials.errors import InputError
+
+    tables = load(store)
+    changes = pairs(change, "--set")
+    text = derived_sweep.derive(tables, changes, name=name, sweep=sweep, seeds=seeds, loss=y)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        try:
+            with out.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
+        typer.echo(f"{out} written; sweeplaw plan {out} shows it", err=True)
+    report_damage(tables.faults)
