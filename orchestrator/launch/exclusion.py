@@ -32,9 +32,13 @@ def exclude_where(store: Store, where: str, reason: str, tell: Tell = _untold) -
     store.report(exclusions_of(store.location).faults)
     if not reason.strip():
         raise InputError("an exclusion needs a reason, such as --reason 'learning rate was logged wrongly'")
-    found = tables.unless_damaged(
-        lambda verify: _chosen(tables.load(store.location.uri, states=None, verify=verify).trials, where)
-    )
+
+    def choose(verify: bool) -> tuple[_Chosen, tuple[str, ...]]:
+        loaded = tables.load(store.location.uri, states=None, verify=verify)
+        return _chosen(loaded.trials, where), loaded.faults
+
+    found, faults = tables.unless_damaged(choose)
+    store.report(faults)
     named = where.strip().lower() == EVERY or values_of("trial_id", where) is not None
     if found.ids and len(found.ids) == found.among and not named:
         every = "the only trial" if found.among == 1 else f"all {counted(found.among, 'trial')}"
@@ -50,10 +54,13 @@ def restore_where(store: Store, where: str, tell: Tell = _untold) -> list[str]:
     ``tell`` as in `exclude_where`.
     """
     store.report(exclusions_of(store.location).faults)
-    excluded = tables.unless_damaged(
-        lambda verify: tables.load(store.location.uri, states=None, verify=verify).excluded.collect()
-    )
-    found = _chosen(excluded.lazy(), where)
+
+    def choose(verify: bool) -> tuple[_Chosen, tuple[str, ...]]:
+        loaded = tables.load(store.location.uri, states=None, verify=verify)
+        return _chosen(loaded.excluded.collect().lazy(), where), loaded.faults
+
+    found, faults = tables.unless_damaged(choose)
+    store.report(faults)
     _tell(found, tell)
     exclusions.restore(store, found.ids)
     return found.ids

@@ -51,14 +51,17 @@ class TrialView:
     attempts: pl.DataFrame
     curve: pl.DataFrame
     launch: Mapping[str, Any]
-    faults: tuple[str, ...]
     proposed: str = ""
 
 
 def find(store: Store, prefix: str) -> str:
-    """Return the id of the one trial whose id begins with ``prefix``, whether it has ended or not. Raise InputError."""
+    """Return the id of the one trial whose id begins with ``prefix``, whether it has ended or not. Raise InputError.
+
+    Damage goes to the ``problems`` of the store.
+    """
     begins = pl.col("trial_id").str.starts_with(prefix)
     held = tables.load(store.location.uri, states=None)
+    store.report(held.faults)
     found = set(held.trials.filter(begins).select("trial_id").collect()["trial_id"])
     found |= set(held.excluded.filter(begins).collect()["trial_id"])
     found = found or {trial for ids in planned(store).values() for trial in ids.filter(begins)["trial_id"]}
@@ -91,7 +94,6 @@ def view(store: Store, trial_id: str) -> TrialView:
         attempts=attempts,
         curve=curve.sort("step").select(name for name in curve.columns if curve[name].null_count() < curve.height),
         launch=launch,
-        faults=held.faults,
         proposed=searches.proposed(search, row, trial_id),
     )
 
@@ -148,11 +150,12 @@ def _key(name: str) -> str:
 
 
 def _knobs(spec: str) -> Mapping[str, Value]:
+    """Return the knobs in a spec, none if it is not one of ours."""
     try:
-        knobs: Mapping[str, Value] = json.loads(spec)["knobs"]
-    except (ValueError, KeyError, TypeError):
+        knobs = json.loads(spec)["knobs"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}
-    return knobs
+    return knobs if isinstance(knobs, Mapping) else {}
 
 
 def _running(store: Store, trial_id: str) -> Iterator[tuple[str, str]]:

@@ -49,7 +49,7 @@ def sections(content: bytes) -> Iterator[LogSection]:
         line, _, output = part.partition(b"\n")
         try:
             attempts = json.loads(line[:-1])
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if output and isinstance(attempts, dict):
+        if output and isinstance(attempts, dict) and all(type(attempt) is int for attempt in attempts.values()):
             yield LogSection(attempts, output)

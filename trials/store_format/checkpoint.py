@@ -147,8 +147,8 @@ def _open(path: str, identity: str) -> Saved:
             if metadata.get("identity") != identity:
                 raise ValueError("it belongs to another run: spec, data, device or code differ")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-            note, checksums = json.loads(metadata["note"]), json.loads(metadata["checksums"])
-    except (SafetensorError, KeyError) as error:
+            note, checksums = json.loads(metadata["note"]), dict(json.loads(metadata["checksums"]))
+    except (SafetensorError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"it is damaged: {error}") from error
     damaged = [name for name in {**checksums, **tensors} if _differs(tensors.get(name), checksums.get(name))]
     if damaged:

@@ -95,8 +95,8 @@ def _fixed(launch: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(found := launch.get("fixed"), dict):
         return found
     try:
-        table = tomllib.loads(launch.get("sweep_file", "")).get("fixed", {})
-    except tomllib.TOMLDecodeError:
+        table = tomllib.loads(str(launch.get("sweep_file", ""))).get("fixed", {})
+    except (ValueError, RecursionError):
         return {}
     return table if isinstance(table, dict) else {}
 

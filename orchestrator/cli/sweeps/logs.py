@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 from sweeplaw.orchestrator.cli.shared.printed import readable
 from sweeplaw.orchestrator.cli.shared.streams import write_data
 from sweeplaw.trials.errors import InputError
@@ -45,7 +46,12 @@ def logs(
         raise InputError(f"trial {trial_id} has no log of attempt {attempt} (accepted: {accepted})")
     if json:
         emit_json([_values(one) for one in chosen])
-        return
+    else:
+        _print(chosen, trial_id)
+    report_damage(opened.problems)
+
+
+def _print(chosen: Sequence[AttemptLog], trial_id: str) -> None:
     for one in chosen:
         if len(chosen) > 1:
             typer.echo(f"--- attempt {one.attempt}, launch {one.launch_id}")

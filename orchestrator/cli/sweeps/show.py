@@ -45,6 +45,7 @@ def show(
     found = trial_view.view(opened, trial_view.find(opened, trial))
     if sweep:
         typer.echo(trial_view.alone(found), nl=False)
+        report_damage(opened.problems)
         return
     logs = trial_view.logs(opened, found.trial_id, found.attempts)
     if json:
@@ -52,7 +53,7 @@ def show(
     else:
         parts = _outcome(found), _curve(found.curve), _log(logs, store, found), _alone(store, found)
         typer.echo("\n".join(line for part in parts for line in part))
-    report_damage(found.faults)
+    report_damage(opened.problems)
 
 
 def _values(found: TrialView, logs: list[AttemptLog]) -> dict[str, Any]:

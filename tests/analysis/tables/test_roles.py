@@ -160,7 +160,8 @@ def test_an_exported_store_keeps_imported_runs_apart():
 def test_what_an_earlier_version_fixed_is_read_from_its_sweep_file():
     old = [launch(sweep_file=f"[fixed]\ncontext = {size}\nseed = {size}\nlr = {size}\n") for size in (512, 2048)]
     assert recorded(old).fixed == ("context",)  # not the seed, nor a knob that a launch tuned
-    assert recorded([*old[:1], launch(sweep_file="not toml [")]).fixed == ("context",)
+    for odd in ("not toml [", "a = " + "[" * 5000, "a = " + "9" * 5000, 3):
+        assert recorded([*old[:1], launch(sweep_file=odd)]).fixed == ("context",)
 
 
 def test_the_condition_of_a_family_selects_it():

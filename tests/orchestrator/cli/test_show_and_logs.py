@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,9 @@ from sweeplaw.orchestrator.launch.retries import requeue
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.store_format import journal
 from sweeplaw.trials.store_format.location import Location
+from tests.conftest import make_record
 
 FUNCTION = """
 import sys
@@ -130,6 +133,48 @@ def test_a_trial_or_attempt_that_is_not_there_is_refused(
     store, ids = ran
     command, trial, *more = arguments
     assert words in str(call(command, store, ids["good"] if trial == "GOOD" else trial, *more).exception)
+
+
+@pytest.mark.parametrize("words", [("show",), ("show", "--sweep"), ("logs",)])
+def test_damage_is_named_beside_the_answer(
+    ran: tuple[Path, dict[str, str]], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    store = shutil.copytree(ran[0], tmp_path / "s")
+    command, *options = words
+    sound = call(command, store, ran[1]["good"], *options)
+    (store / "logs/x.log").symlink_to("/dev/zero")
+    damaged = call(command, store, ran[1]["good"], *options)
+    assert (sound.exit_code, damaged.exit_code) == (0, 3)
+    assert damaged.stdout == sound.stdout
+    assert "damaged: logs/x.log is not read: it is a symbolic link" in damaged.stderr
+
+
+@pytest.mark.parametrize(
+    "attempts", ["[" * 100_000, '{"ID": "x"}', '{"ID": [1]}', '{"ID": null}', '{"ID": true}', '{"ID": 1', "[1]"]
+)
+def test_what_is_no_section_of_a_log_is_skipped(
+    ran: tuple[Path, dict[str, str]], tmp_path: Path, attempts: str
+) -> None:
+    store = shutil.copytree(ran[0], tmp_path / "s")
+    sound = call("logs", store, ran[1]["good"]).stdout
+    for path in (store / "logs").iterdir():
+        odd = f'\x1e{{"attempts":{attempts.replace("ID", ran[1]["good"])}}}\nnot of a trial\n'
+        path.write_bytes(odd.encode() + path.read_bytes())
+    found = call("logs", store, ran[1]["good"])
+    assert (found.exit_code, found.stdout) == (0, sound)
+
+
+@pytest.mark.parametrize(
+    "spec", ["[" * 100_000, "[]", "null", "{}", '{"knobs": []}', '{"knobs": 3}', '{"knobs": null}']
+)
+def test_a_row_whose_spec_is_none_of_ours_is_shown_without_knobs(tmp_path: Path, spec: str) -> None:
+    row = {**make_record(7).row(), "spec": spec}
+    opened = Store.open(tmp_path / "s", create=True)
+    Path(opened.location.path("journal/other-0.jsonl")).write_bytes(journal.encode([row], []))
+    shown = call("show", tmp_path / "s", row["trial_id"])
+    assert shown.exit_code == 0
+    assert f"trial {row['trial_id']}: completed" in shown.stdout
+    assert "has no spec of trial" in str(call("show", tmp_path / "s", row["trial_id"], "--sweep").exception)
 
 
 def test_output_cannot_control_the_terminal_and_progress_bars_show_their_last_state() -> None:

@@ -192,6 +192,17 @@ def test_damage_to_what_was_excluded_is_named_when_more_is_excluded(store, conte
     assert (done.exit_code, "exclusions/20260101T000000-aaaaaa.json cannot be read" in done.output) == (3, True)
 
 
+@pytest.mark.parametrize("words", [["--reason", "x"], ["--undo"]])
+def test_a_part_that_is_not_read_is_named_when_trials_are_excluded_or_restored(store, words):
+    """Its trials are left as they were, whatever the condition says of them."""
+    exclude_where(store, "params = 1000", "bad node")
+    (part,) = Path(store.location.path("trials")).glob("*.parquet")
+    part.write_bytes(part.read_bytes()[:-9])
+    done = CliRunner().invoke(app, ["exclude", store.location.uri, "--where", "params > 0", *words])
+    assert (done.exit_code, f"damaged: trials/{part.name}" in done.output) == (3, True)
+    assert "nothing changed" in done.output
+
+
 def test_the_column_of_the_reason_is_no_name_for_a_knob():
     with pytest.raises(InputError, match="exclusion_reason"):
         parse('name = "t"\nworkload = { kind = "command", argv = ["true"] }\nscientific = { exclusion_reason = ["a"] }')

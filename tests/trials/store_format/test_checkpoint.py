@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from sweeplaw.trials.store_format import checkpoint, tensor_files
 from sweeplaw.trials.store_format.checkpoint import Saved
@@ -94,3 +95,16 @@ def test_a_checkpoint_of_ours_alone_has_a_time(tmp_path: Path) -> None:
     at = dt.datetime.fromtimestamp(ours.stat().st_mtime, dt.UTC)
     assert checkpoint.written_at(str(tmp_path / "checkpoints"), "abc") == at
     assert checkpoint.written_at(str(tmp_path / "checkpoints"), "def") is None
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{}, {"note": "{}"}, *({"note": "{}", "checksums": text} for text in ("[" * 100_000, "[1]", "3", "{", "null"))],
+)
+def test_a_checkpoint_whose_notes_are_damaged_is_not_resumed_from(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, metadata: dict[str, str]
+) -> None:
+    written = {"format": checkpoint.FORMAT, "identity": "run", **metadata}
+    save_file({"x": torch.zeros(1)}, tmp_path / f"t{tensor_files.SUFFIX}", written)
+    assert checkpoint.load(str(tmp_path), "t", "run") is None
+    assert "t.safetensors" in caplog.text or "trial t" in caplog.text

@@ -52,7 +52,7 @@ def _listed(frame: pl.DataFrame, column: str, steps: Sequence[int], faults: list
     for number, value, count in zip(frame[""].to_list(), frame[column].to_list(), steps, strict=True):
         try:
             found.append(_curve(value, count))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             found.append(())
             bad.append(
                 f"curve: row {number}: {shown(value)} (accepted: a list of losses, or of [step, loss] with increasing "

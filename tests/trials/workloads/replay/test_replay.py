@@ -211,6 +211,13 @@ BAD: Mapping[str, tuple[dict[str, Any], str]] = {
     "bad cost": ({"cost": "open(N)"}, r"workload.cost: .*open\(\) is not known"),
     "no flops": ({"cost": "0 * N"}, r"row 1: N = 100 gives no positive number of FLOPs"),
     "bad curve": ({"curve": "rate"}, r"curve: row 1: 0.1 \(accepted: a list of losses"),
+    **{
+        f"curve of {what}": (
+            {"curve": "text", "runs": RUNS.with_columns(text=pl.lit(text))},
+            r"curve: row 1: .* \(accepted: a list of losses",
+        )
+        for what, text in (("brackets", "[" * 100_000), ("infinite steps", "[[1e999, 2.0]]"))
+    },
     "unset column": ({"columns": {"lr": "rate", "bs": "b"}}, r"workload.columns: bs is set by no axis of the sweep"),
     "size": ({"size": ["M"]}, r"workload.size names M \(accepted: N, D, lr\)"),
     "types": ({"size": "N", "loss": 3}, r"workload.loss: 3 \(accepted: text\)"),
