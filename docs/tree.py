@@ -18,7 +18,9 @@ PAGE = ROOT / "docs" / "tree.md"
 TOP = ("sweeplaw", "orchestrator", "analysis", "clusters", "trials", "benchmarks", "examples", "docs", "tests")
 CLOSED = ("sweeplaw", "docs", "tests")  # folders shown without what is in them
 ABOUT = {  # folders without an `__init__` docstring
-    "orchestrator/sweeps": "Two sweep files that come with sweeplaw: the demo, and a surrogate that runs in seconds",
+    "orchestrator/sweeps": "Sweep files to start from: the demo, a surrogate that runs in seconds, studies",
+    "orchestrator/sweeps/data_constrained": "Recipes for a fixed amount of data, with the settings of the paper",
+    "orchestrator/sweeps/data_constrained/cpu": "The same for two CPU cores",
     "benchmarks": "Each claim of speed as a script, with a named peer in the same run",
     "benchmarks/launching": "How fast a launch is, how busy it keeps its slots, how soon it recovers",
     "benchmarks/laws": "Fits, bootstrap, hyperparameter laws, and the coverage of intervals",

@@ -28,7 +28,7 @@ SCALE = float(os.environ.get("SWEEPLAW_FUZZ", "1"))
 SECONDS = 5.0  # for one file
 KILOBYTES = 500_000  # that all of them may add to the memory of this process
 PLANNED = 500  # combinations; sweeps with more are read and not planned
-SWEEPS = [*(ROOT / "orchestrator/sweeps").glob("*.toml"), *(ROOT / "examples").glob("own_*/*.toml")]
+SWEEPS = [*(ROOT / "orchestrator/sweeps").rglob("*.toml"), *(ROOT / "examples").glob("own_*/*.toml")]
 PROFILES = [*(ROOT / "examples/clusters").glob("*.toml")]
 
 NUMBERS = [
