@@ -22,7 +22,7 @@ from sweeplaw.trials.record import CurvePoint
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.store_format.checkpoint import Saved
 from sweeplaw.trials.training.distributed import ALONE, ProcessGroup
-from sweeplaw.trials.training.ensemble import EnsembleEvaluation
+from sweeplaw.trials.training.evaluation.ensemble import EnsembleEvaluation
 from sweeplaw.trials.training.stack import Stack, history
 from sweeplaw.trials.training.trial import TrialInProgress
 from sweeplaw.trials.workload import never_preempted

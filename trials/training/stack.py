@@ -31,7 +31,7 @@ class Member:
     """Settings that may differ between the members of a stack.
 
     A member whose loss exceeds ``divergence_loss`` nats has diverged. ``changes`` give lr and weight decay new values
-    from some steps on.
+    from some steps on. ``init_seed`` and ``data_seed`` replace the seed of the initialization and of the data order.
     """
 
     seed: int
@@ -41,6 +41,18 @@ class Member:
     schedule: Schedule
     divergence_loss: float
     changes: tuple[Change, ...] = ()
+    init_seed: int | None = None
+    data_seed: int | None = None
+
+    @property
+    def initialization(self) -> int:
+        """Seed of the initial weights."""
+        return self.seed if self.init_seed is None else self.init_seed
+
+    @property
+    def data_order(self) -> int:
+        """Seed of the order in which it sees the data."""
+        return self.seed if self.data_seed is None else self.data_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +111,7 @@ class Stack:
     def __init__(self, members: Sequence[Member], recipe: Recipe, budget: DataBudget, device: TrainingDevice) -> None:
         self.members, self.recipe, self.device, self.step = members, recipe, device, 0
         self._changes = any(member.changes for member in members)
-        seeds = [member.seed for member in members]
+        seeds = [member.initialization for member in members]
         autocast = torch.bfloat16 if recipe.precision == "bfloat16" else None
         self.model = Transformer(
             recipe.shape, recipe.context, seeds, device.type, recipe.rope_base, device.group, autocast
@@ -188,7 +200,7 @@ class Stack:
     def _open_batches(self) -> list[Iterator[npt.NDArray[np.int64]]]:
         """Return each member's batches from the current step on."""
         sequences, steps = self.recipe.batch_sequences, self.recipe.steps
-        return [batches(self._budget, member.seed, sequences, steps, self.step) for member in self.members]
+        return [batches(self._budget, member.data_order, sequences, steps, self.step) for member in self.members]
 
     def _train_step(self) -> tuple[Tensor, Tensor]:
         """Return this process's part of the losses and the norms of the whole gradient, (members,) each."""

@@ -16,7 +16,7 @@ import torch
 from sweeplaw.trials.corpus import DataBudget
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.store_format.checkpoint import Saved
-from sweeplaw.trials.training.ensemble import evaluate
+from sweeplaw.trials.training.evaluation.ensemble import evaluate
 from sweeplaw.trials.training.keeping import Keeper
 from sweeplaw.trials.training.resume import Checkpointer, restore
 from sweeplaw.trials.training.stack import Recipe, Stack, TrainingDevice, history
@@ -80,7 +80,7 @@ def train(
             trial.extend(*updates)
         evaluated = point in points.evaluations and any(trial.diverged_at is None for trial in active)
         if evaluated:
-            evaluations = evaluate(stacks, validation, size)
+            evaluations = evaluate(stacks, validation, size, subsets=point == points.curve[-1])
             for trial in active:
                 trial.add_evaluation(evaluations[trial.rows.start // size])
             keeper.snapshot(active, stacks)

@@ -11,7 +11,7 @@ import numpy as np
 
 from sweeplaw.trials.record import CurvePoint, Outcome, State
 from sweeplaw.trials.spec import Value
-from sweeplaw.trials.training.ensemble import EnsembleEvaluation
+from sweeplaw.trials.training.evaluation.ensemble import EnsembleEvaluation
 from sweeplaw.trials.training.stack import Floats, Member, Recipe, is_diverged
 
 
@@ -100,6 +100,7 @@ class TrialInProgress:
             "train_loss": float(np.mean(self.losses[-tenth:])),
             "tokens_per_second": tokens / self.clock.seconds(),
             **self._member_loss(),
+            **self._subset_losses(),
             **({"micro_batches": micro_batches} if micro_batches > 1 else {}),
             **({"resumed_step": self.resumed_step} if self.resumed_step else {}),
         }
@@ -122,6 +123,13 @@ class TrialInProgress:
         if self.evaluation is None or len(self.group.members) == 1:
             return {}
         return {"member_loss": self.evaluation.member_loss}
+
+    def _subset_losses(self) -> dict[str, float]:
+        """Return the losses of the smaller ensembles of the same members, by the names of their columns."""
+        if self.evaluation is None:
+            return {}
+        named = {"ensemble_loss": self.evaluation.by_size, "nested_loss": self.evaluation.nested}
+        return {f"{name}_{size}": loss for name, losses in named.items() for size, loss in enumerate(losses, 1)}
 
 
 def trial_outcome(

@@ -15,7 +15,7 @@ from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
-from sweeplaw.trials.training.ensemble import ensemble_losses, evaluate
+from sweeplaw.trials.training.evaluation.ensemble import ensemble_losses, evaluate
 from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
 from sweeplaw.trials.training.train import Data, ReportedSteps, train

@@ -1,9 +1,4 @@
-"""Validation losses of single models and of ensembles.
-
-An ensemble predicts by the mean of its members' logits, normalized: the normalized geometric mean of their
-distributions. By Hoelder's inequality the geometric mean before normalization sums to at most 1, so at every token
-the ensemble's loss is at most the mean loss of its members.
-"""
+"""Validation losses of the trials of a pack: of single models and of ensembles."""
 
 from __future__ import annotations
 
@@ -13,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sweeplaw.trials.training.evaluation.combination import subset_losses
+from sweeplaw.trials.training.evaluation.subsets import by_size, chosen, nested
 from sweeplaw.trials.training.model import token_losses
 from sweeplaw.trials.training.stack import Stack
 
@@ -21,10 +18,16 @@ BATCH_LOGITS = {"cpu": 2**20, "cuda": 2**28}  # logits of one evaluation batch: 
 
 @dataclass(frozen=True, slots=True)
 class EnsembleEvaluation:
-    """Mean validation loss in nats a token: of the ensemble, and of its members, averaged over them."""
+    """Mean validation loss in nats a token: of the ensemble, and of its members, averaged over them.
+
+    ``by_size`` has the mean over all subsets of 1, 2, … members, ``nested`` the loss of the first 1, 2, … members; both
+    are empty where they were not asked for, and for one member.
+    """
 
     loss: float
     member_loss: float
+    by_size: Sequence[float] = ()
+    nested: Sequence[float] = ()
 
 
 def ensemble_losses(logits: Tensor, targets: Tensor, members: int) -> tuple[Tensor, Tensor]:
@@ -41,24 +44,45 @@ def ensemble_losses(logits: Tensor, targets: Tensor, members: int) -> tuple[Tens
     return token_losses(combined, targets.expand(combined.shape[0], -1, -1)), alone
 
 
+def batch_windows(device: str, members: int, vocabulary: int, context: int) -> int:
+    """Return the number of windows that are evaluated at once."""
+    return max(1, BATCH_LOGITS[device] // (members * vocabulary * context))
+
+
 @torch.no_grad()
-def evaluate(stacks: Sequence[Stack], windows: Tensor, members: int) -> list[EnsembleEvaluation]:
+def evaluate(
+    stacks: Sequence[Stack], windows: Tensor, members: int, *, subsets: bool = False
+) -> list[EnsembleEvaluation]:
     """Evaluate the ensembles of ``members`` neighbours among all members of the stacks on ``windows``.
 
-    ``windows`` is (windows, context + 1) on the CPU. If several processes train the stacks, each takes its share of
-    every batch of windows.
+    ``windows`` is (windows, context + 1) on the CPU; with ``subsets``, smaller ensembles of the same members are
+    evaluated too. If several processes train the stacks, each takes its share of every batch of windows.
     """
     device, shape = stacks[0].device, stacks[0].recipe.shape
     total_members, group = sum(len(stack.members) for stack in stacks), device.group
-    batch_logits, window_logits = BATCH_LOGITS[device.type], total_members * shape.vocabulary * (windows.shape[1] - 1)
-    batch = max(1, batch_logits // window_logits) * group.size
-    totals = torch.zeros(2, total_members // members, dtype=torch.float64, device=device.type)
+    masks = chosen(members) if subsets and members > 1 else []
+    batch = batch_windows(device.type, total_members, shape.vocabulary, windows.shape[1] - 1) * group.size
+    totals = torch.zeros(2 + len(masks), total_members // members, dtype=torch.float64, device=device.type)
     for part in windows.to(device.type).split(batch):
         own = part[group.rank :: group.size]
         counted = len(own) > 0  # a process without a window of its own runs an uncounted one: the pass is collective
         own = own if counted else part[:1]
         logits = torch.cat([stack.logits(own[:, :-1]) for stack in stacks])
-        for total, losses in zip(totals, ensemble_losses(logits, own[:, 1:], members), strict=True):
-            total += losses.double().sum(dim=1) if counted else 0
+        if not counted:
+            continue
+        for total, losses in zip(totals, ensemble_losses(logits, own[:, 1:], members), strict=False):
+            total += losses.double().sum(dim=1)
+        if masks:
+            for ensemble, of_members in enumerate(logits.split(members)):
+                totals[2:, ensemble] += subset_losses(of_members, own[:, 1:], masks).double().sum(dim=1)
     means = group.sum(totals).cpu() / (windows.shape[0] * (windows.shape[1] - 1))
-    return [EnsembleEvaluation(*pair) for pair in means.T.tolist()]
+    return [_evaluation(column, masks, members) for column in means.T.tolist()]
+
+
+def _evaluation(means: Sequence[float], masks: Sequence[int], members: int) -> EnsembleEvaluation:
+    loss, member_loss, *others = means
+    if not masks:
+        return EnsembleEvaluation(loss, member_loss)
+    found = dict(zip(masks, others, strict=True)) | {nested(members): loss}
+    sizes = by_size(masks, [found[subset] for subset in masks], members)
+    return EnsembleEvaluation(loss, member_loss, sizes, [found[nested(size + 1)] for size in range(len(sizes))])

@@ -6,8 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from sweeplaw.trials.spec import Knob
+from sweeplaw.trials.training.evaluation.subsets import ALL_OF
 
 CORPORA = "stdlib, text:GLOB, parquet:GLOB?column=NAME, tokens:PATH?vocab=N, hf:NAME or markov:states=N,order=K"
+
+OF_SEED = -1  # of init_seed and data_seed
+_INIT_SEED = "seed of the initialization alone, of every member; -1: each member's own seed"
+_DATA_SEED = "seed of the data order alone, of every member; -1: each member's own seed"
 
 KNOBS = (
     Knob("corpus", "str", "stdlib", "", f"training text: {CORPORA}"),
@@ -74,6 +79,8 @@ KNOBS = (
         member=True,
         since="0.1.0",
     ),
+    Knob("init_seed", "int", OF_SEED, "", _INIT_SEED, member=True, low=OF_SEED, high=2**63 - 2**20, since="0.1.0"),
+    Knob("data_seed", "int", OF_SEED, "", _DATA_SEED, member=True, low=OF_SEED, high=2**63 - 2**20, since="0.1.0"),
 )
 
 REQUESTS = (
@@ -90,9 +97,18 @@ REQUESTS = (
     Knob("tokens", "int", None, "tokens", "D: in place of unique_tokens or of epochs", low=1, high=2**53),
 )
 
+_SIZES = range(1, ALL_OF + 1)
 METRICS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "member_loss": ("nats/token", "validation loss of one member, mean over the ensemble; null for one member"),
+        **{
+            f"ensemble_loss_{size}": ("nats/token", f"final validation loss, mean over all ensembles of {size} members")
+            for size in _SIZES
+        },
+        **{
+            f"nested_loss_{size}": ("nats/token", f"final validation loss of the first {size} members")
+            for size in _SIZES
+        },
         "tokens_per_second": ("tokens/s", "training tokens of all members over the trial's share of wall seconds"),
         "micro_batches": ("", "parts that each batch was computed in to save memory; null for one"),
         "resumed_step": ("steps", "steps that an earlier attempt had done; null for a trial trained at one go"),

@@ -28,6 +28,7 @@ from sweeplaw.trials.training.stack import Member, Recipe, TrainingDevice
 from sweeplaw.trials.training.train import Data, ReportedSteps, train
 from sweeplaw.trials.training.trial import Clock, MemberGroup, trial_outcome
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
+from sweeplaw.trials.workloads.language_model.knobs import OF_SEED
 from sweeplaw.trials.workloads.language_model.resolve import length_of, shape_of
 
 RETRY_DIVISOR = 4  # a trial out of memory is retried only once, so with a quarter of the micro-batch
@@ -226,7 +227,8 @@ def member_group(spec: TrialSpec) -> MemberGroup:
     settings = {name: spec[name] for name in names}
     seeds = range(spec["seed"], spec["seed"] + spec["members"])
     changes = parse(spec["changes"])
-    members = tuple(Member(seed=seed, schedule=schedule, changes=changes, **settings) for seed in seeds)
+    own: dict[str, Any] = {name: spec[name] if spec[name] != OF_SEED else None for name in ("init_seed", "data_seed")}
+    members = tuple(Member(seed=seed, schedule=schedule, changes=changes, **settings, **own) for seed in seeds)
     return MemberGroup(spec.trial_id, members)
 
 

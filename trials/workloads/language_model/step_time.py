@@ -13,7 +13,7 @@ import torch
 from sweeplaw.trials.corpus.shuffle import Shuffle
 from sweeplaw.trials.corpus.streams import DataBudget, TokenStream
 from sweeplaw.trials.spec import TrialSpec
-from sweeplaw.trials.training.ensemble import evaluate
+from sweeplaw.trials.training.evaluation.ensemble import evaluate
 from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.stack import Stack, TrainingDevice
 from sweeplaw.trials.workloads.language_model.run import member_group, recipe_of

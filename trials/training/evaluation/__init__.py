@@ -1,0 +1,1 @@
+"""Losses of single models and of ensembles of them, for every subset of the members."""
