@@ -29,6 +29,10 @@ if TYPE_CHECKING:  # the same names as in _EXPORTS, for type checkers and editor
     from sweeplaw.analysis.laws.law import formula_law as formula_law
     from sweeplaw.analysis.recipes.comparison import compare_recipes as compare_recipes
     from sweeplaw.analysis.recipes.rungs import rungs as rungs
+    from sweeplaw.analysis.recipes.study.crossing import recipe_crossing as recipe_crossing
+    from sweeplaw.analysis.recipes.study.distillation import retained_share as retained_share
+    from sweeplaw.analysis.recipes.study.picks import split_picks as split_picks
+    from sweeplaw.analysis.recipes.study.study import recipe_limits as recipe_limits
     from sweeplaw.analysis.scaling.crossover import crossover as crossover
     from sweeplaw.analysis.scaling.isoflop import compare_approaches as compare_approaches
     from sweeplaw.analysis.scaling.learning_curve import forecast as forecast
@@ -67,6 +71,10 @@ _EXPORTS: dict[str, str] = {
     "crossover": "sweeplaw.analysis.scaling.crossover",
     "compare_recipes": "sweeplaw.analysis.recipes.comparison",
     "rungs": "sweeplaw.analysis.recipes.rungs",
+    "recipe_limits": "sweeplaw.analysis.recipes.study.study",
+    "recipe_crossing": "sweeplaw.analysis.recipes.study.crossing",
+    "retained_share": "sweeplaw.analysis.recipes.study.distillation",
+    "split_picks": "sweeplaw.analysis.recipes.study.picks",
     "forecaster": "sweeplaw.analysis.forecasting.forecaster",
     "Forecaster": "sweeplaw.analysis.forecasting.forecaster",
     "Prediction": "sweeplaw.analysis.forecasting.prediction",

@@ -1,3 +1,3 @@
-"""Recipes of training: two of them over the same runs, their difference and what it is worth, and mistuned rungs."""
+"""Recipes of training: compared over the same runs, by their limits where data is short, and mistuned rungs."""
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What a recipe reaches in the limit: of many members, of large models, of both; and what that is worth in data."""

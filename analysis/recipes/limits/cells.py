@@ -1,0 +1,102 @@
+"""Mean losses of each recipe and setting at each N, U and K, with their errors: what the laws are fitted to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from sweeplaw.analysis.recipes.limits.columns import Runs
+from sweeplaw.analysis.recipes.limits.noise import Errors, member_effects
+
+Array = np.ndarray
+
+SEEDS, MEMBERS, GIVEN, UNKNOWN = "seeds", "members", "given errors", ""
+AXES = ("N", "U", "K")
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The mean losses of one recipe and setting along K at one N and U: ``k`` rising, ``losses``, their errors.
+
+    ``picks`` are the losses by which settings are chosen, ``flops`` the mean training FLOPs of a run, both (n,).
+    """
+
+    setting: Mapping[str, Any]
+    n: float
+    u: float
+    k: Array
+    losses: Array
+    picks: Array
+    flops: Array
+    errors: Errors
+
+
+def cells(runs: Runs, noise: float | None = None) -> dict[str, list[Cells]]:
+    """Return the cells of each recipe. ``noise`` is the standard deviation of one run where no seeds repeat."""
+    return {
+        str(recipe): list(_of_recipe(part, runs.knobs, noise))
+        for (recipe,), part in runs.frame.group_by("recipe", maintain_order=True)
+    }
+
+
+def _of_recipe(frame: pl.DataFrame, knobs: tuple[str, ...], noise: float | None) -> Iterator[Cells]:
+    measured, by = pl.col("loss"), [*knobs, *AXES]
+    means = frame.group_by(by, maintain_order=True).agg(
+        measured.mean(), pl.len().alias("runs"), ((measured - measured.mean()) ** 2).sum().alias("squares"),
+        (pl.col("error") ** 2).mean().sqrt(), pl.coalesce("pick", "loss").mean().alias("pick"), pl.col("flops").mean(),
+        pl.col("subset").is_not_null().all().alias("subsets"),
+    )  # fmt: skip
+    means = means.sort(by, nulls_last=True)
+    pooled = {one: _pooled(means.filter(~pl.col("subsets"), (pl.col("K") > 1) == one)) for one in (False, True)}
+    subsets = frame.filter(pl.col("subset").is_not_null())
+    for key, part in means.group_by([*knobs, "N", "U"], maintain_order=True):
+        setting = dict(zip(knobs, key[: len(knobs)], strict=True))
+        errors = _by_members(subsets, setting, part) or _by_runs(part, pooled, noise)
+        k, loss, pick, flops = (part[name].cast(pl.Float64).to_numpy() for name in ("K", "loss", "pick", "flops"))
+        yield Cells(setting, float(part["N"][0]), float(part["U"][0]), k, loss, pick, flops, errors)
+
+
+def _pooled(means: pl.DataFrame) -> tuple[float, float]:
+    """Return the variance of a run over seeds, and its degrees of freedom."""
+    freedom = float((means["runs"] - 1).sum())
+    return (float(means["squares"].sum()) / freedom, freedom) if freedom else (math.nan, 0.0)
+
+
+def _by_runs(part: pl.DataFrame, pooled: Mapping[bool, tuple[float, float]], noise: float | None) -> Errors:
+    """Return the errors by seeds where they repeat, else those given in the table and by ``noise``."""
+    runs, given = part["runs"].to_numpy(), part["error"].cast(pl.Float64).fill_null(math.nan).to_numpy()
+    seeds = np.array([pooled[k > 1][0] for k in part["K"]])
+    freedom = [pooled[k > 1][1] for k in part["K"] if pooled[k > 1][1] > 0]
+    known = ~np.isnan(seeds)
+    if known.all():
+        return Errors(np.sqrt(seeds / runs), min(freedom), SEEDS)
+    extra = np.where(np.isinf(part["K"].to_numpy()) | np.isinf(part["N"].to_numpy()), 0.0, (noise or 0.0) ** 2)
+    variance = (np.nan_to_num(given) ** 2 + extra) / runs
+    variance = np.where(known, seeds / runs, variance)
+    told = known | ~np.isnan(given) | (extra > 0)
+    if not told.any() or not (variance > 0).any():
+        return Errors(np.zeros(len(runs)), math.inf, UNKNOWN)
+    return Errors(np.sqrt(variance), min(freedom, default=math.inf), SEEDS if known.any() else GIVEN)
+
+
+def _by_members(subsets: pl.DataFrame, setting: Mapping[str, Any], part: pl.DataFrame) -> Errors | None:
+    """Return the errors of means over all subsets of the members; None where a row is no subset, or some are missing.
+
+    A subset is the names of its members with commas between them.
+    """
+    if not part["subsets"].all():
+        return None
+    same = [pl.col(name).eq_missing(pl.lit(value)) for name, value in setting.items()]
+    rows = subsets.filter(*same, N=part["N"][0], U=part["U"][0]).sort("K")
+    members = [frozenset(name.strip() for name in text.split(",")) for text in rows["subset"]]
+    effects = member_effects(rows["K"].to_numpy(), rows["loss"].to_numpy(), members)
+    if effects is None:
+        return None
+    count = len(effects)
+    standard = np.sqrt(np.sum(effects**2, axis=0) / (count * (count - 1)))
+    return Errors(standard, float(count - 1), MEMBERS, effects)

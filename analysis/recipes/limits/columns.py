@@ -1,0 +1,175 @@
+"""The runs of some recipes from one or several sources, with the columns that limits are computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from sweeplaw.analysis.tables.sources import rows
+from sweeplaw.analysis.tables.sql.expressions import check_columns, condition, parse
+from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.quantities import counted, number
+
+# What a study knows of a run, and the columns it may be in: the first that a source has.
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "recipe": ("recipe", "sweep"),
+    "N": ("N", "params_non_embedding", "params"),
+    "U": ("U", "unique_tokens", "D", "tokens"),
+    "K": ("K", "members"),
+    "loss": ("loss", "val_loss"),
+    "error": ("error", "loss_error"),
+    "subset": ("subset",),
+    "pick": (),
+    "epochs": ("epochs",),
+    "lr": ("lr",),
+    "weight_decay": ("weight_decay", "wd"),
+    "flops": ("flops",),
+    "validation": ("validation", "validation_set"),
+}
+REQUIRED = ("N", "U", "loss")
+TEXTS = ("recipe", "subset", "validation")
+KNOBS = ("epochs", "lr", "weight_decay")  # what is tuned, beside what launches say
+HELD_OUT = ("corpus", "tokenizer", "context", "validation_tokens")  # of our own trials: they make the validation set
+NONE = "none"  # as the column of a role: do not look for it
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """``frame`` has a column for each of `ROLES`, null where unknown, and one for each of ``knobs``, the tuned ones."""
+
+    frame: pl.DataFrame
+    knobs: tuple[str, ...]
+    notes: tuple[str, ...]
+    faults: tuple[str, ...]
+
+
+def read_runs(
+    source: Any, columns: Mapping[str, str] | None = None, where: str | None = None, knobs: Sequence[str] | None = None
+) -> Runs:
+    """Return the runs of ``source``, or of each source in a mapping of names, which are then those of the recipes.
+
+    ``columns`` maps roles to columns or SQL expressions. Rows without N, U or loss are left out and counted; a run
+    without K is one model. Raise InputError, also if the runs were measured on different validation sets.
+    """
+    chosen = dict(columns or {})
+    if unknown := [name for name in chosen if name not in ROLES]:
+        raise InputError(
+            [f"{name!r} is no role{nearest(name, ROLES)} (accepted: {', '.join(ROLES)})" for name in unknown]
+        )
+    named = source if _is_named(source) else {None: source}
+    parts = [_part(one, name, chosen, where, knobs) for name, one in named.items()]
+    tuned = tuple(dict.fromkeys(knob for part in parts for knob in part.knobs))
+    frame = pl.concat([part.frame for part in parts], how="diagonal_relaxed")
+    frame = frame.with_columns(pl.lit(None).alias(name) for name in tuned if name not in frame.columns)
+    _refuse_other_sets(frame)
+    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    return Runs(frame, tuned, notes, tuple(fault for part in parts for fault in part.faults))
+
+
+def _is_named(source: Any) -> bool:
+    """Return whether a mapping holds sources by name, and not columns by name."""
+    return isinstance(source, Mapping) and not all(
+        isinstance(one, Sequence) and not isinstance(one, str) for one in source.values()
+    ) and not any(hasattr(one, "dtype") for one in source.values())  # fmt: skip
+
+
+def _part(
+    source: Any, name: str | None, columns: Mapping[str, str], where: str | None, knobs: Sequence[str] | None
+) -> Runs:
+    read = rows(source)
+    frame = read.frame if where is None else read.frame.filter(condition(where, read.frame.schema))
+    tuned = list(knobs) if knobs is not None else _tuned(read.launches, frame)
+    check_columns(frame, tuned)
+    taken = {role: expression for role in ROLES if (expression := _expression(role, columns, frame)) is not None}
+    if missing := [role for role in REQUIRED if role not in taken]:
+        raise InputError([_missing(role, frame) for role in missing])
+    others = [pl.col(knob).alias(knob) for knob in tuned if knob not in ROLES]
+    found = frame.select(
+        *(taken.get(role, pl.lit(None)).alias(role) for role in ROLES), _held_out(frame).alias("held_out"), *others
+    )
+    found = found.with_columns(_typed(role, found) for role in ROLES)
+    if name is not None:
+        found = found.with_columns(pl.lit(name).alias("recipe"))
+    found = found.with_columns(pl.col("recipe").fill_null("all"), pl.col("K").fill_null(1.0))
+    if columns.get("validation") != NONE:
+        found = found.with_columns(pl.coalesce("validation", "held_out").alias("validation"))
+    kept = found.filter(pl.col(role).is_not_null() & pl.col(role).is_not_nan() for role in REQUIRED)
+    kept = kept.filter(pl.col("loss").is_finite()).drop("held_out")
+    _check_values(kept)
+    without = found.height - kept.height
+    notes = (f"{counted(without, 'row')} without {', '.join(REQUIRED)} or a finite loss left out",) if without else ()
+    own = tuple(role for role in KNOBS if role in taken)
+    return Runs(kept, (*own, *(knob for knob in tuned if knob not in ROLES)), (*read.notes, *notes), read.faults)
+
+
+def _tuned(launches: Sequence[Mapping[str, Any]], frame: pl.DataFrame) -> list[str]:
+    named = dict.fromkeys(axis for launch in launches for axis in launch.get("nuisance", ()))
+    return [name for name in named if name in frame.columns and name not in ("seed", "members")]
+
+
+def _expression(role: str, columns: Mapping[str, str], frame: pl.DataFrame) -> pl.Expr | None:
+    """Return what gives a role: as named, or the first of its usual columns that holds something; None without one."""
+    if (text := columns.get(role)) is not None:
+        return None if text == NONE else pl.col(text) if text in frame.columns else parse(text, frame.schema)
+    usual = (name for name in ROLES[role] if name in frame.columns and frame[name].null_count() < frame.height)
+    name = next(usual, None)
+    return None if name is None else pl.col(name)
+
+
+def _missing(role: str, frame: pl.DataFrame) -> str:
+    usual = ", ".join(ROLES[role])
+    return f"no column for {role} (looked for {usual}; {role}=COLUMN names it; there are {', '.join(frame.columns)})"
+
+
+def _held_out(frame: pl.DataFrame) -> pl.Expr:
+    """Return what our own trials say of their validation set, null for others."""
+    known = [name for name in HELD_OUT if name in frame.columns]
+    if known != list(HELD_OUT):
+        return pl.lit(None, pl.String)
+    texts = [pl.concat_str(pl.lit(f"{name} = "), pl.col(name).cast(pl.String)) for name in known]
+    return pl.concat_str(texts, separator=", ", ignore_nulls=True)
+
+
+def _typed(role: str, frame: pl.DataFrame) -> pl.Expr | pl.Series:
+    if role in TEXTS:
+        return pl.col(role).cast(pl.String)
+    if frame[role].dtype != pl.String:
+        return pl.col(role).cast(pl.Float64)
+    return pl.Series(role, [_number(role, text) for text in frame[role]], pl.Float64)
+
+
+def _number(role: str, text: str | None) -> float | None:
+    """Return the number of a text such as ``300M`` or ``inf``. Raise InputError."""
+    try:
+        return None if text is None or not text.strip() else number(text.strip())
+    except ValueError as error:
+        raise InputError(f"{role}: {error}, or inf where a limit is given") from None
+
+
+def _check_values(frame: pl.DataFrame) -> None:
+    """Raise InputError for N and U that are not positive, and K below 1."""
+    faults = []
+    for role, least, accepted in (("N", 0.0, "positive"), ("U", 0.0, "positive"), ("K", 1.0, "1 or more")):
+        odd = frame.filter((pl.col(role) < least) | (pl.col(role) == 0))[role]
+        faults += [f"{role} = {odd[0]:g} in {counted(odd.len(), 'row')} (accepted: {accepted})"] if odd.len() else []
+    if faults:
+        raise InputError(faults)
+
+
+def _refuse_other_sets(frame: pl.DataFrame) -> None:
+    """Raise InputError if the losses were measured on more than one validation set."""
+    if frame["validation"].drop_nulls().n_unique() > 1:
+        sets = list(_sets(frame))
+        raise InputError([
+            "losses on different validation sets cannot be compared", *sets,
+            "accepted: one validation set (--where selects runs; --column validation=none compares them all the same)",
+        ])  # fmt: skip
+
+
+def _sets(frame: pl.DataFrame) -> Iterator[str]:
+    for (recipe,), part in frame.group_by("recipe", maintain_order=True):
+        names = part["validation"].fill_null("unknown").unique(maintain_order=True).to_list()
+        yield f"{recipe}: {'; '.join(names)}"

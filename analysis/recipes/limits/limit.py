@@ -1,0 +1,172 @@
+"""The limits of a level: a law through each of some curves, in every scenario, and what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from sweeplaw.analysis.fitting.uncertainty import Interval
+from sweeplaw.analysis.recipes.limits.asymptote import PARAMETERS, Asymptotes, asymptotes, at_bound, shape_fault
+from sweeplaw.analysis.recipes.limits.noise import t_scale, unexplained
+from sweeplaw.analysis.recipes.limits.scenarios import ESTIMATE, Scenarios, central
+from sweeplaw.trials.quantities import percent, short
+
+Array = np.ndarray
+Status = Literal["law", "interpolation", "given", "degenerate", "too few"]
+
+RESIDUALS = "residuals"
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Losses at rising ``x`` (n,) in each scenario, (S, n); NaN where unknown. ``noise``: what tells their errors."""
+
+    at: Mapping[str, Any]
+    x: Array
+    losses: Array
+    noise: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Where a curve ends as x (the ``axis``) grows without end: its C, in every scenario.
+
+    ``status``: ``law`` (more points than parameters), ``interpolation`` (three points, which the law passes through),
+    ``given`` (the table has the limit), ``degenerate`` (the law has no limit to report) or ``too few`` points. Only the
+    first three have a ``value``. ``law`` has the parameters, None without a law. ``noise`` is what tells the errors:
+    seeds, members, given errors, residuals; empty if nothing does. ``notes`` say what to know of the limit.
+    """
+
+    at: Mapping[str, Any]
+    axis: str
+    curve: Curve
+    status: Status
+    values: Array
+    law: Asymptotes | None
+    noise: str
+    notes: tuple[str, ...]
+
+    @property
+    def value(self) -> float | None:
+        """The limit, nats a token; None if there is none."""
+        found = float(self.values[ESTIMATE])
+        return found if np.isfinite(found) else None
+
+    def interval(self, scenarios: Scenarios, level: float) -> Interval | None:
+        """Return the interval of the limit; None if there is no limit, or nothing tells its errors.
+
+        Its lower end is infinite if draws as low ran to a bound.
+        """
+        return limit_interval(self.values, scenarios, level, self.noise) if self.value is not None else None
+
+    def to_dict(self, scenarios: Scenarios, level: float) -> dict[str, Any]:
+        """Return the limit as plain values."""
+        interval = self.interval(scenarios, level)
+        return {
+            **self.at, "axis": self.axis, "x": self.curve.x.tolist(), "losses": self.curve.losses[ESTIMATE].tolist(),
+            "limit": self.value, "interval": interval and interval.values(), "status": self.status,
+            "params": self.law and dict(zip(("C", "A", "alpha"), self.law.params[ESTIMATE].tolist(), strict=True)),
+            "noise": self.noise, "notes": list(self.notes),
+        }  # fmt: skip
+
+
+def limit_interval(values: Array, scenarios: Scenarios, level: float, noise: str) -> Interval | None:
+    """Return the interval of a limit from its ``values`` (S,); None if nothing tells the errors."""
+    drawn = values[scenarios.drawn]
+    drawn = np.where(drawn <= 1e-6, -np.inf, drawn)  # the fit ran to the bound of C
+    return central(drawn, level, f"{scenarios.draws} draws by {noise}") if noise else None
+
+
+def limits_of(curves: Sequence[Curve], axis: str, scenarios: Scenarios, rng: np.random.Generator) -> list[Limit]:
+    """Return the limit of each curve along ``axis``, in every scenario.
+
+    Where the residuals of all curves together are larger than the errors of the losses explain, or no errors are known,
+    the draws have the noise of the residuals too.
+    """
+    fitted = {index: _law(one, axis, scenarios) for index, one in enumerate(curves) if _finite(one) >= PARAMETERS}
+    laws = list(fitted.items())
+    residuals = [_residuals(curves[index], law) for index, law in laws]
+    errors = [_errors(curves[index], scenarios) for index, _ in laws]
+    spread, freedom, p = unexplained(residuals, errors, PARAMETERS)
+    found = []
+    for index, curve in enumerate(curves):
+        if index not in fitted:
+            found.append(_without_law(curve, axis))
+            continue
+        note, law = "", fitted[index]
+        if spread > 0:
+            curve, note = _noisier(curve, spread, freedom, p, scenarios, rng)
+            law = _law(curve, axis, scenarios)
+        found.append(_limit(curve, axis, law, scenarios, note))
+    return found
+
+
+def _finite(curve: Curve) -> int:
+    """Return the number of points at a finite x with a loss."""
+    return int(_used(curve).sum())
+
+
+def _used(curve: Curve) -> Array:
+    return np.asarray(np.isfinite(curve.x) & ~np.isnan(curve.losses[ESTIMATE]))
+
+
+def _law(curve: Curve, axis: str, scenarios: Scenarios) -> Asymptotes:
+    used = _used(curve)
+    x = curve.x[used]
+    return asymptotes(x, curve.losses[:, used], scenarios.weights(axis, x))
+
+
+def _residuals(curve: Curve, law: Asymptotes) -> Array:
+    used = _used(curve)
+    return np.asarray(curve.losses[ESTIMATE, used] - law.at(curve.x[used])[ESTIMATE])
+
+
+def _errors(curve: Curve, scenarios: Scenarios) -> Array:
+    drawn = curve.losses[scenarios.drawn][:, _used(curve)]
+    return np.nan_to_num(np.nanstd(drawn, axis=0)) if len(drawn) else np.zeros(drawn.shape[1])
+
+
+def _noisier(
+    curve: Curve, spread: float, freedom: float, p: float, scenarios: Scenarios, rng: np.random.Generator
+) -> tuple[Curve, str]:
+    """Return the curve with the noise of residuals in its draws, and what was done."""
+    losses = curve.losses.copy()
+    scale = t_scale(rng, scenarios.draws, freedom)[:, None]
+    losses[scenarios.drawn] += spread * scale * rng.standard_normal((scenarios.draws, len(curve.x)))
+    told = f"{RESIDUALS}, {freedom:g} of freedom"
+    if not curve.noise:
+        return Curve(curve.at, curve.x, losses, told), ""
+    note = f"the residuals are larger than the errors explain (p = {p:.1g}): {spread:.2g} of noise is added"
+    return Curve(curve.at, curve.x, losses, f"{curve.noise} and {told}"), note
+
+
+def _without_law(curve: Curve, axis: str) -> Limit:
+    """Return the limit of a curve with too few points: what the table gives at infinity, or none."""
+    given = np.isinf(curve.x) & ~np.isnan(curve.losses[ESTIMATE])
+    if given.any():
+        values = curve.losses[:, int(np.argmax(given))]
+        return Limit(curve.at, axis, curve, "given", values, None, curve.noise, ())
+    there = ", ".join(short(value) for value in curve.x[_used(curve)]) or "none"
+    note = f"{axis} = {there}: a limit takes {PARAMETERS} of {axis} or more"
+    return Limit(curve.at, axis, curve, "too few", np.full(len(curve.losses), np.nan), None, "", (note,))
+
+
+def _limit(curve: Curve, axis: str, law: Asymptotes, scenarios: Scenarios, note: str) -> Limit:
+    used = _used(curve)
+    shape = shape_fault(curve.x[used], curve.losses[ESTIMATE, used])
+    notes = [text for text in (shape, note) if text]
+    if law.fault:
+        values = np.full(len(curve.losses), np.nan)
+        return Limit(curve.at, axis, curve, "degenerate", values, law, curve.noise, (law.fault, *notes))
+    exact = int(used.sum()) == PARAMETERS
+    if exact:
+        notes.append(f"three {axis} fix three parameters exactly: an interpolation")
+    bound = np.array([bool(text) for text in at_bound(law.params)])
+    if curve.noise and bound[scenarios.drawn].any():
+        notes.append(f"{percent(float(bound[scenarios.drawn].mean()))} of the draws run to a bound of the law")
+    values = law.params[:, 0].copy()
+    values[scenarios.without] = np.where(bound, np.nan, values)[scenarios.without]
+    return Limit(curve.at, axis, curve, "interpolation" if exact else "law", values, law, curve.noise, tuple(notes))

@@ -1,0 +1,58 @@
+"""The compute of each recipe beside its loss: to train its best measured model, to tune it, and to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from sweeplaw.analysis.recipes.limits.levels import Model
+from sweeplaw.analysis.recipes.study.study import RecipeStudy
+
+TRAINING, INFERENCE = 6.0, 2.0  # FLOPs per parameter and token (Kaplan et al. 2020)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The best measured model of a recipe at U, its loss, and its FLOPs.
+
+    ``training`` are those of all its members, ``estimated`` as 6 N U K times the epochs where no run has them; None if
+    the epochs are not known either. ``tuning`` are those of all runs of the recipe at this U, None if one's are not
+    known. ``inference`` are those of a token: 2 N K.
+    """
+
+    recipe: str
+    u: float
+    n: float
+    k: float
+    loss: float
+    training: float | None
+    estimated: bool
+    tuning: float | None
+    inference: float
+
+
+def costs(study: RecipeStudy) -> list[Cost]:
+    """Return the costs of each recipe at each U where it has a measured model."""
+    return list(_costs(study))
+
+
+def _costs(study: RecipeStudy) -> Iterator[Cost]:
+    for name, recipe in study.recipes.items():
+        for u in sorted({one.u for one in recipe.models}):
+            best = recipe.best(u)
+            if best is None:
+                continue
+            runs = study.runs.frame.filter(pl.col("recipe") == name, pl.col("U") == u)["flops"]
+            tuning = float(runs.sum()) if runs.null_count() == 0 and runs.len() else None
+            training = _training(best)
+            yield Cost(name, u, best.n, best.k, best.loss, training, best.flops is None and training is not None,
+                       tuning, INFERENCE * best.n * best.k)  # fmt: skip
+
+
+def _training(model: Model) -> float | None:
+    if model.flops is not None:
+        return model.flops
+    epochs = model.setting.get("epochs")
+    return None if epochs is None else TRAINING * model.n * model.u * model.k * float(epochs)
