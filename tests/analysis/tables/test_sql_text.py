@@ -78,6 +78,17 @@ def test_an_expression_of_columns_has_no_query_and_no_other_quotes(text):
         condition(text, pl.Schema({"trial_id": pl.String, "acc": pl.String, "a": pl.String}))
 
 
+@pytest.mark.parametrize("text", ["LPAD(a, 10000000000000, 'x') = a", '"rpad" (a, b, c) = a', "`LPad`/**/(a, 9) = a"])
+def test_an_expression_of_columns_makes_no_text_of_any_length(text):
+    """Unlike a query, it is evaluated without limits on time and memory."""
+    with pytest.raises(InputError, match="PAD is not accepted in an expression of columns"):
+        condition(text, pl.Schema(dict.fromkeys("abc", pl.String)))
+
+
+def test_a_column_may_have_the_name_of_a_function_or_keyword():
+    assert condition('"select" = "lpad"', pl.Schema({"select": pl.String, "lpad": pl.String})) is not None
+
+
 PIECES = (
     "SELECT", "*", "FROM", "FROM", "JOIN", "WITH x AS (", ")", "(", ",", "trials", "x", "read_csv", "READ_PARQUET",
     "'read_json'", '"read_ipc"', "`read_csv`", "read_ndjson", "('{file}')", "('{file}')", "('{url}')", "$$", "$t$", "'",
