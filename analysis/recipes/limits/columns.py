@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ REQUIRED = ("N", "U", "loss")
 TEXTS = ("recipe", "subset", "validation")
 KNOBS = ("epochs", "lr", "weight_decay")  # what is tuned, beside what launches say
 HELD_OUT = ("corpus", "tokenizer", "context", "validation_tokens")  # of our own trials: they make the validation set
+SMALLER = re.compile(r"ensemble_loss_(\d+)")  # of an ensemble's trial: the mean loss over all its subsets of as many
 NONE = "none"  # as the column of a role: do not look for it
 
 
@@ -81,6 +83,7 @@ def _part(
 ) -> Runs:
     read = rows(source)
     frame = read.frame if where is None else read.frame.filter(condition(where, read.frame.schema))
+    frame = frame if {"K", "loss"} & set(columns) else _by_member_count(frame)
     tuned = list(knobs) if knobs is not None else _tuned(read.launches, frame)
     check_columns(frame, tuned)
     taken = {role: expression for role in ROLES if (expression := _expression(role, columns, frame)) is not None}
@@ -103,6 +106,23 @@ def _part(
     notes = (f"{counted(without, 'row')} without {', '.join(REQUIRED)} or a finite loss left out",) if without else ()
     own = tuple(role for role in KNOBS if role in taken)
     return Runs(kept, (*own, *(knob for knob in tuned if knob not in ROLES)), (*read.notes, *notes), read.faults)
+
+
+def _by_member_count(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a row for each number of members in place of a trial that has the losses of its smaller ensembles.
+
+    Its FLOPs are the share of as many members.
+    """
+    sizes = {int(found[1]): name for name in frame.columns if (found := SMALLER.fullmatch(name))}
+    if not sizes or not {"members", "val_loss"} <= set(frame.columns):
+        return frame
+    told = pl.any_horizontal(pl.col(name).is_not_null() for name in sizes.values())
+    parts = [frame.filter(~told)]
+    for k, name in sorted(sizes.items()):
+        share = [(pl.col("flops") * k / pl.col("members")).alias("flops")] if "flops" in frame.columns else []
+        here = frame.filter(pl.col(name).is_not_null())
+        parts.append(here.with_columns(pl.col(name).alias("val_loss"), *share, members=pl.lit(k)))
+    return pl.concat(parts, how="vertical_relaxed")
 
 
 def _tuned(launches: Sequence[Mapping[str, Any]], frame: pl.DataFrame) -> list[str]:

@@ -51,7 +51,7 @@ class Retained(Shown):
 
 
 def retained_share(
-    single: float, student: float, teacher: float, errors: Sequence[float] = (0.0, 0.0, 0.0), *, name: str = "",
+    single: float, student: float, teacher: float, errors: Sequence[float] | Array = (0.0, 0.0, 0.0), *, name: str = "",
     level: float = 0.95, draws: int = 10_000, seed: int = 0,
 ) -> Retained:  # fmt: skip
     """Return the share of the teacher's gain over the best single model that the student keeps.

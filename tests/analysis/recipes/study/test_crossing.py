@@ -1,0 +1,54 @@
+"""Where a planted recipe overtakes another one along N, U and compute."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from sweeplaw import analysis
+from sweeplaw.analysis.recipes.study.crossing import recipe_crossing
+from sweeplaw.analysis.recipes.study.study import RecipeStudy, recipe_limits
+from sweeplaw.trials.errors import InputError
+from tests.analysis.recipes.study.planted import known
+
+SIZES = (1e8, 2e8, 4e8, 8e8, 16e8)
+
+
+def study(noise: float = 0.0005, draws: int = 300, **options) -> RecipeStudy:
+    """Return two recipes, 3 + .1 / n and 2.9 + .3 / n with n = N / 1e8, which cross at n = 2. The second costs more."""
+    rng = np.random.default_rng(0)
+    rows = [
+        (name, n, 1e8, loss + noise * rng.standard_normal(), cost * n)
+        for n in SIZES
+        for name, loss, cost in (("small", 3 + 0.1e8 / n, 1e9), ("large", 2.9 + 0.3e8 / n, 4e9))
+    ]
+    table = pl.DataFrame(rows, schema=["recipe", "N", "U", "loss", "flops"], orient="row")
+    return recipe_limits(table, noise=noise or None, draws=draws, **options)
+
+
+def test_the_planted_crossing_along_n_is_in_its_interval():
+    found = analysis.recipe_crossing(study(), "large", "small")
+    assert found.axis == "N"
+    assert known(found.interval).low < 2e8 < known(found.interval).high
+    assert found.estimate == pytest.approx(2e8, rel=0.02)
+    assert found.probability == 1.0
+    assert found.overtakes == 1.0
+
+
+def test_along_compute_the_dearer_recipe_overtakes_later():
+    # 3 + .1e17 / C = 2.9 + 1.2e17 / C at C = 1.1e18
+    found = recipe_crossing(study(), "large", "small", "compute")
+    assert found.axis == "compute"
+    assert found.estimate == pytest.approx(1.1e18, rel=0.03)
+
+
+def test_recipes_without_a_law_or_errors_there_are_refused():
+    with pytest.raises(InputError, match="nothing tells the errors"):
+        recipe_crossing(study(draws=0), "large", "small")
+    with pytest.raises(InputError, match="large has no law along U"):
+        recipe_crossing(study(), "large", "small", "U")
+    with pytest.raises(InputError, match="accepted: N, U, compute"):
+        recipe_crossing(study(), "large", "small", "D")
+    with pytest.raises(InputError, match="did you mean 'large'"):
+        recipe_crossing(study(), "lagre", "small")
