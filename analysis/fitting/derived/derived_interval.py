@@ -3,7 +3,8 @@
 The interval holds the values that the quantity takes on all parameter vectors whose deviance is within the threshold
 of one parameter: its profile likelihood interval, found as two constrained optimisations from the ends that the delta
 method predicts (Venzon & Moolgavkar 1988 solve the same problem for a parameter). Beyond MANY_ROWS rows the delta
-method alone is used: there the two agree.
+method alone is used: there the two agree. Where the residuals hint at a smooth misfit of the law, the threshold
+grows by what that adds to the variance (`noise.misfit`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ SLACK = 0.05  # relative error of the deviance at an end that counts as reached
 PRECISION = 1e-7  # of an end, in half widths of the interval: the same on every processor
 MOST_STEPS = 300
 STARTS = (0.9, 0.3)  # of the way to the end that the delta method predicts; the second if the first leads nowhere
+MISFIT = ", widened for the misfit that the residuals hint at"  # appended to the method of an interval
 MAX_CONDITION = 1e8  # of the curvature in which directions are measured
 
 
@@ -90,14 +92,20 @@ def derived_interval(
     direction[space.free] = slope
     if wider := noise.spread(space.setup, theta, direction):
         space = replace(space, scale=wider.widen(space.scale), covariance=space.covariance * wider.ratio)
+    method = noise.method
+    plain = float(slope @ space.covariance @ slope)
+    if plain > 0 and (added := noise.variance_of_misfit(direction)):
+        ratio = 1 + added / plain
+        scale = replace(space.scale, factor=space.scale.factor / ratio)
+        space, method = replace(space, scale=scale, covariance=space.covariance * ratio), f"{method}{MISFIT}"
     reach = math.sqrt(space.scale.threshold(level))
     error = math.sqrt(max(float(slope @ space.covariance @ slope), 0.0))
     if error == 0 or not math.isfinite(error * reach) or setup.problem.bound.rows > MANY_ROWS:
         wide = reach * error if math.isfinite(error * reach) else math.inf
-        return Interval(middle - wide, middle + wide, level, f"delta method{noise.method}")
+        return Interval(middle - wide, middle + wide, level, f"delta method{method}")
     low, high = (_end(space, sign, slope, error, reach, middle) for sign in (-1.0, 1.0))
     note = "" if math.isfinite(low) and math.isfinite(high) else "no end was found on one side or both"
-    return Interval(low, high, level, f"profile likelihood{noise.method}", note)
+    return Interval(low, high, level, f"profile likelihood{method}", note)
 
 
 def _space(setup: Setup, theta: Array, quantity: Quantity) -> _Space | None:

@@ -12,6 +12,7 @@ from sweeplaw.analysis.fitting.checks import Observations
 from sweeplaw.analysis.fitting.noise.clustered import Spread, jacobian, spread
 from sweeplaw.analysis.fitting.noise.groups import RowGroups, candidates, curves, named, nested
 from sweeplaw.analysis.fitting.noise.heteroscedastic import Growth, growth, replicates
+from sweeplaw.analysis.fitting.noise.misfit import misfit_covariance
 from sweeplaw.analysis.fitting.noise.shared import Residuals, clean, correlations, draws_for, test
 from sweeplaw.analysis.fitting.resampling import Resampling, cell_numbers
 from sweeplaw.analysis.fitting.solver.objectives import residuals
@@ -33,7 +34,8 @@ class Noise:
 
     ``tested``: the divisions were found by a test, not asked for. If the spread changes, ``relative`` (n,) is that of
     each row, and ``ends`` are the typical residuals of the smallest and the largest run; ``log``: they are relative.
-    ``weighted``: the rows were fitted with weights that follow it.
+    ``weighted``: the rows were fitted with weights that follow it. ``misfit`` (p, p) is what a smooth misfit of the law
+    adds to the covariance of the parameters, None where residuals hint at none.
     """
 
     divisions: tuple[RowGroups, ...] = ()
@@ -44,6 +46,7 @@ class Noise:
     tested: bool = False
     log: bool = False
     weighted: bool = False
+    misfit: Array | None = None
 
     @property
     def clear(self) -> bool:
@@ -60,6 +63,10 @@ class Noise:
             return None
         labels = tuple(groups.labels for groups in self.divisions) or (np.arange(setup.problem.bound.rows),)
         return spread(setup, theta, direction, labels, self.relative)
+
+    def variance_of_misfit(self, direction: Array) -> float:
+        """Return what a smooth misfit of the law adds to the variance of a direction of the parameters."""
+        return 0.0 if self.misfit is None else float(direction @ self.misfit @ direction)
 
     @property
     def names(self) -> str:
@@ -198,7 +205,12 @@ def _tested(
     known = {} if given is None else {given.name: given}
     divisions = tuple(known.get(groups.name) or named(observations, groups.name) for groups in chosen)
     noise = Noise(divisions, shares, tested=auto, log=setup.problem.space == "log")
-    return noise if change is None else _changing(noise, change, _residuals(setup, theta), observations)
+    noise = noise if change is None else _changing(noise, change, _residuals(setup, theta), observations)
+    if divisions or not auto:  # an error shared by a size or budget looks like a misfit
+        return noise
+    relative = None if noise.relative is None else noise.relative[rows]
+    residual = _residuals(setup, theta)[rows]
+    return replace(noise, misfit=misfit_covariance(setup, theta, residual, logs(part), rows, relative))
 
 
 def _growth(cleaned: Residuals, residual: Array, part: Observations, null: Array) -> Growth | None:

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from sweeplaw.analysis.forecasting.process.features import NO_GROUPS, groups, smooth
+from sweeplaw.analysis.fitting.noise.smooth import smooth
+from sweeplaw.analysis.forecasting.process.offsets import NO_GROUPS, groups
 from sweeplaw.analysis.forecasting.process.process import LEAST_REDUCIBLE, Part, Process, ProcessDesign, RunPoints
 from sweeplaw.analysis.forecasting.process.regression import Gram, evidences, gram, posterior
 from sweeplaw.analysis.forecasting.process.robust import RobustFit, descend, robust_fit

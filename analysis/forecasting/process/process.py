@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sweeplaw.analysis.forecasting.process.features import SharedOffsets, Smooth
+from sweeplaw.analysis.fitting.noise.smooth import Smooth
 from sweeplaw.analysis.forecasting.process.mixture import quantiles
+from sweeplaw.analysis.forecasting.process.offsets import SharedOffsets
 from sweeplaw.analysis.forecasting.process.regression import Posterior
 from sweeplaw.analysis.forecasting.process.robust import RobustFit
 from sweeplaw.analysis.forecasting.process.settings import TREND, ProcessScales

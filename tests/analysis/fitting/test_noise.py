@@ -13,6 +13,7 @@ from scipy.stats import t as student
 
 from sweeplaw import analysis
 from sweeplaw.analysis.fitting.coverage import Noise, coverage, simulate_losses, simulated_fits
+from sweeplaw.analysis.fitting.derived.loss_interval import loss_at
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.noise.clustered import jacobian, spread
 from sweeplaw.analysis.fitting.noise.noise import MAX_ROWS, find_noise
@@ -253,3 +254,30 @@ def test_a_table_of_many_rows_is_tested_on_a_sample() -> None:
     assert found is not None
     assert found.ratio > 5  # 24 sizes, not 3840 rows
     assert find_noise(fit.setup, fit.solution.theta, fit.observations, Resampling(by="row")).divisions == ()
+
+
+@pytest.mark.heavy
+def test_what_a_law_implies_is_covered_beside_a_smooth_error_of_the_law_that_its_parameters_absorb() -> None:
+    """The errors are drawn from a dense Gaussian process of four times the noise; plain intervals hold half."""
+    x, rng = np.geomspace(1.0, 300.0, 40), np.random.default_rng(0)
+    law, truth = LAWS["reciprocal"], {"C": 3.0, "A": 1.5}
+    clean = law.predict(truth, {"x": x})
+    share = 1 - truth["C"] / clean
+    apart = np.log(x)[:, None] - np.log(x)
+    error = np.linalg.cholesky(1 / (1 + apart**2 / 18) + 1e-9 * np.eye(40)) @ rng.normal(size=(40, 100))
+    held = {"auto": 0, "row": 0}
+    for drawn in error.T:
+        losses = clean * np.exp(0.008 * share / np.exp(np.mean(np.log(share))) * drawn + 0.002 * rng.normal(size=40))
+        for by in held:
+            fit = analysis.fit({"x": x, "loss": losses}, law, "ls", y="loss", by=by)
+            interval = loss_at(fit, {"x": 1e4})[1]
+            held[by] += interval.low <= law.predict(truth, {"x": [1e4]})[0] <= interval.high
+    assert held["auto"] >= 85
+    assert held["row"] <= 60
+
+
+@pytest.mark.heavy
+def test_a_misfit_is_seen_in_about_a_quarter_of_the_tables_that_have_none() -> None:
+    seen = [one.noise.misfit is not None for one in fits("gaussian", 80)]
+    assert 0.12 <= np.mean(seen) <= 0.45
+    assert all(one.noise.misfit is None for one in fits("gaussian", 5, "row"))

@@ -7,10 +7,11 @@ import pytest
 from scipy.special import stdtr
 from scipy.stats import multivariate_t
 
-from sweeplaw.analysis.forecasting.process.features import groups, kernel, smooth
+from sweeplaw.analysis.fitting.noise.smooth import kernel, smooth
 from sweeplaw.analysis.forecasting.process.learning import learn
 from sweeplaw.analysis.forecasting.process.mean import Mean, mean_of, role
 from sweeplaw.analysis.forecasting.process.mixture import quantiles
+from sweeplaw.analysis.forecasting.process.offsets import groups
 from sweeplaw.analysis.forecasting.process.process import Process, RunPoints
 from sweeplaw.analysis.forecasting.process.regression import FREEDOM, NOISE, evidences, gram
 from sweeplaw.analysis.forecasting.process.robust import robust_fit
