@@ -65,6 +65,15 @@ def test_lines_are_read_by_patterns():
     assert read(['{"step": 1}', "loss 2"], pattern=r"loss (?P<val_loss>\d)") == [{"step": 1}, {"val_loss": 2}]
 
 
+def test_groups_of_a_pattern_may_have_the_names_of_the_script():
+    options = {"pattern": r"iter (?P<iter>\d+) loss (?P<loss>\S+)", "metrics": {"val_loss": "loss", "step": "iter"}}
+    assert read(["iter 10 loss 3.25"], **options) == [{"step": 10, "val_loss": 3.25}]
+    faults: list[str] = []
+    dialect.of({**options, "metrics": {"val_loss": "other"}}, ["folder"], faults)
+    assert len(faults) == 1
+    assert "names no value" in faults[0]
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_tables_are_read_by_their_header_which_may_come_again(separator):
     lines = ["\ufeffepoch,val/loss,text", "1,2.5,a", "2,,b", "epoch,text,val/loss", "3,c,2.25", ""]
@@ -141,6 +150,8 @@ def test_printed_lines_are_the_curve_and_other_names_are_told(run: Run) -> None:
         'echo "step 10 loss 3.5"; echo "val 2.5"', pattern=[r"step (?P<step>\d+)", r"val (?P<val_loss>.+)"]
     )
     assert (len(points), outcome.state, outcome.metrics["val_loss"]) == (2, "completed", 2.5)
+    _, outcome = run("echo step 10", pattern=r"(?P<step>\d+)( loss (?P<val_loss>.+))?")
+    assert (outcome.state, "or a group of workload.pattern\nstep 10" in str(outcome.message)) == ("failed", True)
     _, outcome = run("""echo '{"epoch": 1, "valid": {"nll": 2}}'""")
     assert outcome.state == "failed"
     assert 'it reported epoch, valid/nll: name the loss by metrics = { val_loss = "NAME" }' in str(outcome.message)

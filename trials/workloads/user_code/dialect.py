@@ -33,8 +33,8 @@ _SHOWN = 8  # names of an unknown line
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """``names``: its name -> ours. ``patterns``: their named groups are the values of a report. ``file``: a template
-    of the file it writes; None if it prints."""
+    """``names``: its name -> ours. ``patterns``: their named groups are the values of a report, under either name.
+    ``file``: a template of the file it writes; None if it prints."""
 
     names: Mapping[str, str] = field(default_factory=dict)
     patterns: tuple[re.Pattern[str], ...] = ()
@@ -54,7 +54,8 @@ def of(options: Mapping[str, Any], accepted: Iterable[str], faults: list[str]) -
     file = options.get("reports")
     if file is not None:
         faults += template.faults("workload.reports", file, accepted)
-    return Dialect(_names(options.get("metrics"), faults), _patterns(options.get("pattern", ()), faults), file)
+    names = _names(options.get("metrics"), faults)
+    return Dialect(names, _patterns(options.get("pattern", ()), names, faults), file)
 
 
 PLAIN = Dialect()  # of a script that was written for us
@@ -77,7 +78,8 @@ class ReportReader:
         text = line.strip().rpartition(b"\r")[2].removeprefix(codecs.BOM_UTF8)  # a progress bar may stand before it
         values = self._cells(text) if self._dialect.has_header else _record(text)
         if values is None:
-            return _matched(text, self._dialect.patterns)
+            found = _matched(text, self._dialect.patterns)
+            return None if found is None else _renamed(found, self._dialect.names)
         values = _renamed(values, self._dialect.names)
         if REPORT_KEYS & values.keys():
             return values
@@ -163,8 +165,8 @@ def _names(declared: Any, faults: list[str]) -> dict[str, str]:
     return names
 
 
-def _patterns(declared: Any, faults: list[str]) -> tuple[re.Pattern[str], ...]:
-    """Return the compiled patterns of a text or a list of texts."""
+def _patterns(declared: Any, names: Mapping[str, str], faults: list[str]) -> tuple[re.Pattern[str], ...]:
+    """Return the compiled patterns of a text or a list of texts, whose groups have our names or, by ``names``, its."""
     found: list[re.Pattern[str]] = []
     for text in declared if isinstance(declared, list | tuple) else [declared]:
         try:
@@ -174,7 +176,7 @@ def _patterns(declared: Any, faults: list[str]) -> tuple[re.Pattern[str], ...]:
         except (re.error, TypeError) as error:
             faults.append(f"workload.pattern = {text!r} is not a regular expression: {error}")
             continue
-        if not REPORT_KEYS & pattern.groupindex.keys():
+        if REPORT_KEYS.isdisjoint(names.get(group, group) for group in pattern.groupindex):
             faults.append(f"workload.pattern = {text!r} names no value: it needs a group such as (?P<val_loss>\\S+)")
         found.append(pattern)
     return tuple(found)

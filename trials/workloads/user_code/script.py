@@ -273,6 +273,7 @@ def _exit_outcome(code: int, call: Call, reports: Reports, unknown: Sequence[str
     if code == 0:
         where = f"in {call.metrics_file}" if call.metrics_file else "on standard output"
         line = "a column" if call.dialect.has_header else 'a JSON line such as {"step": 10, "val_loss": 2.5}'
+        line += " or a group of workload.pattern" if call.dialect.patterns else ""
         no_loss = f"exit code 0, but no val_loss came {where} as {line}"
         given = f'; it reported {", ".join(unknown)}: name the loss by metrics = {{ val_loss = "NAME" }}'
         names = given if unknown else ""
