@@ -80,7 +80,6 @@ class _Entry:
     known: int | None = None
     pending: bool = False
     rows: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    order: int = -1  # of its last row
     used: dict[str, float | None] = field(default_factory=dict)  # FLOPs by trial, of this sweep
     observation: Observation | None = None  # of its rows, once it was asked for
 
@@ -95,8 +94,12 @@ class Ledger:
         self._of_trial: dict[str, _Entry] = {}
         self._curves: dict[str, dict[int, float]] = {}
         self._paused_at: dict[str, int] = {}
-        self._rows = 0
         self._number = 0
+        self._ended: dict[int, _Entry] = {}  # those that are not pending, by `id`, in the order of their last rows
+        self._pending: dict[int, _Entry] = {}
+        self._observations: list[Observation] | None = None  # of the ended ones, until one changes
+        self._used: dict[str, float | None] = {}  # FLOPs by trial, of this sweep
+        self._spent: float | None = None  # their sum, until one changes
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row of the trials table, the latest of its trial. An interrupted one ends nothing, or is a pause."""
@@ -104,43 +107,54 @@ class Ledger:
         if entry is None:
             self.foreign += 1
             return
-        self._rows += 1
         if row.get("search_number") is not None:
             entry.number, entry.known = row["search_number"], row.get("search_known")
             self._number = max(self._number, row["search_number"] + 1)
         if row.get("sweep") == self._space.sweep.name and row.get("launch_id") is not None:
-            entry.used[row["trial_id"]] = flops_done(row, inherited(entry.knobs))
+            entry.used[row["trial_id"]] = self._used[row["trial_id"]] = flops_done(row, inherited(entry.knobs))
+            self._spent = None
         search = self._space.sweep.search
         if row["state"] in UNFINISHED and not (search.pauses or search.early_stopping):
             return
         if _ENDED.get(row["state"]) == "paused":
             self._paused_at[row["trial_id"]] = row.get("last_step") or 0
         entry.rows[row["trial_id"]] = row
-        entry.order, entry.observation = self._rows, None
         entry.pending = not set(entry.ids) <= entry.rows.keys()
+        self._changed(entry)
 
     def add_point(self, trial_id: str, step: int, metrics: Mapping[str, Any]) -> None:
         """Add a point of the curve of a trial."""
         if values := SearchObjective(self._objective.metrics[:1], self._objective.maximized).values(metrics):
             self._curves.setdefault(trial_id, {})[step] = values[0]
             if entry := self._of_trial.get(trial_id):
-                entry.observation = None
+                entry.observation = self._observations = None
 
     def proposed(self, proposal: Proposal, group: Group, known: int) -> int:
         """Note that these trials are about to run; return the number of the proposal."""
         entry = self._entry(proposal.setting, proposal.knobs, group.ids)
         entry.ids = group.ids
-        entry.pending, entry.observation = True, None
-        entry.number, entry.known = self._number, known
+        entry.pending, entry.number, entry.known = True, self._number, known
         self._number += 1
         for trial_id in group.ids:
             entry.rows.pop(trial_id, None)
+        self._changed(entry)
         return entry.number
 
     def held_elsewhere(self, setting: Setting, group: Group) -> None:
         """Note that another launch runs these trials."""
         entry = self._entry(setting, {}, group.ids)
         entry.ids, entry.pending = group.ids, True
+        self._changed(entry)
+
+    def _changed(self, entry: _Entry) -> None:
+        """Sort an entry whose rows or trials have changed into those that ended, last, or are pending."""
+        entry.observation = self._observations = None
+        for entries in (self._ended, self._pending):
+            entries.pop(id(entry), None)
+        if entry.pending:
+            self._pending[id(entry)] = entry
+        elif entry.rows:
+            self._ended[id(entry)] = entry
 
     def incomplete(self) -> list[Incomplete]:
         """Return the settings proposed earlier of whose trials only some have ended."""
@@ -163,20 +177,17 @@ class Ledger:
 
     def history(self, left: Left) -> History:
         """Return what the search may know now."""
-        ended = sorted(
-            (entry for entry in self._entries.values() if not entry.pending and entry.rows),
-            key=lambda entry: entry.order,
-        )
-        pending = sorted(
-            (entry for entry in self._entries.values() if entry.pending),
-            key=lambda entry: (entry.number is None, entry.number or 0),
-        )
+        if self._observations is None:
+            self._observations = [self._observation(entry) for entry in self._ended.values()]
+        if self._spent is None:
+            self._spent = math.fsum(used or 0.0 for used in self._used.values())
+        pending = sorted(self._pending.values(), key=lambda entry: (entry.number is None, entry.number or 0))
         return History(
-            observations=[self._observation(entry) for entry in ended],
+            observations=self._observations,
             pending=[Pending(entry.setting, entry.number, entry.known, entry.knobs) for entry in pending],
             left=left,
             number=self._number,
-            spent=sum(used or 0.0 for entry in self._entries.values() for used in entry.used.values()),
+            spent=self._spent,
         )
 
     def has(self, trial_id: str) -> bool:
@@ -191,7 +202,7 @@ class Ledger:
     @property
     def trials(self) -> int:
         """Number of trials with a row."""
-        return sum(len(entry.used) for entry in self._entries.values())
+        return len(self._used)
 
     def _placed(self, row: Mapping[str, Any]) -> _Entry | None:
         """Return the entry of a trial that is seen for the first time; None if it is at no setting of the space."""

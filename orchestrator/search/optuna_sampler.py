@@ -116,10 +116,11 @@ class _Study:
         self, space: Space, axes: Sequence[_Axis], options: OptunaSearch, sampler: type[Any], cell: int
     ) -> None:
         self._space, self._axes, self._cell = space, axes, cell
+        self._seed = space.seed_at(cell, options.seed)
         self._objectives = max(1, len(options.objectives))
         self._study = optuna.create_study(
             directions=["minimize"] * self._objectives,
-            sampler=_made(sampler, options, cell, constrained=bool(space.sweep.where)),
+            sampler=_made(sampler, options, self._seed, constrained=bool(space.sweep.where)),
         )
         self._asked: dict[int, Trial] = {}  # by the number of the proposal
         self._reported: set[Setting] = set()
@@ -188,7 +189,7 @@ class _Study:
         """Return settings of this point beside those that the sampler asks for: all of a finite space."""
         if self._space.finite:
             return [item.setting for item in self._space.candidates if item.setting.cell == self._cell]
-        drawn = (Setting(self._cell, values) for values in sobol(self._space.axes, 1024, self._cell))
+        drawn = (Setting(self._cell, values) for values in sobol(self._space.axes, 1024, self._seed))
         return [setting for setting in drawn if self._space.admits(setting)]
 
     def _tell(self, observations: Sequence[Observation]) -> None:
@@ -247,7 +248,7 @@ def _sampler_class(options: OptunaSearch) -> type[Any]:
     return found
 
 
-def _made(sampler: type[Any], options: OptunaSearch, cell: int, *, constrained: bool) -> Any:
+def _made(sampler: type[Any], options: OptunaSearch, seed: int, *, constrained: bool) -> Any:
     """Return the sampler of a point, seeded if it takes a seed, and told of conditions where the sweep has some.
 
     Raise InputError if it refuses the options.
@@ -260,7 +261,7 @@ def _made(sampler: type[Any], options: OptunaSearch, cell: int, *, constrained: 
             [f"search.options.{name}: {sampler.__name__} has no such option (accepted: {names})" for name in unknown]
         )
     if "seed" in accepted:
-        given.setdefault("seed", options.seed + cell)
+        given.setdefault("seed", seed)
     if "constant_liar" in accepted:  # pending trials count, so that workers are not sent to the same place
         given.setdefault("constant_liar", True)
     if constrained and "constraints_func" in accepted:

@@ -122,7 +122,7 @@ class Population:
         best = [index for index in order[:count] if math.isfinite(losses[index])]
         following = [_Member(member.setting, member.changes, "goes on as it is") for member in members]
         for index in order[-count:] if best else []:
-            rng = np.random.default_rng([self._options.seed, cell, generation, index])
+            rng = np.random.default_rng([self._space.seed_at(cell, self._options.seed), generation, index])
             source = best[int(rng.integers(len(best)))]
             if losses[index] > losses[source]:
                 following[index] = self._child(members[source], losses[source], generation, known, rng)

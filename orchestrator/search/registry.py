@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sweeplaw.orchestrator.plan.search_options import (
     AdaptiveSearch,
     ArchiveSearch,
@@ -17,7 +19,8 @@ from sweeplaw.orchestrator.search import static
 from sweeplaw.orchestrator.search.contract import Search
 from sweeplaw.orchestrator.search.ledger import SearchObjective
 from sweeplaw.orchestrator.search.space import Space
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.record import TRIAL_COLUMNS
 
 
 def load(space: Space) -> Search:
@@ -92,11 +95,26 @@ def check(sweep: SweepSpec) -> None:
             f"{sweep.workload.name} does not write; accepted are language_model, a Python function or a command with "
             "checkpoints = true"
         )
+    faults += _unknown_objectives(sweep)
     if faults:
         raise InputError(faults, where=sweep.name)
     space = Space(sweep)
     load(space)
     _check_budget(space)
+
+
+def _unknown_objectives(sweep: SweepSpec) -> Iterator[str]:
+    """Yield a fault for each objective that the trials of a workload of ours never have; users' code may report any."""
+    if sweep.workload.name.partition(":")[0] in ("python", "command"):
+        return
+    known = [*sweep.workload.metrics, *(column.name for column in TRIAL_COLUMNS)]
+    for name in objective(sweep).metrics:
+        if name not in known:
+            accepted = ", ".join(dict.fromkeys(["val_loss", "train_loss", *sweep.workload.metrics]))
+            yield (
+                f"search.objective: {sweep.workload.name} measures no {name!r}{nearest(name, known)} "
+                f"(accepted: {accepted})"
+            )
 
 
 def _check_budget(space: Space) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import json
 from collections import Counter
@@ -154,7 +155,7 @@ class Space:
             return None
         try:
             return self._setting({name: self._knob(name).coerce(row[name]) for name in names})
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             return None
 
     def encode(self, setting: Setting, knobs: Mapping[str, Value] = MappingProxyType({})) -> str:
@@ -165,11 +166,20 @@ class Space:
         """Return the setting and the further knobs of a text by `encode`; no setting if it is none of this space."""
         try:
             content = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None, {}
         if not isinstance(content, dict) or not isinstance(knobs := content.pop("", {}), dict):
             return None, {}
         return self.setting_of(content), knobs
+
+    def seed_at(self, cell: int, seed: int) -> int:
+        """Return the seed of the random numbers at a scientific point: the ``seed`` itself if there is one point only,
+        else a hash of it and the point, so that no two points or seeds share a stream.
+        """
+        if len(self.cells) == 1:
+            return seed
+        text = json.dumps([seed, self.cells[cell]], sort_keys=True)
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
     def neighbours(self) -> Mapping[int, Sequence[int]]:
         """Return for each cell the cells one step away along one scientific axis, nearest first."""

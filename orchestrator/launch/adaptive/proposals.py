@@ -10,8 +10,10 @@ from typing import Any
 
 from sweeplaw.orchestrator.launch import checkpoints
 from sweeplaw.orchestrator.launch.adaptive.known import ledger, rows
+from sweeplaw.orchestrator.launch.adaptive.objective_watch import ObjectiveWatch
 from sweeplaw.orchestrator.launch.adaptive.published_search import publish, search_state
 from sweeplaw.orchestrator.launch.leases import LEASE_SECONDS, LaunchLease
+from sweeplaw.orchestrator.launch.state import End
 from sweeplaw.orchestrator.plan.limits import Budget
 from sweeplaw.orchestrator.plan.plan import Group
 from sweeplaw.orchestrator.plan.resources import TrialResources
@@ -57,6 +59,9 @@ class ProposalFeed:
         self._search = registry.load(space)
         self._tail = lease.store.tail()
         self._ledger = ledger(space, lease.store)
+        self._watch = ObjectiveWatch(
+            registry.objective(space.sweep).metrics, judged_by_curves=space.sweep.search.pauses
+        )
         self._notes: dict[str, SearchNote] = {}
         self._cost: dict[str, float | None] = {}  # FLOPs of the trials that run
         self._left_over = self._ledger.incomplete()
@@ -76,6 +81,7 @@ class ProposalFeed:
     def recorded(self, rows: Iterable[Row], again: Container[str]) -> None:
         """Learn from these rows; the trials of ``again`` run once more, and have not ended."""
         for row in rows:
+            self._watch.seen(row)
             if isinstance(row, CurvePoint):
                 self._ledger.add_point(row.trial_id, row.step, row.row())
                 continue
@@ -83,6 +89,9 @@ class ProposalFeed:
             if row.spec.trial_id not in again:
                 self._cost.pop(row.spec.trial_id, None)
                 self._ledger.add(row.row())
+        if not self.ended and (fault := self._watch.fault):
+            self.ended = fault
+            self._lease.launch_state.drain(End("preempted", fault, failing=True))
         self._lease.launch_state.belief = self._search.belief(self._ledger.history(self.left()))
         if time.monotonic() - self._published >= PUBLISH_SECONDS:
             self.publish()

@@ -57,7 +57,8 @@ def test_a_learnt_schedule_is_in_the_store_and_trains_again_to_the_same_loss(tmp
     changed = completed.filter(pl.col("changes") != "")
     assert changed.height >= 1
     row = changed.sort("val_loss").row(0, named=True)
-    assert 0 < row["resumed_step"] <= changes_of(row["changes"])[-1].step  # it began from another's checkpoint
+    assert changes_of(row["changes"])
+    assert row["resumed_step"] > 0  # it began from another's checkpoint, and may have paused and gone on since
     curves = (
         tables.load(str(tmp_path / "s"), states=None).curves.filter(pl.col("trial_id") == row["trial_id"]).collect()
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweeplaw.orchestrator.plan.sweep import parse
-from sweeplaw.orchestrator.search.space import ladder
+from sweeplaw.orchestrator.search.space import Space, ladder
 
 SWEEP = """
 name = "ladders"
@@ -24,3 +24,13 @@ def test_numbers_are_sorted_and_texts_and_zipped_values_keep_their_order(tmp_pat
     assert rungs["lr",] == [(1e-3,), (1e-2,), (1e-1,)]
     assert rungs["optimizer",] == [("sgd",), ("adamw",)]
     assert sorted(rungs["warmup", "decay"], reverse=True) == rungs["warmup", "decay"] == [(0.2, 0.3), (0.1, 0.4)]
+
+
+def test_points_and_seeds_of_a_sweep_share_no_stream_of_random_numbers() -> None:
+    text = 'name = "x"\nworkload = "surrogate"\n[scientific]\nparams = [{}]\ntokens = [1e8]\n[nuisance]\nlr = [0.1]\n'
+    several, fewer, one = (Space(parse(text.format(sizes))) for sizes in ("1e6, 3e6, 1e7", "3e6, 1e7", "1e6"))
+    seeds = [several.seed_at(cell, seed) for cell in range(3) for seed in range(50)]
+    assert len(set(seeds)) == 150
+    assert all(0 <= seed < 2**32 for seed in seeds)
+    assert one.seed_at(0, 7) == 7, "with one point, that of the sweep file"
+    assert fewer.seed_at(0, 7) == several.seed_at(1, 7), "a point keeps its own when the sweep is extended"
