@@ -109,4 +109,4 @@ def _coerced(knob: Knob, formula: Formula, scope: Mapping[str, Any]) -> Value:
     try:
         return knob.coerce(value)
     except ValueError as error:
-        raise InputError(f"derived.{knob.name}: {shown(formula.text)} gives {error}") from None
+        raise InputError(f"derived.{knob.name}: {shown(formula.text)}: {error}") from None

@@ -130,7 +130,7 @@ def test_cost_adds_up_over_trials():
         ("[budget]\nflops = 10\n", "budget.flops = 10"),
         ('[derived]\nweight_decay = "nothing * 2"\n', "uses nothing, which is not defined"),
         ('[derived]\nweight_decay = "noise"\nnoise = "weight_decay"\n', "derived.noise"),
-        ('[derived]\nweight_decay = "-lr"\n', "derived.weight_decay: '-lr' gives -0.1 is outside"),
+        ('[derived]\nweight_decay = "-lr"\n', "derived.weight_decay: '-lr': -0.1 is outside"),
         ('[derived]\nweight_decay = "1 / (lr - lr)"\n', "has no value at lr = 0.1"),
     ],
 )
@@ -199,10 +199,10 @@ def test_a_progress_bar_appears_on_a_terminal_for_slow_work_only(tmp_path):
 @pytest.mark.parametrize(
     ("formula", "sentence"),
     [
-        ("1e308 * 10", "gives inf is not a whole number of at most 64 bits"),
-        ("1e308 * 10 - 1e308 * 10", "gives nan is not a whole number"),
+        ("1e308 * 10", ": inf is not a whole number of at most 64 bits"),
+        ("1e308 * 10 - 1e308 * 10", ": nan is not a whole number"),
         ("10 ** 300", "is not a whole number of at most 64 bits"),
-        ("'text'", "gives 'text' is not a whole number"),
+        ("'text'", ": 'text' is not a whole number"),
     ],
 )
 def test_a_formula_whose_value_does_not_fit_its_knob_is_reported(formula, sentence):
