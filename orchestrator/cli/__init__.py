@@ -40,6 +40,7 @@ COMMANDS: tuple[str, ...] = (
     "tables.exclude",
     "tables.export",
     "tables.export_checkpoint",
+    "tables.evaluate",
     "tables.diff",
     "tables.compact",
     "laws.fit",

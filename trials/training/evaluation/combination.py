@@ -20,7 +20,6 @@ from torch import Tensor
 from sweeplaw.trials.training.evaluation.subsets import indices
 from sweeplaw.trials.training.model import token_losses
 
-COMBINATIONS = ("logits", "probabilities")
 HALVED = 12  # members up to which halves are multiplied: 64 products each
 FEW = 4  # subsets of one size that are computed one by one
 LEAST = 1e-30  # a normalizer below is computed one by one, as it may have lost digits
@@ -31,7 +30,7 @@ def subset_losses(logits: Tensor, targets: Tensor, subsets: Sequence[int], combi
     """Return the loss of each target in nats for every subset, (subsets, batch * context).
 
     ``logits`` are (members, batch, context, vocabulary), ``targets`` (batch, context). ``combine`` is one of
-    `COMBINATIONS`. The loss of a single member is what `token_losses` gives for it, to the bit.
+    `subsets.COMBINATIONS`. The loss of a single member is what `token_losses` gives for it, to the bit.
     """
     single = token_losses(logits, targets.expand(logits.shape[0], -1, -1))  # (members, tokens)
     if combine == "probabilities":

@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Iterable, Sequence
 
+COMBINATIONS = ("logits", "probabilities")  # what members are averaged in
 ALL_OF = 10  # members of which every subset is evaluated: 1,023
 SAMPLED = 32  # subsets of each size, for more members than that
 

@@ -1,0 +1,82 @@
+"""Evaluate ensembles of finished trials in this process and record each subset as a trial of workload ``ensemble``."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from sweeplaw.analysis.tables import tables
+from sweeplaw.clusters.profile import profile
+from sweeplaw.orchestrator.launch.facts import launch_facts, new_launch_id
+from sweeplaw.orchestrator.plan.plan import Plan, plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.orchestrator.worker import worker
+from sweeplaw.orchestrator.worker.provenance import commit, provenance
+from sweeplaw.orchestrator.worker.worker import Job
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.kept.members import write
+from sweeplaw.trials.record import TrialRecord
+from sweeplaw.trials.training.evaluation import subsets
+from sweeplaw.trials.workloads.ensemble.specs import expanded
+
+SWEEP = "ensembles"  # name of the sweep under which the rows are recorded
+
+
+def evaluate(
+    store: Store, models: Sequence[str], combine: str = "logits", *, nested: bool = False, threads: int = 1
+) -> pl.DataFrame:
+    """Return the rows of the ensembles of these models, smaller ones first; those not recorded yet are evaluated.
+
+    ``models`` are ``TRIAL_ID[:MEMBER][@STEP]``; a trial of several members is all of them. Every subset is evaluated (a
+    sample of more than ten models, `subsets.chosen`), or with ``nested`` the first 1, 2, … models. Raise InputError,
+    StoreWriteError.
+    """
+    if not models:
+        raise InputError("no trial was named (accepted: one or more)")
+    names = expanded(store.location.uri, models)
+    count = len(names)
+    masks = [subsets.nested(size) for size in range(1, count + 1)] if nested else subsets.chosen(count)
+    texts = [write([names[i] for i in subsets.indices(mask)]) for mask in masks]
+    planned = plan(parse(_sweep(store, texts, combine)))
+    planned.sweep.workload.check([group.spec(i) for group in planned.groups for i in range(len(group.ids))])
+    finished = store.finished()
+    missing = {trial for trial in planned.ids if finished.get(trial) != "completed"}
+    if missing:
+        _run(planned.only(missing), store, threads)
+    found = tables.load(store.location.uri, states=None).trials.filter(pl.col("trial_id").is_in(list(planned.ids)))
+    order = {text: i for i, text in enumerate(texts)}
+    return found.collect().sort(pl.col("subset").replace_strict(order, default=None))
+
+
+def _sweep(store: Store, texts: Sequence[str], combine: str) -> str:
+    """Return the sweep file of these ensembles."""
+    uri = store.location.uri
+    return (
+        f"name = {json.dumps(SWEEP)}\nworkload = {{ kind = 'ensemble', store = {json.dumps(uri)} }}\n"
+        f"[scientific]\ncombine = [{json.dumps(combine)}]\n[nuisance]\nsubset = {json.dumps(list(texts))}\n"
+    )
+
+
+def _run(todo: Plan, store: Store, threads: int) -> None:
+    """Evaluate these trials in one pack, so that each model predicts once, and record them."""
+    specs = [group.spec(i) for group in todo.groups for i in range(len(group.ids))]
+    attempts, launch_id = store.attempts(), new_launch_id(store)
+    job = Job(
+        pack_id=f"{launch_id}-0",
+        workload=todo.sweep.workload.name,
+        options=todo.sweep.options,
+        specs=tuple(spec.canonical() for spec in specs),
+        attempts=tuple(attempts.get(spec.trial_id, 0) + 1 for spec in specs),
+        sweep=todo.sweep.name,
+        launch_id=launch_id,
+    )
+    store.add_launch(launch_id, launch_facts(todo, profile.load("inline")), todo.ids)
+    with store.writer(launch_id) as writer, tempfile.TemporaryDirectory(prefix="sweeplaw-") as folder:
+        context = worker.make_context(job, device="cpu", folder=Path(folder), threads=threads)
+        rows = worker.run(job, context, provenance("cpu", commit()))
+        writer.write([row for row in rows if isinstance(row, TrialRecord)])
