@@ -187,7 +187,8 @@ class Population:
         if KNOB not in {knob.name for knob in workload.knobs}:
             yield (
                 f"search.kind: population changes knobs while a trial trains, which {workload.name} cannot "
-                "(accepted: language_model)"
+                "(accepted: language_model, or code of your own with checkpoints = true that follows its knob "
+                '`changes`, declared as changes = "" in [workload.knobs])'
             )
         elif others := sorted(set(knobs) - set(CHANGEABLE)):
             yield (

@@ -92,8 +92,8 @@ def check(sweep: SweepSpec) -> None:
     if (options.pauses or options.early_stopping) and not sweep.workload.resumes:
         faults.append(
             f"search.kind: {options.kind} pauses trials and continues them from their checkpoints, which "
-            f"{sweep.workload.name} does not write; accepted are language_model, a Python function or a command with "
-            "checkpoints = true"
+            f"{sweep.workload.name} does not write (accepted: language_model, or code of your own that resumes from "
+            "what it wrote into its checkpoint_folder, with checkpoints = true in [workload])"
         )
     faults += _unknown_objectives(sweep)
     if faults:

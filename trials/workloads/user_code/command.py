@@ -27,12 +27,13 @@ from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.user_code import declared, dialect, template
 from sweeplaw.trials.workloads.user_code.call import PLACEHOLDERS, Call
 from sweeplaw.trials.workloads.user_code.dialect import PLAIN, Dialect
+from sweeplaw.trials.workloads.user_code.inherited import inherit
 from sweeplaw.trials.workloads.user_code.reports import Diverged, Reports
 from sweeplaw.trials.workloads.user_code.script import Preemption, follow
 
 OPTIONS = (
     *("argv", "env", "cwd", "knobs", "metrics", "pattern", "reports", "resources", "timeout_seconds", "grace_seconds"),
-    *("divergence_loss", "retry_exit_codes"),
+    *("divergence_loss", "retry_exit_codes", "checkpoints"),
 )
 GRACE_SECONDS = 10.0  # between SIGTERM and SIGKILL: time to write a checkpoint
 CWD_PLACEHOLDERS = ("folder", "sweep_folder", "trial_id")
@@ -75,6 +76,7 @@ class Command:
         spoken = dialect.of(options, {*(knob.name for knob in knobs), *PLACEHOLDERS} - {"metrics_file"}, faults)
         codes = declared.exit_codes(options.get("retry_exit_codes", ()), faults)
         resources = declared.resources(options.get("resources"), faults)
+        resumes = declared.flag("checkpoints", options.get("checkpoints"), faults)
         identity = _identity(options, {*(knob.name for knob in knobs), *PLACEHOLDERS}, faults)
         cwd = options.get("cwd", ".")
         faults += template.faults("workload.cwd", cwd, CWD_PLACEHOLDERS)
@@ -84,7 +86,10 @@ class Command:
         if faults:
             raise InputError(faults)
         folder = Path(options.get("folder", ".")).resolve()
-        return cls((*knobs, identity), resources, folder, cwd, timeout, grace, divergence_loss, metrics, spoken, codes)
+        return cls(
+            (*knobs, identity), resources, folder, cwd, timeout, grace, divergence_loss, metrics, spoken, codes,
+            resumes=resumes,
+        )  # fmt: skip
 
     @property
     def divides_micro_batch(self) -> bool:
@@ -122,6 +127,7 @@ class Command:
             yield reports.outcome("preempted", NOT_BEGUN)
             return
         try:
+            inherit(spec, context)
             call, preemption = self._call(spec, context), Preemption(context.ending)
             limits = self.timeout_seconds, self.grace_seconds
             outcome = yield from follow(call, reports, *limits, preemption, context.log)

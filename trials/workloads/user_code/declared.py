@@ -88,6 +88,13 @@ def bound(name: str, value: Any, faults: list[str], *, default: float = math.inf
     return float(value)
 
 
+def flag(name: str, value: Any, faults: list[str]) -> bool:
+    """Return a setting that is true or false; false if it is not set."""
+    if value is not None and not isinstance(value, bool):
+        faults.append(f"workload.{name} = {value!r} (accepted: true or false)")
+    return value is True
+
+
 def exit_codes(value: Any, faults: list[str]) -> frozenset[int]:
     """Return the exit codes after which a trial runs again."""
     if not isinstance(value, list | tuple) or not all(type(code) is int and 0 < code < 256 for code in value):

@@ -36,9 +36,10 @@ from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.user_code import declared, function_thread
 from sweeplaw.trials.workloads.user_code.function_thread import Put, reported_points
+from sweeplaw.trials.workloads.user_code.inherited import inherit
 from sweeplaw.trials.workloads.user_code.reports import Diverged, Reports
 
-OPTIONS = ("knobs", "metrics", "resources", "divergence_loss")
+OPTIONS = ("knobs", "metrics", "resources", "divergence_loss", "checkpoints")
 EXTRAS = ("report", "context", "checkpoint_folder")  # parameters that are passed by name
 
 _log = logging.getLogger(__name__)
@@ -72,10 +73,11 @@ class PythonFunction:
         metrics = declared.metrics(options.get("metrics"), faults)
         resources = declared.resources(options.get("resources"), faults)
         divergence_loss = declared.bound("divergence_loss", options.get("divergence_loss"), faults)
+        resumes = declared.flag("checkpoints", options.get("checkpoints"), faults)
         if faults:
             raise InputError(faults)
         folder = Path(options.get("folder", ".")).resolve()
-        return cls(f"python:{rest}", knobs, resources, folder, divergence_loss, metrics)
+        return cls(f"python:{rest}", knobs, resources, folder, divergence_loss, metrics, resumes=resumes)
 
     def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return dict(values)
@@ -87,8 +89,15 @@ class PythonFunction:
         return declared.cost(spec.knobs)
 
     def check(self, specs: Sequence[TrialSpec]) -> None:
-        """Import the function. Raise InputError if it cannot be imported or takes no configuration."""
-        self._function()
+        """Import the function. Raise InputError if it cannot be imported, takes no configuration, or cannot resume
+        although ``checkpoints`` says so.
+        """
+        function = self._function()
+        if self.resumes and not {"checkpoint_folder", "context"} & set(_extras(function)):
+            raise InputError(
+                f"workload.checkpoints = true, but {self.name} has no parameter checkpoint_folder (accepted: the "
+                "function resumes from the files that it wrote there)"
+            )
 
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Iterator[Event]:
         function = self._function()
@@ -213,6 +222,7 @@ def _body(function: Callable[..., Any], reports: Reports, context: Context) -> C
         extras = _extras(function)
         given = {"report": report, "context": context, "checkpoint_folder": None}
         if "checkpoint_folder" in extras:
+            inherit(reports.spec, context)
             given["checkpoint_folder"] = _made(context.own_folder(reports.spec.trial_id))
         result = function(dict(reports.spec.knobs), **{name: given[name] for name in extras})
         if isinstance(result, Generator) and "report" not in extras:
