@@ -7,7 +7,6 @@ of a head and theirs lie half a head apart, so the rows of queries and keys, and
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.kept.model import knobs_of, shape_of
+from sweeplaw.trials.kept.model import member_of
 from sweeplaw.trials.store_format.kept_weights import KeptWeights
 from sweeplaw.trials.training.kernels import NORM_EPS
 
@@ -25,23 +24,19 @@ NOTE = "sweeplaw.json"
 
 
 def export(weights: KeptWeights, member: int, folder: Path) -> None:
-    """Write config.json, model.safetensors, a note with spec and tokenizer, and the tokenizer if it is a file.
+    """Write config.json, model.safetensors, and a note with the spec and how text becomes tokens.
 
-    Raise InputError if there is no such member, or the folder has files.
+    Raise InputError if there is no such member, the file is damaged, or the folder has files.
     """
     from safetensors.torch import save_file
 
-    knobs = knobs_of(weights)
-    if not 0 <= member < weights.members:
-        raise InputError(f"trial {weights.kept} has no member {member} (accepted: 0 to {weights.members - 1})")
+    knobs, shape, tensors = member_of(weights, member)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not empty (accepted: a new or empty folder)")
-    tensors = weights.member(member)
-    shape = shape_of(knobs, tensors)
     folder.mkdir(parents=True, exist_ok=True)
     save_file(renamed(tensors, shape), folder / "model.safetensors", {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config(knobs, shape), indent=2) + "\n")
-    tokenizer = _tokenizer(str(knobs["tokenizer"]), folder)
+    tokenizer = _tokenizer(str(knobs["tokenizer"]))
     note = {"trial_id": str(weights.kept), "member": member, "tokenizer": tokenizer, "spec": json.loads(weights.spec)}
     (folder / NOTE).write_text(json.dumps(note, indent=2) + "\n")
 
@@ -102,13 +97,10 @@ def _block(own: Mapping[str, Tensor], shape: Shape) -> Iterator[tuple[str, Tenso
     yield from (("input_layernorm", own["attention_norm"]), ("post_attention_layernorm", own["ffn_norm"]))
 
 
-def _tokenizer(tokenizer: str, folder: Path) -> str:
-    """Copy a tokenizer file into the folder if it is on this machine; return how text becomes tokens."""
+def _tokenizer(tokenizer: str) -> str:
+    """Return how text becomes tokens. A file is named and not copied: a store may name any file of this machine."""
     if tokenizer == "bytes":
         return "none: a token is a byte of UTF-8 text, 0 to 255, and a zero byte ends each document"
     if tokenizer == "none":
         return "none: the corpus is tokens already"
-    if not Path(tokenizer).is_file():
-        return f"{tokenizer}, which is not on this machine: copy it here as tokenizer.json"
-    shutil.copyfile(tokenizer, folder / "tokenizer.json")
-    return "tokenizer.json"
+    return f"{tokenizer}: copy it here as tokenizer.json"

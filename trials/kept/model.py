@@ -26,7 +26,30 @@ def knobs_of(weights: KeptWeights) -> dict[str, Any]:
     return dict(content["knobs"])
 
 
-def shape_of(knobs: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Shape:
+def member_of(weights: KeptWeights, number: int) -> tuple[dict[str, Any], Shape, dict[str, Tensor]]:
+    """Return the knobs of the trial, the shape, and the tensors of one member by name.
+
+    Raise InputError if there is no such member, or the file is damaged, or is not that of its spec.
+    """
+    knobs = knobs_of(weights)
+    if not 0 <= number < weights.members:
+        raise InputError(f"trial {weights.kept} has no member {number} (accepted: 0 to {weights.members - 1})")
+    tensors = weights.member(number)
+    try:
+        shape = _shape_of(knobs, tensors)
+        if shape.depth > len(tensors):
+            raise ValueError(f"{shape.depth} layers, but {len(tensors)} tensors")
+        faults = [slot.name for slot in layout(shape) if tuple(tensors[slot.name].shape) != slot.size]
+    except KeyError as error:
+        raise InputError(f"the kept weights of trial {weights.kept} have no {error}") from None
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise InputError(f"the kept weights of trial {weights.kept} have a spec of no model: {error}") from None
+    if faults:
+        raise InputError(f"the kept weights of trial {weights.kept} have other shapes: {', '.join(faults)}")
+    return knobs, shape, tensors
+
+
+def _shape_of(knobs: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Shape:
     """Return the shape of a model: the knobs of its trial, and the vocabulary of its own embedding."""
     names = ("depth", "width", "heads", "ffn", "tied_embeddings", "qk_norm")
     return Shape(vocabulary=len(tensors["embedding"]), **{name: knobs[name] for name in names})
@@ -40,17 +63,7 @@ class KeptModel(Forward):
 
         Raise InputError if the file is damaged, or is not that of its spec.
         """
-        self.knobs = knobs_of(weights)
-        if not 0 <= member < weights.members:
-            raise InputError(f"trial {weights.kept} has no member {member} (accepted: 0 to {weights.members - 1})")
-        tensors = weights.member(member)
-        try:
-            shape = shape_of(self.knobs, tensors)
-            faults = [slot.name for slot in layout(shape) if tuple(tensors[slot.name].shape) != slot.size]
-        except KeyError as error:
-            raise InputError(f"the kept weights of trial {weights.kept} have no {error}") from None
-        if faults:
-            raise InputError(f"the kept weights of trial {weights.kept} have other shapes: {', '.join(faults)}")
+        self.knobs, shape, tensors = member_of(weights, member)
         self.tensors = {name: tensor.to(device).unsqueeze(0) for name, tensor in tensors.items()}
         autocast = torch.bfloat16 if self.knobs["precision"] == "bfloat16" else None
         longest = context or int(self.knobs["context"])

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sweeplaw.trials.errors import InputError, shown
-from sweeplaw.trials.spec import TRIAL_ID_LENGTH
+from sweeplaw.trials.spec import TRIAL_ID_LENGTH, TrialSpec
 from sweeplaw.trials.store_format import tensor_files
 from sweeplaw.trials.store_format.location import Location
 from sweeplaw.trials.store_format.tensor_files import SUFFIX
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FOLDER = "weights"
 FORMAT = "sweeplaw weights 1"  # incremented when this version could misread later files
-_ID, _STEP = re.compile(rf"[0-9a-f]{{{TRIAL_ID_LENGTH}}}"), re.compile(r"\d{1,18}")
+_ID, _STEP = re.compile(rf"[0-9a-f]{{{TRIAL_ID_LENGTH}}}"), re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ def opened(location: Location, kept: Kept) -> Iterator[KeptWeights]:
 def _absent(location: Location, kept: Kept) -> str:
     """Return that these weights are not kept, and what would keep them."""
     if kept.step is not None:
-        steps = [name.rpartition(".")[2] for name in location.names(FOLDER, SUFFIX) if f"{kept.trial_id}." in name]
+        names = (name.rpartition(".") for name in location.names(FOLDER, SUFFIX))
+        steps = [step for trial_id, _, step in names if trial_id == kept.trial_id and _STEP.fullmatch(step)]
         which = f"accepted are the steps {', '.join(sorted(steps, key=int))}" if steps else "keep = 'evaluations' does"
         return f"{location.uri} keeps no weights of trial {kept.trial_id} at step {kept.step} ({which})"
     return (
@@ -136,6 +137,10 @@ def _read(kept: Kept, file: Any) -> KeptWeights:
         json.loads(spec)["knobs"]
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"the kept weights of trial {kept} are damaged: {error!r}") from None
+    if TrialSpec.unreadable(spec).trial_id != kept.trial_id:
+        raise InputError(f"the kept weights of trial {kept} are damaged: they have the spec of another trial")
+    if len(found := {name.partition(".")[0] for name in checksums}) != members:
+        raise InputError(f"the kept weights of trial {kept} are damaged: {members} members, {len(found)} of them there")
     return KeptWeights(kept, spec, members, file, checksums)
 
 

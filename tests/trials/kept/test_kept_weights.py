@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from sweeplaw.clusters.profile import profile
@@ -25,6 +27,7 @@ from sweeplaw.trials.corpus import open_corpus
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.kept import huggingface
 from sweeplaw.trials.kept.model import KeptModel
+from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import kept_weights, tensor_files
 from sweeplaw.trials.store_format.kept_weights import Kept
 from sweeplaw.trials.training.model import token_losses
@@ -199,6 +202,68 @@ def test_a_file_that_is_damaged_foreign_or_a_link_is_refused(tmp_path):
         pytest.raises(InputError, match=r"no member 1 \(accepted: 0 to 0\)"),
     ):
         KeptModel(weights, 1)
+
+
+def forged(store: Store, trial_id: str, tensors: dict[str, torch.Tensor], **metadata: str) -> Kept:
+    """Write kept weights of this content as the trial whose spec they have; return their name."""
+    path = Path(store.location.path(f"weights/{trial_id}.safetensors"))
+    with safe_open(path, "pt") as file:
+        checksums = json.dumps({key: tensor_files.checksum(tensor) for key, tensor in tensors.items()})
+        written = {**file.metadata(), "checksums": checksums, **metadata}
+    name = TrialSpec.unreadable(written["spec"]).trial_id
+    save_file(tensors, path.with_name(f"{name}.safetensors"), written)
+    return Kept(name)
+
+
+KNOBS = {"depth": 1, "width": 4, "heads": 1, "ffn": 4, "tied_embeddings": True, "qk_norm": False}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"depth": 10**12}, "1000000000000 layers, but 1 tensors"),
+        ({"heads": 0, "qk_norm": True}, "spec of no model"),
+        ({"width": "x"}, "spec of no model"),
+        ({"depth": None}, "spec of no model"),
+        ({}, "have no '0.qkv'"),
+    ],
+)
+def test_weights_that_somebody_made_up_are_refused(tmp_path, changed, words):
+    store, _, (trial_id,) = launched(SWEEP, tmp_path / "s")
+    spec = json.dumps({"workload": "language_model", "knobs": {**KNOBS, **changed}})
+    kept = forged(store, trial_id, {"0.embedding": torch.zeros(3, 4)}, spec=spec)
+    with pytest.raises(InputError, match=words), kept_weights.opened(store.location, kept) as weights:
+        huggingface.export(weights, 0, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_under_the_name_of_another_trial_or_of_members_that_are_not_there_are_damage(tmp_path):
+    store, _, ids = launched(SWEEP.replace("[16]", "[16, 24]"), tmp_path / "s")
+    folder = tmp_path / "s/weights"
+    (folder / f"{ids[0]}.safetensors").write_bytes((folder / f"{ids[1]}.safetensors").read_bytes())
+    (folder / f"{ids[1]}.x.safetensors").write_bytes(b"")
+    forged(store, ids[1], {"0.embedding": torch.zeros(3, 4)}, members="1000000000000")
+    for kept, words in (
+        (Kept(ids[0]), "spec of another trial"),
+        (Kept(ids[1]), "1000000000000 members, 1 of them there"),
+        (Kept(ids[1], 3), "at step 3 .keep = 'evaluations' does"),
+    ):
+        with pytest.raises(InputError, match=words), kept_weights.opened(store.location, kept):
+            pass
+
+
+def test_an_export_copies_no_file_that_a_store_names(tmp_path):
+    """The spec is content of the store, which anyone may have written."""
+    (tmp_path / "secret").write_text("of a user")
+    store, _, (trial_id,) = launched(SWEEP, tmp_path / "s")
+    with kept_weights.opened(store.location, Kept(trial_id)) as weights:
+        spec, member = json.loads(weights.spec), weights.member(0)
+    spec["knobs"]["tokenizer"] = str(tmp_path / "secret")
+    kept = forged(store, trial_id, {f"0.{name}": tensor for name, tensor in member.items()}, spec=json.dumps(spec))
+    with kept_weights.opened(store.location, kept) as weights:
+        huggingface.export(weights, 0, tmp_path / "out")
+    assert sorted(os.listdir(tmp_path / "out")) == ["config.json", "model.safetensors", huggingface.NOTE]
+    assert "secret: copy it here" in json.loads((tmp_path / "out" / huggingface.NOTE).read_text())["tokenizer"]
 
 
 def test_a_workload_without_weights_refuses_keep():
