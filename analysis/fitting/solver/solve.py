@@ -62,10 +62,14 @@ class Solution:
 
 
 def set_up(law: Law, objective: Objective, inputs: Mapping[str, Array], losses: Array, weights: Array) -> Setup:
-    """Return the problem with every input divided by its geometric mean, if the law's parameters absorb that."""
+    """Return the problem with every input divided by its geometric mean, if the law's parameters absorb that.
+
+    Means and optima have the same digits whatever the order of the rows, up to SUBSAMPLE_ROWS of them.
+    """
     columns = [np.asarray(inputs[name], dtype=float) for name in law.inputs]
     keys = law.centred_by or law.inputs
-    means = {name: float(np.exp(np.mean(np.log(column)))) for name, column in zip(law.inputs, columns, strict=True)}
+    ranked = [np.sort(column) if len(column) <= SUBSAMPLE_ROWS else column for column in columns]
+    means = {name: float(np.exp(np.mean(np.log(column)))) for name, column in zip(law.inputs, ranked, strict=True)}
     centre = tuple(means[key] if law.scaled else 1.0 for key in keys)
     bound = law.function.bind([column / middle for column, middle in zip(columns, centre, strict=True)])
     box = _box(law)
@@ -81,6 +85,7 @@ def _box(law: Law) -> Box:
 
 def solve(setup: Setup) -> Solution:
     """Return the best of the minima reached from independent starts, polished, with its verdict."""
+    setup = _in_order(setup)
     minima = _descend(setup)
     order = np.argsort(np.where(np.isfinite(minima.value), minima.value, np.inf), kind="stable")
     agreeing = _agreeing(minima)
@@ -94,6 +99,15 @@ def solve(setup: Setup) -> Solution:
         width = max(width, residual_scale(setup.problem, best) * setup.problem.bound.rows**-0.2)
     at = differentiate(setup.problem, best[None], np.array([width]))
     return Solution(best, at, judge(setup, best, at, len(minima.value), agreeing, converged))
+
+
+def _in_order(setup: Setup) -> Setup:
+    """Return the setup with its rows sorted; of more than SUBSAMPLE_ROWS as they are."""
+    problem = setup.problem
+    if problem.bound.rows > SUBSAMPLE_ROWS:
+        return setup
+    order = np.lexsort((problem.weights, problem.losses, *_columns(problem)))
+    return replace(setup, problem=_rows(problem, order))
 
 
 def _best_least_absolute(setup: Setup, starts: list[Array]) -> tuple[Array, int]:

@@ -222,3 +222,18 @@ def test_every_option_is_documented_and_in_the_signature_and_an_unknown_one_is_r
     assert set(FitOptions.__annotations__) == set(DEFAULTS) < set(inspect.signature(analysis.fit).parameters)
     with pytest.raises(InputError, match="'bootstraps' is no option of fit; did you mean 'bootstrap'"):
         analysis.fit({"x": [1, 2], "loss": [2, 1]}, "power", bootstraps=10)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("objective", ["huber:0.001", "ls", "lad"])
+@pytest.mark.parametrize("law", ["additive", "skaling"])
+def test_the_order_of_the_rows_changes_no_digit_of_a_fit(law: str, objective: str) -> None:
+    rng = np.random.default_rng(0)
+    size, tokens = (axis.ravel() for axis in np.meshgrid(np.geomspace(6e3, 5e4, 4), np.geomspace(1.5e5, 4e5, 4)))
+    losses = (1.7 + 30 / size**0.4 + 90 / tokens**0.4) * np.exp(0.01 * rng.normal(size=16))
+    rows = {"N": size, "D": tokens, "loss": losses}
+    first = analysis.fit(rows, law, objective, y="loss")
+    for _ in range(4):
+        order = rng.permutation(16)
+        again = analysis.fit({name: column[order] for name, column in rows.items()}, law, objective, y="loss")
+        assert dict(again.params) == dict(first.params)
+        assert again.status == first.status
