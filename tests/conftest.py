@@ -7,6 +7,7 @@ import datetime as dt
 import importlib.metadata
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -36,7 +37,9 @@ EPOCH = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Ignore that Ray 2.52 kills its processes without waiting for them."""
+    """Ignore that Ray 2.52 kills its processes without waiting for them; heed signals that a shell's `&` ignores."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # which the processes of tests would inherit
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if importlib.metadata.version("ray").startswith("2.52."):
         config.addinivalue_line("filterwarnings", "ignore:subprocess .* is still running:ResourceWarning")
 
