@@ -50,6 +50,17 @@ def test_the_planted_rule_is_found_and_the_other_excluded(exponent: float, words
     assert words in found.verdict
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("count", [3, 4])
+def test_an_interval_needs_four_cells(count: int) -> None:
+    frame = runs(0.5)
+    few = frame.unique(["N", "D"], keep="first", maintain_order=True).head(count)
+    table = cells(frame.join(few, ["N", "D"], "semi"))
+    found = batch_rule(table, features(table), "lr", "batch_tokens", resamples=20)
+    assert found.cells == count
+    assert (found.exponent.low is not None, found.exponent.high is not None) == (count == 4, count == 4)
+
+
 def test_twenty_percent_more_tokens_compensate_for_the_loss_at_the_critical_batch() -> None:
     table = cells(runs(0.5, noise=1e-5))
     found = batch_rule(table, features(table, {"batch_tokens": ("N", "D")}), "lr", "batch_tokens")
