@@ -6,10 +6,10 @@ estimates the cost of a spec and runs a pack as a stream of events; a failure in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.record import CurvePoint, Outcome
@@ -145,4 +145,13 @@ class Workload(Protocol):
         outcome yet. If several processes train one trial, each calls this with the same pack; rank 0 yields all events
         and the others none.
         """
+        ...
+
+
+@runtime_checkable
+class LookedUp(Protocol):
+    """A workload that knows what a trial gives without running it: it has a formula, or a recorded table."""
+
+    def look_up(self, spec: TrialSpec) -> Iterator[Event]:
+        """Yield what `Workload.run` would for this trial if nothing interrupted it, at once."""
         ...

@@ -47,7 +47,8 @@ def plan(
     here for a second, and the speed of other devices is assumed. The basis is printed.
 
     --simulate PROFILE runs the launch on a virtual clock: makespan, idle and wasted device time, cost. What a profile
-    says under [simulation] of failures and preemptions is drawn anew for each of --runs launches.
+    says under [simulation] of failures and preemptions is drawn anew for each of --runs launches. A sweep that searches
+    is simulated where its losses are known: the workloads surrogate and replay.
 
     With a damaged --store the trials of its damaged files count as not run, and the files are named (exit code 3).
 
@@ -62,7 +63,14 @@ def plan(
     simulation.check(simulate, failures_per_hour, figure)
     parsed = read(sweep)
     if parsed.search.proposes:
-        plan_search(parsed, _opened(store, parsed) if store is not None else None, json=json)
+        there = _opened(store, parsed) if store is not None else None
+        if simulate is None:
+            plan_search(parsed, there, json=json)
+            return
+        searched = simulation.simulated_search(parsed, there, profile.load(simulate), failures_per_hour, seed, runs)
+        plan_search(parsed, there, json=json, simulated=searched.summary())
+        if figure is not None:
+            simulation.draw(searched, figure)
         return
     with progress_bar("planning") as progress:
         made = make_plan(parsed, progress)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from sweeplaw.orchestrator.cli.shared.output import emit_json, report_damage
+from sweeplaw.orchestrator.cli.sweeps.simulation import lines
 from sweeplaw.trials.quantities import counted, plain, short
 
 _NO_SETTING = ("trial_ids", "until", "reason", "value", "intervals", "basis", "trust", "certified", "edges")
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from sweeplaw.orchestrator.store.store import Store
 
 
-def plan_search(sweep: SweepSpec, store: Store | None, *, json: bool) -> None:
-    """Print what is known beforehand of a sweep whose search proposes its trials.
+def plan_search(
+    sweep: SweepSpec, store: Store | None, *, json: bool, simulated: Mapping[str, Any] | None = None
+) -> None:
+    """Print what is known beforehand of a sweep whose search proposes its trials, and what its simulation gave.
 
     Raise InputError if the search cannot work.
     """
@@ -34,7 +37,13 @@ def plan_search(sweep: SweepSpec, store: Store | None, *, json: bool) -> None:
     history = ledger(space, store).history(Left()) if store else History()
     history = replace(history, left=left(sweep.budget, history))
     found = outlook(space, registry.load(space), history)
-    emit_json(found) if json else print_outlook(found)
+    if json:
+        emit_json(found if simulated is None else {**found, "simulation": simulated})
+    else:
+        print_outlook(found)
+        for line in lines(simulated) if simulated else ():
+            typer.echo(line)
+        print_recommended(simulated["searches"][0]["recommended"] if simulated else [])
     report_damage(store.problems if store else ())
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,10 +12,13 @@ from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.trials.quantities import counted, hours, short
 
 if TYPE_CHECKING:
+    from sweeplaw.clusters.connect.cluster import Node
     from sweeplaw.clusters.profile.profile import Profile
     from sweeplaw.orchestrator.plan.pace import Pace
     from sweeplaw.orchestrator.plan.plan import Plan
+    from sweeplaw.orchestrator.plan.sweep import SweepSpec
     from sweeplaw.orchestrator.schedule.simulated.simulation import SimulatedLaunches
+    from sweeplaw.orchestrator.store.store import Store
 
 ENDINGS = (".png", ".svg", ".pdf")
 
@@ -54,6 +58,56 @@ def simulated(
     with progress_bar("simulating") as progress:
         return simulate(
             made, profile, build_queue, pace, failures_per_hour=failures_per_hour, seed=seed, runs=runs, watch=progress
+        )
+
+
+def simulated_search(
+    sweep: SweepSpec,
+    store: Store | None,
+    profile: Profile,
+    failures_per_hour: float | None,
+    seed: int,
+    runs: int,
+) -> SimulatedLaunches:
+    """Return the simulated launches of a sweep whose search decides while it runs, going on from what ``store`` has.
+
+    Raise InputError, also for a workload whose losses are not known without training.
+    """
+    from sweeplaw.orchestrator.launch.adaptive import known
+    from sweeplaw.orchestrator.launch.adaptive.simulated import SimulatedProposals, check
+    from sweeplaw.orchestrator.launch.queue import build_queue, size_of
+    from sweeplaw.orchestrator.plan.pace import best_known
+    from sweeplaw.orchestrator.plan.plan import plan
+    from sweeplaw.orchestrator.schedule.simulated.simulation import simulate
+    from sweeplaw.orchestrator.search import registry
+    from sweeplaw.orchestrator.search.ledger import Ledger
+    from sweeplaw.orchestrator.search.space import Space
+
+    registry.check(sweep)
+    space = Space(sweep)
+    check(space)
+    made = plan(sweep)
+    examples = replace(made, groups=space.examples)
+
+    def proposals(nodes: Sequence[Node]) -> SimulatedProposals:
+        return SimulatedProposals(
+            space,
+            known.ledger(space, store) if store else Ledger(space, registry.objective(sweep)),
+            size_of(examples, profile, nodes),
+            stacked=profile.device.accelerator and sweep.workload.stacks,
+        )
+
+    with progress_bar("simulating") as progress:
+        return simulate(
+            made,
+            profile,
+            build_queue,
+            best_known(examples, profile, store),
+            failures_per_hour=failures_per_hour,
+            seed=seed,
+            runs=runs,
+            watch=progress,
+            proposals=proposals,
         )
 
 
@@ -97,6 +151,10 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     if found["given_up"]:
         trials = short(found["given_up"])
         yield f"  given up  {trials} trials, whose workers died more often than retry.worker_died allows"
+    if found["searches"]:
+        first = found["searches"][0]
+        count = short(sum(one["proposals"] for one in found["searches"]) / len(found["searches"]))
+        yield f"  search    {count} proposals, {short(first['flops'])} FLOPs; {first['ended']}"
     if found["stalls"]:
         yield f"  stalls    {short(found['stalls'])} times no node was there for ready_seconds: a launch ends then"
     if found["budget"]:

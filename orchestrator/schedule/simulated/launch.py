@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from sweeplaw.orchestrator.schedule.device_time import Reason, WastedWork
 from sweeplaw.orchestrator.schedule.dispatcher import DispatcherCallbacks
@@ -14,10 +15,40 @@ from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
 from sweeplaw.orchestrator.schedule.simulated.cluster import SimulatedCluster
 from sweeplaw.orchestrator.schedule.simulated.conditions import Conditions
 from sweeplaw.orchestrator.schedule.simulated.ledger import Kind, SlotLedger
-from sweeplaw.orchestrator.schedule.simulated.worker import TrialSeconds
+from sweeplaw.orchestrator.schedule.simulated.worker import TrialSeconds, completed
 from sweeplaw.orchestrator.worker.worker import Job
+from sweeplaw.trials.record import CurvePoint, Outcome, Row, State
+from sweeplaw.trials.spec import TrialSpec
 
 _BEGINNING = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+class Proposals(Protocol):
+    """The trials of one simulated launch whose search decides while it runs, and what they give."""
+
+    def packs(self) -> Sequence[Pack]:
+        """Return the packs of the next setting; none while the search waits, and once it has ended."""
+        ...
+
+    def events(self, spec: TrialSpec, seconds: float) -> Sequence[CurvePoint | Outcome]:
+        """Return what a trial yields that has trained for so many seconds, to its end or to where it pauses."""
+        ...
+
+    def recorded(self, rows: Sequence[Row]) -> None:
+        """Learn from rows that are recorded now."""
+        ...
+
+    def given_up(self, pack: Pack, spec: TrialSpec, message: str, state: State) -> None:
+        """Learn that a trial is not tried again."""
+        ...
+
+    def ending(self, ledger: SlotLedger) -> bool:
+        """Return whether the launch is to end, by what its devices did so far."""
+        ...
+
+    def summary(self) -> Mapping[str, Any]:
+        """Return where the search stands, in numbers and words."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +113,32 @@ def run(
     ready: float = float("inf"),
     stacks: bool = False,
     placement: Callable[[int | None], Placement] = Placement,
+    proposals: Proposals | None = None,
 ) -> SlotLedger:
     """Run every pack of the queue on these nodes, which have so many ``devices`` each; return what these did.
 
-    See `SimulatedCluster` for what is raised.
+    ``proposals`` are the source of the queue's packs, where a search decides while it runs. See `SimulatedCluster` for
+    what is raised.
     """
     ledger = SlotLedger(devices)
-    cluster = SimulatedCluster(tuple(nodes), seconds, conditions, ledger, stacks=stacks, placement=placement)
-    cluster.run(queue, _callbacks(), slots=slots, patience=ready, grace=0.0, ready=ready, commit=None)
+    cluster = SimulatedCluster(
+        tuple(nodes),
+        seconds,
+        conditions,
+        ledger,
+        stacks=stacks,
+        placement=placement,
+        events=proposals.events if proposals else completed,
+    )
+    callbacks = _callbacks()
+    if proposals:
+        callbacks = replace(
+            callbacks,
+            sink=proposals.recorded,
+            give_up=proposals.given_up,
+            ending=lambda: proposals.ending(ledger),
+        )
+    cluster.run(queue, callbacks, slots=slots, patience=ready, grace=0.0, ready=ready, commit=None)
     return ledger
 
 

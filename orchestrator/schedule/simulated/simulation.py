@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,11 +16,11 @@ from sweeplaw.orchestrator.plan.limits import used_up
 from sweeplaw.orchestrator.plan.pace import Pace, rated_seconds
 from sweeplaw.orchestrator.plan.plan import Plan
 from sweeplaw.orchestrator.plan.resources import TrialResources
-from sweeplaw.orchestrator.schedule.packs import Queue
+from sweeplaw.orchestrator.schedule.packs import Pack, Queue
 from sweeplaw.orchestrator.schedule.placement import NodeResources
 from sweeplaw.orchestrator.schedule.simulated import launch
 from sweeplaw.orchestrator.schedule.simulated.conditions import HOUR, Conditions
-from sweeplaw.orchestrator.schedule.simulated.launch import SimulatedLaunch
+from sweeplaw.orchestrator.schedule.simulated.launch import Proposals, SimulatedLaunch
 from sweeplaw.orchestrator.schedule.simulated.ledger import Kind, SlotLedger
 from sweeplaw.orchestrator.schedule.simulated.worker import TrialSeconds
 from sweeplaw.trials.accounting import Cost
@@ -32,14 +32,16 @@ BAND = 0.9  # of the simulated launches
 MOST_RUNS = 10_000
 MOST_PER_HOUR = 1_000_000
 
-QueueBuilder = Callable[[Plan, Profile, Sequence[Node]], Queue]  # the queue that a launch of a plan begins with
+# The queue that a launch of a plan begins with, and the source of more packs.
+QueueBuilder = Callable[[Plan, Profile, Sequence[Node], Callable[[], Iterable[Pack]]], Queue]
+ProposalsBuilder = Callable[[Sequence[Node]], Proposals]  # what the search of a sweep proposes in one launch
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedLaunches:
     """Launches of a plan on ``nodes`` of so many ``devices`` in all, under ``conditions`` that differ in the seed.
 
-    ``longest`` is the time of the longest trial, in seconds.
+    ``longest`` is the time of the longest trial, in seconds. ``searches`` say how the search of each launch ended.
     """
 
     plan: Plan
@@ -49,6 +51,7 @@ class SimulatedLaunches:
     conditions: Conditions
     launches: tuple[SimulatedLaunch, ...]
     longest: float
+    searches: tuple[Mapping[str, Any], ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """Return the simulation in numbers, means over the launches. A cost without a price is None."""
@@ -87,6 +90,7 @@ class SimulatedLaunches:
             "stalls": self._mean(lambda one: one.count(lambda ledger: ledger.stalls)),
             "cost": None if price is None else price * (total - away) / HOUR,
             "budget": used_up(self.plan.sweep.budget, used, float(np.mean([one.seconds for one in self.launches]))),
+            "searches": list(self.searches),
         }
 
     def _mean(self, value: Callable[[SimulatedLaunch], float]) -> float:
@@ -109,31 +113,38 @@ def simulate(
     seed: int = 0,
     runs: int = RUNS,
     watch: ProgressCallback = no_progress,
+    proposals: ProposalsBuilder | None = None,
 ) -> SimulatedLaunches:
     """Return launches of this plan on the profile's cluster, with the seeds from ``seed`` on; one alone if nothing in
     them is random.
 
     ``failures_per_hour`` are those of the whole cluster, in place of the profile's. A Slurm array is that number of
     launches side by side, each with its shard of the trials. ``watch`` is called with the launches done and their
-    total.
+    total. ``proposals`` makes what a search proposes in each launch of a sweep whose search decides while it runs.
 
     Raise InputError with every fault: a profile that does not say what its nodes are, trials of unknown FLOPs, trials
     that fit no node, rates or numbers that are out of range.
     """
-    if faults := [*_range_faults(failures_per_hour, seed, runs), *_unknown(plan, profile)]:
+    unknown = _unknown(plan, profile) if proposals is None else [*_unknown_nodes(profile), *_shared(profile)]
+    if faults := [*_range_faults(failures_per_hour, seed, runs), *unknown]:
         raise InputError(faults, where=profile.name)
-    parts = _parts(plan, profile)
+    parts = _parts(plan, profile) if proposals is None else [(plan, _nodes(profile))]
     nodes = [node for _, own in parts for node in own]
     conditions = _conditions(profile, failures_per_hour, len(nodes), seed)
     times = TrialTimes(profile, pace)
-    launches = []
+    launches, searches = [], []
     count = runs if conditions.interruptions_per_hour else 1
     for number in range(count):
         under = replace(conditions, seed=seed + number)
-        launches.append(SimulatedLaunch(tuple(_run(*part, profile, build_queue, times, under) for part in parts)))
+        found = proposals(nodes) if proposals else None
+        ledgers = (_run(*part, profile, build_queue, times, under, found) for part in parts)
+        launches.append(SimulatedLaunch(tuple(ledgers)))
+        searches += [found.summary()] if found else []
         watch(number + 1, count)
     devices = sum(_devices(nodes, profile).values())
-    return SimulatedLaunches(plan, profile, len(nodes), devices, conditions, tuple(launches), times.longest)
+    return SimulatedLaunches(
+        plan, profile, len(nodes), devices, conditions, tuple(launches), times.longest, tuple(searches)
+    )
 
 
 class TrialTimes:
@@ -162,10 +173,11 @@ def _run(
     build_queue: QueueBuilder,
     seconds: TrialSeconds,
     conditions: Conditions,
+    proposals: Proposals | None,
 ) -> SlotLedger:
     """Launch one part of the plan on its nodes."""
     return launch.run(
-        build_queue(part, profile, nodes),
+        build_queue(part, profile, nodes, proposals.packs if proposals else tuple),
         [NodeResources(node.node_id, node.cpus, node.gpus) for node in nodes],
         _devices(nodes, profile),
         seconds,
@@ -173,6 +185,7 @@ def _run(
         slots=1 if profile.kind == "inline" else profile.slots,
         ready=profile.ready_seconds,
         stacks=part.sweep.workload.stacks and profile.device.accelerator,
+        proposals=proposals,
     )
 
 
@@ -184,14 +197,15 @@ def _parts(plan: Plan, profile: Profile) -> list[tuple[Plan, tuple[Node, ...]]]:
     for number, shard in enumerate(shards):
         own = profile.model_copy(update={"shard": shard})
         part = plan.only({trial_id for trial_id in plan.ids if own.in_shard(trial_id)})
-        prefix = f"job-{number}-" if count > 1 else ""
-        nodes = tuple(
-            Node(name := f"{prefix}node-{index}", name, *capacity)
-            for index, capacity in enumerate(profile.planned_nodes() or ())
-        )
         if part.trials:
-            parts.append((part, nodes))
+            parts.append((part, _nodes(profile, f"job-{number}-" if count > 1 else "")))
     return parts
+
+
+def _nodes(profile: Profile, prefix: str = "") -> tuple[Node, ...]:
+    """Return the nodes of one launch."""
+    planned = enumerate(profile.planned_nodes() or ())
+    return tuple(Node(name := f"{prefix}node-{index}", name, *capacity) for index, capacity in planned)
 
 
 def _devices(nodes: Sequence[Node], profile: Profile) -> dict[str, float]:
@@ -221,13 +235,24 @@ def _range_faults(failures_per_hour: float | None, seed: int, runs: int) -> Iter
         yield f"runs = {runs} (accepted: 1 to {MOST_RUNS:,})"
 
 
-def _unknown(plan: Plan, profile: Profile) -> Iterator[str]:
-    """Yield a sentence for each thing that a simulation needs and cannot know."""
+def _unknown_nodes(profile: Profile) -> Iterator[str]:
+    """Yield a sentence if a profile does not say what its nodes are."""
     if profile.planned_nodes() is None:
         yield (
             f"kind = {profile.kind!r} does not say what its nodes have (accepted: 'local' with gpus where the hardware "
             "is a GPU, or 'slurm', 'kuberay', 'aws' or 'gcp', which need not exist to be simulated)"
         )
+
+
+def _shared(profile: Profile) -> Iterator[str]:
+    """Yield a sentence if several launches would share a search: what they learn of each other is not simulated."""
+    if (profile.slurm and (profile.slurm.array or 1) > 1) or profile.shard:
+        yield "a search is simulated in one launch, without shards (accepted: a profile without array and shard)"
+
+
+def _unknown(plan: Plan, profile: Profile) -> Iterator[str]:
+    """Yield a sentence for each thing that a simulation needs and cannot know."""
+    yield from _unknown_nodes(profile)
     if not plan.trials:
         yield f"{plan.sweep.name} has no trials before it runs, so there is nothing to simulate"
     elif not any(profile.in_shard(trial_id) for trial_id in plan.ids):
