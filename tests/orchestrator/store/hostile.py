@@ -165,8 +165,14 @@ FOLDERS = (
     "usage",
     "sealed",
     "logs",
+    "exclusions",
+    "forecasts",
+    "searches",
+    "weights",
+    "rejected",
 )
-SUFFIXES = (".json", ".jsonl", ".parquet", ".ids", ".log", ".beat.json", ".running.json", ".json.lock")
+NAMING = ("merges", "claims", "retries", "launches", "usage", "exclusions", "sealed", "forecasts", "searches")
+SUFFIXES = (".json", ".jsonl", ".parquet", ".ids", ".log", ".beat.json", ".running.json", ".json.lock", ".safetensors")
 
 
 class Attack:
@@ -210,10 +216,10 @@ class Attack:
     def _content(self) -> None:
         """Write a file that names others."""
         name = self._random.choice(NAMES)
-        folder = self._random.choice(("merges", "claims", "retries", "launches", "usage", "exclusions", "sealed"))
+        folder = self._random.choice(NAMING)
         stem = self._random.choice(("v", "table", "other.beat", "other.running", "merged-v"))
         content = self._random.choice(CONTENTS)(name)
-        row = {**make_record(7).row(), "trial_id": str(name), "launch_id": str(name), "host": str(name)}
+        row = {**make_record(7).row(), **dict.fromkeys(("trial_id", "launch_id", "host", "spec"), str(name))}
         for path, data in (
             (self._store / folder / f"{stem}.json", json.dumps(content).encode()),
             (self._store / "journal/hostile-0.jsonl", encode([row], [])),

@@ -24,7 +24,7 @@ from sweeplaw.trials.store_format.parts import verification
 from sweeplaw.trials.store_format.parts.id_index import name_of
 from tests.orchestrator.store import damage
 
-FLIPS = int(os.environ.get("SWEEPLAW_FLIPS", "60"))  # 1,000 take some five minutes
+FLIPS = 100 * int(os.environ.get("SWEEPLAW_FUZZ", "1"))  # 1,000 take some five minutes
 WRONG = {
     "empty": b"",
     "a list": b"[1]",

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import make_record
 from tests.orchestrator.store.hostile import SENTINEL, Attack, Watch, age, run, state_of
 
-CASES = 6 * int(os.environ.get("SWEEPLAW_STORE_CASES", "1"))
+CASES = 6 * int(os.environ.get("SWEEPLAW_FUZZ", "1"))
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,11 @@ def commands(base: Path, store: Path, seed: int) -> list[tuple[object, ...]]:
         ("launch", sweep, "--store", store, "--cluster", "inline"),
         ("query", store, "select * from curves"),
         ("logs", store, make_record(100).spec.trial_id),
+        ("show", store, make_record(100).spec.trial_id),
+        ("show", store, make_record(100).spec.trial_id, "--sweep"),
+        ("export-checkpoint", store, make_record(100).spec.trial_id, "--out", store.parent / "exported"),
+        ("exclude", store, "--where", "lr > 0.5", "--reason", "x"),
+        ("columns", store),
         *slow,
     ]
 
