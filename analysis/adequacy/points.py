@@ -43,7 +43,7 @@ class FitPoints:
 
     @property
     def left(self) -> Array:
-        """The weighted residuals that no change of the parameters removes: (m,)."""
+        """The weighted residuals orthogonal to the tangents, which no small change of the parameters removes: (m,)."""
         return self.without(np.sqrt(self.weight) * self.residual)
 
     def without(self, columns: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Calibration of a forecast on its own past: what it would have said of each later budget, widened where it missed."""
+"""Calibration of a forecast by backtests: bands of each later budget from the runs before it, widened where needed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class LearntProcesses:
 
 
 def calibrated(points: RunPoints, losses: Array, memory: LearntProcesses) -> Process:
-    """Return the process learnt from runs, with the scales that its own past asks for, never smaller ones."""
+    """Return the process learnt from runs, with the scales that backtests require, never smaller ones."""
     total = weight = TRUST
     for cut in list(next_budgets(budgets_of(points.compute)))[-LOOKED_BACK:]:
         rows = min(ROWS_OF_BUDGET, int(cut.ahead.sum()))

@@ -109,9 +109,7 @@ class Forecaster(Shown):
 
     def _widened(self) -> str:
         factor = f"{self.process.inflation:.3g}"
-        return (
-            f"bands widened {factor} times by its own past" if factor != "1" else "its own past asks for no wider bands"
-        )
+        return f"bands widened {factor} times by backtests" if factor != "1" else "bands not widened by backtests"
 
     @property
     def noise(self) -> float:

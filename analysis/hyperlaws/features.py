@@ -116,7 +116,7 @@ def _check_rank(table: CellTable, names: Sequence[str], matrix: Array, allowed: 
     for knob, mask in zip(table.knobs, allowed, strict=True):
         needed = int(mask.sum())
         if len(matrix) <= needed:
-            faults.append(f"{knob}: {len(matrix)} cells cannot carry a law of {needed} terms with a residual to spare")
+            faults.append(f"{knob}: a law of {needed} terms needs at least {needed + 1} cells; there are {len(matrix)}")
         elif not faults and np.linalg.matrix_rank(matrix[:, mask]) < needed:
             faults.append(f"{knob}: {', '.join(n for n, m in zip(names, mask, strict=True) if m)} are not independent")
     if faults:

@@ -90,7 +90,7 @@ class Rungs(Shown):
         edges = f"; {'; '.join(rung.edges)}" if rung.edges else ""
         hint = "" if edges or excess < 0 else "; its knobs are worth a wider search"
         return (
-            f"{self.axis} = {short(rung.value)} lies {abs(excess):.2%} {side} the law of the others, "
+            f"{self.axis} = {short(rung.value)} is {abs(excess):.2%} {side} the law fitted without it, "
             f"{abs(rung.errors_off or 0.0):.1f} standard errors{edges or hint}"
         )
 

@@ -1,4 +1,4 @@
-"""What a report says beyond its laws: rungs that the others do not expect, and how registered forecasts turned out."""
+"""Beyond the laws of a report: sizes and budgets off the law of the others, and scores of registered forecasts."""
 
 from __future__ import annotations
 

@@ -185,8 +185,8 @@ def _notes(points: BestPoints) -> Iterator[str]:
 _HOW: Mapping[How, str] = {
     "fitted": "{points}: the loss is the minimum of a quadratic in the logs of the knobs over up to {settings} "
     "settings, which differs from the lowest mean {moved}",
-    "corrected": "{points}: the lowest of up to {settings} settings is raised {moved}, by which it flatters (relative "
-    "noise of a run {noise})",
-    "lowest": "{points}: the lowest of up to {settings} settings as it is, which flatters: neither seeds nor a fitted "
-    "optimum tell the noise of a run",
+    "corrected": "{points}: the lowest of up to {settings} settings is raised {moved} to correct for its selection "
+    "(relative noise of a run {noise})",
+    "lowest": "{points}: the lowest of up to {settings} settings, not corrected for its selection (biased low): "
+    "without seeds or a fitted optimum the noise of a run is unknown",
 }

@@ -1,4 +1,4 @@
-"""By how much the lowest of many noisy settings flatters, estimated from the settings and the noise of a run.
+"""Selection bias of the lowest of many noisy settings, estimated from the settings and the noise of a run.
 
 The lowest of k measured means is below the true loss of the best setting (the winner's curse): by 1.5 standard errors
 for nine settings that are equal. Settings that truly differ compete less. Measured means lie further apart than true

@@ -204,7 +204,9 @@ def _published_usage(store: Store, sweep: SweepSpec) -> Mapping[str, Usage]:
     faults: list[str] = []
     published = usage.load(store.location, sweep.name, faults)
     if faults and sweep.budget.device_hours is not None:
-        why = "what is left of budget.device_hours is not known; repair the file, or remove it to count nothing for it"
+        why = (
+            "what is left of budget.device_hours is not known; repair the file, or delete it to count its usage as zero"
+        )
         raise InputError([f"{fault}: {why}" for fault in faults], where=store.location.uri)
     store.report(faults)
     return published

@@ -89,9 +89,10 @@ class Retry(pydantic.BaseModel):
     """Number of further attempts of a trial after it ended in each state, in one launch or over several.
 
     ``worker_died`` is the number of restarts after the death of a trial's worker; then the trial is `failed`. Deaths
-    with a whole node, and those after which a new checkpoint has the trial farther than before, do not count; of others
-    that left a checkpoint, and of lost nodes without progress, the first 20 do not. Reasons for the defaults: a trial that diverged or raised would do so again, one that ran out of memory is tried in smaller
-    micro-batches where the workload can (`settled`), and a worker dies for reasons unrelated to the trial.
+    with a whole node and deaths after new progress (a checkpoint farther than any before) do not count; of others that
+    left a checkpoint, and of lost nodes without progress, the first 20 do not. Reasons for the defaults: a trial that
+    diverged or raised would do so again, one that ran out of memory is tried in smaller micro-batches where the
+    workload can (`settled`), and a worker dies for reasons unrelated to the trial.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)

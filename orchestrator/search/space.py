@@ -64,7 +64,7 @@ class Space:
         return all(axis.values for axis in self.axes)
 
     def canonical(self, setting: Setting) -> Setting:
-        """Return the setting in whose place others stand that differ only on axes whose condition does not hold."""
+        """Return the canonical setting: axes whose condition does not hold are at their placeholder."""
         if not self._conditional:
             return setting
         off = conditions.inactive(self.sweep.axes, self.knobs(setting), self.sweep.constants)

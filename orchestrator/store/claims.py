@@ -155,7 +155,7 @@ def _content(location: Location) -> Content:
 
 
 def _claims(content: Content) -> Content:
-    """Return the entries of the table that are claims; of others, nothing is read or removed."""
+    """Return the entries of the table that are claims. Other entries are left untouched."""
     return {launch_id: ids for launch_id, ids in content.items() if _is_claim(launch_id, ids)}
 
 

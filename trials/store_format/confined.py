@@ -29,7 +29,7 @@ _KINDS = {
 
 
 class IrregularError(OSError):
-    """A name belongs to a link, a folder, a FIFO, a socket or a device where a regular file (or a folder) should be."""
+    """Expected a regular file (or a folder), found a link, a FIFO, a socket, a device or the other of the two."""
 
     def __str__(self) -> str:
         return str(self.strerror)

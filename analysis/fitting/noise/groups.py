@@ -79,7 +79,7 @@ def _all(observations: Observations) -> Iterator[RowGroups]:
 def by_number(observations: Observations, name: str) -> RowGroups:
     """Return the runs of equal size (ln N to two decimals) or equal budget (ln ND to one decimal).
 
-    Of rounding to the nearest and rounding down the one with fewer groups counts: a value at an edge splits a group.
+    Values are rounded to the nearest or down, whichever gives fewer groups: a value at an edge would split a group.
     """
     inputs = observations.inputs
     log = np.log(inputs["N"]) if name == "size" else np.log(inputs["N"]) + np.log(inputs["D"])

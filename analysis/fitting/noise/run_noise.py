@@ -22,8 +22,8 @@ def run_noise(
 ) -> Array:
     """Return ``count`` draws of the noise of a run at each new point: (count, points).
 
-    ``seen`` and ``new`` are the logarithms of the inputs of the rows with these residuals, and of the points. Without a
-    degree of freedom left, which tells nothing about noise, draws are infinite.
+    ``seen`` and ``new`` are the logarithms of the inputs of the rows with these residuals, and of the points. With no
+    residual degree of freedom the noise is unknown, and draws are infinite.
     """
     rng = np.random.default_rng(seed)
     rows, points = len(residual), len(new[0])

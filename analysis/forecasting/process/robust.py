@@ -52,7 +52,9 @@ def robust_fit(law: Law, inputs: Mapping[str, Array], losses: Array, start: Arra
         theta = _likeliest(bound, target, starts, scale)
         residual = target - bound.value(theta)
         if not np.isfinite(residual).all():
-            raise InputError(f"{law.name} has no positive value at some of the runs: it can be no mean of a forecast")
+            raise InputError(
+                f"{law.name} has no positive value at some of the runs: it cannot be the mean of a forecast"
+            )
         starts, before, scale = [theta], scale, residual_scale(residual, len(theta))
         if scale > FALLING * before:
             break

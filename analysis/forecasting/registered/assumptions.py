@@ -19,7 +19,7 @@ Points = Mapping[str, Sequence[float]]
 
 
 def assumptions(found: Forecaster, at: Points, claimed: Sequence[str] = ()) -> tuple[Assumption, ...]:
-    """Return the assumptions behind a forecast at these points; those that a person tells have no known worth."""
+    """Return the assumptions behind a forecast at these points; the effect of ``claimed`` ones is unknown."""
     median = found.predict(at).median
     tried = [Assumption(text, _change(other, at, median)) for text, other in _without(found)]
     return (*tried, *(Assumption(text, (None,) * len(median)) for text in claimed))

@@ -88,7 +88,7 @@ RANK: Mapping[LawVerdict, int] = {"adequate": 0, "cannot be judged": 1, "inadequ
 def verdict(
     table: CellTable, fitted: Estimator, laws: Sequence[KnobLaw], plateau: Sequence[Width], failed: int, resamples: int
 ) -> HyperVerdict:
-    """Return the verdicts on ``laws``, which ``failed`` of so many ``resamples`` of the cells do not determine."""
+    """Return the verdicts on ``laws``; ``failed`` of ``resamples`` resamples of the cells determined no law."""
     not_found, own = _not_found(table, failed, resamples), None
     try:
         own = own_optima(table, WINDOW)

@@ -37,7 +37,7 @@ def plain(frame: pl.LazyFrame, source: str) -> pl.LazyFrame:
 
 
 def _converted(name: str, kind: pl.DataType) -> pl.Expr | None:
-    """Return a column in the type that commands take, or None if it has such a type."""
+    """Return a column in the type that commands take, or None if no conversion is needed."""
     column = pl.col(name)
     if isinstance(kind, pl.Duration):
         return column.dt.total_microseconds() / 1e6

@@ -10,7 +10,7 @@ MOST_THREADS = 4096  # beyond it Polars ends the process or hangs, since the sys
 
 
 def check() -> None:
-    """Raise InputError for a number of threads that Polars cannot start. It ignores what is no number."""
+    """Raise InputError for a number of threads that Polars cannot start. Polars ignores non-numeric values."""
     text = os.environ.get("POLARS_MAX_THREADS", "")
     if text.isascii() and text.isdecimal() and not 1 <= int(text[:20]) <= MOST_THREADS:
         accepted = f"accepted: 1 to {MOST_THREADS:,}; unset, it is the number of cores"

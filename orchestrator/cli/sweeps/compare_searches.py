@@ -56,9 +56,9 @@ def compare_searches(
     A run is looked up in the table instead of trained. Regret of a choice is its recorded loss over the lowest of its
     cell, minus 1: the mean over cells and seeds with the middle 80 % of seeds, and the cell with the largest mean.
     "recommended" is the regret of what a search recommends, which may differ from its best run. Where a search has run
-    nothing, a cell gets the choice of the nearest one. Budgets are shares of the FLOPs of all settings. Below the
-    regret that is printed last, the table's own noise decides. A knob that was tuned too but is not named by --knob is
-    held at its best value in each cell.
+    nothing, a cell gets the choice of the nearest one. Budgets are shares of the FLOPs of all settings. The last
+    line is the regret below which differences are within the table's own noise. A knob that was tuned too but is not
+    named by --knob is held at its best value in each cell.
 
     Example: sweeplaw compare-searches results/surrogate --knob lr --knob batch_tokens --searches law,tpe --seeds 5
 

@@ -137,7 +137,7 @@ class _Launch:
         self._dispatcher.started(slot, worker)
 
     def _end(self, worker: SimulatedWorker) -> None:
-        """The process of a slot is gone; one that was starting has taken time for nothing."""
+        """End the process of a slot. The start-up time of one that was starting is wasted."""
         if worker.job is None:
             self._ledger.started(worker.slot.key, self._timeline.now)
         if worker.event:

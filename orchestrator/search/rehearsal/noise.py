@@ -32,9 +32,10 @@ class TableNoise:
     optima: tuple[Setting, ...]
 
     def sentence(self) -> str:
-        """Return what the noise says of small regrets."""
+        """Return the regret below which differences are noise, in words."""
         known = "" if self.sd is None else f"; one run's loss varies by {self.sd:.3%} ({self.basis})"
-        return f"below {self.regret:.3%} the table's own noise decides: the noise-free optimum scores that{known}"
+        within = f"differences below {self.regret:.3%} are within the table's own noise"
+        return f"{within}: the noise-free optimum scores that{known}"
 
 
 def noise(space: RecordedSpace) -> TableNoise:

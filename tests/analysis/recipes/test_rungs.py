@@ -44,8 +44,8 @@ def test_a_mistuned_size_is_named_with_its_excess():
     assert off.value == pytest.approx(SIZES[4])
     assert off.excess == pytest.approx(0.02, abs=3 * off.error)
     assert off.errors_off > 4
-    assert "N = 81M lies 2." in found.summary() or "N = 81M lies 1." in found.summary()
-    assert "above the law of the others" in repr(found)
+    assert "N = 81M is 2." in found.summary() or "N = 81M is 1." in found.summary()
+    assert "above the law fitted without it" in repr(found)
 
 
 @pytest.mark.heavy

@@ -65,13 +65,13 @@ def test_without_seeds_or_a_grid_the_lowest_is_used_and_said_to_flatter():
     found = best_points(frame, ["N"], ["lr"], "loss")
     assert (found.noise, found.frame["how"].to_list()) == (None, ["lowest", "lowest"])
     assert found.losses.tolist() == [3.0, 2.4]
-    assert "which flatters" in found.notes()[1]
+    assert "biased low" in found.notes()[1]
 
 
 def test_the_notes_name_no_range_of_nothing():
     far = runs(curvature=3.0, seeds=2, points=4, noise=1e-4).filter(pl.col("lr").is_in(LRS[::3].tolist()))
     notes = " ".join(best_points(far, ["N"], ["lr", "bs"], "loss").notes())
-    assert "is raised by nothing, by which it flatters" in notes
+    assert "is raised by nothing to correct for its selection" in notes
     assert "0 to 0" not in notes
 
 

@@ -92,9 +92,9 @@ class Snapshot:
 
 
 def snapshot(location: Location) -> Snapshot:
-    """Return the store as it is now. A file missing since the listing was sealed or merged: list again.
+    """Return the store as it is now. A file missing since the listing was sealed or merged: listed again.
 
-    What a damaged merged part was merged from counts instead of it, as long as that is there.
+    A damaged merged part is replaced by its sources, as long as they are there.
     """
     before: Catalog | None = None
     unmerged: dict[str, dict[str, str]] = {}  # the faults of each merged part that does not count

@@ -56,7 +56,7 @@ def _contained(body: Callable[[Put], None], channel: _Channel, trial_id: str) ->
 
 
 class ReaderClosed(BaseException):
-    """Raised by a report once the reader has closed. Not an `Exception`, so that the user's handlers let it through."""
+    """Raised by a report once the reader has closed; not an `Exception`, which user code may catch."""
 
 
 class _Channel:

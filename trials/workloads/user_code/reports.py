@@ -47,7 +47,7 @@ _NO_SCALAR = "cannot be converted to Scalar"  # torch, of a tensor of several el
 
 
 class Diverged(BaseException):
-    """A loss was not finite or above the bound. Not an `Exception`, so that the user's handlers let it through."""
+    """A loss was not finite or above the bound. No `Exception`: user code may catch those."""
 
 
 class Reports:

@@ -138,7 +138,7 @@ def test_the_noise_of_a_table_is_found_from_repeats_and_decides_below_a_regret()
     quiet = noise(space_of(planted()))
     assert quiet.regret == 0
     assert found.regret > 0
-    assert f"below {found.regret:.3%} the table's own noise decides" in found.sentence()
+    assert f"differences below {found.regret:.3%} are within the table's own noise" in found.sentence()
 
 
 def test_the_noise_free_optima_are_those_planted() -> None:
