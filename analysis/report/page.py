@@ -81,6 +81,8 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
         search_pictures=[
             {name: figures.svg(figure) for name, figure in search_figures(one).items()} for one in report.searches
         ],
+        recipe_cards=report.recipes.cards() if report.recipes else [],
+        recipe_pictures=report.recipes.pictures() if report.recipes else {},
         created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 

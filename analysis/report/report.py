@@ -19,6 +19,7 @@ from sweeplaw.analysis.report.family import Family, families
 from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws
 from sweeplaw.analysis.report.hyperlaw_section import HyperSection, hyper_section
 from sweeplaw.analysis.report.outlook import forecast_values, rung_values
+from sweeplaw.analysis.report.recipes.section import RecipesSection, recipes_section
 from sweeplaw.analysis.report.search_section import SearchSection, search_sections, search_values
 from sweeplaw.analysis.scaling.validation import largest
 from sweeplaw.analysis.tables.families import Axes, axes, n_note
@@ -55,6 +56,7 @@ class Report:
     ``note`` says why N is not known of some trials, and of how many D is what was planned; empty if there are none.
     ``forecasts`` are those registered in the source with their scores, and the faults of their files; None without any.
     ``searches`` are the sweeps that searched, and ``search_faults`` the damage in what their launches published.
+    ``recipes`` compares recipes by their limits; None for a source that has none to compare.
     """
 
     source: str
@@ -67,6 +69,7 @@ class Report:
     forecasts: Mapping[str, Any] | None = None
     searches: tuple[SearchSection, ...] = ()
     search_faults: tuple[str, ...] = ()
+    recipes: RecipesSection | None = None
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -120,6 +123,7 @@ def make(
         forecasts,
         tuple(searches),
         tuple(torn),
+        recipes_section(tables, loss),
     )
 
 
@@ -179,6 +183,7 @@ def report_values(report: Report) -> dict[str, Any]:
         "comparison": compared({one.family.name: one.surface.fit for one in report.sections}),
         "forecasts": report.forecasts,
         "searches": [search_values(one) for one in report.searches],
+        "recipes": report.recipes and report.recipes.values(),
         "failures": _failures(report.everything),
         "launches": [dict(launch) for launch in report.tables.launches],
         "faults": list(report.faults),

@@ -1,7 +1,7 @@
 """Settings picked on one half of the validation set and reported on the other.
 
-The lowest of many losses flatters: part of why it is the lowest is the noise of the data it was picked on. Its loss on
-the other half is free of that.
+The lowest of many losses is biased low: part of why it is the lowest is the noise of the data it was picked on. Its
+loss on the other half is free of that.
 """
 
 from __future__ import annotations

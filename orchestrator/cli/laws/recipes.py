@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,6 +53,9 @@ def recipes(
     draws: Annotated[int, typer.Option(min=0, help="Draws behind the intervals.")] = 1000,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Level of the intervals.")] = 0.95,
     where: Where = None,
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the tables and figures as one HTML page.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Compare recipes by their limits: of many members (K), of large models (N), of both, and over the data (U).
@@ -79,6 +83,10 @@ def recipes(
         for one in retained_shares(study, student, teacher)
     ]
     crossings = [(*_three(text), recipe_crossing(study, *_three(text))) for text in crossing or ()]
+    if page is not None:
+        from sweeplaw.analysis.report.recipes.section import write_page
+
+        write_page(page, ", ".join(sources), study, shares)
     if json:
         _emit(sources, study, shares, crossings)
     else:

@@ -1,0 +1,86 @@
+"""The section of a report on recipes, and its page: what they show, and for which sources there is one."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from sweeplaw.analysis.recipes.study.distillation import retained_shares
+from sweeplaw.analysis.recipes.study.study import recipe_limits
+from sweeplaw.analysis.report import page, report
+from sweeplaw.analysis.report.recipes.figures import study_figures
+from sweeplaw.analysis.report.recipes.section import recipes_section, write_page
+from sweeplaw.analysis.tables.tables import load
+from sweeplaw.trials.errors import InputError
+from tests.analysis.recipes.study.planted import known, runs
+
+pytestmark = pytest.mark.heavy  # pages are drawn
+
+
+def losses(noise: float = 0.001) -> pl.DataFrame:
+    """Return three recipes and a student."""
+    student = {"recipe": ["student"], "N": [3e8], "U": [2e8], "K": [1], "loss": [3.4], "seed": [0]}
+    return pl.concat([runs(noise, 2), pl.DataFrame(student)], how="vertical_relaxed")
+
+
+def written(table: pl.DataFrame, folder: Path) -> Path:
+    """Return the path of a table written as CSV."""
+    table.write_csv(folder / "losses.csv")
+    return folder / "losses.csv"
+
+
+def test_a_study_has_a_figure_of_each_kind():
+    study = recipe_limits(losses(), draws=50)
+    found = study_figures(study, retained_shares(study, "student", "joint"))
+    assert found.keys() == {"recipes_n", "recipes_k", "recipes_u", "recipes_students"}
+    axes = found["recipes_n"].axes
+    assert axes[0].get_title(loc="left") == "U = 200M unique tokens"
+    labels = axes[0].get_legend_handles_labels()[1]
+    assert labels[0] == "standard"
+    limit = known(study.recipes["joint"].at(2e8)).value
+    assert f"joint, K to infinity: {limit:.3f}" in labels
+    multiples = found["recipes_u"].axes[1].get_legend_handles_labels()[1]
+    assert multiples == ["regularized", "joint", "student"]
+
+
+def test_a_study_without_laws_has_no_figures():
+    one = {"recipe": ["a"], "N": [1e8], "U": [2e8], "loss": [3.0]}
+    assert study_figures(recipe_limits(one, draws=0)) == {}
+
+
+def test_the_report_of_recipes_has_the_section_and_its_values(tmp_path):
+    table = losses().with_columns(D="U")
+    made = report.make(written(table, tmp_path), loss="loss", x={"N": "N", "D": "D"})
+    html, data = page.write(made, tmp_path)
+    text, values = html.read_text(), json.loads(data.read_text())["recipes"]
+    assert "<h2>Recipes</h2>" in text
+    assert "What each recipe reaches, and what it is worth in data" in text
+    assert text.count("<figcaption>Loss against N at each U") == 1
+    assert values["standard"] == "standard"
+    assert values["refused"] == ""
+
+
+def test_a_source_without_recipes_has_no_section_and_one_of_two_validation_sets_a_reason(tmp_path):
+    table = losses().with_columns(D="U")
+    assert recipes_section(load(written(table.drop("recipe"), tmp_path))) is None
+    assert recipes_section(load(written(table.filter(recipe="standard"), tmp_path))) is None
+    apart = table.with_columns(validation=pl.col("recipe"))
+    found = known(recipes_section(load(written(apart, tmp_path)), "loss"))
+    assert found.study is None
+    assert "different validation sets" in found.refused
+    assert found.cards() == []
+
+
+def test_a_page_needs_no_other_file_and_says_what_is_compared(tmp_path):
+    study = recipe_limits(losses(), draws=50)
+    write_page(tmp_path / "page.html", "a & b", study, retained_shares(study, "student", "joint"))
+    text = (tmp_path / "page.html").read_text()
+    assert "<h1>a &amp; b</h1>" in text
+    assert "of the gain retained" in text
+    assert not re.search(r"<(script|link|img)|src=", text)
+    with pytest.raises(InputError, match="cannot be written"):
+        write_page(tmp_path / "missing" / "page.html", "x", study)
