@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,7 +54,7 @@ def sentences(found: Sequence[Failure], store: str) -> list[str]:
     """Return a line for each of the most frequent causes, with the command that shows one of their trials."""
     lines = []
     for cause in found[:SHOWN]:
-        lines += [f"{cause.count:>9,}  {cause.reason}", f"{'':>11}sweeplaw show {store} {cause.trial_id}"]
+        lines += [f"{cause.count:>9,}  {cause.reason}", f"{'':>11}sweeplaw show {shlex.quote(store)} {cause.trial_id}"]
     others = sum(cause.count for cause in found[SHOWN:])
     return [*lines, f"{others:>9,}  for {len(found) - SHOWN} other reasons"] if others else lines
 

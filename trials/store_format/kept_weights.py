@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -121,7 +122,7 @@ def _absent(location: Location, kept: Kept) -> str:
         return f"{location.uri} keeps no weights of trial {kept.trial_id} at step {kept.step} ({which})"
     return (
         f"{location.uri} keeps no weights of trial {kept.trial_id} (a sweep with keep = 'final' keeps them; to train "
-        f"it again under such a sweep: sweeplaw retry {location.uri} {kept.trial_id}, then launch)"
+        f"it again under such a sweep: sweeplaw retry {shlex.quote(location.uri)} {kept.trial_id}, then launch)"
     )
 
 

@@ -44,6 +44,10 @@ class Member:
     init_seed: int | None = None
     data_seed: int | None = None
 
+    def lr_at(self, step: int) -> float:
+        """Return the learning rate at update ``step``, counted from 0."""
+        return value_at("lr", self.lr, self.changes, step) * self.schedule(step)
+
     @property
     def initialization(self) -> int:
         """Seed of the initial weights."""
@@ -180,7 +184,7 @@ class Stack:
 
     def lrs(self, step: int) -> list[float]:
         """Return the learning rate of each member at update ``step``, counted from 0."""
-        return [value_at("lr", member.lr, member.changes, step) * member.schedule(step) for member in self.members]
+        return [member.lr_at(step) for member in self.members]
 
     def weight_decays(self, step: int) -> list[float]:
         """Return the weight decay of each member at update ``step``, counted from 0."""

@@ -81,7 +81,7 @@ class TrialInProgress:
             tokens=step * self.recipe.batch_tokens,
             train_loss=float(np.mean(self.losses[first:])),
             val_loss=self.evaluation.loss if self.evaluation and evaluated else None,
-            lr=member.lr * member.schedule(step - 1),
+            lr=member.lr_at(step - 1),
             grad_norm=float(np.mean(self.norms[-1])),
             metrics=self._member_loss() if evaluated else {},
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -50,5 +51,5 @@ def derive(
                 file.write(text)
         except OSError as error:
             raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
-        typer.echo(f"{out} written; sweeplaw plan {out} shows it", err=True)
+        typer.echo(f"{out} written; sweeplaw plan {shlex.quote(str(out))} shows it", err=True)
     report_damage(tables.faults)

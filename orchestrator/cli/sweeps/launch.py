@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import shlex
 import signal
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -226,11 +227,11 @@ def _print(done: Launched, store: str) -> None:
     if done.states.get("preempted") and done.end is None:
         typer.echo("what was preempted is run again by the next launch")
     if done.failed_earlier:
-        again = f"sweeplaw retry {store} --state failed,out_of_memory"
+        again = f"sweeplaw retry {shlex.quote(store)} --state failed,out_of_memory"
         typer.echo(f"{counted(done.failed_earlier, 'trial')} failed in earlier launches; to run them again: {again}")
     if done.without_weights:
         trials, some = done.without_weights, " ".join(done.without_weights[:SHOWN])
-        again = f"sweeplaw retry {store} {some}{' …' * (len(trials) > SHOWN)}, then launch"
+        again = f"sweeplaw retry {shlex.quote(store)} {some}{' …' * (len(trials) > SHOWN)}, then launch"
         typer.echo(f"no weights are kept of {counted(len(trials), 'completed trial')}; to train them again: {again}")
     if done.elsewhere:
         typer.echo(f"{done.elsewhere} are being run by another launch")

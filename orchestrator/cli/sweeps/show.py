@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -115,12 +116,12 @@ def _log(logs: list[AttemptLog], store: str, found: TrialView) -> Iterator[str]:
     together = f", printed by {logs[-1].together} trials that trained together" if logs[-1].together > 1 else ""
     yield f"log of attempt {logs[-1].attempt}{together}:"
     if len(lines) > TAIL_LINES:
-        yield f"  ({len(lines) - TAIL_LINES:,} lines before; all: sweeplaw logs {store} {found.trial_id})"
+        yield f"  ({len(lines) - TAIL_LINES:,} lines before; all: sweeplaw logs {shlex.quote(store)} {found.trial_id})"
     yield from (f"  {line}" for line in lines[-TAIL_LINES:])
 
 
 def _alone(store: str, found: TrialView) -> Iterator[str]:
     if found.knobs:
         yield "to run it alone, in the folder of its sweep file:"
-        yield f"  sweeplaw show {store} {found.trial_id} --sweep > alone.toml"
+        yield f"  sweeplaw show {shlex.quote(store)} {found.trial_id} --sweep > alone.toml"
         yield "  sweeplaw launch alone.toml --store /tmp/alone --cluster inline"

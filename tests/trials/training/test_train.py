@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from sweeplaw.trials.accounting import Shape
+from sweeplaw.trials.changes import parse as changes
 from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
@@ -124,6 +125,15 @@ def test_a_bound_below_the_first_loss_is_exceeded_at_the_first_step(budget: Data
     outcome = events([MemberGroup("strict", (replace(MEMBER, divergence_loss=0.5),))], budget, held_out)[-1]
     assert isinstance(outcome, Outcome)
     assert (outcome.state, outcome.last_step) == ("diverged", 1)
+
+
+def test_the_learning_rate_of_a_curve_is_the_one_that_was_used(budget: DataBudget, held_out: DataBudget) -> None:
+    changed = replace(MEMBER, changes=changes("18: lr=0.02, weight_decay=0.3; 30: lr=0.001"))
+    points = [one for one in events([MemberGroup("t", (changed,))], budget, held_out) if isinstance(one, CurvePoint)]
+    rates = [MEMBER.lr] * 3 + [0.02] * 3 + [0.001] * 2  # at updates 4, 9, 14, 19, 24, 29, 34, 39, counted from 0
+    assert [point.lr for point in points] == pytest.approx(
+        [rate * MEMBER.schedule(point.step - 1) for rate, point in zip(rates, points, strict=True)]
+    )
 
 
 def test_curves_cover_the_run_and_end_in_the_outcome(budget: DataBudget, held_out: DataBudget) -> None:
