@@ -15,6 +15,8 @@ from typer.main import get_command
 
 import sweeplaw as sl
 from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.search import registry
 from tests import references
 from tests.paths import ROOT
 
@@ -87,9 +89,12 @@ def test_the_sweep_file_of_the_readme_is_a_sweep_with_the_axes_it_names(tmp_path
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
     sweep = sl.read_sweep(tmp_path / "mine.toml")
     assert sweep.names("scientific") == ("params_non_embedding", "unique_tokens")
-    assert sl.plan(sweep).trials == 7 * 2 * 3 * 2 * 2
+    assert sl.plan(sweep).trials == 7 * 2 * 3 * 3 * 3 * 2
     (tmp_path / "searched.toml").write_text(f"{text}\n{search}", encoding="utf-8")
-    assert sl.read_sweep(tmp_path / "searched.toml").search.kind == "law"
+    registry.check(sl.read_sweep(tmp_path / "searched.toml"))
+    for kind, options in re.findall(r'^# kind = "(\w+)"  +(.+?)   ', search, re.MULTILINE):
+        searched = re.sub('kind = "law".*', f'kind = "{kind}"\n{options}', search, count=1)
+        registry.check(parse(f"{text}\n{searched}"))
 
 
 def test_the_readme_can_be_read_in_one_sitting() -> None:
