@@ -152,10 +152,18 @@ def _status(root: str, name: str, descriptor: int, bare: str) -> os.stat_result:
 
 @contextlib.contextmanager
 def _parent(root: str, name: str) -> Iterator[tuple[int, str]]:
-    """Yield a descriptor of the folder of ``name``, and the last component of ``name``."""
+    """Yield a descriptor of the folder of ``name``, and the last component of ``name``.
+
+    An OSError of a call relative to that descriptor names the whole path.
+    """
     folder, _, bare = checked(name).rpartition("/")
     with _opened(root, folder) as descriptor:
-        yield descriptor, bare
+        try:
+            yield descriptor, bare
+        except OSError as error:
+            if error.filename == bare:
+                error.filename = f"{root}/{name}"
+            raise
 
 
 @contextlib.contextmanager

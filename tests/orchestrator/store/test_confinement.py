@@ -13,6 +13,7 @@ import pytest
 from sweeplaw.analysis.tables import tables
 from sweeplaw.orchestrator.store import claims
 from sweeplaw.orchestrator.store.compaction import compact
+from sweeplaw.trials.store_format import confined
 from tests.orchestrator.store.hostile import (
     IRREGULAR,
     SENTINEL,
@@ -195,3 +196,13 @@ def test_hidden_files_are_not_listed(store):
     for name in (".nfs00000001.json", ".x.json", "x.json"):
         Path(store.location.root, "launches", name).write_text("{}")
     assert store.location.names("launches", ".json") == ["x"]
+
+
+def test_an_error_of_the_system_names_the_whole_path(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        confined.open_file(str(tmp_path), "absent.json")
+    assert caught.value.filename == f"{tmp_path}/absent.json"
+    (tmp_path / "taken.json").touch()
+    with pytest.raises(FileExistsError) as taken:
+        confined.open_file(str(tmp_path), "taken.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    assert taken.value.filename == f"{tmp_path}/taken.json"
