@@ -27,6 +27,9 @@ from sweeplaw.trials.training.kernels import (
     rms_norm,
     split_rotated,
 )
+from sweeplaw.trials.training.regularizers import layers
+from sweeplaw.trials.training.regularizers.layers import smoothed_losses
+from sweeplaw.trials.training.regularizers.noise import StepNoise
 from sweeplaw.trials.training.weights import COMMON, HEAD, Weights, WeightSlot, Whole, layout
 
 Tensors = Mapping[str, Tensor]
@@ -49,36 +52,49 @@ class Forward:
         self.rotation = rotations(context, shape.heads, shape.width // shape.heads, rope_base).to(device)
         self._autocast = functools.partial(torch.autocast, device, autocast) if autocast else contextlib.nullcontext
 
-    def logits(self, tokens: Tensor) -> Tensor:
-        """Return next-token logits, (members, batch, context, vocabulary), of tokens (members, batch, context)."""
+    def logits(self, tokens: Tensor, noise: StepNoise | None = None) -> Tensor:
+        """Return next-token logits, (members, batch, context, vocabulary), of tokens (members, batch, context).
+
+        ``noise`` has the masks of the regularizers of a training step.
+        """
         members, batch, context = tokens.shape
         with self._autocast():
-            logits = self.run(COMMON, functools.partial(self._layers, tokens))
+            logits = self.run(COMMON, functools.partial(self._layers, tokens, noise))
         return logits.view(members, batch, context, -1)
 
-    def losses(self, windows: Tensor) -> Tensor:
-        """Return the mean loss of each member, (members,) in nats a token, on windows (members, batch, context + 1)."""
-        return mean_losses(self.logits(windows[..., :-1]).flatten(1, 2), windows[..., 1:].flatten(1))
+    def losses(self, windows: Tensor, noise: StepNoise | None = None, smoothing: Tensor | None = None) -> Tensor:
+        """Return the mean loss of each member, (members,) in nats a token, on windows (members, batch, context + 1).
 
-    def _layers(self, tokens: Tensor, common: Tensors) -> Tensor:
+        ``smoothing`` is the label smoothing of each member.
+        """
+        logits, targets = self.logits(windows[..., :-1], noise).flatten(1, 2), windows[..., 1:].flatten(1)
+        return mean_losses(logits, targets) if smoothing is None else smoothed_losses(logits, targets, smoothing)
+
+    def _layers(self, tokens: Tensor, noise: StepNoise | None, common: Tensors) -> Tensor:
         """Return logits, (members, batch * context, vocabulary)."""
         stream = _embed(tokens.flatten(1), common["embedding"])  # (members, batch * context, width)
         for block in range(self.shape.depth):
-            layer = functools.partial(self._block, f"{block}", tokens.shape[-1], common)
+            layer = functools.partial(self._block, block, tokens.shape[-1], noise, common)
             stream = self.run(f"{block}", layer, stream)
         if self.shape.tied_embeddings:
             return norm_project(stream, common["final_norm"], common["embedding"])
         return self.run(HEAD, lambda own, last: norm_project(last, common["final_norm"], own[HEAD]), stream)
 
-    def _block(self, block: str, context: int, common: Tensors, own: Tensors, stream: Tensor) -> Tensor:
+    def _block(
+        self, block: int, context: int, noise: StepNoise | None, common: Tensors, own: Tensors, stream: Tensor
+    ) -> Tensor:
         qkv = norm_project(stream, common[f"{block}.attention_norm"], own[f"{block}.qkv"])
         if self.shape.qk_norm:
             qkv = _head_norms(qkv, common[f"{block}.query_norm"], common[f"{block}.key_norm"])
         query, key, value = split_rotated(qkv, self.rotation[:context], self.shape.heads)
+        out, ffn = own[f"{block}.attention_out"], (common[f"{block}.ffn_norm"], own[f"{block}.gate_up"])
+        if noise is not None:
+            mixed = layers.attend(query, key, value, noise).transpose(1, 2).reshape(stream.shape)
+            stream = layers.add_projected(stream, mixed, out, noise, block, self.shape.depth)
+            return layers.feed_forward(stream, *ffn, own[f"{block}.down"], noise, block, self.shape.depth)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        mixed = mixed.transpose(1, 2).reshape(stream.shape)
-        stream = add_projected(stream, mixed, own[f"{block}.attention_out"])
-        return feed_forward(stream, common[f"{block}.ffn_norm"], own[f"{block}.gate_up"], own[f"{block}.down"])
+        stream = add_projected(stream, mixed.transpose(1, 2).reshape(stream.shape), out)
+        return feed_forward(stream, *ffn, own[f"{block}.down"])
 
 
 class Transformer(Forward):

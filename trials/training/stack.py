@@ -20,6 +20,8 @@ from sweeplaw.trials.training.distributed import ALONE, ProcessGroup
 from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.model import Transformer
 from sweeplaw.trials.training.optimizers.adamw import AdamW
+from sweeplaw.trials.training.regularizers.noise import StepNoise
+from sweeplaw.trials.training.regularizers.settings import NONE, Regularizers
 from sweeplaw.trials.workload import never_preempted
 
 SYNC_EVERY = {"cpu": 1, "cuda": 16}  # steps between reads of the losses, for which the host waits for the device
@@ -43,6 +45,7 @@ class Member:
     changes: tuple[Change, ...] = ()
     init_seed: int | None = None
     data_seed: int | None = None
+    regularizers: Regularizers = NONE
 
     def lr_at(self, step: int) -> float:
         """Return the learning rate at update ``step``, counted from 0."""
@@ -115,6 +118,9 @@ class Stack:
     def __init__(self, members: Sequence[Member], recipe: Recipe, budget: DataBudget, device: TrainingDevice) -> None:
         self.members, self.recipe, self.device, self.step = members, recipe, device, 0
         self._changes = any(member.changes for member in members)
+        self._regularizers = [member.regularizers for member in members]
+        smoothing = [one.label_smoothing for one in self._regularizers]
+        self._smoothing = torch.tensor(smoothing, device=device.type) if any(smoothing) else None
         seeds = [member.initialization for member in members]
         autocast = torch.bfloat16 if recipe.precision == "bfloat16" else None
         self.model = Transformer(
@@ -212,7 +218,7 @@ class Stack:
         loss = torch.zeros(len(self.members), device=self.device.type)
         for i, (rows, weight) in enumerate(self.micro_batches):
             micro_batch = torch.from_numpy(windows[:, rows]).to(self.device.type)
-            losses = self.model.losses(micro_batch)
+            losses = self.model.losses(micro_batch, self._noise(rows), self._smoothing)
             weights.backward(losses, weight, first=i == 0)
             loss += losses.detach() * weight
         norms = weights.norms()
@@ -221,6 +227,13 @@ class Stack:
         self.optimizer.step(self.lrs(self.step), weights.gradients, norms)
         self.step += 1
         return loss, norms
+
+    def _noise(self, rows: slice) -> StepNoise | None:
+        """Return the masks of the regularizers for these rows of the batch; None if no member needs any."""
+        if not any(one.noisy for one in self._regularizers):
+            return None
+        seeds, sequences = [member.seed for member in self.members], self.recipe.batch_sequences
+        return StepNoise(self._regularizers, seeds, self.step, rows, sequences, self.device.type)
 
 
 def history(stacks: Sequence[Stack], begin: int, end: int) -> tuple[Floats, Floats]:

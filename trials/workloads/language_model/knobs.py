@@ -13,6 +13,12 @@ CORPORA = "stdlib, text:GLOB, parquet:GLOB?column=NAME, tokens:PATH?vocab=N, hf:
 OF_SEED = -1  # of init_seed and data_seed
 _INIT_SEED = "seed of the initialization alone, of every member; -1: each member's own seed"
 _DATA_SEED = "seed of the data order alone, of every member; -1: each member's own seed"
+_REGULARIZERS = {
+    "dropout": "rate of what each layer adds to the residual stream, in training",
+    "attention_dropout": "rate of attention weights, in training",
+    "stochastic_depth": "rate at which the last block is left out, in training; earlier ones proportionally less often",
+    "label_smoothing": "share of a target spread equally over the vocabulary; part of train_loss, not of val_loss",
+}
 
 KNOBS = (
     Knob("corpus", "str", "stdlib", "", f"training text: {CORPORA}"),
@@ -80,6 +86,10 @@ KNOBS = (
         since="0.1.0",
     ),
     Knob("init_seed", "int", OF_SEED, "", _INIT_SEED, member=True, low=OF_SEED, high=2**63 - 2**20, since="0.1.0"),
+    *(
+        Knob(name, "float", 0.0, "", meaning, member=True, low=0, high=1 - 1e-9, since="0.1.0")
+        for name, meaning in _REGULARIZERS.items()
+    ),
     Knob("data_seed", "int", OF_SEED, "", _DATA_SEED, member=True, low=OF_SEED, high=2**63 - 2**20, since="0.1.0"),
 )
 

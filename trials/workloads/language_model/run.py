@@ -8,7 +8,7 @@ import logging
 import zlib
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from sweeplaw.trials.store_format.checkpoint import Saved
 from sweeplaw.trials.training.distributed import ALONE, ProcessGroup, Rendezvous, release_group
 from sweeplaw.trials.training.keeping import Keeper
 from sweeplaw.trials.training.lr_schedule import Schedule
+from sweeplaw.trials.training.regularizers.settings import Regularizers
 from sweeplaw.trials.training.resume import Checkpointer, steps_done
 from sweeplaw.trials.training.stack import Member, Recipe, TrainingDevice
 from sweeplaw.trials.training.train import Data, ReportedSteps, train
@@ -227,7 +228,10 @@ def member_group(spec: TrialSpec) -> MemberGroup:
     settings = {name: spec[name] for name in names}
     seeds = range(spec["seed"], spec["seed"] + spec["members"])
     changes = parse(spec["changes"])
-    own: dict[str, Any] = {name: spec[name] if spec[name] != OF_SEED else None for name in ("init_seed", "data_seed")}
+    regularizers = Regularizers(**{item.name: spec[item.name] for item in fields(Regularizers)})
+    own: dict[str, Any] = {"regularizers": regularizers} | {
+        name: spec[name] if spec[name] != OF_SEED else None for name in ("init_seed", "data_seed")
+    }
     members = tuple(Member(seed=seed, schedule=schedule, changes=changes, **settings, **own) for seed in seeds)
     return MemberGroup(spec.trial_id, members)
 

@@ -1,0 +1,1 @@
+"""Regularizers of training beside weight decay: dropout, stochastic depth and label smoothing, for each member."""
