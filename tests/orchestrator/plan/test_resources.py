@@ -129,7 +129,8 @@ def test_cores_left_over_by_the_minimum_contribute_their_memory():
 )
 def test_the_error_of_a_trial_larger_than_its_nodes_states_what_would_hold_it(spreads, expected):
     large = cost(500)
-    assert expected in ResourceSizer(CORES, spreads, THREE).misfit(large)
+    found = ResourceSizer(CORES, spreads, THREE).misfit(large)
+    assert found.startswith(f"a trial needs about {large.memory_bytes / GB:.1f} GB, and {expected}")
     cluster = ClusterCapacity.of([Capacity(6, 0, 24 * GB)] * 32 if spreads else [Capacity(6, 0, 451 * GB)])
     assert size(large, CORES, spreads=spreads, cluster=cluster) is not None
 

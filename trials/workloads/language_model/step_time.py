@@ -31,7 +31,7 @@ class StepTime:
     trial_seconds: float
 
 
-def measure(spec: TrialSpec, threads: int = 1) -> StepTime:
+def measure(spec: TrialSpec, threads: int) -> StepTime:
     """Train and evaluate a model of this spec for about `MEASURED_SECONDS` on ``threads`` CPU threads.
 
     The members of an ensemble take turns on a CPU, so one of them is measured. The time to open the corpus is left out.
