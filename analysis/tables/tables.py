@@ -115,9 +115,10 @@ def load(
     source = address(source)
     check_filters(states, where)
     if not is_store(source):
-        from sweeplaw.analysis.tables.files import foreign, reading
+        from sweeplaw.analysis.tables.files import foreign
+        from sweeplaw.trials import table_file
 
-        trials = foreign.plain(reading.scan(source), str(source))
+        trials = foreign.plain(table_file.scan(source), str(source))
         return keep(Tables(trials, _no_curves(), {}, str(source)), states, where)
     location = locate(source)
     identify(location)

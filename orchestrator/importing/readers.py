@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweeplaw.analysis.tables.files import reading
 from sweeplaw.orchestrator.importing.plain import plain
 from sweeplaw.orchestrator.importing.records import flat_record, frame_of
+from sweeplaw.trials import table_file
 from sweeplaw.trials.errors import InputError
 
 DECIMAL_COMMA = r"^(\s*[-+]?\d*),(\d+(?:[eE][-+]?\d+)?\s*)$"
@@ -42,15 +42,15 @@ class ImportSource:
 def file(source: str) -> ImportSource:
     """Read a CSV, Parquet or NDJSON file; nested records become dotted columns. Raise InputError."""
     path = Path(source)
-    reading.check(path)
+    table_file.check(path)
     kind = path.suffix.lower()
     try:
         if kind in (".parquet", ".pq"):
             frame = plain(_parquet(path))
         elif kind in (".ndjson", ".jsonl"):
-            frame = frame_of(reading.objects(path, flat=lambda record: flat_record(record, ".")))
+            frame = frame_of(table_file.objects(path, flat=lambda record: flat_record(record, ".")))
         else:
-            frame = reading.scan(path).collect()
+            frame = table_file.scan(path).collect()
     except InputError as error:
         raise error if str(path) in str(error) else InputError(error.faults, where=str(path)) from None
     if not frame.width or not frame.height:
@@ -92,7 +92,7 @@ def number_where_possible(series: pl.Series) -> pl.Series:
 
 def _decimal_cells(path: Path, names: Sequence[str]) -> pl.DataFrame | None:
     """Return the cells of the file as text, in columns of these names, if one of them is a number with a comma."""
-    cells = reading.semicolon_cells(path)
+    cells = table_file.semicolon_cells(path)
     if cells is None or not any(column.str.contains(DECIMAL_COMMA).any() for column in cells):
         return None
     return cells.rename(dict(zip(cells.columns, names, strict=True)))

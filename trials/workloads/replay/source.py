@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
 
+from sweeplaw.trials import table_file
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.store_format.exclusions import exclusions
 from sweeplaw.trials.store_format.layout import RECENCY, identify, is_store
 from sweeplaw.trials.store_format.location import Location, locate
 from sweeplaw.trials.store_format.parts.snapshot import Snapshot, snapshot
-
-SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".ndjson", ".jsonl")
-_NULLS = ["", "null", "None", "NA"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,34 +31,12 @@ def read(address: str) -> Source:
     """
     if is_store(address):
         return _store(address)
-    path = Path(address)
-    if not path.is_file():
-        raise InputError(f"table {address}: neither a store nor a file")
-    kind = path.suffix.lower()
-    if kind not in SUFFIXES:
-        raise InputError(f"table {address}: files ending in {kind or 'nothing'} (accepted: {', '.join(SUFFIXES)})")
     try:
-        frame = _file(path, kind)
-    except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
+        return Source(table_file.scan(address).collect())
+    except InputError as error:
+        raise InputError(error.faults, where=error.where or "workload.table") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise InputError(f"table {address} cannot be read: {str(error).splitlines()[0]}") from None
-    return Source(frame.with_columns(found for column in frame if (found := _numbers(column)) is not None))
-
-
-def _file(path: Path, kind: str) -> pl.DataFrame:
-    if kind in (".csv", ".tsv"):
-        separator = "\t" if kind == ".tsv" else ","
-        return pl.read_csv(path, separator=separator, infer_schema_length=None, null_values=_NULLS)
-    if kind in (".parquet", ".pq"):
-        return pl.read_parquet(path, glob=False)
-    return pl.read_ndjson(path, infer_schema_length=None)
-
-
-def _numbers(column: pl.Series) -> pl.Series | None:
-    """Return a text column of numbers as floats (a spelling of nan makes it text), None if it is something else."""
-    if column.dtype != pl.String or not column.count():
-        return None
-    numbers = column.cast(pl.Float64, strict=False)
-    return numbers if numbers.count() == column.count() else None
 
 
 def _store(address: str) -> Source:

@@ -221,7 +221,7 @@ BAD: Mapping[str, tuple[dict[str, Any], str]] = {
     "unset column": ({"columns": {"lr": "rate", "bs": "b"}}, r"workload.columns: bs is set by no axis of the sweep"),
     "size": ({"size": ["M"]}, r"workload.size names M \(accepted: N, D, lr\)"),
     "types": ({"size": "N", "loss": 3}, r"workload.loss: 3 \(accepted: text\)"),
-    "no file": ({"table": "no.csv"}, r"no.csv: neither a store nor a file"),
+    "no file": ({"table": "no.csv"}, r"workload.table: .*no.csv is neither a store nor a file"),
     "no runs": ({"runs": RUNS.with_columns(loss=pl.lit(None, pl.Float64))}, r"no run is left \(5 left out: no loss\)"),
 }
 
@@ -246,6 +246,26 @@ def test_a_csv_file_and_json_lines_give_what_parquet_gives(tmp_path: Path) -> No
     (tmp_path / "runs.ndjson").write_text("\n".join(map(json.dumps, lines)))
     assert replay(tmp_path, table="runs.csv").recordings.table.digest == wanted.digest
     assert replay(tmp_path, table="runs.ndjson").recordings.table.dropped == {"no loss": 1}
+
+
+@pytest.mark.parametrize("name", ["semicolons.csv", "tabs.csv", "tabs.tsv", "marked.csv", "utf16.csv", "comma.csv"])
+def test_a_table_is_read_as_every_command_reads_it(tmp_path: Path, name: str) -> None:
+    """Separators, decimal commas, byte order marks: the same runs, by the same reader."""
+    text = RUNS.write_csv()
+    plainly = {"semicolons": text.replace(",", ";"), "tabs": text.replace(",", "\t")}
+    plainly["comma"] = plainly["semicolons"].replace(".", ",")
+    encoding = {"marked": "utf-8-sig", "utf16": "utf-16"}.get(Path(name).stem, "utf-8")
+    (tmp_path / name).write_bytes(plainly.get(Path(name).stem, text).encode(encoding))
+    assert replay(tmp_path, table=name).recordings.table.digest == replay(tmp_path).recordings.table.digest
+    assert tables.load(tmp_path / name).trials.collect().equals(RUNS, null_equal=True)
+
+
+def test_a_malformed_table_is_refused_with_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("N,D,rate,loss\n1,2,3,4\n1,2,3\n1,2,3,4,5\n")
+    with pytest.raises(InputError) as caught:
+        replay(tmp_path, table="bad.csv")
+    assert caught.value.where.endswith("bad.csv")
+    assert [fault.split(" has")[0] for fault in caught.value.faults] == ["row 2 (line 3)", "row 3 (line 4)"]
 
 
 @pytest.mark.heavy
