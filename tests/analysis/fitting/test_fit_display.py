@@ -51,6 +51,13 @@ def test_the_repr_computes_no_profile() -> None:
 
 
 @pytest.mark.heavy
+def test_the_asymptote_is_told_of_a_law_that_has_one(fit: Fit) -> None:
+    assert fit.to_dict()["derived"]["asymptote"] == fit.params["E"]
+    x = np.geomspace(1, 1e3, 12)
+    assert "asymptote" not in analysis.fit({"x": x, "loss": 3 * x**-0.5}, "power", "ls").to_dict()["derived"]
+
+
+@pytest.mark.heavy
 def test_to_dict_is_json_and_the_summary_has_its_numbers(fit: Fit) -> None:
     values = fit.to_dict(budgets=[1e20], flops_per_nd=6)
     assert json.loads(json.dumps(values, allow_nan=False)) == values
