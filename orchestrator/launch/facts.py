@@ -32,7 +32,7 @@ def launch_facts(plan: Plan, profile: Profile) -> dict[str, Any]:
         "sweep_file": sweep.text,
         "workload": sweep.workload.name,
         "scientific": list(sweep.names("scientific")),
-        "nuisance": list(sweep.names("nuisance")),
+        "nuisance": [*sweep.names("nuisance"), *sweep.search.tunes],
         "fixed": dict(sweep.fixed),
         "derived": {name: formula.text for name, formula in sweep.derived.items()},
         "later_knobs": later_knobs(sweep.workload.knobs),

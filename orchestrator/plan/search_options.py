@@ -34,6 +34,7 @@ class SearchOptions(pydantic.BaseModel):
     adaptive: ClassVar[bool] = False  # whether later trials depend on the outcomes of earlier ones
     pauses: ClassVar[bool] = False  # whether trials are paused and continued from their checkpoints
     ladders: ClassVar[bool] = False  # whether each nuisance axis needs its values, so that a range needs num
+    tunes: ClassVar[tuple[str, ...]] = ()  # knobs that it sets beside the nuisance axes
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     kind: str
@@ -153,6 +154,7 @@ class PopulationSearch(AdaptiveSearch):
     """
 
     pauses: ClassVar[bool] = True
+    tunes: ClassVar[tuple[str, ...]] = ("changes",)
 
     kind: str = "population"
     members: int = pydantic.Field(default=8, ge=2)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from sweeplaw.orchestrator.search.contract import History, Search, Setting
 from sweeplaw.orchestrator.search.space import Space
+from sweeplaw.trials.spec import Value
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The best setting of a scientific point: its ``value`` (recorded, or expected where nothing ran), the interval of
-    each knob where the search knows one, and in ``words`` what it rests on.
+    each knob where the search knows one, and in ``words`` what it rests on. ``knobs`` are those set beside it.
 
     ``trust`` is the probability that it is within a thousandth of the best, ``certified`` whether every neighbour ran
     and none is better; None from a search that does not say.
@@ -25,6 +26,7 @@ class Answer:
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     trust: float | None = None
     certified: bool | None = None
+    knobs: Mapping[str, Value] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -46,8 +48,5 @@ def answers(search: Search, space: Space, history: History) -> list[Answer]:
         cell = seen.setting.cell
         counts[cell] = counts.get(cell, 0) + 1
         if seen.value is not None and (cell not in best or seen.value < best[cell].value):
-            best[cell] = Answer(seen.setting, seen.value, "")
-    return [
-        Answer(found.setting, found.value, f"the best of {counts[cell]} recorded")
-        for cell, found in sorted(best.items())
-    ]
+            best[cell] = Answer(seen.setting, seen.value, "", knobs=seen.knobs)
+    return [replace(found, words=f"the best of {counts[cell]} recorded") for cell, found in sorted(best.items())]

@@ -47,6 +47,7 @@ def recommended(space: Space, search: Search, history: History) -> list[dict[str
     return [
         {
             **space.knobs(answer.setting),
+            **answer.knobs,
             "value": sign * answer.value,
             "intervals": dict(answer.intervals),
             "basis": answer.words,

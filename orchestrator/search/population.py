@@ -22,6 +22,7 @@ from sweeplaw.trials.changes import CHANGEABLE, Change, parse, value_at, write
 from sweeplaw.trials.errors import InputError
 
 KNOB = "changes"
+EVALUATIONS = "evaluations"  # a knob of language_model
 LAG = 16  # most steps that a trainer does after its last evaluation before it pauses
 DRAWS = 16  # random points drawn for each member, as conditions may refuse some
 
@@ -124,8 +125,9 @@ class Population:
         for index in order[-count:] if best else []:
             rng = np.random.default_rng([self._space.seed_at(cell, self._options.seed), generation, index])
             source = best[int(rng.integers(len(best)))]
-            if losses[index] > losses[source]:
-                following[index] = self._child(members[source], losses[source], generation, known, rng)
+            child = self._child(members[source], losses[source], generation, known, rng)
+            if losses[index] > losses[source] and child is not None:
+                following[index] = child
         return following
 
     def _child(
@@ -135,12 +137,14 @@ class Population:
         generation: int,
         known: Mapping[tuple[Setting, str], Observation],
         rng: np.random.Generator,
-    ) -> _Member:
-        """Return a copy of a member whose knobs change where its checkpoint is."""
+    ) -> _Member | None:
+        """Return a copy of a member whose knobs change where its checkpoint is; None if no step is left there."""
         end = self._ends(parent.setting)[generation] or 0
         curve = known[parent.setting, parent.changes].curve
         step = next((step for step, _ in curve if step >= end), end)
         step += self._lag(parent.setting)
+        if step >= self._steps(parent.setting):
+            return None
         before = parse(parent.changes)
         values = {
             axis.names[0]: self._moved(axis.names[0], value_at(axis.names[0], float(own[0]), before, step), rng)
@@ -152,9 +156,7 @@ class Population:
 
     def _lag(self, setting: Setting) -> int:
         """Return the steps after a pause at which knobs change: a trainer goes on for some before it pauses."""
-        group = self._space.group(setting)
-        assert isinstance(group, Group), "members have trials"
-        return min(LAG, max(1, (group.cost.steps or 0) // (8 * self._options.intervals)))
+        return min(LAG, max(1, self._steps(setting) // (8 * self._options.intervals)))
 
     def _moved(self, name: str, value: float, rng: np.random.Generator) -> float:
         """Return a value for the next interval: drawn anew, or multiplied or divided by the factor, within its axis."""
@@ -168,10 +170,13 @@ class Population:
 
     def _ends(self, setting: Setting) -> list[int | None]:
         """Return the step at which each interval ends; None for the end of the trial."""
+        steps, parts = self._steps(setting), self._options.intervals
+        return [*(max(1, round(steps * k / parts)) for k in range(1, parts)), None]
+
+    def _steps(self, setting: Setting) -> int:
         group = self._space.group(setting)
         assert isinstance(group, Group), "members have trials"
-        steps, parts = group.cost.steps or 0, self._options.intervals
-        return [*(math.ceil(steps * k / parts) for k in range(1, parts)), None]
+        return group.cost.steps or 0
 
     def _drawn(self, cell: int) -> Iterator[_Member]:
         wanted = self._options.members
@@ -197,7 +202,18 @@ class Population:
             )
         elif not knobs:
             yield f"search.kind: a population needs a nuisance axis ({' or '.join(CHANGEABLE)})"
+        yield from self._between_evaluations()
         steps = [group.cost.steps for group in self._space.examples]
         if few := [step for step in steps if step is not None and step < 2 * self._options.intervals]:
             parts = self._options.intervals
             yield f"search.intervals = {parts} of trials of {min(few)} steps (accepted: two steps in each)"
+
+    def _between_evaluations(self) -> Iterator[str]:
+        """Yield a fault for each number of evaluations that is too small for the intervals."""
+        parts = self._options.intervals
+        numbers = {group.shared.get(EVALUATIONS) for group in self._space.examples}
+        for number in sorted(one for one in numbers if isinstance(one, int) and one < parts):
+            yield (
+                f"search.intervals = {parts} with {EVALUATIONS} = {number}: each interval ends at an evaluation "
+                f"(accepted: at least {parts} evaluations)"
+            )

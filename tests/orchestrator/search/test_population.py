@@ -75,6 +75,26 @@ def test_a_learnt_schedule_is_in_the_store_and_trains_again_to_the_same_loss(tmp
     assert fresh["val_loss"] == row["val_loss"]
 
 
+@pytest.mark.heavy
+def test_the_best_member_is_found_with_the_schedule_it_lived_through(tmp_path: Path) -> None:
+    done = launch(
+        plan(parse(SWEEP.format(axes=AXES, fixed=""))), Store.open(tmp_path / "s", create=True), Profile(kind="inline")
+    )
+    found = tables.load(str(tmp_path / "s"))
+    rows = found.trials.collect().sort("val_loss")
+    (best,) = found.best(["unique_tokens"]).to_dicts()
+    assert (best["trial_id"], best["seeds"], best["changes"]) == (rows["trial_id"][0], 1, rows["changes"][0])
+    assert best["val_loss"] == rows["val_loss"][0]
+    (recommended,) = done.recommended
+    assert (recommended["value"], recommended.get("changes", "")) == (best["val_loss"], best["changes"])
+
+
+def test_fewer_evaluations_than_intervals_are_refused() -> None:
+    text = SWEEP.format(axes=AXES, fixed="").replace("evaluations = 6", "evaluations = 2")
+    with pytest.raises(InputError, match=r"intervals = 3 with evaluations = 2: .* at least 3"):
+        registry.check(parse(text))
+
+
 def test_knobs_that_cannot_change_are_refused_and_the_others_named() -> None:
     with pytest.raises(InputError, match=r"batch_sequences cannot change .*lr, weight_decay"):
         registry.check(
