@@ -5,7 +5,7 @@ search may spend the FLOPs of so many whole trainings: all steps cost the same, 
 CPU seconds are printed beside (they include evaluations and checkpoints). Judged by the final validation loss of the
 best trial that was trained to its end.
 
-    python benchmarks/searching/real_training.py           # 6 seeds: about 8 minutes of one core
+    python benchmarks/searching/real_training.py           # 6 seeds: about 6 minutes of one core
     python benchmarks/searching/real_training.py --small   # one seed of a few steps, to see that it runs
 """
 
