@@ -50,7 +50,7 @@ class Forward:
         """``autocast`` is the number type of matrix products; None is that of the weights."""
         self.shape, self.run = shape, run
         self.rotation = rotations(context, shape.heads, shape.width // shape.heads, rope_base).to(device)
-        self._autocast = functools.partial(torch.autocast, device, autocast) if autocast else contextlib.nullcontext
+        self.autocast = functools.partial(torch.autocast, device, autocast) if autocast else contextlib.nullcontext
 
     def logits(self, tokens: Tensor, noise: StepNoise | None = None) -> Tensor:
         """Return next-token logits, (members, batch, context, vocabulary), of tokens (members, batch, context).
@@ -58,7 +58,7 @@ class Forward:
         ``noise`` has the masks of the regularizers of a training step.
         """
         members, batch, context = tokens.shape
-        with self._autocast():
+        with self.autocast():
             logits = self.run(COMMON, functools.partial(self._layers, tokens, noise))
         return logits.view(members, batch, context, -1)
 
@@ -72,7 +72,7 @@ class Forward:
 
     def _layers(self, tokens: Tensor, noise: StepNoise | None, common: Tensors) -> Tensor:
         """Return logits, (members, batch * context, vocabulary)."""
-        stream = _embed(tokens.flatten(1), common["embedding"])  # (members, batch * context, width)
+        stream = embed(tokens.flatten(1), common["embedding"])  # (members, batch * context, width)
         for block in range(self.shape.depth):
             layer = functools.partial(self._block, block, tokens.shape[-1], noise, common)
             stream = self.run(f"{block}", layer, stream)
@@ -85,7 +85,7 @@ class Forward:
     ) -> Tensor:
         qkv = norm_project(stream, common[f"{block}.attention_norm"], own[f"{block}.qkv"])
         if self.shape.qk_norm:
-            qkv = _head_norms(qkv, common[f"{block}.query_norm"], common[f"{block}.key_norm"])
+            qkv = head_norms(qkv, common[f"{block}.query_norm"], common[f"{block}.key_norm"])
         query, key, value = split_rotated(qkv, self.rotation[:context], self.shape.heads)
         out, ffn = own[f"{block}.attention_out"], (common[f"{block}.ffn_norm"], own[f"{block}.gate_up"])
         if noise is not None:
@@ -145,14 +145,14 @@ def rotations(context: int, heads: int, head_width: int, base: float) -> Tensor:
     return torch.polar(torch.ones_like(angles), angles).to(torch.complex64).repeat(1, 2 * heads)
 
 
-def _embed(tokens: Tensor, table: Tensor) -> Tensor:
+def embed(tokens: Tensor, table: Tensor) -> Tensor:
     """Look up the rows of each member's own table: (members, positions, width)."""
     members, vocabulary, _ = table.shape
     offsets = vocabulary * torch.arange(members, device=tokens.device)[:, None]
     return F.embedding(tokens + offsets, table.flatten(0, 1))
 
 
-def _head_norms(qkv: Tensor, query_gain: Tensor, key_gain: Tensor) -> Tensor:
+def head_norms(qkv: Tensor, query_gain: Tensor, key_gain: Tensor) -> Tensor:
     """Normalize each head of the queries and keys in (members, positions, 3 width); gains (members, head_width)."""
     query, key, value = qkv.chunk(3, dim=-1)
     normed = [
