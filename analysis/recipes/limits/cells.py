@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from sweeplaw.analysis.recipes.limits.columns import Runs
+from sweeplaw.analysis.recipes.limits.columns import WHOLE, Runs
 from sweeplaw.analysis.recipes.limits.noise import Errors, member_effects
 
 Array = np.ndarray
@@ -49,7 +49,7 @@ def _of_recipe(frame: pl.DataFrame, knobs: tuple[str, ...], noise: float | None)
     means = frame.group_by(by, maintain_order=True).agg(
         measured.mean(), pl.len().alias("runs"), ((measured - measured.mean()) ** 2).sum().alias("squares"),
         (pl.col("error") ** 2).mean().sqrt(), pl.coalesce("pick", "loss").mean().alias("pick"), pl.col("flops").mean(),
-        pl.col("subset").is_not_null().all().alias("subsets"),
+        pl.col("subset").is_not_null().all().alias("subsets"), pl.col(WHOLE).min(),
     )  # fmt: skip
     means = means.sort(by, nulls_last=True)
     pooled = {one: _pooled(means.filter(~pl.col("subsets"), (pl.col("K") > 1) == one)) for one in (False, True)}
@@ -68,20 +68,26 @@ def _pooled(means: pl.DataFrame) -> tuple[float, float]:
 
 
 def _by_runs(part: pl.DataFrame, pooled: Mapping[bool, tuple[float, float]], noise: float | None) -> Errors:
-    """Return the errors by seeds where they repeat, else those given in the table and by ``noise``."""
+    """Return the errors by seeds where they repeat, else those given in the table and by ``noise``.
+
+    Means over all subsets of the same M members have one error in common, to first order that of the members' mean
+    (Hoeffding 1948): by ``noise`` it is noise / sqrt(M). What differs from K to K is left to the residuals.
+    """
     runs, given = part["runs"].to_numpy(), part["error"].cast(pl.Float64).fill_null(math.nan).to_numpy()
     seeds = np.array([pooled[k > 1][0] for k in part["K"]])
     freedom = [pooled[k > 1][1] for k in part["K"] if pooled[k > 1][1] > 0]
     known = ~np.isnan(seeds)
+    whole = part[WHOLE].fill_null(1.0).to_numpy()
+    shared = bool((whole > 1).all())
     if known.all():
-        return Errors(np.sqrt(seeds / runs), min(freedom), SEEDS)
-    extra = np.where(np.isinf(part["K"].to_numpy()) | np.isinf(part["N"].to_numpy()), 0.0, (noise or 0.0) ** 2)
+        return Errors(np.sqrt(seeds / runs), min(freedom), SEEDS, shared=shared)
+    extra = np.where(np.isinf(part["K"].to_numpy()) | np.isinf(part["N"].to_numpy()), 0.0, (noise or 0.0) ** 2 / whole)
     variance = (np.nan_to_num(given) ** 2 + extra) / runs
     variance = np.where(known, seeds / runs, variance)
-    told = known | ~np.isnan(given) | (extra > 0)
-    if not told.any() or not (variance > 0).any():
+    measured = known | ~np.isnan(given) | (extra > 0)
+    if not measured.any() or not (variance > 0).any():
         return Errors(np.zeros(len(runs)), math.inf, UNKNOWN)
-    return Errors(np.sqrt(variance), min(freedom, default=math.inf), SEEDS if known.any() else GIVEN)
+    return Errors(np.sqrt(variance), min(freedom, default=math.inf), SEEDS if known.any() else GIVEN, shared=shared)
 
 
 def _by_members(subsets: pl.DataFrame, setting: Mapping[str, Any], part: pl.DataFrame) -> Errors | None:

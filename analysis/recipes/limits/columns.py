@@ -35,12 +35,13 @@ TEXTS = ("recipe", "subset", "validation")
 KNOBS = ("epochs", "lr", "weight_decay")  # what is tuned, beside what launches say
 HELD_OUT = ("corpus", "tokenizer", "context", "validation_tokens")  # of our own trials: they make the validation set
 SMALLER = re.compile(r"ensemble_loss_(\d+)")  # of an ensemble's trial: the mean loss over all its subsets of as many
+WHOLE = "members_of_trial"  # a mean over all subsets of so many
 NONE = "none"  # as the column of a role: do not look for it
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """``frame`` has a column for each of `ROLES`, null where unknown, and one for each of ``knobs``, the tuned ones."""
+    """``frame`` has a column for each of `ROLES`, `WHOLE` and ``knobs``, the tuned ones; null where unknown."""
 
     frame: pl.DataFrame
     knobs: tuple[str, ...]
@@ -91,7 +92,10 @@ def _part(
         raise InputError([_missing(role, frame) for role in missing])
     others = [pl.col(knob).alias(knob) for knob in tuned if knob not in ROLES]
     found = frame.select(
-        *(taken.get(role, pl.lit(None)).alias(role) for role in ROLES), _held_out(frame).alias("held_out"), *others
+        *(taken.get(role, pl.lit(None)).alias(role) for role in ROLES),
+        _held_out(frame).alias("held_out"),
+        *others,
+        _whole(frame),
     )
     found = found.with_columns(_typed(role, found) for role in ROLES)
     if name is not None:
@@ -116,13 +120,19 @@ def _by_member_count(frame: pl.DataFrame) -> pl.DataFrame:
     sizes = {int(found[1]): name for name in frame.columns if (found := SMALLER.fullmatch(name))}
     if not sizes or not {"members", "val_loss"} <= set(frame.columns):
         return frame
-    told = pl.any_horizontal(pl.col(name).is_not_null() for name in sizes.values())
-    parts = [frame.filter(~told)]
+    known = pl.any_horizontal(pl.col(name).is_not_null() for name in sizes.values())
+    parts = [frame.filter(~known)]
     for k, name in sorted(sizes.items()):
         share = [(pl.col("flops") * k / pl.col("members")).alias("flops")] if "flops" in frame.columns else []
         here = frame.filter(pl.col(name).is_not_null())
-        parts.append(here.with_columns(pl.col(name).alias("val_loss"), *share, members=pl.lit(k)))
-    return pl.concat(parts, how="vertical_relaxed")
+        whole = pl.col("members").alias(WHOLE)
+        parts.append(here.with_columns(pl.col(name).alias("val_loss"), *share, whole, members=pl.lit(k)))
+    return pl.concat(parts, how="diagonal_relaxed")
+
+
+def _whole(frame: pl.DataFrame) -> pl.Expr:
+    """Return the number of members whose subsets a loss is the mean of, null for a loss that is no such mean."""
+    return (pl.col(WHOLE) if WHOLE in frame.columns else pl.lit(None)).cast(pl.Float64).alias(WHOLE)
 
 
 def _tuned(launches: Sequence[Mapping[str, Any]], frame: pl.DataFrame) -> list[str]:

@@ -189,7 +189,7 @@ def _along(bases: Sequence[_Base], axis: str, scenarios: Scenarios) -> list[Curv
 
 
 def _shared_noise(bases: Sequence[_Base]) -> str:
-    """Return what tells the errors of all of some losses; empty if that of one is not known."""
+    """Return where the errors of some losses come from; empty if the error of one is not known."""
     origins = list(dict.fromkeys(one.noise for one in bases))
     return "" if "" in origins else ", ".join(origins)
 

@@ -22,7 +22,7 @@ RESIDUALS = "residuals"
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Losses at rising ``x`` (n,) in each scenario, (S, n); NaN where unknown. ``noise``: what tells their errors."""
+    """Losses at rising ``x`` (n,) in each scenario, (S, n); NaN where unknown. ``noise``: origin of their errors."""
 
     at: Mapping[str, Any]
     x: Array
@@ -36,8 +36,8 @@ class Limit:
 
     ``status``: ``law`` (more points than parameters), ``interpolation`` (three points, which the law passes through),
     ``given`` (the table has the limit), ``degenerate`` (the law has no limit to report) or ``too few`` points. Only the
-    first three have a ``value``. ``law`` has the parameters, None without a law. ``noise`` is what tells the errors:
-    seeds, members, given errors, residuals; empty if nothing does. ``notes`` say what to know of the limit.
+    first three have a ``value``. ``law`` has the parameters, None without a law. ``noise`` is the origin of the errors:
+    seeds, members, given errors, residuals; empty if none are known. ``notes`` say what to know of the limit.
     """
 
     at: Mapping[str, Any]
@@ -56,7 +56,7 @@ class Limit:
         return found if np.isfinite(found) else None
 
     def interval(self, scenarios: Scenarios, level: float) -> Interval | None:
-        """Return the interval of the limit; None if there is no limit, or nothing tells its errors.
+        """Return the interval of the limit; None if there is no limit, or its errors are not known.
 
         Its lower end is infinite if draws as low ran to a bound.
         """
@@ -74,7 +74,7 @@ class Limit:
 
 
 def limit_interval(values: Array, scenarios: Scenarios, level: float, noise: str) -> Interval | None:
-    """Return the interval of a limit from its ``values`` (S,); None if nothing tells the errors."""
+    """Return the interval of a limit from its ``values`` (S,); None if no errors are known."""
     drawn = values[scenarios.drawn]
     drawn = np.where(drawn <= 1e-6, -np.inf, drawn)  # the fit ran to the bound of C
     return central(drawn, level, f"{scenarios.draws} draws by {noise}") if noise else None
@@ -89,8 +89,8 @@ def limits_of(curves: Sequence[Curve], axis: str, scenarios: Scenarios, rng: np.
     fitted = {index: _law(one, axis, scenarios) for index, one in enumerate(curves) if _finite(one) >= PARAMETERS}
     laws = list(fitted.items())
     residuals = [_residuals(curves[index], law) for index, law in laws]
-    errors = [_errors(curves[index], scenarios) for index, _ in laws]
-    spread, freedom, p = unexplained(residuals, errors, PARAMETERS)
+    drawn = [one[scenarios.drawn] - one[ESTIMATE] for one in residuals]
+    spread, freedom, p = unexplained([one[ESTIMATE] for one in residuals], drawn, PARAMETERS)
     found = []
     for index, curve in enumerate(curves):
         if index not in fitted:
@@ -120,13 +120,14 @@ def _law(curve: Curve, axis: str, scenarios: Scenarios) -> Asymptotes:
 
 
 def _residuals(curve: Curve, law: Asymptotes) -> Array:
+    """Return the residuals in each scenario: (S, n)."""
     used = _used(curve)
-    return np.asarray(curve.losses[ESTIMATE, used] - law.at(curve.x[used])[ESTIMATE])
+    return np.asarray(curve.losses[:, used] - law.at(curve.x[used]))
 
 
-def _errors(curve: Curve, scenarios: Scenarios) -> Array:
-    drawn = curve.losses[scenarios.drawn][:, _used(curve)]
-    return np.nan_to_num(np.nanstd(drawn, axis=0)) if len(drawn) else np.zeros(drawn.shape[1])
+def _chance(p: float, draws: int) -> str:
+    """Return the chance of residuals as large as found, which draws resolve to one in their number."""
+    return f"p = {p:.1g}" if p > 0 else f"p below 1 in {draws}"
 
 
 def _noisier(
@@ -136,11 +137,12 @@ def _noisier(
     losses = curve.losses.copy()
     scale = t_scale(rng, scenarios.draws, freedom)[:, None]
     losses[scenarios.drawn] += spread * scale * rng.standard_normal((scenarios.draws, len(curve.x)))
-    told = f"{RESIDUALS}, {freedom:g} of freedom"
+    origin = f"{RESIDUALS}, {freedom:g} of freedom"
     if not curve.noise:
-        return Curve(curve.at, curve.x, losses, told), ""
-    note = f"the residuals are larger than the errors explain (p = {p:.1g}): {spread:.2g} of noise is added"
-    return Curve(curve.at, curve.x, losses, f"{curve.noise} and {told}"), note
+        return Curve(curve.at, curve.x, losses, origin), ""
+    chance = _chance(p, scenarios.draws)
+    note = f"the residuals are larger than the errors explain ({chance}): {spread:.2g} of noise is added"
+    return Curve(curve.at, curve.x, losses, f"{curve.noise} and {origin}"), note
 
 
 def _without_law(curve: Curve, axis: str) -> Limit:

@@ -53,7 +53,7 @@ class Multiple:
         return None if np.isnan(found) else found
 
     def interval(self, scenarios: Scenarios, level: float) -> Interval | None:
-        """Return its interval, with infinite ends where draws are; None if nothing tells the errors."""
+        """Return its interval, with infinite ends where draws are; None if no errors are known."""
         if not self.noise:
             return None
         return central(self.values[scenarios.drawn], level, f"{scenarios.draws} draws by {self.noise}")

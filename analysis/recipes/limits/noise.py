@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 Array = np.ndarray
 
-LEAST_MEMBERS = 3  # whose effects tell the error of a mean over subsets
+LEAST_MEMBERS = 3  # for the error of a mean over subsets by their effects
 UNLIKELY = 0.01  # chance of residuals as large as found, below which the errors do not explain them
 
 
@@ -19,13 +18,15 @@ class Errors:
     """Standard errors of the losses of one curve (n,), with their degrees of freedom, infinite for given ones.
 
     ``effects`` (members, n) are what each member adds to the mean over all subsets; the errors of a curve over K are
-    then those of its members, and not independent. ``origin``: what tells them, empty if nothing does.
+    then those of its members, and not independent. If ``shared``, all points of the curve have one error in common.
+    ``origin``: where they come from, empty if they are not known.
     """
 
     standard: Array
     freedom: float
     origin: str
     effects: Array | None = None
+    shared: bool = False
 
     def draw(self, rng: np.random.Generator, count: int) -> Array:
         """Return deviations from the losses: (count, n), with the spread of a t distribution."""
@@ -33,7 +34,7 @@ class Errors:
             members = len(self.effects)
             drawn = rng.standard_normal((count, members)) @ self.effects / np.sqrt(members * (members - 1))
         else:
-            drawn = rng.standard_normal((count, len(self.standard))) * self.standard
+            drawn = rng.standard_normal((count, 1 if self.shared else len(self.standard))) * self.standard
         return np.asarray(drawn * t_scale(rng, count, self.freedom)[:, None])
 
 
@@ -69,17 +70,19 @@ def member_effects(sizes: Array, losses: Array, subsets: Sequence[frozenset[str]
     return np.stack(found, axis=1) if len(found) == len(np.unique(sizes)) else None
 
 
-def unexplained(residuals: Sequence[Array], errors: Sequence[Array], parameters: int) -> tuple[float, float, float]:
+def unexplained(residuals: Sequence[Array], drawn: Sequence[Array], parameters: int) -> tuple[float, float, float]:
     """Return the standard deviation that the errors of some curves leave unexplained, its degrees of freedom, and p.
 
-    ``residuals`` and ``errors`` (n,) are those of each curve's law of ``parameters`` parameters. It is 0 if residuals
-    as large are no surprise; p is 0 where no error is known.
+    ``residuals`` (n,) are those of each curve's law of ``parameters`` parameters, ``drawn`` (draws, n) by how much they
+    change in draws of the errors, whatever these have in common. p is the share of draws in which all together are as
+    large as found; the standard deviation is 0 unless that is unlikely.
     """
-    freedom = sum(max(0, len(one) - parameters) for one in residuals)
-    if freedom == 0:
+    judged = [(one, draws) for one, draws in zip(residuals, drawn, strict=True) if len(one) > parameters]
+    freedom = sum(len(one) - parameters for one, _ in judged)
+    if freedom == 0 or not len(judged[0][1]):
         return 0.0, 0.0, 1.0
-    judged = [(one, error) for one, error in zip(residuals, errors, strict=True) if len(one) > parameters]
     squares = sum(float(np.sum(one**2)) for one, _ in judged)
-    variance = float(np.mean(np.concatenate([error**2 for _, error in judged])))
-    p = float(stats.chi2.sf(squares / variance, freedom)) if variance > 0 else 0.0
-    return (float(np.sqrt(max(0.0, squares / freedom - variance))) if p < UNLIKELY else 0.0), float(freedom), p
+    explained = np.sum([np.sum(draws**2, axis=1) for _, draws in judged], axis=0)
+    p = float(np.mean(explained >= squares))
+    variance = max(0.0, squares - float(explained.mean())) / freedom
+    return (float(np.sqrt(variance)) if p < UNLIKELY else 0.0), float(freedom), p

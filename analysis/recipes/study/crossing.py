@@ -32,7 +32,7 @@ def recipe_crossing(
 
     Along N and compute the laws are those at ``u`` unique tokens, by default the largest that both have. The range is
     by default from the smallest point of both to ten times the largest. Raise InputError if a recipe has no law there,
-    or nothing tells its errors.
+    or its errors are not known.
     """
     if unknown := [name for name in (first, second) if name not in study.recipes]:
         raise InputError([f"no recipe {name!r}{nearest(name, study.recipes)}" for name in unknown])
@@ -69,7 +69,7 @@ def _limit(study: RecipeStudy, recipe: Recipe, along: str, u: float | None) -> L
         why = "too few points" if found is None else "; ".join(found.notes)
         raise InputError(f"{recipe.name} has no law along {along}{place}: {why}")
     if not found.noise or not study.scenarios.draws:
-        raise InputError(f"{recipe.name}{place}: nothing tells the errors of its law, so no distribution can be had")
+        raise InputError(f"{recipe.name}{place}: no errors of its law are known, so no distribution can be had")
     return found
 
 

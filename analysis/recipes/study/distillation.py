@@ -23,8 +23,8 @@ Array = np.ndarray
 class Retained(Shown):
     """The share (single - student) / (single - teacher) of losses, with its interval.
 
-    ``share`` is None if the teacher is not better than the single model; ``interval`` is None if nothing tells the
-    errors, or the teacher is not better beyond them. ``note`` says which.
+    ``share`` is None if the teacher is not better than the single model; ``interval`` is None if no errors are
+    known, or the teacher is not better beyond them. ``note`` says which.
     """
 
     name: str
@@ -114,7 +114,7 @@ def _retained(losses: Array, scenarios: Scenarios, level: float, name: str, nois
         shares = np.where(gain > 0, (losses[:, 0] - losses[:, 1]) / gain, np.nan)
     share, drawn = float(shares[ESTIMATE]), shares[scenarios.drawn]
     if not noise or not len(drawn):
-        return Retained(name, single, student, teacher, share, None, "nothing tells the errors")
+        return Retained(name, single, student, teacher, share, None, "no errors are known")
     if np.isnan(drawn).mean() > (1 - level) / 2:
         note = "no interval: the teacher is not better than the single model beyond noise"
         return Retained(name, single, student, teacher, share, None, note)

@@ -63,10 +63,11 @@ def test_draws_have_the_spread_of_t_and_those_of_members_move_together():
 
 def test_residuals_beyond_the_errors_are_noise_and_others_are_not():
     rng = np.random.default_rng(0)
-    residuals, errors = [0.01 * rng.standard_normal(20)], [np.full(20, 0.01)]
-    assert unexplained(residuals, errors, 3)[0] == 0.0
-    spread, freedom, p = unexplained(residuals, [np.full(20, 0.001)], 3)
+    residuals, drawn = [0.01 * rng.standard_normal(20)], [0.01 * rng.standard_normal((500, 20))]
+    assert unexplained(residuals, drawn, 3)[0] == 0.0
+    spread, freedom, p = unexplained(residuals, [0.1 * drawn[0]], 3)
     assert spread == pytest.approx(0.01, rel=0.3)
     assert freedom == 17.0
     assert p < 1e-6
-    assert unexplained([np.zeros(3)], [np.zeros(3)], 3) == (0.0, 0.0, 1.0)
+    assert unexplained(residuals, [0 * drawn[0]], 3)[0] > spread
+    assert unexplained([np.zeros(3)], [np.zeros((500, 3))], 3) == (0.0, 0.0, 1.0)

@@ -44,7 +44,7 @@ def test_along_compute_the_dearer_recipe_overtakes_later():
 
 
 def test_recipes_without_a_law_or_errors_there_are_refused():
-    with pytest.raises(InputError, match="nothing tells the errors"):
+    with pytest.raises(InputError, match="no errors of its law are known"):
         recipe_crossing(study(draws=0), "large", "small")
     with pytest.raises(InputError, match="large has no law along U"):
         recipe_crossing(study(), "large", "small", "U")

@@ -71,7 +71,7 @@ def test_the_rule_held_where_its_setting_has_the_lowest_limit():
     assert checks[0].single == {"epochs": 8, "weight_decay": 0.8}
     assert checks[0].rule == {"epochs": 16, "weight_decay": 0.4}
     assert checks[0].difference == pytest.approx(-0.1, abs=1e-6)
-    assert checks[0].chance is None  # nothing tells the errors
+    assert checks[0].chance is None  # no errors are known
 
 
 def test_the_rule_did_not_hold_where_another_setting_is_better_and_says_which():

@@ -18,6 +18,7 @@ from sweeplaw.trials.errors import InputError
 from tests.analysis.recipes.study.planted import (
     BUDGETS,
     JOINT,
+    MEMBERS,
     REGULARIZED,
     SIZES,
     STANDARD,
@@ -83,7 +84,7 @@ def test_the_nested_recipe_and_all_its_levels_are_in_the_json():
 def test_planted_limits_and_multiples_are_covered_at_the_nominal_rate(noise):
     hits: dict[str, list[bool]] = {}
     for seed in range(40):
-        study = recipe_limits(runs(noise, 2, seed), draws=200, seed=seed)
+        study = recipe_limits(runs(noise, 2, seed), draws=200, seed=seed + 1000)
         for name, params in (("regularized", REGULARIZED), ("joint", JOINT)):
             for u in BUDGETS:
                 found = ends(study, study.recipes[name], u)
@@ -272,3 +273,26 @@ def test_a_trial_of_an_ensemble_has_the_losses_of_its_smaller_ones():
     assert [one.value for one in recipe.chosen] == pytest.approx([4.0, 3.5, 3.25], abs=1e-6)
     assert next(one.flops for one in recipe.models if one.k == 3) == 300
     assert study.recipes["single"].reached[0].value == 5.0
+
+
+@pytest.mark.heavy
+def test_limits_of_trials_of_ensembles_are_covered_by_the_error_that_their_members_share():
+    hits, exact, widths = [], [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        rows = []
+        for n in (1e7, 2e7, 4e7, 8e7):
+            shift = 0.01 * rng.standard_normal(5).mean()  # what the members of a trial add to every mean over subsets
+            exact.append(abs(shift) < 1.96 * 0.01 / 5**0.5)
+            losses = {
+                f"ensemble_loss_{k}": 3 + 1e6 / n + 0.25 / k + shift + 2e-4 * rng.standard_normal() for k in MEMBERS
+            }
+            rows.append({"sweep": "e", "params_non_embedding": n, "unique_tokens": 2e8, "members": 5, "seed": 0,
+                         "val_loss": losses["ensemble_loss_5"], **losses})  # fmt: skip
+        study = recipe_limits(pl.DataFrame(rows), noise=0.01, draws=200, seed=seed + 1000)
+        for one in study.recipes["e"].chosen:
+            found = known(one.interval(study.scenarios, 0.95))
+            hits.append(found.low <= 3 + 1e6 / one.at["N"] <= found.high)
+            widths.append(found.high - found.low)
+    assert np.mean(hits) == pytest.approx(np.mean(exact), abs=0.03)  # of the same shifts, by their known deviation
+    assert np.median(widths) < 5 * 0.01 / 5**0.5  # about four standard errors of the mean of the members
