@@ -16,7 +16,7 @@ Array = np.ndarray
 
 LARGE = 1e290  # an input at which the terms of a law that fall with it have vanished
 LEAST_BEATEN = 2  # budgets whose best run beats the law, before the law is called wrong
-NOISE_BELOW = 3.0  # standard deviations of the noise by which a run must beat the law's best for its compute
+NOISE_BELOW = 3.0  # standard deviations of the noise by which a run alone must beat the law's best for its compute
 
 
 def asymptote(fit: Fit, noise: float) -> Finding | None:
@@ -52,12 +52,14 @@ def _least(fit: Fit) -> tuple[str, float]:
 def beaten(fit: Fit, noise: float) -> Finding | None:
     """Return whether the best runs of several budgets beat the law's best loss there; None for a law of other inputs.
 
-    ``noise`` is the standard deviation of one run in parts of its loss.
+    ``noise`` is the standard deviation of one run in parts of its loss. The lowest of the n runs of a budget may be
+    below by as much as that of n normal draws would be.
     """
     if not is_surface(fit) or set(fit.law.inputs) != {"N", "D"}:
         return None
-    gaps = _gaps(fit)
-    count = int(np.sum(gaps < -NOISE_BELOW * noise))
+    gaps, runs = _gaps(fit)
+    allowed = norm.isf(norm.sf(NOISE_BELOW) / runs) * noise
+    count = int(np.sum(gaps < -allowed))
     numbers = {"budgets": len(gaps), "budgets_beaten": count, "lowest_gap_of_loss": float(gaps.min())}
     if count < LEAST_BEATEN:
         return Finding("frontier", "passed", "no budget's best run is clearly better than the law's optimum", numbers)
@@ -68,12 +70,12 @@ def beaten(fit: Fit, noise: float) -> Finding | None:
     return Finding("frontier", "failed", sentence, numbers)
 
 
-def _gaps(fit: Fit) -> Array:
-    """Return for each budget the log of its lowest loss over the law's least loss at that run's compute."""
+def _gaps(fit: Fit) -> tuple[Array, Array]:
+    """Return for each budget the log of its lowest loss over the law's least at that run's compute, and its runs."""
     units, seen = fit.observations.units, fit.observations
     inputs = {name: column * units.get(name, 1.0) for name, column in seen.inputs.items()}
     group = budgets(inputs)
     best = np.array([members[np.argmin(seen.losses[members])]
                      for members in (np.flatnonzero(group == one) for one in range(group.max() + 1))])  # fmt: skip
     least = frontier(fit, compute_of(fit, 1.0)[best], 1.0, fit.theta[None])[1][0]
-    return np.asarray(np.log(seen.losses[best] / least))
+    return np.asarray(np.log(seen.losses[best] / least)), np.bincount(group)

@@ -23,6 +23,7 @@ workload method precision"""
 _AMOUNTS = "n d u params parameters nparams modelsize tokens ntokens uniquetokens paramsnonembedding"
 _SEEDS = "seed seeds rngseed randomseed dataseed initseed replicate rep trial repeat repetition"
 KNOBS, RECIPES, AMOUNTS, SEEDS = (frozenset(words.split()) for words in (_KNOBS, _RECIPES, _AMOUNTS, _SEEDS))
+_RUNS = "__runs"  # of each combination of the columns that matter
 _RESULT = re.compile(
     r"loss|nll|ppl|perplex|bpb|bpc|acc|score|metric|error|flop|compute|budget|second|minute|hour|time|date|"
     r"throughput|mfu|(^|_)id$|^id|name|run|url|path|host|node|gpu|device|commit|version|step|iter|token|param|"
@@ -38,12 +39,14 @@ def guessed(
     varying = [name for name in varying_columns(frame, keys, candidates) if plain(name) not in SEEDS]
     first = [name for name in USUAL if name in varying]
     named = [*first, *(name for name in varying if plain(name) in KNOBS and name not in first)]
-    knobs = refining(frame, keys, named)
     scales = [name for name in varying if plain(name) in AMOUNTS]
     others = [*scales, *(name for name in varying if name not in (*named, *scales) and not _RESULT.search(name))]
     few = [name for name in others if frame[name].n_unique() <= min(MOST_LEVELS, frame.height // 2)]
     # Not beside the knobs: recipes that were tuned over values of their own are recipes all the same.
     recipes = [name for name in candidates if plain(name) in RECIPES and 1 < frame[name].n_unique() <= MOST_LEVELS]
+    columns = list(dict.fromkeys([*keys, *named, *scales, *few, *recipes]))
+    frame = frame.group_by(columns).agg(pl.len().alias(_RUNS)) if columns else frame
+    knobs = refining(frame, keys, named)
     families = refining(frame, [], recipes)  # also those whose points differ: one law is not fitted to both unasked
     families += refining(frame, [*keys, *knobs, *families], [name for name in few if plain(name) in AMOUNTS])
     grids = [name for name in few if frame[name].dtype.is_numeric() and _is_crossed(frame, keys, name)]
@@ -87,7 +90,7 @@ def _groups(frame: pl.DataFrame, names: Sequence[str]) -> int:
 
 def _is_crossed(frame: pl.DataFrame, keys: Sequence[str], name: str) -> bool:
     """Whether half of the column's values occur at half of the points that have several runs."""
-    several = frame.filter(pl.len().over(keys) > 1) if keys else frame
+    several = frame.filter(pl.col(_RUNS).sum().over(keys) > 1) if keys else frame
     points = _groups(several, keys)
     at = several.group_by(name).agg(pl.struct(keys).n_unique().alias("points") if keys else pl.lit(1).alias("points"))
     return float(at["points"].median() or 0) >= points / 2  # type: ignore[arg-type]
