@@ -126,10 +126,11 @@ def _findings(fit: Fit) -> Iterator[Finding]:
     here = points(fit)
     spread = float(np.std(np.log(fit.observations.losses)))
     first = lack_of_fit(here, spread)
-    noise = max(_noise(first, here, fit), NEGLIGIBLE)
+    repeated = replicates(here, spread)
+    noise = max(_noise(first, here, fit), _noise(repeated, here, fit) if repeated else 0.0, NEGLIGIBLE)
     yield first
     others = (
-        replicates(here, spread),
+        repeated,
         nested(fit),
         asymptote(fit, noise),
         beaten(fit, noise),
@@ -139,6 +140,9 @@ def _findings(fit: Fit) -> Iterator[Finding]:
 
 
 def _noise(finding: Finding, here: FitPoints, fit: Fit) -> float:
-    """Return the standard deviation of one run in parts of its loss: beside the pattern of the residuals, if tested."""
+    """Return the standard deviation of one run in parts of its loss, as a test found it, or else by the residuals.
+
+    Points of a fitted optimum scatter by less than their runs do; there the larger noise of repeated runs counts.
+    """
     known = finding.numbers.get("noise_of_loss")
     return float(known) if known else robust_scale(fit.residuals, here.params) * here.relative

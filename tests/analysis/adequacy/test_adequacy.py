@@ -281,3 +281,17 @@ def test_the_lowest_of_many_runs_of_a_budget_does_not_beat_an_adequate_law() -> 
         noise = np.exp(0.004 * np.random.default_rng(seed).normal(size=len(size)))
         fit = analysis.fit({"N": size, "D": tokens, "loss": losses * noise}, "additive", y="loss", all_rows=True)
         assert next(one for one in fit.adequacy.findings if one.test == "frontier").verdict == "passed"
+
+
+@pytest.mark.heavy
+def test_the_noise_of_a_run_is_that_of_repeated_runs_where_the_points_scatter_less() -> None:
+    """Ten seeds a point about the exact law: a point's mean has no error at all, as after a fit over its settings."""
+    flops = np.repeat(np.geomspace(1e17, 1e21, 24), 17)
+    size = np.tile(np.exp(np.linspace(-1.5, 1.5, 17)), 24) * np.sqrt(flops / 120)
+    tokens = flops / 6 / size
+    noise = np.random.default_rng(0).normal(size=(408, 10))
+    noise = 0.004 * (noise - noise.mean(axis=1, keepdims=True)) * np.sqrt(10 / 9)
+    losses = (1.69 + 406.4 / size**0.34 + 410.7 / tokens**0.28)[:, None] * np.exp(noise)
+    rows = {"N": np.repeat(size, 10), "D": np.repeat(tokens, 10), "loss": losses.ravel()}
+    fit = analysis.fit(rows, "additive", y="loss", all_rows=True)
+    assert next(one for one in fit.adequacy.findings if one.test == "frontier").verdict == "passed"
