@@ -33,7 +33,7 @@ from scipy.stats import t as student
 from sweeplaw.analysis.fitting.checks import Observations
 from sweeplaw.analysis.fitting.fit import fit
 from sweeplaw.analysis.fitting.observations import Columns, observe
-from sweeplaw.analysis.forecasting.budgets import Cut, compute_of
+from sweeplaw.analysis.forecasting.budgets import TrainTestSplit, compute_of
 from sweeplaw.analysis.forecasting.calibration import LearntProcesses
 from sweeplaw.analysis.forecasting.process.process import RunPoints
 from sweeplaw.analysis.forecasting.rollouts import cuts, forecast_bands
@@ -145,7 +145,7 @@ def rows_of(name: str, observations: Observations, methods: list[str], small: bo
             yield {"table": name, "method": method, **_row(METHODS[method], points, losses, cut)}
 
 
-def _row(method: Method, points: RunPoints, losses: Array, cut: Cut) -> dict[str, Any]:
+def _row(method: Method, points: RunPoints, losses: Array, cut: TrainTestSplit) -> dict[str, Any]:
     begun = time.process_time()
     row: dict[str, Any] = {"cut": cut.name, "rows": int(cut.known.sum()), "ahead": int(cut.ahead.sum())}
     try:

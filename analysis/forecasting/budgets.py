@@ -17,7 +17,7 @@ DECADE = np.log(10.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class TrainTestSplit:
     """A part of a table that is fitted, and a later part that is forecast, as masks of its rows."""
 
     name: str
@@ -48,17 +48,17 @@ def enough(rows: int, budgets: int) -> bool:
     return rows >= LEAST_ROWS and budgets >= LEAST_BUDGETS
 
 
-def next_budgets(numbers: Array) -> Iterator[Cut]:
+def next_budgets(numbers: Array) -> Iterator[TrainTestSplit]:
     """Yield a cut after each budget: the runs up to it, and those of the next."""
     for last in range(int(numbers.max(initial=-1))):
         known, ahead = numbers <= last, numbers == last + 1
         if enough(int(known.sum()), last + 1):
-            yield Cut(f"budget {last + 2}", known, ahead)
+            yield TrainTestSplit(f"budget {last + 2}", known, ahead)
 
 
-def last_decade(compute: Array, numbers: Array) -> Iterator[Cut]:
+def last_decade(compute: Array, numbers: Array) -> Iterator[TrainTestSplit]:
     """Yield the cut of the last decade of compute from the runs before it, if they are enough."""
     logs = np.log(compute)
     known = logs < logs.max() - DECADE
     if enough(int(known.sum()), len(np.unique(numbers[known]))):
-        yield Cut("last decade", known, ~known)
+        yield TrainTestSplit("last decade", known, ~known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sweeplaw.analysis.forecasting.budgets import Cut, budgets_of, next_budgets
+from sweeplaw.analysis.forecasting.budgets import TrainTestSplit, budgets_of, next_budgets
 from sweeplaw.analysis.forecasting.process.learning import learn
 from sweeplaw.analysis.forecasting.process.process import Process, RunPoints
 from sweeplaw.analysis.laws.law import Law
@@ -34,7 +34,7 @@ class LearntProcesses:
             self._known[key] = learn(self.law, points, losses, start)
         return self._known[key]
 
-    def square(self, points: RunPoints, losses: Array, cut: Cut) -> float:
+    def square(self, points: RunPoints, losses: Array, cut: TrainTestSplit) -> float:
         """Return the mean squared standardised error, up to CLIP, of the runs ahead of a cut from those known."""
         key = int(cut.known.sum()), float(np.sum(losses[cut.known])), int(cut.ahead.sum())
         if key not in self._squares:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeplaw.analysis.forecasting.budgets import Cut, budgets_of, last_decade, next_budgets
+from sweeplaw.analysis.forecasting.budgets import TrainTestSplit, budgets_of, last_decade, next_budgets
 from sweeplaw.analysis.forecasting.calibration import LearntProcesses, calibrated
 from sweeplaw.analysis.forecasting.forecaster import Forecaster, forecaster
 from sweeplaw.analysis.forecasting.process.process import RunPoints
@@ -89,7 +89,7 @@ def rollouts(
     return TrackRecord(tuple(found), whole.warnings)
 
 
-def cuts(points: RunPoints) -> Iterator[Cut]:
+def cuts(points: RunPoints) -> Iterator[TrainTestSplit]:
     """Yield the cuts of a table: one after each budget, and one before the last decade of compute."""
     numbers = budgets_of(points.compute)
     yield from next_budgets(numbers)
@@ -102,7 +102,7 @@ def forecast_bands(known: RunPoints, losses: Array, ahead: RunPoints, memory: Le
     return bands(np.exp(process.quantiles(ahead, probabilities(), noise=True)))
 
 
-def _rollout(whole: Forecaster, cut: Cut) -> Rollout:
+def _rollout(whole: Forecaster, cut: TrainTestSplit) -> Rollout:
     known, ahead = whole.points.take(cut.known), whole.points.take(cut.ahead)
     forecast = forecast_bands(known, whole.losses[cut.known], ahead, whole.memory)
     found = score(forecast, whole.losses[cut.ahead])

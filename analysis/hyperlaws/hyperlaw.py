@@ -31,7 +31,7 @@ from sweeplaw.analysis.tables.runs import read_runs
 from sweeplaw.analysis.tuning.cells import CellTable, cell_table
 from sweeplaw.analysis.tuning.design import at_edges, no_minimum, require_levels
 from sweeplaw.analysis.tuning.optimum import CellOptimum
-from sweeplaw.analysis.tuning.plateau import Width, pooled, widths
+from sweeplaw.analysis.tuning.plateau import KnobTolerance, pooled, widths
 from sweeplaw.analysis.tuning.settings import Launches, zero_levels
 from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.progress import ProgressCallback, no_progress
@@ -68,7 +68,7 @@ class Hyperlaw(Shown):
     failed_resamples: int
     verdict: HyperVerdict
     evaluations: tuple[LawEvaluation, ...]
-    plateau: tuple[Width, ...]
+    plateau: tuple[KnobTolerance, ...]
     recipes: RecipeVerdict | None
     row_resampled: tuple[KnobLaw, ...]
     notes: tuple[str, ...]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweeplaw.analysis.hyperlaws.evaluation import LawEvaluation
-from sweeplaw.analysis.tuning.plateau import QUOTED, Width
+from sweeplaw.analysis.tuning.plateau import QUOTED, KnobTolerance
 from sweeplaw.trials.quantities import counted
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def evaluation_values(evaluation: LawEvaluation) -> dict[str, Any]:
     return {"split": evaluation.split, "cells": evaluation.held_out, "without_a_law": evaluation.unfitted, **metrics}
 
 
-def width_values(width: Width) -> dict[str, Any]:
+def width_values(width: KnobTolerance) -> dict[str, Any]:
     """Return one knob's plateau at one threshold."""
     return {
         "knob": width.knob,
@@ -127,7 +127,7 @@ def _differing(other: Hyperlaw, first: Hyperlaw) -> Iterator[str]:
         yield from map(_scores, other.evaluations)
 
 
-def _tolerance(width: Width) -> str:
+def _tolerance(width: KnobTolerance) -> str:
     if not width.factor < FLAT:
         return f"{width.knob} hardly changes the loss: no factor below {FLAT:g} costs 0.25 % of it"
     return f"{width.knob} may be off by {width.factor:.2f}x for 0.25 % of loss"

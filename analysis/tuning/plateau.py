@@ -18,7 +18,7 @@ QUOTED = 0.0025  # the one that texts quote
 
 
 @dataclass(frozen=True, slots=True)
-class Width:
+class KnobTolerance:
     """Factors by which one knob may be off at one threshold (relative excess loss).
 
     ``factor``: with the other knobs at their optimum; ``retuned``: with the others retuned.
@@ -37,10 +37,10 @@ class Plateau:
     cell: Mapping[str, Any]
     convex: float | None
     verdict: str
-    widths: tuple[Width, ...]
+    widths: tuple[KnobTolerance, ...]
 
 
-def widths(hessian: Array, knobs: Sequence[str], thresholds: Sequence[float] = THRESHOLDS) -> tuple[Width, ...]:
+def widths(hessian: Array, knobs: Sequence[str], thresholds: Sequence[float] = THRESHOLDS) -> tuple[KnobTolerance, ...]:
     """Return the plateau of a convex quadratic of log loss with ``hessian`` (knobs, knobs) in natural logs.
 
     log(1 + t) = h d^2 / 2 with h the curvature along the knob (others fixed), or 1 / inverse(H)_kk (others retuned).
@@ -53,7 +53,7 @@ def widths(hessian: Array, knobs: Sequence[str], thresholds: Sequence[float] = T
             return float(np.exp(np.sqrt(2 * np.log1p(threshold) / curvature)))
 
     return tuple(
-        Width(name, threshold, factor(threshold, hessian[k, k]), factor(threshold, 1 / inverse[k, k]))
+        KnobTolerance(name, threshold, factor(threshold, hessian[k, k]), factor(threshold, 1 / inverse[k, k]))
         for k, name in enumerate(knobs)
         for threshold in thresholds
     )
@@ -75,7 +75,7 @@ def plateau(cell: CellOptimum, thresholds: Sequence[float] = THRESHOLDS) -> Plat
     return Plateau(cell.cell, fit.convex, verdict, widths(fit.hessian, names, thresholds))
 
 
-def pooled(cells: Sequence[CellOptimum], thresholds: Sequence[float] = THRESHOLDS) -> tuple[Width, ...]:
+def pooled(cells: Sequence[CellOptimum], thresholds: Sequence[float] = THRESHOLDS) -> tuple[KnobTolerance, ...]:
     """Return median widths over the cells with an optimum in the most common set of knobs; empty if there is none."""
     found = [cell for cell in cells if cell.supported]
     names = [cell.fitted_knobs for cell in found]
@@ -86,5 +86,6 @@ def pooled(cells: Sequence[CellOptimum], thresholds: Sequence[float] = THRESHOLD
     factors = np.array([[(width.factor, width.retuned) for width in row] for row in each])
     medians = np.exp(np.median(np.log(factors), axis=0))
     return tuple(
-        Width(width.knob, width.threshold, float(a), float(b)) for width, (a, b) in zip(each[0], medians, strict=True)
+        KnobTolerance(width.knob, width.threshold, float(a), float(b))
+        for width, (a, b) in zip(each[0], medians, strict=True)
     )

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from sweeplaw.orchestrator.search.contract import Finished, History, Left, Observation
+from sweeplaw.orchestrator.search.contract import Finished, History, Observation, RemainingBudget
 from sweeplaw.orchestrator.search.rehearsal.contestants import contestants
 from sweeplaw.orchestrator.search.rehearsal.recorded_space import RecordedSpace, recorded_space
-from sweeplaw.trials.workloads.replay.recorded import Meaning, RecordedTable
+from sweeplaw.trials.workloads.replay.recorded import RecordedColumns, RecordedTable
 
 CELLS = (5, 4)  # sizes and token budgets
 PROPOSALS = 5  # of which the median counts
@@ -51,7 +51,7 @@ def _space(records: int) -> RecordedSpace:
     noise = np.exp(0.0006 * np.random.default_rng(0).standard_normal(len(n)))
     losses = (2 + 80 / n**0.25) * (1 + 0.004 * u**2 + 0.003 * v**2) * noise
     frame = pl.DataFrame({"N": n, "D": d, "lr": lr, "batch": batch, "loss": losses})
-    table = RecordedTable.of(frame, Meaning({name: name for name in ("N", "D", "lr", "batch")}, "loss"))
+    table = RecordedTable.of(frame, RecordedColumns({name: name for name in ("N", "D", "lr", "batch")}, "loss"))
     return recorded_space(table, ("N", "D"), ("lr", "batch"))
 
 
@@ -66,7 +66,7 @@ def _proposals(space: RecordedSpace, kind: str, count: int) -> tuple[float, floa
     seconds = []
     for number in range(PROPOSALS + 1):
         spent = sum(one.flops or 0.0 for one in seen)
-        history = History(list(seen), (), Left(flops=space.total), number, spent)
+        history = History(list(seen), (), RemainingBudget(flops=space.total), number, spent)
         started = time.process_time()
         found = search.propose(history)
         seconds.append(time.process_time() - started)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.searching.recorded_tables import STEP_LAW
 from sweeplaw.orchestrator.search.rehearsal.recorded_space import RecordedSpace, recorded_space
-from sweeplaw.trials.workloads.replay.recorded import Meaning, RecordedTable
+from sweeplaw.trials.workloads.replay.recorded import RecordedColumns, RecordedTable
 from sweeplaw.trials.workloads.replay.surface import smooth
 
 Array = NDArray[np.float64]
@@ -105,7 +105,7 @@ def space_of(losses: Array, *, curves: bool = False) -> RecordedSpace:
 def step_law_space(frame: pl.DataFrame, loss: str = "loss") -> RecordedSpace:
     """Return a table with the columns of Step Law's as a space, with its ``curve`` where it has one."""
     names = ("N", "D", "lr", "bs")
-    meaning = Meaning({name: name for name in names}, loss, curve="curve" if "curve" in frame.columns else None)
+    meaning = RecordedColumns({name: name for name in names}, loss, curve="curve" if "curve" in frame.columns else None)
     return recorded_space(RecordedTable.of(frame, meaning), ("N", "D"), ("lr", "bs"))
 
 

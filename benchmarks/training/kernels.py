@@ -34,7 +34,7 @@ from torch import Tensor
 from sweeplaw.trials.accounting import parameters
 from sweeplaw.trials.training import reference
 from sweeplaw.trials.training.model import Transformer
-from sweeplaw.trials.training.weights import Whole
+from sweeplaw.trials.training.weights import UnshardedWeights
 from sweeplaw.trials.workloads.language_model.shapes import solve
 
 Losses = Callable[[Tensor], Tensor]
@@ -42,7 +42,7 @@ Losses = Callable[[Tensor], Tensor]
 
 def passes(model: Transformer) -> Mapping[str, Losses]:
     """Return functions of windows that compute the losses of the same model."""
-    assert isinstance(model.weights, Whole)
+    assert isinstance(model.weights, UnshardedWeights)
     leaves, shape, rotation = model.weights.parameters, model.shape, model.rotation
     compiled = torch.compile(reference.losses, fullgraph=True, dynamic=False)
     return {

@@ -28,7 +28,7 @@ from sweeplaw.clusters.connect.private import (
     UNWATCHED,
     WATCHED,
     CommandLine,
-    Keeper,
+    KeptFolder,
     check_token,
     environment,
     interpreter,
@@ -185,7 +185,7 @@ def _on_loopback(profile: Profile) -> bool:
 
 
 @contextmanager
-def _joined(profile: Profile, keeper: Keeper) -> Iterator[ClusterInfo]:
+def _joined(profile: Profile, keeper: KeptFolder) -> Iterator[ClusterInfo]:
     address = keeper.answer(head.ADDRESS)
     if not address:
         raise failed_servers(keeper.errors())

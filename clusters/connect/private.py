@@ -69,7 +69,7 @@ class CommandLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Keeper:
+class KeptFolder:
     """A private folder and the cleanup process that keeps it; ``names`` are the variables of its command."""
 
     folder: Path
@@ -108,7 +108,7 @@ def private_folder(base: str | None) -> Iterator[Path]:
 
 
 @contextmanager
-def kept(base: str | None, command_for: Callable[[Path], CommandLine]) -> Iterator[Keeper]:
+def kept(base: str | None, command_for: Callable[[Path], CommandLine]) -> Iterator[KeptFolder]:
     """Make a private folder for the block, and run the command for it; then end and remove everything."""
     with signals_held():  # so that a folder never stays without its keeper
         folder = _make_folder(base)
@@ -125,7 +125,7 @@ def kept(base: str | None, command_for: Callable[[Path], CommandLine]) -> Iterat
             cleanup.remove(str(folder))
 
 
-def _start_keeper(folder: Path, command: CommandLine) -> Keeper:
+def _start_keeper(folder: Path, command: CommandLine) -> KeptFolder:
     (folder / RAYS).mkdir()
     (folder / cleanup.SCRATCH).symlink_to(tempfile.mkdtemp(prefix="sweeplaw-"))
     lock = _locked(folder)
@@ -139,7 +139,7 @@ def _start_keeper(folder: Path, command: CommandLine) -> Keeper:
                 pass_fds=(lock,),
                 start_new_session=True,  # Ctrl-C in a terminal, or `timeout`, is for the driver, which ends the keeper
             )
-        return Keeper(folder, process, command.names)
+        return KeptFolder(folder, process, command.names)
     finally:
         os.close(lock)
 

@@ -13,7 +13,7 @@ from sweeplaw.clusters.connect.errors import ConnectError
 ANSWER_SECONDS = 60.0  # for a node to start a worker; one that does not is found out later
 
 
-class Copy(NamedTuple):
+class PackageCopy(NamedTuple):
     """A copy of this package: its place (None: there is none), the installed version, and a digest of its source."""
 
     place: str | None
@@ -26,7 +26,7 @@ class Copy(NamedTuple):
 
 def check(nodes: Sequence[Node]) -> None:
     """Raise ConnectError if a node would run trials with another package than this driver's."""
-    own = Copy(*find())
+    own = PackageCopy(*find())
     others = {node.host: copy for node, copy in _copies(nodes) if copy.digest != own.digest}
     if others:
         found = "; ".join(f"{host} has {copy}" for host, copy in sorted(others.items()))
@@ -36,7 +36,7 @@ def check(nodes: Sequence[Node]) -> None:
         )
 
 
-def _copies(nodes: Sequence[Node]) -> list[tuple[Node, Copy]]:
+def _copies(nodes: Sequence[Node]) -> list[tuple[Node, PackageCopy]]:
     """Return the copy that a worker on each node finds; nodes that do not answer in time are left out."""
     import ray
     from ray import cloudpickle
@@ -58,7 +58,7 @@ def _copies(nodes: Sequence[Node]) -> list[tuple[Node, Copy]]:
     copies = []
     for answer in answered:
         with contextlib.suppress(ray.exceptions.RayError):  # the node died
-            copies.append((asked[answer], Copy(*ray.get(answer))))
+            copies.append((asked[answer], PackageCopy(*ray.get(answer))))
     return copies
 
 

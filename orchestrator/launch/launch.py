@@ -22,7 +22,7 @@ from sweeplaw.orchestrator.launch.failures import FAILED, UNSETTLED, Failure, fa
 from sweeplaw.orchestrator.launch.leases import BudgetGuard, LaunchLease, accounted, claimed
 from sweeplaw.orchestrator.launch.recorder import LaunchObserver
 from sweeplaw.orchestrator.launch.retries import requeue_by_policy
-from sweeplaw.orchestrator.launch.state import End, LaunchState
+from sweeplaw.orchestrator.launch.state import EarlyEnd, LaunchState
 from sweeplaw.orchestrator.plan.estimate import check, estimate
 from sweeplaw.orchestrator.plan.plan import Plan
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
@@ -55,7 +55,7 @@ class Launched:
     states: Mapping[str, int]
     retries: int
     usage: Usage
-    end: End | None
+    end: EarlyEnd | None
     problems: tuple[str, ...]
     failures: tuple[Failure, ...] = ()
     failed_earlier: int = 0

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sweeplaw.orchestrator.launch import usage
 from sweeplaw.orchestrator.launch.published_packs import charge_dead_launches, publish, remove
-from sweeplaw.orchestrator.launch.state import End, LaunchState
+from sweeplaw.orchestrator.launch.state import EarlyEnd, LaunchState
 from sweeplaw.orchestrator.plan.limits import Budget, used_up
 from sweeplaw.orchestrator.store import clocks
 from sweeplaw.orchestrator.store.store import Store
@@ -38,7 +38,7 @@ class BudgetGuard:
         """Drain the launch when the budget is used up."""
         used = self.used + self.launch_state.device_seconds()
         if reason := used_up(self.budget, used, self.launch_state.seconds):
-            self.launch_state.drain(End("budget", reason))
+            self.launch_state.drain(EarlyEnd("budget", reason))
 
 
 @dataclass
@@ -61,7 +61,7 @@ class LaunchLease:
             self._renewed = now
         else:
             self.lost = True
-            self.launch_state.drain(End("preempted", _TAKEN_OVER))
+            self.launch_state.drain(EarlyEnd("preempted", _TAKEN_OVER))
 
     def still_held(self) -> bool:
         """Return whether this launch holds its trials; reads the store only after a stall longer than the lease."""

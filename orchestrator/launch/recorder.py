@@ -12,7 +12,7 @@ from sweeplaw.orchestrator.launch.adaptive.proposals import ProposalFeed
 from sweeplaw.orchestrator.launch.failures import FailureWatch
 from sweeplaw.orchestrator.launch.metric_names import MetricNames
 from sweeplaw.orchestrator.launch.retries import OutcomeCounts
-from sweeplaw.orchestrator.launch.state import End, LaunchState
+from sweeplaw.orchestrator.launch.state import EarlyEnd, LaunchState
 from sweeplaw.orchestrator.plan.limits import Retry
 from sweeplaw.orchestrator.plan.plan import Plan
 from sweeplaw.orchestrator.store.writer import Writer
@@ -75,7 +75,7 @@ class Recorder:
         again = set()
         for record in records:
             if reason := self._watch.ended(record.outcome.state):
-                self._launch_state.drain(End("preempted", reason, failing=True))
+                self._launch_state.drain(EarlyEnd("preempted", reason, failing=True))
             if self._should_retry(record):
                 again.add(record.outcome.trial_id)
                 self._launch_state.retried()

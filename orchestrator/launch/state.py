@@ -39,7 +39,7 @@ def no_checkpoints(trials: Sequence[str]) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class EarlyEnd:
     """Why a launch ends before its trials have, and the state of the trials it cuts short.
 
     ``failing`` is set if it ends because its trials fail.
@@ -83,7 +83,7 @@ class LaunchState:
 
     def __init__(self, now: Clock | None = None, notify: Callable[[str], None] = ignore) -> None:
         self.meter = Meter()
-        self.end: End | None = None
+        self.end: EarlyEnd | None = None
         self.belief = ""  # what the search of the sweep believes, in one line
         self.now = now or steady()
         self.notify = notify
@@ -103,7 +103,7 @@ class LaunchState:
         """Whether nothing starts any more and workers are to save what they can resume from and end."""
         return self.end is not None
 
-    def drain(self, end: End) -> None:
+    def drain(self, end: EarlyEnd) -> None:
         """End the launch; the first reason counts. Takes no lock: a signal handler may call it at any moment."""
         self.end = self.end or end
 

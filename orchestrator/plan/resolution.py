@@ -18,7 +18,7 @@ from sweeplaw.trials.spec import Knob, Value
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class ResolvedGroup:
     """A group before its members.
 
     ``shared`` are its resolved knobs, ``scope`` the names that formulas may read, ``later`` the formulas that read
@@ -30,7 +30,7 @@ class Settled:
     later: list[tuple[str, Formula]]
 
 
-def settle(sweep: SweepSpec, values: dict[str, Any], member_axes: Sequence[str]) -> Settled:
+def settle(sweep: SweepSpec, values: dict[str, Any], member_axes: Sequence[str]) -> ResolvedGroup:
     """Compute every formula that needs no member knob, each once the names that it reads are known.
 
     Raise InputError for a formula or condition that uses a name that is not defined.
@@ -50,11 +50,11 @@ def settle(sweep: SweepSpec, values: dict[str, Any], member_axes: Sequence[str])
             values[name] = _coerced(accepted[name], waiting.pop(name), scope)
     later = _ordered(waiting, known | set(member_axes))
     _check_names(sweep, known | set(member_axes) | set(dict(later)))
-    return Settled(resolved, scope, later)
+    return ResolvedGroup(resolved, scope, later)
 
 
 def member_rows(
-    sweep: SweepSpec, settled: Settled, inner: Sequence[Axis], dropped: Counter[str]
+    sweep: SweepSpec, settled: ResolvedGroup, inner: Sequence[Axis], dropped: Counter[str]
 ) -> tuple[tuple[str, ...], list[tuple[Value, ...]]]:
     """Return the member knobs of a group and the rows of their values that satisfy every condition of ``where``."""
     member_axes = [name for axis in inner for name in axis.names]

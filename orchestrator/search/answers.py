@@ -30,7 +30,7 @@ class Answer:
 
 
 @runtime_checkable
-class Recommending(Protocol):
+class RecommendingSearch(Protocol):
     """A search that recommends settings from more than the best record."""
 
     def answers(self, history: History) -> list[Answer]:
@@ -40,7 +40,7 @@ class Recommending(Protocol):
 
 def answers(search: Search, space: Space, history: History) -> list[Answer]:
     """Return what the search recommends: by default the best completed setting of each scientific point with one."""
-    if isinstance(search, Recommending):
+    if isinstance(search, RecommendingSearch):
         return search.answers(history)
     best: dict[int, Answer] = {}
     counts: dict[int, int] = {}

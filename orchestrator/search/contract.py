@@ -63,7 +63,7 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class RemainingBudget:
     """What is left of the budget, less what is running; None where there is no bound."""
 
     trials: int | None = None
@@ -80,7 +80,7 @@ class History:
 
     observations: Sequence[Observation] = ()
     pending: Sequence[Pending] = ()
-    left: Left = Left()
+    left: RemainingBudget = RemainingBudget()
     number: int = 0
     spent: float = 0.0
 

@@ -9,7 +9,7 @@ from typing import Any
 from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.orchestrator.plan.limits import Budget
 from sweeplaw.orchestrator.search.answers import answers
-from sweeplaw.orchestrator.search.contract import History, Left, Pending, Proposal, Search, Setting
+from sweeplaw.orchestrator.search.contract import History, Pending, Proposal, RemainingBudget, Search, Setting
 from sweeplaw.orchestrator.search.space import Space, ladder
 
 FIRST = 5  # proposals that are shown
@@ -70,10 +70,10 @@ def _edges(space: Space, setting: Setting) -> dict[str, str]:
     return found
 
 
-def left(budget: Budget, history: History) -> Left:
+def left(budget: Budget, history: History) -> RemainingBudget:
     """Return what a history leaves of a budget, as far as it tells."""
     ran = sum(len(seen.ids) for seen in history.observations)
-    return Left(
+    return RemainingBudget(
         trials=None if budget.trials is None else budget.trials - ran,
         flops=None if budget.flops is None else budget.flops - history.spent,
     )
@@ -92,7 +92,7 @@ def _first(search: Search, history: History) -> list[Proposal]:
     return found
 
 
-def _spent(left: Left) -> bool:
+def _spent(left: RemainingBudget) -> bool:
     return (left.trials is not None and left.trials <= 0) or (left.flops is not None and left.flops <= 0)
 
 

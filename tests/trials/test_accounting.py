@@ -33,10 +33,10 @@ SHAPES = [
 @pytest.mark.parametrize("shape", SHAPES)
 def test_parameter_count_is_the_number_of_trained_values(shape: Shape) -> None:
     from sweeplaw.trials.training.model import Transformer
-    from sweeplaw.trials.training.weights import Whole
+    from sweeplaw.trials.training.weights import UnshardedWeights
 
     model = Transformer(shape, 8, [0], "cpu")
-    assert isinstance(model.weights, Whole)
+    assert isinstance(model.weights, UnshardedWeights)
     assert model.weights.flat.shape == (1, parameters(shape).total)
     tables = {name: leaf.numel() for name, leaf in model.weights.parameters.items() if name in ("embedding", "head")}
     assert sum(tables.values()) == parameters(shape).embedding
@@ -94,11 +94,11 @@ def test_activation_estimate_is_close_to_what_autograd_saves() -> None:
     import torch
 
     from sweeplaw.trials.training.model import Transformer
-    from sweeplaw.trials.training.weights import Whole
+    from sweeplaw.trials.training.weights import UnshardedWeights
 
     shape, context, batch = Shape(4, 64, 4, 176, 256), 64, 8
     model = Transformer(shape, context, [0], "cpu")
-    assert isinstance(model.weights, Whole)
+    assert isinstance(model.weights, UnshardedWeights)
     weights = model.weights.flat.untyped_storage().data_ptr()
     saved: dict[int, int] = {}
 

@@ -17,7 +17,7 @@ from sweeplaw.trials.training.weights import layout, views
 _log = logging.getLogger(__name__)
 
 
-class Keeper:
+class WeightSaver:
     """Keeps the weights of completed trials in ``folder``, a path or URI, with their ``specs`` by trial, and with
     ``snapshots`` those at their evaluations; without a folder, none.
     """

@@ -30,7 +30,7 @@ from sweeplaw.trials.training.kernels import (
 from sweeplaw.trials.training.regularizers import layers
 from sweeplaw.trials.training.regularizers.layers import smoothed_losses
 from sweeplaw.trials.training.regularizers.noise import StepNoise
-from sweeplaw.trials.training.weights import COMMON, HEAD, Weights, WeightSlot, Whole, layout
+from sweeplaw.trials.training.weights import COMMON, HEAD, UnshardedWeights, Weights, WeightSlot, layout
 
 Tensors = Mapping[str, Tensor]
 
@@ -118,10 +118,10 @@ def _weights(
     slots: Sequence[WeightSlot], seeds: Sequence[int], device: str, group: ProcessGroup, autocast: torch.dtype | None
 ) -> Weights:
     if group.size == 1:
-        return Whole(slots, seeds, device)
-    from sweeplaw.trials.training.sharding import Sharded  # a second of imports that few trials need
+        return UnshardedWeights(slots, seeds, device)
+    from sweeplaw.trials.training.sharding import ShardedWeights  # a second of imports that few trials need
 
-    return Sharded(slots, seeds, device, group, autocast)
+    return ShardedWeights(slots, seeds, device, group, autocast)
 
 
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:

@@ -50,7 +50,7 @@ def spans(slots: Sequence[WeightSlot]) -> tuple[WeightSpan, ...]:
     return tuple(found)
 
 
-class Sharded:
+class ShardedWeights:
     """Weights of which this process holds the shards of its rank. ``autocast`` is its number type, if any."""
 
     def __init__(

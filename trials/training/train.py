@@ -17,7 +17,7 @@ from sweeplaw.trials.corpus import DataBudget
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.store_format.checkpoint import Saved
 from sweeplaw.trials.training.evaluation.ensemble import evaluate
-from sweeplaw.trials.training.keeping import Keeper
+from sweeplaw.trials.training.keeping import WeightSaver
 from sweeplaw.trials.training.resume import Checkpointer, restore
 from sweeplaw.trials.training.stack import Recipe, Stack, TrainingDevice, history
 from sweeplaw.trials.training.trial import Clock, MemberGroup, TrialInProgress
@@ -55,14 +55,14 @@ def train(
     clock: Clock,
     checkpointer: Checkpointer | None = None,
     checkpoints: dict[str, Saved] | None = None,
-    keeper: Keeper | None = None,
+    keeper: WeightSaver | None = None,
 ) -> Generator[CurvePoint | Outcome, None, None]:
     """Train the trials, which have the same number of members; yield curve points and one outcome for each.
 
     ``checkpoints`` has one of every trial or none, and is emptied. The points that they contain are yielded again
     first. ``keeper`` keeps their weights. Closing the iterator stops training. Raise PeerLost.
     """
-    checkpointer, keeper = checkpointer or Checkpointer(), keeper or Keeper()
+    checkpointer, keeper = checkpointer or Checkpointer(), keeper or WeightSaver()
     size = len(groups[0].members)
     active = [TrialInProgress(group, recipe, slice(i * size, (i + 1) * size), clock) for i, group in enumerate(groups)]
     stacks = _stacks(groups, recipe, data.budget, device)

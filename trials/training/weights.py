@@ -135,7 +135,7 @@ class Weights(Protocol):
         ...
 
 
-class Whole:
+class UnshardedWeights:
     """All weights in this process, in one buffer ``flat``, (members, parameters), with their ``gradient``.
 
     ``parameters`` are the leaves, views of the buffer.

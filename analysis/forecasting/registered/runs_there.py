@@ -27,7 +27,7 @@ SAME_RUN = 0.02  # relative distance in every input within which a run is the on
 
 
 @dataclass(frozen=True, slots=True)
-class There:
+class ObservedLoss:
     """What happened at a point: the ``loss`` of the ``best`` runs, whether one of all ``runs`` had ended before."""
 
     loss: float
@@ -54,7 +54,7 @@ class ScoredRuns:
     _measured: dict[Key, Measured] = field(default_factory=dict)
     _settled: dict[tuple[Key, bool, bytes], _Settled] = field(default_factory=dict)
 
-    def at(self, forecast: RegisteredForecast, target: ForecastTarget) -> There | None:
+    def at(self, forecast: RegisteredForecast, target: ForecastTarget) -> ObservedLoss | None:
         """Return what happened at a target of a forecast, None if nothing did yet. Raise InputError."""
         known = self._known(forecast)
         here = _near(known.inputs, target.inputs, self.tolerance)
@@ -67,7 +67,7 @@ class ScoredRuns:
             note = f"made from every row (--all-rows): the mean of {counted(int(here.sum()), 'run')}"
         pooled = [note for note in known.chosen.notes if "families are fitted together" in note]
         early = _ended_before(known.frame.filter(here), forecast.registered_at)
-        return There(
+        return ObservedLoss(
             float(known.chosen.losses[best].mean()), int(best.sum()), early, "; ".join(filter(None, [note, *pooled]))
         )
 

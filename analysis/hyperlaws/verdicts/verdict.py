@@ -22,7 +22,7 @@ from sweeplaw.analysis.hyperlaws.knob_law import Estimate, KnobLaw
 from sweeplaw.analysis.hyperlaws.verdicts.own_optima import NoMinimumError, OwnOptima, own_optima
 from sweeplaw.analysis.tuning.cells import CellTable
 from sweeplaw.analysis.tuning.design import at_edges
-from sweeplaw.analysis.tuning.plateau import QUOTED, Width
+from sweeplaw.analysis.tuning.plateau import QUOTED, KnobTolerance
 from sweeplaw.trials.quantities import counted, short
 
 Array = NDArray[np.float64]
@@ -86,7 +86,12 @@ RANK: Mapping[LawVerdict, int] = {"adequate": 0, "cannot be judged": 1, "inadequ
 
 
 def verdict(
-    table: CellTable, fitted: Estimator, laws: Sequence[KnobLaw], plateau: Sequence[Width], failed: int, resamples: int
+    table: CellTable,
+    fitted: Estimator,
+    laws: Sequence[KnobLaw],
+    plateau: Sequence[KnobTolerance],
+    failed: int,
+    resamples: int,
 ) -> HyperVerdict:
     """Return the verdicts on ``laws``; ``failed`` of ``resamples`` resamples of the cells determined no law."""
     not_found, own = _not_found(table, failed, resamples), None
@@ -141,7 +146,7 @@ def _law(own: OwnOptima | None, predicted: Array, terms: int) -> tuple[LawVerdic
 
 
 def _open(
-    table: CellTable, fitted: Estimator, laws: Sequence[KnobLaw], plateau: Sequence[Width]
+    table: CellTable, fitted: Estimator, laws: Sequence[KnobLaw], plateau: Sequence[KnobTolerance]
 ) -> Iterator[tuple[tuple[str, str], str]]:
     """Yield a sentence for each knob and axis whose dependence the cells do not tell."""
     tolerance = {width.knob: width.factor for width in plateau if width.threshold == QUOTED}

@@ -52,7 +52,7 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class RecipeLimits:
     """A recipe by levels. ``axes`` are those taken to their limit, of K and N.
 
     ``members`` are the limits in K, of each setting at each N and U; ``chosen`` those of the setting of lowest limit.
@@ -84,7 +84,7 @@ class Recipe:
 def recipe_of(
     name: str, found: Sequence[Cells], axes: Sequence[str], scenarios: Scenarios, rng: np.random.Generator,
     asked: bool = False,
-) -> Recipe:  # fmt: skip
+) -> RecipeLimits:  # fmt: skip
     """Return the levels of a recipe. Raise InputError if a limit was ``asked`` for that no N and U has points for."""
     drawn = [_in_scenarios(one, scenarios, rng) for one in found]
     members = limits_of([curve for _, curve, _ in drawn], "K", scenarios, rng) if "K" in axes else []
@@ -99,7 +99,7 @@ def recipe_of(
     reached = [_limit_reached(one) for one in sizes if one.value is not None] if "N" in axes else []
     reached = reached if "N" in axes else list(_least(bases, scenarios, "K" in axes))
     law = _law(name, reached, scenarios, rng)
-    return Recipe(
+    return RecipeLimits(
         name, tuple(axes), tuple(members), tuple(chosen), tuple(sizes), tuple(reached), law, models,
         len({(str(one.setting), one.n, one.u) for one in found}), tuple(_notes(name, chosen, sizes)),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sweeplaw.analysis.fitting.uncertainty import Interval
-from sweeplaw.analysis.recipes.limits.levels import Recipe
+from sweeplaw.analysis.recipes.limits.levels import RecipeLimits
 from sweeplaw.analysis.recipes.limits.scenarios import ESTIMATE, Scenarios, central
 from sweeplaw.trials.quantities import short
 
@@ -68,7 +68,7 @@ class Multiple:
         }  # fmt: skip
 
 
-def multiples(recipe: Recipe, standard: Recipe) -> list[Multiple]:
+def multiples(recipe: RecipeLimits, standard: RecipeLimits) -> list[Multiple]:
     """Return what a recipe reaches at each U, its best measured model and each limit in K, in data of the standard one.
 
     U at which the standard recipe was not measured are left out, as is all without a law of the standard recipe.

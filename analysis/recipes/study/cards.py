@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sweeplaw.analysis.fitting.uncertainty import Interval
-from sweeplaw.analysis.recipes.limits.levels import Reached, Recipe
+from sweeplaw.analysis.recipes.limits.levels import Reached, RecipeLimits
 from sweeplaw.analysis.recipes.limits.limit import Limit, limit_interval
 from sweeplaw.analysis.recipes.limits.multiples import Multiple
 from sweeplaw.analysis.recipes.study.compute import costs
@@ -83,7 +83,7 @@ def laws_card(study: RecipeStudy) -> Card:
     return Card(("Laws C + A x^-alpha, by least squares on the loss",), heads, tuple(body))
 
 
-def _laws(recipe: Recipe) -> Iterator[Limit]:
+def _laws(recipe: RecipeLimits) -> Iterator[Limit]:
     yield from (*recipe.chosen, *recipe.sizes)
     if recipe.law is not None:
         yield recipe.law
@@ -165,7 +165,7 @@ def study_values(study: RecipeStudy) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _recipe_values(study: RecipeStudy, recipe: Recipe) -> dict[str, Any]:
+def _recipe_values(study: RecipeStudy, recipe: RecipeLimits) -> dict[str, Any]:
     at = study.scenarios, study.level
     return {
         "limits": list(recipe.axes),

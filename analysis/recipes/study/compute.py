@@ -14,7 +14,7 @@ TRAINING, INFERENCE = 6.0, 2.0  # FLOPs per parameter and token (Kaplan et al. 2
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class RecipeCost:
     """The best measured model of a recipe at U, its loss, and its FLOPs.
 
     ``training`` are those of all its members, ``estimated`` as 6 N U K times the epochs where no run has them; None if
@@ -33,12 +33,12 @@ class Cost:
     inference: float
 
 
-def costs(study: RecipeStudy) -> list[Cost]:
+def costs(study: RecipeStudy) -> list[RecipeCost]:
     """Return the costs of each recipe at each U where it has a measured model."""
     return list(_costs(study))
 
 
-def _costs(study: RecipeStudy) -> Iterator[Cost]:
+def _costs(study: RecipeStudy) -> Iterator[RecipeCost]:
     for name, recipe in study.recipes.items():
         for u in sorted({one.u for one in recipe.models}):
             best = recipe.best(u)
@@ -47,7 +47,7 @@ def _costs(study: RecipeStudy) -> Iterator[Cost]:
             runs = study.runs.frame.filter(pl.col("recipe") == name, pl.col("U") == u)["flops"]
             tuning = float(runs.sum()) if runs.null_count() == 0 and runs.len() else None
             training = _training(best)
-            yield Cost(name, u, best.n, best.k, best.loss, training, best.flops is None and training is not None,
+            yield RecipeCost(name, u, best.n, best.k, best.loss, training, best.flops is None and training is not None,
                        tuning, INFERENCE * best.n * best.k)  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.uncertainty import Draws
 from sweeplaw.analysis.laws.catalog import ASYMPTOTE
 from sweeplaw.analysis.recipes.limits.asymptote import PARAMETERS
-from sweeplaw.analysis.recipes.limits.levels import Recipe
+from sweeplaw.analysis.recipes.limits.levels import RecipeLimits
 from sweeplaw.analysis.recipes.limits.limit import Curve, Limit, limits_of
 from sweeplaw.analysis.recipes.limits.scenarios import ESTIMATE
 from sweeplaw.analysis.recipes.study.study import RecipeStudy
@@ -49,14 +49,14 @@ def recipe_crossing(
     return replace(found, axis=along)
 
 
-def _common(recipes: Sequence[Recipe], first: str, second: str) -> float:
+def _common(recipes: Sequence[RecipeLimits], first: str, second: str) -> float:
     shared = set.intersection(*({model.u for model in recipe.models} for recipe in recipes))
     if not shared:
         raise InputError(f"{first} and {second} have no U in common")
     return max(shared)
 
 
-def _limit(study: RecipeStudy, recipe: Recipe, along: str, u: float | None) -> Limit:
+def _limit(study: RecipeStudy, recipe: RecipeLimits, along: str, u: float | None) -> Limit:
     """Return the law of a recipe along an axis. Raise InputError if it has none, or none with known errors."""
     if along == "U":
         found = recipe.law
@@ -73,7 +73,7 @@ def _limit(study: RecipeStudy, recipe: Recipe, along: str, u: float | None) -> L
     return found
 
 
-def _along_models(study: RecipeStudy, recipe: Recipe, along: str, u: float | None) -> Limit | None:
+def _along_models(study: RecipeStudy, recipe: RecipeLimits, along: str, u: float | None) -> Limit | None:
     """Return the law through the measured models at U, those of least K at each N."""
     models = [one for one in recipe.models if one.u == u and np.isfinite(one.n) and np.isfinite(one.k)]
     least = {n: min((one for one in models if one.n == n), key=lambda one: one.k) for n in {one.n for one in models}}

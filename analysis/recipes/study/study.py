@@ -14,7 +14,7 @@ import numpy as np
 
 from sweeplaw.analysis.recipes.limits.cells import Cells, cells
 from sweeplaw.analysis.recipes.limits.columns import Runs, read_runs
-from sweeplaw.analysis.recipes.limits.levels import Recipe, recipe_of
+from sweeplaw.analysis.recipes.limits.levels import RecipeLimits, recipe_of
 from sweeplaw.analysis.recipes.limits.multiples import Multiple, multiples
 from sweeplaw.analysis.recipes.limits.scenarios import ESTIMATE, Scenarios
 from sweeplaw.analysis.tables.display import Card, Shown, finite
@@ -28,7 +28,7 @@ SAME = 1e-6  # relative change that is rounding
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class LeaveOneOut:
     """What a recipe reaches at U, or its multiple (``quantity``), ``without`` one N, K or U; None if none is left."""
 
     recipe: str
@@ -48,7 +48,7 @@ class RecipeStudy(Shown):
     carry the errors of all levels, and each point left out.
     """
 
-    recipes: Mapping[str, Recipe]
+    recipes: Mapping[str, RecipeLimits]
     standard: str | None
     multiples: tuple[Multiple, ...]
     scenarios: Scenarios
@@ -57,7 +57,7 @@ class RecipeStudy(Shown):
     notes: tuple[str, ...]
 
     @property
-    def sensitivity(self) -> tuple[Change, ...]:
+    def sensitivity(self) -> tuple[LeaveOneOut, ...]:
         """What each recipe reaches, and its multiples, without each N, K or U that matters."""
         return tuple(_changes(self))
 
@@ -181,7 +181,7 @@ def _left_out(found: Mapping[str, Sequence[Cells]]) -> Iterator[tuple[str, float
             yield from ((axis, value) for value in sorted(found_values) if np.isfinite(value))
 
 
-def _base_notes(standard: str, base: Recipe | None, recipes: Mapping[str, Recipe]) -> Iterator[str]:
+def _base_notes(standard: str, base: RecipeLimits | None, recipes: Mapping[str, RecipeLimits]) -> Iterator[str]:
     if base is None:
         if len(recipes) > 1:
             yield f"no recipe {standard!r}: nothing is said of data efficiency (there are {', '.join(recipes)})"
@@ -192,7 +192,7 @@ def _base_notes(standard: str, base: Recipe | None, recipes: Mapping[str, Recipe
         yield from (f"{standard}, law over U: {note}" for note in base.law.notes)
 
 
-def _changes(study: RecipeStudy) -> Iterator[Change]:
+def _changes(study: RecipeStudy) -> Iterator[LeaveOneOut]:
     first = 1 + study.scenarios.draws
     for row, (axis, value) in enumerate(study.scenarios.left_out, start=first):
         for name, recipe in study.recipes.items():
@@ -205,21 +205,21 @@ def _changes(study: RecipeStudy) -> Iterator[Change]:
 
 def _change(
     name: str, u: float, quantity: str, axis: str, without: float, values: np.ndarray, row: int
-) -> Iterator[Change]:
+) -> Iterator[LeaveOneOut]:
     """Yield the change of a quantity in one scenario, nothing if it stays the same."""
     here, there = float(values[ESTIMATE]), float(values[row])
     if np.isnan(here) or here == there or abs(here - there) < SAME * abs(here):
         return
     known = not np.isnan(there)
-    yield Change(
+    yield LeaveOneOut(
         name, u, quantity, axis, without, there if known else None,
         there - here if known and np.isfinite(there) and np.isfinite(here) else None,
     )  # fmt: skip
 
 
-def largest_changes(study: RecipeStudy) -> list[tuple[Change, str]]:
+def largest_changes(study: RecipeStudy) -> list[tuple[LeaveOneOut, str]]:
     """Return for each recipe, U and quantity the largest change along each axis, with its name for people."""
-    largest: dict[tuple[str, float, str, str], Change] = {}
+    largest: dict[tuple[str, float, str, str], LeaveOneOut] = {}
     for one in study.sensitivity:
         key = one.recipe, one.u, one.quantity, one.axis
         size = np.inf if one.change is None else abs(one.change)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from sweeplaw.analysis.recipes.limits.levels import Recipe
+from sweeplaw.analysis.recipes.limits.levels import RecipeLimits
 from sweeplaw.analysis.recipes.limits.limit import Limit, limit_interval
 from sweeplaw.analysis.recipes.limits.scenarios import ESTIMATE
 from sweeplaw.analysis.recipes.study.distillation import Retained
@@ -153,7 +153,7 @@ def _curve(panel: Panel, study: RecipeStudy, limit: Limit, colour: Any, label: s
             panel.axhspan(between[0], between[1], color=colour, alpha=0.07, linewidth=0)
 
 
-def _measured(panel: Panel, recipe: Recipe, u: float, colour: Any, name: str) -> None:
+def _measured(panel: Panel, recipe: RecipeLimits, u: float, colour: Any, name: str) -> None:
     """Draw the measured models of least K of a recipe that has no law along N."""
     models = [one for one in recipe.models if one.u == u and np.isfinite(one.n) and np.isfinite(one.k)]
     least = sorted((one for one in models if one.k == min(other.k for other in models)), key=lambda one: one.n)

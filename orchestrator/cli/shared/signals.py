@@ -94,9 +94,9 @@ class Signals:
         """Let the workers write their checkpoints; return False before they run."""
         if self.launch_state is None or not self.launch_state.begun:
             return False
-        from sweeplaw.orchestrator.launch.state import End
+        from sweeplaw.orchestrator.launch.state import EarlyEnd
 
-        self.launch_state.drain(End("preempted", f"received {signal.Signals(number).name}"))
+        self.launch_state.drain(EarlyEnd("preempted", f"received {signal.Signals(number).name}"))
         return True
 
 

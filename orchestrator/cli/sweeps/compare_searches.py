@@ -71,14 +71,14 @@ def compare_searches(
     from sweeplaw.orchestrator.search.rehearsal.recorded_space import recorded_space
     from sweeplaw.trials.errors import InputError
     from sweeplaw.trials.quantities import counted
-    from sweeplaw.trials.workloads.replay.recorded import Meaning, RecordedTable
+    from sweeplaw.trials.workloads.replay.recorded import RecordedColumns, RecordedTable
 
     if out is not None and out.suffix.lower() not in FIGURES:
         raise InputError(f"--out {out}: the name ends in none of {', '.join(FIGURES)}")
     kinds, axes = names(searches), names(cell)
     runs = read_runs(source, [*axes, *knob, *([curve] if curve else [])], y, let, where, "")
     points = _points(source) if curve is None and "trial_id" in runs.frame.columns and pausing(kinds) else None
-    meaning = Meaning({name: name for name in (*axes, *knob)}, y, cost, curve)
+    meaning = RecordedColumns({name: name for name in (*axes, *knob)}, y, cost, curve)
     frame, left_out = held(runs.frame, axes, knob, y, runs.launches)
     table = RecordedTable.of(frame, meaning, points)
     space = recorded_space(table, axes, knob)

@@ -28,13 +28,13 @@ def plan_search(
     """
     from sweeplaw.orchestrator.launch.adaptive.known import ledger
     from sweeplaw.orchestrator.search import registry
-    from sweeplaw.orchestrator.search.contract import History, Left
+    from sweeplaw.orchestrator.search.contract import History, RemainingBudget
     from sweeplaw.orchestrator.search.outlook import left, outlook
     from sweeplaw.orchestrator.search.space import Space
 
     registry.check(sweep)
     space = Space(sweep)
-    history = ledger(space, store).history(Left()) if store else History()
+    history = ledger(space, store).history(RemainingBudget()) if store else History()
     history = replace(history, left=left(sweep.budget, history))
     found = outlook(space, registry.load(space), history)
     if json:

@@ -13,13 +13,13 @@ from sweeplaw.orchestrator.launch.adaptive.known import ledger, rows
 from sweeplaw.orchestrator.launch.adaptive.objective_watch import ObjectiveWatch
 from sweeplaw.orchestrator.launch.adaptive.published_search import publish, search_state
 from sweeplaw.orchestrator.launch.leases import LEASE_SECONDS, LaunchLease
-from sweeplaw.orchestrator.launch.state import End
+from sweeplaw.orchestrator.launch.state import EarlyEnd
 from sweeplaw.orchestrator.plan.limits import Budget
 from sweeplaw.orchestrator.plan.plan import Group
 from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.schedule.packs import Pack
 from sweeplaw.orchestrator.search import registry
-from sweeplaw.orchestrator.search.contract import Finished, Left, Proposal, Stop
+from sweeplaw.orchestrator.search.contract import Finished, Proposal, RemainingBudget, Stop
 from sweeplaw.orchestrator.search.ledger import Incomplete, inherited
 from sweeplaw.orchestrator.search.outlook import recommended
 from sweeplaw.orchestrator.search.space import Space
@@ -91,17 +91,17 @@ class ProposalFeed:
                 self._ledger.add(row.row())
         if not self.ended and (fault := self._watch.fault):
             self.ended = fault
-            self._lease.launch_state.drain(End("preempted", fault, failing=True))
+            self._lease.launch_state.drain(EarlyEnd("preempted", fault, failing=True))
         self._lease.launch_state.belief = self._search.belief(self._ledger.history(self.left()))
         if time.monotonic() - self._published >= PUBLISH_SECONDS:
             self.publish()
 
-    def left(self) -> Left:
+    def left(self) -> RemainingBudget:
         """Return what is left of the budget, less what runs."""
         budget, state = self._budget, self._lease.launch_state
-        history = self._ledger.history(Left())
+        history = self._ledger.history(RemainingBudget())
         running = sum(cost or 0.0 for cost in self._cost.values())
-        return Left(
+        return RemainingBudget(
             trials=None
             if budget.trials is None
             else budget.trials - self._ledger.trials - sum(not self._ledger.has(trial) for trial in self._cost),

@@ -17,7 +17,7 @@ from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.schedule.packs import Pack
 from sweeplaw.orchestrator.schedule.simulated.ledger import SlotLedger
 from sweeplaw.orchestrator.search import registry
-from sweeplaw.orchestrator.search.contract import Finished, Left, Proposal, Stop
+from sweeplaw.orchestrator.search.contract import Finished, Proposal, RemainingBudget, Stop
 from sweeplaw.orchestrator.search.ledger import Ledger, inherited
 from sweeplaw.orchestrator.search.outlook import recommended
 from sweeplaw.orchestrator.search.space import Space
@@ -135,10 +135,10 @@ class SimulatedProposals:
             "recommended": recommended(self._space, self._search, history),
         }
 
-    def _left(self) -> Left:
-        budget, spent = self._space.sweep.budget, self._ledger.history(Left()).spent
+    def _left(self) -> RemainingBudget:
+        budget, spent = self._space.sweep.budget, self._ledger.history(RemainingBudget()).spent
         waiting = sum(not self._ledger.has(trial) for trial in self._running)
-        return Left(
+        return RemainingBudget(
             trials=None if budget.trials is None else budget.trials - self._ledger.trials - waiting,
             flops=None if budget.flops is None else budget.flops - spent - math.fsum(self._running.values()),
             device_seconds=None if budget.device_hours is None else budget.device_hours * 3600 - self._device_seconds,

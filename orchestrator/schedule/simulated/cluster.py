@@ -11,11 +11,11 @@ from sweeplaw.orchestrator.schedule.dispatcher import Dispatcher, DispatcherCall
 from sweeplaw.orchestrator.schedule.packs import Pack, Queue
 from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
 from sweeplaw.orchestrator.schedule.simulated.conditions import Conditions, Interruption
-from sweeplaw.orchestrator.schedule.simulated.ledger import Absence, Kind, SlotLedger, SlotLife, SlotSpan
+from sweeplaw.orchestrator.schedule.simulated.ledger import Kind, NodeOutage, SlotLedger, SlotLife, SlotSpan
 from sweeplaw.orchestrator.schedule.simulated.timeline import Timeline
 from sweeplaw.orchestrator.schedule.simulated.worker import (
-    Leg,
     SimulatedWorker,
+    TrainingSegment,
     TrialEvents,
     TrialSeconds,
     completed,
@@ -171,7 +171,7 @@ class _Launch:
         self._dispatcher.reported(worker.slot, rows, ended, None, "worker died")
         self._follow()
 
-    def _leave_leg(self, worker: SimulatedWorker, kept_until: float, lost: Kind) -> Leg:
+    def _leave_leg(self, worker: SimulatedWorker, kept_until: float, lost: Kind) -> TrainingSegment:
         """End what the worker trains, now; what it did after ``kept_until`` is ``lost``. Return what it trained."""
         leg, now, size = worker.leg, self._timeline.now, worker.slot.size
         assert leg is not None, "only a worker that trains leaves a leg"
@@ -219,7 +219,7 @@ class _Launch:
                 self._dispatcher.died(worker.slot, _MESSAGES[reason], reason)
         self._dispatcher.fill()
         self._follow()
-        self._ledger.absences.append(Absence(node.node_id, now, now + away, reason))
+        self._ledger.absences.append(NodeOutage(node.node_id, now, now + away, reason))
         self._timeline.after(away, partial(self._return, node))
 
     def _return(self, node: NodeResources) -> None:

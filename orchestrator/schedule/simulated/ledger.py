@@ -46,7 +46,7 @@ class SlotLife:
 
 
 @dataclass(frozen=True, slots=True)
-class Absence:
+class NodeOutage:
     """A node that was away, from when to when, and why."""
 
     node: str
@@ -67,7 +67,7 @@ class SlotLedger:
     seconds: float = 0.0
     spans: list[SlotSpan] = field(default_factory=list)
     slots: dict[str, SlotLife] = field(default_factory=dict)
-    absences: list[Absence] = field(default_factory=list)
+    absences: list[NodeOutage] = field(default_factory=list)
     ended: int = 0
     given_up: int = 0
     stalls: int = 0

@@ -26,7 +26,7 @@ def completed(spec: TrialSpec, seconds: float) -> Sequence[CurvePoint | Outcome]
 
 
 @dataclass(frozen=True, slots=True)
-class Leg:
+class TrainingSegment:
     """Trials that train together, from the share ``done`` of each to the share ``until``, for ``seconds`` in all."""
 
     group: Group
@@ -46,7 +46,7 @@ class Leg:
         return (self.until - self.done) * (self.group.cost.flops or 0.0)
 
 
-def legs(pack: Pack, done: Mapping[str, float], seconds: TrialSeconds, *, stacks: bool) -> Iterator[Leg]:
+def legs(pack: Pack, done: Mapping[str, float], seconds: TrialSeconds, *, stacks: bool) -> Iterator[TrainingSegment]:
     """Yield what trains one after another: single trials, or in a stack those that are ``done`` to the same share.
 
     A pack that pauses at a step ends there, and one with a parent begins where that is.
@@ -61,7 +61,7 @@ def legs(pack: Pack, done: Mapping[str, float], seconds: TrialSeconds, *, stacks
         for members in stacked if stacks else ((index,) for index in indices):
             share = shares[members[0]]
             whole = len(members) * seconds(group.cost, pack.size)
-            yield Leg(group, members, share, until, (until - share) * whole)
+            yield TrainingSegment(group, members, share, until, (until - share) * whole)
 
 
 @dataclass(eq=False, slots=True)
@@ -77,9 +77,9 @@ class SimulatedWorker:
     on_drain: Callable[[SimulatedWorker], None]
     event: Event | None = None
     job: Job | None = None
-    leg: Leg | None = None
+    leg: TrainingSegment | None = None
     began: float = 0.0
-    to_come: deque[Leg] = field(default_factory=deque)
+    to_come: deque[TrainingSegment] = field(default_factory=deque)
     _attempts: dict[str, int] = field(default_factory=dict)
 
     def feed(self, job: Job) -> None:
@@ -95,7 +95,7 @@ class SimulatedWorker:
         ids = (trial for group in pack.groups for trial in group.ids)
         self.job, self._attempts = job, dict(zip(ids, job.attempts, strict=True))
 
-    def rows(self, leg: Leg, events: TrialEvents, commit: str | None) -> Iterator[Row]:
+    def rows(self, leg: TrainingSegment, events: TrialEvents, commit: str | None) -> Iterator[Row]:
         """Yield the rows of the trials of a leg that ends now."""
         job = self.job
         assert job is not None, "a worker that trains has a job"

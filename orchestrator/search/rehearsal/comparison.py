@@ -12,7 +12,7 @@ import numpy as np
 from sweeplaw.orchestrator.search.contract import Setting
 from sweeplaw.orchestrator.search.rehearsal.contestants import Contestant
 from sweeplaw.orchestrator.search.rehearsal.noise import TableNoise, noise
-from sweeplaw.orchestrator.search.rehearsal.reading import Array, Reading, read
+from sweeplaw.orchestrator.search.rehearsal.reading import Array, SearchChoices, read
 from sweeplaw.orchestrator.search.rehearsal.recorded_space import RecordedSpace
 from sweeplaw.orchestrator.search.rehearsal.rehearsal import Rehearsal
 from sweeplaw.trials.errors import InputError
@@ -96,7 +96,7 @@ def compare(
     check_budget(space, budget)
     smaller = (share for share in SHARES if share < budget * (1 - ROUNDING))
     shares = [*(share for share in smaller if share * space.total >= _cheapest(space)), budget]
-    found: dict[str, list[list[Reading]]] = {}
+    found: dict[str, list[list[SearchChoices]]] = {}
     for place, contestant in enumerate(entered):
         found[contestant.name] = []
         for seed in range(seeds):
@@ -134,7 +134,7 @@ def check_budget(space: RecordedSpace, budget: float) -> None:
 
 def readings(
     space: RecordedSpace, contestant: Contestant, shares: Sequence[float], seed: int, slots: int = 1
-) -> Iterator[Reading]:
+) -> Iterator[SearchChoices]:
     """Yield what a search has found at each share of the grid's cost, in increasing order: its budget is raised."""
     rehearsal: Rehearsal | None = None
     for share in shares:
@@ -148,7 +148,7 @@ def _cheapest(space: RecordedSpace) -> float:
     return min(recorded.flops for recorded in space.outcomes.values())
 
 
-def _row(search: str, found: Sequence[Reading]) -> Row:
+def _row(search: str, found: Sequence[SearchChoices]) -> Row:
     """Return the row of one search at one share, over its seeds."""
     recorded = np.stack([one.recorded for one in found])  # (seeds, cells)
     recommended = np.stack([one.recommended for one in found])

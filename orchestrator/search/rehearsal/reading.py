@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Reading:
+class SearchChoices:
     """The choices of a search at a budget. ``recorded`` (cells,): the regret of the best run of each cell, or of a
     recommended setting that did not run and is expected to be better; ``recommended`` (cells,): that of what the search
     recommends, in ``settings``. ``seconds`` is the CPU time of all proposals so far.
@@ -37,7 +37,7 @@ class Reading:
     seconds: float
 
 
-def read(rehearsal: Rehearsal, share: float) -> Reading:
+def read(rehearsal: Rehearsal, share: float) -> SearchChoices:
     """Return what the search of a rehearsal has found, at this share of the grid's cost."""
     space, history = rehearsal.space, rehearsal.history()
     found = answers(rehearsal.search, space, history)
@@ -50,7 +50,7 @@ def read(rehearsal: Rehearsal, share: float) -> Reading:
         if cell not in chosen or chosen[cell] in ran or not better:
             chosen[cell] = setting
     everywhere = _everywhere(space, recommended)
-    return Reading(
+    return SearchChoices(
         share=share,
         recorded=_regrets(space, _everywhere(space, chosen)),
         recommended=_regrets(space, everywhere),

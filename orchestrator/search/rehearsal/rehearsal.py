@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from sweeplaw.orchestrator.search.contract import (
     Finished,
     History,
-    Left,
     Observation,
     Pending,
     Proposal,
+    RemainingBudget,
     Search,
     Setting,
     Status,
@@ -71,7 +71,7 @@ class Rehearsal:
         return History(
             observations=list(self._known.values()),
             pending=[Pending(run.setting, run.number, run.known) for run in running],
-            left=Left(flops=None if math.isinf(budget) else left),
+            left=RemainingBudget(flops=None if math.isinf(budget) else left),
             number=self.trials,
             spent=self.spent,
         )

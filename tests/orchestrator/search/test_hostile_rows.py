@@ -17,7 +17,7 @@ from sweeplaw.orchestrator.launch.adaptive.known import ledger
 from sweeplaw.orchestrator.launch.launch import Launched, launch
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
-from sweeplaw.orchestrator.search.contract import Left
+from sweeplaw.orchestrator.search.contract import RemainingBudget
 from sweeplaw.orchestrator.search.space import Space
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.accounting import Cost
@@ -94,7 +94,7 @@ def plant(store: Store, notes: list[SearchNote]) -> None:
 def test_values_that_no_search_wrote_are_named_and_ignored(tmp_path: Path, note: SearchNote) -> None:
     store = Store.open(tmp_path / "s", create=True)
     plant(store, [note])
-    found = ledger(Space(sweep()), store).history(Left())
+    found = ledger(Space(sweep()), store).history(RemainingBudget())
     assert found.number == 0
     assert all(seen.number is None for seen in found.observations)
     (problem,) = store.problems
@@ -105,7 +105,7 @@ def test_values_that_no_search_wrote_are_named_and_ignored(tmp_path: Path, note:
 def test_settings_of_other_spaces_are_none_of_this_one(tmp_path: Path, setting: str) -> None:
     store = Store.open(tmp_path / "s", create=True)
     plant(store, [SearchNote(3, 0, "r", setting)])
-    assert ledger(Space(sweep()), store).history(Left()).observations == []
+    assert ledger(Space(sweep()), store).history(RemainingBudget()).observations == []
     assert store.problems == ()
 
 

@@ -32,7 +32,7 @@ from sweeplaw.trials.store_format import kept_weights, tensor_files
 from sweeplaw.trials.store_format.kept_weights import Kept
 from sweeplaw.trials.training.model import token_losses
 from sweeplaw.trials.training.stack import Stack, TrainingDevice
-from sweeplaw.trials.training.weights import Whole
+from sweeplaw.trials.training.weights import UnshardedWeights
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from sweeplaw.trials.workloads.language_model.run import member_group, recipe_of
 
@@ -81,7 +81,7 @@ def test_kept_weights_are_those_at_the_end_of_the_training(tmp_path, extra):
             stack.advance(recipe_of(spec).steps)
             tensors = weights.member(number)
             assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
-            assert isinstance(stack.model.weights, Whole)
+            assert isinstance(stack.model.weights, UnshardedWeights)
             for name, tensor in stack.model.weights.parameters.items():
                 assert torch.equal(tensors[name], tensor[0].detach()), name
 

@@ -18,7 +18,7 @@ from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
-from sweeplaw.trials.training.weights import Whole
+from sweeplaw.trials.training.weights import UnshardedWeights
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads.language_model import LanguageModel
 
@@ -41,7 +41,7 @@ def spec(**values: Any) -> TrialSpec:
 
 def weights(stack: Stack) -> torch.Tensor:
     """Return all weights of the stack, (members, parameters)."""
-    assert isinstance(stack.model.weights, Whole)
+    assert isinstance(stack.model.weights, UnshardedWeights)
     return stack.model.weights.flat
 
 

@@ -18,8 +18,8 @@ from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.training.distributed import ProcessGroup, Rendezvous, detect_lost_peer
 from sweeplaw.trials.training.kernels import _FeedForward
 from sweeplaw.trials.training.model import Transformer
-from sweeplaw.trials.training.sharding import Sharded, spans
-from sweeplaw.trials.training.weights import Whole, layout
+from sweeplaw.trials.training.sharding import ShardedWeights, spans
+from sweeplaw.trials.training.weights import UnshardedWeights, layout
 from sweeplaw.trials.workload import Context, PeerLost, World
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from tests.trials.training.worlds import PATIENCE_SECONDS, free_address, world
@@ -139,7 +139,7 @@ def test_weights_are_gathered_for_one_block_at_a_time_forward_and_backward(
 ) -> None:
     shape = Shape(3, 16, 2, 40, 12)
     whole, sharded = (Transformer(shape, 8, [0, 1], "cpu", autocast=autocast) for _ in range(2))
-    held = sharded.weights = Sharded(layout(shape), [0, 1], "cpu", group, autocast)
+    held = sharded.weights = ShardedWeights(layout(shape), [0, 1], "cpu", group, autocast)
     gathered: list[set[str]] = []
     real = _FeedForward.backward
 
@@ -171,7 +171,7 @@ def test_weights_are_gathered_for_one_block_at_a_time_forward_and_backward(
     assert gathered_now() == set()
     # Of the largest gradient: gathered weights are rounded before the products, not within.
     rough = 2.0**-8 if autocast else 1e-5
-    assert isinstance(whole.weights, Whole)
+    assert isinstance(whole.weights, UnshardedWeights)
     scale = whole.weights.gradient.abs().max()  # of the backward pass
     assert (whole.weights.gradient - torch.cat(held.gradients, dim=1)).abs().max() <= rough * scale
     assert torch.allclose(whole.weights.norms(), held.norms(), rtol=rough)

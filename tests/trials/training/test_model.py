@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.training.model import Transformer as Model
 from sweeplaw.trials.training.model import token_losses
-from sweeplaw.trials.training.weights import Whole
+from sweeplaw.trials.training.weights import UnshardedWeights
 
 SHAPE = Shape(depth=2, width=32, heads=4, ffn=48, vocabulary=61)
 CONTEXT = 12
@@ -22,9 +22,9 @@ def tokens(members: int = 1, batch: int = 3, seed: int = 0) -> torch.Tensor:
     return torch.randint(61, (members, batch, CONTEXT), generator=torch.Generator().manual_seed(seed))
 
 
-def whole(model: Model) -> Whole:
+def whole(model: Model) -> UnshardedWeights:
     """Return the weights of the model, all in this process."""
-    assert isinstance(model.weights, Whole)
+    assert isinstance(model.weights, UnshardedWeights)
     return model.weights
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.training import kernels, reference
 from sweeplaw.trials.training.model import Transformer, rotations
-from sweeplaw.trials.training.weights import Whole
+from sweeplaw.trials.training.weights import UnshardedWeights
 
 MEMBERS, BATCH, CONTEXT, WIDTH, HEADS, FFN, VOCABULARY = 2, 3, 8, 12, 2, 20, 17
 POSITIONS = BATCH * CONTEXT
@@ -114,7 +114,7 @@ def test_a_layer_has_the_values_and_gradients_of_the_reference(name: str, dtype:
 def test_the_model_has_the_losses_and_gradients_of_the_reference(tied: bool, qk_norm: bool, dtype: torch.dtype) -> None:
     shape = Shape(2, WIDTH, HEADS, FFN, VOCABULARY, tied_embeddings=tied, qk_norm=qk_norm)
     model = Transformer(shape, CONTEXT, [5, 6], "cpu", autocast=dtype if dtype == torch.bfloat16 else None)
-    assert isinstance(model.weights, Whole)
+    assert isinstance(model.weights, UnshardedWeights)
     parameters = model.weights.parameters
     for seed, (name, leaf) in enumerate(parameters.items()):  # gains other than 1, so that a misplaced one is detected
         if name.endswith("norm"):

@@ -21,7 +21,7 @@ from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
 from sweeplaw.trials.training.train import Data, ReportedSteps, train
 from sweeplaw.trials.training.trial import Clock, MemberGroup
-from sweeplaw.trials.training.weights import Whole
+from sweeplaw.trials.training.weights import UnshardedWeights
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from sweeplaw.trials.workloads.language_model import run as running
@@ -60,7 +60,7 @@ def seeds(*values: int, **changes: Any) -> list[Member]:
 
 def weights(stack: Stack) -> torch.Tensor:
     """Return all weights of the stack, (members, parameters)."""
-    assert isinstance(stack.model.weights, Whole)
+    assert isinstance(stack.model.weights, UnshardedWeights)
     return stack.model.weights.flat
 
 

@@ -28,7 +28,7 @@ DECLARED: Mapping[str, tuple[Column, ...]] = {"trials": TRIAL_COLUMNS, "curves":
 _NEEDED = {"trials": ("trial_id", "state"), "curves": ("trial_id", "step")}
 
 
-class OtherFileError(ValueError):
+class MisplacedFileError(ValueError):
     """A sound file is in the place of another one: by the name that it carries, or by its number of rows."""
 
 
@@ -41,9 +41,9 @@ def opened(location: Location, checked: Verifier, folder: str, part: str, rows: 
     checked.verify(path)
     name, footer = _footer(location, location.readable(path), "curves" if folder == "curves" else "trials")
     if name not in (None, path):
-        raise OtherFileError(f"it was written as {shown(name)}")
+        raise MisplacedFileError(f"it was written as {shown(name)}")
     if rows not in (None, footer[1]):
-        raise OtherFileError(f"it has {footer[1]} rows, and sealed/{part}.json counts {rows}: it is another file")
+        raise MisplacedFileError(f"it has {footer[1]} rows, and sealed/{part}.json counts {rows}: it is another file")
     return footer
 
 

@@ -25,7 +25,7 @@ from sweeplaw.trials.store_format.layout import PART_FOLDERS, Catalog, catalog, 
 from sweeplaw.trials.store_format.location import Location
 from sweeplaw.trials.store_format.parts.id_index import hashes, may_hold
 from sweeplaw.trials.store_format.parts.merged_parts import stands_in
-from sweeplaw.trials.store_format.parts.part_files import DECLARED, OtherFileError, opened
+from sweeplaw.trials.store_format.parts.part_files import DECLARED, MisplacedFileError, opened
 from sweeplaw.trials.store_format.parts.verification import Verifier, verifier
 
 _Rows = Mapping[str, int | None]  # the number of rows of parts, by name
@@ -241,7 +241,7 @@ def _each(
             return None, error.what
         except ChecksumError as error:
             return None, f"is damaged inside: {error}"
-        except OtherFileError as error:
+        except MisplacedFileError as error:
             return None, f"does not count: {error}"
         except (pa.ArrowException, OSError, ValueError) as error:
             return None, f"cannot be read: {reason_of(error)}"

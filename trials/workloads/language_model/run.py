@@ -21,7 +21,7 @@ from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.store_format.checkpoint import Saved
 from sweeplaw.trials.training.distributed import ALONE, ProcessGroup, Rendezvous, release_group
-from sweeplaw.trials.training.keeping import Keeper
+from sweeplaw.trials.training.keeping import WeightSaver
 from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.regularizers.settings import Regularizers
 from sweeplaw.trials.training.resume import Checkpointer, steps_done
@@ -159,7 +159,7 @@ def _train(
     points = ReportedSteps.evenly(recipe.steps, curve=shared["curve_points"], evaluations=shared["evaluations"])
     groups = [member_group(spec) for spec in job.specs]
     specs = {spec.trial_id: spec.canonical() for spec in job.specs}
-    keeper = Keeper(context.weights, specs, snapshots=context.snapshots)
+    keeper = WeightSaver(context.weights, specs, snapshots=context.snapshots)
     yield from train(groups, recipe, points, _data(shared), device, clock, checkpointer, checkpoints, keeper)
 
 

@@ -21,7 +21,7 @@ LINEAR_UNITS = 6  # units in the range of a knob that has no logarithm
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class NearestSetting:
     """The rows of a table at the recorded setting nearest to one, and its ``distance`` in octaves."""
 
     rows: tuple[int, ...]
@@ -49,7 +49,7 @@ class Lookup:
             name: np.array([scale(value) for value in table.values[name]]) for name, scale in self._scales.items()
         }
 
-    def nearest(self, values: Mapping[str, Any]) -> Found | None:
+    def nearest(self, values: Mapping[str, Any]) -> NearestSetting | None:
         """Return the recorded setting nearest to these values of all knobs; None if none has these texts."""
         rows = self._rows.get(tuple(values[name] for name in self._text))
         if rows is None:
@@ -63,7 +63,7 @@ class Lookup:
         if rest is None:
             return None
         near = float(rest.min())
-        return Found(tuple(rows[rest <= near + SAME].tolist()), math.hypot(least, near))
+        return NearestSetting(tuple(rows[rest <= near + SAME].tolist()), math.hypot(least, near))
 
     def neighbours(self, row: int) -> NDArray[np.int64]:
         """Return the rows that differ from this one in numbers other than the size alone."""

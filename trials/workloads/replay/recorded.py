@@ -26,7 +26,7 @@ DIGEST_LENGTH = 16  # hex digits
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class RecordedColumns:
     """Which columns of a table mean what: the column of each knob, of the ``loss`` and of the ``curve`` (None without),
     and the ``cost`` in FLOPs as a column or a formula over columns.
     """
@@ -76,7 +76,7 @@ class RecordedTable:
         return content.hexdigest()[:DIGEST_LENGTH]
 
     @classmethod
-    def of(cls, frame: pl.DataFrame, meaning: Meaning, points: pl.DataFrame | None = None) -> RecordedTable:
+    def of(cls, frame: pl.DataFrame, meaning: RecordedColumns, points: pl.DataFrame | None = None) -> RecordedTable:
         """Return the runs of a table that completed or diverged; ``points`` are the curves of a store.
 
         A run has diverged if its state says so, or, in a table without states, if its loss is not finite. Raise
@@ -112,7 +112,7 @@ class RecordedTable:
         )
 
 
-def _check_columns(frame: pl.DataFrame, meaning: Meaning, faults: list[str]) -> None:
+def _check_columns(frame: pl.DataFrame, meaning: RecordedColumns, faults: list[str]) -> None:
     named = {**{f"knob {knob}": column for knob, column in meaning.knobs.items()}, "loss": meaning.loss}
     if meaning.curve is not None:
         named["curve"] = meaning.curve
@@ -164,7 +164,7 @@ def _size_columns(frame: pl.DataFrame) -> dict[str, str]:
     }
 
 
-def _kept(frame: pl.DataFrame, meaning: Meaning) -> tuple[pl.DataFrame, dict[str, int]]:
+def _kept(frame: pl.DataFrame, meaning: RecordedColumns) -> tuple[pl.DataFrame, dict[str, int]]:
     """Return the rows that are runs, and how many others there are, by reason."""
     dropped: dict[str, int] = {}
 

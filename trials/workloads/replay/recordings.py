@@ -15,7 +15,7 @@ from sweeplaw.trials.store_format.layout import is_store
 from sweeplaw.trials.store_format.location import locate
 from sweeplaw.trials.workloads.replay.curves import Curve
 from sweeplaw.trials.workloads.replay.lookup import Lookup
-from sweeplaw.trials.workloads.replay.recorded import Meaning, RecordedTable
+from sweeplaw.trials.workloads.replay.recorded import RecordedColumns, RecordedTable
 from sweeplaw.trials.workloads.replay.source import Source, read
 from sweeplaw.trials.workloads.replay.surface import Surface, smooth
 
@@ -71,7 +71,7 @@ def source(address: str) -> Source:
     return _source(address, _stamp(address))
 
 
-def recordings(address: str, meaning: Meaning, size: Collection[str]) -> Recordings:
+def recordings(address: str, meaning: RecordedColumns, size: Collection[str]) -> Recordings:
     """Return the recordings in a table, prepared once as long as it does not change. Raise InputError."""
     knobs = tuple(meaning.knobs.items())
     return _recordings(address, _stamp(address), knobs, meaning.loss, meaning.cost, meaning.curve, tuple(size))
@@ -93,7 +93,7 @@ def _recordings(
     size: tuple[str, ...],
 ) -> Recordings:
     found = _source(address, stamp)
-    return Recordings(RecordedTable.of(found.runs, Meaning(dict(knobs), loss, cost, curve), found.curves), size)
+    return Recordings(RecordedTable.of(found.runs, RecordedColumns(dict(knobs), loss, cost, curve), found.curves), size)
 
 
 def _stamp(address: str) -> object:

@@ -30,7 +30,7 @@ from sweeplaw.trials.quantities import plain
 from sweeplaw.trials.record import CurvePoint, Outcome, State
 from sweeplaw.trials.spec import Knob, TrialSpec, Value
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
-from sweeplaw.trials.workloads.replay.recorded import COST, SIZES, Meaning
+from sweeplaw.trials.workloads.replay.recorded import COST, SIZES, RecordedColumns
 from sweeplaw.trials.workloads.replay.recordings import Recording, Recordings, recordings, source
 from sweeplaw.trials.workloads.user_code import declared
 
@@ -83,7 +83,7 @@ class Replay:
         address = str(options["table"])
         if "://" not in address:
             address = str(Path(options.get("folder", ".")) / address)
-        meaning = Meaning(
+        meaning = RecordedColumns(
             _columns([knob.name for knob in named], options.get("columns", {}), source(address).runs.columns),
             options.get("loss", "val_loss"),
             options.get("cost", COST),

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from sweeplaw import analysis
-from sweeplaw.analysis.recipes.limits.levels import Recipe
+from sweeplaw.analysis.recipes.limits.levels import RecipeLimits
 from sweeplaw.analysis.recipes.limits.limit import limit_interval
 from sweeplaw.analysis.recipes.study.compute import costs
 from sweeplaw.analysis.recipes.study.study import RecipeStudy, recipe_limits
@@ -36,7 +36,7 @@ def faults(source, **options) -> str:
     return caught.value.render()
 
 
-def ends(study: RecipeStudy, recipe: Recipe, u: float):
+def ends(study: RecipeStudy, recipe: RecipeLimits, u: float):
     """Return the interval of what a recipe reaches."""
     reached = known(recipe.at(u))
     return known(limit_interval(reached.values, study.scenarios, study.level, reached.noise))

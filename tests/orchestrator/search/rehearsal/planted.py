@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from sweeplaw.orchestrator.search.rehearsal.recorded_space import RecordedSpace, recorded_space
-from sweeplaw.trials.workloads.replay.recorded import Meaning, RecordedTable
+from sweeplaw.trials.workloads.replay.recorded import RecordedColumns, RecordedTable
 
 SIZES = [2.0**power for power in (20, 22, 24)]
 TOKENS = [2.0**power for power in (26, 28)]
@@ -32,5 +32,5 @@ def planted(noise: float = 0.0, repeats: int = 1, seed: int = 0) -> pl.DataFrame
 def space_of(runs: pl.DataFrame, curve: str | None = None, **more: str) -> RecordedSpace:
     """Return the runs of such a table as a space."""
     names = ("N", "D", "lr", "batch")
-    meaning = Meaning({name: name for name in names}, "loss", curve=curve, **more)
+    meaning = RecordedColumns({name: name for name in names}, "loss", curve=curve, **more)
     return recorded_space(RecordedTable.of(runs, meaning), names[:2], names[2:])

@@ -22,7 +22,7 @@ from sweeplaw.trials.training.regularizers.layers import smoothed_losses
 from sweeplaw.trials.training.regularizers.noise import StepNoise
 from sweeplaw.trials.training.regularizers.settings import NONE, Regularizers
 from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
-from sweeplaw.trials.training.weights import Whole
+from sweeplaw.trials.training.weights import UnshardedWeights
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads.language_model import LanguageModel
 
@@ -44,13 +44,13 @@ def trained(members: list[Member], budget: DataBudget, divisor: int = 1, until: 
 
 
 def flat(stack: Stack) -> Tensor:
-    assert isinstance(stack.model.weights, Whole)
+    assert isinstance(stack.model.weights, UnshardedWeights)
     return stack.model.weights.flat
 
 
 def plain_losses(model: Transformer, windows: Tensor, noise: StepNoise) -> Tensor:
     """The model of `reference` with the masks of ``noise`` where the definitions of the regularizers have them."""
-    assert isinstance(model.weights, Whole)
+    assert isinstance(model.weights, UnshardedWeights)
     weights, members = model.weights.parameters, len(windows)
     tokens, context = windows[..., :-1], windows.shape[-1] - 1
     stream = weights["embedding"][torch.arange(members)[:, None], tokens.flatten(1)]
@@ -77,7 +77,7 @@ def noise(members: list[Regularizers], step: int = 0, rows: slice = slice(0, 4),
 
 def test_values_and_gradients_are_those_of_the_plain_model_with_the_same_masks():
     model = Transformer(SHAPE, 16, [0, 1], "cpu")
-    assert isinstance(model.weights, Whole)
+    assert isinstance(model.weights, UnshardedWeights)
     windows = torch.randint(12, (2, 4, 17), generator=torch.Generator().manual_seed(0))
     members = [ALL, replace(ALL, dropout=0.0, stochastic_depth=0.0)]
     ours, plain = model.losses(windows, noise(members)), plain_losses(model, windows, noise(members))
