@@ -35,7 +35,7 @@ class MisplacedFileError(ValueError):
 def opened(location: Location, checked: Verifier, folder: str, part: str, rows: int | None) -> Footer:
     """Return the footer of a file of this part, which has ``rows`` rows (None: they were not counted).
 
-    Raise OtherFileError, ValueError if the type of a column differs from its declaration, and as `Verifier.verify`.
+    Raise MisplacedFileError, ValueError if the type of a column differs from its declaration, and as `Verifier.verify`.
     """
     path = f"{folder}/{part}.parquet"
     checked.verify(path)
