@@ -26,6 +26,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/laws/hyperlaw_coverage.py": ("--sets", "1", "--resamples", "20"),
     "benchmarks/laws/hyperlaw_speed.py": ("--small",),
     "benchmarks/rollouts.py": ("--small",),
+    "benchmarks/sampling/sample_speed.py": ("--small",),
     "benchmarks/search.py": ("--small",),
     "benchmarks/searching/law_guided.py": ("--seeds", "1", "--shares", "1"),
     "benchmarks/searching/real_training.py": ("--small",),
@@ -35,6 +36,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/store/relaunch.py": ("--trials", "10000"),
     "benchmarks/training/kernels.py": ("--small",),
     "benchmarks/training/shard_speed.py": ("--params", "20000", "--turns", "2"),
+    "benchmarks/training/subset_speed.py": ("--small",),
     "benchmarks/training/train_speed.py": ("--params", "20000", "--turns", "2"),
     "examples/own_function/objective.py": (),
 }
