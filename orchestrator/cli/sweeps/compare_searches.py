@@ -126,8 +126,8 @@ def _laws(found: SearchComparison) -> Sequence[str]:
     """Return a line for the law of each knob through the settings of each search, and through the whole table."""
     lines: dict[tuple[str, str], list[str]] = {}
     for one in found.exponents:
-        lines.setdefault(("whole table", one.knob), []).append(f"{one.axis}^{one.whole_table:.2f}")
+        lines.setdefault(("whole table", one.knob), []).append(f"{one.axis}^{one.whole_table:z.2f}")
         lines.setdefault((one.search, one.knob), []).append(
-            f"{one.axis}^{one.mean:.2f} ({one.low:.2f} to {one.high:.2f})"
+            f"{one.axis}^{one.mean:z.2f} ({one.low:z.2f} to {one.high:z.2f})"
         )
     return [f"{search:12s} {knob} ~ {' '.join(dict.fromkeys(terms))}" for (search, knob), terms in lines.items()]

@@ -22,9 +22,11 @@ from sweeplaw.orchestrator.search.contract import Search
 from sweeplaw.orchestrator.search.optuna_sampler import SAMPLERS
 from sweeplaw.orchestrator.search.rehearsal.recorded_space import RecordedSpace
 from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.quantities import counted
 
 # Of the settings that the budget pays for in a cell, the part that a sampler draws at random before it models anything.
 START = 1 / 3
+_USABLE = [name for name in KINDS if name != "optuna" and not issubclass(KINDS[name], PopulationSearch)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ def contestants(space: RecordedSpace, kinds: Sequence[str]) -> list[Contestant]:
     """Return these kinds of search as contestants. Raise InputError with each that does not exist or cannot be used."""
     faults = [fault for kind in dict.fromkeys(kinds) if (fault := _fault(space, kind))]
     if not kinds:
-        faults.append(f"no search is named (accepted: {', '.join(KINDS)})")
+        faults.append(f"no search is named (accepted: {', '.join(_USABLE)})")
     if faults:
         raise InputError(faults)
     return [_contestant(space, kind) for kind in dict.fromkeys(kinds)]
@@ -81,21 +83,21 @@ def _settings(space: RecordedSpace, kind: str, share: float) -> dict[str, Any]:
 
 def _fault(space: RecordedSpace, kind: str) -> str:
     """Return why a kind of search cannot be used on this space; empty if it can."""
-    usable = [name for name in KINDS if name != "optuna" and not issubclass(KINDS[name], PopulationSearch)]
     model = KINDS.get(kind)
     if model is None:
-        return f"search {kind!r} is not known (accepted: {', '.join(usable)}){nearest(kind, usable)}"
+        return f"search {kind!r} is not known (accepted: {', '.join(_USABLE)}){nearest(kind, _USABLE)}"
     if kind == "optuna":
         return f"search optuna needs a sampler (accepted: {', '.join(SAMPLERS)}, which are Optuna's)"
     if issubclass(model, PopulationSearch):
-        return f"search {kind} copies checkpoints, and a table has none (accepted: {', '.join(usable)})"
+        return f"search {kind} copies checkpoints, and a table has none (accepted: {', '.join(_USABLE)})"
     if model.pauses and not space.sweep.workload.resumes:
         return f"search {kind} pauses runs on their curves, and the table has none (accepted: a column of curves)"
     axes = len(space.cells[0])
     if issubclass(model, LawSearch) and len(space.cells) <= axes:
+        cells = counted(len(space.cells), "cell")
         return (
-            f"search {kind} needs more cells than axes: {len(space.cells)} cells over {axes} axes (accepted: at least "
-            f"{axes + 1}, or fewer axes)"
+            f"search {kind} needs more cells than axes: {cells} over {axes} axes (accepted: at least {axes + 1}, or "
+            "fewer axes)"
         )
     if issubclass(model, ArchiveSearch) and len(space.cells) < 2:
         return f"search {kind} breeds between cells, and the table has one (accepted: at least 2)"

@@ -49,7 +49,7 @@ def test_the_text_has_the_table_the_laws_and_the_noise_and_the_figure_is_drawn(t
     assert text.startswith("6 cells, 432 settings, ")
     (law,) = re.findall(r"^whole table +lr ~ D\^(\S+) N\^(\S+)$", text, flags=re.MULTILINE)
     assert [float(power) for power in law] == pytest.approx([0.5, -0.5], abs=0.15)
-    assert text.splitlines()[-1].startswith("below 0.0")
+    assert text.splitlines()[-1].startswith("differences below 0.0")
     assert out.read_text().startswith("<?xml")
 
 
@@ -96,3 +96,37 @@ def test_runs_of_several_recipes_are_refused_until_one_is_chosen(tmp_path: Path)
 def test_bad_input_is_refused_in_one_message(table: Path, words: tuple[str, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         run(table, *KNOBS, *words)
+
+
+ODD: dict[str, tuple[pl.Expr | None, pl.Expr | None, str]] = {
+    "one level": (pl.col("lr") == pl.col("lr").median(), None, "nuisance.lr has 1 values"),
+    "one cell": ((pl.col("N") == pl.col("N").min()) & (pl.col("D") == pl.col("D").min()), None, "1 cell over 2 axes"),
+    "nothing left": (pl.lit(False), None, "the table has no rows"),
+    "no loss": (None, pl.lit(float("nan")).alias("loss"), "no run has a finite loss"),
+    "negative": (None, -pl.col("loss"), "is not positive"),
+    "text": (None, pl.lit("x").alias("loss"), "column 'loss' holds 'x'"),
+    "no size": (None, pl.lit(0.0).alias("N"), "gives no positive number of FLOPs"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_tables_are_refused_with_what_is_odd(tmp_path: Path, name: str) -> None:
+    condition, change, message = ODD[name]
+    rows = planted() if condition is None else planted().filter(condition.cast(pl.Boolean))
+    (rows if change is None else rows.with_columns(change)).write_parquet(tmp_path / "odd.parquet")
+    with pytest.raises(InputError, match=message):
+        run(tmp_path / "odd.parquet", *KNOBS, "--searches", "law", "--seeds", "1")
+
+
+def test_a_cell_without_a_loss_and_runs_that_diverged_are_left_out_and_counted(tmp_path: Path) -> None:
+    lost = (pl.col("N") == pl.col("N").min()) | (pl.col("lr") == pl.col("lr").max())
+    rows = planted().with_columns(pl.when(lost).then(float("nan")).otherwise("loss").alias("loss"))
+    rows.write_parquet(tmp_path / "lost.parquet")
+    result = CliRunner().invoke(
+        app, ["compare-searches", str(tmp_path / "lost.parquet"), *KNOBS, "--searches", "law", "--seeds", "1", "--json"]
+    )
+    found = json.loads(result.stdout)
+    cells = planted().filter(pl.col("N") > planted()["N"].min()).select("N", "D").n_unique()
+    assert found["cells"] == cells
+    assert any("left out: every run diverged" in note for note in found["notes"])
+    assert all(row["mean_regret"] >= 0 for row in found["searches"])

@@ -166,5 +166,5 @@ def test_searches_that_cannot_take_part_are_refused_together() -> None:
     assert "did you mean 'law'" in caught.value.faults[0]
     assert "needs a sampler" in caught.value.faults[1]
     few = space_of(planted().filter((pl.col("N") == 2.0**20) & (pl.col("D") == 2.0**26)))
-    with pytest.raises(InputError, match="1 cells over 2 axes"):
+    with pytest.raises(InputError, match="1 cell over 2 axes"):
         contestants(few, ["law"])
