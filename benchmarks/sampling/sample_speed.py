@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -35,7 +36,7 @@ from sweeplaw.trials.workloads.language_model import LanguageModel
 from sweeplaw.trials.workloads.language_model.resolve import shape_of
 
 
-def models(params: int, length: int, folder: Path) -> tuple[KeptModel, torch.nn.Module]:
+def models(params: int, length: int, folder: Path) -> tuple[KeptModel, Any]:
     """Return the same model of random weights, ours and as transformers loads it."""
     workload = LanguageModel.of("", {})
     values = {"corpus": "stdlib", "params_non_embedding": params, "context": length, "unique_tokens": 2**16}
