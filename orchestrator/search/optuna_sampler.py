@@ -37,7 +37,10 @@ SAMPLERS: Mapping[str, str] = {
     "cmaes": "CmaEsSampler",
     "nsga2": "NSGAIISampler",
 }
-REPEATS = 64  # asks in a row that give a setting already run; then an unused one is taken
+# Their children may be copies of a parent, which then count twice: a known setting is told its value again, not run.
+BREEDING = (optuna.samplers.NSGAIISampler, optuna.samplers.NSGAIIISampler)
+REPEATS = 64  # asks in a row that give a setting already run or barred; then an unused one is taken
+REPEATS_FINITE = 16  # where all settings are known: every ask stays in the study and makes the next ones slower
 _VIOLATION = "violation"
 
 
@@ -122,9 +125,11 @@ class _Study:
             directions=["minimize"] * self._objectives,
             sampler=_made(sampler, options, self._seed, constrained=bool(space.sweep.where)),
         )
-        self._asked: dict[int, Trial] = {}  # by the number of the proposal
+        self._asked: set[int] = set()  # numbers of the proposals that were asked for, here or in the replay
         self._reported: set[Setting] = set()
         self._seen: dict[Setting, Trial | None] = {}  # asked for or given, and not to be asked for again
+        self._known: dict[Setting, list[float]] = {}  # the values of those that have some
+        self._breeds = issubclass(sampler, BREEDING)
         self._read = 0  # observations read so far
         self._latest: tuple[tuple[int, int], Setting] | None = None  # the answer to the latest question, and which
 
@@ -139,11 +144,10 @@ class _Study:
         asked = history.number, len(history.observations)
         if self._latest is not None and self._latest[0] == asked and self._latest[1] not in pending:
             return self._latest[1]
-        setting, trial = self._fresh()
+        setting, _ = self._fresh()
         if setting is not None:
             self._latest = asked, setting
-            if trial is not None:
-                self._asked[history.number] = trial
+            self._asked.add(history.number)
         return setting
 
     def _own(self, history: History) -> list[Observation | Pending]:
@@ -155,18 +159,17 @@ class _Study:
     def _again(self, item: Observation | Pending) -> None:
         """Ask as when this proposal was made. Where the answer differs, the study gets the setting as given."""
         setting, trial = self._fresh()
-        if setting != item.setting or trial is None:
+        self._asked.add(item.number or 0)
+        if setting != item.setting:
             if trial is not None:
                 self._study.tell(trial, state=TrialState.FAIL)
             if setting is not None:
                 self._seen.pop(setting, None)
             self._seen[item.setting] = None
-            return
-        self._asked[item.number or 0] = trial
 
     def _fresh(self) -> tuple[Setting | None, Trial | None]:
         """Ask until the answer is a setting that has trials and was not asked for before."""
-        for _ in range(REPEATS):
+        for _ in range(REPEATS_FINITE if self._space.finite else REPEATS):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 trial = self._study.ask({axis.name: axis.distribution for axis in self._axes})
@@ -178,6 +181,8 @@ class _Study:
             elif setting not in self._seen:
                 self._seen[setting] = trial
                 return setting, trial
+            elif self._breeds and setting in self._known:
+                self._finish(trial, self._known[setting])
             else:
                 self._study.tell(trial, state=TrialState.FAIL)
         unused = next((setting for setting in self._others() if setting not in self._seen), None)
@@ -203,6 +208,8 @@ class _Study:
     def _tell_one(self, seen: Observation) -> None:
         values = list(seen.values) or ([math.inf] * self._objectives if seen.status == "diverged" else None)
         trial = self._seen.get(seen.setting)
+        if values is not None:
+            self._known[seen.setting] = values
         if trial is None:
             self._seen[seen.setting] = None
             if values is not None and (given := self._frozen(seen.setting, values)):

@@ -23,6 +23,7 @@ from sweeplaw.orchestrator.search.contract import Finished, Proposal, RemainingB
 from sweeplaw.orchestrator.search.ledger import Incomplete, inherited
 from sweeplaw.orchestrator.search.outlook import recommended
 from sweeplaw.orchestrator.search.space import Space
+from sweeplaw.orchestrator.store import claims, clocks
 from sweeplaw.orchestrator.worker.provenance import commit, versions
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.record import UNFINISHED, CurvePoint, Outcome, Provenance, Row, SearchNote, TrialRecord
@@ -164,13 +165,24 @@ class ProposalFeed:
 
     def _exceeds(self, proposal: Proposal, group: Group) -> bool:
         """Return whether the budget has less left than these trials need; then the search ends."""
+        elsewhere = 0
+        if self._budget.trials is not None and (others := self._held_by_others()):
+            self._listen(at_once=True)
+            elsewhere = sum(not self._ledger.has(trial_id) for trial_id in others - self._cost.keys())
         left, needed = self.left(), _sum(self._needed(proposal, group).values())
         fresh = sum(trial_id not in self.attempts and not self._ledger.has(trial_id) for trial_id in group.ids)
-        if left.trials is not None and left.trials < fresh:
+        if left.trials is not None and left.trials - elsewhere < fresh:
             self.ended = f"budget.trials = {self._budget.trials} is spent"
         elif left.flops is not None and needed is not None and left.flops < needed:
             self.ended = f"budget.flops = {self._budget.flops:g} is spent (the next setting needs {needed:.3g})"
         return bool(self.ended)
+
+    def _held_by_others(self) -> set[str]:
+        """Return the trials that other live launches hold."""
+        location = self._lease.store.location
+        others = [held for held in claims.leases(location) if held.launch_id != self._lease.launch_id]
+        now = clocks.store_time(location) if others else None
+        return {trial_id for held in others if now and held.alive(now) for trial_id in held.trials}
 
     def _needed(self, proposal: Proposal, group: Group) -> dict[str, float | None]:
         """Return the FLOPs that each trial needs from where it paused to where it pauses next, or ends."""
