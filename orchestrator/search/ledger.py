@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sweeplaw.orchestrator.plan.plan import Group
-from sweeplaw.orchestrator.search.contract import History, Left, Observation, Pending, Proposal, Setting, Status
+from sweeplaw.orchestrator.search.contract import (
+    History,
+    Observation,
+    Pending,
+    Proposal,
+    RemainingBudget,
+    Setting,
+    Status,
+)
 from sweeplaw.orchestrator.search.space import Space
 from sweeplaw.trials import changes
 from sweeplaw.trials.errors import InputError
@@ -175,7 +183,7 @@ class Ledger:
         entry = self._of_trial.get(trial_id)
         return None if entry is None else entry.rows.get(trial_id)
 
-    def history(self, left: Left) -> History:
+    def history(self, left: RemainingBudget) -> History:
         """Return what the search may know now."""
         if self._observations is None:
             self._observations = [self._observation(entry) for entry in self._ended.values()]

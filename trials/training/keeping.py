@@ -59,13 +59,3 @@ class WeightSaver:
 def named(values: Tensor, shape: Shape) -> dict[str, Tensor]:
     """Return the tensors of one member by name, views of all its values in the order of `weights.layout`."""
     return {name: tensor[0] for name, tensor in views(values[None], layout(shape)).items()}
-
-
-def flat(tensors: Mapping[str, Tensor], shape: Shape) -> Tensor:
-    """Return the values of one member, (parameters,): the inverse of `named`. Raise KeyError, ValueError."""
-    import torch
-
-    slots = layout(shape)
-    if wrong := [slot.name for slot in slots if tuple(tensors[slot.name].shape) != slot.size]:
-        raise ValueError(f"{', '.join(wrong)}: other shapes than those of the model")
-    return torch.cat([tensors[slot.name].flatten() for slot in slots])

@@ -12,7 +12,16 @@ import pytest
 from sweeplaw.orchestrator.plan.search_options import KINDS
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.search import registry
-from sweeplaw.orchestrator.search.contract import Finished, History, Left, Observation, Pending, Proposal, Setting, Stop
+from sweeplaw.orchestrator.search.contract import (
+    Finished,
+    History,
+    Observation,
+    Pending,
+    Proposal,
+    RemainingBudget,
+    Setting,
+    Stop,
+)
 from sweeplaw.orchestrator.search.space import Space
 
 SURROGATE = """
@@ -99,7 +108,9 @@ class Course:
         self.random = random.Random(0)
 
     def history(self) -> History:
-        return History(list(self.known.values()), [item for _, item in self.running], Left(), len(self.proposals), 0.0)
+        return History(
+            list(self.known.values()), [item for _, item in self.running], RemainingBudget(), len(self.proposals), 0.0
+        )
 
     def propose(self) -> bool:
         """Take the next proposal; return whether there was one."""
