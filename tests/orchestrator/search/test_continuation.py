@@ -46,7 +46,7 @@ class Zygote:
     def wait(self) -> list[str]:
         """Return the trials that the launch recorded, once it has ended."""
         assert self.process.stdout is not None
-        found = []
+        found: list[str] = []
         for line in iter(self.process.stdout.readline, ""):
             if line.strip() == "gone":
                 return found

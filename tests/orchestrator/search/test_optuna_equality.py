@@ -78,11 +78,11 @@ def ours(space: Space, count: int, values: Callable[[Mapping[str, Any]], tuple[f
 def optunas(
     sampler: Any,
     count: int,
-    suggest: Callable[[optuna.Trial], dict[str, Any]],
+    suggest: Callable[[Any], dict[str, Any]],
     values: Callable[[Mapping[str, Any]], tuple[float, ...]],
 ) -> list[dict[str, Any]]:
     """Return the distinct settings that Optuna alone asks for: children of NSGA-II may be copies of their parents."""
-    directions = ["minimize"] * len(values(suggest(optuna.trial.FixedTrial({**dict.fromkeys("xyz", 1.0)}))))
+    directions: list[Any] = ["minimize"] * len(values(suggest(optuna.trial.FixedTrial({**dict.fromkeys("xyz", 1.0)}))))
     study = optuna.create_study(directions=directions, sampler=sampler)
     found: list[dict[str, Any]] = []
     while len(found) < count:
@@ -185,7 +185,8 @@ def test_the_same_settings_on_mixed_axes(tmp_path: Path) -> None:
         return (math.log(knobs["lr"] / 3e-3) ** 2 + worse[knobs["optimizer"]] + abs(knobs["width"] - 32) / 32,)
 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=11, constant_liar=True))
-    alone, taken = [], set()
+    alone: list[dict[str, Any]] = []
+    taken: set[Any] = set()
     space = space_of(tmp_path, "tpe", axes)
     order = [axis.names[0] for axis in space.axes]
     draws: dict[str, Callable[[optuna.Trial], Any]] = {
