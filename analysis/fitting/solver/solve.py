@@ -106,8 +106,11 @@ def _in_order(setup: Setup) -> Setup:
     problem = setup.problem
     if problem.bound.rows > SUBSAMPLE_ROWS:
         return setup
-    order = np.lexsort((problem.weights, problem.losses, *_columns(problem)))
-    return replace(setup, problem=_rows(problem, order))
+    columns = {node: column for node, column in problem.bound.columns.items() if column.shape[1] > 1}
+    order = np.lexsort((problem.weights, problem.losses, *(column[0] for column in columns.values())))
+    ordered = {**problem.bound.columns, **{node: column[:, order] for node, column in columns.items()}}
+    bound = replace(problem.bound, columns=ordered)
+    return replace(setup, problem=Problem(bound, problem.losses[order], problem.weights[order], problem.space))
 
 
 def _best_least_absolute(setup: Setup, starts: list[Array]) -> tuple[Array, int]:
