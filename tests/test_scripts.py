@@ -30,6 +30,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/search.py": ("--small",),
     "benchmarks/searching/law_guided.py": ("--seeds", "1", "--shares", "1"),
     "benchmarks/searching/real_training.py": ("--small",),
+    "benchmarks/searching/proposal_cost.py": ("--records", "20", "--kinds", "tpe", "law"),
     "benchmarks/store/append_speed.py": ("--records", "1000"),
     "benchmarks/store/commands_at_scale.py": ("--rows", "10000"),
     "benchmarks/store/query_speed.py": ("--rows", "10000"),
