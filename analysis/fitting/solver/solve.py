@@ -107,7 +107,8 @@ def _in_order(setup: Setup) -> Setup:
     if problem.bound.rows > SUBSAMPLE_ROWS:
         return setup
     columns = {node: column for node, column in problem.bound.columns.items() if column.shape[1] > 1}
-    order = np.lexsort((problem.weights, problem.losses, *(column[0] for column in columns.values())))
+    inputs = [columns[node][0] for node in columns if problem.bound.function.graph.nodes[node][0] == "name"]
+    order = np.lexsort((problem.weights, problem.losses, *inputs))
     ordered = {**problem.bound.columns, **{node: column[:, order] for node, column in columns.items()}}
     bound = replace(problem.bound, columns=ordered)
     return replace(setup, problem=Problem(bound, problem.losses[order], problem.weights[order], problem.space))
