@@ -38,8 +38,10 @@ class LawGuided:
         self._index = {candidate.setting: n for n, candidate in enumerate(space.candidates)}
         self._settings = [candidate.setting for candidate in space.candidates]
         axes = self._surface.axes
-        if unknown := options.target.keys() ^ set(axes) if options.target else set():
-            raise InputError(f"search.target: {', '.join(sorted(unknown))} (accepted: a value for each of {axes})")
+        if options.target and options.target.keys() != set(axes):
+            raise InputError(
+                f"search.target: {', '.join(sorted(options.target))} (accepted: a value for each of {', '.join(axes)})"
+            )
         self._target = tuple(options.target[axis] for axis in axes) if options.target else None
         self._read: list[Observation] = []
         self._guide = self._new_guide()

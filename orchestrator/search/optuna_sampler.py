@@ -53,6 +53,7 @@ class OptunaSampler:
         self._axes = [_Axis.of(axis) for axis in space.axes]
         self._sampler = _sampler_class(options)
         self._studies = {0: _Study(space, self._axes, options, self._sampler, 0)}  # the first, to refuse its options
+        _Study(space, self._axes, options, self._sampler, 0).check()
 
     def propose(self, history: History) -> Proposal | Finished | None:
         """Return what the sampler of one scientific point asks for; the points take turns."""
@@ -133,6 +134,14 @@ class _Study:
         self._read = 0  # observations read so far
         self._latest: tuple[tuple[int, int], Setting] | None = None  # the answer to the latest question, and which
 
+    def check(self) -> None:
+        """Ask once, in vain. Raise InputError if the sampler refuses these axes, or so many objectives."""
+        try:
+            self._ask()
+        except (TypeError, ValueError, NotImplementedError) as error:
+            name = type(self._study.sampler).__name__
+            raise InputError(f"search.kind: {name} cannot search this sweep: {error}") from None
+
     def ask(self, history: History) -> Setting | None:
         """Return the next setting, after the study has caught up with the history; None if none is left."""
         for item in self._own(history):
@@ -167,12 +176,15 @@ class _Study:
                 self._seen.pop(setting, None)
             self._seen[item.setting] = None
 
+    def _ask(self) -> Trial:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self._study.ask({axis.name: axis.distribution for axis in self._axes})
+
     def _fresh(self) -> tuple[Setting | None, Trial | None]:
         """Ask until the answer is a setting that has trials and was not asked for before."""
         for _ in range(REPEATS_FINITE if self._space.finite else REPEATS):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                trial = self._study.ask({axis.name: axis.distribution for axis in self._axes})
+            trial = self._ask()
             values = tuple(axis.values(trial.params[axis.name]) for axis in self._axes)
             setting = Setting(self._cell, values)
             if not self._space.admits(setting):

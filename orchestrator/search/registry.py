@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from sweeplaw.orchestrator.plan.search_options import (
@@ -16,11 +17,13 @@ from sweeplaw.orchestrator.plan.search_options import (
 )
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.orchestrator.search import static
-from sweeplaw.orchestrator.search.contract import Search
+from sweeplaw.orchestrator.search.contract import Search, Setting
 from sweeplaw.orchestrator.search.ledger import SearchObjective
-from sweeplaw.orchestrator.search.space import Space
+from sweeplaw.orchestrator.search.space import Space, sobol
 from sweeplaw.trials.errors import InputError, nearest
 from sweeplaw.trials.record import TRIAL_COLUMNS
+
+DRAWS = 32  # settings of each point whose cost is looked at where there are too many to look at all
 
 
 def load(space: Space) -> Search:
@@ -95,6 +98,12 @@ def check(sweep: SweepSpec) -> None:
             f"{sweep.workload.name} does not write (accepted: language_model, or code of your own that resumes from "
             "what it wrote into its checkpoint_folder, with checkpoints = true in [workload])"
         )
+    points = math.prod(len(axis.values) for axis in sweep.axes if axis.role == "scientific")
+    if isinstance(options, LawSearch) and points < 2:
+        faults.append(
+            f"a law search learns from one scientific point for the others, and the sweep has {points} "
+            "(accepted: at least 2; for a single one, local, tpe or gp)"
+        )
     faults += _unknown_objectives(sweep)
     if faults:
         raise InputError(faults, where=sweep.name)
@@ -118,13 +127,36 @@ def _unknown_objectives(sweep: SweepSpec) -> Iterator[str]:
 
 
 def _check_budget(space: Space) -> None:
-    """Raise InputError if not even the cheapest trial fits the budget."""
-    allowed = space.sweep.budget.flops
-    if allowed is None or not space.finite:
-        return
-    costs = [candidate.flops for candidate in space.candidates if candidate.flops is not None]
-    if costs and min(costs) > allowed:
-        raise InputError(
-            f"budget.flops = {allowed:g} is less than the cheapest setting needs ({min(costs):.3g} FLOPs)",
-            where=space.sweep.name,
+    """Raise InputError if not even the cheapest setting fits the budget, as far as its cost is known."""
+    budget, faults = space.sweep.budget, []
+    if budget.trials is not None and budget.trials < space.seeds:
+        faults.append(
+            f"budget.trials = {budget.trials} is less than one setting needs (accepted: at least {space.seeds}, "
+            "one for each seed)"
         )
+    least = _cheapest(space)
+    if budget.flops is not None and least is not None and least > budget.flops:
+        faults.append(
+            f"budget.flops = {budget.flops:g} is less than the cheapest setting needs (accepted: at least {least:.3g})"
+        )
+    if faults:
+        raise InputError(faults, where=space.sweep.name)
+
+
+def _cheapest(space: Space) -> float | None:
+    """Return the FLOPs of the cheapest setting, up to its first rung where trials pause; None if unknown.
+
+    Where a space is not finite it is the cheapest of some that are drawn.
+    """
+    if space.finite:
+        costs = [candidate.flops for candidate in space.candidates]
+    else:
+        drawn = sobol(space.axes, DRAWS, 0)
+        settings = (Setting(cell, values) for values in drawn for cell in range(len(space.cells)))
+        costs = [space.flops(setting) for setting in settings if space.admits(setting)]
+    known = [cost for cost in costs if cost is not None]
+    options = space.sweep.search
+    share = options.first if isinstance(options, HalvingSearch) else 1.0
+    if isinstance(options, PopulationSearch):
+        share = 1 / options.intervals
+    return share * min(known) if known else None
