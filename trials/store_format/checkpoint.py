@@ -25,6 +25,7 @@ from sweeplaw.trials.store_format.tensor_files import SUFFIX
 if TYPE_CHECKING:
     from torch import Tensor
 
+CURVE = ".sweeplaw-curve.jsonl"  # in a trial's own folder, by us: what it has reported, which is no checkpoint
 ENDED = ("completed", "diverged", "stopped")  # after any other outcome a later attempt may resume
 FORMAT = "sweeplaw checkpoint 1"  # incremented when older checkpoints can no longer be resumed
 
@@ -113,7 +114,9 @@ def _local_times(location: Location, name: str) -> list[dt.datetime]:
     with contextlib.suppress(FileNotFoundError):  # there is no such folder
         for _, _, files, descriptor in os.fwalk(location.writable(name)):  # follows no links
             with contextlib.suppress(FileNotFoundError):  # the script removes earlier checkpoints
-                times += [os.stat(file, dir_fd=descriptor, follow_symlinks=False).st_mtime for file in files]
+                times += [
+                    os.stat(file, dir_fd=descriptor, follow_symlinks=False).st_mtime for file in files if file != CURVE
+                ]
     return [dt.datetime.fromtimestamp(time, dt.UTC) for time in times]
 
 

@@ -127,3 +127,16 @@ def test_what_cannot_pause_is_refused_with_what_it_needs(tmp_path: Path) -> None
         check(PYTHON.replace("true", '"yes"'))
     with pytest.raises(InputError, match="python:mine:forgetful has no parameter checkpoint_folder"):
         run(tmp_path, PYTHON.replace("train", "forgetful"), HALVING)
+
+
+@pytest.mark.parametrize(("search", "knobs"), [(HALVING, ""), (POPULATION, '\nknobs = { changes = "" }')])
+def test_curves_are_whole_and_the_next_launch_has_nothing_to_do(tmp_path: Path, search: str, knobs: str) -> None:
+    """What a trial reported before it paused is in the curve of its last attempt, by which a new launch decides."""
+    _, rows = run(tmp_path, PYTHON + knobs, search)
+    curves = tables.load(str(tmp_path / "s"), states=None).curves.collect()
+    for row in rows.iter_rows(named=True):
+        steps = curves.filter(pl.col("trial_id") == row["trial_id"])["step"].to_list()
+        assert sorted(steps) == list(range(1, row["last_step"] + 1))
+    again, same = run(tmp_path, PYTHON + knobs, search)
+    assert again.states == {}
+    assert same.equals(rows)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,9 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
-from sweeplaw.trials.workloads.user_code import declared, dialect, template
+from sweeplaw.trials.workloads.user_code import declared, dialect, resumption, template
 from sweeplaw.trials.workloads.user_code.call import PLACEHOLDERS, Call
 from sweeplaw.trials.workloads.user_code.dialect import PLAIN, Dialect
-from sweeplaw.trials.workloads.user_code.inherited import inherit
 from sweeplaw.trials.workloads.user_code.reports import Diverged, Reports
 from sweeplaw.trials.workloads.user_code.script import Preemption, follow
 
@@ -119,15 +118,15 @@ class Command:
 
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Iterator[Event]:
         for spec in pack:
-            yield from self._trial(spec, context)
+            events = self._trial(spec, context)
+            yield from resumption.continued(events, spec, context) if self.resumes else events
 
-    def _trial(self, spec: TrialSpec, context: Context) -> Iterator[Event]:
+    def _trial(self, spec: TrialSpec, context: Context) -> Generator[Event, None, None]:
         reports = Reports(spec, self.divergence_loss)
         if context.ending():
             yield reports.outcome("preempted", NOT_BEGUN)
             return
         try:
-            inherit(spec, context)
             call, preemption = self._call(spec, context), Preemption(context.ending)
             limits = self.timeout_seconds, self.grace_seconds
             outcome = yield from follow(call, reports, *limits, preemption, context.log)

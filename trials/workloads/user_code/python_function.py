@@ -34,9 +34,8 @@ from sweeplaw.trials.record import CurvePoint, Outcome, State
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
-from sweeplaw.trials.workloads.user_code import declared, function_thread
+from sweeplaw.trials.workloads.user_code import declared, function_thread, resumption
 from sweeplaw.trials.workloads.user_code.function_thread import Put, reported_points
-from sweeplaw.trials.workloads.user_code.inherited import inherit
 from sweeplaw.trials.workloads.user_code.reports import Diverged, Reports
 
 OPTIONS = ("knobs", "metrics", "resources", "divergence_loss", "checkpoints")
@@ -102,7 +101,8 @@ class PythonFunction:
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Iterator[Event]:
         function = self._function()
         for spec in pack:
-            yield from _trial(function, Reports(spec, self.divergence_loss), context)
+            events = _trial(function, Reports(spec, self.divergence_loss), context)
+            yield from resumption.continued(events, spec, context) if self.resumes else events
 
     def _function(self) -> Callable[..., Any]:
         _, module_name, path = self.name.split(":")
@@ -162,7 +162,7 @@ def _extras(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(name for name in EXTRAS if name in parameters)
 
 
-def _trial(function: Callable[..., Any], reports: Reports, context: Context) -> Iterator[Event]:
+def _trial(function: Callable[..., Any], reports: Reports, context: Context) -> Generator[Event, None, None]:
     """Yield curve points, then the outcome, whatever the function does."""
     spec = reports.spec
     if context.ending():
@@ -222,7 +222,6 @@ def _body(function: Callable[..., Any], reports: Reports, context: Context) -> C
         extras = _extras(function)
         given = {"report": report, "context": context, "checkpoint_folder": None}
         if "checkpoint_folder" in extras:
-            inherit(reports.spec, context)
             given["checkpoint_folder"] = _made(context.own_folder(reports.spec.trial_id))
         result = function(dict(reports.spec.knobs), **{name: given[name] for name in extras})
         if isinstance(result, Generator) and "report" not in extras:
