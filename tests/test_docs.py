@@ -24,7 +24,13 @@ pytestmark = pytest.mark.process
 
 COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
 # Examples that need more than a test has. That these commands exist and take these options is still checked.
-NEEDS_MORE = {"launch": "a private Ray, run by the launch tests", "cluster": "an object store or a cluster"}
+NEEDS_MORE = {
+    "launch": "a private Ray, run by the launch tests",
+    "cluster": "an object store or a cluster",
+    "evaluate": "kept weights, run by the tests of ensembles",
+    "export-checkpoint": "kept weights, run by the tests of kept weights",
+    "recipes": "stores of several recipes, run by the tests of its command",
+}
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LONGEST_README = 120  # lines: one sitting
 

@@ -60,7 +60,7 @@ def compare_searches(
     line is the regret below which differences are within the table's own noise. A knob that was tuned too but is not
     named by --knob is held at its best value in each cell.
 
-    Example: sweeplaw compare-searches results/surrogate --knob lr --knob batch_tokens --searches law,tpe --seeds 5
+    Example: sweeplaw compare-searches results/surrogate --knob lr --knob batch_tokens --searches law,tpe --seeds 2
 
     Example: sweeplaw compare-searches runs.csv --knob lr --knob bs --y loss --seeds 5 --out regret.svg
     """

@@ -34,7 +34,7 @@ def derive(
     weight decay are --set "epochs=2 * epochs" --set "weight_decay=weight_decay / 2" --set members=5. Without --set and
     with --seeds 5, the best settings run again with five seeds.
 
-    Example: sweeplaw derive results/mine --set members=4 --set "epochs=2 * epochs" --out ensembles.toml
+    Example: sweeplaw derive results/surrogate --set "tokens=2 * tokens" --seeds 3 --out next.toml
     """
     from sweeplaw.analysis.tables.tables import load
     from sweeplaw.orchestrator.plan import derived_sweep
