@@ -62,7 +62,7 @@ def compare_searches(
 
     Example: sweeplaw compare-searches results/surrogate --knob lr --knob batch_tokens --searches law,tpe --seeds 2
 
-    Example: sweeplaw compare-searches runs.csv --knob lr --knob bs --y loss --seeds 5 --out regret.svg
+    Example: sweeplaw compare-searches runs.csv --knob lr --knob bs --y loss --seeds 2 --out regret.svg
     """
     from sweeplaw.analysis.tables.files.output_file import write_file
     from sweeplaw.orchestrator.search.rehearsal.comparison import check_budget, compare

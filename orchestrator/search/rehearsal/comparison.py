@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from sweeplaw.orchestrator.search.contract import Setting
 from sweeplaw.orchestrator.search.rehearsal.contestants import Contestant
@@ -91,7 +92,8 @@ def compare(
 ) -> SearchComparison:
     """Return how searches fare with ``budget``, a share of the grid's cost, and with smaller ones.
 
-    ``progress`` is called with the searches done and their number. Raise InputError if the budget pays for nothing.
+    ``progress`` is called with the searches done and their number. On one BLAS thread: at the sizes of a rehearsal
+    several mostly wait for each other (7 times the CPU). Raise InputError if the budget pays for nothing.
     """
     check_budget(space, budget)
     smaller = (share for share in SHARES if share < budget * (1 - ROUNDING))
@@ -101,7 +103,8 @@ def compare(
         found[contestant.name] = []
         for seed in range(seeds):
             progress(place * seeds + seed, len(entered) * seeds)
-            found[contestant.name].append(list(readings(space, contestant, shares, seed, slots)))
+            with threadpool_limits(1, "blas"):
+                found[contestant.name].append(list(readings(space, contestant, shares, seed, slots)))
     progress(len(entered) * seeds, len(entered) * seeds)
     table = noise(space)
     return SearchComparison(
