@@ -83,4 +83,4 @@ def test_a_page_needs_no_other_file_and_says_what_is_compared(tmp_path):
     assert "of the gain retained" in text
     assert not re.search(r"<(script|link|img)|src=", text)
     with pytest.raises(InputError, match="cannot be written"):
-        write_page(tmp_path / "missing" / "page.html", "x", study)
+        write_page(tmp_path / "page.html" / "page.html", "x", study)  # its folder is a file
