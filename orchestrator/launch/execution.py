@@ -127,7 +127,6 @@ class Execution:
             weights=checkpoints.weights_folder(self._lease.store.location) if self._sweep.keep else None,
             snapshots=self._sweep.keep == "evaluations",
             until=pack.until,
-            parent=pack.parent,
         )
 
     def _attempt(self, pack: Pack, spec: TrialSpec) -> int:

@@ -135,18 +135,14 @@ def alone(found: TrialView) -> str:
     axis = next((name for name in (*found.launch.get("scientific", ()), *knobs) if name in knobs), None)
     lines = [
         f"# Trial {found.trial_id} alone. Keep this file in the folder of its sweep file.",
-        f"name = {_toml(found.row.get('sweep', 'alone'))}",
-        f"workload = {_toml(workload)}",
+        f"name = {toml_file.text_of(found.row.get('sweep', 'alone'))}",
+        f"workload = {toml_file.text_of(workload)}",
         *([f"seeds = [{found.knobs['seed']}]"] if "seed" in found.knobs else []),
-        *(["[scientific]", f"{_key(axis)} = [{_toml(knobs.pop(axis))}]"] if axis else []),
+        *(["[scientific]", f"{toml_file.key(axis)} = [{toml_file.text_of(knobs.pop(axis))}]"] if axis else []),
         "[fixed]",
-        *(f"{_key(name)} = {_toml(value)}" for name, value in knobs.items()),
+        *(f"{toml_file.key(name)} = {toml_file.text_of(value)}" for name, value in knobs.items()),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _key(name: str) -> str:
-    return name if name.isascii() and name.isidentifier() else _toml(name)
 
 
 def _knobs(spec: str) -> Mapping[str, Value]:
@@ -177,11 +173,3 @@ def _read(location: Location, launches: Iterable[str], names: Iterable[str], tri
             if trial_id in section.attempts:
                 launch = next(launch for launch in launches if name.startswith(f"{launch}-"))
                 yield AttemptLog(launch, section.attempts[trial_id], len(section.attempts), section.output)
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{json.dumps(name)} = {_toml(item)}" for name, item in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)

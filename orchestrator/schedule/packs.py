@@ -30,7 +30,7 @@ class Pack:
     """Trials that one worker takes at a time. ``weight`` is their cost in the plan's unit (FLOPs, or trials).
 
     All are of one ``size``; their micro-batches are divided by ``micro_batch_divisor``. They pause at the step
-    ``until``, None to run to their end; one without a checkpoint of its own starts from that of the trial ``parent``.
+    ``until``, None to run to their end.
     """
 
     groups: tuple[Group, ...]
@@ -39,7 +39,6 @@ class Pack:
     size: TrialResources = ONE
     micro_batch_divisor: int = 1
     until: int | None = None
-    parent: str | None = None
 
     @property
     def pack_id(self) -> str:
@@ -141,7 +140,7 @@ class Queue:
         self._stacked = stacked
         self._size_of = size_of
         self._divisors: dict[str, int] = {}  # of trials that ran out of memory
-        self._pauses: dict[str, tuple[int | None, str | None]] = {}  # `until` and `parent` of trials that have them
+        self._pauses: dict[str, int] = {}  # `until` of trials that have it
         for pack in packs:
             self.put(pack)
 
@@ -173,10 +172,11 @@ class Queue:
 
     def put(self, pack: Pack) -> None:
         """Queue a pack."""
-        if pack.until is not None or pack.parent is not None:
-            self._pauses.update(
-                dict.fromkeys((spec for group in pack.groups for spec in group.ids), (pack.until, pack.parent))
-            )
+        for trial_id in (one for group in pack.groups for one in group.ids) if pack.until or self._pauses else ():
+            if pack.until is None:
+                self._pauses.pop(trial_id, None)
+            else:
+                self._pauses[trial_id] = pack.until
         fresh = pack.attempt == 1
         heapq.heappush(self._waiting.setdefault(pack.size, []), (fresh, -pack.weight, next(self._order), pack))
 
@@ -188,9 +188,9 @@ class Queue:
             self._divisors[spec.trial_id] = 2 * self._divisors.get(spec.trial_id, 1)
         group = Group(spec.workload, spec.knobs, (), ((),), (spec.trial_id,), cost)
         divisor = self._divisors.get(spec.trial_id, 1)
-        until, parent = self._pauses.get(spec.trial_id, (None, None))
+        until = self._pauses.get(spec.trial_id)
         size = self._size_of(cost)
-        self.put(Pack((group,), float(cost.flops or 1), 1, size, divisor, until, parent))
+        self.put(Pack((group,), float(cost.flops or 1), 1, size, divisor, until))
 
     @property
     def holds(self) -> bool:

@@ -95,15 +95,13 @@ class Proposal:
     """What to run next, and why, in words.
 
     ``until`` is the step at which the trial pauses, None to run to its end; a proposal of a paused setting continues
-    it. ``knobs`` are set beside those of the setting, so that it is another trial, which starts from the checkpoint of
-    the trial ``parent`` (population-based training).
+    it. ``knobs`` are set beside those of the setting, so that it is another trial (population-based training).
     """
 
     setting: Setting
     reason: str
     until: int | None = None
     knobs: Mapping[str, Value] = field(default_factory=dict)
-    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class Job:
 
     ``micro_batch_divisor``, ``checkpoints`` and ``checkpoint_seconds`` are those of `Context`; ``logs`` is the folder
     or URI where what the trials print is kept, None to keep nothing; ``weights`` and ``snapshots`` are those of
-    `Context`. ``until`` and ``parent`` are those of `Pack`.
+    `Context`. ``until`` is that of `Pack`.
     """
 
     pack_id: str
@@ -51,7 +51,6 @@ class Job:
     weights: str | None = None
     snapshots: bool = False
     until: int | None = None
-    parent: str | None = None
 
 
 def make_context(

@@ -208,7 +208,7 @@ class ProposalFeed:
         for trial_id in granted:
             self._notes[trial_id] = SearchNote(number, known, proposal.reason, setting)
             self._cost[trial_id] = costs[trial_id]
-        return self._packed(group.only(granted), proposal.until, proposal.parent)
+        return self._packed(group.only(granted), proposal.until)
 
     def _resumed(self, left: Incomplete) -> list[Pack]:
         """Return the packs of the trials of a setting that an earlier launch proposed and did not finish."""
@@ -219,7 +219,7 @@ class ProposalFeed:
         for trial_id in granted:
             self._notes[trial_id] = SearchNote(left.number, left.known, "completes the seeds of its setting", setting)
             self._cost[trial_id] = group.cost.flops
-        return self._packed(group.only(granted), None, None) if granted else []
+        return self._packed(group.only(granted), None) if granted else []
 
     def _give_up(self, stop: Stop) -> None:
         """Record the paused trials of a setting as stopped, under the attempt that has their curve."""
@@ -247,13 +247,10 @@ class ProposalFeed:
         for record in records:
             checkpoint.remove(checkpoints.folder(lease.store.location), record.spec.trial_id)
 
-    def _packed(self, group: Group, until: int | None, parent: str | None) -> list[Pack]:
+    def _packed(self, group: Group, until: int | None) -> list[Pack]:
         groups = [group] if self._stacked else [group.only({trial_id}) for trial_id in group.ids]
         size = self._size_of(group.cost)
-        return [
-            Pack((item,), float(group.cost.flops or 1) * len(item.ids), size=size, until=until, parent=parent)
-            for item in groups
-        ]
+        return [Pack((item,), float(group.cost.flops or 1) * len(item.ids), size=size, until=until) for item in groups]
 
     def _listen(self, *, at_once: bool = False) -> None:
         """Learn what other launches have recorded since the last look."""

@@ -166,7 +166,7 @@ class SimulatedProposals:
         groups = [group] if self._stacked else [group.only({trial}) for trial in group.ids]
         size = self._size_of(group.cost)
         flops = float(group.cost.flops or 1)
-        return [Pack((one,), flops * len(one.ids), size=size, until=until, parent=proposal.parent) for one in groups]
+        return [Pack((one,), flops * len(one.ids), size=size, until=until) for one in groups]
 
     def _pause(self, group: Group, until: int | None) -> int | None:
         """Return the step at which the trials of a group pause: that of a point of their curve, None for their end."""

@@ -49,13 +49,12 @@ class TrainingSegment:
 def legs(pack: Pack, done: Mapping[str, float], seconds: TrialSeconds, *, stacks: bool) -> Iterator[TrainingSegment]:
     """Yield what trains one after another: single trials, or in a stack those that are ``done`` to the same share.
 
-    A pack that pauses at a step ends there, and one with a parent begins where that is.
+    A pack that pauses at a step ends there.
     """
-    inherited = done.get(pack.parent, 0.0) if pack.parent else 0.0
     for group in pack.groups:
         steps = group.cost.steps
         until = 1.0 if pack.until is None or not steps else min(1.0, pack.until / steps)
-        shares = [min(until, done.get(trial, inherited)) for trial in group.ids]
+        shares = [min(until, done.get(trial, 0.0)) for trial in group.ids]
         indices = range(len(shares))
         stacked = [tuple(i for i in indices if shares[i] == share) for share in dict.fromkeys(shares)]
         for members in stacked if stacks else ((index,) for index in indices):

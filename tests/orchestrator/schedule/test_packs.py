@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeplaw.orchestrator.plan.plan import Group
-from sweeplaw.orchestrator.schedule.packs import MAX_TRIALS, Queue, cut
+from sweeplaw.orchestrator.schedule.packs import MAX_TRIALS, Pack, Queue, cut
 from sweeplaw.trials.accounting import Cost
+from tests.conftest import make_record
 
 
 def group(name, count, flops, memory=None):
@@ -89,3 +90,18 @@ def test_all_members_of_a_dead_stack_are_suspects():
     (pack,) = cut([group("g", 1, 1.0)], 1)
     queue.died(type(pack)((group("g", 3, 1.0),), 3.0), set())
     assert [(pack.attempt, pack.trials) for pack in drained(queue)] == [(2, 1)] * 3
+
+
+@pytest.mark.parametrize("until", [None, 40])
+def test_a_trial_that_is_tried_again_pauses_where_its_latest_pack_would(until: int | None) -> None:
+    record = make_record(1)
+    spec = record.spec
+    one = Group(spec.workload, spec.knobs, (), ((),), (spec.trial_id,), record.cost)
+    queue = Queue([Pack((one,), 1.0, until=25)])
+    queue.take()
+    queue.put(Pack((one,), 1.0, until=until))
+    queue.take()
+    queue.again(record)
+    again = queue.take()
+    assert again is not None
+    assert again.until == until

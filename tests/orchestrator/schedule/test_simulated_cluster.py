@@ -335,18 +335,18 @@ def test_rows_are_those_of_the_workload_with_the_attempt_of_the_job():
     assert [point.attempt for point in points if isinstance(point, CurvePoint)] == [2] * 4
 
 
-def test_a_pack_ends_at_the_step_where_it_pauses_and_goes_on_from_there_or_from_its_parent():
+def test_a_pack_ends_at_the_step_where_it_pauses_and_goes_on_from_there():
     one, other = group("a", 1, 1000.0), group("b", 1, 1000.0)  # of 100 steps
     packs = [Pack((one,), 4.0, size=GPU, until=25), Pack((one,), 3.0, size=GPU, until=40)]
-    packs += [Pack((other,), 2.0, size=GPU, parent=one.ids[0]), Pack((one,), 1.0, size=GPU)]
+    packs += [Pack((other,), 2.0, size=GPU), Pack((one,), 1.0, size=GPU)]
     conditions = Conditions(failures_per_hour=20.0, checkpoint_seconds=1.0, seed=1)
     done = Watched(Queue(packs, max_attempts=99), machines(1, 1), conditions)
     ends = [span.ended - span.began for span in done.ledger.spans if span.kind == "useful"]
-    assert sum(ends) == pytest.approx(250 + 150 + 600 + 600, abs=1.0)
+    assert sum(ends) == pytest.approx(250 + 150 + 1000 + 600, abs=1.0)
     assert done.ended == [one.ids[0], one.ids[0], other.ids[0], one.ids[0]]
     assert done.ledger.ended == 2
     assert done.ledger.absences, "the check has power"
-    assert done.ledger.flops()["useful"] == pytest.approx(1600.0, abs=1.0)
+    assert done.ledger.flops()["useful"] == pytest.approx(2000.0, abs=1.0)
 
 
 def test_a_pack_that_fits_no_node_is_refused():
