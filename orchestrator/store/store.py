@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeplaw.orchestrator.store import atomic, claims, clocks, writer
-from sweeplaw.orchestrator.store.tail import StoreTail
+from sweeplaw.orchestrator.store.tail import FreshOutcomes, StoreTail
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import SCHEMA_VERSION, UNFINISHED
@@ -161,7 +161,7 @@ class Store:
         return tail
 
     def claim(
-        self, trial_ids: Iterable[str], launch_id: str, lease_seconds: float, tail: StoreTail | None = None
+        self, trial_ids: Iterable[str], launch_id: str, lease_seconds: float, tail: FreshOutcomes | None = None
     ) -> set[str]:
         """Claim those of ``trial_ids`` that no other launch holds or has finished, for ``lease_seconds`` (`renew` in
         time), and return them.

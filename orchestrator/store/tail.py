@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,6 +13,14 @@ from sweeplaw.trials.store_format.layout import catalog, segment_of
 from sweeplaw.trials.store_format.location import Location
 
 Outcome = tuple[int, str]  # attempt, state
+
+
+class FreshOutcomes(Protocol):
+    """Where outcomes come from that a launch does not know yet."""
+
+    def fresh(self, own_launch: str) -> dict[str, Outcome]:
+        """Return trial_id -> latest outcome of the rows that other launches recorded since the last call."""
+        ...
 
 
 class StoreTail:

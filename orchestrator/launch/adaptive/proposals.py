@@ -23,7 +23,7 @@ from sweeplaw.orchestrator.search.contract import Finished, Proposal, RemainingB
 from sweeplaw.orchestrator.search.ledger import Incomplete, inherited
 from sweeplaw.orchestrator.search.outlook import recommended
 from sweeplaw.orchestrator.search.space import Space
-from sweeplaw.orchestrator.store import claims, clocks
+from sweeplaw.orchestrator.store import claims, clocks, tail
 from sweeplaw.orchestrator.worker.provenance import commit, versions
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.record import UNFINISHED, CurvePoint, Outcome, Provenance, Row, SearchNote, TrialRecord
@@ -159,8 +159,8 @@ class ProposalFeed:
             if granted := self._claimed(group):
                 return self._begun(found, group, granted, len(history.observations))
             self.elsewhere += len(group.ids)
-            self._ledger.held_elsewhere(found.setting, group)
-            self._listen(at_once=True)
+            if not all(map(self._ledger.has, group.ids)):
+                self._ledger.held_elsewhere(found.setting, group)
         return []
 
     def _exceeds(self, proposal: Proposal, group: Group) -> bool:
@@ -197,7 +197,7 @@ class ProposalFeed:
     def _claimed(self, group: Group) -> set[str]:
         """Claim these trials; return those that no other launch runs or has finished."""
         lease = self._lease
-        granted = lease.store.claim(group.ids, lease.launch_id, LEASE_SECONDS, lease.store.tail())
+        granted = lease.store.claim(group.ids, lease.launch_id, LEASE_SECONDS, self)
         lease.trials |= granted
         return granted
 
@@ -256,11 +256,19 @@ class ProposalFeed:
         """Learn what other launches have recorded since the last look."""
         if not at_once and time.monotonic() - self._listened < LISTEN_SECONDS:
             return
+        self.fresh(self._lease.launch_id)
+
+    def fresh(self, own_launch: str) -> dict[str, tail.Outcome]:
+        """Return what other launches have recorded since the last call, and learn from it.
+
+        A claim calls it after claiming: what another launch has finished is known to the search or found there.
+        """
         self._listened = time.monotonic()
-        fresh = self._tail.fresh(self._lease.launch_id)
+        fresh = self._tail.fresh(own_launch)
         if fresh:
             for row in rows(self._space, self._lease.store, list(fresh)):
                 self._ledger.add(row)
+        return fresh
 
 
 def _sum(values: Iterable[float | None]) -> float | None:

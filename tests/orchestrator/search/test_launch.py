@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -9,10 +10,12 @@ import pytest
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.clusters.profile.profile import Profile
+from sweeplaw.orchestrator.launch.adaptive import proposals
 from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.plan.plan import full, plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.record import Row, TrialRecord
 from sweeplaw.trials.workloads import surrogate
 
 SWEEP = """
@@ -121,3 +124,37 @@ def test_a_price_ends_a_law_guided_search(tmp_path: Path) -> None:
     done = launch(plan(sweep), Store.open(tmp_path / "s", create=True), INLINE)
     assert "below the price" in done.search_end
     assert sum(done.states.values()) < 150
+
+
+class Meanwhile:
+    """Runs another launch of the same sweep, to its end, when the first trial of a launch is recorded."""
+
+    def __init__(self, store: Path, text: str) -> None:
+        self.store, self.text, self.mine = store, text, list[str]()
+
+    def started(self, *args: object) -> None:
+        """Do nothing."""
+
+    def recorded(self, rows: Sequence[Row]) -> None:
+        """Note the trial; the other launch begins after the first."""
+        self.mine += [row.spec.trial_id for row in rows if isinstance(row, TrialRecord)]
+        if len(self.mine) == 1:
+            launch(plan(parse(self.text)), Store.open(self.store), INLINE)
+
+
+@pytest.mark.parametrize("kind", ["tpe", "cmaes", "archive"])
+def test_what_another_launch_recorded_since_the_last_look_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The other launch has ended and sealed its rows before this one listens again: a claim is what finds them."""
+    monkeypatch.setattr(proposals, "LISTEN_SECONDS", 1e9)
+    other = SWEEP.format(kind=kind, budget="trials = 5")
+    both = Meanwhile(tmp_path / "s", other)
+    store = Store.open(tmp_path / "s", create=True)
+    launch(plan(parse(SWEEP.format(kind=kind, budget="trials = 12"))), store, INLINE, both)
+    rows = tables.load(str(tmp_path / "s"), states=None).trials.collect()
+    theirs = set(rows["trial_id"]) - set(both.mine)
+    assert len(theirs) >= 3, "the check has power"
+    assert set(rows["attempt"]) == {1}
+    assert rows.height == len(theirs) + len(both.mine)
+    assert rows.height in (12, 13)
