@@ -77,5 +77,5 @@ def test_rungs_names_the_size_that_is_off_and_the_knob_at_its_edge(table, tmp_pa
     worse = [frame.with_columns(lr=rate, loss=pl.col("loss") * factor) for rate, factor in ((1e-3, 1.02), (2e-3, 1.0))]
     pl.concat(worse).write_csv(tmp_path / "rates.csv")
     text = run("rungs", tmp_path / "rates.csv", *words, "--knob", "lr")
-    assert "N = 9M lies" in text
+    assert "N = 9M is" in text
     assert "the best lr is the highest tried in 3 of 3 cells (0.002)" in text

@@ -88,9 +88,9 @@ def _in_double() -> Iterator[None]:
     """Draw our weights in float64, and make the forward pass convert to float64 where it converts to float32."""
     losses, construct = Transformer.losses, Transformer.__init__
 
-    def wide(model: Transformer, windows: Tensor) -> Tensor:
+    def wide(model: Transformer, *args: Tensor | None) -> Tensor:
         with mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
-            return losses(model, windows)
+            return losses(model, *args)  # type: ignore[arg-type]
 
     def constructed(model: Transformer, *args: object) -> None:
         construct(model, *args)  # type: ignore[arg-type]

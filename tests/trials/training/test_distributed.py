@@ -140,6 +140,7 @@ def test_weights_are_gathered_for_one_block_at_a_time_forward_and_backward(
     shape = Shape(3, 16, 2, 40, 12)
     whole, sharded = (Transformer(shape, 8, [0, 1], "cpu", autocast=autocast) for _ in range(2))
     held = sharded.weights = ShardedWeights(layout(shape), [0, 1], "cpu", group, autocast)
+    sharded.run = held.run
     gathered: list[set[str]] = []
     real = _FeedForward.backward
 
