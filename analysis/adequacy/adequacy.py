@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from sweeplaw.analysis.adequacy.below_the_law import asymptote, beaten
+from sweeplaw.analysis.adequacy.below_the_law import asymptote, below_best_loss
 from sweeplaw.analysis.adequacy.finding import Finding
 from sweeplaw.analysis.adequacy.held_out_budget import held_out_budget
 from sweeplaw.analysis.adequacy.identified import narrow, unidentified
@@ -133,7 +133,7 @@ def _findings(fit: Fit) -> Iterator[Finding]:
         repeated,
         nested(fit),
         asymptote(fit, noise),
-        beaten(fit, noise),
+        below_best_loss(fit, noise),
         held_out_budget(fit, noise),
     )
     yield from (other for other in others if other is not None)

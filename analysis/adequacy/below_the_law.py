@@ -49,7 +49,7 @@ def _least(fit: Fit) -> tuple[str, float]:
     return f"the law's limit for large {' and '.join(fit.law.inputs)}", float(limit[0])
 
 
-def beaten(fit: Fit, noise: float) -> Finding | None:
+def below_best_loss(fit: Fit, noise: float) -> Finding | None:
     """Return whether the best runs of several budgets beat the law's best loss there; None for a law of other inputs.
 
     ``noise`` is the standard deviation of one run in parts of its loss. The lowest of the n runs of a budget may be

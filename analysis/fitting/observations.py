@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from sweeplaw.analysis.fitting.apparent_units import apparent_units
 from sweeplaw.analysis.fitting.checks import Dropped, Observations, data_warnings, has_own_trials, require_fittable
-from sweeplaw.analysis.fitting.seeming_units import seeming_units
 from sweeplaw.analysis.fitting.selection import Selection, select
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.tables.roles.budgets import TOKENS, budget_note, with_planned_tokens
@@ -87,7 +87,7 @@ def _odd_units(
     frame: pl.DataFrame, values: Mapping[str, Array], mapping: Mapping[str, str], units: Mapping[str, float]
 ) -> str:
     columns = {name: text for name, text in mapping.items() if text in frame.columns}
-    return "" if has_own_trials(frame) else seeming_units(values, columns, units)
+    return "" if has_own_trials(frame) else apparent_units(values, columns, units)
 
 
 def _unknown_n(frame: pl.DataFrame, mapping: Mapping[str, str]) -> str:

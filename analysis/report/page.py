@@ -15,7 +15,7 @@ import polars as pl
 
 from sweeplaw.analysis.fitting.display.fit_card import further_warnings, sides, status_in_words
 from sweeplaw.analysis.report import figures
-from sweeplaw.analysis.report.outlook import forecast_band
+from sweeplaw.analysis.report.extrapolation import forecast_band
 from sweeplaw.analysis.report.report import Report, Section, report_values
 from sweeplaw.analysis.report.search_figures import search_figures
 from sweeplaw.analysis.tables.display import finite

@@ -15,10 +15,10 @@ import polars as pl
 from sweeplaw.analysis.fitting.display.fit_summary import summarise
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.report.comparison import compared
+from sweeplaw.analysis.report.extrapolation import forecast_values, rung_values
 from sweeplaw.analysis.report.family import Family, families
 from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws
 from sweeplaw.analysis.report.hyperlaw_section import HyperSection, hyper_section
-from sweeplaw.analysis.report.outlook import forecast_values, rung_values
 from sweeplaw.analysis.report.recipes.section import RecipesSection, recipes_section
 from sweeplaw.analysis.report.search_section import SearchSection, search_sections, search_values
 from sweeplaw.analysis.scaling.validation import largest

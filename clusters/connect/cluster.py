@@ -33,7 +33,7 @@ from sweeplaw.clusters.connect.private import (
     environment,
     interpreter,
     kept,
-    without_upsetting,
+    ray_variables_to_unset,
     write_token,
 )
 from sweeplaw.clusters.connect.start import failed_servers, initialized, loopback_here
@@ -175,7 +175,7 @@ def _servers(profile: Profile, folder: Path) -> CommandLine:
         "memory": memory_for_trials(usable_memory()),
         "temp_dir": str(folder / RAYS),
     }
-    names = {**without_upsetting(), **QUIET, **credentials(profile, str(write_token(folder / "token")))}
+    names = {**ray_variables_to_unset(), **QUIET, **credentials(profile, str(write_token(folder / "token")))}
     names |= {**(WATCHED if profile.dashboard else UNWATCHED), **(_LOOPBACK if _on_loopback(profile) else {})}
     return CommandLine([interpreter(folder), "-P", head.__file__, json.dumps(options)], {**names, MARK: str(folder)})
 
@@ -227,9 +227,11 @@ def credentials(profile: Profile, token_file: str | None) -> dict[str, str | Non
 def _session(profile: Profile, **options: Any) -> Iterator[ClusterInfo]:
     import ray
 
-    from sweeplaw.clusters.connect.own_path import own_path
+    from sweeplaw.clusters.connect.import_path import driver_import_path
 
-    with initialized(str(profile.address or "local"), lambda: ray.init(job_config=own_path(), **SILENT, **options)):
+    with initialized(
+        str(profile.address or "local"), lambda: ray.init(job_config=driver_import_path(), **SILENT, **options)
+    ):
         yield _info(profile, _await_nodes(profile))
 
 

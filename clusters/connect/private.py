@@ -27,7 +27,7 @@ _LONGEST_PLACE = LONGEST_FOLDER - len("/sl-12345678")
 RAYS = "r"  # Ray's own folder in ours: Ray opens its folder to everyone, so ours is the one that nobody else enters
 # Variables that would reach every process of Ray: they turn its warnings into errors, its exits into prompts, or name
 # another Ray. Ray's settings proper are in lower case (RAY_memory_usage_threshold); they and those of TLS are kept.
-_UPSETTING = re.compile(
+_RAY_VARIABLES = re.compile(
     r"PYTHON(WARNINGS|INSPECT|OPTIMIZE|STARTUP|SAFEPATH|PROFILEIMPORTTIME|VERBOSE)|RAY_(?!USE_TLS|TLS_)[A-Z0-9_]+"
 )
 # For each call (a worker's report is one) Ray's head keeps an event for its dashboard: 4 KB (measured), 100,000 of
@@ -191,9 +191,9 @@ def interpreter(folder: Path) -> str:
     return str(folder / "python" / python.relative_to(sys.prefix))
 
 
-def without_upsetting() -> dict[str, None]:
+def ray_variables_to_unset() -> dict[str, None]:
     """Return the variables of this environment that a private Ray must not see, to be unset."""
-    return dict.fromkeys(name for name in os.environ if _UPSETTING.fullmatch(name))
+    return dict.fromkeys(name for name in os.environ if _RAY_VARIABLES.fullmatch(name))
 
 
 def _make_folder(base: str | None) -> Path:

@@ -29,7 +29,7 @@ from sweeplaw.clusters.connect.private import (
     UNWATCHED,
     environment,
     private_folder,
-    without_upsetting,
+    ray_variables_to_unset,
     write_token,
 )
 from sweeplaw.clusters.profile.capacity import memory_for_trials, object_store_bytes, usable_memory
@@ -181,7 +181,7 @@ def _granted() -> list[str]:
 
 def _variables(job: Mapping[str, Any], files: JobFolder) -> dict[str, str | None]:
     return {
-        **without_upsetting(),
+        **ray_variables_to_unset(),
         "RAY_AUTH_MODE": job["profile"]["authentication"],
         "RAY_AUTH_TOKEN": None,
         "RAY_AUTH_TOKEN_PATH": str(files.token),

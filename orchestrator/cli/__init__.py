@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from sweeplaw.orchestrator.cli.shared import endings, environment, streams
+from sweeplaw.orchestrator.cli.shared import environment, exits, streams
 
 app = typer.Typer(
     name="sweeplaw",
@@ -86,7 +86,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # while it loaded
         signal.signal(signal.SIGINT, signal.default_int_handler)
     streams.secure()
-    endings.leave(endings.exit_code(_run, " ".join(["sweeplaw", *sys.argv[1:2]])))
+    exits.exit_process(exits.exit_code(_run, " ".join(["sweeplaw", *sys.argv[1:2]])))
 
 
 def _run() -> None:

@@ -13,6 +13,8 @@ from sweeplaw.trials.corpus.names import absent
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import N_UNKNOWN
 
+SAME_TOKENS = 0.01  # parts of D by which batch sizes that do not divide it change the tokens of a trial
+
 
 def estimate(plan: Plan, profile: Profile, pace: Pace | None = None) -> dict[str, Any]:
     """Return the plan in numbers. Unknown is None: a workload without a FLOP count has no device-hours.
@@ -21,7 +23,7 @@ def estimate(plan: Plan, profile: Profile, pace: Pace | None = None) -> dict[str
     """
     pace = pace or assumed(plan, profile)
     sizer = ResourceSizer(profile, plan.sweep.workload.spreads, ClusterCapacity.of(profile.planned_nodes()))
-    points = [_point(plan, groups, profile, sizer, pace) for _, groups in sorted(_by_point(plan).items())]
+    points = [_point(plan, groups, profile, sizer, pace) for groups in _by_point(plan)]
     hours = _sum(point["device_hours"] for point in points)
     slots = profile.planned_slots()
     return {
@@ -44,12 +46,27 @@ def estimate(plan: Plan, profile: Profile, pace: Pace | None = None) -> dict[str
     }
 
 
-def _by_point(plan: Plan) -> dict[tuple[int, int], list[Group]]:
-    """Return the groups by (N, D); unknown counts as one point."""
-    found: dict[tuple[int, int], list[Group]] = {}
-    for group in plan.groups:
-        found.setdefault((group.cost.params or 0, group.cost.tokens or 0), []).append(group)
+def _by_point(plan: Plan) -> list[list[Group]]:
+    """Return the groups of each (N, D), sorted; unknown counts as one point.
+
+    Groups of one scientific point whose tokens differ by less than ``SAME_TOKENS`` are at one D: a batch size that does
+    not divide the budget leaves out its last, partial batch.
+    """
+    scientific = plan.sweep.names("scientific")
+    found: list[list[Group]] = []
+    for group in sorted(plan.groups, key=lambda one: (one.cost.params or 0, one.cost.tokens or 0)):
+        if found and _at_one_point(found[-1][0], group, scientific):
+            found[-1].append(group)
+        else:
+            found.append([group])
     return found
+
+
+def _at_one_point(one: Group, other: Group, scientific: Sequence[str]) -> bool:
+    if one.cost.params != other.cost.params or one.cost.tokens == other.cost.tokens:
+        return one.cost.params == other.cost.params
+    close = (other.cost.tokens or 0) <= (1 + SAME_TOKENS) * (one.cost.tokens or 0)
+    return close and all(one.shared.get(name) == other.shared.get(name) for name in scientific)
 
 
 def _point(plan: Plan, groups: Sequence[Group], profile: Profile, sizer: ResourceSizer, pace: Pace) -> dict[str, Any]:
@@ -66,7 +83,7 @@ def _point(plan: Plan, groups: Sequence[Group], profile: Profile, sizer: Resourc
         "point": {name: groups[0].shared[name] for name in plan.sweep.names("scientific") if name in groups[0].shared},
         "params": cost.params,
         "params_non_embedding": cost.params_non_embedding,
-        "tokens": cost.tokens,
+        "tokens": groups[-1].cost.tokens,
         "trials": trials,
         "flops": _sum(None if group.cost.flops is None else group.cost.flops * len(group.ids) for group in groups),
         "memory_bytes": largest.memory_bytes,

@@ -18,9 +18,9 @@ from sweeplaw.analysis.fitting.checks import Observations
 from sweeplaw.analysis.fitting.selection import ALL
 from sweeplaw.analysis.forecasting.forecaster import Forecaster
 from sweeplaw.analysis.forecasting.registered.assumptions import assumptions
+from sweeplaw.analysis.forecasting.registered.matching_runs import count_at, measured
 from sweeplaw.analysis.forecasting.registered.record import ForecastTarget, LearntFrom, RegisteredForecast, digest_of
 from sweeplaw.analysis.forecasting.registered.run_ids import run_ids, value_text
-from sweeplaw.analysis.forecasting.registered.runs_there import count_at, measured
 from sweeplaw.analysis.forecasting.rollouts import rollouts
 from sweeplaw.analysis.forecasting.scores import LEVELS
 from sweeplaw.analysis.tables.sources import rows

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import stats
 
 from sweeplaw.analysis.forecasting.registered.files import CHANGED, read_files, registered
+from sweeplaw.analysis.forecasting.registered.matching_runs import SAME_RUN, ScoredRuns
 from sweeplaw.analysis.forecasting.registered.record import ForecastTarget, RegisteredForecast
-from sweeplaw.analysis.forecasting.registered.runs_there import SAME_RUN, ScoredRuns
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.trials.errors import InputError, shown

@@ -67,7 +67,7 @@ def compare_searches(
     from sweeplaw.analysis.tables.files.output_file import write_file
     from sweeplaw.orchestrator.search.rehearsal.comparison import check_budget, compare
     from sweeplaw.orchestrator.search.rehearsal.contestants import contestants, pausing
-    from sweeplaw.orchestrator.search.rehearsal.held import held
+    from sweeplaw.orchestrator.search.rehearsal.one_recipe import with_others_at_best
     from sweeplaw.orchestrator.search.rehearsal.recorded_space import recorded_space
     from sweeplaw.trials.errors import InputError
     from sweeplaw.trials.quantities import counted
@@ -79,7 +79,7 @@ def compare_searches(
     runs = read_runs(source, [*axes, *knob, *([curve] if curve else [])], y, let, where, "")
     points = _points(source) if curve is None and "trial_id" in runs.frame.columns and pausing(kinds) else None
     meaning = RecordedColumns({name: name for name in (*axes, *knob)}, y, cost, curve)
-    frame, left_out = held(runs.frame, axes, knob, y, runs.launches)
+    frame, left_out = with_others_at_best(runs.frame, axes, knob, y, runs.launches)
     table = RecordedTable.of(frame, meaning, points)
     space = recorded_space(table, axes, knob)
     check_budget(space, budget)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeplaw.orchestrator.cli.shared import remote
-from sweeplaw.orchestrator.cli.shared.endings import UNEXPECTED
+from sweeplaw.orchestrator.cli.shared.exits import UNEXPECTED
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.orchestrator.cli.shared.signals import Signals, StoppedBySignal

@@ -29,14 +29,14 @@ def plan_search(
     from sweeplaw.orchestrator.launch.adaptive.known import ledger
     from sweeplaw.orchestrator.search import registry
     from sweeplaw.orchestrator.search.contract import History, RemainingBudget
-    from sweeplaw.orchestrator.search.outlook import left, outlook
+    from sweeplaw.orchestrator.search.preview import left, preview
     from sweeplaw.orchestrator.search.space import Space
 
     registry.check(sweep)
     space = Space(sweep)
     history = ledger(space, store).history(RemainingBudget()) if store else History()
     history = replace(history, left=left(sweep.budget, history))
-    found = outlook(space, registry.load(space), history)
+    found = preview(space, registry.load(space), history)
     if json:
         emit_json(found if simulated is None else {**found, "simulation": simulated})
     else:

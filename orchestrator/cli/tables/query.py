@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeplaw.orchestrator.cli.shared import frames
-from sweeplaw.orchestrator.cli.shared.confined import SECONDS, confine
 from sweeplaw.orchestrator.cli.shared.frames import Csv, Ndjson, Out
+from sweeplaw.orchestrator.cli.shared.limited_child import SECONDS, continue_in_limited_child
 from sweeplaw.orchestrator.cli.shared.options import names
 from sweeplaw.orchestrator.cli.shared.output import Json, report_damage
 
@@ -58,7 +58,7 @@ def query(
 
     Example: sweeplaw query results/demo --where "val_loss < 2.5" --sort val_loss --limit 5
     """
-    confine(timeout, sql or where or f"all of {store}")
+    continue_in_limited_child(timeout, sql or where or f"all of {store}")
     from sweeplaw.analysis.tables import tables
     from sweeplaw.analysis.tables.query import Query, QueryResult, columns_of, mentioned_columns, run_query
     from sweeplaw.trials.errors import InputError

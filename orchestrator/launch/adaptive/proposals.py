@@ -21,7 +21,7 @@ from sweeplaw.orchestrator.schedule.packs import Pack
 from sweeplaw.orchestrator.search import registry
 from sweeplaw.orchestrator.search.contract import Finished, Proposal, RemainingBudget, Stop
 from sweeplaw.orchestrator.search.ledger import Incomplete, inherited
-from sweeplaw.orchestrator.search.outlook import recommended
+from sweeplaw.orchestrator.search.preview import recommended
 from sweeplaw.orchestrator.search.space import Space
 from sweeplaw.orchestrator.store import claims, clocks, tail
 from sweeplaw.orchestrator.worker.provenance import commit, versions
@@ -114,7 +114,7 @@ class ProposalFeed:
         )
 
     def recommended(self) -> list[dict[str, Any]]:
-        """Return the answer of the search at each scientific point (`search.outlook.recommended`)."""
+        """Return the answer of the search at each scientific point (`search.preview.recommended`)."""
         return recommended(self._space, self._search, self._ledger.history(self.left()))
 
     def publish(self) -> None:

@@ -19,7 +19,7 @@ from sweeplaw.orchestrator.schedule.simulated.ledger import SlotLedger
 from sweeplaw.orchestrator.search import registry
 from sweeplaw.orchestrator.search.contract import Finished, Proposal, RemainingBudget, Stop
 from sweeplaw.orchestrator.search.ledger import Ledger, inherited
-from sweeplaw.orchestrator.search.outlook import recommended
+from sweeplaw.orchestrator.search.preview import recommended
 from sweeplaw.orchestrator.search.space import Space
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError

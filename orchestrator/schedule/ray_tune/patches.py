@@ -22,7 +22,7 @@ class PrivatePart(NamedTuple):
 _TUNE, _ACTORS = "ray.tune.execution.tune_controller", "ray.air.execution._internal"
 _PATCHES, _BACKEND = "orchestrator.schedule.ray_tune.patches", "orchestrator.schedule.ray_tune.backend"
 _CLUSTER, _CLIENT = "clusters.connect.cluster", "clusters.connect.client"
-_HEAD, _OWN_PATH, _START = "clusters.connect.head", "clusters.connect.own_path", "clusters.connect.start"
+_HEAD, _IMPORT_PATH, _START = "clusters.connect.head", "clusters.connect.import_path", "clusters.connect.start"
 
 # Tested with ray >=2.52,<2.61, the range of our dependency; check each entry before raising it.
 PRIVATE_PARTS = (
@@ -47,8 +47,8 @@ PRIVATE_PARTS = (
     PrivatePart("ray._private.parameter", "no_monitor", _HEAD),
     PrivatePart("ray._private.parameter", "include_log_monitor", _HEAD),
     PrivatePart("ray._private.parameter", "temp_dir", _CLUSTER),
-    PrivatePart("ray.job_config", "_py_driver_sys_path", _OWN_PATH),  # argument of JobConfig
-    PrivatePart("ray.job_config.JobConfig", "_runtime_env_has_working_dir", _OWN_PATH),  # replaced
+    PrivatePart("ray.job_config", "_py_driver_sys_path", _IMPORT_PATH),  # argument of JobConfig
+    PrivatePart("ray.job_config.JobConfig", "_runtime_env_has_working_dir", _IMPORT_PATH),  # replaced
     PrivatePart("ray._private.worker", "print_to_stdstream", _START),  # replaced
     PrivatePart("ray._private.utils", "set_sigterm_handler", _START),  # replaced
     PrivatePart("ray._private.ray_constants", "ENABLE_RAY_CLUSTER", _START),  # replaced

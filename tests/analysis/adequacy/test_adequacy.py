@@ -11,7 +11,7 @@ import pytest
 
 from sweeplaw import analysis
 from sweeplaw.analysis.adequacy.adequacy import adequacy
-from sweeplaw.analysis.adequacy.below_the_law import asymptote, beaten
+from sweeplaw.analysis.adequacy.below_the_law import asymptote, below_best_loss
 from sweeplaw.analysis.adequacy.budgets import budgets
 from sweeplaw.analysis.adequacy.finding import Finding
 from sweeplaw.analysis.adequacy.held_out_budget import held_out_budget
@@ -68,7 +68,7 @@ def findings_of(fit: Fit) -> dict[str, Finding]:
     here = points(fit)
     first = lack_of_fit(here, spread(fit))
     noise = first.numbers.get("noise_of_loss", 0.003)
-    others = (replicates(here, spread(fit)), nested(fit), asymptote(fit, noise), beaten(fit, noise))
+    others = (replicates(here, spread(fit)), nested(fit), asymptote(fit, noise), below_best_loss(fit, noise))
     return {one.test: one for one in (first, *others, held_out_budget(fit, noise)) if one is not None}
 
 
@@ -155,7 +155,7 @@ def test_the_limit_of_a_users_formula_is_its_asymptote() -> None:
 
 def test_the_best_runs_of_several_budgets_below_the_law_fail_it() -> None:
     fit = fitted(additive, DESIGNS["isoFLOP, 126 rows"], 0)
-    passed = beaten(fit, 0.003)
+    passed = below_best_loss(fit, 0.003)
     assert passed is not None
     assert passed.verdict == "passed"
     assert passed.numbers["budgets"] == 9
@@ -163,7 +163,7 @@ def test_the_best_runs_of_several_budgets_below_the_law_fail_it() -> None:
     losses = fit.observations.losses.copy()
     for budget in (2, 5):
         losses[14 * budget + int(np.argmin(losses[14 * budget : 14 * budget + 14]))] *= 0.95
-    failed = beaten(analysis.fit({"N": n, "D": d, "loss": losses}, space="log", all_rows=True), 0.003)
+    failed = below_best_loss(analysis.fit({"N": n, "D": d, "loss": losses}, space="log", all_rows=True), 0.003)
     assert failed is not None
     assert failed.verdict == "failed"
     assert failed.sentence.startswith("the best runs of 2 of 9 budgets")

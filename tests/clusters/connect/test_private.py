@@ -26,8 +26,8 @@ from sweeplaw.clusters.connect.private import (
     interpreter,
     kept,
     private_folder,
+    ray_variables_to_unset,
     scratch_folder,
-    without_upsetting,
     write_token,
 )
 from tests.processes import is_alive
@@ -214,6 +214,6 @@ def test_variables_that_upset_ray_are_unset_and_its_settings_kept(monkeypatch: p
     kept_names = {"PYTHONPATH", "RAY_memory_usage_threshold", "RAY_USE_TLS", "RAY_TLS_CA_CERT", "MY_RAY_ADDRESS"}
     for name in upsetting | kept_names:
         monkeypatch.setenv(name, "1")
-    unset = without_upsetting()
+    unset = ray_variables_to_unset()
     assert upsetting <= unset.keys()
     assert not kept_names & unset.keys()

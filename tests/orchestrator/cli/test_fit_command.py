@@ -14,7 +14,7 @@ from sweeplaw import analysis
 from sweeplaw.analysis.fitting.display.fit_summary import summarise
 from sweeplaw.orchestrator.cli import main
 from sweeplaw.orchestrator.cli.laws.fit_text import show
-from sweeplaw.orchestrator.cli.shared import endings
+from sweeplaw.orchestrator.cli.shared import exits
 
 pytestmark = pytest.mark.process
 
@@ -24,7 +24,7 @@ COMMAND = [sys.executable, "-m", "sweeplaw"]
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """End the command by an exception: it would end the process without waiting for threads."""
-    monkeypatch.setattr(endings, "leave", sys.exit)
+    monkeypatch.setattr(exits, "exit_process", sys.exit)
 
 
 @pytest.fixture(scope="module")

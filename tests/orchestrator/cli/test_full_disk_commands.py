@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sweeplaw.orchestrator.cli import app
-from sweeplaw.orchestrator.cli.shared.endings import exit_code
+from sweeplaw.orchestrator.cli.shared.exits import exit_code
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.record import TrialRecord

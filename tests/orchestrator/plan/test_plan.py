@@ -15,7 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.plan.estimate import estimate
 from sweeplaw.orchestrator.plan.plan import DUPLICATE, plan
 from sweeplaw.orchestrator.plan.sizes import free_knobs
 from sweeplaw.orchestrator.plan.sweep import parse
@@ -119,6 +121,18 @@ def test_a_larger_random_search_contains_the_smaller():
 def test_cost_adds_up_over_trials():
     found = made("seeds = 2\n" + GRID)
     assert found.total("flops") == sum(6 * s["params"] * s["tokens"] for s in found.specs)
+
+
+def test_batch_sizes_that_do_not_divide_the_tokens_are_at_one_point():
+    text = (
+        'name = "s"\nworkload = "language_model"\n[scientific]\nwidth = [16, 32]\ntokens = [262144, 524288]\n'
+        "[nuisance]\nbatch_sequences = [8, 12, 20]\n[fixed]\ncontext = 64\n"
+    )
+    made = plan(parse(text))
+    cost = estimate(made, profile.load("local"))
+    assert len({group.cost.tokens for group in made.groups}) > 2
+    assert [(point["tokens"], point["trials"]) for point in cost["points"]] == 2 * [(262144, 3), (524288, 3)]
+    assert sum(point["flops"] for point in cost["points"]) == pytest.approx(cost["flops"])
 
 
 @pytest.mark.parametrize(

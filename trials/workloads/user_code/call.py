@@ -11,7 +11,7 @@ from pathlib import Path
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads.user_code import template
-from sweeplaw.trials.workloads.user_code.dialect import PLAIN, Dialect
+from sweeplaw.trials.workloads.user_code.report_format import PLAIN, ReportFormat
 
 PLACEHOLDERS = {
     "python": "the Python that runs the trial",
@@ -31,8 +31,8 @@ PLACEHOLDERS = {
 class Call:
     """A script's command with all placeholders filled in; ``env`` is its environment, including what it inherits.
 
-    ``metrics_file`` is None if reports are printed. ``dialect`` is how they are read; after one of ``retry_exit_codes``
-    the trial is preempted.
+    ``metrics_file`` is None if reports are printed. ``report_format`` is how they are read; after one of
+    ``retry_exit_codes`` the trial is preempted.
     """
 
     argv: list[str]
@@ -42,12 +42,12 @@ class Call:
     spec_file: Path
     metrics_file: Path | None
     checkpoint_folder: str
-    dialect: Dialect = PLAIN
+    report_format: ReportFormat = PLAIN
     retry_exit_codes: frozenset[int] = frozenset()
 
     @classmethod
     def from_spec(
-        cls, spec: TrialSpec, context: Context, *, cwd: str, sweep_folder: Path, dialect: Dialect = PLAIN
+        cls, spec: TrialSpec, context: Context, *, cwd: str, sweep_folder: Path, report_format: ReportFormat = PLAIN
     ) -> Call:
         """Fill in the templates of the knob ``command`` of ``spec``. Raise ValueError if a format does not fit."""
         templates = json.loads(spec["command"])
@@ -72,8 +72,8 @@ class Call:
         used = set[str]().union(*(template.placeholders(text) for text in (*argv, *env.values())))
         reports = folder / "metrics.jsonl" if "metrics_file" in used else None
         own_cwd = sweep_folder / template.fill(cwd, values)
-        if dialect.file is not None:
-            reports = own_cwd / template.fill(dialect.file, values)
+        if report_format.file is not None:
+            reports = own_cwd / template.fill(report_format.file, values)
         return cls(
             argv=[template.fill(text, values) for text in argv],
             env={
@@ -89,5 +89,5 @@ class Call:
             spec_file=folder / "spec.json",
             metrics_file=reports,
             checkpoint_folder=checkpoint_folder,
-            dialect=dialect,
+            report_format=report_format,
         )

@@ -24,9 +24,9 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
-from sweeplaw.trials.workloads.user_code import declared, dialect, resumption, template
+from sweeplaw.trials.workloads.user_code import declared, report_format, resumption, template
 from sweeplaw.trials.workloads.user_code.call import PLACEHOLDERS, Call
-from sweeplaw.trials.workloads.user_code.dialect import PLAIN, Dialect
+from sweeplaw.trials.workloads.user_code.report_format import PLAIN, ReportFormat
 from sweeplaw.trials.workloads.user_code.reports import Diverged, Reports
 from sweeplaw.trials.workloads.user_code.script import Preemption, follow
 
@@ -54,7 +54,7 @@ class Command:
     grace_seconds: float
     divergence_loss: float
     metrics: Mapping[str, tuple[str, str]]
-    dialect: Dialect = PLAIN
+    report_format: ReportFormat = PLAIN
     retry_exit_codes: frozenset[int] = frozenset()
     name: str = "command"
     requests: tuple[Knob, ...] = ()
@@ -72,7 +72,7 @@ class Command:
         knobs = declared.knobs(options.get("knobs"), options.get("axes"), faults)
         faults += _reserved_names(knobs)
         metrics = declared.metrics(options.get("metrics"), faults)
-        spoken = dialect.of(options, {*(knob.name for knob in knobs), *PLACEHOLDERS} - {"metrics_file"}, faults)
+        form = report_format.of(options, {*(knob.name for knob in knobs), *PLACEHOLDERS} - {"metrics_file"}, faults)
         codes = declared.exit_codes(options.get("retry_exit_codes", ()), faults)
         resources = declared.resources(options.get("resources"), faults)
         resumes = declared.flag("checkpoints", options.get("checkpoints"), faults)
@@ -86,7 +86,7 @@ class Command:
             raise InputError(faults)
         folder = Path(options.get("folder", ".")).resolve()
         return cls(
-            (*knobs, identity), resources, folder, cwd, timeout, grace, divergence_loss, metrics, spoken, codes,
+            (*knobs, identity), resources, folder, cwd, timeout, grace, divergence_loss, metrics, form, codes,
             resumes=resumes,
         )  # fmt: skip
 
@@ -141,7 +141,7 @@ class Command:
         yield outcome
 
     def _call(self, spec: TrialSpec, context: Context) -> Call:
-        call = Call.from_spec(spec, context, cwd=self.cwd, sweep_folder=self.folder, dialect=self.dialect)
+        call = Call.from_spec(spec, context, cwd=self.cwd, sweep_folder=self.folder, report_format=self.report_format)
         return replace(call, retry_exit_codes=self.retry_exit_codes)
 
 

@@ -60,7 +60,7 @@ def metrics(declared: Any, faults: list[str]) -> dict[str, tuple[str, str]]:
     """Return the unit and the meaning of each metric that a sweep describes, val_loss included."""
     found: dict[str, tuple[str, str]] = {}
     for name, entry in _mapping("workload.metrics", declared, faults).items():
-        if isinstance(entry, str):  # only the script's name of it, see `dialect`
+        if isinstance(entry, str):  # only the script's name of it, see `report_format`
             continue
         if not isinstance(entry, Mapping) or not all(isinstance(value, str) for value in entry.values()):
             accepted = "a table of from, unit and meaning, all text, or the script's name of it"

@@ -7,7 +7,7 @@ The script prints JSON lines, or appends them to `{metrics_file}`:
     {"final": true, "val_loss": 2.8, "note": "ok"}          optional: the final result, which may contain text
 
 A line is a report if it is a JSON object with `step`, `train_loss`, `val_loss` or `final`, of at most LINE_LIMIT bytes.
-Scripts with other names, lines and files are read as their `dialect` says.
+Scripts with other names, lines and files are read as their `report_format` says.
 Nothing counts after a `final` report. Reports that are ignored are counted in the trial's message. All output is in the
 log of the trial, and until its pack has ended in the trial's folder.
 
@@ -41,8 +41,8 @@ from sweeplaw.trials.store_format.attempt_log import left_out
 from sweeplaw.trials.workload import no_log
 from sweeplaw.trials.workloads.user_code import process
 from sweeplaw.trials.workloads.user_code.call import Call
-from sweeplaw.trials.workloads.user_code.dialect import ReportReader
 from sweeplaw.trials.workloads.user_code.growing_file import GrowingFile
+from sweeplaw.trials.workloads.user_code.report_format import ReportReader
 from sweeplaw.trials.workloads.user_code.reports import Reports, curve_value, final_value
 
 FOLLOW_BYTES = 1 << 20  # of stderr between two looks at stdout, lest a flood of it delays the end at a timeout
@@ -87,7 +87,7 @@ def follow(
     time in which nobody asked for the next point), and OSError or ValueError if the script cannot start.
     """
     _prepare(call, reports.spec)
-    errors, held, reader = _log(call, "stderr"), 0.0, ReportReader(call.dialect)
+    errors, held, reader = _log(call, "stderr"), 0.0, ReportReader(call.report_format)
     running = process.running(call.argv, cwd=call.cwd, env=call.env, stderr=errors, grace_seconds=grace_seconds)
     with (
         open(_log(call, "stdout"), "wb", buffering=0) as stdout,
@@ -139,7 +139,7 @@ def _prepare(call: Call, spec: TrialSpec) -> None:
     knobs = {name: value for name, value in spec.knobs.items() if name != "command"}
     call.spec_file.write_text(json.dumps({"trial_id": spec.trial_id, "knobs": knobs}, indent=1) + "\n")
     checkpoint.make_own_folder(call.checkpoint_folder)
-    if call.dialect.file is not None and call.metrics_file:  # the script creates it
+    if call.report_format.file is not None and call.metrics_file:  # the script creates it
         call.metrics_file.unlink(missing_ok=True)
     elif call.metrics_file:
         call.metrics_file.write_bytes(b"")  # removes the reports of an earlier attempt
@@ -148,8 +148,8 @@ def _prepare(call: Call, spec: TrialSpec) -> None:
 def _opened(call: Call) -> contextlib.AbstractContextManager[BinaryIO | GrowingFile | None]:
     if call.metrics_file is None:
         return contextlib.nullcontext()
-    if call.dialect.file is not None:
-        return GrowingFile(call.metrics_file, header=call.dialect.has_header)
+    if call.report_format.file is not None:
+        return GrowingFile(call.metrics_file, header=call.report_format.has_header)
     return open(call.metrics_file, "rb")
 
 
@@ -272,8 +272,8 @@ def _exit_outcome(code: int, call: Call, reports: Reports, unknown: Sequence[str
     tail = _tail(_log(call, "stderr")) or _tail(_log(call, "stdout"))
     if code == 0:
         where = f"in {call.metrics_file}" if call.metrics_file else "on standard output"
-        line = "a column" if call.dialect.has_header else 'a JSON line such as {"step": 10, "val_loss": 2.5}'
-        line += " or a group of workload.pattern" if call.dialect.patterns else ""
+        line = "a column" if call.report_format.has_header else 'a JSON line such as {"step": 10, "val_loss": 2.5}'
+        line += " or a group of workload.pattern" if call.report_format.patterns else ""
         no_loss = f"exit code 0, but no val_loss came {where} as {line}"
         given = f'; it reported {", ".join(unknown)}: name the loss by metrics = {{ val_loss = "NAME" }}'
         names = given if unknown else ""

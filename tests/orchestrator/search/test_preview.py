@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.search import registry
 from sweeplaw.orchestrator.search.contract import History
-from sweeplaw.orchestrator.search.outlook import FIRST, outlook
+from sweeplaw.orchestrator.search.preview import FIRST, preview
 from sweeplaw.orchestrator.search.space import Space
 
 SWEEP = """
@@ -24,9 +24,9 @@ batch_sequences = [16, 32]
 """
 
 
-def test_the_outlook_of_a_finite_search_says_what_was_set_and_what_it_would_cost() -> None:
+def test_the_preview_of_a_finite_search_says_what_was_set_and_what_it_would_cost() -> None:
     space = Space(parse(SWEEP))
-    found = outlook(space, registry.load(space), History())
+    found = preview(space, registry.load(space), History())
     assert found["search"]["kind"] == "local"
     assert None not in found["search"].values()
     assert found["budget"] == {"trials": 40}

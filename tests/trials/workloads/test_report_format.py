@@ -20,16 +20,16 @@ from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads import registry
-from sweeplaw.trials.workloads.user_code import dialect
-from sweeplaw.trials.workloads.user_code.dialect import ReportReader
+from sweeplaw.trials.workloads.user_code import report_format
 from sweeplaw.trials.workloads.user_code.growing_file import GrowingFile
+from sweeplaw.trials.workloads.user_code.report_format import ReportReader
 
 Run = Callable[..., tuple[list[CurvePoint], Outcome]]
 
 
 def read(lines: list[str], **options: Any) -> list[dict[str, Any] | None]:
     faults: list[str] = []
-    reader = ReportReader(dialect.of(options, ["folder"], faults))
+    reader = ReportReader(report_format.of(options, ["folder"], faults))
     assert faults == []
     return [reader.report(line.encode()) for line in lines]
 
@@ -69,7 +69,7 @@ def test_groups_of_a_pattern_may_have_the_names_of_the_script():
     options = {"pattern": r"iter (?P<iter>\d+) loss (?P<loss>\S+)", "metrics": {"val_loss": "loss", "step": "iter"}}
     assert read(["iter 10 loss 3.25"], **options) == [{"step": 10, "val_loss": 3.25}]
     faults: list[str] = []
-    dialect.of({**options, "metrics": {"val_loss": "other"}}, ["folder"], faults)
+    report_format.of({**options, "metrics": {"val_loss": "other"}}, ["folder"], faults)
     assert len(faults) == 1
     assert "names no value" in faults[0]
 
@@ -182,7 +182,7 @@ def test_exit_codes_that_ask_for_another_try_leave_the_trial_unfinished(run: Run
         assert outcome.state == state
 
 
-def test_faults_of_a_dialect_come_in_one_message() -> None:
+def test_faults_of_a_report_format_come_in_one_message() -> None:
     options: dict[str, Any] = {
         "argv": ["train", "model.width={width}", "{{braces}}"],
         "knobs": {"width": 3},

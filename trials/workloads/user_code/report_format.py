@@ -32,7 +32,7 @@ _SHOWN = 8  # names of an unknown line
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class ReportFormat:
     """``names``: its name -> ours. ``patterns``: their named groups are the values of a report, under either name.
     ``file``: a template of the file it writes; None if it prints."""
 
@@ -46,8 +46,8 @@ class Dialect:
         return self.file is not None and PurePath(self.file).suffix.lower() in (".csv", ".tsv")
 
 
-def of(options: Mapping[str, Any], accepted: Iterable[str], faults: list[str]) -> Dialect:
-    """Return the dialect that these options of ``[workload]`` describe; append the faults found to ``faults``.
+def of(options: Mapping[str, Any], accepted: Iterable[str], faults: list[str]) -> ReportFormat:
+    """return the format that these options of ``[workload]`` describe; append the faults found to ``faults``.
 
     ``accepted`` are the placeholders of the file.
     """
@@ -55,18 +55,18 @@ def of(options: Mapping[str, Any], accepted: Iterable[str], faults: list[str]) -
     if file is not None:
         faults += template.faults("workload.reports", file, accepted)
     names = _names(options.get("metrics"), faults)
-    return Dialect(names, _patterns(options.get("pattern", ()), names, faults), file)
+    return ReportFormat(names, _patterns(options.get("pattern", ()), names, faults), file)
 
 
-PLAIN = Dialect()  # of a script that was written for us
+PLAIN = ReportFormat()  # of a script that was written for us
 
 
 class ReportReader:
     """Reads the lines of one run as reports. ``unknown`` are the names in the first record that was none."""
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, report_format: ReportFormat) -> None:
         self.unknown: tuple[str, ...] = ()
-        self._dialect = dialect
+        self._format = report_format
         self._header: list[str] = []
         self._separator = ","
 
@@ -76,11 +76,11 @@ class ReportReader:
         Raise RecursionError for a record that is nested too deeply.
         """
         text = line.strip().rpartition(b"\r")[2].removeprefix(codecs.BOM_UTF8)  # a progress bar may stand before it
-        values = self._cells(text) if self._dialect.has_header else _record(text)
+        values = self._cells(text) if self._format.has_header else _record(text)
         if values is None:
-            found = _matched(text, self._dialect.patterns)
-            return None if found is None else _renamed(found, self._dialect.names)
-        values = _renamed(values, self._dialect.names)
+            found = _matched(text, self._format.patterns)
+            return None if found is None else _renamed(found, self._format.names)
+        values = _renamed(values, self._format.names)
         if REPORT_KEYS & values.keys():
             return values
         self.unknown = self.unknown or tuple(values)[:_SHOWN]

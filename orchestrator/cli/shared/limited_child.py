@@ -22,7 +22,7 @@ SHARE = 0.5  # of this machine's memory
 _DEATH_SIGNAL = 1  # option of prctl(2)
 
 
-def confine(seconds: float, text: str) -> None:
+def continue_in_limited_child(seconds: float, text: str) -> None:
     """Return in a child process that may take ``seconds``, and half of the memory on Linux; this process waits for it.
 
     It exits with the child's exit code (typer.Exit), or raises InputError with ``text``, the query, if a limit or a

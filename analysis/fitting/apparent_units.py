@@ -25,7 +25,7 @@ USUAL_N = (1e6, 1e13)  # parameters of models that scaling laws are about
 GAP = 1e3  # between neighbouring values, at which a column is in two units
 
 
-def seeming_units(inputs: Mapping[str, Array], columns: Mapping[str, str], units: Mapping[str, float]) -> str:
+def apparent_units(inputs: Mapping[str, Array], columns: Mapping[str, str], units: Mapping[str, float]) -> str:
     """Return a sentence on the units that columns seem to be in, empty if they may be counts.
 
     ``inputs`` are the columns as they are in the table, ``columns`` the names of those that are no expressions,

@@ -18,7 +18,7 @@ import pytest
 
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.cli.shared import environment
-from sweeplaw.orchestrator.cli.shared.endings import exit_code
+from sweeplaw.orchestrator.cli.shared.exits import exit_code
 from sweeplaw.orchestrator.cli.shared.streams import OutputLost
 from sweeplaw.trials.errors import InputError
 
@@ -27,7 +27,7 @@ HINT = "(SWEEPLAW_TRACEBACK=1 shows where it came from)\n"
 
 LEFT_BEHIND = """
 import atexit, builtins, threading, time
-from sweeplaw.orchestrator.cli.shared import endings
+from sweeplaw.orchestrator.cli.shared import exits
 
 class Slow:
     def __del__(self):
@@ -37,8 +37,8 @@ builtins.slow = Slow()
 atexit.register(time.sleep, 100)
 atexit.register(print, "bye", end="")
 threading.Thread(target=time.sleep, args=(100,)).start()
-endings.EXIT_SECONDS = 0.2
-endings.leave(4)
+exits.EXIT_SECONDS = 0.2
+exits.exit_process(4)
 """
 
 

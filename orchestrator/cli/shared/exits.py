@@ -65,7 +65,7 @@ def end_at_once_if_interrupted() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """End the process with this exit code, whatever the code of a trial has left behind.
 
     Threads are not waited for, and what is registered to run at exit has `EXIT_SECONDS`.

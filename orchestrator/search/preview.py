@@ -15,7 +15,7 @@ from sweeplaw.orchestrator.search.space import Space, ladder
 FIRST = 5  # proposals that are shown
 
 
-def outlook(space: Space, search: Search, history: History) -> dict[str, Any]:
+def preview(space: Space, search: Search, history: History) -> dict[str, Any]:
     """Return the search in numbers. Unknown is None: a workload without a FLOP count has no cost."""
     costs = _costs(space)
     return {

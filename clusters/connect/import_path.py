@@ -9,7 +9,7 @@ from pathlib import Path
 from ray.job_config import JobConfig
 
 
-class _OwnPath(JobConfig):
+class _DriverImportPath(JobConfig):
     """A job whose workers search the given folders first, in this order.
 
     Ray would put the current folder before everything, where another checkout of this package, or any file named like a
@@ -20,12 +20,12 @@ class _OwnPath(JobConfig):
         return True  # so that Ray adds nothing
 
 
-def own_path() -> JobConfig:
+def driver_import_path() -> JobConfig:
     """Return the settings of a job whose workers import from the folders of the driver's path.
 
     Folders of its Python are left out: every node has its own.
     """
-    return _OwnPath(_py_driver_sys_path=[*reversed(_folders())])  # Ray puts each before the others
+    return _DriverImportPath(_py_driver_sys_path=[*reversed(_folders())])  # Ray puts each before the others
 
 
 def _folders() -> list[str]:

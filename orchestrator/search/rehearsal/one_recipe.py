@@ -12,7 +12,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
 
 
-def held(
+def with_others_at_best(
     runs: pl.DataFrame, cell: Sequence[str], knobs: Sequence[str], y: str, launches: Launches
 ) -> tuple[pl.DataFrame, list[str]]:
     """Return the runs that differ only in ``cell``, ``knobs`` and seed, and notes on the others, which are left out.
