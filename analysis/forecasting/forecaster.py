@@ -228,8 +228,8 @@ def _claims(rows: int, budgets: int) -> tuple[str, ...]:
         return ()
     need = f"{LEAST_ROWS} runs at {LEAST_BUDGETS} budgets"
     return (
-        f"{counted(rows, 'run')} at {counted(budgets, 'budget')}, fewer than {need}: the bands are mostly what is "
-        "assumed of any law, and claim nothing",
+        f"{counted(rows, 'run')} at {counted(budgets, 'budget')} (needed: {need}): the bands are mostly what is assumed "
+        "of any law, and claim nothing",
     )
 
 

@@ -101,7 +101,7 @@ def test_few_runs_claim_nothing() -> None:
     runs = table(budgets=2, each=4)
     found = analysis.forecaster(runs)
     assert "claim nothing" in found.predict(AHEAD).warnings[-1]
-    assert "8 runs at 2 budgets, fewer than 12 runs at 3 budgets" in found.predict(AHEAD).headline()[-1]
+    assert "8 runs at 2 budgets (needed: 12 runs at 3 budgets)" in found.predict(AHEAD).headline()[-1]
     assert analysis.rollouts(runs).rollouts == ()
 
 
