@@ -155,6 +155,6 @@ def samples(value: Any) -> list[Any]:
     if isinstance(value, list):
         return value
     if isinstance(value, dict):
-        inside = [item for key, item in value.items() if key != "num"]
+        inside = [item for key, item in value.items() if key not in ("num", "when")]
         return [item for one in inside for item in (one if isinstance(one, list) else [one])]
     return [value]

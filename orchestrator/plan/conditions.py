@@ -63,7 +63,8 @@ def faults(axes: Sequence[Axis], knobs: Iterable[Knob], fixed: Collection[str]) 
             if circle := sorted((axis.when.names & own) - order):
                 found.append(f"{axis.path}.when: reads {', '.join(circle)}, whose own condition depends on this axis")
             found += [
-                f"{axis.path}.when: {name} has no default, which trials without this axis need"
+                f"{axis.path}.when: {name} has no default, which trials without this axis need "
+                f"(a knob of your own: {name} = ... in [workload.knobs])"
                 for name in axis.names
                 if defaults.get(name) is None
             ]

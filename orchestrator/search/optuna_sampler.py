@@ -4,6 +4,9 @@ A sampler draws random numbers, so its proposals depend on all it was asked and 
 that order: each proposal of this search has its number and how many results were known. A new instance replays it and
 continues as the first one would have; what the history does not explain (imports, another version of the sweep) is
 given to the study as finished trials.
+
+Axes are suggested one by one, those that a condition reads before those that have it; a trial has no parameter for an
+axis whose condition does not hold, as in Optuna's own conditional spaces.
 """
 
 from __future__ import annotations
@@ -16,20 +19,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from sweeplaw.orchestrator.plan.axes import Axis
+from sweeplaw.orchestrator.plan import conditions
 from sweeplaw.orchestrator.plan.search_options import OptunaSearch
 from sweeplaw.orchestrator.search.contract import Finished, History, Observation, Pending, Proposal, Setting
-from sweeplaw.orchestrator.search.space import Space, ladder, sobol
+from sweeplaw.orchestrator.search.optuna_axis import OptunaAxis
+from sweeplaw.orchestrator.search.space import Space, sobol
 from sweeplaw.trials.errors import InputError, nearest
-from sweeplaw.trials.spec import Value
 
 SAMPLERS: Mapping[str, str] = {
     "tpe": "TPESampler",
@@ -50,7 +47,7 @@ class OptunaSampler:
     def __init__(self, space: Space, options: OptunaSearch) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space, self._options = space, options
-        self._axes = [_Axis.of(axis) for axis in space.axes]
+        self._axes = [OptunaAxis.of(axis) for axis in conditions.ordered(space.axes)]
         self._sampler = _sampler_class(options)
         self._studies = {0: _Study(space, self._axes, options, self._sampler, 0)}  # the first, to refuse its options
         _Study(space, self._axes, options, self._sampler, 0).check()
@@ -81,43 +78,11 @@ class OptunaSampler:
         return self._studies[cell]
 
 
-class _Axis:
-    """One nuisance axis as a distribution: an ordered index of its values, a category, or a range."""
-
-    def __init__(self, axis: Axis, distribution: BaseDistribution, values: tuple[tuple[Value, ...], ...]) -> None:
-        self.axis, self.distribution, self._values = axis, distribution, values
-        self.name = ",".join(axis.names)
-
-    @classmethod
-    def of(cls, axis: Axis) -> _Axis:
-        """Return the axis as Optuna sees it."""
-        values = tuple(ladder(axis)) if axis.values else ()
-        if not values:
-            if axis.knobs[0].type == "int":
-                return cls(axis, IntDistribution(math.ceil(axis.low), math.floor(axis.high), log=axis.log), ())
-            return cls(axis, FloatDistribution(axis.low, axis.high, log=axis.log), ())
-        ordered = all(isinstance(value, int | float) and not isinstance(value, bool) for value in sum(values, ()))
-        if ordered and len(axis.knobs) == 1:
-            return cls(axis, IntDistribution(0, len(values) - 1), values)
-        return cls(axis, CategoricalDistribution(range(len(values))), values)
-
-    def values(self, param: Any) -> tuple[Value, ...]:
-        """Return the values of the axis for a parameter of the study."""
-        return self._values[param] if self._values else (self.axis.knobs[0].coerce(param),)
-
-    def param(self, values: tuple[Value, ...]) -> Any:
-        """Return the parameter for these values. Raise ValueError if the distribution does not have it."""
-        param = self._values.index(values) if self._values else values[0]
-        if not self.distribution._contains(self.distribution.to_internal_repr(param)):
-            raise ValueError(f"{param} is outside {self.distribution}")
-        return param
-
-
 class _Study:
     """The study of one scientific point, as far as a history has been replayed into it."""
 
     def __init__(
-        self, space: Space, axes: Sequence[_Axis], options: OptunaSearch, sampler: type[Any], cell: int
+        self, space: Space, axes: Sequence[OptunaAxis], options: OptunaSearch, sampler: type[Any], cell: int
     ) -> None:
         self._space, self._axes, self._cell = space, axes, cell
         self._seed = space.seed_at(cell, options.seed)
@@ -176,17 +141,21 @@ class _Study:
                 self._seen.pop(setting, None)
             self._seen[item.setting] = None
 
-    def _ask(self) -> Trial:
+    def _ask(self) -> tuple[Trial, Setting]:
+        """Ask for a trial; axes whose condition does not hold are at their placeholder."""
+        chosen = {axis.names: conditions.stand_in(axis) for axis in self._space.axes}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return self._study.ask({axis.name: axis.distribution for axis in self._axes})
+            trial = self._study.ask()
+            for axis in self._axes:
+                if not self._space.inactive(Setting(self._cell, tuple(chosen.values()))).issuperset(axis.axis.names):
+                    chosen[axis.axis.names] = axis.suggest(trial)
+        return trial, Setting(self._cell, tuple(chosen.values()))
 
     def _fresh(self) -> tuple[Setting | None, Trial | None]:
         """Ask until the answer is a setting that has trials and was not asked for before."""
         for _ in range(REPEATS_FINITE if self._space.finite else REPEATS):
-            trial = self._ask()
-            values = tuple(axis.values(trial.params[axis.name]) for axis in self._axes)
-            setting = Setting(self._cell, values)
+            trial, setting = self._ask()
             if not self._space.admits(setting):
                 trial.set_user_attr(_VIOLATION, 1.0)
                 self._finish(trial, [math.inf] * self._objectives)
@@ -238,11 +207,14 @@ class _Study:
 
     def _frozen(self, setting: Setting, values: list[float]) -> FrozenTrial | None:
         """Return a finished trial that the sampler did not ask for; None if it lies outside the axes."""
+        off = self._space.inactive(setting)
+        active = [axis for axis in self._axes if not off.issuperset(axis.axis.names)]
         try:
-            params = {axis.name: axis.param(own) for axis, own in zip(self._axes, setting.values, strict=True)}
+            values = {axis.names: own for axis, own in zip(self._space.axes, setting.values, strict=True)}
+            params = {axis.name: axis.param(values[axis.axis.names]) for axis in active}
         except ValueError:
             return None
-        distributions = {axis.name: axis.distribution for axis in self._axes}
+        distributions = {axis.name: axis.distribution for axis in active}
         met = {"constraints": (0.0,)} if self._space.sweep.where else {}  # as Optuna keeps those of its own trials
         return create_trial(params=params, distributions=distributions, values=values, system_attrs=met)
 

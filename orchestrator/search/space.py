@@ -65,9 +65,9 @@ class Space:
 
     def canonical(self, setting: Setting) -> Setting:
         """Return the canonical setting: axes whose condition does not hold are at their placeholder."""
-        if not self._conditional:
+        off = self.inactive(setting)
+        if not off:
             return setting
-        off = conditions.inactive(self.sweep.axes, self.knobs(setting), self.sweep.constants)
         return Setting(
             setting.cell,
             tuple(
@@ -75,6 +75,12 @@ class Space:
                 for axis, values in zip(self.axes, setting.values, strict=True)
             ),
         )
+
+    def inactive(self, setting: Setting) -> set[str]:
+        """Return the knobs of the axes whose condition does not hold at this setting."""
+        if not self._conditional:
+            return set()
+        return conditions.inactive(self.sweep.axes, self.knobs(setting), self.sweep.constants)
 
     def knobs(self, setting: Setting) -> dict[str, Value]:
         """Return the values of all axes at this setting, by knob."""

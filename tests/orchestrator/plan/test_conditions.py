@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from sweeplaw.orchestrator.plan.plan import plan
@@ -61,3 +63,19 @@ def test_a_space_has_each_setting_once() -> None:
 def test_a_condition_that_cannot_be_decided_is_refused(when: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         parse(SWEEP.format(when=when, search=""))
+
+
+def test_a_condition_is_no_value_of_a_knob_whose_type_is_inferred(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def f(config): ...\n")
+    text = (
+        'name = "own"\n[workload]\nkind = "python:own:f"\nknobs = {{ {default} }}\n[scientific]\nparams = [10]\n'
+        "[nuisance]\noptimizer = ['sgd', 'adamw']\nmomentum = {{ list = [0.8, 0.9], when = \"optimizer == 'sgd'\" }}\n"
+    )
+    made = plan(parse(text.format(default="momentum = 0.5"), folder=tmp_path))
+    assert {(spec["optimizer"], spec["momentum"]) for spec in made.specs} == {
+        ("sgd", 0.8),
+        ("sgd", 0.9),
+        ("adamw", 0.5),
+    }
+    with pytest.raises(InputError, match=r"momentum has no default.*momentum = \.\.\. in \[workload\.knobs\]"):
+        parse(text.format(default=""), folder=tmp_path)

@@ -19,8 +19,10 @@ from sweeplaw.orchestrator.search.space import Space
 pytestmark = pytest.mark.filterwarnings("ignore")
 SWEEP = """
 name = "functions"
-workload = "python:functions:f"
 {where}
+[workload]
+kind = "python:functions:f"
+{knobs}
 [search]
 kind = "{kind}"
 seed = 11
@@ -53,10 +55,12 @@ def ackley(x: Sequence[float]) -> float:
     return -20 * math.exp(-0.2 * square) - math.exp(wave) + 20 + math.e
 
 
-def space_of(tmp_path: Path, kind: str, axes: Mapping[str, str], options: str = "", where: str = "") -> Space:
+def space_of(
+    tmp_path: Path, kind: str, axes: Mapping[str, str], options: str = "", where: str = "", knobs: str = ""
+) -> Space:
     (tmp_path / "functions.py").write_text("def f(config): ...\n")
     lines = "\n".join(f"{name} = {axis}" for name, axis in axes.items())
-    content = SWEEP.format(kind=kind, axes=lines, options=options, where=where, dimensions=len(axes))
+    content = SWEEP.format(kind=kind, axes=lines, options=options, where=where, knobs=knobs, dimensions=len(axes))
     return Space(parse(content, folder=tmp_path))
 
 
@@ -204,3 +208,51 @@ def test_the_same_settings_on_mixed_axes(tmp_path: Path) -> None:
         else:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
     assert ours(space, 40, values) == alone
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("kind", ["tpe", "gp", "cmaes", "nsga2"])
+def test_the_same_settings_where_an_axis_depends_on_another(tmp_path: Path, kind: str) -> None:
+    """Optuna's own conditional space: a trial has no momentum where its optimizer has none."""
+    options, make = SAMPLERS[kind]
+    axes = {
+        "momentum": "{ linear = [0.5, 0.99], when = \"optimizer == 'sgd'\" }",
+        "optimizer": '["sgd", "adamw"]',
+        "lr": "{ log = [1e-5, 1.0] }",
+    }
+
+    def values(knobs: Mapping[str, Any]) -> tuple[float, ...]:
+        off = (knobs["momentum"] - 0.9) ** 2 if knobs["optimizer"] == "sgd" else 0.05
+        return (math.log(knobs["lr"] / 3e-3) ** 2 + off,)
+
+    space = space_of(tmp_path, kind, axes, options, knobs="knobs = { momentum = 0.5 }")
+    order = [axis.names[0] for axis in space.axes if axis.names != ("momentum",)]
+
+    def suggest(trial: Any) -> dict[str, Any]:
+        draws: dict[str, Callable[[], Any]] = {
+            "lr": lambda: trial.suggest_float("lr", 1e-5, 1.0, log=True),
+            "optimizer": lambda: ["sgd", "adamw"][trial.suggest_categorical("optimizer", range(2))],
+        }
+        found = {}
+        for name in order:
+            found[name] = draws[name]()
+            if name == "optimizer":
+                found["momentum"] = trial.suggest_float("momentum", 0.5, 0.99) if found[name] == "sgd" else 0.5
+        return found
+
+    study = optuna.create_study(sampler=make())
+    alone: list[dict[str, Any]] = []
+    while len(alone) < COUNT.get(kind, 40):
+        trial = study.ask()
+        knobs = suggest(trial)
+        if knobs not in alone:
+            alone.append(knobs)
+            study.tell(trial, values(knobs)[0])
+        elif kind == "nsga2":
+            study.tell(trial, values(knobs)[0])
+        else:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    found = ours(space, len(alone), values)
+    assert [{name: one[name] for name in alone[0]} for one in found] == alone
+    assert {one["optimizer"] for one in alone} == {"sgd", "adamw"}
+    assert len({one["momentum"] for one in alone}) > 3
