@@ -29,6 +29,7 @@ NEEDS_MORE = {
     "cluster": "an object store or a cluster",
     "evaluate": "kept weights, run by the tests of ensembles",
     "export-checkpoint": "kept weights, run by the tests of kept weights",
+    "sample": "kept weights, run by the tests of synthetic corpora",
     "recipes": "stores of several recipes, run by the tests of its command",
 }
 README = (ROOT / "README.md").read_text(encoding="utf-8")

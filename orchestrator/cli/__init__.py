@@ -41,6 +41,7 @@ COMMANDS: tuple[str, ...] = (
     "tables.export",
     "tables.export_checkpoint",
     "tables.evaluate",
+    "tables.sample",
     "tables.diff",
     "tables.compact",
     "laws.fit",

@@ -13,8 +13,9 @@ from pathlib import Path
 from sweeplaw.trials.corpus import markov
 from sweeplaw.trials.errors import InputError, nearest
 
-KINDS = ("stdlib", "text", "parquet", "tokens", "hf", "markov")
+KINDS = ("stdlib", "text", "parquet", "tokens", "hf", "markov", "synthetic")
 TEXT_KINDS = ("stdlib", "text", "parquet", "hf")  # kinds that need a tokenizer
+SYNTHETIC = "synthetic"  # sampled from trained models, kept in a store: synthetic:ID
 BYTES = "bytes"
 NO_TOKENIZER = "none"  # the tokenizer knob of corpora that are tokens already
 
@@ -22,6 +23,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "parquet": ("column",),
     "tokens": ("dtype", "vocab"),
     "hf": ("column", "config", "split"),
+    "synthetic": ("vocab",),
 }
 
 
@@ -38,13 +40,15 @@ def parse(corpus: str) -> Name:
     """Parse a corpus name. Raise InputError if the kind or an option is unknown."""
     kind, _, rest = corpus.partition(":")
     if kind not in KINDS:
-        accepted = "stdlib, text:GLOB, parquet:GLOB?column=NAME, tokens:PATH?vocab=N, hf:NAME, markov:states=N"
+        texts = "stdlib, text:GLOB, parquet:GLOB?column=NAME, tokens:PATH?vocab=N, hf:NAME"
+        accepted = f"{texts}, markov:states=N, synthetic:ID"
         raise InputError(f"corpus = {corpus!r} is not known (accepted: {accepted}){nearest(kind, KINDS)}")
     path, mark, query = rest.rpartition("?")
     if not mark or "=" not in query or kind not in _OPTIONS:
         path, query = rest, ""
-    if not path and kind in ("text", "parquet", "tokens", "hf"):
-        raise InputError(f"corpus = {corpus!r} names no {'data set' if kind == 'hf' else 'file'} after {kind + ':'!r}")
+    if not path and kind not in ("stdlib", "markov"):
+        what = {"hf": "data set", SYNTHETIC: "text"}.get(kind, "file")
+        raise InputError(f"corpus = {corpus!r} names no {what} after {kind + ':'!r}")
     options = dict(item.partition("=")[::2] for item in query.split("&") if item)
     known = _OPTIONS.get(kind, ())
     faults = [
@@ -72,9 +76,13 @@ def canonical(corpus: str, folder: Path | None = None) -> str:
         options = {"dtype": "uint16", **name.options}
     elif name.kind in ("parquet", "hf"):
         options = {"column": "text", **({"split": "train"} if name.kind == "hf" else {}), **name.options}
+    elif name.kind == SYNTHETIC:
+        if "vocab" in name.options:
+            _tokens_vocabulary(corpus, {"dtype": "uint32", **name.options})
+        options = name.options
     else:
         options = {}
-    path = name.path if name.kind == "hf" else absolute(name.path, folder)
+    path = name.path if name.kind in ("hf", SYNTHETIC) else absolute(name.path, folder)
     query = "&".join(f"{key}={value}" for key, value in sorted(options.items()))
     return f"{name.kind}:{path}?{query}" if query else f"{name.kind}:{path}"
 
@@ -103,7 +111,12 @@ def absolute(path: str, folder: Path | None) -> str:
 
 
 def canonical_tokenizer(corpus: str, tokenizer: str, folder: Path | None = None) -> str:
-    """Return the canonical tokenizer for a corpus: ``none`` if it is tokens already. Raise InputError."""
+    """Return the canonical tokenizer for a corpus: ``none`` if it is tokens already. Raise InputError.
+
+    That of a synthetic corpus is the tokenizer of its teachers.
+    """
+    if parse(corpus).kind == SYNTHETIC:
+        return tokenizer if tokenizer in (BYTES, NO_TOKENIZER) else absolute(tokenizer, folder)
     if parse(corpus).kind in TEXT_KINDS:
         if tokenizer == NO_TOKENIZER:
             raise InputError(f"tokenizer = {tokenizer!r}: {corpus!r} is text (accepted: 'bytes' or a tokenizer.json)")
@@ -120,6 +133,10 @@ def vocabulary(corpus: str, tokenizer: str) -> int:
         return markov.parse(corpus).states
     if name.kind == "tokens":
         return _tokens_vocabulary(corpus, name.options)
+    if name.kind == SYNTHETIC and tokenizer == NO_TOKENIZER:
+        if "vocab" not in name.options:
+            raise InputError(f"corpus = {corpus!r}: its vocabulary is not known (accepted: {corpus}?vocab=N)")
+        return int(name.options["vocab"])
     return 256 if tokenizer == BYTES else _tokenizer_vocabulary(tokenizer)
 
 

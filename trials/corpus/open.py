@@ -9,7 +9,7 @@ import numpy as np
 
 from sweeplaw.trials.corpus.documents import READERS
 from sweeplaw.trials.corpus.markov import open_markov
-from sweeplaw.trials.corpus.names import BYTES, Name, canonical, canonical_tokenizer, parse, vocabulary
+from sweeplaw.trials.corpus.names import BYTES, SYNTHETIC, Name, canonical, canonical_tokenizer, parse, vocabulary
 from sweeplaw.trials.corpus.streams import Corpus, split_documents, split_tokens
 from sweeplaw.trials.corpus.tokenizer import byte_tokens, encode
 from sweeplaw.trials.errors import InputError
@@ -18,8 +18,13 @@ CHECKED_TOKENS = 2**20  # of a memory map, against the vocabulary: a larger id w
 
 
 def open_corpus(corpus: str, tokenizer: str) -> Corpus:
-    """Open the corpus of this name. Raise InputError if it cannot be read or is not the text of that name."""
+    """Open the corpus of this name. Raise InputError if it cannot be read or is not the text of that name.
+
+    A synthetic corpus is in a store: `trials.sampling.corpora` opens it.
+    """
     name = canonical(corpus)
+    if parse(name).kind == SYNTHETIC:
+        raise InputError(f"corpus = {corpus!r} is in a store (accepted: workload = {{ kind, store }} names the store)")
     return _open(name, canonical_tokenizer(name, tokenizer))
 
 

@@ -1,1 +1,1 @@
-"""Text sampled from trained models, one model or an ensemble, with the keys and values of earlier positions kept."""
+"""Text sampled from trained models, one model or an ensemble, with a cache of keys and values; and corpora of it."""

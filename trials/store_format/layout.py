@@ -15,6 +15,7 @@
     forecasts/….json           registered forecasts (`analysis.forecasting.registered`)
     searches/….json            where the search of a launch stands (`trials.store_format.search_state`)
     weights/<trial>.safetensors  trained weights that a sweep keeps (`trials.store_format.kept_weights`)
+    corpora/<id>.safetensors   text sampled from kept models (`trials.store_format.synthetic_corpora`)
     logs/….log                 what the attempts of a pack printed (`trials.store_format.attempt_log`)
     rejected/…, quarantine/…   rows rejected by an import; damaged files
 
@@ -40,7 +41,7 @@ from sweeplaw.trials.store_format.journal import ACKNOWLEDGED
 from sweeplaw.trials.store_format.location import Location, split
 
 # Made when they are first used.
-LATER_FOLDERS = ("sealed", "usage", "checkpoints", "exclusions", "forecasts", "searches", "weights", "logs")
+LATER_FOLDERS = ("sealed", "usage", "checkpoints", "exclusions", "forecasts", "searches", "weights", "corpora", "logs")
 PART_FOLDERS = ("trials", "curves", "earlier")
 FOLDERS = ("launches", "journal", *PART_FOLDERS, "merges", "retries", "claims", "rejected", "quarantine")
 MARKER = "store.json"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from sweeplaw.orchestrator.cli.shared.models import complete
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 
 
@@ -36,11 +36,10 @@ def evaluate(
     import polars as pl
 
     from sweeplaw.orchestrator.launch.evaluation.ensembles import evaluate as run
-    from sweeplaw.orchestrator.monitor.trial_view import find
     from sweeplaw.orchestrator.store.store import Store
 
     opened = Store.open(store)
-    models = [_complete(name, lambda prefix: find(opened, prefix)) for name in trial]
+    models = [complete(opened, name) for name in trial]
     found = run(opened, models, combine, nested=nested, threads=threads)
     columns = ["trial_id", "state", "message", "subset", "members", "val_loss", "member_loss"]
     rows = found.select(name for name in columns if name in found.columns)
@@ -59,10 +58,3 @@ def evaluate(
             )
         )
     report_damage(opened.problems)
-
-
-def _complete(name: str, find: Callable[[str], str]) -> str:
-    """Return the name of a model with the whole id of its trial."""
-    ends = [index for mark in ":@" if (index := name.find(mark)) >= 0]
-    end = min(ends, default=len(name))
-    return find(name[:end]) + name[end:]

@@ -1,0 +1,259 @@
+"""Synthetic corpora: text sampled from kept models into a store, and opened from there under `synthetic:ID`.
+
+Sequences have one token more than the teachers' context, as a training window has. Each begins with a prompt from the
+training text of its teacher, at a place drawn anywhere in it, and goes on with what the teacher predicts. With
+``mix = "documents"`` a sequence has one author and the authors take turns; with ``"logits"`` every token is drawn from
+the mean of the logits of all teachers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sweeplaw.trials.accounting import palm_flops_per_token
+from sweeplaw.trials.corpus.names import SYNTHETIC, canonical, canonical_tokenizer, parse
+from sweeplaw.trials.corpus.open import open_corpus
+from sweeplaw.trials.corpus.order import positions
+from sweeplaw.trials.corpus.streams import Corpus, DataBudget, TokenStream
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.kept.teachers import TEXT, Described, describe, disagreements, load
+from sweeplaw.trials.progress import ProgressCallback, no_progress
+from sweeplaw.trials.store_format import synthetic_corpora
+from sweeplaw.trials.store_format.location import Location
+from sweeplaw.trials.store_format.synthetic_corpora import Sequences, SyntheticText
+
+if TYPE_CHECKING:
+    from sweeplaw.trials.kept.model import KeptModel
+
+MIXES = ("documents", "logits")
+DRAWN_TOGETHER = 256  # sequences that share a generator of random numbers: part of what an id means
+HELD_OUT_SHARE = 0.05  # of the sequences, where nothing else is named for validation
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+FORWARD = 1 / 3  # of the FLOPs of training on a token
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a synthetic corpus: everything that determines its tokens.
+
+    ``teachers`` are names of kept models with commas between them. ``tokens`` are those that a student of the same
+    context learns to predict. ``prompt_tokens`` of each sequence are real.
+    """
+
+    teachers: str
+    tokens: int
+    mix: str = "documents"
+    temperature: float = 1.0
+    prompt_tokens: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A synthetic corpus: its ``name`` in a sweep file, what is known of it, and whether it was sampled ``anew``."""
+
+    name: str
+    corpus_id: str
+    facts: Mapping[str, Any]
+    anew: bool
+
+
+def sample_corpus(
+    location: Location,
+    request: Request,
+    *,
+    batch: int = 64,
+    device: str = "cpu",
+    known: Mapping[str, Any] = NOTHING,
+    progress: ProgressCallback = no_progress,
+) -> Sampled:
+    """Sample a corpus from models that the store at ``location`` keeps into this store, unless it is there already.
+
+    ``batch`` sequences are sampled at a time, ``known`` facts are kept with the others. Raise InputError with every
+    fault; OSError if it cannot be written.
+    """
+    teachers = describe(location, request.teachers)
+    context = _checked(teachers, request)
+    recipe = _recipe(teachers, request, context)
+    corpus_id = synthetic_corpora.id_of(recipe)
+    if synthetic_corpora.exists(location, corpus_id):
+        facts = synthetic_corpora.facts_of(location, corpus_id)
+        return Sampled(_name(corpus_id, facts), corpus_id, facts, anew=False)
+    prompts = _prompts(teachers, request, context, recipe["sequences"], location.uri)
+    began = time.perf_counter()
+    tokens = _sampled(location, teachers, request, prompts, batch, device, progress)
+    facts = {**_facts(teachers, request, tokens, context, time.perf_counter() - began), **known}
+    synthetic_corpora.save(location, recipe, facts, tokens)
+    return Sampled(_name(corpus_id, facts), corpus_id, facts, anew=True)
+
+
+def open_text(corpus: str, tokenizer: str, store: str | None = None) -> Corpus:
+    """Open the corpus of this name: a synthetic one from ``store``, any other as `open_corpus` does.
+
+    5 % of the sequences of a synthetic corpus are held out. Raise InputError.
+    """
+    name = parse(canonical(corpus))
+    if name.kind != SYNTHETIC:
+        return open_corpus(corpus, tokenizer)
+    found = load_text(corpus, tokenizer, store)
+    held_out = max(1, round(HELD_OUT_SHARE * len(found.tokens)))
+    if held_out >= len(found.tokens):
+        raise InputError(f"corpus = {corpus!r} has {len(found.tokens)} sequence, too little to hold some out")
+    train, validation = _stream(found.tokens[:-held_out]), _stream(found.tokens[-held_out:])
+    return Corpus(corpus, found.facts["vocabulary"], train, validation)
+
+
+def open_synthetic(corpus: str, tokenizer: str, context: int, store: str | None) -> DataBudget:
+    """Return all windows of a synthetic corpus for training beside real text. Raise InputError."""
+    found = load_text(corpus, tokenizer, store)
+    stream = _stream(found.tokens)
+    whole = Corpus(corpus, found.facts["vocabulary"], stream, stream)
+    available = stream.windows(context) * context
+    if not available:
+        longest = stream.length - 1
+        raise InputError(
+            f"synthetic = {corpus!r} has sequences of {longest} tokens (accepted: context up to {longest})"
+        )
+    return whole.budget(context, available)
+
+
+def load_text(corpus: str, tokenizer: str, store: str | None) -> SyntheticText:
+    """Return the text of a synthetic corpus. Raise InputError, also if it has other tokens than this tokenizer's."""
+    name = parse(corpus)
+    if name.kind != SYNTHETIC:
+        raise InputError(f"synthetic = {corpus!r} (accepted: synthetic:ID, which sweeplaw sample prints)")
+    if store is None:
+        raise InputError(f"{corpus!r} is in a store (accepted: workload.store, the path of that store)")
+    found = synthetic_corpora.load(store, name.path)
+    if found.facts["tokenizer"] != tokenizer:
+        raise InputError(
+            f"tokenizer = {tokenizer!r}, but {corpus!r} was sampled from models of tokenizer = "
+            f"{found.facts['tokenizer']!r} (accepted: the same)"
+        )
+    if "vocab" in name.options and int(name.options["vocab"]) != found.facts["vocabulary"]:
+        raise InputError(f"{corpus!r} has a vocabulary of {found.facts['vocabulary']} (accepted: that number)")
+    return found
+
+
+def _stream(tokens: Sequences) -> TokenStream:
+    sequences, length = tokens.shape
+    return TokenStream(tokens.reshape(-1), np.arange(sequences, dtype=np.int64) * length, length)
+
+
+def _checked(teachers: Sequence[Described], request: Request) -> int:
+    """Return the context of the teachers. Raise InputError with every fault of the request."""
+    faults = disagreements(teachers, TEXT)
+    context = min(int(one.knobs["context"]) for one in teachers)
+    if request.mix not in MIXES:
+        faults.append(f"mix = {request.mix!r} (accepted: {', '.join(MIXES)})")
+    if not 0 <= request.temperature < float("inf"):
+        faults.append(f"temperature = {request.temperature:g} (accepted: from 0 on)")
+    if not 1 <= request.prompt_tokens <= context:
+        faults.append(
+            f"prompt_tokens = {request.prompt_tokens} (accepted: 1 to {context}, the context of the teachers)"
+        )
+    if request.tokens < context:
+        faults.append(f"tokens = {request.tokens} is less than one sequence of context = {context}")
+    if faults:
+        raise InputError(faults)
+    return context
+
+
+def _recipe(teachers: Sequence[Described], request: Request, context: int) -> dict[str, Any]:
+    """Return what determines the tokens, the same for every way to write it."""
+    asked = {key: value for key, value in asdict(request).items() if key not in ("teachers", "tokens")}
+    return {
+        **asked,
+        "mix": request.mix if len(teachers) > 1 else MIXES[0],
+        "temperature": float(request.temperature),
+        "teachers": [str(one.name) for one in teachers],
+        "context": context,
+        "sequences": request.tokens // context,
+        "drawn_together": DRAWN_TOGETHER,
+    }
+
+
+def _prompts(
+    teachers: Sequence[Described], request: Request, context: int, sequences: int, store: str
+) -> npt.NDArray[np.int64]:
+    """Return the prompt of each sequence, (sequences, prompt tokens), from text that all teachers were trained on."""
+    knobs = teachers[0].knobs
+    unique_tokens = min(int(one.knobs["unique_tokens"]) for one in teachers)
+    budget = open_text(knobs["corpus"], knobs["tokenizer"], store).budget(context, unique_tokens)
+    windows = positions(budget.size, request.seed, 0, sequences)
+    starts = np.random.default_rng(request.seed).integers(context + 2 - request.prompt_tokens, size=sequences)
+    prompts = np.empty((sequences, request.prompt_tokens), dtype=np.int64)
+    for first in range(0, sequences, DRAWN_TOGETHER):
+        rows = slice(first, first + DRAWN_TOGETHER)
+        places = starts[rows, None] + np.arange(request.prompt_tokens)
+        prompts[rows] = np.take_along_axis(budget.read(windows[rows]), places, axis=1)
+    return prompts
+
+
+def _sampled(
+    location: Location,
+    teachers: Sequence[Described],
+    request: Request,
+    prompts: npt.NDArray[np.int64],
+    batch: int,
+    device: str,
+    progress: ProgressCallback,
+) -> Sequences:
+    """Return all sequences, (sequences, context + 1)."""
+    import torch  # which opening a corpus does not need
+
+    from sweeplaw.trials.sampling.sample import sample
+
+    length = int(teachers[0].knobs["context"]) + 1 - request.prompt_tokens
+    tokens = np.empty(
+        (len(prompts), request.prompt_tokens + length), dtype=synthetic_corpora.dtype_of(teachers[0].vocabulary)
+    )
+    done = 0
+    for models, rows, number in _authors(location, teachers, request.mix, len(prompts), device):
+        for first in range(0, len(rows), DRAWN_TOGETHER):
+            own = rows[first : first + DRAWN_TOGETHER]
+            seed = int(np.random.SeedSequence([request.seed, number, first]).generate_state(1, np.uint64)[0] >> 1)
+            starts = torch.from_numpy(prompts[own]).to(device)
+            drawn = sample(models, starts, length, temperature=request.temperature, seed=seed, batch=batch)
+            tokens[own] = drawn.cpu().numpy()
+            done += tokens[own].size
+            progress(done, tokens.size)
+    return tokens
+
+
+def _authors(
+    location: Location, teachers: Sequence[Described], mix: str, sequences: int, device: str
+) -> Iterator[tuple[list[KeptModel], npt.NDArray[np.int64], int]]:
+    """Yield the models that write together, the sequences that they write, and their number."""
+    if mix == "logits":
+        yield [load(location, one.name, device) for one in teachers], np.arange(sequences), 0
+        return
+    for number, one in enumerate(teachers):
+        yield [load(location, one.name, device)], np.arange(number, sequences, len(teachers)), number
+
+
+def _facts(
+    teachers: Sequence[Described], request: Request, tokens: Sequences, context: int, seconds: float
+) -> dict[str, Any]:
+    """Return what is known of the text beside its recipe. FLOPs are those of the forward passes at full context."""
+    each = [FORWARD * palm_flops_per_token(one.shape, context) for one in teachers]
+    by_position = sum(each) if request.mix == "logits" else sum(each) / len(each)
+    return {
+        "tokens": len(tokens) * context,
+        "vocabulary": teachers[0].vocabulary,
+        "tokenizer": canonical_tokenizer(teachers[0].knobs["corpus"], teachers[0].knobs["tokenizer"]),
+        "real_corpus": teachers[0].knobs["corpus"],
+        "flops": by_position * len(tokens) * context,
+        "seconds": seconds,
+    }
+
+
+def _name(corpus_id: str, facts: Mapping[str, Any]) -> str:
+    return f"{SYNTHETIC}:{corpus_id}" + (f"?vocab={facts['vocabulary']}" if facts["tokenizer"] == "none" else "")

@@ -1,0 +1,147 @@
+"""Synthetic corpora that a store keeps: sampled sequences in `corpora/<id>.safetensors`.
+
+The id is a digest of what made the text: the same teachers and options give the same id. One file holds the tokens,
+(sequences, length), and in its metadata the recipe, what is known of the text, and a checksum; it is written whole or
+not at all.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sweeplaw.trials.errors import InputError, shown
+from sweeplaw.trials.store_format import tensor_files
+from sweeplaw.trials.store_format.location import Location, locate
+from sweeplaw.trials.store_format.tensor_files import SUFFIX
+
+FOLDER = "corpora"
+FORMAT = "sweeplaw synthetic corpus 1"  # incremented when this version could misread later files
+ID_LENGTH = 20  # hex digits
+TENSOR = "tokens"
+DTYPES = {"U8": np.uint8, "U16": np.uint16, "I32": np.int32}  # by their names in the file
+_ID = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
+
+Sequences = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticText:
+    """Sampled ``tokens``, (sequences, length), which may be a memory map.
+
+    ``recipe`` is what made them, ``facts`` what else is known: tokens, vocabulary, tokenizer, FLOPs.
+    """
+
+    corpus_id: str
+    recipe: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    tokens: Sequences
+
+
+def id_of(recipe: Mapping[str, Any]) -> str:
+    """Return the id of the text that this recipe makes."""
+    text = json.dumps(recipe, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+
+
+def dtype_of(vocabulary: int) -> type[np.integer[Any]]:
+    """Return the smallest type that holds every token of a vocabulary."""
+    return np.uint8 if vocabulary <= 2**8 else np.uint16 if vocabulary <= 2**16 else np.int32
+
+
+def save(location: Location, recipe: Mapping[str, Any], facts: Mapping[str, Any], tokens: Sequences) -> str:
+    """Write a text and return its id. Raise OSError; there is then no such file."""
+    import torch
+
+    corpus_id = id_of(recipe)
+    metadata = {
+        "format": FORMAT,
+        "recipe": json.dumps(recipe, sort_keys=True),
+        "facts": json.dumps(facts, sort_keys=True),
+        "checksum": str(zlib.crc32(np.ascontiguousarray(tokens).data)),
+    }
+    tensor_files.write(location, _name(corpus_id), {TENSOR: torch.from_numpy(np.ascontiguousarray(tokens))}, metadata)
+    return corpus_id
+
+
+def exists(location: Location, corpus_id: str) -> bool:
+    """Return whether the store has this text, by the name of its file alone."""
+    return location.exists(_name(corpus_id))
+
+
+def load(store: str, corpus_id: str) -> SyntheticText:
+    """Return a text of the store at a path or URI; the two latest are remembered.
+
+    Raise InputError if there is none, or if the file is damaged, a link, or of a later version.
+    """
+    if not _ID.fullmatch(corpus_id):
+        raise InputError(f"synthetic corpus {shown(corpus_id)}: accepted are {ID_LENGTH} hex digits, its id")
+    return _load(store, corpus_id)
+
+
+def facts_of(location: Location, corpus_id: str) -> dict[str, Any]:
+    """Return what is known of a text without reading its tokens. Raise InputError as `load`."""
+    with _at(location, corpus_id) as path:
+        return dict(_header(corpus_id, path)[0]["facts"])
+
+
+def _name(corpus_id: str) -> str:
+    return f"{FOLDER}/{corpus_id}{SUFFIX}"
+
+
+@functools.lru_cache(maxsize=2)
+def _load(store: str, corpus_id: str) -> SyntheticText:
+    with _at(locate(store), corpus_id) as path:
+        metadata, dtype, shape, begin = _header(corpus_id, path)
+        try:
+            tokens = np.memmap(path, dtype, "r", begin, shape)  # of a copy: it stays mapped when its name is gone
+        except (OSError, ValueError) as error:
+            raise InputError(f"synthetic corpus {corpus_id} is damaged: {error}") from None
+    if zlib.crc32(tokens.data) != metadata["checksum"]:
+        raise InputError(f"synthetic corpus {corpus_id} is damaged: its checksum differs (sample it again)")
+    return SyntheticText(corpus_id, metadata["recipe"], metadata["facts"], tokens)
+
+
+def _at(location: Location, corpus_id: str) -> Any:
+    if not location.exists(_name(corpus_id)):
+        raise InputError(
+            f"{location.uri} has no synthetic corpus {corpus_id} "
+            f"(accepted: {', '.join(location.names(FOLDER, SUFFIX)) or 'none there yet; sweeplaw sample makes one'})"
+        )
+    return tensor_files.at_path(location, _name(corpus_id))
+
+
+def _header(corpus_id: str, path: str) -> tuple[dict[str, Any], type[Any], tuple[int, int], int]:
+    """Return the metadata, and type, shape and first byte of the tokens. Raise InputError."""
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, 2**24)))
+        metadata = header["__metadata__"]
+        if metadata.get("format") != FORMAT:
+            seen = shown(metadata.get("format"))
+            raise InputError(f"synthetic corpus {corpus_id} has the format {seen} (accepted: {FORMAT!r})")
+        tensor = header[TENSOR]
+        sequences, size = tensor["shape"]
+        known = {
+            "recipe": json.loads(metadata["recipe"]),
+            "facts": json.loads(metadata["facts"]),
+            "checksum": int(metadata["checksum"]),
+        }
+        found = known, DTYPES[tensor["dtype"]], (int(sequences), int(size)), 8 + length + int(tensor["data_offsets"][0])
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"synthetic corpus {corpus_id} is damaged: {error!r}") from None
+    if id_of(known["recipe"]) != corpus_id:
+        raise InputError(f"synthetic corpus {corpus_id} is damaged: it has the recipe of another")
+    return found
