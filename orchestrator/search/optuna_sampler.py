@@ -210,8 +210,8 @@ class _Study:
         off = self._space.inactive(setting)
         active = [axis for axis in self._axes if not off.issuperset(axis.axis.names)]
         try:
-            values = {axis.names: own for axis, own in zip(self._space.axes, setting.values, strict=True)}
-            params = {axis.name: axis.param(values[axis.axis.names]) for axis in active}
+            chosen = {axis.names: own for axis, own in zip(self._space.axes, setting.values, strict=True)}
+            params = {axis.name: axis.param(chosen[axis.axis.names]) for axis in active}
         except ValueError:
             return None
         distributions = {axis.name: axis.distribution for axis in active}
