@@ -42,7 +42,7 @@ class OptunaAxis:
         """Return the values of the axis that the sampler suggests for a trial."""
         kind = self.distribution
         if isinstance(kind, CategoricalDistribution):
-            return self._values[trial.suggest_categorical(self.name, kind.choices)]  # type: ignore[index, arg-type]
+            return self._values[trial.suggest_categorical(self.name, kind.choices)]  # type: ignore[index]
         if isinstance(kind, FloatDistribution):
             return (self.axis.knobs[0].coerce(trial.suggest_float(self.name, kind.low, kind.high, log=kind.log)),)
         assert isinstance(kind, IntDistribution)
