@@ -164,14 +164,26 @@ class Length:
     batch_tokens: int
 
 
-def length(unique_tokens: int, epochs: float, batch_sequences: int, context: int) -> Length:
+WEIGHT_PARTS = 10**6  # a share of synthetic windows is rounded to whole parts of this, so that counts are exact
+
+
+def real_parts(synthetic_weight: float) -> int:
+    """Return the share of real windows in parts of `WEIGHT_PARTS`."""
+    return WEIGHT_PARTS - round(synthetic_weight * WEIGHT_PARTS)
+
+
+def length(
+    unique_tokens: int, epochs: float, batch_sequences: int, context: int, synthetic_weight: float = 0.0
+) -> Length:
     """Return steps and tokens of a run over ``unique_tokens // context`` windows, ``epochs`` times, in whole batches.
 
     Batches cross the boundaries of epochs; only the last partial batch of the run is dropped, so ``tokens`` is the
-    number actually trained on, at most one batch below ``unique_tokens * epochs``. Zero steps are possible.
+    number actually trained on, at most one batch below ``unique_tokens * epochs``. Zero steps are possible. A share
+    ``synthetic_weight`` below 1 of all windows is synthetic: the epochs are those of the real ones, so the run is
+    1 / (1 - weight) times as long.
     """
     windows = unique_tokens // context
-    steps = math.floor(windows * epochs + 1e-9) // batch_sequences
+    steps = math.floor(windows * epochs + 1e-9) * WEIGHT_PARTS // real_parts(synthetic_weight) // batch_sequences
     batch_tokens = batch_sequences * context
     return Length(steps, steps * batch_tokens, windows * context, batch_tokens)
 

@@ -113,11 +113,10 @@ def absolute(path: str, folder: Path | None) -> str:
 def canonical_tokenizer(corpus: str, tokenizer: str, folder: Path | None = None) -> str:
     """Return the canonical tokenizer for a corpus: ``none`` if it is tokens already. Raise InputError.
 
-    That of a synthetic corpus is the tokenizer of its teachers.
+    That of a synthetic corpus is the tokenizer of its teachers; with a ``vocab`` it is tokens already, as theirs was.
     """
-    if parse(corpus).kind == SYNTHETIC:
-        return tokenizer if tokenizer in (BYTES, NO_TOKENIZER) else absolute(tokenizer, folder)
-    if parse(corpus).kind in TEXT_KINDS:
+    name = parse(corpus)
+    if name.kind in TEXT_KINDS or (name.kind == SYNTHETIC and "vocab" not in name.options):
         if tokenizer == NO_TOKENIZER:
             raise InputError(f"tokenizer = {tokenizer!r}: {corpus!r} is text (accepted: 'bytes' or a tokenizer.json)")
         return tokenizer if tokenizer == BYTES else absolute(tokenizer, folder)
@@ -133,10 +132,8 @@ def vocabulary(corpus: str, tokenizer: str) -> int:
         return markov.parse(corpus).states
     if name.kind == "tokens":
         return _tokens_vocabulary(corpus, name.options)
-    if name.kind == SYNTHETIC and tokenizer == NO_TOKENIZER:
-        if "vocab" not in name.options:
-            raise InputError(f"corpus = {corpus!r}: its vocabulary is not known (accepted: {corpus}?vocab=N)")
-        return int(name.options["vocab"])
+    if name.kind == SYNTHETIC and "vocab" in name.options:
+        return _tokens_vocabulary(corpus, {"dtype": "uint32", **name.options})
     return 256 if tokenizer == BYTES else _tokenizer_vocabulary(tokenizer)
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.changes import Change, value_at
 from sweeplaw.trials.corpus import DataBudget
-from sweeplaw.trials.corpus.order import batches
+from sweeplaw.trials.corpus.order import Mixture, batches
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.training.distillation import SoftLabels
 from sweeplaw.trials.training.distributed import ALONE, ProcessGroup
 from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.model import Transformer
@@ -115,8 +116,16 @@ class Stack:
     whether each member has diverged, (members,).
     """
 
-    def __init__(self, members: Sequence[Member], recipe: Recipe, budget: DataBudget, device: TrainingDevice) -> None:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        recipe: Recipe,
+        budget: DataBudget | Mixture,
+        device: TrainingDevice,
+        soft_labels: SoftLabels | None = None,
+    ) -> None:
         self.members, self.recipe, self.device, self.step = members, recipe, device, 0
+        self._soft_labels = soft_labels
         self._changes = any(member.changes for member in members)
         self._regularizers = [member.regularizers for member in members]
         smoothing = [one.label_smoothing for one in self._regularizers]
@@ -179,6 +188,10 @@ class Stack:
         """
         return self.model.weights.gather(self.model.weights.values)
 
+    def begin_from(self, weights: Tensor) -> None:
+        """Replace the initial weights by these, (members, parameters)."""
+        self.model.weights.load(self.model.weights.values, weights)
+
     def resume(self, state: Mapping[str, Tensor]) -> None:
         """Continue from a `state`."""
         for name, parts in self._tensors().items():
@@ -218,7 +231,7 @@ class Stack:
         loss = torch.zeros(len(self.members), device=self.device.type)
         for i, (rows, weight) in enumerate(self.micro_batches):
             micro_batch = torch.from_numpy(windows[:, rows]).to(self.device.type)
-            losses = self.model.losses(micro_batch, self._noise(rows), self._smoothing)
+            losses = self._losses(micro_batch, rows)
             weights.backward(losses, weight, first=i == 0)
             loss += losses.detach() * weight
         norms = weights.norms()
@@ -227,6 +240,14 @@ class Stack:
         self.optimizer.step(self.lrs(self.step), weights.gradients, norms)
         self.step += 1
         return loss, norms
+
+    def _losses(self, windows: Tensor, rows: slice) -> Tensor:
+        """Return the training loss of each member on these rows of the batch, (members,)."""
+        noise = self._noise(rows)
+        if self._soft_labels is None:
+            return self.model.losses(windows, noise, self._smoothing)
+        logits = self.model.logits(windows[..., :-1], noise).flatten(1, 2)
+        return self._soft_labels.losses(logits, windows, self._smoothing)
 
     def _noise(self, rows: slice) -> StepNoise | None:
         """Return the masks of the regularizers for these rows of the batch; None if no member needs any."""

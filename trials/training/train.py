@@ -12,10 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sweeplaw.trials.corpus import DataBudget
+from sweeplaw.trials.corpus.order import Mixture
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.store_format.checkpoint import Saved
+from sweeplaw.trials.training.distillation import SoftLabels
 from sweeplaw.trials.training.evaluation.ensemble import evaluate
 from sweeplaw.trials.training.keeping import WeightSaver
 from sweeplaw.trials.training.resume import Checkpointer, restore
@@ -40,10 +43,15 @@ class ReportedSteps:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Training windows of a pack, and the windows on which its validation loss is measured."""
+    """Training windows of a pack, the windows on which its validation loss is measured, and what teachers say.
 
-    budget: DataBudget
+    ``initial`` are the weights that the members of a trial begin with, (members or 1, parameters); None draws them.
+    """
+
+    budget: DataBudget | Mixture
     held_out: DataBudget
+    soft_labels: SoftLabels | None = None
+    initial: Tensor | None = None
 
 
 def train(
@@ -65,7 +73,7 @@ def train(
     checkpointer, keeper = checkpointer or Checkpointer(), keeper or WeightSaver()
     size = len(groups[0].members)
     active = [TrialInProgress(group, recipe, slice(i * size, (i + 1) * size), clock) for i, group in enumerate(groups)]
-    stacks = _stacks(groups, recipe, data.budget, device)
+    stacks = _stacks(groups, recipe, data, device)
     if checkpoints:
         yield from restore(active, stacks, checkpoints)
     validation = torch.from_numpy(data.held_out.read(np.arange(data.held_out.size)))
@@ -94,11 +102,18 @@ def train(
         yield trial.completed(len(stacks[0].micro_batches), messages.get(trial.group.trial_id))
 
 
-def _stacks(groups: Sequence[MemberGroup], recipe: Recipe, budget: DataBudget, device: TrainingDevice) -> list[Stack]:
+def _stacks(groups: Sequence[MemberGroup], recipe: Recipe, data: Data, device: TrainingDevice) -> list[Stack]:
     """Return one stack of all members; on a CPU one of each member."""
     members = [member for group in groups for member in group.members]
-    stacked = [[member] for member in members] if device.type == "cpu" else [members]
-    return [Stack(together, recipe, budget, device) for together in stacked]
+    numbers = list(range(len(members)))
+    stacked = [[number] for number in numbers] if device.type == "cpu" else [numbers]
+    stacks = []
+    for own in stacked:
+        stack = Stack([members[number] for number in own], recipe, data.budget, device, data.soft_labels)
+        if data.initial is not None:
+            stack.begin_from(data.initial[[number % len(data.initial) for number in own]])
+        stacks.append(stack)
+    return stacks
 
 
 def _reached(stacks: Sequence[Stack], point: int, checkpointer: Checkpointer) -> bool:

@@ -23,7 +23,7 @@ AXES = ("N", "U", "K")
 class Cells:
     """The mean losses of one recipe and setting along K at one N and U: ``k`` rising, ``losses``, their errors.
 
-    ``picks`` are the losses by which settings are chosen, ``flops`` the mean training FLOPs of a run, both (n,).
+    ``picks`` are the losses by which settings are chosen, ``flops`` the mean FLOPs of a run with its teachers, (n,).
     """
 
     setting: Mapping[str, Any]
@@ -46,9 +46,10 @@ def cells(runs: Runs, noise: float | None = None) -> dict[str, list[Cells]]:
 
 def _of_recipe(frame: pl.DataFrame, knobs: tuple[str, ...], noise: float | None) -> Iterator[Cells]:
     measured, by = pl.col("loss"), [*knobs, *AXES]
+    spent = pl.col("flops") + pl.col("teacher_flops").fill_null(0)
     means = frame.group_by(by, maintain_order=True).agg(
         measured.mean(), pl.len().alias("runs"), ((measured - measured.mean()) ** 2).sum().alias("squares"),
-        (pl.col("error") ** 2).mean().sqrt(), pl.coalesce("pick", "loss").mean().alias("pick"), pl.col("flops").mean(),
+        (pl.col("error") ** 2).mean().sqrt(), pl.coalesce("pick", "loss").mean().alias("pick"), spent.mean(),
         pl.col("subset").is_not_null().all().alias("subsets"), pl.col(WHOLE).min(),
     )  # fmt: skip
     means = means.sort(by, nulls_last=True)

@@ -28,12 +28,14 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "lr": ("lr",),
     "weight_decay": ("weight_decay", "wd"),
     "flops": ("flops",),
+    "teacher_flops": ("teacher_flops",),
     "validation": ("validation", "validation_set"),
 }
 REQUIRED = ("N", "U", "loss")
 TEXTS = ("recipe", "subset", "validation")
 KNOBS = ("epochs", "lr", "weight_decay")  # what is tuned, beside what launches say
 HELD_OUT = ("corpus", "tokenizer", "context", "validation_tokens")  # of our own trials: they make the validation set
+ELSEWHERE = "validation_corpus"  # the corpus of the validation set where it is not that of the training
 SMALLER = re.compile(r"ensemble_loss_(\d+)")  # of an ensemble's trial: the mean loss over all its subsets of as many
 WHOLE = "members_of_trial"  # a mean over all subsets of so many
 NONE = "none"  # as the column of a role: do not look for it
@@ -159,7 +161,13 @@ def _held_out(frame: pl.DataFrame) -> pl.Expr:
     known = [name for name in HELD_OUT if name in frame.columns]
     if known != list(HELD_OUT):
         return pl.lit(None, pl.String)
-    texts = [pl.concat_str(pl.lit(f"{name} = "), pl.col(name).cast(pl.String)) for name in known]
+    corpus = pl.col("corpus")
+    if ELSEWHERE in frame.columns:
+        corpus = pl.when(pl.col(ELSEWHERE).fill_null("") != "").then(pl.col(ELSEWHERE)).otherwise(corpus)
+    values = [corpus if name == "corpus" else pl.col(name) for name in known]
+    texts = [
+        pl.concat_str(pl.lit(f"{name} = "), value.cast(pl.String)) for name, value in zip(known, values, strict=True)
+    ]
     return pl.concat_str(texts, separator=", ", ignore_nulls=True)
 
 

@@ -17,9 +17,9 @@ TRAINING, INFERENCE = 6.0, 2.0  # FLOPs per parameter and token (Kaplan et al. 2
 class RecipeCost:
     """The best measured model of a recipe at U, its loss, and its FLOPs.
 
-    ``training`` are those of all its members, ``estimated`` as 6 N U K times the epochs where no run has them; None if
-    the epochs are not known either. ``tuning`` are those of all runs of the recipe at this U, None if one's are not
-    known. ``inference`` are those of a token: 2 N K.
+    ``training`` are those of all its members and of the teachers that they learnt from, ``estimated`` as 6 N U K times
+    the epochs where no run has them; None if the epochs are not known either. ``tuning`` are those of all runs of the
+    recipe at this U, without teachers, None if one's are not known. ``inference`` are those of a token: 2 N K.
     """
 
     recipe: str

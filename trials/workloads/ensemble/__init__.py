@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from sweeplaw.trials.accounting import Cost
-from sweeplaw.trials.corpus.open import open_corpus
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.kept import members
 from sweeplaw.trials.kept.members import MemberName
 from sweeplaw.trials.record import Outcome
+from sweeplaw.trials.sampling.corpora import open_text
 from sweeplaw.trials.spec import Knob, TrialSpec, Value
 from sweeplaw.trials.store_format.location import locate
 from sweeplaw.trials.training.evaluation.subsets import COMBINATIONS
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
-from sweeplaw.trials.workloads.ensemble.specs import VALIDATION, agreed, cost, specs_of, training_flops
+from sweeplaw.trials.workloads.ensemble.specs import agreed, cost, specs_of, training_flops, validation
 from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
 
 KNOBS = (
@@ -106,24 +106,24 @@ class Ensemble:
             except InputError as error:
                 yield _outcome(spec, "failed", str(error), started, {})
                 continue
-            waiting.setdefault((*(first[name] for name in VALIDATION), spec["combine"]), []).append(spec)
-        for (*validation, combine), specs in waiting.items():
+            waiting.setdefault((*validation(first).values(), spec["combine"]), []).append(spec)
+        for (*held_out, combine), specs in waiting.items():
             if context.ending():
                 yield from (_outcome(spec, "preempted", NOT_BEGUN, started, {}) for spec in specs)
                 continue
-            for spec, metrics in self._evaluated(validation, combine, specs, context):
+            for spec, metrics in self._evaluated(held_out, combine, specs, context):
                 yield _outcome(spec, "completed", None, started, metrics)
 
     def _evaluated(
-        self, validation: Sequence[Any], combine: str, specs: Sequence[TrialSpec], context: Context
+        self, validation_set: Sequence[Any], combine: str, specs: Sequence[TrialSpec], context: Context
     ) -> Generator[tuple[TrialSpec, dict[str, Value | None]], None, None]:
         """Yield the metrics of each trial of one validation set and one combination."""
         import torch  # which a plan does not need
 
         from sweeplaw.trials.kept.ensembles import evaluate
 
-        corpus, tokenizer, window, tokens = validation
-        held_out = open_corpus(corpus, tokenizer).held_out(window, tokens)
+        corpus, tokenizer, window, tokens = validation_set
+        held_out = open_text(corpus, tokenizer, self.store).held_out(window, tokens)
         windows = torch.from_numpy(held_out.read(torch.arange(held_out.size).numpy()))
         subsets = [members.parse(spec["subset"]) for spec in specs]
         names = list(dict.fromkeys(name for subset in subsets for name in subset))

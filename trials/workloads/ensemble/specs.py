@@ -18,13 +18,9 @@ from sweeplaw.trials.store_format.kept_weights import Kept
 from sweeplaw.trials.store_format.location import locate
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from sweeplaw.trials.workloads.language_model.knobs import KNOBS
+from sweeplaw.trials.workloads.language_model.resolve import validation_corpus
 
-VALIDATION = (
-    "corpus",
-    "tokenizer",
-    "context",
-    "validation_tokens",
-)  # these make the validation set, and the vocabulary
+VALIDATION = ("corpus", "tokenizer", "context", "validation_tokens")  # these make the validation set
 _SEEDS = ("seed", "members", "init_seed", "data_seed")  # in which members differ, or that mean something else here
 
 
@@ -34,6 +30,11 @@ def spec_of(store: str, kept: Kept) -> tuple[TrialSpec, int]:
     with kept_weights.opened(locate(store), kept) as weights:
         knobs_of(weights)  # refuses weights of another workload
         return TrialSpec.from_canonical(weights.spec, later_knobs(KNOBS)), weights.members
+
+
+def validation(spec: TrialSpec) -> dict[str, Any]:
+    """Return what makes the validation set of a trial."""
+    return {**{knob: spec[knob] for knob in VALIDATION}, "corpus": validation_corpus(spec.knobs)}
 
 
 def specs_of(store: str, names: Sequence[MemberName]) -> list[TrialSpec]:
@@ -55,7 +56,7 @@ def specs_of(store: str, names: Sequence[MemberName]) -> list[TrialSpec]:
             faults.append(f"trial {name.kept} has no member {name.number} (accepted: 0 to {count - 1})")
         found.append(spec)
     for knob in VALIDATION:
-        values = {repr(spec[knob]): spec.trial_id for spec in found}
+        values = {repr(validation(spec)[knob]): spec.trial_id for spec in found}
         if len(values) > 1:
             seen = ", ".join(f"{value} in {trial_id}" for value, trial_id in values.items())
             faults.append(f"{knob} = {seen} (accepted: members with the same validation set)")

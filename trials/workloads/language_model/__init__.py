@@ -14,15 +14,26 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.workload import Context, Event
 from sweeplaw.trials.workloads.language_model.knobs import KNOBS, METRICS, REQUESTS, SHAPE
-from sweeplaw.trials.workloads.language_model.resolve import length_of, resolve, shape_of
+from sweeplaw.trials.workloads.language_model.resolve import (
+    check_weights,
+    in_store,
+    length_of,
+    resolve,
+    shape_of,
+    validation_corpus,
+)
 from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageModel:
-    """The workload ``language_model``. Relative paths of corpora and tokenizers start at ``folder``."""
+    """The workload ``language_model``. Relative paths of corpora and tokenizers start at ``folder``.
+
+    ``store``, a path or URI, has the synthetic corpora, teachers and initial weights that trials name.
+    """
 
     folder: Path | None = None
+    store: str | None = None
     name: str = "language_model"
     knobs: tuple[Knob, ...] = KNOBS
     requests: tuple[Knob, ...] = REQUESTS
@@ -34,17 +45,22 @@ class LanguageModel:
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> LanguageModel:
-        """Return the language model, which has no options. Raise InputError for any except those every sweep adds."""
+        """Return the language model. A relative ``store`` starts at the folder of the sweep. Raise InputError."""
         faults = [
-            f"workload.{name} is no option of language_model (it has none)"
+            f"workload.{name} is no option of language_model (accepted: store)"
             for name in options
-            if name not in SWEEP_OPTIONS
+            if name not in (*SWEEP_OPTIONS, "store")
         ]
+        folder, store = options.get("folder"), options.get("store")
+        if store is not None and not (isinstance(store, str) and store):
+            faults.append(f"workload.store = {store!r} (accepted: the path or URI of a store)")
         if rest:
             faults.append(f"workload = 'language_model:{rest}' is not known (accepted: 'language_model')")
         if faults:
             raise InputError(faults)
-        return cls(Path(options["folder"]) if options.get("folder") else None)
+        if store is not None and "://" not in store:
+            store = str(Path(folder or ".", store))
+        return cls(Path(folder) if folder else None, store)
 
     @property
     def metrics(self) -> Mapping[str, tuple[str, str]]:
@@ -64,7 +80,8 @@ class LanguageModel:
         return {name: value for name, value in known.items() if isinstance(value, int | float)}
 
     def cost(self, spec: TrialSpec) -> Cost:
-        """Return the cost of the spec. Raise InputError if its data is less than one batch."""
+        """Return the cost of the spec. Raise InputError for data below one batch, or weights without a source."""
+        check_weights(spec.knobs)
         cost = _cost(spec.knobs)
         if not cost.steps:
             data = f"unique_tokens = {spec['unique_tokens']} x epochs = {spec['epochs']:g}"
@@ -80,25 +97,40 @@ class LanguageModel:
                 changes.parse(text)
             except ValueError as error:
                 faults[f"changes: {error}"] = None
-        for key in {tuple(spec[name] for name in _DATA): None for spec in specs}:
-            corpus, tokenizer, context, unique_tokens, validation_tokens = key
+        for spec in {tuple(spec[name] for name in _SOURCES): spec for spec in specs}.values():
             try:
-                opened = open_corpus(corpus, tokenizer)
-                opened.budget(context, unique_tokens)
-                opened.held_out(context, validation_tokens)
+                self._check_text(spec)
             except InputError as error:
                 faults |= dict.fromkeys(error.faults)
         if faults:
             raise InputError(list(faults))
 
+    def _check_text(self, spec: TrialSpec) -> None:
+        if in_store(spec) or spec["validation_corpus"]:
+            from sweeplaw.trials.sampling.corpora import open_text  # imports torch
+            from sweeplaw.trials.workloads.language_model.sources import check_sources
+
+            check_sources(spec, self.store)
+            corpora = [
+                open_text(name, spec["tokenizer"], self.store)
+                for name in (spec["corpus"], validation_corpus(spec.knobs))
+            ]
+        else:
+            corpora = [open_corpus(spec["corpus"], spec["tokenizer"])] * 2
+        corpora[0].budget(spec["context"], spec["unique_tokens"])
+        corpora[1].held_out(spec["context"], spec["validation_tokens"])
+
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
         """Train the pack: stacked on an accelerator, one trial after another on a CPU."""
         from sweeplaw.trials.workloads.language_model.run import run  # imports torch, which a plan does not need
 
-        yield from run(pack, context)
+        yield from run(pack, context, self.store)
 
 
-_DATA = ("corpus", "tokenizer", "context", "unique_tokens", "validation_tokens")
+_SOURCES = (
+    "corpus", "tokenizer", "context", "unique_tokens", "validation_tokens", "validation_corpus",
+    "synthetic", "teachers", "init_from", "members", *SHAPE, "tied_embeddings", "qk_norm", "rope_base",
+)  # fmt: skip
 
 
 def _cost(knobs: Mapping[str, Any]) -> Cost:

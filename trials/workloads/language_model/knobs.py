@@ -8,7 +8,9 @@ from types import MappingProxyType
 from sweeplaw.trials.spec import Knob
 from sweeplaw.trials.training.evaluation.subsets import ALL_OF
 
-CORPORA = "stdlib, text:GLOB, parquet:GLOB?column=NAME, tokens:PATH?vocab=N, hf:NAME or markov:states=N,order=K"
+CORPORA = (
+    "stdlib, text:GLOB, parquet:GLOB?column=NAME, tokens:PATH?vocab=N, hf:NAME, markov:states=N,order=K or synthetic:ID"
+)
 
 OF_SEED = -1  # of init_seed and data_seed
 _INIT_SEED = "seed of the initialization alone, of every member; -1: each member's own seed"
@@ -90,6 +92,22 @@ KNOBS = (
         Knob(name, "float", 0.0, "", meaning, member=True, low=0, high=1 - 1e-9, since="0.1.0")
         for name, meaning in _REGULARIZERS.items()
     ),
+    Knob("synthetic", "str", "", "", "sampled text to train on beside the corpus: synthetic:ID", since="0.1.0"),
+    Knob(
+        "synthetic_weight",
+        "float",
+        0.0,
+        "of windows",
+        "share of synthetic windows; epochs count the real text, so a run is 1 / (1 - share) times as long",
+        low=0,
+        high=1,
+        since="0.1.0",
+    ),
+    Knob("teachers", "str", "", "", "kept models whose mean logits give a second target: TRIAL_ID, …", since="0.1.0"),
+    Knob("teacher_weight", "float", 0.0, "", "share of the teachers in the target", low=0, high=1, since="0.1.0"),
+    Knob("teacher_temperature", "float", 1.0, "", "of both softmaxes there", low=1e-3, high=1e3, since="0.1.0"),
+    Knob("init_from", "str", "", "", "kept model whose weights a run begins with: TRIAL_ID[:MEMBER]", since="0.1.0"),
+    Knob("validation_corpus", "str", "", "", "text of the validation loss, if not the corpus's own", since="0.1.0"),
     Knob("data_seed", "int", OF_SEED, "", _DATA_SEED, member=True, low=OF_SEED, high=2**63 - 2**20, since="0.1.0"),
 )
 
@@ -120,6 +138,7 @@ METRICS: Mapping[str, tuple[str, str]] = MappingProxyType(
             for size in _SIZES
         },
         "tokens_per_second": ("tokens/s", "training tokens of all members over the trial's share of wall seconds"),
+        "teacher_flops": ("FLOPs", "training its teachers, and sampling or labels from them; null without teachers"),
         "micro_batches": ("", "parts that each batch was computed in to save memory; null for one"),
         "resumed_step": ("steps", "steps that an earlier attempt had done; null for a trial trained at one go"),
     }

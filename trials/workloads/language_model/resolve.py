@@ -7,15 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sweeplaw.trials.accounting import Length, Shape, length
+from sweeplaw.trials.accounting import Length, Shape, length, real_parts
 from sweeplaw.trials.corpus import names
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.spec import Knob, Value
+from sweeplaw.trials.spec import Knob, TrialSpec, Value
 from sweeplaw.trials.workloads.language_model import shapes
 from sweeplaw.trials.workloads.language_model.knobs import KNOBS, REQUESTS, SHAPE
 from sweeplaw.trials.workloads.language_model.shapes import Count
 
 _KNOWN: dict[str, Knob] = {knob.name: knob for knob in (*KNOBS, *REQUESTS) if not knob.member}
+WEIGHTED = {"synthetic": "synthetic_weight", "teachers": "teacher_weight"}  # knobs of sources, and of their weights
 _TARGETS: tuple[Count, ...] = ("params", "params_non_embedding")
 
 
@@ -25,7 +26,7 @@ def resolve(values: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
     if faults:
         raise InputError(faults)
     found: dict[str, Value] = {}
-    for part in (_data, partial(_corpus, folder=folder), _shape):
+    for part in (_data, partial(_corpus, folder=folder), partial(_sources, folder=folder), _shape):
         try:
             found |= part(asked | found)
         except InputError as error:
@@ -55,6 +56,55 @@ def _corpus(asked: Mapping[str, Value], folder: Path | None) -> dict[str, Value]
     corpus = names.canonical(str(asked.get("corpus", _KNOWN["corpus"].default)), folder)
     tokenizer = str(asked.get("tokenizer", _KNOWN["tokenizer"].default))
     return {"corpus": corpus, "tokenizer": names.canonical_tokenizer(corpus, tokenizer, folder)}
+
+
+def _sources(asked: Mapping[str, Any], folder: Path | None) -> dict[str, Value]:
+    """Return what is learnt from beside the corpus under canonical names; a source of weight 0 is left out."""
+    if asked.get("synthetic_weight"):
+        _require_real_text(asked["synthetic_weight"], asked["corpus"])
+    found: dict[str, Value] = {}
+    if asked.get("validation_corpus"):
+        name = names.canonical(str(asked["validation_corpus"]), folder)
+        found["validation_corpus"] = "" if name == asked["corpus"] else name
+    if asked.get("synthetic"):
+        found["synthetic"] = names.canonical(str(asked["synthetic"]), folder)
+    found |= {source: "" for source, weight in WEIGHTED.items() if asked.get(source) and asked.get(weight) == 0}
+    if "teacher_temperature" in asked and not {**asked, **found}.get("teachers"):
+        found["teacher_temperature"] = _KNOWN["teacher_temperature"].default  # type: ignore[assignment]
+    return found
+
+
+def _require_real_text(weight: float, corpus: str) -> None:
+    if real_parts(weight) < 1:
+        raise InputError(
+            f"synthetic_weight = {weight:g} leaves no real text, of which epochs are asked for (accepted: below 1; to "
+            f"train on synthetic text alone, corpus = 'synthetic:ID' and validation_corpus = {corpus!r})"
+        )
+
+
+def check_weights(knobs: Mapping[str, Any]) -> None:
+    """Raise InputError for a source without a weight, a weight without its source, or a weight without real text."""
+    faults = []
+    for source, weight in WEIGHTED.items():
+        if knobs[source] and not knobs[weight]:
+            faults.append(f"{source} = {knobs[source]!r} without {weight} (accepted: one above 0; 0 leaves it out)")
+        if knobs[weight] and not knobs[source]:
+            faults.append(f"{weight} = {knobs[weight]:g} without {source} (accepted: both, or neither)")
+    if faults:
+        raise InputError(faults)
+    _require_real_text(knobs["synthetic_weight"], knobs["corpus"])
+
+
+def in_store(spec: TrialSpec) -> list[str]:
+    """Return the knobs that name something in the store of the workload."""
+    used = [name for name in ("synthetic", "teachers", "init_from") if spec[name]]
+    corpora = [name for name in ("corpus", "validation_corpus") if spec[name]]
+    return used + [name for name in corpora if names.parse(spec[name]).kind == names.SYNTHETIC]
+
+
+def validation_corpus(knobs: Mapping[str, Any]) -> str:
+    """Return the corpus whose held-out text gives the validation loss."""
+    return str(knobs["validation_corpus"] or knobs["corpus"])
 
 
 def _shape(asked: Mapping[str, Any]) -> dict[str, Value]:
@@ -125,4 +175,5 @@ def shape_of(knobs: Mapping[str, Any]) -> Shape:
 
 def length_of(knobs: Mapping[str, Any]) -> Length:
     """Return the steps and tokens of resolved knobs."""
-    return length(*(knobs[name] for name in ("unique_tokens", "epochs", "batch_sequences", "context")))
+    needed = ("unique_tokens", "epochs", "batch_sequences", "context", "synthetic_weight")
+    return length(*(knobs[name] for name in needed))

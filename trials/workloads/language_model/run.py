@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import zlib
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from sweeplaw.trials.changes import parse, write
-from sweeplaw.trials.corpus.open import open_corpus
 from sweeplaw.trials.record import Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import checkpoint
@@ -26,14 +22,15 @@ from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.regularizers.settings import Regularizers
 from sweeplaw.trials.training.resume import Checkpointer, steps_done
 from sweeplaw.trials.training.stack import Member, Recipe, TrainingDevice
-from sweeplaw.trials.training.train import Data, ReportedSteps, train
+from sweeplaw.trials.training.train import ReportedSteps, train
 from sweeplaw.trials.training.trial import Clock, MemberGroup, trial_outcome
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
+from sweeplaw.trials.workloads.language_model.data import identity, open_data
 from sweeplaw.trials.workloads.language_model.knobs import OF_SEED
 from sweeplaw.trials.workloads.language_model.resolve import length_of, shape_of
+from sweeplaw.trials.workloads.language_model.sources import teacher_flops
 
 RETRY_DIVISOR = 4  # a trial out of memory is retried only once, so with a quarter of the micro-batch
-IDENTITY_WINDOWS = 64  # enough to detect another corpus, not that one late token was changed
 OUT_OF_MEMORY = "out of memory"  # announced to the other processes of a trial
 
 _log = logging.getLogger(__name__)
@@ -48,9 +45,10 @@ class StackJob:
     last: bool = False  # if it runs out of memory it is not retried in smaller micro-batches
 
 
-def run(pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
+def run(pack: Sequence[TrialSpec], context: Context, store: str | None = None) -> Generator[Event, None, None]:
     """Yield the events of the pack in the first process of its world, and none in the others.
 
+    ``store`` has the synthetic text, the teachers and the initial weights that the trials name.
     A stack that does not fit the device is retried in halves, and a single trial once more in smaller micro-batches,
     before it is recorded as out of memory. Raise PeerLost, and InputError for a batch of fewer sequences than there are
     processes.
@@ -59,7 +57,7 @@ def run(pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, N
     torch.set_num_threads(context.threads)
     try:
         rendezvous = Rendezvous(context.world, context.device) if context.world.size > 1 else None
-        for event in _run_jobs(_jobs(pack, context), context, rendezvous):
+        for event in _run_jobs(_jobs(pack, context), context, store, rendezvous):
             if context.world.rank == 0:
                 yield event
                 if isinstance(event, Outcome) and event.state in checkpoint.ENDED and context.checkpoints is not None:
@@ -76,12 +74,12 @@ def _jobs(pack: Sequence[TrialSpec], context: Context) -> deque[StackJob]:
 
 
 def _run_jobs(
-    waiting: deque[StackJob], context: Context, rendezvous: Rendezvous | None
+    waiting: deque[StackJob], context: Context, store: str | None, rendezvous: Rendezvous | None
 ) -> Generator[Event, None, None]:
     reported: dict[str, int] = {}  # the last reported step of each trial, so that a retry repeats no point
     while waiting:
         job = waiting.popleft()
-        checkpoints = _load_checkpoints(job, context)
+        checkpoints = _load_checkpoints(job, context, store)
         if len(parts := _split_by_progress(job, checkpoints)) > 1:
             waiting.extendleft(reversed(parts))
             continue
@@ -90,7 +88,8 @@ def _run_jobs(
         try:
             joined = rendezvous.joined() if rendezvous else contextlib.nullcontext(ALONE)
             with joined as group, _announcing_out_of_memory(rendezvous):
-                yield from _new_events(_train(job, context, group, clock, checkpoints), reported, finished)
+                events = _train(job, context, store, group, clock, checkpoints)
+                yield from _new_events(events, reported, finished)
             continue
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error) and not (rendezvous and rendezvous.announced(OUT_OF_MEMORY)):
@@ -144,7 +143,12 @@ def _retries(job: StackJob, unfinished: tuple[TrialSpec, ...]) -> list[StackJob]
 
 
 def _train(
-    job: StackJob, context: Context, group: ProcessGroup, clock: Clock, checkpoints: dict[str, Saved]
+    job: StackJob,
+    context: Context,
+    store: str | None,
+    group: ProcessGroup,
+    clock: Clock,
+    checkpoints: dict[str, Saved],
 ) -> Generator[Event, None, None]:
     """Yield the events of one stack, which resumes from ``checkpoints`` if all processes have the same."""
     if group.size == 1 and context.ending():
@@ -153,50 +157,39 @@ def _train(
     if not group.all_equal(max((max(steps_done(saved)) for saved in checkpoints.values()), default=-1)):
         _log.warning("the processes of trial %s see different checkpoints; it starts anew", job.specs[0].trial_id)
         checkpoints.clear()
-    shared, identities = job.specs[0], {spec.trial_id: _identity(spec, context.device) for spec in job.specs}
+    shared, identities = job.specs[0], {spec.trial_id: identity(spec, store, context.device) for spec in job.specs}
     checkpointer = Checkpointer(context.checkpoints, context.checkpoint_seconds, context.ending, identities, group)
     recipe, device = recipe_of(shared), TrainingDevice(context.device, group, job.micro_batch_divisor)
     points = ReportedSteps.evenly(recipe.steps, curve=shared["curve_points"], evaluations=shared["evaluations"])
     groups = [member_group(spec) for spec in job.specs]
     specs = {spec.trial_id: spec.canonical() for spec in job.specs}
     keeper = WeightSaver(context.weights, specs, snapshots=context.snapshots)
-    yield from train(groups, recipe, points, _data(shared), device, clock, checkpointer, checkpoints, keeper)
+    data, beside = open_data(shared, store, context.device), teacher_flops(shared, store)
+    for event in train(groups, recipe, points, data, device, clock, checkpointer, checkpoints, keeper):
+        if isinstance(event, Outcome) and beside is not None:
+            event = replace(event, metrics={**event.metrics, "teacher_flops": beside})
+        yield event
 
 
-def _data(spec: TrialSpec) -> Data:
-    corpus = open_corpus(spec["corpus"], spec["tokenizer"])
-    return Data(
-        corpus.budget(spec["context"], spec["unique_tokens"]),
-        corpus.held_out(spec["context"], spec["validation_tokens"]),
-    )
-
-
-def _identity(spec: TrialSpec, device: str) -> str:
-    """Return everything that determines a run: its spec, the type of device, and the data under the corpus's name."""
-    data = _data(spec)
-    windows = [part.read(np.arange(min(part.size, IDENTITY_WINDOWS))) for part in (data.budget, data.held_out)]
-    return json.dumps([spec.canonical(), device, [zlib.crc32(tokens.tobytes()) for tokens in windows]])
-
-
-def _load_checkpoints(job: StackJob, context: Context) -> dict[str, Saved]:
+def _load_checkpoints(job: StackJob, context: Context, store: str | None) -> dict[str, Saved]:
     """Load the checkpoints of those trials that have one."""
     if context.checkpoints is None:
         return {}
-    loaded = {spec.trial_id: _latest(spec, context.checkpoints, context.device) for spec in job.specs}
+    loaded = {spec.trial_id: _latest(spec, context.checkpoints, store, context.device) for spec in job.specs}
     return {trial_id: saved for trial_id, saved in loaded.items() if saved is not None}
 
 
-def _latest(spec: TrialSpec, folder: str, device: str) -> Saved | None:
+def _latest(spec: TrialSpec, folder: str, store: str | None, device: str) -> Saved | None:
     """Return the checkpoint to begin from: the trial's own, or that of the trial without its last change of knobs, as
     long as it has not gone beyond the step of that change.
     """
-    if (own := checkpoint.load(folder, spec.trial_id, _identity(spec, device))) is not None:
+    if (own := checkpoint.load(folder, spec.trial_id, identity(spec, store, device))) is not None:
         return own
     changes = parse(spec["changes"])
     if not changes:
         return None
     before = TrialSpec(spec.workload, {**spec.knobs, "changes": write(changes[:-1])}, spec.later)
-    found = _latest(before, folder, device)
+    found = _latest(before, folder, store, device)
     return found if found is not None and max(steps_done(found)) <= changes[-1].step else None
 
 

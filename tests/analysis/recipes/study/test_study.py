@@ -187,6 +187,10 @@ def test_compute_is_that_of_the_best_model_and_of_all_runs():
     assert best.training == pytest.approx(6 * SIZES[-1] * 2e8 * 5)
     assert best.inference == pytest.approx(2 * SIZES[-1] * 5)
     assert best.tuning == pytest.approx(6 * sum(SIZES) * 2e8 * 15)
+    taught = table.with_columns(teacher_flops=pl.when(pl.col("recipe") == "joint").then(1e30))
+    (student,) = (one for one in costs(recipe_limits(taught, draws=0)) if (one.recipe, one.u) == ("joint", 2e8))
+    assert student.training == pytest.approx(best.training + 1e30)
+    assert student.tuning == best.tuning
     unknown = costs(recipe_limits(runs(), draws=0))
     assert all(one.training is None and one.tuning is None for one in unknown)
 
@@ -202,6 +206,15 @@ def test_losses_on_different_validation_sets_are_refused():
     assert recipe_limits(table, columns={"validation": "none"}, draws=0).recipes.keys() == {
         "standard", "regularized", "joint",
     }  # fmt: skip
+
+
+def test_a_validation_set_is_that_of_the_corpus_it_is_taken_from():
+    own = {"corpus": "b", "tokenizer": "bytes", "context": 8, "validation_tokens": 64}
+    student = runs().with_columns(**{name: pl.lit(value) for name, value in own.items()})
+    elsewhere = pl.when(pl.col("recipe") == "joint").then(pl.lit("")).otherwise(pl.lit("b"))
+    trained = pl.when(pl.col("recipe") == "joint").then(pl.lit("b")).otherwise(pl.lit("a"))
+    recipe_limits(student.with_columns(corpus=trained, validation_corpus=elsewhere), draws=0)
+    assert "different validation sets" in faults(student.with_columns(corpus=trained))
 
 
 def test_the_held_out_tokens_of_our_own_trials_are_their_validation_set():
