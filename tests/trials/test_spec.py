@@ -106,6 +106,7 @@ def test_a_relaunch_by_a_later_version_repeats_no_trial_and_reads_old_rows_at_th
     assert after.filter(flavour="plain")["trial_id"].to_list() == before["trial_id"].to_list()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "facts",
     [

@@ -192,6 +192,7 @@ def test_replicates_show_a_misfit_that_no_smooth_pattern_has() -> None:
     assert replicates(points(once), spread(once)) is None
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("rows", [4, 5, 6])
 def test_few_rows_cannot_be_judged(rows: int) -> None:
     x = np.geomspace(1e7, 1e9, rows)

@@ -224,6 +224,7 @@ def test_every_option_is_documented_and_in_the_signature_and_an_unknown_one_is_r
         analysis.fit({"x": [1, 2], "loss": [2, 1]}, "power", bootstraps=10)  # type: ignore[call-arg]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("objective", ["huber:0.001", "ls", "lad"])
 @pytest.mark.parametrize("law", ["additive", "skaling"])
 def test_the_order_of_the_rows_changes_no_digit_of_a_fit(law: str, objective: str) -> None:

@@ -115,6 +115,7 @@ def test_best_is_the_default_and_all_rows_are_said_in_the_heading(one):
     assert (fit.observations.rule, every.observations.rule) == ("the best setting of each point", "all rows")
 
 
+@pytest.mark.heavy
 def test_the_loss_at_the_points_is_that_of_the_planted_law_where_the_lowest_run_is_below_it(one):
     fit = analysis.fit(one)
     frame = fit.observations.frame
@@ -151,6 +152,7 @@ def test_a_family_is_fitted_by_its_condition_and_all_with_pool(two, one):
     assert 24 <= tuned.rows_used <= 36
 
 
+@pytest.mark.heavy
 def test_best_has_a_row_for_each_recipe_by_the_mean_over_seeds(two):
     best = load(two).best(["N", "D"])
     assert best.height == 24

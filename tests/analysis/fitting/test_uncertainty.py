@@ -171,6 +171,7 @@ def test_a_coefficient_of_a_formula_is_identified_whatever_its_size() -> None:
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=1e-3)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("objective", ["huber:0.001", "ls", "lad"])
 @pytest.mark.parametrize("name", ["power", "power_asymptote", "reciprocal", "additive", "kaplan"])
 def test_losses_without_noise_identify_every_parameter_to_the_last_digits(name, objective) -> None:

@@ -32,6 +32,7 @@ def demo(noise: float = 0.002, seed: int = 0, decays: tuple[float, ...] = (0.1, 
     return pl.DataFrame(rows, schema=names, orient="row")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("estimator", ["pooled:0.0025", "cells", "joint"])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_table_like_the_demos_gives_a_law_or_a_reason_and_no_empty_score(estimator: str, seed: int) -> None:

@@ -74,6 +74,7 @@ def _point(name: str, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
     return theta, [middle.get(item, 1.0) * rng.uniform(0.5, 5.0, size=7) + (item == "X") for item in law.inputs]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", list(LAWS))
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10_000))

@@ -153,6 +153,7 @@ def test_an_exported_table_keeps_the_path_without_the_state_of_the_search(local:
     ]
 
 
+@pytest.mark.heavy
 def test_a_damaged_state_is_named_and_the_rest_of_the_section_stands(tmp_path: Path) -> None:
     store = searched(tmp_path, "local", "[budget]\ntrials = 12")
     (file,) = (store / "searches").iterdir()

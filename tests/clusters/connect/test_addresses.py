@@ -42,6 +42,7 @@ def server(answer: bytes | None) -> Iterator[str]:
                 peer.close()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("answer", [None, b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"])
 def test_a_server_that_is_not_ray_is_reported_within_seconds(
     answer: bytes | None, monkeypatch: pytest.MonkeyPatch

@@ -65,6 +65,7 @@ def test_each_source_can_be_a_recipe(losses, tmp_path):
     assert found["recipes"]["joint"]["limits"] == ["K"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("words", "message"),
     [

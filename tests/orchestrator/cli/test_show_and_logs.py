@@ -149,6 +149,7 @@ def test_damage_is_named_beside_the_answer(
     assert "damaged: logs/x.log is not read: it is a symbolic link" in damaged.stderr
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "attempts", ["[" * 100_000, '{"ID": "x"}', '{"ID": [1]}', '{"ID": null}', '{"ID": true}', '{"ID": 1', "[1]"]
 )
@@ -164,6 +165,7 @@ def test_what_is_no_section_of_a_log_is_skipped(
     assert (found.exit_code, found.stdout) == (0, sound)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "spec", ["[" * 100_000, "[]", "null", "{}", '{"knobs": []}', '{"knobs": 3}', '{"knobs": null}']
 )

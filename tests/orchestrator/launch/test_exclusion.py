@@ -65,6 +65,7 @@ def test_excluded_trials_are_in_no_table_and_counted_with_their_reason(store):
     assert found[0] not in run_query(loaded, Query(sql="SELECT trial_id FROM best")).frame["trial_id"].to_list()
 
 
+@pytest.mark.heavy
 def test_exports_and_comparisons_leave_excluded_trials_out_and_say_so(store, tmp_path):
     exclude_where(store, "params = 1000", "bad node")
     exported = export.write(store.location.uri, tmp_path / "x.csv", table="trials", where=None)
@@ -183,6 +184,7 @@ def test_a_fit_counts_what_was_excluded(store):
         fit(store.location.uri, "additive")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("content", ["{", '{"reason": "\\ud800", "trial_ids": []}'])
 @pytest.mark.parametrize("words", [["--reason", "x"], ["--undo"]])
 def test_damage_to_what_was_excluded_is_named_when_more_is_excluded(store, content, words):

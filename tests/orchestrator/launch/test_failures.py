@@ -124,6 +124,7 @@ def test_a_trial_that_always_asks_to_run_again_waits_for_the_next_launch(tmp_pat
         assert load(tmp_path, states=None).trials.collect()["attempt"].to_list() == [attempts]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("behaviour", "code"), [("failed", 5), ("out_of_memory", 5), ("diverged", 0), ("normal", 0)])
 def test_the_exit_code_says_that_trials_failed_and_so_does_the_json(tmp_path: Path, behaviour: str, code: int) -> None:
     (tmp_path / "t.toml").write_text(SWEEP.replace("15", "3") + f'[fixed]\nbehaviour = "{behaviour}"\n')

@@ -50,6 +50,7 @@ def expected(store: Path) -> pl.DataFrame:
     return means.sort("val_loss").group_by("params", "tokens", maintain_order=True).first().sort("params", "tokens")
 
 
+@pytest.mark.heavy
 def test_each_point_has_its_best_setting_changed_by_the_formulas(store: Path, tmp_path: Path) -> None:
     text = derive(load(store), {"tokens": "2 * tokens", "weight_decay": "weight_decay / 2"}, seeds=3)
     made = plan(parse(text))

@@ -112,6 +112,7 @@ def test_two_launches_at_once_repeat_no_work(tmp_path: Path, zygotes: tuple[Zygo
     assert first or second
 
 
+@pytest.mark.heavy
 @every_kind
 def test_a_budget_of_trials_is_spent_and_continued(tmp_path: Path, name: str) -> None:
     small = run(tmp_path / "s", text(name, "trials = 6"))
@@ -126,6 +127,7 @@ def test_a_budget_of_trials_is_spent_and_continued(tmp_path: Path, name: str) ->
         assert found["search_number"].to_list() == list(range(12))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", SURROGATE)
 def test_a_budget_of_flops_is_never_exceeded(tmp_path: Path, name: str) -> None:
     run(tmp_path / "s", text(name, "flops = 2e16"))
@@ -160,6 +162,7 @@ def test_a_budget_of_hours_ends_the_launch_in_its_own_state_and_a_larger_one_con
     assert found["search_number"].is_unique().all()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", [name for name in SURROGATE if name != "gp"])
 def test_values_and_points_that_are_added_later_are_searched(tmp_path: Path, name: str) -> None:
     points = "1e6, 3e6" if name.startswith("law") else "1e6"  # a law search needs two points
@@ -174,6 +177,7 @@ def test_values_and_points_that_are_added_later_are_searched(tmp_path: Path, nam
     assert found.filter(pl.col("state") == "completed").height >= 2
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", SURROGATE)
 def test_knobs_that_move_together_are_proposed_together(tmp_path: Path, name: str) -> None:
     run(tmp_path / "s", text(name, "trials = 8", zips=True))
@@ -182,6 +186,7 @@ def test_knobs_that_move_together_are_proposed_together(tmp_path: Path, name: st
     assert pairs
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["tpe", "local", "law", "archive", "cmaes"])
 @pytest.mark.parametrize("ran", [1, 2])
 def test_seeds_that_are_missing_are_completed_under_the_same_proposal(tmp_path: Path, name: str, ran: int) -> None:

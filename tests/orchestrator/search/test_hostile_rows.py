@@ -109,6 +109,7 @@ def test_settings_of_other_spaces_are_none_of_this_one(tmp_path: Path, setting: 
     assert store.problems == ()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("kind", "options"),
     [("tpe", ""), ("cmaes", ""), ("law", ""), ("local", ""), ("archive", ""), ("halving", "samples = 4\nfirst = 0.3")],
@@ -124,6 +125,7 @@ def test_a_launch_on_a_store_full_of_them_counts_them_and_runs(tmp_path: Path, k
     assert any(f"{len(NUMBERS) + len(SETTINGS)} rows with search columns" in problem for problem in done.problems)
 
 
+@pytest.mark.heavy
 def test_columns_of_the_wrong_type_do_not_end_a_launch(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "s", create=True)
     run(store)

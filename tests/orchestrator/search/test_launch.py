@@ -142,6 +142,7 @@ class Meanwhile:
             launch(plan(parse(self.text)), Store.open(self.store), INLINE)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["tpe", "cmaes", "archive"])
 def test_what_another_launch_recorded_since_the_last_look_is_not_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -49,6 +49,7 @@ def test_a_search_ends_after_a_few_trials_that_do_not_report_its_objective(tmp_p
     assert "(they reported: acuracy, val_loss)" in done.search_end
 
 
+@pytest.mark.heavy
 def test_after_the_script_is_mended_the_next_launch_goes_on(tmp_path: Path) -> None:
     mended = tmp_path / "mended"
     body = f"import os; return {{'val_loss': 1.0, **({{'error': 1.0}} if os.path.exists({str(mended)!r}) else {{}})}}"
@@ -60,6 +61,7 @@ def test_after_the_script_is_mended_the_next_launch_goes_on(tmp_path: Path) -> N
     assert trials["error"].null_count() == FEW
 
 
+@pytest.mark.heavy
 def test_trials_without_it_do_not_end_a_search_of_which_one_has_it(tmp_path: Path) -> None:
     done = run(tmp_path, "return {'val_loss': 1.0, **({'accuracy': 1.0} if config['lr'] < 1e-2 else {})}")
     assert done.search_end == "budget.trials = 40 is spent"

@@ -96,6 +96,7 @@ def test_halving_continues_a_script_from_what_it_wrote(tmp_path: Path) -> None:
     assert (completed["first"] >= 4).all(), "it began at the step of its rung"
 
 
+@pytest.mark.heavy
 def test_members_of_a_population_of_functions_begin_from_anothers_checkpoint(tmp_path: Path) -> None:
     workload = PYTHON + '\nknobs = { changes = "" }'
     done, rows = run(tmp_path, workload, POPULATION)
@@ -129,6 +130,7 @@ def test_what_cannot_pause_is_refused_with_what_it_needs(tmp_path: Path) -> None
         run(tmp_path, PYTHON.replace("train", "forgetful"), HALVING)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("search", "knobs"), [(HALVING, ""), (POPULATION, '\nknobs = { changes = "" }')])
 def test_curves_are_whole_and_the_next_launch_has_nothing_to_do(tmp_path: Path, search: str, knobs: str) -> None:
     """What a trial reported before it paused is in the curve of its last attempt, by which a new launch decides."""

@@ -111,6 +111,7 @@ def test_what_is_no_regular_file_is_named_and_not_read(base, outside, tmp_path, 
     assert SENTINEL not in text
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ENDLESS)
 def test_a_file_that_is_a_link_is_named_and_not_read(base, tmp_path, kind):
     store = shutil.copytree(base / "store", tmp_path / "store")
@@ -131,6 +132,7 @@ def test_a_file_that_is_a_link_is_named_and_not_read(base, tmp_path, kind):
     assert (store / "store.json").is_symlink()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "folders", [["trials"], ["merges"], ["claims"], ["journal", "curves", "launches", "retries", "checkpoints"]]
 )

@@ -123,6 +123,7 @@ def test_damage_in_a_parquet_file_that_reads_like_a_valid_one_is_found(copy, fol
         path.write_bytes(content)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("folder", ["trials", "curves", "earlier"])
 def test_a_missing_part_is_named(copy, folder):
     for path in sorted((copy / folder).glob("*.parquet")):

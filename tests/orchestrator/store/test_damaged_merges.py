@@ -278,6 +278,7 @@ def complete(tmp_path_factory) -> Path:
     return Path(store.location.root)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", SMALL_DAMAGE)
 def test_compact_names_damage_of_every_kind(complete, tmp_path, kind):
     root = shutil.copytree(complete, tmp_path / "store")

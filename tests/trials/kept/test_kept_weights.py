@@ -68,6 +68,7 @@ def row(store: Store, trial_id: str) -> dict[str, Any]:
     return store.outcomes(["val_loss", "message"]).filter(trial_id=trial_id).to_dicts()[0]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("extra", ["", "members = 3", 'tied_embeddings = true\nprecision = "bfloat16"'])
 def test_kept_weights_are_those_at_the_end_of_the_training(tmp_path, extra):
     store, _, (trial_id,) = launched(SWEEP + extra, tmp_path / "s")

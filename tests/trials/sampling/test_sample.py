@@ -48,6 +48,7 @@ def models(folder: Path, members: int = 1, **values: Any) -> list[KeptModel]:
         return [KeptModel(weights, number) for number in range(members)]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "values",
     [{}, {"qk_norm": True}, {"tied_embeddings": True}, {"members": 3}, {"heads": 1, "depth": 4}],

@@ -132,6 +132,7 @@ def test_a_trial_out_of_memory_is_retried_once_in_smaller_micro_batches(
     assert set(tried[2:]) == {2}
 
 
+@pytest.mark.heavy
 def test_a_trial_too_large_for_the_smaller_micro_batch_is_out_of_memory_and_the_next_trial_runs(
     tmp_path: Path, memory_for: Callable[..., list[int]]
 ) -> None:

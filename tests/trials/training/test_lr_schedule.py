@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sweeplaw.trials.training.lr_schedule import SHAPES, Schedule
 
 
+@pytest.mark.heavy
 def test_cosine_without_warmup_is_torchs_cosine_annealing() -> None:
     import torch
 

@@ -151,6 +151,7 @@ def test_a_pack_ends_with_exactly_one_outcome_for_each_trial_after_all_its_point
         assert steps == sorted(set(steps))
 
 
+@pytest.mark.heavy
 def test_a_completed_trial_has_a_finite_loss_and_its_times(case: Case, context: Context) -> None:
     (outcome,) = ends(list(case.workload().run([case.spec(case.small)], context))).values()
     assert (outcome.state, outcome.message) == ("completed", None)
@@ -181,6 +182,7 @@ def test_a_failure_inside_a_trial_is_the_outcome_of_that_trial_only(case: Case, 
     assert outcomes[good.trial_id].state == "completed"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("seen", [0, 1, 2])
 def test_closing_the_iterator_stops_at_once_and_leaves_nothing_running(case: Case, context: Context, seen: int) -> None:
     threads, children = threading.active_count(), _children()
@@ -194,6 +196,7 @@ def test_closing_the_iterator_stops_at_once_and_leaves_nothing_running(case: Cas
     assert _children() == children
 
 
+@pytest.mark.heavy
 def test_preempting_a_pack_ends_every_trial_as_preempted(case: Case, context: Context) -> None:
     pack = [case.spec(case.lasting, seed=seed) for seed in range(2)]
     seen: list[Any] = []

@@ -117,6 +117,7 @@ def test_errors_grow_up_the_levels_and_none_is_a_plug_in():
     assert np.ptp([single.low, single.high]) < widths[1]  # the double limit carries the errors of the limits in K
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("axis", "value"), [("N", SIZES[0]), ("N", SIZES[3]), ("K", 1.0), ("K", 5.0)])
 def test_leaving_a_point_out_is_the_study_without_it(axis, value):
     table = runs(0.0003, 1, 3).filter(pl.col("recipe") == "joint")

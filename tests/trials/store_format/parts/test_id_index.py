@@ -73,6 +73,7 @@ def test_a_query_for_one_trial_opens_only_its_part(three_merged, record):
     assert found.get_column("trial_id").to_list() == [wanted]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("damage", ["missing", "torn", "short"])
 def test_a_part_without_a_complete_index_is_read(three_merged, record, damage):
     wanted = record(25).spec.trial_id
