@@ -68,6 +68,26 @@ def test_coordinates_lead_back_to_the_parameters(law: Law) -> None:
     np.testing.assert_allclose(mean.coordinates(mean.params(theta)), theta, rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("law", "floor"), [(LAWS["additive"], None), (LAWS["additive"].fix(E=1.2), 1.2), (LAWS["kaplan"], 0.0)]
+)
+def test_the_reducible_share_is_what_the_law_adds_to_its_asymptote(law: Law, floor: float | None) -> None:
+    mean = mean_of(law, inputs_of(law), np.linspace(2, 4, 40), None)
+    floor = mean.params(mean.prior)[0] if floor is None else floor
+    bound = mean.bind(inputs_of(law))
+    losses = np.exp(bound.value(mean.prior))
+    np.testing.assert_allclose(bound.reducible(mean.prior), (losses - floor) / losses, rtol=1e-12)
+
+
+def test_no_more_rows_than_parameters_say_nothing_of_a_parameter_of_unknown_role() -> None:
+    law = formula_law("E + A * exp(-x / r)", ["x"])  # r is neither a coefficient nor an exponent
+    x = np.array([1.0, 2.0, 4.0, 8.0])
+    losses, at = 2 + np.exp(-x / 3), law.names.index("r")
+    few = robust_fit(law, {"x": x[:3]}, losses[:3])
+    assert few.mean.prior[at] == mean_of(law, {"x": x[:3]}, losses[:3], None).prior[at]
+    assert robust_fit(law, {"x": x}, losses).mean.prior[at] != mean_of(law, {"x": x}, losses, None).prior[at]
+
+
 def test_the_role_of_a_parameter_is_read_from_the_formula() -> None:
     assert [role(OWN, at) for at in range(5)] == ["asymptote", "coefficient", "exponent", "coefficient", "exponent"]
     roles = [role(LAWS["skaling"], at) for at in range(6)]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq
+from scipy.stats import bootstrap
 
 from sweeplaw import analysis
 from sweeplaw.analysis.fitting.derived.allocation import allocate, exponents
@@ -14,7 +15,7 @@ from sweeplaw.analysis.laws.catalog import LAWS
 from sweeplaw.analysis.scaling.crossover import crossover
 from sweeplaw.analysis.scaling.isoflop import compare_approaches
 from sweeplaw.analysis.scaling.learning_curve import forecast, prediction_level
-from sweeplaw.analysis.scaling.validation import compare, largest, leave_cell_out
+from sweeplaw.analysis.scaling.validation import compare, largest, leave_cell_out, paired
 from sweeplaw.trials.errors import InputError
 
 TRUTH = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
@@ -126,6 +127,15 @@ def test_neither_of_two_equal_laws_is_more_likely_to_be_better() -> None:
     x = np.geomspace(1, 1000, 30)
     fit = analysis.fit({"x": x, "loss": LAWS["power_asymptote"].predict(CURVE, {"x": x})}, "power_asymptote")
     assert compare(fit, fit).probability_first_better == 0.5
+
+
+def test_the_interval_of_a_held_out_difference_is_the_paired_bootstrap_of_scipy() -> None:
+    squares = np.random.default_rng(0).exponential(size=(2, 40))
+    found = paired("one", "two", squares, 0.8, 4000, 0)
+    assert found.interval is not None
+    again = bootstrap((squares[0] - squares[1],), np.mean, n_resamples=4000, confidence_level=0.8, method="percentile",
+                      rng=np.random.default_rng(1)).confidence_interval  # fmt: skip
+    assert (found.interval.low, found.interval.high) == pytest.approx((again.low, again.high), abs=0.02)
 
 
 def _curve(asymptote: float, amplitude: float, exponent: float, seed: int) -> analysis.Fit:
