@@ -15,6 +15,7 @@ FAILED: tuple[State, ...] = ("failed", "out_of_memory")  # a diverged trial has 
 UNSETTLED: tuple[State, ...] = (*FAILED, "preempted")  # what a launch that ran to its end leaves without a result
 SHOWN = 3  # causes
 _LONGEST = 200  # characters of a reason
+_NOTES = r"(\nnote: [^\n]*)+\s*$"  # at the end of a message (`reports.outcome`)
 _VARIES = (  # parts of a message that differ between trials that fail for one cause
     (r"0x[0-9a-fA-F]+", "…"),
     (r"/tmp/[^\s:'\"]*", "…"),
@@ -35,10 +36,11 @@ class Failure:
 def failures(outcomes: pl.DataFrame, states: Sequence[State] = FAILED) -> tuple[Failure, ...]:
     """Return the causes among the ``outcomes`` (trial_id, state, message) in these states, most frequent first.
 
-    The reason is the first line of a message, and its last, where the error of a script is. Numbers, addresses and
-    temporary names in it do not tell causes apart.
+    The reason is the first line of a message, and its last, where the error of a script is; the notes on its reports,
+    which follow, are none. Numbers, addresses and temporary names in it do not tell causes apart.
     """
-    lines = pl.col("message").fill_null("no message").str.strip_chars().str.split("\n")
+    message = pl.col("message").fill_null("no message").str.replace(_NOTES, "").str.strip_chars()
+    lines = message.str.split("\n")
     first, last = lines.list.first(), lines.list.last()
     reason = pl.when(lines.list.len() > 1).then(pl.concat_str(first, pl.lit(": "), last)).otherwise(first)
     cause = reason

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweeplaw.orchestrator.launch import published_packs, usage
-from sweeplaw.orchestrator.launch.failures import Failure, failures
+from sweeplaw.orchestrator.launch.failures import UNSETTLED, Failure, failures
 from sweeplaw.orchestrator.launch.published_packs import RunningPack
 from sweeplaw.orchestrator.monitor.relaunch import NO_TRIALS, Plans, relaunch_reasons
 from sweeplaw.orchestrator.monitor.searches import searches
@@ -39,7 +39,8 @@ class Progress:
     holds it) or ``running`` (on a worker). ``packs``: what runs, with host, time and latest step. ``relaunch``: trials
     that a launch of the same sweeps would run now, by reason. ``rate``: outcomes a second over `RATE_WINDOW`;
     ``seconds_left`` at that rate, None while nothing runs. ``dead``: launches that died without releasing
-    their trials. ``failures``: the causes of failed trials. ``searches``: where the search of each sweep stands.
+    their trials. ``failures``: the causes of failed and preempted trials. ``searches``: where the search of each sweep
+    stands.
     """
 
     states: Mapping[str, int]
@@ -98,7 +99,7 @@ def progress(store: Store, now: dt.datetime | None = None) -> Progress:
         seconds_left=missing.height / rate if missing.height and rate and held.taken else None,
         best_loss=_best_loss(own),
         usage=_usage(store, own),
-        failures=failures(own),
+        failures=failures(own, UNSETTLED),
         searches=searching,
         faults=_faults(store),
     )

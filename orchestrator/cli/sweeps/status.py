@@ -96,7 +96,8 @@ def _text(found: Progress, now: dt.datetime, store: str) -> str:
 
     why = sentences(found.failures, store)
     searching = [line for state in found.searches for line in searches.sentences(state)]
-    heading = ["why trials failed:"] if why else []
+    preempted = " or were preempted" if "preempted" in found.states else ""
+    heading = [f"why trials failed{preempted}:"] if why else []
     return "\n".join([*_counts(found), *heading, *why, *_pace(found), *searching, *_launches(found, now)])
 
 

@@ -58,6 +58,12 @@ def test_only_trials_that_failed_or_ran_out_of_memory_have_a_cause() -> None:
     assert [cause.count for cause in failures(outcomes("big", "big", state="out_of_memory"))] == [2]
 
 
+def test_the_notes_on_its_reports_are_not_why_a_trial_failed() -> None:
+    noted = "exit code 1\nTraceback\nRuntimeError: shape\nnote: 4 reports left out\nnote: 2 steps are no numbers"
+    (found,) = failures(outcomes(noted, "exit code 1\nTraceback\nRuntimeError: shape"))
+    assert (found.reason, found.count) == ("exit code 1: RuntimeError: shape", 2)
+
+
 @pytest.mark.parametrize(
     ("rule", "states", "stops"),
     [
@@ -121,6 +127,8 @@ def test_a_trial_that_always_asks_to_run_again_waits_for_the_next_launch(tmp_pat
         done = inline(text, tmp_path)
         assert (done.states, done.retries) == ({"preempted": 1}, PREEMPTIONS - 1)
         assert "exit code 75" in done.failures[0].reason
+        shown = CliRunner().invoke(app, ["status", str(tmp_path)]).stdout
+        assert "why trials failed or were preempted:\n        1  exit code 75" in shown
         assert load(tmp_path, states=None).trials.collect()["attempt"].to_list() == [attempts]
 
 
