@@ -110,7 +110,7 @@ def resolve(mapping: ColumnMapping, theirs: Sequence[str]) -> dict[str, str]:
             faults.append(f"column {name!r}: a name does not begin with a null character")
             continue
         texts = [_in_theirs(text, rules, theirs, (name,)) for text in _possible(rule, rules, theirs)]
-        found = [text for text in texts if _fits(text, theirs)]
+        found = [_plain(text, theirs) for text in texts if _fits(text, theirs)]
         if found:
             chosen[name] = found[0]
         elif name not in mapping.optional:
@@ -165,6 +165,16 @@ def _in_theirs(text: str, rules: Mapping[str, tuple[str, ...]], theirs: Sequence
             token = token if fitting is None else f'"{fitting}"' if fitting in theirs else f"({fitting})"
         expanded.append(token)
     return "".join(expanded)
+
+
+def _plain(text: str, theirs: Sequence[str]) -> str:
+    """Return the column that ``text`` quotes (``"val/loss"``) by its name, any other text as it is."""
+    words = [(kind, token) for kind, token in tokens(text) if kind != "space"]
+    if text in theirs or len(words) != 1:
+        return text
+    (kind, token), *_ = words
+    name = token[1:-1].replace(2 * token[0], token[0]) if kind == "quoted" else token
+    return name if name in theirs else text
 
 
 def _possible(rule: tuple[str, ...], rules: Mapping[str, tuple[str, ...]], theirs: Sequence[str]) -> Sequence[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeplaw.orchestrator.plan import formulas
-from sweeplaw.trials.errors import shown
+from sweeplaw.trials.errors import nearest, shown
 from sweeplaw.trials.formula import Formula
 from sweeplaw.trials.spec import Knob, Value
 
@@ -44,6 +44,26 @@ class Axis:
         if self.values:
             return self.values[int(fraction * len(self.values))]
         return (_between(self.knobs[0], self.low, self.high, fraction, self.log),)
+
+
+class UncheckedKnob(Knob):
+    """A knob of a workload that cannot be read: the form of its axis is checked, the type of its values is not."""
+
+    __slots__ = ()
+
+    def coerce(self, value: Any) -> Value:
+        """Return ``value`` as it is. Raise ValueError if no knob could have it."""
+        if not isinstance(value, int | float | str | bool):
+            raise ValueError(f"{shown(value)} is not a number, text, true or false")
+        return value
+
+
+def known_knob(path: str, name: str, accepted: Mapping[str, Knob], faults: list[str]) -> Knob | None:
+    """Return the knob of this name, or None and append to ``faults`` that there is none."""
+    if name not in accepted:
+        hint = nearest(name, accepted) or f" (accepted: {', '.join(sorted(accepted))})"
+        faults.append(f"{path}: no such knob{hint}")
+    return accepted.get(name)
 
 
 def count(raw: Any) -> int:

@@ -6,7 +6,6 @@ All faults of a file are found in one reading and reported in one message. The r
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,7 +16,7 @@ import pydantic
 from sweeplaw.clusters.profile import toml_file
 from sweeplaw.orchestrator import sinks
 from sweeplaw.orchestrator.plan import conditions, formulas, search_options, sizes
-from sweeplaw.orchestrator.plan.axes import Axis, read_axis, read_zip, samples
+from sweeplaw.orchestrator.plan.axes import Axis, UncheckedKnob, known_knob, read_axis, read_zip, samples
 from sweeplaw.orchestrator.plan.limits import NOT_RETRIED, Budget, Retry, StopPolicy
 from sweeplaw.orchestrator.plan.search_options import RandomSearch, SearchOptions
 from sweeplaw.orchestrator.sinks import SinkTarget
@@ -170,7 +169,7 @@ def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec
     axes = [*_axes(file, accepted, faults), *_seeds(file, accepted, faults)]
     fixed = _fixed(file.fixed, accepted, faults)
     faults += derived_faults
-    where = formulas.read("where", [file.where] if isinstance(file.where, str) else file.where, faults)
+    where = _where(file, faults)
     named = [*((f"derived.{name}", formula) for name, formula in derived.items()), *(("where", rule) for rule in where)]
     for path, formula in named:
         faults += formulas.undefined(path, formula, accepted, COSTS)
@@ -203,6 +202,22 @@ def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec
     )
 
 
+def _faults_of_form(file: _File) -> list[str]:
+    """Return the faults in the form of axes, formulas and sinks: those found where the workload cannot be read."""
+    faults: list[str] = []
+    names = [*file.scientific, *file.nuisance, *file.derived, *(name for block in file.zip for name in block), "seed"]
+    accepted = {name: UncheckedKnob(name, "str", None, "", "") for name in names}
+    axes = [*_axes(file, accepted, faults), *_seeds(file, accepted, faults)]
+    derived = _derived(file.derived, accepted, faults)
+    _where(file, faults)
+    _targets(file.log_to, faults)
+    return faults + _twice([*(name for axis in axes for name in axis.names), *file.fixed, *derived])
+
+
+def _where(file: _File, faults: list[str]) -> tuple[Formula, ...]:
+    return formulas.read("where", [file.where] if isinstance(file.where, str) else file.where, faults)
+
+
 def _workload(file: _File, folder: Path) -> tuple[Workload, dict[str, Any]]:
     """Return the workload, and the options from which a worker rebuilds it."""
     declared = dict(file.workload) if isinstance(file.workload, dict) else {"kind": file.workload}
@@ -216,28 +231,23 @@ def _workload(file: _File, folder: Path) -> tuple[Workload, dict[str, Any]]:
         examples.update({name: value for name, value in block.items() if name != "role" and isinstance(value, list)})
     examples.update({name: [0.5] for name in file.derived})
     options = {**declared, "folder": str(folder), "axes": examples}
-    return registry.load(kind, options), options
+    try:
+        return registry.load(kind, options), options
+    except InputError as error:
+        raise InputError([*error.faults, *_faults_of_form(file)]) from None
 
 
 def _axes(file: _File, accepted: Mapping[str, Knob], faults: list[str]) -> Iterator[Axis]:
     for role in ("scientific", "nuisance"):
         for name, raw in getattr(file, role).items():
             path = f"{role}.{name}"
-            if knob := _known(path, name, accepted, faults):
+            if knob := known_knob(path, name, accepted, faults):
                 yield from read_axis(path, role, knob, raw, faults)
     for index, block in enumerate(file.zip):
         names = [name for name in block if name != "role"]
-        knobs = [_known(f"zip[{index}].{name}", name, accepted, faults) for name in names]
+        knobs = [known_knob(f"zip[{index}].{name}", name, accepted, faults) for name in names]
         if all(knobs):
             yield from read_zip(f"zip[{index}]", [knob for knob in knobs if knob], block, faults)
-
-
-def _known(path: str, name: str, accepted: Mapping[str, Knob], faults: list[str]) -> Knob | None:
-    if name not in accepted:
-        close = difflib.get_close_matches(name, accepted, n=1, cutoff=0.6)
-        hint = f"; did you mean {close[0]!r}?" if close else f" (accepted: {', '.join(sorted(accepted))})"
-        faults.append(f"{path}: no such knob{hint}")
-    return accepted.get(name)
 
 
 def _seeds(file: _File, accepted: Mapping[str, Knob], faults: list[str]) -> Iterator[Axis]:
@@ -255,7 +265,7 @@ def _seeds(file: _File, accepted: Mapping[str, Knob], faults: list[str]) -> Iter
 def _fixed(table: Mapping[str, Any], accepted: Mapping[str, Knob], faults: list[str]) -> dict[str, Value]:
     fixed: dict[str, Value] = {}
     for name, raw in table.items():
-        knob = _known(f"fixed.{name}", name, accepted, faults)
+        knob = known_knob(f"fixed.{name}", name, accepted, faults)
         if knob is None:
             continue
         try:
@@ -268,7 +278,7 @@ def _fixed(table: Mapping[str, Any], accepted: Mapping[str, Knob], faults: list[
 def _derived(table: Mapping[str, Any], accepted: Mapping[str, Knob], faults: list[str]) -> dict[str, Formula]:
     derived: dict[str, Formula] = {}
     for name, text in sorted(table.items()):
-        if _known(f"derived.{name}", name, accepted, faults):
+        if known_knob(f"derived.{name}", name, accepted, faults):
             for formula in formulas.read(f"derived.{name}", [str(text)], faults):
                 derived[name] = formula
     return derived

@@ -52,6 +52,13 @@ def test_the_spelling_of_a_mapping_does_not_matter(tmp_path, file, pairs):
     assert load(store)["lr"].to_list() == [0.2, 0.1, 0.1]
 
 
+def test_a_quoted_column_is_kept_once_as_an_unquoted_one_is(tmp_path, file):
+    pairs = ['N="params"', 'lr = "opt.lr" ', "val_loss=`loss`"]
+    import_from(file, str(tmp_path / "quoted"), pairs=pairs)
+    import_from(file, str(tmp_path / "plain"), pairs=PLAIN)
+    assert load(str(tmp_path / "quoted")).columns == load(str(tmp_path / "plain")).columns
+
+
 def test_numbers_are_one_value_in_any_kind_of_file(tmp_path, file):
     store = str(tmp_path / "store")
     import_from(file, store, pairs=PLAIN)

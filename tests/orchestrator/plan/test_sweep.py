@@ -89,6 +89,38 @@ kind = "genetic"
     assert "derived.noise: '(' is not a formula" in faults
 
 
+@pytest.mark.parametrize(
+    "workload",
+    ['"no_such"', '{ kind = "command", argv = ["x"], knobs = { lr = { lo = 1 } } }', '{ kind = "python:f" }'],
+)
+def test_a_faulty_workload_hides_no_fault_of_the_axes(workload):
+    text = f"""
+name = "t"
+workload = {workload}
+where = "lr >"
+log_to = "paper:x"
+[scientific]
+a = {{ log = [1, 2], nun = 3 }}
+b = [[1], {{}}]
+[nuisance]
+lr = []
+[derived]
+c = "2 *"
+"""
+    with pytest.raises(InputError) as caught:
+        parse(text)
+    begins = (
+        "workload",
+        "scientific.a: {'log'",
+        "scientific.b: [1]",
+        "nuisance.lr: an empty list",
+        "derived.c:",
+        "where:",
+    )
+    for begin in (*begins, "log_to = 'paper:x'"):
+        assert any(fault.startswith(begin) for fault in caught.value.faults), begin
+
+
 def test_a_knob_in_two_places_is_a_fault():
     with pytest.raises(InputError, match="lr: given 2 times"):
         parse(HEAD + "[scientific]\nparams = [1]\ntokens = 1\n[nuisance]\nlr = [1]\n[fixed]\nlr = 2\n")
