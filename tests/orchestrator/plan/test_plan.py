@@ -123,6 +123,13 @@ def test_cost_adds_up_over_trials():
     assert found.total("flops") == sum(6 * s["params"] * s["tokens"] for s in found.specs)
 
 
+def test_the_memory_of_a_plan_is_that_of_its_largest_trial_and_unknown_where_none_is_known():
+    local, text = profile.load("local"), "[scientific]\nwidth = [16, 64]\ntokens = [262144]\n"
+    models = made(text, 'name = "s"\nworkload = "language_model"\n')
+    assert estimate(models, local)["memory_bytes"] == models.groups[1].cost.memory_bytes > 0
+    assert estimate(made(GRID), local)["memory_bytes"] is None
+
+
 def test_batch_sizes_that_do_not_divide_the_tokens_are_at_one_point():
     text = (
         'name = "s"\nworkload = "language_model"\n[scientific]\nwidth = [16, 32]\ntokens = [262144, 524288]\n'
