@@ -149,7 +149,10 @@ def _tokens_vocabulary(corpus: str, options: dict[str, str]) -> int:
 
 @lru_cache(maxsize=16)
 def _tokenizer_vocabulary(path: str) -> int:
-    """Return one more than the largest token id of a `tokenizers` JSON file."""
+    """Return one more than the largest token id of a `tokenizers` JSON file. Nothing but a regular file is opened."""
+    if not os.path.isfile(path):
+        seen = "is no regular file" if os.path.lexists(path) else "does not exist"
+        raise InputError(f"tokenizer = {path!r} {seen} (accepted: a tokenizers JSON file)")
     try:
         content = json.loads(Path(path).read_text())
         entries = content["model"]["vocab"]

@@ -1,29 +1,66 @@
-"""Models from kept weights, one member at a time."""
+"""Models from kept weights, one member at a time.
+
+Anyone may have written such a file, so the knobs in its spec are checked before anything is computed from them.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sweeplaw.trials.accounting import Shape
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, shown
+from sweeplaw.trials.spec import Knob
 from sweeplaw.trials.store_format.kept_weights import KeptWeights
 from sweeplaw.trials.training.model import Forward
 from sweeplaw.trials.training.weights import Layer, layout
 
 LANGUAGE_MODEL = "language_model"
+# What is read of the knobs of a kept model: every language model has these, whatever its version.
+KNOBS = (
+    *(Knob(name, "int", None, "", "", low=1) for name in ("depth", "width", "heads", "ffn", "context")),
+    Knob("unique_tokens", "int", None, "", "", low=1),
+    *(Knob(name, "bool", None, "", "") for name in ("tied_embeddings", "qk_norm")),
+    *(Knob(name, "str", None, "", "") for name in ("corpus", "tokenizer")),
+    Knob("rope_base", "float", None, "", "", low=1),
+    Knob("precision", "str", None, "", "", choices=("float32", "bfloat16")),
+)
 
 
 def knobs_of(weights: KeptWeights) -> dict[str, Any]:
-    """Return the knobs of the trial whose weights these are. Raise InputError if it was no language model."""
+    """Return the knobs of the trial whose weights these are.
+
+    Raise InputError if it was no language model, or if one of `KNOBS` is missing or can have no such value.
+    """
     content = json.loads(weights.spec)
     if content.get("workload") != LANGUAGE_MODEL:
-        raise InputError(f"trial {weights.kept} is a {content.get('workload')!r} (accepted: {LANGUAGE_MODEL!r})")
+        raise InputError(f"trial {weights.kept} is a {shown(content.get('workload'))} (accepted: {LANGUAGE_MODEL!r})")
+    check_knobs(weights, content["knobs"], KNOBS)
     return dict(content["knobs"])
+
+
+def check_knobs(weights: KeptWeights, values: Any, knobs: Iterable[Knob]) -> None:
+    """Raise InputError with every fault if ``values`` is no mapping in which each of ``knobs`` has a value of its own.
+
+    A knob that was added in a later version may be missing.
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(f"{_no_model(weights)}: its knobs are {shown(values)}")
+    faults = []
+    for knob in knobs:
+        try:
+            if knob.name in values:
+                knob.coerce(values[knob.name])
+            elif knob.since is None:
+                faults.append(f"{knob.name} has no value")
+        except ValueError as error:
+            faults.append(f"{knob.name}: {error}")
+    if faults:
+        raise InputError(f"{_no_model(weights)}: {'; '.join(faults)}")
 
 
 def member_of(weights: KeptWeights, number: int) -> tuple[dict[str, Any], Shape, dict[str, Tensor]]:
@@ -39,14 +76,20 @@ def member_of(weights: KeptWeights, number: int) -> tuple[dict[str, Any], Shape,
         shape = _shape_of(knobs, tensors)
         if shape.depth > len(tensors):
             raise ValueError(f"{shape.depth} layers, but {len(tensors)} tensors")
+        if shape.width % (2 * shape.heads):
+            raise ValueError(f"heads = {shape.heads}, of which width = {shape.width} is no even multiple")
         faults = [slot.name for slot in layout(shape) if tuple(tensors[slot.name].shape) != slot.size]
     except KeyError as error:
         raise InputError(f"the kept weights of trial {weights.kept} have no {error}") from None
     except (TypeError, ValueError, ArithmeticError) as error:
-        raise InputError(f"the kept weights of trial {weights.kept} have a spec of no model: {error}") from None
+        raise InputError(f"{_no_model(weights)}: {error}") from None
     if faults:
         raise InputError(f"the kept weights of trial {weights.kept} have other shapes: {', '.join(faults)}")
     return knobs, shape, tensors
+
+
+def _no_model(weights: KeptWeights) -> str:
+    return f"the kept weights of trial {weights.kept} have a spec of no model"
 
 
 def _shape_of(knobs: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Shape:

@@ -25,6 +25,7 @@ from sweeplaw.trials.store_format.damage import collected
 
 NOT_WRITTEN = 1  # exit code: the output, or a file, cannot be written
 BAD_INPUT = 2
+TRIALS_FAILED = 5
 UNEXPECTED = 70
 INTERRUPTED = 130
 EXIT_SECONDS = 5.0  # for what code has registered to run at exit

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeplaw.orchestrator.cli.shared import remote
-from sweeplaw.orchestrator.cli.shared.exits import UNEXPECTED
+from sweeplaw.orchestrator.cli.shared.exits import TRIALS_FAILED, UNEXPECTED
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.orchestrator.cli.shared.signals import Signals, StoppedBySignal
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from sweeplaw.orchestrator.sinks import SinkTarget
 
 EXIT_CODES = {"budget": 4, "preempted": 128 + signal.SIGTERM}
-TRIALS_FAILED = 5
 SHOWN = 8  # trials that a message names
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CONTINUES = "what was recorded is safe, and launching again continues"

@@ -216,7 +216,8 @@ def forged(store: Store, trial_id: str, tensors: dict[str, torch.Tensor], **meta
     return Kept(name)
 
 
-KNOBS = {"depth": 1, "width": 4, "heads": 1, "ffn": 4, "tied_embeddings": True, "qk_norm": False}
+KNOBS = {"depth": 1, "width": 4, "heads": 1, "ffn": 4, "tied_embeddings": True, "qk_norm": False, "corpus": MARKOV}
+KNOBS |= {"tokenizer": "none", "context": 16, "unique_tokens": 64, "rope_base": 1e4, "precision": "float32"}
 
 
 @pytest.mark.parametrize(

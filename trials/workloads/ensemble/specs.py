@@ -11,7 +11,7 @@ from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.kept import members
 from sweeplaw.trials.kept.members import MemberName
-from sweeplaw.trials.kept.model import knobs_of
+from sweeplaw.trials.kept.model import check_knobs, knobs_of
 from sweeplaw.trials.spec import TrialSpec, later_knobs
 from sweeplaw.trials.store_format import kept_weights
 from sweeplaw.trials.store_format.kept_weights import Kept
@@ -28,7 +28,7 @@ _SEEDS = ("seed", "members", "init_seed", "data_seed")  # in which members diffe
 def spec_of(store: str, kept: Kept) -> tuple[TrialSpec, int]:
     """Return the spec of a trial whose weights are kept, and the number of its members. Raise InputError."""
     with kept_weights.opened(locate(store), kept) as weights:
-        knobs_of(weights)  # refuses weights of another workload
+        check_knobs(weights, knobs_of(weights), KNOBS)  # after what refuses weights of another workload
         return TrialSpec.from_canonical(weights.spec, later_knobs(KNOBS)), weights.members
 
 
