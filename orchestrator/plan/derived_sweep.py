@@ -1,12 +1,15 @@
 """A sweep file at the best settings of an earlier sweep, with some knobs changed.
 
 The best setting of each scientific point is that of the table `best`. Its models are those that ran: a requested number
-of parameters has become a shape.
+of parameters has become a shape. Students of these models take `sampled`, the text that was sampled from them, or their
+`trial_id`.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,8 +23,11 @@ from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.formula import Formula
 from sweeplaw.trials.formula import parse as parse_formula
 from sweeplaw.trials.spec import Knob, Value
+from sweeplaw.trials.store_format.location import Location, locate
+from sweeplaw.trials.store_format.synthetic_corpora import texts
 
 SEED, SPEC = "seed", "spec"  # columns
+TRIAL, SAMPLED = "trial_id", "sampled"  # in formulas: the trials of the setting, and the text sampled from them
 
 
 def derive(
@@ -32,23 +38,68 @@ def derive(
     sweep: str | None = None,
     seeds: int = 1,
     loss: str = "val_loss",
+    store: str | None = None,
 ) -> str:
     """Return the text of a sweep file with one trial for each scientific point of a sweep of ``tables``, and seed.
 
     A point has the setting of least mean ``loss`` there. ``changes`` are formulas for knobs, over the knobs and the
     columns of that setting (``{"epochs": "2 * epochs"}``). ``sweep`` names the sweep, which a store of one need not;
-    ``name`` is that of the new one, by default the old one's with ``-best``. Raise InputError.
+    ``name`` is that of the new one, by default the old one's with ``-best``. ``store``, a path or URI, is that of the
+    tables, which a formula may name models or texts of: `TRIAL` and `SAMPLED`. Raise InputError.
     """
     launched = _launched(tables, sweep)
     base = parse(launched["sweep_file"], where=f"the sweep file of {launched['sweep']}")
     rows = _best(tables, launched, loss)
-    formulas = _formulas(changes, base, {name for row in rows for name, value in row.items() if value is not None})
+    known = {name for row in rows for name, value in row.items() if value is not None}
+    formulas = _formulas(changes, base, known | ({SAMPLED} if store else set()))
+    used = {name for formula in formulas.values() for name in formula.names}
+    if SAMPLED in used:
+        rows = _with_texts(rows, locate(str(store)))
     knobs = {knob.name: knob for knob in base.workload.knobs if knob.name != SEED}
     settings = [_setting(row, formulas, knobs) for row in rows]
     file = toml_file.parse(base.text)
+    if store and used & {TRIAL, SAMPLED}:
+        file = {**file, "workload": _workload(file, base, store)}
     text = _text(name or f"{base.name}-best", base, file, settings, knobs, seeds, changes)
     parse(text, where="the derived sweep")
     return text
+
+
+def best_runs(tables: Tables, sweep: str | None = None, loss: str = "val_loss") -> list[dict[str, Any]]:
+    """Return all columns of a run of the best setting of each scientific point, and every knob.
+
+    `TRIAL` has all trials of the setting, one for each seed, with commas between them. Raise InputError.
+    """
+    launched = _launched(tables, sweep)
+    return [{**row, **json.loads(row[SPEC])["knobs"]} for row in _best(tables, launched, loss)]
+
+
+def _with_texts(rows: Sequence[Mapping[str, Any]], location: Location) -> list[dict[str, Any]]:
+    """Return the rows with the name of the text that the store has from the trials of each. Raise InputError."""
+    made = texts(location)
+    found: list[dict[str, Any]] = []
+    faults = []
+    for row in rows:
+        teachers = frozenset(row[TRIAL].split(","))
+        names = [name for name, trials in made.items() if trials == teachers]
+        if len(names) == 1:
+            found.append({**row, SAMPLED: names[0]})
+            continue
+        authors = ", ".join(sorted(teachers))
+        command = f"sweeplaw sample {shlex.quote(location.uri)} --trial {authors.replace(', ', ' --trial ')} --tokens N"
+        several = f"has {len(names)} texts of {authors} (accepted: one; name it: {', '.join(names)})"
+        none = f"has no text of {authors}: {command}"
+        faults.append(f"{location.uri} {several if names else none}")
+    if faults:
+        raise InputError(faults)
+    return found
+
+
+def _workload(file: Mapping[str, Any], base: SweepSpec, store: str) -> dict[str, Any]:
+    """Return the workload of the sweep file with the store that has the teachers."""
+    own = file.get("workload", base.workload.name)
+    uri = store if "://" in store else os.path.abspath(store)
+    return {**(own if isinstance(own, Mapping) else {"kind": own}), "store": uri}
 
 
 def _launched(tables: Tables, sweep: str | None) -> Mapping[str, Any]:
@@ -72,8 +123,12 @@ def _best(tables: Tables, launched: Mapping[str, Any], loss: str) -> list[dict[s
     if rows.is_empty():
         raise InputError(f"sweep {launched['sweep']} has no completed trial with a {loss}")
     axes = [*launched["scientific"], *launched["nuisance"]]
-    runs = trials.select(*axes, SPEC).unique(axes, keep="any").collect()
-    found = rows.drop(SPEC).join(runs, on=axes, how="left", nulls_equal=True, maintain_order="left")
+    order = [SEED] if SEED in trials.collect_schema() else []
+    seeds = trials.select({*axes, *order, SPEC, TRIAL}).sort(*order, TRIAL)
+    runs = seeds.group_by(axes).agg(pl.col(SPEC).first(), pl.col(TRIAL).str.join(",")).collect()
+    found = rows.drop(SPEC, TRIAL, strict=False).join(
+        runs, on=axes, how="left", nulls_equal=True, maintain_order="left"
+    )
     return found.to_dicts()
 
 

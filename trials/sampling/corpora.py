@@ -27,7 +27,7 @@ from sweeplaw.trials.kept.teachers import TEXT, Described, describe, disagreemen
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 from sweeplaw.trials.store_format import synthetic_corpora
 from sweeplaw.trials.store_format.location import Location
-from sweeplaw.trials.store_format.synthetic_corpora import Sequences, SyntheticText
+from sweeplaw.trials.store_format.synthetic_corpora import Sequences, SyntheticText, corpus_name
 
 if TYPE_CHECKING:
     from sweeplaw.trials.kept.model import KeptModel
@@ -40,19 +40,26 @@ FORWARD = 1 / 3  # of the FLOPs of training on a token
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What is asked of a synthetic corpus: everything that determines its tokens.
+class Options:
+    """How text is sampled. ``prompt_tokens`` of each sequence are real."""
 
-    ``teachers`` are names of kept models with commas between them. ``tokens`` are those that a student of the same
-    context learns to predict. ``prompt_tokens`` of each sequence are real.
-    """
-
-    teachers: str
-    tokens: int
     mix: str = "documents"
     temperature: float = 1.0
     prompt_tokens: int = 1
     seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of a synthetic corpus: everything that determines its tokens.
+
+    ``teachers`` are names of kept models with commas between them. ``tokens`` are those that a student of the same
+    context learns to predict.
+    """
+
+    teachers: str
+    tokens: int
+    options: Options = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +88,17 @@ def sample_corpus(
     """
     teachers = describe(location, request.teachers)
     context = _checked(teachers, request)
-    recipe = _recipe(teachers, request, context)
+    recipe = recipe_of(teachers, request, context)
     corpus_id = synthetic_corpora.id_of(recipe)
     if synthetic_corpora.exists(location, corpus_id):
         facts = synthetic_corpora.facts_of(location, corpus_id)
-        return Sampled(_name(corpus_id, facts), corpus_id, facts, anew=False)
+        return Sampled(corpus_name(corpus_id, facts), corpus_id, facts, anew=False)
     prompts = _prompts(teachers, request, context, recipe["sequences"], location.uri)
     began = time.perf_counter()
     tokens = _sampled(location, teachers, request, prompts, batch, device, progress)
     facts = {**_facts(teachers, request, tokens, context, time.perf_counter() - began), **known}
     synthetic_corpora.save(location, recipe, facts, tokens)
-    return Sampled(_name(corpus_id, facts), corpus_id, facts, anew=True)
+    return Sampled(corpus_name(corpus_id, facts), corpus_id, facts, anew=True)
 
 
 def open_text(corpus: str, tokenizer: str, store: str | None = None) -> Corpus:
@@ -151,13 +158,13 @@ def _checked(teachers: Sequence[Described], request: Request) -> int:
     """Return the context of the teachers. Raise InputError with every fault of the request."""
     faults = disagreements(teachers, TEXT)
     context = min(int(one.knobs["context"]) for one in teachers)
-    if request.mix not in MIXES:
-        faults.append(f"mix = {request.mix!r} (accepted: {', '.join(MIXES)})")
-    if not 0 <= request.temperature < float("inf"):
-        faults.append(f"temperature = {request.temperature:g} (accepted: from 0 on)")
-    if not 1 <= request.prompt_tokens <= context:
+    if request.options.mix not in MIXES:
+        faults.append(f"mix = {request.options.mix!r} (accepted: {', '.join(MIXES)})")
+    if not 0 <= request.options.temperature < float("inf"):
+        faults.append(f"temperature = {request.options.temperature:g} (accepted: from 0 on)")
+    if not 1 <= request.options.prompt_tokens <= context:
         faults.append(
-            f"prompt_tokens = {request.prompt_tokens} (accepted: 1 to {context}, the context of the teachers)"
+            f"prompt_tokens = {request.options.prompt_tokens} (accepted: 1 to {context}, the context of the teachers)"
         )
     if request.tokens < context:
         faults.append(f"tokens = {request.tokens} is less than one sequence of context = {context}")
@@ -166,13 +173,13 @@ def _checked(teachers: Sequence[Described], request: Request) -> int:
     return context
 
 
-def _recipe(teachers: Sequence[Described], request: Request, context: int) -> dict[str, Any]:
+def recipe_of(teachers: Sequence[Described], request: Request, context: int) -> dict[str, Any]:
     """Return what determines the tokens, the same for every way to write it."""
-    asked = {key: value for key, value in asdict(request).items() if key not in ("teachers", "tokens")}
+    options = request.options
     return {
-        **asked,
-        "mix": request.mix if len(teachers) > 1 else MIXES[0],
-        "temperature": float(request.temperature),
+        **asdict(options),
+        "mix": options.mix if len(teachers) > 1 else MIXES[0],
+        "temperature": float(options.temperature),
         "teachers": [str(one.name) for one in teachers],
         "context": context,
         "sequences": request.tokens // context,
@@ -187,12 +194,14 @@ def _prompts(
     knobs = teachers[0].knobs
     unique_tokens = min(int(one.knobs["unique_tokens"]) for one in teachers)
     budget = open_text(knobs["corpus"], knobs["tokenizer"], store).budget(context, unique_tokens)
-    windows = positions(budget.size, request.seed, 0, sequences)
-    starts = np.random.default_rng(request.seed).integers(context + 2 - request.prompt_tokens, size=sequences)
-    prompts = np.empty((sequences, request.prompt_tokens), dtype=np.int64)
+    windows = positions(budget.size, request.options.seed, 0, sequences)
+    starts = np.random.default_rng(request.options.seed).integers(
+        context + 2 - request.options.prompt_tokens, size=sequences
+    )
+    prompts = np.empty((sequences, request.options.prompt_tokens), dtype=np.int64)
     for first in range(0, sequences, DRAWN_TOGETHER):
         rows = slice(first, first + DRAWN_TOGETHER)
-        places = starts[rows, None] + np.arange(request.prompt_tokens)
+        places = starts[rows, None] + np.arange(request.options.prompt_tokens)
         prompts[rows] = np.take_along_axis(budget.read(windows[rows]), places, axis=1)
     return prompts
 
@@ -211,17 +220,19 @@ def _sampled(
 
     from sweeplaw.trials.sampling.sample import sample
 
-    length = int(teachers[0].knobs["context"]) + 1 - request.prompt_tokens
+    length = int(teachers[0].knobs["context"]) + 1 - request.options.prompt_tokens
     tokens = np.empty(
-        (len(prompts), request.prompt_tokens + length), dtype=synthetic_corpora.dtype_of(teachers[0].vocabulary)
+        (len(prompts), request.options.prompt_tokens + length), dtype=synthetic_corpora.dtype_of(teachers[0].vocabulary)
     )
     done = 0
-    for models, rows, number in _authors(location, teachers, request.mix, len(prompts), device):
+    for models, rows, number in _authors(location, teachers, request.options.mix, len(prompts), device):
         for first in range(0, len(rows), DRAWN_TOGETHER):
             own = rows[first : first + DRAWN_TOGETHER]
-            seed = int(np.random.SeedSequence([request.seed, number, first]).generate_state(1, np.uint64)[0] >> 1)
+            seed = int(
+                np.random.SeedSequence([request.options.seed, number, first]).generate_state(1, np.uint64)[0] >> 1
+            )
             starts = torch.from_numpy(prompts[own]).to(device)
-            drawn = sample(models, starts, length, temperature=request.temperature, seed=seed, batch=batch)
+            drawn = sample(models, starts, length, temperature=request.options.temperature, seed=seed, batch=batch)
             tokens[own] = drawn.cpu().numpy()
             done += tokens[own].size
             progress(done, tokens.size)
@@ -244,7 +255,7 @@ def _facts(
 ) -> dict[str, Any]:
     """Return what is known of the text beside its recipe. FLOPs are those of the forward passes at full context."""
     each = [FORWARD * palm_flops_per_token(one.shape, context) for one in teachers]
-    by_position = sum(each) if request.mix == "logits" else sum(each) / len(each)
+    by_position = sum(each) if request.options.mix == "logits" else sum(each) / len(each)
     return {
         "tokens": len(tokens) * context,
         "vocabulary": teachers[0].vocabulary,
@@ -253,7 +264,3 @@ def _facts(
         "flops": by_position * len(tokens) * context,
         "seconds": seconds,
     }
-
-
-def _name(corpus_id: str, facts: Mapping[str, Any]) -> str:
-    return f"{SYNTHETIC}:{corpus_id}" + (f"?vocab={facts['vocabulary']}" if facts["tokenizer"] == "none" else "")

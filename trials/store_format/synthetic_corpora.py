@@ -94,6 +94,22 @@ def facts_of(location: Location, corpus_id: str) -> dict[str, Any]:
         return dict(_header(corpus_id, path)[0]["facts"])
 
 
+def corpus_name(corpus_id: str, facts: Mapping[str, Any]) -> str:
+    """Return the name of a text in a sweep file: with its vocabulary where the teachers' corpus was tokens already."""
+    return f"synthetic:{corpus_id}" + (f"?vocab={facts['vocabulary']}" if facts["tokenizer"] == "none" else "")
+
+
+def texts(location: Location) -> dict[str, frozenset[str]]:
+    """Return the trials that wrote each text of a store, by its name. Raise InputError for a damaged text."""
+    found = {}
+    for corpus_id in location.names(FOLDER, SUFFIX):
+        with _at(location, corpus_id) as path:
+            known = _header(corpus_id, path)[0]
+        trials = frozenset(re.split("[:@]", teacher)[0] for teacher in known["recipe"]["teachers"])
+        found[corpus_name(corpus_id, known["facts"])] = trials
+    return found
+
+
 def _name(corpus_id: str) -> str:
     return f"{FOLDER}/{corpus_id}{SUFFIX}"
 

@@ -32,7 +32,9 @@ def derive(
 
     Formulas read the knobs and columns of the best setting: members of an ensemble with twice the epochs and half the
     weight decay are --set "epochs=2 * epochs" --set "weight_decay=weight_decay / 2" --set members=5. Without --set and
-    with --seeds 5, the best settings run again with five seeds.
+    with --seeds 5, the best settings run again with five seeds. Students of these models read sampled, the text that
+    sweeplaw sample drew from them (--set synthetic=sampled --set synthetic_weight=0.75), or trial_id (--set
+    init_from=trial_id).
 
     Example: sweeplaw derive results/surrogate --set "tokens=2 * tokens" --seeds 3 --out next.toml
     """
@@ -42,7 +44,7 @@ def derive(
 
     tables = load(store)
     changes = pairs(change, "--set")
-    text = derived_sweep.derive(tables, changes, name=name, sweep=sweep, seeds=seeds, loss=y)
+    text = derived_sweep.derive(tables, changes, name=name, sweep=sweep, seeds=seeds, loss=y, store=store)
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweeplaw.orchestrator.cli.shared.models import complete
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
+
+if TYPE_CHECKING:
+    from sweeplaw.trials.sampling.corpora import Sampled
 
 
 def register(app: typer.Typer) -> None:
@@ -17,10 +20,16 @@ def register(app: typer.Typer) -> None:
 
 def sample(
     store: Annotated[str, typer.Argument(metavar="STORE")],
-    trial: Annotated[
-        list[str], typer.Option(metavar="ID", help="A teacher: TRIAL_ID[:MEMBER][@STEP]. Give it once for each.")
+    tokens: Annotated[
+        str, typer.Option(metavar="N", help="Tokens, 1M; with --best, a formula too: '16 * unique_tokens'.")
     ],
-    tokens: Annotated[str, typer.Option(metavar="N", help="Tokens, in whole sequences of the teachers' context: 1M.")],
+    trial: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="A teacher: TRIAL_ID[:MEMBER][@STEP]. Give it for each.")
+    ] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="A text from the best setting of each scientific point, all its seeds.")
+    ] = False,
+    sweep: Annotated[str | None, typer.Option(metavar="NAME", help="With --best: the sweep, of several.")] = None,
     mix: Annotated[
         str, typer.Option(help="documents: authors take turns; logits: all write every token.")
     ] = "documents",
@@ -34,28 +43,43 @@ def sample(
 ) -> None:
     """Sample text from finished trials whose weights STORE keeps (keep = "final" in their sweep), into STORE.
 
-    Prints the name of the corpus, synthetic:ID, for sweeps of workload = { kind = "language_model", store = "STORE" }.
-    The id is a digest of teachers and options: the same call again prints the same name and samples nothing. A trial
-    of several members stands for all of them.
+    Prints the name of the corpus, synthetic:ID, for sweeps of workload = { kind = "language_model", store = "STORE" }
+    (sweeplaw derive writes them). The id is a digest of teachers and options: the same call again prints the same name
+    and samples nothing. A trial of several members stands for all of them.
 
     Example: sweeplaw sample results/mine --trial 0c59c2f4f2f1a0e3a1b2 --tokens 1M
     """
-    from sweeplaw.orchestrator.cli.shared.options import number
     from sweeplaw.orchestrator.cli.shared.progress import progress_bar
-    from sweeplaw.orchestrator.launch.evaluation.synthesis import sample as run
+    from sweeplaw.orchestrator.launch.evaluation import synthesis
     from sweeplaw.orchestrator.store.store import Store
-    from sweeplaw.trials.quantities import short
-    from sweeplaw.trials.sampling.corpora import Request
+    from sweeplaw.trials.errors import InputError
+    from sweeplaw.trials.sampling.corpora import Options
 
+    if bool(trial) == best:
+        raise InputError("accepted: --trial ID, once for each teacher, or --best")
     opened = Store.open(store)
-    teachers = ",".join(complete(opened, name) for name in trial)
-    request = Request(teachers, int(number(tokens)), mix, temperature, prompt_tokens, seed)
-    with progress_bar("sampling tokens") as progress:
-        found = run(opened, request, batch=batch, threads=threads, device=device, progress=progress)
+    options = Options(mix, temperature, prompt_tokens, seed)
+    if best:
+        requests = synthesis.requests_of_best(opened, tokens, options, sweep)
+    else:
+        teachers = ",".join(complete(opened, name) for name in trial or ())
+        requests = [synthesis.request_of(teachers, tokens, options)]
+    found = []
+    for i, request in enumerate(requests, 1):
+        with progress_bar(f"sampling tokens, text {i} of {len(requests)}" if best else "sampling tokens") as progress:
+            text = synthesis.sample(opened, request, batch=batch, threads=threads, device=device, progress=progress)
+        found.append(text)
+        if not json:
+            _print(text)
     if json:
-        emit_json({"corpus": found.name, "sampled": found.anew, **found.facts})
-        return
-    typer.echo(found.name)
-    facts = found.facts
-    made = f"sampled in {facts['seconds']:.3g} s" if found.anew else "there already; nothing was sampled"
+        values = [{"corpus": text.name, "sampled": text.anew, **text.facts} for text in found]
+        emit_json(values if best else values[0])
+
+
+def _print(text: Sampled) -> None:
+    from sweeplaw.trials.quantities import short
+
+    facts = text.facts
+    typer.echo(text.name)
+    made = f"sampled in {facts['seconds']:.3g} s" if text.anew else "there already; nothing was sampled"
     typer.echo(f"{short(facts['tokens'])} tokens, {short(facts['flops'])} FLOPs, {made}", err=True)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from sweeplaw.analysis.tables import tables
+from sweeplaw.orchestrator.plan.derived_sweep import TRIAL, best_runs
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.worker.provenance import commit, versions
+from sweeplaw.trials.errors import InputError, shown
+from sweeplaw.trials.formula import parse
 from sweeplaw.trials.progress import ProgressCallback, no_progress
-from sweeplaw.trials.sampling.corpora import Request, Sampled, sample_corpus
+from sweeplaw.trials.quantities import number
+from sweeplaw.trials.sampling.corpora import NOTHING, Options, Request, Sampled, sample_corpus
 from sweeplaw.trials.workloads.ensemble.specs import expanded, spec_of, training_flops
+
+MOST_TOKENS = 2**53
 
 
 def sample(
@@ -38,3 +48,30 @@ def sample(
         return sample_corpus(store.location, request, batch=batch, device=device, known=known, progress=progress)
     finally:
         torch.set_num_threads(before)
+
+
+def requests_of_best(store: Store, tokens: str, options: Options, sweep: str | None = None) -> list[Request]:
+    """Return a request for the best setting of each scientific point of a sweep: all its seeds are teachers.
+
+    ``tokens`` is a number or a formula over the knobs and columns of the setting. Raise InputError.
+    """
+    rows = best_runs(tables.load(store.location.uri), sweep)
+    return [request_of(row[TRIAL], tokens, options, row) for row in rows]
+
+
+def request_of(teachers: str, tokens: str, options: Options, scope: Mapping[str, Any] = NOTHING) -> Request:
+    """Return the request for a text of ``tokens``, a number such as ``10M`` or a formula over ``scope``.
+
+    Raise InputError.
+    """
+    try:
+        return Request(teachers, int(number(tokens)), options)
+    except ValueError:
+        formula = parse(tokens)
+    if missing := sorted(formula.names - set(scope)):
+        accepted = "a number such as 10M" + (", or a formula over knobs and columns" if scope else "")
+        raise InputError(f"tokens = {tokens!r}: {', '.join(missing)} is not known (accepted: {accepted})")
+    found = formula(scope)
+    if not isinstance(found, int | float) or not 0 < found < MOST_TOKENS:
+        raise InputError(f"tokens = {tokens!r} is {shown(found)} (accepted: a positive number)")
+    return Request(teachers, int(found), options)

@@ -12,6 +12,12 @@ import pytest
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import SweepSpec, read
 from sweeplaw.orchestrator.search.registry import check
+from sweeplaw.trials.kept.members import MemberName
+from sweeplaw.trials.kept.teachers import Described
+from sweeplaw.trials.sampling.corpora import Request, recipe_of
+from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.store_format.kept_weights import Kept
+from sweeplaw.trials.store_format.synthetic_corpora import id_of
 from tests.paths import ROOT
 
 FOLDER = ROOT / "orchestrator/sweeps/data_constrained"
@@ -57,3 +63,43 @@ def test_recipes_differ_in_what_they_tune_alone(edition: str, recipe: str) -> No
     assert sweep.names("scientific") == other.names("scientific")
     assert {**sweep.fixed, "weight_decay": 0.1} == dict(other.fixed)
     assert axis(sweep, "epochs") == axis(other, "epochs")
+
+
+def teachers() -> list[Described]:
+    """The trials of the teachers' sweep, as models that a store keeps."""
+    made = plan(read(FOLDER / "teachers.toml"))
+    specs = [group.spec(i) for group in made.groups for i in range(len(group.ids))]
+    specs.sort(key=lambda spec: int(spec["seed"]))
+    return [Described(MemberName(Kept(spec.trial_id)), spec.knobs) for spec in specs]
+
+
+def test_teachers_are_eight_members_of_the_ensemble() -> None:
+    found, ensemble = teachers(), plan(read(FOLDER / "ensemble.toml"))
+    own = {**found[0].knobs, "seed": 0, "members": 5}
+    assert [one.knobs["seed"] for one in found] == list(range(8))
+    assert own in [dict(group.spec(0).knobs) for group in ensemble.groups]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "count", "weight", "steps"), [("distilled", 8, 0.9, 128_000), ("self_distilled", 1, 0.75, 51_200)]
+)
+def test_students_name_the_text_of_their_teachers_and_begin_at_the_published_setting(
+    recipe: str, count: int, weight: float, steps: int
+) -> None:
+    sweep = read(FOLDER / f"{recipe}.toml")
+    check(sweep)
+    made = recipe_of(teachers()[:count], Request("", 10_000_000_000), 4096)
+    assert sweep.fixed["synthetic"] == f"synthetic:{id_of(made)}?vocab=128256"
+    start = {"epochs": 16, "lr": 3e-3, "weight_decay": 0.1, "synthetic_weight": weight}
+    assert getattr(sweep.search, "start", None) == start
+    workload = sweep.workload
+    knobs = workload.resolve({**sweep.fixed, **start, "unique_tokens": BUDGETS[0]})
+    student = TrialSpec.of(workload.name, workload.knobs, knobs)
+    assert workload.cost(student).steps == steps
+    teacher = teachers()[0].knobs
+    tuned = (*start, "seed", "synthetic")
+    assert {name: value for name, value in student.knobs.items() if name not in tuned} == {
+        name: value for name, value in teacher.items() if name not in tuned
+    }
+    if count == 1:
+        assert teachers()[0].name.kept.trial_id in sweep.text

@@ -20,7 +20,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.kept.members import MemberName
 from sweeplaw.trials.kept.teachers import describe, load
 from sweeplaw.trials.sampling import corpora
-from sweeplaw.trials.sampling.corpora import Request, open_synthetic, open_text, sample_corpus
+from sweeplaw.trials.sampling.corpora import Options, Request, open_synthetic, open_text, sample_corpus
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import kept_weights, synthetic_corpora, tensor_files
 from sweeplaw.trials.store_format.kept_weights import Kept
@@ -49,7 +49,7 @@ def place(tmp_path: Path) -> Location:
 
 
 def sampled(place: Location, *teachers: str, batch: int = 64, **options: Any) -> synthetic_corpora.SyntheticText:
-    found = sample_corpus(place, Request(",".join(teachers), **{"tokens": 640, **options}), batch=batch)
+    found = sample_corpus(place, Request(",".join(teachers), 640, Options(**options)), batch=batch)
     return synthetic_corpora.load(place.uri, found.corpus_id)
 
 
@@ -66,16 +66,16 @@ def test_the_same_request_has_one_name_and_is_sampled_once(place, tmp_path, monk
 def test_every_option_is_part_of_the_name(place, tmp_path):
     first, second = keep(tmp_path), keep(tmp_path, 1)
     requests = [Request(first, 640), Request(second, 640), Request(f"{first},{second}", 640)]
-    requests += [Request(first, 640, temperature=0.5), Request(first, 640, prompt_tokens=3)]
-    requests += [Request(first, 640, seed=7)]
-    requests += [Request(first, 656), Request(f"{first},{second}", 640, mix="logits")]
+    requests += [Request(first, 640, Options(temperature=0.5)), Request(first, 640, Options(prompt_tokens=3))]
+    requests += [Request(first, 640, Options(seed=7))]
+    requests += [Request(first, 656), Request(f"{first},{second}", 640, Options(mix="logits"))]
     ids = [sample_corpus(place, request).corpus_id for request in requests]
     assert len(set(ids)) == len(ids)
 
 
 def test_one_teacher_writes_the_same_text_in_both_mixes(place, tmp_path):
     teacher = keep(tmp_path)
-    ids = {sample_corpus(place, Request(teacher, 640, mix=mix)).corpus_id for mix in corpora.MIXES}
+    ids = {sample_corpus(place, Request(teacher, 640, Options(mix=mix))).corpus_id for mix in corpora.MIXES}
     assert len(ids) == 1
 
 
@@ -178,9 +178,9 @@ def test_bad_requests_name_what_is_accepted(place, tmp_path):
     missing = "0" * 20
     cases = [
         (Request(missing, 640), "keeps no weights of trial"),
-        (Request(first, 640, mix="words"), "mix = 'words' \\(accepted: documents, logits\\)"),
-        (Request(first, 640, temperature=-1.0), "temperature = -1"),
-        (Request(first, 640, prompt_tokens=17), "prompt_tokens = 17 \\(accepted: 1 to 16"),
+        (Request(first, 640, Options(mix="words")), "mix = 'words' \\(accepted: documents, logits\\)"),
+        (Request(first, 640, Options(temperature=-1.0)), "temperature = -1"),
+        (Request(first, 640, Options(prompt_tokens=17)), "prompt_tokens = 17 \\(accepted: 1 to 16"),
         (Request(first, 15), "less than one sequence"),
         (Request(f"{first},{longer}", 640), "context = 16 in .*, 8 in "),
         (Request(f"{first},{other}", 640), "corpus = 'markov:states=12"),
