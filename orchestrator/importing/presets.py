@@ -95,8 +95,8 @@ PRESETS: Mapping[str, Preset] = {
                  optuna_studies.read, ("study", "number"), state="state", started_at="datetime_start",
                  ended_at="datetime_complete"),
         _tracker("ray", "Ray Tune: an experiment folder; its JSON results are read, nothing is unpickled",
-                 ray_runs.read, ("trial_id",), state="state", message="message", train_seconds="time_total_s",
-                 host="hostname"),
+                 ray_runs.read, ("tune_experiment", "trial_id"), state="state", message="message",
+                 train_seconds="time_total_s", host="hostname"),
         Preset("step-law", "Step Law, dense runs (step_law_dense.csv); N without embeddings, smoothed loss",
                readers.file, ColumnMapping("Step Law", {
                    "params_non_embedding": "N", "tokens": "D", "flops": "6 * N * D", "flops_convention": "'6ND'",

@@ -140,8 +140,10 @@ class RunSource:
         spec = identity(cells, self.run, self.tracker, self.source)
         if self.held and spec.trial_id not in self.held:
             before = {_EARLIER.get(name, name): value for name, value in known.items()}
-            earlier = earlier_identity(before | {"state": state}, run if self.run else None, self.source)
-            spec = earlier if earlier.trial_id in self.held else spec
+            # A run of Ray Tune was once its id alone, which is now the last of two columns.
+            for own in (run, run[-1:]) if self.run else (None,):
+                earlier = earlier_identity(before | {"state": state}, own, self.source)
+                spec = earlier if earlier.trial_id in self.held else spec
         return _complete(known, {"trial_id": spec.trial_id, "state": state, "spec": spec.canonical()}, self.source)
 
 

@@ -15,11 +15,12 @@ _STATES = {"TERMINATED": "completed", "ERROR": "failed", "RUNNING": "running", "
 
 
 def read(source: str) -> ImportSource:
-    """Read an experiment folder: the last line of a result.json is the run, all lines are its curve.
+    """Read an experiment folder, or a folder of such: the last line of a result.json is the run, all lines its curve.
 
-    Raise InputError that names each file and line that cannot be read.
+    A run is identified by the name of its experiment's folder and its id there, whichever folder is read. Raise
+    InputError that names each file and line that cannot be read.
     """
-    folder = Path(source)
+    folder = Path(source).resolve()
     if not folder.is_dir():
         raise InputError(f"{source} is not a folder")
     faults: list[str] = []
@@ -29,23 +30,27 @@ def read(source: str) -> ImportSource:
         lines = _lines(results, faults)
         row = _row(results.parent, lines[-1] if lines else {}, states)
         trials.append(row)
-        points += [_point(row["trial_id"], line) for line in lines]
+        points += [_point(f"{row['tune_experiment']}/{row['trial_id']}", line) for line in lines]
     if faults:
         raise InputError(faults, where=source)
     if not trials:
         raise InputError(f"{source}: no result.json in it (an experiment folder of Ray Tune has one per trial)")
-    return ImportSource(frame_of(trials), folder.resolve().name, curves=frame_of(points) if points else None)
+    return ImportSource(frame_of(trials), folder.name, None, frame_of(points) if points else None, tracker="ray")
 
 
-def _states(folder: Path, faults: list[str]) -> dict[str, str]:
-    """Return trial id -> our state, as the experiment states in ``folder`` tell it; the newest file of each counts."""
-    found: dict[str, str] = {}
-    for path in sorted(folder.rglob("experiment_state-*.json")):
+def _states(folder: Path, faults: list[str]) -> dict[tuple[Path, str], str]:
+    """Return (experiment, trial id) -> our state, as the states in ``folder`` tell it; the newest file of each counts.
+
+    An experiment is its folder: an id is unique in it alone.
+    """
+    found: dict[tuple[Path, str], str] = {}
+    above = folder.parent if (folder / "result.json").is_file() else folder  # of a single trial
+    for path in sorted({*folder.rglob("experiment_state-*.json"), *above.glob("experiment_state-*.json")}):
         try:
             trials = [json.loads(trial) for trial, _ in json.loads(path.read_text(encoding="utf-8"))["trial_data"]]
-            found |= {trial["trial_id"]: _STATES.get(trial["status"], "failed") for trial in trials}
+            found |= {(path.parent, trial["trial_id"]): _STATES.get(trial["status"], "failed") for trial in trials}
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            faults.append(f"{path.relative_to(folder)} cannot be read: {type(error).__name__}: {error}")
+            faults.append(f"{path.parent.name}/{path.name} cannot be read: {type(error).__name__}: {error}")
     return found
 
 
@@ -62,7 +67,7 @@ def _lines(path: Path, faults: list[str]) -> list[dict[str, Any]]:
     return found
 
 
-def _row(folder: Path, last: Mapping[str, Any], states: Mapping[str, str]) -> dict[str, Any]:
+def _row(folder: Path, last: Mapping[str, Any], states: Mapping[tuple[Path, str], str]) -> dict[str, Any]:
     """Return the run. Its state is that of the experiment, or is inferred: from an error file, or `done`."""
     error = folder / "error.txt"
     config = {} if last else _config(folder / "params.json")
@@ -70,10 +75,11 @@ def _row(folder: Path, last: Mapping[str, Any], states: Mapping[str, str]) -> di
     inferred = "failed" if error.is_file() else "completed" if last.get("done") else "stopped"
     message = error.read_text(errors="replace").strip().splitlines()[-1:] if error.is_file() else []
     row = {name.removeprefix("config/"): value for name, value in {**config, **last}.items()}
-    state = "failed" if error.is_file() else states.get(str(trial_id), inferred)
+    state = "failed" if error.is_file() else states.get((folder.parent, str(trial_id)), inferred)
     return {
         "last_step": last.get("training_iteration"),
         **row,
+        "tune_experiment": folder.parent.name,
         "trial_id": trial_id,
         "state": state,
         "message": " ".join(message) or None,

@@ -108,7 +108,7 @@ class WorkerActor(tune.Trainable):
         elif error := self._ranks.failure():
             pass
         elif time.monotonic() - self._last_row > self._settings.patience:
-            error, reason = f"no row for {self._settings.patience:g} s", "hung"
+            error, reason = f"no row for {self._settings.patience:g} s (patience_seconds)", "hung"
         return WorkerReport(rows, stream.ended or error is not None, error, reason if error else None).result()
 
     def cleanup(self) -> None:

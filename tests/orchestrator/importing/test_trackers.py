@@ -119,6 +119,22 @@ def test_a_trial_of_ray_is_completed_if_its_experiment_says_so(tmp_path):
     assert found.rows() == [(state, 2000, 500, "[1, 2]") for state in ("completed", "failed", "stopped")]
 
 
+def test_a_run_of_ray_is_one_run_whichever_folder_is_read(tmp_path):
+    for experiment in ("first", "second"):  # an id is unique within its experiment alone
+        for trial in ("1_00", "1_01"):
+            ray_trial(tmp_path / "all" / experiment, trial, 3.0, 2.5)
+    ray_state(tmp_path / "all" / "first", {"1_00": "TERMINATED", "1_01": "TERMINATED"})
+    ray_state(tmp_path / "all" / "second", {"1_00": "ERROR", "1_01": "TERMINATED"})
+    counts = [
+        (done.added, done.present, done.curve_points, len(done.rejected))
+        for folder in ("first", "first/trial_1_00", "second", ".", "first")
+        for done in [import_from(str(tmp_path / "all" / folder), str(tmp_path / "store"), preset="ray")]
+    ]
+    assert counts == [(2, 0, 4, 0), (0, 1, 0, 0), (2, 0, 4, 0), (0, 4, 0, 0), (0, 2, 0, 0)]
+    found = load(tmp_path / "store").sort("tune_experiment", "their_trial_id")["state"].to_list()
+    assert found == ["completed", "completed", "failed", "completed"]
+
+
 def test_torn_files_of_ray_are_named(tmp_path):
     folder = tmp_path / "experiment"
     ray_trial(folder, "1_00", 3.0)

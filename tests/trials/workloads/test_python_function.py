@@ -18,6 +18,7 @@ from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads import registry
+from sweeplaw.trials.workloads.user_code import python_function
 
 Run = Callable[..., tuple[list[CurvePoint], Outcome]]
 MODULE = "function_under_test"
@@ -143,10 +144,27 @@ def test_every_exit_is_an_outcome_with_its_reason(run: Run, body: str, state: st
     assert words in str(outcome.message)
 
 
-def test_a_report_that_is_not_a_number_fails_the_trial(run: Run) -> None:
-    _, outcome = run("def f(config, report):\n  report(val_loss='low')")
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [("report(val_loss='low')", " (function_under_test.py:2 in f)"), ("return {'val_loss': 'low'}", "")],
+)
+def test_a_report_that_is_not_a_number_fails_the_trial(run: Run, body: str, place: str) -> None:
+    _, outcome = run(f"def f(config, report):\n  {body}")
     assert outcome.state == "failed"
-    assert "reported val_loss = 'low' is not a number" in str(outcome.message)
+    assert outcome.message == f"TypeError: reported val_loss = 'low' is not a number{place}"
+
+
+@pytest.mark.parametrize("body", ["report(val_loss='low')", "return {'val_loss': 'low'}"])
+def test_a_traceback_has_no_frames_of_ours(run: Run, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    made = []
+    traceback_of = python_function._traceback
+    monkeypatch.setattr(python_function, "_traceback", lambda error: made.append(traceback_of(error)) or made[-1])
+    run(f"def f(config, report):\n  {body}")
+    (text,) = [one.decode() for one in made]
+    assert text.endswith("TypeError: reported val_loss = 'low' is not a number\n")
+    assert "reports.py" not in text
+    assert "python_function.py" not in text
+    assert ("line 2, in f\n" in text) == body.startswith("report")
 
 
 def test_the_function_gets_its_own_copy_of_the_configuration_and_the_context(run: Run) -> None:

@@ -34,7 +34,7 @@ from sweeplaw.trials.record import CurvePoint, Outcome, State
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
-from sweeplaw.trials.workloads.user_code import declared, function_thread, resumption
+from sweeplaw.trials.workloads.user_code import declared, resumption
 from sweeplaw.trials.workloads.user_code.function_thread import Put, reported_points
 from sweeplaw.trials.workloads.user_code.reports import Diverged, Reports
 
@@ -266,18 +266,24 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _traceback(error: BaseException) -> bytes:
-    """Return the traceback from the user's first frame on."""
-    frames, ours = error.__traceback__, {__file__, function_thread.__file__}
-    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename in ours:
-        frames = frames.tb_next
+    """Return the traceback without our frames before and after those of the user's code."""
     try:
-        return "".join(traceback.format_exception(type(error), error, frames)).encode(errors="replace")
+        found = traceback.TracebackException(type(error), error, error.__traceback__)
+        while found.stack and _is_ours(found.stack[0]):
+            del found.stack[0]
+        while found.stack and _is_ours(found.stack[-1]):
+            del found.stack[-1]
+        return "".join(found.format() if found.stack else found.format_exception_only()).encode(errors="replace")
     except BaseException:  # noqa: BLE001  it is made of the error's own attributes
         return describe(error).encode()
 
 
 def _placed(error: BaseException) -> str:
-    """Return type and message of the error and the line that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """Return type and message of the error and the user's line that raised it, or that called what did."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame)]
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
     return f"{describe(error)}{where}"
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    return Path(frame.filename).parent == Path(__file__).parent
