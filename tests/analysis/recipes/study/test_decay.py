@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
-from sweeplaw.analysis.recipes.study.decay import best_decays, decay_slopes, member_rule
+from sweeplaw.analysis.recipes.study.decay import BestDecay, best_decays, decay_slopes, member_rule
 from sweeplaw.analysis.recipes.study.study import recipe_limits
 from tests.analysis.recipes.study.planted import known
 
@@ -38,6 +39,15 @@ def test_planted_exponents_of_the_best_decay_are_recovered():
     assert one.n == pytest.approx(0.5, abs=1e-9)
     assert one.u == pytest.approx(-0.5, abs=1e-9)
     assert one.cells == 9
+
+
+def test_the_half_width_of_an_exponent_is_that_of_scipys_regression():
+    sizes, decays = (1e8, 2e8, 3e8, 8e8, 9e8), (0.8, 1.5, 1.1, 3.0, 2.0)
+    (one,) = decay_slopes([BestDecay("r", n, 1e8, decay, 3.0, ()) for n, decay in zip(sizes, decays, strict=True)], 0.9)
+    line = stats.linregress(np.log(sizes), np.log(decays))
+    assert one.n == pytest.approx(line.slope)
+    assert one.n_half == pytest.approx(stats.t.ppf(0.95, 3) * line.stderr)
+    assert (one.u, one.u_half) == (None, None)
 
 
 def test_a_decay_at_an_end_of_those_tried_is_named():
