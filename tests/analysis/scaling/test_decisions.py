@@ -12,7 +12,7 @@ from scipy.stats import bootstrap
 from sweeplaw import analysis
 from sweeplaw.analysis.fitting.derived.allocation import allocate, exponents
 from sweeplaw.analysis.laws.catalog import LAWS
-from sweeplaw.analysis.scaling.crossover import crossover
+from sweeplaw.analysis.scaling.crossover import crossover, last_crossing
 from sweeplaw.analysis.scaling.isoflop import compare_approaches
 from sweeplaw.analysis.scaling.learning_curve import forecast, prediction_level
 from sweeplaw.analysis.scaling.validation import compare, largest, leave_cell_out, paired
@@ -50,6 +50,19 @@ def test_three_approaches_agree_on_centred_samples_of_a_symmetric_surface() -> N
     fit = analysis.fit(isoflop(noise=1e-5, alpha=0.3, beta=0.3), objective="ls", bootstrap=50)
     for approach in compare_approaches(fit, resamples=50):
         assert approach.a == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.heavy
+def test_a_budget_tells_how_far_its_optimum_is_from_the_middle_of_the_sizes_fitted() -> None:
+    fit = analysis.fit(isoflop(alpha=0.3, beta=0.3, centre=0.5), objective="ls")  # log sizes -1/2 to 3/2 of the best
+    first, second = compare_approaches(fit, resamples=5)[:2]
+    assert [budget.off_centre for budget in first.budgets] == pytest.approx([-0.25] * 7)
+    assert [budget.loss for budget in first.budgets] == pytest.approx(
+        fit.observations.losses.reshape(7, 9).min(axis=1).tolist()
+    )
+    for budget in second.budgets:  # without the largest sizes, whose losses are over the window
+        widest = 0.25 * ((budget.rows_used or 0) - 1)
+        assert budget.off_centre == pytest.approx(-(widest - 1) / 2 / widest, abs=1e-3)
 
 
 def coupled(noise: float = 0.002, seed: int = 0) -> dict[str, np.ndarray]:
@@ -151,9 +164,21 @@ def test_a_planted_crossing_lies_in_its_interval() -> None:
     assert found.probability > 0.99
     assert found.interval.low < true < found.interval.high
     assert found.overtakes > 0.99
+    assert (found.a_better_at_low, found.a_better_at_high) == (
+        0,
+        1,
+    )  # 3.9 against 3.8 at 1, asymptotes at the other end
     back = crossover(b, a, 1, 1e5)
     assert back.estimate == pytest.approx(found.estimate)
     assert back.overtakes < 0.01
+    assert (back.a_better_at_low, back.a_better_at_high) == (1, 0)
+
+
+def test_the_last_of_several_crossings_counts_and_none_is_nan() -> None:
+    difference = np.array([[-1.0, 1, 1, -3], [1, 1, 2, 1], [-1, -1, 1, 3]])
+    places, counts = last_crossing(np.arange(4.0), difference)
+    np.testing.assert_allclose(places, [2.25, np.nan, 1.5])
+    assert counts.tolist() == [2, 0, 1]
 
 
 def test_curves_that_do_not_cross_in_the_range_have_no_estimate() -> None:
@@ -183,6 +208,8 @@ def test_the_end_of_a_run_lies_in_the_interval_forecast_from_its_beginning(end) 
     assert found.low <= losses[-1] <= found.high
     assert found.high - found.low < 0.5
     assert sum(found.shares.values()) == pytest.approx(1)
+    assert (found.final_step, found.last_step, found.points) == (1e4, 4e3, 40)
+    assert found.backtests == sum(40 - known for known in range(16, 40, 3))  # eight prefixes, from two fifths on
 
 
 @pytest.mark.heavy
