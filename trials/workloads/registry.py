@@ -15,6 +15,7 @@ _BUILT_IN = {
     "language_model": "sweeplaw.trials.workloads.language_model:LanguageModel",
     "surrogate": "sweeplaw.trials.workloads.surrogate:Surrogate",
     "ensemble": "sweeplaw.trials.workloads.ensemble:Ensemble",
+    "evaluation": "sweeplaw.trials.workloads.ensemble.tasks:Evaluation",
     "replay": "sweeplaw.trials.workloads.replay.workload:Replay",
     "python": "sweeplaw.trials.workloads.user_code.python_function:PythonFunction",
     "command": "sweeplaw.trials.workloads.user_code.command:Command",
@@ -22,8 +23,8 @@ _BUILT_IN = {
 
 
 def load(name: str, options: Mapping[str, Any] | None = None) -> Workload:
-    """Load the workload of this name: ``language_model``, ``ensemble``, ``surrogate``, ``replay``, ``command`` or
-    ``python:module:function``.
+    """Load the workload of this name: ``language_model``, ``ensemble``, ``evaluation``, ``surrogate``, ``replay``,
+    ``command`` or ``python:module:function``.
 
     ``options`` are the workload's own settings from the sweep file (the knobs of a function, the arguments of a
     command), and those that every sweep adds: ``axes``, sample values of each name it sets, and ``folder``, the folder
@@ -31,7 +32,7 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Workload:
     """
     kind, _, rest = name.partition(":")
     if kind not in _BUILT_IN:
-        accepted = "language_model, ensemble, surrogate, replay, python:package.module:function, command"
+        accepted = "language_model, ensemble, evaluation, surrogate, replay, python:package.module:function, command"
         raise InputError(f"workload = {name!r} is not known (accepted: {accepted}){nearest(kind, _BUILT_IN)}")
     module, _, attribute = _BUILT_IN[kind].partition(":")
     workload: Workload = getattr(importlib.import_module(module), attribute).of(rest, dict(options or {}))

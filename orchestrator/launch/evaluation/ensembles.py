@@ -43,14 +43,44 @@ def evaluate(
     masks = [subsets.nested(size) for size in range(1, count + 1)] if nested else subsets.chosen(count)
     texts = [write([names[i] for i in subsets.indices(mask)]) for mask in masks]
     planned = plan(parse(_sweep(store, texts, combine)))
+    found = _recorded(store, planned, threads)
+    return found.sort(pl.col("subset").replace_strict(_order(texts), default=None))
+
+
+def score(
+    store: Store, models: Sequence[str], tasks: Sequence[str], combine: str = "logits", *, threads: int = 1
+) -> pl.DataFrame:
+    """Return the rows of these models in each task (`trials.tasks.names`): of every model alone and, of several, of
+    their ensemble. Those not recorded yet are evaluated. Raise InputError, StoreWriteError.
+    """
+    names = expanded(store.location.uri, models)
+    texts = [*(write([name]) for name in names), *([write(names)] if len(names) > 1 else [])]
+    planned = plan(parse(_tasks_sweep(store, texts, tasks, combine)))
+    return _recorded(store, planned, threads).sort("task", pl.col("subset").replace_strict(_order(texts), default=None))
+
+
+def _order(texts: Sequence[str]) -> dict[str, int]:
+    return {text: i for i, text in enumerate(texts)}
+
+
+def _recorded(store: Store, planned: Plan, threads: int) -> pl.DataFrame:
+    """Return the rows of these trials; those without one are run."""
     planned.sweep.workload.check([group.spec(i) for group in planned.groups for i in range(len(group.ids))])
     finished = store.finished()
     missing = {trial for trial in planned.ids if finished.get(trial) != "completed"}
     if missing:
         _run(planned.only(missing), store, threads)
     found = tables.load(store.location.uri, states=None).trials.filter(pl.col("trial_id").is_in(list(planned.ids)))
-    order = {text: i for i, text in enumerate(texts)}
-    return found.collect().sort(pl.col("subset").replace_strict(order, default=None))
+    return found.collect()
+
+
+def _tasks_sweep(store: Store, texts: Sequence[str], tasks: Sequence[str], combine: str) -> str:
+    """Return the sweep file of these tasks."""
+    return (
+        f"name = 'evaluations'\nworkload = {{ kind = 'evaluation', store = {json.dumps(store.location.uri)} }}\n"
+        f"[scientific]\ntask = {json.dumps(list(tasks))}\n"
+        f"[nuisance]\nsubset = {json.dumps(list(texts))}\n[fixed]\ncombine = {json.dumps(combine)}\n"
+    )
 
 
 def _sweep(store: Store, texts: Sequence[str], combine: str) -> str:

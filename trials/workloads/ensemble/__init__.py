@@ -16,9 +16,9 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.kept import members
 from sweeplaw.trials.kept.members import MemberName
 from sweeplaw.trials.record import Outcome
-from sweeplaw.trials.sampling.corpora import open_text
 from sweeplaw.trials.spec import Knob, TrialSpec, Value
 from sweeplaw.trials.store_format.location import locate
+from sweeplaw.trials.tasks.names import LOSS
 from sweeplaw.trials.training.evaluation.subsets import COMBINATIONS
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.ensemble.specs import agreed, cost, specs_of, training_flops, validation
@@ -28,7 +28,7 @@ KNOBS = (
     Knob("subset", "str", None, "", "the models: TRIAL_ID[:MEMBER][@STEP], with commas between them", member=True),
     Knob("combine", "str", "logits", "", "averaged before or after the softmax", member=True, choices=COMBINATIONS),
 )
-_METRICS = {
+METRICS = {
     "members": ("models", "K: models of the ensemble"),
     "member_loss": ("nats/token", "validation loss of one model, mean over the ensemble"),
 }
@@ -54,23 +54,28 @@ class Ensemble:
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Ensemble:
         """Return the workload. A relative ``store`` starts at the folder of the sweep. Raise InputError."""
+        return cls(cls._store(rest, options, "ensemble"))
+
+    @staticmethod
+    def _store(rest: str, options: Mapping[str, Any], kind: str) -> str:
+        """Return the path or URI of the store in the options of a workload of this kind. Raise InputError."""
         faults = [
-            f"workload.{name} is no option of ensemble (accepted: store)"
+            f"workload.{name} is no option of {kind} (accepted: store)"
             for name in options
             if name not in (*SWEEP_OPTIONS, "store")
         ]
         store = options.get("store")
         if rest:
-            faults.append(f"workload = 'ensemble:{rest}' is not known (accepted: 'ensemble')")
+            faults.append(f"workload = '{kind}:{rest}' is not known (accepted: '{kind}')")
         if not isinstance(store, str) or not store:
             faults.append("workload.store: missing (accepted: the path or URI of the store that keeps the weights)")
         if faults:
             raise InputError(faults)
-        return cls(str(store) if "://" in str(store) else str(Path(options.get("folder") or ".", str(store))))
+        return str(store) if "://" in str(store) else str(Path(options.get("folder") or ".", str(store)))
 
     @property
     def metrics(self) -> Mapping[str, tuple[str, str]]:
-        return _METRICS
+        return METRICS
 
     def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return dict(values)
@@ -106,25 +111,24 @@ class Ensemble:
             except InputError as error:
                 yield _outcome(spec, "failed", str(error), started, {})
                 continue
-            waiting.setdefault((*validation(first).values(), spec["combine"]), []).append(spec)
-        for (*held_out, combine), specs in waiting.items():
+            shared = tuple(spec[knob.name] for knob in self.knobs if knob.name != "subset")
+            waiting.setdefault((tuple(validation(first).values()), shared), []).append(spec)
+        for (held_out, _), specs in waiting.items():
             if context.ending():
                 yield from (_outcome(spec, "preempted", NOT_BEGUN, started, {}) for spec in specs)
                 continue
-            for spec, metrics in self._evaluated(held_out, combine, specs, context):
-                yield _outcome(spec, "completed", None, started, metrics)
+            try:
+                for spec, metrics in self._evaluated(held_out, specs, context):
+                    yield _outcome(spec, "completed", None, started, metrics)
+            except InputError as error:
+                yield from (_outcome(spec, "failed", str(error), started, {}) for spec in specs)
 
     def _evaluated(
-        self, validation_set: Sequence[Any], combine: str, specs: Sequence[TrialSpec], context: Context
-    ) -> Generator[tuple[TrialSpec, dict[str, Value | None]], None, None]:
-        """Yield the metrics of each trial of one validation set and one combination."""
+        self, validation_set: Sequence[Any], specs: Sequence[TrialSpec], context: Context
+    ) -> list[tuple[TrialSpec, dict[str, Value | None]]]:
+        """Return the metrics of each trial; these agree in every knob but the subset. Raise InputError."""
         import torch  # which a plan does not need
 
-        from sweeplaw.trials.kept.ensembles import evaluate
-
-        corpus, tokenizer, window, tokens = validation_set
-        held_out = open_text(corpus, tokenizer, self.store).held_out(window, tokens)
-        windows = torch.from_numpy(held_out.read(torch.arange(held_out.size).numpy()))
         subsets = [members.parse(spec["subset"]) for spec in specs]
         names = list(dict.fromkeys(name for subset in subsets for name in subset))
         masks = [sum(1 << names.index(name) for name in subset) for subset in subsets]
@@ -132,19 +136,50 @@ class Ensemble:
         torch.set_num_threads(context.threads)
         try:
             wanted = [*(1 << i for i in range(len(names))), *masks]
-            losses = evaluate(locate(self.store), names, windows, wanted, combine, context.device)
+            scores = self._scores(specs[0], validation_set, names, wanted, context.device)
         finally:
             torch.set_num_threads(before)
-        alone = dict(zip(names, losses, strict=False))
-        for spec, subset, loss in zip(specs, subsets, losses[len(names) :], strict=True):
-            yield spec, self._metrics(subset, loss, [alone[name] for name in subset])
+        alone = {name: own.get("val_loss") for name, own in zip(names, scores, strict=False)}
+        own = zip(specs, subsets, scores[len(names) :], strict=True)
+        return [(spec, self._metrics(subset, found, [alone[name] for name in subset])) for spec, subset, found in own]
 
-    def _metrics(self, subset: Sequence[MemberName], loss: float, alone: Sequence[float]) -> dict[str, Value | None]:
+    def _scores(
+        self,
+        spec: TrialSpec,
+        validation_set: Sequence[Any],
+        names: Sequence[MemberName],
+        masks: Sequence[int],
+        device: str,
+    ) -> list[dict[str, Any]]:
+        """Return what is measured of each subset of the models, a bit mask; ``spec`` is a trial of them."""
+        from sweeplaw.trials.tasks.evaluation import evaluate
+
+        corpus, tokenizer, window, tokens = validation_set
+        return evaluate(
+            self._task(spec, corpus),
+            locate(self.store),
+            names,
+            masks,
+            tokenizer=tokenizer,
+            context=window,
+            tokens=tokens,
+            combine=spec["combine"],
+            device=device,
+        )
+
+    def _task(self, spec: TrialSpec, corpus: str) -> str:
+        """Return the task of a trial of models with this validation corpus."""
+        return f"{LOSS}:{corpus}"
+
+    def _metrics(
+        self, subset: Sequence[MemberName], found: Mapping[str, Any], alone: Sequence[float | None]
+    ) -> dict[str, Value | None]:
         specs = specs_of(self.store, subset)
+        losses = [loss for loss in alone if loss is not None]
         return {
             **agreed(specs),
-            "val_loss": loss,
-            "member_loss": sum(alone) / len(alone),
+            **found,
+            "member_loss": sum(losses) / len(losses) if len(losses) == len(subset) else None,
             "members": len(subset),
             "flops": training_flops(subset, specs),
         }

@@ -146,13 +146,13 @@ def test_models_that_do_not_fit_in_memory_are_read_for_every_batch(place, monkey
     monkeypatch.setattr(ensembles, "HELD_VALUES", 1)
     monkeypatch.setattr(ensembles, "STREAMED_LOGITS", 3 * 12 * 16 * 5)
     loads: list[int] = []
-    real = ensembles._Models._load
+    real = ensembles.Models._load
 
     def load_noted(models: Any, index: int) -> Any:
         loads.append(index)
         return real(models, index)
 
-    monkeypatch.setattr(ensembles._Models, "_load", load_noted)
+    monkeypatch.setattr(ensembles.Models, "_load", load_noted)
     assert ensembles.evaluate(store.location, names, windows, [1, 3, 7]) == pytest.approx(held, abs=1e-6)
     assert len(loads) == 1 + 3 * -(-64 // 5)
     assert evaluation.batch_windows("cpu", 8, 256, 128) == 4

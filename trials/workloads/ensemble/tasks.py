@@ -1,0 +1,70 @@
+"""The workload ``evaluation``: tasks beside the validation loss, evaluated with models whose weights a store keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.spec import Knob, TrialSpec
+from sweeplaw.trials.tasks import names
+from sweeplaw.trials.workloads.ensemble import KNOBS, METRICS, Ensemble
+
+_TASK = Knob("task", "str", None, "", "loss:CORPUS, choice:FILE of questions, or lm-eval:TASK")
+_METRICS = {
+    "accuracy": ("", "share of questions answered right"),
+    "accuracy_normalized": ("", "the same by log-likelihood a character of a choice"),
+    "accuracy_error": ("", "standard error of accuracy"),
+    "questions": ("", "questions of the task"),
+    "score": ("", "first metric that lm-eval reports of the task"),
+    "score_name": ("", "the name of that metric"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation(Ensemble):
+    """Tasks for the models whose weights are kept in ``store``; ``val_loss`` is that of the task (`trials.tasks`).
+
+    Relative paths of files and corpora start at ``folder``.
+    """
+
+    name: str = "evaluation"
+    knobs: tuple[Knob, ...] = (*KNOBS, _TASK)
+    folder: str = ""
+
+    @classmethod
+    def of(cls, rest: str, options: Mapping[str, Any]) -> Evaluation:
+        """Return the workload. A relative ``store`` starts at the folder of the sweep. Raise InputError."""
+        return cls(cls._store(rest, options, "evaluation"), folder=str(options.get("folder") or ""))
+
+    @property
+    def metrics(self) -> Mapping[str, tuple[str, str]]:
+        return {**METRICS, **_METRICS}
+
+    def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        if not isinstance(values.get("task"), str):
+            return dict(values)
+        return {**values, "task": names.canonical(values["task"], Path(self.folder or "."))}
+
+    def check(self, specs: Sequence[TrialSpec]) -> None:
+        """Check that the models are kept, and that the tasks can be read. Raise InputError with all faults."""
+        from sweeplaw.trials.tasks import evaluation
+
+        faults: list[str] = []
+        for task in dict.fromkeys(str(spec["task"]) for spec in specs):
+            try:
+                evaluation.check(task)
+            except InputError as error:
+                faults += error.faults
+        try:
+            Ensemble.check(self, specs)
+        except InputError as error:
+            faults += error.faults
+        if faults:
+            raise InputError(faults)
+
+    def _task(self, spec: TrialSpec, corpus: str) -> str:
+        """Return the task of a trial."""
+        return str(spec["task"])
