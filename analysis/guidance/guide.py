@@ -41,29 +41,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class PlacedRun:
-    """A point to run, why in words, and of what ``kind``: start, first visit, search or target.
-
-    ``gain``: expected fall of the relative noise-free regret, summed over cells (with a target: of the variance of the
-    knobs' optima there, in squared octaves), None before there is a fit. ``gain_per_flop``: the same per FLOP.
-    """
+    """A point to run, why in words, and of what ``kind``: start, first visit, search or target."""
 
     index: int
     reason: str
     kind: str
-    gain: float | None
-    gain_per_flop: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class ExpectedGain:
-    """``per_flop``: the greatest gain per FLOP of a run, as in `PlacedRun`; ``index``: that run, None if none is left.
-
-    ``unvisited``: number of cells without a record, whose gain a single run understates.
-    """
-
-    per_flop: float
-    index: int | None
-    unvisited: int
 
 
 class Guide:
@@ -117,16 +99,16 @@ class Guide:
         """Return how the optimum of each knob moves with the axes."""
         return optimum_law(self.belief())
 
-    def expected_gain(self, pending: Sequence[int] = ()) -> ExpectedGain:
-        """Return what the best next run is expected to gain per FLOP."""
+    def expected_gain(self, pending: Sequence[int] = ()) -> float:
+        """Return the greatest expected gain per FLOP of a run, 0 if none is left.
+
+        The gain is the expected fall of the relative noise-free regret, summed over cells; with a target, of the
+        variance of the knobs' optima there, in squared octaves.
+        """
         belief = self.belief().copy()
         belief.await_records(np.array(list(pending), dtype=np.int64))
-        unvisited = int((~np.isfinite(self.records.best)).sum())
-        rows, per_flop = self._worth(belief, list(pending), np.inf, confirm=0.0)
-        if not len(rows):
-            return ExpectedGain(0.0, None, unvisited)
-        first = int(np.argmax(per_flop))
-        return ExpectedGain(float(per_flop[first]), int(belief.active[rows[first]]), unvisited)
+        _, per_flop = self._worth(belief, list(pending), np.inf, confirm=0.0)
+        return float(per_flop.max(initial=0.0))
 
     def belief(self) -> Belief:
         """Return what the records say of the surface. Refit at fixed numbers of records, so that it is pure."""
@@ -199,16 +181,10 @@ class Guide:
     def _proposal(self, point: int, kind: str, belief: Belief | None, waiting: list[int]) -> PlacedRun:
         """Return the proposal of a point with its reason."""
         found: Gains | None = None
-        gain: float | None = None
-        if belief is not None and belief.row[point] >= 0:
+        if belief is not None and belief.row[point] >= 0 and self._target is None:
             only = belief.active == point
-            if self._target is not None:
-                gain = target_plans(belief, self._target, only)[0].fall
-            else:
-                found = gains(belief, only, self._taken(waiting)[belief.active], self.records.best)
-                gain = float(found.knowledge.sum())
-        words = reason(self.space, self.records, belief, point, kind, waiting, found)
-        return PlacedRun(point, words, kind, gain, None if gain is None else gain / float(self.space.cost[point]))
+            found = gains(belief, only, self._taken(waiting)[belief.active], self.records.best)
+        return PlacedRun(point, reason(self.space, self.records, belief, point, kind, waiting, found), kind)
 
 
 def _start(space: CandidateSpace, seed: int) -> list[int]:

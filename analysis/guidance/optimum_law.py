@@ -16,12 +16,11 @@ PLANNED = 6  # runs of a cell planned together: as many as a quadratic in two kn
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """The active ``row`` of the first run of a plan, by how much it alone lowers the variance of the optimum at the
-    target, summed over knobs, and by how much the plan lowers it per FLOP.
+    """The active ``row`` of the first run of a plan, and by how much the plan lowers the variance of the optimum at the
+    target, summed over knobs, per FLOP.
     """
 
     row: int
-    fall: float
     per_flop: float
 
 
@@ -98,5 +97,5 @@ def target_plans(belief: Belief, z: Array, allowed: NDArray[np.bool_]) -> list[R
             toward -= np.outer(toward[:, best], column)
             own -= np.outer(own[best], column)
         average = np.cumsum(falls) / np.cumsum(cost[chosen])
-        plans.append(RunPlan(int(rows[chosen[0]]), falls[0], float(average.max())))
+        plans.append(RunPlan(int(rows[chosen[0]]), float(average.max())))
     return plans

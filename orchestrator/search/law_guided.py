@@ -59,7 +59,7 @@ class LawGuided:
             return Finished("every setting has run" if affordable else "the budget pays for no further setting")
         price, best = self._options.price, found[0]
         if price is not None and best.kind in ("search", "target"):
-            gain = guide.expected_gain(pending).per_flop
+            gain = guide.expected_gain(pending)
             if gain < price:
                 return Finished(f"the expected gain, {gain:.2g} a FLOP, is below the price {self._options.stop}")
         return Proposal(self._settings[best.index], best.reason)
@@ -75,7 +75,7 @@ class LawGuided:
             for knob, slopes in law.slope.items()
             if slopes
         ]
-        gain = guide.expected_gain().per_flop
+        gain = guide.expected_gain()
         return "; ".join([*laws, f"the next run gains about {100 * 1e18 * gain:.2g} % per 1e18 FLOPs"])
 
     def answers(self, history: History) -> list[Answer]:

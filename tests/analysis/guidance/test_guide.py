@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sweeplaw.analysis.guidance.gains import gains
 from sweeplaw.analysis.guidance.guide import Guide, Options, PlacedRun
 from sweeplaw.analysis.guidance.space import CandidateSpace, NumericKnob
 from sweeplaw.trials.errors import InputError
@@ -71,11 +72,26 @@ def test_proposals_are_new_affordable_and_explained() -> None:
     assert all("point in the cell N = " in p.reason for p in more)
 
 
+@pytest.mark.heavy
+def test_the_expected_gain_is_the_knowledge_of_the_best_next_run_per_flop() -> None:
+    truth = planted(2, 2, noise=0.0005, seed=4)
+    guide = search(truth, 40)
+    pending = [run.index for run in guide.propose(2)]
+    belief = guide.belief().copy()
+    belief.await_records(np.array(pending))
+    run = np.isin(belief.active, [*guide.records.index, *pending])
+    found = gains(belief, ~run, run, guide.records.best)
+    worth = found.knowledge.sum(axis=1) / truth.space.cost[belief.active[found.rows]]
+    assert guide.expected_gain(pending) == pytest.approx(worth.max())
+    assert guide.expected_gain() > worth.max()  # the pending ones were the best
+
+
 def test_everything_runs_once_and_then_nothing_is_proposed() -> None:
     truth = planted(1, 1, noise=0.0005, seed=5)
     guide = search(truth, len(truth.space))
     assert sorted(guide.records.index) == list(range(len(truth.space)))
     assert guide.propose(3) == []
+    assert guide.expected_gain() == 0
 
 
 def test_a_budget_below_the_cheapest_run_proposes_nothing() -> None:
