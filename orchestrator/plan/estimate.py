@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from sweeplaw.clusters.profile.profile import Profile
-from sweeplaw.orchestrator.plan.pace import LANGUAGE_MODEL, Pace, assumed, rated_seconds
+from sweeplaw.orchestrator.plan.pace import Pace, assumed, rated_seconds
 from sweeplaw.orchestrator.plan.plan import Group, Plan
 from sweeplaw.orchestrator.plan.resources import ClusterCapacity, ResourceSizer, TrialResources
 from sweeplaw.trials.corpus.names import absent
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import N_UNKNOWN
+from sweeplaw.trials.workloads.language_model import LanguageModel
 
 SAME_TOKENS = 0.01  # parts of D by which batch sizes that do not divide it change the tokens of a trial
 
@@ -123,11 +124,13 @@ def listing(plan: Plan) -> list[dict[str, Any]]:
 
 
 def absent_data(plan: Plan) -> list[str]:
-    """Return a sentence for each corpus of the built-in workload that is not on this machine."""
-    if plan.sweep.workload.name != LANGUAGE_MODEL:
+    """Return a sentence for each corpus and teacher of the built-in workload that is not on this machine."""
+    workload = plan.sweep.workload
+    if not isinstance(workload, LanguageModel):
         return []
     corpora = dict.fromkeys(str(group.shared["corpus"]) for group in plan.groups)
-    return [sentence for corpus in corpora if (sentence := absent(corpus))]
+    found = [sentence for corpus in corpora if (sentence := absent(corpus))]
+    return found + workload.absent_sources([group.spec(0) for group in plan.groups])
 
 
 def unknown_sizes(plan: Plan) -> list[str]:

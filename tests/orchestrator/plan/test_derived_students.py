@@ -14,6 +14,7 @@ from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.launch.evaluation.synthesis import request_of, requests_of_best, sample
 from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.plan.derived_sweep import best_runs, derive
+from sweeplaw.orchestrator.plan.estimate import absent_data
 from sweeplaw.orchestrator.plan.plan import Plan, plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
@@ -79,6 +80,11 @@ def test_students_learn_from_the_best_of_each_point(place, tmp_path):
     made.sweep.workload.check([group.spec(0) for group in made.groups])
     assert by_budget(made, "synthetic") == names
     assert launch(made, Store.open(tmp_path / "s", create=True), Profile(kind="inline")).states == {"completed": 2}
+    assert absent_data(made) == []
+    elsewhere = plan(parse(text.replace(str(place), str(tmp_path / "none"))))
+    assert [sentence.split(" (")[0] for sentence in absent_data(elsewhere)] == [
+        f"{tmp_path}/none has no synthetic corpus {name.removeprefix('synthetic:').split('?')[0]}" for name in names
+    ]
     again = sample(Store.open(place), Request(ids(place)[0], 1024, Options(seed=1)))
     with pytest.raises(InputError, match=f"has 2 texts of .*{again.name.split('?')[0]}"):
         derive(load(place), STUDENTS, store=str(place))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -97,20 +97,25 @@ class LanguageModel:
                 changes.parse(text)
             except ValueError as error:
                 faults[f"changes: {error}"] = None
-        for spec in {tuple(spec[name] for name in _SOURCES): spec for spec in specs}.values():
-            try:
-                self._check_text(spec)
-            except InputError as error:
-                faults |= dict.fromkeys(error.faults)
+        faults |= dict.fromkeys(_faults(self._check_text, specs))
         if faults:
             raise InputError(list(faults))
 
-    def _check_text(self, spec: TrialSpec) -> None:
+    def absent_sources(self, specs: Sequence[TrialSpec]) -> list[str]:
+        """Return a sentence for each synthetic text, teacher and initial model that is not there or does not fit."""
+        return _faults(self._check_sources, specs)
+
+    def _check_sources(self, spec: TrialSpec) -> None:
         if in_store(spec) or spec["validation_corpus"]:
-            from sweeplaw.trials.sampling.corpora import open_text  # imports torch
-            from sweeplaw.trials.workloads.language_model.sources import check_sources
+            from sweeplaw.trials.workloads.language_model.sources import check_sources  # imports torch
 
             check_sources(spec, self.store)
+
+    def _check_text(self, spec: TrialSpec) -> None:
+        self._check_sources(spec)
+        if in_store(spec) or spec["validation_corpus"]:
+            from sweeplaw.trials.sampling.corpora import open_text
+
             corpora = [
                 open_text(name, spec["tokenizer"], self.store)
                 for name in (spec["corpus"], validation_corpus(spec.knobs))
@@ -125,6 +130,17 @@ class LanguageModel:
         from sweeplaw.trials.workloads.language_model.run import run  # imports torch, which a plan does not need
 
         yield from run(pack, context, self.store)
+
+
+def _faults(check: Callable[[TrialSpec], None], specs: Sequence[TrialSpec]) -> list[str]:
+    """Return what a check finds in specs, once for those that agree in what it reads."""
+    found: dict[str, None] = {}
+    for spec in {tuple(spec[name] for name in _SOURCES): spec for spec in specs}.values():
+        try:
+            check(spec)
+        except InputError as error:
+            found |= dict.fromkeys(error.faults)
+    return list(found)
 
 
 _SOURCES = (
