@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from sweeplaw.orchestrator.search.answers import Answer
 from sweeplaw.orchestrator.search.contract import Finished, History, Proposal
 from sweeplaw.orchestrator.search.rehearsal.comparison import check_budget, compare
 from sweeplaw.orchestrator.search.rehearsal.contestants import Contestant, contestants
@@ -81,17 +82,54 @@ def test_regret_is_that_of_the_best_run_and_other_cells_get_the_choice_of_the_ne
     assert max(by_hand) > 0.001
 
 
+class Recommending(Only):
+    """Runs the first settings of a cell, then recommends a setting of it with an expected loss."""
+
+    def __init__(self, space: RecordedSpace, runs: int, place: int, expected: float) -> None:
+        super().__init__(space, 0)
+        self._answer = Answer(self._settings[place], expected, "")
+        self._settings = self._settings[:runs]
+
+    def answers(self, history: History) -> list[Answer]:
+        """Return the setting."""
+        return [self._answer]
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected", "counts"),
+    [(3, 0.1, True), (3, 99.0, False), (10, 0.1, False)],
+    ids=["expected to be better", "expected to be worse", "has run"],
+)
+def test_the_regret_is_of_the_best_run_unless_a_setting_that_did_not_run_is_expected_to_be_better(
+    runs: int, expected: float, counts: bool
+) -> None:
+    space = space_of(planted())
+    losses = [space.outcomes[one].loss / space.least[0] - 1 for one in space.members[0]]
+    place = 9
+    assert losses[place] > min(losses[:runs])
+    found = Rehearsal(space, Recommending(space, runs, place, expected))
+    found.run(math.inf)
+    reading = read(found, 1.0)
+    assert found.trials == runs
+    assert reading.recorded[0] == (losses[place] if counts else min(losses[:runs]))
+    assert (reading.recommended[0], reading.settings[0]) == (losses[place], space.members[0][place])
+
+
 def test_the_whole_grid_has_no_regret_and_the_planted_exponents() -> None:
     space = space_of(planted())
     found = compare(space, contestants(space, ["grid"]), budget=1.0, seeds=1)
     assert [row.share for row in found.rows] == [0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0]
     last = found.rows[-1]
-    assert (last.share, last.mean_regret, last.worst_cell_regret, last.recommended_regret) == (1.0, 0, 0, 0)
+    assert (last.share, last.mean_regret, last.worst_cell_regret) == (1.0, 0, 0)
+    assert (last.recommended_regret, last.recommended_worst_cell_regret) == (0, 0)
     assert last.trials == len(space.outcomes)
     powers = {(one.knob, one.axis): one.mean for one in found.exponents}
+    whole = {(one.knob, one.axis): one.whole_table for one in found.exponents}
+    assert all(one.low == one.mean == one.high for one in found.exponents)  # of one seed
     for knob, planted_powers in (("lr", LR_POWERS), ("batch", BATCH_POWERS)):
         for axis, power in planted_powers.items():
             assert powers[knob, axis] == pytest.approx(power, abs=0.13), (knob, axis)  # levels are an octave apart
+        assert whole[knob, "N"] == pytest.approx(planted_powers["N"], abs=0.13)  # in D two levels are equally good
 
 
 def test_a_knob_of_one_value_or_without_a_log_scale_has_no_exponents() -> None:
