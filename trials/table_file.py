@@ -110,16 +110,18 @@ def _csv(path: Path) -> pl.LazyFrame:
     separator = _check_csv(path, content)
     frame = pl.read_csv(content, separator=separator, infer_schema_length=None, null_values=_NULLS)
     comma = separator == ";"
-    return frame.with_columns(found for column in frame if (found := _floats(column, comma)) is not None).lazy()
+    return frame.with_columns(found for column in frame if (found := _typed(column, comma)) is not None).lazy()
 
 
-def _floats(column: pl.Series, comma: bool) -> pl.Series | None:
-    """Return a text column of numbers as floats, or None if it is something else.
+def _typed(column: pl.Series, comma: bool) -> pl.Series | None:
+    """Return a text column of numbers as floats and one without any value as nulls, or None if it is something else.
 
     Type inference takes some spellings of nan and infinity for text. ``comma``: the decimal point may be a comma.
     """
-    if column.dtype != pl.String or not column.count():
+    if column.dtype != pl.String or column.is_empty():
         return None
+    if not column.count():
+        return pl.repeat(None, column.len(), dtype=pl.Null, eager=True).alias(column.name)
     texts = column.str.replace(r"^(\s*[-+]?\d*),(\d+(?:[eE][-+]?\d+)?\s*)$", "${1}.${2}") if comma else column
     numbers = texts.cast(pl.Float64, strict=False)
     return numbers if numbers.count() == column.count() else None

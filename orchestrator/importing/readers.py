@@ -50,7 +50,7 @@ def file(source: str) -> ImportSource:
         elif kind in (".ndjson", ".jsonl"):
             frame = frame_of(table_file.objects(path, flat=lambda record: flat_record(record, ".")))
         else:
-            frame = table_file.scan(path).collect()
+            frame = table_file.scan(path).collect().cast({pl.Null: pl.String})  # a formula may take them for either
     except InputError as error:
         raise error if str(path) in str(error) else InputError(error.faults, where=str(path)) from None
     if not frame.width or not frame.height:

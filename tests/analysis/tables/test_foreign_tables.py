@@ -104,6 +104,15 @@ def test_a_column_that_no_command_can_take_is_refused_at_the_door(tmp_path, colu
         tables.load(tmp_path / "runs.parquet", states=None)
 
 
+def test_a_column_without_a_value_is_the_same_in_every_kind_of_file(tmp_path):
+    frame = pl.DataFrame({"flops": [None, None], "source": [None, None], "label": [None, None], "loss": [1.5, 2.5]})
+    frame.write_csv(tmp_path / "runs.csv")
+    frame.write_parquet(tmp_path / "runs.parquet")
+    frame.write_ndjson(tmp_path / "runs.ndjson")
+    types = [tables.load(file, states=None).trials.collect_schema() for file in sorted(tmp_path.iterdir())]
+    assert types == [{"flops": pl.Float64, "source": pl.String, "label": pl.Float64, "loss": pl.Float64}] * 3
+
+
 def test_rows_without_a_state_are_left_out_and_counted(tmp_path):
     (tmp_path / "runs.csv").write_text("state,val_loss\ncompleted,2\n,3\nfailed,4\n")
     loaded = tables.load(tmp_path / "runs.csv")
