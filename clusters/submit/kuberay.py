@@ -1,6 +1,7 @@
 """A sweep as a Kubernetes job: a RayJob for the KubeRay operator (1.5 or later) and the files it mounts.
 
-The head pod runs Ray's head and the driver, but no trials. Fields are those of the RayJob custom resource,
+The head pod runs Ray's head and the driver, but no trials; a third kind of pod submits the driver and follows its log,
+and its command is the operator's. Fields are those of the RayJob custom resource,
 ray.io/v1. Secrets are referred to by name: the pods read them from the cluster.
 """
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,10 @@ LONGEST_NAME = 47  # KubeRay's limit for a RayJob; the names it derives stay wit
 FIRST_RAY_WITH_TOKENS = (2, 52, 0)
 # No usage reports, and a trial without a GPU sees none (Ray's default lets it see all).
 _ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1", **WATCHED}
+_SUBMITTER = {
+    "cpu": "1",
+    "memory": "1Gi",
+}  # of the pod that submits the driver, which KubeRay's own template limits to it
 _CONFIG_LIMIT = 1_000_000  # a ConfigMap holds at most 1 MiB
 
 
@@ -102,6 +107,7 @@ def _job(profile: Profile, kube: KubeRay, name: str) -> dict[str, Any]:
     return {
         "entrypoint": f"bash {MOUNT}/run.sh",
         "submissionMode": "K8sJobMode",
+        "submitterPodTemplate": _submitter(kube),
         "shutdownAfterJobFinishes": True,
         "ttlSecondsAfterFinished": kube.ttl_seconds,
         "backoffLimit": kube.backoff_limit,
@@ -124,16 +130,13 @@ def _pod(kube: KubeRay, name: str, container: str, cpus: int, memory: int, gpus:
     if gpus:
         resources[kube.gpu_resource] = str(gpus)
     mounts = [{"name": claim, "mountPath": path} for claim, path in kube.claims.items()]
-    spec: dict[str, Any] = {
-        "automountServiceAccountToken": False,
+    spec = {
+        **_restricted(kube),
         "containers": [
             {
-                "name": container,
-                "image": kube.image,
+                **_container(kube, container, resources),
                 "env": [{"name": name, "value": value} for name, value in _ENVIRONMENT.items()],
                 "envFrom": [{"secretRef": {"name": secret}} for secret in kube.secrets],
-                "resources": {"requests": resources, "limits": resources},
-                "securityContext": {"allowPrivilegeEscalation": False},
                 "volumeMounts": [{"name": "sweeplaw-config", "mountPath": MOUNT, "readOnly": True}, *mounts],
             }
         ],
@@ -144,8 +147,30 @@ def _pod(kube: KubeRay, name: str, container: str, cpus: int, memory: int, gpus:
     }
     if kube.node_selector and container == "ray-worker":
         spec["nodeSelector"] = dict(kube.node_selector)
+    return {"spec": spec}
+
+
+def _submitter(kube: KubeRay) -> dict[str, Any]:
+    """Return the template of the pod that submits the driver: KubeRay's own, with the restrictions of the others."""
+    container = _container(kube, "ray-job-submitter", _SUBMITTER)
+    return {"spec": {**_restricted(kube), "restartPolicy": "Never", "containers": [container]}}
+
+
+def _container(kube: KubeRay, name: str, resources: Mapping[str, str]) -> dict[str, Any]:
+    """Return a container that cannot raise its privileges; its requests are its limits."""
+    return {
+        "name": name,
+        "image": kube.image,
+        "resources": {"requests": dict(resources), "limits": dict(resources)},
+        "securityContext": {"allowPrivilegeEscalation": False},
+    }
+
+
+def _restricted(kube: KubeRay) -> dict[str, Any]:
+    """Return what all pods have in common: they get no token of their service account."""
+    spec: dict[str, Any] = {"automountServiceAccountToken": False}
     if kube.service_account:
         spec["serviceAccountName"] = kube.service_account
     if kube.image_pull_secret:
         spec["imagePullSecrets"] = [{"name": kube.image_pull_secret}]
-    return {"spec": spec}
+    return spec

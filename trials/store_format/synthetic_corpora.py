@@ -14,7 +14,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ FORMAT = "sweeplaw synthetic corpus 1"  # incremented when this version could mi
 ID_LENGTH = 20  # hex digits
 TENSOR = "tokens"
 DTYPES = {"U8": np.uint8, "U16": np.uint16, "I32": np.int32}  # by their names in the file
+FACTS = {"tokens": int, "vocabulary": int, "tokenizer": str, "real_corpus": str, "flops": float, "seconds": float}
 _ID = re.compile(rf"[0-9a-f]{{{ID_LENGTH}}}")
 
 Sequences = npt.NDArray[np.integer]
@@ -63,10 +64,12 @@ def save(location: Location, recipe: Mapping[str, Any], facts: Mapping[str, Any]
     import torch
 
     corpus_id = id_of(recipe)
+    known = json.dumps(facts, sort_keys=True)
     metadata = {
         "format": FORMAT,
         "recipe": json.dumps(recipe, sort_keys=True),
-        "facts": json.dumps(facts, sort_keys=True),
+        "facts": known,
+        "facts_checksum": str(zlib.crc32(known.encode())),
         "checksum": str(zlib.crc32(np.ascontiguousarray(tokens).data)),
     }
     tensor_files.write(location, _name(corpus_id), {TENSOR: torch.from_numpy(np.ascontiguousarray(tokens))}, metadata)
@@ -90,8 +93,8 @@ def load(store: str, corpus_id: str) -> SyntheticText:
 
 def facts_of(location: Location, corpus_id: str) -> dict[str, Any]:
     """Return what is known of a text without reading its tokens. Raise InputError as `load`."""
-    with _at(location, corpus_id) as path:
-        return dict(_header(corpus_id, path)[0]["facts"])
+    with _at(location, corpus_id) as file:
+        return dict(_header(corpus_id, file)[0]["facts"])
 
 
 def corpus_name(corpus_id: str, facts: Mapping[str, Any]) -> str:
@@ -103,8 +106,8 @@ def texts(location: Location) -> dict[str, frozenset[str]]:
     """Return the trials that wrote each text of a store, by its name. Raise InputError for a damaged text."""
     found = {}
     for corpus_id in location.names(FOLDER, SUFFIX):
-        with _at(location, corpus_id) as path:
-            known = _header(corpus_id, path)[0]
+        with _at(location, corpus_id) as file:
+            known = _header(corpus_id, file)[0]
         trials = frozenset(re.split("[:@]", teacher)[0] for teacher in known["recipe"]["teachers"])
         found[corpus_name(corpus_id, known["facts"])] = trials
     return found
@@ -116,14 +119,19 @@ def _name(corpus_id: str) -> str:
 
 @functools.lru_cache(maxsize=2)
 def _load(store: str, corpus_id: str) -> SyntheticText:
-    with _at(locate(store), corpus_id) as path:
-        metadata, dtype, shape, begin = _header(corpus_id, path)
+    with _at(locate(store), corpus_id) as file:
+        metadata, dtype, shape, begin = _header(corpus_id, file)
         try:
-            tokens = np.memmap(path, dtype, "r", begin, shape)  # of a copy: it stays mapped when its name is gone
+            tokens = np.memmap(
+                file, dtype, "r", begin, shape
+            )  # it stays mapped when the file is closed, or a copy gone
         except (OSError, ValueError) as error:
             raise InputError(f"synthetic corpus {corpus_id} is damaged: {error}") from None
     if zlib.crc32(tokens.data) != metadata["checksum"]:
         raise InputError(f"synthetic corpus {corpus_id} is damaged: its checksum differs (sample it again)")
+    low, high, vocabulary = int(tokens.min()), int(tokens.max()), metadata["facts"]["vocabulary"]
+    if not 0 <= low <= high < vocabulary:
+        raise InputError(f"synthetic corpus {corpus_id} is damaged: tokens {low} to {high} of {vocabulary}")
     return SyntheticText(corpus_id, metadata["recipe"], metadata["facts"], tokens)
 
 
@@ -133,15 +141,14 @@ def _at(location: Location, corpus_id: str) -> Any:
             f"{location.uri} has no synthetic corpus {corpus_id} "
             f"(accepted: {', '.join(location.names(FOLDER, SUFFIX)) or 'none there yet; sweeplaw sample makes one'})"
         )
-    return tensor_files.at_path(location, _name(corpus_id))
+    return tensor_files.opened(location, _name(corpus_id))
 
 
-def _header(corpus_id: str, path: str) -> tuple[dict[str, Any], type[Any], tuple[int, int], int]:
+def _header(corpus_id: str, file: BinaryIO) -> tuple[dict[str, Any], type[Any], tuple[int, int], int]:
     """Return the metadata, and type, shape and first byte of the tokens. Raise InputError."""
     try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(min(length, 2**24)))
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(min(length, 2**24)))
         metadata = header["__metadata__"]
         if metadata.get("format") != FORMAT:
             seen = shown(metadata.get("format"))
@@ -150,10 +157,12 @@ def _header(corpus_id: str, path: str) -> tuple[dict[str, Any], type[Any], tuple
         sequences, size = tensor["shape"]
         known = {
             "recipe": json.loads(metadata["recipe"]),
-            "facts": json.loads(metadata["facts"]),
+            "facts": _facts(metadata),
             "checksum": int(metadata["checksum"]),
         }
         found = known, DTYPES[tensor["dtype"]], (int(sequences), int(size)), 8 + length + int(tensor["data_offsets"][0])
+        if not size > 1 <= sequences:
+            raise ValueError(f"{sequences} sequences of {size} tokens")
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -161,3 +170,16 @@ def _header(corpus_id: str, path: str) -> tuple[dict[str, Any], type[Any], tuple
     if id_of(known["recipe"]) != corpus_id:
         raise InputError(f"synthetic corpus {corpus_id} is damaged: it has the recipe of another")
     return found
+
+
+def _facts(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of a text. Raise ValueError or TypeError if it is not what was written, or lacks a fact."""
+    text = metadata["facts"]
+    crc = zlib.crc32(text.encode())
+    if int(metadata.get("facts_checksum", crc)) != crc:
+        raise ValueError("its facts differ from their checksum")
+    facts = dict(json.loads(text))
+    for name, kind in FACTS.items():
+        if type(facts.get(name)) is not kind:
+            raise TypeError(f"{name} = {shown(facts.get(name))}")
+    return facts

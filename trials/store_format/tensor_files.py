@@ -11,7 +11,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from sweeplaw.trials.store_format.atomic_file import write_atomically
 from sweeplaw.trials.store_format.location import Location, locate
@@ -57,6 +57,20 @@ def at_path(location: Location, name: str) -> Iterator[str]:
             while piece := source.read(1 << 24):
                 target.write(piece)
         yield path
+
+
+@contextlib.contextmanager
+def opened(location: Location, name: str) -> Iterator[BinaryIO]:
+    """Yield the file ``name``, open for reading: a copy if it is on an object store.
+
+    Raise FileNotFoundError; OSError if it is a link or no regular file, also if it became one just now.
+    """
+    if location.local:
+        with location.open(name) as file:
+            yield file
+        return
+    with at_path(location, name) as path, open(path, "rb") as file:
+        yield file
 
 
 def checksum(tensor: Tensor) -> int:

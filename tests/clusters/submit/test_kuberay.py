@@ -89,6 +89,23 @@ def test_tokens_are_on_and_secrets_are_named_but_never_contained() -> None:
     }
 
 
+def test_every_pod_is_restricted_and_requests_what_it_may_use() -> None:
+    """The submitter too, whose default template in KubeRay has a token, may raise privileges and requests half."""
+    _, job = documents(profile(service_account="runner", image_pull_secret="pull"))
+    cluster = job["spec"]["rayClusterSpec"]
+    templates = [cluster["headGroupSpec"]["template"], cluster["workerGroupSpecs"][0]["template"]]
+    submitter = job["spec"]["submitterPodTemplate"]
+    for template in (*templates, submitter):
+        pod = template["spec"]
+        assert pod["automountServiceAccountToken"] is False
+        assert (pod["serviceAccountName"], pod["imagePullSecrets"]) == ("runner", [{"name": "pull"}])
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {"allowPrivilegeEscalation": False}
+        assert container["resources"]["requests"] == container["resources"]["limits"]
+    assert submitter["spec"]["restartPolicy"] == "Never", "a pod of a Kubernetes Job must not have the default, Always"
+    assert "command" not in submitter["spec"]["containers"][0], "KubeRay then sets its own"
+
+
 def test_tokens_need_a_ray_that_has_them() -> None:
     """The operator refuses authOptions.mode = token below Ray 2.52.0."""
     with pytest.raises(InputError, match=r"2.51.0.* has no token authentication"):

@@ -172,6 +172,43 @@ def test_damage_is_named(place, tmp_path):
             synthetic_corpora.load(place.uri, corpus_id)
 
 
+@pytest.mark.heavy
+def test_a_changed_byte_in_the_header_of_a_text_is_named_or_changes_nothing(place, tmp_path):
+    """The facts too, which tell a student its vocabulary and what the text has cost."""
+    found = sampled(place, keep(tmp_path))
+    file = tmp_path / "corpora" / f"{found.corpus_id}.safetensors"
+    content = file.read_bytes()
+    named = 0
+    for position in range(8 + int.from_bytes(content[:8], "little")):
+        synthetic_corpora._load.cache_clear()
+        file.write_bytes(content[:position] + bytes([content[position] ^ 1 << position % 8]) + content[position + 1 :])
+        try:
+            again = synthetic_corpora.load(place.uri, found.corpus_id)
+        except InputError:
+            named += 1
+        else:
+            assert (again.recipe, again.facts) == (found.recipe, found.facts), position
+            assert np.array_equal(again.tokens, found.tokens), position
+    assert named > position / 2
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"vocabulary": 3}, "tokens 0 to 11 of 3"),
+        ({"vocabulary": "12"}, "vocabulary = '12'"),
+        ({"tokenizer": None}, "tokenizer = None"),
+        ({"flops": [1]}, r"flops = \[1\]"),
+    ],
+)
+def test_facts_that_somebody_made_up_are_refused(place, tmp_path, facts, words):
+    found = sampled(place, keep(tmp_path))
+    synthetic_corpora._load.cache_clear()
+    synthetic_corpora.save(place, found.recipe, {**found.facts, **facts}, np.array(found.tokens))
+    with pytest.raises(InputError, match=words):
+        synthetic_corpora.load(place.uri, found.corpus_id)
+
+
 def test_bad_requests_name_what_is_accepted(place, tmp_path):
     first = keep(tmp_path)
     longer, other = keep(tmp_path, context=8), keep(tmp_path, corpus="markov:states=9,tokens=65536")
