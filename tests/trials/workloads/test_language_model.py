@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.workloads.language_model import step_time
 from sweeplaw.trials.workloads.registry import load
 from tests.paths import ROOT
 
@@ -149,3 +153,17 @@ def test_planning_needs_no_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.heavy
+def test_the_time_of_a_trial_is_that_of_its_steps_and_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(0, 0.125)  # each look at the clock takes an eighth of a second: five pass in half a second
+    monkeypatch.setattr(step_time, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    threads = torch.get_num_threads()
+    trial = spec(width=16, tokens=8_192, members=2, evaluations=3, validation_tokens=16_384)
+    found = step_time.measure(trial, threads=threads + 1)
+    assert torch.get_num_threads() == threads
+    assert (found.steps, found.step_seconds) == (5, 0.125)
+    batch = trial["batch_sequences"] * trial["context"]
+    steps, evaluated = 8_192 // batch, 3 * 16_384 / batch
+    assert found.trial_seconds == pytest.approx(2 * 0.125 * (steps + evaluated))  # members in turns on a CPU
