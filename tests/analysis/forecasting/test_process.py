@@ -79,6 +79,21 @@ def test_the_reducible_share_is_what_the_law_adds_to_its_asymptote(law: Law, flo
     np.testing.assert_allclose(bound.reducible(mean.prior), (losses - floor) / losses, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("law", "index", "share"),
+    [
+        (LAWS["additive"], 1, 0.25),  # a quarter of the loss beside an asymptote, given or not
+        (LAWS["additive"].fix(E=1.2), 0, 0.25),
+        (formula_law("A / N**a + B / D**b", ["N", "D"]), 2, 0.5),  # the terms share all of a loss that falls to zero
+    ],
+)
+def test_a_coefficient_is_expected_to_be_its_share_of_the_median_loss(law: Law, index: int, share: float) -> None:
+    losses = np.geomspace(2, 4, 41)
+    mean = mean_of(law, inputs_of(law, 41), losses, None)
+    assert role(law, index) == "coefficient"
+    assert np.exp(mean.prior[index]) == pytest.approx(share * 8**0.5)
+
+
 def test_no_more_rows_than_parameters_say_nothing_of_a_parameter_of_unknown_role() -> None:
     law = formula_law("E + A * exp(-x / r)", ["x"])  # r is neither a coefficient nor an exponent
     x = np.array([1.0, 2.0, 4.0, 8.0])

@@ -6,6 +6,7 @@ import hashlib
 import math
 import pickle
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,22 @@ def test_every_example_profile_loads(path: Path) -> None:
     profile = load(path)
     assert profile.name == path.stem
     assert profile.kind in ("ray", "local") or profile.planned_slots()
+
+
+def numbers(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every field of a JSON schema that takes a number."""
+    if isinstance(schema, dict) and schema.get("type") in ("integer", "number"):
+        yield path, schema
+    for name, below in schema.items() if isinstance(schema, dict) else enumerate(schema):
+        if isinstance(below, dict | list):
+            yield from numbers(below, f"{path}/{name}")
+
+
+def test_every_number_of_a_profile_has_a_least_and_a_greatest_value() -> None:
+    found = dict(numbers(Profile.model_json_schema()))
+    assert len(found) > 20
+    least, greatest = {"minimum", "exclusiveMinimum", "ge", "gt"}, {"maximum", "exclusiveMaximum", "le", "lt"}
+    assert [path for path, field in found.items() if not (least & set(field) and greatest & set(field))] == []
 
 
 def test_the_built_in_names_need_no_file() -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
+import polars as pl
 import pytest
+from scipy import stats
 
+from sweeplaw.analysis.recipes.limits.cells import cells
+from sweeplaw.analysis.recipes.limits.columns import read_runs
 from sweeplaw.analysis.recipes.limits.noise import Errors, member_effects, unexplained
 from tests.analysis.recipes.study.planted import known
 
@@ -42,6 +46,14 @@ def test_the_error_of_a_mean_over_all_subsets_is_that_of_another_set_of_members(
         errors.append(np.sum(known(effects) ** 2, axis=0) / 20)
     spread = np.std(means, axis=0)
     assert np.sqrt(np.mean(errors, axis=0)) == pytest.approx(spread, rel=0.15)
+
+
+def test_single_models_that_are_members_have_the_standard_error_of_their_mean():
+    sizes, losses, subsets = ensemble(np.array([0.02, -0.01, 0.0, 0.03]), 0.002)
+    table = pl.DataFrame({"K": sizes, "loss": losses, "subset": [",".join(one) for one in subsets]})
+    ((one,),) = cells(read_runs(table.with_columns(recipe=pl.lit("e"), N=1e8, U=2e8))).values()
+    assert one.errors.standard[0] == pytest.approx(stats.sem(losses[sizes == 1]))
+    assert (one.errors.freedom, one.errors.origin) == (3, "members")
 
 
 def test_nested_subsets_tell_no_errors():
