@@ -127,6 +127,8 @@ def test_a_knob_that_two_launches_fix_differently_splits_also_where_their_points
     assert (same.knobs, same.families) == (("lr",), ())
     other = roles(frame, [launch(fixed={"context": 512}), launch(fixed={"context": 2048})], ["N", "D"], ["val_loss"])
     assert other.families == ("context",)
+    first = frame.filter(pl.col("context") == 512)
+    assert roles(first, [launch(fixed={"context": n}) for n in (512, 2048)], ["N", "D"], ["val_loss"]).families == ()
 
 
 def exported(**sweeps: dict[str, object]) -> pl.DataFrame:
