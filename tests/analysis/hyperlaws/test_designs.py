@@ -50,6 +50,14 @@ def test_a_table_like_the_demos_gives_a_law_or_a_reason_and_no_empty_score(estim
         assert ":  per mille" not in found.summary()
 
 
+def test_one_cell_or_two_have_no_law() -> None:
+    two = demo().filter(pl.col("N") == 6_000, pl.col("D") < 250_000)
+    with pytest.raises(InputError, match="2 cells only: a law needs at least 3"):
+        hyperlaw(two, knobs=["weight_decay"])
+    with pytest.raises(InputError, match=r"one cell only \(.*N = 6000"):
+        hyperlaw(two.filter(pl.col("D") == pl.col("D").min()), knobs=["weight_decay"])
+
+
 def test_a_knob_that_a_rule_set_is_refused_with_its_levels_and_what_can_be_asked_for() -> None:
     own = demo().with_columns(launch_id=pl.lit("l"), source=pl.lit(None, pl.String))
     launch = {
