@@ -36,6 +36,7 @@ def test_shares_of_a_known_function_are_its_variances() -> None:
     assert found.knobs["batch"] == pytest.approx(b / total)
     assert found.knobs["schedule"] == pytest.approx(0, abs=1e-12)
     assert found.pairs["lr", "batch"] == pytest.approx(ab / total)
+    assert found.largest_pairs()[0] == (("lr", "batch"), found.pairs["lr", "batch"])
     assert found.rest == pytest.approx(0, abs=1e-12)
     assert found.ranking[0] == "lr"
     assert (dropped, found.filled, found.points) == (0, 0.0, 60)
@@ -64,6 +65,8 @@ def test_the_cost_of_freezing_is_the_excess_of_the_best_loss_there() -> None:
     assert found.frozen["lr"][0] == 1.0
     assert found.frozen["lr"][1] == pytest.approx(at_default / losses.min() - 1)
     assert found.frozen["batch"] == (1000, None)  # never run there: unknown, not zero
+    assert found.cost_of_freezing("lr") == f"frozen at 1: +{at_default / losses.min() - 1:.2%} of loss"
+    assert found.cost_of_freezing("batch") == "1000 was not run"
 
 
 def test_a_cap_keeps_diverged_runs_from_dominating_the_variance() -> None:

@@ -58,6 +58,20 @@ def test_the_noise_of_a_run_is_that_of_seeds_or_else_of_a_grid(seeds, origin):
     found = best_points(runs(0.02, seeds, points=10), ["N"], ["lr", "bs"], "loss")
     assert found.noise_origin == origin
     assert found.noise == pytest.approx(NOISE, rel=0.15)
+    if seeds == 3:
+        assert found.noise_freedom == 10 * len(LRS) * len(BATCHES) * 2
+
+
+def test_the_noise_of_random_settings_is_that_about_quadratics():
+    rng = np.random.default_rng(0)
+    log_lr, log_batch = rng.uniform(-1, 1, (2, 8, 60))
+    losses = 2.5 * np.exp(0.01 * log_lr**2 + 0.02 * log_batch**2 + NOISE * rng.normal(size=(8, 60)))
+    columns = {"lr": np.exp(log_lr).ravel(), "bs": np.exp(log_batch).ravel(), "loss": losses.ravel()}
+    found = best_points(
+        pl.DataFrame({"N": np.repeat(np.geomspace(1e7, 1e9, 8), 60), **columns}), ["N"], ["lr", "bs"], "loss"
+    )
+    assert found.noise_origin == "residuals"
+    assert found.noise == pytest.approx(NOISE, rel=0.1)
 
 
 def test_without_seeds_or_a_grid_the_lowest_is_used_and_said_to_flatter():
