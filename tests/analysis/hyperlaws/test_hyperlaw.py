@@ -185,6 +185,20 @@ def test_the_true_optimum_scores_at_the_noise_floor() -> None:
         assert metric.score is not None
         assert metric.floor is not None
         assert metric.score == pytest.approx(metric.floor, abs=0.5), metric.name
+    truth[:2], everywhere[1] = np.nan, False
+    found = score(Scorer.of(table), truth, everywhere, ("truth", ""))
+    assert (found.held_out, found.unfitted) == (14, 1)
+    assert [metric.cells for metric in found.metrics] == [13] * 3
+
+
+@pytest.mark.heavy
+def test_a_cell_without_an_optimum_takes_no_part_and_is_named() -> None:
+    last = (pl.col("N") == 1.6e9) & (pl.col("D") == 6.4e10)
+    law = hyperlaw(planted().filter(~last | (pl.col("lr") < 2e-4)), estimator="cells", resamples=20)
+    ((cell, reason),) = law.cells_dropped
+    assert cell == {"N": 1.6e9, "D": 6.4e10}
+    assert "lr" in reason
+    assert (law.cells, law.cells_used, law.failed_resamples) == (15, 14, 0)
 
 
 @pytest.mark.heavy
@@ -201,6 +215,8 @@ def test_a_recipe_with_another_optimum_is_detected() -> None:
     assert offset.value == pytest.approx(1.6, rel=0.1)
     assert law.recipes is not None
     assert not law.recipes.serves_all
+    assert law.recipes.with_offsets == law.evaluations[0].metric("quadratic").score
+    assert law.recipes.one_law > 2 * law.recipes.with_offsets  # type: ignore[operator]
     assert (
         law.law("lr").at({"N": 4e8, "D": 1.6e10}, {"schedule": "wsd"}).value
         > law.law("lr").at({"N": 4e8, "D": 1.6e10}).value
