@@ -60,6 +60,8 @@ def test_a_forecast_says_what_where_from_and_by_whom(registered):
     assert list(target.bands) == ["0.5", "0.8", "0.95"]
     assert widths == sorted(widths)
     assert target.bands["0.95"][0] < loss(BIG["N"], BIG["D"]) < target.bands["0.95"][1]
+    (low, high), (least, most) = target.law_band, target.bands["0.95"]
+    assert least < low < target.median < high < most  # without the noise of a run the band is narrower
     assert target.beyond["compute"] > 1
     assert "forecasts of later budgets" in track_record(registered)
     assert "Ada" in registered.summary()
