@@ -6,7 +6,7 @@ CONSTRAINTS ?= $(wildcard constraints/python$(shell $(PYTHON) -c 'import sys; pr
 # Another Ray than the pinned one: `make install RAY='ray[tune]==2.52.*'`.
 RAY ?=
 
-.PHONY: install demo fast quick test check format clean
+.PHONY: install demo infinite-compute fast quick test check format clean
 
 install: $(VENV)/.installed
 
@@ -19,6 +19,10 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 demo: install
 	$(BIN)/sweeplaw launch orchestrator/sweeps/demo.toml --store results/demo
 	$(BIN)/sweeplaw report results/demo
+
+# Recipes where data is short: tuned, ensembles, students, and one page that compares them.
+infinite-compute: install
+	$(BIN)/python examples/infinite_compute/study.py --out results/infinite-compute
 
 # Where it is set, as containers do, each worker compiles all tests anew: seven seconds of processor time.
 unexport PYTHONDONTWRITEBYTECODE

@@ -39,6 +39,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/training/shard_speed.py": ("--params", "20000", "--turns", "2"),
     "benchmarks/training/subset_speed.py": ("--small",),
     "benchmarks/training/train_speed.py": ("--params", "20000", "--turns", "2"),
+    "examples/infinite_compute/study.py": ("--small",),
     "examples/own_function/objective.py": (),
 }
 ELSEWHERE = {  # scripts run by a test of their own, and those that the scripts above import or run

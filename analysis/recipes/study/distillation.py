@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,17 +67,20 @@ def retained_share(
     return _retained(np.vstack([losses, drawn]), Scenarios(draws), level, name, "standard errors" if known else "")
 
 
-def retained_shares(study: RecipeStudy, student: str, teacher: str, single: str | None = None) -> list[Retained]:
+def retained_shares(
+    study: RecipeStudy, student: str, teacher: str, single: str | None = None, *, students: Collection[str] = ()
+) -> list[Retained]:
     """Return the share at each N and U where the student, a teacher and a single model were measured.
 
     The teacher is the measured ensemble of most members; the single model that of lowest loss of the recipe ``single``,
-    by default of all others. Raise InputError for recipes that are not there, or without a common N and U.
+    by default of all recipes but ``students``, which are students like this one. Raise InputError for recipes that are
+    not there, or without a common N and U.
     """
     named = [student, teacher, *([single] if single else [])]
     if unknown := [name for name in named if name not in study.recipes]:
         there = ", ".join(study.recipes)
         raise InputError([f"no recipe {name!r}{nearest(name, study.recipes)} (there are {there})" for name in unknown])
-    singles = [single] if single else [name for name in study.recipes if name not in (student, teacher)]
+    singles = [single] if single else [name for name in study.recipes if name not in (student, teacher, *students)]
     found = list(_at_each_place(study, student, teacher, singles))
     if not found:
         raise InputError(f"{student}, {teacher} and a single model of {', '.join(singles)} have no N and U in common")

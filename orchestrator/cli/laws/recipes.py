@@ -77,10 +77,11 @@ def recipes(
         _sources(sources), standard=standard, limits=_limits(limit), columns=pairs(column, "--column"),
         knobs=knob, where=where, noise=noise, draws=draws, level=level,
     )  # fmt: skip
+    students = pairs(retained, "--retained")
     shares = [
         one
-        for student, teacher in pairs(retained, "--retained").items()
-        for one in retained_shares(study, student, teacher)
+        for student, teacher in students.items()
+        for one in retained_shares(study, student, teacher, students=students)
     ]
     crossings = [(*_three(text), recipe_crossing(study, *_three(text))) for text in crossing or ()]
     if page is not None:

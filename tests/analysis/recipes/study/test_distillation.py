@@ -58,6 +58,8 @@ def test_a_student_is_set_against_the_largest_ensemble_and_the_best_single_model
     assert known(found.interval).low < 0.9 < known(found.interval).high
     (other,) = retained_shares(study, "student", "ensemble", "other")
     assert other.share == pytest.approx(0.28 / 0.3)
+    (alone,) = retained_shares(study, "student", "ensemble", students=["tuned"])
+    assert alone.single == 3.70, "another student is no single model"
     with pytest.raises(InputError, match="no N and U in common"):
         retained_shares(recipe_limits(table.filter(pl.col("N") == 2e8).vstack(table.filter(
             pl.col("recipe") == "student")).vstack(table.filter(pl.col("recipe") == "ensemble")), draws=0),
