@@ -54,20 +54,35 @@ class LocalJournal:
     def __init__(self, location: Location, segment: str) -> None:
         self.segment = segment
         self._location, self._name = location, f"journal/{segment}.jsonl"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
-        self._file = confined.open_file(location.root, self._name, flags, 0o644)
         self._size = self._lines = 0
         self._counted_at = -math.inf
-        lock(self._file, wait=True)
-        if not still_there(self._file, location, self._name):  # recovery removed the empty file before it was locked
-            raise FileNotFoundError(location.path(self._name))
+        self._open(os.O_CREAT | os.O_EXCL)
         sync(location.path("journal"))
+
+    def _open(self, flags: int) -> None:
+        self._file = confined.open_file(self._location.root, self._name, os.O_WRONLY | os.O_APPEND | flags, 0o644)
+        self._status = os.fstat(self._file)
+        lock(self._file, wait=True)
+        if not still_there(self._file, self._location, self._name):  # recovery removed the file before it was locked
+            raise FileNotFoundError(self._location.path(self._name))
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether the descriptor is still ours: code of an inline trial may close it, and its number is then reused."""
+        try:
+            return os.path.samestat(os.fstat(self._file), self._status)
+        except OSError:
+            return False
 
     def append(self, line: bytes) -> None:
         """Write and fsync. On failure the file is truncated to the last acknowledged line.
 
         The lines are counted at the first one, and then every `COUNT_SECONDS`.
         """
+        if not self._is_open:
+            self._open(0)
+            if os.fstat(self._file).st_size != self._size:
+                raise OSError(errno.EBADF, f"{self._name} was closed, and others have written to it")
         try:
             remaining = memoryview(line)
             while remaining:
@@ -89,7 +104,8 @@ class LocalJournal:
         self.close()
 
     def close(self) -> None:
-        os.close(self._file)
+        if self._is_open:
+            os.close(self._file)
 
 
 class ObjectJournal:

@@ -63,13 +63,31 @@ class PackLog:
         self._closing = threading.Event()
         self._start = self._left_out = 0
         self._printed, self._uploaded, self._uploaded_at = False, 0, time.monotonic()
+        self._file, self._status = self._open()
+        self._start = self._size()
+        self._printed = self._start > 0
+
+    @property
+    def descriptor(self) -> int:
+        """Descriptor of the file, opened again if the code of a trial has closed it: its number may be reused."""
+        if not self._is_open:
+            self._file, self._status = self._open()
+        return self._file
+
+    @property
+    def _is_open(self) -> bool:
         try:
-            self.descriptor = confined.open_file(folder, name, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+            return os.path.samestat(os.fstat(self._file), self._status)
+        except OSError:
+            return False
+
+    def _open(self) -> tuple[int, os.stat_result]:
+        try:
+            found = confined.open_file(self._folder, self._name, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         except (OSError, ValueError):  # no permission, a full disk, a name that no file of a store may have
             self._upload = None
-            self.descriptor = os.open(os.devnull, os.O_RDWR)
-        self._start = os.fstat(self.descriptor).st_size
-        self._printed = self._start > 0
+            found = os.open(os.devnull, os.O_RDWR)
+        return found, os.fstat(found)
 
     def begin(self, attempts: Mapping[str, int]) -> None:
         """Begin the section of these trials (trial id -> attempt)."""
@@ -99,7 +117,8 @@ class PackLog:
         with self._lock:
             self._end_section()
         self._copy()
-        os.close(self.descriptor)
+        if self._is_open:
+            os.close(self._file)
         if not self._printed:
             with contextlib.suppress(OSError, ValueError):
                 confined.remove(self._folder, self._name)

@@ -14,7 +14,7 @@ from sweeplaw.analysis.tables import tables
 from sweeplaw.orchestrator.store import atomic, writer
 from sweeplaw.orchestrator.store.journal import LocalJournal
 from sweeplaw.orchestrator.store.store import Store
-from sweeplaw.orchestrator.store.writer import Writer
+from sweeplaw.orchestrator.store.writer import StoreWriteError, Writer, recover
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS, CurvePoint, Outcome, Provenance, TrialRecord
 from sweeplaw.trials.spec import TrialSpec
@@ -191,3 +191,35 @@ def test_curve_rows_keep_additional_metrics(store, record, count):
     assert curves.height == count
     assert set(curves.columns) >= {column.name for column in CURVE_COLUMNS}
     assert ("z" in curves.columns) == (count > 0)
+
+
+@pytest.mark.parametrize("reused", [False, True])
+def test_a_journal_whose_descriptor_code_of_a_trial_has_closed_goes_on(store, record, tmp_path, reused):
+    """The number may be that of another file by then, which is neither written nor closed."""
+    with store.writer("one") as writer:
+        writer.write([record(1)])
+        number = writer._journal._file
+        os.close(number)
+        if reused:
+            other = os.open(tmp_path / "of a user", os.O_RDWR | os.O_CREAT)
+            os.dup2(other, number)
+        writer.write([record(2)])
+    assert len(store.finished()) == 2
+    assert tables.load(store.location.uri).faults == ()
+    if reused:
+        assert (tmp_path / "of a user").read_bytes() == b""
+        assert os.path.samestat(os.fstat(number), os.fstat(other))
+        os.close(number)
+
+
+def test_a_journal_that_others_sealed_after_its_descriptor_was_closed_loses_and_doubles_no_row(store, record):
+    """Closing it gave up the lock, by which others know that its writer lives."""
+    with store.writer("one") as writer:
+        writer.write([record(1)])
+        os.close(writer._journal._file)
+        assert recover(store.location) == []
+        with pytest.raises(StoreWriteError):
+            writer.write([record(2)])
+        writer.write([record(2)])
+    assert sorted(tables.load(store.location.uri).trials.collect()["seed"]) == [1, 2]
+    assert tables.load(store.location.uri).faults == ()

@@ -118,3 +118,25 @@ def test_a_log_that_cannot_be_written_costs_no_output_elsewhere(tmp_path: Path) 
         log.begin({"a": 1})
         log.write(b"output")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("reused", [False, True])
+def test_code_that_closes_the_descriptor_of_the_log_loses_nothing_and_its_own_files_stay(
+    tmp_path: Path, reused: bool
+) -> None:
+    """The number may be that of a file of the trial by then: it is neither written, cut nor closed."""
+    log = PackLog(str(tmp_path), "l.log")
+    log.begin({"a" * 20: 1})
+    log.write(b"before\n")
+    number = log.descriptor
+    os.close(number)
+    if reused:
+        other = os.open(tmp_path / "of a trial", os.O_RDWR | os.O_CREAT)
+        os.dup2(other, number)
+    log.write(b"after\n")
+    log.close()
+    (section,) = sections((tmp_path / "l.log").read_bytes())
+    assert section.output == b"before\nafter\n"
+    if reused:
+        assert (tmp_path / "of a trial").read_bytes() == b""
+        os.close(number)  # still open

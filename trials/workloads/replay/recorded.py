@@ -121,6 +121,10 @@ def _check_columns(frame: pl.DataFrame, meaning: RecordedColumns, faults: list[s
         for what, column in named.items()
         if column not in frame.columns
     ]
+    for knob, column in meaning.knobs.items():
+        kind = frame.schema.get(column, pl.Float64())
+        if not (kind.is_numeric() or kind in (pl.String, pl.Boolean)):
+            faults.append(f"knob {knob}: column {column!r} holds {kind} (accepted: numbers, text, true and false)")
     if meaning.loss in frame.columns and not frame[meaning.loss].dtype.is_numeric():
         seen = frame[meaning.loss].drop_nulls().head(1).to_list()
         faults.append(f"loss: column {meaning.loss!r} holds {shown(seen[0] if seen else None)} (accepted: numbers)")

@@ -26,7 +26,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sweeplaw.trials.workloads.user_code import leftovers
+from sweeplaw.trials.workloads.user_code import leftovers, process_end
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ def _process_state() -> Iterator[Restore]:
     yield faulthandler.cancel_dump_traceback_later
     for module, name in _HOOKS:
         yield functools.partial(setattr, module, name, getattr(module, name))
+    yield from process_end.replaced()
     tracer, profiler = threading.gettrace(), threading.getprofile()
     yield lambda: threading.settrace(tracer)
     yield lambda: threading.setprofile(profiler)

@@ -207,6 +207,13 @@ BAD: Mapping[str, tuple[dict[str, Any], str]] = {
     "missing column": ({"loss": "los"}, r"loss: the table has no column 'los'; did you mean 'loss'"),
     "missing knob": ({"columns": {}}, r"knob lr: the table has no column 'lr'"),
     "text loss": ({"runs": RUNS.with_columns(loss=pl.lit("high"))}, r"loss: column 'loss' holds 'high'"),
+    **{
+        f"knob of {kind}": (
+            {"runs": RUNS.with_columns(rate=pl.lit(None, kind))},
+            r"knob lr: column 'rate' holds .* \(accepted: numbers, text",
+        )
+        for kind in (pl.List(pl.Float64), pl.Array(pl.Float64, 1), pl.Binary, pl.Date)
+    },
     "no cost": ({"runs": RUNS.drop("D"), "axes": {"N": [1], "lr": [1]}}, r"'6 \* N \* D' reads D, of which the table"),
     "bad cost": ({"cost": "open(N)"}, r"workload.cost: .*open\(\) is not known"),
     "no flops": ({"cost": "0 * N"}, r"row 1: N = 100 gives no positive number of FLOPs"),
