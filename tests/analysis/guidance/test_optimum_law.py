@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -43,6 +45,18 @@ def test_planted_slopes_lie_within_their_intervals_and_no_interval_is_narrower_t
                 assert 0.8 * bound[k, a] < sd < 12 * bound[k, a], (sd, bound[k, a])
     assert max(np.abs(errors)) < 4
     assert np.sqrt(np.mean(np.square(errors))) < 1.5
+
+
+def test_slopes_of_a_linear_knob_and_their_deviations_are_in_its_own_units() -> None:
+    truth = planted(1, 2, noise=NOISE, seed=3, scale="linear")
+    index = np.arange(0, len(truth.space), 2)
+    guides = Guide(truth.space), Guide(replace(truth.space, unit=10 * truth.space.unit))
+    for guide in guides:
+        guide.observe(index.tolist(), truth.loss[index].tolist())
+    (one, ten), (knob,) = (guide.law() for guide in guides), truth.space.knobs
+    for axis in truth.space.axes:
+        assert ten.slope[knob.name][axis] == pytest.approx(10 * one.slope[knob.name][axis])
+        assert ten.sd[knob.name][axis] == pytest.approx(10 * one.sd[knob.name][axis])
 
 
 def test_the_gradient_of_the_optimum_is_that_of_finite_differences() -> None:

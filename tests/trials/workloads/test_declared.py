@@ -40,6 +40,7 @@ def test_a_bare_value_is_the_default_and_its_type_includes_the_axis() -> None:
 def test_a_declaration_has_type_unit_meaning_and_bounds() -> None:
     table = {"type": "float", "default": 1, "unit": "s", "meaning": "m", "low": 0, "high": 2, "member": True}
     assert knobs({"x": table})["x"] == Knob("x", "float", 1.0, "s", "m", member=True, low=0, high=2)
+    assert knobs({"x": {"type": "float", "default": 1}})["x"] == Knob("x", "float", 1.0, "", "")
 
 
 def test_there_is_always_a_seed_and_its_declaration_takes_precedence() -> None:
