@@ -191,10 +191,10 @@ class LaunchState:
     def cut_short(self, reason: Reason) -> list[tuple[Pack, tuple[str, ...]]]:
         """End the launch now: what runs is lost. Return each pack with those of its trials that had begun.
 
-        A pack whose worker was starting has lost nothing.
+        A pack whose worker was starting has lost nothing: none of its trials had begun.
         """
         with self._lock:
-            packs = [(running.pack, _begun(running)) for running in self._running.values()]
+            packs = [(running.pack, _begun(running) if running.host else ()) for running in self._running.values()]
             starting = {running.pack.pack_id for running in self._running.values() if running.host is None}
         for pack, begun in packs:
             if pack.pack_id in starting:

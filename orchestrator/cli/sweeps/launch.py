@@ -213,7 +213,8 @@ def _print(done: Launched, store: str) -> None:
     from sweeplaw.orchestrator.launch.failures import sentences
     from sweeplaw.trials.quantities import counted
 
-    states = ", ".join(f"{count} {state}" for state, count in sorted(done.states.items())) or "nothing to run"
+    states = ", ".join(f"{count} {state}" for state, count in sorted(done.states.items()))
+    states = states or ("no trial ended" if done.end else "nothing to run")
     retries = f" ({done.retries} attempts were retried)" if done.retries else ""
     typer.echo(f"{states}{retries}; {done.already} of {done.planned} were in the store before")
     if done.states:

@@ -172,8 +172,8 @@ def test_an_interrupted_launch_wastes_the_time_of_its_trials_and_no_other():
     clock.passes(10)
     assert launch_state.device_seconds() == 6.0
     launch_state.recorded([row(first, 0, "preempted", 3.0)])  # what stops is recorded with its time, once
-    launch_state.cut_short("interrupted")
-    launch_state.cut_short("interrupted")
+    assert launch_state.cut_short("interrupted") == [(second, ())]  # its worker was starting: no trial had begun
+    assert launch_state.cut_short("interrupted") == []
     used = launch_state.snapshot().usage
     assert (used.useful, used.wasted, used.losses) == (0.0, {"preempted": 6.0}, {"preempted": 1})
     assert launch_state.device_seconds() == used.wasted_seconds == 6.0
