@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sweeplaw.trials.errors import InputError, nearest, shown
-from sweeplaw.trials.quantities import plain, short
+from sweeplaw.trials.quantities import short
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -104,11 +104,6 @@ class CandidateSpace:
     def cell_name(self, cell: int) -> str:
         """Return a cell in words: ``N = 214M, D = 4B``."""
         return ", ".join(f"{axis} = {short(v)}" for axis, v in zip(self.axes, self.cells[cell], strict=True))
-
-    def point_name(self, point: int) -> str:
-        """Return the settings of a point in words: ``lr = 0.00195, bs = 128``."""
-        named = [f"{k.name} = {plain(float(v))}" for k, v in zip(self.knobs, self.settings[point], strict=True)]
-        return ", ".join([*named, *filter(None, [self.recipes[self.recipe[point]]])])
 
     def at(self, target: Sequence[float]) -> Array:
         """Return the coordinates (axes,) of a target that need not be a cell. Raise InputError if it has none."""

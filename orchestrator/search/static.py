@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from sweeplaw.orchestrator.search.contract import Finished, History, Proposal, Setting
 from sweeplaw.orchestrator.search.space import Space, sobol
-from sweeplaw.trials.spec import Value
 
 
 class StaticSearch:
@@ -38,15 +37,3 @@ def random(space: Space, samples: int, seed: int) -> list[Setting]:
     drawn = sobol(space.axes, samples, seed)
     settings = (space.canonical(Setting(cell, values)) for values in drawn for cell in range(len(space.cells)))
     return list(dict.fromkeys(settings))
-
-
-def admitted(space: Space, seed: int, most: int = 2**20) -> Iterator[tuple[tuple[Value, ...], ...]]:
-    """Yield Sobol points of the nuisance axes without end, up to ``most`` of them, each once."""
-    seen: set[tuple[tuple[Value, ...], ...]] = set()
-    size = 64
-    while size <= most:
-        for values in sobol(space.axes, size, seed):
-            if values not in seen:
-                seen.add(values)
-                yield values
-        size *= 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from sweeplaw.analysis.tables.roles.roles import SOURCE, Roles, roles
+from sweeplaw.analysis.tables.roles.roles import SOURCE
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
 
@@ -71,16 +71,6 @@ def require_one_family(frame: pl.DataFrame, families: Sequence[str]) -> None:
     more = [f"and {len(found) - LISTED} more"] if len(found) > LISTED else []
     head = f"the runs are of {len(found)} families, which differ in {', '.join(families)}; one law is not fitted to all"
     raise InputError([f"{head} of them unasked: select one, or give --pool (pool=True)", *lines, *more])
-
-
-def require_poolable(
-    frame: pl.DataFrame, launches: Sequence[Mapping[str, Any]], keys: Sequence[str], loss: str,
-    knobs: Sequence[str] | None = None,
-) -> Roles:  # fmt: skip
-    """Return the roles of the columns. Raise InputError if the runs are of several families."""
-    found = roles(frame, launches, keys, [loss], knobs)
-    require_one_family(frame, found.families)
-    return found
 
 
 def _quoted(condition: str) -> str:
