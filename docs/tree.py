@@ -30,6 +30,7 @@ ABOUT = {  # folders without an `__init__` docstring
     "benchmarks/training": "Training tokens per second, in one process and sharded",
     "examples": "Cluster profiles, and trials of your own",
     "examples/clusters": "A profile for each kind of cluster",
+    "examples/infinite_compute": "Recipes where data is short: the whole study as one command",
     "examples/own_function": "A Python function as the trial of a sweep",
     "examples/own_script": "A training script as the trial of a sweep",
     "docs": "These pages",
