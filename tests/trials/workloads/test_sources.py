@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import Outcome
-from sweeplaw.trials.sampling.corpora import Request, sample_corpus
+from sweeplaw.trials.sampling.corpora import Options, Request, sample_corpus
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import kept_weights
 from sweeplaw.trials.store_format.kept_weights import Kept
@@ -173,6 +173,18 @@ def test_the_flops_of_teachers_are_theirs_and_those_of_sampling_and_labels(place
     sampled = place.run(place.spec(synthetic=place.text, synthetic_weight=0.5)).metrics["teacher_flops"]
     assert sampled == pytest.approx(cost.flops_per_token / 3 * 2048)
     assert "teacher_flops" not in place.run(place.teacher).metrics
+
+
+def test_teachers_that_wrote_the_text_and_label_it_were_trained_once(place):
+    cost = place.workload.cost(place.teacher)
+    known = {"training_flops": cost.flops}
+    request = Request(place.teacher.trial_id, 2048, Options(seed=1))
+    text = sample_corpus(locate(str(place.folder)), request, known=known).name
+    both = place.spec(synthetic=text, synthetic_weight=0.5, teachers=place.teacher.trial_id, teacher_weight=0.5)
+    labels = 2 * cost.flops / 3  # the student reads twice the tokens of its teacher
+    assert place.run(both).metrics["teacher_flops"] == pytest.approx(
+        cost.flops + cost.flops_per_token / 3 * 2048 + labels
+    )
 
 
 def test_knobs_at_their_defaults_change_no_id(place):

@@ -51,16 +51,18 @@ def teacher_flops(spec: TrialSpec, store: str | None) -> float | None:
     """
     if not spec["synthetic"] and not spec["teachers"]:
         return None
-    spent = 0.0
+    spent, counted = 0.0, frozenset[str]()
     if spec["synthetic"]:
-        facts = corpora.load_text(spec["synthetic"], spec["tokenizer"], store).facts
-        spent += facts["flops"] + (facts.get("training_flops") or 0.0)
+        text = corpora.load_text(spec["synthetic"], spec["tokenizer"], store)
+        training = text.facts.get("training_flops")
+        spent += text.facts["flops"] + (training or 0.0)
+        counted = frozenset(text.recipe["teachers"]) if training else counted
     if spec["teachers"]:
         convention = FLOPS_CONVENTIONS[RECORDED_CONVENTION]
         positions = length_of(spec.knobs).tokens * spec["members"]
         for one in teachers(spec, store):
             own = length_of({**later_knobs(KNOBS), **one.knobs}).tokens
-            spent += convention(one.shape, one.knobs["context"]) * own
+            spent += 0.0 if str(one.name) in counted else convention(one.shape, one.knobs["context"]) * own
             spent += corpora.FORWARD * convention(one.shape, spec["context"]) * positions
     return spent
 
