@@ -14,6 +14,7 @@ from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
 from sweeplaw.analysis.hyperlaws.published import LAWS, Knob
 from sweeplaw.analysis.hyperlaws.suggestion.from_runs import from_runs
 from sweeplaw.analysis.hyperlaws.suggestion.suggest import from_law, outside
+from sweeplaw.analysis.hyperlaws.suggestion.suggestion import side
 from sweeplaw.analysis.tuning.cells import cell_table
 from sweeplaw.trials.errors import InputError
 from tests.paths import SHARED
@@ -180,6 +181,7 @@ def test_distance_is_zero_inside_and_signed_outside() -> None:
     assert outside(5, 1, 10) == 0
     assert outside(1000, 1, 10) == pytest.approx(2)
     assert outside(0.1, 1, 10) == pytest.approx(-1)
+    assert (side(outside(20, 1, 10)), side(outside(0.5, 1, 10))) == ("above", "below")
 
 
 @pytest.mark.skipif(not TABLE.exists(), reason="the released dense table is not available")

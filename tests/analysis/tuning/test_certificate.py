@@ -42,7 +42,10 @@ def test_edges_ties_and_conditions() -> None:
     assert proof is not None
     assert (proof.ties, proof.worse, proof.failed, proof.edges) == (((1, 1),), ((0, 2),), ((0, 0),), {0: -1})
     assert proof.holds
-    assert "at the lowest lr of the ladder" in proof.sentence(["lr", "batch"])
+    sentence = proof.sentence(["lr", "batch"])
+    assert sentence.startswith("no neighbour of 3 is better")
+    assert "1 without a loss, counted as worse" in sentence
+    assert "at the lowest lr of the ladder" in sentence
     open_end = certificate({(0, 1): 1.0}, (3, 3), excluded=[(0, 0), (0, 2)])
     assert open_end is not None
     assert open_end.open == ((1, 1),)

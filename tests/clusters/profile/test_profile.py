@@ -89,6 +89,8 @@ def test_shards_divide_the_trials(size: int) -> None:
     assert sorted(trial_id for shard in shards for trial_id in shard) == sorted(ids)
     assert all(abs(len(shard) - len(ids) / size) < 6 * (len(ids) / size) ** 0.5 + 1 for shard in shards)
     assert all(parse({"kind": "local"}, name="x").in_shard(trial_id) for trial_id in ids)
+    leading = [int.from_bytes(bytes.fromhex(trial_id)[:8], "big") for trial_id in ids]  # the same on every version
+    assert shards[0] == [trial_id for trial_id, number in zip(ids, leading, strict=True) if number % size == 0]
 
 
 @pytest.mark.parametrize("shard", ["8/8", "1", "-1/2", "a/b", "1/0", ""])

@@ -193,7 +193,16 @@ def test_compute_is_that_of_the_best_model_and_of_all_runs():
     assert student.training == pytest.approx(6 * SIZES[-1] * 2e8 * 5 + 1e30)
     assert student.tuning == best.tuning
     unknown = costs(recipe_limits(runs(), draws=0))
-    assert all(one.training is None and one.tuning is None for one in unknown)
+    assert all(one.training is None and one.tuning is None and not one.estimated for one in unknown)
+    assert not any(one.estimated for one in found.values())
+
+
+@pytest.mark.heavy
+def test_compute_that_was_not_recorded_is_estimated_from_the_epochs():
+    study = recipe_limits(runs().with_columns(epochs=pl.lit(4.0)), draws=0, knobs=["epochs"])
+    best = next(one for one in costs(study) if (one.recipe, one.u) == ("joint", 2e8))
+    assert (best.estimated, best.tuning) == (True, None)
+    assert best.training == pytest.approx(6 * best.n * 4 * 2e8 * best.k)
 
 
 def test_losses_on_different_validation_sets_are_refused():
