@@ -156,7 +156,7 @@ def _header(corpus_id: str, file: BinaryIO) -> tuple[dict[str, Any], type[Any], 
         tensor = header[TENSOR]
         sequences, size = tensor["shape"]
         known = {
-            "recipe": json.loads(metadata["recipe"]),
+            "recipe": _recipe(metadata),
             "facts": _facts(metadata),
             "checksum": int(metadata["checksum"]),
         }
@@ -170,6 +170,14 @@ def _header(corpus_id: str, file: BinaryIO) -> tuple[dict[str, Any], type[Any], 
     if id_of(known["recipe"]) != corpus_id:
         raise InputError(f"synthetic corpus {corpus_id} is damaged: it has the recipe of another")
     return found
+
+
+def _recipe(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what made a text. Raise ValueError, TypeError or KeyError if it names no teachers."""
+    recipe = dict(json.loads(metadata["recipe"]))
+    if not (isinstance(recipe["teachers"], list) and all(isinstance(name, str) for name in recipe["teachers"])):
+        raise TypeError(f"teachers = {shown(recipe['teachers'])}")
+    return recipe
 
 
 def _facts(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -209,6 +209,15 @@ def test_facts_that_somebody_made_up_are_refused(place, tmp_path, facts, words):
         synthetic_corpora.load(place.uri, found.corpus_id)
 
 
+@pytest.mark.parametrize("recipe", [{}, {"teachers": "x"}, {"teachers": [3]}])
+def test_a_recipe_that_somebody_made_up_is_refused_by_all_that_list_texts(place, tmp_path, recipe):
+    found = sampled(place, keep(tmp_path))
+    made_up = synthetic_corpora.save(place, recipe, found.facts, np.array(found.tokens))
+    for read in (lambda: synthetic_corpora.texts(place), lambda: synthetic_corpora.load(place.uri, made_up)):
+        with pytest.raises(InputError, match=f"{made_up} is damaged"):
+            read()
+
+
 def test_bad_requests_name_what_is_accepted(place, tmp_path):
     first = keep(tmp_path)
     longer, other = keep(tmp_path, context=8), keep(tmp_path, corpus="markov:states=9,tokens=65536")
