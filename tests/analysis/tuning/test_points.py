@@ -80,6 +80,8 @@ def test_without_seeds_or_a_grid_the_lowest_is_used_and_said_to_flatter():
     assert (found.noise, found.frame["how"].to_list()) == (None, ["lowest", "lowest"])
     assert found.losses.tolist() == [3.0, 2.4]
     assert "biased low" in found.notes()[1]
+    repeated = best_points(pl.concat([frame, frame]), ["N"], ["lr"], "loss")  # equal repeats are no noise
+    assert (repeated.noise, repeated.noise_freedom, repeated.noise_origin) == (None, 0, "")
 
 
 def test_the_notes_name_no_range_of_nothing():

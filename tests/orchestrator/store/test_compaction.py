@@ -53,8 +53,15 @@ def test_replaced_files_are_kept_for_readers_that_have_listed_them(store, record
     compact(store.location)
     assert reader.trials.collect().height == 100
     assert tables.load(store.location.uri).trials.collect().height == 100
-    compact(store.location, grace=NOW)
+    root = Path(store.location.root)
+    temporary = root / "trials" / ".part.parquet.0123abcd"  # of a writer that died before its rename
+    temporary.write_bytes(b"")
+    os.utime(temporary, (0, 0))
+    files = set(root.rglob("*"))
+    done = compact(store.location, grace=NOW)
     assert len(store.location.names("trials", ".parquet")) == 1
+    assert done.removed == len(files - set(root.rglob("*"))) > 10
+    assert not temporary.exists()
 
 
 def test_later_attempts_supersede_merged_rows_and_earlier_ones_remain_counted(store, record, points):
