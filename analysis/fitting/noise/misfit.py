@@ -50,7 +50,9 @@ def misfit_covariance(
     likelihoods, found = np.empty((len(LENGTHS), len(AMPLITUDES))), []
     for at, length in enumerate(LENGTHS):
         features = smooth(points, length).at(points)[0] * share[:, None]
-        likelihoods[at], noise = _restricted(target, slopes / size / spread[:, None], features / spread[:, None])
+        likelihoods[at], noise = restricted_likelihood(
+            target, slopes / size / spread[:, None], features / spread[:, None]
+        )
         moved = inverse @ features
         found.append((noise * AMPLITUDES**2, moved @ moved.T))
     if np.max(likelihoods) - likelihoods[0, 0] <= LEAST_GAIN:
@@ -82,7 +84,7 @@ def _reducible(setup: Setup, theta: Array, rows: Array) -> Array:
     return np.asarray(share / np.exp(np.mean(np.log(share))) * np.sqrt(problem.weights[rows]))
 
 
-def _restricted(target: Array, slopes: Array, features: Array) -> tuple[Array, Array]:
+def restricted_likelihood(target: Array, slopes: Array, features: Array) -> tuple[Array, Array]:
     """Return the restricted log likelihood and the variance of the noise at each amplitude: two (k,) arrays.
 
     With A what is left of the features beyond the slopes, the eigenvalues of A'A and the target along A give both.

@@ -16,6 +16,7 @@ from sweeplaw.analysis.fitting.coverage import Noise, coverage, simulate_losses,
 from sweeplaw.analysis.fitting.derived.loss_interval import loss_at
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.noise.clustered import jacobian, spread
+from sweeplaw.analysis.fitting.noise.misfit import AMPLITUDES, restricted_likelihood
 from sweeplaw.analysis.fitting.noise.noise import MAX_ROWS, find_noise
 from sweeplaw.analysis.fitting.noise.weights import inverse_variances
 from sweeplaw.analysis.fitting.profiles import profile
@@ -274,6 +275,24 @@ def test_what_a_law_implies_is_covered_beside_a_smooth_error_of_the_law_that_its
             held[by] += interval.low <= law.predict(truth, {"x": [1e4]})[0] <= interval.high
     assert held["auto"] >= 85
     assert held["row"] <= 60
+
+
+def test_the_likelihood_of_a_misfit_is_the_restricted_one_of_the_dense_covariance() -> None:
+    """Patterson and Thompson 1971, with the noise at its best value."""
+    rng = np.random.default_rng(0)
+    target, slopes, features = rng.normal(size=30), rng.normal(size=(30, 3)), rng.normal(size=(30, 5))
+    likelihoods, noise = restricted_likelihood(target, slopes, features)
+    expected, variances = [], []
+    for amplitude in AMPLITUDES:
+        covariance = np.eye(30) + amplitude**2 * features @ features.T
+        inverse = np.linalg.inv(covariance)
+        gram = slopes.T @ inverse @ slopes
+        rest = target - slopes @ np.linalg.solve(gram, slopes.T @ inverse @ target)
+        variances.append(rest @ inverse @ rest / 27)
+        determinants = np.linalg.slogdet(covariance)[1] + np.linalg.slogdet(gram)[1]
+        expected.append(-(27 * np.log(variances[-1]) + determinants) / 2)
+    np.testing.assert_allclose(noise, variances, rtol=1e-9)
+    np.testing.assert_allclose(np.diff(likelihoods), np.diff(expected), rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.heavy
