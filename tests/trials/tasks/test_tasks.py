@@ -151,3 +151,32 @@ def test_a_task_that_cannot_be_read_is_refused_before_anything_runs(place: Path,
     found = command(place / "s", "--trial", trials(place)[0], "--task", task)
     assert isinstance(found.exception, InputError)
     assert message in str(found.exception)
+
+
+@pytest.mark.parametrize("keep", ["", 'keep = "final"\n'])
+def test_trials_of_a_sweep_that_names_tasks_have_their_scores_as_columns(
+    place: Path, tmp_path: Path, keep: str
+) -> None:
+    tasks = f'workload = {{ kind = "language_model", tasks = {{ rhyme = "choice:{place}/q.jsonl", own = "loss:text:'
+    text = SWEEP.format(text=place / "[ab].txt").replace('keep = "final"\n', keep).replace("seeds = 2", "members = 2")
+    text = text.replace("members = 2", "").replace("[fixed]", "[fixed]\nmembers = 2")
+    text = text.replace('name = "rhyme"\n', f'name = "rhyme"\n{tasks}{place}/[ab].txt" }} }}\n')
+    made, store = plan(parse(text)), Store.open(tmp_path / "s", create=True)
+    assert launch(made, store, profile.load("inline")).states == {"completed": 1}
+    (row,) = load(str(tmp_path / "s")).trials.collect().to_dicts()
+    assert (row["rhyme_accuracy"], row["rhyme_accuracy_normalized"], row["message"]) == (1.0, 1.0, None)
+    assert row["own_loss"] == pytest.approx(row["val_loss"], abs=1e-6)
+    assert row["rhyme_loss"] > 0
+    plain = plan(parse(SWEEP.format(text=place / "[ab].txt").replace("[fixed]", "[fixed]\nmembers = 2")))
+    assert set(made.ids) <= set(plain.ids), "tasks are no part of a trial's identity"
+
+
+def test_faults_of_tasks_come_in_one_message(tmp_path: Path) -> None:
+    text = 'name = "t"\nworkload = {{ kind = "language_model", tasks = {} }}\n[scientific]\nwidth = [16]\n'
+    with pytest.raises(InputError) as caught:
+        parse(text.format('{ A = "choice:q", a = "choise:q", val = "loss:stdlib", "b c" = 1 }'))
+    assert len(caught.value.faults) == 4
+    assert "the table has a column val_loss already" in str(caught.value)
+    made = plan(parse(text.format('{ q = "choice:nowhere.jsonl" }'), folder=tmp_path))
+    with pytest.raises(InputError, match=r"workload\.tasks\.q: .*nowhere\.jsonl' cannot be read"):
+        launch(made, Store.open(tmp_path / "s", create=True), profile.load("inline"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from sweeplaw.trials import accounting, changes
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.corpus.open import open_corpus
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.record import TRIAL_COLUMNS
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.workload import Context, Event
+from sweeplaw.trials.workloads.language_model import task_columns
 from sweeplaw.trials.workloads.language_model.knobs import KNOBS, METRICS, REQUESTS, SHAPE
 from sweeplaw.trials.workloads.language_model.resolve import (
     check_weights,
@@ -29,7 +31,8 @@ from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
 class LanguageModel:
     """The workload ``language_model``. Relative paths of corpora and tokenizers start at ``folder``.
 
-    ``store``, a path or URI, has the synthetic corpora, teachers and initial weights that trials name.
+    ``store``, a path or URI, has the synthetic corpora, teachers and initial weights that trials name. ``tasks`` are
+    evaluated with every model that completes, by the beginning of their columns (`task_columns`).
     """
 
     folder: Path | None = None
@@ -42,29 +45,33 @@ class LanguageModel:
     resumes: bool = True
     keeps: bool = True
     divides_micro_batch: bool = True
+    tasks: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> LanguageModel:
         """Return the language model. A relative ``store`` starts at the folder of the sweep. Raise InputError."""
         faults = [
-            f"workload.{name} is no option of language_model (accepted: store)"
+            f"workload.{name} is no option of language_model (accepted: store, tasks)"
             for name in options
-            if name not in (*SWEEP_OPTIONS, "store")
+            if name not in (*SWEEP_OPTIONS, "store", "tasks")
         ]
         folder, store = options.get("folder"), options.get("store")
         if store is not None and not (isinstance(store, str) and store):
             faults.append(f"workload.store = {store!r} (accepted: the path or URI of a store)")
         if rest:
             faults.append(f"workload = 'language_model:{rest}' is not known (accepted: 'language_model')")
+        place = Path(folder) if folder else None
+        taken = {*METRICS, *(knob.name for knob in KNOBS), *(column.name for column in TRIAL_COLUMNS)}
+        tasks = task_columns.read(options.get("tasks", {}), place, taken, faults)
         if faults:
             raise InputError(faults)
         if store is not None and "://" not in store:
             store = str(Path(folder or ".", store))
-        return cls(Path(folder) if folder else None, store)
+        return cls(place, store, tasks=tasks)
 
     @property
     def metrics(self) -> Mapping[str, tuple[str, str]]:
-        return METRICS
+        return {**METRICS, **task_columns.columns(self.tasks)}
 
     def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return resolve(values, self.folder)
@@ -97,7 +104,7 @@ class LanguageModel:
                 changes.parse(text)
             except ValueError as error:
                 faults[f"changes: {error}"] = None
-        faults |= dict.fromkeys(_faults(self._check_text, specs))
+        faults |= dict.fromkeys([*_faults(self._check_text, specs), *task_columns.check(self.tasks)])
         if faults:
             raise InputError(list(faults))
 
@@ -129,7 +136,7 @@ class LanguageModel:
         """Train the pack: stacked on an accelerator, one trial after another on a CPU."""
         from sweeplaw.trials.workloads.language_model.run import run  # imports torch, which a plan does not need
 
-        yield from run(pack, context, self.store)
+        yield from run(pack, context, self.store, self.tasks)
 
 
 def _faults(check: Callable[[TrialSpec], None], specs: Sequence[TrialSpec]) -> list[str]:

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from sweeplaw.trials.changes import parse, write
 from sweeplaw.trials.record import Outcome
 from sweeplaw.trials.spec import TrialSpec
-from sweeplaw.trials.store_format import checkpoint
+from sweeplaw.trials.store_format import checkpoint, kept_weights
 from sweeplaw.trials.store_format.checkpoint import Saved
 from sweeplaw.trials.training.distributed import ALONE, ProcessGroup, Rendezvous, release_group
 from sweeplaw.trials.training.keeping import WeightSaver
@@ -29,6 +30,7 @@ from sweeplaw.trials.workloads.language_model.data import identity, open_data
 from sweeplaw.trials.workloads.language_model.knobs import OF_SEED
 from sweeplaw.trials.workloads.language_model.resolve import length_of, shape_of
 from sweeplaw.trials.workloads.language_model.sources import teacher_flops
+from sweeplaw.trials.workloads.language_model.task_columns import scored
 
 RETRY_DIVISOR = 4  # a trial out of memory is retried only once, so with a quarter of the micro-batch
 OUT_OF_MEMORY = "out of memory"  # announced to the other processes of a trial
@@ -45,10 +47,16 @@ class StackJob:
     last: bool = False  # if it runs out of memory it is not retried in smaller micro-batches
 
 
-def run(pack: Sequence[TrialSpec], context: Context, store: str | None = None) -> Generator[Event, None, None]:
+def run(
+    pack: Sequence[TrialSpec],
+    context: Context,
+    store: str | None = None,
+    tasks: Mapping[str, str] = MappingProxyType({}),
+) -> Generator[Event, None, None]:
     """Yield the events of the pack in the first process of its world, and none in the others.
 
-    ``store`` has the synthetic text, the teachers and the initial weights that the trials name.
+    ``store`` has the synthetic text, the teachers and the initial weights that the trials name. Trials that complete
+    are scored in ``tasks`` (`task_columns`).
     A stack that does not fit the device is retried in halves, and a single trial once more in smaller micro-batches,
     before it is recorded as out of memory. Raise PeerLost, and InputError for a batch of fewer sequences than there are
     processes.
@@ -56,9 +64,14 @@ def run(pack: Sequence[TrialSpec], context: Context, store: str | None = None) -
     before = torch.get_num_threads()
     torch.set_num_threads(context.threads)
     try:
+        specs = {spec.trial_id: spec for spec in pack}
+        if tasks and context.weights is None:
+            context = replace(context, weights=f"{context.folder}/kept/{kept_weights.FOLDER}")
         rendezvous = Rendezvous(context.world, context.device) if context.world.size > 1 else None
         for event in _run_jobs(_jobs(pack, context), context, store, rendezvous):
             if context.world.rank == 0:
+                if tasks and isinstance(event, Outcome) and event.state == "completed":
+                    event = scored(event, specs[event.trial_id], tasks, str(context.weights), context.device)
                 yield event
                 if isinstance(event, Outcome) and event.state in checkpoint.ENDED and context.checkpoints is not None:
                     checkpoint.remove(context.checkpoints, event.trial_id)
