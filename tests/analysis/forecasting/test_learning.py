@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,3 +49,19 @@ def test_what_a_forecast_remembers_of_a_table_knows_nothing_of_its_later_runs() 
     np.testing.assert_array_equal(found[0], found[1])
     fresh = calibrated(known, losses[cut.known], LearntProcesses(LAWS["skaling"])).quantiles(ahead, LEVELS, noise=True)
     assert np.abs(found[0] - fresh).max() < 0.02 * np.ptp(fresh, axis=0).min()
+
+
+@pytest.mark.parametrize(("square", "low", "high"), [(0.25, 1, 1), (1, 1, 1), (9, 2, 3)])
+def test_bands_are_widened_towards_the_errors_of_backtests_and_never_narrowed(
+    square: float, low: float, high: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three budgets that can be forecast count for two rows each, beside eight of the process's own scale."""
+    points, losses = isoflop()
+    memory = LearntProcesses(LAWS["skaling"])
+    widened = SimpleNamespace(inflated=lambda factor: factor)
+    monkeypatch.setattr(memory, "learn", lambda *runs: widened)
+    monkeypatch.setattr(memory, "square", lambda *cut: square)
+    factor: Any = calibrated(points, losses, memory)
+    assert low <= factor <= high
+    if square > 1:
+        assert factor == pytest.approx(((8 + 6 * square) / 14) ** 0.5)
