@@ -41,7 +41,7 @@ lr = 1e-2
 validation_tokens = 2048
 """
 WORDS = {"one": "sun", "two": "shoe", "three": "tree", "four": "door"}
-QUESTIONS = [
+QUESTIONS: list[dict[str, Any]] = [
     {"context": f"{number}:", "choices": [*WORDS.values()], "answer": i} for i, number in enumerate(WORDS)
 ]  # fmt: skip
 
@@ -68,7 +68,7 @@ def trials(place: Path) -> list[str]:
 
 def test_log_likelihoods_are_the_sums_over_single_tokens(place: Path) -> None:
     store, names = Store.open(place / "s"), [MemberName.of(one) for one in trials(place)]
-    pairs = [(one["context"], f" {choice}") for one in QUESTIONS for choice in one["choices"]]  # type: ignore[attr-defined]
+    pairs = [(one["context"], f" {choice}") for one in QUESTIONS for choice in one["choices"]]
     texts = continuations([*pairs, ("", "four"), ("one: sun\ntwo: shoe\nthree:", " tree\n")], "bytes", 24)
     with ensembles.opened_models(store.location, names) as models:
         for combine in ("logits", "probabilities"):
