@@ -41,7 +41,8 @@ def requeue(store: Store, states: Sequence[str], where: str | None = None, ids: 
     ]:
         raise InputError(faults)
     if not states and not ids:
-        raise InputError(f"no state and no trial was named (accepted states: {', '.join(STATES)})")
+        narrowed = ", and a condition only narrows them" if where else ""
+        raise InputError(f"no state and no trial was named{narrowed} (accepted states: {', '.join(STATES)})")
     own = _own_attempts(store, states, where, ids)
     if unknown := [] if states or where else sorted(set(ids) - set(own["trial_id"])):
         raise InputError([f"trial {name!r} is not in {store.location.uri}, or was imported" for name in unknown])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sweeplaw.orchestrator.store.store import Store
 
 SHOWN = 20  # points at each end of a long table
+WIDTH = 80  # columns of a terminal; in a narrower one the lines of a table are broken, so that no number is cut
 
 
 def register(app: typer.Typer) -> None:
@@ -127,8 +128,8 @@ def _opened(store: str, sweep: SweepSpec) -> Store | None:
 def _print(cost: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]) -> None:
     from rich.console import Console
 
-    console = Console()
-    console.print(_points(cost))
+    console, points = Console(), _points(cost)
+    Console(width=max(console.width, Console(width=WIDTH).measure(points).maximum)).print(points)
     for line in _lines(cost):
         console.print(line, highlight=False)
     if trials:

@@ -132,6 +132,17 @@ def test_a_plan_says_that_a_corpus_is_not_on_this_machine(tmp_path: Path) -> Non
     assert "note" not in CliRunner().invoke(app, words, catch_exceptions=False).stderr
 
 
+def test_a_narrow_terminal_cuts_no_number_of_a_plan(sweep: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows() -> list[list[str]]:
+        lines = [line.split() for line in shown("plan", sweep).splitlines()]
+        return [words for words in lines if "surrogate" not in words][:3]
+
+    wide = rows()
+    assert [row[0] for row in wide] == ["params", "10M", "100M"]
+    monkeypatch.setenv("COLUMNS", "20")
+    assert rows() == wide
+
+
 def test_a_watched_report_is_cut_to_the_width_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setenv("COLUMNS", "10")
