@@ -192,6 +192,17 @@ def test_the_true_optimum_scores_at_the_noise_floor() -> None:
 
 
 @pytest.mark.heavy
+def test_one_cell_more_than_the_terms_of_a_law_is_enough() -> None:
+    corners = planted().filter(pl.col("N").is_in([1e8, 1.6e9]) & pl.col("D").is_in([4e9, 6.4e10]))
+    assert hyperlaw(corners, estimator="cells", resamples=20).cells_used == 4
+    three = corners.filter((pl.col("N") < 1e9) | (pl.col("D") < 1e10) | (pl.col("lr") < 2e-4))
+    with pytest.raises(InputError, match="3 of 4 cells support an optimum of their own and the law needs 4"):
+        hyperlaw(three, estimator="cells", resamples=20)
+    with pytest.raises(InputError, match="a law of 3 terms needs at least 4 cells; there are 3"):
+        hyperlaw(corners.filter((pl.col("N") < 1e9) | (pl.col("D") < 1e10)), estimator="cells", resamples=20)
+
+
+@pytest.mark.heavy
 def test_a_cell_without_an_optimum_takes_no_part_and_is_named() -> None:
     last = (pl.col("N") == 1.6e9) & (pl.col("D") == 6.4e10)
     law = hyperlaw(planted().filter(~last | (pl.col("lr") < 2e-4)), estimator="cells", resamples=20)
