@@ -15,13 +15,13 @@ import pydantic
 
 from sweeplaw.clusters.profile import toml_file
 from sweeplaw.orchestrator import sinks
-from sweeplaw.orchestrator.plan import conditions, formulas, search_options, sizes
+from sweeplaw.orchestrator.plan import conditions, file_faults, formulas, search_options, sizes
 from sweeplaw.orchestrator.plan.axes import Axis, UncheckedKnob, known_knob, read_axis, read_zip, samples
-from sweeplaw.orchestrator.plan.limits import NOT_RETRIED, Budget, Retry, StopPolicy
+from sweeplaw.orchestrator.plan.limits import Budget, Retry, StopPolicy
 from sweeplaw.orchestrator.plan.search_options import RandomSearch, SearchOptions
 from sweeplaw.orchestrator.sinks import SinkTarget
 from sweeplaw.trials.accounting import Cost
-from sweeplaw.trials.errors import InputError, nearest, require_types, shown
+from sweeplaw.trials.errors import InputError, require_types
 from sweeplaw.trials.formula import Formula
 from sweeplaw.trials.spec import Knob, Value
 from sweeplaw.trials.workload import Workload
@@ -130,28 +130,12 @@ def _shape(raw: dict[str, Any]) -> tuple[_File, list[str]]:
     try:
         return _File.model_validate(raw), []
     except pydantic.ValidationError as error:
-        faults = [_fault(item) for item in error.errors()]
+        faults = file_faults.sentences(error, _File, _TABLES)
         bad = {str(item["loc"][0]) for item in error.errors()}
     try:
         return _File.model_validate({"name": "faulty", **{key: raw[key] for key in raw if key not in bad}}), faults
     except pydantic.ValidationError:
         raise InputError(faults) from None
-
-
-def _fault(item: Any) -> str:
-    """Return one pydantic error as a sentence: the key path, the value seen, the values accepted."""
-    path = [str(part) for part in item["loc"] if part not in ("str", "int", "float", "list[int]", "list[str]")]
-    key = ".".join(path)
-    if item["type"] == "extra_forbidden":
-        if path[0] == "retry" and path[-1] in NOT_RETRIED:
-            return f"{key}: {NOT_RETRIED[path[-1]]}; leave it out"
-        valid = sorted(_TABLES.get(path[0], _File).model_fields)
-        return f"{key}: unknown key (accepted: {', '.join(valid)}){nearest(path[-1], valid)}"
-    if item["type"] == "missing":
-        return f"{key}: missing"
-    if key == "name" and item["type"] == "string_pattern_mismatch":
-        return f"name: {shown(item['input'])}; accepted are letters, digits, '.', '_' and '-', at most 64"
-    return f"{key}: {shown(item['input'])}; {item['msg'][0].lower()}{item['msg'][1:]}"
 
 
 def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec:
