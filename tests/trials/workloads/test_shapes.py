@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +47,16 @@ def test_depth_stays_near_the_rule(target: int) -> None:
     shape = solve(target, "params_non_embedding", vocabulary=256, tied_embeddings=False, qk_norm=False)
     assert 0.6 < shape.depth / rule_depth(shape.width) < 1.6
     assert 1.5 < shape.ffn / shape.width < 5
+
+
+@pytest.mark.parametrize("power", np.arange(4.5, 10, 0.1).tolist())
+def test_sizes_are_steps_that_suit_matrix_products(power: float) -> None:
+    """Small models in steps of 8; from width 128 on whole heads, whose size is the usual one, and hidden steps of 8."""
+    found = solve(round(10**power), "params_non_embedding", vocabulary=256, tied_embeddings=False, qk_norm=False)
+    head = 8 if found.width < 128 else 32 if found.width < 512 else 64 if found.width < 2048 else 128
+    assert found.width % head == 0
+    if found.width >= 128:
+        assert (found.width // found.heads, found.ffn % 8) == (head, 0)
 
 
 def test_a_model_of_few_widths_is_up_to_sixteen_times_as_deep_as_the_rule_and_no_deeper() -> None:
