@@ -29,6 +29,7 @@ from sweeplaw.trials.training import sharding, weights
 from sweeplaw.trials.training.distributed import Rendezvous
 from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.model import Transformer
+from sweeplaw.trials.training.regularizers.settings import Regularizers
 from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
 from sweeplaw.trials.training.weights import draw, generators, layout
 from sweeplaw.trials.workload import World
@@ -52,6 +53,11 @@ class Case:
     dtype: torch.dtype = torch.float64
 
     @property
+    def regularized(self) -> bool:
+        """Whether a member has what the peer lacks."""
+        return any(member.regularizers != Regularizers() for member in self.members)
+
+    @property
     def recipe(self) -> Recipe:
         return Recipe(self.shape, 16, self.batch_sequences, STEPS, 0.9, 0.95, 1e-8, 1e4, "float32")
 
@@ -60,7 +66,7 @@ class Case:
         return open_corpus("markov:states=12,spread=1.5,tokens=65536", "none").budget(16, 200 * 16)
 
 
-def member(**values: float) -> Member:
+def member(**values: Any) -> Member:
     """Return a member with a warm-up and a decaying learning rate, without clipping by default."""
     settings = {"seed": 0, "lr": 1e-2, "weight_decay": 0.1, "grad_clip": 0.0, **values}
     return Member(schedule=Schedule("cosine", STEPS, 0.1), divergence_loss=20.0, **settings)  # type: ignore[arg-type]
@@ -74,6 +80,15 @@ CASES = {
     "untied": Case((member(),), shape()),
     "tied, QK-norm, an uneven batch in micro-batches": Case(
         (member(),), shape(tied=True, qk_norm=True), batch_sequences=7, micro_batch_divisor=3
+    ),
+    "regularized members, an uneven batch in micro-batches": Case(
+        (
+            member(regularizers=Regularizers(dropout=0.2, attention_dropout=0.1, label_smoothing=0.1)),
+            member(seed=1, regularizers=Regularizers(stochastic_depth=0.3)),
+        ),
+        shape(),
+        batch_sequences=7,
+        micro_batch_divisor=3,
     ),
     "clipped members with settings of their own": Case(
         (member(grad_clip=0.3), member(seed=1, lr=3e-3, weight_decay=1.0, grad_clip=0.1)), shape(qk_norm=True)
