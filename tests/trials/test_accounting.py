@@ -33,8 +33,6 @@ SHAPES = [
 @pytest.mark.parametrize("shape", SHAPES)
 def test_parameter_count_is_the_number_of_trained_values(shape: Shape) -> None:
     from sweeplaw.trials.training.model import Transformer
-    from sweeplaw.trials.training.regularizers.noise import StepNoise
-    from sweeplaw.trials.training.regularizers.settings import Regularizers
     from sweeplaw.trials.training.weights import UnshardedWeights
 
     model = Transformer(shape, 8, [0], "cpu")
