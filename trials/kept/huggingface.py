@@ -17,6 +17,7 @@ from torch import Tensor
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.kept.model import member_of
+from sweeplaw.trials.store_format import tensor_files
 from sweeplaw.trials.store_format.kept_weights import KeptWeights
 from sweeplaw.trials.training.kernels import NORM_EPS
 
@@ -26,15 +27,13 @@ NOTE = "sweeplaw.json"
 def export(weights: KeptWeights, member: int, folder: Path) -> None:
     """Write config.json, model.safetensors, and a note with the spec and how text becomes tokens.
 
-    Raise InputError if there is no such member, the file is damaged, or the folder has files.
+    Raise InputError if there is no such member, the file is damaged, or the folder has files; OSError.
     """
-    from safetensors.torch import save_file
-
     knobs, shape, tensors = member_of(weights, member)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is not empty (accepted: a new or empty folder)")
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(renamed(tensors, shape), folder / "model.safetensors", {"format": "pt"})
+    tensor_files.save(renamed(tensors, shape), str(folder / "model.safetensors"), {"format": "pt"})
     (folder / "config.json").write_text(json.dumps(config(knobs, shape), indent=2) + "\n")
     tokenizer = _tokenizer(str(knobs["tokenizer"]))
     note = {"trial_id": str(weights.kept), "member": member, "tokenizer": tokenizer, "spec": json.loads(weights.spec)}

@@ -29,7 +29,8 @@ def write_atomically(target: str, write: Callable[[str], object], *, durable: bo
         if os.path.lexists(temporary):
             os.unlink(temporary)
         if isinstance(error, OSError) and error.errno and error.filename in (None, temporary):
-            error.filename, error.filename2 = target, None  # the name that the caller knows
+            error.filename = target  # the name that the caller knows
+            del error.filename2  # None would be shown
         raise
     if durable:
         sync(folder)

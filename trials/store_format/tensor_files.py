@@ -7,6 +7,9 @@ sees the old file or the new one.
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import stat
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -34,11 +37,11 @@ def write(location: Location, name: str, tensors: Mapping[str, Tensor], metadata
     """Replace the file ``name`` by these tensors, no two of which share memory. Raise OSError; it is then unchanged."""
     contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
     if location.local:
-        write_atomically(location.writable(name), lambda path: _write(contiguous, path, metadata))
+        write_atomically(location.writable(name), lambda path: save(contiguous, path, metadata))
         return
     with tempfile.TemporaryDirectory(prefix="sweeplaw-tensors-") as scratch:
         path = f"{scratch}/tensors{SUFFIX}"
-        _write(contiguous, path, metadata)
+        save(contiguous, path, metadata)
         _upload(path, location, name)
 
 
@@ -78,15 +81,25 @@ def checksum(tensor: Tensor) -> int:
     return zlib.crc32(tensor.contiguous().numpy().data)
 
 
-def _write(tensors: Mapping[str, Tensor], path: str, metadata: Mapping[str, str]) -> None:
-    """Raise OSError, whatever the reason the file cannot be written."""
+def save(tensors: Mapping[str, Tensor], path: str, metadata: Mapping[str, str]) -> None:
+    """Write a new local file of these tensors, no two of which share memory. Others may read it as the umask allows.
+
+    Raise OSError, whatever the reason the file cannot be written; there may be half of it then.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    created = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    mode = os.fstat(created).st_mode
+    os.close(created)
     try:
-        save_file(dict(tensors), path, dict(metadata))
+        save_file(dict(tensors), path, dict(metadata))  # replaces the file by one that nobody else may read
     except SafetensorError as error:  # raised for a full disk, too
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            code = int(number[1])
+            raise OSError(code, os.strerror(code), path) from error
         raise OSError(f"{path} cannot be written: {error}") from error
+    os.chmod(path, stat.S_IMODE(mode))
 
 
 def _upload(path: str, location: Location, name: str) -> None:

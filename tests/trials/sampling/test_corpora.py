@@ -147,7 +147,7 @@ def test_a_text_that_cannot_be_written_is_not_there(place, tmp_path, monkeypatch
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(tensor_files, "_write", full)
+        patch.setattr(tensor_files, "save", full)
         with pytest.raises(OSError, match="No space left"):
             sample_corpus(place, request)
     assert list((tmp_path / "corpora").iterdir()) == []
