@@ -313,6 +313,9 @@ def test_mixed_batch_units_are_detected_from_steps_and_tokens() -> None:
     assert check_batch_unit(rows.tail(10).rename({"batch_tokens": "bs"}), "bs", "tokens", "steps") == (
         "bs counts sequences of 2048 tokens"
     )
+    single = pl.DataFrame({"tokens": [512, 0], "steps": [1, 0], "bs": [1, 1]})  # a run of one step, and one of none
+    assert check_batch_unit(single, "bs", "tokens", "steps") == "bs counts sequences of 512 tokens"
+    assert check_batch_unit(single.tail(1), "bs", "tokens", "steps") is None
 
 
 def test_the_timescale_is_a_knob_like_any_other() -> None:

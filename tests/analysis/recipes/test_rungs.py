@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from sweeplaw.analysis.fitting.fit import fit
 from sweeplaw.analysis.recipes.rungs import rungs
@@ -44,6 +45,7 @@ def test_a_mistuned_size_is_named_with_its_excess():
     assert off.value == pytest.approx(SIZES[4])
     assert off.excess == pytest.approx(0.02, abs=3 * off.error)
     assert off.errors_off > 4
+    assert off.corrected == pytest.approx(7 * 2 * stats.t.sf(off.errors_off, 5))  # Holm: the least of seven p-values
     assert "N = 81M is 2." in found.summary() or "N = 81M is 1." in found.summary()
     assert "above the law fitted without it" in repr(found)
 

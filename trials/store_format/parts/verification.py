@@ -49,7 +49,7 @@ def verifier(location: Location, *, everything: bool = False) -> Iterator[Verifi
 class Verifier:
     """Verifies files of one store. Safe for several threads."""
 
-    def __init__(self, location: Location, *, everything: bool = False) -> None:
+    def __init__(self, location: Location, *, everything: bool) -> None:
         self._location, self._everything = location, everything
         self._objects: dict[str, dict[str, State]] = {}
         self._lock = threading.Lock()
