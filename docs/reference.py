@@ -20,6 +20,8 @@ from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.plan import search_options, sizes
 from sweeplaw.orchestrator.plan.sweep import _File
 from sweeplaw.trials import expression
+from sweeplaw.trials.workloads.replay import workload as replay
+from sweeplaw.trials.workloads.user_code import command
 
 PAGE = Path(__file__).resolve().parent / "reference.md"
 EXAMPLE = """\
@@ -66,6 +68,38 @@ bits, and no number is infinite or NaN. A sweep has at most {sizes.MOST_COMBINAT
 {expression.MAX_LENGTH:,} characters and {expression.MAX_DEPTH} levels.
 """
 ZIP = "A block `[[zip]]` has `role` (`scientific` or `nuisance`) and two or more knobs with lists of one length.\n"
+WORKLOADS = """\
+## [workload]
+
+What a trial is: `workload = "NAME"`, or a table with its `kind` and settings. The kinds are `language_model`,
+`surrogate` (no settings), `ensemble`, `evaluation`, `replay`, `command` and `python:MODULE:FUNCTION`.
+[usage.md](usage.md) and [examples/own_script](../examples/own_script/README.md) say what they are for.
+"""
+# Kinds, key, value, without it.
+SETTINGS = (
+    ("command", "argv", "list of texts with placeholders", "required"),
+    ("command", "env", "table of texts with placeholders", "`{}`"),
+    ("command", "cwd", "text with placeholders: a folder", "that of the sweep file"),
+    ("command", "reports", "text with placeholders: a file of JSON lines or CSV", "stdout"),
+    ("command", "pattern", "regular expression with named groups, or list of them", "–"),
+    ("command", "timeout_seconds", "number, > 0", "–"),
+    ("command", "grace_seconds", "number, > 0", f"`{command.GRACE_SECONDS}`"),
+    ("command", "retry_exit_codes", "list of whole numbers, ≥ 1, ≤ 255", "`[]`"),
+    ("command, python", "knobs", "table: `name = default`, or the table of usage.md", "by the values of the axes"),
+    ("command, python", "metrics", "table: `name = their name`, or `from`, `unit` and `meaning`", "`{}`"),
+    ("command, python", "resources", "table of `cpus` and `gpus`", "those of the profile"),
+    ("command, python", "divergence_loss", "number, > 0", "–"),
+    ("command, python", "checkpoints", "true or false", "`false`"),
+    ("replay", "table", "text: a store, or a CSV, Parquet or NDJSON file", "required"),
+    ("replay", "loss", "text: a column", '`"val_loss"`'),
+    ("replay", "columns", "table: `knob = column`", "the knob's own name"),
+    ("replay", "cost", "text: a column, or a formula over columns", f"`{json.dumps(replay.COST)}`"),
+    ("replay", "curve", "text: a column of lists", "–"),
+    ("replay", "size", "list of texts: knobs", "those that are sizes by name, such as N and D"),
+    ("ensemble, evaluation", "store", "text: the store with the kept weights", "required"),
+    ("language_model", "store", "text: the store with kept weights and sampled text", "–"),
+    ("language_model", "tasks", "table: `name = task`", "`{}`"),
+)
 KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "object": "table"}
 
 
@@ -124,6 +158,12 @@ def default(field: Any) -> str:
     return f"`{json.dumps(value)}`"
 
 
+def workloads() -> str:
+    """Return the section of the settings of workloads."""
+    rows = [f"| `{key}` | {kinds} | {value} | {default} |" for kinds, key, value, default in SETTINGS]
+    return "\n".join([WORKLOADS, "| key | of | value | without it |", "|---|---|---|---|", *rows]) + "\n"
+
+
 def page() -> str:
     """Return docs/reference.md."""
     sweep = [section(name, model) for name, model in tables("Sweep files", _File)]
@@ -139,7 +179,7 @@ def page() -> str:
     searches.append(section("[search.early_stopping]", search_options.EarlyStoppingOptions))
     profiles = [section(name, model) for name, model in tables("Profiles", Profile)]
     example = f"An example of every table:\n\n```toml\n{EXAMPLE}```\n"
-    return "\n".join([HEAD, sweep[0], ZIP, example, *searches, *sweep[1:], *profiles])
+    return "\n".join([HEAD, sweep[0], ZIP, example, workloads(), *searches, *sweep[1:], *profiles])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
 """The reference of sweep files and profiles is that of the models, and its example is a sweep."""
 
+import re
 import runpy
+
+import pytest
 
 from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.workloads import registry
 from tests.paths import ROOT
 
 REFERENCE = runpy.run_path(str(ROOT / "docs" / "reference.py"))
@@ -15,6 +20,18 @@ def test_the_reference_is_up_to_date():
     page = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     assert page == REFERENCE["page"](), "run: python docs/reference.py"
     assert all(f"| `{key}` |" in page for key in Profile.model_fields if key not in TABLES)
+
+
+@pytest.mark.parametrize(
+    "kind", ["language_model", "surrogate", "ensemble", "evaluation", "replay", "command", "python:math:sqrt"]
+)
+def test_the_reference_has_the_settings_that_each_workload_accepts(kind):
+    with pytest.raises(InputError) as caught:
+        registry.load(kind, {"nonsense": 1})
+    said = next(fault for fault in caught.value.faults if "nonsense" in fault)
+    accepted = re.search(r"accepted: ([a-z_, ]+)\)", said)
+    there = {key for kinds, key, *_ in REFERENCE["SETTINGS"] if kind.partition(":")[0] in kinds.split(", ")}
+    assert there == {*(accepted[1].split(", ") if accepted else ())} - {"none"}, said
 
 
 def test_the_example_of_the_reference_is_a_sweep():

@@ -18,7 +18,6 @@ from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads import registry
-from sweeplaw.trials.workloads.user_code import python_function
 
 Run = Callable[..., tuple[list[CurvePoint], Outcome]]
 MODULE = "function_under_test"
@@ -155,12 +154,11 @@ def test_a_report_that_is_not_a_number_fails_the_trial(run: Run, body: str, plac
 
 
 @pytest.mark.parametrize("body", ["report(val_loss='low')", "return {'val_loss': 'low'}"])
-def test_a_traceback_has_no_frames_of_ours(run: Run, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
-    made = []
-    traceback_of = python_function._traceback
-    monkeypatch.setattr(python_function, "_traceback", lambda error: made.append(traceback_of(error)) or made[-1])
-    run(f"def f(config, report):\n  {body}")
-    (text,) = [one.decode() for one in made]
+def test_a_traceback_has_no_frames_of_ours(load: Callable[..., Any], tmp_path: Path, body: str) -> None:
+    workload, logged = load(f"def f(config, report):\n  {body}"), list[bytes]()
+    spec = TrialSpec.of(workload.name, workload.knobs, {})
+    list(workload.run([spec], Context("cpu", tmp_path, log=logged.append)))
+    (text,) = [one.decode() for one in logged]
     assert text.endswith("TypeError: reported val_loss = 'low' is not a number\n")
     assert "reports.py" not in text
     assert "python_function.py" not in text
