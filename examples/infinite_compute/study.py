@@ -116,7 +116,8 @@ class Study:
         sources = [f"{recipe}={self.out / recipe}" for recipe in self.recipes]
         kept = [f"{student}=ensemble" for student in ("distilled", "self_distilled")]
         retained = [word for pair in kept for word in ("--retained", pair)]
-        self._run("recipes", *sources, *retained, "--page", self.out / "recipes.html")
+        written = ["--page", self.out / "recipes.html", "--figures", self.out / "figures"]
+        self._run("recipes", *sources, *retained, *written)
         found = self._run("recipes", *sources, *retained, "--json", capture=True)
         (self.out / "recipes.json").write_text(found)
         print(f"{self.out / 'recipes.html'}, {self.out / 'recipes.json'}: {time.monotonic() - self.started:.0f} s")

@@ -72,6 +72,23 @@ def write_page(path: Path, title: str, study: RecipeStudy, shares: Sequence[Reta
     text = environment.get_template("recipes_page.html.j2").render(
         title=title, recipes=section.values(), recipe_cards=section.cards(), recipe_pictures=section.pictures()
     )
+    _write(path, text)
+
+
+def write_figures(folder: Path, study: RecipeStudy, shares: Sequence[Retained] = ()) -> list[Path]:
+    """Write the figures of a study as SVG files, and return their paths. Raise InputError if one cannot be written."""
+    found = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made: {error.strerror}") from None
+    for name, picture in RecipesSection(study, tuple(shares)).pictures().items():
+        found.append(folder / f"{name.replace(' ', '_')}.svg")
+        _write(found[-1], picture)
+    return found
+
+
+def _write(path: Path, text: str) -> None:
     try:
         write_atomically(str(path), lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
     except OSError as error:

@@ -56,6 +56,7 @@ def recipes(
     page: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the tables and figures as one HTML page.")
     ] = None,
+    figures: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Also write the figures as SVG files.")] = None,
     json: Json = False,
 ) -> None:
     """Compare recipes by their limits: of many members (K), of large models (N), of both, and over the data (U).
@@ -88,6 +89,10 @@ def recipes(
         from sweeplaw.analysis.report.recipes.section import write_page
 
         write_page(page, ", ".join(sources), study, shares)
+    if figures is not None:
+        from sweeplaw.analysis.report.recipes.section import write_figures
+
+        write_figures(figures, study, shares)
     if json:
         _emit(sources, study, shares, crossings)
     else:

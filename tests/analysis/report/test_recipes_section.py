@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import polars as pl
 import pytest
@@ -13,7 +14,7 @@ from sweeplaw.analysis.recipes.study.distillation import retained_shares
 from sweeplaw.analysis.recipes.study.study import recipe_limits
 from sweeplaw.analysis.report import page, report
 from sweeplaw.analysis.report.recipes.figures import study_figures
-from sweeplaw.analysis.report.recipes.section import recipes_section, write_page
+from sweeplaw.analysis.report.recipes.section import recipes_section, write_figures, write_page
 from sweeplaw.analysis.tables.tables import load
 from sweeplaw.trials.errors import InputError
 from tests.analysis.recipes.study.planted import known, runs
@@ -84,3 +85,8 @@ def test_a_page_needs_no_other_file_and_says_what_is_compared(tmp_path):
     assert not re.search(r"<(script|link|img)|src=", text)
     with pytest.raises(InputError, match="cannot be written"):
         write_page(tmp_path / "page.html" / "page.html", "x", study)  # its folder is a file
+    paths = write_figures(tmp_path / "figures", study, retained_shares(study, "student", "joint"))
+    assert {path.name for path in paths} == {f"recipes_{what}.svg" for what in ("n", "k", "u", "students")}
+    assert all(ElementTree.parse(path).getroot().tag.endswith("svg") for path in paths)
+    with pytest.raises(InputError, match="cannot be made"):
+        write_figures(tmp_path / "page.html", study)
