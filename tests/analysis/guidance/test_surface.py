@@ -5,11 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sweeplaw.analysis.guidance.heterogeneity import group_scales
 from sweeplaw.analysis.guidance.surface import Belief, believe, discrepancy
 from sweeplaw.analysis.guidance.terms import OFF_LAW, Terms
 from tests.analysis.guidance.planted import Planted, planted
 
 SEED_NOISE = 0.0008
+
+
+def test_too_few_records_leave_every_scale_at_one_and_others_that_tell_nothing_at_its_prior() -> None:
+    terms = Terms.of(planted(2, 2, noise=0.0, seed=1).space)
+    few, more = (group_scales(terms, np.zeros((n, len(terms.sd))), np.eye(n), np.zeros(n)) for n in (8, 9))
+    assert few.tolist() == [1, 1, 1]
+    prior = (0.3 * 0.1**2 + 0.3 * 0.5**2 + 0.3 * 1.5**2 + 0.1 * 3**2) ** 0.5  # by weights of four scales
+    assert more == pytest.approx([1, prior, prior])
 
 
 def known(truth: Planted, runs: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -168,6 +168,12 @@ def test_the_noise_of_a_table_is_found_from_smooth_surfaces(sd: float) -> None:
     assert found.sd == pytest.approx(sd, rel=0.2)
 
 
+def test_the_noise_of_a_table_is_not_that_of_settings_far_from_the_best() -> None:
+    loss, least = pl.col("loss"), pl.col("loss").min().over("N", "D")
+    cliff = planted(noise=0.0005).with_columns(loss=pl.when(loss > 1.06 * least).then(1.25 * least).otherwise(loss))
+    assert noise(space_of(cliff)).sd == pytest.approx(0.0005, rel=0.3)
+
+
 def test_the_noise_of_a_table_is_found_from_repeats_and_decides_below_a_regret() -> None:
     runs = planted(noise=0.001, repeats=3)
     found = noise(space_of(runs))
