@@ -65,7 +65,7 @@ def test_the_planted_optimum_of_a_noiseless_quadratic_is_recovered() -> None:
     assert cell.fitted_loss == pytest.approx(2.5, rel=1e-6)
     with pytest.raises(InputError, match=r"no optimum of 'decay' \(knobs: lr, batch\)"):
         cell.knob("decay")
-    losses = bowl(lr=0.0031, batch=3e5)["val_loss"]
+    losses = bowl(lr=0.0031, batch=3e5)["val_loss"].to_numpy()
     assert cell.fitted_rows == (losses <= losses.min() * (1 + (cell.window or 0))).sum() > 6
 
 
