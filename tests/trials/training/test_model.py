@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.training.model import Transformer as Model
 from sweeplaw.trials.training.model import token_losses
-from sweeplaw.trials.training.weights import UnshardedWeights
+from sweeplaw.trials.training.sharding import spans
+from sweeplaw.trials.training.weights import UnshardedWeights, layout
 
 SHAPE = Shape(depth=2, width=32, heads=4, ffn=48, vocabulary=61)
 CONTEXT = 12
@@ -142,3 +143,11 @@ def test_token_losses_are_minus_log_probabilities() -> None:
     targets = torch.randint(5, (2, 3, 4), generator=torch.Generator().manual_seed(1))
     expected = -logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0].flatten(1)
     assert torch.allclose(token_losses(logits, targets), expected)
+
+
+def test_the_parts_that_are_sharded_follow_each_other_and_are_all_weights() -> None:
+    slots = layout(SHAPE)
+    values = torch.arange(sum(slot.numel for slot in slots)).repeat(2, 1)
+    parts = spans(slots)
+    assert [slot for part in parts for slot in part.slots] == list(slots)
+    assert torch.equal(torch.cat([part.of(values) for part in parts], dim=1), values)
