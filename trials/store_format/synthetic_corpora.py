@@ -155,7 +155,7 @@ def _header(corpus_id: str, file: BinaryIO) -> tuple[dict[str, Any], type[Any], 
             raise InputError(f"synthetic corpus {corpus_id} has the format {seen} (accepted: {FORMAT!r})")
         tensor = header[TENSOR]
         sequences, size = tensor["shape"]
-        known = {
+        known: dict[str, Any] = {
             "recipe": _recipe(metadata),
             "facts": _facts(metadata),
             "checksum": int(metadata["checksum"]),

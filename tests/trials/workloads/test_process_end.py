@@ -13,7 +13,11 @@ from sweeplaw.trials.workloads.user_code.function_thread import reported_points
 
 def error_of(body: Callable[[], object]) -> BaseException | None:
     """Return what the body of a trial has raised."""
-    points = reported_points(lambda put: body() and None, "0" * 20)
+
+    def run(put: object) -> None:
+        body()
+
+    points = reported_points(run, "0" * 20)
     with pytest.raises(StopIteration) as ended:
         next(points)
     return ended.value.value
