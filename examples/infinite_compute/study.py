@@ -2,7 +2,7 @@
 
     python examples/infinite_compute/study.py --out results/infinite-compute
 
-Each step is a `sweeplaw` command, printed before it runs, with its processor time after it. Stores are continued: run
+Each step is a `sweeplaw` command, printed before it runs, with its time after it. Stores are continued: run
 it again after an interruption, or with more budgets. ``--standard`` and ``--regularized`` name other sweep files, such
 as those for a cluster.
 """
@@ -10,7 +10,6 @@ as those for a cluster.
 from __future__ import annotations
 
 import argparse
-import resource
 import shlex
 import subprocess
 import sys
@@ -125,19 +124,13 @@ class Study:
     def _run(self, *words: object, capture: bool = False) -> str:
         """Run a command of sweeplaw and return what it prints, if captured. Exit if it fails."""
         print("$", shlex.join(["sweeplaw", *map(str, words)]), flush=True)
-        before, started = _processor_seconds(), time.monotonic()
+        started = time.monotonic()
         command = [sys.executable, "-m", "sweeplaw", *map(str, words)]
         done = subprocess.run(command, text=True, stdout=subprocess.PIPE if capture else None, check=False)
         if done.returncode:
             raise SystemExit(done.returncode)
-        print(f"  {time.monotonic() - started:.0f} s, {_processor_seconds() - before:.0f} s of a processor", flush=True)
+        print(f"  {time.monotonic() - started:.0f} s", flush=True)
         return done.stdout or ""
-
-
-def _processor_seconds() -> float:
-    """Return the processor time of all children that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":
