@@ -177,7 +177,7 @@ def _text(
     seeds: int,
     changes: Mapping[str, str],
 ) -> str:
-    """Return the sweep file: knobs that vary together in one block, the others fixed."""
+    """Return the sweep file: knobs that vary together in one block, or one as an axis; the others fixed."""
     axes = {*base.names("scientific")} & set(knobs)
     varying = [one for one in knobs if one in axes or len({setting[one] for setting in settings}) > 1]
     varying = varying or [next(iter(changes), next(iter(knobs)))]
@@ -195,8 +195,7 @@ def _text(
             if fixed
             else []
         ),
-        "[[zip]]",
-        'role = "scientific"',
+        *(["[scientific]"] if len(varying) == 1 else ["[[zip]]", 'role = "scientific"']),
         *(f"{toml_file.key(one)} = {toml_file.text_of([setting[one] for setting in settings])}" for one in varying),
     ]
     return "\n".join(lines) + "\n"

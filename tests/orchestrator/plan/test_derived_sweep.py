@@ -77,6 +77,15 @@ def test_a_sweep_of_one_point_is_derived(tmp_path: Path) -> None:
     assert parse(derived).name == "again"
 
 
+@pytest.mark.parametrize("points", ["[1e6]", "[1e6, 1e7]"])
+def test_one_scientific_axis_stays_an_axis(tmp_path: Path, points: str) -> None:
+    text = 'name = "one"\nworkload = "surrogate"\n[scientific]\nparams = {}\n[fixed]\ntokens = 1e8\nnoise = 0.0\n'
+    derived = parse(derive(load(launched(tmp_path / "s", text.format(points))), {"weight_decay": "weight_decay / 2"}))
+    assert derived.names("scientific") == ("params",)
+    assert plan(derived).trials == len(points.split(","))
+    assert all(spec["weight_decay"] == 0.05 for spec in plan(derived).specs)
+
+
 def test_all_faults_are_named_together(store: Path) -> None:
     changes = {"epoch": "2", "lr": "foo * 2", "tokens": "tokens *", "weight_decay": "import_"}
     with pytest.raises(InputError) as caught:
