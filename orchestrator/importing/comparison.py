@@ -31,7 +31,7 @@ class KnownRuns:
     ``faults`` are sentences about damage, which may hide runs.
     """
 
-    trials: pl.LazyFrame = field(default_factory=lambda: pl.LazyFrame(schema={"trial_id": pl.String}))
+    trials: pl.LazyFrame = field(default_factory=pl.LazyFrame)
     ids: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
     faults: tuple[str, ...] = ()

@@ -95,6 +95,13 @@ def test_fewer_evaluations_than_intervals_are_refused() -> None:
         registry.check(parse(text))
 
 
+def test_intervals_of_fewer_than_two_steps_are_refused() -> None:
+    text = SWEEP.format(axes=AXES, fixed="").replace("evaluations = 6", "evaluations = 64")
+    registry.check(parse(text.replace("intervals = 3", "intervals = 32")))  # 64 steps
+    with pytest.raises(InputError, match=r"intervals = 33 of trials of 64 steps \(accepted: two steps in each\)"):
+        registry.check(parse(text.replace("intervals = 3", "intervals = 33")))
+
+
 def test_knobs_that_cannot_change_are_refused_and_the_others_named() -> None:
     with pytest.raises(InputError, match=r"batch_sequences cannot change .*lr, weight_decay"):
         registry.check(
