@@ -105,3 +105,17 @@ def test_a_trial_that_is_tried_again_pauses_where_its_latest_pack_would(until: i
     again = queue.take()
     assert again is not None
     assert again.until == until
+
+
+@pytest.mark.parametrize("done", range(9))
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_death_loses_no_trial_of_a_pack_of_several_groups(done, stacked):
+    pack = Pack((group("a", 3, 1.0), group("b", 1, 1.0), group("c", 4, 1.0)), 8.0)
+    finished = set(ids([pack])[:done])
+    queue = Queue([], stacked=stacked)
+    assert queue.died(pack, finished) == []
+    waiting = drained(queue)
+    assert sorted([*finished, *ids(waiting)]) == sorted(ids([pack]))
+    first = next((left for one in pack.groups if (left := len(set(one.ids) - finished))), 0)
+    running = first if stacked else min(first, 1)  # a stack trains a group at a time, other packs a trial
+    assert [one.trials for one in waiting if one.attempt == 2] == [1] * running
