@@ -75,7 +75,7 @@ def batch_rule(
     if len(np.unique(cell)) == 0:
         raise InputError(f"no batch size has an optimum of {lr} in two slices of one cell", where="batch-lr")
     slope = _slopes(cell, x, y, weight, np.ones((1, len(table.cells))))[0]
-    draws = _slopes(cell, x, y, weight, resampled_cells(len(table.cells), resamples, seed))
+    draws = _slopes(cell, x, y, weight, resampled_cells(table.recipe, resamples, seed))
     draws = widened(draws[np.isfinite(draws)], slope, len(np.unique(cell)) - 1)
     enough = len(np.unique(cell)) >= FEWEST_CELLS and len(draws) > resamples / 2
     low, high = np.quantile(draws, [0.025, 0.975]) if enough else (None, None)

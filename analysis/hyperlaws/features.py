@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.tuning.cells import CellTable
@@ -118,6 +119,24 @@ def _check_rank(table: CellTable, names: Sequence[str], matrix: Array, allowed: 
         if len(matrix) <= needed:
             faults.append(f"{knob}: a law of {needed} terms needs at least {needed + 1} cells; there are {len(matrix)}")
         elif not faults and np.linalg.matrix_rank(matrix[:, mask]) < needed:
-            faults.append(f"{knob}: {', '.join(n for n, m in zip(names, mask, strict=True) if m)} are not independent")
+            faults += _confounded(table, names, matrix) or [
+                f"{knob}: {', '.join(n for n, m in zip(names, mask, strict=True) if m)} are not independent"
+            ]
     if faults:
         raise InputError(faults)
+
+
+def _confounded(table: CellTable, names: Sequence[str], matrix: Array) -> list[str]:
+    """Return a fault for the recipe column without whose offsets the features are independent; none if no one is it."""
+    for recipe in table.recipes:
+        rest = matrix[:, [not name.startswith(f"{recipe}=") for name in names]]
+        if np.linalg.matrix_rank(rest) < rest.shape[1]:
+            continue
+        within = table.cells.group_by(recipe).agg(pl.col(table.axes).n_unique()).select(pl.col(table.axes).max())
+        same = [axis for axis in table.axes if within[axis].item() == 1]
+        why = f"each {recipe} has one {' and one '.join(same)}" if same else f"{recipe} follows from the other columns"
+        return [
+            f"{why}, so that the effects of {recipe} and {', '.join(same or table.axes)} cannot be told apart: leave "
+            f"{recipe} out of the cells"
+        ]
+    return []

@@ -209,8 +209,8 @@ def fit_cells(
     fitted = estimate(terms)
     center = fitted.coefficients(np.ones((1, len(table.cells))))[0]
     if not np.isfinite(center).all():
-        raise InputError(no_minimum(table), where=f"estimator {estimator}")
-    draws = fitted.coefficients(resampled_cells(len(table.cells), resamples, seed), progress)
+        raise no_minimum(table, where=f"estimator {estimator}")
+    draws = fitted.coefficients(resampled_cells(table.recipe, resamples, seed), progress)
     good = np.isfinite(draws).all(axis=(1, 2))
     failed = int((~good).sum())
     cells_used = len(table.cells) - len(fitted.cells_without)

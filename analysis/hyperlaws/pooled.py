@@ -75,9 +75,18 @@ class Pooled:
         return counts, np.stack(sums, axis=1) / np.maximum(counts, 1)[:, None]
 
 
-def resampled_cells(cells: int, resamples: int, seed: int) -> Array:
-    """Return the number of times each cell occurs in each resample, (resamples, cells)."""
-    return np.random.default_rng(seed).multinomial(cells, np.full(cells, 1 / cells), resamples).astype(np.float64)
+def resampled_cells(groups: NDArray[np.int64], resamples: int, seed: int) -> Array:
+    """Return the number of times each cell occurs in each resample, (resamples, cells).
+
+    Cells are drawn within their group: ``groups`` (cells,) are numbers from 0 on, of the recipes. Else a resample may
+    lack a recipe, whose offset it then does not determine.
+    """
+    rng = np.random.default_rng(seed)
+    found = np.zeros((resamples, len(groups)))
+    for group in range(int(groups.max()) + 1):
+        cells = np.flatnonzero(groups == group)
+        found[:, cells] = rng.multinomial(len(cells), np.full(len(cells), 1 / len(cells)), resamples)
+    return found
 
 
 def row_laws(fitted: Pooled) -> tuple[KnobLaw, ...]:

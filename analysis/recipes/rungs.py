@@ -45,7 +45,8 @@ LEVEL = 0.05  # chance of naming any rung where all are alike
 class Rung:
     """One rung: its mean ``excess`` over the law of the others, relative to the loss, with its standard ``error``.
 
-    ``corrected`` is the p value of no excess, corrected for the number of rungs (Holm). ``edges`` are sentences on the
+    ``corrected`` is the p value of no excess, corrected for the number of rungs (Holm); None if too few other rungs
+    can be judged to tell how much rungs scatter. ``edges`` are sentences on the
     knobs whose best value is the lowest or highest tried. ``excess`` is None if the others cannot fix the law.
     """
 
@@ -80,7 +81,9 @@ class Rungs(Shown):
     def headline(self) -> tuple[str, ...]:
         """Return a sentence for each rung that is off, or that none is."""
         if not self.off:
-            judged = sum(rung.excess is not None for rung in self.rungs)
+            judged = sum(rung.corrected is not None for rung in self.rungs)
+            if not judged:
+                return (f"no {self.axis} can be judged: without it, too few runs are left for the law {self.law}",)
             return (f"no {self.axis} stands out from the law {self.law} of the others ({judged} judged)",)
         return tuple(self._sentence(rung) for rung in self.off)
 
@@ -157,8 +160,11 @@ def _rungs(fit: Fit, axis: str, cells: Sequence[CellOptimum]) -> Rungs:
     excess = np.array([np.nan if one is None else one[0] for one in found])
     scatter = [_scatter(found, k) for k in range(count)]
     errors = [None if one is None else math.hypot(one[1], scatter[k]) for k, one in enumerate(found)]
-    freedom = max(count - 2, 1)
-    p = [None if error is None else _p(excess[k], error, freedom) for k, error in enumerate(errors)]
+    enough = sum(one is not None for one in found) >= LEAST_RUNGS
+    p = [
+        _p(excess[k], error, min(count - 2, _freedom(fit, rung != k))) if error is not None and enough else None
+        for k, error in enumerate(errors)
+    ]
     corrected = holm(p)
     return Rungs(axis, fit.law.name, tuple(
         Rung(
@@ -198,6 +204,11 @@ def _fixed(fit: Fit, others: Array) -> bool:
     return len(points) > len(fit.law.names) and all(np.ptp(column) > 0 for column in inputs)
 
 
+def _freedom(fit: Fit, others: Array) -> int:
+    """Return the degrees of freedom of the law's residuals at the other rungs, at least 1."""
+    return max(int(others.sum()) - len(fit.law.names), 1)
+
+
 def _deleted(fit: Fit, theta: Array, held: Array) -> tuple[float, float]:
     """Return the mean log excess of the held rows over the law without them, and its error but for scatter of rungs."""
     params = dict(zip(fit.law.names, theta.tolist(), strict=True))
@@ -206,7 +217,7 @@ def _deleted(fit: Fit, theta: Array, held: Array) -> tuple[float, float]:
     residual = np.log(fit.observations.losses) - np.log(predicted)
     gradient = np.nan_to_num(fit.law.gradient(params, inputs) / predicted[:, None])
     others = ~held
-    freedom = max(int(others.sum()) - len(theta), 1)
+    freedom = _freedom(fit, others)
     spread = math.sqrt(float(residual[others] @ residual[others]) / freedom)
     scale = np.linalg.norm(gradient[others], axis=0)
     scale[scale == 0] = 1.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -43,7 +43,8 @@ class CellTable:
     tuned knobs, each at its best value in the cell. ``cells`` (one row per cell, ascending): axes and recipes;
     ``log_axes`` (cells, axes); ``cell`` (rows,): index of a row's cell; ``x`` (rows, knobs): natural logs; ``levels``:
     the same, with values that differ only by rounding made equal; ``z`` (rows,): natural log of the mean loss over
-    ``runs`` (rows,) repeats. ``rows_in``: runs given; ``dropped``: number of runs left out, by reason. ``notes``:
+    ``runs`` (rows,) repeats. ``zeros`` (cells, knobs): whether zero of the knob was measured there too, which has no
+    log. ``rows_in``: runs given; ``dropped``: number of runs left out, by reason. ``notes``:
     sentences on the roles of columns and warnings about the design.
     """
 
@@ -59,6 +60,7 @@ class CellTable:
     levels: Array
     z: Array
     runs: NDArray[np.int64]
+    zeros: NDArray[np.bool_]
     rows_in: int
     dropped: Mapping[str, int]
     notes: tuple[str, ...]
@@ -72,6 +74,14 @@ class CellTable:
     def lowest(self) -> Array:
         """Lowest log loss of each cell (cells,)."""
         return np.minimum.reduceat(self.z, self.starts)
+
+    @cached_property
+    def recipe(self) -> NDArray[np.int64]:
+        """Number of each cell's recipe (cells,), from 0 on; 0 throughout without recipe columns."""
+        if not self.recipes:
+            return np.zeros(self.cells.height, dtype=np.int64)
+        ranks = self.cells.select(pl.struct(self.recipes).rank("dense")).to_series()
+        return np.asarray(ranks.to_numpy(), dtype=np.int64) - 1
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
@@ -124,6 +134,7 @@ def cell_table(
     differing = other_differences(measured, [*keys, *split.held], knobs, y)
     notes = (*split.notes, *_averages(rows, split.held), *differing)
     table = _table(rows, split, knobs, y, (frame.height, dropped, notes))
+    table = replace(table, zeros=_zeros(keyed(frame, split.recipes), table.cells, knobs, y))
     check_design(table, _levels(settings, keys, [*knobs, *split.held]))
     return table
 
@@ -151,10 +162,19 @@ def _table(
         levels=np.log(np.stack([snap(column) for column in values.T], axis=1)),
         z=np.log(rows[y].to_numpy().astype(np.float64)),
         runs=rows[SEEDS].to_numpy().astype(np.int64),
+        zeros=np.zeros((cells.height, len(knobs)), dtype=bool),
         rows_in=rows_in,
         dropped={reason: count for reason, count in dropped.items() if count},
         notes=notes,
     )
+
+
+def _zeros(frame: pl.DataFrame, cells: pl.DataFrame, knobs: Sequence[str], y: str) -> NDArray[np.bool_]:
+    """Return in which cells a knob has a finite loss at zero (cells, knobs)."""
+    measured = frame.filter(pl.col(y).cast(pl.Float64).is_finite() & (pl.col(y) > 0))
+    at_zero = measured.group_by(cells.columns).agg((pl.col(knobs) == 0).any())
+    found = cells.join(at_zero, on=cells.columns, how="left", nulls_equal=True, maintain_order="left")
+    return np.asarray(found.select(pl.col(knobs).fill_null(False)).to_numpy(), dtype=bool)
 
 
 def _averages(rows: pl.DataFrame, held: Sequence[str]) -> tuple[str, ...]:

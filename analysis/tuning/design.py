@@ -70,25 +70,38 @@ def levels_by_cell(table: CellTable, knob: int) -> list[int]:
 
 
 def at_edges(table: CellTable) -> dict[str, tuple[int, int]]:
-    """Return, by knob, the number of cells whose lowest loss is at the lowest and at the highest value tried there."""
+    """Return, by knob, the number of cells whose lowest loss is at the lowest and at the highest value tried there.
+
+    Where zero was tried too, the lowest positive value is not the lowest.
+    """
     parts = [(table.levels[rows], int(table.z[rows].argmin())) for rows in map(table.rows_of, range(len(table.cells)))]
     several = [(levels, best, np.ptp(levels, axis=0) > 0) for levels, best in parts]
     low = np.array([(levels[best] == levels.min(axis=0)) & varied for levels, best, varied in several])
     high = np.array([(levels[best] == levels.max(axis=0)) & varied for levels, best, varied in several])
+    low &= ~table.zeros
     ends = zip(low.sum(axis=0).tolist(), high.sum(axis=0).tolist(), strict=True)
     return dict(zip(table.knobs, ends, strict=True))
 
 
-def no_minimum(table: CellTable) -> list[str]:
-    """Return why the loss near the cells' best runs has no minimum in the knobs, as far as the runs show it."""
-    cells = len(table.cells)
-    faults = ["the loss near the best runs of the cells has no minimum in the knobs, so there is no law"]
-    for name, (low, high) in at_edges(table).items():
-        ends = [f"lowest {name} tried in {low}"] * bool(low) + [f"highest {name} tried in {high}"] * bool(high)
-        if ends:
-            wider = " and ".join(["smaller"] * bool(low) + ["larger"] * bool(high))
-            faults.append(f"the lowest loss is at the {' and at the '.join(ends)} of {cells} cells: add {wider} values")
-    return faults
+def no_minimum(table: CellTable, where: str) -> InputError:
+    """Return why the loss near the cells' best runs has no minimum in the knobs, as far as the runs show it.
+
+    It is an `Untuned` if some knobs, and not all, have their best value at an end in most cells.
+    """
+    cells, ends = len(table.cells), at_edges(table)
+    fault = "the loss near the best runs of the cells has no minimum in the knobs, so there is no law"
+    sentences = {name: _at_ends(name, *counts, cells) for name, counts in ends.items() if any(counts)}
+    refused = {name: f"{name} has no law: {sentences[name]}" for name in ends if sum(ends[name]) > cells / 2}
+    able = [name for name in table.knobs if name not in refused]
+    if refused and able:
+        return Untuned(refused, able, [fault])
+    return InputError([fault, *sentences.values()], where=where)
+
+
+def _at_ends(name: str, low: int, high: int, cells: int) -> str:
+    ends = [f"lowest {name} tried in {low}"] * bool(low) + [f"highest {name} tried in {high}"] * bool(high)
+    wider = " and ".join(["smaller"] * bool(low) + ["larger"] * bool(high))
+    return f"the lowest loss is at the {' and at the '.join(ends)} of {cells} cells: add {wider} values"
 
 
 def _cell_faults(table: CellTable) -> list[str]:

@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.tuning.grid_noise import third_differences
-from sweeplaw.analysis.tuning.optimum import CellOptimum, cell_optimum
+from sweeplaw.analysis.tuning.optimum import CellOptimum, best_level, cell_optimum
 from sweeplaw.analysis.tuning.repeats import SEED_STD, SEEDS, between_seeds, settings
 from sweeplaw.analysis.tuning.selection_bias import selection_bias
 from sweeplaw.trials.errors import InputError
@@ -28,6 +28,7 @@ _OWN = ("lowest", "used", "how", "settings", "seeds", "seed_std")
 How = Literal["fitted", "corrected", "lowest", "only"]
 
 LEAST_SETTINGS = 4  # for a quadratic of one knob with a degree of freedom
+LEAST_LEVELS = 3  # of a knob, from which its best value need not be the lowest or highest
 LEAST_OWN = 8  # degrees of freedom from which a point's own seeds tell its noise; else those of all points do
 LEAST_DIFFERENCES = 8  # of a grid, from which the noise is taken where there are no seeds
 MOST_SETTINGS = 2000  # of a point, in its quadratic: those of lowest loss
@@ -43,7 +44,8 @@ class BestPoints:
     ``seed_std`` (null for one seed). ``rows`` (n,) are the runs of the best settings, as positions in the frame given,
     ``losses`` (n,) theirs with the correction. ``noise`` is the standard deviation of log loss of a run, from
     ``noise_freedom`` degrees of freedom of ``noise_origin``: seeds, neighbours in a grid, or residuals of quadratics;
-    None if nothing tells it.
+    None if nothing tells it. ``at_edge``: by knob, the number of points without a fitted optimum whose best value is
+    the lowest or highest of three or more tried there.
     """
 
     keys: tuple[str, ...]
@@ -54,6 +56,7 @@ class BestPoints:
     noise: float | None
     noise_freedom: int
     noise_origin: str
+    at_edge: Mapping[str, int]
 
     @property
     def selected(self) -> bool:
@@ -71,6 +74,7 @@ class BestPoints:
             "noise": self.noise,
             "noise_freedom": self.noise_freedom,
             "noise_origin": self.noise_origin or None,
+            "at_edge": dict(self.at_edge),
             "points": self.frame.to_dicts(),
         }
 
@@ -98,7 +102,9 @@ def best_points(frame: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], 
         pl.col(SEEDS).alias("seeds"), pl.col(SEED_STD).alias("seed_std"),
     )  # fmt: skip
     rows, losses = _runs(frame, points, [*keys, *knobs], loss)
-    return BestPoints(tuple(keys), tuple(knobs), points, rows, losses, noise, freedom, origin)
+    open_parts = [part for part, (_, how) in zip(parts.values(), used, strict=True) if how not in ("fitted", "only")]
+    edges = _at_edge(open_parts, knobs, loss)
+    return BestPoints(tuple(keys), tuple(knobs), points, rows, losses, noise, freedom, origin, edges)
 
 
 def _noise(
@@ -152,6 +158,17 @@ def _corrected(part: pl.DataFrame, loss: str, fitted: float | None, noise: float
     return float(lowest * np.exp(selection_bias(np.log(part[loss].to_numpy()), errors))), "corrected"
 
 
+def _at_edge(parts: Sequence[pl.DataFrame], knobs: Sequence[str], loss: str) -> dict[str, int]:
+    """Return, by knob, the number of these points whose best value is an end of LEAST_LEVELS or more, zero excepted."""
+    counts = dict.fromkeys(knobs, 0)
+    for part in parts:
+        best = part.row(int(part[loss].arg_min() or 0), named=True)
+        for name in knobs:
+            if best[name] and part[name].drop_nulls().n_unique() >= LEAST_LEVELS:
+                counts[name] += best_level(part.drop_nulls(name), name, best[name]).touches_edge
+    return {name: count for name, count in counts.items() if count}
+
+
 def _runs(
     frame: pl.DataFrame, points: pl.DataFrame, names: Sequence[str], loss: str
 ) -> tuple[NDArray[np.int64], Array]:
@@ -180,6 +197,12 @@ def _notes(points: BestPoints) -> Iterator[str]:
             moved = f"by {low} to {high}" if low != high else f"by {low}" if float(low) else "by nothing"
             spread = f"{percent(float(f'{points.noise:.1g}'))}, from {points.noise_origin}" if points.noise else ""
             yield what.format(points=counted(int(chosen.sum()), "point"), settings=most, noise=spread, moved=moved)
+    if points.at_edge:
+        ends = [f"the lowest or highest {name} tried at {counted(n, 'point')}" for name, n in points.at_edge.items()]
+        yield (
+            f"the best setting has {' and '.join(ends)}: a better one may lie beyond, so that the losses there are too "
+            "high, and the law with them"
+        )
 
 
 _HOW: Mapping[How, str] = {

@@ -84,7 +84,7 @@ def pooled(table: pl.DataFrame, resamples: int) -> None:
 def surface(table: pl.DataFrame, resamples: int) -> None:
     """Print wall and CPU seconds of cell resamples of the joint surface, for both forms of the batch law."""
     cells = cell_table(table, ("N", "D"), ("lr", "batch_tokens"), "loss")
-    weights = resampled_cells(len(cells.cells), resamples, 0)
+    weights = resampled_cells(cells.recipe, resamples, 0)
     for axes in (("D",), ("N", "D")):
         estimator = joint(cells, features(cells, {"batch_tokens": axes}))
         wall, cpu = time.perf_counter(), time.process_time()

@@ -26,7 +26,7 @@ from sweeplaw.analysis.tables.sql.expressions import ALIASES, parse, some_column
 from sweeplaw.analysis.tables.sql.sql_text import tokens
 from sweeplaw.clusters.profile import toml_file
 from sweeplaw.trials.errors import InputError, nearest
-from sweeplaw.trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
+from sweeplaw.trials.record import RESERVED_COLUMNS
 
 # Reserved columns that an import may fill; the others are set by the import itself.
 FILLABLE = ("state", "message", "started_at", "ended_at", "train_seconds", "last_step", "host", "device", "commit")
@@ -138,13 +138,11 @@ def _kept(mapping: ColumnMapping, theirs: Sequence[str], chosen: Mapping[str, st
     """
     used = set(chosen.values())
     kept = [name for name in theirs if name not in used] if mapping.keep is None else mapping.keep
-    own = {column.name for column in TRIAL_COLUMNS}
     meant = {*chosen, *(alias for alias, name in ALIASES.items() if name in chosen)}
     names: dict[str, str] = {}
     for name in kept:
         taken = name in meant or (name in RESERVED_COLUMNS and name not in FILLABLE) or name.startswith("\0")
-        clear = name not in own or mapping.keep is None
-        ours = f"their_{name}" if taken or not clear else name
+        ours = f"their_{name}" if taken else name
         while ours != name and ours in {*kept, *chosen}:
             ours = f"their_{ours}"
         names[ours] = name

@@ -85,16 +85,22 @@ def fit_tuned(
 ) -> Hyperlaw:
     """Return `fit_runs` of those of ``knobs`` that were tuned within cells; a note says why others have no law.
 
-    Raise InputError if none was tuned, or if the runs have no law.
+    A knob whose best value is the lowest or highest tried in most cells has none either, beside one that has. Raise
+    InputError if none was tuned, or if the runs have no law.
     """
     left, why = list(knobs), list[str]()
     while left:
         try:
             found = fit_runs(runs, cell, left, y, (), launches, **options)[1]
-            return replace(found, notes=(*found.notes, *why))
         except Untuned as error:
             left = [name for name in left if name not in error.refused]
             why += error.refused.values()
+            continue
+        edges = {name: sentence for name, sentence in found.verdict.at_edge.items() if name in left}
+        if not edges or len(edges) == len(left):
+            return replace(found, notes=(*found.notes, *why))
+        left = [name for name in left if name not in edges]
+        why += [f"{name} has no law: {sentence}" for name, sentence in edges.items()]
     raise InputError(why)
 
 

@@ -121,7 +121,7 @@ def complete(
         value = float(law.predict["weight_decay"](known))
         settings["weight_decay"] = SuggestedSetting(value, None, None, None, f"{law.name} timescale ({law.standing})")
     remarks += [
-        f"no value for {name}: its law was not supported" for name in ("lr", "batch_tokens") if name not in settings
+        f"no value for {name}: the evidence has no law of it" for name in ("lr", "batch_tokens") if name not in settings
     ]
     disagreements = tuple(
         found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,13 +38,15 @@ LEAST_SCORED = 3  # cells with an optimum of their own, and half of all, for a v
 class HyperVerdict:
     """``not_found``: why there is no optimum, empty if there is. ``law``: the verdict on the law, with its ``reason``.
 
-    ``open_exponents``: a sentence for each exponent that the cells do not identify, by knob and axis.
+    ``open_exponents``: a sentence for each exponent that the cells do not identify, by knob and axis. ``at_edge``: one
+    for each knob whose best value is the lowest or highest tried in most cells.
     """
 
     not_found: str
     law: LawVerdict
     reason: str
     open_exponents: Mapping[tuple[str, str], str]
+    at_edge: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def badges(self) -> tuple[str, str, str]:
@@ -70,7 +72,8 @@ class HyperVerdict:
         more = {(name, axis): why for (name, axis), why in other.open_exponents.items() if name == knob}
         worst = max(self, other, key=lambda one: RANK[one.law])
         not_found = self.not_found or (f"{knob}: {other.not_found}" if other.not_found else "")
-        return HyperVerdict(not_found, worst.law, worst.reason, {**self.open_exponents, **more})
+        edges = {**self.at_edge, **{name: why for name, why in other.at_edge.items() if name == knob}}
+        return HyperVerdict(not_found, worst.law, worst.reason, {**self.open_exponents, **more}, edges)
 
     def values(self) -> dict[str, Any]:
         """Return the verdicts as plain values for JSON."""
@@ -101,7 +104,7 @@ def verdict(
         not_found = not_found or "the loss near the best runs of the cells does not rise on all sides"
     predicted = fitted.features.matrix @ np.stack([law.terms for law in laws]).T
     law, reason = _law(own, predicted, int(fitted.features.allowed.sum()))
-    return HyperVerdict(not_found, law, reason, dict(_open(table, fitted, laws, plateau)))
+    return HyperVerdict(not_found, law, reason, dict(_open(table, fitted, laws, plateau)), _mostly_at_edge(table))
 
 
 def _not_found(table: CellTable, failed: int, resamples: int) -> str:
@@ -111,13 +114,18 @@ def _not_found(table: CellTable, failed: int, resamples: int) -> str:
             f"the loss has no minimum in the knobs in {failed} of {counted(resamples, 'resample')} of the cells: its "
             "noise hides the curvature (more seeds, or a wider range of the knobs)"
         )
+    return "; ".join(_mostly_at_edge(table).values())
+
+
+def _mostly_at_edge(table: CellTable) -> dict[str, str]:
+    """Return a sentence for each knob whose best value is the lowest or highest tried in over half of the cells."""
     cells = len(table.cells)
     edges = {name: (low, high) for name, (low, high) in at_edges(table).items() if low + high > cells / 2}
-    return "; ".join(
-        f"the lowest loss is at the {' or '.join(['lowest'] * bool(low) + ['highest'] * bool(high))} {name} tried in "
-        f"{low + high} of {cells} cells"
+    return {
+        name: f"the lowest loss is at the {' or '.join(['lowest'] * bool(low) + ['highest'] * bool(high))} {name} "
+        f"tried in {low + high} of {cells} cells"
         for name, (low, high) in edges.items()
-    )
+    }
 
 
 def _law(own: OwnOptima | None, predicted: Array, terms: int) -> tuple[LawVerdict, str]:

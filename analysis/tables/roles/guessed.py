@@ -30,6 +30,10 @@ _RESULT = re.compile(
     r"outlier|note|reason|tolerance|weight$",
     re.IGNORECASE,
 )
+_HYPERPARAMETER = re.compile(
+    r"batch|warm_?up|decay|learning|(^|_)(lr|bs|wd)(_|$)", re.IGNORECASE
+)  # whatever else it has
+_IMPORTED = "their_"  # before a column of a foreign table whose own name has another meaning in a store
 
 
 def guessed(
@@ -40,7 +44,7 @@ def guessed(
     first = [name for name in USUAL if name in varying]
     named = [*first, *(name for name in varying if plain(name) in KNOBS and name not in first)]
     scales = [name for name in varying if plain(name) in AMOUNTS]
-    others = [*scales, *(name for name in varying if name not in (*named, *scales) and not _RESULT.search(name))]
+    others = [*scales, *(name for name in varying if name not in (*named, *scales) and not _is_result(name))]
     few = [name for name in others if frame[name].n_unique() <= min(MOST_LEVELS, frame.height // 2)]
     # Not beside the knobs: recipes that were tuned over values of their own are recipes all the same.
     recipes = [name for name in candidates if plain(name) in RECIPES and 1 < frame[name].n_unique() <= MOST_LEVELS]
@@ -57,7 +61,12 @@ def guessed(
 
 def plain(name: str) -> str:
     """Return the last part of a dotted or slashed name in lower case, without signs: ``optim.Learning_Rate``."""
-    return re.sub(r"[^a-z0-9]", "", re.split(r"[./]", name)[-1].lower())
+    return re.sub(r"[^a-z0-9]", "", re.split(r"[./]", name.removeprefix(_IMPORTED))[-1].lower())
+
+
+def _is_result(name: str) -> bool:
+    """Whether a column is a fact or a result by its name; ``batch_size_tokens`` and ``warmup_iters`` are neither."""
+    return bool(_RESULT.search(name)) and not _HYPERPARAMETER.search(name)
 
 
 def varying_columns(frame: pl.DataFrame, keys: Sequence[str], names: Sequence[str]) -> list[str]:

@@ -110,11 +110,12 @@ class _Rewriting:
             self._write(span, "(", f"{_FLOAT})")
 
     def _argument(self, at: int) -> None:
-        """Make the first argument of SUM or POWER a float, unless it is a condition or counts rows."""
+        """Make the first argument of POWER a float, and that of SUM unless it is a condition or counts rows."""
         first, last = at + 2, self.partner.get(at + 1, at + 2)
         first += self.words[first] in ("DISTINCT", "ALL")
         last = next((place for place in self._top((first, last)) if self.words[place] == ","), last)
-        if first < last and not self._is_float((first, last)) and not self._counts((first, last)):
+        counts = self.words[at] == "SUM" and self._counts((first, last))
+        if first < last and not self._is_float((first, last)) and not counts:
             self._write((first, last), "(", f"){_FLOAT}")
 
     def _counts(self, span: _Span) -> bool:

@@ -144,7 +144,7 @@ def test_pooled_is_ordinary_least_squares_on_the_rows_near_each_cells_best() -> 
 
 def test_resampling_cells_equals_refitting_with_repeated_cells() -> None:
     table = cell_table(planted(seed=4), ("N", "D"), ("lr", "batch_tokens"), "val_loss")
-    weights = resampled_cells(len(table.cells), 3, seed=9)
+    weights = resampled_cells(table.recipe, 3, seed=9)
     pooled = Pooled(table, features(table), 0.003)
     for draw in weights:
         rows = np.repeat(np.flatnonzero(pooled.used), draw[table.cell[pooled.used]].astype(int))
@@ -409,7 +409,7 @@ def test_a_thousand_cell_resamples_of_the_joint_surface_take_seconds() -> None:
     table = dense_cells()
     surface = joint(table, features(table))
     start = time.process_time()
-    draws = surface.coefficients(resampled_cells(17, 1000, 0))
+    draws = surface.coefficients(resampled_cells(np.zeros(17, dtype=np.int64), 1000, 0))
     assert time.process_time() - start < 6  # measured .8 s of one idle core; the bound only detects a loss of batching
     assert np.isfinite(draws).all()
 

@@ -11,6 +11,7 @@ from sweeplaw.analysis.hyperlaws.suggestion.from_runs import from_runs, suggest
 from sweeplaw.analysis.hyperlaws.suggestion.line import moved_together
 from sweeplaw.analysis.hyperlaws.verdicts.own_optima import own_optima
 from sweeplaw.analysis.tuning.cells import cell_table
+from sweeplaw.analysis.tuning.design import Untuned, at_edges
 from sweeplaw.trials.errors import InputError
 
 NK, ND = -0.6, 0.25
@@ -149,3 +150,52 @@ def test_sizes_that_are_no_number_are_on_no_line_and_hide_none() -> None:
     line = pl.DataFrame({"N": [1e7, 1e8, 1e9, 1e10], "D": [2e8, 2e9, 2e10, 2e11]})
     odd = pl.DataFrame({"N": [float("inf"), float("nan"), -1.0], "D": [1e9, 1e9, 1e9]})
     assert moved_together(pl.concat([line, odd])) == moved_together(line) is not None
+
+
+def decays(levels: tuple[float, ...], best_decay: float) -> pl.DataFrame:
+    """Return `runs` at each weight decay, whose best one is the same in every cell."""
+    frame, rng = runs(), np.random.default_rng(1)
+    parts = []
+    for decay in levels:
+        noise = np.exp(0.0005 * rng.standard_normal(frame.height))
+        worse = 1 + 0.1 * (np.sqrt(decay) - np.sqrt(best_decay)) ** 2
+        parts.append(frame.with_columns(weight_decay=pl.lit(decay), val_loss=pl.col("val_loss") * worse * noise))
+    return pl.concat(parts)
+
+
+def test_the_lowest_positive_value_is_no_edge_where_zero_was_tried() -> None:
+    frame = decays((0.0, 0.1, 0.2, 0.8), best_decay=0.1)
+    with_zero = at_edges(cell_table(frame, ("N", "D"), ["lr", "weight_decay"], "val_loss"))
+    without = at_edges(
+        cell_table(frame.filter(pl.col("weight_decay") > 0), ("N", "D"), ["lr", "weight_decay"], "val_loss")
+    )
+    assert with_zero["weight_decay"] == (0, 0)
+    assert without["weight_decay"] == (len(GRID), 0)
+
+
+@pytest.mark.parametrize("best_decay", [0.09, 0.02])  # where the surface has a minimum beyond the values tried, or none
+def test_a_knob_at_its_edge_leaves_the_others_their_law(best_decay: float) -> None:
+    frame = decays((0.1, 0.2, 0.4, 0.8), best_decay)
+    found = suggest(frame, 4e8, 1e10, 2048, resamples=100)
+    assert found.settings["lr"].value == pytest.approx(best(4e8, 1e10), rel=0.1)
+    said = "weight_decay has no law: the lowest loss is at the lowest weight_decay tried in 12 of 12 cells"
+    assert any(note.startswith(said) for note in found.notes)
+    if best_decay == 0.02:
+        with pytest.raises(Untuned, match="no minimum") as refused:
+            hyperlaw(frame, knobs=["lr", "weight_decay"], resamples=0)
+        assert refused.value.able == ("lr",)
+
+
+def test_resamples_keep_every_recipe() -> None:
+    frame = runs().with_columns(model=pl.format("m{}", pl.col("N").rank("dense")))
+    found = hyperlaw(frame, ("D",), ["lr"], recipes=["model"], resamples=200)
+    assert found.failed_resamples == 0
+    assert found.verdict.badges[0] == "optimum found"
+
+
+def test_a_recipe_that_follows_from_an_axis_is_named() -> None:
+    frame = runs().with_columns(model=pl.format("m{}", pl.col("N").rank("dense")))
+    with pytest.raises(
+        InputError, match=r"^each model has one N, so that the effects of model and N cannot be told apart"
+    ):
+        hyperlaw(frame, ("N", "D", "model"), ["lr"], resamples=0)

@@ -108,3 +108,16 @@ def test_rungs_are_plain_values():
     values = held(table(off=0.02)).to_dict()
     assert values["rungs"][4]["off"] is True
     assert values["axis"] == "N"
+
+
+def test_few_rungs_that_are_alike_are_not_named_by_a_residual_of_one_degree_of_freedom():
+    rows = [(1e7, 2e8), (1e7, 1e9), (3e7, 1.5e8), (3e7, 6e8), (1e8, 5e8), (1e8, 2e9), (3e8, 6e9)]
+    named = []
+    for draw in range(5):
+        rng = np.random.default_rng(draw)
+        loss = [(1.7 + 400 / n**0.34 + 410 / d**0.28) * np.exp(0.001 * rng.normal()) for n, d in rows]
+        found = held(pl.DataFrame({"N": [n for n, _ in rows], "D": [d for _, d in rows], "loss": loss}))
+        named += found.off
+        assert all(rung.corrected is None for rung in found.rungs)
+        assert found.headline()[0].startswith("no N can be judged: without it, too few runs are left")
+    assert not named

@@ -50,6 +50,8 @@ def answer(sql: str) -> pl.DataFrame:
         ("-(whole)", -1.0),
         ("-least - 1", 2.0**63 - 1),
         ("POWER(n, 3)", float(N) ** 3),
+        ("POWER(10, 18)", 1e18),
+        ("pow(2, -1)", 0.5),
         ("POW(POW(n, 2), 2)", float(N) ** 4),
         ("0.5 * n * d * n", 0.5 * N * D * N),
         ("n % 4", 0.0),

@@ -44,7 +44,9 @@ def of(frame: pl.DataFrame, keys=("N", "D"), **options):
     return roles(frame, (), keys, ["val_loss"], **options)
 
 
-@pytest.mark.parametrize("name", ["lr", "learning_rate", "optim.lr", "Batch-Size", "wd", "peak_lr", "warmup_steps"])
+@pytest.mark.parametrize(
+    "name", ["lr", "learning_rate", "optim.lr", "Batch-Size", "wd", "peak_lr", "warmup_steps", "their_lr"]
+)
 def test_a_hyperparameter_is_known_by_its_name(name):
     frame = grid(**{name: (1, 2, 3)})
     assert of(frame).knobs == (name,)
@@ -59,6 +61,11 @@ def test_a_number_of_few_values_at_most_points_is_a_knob_and_ids_times_and_resul
         "runs at one point also differ in team, which is taken neither as a knob nor as a recipe "
         "(--knobs names the knobs, --where selects rows)",
     )
+
+
+@pytest.mark.parametrize("name", ["batch_size_tokens", "tokens_per_batch", "warmup_iters", "decay_steps_share"])
+def test_a_hyperparameter_counted_in_tokens_or_steps_is_no_result(name):
+    assert of(grid(**{name: (1, 2, 4), "seed": (0, 1)})).knobs == (name,)
 
 
 def test_replicates_have_no_knob_whatever_their_seed_is_called():

@@ -148,3 +148,14 @@ def test_the_noise_of_the_dense_grid_of_the_step_law_is_a_tenth_of_a_percent():
     assert found.noise == pytest.approx(0.001, rel=0.3)
     assert (found.frame["used"] >= found.frame["lowest"]).all()
     assert ((found.frame["used"] / found.frame["lowest"] - 1) < 0.002).all()
+
+
+def test_points_whose_best_value_is_the_last_one_tried_are_counted():
+    narrow = runs(curvature=0.5, seeds=2, points=10).filter(pl.col("lr") > 5e-3)  # the best of the larger half is below
+    found = best_points(narrow, ["N"], ["lr", "bs"], "loss")
+    edge = sum(row["how"] != "fitted" and row["lr"] == narrow["lr"].min() for row in found.frame.to_dicts())
+    assert edge >= 5
+    assert found.at_edge["lr"] == edge == found.values()["at_edge"]["lr"]
+    assert any(f"has the lowest or highest lr tried at {edge} points" in note for note in found.notes())
+    wide = best_points(runs(curvature=0.5, seeds=2, points=10), ["N"], ["lr", "bs"], "loss")
+    assert not wide.at_edge

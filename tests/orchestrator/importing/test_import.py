@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sweeplaw.analysis.fitting.fit import fit
 from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.query import Query, run_query
 from sweeplaw.orchestrator.importing.importer import import_from
@@ -500,3 +501,21 @@ def test_such_a_column_in_a_store_of_an_earlier_version_hides_nothing(tmp_path, 
 def test_a_column_named_as_one_of_ours_keeps_its_name_where_ours_is_unknown(tmp_path):
     import_from(write(tmp_path / "a.csv", AMOUNTS), str(tmp_path / "store"), pairs=("val_loss=loss",), run=("id",))
     assert load(tmp_path / "store").select("N", "params_non_embedding").rows() == [(10, None), (30, None)]
+
+
+@pytest.mark.heavy
+def test_a_store_has_the_law_of_the_file_it_was_imported_from(tmp_path):
+    rows = [
+        (n, d, lr, batch, seed, 1.7 + 400 / n**0.34 + 410 / d**0.28 + 0.01 * (lr + batch) + 0.001 * (seed - lr * batch))
+        for n in (1e7, 3e7, 1e8) for d in (1e9, 4e9, 1.6e10) for lr in (1, 2) for batch in (1, 2, 3) for seed in (0, 1)
+    ]  # fmt: skip
+    table = pl.DataFrame(rows, schema=["N", "D", "lr", "batch_tokens", "seed", "loss"], orient="row")
+    table.write_csv(tmp_path / "runs.csv")
+    mapped = ("N=N", "D=D", "val_loss=loss", "seed=seed")
+    for name, keep in (("all", None), ("named", ("lr", "batch_tokens"))):
+        import_from(str(tmp_path / "runs.csv"), str(tmp_path / name), pairs=mapped, keep=keep)
+    expected = fit(str(tmp_path / "runs.csv"), x={"N": "N", "D": "D"}, y="loss")
+    for name in ("all", "named"):
+        found = fit(str(tmp_path / name))
+        assert found.rows_used == expected.rows_used == 18  # both seeds of the best setting of each point
+        assert found.params == pytest.approx(expected.params, rel=1e-9)
