@@ -48,25 +48,31 @@ def estimate(plan: Plan, profile: Profile, pace: Pace | None = None) -> dict[str
 
 
 def _by_point(plan: Plan) -> list[list[Group]]:
-    """Return the groups of each (N, D), sorted; unknown counts as one point.
+    """Return the groups of each (N, D), sorted; where one of them is unknown, those of each scientific point.
 
     Groups of one scientific point whose tokens differ by less than ``SAME_TOKENS`` are at one D: a batch size that does
     not divide the budget leaves out its last, partial batch.
     """
     scientific = plan.sweep.names("scientific")
+    points: dict[tuple[Any, ...], list[Group]] = {}
+    for group in plan.groups:
+        size = (group.cost.params or 0, group.cost.tokens or 0)
+        known = None not in (group.cost.params, group.cost.tokens)
+        points.setdefault((*size, *(() if known else map(group.shared.get, scientific))), []).append(group)
     found: list[list[Group]] = []
-    for group in sorted(plan.groups, key=lambda one: (one.cost.params or 0, one.cost.tokens or 0)):
-        if found and _at_one_point(found[-1][0], group, scientific):
-            found[-1].append(group)
+    for _, groups in sorted(points.items(), key=lambda point: point[0][:2]):
+        if found and _at_one_point(found[-1][0], groups[0], scientific):
+            found[-1] += groups
         else:
-            found.append([group])
+            found.append(groups)
     return found
 
 
 def _at_one_point(one: Group, other: Group, scientific: Sequence[str]) -> bool:
-    if one.cost.params != other.cost.params or one.cost.tokens == other.cost.tokens:
-        return one.cost.params == other.cost.params
-    close = (other.cost.tokens or 0) <= (1 + SAME_TOKENS) * (one.cost.tokens or 0)
+    """Return whether two groups of different tokens are at one (N, D)."""
+    if one.cost.params is None or one.cost.params != other.cost.params or not one.cost.tokens:
+        return False
+    close = (other.cost.tokens or 0) <= (1 + SAME_TOKENS) * one.cost.tokens
     return close and all(one.shared.get(name) == other.shared.get(name) for name in scientific)
 
 

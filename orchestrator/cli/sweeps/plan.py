@@ -12,7 +12,7 @@ from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_dama
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.orchestrator.cli.sweeps import simulation
 from sweeplaw.orchestrator.cli.sweeps.search import plan_search
-from sweeplaw.trials.quantities import counted, hours, short
+from sweeplaw.trials.quantities import counted, hours, plain, short
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sweeplaw.orchestrator.store.store import Store
 
 SHOWN = 20  # points at each end of a long table
+_SIZES = {"params": "params", "params_non_embedding": "N", "tokens": "tokens"}
 WIDTH = 80  # columns of a terminal; in a narrower one the lines of a table are broken, so that no number is cut
 
 
@@ -142,15 +143,20 @@ def _points(cost: Mapping[str, Any]) -> Table:
 
     title = f"{cost['sweep']}: {counted(cost['trials'], 'trial')} of {cost['workload']}"
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for heading in ("params", "N", "tokens", "trials", "FLOPs", "memory", "resources", "time"):
-        table.add_column(heading, justify="right")
     points = cost["points"]
+    sizes = [name for name in _SIZES if any(point[name] is not None for point in points)]
+    # Where a size is unknown, the axes say which point it is.
+    unknown = any(point["params"] is None or point["tokens"] is None for point in points)
+    axes = [name for name in points[0]["point"] if name not in sizes] if unknown else []
+    for heading in (*axes, *(_SIZES[name] for name in sizes), "trials", "FLOPs", "memory", "resources", "time"):
+        table.add_column(heading, justify="right")
     long = len(points) > 2 * SHOWN
     for number, point in enumerate([*points[:SHOWN], *points[-SHOWN:]] if long else points):
         if long and number == SHOWN:
             table.add_row(*["…"] * len(table.columns))
         table.add_row(
-            *(_count(point[name]) for name in ("params", "params_non_embedding", "tokens")),
+            *("–" if point["point"].get(name) is None else plain(point["point"][name]) for name in axes),
+            *(_count(point[name]) for name in sizes),
             str(point["trials"]),
             _count(point["flops"]),
             _memory(point["memory_bytes"]),

@@ -178,6 +178,20 @@ def plan_command(tmp_path, sizes, *options):
     return CliRunner().invoke(app, ["plan", str(sweep), *options], catch_exceptions=False).stdout
 
 
+def test_points_of_unknown_size_are_told_apart_by_their_axes(tmp_path):
+    (tmp_path / "own.py").write_text("def f(config): ...\n")
+    (tmp_path / "s.toml").write_text(
+        'name = "own"\nworkload = "python:own:f"\n[scientific]\n"model.width" = [64, 128]\ndepth = [2, 4]\n'
+        "[nuisance]\nlr = [0.1, 0.2, 0.3]\n"
+    )
+    found = CliRunner().invoke(app, ["plan", str(tmp_path / "s.toml")], catch_exceptions=False).stdout
+    rows = [line.split()[:3] for line in found.splitlines()[1:6]]
+    assert rows == [
+        ["depth", "model.width", "trials"],
+        *([depth, width, "3"] for depth in ("2", "4") for width in ("64", "128")),
+    ]
+
+
 @pytest.mark.heavy
 def test_a_long_table_shows_both_ends_and_a_note(tmp_path):
     short = plan_command(tmp_path, 40)
