@@ -15,7 +15,7 @@ from sweeplaw.analysis.forecasting.calibration import LearntProcesses, calibrate
 from sweeplaw.analysis.forecasting.process.learning import _parts, _Rows, learn
 from sweeplaw.analysis.forecasting.process.process import RunPoints
 from sweeplaw.analysis.forecasting.process.settings import START, combined, offset_block, smooth_block
-from sweeplaw.analysis.forecasting.rollouts import rollouts
+from sweeplaw.analysis.forecasting.rollouts import forecast_bands, rollouts
 from sweeplaw.analysis.laws.catalog import LAWS
 from tests.analysis.forecasting.test_process import isoflop
 
@@ -49,6 +49,19 @@ def test_what_a_forecast_remembers_of_a_table_knows_nothing_of_its_later_runs() 
     np.testing.assert_array_equal(found[0], found[1])
     fresh = calibrated(known, losses[cut.known], LearntProcesses(LAWS["skaling"])).quantiles(ahead, LEVELS, noise=True)
     assert np.abs(found[0] - fresh).max() < 0.02 * np.ptp(fresh, axis=0).min()
+
+
+@pytest.mark.heavy
+def test_a_rollout_forecasts_runs_with_their_noise_as_a_forecast_of_the_earlier_runs_does() -> None:
+    points, losses = isoflop(noise=0.02)
+    cut = list(next_budgets(budgets_of(points.compute)))[-1]
+    known, ahead = points.take(cut.known), points.take(cut.ahead)
+    found = forecast_bands(known, losses[cut.known], ahead, LearntProcesses(LAWS["skaling"]))
+    earlier = analysis.forecaster({**known.inputs, "loss": losses[cut.known]})
+    expected = earlier.predict(dict(ahead.inputs), 0.95, "run")
+    low, high = found.ends[0.95]
+    np.testing.assert_allclose([low, high], [expected.low, expected.high], rtol=1e-3)
+    assert (high - low > 2 * 0.02 * losses[cut.ahead]).all()
 
 
 @pytest.mark.parametrize(("square", "low", "high"), [(0.25, 1, 1), (1, 1, 1), (9, 2, 3)])
