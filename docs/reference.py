@@ -20,7 +20,7 @@ from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.plan import search_options, sizes
 from sweeplaw.orchestrator.plan.sweep import _File
 from sweeplaw.trials import expression
-from sweeplaw.trials.workloads.replay import workload as replay
+from sweeplaw.trials.workloads.replay.recorded import COST
 from sweeplaw.trials.workloads.user_code import command
 
 PAGE = Path(__file__).resolve().parent / "reference.md"
@@ -93,11 +93,12 @@ SETTINGS = (
     ("replay", "table", "text: a store, or a CSV, Parquet or NDJSON file", "required"),
     ("replay", "loss", "text: a column", '`"val_loss"`'),
     ("replay", "columns", "table: `knob = column`", "the knob's own name"),
-    ("replay", "cost", "text: a column, or a formula over columns", f"`{json.dumps(replay.COST)}`"),
+    ("replay", "cost", "text: a column, or a formula over columns", f"`{json.dumps(COST)}`"),
     ("replay", "curve", "text: a column of lists", "–"),
     ("replay", "size", "list of texts: knobs", "those that are sizes by name, such as N and D"),
     ("ensemble, evaluation", "store", "text: the store with the kept weights", "required"),
     ("language_model", "store", "text: the store with kept weights and sampled text", "–"),
+    ("language_model", "tasks", "table: `name = task`, such as `choice:FILE`", "`{}`"),
     ("language_model", "tasks", "table: `name = task`", "`{}`"),
 )
 KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "object": "table"}

@@ -69,7 +69,7 @@ class Case:
 def member(**values: Any) -> Member:
     """Return a member with a warm-up and a decaying learning rate, without clipping by default."""
     settings = {"seed": 0, "lr": 1e-2, "weight_decay": 0.1, "grad_clip": 0.0, **values}
-    return Member(schedule=Schedule("cosine", STEPS, 0.1), divergence_loss=20.0, **settings)  # type: ignore[arg-type]
+    return Member(schedule=Schedule("cosine", STEPS, 0.1), divergence_loss=20.0, **settings)
 
 
 def shape(*, tied: bool = False, qk_norm: bool = False) -> Shape:
