@@ -101,6 +101,15 @@ def test_values_that_no_search_wrote_are_named_and_ignored(tmp_path: Path, note:
     assert problem.startswith("1 row with search columns that no search wrote, such as ")
 
 
+@pytest.mark.parametrize("number", [0, 1_000_000, 10**12])
+def test_the_numbers_of_long_searches_are_believed(tmp_path: Path, number: int) -> None:
+    store = Store.open(tmp_path / "s", create=True)
+    plant(store, [SearchNote(number, number, "r", GOOD)])
+    found = ledger(Space(sweep()), store).history(RemainingBudget())
+    assert store.problems == ()
+    assert [seen.number for seen in found.observations] == [number]
+
+
 @pytest.mark.parametrize("setting", ODD_SETTINGS)
 def test_settings_of_other_spaces_are_none_of_this_one(tmp_path: Path, setting: str) -> None:
     store = Store.open(tmp_path / "s", create=True)
