@@ -205,16 +205,7 @@ class Memory:
         return self.state + self.activations
 
 
-def memory(
-    shape: Shape,
-    context: int,
-    batch_sequences: int,
-    *,
-    members: int = 1,
-    bytes_per_value: int = 4,
-    dropout: bool = False,
-    attention_dropout: bool = False,
-) -> Memory:
+def memory(shape: Shape, context: int, batch_sequences: int, *, members: int = 1, bytes_per_value: int = 4) -> Memory:
     """Estimate the device memory of training ``members`` stacked models.
 
     State: weights, gradient and two Adam moments in float32, 16 bytes per parameter. Activations kept for the
@@ -223,12 +214,9 @@ def memory(
     token and three float32 copies of the logits (logits, log-softmax, gradient). Gathered: a device holds at most the
     embedding, the head, all gains and the matrices of two blocks unsharded at a time (one of the two is in transit),
     as weights, as their gradients and as the buffer of the exchange (`training.sharding`): 12 bytes per parameter.
-    With ``dropout`` a block keeps its two masks too; with ``attention_dropout`` the attention weights, before and after
-    their mask, and the mask: 3 heads x context float32 values per token, which otherwise never exist at once.
     """
     tokens = batch_sequences * context
-    kept = (10 + 2 * dropout) * shape.width + 4 * shape.ffn
-    blocks = tokens * shape.depth * (kept * bytes_per_value + attention_dropout * 3 * 4 * shape.heads * context)
+    blocks = tokens * shape.depth * (10 * shape.width + 4 * shape.ffn) * bytes_per_value
     output = tokens * (2 * shape.width * bytes_per_value + 3 * 4 * shape.vocabulary)
     count = parameters(shape)
     blocks_held = min(2, shape.depth) * (count.attention + count.feed_forward) // shape.depth

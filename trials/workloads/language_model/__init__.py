@@ -160,14 +160,7 @@ def _cost(knobs: Mapping[str, Any]) -> Cost:
     """Return the cost: parameters and tokens of one member, FLOPs and memory of all members."""
     shape, length, members = shape_of(knobs), length_of(knobs), knobs["members"]
     groups = accounting.parameters(shape)
-    memory = accounting.memory(
-        shape,
-        knobs["context"],
-        knobs["batch_sequences"],
-        members=members,
-        dropout=bool(knobs["dropout"]),
-        attention_dropout=bool(knobs["attention_dropout"]),
-    )
+    memory = accounting.memory(shape, knobs["context"], knobs["batch_sequences"], members=members)
     flops_per_token = accounting.FLOPS_CONVENTIONS[accounting.RECORDED_CONVENTION](shape, knobs["context"])
     return Cost(
         params=groups.total,
