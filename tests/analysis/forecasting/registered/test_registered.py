@@ -55,6 +55,8 @@ def test_a_forecast_says_what_where_from_and_by_whom(registered):
     assert registered.registered_by == "Ada"
     assert registered.runs.count == 20
     assert len(set(registered.runs.ids)) == 20
+    texts = [value_text(inputs, one) for *inputs, one in table().iter_rows()]
+    assert set(registered.runs.ids) == set(run_ids(table(), texts))
     assert target.inputs == BIG
     widths = [high - low for low, high in target.bands.values()]
     assert list(target.bands) == ["0.5", "0.8", "0.95"]
@@ -109,7 +111,7 @@ def test_a_run_that_came_later_is_scored(registered):
     assert one.inside["0.95"] is True
     assert [item.count for item in sheet.calibration] == [1, 1, 1]
     assert sheet.calibration[2].low == pytest.approx(0.025)  # exact binomial, 1 of 1
-    assert "1 of them have ended" in repr(sheet)
+    assert "1 ended, " in repr(sheet)
 
 
 def test_before_the_run_there_is_nothing_to_score(registered):
@@ -126,7 +128,7 @@ def test_a_changed_forecast_is_shown_as_changed_and_counts_nowhere(registered):
     assert sheet.calibration == ()
     assert (sheet.scored[0].changed, sheet.scored[0].inside, sheet.scored[0].error) == (True, None, None)
     assert "was changed after it was registered" in sheet.notes[0]
-    assert "1 of them have ended, 0 count" in sheet.headline()[0]
+    assert "1 ended, 0 counted" in sheet.headline()[0]
     row = sheet.card().rows[0]
     assert not any("yes" in cell for cell in row)
     assert "changed after it was registered: not counted" in row[-1]
