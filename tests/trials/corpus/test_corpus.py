@@ -118,6 +118,7 @@ def test_another_pythons_stdlib_is_refused_with_both_versions() -> None:
         ("tokens:x.bin?vocab=70000", "from 2 to 65536"),
         ("markov:stats=4", "did you mean 'states'"),
         ("markov:states=1", "not in"),
+        *((f"markov:{odd}", "0 < spread < 100") for odd in ("tokens=0", "spread=0", "spread=100", "seed=-1")),
         ("markov:states=many", "not a number"),
     ],
 )
