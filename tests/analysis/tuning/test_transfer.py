@@ -38,6 +38,13 @@ def test_evaluation_workloads_do_not_affect_the_choice() -> None:
     assert phases == {f"corpus-{i}": "evaluation" if i == 5 else "tuning" for i in range(6)}
 
 
+def test_rows_without_a_loss_or_a_workload_are_counted() -> None:
+    odd = pl.DataFrame({"corpus": ["corpus-0", "corpus-1", None], "lr": [1e-3] * 3, "val_loss": [np.inf, -1.0, 2.0]})
+    found = transfer(pl.concat([runs(), odd]), ["corpus"], ["lr"])
+    assert list(found.dropped.values()) == [3]
+    assert transfer(runs(), ["corpus"], ["lr"]).dropped == dict.fromkeys(found.dropped, 0)
+
+
 def test_a_longer_list_is_never_worse_and_reaches_the_best_of_each_tuning_workload() -> None:
     found = transfer(runs(), ["corpus"], ["lr"], k=9)
     for one in found.workloads:
