@@ -12,7 +12,14 @@ from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS
 from sweeplaw.trials.workloads import registry
 from sweeplaw.trials.workloads.user_code.declared import SEED
 
-WORKLOADS = ("language_model", "surrogate")  # the columns of the others are declared by their user
+# The workloads whose columns are known, with options that they need; those of the others are declared by their user.
+WORKLOADS: Mapping[str, Mapping[str, str]] = {
+    "language_model": {},
+    "surrogate": {},
+    "ensemble": {"store": "."},
+    "evaluation": {"store": "."},
+}
+_METRIC_TYPES = {"members": "int", "questions": "int", "score_name": "str"}  # of those that are no floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +42,15 @@ def entries() -> list[Entry]:
         for column in columns
     ]
     core = {entry.column for entry in found if entry.table == "trials"}
-    for name in WORKLOADS:
-        workload = registry.load(name)
+    for name, options in WORKLOADS.items():
+        workload = registry.load(name, options)
         for knob in workload.knobs:
             if knob.name not in core:
                 found.append(Entry("trials", knob.name, knob.type, knob.unit, knob.meaning, f"{name} knob"))
         for metric, (unit, meaning) in workload.metrics.items():
             if metric not in core:
-                found.append(Entry("trials", metric, "float", unit, meaning, f"{name} metric"))
+                kind = _METRIC_TYPES.get(metric, "float")
+                found.append(Entry("trials", metric, kind, unit, meaning, f"{name} metric"))
     return found
 
 
@@ -58,7 +66,9 @@ def present(source: str, faults: list[str] | None = None) -> list[Entry]:
     declarations = declared(loaded.launches)
     ran = loaded.trials.select("workload").unique().collect() if _has_workloads(loaded) else None
     workloads = [] if ran is None else ran["workload"].to_list()
-    known = {(entry.table, entry.column): entry for entry in _described(workloads)}
+    known: dict[tuple[str, str], Entry] = {}
+    for entry in _described(workloads):
+        known.setdefault((entry.table, entry.column), entry)
     found = []
     for table, frame in (("trials", loaded.trials), ("curves", loaded.curves)):
         for column, kind in frame.collect_schema().items():
@@ -70,7 +80,8 @@ def present(source: str, faults: list[str] | None = None) -> list[Entry]:
 def _described(workloads: Collection[str]) -> Iterator[Entry]:
     """Yield the entries that apply to trials of these workloads; of the user's own, knobs and losses are theirs."""
     own = bool(workloads) and all(map(is_own, workloads))
-    for entry in entries():
+    ran = {f"{name} {kind}" for name in workloads for kind in ("knob", "metric")}
+    for entry in sorted(entries(), key=lambda entry: entry.origin != "core" and entry.origin not in ran):
         if own and entry.column in LOSSES:
             yield replace(entry, unit="", meaning="as the trial reported it")
         elif not own or entry.origin == "core":
