@@ -40,7 +40,7 @@ FORWARD = 1 / 3  # of the FLOPs of training on a token
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class SamplingOptions:
     """How text is sampled. ``prompt_tokens`` of each sequence are real."""
 
     mix: str = "documents"
@@ -50,7 +50,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class SamplingRequest:
     """What is asked of a synthetic corpus: everything that determines its tokens.
 
     ``teachers`` are names of kept models with commas between them. ``tokens`` are those that a student of the same
@@ -59,11 +59,11 @@ class Request:
 
     teachers: str
     tokens: int
-    options: Options = Options()
+    options: SamplingOptions = SamplingOptions()
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
+class SampledCorpus:
     """A synthetic corpus: its ``name`` in a sweep file, what is known of it, and whether it was sampled ``anew``."""
 
     name: str
@@ -74,13 +74,13 @@ class Sampled:
 
 def sample_corpus(
     location: Location,
-    request: Request,
+    request: SamplingRequest,
     *,
     batch: int = 64,
     device: str = "cpu",
     known: Mapping[str, Any] = NOTHING,
     progress: ProgressCallback = no_progress,
-) -> Sampled:
+) -> SampledCorpus:
     """Sample a corpus from models that the store at ``location`` keeps into this store, unless it is there already.
 
     ``batch`` sequences are sampled at a time, ``known`` facts are kept with the others. Raise InputError with every
@@ -92,13 +92,13 @@ def sample_corpus(
     corpus_id = synthetic_corpora.id_of(recipe)
     if synthetic_corpora.exists(location, corpus_id):
         facts = synthetic_corpora.facts_of(location, corpus_id)
-        return Sampled(corpus_name(corpus_id, facts), corpus_id, facts, anew=False)
+        return SampledCorpus(corpus_name(corpus_id, facts), corpus_id, facts, anew=False)
     prompts = _prompts(teachers, request, context, recipe["sequences"], location.uri)
     began = time.perf_counter()
     tokens = _sampled(location, teachers, request, prompts, batch, device, progress)
     facts = {**_facts(teachers, request, tokens, context, time.perf_counter() - began), **known}
     synthetic_corpora.save(location, recipe, facts, tokens)
-    return Sampled(corpus_name(corpus_id, facts), corpus_id, facts, anew=True)
+    return SampledCorpus(corpus_name(corpus_id, facts), corpus_id, facts, anew=True)
 
 
 def open_text(corpus: str, tokenizer: str, store: str | None = None) -> Corpus:
@@ -154,7 +154,7 @@ def _stream(tokens: Sequences) -> TokenStream:
     return TokenStream(tokens.reshape(-1), np.arange(sequences, dtype=np.int64) * length, length)
 
 
-def _checked(teachers: Sequence[Described], request: Request) -> int:
+def _checked(teachers: Sequence[Described], request: SamplingRequest) -> int:
     """Return the context of the teachers. Raise InputError with every fault of the request."""
     faults = disagreements(teachers, TEXT)
     context = min(int(one.knobs["context"]) for one in teachers)
@@ -173,7 +173,7 @@ def _checked(teachers: Sequence[Described], request: Request) -> int:
     return context
 
 
-def recipe_of(teachers: Sequence[Described], request: Request, context: int) -> dict[str, Any]:
+def recipe_of(teachers: Sequence[Described], request: SamplingRequest, context: int) -> dict[str, Any]:
     """Return what determines the tokens, the same for every way to write it."""
     options = request.options
     return {
@@ -188,7 +188,7 @@ def recipe_of(teachers: Sequence[Described], request: Request, context: int) -> 
 
 
 def _prompts(
-    teachers: Sequence[Described], request: Request, context: int, sequences: int, store: str
+    teachers: Sequence[Described], request: SamplingRequest, context: int, sequences: int, store: str
 ) -> npt.NDArray[np.int64]:
     """Return the prompt of each sequence, (sequences, prompt tokens), from text that all teachers were trained on."""
     knobs = teachers[0].knobs
@@ -209,7 +209,7 @@ def _prompts(
 def _sampled(
     location: Location,
     teachers: Sequence[Described],
-    request: Request,
+    request: SamplingRequest,
     prompts: npt.NDArray[np.int64],
     batch: int,
     device: str,
@@ -251,7 +251,7 @@ def _authors(
 
 
 def _facts(
-    teachers: Sequence[Described], request: Request, tokens: Sequences, context: int, seconds: float
+    teachers: Sequence[Described], request: SamplingRequest, tokens: Sequences, context: int, seconds: float
 ) -> dict[str, Any]:
     """Return what is known of the text beside its recipe. FLOPs are those of the forward passes at full context."""
     each = [FORWARD * palm_flops_per_token(one.shape, context) for one in teachers]

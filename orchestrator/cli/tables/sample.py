@@ -10,7 +10,7 @@ from sweeplaw.orchestrator.cli.shared.models import complete
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
 
 if TYPE_CHECKING:
-    from sweeplaw.trials.sampling.corpora import Sampled
+    from sweeplaw.trials.sampling.corpora import SampledCorpus
 
 
 def register(app: typer.Typer) -> None:
@@ -53,12 +53,12 @@ def sample(
     from sweeplaw.orchestrator.launch.evaluation import synthesis
     from sweeplaw.orchestrator.store.store import Store
     from sweeplaw.trials.errors import InputError
-    from sweeplaw.trials.sampling.corpora import Options
+    from sweeplaw.trials.sampling.corpora import SamplingOptions
 
     if bool(trial) == best:
         raise InputError("accepted: --trial ID, once for each teacher, or --best")
     opened = Store.open(store)
-    options = Options(mix, temperature, prompt_tokens, seed)
+    options = SamplingOptions(mix, temperature, prompt_tokens, seed)
     if best:
         requests = synthesis.requests_of_best(opened, tokens, options, sweep)
     else:
@@ -76,7 +76,7 @@ def sample(
         emit_json(values if best else values[0])
 
 
-def _print(text: Sampled) -> None:
+def _print(text: SampledCorpus) -> None:
     from sweeplaw.trials.quantities import short
 
     facts = text.facts

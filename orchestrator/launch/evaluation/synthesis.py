@@ -13,7 +13,7 @@ from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.formula import parse
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 from sweeplaw.trials.quantities import number
-from sweeplaw.trials.sampling.corpora import NOTHING, Options, Request, Sampled, sample_corpus
+from sweeplaw.trials.sampling.corpora import NOTHING, SampledCorpus, SamplingOptions, SamplingRequest, sample_corpus
 from sweeplaw.trials.workloads.ensemble.specs import expanded, spec_of, training_flops
 
 MOST_TOKENS = 2**53
@@ -21,13 +21,13 @@ MOST_TOKENS = 2**53
 
 def sample(
     store: Store,
-    request: Request,
+    request: SamplingRequest,
     *,
     batch: int = 64,
     threads: int = 1,
     device: str = "cpu",
     progress: ProgressCallback = no_progress,
-) -> Sampled:
+) -> SampledCorpus:
     """Sample the corpus from models that the store keeps, unless the same text is there already.
 
     ``batch`` sequences are sampled at a time. Raise InputError, OSError.
@@ -50,7 +50,9 @@ def sample(
         torch.set_num_threads(before)
 
 
-def requests_of_best(store: Store, tokens: str, options: Options, sweep: str | None = None) -> list[Request]:
+def requests_of_best(
+    store: Store, tokens: str, options: SamplingOptions, sweep: str | None = None
+) -> list[SamplingRequest]:
     """Return a request for the best setting of each scientific point of a sweep: all its seeds are teachers.
 
     ``tokens`` is a number or a formula over the knobs and columns of the setting. Raise InputError.
@@ -59,13 +61,15 @@ def requests_of_best(store: Store, tokens: str, options: Options, sweep: str | N
     return [request_of(row[TRIAL], tokens, options, row) for row in rows]
 
 
-def request_of(teachers: str, tokens: str, options: Options, scope: Mapping[str, Any] = NOTHING) -> Request:
+def request_of(
+    teachers: str, tokens: str, options: SamplingOptions, scope: Mapping[str, Any] = NOTHING
+) -> SamplingRequest:
     """Return the request for a text of ``tokens``, a number such as ``10M`` or a formula over ``scope``.
 
     Raise InputError.
     """
     try:
-        return Request(teachers, int(number(tokens)), options)
+        return SamplingRequest(teachers, int(number(tokens)), options)
     except ValueError:
         formula = parse(tokens)
     if missing := sorted(formula.names - set(scope)):
@@ -74,4 +78,4 @@ def request_of(teachers: str, tokens: str, options: Options, scope: Mapping[str,
     found = formula(scope)
     if not isinstance(found, int | float) or not 0 < found < MOST_TOKENS:
         raise InputError(f"tokens = {tokens!r} is {shown(found)} (accepted: a positive number)")
-    return Request(teachers, int(found), options)
+    return SamplingRequest(teachers, int(found), options)

@@ -19,7 +19,7 @@ from sweeplaw.orchestrator.plan.plan import Plan, plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.sampling.corpora import Options, Request
+from sweeplaw.trials.sampling.corpora import SamplingOptions, SamplingRequest
 
 pytestmark = pytest.mark.heavy
 
@@ -85,7 +85,7 @@ def test_students_learn_from_the_best_of_each_point(place, tmp_path):
     assert [sentence.split(" (")[0] for sentence in absent_data(elsewhere)] == [
         f"{tmp_path}/none has no synthetic corpus {name.removeprefix('synthetic:').split('?')[0]}" for name in names
     ]
-    again = sample(Store.open(place), Request(ids(place)[0], 1024, Options(seed=1)))
+    again = sample(Store.open(place), SamplingRequest(ids(place)[0], 1024, SamplingOptions(seed=1)))
     with pytest.raises(InputError, match=f"has 2 texts of .*{again.name.split('?')[0]}"):
         derive(load(place), STUDENTS, store=str(place))
 
@@ -102,11 +102,11 @@ def test_students_begin_from_the_best_of_each_point(tmp_path):
 
 
 def test_tokens_are_a_number_or_a_formula_over_the_setting(place):
-    options = Options(temperature=0.5)
-    assert request_of("a", "1.5k", options) == Request("a", 1500, options)
+    options = SamplingOptions(temperature=0.5)
+    assert request_of("a", "1.5k", options) == SamplingRequest("a", 1500, options)
     found = requests_of_best(Store.open(place), "3 * unique_tokens * epochs", options)
     assert found == [
-        Request(teachers, 6 * size, options) for teachers, size in zip(ids(place), (512, 1024), strict=True)
+        SamplingRequest(teachers, 6 * size, options) for teachers, size in zip(ids(place), (512, 1024), strict=True)
     ]
     for tokens, message in (
         ("3 * unique_tokens", "unique_tokens is not known"),

@@ -20,7 +20,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.kept.members import MemberName
 from sweeplaw.trials.kept.teachers import describe, load
 from sweeplaw.trials.sampling import corpora
-from sweeplaw.trials.sampling.corpora import Options, Request, open_synthetic, open_text, sample_corpus
+from sweeplaw.trials.sampling.corpora import SamplingOptions, SamplingRequest, open_synthetic, open_text, sample_corpus
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import kept_weights, synthetic_corpora, tensor_files
 from sweeplaw.trials.store_format.kept_weights import Kept
@@ -49,12 +49,12 @@ def place(tmp_path: Path) -> Location:
 
 
 def sampled(place: Location, *teachers: str, batch: int = 64, **options: Any) -> synthetic_corpora.SyntheticText:
-    found = sample_corpus(place, Request(",".join(teachers), 640, Options(**options)), batch=batch)
+    found = sample_corpus(place, SamplingRequest(",".join(teachers), 640, SamplingOptions(**options)), batch=batch)
     return synthetic_corpora.load(place.uri, found.corpus_id)
 
 
 def test_the_same_request_has_one_name_and_is_sampled_once(place, tmp_path, monkeypatch):
-    request = Request(keep(tmp_path), 640)
+    request = SamplingRequest(keep(tmp_path), 640)
     first = sample_corpus(place, request)
     monkeypatch.setattr(corpora, "_sampled", None)
     again = sample_corpus(place, request, batch=3)
@@ -65,17 +65,22 @@ def test_the_same_request_has_one_name_and_is_sampled_once(place, tmp_path, monk
 
 def test_every_option_is_part_of_the_name(place, tmp_path):
     first, second = keep(tmp_path), keep(tmp_path, 1)
-    requests = [Request(first, 640), Request(second, 640), Request(f"{first},{second}", 640)]
-    requests += [Request(first, 640, Options(temperature=0.5)), Request(first, 640, Options(prompt_tokens=3))]
-    requests += [Request(first, 640, Options(seed=7))]
-    requests += [Request(first, 656), Request(f"{first},{second}", 640, Options(mix="logits"))]
+    requests = [SamplingRequest(first, 640), SamplingRequest(second, 640), SamplingRequest(f"{first},{second}", 640)]
+    requests += [
+        SamplingRequest(first, 640, SamplingOptions(temperature=0.5)),
+        SamplingRequest(first, 640, SamplingOptions(prompt_tokens=3)),
+    ]
+    requests += [SamplingRequest(first, 640, SamplingOptions(seed=7))]
+    requests += [SamplingRequest(first, 656), SamplingRequest(f"{first},{second}", 640, SamplingOptions(mix="logits"))]
     ids = [sample_corpus(place, request).corpus_id for request in requests]
     assert len(set(ids)) == len(ids)
 
 
 def test_one_teacher_writes_the_same_text_in_both_mixes(place, tmp_path):
     teacher = keep(tmp_path)
-    ids = {sample_corpus(place, Request(teacher, 640, Options(mix=mix))).corpus_id for mix in corpora.MIXES}
+    ids = {
+        sample_corpus(place, SamplingRequest(teacher, 640, SamplingOptions(mix=mix))).corpus_id for mix in corpora.MIXES
+    }
     assert len(ids) == 1
 
 
@@ -141,7 +146,7 @@ def test_streams_of_an_opened_corpus_share_no_sequence(place, tmp_path):
 
 
 def test_a_text_that_cannot_be_written_is_not_there(place, tmp_path, monkeypatch):
-    request = Request(keep(tmp_path), 640)
+    request = SamplingRequest(keep(tmp_path), 640)
 
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -223,15 +228,15 @@ def test_bad_requests_name_what_is_accepted(place, tmp_path):
     longer, other = keep(tmp_path, context=8), keep(tmp_path, corpus="markov:states=9,tokens=65536")
     missing = "0" * 20
     cases = [
-        (Request(missing, 640), "keeps no weights of trial"),
-        (Request(first, 640, Options(mix="words")), "mix = 'words' \\(accepted: documents, logits\\)"),
-        (Request(first, 640, Options(temperature=-1.0)), "temperature = -1"),
-        (Request(first, 640, Options(prompt_tokens=17)), "prompt_tokens = 17 \\(accepted: 1 to 16"),
-        (Request(first, 15), "less than one sequence"),
-        (Request(f"{first},{longer}", 640), "context = 16 in .*, 8 in "),
-        (Request(f"{first},{other}", 640), "corpus = 'markov:states=12"),
-        (Request(f"{first},{first}", 640), "named twice"),
-        (Request(f"{first}:4", 640), "has no member 4"),
+        (SamplingRequest(missing, 640), "keeps no weights of trial"),
+        (SamplingRequest(first, 640, SamplingOptions(mix="words")), "mix = 'words' \\(accepted: documents, logits\\)"),
+        (SamplingRequest(first, 640, SamplingOptions(temperature=-1.0)), "temperature = -1"),
+        (SamplingRequest(first, 640, SamplingOptions(prompt_tokens=17)), "prompt_tokens = 17 \\(accepted: 1 to 16"),
+        (SamplingRequest(first, 15), "less than one sequence"),
+        (SamplingRequest(f"{first},{longer}", 640), "context = 16 in .*, 8 in "),
+        (SamplingRequest(f"{first},{other}", 640), "corpus = 'markov:states=12"),
+        (SamplingRequest(f"{first},{first}", 640), "named twice"),
+        (SamplingRequest(f"{first}:4", 640), "has no member 4"),
     ]
     for request, message in cases:
         with pytest.raises(InputError, match=message):
@@ -264,5 +269,5 @@ def test_the_command_prints_the_name_and_keeps_where_the_text_is_from(tmp_path, 
     assert (facts["tokens"], facts["real_corpus"]) == (640, TrialSpec.of(
         WORKLOAD.name, WORKLOAD.knobs, WORKLOAD.resolve(SMALL))["corpus"])  # fmt: skip
     assert facts["training_flops"] > 0
-    again = sample_from(Store.open(tmp_path), Request(",".join(trials), 640))
+    again = sample_from(Store.open(tmp_path), SamplingRequest(",".join(trials), 640))
     assert (again.name, again.anew) == (name, False)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import Outcome
-from sweeplaw.trials.sampling.corpora import Options, Request, sample_corpus
+from sweeplaw.trials.sampling.corpora import SamplingOptions, SamplingRequest, sample_corpus
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import kept_weights
 from sweeplaw.trials.store_format.kept_weights import Kept
@@ -42,7 +42,8 @@ class Place:
         self.teacher, self.pair = self.spec(), self.spec(members=2)
         self.losses = {spec.trial_id: self.run(spec).metrics["val_loss"] for spec in (self.teacher, self.pair)}
         self.text, self.texts = (
-            sample_corpus(locate(str(folder)), Request(spec.trial_id, 2048)).name for spec in (self.teacher, self.pair)
+            sample_corpus(locate(str(folder)), SamplingRequest(spec.trial_id, 2048)).name
+            for spec in (self.teacher, self.pair)
         )
 
     def spec(self, **values: Any) -> TrialSpec:
@@ -178,7 +179,7 @@ def test_the_flops_of_teachers_are_theirs_and_those_of_sampling_and_labels(place
 def test_teachers_that_wrote_the_text_and_label_it_were_trained_once(place):
     cost = place.workload.cost(place.teacher)
     known = {"training_flops": cost.flops}
-    request = Request(place.teacher.trial_id, 2048, Options(seed=1))
+    request = SamplingRequest(place.teacher.trial_id, 2048, SamplingOptions(seed=1))
     text = sample_corpus(locate(str(place.folder)), request, known=known).name
     both = place.spec(synthetic=text, synthetic_weight=0.5, teachers=place.teacher.trial_id, teacher_weight=0.5)
     labels = 2 * cost.flops / 3  # the student reads twice the tokens of its teacher
