@@ -14,7 +14,7 @@ from sweeplaw.orchestrator.plan.sweep import SweepSpec, read
 from sweeplaw.orchestrator.search.registry import check
 from sweeplaw.trials.kept.members import MemberName
 from sweeplaw.trials.kept.teachers import Described
-from sweeplaw.trials.sampling.corpora import Request, recipe_of
+from sweeplaw.trials.sampling.corpora import SamplingRequest, recipe_of
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format.kept_weights import Kept
 from sweeplaw.trials.store_format.synthetic_corpora import id_of
@@ -88,7 +88,7 @@ def test_students_name_the_text_of_their_teachers_and_begin_at_the_published_set
 ) -> None:
     sweep = read(FOLDER / f"{recipe}.toml")
     check(sweep)
-    made = recipe_of(teachers()[:count], Request("", 10_000_000_000), 4096)
+    made = recipe_of(teachers()[:count], SamplingRequest("", 10_000_000_000), 4096)
     assert sweep.fixed["synthetic"] == f"synthetic:{id_of(made)}?vocab=128256"
     start = {"epochs": 16, "lr": 3e-3, "weight_decay": 0.1, "synthetic_weight": weight}
     assert getattr(sweep.search, "start", None) == start
