@@ -7,7 +7,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from types import UnionType
-from typing import Any
+from typing import Any, TypeVar
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 _LONGEST_MESSAGE = 2000  # characters; an error may quote all its data
 
@@ -17,28 +20,50 @@ LONGEST_SHOWN = 120  # characters of a value in a message
 class InputError(ValueError):
     """Invalid input, with every fault found. The command line prints it and exits with code 2.
 
-    Each fault is one sentence: the location, the value and what would be accepted.
+    Each fault is one sentence: the location, the value and what would be accepted. ``hints`` are no faults: what there
+    is to choose from, or what to do instead.
     """
 
-    def __init__(self, faults: str | Sequence[str], *, where: str = "") -> None:
+    def __init__(self, faults: str | Sequence[str], *, where: str = "", hints: Sequence[str] = ()) -> None:
         self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
         self.where = where
+        self.hints = tuple(hints)
         super().__init__(self.render())
 
     def render(self) -> str:
-        """Return the message: one line for one fault, a heading and a bullet per fault for several."""
+        """Return the message: one line for one fault, a heading and a bullet per fault for several; then the hints."""
         prefix = f"{self.where}: " if self.where else ""
         if len(self.faults) == 1:
-            return prefix + self.faults[0]
-        bullets = "\n".join(f"  - {fault}" for fault in self.faults)
-        return f"{prefix}{len(self.faults)} faults\n{bullets}"
+            return "\n".join([prefix + self.faults[0], *(f"  - {hint}" for hint in self.hints)])
+        bullets = [f"  - {fault}" for fault in self.faults]
+        return "\n".join([f"{prefix}{len(self.faults)} faults", *bullets, *self.hints])
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.faults, self.where)
+        return _rebuild, (type(self), self.faults, self.where, self.hints)
 
 
-def _rebuild(kind: type[InputError], faults: tuple[str, ...], where: str) -> InputError:
-    return kind(faults, where=where)
+def _rebuild(kind: type[InputError], faults: tuple[str, ...], where: str, hints: tuple[str, ...]) -> InputError:
+    return kind(faults, where=where, hints=hints)
+
+
+def gathered(answers: Mapping[Key, Callable[[], Value]]) -> dict[Key, Value]:
+    """Return the answer of each, by key. Raise InputError with the faults of all that raise one, each once."""
+    found: dict[Key, Value] = {}
+    errors: list[InputError] = []
+    for key, answer in answers.items():
+        try:
+            found[key] = answer()
+        except InputError as error:
+            errors.append(error)
+    if errors:
+        places = {error.where for error in errors}
+        where = places.pop() if len(places) == 1 else ""
+        faults = dict.fromkeys(
+            f"{error.where}: {fault}" if error.where != where else fault for error in errors for fault in error.faults
+        )
+        hints = dict.fromkeys(hint for error in errors for hint in error.hints)
+        raise InputError(list(faults), where=where, hints=list(hints))
+    return found
 
 
 def safe_text(value: Any, make: Callable[[Any], str] = repr, longest: int = 200) -> str:

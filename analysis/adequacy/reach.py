@@ -46,7 +46,7 @@ def require_reach(beyond: Mapping[str, np.ndarray], ends: Mapping[str, tuple[flo
             )
         faults.append(f"{name} is {distance(worst):.3g} times {side} the runs (at most {FARTHEST:,.0f} times{limit})")
     if faults:
-        raise InputError([*faults, "beyond that no law has been checked against a run, and its error is unknown"])
+        raise InputError(faults, hints=["beyond that no law has been checked against a run, and its error is unknown"])
 
 
 def unchecked(beyond: float) -> str:

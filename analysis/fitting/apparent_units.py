@@ -38,10 +38,15 @@ def apparent_units(inputs: Mapping[str, Array], columns: Mapping[str, str], unit
     if not small:
         return ""
     factors = _likeliest(small, inputs, columns)
-    seeming = ", ".join(f"{name} ({columns[name]}) in {FACTORS[factor]}" for name, factor in factors.items())
+    seeming = ", ".join(f"{labelled(name, columns[name])} in {FACTORS[factor]}" for name, factor in factors.items())
     options = " ".join(f"--x '{name}={factor:.0e}*{_quoted(columns[name])}'" for name, factor in factors.items())
     divided = "; --unit divides what the law sees, and does not tell the unit of the table" if units else ""
     return f"{seeming.replace(' in ', ' seems to be in ', 1)} ({options.replace('e+0', 'e')} says so{divided})"
+
+
+def labelled(name: str, column: str) -> str:
+    """Return an input with the column that it is read from, where that has another name."""
+    return name if name == column else f"{name} ({column})"
 
 
 def _quoted(column: str) -> str:
@@ -57,7 +62,7 @@ def _mixed(name: str, column: str, values: Array) -> str:
     below, above = ordered[int(steps.argmax())], ordered[int(steps.argmax()) + 1]
     few, many = int((values <= below).sum()), int((values >= above).sum())
     return (
-        f"{name} ({column}) seems to be in two units: {few} rows are at most {short(below)} and {many} at least "
+        f"{labelled(name, column)} seems to be in two units: {few} rows are at most {short(below)} and {many} at least "
         f"{short(above)}; an expression makes them one (--x '{name}=...'), or --where selects some"
     )
 

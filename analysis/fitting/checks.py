@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from sweeplaw.analysis.fitting.apparent_units import labelled
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.tables.units import is_own
 from sweeplaw.trials.errors import InputError
@@ -120,7 +121,7 @@ def require_fittable(observations: Observations, law: Law, hint: str = "") -> No
     faults = [*_input_faults(observations, law), *_loss_faults(observations, law)]
     if faults:
         faults += [hint] if hint else []
-        raise InputError([*faults, *(f"left out: {item.describe()}" for item in observations.dropped)])
+        raise InputError(faults, hints=[f"left out: {item.describe()}" for item in observations.dropped])
 
 
 def _input_faults(observations: Observations, law: Law) -> list[str]:
@@ -130,7 +131,7 @@ def _input_faults(observations: Observations, law: Law) -> list[str]:
         faults.append(f"{rows} rows with {points} distinct points cannot fix {needed}")
     for name, column in observations.inputs.items():
         if rows and np.all(column == column[0]):
-            value = f"{name} ({observations.columns[name]}) is {column[0]:g} in all {rows} rows"
+            value = f"{labelled(name, observations.columns[name])} is {column[0]:g} in all {rows} rows"
             faults.append(f"{value}: with one distinct value its term cannot be distinguished from a constant")
     varying = {name: text for name, text in observations.columns.items() if name in observations.inputs
                and np.ptp(observations.inputs[name])} if rows else {}  # fmt: skip

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from sweeplaw.analysis.fitting.apparent_units import apparent_units
+from sweeplaw.analysis.fitting.apparent_units import apparent_units, labelled
 from sweeplaw.analysis.fitting.checks import Dropped, Observations, data_warnings, has_own_trials, require_fittable
 from sweeplaw.analysis.fitting.selection import Selection, select
 from sweeplaw.analysis.laws.law import Law
@@ -17,7 +18,7 @@ from sweeplaw.analysis.tables.roles.budgets import TOKENS, budget_note, with_pla
 from sweeplaw.analysis.tables.sources import rows as rows_of
 from sweeplaw.analysis.tables.sql.expressions import ALIASES, condition, some_columns
 from sweeplaw.analysis.tables.sql.numbers import columns_read, numbers_of
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, gathered
 from sweeplaw.trials.record import N_UNKNOWN
 
 Array = np.ndarray
@@ -60,7 +61,7 @@ def observe(table: Any, law: Law, columns: Columns) -> Observations:
     frame, numbers = frame.drop("__row"), frame["__row"]
     mapping = _mapping(law, _by_input(law, columns.x), columns.y, columns.weights, frame.columns)
     frame, planned = (frame, 0) if columns.all_rows or TOKENS not in mapping.values() else with_planned_tokens(frame)
-    values = {name: numbers_of(frame, text, name, numbers) for name, text in mapping.items()}
+    values = gathered({name: partial(numbers_of, frame, text, name, numbers) for name, text in mapping.items()})
     units = _units(_by_input(law, columns.units), law)
     rows = numbers.to_numpy()
     keep, dropped = _split(values, rows, mapping)
@@ -202,6 +203,6 @@ def _split(
         for reason, bad in faults.items():
             rows = numbers[bad & keep]
             if rows.size:
-                dropped.append(_dropped(f"{name} ({mapping[name]}) {reason}", rows))
+                dropped.append(_dropped(f"{labelled(name, mapping[name])} {reason}", rows))
             keep &= ~bad
     return keep, tuple(dropped)

@@ -67,7 +67,7 @@ class Forecaster(Shown):
         points = self._points(given)
         far = self._beyond(points)
         ends = {name: (float(column.min()), float(column.max())) for name, column in self._known().items()}
-        require_reach(far, ends)
+        self._require_reach(far, ends)
         low, middle, high = np.exp(self.process.quantiles(points, ((1 - level) / 2, 0.5, (1 + level) / 2), of == "run"))
         if not np.isfinite([low, middle, high]).all():
             raise InputError(
@@ -88,7 +88,7 @@ class Forecaster(Shown):
         product = compute / flops_per_nd
         done = np.prod(list(self._known().values()), axis=0)  # N D of each run
         ends = {"compute": (flops_per_nd * float(done.min()), flops_per_nd * float(done.max()))}
-        require_reach({"compute": beyond(np.array([product]), done)}, ends)
+        self._require_reach({"compute": beyond(np.array([product]), done)}, ends)
         sizes = np.sqrt(product) * np.logspace(-SEARCHED, SEARCHED, SEARCH_POINTS)
         ratio = self.points.inputs["D"] / self.points.inputs["N"]
         near = (product / sizes**2 >= ratio.min() / 10) & (product / sizes**2 <= ratio.max() * 10)
@@ -97,6 +97,14 @@ class Forecaster(Shown):
         median = self.process.quantiles(points, (0.5,), noise=False)[0]
         chosen = float(sizes[int(np.argmin(np.where(np.isfinite(median), median, np.inf)))])
         return self.predict({"N": chosen, "D": product / chosen}, level, of)
+
+    def _require_reach(self, far: Mapping[str, Array], ends: Mapping[str, tuple[float, float]]) -> None:
+        """Raise InputError if points are too far beyond the runs, with the unit that the table seems to be in."""
+        try:
+            require_reach(far, ends)
+        except InputError as error:
+            odd = self.observations.odd_units
+            raise InputError(error.faults, hints=[odd] if odd else error.hints) from None
 
     def headline(self) -> tuple[str, ...]:
         """Return what the forecast rests on, and each warning."""
@@ -109,7 +117,7 @@ class Forecaster(Shown):
 
     def _widened(self) -> str:
         factor = f"{self.process.inflation:.3g}"
-        return f"bands widened {factor} times by backtests" if factor != "1" else "bands not widened by backtests"
+        return f"bands widened {factor} times by backtests" if factor != "1" else "no backtest asks for wider bands"
 
     @property
     def noise(self) -> float:
@@ -143,7 +151,7 @@ class Forecaster(Shown):
         columns = dict(zip(self.law.inputs, self.law.columns(at), strict=True))
         bad = [name for name, column in columns.items() if not (np.isfinite(column) & (column > 0)).all()]
         if bad:
-            raise InputError([f"{name}: a forecast is at positive, finite numbers" for name in bad])
+            raise InputError([f"{name} = {_shown(columns[name])} (accepted: positive, finite numbers)" for name in bad])
         return columns
 
     def _known(self) -> dict[str, Array]:
@@ -228,8 +236,8 @@ def _claims(rows: int, budgets: int) -> tuple[str, ...]:
         return ()
     need = f"{LEAST_ROWS} runs at {LEAST_BUDGETS} budgets"
     return (
-        f"{counted(rows, 'run')} at {counted(budgets, 'budget')} (needed: {need}): the bands are mostly what is assumed "
-        "of any law, and claim nothing",
+        f"{counted(rows, 'run')} at {counted(budgets, 'budget')} (needed: {need}): the bands are mostly what is "
+        "assumed of any law, and claim nothing",
     )
 
 
@@ -248,6 +256,11 @@ def _mean_law(law: str | Law, x: Mapping[str, str] | str | None) -> Law:
     further = tuple(name for name in names if name not in chosen.inputs) if len(chosen.inputs) > 1 else ()
     centred_by = (*(chosen.centred_by or chosen.inputs), *further)
     return replace(chosen, inputs=(*chosen.inputs, *further), centred_by=centred_by)
+
+
+def _shown(column: Array) -> str:
+    """Return the first number that is not positive and finite."""
+    return f"{column[~(np.isfinite(column) & (column > 0))][0]:g}"
 
 
 def _check_level(level: Any, of: Any) -> None:

@@ -172,7 +172,9 @@ def fit_runs(
             table = cell_table(runs.filter(pl.col(name) > 0), cell, knobs, y, recipes, launches)
             own = fit_cells(Scorer.of(table), on=on, **options)
         except InputError as error:
-            found = replace(found, notes=(*found.notes, f"{rest}; {name} has no law: {'; '.join(error.faults)}"))
+            found = replace(
+                found, notes=(*found.notes, f"{rest}; {name} has no law: {'; '.join([*error.faults, *error.hints])}")
+            )
         else:
             found = _joined(found, own, name, f"{rest}; the law of {name} is of its positive values (zero has no log)")
     return scorer, found

@@ -54,12 +54,14 @@ def match(a: pl.DataFrame, b: pl.DataFrame, y: str, compared: Sequence[str], on:
     apart = {name: _values(a, b, name) for name in knobs if name not in (on or ()) and not _common(a, b, name)}
     if compared:
         _refuse_others(apart, compared)
+    else:
+        _refuse_scales(apart)
     differing = {name: apart.get(name) or _values(a, b, name) for name in compared or apart if name != SEED}
     keys = tuple(name for name in knobs if name not in differing and name != SEED)
     paired = SEED in knobs and SEED not in apart
     points = _paired(a, b, keys, y) if paired else _unpaired(a, b, keys, y)
     if points.is_empty():
-        raise InputError(_nothing(a, b, keys))
+        raise _nothing(a, b, keys)
     return Pairs(points, keys, differing, paired, _left_out(a, b, points))
 
 
@@ -113,6 +115,18 @@ def _refuse_others(apart: Mapping[str, tuple[str, str]], compared: Sequence[str]
         raise InputError(
             f"the recipes differ not only in {', '.join(compared)} but also in {named}; "
             f"{options} compares them together"
+        )
+
+
+def _refuse_scales(apart: Mapping[str, tuple[str, str]]) -> None:
+    """Raise InputError if the recipes have no size or no amount of data in common, which then is no recipe's knob."""
+    if scales := {name: values for name, values in apart.items() if name in (*SIZES, *DATA)}:
+        raise InputError(
+            [
+                f"no {name} is common to both: {one} in the first, {other} in the second"
+                for name, (one, other) in scales.items()
+            ],
+            hints=[f"{' '.join(f'--with {name}' for name in scales)} compares runs that differ in it all the same"],
         )
 
 
@@ -194,15 +208,21 @@ def _left_out(a: pl.DataFrame, b: pl.DataFrame, points: pl.DataFrame) -> tuple[s
     )
 
 
-def _nothing(a: pl.DataFrame, b: pl.DataFrame, keys: Sequence[str]) -> list[str]:
+def _nothing(a: pl.DataFrame, b: pl.DataFrame, keys: Sequence[str]) -> InputError:
     """Return why no run has a partner: the knobs whose values hardly agree."""
-    faults = ["no run of one recipe has the same other knobs as a run of the other"]
+    apart, equal = [], []
     for name in keys:
         common = set(a[name].unique()) & set(b[name].unique())
         if len(common) < max(a[name].n_unique(), b[name].n_unique()):
             one, other = _values(a, b, name)
-            faults.append(f"{name}: {one} in the first, {other} in the second")
-    return [*faults, "name fewer columns that must be equal: --on N,D"]
+            apart.append(f"{name}: {one} in the first, {other} in the second")
+        else:
+            equal.append(name)
+    return InputError(
+        "no run of one recipe has the same other knobs as a run of the other: name fewer columns that must be equal "
+        f"(--on {','.join(equal) or 'A,B'})",
+        hints=apart,
+    )
 
 
 def level_frames(frame: pl.DataFrame, by: str) -> dict[Any, pl.DataFrame]:

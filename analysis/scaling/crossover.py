@@ -87,7 +87,7 @@ def crossover(
     grid = np.geomspace(low, high, POINTS)
     axis, curve = _curves(a, b, fixed or {}, k)
     if not force and (failures := [f"{fit.law.name}: {why}" for fit in (a, b) if (why := failure(fit.adequacy))]):
-        raise InputError([*failures, "no crossing of such laws is told (force=True gives it all the same)"])
+        raise InputError(failures, hints=["no crossing of such laws is told (force=True gives it all the same)"])
     first, second = _pair(a.draws.params, b.draws.params, seed)
     difference = curve(a, grid, first) - curve(b, grid, second)
     point = curve(a, grid, a.theta[None]) - curve(b, grid, b.theta[None])

@@ -24,16 +24,16 @@ LEAST_LEVELS = 3  # of a knob in a cell, for an optimum: a parabola has three co
 class Untuned(InputError):
     """Knobs without a law, since they were not tuned within cells.
 
-    ``refused``: the reason by knob; ``able``: other knobs whose law can be asked for.
+    ``refused``: the reason by knob; ``able``: other knobs whose law can be asked for; ``more``: further faults.
     """
 
     def __init__(self, refused: Mapping[str, str], able: Sequence[str], more: Sequence[str] = ()) -> None:
-        self.refused, self.able = dict(refused), tuple(able)
+        self.refused, self.able, self.more = dict(refused), tuple(able), tuple(more)
         known = f"tuned within cells: {', '.join(able)} ({' '.join(f'--knob {name}' for name in able)})"
-        super().__init__([*more, *refused.values(), *[known] * bool(able)])
+        super().__init__([*more, *refused.values()], hints=[known] * bool(able))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return InputError, (self.faults,)
+        return Untuned, (self.refused, self.able, self.more)
 
 
 def check_design(table: CellTable, levels: Mapping[str, int]) -> None:
@@ -95,7 +95,7 @@ def no_minimum(table: CellTable, where: str) -> InputError:
     able = [name for name in table.knobs if name not in refused]
     if refused and able:
         return Untuned(refused, able, [fault])
-    return InputError([fault, *sentences.values()], where=where)
+    return InputError(fault, where=where, hints=list(sentences.values()))
 
 
 def _at_ends(name: str, low: int, high: int, cells: int) -> str:

@@ -164,8 +164,8 @@ def _at_edge(parts: Sequence[pl.DataFrame], knobs: Sequence[str], loss: str) -> 
     for part in parts:
         best = part.row(int(part[loss].arg_min() or 0), named=True)
         for name in knobs:
-            if best[name] and part[name].drop_nulls().n_unique() >= LEAST_LEVELS:
-                counts[name] += best_level(part.drop_nulls(name), name, best[name]).touches_edge
+            if best[name] and _is_known(part[name]) and part[name].n_unique() >= LEAST_LEVELS:
+                counts[name] += best_level(part, name, best[name]).touches_edge
     return {name: count for name, count in counts.items() if count}
 
 

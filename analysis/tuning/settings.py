@@ -153,7 +153,7 @@ def require_one_recipe(
         ]
         more = [f"and {len(found) - _LISTED} more"] if len(found) > _LISTED else []
         head = f"the runs are of {len(found)} recipes, which differ in {', '.join(names)} and may differ in their best "
-        raise InputError([f"{head}settings: select one", *lines, *more])
+        raise InputError(f"{head}settings: select one", hints=[*lines, *more])
 
 
 def keyed(frame: pl.DataFrame, recipes: Sequence[str]) -> pl.DataFrame:

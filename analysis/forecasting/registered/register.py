@@ -94,7 +94,8 @@ def _require_unknown(observations: Observations, at: Sequence[Mapping[str, float
         if count
     ]
     if known:
-        raise InputError([*known, "a forecast is registered before its run; `sweeplaw predict` has what the law says"])
+        hint = "a forecast is registered before its run; `sweeplaw predict` has what the law says"
+        raise InputError(known, hints=[hint])
 
 
 def _together(at: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:

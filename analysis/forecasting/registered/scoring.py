@@ -72,7 +72,7 @@ class ScoreSheet(Shown):
         """Return how many forecasts have been decided, and how well their bands held."""
         done = sum(one.observed is not None for one in self.scored)
         errors = [abs(one.error) for one in self.scored if one.counts and one.error is not None]
-        head = f"{counted(len(self.scored), 'run')} forecast, {done} of them have ended, {len(errors)} count"
+        head = f"{counted(len(self.scored), 'run')} forecast, {done} ended, {len(errors)} counted"
         if not self.calibration:
             return (head, *self.notes)
         shares = ", ".join(f"{percent(float(one.level))} bands held {one.share:.0%}" for one in self.calibration)

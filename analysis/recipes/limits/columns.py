@@ -201,10 +201,11 @@ def _refuse_other_sets(frame: pl.DataFrame) -> None:
     """Raise InputError if the losses were measured on more than one validation set."""
     if frame["validation"].drop_nulls().n_unique() > 1:
         sets = list(_sets(frame))
-        raise InputError([
-            "losses on different validation sets cannot be compared", *sets,
-            "accepted: one validation set (--where selects runs; --column validation=none compares them all the same)",
-        ])  # fmt: skip
+        raise InputError(
+            "losses on different validation sets cannot be compared (accepted: one validation set; --where selects "
+            "runs, --column validation=none compares them all the same)",
+            hints=sets,
+        )
 
 
 def _sets(frame: pl.DataFrame) -> Iterator[str]:

@@ -70,7 +70,7 @@ def require_one_family(frame: pl.DataFrame, families: Sequence[str]) -> None:
     ]
     more = [f"and {len(found) - LISTED} more"] if len(found) > LISTED else []
     head = f"the runs are of {len(found)} families, which differ in {', '.join(families)}; one law is not fitted to all"
-    raise InputError([f"{head} of them unasked: select one, or give --pool (pool=True)", *lines, *more])
+    raise InputError(f"{head} of them unasked: select one, or give --pool (pool=True)", hints=[*lines, *more])
 
 
 def _quoted(condition: str) -> str:

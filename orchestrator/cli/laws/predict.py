@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,16 +64,18 @@ def predict(
     """
     from sweeplaw.analysis.forecasting.forecaster import forecaster
     from sweeplaw.analysis.tables.tables import read
+    from sweeplaw.trials.errors import gathered
 
     runs, budgets = points(at, compute)
     loaded = read(source)
     found = forecaster(loaded, law, pairs(x, "--x", "x") or None, y, where=where, all_rows=all_rows)
-    best = best_runs(found, budgets, flops_per_nd)
-    answers = [
-        *(_answer(found, point, level) for point in runs),
-        *(_answer(found, point, level) | {"compute": budget} for point, budget in zip(best, budgets, strict=True)),
+    asked: list[Callable[[], dict[str, Any]]] = [
+        *(partial(_answer, found, point, level) for point in runs),
+        *(partial(_best, found, budget, flops_per_nd, level) for budget in budgets),
     ]
-    metrics = None if metric is None else _metrics(found, metric, [*runs, *best], chance, ceiling, level)
+    answers = list(gathered(dict(enumerate(asked))).values())
+    inputs = [answer["inputs"] for answer in answers]
+    metrics = None if metric is None else _metrics(found, metric, inputs, chance, ceiling, level)
     if json:
         values = {} if metrics is None else {"metric": metrics.to_dict()}
         emit_json({**found.to_dict(), "level": level, "predictions": answers, **values})
@@ -103,6 +107,12 @@ def _answer(found: Forecaster, point: dict[str, float], level: float) -> dict[st
         "beyond": {name: float(factor[0]) for name, factor in law.beyond.items()},
         "beyond_in_words": law.beyond_in_words(0).removeprefix(", "),
     }  # fmt: skip
+
+
+def _best(found: Forecaster, budget: float, flops_per_nd: float, level: float) -> dict[str, Any]:
+    """Return the forecast of the best run of a budget."""
+    (point,) = best_runs(found, [budget], flops_per_nd)
+    return _answer(found, point, level) | {"compute": budget}
 
 
 def _ends(prediction: Prediction) -> dict[str, float]:

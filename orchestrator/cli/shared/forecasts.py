@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from sweeplaw.analysis.forecasting.forecaster import Forecaster
 
 Many = list[str] | None
+_BUDGET = ""  # in place of the name of an input
 
 At = Annotated[Many, typer.Option("--at", metavar="N=..,D=..", help="Inputs of a run (repeatable).")]
 Compute = Annotated[Many, typer.Option("--compute", metavar="FLOPS", help="The best run of this budget (repeatable).")]
@@ -27,21 +29,27 @@ FlopsPerNd = Annotated[float, typer.Option(metavar="K", help="K of C = K N D, fo
 
 
 def points(at: Many, compute: Many) -> tuple[list[dict[str, float]], list[float]]:
-    """Return the runs and the budgets asked for. Raise InputError if there are none, or one is no number."""
-    from sweeplaw.trials.errors import InputError
+    """Return the runs and the budgets asked for. Raise InputError if there are none, or some are no numbers."""
+    from sweeplaw.trials.errors import InputError, gathered
 
     if not at and not compute:
         raise InputError("give the inputs of a run (--at N=7e9,D=1.4e11) or a budget (--compute 1e22)")
-    runs = [
-        {name: _number(value, f"--at {name}") for name, value in pairs(names(text), "--at").items()}
-        for text in at or ()
-    ]
-    return runs, [_number(text, "--compute") for text in compute or ()]
+    given = [pairs(names(text), "--at") for text in at or ()]
+    asked = {
+        (k, name): partial(_number, text, f"--at {name}") for k, run in enumerate(given) for name, text in run.items()
+    }
+    asked |= {(k, _BUDGET): partial(_number, text, "--compute") for k, text in enumerate(compute or ())}
+    found = gathered(asked)
+    runs = [{name: found[k, name] for name in run} for k, run in enumerate(given)]
+    return runs, [found[k, _BUDGET] for k in range(len(compute or ()))]
 
 
 def best_runs(found: Forecaster, budgets: Sequence[float], flops_per_nd: float) -> list[dict[str, float]]:
     """Return the best run of each budget of compute. Raise InputError unless the inputs are N and D."""
-    best = [found.best(budget, flops_per_nd) for budget in budgets]
+    from sweeplaw.trials.errors import gathered
+
+    each = {number: partial(found.best, budget, flops_per_nd) for number, budget in enumerate(budgets)}
+    best = gathered(each).values()
     return [{name: float(column[0]) for name, column in one.inputs.items()} for one in best]
 
 

@@ -218,3 +218,12 @@ def test_a_comparison_is_plain_values_and_text():
     assert values["speed_up"]["value"] > 1
     assert "the second recipe reaches the other's loss" in found.summary()
     assert "the second is better" in found.summary()
+
+
+def test_recipes_without_a_common_size_are_not_compared_unasked():
+    larger = runs(draw=1).with_columns(N=pl.col("N") * 1.5, D=pl.col("D") * 1.5)
+    with pytest.raises(InputError) as refused:
+        compare_recipes(runs(), larger)
+    assert [fault.split(" is common")[0] for fault in refused.value.faults] == ["no N", "no D"]
+    assert refused.value.hints == ("--with N --with D compares runs that differ in it all the same",)
+    assert compared(runs(), larger, also=["N", "D"]).overall.points == 1

@@ -188,7 +188,7 @@ def test_several_families_are_refused_with_the_condition_of_each():
     frame = pl.DataFrame({"schedule": ["cosine"] * 3 + ["wsd"]})
     with pytest.raises(InputError) as caught:
         require_one_family(frame, ["schedule"])
-    head, first, second = caught.value.faults
+    (head,), (first, second) = caught.value.faults, caught.value.hints
     assert "2 families, which differ in schedule" in head
     assert "--pool (pool=True)" in head
     assert first == "schedule = cosine: 3 runs, --where \"schedule = 'cosine'\""
