@@ -124,7 +124,8 @@ def rungs(
     ``table`` is any source of runs that `fit` takes, to which ``law`` is fitted with its ``options`` (x, y, where), or
     a Fit. ``axis`` is an input of the law, or ``"C"`` for the budgets of compute, 6 N D (`adequacy.budgets`).
     ``optima`` are those of the knobs (`tuning.optima`), to name the knobs at an edge: of a table by default those of
-    ``knobs``, or of the knobs that the launches of a store tuned. Raise InputError if the law has no such
+    ``knobs``, or of the knobs that the launches of a store tuned, or else of those by whose best values the fit chose
+    its rows. Raise InputError if the law has no such
     input, or there are fewer than 4 rungs.
     """
     if isinstance(table, Fit):
@@ -140,7 +141,8 @@ def _optima(source: Rows, fit: Fit, knobs: Sequence[str] | None, where: str | No
     """Return the optima of the knobs in every cell; none without knobs, or where an input is no plain column."""
     frame, columns = with_planned_tokens(source.frame)[0], fit.observations.columns
     inputs = [columns[name] for name in fit.law.inputs]
-    tuned = knobs or [name for name in recorded(source.launches).nuisance if name in frame.columns]
+    chosen = (fit.observations.selection or {}).get("knobs", [])
+    tuned = knobs or [name for name in recorded(source.launches).nuisance if name in frame.columns] or chosen
     if not tuned or any(name not in frame.columns for name in inputs):
         return ()
     check_columns(frame, tuned)
@@ -170,7 +172,7 @@ def _rungs(fit: Fit, axis: str, cells: Sequence[CellOptimum]) -> Rungs:
         Rung(
             float(np.exp(np.log(values[rung == k]).mean())), int((rung == k).sum()),
             None if error is None else float(np.expm1(excess[k])), error,
-            None if error is None else float(excess[k] / error), corrected[k], _edges(fit, axis, rung == k, cells),
+            float(excess[k] / error) if error else None, corrected[k], _edges(fit, axis, rung == k, cells),
         )
         for k, error in enumerate(errors)
     ), fit.warnings)  # fmt: skip

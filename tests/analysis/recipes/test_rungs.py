@@ -121,3 +121,18 @@ def test_few_rungs_that_are_alike_are_not_named_by_a_residual_of_one_degree_of_f
         assert all(rung.corrected is None for rung in found.rungs)
         assert found.headline()[0].startswith("no N can be judged: without it, too few runs are left")
     assert not named
+
+
+def test_exact_losses_leave_rungs_without_an_error_to_divide_by() -> None:
+    sizes = [4] * 4 + [16] * 4 + [64] * 2 + [256] * 4
+    data = [100, 100, 300, 300] * 2 + [100, 300] + [100, 100, 300, 300]
+    exact = pl.DataFrame({"N": sizes, "D": data, "loss": [3.2 + 1 / size for size in sizes]})
+    found = rungs(fit(exact, law="additive", space="log", all_rows=True), "N")
+    assert all(one.errors_off is None or np.isfinite(one.errors_off) for one in found.rungs)
+
+
+def test_the_knobs_of_a_foreign_table_are_those_of_its_fit(tmp_path):
+    path = tmp_path / "runs.csv"
+    table(off=0.02, noise=0.0005, lr=True).write_csv(path)
+    found = rungs(str(path), x={"N": "N", "D": "D"}, y="loss")
+    assert found.rungs[4].edges == ("the best lr is the highest tried in 5 of 5 cells (0.0008)",)
