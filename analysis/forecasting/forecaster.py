@@ -12,6 +12,7 @@ import numpy as np
 from sweeplaw.analysis.adequacy.reach import require_reach
 from sweeplaw.analysis.fitting.checks import Observations, require_fittable
 from sweeplaw.analysis.fitting.fitted_law import Fit
+from sweeplaw.analysis.fitting.noise.groups import curves
 from sweeplaw.analysis.fitting.observations import Columns, observe
 from sweeplaw.analysis.fitting.options import is_number
 from sweeplaw.analysis.forecasting.budgets import LEAST_BUDGETS, LEAST_ROWS, budgets_of, compute_of, enough
@@ -31,6 +32,7 @@ DEFAULT_LAW = "skaling"
 MOST_ROWS = 2000  # learnt from; of more, this many are used, evenly over compute
 SEARCHED = 2.5  # decades of N on each side of the square root of the compute, in search of the best
 SEARCH_POINTS = 401
+LEAST_SPREAD = 1.5  # largest over smallest D / N of runs that tell the best split; assumption: less is rounding
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,19 +80,25 @@ class Forecaster(Shown):
     def best(self, compute: float, flops_per_nd: float = 6.0, level: float = 0.95, of: Of = "law") -> Prediction:
         """Return the forecast of the best N and D for ``compute`` FLOPs, with C = ``flops_per_nd`` N D.
 
-        Raise InputError unless the inputs are N and D.
+        Raise InputError unless the inputs are N and D, and if all runs have one ratio of them.
         """
         if set(self.points.inputs) != {"N", "D"}:
             raise InputError(
                 f"the best run of a budget needs the inputs N and D; these are {', '.join(self.law.inputs)}"
             )
         require_positive({"compute": compute, "flops_per_nd": flops_per_nd})
+        known = self._known()
+        ratio = known["D"] / known["N"]
+        if ratio.max() < LEAST_SPREAD * ratio.min():
+            raise InputError(
+                f"all runs have about D = {np.median(ratio):.3g} N: they do not tell the best N and D of a budget",
+                hints=["a run of given N and D can be forecast all the same (--at N=..,D=..)"],
+            )
         product = compute / flops_per_nd
-        done = np.prod(list(self._known().values()), axis=0)  # N D of each run
+        done = np.prod(list(known.values()), axis=0)  # N D of each run
         ends = {"compute": (flops_per_nd * float(done.min()), flops_per_nd * float(done.max()))}
         self._require_reach({"compute": beyond(np.array([product]), done)}, ends)
         sizes = np.sqrt(product) * np.logspace(-SEARCHED, SEARCHED, SEARCH_POINTS)
-        ratio = self.points.inputs["D"] / self.points.inputs["N"]
         near = (product / sizes**2 >= ratio.min() / 10) & (product / sizes**2 <= ratio.max() * 10)
         sizes = sizes[near] if near.any() else sizes
         points = self._points({"N": sizes, "D": product / sizes})
@@ -108,9 +116,11 @@ class Forecaster(Shown):
 
     def headline(self) -> tuple[str, ...]:
         """Return what the forecast rests on, and each warning."""
-        learnt = f"{counted(self.rows, 'run')} at {counted(self.budgets, 'budget')}"
+        runs = curves(self.observations)
+        learnt = f"{self.rows} rows of {counted(runs.count, 'run')}" if runs else counted(self.rows, "run")
         return (
-            f"forecast by {self.law.name} and a smooth discrepancy, learnt from {learnt}",
+            f"forecast by {self.law.name} and a smooth discrepancy, learnt from {learnt} at "
+            f"{counted(self.budgets, 'budget')}",
             f"noise of a run {self.noise:.2%}; {self._widened()}",
             *self.warnings,
         )
@@ -217,7 +227,7 @@ def _learnt(law: Law, observations: Observations) -> Forecaster:
     memory = LearntProcesses(law)
     process = calibrated(points, losses, memory)
     budgets = int(budgets_of(points.compute).max()) + 1
-    warnings = (*observations.warnings, *thinned, *_claims(len(rows), budgets))
+    warnings = (*observations.warnings, *thinned, *_shared(observations), *_claims(len(rows), budgets))
     return Forecaster(law, process, observations, points, losses, budgets, warnings, memory)
 
 
@@ -229,6 +239,16 @@ def _rows(observations: Observations) -> tuple[Array, tuple[str, ...]]:
         return order, ()
     picked = order[np.linspace(0, len(order) - 1, MOST_ROWS).round().astype(int)]
     return picked, (f"learnt from {MOST_ROWS} of {len(order)} runs, evenly over compute",)
+
+
+def _shared(observations: Observations) -> tuple[str, ...]:
+    """Return a sentence if the rows are points of learning curves."""
+    if (runs := curves(observations)) is None:
+        return ()
+    return (
+        f"the table has several rows of a run, which are not independent: the bands count {len(runs.labels)} rows, not "
+        f"{counted(runs.count, 'run')}, and may be too narrow (--where can keep the last row of each run)",
+    )
 
 
 def _claims(rows: int, budgets: int) -> tuple[str, ...]:

@@ -139,6 +139,35 @@ def test_the_best_run_of_a_budget_is_the_lowest_of_its_forecasts() -> None:
 
 
 @pytest.mark.heavy
+def test_the_best_run_of_a_budget_does_not_depend_on_units() -> None:
+    best = analysis.forecaster(table()).best(1e21)
+    divided = analysis.forecaster(table(), units={"N": 1e12, "D": 1e6}).best(1e21)
+    assert divided.inputs["N"] == pytest.approx(best.inputs["N"])
+    assert divided.median == pytest.approx(best.median, rel=1e-6)
+
+
+def test_runs_of_one_ratio_tell_no_best_split_of_a_budget() -> None:
+    n = np.geomspace(1e7, 1e9, 24)
+    runs = {"N": n, "D": 20 * n * np.resize([0.9, 1.1], 24), "loss": 1.7 + 400 / n**0.34 + 1500 / (20 * n) ** 0.3}
+    found = analysis.forecaster(runs)
+    with pytest.raises(InputError, match="all runs have about D = 20 N: they do not tell the best N and D of a budget"):
+        found.best(1e21)
+    assert found.predict({"N": 2e9, "D": 4e10}).low[0] > 1.7
+
+
+@pytest.mark.heavy
+def test_points_of_learning_curves_are_not_called_runs() -> None:
+    runs = table()
+    curves = {name: np.repeat(column, 3) for name, column in runs.items()}
+    curves["D"] = curves["D"] * np.resize([0.5, 0.75, 1.0], 144)
+    curves["run"] = np.repeat(np.arange(48), 3)
+    head = analysis.forecaster(curves).headline()
+    assert "learnt from 144 rows of 48 runs at" in head[0]
+    assert any("the bands count 144 rows, not 48 runs, and may be too narrow" in line for line in head)
+    assert "learnt from 48 runs at" in analysis.forecaster(runs).headline()[0]
+
+
+@pytest.mark.heavy
 def test_a_fit_and_its_observations_can_be_forecast_from() -> None:
     runs = table()
     fit = analysis.fit(runs, "additive")

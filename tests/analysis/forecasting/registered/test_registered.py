@@ -118,7 +118,7 @@ def test_before_the_run_there_is_nothing_to_score(registered):
     sheet = score_forecasts(table(), [registered])
     assert sheet.scored[0].observed is None
     assert sheet.calibration == ()
-    assert "0 of them" in sheet.summary()
+    assert "0 ended" in sheet.summary()
 
 
 def test_a_changed_forecast_is_shown_as_changed_and_counts_nowhere(registered):
