@@ -40,12 +40,12 @@ def compare_approaches(
     surface = _surface(fit, rows, k)
     third = _withheld(why) if why and not force else surface
     advised = (f"not advised: {why}",) if why and force else third.notes
-    made, missing = [], []
-    for build in (envelope, parabola):
+    made, missing = [], list[str]()
+    for name, build in (("1", envelope), ("2", parabola)):
         try:
             made.append(build(rows, fit.level, resamples, seed))
         except InputError as error:
-            missing.append(str(error))
+            missing.append(f"no approach {name}: {error}")
     made = [with_bias(item, rows, fit, surface.a, seed) if item.name == "2 parabola" else item for item in made]
     return (*made, replace(third, notes=(*advised, *missing)))
 

@@ -29,7 +29,11 @@ def parabola(rows: IsoflopDesign, level: float = 0.95, resamples: int = 1000, se
     """Apply approach 2. Raise InputError if fewer than three budgets have an optimum inside their sizes."""
     usable = [members for members in rows.budgets if len(np.unique(rows.params[members])) >= MIN_SIZES]
     if len(usable) < MIN_BUDGETS:
-        raise InputError(f"a line needs {MIN_BUDGETS} budgets of at least {MIN_SIZES} sizes; {len(usable)} found")
+        known = "; ".join(filter(None, (_optimum(rows, members, level, resamples, seed) for members in usable)))
+        raise InputError(
+            f"a line needs {MIN_BUDGETS} budgets of at least {MIN_SIZES} sizes; {len(usable)} found"
+            f"{': ' if known else ''}{known}"
+        )
     budgets = tuple(_budget(rows, members) for members in rows.budgets)
     if (found := sum(budget.params is not None for budget in budgets)) < MIN_BUDGETS:
         raise InputError(f"a line needs {MIN_BUDGETS} budgets with an optimum inside their sizes; {found} found")
@@ -57,6 +61,18 @@ def _budget(rows: IsoflopDesign, members: Array) -> IsoflopBudget:
         note = "the optimum is outside the sizes fitted" if math.isfinite(off) else "the parabola has no minimum"
         return IsoflopBudget(flops, len(members), None, None, None if math.isnan(off) else off, note, used, window)
     return IsoflopBudget(flops, len(members), float(np.exp(lowest)), None, float(off), "", used, window)
+
+
+def _optimum(rows: IsoflopDesign, members: Array, level: float, resamples: int, seed: int) -> str:
+    """Return in words the best N of one budget with its interval; empty if it has none inside its sizes."""
+    best = _resampled(rows, members, resamples, np.random.default_rng(seed))
+    if not np.isfinite(best[0]):
+        return ""
+    flops, share = rows.mean_flops(members), float(np.isfinite(best[1:]).mean()) if resamples else 0.0
+    if share < level:
+        return f"at {flops:.3g} FLOPs the best N is about {np.exp(best[0]):.3g}"
+    low, high = np.exp(np.nanquantile(best[1:], [(1 - level) / 2, (1 + level) / 2]))
+    return f"at {flops:.3g} FLOPs the best N is {np.exp(best[0]):.3g} [{low:.3g}, {high:.3g}]"
 
 
 def _resampled(rows: IsoflopDesign, members: Array, count: int, rng: np.random.Generator) -> Array:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sweeplaw.analysis.fitting.derived.derived_interval import MISFIT
 from sweeplaw.analysis.tables.display import Card
 from sweeplaw.trials.quantities import percent
 
@@ -91,7 +92,11 @@ def _derived(answer: Mapping[str, Any]) -> Iterator[str]:
         return
     if derived["forced"]:
         yield f"allocations that are not advised: {derived['withheld']}"
+    elif answer["adequacy"]["law"]["verdict"] == "cannot be judged":
+        yield "no test could judge the law: what follows holds only if its form is right"
     a = derived["a"]
+    if a["interval"] and MISFIT in a["interval"]["method"]:
+        yield f"the intervals below are{MISFIT.removeprefix(',')}"
     yield f"{derived['compute']}: N* grows as C^{a['value']:.4f}{ends(a['interval'], 3)}{mark(answer)}"
     for item in derived["compute_optimal"]:
         yield f"  {item['sentence']}{_detail(item)}{mark(answer)}"

@@ -94,7 +94,8 @@ def fit(
     by the mean over seeds; the losses are corrected for that selection. --all-rows uses all.
 
     Three verdicts are printed: whether the optimum is found, the law adequate to the runs, and its parameters
-    identified. Without all three, no allocation of compute is advised, unless --force.
+    identified. Where one fails, no allocation of compute is advised, unless --force; a law that cannot be judged is
+    marked.
 
     Intervals are profile likelihood, or percentiles of --bootstrap resamples.
 

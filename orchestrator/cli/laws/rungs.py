@@ -26,7 +26,7 @@ def rungs(
     y: Annotated[str | None, typer.Option("--y", metavar="COLUMN", help="Column of the loss.")] = None,
     knob: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A knob to look for at an edge (repeatable; default: the nuisance axes)."),
+        typer.Option(metavar="NAME", help="A knob to look for at an edge (repeatable; default: the tuned knobs)."),
     ] = None,
     where: Where = None,
     json: Json = False,

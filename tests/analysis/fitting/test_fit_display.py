@@ -13,6 +13,7 @@ import pytest
 
 from sweeplaw import analysis
 from sweeplaw.analysis.fitting import profiles
+from sweeplaw.analysis.fitting.derived.derived_interval import MISFIT
 from sweeplaw.analysis.fitting.display import fit_card
 from sweeplaw.analysis.fitting.display.fit_latex import number
 from sweeplaw.analysis.fitting.fitted_law import Fit
@@ -207,3 +208,18 @@ def test_an_open_side_is_one_sentence_without_a_contradiction(low, high, sentenc
     assert profiles._open(low, high, 1.25e16, 1.25e22, 0.0) == f"not identified: {sentence}"
     assert profiles._open(3e18, 3e19, 1.25e16, 1.25e22, 0.0) == ""
     assert profiles._open(None, 3e19, 0.0, 1.25e22, 0.0) == ""  # it reaches the bound: any value below the end
+
+
+def test_an_allocation_says_that_the_law_could_not_be_judged_and_that_intervals_are_widened() -> None:
+    points = [(1e7, 2e8), (3e7, 6e8), (1e8, 2e9), (3e8, 6e9), (1e8, 5e8), (1e7, 1e9), (3e7, 1.5e8)]
+    rows = [(n, d, 1.7 + 420 / n**0.34 + 900 / d**0.31) for n, d in points]
+    rng = np.random.default_rng(0)
+    noisy = [(n, d, loss * (1 + 0.001 * rng.normal())) for n, d, loss in rows]
+    answer = analysis.fit(pl.DataFrame(noisy, schema=["N", "D", "loss"], orient="row")).to_dict()
+    assert answer["adequacy"]["law"]["verdict"] == "cannot be judged"
+    said = "\n".join(fit_card.fit_card(answer).after)
+    assert "no test could judge the law: what follows holds only if its form is right\nC = 6 N D" in said
+    answer["derived"]["a"]["interval"]["method"] = f"profile likelihood{MISFIT}"
+    assert "the intervals below are widened for the misfit that the residuals hint at\nC = 6 N D" in "\n".join(
+        fit_card.fit_card(answer).after
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -97,3 +99,15 @@ def test_the_bias_is_simulated_from_a_law_that_fits_and_never_from_one_that_does
     notes = compare_approaches(analysis.fit(rows, objective="ls"), resamples=2)[1].notes
     assert "its bias is not estimated: the additive law does not fit these rows" in notes
     assert not any("bias +" in note or "bias -" in note for note in notes)
+
+
+def test_of_one_budget_the_best_size_is_told_with_its_interval() -> None:
+    rows = planted(HOFFMANN, 1.0, 0.0, noise=0.001)
+    one = {name: column[39:52] for name, column in rows.items()}  # the middle budget
+    true = float(np.exp(np.log(one["N"]).mean()))
+    with pytest.raises(InputError, match=r"1 found: at .* FLOPs the best N is") as told:
+        parabola(designed(one))
+    value, low, high = (float(text) for text in re.findall(r"[0-9.]+e[+-][0-9]+", str(told.value))[1:])
+    assert low < true < high
+    assert value == pytest.approx(true, rel=0.1)
+    assert high / low < 1.5
