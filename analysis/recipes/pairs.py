@@ -58,6 +58,8 @@ def match(a: pl.DataFrame, b: pl.DataFrame, y: str, compared: Sequence[str], on:
         _refuse_scales(apart)
     differing = {name: apart.get(name) or _values(a, b, name) for name in compared or apart if name != SEED}
     keys = tuple(name for name in knobs if name not in differing and name != SEED)
+    if not on:
+        _refuse_hidden(a, b, y, keys)
     paired = SEED in knobs and SEED not in apart
     points = _paired(a, b, keys, y) if paired else _unpaired(a, b, keys, y)
     if points.is_empty():
@@ -128,6 +130,23 @@ def _refuse_scales(apart: Mapping[str, tuple[str, str]]) -> None:
             ],
             hints=[f"{' '.join(f'--with {name}' for name in scales)} compares runs that differ in it all the same"],
         )
+
+
+def _refuse_hidden(a: pl.DataFrame, b: pl.DataFrame, y: str, keys: Sequence[str]) -> None:
+    """Raise InputError if runs that are equal in the keys and the seed differ in a knob that the other recipe lacks:
+    their mean is that of several settings, not of seeds.
+    """
+    faults = []
+    for frame, other, which, lacks in ((a, b, "first", "second"), (b, a, "second", "first")):
+        seed = [SEED] if SEED in frame.columns else []
+        columns = spec_knobs(frame) or [name for name in frame.columns if _may_be_knob(frame, name)]
+        alone = [name for name in columns if name not in (y, SEED, *RESERVED_COLUMNS, *other.columns)]
+        for name in alone if keys else ():
+            if frame.group_by(*keys, *seed).agg(pl.col(name).n_unique())[name].max() != 1:
+                faults.append(f"{name} is {_some(frame[name])} in the {which}, and the {lacks} has no such column")
+    if faults:
+        hint = f"to average such runs all the same, name the columns that must be equal (--on {','.join(keys)})"
+        raise InputError(faults, where="runs that are equal in all that both have", hints=[hint])
 
 
 def _slim(frame: pl.DataFrame, keys: Sequence[str], y: str, *, seeds: bool) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import product
 from typing import Any
 
@@ -183,6 +184,17 @@ def test_recipes_that_differ_in_more_than_the_knob_are_refused_with_the_way_out(
     found = compared(both, by="optimizer", also=["lr"])
     assert found.differing == {"optimizer": ("adamw", "muon"), "lr": ("0.001", "0.02")}
     assert found.overall.difference == pytest.approx(0.1)
+
+
+def test_settings_that_only_one_recipe_has_are_not_taken_for_seeds():
+    tuned = pl.concat([runs(offset=offset).with_columns(lr=lr) for lr, offset in ((1e-3, 0.1), (2e-3, 0.0))])
+    text = "lr is 0.001, 0.002 in the {}, and the {} has no such column"
+    with pytest.raises(InputError, match=re.escape(text.format("first", "second"))):
+        compare_recipes(tuned, runs())
+    with pytest.raises(InputError, match=re.escape(text.format("second", "first"))):
+        compare_recipes(runs(), tuned)
+    assert compared(runs(), tuned.filter(lr=2e-3)).overall.difference == pytest.approx(0)
+    assert compared(runs(), tuned, on=["N", "D"]).overall.difference == pytest.approx(0.05)
 
 
 def test_what_cannot_be_compared_is_refused():
