@@ -26,6 +26,7 @@ Array = np.ndarray
 # columns of our own store; for any other file the user names them
 STORE_COLUMNS = {**ALIASES, "U": "unique_tokens", "M": "batch_tokens", "K": "steps", "loss": "val_loss"}
 MAX_ROW_NUMBERS = 1000  # kept for each reason; the count is always exact
+LARGEST = 1e100  # of a number in a fit, and 1 / LARGEST the smallest: squares and products of two then stay finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +197,15 @@ def _without_others(
 def _split(
     values: Mapping[str, Array], numbers: Array, mapping: Mapping[str, str]
 ) -> tuple[Array, tuple[Dropped, ...]]:
-    """Return a mask of the rows whose values are all finite and positive, and the others by their first reason."""
+    """Return a mask of the rows whose values are all finite, positive and of a size that can be computed with, and the
+    others by their first reason.
+    """
     keep, dropped = np.ones(len(numbers), dtype=bool), []
     for name, value in values.items():
-        faults = {"missing or NaN": np.isnan(value), "infinite": np.isinf(value), "zero or negative": value <= 0}
+        faults = {
+            "missing or NaN": np.isnan(value), "infinite": np.isinf(value), "zero or negative": value <= 0,
+            f"above {LARGEST:g}": value > LARGEST, f"below {1 / LARGEST:g}": value < 1 / LARGEST,
+        }  # fmt: skip
         for reason, bad in faults.items():
             rows = numbers[bad & keep]
             if rows.size:

@@ -51,7 +51,15 @@ def test_losses_below_the_asymptotes_bound_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "reason"), [(np.nan, "missing or NaN"), (np.inf, "infinite"), (0.0, "zero or negative"), (-1.0, "zero")]
+    ("value", "reason"),
+    [
+        (np.nan, "missing or NaN"),
+        (np.inf, "infinite"),
+        (0.0, "zero or negative"),
+        (-1.0, "zero"),
+        (1e300, "above 1e+100"),
+        (1e-300, "below 1e-100"),
+    ],
 )
 @pytest.mark.parametrize("column", ["N", "D", "loss"])
 def test_rows_that_cannot_take_part_are_counted_and_named(column: str, value: float, reason: str) -> None:
