@@ -11,6 +11,7 @@ from sweeplaw.analysis.guidance.gains import lowest_rows
 from sweeplaw.analysis.guidance.records import Records
 from sweeplaw.analysis.guidance.space import Array, CandidateSpace, Index
 from sweeplaw.analysis.guidance.surface import Belief
+from sweeplaw.trials.quantities import counted
 
 DRAWS = 400  # of a cell's noise-free surface
 CLOSE = 0.001  # relative regret within which settings are as good as the best
@@ -81,10 +82,12 @@ def _words(space: CandidateSpace, records: Records, point: int, trust: float) ->
     ran = np.flatnonzero(records.tried & ~records.lost & (space.cell == cell))
     near = int((np.linalg.norm(space.x[ran] - space.x[point], axis=1) <= NEAR).sum())
     base = (
-        "the law alone: nothing was run in this cell" if not len(ran) else f"{len(ran)} runs, {near} within an octave"
+        "the law alone: nothing was run in this cell"
+        if not len(ran)
+        else f"{counted(len(ran), 'run')}, {near} within an octave"
     )
     verdict = "trusted" if trust >= TRUSTED else "likely" if trust >= DOUBTED else "doubtful"
-    members = space.settings[space.cell == cell]
+    members = space.settings[(space.cell == cell) & (space.recipe == space.recipe[point])]
     edges = [
         f"{'lowest' if space.settings[point, i] == members[:, i].min() else 'highest'} {knob.name}"
         for i, knob in enumerate(space.knobs)

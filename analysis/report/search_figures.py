@@ -110,7 +110,8 @@ def _over(panel: Panel, section: SearchSection, ran: Sequence[Proposed], across:
     )
     panel.plot([one.knobs[across] for one in lost], [one.knobs[up] for one in lost], "x", ms=4, color=_LOST)
     for row in section.state.recommended if section.state else ():
-        if all(row.get(name) == value for name, value in ran[0].point.items()):
+        here = all(row.get(name) == value for name, value in ran[0].point.items())
+        if here and None not in (row[across], row[up]):  # a knob whose condition does not hold has no place
             panel.plot(row[across], row[up], "*", ms=13, mfc="none", mec="#1d1f23", mew=1.2, zorder=4)
 
 

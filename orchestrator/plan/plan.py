@@ -144,10 +144,27 @@ def group_at(sweep: SweepSpec, values: Mapping[str, Value], dropped: Counter[str
     Raise InputError if names or values cannot be resolved.
     """
     seeds = tuple(axis for axis in sweep.axes if axis.role == "seed")
-    _, inner = _split(replace(sweep, axes=seeds))
+    outer, inner = _split(replace(sweep, axes=seeds))
     off = conditions.inactive(sweep.axes, values, sweep.constants)
     present = {name: value for name, value in values.items() if name not in off}
-    return _group(sweep, present, inner, dropped, set())
+    seen: set[str] = set()
+    groups = [_group(sweep, {**present, **point}, inner, dropped, seen) for point in _combinations(outer)]
+    found = [group for group in groups if group]
+    return _merged(found) if len(found) > 1 else next(iter(found), None)
+
+
+def _merged(groups: Sequence[Group]) -> Group:
+    """Return the trials of several groups as one, whose cost is that of the dearest."""
+    tables = [group.spec(index).knobs for group in groups for index in range(len(group.ids))]
+    names = tuple(name for name, value in tables[0].items() if any(knobs[name] != value for knobs in tables))
+    return replace(
+        groups[0],
+        shared={name: value for name, value in tables[0].items() if name not in names},
+        names=names,
+        rows=tuple(tuple(knobs[name] for name in names) for knobs in tables),
+        ids=tuple(itertools.chain.from_iterable(group.ids for group in groups)),
+        cost=max((group.cost for group in groups), key=lambda cost: cost.flops or 0.0),
+    )
 
 
 @contextlib.contextmanager

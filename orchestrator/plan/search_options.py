@@ -130,6 +130,12 @@ class LawSearch(AdaptiveSearch):
         found = _PRICE.fullmatch(self.stop) if self.stop else None
         return float(found[1]) / 100 / float(found[2]) if found else None
 
+    @property
+    def flops_of_price(self) -> float:
+        """The FLOPs for which the price is given; 1e18 without one."""
+        found = _PRICE.fullmatch(self.stop) if self.stop else None
+        return float(found[2]) if found else 1e18
+
 
 class HalvingSearch(AdaptiveSearch):
     """Asynchronous successive halving (ASHA; ``kind = "hyperband"`` for several brackets) of ``samples`` random points

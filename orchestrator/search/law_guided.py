@@ -7,7 +7,7 @@ searches.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sweeplaw.analysis.guidance.guide import Guide, Options
 from sweeplaw.analysis.guidance.space import CandidateSpace as Surface
@@ -61,7 +61,10 @@ class LawGuided:
         if price is not None and best.kind in ("search", "target"):
             gain = guide.expected_gain(pending)
             if gain < price:
-                return Finished(f"the expected gain, {gain:.2g} a FLOP, is below the price {self._options.stop}")
+                return Finished(
+                    f"the expected gain, {_per_flops(gain, self._options.flops_of_price)}, is below the price "
+                    f"{self._options.stop}"
+                )
         return Proposal(self._settings[best.index], best.reason)
 
     def belief(self, history: History) -> str:
@@ -76,7 +79,7 @@ class LawGuided:
             if slopes
         ]
         gain = guide.expected_gain()
-        return "; ".join([*laws, f"the next run gains about {100 * 1e18 * gain:.2g} % per 1e18 FLOPs"])
+        return "; ".join([*laws, f"the next run gains about {_per_flops(gain)}"])
 
     def answers(self, history: History) -> list[Answer]:
         """Return the minimum of the noise-free surface at each scientific point, with its interval and trust."""
@@ -84,9 +87,26 @@ class LawGuided:
         if not len(guide.records):
             return []
         return [
-            Answer(self._settings[found.denoised], found.loss, found.words, found.intervals, found.trust)
+            Answer(self._settings[found.denoised], found.loss, found.words, self._ranges(found.intervals), found.trust)
             for found in guide.recommend()
         ]
+
+    def _ranges(self, intervals: Mapping[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        """Return the interval of every knob in its own values: of knobs that move together, from their places in the
+        file, and none of text.
+        """
+        found = {}
+        for axis in self._space.axes:
+            if (ends := intervals.get(",".join(axis.names))) is None:
+                continue
+            if len(axis.names) == 1:
+                found[axis.names[0]] = ends
+                continue
+            rungs = list(ladder(axis))[round(ends[0]) : round(ends[1]) + 1]
+            for name, values in zip(axis.names, zip(*rungs, strict=True), strict=True):
+                if all(map(_number, values)):
+                    found[name] = (float(min(values)), float(max(values)))
+        return found
 
     def _caught_up(self, history: History) -> Guide:
         """Return the guide after it has observed the history; a new one if the history is not a longer one."""
@@ -104,6 +124,11 @@ class LawGuided:
 
     def _new_guide(self) -> Guide:
         return Guide(self._surface, self._options.seed, Options(target=self._target))
+
+
+def _per_flops(gain: float, flops: float = 1e18) -> str:
+    """Return a relative gain a FLOP in words, for so many FLOPs."""
+    return f"{100 * flops * gain:.2g} % per {f'{flops:g}'.replace('e+', 'e')} FLOPs"
 
 
 def _loss(seen: Observation) -> float:

@@ -8,6 +8,7 @@ improvement first, until none is better: that is its certificate (`analysis.tuni
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sweeplaw.analysis.tuning.certificate import Certificate, Place, certificate, neighbours
@@ -86,10 +87,17 @@ class Local:
         return found
 
     def _certificate(self, cell: int, values: Mapping[Place, float | None]) -> Certificate | None:
-        """Return the certificate of a cell; neighbours without trials do not count."""
+        """Return the certificate of a cell; neighbours without trials do not count, nor ends of an axis
+        whose condition does not hold.
+        """
         proof = certificate(values, self._sizes, self._moves)
         barred = [place for place in proof.open if not self._admits(cell, place)] if proof else []
-        return certificate(values, self._sizes, self._moves, barred) if barred else proof
+        proof = certificate(values, self._sizes, self._moves, barred) if barred else proof
+        if proof is None:
+            return None
+        off = self._space.inactive(self._setting(cell, proof.best))
+        edges = {n: end for n, end in proof.edges.items() if not off.issuperset(self._space.axes[n].names)}
+        return replace(proof, edges=edges)
 
     def _admits(self, cell: int, place: Place) -> bool:
         return self._space.admits(self._setting(cell, place))

@@ -23,6 +23,7 @@ from sweeplaw.trials.errors import InputError
 
 KNOB = "changes"
 EVALUATIONS = "evaluations"  # a knob of language_model
+TRIES = 32  # of changes that no other member has
 LAG = 16  # most steps that a trainer does after its last evaluation before it pauses
 DRAWS = 16  # random points drawn for each member, as conditions may refuse some
 
@@ -125,9 +126,13 @@ class Population:
         for index in order[-count:] if best else []:
             rng = np.random.default_rng([self._space.seed_at(cell, self._options.seed), generation, index])
             source = best[int(rng.integers(len(best)))]
-            child = self._child(members[source], losses[source], generation, known, rng)
-            if losses[index] > losses[source] and child is not None:
-                following[index] = child
+            if losses[index] <= losses[source]:
+                continue
+            taken = {(member.setting, member.changes) for member in following}
+            children = (self._child(members[source], losses[source], generation, known, rng) for _ in range(TRIES))
+            following[index] = next(
+                (child for child in children if child and (child.setting, child.changes) not in taken), following[index]
+            )
         return following
 
     def _child(

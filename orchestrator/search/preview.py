@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ FIRST = 5  # proposals that are shown
 def preview(space: Space, search: Search, history: History) -> dict[str, Any]:
     """Return the search in numbers. Unknown is None: a workload without a FLOP count has no cost."""
     costs = _costs(space)
+    trials = _trials(space, costs)
     return {
         "sweep": space.sweep.name,
         "workload": space.sweep.workload.name,
@@ -30,7 +32,8 @@ def preview(space: Space, search: Search, history: History) -> dict[str, Any]:
         "known": len(history.observations),
         "spent_flops": history.spent,
         "setting_flops": costs,
-        "trials": _trials(space, costs),
+        "trials": trials,
+        "flops": _flops(space, trials, costs),
         "grid_flops": sum(item.flops or 0.0 for item in space.candidates) if space.finite and costs else None,
         "proposals": [_described(space, proposal) for proposal in _first(search, history)],
     }
@@ -38,7 +41,7 @@ def preview(space: Space, search: Search, history: History) -> dict[str, Any]:
 
 def recommended(space: Space, search: Search, history: History) -> list[dict[str, Any]]:
     """Return the search's answer at each scientific point as a flat row: the values of all axes, and beside them what
-    `trials.store_format.search_state` says of a recommendation.
+    `trials.store_format.search_state` says of a recommendation. A knob whose condition does not hold there is None.
 
     ``value`` is the metric itself, also where it is maximized. ``edges`` are the axes at whose lowest or highest value
     it lies, so that a better one may lie beyond.
@@ -46,17 +49,22 @@ def recommended(space: Space, search: Search, history: History) -> list[dict[str
     sign = -1.0 if getattr(space.sweep.search, "maximize", False) else 1.0
     return [
         {
-            **space.knobs(answer.setting),
+            **space.active_knobs(answer.setting),
             **answer.knobs,
             "value": sign * answer.value,
-            "intervals": dict(answer.intervals),
+            "intervals": _without(space.inactive(answer.setting), answer.intervals),
             "basis": answer.words,
             "trust": answer.trust,
             "certified": answer.certified,
-            "edges": _edges(space, answer.setting),
+            "edges": _without(space.inactive(answer.setting), _edges(space, answer.setting)),
         }
         for answer in answers(search, space, history)
     ]
+
+
+def _without(names: Collection[str], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is found of all axes but those of these knobs."""
+    return {axis: content for axis, content in found.items() if not set(axis.split(",")) <= set(names)}
 
 
 def _edges(space: Space, setting: Setting) -> dict[str, str]:
@@ -119,6 +127,23 @@ def _trials(space: Space, costs: list[float] | None) -> list[int] | None:
     return [min(low for low, _ in counts), min(high for _, high in counts)] if counts else None
 
 
+def _flops(space: Space, trials: list[int] | None, costs: list[float] | None) -> list[float] | None:
+    """Return the least and the most FLOPs of the trials that the budget pays for: all at the cheapest settings, or all
+    at the dearest. Paused trials need not end, so that there is no least. None if unknown.
+    """
+    if trials is None or costs is None:
+        return None
+    low, high = (number // space.seeds for number in trials)
+    if space.finite:
+        known = sorted(item.flops or 0.0 for item in space.candidates)
+        least, most = math.fsum(known[:low]), math.fsum(known[len(known) - high :])
+    else:
+        least, most = low * costs[0], high * costs[1]
+    search, limit = space.sweep.search, space.sweep.budget.flops
+    most = most if limit is None else min(most, limit)
+    return [0.0 if search.pauses or search.early_stopping else min(least, most), most]
+
+
 def _range(axis: Axis) -> dict[str, list[Any]]:
     """Return the values of an axis, or its ends where a search draws from a range."""
     if not axis.values:
@@ -129,4 +154,9 @@ def _range(axis: Axis) -> dict[str, list[Any]]:
 def _described(space: Space, proposal: Proposal) -> Mapping[str, Any]:
     group = space.group(proposal.setting, proposal.knobs)
     ids = [] if isinstance(group, str) else list(group.ids)
-    return {**space.knobs(proposal.setting), "trial_ids": ids, "until": proposal.until, "reason": proposal.reason}
+    return {
+        **space.active_knobs(proposal.setting),
+        "trial_ids": ids,
+        "until": proposal.until,
+        "reason": proposal.reason,
+    }

@@ -104,6 +104,13 @@ def check(sweep: SweepSpec) -> None:
             f"a law search learns from one scientific point for the others, and the sweep has {points} "
             "(accepted: at least 2; for a single one, local, tpe or gp)"
         )
+    if isinstance(options, OptunaSearch):
+        faults += [
+            f"search.maximized: {name!r} is none of the objectives{nearest(name, options.objectives)} "
+            f"(accepted: {', '.join(options.objectives) or 'none without search.objectives; maximize = true'})"
+            for name in options.maximized
+            if name not in options.objectives
+        ]
     faults += _unknown_objectives(sweep)
     if faults:
         raise InputError(faults, where=sweep.name)

@@ -18,6 +18,7 @@ from sweeplaw.orchestrator.plan.plan import Group, group_at, groups_by_point
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.orchestrator.search.contract import Setting
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import short
 from sweeplaw.trials.spec import Value
 
 MOST_CANDIDATES = 200_000  # settings of a search that compares all of them
@@ -86,6 +87,10 @@ class Space:
         """Return the values of all axes at this setting, by knob."""
         return {**self.cells[setting.cell], **_named(self.axes, setting.values)}
 
+    def active_knobs(self, setting: Setting) -> dict[str, Value | None]:
+        """Return the values of all axes at this setting, by knob; None for a knob whose condition does not hold."""
+        return {**self.knobs(setting), **dict.fromkeys(self.inactive(setting).intersection(self.names))}
+
     def group(self, setting: Setting, knobs: Mapping[str, Value] = MappingProxyType({})) -> Group | str:
         """Return the trials of a setting with these further ``knobs``, one a seed; or the reason why it has none (a
         condition of ``where``).
@@ -98,6 +103,10 @@ class Space:
             found = group_at(self.sweep, {**self.knobs(setting), **knobs}, dropped)
             self._groups[key] = found or next(iter(dropped), "it is no trial")
         return self._groups[key]
+
+    def stacks(self, group: Group) -> bool:
+        """Return whether the trials of a group differ in member knobs only, so that they can train as one stack."""
+        return {knob.name for knob in self.sweep.workload.knobs if knob.member}.issuperset(group.names)
 
     def admits(self, setting: Setting) -> bool:
         """Return whether the setting has trials, and no other stands in its place."""
@@ -203,12 +212,13 @@ class Space:
         }
 
     def describe(self, setting: Setting) -> str:
-        """Return a setting in words: ``lr 0.003, batch_sequences 64 at params 1e+08``."""
-        knobs = ", ".join(f"{name} {_short(value)}" for name, value in _named(self.axes, setting.values).items())
+        """Return a setting in words: ``lr 0.003, batch_sequences 64 at params 100M``."""
+        values, off = _named(self.axes, setting.values), self.inactive(setting)
+        knobs = ", ".join(f"{name} {_short(value)}" for name, value in values.items() if name not in off)
         return f"{knobs} at {self.describe_cell(setting.cell)}"
 
     def describe_cell(self, cell: int) -> str:
-        """Return a scientific point in words: ``params 1e+08, tokens 2e+09``."""
+        """Return a scientific point in words: ``params 100M, tokens 2B``."""
         return ", ".join(f"{name} {_short(value)}" for name, value in self.cells[cell].items())
 
     def _setting(self, values: Mapping[str, Value]) -> Setting:
@@ -233,7 +243,7 @@ def _named(axes: Sequence[Axis], choice: Sequence[tuple[Value, ...]]) -> dict[st
 
 
 def _short(value: Value) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    return short(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def ladder(axis: Axis) -> Iterator[tuple[Value, ...]]:

@@ -81,22 +81,23 @@ def _lines(known: Mapping[str, Any]) -> Iterator[str]:
         grid = f", {short(known['grid_flops'])} FLOPs as a grid" if known["grid_flops"] else ""
         yield f"space: {counted(known['settings'], 'setting')}{seeds}{grid}"
     if known["setting_flops"]:
-        low, high = known["setting_flops"]
-        yield (
-            f"a setting costs {short(low)} to {short(high)} FLOPs"
-            if low < high
-            else f"a setting costs {short(low)} FLOPs"
-        )
+        yield f"a setting costs {_between(*map(short, known['setting_flops']))} FLOPs"
     budget = ", ".join(f"{name} {_value(limit)}" for name, limit in known["budget"].items()) or "none"
     spent = f"; {counted(known['known'], 'setting')} known, {short(known['spent_flops'])} FLOPs spent"
     yield f"budget: {budget}{spent if known['known'] else ''}"
     if known["trials"]:
-        low, high = known["trials"]
-        yield f"trials: {low}" if low == high else f"trials: {low} to {high}"
+        cost = f", {_between(*map(short, known['flops']))} FLOPs" if known["flops"] else ""
+        yield f"in all: {_between(*known['trials'])} trials{cost}"
+
+
+def _between(low: int | str, high: int | str) -> str:
+    if low == high:
+        return str(high)
+    return f"{low} to {high}" if low not in (0, "0") else f"up to {high}"
 
 
 def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in _NO_SETTING}
+    return {name: value for name, value in row.items() if name not in _NO_SETTING and value is not None}
 
 
 def _value(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 import time
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import replace
@@ -31,6 +32,7 @@ from sweeplaw.trials.store_format import checkpoint
 
 LISTEN_SECONDS = 1.0  # between two looks at what other launches have recorded
 PUBLISH_SECONDS = 10.0  # between two states of the search in the store
+COLLISION_SECONDS = 0.2  # longest wait after two launches have claimed the last trials of a budget at once
 REFUSED = 100  # proposals in a row that other launches hold: then this launch has nothing to do
 
 
@@ -156,7 +158,9 @@ class ProposalFeed:
                 )
             if self._exceeds(found, group):
                 return []
-            if granted := self._claimed(group):
+            if (granted := self._claimed(group)) and self._overdrawn(granted):
+                continue
+            if granted:
                 return self._begun(found, group, granted, len(history.observations))
             self.elsewhere += len(group.ids)
             if not all(map(self._ledger.has, group.ids)):
@@ -165,10 +169,7 @@ class ProposalFeed:
 
     def _exceeds(self, proposal: Proposal, group: Group) -> bool:
         """Return whether the budget has less left than these trials need; then the search ends."""
-        elsewhere = 0
-        if self._budget.trials is not None and (others := self._held_by_others()):
-            self._listen(at_once=True)
-            elsewhere = sum(not self._ledger.has(trial_id) for trial_id in others - self._cost.keys())
+        elsewhere = self._running_elsewhere()
         left, needed = self.left(), _sum(self._needed(proposal, group).values())
         fresh = sum(trial_id not in self.attempts and not self._ledger.has(trial_id) for trial_id in group.ids)
         if left.trials is not None and left.trials - elsewhere < fresh:
@@ -176,6 +177,28 @@ class ProposalFeed:
         elif left.flops is not None and needed is not None and left.flops < needed:
             self.ended = f"budget.flops = {self._budget.flops:g} is spent (the next setting needs {needed:.3g})"
         return bool(self.ended)
+
+    def _running_elsewhere(self) -> int:
+        """Return how many trials without a row other live launches hold; 0 if no budget counts them."""
+        if self._budget.trials is None or not (others := self._held_by_others()):
+            return 0
+        self._listen(at_once=True)
+        return sum(not self._ledger.has(trial_id) for trial_id in others - self._cost.keys())
+
+    def _overdrawn(self, granted: set[str]) -> bool:
+        """Return whether another launch has claimed the last trials of the budget at the same moment; then these are
+        released, and the search is asked again after a random moment.
+        """
+        if not (elsewhere := self._running_elsewhere()):
+            return False
+        fresh = sum(trial_id not in self.attempts and not self._ledger.has(trial_id) for trial_id in granted)
+        left = self.left().trials
+        if left is None or left - elsewhere >= fresh:
+            return False
+        self._lease.store.release(self._lease.launch_id, granted)
+        self._lease.trials -= granted
+        time.sleep(random.uniform(0.0, COLLISION_SECONDS))
+        return True
 
     def _held_by_others(self) -> set[str]:
         """Return the trials that other live launches hold."""
@@ -190,8 +213,7 @@ class ProposalFeed:
         if flops is None or not steps:
             return dict.fromkeys(group.ids, flops)
         until = min(proposal.until or steps, steps)
-        before = inherited(proposal.knobs)
-        done = {trial: max(before, self._ledger.step(trial)) for trial in group.ids}
+        done = {trial: max(inherited(proposal.knobs), self._ledger.step(trial)) for trial in group.ids}
         return {trial: flops * max(0, until - step) / steps for trial, step in done.items()}
 
     def _claimed(self, group: Group) -> set[str]:
@@ -248,7 +270,8 @@ class ProposalFeed:
             checkpoint.remove(checkpoints.folder(lease.store.location), record.spec.trial_id)
 
     def _packed(self, group: Group, until: int | None) -> list[Pack]:
-        groups = [group] if self._stacked else [group.only({trial_id}) for trial_id in group.ids]
+        stacks = self._stacked and self._space.stacks(group)
+        groups = [group] if stacks else [group.only({trial_id}) for trial_id in group.ids]
         size = self._size_of(group.cost)
         return [Pack((item,), float(group.cost.flops or 1) * len(item.ids), size=size, until=until) for item in groups]
 

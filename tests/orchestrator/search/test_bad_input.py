@@ -100,3 +100,10 @@ def test_halving_of_a_function_says_what_it_needs(tmp_path: Path) -> None:
         InputError, match=r"resumes from what it wrote into its checkpoint_folder, with checkpoints = true"
     ):
         registry.check(sweep)
+
+
+def test_a_maximized_metric_that_is_no_objective_is_refused() -> None:
+    with pytest.raises(InputError, match=r"search.maximized: 'speedd' is none of the objectives; did you mean 'speed'"):
+        check('kind = "nsga2"\nobjectives = ["val_loss", "speed"]\nmaximized = ["speedd"]')
+    with pytest.raises(InputError, match=r"search.maximized: 'val_loss' .*none without search.objectives"):
+        check('kind = "tpe"\nmaximized = ["val_loss"]')

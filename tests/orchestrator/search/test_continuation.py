@@ -108,7 +108,7 @@ def test_two_launches_at_once_repeat_no_work(tmp_path: Path, zygotes: tuple[Zygo
         assert not set(first) & set(second), "a trial ran twice"
     assert found["trial_id"].n_unique() == found.height
     assert set(first) | set(second) == set(found["trial_id"])
-    assert found.height <= 15, "one more, where both take the last one at the same moment"
+    assert found.height <= 14, "also where both claim the last one at the same moment"
     assert first or second
 
 

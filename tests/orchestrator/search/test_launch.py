@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -14,6 +16,7 @@ from sweeplaw.orchestrator.launch.adaptive import proposals
 from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.plan.plan import full, plan
 from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store import claims
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.record import Row, TrialRecord
 from sweeplaw.trials.workloads import surrogate
@@ -122,7 +125,9 @@ def test_a_law_guided_search_finds_the_optima_of_all_cells_for_half_a_per_cent_o
 def test_a_price_ends_a_law_guided_search(tmp_path: Path) -> None:
     sweep = parse(LAW.format(flops=1e22, stop='stop = "0.3 % per 1e18 FLOPs"'))
     done = launch(plan(sweep), Store.open(tmp_path / "s", create=True), INLINE)
-    assert "below the price" in done.search_end
+    gain = re.fullmatch(r"the expected gain, (.*) % per 1e18 FLOPs, is below the price 0.3 % .*", done.search_end)
+    assert gain
+    assert 0 < float(gain[1]) < 0.3
     assert sum(done.states.values()) < 150
 
 
@@ -159,3 +164,22 @@ def test_what_another_launch_recorded_since_the_last_look_is_not_run_again(
     assert set(rows["attempt"]) == {1}
     assert rows.height == len(theirs) + len(both.mine)
     assert rows.height in (12, 13)
+
+
+def test_of_two_launches_that_claim_the_last_trial_of_a_budget_at_once_one_gives_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one claims between this launch's look at the budget and its own claim."""
+    store, calls, claim = Store.open(tmp_path / "s", create=True), [0], Store.claim
+
+    def contested(self: Store, ids: Iterable[str], launch_id: str, seconds: float, *more: Any) -> set[str]:
+        calls[0] += bool(ids)
+        if calls[0] == 4:
+            claims.claim(store.location, ["f" * 20], "other", 120.0)
+        return claim(self, ids, launch_id, seconds, *more)
+
+    monkeypatch.setattr(Store, "claim", contested)
+    done = launch(plan(parse(SWEEP.format(kind="tpe", budget="trials = 4"))), store, INLINE)
+    assert calls[0] == 4
+    assert done.search_end == "budget.trials = 4 is spent"
+    assert sum(done.states.values()) == 3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.search.space import Space, ladder
 
@@ -34,3 +36,34 @@ def test_points_and_seeds_of_a_sweep_share_no_stream_of_random_numbers() -> None
     assert all(0 <= seed < 2**32 for seed in seeds)
     assert one.seed_at(0, 7) == 7, "with one point, that of the sweep file"
     assert fewer.seed_at(0, 7) == several.seed_at(1, 7), "a point keeps its own when the sweep is extended"
+
+
+SEEDED = """
+name = "seeded"
+seeds = [3, 5]
+workload = { kind = "python:any:f", knobs = { lr = 0.1, data_seed = 0 } }
+[search]
+kind = "local"
+[scientific]
+params = [1e6]
+[nuisance]
+lr = [1e-3, 1e-2]
+[derived]
+flops = "6 * params"
+"""
+
+
+@pytest.mark.parametrize("more", ["", 'data_seed = "100 + seed"\n'])
+def test_a_setting_of_own_code_has_a_trial_for_every_seed(tmp_path, more: str) -> None:
+    """As in a grid, also where a formula reads the seed; the trials are the same ones."""
+    (tmp_path / "any.py").write_text("def f(config): ...\n")
+    space = Space(parse(SEEDED + more, folder=tmp_path))
+    for candidate in space.candidates:
+        group = space.group(candidate.setting)
+        assert not isinstance(group, str)
+        assert sorted(group.ids) == sorted(candidate.ids)
+        assert [group.spec(index).trial_id for index in range(2)] == list(group.ids)
+        assert sorted(group.spec(index)["seed"] for index in range(2)) == [3, 5]
+        assert {group.spec(index)["data_seed"] for index in range(2)} == ({103, 105} if more else {0})
+        assert space.flops(candidate.setting) == candidate.flops == 2 * 6e6
+        assert not space.stacks(group)

@@ -111,6 +111,14 @@ def test_members_of_a_population_of_functions_begin_from_anothers_checkpoint(tmp
         assert row["lived"] == str(lived), "40 steps, at the rates that its schedule says"
 
 
+@pytest.mark.heavy
+def test_members_that_continue_from_the_same_one_differ(tmp_path: Path) -> None:
+    """Where only two changes are possible, up or down, two members often drew the same and became one."""
+    search = 'kind = "population"\nmembers = 8\nintervals = 5\nquantile = 0.5\nresample = 0'
+    _, rows = run(tmp_path, PYTHON + '\nknobs = { changes = "" }', search)
+    assert rows.filter(pl.col("state") == "completed").height == 8
+
+
 def test_what_cannot_pause_is_refused_with_what_it_needs(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(FUNCTION)
 
