@@ -50,8 +50,8 @@ def fit(
     workloads, imported and own) are refused, unless ``pool=True``. ``all_rows=True`` fits every row as it is.
 
     Options of the objective: ``space="log"`` (the default, Hoffmann et al. 2022, eq. 3) or ``"raw"``,
-    ``reduction="mean"`` or ``"sum"``, ``weights=COLUMN``, or ``weights="noise"`` for weights by the noise of the rows
-    where that changes with size by a factor of two or more. Options of the table: ``units={"N": 1e9}`` divides inputs,
+    ``reduction="mean"`` or ``"sum"``, ``weights=COLUMN`` (only their ratios matter to intervals), or
+    ``weights="noise"`` for weights by the noise of the rows where that changes with size by a factor of two or more. Options of the table: ``units={"N": 1e9}`` divides inputs,
     ``where=SQL`` selects rows, ``knobs=[...]`` names the tuned columns; ``best=True`` is the default, ``best=False``
     another name of ``all_rows=True``. Options of the law: ``fixed={"E": 1.7}`` gives known parameters,
     ``bounds={"E": (1.0, None)}`` other bounds. Options of the intervals: ``bootstrap=1000`` resamples
@@ -112,6 +112,7 @@ def fit_observations(
         noise = find_noise(setup, solution.theta, observations, resampling).with_weights(noise)
     draws, notes = _resample(setup, solution, observations, resampling, progress, noise)
     value, verdict = objective_value(setup, solution.theta), solution.verdict
+    value *= float(np.mean(observations.weights)) if objective.reduction == "sum" else 1.0
     unverified = () if verdict.verified else (verdict.status,)
     reported = noise.sentences(resampled=draws is not None)
     warnings = (*observations.warnings, *unverified, *_interpolation(law, observations), *reported, *notes)

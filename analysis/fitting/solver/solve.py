@@ -64,7 +64,8 @@ class Solution:
 def set_up(law: Law, objective: Objective, inputs: Mapping[str, Array], losses: Array, weights: Array) -> Setup:
     """Return the problem with every input divided by its geometric mean, if the law's parameters absorb that.
 
-    Means and optima have the same digits whatever the order of the rows, up to SUBSAMPLE_ROWS of them.
+    Means and optima have the same digits whatever the order of the rows, up to SUBSAMPLE_ROWS of them. The weights are
+    divided by their mean: only their ratios matter, and rows of weight 5 throughout are no more rows.
     """
     columns = [np.asarray(inputs[name], dtype=float) for name in law.inputs]
     keys = law.centred_by or law.inputs
@@ -74,7 +75,8 @@ def set_up(law: Law, objective: Objective, inputs: Mapping[str, Array], losses: 
     bound = law.function.bind([column / middle for column, middle in zip(columns, centre, strict=True)])
     box = _box(law)
     delta = {"ls": np.inf, "lad": LAD_DELTA, "huber": objective.delta or 0.0}[objective.name]
-    return Setup(law, objective, Problem(bound, losses, weights, objective.space), box, centre, float(delta))
+    relative = weights / np.mean(weights)
+    return Setup(law, objective, Problem(bound, losses, relative, objective.space), box, centre, float(delta))
 
 
 def _box(law: Law) -> Box:

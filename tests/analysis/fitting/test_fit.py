@@ -169,6 +169,24 @@ def test_an_integer_weight_equals_repeated_rows() -> None:
     assert any("repeat an earlier row" in warning for warning in repeated.warnings)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_only_the_ratios_of_weights_matter_to_intervals(reduction: str) -> None:
+    x = np.geomspace(1, 100, 24)
+    losses = 2 + 3 * x**-0.5 + 0.01 * np.cos(5.0 * np.arange(24))
+    times = 1.0 + np.arange(24) % 3
+
+    def fit(scale: float) -> analysis.Fit:
+        return analysis.fit(
+            {"x": x, "loss": losses, "w": scale * times}, "power_asymptote", "ls", weights="w", reduction=reduction
+        )
+
+    one, large = fit(1), fit(4e4)  # as 1 / sigma^2 is
+    for name, interval in one.intervals.items():
+        assert large.intervals[name].low == pytest.approx(interval.low, rel=1e-6)
+        assert large.intervals[name].high == pytest.approx(interval.high, rel=1e-6)
+    assert large.value == pytest.approx(one.value * (4e4 if reduction == "sum" else 1), rel=1e-9)
+
+
 def test_fits_of_different_objectives_are_never_compared() -> None:
     x = np.geomspace(1, 100, 20)
     table = {"x": x, "loss": 2 + 3 * x**-0.5 + 0.01 * np.cos(np.arange(20))}
