@@ -94,7 +94,7 @@ def search_sections(
         return [], []
     faults: list[str] = []
     states = search_state.load(locate(str(source)), faults) if is_store(source) else {}
-    latest = {state.sweep: state for state in states.values()}
+    latest = search_state.foremost(states)
     facts = {str(launch.get("sweep")): launch for launch in tables.launches}
     rows = trials.drop_nulls(["search_number", "sweep"]).sort("search_number", "trial_id")
     sections = [

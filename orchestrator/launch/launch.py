@@ -36,6 +36,9 @@ from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.errors import InputError, require_types
 
 
+_WAITS = "it can propose nothing until trials that another launch runs have ended; launch again then"
+
+
 @dataclass(frozen=True, slots=True)
 class Launched:
     """The result of a launch, in trials: planned, already in the store, held by other launches, and run, by state.
@@ -162,7 +165,7 @@ def _searched(
         launch_state.end,
         store.problems,
         _failures(store, launch_id, done.states) if done.states.keys() & set(UNSETTLED) else (),
-        search_end=feed.ended,
+        search_end=feed.ended or ("" if launch_state.end else _WAITS),
         recommended=tuple(feed.recommended()),
         without_weights=checkpoints.without_weights(store, plan.sweep, ()),
     )

@@ -16,7 +16,7 @@ _UNITS = {"trials": "trial", "flops": "FLOP", "device_seconds": "device-second",
 def searches(store: Store) -> tuple[SearchState, ...]:
     """Return the latest state of the search of each sweep; damage is reported to the store."""
     faults: list[str] = []
-    latest = {state.sweep: state for state in search_state.load(store.location, faults).values()}
+    latest = search_state.foremost(search_state.load(store.location, faults))
     store.report(faults)
     return tuple(latest.values())
 

@@ -49,6 +49,17 @@ def load(location: Location, faults: list[str] | None = None) -> dict[str, Searc
     return dict(sorted(parsed_all(location, FOLDER, _parsed, faults).items()))
 
 
+def foremost(states: Mapping[str, SearchState]) -> dict[str, SearchState]:
+    """Return for each sweep the state with the most proposals, of several the latest: a launch that ended before others
+    on the same store knows less than they.
+    """
+    found: dict[str, SearchState] = {}
+    for state in states.values():
+        if state.sweep not in found or state.proposals >= found[state.sweep].proposals:
+            found[state.sweep] = state
+    return found
+
+
 def _parsed(content: Mapping[str, Any]) -> SearchState:
     """Return the state in a file. Raise ValueError, TypeError, LookupError or AttributeError if it is none."""
     return SearchState(

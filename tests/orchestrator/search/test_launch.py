@@ -16,6 +16,10 @@ from sweeplaw.orchestrator.launch.adaptive import proposals
 from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.plan.plan import full, plan
 from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.search import registry
+from sweeplaw.orchestrator.search.contract import History
+from sweeplaw.orchestrator.search.preview import preview
+from sweeplaw.orchestrator.search.space import Space
 from sweeplaw.orchestrator.store import claims
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.record import Row, TrialRecord
@@ -183,3 +187,17 @@ def test_of_two_launches_that_claim_the_last_trial_of_a_budget_at_once_one_gives
     assert calls[0] == 4
     assert done.search_end == "budget.trials = 4 is spent"
     assert sum(done.states.values()) == 3
+
+
+def test_a_launch_that_can_only_wait_for_another_says_so(tmp_path: Path) -> None:
+    """Another launch runs the start of a local search, before which nothing can be proposed."""
+    sweep = parse(SWEEP.format(kind="local", budget="trials = 4").replace("1e-1]", "1e-1], num = 5"))
+    store = Store.open(tmp_path / "s", create=True)
+    space = Space(sweep)
+    (first,) = preview(space, registry.load(space), History())["proposals"]
+    claims.claim(store.location, first["trial_ids"], "other", 120.0)
+    done = launch(plan(sweep), store, INLINE)
+    assert not done.states
+    assert (
+        done.search_end == "it can propose nothing until trials that another launch runs have ended; launch again then"
+    )

@@ -71,3 +71,16 @@ def test_what_is_no_state_is_damage(store: Store, changed: dict[str, Any]) -> No
     assert state is None
     assert len(faults) == 1
     assert f"{search_state.FOLDER}/one.json" in faults[0]
+
+
+def test_of_several_launches_the_state_with_the_most_proposals_counts_and_of_equal_ones_the_latest() -> None:
+    def state(sweep: str, proposals: int, belief: str) -> search_state.SearchState:
+        return search_state.SearchState(sweep, "local", "val_loss", False, proposals, 0, {}, belief)
+
+    states = {
+        "1": state("a", 20, "knows"),
+        "2": state("a", 11, "left"),
+        "3": state("b", 5, "old"),
+        "4": state("b", 5, "new"),
+    }
+    assert {sweep: found.belief for sweep, found in search_state.foremost(states).items()} == {"a": "knows", "b": "new"}
