@@ -35,7 +35,6 @@ from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.errors import InputError, require_types
 
-
 _WAITS = "it can propose nothing until trials that another launch runs have ended; launch again then"
 
 
