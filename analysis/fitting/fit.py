@@ -51,9 +51,10 @@ def fit(
 
     Options of the objective: ``space="log"`` (the default, Hoffmann et al. 2022, eq. 3) or ``"raw"``,
     ``reduction="mean"`` or ``"sum"``, ``weights=COLUMN`` (only their ratios matter to intervals), or
-    ``weights="noise"`` for weights by the noise of the rows where that changes with size by a factor of two or more. Options of the table: ``units={"N": 1e9}`` divides inputs,
-    ``where=SQL`` selects rows, ``knobs=[...]`` names the tuned columns; ``best=True`` is the default, ``best=False``
-    another name of ``all_rows=True``. Options of the law: ``fixed={"E": 1.7}`` gives known parameters,
+    ``weights="noise"`` for weights by the noise of the rows where that changes with size by a factor of two or more.
+    Options of the table: ``units={"N": 1e9}`` divides inputs, ``where=SQL`` selects rows, ``knobs=[...]`` names the
+    tuned columns; ``best=True`` is the default, ``best=False`` another name of ``all_rows=True``. Options of the law:
+    ``fixed={"E": 1.7}`` gives known parameters,
     ``bounds={"E": (1.0, None)}`` other bounds. Options of the intervals: ``bootstrap=1000`` resamples
     (default 0: profile likelihood); ``by="auto"`` allows for noise that runs of one size, budget, seed or launch are
     found to share, ``"row"`` takes rows as independent, ``"cell"`` (distinct values of ``keys``), ``"seed"``,

@@ -81,11 +81,10 @@ def _words(space: CandidateSpace, records: Records, point: int, trust: float) ->
     cell = space.cell[point]
     ran = np.flatnonzero(records.tried & ~records.lost & (space.cell == cell))
     near = int((np.linalg.norm(space.x[ran] - space.x[point], axis=1) <= NEAR).sum())
-    base = (
-        "the law alone: nothing was run in this cell"
-        if not len(ran)
-        else f"{counted(len(ran), 'run')}, {near} within an octave"
+    empty = (
+        "no run of this cell has a loss" if records.tried[space.cell == cell].any() else "nothing was run in this cell"
     )
+    base = f"{counted(len(ran), 'run')}, {near} within an octave" if len(ran) else f"the law alone: {empty}"
     verdict = "trusted" if trust >= TRUSTED else "likely" if trust >= DOUBTED else "doubtful"
     members = space.settings[(space.cell == cell) & (space.recipe == space.recipe[point])]
     edges = [

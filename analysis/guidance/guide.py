@@ -92,8 +92,11 @@ class Guide:
         return found
 
     def recommend(self) -> list[CellAnswer]:
-        """Return the best settings of each cell: by the records, and by the noise-free surface."""
-        return cell_answers(self.belief(), self.records, self.seed)
+        """Return the best settings of each cell: by the records, and by the noise-free surface.
+
+        None while no record has a loss.
+        """
+        return cell_answers(self.belief(), self.records, self.seed) if self.records.any_loss else []
 
     def law(self) -> OptimumLaw:
         """Return how the optimum of each knob moves with the axes."""

@@ -32,6 +32,11 @@ class Records:
     def __len__(self) -> int:
         return len(self.index)
 
+    @property
+    def any_loss(self) -> bool:
+        """Whether any run has a loss: without one, nothing tells one setting from another."""
+        return bool(np.isfinite(self.best).any())
+
     def add(self, indices: Sequence[int], values: Sequence[float], failed: Sequence[bool] | None = None) -> None:
         """Add runs in their order: loss, inf if diverged, nan if missing; ``failed`` ones tell nothing.
 

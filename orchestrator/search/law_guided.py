@@ -70,7 +70,7 @@ class LawGuided:
     def belief(self, history: History) -> str:
         """Return the law of each knob's optimum so far, and the expected gain of going on."""
         guide = self._caught_up(history)
-        if not history.observations or not len(guide.records):
+        if not guide.records.any_loss:
             return ""
         law = guide.law()
         laws = [
@@ -84,8 +84,6 @@ class LawGuided:
     def answers(self, history: History) -> list[Answer]:
         """Return the minimum of the noise-free surface at each scientific point, with its interval and trust."""
         guide = self._caught_up(history)
-        if not len(guide.records):
-            return []
         return [
             Answer(self._settings[found.denoised], found.loss, found.words, self._ranges(found.intervals), found.trust)
             for found in guide.recommend()

@@ -124,8 +124,17 @@ def test_a_cell_in_which_all_runs_diverge_does_not_stop_the_search() -> None:
         bad = truth.space.cell[proposal.index] == 1
         guide.observe([proposal.index], [np.inf if bad else float(truth.loss[proposal.index])])
     assert all(np.isfinite(a.loss) for a in guide.recommend())
-    answer = guide.recommend()[0]
+    answer, other = guide.recommend()[:2]
+    assert "by the law alone: no run of this cell has a loss" in other.words
     assert truth.clean[answer.denoised] / truth.clean[truth.space.cell == 0].min() - 1 < 0.001
+
+
+def test_nothing_is_recommended_while_no_run_has_a_loss() -> None:
+    guide = Guide(planted(2, 1, noise=0.0005, seed=8).space)
+    for value in (np.inf, np.nan) * 4:
+        (proposal,) = guide.propose()
+        guide.observe([proposal.index], [value])
+    assert guide.recommend() == []
 
 
 @pytest.mark.heavy
