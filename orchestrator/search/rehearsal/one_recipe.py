@@ -20,7 +20,7 @@ def with_others_at_best(
     A further knob that was tuned has one value in each cell: that of the setting of lowest mean ``y``. Raise InputError
     if the runs are of several recipes, of which one must be chosen.
     """
-    check_names([*cell, *knobs])
+    check_names([*cell, *knobs, y])
     split = split_columns(runs, cell, knobs, y, (), launches)
     if recipes := [name for name in split.recipes if name not in cell]:
         values = {name: runs[name].drop_nulls().unique(maintain_order=True).head(3).to_list() for name in recipes}

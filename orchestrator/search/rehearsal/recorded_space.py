@@ -181,7 +181,7 @@ def recorded_space(table: RecordedTable, cell: Sequence[str], knobs: Sequence[st
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise InputError if a column is both a cell axis and a knob, or twice the same."""
+    """Raise InputError if a column is two of a cell axis, a knob and the loss, or twice the same."""
     if twice := [f"{name} is named {names.count(name)} times" for name in sorted(set(names)) if names.count(name) > 1]:
         raise InputError(twice)
 

@@ -91,6 +91,7 @@ def test_runs_of_several_recipes_are_refused_until_one_is_chosen(tmp_path: Path)
         (("--out", "regret.jpg"), "regret.jpg"),
         (("--knob", "wd"), "wd"),
         (("--knob", "lr"), "lr is named 2 times"),
+        (("--knob", "loss"), "loss is named 2 times"),
     ],
 )
 def test_bad_input_is_refused_in_one_message(table: Path, words: tuple[str, ...], message: str) -> None:
