@@ -21,6 +21,9 @@ from sweeplaw.trials.quantities import counted
 Array = np.ndarray
 
 ROWS_NAMED = 8  # in a message, before "and k more"
+FAR = 30.0  # times the median distance from the law; assumption: noise with heavy tails rarely goes as far
+LEAST_FAR = 0.02  # relative distance; less is no slip
+MOST_FAR = 0.2  # of the rows: more of them are no outliers but misfit
 ONE_BUDGET = 0.1  # of log compute: rows that differ by less have one budget
 MAX_ROWS_COMPARED = 1_000_000  # larger tables are not searched for copies
 
@@ -72,6 +75,22 @@ def name_rows(rows: Sequence[int], count: int | None = None) -> str:
     total = len(rows) if count is None else count
     more = f" and {total - ROWS_NAMED} more" if total > ROWS_NAMED else ""
     return f"row{'s' * (total > 1)} {', '.join(str(row) for row in rows[:ROWS_NAMED])}{more}"
+
+
+def outlier_warnings(observations: Observations, predicted: Array) -> tuple[str, ...]:
+    """Return a warning that names the rows far from the law, if they are few: a slip of the pen, a run that broke."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        apart = np.log(observations.losses) - np.log(predicted)
+    usual = float(np.median(np.abs(apart)))
+    far = np.flatnonzero(np.abs(apart) > max(FAR * usual, LEAST_FAR))
+    if not 0 < len(far) <= MOST_FAR * len(apart):
+        return ()
+    worst = float(np.exp(apart[far[np.argmax(np.abs(apart[far]))]]))
+    rows = sorted(int(observations.rows[number]) for number in far)
+    return (
+        f"{counted(len(far), 'row')} more than {FAR:g} times as far from the law as half of all rows are, the farthest "
+        f"at {worst:.3g} times its loss: {name_rows(rows)}",
+    )
 
 
 def data_warnings(observations: Observations) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.checks import Observations
+from sweeplaw.analysis.fitting.checks import Observations, outlier_warnings
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.noise.noise import Noise, find_noise
 from sweeplaw.analysis.fitting.noise.weights import weighted
@@ -116,7 +116,8 @@ def fit_observations(
     value *= float(np.mean(observations.weights)) if objective.reduction == "sum" else 1.0
     unverified = () if verdict.verified else (verdict.status,)
     reported = noise.sentences(resampled=draws is not None)
-    warnings = (*observations.warnings, *unverified, *_interpolation(law, observations), *reported, *notes)
+    odd = outlier_warnings(observations, setup.problem.bound.predict(solution.theta[None])[0])
+    warnings = (*observations.warnings, *unverified, *_interpolation(law, observations), *odd, *reported, *notes)
     params = dict(zip(law.names, setup.to_law_units(solution.theta[None])[0].tolist(), strict=True))
     return Fit(law, objective, params, value, verdict, observations, draws, level, warnings, setup, solution, noise)
 

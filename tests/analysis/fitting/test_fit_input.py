@@ -126,6 +126,20 @@ def test_counts_of_any_size_need_no_unit() -> None:
     assert not any("seems to be" in warning for warning in analysis.fit(own).warnings)
 
 
+@pytest.mark.parametrize("objective", ["huber:0.001", "lad"])
+def test_rows_far_from_the_law_are_named(objective: str) -> None:
+    noisy = LOSS * np.exp(np.random.default_rng(0).normal(0, 0.002, len(LOSS)))
+    assert not any(
+        "from the law as half" in one for one in analysis.fit(table(loss=noisy), "additive", objective).warnings
+    )
+    noisy[[5, 11]] *= [3.0, 0.7]
+    found = analysis.fit(table(loss=noisy), "additive", objective).warnings
+    (named,) = [one for one in found if "from the law as half of all rows are" in one]
+    assert named.startswith("2 rows more than 30 times as far")
+    assert named.endswith("times its loss: rows 6, 12")
+    assert "the farthest at 3" in named or "the farthest at 2.9" in named
+
+
 def test_repeated_rows_give_a_warning() -> None:
     rows = {name: np.append(column, column[:2]) for name, column in table().items()}
     assert any("2 rows repeat an earlier row exactly (rows 25, 26)" in item for item in analysis.fit(rows).warnings)
