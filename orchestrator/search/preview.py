@@ -78,11 +78,10 @@ def _edges(space: Space, setting: Setting) -> dict[str, str]:
     return found
 
 
-def left(budget: Budget, history: History) -> RemainingBudget:
-    """Return what a history leaves of a budget, as far as it tells."""
-    ran = sum(len(seen.ids) for seen in history.observations)
+def left(budget: Budget, history: History, trials: int) -> RemainingBudget:
+    """Return what a history, in which the sweep ran so many ``trials``, leaves of a budget. Imports cost nothing."""
     return RemainingBudget(
-        trials=None if budget.trials is None else budget.trials - ran,
+        trials=None if budget.trials is None else budget.trials - trials,
         flops=None if budget.flops is None else budget.flops - history.spent,
     )
 

@@ -162,16 +162,24 @@ class Space:
         return group if isinstance(group, Group) else None
 
     def setting_of(self, row: Mapping[str, Any]) -> Setting | None:
-        """Return the setting of a row of the trials table that names all axes, None if it names fewer or lies at no
-        scientific point of the sweep.
+        """Return the setting of a row of the trials table that names all axes whose condition holds, None if it names
+        fewer or lies at no scientific point of the sweep.
         """
         names = [*(name for axis in self._scientific for name in axis.names), *self.names]
-        if any(row.get(name) is None for name in names):
+        missing = {name for name in names if row.get(name) is None}
+        filled = {
+            name: value
+            for axis in self.axes
+            if axis.when and missing.issuperset(axis.names)
+            for name, value in zip(axis.names, conditions.stand_in(axis), strict=True)
+        }
+        if missing - filled.keys():
             return None
         try:
-            return self._setting({name: self._knob(name).coerce(row[name]) for name in names})
+            found = self._setting({**{n: self._knob(n).coerce(row[n]) for n in names if n not in filled}, **filled})
         except (ValueError, KeyError, TypeError, OverflowError):
             return None
+        return found if self.inactive(found).issuperset(filled) else None
 
     def encode(self, setting: Setting, knobs: Mapping[str, Value] = MappingProxyType({})) -> str:
         """Return a setting as JSON: the values of all axes by knob, and further ``knobs`` under the empty name."""

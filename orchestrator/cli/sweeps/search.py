@@ -34,8 +34,9 @@ def plan_search(
 
     registry.check(sweep)
     space = Space(sweep)
-    history = ledger(space, store).history(RemainingBudget()) if store else History()
-    history = replace(history, left=left(sweep.budget, history))
+    known = ledger(space, store) if store else None
+    history = known.history(RemainingBudget()) if known else History()
+    history = replace(history, left=left(sweep.budget, history, known.trials if known else 0))
     found = preview(space, registry.load(space), history)
     if json:
         emit_json(found if simulated is None else {**found, "simulation": simulated})
@@ -44,6 +45,9 @@ def plan_search(
         for line in lines(simulated) if simulated else ():
             typer.echo(line)
         print_recommended(simulated["searches"][0]["recommended"] if simulated else [])
+    if known and known.foreign:
+        elsewhere = counted(known.foreign, "trial")
+        typer.echo(f"note: the search does not use {elsewhere} of the store: at no setting of these axes", err=True)
     report_damage(store.problems if store else ())
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.search import registry
-from sweeplaw.orchestrator.search.contract import History, Observation
-from sweeplaw.orchestrator.search.preview import FIRST, preview, recommended
+from sweeplaw.orchestrator.search.contract import History, Observation, RemainingBudget
+from sweeplaw.orchestrator.search.ledger import Ledger
+from sweeplaw.orchestrator.search.preview import FIRST, left, preview, recommended
 from sweeplaw.orchestrator.search.space import Candidate, Space
 
 SWEEP = """
@@ -80,6 +81,19 @@ def test_a_knob_whose_condition_does_not_hold_is_neither_proposed_nor_recommende
         assert ("momentum" in space.describe(setting)) == (momentum is not None)
 
 
+def test_a_row_needs_no_value_of_a_knob_whose_condition_does_not_hold(tmp_path: Path) -> None:
+    """As of an imported run: another tool records no momentum where there is none."""
+    (tmp_path / "any.py").write_text("def f(config): ...\n")
+    space = Space(parse(CONDITIONAL, folder=tmp_path))
+    row = {"params": 1e6, "lr": 1e-2, "optimizer": "muon", "momentum": None}
+    setting = space.setting_of(row)
+    assert setting is not None
+    assert setting == space.setting_of({**row, "momentum": 0.9})
+    assert space.active_knobs(setting) == row
+    assert space.setting_of({**row, "optimizer": "sgd"}) is None
+    assert space.setting_of({**row, "lr": None}) is None
+
+
 def test_the_cost_of_a_budget_lies_between_its_trials_at_the_cheapest_and_at_the_dearest_settings() -> None:
     text = SWEEP.replace("trials = 40", "trials = 3")
     grid = sorted(6 * n * d for n in (1e6, 1e7) for d in (1e9, 1e10) for _ in range(6))
@@ -130,3 +144,18 @@ def test_an_interval_of_knobs_that_move_together_is_in_their_own_values(tmp_path
         assert row["intervals"].keys() == {"lr", "batch"}
         low, high = row["intervals"]["batch"]
         assert (low, high) in {(32.0, 32.0), (16.0, 32.0), (32.0, 64.0), (16.0, 64.0)}
+
+
+def test_imported_runs_are_known_and_use_none_of_the_budget() -> None:
+    sweep = parse(SWEEP.replace("trials = 40", "trials = 2"))
+    space = Space(sweep)
+    known = Ledger(space, registry.objective(sweep))
+    for n, one in enumerate(space.candidates[:3]):
+        known.add({**space.knobs(one.setting), "trial_id": f"import-{n}", "state": "completed", "val_loss": 3.0})
+    known.add({"trial_id": "far", "state": "completed", "val_loss": 3.0, "params": 5.0})
+    history = known.history(RemainingBudget())
+    history = replace(history, left=left(sweep.budget, history, known.trials))
+    assert (history.left.trials, known.foreign) == (2, 1)
+    found = preview(space, registry.load(space), history)
+    assert found["known"] == 3
+    assert found["proposals"]
