@@ -131,7 +131,7 @@ def test_two_recipes_are_refused_with_the_condition_of_each(two, ask):
     with pytest.raises(InputError) as caught:
         ask(two)
     assert "2 families, which differ in weight_decay" in caught.value.faults[0]
-    assert caught.value.faults[1:] == (
+    assert caught.value.hints == (
         'weight_decay = 0.1: 540 runs, --where "weight_decay = 0.1"',
         'weight_decay = 1.0: 360 runs, --where "weight_decay = 1.0"',
     )
@@ -214,7 +214,7 @@ def test_own_and_imported_runs_are_two_families(one, tmp_path):
     with pytest.raises(InputError) as caught:
         analysis.fit(path)
     assert "2 families, which differ in source" in caught.value.faults[0]
-    assert 'imported runs: 18 runs, --where "source IS NOT NULL"' in caught.value.faults
+    assert 'imported runs: 18 runs, --where "source IS NOT NULL"' in caught.value.hints
     theirs: dict[str, Any] = {
         "where": "source IS NOT NULL",
         "law": "power_asymptote",
