@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -170,7 +171,7 @@ def test_an_integer_weight_equals_repeated_rows() -> None:
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_only_the_ratios_of_weights_matter_to_intervals(reduction: str) -> None:
+def test_only_the_ratios_of_weights_matter_to_intervals(reduction: Literal["mean", "sum"]) -> None:
     x = np.geomspace(1, 100, 24)
     losses = 2 + 3 * x**-0.5 + 0.01 * np.cos(5.0 * np.arange(24))
     times = 1.0 + np.arange(24) % 3
