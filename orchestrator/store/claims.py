@@ -26,6 +26,7 @@ from sweeplaw.trials.store_format.damage import DamagedFileError
 from sweeplaw.trials.store_format.location import Location
 
 TABLE = "claims/table.json"
+READINGS = 10  # at most, of a table that other launches change meanwhile
 _IDS = re.compile(rf"claims/{confined.BARE}\.ids")
 _CHECKED = re.compile(r".*\.[0-9a-f]{8}-([0-9a-f]{8})\.ids")  # the name of a file of ids ends in its CRC-32
 
@@ -34,11 +35,16 @@ def leases(location: Location) -> tuple[Lease, ...]:
     """Return all leases in the table, including expired ones; none if it cannot be read, and none of the trials in a
     file of ids that cannot (see `faults`).
     """
-    try:
-        table = _table(location)
-    except DamagedFileError:
-        return ()
-    return tuple(lease(location, launch_id, _readable(location, ids)) for launch_id, ids in table.items())
+    found: tuple[Lease, ...] = ()
+    for _ in range(READINGS):
+        try:
+            table = _table(location)
+            found = tuple(lease(location, launch_id, _readable(location, ids)) for launch_id, ids in table.items())
+            if _table(location) == table:  # else a file of ids may have been replaced before it was read
+                break
+        except DamagedFileError:
+            return ()
+    return found
 
 
 def live_launches(location: Location, now: dt.datetime) -> set[str]:

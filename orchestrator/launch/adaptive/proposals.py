@@ -186,11 +186,10 @@ class ProposalFeed:
         return sum(not self._ledger.has(trial_id) for trial_id in others - self._cost.keys())
 
     def _overdrawn(self, granted: set[str]) -> bool:
-        """Return whether another launch has claimed the last trials of the budget at the same moment; then these are
-        released, and the search is asked again after a random moment.
+        """Return whether other launches have claimed the last trials of the budget meanwhile, or run them; then these
+        are released, and the search is asked again after a random moment.
         """
-        if not (elsewhere := self._running_elsewhere()):
-            return False
+        elsewhere = self._running_elsewhere()
         fresh = sum(trial_id not in self.attempts and not self._ledger.has(trial_id) for trial_id in granted)
         left = self.left().trials
         if left is None or left - elsewhere >= fresh:

@@ -137,3 +137,19 @@ def test_compaction_removes_the_file_of_a_launch_that_died_while_claiming(store,
     os.utime(store.location.path(orphan), (0, 0))
     compact(store.location)
     assert claims.unreferenced(store.location) == []
+
+
+def test_claims_are_read_again_where_one_is_replaced_while_they_are_read(store, monkeypatch):
+    """The file of ids that the table named is gone by the time it is read."""
+    store.claim(["a"], "one", 60)
+    readable, calls = claims._readable, []
+
+    def replaced(location, ids):
+        calls.append(ids)
+        if len(calls) == 1:
+            store.claim(["b"], "one", 60)
+        return readable(location, ids)
+
+    monkeypatch.setattr(claims, "_readable", replaced)
+    (held,) = claims.leases(store.location)
+    assert held.trials == {"a", "b"}
