@@ -115,3 +115,11 @@ class Retry(pydantic.BaseModel):
         """Return the number of further attempts after each state that has any."""
         tries = {state: getattr(self, state, 0) for state in STATES}
         return {state: number for state, number in tries.items() if number}
+
+
+def unknown_flops(flops: float) -> str:
+    """Return the fault of a budget of FLOPs for trials of unknown FLOPs, which would never spend it."""
+    return (
+        f"budget.flops = {flops:g}, but the FLOPs of the trials are not known (accepted: a knob `flops` under "
+        "[workload.knobs], or a formula for it under [derived]; or a budget of trials, device_hours or wall_hours)"
+    )

@@ -19,6 +19,7 @@ from typing import Any
 
 from sweeplaw.orchestrator.plan import conditions
 from sweeplaw.orchestrator.plan.axes import Axis
+from sweeplaw.orchestrator.plan.limits import unknown_flops
 from sweeplaw.orchestrator.plan.resolution import member_rows, settle
 from sweeplaw.orchestrator.plan.search_options import RandomSearch
 from sweeplaw.orchestrator.plan.sizes import free_knobs
@@ -262,6 +263,8 @@ def _within_budget(made: Plan) -> None:
     faults = []
     if budget.trials is not None and made.trials > budget.trials:
         faults.append(f"budget.trials = {budget.trials}, but the sweep has {made.trials} trials")
+    if budget.flops is not None and flops is None:
+        faults.append(unknown_flops(budget.flops))
     if budget.flops is not None and flops is not None and flops > budget.flops:
         faults.append(f"budget.flops = {budget.flops:g}, but the sweep needs {flops:.3g} FLOPs")
     if faults:

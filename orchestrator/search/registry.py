@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from sweeplaw.orchestrator.plan.limits import unknown_flops
 from sweeplaw.orchestrator.plan.search_options import (
     AdaptiveSearch,
     ArchiveSearch,
@@ -142,6 +143,8 @@ def _check_budget(space: Space) -> None:
             "one for each seed)"
         )
     least = _cheapest(space)
+    if budget.flops is not None and least is None:
+        faults.append(unknown_flops(budget.flops))
     if budget.flops is not None and least is not None and least > budget.flops:
         faults.append(
             f"budget.flops = {budget.flops:g} is less than the cheapest setting needs (accepted: at least {least:.3g})"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.search import registry
 from sweeplaw.trials.errors import InputError
@@ -84,6 +85,31 @@ def test_a_law_guided_sweep_with_too_few_points_or_levels_says_what_would_do() -
         check('kind = "law"', nuisance="lr = [0.001, 0.01]")
     with pytest.raises(InputError, match=r"a range without num; the search law needs"):
         check('kind = "law"', nuisance=RANGE)
+
+
+OWN = """
+name = "own"
+[workload]
+kind = "python:math:sqrt"
+[workload.knobs]
+params_embedding = 0
+tokens = { type = "int", unit = "tokens", meaning = "training tokens", low = 1 }
+lr = { type = "float", meaning = "learning rate" }
+[budget]
+flops = 1.0
+[scientific]
+params = [1e6, 1e7]
+tokens = [1000]
+[nuisance]
+lr = [0.001, 0.01, 0.1]
+"""
+
+
+def test_a_budget_of_flops_is_refused_where_the_flops_of_trials_are_unknown() -> None:
+    with pytest.raises(InputError, match=r"budget\.flops = 1, but the FLOPs of the trials are not known"):
+        plan(parse(OWN))
+    with pytest.raises(InputError, match=r"budget\.flops = 1, but the FLOPs of the trials are not known"):
+        registry.check(parse(OWN + '[search]\nkind = "law"\n'))
 
 
 def test_an_endless_search_needs_a_budget() -> None:
