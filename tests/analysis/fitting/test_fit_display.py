@@ -210,6 +210,7 @@ def test_an_open_side_is_one_sentence_without_a_contradiction(low, high, sentenc
     assert profiles._open(None, 3e19, 0.0, 1.25e22, 0.0) == ""  # it reaches the bound: any value below the end
 
 
+@pytest.mark.heavy
 def test_an_allocation_says_that_the_law_could_not_be_judged_and_that_intervals_are_widened() -> None:
     points = [(1e7, 2e8), (3e7, 6e8), (1e8, 2e9), (3e8, 6e9), (1e8, 5e8), (1e7, 1e9), (3e7, 1.5e8)]
     rows = [(n, d, 1.7 + 420 / n**0.34 + 900 / d**0.31) for n, d in points]

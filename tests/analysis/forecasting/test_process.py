@@ -42,6 +42,7 @@ def inputs_of(law: Law, rows: int = 40) -> dict[str, np.ndarray]:
     return {name: columns[name] for name in law.inputs}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "law",
     [*LAWS.values(), OWN, OWN_COUPLED, LAWS["skaling"].fix(E=1.2), LAWS["skaling"].fix(k=0.8)],

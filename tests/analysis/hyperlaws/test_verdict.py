@@ -124,6 +124,7 @@ def test_one_size_answers_for_that_size_and_says_what_is_known_of_others() -> No
         suggest(one, 7e9, 1e10, 2048, resamples=100)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("cells", "words"),
     [

@@ -186,6 +186,7 @@ def test_recipes_that_differ_in_more_than_the_knob_are_refused_with_the_way_out(
     assert found.overall.difference == pytest.approx(0.1)
 
 
+@pytest.mark.heavy
 def test_settings_that_only_one_recipe_has_are_not_taken_for_seeds():
     tuned = pl.concat([runs(offset=offset).with_columns(lr=lr) for lr, offset in ((1e-3, 0.1), (2e-3, 0.0))])
     text = "lr is 0.001, 0.002 in the {}, and the {} has no such column"

@@ -275,6 +275,7 @@ def test_damage_inside_a_part_is_reported_and_the_rest_is_used(filled, record, p
     assert any(name in problem for problem in filled.problems)
 
 
+@pytest.mark.heavy
 def test_invalid_input_on_the_command_line_is_one_message_and_exit_code_2(filled):
     command = [sys.executable, "-m", "sweeplaw", "query", filled.location.uri, "SELECT nope FROM trials"]
     done = subprocess.run(

@@ -80,6 +80,7 @@ def test_all_faults_are_in_one_message() -> None:
         assert part in text
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_shards_divide_the_trials(size: int) -> None:
     """Every trial is in exactly one shard, and the shards are about equal."""

@@ -46,6 +46,7 @@ def test_a_store_that_would_be_lost_with_the_machines_is_rejected(store: str, tm
         run("kuberay", EXAMPLES / "kuberay.toml", SWEEP, "--store", store, "--out", tmp_path)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("store", ["s3://key:word@bucket/x", "s3://bucket/x?secret_key=abc"])
 def test_a_store_whose_uri_holds_a_credential_is_rejected(store: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds a credential"):

@@ -135,6 +135,7 @@ def test_a_trial_or_attempt_that_is_not_there_is_refused(
     assert words in str(call(command, store, ids["good"] if trial == "GOOD" else trial, *more).exception)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("words", [("show",), ("show", "--sweep"), ("logs",)])
 def test_damage_is_named_beside_the_answer(
     ran: tuple[Path, dict[str, str]], tmp_path: Path, words: tuple[str, ...]

@@ -100,6 +100,7 @@ def test_an_exclusion_is_undone_for_the_trials_that_are_named_and_may_be_made_ag
     assert tables.load(store.location.uri).dropped == {"state failed": 2}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "content",
     [
@@ -135,6 +136,7 @@ def test_the_command_excludes_and_restores(store):
         exclude_where(store, "params > 0", " ")
 
 
+@pytest.mark.heavy
 def test_the_command_says_in_words_how_many_trials_it_changed(store):
     notes = [
         CliRunner().invoke(app, ["exclude", store.location.uri, "--where", "params = 1000", *words]).output

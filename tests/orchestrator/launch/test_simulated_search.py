@@ -152,6 +152,7 @@ def test_what_cannot_be_known_is_refused_with_what_would_do(tmp_path: Path) -> N
         simulated(sweep(budget=""), rack())
 
 
+@pytest.mark.heavy
 def test_plan_prints_the_simulation_of_a_search_and_has_it_as_json(tmp_path: Path) -> None:
     (tmp_path / "sweep.toml").write_text(SWEEP.format(search='kind = "law"', budget="trials = 20", seeds=1))
     (tmp_path / "rack.toml").write_text(RACK.format(nodes=1, more=""))

@@ -89,6 +89,7 @@ def test_a_reader_never_sees_a_partial_file(tmp_path, monkeypatch):
         assert {path.read_text() == text for _ in range(300)} == {True}
 
 
+@pytest.mark.heavy
 def test_the_page_is_served_on_loopback_until_the_block_ends():
     launch_state = LaunchState()
     launch_state.begin(7, 3)

@@ -115,6 +115,7 @@ def test_what_holds_no_sweep_is_refused(tmp_path: Path) -> None:
         derive(load(tmp_path / "t.csv"), {})
 
 
+@pytest.mark.heavy
 def test_the_command_writes_a_new_file_and_never_over_one(store: Path, tmp_path: Path, capsys) -> None:
     from typer.testing import CliRunner
 

@@ -281,6 +281,7 @@ def until(found):
         time.sleep(0.01)
 
 
+@pytest.mark.heavy
 def test_a_probed_node_is_gone_once_its_port_is_closed_even_if_the_head_reports_it_alive(
     monkeypatch, listening, loopback_silence
 ):

@@ -256,6 +256,7 @@ def test_the_command_prints_and_draws_a_simulation(tmp_path: Path) -> None:
     assert (found["profile"], found["seed"], found["failures_per_hour"], found["launches"]) == ("rack", 5, 0, 1)
 
 
+@pytest.mark.heavy
 def test_options_of_a_simulation_need_it(tmp_path: Path) -> None:
     sweep = written(tmp_path)[:2]
     with pytest.raises(InputError, match="--failures-per-hour is for --simulate PROFILE"):

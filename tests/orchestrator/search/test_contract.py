@@ -157,6 +157,7 @@ class Course:
         return self
 
 
+@pytest.mark.heavy
 @every_kind
 @pytest.mark.parametrize("slots", [1, 5])
 def test_nothing_is_proposed_twice_and_all_satisfy_the_conditions(kind: str, slots: int) -> None:

@@ -154,6 +154,7 @@ def test_a_folder_that_is_a_link_is_neither_read_nor_written(base, outside, tmp_
     assert state_of(outside) == before
 
 
+@pytest.mark.heavy
 def test_a_store_may_be_reached_through_a_link_and_hold_hard_links(base, tmp_path):
     store = shutil.copytree(base / "store", tmp_path / "store")
     (tmp_path / "link").symlink_to(store)

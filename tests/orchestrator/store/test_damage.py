@@ -113,6 +113,7 @@ def test_no_traceback_ends_a_compaction_or_a_retry_beside_damage(copy, content):
     assert retries.requeue(Store.open(copy), ["completed"])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("folder", ["trials", "curves", "earlier", "merges", "launches"])
 def test_damage_in_a_parquet_file_that_reads_like_a_valid_one_is_found(copy, folder):
     """As an uncompressed page of losses does: a changed bit is another number."""
@@ -193,6 +194,7 @@ def test_a_damaged_index_admits_its_part_and_is_rebuilt(copy):
         assert compact(location, target_rows=20).indexed == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("folder", ["launches", "usage", "retries", "sealed", "exclusions", "merges"])
 def test_a_sound_file_in_the_place_of_another_one_is_named(copy, folder, record):
     """Its own checksum holds: it tells by the name that it carries."""

@@ -70,6 +70,7 @@ def same(found, expected) -> bool:
     return all(a.equals(b) for a, b in zip(found[:2], expected[:2], strict=True)) and found[2] == expected[2]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("folder", ["trials", "curves", "earlier"])
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_sources_stand_in_for_a_damaged_merged_part_and_are_merged_anew(copy, folder, kind):

@@ -46,6 +46,7 @@ def test_every_row_arrives_in_order_and_the_end_is_known(monkeypatch: pytest.Mon
     assert rows.error is None
 
 
+@pytest.mark.heavy
 def test_a_job_waits_for_its_reader_and_ends_at_once_when_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "UNREAD_ROWS", 3)
     job = Job(1000)

@@ -220,6 +220,7 @@ KNOBS = {"depth": 1, "width": 4, "heads": 1, "ffn": 4, "tied_embeddings": True, 
 KNOBS |= {"tokenizer": "none", "context": 16, "unique_tokens": 64, "rope_base": 1e4, "precision": "float32"}
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("changed", "words"),
     [

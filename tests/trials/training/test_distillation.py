@@ -97,6 +97,7 @@ def flat(stack: Stack) -> Tensor:
     return stack.model.weights.flat
 
 
+@pytest.mark.heavy
 def test_members_learn_alike_alone_and_together_and_in_micro_batches(budget):
     members = [MEMBER, replace(MEMBER, seed=1, lr=3e-3)]
     together = flat(trained(members, budget))

@@ -89,6 +89,7 @@ def test_members_of_a_stack_train_as_single_members_do(budget: DataBudget) -> No
     assert losses[-1].max() < losses[0].min() - 0.1
 
 
+@pytest.mark.heavy
 def test_the_same_members_train_to_the_same_bits(budget: DataBudget) -> None:
     first, second = Stack(seeds(1), RECIPE, budget, CPU), Stack(seeds(1), RECIPE, budget, CPU)
     first.advance(STEPS)

@@ -168,6 +168,7 @@ def test_a_completed_trial_has_a_finite_loss_and_its_times(case: Case, context: 
     assert outcome.last_step >= 1
 
 
+@pytest.mark.heavy
 def test_the_same_spec_gives_the_same_loss(case: Case, context: Context) -> None:
     spec = case.spec(case.small)
     losses = [ends(list(case.workload().run([spec], context)))[spec.trial_id].metrics["val_loss"] for _ in range(2)]

@@ -116,6 +116,7 @@ def test_masks_keep_the_mean_and_leave_out_at_their_rates():
     assert inside.unique().tolist() == pytest.approx([0, 1 / 0.75 / 0.5])
 
 
+@pytest.mark.heavy
 def test_a_member_has_the_masks_of_its_seed_and_step_whatever_trains_beside_it(budget):
     members = [replace(MEMBER, regularizers=ALL), replace(MEMBER, seed=1, regularizers=Regularizers(dropout=0.5))]
     together = trained([*members, replace(MEMBER, seed=2)], budget)
