@@ -54,16 +54,20 @@ class Bound:
     rows: int
 
     def __call__(self, theta: Array, depth: int, rows: slice = slice(None)) -> dict[int, Array]:
-        """Return every node's array at ``theta`` (batch, p): depth 0 for values, 1 with gradient, 2 with curvature."""
+        """Return every node's array at ``theta`` (batch, p): depth 0 for values, 1 with gradient, 2 with curvature.
+
+        Outside the domain of the function they are NaN or infinite, without a warning.
+        """
         nodes = self.function.graph.nodes
         values = {node: column[:, rows] if column.shape[1] > 1 else column for node, column in self.columns.items()}
-        for node in self.function.order[depth]:
-            op, _, payload = nodes[node]
-            if op == "name":
-                index = self.function.parameters.index(str(payload))
-                values[node] = theta[:, index : index + 1]
-            else:
-                values[node] = apply(nodes[node], values)
+        with np.errstate(all="ignore"):
+            for node in self.function.order[depth]:
+                op, _, payload = nodes[node]
+                if op == "name":
+                    index = self.function.parameters.index(str(payload))
+                    values[node] = theta[:, index : index + 1]
+                else:
+                    values[node] = apply(nodes[node], values)
         return values
 
     def predict(self, theta: Array) -> Array:

@@ -213,3 +213,11 @@ def test_every_unknown_column_is_named_at_once() -> None:
     with pytest.raises(InputError) as caught:
         analysis.fit(table(), x={"N": "params", "D": "tokens"}, y="nll")
     assert [word in str(caught.value) for word in ("3 faults", "'params'", "'tokens'", "'nll'")] == [True] * 4
+
+
+def test_a_law_that_degenerates_at_its_bounds_warns_in_words_alone() -> None:
+    """Losses that rise with N: A is 0 at the optimum, and its logarithm minus infinity, which NumPy says nothing of."""
+    n, d = (axis.ravel() for axis in np.meshgrid(1e7 * 2.5 ** np.arange(6), 3e8 * 2.5 ** np.arange(6)))
+    found = analysis.fit({"N": n, "D": d, "loss": 2.5 + 0.02 * np.log(n / 1e6) + 0.02 * np.log(d / 1e8)}, space="log")
+    assert not found.verified
+    assert any("A is not identified" in note for note in found.summary().splitlines())
