@@ -1,12 +1,14 @@
 """What a fit advises for compute, and when it does not: no allocation from a law that failed a test.
 
-An allocation is withheld, with the reason, if N or D seems to be in millions, the optimum is not verified, the law is
-inadequate, a parameter is not identified, an input spans too little, the budget is farther beyond the runs than any law
-has been checked, or N* itself is uncertain by more than a factor WIDEST.
+An allocation is withheld, with the reason, if N or D seems to be in millions, the best value of a knob is the lowest or
+highest tried at most points, the optimum is not verified, the law is inadequate, a parameter is not identified, an
+input spans too little, the budget is farther beyond the runs than any law has been checked, or N* itself is uncertain
+by more than a factor WIDEST.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,9 +31,9 @@ AHEAD = (1.0, 10.0, 100.0)  # default budgets of an allocation, as multiples of 
 WIDEST = 100.0  # upper over lower end of the interval for N*, beyond which a size is no advice
 
 
-def objection(verdict: Adequacy) -> str:
+def objection(fit: Fit, verdict: Adequacy) -> str:
     """Return why nothing is advised by this fit; empty if something is."""
-    return failure(verdict) or (verdict.open_parameters[0] if verdict.open_parameters else "")
+    return _untuned(fit) or failure(verdict) or (verdict.open_parameters[0] if verdict.open_parameters else "")
 
 
 def failure(verdict: Adequacy) -> str:
@@ -62,11 +64,12 @@ def allocate(fit: Fit, flops: float, k: float = FLOPS_PER_ND, force: bool = Fals
 def _objections(fit: Fit, flops: float, k: float) -> Iterator[str]:
     """Yield why an allocation is withheld, empty where it is not, from what is known at once to what takes a while."""
     yield _untold(fit) if k == FLOPS_PER_ND else ""
+    yield _untuned(fit)
     law, findings = law_verdict(fit)
     yield _failure(fit.verified, law, [one.sentence for one in findings if one.verdict == "failed"])
     yield too_far(flops / float(compute_of(fit, k).max()))
     yield uncertain(allocation.allocate(fit, flops, k).intervals)
-    yield objection(fit.adequacy)
+    yield objection(fit, fit.adequacy)
 
 
 def uncertain(intervals: Mapping[str, Interval]) -> str:
@@ -85,6 +88,19 @@ def _untold(fit: Fit) -> str:
     )
 
 
+def _untuned(fit: Fit) -> str:
+    """Return the knob whose best value is at an end of what was tried at most points, in words; empty if none is."""
+    families = (fit.observations.selection or {}).get("families", ())
+    points, edges = sum(len(one["points"]) for one in families), Counter[str]()
+    for one in families:
+        edges.update(one["at_edge"])
+    for knob, count in edges.most_common(1):
+        if 2 * count > points:
+            where = f"the lowest or highest tried at {count} of {points} points"
+            return f"the best {knob} is {where}: the losses are too high, by how much is not known"
+    return ""
+
+
 def advice(
     fit: Fit, verdict: Adequacy, budgets: Sequence[float] = (), k: float | None = None, force: bool = False
 ) -> dict[str, Any]:
@@ -95,7 +111,7 @@ def advice(
     units = _untold(fit) if k is None else ""
     k, origin = flops_per_nd(fit) if k is None else (k, "given")
     require_positive({"FLOPs per N and D": k})
-    largest, why = float(compute_of(fit, k).max()), units or objection(verdict)
+    largest, why = float(compute_of(fit, k).max()), units or objection(fit, verdict)
     budgets = budgets or [largest * factor for factor in AHEAD]
     if why and not force:
         for flops in budgets:

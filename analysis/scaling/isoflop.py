@@ -36,7 +36,7 @@ def compare_approaches(
     if not (isinstance(fit, Fit) and is_surface(fit)):
         raise InputError("the approaches need a fit of a law of N and D")
     rows = design(fit, k)
-    why = objection(fit.adequacy)
+    why = objection(fit, fit.adequacy)
     surface = _surface(fit, rows, k)
     third = _withheld(why) if why and not force else surface
     advised = (f"not advised: {why}",) if why and force else third.notes

@@ -190,3 +190,24 @@ def test_what_an_inadequate_law_withholds_is_refused_before_profiles_are_traced(
     monkeypatch.setattr("sweeplaw.analysis.fitting.fitted_law.profile", lambda *_, **__: pytest.fail("traced"))
     with pytest.raises(InputError, match="no allocation: the law is inadequate"):
         analysis.allocate(of(rows), 1e22)
+
+
+@pytest.mark.heavy
+def test_nothing_is_advised_where_a_knob_was_never_tried_on_both_sides_of_its_best() -> None:
+    """Learning rates far above the best one: losses are a fifth too high, the more so the larger the model."""
+    plain = pl.DataFrame(surface())
+    best = 2e-3 * (plain["N"] / 1e8) ** -0.3
+
+    def tuned(rates: list[float]) -> Fit:
+        rows = [
+            plain.with_columns(lr=pl.lit(rate), loss=plain["loss"] * (1 + 0.02 * (np.log(rate) - best.log()) ** 2))
+            for rate in rates
+        ]
+        return analysis.fit(pl.concat(rows), "additive", x={"N": "N", "D": "D"}, y="loss", space="log", knobs=["lr"])
+
+    narrow, wide = tuned([1e-2, 2e-2, 4e-2]), tuned([1e-4, 3e-4, 1e-3, 3e-3, 1e-2])
+    with pytest.raises(InputError, match="the best lr is the lowest or highest tried at 64 of 64 points"):
+        analysis.allocate(narrow, 1e21)
+    assert "no allocation of compute: the best lr is the lowest" in narrow.summary()
+    assert analysis.allocate(narrow, 1e21, force=True).params > 0
+    assert analysis.allocate(wide, 1e21).params > 0
