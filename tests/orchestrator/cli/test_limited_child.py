@@ -12,7 +12,7 @@ import pytest
 pytestmark = pytest.mark.process
 
 ENDLESS = "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM r) SELECT * FROM r"
-SMALL = "from sweeplaw.orchestrator.cli.shared import confined; confined.SHARE = {share}; "
+SMALL = "from sweeplaw.orchestrator.cli.shared import limited_child; limited_child.SHARE = {share}; "
 MAIN = "from sweeplaw.orchestrator.cli import main; main()"
 
 
