@@ -66,20 +66,12 @@ class LocalJournal:
         if not still_there(self._file, self._location, self._name):  # recovery removed the file before it was locked
             raise FileNotFoundError(self._location.path(self._name))
 
-    @property
-    def _is_open(self) -> bool:
-        """Whether the descriptor is still ours: code of an inline trial may close it, and its number is then reused."""
-        try:
-            return os.path.samestat(os.fstat(self._file), self._status)
-        except OSError:
-            return False
-
     def append(self, line: bytes) -> None:
         """Write and fsync. On failure the file is truncated to the last acknowledged line.
 
         The lines are counted at the first one, and then every `COUNT_SECONDS`.
         """
-        if not self._is_open:
+        if not confined.is_open(self._file, self._status):
             self._open(0)
             if os.fstat(self._file).st_size != self._size:
                 raise OSError(errno.EBADF, f"{self._name} was closed, and others have written to it")
@@ -104,7 +96,7 @@ class LocalJournal:
         self.close()
 
     def close(self) -> None:
-        if self._is_open:
+        if confined.is_open(self._file, self._status):
             os.close(self._file)
 
 

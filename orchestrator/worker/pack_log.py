@@ -70,16 +70,9 @@ class PackLog:
     @property
     def descriptor(self) -> int:
         """Descriptor of the file, opened again if the code of a trial has closed it: its number may be reused."""
-        if not self._is_open:
+        if not confined.is_open(self._file, self._status):
             self._file, self._status = self._open()
         return self._file
-
-    @property
-    def _is_open(self) -> bool:
-        try:
-            return os.path.samestat(os.fstat(self._file), self._status)
-        except OSError:
-            return False
 
     def _open(self) -> tuple[int, os.stat_result]:
         try:
@@ -117,7 +110,7 @@ class PackLog:
         with self._lock:
             self._end_section()
         self._copy()
-        if self._is_open:
+        if confined.is_open(self._file, self._status):
             os.close(self._file)
         if not self._printed:
             with contextlib.suppress(OSError, ValueError):

@@ -20,6 +20,7 @@ from sweeplaw.trials.training.model import Forward
 from sweeplaw.trials.training.weights import Layer, layout
 
 LANGUAGE_MODEL = "language_model"
+SHAPE = ("depth", "width", "heads", "ffn", "tied_embeddings", "qk_norm")  # the knobs of a model's shape
 # What is read of the knobs of a kept model: every language model has these, whatever its version.
 KNOBS = (
     *(Knob(name, "int", None, "", "", low=1) for name in ("depth", "width", "heads", "ffn", "context")),
@@ -94,8 +95,7 @@ def _no_model(weights: KeptWeights) -> str:
 
 def _shape_of(knobs: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Shape:
     """Return the shape of a model: the knobs of its trial, and the vocabulary of its own embedding."""
-    names = ("depth", "width", "heads", "ffn", "tied_embeddings", "qk_norm")
-    return Shape(vocabulary=len(tensors["embedding"]), **{name: knobs[name] for name in names})
+    return Shape(vocabulary=len(tensors["embedding"]), **{name: knobs[name] for name in SHAPE})
 
 
 class KeptModel(Forward):

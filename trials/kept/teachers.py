@@ -11,11 +11,10 @@ from sweeplaw.trials.corpus import names as corpora
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.kept import members
 from sweeplaw.trials.kept.members import MemberName
-from sweeplaw.trials.kept.model import KeptModel, knobs_of
+from sweeplaw.trials.kept.model import SHAPE, KeptModel, knobs_of
 from sweeplaw.trials.store_format import kept_weights
 from sweeplaw.trials.store_format.location import Location
 
-SHAPE = ("depth", "width", "heads", "ffn", "tied_embeddings", "qk_norm")
 TEXT = ("corpus", "tokenizer", "context")  # in which the teachers of one text agree
 
 

@@ -106,6 +106,16 @@ def open_file(root: str, name: str, flags: int = os.O_RDONLY, mode: int = 0o666)
         return opened
 
 
+def is_open(descriptor: int, status: os.stat_result) -> bool:
+    """Return whether a descriptor is still of the file with this status: code of an inline trial may close any, and the
+    number is then given to another file.
+    """
+    try:
+        return os.path.samestat(os.fstat(descriptor), status)
+    except OSError:
+        return False
+
+
 def check_folder(root: str, name: str) -> None:
     """Raise IrregularError if the folder of ``name`` exists and is none, or a link to one."""
     with contextlib.suppress(FileNotFoundError), _parent(root, name):

@@ -9,6 +9,7 @@ context ends or the choice begins with white space.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ class Question:
 
 def read(path: str | Path) -> tuple[Question, ...]:
     """Return the questions of a file. Raise InputError with its faulty lines, or if it has no question."""
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise InputError(f"task = 'choice:{path}' is no regular file")
     try:
         with open(path, encoding="utf-8") as file:
             return parse(file, str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.tasks import names
 from sweeplaw.trials.tasks.likelihood import Continuation, continuations
 from sweeplaw.trials.tasks.multiple_choice import scores
-from sweeplaw.trials.tasks.questions import Question, parse
+from sweeplaw.trials.tasks.questions import Question, parse, read
 
 
 def test_a_choice_follows_its_context_after_one_space() -> None:
@@ -81,3 +82,9 @@ def test_names_of_tasks(tmp_path) -> None:
     for text in ("choise:q.jsonl", "choice:", "accuracy"):
         with pytest.raises(InputError, match="is not known"):
             names.canonical(text)
+
+
+def test_a_file_that_is_no_regular_one_is_never_opened(tmp_path) -> None:
+    os.mkfifo(tmp_path / "q.jsonl")
+    with pytest.raises(InputError, match="is no regular file"):
+        read(tmp_path / "q.jsonl")

@@ -21,9 +21,9 @@ from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.store_format.checkpoint import Saved
-from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.workload import Context, Event
 from sweeplaw.trials.workloads.language_model import LanguageModel
+from tests.trials.training.preemption import ending_at
 from tests.trials.training.worlds import world
 
 pytestmark = pytest.mark.kill
@@ -41,20 +41,6 @@ def spec(**values: Any) -> TrialSpec:
 @pytest.fixture
 def place(tmp_path: Path) -> Context:
     return Context("cpu", tmp_path, checkpoints=str(tmp_path / "checkpoints"))
-
-
-def ending_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
-    """Return a preemption notice that turns true once ``step`` updates are done in this process."""
-    done = 0
-    real = Stack._train_step
-
-    def count(stack: Stack) -> Any:
-        nonlocal done
-        done += 1
-        return real(stack)
-
-    monkeypatch.setattr(Stack, "_train_step", count)
-    return lambda: done >= step
 
 
 def run(pack: Sequence[TrialSpec], context: Context) -> tuple[list[Event], Outcome]:

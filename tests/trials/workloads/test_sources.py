@@ -18,10 +18,10 @@ from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import kept_weights
 from sweeplaw.trials.store_format.kept_weights import Kept
 from sweeplaw.trials.store_format.location import locate
-from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads.ensemble import Ensemble
 from sweeplaw.trials.workloads.language_model import LanguageModel
+from tests.trials.training.preemption import ending_at
 
 pytestmark = pytest.mark.heavy
 
@@ -101,20 +101,6 @@ def test_a_stopped_student_resumes_bit_for_bit(place, tmp_path, monkeypatch):
     assert resumed.metrics["resumed_step"]
     assert resumed.metrics["val_loss"] == whole.metrics["val_loss"]
     assert all(map(same, place.weights(student), weights))
-
-
-def ending_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
-    """Return a notice that turns true for a while after ``step`` updates in this process."""
-    done = 0
-    real = Stack._train_step
-
-    def count(stack: Stack) -> Any:
-        nonlocal done
-        done += 1
-        return real(stack)
-
-    monkeypatch.setattr(Stack, "_train_step", count)
-    return lambda: done >= step
 
 
 def test_a_trial_begins_from_the_weights_that_it_names(place):
