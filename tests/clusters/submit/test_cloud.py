@@ -7,6 +7,7 @@ import stat
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -72,3 +73,62 @@ def test_other_kinds_are_refused(tmp_path: Path) -> None:
         cloud.write(load("local"), COMMAND, tmp_path, sweep="", name="x")
     with pytest.raises(InputError, match=r"needs cloud.project and cloud.zone"):
         parse({"kind": "gcp", "cloud": {"region": "r", "head_type": "a", "worker_type": "b", "cpus": 1}}, name="x")
+
+
+def test_the_whole_file_of_each_cloud(tmp_path: Path) -> None:
+    """Ray's launcher takes unknown or misspelt settings of a machine in silence, so each is compared."""
+    common: dict[str, Any] = {"region": "r", "zone": "z", "head_type": "small", "worker_type": "large", "workers": 3, "cpus": 16,
+              "disk_gb": 150, "ssh_user": "me", "image": "im", "setup": ["make"]}  # fmt: skip
+    aws = parse({"kind": "aws", "cloud": {**common, "gpus": 4}}, name="x")
+    gcp = parse({"kind": "gcp", "cloud": {**common, "gpus": 4, "spot": True, "project": "p"}}, name="x")
+    written = {}
+    for requested in (aws, gcp):
+        path, _ = cloud.write(requested, COMMAND, tmp_path / requested.kind, sweep="", name="n")
+        written[requested.kind] = yaml.safe_load(path.read_text())
+    ebs = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 150, "VolumeType": "gp3"}}
+    disk = {"boot": True, "autoDelete": True, "type": "PERSISTENT",
+            "initializeParams": {"diskSizeGb": 150, "sourceImage": "im"}}  # fmt: skip
+    machines: dict[str, list[Any]] = {
+        "aws": [{"InstanceType": size, "BlockDeviceMappings": [ebs], "ImageId": "im"} for size in ("small", "large")],
+        "gcp": [{"machineType": "small", "disks": [disk]},
+                {"machineType": "large", "disks": [disk],
+                 "scheduling": [{"preemptible": True, "onHostMaintenance": "TERMINATE"}]}],
+    }  # fmt: skip
+    project: dict[str, dict[str, str]] = {"aws": {}, "gcp": {"project_id": "p"}}
+    for kind, content in written.items():
+        (head,), (worker,) = content.pop("head_start_ray_commands"), content.pop("worker_start_ray_commands")
+        assert "ray start --head --port=6379 --num-cpus=0 --num-gpus=0 " in head
+        assert "ray start --address=$RAY_HEAD_IP:6379 " in worker
+        assert all(
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=1 " in one and one.startswith("ulimit -n 65536; ")
+            for one in (head, worker)
+        )
+        assert all(one.endswith(" --disable-usage-stats") for one in (head, worker))
+        assert sorted(content.pop("file_mounts")) == sorted(
+            [*(f"/tmp/sweeplaw/{file}" for file in ("cluster.toml", "run.sh", "sweep.toml")), "~/.ray/auth_token"]
+        )
+        assert content == {
+            "cluster_name": "n", "max_workers": 3, "auth": {"ssh_user": "me"}, "head_node_type": "head",
+            "provider": {"type": kind, "region": "r", "availability_zone": "z", "cache_stopped_nodes": False,
+                         **project[kind]},
+            "setup_commands": ["chmod 600 ~/.ray/auth_token", "make"],
+            "available_node_types": {
+                "head": {"resources": {"CPU": 0, "GPU": 0}, "node_config": machines[kind][0]},
+                "trials": {"min_workers": 3, "max_workers": 3, "resources": {"CPU": 16, "GPU": 4},
+                           "node_config": machines[kind][1]},
+            },
+        }  # fmt: skip
+
+
+def test_a_cluster_without_tokens_copies_none(tmp_path: Path) -> None:
+    table = {"region": "r", "head_type": "a", "worker_type": "b", "cpus": 1}
+    requested = parse({"kind": "aws", "cloud": table, "authentication": "disabled"}, name="x")
+    path, commands = cloud.write(requested, COMMAND, tmp_path, sweep="", name="a" * 40)
+    content = yaml.safe_load(path.read_text())
+    assert (content["cluster_name"], content["setup_commands"]) == ("a" * 32, [])
+    assert "~/.ray/auth_token" not in content["file_mounts"]
+    assert commands == (
+        f"ray exec --start --stop --tmux {path} 'bash /tmp/sweeplaw/run.sh'",
+        f"ray attach --tmux {path}",
+        f"ray down {path}",
+    )

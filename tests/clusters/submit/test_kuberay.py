@@ -164,3 +164,59 @@ def test_kubectl_is_asked_and_its_refusal_passed_on(tmp_path: Path, monkeypatch:
     assert kuberay.submit(Path("good.yaml")) == "apply -f good.yaml"
     with pytest.raises(InputError, match=r"kubectl refused bad.yaml: no"):
         kuberay.submit(Path("bad.yaml"))
+
+
+def test_the_whole_job_of_a_profile() -> None:
+    """A field that the operator does not know is dropped in silence, so each is compared."""
+    config, job = documents(
+        profile(claims={"data": "/data"}, node_selector={"zone": "a"}, deadline_seconds=60, cpus=8, gpus=2,
+                memory="32 GiB", head_cpus=3, head_memory="6 GiB", ttl_seconds=30, backoff_limit=5, workers=4,
+                namespace="team", queue="q", priority="high", ray_version="2.60.0")
+    )  # fmt: skip
+    labels = {"app.kubernetes.io/managed-by": "sweeplaw", "kueue.x-k8s.io/queue-name": "q",
+              "kueue.x-k8s.io/priority-class": "high"}  # fmt: skip
+    meta = {"name": "demo", "namespace": "team", "labels": labels}
+    assert (config["apiVersion"], config["metadata"], job["metadata"]) == ("v1", meta, meta)
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    spec = job["spec"]
+    cluster, submitter = spec.pop("rayClusterSpec"), spec.pop("submitterPodTemplate")
+    assert spec == {
+        "entrypoint": "bash /etc/sweeplaw/run.sh", "submissionMode": "K8sJobMode", "shutdownAfterJobFinishes": True,
+        "ttlSecondsAfterFinished": 30, "backoffLimit": 5, "activeDeadlineSeconds": 60, "suspend": False,
+    }  # fmt: skip
+    assert submitter["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1", "memory": "1Gi"}
+    assert cluster["rayVersion"] == "2.60.0"
+    (group,), head = cluster["workerGroupSpecs"], cluster["headGroupSpec"]
+    assert (group["groupName"], group["replicas"]) == ("trials", 4)
+    for pod, name, limits, selector in [
+        (head["template"]["spec"], "ray-head", {"cpu": "3", "memory": str(6 * 2**30)}, None),
+        (group["template"]["spec"], "ray-worker",
+         {"cpu": "8", "memory": str(32 * 2**30), "nvidia.com/gpu": "2"}, {"zone": "a"}),
+    ]:  # fmt: skip
+        (container,) = pod["containers"]
+        assert pod.get("nodeSelector") == selector
+        assert (container["name"], container["resources"]["limits"]) == (name, limits)
+        assert container["volumeMounts"] == [
+            {"name": "sweeplaw-config", "mountPath": "/etc/sweeplaw", "readOnly": True},
+            {"name": "data", "mountPath": "/data"},
+        ]
+        assert pod["volumes"] == [
+            {"name": "sweeplaw-config", "configMap": {"name": "demo"}},
+            {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
+        ]
+        environment = {entry["name"]: entry["value"] for entry in container["env"]}
+        assert environment["RAY_USAGE_STATS_ENABLED"] == "0"
+        assert environment["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] == "1"
+
+
+def test_what_a_profile_leaves_out_has_the_documented_defaults() -> None:
+    _, job = documents(profile())
+    spec, cluster = job["spec"], job["spec"]["rayClusterSpec"]
+    assert (spec["ttlSecondsAfterFinished"], spec["backoffLimit"], spec["suspend"]) == (600, 2, False)
+    assert "activeDeadlineSeconds" not in spec
+    (group,) = cluster["workerGroupSpecs"]
+    limits = [
+        one["template"]["spec"]["containers"][0]["resources"]["limits"] for one in (cluster["headGroupSpec"], group)
+    ]
+    assert limits == [{"cpu": "2", "memory": str(8 * 2**30)}, {"cpu": "4", "memory": str(16 * 2**30)}]
+    assert (group["replicas"], job["metadata"]["namespace"]) == (1, "default")
