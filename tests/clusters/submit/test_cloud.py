@@ -77,8 +77,10 @@ def test_other_kinds_are_refused(tmp_path: Path) -> None:
 
 def test_the_whole_file_of_each_cloud(tmp_path: Path) -> None:
     """Ray's launcher takes unknown or misspelt settings of a machine in silence, so each is compared."""
-    common: dict[str, Any] = {"region": "r", "zone": "z", "head_type": "small", "worker_type": "large", "workers": 3, "cpus": 16,
-              "disk_gb": 150, "ssh_user": "me", "image": "im", "setup": ["make"]}  # fmt: skip
+    common: dict[str, Any] = {
+        "region": "r", "zone": "z", "head_type": "small", "worker_type": "large", "workers": 3, "cpus": 16,
+        "disk_gb": 150, "ssh_user": "me", "image": "im", "setup": ["make"],
+    }  # fmt: skip
     aws = parse({"kind": "aws", "cloud": {**common, "gpus": 4}}, name="x")
     gcp = parse({"kind": "gcp", "cloud": {**common, "gpus": 4, "spot": True, "project": "p"}}, name="x")
     written = {}
