@@ -155,7 +155,7 @@ def test_pending_settings_are_in_the_order_of_their_proposals_those_of_other_lau
 
 def test_rows_that_a_search_proposed_are_continued_by_their_number(space: Space) -> None:
     ledger, group = Ledger(space, OBJECTIVE), trials(space, FIRST)
-    note = {"search_number": 5, "search_known": 3, "search_setting": space.encode(FIRST)}
+    note: dict[str, Any] = {"search_number": 5, "search_known": 3, "search_setting": space.encode(FIRST)}
     ledger.add(row(group.ids[0], **note))
     assert ledger.history(RemainingBudget()).number == 6
     (left,) = ledger.incomplete()
