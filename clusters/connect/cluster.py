@@ -24,6 +24,7 @@ from sweeplaw.clusters.connect.addresses import PROBE_SECONDS, answers, probe
 from sweeplaw.clusters.connect.cleanup import MARK
 from sweeplaw.clusters.connect.errors import ConnectError
 from sweeplaw.clusters.connect.private import (
+    ON_DEMAND,
     RAYS,
     UNWATCHED,
     WATCHED,
@@ -175,7 +176,12 @@ def _servers(profile: Profile, folder: Path) -> CommandLine:
         "memory": memory_for_trials(usable_memory()),
         "temp_dir": str(folder / RAYS),
     }
-    names = {**ray_variables_to_unset(), **QUIET, **credentials(profile, str(write_token(folder / "token")))}
+    names = {
+        **ray_variables_to_unset(),
+        **QUIET,
+        **ON_DEMAND,
+        **credentials(profile, str(write_token(folder / "token"))),
+    }
     names |= {**(WATCHED if profile.dashboard else UNWATCHED), **(_LOOPBACK if _on_loopback(profile) else {})}
     return CommandLine([interpreter(folder), "-P", head.__file__, json.dumps(options)], {**names, MARK: str(folder)})
 

@@ -43,6 +43,11 @@ PRIVATE_PARTS = (
     PrivatePart("ray.tune.experiment.Trial", "temporary_state", _BACKEND),  # its ray_actor
     # Start and connection.
     PrivatePart("ray._private.node", "Node", _HEAD),
+    PrivatePart("ray._private.node.Node", "start_api_server", _HEAD),  # overridden
+    PrivatePart("ray._private.node.Node", "_webui_url", _HEAD),
+    PrivatePart("ray._private.node.Node", "get_gcs_client", _HEAD),
+    PrivatePart("ray._private.ray_constants", "DASHBOARD_ADDRESS", _HEAD),
+    PrivatePart("ray._private.ray_constants", "KV_NAMESPACE_DASHBOARD", _HEAD),
     PrivatePart("ray._private.parameter", "RayParams", _HEAD),
     PrivatePart("ray._private.parameter", "no_monitor", _HEAD),
     PrivatePart("ray._private.parameter", "include_log_monitor", _HEAD),

@@ -22,7 +22,7 @@ from sweeplaw.clusters.connect import cleanup, same_code
 from sweeplaw.clusters.connect.addresses import answers
 from sweeplaw.clusters.connect.cluster import connected, live_nodes, own_node
 from sweeplaw.clusters.connect.errors import ConnectError
-from sweeplaw.clusters.connect.private import RAYS, UNWATCHED, environment, private_folder, write_token
+from sweeplaw.clusters.connect.private import ON_DEMAND, RAYS, UNWATCHED, environment, private_folder, write_token
 from sweeplaw.clusters.profile.profile import load, parse
 from tests.paths import ROOT
 from tests.processes import is_alive
@@ -95,7 +95,7 @@ def test_a_local_ray_is_private_quiet_and_gone_afterwards(
 
         @ray.remote(num_cpus=1)
         def switches() -> dict[str, str | None]:
-            return {name: os.environ.get(name) for name in UNWATCHED}
+            return {name: os.environ.get(name) for name in {**UNWATCHED, **ON_DEMAND}}
 
         @ray.remote(num_cpus=1)
         def blind() -> str | None:
@@ -104,7 +104,10 @@ def test_a_local_ray_is_private_quiet_and_gone_afterwards(
         assert ray.get(seen.remote()) == ("0", "token")
         assert ray.get(blind.remote()) == ""  # a trial without a GPU sees none
         # Ray's head keeps no record of these calls: the workers that would report them got their switches too
-        assert ray.get(switches.remote()) == UNWATCHED
+        assert ray.get(switches.remote()) == {**UNWATCHED, **ON_DEMAND}
+        commands = [" ".join(psutil.Process(pid).cmdline()) for pid in cleanup.marked(folder)]
+        assert any("dashboard/agent.py" in command or "DashboardAgent" in command for command in commands)
+        assert not any("dashboard/dashboard.py" in command for command in commands), "nothing reads a dashboard"
         assert _listening_beyond_loopback(cleanup.marked(folder)) == set()
     assert not ray.is_initialized()
     assert not os.path.exists(folder)
