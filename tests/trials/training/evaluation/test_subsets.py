@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from sweeplaw.trials.record import Outcome
 from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.training.evaluation import normalizers
 from sweeplaw.trials.training.evaluation.combination import subset_losses
 from sweeplaw.trials.training.evaluation.subsets import ALL_OF, SAMPLED, by_size, chosen, indices, mask, nested, sizes
 from sweeplaw.trials.training.model import token_losses
@@ -69,6 +71,22 @@ def test_averaged_probabilities_are_the_arithmetic_mean():
     for subset, loss in zip(chosen(4), losses, strict=True):
         mean = logits[indices(subset)].softmax(dim=-1).mean(dim=0)
         assert torch.allclose(loss.double(), -mean.gather(-1, targets[..., None]).log().flatten(), atol=2e-6)
+
+
+@pytest.mark.parametrize("members", [5, 6])
+def test_tokens_taken_in_parts_have_the_losses_of_all_at_once(monkeypatch, members):
+    logits, targets = drawn(members)
+    whole = subset_losses(logits, targets, chosen(members))
+    monkeypatch.setitem(normalizers.HELD_VALUES, "cpu", 6 * 11 * 32)  # 15 tokens in parts of at most 6
+    assert torch.allclose(subset_losses(logits, targets, chosen(members)), whole, atol=1e-12, rtol=0)
+
+
+def test_probabilities_below_the_range_of_numbers_are_averaged_exactly():
+    logits = torch.tensor([[[[0.0, 500.0]]], [[[0.0, 510.0]]], [[[9.0, 0.0]]]])
+    losses = subset_losses(logits, torch.zeros(1, 1, dtype=torch.long), chosen(3), "probabilities")
+    of_two = 500 + math.log(2 / (1 + math.exp(-10)))  # the first two, each with less than e^-499
+    assert losses[3].item() == pytest.approx(of_two, abs=1e-4)
+    assert losses[6].item() == pytest.approx(math.log(3) + math.log1p(math.exp(-9)), abs=1e-6)
 
 
 @pytest.mark.parametrize("combine", ["logits", "probabilities"])
