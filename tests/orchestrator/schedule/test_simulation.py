@@ -21,9 +21,12 @@ from sweeplaw.orchestrator.launch.queue import build_queue
 from sweeplaw.orchestrator.plan.estimate import estimate
 from sweeplaw.orchestrator.plan.pace import Pace
 from sweeplaw.orchestrator.plan.plan import Plan, plan
+from sweeplaw.orchestrator.plan.resources import TrialResources
 from sweeplaw.orchestrator.plan.sweep import parse as parse_sweep
+from sweeplaw.orchestrator.schedule.simulated.conditions import Conditions
 from sweeplaw.orchestrator.schedule.simulated.gantt import gantt
-from sweeplaw.orchestrator.schedule.simulated.ledger import SlotLedger
+from sweeplaw.orchestrator.schedule.simulated.launch import SimulatedLaunch
+from sweeplaw.orchestrator.schedule.simulated.ledger import NodeOutage, SlotLedger, SlotLife, SlotSpan
 from sweeplaw.orchestrator.schedule.simulated.simulation import SimulatedLaunches, simulate
 from sweeplaw.trials.errors import InputError
 from tests.paths import ROOT
@@ -263,3 +266,36 @@ def test_options_of_a_simulation_need_it(tmp_path: Path) -> None:
         CliRunner().invoke(app, [*sweep, "--failures-per-hour", "1"], catch_exceptions=False)
     with pytest.raises(InputError, match=r"--figure out.gif \(accepted: a name ending in .png, .svg, .pdf\)"):
         CliRunner().invoke(app, [*written(tmp_path), "--figure", "out.gif"], catch_exceptions=False)
+
+
+def test_the_summary_of_two_launches_by_hand() -> None:
+    """Launches of 2 and 4 hours on two nodes of 3 and 1 devices; half an hour of the second's large node is away."""
+    first, second = SlotLedger({"a": 3.0, "b": 1.0}), SlotLedger({"a": 3.0, "b": 1.0})
+    for ledger in (first, second):
+        ledger.slots["slot"] = SlotLife(TrialResources(4, 2.0), ("a",), 0.0)
+        ledger.started("slot", 900.0)
+        ledger.trained("x", SlotSpan("slot", 2.0, 900.0, 4500.0, "useful", 6e18))
+        ledger.finish("x")
+    second.trained("y", SlotSpan("slot", 2.0, 4500.0, 6300.0, "useful", 3e18))
+    second.add(SlotSpan("slot", 2.0, 6300.0, 8100.0, "node died", 1e18))
+    second.absences.append(NodeOutage("a", 12600.0, 99999.0, "node died"))
+    second.give_up("y")
+    second.stalls = 3
+    first.close(7200.0)
+    second.close(14400.0)
+    given, on = made(), profile(device_hour_price=2.0, checkpoint_seconds=60.0)
+    conditions = Conditions(0.25, 0.5, 300.0, 900.0, 60.0, 7)
+    launches = (SimulatedLaunch((first,)), SimulatedLaunch((second,)))
+    found = SimulatedLaunches(given, on, 2, 4.0, conditions, launches, 5400.0, ({"ended": "x"},)).summary()
+    low, high = found["makespan_hours"].pop("low"), found["makespan_hours"].pop("high")
+    assert (low, high) == (pytest.approx(2.1), pytest.approx(3.9)), "the quantiles .05 and .95 of two"
+    assert found == {
+        "profile": "rack", "nodes": 2, "devices": 4.0, "launches": 2, "seed": 7,
+        "failures_per_hour": 0.5, "preemptions_per_hour": 1.0, "away_seconds": 300.0, "startup_seconds": 900.0,
+        "checkpoint_seconds": 60.0, "makespan_hours": {"mean": 3.0}, "least_hours": 1.5, "device_hours": 12.0,
+        "useful_device_hours": 2.0, "wasted_device_hours": {"failed": 0.5, "node died": 0.5},
+        "starting_device_hours": 0.5, "away_device_hours": 0.75, "idle_device_hours": 7.75,
+        "idle_share": 7.75 / 12, "useful_flops": 6e18, "wasted_flops": {"failed": 1.5e18, "node died": 5e17},
+        "interruptions": 0.5, "ended": 1.0, "given_up": 0.5, "stalls": 1.5, "cost": 2.0 * 11.25, "budget": None,
+        "searches": [{"ended": "x"}],
+    }  # fmt: skip
