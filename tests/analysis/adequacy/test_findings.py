@@ -62,8 +62,8 @@ def test_replicates_are_fishers_test_of_pure_error() -> None:
     here, z = points(fit), np.log(fit.observations.losses).reshape(6, 3)
     pure = float(np.sum((z - z.mean(axis=1, keepdims=True)) ** 2))
     lack = squares(x, fit, 1) - pure
-    assert (here.pure_squares, here.pure_freedom) == (pytest.approx(pure, rel=1e-6), 12)
-    assert (here.relative, here.params, len(here.residual)) == (1.0, 2, 6)
+    assert here.pure_squares == pytest.approx(pure, rel=1e-6)
+    assert (here.pure_freedom, here.relative, here.params, len(here.residual)) == (12, 1.0, 2, 6)
     assert here.weight.tolist() == [3.0] * 6
     found = replicates(here, SPREAD)
     assert found is not None
