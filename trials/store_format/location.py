@@ -203,7 +203,11 @@ def split(uri: str) -> SplitResult:
 
 
 def _s3() -> pafs.FileSystem:
-    """Return S3 configured by the standard AWS environment variables, with pyarrow's defaults for the rest."""
+    """Return S3 configured by the standard AWS environment variables, with pyarrow's defaults for the rest.
+
+    Where pyarrow can (from 21 on), a small object is written by one request instead of the three of a multipart upload.
+    """
+    import pyarrow as pa
     from pyarrow import fs as pafs
 
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -213,4 +217,6 @@ def _s3() -> pafs.FileSystem:
         address = urlsplit(endpoint)
         options.update(endpoint_override=address.netloc, scheme=address.scheme)
         options.setdefault("region", "us-east-1")
+    if int(pa.__version__.partition(".")[0]) >= 21:
+        options["allow_delayed_open"] = True
     return pafs.S3FileSystem(**options)
