@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_the_state_of_a_sweep_is_that_with_the_most_proposals_of_several_the_lat
 def test_the_live_line_by_the_clock(record: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """Of 4 trials of 1 to 4 GFLOPs, that of 4 took 10 seconds: at that rate the rest takes 15."""
     now = [100.0]
-    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     text = 'name = "t"\nworkload = "surrogate"\n[scientific]\nparams = [{}]\ntokens = [1e3]\n[fixed]\nlr = 0.1\n'
     todo = plan(parse(text.format("1e6, 2e6, 3e6, 4e6")))
     state = LaunchState()
