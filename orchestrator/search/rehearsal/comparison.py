@@ -75,7 +75,13 @@ class SearchComparison:
             "cells": self.cells,
             "settings": self.settings,
             "flops": self.flops,
-            "noise": {"sd": self.noise.sd, "basis": self.noise.basis, "regret": self.noise.regret},
+            "noise": {
+                "sd": self.noise.sd,
+                "basis": self.noise.basis,
+                "regret": self.noise.regret,
+                "shared": self.noise.shared or None,
+                "shared_by": self.noise.shared_by or None,
+            },
             "searches": [asdict(row) for row in self.rows],
             "exponents": [asdict(exponent) for exponent in self.exponents],
         }

@@ -35,23 +35,23 @@ class Surface:
 
     def __call__(self, points: Array) -> Array:
         """Return the losses (points,) at these coordinates (points, knobs)."""
-        kernel = _matern(points, self._points, self._length)
-        return np.asarray(np.exp(_terms(points, self._degree) @ self._trend + kernel @ self._weights))
+        kernel = matern(points, self._points, self._length)
+        return np.asarray(np.exp(monomials(points, self._degree) @ self._trend + kernel @ self._weights))
 
 
 def smooth(points: Array, losses: Array) -> Surface:
     """Return the surface through ``losses`` (points,), positive, at ``points`` (points, knobs). With too few points to
     tell it from noise, it is a plane or a constant and its noise is NaN.
     """
-    degree = next((n for n in (2, 1) if len(points) >= 2 * _terms(points[:1], n).shape[1]), 0)
-    trend, y = _terms(points, degree), np.asarray(np.log(losses))
+    degree = next((n for n in (2, 1) if len(points) >= 2 * monomials(points[:1], n).shape[1]), 0)
+    trend, y = monomials(points, degree), np.asarray(np.log(losses))
     terms = trend.shape[1]
     noise, length, weights, nugget = math.nan, LENGTHS[0], np.zeros(len(points)), 0.0
     if len(points) > terms:
         basis = np.linalg.qr(trend, mode="complete")[0][:, terms:]  # of what the trend cannot say
         rest, least = basis.T @ y, math.inf
         for candidate in LENGTHS:
-            spread, turn = np.linalg.eigh(basis.T @ _matern(points, points, candidate) @ basis)
+            spread, turn = np.linalg.eigh(basis.T @ matern(points, points, candidate) @ basis)
             turned = turn.T @ rest
             for ratio in RATIOS:
                 scale = np.maximum(spread, 0.0) + ratio
@@ -60,13 +60,13 @@ def smooth(points: Array, losses: Array) -> Surface:
                 if likelihood < least:
                     least, length, noise, nugget = likelihood, candidate, math.sqrt(variance * ratio), ratio
                     weights = basis @ (turn @ (turned / scale))
-    remaining = y - _matern(points, points, length) @ weights - nugget * weights
+    remaining = y - matern(points, points, length) @ weights - nugget * weights
     through = np.asarray(np.linalg.lstsq(trend, remaining, rcond=None)[0])
     return Surface(noise, len(points) - terms, points, through, weights, length, degree)
 
 
-def _terms(points: Array, degree: int) -> Array:
-    """Return the monomials up to this degree: (points, terms)."""
+def monomials(points: Array, degree: int) -> Array:
+    """Return the monomials of coordinates (points, knobs) up to this degree: (points, terms)."""
     columns = [np.ones(len(points))]
     for power in range(1, degree + 1):
         for knobs in itertools.combinations_with_replacement(range(points.shape[1]), power):
@@ -74,6 +74,7 @@ def _terms(points: Array, degree: int) -> Array:
     return np.stack(columns, axis=1)
 
 
-def _matern(a: Array, b: Array, length: float) -> Array:
+def matern(a: Array, b: Array, length: float) -> Array:
+    """Return the Matern 5/2 kernel of this length between points (a, knobs) and (b, knobs): (a, b)."""
     distance = np.sqrt(np.maximum(((a[:, None, :] - b[None, :, :]) ** 2).sum(axis=2), 0.0)) * math.sqrt(5) / length
     return np.asarray((1 + distance + distance**2 / 3) * np.exp(-distance))
