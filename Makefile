@@ -27,23 +27,27 @@ infinite-compute: install
 # Where it is set, as containers do, each worker compiles all tests anew: seven seconds of processor time.
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest
-# Two files at a time: most of the time is spent waiting for Ray, Slurm and killed processes.
-PAIRS := $(PYTEST) -n 2 --dist loadfile
+# Files at a time: much of the time is spent waiting for Ray, Slurm and killed processes.
+WORKERS ?= 2
+# tests/conftest.py puts the files that take longest first: xdist would begin with those of the most tests, and end with
+# one worker in a file of few slow ones.
+PARALLEL := $(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+# Each worker has a core of its own: threads of the BLAS would wait for each other (22 s of CPU instead of 68 to 82 for two
+# folders of fits, on a busy machine). Tests that need two threads say so themselves.
+fast quick test: export OMP_NUM_THREADS := 1
+fast quick test: export OPENBLAS_NUM_THREADS := 1
 
-# Pure tests: no Ray, no Slurm, no other process. About a minute on two idle cores, each with a worker of its own: threads
-# of the BLAS would wait for each other (22 s of CPU instead of 68 to 82 for two folders of fits, on a busy machine).
-fast: export OMP_NUM_THREADS := 1
-fast: export OPENBLAS_NUM_THREADS := 1
+# Pure tests: no Ray, no Slurm, no other process. About a minute on two idle cores.
 fast: install
-	$(PAIRS) -m "not ray and not kill and not slurm and not process and not heavy and not slow"
+	$(PARALLEL) -m "not ray and not kill and not slurm and not process and not heavy and not slow"
 
 # Every test that takes only seconds.
 quick: install
-	$(PAIRS) -m "not slow"
+	$(PARALLEL) -m "not slow"
 
 # Everything.
 test: install
-	$(PAIRS) --durations 15
+	$(PARALLEL) --durations 15
 
 check: install
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,27 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     )
     names = {node.attr for node in ast.walk(marks) if isinstance(node, ast.Attribute)}
     return True if any(f"not {name}" in terms for name in names) else None
+
+
+# Of a test with this mark, in the order in which they are looked for: only the order of files depends on them.
+SECONDS = {"slow": 15.0, "slurm": 5.0, "ray": 5.0, "kill": 3.0, "process": 2.0, "heavy": 1.0}
+PURE_SECONDS = 0.03
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a worker of xdist, which gets whole files, put those that take longest first: the last ones end together."""
+    if hasattr(config, "workerinput"):
+        items[:] = longest_file_first(items)
+
+
+def longest_file_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests by file, those first whose marks let expect the longest time; in a file the order stays."""
+    expected: dict[Path, float] = {}
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        seconds = next((seconds for name, seconds in SECONDS.items() if name in marks), PURE_SECONDS)
+        expected[item.path] = expected.get(item.path, 0.0) + seconds
+    return sorted(items, key=lambda item: (-expected[item.path], item.path))
 
 
 def make_record(
