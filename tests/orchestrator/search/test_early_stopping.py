@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.clusters.profile.profile import Profile
@@ -15,7 +16,7 @@ from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.search import registry
 from sweeplaw.orchestrator.search.contract import Observation, Setting
-from sweeplaw.orchestrator.search.early_stopping import predicted
+from sweeplaw.orchestrator.search.early_stopping import FEWEST, LINE, predicted
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 
@@ -97,6 +98,31 @@ def test_the_predicted_probability_is_calibrated_on_planted_curves() -> None:
     probabilities, truth = np.array(all_probabilities), np.array(outcomes)
     middle = (probabilities > 0.3) & (probabilities < 0.8)
     assert abs(truth[middle].mean() - probabilities[middle].mean()) < 0.08
+
+
+@pytest.mark.parametrize("count", [FEWEST, LINE - 1, LINE, LINE + 3])
+def test_the_prediction_is_that_of_a_line_through_the_falls_of_finished_curves(count: int) -> None:
+    """With its predictive t distribution, as of any regression; of fewer curves it is the mean of their falls."""
+    rng = np.random.default_rng(1)
+    losses, falls = rng.normal(4.0, 0.3, count), rng.normal(-0.5, 0.1, count)
+    others = [
+        Observation(Setting(0, ((number,),)), "completed", (float(at + fall),), step=1000, steps=1000,
+                    curve=((200, 9.0), (250, float(at)), (1000, float(at + fall))))
+        for number, (at, fall) in enumerate(zip(losses, falls, strict=True))
+    ]  # fmt: skip
+    found = predicted(Observation(Setting(0, ((99,),)), "paused", step=250, steps=1000, curve=((250, 4.1),)), others)
+    assert found is not None
+    if count >= LINE:
+        line = stats.linregress(losses, falls)
+        final, free = 4.1 + line.intercept + line.slope * 4.1, count - 2
+        left = falls - line.intercept - line.slope * losses
+        reach = 1 / count + (4.1 - losses.mean()) ** 2 / np.sum((losses - losses.mean()) ** 2)
+    else:
+        final, free, left, reach = 4.1 + falls.mean(), count - 1, falls - falls.mean(), 1 / count
+    spread = np.sqrt(np.sum(left**2) / free * (1 + reach))
+    assert found.loss == pytest.approx(final)
+    assert found.worse == pytest.approx(stats.t.cdf((final - (losses + falls).min()) / spread, free))
+    assert found.curves == count
 
 
 def test_there_is_no_prediction_from_too_few_curves() -> None:
