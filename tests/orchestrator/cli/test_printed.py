@@ -1,0 +1,65 @@
+"""What commands print of the golden tables and the golden store, against `printed.txt` to the letter.
+
+`tests/test_golden.py` holds what they answer with --json; here are the lines for a person. Digits that a processor's
+order of addition could move are not among them: the tables have few rows, and numbers have three or four digits.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sweeplaw.orchestrator.cli import app
+from tests.golden.make import INPUTS, STORE
+
+TEXTS = Path(__file__).with_name("printed.txt")
+TUNED = "tuned.csv --cell N,D --knob lr --knob batch_tokens"
+PRINTED = (
+    "transfer tuned.csv --workload N,D --knob lr --knob batch_tokens --count 2",
+    "suggest --law step-law --params 7B --tokens 1.4T",
+    "rungs runs.csv --y loss",
+    "compare runs.csv --by seed --y loss",
+    f"compare-laws {TUNED}",
+    "status golden",
+    "diff golden golden",
+    'query golden "SELECT state, count(*) AS trials FROM trials GROUP BY state ORDER BY state"',
+    'query golden "SELECT N, D, val_loss FROM best ORDER BY N, D" --best-per N,D --csv',
+    "query golden --columns state,attempt,val_loss --where \"state = 'completed'\" --limit 2 --csv",
+    "retry golden --state diverged",
+)
+
+pytestmark = pytest.mark.heavy
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the golden tables and a copy of the golden store."""
+    for table in INPUTS.glob("*.csv"):
+        shutil.copy(table, tmp_path)
+    shutil.copytree(STORE, tmp_path / "golden")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    return tmp_path
+
+
+def printed(line: str) -> str:
+    """Return what the command prints."""
+    done = CliRunner().invoke(app, shlex.split(line), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return "\n".join(one.rstrip() for one in done.output.splitlines())
+
+
+def expected() -> dict[str, str]:
+    parts = re.split(r"^\$ sweeplaw (.*)\n", TEXTS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], (text.rstrip("\n") for text in parts[2::2]), strict=True))
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("line", PRINTED)
+def test_what_a_command_prints(line: str) -> None:
+    assert printed(line) == expected()[line]
