@@ -61,8 +61,11 @@ def test_the_derivatives_of_the_mean_are_those_of_finite_differences(law: Law) -
 
 
 @pytest.mark.parametrize(
-    "law", [LAWS["skaling"], LAWS["kaplan"], LAWS["additive"], LAWS["batch"], OWN], ids=lambda law: law.name
-)
+    "law",
+    [LAWS["skaling"], LAWS["kaplan"], LAWS["additive"], LAWS["batch"], OWN, LAWS["skaling"].fix(k=0.8),
+     LAWS["additive"].fix(alpha=0.34, A=400.0)],
+    ids=lambda law: law.name,
+)  # fmt: skip
 def test_coordinates_lead_back_to_the_parameters(law: Law) -> None:
     mean = mean_of(law, inputs_of(law), np.linspace(2, 4, 40), None)
     theta = np.asarray(mean.prior) + 0.1
