@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeplaw.trials.quantities import counted, number, settings, short
+from sweeplaw.trials.quantities import counted, hours, number, percent, settings, short
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,16 @@ def test_a_number_may_have_a_unit(text, value):
 def test_other_text_is_no_number(text):
     with pytest.raises(ValueError, match="is not a number"):
         number(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0.01, "36 s"), (119.4 / 3600, "119 s"), (120 / 3600, "2 min"), (7199 / 3600, "120 min"), (2, "2.0 h"),
+     (999.9, "999.9 h"), (1000, "1k h"), (1500, "1.5k h")],
+)  # fmt: skip
+def test_hours_in_the_unit_of_their_size(value, text):
+    assert hours(value) == text
+
+
+def test_shares_have_four_digits():
+    assert [percent(share) for share in (0.95, 0.999, 0.12345678)] == ["95 %", "99.9 %", "12.35 %"]
