@@ -1,28 +1,35 @@
-"""The section of a report about the best settings: laws, scores, plateau and figures, or why there are none."""
+"""The section of a report about the best settings: laws, scores and plateau, or why there are none."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
 from matplotlib.figure import Figure
 
 from sweeplaw.analysis.hyperlaws.comparison import KNOBS, compare
-from sweeplaw.analysis.hyperlaws.hyperlaw import fit_runs
-from sweeplaw.analysis.report.hyperlaw_figures import heatmaps, law_lines
+from sweeplaw.analysis.hyperlaws.evaluation import Scorer
+from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, fit_runs
+from sweeplaw.analysis.report.paper.hyperlaw_figures import heatmaps, law_lines
 from sweeplaw.analysis.tuning.settings import Launches
 from sweeplaw.trials.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
 class HyperSection:
-    """``values``: the laws as plain values, empty if ``refused`` says why there are none. ``figures`` by name."""
+    """``values``: the laws as plain values, empty if ``refused`` says why there are none. ``names`` of its figures."""
 
     values: Mapping[str, Any]
-    figures: Mapping[str, Figure]
     refused: str
+    names: tuple[str, ...] = ()
+    _figures: Callable[[], dict[str, Figure]] = dict
+
+    def draw(self) -> dict[str, Figure]:
+        """Return the figures by name."""
+        return self._figures()
 
 
 def hyper_section(
@@ -35,7 +42,7 @@ def hyper_section(
     recipes: Sequence[str] = (),
     launches: Launches = (),
 ) -> HyperSection:
-    """Return the laws of ``knobs`` over ``axes`` from ``frame``, with heatmaps (two knobs or more) and line plots.
+    """Return the laws of ``knobs`` over ``axes`` from ``frame``; its figures are line plots, and maps of two knobs.
 
     ``recipes`` and ``launches`` are those of `cell_table`. A design that cannot determine a law is reported in the
     section and is not an error.
@@ -43,7 +50,12 @@ def hyper_section(
     try:
         scorer, found = fit_runs(frame, axes, knobs, y, recipes, launches, estimator=estimator)
     except InputError as error:
-        return HyperSection({}, {}, error.render())
+        return HyperSection({}, error.render())
+    names = ("hyperlaw_lines", "hyperlaw_heatmaps")[: 2 if len(scorer.table.knobs) > 1 else 1]
+    return HyperSection(found.to_dict(), "", names, partial(_drawn, frame, scorer, found))
+
+
+def _drawn(frame: pl.DataFrame, scorer: Scorer, found: Hyperlaw) -> dict[str, Figure]:
     figures = {"hyperlaw_lines": law_lines(scorer.table, found)}
     if len(scorer.table.knobs) > 1:
         others = {}
@@ -51,4 +63,4 @@ def hyper_section(
             ranked = compare(frame, scorer.table, scorer)
             others = {one.law.name: one.predicted for one in ranked if len(one.off) > 1}
         figures["hyperlaw_heatmaps"] = heatmaps(scorer, found, others)
-    return HyperSection(found.to_dict(), figures, "")
+    return figures

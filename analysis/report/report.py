@@ -31,8 +31,10 @@ from sweeplaw.analysis.tuning.optimum import CellOptimum, optima, unmeasured_cel
 from sweeplaw.analysis.tuning.settings import Launches
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.progress import ProgressCallback, no_progress
+from sweeplaw.trials.quantities import short
 
 LEAST_LEVELS = 4  # of a knob, for a law of its optimum: three for a quadratic and one degree of freedom
+MOST_CURVES = 8  # trials whose curves are shown
 MAX_FAMILIES = 6  # on a page; further families are counted
 _SUMMED = ("flops", "train_seconds")
 
@@ -163,6 +165,15 @@ def _section(
     found = optima(same, [by.n, by.d], list(by.knobs), by.loss) if by.knobs else []
     surface, *slices = laws
     return Section(family, by, surface, tuple(slices), tuple(found), _hyper(same, family, by, launches))
+
+
+def best_of_each_size(section: Section) -> dict[str, str]:
+    """Return the best trial of each size at its largest data budget, as trial_id -> label, at most `MOST_CURVES`."""
+    by, seeds = section.by, section.family.seeds
+    if "trial_id" not in seeds.columns:
+        return {}
+    rows = seeds.filter(pl.col(by.d) == pl.col(by.d).max().over(by.n)).unique(by.n, keep="first").sort(by.n)
+    return {row["trial_id"]: short(row[by.n]) for row in rows.to_dicts()[:MOST_CURVES]}
 
 
 def _hyper(trials: pl.DataFrame, family: Family, by: Axes, launches: Launches) -> HyperSection | None:

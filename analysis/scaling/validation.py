@@ -112,10 +112,14 @@ def largest(fit: Fit, share: float = LARGEST_SHARE, resampling: Resampling = BAN
     require_fits(fit)
     if not isinstance(share, float) or not 0 < share < 1:
         raise InputError(f"share = {shown(share)} (accepted: a number between 0 and 1)")
+    return held_out(fit, largest_rows(fit, share), f"largest {share:g} of the rows by {' x '.join(fit.law.inputs)}", resampling)
+
+
+def largest_rows(fit: Fit, share: float = LARGEST_SHARE) -> Array:
+    """Return a mask of the rows of greatest scale that `largest` holds out."""
     scale = scale_of(fit.observations)
     edge = np.quantile(scale, 1 - share, method="lower")
-    held = scale > edge if (scale > edge).any() else scale >= edge
-    return held_out(fit, held, f"largest {share:g} of the rows by {' x '.join(fit.law.inputs)}", resampling)
+    return np.asarray(scale > edge if (scale > edge).any() else scale >= edge)
 
 
 def held_out(fit: Fit, held: Array, kind: str, resampling: Resampling = BAND) -> Holdout:

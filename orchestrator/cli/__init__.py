@@ -1,6 +1,7 @@
 """The command line: each command parses its options, calls one function of the library, and prints.
 
-`sweeps/` runs sweeps, `tables/` reads and moves rows, `laws/` fits, `shared/` holds what several commands use. Each
+`sweeps/` runs sweeps, `tables/` reads and moves rows, `laws/` fits, `pages/` writes what people look
+at, `shared/` holds what several commands use. Each
 command is the module of its name and imports the library inside its body, so that `sweeplaw --help` starts without
 Polars, torch or Ray.
 """
@@ -56,7 +57,8 @@ COMMANDS: tuple[str, ...] = (
     "laws.batch_lr",
     "laws.importance",
     "laws.transfer",
-    "laws.report",
+    "pages.report",
+    "pages.figure",
     "sweeps.cluster",
 )
 

@@ -17,7 +17,7 @@ from sweeplaw.analysis.recipes.limits.limit import Limit, limit_interval
 from sweeplaw.analysis.recipes.limits.scenarios import ESTIMATE
 from sweeplaw.analysis.recipes.study.distillation import Retained
 from sweeplaw.analysis.recipes.study.study import RecipeStudy
-from sweeplaw.analysis.report.figures import STYLE, label_minor_ticks, shades
+from sweeplaw.analysis.report.paper.figures import current_style, label_minor_ticks, shades
 from sweeplaw.trials.quantities import percent, short
 
 Array = NDArray[np.float64]
@@ -30,7 +30,7 @@ _COLOURS = ("#c44e52", "#8d4fa8", "#31688e", "#35b779", "#e07b39", "#7f7f7f")
 def study_figures(study: RecipeStudy, shares: Sequence[Retained] = ()) -> dict[str, Figure]:
     """Return the figures by name, those that have something to show."""
     drawn = {}
-    with rc_context(STYLE):
+    with rc_context(current_style()):
         if any(limit.law for recipe in study.recipes.values() for limit in recipe.sizes):
             drawn["recipes_n"] = against_n(study)
         if any(limit.law for recipe in study.recipes.values() for limit in recipe.chosen):

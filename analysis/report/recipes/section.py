@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from sweeplaw.analysis.recipes.study.cards import retained_card, study_cards
 from sweeplaw.analysis.recipes.study.distillation import Retained
 from sweeplaw.analysis.recipes.study.study import STANDARD, RecipeStudy, recipe_limits
-from sweeplaw.analysis.report.figures import svg
+from sweeplaw.analysis.report.paper.figures import svg
 from sweeplaw.analysis.report.recipes.figures import study_figures
 from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.trials.errors import InputError
@@ -40,10 +42,13 @@ class RecipesSection:
         shares = [retained_card(self.shares)] if self.shares else []
         return [card.html() for card in (*study_cards(self.study), *shares)]
 
+    def figures(self) -> dict[str, Figure]:
+        """Return the figures by name."""
+        return {} if self.study is None else study_figures(self.study, self.shares)
+
     def pictures(self) -> dict[str, str]:
         """Return the figures as SVG by name."""
-        drawn = {} if self.study is None else study_figures(self.study, self.shares)
-        return {name: svg(figure) for name, figure in drawn.items()}
+        return {name: svg(figure) for name, figure in self.figures().items()}
 
 
 def recipes_section(tables: Tables, loss: str = "val_loss") -> RecipesSection | None:

@@ -90,9 +90,8 @@ def hyperlaw(
         from sweeplaw.analysis.tables.files.output_file import write_file
 
         figures.mkdir(parents=True, exist_ok=True)
-        for name, figure in hyper_section(
-            runs.frame, axes, found.knobs, y, estimator, recipes=recipes, launches=runs.launches
-        ).figures.items():
+        section = hyper_section(runs.frame, axes, found.knobs, y, estimator, recipes=recipes, launches=runs.launches)
+        for name, figure in section.draw().items():
             write_file(figures / f"{name}.svg", partial(figure.savefig, format="svg"))
     if json:
         emit_json({"source": source, "y": y, **found.to_dict(others), "reading": runs.notes})

@@ -49,7 +49,8 @@ def importance(
     The measure is the share of the variance of the loss by knob and by pair of knobs. It is exact on a full grid;
     otherwise the share of points that were filled in is reported. --cell decomposes each budget separately, so that
     rankings can be compared. A knob's cost of being frozen at its default (--default lr=0.001, else the level best on
-    average) is the relative loss that tuning it would have gained.
+    average) is the relative loss that tuning it would have gained. What the noise of a run adds to shares and costs is
+    subtracted where repeated settings or the lines of the grid tell it; a knob whose share may be noise alone is named.
 
     Example: sweeplaw importance results/surrogate --knob lr --knob batch_tokens --cell N,D
     """
@@ -66,7 +67,7 @@ def importance(
     if dropped:
         notes.append(f"{dropped} rows left out: no finite {y} (diverged or failed), or a null knob")
     if figure is not None:
-        from sweeplaw.analysis.report.hyperlaw_figures import importance_bars
+        from sweeplaw.analysis.report.paper.hyperlaw_figures import importance_bars
         from sweeplaw.analysis.tables.files.output_file import write_file
 
         write_file(figure, partial(importance_bars(found).savefig, format=figure.suffix[1:].lower()))
@@ -82,10 +83,11 @@ def importance(
 def _print(one: Importance) -> None:
     typer.echo(one.headline()[0])
     for name in one.ranking:
-        typer.echo(f"  {name:20s} {one.knobs[name]:7.1%}   {one.cost_of_freezing(name)}")
+        typer.echo(f"  {name:20s} {one.knobs[name]:7.1%}   {one.remark(name)}")
     for (a, b), share in one.largest_pairs():
         typer.echo(f"  {a} x {b}: {share:.1%}")
     typer.echo(f"  higher orders: {one.rest:.1%}")
+    typer.echo(f"  {one.noise_sentence()}")
 
 
 def _number(text: str) -> float | str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from sweeplaw.analysis.report.figures import literal
+from sweeplaw.analysis.report.paper.figures import literal
 from sweeplaw.orchestrator.search.rehearsal.comparison import SearchComparison, columns
 
 COLOURS = ("#1f4e9c", "#c44e52", "#35b779", "#e07b39", "#8d4fa8", "#17becf", "#7f7f7f", "#bcbd22", "#8c564b", "#222222")

@@ -4,15 +4,17 @@ import json
 import re
 import shutil
 from itertools import product
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from sweeplaw import analysis
-from sweeplaw.analysis.report import figures, report
+from sweeplaw.analysis.report import answer, report
 from sweeplaw.analysis.report import page as report_page
 from sweeplaw.analysis.report.family import families
+from sweeplaw.analysis.report.paper import figures
 from sweeplaw.analysis.tables import display
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.tables import load
@@ -156,7 +158,7 @@ def test_the_page_is_self_contained_and_escapes_text(made, tmp_path):
     page = html.read_text()
     assert page.count("<svg") >= 5
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:|//|file:)""", page)
-    assert "<script" not in page
+    assert page.count("<script") == 1  # our own, for reading aids
     assert "A &lt;known&gt; surface." in page
     assert "diverged" in page
     values = json.loads(data.read_text())
@@ -242,21 +244,21 @@ def test_a_family_without_values_of_a_knob_has_an_empty_figure_of_it():
 
 
 def test_the_page_marks_the_numbers_of_a_surface_that_is_not_verified(made):
-    values = report.report_values(made)
+    values = display.finite(report.report_values(made))
     law = values["families"][0]["surface"]
     html = report_page.page(made, values)
     values["families"][0]["surface"] = {**law, "verified": False}
     marked = report_page.page(made, values)
-    e = f"{law['params']['E']:.4g}"
-    beta = f"{law['params']['beta']:.4g}"
-    numbers = [
-        f"<td>E</td><td>{e}",
-        f"/D^{beta}",
-        *(f"<li>{one['sentence']}" for one in law["derived"]["compute_optimal"]),
-    ]
-    for number in numbers:
-        assert f"{number}<" in html
-        assert f"{number} ?<" in marked
+    rows = answer.parameter_rows(law)
+    assert [name for name, _, _ in rows] == ["E", "A", "B", "alpha", "beta"]
+    for name, value, _ in rows:
+        assert f"<td>{name}</td><td>{value}</td>" in html
+        assert f"<td>{name}</td><td>{value} ?</td>" in marked
+    for budget in answer.next_budgets(law):
+        assert f"<td>{budget[1]}</td>" in html
+        assert f"<td>{budget[1]} ?</td>" in marked
+    assert "not verified" not in html
+    assert "This fit is <strong>not verified</strong>" in marked
 
 
 OWN = """
@@ -290,7 +292,8 @@ def test_a_report_of_ones_own_trials_has_their_columns_units_and_curves(tmp_path
     assert "D, examples" in html
     assert "nats" not in html
     (section,) = made.sections
-    curves = figures.training_curves(load(tmp_path / "s").curves.collect(), report_page._longest(section), section.by)
+    best = report.best_of_each_size(section)
+    curves = figures.training_curves(load(tmp_path / "s").curves.collect(), best, section.by)
     (panel,) = curves.axes
     assert panel.get_xlabel() == "step"
     drawn = [np.asarray(line.get_xdata()).tolist() for line in panel.get_lines()]
@@ -317,16 +320,28 @@ def test_a_logarithmic_axis_below_two_decades_has_several_labels(low, high):
 
 
 def test_the_page_has_three_badges_and_gives_no_allocation_by_a_law_that_failed(made):
-    values = report.report_values(made)
+    values = display.finite(report.report_values(made))
     law = values["families"][0]["surface"]
     html = report_page.page(made, values)
-    for badge in law["adequacy"]["badges"]:
-        assert f'<span class="badge {"ok" if " not " not in badge else "bad"}">{badge}</span>' in html
-    why = "the law is inadequate: the residuals follow a smooth pattern"
-    runs = [{**one, "sentence": f"no allocation: {why}", "withheld": why} for one in law["derived"]["compute_optimal"]]
-    adequacy = {**law["adequacy"], "badges": ["optimum found", "law inadequate", "parameters identified"]}
-    failed = {**law, "adequacy": adequacy, "derived": {**law["derived"], "withheld": why, "compute_optimal": runs}}
+    assert [badge.grade for badge in answer.badges(law)] == ["ok", "ok", "ok"]
+    for badge in answer.badges(law):
+        assert f"<b>{badge.title}</b><span>{html_text(badge.sentence)}</span>" in html
+    assert "What to train for a budget" in html
+    why = "the residuals follow a smooth pattern (F test, p < 0.001)"
+    withheld = f"the law is inadequate: {why}"
+    none: dict[str, Any] = {"params": None, "tokens": None, "tokens_per_param": None, "loss": None, "intervals": {}}
+    runs = [{**one, **none, "withheld": withheld} for one in law["derived"]["compute_optimal"]]
+    verdict = {**law["adequacy"]["law"], "verdict": "inadequate", "reasons": [why]}
+    derived = {**law["derived"], "withheld": withheld, "compute_optimal": runs}
+    failed = {**law, "adequacy": {**law["adequacy"], "law": verdict}, "derived": derived}
     values["families"][0]["surface"] = failed
     page = report_page.page(made, values)
-    assert '<span class="badge bad">law inadequate</span>' in page
-    assert page.count(why) == 1
+    assert [badge.grade for badge in answer.badges(failed)] == ["ok", "no", "ok"]
+    assert "<strong>Do not extrapolate it</strong>: the residuals follow a smooth pattern." in page
+    assert "What to train for a budget" not in page
+    assert "No allocation of compute is given: the law is inadequate: the residuals follow a smooth pattern." in page
+    assert "each tenfold of compute" not in page
+
+
+def html_text(text):
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("'", "&#39;")

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from sweeplaw.analysis.report import page, report
-from sweeplaw.analysis.report.search_figures import search_figures
+from sweeplaw.analysis.report.paper.search_figures import search_figures
 from sweeplaw.analysis.report.search_section import search_values
 from sweeplaw.analysis.tables.display import finite
 from sweeplaw.analysis.tables.tables import load

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.evaluation import Scorer
 from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
-from sweeplaw.analysis.report.figures import literal
+from sweeplaw.analysis.report.paper.figures import literal
 from sweeplaw.analysis.tuning.cells import CellTable
 from sweeplaw.analysis.tuning.importance import Importance
 from sweeplaw.analysis.tuning.plateau import THRESHOLDS

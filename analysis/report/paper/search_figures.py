@@ -11,7 +11,7 @@ from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from sweeplaw.analysis.report.figures import STYLE, label_minor_ticks, shades
+from sweeplaw.analysis.report.paper.figures import current_style, label_minor_ticks, shades
 from sweeplaw.analysis.report.search_section import Proposed, SearchSection
 from sweeplaw.trials.quantities import short
 
@@ -37,7 +37,7 @@ def path(section: SearchSection) -> Figure:
     Both in per cent above the best of the point in the end. A stopped trial is a cross at its prediction.
     """
     points = _drawn(section)
-    with rc_context(STYLE):
+    with rc_context(current_style()):
         figure = Figure(figsize=(9.6, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         known = all(one.spent is not None for one in section.path)
@@ -68,7 +68,7 @@ def surface(section: SearchSection, across: str, up: str) -> Figure:
     points = _drawn(section)[:6]
     columns = min(3, len(points))
     rows = -(-len(points) // columns)
-    with rc_context(STYLE):
+    with rc_context(current_style()):
         figure = Figure(figsize=(3.3 * columns, 2.9 * rows), layout="constrained")
         panels: list[Panel] = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
         for panel, (name, ran) in zip(panels, points, strict=False):

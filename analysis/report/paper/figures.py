@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,6 +52,24 @@ TICKS = 8  # labels that fit on an axis
 _COLOURS = ("#31688e", "#35b779", "#e07b39", "#8d4fa8", "#c44e52", "#7f7f7f", "#17becf", "#bcbd22")
 
 
+_OWN: ContextVar[Mapping[str, Any]] = ContextVar("own_style", default=MappingProxyType({}))
+
+
+def current_style() -> Any:
+    """Return the parameters of figures: `STYLE` with those of the reader's own style (`styled`) over it."""
+    return {**STYLE, **_OWN.get()}
+
+
+@contextmanager
+def styled(parameters: Mapping[str, Any]) -> Iterator[None]:
+    """Draw with matplotlib ``parameters`` over those of `STYLE`."""
+    token = _OWN.set(parameters)
+    try:
+        yield
+    finally:
+        _OWN.reset(token)
+
+
 def literal(text: str) -> str:
     """Return ``text`` for a figure of another style, where text between two $ would be a formula."""
     return text.replace("$", r"\$")
@@ -57,7 +78,7 @@ def literal(text: str) -> str:
 def svg(figure: Figure) -> str:
     """Return the figure as SVG text for a page, without the XML prologue."""
     out = io.StringIO()
-    with rc_context({**STYLE, "text.parse_math": True}):  # for the powers of ten of ticks, which are made now
+    with rc_context({**current_style(), "text.parse_math": True}):  # for the powers of ten of ticks, which are made now
         figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
     text = out.getvalue()
     return text[text.index("<svg") :]
@@ -79,7 +100,7 @@ def loss_curves(
     error of the form, by ``forecast``.
     """
     held = by.d if along == by.n else by.n
-    with rc_context(STYLE):
+    with rc_context(current_style()):
         figure, panel = _panel()
         values = sorted(family.best[held].unique().to_list())
         shown = values if len(values) <= 8 else [values[round(i)] for i in np.linspace(0, len(values) - 1, 8)]
@@ -121,7 +142,7 @@ def _draw_forecast(
 
 def residuals(fit: Fit, by: Axes) -> Figure:
     """Draw the observed minus the predicted loss of every row that the surface was fitted to, against N and D."""
-    with rc_context(STYLE):
+    with rc_context(current_style()):
         figure = Figure(figsize=(8.4, 3.0), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for panel, axis in zip((left, right), AXES, strict=True):
@@ -135,7 +156,7 @@ def residuals(fit: Fit, by: Axes) -> Figure:
 
 def nuisance(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum]) -> Figure:
     """Draw the loss above the best of its (N, D) against one knob, the others at their best: a line per (N, D)."""
-    with rc_context(STYLE):
+    with rc_context(current_style()):
         figure, panel = _panel(height=3.2)
         known = family.settings.drop_nulls(knob)  # imported runs may lack it
         best = known.group_by([by.n, by.d, knob]).agg(pl.col(by.loss).min()).sort(knob)
@@ -180,7 +201,7 @@ def training_curves(curves: pl.DataFrame, labels: Mapping[str, str], by: Axes) -
     ``labels`` are by trial id.
     """
     seen = "tokens" if curves["tokens"].count() else "step"
-    with rc_context(STYLE):
+    with rc_context(current_style()):
         figure, panel = _panel()
         for colour, (trial_id, label) in zip(shades(len(labels)), labels.items(), strict=True):
             points = curves.filter(pl.col("trial_id") == trial_id).sort("step")

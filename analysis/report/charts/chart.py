@@ -1,0 +1,225 @@
+"""A chart as SVG: a frame of two axes, marks in it, and labels at the ends of lines that do not overlap.
+
+Marks take classes of the page's style, so that one drawing serves every theme. A mark with a text shows it when it is
+pointed at; marks of one ``key`` are lit together across figures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sweeplaw.analysis.report.charts.scales import Axis
+
+Values = Sequence[float] | NDArray[np.float64]
+
+LINE = 14.0  # height of a line of labels
+LETTER = 6.3  # mean width of a letter at the size of labels
+LONGEST = 26  # letters of a label at the end of a line
+
+
+@dataclass(slots=True)
+class Chart:
+    """A chart of ``width`` x ``height`` units. Marks are drawn in the order of the calls; values outside are cut."""
+
+    x: Axis
+    y: Axis
+    width: float
+    height: float
+    alt: str
+    right: float = 16.0
+    left: float = 0.0
+    _parts: list[str] = field(default_factory=list)
+    _ends: list[tuple[float, float, str, str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        widest = max((len(text) for _, text in self.y.ticks(self._rows)), default=1)
+        self.left = self.left or 14 + LETTER * widest
+
+    @property
+    def _rows(self) -> int:
+        return max(3, int(self.height / 62))
+
+    @property
+    def _box(self) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom of the frame."""
+        return self.left, 30.0, self.width - self.right, self.height - 44
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Return the place of a point."""
+        left, top, right, bottom = self._box
+        return left + self.x.share(x) * (right - left), bottom - self.y.share(y) * (bottom - top)
+
+    def line(self, xs: Values, ys: Values, css: str, key: str = "") -> None:
+        """Draw a line through points."""
+        if path := self._path(xs, ys):
+            self._parts.append(f'<path class="{css}"{_key(key)} clip-path="url(#CLIP)" fill="none" d="{path}"/>')
+
+    def band(self, xs: Values, low: Values, high: Values, css: str = "bd") -> None:
+        """Fill between two lines."""
+        ends = [self.y.low if not math.isfinite(v) or (self.y.log and v <= 0) else v for v in low]
+        tops = [self.y.high if not math.isfinite(v) else v for v in high]
+        path = self._path([*xs, *xs[::-1]], [*ends, *reversed(tops)])
+        if path:
+            self._parts.append(f'<path class="{css}" clip-path="url(#CLIP)" d="{path}Z"/>')
+
+    def dot(self, x: float, y: float, css: str, text: str = "", key: str = "", radius: float = 3.5) -> None:
+        """Draw a disc; nothing outside the frame."""
+        if self._inside(x, y):
+            px, py = self.at(x, y)
+            self._mark(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{radius:g}"', css, text, key)
+
+    def diamond(self, x: float, y: float, css: str = "opt", text: str = "", key: str = "") -> None:
+        """Draw a diamond."""
+        if self._inside(x, y):
+            px, py = self.at(x, y)
+            self._mark(f'<path d="M{px:.1f} {py - 5:.1f}l5 5-5 5-5-5Z"', css, text, key)
+
+    def cross(self, x: float, y: float, css: str = "exx", text: str = "", key: str = "") -> None:
+        """Draw a cross, the mark of a run that diverged."""
+        if self._inside(x, y):
+            px, py = self.at(x, y)
+            self._mark(f'<path d="M{px - 4:.1f} {py - 4:.1f}l8 8m0-8l-8 8"', css, text, key)
+
+    def whisker(self, x: float, low: float | None, high: float | None, css: str = "whisk") -> None:
+        """Draw a vertical interval, cut at the frame."""
+        if not self.x.inside(x) or (self.y.log and high is not None and high <= 0):
+            return
+        floor = self.y.low if low is None or (self.y.log and low <= 0) else max(low, self.y.low)
+        top = self.y.high if high is None else min(high, self.y.high)
+        if top > floor:
+            (px, a), (_, b) = self.at(x, floor), self.at(x, top)
+            self._parts.append(f'<path class="{css}" d="M{px:.1f} {a:.1f}V{b:.1f}"/>')
+
+    def level(self, x: float, text: str, css: str = "gg") -> None:
+        """Draw a vertical line at ``x`` with a text at its top."""
+        if self.x.inside(x):
+            _, top, right, bottom = self._box
+            px, _ = self.at(x, self.y.low)
+            self._parts.append(f'<path class="{css}" d="M{px:.1f} {top:.1f}V{bottom:.1f}"/>')
+            side = "end" if px > (self.left + right) / 2 else "start"
+            shift = -6 if side == "end" else 6
+            self._parts.append(_text(px + shift, top + 10, text, "l", side))
+
+    def note(self, x: float, y: float, text: str, css: str = "l", anchor: str = "start", dy: float = -9) -> None:
+        """Write a text beside a point."""
+        px, py = self.at(x, y)
+        self._parts.append(_text(px, py + dy, text, css, anchor))
+
+    def end(self, x: float, y: float, text: str, css: str = "l", key: str = "") -> None:
+        """Write a label at the right end of a line; labels are moved apart. Texts over `LONGEST` letters are cut."""
+        if self._inside(x, y):
+            shown = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+            self._ends.append((*self.at(x, y), shown, css, key))
+
+    def svg(self) -> str:
+        """Return the chart. The clip has a name that the page makes unique."""
+        return self.svg_with(())
+
+    def svg_with(self, marks: Sequence[str]) -> str:
+        """Return the chart with further ``marks``, SVG text placed by `at`."""
+        left, top, right, bottom = self._box
+        clip = f'<clipPath id="CLIP"><path d="M{left:.1f} {top:.1f}H{right:.1f}V{bottom:.1f}H{left:.1f}Z"/></clipPath>'
+        head = (
+            f'<svg class="ch" viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{escape(self.alt)}">'
+        )
+        return "".join([head, clip, *self._frame(), *self._parts, *marks, *self._labels(), "</svg>"])
+
+    def _frame(self) -> list[str]:
+        left, _, right, bottom = self._box
+        parts = []
+        for value, text in self.y.ticks(self._rows):
+            _, py = self.at(self.x.low, value)
+            parts.append(f'<path class="g" d="M{left:.1f} {py:.1f}H{right:.1f}"/>')
+            parts.append(_text(left - 7, py + 4, text, "t", "end"))
+        parts.append(f'<path class="ax" d="M{left:.1f} {bottom:.1f}H{right:.1f}"/>')
+        ticks = self.x.ticks(max(2, int((right - left) / 74)))
+        for value, text in _spread(ticks, lambda v: self.at(v, self.y.low)[0]):
+            px, _ = self.at(value, self.y.low)
+            parts.append(f'<path class="ax" d="M{px:.1f} {bottom:.1f}v4"/>')
+            parts.append(_text(px, bottom + 17, text, "t", "middle"))
+        parts.append(_text(0, 13, self.y.title, "at", "start"))
+        parts.append(_text(right, bottom + 35, self.x.title, "at", "end"))
+        return parts
+
+    def _labels(self) -> list[str]:
+        """Return the labels at ends of lines, moved apart where they would overlap."""
+        ends = sorted(self._ends, key=lambda one: one[1])
+        places = apart([py for _, py, *_ in ends], LINE, self._box[1], self._box[3])
+        return [
+            _text(min(px + 7, self.width - LETTER * len(text)), py + 4, text, css, "start", key)
+            for (px, _, text, css, key), py in zip(ends, places, strict=True)
+        ]
+
+    def _inside(self, x: float, y: float) -> bool:
+        return self.x.inside(x) and self.y.inside(y)
+
+    def _path(self, xs: Values, ys: Values) -> str:
+        """Return a path through the points that both axes can hold; a gap starts a new piece."""
+        pieces, open_ = [], False
+        for x, y in zip(xs, ys, strict=True):
+            if not (math.isfinite(x) and math.isfinite(y)) or (self.y.log and y <= 0) or (self.x.log and x <= 0):
+                open_ = False
+                continue
+            px, py = self.at(x, y)
+            pieces.append(f"{'L' if open_ else 'M'}{_far(px):.1f} {_far(py):.1f}")
+            open_ = True
+        return "".join(pieces) if len(pieces) > 1 else ""
+
+    def _mark(self, start: str, css: str, text: str, key: str) -> None:
+        if text:
+            self._parts.append(f'{start} class="p {css}"{_key(key)}><title>{escape(text)}</title>{_close(start)}')
+        else:
+            self._parts.append(f'{start} class="{css}"{_key(key)}/>')
+
+
+def apart(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Return ascending ``places`` moved as little as an even push allows so that neighbours are ``gap`` apart."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + gap) if moved else max(place, low))
+    over = moved[-1] - high if moved else 0.0
+    for k in range(len(moved) - 1, -1, -1):
+        if over <= 0:
+            break
+        moved[k] = min(moved[k], high - gap * (len(moved) - 1 - k))
+    return moved
+
+
+def text_width(texts: Sequence[str]) -> float:
+    """Return the room that labels at ends of lines need."""
+    return 16 + LETTER * min(LONGEST, max((len(text) for text in texts), default=0))
+
+
+def _spread(ticks: Sequence[tuple[float, str]], place: Callable[[float], float]) -> list[tuple[float, str]]:
+    """Return the ticks whose labels do not touch."""
+    kept: list[tuple[float, str]] = []
+    edge = -math.inf
+    for value, text in ticks:
+        middle, half = place(value), LETTER * len(text) / 2
+        if middle - half > edge + 6:
+            kept.append((value, text))
+            edge = middle + half
+    return kept
+
+
+def _text(x: float, y: float, text: str, css: str, anchor: str, key: str = "") -> str:
+    return f'<text class="{css}"{_key(key)} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _key(key: str) -> str:
+    return f' data-k="{escape(key)}"' if key else ""
+
+
+def _close(start: str) -> str:
+    return "</circle>" if start.startswith("<circle") else "</path>"
+
+
+def _far(place: float) -> float:
+    """Return a place that SVG readers can hold."""
+    return max(-1e5, min(1e5, place))

@@ -1,0 +1,300 @@
+"""Cards of the loss: against compute with the frontier, against N with a line for each D, and against D."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from sweeplaw.analysis.fitting.derived.allocation import flops_per_nd, is_surface
+from sweeplaw.analysis.fitting.derived.frontier import frontier
+from sweeplaw.analysis.fitting.fitted_law import Fit
+from sweeplaw.analysis.report.charts.cards import Card, card, sheet
+from sweeplaw.analysis.report.charts.chart import Chart, text_width
+from sweeplaw.analysis.report.charts.numbers import flops, people, power_of_ten
+from sweeplaw.analysis.report.charts.scales import axis_over
+from sweeplaw.analysis.report.family import Family
+from sweeplaw.analysis.report.labels import AXES, axis_label, loss_label
+from sweeplaw.analysis.report.panels.shades import fill, most_even, stroke
+from sweeplaw.analysis.scaling.validation import largest_rows
+from sweeplaw.analysis.tables.families import Axes
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import counted
+
+Array = NDArray[np.float64]
+Band = Callable[[Mapping[str, Any]], tuple[Array, Array]]  # low and high ends at the inputs of a law
+
+MOST_LINES = 8  # of one chart
+AHEAD = 30.0  # times the largest compute, to which the frontier is drawn
+HEIGHTS = {True: 430.0, False: 330.0}  # of a wide drawing and of others
+
+
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """The least loss that a law allows at each compute: ``size`` and ``loss`` at ``compute``, with a band of the loss.
+
+    ``within`` is the compute of the largest run.
+    """
+
+    compute: Array
+    size: Array
+    loss: Array
+    low: Array
+    high: Array
+    within: float
+
+
+def frontier_of(fit: Fit, band: Band | None) -> Frontier | None:
+    """Return the frontier from the smallest run to `AHEAD` times the largest; None for a law without one.
+
+    The band carries the error of the law's form; it ends where no forecast reaches.
+    """
+    if not is_surface(fit):
+        return None
+    k, _ = flops_per_nd(fit)
+    ran = compute_of_rows(fit, k)
+    compute = np.geomspace(ran.min(), ran.max() * AHEAD, 90)
+    log_size, loss = frontier(fit, compute, k, fit.theta[None])
+    size = np.exp(log_size[0])
+    if not (np.isfinite(loss).all() and (size > 1).all()):
+        return None
+    low, high = _ends(band, {"N": size, "D": compute / k / size})
+    return Frontier(compute, size, loss[0], low, high, float(ran.max()))
+
+
+def compute_of_rows(fit: Fit, k: float) -> Array:
+    """Return k N D of each row that the law was fitted to."""
+    units = fit.observations.units
+    n, d = (fit.observations.inputs[name] * units.get(name, 1.0) for name in ("N", "D"))
+    return np.asarray(k * n * d)
+
+
+def compute_card(family: Family, by: Axes, fit: Fit, advised: bool, band: Band | None, key: str) -> Card | None:
+    """Return the loss of every best run against compute, the law at each size, and, if ``advised``, its frontier."""
+    found = frontier_of(fit, band) if advised else None
+    if not is_surface(fit):
+        return None
+    k, _ = flops_per_nd(fit)
+    rows = family.best.select(n=by.n, d=by.d, loss="used").cast(pl.Float64).sort("n", "d")
+    held = _held(fit)
+    sizes = most_even(sorted(rows["n"].unique().to_list()), MOST_LINES)
+    compute = (k * rows["n"] * rows["d"]).to_numpy()
+    end = found.compute[-1] if found else compute.max() * 1.6
+    losses = rows["loss"].to_list()
+    floor = [*losses, float(found.loss[-1]), *found.low[np.isfinite(found.low)][-1:]] if found else losses
+    tail = text_width([people(size) for size in sizes])
+
+    def draw(width: float) -> str:
+        chart = Chart(
+            axis_over([*compute, end], "training compute C, FLOPs", log=True, label=power_of_ten),
+            axis_over(floor, loss_label(by), log=False),
+            width,
+            HEIGHTS[width > 500],
+            f"{loss_label(by)} against training compute",
+            right=16.0 if found else tail,
+        )
+        for rank, size in enumerate(sizes):
+            own = rows.filter(pl.col("n") == size)
+            grid = np.geomspace(own["d"].to_list()[0] * 0.8, own["d"].to_list()[-1] * 1.25, 50)
+            curve = fit.predict({"N": np.full_like(grid, size), "D": grid})
+            chart.line(k * size * grid, curve, f"iso {stroke(rank, len(sizes))}", f"n{size:g}")
+            if width > 500 or rank % 2 == 0:
+                chart.end(float(k * size * grid[-1]), float(curve[-1]), people(size), "l", f"n{size:g}")
+        if found:
+            _draw_frontier(chart, found, width)
+        for row, c in zip(rows.to_dicts(), compute, strict=True):
+            _run(chart, c, row, sizes, (row["n"], row["d"]) in held)
+        return chart.svg()
+
+    reach = f"{flops(found.within)} FLOPs" if found else ""
+    title = (
+        f"Loss falls along a frontier that {counted(rows.height, 'point')} pin down to {reach}"
+        if found
+        else "Loss against compute, at the best setting of every size and budget"
+    )
+    ahead = (
+        f" Dashed and shaded: a forecast, up to {AHEAD:g} times the largest run, with its 95 % band." if found else ""
+    )
+    rings = (
+        f" Rings: the {len(held)} points of largest compute, which a law fitted to the others had to predict."
+        if held
+        else ""
+    )
+    thick = " The thick line is the least loss that any size can reach." if found else ""
+    return card(
+        key,
+        title,
+        f"A dot is the best setting at one size and budget; thin lines are the law at one size.{thick}",
+        draw,
+        f"{counted(fit.rows_used, 'run')} used, {fit.rows_dropped} left out.{rings}{ahead}",
+        f"Losses from {people(max(losses), 4)} to {people(min(losses), 4)} "
+        f"at {flops(compute.min())} to {flops(compute.max())} FLOPs.",
+        sheet(
+            ("N", "D", "compute_flops", "loss", "law", "held_out"),
+            (
+                (
+                    row["n"],
+                    row["d"],
+                    c,
+                    row["loss"],
+                    float(fit.predict({"N": [row["n"]], "D": [row["d"]]})[0]),
+                    (row["n"], row["d"]) in held,
+                )
+                for row, c in zip(rows.to_dicts(), compute, strict=True)
+            ),
+        ),
+    )
+
+
+def _draw_frontier(chart: Chart, found: Frontier, width: float) -> None:
+    inside = found.compute <= found.within * 1.0001
+    chart.band(found.compute[~inside], found.low[~inside], found.high[~inside])
+    chart.line(found.compute[inside], found.loss[inside], "law")
+    chart.line(found.compute[~inside], found.loss[~inside], "lawx")
+    if width > 500:
+        chart.level(found.within, "largest run")
+
+
+def _run(chart: Chart, compute: float, row: Mapping[str, Any], sizes: Sequence[float], held: bool) -> None:
+    rank = int(np.argmin([abs(np.log(size / row["n"])) for size in sizes]))
+    text = f"{people(row['n'])} parameters, {people(row['d'])} tokens: loss {row['loss']:.4f}"
+    key = f"n{sizes[rank]:g}"
+    chart.dot(compute, row["loss"], f"pt {fill(rank, len(sizes))}", text, key)
+    if held:
+        chart.dot(compute, row["loss"], "held", radius=6.5)
+
+
+def _held(fit: Fit) -> set[tuple[float, float]]:
+    """Return (N, D) of the runs that were held out to test the law."""
+    units, seen = fit.observations.units, fit.observations.inputs
+    if not {"N", "D"} <= set(seen):
+        return set()
+    mask = largest_rows(fit)
+    n, d = (seen[name][mask] * units.get(name, 1.0) for name in ("N", "D"))
+    return set(zip(n.tolist(), d.tolist(), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class AxisLine:
+    """A line of `axis_card`: points, the laws on ``grid``, and the band beyond the points on ``beyond``."""
+
+    value: float
+    points: pl.DataFrame
+    grid: Array
+    surface: Array | None
+    own: Array | None
+    beyond: Array
+    low: Array
+    high: Array
+
+    @property
+    def end(self) -> tuple[float, float]:
+        """The place of its label."""
+        law = self.surface if self.surface is not None else self.own
+        last = self.points.row(-1, named=True)
+        return (float(self.grid[-1]), float(law[-1])) if law is not None else (last["x"], last["loss"])
+
+
+def axis_card(
+    family: Family, by: Axes, surface: Fit | None, slices: Mapping[Any, Fit], along: str, band: Band | None, key: str
+) -> Card | None:
+    """Return the best loss against N (a line for each D) or D (a line for each N), with the laws; ``along`` a column.
+
+    ``slices`` are the line's own power laws by the value held; ``band`` is that of a forecast. None where every line
+    has one point.
+    """
+    held = by.d if along == by.n else by.n
+    best = family.best.select(x=along, held=held, loss="used", std="seed_std", seeds="seeds").cast(pl.Float64)
+    if best["x"].n_unique() < 2:
+        return None
+    values = sorted(best["held"].unique().to_list())
+    shown = most_even(values, MOST_LINES)
+    best = best.filter(pl.col("held").is_in(shown)).sort("held", "x")
+    name, other = AXES if along == by.n else (AXES[1], AXES[0])
+    lines = [
+        _axis_line(best.filter(pl.col("held") == value), value, name, surface, slices.get(value), band)
+        for value in shown
+    ]
+    losses = [*best["loss"], *(line.end[1] for line in lines)]
+
+    def draw(width: float) -> str:
+        chart = Chart(
+            axis_over([*best["x"], *(line.end[0] for line in lines)], axis_label(by, name), log=True),
+            axis_over(losses, loss_label(by)),
+            width,
+            HEIGHTS[False],
+            f"{loss_label(by)} against {name}",
+            right=text_width([people(value) for value in shown]),
+        )
+        for rank, line in enumerate(lines):
+            _draw_axis_line(chart, line, rank, len(lines), (name, other))
+        return chart.svg()
+
+    hidden = f" {len(values) - len(shown)} more lines are in the table." if len(values) > len(shown) else ""
+    noun = {"N": "parameters", "D": "tokens"}
+    title = {"N": "Larger models", "D": "More data"}[name] + f": the loss {_trend(best)}"
+    return card(
+        key,
+        title,
+        f"A line for each {other} ({noun[other]} at its end). Solid: the law of N and D; dashed: the line's own law.",
+        draw,
+        f"{counted(best.height, 'point')}; whiskers: two standard errors over seeds; "
+        f"shaded: 95 % band beyond the runs.{hidden}",
+        f"Loss against {name} for {counted(len(shown), 'value')} of {other}.",
+        sheet((name, other, "loss", "seeds", "seed_std"), best.select("x", "held", "loss", "seeds", "std").iter_rows()),
+        half=True,
+    )
+
+
+def _axis_line(
+    own: pl.DataFrame, value: float, name: str, surface: Fit | None, slice_: Fit | None, band: Band | None
+) -> AxisLine:
+    x = own["x"].to_numpy()
+    grid = np.geomspace(x.min(), x.max() * 1.5, 60)
+    law, beyond, low, high = None, np.zeros(0), np.zeros(0), np.zeros(0)
+    if surface is not None and {"N", "D"} <= set(surface.law.inputs):
+        other = "D" if name == "N" else "N"
+        law = surface.predict({name: grid, other: np.full_like(grid, value)})
+        beyond = np.geomspace(x.max(), x.max() * 1.5, 6)
+        low, high = _ends(band, {name: beyond, other: np.full_like(beyond, value)})
+    return AxisLine(value, own, grid, law, None if slice_ is None else slice_.predict(grid), beyond, low, high)
+
+
+def _draw_axis_line(chart: Chart, line: AxisLine, rank: int, count: int, names: tuple[str, str]) -> None:
+    key = f"{names[1]}{line.value:g}"
+    if line.surface is not None:
+        chart.band(line.beyond, line.low, line.high, "bd faint")
+        chart.line(line.grid, line.surface, f"cur {stroke(rank, count)}", key)
+    if line.own is not None:
+        chart.line(line.grid, line.own, f"own {stroke(rank, count)}", key)
+    for row in line.points.to_dicts():
+        if row["std"]:
+            error = 2 * row["std"] / row["seeds"] ** 0.5
+            chart.whisker(row["x"], row["loss"] - error, row["loss"] + error, "wh")
+        text = f"{names[0]} {people(row['x'])}, {names[1]} {people(line.value)}: loss {row['loss']:.4f}"
+        chart.dot(row["x"], row["loss"], f"pt {fill(rank, count)}", text, key)
+    chart.end(*line.end, people(line.value), "l", key)
+
+
+def _trend(best: pl.DataFrame) -> str:
+    """Return whether the loss falls from the first to the last point of the lines."""
+    ends = best.group_by("held").agg(first=pl.col("loss").first(), last=pl.col("loss").last(), n=pl.len())
+    falls = ends.filter(pl.col("n") > 1).select((pl.col("last") < pl.col("first")).alias("falls"))["falls"]
+    if falls.all():
+        return "falls on every line" if falls.len() > 1 else "falls"
+    return f"falls on {falls.sum()} of {counted(falls.len(), 'line')}"
+
+
+def _ends(band: Band | None, inputs: Mapping[str, Array]) -> tuple[Array, Array]:
+    """Return the ends of a forecast's band; NaN where it does not reach."""
+    count = len(next(iter(inputs.values())))
+    if band is None or not count:
+        return np.full(count, np.nan), np.full(count, np.nan)
+    try:
+        return band(inputs)
+    except InputError:
+        return np.full(count, np.nan), np.full(count, np.nan)

@@ -1,0 +1,105 @@
+"""The figures of a report by name, and a file of one of them for a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from matplotlib import rc_context, rc_params_from_file
+from matplotlib.figure import Figure
+
+from sweeplaw.analysis.fitting.fitted_law import Fit
+from sweeplaw.analysis.report.extrapolation import forecast_band
+from sweeplaw.analysis.report.paper import figures
+from sweeplaw.analysis.report.paper.search_figures import search_figures
+from sweeplaw.analysis.report.report import Report, Section, best_of_each_size
+from sweeplaw.analysis.tables.files.output_file import write_file
+from sweeplaw.trials.errors import InputError, nearest
+
+FORMATS = ("pdf", "svg", "png", "eps", "ps")
+EMBEDDED: Any = {
+    "pdf.fonttype": 42,
+    "ps.fonttype": 42,
+    "svg.fonttype": "path",
+}  # fonts within the file, text as text in PDF
+
+
+def named_figures(report: Report) -> dict[str, Callable[[], Figure]]:
+    """Return what draws each figure by name. Names of the second family and later ones end in ``-2`` and so on."""
+    found: dict[str, Callable[[], Figure]] = {}
+    for number, section in enumerate(report.sections, start=1):
+        suffix = "" if number == 1 else f"-{number}"
+        found.update({f"{name}{suffix}": draw for name, draw in _section(section, report.tables.curves).items()})
+    for search in report.searches:
+        drawn = search_figures(search)
+        found.update({f"{name}-{search.sweep}": partial(_drawn, figure) for name, figure in drawn.items()})
+    if report.recipes is not None:
+        found.update({name: partial(_drawn, figure) for name, figure in report.recipes.figures().items()})
+    return found
+
+
+def _section(section: Section, curves: pl.LazyFrame) -> dict[str, Callable[[], Figure]]:
+    by, family, surface = section.by, section.family, section.surface.fit
+    found: dict[str, Callable[[], Figure]] = {}
+    for name, along, held in (("loss_n", by.n, by.d), ("loss_d", by.d, by.n)):
+        own = {one.at[held]: one.fit for one in section.slices if one.fit and held in one.at and one.fit.verified}
+        found[name] = partial(_loss, section, own, along)
+    if surface is not None:
+        found["residuals"] = partial(figures.residuals, surface, by)
+    for knob in by.knobs:
+        found[f"knob_{knob}"] = partial(figures.nuisance, family, by, knob, section.optima)
+    if section.hyper is not None and not section.hyper.refused:
+        found.update({name: partial(_hyper, section, name) for name in section.hyper.names})
+    if labels := best_of_each_size(section):
+        points = curves.filter(pl.col("trial_id").is_in(list(labels)))
+        found["curves"] = lambda: figures.training_curves(points.collect(), labels, by)
+    return found
+
+
+def _loss(section: Section, own: Mapping[Any, Fit], along: str) -> Figure:
+    fit = section.surface.fit
+    return figures.loss_curves(section.family, section.by, fit, own, along=along, forecast=forecast_band(fit))
+
+
+def _hyper(section: Section, name: str) -> Figure:
+    assert section.hyper is not None
+    return section.hyper.draw()[name]
+
+
+def _drawn(figure: Figure) -> Figure:
+    return figure
+
+
+def write_figure(
+    report: Report, name: str, out: Path, size: tuple[float, float] | None = None, style_file: Path | None = None
+) -> None:
+    """Write the figure ``name`` to ``out``, in the format of its suffix, fonts embedded.
+
+    ``size`` is width and height in inches; ``style_file`` a matplotlib style. Raise InputError for a name that the
+    report does not have, another suffix, or a style that cannot be read.
+    """
+    known = named_figures(report)
+    faults = []
+    if name not in known:
+        close = nearest(name, list(known))
+        faults.append(f"there is no figure {name!r}{close} (figures: {', '.join(known)})")
+    if out.suffix[1:] not in FORMATS:
+        faults.append(f"{out}: the suffix names the format (accepted: {', '.join(FORMATS)})")
+    if faults:
+        raise InputError(faults)
+    with figures.styled({} if style_file is None else _style(style_file)):
+        figure = known[name]()
+    if size is not None:
+        figure.set_size_inches(*size)
+    with rc_context(EMBEDDED):
+        write_file(out, partial(figure.savefig, format=out.suffix[1:], bbox_inches=None if size else "tight", dpi=300))
+
+
+def _style(path: Path) -> Any:
+    try:
+        return rc_params_from_file(str(path), use_default_template=False)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no matplotlib style that can be read: {error}") from None
