@@ -55,8 +55,8 @@ def test_other_text_is_no_number(text):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "–"), (0.01, "36 s"), (119.4 / 3600, "119 s"), (120 / 3600, "2 min"), (7199 / 3600, "120 min"), (2, "2.0 h"),
-     (999.9, "999.9 h"), (1000, "1k h"), (1500, "1.5k h")],
+    [(None, "–"), (0.01, "36 s"), (119.4 / 3600, "119 s"), (120 / 3600, "2 min"), (7199 / 3600, "120 min"),
+     (2, "2.0 h"), (999.9, "999.9 h"), (1000, "1k h"), (1500, "1.5k h")],
 )  # fmt: skip
 def test_hours_in_the_unit_of_their_size(value, text):
     assert hours(value) == text
