@@ -21,7 +21,7 @@ from scipy.spatial import QhullError
 
 from sweeplaw.analysis.hyperlaws.features import Features
 from sweeplaw.analysis.tuning.cells import CellTable
-from sweeplaw.analysis.tuning.quadratic import Quadratic, fit_quadratic, term_count
+from sweeplaw.analysis.tuning.quadratics.quadratic import Quadratic, QuadraticProblem, fit_quadratics, term_count
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 Array = NDArray[np.float64]
@@ -103,7 +103,7 @@ class Scorer:
     def of(cls, table: CellTable) -> Scorer:
         """Return the scorer of the cells of ``table``."""
         cells = range(len(table.cells))
-        quadratics = tuple(_quadratic(table, c) for c in cells)
+        quadratics = _quadratics(table)
         floors = np.array([_floors(table, c, quadratic) for c, quadratic in enumerate(quadratics)]).T
         interpolants = tuple(_interpolant(table, c) for c in cells)
         return cls(table, quadratics, interpolants, dict(zip(METRICS, floors, strict=True)))
@@ -140,13 +140,18 @@ class Scorer:
         return float("nan") if quadratic is None else float(quadratic.excess(point))
 
 
-def _quadratic(table: CellTable, c: int) -> Quadratic | None:
-    rows = table.rows_of(c)
-    near = table.excess[rows] < WINDOW
-    if near.sum() < term_count(len(table.knobs)):
-        return None
-    fit = fit_quadratic(table.x[rows][near], table.z[rows][near], robust=False)
-    return fit if not fit.reason and fit.is_convex else None
+def _quadratics(table: CellTable) -> tuple[Quadratic | None, ...]:
+    """Return the convex quadratic of each cell near its lowest row, None where there is none."""
+    problems = {}
+    for c in range(len(table.cells)):
+        rows = table.rows_of(c)
+        near = table.excess[rows] < WINDOW
+        if near.sum() >= term_count(len(table.knobs)):
+            x = table.x[rows][near]
+            problems[c] = QuadraticProblem(x, table.z[rows][near], x[:0], np.inf)
+    fits = dict(zip(problems, fit_quadratics(list(problems.values()), robust=False), strict=True))
+    sound = {c: fit for c, fit in fits.items() if not fit.reason and fit.is_convex}
+    return tuple(sound.get(c) for c in range(len(table.cells)))
 
 
 def _interpolant(table: CellTable, c: int) -> LinearNDInterpolator | None:

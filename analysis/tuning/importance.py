@@ -1,15 +1,14 @@
 """Importance of knobs: the share of the variance of the loss by knob and by pair, on a grid of finished runs.
 
-Functional ANOVA: the Hoeffding decomposition under the uniform measure on the grid's levels (Hutter et al. 2014 fit a
-forest for this). On a full grid it is exact: every effect is a mean over the other axes. Missing points are first
-filled with the additive-plus-pairs fit to the others, and the share filled is reported.
+The shares are those of a functional ANOVA (`anova`), less what the noise of a run adds to them where it is known: from
+repeated settings, else from how unevenly the loss runs along lines of the grid (`grid_noise`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,14 +19,16 @@ from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.levels import levels
 from sweeplaw.analysis.tables.runs import frame_of
 from sweeplaw.analysis.tables.sql.expressions import check_columns
+from sweeplaw.analysis.tuning.anova import filled, shares, without_noise
+from sweeplaw.analysis.tuning.grid_noise import RunNoise, run_noise
+from sweeplaw.analysis.tuning.repeats import settings as averaged
+from sweeplaw.analysis.tuning.selection_bias import selection_bias
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import plain, settings
 
 Array = NDArray[np.float64]
 
 LARGEST_GRID = 60_000_000  # points, half a gigabyte of float64 per copy
-FILL_ROUNDS = 200
-FILL_SETTLED = 1e-7
 PAIRS = 5  # shown, largest first
 
 
@@ -35,9 +36,10 @@ PAIRS = 5  # shown, largest first
 class Importance(Shown):
     """Decomposition of one cell. ``knobs``, ``pairs``: shares of the variance of the loss; ``rest``: higher orders.
 
-    ``frozen``: for each knob, (value, cost): relative loss of freezing it at its default with the others at their best.
-    ``rows``: number of runs; ``points``: number of grid points, of which the share ``filled`` had no run. ``best``:
-    lowest loss.
+    ``noise`` is that of a run, which is subtracted from the shares and costs; ``noise_share`` its own share of the
+    variance. Both are None where nothing tells it. ``within_noise``: knobs whose share may be noise alone. ``frozen``:
+    for each knob, (value, cost): relative loss of freezing it at its default with the others at their best. ``rows``:
+    number of runs; ``points``: number of grid points, of which the share ``filled`` had no run. ``best``: lowest loss.
     """
 
     cell: Mapping[str, Any]
@@ -49,6 +51,9 @@ class Importance(Shown):
     pairs: Mapping[tuple[str, str], float]
     rest: float
     frozen: Mapping[str, tuple[Any, float | None]]
+    noise: RunNoise | None = None
+    noise_share: float | None = None
+    within_noise: tuple[str, ...] = ()
 
     @property
     def ranking(self) -> tuple[str, ...]:
@@ -73,20 +78,34 @@ class Importance(Shown):
             "pairs": {f"{a} x {b}": share for (a, b), share in self.pairs.items()},
             "higher_orders": self.rest,
             "ranking": self.ranking,
+            "noise": None if self.noise is None else self.noise.values(),
+            "noise_share": self.noise_share,
+            "within_noise": self.within_noise,
             "frozen": {name: {"value": value, "cost": cost} for name, (value, cost) in self.frozen.items()},
         }))  # fmt: skip
 
     def card(self) -> Card:
         """Return the shares and the costs of freezing as a table."""
-        rows = [(name, f"{self.knobs[name]:.1%}", self.cost_of_freezing(name)) for name in self.ranking]
+        rows = [(name, f"{self.knobs[name]:.1%}", self.remark(name)) for name in self.ranking]
         rows += [(f"{a} x {b}", f"{share:.1%}", "") for (a, b), share in self.largest_pairs()]
         rows += [("higher orders", f"{self.rest:.1%}", "")]
-        return Card(self.headline()[:1], ("knob", "share of variance", ""), tuple(rows))
+        return Card(self.headline()[:1], ("knob", "share of variance", ""), tuple(rows), (self.noise_sentence(),))
 
     def cost_of_freezing(self, name: str) -> str:
         """Return ``frozen at 0.01: +1.20% of loss``."""
         value, cost = self.frozen[name]
         return f"{plain(value)} was not run" if cost is None else f"frozen at {plain(value)}: +{cost:.2%} of loss"
+
+    def remark(self, name: str) -> str:
+        """Return the cost of freezing a knob, and whether its share may be noise alone."""
+        alone = "; its share may be noise alone" if name in self.within_noise else ""
+        return f"{self.cost_of_freezing(name)}{alone}"
+
+    def noise_sentence(self) -> str:
+        """Return what is known of the noise of a run, and that it is subtracted."""
+        if self.noise is None or self.noise_share is None:
+            return "noise of a run unknown (no repeated settings, no lines of four in the grid): none is subtracted"
+        return f"{self.noise.sentence()}: {self.noise_share:.1%} of the variance, subtracted from shares and costs"
 
     def largest_pairs(self) -> list[tuple[tuple[str, str], float]]:
         """Return the pairs of largest share, at most `PAIRS`."""
@@ -122,81 +141,88 @@ def importance(
         raise InputError(f"no row has a finite {y}", where="importance")
     if all(kept[name].n_unique() == 1 for name in knobs):
         raise InputError(f"{', '.join(knobs)}: one value each, so there is nothing to rank", where="importance")
-    if not cells:
-        return [_importance({}, kept, knobs, y, defaults or {}, cap)], frame.height - kept.height
-    parts = kept.partition_by(list(cells), as_dict=True, maintain_order=False)
+    parts = kept.partition_by(list(cells), as_dict=True, maintain_order=False) if cells else {(): kept}
     ordered = sorted(parts.items(), key=lambda item: tuple((str(type(value)), value) for value in item[0]))
-    found = [
-        _importance(dict(zip(cells, key, strict=True)), part, knobs, y, defaults or {}, cap) for key, part in ordered
-    ]
+    grids = [(dict(zip(cells, key, strict=True)), part, _Levels.of(part, knobs)) for key, part in ordered]
+    noise = _noise(kept, cells, knobs, y)
+    found = [_importance(cell, part, at, knobs, y, defaults or {}, cap, noise) for cell, part, at in grids]
     return found, frame.height - kept.height
+
+
+@dataclass(frozen=True, slots=True)
+class _Levels:
+    """The levels of each knob in a cell, ascending, and the point of the grid of each row."""
+
+    values: tuple[list[Any], ...]
+    at: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of levels of each knob."""
+        return tuple(len(level) for level in self.values)
+
+    @classmethod
+    def of(cls, part: pl.DataFrame, knobs: Sequence[str]) -> _Levels:
+        """Return the levels of ``knobs``. Raise InputError if their grid is too large to be one."""
+        values, codes = zip(*(_codes(part[name]) for name in knobs), strict=True)
+        shape = tuple(len(level) for level in values)
+        if math.prod(shape) > LARGEST_GRID:
+            sizes = ", ".join(f"{name} {size}" for name, size in zip(knobs, shape, strict=True))
+            few = f"the grid has {math.prod(shape):.3g} points ({sizes}): a knob is not a grid axis"
+            raise InputError(few, where="importance")
+        return cls(values, np.asarray(np.ravel_multi_index(codes, shape), dtype=np.int64))
 
 
 def _importance(
     cell: Mapping[str, Any],
     part: pl.DataFrame,
+    on: _Levels,
     knobs: Sequence[str],
     y: str,
     defaults: Mapping[str, Any],
     cap: float | None,
+    noise: RunNoise | None,
 ) -> Importance:
-    values, codes = zip(*(_codes(part[name]) for name in knobs), strict=True)
-    shape = tuple(len(level) for level in values)
-    points = int(np.prod(shape, dtype=np.int64))
-    if points > LARGEST_GRID:
-        sizes = ", ".join(f"{name} {size}" for name, size in zip(knobs, shape, strict=True))
-        raise InputError(f"the grid has {points:.3g} points ({sizes}): a knob is not a grid axis", where="importance")
+    values, shape, points = on.values, on.shape, math.prod(on.shape)
     loss = part[y].cast(pl.Float64).to_numpy()
     best = float(loss.min())
     if cap is not None:
         loss = np.minimum(loss, best * (1 + cap))
-    flat = np.ravel_multi_index(codes, shape)
-    counts = np.bincount(flat, minlength=points).reshape(shape)
-    sums = np.bincount(flat, weights=loss, minlength=points).reshape(shape)
+    counts = np.bincount(on.at, minlength=points).reshape(shape)
+    sums = np.bincount(on.at, weights=loss, minlength=points).reshape(shape)
     grid = np.divide(sums, counts, out=np.full(shape, np.nan), where=counts > 0)
-    frozen = {name: _frozen(grid, axis, values[axis], defaults.get(name)) for axis, name in enumerate(knobs)}
+    errors = None if noise is None else noise.sd / np.sqrt(np.maximum(counts, 1))
+    frozen = {name: _frozen(grid, errors, k, values[k], defaults.get(name)) for k, name in enumerate(knobs)}
     missing = counts == 0
     if missing.any():
-        grid = _filled(grid, missing)
-    singles, pairs, rest = shares(grid)
+        grid = filled(grid, missing)
+    found = shares(grid)
+    if noise is not None and errors is not None:
+        clipped = cap is not None and grid >= best * (1 + cap)  # these have no noise left
+        variance = np.where(clipped, 0.0, (errors * grid) ** 2)[~missing]
+        found = without_noise(found, grid, float(variance.mean()), int((~missing).sum()), noise.freedom)
     return Importance(
         cell=cell,
         rows=part.height,
         points=points,
         filled=float(missing.mean()),
         best=best,
-        knobs=dict(zip(knobs, singles, strict=True)),
-        pairs={(knobs[i], knobs[j]): share for (i, j), share in pairs.items()},
-        rest=rest,
+        knobs=dict(zip(knobs, found.axes, strict=True)),
+        pairs={(knobs[i], knobs[j]): share for (i, j), share in found.pairs.items()},
+        rest=found.rest,
         frozen=frozen,
+        noise=noise,
+        noise_share=None if noise is None else found.noise,
+        within_noise=tuple(name for name, within in zip(knobs, found.within_noise, strict=False) if within),
     )
 
 
-def shares(grid: Array) -> tuple[list[float], dict[tuple[int, int], float], float]:
-    """Return the shares of the variance of a full ``grid``: each axis, each pair beyond its axes, and the rest.
-
-    They sum to one, or are all zero if the grid is constant.
-    """
-    mean, total = grid.mean(), grid.var()
-    axes = range(grid.ndim)
-    if not total > 0:
-        return [0.0] * grid.ndim, dict.fromkeys(combinations(axes, 2), 0.0), 0.0
-    # Means over all but two axes first: each further mean is then over a small table.
-    tables = {(i, j): grid.mean(axis=tuple(k for k in axes if k not in (i, j))) for i, j in combinations(axes, 2)}
-    single = [_single(grid, tables, i) - mean for i in axes]
-    singles = [float((effect**2).mean() / total) for effect in single]
-    pairs = {
-        (i, j): float(((table - mean - single[i][:, None] - single[j][None, :]) ** 2).mean() / total)
-        for (i, j), table in tables.items()
-    }
-    return singles, pairs, float(max(0.0, 1 - sum(singles) - sum(pairs.values())))
-
-
-def _single(grid: Array, tables: Mapping[tuple[int, int], Array], axis: int) -> Array:
-    if grid.ndim == 1:
-        return grid
-    pair = next(pair for pair in tables if axis in pair)
-    return np.asarray(tables[pair].mean(axis=1 if pair[0] == axis else 0))
+def _noise(kept: pl.DataFrame, cells: Sequence[str], knobs: Sequence[str], y: str) -> RunNoise | None:
+    """Return the noise of a run over all cells, None if a loss is not positive or nothing tells it."""
+    if not (kept[y] > 0).all():
+        return None
+    every = averaged(kept, cells, knobs, y)
+    return run_noise(every, every.partition_by(list(cells)) if cells else [every], knobs, y)
 
 
 def _codes(column: pl.Series) -> tuple[list[Any], NDArray[np.int64]]:
@@ -210,9 +236,13 @@ def _codes(column: pl.Series) -> tuple[list[Any], NDArray[np.int64]]:
     return level.tolist(), index[np.searchsorted(numbers, column.to_numpy())]
 
 
-def _frozen(grid: Array, axis: int, values: Sequence[Any], default: Any) -> tuple[Any, float | None]:
-    """Return (value, cost) of freezing an axis: the relative excess of the lowest loss there, None if not run."""
-    best = np.nanmin(grid)
+def _frozen(
+    grid: Array, errors: Array | None, axis: int, values: Sequence[Any], default: Any
+) -> tuple[Any, float | None]:
+    """Return (value, cost) of freezing an axis: the relative excess of the lowest loss there, None if not run.
+
+    ``errors`` are those of log losses; the lowest of many flatters more than that of few, which is corrected.
+    """
     others = tuple(k for k in range(grid.ndim) if k != axis)
     if default is None:
         with np.errstate(invalid="ignore"):
@@ -222,40 +252,23 @@ def _frozen(grid: Array, axis: int, values: Sequence[Any], default: Any) -> tupl
         at = next((i for i, value in enumerate(values) if _same(value, default)), -1)
         if at < 0:
             return default, None
-    lowest = np.nanmin(np.take(grid, at, axis=axis), initial=np.inf)
-    return values[at], float(lowest / best - 1) if np.isfinite(lowest) else None
+    there = np.take(grid, at, axis=axis)
+    lowest, best = np.nanmin(there, initial=np.inf), np.nanmin(grid)
+    if not np.isfinite(lowest):
+        return values[at], None
+    if errors is None:
+        return values[at], float(lowest / best - 1)
+    flattered = _flattered(there, np.take(errors, at, axis=axis)) - _flattered(grid, errors)
+    return values[at], max(0.0, float(lowest / best * np.exp(flattered) - 1))
+
+
+def _flattered(losses: Array, errors: Array) -> float:
+    """Return how far the lowest of measured log losses is expected to lie below the lowest true one."""
+    known = np.isfinite(losses)
+    return selection_bias(np.log(losses[known]), errors[known])
 
 
 def _same(value: Any, default: Any) -> bool:
     if isinstance(value, float) and isinstance(default, int | float):
         return bool(np.isclose(value, default, rtol=0.01, atol=0))
     return str(value) == str(default)
-
-
-def _filled(grid: Array, missing: NDArray[np.bool_]) -> Array:
-    """Return ``grid`` with missing points at the additive-plus-pairs least-squares fit to the others (iteratively)."""
-    out = np.where(missing, np.nanmean(grid), grid)
-    spread = max(float(np.nanstd(grid)), 1e-300)
-    for _ in range(FILL_ROUNDS):
-        smooth = _low_order(out)
-        change = float(np.abs(out[missing] - smooth[missing]).max())
-        out[missing] = smooth[missing]
-        if change < FILL_SETTLED * spread:
-            break
-    return out
-
-
-def _low_order(grid: Array) -> Array:
-    """Return the part of a full grid that single axes and pairs explain."""
-    axes, mean = range(grid.ndim), grid.mean()
-    if grid.ndim == 1:
-        return np.full_like(grid, mean)
-    single = [grid.mean(axis=tuple(k for k in axes if k != i), keepdims=True) - mean for i in axes]
-    out = np.full_like(grid, mean)
-    for effect in single:
-        out += effect
-    if grid.ndim > 2:  # with two axes the pair is the grid itself, so a missing point would keep its value
-        for i, j in combinations(axes, 2):
-            table = grid.mean(axis=tuple(k for k in axes if k not in (i, j)), keepdims=True)
-            out += table - mean - single[i] - single[j]
-    return out

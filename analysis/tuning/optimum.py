@@ -9,51 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from sweeplaw.analysis.tables.display import Shown, finite
-from sweeplaw.analysis.tables.levels import levels
 from sweeplaw.analysis.tables.runs import frame_of
 from sweeplaw.analysis.tables.sql.expressions import check_columns
-from sweeplaw.analysis.tuning.quadratic import Quadratic, fit_quadratic, term_count
+from sweeplaw.analysis.tuning.cell_settings import CellSettings, KnobOptimum, as_column, objection, with_fit
+from sweeplaw.analysis.tuning.quadratics.quadratic import Quadratic, QuadraticProblem, fit_quadratics
 from sweeplaw.analysis.tuning.repeats import settings as settings_of
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import settings
-
-Array = NDArray[np.float64]
-Edge = Literal["", "low", "high"]
-
-# Relative excess loss within which the quadratic is fitted. The published grids are quadratic in the logs within 1.5 %;
-# the wider windows are for coarse grids, and the verdict names the one used.
-WINDOWS = (0.015, 0.03, 0.06, 0.12)
-CONVEX_ENOUGH = 0.95  # share of coefficient draws that must be convex
-
-
-@dataclass(frozen=True, slots=True)
-class KnobOptimum:
-    """One knob in one cell.
-
-    ``best``: its value in the lowest row. ``levels``: values tried in the cell, ascending, without rounding variants.
-    ``edge``: the end of the levels at which ``best`` is; empty if inside, or if there is a single level. ``fitted``,
-    ``low``, ``high``: minimum of the quadratic and its 95 % interval; None if the cell has none.
-    """
-
-    name: str
-    best: Any
-    levels: tuple[Any, ...]
-    edge: Edge
-    fitted: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def touches_edge(self) -> bool:
-        """Whether the best value is the lowest or highest tried."""
-        return self.edge != ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -135,10 +103,12 @@ def optima(
     if not cells:
         groups: list[tuple[dict[str, Any], pl.DataFrame]] = [({}, known)]
     else:
-        parts = known.partition_by(list(cells), as_dict=True)
-        ordered = sorted(parts.items(), key=lambda item: tuple((str(type(v)), v) for v in item[0]))
+        split = known.partition_by(list(cells), as_dict=True)
+        ordered = sorted(split.items(), key=lambda item: tuple((str(type(v)), v) for v in item[0]))
         groups = [(dict(zip(cells, values, strict=True)), part) for values, part in ordered]
-    return [cell_optimum(part, cell, knobs, y, seed=seed) for cell, part in groups if _measured(part, y).any()]
+    parts = [_Cell.of(part, cell, knobs, y) for cell, part in groups if _measured(part, y).any()]
+    fits = iter(fit_quadratics([one.problem for one in parts if one.problem is not None], seed=seed))
+    return [one.optimum(None if one.problem is None else next(fits)) for one in parts]
 
 
 def unmeasured_cells(trials: pl.DataFrame, cells: Sequence[str], y: str = "val_loss") -> pl.DataFrame:
@@ -148,37 +118,57 @@ def unmeasured_cells(trials: pl.DataFrame, cells: Sequence[str], y: str = "val_l
     return counts.filter(pl.col("measured") == 0).drop("measured").sort(list(cells))
 
 
-def cell_optimum(
-    part: pl.DataFrame, cell: Mapping[str, Any], knobs: Sequence[str], y: str, *, seed: int = 0
-) -> CellOptimum:
-    """Return the optimum of the rows of one cell, at least one of which must have a finite positive loss."""
-    rows = int(_measured(part, y).sum())
-    part = _averaged(part, knobs, y)
-    kept = part.filter(_measured(part, y))
-    unmeasured = part.height - kept.height
-    loss = kept[y].to_numpy().astype(np.float64)
-    row = kept.row(int(loss.argmin()), named=True)
-    described = tuple(best_level(kept, name, row[name]) for name in knobs)
-    usable = [knob.name for knob in described if _can_curve(knob)]
-    fit, window, reason = _quadratic(part, kept, loss, row, knobs, usable, y, seed)
-    if fit is not None and not reason:
-        described = tuple(_with_fit(knob, fit, usable) for knob in described)
-        reason = _objection(fit, described)
-    return CellOptimum(
-        cell=cell,
-        row=row,
-        loss=float(loss.min()),
-        knobs=described,
-        rows=rows,
-        unmeasured=unmeasured,
-        window=window,
-        fitted_rows=fit.rows if fit else 0,
-        fitted_loss=float(np.exp(fit.minimum)) if fit and np.isfinite(fit.minimum) else None,
-        supported=not reason,
-        verdict=_verdict(reason, fit, window, usable, described),
-        quadratic=fit,
-        fitted_knobs=tuple(usable),
-    )
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A cell before its quadratic is fitted: what `CellOptimum` says of it, and the problem, None with the reason."""
+
+    cell: Mapping[str, Any]
+    row: Mapping[str, Any]
+    loss: float
+    knobs: tuple[KnobOptimum, ...]
+    rows: int
+    unmeasured: int
+    window: float | None
+    problem: QuadraticProblem | None
+    reason: str
+
+    @classmethod
+    def of(cls, part: pl.DataFrame, cell: Mapping[str, Any], knobs: Sequence[str], y: str) -> _Cell:
+        """Return the cell of these rows, at least one of which has a finite positive loss."""
+        rows = int(_measured(part, y).sum())
+        part = _averaged(part, knobs, y)
+        measured = _measured(part, y).to_numpy()
+        losses = part[y].fill_null(np.nan).to_numpy()
+        z = np.log(losses, where=measured, out=np.full(part.height, np.inf))
+        row = part.row(int(np.where(measured, losses, np.inf).argmin()), named=True)
+        settings = CellSettings({name: as_column(part[name]) for name in knobs}, z)
+        described = settings.knobs(row)
+        problem, window, reason = settings.problem(described)
+        unmeasured = int((~measured).sum())
+        return cls(cell, row, float(losses[measured].min()), described, rows, unmeasured, window, problem, reason)
+
+    def optimum(self, fit: Quadratic | None) -> CellOptimum:
+        """Return the optimum by the ``fit`` of the problem, None without one."""
+        usable = [knob.name for knob in self.knobs if knob.can_curve]
+        reason, described = self.reason, self.knobs
+        if fit is not None:
+            described = with_fit(described, fit)
+            reason = objection(fit, described)
+        return CellOptimum(
+            cell=self.cell,
+            row=self.row,
+            loss=self.loss,
+            knobs=described,
+            rows=self.rows,
+            unmeasured=self.unmeasured,
+            window=self.window,
+            fitted_rows=fit.rows if fit else 0,
+            fitted_loss=float(np.exp(fit.minimum)) if fit and np.isfinite(fit.minimum) else None,
+            supported=not reason,
+            verdict=_verdict(reason, fit, self.window, usable, described),
+            quadratic=fit,
+            fitted_knobs=tuple(usable),
+        )
 
 
 def _averaged(part: pl.DataFrame, knobs: Sequence[str], y: str) -> pl.DataFrame:
@@ -195,97 +185,6 @@ def _averaged(part: pl.DataFrame, knobs: Sequence[str], y: str) -> pl.DataFrame:
 
 def _measured(part: pl.DataFrame, y: str) -> pl.Series:
     return (part[y].is_finite() & (part[y] > 0)).fill_null(False)
-
-
-def best_level(kept: pl.DataFrame, name: str, best: Any) -> KnobOptimum:
-    """Return the levels tried of a numeric or text knob, and the edge at which its value ``best`` is."""
-    column = kept[name]
-    if not column.dtype.is_numeric():
-        return KnobOptimum(name, best, tuple(column.unique().sort()), "")
-    values = column.to_numpy().astype(np.float64)
-    tried, index = levels(values)
-    at = index[np.flatnonzero(values == best)[0]]
-    edge: Edge = "" if len(tried) < 2 else "low" if at == 0 else "high" if at == len(tried) - 1 else ""
-    return KnobOptimum(name, best, tuple(tried.tolist()), edge)
-
-
-def _can_curve(knob: KnobOptimum) -> bool:
-    """Whether a quadratic in the log of this knob can exist: three positive levels, and the best one positive."""
-    numbers = [value for value in knob.levels if isinstance(value, float)]
-    return len(numbers) == len(knob.levels) and sum(value > 0 for value in numbers) >= 3 and knob.best > 0
-
-
-def _quadratic(
-    part: pl.DataFrame,
-    kept: pl.DataFrame,
-    loss: Array,
-    row: Mapping[str, Any],
-    knobs: Sequence[str],
-    usable: Sequence[str],
-    y: str,
-    seed: int,
-) -> tuple[Quadratic | None, float | None, str]:
-    """Fit in the usable knobs at the best value of the others; return (fit, window, reason against it)."""
-    if not usable:
-        return None, None, "no knob has three positive levels"
-    held = pl.all_horizontal(
-        pl.lit(True),
-        *[_same_level(part, name, row[name]) for name in knobs if name not in usable],
-        *[pl.col(name) > 0 for name in usable],
-    )
-    part = part.filter(held)
-    measured = _measured(part, y).to_numpy()
-    x = np.log(part.select(usable).to_numpy().astype(np.float64))
-    z = np.log(part[y].cast(pl.Float64).fill_null(np.nan).to_numpy(), where=measured, out=np.full(len(x), np.inf))
-    needed = term_count(len(usable))
-    for window in WINDOWS:
-        inside = z - np.log(loss.min()) < np.log1p(window)
-        # With fewer than three levels of a knob inside the window, the curvature would rest on one-sided rows alone.
-        spans = all(len(levels(np.exp(column))[0]) >= 3 for column in x[inside].T)
-        if inside.sum() >= needed and spans:
-            fit = fit_quadratic(x[inside], z[inside], x[~inside], np.log(loss.min()) + np.log1p(window), seed=seed)
-            return fit, window, fit.reason
-    return (
-        None,
-        None,
-        (
-            f"too few points: {int(measured.sum())} rows, of which fewer than {needed} with three levels of each of "
-            f"{', '.join(usable)} lie within {WINDOWS[-1]:.0%} of the best"
-        ),
-    )
-
-
-def _same_level(part: pl.DataFrame, name: str, value: Any) -> pl.Expr:
-    if not part[name].dtype.is_numeric():
-        return pl.col(name).eq(value)
-    values = part[name].to_numpy().astype(np.float64)
-    _, index = levels(values)
-    return pl.lit(pl.Series(index == index[np.flatnonzero(values == value)[0]]))
-
-
-def _with_fit(knob: KnobOptimum, fit: Quadratic, usable: Sequence[str]) -> KnobOptimum:
-    if knob.name not in usable:
-        return knob
-    i = list(usable).index(knob.name)
-    ends = fit.interval() if fit.is_convex else None
-    fitted = float(np.exp(fit.optimum[i])) if fit.is_convex else None
-    low, high = (float(np.exp(ends[0][i])), float(np.exp(ends[1][i]))) if ends else (None, None)
-    return KnobOptimum(knob.name, knob.best, knob.levels, knob.edge, fitted, low, high)
-
-
-def _objection(fit: Quadratic, knobs: Sequence[KnobOptimum]) -> str:
-    """Return why the fitted optimum should not be used, or an empty string."""
-    if not fit.is_convex:
-        return "log loss is not convex around its lowest row"
-    for knob in knobs:
-        if knob.fitted is not None and not knob.levels[0] <= knob.fitted <= knob.levels[-1]:
-            side, end = ("below", knob.levels[0]) if knob.fitted < knob.levels[0] else ("above", knob.levels[-1])
-            return f"the fitted {knob.name} = {knob.fitted:.3g} is {side} the grid, which ends at {end:.3g}"
-    if fit.convex is None:
-        return "as many terms as points: a minimum without an interval"
-    if fit.convex < CONVEX_ENOUGH:
-        return f"curvature not established: {fit.convex:.0%} of the draws are convex"
-    return ""
 
 
 def _verdict(

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeplaw.analysis.tuning.optimum import CONVEX_ENOUGH, CellOptimum
+from sweeplaw.analysis.tuning.cell_settings import CONVEX_ENOUGH
+from sweeplaw.analysis.tuning.optimum import CellOptimum
 
 Array = NDArray[np.float64]
 

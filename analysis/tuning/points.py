@@ -2,7 +2,7 @@
 
 Losses are averaged over seeds before the best setting is chosen. The lowest of several noisy means flatters, so its
 runs are moved by one amount: to the minimum of a quadratic in the logs of the knobs where the settings of the point
-support one (`analysis.tuning.optimum`) that fits them to the noise of a run, else up by the bias of a lowest mean
+support one (`analysis.tuning.cell_settings`) that fits them to the noise of a run, else up by the bias of a lowest mean
 (`analysis.tuning.selection_bias`). Differences between seeds stay as they are.
 """
 
@@ -16,8 +16,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sweeplaw.analysis.tuning.grid_noise import third_differences
-from sweeplaw.analysis.tuning.optimum import CellOptimum, best_level, cell_optimum
+from sweeplaw.analysis.tuning.cell_settings import CellSettings, as_column, best_level, objection, with_fit
+from sweeplaw.analysis.tuning.grid_noise import run_noise
+from sweeplaw.analysis.tuning.quadratics.quadratic import Quadratic, fit_quadratics
 from sweeplaw.analysis.tuning.repeats import SEED_STD, SEEDS, between_seeds, settings
 from sweeplaw.analysis.tuning.selection_bias import selection_bias
 from sweeplaw.trials.errors import InputError
@@ -30,7 +31,6 @@ How = Literal["fitted", "corrected", "lowest", "only"]
 LEAST_SETTINGS = 4  # for a quadratic of one knob with a degree of freedom
 LEAST_LEVELS = 3  # of a knob, from which its best value need not be the lowest or highest
 LEAST_OWN = 8  # degrees of freedom from which a point's own seeds tell its noise; else those of all points do
-LEAST_DIFFERENCES = 8  # of a grid, from which the noise is taken where there are no seeds
 MOST_SETTINGS = 2000  # of a point, in its quadratic: those of lowest loss
 MISFIT = 2.0  # times the noise of a run: a quadratic whose residuals are larger does not describe its settings
 
@@ -89,7 +89,7 @@ def best_points(frame: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], 
         raise InputError(f"{', '.join(taken)}: rename the column, whose name the points of a law have for their own")
     every = settings(frame, keys, knobs, loss).sort([*keys, *knobs], nulls_last=True)
     parts = every.partition_by(list(keys), as_dict=True, maintain_order=True)
-    bowls = {at: bowl for at, part in parts.items() if (bowl := _bowl(part, knobs, loss)) is not None}
+    bowls = _bowls(parts, knobs, loss)
     noise, freedom, origin = _noise(every, parts, bowls, knobs, loss)
     lowest = [int(part[loss].arg_min() or 0) for part in parts.values()]
     best = pl.concat([every.clear(), *(part[at] for part, at in zip(parts.values(), lowest, strict=True))])
@@ -108,39 +108,47 @@ def best_points(frame: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], 
 
 
 def _noise(
-    every: pl.DataFrame, parts: Mapping[Any, pl.DataFrame], bowls: Mapping[Any, CellOptimum], knobs: Sequence[str],
+    every: pl.DataFrame, parts: Mapping[Any, pl.DataFrame], bowls: Mapping[Any, Quadratic], knobs: Sequence[str],
     loss: str,
 ) -> tuple[float | None, int, str]:  # fmt: skip
     """Return the standard deviation of log loss of a run, its degrees of freedom, and what tells it."""
-    noise, freedom = between_seeds(every)
-    if noise is not None:
-        return noise, freedom, "seeds"
-    found = np.concatenate([np.zeros(0), *(third_differences(part, knobs, loss) for part in parts.values())])
-    if len(found) >= LEAST_DIFFERENCES and (spread := 1.4826 * float(np.median(np.abs(found)))) > 0:
-        return spread, len(found) // 4, "neighbours"  # four settings make one difference
-    fits = [one.quadratic for one in bowls.values() if one.quadratic is not None and one.quadratic.freedom > 0]
+    if (found := run_noise(every, parts.values(), knobs, loss)) is not None:
+        return found.sd, found.freedom, found.origin
+    fits = [one for one in bowls.values() if one.freedom > 0]
     freedom = sum(one.freedom for one in fits)
     total = sum(one.freedom * one.noise**2 for one in fits)
     return (float(np.sqrt(total / freedom)), freedom, "residuals") if freedom > 0 and total > 0 else (None, 0, "")
 
 
-def _bowl(part: pl.DataFrame, knobs: Sequence[str], loss: str) -> CellOptimum | None:
-    """Return the fitted optimum of the settings of one point, None if they do not support one."""
-    if part.height < LEAST_SETTINGS or not all(_is_known(part[name]) for name in knobs):
-        return None
-    one = cell_optimum(part.sort(loss).head(MOST_SETTINGS), {}, knobs, loss)
-    return one if one.supported and one.fitted_loss is not None else None
+def _bowls(parts: Mapping[Any, pl.DataFrame], knobs: Sequence[str], loss: str) -> dict[Any, Quadratic]:
+    """Return the quadratics of the points whose settings support an optimum, all fitted in one batch."""
+    problems, described = {}, {}
+    for at, part in parts.items():
+        if part.height < LEAST_SETTINGS or not all(_is_known(part[name]) for name in knobs):
+            continue
+        losses = part[loss].to_numpy()
+        order = np.argsort(losses, kind="stable")[:MOST_SETTINGS]
+        settings = CellSettings({name: _taken(as_column(part[name]), order) for name in knobs}, np.log(losses[order]))
+        found = settings.knobs({name: column[0] for name, column in settings.columns.items()})
+        if (problem := settings.problem(found)[0]) is not None:
+            problems[at], described[at] = problem, found
+    fits = zip(problems, fit_quadratics(list(problems.values()), intervals=False), strict=True)
+    return {at: fit for at, fit in fits if not objection(fit, with_fit(described[at], fit))}
+
+
+def _taken(column: Array | pl.Series, order: NDArray[np.int64]) -> Array | pl.Series:
+    return column.gather(order) if isinstance(column, pl.Series) else column[order]
 
 
 def _is_known(knob: pl.Series) -> bool:
     return not knob.has_nulls() and not (knob.dtype.is_float() and not knob.is_finite().all())
 
 
-def _fits(bowl: CellOptimum | None, noise: float | None) -> float | None:
+def _fits(bowl: Quadratic | None, noise: float | None) -> float | None:
     """Return the loss at a fitted optimum, None if the quadratic misses its settings by more than their noise."""
-    if bowl is None or bowl.quadratic is None:
+    if bowl is None or not np.isfinite(bowl.minimum):
         return None
-    return bowl.fitted_loss if noise is None or bowl.quadratic.noise <= MISFIT * noise else None
+    return float(np.exp(bowl.minimum)) if noise is None or bowl.noise <= MISFIT * noise else None
 
 
 def _corrected(part: pl.DataFrame, loss: str, fitted: float | None, noise: float | None) -> tuple[float, How]:
@@ -165,7 +173,7 @@ def _at_edge(parts: Sequence[pl.DataFrame], knobs: Sequence[str], loss: str) -> 
         best = part.row(int(part[loss].arg_min() or 0), named=True)
         for name in knobs:
             if best[name] and _is_known(part[name]) and part[name].n_unique() >= LEAST_LEVELS:
-                counts[name] += best_level(part, name, best[name]).touches_edge
+                counts[name] += best_level(name, as_column(part[name]), best[name]).touches_edge
     return {name: count for name, count in counts.items() if count}
 
 

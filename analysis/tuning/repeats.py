@@ -29,7 +29,6 @@ def settings(
     written as in its first run.
     """
     levels = {f"__level {name}": pl.Series(snap(frame[name].to_numpy().astype(float))) for name in knobs if rounded}
-    logs = pl.col(loss).log()
     repeats = frame.with_columns(pl.col(loss).cast(pl.Float64), **levels).group_by(
         [*keys, *(levels or knobs)], maintain_order=True
     )
@@ -38,7 +37,7 @@ def settings(
         pl.col(loss).mean(),
         pl.len().alias(SEEDS),
         pl.col(loss).std().alias(SEED_STD),
-        ((logs - logs.mean()) ** 2).sum().alias(LOG_VARIANCE),
+        (pl.col(loss).log().var(ddof=0) * pl.len()).alias(LOG_VARIANCE),
         *(pl.col(name).first() for name in others),
     ).drop(*levels)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.tuning.cells import CellTable
-from sweeplaw.analysis.tuning.quadratic import hessians
+from sweeplaw.analysis.tuning.quadratics.quadratic import hessians
 
 Array = NDArray[np.float64]
 

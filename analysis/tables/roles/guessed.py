@@ -75,17 +75,29 @@ def varying_columns(frame: pl.DataFrame, keys: Sequence[str], names: Sequence[st
     usable = [name for name in names if frame[name].dtype.is_numeric() or frame[name].dtype in kinds]
     if not usable or frame.is_empty():
         return []
-    counts = frame.group_by(keys).agg(pl.col(usable).n_unique()).select(pl.col(usable).max()) if keys else (
-        frame.select(pl.col(usable).n_unique())
-    )  # fmt: skip
-    return [name for name in usable if counts[name].item(0) > 1]
+    several = [_several(frame[name].dtype, name) for name in usable]
+    found = frame.group_by(keys).agg(several).select(pl.col(usable).any()) if keys else frame.select(several)
+    return [name for name in usable if found[name].item(0)]
+
+
+def _several(kind: pl.DataType, name: str) -> pl.Expr:
+    """Return whether a column takes several values in a group, null and NaN included: cheaper than counting them."""
+    column = pl.col(name)
+    if not (kind.is_numeric() or kind in (pl.String, pl.Boolean)):
+        return column.n_unique() > 1
+    parts = [(column.min() != column.max()).fill_null(False), column.null_count().is_between(1, pl.len() - 1)]
+    if kind.is_float():
+        parts.append(column.is_nan().any() & ~column.is_nan().all())
+    return pl.any_horizontal(parts).alias(name)
 
 
 def refining(frame: pl.DataFrame, keys: Sequence[str], names: Sequence[str]) -> list[str]:
     """Return ``names`` without those that the keys and the earlier ones determine (a batch in another unit)."""
     kept: list[str] = []
-    groups = _groups(frame, keys)
+    groups = _groups(frame, keys) if names else 0
     for name in names:
+        if groups == frame.height:
+            break  # each row is a group: nothing is finer
         finer = _groups(frame, [*keys, *kept, name])
         if finer > groups:
             kept.append(name)

@@ -9,7 +9,8 @@ import optuna
 import polars as pl
 import pytest
 
-from sweeplaw.analysis.tuning.importance import importance, shares
+from sweeplaw.analysis.tuning.anova import shares
+from sweeplaw.analysis.tuning.importance import importance
 from sweeplaw.trials.errors import InputError
 
 
@@ -44,9 +45,47 @@ def test_shares_of_a_known_function_are_its_variances() -> None:
 
 def test_shares_sum_to_one_on_any_full_grid() -> None:
     values = np.random.default_rng(1).standard_normal((3, 4, 2, 5))
-    singles, pairs, rest = shares(values)
-    assert sum(singles) + sum(pairs.values()) + rest == pytest.approx(1)
-    assert rest > 0
+    found = shares(values)
+    assert sum(found.axes) + sum(found.pairs.values()) + found.rest == pytest.approx(1)
+    assert found.rest > 0
+
+
+def noisy(seed: int, seeds: int) -> pl.DataFrame:
+    """Return runs on 6 x 5 x 4 points; the loss curves in lr, its noise is .5 %; batch and decay do nothing."""
+    rng = np.random.default_rng(seed)
+    lr, batch, decay, _ = (part.ravel() for part in np.meshgrid(*map(np.arange, (6, 5, 4, seeds)), indexing="ij"))
+    loss = 3 * np.exp(0.002 * (lr - 2.5) ** 2 + 0.005 * rng.standard_normal(len(lr)))
+    return pl.DataFrame({"lr": 2.0**lr, "batch": 2.0**batch, "decay": 2.0**decay, "val_loss": loss})
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("seeds", "origin"), [(2, "seeds"), (1, "neighbours")])
+def test_a_knob_without_effect_is_within_the_noise_of_a_run(seeds: int, origin: str) -> None:
+    named = {"lr": 0, "batch": 0, "decay": 0}
+    left, raw, costs = [], [], []
+    for seed in range(24):
+        frame = noisy(seed, seeds)
+        (found,), _ = importance(frame, ["lr", "batch", "decay"], defaults={"batch": 4.0})
+        assert found.noise is not None
+        assert found.noise.origin == origin
+        means = frame.group_by("lr", "batch", "decay", maintain_order=True).agg(pl.col("val_loss").mean())
+        raw.append(shares(means["val_loss"].to_numpy().reshape(6, 5, 4)).axes[1])
+        left.append(found.knobs["batch"])
+        costs.append(found.frozen["batch"][1] or 0.0)
+        for name in found.within_noise:
+            named[name] += 1
+    assert named["lr"] == 0
+    assert min(named["batch"], named["decay"]) >= 19  # 95 % of 24 is 23; fewer than 19 has probability .001
+    assert np.mean(left) < 0.5 * np.mean(raw)  # the half of noise that lies above its mean is left
+    assert np.mean(costs) < 0.5 * 0.005 / np.sqrt(seeds)
+
+
+def test_an_unknown_noise_is_said_and_nothing_is_subtracted() -> None:
+    frame = grid(noise=0.1).filter(pl.col("lr").is_in([1.0, 0.1]))
+    (found,), _ = importance(frame, KNOBS)
+    assert (found.noise, found.noise_share, found.within_noise) == (None, None, ())
+    assert "unknown" in found.noise_sentence()
+    assert sum(found.knobs.values()) + sum(found.pairs.values()) + found.rest == pytest.approx(1)
 
 
 def test_a_few_missing_points_hardly_change_the_shares_and_are_reported() -> None:
