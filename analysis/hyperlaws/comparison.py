@@ -1,12 +1,13 @@
 """Comparison of published laws on measured runs, by the regret of their predictions in every cell.
 
 If a law predicts only some of the knobs, the others are set to the cell's best given its prediction (the most
-favourable reading), and a remark says so. Law constants are never refitted.
+favourable reading), and a remark says so. So are knobs without an effect beyond the noise, whatever a law predicts for
+them: the curvature of noise is no regret. Law constants are never refitted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.evaluation import LawEvaluation, Scorer, score
+from sweeplaw.analysis.hyperlaws.flat_knobs import flat_knobs
 from sweeplaw.analysis.hyperlaws.published import LAWS, Count, Knob, PublishedLaw
 from sweeplaw.analysis.tables.display import Shown, finite
 from sweeplaw.analysis.tuning.cells import CellTable
@@ -29,10 +31,11 @@ SIZE_COLUMNS: Mapping[Count, str] = {"non_embedding": "params_non_embedding", "t
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LawScore(Shown):
-    """Score of one law on the cells. ``evaluation`` is None if the law makes no prediction; ``remark`` says why.
+    """Score of one law on the cells. ``evaluation`` is None if nothing it predicts can be scored; ``remark`` says why.
 
-    ``predicted`` (cells, knobs): natural logs, NaN for knobs that the law does not predict. ``off``: by knob, the
-    median ratio of its prediction to the cell's own optimum. ``remark``: the assumptions made.
+    ``predicted`` (cells, knobs): natural logs, NaN for knobs that the law does not predict. ``scored``: the share of
+    the knobs whose predictions are scored. ``off``: by knob, the median ratio of its prediction to the cell's own
+    optimum. ``remark``: the assumptions made.
     """
 
     law: PublishedLaw
@@ -40,15 +43,28 @@ class LawScore(Shown):
     predicted: Array
     off: Mapping[str, float]
     remark: str
+    scored: float = 1.0
+
+    @property
+    def noise_floor(self) -> float | None:
+        """What noise adds to the regret (c), in per mille of loss: the part of the knobs scored; None if unknown."""
+        floor = None if self.evaluation is None else self.evaluation.metric("quadratic").floor
+        return None if floor is None else self.scored * floor
+
+    @property
+    def above_noise(self) -> float | None:
+        """The regret (c) less its noise floor, not below zero; as it is where the floor is unknown."""
+        regret = None if self.evaluation is None else self.evaluation.metric("quadratic").score
+        return None if regret is None else max(0.0, regret - (self.noise_floor or 0.0))
 
     def headline(self) -> tuple[str, ...]:
-        """Return the score (c) in per mille of loss, the law's formula, and how far off each knob is."""
+        """Return the regret above the noise in per mille of loss, the law's formula, and how far off each knob is."""
         if self.evaluation is None:
             return (f"      -  {self.law.name}: {self.remark}",)
         off = ", ".join(f"{name} {factor:.2f}x" for name, factor in self.off.items())
         tail = " ".join(filter(None, [off and f"(off: {off})", self.remark]))
         mark = "" if self.law.verified else " [second-hand]"
-        regret = self.evaluation.metric("quadratic").score
+        regret = self.above_noise
         score = "      -" if regret is None else f"{regret:7.3f}"
         return (f"{score}  {self.law.name}{mark}  {self.law.formula}  {tail}".rstrip(),)
 
@@ -66,6 +82,7 @@ class LawScore(Shown):
             "standing": law.standing,
             "regret_permille": None if metrics is None else {m.name: m.score for m in metrics},
             "noise_floor_permille": None if metrics is None else {m.name: m.floor for m in metrics},
+            "above_noise_permille": self.above_noise,
             "off_by": self.off,
             "remark": self.remark,
         }))  # fmt: skip
@@ -80,7 +97,8 @@ def compare(frame: pl.DataFrame, table: CellTable, scorer: Scorer, laws: Iterabl
     faults = [f"no law {name!r}{nearest(name, LAWS)} (laws: {', '.join(LAWS)})" for name in names if name not in LAWS]
     if faults:
         raise InputError(faults)
-    scores = [_score_law(LAWS[name], frame, table, scorer) for name in names]
+    flat = flat_knobs(table)
+    scores = [_score_law(LAWS[name], frame, table, scorer, flat) for name in names]
     return sorted(scores, key=lambda one: (one.evaluation is None, _regret(one)))
 
 
@@ -89,7 +107,9 @@ def _regret(law_score: LawScore) -> float:
     return np.inf if regret is None else regret
 
 
-def _score_law(law: PublishedLaw, frame: pl.DataFrame, table: CellTable, scorer: Scorer) -> LawScore:
+def _score_law(
+    law: PublishedLaw, frame: pl.DataFrame, table: CellTable, scorer: Scorer, no_effect: Collection[str]
+) -> LawScore:
     point, remarks = _point(law, frame, table)
     predicted = np.full((len(table.cells), len(table.knobs)), np.nan)
     # lr and batch first: a weight decay may depend on them.
@@ -110,16 +130,23 @@ def _score_law(law: PublishedLaw, frame: pl.DataFrame, table: CellTable, scorer:
     silent = [name for name, given in zip(table.knobs, covered, strict=True) if not given]
     if silent:
         remarks.append(f"does not predict {', '.join(silent)}: set to the best given the rest")
+    flat = [name for name, given in zip(table.knobs, covered, strict=True) if given and name in no_effect]
+    if flat:
+        remarks.append(f"{', '.join(flat)}: no effect beyond the noise, so not scored")
+    scored = covered & ~np.isin(table.knobs, flat)
+    if not scored.any():
+        return LawScore(law, None, predicted, {}, "; ".join(remarks), 0.0)
     evaluation = score(
-        scorer, fill(scorer, predicted), np.ones(len(table.cells), dtype=bool), ("as_published", "not refitted")
-    )
+        scorer, fill(scorer, np.where(scored, predicted, np.nan)), np.ones(len(table.cells), dtype=bool),
+        ("as_published", "not refitted"),
+    )  # fmt: skip
     own = np.stack([np.full(len(table.knobs), np.nan) if q is None else q.optimum for q in scorer.quadratics])
     off = {
         name: float(np.exp(np.nanmedian(predicted[:, k] - own[:, k])))
         for k, name in enumerate(table.knobs)
-        if covered[k] and np.isfinite(own[:, k]).any()
+        if scored[k] and np.isfinite(own[:, k]).any()
     }
-    return LawScore(law, evaluation, predicted, off, "; ".join(remarks))
+    return LawScore(law, evaluation, predicted, off, "; ".join(remarks), float(scored.mean()))
 
 
 def fill(scorer: Scorer, predicted: Array) -> Array:

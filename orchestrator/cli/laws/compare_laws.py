@@ -34,8 +34,9 @@ def compare_laws(
 ) -> None:
     """Rank published laws on the runs in SOURCE. The score is the regret of each law's prediction.
 
-    Regret is per mille of loss above each cell's best, averaged over cells, with its noise floor. A knob that a law
-    does not predict is set to the cell's best given the others. Batch sizes are in tokens: name the knob batch_tokens.
+    Regret is per mille of loss above each cell's best, averaged over cells, less what the noise of the runs adds. A
+    knob that a law does not predict, or that has no effect beyond the noise, is set to the cell's best given the
+    others. Batch sizes are in tokens: name the knob batch_tokens.
 
     Example: sweeplaw compare-laws results/surrogate --cell N,D --knob lr --knob batch_tokens
     """
@@ -68,5 +69,8 @@ def _print(ranked: Sequence[LawScore], cells: str | None, notes: Sequence[str]) 
     if cells is None:
         typer.echo("no cell has a fitted optimum")
     else:
-        typer.echo(f"regret in per mille of loss on each cell's quadratic, {cells}; the laws are not refitted")
+        floors = [one.noise_floor for one in ranked if one.noise_floor is not None]
+        ends = dict.fromkeys(f"{end:.3f}" for end in (min(floors), max(floors))) if floors else {}
+        noise = f"less its noise floor ({' to '.join(ends)})" if ends else "with unknown noise"
+        typer.echo(f"regret in per mille of loss on each cell's quadratic, {noise}, {cells}; the laws are not refitted")
     print_notes(notes)

@@ -10,6 +10,7 @@ import pytest
 
 from sweeplaw.analysis.hyperlaws.comparison import LawScore, compare, fill
 from sweeplaw.analysis.hyperlaws.evaluation import Scorer
+from sweeplaw.analysis.hyperlaws.flat_knobs import flat_knobs
 from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
 from sweeplaw.analysis.hyperlaws.published import LAWS, Knob
 from sweeplaw.analysis.hyperlaws.suggestion.from_runs import from_runs
@@ -34,6 +35,21 @@ def grid(law: str = "step-law", lr_factor: float = 1.0) -> pl.DataFrame:
                 for b in np.arange(-2, 2.1, 0.5):
                     loss = 2.5 * n**-0.01 * d**-0.01 * np.exp(0.002 * (a * a + b * b - 0.8 * a * b))
                     rows.append((n, d, lr_factor * lr * 2**a, batch * 2**b, loss))
+    return pl.DataFrame(rows, schema=["N", "D", "lr", "batch_tokens", "val_loss"], orient="row")
+
+
+def flat_batch(seed: int, effect: float = 0.0) -> pl.DataFrame:
+    """Return cells whose loss curves about the lr of Step Law, and in the batch by ``effect``, with noise of .1 %."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for n in (1e8, 3e8):
+        for d in (4e9, 2e10, 1e11):
+            point = {"N": np.array(n), "D": np.array(d)}
+            lr, batch = (float(LAWS["step-law"].predict[knob](point)) for knob in KNOBS)
+            for a in np.arange(-2, 2.1, 0.5):
+                for b in np.arange(-2, 2.1, 0.5):
+                    loss = 2.5 * np.exp(0.002 * a * a + effect * b * b + 0.001 * random.standard_normal())
+                    rows.append((n, d, lr * 2**a, batch * 2**b, loss))
     return pl.DataFrame(rows, schema=["N", "D", "lr", "batch_tokens", "val_loss"], orient="row")
 
 
@@ -109,6 +125,27 @@ def test_a_knob_that_the_law_omits_is_set_to_the_best_given_the_rest() -> None:
         assert quadratic is not None
         around = [quadratic.excess(filled[c] + np.array([step, 0.0])) for step in rows]
         assert int(np.argmin(around)) == 20
+
+
+@pytest.mark.heavy
+def test_a_knob_without_effect_is_not_scored_and_noise_is_no_regret() -> None:
+    flat = [flat_knobs(cell_table(flat_batch(seed), ("N", "D"), KNOBS, "val_loss")) for seed in range(20)]
+    assert sum("batch_tokens" in one for one in flat) >= 15  # 95 % of 20 is 19; fewer than 15 has probability .0003
+    assert not any("lr" in one for one in flat)
+    curved = flat_knobs(cell_table(flat_batch(0, effect=0.0005), ("N", "D"), KNOBS, "val_loss"))
+    assert not curved
+    far = scores(flat_batch(0), "step-law", "deepseek")
+    for one in far.values():
+        assert "batch_tokens: no effect beyond the noise" in one.remark
+        assert list(one.off) == ["lr"]
+    right = far["step-law"]
+    assert right.noise_floor is not None
+    assert right.above_noise is not None
+    assert 0 <= right.above_noise < 0.1  # noise of 1 per mille a run; not scored, the batch of its law would not matter
+    raw, floor = regret(far["deepseek"]), far["deepseek"].noise_floor
+    assert raw is not None
+    assert floor is not None
+    assert far["deepseek"].above_noise == pytest.approx(raw - floor)
 
 
 def test_a_law_without_a_constant_is_listed_unscored() -> None:
