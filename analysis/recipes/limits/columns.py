@@ -27,6 +27,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "epochs": ("epochs",),
     "lr": ("lr",),
     "weight_decay": ("weight_decay", "wd"),
+    "tokens": ("tokens", "D"),
     "flops": ("flops",),
     "teacher_flops": ("teacher_flops",),
     "validation": ("validation", "validation_set"),
@@ -34,6 +35,8 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 REQUIRED = ("N", "U", "loss")
 TEXTS = ("recipe", "subset", "validation")
 KNOBS = ("epochs", "lr", "weight_decay")  # what is tuned, beside what launches say
+TRAINING = 6.0  # FLOPs per parameter and token (Kaplan et al. 2020)
+ESTIMATED = "estimated"  # whether a row's FLOPs are so
 HELD_OUT = ("corpus", "tokenizer", "context", "validation_tokens")  # of our own trials: they make the validation set
 ELSEWHERE = "validation_corpus"  # the corpus of the validation set where it is not that of the training
 SMALLER = re.compile(r"ensemble_loss_(\d+)")  # of an ensemble's trial: the mean loss over all its subsets of as many
@@ -43,7 +46,10 @@ NONE = "none"  # as the column of a role: do not look for it
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """``frame`` has a column for each of `ROLES`, `WHOLE` and ``knobs``, the tuned ones; null where unknown."""
+    """``frame`` has a column for each of `ROLES`, `WHOLE`, `ESTIMATED` and ``knobs``, the tuned ones; unknown is null.
+
+    The FLOPs of rows without any are 6 N K times the tokens trained on, which are U times the epochs where not given.
+    """
 
     frame: pl.DataFrame
     knobs: tuple[str, ...]
@@ -90,6 +96,8 @@ def _part(
     tuned = list(knobs) if knobs is not None else _tuned(read.launches, frame)
     check_columns(frame, tuned)
     taken = {role: expression for role in ROLES if (expression := _expression(role, columns, frame)) is not None}
+    if "tokens" not in columns and columns.get("U") in ROLES["tokens"]:
+        taken.pop("tokens", None)  # the unique ones, as the user says
     if missing := [role for role in REQUIRED if role not in taken]:
         raise InputError([_missing(role, frame) for role in missing])
     others = [pl.col(knob).alias(knob) for knob in tuned if knob not in ROLES]
@@ -108,10 +116,30 @@ def _part(
     kept = found.filter(pl.col(role).is_not_null() & pl.col(role).is_not_nan() for role in REQUIRED)
     kept = kept.filter(pl.col("loss").is_finite()).drop("held_out")
     _check_values(kept)
+    kept = _with_flops(kept)
     without = found.height - kept.height
     notes = (f"{counted(without, 'row')} without {', '.join(REQUIRED)} or a finite loss left out",) if without else ()
     own = tuple(role for role in KNOBS if role in taken)
     return Runs(kept, (*own, *(knob for knob in tuned if knob not in ROLES)), (*read.notes, *notes), read.faults)
+
+
+def _with_flops(kept: pl.DataFrame) -> pl.DataFrame:
+    """Return the runs with FLOPs where N, K and the tokens trained on tell them, and which are such estimates."""
+    seen = pl.coalesce("tokens", pl.col("U") * pl.col("epochs"))
+    estimate = TRAINING * pl.col("N") * pl.col("K") * seen
+    estimate = pl.when(estimate.is_finite()).then(estimate)
+    lacking = pl.col("flops").is_null()
+    return kept.with_columns((lacking & estimate.is_not_null()).alias(ESTIMATED), flops=pl.coalesce("flops", estimate))
+
+
+def flops_notes(frame: pl.DataFrame) -> list[str]:
+    """Return sentences on the runs whose FLOPs are estimates, and on those whose FLOPs are unknown, if any are."""
+    estimated, unknown = int(frame[ESTIMATED].sum()), frame["flops"].null_count()
+    notes = [f"FLOPs of {counted(estimated, 'run')} are estimated as 6 N K times the tokens trained on"] * (
+        estimated > 0
+    )
+    why = "no flops, and neither tokens trained on nor epochs (--column tokens=..., --column epochs=...)"
+    return [*notes, *([f"FLOPs of {counted(unknown, 'run')} are unknown: {why}"] if unknown else [])]
 
 
 def _by_member_count(frame: pl.DataFrame) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sweeplaw.analysis.fitting.uncertainty import Interval
+from sweeplaw.analysis.recipes.limits.columns import flops_notes
 from sweeplaw.analysis.recipes.limits.levels import Reached, RecipeLimits
 from sweeplaw.analysis.recipes.limits.limit import Limit, limit_interval
 from sweeplaw.analysis.recipes.limits.multiples import Multiple
@@ -104,11 +105,11 @@ def compute_card(study: RecipeStudy) -> Card:
     heads = ("recipe", "U", "best measured", "loss", "training FLOPs", "FLOPs of all runs", "inference FLOPs a token")
     body = tuple(
         (one.recipe, short(one.u), _model(one.n, one.k), f"{one.loss:.4f}",
-         f"{_flops(one.training)}{' (6 N U K epochs)' if one.estimated else ''}", _flops(one.tuning),
+         f"{_flops(one.training)}{' (estimated)' if one.estimated and one.training else ''}", _flops(one.tuning),
          _flops(one.inference))
         for one in costs(study)
     )  # fmt: skip
-    return Card(("Compute, beside the loss it bought",), heads, body)
+    return Card(("Compute, beside the loss it bought",), heads, body, tuple(flops_notes(study.runs.frame)))
 
 
 def decay_card(study: RecipeStudy) -> Card:
@@ -161,7 +162,7 @@ def study_values(study: RecipeStudy) -> dict[str, Any]:
         "weight_decay": [{**asdict(one), "ratio": one.ratio, "edge": one.edge} for one in decays],
         "weight_decay_slopes": [asdict(one) for one in decay_slopes(decays, study.level)],
         "member_rule": [asdict(one) for one in member_rule(study)],
-        "notes": list(study.notes),
+        "notes": [*study.notes, *flops_notes(study.runs.frame)],
     }  # fmt: skip
 
 

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from sweeplaw.analysis.recipes.limits.levels import Model
+from sweeplaw.analysis.recipes.limits.columns import ESTIMATED
 from sweeplaw.analysis.recipes.study.study import RecipeStudy
 
-TRAINING, INFERENCE = 6.0, 2.0  # FLOPs per parameter and token (Kaplan et al. 2020)
+INFERENCE = 2.0  # FLOPs per parameter and token (Kaplan et al. 2020)
 
 
 @dataclass(frozen=True, slots=True)
 class RecipeCost:
     """The best measured model of a recipe at U, its loss, and its FLOPs.
 
-    ``training`` are those of all its members and of the teachers that they learnt from, ``estimated`` as 6 N U K times
-    the epochs where no run has them; None if the epochs are not known either. ``tuning`` are those of all runs of the
-    recipe at this U, without teachers, None if one's are not known. ``inference`` are those of a token: 2 N K.
+    ``training`` are those of all its members and of the teachers that they learnt from, None if they are not known.
+    ``tuning`` are those of all runs of the recipe at this U, without teachers, None if one's are not known.
+    ``estimated``: some of these runs have none of their own (see `limits.columns.Runs`). ``inference`` are those of a
+    token: 2 N K.
     """
 
     recipe: str
@@ -44,15 +45,7 @@ def _costs(study: RecipeStudy) -> Iterator[RecipeCost]:
             best = recipe.best(u)
             if best is None:
                 continue
-            runs = study.runs.frame.filter(pl.col("recipe") == name, pl.col("U") == u)["flops"]
-            tuning = float(runs.sum()) if runs.null_count() == 0 and runs.len() else None
-            training = _training(best)
-            yield RecipeCost(name, u, best.n, best.k, best.loss, training, best.flops is None and training is not None,
-                       tuning, INFERENCE * best.n * best.k)  # fmt: skip
-
-
-def _training(model: Model) -> float | None:
-    if model.flops is not None:
-        return model.flops
-    epochs = model.setting.get("epochs")
-    return None if epochs is None else TRAINING * model.n * model.u * model.k * float(epochs)
+            runs = study.runs.frame.filter(pl.col("recipe") == name, pl.col("U") == u)
+            tuning = float(runs["flops"].sum()) if runs["flops"].null_count() == 0 and runs.height else None
+            yield RecipeCost(name, u, best.n, best.k, best.loss, best.flops, bool(runs[ESTIMATED].any()), tuning,
+                       INFERENCE * best.n * best.k)  # fmt: skip

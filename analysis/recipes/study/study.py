@@ -96,8 +96,8 @@ def recipe_limits(
     ``source``: any source of runs (see `fit`) with a column that names the recipe, or a mapping of recipes to sources.
     ``columns`` maps roles to columns or SQL expressions of them: recipe, N, U, K, loss, error (the standard error of a
     loss), subset (the members of an ensemble, with commas), pick (the loss by which settings are chosen), epochs, lr,
-    weight_decay, flops, teacher_flops (of the teachers of a student), validation. Infinite N or K: the row has a limit
-    already. ``knobs`` are further tuned columns.
+    weight_decay, tokens (trained on), flops, teacher_flops (of the teachers of a student), validation. Infinite N or K:
+    the row has a limit already. ``knobs`` are further tuned columns.
 
     ``limits`` maps a recipe to the axes taken to their limit, of K and N. By default the standard recipe is its lowest
     measured loss, and others are taken to the limit along each axis with three points or more. Errors come from

@@ -64,7 +64,7 @@ def recipes(
     For each recipe and U: the limit with its interval, and its data-efficiency multiple, which is how much more data
     the standard recipe would need. Then the laws, the points they hang on, the compute, and the best weight decay.
     Roles of columns: recipe, N, U, K, loss, error (standard error), subset (members, with commas), pick (the loss that
-    settings are chosen by), epochs, lr, weight_decay, flops, validation.
+    settings are chosen by), epochs, lr, weight_decay, tokens (trained on), flops (else 6 N K tokens), validation.
 
     Example: sweeplaw recipes standard=results/standard tuned=results/tuned ensemble=results/ensemble
 

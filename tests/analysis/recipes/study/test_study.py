@@ -201,8 +201,23 @@ def test_compute_is_that_of_the_best_model_and_of_all_runs():
 def test_compute_that_was_not_recorded_is_estimated_from_the_epochs():
     study = recipe_limits(runs().with_columns(epochs=pl.lit(4.0)), draws=0, knobs=["epochs"])
     best = next(one for one in costs(study) if (one.recipe, one.u) == ("joint", 2e8))
-    assert (best.estimated, best.tuning) == (True, None)
+    assert best.estimated
     assert best.training == pytest.approx(6 * best.n * 4 * 2e8 * best.k)
+    assert best.tuning == pytest.approx(6 * sum(SIZES) * 4 * 2e8 * 15)
+    assert "FLOPs of" in study.summary()
+
+
+@pytest.mark.heavy
+def test_compute_of_a_plain_table_is_estimated_from_its_tokens_and_what_is_unknown_is_said_once():
+    plain = runs().with_columns(D=2 * pl.col("U"))
+    study = recipe_limits(plain, draws=0)
+    best = next(one for one in costs(study) if (one.recipe, one.u) == ("joint", 2e8))
+    assert best.estimated
+    assert best.training == pytest.approx(6 * best.n * 4e8 * best.k)
+    unknown = recipe_limits(runs(), draws=0)
+    assert unknown.summary().count("are unknown: no flops, and neither tokens trained on nor epochs") == 1
+    as_u = recipe_limits(runs().rename({"U": "D"}), draws=0, columns={"U": "D"})
+    assert all(one.training is None for one in costs(as_u))  # the user says that D is U, and no epochs are known
 
 
 def test_losses_on_different_validation_sets_are_refused():
