@@ -71,17 +71,27 @@ class ScoredRuns:
             float(known.chosen.losses[best].mean()), int(best.sum()), early, "; ".join(filter(None, [note, *pooled]))
         )
 
-    def _known(self, forecast: RegisteredForecast) -> _Settled:
-        """Return the runs without those at a target that the forecast was made from.
+    def selected(self, forecast: RegisteredForecast) -> tuple[pl.DataFrame, Mapping[str, str]]:
+        """Return the measured rows that the condition of a forecast selects, and the columns of its inputs and loss."""
+        key, texts = self._measure(forecast)
+        return self._measured[key][0], texts
 
-        The others tell the noise, which the correction of a best setting needs.
-        """
+    def _measure(self, forecast: RegisteredForecast) -> tuple[Key, Mapping[str, str]]:
+        """Measure the rows that a forecast selects, once; return their key, and the columns of inputs and loss."""
         texts = {name: forecast.columns[name] for name in (*forecast.targets[0].inputs, "loss")}
         key = (forecast.where, *sorted(texts.items()))
         if key not in self._measured:
             every = self.read.frame
             kept = every if forecast.where is None else every.filter(condition(forecast.where, every.schema))
             self._measured[key] = measured(kept, texts)
+        return key, texts
+
+    def _known(self, forecast: RegisteredForecast) -> _Settled:
+        """Return the runs without those at a target that the forecast was made from.
+
+        The others tell the noise, which the correction of a best setting needs.
+        """
+        key, texts = self._measure(forecast)
         frame, inputs, losses = self._measured[key]
         learnt = _near_any(inputs, [target.inputs for target in forecast.targets], self.tolerance)
         learnt[learnt] = _made_from(forecast, frame.filter(learnt), inputs, losses, learnt)

@@ -44,12 +44,13 @@ class Assumption:
 @dataclass(frozen=True, slots=True)
 class LearntFrom:
     """The runs a forecast rests on: their number, an id for each (its trial, or a hash of its values), and a digest of
-    all their values.
+    all their values. ``marks`` are hashes of the measured values of each (`runs_behind`); earlier versions have none.
     """
 
     count: int
     ids: tuple[str, ...]
     digest: str
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -99,7 +100,10 @@ class RegisteredForecast(Shown):
     def to_dict(self) -> dict[str, Any]:
         """Return the forecast as plain values, the content of its file."""
         names = [one.name for one in fields(self) if one.name != "all_rows" or self.all_rows]
-        return {name: _plain(getattr(self, name)) for name in names}
+        values = {name: _plain(getattr(self, name)) for name in names}
+        if not self.runs.marks:
+            del values["runs"]["marks"]
+        return values
 
     def card(self) -> Card:
         """Return the targets as lines over a table of the assumptions."""
@@ -125,7 +129,10 @@ def from_content(content: Mapping[str, Any]) -> RegisteredForecast:
     values = {name: content[name] for name in _NAMES - {"all_rows"}}
     return RegisteredForecast(**{
         **values, "all_rows": bool(content.get("all_rows", False)),
-        "runs": LearntFrom(int(content["runs"]["count"]), tuple(content["runs"]["ids"]), content["runs"]["digest"]),
+        "runs": LearntFrom(
+            int(content["runs"]["count"]), tuple(content["runs"]["ids"]), content["runs"]["digest"],
+            tuple(map(str, content["runs"].get("marks", ()))),
+        ),
         "targets": tuple(map(_target, content["targets"])),
         "assumptions": tuple(Assumption(one["text"], tuple(one["change"])) for one in content["assumptions"]),
         "track_record": tuple(dict(one) for one in content["track_record"]),

@@ -21,6 +21,7 @@ from sweeplaw.analysis.forecasting.registered.assumptions import assumptions
 from sweeplaw.analysis.forecasting.registered.matching_runs import count_at, measured
 from sweeplaw.analysis.forecasting.registered.record import ForecastTarget, LearntFrom, RegisteredForecast, digest_of
 from sweeplaw.analysis.forecasting.registered.run_ids import run_ids, value_text
+from sweeplaw.analysis.forecasting.registered.runs_behind import marks
 from sweeplaw.analysis.forecasting.rollouts import rollouts
 from sweeplaw.analysis.forecasting.scores import LEVELS
 from sweeplaw.analysis.tables.sources import rows
@@ -67,7 +68,9 @@ def learnt_from(observations: Observations) -> LearntFrom:
     """Return the runs behind a forecast, by id and digest."""
     texts = _texts(observations)
     digest = hashlib.sha256("\n".join(sorted(texts)).encode()).hexdigest()
-    return LearntFrom(len(texts), tuple(run_ids(observations.frame, texts)[:MOST_IDS]), digest)
+    measured_by = {name: observations.columns[name] for name in (*observations.inputs, "loss")}
+    made = marks(observations.frame, measured_by)
+    return LearntFrom(len(texts), tuple(run_ids(observations.frame, texts)[:MOST_IDS]), digest, tuple(made[:MOST_IDS]))
 
 
 def _texts(observations: Observations) -> list[str]:

@@ -13,6 +13,7 @@ from scipy import stats
 from sweeplaw.analysis.forecasting.registered.files import CHANGED, read_files, registered
 from sweeplaw.analysis.forecasting.registered.matching_runs import SAME_RUN, ScoredRuns
 from sweeplaw.analysis.forecasting.registered.record import ForecastTarget, RegisteredForecast
+from sweeplaw.analysis.forecasting.registered.runs_behind import RunsBehind, runs_behind
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.trials.errors import InputError, shown
@@ -62,11 +63,15 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ScoreSheet(Shown):
-    """Every run forecast, and the calibration over those that count: unchanged, and registered before the run ended."""
+    """Every run forecast, and the calibration over those that count: unchanged, and registered before the run ended.
+
+    ``sources`` tell of each forecast what became of the runs that it was made from.
+    """
 
     scored: tuple[Scored, ...]
     calibration: tuple[Calibration, ...]
     notes: tuple[str, ...]
+    sources: tuple[RunsBehind, ...] = ()
 
     def headline(self) -> tuple[str, ...]:
         """Return how many forecasts have been decided, and how well their bands held."""
@@ -83,6 +88,7 @@ class ScoreSheet(Shown):
         return dict(finite({
             "scored": [asdict(one) for one in self.scored],
             "calibration": [asdict(one) for one in self.calibration],
+            "runs_behind": [asdict(one) for one in self.sources],
             "notes": self.notes,
         }))  # fmt: skip
 
@@ -120,7 +126,9 @@ def score_forecasts(
     notes += [f"forecast {name} was changed after it was registered: it does not count" for name in changed]
     late = sum(one.late for one in scored)
     notes += [f"{counted(late, 'run')} had ended before the forecast was registered: not counted"] if late else []
-    return ScoreSheet(scored, _calibration(one for one in scored if one.counts), tuple(notes))
+    behind = tuple(runs_behind(forecast, *runs.selected(forecast)) for forecast in found)
+    notes += [one.sentence for one in behind if one.sentence]
+    return ScoreSheet(scored, _calibration(one for one in scored if one.counts), tuple(notes), behind)
 
 
 def _found(

@@ -121,6 +121,35 @@ def test_before_the_run_there_is_nothing_to_score(registered):
     assert "0 ended" in sheet.summary()
 
 
+def test_a_forecast_says_what_became_of_the_runs_behind_it(registered):
+    (same,) = score_forecasts(with_run(), [registered]).sources
+    assert (same.state, same.changed, same.gone, same.sentence) == ("unchanged", 0, 0, "")
+    edited = with_run().with_row_index("at").with_columns(loss=pl.col("loss") + 0.01 * (pl.col("at") < 3))
+    sheet: Any = score_forecasts(edited.drop("at"), [registered])
+    assert (sheet.sources[0].state, sheet.sources[0].gone) == ("changed", 3)
+    assert "of the 20 runs that it was made from, 3 are not in this source as they were" in sheet.summary()
+    assert sheet.to_dict()["runs_behind"][0]["gone"] == 3
+    assert sheet.scored[0].error is not None  # the forecast stands: it was made before
+
+
+def test_of_trials_with_ids_it_is_told_which_changed_and_which_are_gone():
+    trials = table().with_columns(trial_id=pl.format("trial{}", pl.int_range(20)))
+    made = register_forecast(forecaster(trials, x={"N": "N", "D": "D"}, y="loss"), [BIG])
+    later = trials.with_row_index("at").with_columns(loss=pl.col("loss") * (1 + 0.001 * (pl.col("at") == 4)))
+    (found,) = score_forecasts(later.filter(pl.col("at") > 1).drop("at"), [made]).sources
+    assert (found.state, found.changed, found.gone) == ("changed", 1, 2)
+    assert from_content(made.to_dict()) == made
+
+
+def test_a_forecast_of_an_earlier_version_without_marks_stays_intact(registered):
+    early = replace(registered, runs=replace(registered.runs, marks=()))
+    early = replace(early, digest=digest_of(early.to_dict()))
+    assert "marks" not in early.to_dict()["runs"]
+    assert from_content(early.to_dict()).intact
+    (found,) = score_forecasts(with_run(), [early]).sources
+    assert (found.state, found.changed, found.gone, found.sentence) == ("unknown", None, None, "")
+
+
 def test_a_changed_forecast_is_shown_as_changed_and_counts_nowhere(registered):
     target = registered.targets[0]
     forged = replace(registered, targets=(replace(target, median=1.0, bands={"0.95": (0.1, 9.0)}),))
