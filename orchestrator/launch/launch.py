@@ -35,8 +35,6 @@ from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.errors import InputError, require_types
 
-_WAITS = "it can propose nothing until trials that another launch runs have ended; launch again then"
-
 
 @dataclass(frozen=True, slots=True)
 class Launched:
@@ -153,6 +151,7 @@ def _searched(
         feed = done.feed
         assert feed is not None, "the search proposes"
         feed.publish()
+        waits = feed.waits
     return Launched(
         launch_id,
         feed.known,
@@ -164,7 +163,7 @@ def _searched(
         launch_state.end,
         store.problems,
         _failures(store, launch_id, done.states) if done.states.keys() & set(UNSETTLED) else (),
-        search_end=feed.ended or ("" if launch_state.end else _WAITS),
+        search_end=feed.ended or ("" if launch_state.end else waits),
         recommended=tuple(feed.recommended()),
         without_weights=checkpoints.without_weights(store, plan.sweep, ()),
     )

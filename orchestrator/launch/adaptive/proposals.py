@@ -12,6 +12,7 @@ from typing import Any
 from sweeplaw.orchestrator.launch import checkpoints
 from sweeplaw.orchestrator.launch.adaptive.known import ledger, rows
 from sweeplaw.orchestrator.launch.adaptive.objective_watch import ObjectiveWatch
+from sweeplaw.orchestrator.launch.adaptive.others import OtherLaunches
 from sweeplaw.orchestrator.launch.adaptive.published_search import publish, search_state
 from sweeplaw.orchestrator.launch.leases import LEASE_SECONDS, LaunchLease
 from sweeplaw.orchestrator.launch.state import EarlyEnd
@@ -24,7 +25,7 @@ from sweeplaw.orchestrator.search.contract import Finished, Proposal, RemainingB
 from sweeplaw.orchestrator.search.ledger import Incomplete, inherited
 from sweeplaw.orchestrator.search.preview import recommended
 from sweeplaw.orchestrator.search.space import Space
-from sweeplaw.orchestrator.store import claims, clocks, tail
+from sweeplaw.orchestrator.store import tail
 from sweeplaw.orchestrator.worker.provenance import commit, versions
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.record import UNFINISHED, CurvePoint, Outcome, Provenance, Row, SearchNote, TrialRecord
@@ -67,10 +68,16 @@ class ProposalFeed:
         )
         self._notes: dict[str, SearchNote] = {}
         self._cost: dict[str, float | None] = {}  # FLOPs of the trials that run
+        self._others = OtherLaunches(space, self._ledger, lease.store.location, lease.launch_id)
         self._left_over = self._ledger.incomplete()
         self.already = self._ledger.trials
         self._listened = time.monotonic()
         self._published = -PUBLISH_SECONDS
+
+    @property
+    def waits(self) -> str:
+        """Why the search proposes no more although it has not ended: other launches hold what it waits for."""
+        return self._others.sentence(self._cost.keys())
 
     @property
     def known(self) -> int:
@@ -100,15 +107,14 @@ class ProposalFeed:
             self.publish()
 
     def left(self) -> RemainingBudget:
-        """Return what is left of the budget, less what runs."""
+        """Return what is left of the budget, less what runs here and in other launches."""
         budget, state = self._budget, self._lease.launch_state
         history = self._ledger.history(RemainingBudget())
         running = sum(cost or 0.0 for cost in self._cost.values())
+        begun = sum(not self._ledger.has(trial) for trial in self._cost) + self._others.unrecorded
         return RemainingBudget(
-            trials=None
-            if budget.trials is None
-            else budget.trials - self._ledger.trials - sum(not self._ledger.has(trial) for trial in self._cost),
-            flops=None if budget.flops is None else budget.flops - history.spent - running,
+            trials=None if budget.trials is None else budget.trials - self._ledger.trials - begun,
+            flops=None if budget.flops is None else budget.flops - history.spent - running - self._others.flops,
             device_seconds=None
             if budget.device_hours is None
             else budget.device_hours * 3600 - self._used_before - state.device_seconds(),
@@ -141,6 +147,7 @@ class ProposalFeed:
         if self._left_over:
             return self._resumed(self._left_over.pop())
         for _ in range(REFUSED):
+            self._look_elsewhere()
             history = self._ledger.history(self.left())
             found = self._search.propose(history)
             if found is None:
@@ -158,7 +165,7 @@ class ProposalFeed:
                 )
             if self._exceeds(found, group):
                 return []
-            if (granted := self._claimed(group)) and self._overdrawn(granted):
+            if (granted := self._claimed(group)) and self._overdrawn(found, group, granted):
                 continue
             if granted:
                 return self._begun(found, group, granted, len(history.observations))
@@ -169,42 +176,36 @@ class ProposalFeed:
 
     def _exceeds(self, proposal: Proposal, group: Group) -> bool:
         """Return whether the budget has less left than these trials need; then the search ends."""
-        elsewhere = self._running_elsewhere()
         left, needed = self.left(), _sum(self._needed(proposal, group).values())
         fresh = sum(trial_id not in self.attempts and not self._ledger.has(trial_id) for trial_id in group.ids)
-        if left.trials is not None and left.trials - elsewhere < fresh:
+        if left.trials is not None and left.trials < fresh:
             self.ended = f"budget.trials = {self._budget.trials} is spent"
         elif left.flops is not None and needed is not None and left.flops < needed:
-            self.ended = f"budget.flops = {self._budget.flops:g} is spent (the next setting needs {needed:.3g})"
+            others = self._others.flops
+            run = f"; {others:.3g} are what other launches run" if others else ""
+            self.ended = f"budget.flops = {self._budget.flops:g} is spent (the next setting needs {needed:.3g}{run})"
         return bool(self.ended)
 
-    def _running_elsewhere(self) -> int:
-        """Return how many trials without a row other live launches hold; 0 if no budget counts them."""
-        if self._budget.trials is None or not (others := self._held_by_others()):
-            return 0
-        self._listen(at_once=True)
-        return sum(not self._ledger.has(trial_id) for trial_id in others - self._cost.keys())
+    def _look_elsewhere(self) -> None:
+        """Look at which trials other live launches hold, if a budget counts them."""
+        counts = self._budget.trials is not None or self._budget.flops is not None
+        if counts and self._others.look(self._cost.keys()):
+            self._listen(at_once=True)
 
-    def _overdrawn(self, granted: set[str]) -> bool:
-        """Return whether other launches have claimed the last trials of the budget meanwhile, or run them; then these
+    def _overdrawn(self, proposal: Proposal, group: Group, granted: set[str]) -> bool:
+        """Return whether other launches have claimed the last of the budget meanwhile, or run it; then these trials
         are released, and the search is asked again after a random moment.
         """
-        elsewhere = self._running_elsewhere()
+        self._look_elsewhere()
+        left, needed = self.left(), self._needed(proposal, group)
         fresh = sum(trial_id not in self.attempts and not self._ledger.has(trial_id) for trial_id in granted)
-        left = self.left().trials
-        if left is None or left - elsewhere >= fresh:
+        flops = sum(needed[trial_id] or 0.0 for trial_id in granted)
+        if (left.trials is None or left.trials >= fresh) and (left.flops is None or left.flops >= flops):
             return False
         self._lease.store.release(self._lease.launch_id, granted)
         self._lease.trials -= granted
         time.sleep(random.uniform(0.0, COLLISION_SECONDS))
         return True
-
-    def _held_by_others(self) -> set[str]:
-        """Return the trials that other live launches hold."""
-        location = self._lease.store.location
-        others = [held for held in claims.leases(location) if held.launch_id != self._lease.launch_id]
-        now = clocks.store_time(location) if others else None
-        return {trial_id for held in others if now and held.alive(now) for trial_id in held.trials}
 
     def _needed(self, proposal: Proposal, group: Group) -> dict[str, float | None]:
         """Return the FLOPs that each trial needs from where it paused to where it pauses next, or ends."""

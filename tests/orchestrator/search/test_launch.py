@@ -198,6 +198,23 @@ def test_a_launch_that_can_only_wait_for_another_says_so(tmp_path: Path) -> None
     claims.claim(store.location, first["trial_ids"], "other", 120.0)
     done = launch(plan(sweep), store, INLINE)
     assert not done.states
-    assert (
-        done.search_end == "it can propose nothing until trials that another launch runs have ended; launch again then"
+    assert done.search_end == (
+        "it can propose nothing until trials that another launch runs (other) have ended: `sweeplaw status` of the "
+        "store follows them; launch again then"
     )
+
+
+def test_the_flops_of_a_budget_count_what_another_launch_runs(tmp_path: Path) -> None:
+    """The budget pays for four trials and a half of this size, of which others run two, and one of another sweep."""
+    text = SWEEP.format(kind="tpe", budget="flops = 1e30")
+    space = Space(parse(text))
+    dearest = max(group.cost.flops or 0 for group in space.examples)
+    sweep = parse(text.replace("1e30", repr(4.5 * dearest)))
+    store = Store.open(tmp_path / "s", create=True)
+    claims.claim(store.location, ["e" * 20, "f" * 20], "other", 120.0)
+    store.add_launch("another", {"sweep": "of another name"})
+    claims.claim(store.location, ["d" * 20], "another", 120.0)
+    done = launch(plan(sweep), store, INLINE)
+    spent = tables.load(str(tmp_path / "s")).trials.collect()["flops"].sum()
+    assert 0 < spent <= 2.5 * dearest
+    assert f"{2 * dearest:.3g} are what other launches run" in done.search_end
