@@ -14,9 +14,9 @@ class Cost:
     """Estimated cost of a trial before it runs. An unknown value is None, never zero.
 
     ``memory_bytes`` is the peak on one device that trains the trial alone. When several devices train it, its
-    ``state_bytes`` (weights, gradient, optimizer) divide evenly over them, the rest follows each device's share of the
-    batch, and ``gathered_bytes``, the parameters a device gathers temporarily, come on top. All other fields are
-    columns of the trials table.
+    ``state_bytes`` (weights, gradient, optimizer) divide evenly over them, each holds the ``undivided_bytes``, the rest
+    follows each device's share of the batch, and ``gathered_bytes``, the parameters a device gathers temporarily, come
+    on top. All other fields are columns of the trials table.
     """
 
     params: int | None = None
@@ -34,6 +34,7 @@ class Cost:
     memory_bytes: int | None = None
     state_bytes: int | None = None
     gathered_bytes: int | None = None
+    undivided_bytes: int = 0
 
     def columns(self) -> dict[str, Any]:
         """Return the columns of the trials table that this fills."""
@@ -53,7 +54,8 @@ class Cost:
             return None
         divisor = min(micro_batch_divisor, self.batch_sequences // devices)  # as in `TrainingDevice.micro_batches`
         sequences = _largest_share(_largest_share(self.batch_sequences, devices), divisor)
-        activations = _largest_share((self.memory_bytes - self.state_bytes) * sequences, self.batch_sequences)
+        divided = self.memory_bytes - self.state_bytes - self.undivided_bytes
+        activations = _largest_share(divided * sequences, self.batch_sequences) + self.undivided_bytes
         gathered = self.gathered_bytes if devices > 1 else 0
         return _largest_share(self.state_bytes, devices) + gathered + activations
 
@@ -190,19 +192,25 @@ def length(
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Memory of a training run on one device, in bytes: ``state`` throughout, ``activations`` at the peak.
+    """Memory of a training run on one device, in bytes: ``state`` throughout, ``activations`` at the peak, and what no
+    smaller share of the batch lessens, ``undivided``.
 
     ``gathered`` is added if the state is sharded over several devices.
     """
 
     state: int
     activations: int
+    undivided: int
     gathered: int
 
     @property
     def peak(self) -> int:
         """Peak bytes of a run on a single device."""
-        return self.state + self.activations
+        return self.state + self.activations + self.undivided
+
+
+LOSS_LOGITS = 2**27  # logits whose losses are computed at once: 512 MiB in float32, enough work for a device
+LOGIT_BYTES = 3 * 4  # at the peak of a loss: logits, their log-softmax and their gradient
 
 
 def memory(shape: Shape, context: int, batch_sequences: int, *, members: int = 1, bytes_per_value: int = 4) -> Memory:
@@ -210,15 +218,22 @@ def memory(shape: Shape, context: int, batch_sequences: int, *, members: int = 1
 
     State: weights, gradient and two Adam moments in float32, 16 bytes per parameter. Activations kept for the
     backward pass, in ``bytes_per_value``: a block keeps ``10 width + 4 ffn`` values per token (residual and normed
-    inputs, q, k, v and attention output; gate and up, their product and gradient); the output keeps ``2 width`` per
-    token and three float32 copies of the logits (logits, log-softmax, gradient). Gathered: a device holds at most the
-    embedding, the head, all gains and the matrices of two blocks unsharded at a time (one of the two is in transit),
-    as weights, as their gradients and as the buffer of the exchange (`training.sharding`): 12 bytes per parameter.
+    inputs, q, k, v and attention output; gate and up, their product and gradient), the output ``3 width`` (normed
+    inputs, their copy and gradient) and `LOGIT_BYTES` a logit. Undivided: if there are more than `LOSS_LOGITS`, so many
+    are held at a time (`training.projected_loss`), or else those of a window of the evaluation, with the gradient of
+    the head and its product with a gain. Gathered: a device holds at most the embedding, the head, all gains and the
+    matrices of two blocks unsharded at a time (one of the two is in transit), as weights, as their gradients and as the
+    buffer of the exchange (`training.sharding`): 12 bytes per parameter. Teachers of soft labels are not counted.
     """
-    tokens = batch_sequences * context
+    tokens, token_logits = batch_sequences * context, members * shape.vocabulary
     blocks = tokens * shape.depth * (10 * shape.width + 4 * shape.ffn) * bytes_per_value
-    output = tokens * (2 * shape.width * bytes_per_value + 3 * 4 * shape.vocabulary)
+    activations = members * (blocks + tokens * 3 * shape.width * bytes_per_value)
+    undivided = 0
+    if tokens * token_logits <= LOSS_LOGITS:
+        activations += LOGIT_BYTES * tokens * token_logits
+    else:
+        undivided = LOGIT_BYTES * max(LOSS_LOGITS, context * token_logits) + 2 * 4 * token_logits * shape.width
     count = parameters(shape)
     blocks_held = min(2, shape.depth) * (count.attention + count.feed_forward) // shape.depth
     gathered = count.embedding + count.norms + blocks_held
-    return Memory(members * 16 * count.total, members * (blocks + output), members * 12 * gathered)
+    return Memory(members * 16 * count.total, activations, undivided, members * 12 * gathered)

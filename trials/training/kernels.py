@@ -76,27 +76,28 @@ def split_rotated(qkv: Tensor, rotation: Tensor, heads: int) -> tuple[Tensor, Te
     return query, key, value
 
 
-def _inverse_rms(inputs: Tensor) -> Tensor:
+def inverse_rms(inputs: Tensor) -> Tensor:
+    """Return 1 / rms of each position, (members, positions, 1)."""
     return inputs.square().mean(dim=-1, keepdim=True).add_(NORM_EPS).rsqrt_()
 
 
-def _product_type(inputs: Tensor) -> torch.dtype:
+def product_type(inputs: Tensor) -> torch.dtype:
     """Return the number type of matrix products: autocast's if it is enabled."""
     device = inputs.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else inputs.dtype
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """`Tensor.to` without the microseconds it takes if there is nothing to convert."""
     return tensor if tensor.dtype is dtype else tensor.to(dtype)
 
 
-def _scale_columns(weight: Tensor, gain: Tensor, dtype: torch.dtype) -> Tensor:
+def scale_columns(weight: Tensor, gain: Tensor, dtype: torch.dtype) -> Tensor:
     """Multiply (members, outputs, inputs) by the gain of each input, (members, inputs), and cast."""
-    return _cast(weight * gain.unsqueeze(1), dtype)
+    return cast(weight * gain.unsqueeze(1), dtype)
 
 
-def _norm_backward(gradient: Tensor, normed: Tensor) -> Tensor:
+def norm_backward(gradient: Tensor, normed: Tensor) -> Tensor:
     """With r = 1 / rms(x) and h = x r, return dx / r = dh - h mean(dh h) in place of ``gradient``, dh."""
     negative_mean = (gradient * normed).sum(dim=-1, keepdim=True).mul_(-1 / normed.shape[-1])
     return gradient.addcmul_(normed, negative_mean)
@@ -105,7 +106,7 @@ def _norm_backward(gradient: Tensor, normed: Tensor) -> Tensor:
 class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor) -> Tensor:
-        scale = _inverse_rms(inputs)
+        scale = inverse_rms(inputs)
         normed = inputs * scale
         ctx.save_for_backward(normed, scale)
         return normed
@@ -113,7 +114,7 @@ class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         normed, scale = ctx.saved_tensors
-        return _norm_backward(gradients[0].clone(), normed).mul_(scale)
+        return norm_backward(gradients[0].clone(), normed).mul_(scale)
 
 
 class _NormProject(torch.autograd.Function):
@@ -121,21 +122,21 @@ class _NormProject(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, gain: Tensor, weight: Tensor) -> Tensor:
-        scale = _inverse_rms(inputs)
+        scale = inverse_rms(inputs)
         normed = inputs * scale
         ctx.save_for_backward(normed, scale, gain, weight)
-        dtype = _product_type(inputs)
-        return project(_cast(normed, dtype), _scale_columns(weight, gain, dtype))
+        dtype = product_type(inputs)
+        return project(cast(normed, dtype), scale_columns(weight, gain, dtype))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         (gradient,) = gradients
         normed, scale, gain, weight = ctx.saved_tensors
-        grad_scaled = _cast(torch.bmm(gradient.transpose(1, 2), _cast(normed, gradient.dtype)), gain.dtype)
+        grad_scaled = cast(torch.bmm(gradient.transpose(1, 2), cast(normed, gradient.dtype)), gain.dtype)
         grad_gain = (grad_scaled * weight).sum(dim=1)
-        grad_normed = _cast(torch.bmm(gradient, _scale_columns(weight, gain, gradient.dtype)), normed.dtype)
-        grad_inputs = _norm_backward(grad_normed, normed).mul_(scale)
-        return grad_inputs, grad_gain, _cast(grad_scaled.mul_(gain.unsqueeze(1)), weight.dtype)
+        grad_normed = cast(torch.bmm(gradient, scale_columns(weight, gain, gradient.dtype)), normed.dtype)
+        grad_inputs = norm_backward(grad_normed, normed).mul_(scale)
+        return grad_inputs, grad_gain, cast(grad_scaled.mul_(gain.unsqueeze(1)), weight.dtype)
 
 
 def _add_projection_(stream: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
@@ -155,9 +156,9 @@ class _AddProjected(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         inputs, weight = ctx.saved_tensors
-        gradient = _cast(gradients[0], inputs.dtype)
-        grad_inputs = torch.bmm(gradient, _cast(weight, inputs.dtype))
-        return gradients[0], grad_inputs, _cast(torch.bmm(gradient.transpose(1, 2), inputs), weight.dtype)
+        gradient = cast(gradients[0], inputs.dtype)
+        grad_inputs = torch.bmm(gradient, cast(weight, inputs.dtype))
+        return gradients[0], grad_inputs, cast(torch.bmm(gradient.transpose(1, 2), inputs), weight.dtype)
 
 
 class _FeedForward(torch.autograd.Function):
@@ -170,10 +171,10 @@ class _FeedForward(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, stream: Tensor, gain: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-        dtype, scale = _product_type(stream), _inverse_rms(stream)
+        dtype, scale = product_type(stream), inverse_rms(stream)
         normed = stream * scale
-        inputs = _cast(normed, dtype)
-        gate, up = (project(inputs, half) for half in _scale_columns(gate_up, gain, dtype).chunk(2, dim=1))
+        inputs = cast(normed, dtype)
+        gate, up = (project(inputs, half) for half in scale_columns(gate_up, gain, dtype).chunk(2, dim=1))
         sigmoid = gate.sigmoid()
         gated = gate.mul_(sigmoid)
         slope = sigmoid.lerp_(gated.new_ones(()), gated)
@@ -185,21 +186,21 @@ class _FeedForward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         normed, scale, gain, gate_up, gated, slope, up, product, down = ctx.saved_tensors
-        gradient = _cast(gradients[0], product.dtype)
-        grad_down = _cast(torch.bmm(gradient.transpose(1, 2), product), down.dtype)
-        grad_product = torch.bmm(gradient, _cast(down, product.dtype))
+        gradient = cast(gradients[0], product.dtype)
+        grad_down = cast(torch.bmm(gradient.transpose(1, 2), product), down.dtype)
+        grad_product = torch.bmm(gradient, cast(down, product.dtype))
         grad_up = gated.mul_(grad_product)
         grad_gate = grad_product.mul_(up).mul_(slope)
-        inputs, grad_scaled = _cast(normed, product.dtype), torch.empty_like(gate_up, dtype=product.dtype)
+        inputs, grad_scaled = cast(normed, product.dtype), torch.empty_like(gate_up, dtype=product.dtype)
         for half, out in zip((grad_gate, grad_up), grad_scaled.chunk(2, dim=1), strict=True):
             torch.bmm(half.transpose(1, 2), inputs, out=out)
-        grad_scaled = _cast(grad_scaled, gain.dtype)
-        gate_weight, up_weight = _scale_columns(gate_up, gain, product.dtype).chunk(2, dim=1)
-        grad_normed = _cast(torch.bmm(grad_gate, gate_weight).baddbmm_(grad_up, up_weight), normed.dtype)
-        grad_inputs = _norm_backward(grad_normed, normed)
+        grad_scaled = cast(grad_scaled, gain.dtype)
+        gate_weight, up_weight = scale_columns(gate_up, gain, product.dtype).chunk(2, dim=1)
+        grad_normed = cast(torch.bmm(grad_gate, gate_weight).baddbmm_(grad_up, up_weight), normed.dtype)
+        grad_inputs = norm_backward(grad_normed, normed)
         grad_stream = torch.addcmul(gradients[0], grad_inputs, scale, out=grad_inputs)
         grad_gain = (grad_scaled * gate_up).sum(dim=1)
-        return grad_stream, grad_gain, _cast(grad_scaled.mul_(gain.unsqueeze(1)), gate_up.dtype), grad_down
+        return grad_stream, grad_gain, cast(grad_scaled.mul_(gain.unsqueeze(1)), gate_up.dtype), grad_down
 
 
 class _MeanLosses(torch.autograd.Function):

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sweeplaw.trials.accounting import Shape
+from sweeplaw.trials.training.distillation import SoftLabels
 from sweeplaw.trials.training.distributed import ALONE, ProcessGroup
 from sweeplaw.trials.training.kernels import (
     add_projected,
@@ -27,6 +28,7 @@ from sweeplaw.trials.training.kernels import (
     rms_norm,
     split_rotated,
 )
+from sweeplaw.trials.training.projected_loss import projected_losses
 from sweeplaw.trials.training.regularizers import layers
 from sweeplaw.trials.training.regularizers.layers import smoothed_losses
 from sweeplaw.trials.training.regularizers.noise import StepNoise
@@ -59,26 +61,42 @@ class Forward:
         """
         members, batch, context = tokens.shape
         with self.autocast():
-            logits = self.run(COMMON, functools.partial(self._layers, tokens, noise))
+            logits = self.run(COMMON, functools.partial(self._layers, tokens, noise, norm_project))
         return logits.view(members, batch, context, -1)
 
-    def losses(self, windows: Tensor, noise: StepNoise | None = None, smoothing: Tensor | None = None) -> Tensor:
+    def losses(
+        self,
+        windows: Tensor,
+        noise: StepNoise | None = None,
+        smoothing: Tensor | None = None,
+        soft_labels: SoftLabels | None = None,
+    ) -> Tensor:
         """Return the mean loss of each member, (members,) in nats a token, on windows (members, batch, context + 1).
 
         ``smoothing`` is the label smoothing of each member.
         """
-        logits, targets = self.logits(windows[..., :-1], noise).flatten(1, 2), windows[..., 1:].flatten(1)
-        return mean_losses(logits, targets) if smoothing is None else smoothed_losses(logits, targets, smoothing)
+        targets, context = windows[..., 1:].flatten(1), windows.shape[-1] - 1
 
-    def _layers(self, tokens: Tensor, noise: StepNoise | None, common: Tensors) -> Tensor:
-        """Return logits, (members, batch * context, vocabulary)."""
+        def loss(logits: Tensor, part: slice) -> Tensor:
+            if soft_labels is not None:
+                return soft_labels.losses(logits, windows[:, part.start // context : part.stop // context], smoothing)
+            own = targets[:, part]
+            return mean_losses(logits, own) if smoothing is None else smoothed_losses(logits, own, smoothing)
+
+        head = functools.partial(projected_losses, loss=loss, multiple=1 if soft_labels is None else context)
+        with self.autocast():
+            return self.run(COMMON, functools.partial(self._layers, windows[..., :-1], noise, head))
+
+    def _layers(self, tokens: Tensor, noise: StepNoise | None, head: Callable[..., Tensor], common: Tensors) -> Tensor:
+        """Return what ``head`` makes of the last positions, (members, batch * context, width), a gain and a matrix."""
         stream = embed(tokens.flatten(1), common["embedding"])  # (members, batch * context, width)
         for block in range(self.shape.depth):
             layer = functools.partial(self._block, block, tokens.shape[-1], noise, common)
             stream = self.run(f"{block}", layer, stream)
         if self.shape.tied_embeddings:
-            return norm_project(stream, common["final_norm"], common["embedding"])
-        return self.run(HEAD, lambda own, last: norm_project(last, common["final_norm"], own[HEAD]), stream)
+            tied: Tensor = head(stream, common["final_norm"], common["embedding"])
+            return tied
+        return self.run(HEAD, lambda own, last: head(last, common["final_norm"], own[HEAD]), stream)
 
     def _block(
         self, block: int, context: int, noise: StepNoise | None, common: Tensors, own: Tensors, stream: Tensor

@@ -243,11 +243,7 @@ class Stack:
 
     def _losses(self, windows: Tensor, rows: slice) -> Tensor:
         """Return the training loss of each member on these rows of the batch, (members,)."""
-        noise = self._noise(rows)
-        if self._soft_labels is None:
-            return self.model.losses(windows, noise, self._smoothing)
-        logits = self.model.logits(windows[..., :-1], noise).flatten(1, 2)
-        return self._soft_labels.losses(logits, windows, self._smoothing)
+        return self.model.losses(windows, self._noise(rows), self._smoothing, self._soft_labels)
 
     def _noise(self, rows: slice) -> StepNoise | None:
         """Return the masks of the regularizers for these rows of the batch; None if no member needs any."""

@@ -160,7 +160,8 @@ def _cost(knobs: Mapping[str, Any]) -> Cost:
     """Return the cost: parameters and tokens of one member, FLOPs and memory of all members."""
     shape, length, members = shape_of(knobs), length_of(knobs), knobs["members"]
     groups = accounting.parameters(shape)
-    memory = accounting.memory(shape, knobs["context"], knobs["batch_sequences"], members=members)
+    size = 2 if knobs["precision"] == "bfloat16" else 4
+    memory = accounting.memory(shape, knobs["context"], knobs["batch_sequences"], members=members, bytes_per_value=size)
     flops_per_token = accounting.FLOPS_CONVENTIONS[accounting.RECORDED_CONVENTION](shape, knobs["context"])
     return Cost(
         params=groups.total,
@@ -178,4 +179,5 @@ def _cost(knobs: Mapping[str, Any]) -> Cost:
         memory_bytes=memory.peak,
         state_bytes=memory.state,
         gathered_bytes=memory.gathered,
+        undivided_bytes=memory.undivided,
     )
