@@ -14,7 +14,9 @@ from torch.distributed.tensor import DTensor
 
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.record import CurvePoint, Outcome
+from sweeplaw.trials.sampling.corpora import SamplingRequest, sample_corpus
 from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.store_format.location import locate
 from sweeplaw.trials.training.distributed import ProcessGroup, Rendezvous, detect_lost_peer
 from sweeplaw.trials.training.kernels import _FeedForward
 from sweeplaw.trials.training.model import Transformer
@@ -47,8 +49,9 @@ def spec(**values: Any) -> TrialSpec:
     return TrialSpec.of(WORKLOAD.name, WORKLOAD.knobs, WORKLOAD.resolve({**small, **values}))
 
 
-def alone(trial: TrialSpec, folder: Path) -> list[Any]:
-    return list(WORKLOAD.run([trial], Context("cpu", folder)))
+def alone(trial: TrialSpec, folder: Path, store: str | None = None) -> list[Any]:
+    workload = LanguageModel.of("", {"store": store} if store else {})
+    return list(workload.run([trial], Context("cpu", folder)))
 
 
 @pytest.mark.parametrize(
@@ -63,14 +66,32 @@ def alone(trial: TrialSpec, folder: Path) -> list[Any]:
 def test_several_processes_train_a_trial_as_one_process_does(
     tmp_path: Path, size: int, micro_batch_divisor: int, settings: dict[str, Any]
 ) -> None:
-    trial = spec(**settings)
-    expected = alone(trial, tmp_path)
-    first, *others = world(size, [trial], tmp_path / "world", micro_batch_divisor=micro_batch_divisor)
+    assert_trained_alike(spec(**settings), size, tmp_path, micro_batch_divisor=micro_batch_divisor)
+
+
+def test_several_processes_train_a_student_as_one_process_does(tmp_path: Path) -> None:
+    """From kept weights, on text of a model beside real text, with soft labels of that model."""
+    teacher = spec()
+    assert (
+        list(WORKLOAD.run([teacher], Context("cpu", tmp_path, weights=f"{tmp_path}/weights")))[-1].state == "completed"
+    )
+    text = sample_corpus(locate(str(tmp_path)), SamplingRequest(teacher.trial_id, 2048)).name
+    student = spec(
+        init_from=teacher.trial_id, synthetic=text, synthetic_weight=0.5, teachers=teacher.trial_id, teacher_weight=0.5,
+        members=2, seed=1, unique_tokens=1024,
+    )  # fmt: skip
+    assert_trained_alike(student, 2, tmp_path, micro_batch_divisor=3, store=str(tmp_path))
+
+
+def assert_trained_alike(trial: TrialSpec, size: int, tmp_path: Path, **options: Any) -> None:
+    settings = trial.knobs
+    expected = alone(trial, tmp_path, options.get("store"))
+    first, *others = world(size, [trial], tmp_path / "world", **options)
     found = first.events()
     assert [other.events() for other in others] == [[]] * (size - 1)  # the first process yields all
     assert [process.popen.returncode for process in (first, *others)] == [0] * size, first.log.read_text()
     assert len(found) == len(expected)
-    tolerance = SAME_LOSS if settings.get("precision") != "bfloat16" else 1e-2  # 8 bits of mantissa
+    tolerance = SAME_LOSS if settings["precision"] != "bfloat16" else 1e-2  # 8 bits of mantissa
     for theirs, ours in zip(expected, found, strict=True):
         if isinstance(theirs, CurvePoint):
             assert ours["step"] == theirs.step

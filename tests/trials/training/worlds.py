@@ -98,7 +98,7 @@ def main(order: Mapping[str, Any]) -> int:
         ending=lambda: ending is not None and order["rank"] == order.get("ending_rank", 0) and ending.exists(),
     )
     try:
-        for event in LanguageModel.of("", {}).run(specs, context):
+        for event in LanguageModel.of("", {"store": order["store"]} if "store" in order else {}).run(specs, context):
             assert isinstance(event, CurvePoint | Outcome)
             print(json.dumps(asdict(event), default=str), flush=True)
     except PeerLost as error:
