@@ -9,6 +9,7 @@ from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.plan.pace import Pace, assumed, rated_seconds
 from sweeplaw.orchestrator.plan.plan import Group, Plan
 from sweeplaw.orchestrator.plan.resources import ClusterCapacity, ResourceSizer, TrialResources
+from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.trials.corpus.names import absent
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import N_UNKNOWN
@@ -144,6 +145,16 @@ def unknown_sizes(plan: Plan) -> list[str]:
     costs = [(group.cost, len(group.ids)) for group in plan.groups]
     trials = sum(count for cost, count in costs if cost.params is not None and cost.params_non_embedding is None)
     return [f"{trials} of {plan.trials} trials: {N_UNKNOWN}"] if trials else []
+
+
+def unkept_ensembles(sweep: SweepSpec) -> list[str]:
+    """Return a sentence if the sweep trains ensembles of language models and keeps the weights of none."""
+    axes = [axis for axis in sweep.axes if "members" in axis.names]
+    sizes = {value[axis.names.index("members")] for axis in axes for value in axis.values}
+    if sweep.keep or not isinstance(sweep.workload, LanguageModel) or not (sizes or {sweep.constants["members"]}) - {1}:
+        return []
+    kept = "keep = 'final' in the sweep file keeps them"
+    return [f"no weights of its ensembles are kept to evaluate, to sample text from or to learn from ({kept})"]
 
 
 def check(plan: Plan, cost: dict[str, Any], used_hours: float = 0.0) -> None:

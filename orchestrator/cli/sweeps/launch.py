@@ -85,7 +85,7 @@ def launch(
 def _prepared(sweep: str, cluster: str, log_to: str) -> tuple[Plan, Profile, tuple[SinkTarget, ...]]:
     """Return the plan of the sweep, the profile of the cluster, and the sinks of the sweep and of this launch."""
     from sweeplaw.clusters.profile.profile import load
-    from sweeplaw.orchestrator.plan.estimate import unknown_sizes
+    from sweeplaw.orchestrator.plan.estimate import unkept_ensembles, unknown_sizes
     from sweeplaw.orchestrator.plan.plan import plan
     from sweeplaw.orchestrator.plan.sweep import read
     from sweeplaw.orchestrator.sinks import targets
@@ -93,7 +93,7 @@ def _prepared(sweep: str, cluster: str, log_to: str) -> tuple[Plan, Profile, tup
     profile = load(cluster)
     with progress_bar("planning") as progress:
         made = plan(read(sweep), progress)
-    for sentence in unknown_sizes(made):
+    for sentence in [*unknown_sizes(made), *unkept_ensembles(made.sweep)]:
         _warn(sentence)
     return made, profile, tuple(dict.fromkeys([*made.sweep.log_to, *targets([log_to])]))
 

@@ -57,13 +57,15 @@ def plan(
     Example: sweeplaw plan orchestrator/sweeps/demo.toml
     """
     from sweeplaw.clusters.profile import profile
-    from sweeplaw.orchestrator.plan.estimate import absent_data, estimate, listing, unknown_sizes
+    from sweeplaw.orchestrator.plan.estimate import absent_data, estimate, listing, unkept_ensembles, unknown_sizes
     from sweeplaw.orchestrator.plan.pace import best_known
     from sweeplaw.orchestrator.plan.plan import plan as make_plan
     from sweeplaw.orchestrator.plan.sweep import read
 
     simulation.check(simulate, failures_per_hour, figure)
     parsed = read(sweep)
+    for sentence in unkept_ensembles(parsed):
+        typer.echo(f"note: {sentence}", err=True)
     if parsed.search.proposes:
         there = _opened(store, parsed) if store is not None else None
         if simulate is None:

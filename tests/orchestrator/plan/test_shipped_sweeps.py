@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from sweeplaw.orchestrator.plan.estimate import unkept_ensembles
 from sweeplaw.orchestrator.plan.plan import plan
-from sweeplaw.orchestrator.plan.sweep import SweepSpec, read
+from sweeplaw.orchestrator.plan.sweep import SweepSpec, parse, read
 from sweeplaw.orchestrator.search.registry import check
 from sweeplaw.trials.kept.members import MemberName
 from sweeplaw.trials.kept.teachers import Described
@@ -103,3 +104,19 @@ def test_students_name_the_text_of_their_teachers_and_begin_at_the_published_set
     }
     if count == 1:
         assert teachers()[0].name.kept.trial_id in sweep.text
+
+
+@pytest.mark.parametrize(
+    ("sweep", "said"),
+    [
+        ("fixed = { members = 4 }\nscientific = { width = [16] }", True),
+        ('keep = "final"\nfixed = { members = 4 }\nscientific = { width = [16] }', False),
+        ("scientific = { width = [16] }\nnuisance = { members = [1, 3] }", True),
+        ("scientific = { width = [16] }", False),
+        ('workload = "surrogate"\nscientific = { params = [1e6] }', False),
+    ],
+)
+def test_a_sweep_of_ensembles_that_keeps_no_weights_says_so(sweep, said):
+    found = unkept_ensembles(parse(f'name = "mine"\n{sweep}\n'))
+    assert bool(found) is said
+    assert all("keep = 'final'" in sentence for sentence in found)
