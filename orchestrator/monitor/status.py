@@ -143,7 +143,9 @@ def planned(store: Store) -> Plans:
 
 def _ids(location: Location, name: str) -> pl.DataFrame:
     """Raise ArrowException, OSError; ValueError if there is no column of ids."""
-    ids = pq.read_table(location.readable(name), columns=["trial_id"], filesystem=location.filesystem)
+    # Not by `read_table`, which imports pandas if it is installed.
+    with pq.ParquetFile(location.readable(name), filesystem=location.filesystem) as file:
+        ids = file.read(columns=["trial_id"])
     if ids.schema.names != ["trial_id"] or ids.schema.types != [pa.string()]:
         raise ValueError("it has no column trial_id of text")
     return pl.DataFrame(pl.from_arrow(ids))

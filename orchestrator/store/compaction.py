@@ -177,7 +177,8 @@ def _overlapping(location: Location, batch: Sequence[str]) -> list[str]:
     if not outside:
         return []
     rows = [row["trial_id"] for name in batch if name.endswith(".jsonl") for row in _lines(location, name).trials]
-    ids = pa.chunked_array([pa.array(rows, pa.string()), *(_ids(location, part).combine_chunks() for part in inside)])
+    held = [_ids(location, part).combine_chunks() for part in inside]
+    ids = pa.chunked_array([columns.array(rows, pa.string()), *held])
     candidates = holding(location, outside, ids.to_pylist())
     return [part.name for part in candidates if pc.any(pc.is_in(_ids(location, part), ids)).as_py()]
 
@@ -239,7 +240,8 @@ def _latest(trials: pa.Table) -> tuple[pa.Table, pa.Table]:
     last = np.ones(len(ids), dtype=bool)
     last[:-1] = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
     positions = order.to_numpy()
-    return trials.take(pa.array(positions[last])), trials.take(pa.array(positions[~last]))
+    latest, rest = (columns.array(positions[chosen], pa.int64()) for chosen in (last, ~last))
+    return trials.take(latest), trials.take(rest)
 
 
 def _sortable(column: pa.ChunkedArray) -> pa.ChunkedArray:

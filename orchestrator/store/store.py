@@ -23,7 +23,7 @@ from sweeplaw.orchestrator.store.tail import FreshOutcomes, StoreTail
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import SCHEMA_VERSION, UNFINISHED
-from sweeplaw.trials.store_format.columns import ARROW
+from sweeplaw.trials.store_format.columns import ARROW, array
 from sweeplaw.trials.store_format.confined import IrregularError
 from sweeplaw.trials.store_format.damage import DamagedFileError, parsed, parsed_all
 from sweeplaw.trials.store_format.exclusions import exclusions
@@ -110,7 +110,7 @@ class Store:
         """
         _check_launch_id(launch_id)
         _check_folders(self.location)
-        ids = pa.table({"trial_id": pa.array(planned, pa.string())})
+        ids = pa.table({"trial_id": array(list(planned), pa.string())})
         if ids.num_rows:
             atomic.publish_table(self.location, f"launches/{launch_id}.parquet", ids)
         content = {"launch_id": launch_id, "recorded_at": self.next_time().isoformat(), **facts}
@@ -248,11 +248,11 @@ def _attempts(content: Mapping[str, Any]) -> dict[str, int]:
 def _scan(paths: Sequence[str], table: str, names: Sequence[str]) -> pl.DataFrame:
     """Read columns of local files with any schemas in one scan: a million trials in a hundred parts take a second."""
     types = {column.name: ARROW[column.type] for column in DECLARED[table]}
-    empty = pl.DataFrame(pl.from_arrow(pa.schema([(name, types[name]) for name in names]).empty_table()))
-    scan = pl.scan_parquet(
+    # Not by `empty_table`, which imports pandas if it is installed.
+    empty: Any = pl.from_arrow(pa.Table.from_batches([], pa.schema([(name, types[name]) for name in names])))
+    return pl.scan_parquet(
         list(paths), glob=False, schema=empty.schema, extra_columns="ignore", missing_columns="insert"
-    )
-    return scan.collect()
+    ).collect()
 
 
 def _check_launch_id(launch_id: str) -> None:

@@ -25,19 +25,23 @@ def test_import_analysis_pulls_in_neither_ray_nor_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_query_of_a_store_imports_no_pandas(tmp_path: Path) -> None:
-    """It would take as long as the query."""
+def test_neither_a_query_of_a_store_nor_its_status_imports_pandas(tmp_path: Path) -> None:
+    """It would take as long as either."""
     text = 'name = "t"\nworkload = "surrogate"\n[scientific]\nparams = [1000]\ntokens = [100000]\n'
     launch(plan(parse(text)), Store.open(tmp_path, create=True), profile.load("inline"))
     script = f"""
 import sys
 from sweeplaw.analysis.tables.query import Query, run_query
 from sweeplaw.analysis.tables.tables import load
+from sweeplaw.orchestrator.monitor.status import progress
+from sweeplaw.orchestrator.store import clocks
+from sweeplaw.orchestrator.store.store import Store
 answer = run_query(load({str(tmp_path)!r}), Query(sql="SELECT val_loss FROM trials"))
-print(answer.frame.height, "pandas" in sys.modules)
+seen = progress(Store.open({str(tmp_path)!r}), clocks.utc_now())
+print(answer.frame.height, seen.states["completed"], "pandas" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["1", "False"]
+    assert done.stdout.split() == ["1", "1", "False"]
 
 
 def test_no_exported_name_is_hidden_by_a_module_of_that_name() -> None:
