@@ -1,4 +1,7 @@
-"""Figures of planted values look as designed: `drawings.json` has what is drawn where, how large, in which colour."""
+"""Figures of planted values look as designed: `drawings.json` has what is drawn where, how large, in which colour.
+
+Where a figure is meant to change, `python -m tests.test_drawings` rewrites the file, whose diff is then read.
+"""
 
 from __future__ import annotations
 
@@ -68,3 +71,8 @@ FIGURES: dict[str, Callable[[], Figure]] = {"launch": launch, "law": law, "regre
 def test_a_figure_looks_as_designed(name: str) -> None:
     expected = json.loads(EXPECTED.read_text(encoding="utf-8"))
     assert json.loads(json.dumps(drawn(FIGURES[name]()))) == expected[name]
+
+
+if __name__ == "__main__":
+    lines = (f"{json.dumps(name)}: {json.dumps(drawn(figure()))}" for name, figure in FIGURES.items())
+    EXPECTED.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")

@@ -1,4 +1,7 @@
-"""What results say: their tables, their lines and their JSON, of made-up numbers, against `texts.txt` to the letter."""
+"""What results say: their tables, their lines and their JSON, of made-up numbers, against `texts.txt` to the letter.
+
+Where a text is meant to change, `python -m tests.analysis.test_texts` rewrites the file, whose diff is then read.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from sweeplaw.analysis.forecasting.registered.record import (
     LearntFrom,
     RegisteredForecast,
 )
+from sweeplaw.analysis.forecasting.registered.runs_behind import RunsBehind
 from sweeplaw.analysis.forecasting.registered.scoring import Calibration, Scored, ScoreSheet
 from sweeplaw.analysis.forecasting.rollouts import Rollout, TrackRecord
 from sweeplaw.analysis.hyperlaws.batch_lr import BatchRule
@@ -37,8 +41,10 @@ from sweeplaw.analysis.scaling.crossover import Crossing
 from sweeplaw.analysis.scaling.validation import HeldOutComparison
 from sweeplaw.analysis.tables.display import Shown
 from sweeplaw.analysis.tables.tables import Tables
+from sweeplaw.analysis.tuning.cell_settings import KnobOptimum
+from sweeplaw.analysis.tuning.grid_noise import RunNoise
 from sweeplaw.analysis.tuning.importance import Importance
-from sweeplaw.analysis.tuning.optimum import CellOptimum, KnobOptimum
+from sweeplaw.analysis.tuning.optimum import CellOptimum
 from sweeplaw.analysis.tuning.transfer import Transfer, WorkloadScore
 
 TEXTS = Path(__file__).with_name("texts.txt")
@@ -87,7 +93,8 @@ RESULTS: dict[str, Shown] = {
     ),
     "held_out": HeldOutComparison("one", "two", 7, (0.125, 0.25), -0.046875, DRAWN, 0.75),
     "importance": Importance(SMALL, 9, 12, 0.25, 2.5, {"wd": 0.25, "lr": 0.5}, {("wd", "lr"): 0.125}, 0.125,
-                             {"wd": (0.1, None), "lr": (0.01, 0.0125)}),
+                             {"wd": (0.1, None), "lr": (0.01, 0.0125)}, RunNoise(0.00125, 8, "seeds"), 0.0625, ("wd",)),
+    "importance without noise": Importance({}, 9, 9, 0.0, 2.5, {"lr": 1.0}, {}, 0.0, {"lr": (0.01, 0.0)}),
     "picks": SplitPicks(("a", "b"), (Pick({"N": 1}, {"lr": 2}, {"lr": 3}, 3.0, 3.25, 4),
                                      Pick({"N": 2}, {"lr": 2}, {"lr": 2}, 3.0, 3.125, 2))),
     "registered": RegisteredForecast(
@@ -112,6 +119,7 @@ RESULTS: dict[str, Shown] = {
                 note="two settings"),
          Scored("c", SMALL, 2.5, (2.25, 2.75), 2.0, 1, changed=True)),
         (Calibration("0.5", 1, 0.0, 0.0, 0.975), Calibration("0.95", 1, 1.0, 0.025, 1.0)), ("one note",),
+        (RunsBehind("a", 4, "changed", 1, 2), RunsBehind("b", 1, "unknown", None, None)),
     ),
     "suggestion": Suggestion(
         1e9, 2e10,
@@ -152,3 +160,7 @@ def test_the_card_the_lines_and_the_json_of_a_result(name: str) -> None:
 
 def test_each_text_is_that_of_a_result() -> None:
     assert expected().keys() == RESULTS.keys()
+
+
+if __name__ == "__main__":
+    TEXTS.write_text("\n".join(f"== {name} ==\n{written(result)}\n" for name, result in RESULTS.items()), "utf-8")

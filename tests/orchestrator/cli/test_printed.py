@@ -2,13 +2,19 @@
 
 `tests/test_golden.py` holds what they answer with --json; here are the lines for a person. Digits that a processor's
 order of addition could move are not among them: the tables have few rows, and numbers have three or four digits.
+
+Where a text is meant to change, `python -m tests.orchestrator.cli.test_printed` rewrites the file, whose diff is read.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shlex
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,12 +42,17 @@ PRINTED = (
 pytestmark = pytest.mark.heavy
 
 
+def fill(folder: Path) -> None:
+    """Copy the golden tables and the golden store into a folder."""
+    for table in INPUTS.glob("*.csv"):
+        shutil.copy(table, folder)
+    shutil.copytree(STORE, folder / "golden")
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the golden tables and a copy of the golden store."""
-    for table in INPUTS.glob("*.csv"):
-        shutil.copy(table, tmp_path)
-    shutil.copytree(STORE, tmp_path / "golden")
+    """The folder in which the commands run."""
+    fill(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     return tmp_path
@@ -63,3 +74,16 @@ def expected() -> dict[str, str]:
 @pytest.mark.parametrize("line", PRINTED)
 def test_what_a_command_prints(line: str) -> None:
     assert printed(line) == expected()[line]
+
+
+def texts() -> Iterator[str]:
+    """Yield each command with what it prints."""
+    for line in PRINTED:
+        with tempfile.TemporaryDirectory() as place, contextlib.chdir(place):
+            fill(Path(place))
+            yield f"$ sweeplaw {line}\n{printed(line)}\n"
+
+
+if __name__ == "__main__":
+    os.environ["COLUMNS"] = "120"
+    TEXTS.write_text("\n".join(texts()), "utf-8")
