@@ -16,18 +16,17 @@ from sweeplaw.analysis.fitting.display.fit_summary import summarise
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.report.comparison import compared
 from sweeplaw.analysis.report.extrapolation import forecast_values, rung_values
-from sweeplaw.analysis.report.family import Family, families
+from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws
 from sweeplaw.analysis.report.hyperlaw_section import HyperSection, hyper_section
+from sweeplaw.analysis.report.next_section import family_optima, next_runs
+from sweeplaw.analysis.report.read import read_families, same_family
 from sweeplaw.analysis.report.recipes.section import RecipesSection, recipes_section
 from sweeplaw.analysis.report.search_section import SearchSection, search_sections, search_values
 from sweeplaw.analysis.scaling.validation import largest
-from sweeplaw.analysis.tables.families import Axes, axes, n_note
-from sweeplaw.analysis.tables.roles.budgets import budget_note, with_planned_tokens
-from sweeplaw.analysis.tables.roles.families import family_key
-from sweeplaw.analysis.tables.sql.expressions import check_columns, condition, parse
-from sweeplaw.analysis.tables.tables import Tables, keep, load
-from sweeplaw.analysis.tuning.optimum import CellOptimum, optima, unmeasured_cells
+from sweeplaw.analysis.tables.families import Axes
+from sweeplaw.analysis.tables.tables import Tables, keep
+from sweeplaw.analysis.tuning.optimum import CellOptimum, unmeasured_cells
 from sweeplaw.analysis.tuning.settings import Launches
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.progress import ProgressCallback, no_progress
@@ -36,7 +35,6 @@ from sweeplaw.trials.quantities import short
 LEAST_LEVELS = 4  # of a knob, for a law of its optimum: three for a quadratic and one degree of freedom
 MOST_CURVES = 8  # trials whose curves are shown
 MAX_FAMILIES = 6  # on a page; further families are counted
-_SUMMED = ("flops", "train_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,25 +91,13 @@ def make(
     ``loss`` and ``x``, which maps N and D, are columns or SQL expressions of columns; by default those of our own
     store. ``verify`` as for `load`. ``progress`` is called after each law with (laws done, laws).
     """
-    whole = load(source, states=None, verify=verify)
-    tables = keep(whole, ("completed",), where)
-    rows = whole.trials if where is None else whole.trials.filter(condition(where, whole.trials.collect_schema()))
-    known, planned = with_planned_tokens(rows.collect())
-    everything = _with_expressions(known, [*(x or {}).values(), loss])
-    trials = everything.filter(pl.col("state") == "completed") if "state" in everything.columns else everything
-    if not trials.height:
-        counts = ", ".join(f"{rows} {reason}" for reason, rows in tables.dropped.items())
-        none = "what there is cannot be read" if tables.faults else "the store is empty"
-        raise InputError(f"{tables.source}: no completed trials to report ({counts or none})")
-    check_columns(everything, [], numbers=_SUMMED)
-    by = axes(tables, trials, loss=loss, x=x)
-    found = families(trials, by)
+    read = read_families(source, where=where, loss=loss, x=x, verify=verify)
+    whole, tables, everything, by, found = read.whole, read.tables, read.everything, read.by, read.families
     shown = found[:MAX_FAMILIES]
     laws = _laws(shown, by, progress)
     sections = tuple(
         _section(family, by, everything, fitted, tables.launches) for family, fitted in zip(shown, laws, strict=True)
     )
-    note = "; ".join([*filter(None, ["" if x and "N" in x else n_note(trials)]), *budget_note(planned)])
     forecasts = forecast_values(source, keep(whole, ("completed",), None))
     searches, torn = search_sections(source, whole, everything, by)
     return Report(
@@ -121,25 +107,12 @@ def make(
         by,
         sections,
         len(found) - len(shown),
-        note,
+        read.note,
         forecasts,
         tuple(searches),
         tuple(torn),
         recipes_section(tables, loss),
     )
-
-
-def _with_expressions(trials: pl.DataFrame, texts: Sequence[str]) -> pl.DataFrame:
-    """Return the trials with a column for each of ``texts`` that is an expression and no name. Raise InputError."""
-    computed = [
-        parse(text, trials.schema).alias(text)
-        for text in texts
-        if text not in trials.columns and not text.isidentifier()
-    ]
-    try:
-        return trials.with_columns(computed)
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{', '.join(texts)}: {str(error).splitlines()[0]}") from None
 
 
 def _laws(shown: Sequence[Family], by: Axes, progress: ProgressCallback) -> Iterator[list[FittedSlice]]:
@@ -158,11 +131,8 @@ def _laws(shown: Sequence[Family], by: Axes, progress: ProgressCallback) -> Iter
 def _section(
     family: Family, by: Axes, everything: pl.DataFrame, laws: Sequence[FittedSlice], launches: Launches
 ) -> Section:
-    # Trials in any state: whether the best value is at an edge also depends on its diverged neighbours.
-    same = everything.filter(
-        *(family_key(name).eq_missing(pl.lit(value)) for name, value in family.values.items()), pl.lit(True)
-    )
-    found = optima(same, [by.n, by.d], list(by.knobs), by.loss) if by.knobs else []
+    same = same_family(everything, family)
+    found = family_optima(same, family, by)
     surface, *slices = laws
     return Section(family, by, surface, tuple(slices), tuple(found), _hyper(same, family, by, launches))
 
@@ -246,6 +216,7 @@ def _section_values(section: Section) -> dict[str, Any]:
         "notes": list(section.family.notes),
         "surface": slice_values(section.surface),
         "slices": [slice_values(one) for one in section.slices],
+        "next_runs": [plan.to_dict() for plan in next_runs(section.family, by, section.optima, section.surface.fit)],
         "rungs": rung_values(section.surface.fit, section.optima),
         "optima": [one.to_dict() for one in section.optima],
         "hyperlaws": None if section.hyper is None else {**section.hyper.values, "refused": section.hyper.refused},

@@ -112,7 +112,8 @@ def largest(fit: Fit, share: float = LARGEST_SHARE, resampling: Resampling = BAN
     require_fits(fit)
     if not isinstance(share, float) or not 0 < share < 1:
         raise InputError(f"share = {shown(share)} (accepted: a number between 0 and 1)")
-    return held_out(fit, largest_rows(fit, share), f"largest {share:g} of the rows by {' x '.join(fit.law.inputs)}", resampling)
+    kind = f"largest {share:g} of the rows by {' x '.join(fit.law.inputs)}"
+    return held_out(fit, largest_rows(fit, share), kind, resampling)
 
 
 def largest_rows(fit: Fit, share: float = LARGEST_SHARE) -> Array:

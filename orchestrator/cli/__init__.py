@@ -34,6 +34,7 @@ COMMANDS: tuple[str, ...] = (
     "sweeps.logs",
     "sweeps.retry",
     "sweeps.derive",
+    "sweeps.next_runs",
     "sweeps.compare_searches",
     "tables.query",
     "tables.columns",

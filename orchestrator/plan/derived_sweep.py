@@ -47,7 +47,7 @@ def derive(
     ``name`` is that of the new one, by default the old one's with ``-best``. ``store``, a path or URI, is that of the
     tables, which a formula may name models or texts of: `TRIAL` and `SAMPLED`. Raise InputError.
     """
-    launched = _launched(tables, sweep)
+    launched = launched_sweep(tables, sweep)
     base = parse(launched["sweep_file"], where=f"the sweep file of {launched['sweep']}")
     rows = _best(tables, launched, loss)
     known = {name for row in rows for name, value in row.items() if value is not None}
@@ -70,7 +70,7 @@ def best_runs(tables: Tables, sweep: str | None = None, loss: str = "val_loss") 
 
     `TRIAL` has all trials of the setting, one for each seed, with commas between them. Raise InputError.
     """
-    launched = _launched(tables, sweep)
+    launched = launched_sweep(tables, sweep)
     return [{**row, **json.loads(row[SPEC])["knobs"]} for row in _best(tables, launched, loss)]
 
 
@@ -102,7 +102,7 @@ def _workload(file: Mapping[str, Any], base: SweepSpec, store: str) -> dict[str,
     return {**(own if isinstance(own, Mapping) else {"kind": own}), "store": uri}
 
 
-def _launched(tables: Tables, sweep: str | None) -> Mapping[str, Any]:
+def launched_sweep(tables: Tables, sweep: str | None) -> Mapping[str, Any]:
     """Return the record of the latest launch of the sweep. Raise InputError unless one sweep is meant."""
     recorded = [one for one in tables.launches if one.get("sweep_file") and sweep in (None, one.get("sweep"))]
     names = sorted({str(one["sweep"]) for one in recorded})

@@ -1,0 +1,100 @@
+"""`sweeplaw next`: what to run next, with its price, and a sweep file of a plan."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeplaw.orchestrator.cli.shared.forecasts import points
+from sweeplaw.orchestrator.cli.shared.options import pairs
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
+from sweeplaw.orchestrator.cli.shared.progress import progress_bar
+
+if TYPE_CHECKING:
+    from sweeplaw.analysis.next_runs.run_plan import RunPlan
+    from sweeplaw.analysis.report.next_section import Advice
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("next")(next_)
+
+
+def next_(
+    source: Annotated[str, typer.Argument(metavar="STORE", help="A store, or a CSV, Parquet or NDJSON file.")],
+    target: Annotated[
+        str | None, typer.Option(metavar="N=..,D=..", help="Where the loss matters (default: ten times the compute).")
+    ] = None,
+    plan: Annotated[int | None, typer.Option(min=1, help="Number of the plan to write as a sweep file.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A new sweep file; by default the output.")] = None,
+    x: Annotated[
+        list[str] | None, typer.Option("--x", metavar="INPUT=COLUMN", help="Column of N or D (repeatable).")
+    ] = None,
+    y: Annotated[str, typer.Option("--y", metavar="COLUMN", help="Column of the loss.")] = "val_loss",
+    where: Annotated[str | None, typer.Option(help='SQL condition on the trials, such as "tokens > 1e6".')] = None,
+    json: Json = False,
+) -> None:
+    """List the trials that would help most: what is not settled, then what narrows the law most for its price.
+
+    Example: sweeplaw next results/surrogate --target N=1e10,D=2e11
+    """
+    from sweeplaw.analysis.report.next_section import advise
+    from sweeplaw.analysis.tables.tables import unless_damaged
+    from sweeplaw.orchestrator.plan.next_sweep import next_sweep
+    from sweeplaw.trials.errors import InputError
+
+    place = None
+    if target is not None:
+        ((given,), _) = points([target], [])
+        if set(given) != {"N", "D"}:
+            raise InputError(f"--target {target} (accepted: N and D, as in N=7e9,D=1.4e11)")
+        place = (given["N"], given["D"])
+
+    def found(verify: bool) -> Advice:
+        return advise(source, target=place, where=where, loss=y, x=pairs(x, "--x"), verify=verify)
+
+    with progress_bar("laws"):
+        advice = unless_damaged(found)
+    numbered = [(name, one) for name, plans in advice.plans.items() for one in plans]
+    if plan is not None:
+        if plan > len(numbered):
+            raise InputError(f"--plan {plan}: there are {len(numbered)} plans")
+        text = next_sweep(advice.tables, numbered[plan - 1][1], advice.by.n, loss=y)
+        _write(text, out)
+    elif json:
+        emit_json({"source": source, "plans": [{"family": name, **one.to_dict()} for name, one in numbered]})
+    else:
+        _print(numbered, several=len(advice.plans) > 1)
+    report_damage(advice.tables.faults)
+
+
+def _write(text: str, out: Path | None) -> None:
+    from sweeplaw.trials.errors import InputError
+
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
+    typer.echo(f"{out} written; sweeplaw plan {shlex.quote(str(out))} shows it", err=True)
+
+
+def _print(numbered: Sequence[tuple[str, RunPlan]], several: bool) -> None:
+    from sweeplaw.trials.quantities import counted, percent, short
+
+    if not numbered:
+        typer.echo(
+            "Nothing stands out: every optimum lies inside its grid, and no few runs would narrow the law by 5 %."
+        )
+    for number, (name, one) in enumerate(numbered, start=1):
+        price = f"{short(one.flops)} FLOPs" if one.flops is not None else "FLOPs unknown"
+        gain = f", narrows the loss by {percent(round(one.narrower, 3))}" if one.narrower is not None else ""
+        family = f" [{name}]" if several else ""
+        typer.echo(f"{number:3d}. {one.title}{family}: {counted(one.trials, 'trial')}, {price}{gain}\n     {one.why}")

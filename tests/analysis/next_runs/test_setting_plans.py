@@ -1,0 +1,73 @@
+"""Plans about settings, from planted bowls: at an edge, with a level too few, without repeats."""
+
+import math
+from typing import Any
+
+import polars as pl
+import pytest
+
+from sweeplaw.analysis.next_runs.run_plan import RunPlan
+from sweeplaw.analysis.next_runs.setting_plans import setting_plans
+from sweeplaw.analysis.tuning.optimum import optima
+
+LEVELS = [1e-3, 3e-3, 9e-3]
+
+
+def rows(best: dict[float, float], levels: dict[float, list[float]], knob: str = "lr") -> pl.DataFrame:
+    """Return a table in which the loss of each size is least at ``best``, tried at ``levels``."""
+    found: list[dict[str, Any]] = [
+        {"n": n, "d": 1e9, knob: level, "loss": 3 + math.log(level / best[n]) ** 2, "flops": 6e9 * n}
+        for n in best
+        for level in levels[n]
+    ]
+    return pl.DataFrame(found)
+
+
+def plans(frame: pl.DataFrame, knob: str = "lr", seeds: int = 2) -> list[RunPlan]:
+    return setting_plans(frame, ["n", "d"], optima(frame, ["n", "d"], [knob], "loss"), seeds)
+
+
+def test_a_best_value_at_the_end_asks_for_two_values_beyond_in_the_same_ratio() -> None:
+    levels = {1e7: LEVELS, 1e8: LEVELS}
+    (plan,) = plans(rows({1e7: 3e-3, 1e8: 1e-4}, levels))
+    assert plan.points == ((1e8, 1e9),)
+    assert plan.knobs is not None
+    assert plan.knobs["lr"] == pytest.approx((1e-3 / 3, 1e-3 / 9), rel=5e-3)
+    assert (plan.trials, plan.narrower) == (2, None)
+    assert plan.flops == pytest.approx(2 * 6e9 * 1e8)
+    assert "lowest tried" in plan.why
+    (high,) = plans(rows({1e7: 3e-3, 1e8: 1.0}, levels))
+    assert high.knobs is not None
+    assert high.knobs["lr"] == pytest.approx((27e-3, 81e-3))
+    assert "highest tried" in high.why
+
+
+def test_whole_numbers_stay_whole_and_below_one_there_is_nothing_to_try() -> None:
+    batches = rows({1e7: 512.0}, {1e7: [32.0, 64.0, 128.0]}, "batch")
+    (plan,) = plans(batches, "batch")
+    assert plan.knobs == {"batch": (256.0, 512.0)}
+    (down,) = plans(rows({1e7: 0.5}, {1e7: [2.0, 4.0, 8.0]}, "batch"), "batch")
+    assert down.knobs == {"batch": (1.0,)}
+    assert plans(rows({1e7: 0.5}, {1e7: [1.0, 4.0, 8.0]}, "batch"), "batch") == []
+
+
+def test_a_cell_of_two_levels_asks_for_those_of_the_others() -> None:
+    levels = {1e7: [1e-3, 3e-3, 9e-3, 27e-3], 1e8: [3e-3, 9e-3]}
+    found = plans(rows({1e7: 4e-3, 1e8: 5e-3}, levels))
+    (plan,) = [one for one in found if "other levels" in one.title]
+    assert plan.points == ((1e8, 1e9),)
+    assert plan.trials == 2
+    assert plan.flops == pytest.approx(2 * 6e9 * 1e8)
+    assert plan.knobs == {"lr": (1e-3, 3e-3, 9e-3, 27e-3)}
+
+
+def test_without_repeats_the_cheapest_cell_is_run_again_and_an_unknown_price_is_none() -> None:
+    frame = rows({1e7: 3e-3, 1e8: 3e-3}, {1e7: LEVELS, 1e8: LEVELS})
+    (plan,) = plans(frame, seeds=1)
+    assert plan.points == ((1e7, 1e9),)
+    assert plan.trials == 2
+    assert plan.flops == pytest.approx(2 * 6e9 * 1e7)
+    assert plans(frame, seeds=2) == []
+    (unknown,) = plans(frame.drop("flops"), seeds=1)
+    assert unknown.flops is None
+    assert unknown.narrower_per_flop == 0
