@@ -25,7 +25,7 @@ from sweeplaw.trials.corpus.streams import Corpus, DataBudget, TokenStream
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.kept.teachers import TEXT, Described, describe, disagreements, load
 from sweeplaw.trials.progress import ProgressCallback, no_progress
-from sweeplaw.trials.store_format import synthetic_corpora
+from sweeplaw.trials.store_format import synthetic_corpora, tensor_files
 from sweeplaw.trials.store_format.location import Location
 from sweeplaw.trials.store_format.synthetic_corpora import Sequences, SyntheticText, corpus_name
 
@@ -95,9 +95,11 @@ def sample_corpus(
         return SampledCorpus(corpus_name(corpus_id, facts), corpus_id, facts, anew=False)
     prompts = _prompts(teachers, request, context, recipe["sequences"], location.uri)
     began = time.perf_counter()
-    tokens = _sampled(location, teachers, request, prompts, batch, device, progress)
-    facts = {**_facts(teachers, request, tokens, context, time.perf_counter() - began), **known}
-    synthetic_corpora.save(location, recipe, facts, tokens)
+    dtype = synthetic_corpora.dtype_of(teachers[0].vocabulary)
+    with tensor_files.scratch_rows(location, (len(prompts), context + 1), dtype) as tokens:
+        _sample(tokens, location, teachers, request, prompts, batch, device, progress)
+        facts = {**_facts(teachers, request, tokens, context, time.perf_counter() - began), **known}
+        synthetic_corpora.save(location, recipe, facts, tokens)
     return SampledCorpus(corpus_name(corpus_id, facts), corpus_id, facts, anew=True)
 
 
@@ -206,7 +208,8 @@ def _prompts(
     return prompts
 
 
-def _sampled(
+def _sample(
+    tokens: Sequences,
     location: Location,
     teachers: Sequence[Described],
     request: SamplingRequest,
@@ -214,17 +217,13 @@ def _sampled(
     batch: int,
     device: str,
     progress: ProgressCallback,
-) -> Sequences:
-    """Return all sequences, (sequences, context + 1)."""
+) -> None:
+    """Write all sequences to ``tokens``, (sequences, context + 1)."""
     import torch  # which opening a corpus does not need
 
     from sweeplaw.trials.sampling.sample import sample
 
-    length = int(teachers[0].knobs["context"]) + 1 - request.options.prompt_tokens
-    tokens = np.empty(
-        (len(prompts), request.options.prompt_tokens + length), dtype=synthetic_corpora.dtype_of(teachers[0].vocabulary)
-    )
-    done = 0
+    length, done = tokens.shape[1] - request.options.prompt_tokens, 0
     for models, rows, number in _authors(location, teachers, request.options.mix, len(prompts), device):
         for first in range(0, len(rows), DRAWN_TOGETHER):
             own = rows[first : first + DRAWN_TOGETHER]
@@ -236,7 +235,6 @@ def _sampled(
             tokens[own] = drawn.cpu().numpy()
             done += tokens[own].size
             progress(done, tokens.size)
-    return tokens
 
 
 def _authors(

@@ -60,9 +60,7 @@ def dtype_of(vocabulary: int) -> type[np.integer[Any]]:
 
 
 def save(location: Location, recipe: Mapping[str, Any], facts: Mapping[str, Any], tokens: Sequences) -> str:
-    """Write a text and return its id. Raise OSError; there is then no such file."""
-    import torch
-
+    """Write a text, which may be a memory map, and return its id. Raise OSError; there is then no such file."""
     corpus_id = id_of(recipe)
     known = json.dumps(facts, sort_keys=True)
     metadata = {
@@ -72,7 +70,8 @@ def save(location: Location, recipe: Mapping[str, Any], facts: Mapping[str, Any]
         "facts_checksum": str(zlib.crc32(known.encode())),
         "checksum": str(zlib.crc32(np.ascontiguousarray(tokens).data)),
     }
-    tensor_files.write(location, _name(corpus_id), {TENSOR: torch.from_numpy(np.ascontiguousarray(tokens))}, metadata)
+    dtype = next(name for name, kind in DTYPES.items() if kind == tokens.dtype)
+    tensor_files.write_rows(location, _name(corpus_id), TENSOR, tokens, dtype, metadata)
     return corpus_id
 
 

@@ -7,6 +7,7 @@ sees the old file or the new one.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import stat
@@ -16,6 +17,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
+
 from sweeplaw.trials.store_format.atomic_file import write_atomically
 from sweeplaw.trials.store_format.location import Location, locate
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIX = ".safetensors"
+PIECE_BYTES = 1 << 24  # written at a time
 
 
 def place(folder: str, name: str) -> tuple[Location, str]:
@@ -43,6 +48,51 @@ def write(location: Location, name: str, tensors: Mapping[str, Tensor], metadata
         path = f"{scratch}/tensors{SUFFIX}"
         save(contiguous, path, metadata)
         _upload(path, location, name)
+
+
+def write_rows(
+    location: Location, name: str, key: str, rows: npt.NDArray[np.integer], dtype: str, metadata: Mapping[str, str]
+) -> None:
+    """As `write`, of one tensor of two dimensions, which may be a memory map: little of it is in memory at a time.
+
+    ``dtype`` is the name of its type in the file.
+    """
+    tensor = {"dtype": dtype, "shape": list(rows.shape), "data_offsets": [0, rows.nbytes]}
+    header = json.dumps({"__metadata__": dict(metadata), key: tensor}).encode()
+    header += b" " * (-len(header) % 8)
+    step = max(1, PIECE_BYTES // max(1, rows[:1].nbytes))
+
+    def pieces() -> Iterator[bytes]:
+        yield len(header).to_bytes(8, "little") + header
+        for begin in range(0, len(rows), step):
+            yield rows[begin : begin + step].tobytes()
+
+    def save_pieces(path: str) -> None:
+        with open(path, "xb") as file:
+            file.writelines(pieces())
+
+    if location.local:
+        write_atomically(location.writable(name), save_pieces)
+        return
+    stream = location.filesystem.open_output_stream(location.path(name))
+    for piece in pieces():
+        stream.write(piece)
+    stream.close()
+
+
+@contextlib.contextmanager
+def scratch_rows(
+    location: Location, shape: tuple[int, int], dtype: type[np.integer]
+) -> Iterator[npt.NDArray[np.integer]]:
+    """Yield rows of zeros in a file without a name, on the disk of the store or else of this machine, which is gone
+    afterwards, also if this process is killed. Raise OSError.
+    """
+    folder = None
+    if location.local:
+        folder = os.path.dirname(location.writable("scratch"))
+        os.makedirs(folder, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        yield np.memmap(file, dtype, "w+", shape=shape)
 
 
 @contextlib.contextmanager

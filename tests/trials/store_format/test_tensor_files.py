@@ -6,7 +6,9 @@ import errno
 import os
 import subprocess
 import sys
+import tracemalloc
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,3 +51,22 @@ except OSError as error:
     code = errno.EFBIG
     assert found == f"{code} [Errno {code}] {os.strerror(code)}: '{tmp_path}/weights/w.safetensors'\n"
     assert os.listdir(tmp_path / "weights") == []
+
+
+def test_rows_are_written_from_the_disk_a_piece_at_a_time(tmp_path, monkeypatch):
+    from safetensors.numpy import load_file
+
+    monkeypatch.setattr(tensor_files, "PIECE_BYTES", 2**16)
+    store = locate(str(tmp_path))
+    tracemalloc.start()
+    with tensor_files.scratch_rows(store, (4096, 513), np.uint16) as rows:
+        rows[:] = np.arange(513, dtype=np.uint16)
+        rows[7] += 5
+        tensor_files.write_rows(store, "texts/one.safetensors", "tokens", rows, "U16", {"a": "b"})
+        assert [path.name for path in tmp_path.iterdir()] == ["texts"]  # the scratch file has no name
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20  # of 4 MiB
+    found = load_file(tmp_path / "texts/one.safetensors")["tokens"]
+    assert found.shape == (4096, 513)
+    assert np.array_equal(found[6:8], [np.arange(513), np.arange(513) + 5])
