@@ -13,12 +13,12 @@ from tests.paths import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SMALLEST: dict[str, tuple[str, ...]] = {
-    "benchmarks/launching/device_busy.py": ("--sweep", "examples/own_function/sweep.toml"),
+    "benchmarks/launching/device_busy.py": ("--sweep", "examples/own_function/sweep.toml", "--cluster", "inline"),
     "benchmarks/launching/empty_launch.py": ("--runs", "1"),
     "benchmarks/launching/recovery.py": ("--kill", "worker", "--seconds", "2"),
-    "benchmarks/launching/simulation.py": ("--nodes", "4", "--seconds", "0.2", "--trials", "200"),
+    "benchmarks/launching/simulation.py": ("--nodes", "4", "--seconds", "0.2", "--share", "0.1", "--trials", "200"),
     "benchmarks/launching/slots_busy.py": ("--trials", "4", "--tune", "2"),
-    "benchmarks/launching/startup.py": (),
+    "benchmarks/launching/startup.py": ("--runs", "1"),
     "benchmarks/launching/trial_rate.py": ("--trials", "100", "--tune", "2", "--reused", "4"),
     "benchmarks/laws/bootstrap_speed.py": ("--small",),
     "benchmarks/laws/coverage.py": ("--sets", "4", "--quantities", "--noise", "size"),
@@ -32,14 +32,14 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/searching/real_training.py": ("--small",),
     "benchmarks/searching/proposal_cost.py": ("--records", "20", "--kinds", "tpe", "law"),
     "benchmarks/store/append_speed.py": ("--records", "1000"),
-    "benchmarks/store/commands_at_scale.py": ("--rows", "10000"),
+    "benchmarks/store/commands_at_scale.py": ("--rows", "1000", "--only", "status", "export to Parquet"),
     "benchmarks/store/query_speed.py": ("--rows", "10000"),
     "benchmarks/store/relaunch.py": ("--trials", "10000"),
-    "benchmarks/training/kernels.py": ("--small",),
+    "benchmarks/training/kernels.py": ("--small", "--backend", "aot_eager"),
     "benchmarks/training/shard_speed.py": ("--params", "20000", "--turns", "2"),
     "benchmarks/training/subset_speed.py": ("--small",),
     "benchmarks/training/train_speed.py": ("--params", "20000", "--turns", "2"),
-    "examples/infinite_compute/study.py": ("--small",),
+    "examples/infinite_compute/study.py": ("--small", "--launch=--cluster inline"),
     "examples/own_function/objective.py": (),
 }
 ELSEWHERE = {  # scripts run by a test of their own, and those that the scripts above import or run
@@ -67,6 +67,6 @@ def test_a_script_runs_at_its_smallest_size(script: str) -> None:
     for package in ("duckdb", "pandas", "psutil", "sklearn", "transformers"):
         pytest.importorskip(package, reason="the extra `bench` is not installed")
     command = [sys.executable, script, *SMALLEST[script]]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"

@@ -1,7 +1,7 @@
 """Busy share of a sweep's slots: seconds of training over slots times wall seconds, from first start to last end.
 
-Runs the sweep on a private Ray unless a store already holds it. The peer is a perfect scheduler: the same trials in the
-same order, each on the slot that is free first, at no cost.
+Runs the sweep (on a private Ray, if nothing else is named) unless a store already holds it. The peer is a perfect
+scheduler: the same trials in the same order, each on the slot that is free first, at no cost.
 
     python benchmarks/launching/device_busy.py                       # the demo, into a temporary folder
     python benchmarks/launching/device_busy.py --store results/demo  # a sweep that was run before
@@ -54,11 +54,22 @@ def main() -> None:
     parser.add_argument("--sweep", default=str(DEMO))
     parser.add_argument("--store", default=None)
     parser.add_argument("--slots", type=int, default=2)
+    parser.add_argument("--cluster", default="local", help="where the sweep runs, if it was not run before")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = chosen.store or f"{folder}/store"
         if chosen.store is None:
-            command = [sys.executable, "-m", "sweeplaw", "launch", chosen.sweep, "--store", store]
+            command = [
+                sys.executable,
+                "-m",
+                "sweeplaw",
+                "launch",
+                chosen.sweep,
+                "--store",
+                store,
+                "--cluster",
+                chosen.cluster,
+            ]
             subprocess.run(command, check=True)
         spans = trained(store)
     share, ideal = busy(spans, chosen.slots), perfect([ended - began for began, ended in spans], chosen.slots)

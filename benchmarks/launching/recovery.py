@@ -27,7 +27,7 @@ from typing import Any
 import psutil
 from surrogate_launch import Stamps
 
-from sweeplaw.clusters.connect.private import environment
+from sweeplaw.clusters.connect.private import ON_DEMAND, environment
 from sweeplaw.clusters.profile.profile import Profile, parse
 from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.plan.plan import plan
@@ -36,7 +36,7 @@ from sweeplaw.orchestrator.store.store import Store
 
 TRIALS, CORES = 4, 3
 MEMORY = 80 * 2**20  # the least object store Ray takes
-OPEN = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+OPEN = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", **ON_DEMAND}
 PATIENCE = 120.0
 WHAT = ("worker", "node", "raylet")
 RAYLET_SECONDS = 40.0  # longer than Ray's health checks take, or the trials would end before anyone notices

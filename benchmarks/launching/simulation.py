@@ -1,6 +1,6 @@
 """The simulated cluster: our order against Tune's on trials of mixed sizes, and whether the simulation tells the truth.
 
-    python benchmarks/launching/simulation.py [--nodes 8] [--seconds 8] [--trials 10000]
+    python benchmarks/launching/simulation.py [--nodes 8] [--seconds 8] [--share 1] [--trials 10000]
 
 First, in the simulator, language models of one to eight GPUs on nodes of eight. sweeplaw starts the largest first and
 keeps a node free for one that waits; the peer is Ray Tune's order, the trials in the order of the file, each as soon as
@@ -139,11 +139,14 @@ def _shown(ledger: SlotLedger) -> str:
     return f"{ledger.seconds / 3600:7.2f} h, GPUs busy {useful / whole:.1%}"
 
 
-def sleepers(unit: float) -> list[Group]:
-    """Return trials that sleep, of several sizes; their FLOPs are in proportion to their seconds and cores."""
+def sleepers(unit: float, share: float) -> list[Group]:
+    """Return this share of `MIX`, and one of each size at least: trials that sleep, of several sizes.
+
+    Their FLOPs are in proportion to their seconds and cores.
+    """
     groups: list[Group] = []
-    for count, units, cores in MIX:
-        seconds = units * unit
+    for whole, units, cores in MIX:
+        seconds, count = units * unit, max(1, round(share * whole))
         text = SLEEPERS.format(count=count, cores=cores, tokens=int(TOKENS * seconds), seconds=seconds)
         groups += plan(parse_sweep(text)).groups
     return groups
@@ -209,20 +212,20 @@ class Recorded:
         raise SystemExit(f"a worker was lost ({reason}): this run says nothing")
 
 
-def check_truth(unit: float) -> None:
+def check_truth(unit: float, share: float) -> None:
     """Run the sleeping trials on a real Ray, ours and Tune's, each beside its simulation."""
     from sweeplaw.orchestrator.schedule.ray_tune import backend
 
     profile: Profile = parse({"kind": "local", "cpus": CORES}, name="pretended")
-    groups = [group.only({trial}) for group in sleepers(unit) for trial in group.ids]
+    groups = [group.only({trial}) for group in sleepers(unit, share) for trial in group.ids]
     random.Random(1).shuffle(groups)
     recorded = Recorded()
+    work = [(sleeping_seconds(group.cost, cores_of(group.cost)), int(cores_of(group.cost).cpus)) for group in groups]
     with connected(profile):
         backend.run(
             our_queue(groups), recorded.callbacks(), slots=None, patience=600.0, grace=60.0, ready=300.0, commit=None
         )
-    work = [(sleeping_seconds(group.cost, cores_of(group.cost)), int(cores_of(group.cost).cpus)) for group in groups]
-    theirs = tune_peer.run(work, profile, reuse=True)
+        theirs = tune_peer.run(work, reuse=True)
     print(f"{len(groups)} sleeping trials of 1, 2 and 4 cores on {CORES}")
     simulated = (
         ("sweeplaw", recorded.spans, statistics.mean(recorded.starts), our_queue(groups), Placement),
@@ -284,10 +287,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--nodes", type=int, default=8, help="simulated nodes of eight GPUs")
     arguments.add_argument("--seconds", type=float, default=8.0, help="of the shortest trial on the real Ray")
+    arguments.add_argument("--share", type=float, default=1.0, help="of the trials on the real Ray")
     arguments.add_argument("--trials", type=int, default=10_000, help="of the measurement of speed")
     given = arguments.parse_args()
     compare_orders(given.nodes)
-    check_truth(given.seconds)
+    check_truth(given.seconds, given.share)
     time_simulator(given.trials)
 
 

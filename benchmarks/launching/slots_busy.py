@@ -15,6 +15,8 @@ import surrogate_launch
 import tune_peer
 from device_busy import busy, length, trained
 
+from sweeplaw.clusters.connect.cluster import connected
+
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -30,13 +32,15 @@ def main() -> None:
         spans = trained(store)
     ours = busy(spans, 2)
     print(f"sweeplaw             {len(spans):3} trials in {length(spans):5.1f} s: slots busy {ours:.1%}", flush=True)
-    for name, reuse in (("Tune, defaults", False), ("Tune, reused actors", True)):
-        spans = tune_peer.spans(given.tune, 1.0, profile, reuse=reuse)
-        share = busy(spans, 2)
-        print(
-            f"{name:20} {len(spans):3} trials in {length(spans):5.1f} s: slots busy {share:.1%}; {ours / share:.2f}x",
-            flush=True,
-        )
+    with connected(profile):
+        for name, reuse in (("Tune, defaults", False), ("Tune, reused actors", True)):
+            spans = tune_peer.spans(given.tune, 1.0, reuse=reuse)
+            share = busy(spans, 2)
+            print(
+                f"{name:20} {len(spans):3} trials in {length(spans):5.1f} s: slots busy {share:.1%}; "
+                f"{ours / share:.2f}x",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

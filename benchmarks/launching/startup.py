@@ -1,16 +1,16 @@
 """Start-up time: cold `sweeplaw --help` and `import sweeplaw.analysis`, against an empty interpreter.
 
-Usage: `python benchmarks/launching/startup.py`
+Usage: `python benchmarks/launching/startup.py [--runs 9]`
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
 import time
 
-RUNS = 9
 WHAT = {
     "python -c pass": ["-c", "pass"],
     "import sweeplaw.analysis": ["-c", "import sys, sweeplaw.analysis; assert not {'torch', 'ray'} & set(sys.modules)"],
@@ -27,8 +27,11 @@ def seconds(arguments: list[str]) -> float:
 
 def main() -> None:
     """Take turns, so that whatever else the machine does falls on all three; print medians and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=9)
+    runs = parser.parse_args().runs
     taken: dict[str, list[float]] = {name: [] for name in WHAT}
-    for _ in range(RUNS):
+    for _ in range(runs):
         for name, arguments in WHAT.items():
             taken[name].append(seconds(arguments))
     base = statistics.median(taken["python -c pass"])

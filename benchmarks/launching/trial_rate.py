@@ -15,6 +15,8 @@ from pathlib import Path
 import surrogate_launch
 import tune_peer
 
+from sweeplaw.clusters.connect.cluster import connected
+
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -29,9 +31,10 @@ def main() -> None:
     first, last = stamps.durable[0][0], stamps.durable[-1][0]
     print(f"{given.trials} trials on {stamps.slots} slots: first durable after {first:.1f} s, last after {last:.1f} s")
     print(f"sweeplaw             {stamps.rate:8.1f} trials/s")
-    for name, count, reuse in (("Tune, defaults", given.tune, False), ("Tune, reused actors", given.reused, True)):
-        theirs = tune_peer.rate(tune_peer.spans(count, 0.0, profile, reuse=reuse))
-        print(f"{name:20} {theirs:8.1f} trials/s; {stamps.rate / theirs:.0f}x", flush=True)
+    with connected(profile):
+        for name, count, reuse in (("Tune, defaults", given.tune, False), ("Tune, reused actors", given.reused, True)):
+            theirs = tune_peer.rate(tune_peer.spans(count, 0.0, reuse=reuse))
+            print(f"{name:20} {theirs:8.1f} trials/s; {stamps.rate / theirs:.0f}x", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ from typing import Any, NamedTuple
 
 from device_busy import Span
 
-from sweeplaw.clusters.connect.cluster import connected
 from sweeplaw.clusters.connect.private import environment
-from sweeplaw.clusters.profile.profile import Profile
 
 
 def _trial(config: dict[str, Any]) -> dict[str, float]:
@@ -20,9 +18,9 @@ def _trial(config: dict[str, Any]) -> dict[str, float]:
     return {"val_loss": 0.0, "began": began, "ended": time.time()}
 
 
-def spans(trials: int, seconds: float, profile: Profile, *, reuse: bool) -> list[Span]:
-    """Run trials of one core each on a private Ray of ``profile`` and say when each ran; see `run`."""
-    return [(one.began, one.ended) for one in run([(seconds, 1)] * trials, profile, reuse=reuse)]
+def spans(trials: int, seconds: float, *, reuse: bool) -> list[Span]:
+    """Run trials of one core each on the connected Ray and say when each ran; see `run`."""
+    return [(one.began, one.ended) for one in run([(seconds, 1)] * trials, reuse=reuse)]
 
 
 class Ran(NamedTuple):
@@ -34,8 +32,8 @@ class Ran(NamedTuple):
     process: int
 
 
-def run(work: Sequence[tuple[float, int]], profile: Profile, *, reuse: bool) -> list[Ran]:
-    """Run trials of so many seconds and cores, in this order, on a private Ray of ``profile``; say what ran when.
+def run(work: Sequence[tuple[float, int]], *, reuse: bool) -> list[Ran]:
+    """Run trials of so many seconds and cores, in this order, on the connected Ray; say what ran when.
 
     With ``reuse`` a class trainable keeps its process from trial to trial and Tune writes no log files, which is the
     fastest Tune can be set up to be; without, a function is run with every default.
@@ -43,7 +41,7 @@ def run(work: Sequence[tuple[float, int]], profile: Profile, *, reuse: bool) -> 
     settings: dict[str, str | None] = {"RAY_AIR_NEW_OUTPUT": "0"}
     if reuse:
         settings["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
-    with environment(settings), connected(profile), tempfile.TemporaryDirectory() as folder:
+    with environment(settings), tempfile.TemporaryDirectory() as folder:
         from ray import tune
 
         trials = [[seconds, cores, index] for index, (seconds, cores) in enumerate(work)]

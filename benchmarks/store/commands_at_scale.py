@@ -1,6 +1,6 @@
 """Five million trials: seconds and peak memory of the commands that read all of a store, each in its own process.
 
-    python benchmarks/store/commands_at_scale.py [--rows 5000000] [--store DIR]
+    python benchmarks/store/commands_at_scale.py [--rows 5000000] [--store DIR] [--only COMMAND ...]
 
 There is no peer: no other tool answers these questions from one table. The measure is whether each fits on a small
 machine.
@@ -42,6 +42,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rows", type=int, default=5_000_000)
     arguments.add_argument("--store", type=Path, help="kept there and used again; default: a temporary folder")
+    arguments.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS), metavar="COMMAND")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = given.store or Path(folder) / "store"
@@ -49,8 +50,8 @@ def main() -> None:
             made = ["--only-fill", "--rows", str(given.rows), "--store", str(store)]
             subprocess.run([sys.executable, str(Path(__file__).with_name("query_speed.py")), *made], check=True)
         print("| command | seconds | MB |\n|---|---|---|")
-        for name, words in COMMANDS.items():
-            asked = [word.format(store=store, folder=folder) for word in words]
+        for name in given.only:
+            asked = [word.format(store=store, folder=folder) for word in COMMANDS[name]]
             seconds, memory, code = spent([sys.executable, "-m", "sweeplaw", *asked])
             print(f"| {name} | {seconds:.1f} | {memory:,.0f} |{f' exit code {code}' if code else ''}", flush=True)
 

@@ -7,14 +7,14 @@ which such load affects less than wall seconds; on one thread of an idle machine
 - `hand-written` is `Transformer.losses`, which trials run (`trials.training.kernels`);
 - `plain` is `trials.training.reference.losses`, whose gradients autograd derives;
 - `compiled` is `plain` under `torch.compile`, which needs a C++ compiler; its first step compiles,
-  into an empty cache.
+  into an empty cache. ``--backend aot_eager`` captures the same graphs and compiles nothing.
 
 Prints the median times of a step, and the median and spread of the paired ratios to the hand-written pass: above 1 the
 hand-written one is faster. Prints the wall seconds of the compilation and, if the compiled pass is faster, the number
 of steps that pay for it.
 
     python benchmarks/training/kernels.py            # about 1M parameters, 8 x 128 bytes a step
-    python benchmarks/training/kernels.py --small    # under a minute
+    python benchmarks/training/kernels.py --small --backend aot_eager    # seconds: to see that it runs
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from sweeplaw.trials.workloads.language_model.shapes import solve
 Losses = Callable[[Tensor], Tensor]
 
 
-def passes(model: Transformer) -> Mapping[str, Losses]:
+def passes(model: Transformer, backend: str) -> Mapping[str, Losses]:
     """Return functions of windows that compute the losses of the same model."""
     assert isinstance(model.weights, UnshardedWeights)
     leaves, shape, rotation = model.weights.parameters, model.shape, model.rotation
-    compiled = torch.compile(reference.losses, fullgraph=True, dynamic=False)
+    compiled = torch.compile(reference.losses, fullgraph=True, dynamic=False, backend=backend)
     return {
         "hand-written": model.losses,
         "plain": lambda windows: reference.losses(leaves, shape, rotation, windows),
@@ -91,6 +91,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=120)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--small", action="store_true", help="100,000 parameters, 20 turns")
+    parser.add_argument("--backend", choices=("inductor", "aot_eager"), default="inductor", help="of torch.compile")
     options = parser.parse_args()
     if options.small:
         options.params, options.turns = 100_000, 20
@@ -100,7 +101,7 @@ def main() -> None:
     model = Transformer(shape, options.context, [0], "cpu", autocast=autocast)
     size = (1, options.batch, options.context + 1)
     windows = torch.randint(shape.vocabulary, size, generator=torch.Generator().manual_seed(0))
-    losses = passes(model)
+    losses = passes(model, options.backend)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast is not None):
         compilation = compile_seconds(model, losses["compiled"], windows)
         step_seconds(model, losses["hand-written"], windows)  # the first step of each allocates
