@@ -18,6 +18,8 @@ CLOSE = 0.001  # relative regret within which settings are as good as the best
 JITTER = 1e-10  # variance added to draws: a hundredth of a per mille of loss
 TRUSTED, DOUBTED = 0.9, 0.5
 NEAR = 1.0  # octaves of the answer within which a run verifies it
+OFF_NOISES, LEAST_OFF = 8.0, 0.02  # noises of a record, and relative loss, by which one contradicts the surface
+FEWEST_NEAR = 3  # runs near the answer of which more than half without a loss contradict it
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,8 @@ class CellAnswer:
     lower yet. ``denoised``: the minimum of the noise-free surface; use this one in earnest. ``loss``: expected there.
 
     ``intervals``: for each knob the 95 % interval of the noise-free optimum among the candidates. ``regret``: expected
-    relative regret of ``denoised``; ``trust``: the probability that it is within 0.1 % of the best, in ``words`` too.
+    relative regret of ``denoised``; ``trust``: the probability that it is within 0.1 % of the best, in ``words`` too; 0
+    where records contradict the surface, which then tells no probability.
     """
 
     cell: int
@@ -55,7 +58,8 @@ def _answer(belief: Belief, records: Records, rows: Index, cell: int, seed: int)
     settings = space.settings[points[draws.argmin(axis=1)]]
     low, high = np.quantile(settings, [0.025, 0.975], axis=0, method="nearest")
     regret = draws[:, 0] - draws.min(axis=1)
-    trust = float((regret <= CLOSE).mean())
+    against = _contradiction(belief, records, cell, int(points[0]), float(mu[0]))
+    trust = 0.0 if against else float((regret <= CLOSE).mean())
     return CellAnswer(
         cell=cell,
         recorded=recorded,
@@ -64,8 +68,29 @@ def _answer(belief: Belief, records: Records, rows: Index, cell: int, seed: int)
         intervals={k.name: (float(a), float(b)) for k, a, b in zip(space.knobs, low, high, strict=True)},
         regret=float(regret.mean()),
         trust=trust,
-        words=_words(space, records, int(points[0]), trust),
+        words=_words(space, records, int(points[0]), trust, against),
     )
+
+
+def _contradiction(belief: Belief, records: Records, cell: int, point: int, lowest: float) -> str:
+    """Return how the records of a cell contradict the surface whose minimum is ``lowest`` at ``point``; else nothing.
+
+    A record at the answer that is off the surface, one that is lower than its minimum, or runs around the answer most
+    of which have no loss.
+    """
+    space, off = belief.space, max(OFF_NOISES * belief.seed_noise, LEAST_OFF)
+    here = [y for one, y in zip(records.index, records.y, strict=True) if one == point]
+    if here and not abs(float(np.median(here)) - lowest) <= off:
+        loss = float(np.exp(np.median(here)))
+        return f"the run at it has a loss of {loss:.4g}, not {np.exp(lowest):.4g}"
+    if records.best[cell] < lowest - off:
+        return f"a run has a loss of {np.exp(records.best[cell]):.4g}, below its lowest of {np.exp(lowest):.4g}"
+    near = records.tried & (space.cell == cell)
+    near[near] = np.linalg.norm(space.x[near] - space.x[point], axis=1) <= NEAR
+    ran, lost = int(near.sum()), int((near & records.lost).sum())
+    if ran >= FEWEST_NEAR and 2 * lost > ran:
+        return f"{lost} of {ran} runs within an octave have no loss"
+    return ""
 
 
 def _draws(belief: Belief, rows: Index, rng: np.random.Generator) -> Array:
@@ -76,8 +101,8 @@ def _draws(belief: Belief, rows: Index, rng: np.random.Generator) -> Array:
     return np.asarray(belief.mu[rows] + rng.standard_normal((DRAWS, len(rows))) @ root.T)
 
 
-def _words(space: CandidateSpace, records: Records, point: int, trust: float) -> str:
-    """Return how far an answer can be trusted."""
+def _words(space: CandidateSpace, records: Records, point: int, trust: float, against: str) -> str:
+    """Return how far an answer can be trusted, or what contradicts it."""
     cell = space.cell[point]
     ran = np.flatnonzero(records.tried & ~records.lost & (space.cell == cell))
     near = int((np.linalg.norm(space.x[ran] - space.x[point], axis=1) <= NEAR).sum())
@@ -94,4 +119,6 @@ def _words(space: CandidateSpace, records: Records, point: int, trust: float) ->
         and space.settings[point, i] in (members[:, i].min(), members[:, i].max())
     ]
     edge = f"; at the {' and the '.join(edges)} of the candidates" if edges else ""
+    if against:
+        return f"not trusted: records contradict the surface ({against}), by {base}{edge}"
     return f"{verdict}: within 0.1 % of the best with probability {trust:.2f}, by {base}{edge}"

@@ -120,8 +120,9 @@ class Guide:
             self._belief = believe(self._terms, *self.records.first(due), self.options.seed_noise)
             self._fitted = self._learnt = due
         for n in range(self._learnt, count):
-            if np.isfinite(best := self.records.best_so_far[n]):
-                self._belief.learn(self.records.index[n], self.records.y[n], best)
+            y, best = self.records.judged[n], self.records.best_so_far[n]
+            if np.isfinite(best) and not np.isnan(y):
+                self._belief.learn(self.records.index[n], y, best)
         self._learnt = count
         return self._belief
 

@@ -1,7 +1,13 @@
-"""Records of a search in their order: log losses, diverged and missing runs, the best of each cell, what was spent."""
+"""Records of a search in their order: log losses, diverged and missing runs, the best of each cell, what was spent.
+
+A loss that no other record comes near (`ABSURD`) is no loss: a run that ended at 1e300 has diverged without saying so,
+and one at 1e-12 measured nothing. Such a record counts as diverged or missing, by the records up to it alone, so that
+the order in which they came tells everything.
+"""
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,17 +17,23 @@ from sweeplaw.analysis.guidance.space import Array, CandidateSpace, Index
 from sweeplaw.trials.errors import InputError
 
 MOST_FAULTS = 5
+ABSURD = float(np.log(1e6))  # distance in log loss from the median of all records, beyond which a loss is none
+LARGEST = float(np.log(1e100))  # of a log loss that squares can be computed of
 
 
 class Records:
     """Records so far. ``index`` and ``y`` hold runs with a loss, inf for diverged ones; a missing loss tells nothing,
-    but its point is not run again.
+    but its point is not run again. ``judged`` are the log losses as the records up to each one judge them: inf of an
+    absurdly high one, NaN of an absurdly low one.
     """
 
     def __init__(self, space: CandidateSpace) -> None:
         self.space = space
         self.index: list[int] = []
         self.y: list[float] = []
+        self.judged: list[float] = []
+        self._ordered: list[float] = []  # finite log losses, ascending
+        self._any_absurd = False
         self.best_so_far: list[float] = []  # of the record's cell, with this record
         self.best: Array = np.full(len(space.cells), np.inf)
         self.leader: Index = np.full(len(space.cells), -1)
@@ -65,16 +77,45 @@ class Records:
         cell = self.space.cell[point]
         self.tried[point] = True
         self.spent += float(self.space.cost[point])
-        if not np.isfinite(value):
+        y = float(np.log(value)) if value > 0 else np.nan
+        if np.isfinite(y) and abs(y) > LARGEST:
+            y = np.inf if y > 0 else np.nan
+        if not np.isfinite(y):
             self.lost[point] = True
-        if np.isnan(value):
+        if np.isnan(y):
             return
-        y = float(np.log(value))
-        if y < self.best[cell]:
-            self.best[cell], self.leader[cell] = y, point
         self.index.append(point)
         self.y.append(y)
+        if np.isfinite(y):
+            bisect.insort(self._ordered, y)
+        low, high = self._sound()
+        before, self._any_absurd = (
+            self._any_absurd,
+            bool(self._ordered) and (self._ordered[0] < low or self._ordered[-1] > high),
+        )
+        if before or self._any_absurd:
+            self._judge_all(low, high)
+        elif y < self.best[cell]:
+            self.best[cell], self.leader[cell] = y, point
+        self.judged.append(np.inf if y > high else np.nan if y < low else y)
         self.best_so_far.append(float(self.best[cell]))
+
+    def _sound(self) -> tuple[float, float]:
+        """Return the ends between which a log loss is one."""
+        count = len(self._ordered)
+        if not count:
+            return -np.inf, np.inf
+        middle = (self._ordered[(count - 1) // 2] + self._ordered[count // 2]) / 2
+        return middle - ABSURD, middle + ABSURD
+
+    def _judge_all(self, low: float, high: float) -> None:
+        """Find the best records anew, without those whose loss is none, which count as lost."""
+        self.best[:], self.leader[:] = np.inf, -1
+        for point, y in zip(self.index, self.y, strict=True):
+            cell, sound = self.space.cell[point], low <= y <= high
+            self.lost[point] = not sound
+            if sound and y < self.best[cell]:
+                self.best[cell], self.leader[cell] = y, point
 
     def first(self, count: int) -> tuple[Index, Array, Array]:
         """Return points and log losses of the first records, and the best of each cell among them.
@@ -82,7 +123,11 @@ class Records:
         Diverged runs are left out where the cell has no loss yet: nothing says what they are worse than.
         """
         index, y = np.array(self.index[:count], dtype=np.int64), np.array(self.y[:count], dtype=float)
+        if (finite := np.isfinite(y)).any():
+            middle = float(np.median(y[finite]))
+            y = np.where(y > middle + ABSURD, np.inf, np.where(y < middle - ABSURD, np.nan, y))
         best = np.full(len(self.space.cells), np.inf)
-        np.minimum.at(best, self.space.cell[index], y)
-        known = np.isfinite(best[self.space.cell[index]])
+        told = ~np.isnan(y)
+        np.minimum.at(best, self.space.cell[index[told]], y[told])
+        known = np.isfinite(best[self.space.cell[index]]) & told
         return index[known], y[known], best

@@ -138,6 +138,59 @@ def test_nothing_is_recommended_while_no_run_has_a_loss() -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("outlier", [1e300, 1e30, 1e-30])
+def test_losses_that_no_other_record_comes_near_are_no_losses(outlier: float) -> None:
+    truth = planted(2, 1, noise=0.0005, seed=8)
+    guide, rng = Guide(truth.space), np.random.default_rng(0)
+    for _ in range(60):
+        (proposal,) = guide.propose()
+        absurd = rng.random() < 0.15
+        guide.observe([proposal.index], [outlier if absurd else float(truth.loss[proposal.index])])
+    at_once = Guide(truth.space)
+    at_once.observe(guide.records.index, np.exp(guide.records.y).tolist())
+    assert proposed(guide) == proposed(at_once)
+    for answer in guide.recommend():
+        assert truth.clean[answer.denoised] / truth.clean[truth.space.cell == answer.cell].min() - 1 < 0.002
+        assert truth.loss.min() / 2 < answer.loss < truth.loss.max() * 2
+        assert not guide.records.lost[answer.recorded]
+
+
+@pytest.mark.heavy
+def test_a_cell_of_absurd_losses_alone_has_none() -> None:
+    truth = planted(2, 1, noise=0.0005, seed=8)
+    guide = Guide(truth.space)
+    for _ in range(40):
+        (proposal,) = guide.propose()
+        bad = truth.space.cell[proposal.index] == 1
+        guide.observe([proposal.index], [1e300 if bad else float(truth.loss[proposal.index])])
+    other = guide.recommend()[1]
+    assert other.loss < 100
+    assert "no run of this cell has a loss" in other.words
+    every = Guide(truth.space)
+    every.observe(list(range(5)), [1e300] * 5)
+    assert every.recommend() == []
+
+
+@pytest.mark.heavy
+def test_an_answer_that_its_own_records_contradict_is_not_trusted() -> None:
+    truth = planted(1, 1, noise=0.0005, seed=4)
+    guide = search(truth, 40)
+    (answer, *_) = guide.recommend()
+    assert answer.trust > 0.5
+    low = search(truth, 40)
+    unseen = next(p for p in range(len(truth.space)) if not low.records.tried[p]) if not low.records.tried.all() else 0
+    low.observe([unseen], [float(truth.loss[unseen]) * 0.6])
+    contradicted = low.recommend()[int(truth.space.cell[unseen])]
+    assert contradicted.trust == 0
+    assert "not trusted: records contradict the surface" in contradicted.words
+    high = search(truth, 40)
+    for _ in range(3):
+        high.observe([answer.denoised], [float(truth.loss[answer.denoised]) * 1.5])
+    again = next(one for one in high.recommend() if one.cell == answer.cell)
+    assert again.denoised != answer.denoised or again.trust == 0
+
+
+@pytest.mark.heavy
 def test_recipes_share_the_curvature_and_the_better_one_is_found() -> None:
     truth = planted(2, 1, noise=0.0005, seed=9, recipes=("adamw", "muon"))
     guide = search(truth, 70)
