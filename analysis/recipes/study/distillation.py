@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from sweeplaw.analysis.fitting.uncertainty import Interval
 from sweeplaw.analysis.recipes.limits.levels import Model
@@ -73,17 +74,20 @@ def retained_shares(
     """Return the share at each N and U where the student, a teacher and a single model were measured.
 
     The teacher is the measured ensemble of most members; the single model that of lowest loss of the recipe ``single``,
-    by default of all recipes but ``students``, which are students like this one. Raise InputError for recipes that are
-    not there, or without a common N and U.
+    by default of all recipes but students like this one: ``students``, and those whose runs have FLOPs of teachers.
+    Raise InputError for recipes that are not there, or without a common N and U.
     """
     named = [student, teacher, *([single] if single else [])]
     if unknown := [name for name in named if name not in study.recipes]:
         there = ", ".join(study.recipes)
         raise InputError([f"no recipe {name!r}{nearest(name, study.recipes)} (there are {there})" for name in unknown])
-    singles = [single] if single else [name for name in study.recipes if name not in (student, teacher, *students)]
+    taught = study.runs.frame.filter(pl.col("teacher_flops") > 0)["recipe"].unique().to_list()
+    others = [name for name in study.recipes if name not in (student, teacher, *students, *taught)]
+    singles = [single] if single else others
     found = list(_at_each_place(study, student, teacher, singles))
     if not found:
-        raise InputError(f"{student}, {teacher} and a single model of {', '.join(singles)} have no N and U in common")
+        of = ", ".join(singles) or "another recipe"
+        raise InputError(f"{student}, {teacher} and a single model of {of} have no N and U in common")
     return found
 
 

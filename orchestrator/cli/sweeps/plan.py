@@ -96,9 +96,7 @@ def plan(
         typer.echo(f"nothing to run: {planned} of {counted(planned, 'trial')} are in the store")
     else:
         _print(cost, listing(made) if trials else [])
-    for sentence in absent_data(made):
-        typer.echo(f"note: {sentence}; a launch needs it where its trials run", err=True)
-    for sentence in unknown_sizes(made):
+    for sentence in [*absent_data(made), *unknown_sizes(made)]:
         typer.echo(f"note: {sentence}", err=True)
     report_damage(opened.problems if opened else ())
 

@@ -73,6 +73,15 @@ def test_unique_tokens_are_whole_windows_so_that_one_run_has_one_identity() -> N
     assert spec(width=32, unique_tokens=10_000, context=128).trial_id == spec(width=32, unique_tokens=9_984).trial_id
 
 
+def test_a_change_after_the_end_of_a_run_is_refused() -> None:
+    short = {"width": 32, "corpus": "markov:states=12,spread=1.5,tokens=65536", "context": 16, "validation_tokens": 512}
+    run = spec(**short, unique_tokens=2048, epochs=1, batch_sequences=8, changes="15: lr=0.1")
+    MODEL.check([run])
+    late = TrialSpec(run.workload, {**run.knobs, "changes": "4: lr=0.1; 16: lr=0.2"}, run.later)
+    with pytest.raises(InputError, match="step 16 of 16"):
+        MODEL.check([run, late])
+
+
 def test_an_ensemble_costs_its_members_and_has_one_members_parameters() -> None:
     one, four = (MODEL.cost(spec(width=32, members=members)) for members in (1, 4))
     assert four.params == one.params

@@ -99,11 +99,14 @@ class LanguageModel:
     def check(self, specs: Sequence[TrialSpec]) -> None:
         """Open each corpus and check that it has the tokens that the specs need. Raise InputError with all faults."""
         faults: dict[str, None] = {}
-        for text in {str(spec["changes"]): None for spec in specs}:
+        changed = ((str(spec["changes"]), length_of(spec.knobs).steps) for spec in specs if spec["changes"])
+        for text, steps in dict.fromkeys(changed):
             try:
-                changes.parse(text)
+                late = [change.step for change in changes.parse(text) if change.step >= steps]
             except ValueError as error:
                 faults[f"changes: {error}"] = None
+                continue
+            faults |= {f"changes: {text!r}: step {step} of {steps} (accepted: before the end)": None for step in late}
         faults |= dict.fromkeys([*_faults(self._check_text, specs), *task_columns.check(self.tasks)])
         if faults:
             raise InputError(list(faults))

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sweeplaw.trials.accounting import Length, Shape, length, real_parts
+from sweeplaw.trials.accounting import WEIGHT_PARTS, Length, Shape, length, real_parts
 from sweeplaw.trials.corpus import names
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Knob, TrialSpec, Value
@@ -76,9 +76,10 @@ def _sources(asked: Mapping[str, Any], folder: Path | None) -> dict[str, Value]:
 
 def _require_real_text(weight: float, corpus: str) -> None:
     if real_parts(weight) < 1:
+        most, alone = 1 - 1 / WEIGHT_PARTS, f"corpus = 'synthetic:ID' and validation_corpus = {corpus!r}"
         raise InputError(
-            f"synthetic_weight = {weight:g} leaves no real text, of which epochs are asked for (accepted: below 1; to "
-            f"train on synthetic text alone, corpus = 'synthetic:ID' and validation_corpus = {corpus!r})"
+            f"synthetic_weight = {weight:.15g} leaves no real text, of which epochs are asked for (accepted: up to "
+            f"{most}; to train on synthetic text alone, {alone})"
         )
 
 

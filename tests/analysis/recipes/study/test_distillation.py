@@ -60,6 +60,9 @@ def test_a_student_is_set_against_the_largest_ensemble_and_the_best_single_model
     assert other.share == pytest.approx(0.28 / 0.3)
     (alone,) = retained_shares(study, "student", "ensemble", students=["tuned"])
     assert alone.single == 3.70, "another student is no single model"
+    taught = pl.when(pl.col("recipe") == "tuned").then(1e18)
+    (found,) = retained_shares(recipe_limits(table.with_columns(teacher_flops=taught), draws=0), "student", "ensemble")
+    assert found.single == 3.70, "nor is what had teachers"
     with pytest.raises(InputError, match="no N and U in common"):
         retained_shares(recipe_limits(table.filter(pl.col("N") == 2e8).vstack(table.filter(
             pl.col("recipe") == "student")).vstack(table.filter(pl.col("recipe") == "ensemble")), draws=0),
