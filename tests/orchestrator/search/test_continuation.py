@@ -155,7 +155,7 @@ def test_a_budget_of_hours_ends_the_launch_in_its_own_state_and_a_larger_one_con
     if bound == "device":
         with pytest.raises(InputError, match=r"budget.device_hours = 0.000416667, but 0.00\d* are used"):
             run(tmp_path / "s", content(1.5))
-    large = run(tmp_path / "s", content(15))
+    large = run(tmp_path / "s", content(5))
     found = rows(tmp_path / "s")
     assert found.height > before.height or large.search_end
     assert set(before["trial_id"]) <= set(found["trial_id"])
