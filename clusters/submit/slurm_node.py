@@ -25,6 +25,7 @@ from sweeplaw.clusters.connect.addresses import address_towards, free_port, own_
 from sweeplaw.clusters.connect.cleanup import MARK
 from sweeplaw.clusters.connect.driver import CLUSTER, fill
 from sweeplaw.clusters.connect.private import (
+    ON_DEMAND,
     RAYS,
     UNWATCHED,
     environment,
@@ -188,6 +189,7 @@ def _variables(job: Mapping[str, Any], files: JobFolder) -> dict[str, str | None
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
         "RAY_ADDRESS": None,
         **UNWATCHED,
+        **ON_DEMAND,
     }
 
 

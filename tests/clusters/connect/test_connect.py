@@ -38,7 +38,7 @@ def head(*options: str, **names: str) -> Iterator[tuple[str, Path]]:
         token = write_token(folder / "token")
         options = ("--head", "--port=0", "--block", "--num-cpus=3", "--include-dashboard=false", *options)
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, f"--temp-dir={folder / RAYS}"]
-        names |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), cleanup.MARK: str(folder)}
+        names |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), cleanup.MARK: str(folder), **ON_DEMAND}
         stack.enter_context(environment(names))
         ray = subprocess.Popen(
             [*command, "--disable-usage-stats"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
