@@ -57,7 +57,7 @@ context = 64
 epochs = 1
 batch_sequences = 8
 evaluations = 9
-validation_tokens = 8192
+validation_tokens = {validation}
 """
 STEP = 8 * 64  # tokens
 WHOLE = 8  # trainings that a search may spend
@@ -100,7 +100,8 @@ def search(text: str, seed: int, steps: int, folder: Path) -> Found:
 
 
 def _sweep(search: str, budget: str, steps: int) -> str:
-    return SWEEP.format(search=search, budget=budget, tokens=steps * STEP)
+    validation = min(8192, 64 * steps)  # few where the training is short, or it would take most of the time
+    return SWEEP.format(search=search, budget=budget, tokens=steps * STEP, validation=validation)
 
 
 def show(name: str, found: Sequence[Found], best: float, random: Sequence[Found]) -> None:
