@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -72,3 +72,18 @@ def test_a_model_of_few_widths_is_up_to_sixteen_times_as_deep_as_the_rule_and_no
 def test_a_target_below_the_smallest_model_is_refused_with_the_smallest() -> None:
     with pytest.raises(ValueError, match=r"the smallest has 1[\d,]+;"):
         solve(1000, "params", vocabulary=256, tied_embeddings=False, qk_norm=False)
+
+
+@pytest.mark.parametrize("count", ["params", "params_non_embedding"])
+@pytest.mark.parametrize("vocabulary", [257, 5000])
+def test_the_smallest_model_that_a_refusal_names_is_the_smallest(
+    count: Literal["params", "params_non_embedding"], vocabulary: int
+) -> None:
+    options: dict[str, Any] = {"vocabulary": vocabulary, "tied_embeddings": True, "qk_norm": True}
+    with pytest.raises(ValueError, match=r"the smallest has [\d,]+;") as caught:
+        solve(100, count, **options)
+    least = int(str(caught.value).partition("the smallest has ")[2].partition(";")[0].replace(",", ""))
+    found = parameters(solve(least, count, **options))
+    assert least == (found.total if count == "params" else found.non_embedding)
+    with pytest.raises(ValueError, match="the smallest has"):
+        solve(least - 25, count, **options)  # more than half a step of the hidden width, 3 * 16 parameters

@@ -120,7 +120,7 @@ def _deviation(shape: Shape) -> float:
 
 
 def _smallest(base: Shape) -> Shape:
-    return replace(base, depth=2, ffn=math.ceil(FFN_RATIOS[0] * base.width))
+    return replace(base, depth=1, ffn=math.ceil(FFN_RATIOS[0] * base.width))
 
 
 def _count(shape: Shape, count: Count) -> int:
