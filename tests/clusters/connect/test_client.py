@@ -24,7 +24,7 @@ from sweeplaw.clusters.connect import cleanup, client
 from sweeplaw.clusters.connect.addresses import free_port
 from sweeplaw.clusters.connect.cluster import connected
 from sweeplaw.clusters.connect.errors import ConnectError
-from sweeplaw.clusters.connect.private import RAYS, environment, private_folder, write_token
+from sweeplaw.clusters.connect.private import ON_DEMAND, RAYS, environment, private_folder, write_token
 from sweeplaw.clusters.profile.profile import Profile, parse
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.trials.errors import InputError
@@ -58,7 +58,8 @@ def head() -> Iterator[Head]:
         token, port = write_token(folder / "token"), free_port()
         places = ["--port=0", f"--ray-client-server-port={port}", f"--temp-dir={folder / RAYS}"]
         options = ["--head", "--block", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats", *places]
-        with environment({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), cleanup.MARK: str(folder)}):
+        names = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), cleanup.MARK: str(folder), **ON_DEMAND}
+        with environment(names):
             command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options]
             ray = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
