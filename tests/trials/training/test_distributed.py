@@ -72,9 +72,9 @@ def test_several_processes_train_a_trial_as_one_process_does(
 def test_several_processes_train_a_student_as_one_process_does(tmp_path: Path) -> None:
     """From kept weights, on text of a model beside real text, with soft labels of that model."""
     teacher = spec()
-    assert (
-        list(WORKLOAD.run([teacher], Context("cpu", tmp_path, weights=f"{tmp_path}/weights")))[-1].state == "completed"
-    )
+    *_, outcome = WORKLOAD.run([teacher], Context("cpu", tmp_path, weights=f"{tmp_path}/weights"))
+    assert isinstance(outcome, Outcome)
+    assert outcome.state == "completed"
     text = sample_corpus(locate(str(tmp_path)), SamplingRequest(teacher.trial_id, 2048)).name
     student = spec(
         init_from=teacher.trial_id, synthetic=text, synthetic_weight=0.5, teachers=teacher.trial_id, teacher_weight=0.5,
