@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from sweeplaw.analysis.tables import tables
 from sweeplaw.clusters.connect import cleanup
 from sweeplaw.clusters.connect.addresses import free_port
-from sweeplaw.clusters.connect.private import RAYS, environment, private_folder, write_token
+from sweeplaw.clusters.connect.private import ON_DEMAND, RAYS, environment, private_folder, write_token
 from sweeplaw.clusters.profile.profile import Profile, parse
 from sweeplaw.clusters.submit import ray_job
 from sweeplaw.orchestrator.cli import app
@@ -163,6 +163,7 @@ def dashboard() -> Iterator[tuple[str, Path]]:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             cleanup.MARK: str(folder),
+            **ON_DEMAND,
             "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
         }
         with environment(names):
