@@ -43,7 +43,7 @@ def test_a_trial_too_large_for_a_process_is_trained_by_two_with_the_same_result(
     memory = cost.memory_on(2)
     assert memory is not None
     assert memory < cost.memory_bytes
-    _, alone = run(made, {}, tmp_path / "alone")
+    _, alone = run(made, {"kind": "inline"}, tmp_path / "alone")
     done, spread = run(made, {"memory_per_trial": memory}, tmp_path / "spread")
     assert done.states == {"completed": 1}, spread["message"].to_list()
     assert spread["val_loss"][0] == pytest.approx(alone["val_loss"][0], rel=1e-4)
