@@ -23,6 +23,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/laws/bootstrap_speed.py": ("--small",),
     "benchmarks/laws/coverage.py": ("--sets", "4", "--quantities", "--noise", "size"),
     "benchmarks/laws/fit_speed.py": ("--rows", "10000"),
+    "benchmarks/laws/full_answer.py": ("--rows", "20000", "--cells", "20", "--seeds", "2"),
     "benchmarks/laws/hyperlaw_coverage.py": ("--sets", "1", "--resamples", "20"),
     "benchmarks/laws/hyperlaw_speed.py": ("--small",),
     "benchmarks/rollouts.py": ("--small",),
