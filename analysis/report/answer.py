@@ -56,8 +56,11 @@ def _law(law: Values) -> Iterator[str]:
     if law["law"] is None:
         yield f"<strong>There is no law of N and D yet</strong>: {escape(law['why_not'].rstrip('.'))}."
         return
-    unchecked = "" if law["verified"] else " This fit is <strong>not verified</strong>: do not quote its numbers."
-    yield f"<strong>Loss follows {formula_html(law)}.</strong>{unchecked}"
+    if not law["verified"]:
+        why = escape(status_in_words(law["status"]).removeprefix("NOT VERIFIED: "))
+        yield f"<strong>There is no law to quote</strong>: the fit of {escape(law['formula'].replace('**', '^'))} is not verified ({why})."
+        return
+    yield f"<strong>Loss follows {formula_html(law)}.</strong>"
 
 
 def _growth(law: Values) -> Iterator[str]:
@@ -80,7 +83,7 @@ def _times(power: float, low: float | None, high: float | None) -> str:
 
 def _trust(law: Values) -> Iterator[str]:
     """Yield how far the law is tested, and what speaks against it."""
-    if law["law"] is None:
+    if law["law"] is None or not law["verified"]:
         return
     held = law["holdout"]
     if held.get("rows"):

@@ -25,8 +25,9 @@ def family_cards(
 
     ``values`` are those of the family in `report_values`. ``prefix`` makes the keys of the cards unique.
     """
-    by, family, surface = section.by, section.family, section.surface.fit
-    advised = surface is not None and surface.verified and not (values["surface"]["derived"] or {}).get("withheld")
+    by, family = section.by, section.family
+    surface = section.surface.fit if section.surface.fit and section.surface.fit.verified else None  # no other is drawn
+    advised = surface is not None and not (values["surface"]["derived"] or {}).get("withheld")
     band = forecast_band(surface)
     first = compute_card(family, by, surface, advised, band, f"{prefix}-compute") if surface is not None else None
     own = {

@@ -38,6 +38,8 @@ def sweep_card(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum
     cells = known.group_by([by.n, by.d, knob]).agg(loss=pl.col(by.loss).min()).sort(by.n, by.d, knob)
     least = pl.col("loss").min().over(by.n, by.d)
     cells = cells.with_columns(excess=pl.col("loss") / least - 1, scale=pl.col(by.n).cast(pl.Float64) * pl.col(by.d))
+    if cells.group_by(by.n, by.d).len()["len"].max() == 1:
+        return None  # a knob that the cell decides
     order = sorted(cells["scale"].unique().to_list())
     shown = most_even(order, MOST_CELLS)
     drawn = cells.filter(pl.col("scale").is_in(shown))
@@ -95,7 +97,8 @@ def optimum_card(
     along = max((by.n, by.d), key=lambda axis: (spread[axis] > 1, abs(exponents.get(axis) or 0)))
     other = by.d if along == by.n else by.n
     others = sorted({one.cell[other] for one, _ in cells})
-    values = [v for _, k in cells for v in (k.best, k.fitted) if v is not None and v > 0]
+    fitted = [k.fitted for one, k in cells if one.supported and k.fitted is not None]
+    values = [v for v in (*(k.best for _, k in cells), *fitted) if v > 0]
     levels = [level for _, k in cells for level in k.levels if level > 0]
     if not values:
         return None

@@ -119,11 +119,7 @@ def compute_card(family: Family, by: Axes, fit: Fit, advised: bool, band: Band |
     ahead = (
         f" Dashed and shaded: a forecast, up to {AHEAD:g} times the largest run, with its 95 % band." if found else ""
     )
-    rings = (
-        f" Rings: the {len(held)} points of largest compute, which a law fitted to the others had to predict."
-        if held
-        else ""
-    )
+    rings = f" Rings: the {len(held)} points of largest compute, predicted by a law of the others." if held else ""
     thick = " The thick line is the least loss that any size can reach." if found else ""
     return card(
         key,
@@ -269,6 +265,8 @@ def _draw_axis_line(chart: Chart, line: AxisLine, rank: int, count: int, names: 
     if line.surface is not None:
         chart.band(line.beyond, line.low, line.high, "bd faint")
         chart.line(line.grid, line.surface, f"cur {stroke(rank, count)}", key)
+    elif line.own is None:  # a guide for the eye
+        chart.line(line.points["x"].to_list(), line.points["loss"].to_list(), f"iso {stroke(rank, count)}", key)
     if line.own is not None:
         chart.line(line.grid, line.own, f"own {stroke(rank, count)}", key)
     for row in line.points.to_dicts():

@@ -257,8 +257,9 @@ def test_the_page_marks_the_numbers_of_a_surface_that_is_not_verified(made):
     for budget in answer.next_budgets(law):
         assert f"<td>{budget[1]}</td>" in html
         assert f"<td>{budget[1]} ?</td>" in marked
-    assert "not verified" not in html
-    assert "This fit is <strong>not verified</strong>" in marked
+    assert "There is no law to quote" not in html
+    assert "There is no law to quote" in marked
+    assert "Loss follows" not in marked
 
 
 OWN = """
