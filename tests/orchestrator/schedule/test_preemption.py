@@ -33,7 +33,7 @@ from tests.processes import is_alive
 pytestmark = pytest.mark.ray
 
 PATIENCE = 240.0  # seconds; a loaded machine is slow
-# 2,560 updates: a quarter of a minute on a quiet core.
+# 1,280 updates: seconds on a quiet core.
 SWEEP = """
 name = "long"
 workload = "language_model"
@@ -43,7 +43,7 @@ unique_tokens = [4096]
 [fixed]
 corpus = "markov:states=12,spread=1.5,tokens=65536"
 context = 16
-epochs = 80.0
+epochs = 40.0
 width = 16
 depth = 1
 validation_tokens = 1024
