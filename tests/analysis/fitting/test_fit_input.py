@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sweeplaw import analysis
+from sweeplaw.analysis.fitting.apparent_units import apparent_units
 from sweeplaw.trials.errors import InputError
 
 X = np.geomspace(1e6, 1e9, 24)
@@ -221,3 +222,9 @@ def test_a_law_that_degenerates_at_its_bounds_warns_in_words_alone() -> None:
     found = analysis.fit({"N": n, "D": d, "loss": 2.5 + 0.02 * np.log(n / 1e6) + 0.02 * np.log(d / 1e8)}, space="log")
     assert not found.verified
     assert any("A is not identified" in note for note in found.summary().splitlines())
+
+
+@pytest.mark.parametrize(("sizes", "unit"), [([0.001, 0.002, 0.007], "billions"), ([1.0, 2.0, 7.0], "millions")])
+def test_sizes_alone_seem_to_be_in_the_unit_in_which_models_are_usual(sizes: list[float], unit: str) -> None:
+    found = apparent_units({"N": np.array(sizes)}, {"N": "size"}, {})
+    assert found.startswith(f"N (size) seems to be in {unit} (")
