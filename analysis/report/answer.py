@@ -58,7 +58,8 @@ def _law(law: Values) -> Iterator[str]:
         return
     if not law["verified"]:
         why = escape(status_in_words(law["status"]).removeprefix("NOT VERIFIED: "))
-        yield f"<strong>There is no law to quote</strong>: the fit of {escape(law['formula'].replace('**', '^'))} is not verified ({why})."
+        formula = escape(law["formula"].replace("**", "^"))
+        yield f"<strong>There is no law to quote</strong>: the fit of {formula} is not verified ({why})."
         return
     yield f"<strong>Loss follows {formula_html(law)}.</strong>"
 
