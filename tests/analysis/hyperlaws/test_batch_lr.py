@@ -12,7 +12,7 @@ from sweeplaw.analysis.hyperlaws.evaluation import Scorer
 from sweeplaw.analysis.hyperlaws.features import features
 from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
 from sweeplaw.analysis.hyperlaws.knob_law import Estimate
-from sweeplaw.analysis.report.hyperlaw_figures import heatmaps, importance_bars, law_lines
+from sweeplaw.analysis.report.paper.hyperlaw_figures import heatmaps, importance_bars, law_lines
 from sweeplaw.analysis.tuning.cells import CellTable, cell_table
 from sweeplaw.analysis.tuning.importance import importance
 from sweeplaw.analysis.tuning.optimum import optima
