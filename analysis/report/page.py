@@ -21,7 +21,7 @@ from sweeplaw.analysis.report.answer import (
     plain,
     repeated,
 )
-from sweeplaw.analysis.report.charts.numbers import flops, people, percent
+from sweeplaw.analysis.report.charts.numbers import flops, people, percent, without_e
 from sweeplaw.analysis.report.content import family_cards
 from sweeplaw.analysis.report.panels.runs import times_card
 from sweeplaw.analysis.report.paper import figures
@@ -79,7 +79,7 @@ def environment() -> Environment:
     found.filters.update(
         short=short, g=_g, seconds=_seconds, plainly=status_in_words, warnings=further_warnings, sides=sides,
         people=people, flops=flops, percent=percent, answer=answer, badges=badges, parameters=parameter_rows,
-        budgets=next_budgets, formula=formula_html, repeated=repeated, plain=plain,
+        budgets=next_budgets, tens=without_e, formula=formula_html, repeated=repeated, plain=plain,
     )  # fmt: skip
     return found
 

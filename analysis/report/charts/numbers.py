@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 NARROW = "\N{NO-BREAK SPACE}"
 UNBOUNDED = 1e4  # times the value: an end of an interval farther away says nothing
@@ -57,6 +58,11 @@ def level(value: float | None) -> str:
 def flops(value: float | None) -> str:
     """Return FLOPs as a power of ten in two digits; a dash if unknown."""
     return "–" if value is None else power_of_ten(value)
+
+
+def without_e(text: str) -> str:
+    """Return a text in which ``6e+20`` is ``6 × 10²⁰``."""
+    return re.sub(r"\b(\d+(?:\.\d+)?)e([+-]\d+)\b", lambda found: power_of_ten(float(found[0])), text)
 
 
 def percent(share: float | None, digits: int = 2) -> str:

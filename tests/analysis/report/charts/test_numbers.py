@@ -2,7 +2,16 @@
 
 import pytest
 
-from sweeplaw.analysis.report.charts.numbers import estimate, fixed, flops, level, people, percent, power_of_ten
+from sweeplaw.analysis.report.charts.numbers import (
+    estimate,
+    fixed,
+    flops,
+    level,
+    people,
+    percent,
+    power_of_ten,
+    without_e,
+)
 
 NARROW = "\N{NO-BREAK SPACE}"
 
@@ -39,6 +48,10 @@ def test_knobs_are_shown_in_full_and_shares_in_per_cent():
     ]
     assert (flops(6e20), flops(None)) == (f"6{NARROW}×{NARROW}10²⁰", "–")
     assert power_of_ten(-1e3) == "−10³"
+    assert (
+        without_e("at 6e+20 FLOPs, 1.5e-07 of some1e+20")
+        == f"at 6{NARROW}×{NARROW}10²⁰ FLOPs, 1.5{NARROW}×{NARROW}10⁻⁷ of some1e+20"
+    )
     assert [fixed(value, 3) for value in (2690.4, 0.0123456, 1e7)] == ["2,690", "0.0123", "10,000,000"]
 
 
