@@ -26,6 +26,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/laws/full_answer.py": ("--rows", "20000", "--cells", "20", "--seeds", "2"),
     "benchmarks/laws/hyperlaw_coverage.py": ("--sets", "1", "--resamples", "20"),
     "benchmarks/laws/hyperlaw_speed.py": ("--small",),
+    "benchmarks/pages/report_size.py": ("--trials", "96"),
     "benchmarks/rollouts.py": ("--small",),
     "benchmarks/sampling/sample_speed.py": ("--small",),
     "benchmarks/search.py": ("--small",),

@@ -14,6 +14,8 @@ from sweeplaw.analysis.report.panels.loss import compute_of_rows
 from sweeplaw.analysis.report.panels.shades import fill
 from sweeplaw.trials.quantities import counted
 
+MOST_DOTS = 1500  # runs; of more, this many are drawn, evenly spread over compute
+
 
 def residuals_card(fit: Fit, key: str) -> Card | None:
     """Return observed over predicted loss, less one, of every row against k N D; None for a law of other inputs."""
@@ -24,8 +26,13 @@ def residuals_card(fit: Fit, key: str) -> Card | None:
     n, d = (seen[name] * units.get(name, 1.0) for name in ("N", "D"))
     misses = fit.observations.losses / fit.predict({"N": n, "D": d}) - 1
     sizes = sorted(set(n.tolist()))
+    drawn = np.argsort(compute, kind="stable")
+    if len(drawn) > MOST_DOTS:
+        drawn = drawn[np.linspace(0, len(drawn) - 1, MOST_DOTS).astype(int)]
     reach = float(np.abs(misses).max()) or 1e-6
     usual = float(np.sqrt(np.mean(misses**2)))
+
+    part = f" {MOST_DOTS:,} are drawn and in the table." if len(misses) > MOST_DOTS else ""
 
     def draw(width: float) -> str:
         chart = Chart(
@@ -36,7 +43,7 @@ def residuals_card(fit: Fit, key: str) -> Card | None:
             "residuals against compute",
         )
         chart.line([compute.min(), compute.max()], [0.0, 0.0], "zero")
-        for c, miss, size, tokens in zip(compute, misses, n, d, strict=True):
+        for c, miss, size, tokens in zip(compute[drawn], misses[drawn], n[drawn], d[drawn], strict=True):
             text = f"{people(size)} parameters, {people(tokens)} tokens: {percent(miss)}"
             chart.dot(c, miss, f"pt {fill(sizes.index(size), len(sizes))}", text, f"n{size:g}")
         return chart.svg()
@@ -46,7 +53,10 @@ def residuals_card(fit: Fit, key: str) -> Card | None:
         f"Runs lie within {percent(reach)} of the law, {percent(usual)} as a rule",
         "A dot is a run; colour: parameters, dark small, light large.",
         draw,
-        f"{counted(len(misses), 'run')}; as a rule: root mean square. A pattern along compute is an error of the form.",
+        f"{counted(len(misses), 'run')}; as a rule: root mean square. A pattern along compute is an error "
+        f"of the form.{part}",
         f"Residuals of {counted(len(misses), 'run')}, at most {percent(reach)}.",
-        sheet(("N", "D", "compute_flops", "residual"), zip(n, d, compute, misses, strict=True)),
+        sheet(
+            ("N", "D", "compute_flops", "residual"), zip(n[drawn], d[drawn], compute[drawn], misses[drawn], strict=True)
+        ),
     )
