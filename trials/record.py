@@ -112,6 +112,9 @@ SHARED_COLUMNS = frozenset(
         "train_loss",
     ]
 )
+# The workloads that score kept models. Rows of the first are losses of tasks: no runs that a law or a best setting may
+# learn from. Those of the second are losses of ensembles of kept models.
+TASK_SCORES, ENSEMBLE_SCORES = "evaluation", "ensemble"
 # Where a sweep of one's own trials gives `params` alone; said wherever N is needed.
 N_UNKNOWN = (
     "N (params_non_embedding) is null, because params is known and params_embedding is not; declare "

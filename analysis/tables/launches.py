@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from sweeplaw.analysis.tables.sql.expressions import ALIASES
-from sweeplaw.trials.record import TRIAL_COLUMNS
+from sweeplaw.trials.record import TASK_SCORES, TRIAL_COLUMNS
 from sweeplaw.trials.spec import Value
 from sweeplaw.trials.store_format.damage import parsed_all
 from sweeplaw.trials.store_format.location import Location
@@ -124,3 +124,13 @@ def _all_texts(value: Any) -> bool:
 def _is_value(value: Any) -> bool:
     """Return whether a knob can have this value."""
     return isinstance(value, bool | str) or (isinstance(value, int | float) and abs(value) <= sys.float_info.max)
+
+
+def without_scores(
+    trials: pl.LazyFrame, recorded: Sequence[Mapping[str, Any]]
+) -> tuple[pl.LazyFrame, tuple[Mapping[str, Any], ...]]:
+    """Return the trials and launches without those that scored kept models on tasks: their losses are of other data."""
+    kept = tuple(launch for launch in recorded if launch.get("workload") != TASK_SCORES)
+    if len(kept) == len(recorded) or "workload" not in trials.collect_schema():
+        return trials, kept
+    return trials.filter(pl.col("workload").ne_missing(TASK_SCORES)), kept

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 from polars import selectors
 
+from sweeplaw.analysis.tables.launches import without_scores
 from sweeplaw.analysis.tables.query_errors import explained
 from sweeplaw.analysis.tables.roles.best import best, seed_columns
 from sweeplaw.analysis.tables.sql.expressions import (
@@ -130,8 +131,9 @@ def _scans(frame: pl.LazyFrame) -> set[str]:
 
 
 def _best(tables: Tables, query: Query) -> pl.DataFrame:
-    cells = query.best_per or scientific_axes(tables)
-    return best(_completed(tables.trials), cells, query.loss, tables.launches)
+    trials, launches = without_scores(_completed(tables.trials), tables.launches)
+    cells = query.best_per or scientific_axes(replace(tables, launches=launches))
+    return best(trials, cells, query.loss, launches)
 
 
 def _completed(trials: pl.LazyFrame) -> pl.LazyFrame:
@@ -151,7 +153,8 @@ def _by_name(tables: Tables, query: Query) -> pl.DataFrame:
     if query.best_per:
         # Only what is asked for: the spec of a trial is longer than all its numbers.
         read = resolved if wanted else None
-        trials = best(_completed(trials), query.best_per, query.loss, tables.launches, read).lazy()
+        runs, launches = without_scores(_completed(trials), tables.launches)
+        trials = best(runs, query.best_per, query.loss, launches, read).lazy()
     if order:
         descending = [name.startswith("-") for name in query.sort]
         trials = trials.sort(order, descending=descending, nulls_last=True, maintain_order=True)

@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from sweeplaw.analysis.tables.arguments import address, check_filters
 from sweeplaw.analysis.tables.display import Shown, brief
-from sweeplaw.analysis.tables.launches import launches, with_later_knobs, with_own_quantities
+from sweeplaw.analysis.tables.launches import launches, with_later_knobs, with_own_quantities, without_scores
 from sweeplaw.analysis.tables.roles.best import best
 from sweeplaw.analysis.tables.scans import column_types, polars_type, scan, scan_ids
 from sweeplaw.analysis.tables.sql.expressions import condition
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
-from sweeplaw.trials.record import CURVE_COLUMNS
+from sweeplaw.trials.record import CURVE_COLUMNS, TASK_SCORES
 from sweeplaw.trials.store_format.columns import ARROW
 from sweeplaw.trials.store_format.damage import note
 from sweeplaw.trials.store_format.exclusions import Exclusions, exclusions
@@ -133,9 +133,20 @@ def load(
 
 
 def keep(tables: Tables, states: Sequence[str] | None, where: str | pl.Expr | None) -> Tables:
-    """Return ``tables`` with the trials in ``states`` for which ``where`` is true; the others are counted."""
+    """Return ``tables`` with the trials in ``states`` for which ``where`` is true; the others are counted.
+
+    Given states, scores of kept models on tasks are left out too: they are no runs.
+    """
     columns = tables.trials.collect_schema()
     trials, dropped, conditions = tables.trials, dict(tables.dropped), []
+    recorded = tables.launches
+    if states is not None:
+        runs, recorded = without_scores(trials, recorded)
+        if runs is not trials:
+            scores = trials.select((pl.col("workload") == TASK_SCORES).sum()).collect().item()
+            dropped.update({"scores of kept models on tasks": scores} if scores else {})
+            conditions.append(pl.col("workload").ne_missing(TASK_SCORES))
+            trials = runs
     if states is not None and "state" in columns:
         counts = trials.group_by("state").len().collect()
         others = [(state or "null", count) for state, count in counts.iter_rows() if state not in states]
@@ -149,7 +160,8 @@ def keep(tables: Tables, states: Sequence[str] | None, where: str | pl.Expr | No
         conditions.append(wanted)
     near = tables.narrowed
     narrowed = None if near is None else lambda trial_ids: near(trial_ids).filter(*conditions)
-    return replace(tables, trials=tables.trials.filter(*conditions), dropped=dropped, narrowed=narrowed)
+    kept = tables.trials.filter(*conditions)
+    return replace(tables, trials=kept, dropped=dropped, narrowed=narrowed, launches=recorded)
 
 
 def read(source: Any, *, states: Sequence[str] | None = ("completed",), where: str | None = None) -> Tables:

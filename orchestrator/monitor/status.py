@@ -22,6 +22,7 @@ from sweeplaw.orchestrator.store.claims import leases
 from sweeplaw.orchestrator.store.clocks import approximate_store_time
 from sweeplaw.orchestrator.store.heartbeats import Lease
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.record import TASK_SCORES
 from sweeplaw.trials.store_format.damage import DamagedFileError, reason_of
 from sweeplaw.trials.store_format.location import Location
 from sweeplaw.trials.store_format.parts.verification import verifier
@@ -76,7 +77,7 @@ class _Held:
 def progress(store: Store, now: dt.datetime | None = None) -> Progress:
     """Return the progress of all sweeps of the store. Raise InputError."""
     now = now or approximate_store_time(store.location)
-    rows = store.outcomes(("launch_id", "ended_at", "val_loss", "train_seconds", "message"))
+    rows = store.outcomes(("workload", "launch_id", "ended_at", "val_loss", "train_seconds", "message"))
     own, final = rows.filter(pl.col("launch_id").is_not_null()), rows.filter("final")
     held = _held(store, now, final)
     plans = planned(store)
@@ -161,7 +162,8 @@ def _packs(store: Store, lease: Lease) -> tuple[RunningPack, ...]:
 
 
 def _best_loss(own: pl.DataFrame) -> float | None:
-    losses = own.filter(pl.col("state") == "completed")["val_loss"].drop_nulls()
+    runs = pl.col("workload").ne_missing(TASK_SCORES)
+    losses = own.filter(pl.col("state") == "completed", runs)["val_loss"].drop_nulls()
     return losses.min() if losses.len() else None  # type: ignore[return-value]
 
 

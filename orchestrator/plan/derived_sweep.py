@@ -22,6 +22,7 @@ from sweeplaw.orchestrator.plan.sweep import SweepSpec, parse
 from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.formula import Formula
 from sweeplaw.trials.formula import parse as parse_formula
+from sweeplaw.trials.record import ENSEMBLE_SCORES, TASK_SCORES
 from sweeplaw.trials.spec import Knob, Value
 from sweeplaw.trials.store_format.location import Location, locate
 from sweeplaw.trials.store_format.synthetic_corpora import texts
@@ -104,7 +105,9 @@ def _workload(file: Mapping[str, Any], base: SweepSpec, store: str) -> dict[str,
 
 def launched_sweep(tables: Tables, sweep: str | None) -> Mapping[str, Any]:
     """Return the record of the latest launch of the sweep. Raise InputError unless one sweep is meant."""
-    recorded = [one for one in tables.launches if one.get("sweep_file") and sweep in (None, one.get("sweep"))]
+    runs = [one for one in tables.launches if one.get("workload") not in (TASK_SCORES, ENSEMBLE_SCORES)]
+    named = tables.launches if sweep is not None else runs
+    recorded = [one for one in named if one.get("sweep_file") and sweep in (None, one.get("sweep"))]
     names = sorted({str(one["sweep"]) for one in recorded})
     if len(names) == 1:
         return recorded[-1]

@@ -102,7 +102,8 @@ def sensitivity_card(study: RecipeStudy) -> Card:
 
 def compute_card(study: RecipeStudy) -> Card:
     """Return the compute of each recipe's best measured model beside its loss."""
-    heads = ("recipe", "U", "best measured", "loss", "training FLOPs", "FLOPs of all runs", "inference FLOPs a token")
+    costs_of = ("training FLOPs", "FLOPs of all runs, without teachers", "inference FLOPs a token: 2 N K")
+    heads = ("recipe", "U", "best measured", "loss", *costs_of)
     body = tuple(
         (one.recipe, short(one.u), _model(one.n, one.k), f"{one.loss:.4f}",
          f"{_flops(one.training)}{' (estimated)' if one.estimated and one.training else ''}", _flops(one.tuning),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from sweeplaw.analysis.recipes.limits.columns import ESTIMATED
+from sweeplaw.analysis.recipes.limits.columns import ESTIMATED, WHOLE
 from sweeplaw.analysis.recipes.study.study import RecipeStudy
 
 INFERENCE = 2.0  # FLOPs per parameter and token (Kaplan et al. 2020)
@@ -46,6 +46,10 @@ def _costs(study: RecipeStudy) -> Iterator[RecipeCost]:
             if best is None:
                 continue
             runs = study.runs.frame.filter(pl.col("recipe") == name, pl.col("U") == u)
-            tuning = float(runs["flops"].sum()) if runs["flops"].null_count() == 0 and runs.height else None
+            trained = runs.filter(
+                pl.col(WHOLE).is_null() | (pl.col("K") == pl.col(WHOLE))
+            )  # a loss of a subset is no run
+            known = trained.height and trained["flops"].null_count() == 0
+            tuning = float(trained["flops"].sum()) if known else None
             yield RecipeCost(name, u, best.n, best.k, best.loss, best.flops, bool(runs[ESTIMATED].any()), tuning,
                        INFERENCE * best.n * best.k)  # fmt: skip

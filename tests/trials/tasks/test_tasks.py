@@ -11,11 +11,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from sweeplaw.analysis.tables.query import Query, run_query
 from sweeplaw.analysis.tables.tables import load
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.launch.evaluation import ensembles as launched
 from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.monitor.status import progress
+from sweeplaw.orchestrator.plan.derived_sweep import derive
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
@@ -124,6 +127,25 @@ def test_lm_eval_gives_our_scores_on_the_same_questions(place: Path) -> None:
     for column in ("accuracy", "accuracy_normalized", "questions"):
         assert theirs[column].to_list() == ours[column].to_list()
     assert theirs["score_name"].to_list() == ["acc"] * 3
+
+
+def test_scores_on_tasks_are_no_runs_of_the_sweep(place: Path) -> None:
+    store, ids = Store.open(place / "s"), trials(place)
+    launched.score(store, ids, [f"choice:{place}/q.jsonl", f"loss:text:{place}/other.txt"])
+    everything = load(store, states=None).trials.collect()
+    scores = everything.filter(pl.col("workload") == "evaluation")
+    assert scores.height >= 2 * len(ids)
+    tables = load(store)
+    assert tables.dropped["scores of kept models on tasks"] >= 2 * len(ids)
+    runs = tables.trials.collect()
+    assert "evaluation" not in runs["workload"]
+    best = run_query(load(store, states=None), Query(sql="SELECT workload, width, val_loss FROM best")).frame
+    mean = everything.filter(pl.col("workload") == "language_model")["val_loss"].mean()
+    assert best.filter(pl.col("workload") == "language_model").rows() == [("language_model", 32, pytest.approx(mean))]
+    assert "evaluation" not in best["workload"]
+    assert progress(store).best_loss == runs["val_loss"].min()
+    assert parse(derive(tables, {})).name == "rhyme-best"
+    assert parse(derive(load(store, states=None), {}, seeds=2)).name == "rhyme-best"
 
 
 def command(*words: object) -> Any:

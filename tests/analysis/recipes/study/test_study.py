@@ -310,6 +310,7 @@ def test_a_trial_of_an_ensemble_has_the_losses_of_its_smaller_ones():
     assert recipe.reached[0].value == pytest.approx(3.0, abs=1e-6)
     assert [one.value for one in recipe.chosen] == pytest.approx([4.0, 3.5, 3.25], abs=1e-6)
     assert next(one.flops for one in recipe.models if one.k == 3) == 300
+    assert [one.tuning for one in costs(study) if one.recipe == "ensemble"] == [6 * 400.0]  # six trials of four members
     assert study.recipes["single"].reached[0].value == 5.0
 
 
