@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.analysis.tables.sql.expressions import check_columns, condition, parse
-from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.errors import InputError, gathered, nearest
 from sweeplaw.trials.quantities import counted, number
 
 # What a study knows of a run, and the columns it may be in: the first that a source has.
@@ -41,6 +42,7 @@ HELD_OUT = ("corpus", "tokenizer", "context", "validation_tokens")  # of our own
 ELSEWHERE = "validation_corpus"  # the corpus of the validation set where it is not that of the training
 SMALLER = re.compile(r"ensemble_loss_(\d+)")  # of an ensemble's trial: the mean loss over all its subsets of as many
 WHOLE = "members_of_trial"  # a mean over all subsets of so many
+NAMED = 3  # values that a fault names
 NONE = "none"  # as the column of a role: do not look for it
 
 
@@ -71,7 +73,8 @@ def read_runs(
             [f"{name!r} is no role{nearest(name, ROLES)} (accepted: {', '.join(ROLES)})" for name in unknown]
         )
     named = source if _is_named(source) else {None: source}
-    parts = [_part(one, name, chosen, where, knobs) for name, one in named.items()]
+    read = gathered({name: partial(_part, one, name, chosen, where, knobs) for name, one in named.items()})
+    parts = list(read.values())
     tuned = tuple(dict.fromkeys(knob for part in parts for knob in part.knobs))
     frame = pl.concat([part.frame for part in parts], how="diagonal_relaxed")
     frame = frame.with_columns(pl.lit(None).alias(name) for name in tuned if name not in frame.columns)
@@ -107,7 +110,8 @@ def _part(
         *others,
         _whole(frame),
     )
-    found = found.with_columns(_typed(role, found) for role in ROLES)
+    typed = gathered({role: partial(_typed, role, found) for role in ROLES})
+    found = found.with_columns(typed.values())
     if name is not None:
         found = found.with_columns(pl.lit(name).alias("recipe"))
     found = found.with_columns(pl.col("recipe").fill_null("all"), pl.col("K").fill_null(1.0))
@@ -115,10 +119,10 @@ def _part(
         found = found.with_columns(pl.coalesce("validation", "held_out").alias("validation"))
     kept = found.filter(pl.col(role).is_not_null() & pl.col(role).is_not_nan() for role in REQUIRED)
     kept = kept.filter(pl.col("loss").is_finite()).drop("held_out")
-    _check_values(kept)
-    kept = _with_flops(kept)
     without = found.height - kept.height
     notes = (f"{counted(without, 'row')} without {', '.join(REQUIRED)} or a finite loss left out",) if without else ()
+    _check_values(kept, notes)
+    kept = _with_flops(kept)
     own = tuple(role for role in KNOBS if role in taken)
     return Runs(kept, (*own, *(knob for knob in tuned if knob not in ROLES)), (*read.notes, *notes), read.faults)
 
@@ -204,7 +208,9 @@ def _typed(role: str, frame: pl.DataFrame) -> pl.Expr | pl.Series:
         return pl.col(role).cast(pl.String)
     if frame[role].dtype != pl.String:
         return pl.col(role).cast(pl.Float64)
-    return pl.Series(role, [_number(role, text) for text in frame[role]], pl.Float64)
+    texts = frame[role].unique(maintain_order=True)
+    numbers = gathered({text: partial(_number, role, text) for text in texts})
+    return pl.Series(role, [numbers[text] for text in frame[role]], pl.Float64)
 
 
 def _number(role: str, text: str | None) -> float | None:
@@ -215,14 +221,23 @@ def _number(role: str, text: str | None) -> float | None:
         raise InputError(f"{role}: {error}, or inf where a limit is given") from None
 
 
-def _check_values(frame: pl.DataFrame) -> None:
-    """Raise InputError for N and U that are not positive, and K below 1."""
+def _check_values(frame: pl.DataFrame, notes: Sequence[str]) -> None:
+    """Raise InputError for losses, N and U that are not positive, U that is infinite, and K that counts no members."""
+    k, positive = pl.col("K"), "a positive number"
+    odd = {
+        "loss": (pl.col("loss") <= 0, positive),
+        "N": (pl.col("N") <= 0, f"{positive}, or inf for a limit"),
+        "U": ((pl.col("U") <= 0) | pl.col("U").is_infinite(), positive),
+        "K": ((k < 1) | (k.is_finite() & (k != k.floor())), "a whole number, 1 or more, or inf for a limit"),
+    }
     faults = []
-    for role, least, accepted in (("N", 0.0, "positive"), ("U", 0.0, "positive"), ("K", 1.0, "1 or more")):
-        odd = frame.filter((pl.col(role) < least) | (pl.col(role) == 0))[role]
-        faults += [f"{role} = {odd[0]:g} in {counted(odd.len(), 'row')} (accepted: {accepted})"] if odd.len() else []
+    for role, (is_odd, accepted) in odd.items():
+        rows_ = frame.filter(is_odd)[role]
+        some = rows_.unique(maintain_order=True)
+        values = ", ".join(f"{value:.17g}" for value in some.head(NAMED)) + ", …" * (some.len() > NAMED)
+        faults += [f"{role} = {values} in {counted(rows_.len(), 'row')} (accepted: {accepted})"] * (rows_.len() > 0)
     if faults:
-        raise InputError(faults)
+        raise InputError(faults, hints=notes)
 
 
 def _refuse_other_sets(frame: pl.DataFrame) -> None:

@@ -15,6 +15,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted, settings, short
 
 Array = np.ndarray
+NAMED = 3  # places that a fault names
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +228,20 @@ def _law(name: str, reached: Sequence[Reached], scenarios: Scenarios, rng: np.ra
 
 
 def _no_limit(name: str, axis: str, limits: Sequence[Limit]) -> list[str]:
-    """Return why no limit along an axis can be had: at each place, which points there are."""
+    """Return why no limit along an axis can be had: which points there are, once for all places that have the same."""
     head = f"{name}: no limit in {axis}"
-    return [f"{head} at {_place(one)}: {'; '.join(one.notes)}" for one in limits] or [f"{head}: no losses"]
+    places: dict[str, list[str]] = {}
+    for one in limits:
+        places.setdefault("; ".join(one.notes), []).append(_place(one))
+    return [f"{head} at {_listed(found)}: {why}" for why, found in places.items()] or [f"{head}: no losses"]
+
+
+def _listed(places: Sequence[str]) -> str:
+    """Return the only place, or how many there are with the first few."""
+    if len(places) == 1:
+        return places[0]
+    more = "; …" if len(places) > NAMED else ""
+    return f"{len(places)} places ({'; '.join(places[:NAMED])}{more})"
 
 
 def _place(limit: Limit) -> str:

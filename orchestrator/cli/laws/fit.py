@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeplaw.orchestrator.cli.shared.options import names, numbers, pairs, ranges
+from sweeplaw.orchestrator.cli.shared.options import MOST_DRAWS, names, numbers, pairs, ranges
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 
@@ -48,7 +48,7 @@ def fit(
     ] = None,
     pool: Annotated[bool, typer.Option("--pool", help="Fit runs of several families (recipes) together.")] = False,
     bootstrap: Annotated[
-        int, typer.Option(min=0, metavar="COUNT", help="Number of resamples (0: profile intervals).")
+        int, typer.Option(min=0, max=MOST_DRAWS, metavar="COUNT", help="Number of resamples (0: profile intervals).")
     ] = 0,
     by: Annotated[
         str,
@@ -78,9 +78,12 @@ def fit(
     ] = False,
     approaches: Annotated[bool, typer.Option(help="Compare the isoFLOP approaches 1, 2 and 3.")] = False,
     simulate: Annotated[
-        int, typer.Option(min=0, metavar="SETS", help="Check the coverage of the intervals on simulated sets.")
+        int,
+        typer.Option(
+            min=0, max=MOST_DRAWS, metavar="SETS", help="Check the coverage of the intervals on simulated sets."
+        ),
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 0,
     json: Json = False,
 ) -> None:
     """Fit a law to the runs in SOURCE. Report its parameters with intervals, and whether the optimum is proved.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeplaw.orchestrator.cli.shared.options import names, pairs
+from sweeplaw.orchestrator.cli.shared.options import MOST_DRAWS, names, pairs
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.orchestrator.cli.shared.runs import STEPS, Cell, Knobs, Let, Recipes, Source, Steps, Where, Y, read_runs
@@ -39,9 +39,9 @@ def hyperlaw(
     where: Where = None,
     steps: Steps = STEPS,
     resamples: Annotated[
-        int, typer.Option(min=0, metavar="COUNT", help="Resamples of cells for the intervals.")
+        int, typer.Option(min=0, max=MOST_DRAWS, metavar="COUNT", help="Resamples of cells for the intervals.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
     figures: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Also draw the cells and the laws there, as SVG.")
     ] = None,

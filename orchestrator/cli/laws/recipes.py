@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sweeplaw.orchestrator.cli.shared.options import names, pairs
+from sweeplaw.orchestrator.cli.shared.options import MOST_DRAWS, names, pairs
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 from sweeplaw.orchestrator.cli.shared.runs import Where
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, gathered
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.recipes.study.study import RecipeStudy
@@ -50,7 +51,7 @@ def recipes(
     noise: Annotated[
         float | None, typer.Option(min=0.0, metavar="NATS", help="Standard deviation of a run, if no seeds repeat.")
     ] = None,
-    draws: Annotated[int, typer.Option(min=0, help="Draws behind the intervals.")] = 1000,
+    draws: Annotated[int, typer.Option(min=0, max=MOST_DRAWS, help="Draws behind the intervals.")] = 1000,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Level of the intervals.")] = 0.95,
     where: Where = None,
     page: Annotated[
@@ -70,21 +71,19 @@ def recipes(
 
     Example: sweeplaw recipes losses.csv --column U=D --column error="tolerance / 2" --limit ensemble=K,N
     """
-    from sweeplaw.analysis.recipes.study.crossing import recipe_crossing
-    from sweeplaw.analysis.recipes.study.distillation import retained_shares
+    from sweeplaw.analysis.recipes.study.questions import answered
     from sweeplaw.analysis.recipes.study.study import recipe_limits
 
+    given: dict[str, Any] = gathered({
+        "sources": partial(_sources, sources), "limits": partial(_limits, limit),
+        "columns": partial(pairs, column, "--column"), "retained": partial(pairs, retained, "--retained"),
+        "crossings": partial(_crossings, crossing),
+    })  # fmt: skip
     study = recipe_limits(
-        _sources(sources), standard=standard, limits=_limits(limit), columns=pairs(column, "--column"),
+        given["sources"], standard=standard, limits=given["limits"], columns=given["columns"],
         knobs=knob, where=where, noise=noise, draws=draws, level=level,
     )  # fmt: skip
-    students = pairs(retained, "--retained")
-    shares = [
-        one
-        for student, teacher in students.items()
-        for one in retained_shares(study, student, teacher, students=students)
-    ]
-    crossings = [(*_three(text), recipe_crossing(study, *_three(text))) for text in crossing or ()]
+    study, shares, crossings = answered(study, given["retained"], given["crossings"])
     if page is not None:
         from sweeplaw.analysis.report.recipes.section import write_page
 
@@ -113,11 +112,12 @@ def _limits(texts: Sequence[str] | None) -> dict[str, tuple[str, ...]]:
     return {name: () if axes == "none" else names(axes) for name, axes in pairs(texts, "--limit").items()}
 
 
-def _three(text: str) -> tuple[str, str, str]:
-    parts = names(text)
-    if len(parts) != 3:
-        raise InputError(f"--crossing {text!r} (accepted: A,B,N or A,B,U or A,B,compute)")
-    return parts[0], parts[1], parts[2]
+def _crossings(texts: Sequence[str] | None) -> list[tuple[str, str, str]]:
+    """Return the two recipes and the axis of each crossing. Raise InputError for those that are not three names."""
+    split = [(text, names(text)) for text in dict.fromkeys(texts or ())]
+    if malformed := [text for text, parts in split if len(parts) != 3]:
+        raise InputError([f"--crossing {text!r} (accepted: A,B,N or A,B,U or A,B,compute)" for text in malformed])
+    return [(first, second, along) for _, (first, second, along) in split]
 
 
 def _emit(sources: Sequence[str], study: RecipeStudy, shares: Sequence[Any], crossings: Sequence[Any]) -> None:

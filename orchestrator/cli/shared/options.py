@@ -9,6 +9,8 @@ import typer
 from sweeplaw.trials import quantities
 from sweeplaw.trials.errors import InputError
 
+MOST_DRAWS = 100_000  # of an option that counts draws, resamples or simulated sets: more only takes time
+
 
 def number(text: str) -> float:
     """Return the number in an option, such as ``7e9`` or ``7B``. Raise typer.BadParameter."""

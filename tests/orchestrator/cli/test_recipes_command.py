@@ -85,3 +85,33 @@ def test_refusals_say_what_would_be_accepted(losses, words, message):
 def test_several_sources_without_names_are_refused(losses):
     with pytest.raises(InputError, match="accepted: NAME=SOURCE"):
         run(losses, losses)
+
+
+def test_several_malformed_options_are_refused_together(losses):
+    with pytest.raises(InputError) as caught:
+        run(losses, "--crossing", "joint", "--retained", "student", "--limit", "joint")
+    assert [fault.split()[0] for fault in caught.value.faults] == ["--limit", "--retained", "--crossing"]
+
+
+@pytest.mark.heavy
+def test_what_cannot_be_had_is_named_and_the_page_is_written(losses, tmp_path):
+    page = tmp_path / "page.html"
+    asked = ("--retained", "student=regularized", "--crossing", "joint,student,U")
+    text = run(losses, *COLUMNS, *asked, "--page", page)
+    assert "crossing of joint and student along U left out" in text
+    assert "crossing of joint and student along U left out" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("recipes",), "--draws"),
+        (("fit",), "--bootstrap"),
+        (("fit",), "--simulate"),
+        (("hyperlaw", "--knob", "lr"), "--resamples"),
+    ],
+)
+def test_a_count_that_would_run_for_ever_is_refused(command, option):
+    result = CliRunner().invoke(app, [*command, "runs.csv", option, "1000000000"])
+    assert result.exit_code == 2
+    assert "less than or equal to 100000" in result.output
