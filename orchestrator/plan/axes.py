@@ -15,6 +15,7 @@ from sweeplaw.trials.spec import Knob, Value
 
 FORMS = "a list [1, 2, 3], {log = [low, high], num = n} or {linear = [low, high], num = n}"
 MOST_VALUES = 10_000_000  # of a range
+MOST_NAMED = 8  # values that a fault names
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,17 @@ def _between(knob: Knob, low: float, high: float, fraction: float, log: bool) ->
 
 
 def _coerced(knob: Knob, values: Sequence[Any]) -> list[Value]:
-    return [knob.coerce(value) for value in values]
+    """Return the values as the knob has them. Raise ValueError that names those it cannot have."""
+    found, faults = [], []
+    for value in values:
+        try:
+            found.append(knob.coerce(value))
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        more = f"; and {len(faults) - MOST_NAMED:,} more" if len(faults) > MOST_NAMED else ""
+        raise ValueError("; ".join(faults[:MOST_NAMED]) + more)
+    return found
 
 
 def _distinct(values: list[Any]) -> list[Any]:

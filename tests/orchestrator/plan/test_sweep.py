@@ -204,3 +204,23 @@ def test_the_largest_sweep_is_accepted():
     sizes.check({"params": [1, 2]}, {"lr": {"log": [1, 2]}}, [], [0, 1], 2_500_000, 0)
     with pytest.raises(InputError):
         sizes.check({"params": [1, 2]}, {"lr": {"log": [1, 2]}}, [], [0, 1], 2_500_001, 0)
+
+
+def test_all_values_that_an_axis_cannot_have_are_said_with_those_of_other_knobs():
+    text = """
+    name = "students"
+    workload = "language_model"
+    [scientific]
+    params_non_embedding = [12_000]
+    [nuisance]
+    synthetic_weight = [1.0, nan, -0.5, inf, 0.9999999999999999]
+    [fixed]
+    synthetic = "synthetic:86a83104949701137578"
+    teacher_temperature = 0
+    """
+    with pytest.raises(InputError) as caught:
+        parse(text)
+    weights, temperature = caught.value.faults
+    for said in ("1.0 leaves no real text", "nan is not", "-0.5 is outside", "inf is not", "0.9999999999999999 leaves"):
+        assert said in weights
+    assert temperature.startswith("fixed.teacher_temperature: 0.0 is outside")

@@ -208,9 +208,9 @@ def test_what_is_missing_or_does_not_fit_is_said_before_anything_trains(place, v
 
 
 def test_faults_of_weights_are_faults_of_the_plan(place):
-    with pytest.raises(InputError, match=r"synthetic_weight = 1 leaves no real text.*corpus = 'synthetic:ID'"):
+    with pytest.raises(InputError, match=r"synthetic_weight: 1 leaves no real text.*corpus = 'synthetic:ID'"):
         place.spec(synthetic=place.text, synthetic_weight=1)
-    with pytest.raises(InputError, match=r"synthetic_weight = 0\.9999999 leaves .*accepted: up to 0\.999999;"):
+    with pytest.raises(InputError, match=r"synthetic_weight: 0\.9999999 leaves .*accepted: up to 0\.999999;"):
         place.spec(synthetic=place.text, synthetic_weight=0.9999999)
     for values, message in (
         ({"synthetic": place.text}, "without synthetic_weight"),

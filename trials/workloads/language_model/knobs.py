@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
-from sweeplaw.trials.spec import Knob
+from sweeplaw.trials.accounting import WEIGHT_PARTS, real_parts
+from sweeplaw.trials.spec import Knob, Value
 from sweeplaw.trials.training.evaluation.subsets import ALL_OF
 
 CORPORA = (
@@ -21,6 +23,24 @@ _REGULARIZERS = {
     "stochastic_depth": "rate at which the last block is left out, in training; earlier ones proportionally less often",
     "label_smoothing": "share of a target spread equally over the vocabulary; part of train_loss, not of val_loss",
 }
+
+
+class SyntheticShare(Knob):
+    """The share of synthetic windows: of the real ones, of which epochs are asked for, some must be left."""
+
+    __slots__ = ()
+
+    def coerce(self, value: Any) -> Value:
+        """Return the share. Raise ValueError if it is none, or leaves no real text."""
+        share = Knob.coerce(self, value)
+        if real_parts(float(share)) < 1:
+            most = 1 - 1 / WEIGHT_PARTS
+            raise ValueError(
+                f"{value!r} leaves no real text, of which epochs are asked for (accepted: up to {most}; "
+                "to train on synthetic text alone, corpus = 'synthetic:ID' and validation_corpus = the real corpus)"
+            )
+        return share
+
 
 KNOBS = (
     Knob("corpus", "str", "stdlib", "", f"training text: {CORPORA}"),
@@ -93,7 +113,7 @@ KNOBS = (
         for name, meaning in _REGULARIZERS.items()
     ),
     Knob("synthetic", "str", "", "", "sampled text to train on beside the corpus: synthetic:ID", since="0.1.0"),
-    Knob(
+    SyntheticShare(
         "synthetic_weight",
         "float",
         0.0,

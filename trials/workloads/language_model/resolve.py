@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sweeplaw.trials.accounting import WEIGHT_PARTS, Length, Shape, length, real_parts
+from sweeplaw.trials.accounting import Length, Shape, length
 from sweeplaw.trials.corpus import names
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Knob, TrialSpec, Value
@@ -60,8 +60,6 @@ def _corpus(asked: Mapping[str, Value], folder: Path | None) -> dict[str, Value]
 
 def _sources(asked: Mapping[str, Any], folder: Path | None) -> dict[str, Value]:
     """Return what is learnt from beside the corpus under canonical names; a source of weight 0 is left out."""
-    if asked.get("synthetic_weight"):
-        _require_real_text(asked["synthetic_weight"], asked["corpus"])
     found: dict[str, Value] = {}
     if asked.get("validation_corpus"):
         name = names.canonical(str(asked["validation_corpus"]), folder)
@@ -74,26 +72,16 @@ def _sources(asked: Mapping[str, Any], folder: Path | None) -> dict[str, Value]:
     return found
 
 
-def _require_real_text(weight: float, corpus: str) -> None:
-    if real_parts(weight) < 1:
-        most, alone = 1 - 1 / WEIGHT_PARTS, f"corpus = 'synthetic:ID' and validation_corpus = {corpus!r}"
-        raise InputError(
-            f"synthetic_weight = {weight:.15g} leaves no real text, of which epochs are asked for (accepted: up to "
-            f"{most}; to train on synthetic text alone, {alone})"
-        )
-
-
 def check_weights(knobs: Mapping[str, Any]) -> None:
-    """Raise InputError for a source without a weight, a weight without its source, or a weight without real text."""
+    """Raise InputError for a source without a weight, or a weight without its source."""
     faults = []
     for source, weight in WEIGHTED.items():
         if knobs[source] and not knobs[weight]:
             faults.append(f"{source} = {knobs[source]!r} without {weight} (accepted: one above 0; 0 leaves it out)")
         if knobs[weight] and not knobs[source]:
-            faults.append(f"{weight} = {knobs[weight]:g} without {source} (accepted: both, or neither)")
+            faults.append(f"{weight} = {knobs[weight]!r} without {source} (accepted: both, or neither)")
     if faults:
         raise InputError(faults)
-    _require_real_text(knobs["synthetic_weight"], knobs["corpus"])
 
 
 def in_store(spec: TrialSpec) -> list[str]:
