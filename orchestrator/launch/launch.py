@@ -68,7 +68,8 @@ def launch(
     plan: Plan, store: Store, profile: Profile, *observers: LaunchObserver, launch_state: LaunchState | None = None
 ) -> Launched:
     """Run the trials of ``plan`` that ``store`` has no outcome of, or that the sweep's retry policy gives another
-    attempt, on the cluster of ``profile``. Other threads may read ``launch_state`` meanwhile.
+    attempt, on the cluster of ``profile``. Other threads may read ``launch_state`` meanwhile. A ``store`` at a vacant
+    location is made once the launch is not refused.
 
     Raise InputError (a corpus that is not there, a trial that does not fit, a budget exceeded, a default of a later
     knob that changed), ConnectError, StoreWriteError. An interrupt or an error at any moment leaves a store from which
@@ -88,6 +89,7 @@ def launch(
     already = plan.trials - len(missing)
     wanted = {trial_id for trial_id in missing if profile.in_shard(trial_id)}
     if not wanted:
+        _make(store)
         launch_id = new_launch_id(store)
         return Launched(
             launch_id,
@@ -104,6 +106,7 @@ def launch(
         )
     todo = plan.only(wanted)
     guard = _checked(todo, todo, store, profile, launch_state)
+    _make(store)
     launch_id = new_launch_id(store)
     store.add_launch(launch_id, launch_facts(plan, profile), todo.ids)  # before anything is started
     states: Mapping[str, int] = {}
@@ -140,6 +143,7 @@ def _searched(
     if misfits := [point["misfit"] for point in estimate(examples, profile)["points"] if point["misfit"]]:
         raise InputError(misfits, where=plan.sweep.name)
     guard = _checked(plan, examples, store, profile, launch_state)
+    _make(store)
     launch_id = new_launch_id(store)
     store.add_launch(launch_id, launch_facts(plan, profile))
     with (
@@ -167,6 +171,12 @@ def _searched(
         recommended=tuple(feed.recommended()),
         without_weights=checkpoints.without_weights(store, plan.sweep, ()),
     )
+
+
+def _make(store: Store) -> None:
+    """Make the store if nothing is there yet. Raise InputError if it cannot be created; OSError if the disk is full."""
+    if store.location.is_vacant():
+        Store.open(store.location.uri, create=True)
 
 
 def _failures(store: Store, launch_id: str, states: Mapping[str, int]) -> tuple[Failure, ...]:

@@ -55,8 +55,9 @@ def launch(
     """Run the missing trials of a sweep and record every outcome.
 
     Launching again continues an interrupted sweep and extends a changed one. Exit code 1: the store cannot be written
-    (a full disk); 4: the sweep's budget is used up; 5: trials failed, or ran out of memory; 143: ended by SIGTERM or
-    SIGHUP, after the workers wrote their checkpoints; 130: interrupted.
+    (a full disk); 4: the sweep's hours are used up (a search that has spent its budget of trials or FLOPs is complete,
+    which is 0); 5: trials failed, or ran out of memory; 143: ended by SIGTERM or SIGHUP, after the workers wrote their
+    checkpoints; 130: interrupted.
 
     With a profile whose address is ray://host:10001 (Ray Client), the launch itself runs on that cluster and ends with
     this command; the store and the targets of --log-to and --metrics must then be reachable from the cluster.
@@ -108,6 +109,7 @@ def _run(
     from sweeplaw.orchestrator.monitor.prometheus import launch_metrics
     from sweeplaw.orchestrator.sinks.feed import open_feeds
     from sweeplaw.orchestrator.store.store import Store
+    from sweeplaw.trials.store_format.location import locate
 
     launch_state = signals.launch_state = LaunchState(notify=_warn)
     signals.grace_seconds = profile.grace_seconds
@@ -116,7 +118,9 @@ def _run(
         open_feeds(sinks, made.sweep.name, _warn) as feeds,
         launch_metrics(metrics, launch_state, made.sweep.name, feeds, _warn),
     ):
-        done = run(made, Store.open(store, create=True), profile, progress, *feeds, launch_state=launch_state)
+        location = locate(store)
+        opened = Store(location) if location.is_vacant() else Store.open(store, create=True)
+        done = run(made, opened, profile, progress, *feeds, launch_state=launch_state)
     return done, {feed.name: feed.dropped for feed in feeds if feed.dropped}
 
 

@@ -85,6 +85,28 @@ def test_used_up_device_hours_refuse_a_launch_before_anything_starts(tmp_path):
         check(made, {**cost, "device_hours": None}, used_hours=1.5)
 
 
+def test_a_refused_launch_leaves_no_store(tmp_path):
+    text = 'name = "t"\nworkload = "language_model"\n[scientific]\nparams_non_embedding = [1600]\n[fixed]\nlr = 0.01\n'
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        refused = CliRunner().invoke(app, command(tmp_path, text + "validation_tokens = 1_000_000_000_000\n")[3:])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert isinstance(refused.exception, InputError), refused.output
+    assert [path.name for path in tmp_path.iterdir()] == ["t.toml"]
+
+
+def test_a_search_that_has_spent_its_trials_is_complete(tmp_path):
+    text = HEAD + '[search]\nkind = "tpe"\n[budget]\ntrials = 2\n[scientific]\nparams = [1e6]\ntokens = [1e7]\n'
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        done = CliRunner().invoke(app, command(tmp_path, text + "[nuisance]\nlr = { log = [1e-4, 1e-1] }\n")[3:])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert done.exit_code == 0, done.output
+    assert "budget.trials = 2 is spent" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("budget", "device", "wall", "reached"),
     [
