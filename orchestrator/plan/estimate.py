@@ -131,15 +131,16 @@ def listing(plan: Plan) -> list[dict[str, Any]]:
 
 
 def absent_data(plan: Plan) -> list[str]:
-    """Return a sentence for each corpus of the built-in workload that is not on this machine, and for each synthetic
-    text, teacher and initial model that is not there or does not fit.
+    """Return a sentence for each corpus of the built-in workload that is not on this machine or has too few tokens, and
+    for each synthetic text, teacher and initial model that is not there or does not fit.
     """
     workload = plan.sweep.workload
     if not isinstance(workload, LanguageModel):
         return []
     corpora = dict.fromkeys(str(group.shared["corpus"]) for group in plan.groups)
     found = [sentence for corpus in corpora if (sentence := absent(corpus))]
-    unfit = workload.absent_sources([group.spec(0) for group in plan.groups])
+    specs = [group.spec(0) for group in plan.groups]
+    unfit = [*workload.short_corpora(specs), *workload.absent_sources(specs)]
     needed = "a launch needs it where its trials run"
     return [f"{sentence}; {needed}" for sentence in found] + [f"{sentence}; a launch is refused" for sentence in unfit]
 

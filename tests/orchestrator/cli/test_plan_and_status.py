@@ -128,8 +128,19 @@ def test_a_plan_says_that_a_corpus_is_not_on_this_machine(tmp_path: Path) -> Non
     assert json.loads(result.stdout)["trials"] == 1
     name = f"tokens:{tmp_path}/tokens.bin?dtype=uint16&vocab=500"
     assert result.stderr == f"note: corpus = {name!r} is not on this machine; a launch needs it where its trials run\n"
-    (tmp_path / "tokens.bin").write_bytes(b"\0\0")
+    (tmp_path / "tokens.bin").write_bytes(bytes(2_800_000))
     assert "note" not in CliRunner().invoke(app, words, catch_exceptions=False).stderr
+
+
+def test_a_plan_says_that_a_corpus_is_too_short(tmp_path: Path) -> None:
+    (tmp_path / "lm.toml").write_text(CORPUS.format(path="tokens.bin"))
+    (tmp_path / "tokens.bin").write_bytes(bytes(2_000_000))
+    result = CliRunner().invoke(app, ["plan", str(tmp_path / "lm.toml"), "--no-measure"], catch_exceptions=False)
+    notes = result.stderr.splitlines()
+    assert result.exit_code == 0
+    assert [note.split(":")[1] for note in notes] == [" unique_tokens = 1000000", " validation_tokens = 65536"]
+    assert all(note.endswith("; a launch is refused") for note in notes)
+    assert "has 49984 validation tokens" in notes[1]
 
 
 def test_a_narrow_terminal_cuts_no_number_of_a_plan(sweep: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import TRIAL_COLUMNS
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.workload import Context, Event
-from sweeplaw.trials.workloads.language_model import task_columns
+from sweeplaw.trials.workloads.language_model import short_text, task_columns
 from sweeplaw.trials.workloads.language_model.knobs import KNOBS, METRICS, REQUESTS, SHAPE
 from sweeplaw.trials.workloads.language_model.resolve import (
     check_weights,
@@ -114,6 +114,12 @@ class LanguageModel:
     def absent_sources(self, specs: Sequence[TrialSpec]) -> list[str]:
         """Return a sentence for each synthetic text, teacher and initial model that is not there or does not fit."""
         return _faults(self._check_sources, specs)
+
+    def short_corpora(self, specs: Sequence[TrialSpec]) -> list[str]:
+        """Return a sentence for each corpus with fewer training or held-out tokens than a spec asks for, of those that
+        are at hand and open quickly.
+        """
+        return short_text.sentences(specs)
 
     def _check_sources(self, spec: TrialSpec) -> None:
         if in_store(spec) or spec["validation_corpus"]:
