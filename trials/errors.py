@@ -42,12 +42,16 @@ class InputError(ValueError):
         return _rebuild, (type(self), self.faults, self.where, self.hints)
 
 
+class DamagedDataError(InputError):
+    """What was asked for needs data that are damaged. The command line prints it and exits with code 3."""
+
+
 def _rebuild(kind: type[InputError], faults: tuple[str, ...], where: str, hints: tuple[str, ...]) -> InputError:
     return kind(faults, where=where, hints=hints)
 
 
 def gathered(answers: Mapping[Key, Callable[[], Value]]) -> dict[Key, Value]:
-    """Return the answer of each, by key. Raise InputError with the faults of all that raise one, each once."""
+    """Return the answer of each, by key. Raise InputError with the faults of all that raise one (`joined`)."""
     found: dict[Key, Value] = {}
     errors: list[InputError] = []
     for key, answer in answers.items():
@@ -56,14 +60,20 @@ def gathered(answers: Mapping[Key, Callable[[], Value]]) -> dict[Key, Value]:
         except InputError as error:
             errors.append(error)
     if errors:
-        places = {error.where for error in errors}
-        where = places.pop() if len(places) == 1 else ""
-        faults = dict.fromkeys(
-            f"{error.where}: {fault}" if error.where != where else fault for error in errors for fault in error.faults
-        )
-        hints = dict.fromkeys(hint for error in errors for hint in error.hints)
-        raise InputError(list(faults), where=where, hints=list(hints))
+        raise joined(errors)
     return found
+
+
+def joined(errors: Sequence[InputError]) -> InputError:
+    """Return one error with the faults of all, each once: a DamagedDataError if each of them is one."""
+    places = {error.where for error in errors}
+    where = places.pop() if len(places) == 1 else ""
+    faults = dict.fromkeys(
+        f"{error.where}: {fault}" if error.where != where else fault for error in errors for fault in error.faults
+    )
+    hints = dict.fromkeys(hint for error in errors for hint in error.hints)
+    kind = DamagedDataError if all(isinstance(error, DamagedDataError) for error in errors) else InputError
+    return kind(list(faults), where=where, hints=list(hints))
 
 
 def safe_text(value: Any, make: Callable[[Any], str] = repr, longest: int = 200) -> str:

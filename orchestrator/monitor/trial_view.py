@@ -21,6 +21,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Value
 from sweeplaw.trials.store_format import attempt_log
 from sweeplaw.trials.store_format.location import Location
+from sweeplaw.trials.store_format.parts.trial_states import nearest_id
 from sweeplaw.trials.store_format.search_state import SearchState
 
 ATTEMPT = ("attempt", "state", "message", "launch_id", "pack_id", "host", "started_at", "ended_at", "train_seconds")
@@ -70,7 +71,8 @@ def find(store: Store, prefix: str) -> str:
     if len(found) == 1:
         return str(found.pop())
     if not found:
-        raise InputError(f"{store.location.uri} has no trial {prefix!r}")
+        near = nearest_id(prefix, held.trials.select("trial_id").collect()["trial_id"])
+        raise InputError(f"{store.location.uri} has no trial {prefix!r}" + (f"; did you mean {near}?" if near else ""))
     some = ", ".join(sorted(found)[:_LISTED])
     raise InputError(f"{len(found)} trials of {store.location.uri} begin with {prefix!r}: {some}… (accepted: one id)")
 

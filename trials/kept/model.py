@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sweeplaw.trials.accounting import Shape
-from sweeplaw.trials.errors import InputError, shown
+from sweeplaw.trials.errors import DamagedDataError, InputError, shown
 from sweeplaw.trials.spec import Knob
 from sweeplaw.trials.store_format.kept_weights import KeptWeights
 from sweeplaw.trials.training.model import Forward
@@ -81,11 +81,11 @@ def member_of(weights: KeptWeights, number: int) -> tuple[dict[str, Any], Shape,
             raise ValueError(f"heads = {shape.heads}, of which width = {shape.width} is no even multiple")
         faults = [slot.name for slot in layout(shape) if tuple(tensors[slot.name].shape) != slot.size]
     except KeyError as error:
-        raise InputError(f"the kept weights of trial {weights.kept} have no {error}") from None
+        raise DamagedDataError(f"the kept weights of trial {weights.kept} have no {error}") from None
     except (TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"{_no_model(weights)}: {error}") from None
     if faults:
-        raise InputError(f"the kept weights of trial {weights.kept} have other shapes: {', '.join(faults)}")
+        raise DamagedDataError(f"the kept weights of trial {weights.kept} have other shapes: {', '.join(faults)}")
     return knobs, shape, tensors
 
 

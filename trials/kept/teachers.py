@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.corpus import names as corpora
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, gathered
 from sweeplaw.trials.kept import members
 from sweeplaw.trials.kept.members import MemberName
 from sweeplaw.trials.kept.model import SHAPE, KeptModel, knobs_of
@@ -41,20 +42,15 @@ def describe(location: Location, text: str) -> list[Described]:
 
     Raise InputError with every fault: no such weights, a damaged file, a name given twice.
     """
-    found: list[Described] = []
-    faults: list[str] = []
-    for part in text.split(","):
-        try:
-            found += _of_trial(location, MemberName.of(part.strip()))
-        except InputError as error:
-            faults += error.faults
-    if faults:
-        raise InputError(faults)
+    parts = [part.strip() for part in text.split(",")]
+    described = gathered({part: partial(_of_trial, location, part) for part in parts})
+    found = [one for part in parts for one in described[part]]
     members.parse(members.write([one.name for one in found]))  # refuses one that is named twice
     return found
 
 
-def _of_trial(location: Location, name: MemberName) -> list[Described]:
+def _of_trial(location: Location, text: str) -> list[Described]:
+    name = MemberName.of(text)
     with kept_weights.opened(location, name.kept) as weights:
         knobs, count = knobs_of(weights), weights.members
     if name.number is None:

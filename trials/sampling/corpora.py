@@ -22,10 +22,10 @@ from sweeplaw.trials.corpus.names import SYNTHETIC, canonical, canonical_tokeniz
 from sweeplaw.trials.corpus.open import open_corpus
 from sweeplaw.trials.corpus.order import positions
 from sweeplaw.trials.corpus.streams import Corpus, DataBudget, TokenStream
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import DamagedDataError, InputError, shown
 from sweeplaw.trials.kept.teachers import TEXT, Described, describe, disagreements, load
 from sweeplaw.trials.progress import ProgressCallback, no_progress
-from sweeplaw.trials.store_format import synthetic_corpora, tensor_files
+from sweeplaw.trials.store_format import kept_weights, synthetic_corpora, tensor_files
 from sweeplaw.trials.store_format.location import Location
 from sweeplaw.trials.store_format.synthetic_corpora import Sequences, SyntheticText, corpus_name
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MIXES = ("documents", "logits")
 DRAWN_TOGETHER = 256  # sequences that share a generator of random numbers: part of what an id means
+LARGEST_SEED = 2**63 - 1
 HELD_OUT_SHARE = 0.05  # of the sequences, where nothing else is named for validation
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 FORWARD = 1 / 3  # of the FLOPs of training on a token
@@ -64,12 +65,33 @@ class SamplingRequest:
 
 @dataclass(frozen=True, slots=True)
 class SampledCorpus:
-    """A synthetic corpus: its ``name`` in a sweep file, what is known of it, and whether it was sampled ``anew``."""
+    """A synthetic corpus: its ``name`` in a sweep file, what is known of it, and whether it was sampled ``anew``.
+
+    ``damage`` is what was wrong with the file that it replaced, None if it replaced none.
+    """
 
     name: str
     corpus_id: str
     facts: Mapping[str, Any]
     anew: bool
+    damage: str | None = None
+
+
+def option_faults(options: SamplingOptions) -> list[str]:
+    """Return a sentence for each of these options that no teachers accept."""
+    faults = []
+    if options.mix not in MIXES:
+        faults.append(f"mix = {options.mix!r} (accepted: {', '.join(MIXES)})")
+    if not 0 <= options.temperature < float("inf"):
+        faults.append(f"temperature = {options.temperature:g} (accepted: from 0 on)")
+    if not 0 <= options.seed <= LARGEST_SEED:
+        faults.append(f"seed = {shown(options.seed)} (accepted: 0 to {LARGEST_SEED})")
+    return faults
+
+
+def check(location: Location, request: SamplingRequest) -> None:
+    """Raise InputError with every fault for which `sample_corpus` refuses a request before it samples."""
+    _checked(location, describe(location, request.teachers), request)
 
 
 def sample_corpus(
@@ -83,16 +105,21 @@ def sample_corpus(
 ) -> SampledCorpus:
     """Sample a corpus from models that the store at ``location`` keeps into this store, unless it is there already.
 
-    ``batch`` sequences are sampled at a time, ``known`` facts are kept with the others. Raise InputError with every
-    fault; OSError if it cannot be written.
+    A damaged file of this text is replaced. ``batch`` sequences are sampled at a time, ``known`` facts are kept with
+    the others. Raise InputError with every fault; OSError if it cannot be written.
     """
     teachers = describe(location, request.teachers)
-    context = _checked(teachers, request)
+    context = _checked(location, teachers, request)
     recipe = recipe_of(teachers, request, context)
     corpus_id = synthetic_corpora.id_of(recipe)
+    damage = None
     if synthetic_corpora.exists(location, corpus_id):
-        facts = synthetic_corpora.facts_of(location, corpus_id)
-        return SampledCorpus(corpus_name(corpus_id, facts), corpus_id, facts, anew=False)
+        try:
+            facts = synthetic_corpora.facts_of(location, corpus_id)
+            return SampledCorpus(corpus_name(corpus_id, facts), corpus_id, facts, anew=False)
+        except DamagedDataError as error:
+            damage = str(error)
+    kept_weights.verify(location, dict.fromkeys(one.name.kept for one in teachers))
     prompts = _prompts(teachers, request, context, recipe["sequences"], location.uri)
     began = time.perf_counter()
     dtype = synthetic_corpora.dtype_of(teachers[0].vocabulary)
@@ -100,7 +127,7 @@ def sample_corpus(
         _sample(tokens, location, teachers, request, prompts, batch, device, progress)
         facts = {**_facts(teachers, request, tokens, context, time.perf_counter() - began), **known}
         synthetic_corpora.save(location, recipe, facts, tokens)
-    return SampledCorpus(corpus_name(corpus_id, facts), corpus_id, facts, anew=True)
+    return SampledCorpus(corpus_name(corpus_id, facts), corpus_id, facts, anew=True, damage=damage)
 
 
 def open_text(corpus: str, tokenizer: str, store: str | None = None) -> Corpus:
@@ -156,20 +183,25 @@ def _stream(tokens: Sequences) -> TokenStream:
     return TokenStream(tokens.reshape(-1), np.arange(sequences, dtype=np.int64) * length, length)
 
 
-def _checked(teachers: Sequence[Described], request: SamplingRequest) -> int:
+def _checked(location: Location, teachers: Sequence[Described], request: SamplingRequest) -> int:
     """Return the context of the teachers. Raise InputError with every fault of the request."""
-    faults = disagreements(teachers, TEXT)
+    faults = disagreements(teachers, TEXT) + option_faults(request.options)
     context = min(int(one.knobs["context"]) for one in teachers)
-    if request.options.mix not in MIXES:
-        faults.append(f"mix = {request.options.mix!r} (accepted: {', '.join(MIXES)})")
-    if not 0 <= request.options.temperature < float("inf"):
-        faults.append(f"temperature = {request.options.temperature:g} (accepted: from 0 on)")
     if not 1 <= request.options.prompt_tokens <= context:
         faults.append(
             f"prompt_tokens = {request.options.prompt_tokens} (accepted: 1 to {context}, the context of the teachers)"
         )
     if request.tokens < context:
         faults.append(f"tokens = {request.tokens} is less than one sequence of context = {context}")
+    recipe = None if faults else recipe_of(teachers, request, context)
+    if recipe is None or not synthetic_corpora.exists(location, synthetic_corpora.id_of(recipe)):
+        rows = request.tokens // context
+        itemsize = np.dtype(synthetic_corpora.dtype_of(teachers[0].vocabulary)).itemsize
+        needed, free = 2 * rows * (context + 1) * itemsize, tensor_files.free_bytes(location)
+        if needed > free:
+            faults.append(
+                f"tokens = {request.tokens} need {needed / 1e9:,.1f} GB of disk, where {free / 1e9:,.1f} GB are free"
+            )
     if faults:
         raise InputError(faults)
     return context

@@ -9,14 +9,16 @@ which shape, vocabulary and data follow, and a checksum of every tensor. Nothing
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sweeplaw.trials.errors import InputError, shown
+from sweeplaw.trials.errors import DamagedDataError, InputError, gathered, shown
+from sweeplaw.trials.record import UNFINISHED
 from sweeplaw.trials.spec import TRIAL_ID_LENGTH, TrialSpec
 from sweeplaw.trials.store_format import tensor_files
 from sweeplaw.trials.store_format.location import Location
@@ -73,7 +75,7 @@ class KeptWeights:
         for name in names:
             tensor = self._file.get_tensor(name) if name in present else None
             if tensor is None or tensor_files.checksum(tensor) != self._checksums[name]:
-                raise InputError(f"the kept weights of trial {self.kept} are damaged in {name!r}")
+                raise DamagedDataError(f"the kept weights of trial {self.kept} are damaged in {name!r}")
             found[name.removeprefix(prefix)] = tensor
         return found
 
@@ -108,9 +110,21 @@ def opened(location: Location, kept: Kept) -> Iterator[KeptWeights]:
         except FileNotFoundError:
             raise InputError(_absent(location, kept)) from None
         except (SafetensorError, OSError) as error:
+            kind = DamagedDataError if isinstance(error, SafetensorError) else InputError
             reason = str(error).splitlines()[0]
-            raise InputError(f"the kept weights of trial {kept} cannot be read: {reason}") from None
+            raise kind(f"the kept weights of trial {kept} cannot be read: {reason}") from None
         yield found
+
+
+def verify(location: Location, models: Iterable[Kept]) -> None:
+    """Read all tensors of these weights. Raise InputError naming each that is not there, or is damaged."""
+    gathered({kept: functools.partial(_verify, location, kept) for kept in models})
+
+
+def _verify(location: Location, kept: Kept) -> None:
+    with opened(location, kept) as weights:
+        for number in range(weights.members):
+            weights.member(number)
 
 
 def _absent(location: Location, kept: Kept) -> str:
@@ -120,28 +134,43 @@ def _absent(location: Location, kept: Kept) -> str:
         steps = [step for trial_id, _, step in names if trial_id == kept.trial_id and _STEP.fullmatch(step)]
         which = f"accepted are the steps {', '.join(sorted(steps, key=int))}" if steps else "keep = 'evaluations' does"
         return f"{location.uri} keeps no weights of trial {kept.trial_id} at step {kept.step} ({which})"
+    return f"{location.uri} keeps no weights of trial {kept.trial_id} ({_remedy(location, kept.trial_id)})"
+
+
+def _remedy(location: Location, trial_id: str) -> str:
+    """Return why a trial has no weights, and what would keep them."""
+    from sweeplaw.trials.store_format.parts.trial_states import latest_states, nearest_id
+
+    states = latest_states(location)
+    state = states.get(trial_id)
+    if state is None:
+        near = nearest_id(trial_id, states)
+        return "no such trial has ended there" + (f"; did you mean {near}?" if near else "")
+    if state in UNFINISHED:
+        return f"it is not completed, but {state}: a launch of its sweep goes on with it"
     return (
-        f"{location.uri} keeps no weights of trial {kept.trial_id} (a sweep with keep = 'final' keeps them; to train "
-        f"it again under such a sweep: sweeplaw retry {shlex.quote(location.uri)} {kept.trial_id}, then launch)"
+        "a sweep with keep = 'final' keeps them; to train it again under such a sweep: "
+        f"sweeplaw retry {shlex.quote(location.uri)} {trial_id}, then launch"
     )
 
 
 def _read(kept: Kept, file: Any) -> KeptWeights:
     metadata = file.metadata() or {}
-    if metadata.get("format") != FORMAT:
-        seen = shown(metadata.get("format"))
-        raise InputError(f"the kept weights of trial {kept} have the format {seen} (accepted: {FORMAT!r})")
+    if (seen := metadata.get("format")) != FORMAT:
+        kind = InputError if tensor_files.is_version_of(FORMAT, seen) else DamagedDataError
+        raise kind(f"the kept weights of trial {kept} have the format {shown(seen)} (accepted: {FORMAT!r})")
     try:
         checksums = {str(name): int(crc) for name, crc in json.loads(metadata["checksums"]).items()}
         members = int(metadata["members"])
         spec = metadata["spec"]
         json.loads(spec)["knobs"]
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise InputError(f"the kept weights of trial {kept} are damaged: {error!r}") from None
+        raise DamagedDataError(f"the kept weights of trial {kept} are damaged: {error!r}") from None
     if TrialSpec.unreadable(spec).trial_id != kept.trial_id:
-        raise InputError(f"the kept weights of trial {kept} are damaged: they have the spec of another trial")
+        raise DamagedDataError(f"the kept weights of trial {kept} are damaged: they have the spec of another trial")
     if len(found := {name.partition(".")[0] for name in checksums}) != members:
-        raise InputError(f"the kept weights of trial {kept} are damaged: {members} members, {len(found)} of them there")
+        counts = f"{members} members, {len(found)} of them there"
+        raise DamagedDataError(f"the kept weights of trial {kept} are damaged: {counts}")
     return KeptWeights(kept, spec, members, file, checksums)
 
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from sweeplaw.trials.errors import InputError, shown
+from sweeplaw.trials.errors import DamagedDataError, InputError, shown
 from sweeplaw.trials.store_format import tensor_files
 from sweeplaw.trials.store_format.location import Location, locate
 from sweeplaw.trials.store_format.tensor_files import SUFFIX
@@ -72,6 +72,7 @@ def save(location: Location, recipe: Mapping[str, Any], facts: Mapping[str, Any]
     }
     dtype = next(name for name, kind in DTYPES.items() if kind == tokens.dtype)
     tensor_files.write_rows(location, _name(corpus_id), TENSOR, tokens, dtype, metadata)
+    _load.cache_clear()  # it may replace a damaged one
     return corpus_id
 
 
@@ -91,9 +92,11 @@ def load(store: str, corpus_id: str) -> SyntheticText:
 
 
 def facts_of(location: Location, corpus_id: str) -> dict[str, Any]:
-    """Return what is known of a text without reading its tokens. Raise InputError as `load`."""
-    with _at(location, corpus_id) as file:
-        return dict(_header(corpus_id, file)[0]["facts"])
+    """Return what is known of a text whose file is whole, which is read for that.
+
+    Raise DamagedDataError if it is not; InputError if it is of a later version.
+    """
+    return dict(_read(location, corpus_id).facts)
 
 
 def corpus_name(corpus_id: str, facts: Mapping[str, Any]) -> str:
@@ -118,19 +121,24 @@ def _name(corpus_id: str) -> str:
 
 @functools.lru_cache(maxsize=2)
 def _load(store: str, corpus_id: str) -> SyntheticText:
-    with _at(locate(store), corpus_id) as file:
+    return _read(locate(store), corpus_id)
+
+
+def _read(location: Location, corpus_id: str) -> SyntheticText:
+    """Return a text whose file is whole. Raise InputError."""
+    with _at(location, corpus_id) as file:
         metadata, dtype, shape, begin = _header(corpus_id, file)
         try:
             tokens = np.memmap(
                 file, dtype, "r", begin, shape
             )  # it stays mapped when the file is closed, or a copy gone
-        except (OSError, ValueError) as error:
-            raise InputError(f"synthetic corpus {corpus_id} is damaged: {error}") from None
+        except (OSError, ValueError, ArithmeticError) as error:
+            raise DamagedDataError(f"synthetic corpus {corpus_id} is damaged: {error}") from None
     if zlib.crc32(tokens.data) != metadata["checksum"]:
-        raise InputError(f"synthetic corpus {corpus_id} is damaged: its checksum differs (sample it again)")
+        raise DamagedDataError(f"synthetic corpus {corpus_id} is damaged: its checksum differs (sample it again)")
     low, high, vocabulary = int(tokens.min()), int(tokens.max()), metadata["facts"]["vocabulary"]
     if not 0 <= low <= high < vocabulary:
-        raise InputError(f"synthetic corpus {corpus_id} is damaged: tokens {low} to {high} of {vocabulary}")
+        raise DamagedDataError(f"synthetic corpus {corpus_id} is damaged: tokens {low} to {high} of {vocabulary}")
     return SyntheticText(corpus_id, metadata["recipe"], metadata["facts"], tokens)
 
 
@@ -149,9 +157,9 @@ def _header(corpus_id: str, file: BinaryIO) -> tuple[dict[str, Any], type[Any], 
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(min(length, 2**24)))
         metadata = header["__metadata__"]
-        if metadata.get("format") != FORMAT:
-            seen = shown(metadata.get("format"))
-            raise InputError(f"synthetic corpus {corpus_id} has the format {seen} (accepted: {FORMAT!r})")
+        if (seen := metadata.get("format")) != FORMAT:
+            kind = InputError if tensor_files.is_version_of(FORMAT, seen) else DamagedDataError
+            raise kind(f"synthetic corpus {corpus_id} has the format {shown(seen)} (accepted: {FORMAT!r})")
         tensor = header[TENSOR]
         sequences, size = tensor["shape"]
         known: dict[str, Any] = {
@@ -165,9 +173,9 @@ def _header(corpus_id: str, file: BinaryIO) -> tuple[dict[str, Any], type[Any], 
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"synthetic corpus {corpus_id} is damaged: {error!r}") from None
+        raise DamagedDataError(f"synthetic corpus {corpus_id} is damaged: {error!r}") from None
     if id_of(known["recipe"]) != corpus_id:
-        raise InputError(f"synthetic corpus {corpus_id} is damaged: it has the recipe of another")
+        raise DamagedDataError(f"synthetic corpus {corpus_id} is damaged: it has the recipe of another")
     return found
 
 

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import stat
 import tempfile
 import zlib
@@ -95,6 +96,11 @@ def scratch_rows(
         yield np.memmap(file, dtype, "w+", shape=shape)
 
 
+def free_bytes(location: Location) -> int:
+    """Return the free space of the disk that `scratch_rows` writes to."""
+    return shutil.disk_usage(location.root if location.local else tempfile.gettempdir()).free
+
+
 @contextlib.contextmanager
 def at_path(location: Location, name: str) -> Iterator[str]:
     """Yield a local path of the file ``name``: that of a copy if it is on an object store.
@@ -124,6 +130,11 @@ def opened(location: Location, name: str) -> Iterator[BinaryIO]:
         return
     with at_path(location, name) as path, open(path, "rb") as file:
         yield file
+
+
+def is_version_of(form: str, seen: object) -> bool:
+    """Return whether ``seen`` names a version of the format ``form``, such as ``sweeplaw weights 1``."""
+    return isinstance(seen, str) and bool(re.fullmatch(rf"{re.escape(form.rpartition(' ')[0])} [1-9][0-9]*", seen))
 
 
 def checksum(tensor: Tensor) -> int:

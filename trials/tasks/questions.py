@@ -35,20 +35,22 @@ def read(path: str | Path) -> tuple[Question, ...]:
     if os.path.lexists(path) and not os.path.isfile(path):
         raise InputError(f"task = 'choice:{path}' is no regular file")
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, "rb") as file:
             return parse(file, str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"task = 'choice:{path}' cannot be read: {error}") from error
+    except OSError as error:
+        raise InputError(f"task = 'choice:{path}' cannot be read: {error.strerror or error}") from error
 
 
-def parse(lines: Iterable[str], where: str) -> tuple[Question, ...]:
-    """Return the questions of these lines; empty ones are skipped. Raise InputError."""
+def parse(lines: Iterable[str | bytes], where: str) -> tuple[Question, ...]:
+    """Return the questions of these lines, text or its UTF-8; empty ones are skipped. Raise InputError."""
     found: list[Question] = []
     faults: list[str] = []
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                found.append(_question(json.loads(line)))
+                found.append(_question(json.loads(line.decode() if isinstance(line, bytes) else line)))
+            except UnicodeDecodeError as error:
+                faults.append(f"line {number}: byte {error.start + 1} is not UTF-8")
             except (ValueError, RecursionError) as error:
                 faults.append(f"line {number}: {error}")
     more = [f"{len(faults) - _NAMED} more lines"] if len(faults) > _NAMED else []
@@ -62,13 +64,17 @@ def _question(content: Any) -> Question:
     if not isinstance(content, dict) or not {"context", "choices", "answer"} <= content.keys():
         raise ValueError(f"{shown(content)} (accepted: {_FORM})")
     context, choices, answer = content["context"], content["choices"], content["answer"]
+    faults = []
     if not isinstance(context, str):
-        raise ValueError(f"context = {shown(context)} (accepted: text)")
+        faults.append(f"context = {shown(context)} (accepted: text)")
     texts = isinstance(choices, list) and all(isinstance(choice, str) and choice for choice in choices)
     if not texts or len(choices) < 2:
-        raise ValueError(f"choices = {shown(choices)} (accepted: a list of two or more texts)")
-    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(choices):
-        raise ValueError(f"answer = {shown(answer)} (accepted: 0 to {len(choices) - 1})")
+        faults.append(f"choices = {shown(choices)} (accepted: a list of two or more texts, none of them empty)")
+    most = max(len(choices) if isinstance(choices, list) else 0, 2) - 1
+    if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer <= most:
+        faults.append(f"answer = {shown(answer)} (accepted: 0 to {most})")
+    if faults:
+        raise ValueError("; ".join(faults))
     return Question(context, tuple(_after(context, choice) for choice in choices), answer)
 
 

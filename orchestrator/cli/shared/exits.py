@@ -20,7 +20,8 @@ from typing import NoReturn
 import typer
 
 from sweeplaw.orchestrator.cli.shared import streams
-from sweeplaw.trials.errors import InputError, describe
+from sweeplaw.orchestrator.cli.shared.output import DAMAGED
+from sweeplaw.trials.errors import DamagedDataError, InputError, describe
 from sweeplaw.trials.store_format.damage import collected
 
 NOT_WRITTEN = 1  # exit code: the output, or a file, cannot be written
@@ -52,7 +53,7 @@ def exit_code(command: Callable[[], object], name: str) -> int:
             if isinstance(error, KeyboardInterrupt):
                 end_at_once_if_interrupted()
             code = _report(error, name)
-            for fault in damage if code == BAD_INPUT else ():  # it may be why there is no answer
+            for fault in damage if code in (BAD_INPUT, DAMAGED) else ():  # it may be why there is no answer
                 _say(f"damaged: {fault}")
     return _output_code(code)
 
@@ -115,7 +116,7 @@ def _ending(error: BaseException, name: str) -> tuple[int, str]:
     """Return the exit code and the message of an error."""
     text = _one_line(error)
     if isinstance(error, InputError):
-        return BAD_INPUT, f"sweeplaw: {error}"
+        return DAMAGED if isinstance(error, DamagedDataError) else BAD_INPUT, f"sweeplaw: {error}"
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, f"{name}: interrupted"
     if getattr(error, "errno", None) in FULL or any(full in text for full in _FULL_TEXTS):

@@ -7,29 +7,44 @@ import sys
 import time
 from collections.abc import Iterator
 
+import typer
+
 from sweeplaw.trials.progress import ProgressCallback
-from sweeplaw.trials.quantities import short
+from sweeplaw.trials.quantities import hours, short
 
 DELAY = 0.7  # seconds before a bar appears
+LINE_SECONDS = 10.0  # between lines where there is no terminal
 
 
 @contextlib.contextmanager
-def progress_bar(description: str) -> Iterator[ProgressCallback]:
+def progress_bar(description: str, *, lines: bool = False) -> Iterator[ProgressCallback]:
     """Yield a callback for progress, which draws a bar with rate and time left on stderr.
 
-    There is no bar if stderr is not a terminal, or in the first `DELAY` seconds.
+    There is no bar in the first `DELAY` seconds. If stderr is no terminal, there is none either, but with ``lines`` a
+    line every `LINE_SECONDS`.
     """
     began, update = time.monotonic(), None
+    said = began
     with contextlib.ExitStack() as stack:
 
         def progress(done: int, total: int) -> None:
-            nonlocal update
-            if update is None and sys.stderr.isatty() and time.monotonic() - began > DELAY:
+            nonlocal update, said
+            now = time.monotonic()
+            if lines and not sys.stderr.isatty() and now - said >= LINE_SECONDS:
+                said = now
+                _say(description, done, total, now - began)
+            if update is None and sys.stderr.isatty() and now - began > DELAY:
                 update = stack.enter_context(_bar(description))
             if update is not None:
                 update(done, total)
 
         yield progress
+
+
+def _say(description: str, done: int, total: int, seconds: float) -> None:
+    pace = done / seconds if seconds else 0.0
+    left = f", {hours((total - done) / pace / 3600)} left" if pace else ""
+    typer.echo(f"{description}: {short(done)} of {short(total)}, {short(pace)}/s{left}", err=True)
 
 
 @contextlib.contextmanager

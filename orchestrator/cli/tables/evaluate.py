@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweeplaw.orchestrator.cli.shared import exits
-from sweeplaw.orchestrator.cli.shared.models import complete
+from sweeplaw.orchestrator.cli.shared.models import checked
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="TASK", help="loss:CORPUS, choice:FILE or lm-eval:TASK, instead of the validation loss."),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     json: Json = False,
 ) -> None:
     """Evaluate ensembles of finished trials whose weights STORE keeps (keep = "final" in their sweep).
@@ -47,13 +49,17 @@ def evaluate(
 
     Example: sweeplaw evaluate results/mine --trial 0c59c2f4f2f1a0e3a1b2 --trial 9b0d1e37c55aa6a4c1f0
     """
+    from sweeplaw.orchestrator.launch.evaluation import machine
+    from sweeplaw.orchestrator.launch.evaluation.ensembles import check_combination, check_task, score
     from sweeplaw.orchestrator.launch.evaluation.ensembles import evaluate as run
-    from sweeplaw.orchestrator.launch.evaluation.ensembles import score
     from sweeplaw.orchestrator.launch.failures import failures, sentences
     from sweeplaw.orchestrator.store.store import Store
 
     opened = Store.open(store)
-    models = [complete(opened, name) for name in trial]
+    checks: dict[str, Callable[[], None]] = {f"--task {name}": partial(check_task, name) for name in task or ()}
+    checks["threads"] = partial(machine.check, threads=threads)
+    checks["combine"] = partial(check_combination, combine)
+    models = checked(opened, trial, checks)
     if task:
         rows = score(opened, models, task, combine, threads=threads)
         _print_scores(rows, combine, json=json)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeplaw.orchestrator.cli.shared.models import complete
+from sweeplaw.orchestrator.cli.shared.models import checked
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
 
 if TYPE_CHECKING:
-    from sweeplaw.trials.sampling.corpora import SampledCorpus
+    from sweeplaw.trials.sampling.corpora import SampledCorpus, SamplingRequest
 
 
 def register(app: typer.Typer) -> None:
@@ -35,9 +35,9 @@ def sample(
     ] = "documents",
     temperature: Annotated[float, typer.Option(help="Of the softmax; 0 takes the likeliest token.")] = 1.0,
     prompt_tokens: Annotated[int, typer.Option(help="Real tokens at the beginning of each sequence.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the prompts and the text.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Sequences at a time, up to 256.")] = 64,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the prompts and the text.")] = 0,
+    batch: Annotated[int, typer.Option(help="Sequences at a time, up to 256.")] = 64,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     json: Json = False,
 ) -> None:
@@ -45,7 +45,7 @@ def sample(
 
     Prints the name of the corpus, synthetic:ID, for sweeps of workload = { kind = "language_model", store = "STORE" }
     (sweeplaw derive writes them). The id is a digest of teachers and options: the same call again prints the same name
-    and samples nothing. A trial of several members stands for all of them.
+    and samples nothing, unless the text is damaged. A trial of several members stands for all of them.
 
     Example: sweeplaw sample results/mine --trial 0c59c2f4f2f1a0e3a1b2 --tokens 1M
     """
@@ -59,20 +59,24 @@ def sample(
         raise InputError("accepted: --trial ID, once for each teacher, or --best")
     opened = Store.open(store)
     options = SamplingOptions(mix, temperature, prompt_tokens, seed)
-    if best:
-        requests = synthesis.requests_of_best(opened, tokens, options, sweep)
-    else:
-        teachers = ",".join(complete(opened, name) for name in trial or ())
-        requests = [synthesis.request_of(teachers, tokens, options)]
+
+    def requests_of() -> list[SamplingRequest]:
+        if best:
+            return synthesis.requests_of_best(opened, tokens, options, sweep)
+        teachers = checked(opened, trial or (), {"tokens": lambda: synthesis.request_of("", tokens, options)})
+        return [synthesis.request_of(",".join(teachers), tokens, options)]
+
+    requests = synthesis.checked(opened, requests_of, options, batch=batch, threads=threads, device=device)
     found = []
     for i, request in enumerate(requests, 1):
-        with progress_bar(f"sampling tokens, text {i} of {len(requests)}" if best else "sampling tokens") as progress:
+        what = f"sampling tokens, text {i} of {len(requests)}" if best else "sampling tokens"
+        with progress_bar(what, lines=True) as progress:
             text = synthesis.sample(opened, request, batch=batch, threads=threads, device=device, progress=progress)
         found.append(text)
         if not json:
             _print(text)
     if json:
-        values = [{"corpus": text.name, "sampled": text.anew, **text.facts} for text in found]
+        values = [{"corpus": text.name, "sampled": text.anew, "replaced": text.damage, **text.facts} for text in found]
         emit_json(values if best else values[0])
 
 
@@ -81,5 +85,7 @@ def _print(text: SampledCorpus) -> None:
 
     facts = text.facts
     typer.echo(text.name)
+    if text.damage:
+        typer.echo(f"sampled anew: {text.damage}", err=True)
     made = f"sampled in {facts['seconds']:.3g} s" if text.anew else "there already; nothing was sampled"
     typer.echo(f"{short(facts['tokens'])} tokens, {short(facts['flops'])} FLOPs, {made}", err=True)

@@ -19,8 +19,11 @@ from sweeplaw.orchestrator.worker import worker
 from sweeplaw.orchestrator.worker.provenance import commit, provenance
 from sweeplaw.orchestrator.worker.worker import Job
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.kept import members
 from sweeplaw.trials.kept.members import write
 from sweeplaw.trials.record import TrialRecord
+from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.store_format import kept_weights
 from sweeplaw.trials.training.evaluation import subsets
 from sweeplaw.trials.workloads.ensemble.specs import expanded
 
@@ -59,19 +62,39 @@ def score(
     return _recorded(store, planned, threads).sort("task", pl.col("subset").replace_strict(_order(texts), default=None))
 
 
+def check_task(task: str) -> None:
+    """Check that a task, by the name that a user gives it, can be read here. Raise InputError."""
+    from sweeplaw.trials.tasks import evaluation, names
+
+    evaluation.check(names.canonical(task))
+
+
+def check_combination(combine: str) -> None:
+    """Raise InputError if models cannot be combined so."""
+    if combine not in subsets.COMBINATIONS:
+        raise InputError(f"combine = {combine!r} (accepted: {', '.join(subsets.COMBINATIONS)})")
+
+
 def _order(texts: Sequence[str]) -> dict[str, int]:
     return {text: i for i, text in enumerate(texts)}
 
 
 def _recorded(store: Store, planned: Plan, threads: int) -> pl.DataFrame:
     """Return the rows of these trials; those without one are run."""
-    planned.sweep.workload.check([group.spec(i) for group in planned.groups for i in range(len(group.ids))])
+    planned.sweep.workload.check(_specs(planned))
     finished = store.finished()
     missing = {trial for trial in planned.ids if finished.get(trial) != "completed"}
     if missing:
+        texts = {str(spec["subset"]) for spec in _specs(planned) if spec.trial_id in missing}
+        named = {name.kept: None for text in sorted(texts) for name in members.parse(text)}
+        kept_weights.verify(store.location, named)
         _run(planned.only(missing), store, threads)
     found = tables.load(store.location.uri, states=None).trials.filter(pl.col("trial_id").is_in(list(planned.ids)))
     return found.collect()
+
+
+def _specs(planned: Plan) -> list[TrialSpec]:
+    return [group.spec(i) for group in planned.groups for i in range(len(group.ids))]
 
 
 def _tasks_sweep(store: Store, texts: Sequence[str], tasks: Sequence[str], combine: str) -> str:
@@ -94,7 +117,7 @@ def _sweep(store: Store, texts: Sequence[str], combine: str) -> str:
 
 def _run(todo: Plan, store: Store, threads: int) -> None:
     """Evaluate these trials in one pack, so that each model predicts once, and record them."""
-    specs = [group.spec(i) for group in todo.groups for i in range(len(group.ids))]
+    specs = _specs(todo)
     attempts, launch_id = store.attempts(), new_launch_id(store)
     job = Job(
         pack_id=f"{launch_id}-0",

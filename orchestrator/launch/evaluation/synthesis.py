@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from sweeplaw.analysis.tables import tables
+from sweeplaw.orchestrator.launch.evaluation import machine
 from sweeplaw.orchestrator.plan.derived_sweep import TRIAL, best_runs
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.worker.provenance import commit, versions
-from sweeplaw.trials.errors import InputError, shown
+from sweeplaw.trials.errors import InputError, gathered, shown
 from sweeplaw.trials.formula import parse
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 from sweeplaw.trials.quantities import number
+from sweeplaw.trials.sampling import corpora
 from sweeplaw.trials.sampling.corpora import NOTHING, SampledCorpus, SamplingOptions, SamplingRequest, sample_corpus
 from sweeplaw.trials.workloads.ensemble.specs import expanded, spec_of, training_flops
 
@@ -50,6 +53,35 @@ def sample(
         torch.set_num_threads(before)
 
 
+def checked(
+    store: Store,
+    requests: Callable[[], list[SamplingRequest]],
+    options: SamplingOptions,
+    *,
+    batch: int,
+    threads: int,
+    device: str,
+) -> list[SamplingRequest]:
+    """Return these requests if they can be sampled. Raise InputError with every fault of them and of the options."""
+
+    def possible() -> list[SamplingRequest]:
+        found = requests()
+        gathered({number: partial(corpora.check, store.location, one) for number, one in enumerate(found)})
+        return found
+
+    answers: dict[str, Callable[[], Any]] = {
+        "requests": possible,
+        "options": partial(_check_options, options),
+        "machine": partial(machine.check, batch=batch, threads=threads, device=device),
+    }
+    return list(gathered(answers)["requests"])
+
+
+def _check_options(options: SamplingOptions) -> None:
+    if faults := corpora.option_faults(options):
+        raise InputError(faults)
+
+
 def requests_of_best(
     store: Store, tokens: str, options: SamplingOptions, sweep: str | None = None
 ) -> list[SamplingRequest]:
@@ -69,13 +101,19 @@ def request_of(
     Raise InputError.
     """
     try:
-        return SamplingRequest(teachers, int(number(tokens)), options)
+        return SamplingRequest(teachers, _whole(tokens, number(tokens)), options)
+    except InputError:
+        raise
     except ValueError:
         formula = parse(tokens)
     if missing := sorted(formula.names - set(scope)):
         accepted = "a number such as 10M" + (", or a formula over knobs and columns" if scope else "")
         raise InputError(f"tokens = {tokens!r}: {', '.join(missing)} is not known (accepted: {accepted})")
-    found = formula(scope)
+    return SamplingRequest(teachers, _whole(tokens, formula(scope)), options)
+
+
+def _whole(tokens: str, found: object) -> int:
+    """Return the number that ``tokens`` means, rounded down. Raise InputError."""
     if not isinstance(found, int | float) or not 0 < found < MOST_TOKENS:
-        raise InputError(f"tokens = {tokens!r} is {shown(found)} (accepted: a positive number)")
-    return SamplingRequest(teachers, int(found), options)
+        raise InputError(f"tokens = {tokens!r} is {shown(found)} (accepted: a positive number, up to {MOST_TOKENS:,})")
+    return int(found)

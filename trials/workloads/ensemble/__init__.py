@@ -8,11 +8,12 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sweeplaw.trials.accounting import Cost
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, gathered
 from sweeplaw.trials.kept import members
 from sweeplaw.trials.kept.members import MemberName
 from sweeplaw.trials.record import Outcome
@@ -92,14 +93,8 @@ class Ensemble:
 
     def check(self, specs: Sequence[TrialSpec]) -> None:
         """Check that the models are kept and have one validation set. Raise InputError with all faults."""
-        faults: dict[str, None] = {}
-        for text in {spec["subset"]: None for spec in specs}:
-            try:
-                specs_of(self.store, members.parse(text))
-            except InputError as error:
-                faults |= dict.fromkeys(error.faults)
-        if faults:
-            raise InputError(list(faults))
+        texts = {str(spec["subset"]): None for spec in specs}
+        gathered({text: partial(_specs_of_subset, self.store, text) for text in texts})
 
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
         """Evaluate the pack: the trials of one validation set together."""
@@ -183,6 +178,10 @@ class Ensemble:
             "members": len(subset),
             "flops": training_flops(subset, specs),
         }
+
+
+def _specs_of_subset(store: str, text: str) -> list[TrialSpec]:
+    return specs_of(store, members.parse(text))
 
 
 def _outcome(

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from sweeplaw.trials.accounting import Cost
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, gathered, joined
 from sweeplaw.trials.kept import members
 from sweeplaw.trials.kept.members import MemberName
 from sweeplaw.trials.kept.model import check_knobs, knobs_of
@@ -43,12 +43,13 @@ def specs_of(store: str, names: Sequence[MemberName]) -> list[TrialSpec]:
     Raise InputError if a model is not kept, a name is ambiguous, or the models have different validation sets.
     """
     found: list[TrialSpec] = []
+    errors: list[InputError] = []
     faults: list[str] = []
     for name in names:
         try:
             spec, count = spec_of(store, name.kept)
         except InputError as error:
-            faults += error.faults
+            errors.append(error)
             continue
         if name.number is None and count > 1:
             faults.append(f"trial {name.kept} has {count} members (accepted: :0 to :{count - 1} after its id)")
@@ -61,19 +62,27 @@ def specs_of(store: str, names: Sequence[MemberName]) -> list[TrialSpec]:
             seen = ", ".join(f"{value} in {trial_id}" for value, trial_id in values.items())
             faults.append(f"{knob} = {seen} (accepted: members with the same validation set)")
     if faults:
-        raise InputError(list(dict.fromkeys(faults)))
+        errors.append(InputError(faults))
+    if errors:
+        raise joined(errors)
     return found
 
 
 def expanded(store: str, texts: Sequence[str]) -> list[MemberName]:
-    """Return the models of these names; a trial of several members without a number is all of them."""
-    found: list[MemberName] = []
-    for text in texts:
-        name = MemberName.of(text)
-        count = spec_of(store, name.kept)[1]
-        numbered = name.number is None and count > 1
-        found += [MemberName(name.kept, number) for number in range(count)] if numbered else [name]
-    return list(members.parse(members.write(found)))
+    """Return the models of these names; a trial of several members without a number is all of them.
+
+    Raise InputError with every fault: no such weights, a damaged file, a name given twice.
+    """
+    models = gathered({text: functools.partial(_of_trial, store, text) for text in texts})
+    return list(members.parse(members.write([one for text in texts for one in models[text]])))
+
+
+def _of_trial(store: str, text: str) -> list[MemberName]:
+    name = MemberName.of(text)
+    count = spec_of(store, name.kept)[1]
+    if name.number is not None or count == 1:
+        return [name]
+    return [MemberName(name.kept, number) for number in range(count)]
 
 
 def agreed(specs: Sequence[TrialSpec]) -> dict[str, Any]:

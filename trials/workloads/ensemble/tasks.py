@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import gathered
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.tasks import names
 from sweeplaw.trials.workloads.ensemble import KNOBS, METRICS, Ensemble
@@ -52,18 +53,10 @@ class Evaluation(Ensemble):
         """Check that the models are kept, and that the tasks can be read. Raise InputError with all faults."""
         from sweeplaw.trials.tasks import evaluation
 
-        faults: list[str] = []
-        for task in dict.fromkeys(str(spec["task"]) for spec in specs):
-            try:
-                evaluation.check(task)
-            except InputError as error:
-                faults += error.faults
-        try:
-            Ensemble.check(self, specs)
-        except InputError as error:
-            faults += error.faults
-        if faults:
-            raise InputError(faults)
+        named = {str(spec["task"]) for spec in specs}
+        checks: dict[str, Callable[[], None]] = {task: partial(evaluation.check, task) for task in sorted(named)}
+        checks["models"] = partial(Ensemble.check, self, specs)
+        gathered(checks)
 
     def _task(self, spec: TrialSpec, corpus: str) -> str:
         """Return the task of a trial."""
