@@ -13,6 +13,7 @@ from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.trials.corpus.names import absent
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import N_UNKNOWN
+from sweeplaw.trials.workload import Workload
 from sweeplaw.trials.workloads.language_model import LanguageModel
 
 SAME_TOKENS = 0.01  # parts of D by which batch sizes that do not divide it change the tokens of a trial
@@ -131,15 +132,19 @@ def listing(plan: Plan) -> list[dict[str, Any]]:
 
 
 def absent_data(plan: Plan) -> list[str]:
+    """Return a sentence for all data of the plan that a launch would miss."""
+    return absent_data_of(plan.sweep.workload, plan.groups)
+
+
+def absent_data_of(workload: Workload, groups: Sequence[Group]) -> list[str]:
     """Return a sentence for each corpus of the built-in workload that is not on this machine or has too few tokens, and
     for each synthetic text, teacher and initial model that is not there or does not fit.
     """
-    workload = plan.sweep.workload
     if not isinstance(workload, LanguageModel):
         return []
-    corpora = dict.fromkeys(str(group.shared["corpus"]) for group in plan.groups)
+    corpora = dict.fromkeys(str(group.shared["corpus"]) for group in groups)
     found = [sentence for corpus in corpora if (sentence := absent(corpus))]
-    specs = [group.spec(0) for group in plan.groups]
+    specs = [group.spec(0) for group in groups]
     unfit = [*workload.short_corpora(specs), *workload.absent_sources(specs)]
     needed = "a launch needs it where its trials run"
     return [f"{sentence}; {needed}" for sentence in found] + [f"{sentence}; a launch is refused" for sentence in unfit]

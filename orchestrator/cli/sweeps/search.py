@@ -27,6 +27,7 @@ def plan_search(
     Raise InputError if the search cannot work.
     """
     from sweeplaw.orchestrator.launch.adaptive.known import ledger
+    from sweeplaw.orchestrator.plan.estimate import absent_data_of
     from sweeplaw.orchestrator.search import registry
     from sweeplaw.orchestrator.search.contract import History, RemainingBudget
     from sweeplaw.orchestrator.search.preview import left, preview
@@ -48,6 +49,8 @@ def plan_search(
     if known and known.foreign:
         elsewhere = counted(known.foreign, "trial")
         typer.echo(f"note: the search does not use {elsewhere} of the store: at no setting of these axes", err=True)
+    for sentence in absent_data_of(sweep.workload, space.examples):
+        typer.echo(f"note: {sentence}", err=True)
     report_damage(store.problems if store else ())
 
 

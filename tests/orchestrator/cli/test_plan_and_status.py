@@ -132,8 +132,12 @@ def test_a_plan_says_that_a_corpus_is_not_on_this_machine(tmp_path: Path) -> Non
     assert "note" not in CliRunner().invoke(app, words, catch_exceptions=False).stderr
 
 
-def test_a_plan_says_that_a_corpus_is_too_short(tmp_path: Path) -> None:
-    (tmp_path / "lm.toml").write_text(CORPUS.format(path="tokens.bin"))
+SEARCH = '[search]\nkind = "tpe"\n[budget]\ntrials = 4\n[nuisance]\nlr = { log = [1e-3, 1e-2] }\n'
+
+
+@pytest.mark.parametrize("search", ["", SEARCH])
+def test_a_plan_says_that_a_corpus_is_too_short(search: str, tmp_path: Path) -> None:
+    (tmp_path / "lm.toml").write_text(CORPUS.format(path="tokens.bin") + search)
     (tmp_path / "tokens.bin").write_bytes(bytes(2_000_000))
     result = CliRunner().invoke(app, ["plan", str(tmp_path / "lm.toml"), "--no-measure"], catch_exceptions=False)
     notes = result.stderr.splitlines()
