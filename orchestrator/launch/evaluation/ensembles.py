@@ -18,6 +18,7 @@ from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.worker import worker
 from sweeplaw.orchestrator.worker.provenance import commit, provenance
 from sweeplaw.orchestrator.worker.worker import Job
+from sweeplaw.trials.corpus import names as corpora
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.kept import members
 from sweeplaw.trials.kept.members import write
@@ -66,7 +67,10 @@ def check_task(task: str) -> None:
     """Check that a task, by the name that a user gives it, can be read here. Raise InputError."""
     from sweeplaw.trials.tasks import evaluation, names
 
-    evaluation.check(names.canonical(task))
+    known = names.parse(names.canonical(task))
+    if known.kind == names.LOSS and (missing := corpora.absent(known.source)):
+        raise InputError(f"task = {task!r}: {missing}")
+    evaluation.check(str(known))
 
 
 def check_combination(combine: str) -> None:

@@ -130,7 +130,7 @@ def test_all_trials_and_tasks_that_cannot_be_read_are_named_at_once(teachers, da
     questions = tmp_path / "q.jsonl"
     questions.write_bytes(b'\n{"context": "\xff"}\n{"context": "", "choices": [""], "answer": 3}\n')
     trials = named("zz", "yy", *damaged)
-    tasks = [f"choice:{questions}", "choice:nowhere.jsonl", "choise:q"]
+    tasks = [f"choice:{questions}", "choice:nowhere.jsonl", "choise:q", f"loss:text:{tmp_path}/gone.txt"]
     both = ["has no trial 'zz'", "has no trial 'yy'", f"{damaged[0]} are damaged", f"{damaged[1]} cannot be read"]
     found = faults("evaluate", folder, *trials, *(word for task in tasks for word in ("--task", task)))
     for fault in (
@@ -139,6 +139,7 @@ def test_all_trials_and_tasks_that_cannot_be_read_are_named_at_once(teachers, da
         f"{questions}: line 3: choices = [''] (accepted: a list of two or more texts, none of them empty); answer = 3",
         "nowhere.jsonl' cannot be read: No such file",
         "task = 'choise:q' is not known",
+        f"corpus = 'text:{tmp_path}/gone.txt' is not on this machine",
     ):
         assert fault in found
     found = faults("sample", folder, *trials, "--tokens", "inf")
