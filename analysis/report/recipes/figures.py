@@ -66,7 +66,7 @@ def against_k(study: RecipeStudy) -> Figure:
     budgets = sorted({one.at["U"] for _, one in found})[:MOST_PANELS]
     figure, panels = _panels(len(budgets))
     for panel, u in zip(panels, budgets, strict=True):
-        here = [(name, one) for name, one in found if one.at["U"] == u]
+        here = sorted(((name, one) for name, one in found if one.at["U"] == u), key=lambda pair: pair[1].at["N"])
         for colour, (name, one) in zip(shades(len(here)), here, strict=True):
             _curve(panel, study, one, colour, f"{name}, N = {short(one.at['N'])}")
         _finish(panel, f"U = {short(u)} unique tokens", "K, members")
