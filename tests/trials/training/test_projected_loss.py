@@ -65,7 +65,7 @@ def test_as_many_positions_are_taken_at_once_as_logits_are_allowed():
 
 
 _PEAK = """
-import resource, sys, torch
+import sys, torch
 torch.set_num_threads(1)
 from sweeplaw.trials import accounting
 from sweeplaw.trials.accounting import Shape
@@ -84,10 +84,15 @@ def train(shape, context, batch, members):
         optimizer.step(each, weights.gradients, weights.norms())
 
 train(Shape(1, 8, 1, 16, 16), 8, 1, 1)
-with open("/proc/self/statm") as file:
-    before = int(file.read().split()[1]) * resource.getpagesize()
+def resident(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
+
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")  # the peak begins anew; that of getrusage also remembers the process that started this one
+before = resident("VmRSS")
 train(Shape(*map(int, sys.argv[2].split(","))), *map(int, sys.argv[3:]))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+print(resident("VmHWM") - before)
 """
 
 
