@@ -103,7 +103,7 @@ def _noise(
         RunPlan(
             f"{SEEDS} seeds of the best setting of the smallest cell",
             "no setting ran twice: the noise of a run is guessed from residuals, and with it every test of the law",
-            (point,),
+            (point,) * (SEEDS - 1),
             SEEDS - 1,
             None if price is None else price * (SEEDS - 1),
         )

@@ -43,7 +43,6 @@ class Card:
     alt: str
     sheet: Sheet | None = None
     half: bool = False
-    extra: str = ""  # a control under the picture, as HTML
 
 
 def card(

@@ -80,12 +80,6 @@ class Chart:
             px, py = self.at(x, y)
             self._mark(f'<path d="M{px:.1f} {py - 5:.1f}l5 5-5 5-5-5Z"', css, text, key)
 
-    def cross(self, x: float, y: float, css: str = "exx", text: str = "", key: str = "") -> None:
-        """Draw a cross, the mark of a run that diverged."""
-        if self._inside(x, y):
-            px, py = self.at(x, y)
-            self._mark(f'<path d="M{px - 4:.1f} {py - 4:.1f}l8 8m0-8l-8 8"', css, text, key)
-
     def whisker(self, x: float, low: float | None, high: float | None, css: str = "whisk") -> None:
         """Draw a vertical interval, cut at the frame."""
         if not self.x.inside(x) or (self.y.log and high is not None and high <= 0):
@@ -105,11 +99,6 @@ class Chart:
             side = "end" if px > (self.left + right) / 2 else "start"
             shift = -6 if side == "end" else 6
             self._parts.append(_text(px + shift, top + 10, text, "l", side))
-
-    def note(self, x: float, y: float, text: str, css: str = "l", anchor: str = "start", dy: float = -9) -> None:
-        """Write a text beside a point."""
-        px, py = self.at(x, y)
-        self._parts.append(_text(px, py + dy, text, css, anchor))
 
     def end(self, x: float, y: float, text: str, css: str = "l", key: str = "") -> None:
         """Write a label at the right end of a line; labels are moved apart. Texts over `LONGEST` letters are cut."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -34,3 +36,18 @@ def report_damage(faults: Iterable[str]) -> None:
         typer.echo(f"damaged: {fault}", err=True)
     if found:
         raise typer.Exit(DAMAGED)
+
+
+def write_sweep(text: str, out: Path | None) -> None:
+    """Write a sweep file to ``out``, which must be new, or to the output without one. Raise InputError."""
+    from sweeplaw.trials.errors import InputError
+
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
+    typer.echo(f"{out} written; sweeplaw plan {shlex.quote(str(out))} shows it", err=True)

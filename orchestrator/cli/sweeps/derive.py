@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sweeplaw.orchestrator.cli.shared.options import pairs
-from sweeplaw.orchestrator.cli.shared.output import report_damage
+from sweeplaw.orchestrator.cli.shared.output import report_damage, write_sweep
 
 
 def register(app: typer.Typer) -> None:
@@ -40,18 +39,9 @@ def derive(
     """
     from sweeplaw.analysis.tables.tables import load
     from sweeplaw.orchestrator.plan import derived_sweep
-    from sweeplaw.trials.errors import InputError
 
     tables = load(store)
     changes = pairs(change, "--set")
     text = derived_sweep.derive(tables, changes, name=name, sweep=sweep, seeds=seeds, loss=y, store=store)
-    if out is None:
-        typer.echo(text, nl=False)
-    else:
-        try:
-            with out.open("x", encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
-        typer.echo(f"{out} written; sweeplaw plan {shlex.quote(str(out))} shows it", err=True)
+    write_sweep(text, out)
     report_damage(tables.faults)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,7 @@ import typer
 
 from sweeplaw.orchestrator.cli.shared.forecasts import points
 from sweeplaw.orchestrator.cli.shared.options import pairs
-from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
+from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage, write_sweep
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ def next_(
     ] = None,
     plan: Annotated[int | None, typer.Option(min=1, help="Number of the plan to write as a sweep file.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="A new sweep file; by default the output.")] = None,
+    sweep: Annotated[str | None, typer.Option(metavar="NAME", help="The sweep, in a store of several.")] = None,
     x: Annotated[
         list[str] | None, typer.Option("--x", metavar="INPUT=COLUMN", help="Column of N or D (repeatable).")
     ] = None,
@@ -63,27 +63,13 @@ def next_(
     if plan is not None:
         if plan > len(numbered):
             raise InputError(f"--plan {plan}: there are {len(numbered)} plans")
-        text = next_sweep(advice.tables, numbered[plan - 1][1], advice.by.n, loss=y)
-        _write(text, out)
+        text = next_sweep(advice.tables, numbered[plan - 1][1], advice.by.n, sweep=sweep, loss=y)
+        write_sweep(text, out)
     elif json:
         emit_json({"source": source, "plans": [{"family": name, **one.to_dict()} for name, one in numbered]})
     else:
         _print(numbered, several=len(advice.plans) > 1)
     report_damage(advice.tables.faults)
-
-
-def _write(text: str, out: Path | None) -> None:
-    from sweeplaw.trials.errors import InputError
-
-    if out is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        with out.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
-    typer.echo(f"{out} written; sweeplaw plan {shlex.quote(str(out))} shows it", err=True)
 
 
 def _print(numbered: Sequence[tuple[str, RunPlan]], several: bool) -> None:
