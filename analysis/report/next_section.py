@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -23,9 +24,10 @@ from sweeplaw.trials.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """The plans of each family by name, the columns by role, and the tables they were made from."""
+    """The plans and the values of each family by name, the columns by role, and the tables they were made from."""
 
     plans: Mapping[str, list[RunPlan]]
+    values: Mapping[str, Mapping[str, Any]]
     by: Axes
     tables: Tables
 
@@ -50,7 +52,7 @@ def advise(
         surface = next(fit_laws(family, read.by))
         found = family_optima(same_family(read.everything, family), family, read.by)
         plans[family.name] = next_runs(family, read.by, found, surface.fit, target)
-    return Advice(plans, read.by, read.tables)
+    return Advice(plans, {family.name: family.values for family in read.families}, read.by, read.tables)
 
 
 def next_runs(

@@ -19,9 +19,17 @@ KEPT = ("workload", "keep", "resources", "retry", "fixed", "derived")  # of the 
 
 
 def next_sweep(
-    tables: Tables, plan: RunPlan, n: str, *, name: str | None = None, sweep: str | None = None, loss: str = "val_loss"
+    tables: Tables,
+    plan: RunPlan,
+    n: str,
+    *,
+    family: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    sweep: str | None = None,
+    loss: str = "val_loss",
 ) -> str:
-    """Return the text of a sweep file for a plan. ``n`` is the column that its points call N.
+    """Return the text of a sweep file for a plan. ``n`` is the column that its points call N, ``family`` the
+    values of the family that the plan is about.
 
     A point takes the best setting of the point that ran nearest to it, and each of the plan's values of a knob. Raise
     InputError if the sweep has no axis for N or D, or several sweeps ran and none is named.
@@ -34,7 +42,10 @@ def next_sweep(
     faults += [] if DATA in axes else [f"tokens is no axis of {base.name} (its axes: {', '.join(axes)})"]
     if size is None or faults:
         raise InputError([*faults, "write the sweep by hand at the points of the plan"])
-    rows = best_runs(tables, sweep, loss)
+    found = best_runs(tables, sweep, loss)
+    rows = [row for row in found if all(row.get(key) == value for key, value in (family or {}).items())]
+    if not rows:
+        raise InputError(f"no completed trial of {base.name} is of the plan's family")
     settings = [setting for point in plan.points for setting in _settings(point, plan, rows, axes, size, n)]
     varying = [axis for axis in axes if len({str(setting[axis]) for setting in settings}) > 1] or [DATA]
     repeated = len(settings) - len({str(setting) for setting in settings})

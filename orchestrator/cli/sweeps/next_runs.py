@@ -63,7 +63,8 @@ def next_(
     if plan is not None:
         if plan > len(numbered):
             raise InputError(f"--plan {plan}: there are {len(numbered)} plans")
-        text = next_sweep(advice.tables, numbered[plan - 1][1], advice.by.n, sweep=sweep, loss=y)
+        family, chosen = numbered[plan - 1]
+        text = next_sweep(advice.tables, chosen, advice.by.n, family=advice.values[family], sweep=sweep, loss=y)
         write_sweep(text, out)
     elif json:
         emit_json({"source": source, "plans": [{"family": name, **one.to_dict()} for name, one in numbered]})

@@ -81,3 +81,14 @@ def test_a_sweep_without_the_axes_has_no_file(tmp_path):
     launch(plan(parse(text)), Store.open(tmp_path / "s", create=True), profile.load("inline"), Silent())
     with pytest.raises(InputError, match="tokens is no axis of first"):
         next_sweep(load(tmp_path / "s"), RunPlan("x", "y", ((1e7, 1e9),), 1, None), "params_non_embedding")
+
+
+def test_a_plan_of_one_family_takes_the_settings_of_that_family(tmp_path):
+    text = SWEEP.replace("[nuisance]", "noise = [0.0, 0.3]\n[nuisance]")
+    launch(plan(parse(text)), Store.open(tmp_path / "s", create=True), profile.load("inline"), Silent())
+    for noise in (0.0, 0.3):
+        larger = RunPlan("larger", "why", ((3e8, 1e10),), 1, 1.0, 0.2)
+        found = next_sweep(load(tmp_path / "s"), larger, "params_non_embedding", family={"noise": noise})
+        assert [one.knobs["noise"] for one in plan(parse(found)).specs] == [noise]
+    with pytest.raises(InputError, match="no completed trial of first is of the plan's family"):
+        next_sweep(load(tmp_path / "s"), larger, "params_non_embedding", family={"noise": 0.7})
