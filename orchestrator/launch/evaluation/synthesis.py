@@ -115,5 +115,5 @@ def request_of(
 def _whole(tokens: str, found: object) -> int:
     """Return the number that ``tokens`` means, rounded down. Raise InputError."""
     if not isinstance(found, int | float) or not 0 < found < MOST_TOKENS:
-        raise InputError(f"tokens = {tokens!r} is {shown(found)} (accepted: a positive number, up to {MOST_TOKENS:,})")
+        raise InputError(f"tokens = {tokens!r} is {shown(found)} (accepted: a positive number below {MOST_TOKENS:,})")
     return int(found)
