@@ -10,9 +10,9 @@ import polars as pl
 
 from sweeplaw.trials.errors import InputError
 
-_EPOCH, _MICROSECOND = dt.datetime(1970, 1, 1), dt.timedelta(microseconds=1)
-_FIRST, _LAST = ((moment - _EPOCH) // _MICROSECOND for moment in (dt.datetime.min, dt.datetime.max))
-_PER_MICROSECOND = {"ns": 1000, "us": 1, "ms": 1 / 1000}
+_EPOCH, _SECOND = dt.datetime(1970, 1, 1), dt.timedelta(seconds=1)
+_FIRST, _LAST = ((moment - _EPOCH) // _SECOND for moment in (dt.datetime.min, dt.datetime.max))
+_PER_SECOND = {"ns": 10**9, "us": 10**6, "ms": 10**3}
 
 
 def plain(frame: pl.DataFrame) -> pl.DataFrame:
@@ -61,15 +61,16 @@ def simple(column: pl.Series) -> pl.Series:
 def _time(column: pl.Series) -> pl.Series:
     """Return the times, or, if Python has no form for one of them, all of them as text."""
     if column.dtype == pl.Date:
-        moments = column.cast(pl.Int32).cast(pl.Float64) * 86_400e6
+        seconds = column.cast(pl.Int32).cast(pl.Int64) * 86_400
     else:
-        moments = column.cast(pl.Int64) / _PER_MICROSECOND[column.dtype.time_unit]  # type: ignore[attr-defined]
-    representable = moments.is_between(_FIRST, _LAST - 1) | moments.is_null()
+        seconds = column.cast(pl.Int64) // _PER_SECOND[column.dtype.time_unit]  # type: ignore[attr-defined]
+    edge = 86_400 if getattr(column.dtype, "time_zone", None) else 0  # no zone is further from UTC
+    representable = seconds.is_between(_FIRST + edge, _LAST - edge) | seconds.is_null()
     if representable.all():
         return column
     known = column.set(~representable, None).to_list()
-    odd = zip(known, moments.to_list(), strict=True)
-    texts = [value.isoformat() if value else None if at is None else f"{at / 1e6:g} s since 1970" for value, at in odd]
+    odd = zip(known, seconds.to_list(), strict=True)
+    texts = [value.isoformat() if value else None if at is None else f"{at:g} s since 1970" for value, at in odd]
     return pl.Series(column.name, texts, pl.String)
 
 

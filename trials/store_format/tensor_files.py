@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIX = ".safetensors"
-PIECE_BYTES = 1 << 24  # written at a time
+PIECE_BYTES = 1 << 24  # read or written at a time
 
 
 def place(folder: str, name: str) -> tuple[Location, str]:
@@ -113,8 +113,7 @@ def at_path(location: Location, name: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="sweeplaw-tensors-") as scratch:
         path = f"{scratch}/tensors{SUFFIX}"
         with location.filesystem.open_input_stream(location.path(name)) as source, open(path, "wb") as target:
-            while piece := source.read(1 << 24):
-                target.write(piece)
+            shutil.copyfileobj(source, target, PIECE_BYTES)
         yield path
 
 
@@ -167,6 +166,5 @@ def _upload(path: str, location: Location, name: str) -> None:
     """Upload in pieces; the object appears only when the stream is closed without an error."""
     with open(path, "rb") as source:
         stream = location.filesystem.open_output_stream(location.path(name))
-        while piece := source.read(1 << 24):
-            stream.write(piece)
+        shutil.copyfileobj(source, stream, PIECE_BYTES)
         stream.close()

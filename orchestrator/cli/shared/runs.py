@@ -61,7 +61,7 @@ def read_runs(
     frame = prepare(loaded.trials.collect(), columns, y, pairs(let, "--let"))
     if steps not in ("", STEPS):
         check_columns(frame, [steps])
-    if "state" in frame.columns and (frame["state"] == "completed").sum() == 0:
+    if "state" in frame.columns and "completed" not in frame["state"].fill_null("completed"):
         raise InputError(f"{source} has no completed run")
     notes = [f"{count} rows left out: {reason}" for reason, count in loaded.dropped.items()]
     return SourceRuns(frame, notes + _batch_units(frame, columns, steps), loaded.faults, loaded.launches)

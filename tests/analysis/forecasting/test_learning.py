@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from sweeplaw import analysis
+from sweeplaw.analysis.fitting.noise.smooth import kernel
 from sweeplaw.analysis.forecasting.budgets import budgets_of, next_budgets
 from sweeplaw.analysis.forecasting.calibration import LearntProcesses, calibrated
-from sweeplaw.analysis.forecasting.process.learning import _parts, _Rows, learn
+from sweeplaw.analysis.forecasting.process.learning import _parts, _relinearise, _Rows, learn
 from sweeplaw.analysis.forecasting.process.process import RunPoints
-from sweeplaw.analysis.forecasting.process.settings import START, combined, offset_block, smooth_block
+from sweeplaw.analysis.forecasting.process.settings import LENGTHS, START, combined, offset_block, smooth_block
 from sweeplaw.analysis.forecasting.rollouts import forecast_bands, rollouts
 from sweeplaw.analysis.laws.catalog import LAWS
 from tests.analysis.forecasting.test_process import isoflop
@@ -78,3 +79,29 @@ def test_bands_are_widened_towards_the_errors_of_backtests_and_never_narrowed(
     assert low <= factor <= high
     if square > 1:
         assert factor == pytest.approx(((8 + 6 * square) / 14) ** 0.5)
+
+
+def test_the_law_is_made_linear_where_it_is_likeliest_with_the_other_parts_integrated_out() -> None:
+    points, losses = isoflop(seed=2)
+    target = np.log(losses) + 0.004 * np.sin(points.logs[:, 0] * 0.8)
+    process = learn(LAWS["skaling"], points, np.exp(target))
+    design, fit = process.design, process.design.fit
+    assert np.abs(design.theta - fit.theta).max() > 1e-3, "the robust fit of the law alone is another point"
+    rows = _Rows(design, points, target)
+    bound = fit.mean.bind(points.inputs)
+    scales = design.scales(START)[0][: fit.theta.size]
+    smooth = rows.law.scale[:, None] * kernel(points.logs, points.logs, LENGTHS[0]) * rows.law.scale
+    covariance = np.diag(1 / rows.weights(0)) + START.scales[0, 0] ** 2 * smooth
+
+    def objective(theta: np.ndarray) -> float:
+        residual = target - bound.value(theta)
+        prior = np.sum(((theta - fit.mean.prior) / scales) ** 2)
+        return float(residual @ np.linalg.solve(covariance, residual) + prior)
+
+    found = _relinearise(rows, START)
+    least = objective(found)
+    assert least <= objective(design.theta) + 1e-9
+    for step in np.eye(found.size) * 0.02:
+        for there in (found + step, found - step):
+            inside = (fit.mean.low <= there) & (there <= fit.mean.high)
+            assert not inside.all() or objective(there) > least * (1 - 1e-6)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -79,6 +80,73 @@ def test_while_trials_run_the_first_signal_drains_and_the_second_ends(number: si
         assert handling.launch_state.end.reason == f"received {number.name}"
         with pytest.raises(StoppedBySignal, match=number.name):
             signal.raise_signal(number)
+
+
+def seconds_left() -> float:
+    """Return in how many seconds this process gets its alarm; 0 for none."""
+    return signal.getitimer(signal.ITIMER_REAL)[0]
+
+
+@pytest.mark.parametrize("grace", [0.0, 30.9])
+def test_a_launch_that_drains_has_the_grace_of_its_workers_and_a_minute(grace: float) -> None:
+    handling = Signals()
+    with handling.handled():
+        handling.launch_state, handling.grace_seconds = running(), grace
+        signal.raise_signal(signal.SIGTERM)
+        assert 60 + int(grace) - 5 < seconds_left() <= 60 + grace
+    assert seconds_left() == 0, "an alarm after the launch would end whatever runs then"
+
+
+def test_an_interrupted_launch_has_a_minute_to_end_and_no_time_is_work_from_then_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    interrupted: list[LaunchState] = []
+    monkeypatch.setattr(LaunchState, "interrupt", lambda state: interrupted.append(state))
+    handling = Signals()
+    with handling.handled():
+        handling.launch_state, handling.grace_seconds = running(), 3600.0
+        with pytest.raises(StoppedBySignal):
+            signal.raise_signal(signal.SIGINT)
+        assert 55 < seconds_left() <= 60
+    assert interrupted == [handling.launch_state]
+
+
+def test_a_launch_that_has_not_drained_in_time_is_stopped_by_what_it_was_asked_for_first(
+    no_pause: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "MARGIN_SECONDS", 1)
+    handling = Signals()
+    with handling.handled():
+        handling.launch_state = running()
+        signal.raise_signal(signal.SIGHUP)
+        with pytest.raises(StoppedBySignal, match="received SIGHUP"):
+            signal.raise_signal(signal.SIGALRM)
+
+
+def test_while_it_drains_an_alarm_of_a_trial_is_no_deadline(no_pause: None) -> None:
+    handling = Signals()
+    with handling.handled():
+        handling.launch_state = running()
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGALRM)
+    assert handling.stopped is None
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_ends_at_once_leaves_the_terminal_with_its_cursor(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool, no_pause: None
+) -> None:
+    said: list[Any] = []
+    monkeypatch.setattr(os, "isatty", lambda stream: terminal)
+    monkeypatch.setattr(os, "write", lambda stream, text: said.append((stream, text)))
+    monkeypatch.setattr(os, "_exit", said.append)
+    handling = Signals()
+    with handling.handled():
+        for _ in range(2):
+            with pytest.raises(StoppedBySignal):
+                signal.raise_signal(signal.SIGINT)
+    cursor = b"\x1b[?25h" if terminal else b""
+    assert said == [(2, cursor + b"\nsweeplaw: ended at once\n"), 130]
 
 
 def test_a_signal_sent_twice_at_once_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:

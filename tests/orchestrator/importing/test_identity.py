@@ -106,6 +106,33 @@ def test_a_cell_counts_by_its_value():
     )
     assert len({of(value) for value in different}) == len(different)
     assert identity({"a": 1, "b": None}, (), None, "file") == identity({"a": 1}, (), None, "other")
+    assert of(dt.date(2026, 1, 1)) == of("2026-01-01")
+
+
+@pytest.mark.parametrize("last", [2**53 - 1, 1 - 2**53])
+def test_a_float_is_a_whole_number_as_far_as_floats_hold_every_one(last):
+    """Beyond, 2^53 may have been 2^53 + 1: it is another value than the whole number."""
+
+    def of(value):
+        return identity({"a": value}, (), None, "file")
+
+    further = last + (1 if last > 0 else -1)
+    assert of(float(last)) == of(last) == of(str(last)) == of(f"{last}.0")
+    assert of(float(further)) == of(f"{further}.0") != of(further)
+    digits = "-" * (last < 0) + "9" * 18
+    assert of(digits) == of(int(digits)), "all 18 digits of a text count"
+    assert of(digits) != of(str(int(digits) - 1))
+    assert of(f"{digits}0") == of(float(f"{digits}0")), "longer ones are floats, as in a column of floats"
+
+
+def test_a_run_of_several_columns_is_its_values_in_order_with_an_empty_text_for_none():
+    def of(tracker, **values):
+        return identity(values, ("project", "run"), tracker, "a.csv").canonical()
+
+    known = json.loads(of(None, project="p", run=7.0, lr=1))
+    assert known == {"workload": "imported", "knobs": {"source": "a.csv", "run": "p/7"}}
+    assert json.loads(of("wandb", project=None, run="r", lr=2))["knobs"] == {"tracker": "wandb", "run": "/r"}
+    assert json.loads(of("wandb", project=True, run=dt.date(2026, 1, 2)))["knobs"]["run"] == "true/2026-01-02"
 
 
 def test_a_run_of_a_tracker_is_the_same_in_every_export(tmp_path):

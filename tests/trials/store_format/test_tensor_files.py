@@ -7,13 +7,17 @@ import os
 import subprocess
 import sys
 import tracemalloc
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pyarrow.fs import LocalFileSystem
+from safetensors import safe_open
 
 from sweeplaw.trials.store_format import tensor_files
-from sweeplaw.trials.store_format.location import locate
+from sweeplaw.trials.store_format.location import Location, locate
 
 TENSORS = {"x": torch.arange(5000, dtype=torch.float32)}
 
@@ -70,3 +74,81 @@ def test_rows_are_written_from_the_disk_a_piece_at_a_time(tmp_path, monkeypatch)
     found = load_file(tmp_path / "texts/one.safetensors")["tokens"]
     assert found.shape == (4096, 513)
     assert np.array_equal(found[6:8], [np.arange(513), np.arange(513) + 5])
+
+
+@pytest.fixture
+def objects(tmp_path):
+    """A folder as seen on an object store, where a file is an upload."""
+    (tmp_path / "objects" / "weights").mkdir(parents=True)
+    return Location("mock://objects", LocalFileSystem(), str(tmp_path / "objects"), local=False)
+
+
+def test_tensors_go_to_an_object_store_and_back_a_piece_at_a_time(objects, monkeypatch):
+    large = {"x": torch.arange(2**21, dtype=torch.float32)}  # 8 MiB
+    monkeypatch.setattr(tensor_files, "PIECE_BYTES", 2**16)
+    tensor_files.write(objects, "weights/w.safetensors", large, {"a": "b"})
+    tracemalloc.start()
+    with tensor_files.at_path(objects, "weights/w.safetensors") as path:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert path != objects.path("weights/w.safetensors")
+        with safe_open(path, "pt") as file:
+            assert file.metadata() == {"a": "b"}
+            assert torch.equal(file.get_tensor("x"), large["x"])
+    assert not os.path.exists(path), "a copy is gone afterwards"
+    assert peak < 2**20
+    with tensor_files.opened(objects, "weights/w.safetensors") as file:
+        assert file.read() == (content := Path(objects.path("weights/w.safetensors")).read_bytes())
+    monkeypatch.setattr(tensor_files, "PIECE_BYTES", 2**30)
+    tensor_files.write(objects, "weights/one.safetensors", large, {"a": "b"})
+    assert Path(objects.path("weights/one.safetensors")).read_bytes() == content
+
+
+@pytest.mark.parametrize("local", [True, False])
+@pytest.mark.parametrize("rows", [0, 1, 3, 1000])
+def test_rows_are_the_same_file_wherever_they_are_written(objects, monkeypatch, local, rows):
+    from safetensors.numpy import load
+
+    monkeypatch.setattr(tensor_files, "PIECE_BYTES", 12)  # a row has ten bytes: one at a time
+    location = locate(objects.root) if local else objects
+    values = np.arange(5 * rows, dtype=np.uint16).reshape(rows, 5)
+    tensor_files.write_rows(location, "weights/r.safetensors", "tokens", values, "U16", {"form": "text"})
+    content = Path(objects.path("weights/r.safetensors")).read_bytes()
+    assert np.array_equal(load(content)["tokens"], values)
+    header = int.from_bytes(content[:8], "little")
+    assert header % 8 == 0, "the tensor is aligned"
+    assert len(content) == 8 + header + values.nbytes
+
+
+def test_scratch_rows_lie_on_the_disk_whose_free_space_is_asked_for(objects, tmp_path):
+    local = locate(str(tmp_path / "store"))
+    with tensor_files.scratch_rows(local, (3, 2), np.int32) as rows:
+        assert os.listdir(local.root) == []
+        assert (rows.shape, rows.dtype.name, rows.any()) == ((3, 2), "int32", False)
+    with tensor_files.scratch_rows(objects, (3, 2), np.int32) as rows:
+        assert os.listdir(objects.root) == ["weights"], "an object store has no scratch"
+        rows[2, 1] = 7
+    for location in (local, objects):
+        assert tensor_files.free_bytes(location) > 0
+
+
+@pytest.mark.parametrize(
+    ("seen", "known"),
+    [
+        ("sweeplaw weights 1", True), ("sweeplaw weights 12", True), ("sweeplaw weights 0", False), (None, False),
+        ("sweeplaw weights", False), ("sweeplaw texts 1", False), ("sweeplaw weights 1 ", False), (1, False),
+    ],
+)  # fmt: skip
+def test_a_version_of_a_format_is_its_name_and_a_number(seen, known):
+    assert tensor_files.is_version_of("sweeplaw weights 3", seen) is known
+
+
+def test_the_place_of_a_folder_is_the_folder_around_it(tmp_path):
+    location, name = tensor_files.place(str(tmp_path / "store" / "weights"), "w.safetensors")
+    assert (location.root, name) == (str(tmp_path / "store"), "weights/w.safetensors")
+    assert location.uri.endswith("/store")
+
+
+def test_the_checksum_is_that_of_the_values_in_their_order():
+    values = torch.arange(6, dtype=torch.int32).reshape(2, 3)
+    assert tensor_files.checksum(values.T) == zlib.crc32(values.numpy().T.tobytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sweeplaw.trials.tasks import names
 from sweeplaw.trials.tasks.likelihood import Continuation, continuations
 from sweeplaw.trials.tasks.multiple_choice import scores
 from sweeplaw.trials.tasks.questions import Question, parse, read
+from sweeplaw.trials.workloads.ensemble.tasks import Evaluation
 
 
 def test_a_choice_follows_its_context_after_one_space() -> None:
@@ -78,6 +80,9 @@ def test_names_of_tasks(tmp_path) -> None:
     assert names.canonical("choice:q.jsonl", tmp_path) == f"choice:{tmp_path / 'q.jsonl'}"
     assert names.canonical("loss:text:a.txt", tmp_path) == f"loss:text:{tmp_path / 'a.txt'}"
     assert names.canonical("lm-eval:arc_easy", tmp_path) == "lm-eval:arc_easy"
+    assert names.canonical("lm-eval:a/own.yaml", tmp_path) == f"lm-eval:{tmp_path}/a/own.yaml"
+    for folder in (None, Path(""), Path()):
+        assert names.canonical("choice:q.jsonl", folder) == f"choice:{Path.cwd() / 'q.jsonl'}"
     assert names.canonical("lm-eval:own.yaml", tmp_path) == f"lm-eval:{tmp_path / 'own.yaml'}"
     for text in ("choise:q.jsonl", "choice:", "accuracy"):
         with pytest.raises(InputError, match="is not known"):
@@ -88,3 +93,11 @@ def test_a_file_that_is_no_regular_one_is_never_opened(tmp_path) -> None:
     os.mkfifo(tmp_path / "q.jsonl")
     with pytest.raises(InputError, match="is no regular file"):
         read(tmp_path / "q.jsonl")
+
+
+@pytest.mark.parametrize(("options", "folder"), [({}, "."), ({"folder": "/f"}, "/f"), ({"folder": Path("g")}, "g")])
+def test_tasks_of_a_sweep_start_at_its_folder(options, folder) -> None:
+    workload = Evaluation.of("", {"store": "s3://bucket/s", **options})
+    task = workload.resolve({"subset": "x", "task": "choice:q.jsonl"})["task"]
+    assert task == f"choice:{Path.cwd() / folder / 'q.jsonl'}"
+    assert workload.resolve({"subset": "x", "task": None}) == {"subset": "x", "task": None}

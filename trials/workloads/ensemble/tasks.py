@@ -47,7 +47,7 @@ class Evaluation(Ensemble):
     def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(values.get("task"), str):
             return dict(values)
-        return {**values, "task": names.canonical(values["task"], Path(self.folder or "."))}
+        return {**values, "task": names.canonical(values["task"], Path(self.folder))}
 
     def check(self, specs: Sequence[TrialSpec]) -> None:
         """Check that the models are kept, and that the tasks can be read. Raise InputError with all faults."""
