@@ -120,7 +120,9 @@ class Victim:
         """Count the trials that ended."""
         for row in rows:
             if isinstance(row, TrialRecord):
-                print(row.spec.trial_id, flush=True)
+                # One write: unbuffered, print() writes the line's end by itself, and SIGKILL may come between.
+                sys.stdout.write(f"{row.spec.trial_id}\n")
+                sys.stdout.flush()
                 self.left -= 1
                 if self.left == 0:
                     threading.Timer(self.delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
