@@ -121,7 +121,7 @@ def test_a_number_of_tokens_that_no_text_has_is_refused(teachers, tokens):
     folder, ids = teachers
     found = faults("sample", folder, *named(ids[2]), "--tokens", tokens, "--seed", "-1")
     assert f"tokens = {tokens!r} is " in found
-    assert "up to 9,007,199,254,740,992" in found
+    assert "below 9,007,199,254,740,992" in found
     assert "seed = -1" in found
 
 
