@@ -1,7 +1,7 @@
-"""The reference of sweep files and profiles in docs/reference.md, from the models that check these files.
+"""The reference of sweep files and profiles in docs/reference.md and docs/schemas/, from the models that check them.
 
-python docs/reference.py            # rewrite docs/reference.md
-python docs/reference.py --check    # exit code 1 if it is out of date
+python docs/reference.py            # rewrite them
+python docs/reference.py --check    # exit code 1 if one is out of date
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ import pydantic
 from sweeplaw.clusters.profile import toml_file
 from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.plan import search_options, sizes
-from sweeplaw.orchestrator.plan.sweep import _File
+from sweeplaw.orchestrator.plan.sweep import SweepFile
+from sweeplaw.orchestrator.schemas import catalog
+from sweeplaw.orchestrator.schemas.workload_settings import SETTINGS
 from sweeplaw.trials import expression
-from sweeplaw.trials.workloads.replay.recorded import COST
-from sweeplaw.trials.workloads.user_code import command
 
 PAGE = Path(__file__).resolve().parent / "reference.md"
+SCHEMAS = PAGE.parent / "schemas"
 EXAMPLE = """\
 name = "reference"
 workload = "surrogate"
@@ -61,6 +62,10 @@ HEAD = f"""# Keys of sweep files and profiles
 Made by `python docs/reference.py` from the models that check these files; a test keeps it up to date. What the keys are
 for is in [usage.md](usage.md) and [clusters.md](clusters.md).
 
+Editors (Taplo, Even Better TOML) complete and check them: write `sweeplaw schema sweep > sweep.json` beside your sweep
+file, and `#:schema ./sweep.json` as its first line; `sweeplaw schema profile` is for profiles. Both are also here, as
+[schemas/sweep.json](schemas/sweep.json) and [schemas/profile.json](schemas/profile.json).
+
 Both are TOML files of at most {toml_file.LONGEST:,} characters and {toml_file.DEEPEST} levels. Whole numbers have 64
 bits, and no number is infinite or NaN. A sweep has at most {sizes.MOST_COMBINATIONS:,} combinations before `where`,
 {sizes.MOST_GROUPS:,} of them of different cost (the seed, the learning rate and the weight decay do not change it), and
@@ -75,32 +80,6 @@ What a trial is: `workload = "NAME"`, or a table with its `kind` and settings. T
 `surrogate` (no settings), `ensemble`, `evaluation`, `replay`, `command` and `python:MODULE:FUNCTION`.
 [usage.md](usage.md) and [examples/own_script](../examples/own_script/README.md) say what they are for.
 """
-# Kinds, key, value, without it.
-SETTINGS = (
-    ("command", "argv", "list of texts with placeholders", "required"),
-    ("command", "env", "table of texts with placeholders", "`{}`"),
-    ("command", "cwd", "text with placeholders: a folder", "that of the sweep file"),
-    ("command", "reports", "text with placeholders: a file of JSON lines or CSV", "stdout"),
-    ("command", "pattern", "regular expression with named groups, or list of them", "–"),
-    ("command", "timeout_seconds", "number, > 0", "–"),
-    ("command", "grace_seconds", "number, > 0", f"`{command.GRACE_SECONDS}`"),
-    ("command", "retry_exit_codes", "list of whole numbers, ≥ 1, ≤ 255", "`[]`"),
-    ("command, python", "knobs", "table: `name = default`, or the table of usage.md", "by the values of the axes"),
-    ("command, python", "metrics", "table: `name = their name`, or `from`, `unit` and `meaning`", "`{}`"),
-    ("command, python", "resources", "table of `cpus` and `gpus`", "those of the profile"),
-    ("command, python", "divergence_loss", "number, > 0", "–"),
-    ("command, python", "checkpoints", "true or false", "`false`"),
-    ("replay", "table", "text: a store, or a CSV, Parquet or NDJSON file", "required"),
-    ("replay", "loss", "text: a column", '`"val_loss"`'),
-    ("replay", "columns", "table: `knob = column`", "the knob's own name"),
-    ("replay", "cost", "text: a column, or a formula over columns", f"`{json.dumps(COST)}`"),
-    ("replay", "curve", "text: a column of lists", "–"),
-    ("replay", "size", "list of texts: knobs", "those that are sizes by name, such as N and D"),
-    ("ensemble, evaluation", "store", "text: the store with the kept weights", "required"),
-    ("language_model", "store", "text: the store with kept weights and sampled text", "–"),
-    ("language_model", "tasks", "table: `name = task`, such as `choice:FILE`", "`{}`"),
-    ("language_model", "tasks", "table: `name = task`", "`{}`"),
-)
 KINDS = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "object": "table"}
 
 
@@ -161,13 +140,13 @@ def default(field: Any) -> str:
 
 def workloads() -> str:
     """Return the section of the settings of workloads."""
-    rows = [f"| `{key}` | {kinds} | {value} | {default} |" for kinds, key, value, default in SETTINGS]
+    rows = [f"| `{one.key}` | {', '.join(one.kinds)} | {one.words} | {one.default} |" for one in SETTINGS]
     return "\n".join([WORKLOADS, "| key | of | value | without it |", "|---|---|---|---|", *rows]) + "\n"
 
 
 def page() -> str:
     """Return docs/reference.md."""
-    sweep = [section(name, model) for name, model in tables("Sweep files", _File)]
+    sweep = [section(name, model) for name, model in tables("Sweep files", SweepFile)]
     by_model: dict[type[pydantic.BaseModel], list[str]] = {}
     for search, model in search_options.KINDS.items():
         by_model.setdefault(model, []).append(search)
@@ -186,4 +165,5 @@ def page() -> str:
 if __name__ == "__main__":
     from generated import write_or_check  # beside this script
 
-    sys.exit(write_or_check(PAGE, page()))
+    files = {PAGE: page(), **{SCHEMAS / f"{name}.json": catalog.text(name) for name in catalog.FILES}}
+    sys.exit(max(write_or_check(path, text) for path, text in files.items()))

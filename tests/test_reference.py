@@ -8,6 +8,8 @@ import pytest
 from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.schemas import catalog
+from sweeplaw.orchestrator.schemas.workload_settings import SETTINGS
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.workloads import registry
 from tests.paths import ROOT
@@ -22,6 +24,12 @@ def test_the_reference_is_up_to_date():
     assert all(f"| `{key}` |" in page for key in Profile.model_fields if key not in TABLES)
 
 
+@pytest.mark.parametrize("name", catalog.FILES)
+def test_the_schemas_are_up_to_date(name):
+    text = (ROOT / "docs" / "schemas" / f"{name}.json").read_text(encoding="utf-8")
+    assert text == catalog.text(name), "run: python docs/reference.py"
+
+
 @pytest.mark.parametrize(
     "kind", ["language_model", "surrogate", "ensemble", "evaluation", "replay", "command", "python:math:sqrt"]
 )
@@ -30,7 +38,7 @@ def test_the_reference_has_the_settings_that_each_workload_accepts(kind):
         registry.load(kind, {"nonsense": 1})
     said = next(fault for fault in caught.value.faults if "nonsense" in fault)
     accepted = re.search(r"accepted: ([a-z_, ]+)\)", said)
-    there = {key for kinds, key, *_ in REFERENCE["SETTINGS"] if kind.partition(":")[0] in kinds.split(", ")}
+    there = {one.key for one in SETTINGS if kind.partition(":")[0] in one.kinds}
     assert there == {*(accepted[1].split(", ") if accepted else ())} - {"none"}, said
 
 

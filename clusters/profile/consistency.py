@@ -10,7 +10,8 @@ from sweeplaw.clusters.profile.capacity import counted
 if TYPE_CHECKING:
     from sweeplaw.clusters.profile.profile import Profile
 
-_TABLE_OF: Mapping[str, str] = {"slurm": "slurm", "kuberay": "kuberay", "aws": "cloud", "gcp": "cloud"}
+# The table that profiles of a kind have.
+TABLE_OF: Mapping[str, str] = {"slurm": "slurm", "kuberay": "kuberay", "aws": "cloud", "gcp": "cloud"}
 
 
 def faults(profile: Profile) -> list[str]:
@@ -19,7 +20,7 @@ def faults(profile: Profile) -> list[str]:
 
 
 def _table_faults(profile: Profile) -> list[str]:
-    own = _TABLE_OF.get(profile.kind)
+    own = TABLE_OF.get(profile.kind)
     faults = []
     for table in ("slurm", "kuberay", "cloud"):
         present = getattr(profile, table) is not None

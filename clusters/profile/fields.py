@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _LONGEST_SIZE = 64  # characters
+_ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]i?|)b?", re.IGNORECASE)
 
 
@@ -48,23 +51,48 @@ def one_line(value: str) -> str:
     return value
 
 
-def _matching(pattern: str, accepted: str) -> AfterValidator:
-    compiled = re.compile(pattern)
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """Text that a pattern matches as a whole: where a model checks it, and in the model's JSON Schema."""
 
-    def check(value: str) -> str:
-        if not compiled.fullmatch(value):
-            raise ValueError(f"is not accepted (accepted: {accepted})")
+    pattern: str
+    accepted: str
+
+    def check(self, value: str) -> str:
+        """Return ``value``. Raise ValueError with what is accepted."""
+        if not re.fullmatch(self.pattern, value):
+            raise ValueError(f"is not accepted (accepted: {self.accepted})")
         return value
 
-    return AfterValidator(check)
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(schema), "pattern": f"^({self.pattern})$"}
 
 
 # Bounds of numbers: far beyond any cluster, and small enough that no product of them overflows or fills the memory.
 MOST_NODES, MOST_DEVICES, MOST_SECONDS, MOST_BYTES = 100_000, 1_000_000, 10**9, 2**60
 LEAST_SHARE = 1e-4  # of a core or a GPU: the least that Ray grants
 
-MemoryBytes = Annotated[int, BeforeValidator(memory_bytes), Field(gt=0, le=MOST_BYTES, examples=[2**34, "16 GiB"])]
-GpuShare = Annotated[float, Field(ge=0, le=MOST_DEVICES), AfterValidator(gpu_share)]
+# What a file may give for a size of memory, as its JSON Schema has it.
+_SIZE_TEXT = Annotated[
+    str,
+    Field(pattern=r"^\s*\d+(\.\d+)?\s*[kKmMgGtT]?[iI]?[bB]?\s*$", max_length=_LONGEST_SIZE, examples=["16 GiB"]),
+]
+_SIZE_GIVEN = Annotated[int, Field(gt=0, le=MOST_BYTES, examples=[2**34])] | _SIZE_TEXT
+MemoryBytes = Annotated[
+    int, Field(gt=0, le=MOST_BYTES), BeforeValidator(memory_bytes, json_schema_input_type=_SIZE_GIVEN)
+]
+_NO_SHARE = [
+    {"exclusiveMinimum": 0, "exclusiveMaximum": LEAST_SHARE},
+    {"exclusiveMinimum": 1, "not": {"multipleOf": 1}},
+]
+GpuShare = Annotated[
+    float,
+    Field(ge=0, le=MOST_DEVICES, json_schema_extra={"not": {"anyOf": _NO_SHARE}}),
+    AfterValidator(gpu_share),
+]
 Cores = Annotated[float, Field(ge=LEAST_SHARE, le=MOST_DEVICES)]
 Seconds = Annotated[float, Field(gt=0, le=MOST_SECONDS)]
 WholeSeconds = Annotated[int, Field(ge=0, le=MOST_SECONDS)]
@@ -72,33 +100,35 @@ Count = Annotated[int, Field(ge=0, le=MOST_DEVICES)]
 Positive = Annotated[int, Field(ge=1, le=MOST_DEVICES)]
 Price = Annotated[float, Field(ge=0, le=10**9)]
 Nodes = Annotated[int, Field(ge=1, le=MOST_NODES)]
-Line = Annotated[str, AfterValidator(one_line), Field(min_length=1)]
-Shard = Annotated[str, AfterValidator(shard), Field(examples=["2/8"])]
+Line = Annotated[str, AfterValidator(one_line), Field(min_length=1, json_schema_extra={"pattern": _ONE_LINE})]
+Shard = Annotated[
+    str, AfterValidator(shard), Field(examples=["2/8"], json_schema_extra={"pattern": r"^\d{1,9}/\d{1,9}$"})
+]
 
 # A word of a scheduler's option: Slurm partitions, accounts, constraints; never empty, never starting with a dash.
 Word = Annotated[
-    str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.,:&|*\[\]()-]*", "letters, digits and _ . , : & | * [ ] ( ) -")
+    str, Matching(r"[A-Za-z0-9_][A-Za-z0-9_.,:&|*\[\]()-]*", "letters, digits and _ . , : & | * [ ] ( ) -")
 ]
-Option = Annotated[str, _matching(r"--[a-z][a-z-]*(=[A-Za-z0-9_.,:/@%&|*\[\]()-]+)?", "--name or --name=value")]
-Variable = Annotated[str, _matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
-Interface = Annotated[str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,14}", "a network interface such as ib0")]
+Option = Annotated[str, Matching(r"--[a-z][a-z-]*(=[A-Za-z0-9_.,:/@%&|*\[\]()-]+)?", "--name or --name=value")]
+Variable = Annotated[str, Matching(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")]
+Interface = Annotated[str, Matching(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,14}", "a network interface such as ib0")]
 
 # RFC 1123 labels name Kubernetes objects and cloud resources.
 Label = Annotated[
     str,
-    _matching(
+    Matching(
         r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "at most 63 lower-case letters, digits and dashes, no dash at the ends"
     ),
 ]
 Image = Annotated[
-    str, _matching(r"[A-Za-z0-9][A-Za-z0-9_./:@-]*", "a container image such as rayproject/ray:2.60.0-gpu")
+    str, Matching(r"[A-Za-z0-9][A-Za-z0-9_./:@-]*", "a container image such as rayproject/ray:2.60.0-gpu")
 ]
 ResourceName = Annotated[
-    str, _matching(r"[a-z0-9][a-z0-9.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?", "a name such as nvidia.com/gpu")
+    str, Matching(r"[a-z0-9][a-z0-9.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?", "a name such as nvidia.com/gpu")
 ]
 SlurmTime = Annotated[
     str,
-    _matching(r"(\d+-)?\d{1,2}:\d{2}:\d{2}|\d+-\d{1,2}|\d+", "minutes, HH:MM:SS or D-HH:MM:SS"),
+    Matching(r"(\d+-)?\d{1,2}:\d{2}:\d{2}|\d+-\d{1,2}|\d+", "minutes, HH:MM:SS or D-HH:MM:SS"),
     Field(examples=["1-12:00:00"]),
 ]
 
@@ -124,5 +154,12 @@ def dashboard_url(value: str) -> str:
     return value.rstrip("/")
 
 
-DashboardUrl = Annotated[str, AfterValidator(dashboard_url), Field(examples=["http://host:8265"])]
-AbsolutePath = Annotated[str, AfterValidator(absolute_path), Field(examples=["/absolute/path"])]
+_PATH = r"^/(?!(.*/)?\.\.(/|$))[^\x00-\x1f\x7f]*$"
+DashboardUrl = Annotated[
+    str,
+    AfterValidator(dashboard_url),
+    Field(examples=["http://host:8265"], json_schema_extra={"pattern": r"^https?://[^\s@?#]+$"}),
+]
+AbsolutePath = Annotated[
+    str, AfterValidator(absolute_path), Field(examples=["/absolute/path"], json_schema_extra={"pattern": _PATH})
+]

@@ -1,7 +1,7 @@
 """The command line: each command parses its options, calls one function of the library, and prints.
 
 `sweeps/` runs sweeps, `tables/` reads and moves rows, `laws/` fits, `pages/` writes what people look
-at, `shared/` holds what several commands use. Each
+at, `programs/` serves editors and agents, `shared/` holds what several commands use. Each
 command is the module of its name and imports the library inside its body, so that `sweeplaw --help` starts without
 Polars, torch or Ray.
 """
@@ -60,6 +60,7 @@ COMMANDS: tuple[str, ...] = (
     "laws.transfer",
     "pages.report",
     "pages.figure",
+    "programs.schema",
     "sweeps.cluster",
 )
 

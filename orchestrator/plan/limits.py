@@ -11,6 +11,13 @@ from pydantic_core import PydanticCustomError
 
 from sweeplaw.trials.record import STATES, UNFINISHED
 
+_RULE = r"first ([1-9]\d{0,8})|([1-9]\d{0,8}) in a row"
+_RULE_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": f"^(never|{_RULE})$"},
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+    ]
+}
 Tries = Annotated[int, pydantic.Field(ge=0, le=1000)]
 
 # States that [retry] does not accept, and why.
@@ -61,7 +68,7 @@ class StopPolicy(pydantic.BaseModel):
     LEAST: ClassVar[int] = 10
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
-    failures: str | float = "first 10"
+    failures: Annotated[str | float, pydantic.WithJsonSchema(_RULE_SCHEMA)] = "first 10"
 
     @pydantic.field_validator("failures")
     @classmethod
@@ -80,7 +87,7 @@ def _rule(text: str | float) -> tuple[str, float]:
         return "never", 0
     if isinstance(text, float) and 0 < text <= 1:
         return "share", text
-    if isinstance(text, str) and (found := re.fullmatch(r"first ([1-9]\d{0,8})|([1-9]\d{0,8}) in a row", text)):
+    if isinstance(text, str) and (found := re.fullmatch(_RULE, text)):
         return ("first", int(found[1])) if found[1] else ("row", int(found[2]))
     raise PydanticCustomError("rule", "accepted are 'first N', 'N in a row', a share above 0 and up to 1, 'never'")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pydantic
 from pydantic_core import PydanticCustomError
@@ -13,6 +13,7 @@ from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.trials.errors import nearest, shown
 
 _PRICE = re.compile(r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?) ?% per (\d+(?:\.\d+)?(?:e[+-]?\d+)?) FLOPs", re.IGNORECASE)
+_PRICE_SCHEMA = r"^\d\S* ?% [Pp][Ee][Rr] \d\S* [Ff][Ll][Oo][Pp][Ss]$"  # patterns of JSON Schemas ignore no case
 
 
 class EarlyStoppingOptions(pydantic.BaseModel):
@@ -114,7 +115,7 @@ class LawSearch(AdaptiveSearch):
     ladders: ClassVar[bool] = True
 
     kind: str = "law"
-    stop: str | None = None
+    stop: Annotated[str, pydantic.Field(json_schema_extra={"pattern": _PRICE_SCHEMA})] | None = None
     target: dict[str, float] = {}
 
     @pydantic.field_validator("stop")

@@ -31,7 +31,7 @@ Role = Literal["scientific", "nuisance", "fixed"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
-class _File(pydantic.BaseModel):
+class SweepFile(pydantic.BaseModel):
     """A sweep file: the combinations of its axes, each a trial.
 
     The axes of ``scientific`` are what the law is about, those of ``nuisance`` are tuned at each scientific point, and
@@ -125,20 +125,20 @@ def _checked(content: dict[str, Any], text: str, where: str, folder: Path) -> Sw
         raise InputError(error.faults, where=where) from None
 
 
-def _shape(raw: dict[str, Any]) -> tuple[_File, list[str]]:
+def _shape(raw: dict[str, Any]) -> tuple[SweepFile, list[str]]:
     """Return the file without its malformed keys, and a fault for each of them, so that the rest is checked too."""
     try:
-        return _File.model_validate(raw), []
+        return SweepFile.model_validate(raw), []
     except pydantic.ValidationError as error:
-        faults = file_faults.sentences(error, _File, _TABLES)
+        faults = file_faults.sentences(error, SweepFile, _TABLES)
         bad = {str(item["loc"][0]) for item in error.errors()}
     try:
-        return _File.model_validate({"name": "faulty", **{key: raw[key] for key in raw if key not in bad}}), faults
+        return SweepFile.model_validate({"name": "faulty", **{key: raw[key] for key in raw if key not in bad}}), faults
     except pydantic.ValidationError:
         raise InputError(faults) from None
 
 
-def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec:
+def _build(file: SweepFile, text: str, folder: Path, faults: list[str]) -> SweepSpec:
     search = search_options.read(file.search, faults)
     drawn = search.samples if isinstance(search, RandomSearch) else None
     derived_faults: list[str] = []
@@ -186,7 +186,7 @@ def _build(file: _File, text: str, folder: Path, faults: list[str]) -> SweepSpec
     )
 
 
-def _faults_of_form(file: _File) -> list[str]:
+def _faults_of_form(file: SweepFile) -> list[str]:
     """Return the faults in the form of axes, formulas and sinks: those found where the workload cannot be read."""
     faults: list[str] = []
     names = [*file.scientific, *file.nuisance, *file.derived, *(name for block in file.zip for name in block), "seed"]
@@ -198,11 +198,11 @@ def _faults_of_form(file: _File) -> list[str]:
     return faults + _twice([*(name for axis in axes for name in axis.names), *file.fixed, *derived])
 
 
-def _where(file: _File, faults: list[str]) -> tuple[Formula, ...]:
+def _where(file: SweepFile, faults: list[str]) -> tuple[Formula, ...]:
     return formulas.read("where", [file.where] if isinstance(file.where, str) else file.where, faults)
 
 
-def _workload(file: _File, folder: Path) -> tuple[Workload, dict[str, Any]]:
+def _workload(file: SweepFile, folder: Path) -> tuple[Workload, dict[str, Any]]:
     """Return the workload, and the options from which a worker rebuilds it."""
     declared = dict(file.workload) if isinstance(file.workload, dict) else {"kind": file.workload}
     kind = declared.pop("kind", None)
@@ -221,7 +221,7 @@ def _workload(file: _File, folder: Path) -> tuple[Workload, dict[str, Any]]:
         raise InputError([*error.faults, *_faults_of_form(file)]) from None
 
 
-def _axes(file: _File, accepted: Mapping[str, Knob], faults: list[str]) -> Iterator[Axis]:
+def _axes(file: SweepFile, accepted: Mapping[str, Knob], faults: list[str]) -> Iterator[Axis]:
     for role in ("scientific", "nuisance"):
         for name, raw in getattr(file, role).items():
             path = f"{role}.{name}"
@@ -234,7 +234,7 @@ def _axes(file: _File, accepted: Mapping[str, Knob], faults: list[str]) -> Itera
             yield from read_zip(f"zip[{index}]", [knob for knob in knobs if knob], block, faults)
 
 
-def _seeds(file: _File, accepted: Mapping[str, Knob], faults: list[str]) -> Iterator[Axis]:
+def _seeds(file: SweepFile, accepted: Mapping[str, Knob], faults: list[str]) -> Iterator[Axis]:
     if "seed" in {*file.scientific, *file.nuisance, *file.fixed, *file.derived}:
         faults.append("seed: seeds are given by the top-level key seeds = [0, 1, …], not as an axis")
     seeds = list(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds

@@ -1,0 +1,1 @@
+"""JSON Schemas: of sweep files and profiles, for editors; of what commands print, for programs."""
