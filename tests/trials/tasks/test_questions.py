@@ -63,6 +63,13 @@ def test_scores_by_hand() -> None:
     assert half["accuracy_error"] == pytest.approx(math.sqrt(0.25 / 2))
 
 
+def test_a_choice_of_white_space_counts_as_one_character() -> None:
+    asked = [Question("x", ("  ", " a"), 0)]
+    texts = [Continuation((0, 1), 1)] * 2
+    assert scores(asked, texts, np.array([-1.0, -1.5]))["accuracy_normalized"] == 1.0
+    assert scores(asked, texts, np.array([-1.5, -1.0]))["accuracy_normalized"] == 0.0
+
+
 def test_a_text_begins_after_the_token_between_documents_and_is_cut_from_the_left() -> None:
     (whole,) = continuations([("ab", "cd")], "bytes", 8)
     assert (whole.tokens, whole.start) == ((0, *b"abcd"), 3)
