@@ -118,10 +118,13 @@ def write(report: Report, folder: Path) -> tuple[Path, Path]:
     """Write ``report.html`` and ``report.json`` to ``folder`` and return their paths. A link there is replaced."""
     values = finite(report_values(report))
     html, data = folder / "report.html", folder / "report.json"
-    _write(html, page(report, values))
-    _write(data, json.dumps(values, indent=1, ensure_ascii=False, default=str) + "\n")
+    write_text(html, page(report, values))
+    write_text(data, json.dumps(values, indent=1, ensure_ascii=False, default=str) + "\n")
     return html, data
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> Path:
+    """Write a file of a report, and return its path. A link there is replaced."""
+    path.parent.mkdir(exist_ok=True)
     write_atomically(str(path), lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+    return path

@@ -28,6 +28,12 @@ def report(
     ] = None,
     y: Annotated[str, typer.Option("--y", metavar="COLUMN", help="Column of the loss.")] = "val_loss",
     where: Annotated[str | None, typer.Option(help='SQL condition on the trials, such as "tokens > 1e6".')] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Also write report.md, with its pictures in report_figures/.")
+    ] = False,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Also write every table of the page to report_tables.tex (booktabs).")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Write a report of a store. It shows the runs, laws with their bands, optima, residuals, failures and provenance.
@@ -51,15 +57,27 @@ def report(
 
     with progress_bar("laws") as progress:
         made, html, data = unless_damaged(write_report)
+    written = {"html": html, "json": data, **_other_formats(html, markdown, latex)}
     if json:
-        emit_json({"html": str(html), "json": str(data), **report_values(made)})
+        emit_json({**{name: str(path) for name, path in written.items()}, **report_values(made)})
     else:
-        typer.echo(f"{html}\n{data}")
+        typer.echo("\n".join(map(str, written.values())))
         print_notes([made.note] if made.note else [])
         for section in made.sections:
             typer.echo(f"{section.family.name}: {_law(section)}")
             print_notes(section.family.notes)
     report_damage(made.faults)
+
+
+def _other_formats(html: Path, markdown: bool, latex: bool) -> dict[str, Path]:
+    """Write the page in these formats too, and return their files."""
+    if not markdown and not latex:
+        return {}
+    from sweeplaw.analysis.report.other_formats import write_latex, write_markdown
+
+    page = html.read_text(encoding="utf-8")
+    found = {"markdown": write_markdown(page, html.parent)[-1]} if markdown else {}
+    return {**found, "latex": write_latex(page, html.parent)} if latex else found
 
 
 def _law(section: Section) -> str:

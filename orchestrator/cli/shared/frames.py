@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 Ndjson = Annotated[bool, typer.Option("--ndjson", help="Print one JSON object per line.")]
+Latex = Annotated[bool, typer.Option("--latex", help="Print a LaTeX tabular with the rules of booktabs.")]
 Out = Annotated[
     Path | None,
     typer.Option(
-        "--out", metavar="FILE", help="Write to FILE, as .parquet, .arrow, .csv, .json or .ndjson by its suffix."
+        "--out", metavar="FILE", help="Write to FILE, as .parquet, .arrow, .csv, .json, .ndjson or .tex by its suffix."
     ),
 ]
-FORMATS = ("table", "csv", "json", "ndjson", "parquet", "arrow")
+FORMATS = ("table", "csv", "json", "ndjson", "parquet", "arrow", "tex")
 TEXT_WIDTH = 40
 GAP = 2
 WRITTEN_OUT = 1e15  # whole floats below this are printed with all digits, for token counts
@@ -41,11 +42,11 @@ class OutputFormat:
     file: Path | None = None
 
 
-def output_format(*, json: bool, csv: bool, ndjson: bool, out: Path | None) -> OutputFormat:
+def output_format(*, json: bool, csv: bool, ndjson: bool, latex: bool, out: Path | None) -> OutputFormat:
     """Return the format that the options select. Raise InputError if they conflict, or for an unknown suffix."""
-    asked = [name for name, flag in (("json", json), ("csv", csv), ("ndjson", ndjson)) if flag]
+    asked = [name for name, flag in (("json", json), ("csv", csv), ("ndjson", ndjson), ("tex", latex)) if flag]
     if len(asked) > 1 or (asked and out):
-        raise InputError("give only one of --json, --csv, --ndjson and --out")
+        raise InputError("give only one of --json, --csv, --ndjson, --latex and --out")
     if out is None:
         return OutputFormat(asked[0] if asked else "table")
     suffix = out.suffix[1:].lower()
@@ -100,6 +101,11 @@ def _write(frame: pl.DataFrame, name: str, path: str) -> None:
 def _text(frame: pl.DataFrame, name: str) -> str:
     if name == "csv":
         return frame.write_csv()
+    if name == "tex":
+        from sweeplaw.analysis.tables.files.latex import latex_table
+
+        rows = [[cell(value) for value in row] for row in frame.rows()]
+        return latex_table(frame.columns, rows, words=[not dtype.is_numeric() for dtype in frame.dtypes])
     lines = _json_ready(frame).write_ndjson()
     return lines if name == "ndjson" else _json_list(lines.splitlines())
 

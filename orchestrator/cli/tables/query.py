@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeplaw.orchestrator.cli.shared import frames
-from sweeplaw.orchestrator.cli.shared.frames import Csv, Ndjson, Out
+from sweeplaw.orchestrator.cli.shared.frames import Csv, Latex, Ndjson, Out
 from sweeplaw.orchestrator.cli.shared.limited_child import SECONDS, continue_in_limited_child
 from sweeplaw.orchestrator.cli.shared.options import names
 from sweeplaw.orchestrator.cli.shared.output import Json, report_damage
@@ -43,6 +43,7 @@ def query(
     json: Json = False,
     csv: Csv = False,
     ndjson: Ndjson = False,
+    latex: Latex = False,
     out: Out = None,
 ) -> None:
     """Query the tables of STORE. It may also be a CSV, Parquet or NDJSON file.
@@ -63,7 +64,7 @@ def query(
     from sweeplaw.analysis.tables.query import Query, QueryResult, columns_of, mentioned_columns, run_query
     from sweeplaw.trials.errors import InputError
 
-    form = frames.output_format(json=json, csv=csv, ndjson=ndjson, out=out)
+    form = frames.output_format(json=json, csv=csv, ndjson=ndjson, latex=latex, out=out)
     frames.refuse_inside(out, store)
     if sql is not None and (where or columns or sort):
         raise InputError("give either SQL or --where, --columns and --sort (--best-per defines `best` for both)")

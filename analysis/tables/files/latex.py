@@ -1,0 +1,55 @@
+"""Rows as a LaTeX table of the booktabs package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_COMMANDS = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", "\N{NO-BREAK SPACE}": "~", "−": "$-$", "×": r"$\times$", "–": "--", "…": r"\dots{}",
+    "·": r"$\cdot$", "≤": r"$\le$", "≥": r"$\ge$", "→": r"$\to$", "∞": r"$\infty$", "★": r"$\star$",
+}  # fmt: skip
+_RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+_SPECIAL = re.compile(r"\^(?:[−-]?[\w.]+)|[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|[" + re.escape("".join(_COMMANDS)) + "]")
+
+
+def latex_text(text: str) -> str:
+    """Return a text with LaTeX's special characters escaped; raised digits and what follows ``^`` are superscripts."""
+    return _SPECIAL.sub(_escaped, " ".join(text.split(" ")))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    special = found[0]
+    if special in _COMMANDS:
+        return _COMMANDS[special]
+    power = special.lstrip("^").translate(_RAISED).replace("−", "-")
+    return f"$^{{{power}}}$" if re.fullmatch(r"[-\d.]+", power) else rf"\textsuperscript{{{latex_text(power)}}}"
+
+
+def latex_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[bool], caption: str = "", label: str = ""
+) -> str:
+    """Return rows of text as a ``tabular`` with the rules of booktabs; in a ``table`` if there is a caption.
+
+    ``words`` tells the columns that hold words, which are set to the left; numbers are set to the right.
+    """
+    columns = "".join("l" if left else "r" for left in words)
+    lines = [
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        *_lines([heads]),
+        r"\midrule",
+        *_lines(rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    if caption:
+        about = [rf"\caption{{{latex_text(caption)}}}", *([rf"\label{{{label}}}"] if label else [])]
+        lines = [r"\begin{table}", r"\centering", *about, *lines, r"\end{table}"]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> list[str]:
+    return [rf"{' & '.join(map(latex_text, row))} \\" for row in rows]

@@ -1,0 +1,120 @@
+"""The report as Markdown and its tables as LaTeX say what the page says."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import xml.dom.minidom
+from pathlib import Path
+
+import pytest
+from bs4 import BeautifulSoup
+from markdown_it import MarkdownIt
+
+from sweeplaw.analysis.report import other_formats, page
+from sweeplaw.analysis.report.report import make
+from sweeplaw.analysis.tables.files.latex import latex_table, latex_text
+from sweeplaw.clusters.profile import profile
+from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store.store import Store
+
+RENDERER = MarkdownIt("commonmark").enable("table")
+HOSTILE = "<script>alert(1)</script> | [x](javascript:y) **b** `c` \\\\input{/etc/passwd} 50 % & $x_1^2$ #"
+SWEEP = f"""
+name = "law"
+description = "{HOSTILE}"
+workload = "surrogate"
+[scientific]
+params = {{ log = [1e7, 1e9], num = 4 }}
+tokens = {{ log = [1e9, 1e11], num = 4 }}
+[nuisance]
+lr = {{ log = [1e-4, 1e-1], num = 7 }}
+[fixed]
+noise = 0.0005
+batch_sequences = 512
+"""
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> str:
+    store = tmp_path_factory.mktemp("formats") / "store"
+    launch(plan(parse(SWEEP)), Store.open(store, create=True), profile.load("inline"))
+    folder = store.parent / "page"
+    folder.mkdir()
+    return page.write(make(store), folder)[0].read_text()
+
+
+def words(cell: object) -> str:
+    """Return the letters and digits of a cell, whatever stands between them."""
+    return re.sub(r"\W+", "", cell.get_text())  # type: ignore[attr-defined]
+
+
+def tables(html: str) -> list[list[list[str]]]:
+    found = BeautifulSoup(html, "html.parser").find_all("table")
+    return [[[words(cell) for cell in row.find_all(["th", "td"])] for row in table.find_all("tr")] for table in found]
+
+
+@pytest.mark.heavy
+def test_markdown_has_every_table_heading_and_picture_of_the_page(html: str) -> None:
+    text, pictures = other_formats.markdown(html)
+    again = RENDERER.render(text)
+    assert tables(again) == tables(html)
+    assert len(tables(html)) >= 4
+    titles = [words(one) for one in BeautifulSoup(again, "html.parser").find_all(["h2", "h3"])]
+    on_page = BeautifulSoup(html, "html.parser")
+    expected = [
+        one
+        for one in on_page.find_all(["h2", "h3"])
+        if not (one.parent and one.parent.name == "figure" and one.parent.select(".pca"))
+    ]
+    assert titles == [words(one) for one in expected]
+    assert sorted(pictures) == sorted(set(re.findall(r"\]\((report_figures/[^)]*)\)", text)))
+    assert len(pictures) >= 5
+    for content in pictures.values():
+        drawing = xml.dom.minidom.parseString(content).documentElement
+        assert drawing is not None
+        assert [float(drawing.getAttribute(side)) > 20 for side in ("width", "height")] == [True, True]
+        assert not re.search(r"https?://(?!www\.w3\.org)", content)
+
+
+@pytest.mark.heavy
+def test_what_a_sweep_says_of_itself_is_text_in_markdown_and_latex(html: str) -> None:
+    text, _ = other_formats.markdown(html)
+    outside = re.sub(r"```.*?```", "", text, flags=re.DOTALL)  # the sweep file is quoted
+    again = BeautifulSoup(RENDERER.render(outside), "html.parser")
+    assert not again.find_all(["script", "a"])
+    assert HOSTILE.replace("\\\\", "\\").rstrip(".") in " ".join(again.get_text().split())
+    assert "\\input" not in other_formats.latex_tables(html)
+
+
+@pytest.mark.heavy
+def test_latex_has_every_table_with_as_many_cells_in_each_row(html: str) -> None:
+    text = other_formats.latex_tables(html)
+    found = re.findall(r"\\begin\{tabular\}\{([lr]+)\}(.*?)\\end\{tabular\}", text, re.DOTALL)
+    rows = [
+        [len(re.split(r"(?<!\\)&", line)) for line in body.splitlines() if line.endswith(r"\\")] for _, body in found
+    ]
+    assert rows == [[len(row) for row in table] for table in tables(html)]
+    assert [len(columns) for columns, _ in found] == [counts[0] for counts in rows]
+
+
+def test_latex_escapes_what_is_special() -> None:
+    assert latex_text("a_b & 50 % #1 {x} ~ <1e3> 6 × 10²¹ −3 N^0.5 ^b \\c $") == (
+        r"a\_b \& 50 \% \#1 \{x\} \textasciitilde{} \textless{}1e3\textgreater{} 6 $\times$ 10$^{21}$ $-$3 N$^{0.5}$ "
+        r"\textsuperscript{b} \textbackslash{}c \$"
+    )
+    assert latex_table(["N", "what"], [["1", "a&b"]], words=[False, True]) == (
+        "\\begin{tabular}{rl}\n\\toprule\nN & what \\\\\n\\midrule\n1 & a\\&b \\\\\n\\bottomrule\n\\end{tabular}\n"
+    )
+
+
+@pytest.mark.heavy
+@pytest.mark.process
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
+def test_latex_sets_the_tables(html: str, tmp_path: Path) -> None:
+    head = "\\documentclass{article}\\usepackage[utf8]{inputenc}\\usepackage{booktabs}\\begin{document}\n"
+    (tmp_path / "t.tex").write_text(head + other_formats.latex_tables(html) + "\\end{document}\n")
+    subprocess.run(["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, check=True, capture_output=True)

@@ -1,0 +1,25 @@
+"""Rows in the formats that people print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from sweeplaw.orchestrator.cli.shared import frames
+from sweeplaw.trials.errors import InputError
+
+
+def test_rows_as_latex_say_what_the_table_on_the_terminal_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pl.DataFrame({"N": [1000, None], "name": ["a_b & c", "50 %"], "loss": [2.5, 1e-9]})
+    frames.emit(frame, frames.OutputFormat("tex"))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == r"\begin{tabular}{rlr}"
+    assert lines[4:6] == [r"1000 & a\_b \& c & 2.5 \\", r"- & 50 \% & 1e-09 \\"]
+    frames.emit(frame, frames.output_format(json=False, csv=False, ndjson=False, latex=False, out=tmp_path / "t.tex"))
+    assert (tmp_path / "t.tex").read_text().splitlines() == lines
+    with pytest.raises(InputError, match="only one of"):
+        frames.output_format(json=False, csv=True, ndjson=False, latex=True, out=None)
