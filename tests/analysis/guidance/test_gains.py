@@ -55,3 +55,25 @@ def test_a_run_improves_a_record_by_what_simulated_runs_do() -> None:
     )
     fall = np.maximum(0.0, min(best[cell], unseen) - records)
     assert found.improvement[place] == pytest.approx(fall.mean(), abs=5 * fall.std() / np.sqrt(len(fall)))
+
+
+def test_in_a_cell_without_a_record_a_run_improves_on_one_of_the_point_expected_lowest() -> None:
+    """By simulated pairs of runs; of the point expected lowest itself, another run differs by its noise only."""
+    belief, _, _ = belief_of(planted(2, 2, noise=0.0005, seed=6), 60)
+    count = len(belief.mu)
+    none, cells = np.zeros(count, dtype=bool), belief.space.cell[belief.active]
+    found = gains(belief, ~none, none, np.full(len(belief.space.cells), np.inf))
+    rng = np.random.default_rng(2)
+    leads = {int(rows[0]) for rows in lowest_rows(belief, 1)}
+    assert leads & set(found.rows.tolist())
+    for place, row in enumerate(found.rows[:40]):
+        (lead,) = lowest_rows(belief, 1)[cells[row]]
+        both = rng.multivariate_normal(
+            belief.mu[[lead, row]], belief.covariance[np.ix_([lead, row], [lead, row])], 20_000
+        )
+        first, second = (both + rng.standard_normal(both.shape) * belief.spread[[lead, row]]).T
+        expected = np.maximum(0.0, first - second)
+        if row == lead:
+            expected = np.maximum(0.0, belief.spread[row] * rng.standard_normal(len(both)))
+        tolerance = 5 * expected.std() / np.sqrt(len(expected)) + 1e-9
+        assert found.improvement[place] == pytest.approx(expected.mean(), abs=tolerance)

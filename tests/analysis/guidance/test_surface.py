@@ -90,3 +90,20 @@ def test_the_features_are_those_of_the_surfaces_that_the_parameters_give(axes: i
         matrix[j, i] += value / 2
     quadratic = terms.levels(parameters)[surface] + (terms.slopes(parameters)[surface] * x).sum(axis=1)
     np.testing.assert_allclose(whole, quadratic + ((x @ matrix) * x).sum(axis=1), atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [[0], [0, 3], [-1]])
+def test_awaited_records_are_those_of_the_textbook_at_once_whichever_points_they_are_of(rows: list[int]) -> None:
+    belief, _, _ = belief_of(planted(2, 2, noise=0.0005, seed=2), 40)
+    followed = len(belief.mu)
+    points, at = belief.active[rows], np.arange(followed)[rows]
+    unfollowed = int(np.setdiff1d(np.arange(len(belief.space)), belief.active)[0])
+    after = belief.copy()
+    after.await_records(np.array([*points, unfollowed]))
+    noisy = belief.covariance[np.ix_(at, at)] + np.diag(belief.noise[points] ** 2)
+    expected = belief.covariance - belief.covariance[:, at] @ np.linalg.inv(noisy) @ belief.covariance[at]
+    np.testing.assert_allclose(after.covariance, expected, atol=1e-10)
+    np.testing.assert_array_equal(after.mean, belief.mean)
+    nothing = belief.copy()
+    nothing.await_records(np.array([unfollowed]))
+    np.testing.assert_array_equal(nothing.covariance, belief.covariance)
