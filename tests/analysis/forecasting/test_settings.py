@@ -49,7 +49,7 @@ def test_only_offsets_that_the_runs_share_have_scales(sizes: bool, budgets: bool
     block = offset_block(START, sizes, budgets)
     assert len(np.unique(block.values, axis=0)) == count
     assert (block.values[:, :3] == START.values[:, :3]).all()
-    assert (block.scales[:, 1].any(), block.scales[:, 2].any()) == (sizes, budgets)
+    assert block.scales[:, 1:].any(axis=0).tolist() == [sizes, budgets]
 
 
 def test_settings_of_one_length_and_trend_are_taken_together() -> None:

@@ -11,7 +11,6 @@ from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import TrialSpec
-from sweeplaw.trials.workload import Workload
 from sweeplaw.trials.workloads.ensemble import Ensemble
 from sweeplaw.trials.workloads.ensemble.tasks import Evaluation
 
@@ -51,7 +50,7 @@ def test_all_faults_of_the_options_are_named_at_once(kind: Any, name: str) -> No
             kind.of("", {"store": store})
 
 
-def evaluated(workload: Workload, **values: str) -> TrialSpec:
+def evaluated(workload: Ensemble, **values: str) -> TrialSpec:
     return TrialSpec.of(workload.name, workload.knobs, values)
 
 
