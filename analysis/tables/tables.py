@@ -195,7 +195,7 @@ def _store_tables(location: Location, now: Snapshot) -> Tables:
     trials, superseded = _latest(location, now, repeated, types)
     faults = list(now.faults)
     recorded = launches(location, faults)
-    trials = _as_shown(trials, recorded)
+    trials = as_shown(trials, recorded)
     dropped = {REPLACED: superseded} if superseded else {}
     curves = scan(location, now, "curves", column_types(now, "curves"))
     if now.curves or now.journal_rows("curves"):
@@ -203,7 +203,7 @@ def _store_tables(location: Location, now: Snapshot) -> Tables:
 
     def narrowed(trial_ids: Collection[str]) -> pl.LazyFrame:
         near = replace(now, trials=holding(location, now.trials, trial_ids))
-        return _as_shown(_latest(location, near, repeated, types)[0], recorded)
+        return as_shown(_latest(location, near, repeated, types)[0], recorded)
 
     every = Tables(trials, curves, dropped, location.uri, recorded, tuple(faults), narrowed)
     found = _without_excluded(every, narrowed, exclusions(location))
@@ -211,7 +211,8 @@ def _store_tables(location: Location, now: Snapshot) -> Tables:
     return found
 
 
-def _as_shown(trials: pl.LazyFrame, recorded: Sequence[Mapping[str, Any]]) -> pl.LazyFrame:
+def as_shown(trials: pl.LazyFrame, recorded: Sequence[Mapping[str, Any]]) -> pl.LazyFrame:
+    """Return rows of a store with later knobs at their defaults, and N, D and C for our own columns."""
     return with_own_quantities(with_later_knobs(trials, recorded), recorded)
 
 

@@ -30,6 +30,7 @@ COMMANDS: tuple[str, ...] = (
     "sweeps.plan",
     "sweeps.launch",
     "sweeps.status",
+    "pages.watch",
     "sweeps.show",
     "sweeps.logs",
     "sweeps.retry",

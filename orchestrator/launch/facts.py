@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.worker.provenance import commit, versions
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Value, later_knobs
+
+MOST_POINTS = 2000
+_SCALES = ("params", "params_non_embedding", "tokens")
 
 
 def new_launch_id(store: Store) -> str:
@@ -37,6 +41,7 @@ def launch_facts(plan: Plan, profile: Profile) -> dict[str, Any]:
         "derived": {name: formula.text for name, formula in sweep.derived.items()},
         "later_knobs": later_knobs(sweep.workload.knobs),
         "planned": plan.trials,
+        "points": planned_points(plan),
         "dropped": dict(plan.dropped),
         "retry": sweep.retry.model_dump(),
         "budget": sweep.budget.model_dump(exclude_none=True),
@@ -46,6 +51,19 @@ def launch_facts(plan: Plan, profile: Profile) -> dict[str, Any]:
         "versions": versions(),
         "commit": commit(),
     }
+
+
+def planned_points(plan: Plan) -> list[dict[str, Any]]:
+    """Return the number of planned ``trials`` at each size and budget that is known before they run.
+
+    None for a search, which proposes them, and none of more than `MOST_POINTS`.
+    """
+    counts: Counter[tuple[int | None, ...]] = Counter()
+    for group in plan.groups:
+        counts[tuple(getattr(group.cost, name) for name in _SCALES)] += len(group.ids)
+    if len(counts) > MOST_POINTS:
+        return []
+    return [{**dict(zip(_SCALES, point, strict=True)), "trials": count} for point, count in counts.items()]
 
 
 def check_defaults(sweep: SweepSpec, store: Store) -> None:

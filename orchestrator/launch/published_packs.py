@@ -10,23 +10,29 @@ import datetime as dt
 import math
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sweeplaw.orchestrator.launch import usage
+from sweeplaw.orchestrator.schedule.packs import Pack
 from sweeplaw.orchestrator.store import atomic, clocks
 from sweeplaw.orchestrator.store.claims import live_launches
+from sweeplaw.trials.spec import Value
 from sweeplaw.trials.store_format.damage import DamagedFileError, parsed
 from sweeplaw.trials.store_format.location import Location
 
 SUFFIX = ".running.json"
+LONGEST = 60  # characters of a knob that is published
+_PLANNED = ("params", "params_non_embedding", "tokens", "steps")
+_VALUES = (bool, int, float, str)
 
 
 @dataclass(frozen=True, slots=True)
 class RunningPack:
     """A pack on a worker. ``steps`` are the latest steps of its trials that have begun and not ended; ``left`` is the
     number that have not ended; ``idle_since`` is when it last recorded a trial (or started): what it would lose by
-    dying.
+    dying. ``about`` has the knobs of the first of ``steps``, with its planned `params`, `params_non_embedding`,
+    `tokens` and `steps` as far as they are known; empty if an earlier version published it.
     """
 
     pack_id: str
@@ -37,6 +43,17 @@ class RunningPack:
     idle_since: dt.datetime
     left: int
     steps: Mapping[str, int | None]
+    about: Mapping[str, Value] = field(default_factory=dict)
+
+
+def about(pack: Pack, trial_id: str) -> dict[str, Value]:
+    """Return the knobs and the planned size, budget and steps of a trial of the pack; long texts are left out."""
+    for group in pack.groups:
+        if trial_id in group.ids:
+            planned = {name: getattr(group.cost, name) for name in _PLANNED}
+            found = {**planned, **group.spec(group.ids.index(trial_id)).knobs}
+            return {name: value for name, value in found.items() if value is not None and len(str(value)) <= LONGEST}
+    return {}
 
 
 def publish(location: Location, launch_id: str, running: Iterable[RunningPack], now: dt.datetime) -> None:
@@ -50,6 +67,7 @@ def publish(location: Location, launch_id: str, running: Iterable[RunningPack], 
             "idle_since": pack.idle_since.isoformat(),
             "left": pack.left,
             "steps": pack.steps,
+            "about": pack.about,
         }
         for pack in running
     ]
@@ -81,7 +99,8 @@ def _parsed(launch_id: str, pack: Mapping[str, Any], ahead: dt.timedelta) -> Run
     devices, left = float(pack["devices"]), operator.index(pack["left"])
     if not math.isfinite(devices):
         raise ValueError(f"devices = {devices}")
-    return RunningPack(str(pack["pack_id"]), launch_id, host, devices, left=left, steps=steps, **times)
+    about = {str(name): value for name, value in pack.get("about", {}).items() if isinstance(value, _VALUES)}
+    return RunningPack(str(pack["pack_id"]), launch_id, host, devices, left=left, steps=steps, about=about, **times)
 
 
 def remove(location: Location, launch_id: str) -> None:

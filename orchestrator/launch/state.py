@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sweeplaw.orchestrator.launch.published_packs import RunningPack
+from sweeplaw.orchestrator.launch.published_packs import RunningPack, about
 from sweeplaw.orchestrator.schedule.device_time import Meter, Reason, Usage, WastedWork
 from sweeplaw.orchestrator.schedule.packs import Pack
 from sweeplaw.orchestrator.store.clocks import Clock, steady
@@ -295,4 +295,5 @@ def _running_pack(running: _PackState, launch_id: str) -> RunningPack:
         idle_since=running.idle_since,
         left=len(running.left),
         steps={trial: running.steps.get(trial) for trial in _begun(running)},
+        about=about(running.pack, next(iter(_begun(running)), "")),
     )

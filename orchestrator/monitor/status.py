@@ -29,6 +29,7 @@ from sweeplaw.trials.store_format.parts.verification import verifier
 from sweeplaw.trials.store_format.search_state import SearchState
 
 RATE_WINDOW = dt.timedelta(minutes=15)
+NEEDED = ("workload", "launch_id", "ended_at", "val_loss", "train_seconds", "message")  # of each outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +75,19 @@ class _Held:
     running: int
 
 
-def progress(store: Store, now: dt.datetime | None = None) -> Progress:
-    """Return the progress of all sweeps of the store. Raise InputError."""
+def progress(
+    store: Store, now: dt.datetime | None = None, *, rows: pl.DataFrame | None = None, plans: Plans | None = None
+) -> Progress:
+    """Return the progress of all sweeps of the store. Raise InputError.
+
+    ``rows`` are the latest outcomes with the columns `NEEDED` and ``plans`` what launches planned, for a caller that
+    has read them (`orchestrator.live.followed`); otherwise both are read.
+    """
     now = now or approximate_store_time(store.location)
-    rows = store.outcomes(("workload", "launch_id", "ended_at", "val_loss", "train_seconds", "message"))
+    rows = store.outcomes(NEEDED) if rows is None else rows
     own, final = rows.filter(pl.col("launch_id").is_not_null()), rows.filter("final")
     held = _held(store, now, final)
-    plans = planned(store)
+    plans = planned(store) if plans is None else plans
     missing = pl.concat([NO_TRIALS, *plans.values()]).unique().join(final, on="trial_id", how="anti")
     waiting = missing.filter(~pl.col("trial_id").is_in(list(held.taken)))
     searching = searches(store)
@@ -125,14 +132,17 @@ def _held(store: Store, now: dt.datetime, final: pl.DataFrame) -> _Held:
     return _Held(held, tuple(lease.launch_id for lease in held if lease not in living), packs, taken, running)
 
 
-def planned(store: Store) -> Plans:
+def planned(store: Store, known: Plans | None = None) -> Plans:
     """Return launch_id -> the trials it planned (trial_id), of every launch that recorded its plan.
 
-    A damaged plan is left out and reported to the store.
+    A damaged plan is left out and reported to the store. Those in ``known`` are not read again.
     """
     found = {}
     with verifier(store.location) as checked:
         for launch_id in store.location.names("launches", ".parquet"):
+            if known and launch_id in known:
+                found[launch_id] = known[launch_id]
+                continue
             name = f"launches/{launch_id}.parquet"
             try:
                 checked.verify(name)

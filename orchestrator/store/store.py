@@ -80,11 +80,15 @@ class Store:
         if its trial is excluded: its state is then `EXCLUDED`.
         """
         latest = self._read("trials", list(dict.fromkeys([*_OUTCOME, *columns])))
-        noted = exclusions(self.location)
-        self.problems = tuple(dict.fromkeys([*self.problems, *noted.faults]))
         # Retries are rare and sorting a million rows is slow. A hash collision only costs an unnecessary sort.
         if latest["trial_id"].hash().n_unique() < latest.height:
             latest = latest.sort(*RECENCY, nulls_last=False).unique("trial_id", keep="last")
+        return self.judged(latest)
+
+    def judged(self, latest: pl.DataFrame) -> pl.DataFrame:
+        """Return latest outcomes (trial_id, state, attempt and any other columns) with ``final``, as `outcomes`."""
+        noted = exclusions(self.location)
+        self.report(noted.faults)
         requeued = self._requeued()
         ended = ~pl.col("state").is_in(list(UNFINISHED))
         if requeued:

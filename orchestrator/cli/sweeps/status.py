@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import shutil
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
-from sweeplaw.trials.errors import InputError
 
 if TYPE_CHECKING:
     from sweeplaw.orchestrator.launch.published_packs import RunningPack
@@ -21,8 +17,6 @@ if TYPE_CHECKING:
     from sweeplaw.orchestrator.store.heartbeats import Lease
 
 SHOWN = 20
-WATCH_SECONDS = 5.0
-CLEAR = "\033[H\033[J"  # of a terminal
 PLAIN = (
     *("states", "imported", "missing", "waiting", "claimed", "running", "relaunch", "rate", "seconds_left"),
     *("best_loss", "faults"),
@@ -36,48 +30,21 @@ def register(app: typer.Typer) -> None:
 
 def status(
     store: Annotated[str, typer.Argument(metavar="STORE")],
-    seconds: Annotated[
-        float | None, typer.Argument(metavar="[SECONDS]", min=0.1, max=86400, help="Time between two reports (5).")
-    ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Report again every SECONDS, until interrupted.")] = False,
     json: Json = False,
 ) -> None:
     """Show the progress of the sweeps in STORE.
 
     Planned, claimed, running and ended trials; the trials that a relaunch would run, with the reason; rate and time
-    left; device time, and how much of it was wasted; where a search stands. `--watch 2` reports every two seconds.
+    left; device time, and how much of it was wasted; where a search stands.
 
     Example: sweeplaw status results/demo
     """
-    if (json and watch) or (seconds and not watch):
-        raise InputError("--json is for one report" if watch else "SECONDS is for --watch")
-    while watch:
-        found, now = _progress(store)
-        text = _screen(f"{store} at {dt.datetime.now():%H:%M:%S}\n{_text(found, now, store)}")
-        getattr(sys.stdout, "drawing", sys.stdout).write(CLEAR * text.startswith(CLEAR))
-        typer.echo(text.removeprefix(CLEAR))
-        for fault in found.faults:
-            typer.echo(f"damaged: {fault}", err=True)
-        time.sleep(seconds or WATCH_SECONDS)
     found, now = _progress(store)
     if json:
         emit_json(_values(found, now))
     else:
         typer.echo(_text(found, now, store))
     report_damage(found.faults)
-
-
-def _screen(text: str) -> str:
-    """Return the text as a terminal shows it alone, each line cut to its width; elsewhere as it is."""
-    if not sys.stdout.isatty():
-        return text
-    from rich.cells import cell_len, set_cell_size
-
-    width = shutil.get_terminal_size().columns
-    lines = (
-        line if cell_len(line) <= width else f"{set_cell_size(line, max(0, width - 1))}…" for line in text.splitlines()
-    )
-    return CLEAR + "\n".join(lines)
 
 
 def _progress(store: str) -> tuple[Progress, dt.datetime]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from sweeplaw.orchestrator.cli import app
-from sweeplaw.orchestrator.cli.sweeps.status import CLEAR, _screen
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.errors import InputError
@@ -158,14 +155,6 @@ def test_a_narrow_terminal_cuts_no_number_of_a_plan(sweep: str, monkeypatch: pyt
     assert rows() == wide
 
 
-def test_a_watched_report_is_cut_to_the_width_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: True))
-    monkeypatch.setenv("COLUMNS", "10")
-    assert _screen("0123456789\n01234567890\n机机机机机机\n") == f"{CLEAR}0123456789\n012345678…\n机机机机 …"
-    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: False))
-    assert _screen("01234567890") == "01234567890"
-
-
 def test_trials_are_retried_by_their_ids(store: Store, record: Callable[..., TrialRecord]) -> None:
     records = [record(seed, state=state) for seed, state in enumerate(["failed", "failed", "completed"])]
     with Writer(store.location, "one") as writer:
@@ -179,22 +168,3 @@ def test_trials_are_retried_by_their_ids(store: Store, record: Callable[..., Tri
     assert json.loads(shown("retry", name, ids[0], ids[2], "--state", "failed", "--json")) == {"requeued": [ids[0]]}
     assert json.loads(shown("retry", name, *ids, "--json")) == {"requeued": sorted(ids[1:])}
     assert set(Store.open(name).finished()) == set()
-
-
-def test_status_is_watched_until_interrupted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[float] = []
-
-    def sleep(seconds: float) -> None:
-        waited.append(seconds)
-        if len(waited) == 3:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("sweeplaw.orchestrator.cli.sweeps.status.time.sleep", sleep)
-    result = CliRunner().invoke(app, ["status", store.location.uri, "--watch", "2"])
-    assert result.exit_code == 130
-    assert result.stdout.count("a relaunch would run") == 3
-    assert len(re.findall(rf"^{re.escape(store.location.uri)} at \d\d:\d\d:\d\d$", result.stdout, re.MULTILINE)) == 3
-    assert waited == [2.0, 2.0, 2.0]
-    for wrong in (["3"], ["--watch", "--json"]):
-        with pytest.raises(InputError, match=r"SECONDS is for --watch|--json is for one report"):
-            CliRunner().invoke(app, ["status", store.location.uri, *wrong], catch_exceptions=False)

@@ -1,0 +1,82 @@
+"""`sweeplaw watch`: the progress of a store's sweeps in the terminal, again and again."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Group
+
+SECONDS = 5.0
+LAW_SHARE = 0.1  # of the time that fitting may take
+WIDTH = 120  # columns where there is no terminal
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("watch")(watch)
+
+
+def watch(
+    store: Annotated[str, typer.Argument(metavar="STORE")],
+    seconds: Annotated[
+        float, typer.Argument(metavar="[SECONDS]", min=0.1, max=86400, help="Time between two looks.")
+    ] = SECONDS,
+) -> None:
+    """Watch the sweeps in STORE until interrupted, from any machine that sees it, while they run and after.
+
+    Progress of each cell (a size and a budget), what runs where, rate and time left, the law so far from the cells
+    that are complete, and why trials failed. Where the output is no terminal, a text is printed at each look.
+
+    Example: sweeplaw watch results/demo
+    """
+    from sweeplaw.orchestrator.cli.pages.watch_screen import screen
+    from sweeplaw.orchestrator.live.followed import FollowedStore
+    from sweeplaw.orchestrator.live.law import LawSoFar, law_so_far
+    from sweeplaw.orchestrator.live.overview import Observer
+    from sweeplaw.orchestrator.live.pacing import Paced
+
+    observer = Observer(FollowedStore(store))
+    law: Paced[LawSoFar | None] = Paced(LAW_SHARE)
+
+    def look(height: int | None) -> Group:
+        found = observer.look()
+        key = (found.cells.complete.rows(), found.ended) if found.cells is not None else None
+        if law.due(key):
+            law.do(key, lambda: law_so_far(found))
+        return screen(found, law.result, f"{dt.datetime.now():%H:%M:%S}", height)
+
+    if sys.stdout.isatty():
+        _draw(look, seconds)
+    while True:
+        typer.echo(_text(look(None)))
+        time.sleep(seconds)
+
+
+def _draw(look: Callable[[int | None], Group], seconds: float) -> None:
+    """Draw over the last screen at each look."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(file=getattr(sys.stdout, "drawing", None))
+    with Live(console=console, auto_refresh=False, screen=False, vertical_overflow="crop") as live:
+        while True:
+            live.update(look(console.height), refresh=True)
+            time.sleep(seconds)
+
+
+def _text(drawn: Group) -> str:
+    """Return a screen as lines of text."""
+    from rich.console import Console
+
+    file = io.StringIO()
+    Console(file=file, width=WIDTH, color_system=None, legacy_windows=False).print(drawn)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"

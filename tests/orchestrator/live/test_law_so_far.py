@@ -1,0 +1,64 @@
+"""The law so far is the report's own, from complete cells alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sweeplaw.analysis.report import report
+from sweeplaw.orchestrator.live.followed import FollowedStore
+from sweeplaw.orchestrator.live.law import LawSoFar, law_so_far
+from sweeplaw.orchestrator.live.overview import Observer, Overview
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store.store import Store
+from tests.orchestrator.live.stores import SWEEP, launched, partly_run
+
+pytestmark = pytest.mark.heavy
+
+
+def looked(store: Store) -> tuple[Overview, LawSoFar]:
+    found = Observer(FollowedStore(store.location.uri)).look()
+    law = law_so_far(found)
+    assert law is not None
+    return found, law
+
+
+def test_of_a_finished_store_the_law_has_every_digit_of_the_report(tmp_path: Path) -> None:
+    store = launched(tmp_path / "s")
+    found, law = looked(store)
+    (family,) = report.report_values(report.make(store.location.uri))["families"]
+    assert law.values["params"] == family["surface"]["params"]
+    assert law.values["intervals"] == family["surface"]["intervals"]
+    assert (len(law.complete), law.cells, found.ended, found.total) == (12, 12, 288, 288)
+
+
+def test_cells_that_are_not_complete_are_counted_and_not_fitted(tmp_path: Path) -> None:
+    store = partly_run(tmp_path / "s", 0.7)
+    found, law = looked(store)
+    assert found.cells is not None
+    assert found.total == plan(parse(SWEEP)).trials
+    rows = found.cells.frame
+    assert set(rows["planned"]) == {24}, "each of the 12 points has 4 x 3 settings of 2 seeds"
+    assert rows.filter("complete")["ended"].to_list() == [24] * len(law.complete)
+    assert 4 <= len(law.complete) < law.cells <= 12
+    fitted = law.surface.fit
+    assert fitted is not None
+    units = fitted.observations.units
+    seen = zip(*(fitted.observations.inputs[name] * units.get(name, 1.0) for name in ("N", "D")), strict=True)
+    assert {(round(n), round(d)) for n, d in seen} == {(round(n), round(d)) for n, d in law.complete}
+    assert law.basis == f"from {len(law.complete)} of {law.cells} cells, those that are complete"
+
+
+def test_before_a_trial_has_completed_there_is_a_reason(tmp_path: Path) -> None:
+    found = Observer(FollowedStore(str(Store.open(tmp_path / "s", create=True).location.uri))).look()
+    assert (found.cells, found.ended, found.total) == (None, 0, None)
+    assert found.why_not == "no trial has completed yet"
+    assert law_so_far(found) is None
+
+
+def test_what_cannot_change_is_not_computed_again(tmp_path: Path) -> None:
+    store = launched(tmp_path / "s", SWEEP.replace("num = 4", "num = 2"))
+    observer = Observer(FollowedStore(store.location.uri))
+    assert observer.look() is observer.look()
