@@ -17,6 +17,7 @@ from sweeplaw.analysis.tables.tables import Tables, keep, load
 from sweeplaw.trials.errors import InputError
 
 _SUMMED = ("flops", "train_seconds")
+_USUAL = ("params_non_embedding", "tokens")  # N and D of our own stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,26 @@ class FamiliesRead:
 
 
 def read_families(
-    source: str | Path, *, where: str | None, loss: str, x: Mapping[str, str] | None, verify: bool
+    source: str | Path,
+    *,
+    where: str | None,
+    loss: str,
+    x: Mapping[str, str] | None,
+    verify: bool,
+    unfinished: bool = False,
 ) -> FamiliesRead:
-    """Return the families of a store or a table file. Raise InputError if there is no completed trial."""
+    """Return the families of a store or a table file. Raise InputError if there is no completed trial.
+
+    With ``unfinished``, trials or launches of which none has completed are no fault; then there are no families.
+    """
     whole = load(source, states=None, verify=verify)
     tables = keep(whole, ("completed",), where)
     rows = whole.trials if where is None else whole.trials.filter(condition(where, whole.trials.collect_schema()))
     known, planned = with_planned_tokens(rows.collect())
     everything = _with_expressions(known, [*(x or {}).values(), loss])
     trials = everything.filter(pl.col("state") == "completed") if "state" in everything.columns else everything
+    if not trials.height and unfinished and (everything.height or tables.launches) and not tables.faults:
+        return FamiliesRead(whole, tables, everything, Axes(*_USUAL, loss, (), ()), [], "")
     if not trials.height:
         counts = ", ".join(f"{rows} {reason}" for reason, rows in tables.dropped.items())
         none = "what there is cannot be read" if tables.faults else "the store is empty"

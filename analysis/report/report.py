@@ -57,6 +57,7 @@ class Report:
     ``forecasts`` are those registered in the source with their scores, and the faults of their files; None without any.
     ``searches`` are the sweeps that searched, and ``search_faults`` the damage in what their launches published.
     ``recipes`` compares recipes by their limits; None for a source that has none to compare.
+    ``running`` says what runs and waits in a store without a completed trial.
     """
 
     source: str
@@ -70,6 +71,7 @@ class Report:
     searches: tuple[SearchSection, ...] = ()
     search_faults: tuple[str, ...] = ()
     recipes: RecipesSection | None = None
+    running: tuple[str, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -86,12 +88,12 @@ def make(
     verify: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> Report:
-    """Return the report of a store or a table file. Raise InputError if there is nothing to report.
+    """Return the report of a store or a table file. Raise InputError if there is neither a trial nor a launch.
 
     ``loss`` and ``x``, which maps N and D, are columns or SQL expressions of columns; by default those of our own
     store. ``verify`` as for `load`. ``progress`` is called after each law with (laws done, laws).
     """
-    read = read_families(source, where=where, loss=loss, x=x, verify=verify)
+    read = read_families(source, where=where, loss=loss, x=x, verify=verify, unfinished=True)
     whole, tables, everything, by, found = read.whole, read.tables, read.everything, read.by, read.families
     shown = found[:MAX_FAMILIES]
     laws = _laws(shown, by, progress)
@@ -165,6 +167,7 @@ def report_values(report: Report) -> dict[str, Any]:
         "forecasts": report.forecasts,
         "searches": [search_values(one) for one in report.searches],
         "recipes": report.recipes and report.recipes.values(),
+        "running": list(report.running),
         "failures": _failures(report.everything),
         "launches": [dict(launch) for launch in report.tables.launches],
         "faults": list(report.faults),

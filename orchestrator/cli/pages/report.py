@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +12,7 @@ import typer
 from sweeplaw.orchestrator.cli.shared.options import pairs
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
+from sweeplaw.trials.quantities import counted
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.report.report import Report, Section
@@ -53,6 +56,8 @@ def report(
 
     def write_report(verify: bool) -> tuple[Report, Path, Path]:
         made = make(source, where=where, loss=y, x=pairs(x, "--x"), verify=verify, progress=progress)
+        if not made.sections:
+            made = replace(made, running=tuple(_running(source)))
         return made, *write(made, folder)
 
     with progress_bar("laws") as progress:
@@ -63,6 +68,8 @@ def report(
     else:
         typer.echo("\n".join(map(str, written.values())))
         print_notes([made.note] if made.note else [])
+        if not made.sections:
+            typer.echo(" ".join(["no trial has completed yet.", *made.running]))
         for section in made.sections:
             typer.echo(f"{section.family.name}: {_law(section)}")
             print_notes(section.family.notes)
@@ -78,6 +85,24 @@ def _other_formats(html: Path, markdown: bool, latex: bool) -> dict[str, Path]:
     page = html.read_text(encoding="utf-8")
     found = {"markdown": write_markdown(page, html.parent)[-1]} if markdown else {}
     return {**found, "latex": write_latex(page, html.parent)} if latex else found
+
+
+def _running(source: str) -> Iterator[str]:
+    """Yield what runs and waits in a store, as sentences; nothing for a file."""
+    if not Path(source).is_dir():
+        return
+    from sweeplaw.orchestrator.monitor.status import progress
+    from sweeplaw.orchestrator.store.store import Store
+
+    found = progress(Store.open(source))
+    if found.running or found.claimed:
+        waiting = max(0, found.claimed - found.running) + (found.waiting or 0)
+        yield f"{counted(found.running, 'trial')} running now, {waiting:,} waiting."
+    else:
+        yield "No launch is running."
+    if again := sum(found.relaunch.values()):
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in found.relaunch.items())
+        yield f"A relaunch would run {counted(again, 'trial')} ({reasons})."
 
 
 def _law(section: Section) -> str:

@@ -15,6 +15,7 @@ from sweeplaw.analysis.report import answer, report
 from sweeplaw.analysis.report import page as report_page
 from sweeplaw.analysis.report.family import families
 from sweeplaw.analysis.report.paper import figures
+from sweeplaw.analysis.report.read import read_families
 from sweeplaw.analysis.tables import display
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.tables import load
@@ -174,10 +175,20 @@ def test_with_too_few_points_the_reason_replaces_the_law(tmp_path):
     assert report_page.page(report.make(tmp_path / "s"), display.finite(values))
 
 
-def test_a_store_without_completed_trials_is_rejected(tmp_path):
+def test_a_store_without_completed_trials_has_a_page_that_says_what_is_there(tmp_path):
     text = SWEEP.replace("[fixed]\n", '[fixed]\nbehaviour = "failed"\n')
+    made = report.make(run(text, tmp_path / "s"))
+    values = report.report_values(made)
+    page = report_page.page(made, display.finite(values))
+    assert "<strong>No trial has completed yet</strong>" in page
+    assert values["trials"]["states"] == {"failed": 10}  # then the launch ended: nothing completes
+    assert "<b>10</b><span>failed</span>" in page
+    assert (values["families"], values["trials"]["used"]) == ([], 0)
+    with pytest.raises(InputError, match=r"no completed trials to report \(10 state failed\)"):
+        read_families(tmp_path / "s", where=None, loss="val_loss", x=None, verify=False)
+    Store.open(tmp_path / "empty", create=True)
     with pytest.raises(InputError, match="no completed trials to report"):
-        report.make(run(text, tmp_path / "s"))
+        report.make(tmp_path / "empty")
 
 
 @pytest.mark.heavy

@@ -14,6 +14,7 @@ from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store import claims
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 
@@ -63,3 +64,18 @@ def test_a_file_has_no_folder_for_its_report(tmp_path: Path) -> None:
     error = call(tmp_path / "runs.csv").exception
     assert isinstance(error, InputError)
     assert "is not a local folder, so the report needs --out FOLDER" in str(error)
+
+
+def test_before_a_trial_has_completed_the_page_says_what_runs_and_what_a_relaunch_would_run(tmp_path: Path) -> None:
+    text = SWEEP.replace("[nuisance]", '[fixed]\nbehaviour = "failed"\n[nuisance]')
+    done = launch(plan(parse(text)), Store.open(tmp_path / "s", create=True), profile.load("inline"))
+    assert done.states == {"failed": 4}
+    shown = call(tmp_path / "s")
+    assert shown.exit_code == 0, shown.exception
+    assert shown.stdout.splitlines()[2] == "no trial has completed yet. No launch is running."
+    store = Store.open(tmp_path / "s")
+    claims.claim(store.location, ["a", "b", "c"], "99990101T000000-next", 60)
+    values = json.loads(call(tmp_path / "s", "--json").stdout)
+    assert values["running"][0] == "0 trials running now, 3 waiting."
+    page = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
+    assert "No trial has completed yet</strong>, so there is no law. 0 trials running now, 3 waiting." in page
