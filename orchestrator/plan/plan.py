@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sweeplaw.analysis.tables.display import Card, Shown, brief
 from sweeplaw.orchestrator.plan import conditions
 from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.orchestrator.plan.limits import unknown_flops
@@ -27,6 +28,7 @@ from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError, require_types
 from sweeplaw.trials.progress import ProgressCallback, no_progress
+from sweeplaw.trials.quantities import counted, short
 from sweeplaw.trials.spec import TrialSpec, Value, trial_ids
 
 DUPLICATE = "the same trial as another combination"
@@ -59,16 +61,31 @@ class Group:
         return replace(self, rows=tuple(self.rows[i] for i in kept), ids=tuple(self.ids[i] for i in kept))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All trials of a sweep.
-
-    ``dropped`` counts combinations that became no trial, by reason; ``scientific`` and ``nuisance`` name the axes.
-    """
+@dataclass(frozen=True, slots=True, repr=False)
+class Plan(Shown):
+    """All trials of a sweep. ``dropped`` counts combinations that became no trial, by reason."""
 
     sweep: SweepSpec
     groups: tuple[Group, ...]
     dropped: Mapping[str, int]
+
+    def headline(self) -> tuple[str, ...]:
+        """Return the number of trials and what they cost together, as far as it is known."""
+        costs = ((self.total("tokens"), "tokens"), (self.total("flops"), "FLOPs"))
+        known = "".join(f", {short(value)} {name}" for value, name in costs if value is not None)
+        return (f"{self.sweep.name}: {counted(self.trials, 'trial')} of {self.sweep.workload.name}{known}",)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the axes and the totals as plain values for JSON; unknown ones are None."""
+        axes = {name: [*column] for axis in self.sweep.axes for name, column in _columns(axis)}
+        totals = {name: self.total(name) for name in ("tokens", "flops")}
+        return {"sweep": self.sweep.name, "axes": axes, "trials": self.trials, **totals, "dropped": dict(self.dropped)}
+
+    def card(self) -> Card:
+        """Return the totals, the values of each axis, and the combinations dropped."""
+        rows = tuple((name, brief(values)) for name, values in self.to_dict()["axes"].items())
+        dropped = tuple(f"{count} dropped: {reason}" for reason, count in self.dropped.items())
+        return Card(self.headline(), ("axis", "values"), rows, dropped)
 
     @property
     def trials(self) -> int:
@@ -94,6 +111,11 @@ class Plan:
         """Return the plan restricted to these trials."""
         groups = (group.only(wanted) for group in self.groups)
         return replace(self, groups=tuple(group for group in groups if group.ids))
+
+
+def _columns(axis: Axis) -> Iterator[tuple[str, Sequence[Value]]]:
+    """Yield each knob of an axis with the values that it takes."""
+    return zip(axis.names, zip(*axis.values, strict=True), strict=False)
 
 
 def plan(sweep: SweepSpec, watch: ProgressCallback = no_progress) -> Plan:

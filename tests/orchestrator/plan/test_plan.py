@@ -322,3 +322,19 @@ def test_names_that_are_not_defined_are_reported_with_the_other_faults():
         "derived.lr: '0.1 * tokenz' uses tokenz, which is not defined; did you mean 'tokens'?",
         "where: 'nosuch < 3' uses nosuch, which is not defined",
     ]
+
+
+def test_a_notebook_shows_the_totals_the_axes_and_what_was_dropped():
+    text = (
+        'name = "a"\nworkload = "surrogate"\nwhere = "lr < 0.02"\n[scientific]\nparams = [1e7, 1e8]\ntokens = [1e9]\n'
+        "[nuisance]\nlr = [0.01, 0.1]\n"
+    )
+    made = plan(parse(text))
+    assert repr(made) == f"a: 2 trials of surrogate, 2B tokens, {made.total('flops'):.3g} FLOPs"
+    assert made.summary().splitlines()[1:] == [
+        "axis    values",
+        *("lr      0.01, 0.1", "params  10000000, 100000000", "seed    0", "tokens  1000000000"),
+        "note: 2 dropped: where lr < 0.02",
+    ]
+    assert "<b>a: 2 trials" in made._repr_html_()
+    assert json.loads(json.dumps(made.to_dict()))["axes"]["lr"] == [0.01, 0.1]
