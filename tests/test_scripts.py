@@ -53,6 +53,7 @@ ELSEWHERE = {  # scripts run by a test of their own, and those that the scripts 
     "benchmarks/searching/peers.py",
     "benchmarks/searching/recorded_tables.py",
     "benchmarks/searching/truths.py",
+    "examples/notebooks/execute.py",
     "examples/own_script/train.py",
 }
 
