@@ -98,11 +98,13 @@ class Location:
         return bool(self.filesystem.get_file_info(self.path(name)).type == pafs.FileType.NotFound)
 
     def is_vacant(self) -> bool:
-        """Return whether there is neither a folder nor a file at ``root``; False if it cannot be reached."""
+        """Return whether there is nothing at ``root``, or an empty folder; False if it cannot be reached."""
         from pyarrow import fs as pafs
 
         try:
-            return bool(self.filesystem.get_file_info(self.root).type == pafs.FileType.NotFound)
+            kind = self.filesystem.get_file_info(self.root).type
+            empty_folder = self.local and kind == pafs.FileType.Directory and not os.listdir(self.root)
+            return bool(kind == pafs.FileType.NotFound or empty_folder)
         except OSError:
             return False
 

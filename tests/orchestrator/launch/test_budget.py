@@ -85,7 +85,10 @@ def test_used_up_device_hours_refuse_a_launch_before_anything_starts(tmp_path):
         check(made, {**cost, "device_hours": None}, used_hours=1.5)
 
 
-def test_a_refused_launch_leaves_no_store(tmp_path):
+@pytest.mark.parametrize("there", [False, True])
+def test_a_refused_launch_leaves_no_store(tmp_path, there):
+    if there:
+        (tmp_path / "s").mkdir()
     text = 'name = "t"\nworkload = "language_model"\n[scientific]\nparams_non_embedding = [1600]\n[fixed]\nlr = 0.01\n'
     before = signal.getsignal(signal.SIGTERM)
     try:
@@ -93,7 +96,7 @@ def test_a_refused_launch_leaves_no_store(tmp_path):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert isinstance(refused.exception, InputError), refused.output
-    assert [path.name for path in tmp_path.iterdir()] == ["t.toml"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["s", "t.toml"][not there :]
 
 
 def test_a_search_that_has_spent_its_trials_is_complete(tmp_path):
