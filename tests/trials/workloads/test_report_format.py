@@ -96,6 +96,18 @@ def test_decimal_commas_are_read_where_semicolons_separate():
     ]
 
 
+def test_of_records_without_a_value_of_ours_the_first_eight_names_of_the_first_are_told():
+    reader = ReportReader(report_format.PLAIN)
+    for line in ("{}", json.dumps({f"n{number}": number for number in range(12)}), '{"later": 1}'):
+        assert reader.report(line.encode()) is None
+    assert reader.unknown == tuple(f"n{number}" for number in range(8))
+
+
+@pytest.mark.parametrize("key", ["step", "train_loss", "val_loss", "final"])
+def test_a_record_with_any_of_our_names_is_a_report(key):
+    assert read([json.dumps({key: 1, "other": 2})]) == [{key: 1, "other": 2}]
+
+
 def test_a_byte_order_mark_hides_no_report():
     assert read(['\ufeff{"step": 1, "val_loss": 2}']) == [{"step": 1, "val_loss": 2}]
 
