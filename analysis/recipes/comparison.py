@@ -26,6 +26,7 @@ LEAST_DOF = 2  # of the noise of one size, before that of all sizes is taken
 class Effect:
     """The mean difference (second minus first) over some points, in the unit of the loss.
 
+    ``size``: N of the points, None for all of them, or where it is unknown.
     ``low``, ``high``, ``p`` and ``corrected`` (for the number of comparisons, by Holm) are None where nothing tells the
     noise. ``noise``: standard deviation of one run over seeds. ``detectable``: the smallest difference that as many
     runs would show with a chance of 80 %. ``more``: further pairs of runs that would show the difference found with
@@ -45,6 +46,7 @@ class Effect:
     more: int | None = None
     seconds: float | None = None
     flops: float | None = None
+    size: float | None = None
 
     def shown(self, level: float) -> bool:
         """Return whether there is a difference beyond noise."""
@@ -169,7 +171,12 @@ def _comparison(first: str, second: str, pairs: Pairs, level: float, notes: tupl
     points = pairs.points
     known = points["size"].null_count() == 0 and points["size"].n_unique() > 1
     groups = [part for _, part in sorted(points.group_by("size"), key=lambda item: item[0])] if known else []
-    sizes = tuple(_effect(f"N = {short(part['size'][0])}", part, points, pairs.paired, level) for part in groups)
+    sizes = tuple(
+        replace(
+            _effect(f"N = {short(part['size'][0])}", part, points, pairs.paired, level), size=float(part["size"][0])
+        )
+        for part in groups
+    )
     overall = _effect("all", points, points, pairs.paired, level, across=True)
     all_notes = tuple(dict.fromkeys((*notes, *pairs.notes)))
     return RecipeComparison(first, second, pairs.differing, pairs.paired, level, overall, sizes,

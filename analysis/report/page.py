@@ -23,6 +23,7 @@ from sweeplaw.analysis.report.answer import (
 )
 from sweeplaw.analysis.report.charts.numbers import flops, people, percent, without_e
 from sweeplaw.analysis.report.content import family_cards
+from sweeplaw.analysis.report.panels.against import against_card
 from sweeplaw.analysis.report.panels.runs import times_card
 from sweeplaw.analysis.report.paper import figures
 from sweeplaw.analysis.report.paper.search_figures import search_figures
@@ -59,6 +60,8 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
             search_pictures=[
                 {name: figures.svg(figure) for name, figure in search_figures(one).items()} for one in report.searches
             ],
+            against=report.against and report.against.card(),
+            against_cards=[found] if report.against and (found := against_card(report.against, "against")) else [],
             recipe_cards=report.recipes.cards() if report.recipes else [],
             recipe_pictures=report.recipes.pictures() if report.recipes else {},
             created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),

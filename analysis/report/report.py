@@ -14,6 +14,7 @@ import polars as pl
 
 from sweeplaw.analysis.fitting.display.fit_summary import summarise
 from sweeplaw.analysis.fitting.fitted_law import Fit
+from sweeplaw.analysis.recipes.comparison import RecipeComparison, compare_recipes
 from sweeplaw.analysis.report.comparison import compared
 from sweeplaw.analysis.report.extrapolation import forecast_values, rung_values
 from sweeplaw.analysis.report.family import Family
@@ -25,7 +26,7 @@ from sweeplaw.analysis.report.recipes.section import RecipesSection, recipes_sec
 from sweeplaw.analysis.report.search_section import SearchSection, search_sections, search_values
 from sweeplaw.analysis.scaling.validation import largest
 from sweeplaw.analysis.tables.families import Axes
-from sweeplaw.analysis.tables.tables import Tables, keep
+from sweeplaw.analysis.tables.tables import Tables, keep, load
 from sweeplaw.analysis.tuning.optimum import CellOptimum, unmeasured_cells
 from sweeplaw.analysis.tuning.settings import Launches
 from sweeplaw.trials.errors import InputError
@@ -57,6 +58,7 @@ class Report:
     ``forecasts`` are those registered in the source with their scores, and the faults of their files; None without any.
     ``searches`` are the sweeps that searched, and ``search_faults`` the damage in what their launches published.
     ``recipes`` compares recipes by their limits; None for a source that has none to compare.
+    ``against`` compares it with another store or file, over equal runs; None if none was named.
     ``running`` says what runs and waits in a store without a completed trial.
     """
 
@@ -71,6 +73,7 @@ class Report:
     searches: tuple[SearchSection, ...] = ()
     search_faults: tuple[str, ...] = ()
     recipes: RecipesSection | None = None
+    against: RecipeComparison | None = None
     running: tuple[str, ...] = ()
 
     @property
@@ -85,13 +88,15 @@ def make(
     where: str | None = None,
     loss: str = "val_loss",
     x: Mapping[str, str] | None = None,
+    compare: str | Path | None = None,
     verify: bool = False,
     progress: ProgressCallback = no_progress,
 ) -> Report:
     """Return the report of a store or a table file. Raise InputError if there is neither a trial nor a launch.
 
     ``loss`` and ``x``, which maps N and D, are columns or SQL expressions of columns; by default those of our own
-    store. ``verify`` as for `load`. ``progress`` is called after each law with (laws done, laws).
+    store. ``compare`` is another source, whose runs are compared with equal ones. ``verify`` as for `load`.
+    ``progress`` is called after each law with (laws done, laws).
     """
     read = read_families(source, where=where, loss=loss, x=x, verify=verify, unfinished=True)
     whole, tables, everything, by, found = read.whole, read.tables, read.everything, read.by, read.families
@@ -114,6 +119,7 @@ def make(
         tuple(searches),
         tuple(torn),
         recipes_section(tables, loss),
+        None if compare is None else compare_recipes(tables, load(compare, verify=verify), y=loss, where=where)[0],
     )
 
 
@@ -167,6 +173,7 @@ def report_values(report: Report) -> dict[str, Any]:
         "forecasts": report.forecasts,
         "searches": [search_values(one) for one in report.searches],
         "recipes": report.recipes and report.recipes.values(),
+        "against": report.against and report.against.to_dict(),
         "running": list(report.running),
         "failures": _failures(report.everything),
         "launches": [dict(launch) for launch in report.tables.launches],

@@ -74,13 +74,13 @@ class Chart:
             px, py = self.at(x, y)
             self._mark(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{radius:g}"', css, text, key)
 
-    def diamond(self, x: float, y: float, css: str = "opt", text: str = "", key: str = "") -> None:
+    def diamond(self, x: float, y: float, css: str, text: str = "", key: str = "") -> None:
         """Draw a diamond."""
         if self._inside(x, y):
             px, py = self.at(x, y)
             self._mark(f'<path d="M{px:.1f} {py - 5:.1f}l5 5-5 5-5-5Z"', css, text, key)
 
-    def whisker(self, x: float, low: float | None, high: float | None, css: str = "whisk") -> None:
+    def whisker(self, x: float, low: float | None, high: float | None, css: str) -> None:
         """Draw a vertical interval, cut at the frame."""
         if not self.x.inside(x) or (self.y.log and high is not None and high <= 0):
             return

@@ -31,6 +31,9 @@ def report(
     ] = None,
     y: Annotated[str, typer.Option("--y", metavar="COLUMN", help="Column of the loss.")] = "val_loss",
     where: Annotated[str | None, typer.Option(help='SQL condition on the trials, such as "tokens > 1e6".')] = None,
+    compare: Annotated[
+        str | None, typer.Option(metavar="OTHER", help="Another store or file: its runs against equal ones of STORE.")
+    ] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Also write report.md, with its pictures in report_figures/.")
     ] = False,
@@ -42,6 +45,8 @@ def report(
     """Write a report of a store. It shows the runs, laws with their bands, optima, residuals, failures and provenance.
 
     Example: sweeplaw report results/demo
+
+    Example: sweeplaw report results/demo --compare results/again
     """
     from sweeplaw.analysis.report.page import write
     from sweeplaw.analysis.report.report import make, report_values
@@ -55,7 +60,7 @@ def report(
         raise InputError(f"{source} is not a local folder, so the report needs --out FOLDER")
 
     def write_report(verify: bool) -> tuple[Report, Path, Path]:
-        made = make(source, where=where, loss=y, x=pairs(x, "--x"), verify=verify, progress=progress)
+        made = make(source, where=where, loss=y, x=pairs(x, "--x"), compare=compare, verify=verify, progress=progress)
         if not made.sections:
             made = replace(made, running=tuple(_running(source)))
         return made, *write(made, folder)
