@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import optuna
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 
 from sweeplaw.analysis.tuning.anova import shares
-from sweeplaw.analysis.tuning.importance import importance
+from sweeplaw.analysis.tuning.importance import Importance, importance
 from sweeplaw.trials.errors import InputError
 
 
@@ -150,3 +151,9 @@ def test_a_continuous_knob_and_an_unknown_one_are_rejected() -> None:
         importance(wide, ["a", "b"])
     with pytest.raises(InputError, match="did you mean 'lr'"):
         importance(grid(), ["lrr"])
+
+
+def test_of_many_pairs_the_five_largest_are_shown_largest_first() -> None:
+    pairs = {("a", str(number)): share for number, share in enumerate((0.1, 0.3, 0.05, 0.2, 0.02, 0.15, 0.01))}
+    shown = Importance.largest_pairs(SimpleNamespace(pairs=pairs))  # type: ignore[arg-type]
+    assert [share for _, share in shown] == [0.3, 0.2, 0.15, 0.1, 0.05]
