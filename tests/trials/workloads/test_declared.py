@@ -111,3 +111,37 @@ def test_resources_are_finite_numbers_by_known_names() -> None:
     declared.resources({"gpu": 1, "cpus": -1}, faults)
     assert "did you mean 'gpus'" in faults[0]
     assert "-1" in faults[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "found", "fault"),
+    [
+        (None, False, []),
+        (True, True, []),
+        (False, False, []),
+        (1, False, ["workload.checkpoints = 1 (accepted: true or false)"]),
+        ("true", False, ["workload.checkpoints = 'true' (accepted: true or false)"]),
+    ],
+)
+def test_a_setting_that_is_true_or_false(value: Any, found: bool, fault: list[str]) -> None:
+    faults: list[str] = []
+    assert (declared.flag("checkpoints", value, faults), faults) == (found, fault)
+
+
+@pytest.mark.parametrize("codes", [[], [1], (75, 255)])
+def test_exit_codes_after_which_a_trial_runs_again(codes: Any) -> None:
+    faults: list[str] = []
+    assert (declared.exit_codes(codes, faults), faults) == (frozenset(codes), [])
+
+
+@pytest.mark.parametrize("codes", [75, [0], [256], [True], ["75"], [1.0]])
+def test_what_is_no_list_of_exit_codes_is_refused(codes: Any) -> None:
+    faults: list[str] = []
+    assert declared.exit_codes(codes, faults) == frozenset()
+    assert faults == [f"workload.retry_exit_codes = {codes!r} is not a list of exit codes from 1 to 255, such as [75]"]
+
+
+def test_settings_that_are_not_accepted_are_named_with_the_nearest_one() -> None:
+    assert declared.unknown_options(["argv", "arg", "folder"], ["argv", "env"]) == [
+        "workload.arg is not known (accepted: argv, env); did you mean 'argv'?"
+    ]

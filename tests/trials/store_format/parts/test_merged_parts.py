@@ -15,7 +15,7 @@ from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.store_format.location import Location
 from sweeplaw.trials.store_format.parts import verification
-from sweeplaw.trials.store_format.parts.merged_parts import holds_its_rows, is_replaceable
+from sweeplaw.trials.store_format.parts.merged_parts import holds_its_rows, is_replaceable, stands_in
 from tests.conftest import make_points, make_record
 
 
@@ -67,3 +67,18 @@ def test_nothing_is_removed_for_a_damaged_object(objects: Location, monkeypatch:
     damage(objects, "trials", merge)
     assert collect(objects, dt.timedelta(0)) > 0
     assert objects.names("trials", ".parquet") == [merge]
+
+
+def test_replaced_files_stand_in_for_a_damaged_part_as_long_as_any_is_there(objects: Location) -> None:
+    (merge,) = objects.names("merges", ".json")
+    trials, curves = (f"{folder}/{merge}.parquet" for folder in ("trials", "curves"))
+    parts = [name for name in objects.names("trials", ".parquet") if name != merge]
+    assert len(parts) == 2
+    assert stands_in(objects, merge, [trials])
+    assert stands_in(objects, merge, [curves])
+    Path(objects.path(f"trials/{parts[0]}.parquet")).unlink()
+    assert stands_in(objects, merge, [trials]), "some rows are better than none"
+    assert not stands_in(objects, merge, [curves]), "the part has more trials than are left of its parts"
+    Path(objects.path(f"trials/{parts[1]}.parquet")).unlink()
+    assert not stands_in(objects, merge, [trials]), "nothing is left to stand in"
+    assert not stands_in(objects, merge, [curves])
