@@ -24,7 +24,7 @@ ABOUT = {  # folders without an `__init__` docstring
     "benchmarks": "Each claim of speed as a script, with a named peer in the same run",
     "benchmarks/launching": "How fast a launch is, how busy it keeps its slots, how soon it recovers",
     "benchmarks/laws": "Fits, bootstrap, hyperparameter laws, and the coverage of intervals",
-    "benchmarks/pages": "Size and time of a report of many trials",
+    "benchmarks/pages": "Reports of many trials, and the page of a store while its launch runs",
     "benchmarks/sampling": "Tokens per second sampled from a trained model",
     "benchmarks/searching": "Searches replayed on recorded tables: regret against cost",
     "benchmarks/store": "Durable records, relaunches, and queries of five million trials",

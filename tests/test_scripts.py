@@ -27,6 +27,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/laws/hyperlaw_coverage.py": ("--sets", "1", "--resamples", "20"),
     "benchmarks/laws/hyperlaw_speed.py": ("--small",),
     "benchmarks/pages/report_size.py": ("--trials", "96"),
+    "benchmarks/pages/serve_speed.py": ("--trials", "20000", "--launched", "300", "--turns", "1"),
     "benchmarks/rollouts.py": ("--small",),
     "benchmarks/sampling/sample_speed.py": ("--small",),
     "benchmarks/search.py": ("--small",),

@@ -31,6 +31,7 @@ COMMANDS: tuple[str, ...] = (
     "sweeps.launch",
     "sweeps.status",
     "pages.watch",
+    "pages.serve",
     "sweeps.show",
     "sweeps.logs",
     "sweeps.retry",

@@ -12,6 +12,8 @@ from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.orchestrator.store.store import EXCLUDED
 from sweeplaw.trials.record import TASK_SCORES
 
+_ROW = "__row"
+
 
 @dataclass(frozen=True, slots=True)
 class Cells:
@@ -46,14 +48,24 @@ def cells(
     """
     keys = (by.n, by.d)
     knobs = tuple(name for name in by.knobs if name in trials.columns)
-    known = trials.drop_nulls(keys).with_columns(pl.col(keys).cast(pl.Float64))
-    loss = pl.col(by.loss).filter((pl.col("state") == "completed") & pl.col(by.loss).is_finite())
-    ended = known.group_by(keys).agg(
-        ended=pl.col("final").sum(),
-        completed=(pl.col("state") == "completed").sum(),
-        best=loss.min(),
-        **{name: _at_least(name, by.loss) for name in knobs},
+    rows = trials.select(pl.col(keys).cast(pl.Float64), "final", "state", by.loss).with_row_index(_ROW)
+    completed = pl.col("state") == "completed"
+    loss = pl.when(completed & pl.col(by.loss).is_finite()).then(pl.col(by.loss))
+    ended = (
+        rows.drop_nulls(keys)
+        .group_by(keys)
+        .agg(
+            ended=pl.col("final").sum(),
+            completed=completed.sum(),
+            best=loss.min(),
+            at=pl.col(_ROW).get(loss.arg_min()),
+        )
     )
+    if knobs:  # those of the best trial
+        best = trials.select(knobs)[ended["at"].fill_null(0)]
+        known = ended["best"].is_not_null()
+        ended = ended.hstack(best.select(pl.when(known).then(pl.col(name)).alias(name) for name in knobs))
+    ended = ended.drop("at")
     planned = _planned(launches, keys)
     frame = ended.join(planned, on=keys, how="full", coalesce=True, nulls_equal=True)
     frame = frame.with_columns(pl.col("ended", "completed").fill_null(0)).sort(keys)
@@ -63,12 +75,6 @@ def cells(
     else:
         complete = (pl.col("ended") >= pl.col("planned")).fill_null(False)
     return Cells(keys, knobs, frame.with_columns(complete=complete))
-
-
-def _at_least(name: str, loss: str) -> pl.Expr:
-    """Return the value of a knob in the completed trial of least loss."""
-    sound = (pl.col("state") == "completed") & pl.col(loss).is_finite()
-    return pl.col(name).filter(sound).get(pl.col(loss).filter(sound).arg_min())
 
 
 def _planned(launches: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> pl.DataFrame:

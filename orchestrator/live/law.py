@@ -13,7 +13,7 @@ from sweeplaw.analysis.report.family_laws import FittedSlice, fit_laws
 from sweeplaw.analysis.report.report import slice_values
 from sweeplaw.analysis.tables.display import finite
 from sweeplaw.analysis.tables.families import Axes
-from sweeplaw.orchestrator.live.overview import Overview
+from sweeplaw.orchestrator.live.overview import SAMPLE, Overview, roles_of
 from sweeplaw.trials.quantities import counted
 
 
@@ -21,8 +21,8 @@ from sweeplaw.trials.quantities import counted
 class LawSoFar:
     """``surface`` is fitted to the complete cells of the family with the most trials, ``values`` are its plain values.
 
-    ``every`` is that family with all its completed trials, ``complete`` and ``cells`` the numbers of its cells;
-    ``others`` is the number of further families.
+    ``every`` is that family with all its completed trials, ``complete`` its complete cells, ``cells`` the number of all
+    cells, ``others`` that of further families.
     """
 
     by: Axes
@@ -44,14 +44,16 @@ def law_so_far(found: Overview) -> LawSoFar | None:
     """Return the law of the complete cells; None where N, D and the loss are not known."""
     if found.by is None or found.cells is None:
         return None
-    by = found.by
-    completed = found.rows.filter(pl.col("state") == "completed").with_columns(pl.col(by.n, by.d).cast(pl.Float64))
+    completed = found.rows.filter(pl.col("state") == "completed")
+    by = roles_of(completed, found.launches) if completed.height > SAMPLE else found.by
+    completed = completed.with_columns(pl.col(by.n, by.d).cast(pl.Float64))
     groups = families(completed, by)
     if not groups:
         return None
     every = max(groups, key=lambda one: one.trials.height)
-    done = families(every.trials.join(found.cells.complete, on=[by.n, by.d], how="semi"), by)
+    kept = every.trials.join(found.cells.complete, on=[by.n, by.d], how="semi")
+    done = [every] if kept.height == every.trials.height else families(kept, by)
     keys = done[0].best.select(by.n, by.d).rows() if done else []
     surface = next(fit_laws(done[0], by)) if done else FittedSlice("", (), {}, None, "no cell is complete yet")
     values = finite(slice_values(surface))
-    return LawSoFar(by, every, surface, values, frozenset(keys), every.best.height, len(groups) - 1)
+    return LawSoFar(by, every, surface, values, frozenset(keys), found.cells.frame.height, len(groups) - 1)

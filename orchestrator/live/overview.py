@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
 from sweeplaw.analysis.tables.families import Axes, axes
 from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.orchestrator.live.cells import Cells, cells, runs
-from sweeplaw.orchestrator.live.followed import FollowedStore
+from sweeplaw.orchestrator.live.followed import KEPT, FollowedStore
 from sweeplaw.orchestrator.monitor.status import Progress, progress
 from sweeplaw.orchestrator.store.clocks import approximate_store_time
 from sweeplaw.trials.errors import InputError
 
 LOSS = "val_loss"
-_VARYING = frozenset(("trial_id", "message", "attempt", "state", LOSS, "started_at", "ended_at", "train_seconds")) | {
-    *("pack_id", "launch_id", "host", "seed", "final")
-}  # between the trials of one setting
+SAMPLE = 50_000  # completed trials; of more, about this many decide on roles at each look, and all on those of a law
+_SETTING = ("workload", "params", "params_non_embedding", "tokens", "source")  # with the knobs: of one setting alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Overview:
     progress: Progress
     by: Axes | None
     cells: Cells | None
+    launches: tuple[Mapping[str, Any], ...]
     why_not: str = ""
     number: int = 0
 
@@ -76,7 +77,9 @@ class Observer:
         held = bool(found.running or found.claimed)
         points = cells(rows, by, self.followed.launches, open_=bool(found.missing), running=held) if by else None
         number = self._latest.number + 1 if self._latest else 1
-        self._latest = Overview(store.location.uri, self._name(), now, rows, found, by, points, why_not, number)
+        self._latest = Overview(
+            store.location.uri, self._name(), now, rows, found, by, points, self.followed.launches, why_not, number
+        )
         return self._latest
 
     def _name(self) -> str:
@@ -85,16 +88,23 @@ class Observer:
         return ", ".join(dict.fromkeys(names)) or self.followed.store.location.uri.rstrip("/").rpartition("/")[2]
 
     def _roles(self, rows: pl.DataFrame) -> tuple[Axes | None, str]:
-        """Return the columns by role, found from one run of each setting; or why they are not known."""
+        """Return the columns by role; or why they are not known."""
         completed = rows.filter(pl.col("state") == "completed")
         if not completed.height:
             return None, "no trial has completed yet"
-        settings = completed.unique([name for name in completed.columns if name not in _VARYING], keep="any")
-        tables = Tables(settings.lazy(), pl.LazyFrame(), {}, self.followed.store.location.uri, self.followed.launches)
+        if completed.height > SAMPLE:
+            completed = completed.gather_every(completed.height // SAMPLE)
         try:
-            return axes(tables, settings, loss=LOSS), ""
+            return roles_of(completed, self.followed.launches), ""
         except InputError as error:
             return None, error.render()
+
+
+def roles_of(completed: pl.DataFrame, launches: Sequence[Mapping[str, Any]]) -> Axes:
+    """Return the columns of completed trials by role, found from one run of each setting. Raise InputError."""
+    named = [name for name in completed.columns if name not in KEPT or name in _SETTING]
+    settings = completed.unique([name for name in named if name not in ("seed", "final")], keep="any")
+    return axes(Tables(settings.lazy(), pl.LazyFrame(), {}, "trials", tuple(launches)), settings, loss=LOSS)
 
 
 def running_cells(found: Overview) -> Mapping[tuple[float, float], int]:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from sweeplaw.trials.errors import InputError
 
 Result = TypeVar("Result")
 
 
 class Paced(Generic[Result]):
-    """Keeps the ``result`` of work, None before the first, and for which ``key`` it was done."""
+    """Keeps the ``result`` of work, None before the first, and the ``key`` for which it was done.
 
-    def __init__(self, share: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """``share`` is the most of the time that the work may take."""
+    ``problem`` is why the latest work in the background has no result, empty if it has one.
+    """
+
+    def __init__(self, share: float, *, least: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
+        """``share`` is the most of the time that the work may take, ``least`` the seconds between two times."""
         self.result: Result | None = None
         self.key: object = None
-        self._share, self._clock = share, clock
+        self.problem = ""
+        self._share, self._least, self._clock = share, least, clock
         self._next = float("-inf")
+        self._thread: threading.Thread | None = None
 
     def due(self, key: object) -> bool:
         """Return whether the work is to be done for this key now."""
@@ -26,7 +34,28 @@ class Paced(Generic[Result]):
     def do(self, key: object, work: Callable[[], Result]) -> Result:
         """Do the work for this key, whether it is due or not, and return its result."""
         began = self._clock()
-        self.result, self.key = work(), key
-        ended = self._clock()
-        self._next = ended + (ended - began) / self._share
-        return self.result
+        try:
+            result = work()
+        finally:
+            ended = self._clock()
+            self._next = ended + max(self._least, (ended - began) / self._share)
+        self.result, self.key = result, key
+        return result
+
+    def start(self, key: object, work: Callable[[], Result]) -> None:
+        """Do the work in a thread if it is due and none is being done."""
+        if self.due(key) and not (self._thread and self._thread.is_alive()):
+            self._thread = threading.Thread(target=self._try, args=(key, work), daemon=True)
+            self._thread.start()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for work that is being done, at most so long."""
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    def _try(self, key: object, work: Callable[[], Result]) -> None:
+        try:
+            self.do(key, work)
+            self.problem = ""
+        except (InputError, OSError) as error:
+            self.problem = str(error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,15 +196,17 @@ class AxisLine:
 
 
 def axis_card(
-    family: Family, by: Axes, surface: Fit | None, slices: Mapping[Any, Fit], along: str, band: Band | None, key: str
-) -> Card | None:
+    family: Family, by: Axes, surface: Fit | None, slices: Mapping[Any, Fit], along: str, band: Band | None, key: str,
+    open_cells: Collection[tuple[float, float]] = (),
+) -> Card | None:  # fmt: skip
     """Return the best loss against N (a line for each D) or D (a line for each N), with the laws; ``along`` a column.
 
-    ``slices`` are the line's own power laws by the value held; ``band`` is that of a forecast. None where every line
-    has one point.
-    """
+    ``slices`` are the line's own power laws by the value held, ``band`` that of a forecast; the best so far of
+    ``open_cells``, (N, D) whose trials have not all ended, is hollow. None where every line has one point."""
     held = by.d if along == by.n else by.n
+    hollow = pl.Series([float(cell in open_cells) for cell in family.best.select(by.n, by.d).iter_rows()])
     best = family.best.select(x=along, held=held, loss="used", std="seed_std", seeds="seeds").cast(pl.Float64)
+    best = best.with_columns(open=hollow)
     if best["x"].n_unique() < 2:
         return None
     values = sorted(best["held"].unique().to_list())
@@ -215,12 +217,11 @@ def axis_card(
         _axis_line(best.filter(pl.col("held") == value), value, name, surface, slices.get(value), band)
         for value in shown
     ]
-    losses = [*best["loss"], *(line.end[1] for line in lines)]
 
     def draw(width: float) -> str:
         chart = Chart(
             axis_over([*best["x"], *(line.end[0] for line in lines)], axis_label(by, name), log=True),
-            axis_over(losses, loss_label(by)),
+            axis_over([*best["loss"], *(line.end[1] for line in lines)], loss_label(by)),
             width,
             HEIGHTS[False],
             f"{loss_label(by)} against {name}",
@@ -239,7 +240,7 @@ def axis_card(
         f"A line for each {other} ({noun[other]} at its end). Solid: the law of N and D; dashed: the line's own law.",
         draw,
         f"{counted(best.height, 'point')}; whiskers: two standard errors over seeds; "
-        f"shaded: 95 % band beyond the runs.{hidden}",
+        f"shaded: 95 % band beyond the runs.{hidden}{' Hollow: not complete, in no law.' if open_cells else ''}",
         f"Loss against {name} for {counted(len(shown), 'value')} of {other}.",
         sheet((name, other, "loss", "seeds", "seed_std"), best.select("x", "held", "loss", "seeds", "std").iter_rows()),
         half=True,
@@ -274,7 +275,8 @@ def _draw_axis_line(chart: Chart, line: AxisLine, rank: int, count: int, names: 
             error = 2 * row["std"] / row["seeds"] ** 0.5
             chart.whisker(row["x"], row["loss"] - error, row["loss"] + error, "wh")
         text = f"{names[0]} {people(row['x'])}, {names[1]} {people(line.value)}: loss {row['loss']:.4f}"
-        chart.dot(row["x"], row["loss"], f"pt {fill(rank, count)}", text, key)
+        shade = f"hollow {stroke(rank, count)}" if row["open"] else f"pt {fill(rank, count)}"
+        chart.dot(row["x"], row["loss"], shade, text, key)
     chart.end(*line.end, people(line.value), "l", key)
 
 

@@ -18,9 +18,9 @@ def fill(rank: int, count: int) -> str:
     return f"f{_step(rank, count)}"
 
 
-def heat(excess: float) -> int:
-    """Return the class of a loss above the best: 0 for the best, one more for each end of `EXCESSES` exceeded."""
-    return sum(excess > end for end in EXCESSES)
+def heat(excess: float, ends: Sequence[float] = EXCESSES) -> int:
+    """Return the class of a loss above the best: 0 for the best, one more for each of the six ``ends`` exceeded."""
+    return sum(excess > end for end in ends)
 
 
 def most_even(values: Sequence[float], most: int) -> list[float]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SECONDS = 5.0
 LAW_SHARE = 0.1  # of the time that fitting may take
+LAW_SECONDS = 5.0  # that a look waits for a law; a later one shows what takes longer
 WIDTH = 120  # columns where there is no terminal
 
 
@@ -50,8 +51,8 @@ def watch(
     def look(height: int | None) -> Group:
         found = observer.look()
         key = (found.cells.complete.rows(), found.ended) if found.cells is not None else None
-        if law.due(key):
-            law.do(key, lambda: law_so_far(found))
+        law.start(key, lambda: law_so_far(found))
+        law.wait(min(seconds, LAW_SECONDS))
         return screen(found, law.result, f"{dt.datetime.now():%H:%M:%S}", height)
 
     if sys.stdout.isatty():

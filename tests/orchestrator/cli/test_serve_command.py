@@ -1,0 +1,68 @@
+"""`sweeplaw serve`: its address, a port that is taken, an extra that is not installed, and its end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.errors import InputError
+from tests.conftest import make_record
+
+
+def test_a_port_in_use_is_one_message(store: Store) -> None:
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError) as error:
+            CliRunner().invoke(app, ["serve", store.location.uri, "--port", str(port)], catch_exceptions=False)
+    assert str(error.value) == f"--port {port} is in use (accepted: another port, or 0 for any free one)"
+
+
+@pytest.mark.parametrize("name", ["uvicorn", "starlette"])
+def test_without_the_extra_the_command_says_how_to_install_it(
+    store: Store, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for loaded in [one for one in sys.modules if one.startswith("sweeplaw.orchestrator.live.")]:
+        monkeypatch.delitem(sys.modules, loaded)
+    for part in [one for one in sys.modules if one.split(".")[0] == name]:
+        monkeypatch.delitem(sys.modules, part)
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match=rf'{name}, which is not installed: pip install "sweeplaw\[serve\]"'):
+        CliRunner().invoke(app, ["serve", store.location.uri], catch_exceptions=False)
+
+
+@pytest.mark.process
+def test_the_address_is_served_to_this_machine_until_an_interrupt(store: Store, tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    with store.writer("one") as writer:
+        writer.write([make_record(seed) for seed in range(4)])
+    command = [sys.executable, "-m", "sweeplaw", "serve", store.location.uri, "--json"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    text = ""
+    while not text.endswith("}\n") and (line := server.stdout.readline()):
+        text += line
+    told = json.loads(text)
+    assert told["url"] == f"http://127.0.0.1:{told['port']}/{told['token']}/"
+    assert len(told["token"]) >= 43
+    events = urllib.request.urlopen(f"{told['url']}events", timeout=60)  # a connection that stays open
+    with urllib.request.urlopen(told["url"], timeout=60) as answer:
+        assert b"Trials" in answer.read()
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"http://127.0.0.1:{told['port']}/", timeout=60)
+    server.send_signal(signal.SIGINT)
+    _, errors = server.communicate(timeout=60)
+    events.close()
+    assert server.returncode == 130
+    assert "Traceback" not in errors
