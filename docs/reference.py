@@ -63,7 +63,7 @@ Made by `python docs/reference.py` from the models that check these files; a tes
 for is in [usage.md](usage.md) and [clusters.md](clusters.md).
 
 Editors (Taplo, Even Better TOML) complete and check them: write `sweeplaw schema sweep > sweep.json` beside your sweep
-file, and `#:schema ./sweep.json` as its first line; `sweeplaw schema profile` is for profiles. Both are also here, as
+file, and `#:schema sweep.json` as its first line; `sweeplaw schema profile` is for profiles. Both are also here, as
 [schemas/sweep.json](schemas/sweep.json) and [schemas/profile.json](schemas/profile.json).
 
 Both are TOML files of at most {toml_file.LONGEST:,} characters and {toml_file.DEEPEST} levels. Whole numbers have 64

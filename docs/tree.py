@@ -32,6 +32,7 @@ ABOUT = {  # folders without an `__init__` docstring
     "examples": "Cluster profiles, and trials of your own",
     "examples/clusters": "A profile for each kind of cluster",
     "examples/infinite_compute": "Recipes where data is short: the whole study as one command",
+    "examples/notebooks": "Notebooks, executed: launch, query, laws",
     "examples/own_function": "A Python function as the trial of a sweep",
     "examples/own_script": "A training script as the trial of a sweep",
     "docs": "These pages",

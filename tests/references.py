@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.paths import ROOT
 
-DOCUMENTS = tuple(sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]))
+DOCUMENTS = tuple(sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]))
 PACKAGES = ("analysis", "benchmarks", "clusters", "docs", "orchestrator", "tests", "trials")
 
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
@@ -77,7 +77,7 @@ def _fault(word: str) -> str | None:
 
 def _path_exists(path: str) -> bool:
     first = path.split("/")[0]
-    if first in ("results", ".venv") or first.isupper():
+    if first in ("results", ".venv", "build") or first.isupper():
         return True
     if "/" not in path:
         return not path.endswith((".py", ".md")) or path in _file_names()
