@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,8 @@ def test_a_long_value_is_shown_by_its_ends_and_a_near_name_is_suggested() -> Non
 
 
 def test_every_value_that_is_not_positive_is_named() -> None:
-    require_positive({"N": 1e-9, "D": Fraction(1, 3)})
+    positive: dict[str, Any] = {"N": 1e-9, "D": Fraction(1, 3)}
+    require_positive(positive)
     with pytest.raises(InputError) as caught:
         require_positive({"N": 0, "D": float("inf"), "U": -2.5, "x": "1", "y": float("nan"), "z": 1}, "predict")  # type: ignore[dict-item]
     assert [fault.partition(" (")[0] for fault in caught.value.faults] == [

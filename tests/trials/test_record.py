@@ -15,7 +15,12 @@ def test_a_row_has_every_column_of_the_table_and_the_knobs_and_metrics_of_the_tr
     record = make_record(3, attempt=2, state="failed", loss=None)
     row = record.row()
     assert {column.name for column in TRIAL_COLUMNS} <= row.keys()
-    known = {"trial_id": record.spec.trial_id, "workload": "surrogate", "sweep": "a sweep", "state": "failed"}
+    known: dict[str, Any] = {
+        "trial_id": record.spec.trial_id,
+        "workload": "surrogate",
+        "sweep": "a sweep",
+        "state": "failed",
+    }
     known |= {"attempt": 2, "last_step": 10, "started_at": EPOCH, "train_seconds": 1.5, "pack_id": "pack"}
     known |= {"launch_id": "one", "host": "host", "device": "cpu", "versions": "{}", "spec": record.spec.canonical()}
     known |= {"seed": 3, "lr": 0.1, "surprise": 1.0, "flops": 1e9, "tokens": 4000}

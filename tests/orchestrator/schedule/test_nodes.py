@@ -17,10 +17,8 @@ REPLIES = {"alive": True, "closed": False, "silent": None}
 @pytest.fixture
 def polled(monkeypatch: pytest.MonkeyPatch) -> Nodes:
     """Nodes of a cluster of three, without Ray and without the thread that polls it."""
-    live = [
-        SimpleNamespace(node_id=name, cpus=4.0, gpus=(1.0,), raylet=(name, 1234)) for name in (*REPLIES, "unprobed")
-    ]
-    live.append(SimpleNamespace(node_id="unknown", cpus=2.0, gpus=(), raylet=None))
+    live = [SimpleNamespace(node_id=name, cpus=4.0, gpus=1.0, raylet=(name, 1234)) for name in (*REPLIES, "unprobed")]
+    live.append(SimpleNamespace(node_id="unknown", cpus=2.0, gpus=0.0, raylet=None))
     monkeypatch.setattr(nodes, "own_node", lambda: "own")
     monkeypatch.setattr(nodes, "live_nodes", lambda: live)
     monkeypatch.setattr(nodes, "answers", lambda host, port, seconds: REPLIES[host])
@@ -36,7 +34,7 @@ def test_every_live_node_may_be_used_until_its_port_is_closed(polled: Nodes) -> 
     assert set(polled.answered) == {"alive"}
     assert set(polled.latest) == {"alive", "silent", "unprobed", "unknown"}, "a node without a port cannot be asked"
     found = {node.node_id: (node.cpus, node.gpus) for node in polled.resources}
-    assert found["unknown"] == (2.0, ())
+    assert found["unknown"] == (2.0, 0.0)
     polled._poll()
     assert "closed" not in polled.latest, "it is gone for good, though the head lists it"
     assert polled.silent_seconds < 60
