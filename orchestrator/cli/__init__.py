@@ -63,6 +63,7 @@ COMMANDS: tuple[str, ...] = (
     "pages.report",
     "pages.figure",
     "programs.schema",
+    "programs.mcp",
     "sweeps.cluster",
 )
 

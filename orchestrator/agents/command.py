@@ -1,0 +1,33 @@
+"""A command of ours in a process of its own, for its answer as JSON.
+
+So an agent gets the numbers that people get, nothing that a command prints can disturb the protocol on stdout, and a
+command that is no longer wanted ends with its process.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import anyio
+
+from sweeplaw.trials.errors import InputError
+
+DAMAGED = 3  # exit code: the answer lacks the content of damaged files
+LONGEST = 20_000  # characters of a message
+
+
+async def answered(name: str, *words: str) -> Any:
+    """Return what the command of this name answers with ``--json``, and the damage that it names. Raise InputError."""
+    command = [sys.executable, "-m", "sweeplaw", name, "--json", *words]
+    done = await anyio.run_process(command, check=False, stdin=subprocess.DEVNULL)  # stdin is the protocol's
+    said = done.stderr.decode(errors="replace")[:LONGEST].strip()
+    try:
+        if done.returncode not in (0, DAMAGED):
+            raise ValueError
+        value = json.loads(done.stdout)
+    except ValueError:
+        raise InputError(said or f"sweeplaw {name} ended with exit code {done.returncode}") from None
+    return value, [line for line in said.splitlines() if line.startswith("damaged: ")]

@@ -1,0 +1,146 @@
+"""`sweeplaw mcp` as an agent meets it: the official client over stdio, and the answers that the commands give."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters
+
+import sweeplaw as sl
+from sweeplaw.orchestrator.plan.sweep import parse
+
+pytestmark = [pytest.mark.process, pytest.mark.heavy]
+
+SWEEP = """
+name = "planted"
+workload = "surrogate"
+scientific = { params = { log = [1e7, 1e9], num = 4 }, tokens = { log = [1e9, 1e11], num = 4 } }
+nuisance = { lr = { log = [1e-3, 1e-1], num = 5 } }
+fixed = { noise = 0.003 }
+derived = { batch_sequences = "0.58 * tokens ** 0.571 / 256" }
+"""
+TOOLS = {"status", "query", "columns", "fit", "suggest", "report"}
+Ask = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of 80 finished trials of a known surface."""
+    folder = tmp_path_factory.mktemp("agents") / "store"
+    sl.launch(sl.plan(parse(SWEEP)), sl.Store.open(str(folder), create=True), sl.read_profile("inline"))
+    return folder
+
+
+def command(*words: str | Path) -> Any:
+    done = subprocess.run([sys.executable, "-m", "sweeplaw", *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def talk(store: Path, conversation: Callable[[Client], Awaitable[None]]) -> None:
+    """Have a conversation with a server of the store, in a process of its own."""
+
+    async def main() -> None:
+        words = ["-m", "sweeplaw", "mcp", str(store)]
+        server = StdioServerParameters(command=sys.executable, args=words, env={**os.environ})  # the same threads
+        async with Client(server, read_timeout_seconds=200) as client:
+            await conversation(client)
+
+    anyio.run(main)
+
+
+async def asked(client: Client, tool: str, **arguments: Any) -> Any:
+    result = await client.call_tool(tool, arguments)
+    assert not result.is_error, result.content
+    return result.structured_content
+
+
+async def refused(client: Client, tool: str, **arguments: Any) -> str:
+    result = await client.call_tool(tool, arguments)
+    assert result.is_error
+    (content,) = result.content
+    assert content.type == "text"
+    assert "Traceback" not in content.text
+    return content.text
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_an_agent_gets_the_answers_of_the_commands_and_changes_nothing(store: Path) -> None:
+    before = digests(store)
+    now = {"rate": None, "seconds_left": None}  # of the last minutes
+    sql = "SELECT N, D, val_loss, lr FROM best ORDER BY N, D"
+
+    async def conversation(client: Client) -> None:
+        tools = (await client.list_tools()).tools
+        assert {tool.name for tool in tools} == TOOLS
+        assert all(tool.annotations and tool.annotations.read_only_hint for tool in tools)
+        assert all(tool.description for tool in tools)
+        assert str(store) in (client.instructions or "")
+        rows = (await asked(client, "query", sql=sql))["answer"]
+        assert rows == command("query", store, sql, "--json")
+        assert len(rows) == 16
+        assert (await asked(client, "fit", law="additive", compute=[1e21]))["answer"] == command(
+            "fit", store, "--law", "additive", "--compute", "1e21", "--json"
+        )
+        status = (await asked(client, "status"))["answer"]
+        same = command("status", store, "--json")
+        assert {**status, **now} == {**same, **now}
+        lr = (await asked(client, "suggest", params=2e8, tokens=2e10))["answer"]
+        assert lr == command("suggest", "--store", store, "--params", "2e8", "--tokens", "2e10", "--json")
+        said = await asked(client, "report")
+        (sentences,) = said["answer"].values()
+        assert len(sentences) >= 2
+        assert re.search(r"N\^0\.3\d+ \+ \S+ / D\^0\.3\d+", sentences[0])  # planted: 0.3478 and 0.3658
+        assert not any("<" in sentence and ">" in sentence for sentence in sentences)
+        trials = (await asked(client, "report", section="trials"))["answer"]
+        assert trials["states"] == {"completed": 80}
+        assert {"trials", "families"} <= set(said["sections"])
+
+    talk(store, conversation)
+    assert digests(store) == before
+
+
+def test_what_is_wrong_is_an_error_of_the_tool_and_the_server_goes_on(store: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("word\nhidden\n")
+
+    async def conversation(client: Client) -> None:
+        assert "did you mean" in await refused(client, "query", sql="SELECT val_los FROM trials")
+        assert "additive" in await refused(client, "fit", law="aditive")
+        assert "accepted: " in await refused(client, "report", section="nonsense")
+        assert "limit" in await refused(client, "query", sql="SELECT 1", limit=0)
+        assert "greater than 0" in await refused(client, "suggest", params=-1, tokens=1)
+        assert "hidden" not in await refused(client, "query", sql=f"SELECT * FROM read_csv('{secret}')")
+        await refused(client, "query", sql="--out=stolen.csv")  # which is SQL, and no option
+        assert not Path("stolen.csv").exists()
+        assert (await asked(client, "query", sql="SELECT COUNT(*) AS n FROM trials"))["answer"] == [{"n": 80}]
+
+    talk(store, conversation)
+
+
+def test_a_store_that_is_not_there_is_bad_input(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeplaw", "mcp", str(tmp_path / "none")], capture_output=True, text=True, input=""
+    )
+    assert done.returncode == 2
+    assert "none" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
