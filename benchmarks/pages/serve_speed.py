@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -62,6 +63,12 @@ def page(url: str) -> tuple[float, bytes]:
     return time.perf_counter() - began, content
 
 
+def cpu_seconds(process: int) -> float:
+    """Seconds of processor time that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def memory_mb(process: int) -> float:
     """Resident memory of a process."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
@@ -85,8 +92,8 @@ def first_picture(trials: int, folder: Path) -> None:
         )
 
 
-def launched(seeds: int, folder: Path, *, watched: bool) -> float:
-    """Trials a second of a launch in this process."""
+def launched(seeds: int, folder: Path, *, watched: bool) -> tuple[float, float]:
+    """Trials a second of a launch in this process, and the share of a core that the server of its page used."""
     from sweeplaw.clusters.profile import profile
     from sweeplaw.orchestrator.launch.launch import launch
     from sweeplaw.orchestrator.plan.plan import plan
@@ -105,14 +112,17 @@ def launched(seeds: int, folder: Path, *, watched: bool) -> float:
             ends.append((time.perf_counter(), sum(isinstance(row, TrialRecord) for row in rows)))
 
     store = Store.open(folder, create=True)
+    server, before, began = 0, 0.0, 0.0
     with contextlib.ExitStack() as stack:
         if watched:
-            url, _, _ = stack.enter_context(served(folder))
+            url, _, server = stack.enter_context(served(folder))
             reader = threading.Thread(target=_read_events, args=(url,), daemon=True)
             reader.start()
             time.sleep(2)
+            before, began = cpu_seconds(server), time.perf_counter()
         launch(made, store, profile.load("inline"), Stamps())
-    return sum(count for _, count in ends[1:]) / (ends[-1][0] - ends[0][0])
+        share = (cpu_seconds(server) - before) / (time.perf_counter() - began) if watched else 0.0
+    return sum(count for _, count in ends[1:]) / (ends[-1][0] - ends[0][0]), share
 
 
 def _read_events(url: str) -> None:
@@ -131,14 +141,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         first_picture(options.trials, folder)
-        rates: dict[bool, list[float]] = {True: [], False: []}
+        rates: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
         for turn in range(options.turns):
             for watched in (True, False) if turn % 2 else (False, True):
                 rates[watched].append(
                     launched(max(1, options.launched // 300), folder / f"{turn}-{watched}", watched=watched)
                 )
-        with_page, alone = (statistics.median(rates[watched]) for watched in (True, False))
-        print(f"trials a second: {alone:.0f} alone, {with_page:.0f} watched: {with_page / alone:.3f} times as many")
+        with_page, alone = (statistics.median(rate for rate, _ in rates[watched]) for watched in (True, False))
+        share = statistics.median(share for _, share in rates[True])
+        print(
+            f"trials a second: {alone:.0f} alone, {with_page:.0f} watched: {with_page / alone:.3f} times as many; "
+            f"the server used {share:.1%} of a core"
+        )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 
 SECONDS = 1.0  # between two looks at least
-SHARE = 0.05  # of the time that looking may take, and drawing the figures
+SHARE = 0.02  # of the time that looking may take, and drawing the figures
 ALIVE_SECONDS = 15.0  # between two signs of life on a connection without changes
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from sweeplaw.analysis.report.charts.cards import NARROW, WIDE, Card, sheet
+from sweeplaw.analysis.report.charts.chart import LETTER
 from sweeplaw.analysis.report.charts.numbers import level, people, percent
 from sweeplaw.analysis.report.panels.knobs import cell_key
 from sweeplaw.analysis.report.panels.shades import heat, most_even
@@ -21,7 +22,6 @@ MOST_ROWS = 24
 MOST_LEVELS = 24  # of the knob across; of more, some are drawn
 MOST_SECOND = 8  # levels of the second knob; with more there is none
 SQUARE, GAP, HEAD = 26.0, 4.0, 24.0  # height of a square, space between rows, room for the levels
-LABELS = {WIDE: (104.0, 118.0), NARROW: (74.0, 62.0)}  # room on the left and on the right
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,9 @@ def _sentence(made: Filling) -> str:
 def _drawing(made: Filling, width: float) -> str:
     """Return the map as SVG; a narrow one has no second knob."""
     wide = width == WIDE
-    left, right = LABELS[width]
+    n, d = list(made.rows[0])[:2]
+    labels = [_row_labels(row, (n, d), wide=wide) for row in made.rows]
+    left, right = (12 + LETTER * max(len("".join(label[side])) for label in labels) for side in (0, 1))
     firsts: tuple[Any, ...] = made.across[1] if made.across else (None,)
     seconds: tuple[Any, ...] = made.second[1] if made.second and wide else (None,)
     merged = made.second is not None and not wide
@@ -192,10 +194,11 @@ def _drawing(made: Filling, width: float) -> str:
         if k % shown_every == 0:
             parts.append(_text(left + k * step + (step - 5) / 2, 14, _level(value), "t", "middle"))
     parts.append(_text(width, 14, "best", "t", "end"))
-    n, d = list(made.rows[0])[:2]
-    for number, row in enumerate(made.rows):
+    for number, (row, (name, best)) in enumerate(zip(made.rows, labels, strict=True)):
         top = HEAD + number * (SQUARE + GAP)
-        parts += _row_labels(row, (n, d), width, top, wide=wide)
+        middle = f'y="{top + SQUARE / 2 + 4:.1f}"'
+        parts.append(f'<text class="t" x="0" {middle}>{_bold(name[0])}{name[1]}</text>')
+        parts.append(f'<text class="t" x="{width:g}" {middle} text-anchor="end">{best[0]}{_bold(best[1])}</text>')
         for k, first in enumerate(firsts):
             for j, second in enumerate(seconds):
                 spot = (row[n], row[d], first, second)
@@ -218,17 +221,14 @@ def _at(made: Filling, spot: tuple[float, float, Any, Any], *, merged: bool) -> 
     return best, any(one in made.running for one in spots)
 
 
-def _row_labels(row: Mapping[str, Any], keys: tuple[str, str], width: float, top: float, *, wide: bool) -> list[str]:
+def _row_labels(
+    row: Mapping[str, Any], keys: tuple[str, str], *, wide: bool
+) -> tuple[tuple[str, str], tuple[str, str]]:
+    """Return what stands left of a row, the first part bold, and right of it, the second part bold."""
     n, d = (people(row[key]) for key in keys)
-    middle = top + SQUARE / 2 + 4
     best = "–" if row["best"] is None else f"{row['best']:.3f}"
     of = f"{row['ended']:,}" + ("" if row["planned"] is None else f" of {row['planned']:,}")
-    best = f"{of} · {_bold(best)}" if wide else _bold(best)
-    css = "at" if wide else "t"
-    return [
-        f'<text class="{css}" x="0" y="{middle:.1f}">{_bold(n)} · {d}</text>',
-        f'<text class="{css}" x="{width:g}" y="{middle:.1f}" text-anchor="end">{best}</text>',
-    ]
+    return (n, f" · {d}"), (f"{of} · " if wide else "", best)
 
 
 def _bold(text: str) -> str:

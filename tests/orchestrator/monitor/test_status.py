@@ -270,6 +270,8 @@ def test_status_of_a_running_launch_names_trial_step_and_host_and_a_killed_one_l
     assert (answer["waiting"], answer["claimed"], answer["running"]) == (0, 5, 1)
     (pack,) = answer["packs"]
     assert pack["host"] == os.uname().nodename
+    assert pack["about"]["lr"] in (0.1, 0.2, 0.3)
+    assert (pack["about"]["tokens"], pack["about"]["params"]) in ((50, 1000), (50, 2000))
     done = subprocess.run([*words, "status", str(store)], capture_output=True, text=True, check=True, timeout=60)
     assert "its process is gone" in done.stdout
     assert "6  a relaunch would run (6 not run yet)" in done.stdout
