@@ -1,11 +1,11 @@
-"""The schemas by name."""
+"""The schemas by name: those of files that people write, and those of what commands print with ``--json``."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
 
-from sweeplaw.orchestrator.schemas import profile_file, sweep_file
+from sweeplaw.orchestrator.schemas import answers, profile_file, sweep_file
 from sweeplaw.orchestrator.schemas.models import Schema
 from sweeplaw.trials.errors import InputError, nearest
 
@@ -13,7 +13,9 @@ FILES: Mapping[str, Callable[[], Schema]] = {"sweep": sweep_file.schema, "profil
 
 
 def text(name: str) -> str:
-    """Return a schema as indented JSON. Raise InputError for an unknown name."""
-    if name not in FILES:
-        raise InputError(f"schema {name!r} is not known (accepted: {', '.join(FILES)}){nearest(name, FILES)}")
-    return json.dumps(FILES[name](), indent=1, ensure_ascii=False) + "\n"
+    """Return the schema of a file or of a command's answer as indented JSON. Raise InputError for an unknown name."""
+    known = [*FILES, *answers.ANSWERS]
+    if name not in known:
+        raise InputError(f"schema {name!r} is not known (accepted: {', '.join(known)}){nearest(name, known)}")
+    schema = FILES[name]() if name in FILES else answers.schema(name)
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""`sweeplaw schema`: the JSON Schema of what people write."""
+"""`sweeplaw schema`: the JSON Schema of what people write, and of what commands print."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def register(app: typer.Typer) -> None:
 
 
 def schema(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="`sweep` or `profile`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="sweep, profile, or a command with --json.")],
 ) -> None:
-    """Print a JSON Schema, with which editors complete and check sweep files and profiles.
+    """Print a JSON Schema: of sweep files or profiles, for editors, or of what a command prints with --json.
 
-    An editor that knows TOML (Taplo, Even Better TOML) reads it from the first line of a file: #:schema ./sweep.json
+    An editor that knows TOML (Taplo, Even Better TOML) reads it from the first line of a file: #:schema sweep.json
 
     Example: sweeplaw schema sweep
     """

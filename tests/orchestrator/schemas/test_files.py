@@ -154,5 +154,7 @@ def test_the_sweep_files_of_the_documents_meet_the_schema(checks, document: str)
 
 
 def test_an_unknown_schema_is_refused_with_the_names() -> None:
-    with pytest.raises(InputError, match=r"'sweeps' is not known \(accepted: sweep, profile\); did you mean 'sweep'"):
+    with pytest.raises(
+        InputError, match=r"'sweeps' is not known \(accepted: sweep, profile, plan, .*\); did you mean 'sweep'"
+    ):
         catalog.text("sweeps")

@@ -1,0 +1,16 @@
+"""What the commands answer with ``--json``, by command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sweeplaw.orchestrator.schemas.answers import laws, more_laws, sweeps, tables
+from sweeplaw.orchestrator.schemas.models import DRAFT, Schema
+
+ANSWERS: Mapping[str, Mapping[str, Any]] = {**sweeps.ANSWERS, **tables.ANSWERS, **laws.ANSWERS, **more_laws.ANSWERS}
+
+
+def schema(command: str) -> Schema:
+    """Return the schema of what a command prints with ``--json``."""
+    return {"$schema": DRAFT, "title": f"sweeplaw {command} --json", **ANSWERS[command]}

@@ -1,0 +1,175 @@
+"""The schemas of answers: every command with ``--json`` has one, and what commands print meets it, key by key."""
+
+from __future__ import annotations
+
+import csv
+import json
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.schemas import answers, catalog
+from tests.golden.make import EXPECTED
+from tests.paths import ROOT
+
+SWEEP = """
+name = "{name}"
+workload = "surrogate"
+seeds = 2
+scientific = {{ params = {{ log = [1e7, 1e9], num = 4 }}, tokens = {{ log = [1e9, 1e11], num = 4 }} }}
+nuisance = {{ lr = {{ log = [1e-3, 1e-1], num = 5 }}, batch_sequences = [512, 1024, 2048] }}
+fixed = {{ noise = 0.003, weight_decay = {decay} }}
+"""
+FAILING = """
+name = "failing"
+workload = "surrogate"
+scientific = { params = [10_000_000, 20_000_000] }
+fixed = { tokens = 1_000_000_000, behaviour = "failed" }
+stop = { failures = "never" }
+"""
+SEARCHED = """
+name = "searched"
+workload = "surrogate"
+scientific = { params = [10_000_000, 20_000_000], tokens = [1_000_000_000, 2_000_000_000] }
+nuisance = { lr = { log = [1e-3, 1e-1], num = 5 } }
+search = { kind = "local" }
+budget = { trials = 30 }
+"""
+PRINTING = """
+name = "printing"
+[workload]
+kind = "command"
+argv = ["{python}", "-c", "print('loss 2.5 at {width}')"]
+pattern = "loss (?P<val_loss>[0-9.]+)"
+[scientific]
+width = [1]
+"""
+# Commands in order, in a folder with these sweep files by their first letter; {p} is a trial of the sweep printing.
+LINES = """
+plan a.toml --no-measure --trials
+plan p.toml --no-measure --trials
+plan s.toml --no-measure
+plan a.toml --no-measure --simulate local --runs 2
+launch a.toml --store a --cluster inline
+launch b.toml --store b --cluster inline
+launch f.toml --store f --cluster inline
+launch s.toml --store s --cluster inline
+launch p.toml --store p --cluster inline
+status a
+status f
+status s
+show a {a}
+logs p {p}
+retry f --state failed
+columns a
+compact f
+fit a additive --compute 1e21 --bootstrap 20
+fit a additive --holdout largest --by seed --compare skaling
+fit a additive --approaches
+predict a --at N=7e9,D=1.4e11 --compute 1e22
+hyperlaw a --cell N,D --knob lr --resamples 20
+suggest --store a --params 2e8 --tokens 2e10
+suggest --law step-law --params 7B --tokens 1.4T
+compare a b
+rungs a --axis N
+compare-laws a --cell N,D --knob lr --knob batch_tokens
+batch-lr a --cell N,D
+importance a --knob lr --knob batch_tokens
+transfer a --workload N,D --knob lr
+next a
+forecast register a --at N=7e9,D=1.4e11 --who Ada
+forecast score a
+compare-searches a --knob lr --knob batch_tokens --searches random --seeds 1 --budget 0.2
+diff a b
+import runs.csv i --map N=N --map D=D --map val_loss=loss
+exclude a --where lr>0.05 --reason high
+report s --out page
+"""
+# Checked where they run: in a limited child process, with kept weights, with stores of several recipes.
+ELSEWHERE = {"query", "evaluate", "sample", "recipes"}
+GOLDEN = {"fit": "fit_*", "hyperlaw": "hyperlaw_*", "suggest": "suggest_*"} | {
+    name: name.replace("-", "_") for name in ("batch-lr", "compare-laws", "importance", "transfer")
+}
+
+
+def with_json(commands: Any, before: str = "") -> Iterator[str]:
+    """Yield the commands that have an option --json."""
+    for name, command in commands.items():
+        whole = f"{before} {name}".strip()
+        if any("--json" in parameter.opts for parameter in command.params):
+            yield whole
+        yield from with_json(getattr(command, "commands", {}), whole)
+
+
+def closed(schema: Any) -> Any:
+    """Return a schema whose records accept no key that it does not describe."""
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: closed(part) for name, part in schema.items()}
+    return found | ({"additionalProperties": False} if {"properties", "required"} <= schema.keys() else {})
+
+
+def faults(command: str, answer: Any) -> list[str]:
+    check = jsonschema.Draft7Validator(closed(answers.schema(command)))
+    return [f"{command}: {list(error.path)}: {error.message[-300:]}" for error in check.iter_errors(answer)]
+
+
+def test_every_command_with_json_has_a_schema_and_no_other() -> None:
+    # Of `serve` the answer is the address of a page, which its own tests read.
+    assert {*with_json(get_command(app).commands)} - {"serve"} == {*answers.ANSWERS}  # type: ignore[attr-defined]
+    for name in answers.ANSWERS:
+        jsonschema.Draft7Validator.check_schema(json.loads(catalog.text(name)))
+
+
+def test_the_page_of_the_answers_is_up_to_date() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "json_answers.py"))
+    assert (ROOT / "docs" / "json.md").read_text(encoding="utf-8") == made["page"](), "run: python docs/json_answers.py"
+
+
+@pytest.mark.parametrize("command", GOLDEN)
+def test_the_golden_answers_meet_their_schemas(command: str) -> None:
+    files = [*(EXPECTED / "answers").glob(f"{GOLDEN[command]}.json")]
+    assert files
+    for file in files:
+        assert not faults(command, json.loads(file.read_text(encoding="utf-8")))
+
+
+def test_a_key_that_is_missing_unknown_or_of_another_kind_is_a_fault() -> None:
+    answer = json.loads((EXPECTED / "answers" / "suggest_law.json").read_text(encoding="utf-8"))
+    assert faults("suggest", {name: value for name, value in answer.items() if name != "settings"})
+    assert faults("suggest", {**answer, "nonsense": 1})
+    assert faults("suggest", {**answer, "params": "7B"})
+
+
+@pytest.mark.slow
+def test_what_every_command_prints_meets_its_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = {name: SWEEP.format(name=name, decay=decay) for name, decay in (("a", 0.1), ("b", 0.3))}
+    for name, text in {**files, "f": FAILING, "s": SEARCHED, "p": PRINTING}.items():
+        Path(f"{name}.toml").write_text(text, encoding="utf-8")
+    with open("runs.csv", "w", newline="") as file:
+        rows = [[n, d, 2 + n**-0.3 + d**-0.3] for n in (1e7, 1e8) for d in (1e9, 1e10)]
+        csv.writer(file).writerows([["N", "D", "loss"], *rows, [1e7, "x", 1]])
+    seen: set[str] = set()
+    trials: dict[str, str] = {}
+    for line in LINES.strip().splitlines():
+        words = line.format_map(trials).split()
+        done = CliRunner().invoke(app, [*words, "--json"])
+        assert done.stdout.startswith(("{", "[")), f"{line}: {done.output} {done.exception}"
+        answer = json.loads(done.stdout)
+        command = " ".join(words[:2]) if words[0] == "forecast" else words[0]
+        assert not faults(command, answer), line
+        seen.add(command)
+        if "--trials" in words:
+            trials[words[1][0]] = answer["listing"][0]["trial_id"]
+        assert command != "logs" or "loss 2.5 at 1" in answer[0]["output"]
+    assert seen == {*answers.ANSWERS} - ELSEWHERE
