@@ -27,7 +27,7 @@ PACKAGES = ("analysis", "benchmarks", "clusters", "docs", "orchestrator", "tests
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _PLACEHOLDER = re.compile(r"[<>{}*$=\[\]?]|://")
 _PATH = re.compile(r"[\w.\-]+(/[\w.\-]+)*/?")
-_FILE = re.compile(r".*\.(py|md|toml|txt|json|jsonl|csv|parquet|html|ids|png|yml|ndjson|arrow)")
+_FILE = re.compile(r".*\.(py|md|toml|txt|json|jsonl|csv|parquet|html|ids|png|yml|ndjson|arrow|tex)")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _ALIASES = {"sl": "sweeplaw", "pa": "pyarrow"}
 
