@@ -51,7 +51,7 @@ EXHIBITS = {
     "two_sizes": Exhibit(
         "Runs that cannot tell",
         "The same surface with two sizes. The fit is as close, but the exponent of N could be almost anything: the "
-        "page says so, gives no advice, and lists the runs that would settle it.",
+        "page says so, gives no advice on compute, and lists the runs that would settle it.",
         "[scientific]\nparams = [10_000_000, 20_000_000]\ntokens = { log = [1e9, 1e11], num = 5 }\n",
     ),
 }
@@ -75,13 +75,17 @@ def write(name: str, file: Path) -> None:
     from sweeplaw.analysis.report.report import make
     from sweeplaw.orchestrator.plan.sweep import parse
 
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        store = f"{folder}/{name}"
+    target = file.resolve()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.chdir(folder),  # so that the report names the store without the folder
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
         plan = sl.plan(parse(SWEEP.format(name=name, axes=EXHIBITS[name].axes)))
-        sl.launch(plan, sl.Store.open(store, create=True), sl.read_profile("inline"))
-        html, _ = page.write(make(store), Path(folder))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(html.read_bytes())
+        sl.launch(plan, sl.Store.open(name, create=True), sl.read_profile("inline"))
+        html, _ = page.write(make(name), Path(folder))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(html.read_bytes())
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ ask for them. Later versions may add keys; those here keep their names and meani
 
 Exit code 2 is bad input, without an answer; with 3 the answer lacks what damaged files held; with 5 trials have failed.
 """
+MOST_NAMED = 7  # keys of a table inside a table
 WORDS = {"number": "number", "string": "text", "boolean": "true or false", "object": "table", "array": "list"}
 
 
@@ -37,6 +38,8 @@ def kind(schema: Mapping[str, Any]) -> str:
     inside = schema.get("items", {})
     if names == ["array"] and kind(inside) in ("number", "text", "table"):
         return f"list of {kind(inside).removesuffix('s')}s".replace("texts", "text")
+    if names == ["object"] and "properties" in schema and len(schema["properties"]) > MOST_NAMED:
+        return f"table of {len(schema['properties'])} keys"
     if names == ["object"] and "properties" in schema:
         return "table of " + ", ".join(f"`{key}`" for key in schema["properties"])
     if names == ["object"]:

@@ -13,6 +13,11 @@ from sweeplaw.analysis.hyperlaws.published import LAWS, PublishedLaw
 from sweeplaw.orchestrator.cli import app
 
 BAR = "\\|"  # in a cell of a table
+COUNTED = {
+    "non_embedding": "parameters without embeddings",
+    "total": "all parameters",
+    "with_head": "parameters without embeddings, and the output head",
+}
 PUBLISHED = """\
 # Published laws
 
@@ -61,7 +66,7 @@ def published() -> str:
 
 
 def _published(law: PublishedLaw) -> str:
-    counted = "no N" if law.parameters == "none" else f"N counts {law.parameters.replace('_', '-')} parameters"
+    counted = f"N counts {COUNTED[law.parameters]}" if law.parameters in COUNTED else "no N"
     lines = [
         f"## {law.name}\n",
         f"{_escaped(law.title)}\n",
