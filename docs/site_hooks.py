@@ -81,6 +81,14 @@ def _linked(text: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     return _LINK.sub(replaced, text)
 
 
+def on_build_error(error: Exception) -> None:
+    """End the reports of the gallery when the site cannot be built."""
+    for process in _reports.values():
+        process.terminate()
+        process.wait()
+    shutil.rmtree(_made, ignore_errors=True)
+
+
 def on_post_build(config: MkDocsConfig) -> None:
     """Wait for the reports of the gallery, and add them. Raise PluginError if one failed."""
     if failed := [name for name, process in _reports.items() if process.wait()]:
