@@ -35,6 +35,8 @@ tokens = {{ log = [1e9, 1e11], num = 3 }}
 [nuisance]
 lr = {{ log = [3e-4, 3e-2], num = 5 }}
 batch_sequences = {{ log = [128, 2048], num = 5 }}
+[fixed]
+seconds = 0.002  # about 300 trials a second
 """
 
 

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from sweeplaw.trials.errors import InputError
 
 Result = TypeVar("Result")
+Clock = Callable[[], float]
 
 
 class Paced(Generic[Result]):
@@ -18,12 +19,17 @@ class Paced(Generic[Result]):
     ``problem`` is why the latest work in the background has no result, empty if it has one.
     """
 
-    def __init__(self, share: float, *, least: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
-        """``share`` is the most of the time that the work may take, ``least`` the seconds between two times."""
+    def __init__(
+        self, share: float, *, least: float = 0.0, clock: Clock = time.monotonic, spent: Clock = time.process_time
+    ) -> None:
+        """``share`` is the most of the time that the work may take, ``least`` the seconds between two times.
+
+        ``spent`` tells how long work took: on a busy machine the time of the processor, not the wait for it.
+        """
         self.result: Result | None = None
         self.key: object = None
         self.problem = ""
-        self._share, self._least, self._clock = share, least, clock
+        self._share, self._least, self._clock, self._spent = share, least, clock, spent
         self._next = float("-inf")
         self._thread: threading.Thread | None = None
 
@@ -33,12 +39,11 @@ class Paced(Generic[Result]):
 
     def do(self, key: object, work: Callable[[], Result]) -> Result:
         """Do the work for this key, whether it is due or not, and return its result."""
-        began = self._clock()
+        began = self._spent()
         try:
             result = work()
         finally:
-            ended = self._clock()
-            self._next = ended + max(self._least, (ended - began) / self._share)
+            self._next = self._clock() + max(self._least, (self._spent() - began) / self._share)
         self.result, self.key = result, key
         return result
 

@@ -1,4 +1,4 @@
-"""The live page in a real browser: whole at every width, light and dark, without errors, and changed by events."""
+"""The live page in a real browser: whole at every width, light and dark, and without errors under its policy."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_page_is_whole_at_every_width(live: LiveStore, tmp_path: Path, theme
         assert one["fetched"] == []
 
 
-def test_a_browser_gets_the_page_and_its_events_under_our_policy(live: LiveStore, tmp_path: Path) -> None:
+def test_a_browser_shows_the_served_page_under_its_policy(live: LiveStore, tmp_path: Path) -> None:
     assert CHROMIUM is not None
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]

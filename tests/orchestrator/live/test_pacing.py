@@ -7,7 +7,7 @@ from sweeplaw.orchestrator.live.pacing import Paced
 
 def test_a_tenth_of_the_time_is_spent_at_most() -> None:
     now = [0.0]
-    paced: Paced[int] = Paced(0.1, clock=lambda: now[0])
+    paced: Paced[int] = Paced(0.1, clock=lambda: now[0], spent=lambda: now[0])
 
     def work() -> int:
         now[0] += 2.0
@@ -24,7 +24,7 @@ def test_a_tenth_of_the_time_is_spent_at_most() -> None:
 
 
 def test_without_a_new_key_nothing_is_done() -> None:
-    paced: Paced[int] = Paced(1.0, clock=lambda: 5.0)
+    paced: Paced[int] = Paced(1.0, clock=lambda: 5.0, spent=lambda: 5.0)
     assert paced.due("a")
     assert paced.do("a", lambda: 3) == paced.result == 3
     assert not paced.due("a")
