@@ -50,19 +50,23 @@ def test_the_address_is_served_to_this_machine_until_an_interrupt(store: Store, 
     command = [sys.executable, "-m", "sweeplaw", "serve", store.location.uri, "--json"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert server.stdout is not None
-    text = ""
-    while not text.endswith("}\n") and (line := server.stdout.readline()):
-        text += line
-    told = json.loads(text)
-    assert told["url"] == f"http://127.0.0.1:{told['port']}/{told['token']}/"
-    assert len(told["token"]) >= 43
-    events = urllib.request.urlopen(f"{told['url']}events", timeout=60)  # a connection that stays open
-    with urllib.request.urlopen(told["url"], timeout=60) as answer:
-        assert b"Trials" in answer.read()
-    with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(f"http://127.0.0.1:{told['port']}/", timeout=60)
-    server.send_signal(signal.SIGINT)
-    _, errors = server.communicate(timeout=60)
-    events.close()
-    assert server.returncode == 130
-    assert "Traceback" not in errors
+    try:
+        text = ""
+        while not text.endswith("}\n") and (line := server.stdout.readline()):
+            text += line
+        told = json.loads(text)
+        assert told["url"] == f"http://127.0.0.1:{told['port']}/{told['token']}/"
+        assert len(told["token"]) >= 43
+        events = urllib.request.urlopen(f"{told['url']}events", timeout=60)  # a connection that stays open
+        with urllib.request.urlopen(told["url"], timeout=60) as answer:
+            assert b"Trials" in answer.read()
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(f"http://127.0.0.1:{told['port']}/", timeout=60)
+        server.send_signal(signal.SIGINT)
+        _, errors = server.communicate(timeout=60)
+        events.close()
+        assert server.returncode == 130
+        assert "Traceback" not in errors
+    finally:
+        server.kill()
+        server.wait(timeout=60)
