@@ -58,8 +58,8 @@ def test_a_whisker_is_cut_at_the_frame_and_an_unknown_end_reaches_it():
     chart = Chart(Axis("x", 0, 10), Axis("y", 0, 100), 400, 300, "test")
     top, bottom = chart.at(0, 100)[1], chart.at(0, 0)[1]
     for low, high in ((-50.0, 500.0), (None, None)):
-        chart.whisker(5, low, high)
-    ends = re.findall(r'class="whisk" d="M[\d.]+ ([\d.]+)V([\d.]+)"', chart.svg())
+        chart.whisker(5, low, high, "wh")
+    ends = re.findall(r'class="wh" d="M[\d.]+ ([\d.]+)V([\d.]+)"', chart.svg())
     assert [[float(end) for end in pair] for pair in ends] == [pytest.approx([bottom, top], abs=0.06)] * 2
 
 
