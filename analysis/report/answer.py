@@ -32,8 +32,11 @@ def answer(family: Values) -> list[str]:
 
 
 def formula_html(law: Values) -> str:
-    """Return ``E + A / N^alpha + B / D^beta`` with its values, in the digits of their intervals, as HTML."""
-    shown = {name: _parameter(law, name) for name in law["params"]}
+    """Return ``E + A / N^alpha + B / D^beta`` with its values, in the digits of their intervals, as HTML.
+
+    A parameter that is not identified stays a letter: it has no value to quote.
+    """
+    shown = {name: _parameter(law, name) for name in law["params"] if law["identified"].get(name, True)}
     text = str(law["formula"])
     text = re.sub(r"\*\*\s*-?\s*(\w+)", lambda m: f"^{m[0].count('-') * '-'}{m[1]}", text).replace("*", "·")
     pieces = re.split(r"(\^-?\w+|\b[A-Za-z_]\w*\b)", text)
@@ -62,6 +65,9 @@ def _law(law: Values) -> Iterator[str]:
         yield f"<strong>There is no law to quote</strong>: the fit of {formula} is not verified ({why})."
         return
     yield f"<strong>Loss follows {formula_html(law)}.</strong>"
+    if open_ := [name for name in law["params"] if not law["identified"].get(name, True)]:
+        verb = "have" if len(open_) > 1 else "has"
+        yield f"{escape(_listed(open_))} {verb} no value to quote, as far other values fit these runs as well."
 
 
 def _growth(law: Values) -> Iterator[str]:
@@ -106,15 +112,21 @@ def _trust(law: Values) -> Iterator[str]:
 def _settings(family: Values) -> Iterator[str]:
     """Yield the law of each knob's best value, or the best setting of the largest cell."""
     hyper = family["hyperlaws"]
-    if hyper and not hyper["refused"] and hyper["laws"]:
+    if hyper and not hyper["refused"] and hyper["laws"] and not _objection(hyper["verdict"]):
         laws = [_knob(name, one) for name, one in hyper["laws"].items()]
         yield f"<strong>Use</strong> {' and '.join(laws)}."
+        yield from (escape(_sentence(why.split(":")[0])) for why in hyper["verdict"]["exponents"]["sentences"])
     elif family["optima"]:
         last = family["optima"][-1]
         knobs = ", ".join(f"{escape(name)} = {escape(_value(one['best']))}" for name, one in last["knobs"].items())
         edges = [name for name, one in last["knobs"].items() if one["touches_edge"]]
         edge = f" ({escape(', '.join(edges))} at the end of what was tried)" if edges else ""
         yield f"In the largest cell the best setting is <strong>{knobs}</strong>{edge}: loss {last['loss']:.3f}."
+
+
+def _objection(verdict: Values) -> bool:
+    """Return whether nothing is advised by the laws of the knobs: no optimum was found, or they do not fit."""
+    return not verdict["optimum"]["found"] or verdict["law"]["verdict"] == "inadequate"
 
 
 def _knob(name: str, law: Values) -> str:
@@ -165,10 +177,15 @@ def _identified(law: Values) -> Badge:
         )
     open_ = [name for name in known if name not in fixed_ends]
     grade = "part" if fixed_ends else "no"
-    names = " and ".join([", ".join(open_[:-1]), open_[-1]] if len(open_) > 1 else open_)
+    names = _listed(open_)
     verb, what = ("have", "them") if len(open_) > 1 else ("has", "it")
     sentence = f"{names} {verb} no bound on one side: far other values fit as well. Do not quote {what}."
     return Badge("Partly identified" if grade == "part" else "Not identified", grade, sentence)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return ``A, B and C``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def parameter_rows(law: Values) -> list[tuple[str, str, str]]:
