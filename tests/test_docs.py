@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,7 @@ NEEDS_MORE = {
     "sample": "kept weights, run by the tests of synthetic corpora",
     "recipes": "stores of several recipes, run by the tests of its command",
 }
+ENDLESS = {"serve", "watch"}  # until they are interrupted
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LONGEST_README = 120  # lines: one sitting
 
@@ -75,12 +77,30 @@ def test_every_help_text_ends_with_an_example(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - set(NEEDS_MORE)))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - set(NEEDS_MORE) - ENDLESS))
 def test_the_examples_of_help_texts_run(folder: Path, name: str) -> None:
     for line in examples(name):
         done = sweeplaw(folder, line)
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(ENDLESS))
+def test_a_command_that_goes_on_until_it_is_interrupted_shows_something_and_ends_cleanly(
+    folder: Path, name: str
+) -> None:
+    for line in examples(name):
+        command = [sys.executable, "-m", "sweeplaw", *shlex.split(line)[1:]]
+        with subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline().strip(), line
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode in (0, 130), f"{line}\n{errors}"
+        assert "Traceback" not in errors
 
 
 @pytest.mark.slow

@@ -69,6 +69,8 @@ def cells(
     planned = _planned(launches, keys)
     frame = ended.join(planned, on=keys, how="full", coalesce=True, nulls_equal=True)
     frame = frame.with_columns(pl.col("ended", "completed").fill_null(0)).sort(keys)
+    # A later and narrower launch plans fewer than there are.
+    frame = frame.with_columns(pl.when(pl.col("planned").is_not_null()).then(pl.max_horizontal("planned", "ended")))
     if not open_:
         complete = pl.lit(not running)
         frame = frame.with_columns(planned=pl.coalesce("planned", "ended"))

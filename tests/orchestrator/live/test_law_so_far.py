@@ -62,3 +62,11 @@ def test_what_cannot_change_is_not_computed_again(tmp_path: Path) -> None:
     store = launched(tmp_path / "s", SWEEP.replace("num = 4", "num = 2"))
     observer = Observer(FollowedStore(store.location.uri))
     assert observer.look() is observer.look()
+
+
+def test_a_narrower_launch_later_plans_no_fewer_trials_than_there_are(tmp_path: Path) -> None:
+    store = launched(tmp_path / "s", SWEEP.replace("num = 4", "num = 2"))
+    launched(tmp_path / "s", SWEEP.replace("num = 4", "num = 2").replace("seeds = 2", "seeds = 1"))
+    found = Observer(FollowedStore(store.location.uri)).look()
+    assert found.cells is not None
+    assert found.cells.frame["planned"].to_list() == found.cells.frame["ended"].to_list() == [12] * 6
