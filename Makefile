@@ -32,7 +32,7 @@ docs: install
 # Where it is set, as containers do, each worker compiles all tests anew: seven seconds of processor time.
 unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest
-# Files at a time: much of the time is spent waiting for Ray, Slurm and killed processes.
+# Files at a time. Three on two cores take longer than two.
 WORKERS ?= 2
 # tests/conftest.py puts the files that take longest first: xdist would begin with those of the most tests, and end with
 # one worker in a file of few slow ones.
@@ -42,7 +42,7 @@ PARALLEL := $(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 fast quick test: export OMP_NUM_THREADS := 1
 fast quick test: export OPENBLAS_NUM_THREADS := 1
 
-# Pure tests: no Ray, no Slurm, no other process. About a minute on two idle cores.
+# Pure tests: no Ray, no Slurm, no other process. About 80 seconds on two idle cores.
 fast: install
 	$(PARALLEL) -m "not ray and not kill and not slurm and not process and not heavy and not slow"
 

@@ -18,6 +18,8 @@ from sweeplaw.analysis.scaling.learning_curve import forecast, prediction_level
 from sweeplaw.analysis.scaling.validation import compare, largest, leave_cell_out, paired
 from sweeplaw.trials.errors import InputError
 
+pytestmark = pytest.mark.heavy  # half a second a test, or many of them
+
 TRUTH = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
 CURVE = {"C": 1.7, "A": 2.0, "alpha": 0.45}
 

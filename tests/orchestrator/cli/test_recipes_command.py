@@ -14,6 +14,8 @@ from sweeplaw.orchestrator.cli import app
 from sweeplaw.trials.errors import InputError
 from tests.analysis.recipes.study.planted import runs
 
+pytestmark = pytest.mark.heavy  # half a second a test, or many of them
+
 
 @pytest.fixture
 def losses(tmp_path: Path) -> Path:

@@ -18,6 +18,8 @@ from sweeplaw.trials.store_format import kept_weights, synthetic_corpora
 from sweeplaw.trials.store_format.kept_weights import Kept
 from tests.trials.kept.test_kept_weights import SWEEP, launched
 
+pytestmark = pytest.mark.heavy  # half a second a test, or many of them
+
 TEACHERS = SWEEP.replace("[scientific]", "seeds = 3\n[scientific]")
 
 

@@ -20,6 +20,8 @@ from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.record import State
 from tests.conftest import make_record
 
+pytestmark = pytest.mark.heavy  # half a second a test, or many of them
+
 COLUMNS = ["trial_id", "state", "attempt", "final", "val_loss"]
 
 

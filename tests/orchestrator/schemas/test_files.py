@@ -19,6 +19,8 @@ from sweeplaw.trials.errors import InputError
 from tests.paths import ROOT
 from tests.references import blocks
 
+pytestmark = pytest.mark.heavy  # half a second a test, or many of them
+
 SWEEPS = [*ROOT.glob("orchestrator/sweeps/**/*.toml"), *ROOT.glob("examples/own*/sweep.toml")]
 PROFILES = [*ROOT.glob("examples/clusters/*.toml")]
 WRONG: tuple[Any, ...] = ("nonsense", -1, 0, 0.5, True, [], {}, ["nonsense"], {"nonsense": 1}, [[1]])

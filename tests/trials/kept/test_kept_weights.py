@@ -36,6 +36,8 @@ from sweeplaw.trials.training.weights import UnshardedWeights
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from sweeplaw.trials.workloads.language_model.run import member_group, recipe_of
 
+pytestmark = pytest.mark.heavy  # half a second a test, or many of them
+
 MARKOV = "markov:states=12,spread=1.5,tokens=65536"
 SWEEP = f"""
 name = "t"

@@ -28,6 +28,8 @@ from tests.analysis.recipes.study.planted import (
     runs,
 )
 
+pytestmark = pytest.mark.heavy  # half a second a test, or many of them
+
 
 def faults(source, **options) -> str:
     """Return the message of the refusal."""
