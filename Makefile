@@ -13,7 +13,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	cat $(CONSTRAINTS) /dev/null $(if $(RAY),| grep -v '^ray==') > $(VENV)/constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c $(VENV)/constraints.txt -e '.[dev,bench]' $(if $(RAY),'$(RAY)')
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev,bench]' $(if $(RAY),'$(RAY)')
 	touch $@
 
 demo: install
