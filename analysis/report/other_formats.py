@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sweeplaw.analysis.report.page import write_text
 from sweeplaw.analysis.tables.files.latex import latex_table
+from sweeplaw.trials.errors import InputError
 
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
@@ -80,7 +81,12 @@ def _without_breaks(soup: BeautifulSoup) -> None:
 
 
 def write_markdown(html: str, folder: Path) -> list[Path]:
-    """Write ``report.md`` and its pictures to ``folder`` and return their paths. A link there is replaced."""
+    """Write ``report.md`` and its pictures to ``folder`` and return their paths. A link to a file there is replaced.
+
+    Raise InputError if the folder of the pictures is a link.
+    """
+    if (folder / PICTURES).is_symlink():  # a store from elsewhere may have one: nothing is written behind it
+        raise InputError(f"{folder / PICTURES} is a link (accepted: a folder, or nothing)")
     text, pictures = markdown(html)
     return [write_text(folder / name, content) for name, content in {**pictures, "report.md": text}.items()]
 
@@ -131,7 +137,7 @@ def _words(tag: Tag) -> str:
         f"^{piece.strip()}" if piece.parent is not None and piece.parent.name == "sup" else str(piece)
         for piece in tag.find_all(string=True)
     )
-    return " ".join("".join(pieces).split(" ")).replace("\n", " ").strip()
+    return "".join(pieces).replace("\n", " ").strip()
 
 
 def _heading(table: Tag) -> str:

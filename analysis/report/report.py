@@ -59,7 +59,8 @@ class Report:
     ``searches`` are the sweeps that searched, and ``search_faults`` the damage in what their launches published.
     ``recipes`` compares recipes by their limits; None for a source that has none to compare.
     ``against`` compares it with another store or file, over equal runs; None if none was named.
-    ``running`` says what runs and waits in a store without a completed trial.
+    ``running`` says what runs and waits in a store without a completed trial, ``other_faults`` what is damaged in the
+    source of ``against``.
     """
 
     source: str
@@ -75,11 +76,13 @@ class Report:
     recipes: RecipesSection | None = None
     against: RecipeComparison | None = None
     running: tuple[str, ...] = ()
+    other_faults: tuple[str, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
         """A sentence for each damaged file, and for each forecast that was changed after it was registered."""
-        return (*self.tables.faults, *(self.forecasts["faults"] if self.forecasts else ()), *self.search_faults)
+        forecasts = self.forecasts["faults"] if self.forecasts else ()
+        return (*self.tables.faults, *forecasts, *self.search_faults, *self.other_faults)
 
 
 def make(
@@ -106,6 +109,7 @@ def make(
         _section(family, by, everything, fitted, tables.launches) for family, fitted in zip(shown, laws, strict=True)
     )
     forecasts = forecast_values(source, keep(whole, ("completed",), None))
+    other = None if compare is None else load(compare, verify=verify)
     searches, torn = search_sections(source, whole, everything, by)
     return Report(
         str(source),
@@ -119,7 +123,8 @@ def make(
         tuple(searches),
         tuple(torn),
         recipes_section(tables, loss),
-        None if compare is None else compare_recipes(tables, load(compare, verify=verify), y=loss, where=where)[0],
+        None if other is None else compare_recipes(tables, other, y=loss, where=where)[0],
+        other_faults=other.faults if other else (),
     )
 
 

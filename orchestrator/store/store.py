@@ -282,17 +282,13 @@ def _raise_schema(location: Location) -> None:
         atomic.publish_json(location, MARKER, {"format": FORMAT, "schema": SCHEMA_VERSION})
 
 
-def _is_foreign(path: Path) -> bool:
-    """Return whether ``path`` is not part of a store that another launcher is creating."""
-    return not (path.name in {*FOLDERS, MARKER} or path.name.startswith(f".{MARKER}."))
-
-
 def _create(location: Location) -> None:
     """Create an empty store unless there is a store already. Raise InputError; OSError if the disk is full."""
     try:
         if location.local:
             (path := Path(location.root)).mkdir(parents=True, exist_ok=True)
-            if location.is_free(MARKER) and any(map(_is_foreign, path.iterdir())):
+            names = {one.name for one in path.iterdir()} - {*FOLDERS, MARKER}  # which another launcher may be creating
+            if location.is_free(MARKER) and not all(name.startswith(f".{MARKER}.") for name in names):
                 raise InputError(f"{location.uri} is a folder with other files in it, not a sweeplaw store")
             for folder in FOLDERS:
                 (path / folder).mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ _SPECIAL = re.compile(r"\^(?:[−-]?[\w.]+)|[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|["
 
 def latex_text(text: str) -> str:
     """Return a text with LaTeX's special characters escaped; raised digits and what follows ``^`` are superscripts."""
-    return _SPECIAL.sub(_escaped, " ".join(text.split(" ")))
+    return _SPECIAL.sub(_escaped, text)
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,16 @@ def test_another_source_without_equal_runs_is_refused(stores: tuple[str, str], t
     )
     assert isinstance(done.exception, InputError)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_damage_in_the_other_source_is_said_and_ends_with_its_exit_code(
+    stores: tuple[str, str], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(stores[1], other)
+    part = min((other / "trials").glob("*.parquet"))
+    (other / "trials" / "zz.parquet").write_bytes(part.read_bytes()[:100])
+    done = CliRunner().invoke(app, ["report", stores[0], "--compare", str(other), "--out", str(tmp_path)])
+    assert done.exit_code == 3, done.output
+    assert "trials/zz.parquet" in done.stderr
+    assert "trials/zz.parquet" in (tmp_path / "report.html").read_text()

@@ -20,6 +20,7 @@ from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.errors import InputError
 
 RENDERER = MarkdownIt("commonmark").enable("table")
 HOSTILE = "<script>alert(1)</script> | [x](javascript:y) **b** `c` \\\\input{/etc/passwd} 50 % & $x_1^2$ #"
@@ -99,6 +100,16 @@ def test_latex_has_every_table_with_as_many_cells_in_each_row(html: str) -> None
     ]
     assert rows == [[len(row) for row in table] for table in tables(html)]
     assert [len(columns) for columns, _ in found] == [counts[0] for counts in rows]
+
+
+@pytest.mark.heavy
+def test_pictures_are_not_written_behind_a_link(html: str, tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / other_formats.PICTURES).symlink_to(tmp_path / "victim")
+    with pytest.raises(InputError, match="is a link"):
+        other_formats.write_markdown(html, tmp_path / "store")
+    assert not list((tmp_path / "victim").iterdir())
 
 
 def test_latex_escapes_what_is_special() -> None:
