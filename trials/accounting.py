@@ -209,21 +209,31 @@ class Memory:
         return self.state + self.activations + self.undivided
 
 
+ADAM_MOMENTS = 2
 LOSS_LOGITS = 2**27  # logits whose losses are computed at once: 512 MiB in float32, enough work for a device
 LOGIT_BYTES = 3 * 4  # at the peak of a loss: logits, their log-softmax and their gradient
 
 
-def memory(shape: Shape, context: int, batch_sequences: int, *, members: int = 1, bytes_per_value: int = 4) -> Memory:
+def memory(
+    shape: Shape,
+    context: int,
+    batch_sequences: int,
+    *,
+    members: int = 1,
+    bytes_per_value: int = 4,
+    moments: int = ADAM_MOMENTS,
+) -> Memory:
     """Estimate the device memory of training ``members`` stacked models.
 
-    State: weights, gradient and two Adam moments in float32, 16 bytes per parameter. Activations kept for the
-    backward pass, in ``bytes_per_value``: a block keeps ``10 width + 4 ffn`` values per token (residual and normed
-    inputs, q, k, v and attention output; gate and up, their product and gradient), the output ``3 width`` (normed
-    inputs, their copy and gradient) and `LOGIT_BYTES` a logit. Undivided: if there are more than `LOSS_LOGITS`, so many
-    are held at a time (`training.projected_loss`), or else those of a window of the evaluation, with the gradient of
-    the head and its product with a gain. Gathered: a device holds at most the embedding, the head, all gains and the
-    matrices of two blocks unsharded at a time (one of the two is in transit), as weights, as their gradients and as the
-    buffer of the exchange (`training.sharding`): 12 bytes per parameter. Teachers of soft labels are not counted.
+    State: weights, gradient and the optimizer's ``moments`` in float32, 16 bytes per parameter for Adam's two.
+    Activations kept for the backward pass, in ``bytes_per_value``: a block keeps ``10 width + 4 ffn`` values per
+    token (residual and normed inputs, q, k, v and attention output; gate and up, their product and gradient), the
+    output ``3 width`` (normed inputs, their copy and gradient) and `LOGIT_BYTES` a logit. Undivided: if there are
+    more than `LOSS_LOGITS`, so many are held at a time (`training.projected_loss`), or else those of a window of
+    the evaluation, with the gradient of the head and its product with a gain. Gathered: a device holds at most the
+    embedding, the head, all gains and the matrices of two blocks unsharded at a time (one of the two is in
+    transit), as weights, as their gradients and as the buffer of the exchange (`training.sharding`): 12 bytes per
+    parameter. Teachers of soft labels are not counted.
     """
     tokens, token_logits = batch_sequences * context, members * shape.vocabulary
     blocks = tokens * shape.depth * (10 * shape.width + 4 * shape.ffn) * bytes_per_value
@@ -236,4 +246,4 @@ def memory(shape: Shape, context: int, batch_sequences: int, *, members: int = 1
     count = parameters(shape)
     blocks_held = min(2, shape.depth) * (count.attention + count.feed_forward) // shape.depth
     gathered = count.embedding + count.norms + blocks_held
-    return Memory(members * 16 * count.total, activations, undivided, members * 12 * gathered)
+    return Memory(members * 4 * (2 + moments) * count.total, activations, undivided, members * 12 * gathered)

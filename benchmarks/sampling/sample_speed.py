@@ -31,7 +31,8 @@ from sweeplaw.trials.store_format import kept_weights
 from sweeplaw.trials.store_format.kept_weights import Kept
 from sweeplaw.trials.store_format.location import locate
 from sweeplaw.trials.training.keeping import named
-from sweeplaw.trials.training.weights import draw, generators, layout
+from sweeplaw.trials.training.parametrization.groups import ParameterLayout
+from sweeplaw.trials.training.weights import draw, generators
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from sweeplaw.trials.workloads.language_model.resolve import shape_of
 
@@ -42,7 +43,7 @@ def models(params: int, length: int, folder: Path) -> tuple[KeptModel, Any]:
     values = {"corpus": "stdlib", "params_non_embedding": params, "context": length, "unique_tokens": 2**16}
     spec = TrialSpec.of(workload.name, workload.knobs, workload.resolve(values))
     shape, kept = shape_of(spec.knobs), Kept(spec.trial_id)
-    (row,) = draw(layout(shape), generators([0]))
+    (row,) = draw(ParameterLayout.of(shape).values, generators([0]))
     kept_weights.save(f"{folder}/weights", kept, spec.canonical(), [named(row, shape)])
     with kept_weights.opened(locate(str(folder)), kept) as weights:
         huggingface.export(weights, 0, folder / "hf")

@@ -15,6 +15,7 @@ others, in the same turns: the time that sharding adds to a step is the differen
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -38,8 +39,10 @@ from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.corpus.order import batches
 from sweeplaw.trials.training.distributed import ALONE, ProcessGroup, Rendezvous
-from sweeplaw.trials.training.lr_schedule import Schedule
-from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
+from sweeplaw.trials.training.optimizers.optimizer import Coefficients
+from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
+from sweeplaw.trials.training.schedules.lr_schedule import Schedule
+from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.workload import World
 from sweeplaw.trials.workloads.language_model.shapes import solve
 
@@ -65,13 +68,13 @@ class Training:
 
 def ours(task: Task, group: ProcessGroup) -> Training:
     """Return our training, the loop that trials run."""
-    recipe = Recipe(task.shape, task.budget.context, task.sequences, task.steps, 0.9, 0.95, 1e-8, 1e4, "float32")
-    member = Member(0, LR, WEIGHT_DECAY, CLIP, Schedule("constant", task.steps), 20.0)
+    recipe = Recipe(task.shape, task.budget.context, task.sequences, task.steps, 1e4, "float32")
+    member = Member(0, LR, WEIGHT_DECAY, Schedule("constant", task.steps), 20.0, Coefficients(CLIP))
     stack = Stack([member], recipe, task.budget, TrainingDevice("cpu", group))
     weights, optimizer = stack.model.weights, stack.optimizer
 
     def state() -> int:
-        return held([*weights.values, *weights.gradients, *optimizer.first, *optimizer.second])
+        return held([*weights.values, *weights.gradients, *itertools.chain(*optimizer.moments.values())])
 
     return Training(lambda: stack.advance(stack.step + task.per_turn), state)
 

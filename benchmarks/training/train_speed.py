@@ -25,8 +25,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from sweeplaw.trials.accounting import Shape, parameters
 from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.corpus.order import batches
-from sweeplaw.trials.training.lr_schedule import Schedule
-from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
+from sweeplaw.trials.training.optimizers.optimizer import Coefficients
+from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
+from sweeplaw.trials.training.schedules.lr_schedule import Schedule
+from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.workloads.language_model.shapes import solve
 
 LR, WEIGHT_DECAY, CLIP = 3e-3, 0.1, 1.0
@@ -34,8 +36,8 @@ LR, WEIGHT_DECAY, CLIP = 3e-3, 0.1, 1.0
 
 def ours(shape: Shape, budget: DataBudget, batch_sequences: int, steps: int, per_turn: int) -> Callable[[], object]:
     """Return a function that trains our model for ``per_turn`` steps."""
-    recipe = Recipe(shape, budget.context, batch_sequences, steps, 0.9, 0.95, 1e-8, 1e4, "float32")
-    member = Member(0, LR, WEIGHT_DECAY, CLIP, Schedule("constant", steps), 20.0)
+    recipe = Recipe(shape, budget.context, batch_sequences, steps, 1e4, "float32")
+    member = Member(0, LR, WEIGHT_DECAY, Schedule("constant", steps), 20.0, Coefficients(CLIP))
     stack = Stack([member], recipe, budget, TrainingDevice("cpu"))
     return lambda: stack.advance(stack.step + per_turn)
 

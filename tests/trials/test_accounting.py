@@ -171,8 +171,8 @@ def _fake_group(rank: int, processes: int) -> Iterator[None]:
 @pytest.mark.heavy
 def test_gathered_memory_is_the_shared_parameters_the_head_and_two_blocks() -> None:
     """As weights, gradients and exchange buffer: 12 bytes per parameter."""
+    from sweeplaw.trials.training.parametrization.layout import COMMON, HEAD, layout
     from sweeplaw.trials.training.sharding import spans
-    from sweeplaw.trials.training.weights import COMMON, HEAD, layout
 
     shape = Shape(3, 32, 2, 85, 256)
     size = {span.name: span.size for span in spans(layout(shape))}

@@ -17,7 +17,8 @@ from sweeplaw.trials.errors import DamagedDataError, InputError, shown
 from sweeplaw.trials.spec import Knob
 from sweeplaw.trials.store_format.kept_weights import KeptWeights
 from sweeplaw.trials.training.model import Forward
-from sweeplaw.trials.training.weights import Layer, layout
+from sweeplaw.trials.training.parametrization.layout import layout
+from sweeplaw.trials.training.weights import Layer
 
 LANGUAGE_MODEL = "language_model"
 SHAPE = ("depth", "width", "heads", "ffn", "tied_embeddings", "qk_norm")  # the knobs of a model's shape

@@ -10,9 +10,10 @@ from torch import Tensor
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.store_format import kept_weights
 from sweeplaw.trials.store_format.kept_weights import Kept
+from sweeplaw.trials.training.parametrization.layout import layout
 from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.training.trial import TrialInProgress
-from sweeplaw.trials.training.weights import layout, views
+from sweeplaw.trials.training.weights import views
 
 _log = logging.getLogger(__name__)
 

@@ -28,11 +28,13 @@ from sweeplaw.trials.training.kernels import (
     rms_norm,
     split_rotated,
 )
+from sweeplaw.trials.training.parametrization.groups import ParameterLayout
+from sweeplaw.trials.training.parametrization.layout import COMMON, HEAD
 from sweeplaw.trials.training.projected_loss import projected_losses
 from sweeplaw.trials.training.regularizers import layers
 from sweeplaw.trials.training.regularizers.layers import smoothed_losses
 from sweeplaw.trials.training.regularizers.noise import StepNoise
-from sweeplaw.trials.training.weights import COMMON, HEAD, UnshardedWeights, Weights, WeightSlot, layout
+from sweeplaw.trials.training.weights import UnshardedWeights, Weights
 
 Tensors = Mapping[str, Tensor]
 
@@ -127,19 +129,21 @@ class Transformer(Forward):
         rope_base: float = 1e4,
         group: ProcessGroup = ALONE,
         autocast: torch.dtype | None = None,
+        layout: ParameterLayout | None = None,
     ) -> None:
-        self.weights = _weights(layout(shape), seeds, device, group, autocast)
+        """``layout`` is that of the standard parametrization by default."""
+        self.weights = _weights(layout or ParameterLayout.of(shape), seeds, device, group, autocast)
         super().__init__(shape, context, device, rope_base, autocast, self.weights.run)
 
 
 def _weights(
-    slots: Sequence[WeightSlot], seeds: Sequence[int], device: str, group: ProcessGroup, autocast: torch.dtype | None
+    layout: ParameterLayout, seeds: Sequence[int], device: str, group: ProcessGroup, autocast: torch.dtype | None
 ) -> Weights:
     if group.size == 1:
-        return UnshardedWeights(slots, seeds, device)
+        return UnshardedWeights(layout, seeds, device)
     from sweeplaw.trials.training.sharding import ShardedWeights  # a second of imports that few trials need
 
-    return ShardedWeights(slots, seeds, device, group, autocast)
+    return ShardedWeights(layout, seeds, device, group, autocast)
 
 
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:

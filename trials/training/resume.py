@@ -27,7 +27,6 @@ from sweeplaw.trials.training.stack import Stack, history
 from sweeplaw.trials.training.trial import TrialInProgress
 from sweeplaw.trials.workload import never_preempted
 
-STATE = ("weights", "first", "second")
 CURVES = ("losses", "norms")
 _PER_ATTEMPT = ("trial_id", "attempt")  # fields of a point that the attempt that yields it again sets
 
@@ -96,7 +95,7 @@ def restore(
     members = iter([row for trial in trials for row in _members(checkpoints[trial.group.trial_id])])
     for stack in stacks:
         rows = [next(members) for _ in stack.members]
-        state = {name: _stack([row[name] for row in rows]) for name in STATE}
+        state = {name: _stack([row[name] for row in rows]) for name in rows[0] if name not in CURVES}
         stack.resume(state | {name: torch.stack([row[name] for row in rows], dim=1) for name in CURVES})
     for trial in trials:
         saved = checkpoints[trial.group.trial_id]
@@ -115,7 +114,7 @@ def _saved(trial: TrialInProgress, states: Sequence[Mapping[str, Tensor]]) -> Sa
     members = [(state, column) for state in states for column in range(len(state["weights"]))]
     tensors: dict[str, Tensor] = {}
     for i, (state, column) in enumerate(members[trial.rows]):
-        tensors |= {f"{name}.{i}": state[name][column] for name in STATE}
+        tensors |= {f"{name}.{i}": state[name][column] for name in state if name not in CURVES}
         tensors |= {f"{name}.{i}": state[name][:, column] for name in CURVES}
     points = [
         {name: value for name, value in asdict(point).items() if name not in _PER_ATTEMPT} for point in trial.points
@@ -130,7 +129,8 @@ def _stack(rows: Sequence[Tensor]) -> Tensor:
 
 def _members(saved: Saved) -> Iterator[dict[str, Tensor]]:
     """Yield the tensors of each member, in order."""
+    names = [name.removesuffix(".0") for name in saved.tensors if name.endswith(".0")]
     i = 0
     while f"weights.{i}" in saved.tensors:
-        yield {name: saved.tensors[f"{name}.{i}"] for name in (*STATE, *CURVES)}
+        yield {name: saved.tensors[f"{name}.{i}"] for name in names}
         i += 1

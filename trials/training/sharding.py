@@ -22,8 +22,11 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 
+from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.training.distributed import ProcessGroup, detect_lost_peer
-from sweeplaw.trials.training.weights import COMMON, HEAD, Layer, WeightSlot, draw, generators, views
+from sweeplaw.trials.training.parametrization.groups import ParameterGroup, ParameterLayout
+from sweeplaw.trials.training.parametrization.layout import COMMON, HEAD, WeightSlot
+from sweeplaw.trials.training.weights import Layer, draw, generators, views
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +58,28 @@ class ShardedWeights:
 
     def __init__(
         self,
-        slots: Sequence[WeightSlot],
+        layout: ParameterLayout,
         seeds: Sequence[int],
         device: str,
         group: ProcessGroup,
         autocast: torch.dtype | None = None,
     ) -> None:
-        self.group, self.spans = group, spans(slots)
+        self.group, self.spans = group, spans(layout.slots)
         members, mesh = generators(seeds), init_device_mesh(device, (group.size,))
         self.parts: dict[str, _ShardedPart] = {}
         for span in self.spans:  # the common part contains the others as submodules and must be wrapped last
             common = span.name == COMMON
-            values = _pad(draw(span.slots, members), group.size)  # no process ever holds the whole model
+            values = _pad(
+                draw(layout.part(span.name).values, members), group.size
+            )  # no process ever holds the whole model
             part = _ShardedPart(span.slots, values, self.parts if common else {})
             _shard(part, mesh, reshard=span.name not in (COMMON, HEAD), autocast=None if common else autocast)
             self.parts[span.name] = part
         self._shards = [part.flat for part in self.parts.values()]
         self.values = [_local(shard) for shard in self._shards]
-        self.decays = [name != COMMON for name in self.parts]
+        self.groups = [
+            _shard_group(layout.part(name), part.shape[1]) for name, part in zip(self.parts, self.values, strict=True)
+        ]
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -123,6 +130,17 @@ class _ShardedPart(nn.Module):
         Layers overwrite their inputs, and autograd forbids that for tensors that `fully_shard`'s hooks have returned.
         """
         return layer(views(self.flat, self.slots), *(tensor.clone() for tensor in inputs))
+
+
+def _shard_group(part: ParameterLayout, size: int) -> ParameterGroup:
+    """Return how the ``size`` values of a part that a process holds are updated. Raise InputError if not all alike."""
+    first, *others = part.groups
+    if others or first.matrices:
+        raise InputError(
+            "a trial of several processes updates pieces of its tensors (accepted: optimizers of single values, and "
+            "parametrizations in which all matrices of a block have one learning rate, or one process a trial)"
+        )
+    return ParameterGroup(size, first.decays, first.lr)
 
 
 def _shard(part: _ShardedPart, mesh: DeviceMesh, *, reshard: bool, autocast: torch.dtype | None) -> None:

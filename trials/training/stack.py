@@ -4,109 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sweeplaw.trials.accounting import Shape
-from sweeplaw.trials.changes import Change, value_at
 from sweeplaw.trials.corpus import DataBudget
 from sweeplaw.trials.corpus.order import Mixture, batches
-from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.training.distillation import SoftLabels
-from sweeplaw.trials.training.distributed import ALONE, ProcessGroup
-from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.model import Transformer
-from sweeplaw.trials.training.optimizers.adamw import AdamW
+from sweeplaw.trials.training.optimizers.registry import OF_MATRICES, OPTIMIZERS
+from sweeplaw.trials.training.parametrization.groups import ParameterLayout
+from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
 from sweeplaw.trials.training.regularizers.noise import StepNoise
-from sweeplaw.trials.training.regularizers.settings import NONE, Regularizers
 from sweeplaw.trials.workload import never_preempted
 
 SYNC_EVERY = {"cpu": 1, "cuda": 16}  # steps between reads of the losses, for which the host waits for the device
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """Settings that may differ between the members of a stack.
-
-    A member whose loss exceeds ``divergence_loss`` nats has diverged. ``changes`` give lr and weight decay new values
-    from some steps on. ``init_seed`` and ``data_seed`` replace the seed of the initialization and of the data order.
-    """
-
-    seed: int
-    lr: float
-    weight_decay: float
-    grad_clip: float
-    schedule: Schedule
-    divergence_loss: float
-    changes: tuple[Change, ...] = ()
-    init_seed: int | None = None
-    data_seed: int | None = None
-    regularizers: Regularizers = NONE
-
-    def lr_at(self, step: int) -> float:
-        """Return the learning rate at update ``step``, counted from 0."""
-        return value_at("lr", self.lr, self.changes, step) * self.schedule(step)
-
-    @property
-    def initialization(self) -> int:
-        """Seed of the initial weights."""
-        return self.seed if self.init_seed is None else self.init_seed
-
-    @property
-    def data_order(self) -> int:
-        """Seed of the order in which it sees the data."""
-        return self.seed if self.data_seed is None else self.data_seed
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """Settings that all members of a stack share."""
-
-    shape: Shape
-    context: int
-    batch_sequences: int
-    steps: int
-    beta1: float
-    beta2: float
-    eps: float
-    rope_base: float
-    precision: str
-
-    @property
-    def batch_tokens(self) -> int:
-        """Tokens of one step of one member."""
-        return self.batch_sequences * self.context
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingDevice:
-    """Device of a stack: its ``type`` ("cpu" or "cuda"), the processes that share the training, and the number of
-    micro-batches in which each process computes its share of a batch.
-    """
-
-    type: str
-    group: ProcessGroup = ALONE
-    micro_batch_divisor: int = 1
-
-    def micro_batches(self, sequences: int) -> list[tuple[slice, float]]:
-        """Return this process's micro-batches of a batch of ``sequences``: rows, and their weight in the batch's mean.
-
-        Their sizes differ by at most one sequence. All processes have the same number of micro-batches, because they
-        communicate in each. Raise InputError if there are fewer sequences than processes.
-        """
-        if sequences < self.group.size:
-            raise InputError(
-                f"batch_sequences = {sequences} cannot be split over {self.group.size} processes "
-                f"(accepted: at most {sequences} processes a trial)"
-            )
-        own = np.array_split(np.arange(sequences), self.group.size)[self.group.rank]
-        micro_batches = np.array_split(own, min(self.micro_batch_divisor, sequences // self.group.size))
-        return [(slice(int(rows[0]), int(rows[-1]) + 1), len(rows) / sequences) for rows in micro_batches]
 
 
 class Stack:
@@ -126,23 +41,20 @@ class Stack:
     ) -> None:
         self.members, self.recipe, self.device, self.step = members, recipe, device, 0
         self._soft_labels = soft_labels
-        self._changes = any(member.changes for member in members)
         self._regularizers = [member.regularizers for member in members]
         smoothing = [one.label_smoothing for one in self._regularizers]
         self._smoothing = torch.tensor(smoothing, device=device.type) if any(smoothing) else None
         seeds = [member.initialization for member in members]
         autocast = torch.bfloat16 if recipe.precision == "bfloat16" else None
-        self.model = Transformer(
-            recipe.shape, recipe.context, seeds, device.type, recipe.rope_base, device.group, autocast
+        layout = ParameterLayout.of(
+            recipe.shape, recipe.parametrization, whole_matrices=recipe.optimizer in OF_MATRICES
         )
-        self.optimizer = AdamW(
-            self.model.weights.values,
-            self.model.weights.decays,
-            weight_decay=[member.weight_decay for member in members],
-            grad_clip=[member.grad_clip for member in members],
-            beta1=recipe.beta1,
-            beta2=recipe.beta2,
-            eps=recipe.eps,
+        self.model = Transformer(
+            recipe.shape, recipe.context, seeds, device.type, recipe.rope_base, device.group, autocast, layout
+        )
+        weights = self.model.weights
+        self.optimizer = OPTIMIZERS[recipe.optimizer](
+            weights.values, weights.groups, [member.coefficients for member in members]
         )
         self.micro_batches = device.micro_batches(recipe.batch_sequences)
         self.losses, self.norms = np.empty((2, recipe.steps, len(members)))
@@ -182,11 +94,26 @@ class Stack:
         return {**tensors, **copies} if tensors else None
 
     def weights(self) -> Tensor | None:
-        """Return the weights, (members, parameters), on the CPU; None except in the first process.
+        """Return the weights to evaluate with, (members, parameters), on the CPU; None except in the first process.
 
         A collective operation, as `state`.
         """
-        return self.model.weights.gather(self.model.weights.values)
+        averaged = self.optimizer.averaged()
+        return self.model.weights.gather(self.model.weights.values if averaged is None else averaged)
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Compute with the weights that the optimizer averages, if it does, until the end of the context."""
+        averaged, values = self.optimizer.averaged(), self.model.weights.values
+        if averaged is None:
+            yield
+            return
+        trained = [part.clone() for part in values]
+        _copy(averaged, values)
+        try:
+            yield
+        finally:
+            _copy(trained, values)
 
     def begin_from(self, weights: Tensor) -> None:
         """Replace the initial weights by these, (members, parameters)."""
@@ -196,7 +123,8 @@ class Stack:
         """Continue from a `state`."""
         for name, parts in self._tensors().items():
             self.model.weights.load(parts, state[name])
-        self.step = self.optimizer.steps = len(state["losses"])
+        self.step = len(state["losses"])
+        self.optimizer.resume(self.lrs(step) for step in range(self.step))
         self.losses[: self.step], self.norms[: self.step] = state["losses"].numpy(), state["norms"].numpy()
         self.diverged |= is_diverged(self.losses[: self.step], self.divergence_losses).any(axis=0)
         self._batches = self._open_batches()
@@ -207,7 +135,7 @@ class Stack:
 
     def weight_decays(self, step: int) -> list[float]:
         """Return the weight decay of each member at update ``step``, counted from 0."""
-        return [value_at("weight_decay", member.weight_decay, member.changes, step) for member in self.members]
+        return [member.weight_decay_at(step) for member in self.members]
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Return the next-token logits of every member on the same ``tokens``, (batch, context).
@@ -218,7 +146,7 @@ class Stack:
 
     def _tensors(self) -> dict[str, Sequence[Tensor]]:
         """Return the weights and their moments, as far as this process holds them."""
-        return {"weights": self.model.weights.values, "first": self.optimizer.first, "second": self.optimizer.second}
+        return {"weights": self.model.weights.values, **self.optimizer.moments}
 
     def _open_batches(self) -> list[Iterator[npt.NDArray[np.int64]]]:
         """Return each member's batches from the current step on."""
@@ -235,9 +163,7 @@ class Stack:
             weights.backward(losses, weight, first=i == 0)
             loss += losses.detach() * weight
         norms = weights.norms()
-        if self._changes:
-            self.optimizer.weight_decay = self.weight_decays(self.step)
-        self.optimizer.step(self.lrs(self.step), weights.gradients, norms)
+        self.optimizer.step(self.lrs(self.step), self.weight_decays(self.step), weights.gradients, norms)
         self.step += 1
         return loss, norms
 
@@ -251,6 +177,11 @@ class Stack:
             return None
         seeds, sequences = [member.seed for member in self.members], self.recipe.batch_sequences
         return StepNoise(self._regularizers, seeds, self.step, rows, sequences, self.device.type)
+
+
+def _copy(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:
+    for values, copy in zip(source, target, strict=True):
+        copy.copy_(values)
 
 
 def history(stacks: Sequence[Stack], begin: int, end: int) -> tuple[Floats, Floats]:

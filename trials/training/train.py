@@ -21,8 +21,9 @@ from sweeplaw.trials.store_format.checkpoint import Saved
 from sweeplaw.trials.training.distillation import SoftLabels
 from sweeplaw.trials.training.evaluation.ensemble import evaluate
 from sweeplaw.trials.training.keeping import WeightSaver
+from sweeplaw.trials.training.recipe import Recipe, TrainingDevice
 from sweeplaw.trials.training.resume import Checkpointer, restore
-from sweeplaw.trials.training.stack import Recipe, Stack, TrainingDevice, history
+from sweeplaw.trials.training.stack import Stack, history
 from sweeplaw.trials.training.trial import Clock, MemberGroup, TrialInProgress
 
 

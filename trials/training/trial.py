@@ -12,7 +12,8 @@ import numpy as np
 from sweeplaw.trials.record import CurvePoint, Outcome, State
 from sweeplaw.trials.spec import Value
 from sweeplaw.trials.training.evaluation.ensemble import EnsembleEvaluation
-from sweeplaw.trials.training.stack import Floats, Member, Recipe, is_diverged
+from sweeplaw.trials.training.recipe import Member, Recipe
+from sweeplaw.trials.training.stack import Floats, is_diverged
 
 
 @dataclass(frozen=True, slots=True)

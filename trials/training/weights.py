@@ -1,75 +1,23 @@
-"""The weights of a stack of models: their tensors, initialization and layout in one flat buffer.
+"""The weights of a stack of models, drawn and held in one flat buffer in the order of `parametrization.layout`.
 
-Matrices that decay come first in the buffer, block by block; what does not decay (embedding, gains) comes last. The
-model passes each layer to the holder of its part of the weights, so that `trials.training.sharding` can keep them on
-several processes.
+The model passes each layer to the holder of its part of the weights, so that `trials.training.sharding` can keep them
+on several processes.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from sweeplaw.trials.accounting import Shape
+from sweeplaw.trials.training.parametrization.groups import ParameterGroup, ParameterLayout
+from sweeplaw.trials.training.parametrization.layout import WeightSlot
+from sweeplaw.trials.training.parametrization.scaling import ScaledValues
 
-HEAD_SCALE = 0.1  # logits start with this deviation, so that the loss starts within 0.01 nats of ln(vocabulary)
-COMMON, HEAD = "common", "head"  # parts of the weights; the others are the blocks, by number
 Layer = Callable[..., Tensor]  # a function of a part's tensors by name and of tensors that it may overwrite
-
-
-@dataclass(frozen=True, slots=True)
-class WeightSlot:
-    """One parameter tensor of one member: its name, shape, whether it decays, and its initial standard deviation.
-
-    ``std`` None is a gain, which starts at 1.
-    """
-
-    name: str
-    size: tuple[int, ...]
-    decays: bool
-    std: float | None
-
-    @property
-    def part(self) -> str:
-        """Part of the weights it belongs to: the head's or a block's matrices, or what does not decay."""
-        return self.name.partition(".")[0] if self.decays else COMMON
-
-    @property
-    def numel(self) -> int:
-        """Number of values."""
-        return math.prod(self.size)
-
-
-def layout(shape: Shape) -> tuple[WeightSlot, ...]:
-    """Return all parameter tensors of a shape, those that decay first.
-
-    Initialization: matrices normal with deviation 1/sqrt(inputs), those that write into the residual stream divided
-    by sqrt(2 depth) (Radford et al. 2019, section 2.3); token embedding 1/sqrt(width); output head 0.1/sqrt(width);
-    gains 1.
-    """
-    width, ffn, table = shape.width, shape.ffn, (shape.vocabulary, shape.width)
-    inward, residual = width**-0.5, (2 * shape.depth) ** -0.5
-    slots = [WeightSlot("embedding", table, False, inward), WeightSlot("final_norm", (width,), False, None)]
-    if not shape.tied_embeddings:
-        slots.append(WeightSlot(HEAD, table, True, HEAD_SCALE * inward))
-    for block in range(shape.depth):
-        slots += [
-            WeightSlot(f"{block}.attention_norm", (width,), False, None),
-            WeightSlot(f"{block}.qkv", (3 * width, width), True, inward),
-            WeightSlot(f"{block}.attention_out", (width, width), True, inward * residual),
-            WeightSlot(f"{block}.ffn_norm", (width,), False, None),
-            WeightSlot(f"{block}.gate_up", (2 * ffn, width), True, inward),
-            WeightSlot(f"{block}.down", (width, ffn), True, ffn**-0.5 * residual),
-        ]
-        if shape.qk_norm:
-            gain = (width // shape.heads,)
-            slots += [WeightSlot(f"{block}.{part}_norm", gain, False, None) for part in ("query", "key")]
-    return tuple(sorted(slots, key=lambda slot: not slot.decays))
 
 
 def generators(seeds: Sequence[int]) -> list[torch.Generator]:
@@ -77,9 +25,17 @@ def generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def draw(slots: Sequence[WeightSlot], members: Sequence[torch.Generator]) -> Tensor:
-    """Draw the next initial values of each member, (members, values), in the order of the slots."""
-    return torch.stack([torch.cat([_draw(slot, member) for slot in slots]) for member in members])
+def draw(values: Sequence[ScaledValues], members: Sequence[torch.Generator]) -> Tensor:
+    """Draw the next initial values of each member, (members, values), in order."""
+    return torch.stack([torch.cat(list(_drawn(values, member))) for member in members])
+
+
+def _drawn(values: Sequence[ScaledValues], generator: torch.Generator) -> Iterator[Tensor]:
+    """Draw each tensor whole, and multiply its pieces by their factors."""
+    for slot, items in itertools.groupby(values, key=lambda item: item.slot):
+        pieces = list(items)
+        drawn = _draw(slot, generator).split([piece.size for piece in pieces])
+        yield from (own if piece.init == 1 else own.mul_(piece.init) for own, piece in zip(drawn, pieces, strict=True))
 
 
 def _draw(slot: WeightSlot, generator: torch.Generator) -> Tensor:
@@ -97,8 +53,8 @@ class Weights(Protocol):
         ...
 
     @property
-    def decays(self) -> Sequence[bool]:
-        """Whether each of ``values`` decays."""
+    def groups(self) -> Sequence[ParameterGroup]:
+        """How each of ``values`` is updated."""
         ...
 
     @property
@@ -141,16 +97,15 @@ class UnshardedWeights:
     ``parameters`` are the leaves, views of the buffer.
     """
 
-    def __init__(self, slots: Sequence[WeightSlot], seeds: Sequence[int], device: str) -> None:
-        self.flat = draw(slots, generators(seeds)).to(device)
+    def __init__(self, layout: ParameterLayout, seeds: Sequence[int], device: str) -> None:
+        self.flat = draw(layout.values, generators(seeds)).to(device)
         self.gradient = torch.zeros_like(self.flat)
-        self.parameters = views(self.flat, slots)
+        self.parameters = views(self.flat, layout.slots)
         for leaf in self.parameters.values():
             leaf.requires_grad_()
-        decayed = sum(slot.numel for slot in slots if slot.decays)
-        sizes = [decayed, self.flat.shape[1] - decayed]
+        self.groups = layout.groups
+        sizes = [group.size for group in self.groups]
         self.values, self.gradients = self.flat.split(sizes, dim=1), self.gradient.split(sizes, dim=1)
-        self.decays = (True, False)
 
     def run(self, part: str, layer: Layer, *inputs: Tensor) -> Tensor:
         return layer(self.parameters, *inputs)

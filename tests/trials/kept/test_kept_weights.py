@@ -31,7 +31,8 @@ from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import kept_weights, tensor_files
 from sweeplaw.trials.store_format.kept_weights import Kept
 from sweeplaw.trials.training.model import token_losses
-from sweeplaw.trials.training.stack import Stack, TrainingDevice
+from sweeplaw.trials.training.recipe import TrainingDevice
+from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.training.weights import UnshardedWeights
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from sweeplaw.trials.workloads.language_model.run import member_group, recipe_of

@@ -26,7 +26,8 @@ from sweeplaw.trials.store_format import kept_weights, synthetic_corpora, tensor
 from sweeplaw.trials.store_format.kept_weights import Kept
 from sweeplaw.trials.store_format.location import Location, locate
 from sweeplaw.trials.training.keeping import named
-from sweeplaw.trials.training.weights import draw, generators, layout
+from sweeplaw.trials.training.parametrization.groups import ParameterLayout
+from sweeplaw.trials.training.weights import draw, generators
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from sweeplaw.trials.workloads.language_model.resolve import shape_of
 
@@ -38,7 +39,7 @@ def keep(folder: Path, seed: int = 0, members: int = 1, **values: Any) -> str:
     """Keep weights drawn at random in a store and return the id of their trial."""
     spec = TrialSpec.of(WORKLOAD.name, WORKLOAD.knobs, WORKLOAD.resolve({**SMALL, **values}) | {"seed": seed})
     shape = shape_of(spec.knobs)
-    rows = 3 * draw(layout(shape), generators(range(10 * seed, 10 * seed + members)))
+    rows = 3 * draw(ParameterLayout.of(shape).values, generators(range(10 * seed, 10 * seed + members)))
     kept_weights.save(f"{folder}/weights", Kept(spec.trial_id), spec.canonical(), [named(row, shape) for row in rows])
     return spec.trial_id
 

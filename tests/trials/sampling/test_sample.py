@@ -22,7 +22,8 @@ from sweeplaw.trials.store_format import kept_weights
 from sweeplaw.trials.store_format.kept_weights import Kept, KeptWeights
 from sweeplaw.trials.store_format.location import locate
 from sweeplaw.trials.training.keeping import named
-from sweeplaw.trials.training.weights import draw, generators, layout
+from sweeplaw.trials.training.parametrization.groups import ParameterLayout
+from sweeplaw.trials.training.weights import draw, generators
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from sweeplaw.trials.workloads.language_model.resolve import shape_of
 
@@ -36,7 +37,7 @@ def untrained(folder: Path, members: int = 1, **values: Any) -> Iterator[KeptWei
     small = {"corpus": "markov:states=12,tokens=65536", "context": 32, "unique_tokens": 1024, "width": 32}
     spec = TrialSpec.of(WORKLOAD.name, WORKLOAD.knobs, WORKLOAD.resolve({**small, "members": members, **values}))
     shape = shape_of(spec.knobs)
-    rows = 3 * draw(layout(shape), generators(range(members)))
+    rows = 3 * draw(ParameterLayout.of(shape).values, generators(range(members)))
     kept = Kept(spec.trial_id)
     kept_weights.save(f"{folder}/weights", kept, spec.canonical(), [named(row, shape) for row in rows])
     with kept_weights.opened(locate(str(folder)), kept) as weights:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,11 +28,14 @@ from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.corpus.order import batches
 from sweeplaw.trials.training import sharding, weights
 from sweeplaw.trials.training.distributed import Rendezvous
-from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.model import Transformer
+from sweeplaw.trials.training.optimizers.optimizer import Coefficients
+from sweeplaw.trials.training.parametrization.groups import ParameterLayout
+from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
 from sweeplaw.trials.training.regularizers.settings import Regularizers
-from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
-from sweeplaw.trials.training.weights import draw, generators, layout
+from sweeplaw.trials.training.schedules.lr_schedule import Schedule
+from sweeplaw.trials.training.stack import Stack
+from sweeplaw.trials.training.weights import draw, generators
 from sweeplaw.trials.workload import World
 
 STATE = ("weights", "first", "second")
@@ -59,7 +63,7 @@ class Case:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(self.shape, 16, self.batch_sequences, STEPS, 0.9, 0.95, 1e-8, 1e4, "float32")
+        return Recipe(self.shape, 16, self.batch_sequences, STEPS, 1e4, "float32")
 
     @property
     def budget(self) -> DataBudget:
@@ -68,8 +72,9 @@ class Case:
 
 def member(**values: Any) -> Member:
     """Return a member with a warm-up and a decaying learning rate, without clipping by default."""
-    settings = {"seed": 0, "lr": 1e-2, "weight_decay": 0.1, "grad_clip": 0.0, **values}
-    return Member(schedule=Schedule("cosine", STEPS, 0.1), divergence_loss=20.0, **settings)
+    settings = {"seed": 0, "lr": 1e-2, "weight_decay": 0.1, **values}
+    coefficients = Coefficients(grad_clip=settings.pop("grad_clip", 0.0))
+    return Member(coefficients=coefficients, schedule=Schedule("cosine", STEPS, 0.1), divergence_loss=20.0, **settings)
 
 
 def shape(*, tied: bool = False, qk_norm: bool = False) -> Shape:
@@ -145,7 +150,7 @@ def ours(case: Case, place: TrainingDevice) -> dict[str, Any]:
         stack.advance(STEPS)
     alive = _alive() - before
     weights, optimizer = stack.model.weights, stack.optimizer
-    kept = [*weights.values, *weights.gradients, *optimizer.first, *optimizer.second]
+    kept = [*weights.values, *weights.gradients, *itertools.chain(*optimizer.moments.values())]
     assert {tensor.dtype for tensor in kept} == {case.dtype}
     return {
         "state": stack.state(),
@@ -176,7 +181,7 @@ def _fully_sharded(case: Case, member: Member, rank: int) -> dict[str, Tensor]:
     for block in model.blocks.values():
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
-    optimizer = _optimizer(model, recipe, member)
+    optimizer = _optimizer(model, member)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, member.schedule)
     for batch in batches(case.budget, member.seed, recipe.batch_sequences, STEPS):
         windows = torch.from_numpy(batch).tensor_split(case.size)[rank]
@@ -184,8 +189,8 @@ def _fully_sharded(case: Case, member: Member, rank: int) -> dict[str, Tensor]:
         total = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten(), reduction="sum")
         optimizer.zero_grad()
         (total * case.size / recipe.batch_tokens).backward()  # fully_shard takes the mean over processes
-        if member.grad_clip:
-            nn.utils.clip_grad_norm_(model.parameters(), member.grad_clip)
+        if member.coefficients.grad_clip:
+            nn.utils.clip_grad_norm_(model.parameters(), member.coefficients.grad_clip)
         optimizer.step()
         schedule.step()
     parameters = [model.get_parameter(name) for name in names]
@@ -198,21 +203,23 @@ def _fully_sharded(case: Case, member: Member, rank: int) -> dict[str, Tensor]:
 
 def _initialize(model: nn.Module, shape: Shape, seed: int) -> list[str]:
     """Copy our initial values to the peer; return the names of its parameters in our order."""
-    slots = layout(shape)
-    (member,) = draw(slots, generators([seed]))
+    layout = ParameterLayout.of(shape)
+    slots = layout.slots
+    (member,) = draw(layout.values, generators([seed]))
     for slot, values in zip(slots, member.split([slot.numel for slot in slots]), strict=True):
         model.get_parameter(_named(slot.name)).data.copy_(values.view(slot.size))
     return [_named(slot.name) for slot in slots]
 
 
-def _optimizer(model: nn.Module, recipe: Recipe, member: Member) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, member: Member) -> torch.optim.Optimizer:
     """Return torch's AdamW: matrices decay, gains and the embedding do not."""
     decayed = {name: parameter.ndim > 1 and "embedding" not in name for name, parameter in model.named_parameters()}
     groups = [
         {"params": [model.get_parameter(name) for name in decayed if decayed[name] == decays], "weight_decay": decay}
         for decays, decay in ((True, member.weight_decay), (False, 0.0))
     ]
-    return torch.optim.AdamW(groups, lr=member.lr, betas=(recipe.beta1, recipe.beta2), eps=recipe.eps)
+    own = member.coefficients
+    return torch.optim.AdamW(groups, lr=member.lr, betas=(own.beta1, own.beta2), eps=own.eps)
 
 
 def _whole(parts: Sequence[Tensor]) -> Tensor:

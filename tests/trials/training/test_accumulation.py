@@ -16,16 +16,18 @@ from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
-from sweeplaw.trials.training.lr_schedule import Schedule
-from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
+from sweeplaw.trials.training.optimizers.optimizer import Coefficients
+from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
+from sweeplaw.trials.training.schedules.lr_schedule import Schedule
+from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.training.weights import UnshardedWeights
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads.language_model import LanguageModel
 
 MARKOV = "markov:states=12,spread=1.5,tokens=65536"
 STEPS = 20
-RECIPE = Recipe(Shape(2, 16, 2, 40, 12), 16, 8, STEPS, 0.9, 0.95, 1e-8, 1e4, "float32")
-MEMBER = Member(0, 1e-2, 0.1, 0.5, Schedule("cosine", STEPS, 0.1), 20.0)
+RECIPE = Recipe(Shape(2, 16, 2, 40, 12), 16, 8, STEPS, 1e4, "float32")
+MEMBER = Member(0, 1e-2, 0.1, Schedule("cosine", STEPS, 0.1), 20.0, Coefficients(grad_clip=0.5))
 WORKLOAD = LanguageModel.of("", {})
 
 
@@ -49,7 +51,7 @@ def weights(stack: Stack) -> torch.Tensor:
 @pytest.mark.heavy
 def test_losses_norms_and_weights_do_not_depend_on_the_micro_batch_size(budget: DataBudget, divisor: int) -> None:
     """Three parts of eight sequences have 3, 3 and 2: sequences have equal weights, so the parts do not."""
-    members = [MEMBER, replace(MEMBER, seed=1, grad_clip=0.0)]
+    members = [MEMBER, replace(MEMBER, seed=1, coefficients=Coefficients(grad_clip=0.0))]
     whole, parts = (
         Stack(members, RECIPE, budget, TrainingDevice("cpu", micro_batch_divisor=count)) for count in (1, divisor)
     )

@@ -13,15 +13,16 @@ from torch import Tensor
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.training.distillation import SoftLabels, soft_losses
-from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.model import Transformer
-from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
+from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
+from sweeplaw.trials.training.schedules.lr_schedule import Schedule
+from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.training.weights import UnshardedWeights
 
 MEMBERS, BATCH, CONTEXT, VOCABULARY = 2, 3, 4, 5
 SHAPE = Shape(2, 16, 2, 40, 12)
-RECIPE = Recipe(SHAPE, 16, 8, 12, 0.9, 0.95, 1e-8, 1e4, "float32")
-MEMBER = Member(0, 1e-2, 0.1, 1.0, Schedule("cosine", 12, 0.1), 20.0)
+RECIPE = Recipe(SHAPE, 16, 8, 12, 1e4, "float32")
+MEMBER = Member(0, 1e-2, 0.1, Schedule("cosine", 12, 0.1), 20.0)
 
 
 @pytest.fixture(scope="module")

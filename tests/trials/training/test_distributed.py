@@ -20,8 +20,10 @@ from sweeplaw.trials.store_format.location import locate
 from sweeplaw.trials.training.distributed import ProcessGroup, Rendezvous, detect_lost_peer
 from sweeplaw.trials.training.kernels import _FeedForward
 from sweeplaw.trials.training.model import Transformer
+from sweeplaw.trials.training.parametrization.groups import ParameterLayout
+from sweeplaw.trials.training.parametrization.layout import layout
 from sweeplaw.trials.training.sharding import ShardedWeights, spans
-from sweeplaw.trials.training.weights import UnshardedWeights, layout
+from sweeplaw.trials.training.weights import UnshardedWeights
 from sweeplaw.trials.workload import Context, PeerLost, World
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from tests.trials.training.worlds import PATIENCE_SECONDS, free_address, world
@@ -160,7 +162,7 @@ def test_weights_are_gathered_for_one_block_at_a_time_forward_and_backward(
 ) -> None:
     shape = Shape(3, 16, 2, 40, 12)
     whole, sharded = (Transformer(shape, 8, [0, 1], "cpu", autocast=autocast) for _ in range(2))
-    held = sharded.weights = ShardedWeights(layout(shape), [0, 1], "cpu", group, autocast)
+    held = sharded.weights = ShardedWeights(ParameterLayout.of(shape), [0, 1], "cpu", group, autocast)
     sharded.run = held.run
     gathered: list[set[str]] = []
     real = _FeedForward.backward

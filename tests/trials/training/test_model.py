@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.training.model import Transformer as Model
 from sweeplaw.trials.training.model import token_losses
+from sweeplaw.trials.training.parametrization.layout import layout
 from sweeplaw.trials.training.sharding import spans
-from sweeplaw.trials.training.weights import UnshardedWeights, layout
+from sweeplaw.trials.training.weights import UnshardedWeights
 
 SHAPE = Shape(depth=2, width=32, heads=4, ffn=48, vocabulary=61)
 CONTEXT = 12

@@ -71,17 +71,17 @@ from sweeplaw.trials import accounting
 from sweeplaw.trials.accounting import Shape
 from sweeplaw.trials.training.model import Transformer
 from sweeplaw.trials.training.optimizers.adamw import AdamW
+from sweeplaw.trials.training.optimizers.optimizer import Coefficients
 accounting.LOSS_LOGITS = 2**22
 
 def train(shape, context, batch, members):
     autocast = torch.bfloat16 if sys.argv[1] == "bfloat16" else None
     model, each = Transformer(shape, context, range(members), "cpu", autocast=autocast), [0.1] * members
     weights = model.weights
-    settings = dict(weight_decay=each, grad_clip=each, beta1=0.9, beta2=0.95, eps=1e-8)
-    optimizer = AdamW(weights.values, weights.decays, **settings)
+    optimizer = AdamW(weights.values, weights.groups, [Coefficients(grad_clip=0.1)] * members)
     for _ in range(2):
         weights.backward(model.losses(torch.zeros(members, batch, context + 1, dtype=torch.int64)))
-        optimizer.step(each, weights.gradients, weights.norms())
+        optimizer.step(each, each, weights.gradients, weights.norms())
 
 train(Shape(1, 8, 1, 16, 16), 8, 1, 1)
 def resident(name):

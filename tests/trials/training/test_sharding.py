@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from sweeplaw.trials.training.parametrization.layout import layout
+from sweeplaw.trials.training.recipe import TrainingDevice
 from sweeplaw.trials.training.sharding import spans
-from sweeplaw.trials.training.stack import TrainingDevice
-from sweeplaw.trials.training.weights import layout
 from tests.paths import ROOT
 from tests.trials.training.fully_sharded import CASES, STATE, ours
 from tests.trials.training.worlds import free_address
@@ -80,7 +80,7 @@ def test_sharded_training_has_the_weights_and_moments_of_fully_shard_and_torchs_
     factor in float32, which is right to 6e-8, and it enters the second moment squared.
     """
     case, first = CASES[name], trained[name][0]
-    clipped = any(member.grad_clip for member in case.members)
+    clipped = any(member.coefficients.grad_clip for member in case.members)
     tolerance = 1e-5 if case.dtype == torch.float32 else 1e-6 if clipped else 1e-12
     for part in STATE:
         assert difference(first["state"][part], first["peer"][part]) < tolerance, part

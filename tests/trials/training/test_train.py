@@ -17,8 +17,10 @@ from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.training.evaluation.ensemble import ensemble_losses, evaluate
-from sweeplaw.trials.training.lr_schedule import Schedule
-from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
+from sweeplaw.trials.training.optimizers.optimizer import Coefficients
+from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
+from sweeplaw.trials.training.schedules.lr_schedule import Schedule
+from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.training.train import Data, ReportedSteps, train
 from sweeplaw.trials.training.trial import Clock, MemberGroup
 from sweeplaw.trials.training.weights import UnshardedWeights
@@ -29,11 +31,12 @@ from sweeplaw.trials.workloads.language_model import run as running
 MARKOV = "markov:states=12,spread=1.5,tokens=65536"
 STEPS = 40
 CPU = TrainingDevice("cpu")
-RECIPE = Recipe(Shape(2, 16, 2, 40, 12), 16, 8, STEPS, 0.9, 0.95, 1e-8, 1e4, "float32")
-MEMBER = Member(0, 1e-2, 0.1, 1.0, Schedule("cosine", STEPS, 0.1), 20.0)
+RECIPE = Recipe(Shape(2, 16, 2, 40, 12), 16, 8, STEPS, 1e4, "float32")
+UNCLIPPED = Coefficients(grad_clip=0.0)
+MEMBER = Member(0, 1e-2, 0.1, Schedule("cosine", STEPS, 0.1), 20.0)
 # Its first update takes the loss from 2.5 to more than 500 nats without an overflow. At rates so high that numbers do
 # overflow, the loss can be that of equal logits for steps before it is NaN: how many depends on the CPU's kernels.
-WILD = replace(MEMBER, lr=10.0, grad_clip=0.0, schedule=Schedule("constant", STEPS))
+WILD = replace(MEMBER, lr=10.0, coefficients=UNCLIPPED, schedule=Schedule("constant", STEPS))
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +78,9 @@ def events(
 def test_members_of_a_stack_train_as_single_members_do(budget: DataBudget) -> None:
     members = [
         *seeds(3, 4),
-        replace(MEMBER, seed=3, lr=3e-3, weight_decay=1.0, grad_clip=0.0, schedule=Schedule("linear", STEPS, 0.2)),
+        replace(
+            MEMBER, seed=3, lr=3e-3, weight_decay=1.0, coefficients=UNCLIPPED, schedule=Schedule("linear", STEPS, 0.2)
+        ),
     ]
     together = Stack(members, RECIPE, budget, CPU)
     losses, norms = together.advance(STEPS)

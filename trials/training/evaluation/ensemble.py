@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,18 +64,23 @@ def evaluate(
     masks = chosen(members) if subsets and members > 1 else []
     batch = batch_windows(device.type, total_members, shape.vocabulary, windows.shape[1] - 1) * group.size
     totals = torch.zeros(2 + len(masks), total_members // members, dtype=torch.float64, device=device.type)
-    for part in windows.to(device.type).split(batch):
-        own = part[group.rank :: group.size]
-        counted = len(own) > 0  # a process without a window of its own runs an uncounted one: the pass is collective
-        own = own if counted else part[:1]
-        logits = torch.cat([stack.logits(own[:, :-1]) for stack in stacks])
-        if not counted:
-            continue
-        for total, losses in zip(totals, ensemble_losses(logits, own[:, 1:], members), strict=False):
-            total += losses.double().sum(dim=1)
-        if masks:
-            for ensemble, of_members in enumerate(logits.split(members)):
-                totals[2:, ensemble] += subset_losses(of_members, own[:, 1:], masks).double().sum(dim=1)
+    with contextlib.ExitStack() as evaluating:
+        for stack in stacks:
+            evaluating.enter_context(stack.evaluating())
+        for part in windows.to(device.type).split(batch):
+            own = part[group.rank :: group.size]
+            counted = (
+                len(own) > 0
+            )  # a process without a window of its own runs an uncounted one: the pass is collective
+            own = own if counted else part[:1]
+            logits = torch.cat([stack.logits(own[:, :-1]) for stack in stacks])
+            if not counted:
+                continue
+            for total, losses in zip(totals, ensemble_losses(logits, own[:, 1:], members), strict=False):
+                total += losses.double().sum(dim=1)
+            if masks:
+                for ensemble, of_members in enumerate(logits.split(members)):
+                    totals[2:, ensemble] += subset_losses(of_members, own[:, 1:], masks).double().sum(dim=1)
     means = group.sum(totals).cpu() / (windows.shape[0] * (windows.shape[1] - 1))
     return [_evaluation(column, masks, members) for column in means.T.tolist()]
 

@@ -1,4 +1,4 @@
-"""Optimizers that update tensors with a leading member axis, one a module.
+"""Optimizers that update tensors with a leading member axis, one rule a module.
 
-Learning rates and weight decays are given for each member; schedules, clipping norms and the loop are in `training`.
+Rates, decays and coefficients are given for each member; schedules and the loop are in `training`.
 """

@@ -14,8 +14,8 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import TRIAL_COLUMNS
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.workload import Context, Event
-from sweeplaw.trials.workloads.language_model import short_text, task_columns
-from sweeplaw.trials.workloads.language_model.knobs import KNOBS, METRICS, REQUESTS, SHAPE
+from sweeplaw.trials.workloads.language_model import short_text, task_columns, training_knobs
+from sweeplaw.trials.workloads.language_model.knobs import KNOBS, METRICS, MOMENTS, REQUESTS, SHAPE
 from sweeplaw.trials.workloads.language_model.resolve import (
     check_weights,
     in_store,
@@ -87,8 +87,11 @@ class LanguageModel:
         return {name: value for name, value in known.items() if isinstance(value, int | float)}
 
     def cost(self, spec: TrialSpec) -> Cost:
-        """Return the cost of the spec. Raise InputError for data below one batch, or weights without a source."""
+        """Return the cost of the spec. Raise InputError for data below one batch, weights without a source, and knobs
+        of training that do not go together.
+        """
         check_weights(spec.knobs)
+        training_knobs.check(spec.knobs)
         cost = _cost(spec.knobs)
         if not cost.steps:
             data = f"unique_tokens = {spec['unique_tokens']} x epochs = {spec['epochs']:g}"
@@ -170,7 +173,14 @@ def _cost(knobs: Mapping[str, Any]) -> Cost:
     shape, length, members = shape_of(knobs), length_of(knobs), knobs["members"]
     groups = accounting.parameters(shape)
     size = 2 if knobs["precision"] == "bfloat16" else 4
-    memory = accounting.memory(shape, knobs["context"], knobs["batch_sequences"], members=members, bytes_per_value=size)
+    memory = accounting.memory(
+        shape,
+        knobs["context"],
+        knobs["batch_sequences"],
+        members=members,
+        bytes_per_value=size,
+        moments=MOMENTS[knobs["optimizer"]],
+    )
     flops_per_token = accounting.FLOPS_CONVENTIONS[accounting.RECORDED_CONVENTION](shape, knobs["context"])
     return Cost(
         params=groups.total,

@@ -18,8 +18,8 @@ from sweeplaw.trials.sampling.corpora import open_synthetic, open_text
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format.location import locate
 from sweeplaw.trials.training.distillation import SoftLabels
+from sweeplaw.trials.training.parametrization.layout import layout
 from sweeplaw.trials.training.train import Data
-from sweeplaw.trials.training.weights import layout
 from sweeplaw.trials.workloads.language_model.resolve import shape_of, validation_corpus
 from sweeplaw.trials.workloads.language_model.sources import starts, teachers
 

@@ -17,6 +17,28 @@ CORPORA = (
 OF_SEED = -1  # of init_seed and data_seed
 _INIT_SEED = "seed of the initialization alone, of every member; -1: each member's own seed"
 _DATA_SEED = "seed of the data order alone, of every member; -1: each member's own seed"
+OF_OPTIMIZER = -1.0  # of momentum
+MOMENTUM = {"sgd": 0.9, "muon": 0.95}
+NO_BASE = 0
+# The optimizers, with the knobs among `TUNING` that each reads.
+OPTIMIZER_KNOBS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "adamw": frozenset({"beta1", "beta2", "eps"}),
+        "sgd": frozenset({"momentum", "nesterov"}),
+        "lion": frozenset({"beta1", "beta2"}),
+        "muon": frozenset({"beta1", "beta2", "eps", "momentum", "nesterov"}),
+        "schedule_free": frozenset({"beta1", "beta2", "eps"}),
+    }
+)
+# Tensors as large as the weights that each keeps; schedule_free copies the weights while it evaluates an average.
+MOMENTS: Mapping[str, int] = MappingProxyType({"adamw": 2, "sgd": 1, "lion": 1, "muon": 2, "schedule_free": 4})
+TUNING = frozenset().union(*OPTIMIZER_KNOBS.values())
+_OPTIMIZER = "muon: of the hidden matrices, adamw of the rest; schedule_free: AdamW that averages"
+_MOMENTUM = "of sgd and muon; -1: the optimizer's own, .9 and .95"
+_POINTS = "of schedule = 'points', shares of the run after warm-up and of lr: '0: 1, 0.8: 0.6, 1: 0'"
+_MUP = "mup: initial values and rates scaled so that the best lr stays where it is at base_width"
+_BASE_HEADS = "heads of the base width in mup; 0: as many as by default"
+_BASE_DEPTH = "depth scaling (CompleteP): depth at which blocks add to the stream as in standard; 0: none"
 _REGULARIZERS = {
     "dropout": "rate of what each layer adds to the residual stream, in training",
     "attention_dropout": "rate of attention weights, in training",
@@ -67,14 +89,20 @@ KNOBS = (
         low=0,
         high=1e4,
     ),
-    Knob("beta1", "float", 0.9, "", "decay of Adam's first moment", low=0, high=1 - 1e-9),
-    Knob("beta2", "float", 0.95, "", "decay of Adam's second moment", low=0, high=1 - 1e-9),
-    Knob("eps", "float", 1e-8, "", "Adam's epsilon", low=0, high=1),
+    Knob("beta1", "float", 0.9, "", "decay of Adam's first moment", member=True, low=0, high=1 - 1e-9),
+    Knob("beta2", "float", 0.95, "", "decay of Adam's second moment", member=True, low=0, high=1 - 1e-9),
+    Knob("eps", "float", 1e-8, "", "Adam's epsilon", member=True, low=0, high=1),
     Knob(
         "grad_clip", "float", 1.0, "", "largest global gradient norm; 0 for no clipping", member=True, low=0, high=1e9
     ),
     Knob(
-        "schedule", "str", "cosine", "", "after warm-up", member=True, choices=("cosine", "linear", "wsd", "constant")
+        "schedule",
+        "str",
+        "cosine",
+        "",
+        "after warm-up",
+        member=True,
+        choices=("cosine", "linear", "wsd", "constant", "inverse_sqrt", "points"),
     ),
     Knob("warmup_fraction", "float", 0.05, "of steps", "linear rise of the learning rate", member=True, low=0, high=1),
     Knob("final_lr_fraction", "float", 0.0, "of lr", "where the learning rate ends", member=True, low=0, high=1),
@@ -128,6 +156,24 @@ KNOBS = (
     Knob("teacher_temperature", "float", 1.0, "", "of both softmaxes there", low=1e-3, high=1e3, since="0.1.0"),
     Knob("init_from", "str", "", "", "kept model whose weights a run begins with: TRIAL_ID[:MEMBER]", since="0.1.0"),
     Knob("validation_corpus", "str", "", "", "text of the validation loss, if not the corpus's own", since="0.1.0"),
+    Knob("optimizer", "str", "adamw", "", _OPTIMIZER, choices=tuple(OPTIMIZER_KNOBS), since="0.1.0"),
+    Knob("momentum", "float", OF_OPTIMIZER, "", _MOMENTUM, member=True, low=-1, high=1 - 1e-9, since="0.1.0"),
+    Knob("nesterov", "bool", True, "", "Nesterov's momentum in sgd and muon", member=True, since="0.1.0"),
+    Knob(
+        "decay_convention",
+        "str",
+        "times_lr",
+        "",
+        "what an update takes of the matrices: lr x weight_decay, or independent of lr: schedule x weight_decay",
+        member=True,
+        choices=("times_lr", "independent"),
+        since="0.1.0",
+    ),
+    Knob("schedule_points", "str", "", "", _POINTS, member=True, since="0.1.0"),
+    Knob("parametrization", "str", "standard", "", _MUP, choices=("standard", "mup"), since="0.1.0"),
+    Knob("base_width", "int", NO_BASE, "", "width at which mup is standard", low=0, high=2**20, since="0.1.0"),
+    Knob("base_heads", "int", NO_BASE, "", _BASE_HEADS, low=0, high=2**16, since="0.1.0"),
+    Knob("base_depth", "int", NO_BASE, "layers", _BASE_DEPTH, low=0, high=10_000, since="0.1.0"),
     Knob("data_seed", "int", OF_SEED, "", _DATA_SEED, member=True, low=OF_SEED, high=2**63 - 2**20, since="0.1.0"),
 )
 

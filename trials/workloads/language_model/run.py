@@ -19,13 +19,17 @@ from sweeplaw.trials.store_format import checkpoint, kept_weights
 from sweeplaw.trials.store_format.checkpoint import Saved
 from sweeplaw.trials.training.distributed import ALONE, ProcessGroup, Rendezvous, release_group
 from sweeplaw.trials.training.keeping import WeightSaver
-from sweeplaw.trials.training.lr_schedule import Schedule
+from sweeplaw.trials.training.optimizers.optimizer import Coefficients
+from sweeplaw.trials.training.parametrization.scaling import Parametrization
+from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
 from sweeplaw.trials.training.regularizers.settings import Regularizers
 from sweeplaw.trials.training.resume import Checkpointer, steps_done
-from sweeplaw.trials.training.stack import Member, Recipe, TrainingDevice
+from sweeplaw.trials.training.schedules import points
+from sweeplaw.trials.training.schedules.lr_schedule import Schedule
 from sweeplaw.trials.training.train import ReportedSteps, train
 from sweeplaw.trials.training.trial import Clock, MemberGroup, trial_outcome
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
+from sweeplaw.trials.workloads.language_model import training_knobs
 from sweeplaw.trials.workloads.language_model.data import identity, open_data
 from sweeplaw.trials.workloads.language_model.knobs import OF_SEED
 from sweeplaw.trials.workloads.language_model.resolve import length_of, shape_of
@@ -173,12 +177,12 @@ def _train(
     shared, identities = job.specs[0], {spec.trial_id: identity(spec, store, context.device) for spec in job.specs}
     checkpointer = Checkpointer(context.checkpoints, context.checkpoint_seconds, context.ending, identities, group)
     recipe, device = recipe_of(shared), TrainingDevice(context.device, group, job.micro_batch_divisor)
-    points = ReportedSteps.evenly(recipe.steps, curve=shared["curve_points"], evaluations=shared["evaluations"])
+    reported_steps = ReportedSteps.evenly(recipe.steps, curve=shared["curve_points"], evaluations=shared["evaluations"])
     groups = [member_group(spec) for spec in job.specs]
     specs = {spec.trial_id: spec.canonical() for spec in job.specs}
     keeper = WeightSaver(context.weights, specs, snapshots=context.snapshots)
     data, beside = open_data(shared, store, context.device), teacher_flops(shared, store)
-    for event in train(groups, recipe, points, data, device, clock, checkpointer, checkpoints, keeper):
+    for event in train(groups, recipe, reported_steps, data, device, clock, checkpointer, checkpoints, keeper):
         if isinstance(event, Outcome) and beside is not None:
             event = replace(event, metrics={**event.metrics, "teacher_flops": beside})
         yield event
@@ -216,9 +220,17 @@ def _split_by_progress(job: StackJob, checkpoints: Mapping[str, Saved]) -> list[
 
 def recipe_of(spec: TrialSpec) -> Recipe:
     """Return what all members of a stack of this spec share."""
-    names = ("context", "batch_sequences", "beta1", "beta2", "eps", "rope_base", "precision")
+    names = ("context", "batch_sequences", "rope_base", "precision", "optimizer")
     shared: dict[str, Any] = {name: spec[name] for name in names}
-    return Recipe(shape=shape_of(spec.knobs), steps=length_of(spec.knobs).steps, **shared)
+    parametrization = Parametrization(
+        spec["base_width"] or None, training_knobs.base_head_width(spec.knobs), spec["base_depth"] or None
+    )
+    return Recipe(
+        shape=shape_of(spec.knobs),
+        steps=length_of(spec.knobs).steps,
+        parametrization=parametrization,
+        **shared,
+    )
 
 
 def member_group(spec: TrialSpec) -> MemberGroup:
@@ -229,15 +241,22 @@ def member_group(spec: TrialSpec) -> MemberGroup:
         warmup_fraction=spec["warmup_fraction"],
         final_fraction=spec["final_lr_fraction"],
         decay_fraction=spec["decay_fraction"],
+        points=points.parse(spec["schedule_points"]) if spec["schedule_points"] else (),
     )
-    names = ("lr", "weight_decay", "grad_clip", "divergence_loss")
+    coefficients = Coefficients(
+        momentum=training_knobs.momentum(spec.knobs),
+        **{name: spec[name] for name in ("grad_clip", "beta1", "beta2", "eps", "nesterov")},
+    )
+    names = ("lr", "weight_decay", "divergence_loss")
     settings = {name: spec[name] for name in names}
     seeds = range(spec["seed"], spec["seed"] + spec["members"])
     changes = parse(spec["changes"])
     regularizers = Regularizers(**{item.name: spec[item.name] for item in fields(Regularizers)})
-    own: dict[str, Any] = {"regularizers": regularizers} | {
-        name: spec[name] if spec[name] != OF_SEED else None for name in ("init_seed", "data_seed")
-    }
+    own: dict[str, Any] = {
+        "regularizers": regularizers,
+        "coefficients": coefficients,
+        "independent_decay": spec["decay_convention"] == "independent",
+    } | {name: spec[name] if spec[name] != OF_SEED else None for name in ("init_seed", "data_seed")}
     members = tuple(Member(seed=seed, schedule=schedule, changes=changes, **settings, **own) for seed in seeds)
     return MemberGroup(spec.trial_id, members)
 

@@ -14,8 +14,9 @@ from sweeplaw.trials.corpus.shuffle import Shuffle
 from sweeplaw.trials.corpus.streams import DataBudget, TokenStream
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.training.evaluation.ensemble import evaluate
-from sweeplaw.trials.training.lr_schedule import Schedule
-from sweeplaw.trials.training.stack import Stack, TrainingDevice
+from sweeplaw.trials.training.recipe import TrainingDevice
+from sweeplaw.trials.training.schedules.lr_schedule import Schedule
+from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.workloads.language_model.run import member_group, recipe_of
 
 MEASURED_SECONDS = 0.5  # of steps; at least one is measured

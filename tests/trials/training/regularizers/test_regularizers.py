@@ -16,20 +16,21 @@ from sweeplaw.trials.corpus import DataBudget, open_corpus
 from sweeplaw.trials.record import Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.training import reference
-from sweeplaw.trials.training.lr_schedule import Schedule
 from sweeplaw.trials.training.model import Transformer
+from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
 from sweeplaw.trials.training.regularizers.layers import smoothed_losses
 from sweeplaw.trials.training.regularizers.noise import StepNoise
 from sweeplaw.trials.training.regularizers.settings import NONE, Regularizers
-from sweeplaw.trials.training.stack import Member, Recipe, Stack, TrainingDevice
+from sweeplaw.trials.training.schedules.lr_schedule import Schedule
+from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.training.weights import UnshardedWeights
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads.language_model import LanguageModel
 
 SHAPE = Shape(3, 16, 2, 40, 12)
-RECIPE = Recipe(SHAPE, 16, 8, 12, 0.9, 0.95, 1e-8, 1e4, "float32")
+RECIPE = Recipe(SHAPE, 16, 8, 12, 1e4, "float32")
 ALL = Regularizers(dropout=0.2, attention_dropout=0.3, stochastic_depth=0.4, label_smoothing=0.1)
-MEMBER = Member(0, 1e-2, 0.1, 1.0, Schedule("cosine", 12, 0.1), 20.0)
+MEMBER = Member(0, 1e-2, 0.1, Schedule("cosine", 12, 0.1), 20.0)
 
 
 @pytest.fixture(scope="module")

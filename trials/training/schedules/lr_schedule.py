@@ -1,4 +1,4 @@
-"""Learning-rate schedules, as a fraction of the peak: linear warm-up, then one of four shapes."""
+"""Learning-rate schedules, as a fraction of the peak: linear warm-up, then one of `SHAPES`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+import numpy as np
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """Linear rise from near 0 to 1 over ``warmup_fraction`` of the steps, then ``shape`` down to ``final_fraction``.
 
-    ``decay_fraction`` is the fraction of all steps over which ``wsd`` decays at the end; the other shapes ignore it.
+    ``constant``, ``inverse_sqrt`` and ``points`` ignore ``final_fraction``. ``decay_fraction`` is the
+    fraction of all steps over which ``wsd`` decays at the end; the other shapes ignore it. ``points`` are those that
+    the shape ``points`` connects by lines: shares of the run after warm-up, and of the peak.
     """
 
     shape: str
@@ -20,6 +24,7 @@ class Schedule:
     warmup_fraction: float = 0.0
     final_fraction: float = 0.0
     decay_fraction: float = 0.2
+    points: tuple[tuple[float, float], ...] = ()
 
     @property
     def warmup_steps(self) -> int:
@@ -59,11 +64,29 @@ def _constant(progress: float, schedule: Schedule) -> float:
     return 1.0
 
 
+def _inverse_sqrt(progress: float, schedule: Schedule) -> float:
+    """Vaswani et al. 2017, equation 3, with the peak at the first step after warm-up."""
+    step = schedule.warmup_steps + progress * (schedule.steps - schedule.warmup_steps)
+    return math.sqrt((schedule.warmup_steps + 1) / (step + 1))
+
+
+def _points(progress: float, schedule: Schedule) -> float:
+    places, heights = zip(*schedule.points, strict=True)
+    return float(np.interp(progress, places, heights))
+
+
 def _interpolate(height: float, schedule: Schedule) -> float:
     """Scale ``height`` from [0, 1] to [final_fraction, 1]."""
     return schedule.final_fraction + (1 - schedule.final_fraction) * height
 
 
 SHAPES: Mapping[str, Callable[[float, Schedule], float]] = MappingProxyType(
-    {"cosine": _cosine, "linear": _linear, "wsd": _wsd, "constant": _constant}
+    {
+        "cosine": _cosine,
+        "linear": _linear,
+        "wsd": _wsd,
+        "constant": _constant,
+        "inverse_sqrt": _inverse_sqrt,
+        "points": _points,
+    }
 )

@@ -1,0 +1,86 @@
+"""What the knobs of optimizer, schedule and parametrization say together, and which of them go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.training.schedules import points
+from sweeplaw.trials.workloads.language_model import shapes
+from sweeplaw.trials.workloads.language_model.knobs import (
+    KNOBS,
+    MOMENTUM,
+    NO_BASE,
+    OF_OPTIMIZER,
+    OPTIMIZER_KNOBS,
+    TUNING,
+)
+
+SCALE_INVARIANT = ("adamw", "lion", "schedule_free")  # optimizers whose rates mup and depth scaling have rules for
+_DEFAULTS = {knob.name: knob.default for knob in KNOBS}
+
+
+def momentum(knobs: Mapping[str, Any]) -> float:
+    """Return the momentum of these knobs; 0 for an optimizer without."""
+    given = float(knobs["momentum"])
+    return MOMENTUM.get(knobs["optimizer"], 0.0) if given == OF_OPTIMIZER else given
+
+
+def base_head_width(knobs: Mapping[str, Any]) -> int | None:
+    """Return the width of a head at the base width of mup; None in standard."""
+    if knobs["parametrization"] == "standard":
+        return None
+    base: int = knobs["base_width"]
+    return base // (knobs["base_heads"] or shapes.default_heads(base))
+
+
+def check(knobs: Mapping[str, Any]) -> None:
+    """Raise InputError with every fault of knobs that do not go together."""
+    faults = [*_optimizer_faults(knobs), *_schedule_faults(knobs), *_parametrization_faults(knobs)]
+    if faults:
+        raise InputError(faults)
+
+
+def _optimizer_faults(knobs: Mapping[str, Any]) -> Iterator[str]:
+    optimizer = knobs["optimizer"]
+    for name in sorted(TUNING - OPTIMIZER_KNOBS[optimizer]):
+        if knobs[name] != _DEFAULTS[name]:
+            having = ", ".join(known for known, own in OPTIMIZER_KNOBS.items() if name in own)
+            yield f"{name} = {knobs[name]} is no knob of optimizer = {optimizer!r} (accepted with: {having})"
+    if "momentum" in OPTIMIZER_KNOBS[optimizer] and OF_OPTIMIZER < knobs["momentum"] < 0:
+        yield f"momentum = {knobs['momentum']:g} (accepted: [0, 1), or -1 for the optimizer's own)"
+    if optimizer == "schedule_free" and knobs["beta1"] == 0:
+        yield "beta1 = 0 with optimizer = 'schedule_free' (accepted: above 0, since what is evaluated is an average)"
+    if knobs["decay_convention"] == "independent" and knobs["lr"] == 0:
+        yield "lr = 0 with decay_convention = 'independent' (accepted: above 0)"
+
+
+def _schedule_faults(knobs: Mapping[str, Any]) -> Iterator[str]:
+    wanted, text = knobs["schedule"] == "points", knobs["schedule_points"]
+    if wanted != bool(text):
+        given = f"schedule = {knobs['schedule']!r} with schedule_points = {text!r}"
+        yield f"{given} (accepted: 'points' and points, or neither)"
+    elif text:
+        try:
+            points.parse(text)
+        except ValueError as error:
+            yield f"schedule_points = {text!r}: {error}"
+
+
+def _parametrization_faults(knobs: Mapping[str, Any]) -> Iterator[str]:
+    base, heads, width = knobs["base_width"], knobs["base_heads"], knobs["width"]
+    if knobs["parametrization"] == "standard":
+        for name in ("base_width", "base_heads"):
+            if knobs[name] != NO_BASE:
+                yield f"{name} = {knobs[name]} with parametrization = 'standard' (accepted with: mup)"
+    elif base == NO_BASE:
+        yield "parametrization = 'mup' without base_width (accepted: the width at which the lr was tuned)"
+    elif width % base:
+        yield f"base_width = {base} does not divide width = {width} (accepted: a divisor of every width)"
+    elif heads and base % (2 * heads):
+        yield f"base_heads = {heads}: base_width = {base} is no even multiple of it (rotary positions turn pairs)"
+    scaled = [name for name in ("base_width", "base_depth") if knobs[name] != NO_BASE]
+    if scaled and knobs["optimizer"] not in SCALE_INVARIANT:
+        given = f"{scaled[0]} = {knobs[scaled[0]]} with optimizer = {knobs['optimizer']!r}"
+        yield f"{given} (accepted: {', '.join(SCALE_INVARIANT)}, which the rules of mup are for)"
