@@ -1,0 +1,151 @@
+"""The omniscient risk of random-feature ridge regression: what data and features give on average, in closed form.
+
+With n samples, k features, ridge d and the eigenvalues l of the kernel, there are one kappa and one gamma > 0 with
+
+    n = sum l / (l + gamma) + d / kappa        k = sum l / (l + gamma) + k kappa / gamma
+
+(Simon, Karkada, Ghosh & Belkin 2023, arXiv:2311.14646, section 4: the RF eigenframework; the kernel is the mean over
+the features, and the ridge is added to its matrix, not divided by n). For a given gamma both are explicit and d rises
+with gamma, so that gamma is the root of one function, and takes the place of the ridge where that is tuned.
+
+With z = sum l / (l + gamma) and q = sum l^2 / (l + gamma)^2, formulas are written in the complements a = k - z and
+b = k - q, which do not cancel where k is the number of modes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq, minimize_scalar
+
+from sweeplaw.trials.workloads.ridge.spectrum import Floats, Spectrum
+
+GRID = 129  # values of gamma among which the best is looked for before it is refined
+SMALLEST = 1e-13  # gamma over the last eigenvalue in the ridgeless limit where every mode can be learned
+LARGEST = 1e4  # gamma over the power of features and labels, beyond which hardly anything is learned
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Regression on a ``population`` from ``samples`` (n) of label noise ``noise`` (standard deviation), by the mean of
+    ``ensemble`` predictors of ``features`` (k) each, which share the samples and have features of their own.
+    """
+
+    population: Spectrum
+    samples: int
+    features: int
+    noise: float = 0.0
+    ensemble: int = 1
+
+    @property
+    def power(self) -> float:
+        """The mean square of a label: the risk of predicting zero."""
+        return float(np.sum(self.population.target**2)) + self.noise**2
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """Expected losses at ``ridge``: the mean squared errors on the population, label noise included (``test``, infinite
+    where interpolation diverges), and on the samples (``train``). ``gamma`` and ``kappa`` solve the equations.
+    """
+
+    ridge: float
+    gamma: float
+    kappa: float
+    test: float
+    train: float
+
+
+def risk(problem: Problem, ridge: float) -> Risk:
+    """Return the risk at a ``ridge`` >= 0."""
+    return _risk(problem, _solve(problem, ridge), ridge)
+
+
+def optimal(problem: Problem) -> Risk:
+    """Return the least test risk of all ridges >= 0."""
+    least = math.log(_solve(problem, 0.0))
+    most = max(least + 1.0, math.log(LARGEST * (float(problem.population.eigenvalues.sum()) + problem.power)))
+    grid = np.linspace(least, most, GRID)
+    losses = [_test_risk(problem, math.exp(log_gamma)) for log_gamma in grid]
+    best = int(np.argmin(losses))
+    found = minimize_scalar(
+        lambda log_gamma: _test_risk(problem, math.exp(log_gamma)),
+        bounds=(grid[max(best - 1, 0)], grid[min(best + 1, GRID - 1)]),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    if best == 0 and losses[0] <= found.fun:
+        return _risk(problem, math.exp(least), 0.0)
+    gamma = math.exp(found.x)
+    return _risk(problem, gamma, _ridge(problem, gamma))
+
+
+def _solve(problem: Problem, ridge: float) -> float:
+    """Return gamma at this ridge."""
+    eigenvalues = problem.population.eigenvalues
+    samples, features = problem.samples, problem.features
+    low = math.log(float(eigenvalues[-1]) * SMALLEST)
+    high = math.log(ridge + float(eigenvalues.sum()) * (1.0 + samples / features)) + 1.0
+    fitted = min(samples, features)
+    if fitted < len(eigenvalues):  # in the ridgeless limit as many modes are learned as there are samples or features
+        low = _root(lambda gamma: fitted - _learned(problem, gamma), low, high)
+    return math.exp(low if ridge == 0.0 else _root(lambda gamma: _ridge(problem, gamma) - ridge, low, high))
+
+
+def _root(rising: Callable[[float], float], low: float, high: float) -> float:
+    """Return the log of the root of a rising function, between logs ``low`` and ``high``; ``low`` if positive there."""
+    if rising(math.exp(low)) >= 0.0:
+        return low
+    return float(brentq(lambda log_gamma: rising(math.exp(log_gamma)), low, high, xtol=1e-15, rtol=1e-15))
+
+
+def _learned(problem: Problem, gamma: float) -> float:
+    """Return z, the number of modes that are learned."""
+    eigenvalues = problem.population.eigenvalues
+    return float(np.sum(eigenvalues / (eigenvalues + gamma)))
+
+
+def _ridge(problem: Problem, gamma: float) -> float:
+    """Return the ridge at which the equations have the solution ``gamma``."""
+    learned = _learned(problem, gamma)
+    return gamma * (1.0 - learned / problem.features) * (problem.samples - learned)
+
+
+def _risk(problem: Problem, gamma: float, ridge: float) -> Risk:
+    """Return the losses. The residual on the samples is ridge / (n kappa) of that on the population (section 4)."""
+    learned, test = _learned(problem, gamma), _test_risk(problem, gamma)
+    residual = max(0.0, 1.0 - learned / problem.samples)
+    interpolates = ridge == 0.0 and problem.samples <= min(problem.features, len(problem.population.eigenvalues))
+    kappa = gamma * (1.0 - learned / problem.features)
+    return Risk(ridge, gamma, kappa, test, 0.0 if interpolates else residual**2 * test)
+
+
+def _test_risk(problem: Problem, gamma: float) -> float:
+    """Return the population risk: of one predictor by the RF eigenframework, and of a mean of several from that and
+    the mean product of the errors of two (`_product`), which is the risk of infinitely many.
+    """
+    eigenvalues, target = problem.population.eigenvalues, problem.population.target
+    samples, features, modes = problem.samples, problem.features, len(eigenvalues)
+    missed = gamma / (eigenvalues + gamma)
+    a = features - modes + float(np.sum(missed))
+    b = features - modes + float(np.sum(missed * (2.0 - missed)))
+    ratio = a / b if b > 0 else 1.0
+    bias = float(np.sum(missed * (1.0 - ratio * (1.0 - missed)) * target**2)) + problem.noise**2
+    kept = 1.0 - (features - 2.0 * a + a * ratio) / samples
+    alone = bias / kept if kept > 0 else math.inf
+    if problem.ensemble == 1:
+        return alone
+    shared = _product(problem, missed)
+    return shared + (alone - shared) / problem.ensemble
+
+
+def _product(problem: Problem, missed: Floats) -> float:
+    """Return the mean product of the errors of two predictors that share samples: the risk of kernel ridge regression
+    at the same gamma (Ruben, Tong, Chaudhry & Pehlevan 2024, arXiv:2412.05418, section 3).
+    """
+    bias = float(np.sum(missed**2 * problem.population.target**2)) + problem.noise**2
+    kept = 1.0 - float(np.sum((1.0 - missed) ** 2)) / problem.samples
+    return bias / kept if kept > 0 else math.inf
