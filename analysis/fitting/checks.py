@@ -17,6 +17,7 @@ from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.tables.units import is_own
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
+from sweeplaw.trials.record import LOSS_UNITS
 
 Array = np.ndarray
 
@@ -120,8 +121,9 @@ def _has_one_budget(inputs: Mapping[str, Array]) -> bool:
 
 
 def has_own_trials(frame: pl.DataFrame) -> bool:
-    """Return whether the user's own code trained some of the runs: their N and D may be of any size."""
-    return "workload" in frame.columns and any(map(is_own, frame["workload"].unique()))
+    """Return whether some of the runs are of no language models: their N and D may be of any size."""
+    ran = frame["workload"].unique() if "workload" in frame.columns else ()
+    return any(is_own(workload) or workload in LOSS_UNITS for workload in ran)
 
 
 def _copies(observations: Observations) -> Array:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS
+from sweeplaw.trials.record import CURVE_COLUMNS, LOSS_UNITS, TRIAL_COLUMNS
 
 SCHEMA: Mapping[str, str] = {column.name: column.unit for column in (*CURVE_COLUMNS, *TRIAL_COLUMNS)}
 LOSSES = ("val_loss", "train_loss")  # their unit is that of language models: another workload's is what it declares
@@ -46,11 +46,17 @@ def units(
     columns: Iterable[str], launches: Sequence[Mapping[str, Any]], workloads: Iterable[str | None]
 ) -> dict[str, str]:
     """Return the unit of each column of runs of these workloads, empty if it has none or it is not known."""
-    schema = {**SCHEMA}
-    if any(map(is_own, workloads)):
-        schema.update(dict.fromkeys(LOSSES, ""))
+    schema = {**SCHEMA, **dict.fromkeys(LOSSES, loss_unit(workloads))}
     own = {name: one.unit for name, one in declared(launches).items() if one.unit}
     return {name: own.get(name, schema.get(name, "")) for name in columns}
+
+
+def loss_unit(workloads: Iterable[str | None]) -> str:
+    """Return the unit of the losses of runs of these workloads, of language models without any; empty if unknown."""
+    ran, usual = list(workloads), SCHEMA["val_loss"]
+    if any(map(is_own, ran)):
+        return ""
+    return _distinct(LOSS_UNITS.get(workload or "", usual) for workload in ran) or usual
 
 
 def is_own(workload: str | None) -> bool:

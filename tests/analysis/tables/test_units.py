@@ -39,6 +39,13 @@ def test_a_loss_of_the_users_own_trials_has_no_unit_unless_it_is_declared() -> N
     assert units(COLUMNS, [], ["language_model", "imported", None])["val_loss"] == "nats/token"
 
 
+def test_the_loss_of_a_workload_of_ours_has_its_own_unit() -> None:
+    assert units(["val_loss", "tokens"], [], ["ridge"]) == {"val_loss": "squared error", "tokens": "tokens"}
+    assert units(["val_loss"], [], ["surrogate", None]) == {"val_loss": "nats/token"}
+    assert units(["train_loss"], [], ["surrogate", "ridge"]) == {"train_loss": "nats/token or squared error"}
+    assert units(["val_loss"], [], ["ridge", "command"]) == {"val_loss": ""}
+
+
 def test_sweeps_that_disagree_are_both_named() -> None:
     other = {**LAUNCH, "sweep_file": SWEEP.replace("squared error", "bits")}
     assert units(["val_loss"], [LAUNCH, other, LAUNCH], [])["val_loss"] == "squared error or bits"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from sweeplaw.trials.record import LOSS_UNITS
 from sweeplaw.trials.spec import Knob
 
 GIVEN, OPTIMAL = "given", "optimal"
-LOSS_UNIT = "squared error"
+LOSS_UNIT = LOSS_UNITS["ridge"]
 
 KNOBS = (
     Knob("features", "int", None, "features", "k: random features of one predictor", low=1, high=1e9),
