@@ -24,7 +24,14 @@ from sweeplaw.trials.record import N_UNKNOWN
 Array = np.ndarray
 
 # columns of our own store; for any other file the user names them
-STORE_COLUMNS = {**ALIASES, "U": "unique_tokens", "M": "batch_tokens", "K": "steps", "loss": "val_loss"}
+STORE_COLUMNS = {
+    **ALIASES,
+    "U": "unique_tokens",
+    "M": "batch_tokens",
+    "K": "steps",
+    "P": "precision_bits",
+    "loss": "val_loss",
+}
 MAX_ROW_NUMBERS = 1000  # kept for each reason; the count is always exact
 LARGEST = 1e100  # of a number in a fit, and 1 / LARGEST the smallest: squares and products of two then stay finite
 

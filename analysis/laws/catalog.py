@@ -10,6 +10,7 @@ from sweeplaw.analysis.laws.further_inputs import (
     DATA_CONSTRAINED,
     MIXTURE_OF_EXPERTS,
     OVERFITTING,
+    PRECISION,
     STEPS_TO_LOSS,
 )
 from sweeplaw.analysis.laws.law import MAX_EXPONENT, Law, Param, SearchForm
@@ -18,6 +19,7 @@ from sweeplaw.trials.errors import InputError, nearest
 
 INPUT_UNITS: Mapping[str, str] = {
     "N": "parameters", "D": "tokens", "U": "unique tokens", "M": "tokens a batch", "K": "steps", "X": "experts",
+    "P": "bits",
 }  # fmt: skip
 
 
@@ -124,12 +126,12 @@ LAWS: Mapping[str, Law] = {
     law.name: law
     for law in (
         POWER, ASYMPTOTE, RECIPROCAL, ADDITIVE, SKALING, KAPLAN, FARSEER, DATA_CONSTRAINED, OVERFITTING, BATCH,
-        CRITICAL_BATCH, STEPS_TO_LOSS, MIXTURE_OF_EXPERTS, BROKEN,
+        CRITICAL_BATCH, STEPS_TO_LOSS, MIXTURE_OF_EXPERTS, PRECISION, BROKEN,
     )
 }  # fmt: skip
 ALIASES = {"chinchilla": "additive", "power+c": "power_asymptote", "asymptote": "power_asymptote",
            "muennighoff": "data_constrained", "bnsl": "broken", "lovelace": "overfitting", "moe": "mixture_of_experts",
-           "mccandlish": "steps_to_loss"}  # fmt: skip
+           "mccandlish": "steps_to_loss", "kumar": "precision"}  # fmt: skip
 
 
 def law(name: str) -> Law:

@@ -1,4 +1,4 @@
-"""Published laws of more than N and D: unique tokens U, tokens a batch M, steps K, experts X a layer."""
+"""Published laws of more than N and D: unique tokens U, tokens a batch M, steps K, experts X a layer, bits P."""
 
 from __future__ import annotations
 
@@ -58,6 +58,15 @@ STEPS_TO_LOSS = Law(
      Param("Mcrit", "M", scale="M", start=(0.01, 100.0), log=True, low=1e-300)),
     "K = K_min (1 + M_crit/M), steps to one loss with M a batch: (K/K_min - 1)(K M/E_min - 1) = 1 with E_min = K_min "
     "M_crit; McCandlish et al. 2018; Kaplan et al. 2020, eq. 5.1",
+)  # fmt: skip
+
+PRECISION = Law(
+    "precision", "E + A / (N * (1 - exp(-P / gamma))**3)**alpha + B / D**beta", ("N", "D", "P"),
+    (FLOOR, *_SIZE_AND_TOKENS, exponent("alpha"), exponent("beta"),
+     Param("gamma", "bits", scale="P", start=(0.05, 2.0), log=True, low=1e-300)),
+    "L = E + A/N_eff^alpha + B/D^beta, N_eff = N (1 - exp(-P/gamma))^3 effective parameters with weights, activations "
+    "and KV cache in P bits; Kumar et al. 2024 (arXiv 2411.04330), sec. 4",
+    asymptote="E",
 )  # fmt: skip
 
 

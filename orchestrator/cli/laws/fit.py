@@ -89,9 +89,10 @@ def fit(
     """Fit a law to the runs in SOURCE. Report its parameters with intervals, and whether the optimum is proved.
 
     Laws: power, power_asymptote, reciprocal, additive, skaling, kaplan, farseer, data_constrained, overfitting, batch,
-    critical_batch, steps_to_loss, mixture_of_experts, broken, or a formula such as "E + A / N**a + B / D**b" whose
-    names are inputs (--x) and parameters. In a store of our own, N is params_non_embedding, D is tokens and the loss is
-    val_loss; in any other file, name the columns or expressions of columns.
+    critical_batch, steps_to_loss, mixture_of_experts, precision, broken, or a formula such as
+    "E + A / N**a + B / D**b" whose names are inputs (--x) and parameters. In a store of our own, N is
+    params_non_embedding, D is tokens and the loss is val_loss; in any other file, name the columns or expressions of
+    columns.
 
     The rows used are those of the best setting of the tuned knobs at each point (each combination of the law's inputs),
     by the mean over seeds; the losses are corrected for that selection. --all-rows uses all.

@@ -43,6 +43,7 @@ PLANTED = {
     },
     "critical_batch": {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28, "M0": 30.0, "c": 0.47},
     "steps_to_loss": {"Kmin": 2000.0, "Mcrit": 5e5},
+    "precision": {"E": 2.76, "A": 4299.0, "B": 18060.0, "alpha": 0.4965, "beta": 0.5, "gamma": 2.2},
     "mixture_of_experts": {
         "E": 1.36,
         "A": 36.0,
@@ -71,7 +72,8 @@ def design(rows: int = 80, seed: int = 0) -> dict[str, np.ndarray]:
 
     size, tokens, batch = spread(1e7, 1e10), spread(2e8, 2e11), spread(1e5, 4e6)
     columns = {"N": size, "D": tokens, "U": tokens / spread(1, 30), "M": batch, "K": tokens / batch}
-    return columns | {"x": spread(1, 1000), "X": 2.0 ** rng.integers(0, 9, rows)}
+    columns |= {"x": spread(1, 1000), "X": 2.0 ** rng.integers(0, 9, rows)}
+    return columns | {"P": rng.choice([4.0, 8.0, 16.0], rows)}
 
 
 def fit_planted(name: str, objective: Objective, noise: float = 0.0) -> analysis.Fit:

@@ -29,6 +29,7 @@ RANGES_OF: dict[str, dict[str, tuple[float, float]]] = {
     "overfitting": {"P": (0.005, 0.1), "delta": (0.3, 1.3), "kappa": (0.2, 1.2)},
     "critical_batch": {"M0": (0.2, 5), "c": (0, 0.8)},
     "steps_to_loss": {"Kmin": (0.2, 1), "Mcrit": (0.2, 5)},
+    "precision": {"gamma": (0.1, 0.6)},
     "mixture_of_experts": {
         "F": (0.3, 1.5), "T": (0.1, 1), "gamma": (-0.02, 0.03), "zeta": (-0.04, 0.02), "s": (-0.3, 0), "t": (-0.2, 0.1),
         "Z": (1, 4), "Xmax": (64, 500),
@@ -52,6 +53,7 @@ def points(law: Law, rng: np.random.Generator) -> dict[str, np.ndarray]:
     columns = {"N": size, "D": flops / 6 / size, "U": flops / 6 / size / np.exp(rng.uniform(0, 4, len(flops)))}
     columns |= {"M": np.exp(rng.uniform(10, 15, len(flops))), "K": np.exp(rng.uniform(7, 11.5, len(flops)))}
     columns |= {"X": 2.0 ** rng.integers(0, 8, len(flops))} if "X" in law.inputs else {}
+    columns |= {"P": rng.choice([4.0, 8.0, 16.0, 32.0], len(flops))} if "P" in law.inputs else {}
     return {name: columns[name] for name in law.inputs}
 
 
