@@ -15,11 +15,18 @@ from sweeplaw.trials.workloads.user_code.declared import SEED
 # The workloads whose columns are known, with options that they need; those of the others are declared by their user.
 WORKLOADS: Mapping[str, Mapping[str, str]] = {
     "language_model": {},
+    "modular_arithmetic": {},
     "surrogate": {},
     "ensemble": {"store": "."},
     "evaluation": {"store": "."},
 }
-_METRIC_TYPES = {"members": "int", "questions": "int", "score_name": "str"}  # of those that are no floats
+_STEPS = ("memorized_step", "memorized_censored_step", "grok_step", "grok_censored_step")
+_METRIC_TYPES = {  # of those that are no floats
+    "members": "int",
+    "questions": "int",
+    "score_name": "str",
+    **dict.fromkeys(_STEPS, "int"),
+}
 
 
 @dataclass(frozen=True, slots=True)

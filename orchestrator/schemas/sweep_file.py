@@ -23,6 +23,7 @@ from sweeplaw.trials.workloads import registry
 # Workloads whose knobs are known, with a setting that they need.
 KNOWN: Mapping[str, Mapping[str, str]] = {
     "language_model": {},
+    "modular_arithmetic": {},
     "surrogate": {},
     "ensemble": {"store": "."},
     "evaluation": {"store": "."},

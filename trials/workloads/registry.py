@@ -13,7 +13,9 @@ SWEEP_OPTIONS = ("axes", "folder")  # added by the sweep to the options in its f
 
 _BUILT_IN = {
     "language_model": "sweeplaw.trials.workloads.language_model:LanguageModel",
+    "modular_arithmetic": "sweeplaw.trials.workloads.modular_arithmetic:ModularArithmetic",
     "surrogate": "sweeplaw.trials.workloads.surrogate:Surrogate",
+    "ridge": "sweeplaw.trials.workloads.ridge.workload:Ridge",
     "ensemble": "sweeplaw.trials.workloads.ensemble:Ensemble",
     "evaluation": "sweeplaw.trials.workloads.ensemble.tasks:Evaluation",
     "replay": "sweeplaw.trials.workloads.replay.workload:Replay",
@@ -23,8 +25,8 @@ _BUILT_IN = {
 
 
 def load(name: str, options: Mapping[str, Any] | None = None) -> Workload:
-    """Load the workload of this name: ``language_model``, ``ensemble``, ``evaluation``, ``surrogate``, ``replay``,
-    ``command`` or ``python:module:function``.
+    """Load the workload of this name: ``language_model``, ``modular_arithmetic``, ``ensemble``, ``evaluation``,
+    ``surrogate``, ``replay``, ``command`` or ``python:module:function``.
 
     ``options`` are the workload's own settings from the sweep file (the knobs of a function, the arguments of a
     command), and those that every sweep adds: ``axes``, sample values of each name it sets, and ``folder``, the folder
@@ -32,7 +34,7 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Workload:
     """
     kind, _, rest = name.partition(":")
     if kind not in _BUILT_IN:
-        accepted = "language_model, ensemble, evaluation, surrogate, replay, python:package.module:function, command"
+        accepted = ", ".join("python:package.module:function" if name == "python" else name for name in _BUILT_IN)
         raise InputError(f"workload = {name!r} is not known (accepted: {accepted}){nearest(kind, _BUILT_IN)}")
     module, _, attribute = _BUILT_IN[kind].partition(":")
     workload: Workload = getattr(importlib.import_module(module), attribute).of(rest, dict(options or {}))

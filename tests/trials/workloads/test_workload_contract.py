@@ -116,9 +116,15 @@ def _language_model(folder: Path) -> Case:
     return Case("language_model", {}, small, {**small, "lr": 1e3}, {**small, "epochs": 100.0})
 
 
-@pytest.fixture(
-    params=[_surrogate, _generator, _callback, _command, _replay, _language_model], ids=lambda make: make.__name__[1:]
-)
+def _modular_arithmetic(folder: Path) -> Case:
+    small = {"modulus": 11, "width": 8, "steps": 4, "evaluations": 2}
+    return Case("modular_arithmetic", {}, small, {**small, "lr": 1e3}, {**small, "steps": 10**6, "evaluations": 10**5})
+
+
+CASES = (_surrogate, _generator, _callback, _command, _replay, _language_model, _modular_arithmetic)
+
+
+@pytest.fixture(params=CASES, ids=lambda make: make.__name__[1:])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     before = list(sys.path)
     yield request.param(tmp_path)
