@@ -8,8 +8,9 @@ With n samples, k features, ridge d and the eigenvalues l of the kernel, there a
 the features, and the ridge is added to its matrix, not divided by n). For a given gamma both are explicit and d rises
 with gamma, so that gamma is the root of one function, and takes the place of the ridge where that is tuned.
 
-With z = sum l / (l + gamma) and q = sum l^2 / (l + gamma)^2, formulas are written in the complements a = k - z and
-b = k - q, which do not cancel where k is the number of modes.
+With z = sum l / (l + gamma) and q = sum l^2 / (l + gamma)^2, formulas are written in k - z and z - q, which
+keep their digits for any number of features: the published factor 1 - (q (k - 2z) + z^2) / (n (k - q)) is
+1 - (z - (k - z) / (k - q) (z - q)) / n.
 """
 
 from __future__ import annotations
@@ -69,10 +70,10 @@ def optimal(problem: Problem) -> Risk:
     least = math.log(_solve(problem, 0.0))
     most = max(least + 1.0, math.log(LARGEST * (float(problem.population.eigenvalues.sum()) + problem.power)))
     grid = np.linspace(least, most, GRID)
-    losses = [_test_risk(problem, math.exp(log_gamma)) for log_gamma in grid]
+    losses = _test_risk(problem, np.exp(grid))
     best = int(np.argmin(losses))
     found = minimize_scalar(
-        lambda log_gamma: _test_risk(problem, math.exp(log_gamma)),
+        lambda log_gamma: _test_risk(problem, np.exp([log_gamma]))[0],
         bounds=(grid[max(best - 1, 0)], grid[min(best + 1, GRID - 1)]),
         method="bounded",
         options={"xatol": 1e-9},
@@ -116,36 +117,42 @@ def _ridge(problem: Problem, gamma: float) -> float:
 
 def _risk(problem: Problem, gamma: float, ridge: float) -> Risk:
     """Return the losses. The residual on the samples is ridge / (n kappa) of that on the population (section 4)."""
-    learned, test = _learned(problem, gamma), _test_risk(problem, gamma)
+    learned, test = _learned(problem, gamma), float(_test_risk(problem, np.array([gamma]))[0])
     residual = max(0.0, 1.0 - learned / problem.samples)
     interpolates = ridge == 0.0 and problem.samples <= min(problem.features, len(problem.population.eigenvalues))
-    kappa = gamma * (1.0 - learned / problem.features)
+    if problem.samples > problem.features:  # of the two equations, the one whose difference keeps its digits
+        kappa = ridge / (problem.samples - learned)
+    else:
+        kappa = gamma * (1.0 - learned / problem.features)
     return Risk(ridge, gamma, kappa, test, 0.0 if interpolates else residual**2 * test)
 
 
-def _test_risk(problem: Problem, gamma: float) -> float:
-    """Return the population risk: of one predictor by the RF eigenframework, and of a mean of several from that and
-    the mean product of the errors of two (`_product`), which is the risk of infinitely many.
+def _test_risk(problem: Problem, gamma: Floats) -> Floats:
+    """Return the population risk at each ``gamma``: of one predictor by the RF eigenframework, and of a mean of several
+    from that and the mean product of the errors of two (`_product`), which is the risk of infinitely many.
     """
-    eigenvalues, target = problem.population.eigenvalues, problem.population.target
-    samples, features, modes = problem.samples, problem.features, len(eigenvalues)
-    missed = gamma / (eigenvalues + gamma)
-    a = features - modes + float(np.sum(missed))
-    b = features - modes + float(np.sum(missed * (2.0 - missed)))
-    ratio = a / b if b > 0 else 1.0
-    bias = float(np.sum(missed * (1.0 - ratio * (1.0 - missed)) * target**2)) + problem.noise**2
-    kept = 1.0 - (features - 2.0 * a + a * ratio) / samples
-    alone = bias / kept if kept > 0 else math.inf
+    target, samples = problem.population.target, problem.samples
+    missed = gamma[:, None] / (problem.population.eigenvalues + gamma[:, None])
+    learned = 1.0 - missed
+    unused = problem.features - len(target) + np.sum(missed, -1)  # k - z
+    partly = np.sum(learned * missed, -1)  # z - q
+    share = np.divide(partly, unused + partly, out=np.zeros_like(partly), where=unused + partly > 0)
+    bias = np.sum(missed * (missed + share[:, None] * learned) * target**2, -1) + problem.noise**2
+    alone = _per_kept(bias, 1.0 - (np.sum(learned, -1) - (1.0 - share) * partly) / samples)
     if problem.ensemble == 1:
         return alone
     shared = _product(problem, missed)
     return shared + (alone - shared) / problem.ensemble
 
 
-def _product(problem: Problem, missed: Floats) -> float:
+def _product(problem: Problem, missed: Floats) -> Floats:
     """Return the mean product of the errors of two predictors that share samples: the risk of kernel ridge regression
     at the same gamma (Ruben, Tong, Chaudhry & Pehlevan 2024, arXiv:2412.05418, section 3).
     """
-    bias = float(np.sum(missed**2 * problem.population.target**2)) + problem.noise**2
-    kept = 1.0 - float(np.sum((1.0 - missed) ** 2)) / problem.samples
-    return bias / kept if kept > 0 else math.inf
+    bias = np.sum(missed**2 * problem.population.target**2, -1) + problem.noise**2
+    return _per_kept(bias, 1.0 - np.sum((1.0 - missed) ** 2, -1) / problem.samples)
+
+
+def _per_kept(bias: Floats, kept: Floats) -> Floats:
+    """Return the bias over the share of degrees of freedom that is kept, infinite where none is."""
+    return np.divide(bias, kept, out=np.full_like(bias, math.inf), where=kept > 0)
