@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, replace
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.sql.expressions import ALIASES
-from sweeplaw.analysis.tables.units import LOSSES, Declared, declared, is_own
+from sweeplaw.analysis.tables.units import LOSSES, Declared, declared, is_own, loss_unit
 from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS
+from sweeplaw.trials.workload import Workload
 from sweeplaw.trials.workloads import registry
 from sweeplaw.trials.workloads.user_code.declared import SEED
 
@@ -17,6 +18,7 @@ WORKLOADS: Mapping[str, Mapping[str, str]] = {
     "language_model": {},
     "modular_arithmetic": {},
     "surrogate": {},
+    "ridge": {},
     "ensemble": {"store": "."},
     "evaluation": {"store": "."},
 }
@@ -49,8 +51,8 @@ def entries() -> list[Entry]:
         for column in columns
     ]
     core = {entry.column for entry in found if entry.table == "trials"}
-    for name, options in WORKLOADS.items():
-        workload = registry.load(name, options)
+    for name in WORKLOADS:
+        workload = _workload(name)
         for knob in workload.knobs:
             if knob.name not in core:
                 found.append(Entry("trials", knob.name, knob.type, knob.unit, knob.meaning, f"{name} knob"))
@@ -59,6 +61,10 @@ def entries() -> list[Entry]:
                 kind = _METRIC_TYPES.get(metric, "float")
                 found.append(Entry("trials", metric, kind, unit, meaning, f"{name} metric"))
     return found
+
+
+def _workload(name: str) -> Workload:
+    return registry.load(name, WORKLOADS[name])
 
 
 def present(source: str, faults: list[str] | None = None) -> list[Entry]:
@@ -88,9 +94,14 @@ def _described(workloads: Collection[str]) -> Iterator[Entry]:
     """Yield the entries that apply to trials of these workloads; of the user's own, knobs and losses are theirs."""
     own = bool(workloads) and all(map(is_own, workloads))
     ran = {f"{name} {kind}" for name in workloads for kind in ("knob", "metric")}
+    known = WORKLOADS.keys() & workloads if len(workloads) == 1 else ()
+    losses = {metric: words for name in known for metric, words in _workload(name).metrics.items()}
     for entry in sorted(entries(), key=lambda entry: entry.origin != "core" and entry.origin not in ran):
         if own and entry.column in LOSSES:
             yield replace(entry, unit="", meaning="as the trial reported it")
+        elif entry.column in LOSSES:
+            unit, meaning = losses.get(entry.column, (loss_unit(workloads), entry.meaning))
+            yield replace(entry, unit=unit, meaning=meaning)
         elif not own or entry.origin == "core":
             yield entry
     if own:

@@ -25,6 +25,7 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
     "language_model": {},
     "modular_arithmetic": {},
     "surrogate": {},
+    "ridge": {},
     "ensemble": {"store": "."},
     "evaluation": {"store": "."},
 }

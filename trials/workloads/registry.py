@@ -26,7 +26,7 @@ _BUILT_IN = {
 
 def load(name: str, options: Mapping[str, Any] | None = None) -> Workload:
     """Load the workload of this name: ``language_model``, ``modular_arithmetic``, ``ensemble``, ``evaluation``,
-    ``surrogate``, ``replay``, ``command`` or ``python:module:function``.
+    ``surrogate``, ``ridge``, ``replay``, ``command`` or ``python:module:function``.
 
     ``options`` are the workload's own settings from the sweep file (the knobs of a function, the arguments of a
     command), and those that every sweep adds: ``axes``, sample values of each name it sets, and ``folder``, the folder

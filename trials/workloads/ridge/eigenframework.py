@@ -27,6 +27,7 @@ from sweeplaw.trials.workloads.ridge.spectrum import Floats, Spectrum
 GRID = 129  # values of gamma among which the best is looked for before it is refined
 SMALLEST = 1e-13  # gamma over the last eigenvalue in the ridgeless limit where every mode can be learned
 LARGEST = 1e4  # gamma over the power of features and labels, beyond which hardly anything is learned
+LEAST_KEPT = 1e-12  # share of degrees of freedom below which a risk is infinite, up to rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Problem:
     @property
     def power(self) -> float:
         """The mean square of a label: the risk of predicting zero."""
-        return float(np.sum(self.population.target**2)) + self.noise**2
+        return float(np.sum(self.population.target**2)) + self.noise * self.noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,7 @@ def _test_risk(problem: Problem, gamma: Floats) -> Floats:
     unused = problem.features - len(target) + np.sum(missed, -1)  # k - z
     partly = np.sum(learned * missed, -1)  # z - q
     share = np.divide(partly, unused + partly, out=np.zeros_like(partly), where=unused + partly > 0)
-    bias = np.sum(missed * (missed + share[:, None] * learned) * target**2, -1) + problem.noise**2
+    bias = np.sum(missed * (missed + share[:, None] * learned) * target**2, -1) + problem.noise * problem.noise
     alone = _per_kept(bias, 1.0 - (np.sum(learned, -1) - (1.0 - share) * partly) / samples)
     if problem.ensemble == 1:
         return alone
@@ -149,10 +150,10 @@ def _product(problem: Problem, missed: Floats) -> Floats:
     """Return the mean product of the errors of two predictors that share samples: the risk of kernel ridge regression
     at the same gamma (Ruben, Tong, Chaudhry & Pehlevan 2024, arXiv:2412.05418, section 3).
     """
-    bias = np.sum(missed**2 * problem.population.target**2, -1) + problem.noise**2
+    bias = np.sum(missed**2 * problem.population.target**2, -1) + problem.noise * problem.noise
     return _per_kept(bias, 1.0 - np.sum((1.0 - missed) ** 2, -1) / problem.samples)
 
 
 def _per_kept(bias: Floats, kept: Floats) -> Floats:
     """Return the bias over the share of degrees of freedom that is kept, infinite where none is."""
-    return np.divide(bias, kept, out=np.full_like(bias, math.inf), where=kept > 0)
+    return np.divide(bias, kept, out=np.full_like(bias, math.inf), where=kept > LEAST_KEPT)
