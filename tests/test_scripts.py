@@ -42,6 +42,8 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/training/shard_speed.py": ("--params", "20000", "--turns", "2"),
     "benchmarks/training/subset_speed.py": ("--small",),
     "benchmarks/training/train_speed.py": ("--params", "20000", "--turns", "2"),
+    "benchmarks/workloads/ridge_coverage.py": ("--replications", "2", "--seeds", "4"),
+    "benchmarks/workloads/ridge_speed.py": ("--trials", "16", "--processes", "1"),
     "examples/infinite_compute/study.py": ("--small", "--launch=--cluster inline"),
     "examples/own_function/objective.py": (),
 }
