@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweeplaw.analysis.recipes.comparison import RecipeComparison
+from sweeplaw.orchestrator.schemas.answers.laws import INTERVAL
 from sweeplaw.orchestrator.schemas.answers.notation import (
     ANYTHING,
     FLAG,
@@ -32,6 +33,7 @@ _KNOB_LAW = record(
         "recipe_factors": by_name(ANYTHING),
     }
 )
+_TIME = record({"value": NUMBER, "interval": INTERVAL})
 _SETTING = record({"value": NUMBER, "interval": each(NUMBER), "plateau_factor": NUMBER, "source": TEXT})
 _DISAGREEMENT = record(
     {"law": TEXT, "knob": TEXT, "value": NUMBER, "factor": NUMBER, "beyond_plateau": FLAG, "verified": FLAG}
@@ -105,6 +107,33 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
         }
     ),
     "compare": each(of_type(RecipeComparison)),
+    "time-law": record(
+        {
+            "source": _SOURCE,
+            "time": means("the column of the time of the event", TEXT),
+            "censored": means("the column of the last look without it", TEXT),
+            "status": means("verified, not converged, not determined or no events", TEXT),
+            "residuals": TEXT,
+            "rows": means("trials with a time", NUMBER),
+            "events": means("of them, those with the event", NUMBER),
+            "level": means("level of the intervals", NUMBER),
+            "reference": means("the geometric mean of each input", by_name(NUMBER)),
+            "scale": means("t* at the reference", _TIME),
+            "factor": means("t* where each input is 1", _TIME),
+            "sigma": means("spread of log t", _TIME),
+            "exponents": means("of each input", by_name(_TIME)),
+            "log_likelihoods": means("of the times, by kind of residuals", by_name(NUMBER)),
+            "decrement": means("length of the last Newton step in standard errors", NUMBER),
+            "curvature_p": means("p-value of powers alone, against squares of logarithms", NUMBER),
+            "least_share": means("without any event: share of trials that do not have it yet, at least", NUMBER),
+            "longest": means("without any event: the longest time", NUMBER),
+            "predictions": means(
+                "t* at each --at", each(record({"at": by_name(NUMBER), "value": NUMBER, "interval": INTERVAL}))
+            ),
+            "notes": _NOTES,
+            "reading": means("remarks on the rows that were read", each(TEXT)),
+        }
+    ),
     "rungs": record(
         {
             "source": _SOURCE,

@@ -1,0 +1,5 @@
+"""Laws of the time to an event (grokking, a loss reached), fitted to trials that may not have had it yet.
+
+A trial without the event is right-censored: its time is only known to be above the last step seen. Leaving such trials
+out, or counting their last step as the event, would bias every exponent.
+"""
