@@ -1,7 +1,7 @@
 """The command line: each command parses its options, calls one function of the library, and prints.
 
-`sweeps/` runs sweeps, `tables/` reads and moves rows, `laws/` fits, `pages/` writes what people look
-at, `programs/` serves editors and agents, `shared/` holds what several commands use. Each
+`sweeps/` runs sweeps, `tables/` reads and moves rows, `laws/` fits, `pages/` writes what people look at, `training/`
+looks at how models train, `programs/` serves editors and agents, `shared/` holds what several commands use. Each
 command is the module of its name and imports the library inside its body, so that `sweeplaw --help` starts without
 Polars, torch or Ray.
 """
@@ -60,8 +60,12 @@ COMMANDS: tuple[str, ...] = (
     "laws.batch_lr",
     "laws.importance",
     "laws.transfer",
+    "laws.time_law",
     "pages.report",
     "pages.figure",
+    "training.profile",
+    "training.coordinate_check",
+    "training.refine_schedule",
     "programs.schema",
     "programs.mcp",
     "sweeps.cluster",
