@@ -30,6 +30,7 @@ NEEDS_MORE = {
     "cluster": "an object store or a cluster",
     "evaluate": "kept weights, run by the tests of ensembles",
     "export-checkpoint": "kept weights, run by the tests of kept weights",
+    "refine-schedule": "a trained language model, run by the tests of its command",
     "sample": "kept weights, run by the tests of synthetic corpora",
     "recipes": "stores of several recipes, run by the tests of its command",
 }

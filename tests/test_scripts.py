@@ -13,6 +13,7 @@ from tests.paths import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SMALLEST: dict[str, tuple[str, ...]] = {
+    "benchmarks/gpu.py": ("--small",),
     "benchmarks/launching/device_busy.py": ("--sweep", "examples/own_function/sweep.toml", "--cluster", "inline"),
     "benchmarks/launching/empty_launch.py": ("--runs", "1"),
     "benchmarks/launching/recovery.py": ("--kill", "worker", "--seconds", "2"),
@@ -39,6 +40,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/store/query_speed.py": ("--rows", "10000"),
     "benchmarks/store/relaunch.py": ("--trials", "10000"),
     "benchmarks/training/kernels.py": ("--small", "--backend", "aot_eager"),
+    "benchmarks/training/packed_speed.py": ("--params", "2500", "--members", "2", "--steps", "1", "--turns", "1"),
     "benchmarks/training/shard_speed.py": ("--params", "20000", "--turns", "2"),
     "benchmarks/training/subset_speed.py": ("--small",),
     "benchmarks/training/train_speed.py": ("--params", "20000", "--turns", "2"),

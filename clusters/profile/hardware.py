@@ -176,3 +176,8 @@ def get(name: str) -> Hardware:
     if name not in _KNOWN:
         raise InputError(f"hardware = {name!r} is not known (accepted: {', '.join(_KNOWN)}){nearest(name, _KNOWN)}")
     return _KNOWN[name]
+
+
+def of_model(model: str) -> Hardware | None:
+    """Return the accelerator that PyTorch calls ``model``; None if it is not among those known."""
+    return next((item for item in _KNOWN.values() if item.accelerator and item.is_called(model)), None)

@@ -18,6 +18,7 @@ from sweeplaw.trials.spec import Knob
 from sweeplaw.trials.store_format.kept_weights import KeptWeights
 from sweeplaw.trials.training.model import Forward
 from sweeplaw.trials.training.parametrization.layout import layout
+from sweeplaw.trials.training.precision.quantize import LOW_PRECISIONS
 from sweeplaw.trials.training.weights import Layer
 
 LANGUAGE_MODEL = "language_model"
@@ -29,7 +30,7 @@ KNOBS = (
     *(Knob(name, "bool", None, "", "") for name in ("tied_embeddings", "qk_norm")),
     *(Knob(name, "str", None, "", "") for name in ("corpus", "tokenizer")),
     Knob("rope_base", "float", None, "", "", low=1),
-    Knob("precision", "str", None, "", "", choices=("float32", "bfloat16")),
+    Knob("precision", "str", None, "", "", choices=("float32", "bfloat16", "fp8", "fp4")),
 )
 
 
@@ -111,7 +112,8 @@ class KeptModel(Forward):
         self.tensors = {name: tensor.to(device).unsqueeze(0) for name, tensor in tensors.items()}
         autocast = torch.bfloat16 if self.knobs["precision"] == "bfloat16" else None
         longest = context or int(self.knobs["context"])
-        super().__init__(shape, longest, device, self.knobs["rope_base"], autocast, self._pass_to)
+        low_precision = LOW_PRECISIONS.get(self.knobs["precision"])
+        super().__init__(shape, longest, device, self.knobs["rope_base"], autocast, self._pass_to, low_precision)
 
     def predict(self, tokens: Tensor) -> Tensor:
         """Return next-token logits, (batch, context, vocabulary), of tokens (batch, context)."""

@@ -14,7 +14,8 @@ from sweeplaw.trials.training.model import embed, head_norms
 class CachedModel:
     """A model that reads ``batch`` sequences of at most ``length`` positions from left to right.
 
-    It holds 8 depth x batch x length x width bytes of keys and values.
+    It holds 8 depth x batch x length x width bytes of keys and values. A model that was trained in fp8 or fp4 is read
+    with float32 products, because the scales of those depend on positions that are yet to come.
     """
 
     def __init__(self, model: KeptModel, batch: int, length: int) -> None:

@@ -18,18 +18,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sweeplaw.trials.accounting import Shape
+from sweeplaw.trials.training import kernels
 from sweeplaw.trials.training.distillation import SoftLabels
 from sweeplaw.trials.training.distributed import ALONE, ProcessGroup
-from sweeplaw.trials.training.kernels import (
-    add_projected,
-    feed_forward,
-    mean_losses,
-    norm_project,
-    rms_norm,
-    split_rotated,
-)
+from sweeplaw.trials.training.kernels import mean_losses, norm_project, rms_norm, split_rotated
 from sweeplaw.trials.training.parametrization.groups import ParameterLayout
 from sweeplaw.trials.training.parametrization.layout import COMMON, HEAD
+from sweeplaw.trials.training.precision.layers import LowPrecisionLayers
+from sweeplaw.trials.training.precision.noise import RoundingNoise
+from sweeplaw.trials.training.precision.quantize import LowPrecision
 from sweeplaw.trials.training.projected_loss import projected_losses
 from sweeplaw.trials.training.regularizers import layers
 from sweeplaw.trials.training.regularizers.layers import smoothed_losses
@@ -50,9 +47,12 @@ class Forward:
         rope_base: float,
         autocast: torch.dtype | None,
         run: Callable[..., Tensor],
+        low_precision: LowPrecision | None = None,
     ) -> None:
-        """``autocast`` is the number type of matrix products; None is that of the weights."""
-        self.shape, self.run = shape, run
+        """``autocast`` is the number type of matrix products; None is that of the weights. With ``low_precision`` those
+        of the blocks are emulated in fewer bits.
+        """
+        self.shape, self.run, self.low_precision = shape, run, low_precision
         self.rotation = rotations(context, shape.heads, shape.width // shape.heads, rope_base).to(device)
         self.autocast = functools.partial(torch.autocast, device, autocast) if autocast else contextlib.nullcontext
 
@@ -72,10 +72,11 @@ class Forward:
         noise: StepNoise | None = None,
         smoothing: Tensor | None = None,
         soft_labels: SoftLabels | None = None,
+        rounding: RoundingNoise | None = None,
     ) -> Tensor:
         """Return the mean loss of each member, (members,) in nats a token, on windows (members, batch, context + 1).
 
-        ``smoothing`` is the label smoothing of each member.
+        ``smoothing`` is the label smoothing of each member, ``rounding`` the noise of stochastic rounding.
         """
         targets, context = windows[..., 1:].flatten(1), windows.shape[-1] - 1
 
@@ -87,13 +88,20 @@ class Forward:
 
         head = functools.partial(projected_losses, loss=loss, multiple=1 if soft_labels is None else context)
         with self.autocast():
-            return self.run(COMMON, functools.partial(self._layers, windows[..., :-1], noise, head))
+            return self.run(COMMON, functools.partial(self._layers, windows[..., :-1], noise, head, rounding=rounding))
 
-    def _layers(self, tokens: Tensor, noise: StepNoise | None, head: Callable[..., Tensor], common: Tensors) -> Tensor:
+    def _layers(
+        self,
+        tokens: Tensor,
+        noise: StepNoise | None,
+        head: Callable[..., Tensor],
+        common: Tensors,
+        rounding: RoundingNoise | None = None,
+    ) -> Tensor:
         """Return what ``head`` makes of the last positions, (members, batch * context, width), a gain and a matrix."""
         stream = embed(tokens.flatten(1), common["embedding"])  # (members, batch * context, width)
         for block in range(self.shape.depth):
-            layer = functools.partial(self._block, block, tokens.shape[-1], noise, common)
+            layer = functools.partial(self._block, block, tokens.shape[-1], noise, rounding, common)
             stream = self.run(f"{block}", layer, stream)
         if self.shape.tied_embeddings:
             tied: Tensor = head(stream, common["final_norm"], common["embedding"])
@@ -101,9 +109,17 @@ class Forward:
         return self.run(HEAD, lambda own, last: head(last, common["final_norm"], own[HEAD]), stream)
 
     def _block(
-        self, block: int, context: int, noise: StepNoise | None, common: Tensors, own: Tensors, stream: Tensor
+        self,
+        block: int,
+        context: int,
+        noise: StepNoise | None,
+        rounding: RoundingNoise | None,
+        common: Tensors,
+        own: Tensors,
+        stream: Tensor,
     ) -> Tensor:
-        qkv = norm_project(stream, common[f"{block}.attention_norm"], own[f"{block}.qkv"])
+        plain = kernels if self.low_precision is None else LowPrecisionLayers(self.low_precision, rounding)
+        qkv = plain.norm_project(stream, common[f"{block}.attention_norm"], own[f"{block}.qkv"])
         if self.shape.qk_norm:
             qkv = head_norms(qkv, common[f"{block}.query_norm"], common[f"{block}.key_norm"])
         query, key, value = split_rotated(qkv, self.rotation[:context], self.shape.heads)
@@ -113,8 +129,8 @@ class Forward:
             stream = layers.add_projected(stream, mixed, out, noise, block, self.shape.depth)
             return layers.feed_forward(stream, *ffn, own[f"{block}.down"], noise, block, self.shape.depth)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        stream = add_projected(stream, mixed.transpose(1, 2).reshape(stream.shape), out)
-        return feed_forward(stream, *ffn, own[f"{block}.down"])
+        stream = plain.add_projected(stream, mixed.transpose(1, 2).reshape(stream.shape), out)
+        return plain.feed_forward(stream, *ffn, own[f"{block}.down"])
 
 
 class Transformer(Forward):
@@ -130,10 +146,11 @@ class Transformer(Forward):
         group: ProcessGroup = ALONE,
         autocast: torch.dtype | None = None,
         layout: ParameterLayout | None = None,
+        low_precision: LowPrecision | None = None,
     ) -> None:
         """``layout`` is that of the standard parametrization by default."""
         self.weights = _weights(layout or ParameterLayout.of(shape), seeds, device, group, autocast)
-        super().__init__(shape, context, device, rope_base, autocast, self.weights.run)
+        super().__init__(shape, context, device, rope_base, autocast, self.weights.run, low_precision)
 
 
 def _weights(

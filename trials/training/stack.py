@@ -16,12 +16,22 @@ from sweeplaw.trials.training.distillation import SoftLabels
 from sweeplaw.trials.training.model import Transformer
 from sweeplaw.trials.training.optimizers.registry import OF_MATRICES, OPTIMIZERS
 from sweeplaw.trials.training.parametrization.groups import ParameterLayout
+from sweeplaw.trials.training.precision.noise import RoundingNoise
+from sweeplaw.trials.training.precision.quantize import LOW_PRECISIONS
 from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
 from sweeplaw.trials.training.regularizers.noise import StepNoise
 from sweeplaw.trials.workload import never_preempted
 
 SYNC_EVERY = {"cpu": 1, "cuda": 16}  # steps between reads of the losses, for which the host waits for the device
 Floats = npt.NDArray[np.float64]
+STEP_PARTS = ("data", "forward", "backward", "optimizer")
+Timed = Callable[[str], contextlib.AbstractContextManager[None]]
+_NOT_TIMED = contextlib.nullcontext()
+
+
+def untimed(part: str) -> contextlib.AbstractContextManager[None]:
+    """Return a context that does nothing."""
+    return _NOT_TIMED
 
 
 class Stack:
@@ -38,19 +48,31 @@ class Stack:
         budget: DataBudget | Mixture,
         device: TrainingDevice,
         soft_labels: SoftLabels | None = None,
+        timed: Timed = untimed,
     ) -> None:
+        """``timed`` is entered with the name of each part of a step, one of `STEP_PARTS`."""
         self.members, self.recipe, self.device, self.step = members, recipe, device, 0
-        self._soft_labels = soft_labels
+        self._soft_labels, self._timed = soft_labels, timed
         self._regularizers = [member.regularizers for member in members]
         smoothing = [one.label_smoothing for one in self._regularizers]
         self._smoothing = torch.tensor(smoothing, device=device.type) if any(smoothing) else None
         seeds = [member.initialization for member in members]
         autocast = torch.bfloat16 if recipe.precision == "bfloat16" else None
+        low_precision = LOW_PRECISIONS.get(recipe.precision)
+        self._stochastic = low_precision is not None and low_precision.stochastic
         layout = ParameterLayout.of(
             recipe.shape, recipe.parametrization, whole_matrices=recipe.optimizer in OF_MATRICES
         )
         self.model = Transformer(
-            recipe.shape, recipe.context, seeds, device.type, recipe.rope_base, device.group, autocast, layout
+            recipe.shape,
+            recipe.context,
+            seeds,
+            device.type,
+            recipe.rope_base,
+            device.group,
+            autocast,
+            layout,
+            low_precision,
         )
         weights = self.model.weights
         self.optimizer = OPTIMIZERS[recipe.optimizer](
@@ -155,21 +177,34 @@ class Stack:
 
     def _train_step(self) -> tuple[Tensor, Tensor]:
         """Return this process's part of the losses and the norms of the whole gradient, (members,) each."""
-        windows, weights = np.stack([next(member) for member in self._batches]), self.model.weights
+        weights, timed = self.model.weights, self._timed
+        with timed("data"):
+            windows = np.stack([next(member) for member in self._batches])
         loss = torch.zeros(len(self.members), device=self.device.type)
         for i, (rows, weight) in enumerate(self.micro_batches):
-            micro_batch = torch.from_numpy(windows[:, rows]).to(self.device.type)
-            losses = self._losses(micro_batch, rows)
-            weights.backward(losses, weight, first=i == 0)
+            with timed("data"):
+                micro_batch = torch.from_numpy(windows[:, rows]).to(self.device.type)
+            with timed("forward"):
+                losses = self._losses(micro_batch, rows)
+            with timed("backward"):
+                weights.backward(losses, weight, first=i == 0)
             loss += losses.detach() * weight
-        norms = weights.norms()
-        self.optimizer.step(self.lrs(self.step), self.weight_decays(self.step), weights.gradients, norms)
+        with timed("optimizer"):
+            norms = weights.norms()
+            self.optimizer.step(self.lrs(self.step), self.weight_decays(self.step), weights.gradients, norms)
         self.step += 1
         return loss, norms
 
     def _losses(self, windows: Tensor, rows: slice) -> Tensor:
         """Return the training loss of each member on these rows of the batch, (members,)."""
-        return self.model.losses(windows, self._noise(rows), self._smoothing, self._soft_labels)
+        noise, rounding = self._noise(rows), self._rounding(rows)
+        return self.model.losses(windows, noise, self._smoothing, self._soft_labels, rounding)
+
+    def _rounding(self, rows: slice) -> RoundingNoise | None:
+        """Return the noise of stochastic rounding for these rows of the batch; None if none is asked for."""
+        if not self._stochastic:
+            return None
+        return RoundingNoise([member.seed for member in self.members], self.step, rows.start, self.device.type)
 
     def _noise(self, rows: slice) -> StepNoise | None:
         """Return the masks of the regularizers for these rows of the batch; None if no member needs any."""

@@ -38,7 +38,7 @@ def derive(
     Example: sweeplaw derive results/surrogate --set "tokens=2 * tokens" --seeds 3 --out next.toml
     """
     from sweeplaw.analysis.tables.tables import load
-    from sweeplaw.orchestrator.plan import derived_sweep
+    from sweeplaw.orchestrator.plan.new_sweeps import derived_sweep
 
     tables = load(store)
     changes = pairs(change, "--set")

@@ -44,7 +44,7 @@ def next_(
     """
     from sweeplaw.analysis.report.next_section import advise
     from sweeplaw.analysis.tables.tables import unless_damaged
-    from sweeplaw.orchestrator.plan.next_sweep import next_sweep
+    from sweeplaw.orchestrator.plan.new_sweeps.next_sweep import next_sweep
     from sweeplaw.trials.errors import InputError
 
     place = None

@@ -8,7 +8,7 @@ from typing import Any
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.orchestrator.launch.evaluation import machine
-from sweeplaw.orchestrator.plan.derived_sweep import TRIAL, best_runs
+from sweeplaw.orchestrator.plan.new_sweeps.derived_sweep import TRIAL, best_runs
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.worker.provenance import commit, versions
 from sweeplaw.trials.errors import InputError, gathered, shown

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sweeplaw.orchestrator.schemas.answers import laws, more_laws, sweeps, tables
+from sweeplaw.orchestrator.schemas.answers import laws, more_laws, sweeps, tables, training
 from sweeplaw.orchestrator.schemas.models import DRAFT, Schema
 
-ANSWERS: Mapping[str, Mapping[str, Any]] = {**sweeps.ANSWERS, **tables.ANSWERS, **laws.ANSWERS, **more_laws.ANSWERS}
+ANSWERS: Mapping[str, Mapping[str, Any]] = {
+    **sweeps.ANSWERS,
+    **tables.ANSWERS,
+    **laws.ANSWERS,
+    **more_laws.ANSWERS,
+    **training.ANSWERS,
+}
 
 
 def schema(command: str) -> Schema:

@@ -51,6 +51,18 @@ pattern = "loss (?P<val_loss>[0-9.]+)"
 [scientific]
 width = [1]
 """
+TRAINED = """
+name = "trained"
+workload = "language_model"
+[scientific]
+width = [16]
+[fixed]
+depth = 1
+corpus = "markov:states=12,spread=1.5,tokens=65536"
+context = 16
+validation_tokens = 256
+unique_tokens = 2048
+"""
 # Commands in order, in a folder with these sweep files by their first letter; {p} is a trial of the sweep printing.
 LINES = """
 plan a.toml --no-measure --trials
@@ -91,6 +103,8 @@ diff a b
 import runs.csv i --map N=N --map D=D --map val_loss=loss
 exclude a --where lr>0.05 --reason high
 report s --out page
+coordinate-check t.toml --widths 16,32 --steps 1
+profile t.toml --steps 1
 """
 # Checked where they run: in a limited child process, with kept weights, with stores of several recipes.
 ELSEWHERE = {"query", "evaluate", "sample", "recipes"}
@@ -154,7 +168,7 @@ def test_a_key_that_is_missing_unknown_or_of_another_kind_is_a_fault() -> None:
 def test_what_every_command_prints_meets_its_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     files = {name: SWEEP.format(name=name, decay=decay) for name, decay in (("a", 0.1), ("b", 0.3))}
-    for name, text in {**files, "f": FAILING, "s": SEARCHED, "p": PRINTING}.items():
+    for name, text in {**files, "f": FAILING, "s": SEARCHED, "p": PRINTING, "t": TRAINED}.items():
         Path(f"{name}.toml").write_text(text, encoding="utf-8")
     with open("runs.csv", "w", newline="") as file:
         rows = [[n, d, 2 + n**-0.3 + d**-0.3] for n in (1e7, 1e8) for d in (1e9, 1e10)]

@@ -18,7 +18,7 @@ from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.launch.evaluation import ensembles as launched
 from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.monitor.status import progress
-from sweeplaw.orchestrator.plan.derived_sweep import derive
+from sweeplaw.orchestrator.plan.new_sweeps.derived_sweep import derive
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store

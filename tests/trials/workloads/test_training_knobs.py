@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -25,7 +26,7 @@ from sweeplaw.trials.training.parametrization.scaling import Parametrization
 from sweeplaw.trials.training.recipe import TrainingDevice
 from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.workload import Context
-from sweeplaw.trials.workloads.language_model.knobs import OPTIMIZER_KNOBS
+from sweeplaw.trials.workloads.language_model.knobs import OPTIMIZER_KNOBS, PRECISION_BITS
 from sweeplaw.trials.workloads.language_model.run import member_group, recipe_of
 from sweeplaw.trials.workloads.registry import load
 
@@ -73,6 +74,41 @@ def test_every_optimizer_learns_and_a_resumed_trial_ends_at_the_same_bits(optimi
     assert resumed.metrics["val_loss"] == whole.metrics["val_loss"]
 
 
+@pytest.mark.parametrize("precision", PRECISION_BITS)
+def test_every_precision_learns_and_a_resumed_trial_ends_at_the_same_bits(precision: str, tmp_path: Path) -> None:
+    trial = spec(precision=precision, lr=1e-2, evaluations=4)
+    (whole,) = run(tmp_path / "whole", trial)
+    assert (whole.state, whole.metrics["precision_bits"]) == ("completed", PRECISION_BITS[precision])
+    assert float(whole.metrics["val_loss"] or 9) < math.log(12) - 0.1
+    asked = iter([False] * 30 + [True] * 10_000)
+    checkpoints = {"checkpoints": str(tmp_path / "checkpoints")}
+    run(tmp_path / "part", trial, ending=lambda: next(asked), **checkpoints)
+    (resumed,) = run(tmp_path / "resumed", trial, **checkpoints)
+    assert resumed.metrics["resumed_step"]
+    assert resumed.metrics["val_loss"] == whole.metrics["val_loss"]
+
+
+def test_fewer_bits_are_another_loss(tmp_path: Path) -> None:
+    trials = [spec(precision=precision, lr=1e-2) for precision in PRECISION_BITS]
+    losses = [outcome.metrics["val_loss"] for outcome in run(tmp_path, *trials)]
+    assert len(set(losses)) == len(losses)
+
+
+@pytest.mark.parametrize("precision", ["fp8", "fp4"])
+def test_a_kept_model_of_low_precision_predicts_as_it_was_evaluated(precision: str, tmp_path: Path) -> None:
+    trial = spec(precision=precision, lr=1e-2)
+    (outcome,) = run(tmp_path, trial, weights=str(tmp_path / "store" / kept_weights.FOLDER))
+    assert kept_loss(tmp_path / "store", trial) == pytest.approx(outcome.metrics["val_loss"], abs=1e-6)
+
+
+def kept_loss(store: Path, trial: TrialSpec) -> float:
+    model = load_kept(locate(str(store)), parse(trial.trial_id)[0], "cpu")
+    windows = open_corpus(trial["corpus"], trial["tokenizer"]).held_out(16, 512)
+    tokens = torch.from_numpy(windows.read(np.arange(windows.size)))
+    logits = model.predict(tokens[:, :-1]).float()
+    return torch.nn.functional.cross_entropy(logits.flatten(0, -2), tokens[:, 1:].flatten()).item()
+
+
 def test_evaluating_an_average_changes_nothing_of_the_training(tmp_path: Path) -> None:
     often, once = (spec(optimizer="schedule_free", lr=1e-2, evaluations=count) for count in (20, 1))
     losses = [outcome.metrics["val_loss"] for outcome in run(tmp_path, often, once)]
@@ -82,12 +118,7 @@ def test_evaluating_an_average_changes_nothing_of_the_training(tmp_path: Path) -
 def test_what_is_kept_of_schedule_free_is_what_was_evaluated(tmp_path: Path) -> None:
     trial = spec(optimizer="schedule_free", lr=1e-2)
     (outcome,) = run(tmp_path, trial, weights=str(tmp_path / "store" / kept_weights.FOLDER))
-    model = load_kept(locate(str(tmp_path / "store")), *parse(trial.trial_id), "cpu")
-    windows = open_corpus(trial["corpus"], trial["tokenizer"]).held_out(16, 512)
-    tokens = torch.from_numpy(windows.read(range(windows.size)))
-    logits = model.predict(tokens[:, :-1]).float()
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, -2), tokens[:, 1:].flatten()).item()
-    assert loss == pytest.approx(outcome.metrics["val_loss"], abs=1e-6)
+    assert kept_loss(tmp_path / "store", trial) == pytest.approx(outcome.metrics["val_loss"], abs=1e-6)
 
 
 def test_an_independent_decay_does_not_depend_on_the_learning_rate() -> None:
@@ -164,6 +195,7 @@ def test_the_head_of_a_tied_model_is_scaled_through_the_gain_before_it() -> None
         ({"parametrization": "mup", "base_width": 24}, "base_width = 24 does not divide width = 32"),
         ({"parametrization": "mup", "base_width": 16, "base_heads": 3}, "base_heads = 3: base_width = 16 is no even"),
         ({"parametrization": "mup", "base_width": 16, "optimizer": "muon"}, "base_width = 16 with optimizer = 'muon'"),
+        ({"precision": "fp8", "dropout": 0.1}, "dropout = 0.1 with precision = 'fp8' (accepted: float32, bfloat16)"),
         ({"base_depth": 1, "optimizer": "sgd"}, "base_depth = 1 with optimizer = 'sgd' (accepted: adamw, lion"),
     ],
 )

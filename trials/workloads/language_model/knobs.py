@@ -36,6 +36,8 @@ TUNING = frozenset().union(*OPTIMIZER_KNOBS.values())
 _OPTIMIZER = "muon: of the hidden matrices, adamw of the rest; schedule_free: AdamW that averages"
 _MOMENTUM = "of sgd and muon; -1: the optimizer's own, .9 and .95"
 _POINTS = "of schedule = 'points', shares of the run after warm-up and of lr: '0: 1, 0.8: 0.6, 1: 0'"
+PRECISION_BITS: Mapping[str, int] = MappingProxyType({"float32": 32, "bfloat16": 16, "fp8": 8, "fp4": 4})
+_PRECISION = "of matrix products; bfloat16: autocast; fp8 (E4M3, E5M2) and fp4 (NVFP4) are emulated, in the blocks"
 _MUP = "mup: initial values and rates scaled so that the best lr stays where it is at base_width"
 _BASE_HEADS = "heads of the base width in mup; 0: as many as by default"
 _BASE_DEPTH = "depth scaling (CompleteP): depth at which blocks add to the stream as in standard; 0: none"
@@ -125,7 +127,7 @@ KNOBS = (
     Knob(
         "divergence_loss", "float", 20.0, "nats/token", "a loss above this has diverged", member=True, low=0, high=1e6
     ),
-    Knob("precision", "str", "float32", "", "bfloat16: autocast", choices=("float32", "bfloat16")),
+    Knob("precision", "str", "float32", "", _PRECISION, choices=tuple(PRECISION_BITS)),
     Knob(
         "changes",
         "str",
@@ -203,6 +205,7 @@ METRICS: Mapping[str, tuple[str, str]] = MappingProxyType(
             f"nested_loss_{size}": ("nats/token", f"final validation loss of the first {size} members")
             for size in _SIZES
         },
+        "precision_bits": ("bits", "P: bits of an operand of the matrix products of the blocks"),
         "tokens_per_second": ("tokens/s", "training tokens of all members over the trial's share of wall seconds"),
         "teacher_flops": ("FLOPs", "training its teachers, and sampling or labels from them; null without teachers"),
         "micro_batches": ("", "parts that each batch was computed in to save memory; null for one"),

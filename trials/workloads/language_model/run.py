@@ -14,7 +14,7 @@ import torch
 
 from sweeplaw.trials.changes import parse, write
 from sweeplaw.trials.record import Outcome
-from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.spec import TrialSpec, Value
 from sweeplaw.trials.store_format import checkpoint, kept_weights
 from sweeplaw.trials.store_format.checkpoint import Saved
 from sweeplaw.trials.training.distributed import ALONE, ProcessGroup, Rendezvous, release_group
@@ -31,7 +31,7 @@ from sweeplaw.trials.training.trial import Clock, MemberGroup, trial_outcome
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.language_model import training_knobs
 from sweeplaw.trials.workloads.language_model.data import identity, open_data
-from sweeplaw.trials.workloads.language_model.knobs import OF_SEED
+from sweeplaw.trials.workloads.language_model.knobs import OF_SEED, PRECISION_BITS
 from sweeplaw.trials.workloads.language_model.resolve import length_of, shape_of
 from sweeplaw.trials.workloads.language_model.sources import teacher_flops
 from sweeplaw.trials.workloads.language_model.task_columns import scored
@@ -181,10 +181,13 @@ def _train(
     groups = [member_group(spec) for spec in job.specs]
     specs = {spec.trial_id: spec.canonical() for spec in job.specs}
     keeper = WeightSaver(context.weights, specs, snapshots=context.snapshots)
-    data, beside = open_data(shared, store, context.device), teacher_flops(shared, store)
+    data = open_data(shared, store, context.device)
+    beside: dict[str, Value | None] = {"precision_bits": PRECISION_BITS[shared["precision"]]}
+    if (flops := teacher_flops(shared, store)) is not None:
+        beside["teacher_flops"] = flops
     for event in train(groups, recipe, reported_steps, data, device, clock, checkpointer, checkpoints, keeper):
-        if isinstance(event, Outcome) and beside is not None:
-            event = replace(event, metrics={**event.metrics, "teacher_flops": beside})
+        if isinstance(event, Outcome):
+            event = replace(event, metrics={**event.metrics, **beside})
         yield event
 
 

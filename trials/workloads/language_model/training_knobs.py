@@ -18,6 +18,8 @@ from sweeplaw.trials.workloads.language_model.knobs import (
 )
 
 SCALE_INVARIANT = ("adamw", "lion", "schedule_free")  # optimizers whose rates mup and depth scaling have rules for
+EMULATED = ("fp8", "fp4")
+NOISY = ("dropout", "attention_dropout", "stochastic_depth")  # whose layers multiply in the precision of the weights
 _DEFAULTS = {knob.name: knob.default for knob in KNOBS}
 
 
@@ -37,9 +39,17 @@ def base_head_width(knobs: Mapping[str, Any]) -> int | None:
 
 def check(knobs: Mapping[str, Any]) -> None:
     """Raise InputError with every fault of knobs that do not go together."""
-    faults = [*_optimizer_faults(knobs), *_schedule_faults(knobs), *_parametrization_faults(knobs)]
+    checks = (_optimizer_faults, _schedule_faults, _parametrization_faults, _precision_faults)
+    faults = [fault for check_part in checks for fault in check_part(knobs)]
     if faults:
         raise InputError(faults)
+
+
+def _precision_faults(knobs: Mapping[str, Any]) -> Iterator[str]:
+    if knobs["precision"] in EMULATED:
+        for name in NOISY:
+            if knobs[name]:
+                yield f"{name} = {knobs[name]:g} with precision = {knobs['precision']!r} (accepted: float32, bfloat16)"
 
 
 def _optimizer_faults(knobs: Mapping[str, Any]) -> Iterator[str]:

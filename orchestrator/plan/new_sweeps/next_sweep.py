@@ -9,7 +9,7 @@ from typing import Any
 from sweeplaw.analysis.next_runs.run_plan import RunPlan
 from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.clusters.profile import toml_file
-from sweeplaw.orchestrator.plan.derived_sweep import best_runs, launched_sweep
+from sweeplaw.orchestrator.plan.new_sweeps.derived_sweep import best_runs, launched_sweep
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.trials.errors import InputError
 

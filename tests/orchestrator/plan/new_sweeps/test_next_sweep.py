@@ -6,7 +6,7 @@ from sweeplaw.analysis.next_runs.run_plan import RunPlan
 from sweeplaw.analysis.tables.tables import load
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.launch.launch import launch
-from sweeplaw.orchestrator.plan.next_sweep import next_sweep
+from sweeplaw.orchestrator.plan.new_sweeps.next_sweep import next_sweep
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store

@@ -13,8 +13,8 @@ from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.launch.evaluation.synthesis import request_of, requests_of_best, sample
 from sweeplaw.orchestrator.launch.launch import launch
-from sweeplaw.orchestrator.plan.derived_sweep import best_runs, derive
 from sweeplaw.orchestrator.plan.estimate import absent_data
+from sweeplaw.orchestrator.plan.new_sweeps.derived_sweep import best_runs, derive
 from sweeplaw.orchestrator.plan.plan import Plan, plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store

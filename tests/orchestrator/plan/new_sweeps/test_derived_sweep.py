@@ -11,7 +11,7 @@ from sweeplaw.analysis.tables.tables import load
 from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator import cli
 from sweeplaw.orchestrator.launch.launch import launch
-from sweeplaw.orchestrator.plan.derived_sweep import derive
+from sweeplaw.orchestrator.plan.new_sweeps.derived_sweep import derive
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store

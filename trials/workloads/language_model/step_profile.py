@@ -1,0 +1,170 @@
+"""Where the time and memory of a trial go: some steps and an evaluation of it, part by part."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sweeplaw.trials.accounting import RECORDED_CONVENTION
+from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.training.evaluation.ensemble import evaluate
+from sweeplaw.trials.training.recipe import TrainingDevice
+from sweeplaw.trials.training.stack import STEP_PARTS, Stack
+from sweeplaw.trials.workloads.language_model import LanguageModel
+from sweeplaw.trials.workloads.language_model.data import open_data
+from sweeplaw.trials.workloads.language_model.run import member_group, recipe_of
+
+WARM_UP = 2  # steps that allocate, not counted
+PEAK_SIZE, PEAK_TRIES = 1024, 5  # of the product that measures the peak of a CPU
+
+
+@dataclass(frozen=True, slots=True)
+class StepProfile:
+    """Times in seconds: the median of each part of a step, ``step_seconds`` of whole steps, and of one evaluation.
+
+    ``flops`` are those of a step by ``flops_convention``, and ``peak_flops`` a second those of the device, None if
+    unknown; ``peak_bytes`` is the most memory that training held, None if it cannot be measured, ``planned_bytes`` the
+    estimate that plans use.
+    """
+
+    device: str
+    steps: int
+    parts: dict[str, float]
+    step_seconds: float
+    evaluation_seconds: float
+    tokens_per_second: float
+    flops: float
+    flops_convention: str
+    peak_flops: float | None
+    peak_bytes: int | None
+    planned_bytes: int
+
+    @property
+    def mfu(self) -> float | None:
+        """Model FLOPs utilization (Chowdhery et al. 2022, appendix B): FLOPs of steps over the peak of the device."""
+        return None if self.peak_flops is None else self.flops / self.step_seconds / self.peak_flops
+
+
+@dataclass
+class _PartTimes:
+    device: str
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        began = self._now()
+        yield
+        self.seconds.setdefault(part, []).append(self._now() - began)
+
+    def _now(self) -> float:
+        if self.device != "cpu":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def profile_steps(
+    workload: LanguageModel, spec: TrialSpec, device: str, steps: int, threads: int, peak_flops: float | None = None
+) -> StepProfile:
+    """Train the trial for ``steps`` counted steps and evaluate it once.
+
+    ``peak_flops`` is that of the device; on a CPU it is measured here if None, by float32 products on ``threads``
+    threads. The members of an ensemble take turns on a CPU, so one of them is profiled there. Raise InputError.
+    """
+    cost = workload.cost(spec)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        if peak_flops is None and device == "cpu":
+            peak_flops = measured_peak()
+        times = _PartTimes(device)
+        members = member_group(spec).members
+        data, recipe = open_data(spec, workload.store, device), recipe_of(spec)
+        memory = _PeakMemory(device)
+        stack = Stack(
+            members[:1] if device == "cpu" else members,
+            recipe,
+            data.budget,
+            TrainingDevice(device),
+            data.soft_labels,
+            times,
+        )
+        stack.advance(min(WARM_UP, recipe.steps))
+        times.seconds.clear()
+        counted = max(1, min(steps, recipe.steps - stack.step))
+        began = times._now()
+        if stack.step + counted <= recipe.steps:
+            stack.advance(stack.step + counted)
+        step_seconds = (times._now() - began) / counted
+        held_out = torch.from_numpy(data.held_out.read(np.arange(data.held_out.size)))
+        began = times._now()
+        evaluate([stack], held_out, 1 if device == "cpu" else spec["members"])
+        evaluation_seconds, peak_bytes = times._now() - began, memory.read()
+    finally:
+        torch.set_num_threads(before)
+    trained = len(stack.members)
+    planned = cost.memory_bytes or 0
+    return StepProfile(
+        device=device,
+        steps=counted,
+        parts={part: _per_step(times.seconds.get(part, []), counted) for part in STEP_PARTS},
+        step_seconds=step_seconds,
+        evaluation_seconds=evaluation_seconds,
+        tokens_per_second=trained * recipe.batch_tokens / step_seconds,
+        flops=trained * float(cost.flops_per_token or 0) * recipe.batch_tokens,
+        flops_convention=RECORDED_CONVENTION,
+        peak_flops=peak_flops,
+        peak_bytes=peak_bytes,
+        planned_bytes=planned * trained // len(members),
+    )
+
+
+def measured_peak() -> float:
+    """Return the FLOP/s of this process's CPU threads in a float32 product, the best of some tries."""
+    left, right = torch.randn(2, PEAK_SIZE, PEAK_SIZE)
+    seconds = []
+    for _ in range(1 + PEAK_TRIES):
+        began = time.perf_counter()
+        left @ right
+        seconds.append(time.perf_counter() - began)
+    return 2.0 * PEAK_SIZE**3 / min(seconds[1:])
+
+
+def _per_step(seconds: Sequence[float], steps: int) -> float:
+    """Return the median over steps of the time of a part, which may come several times in a step."""
+    if not seconds:
+        return 0.0
+    return float(np.median(np.array(seconds).reshape(steps, -1).sum(axis=1)))
+
+
+class _PeakMemory:
+    """The most memory that this process, or its device, holds from now on."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        if device != "cpu":
+            torch.cuda.reset_peak_memory_stats()
+        elif (clear := Path("/proc/self/clear_refs")).exists():
+            clear.write_text("5")  # Linux: the peak begins anew
+        self._before = self._resident("VmRSS")
+
+    def read(self) -> int | None:
+        """Return the bytes beyond those held before; None where the system does not say."""
+        if self._device != "cpu":
+            return int(torch.cuda.max_memory_allocated())
+        peak = self._resident("VmHWM")
+        return None if peak is None or self._before is None else peak - self._before
+
+    @staticmethod
+    def _resident(name: str) -> int | None:
+        status = Path("/proc/self/status")
+        if not status.exists():
+            return None
+        return next(
+            (int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith(name)), None
+        )
