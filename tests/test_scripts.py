@@ -27,6 +27,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/laws/full_answer.py": ("--rows", "20000", "--cells", "20", "--seeds", "2"),
     "benchmarks/laws/hyperlaw_coverage.py": ("--sets", "1", "--resamples", "20"),
     "benchmarks/laws/hyperlaw_speed.py": ("--small",),
+    "benchmarks/laws/time_law_coverage.py": ("--sets", "2"),
     "benchmarks/pages/report_size.py": ("--trials", "96"),
     "benchmarks/pages/serve_speed.py": ("--trials", "20000", "--launched", "300", "--turns", "1"),
     "benchmarks/rollouts.py": ("--small",),
