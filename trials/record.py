@@ -113,7 +113,7 @@ SHARED_COLUMNS = frozenset(
     ]
 )
 # Workloads whose losses are no nats a token, with their unit: N and D are of any size, as in the user's own trials.
-LOSS_UNITS: Mapping[str, str] = {"ridge": "squared error"}
+LOSS_UNITS: Mapping[str, str] = dict.fromkeys(("ridge", "linear_dynamics"), "squared error")
 # The workloads that score kept models. Rows of the first are losses of tasks: no runs that a law or a best setting may
 # learn from. Those of the second are losses of ensembles of kept models.
 TASK_SCORES, ENSEMBLE_SCORES = "evaluation", "ensemble"

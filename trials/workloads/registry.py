@@ -16,6 +16,7 @@ _BUILT_IN = {
     "modular_arithmetic": "sweeplaw.trials.workloads.modular_arithmetic:ModularArithmetic",
     "surrogate": "sweeplaw.trials.workloads.surrogate:Surrogate",
     "ridge": "sweeplaw.trials.workloads.ridge.workload:Ridge",
+    "linear_dynamics": "sweeplaw.trials.workloads.linear_dynamics.workload:LinearDynamics",
     "ensemble": "sweeplaw.trials.workloads.ensemble:Ensemble",
     "evaluation": "sweeplaw.trials.workloads.ensemble.tasks:Evaluation",
     "replay": "sweeplaw.trials.workloads.replay.workload:Replay",
@@ -26,7 +27,7 @@ _BUILT_IN = {
 
 def load(name: str, options: Mapping[str, Any] | None = None) -> Workload:
     """Load the workload of this name: ``language_model``, ``modular_arithmetic``, ``ensemble``, ``evaluation``,
-    ``surrogate``, ``ridge``, ``replay``, ``command`` or ``python:module:function``.
+    ``surrogate``, ``ridge``, ``linear_dynamics``, ``replay``, ``command`` or ``python:module:function``.
 
     ``options`` are the workload's own settings from the sweep file (the knobs of a function, the arguments of a
     command), and those that every sweep adds: ``axes``, sample values of each name it sets, and ``folder``, the folder

@@ -70,6 +70,12 @@ def _surrogate(folder: Path) -> Case:
     return Case("surrogate", {}, small, {**small, "behaviour": "failed"}, {**small, "seconds": 1.0})
 
 
+def _linear_dynamics(folder: Path) -> Case:
+    small = {"dimension": 8, "samples": 16, "noise": 0.1, "evaluations": 4}
+    bad = {**small, "dynamics": "sgd", "lr": 100.0, "steps": 400}
+    return Case("linear_dynamics", {}, small, bad, {**small, "dynamics": "sgd", "steps": 10**8})
+
+
 def _ridge(folder: Path) -> Case:
     small = {"features": 8, "samples": 12, "dimension": 16, "ridge": 0.1}
     return Case("ridge", {}, small, {**small, "noise": 1e200}, small)
@@ -126,7 +132,17 @@ def _modular_arithmetic(folder: Path) -> Case:
     return Case("modular_arithmetic", {}, small, {**small, "lr": 1e3}, {**small, "steps": 10**6, "evaluations": 10**5})
 
 
-CASES = (_surrogate, _ridge, _generator, _callback, _command, _replay, _language_model, _modular_arithmetic)
+CASES = (
+    _surrogate,
+    _ridge,
+    _linear_dynamics,
+    _generator,
+    _callback,
+    _command,
+    _replay,
+    _language_model,
+    _modular_arithmetic,
+)
 
 
 @pytest.fixture(params=CASES, ids=lambda make: make.__name__[1:])
