@@ -29,6 +29,20 @@ def test_the_columns_listed_for_a_store_are_those_it_has(store, record, points):
     assert ("curves", "grad_norm") in found
 
 
+def test_the_losses_of_a_workload_of_ours_are_described_as_it_does(store, record, points):
+    made = record(1)
+    with store.writer("one") as writer:
+        writer.write([replace(made, spec=replace(made.spec, workload="ridge"))], points(made))
+    found = {(entry.table, entry.column): entry for entry in present(store.location.uri)}
+    for table in ("trials", "curves"):
+        loss = found[(table, "val_loss")]
+        assert (loss.unit, loss.meaning.split(",")[0]) == (
+            "squared error",
+            "exact mean squared error on the population",
+        )
+    assert found[("trials", "tokens")].unit == "tokens"
+
+
 def test_what_a_sweep_file_declares_describes_the_columns_of_its_store(store, record, points):
     made = record(1, flavour="sweet")
     with store.writer("one") as writer:
