@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import ModuleType
 
 import numpy as np
@@ -31,6 +32,14 @@ SHAPE, CONTEXT, SEQUENCES, STEPS = Shape(2, 16, 2, 40, 12), 16, 8, 50
 Layers = LowPrecisionLayers | ModuleType
 FINE = NumberFormat(22, 2.0**-90, 2.0**20)  # one bit less than float32
 by_name = pytest.mark.parametrize("name", LOW_PRECISIONS)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def draw(*size: int, seed: int = 0) -> Tensor:
