@@ -18,7 +18,7 @@ from tests.paths import ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.timeout(900)]
 
 SWEEP = ROOT / "orchestrator/sweeps/ridge.toml"
-CASES = [("D", 0.3, in_samples(2.5, 0.3, noisy=False)), ("N", 1.0, in_features(2.5, 1.0))]
+CASES = [("D", 0.35, in_samples(3.0, 0.35, noisy=False)), ("N", 0.65, in_features(3.0, 0.65))]
 
 
 def command(*arguments: str) -> str:
@@ -48,13 +48,13 @@ def test_a_fitted_exponent_is_within_a_percent_of_theory_and_its_interval_holds_
     assert interval["high"] - interval["low"] < 0.05 * exponent
 
 
-@pytest.mark.parametrize("source", [0.3, 1.0])
+@pytest.mark.parametrize("source", [0.35, 0.65])
 def test_the_mean_loss_of_each_size_is_that_of_the_closed_form(store: Path, source: float) -> None:
-    """Within four standard errors and two percent, by which the smallest sizes differ from infinite ones."""
-    sql = f"""SELECT avg(val_loss) AS loss, stddev(val_loss) AS spread, count(*) AS runs, max(theory_loss) AS theory
-    FROM trials WHERE source_exponent = {source} GROUP BY N, D"""
+    """Within four standard errors and 3 / n, by which samples or features so few exceed it."""
+    sql = f"""SELECT avg(val_loss) AS loss, stddev(val_loss) AS spread, count(*) AS runs, max(theory_loss) AS theory,
+    min(N) AS n, min(D) AS d FROM trials WHERE source_exponent = {source} GROUP BY N, D"""
     rows = json.loads(command("query", str(store), sql, "--json"))
     assert len(rows) == 6
     for row in rows:
         error = row["spread"] / row["runs"] ** 0.5
-        assert abs(row["loss"] - row["theory"]) < 4 * error + 0.02 * row["theory"]
+        assert abs(row["loss"] - row["theory"]) < 4 * error + 3 / min(row["n"], row["d"]) * row["theory"]

@@ -33,14 +33,19 @@ def expected(knobs: dict[str, Any]) -> Risk:
     return optimal(problem) if knobs["ridge_choice"] == "optimal" else risk(problem, knobs["ridge"])
 
 
-@pytest.mark.parametrize(("source", "size"), [(0.3, "samples"), (1.0, "features")])
-def test_over_the_sizes_of_the_sweep_the_closed_form_has_the_exponents_of_theory(source: float, size: str) -> None:
+@pytest.mark.parametrize(("source", "size", "excess"), [(0.35, "samples", 1.1), (0.65, "features", 2.1)])
+def test_over_the_sizes_of_the_sweep_the_slope_is_the_exponent_of_theory(
+    source: float, size: str, excess: float
+) -> None:
+    """The closed form alone to a percent, and to 0.3 % with the measured ``excess`` / size of finite sizes."""
     curve = [knobs for knobs in settings(FOLDER / "ridge.toml") if knobs["source_exponent"] == source]
-    sizes, losses = [knobs[size] for knobs in curve], [expected(knobs).test for knobs in curve]
-    slope = -np.polyfit(np.log(sizes), np.log(losses), 1)[0]
-    exponent = in_samples(2.5, source, noisy=False) if size == "samples" else in_features(2.5, source)
+    sizes = np.array([knobs[size] for knobs in curve], dtype=float)
+    losses = np.array([expected(knobs).test for knobs in curve])
+    exponent = in_samples(3.0, source, noisy=False) if size == "samples" else in_features(3.0, source)
     assert len(curve) == 6
-    assert slope == pytest.approx(exponent, rel=1e-3)
+    assert -np.polyfit(np.log(sizes), np.log(losses), 1)[0] == pytest.approx(exponent, rel=0.015)
+    corrected = np.log(losses * (1 + excess / sizes))
+    assert -np.polyfit(np.log(sizes), corrected, 1)[0] == pytest.approx(exponent, rel=3e-3)
 
 
 def test_more_features_and_more_samples_are_better() -> None:
