@@ -7,7 +7,7 @@ Each replication runs six sizes with seeds of its own at the best ridge, without
 the measured losses: in samples with four times as many features, and in features with four times as many samples. The
 populations are those of orchestrator/sweeps/ridge.toml and the sizes half of its own, where corrections of finite sizes
 cancel as they do there. Losses are averaged as they are (least squares of the loss, not of its logarithm, weighted by
-its noise), because theory gives their mean; intervals are by profile likelihood, with the runs of one seed as a cluster.
+its noise), because theory gives their mean; intervals are by profile likelihood, the runs of one seed being a cluster.
 A share outside 93-97 % is marked with an asterisk.
 """
 

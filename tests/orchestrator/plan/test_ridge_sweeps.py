@@ -16,6 +16,8 @@ from sweeplaw.trials.workloads.ridge.exponents import in_features, in_samples
 from sweeplaw.trials.workloads.ridge.spectrum import power_law
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.heavy
+
 FOLDER = ROOT / "orchestrator/sweeps"
 RANDOM = FOLDER / "random_features"
 
