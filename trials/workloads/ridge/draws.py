@@ -6,6 +6,7 @@ features: the predictors of an ensemble divide the features of a single predicto
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,18 +27,23 @@ class Draws:
     directions: Floats
 
 
-def draw(seeds: list[int], samples: int, predictors: int, features: int, dimension: int) -> Draws:
-    """Return the draws of these seeds."""
-    found = Draws(
-        np.empty((len(seeds), samples, dimension)),
-        np.empty((len(seeds), samples)),
-        np.empty((len(seeds), predictors, features, dimension)),
+def allocate(seeds: int, samples: int, predictors: int, features: int, dimension: int) -> Draws:
+    """Return room for the draws of so many seeds: it is filled many times, because fresh memory is slow to touch."""
+    return Draws(
+        np.empty((seeds, samples, dimension)),
+        np.empty((seeds, samples)),
+        np.empty((seeds, predictors, features, dimension)),
     )
+
+
+def draw(seeds: Sequence[int], room: Draws) -> Draws:
+    """Return the draws of these seeds, which fill the first places of ``room``."""
     for index, seed in enumerate(seeds):
-        _stream(seed, _SAMPLES).standard_normal(out=found.samples[index])
-        _stream(seed, _NOISE).standard_normal(out=found.noise[index])
-        _stream(seed, _FEATURES).standard_normal(out=found.directions[index])
-    return found
+        _stream(seed, _SAMPLES).standard_normal(out=room.samples[index])
+        _stream(seed, _NOISE).standard_normal(out=room.noise[index])
+        _stream(seed, _FEATURES).standard_normal(out=room.directions[index])
+    count = len(seeds)
+    return Draws(room.samples[:count], room.noise[:count], room.directions[:count])
 
 
 def _stream(seed: int, number: int) -> np.random.Generator:

@@ -6,8 +6,9 @@ import datetime as dt
 import itertools
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from sweeplaw.trials.record import CurvePoint, Outcome, State
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.ridge.cost import memory_bytes
-from sweeplaw.trials.workloads.ridge.draws import draw
+from sweeplaw.trials.workloads.ridge.draws import Draws, allocate, draw
 from sweeplaw.trials.workloads.ridge.eigenframework import Problem, Risk, optimal, risk
 from sweeplaw.trials.workloads.ridge.knobs import OPTIMAL, SHAPE
 from sweeplaw.trials.workloads.ridge.regression import Losses, Settings, losses
@@ -32,10 +33,7 @@ def run(pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, N
     try:
         ordered = sorted(pack, key=lambda spec: (_shape(spec), spec["seed"]))
         for _, group in itertools.groupby(ordered, key=_shape):
-            specs = list(group)
-            most = max(1, STACK_BYTES // memory_bytes(specs[0].knobs))
-            for start in range(0, len(specs), most):
-                yield from _stack(specs[start : start + most], context)
+            yield from _of_one_shape(list(group), context)
     finally:
         torch.set_num_threads(before)
 
@@ -44,39 +42,55 @@ def _shape(spec: TrialSpec) -> tuple[Any, ...]:
     return tuple(spec[name] for name in SHAPE)
 
 
-def _stack(specs: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
-    """Yield the events of trials of one shape, which are solved together."""
-    started_at, started = dt.datetime.now(dt.UTC), time.perf_counter()
-
-    def ended(spec: TrialSpec, state: State, message: str | None = None, **metrics: float | None) -> Outcome:
-        step = 1 if state in ("completed", "diverged") else 0
-        now, seconds = dt.datetime.now(dt.UTC), (time.perf_counter() - started) / len(specs)
-        return Outcome(spec.trial_id, state, message, step, started_at, now, seconds, metrics)
-
-    if context.ending():
-        yield from (ended(spec, "preempted", NOT_BEGUN) for spec in specs)
-        return
+def _of_one_shape(specs: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
+    """Yield the events of trials of one shape, in stacks that share the room for their draws."""
+    first, started = specs[0], dt.datetime.now(dt.UTC)
+    most = min(len(specs), max(1, STACK_BYTES // memory_bytes(first.knobs)))
     try:
-        rows = _metrics(specs, context.device)
+        room = allocate(most, first["samples"], first["ensemble"], first["features"], first["dimension"])
     except MemoryError:
-        need = f"a trial needs {memory_bytes(specs[0].knobs) / 1e9:.1f} GB"
-        yield from (ended(spec, "out_of_memory", need) for spec in specs)
+        need = f"a trial needs {memory_bytes(first.knobs) / 1e9:.1f} GB"
+        yield from (_ended(spec, "out_of_memory", need, started) for spec in specs)
         return
+    for start in range(0, len(specs), most):
+        yield from _stack(specs[start : start + most], room, context)
+
+
+def _stack(specs: Sequence[TrialSpec], room: Draws, context: Context) -> Generator[Event, None, None]:
+    """Yield the events of trials that are solved together."""
+    started_at, started = dt.datetime.now(dt.UTC), time.perf_counter()
+    if context.ending():
+        yield from (_ended(spec, "preempted", NOT_BEGUN, started_at) for spec in specs)
+        return
+    rows = _metrics(specs, room, context.device)
+    seconds = (time.perf_counter() - started) / len(specs)
     for spec, row in zip(specs, rows, strict=True):
         yield CurvePoint(spec.trial_id, 1, spec["samples"], row["train_loss"], row["val_loss"])
     for spec, row in zip(specs, rows, strict=True):
         if context.ending():
-            yield ended(spec, "preempted", "preempted before it was recorded")
+            yield _ended(spec, "preempted", "preempted before it was recorded", started_at)
         elif row["val_loss"] is None:
-            yield ended(spec, "diverged", "the loss is not a finite number")
+            yield _ended(spec, "diverged", "the loss is not a finite number", started_at, seconds)
         else:
-            yield ended(spec, "completed", None, **row)
+            yield _ended(spec, "completed", None, started_at, seconds, row)
 
 
-def _metrics(specs: Sequence[TrialSpec], device: str) -> list[dict[str, float | None]]:
+def _ended(
+    spec: TrialSpec,
+    state: State,
+    message: str | None,
+    started_at: dt.datetime,
+    seconds: float = 0.0,
+    metrics: Mapping[str, float | None] = MappingProxyType({}),
+) -> Outcome:
+    step = 1 if state in ("completed", "diverged") else 0
+    return Outcome(spec.trial_id, state, message, step, started_at, dt.datetime.now(dt.UTC), seconds, dict(metrics))
+
+
+def _metrics(specs: Sequence[TrialSpec], room: Draws, device: str) -> list[dict[str, float | None]]:
     """Return the columns of each of these trials of one shape; what is not finite is unknown."""
     theory = [_theory(_shape(spec), spec["noise"], _given(spec)) for spec in specs]
-    found = _solved(specs, theory, device)
+    found = _solved(specs, theory, room, device)
     names = ("val_loss", "train_loss", "theory_loss", "theory_train_loss", "ridge_used")
     measured = zip(found.test.tolist(), found.train.tolist(), theory, strict=True)
     rows = [(test, train, own.test, own.train, own.ridge) for test, train, own in measured]
@@ -88,17 +102,15 @@ def _given(spec: TrialSpec) -> float | None:
     return None if spec["ridge_choice"] == OPTIMAL else float(spec["ridge"])
 
 
-def _solved(specs: Sequence[TrialSpec], theory: Sequence[Risk], device: str) -> Losses:
+def _solved(specs: Sequence[TrialSpec], theory: Sequence[Risk], room: Draws, device: str) -> Losses:
     """Return the losses of trials of one shape."""
-    first = specs[0]
     seeds = list(dict.fromkeys(spec["seed"] for spec in specs))
-    draws = draw(seeds, first["samples"], first["ensemble"], first["features"], first["dimension"])
     settings = Settings(
         torch.tensor([seeds.index(spec["seed"]) for spec in specs], device=device),
         torch.tensor([one.ridge for one in theory], dtype=torch.float64, device=device),
         torch.tensor([spec["noise"] for spec in specs], dtype=torch.float64, device=device),
     )
-    return losses(_population(_shape(first)), draws, settings, device)
+    return losses(_population(_shape(specs[0])), draw(seeds, room), settings, device)
 
 
 @lru_cache(maxsize=16)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sweeplaw.trials.workloads.ridge.draws import draw
+from sweeplaw.trials.workloads.ridge.draws import Draws, allocate, draw
 from sweeplaw.trials.workloads.ridge.regression import Settings, losses
 from sweeplaw.trials.workloads.ridge.spectrum import power_law
 
@@ -14,9 +14,14 @@ POPULATION = power_law(60, 1.5, 0.4)
 SHAPES = [(20, 35), (35, 20), (30, 30), (60, 60)]
 
 
+def drawn(seeds, *shape) -> Draws:
+    """The draws of these seeds, in room of their own."""
+    return draw(seeds, allocate(len(seeds), *shape))
+
+
 def measured(shape, ridge, noise, predictors=1, seeds=(0, 1, 2), population=POPULATION):
     """Test and train losses of one trial of each seed."""
-    draws = draw(list(seeds), shape[0], predictors, shape[1], len(population.target))
+    draws = drawn(list(seeds), shape[0], predictors, shape[1], len(population.target))
     same = [torch.full((len(seeds),), value, dtype=torch.float64) for value in (ridge, noise)]
     found = losses(population, draws, Settings(torch.arange(len(seeds)), *same))
     return found.test.numpy(), found.train.numpy()
@@ -24,7 +29,7 @@ def measured(shape, ridge, noise, predictors=1, seeds=(0, 1, 2), population=POPU
 
 def weights_of(shape, ridge, noise, seed, predictors=1, population=POPULATION):
     """Weights in the eigenbasis and training residuals, by least squares on the stacked system of each predictor."""
-    draws = draw([seed], shape[0], predictors, shape[1], len(population.target))
+    draws = drawn([seed], shape[0], predictors, shape[1], len(population.target))
     x, k = draws.samples[0], shape[1]
     y = x @ population.target + noise * draws.noise[0]
     weights = np.zeros(len(population.target))
@@ -77,7 +82,7 @@ def test_the_risk_is_the_mean_over_new_samples() -> None:
 
 
 def test_trials_that_share_a_draw_are_as_if_each_had_its_own() -> None:
-    draws = draw([3, 4], 25, 2, 15, 60)
+    draws = drawn([3, 4], 25, 2, 15, 60)
     ridges = torch.tensor([0.1, 0.01, 1.0, 0.1], dtype=torch.float64)
     settings = Settings(torch.tensor([0, 0, 1, 1]), ridges, torch.full((4,), 0.2, dtype=torch.float64))
     together = losses(POPULATION, draws, settings).test
@@ -87,11 +92,11 @@ def test_trials_that_share_a_draw_are_as_if_each_had_its_own() -> None:
 
 
 def test_a_larger_problem_extends_a_smaller_one_and_seeds_and_streams_are_independent() -> None:
-    small, large = draw([7], 10, 1, 8, 30), draw([6, 7], 20, 2, 8, 30)
+    small, large = drawn([7], 10, 1, 8, 30), drawn([6, 7], 20, 2, 8, 30)
     np.testing.assert_array_equal(large.samples[1, :10], small.samples[0])
     np.testing.assert_array_equal(large.noise[1, :10], small.noise[0])
     np.testing.assert_array_equal(large.directions[1, 0], small.directions[0, 0])
-    one_predictor = draw([7], 10, 1, 16, 30).directions[0, 0]
+    one_predictor = drawn([7], 10, 1, 16, 30).directions[0, 0]
     np.testing.assert_array_equal(large.directions[1].reshape(16, 30), one_predictor)
     parts = [large.samples[0].ravel(), large.samples[1].ravel(), large.directions[1].ravel()]
     correlations = np.corrcoef([part[:480] for part in parts])

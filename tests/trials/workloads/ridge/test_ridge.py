@@ -130,7 +130,7 @@ def test_a_trial_without_memory_ends_with_the_memory_that_it_needs(monkeypatch: 
     def too_large(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(runs, "draw", too_large)
+    monkeypatch.setattr(runs, "allocate", too_large)
     pack = specs({"features": 4000, "samples": 4000, "dimension": 4000})
     (outcome,) = list(registry.load("ridge").run(pack, Context("cpu", Path())))
     assert isinstance(outcome, Outcome)
