@@ -148,7 +148,7 @@ def _test_risk(problem: Problem, gamma: Floats) -> Floats:
 
 def _product(problem: Problem, missed: Floats) -> Floats:
     """Return the mean product of the errors of two predictors that share samples: the risk of kernel ridge regression
-    at the same gamma (Ruben, Tong, Chaudhry & Pehlevan 2024, arXiv:2412.05418, section 3).
+    at the same gamma (Ruben, Tong, Chaudhry & Pehlevan 2024, arXiv:2412.05418).
     """
     bias = np.sum(missed**2 * problem.population.target**2, -1) + problem.noise * problem.noise
     return _per_kept(bias, 1.0 - np.sum((1.0 - missed) ** 2, -1) / problem.samples)

@@ -13,7 +13,7 @@ def in_samples(capacity: float, source: float, *, noisy: bool, tuned: bool = Tru
 
     Without label noise it is 2 capacity min(source, 1) = e, with the best ridge or none. With noise, the best ridge
     balances the noise against the bias, e / (1 + e); without a ridge noise is fitted and the excess does not fall, 0
-    (Cui, Loureiro, Krzakala & Zdeborova 2021, arXiv:2105.15004, table 1 and eq. 16; the rates of Caponnetto & De Vito
+    (Cui, Loureiro, Krzakala & Zdeborova 2021, arXiv:2105.15004, fig. 1; the rate of Caponnetto & De Vito
     2007).
     """
     bias = 2.0 * capacity * min(source, 1.0)

@@ -2,7 +2,7 @@
 
 Mode i = 1, 2, … has eigenvalue i^-capacity and the target coefficient i^-(1 + 2 source capacity)/2, so that the sum of
 coefficient^2 / eigenvalue^(2 s) over infinitely many modes is finite for s < source: the capacity and source conditions
-of Caponnetto & De Vito 2007 in the notation of Cui et al. 2021 (arXiv:2105.15004, eq. 9).
+of Caponnetto & De Vito 2007 in the notation of Cui et al. 2021 (arXiv:2105.15004).
 """
 
 from __future__ import annotations

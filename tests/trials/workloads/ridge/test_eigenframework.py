@@ -94,7 +94,7 @@ def test_without_a_ridge_the_risk_is_infinite_where_samples_are_as_many_as_featu
 def test_at_the_best_ridge_more_features_and_more_samples_are_never_worse(
     noise: float, exponents: tuple[float, float]
 ) -> None:
-    """Simon et al. 2023, theorem 1."""
+    """Simon et al. 2023, section 4."""
     population = power_law(128, *exponents)
     table = np.array([[optimal(Problem(population, n, k, noise)).test for k in SIZES] for n in SIZES])
     assert np.all(np.diff(table, axis=0) <= 1e-9 * table[1:])
@@ -123,7 +123,7 @@ def test_the_best_ridge_rises_with_noise_and_with_samples_and_noiseless_data_of_
 def test_one_model_at_its_best_ridge_is_better_than_any_ensemble_of_as_many_features(
     samples: int, noise: float
 ) -> None:
-    """Ruben et al. 2024, arXiv:2412.05418, theorem 2."""
+    """Ruben et al. 2024, arXiv:2412.05418."""
     losses = [optimal(Problem(POPULATION, samples, 128 // k, noise, k)).test for k in (1, 2, 4, 8, 16, 32)]
     assert losses == sorted(losses)
 
