@@ -6,7 +6,7 @@ CONSTRAINTS ?= $(wildcard constraints/python$(shell $(PYTHON) -c 'import sys; pr
 # Another Ray than the pinned one: `make install RAY='ray[tune]==2.52.*'`.
 RAY ?=
 
-.PHONY: install demo infinite-compute docs fast quick test check format clean
+.PHONY: install demo infinite-compute gallery docs fast quick test check format clean
 
 install: $(VENV)/.installed
 
@@ -23,6 +23,10 @@ demo: install
 # Recipes where data is short: tuned, ensembles, students, and one page that compares them.
 infinite-compute: install
 	$(BIN)/python examples/infinite_compute/study.py --out results/infinite-compute
+
+# Phenomena with their claims, numbers and verdicts, into docs/results: half an hour on two cores.
+gallery: install
+	$(BIN)/python examples/gallery/make.py
 
 # The site of the documentation, into build/site; warnings, such as a link that leads nowhere, are errors.
 docs: export NO_MKDOCS_2_WARNING := 1

@@ -32,6 +32,7 @@ NEEDS_MORE = {
     "export-checkpoint": "kept weights, run by the tests of kept weights",
     "refine-schedule": "a trained language model, run by the tests of its command",
     "sample": "kept weights, run by the tests of synthetic corpora",
+    "time-law": "trials that grok, run by the tests of its command",
     "recipes": "stores of several recipes, run by the tests of its command",
 }
 ENDLESS = {"serve", "watch"}  # until they are interrupted

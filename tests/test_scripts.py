@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,16 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/training/train_speed.py": ("--params", "20000", "--turns", "2"),
     "benchmarks/workloads/ridge_coverage.py": ("--replications", "2", "--seeds", "4"),
     "benchmarks/workloads/ridge_speed.py": ("--trials", "16", "--processes", "1"),
+    "examples/gallery/make.py": (
+        "--page",
+        "linear_dynamics",
+        "--out",
+        "{folder}",
+        "--stores",
+        "{folder}",
+        "--cluster",
+        "inline",
+    ),
     "examples/infinite_compute/study.py": ("--small", "--launch=--cluster inline"),
     "examples/own_function/objective.py": (),
 }
@@ -59,6 +70,8 @@ ELSEWHERE = {  # scripts run by a test of their own, and those that the scripts 
     "benchmarks/searching/peers.py",
     "benchmarks/searching/recorded_tables.py",
     "benchmarks/searching/truths.py",
+    "examples/gallery/pages.py",
+    "examples/gallery/phenomena.py",
     "examples/notebooks/execute.py",
     "examples/own_script/train.py",
 }
@@ -72,10 +85,10 @@ def test_every_script_has_its_smallest_size() -> None:
 
 
 @pytest.mark.parametrize("script", sorted(SMALLEST))
-def test_a_script_runs_at_its_smallest_size(script: str) -> None:
+def test_a_script_runs_at_its_smallest_size(script: str, tmp_path: Path) -> None:
     for package in ("duckdb", "pandas", "psutil", "sklearn", "transformers"):
         pytest.importorskip(package, reason="the extra `bench` is not installed")
-    command = [sys.executable, script, *SMALLEST[script]]
+    command = [sys.executable, script, *(word.format(folder=tmp_path) for word in SMALLEST[script])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"

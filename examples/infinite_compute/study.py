@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -126,11 +127,14 @@ class Study:
         print("$", shlex.join(["sweeplaw", *map(str, words)]), flush=True)
         started = time.monotonic()
         command = [sys.executable, "-m", "sweeplaw", *map(str, words)]
-        done = subprocess.run(command, text=True, stdout=subprocess.PIPE if capture else None, check=False)
-        if done.returncode:
-            raise SystemExit(done.returncode)
+        with subprocess.Popen(command, text=True, stdout=subprocess.PIPE if capture else None) as process:
+            before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # it winds down; then this ends too
+            output, _ = process.communicate()
+            signal.signal(signal.SIGTERM, before)
+        if process.returncode:
+            raise SystemExit(process.returncode)
         print(f"  {time.monotonic() - started:.0f} s", flush=True)
-        return done.stdout or ""
+        return output or ""
 
 
 if __name__ == "__main__":

@@ -1,0 +1,144 @@
+"""The pages of the gallery: which phenomena each shows, in their order."""
+
+from __future__ import annotations
+
+from examples.gallery.phenomena import (
+    GalleryPage,
+    Phenomenon,
+    best_lr_moves,
+    double_descent,
+    exponent,
+    groks_late,
+    more_is_better,
+    one_beats_many,
+    sooner_with,
+)
+
+RANDOM = "orchestrator/sweeps/random_features"
+AS_THEORY = ("--objective", "ls", "--space", "raw", "--weights", "noise")
+MEANS = "avg(val_loss) AS loss, stddev(val_loss) AS spread, count(*) AS runs"
+MORE = "Simon, Karkada, Ghosh & Belkin 2023, More is better in modern machine learning, arXiv:2311.14646"
+
+PAGES = (
+    GalleryPage(
+        "random_features",
+        "Ridge regression on random features",
+        "The workload `ridge`: Gaussian data with power-law eigenvalues; learning curves are known in closed form. "
+        "Losses are exact squared errors on the population.",
+        (
+            Phenomenon(
+                "exponent_samples",
+                "At the best ridge and without noise the loss falls as samples^-2.1 (2 capacity source).",
+                "Cui, Loureiro, Krzakala & Zdeborova 2021, arXiv:2105.15004",
+                "orchestrator/sweeps/ridge.toml",
+                ("fit", "STORE", "power", "--x", "x=D", "--where", "source_exponent = 0.35", *AS_THEORY),
+                exponent(2.1),
+            ),
+            Phenomenon(
+                "exponent_features",
+                "With four times as many samples as features it falls as features^-3 (capacity).",
+                MORE,
+                "orchestrator/sweeps/ridge.toml",
+                ("fit", "STORE", "power", "--x", "x=N", "--where", "source_exponent = 0.65", *AS_THEORY),
+                exponent(3.0),
+            ),
+            Phenomenon(
+                "more_is_better",
+                "At the best ridge, more features and more samples are never worse.",
+                MORE,
+                f"{RANDOM}/more_is_better.toml",
+                ("query", "STORE", f"SELECT features, samples, {MEANS} FROM trials GROUP BY features, samples"),
+                more_is_better,
+            ),
+            Phenomenon(
+                "double_descent",
+                "Without a ridge the loss peaks where features equal samples; the best ridge removes the peak.",
+                MORE,
+                f"{RANDOM}/double_descent.toml",
+                (
+                    "query",
+                    "STORE",
+                    "SELECT ridge_choice, ridge, features, median(val_loss) AS loss FROM trials "
+                    "GROUP BY ridge_choice, ridge, features",
+                ),
+                double_descent,
+            ),
+            Phenomenon(
+                "one_beats_many",
+                "Of one number of features in all, one model beats any ensemble of smaller ones.",
+                "Ruben, Tong, Chaudhry & Pehlevan 2024, No free lunch from random feature ensembles, arXiv:2412.05418",
+                f"{RANDOM}/ensembles.toml",
+                ("query", "STORE", f"SELECT samples, ensemble, {MEANS} FROM trials GROUP BY samples, ensemble"),
+                one_beats_many,
+            ),
+        ),
+    ),
+    GalleryPage(
+        "linear_dynamics",
+        "Gradient descent on a linear teacher and student",
+        "The workload `linear_dynamics`: gradient flow, whose expected risk is known in closed form.",
+        (
+            Phenomenon(
+                "exponent_width",
+                "After long training the risk falls as width^-1 (decay - 1).",
+                "Bordelon, Atanasov & Pehlevan 2024, A dynamical model of neural scaling laws, arXiv:2402.01092",
+                "orchestrator/sweeps/linear_dynamics.toml",
+                ("fit", "STORE", "power", "--x", "x=N"),
+                exponent(1.0),
+            ),
+        ),
+    ),
+    GalleryPage(
+        "grokking",
+        "Grokking: addition modulo 31",
+        "The workload `modular_arithmetic`: one hidden layer of squares, four training shares, four weight decays, "
+        "three seeds, 2,000 steps. A run that has not grokked is censored, not missing.",
+        (
+            Phenomenon(
+                "late",
+                "Networks memorize their training pairs long before they answer the others.",
+                "Power, Burda, Edwards, Babuschkin & Misra 2022, arXiv:2201.02177; Gromov 2023, arXiv:2301.02679",
+                "orchestrator/sweeps/grokking.toml",
+                (
+                    "query",
+                    "STORE",
+                    "SELECT count(*) AS runs, count(grok_step) AS grokked, median(memorized_step) AS memorized_step, "
+                    "median(grok_step) AS grok_step FROM trials",
+                ),
+                groks_late,
+            ),
+            Phenomenon(
+                "sooner",
+                "They grok sooner with more weight decay and with more training pairs.",
+                "Power et al. 2022, figures 1 and 2",
+                "orchestrator/sweeps/grokking.toml",
+                ("time-law", "STORE", "--x", "weight_decay", "--x", "train_fraction"),
+                sooner_with("weight_decay", "train_fraction"),
+            ),
+        ),
+    ),
+    GalleryPage(
+        "mup",
+        "The best learning rate against the width",
+        "Language models of three blocks on 65,536 bytes of the default corpus, widths 32 to 256, seven learning "
+        "rates, two seeds.",
+        (
+            Phenomenon(
+                "best_lr",
+                "In the standard parametrization the best learning rate falls with the width; in µP it stays.",
+                "Yang et al. 2022, Tensor Programs V, arXiv:2203.03466",
+                "orchestrator/sweeps/mup.toml",
+                (
+                    "query",
+                    "STORE",
+                    "SELECT parametrization, width, lr, val_loss FROM best",
+                    "--best-per",
+                    "parametrization,width",
+                ),
+                best_lr_moves,
+                remark="At its own best rate the standard parametrization has the lower loss at width 256 here: "
+                "µP keeps the rate, and does not promise the lower loss.",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,112 @@
+"""The gallery: pages are what their numbers say, and decisions follow the numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from examples.gallery import make
+from examples.gallery.pages import PAGES
+from examples.gallery.phenomena import (
+    PARTLY,
+    REFUTED,
+    REPRODUCED,
+    double_descent,
+    exponent,
+    more_is_better,
+    one_beats_many,
+)
+from tests.paths import ROOT
+
+RESULTS = ROOT / "docs" / "results"
+WRITTEN = [page for page in PAGES if (RESULTS / f"{page.name}.json").exists()]
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+def numbers(page: Any) -> Any:
+    return json.loads((RESULTS / f"{page.name}.json").read_text(encoding="utf-8"))
+
+
+def test_there_are_pages_of_every_system() -> None:
+    assert {page.name for page in WRITTEN} == {page.name for page in PAGES}
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_a_page_is_made_of_its_numbers_and_nothing_else(page: Any) -> None:
+    assert (RESULTS / f"{page.name}.md").read_text(encoding="utf-8") == make.text(page, numbers(page))
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_every_number_of_a_table_is_in_the_json_beside_it(page: Any) -> None:
+    known = {make.shown(value) for row in numbers(page)["phenomena"] for value in row["numbers"].values()}
+    for line in (RESULTS / f"{page.name}.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and NUMBER.fullmatch(cells[0]):
+            assert set(cells) <= known
+
+
+def test_the_index_has_a_row_for_every_phenomenon() -> None:
+    text = (RESULTS / make.INDEX).read_text(encoding="utf-8")
+    assert text == make.index(RESULTS)
+    assert text.count("\n| [") == sum(len(page.phenomena) for page in PAGES)
+
+
+def test_all_of_it_is_small() -> None:
+    assert sum(file.stat().st_size for file in RESULTS.rglob("*") if file.is_file()) < 10 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "verdict"),
+    [
+        (1.502, 1.49, 1.51, REPRODUCED),
+        (1.6, 1.4, 1.8, PARTLY),
+        (1.53, 1.51, 1.55, PARTLY),
+        (1.6, 1.59, 1.61, REFUTED),
+    ],
+)
+def test_an_exponent_is_reproduced_where_its_interval_holds_it_and_it_is_near(
+    value: float, low: float, high: float, verdict: str
+) -> None:
+    answer = {"params": {"alpha": value}, "intervals": {"alpha": {"low": low, "high": high}}}
+    assert exponent(1.5)(answer)[1] == verdict
+
+
+def _cells(worse: float) -> list[dict[str, float]]:
+    return [
+        {
+            "features": k,
+            "samples": n,
+            "loss": 1 / k + 1 / n + (worse if (k, n) == (32, 32) else 0),
+            "spread": 0.01,
+            "runs": 100,
+        }
+        for k in (16, 32)
+        for n in (16, 32)
+    ]
+
+
+def test_more_is_better_is_not_reproduced_if_one_larger_cell_is_worse() -> None:
+    assert more_is_better(_cells(0.0))[1] == REPRODUCED
+    found, verdict = more_is_better(_cells(0.2))
+    assert (found["worse"], verdict) == (2, PARTLY)
+
+
+def test_a_peak_elsewhere_is_no_double_descent() -> None:
+    def rows(peak: int) -> list[dict[str, Any]]:
+        bare = [
+            {"ridge_choice": "given", "ridge": 1e-8, "features": k, "loss": 50.0 if k == peak else 1.0}
+            for k in (64, 128, 256)
+        ]
+        return bare + [{"ridge_choice": "optimal", "ridge": 0.0, "features": k, "loss": 1 / k} for k in (64, 128, 256)]
+
+    assert double_descent(rows(128))[1] == REPRODUCED
+    assert double_descent(rows(64))[1] == PARTLY
+
+
+def test_an_ensemble_that_is_better_refutes() -> None:
+    rows = [{"samples": 64, "ensemble": size, "loss": loss} for size, loss in ((1, 1.0), (2, 1.1))]
+    assert one_beats_many(rows)[1] == REPRODUCED
+    assert one_beats_many([*rows, {"samples": 64, "ensemble": 4, "loss": 0.9}])[1] == REFUTED
