@@ -120,3 +120,17 @@ def test_a_sweep_of_ensembles_that_keeps_no_weights_says_so(sweep, said):
     found = unkept_ensembles(parse(f'name = "mine"\n{sweep}\n'))
     assert bool(found) is said
     assert all("keep = 'final'" in sentence for sentence in found)
+
+
+def test_the_sweep_of_grokking_is_a_grid_of_what_it_says() -> None:
+    made = plan(read(ROOT / "orchestrator/sweeps/grokking.toml"))
+    assert {len(group.ids) for group in made.groups} == {12}  # four decays of three seeds train as one
+    assert [group.cost.unique_tokens for group in made.groups] == [round(961 * share) for share in (0.5, 0.6, 0.7, 0.8)]
+    assert all(group.cost.steps == 2000 for group in made.groups)
+
+
+def test_the_sweep_without_decay_compares_the_losses_and_gradients_of_its_source() -> None:
+    sweep = read(ROOT / "orchestrator/sweeps/grokking_without_decay.toml")
+    assert sweep.fixed["weight_decay"] == 0.0
+    found = {(group.shared["loss_function"], group.shared["orthogonal_gradient"]) for group in plan(sweep).groups}
+    assert found == {("softmax", False), ("softmax", True), ("stablemax", False), ("stablemax", True)}
