@@ -26,6 +26,7 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
     "modular_arithmetic": {},
     "surrogate": {},
     "ridge": {},
+    "linear_dynamics": {},
     "ensemble": {"store": "."},
     "evaluation": {"store": "."},
 }

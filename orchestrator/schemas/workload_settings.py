@@ -12,7 +12,17 @@ from sweeplaw.trials.spec import KnobType
 from sweeplaw.trials.workloads.replay.recorded import COST
 from sweeplaw.trials.workloads.user_code import command
 
-BUILT_IN = ("language_model", "modular_arithmetic", "surrogate", "ridge", "ensemble", "evaluation", "replay", "command")
+BUILT_IN = (
+    "language_model",
+    "modular_arithmetic",
+    "surrogate",
+    "ridge",
+    "linear_dynamics",
+    "ensemble",
+    "evaluation",
+    "replay",
+    "command",
+)
 PYTHON = r"^python:[^\s:]+:[^\s:]+$"  # module and function
 
 _NON_EMPTY = {"type": "string", "minLength": 1}

@@ -200,15 +200,25 @@ def test_the_head_of_a_tied_model_is_scaled_through_the_gain_before_it() -> None
     ],
 )
 def test_knobs_that_do_not_go_together_are_refused(values: Mapping[str, Any], fault: str) -> None:
-    with pytest.raises(InputError) as refused:
-        MODEL.cost(spec(**values))
-    assert fault in str(refused.value)
+    assert fault in refusal(values)
 
 
 def test_all_faults_are_in_one_message() -> None:
+    faults = refusal({"optimizer": "sgd", "eps": 1e-3, "schedule": "points"})
+    assert "eps = 0.001" in faults
+    assert "schedule = 'points'" in faults
+
+
+def refusal(values: Mapping[str, Any]) -> str:
+    """What a plan says of the knobs that all trials of a pack share, or a launch before it starts of the others."""
     with pytest.raises(InputError) as refused:
-        MODEL.cost(spec(optimizer="sgd", eps=1e-3, schedule="points", parametrization="mup"))
-    assert len(refused.value.faults) == 3
+        planned_and_checked(spec(**values))
+    return str(refused.value)
+
+
+def planned_and_checked(trial: TrialSpec) -> None:
+    MODEL.cost(trial)
+    MODEL.check([spec(), trial])
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

@@ -87,8 +87,9 @@ class LanguageModel:
         return {name: value for name, value in known.items() if isinstance(value, int | float)}
 
     def cost(self, spec: TrialSpec) -> Cost:
-        """Return the cost of the spec. Raise InputError for data below one batch, weights without a source, and knobs
-        of training that do not go together.
+        """Return the cost of the spec.
+
+        Raise InputError for data below one batch, weights without a source, and a base that does not fit the shape.
         """
         check_weights(spec.knobs)
         training_knobs.check(spec.knobs)
@@ -110,6 +111,9 @@ class LanguageModel:
                 faults[f"changes: {error}"] = None
                 continue
             faults |= {f"changes: {text!r}: step {step} of {steps} (accepted: before the end)": None for step in late}
+        settings = {tuple(spec[name] for name in training_knobs.READ): spec for spec in specs}
+        for spec in settings.values():
+            faults |= dict.fromkeys(training_knobs.member_faults(spec.knobs))
         faults |= dict.fromkeys([*_faults(self._check_text, specs), *task_columns.check(self.tasks)])
         if faults:
             raise InputError(list(faults))

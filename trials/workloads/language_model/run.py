@@ -14,7 +14,7 @@ import torch
 
 from sweeplaw.trials.changes import parse, write
 from sweeplaw.trials.record import Outcome
-from sweeplaw.trials.spec import TrialSpec, Value
+from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import checkpoint, kept_weights
 from sweeplaw.trials.store_format.checkpoint import Saved
 from sweeplaw.trials.training.distributed import ALONE, ProcessGroup, Rendezvous, release_group
@@ -182,12 +182,12 @@ def _train(
     specs = {spec.trial_id: spec.canonical() for spec in job.specs}
     keeper = WeightSaver(context.weights, specs, snapshots=context.snapshots)
     data = open_data(shared, store, context.device)
-    beside: dict[str, Value | None] = {"precision_bits": PRECISION_BITS[shared["precision"]]}
-    if (flops := teacher_flops(shared, store)) is not None:
-        beside["teacher_flops"] = flops
+    bits, flops = {"precision_bits": PRECISION_BITS[shared["precision"]]}, teacher_flops(shared, store)
+    beside = {} if flops is None else {"teacher_flops": flops}
     for event in train(groups, recipe, reported_steps, data, device, clock, checkpointer, checkpoints, keeper):
         if isinstance(event, Outcome):
-            event = replace(event, metrics={**event.metrics, **beside})
+            own = bits if event.state == "completed" else {}
+            event = replace(event, metrics={**event.metrics, **own, **beside})
         yield event
 
 

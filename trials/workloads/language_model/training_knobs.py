@@ -20,6 +20,8 @@ from sweeplaw.trials.workloads.language_model.knobs import (
 SCALE_INVARIANT = ("adamw", "lion", "schedule_free")  # optimizers whose rates mup and depth scaling have rules for
 EMULATED = ("fp8", "fp4")
 NOISY = ("dropout", "attention_dropout", "stochastic_depth")  # whose layers multiply in the precision of the weights
+# The knobs that `member_faults` reads.
+READ = (*TUNING, *NOISY, "optimizer", "precision", "decay_convention", "lr", "schedule", "schedule_points")
 _DEFAULTS = {knob.name: knob.default for knob in KNOBS}
 
 
@@ -38,11 +40,14 @@ def base_head_width(knobs: Mapping[str, Any]) -> int | None:
 
 
 def check(knobs: Mapping[str, Any]) -> None:
-    """Raise InputError with every fault of knobs that do not go together."""
-    checks = (_optimizer_faults, _schedule_faults, _parametrization_faults, _precision_faults)
-    faults = [fault for check_part in checks for fault in check_part(knobs)]
-    if faults:
+    """Raise InputError with every fault of knobs that do not go together and that all trials of a pack share."""
+    if faults := list(_parametrization_faults(knobs)):
         raise InputError(faults)
+
+
+def member_faults(knobs: Mapping[str, Any]) -> list[str]:
+    """Return the faults of knobs that may differ between the trials of a pack."""
+    return [*_optimizer_faults(knobs), *_schedule_faults(knobs), *_precision_faults(knobs)]
 
 
 def _precision_faults(knobs: Mapping[str, Any]) -> Iterator[str]:
