@@ -23,7 +23,7 @@ from sweeplaw.trials.workloads.ridge.knobs import OPTIMAL, SHAPE
 from sweeplaw.trials.workloads.ridge.regression import Losses, Settings, losses
 from sweeplaw.trials.workloads.ridge.spectrum import Spectrum, power_law
 
-STACK_BYTES = 2**25  # of the trials that are solved together, about what the caches of a processor hold
+STACK_BYTES = 2**23  # of the trials that are solved together: larger stacks leave the caches
 
 
 def run(pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
