@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sweeplaw.trials.accounting import RECORDED_CONVENTION
+from sweeplaw.trials.accounting import RECORDED_CONVENTION, Shape
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.training.evaluation.ensemble import evaluate
-from sweeplaw.trials.training.recipe import TrainingDevice
+from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
 from sweeplaw.trials.training.stack import STEP_PARTS, Stack
 from sweeplaw.trials.workloads.language_model import LanguageModel
 from sweeplaw.trials.workloads.language_model.data import open_data
 from sweeplaw.trials.workloads.language_model.run import member_group, recipe_of
+from sweeplaw.trials.workloads.language_model.step_time import random_windows
 
 WARM_UP = 2  # steps that allocate, not counted
 PEAK_SIZE, PEAK_TRIES = 1024, 5  # of the product that measures the peak of a CPU
@@ -85,6 +86,7 @@ def profile_steps(
         times = _PartTimes(device)
         members = member_group(spec).members
         data, recipe = open_data(spec, workload.store, device), recipe_of(spec)
+        _load_libraries(members[0], device)
         memory = _PeakMemory(device)
         stack = Stack(
             members[:1] if device == "cpu" else members,
@@ -101,10 +103,11 @@ def profile_steps(
         if stack.step + counted <= recipe.steps:
             stack.advance(stack.step + counted)
         step_seconds = (times._now() - began) / counted
+        peak_bytes = memory.read()
         held_out = torch.from_numpy(data.held_out.read(np.arange(data.held_out.size)))
         began = times._now()
         evaluate([stack], held_out, 1 if device == "cpu" else spec["members"])
-        evaluation_seconds, peak_bytes = times._now() - began, memory.read()
+        evaluation_seconds = times._now() - began
     finally:
         torch.set_num_threads(before)
     trained = len(stack.members)
@@ -122,6 +125,12 @@ def profile_steps(
         peak_bytes=peak_bytes,
         planned_bytes=planned * trained // len(members),
     )
+
+
+def _load_libraries(member: Member, device: str) -> None:
+    """Train a model of a few values once: what libraries allocate at first use is not the trial's."""
+    recipe = Recipe(Shape(1, 8, 1, 16, 16), 8, 1, 1, 1e4, "float32")
+    Stack([member], recipe, random_windows(16, 8, 4), TrainingDevice(device)).advance(1)
 
 
 def measured_peak() -> float:

@@ -52,7 +52,7 @@ def _measured(spec: TrialSpec) -> tuple[float, int, float]:
     recipe = replace(recipe_of(spec), steps=MOST_STEPS)
     still: dict[str, Any] = {"lr": 0.0, "divergence_loss": math.inf, "schedule": Schedule("constant", MOST_STEPS)}
     member = replace(member_group(spec).members[0], **still)
-    data = _random_windows(recipe.shape.vocabulary, recipe.context, recipe.batch_sequences)
+    data = random_windows(recipe.shape.vocabulary, recipe.context, recipe.batch_sequences)
     stack = Stack([member], recipe, data, TrainingDevice("cpu"))
     windows = torch.from_numpy(data.read(np.arange(data.size)))
     stack.advance(1)  # allocates
@@ -66,6 +66,7 @@ def _measured(spec: TrialSpec) -> tuple[float, int, float]:
     return passed / steps, steps, (trained - began) / recipe.batch_tokens
 
 
-def _random_windows(vocabulary: int, context: int, windows: int) -> DataBudget:
+def random_windows(vocabulary: int, context: int, windows: int) -> DataBudget:
+    """Return a budget of random tokens."""
     tokens = np.random.default_rng(0).integers(vocabulary, size=windows * context + 1)
     return DataBudget(TokenStream.whole(tokens), context, windows, Shuffle(windows, "random windows"))
