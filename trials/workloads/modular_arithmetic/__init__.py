@@ -67,7 +67,7 @@ class ModularArithmetic:
         """Do nothing: there are no external requirements."""
 
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
-        """Train the pack: stacked on an accelerator, one trial after another on a CPU."""
+        """Train the pack as one, on a CPU in stacks of a few."""
         from sweeplaw.trials.workloads.modular_arithmetic.run import run  # imports torch, which a plan does not need
 
         yield from run(pack, context)

@@ -1,5 +1,7 @@
 """Members that train as one: trials that differ in per-member knobs only, each as if it trained alone.
 
+On a CPU the numbers of a member were equal to the last bit in stacks of any size (measured); tests allow for rounding.
+
 The optimizer is AdamW (Loshchilov and Hutter 2019, algorithm 2, in PyTorch's form: a step decays weights by lr *
 weight_decay * weight); all weights decay.
 """

@@ -73,3 +73,20 @@ w.cost(TrialSpec.of(w.name, w.knobs, {"model": "transformer"}))
 sys.exit("torch" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_pack_has_the_curves_of_its_trials_alone(tmp_path: Path) -> None:
+    """Accuracies are equal and losses within 1e-3 of each other: a pack larger than a stack, of small networks."""
+    settings = [
+        {"modulus": 11, "width": 8, "activation": "square", "steps": 40, "evaluations": 4, "seed": seed, "lr": 0.01}
+        for seed in range(10)
+    ]
+    together = run(tmp_path, *settings)
+    for one in settings:
+        alone = run(tmp_path, one)
+        mine = [event for event in together if event.trial_id == alone[0].trial_id]
+        assert len(mine) == len(alone) == 5
+        for ours, theirs in zip(mine, alone, strict=True):
+            assert ours.metrics["val_accuracy"] == theirs.metrics["val_accuracy"]
+            loss = [getattr(event, "val_loss", None) or event.metrics["val_loss"] for event in (ours, theirs)]
+            assert loss[0] == pytest.approx(loss[1], rel=1e-3)
