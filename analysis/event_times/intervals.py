@@ -3,8 +3,8 @@
 An interval is the set of values at which the maximum over the other parameters is less than a threshold below the
 maximum. For coefficients the threshold is m log(1 + t^2 / (m - k)), with Student's t of m - k degrees of freedom, m
 events and k coefficients: exact for log-normal times without censoring, and chi-squared in the limit. For the spread it
-is chi-squared with one degree of freedom, and a little short: at 60 trials it held the planted value in 93 % of 1,000
-sets at 95 %, where those of the coefficients held it in 94 to 96 % (`benchmarks/laws/time_law_coverage.py`).
+is chi-squared with one degree of freedom, and a little short: at 60 trials it held the planted value in 92 to 94 % of
+1,000 sets at 95 %, where those of the coefficients held it in 94 to 97 % (`benchmarks/laws/time_law_coverage.py`).
 """
 
 from __future__ import annotations
