@@ -86,7 +86,7 @@ def text(page: GalleryPage, numbers: Mapping[str, Any]) -> str:
         lines += [f"![{one.claim}]({page.name}/{one.name}_{name}.svg)" for name in one.figure]
         lines += [""] if one.figure else []
         lines += [f"**Verdict: {row['verdict']}.**{one.remark and ' ' + one.remark}", ""]
-    lines += [f"The sweeps of this page took {numbers['device_seconds']} seconds of one processor core."]
+    lines += [f"The trials of this page took {numbers['device_seconds']} seconds by the clock, one after another."]
     return "\n".join(lines) + "\n"
 
 

@@ -114,6 +114,7 @@ PAGES = (
                 "orchestrator/sweeps/grokking.toml",
                 ("time-law", "STORE", "--x", "weight_decay", "--x", "train_fraction"),
                 sooner_with("weight_decay", "train_fraction"),
+                remark="Powers alone are rejected (p of curvature): the exponents are means over these ranges.",
             ),
         ),
     ),

@@ -144,7 +144,7 @@ def sooner_with(*inputs: str) -> Callable[[Any], Found]:
     """Return what decides whether a time falls with each of these inputs: intervals of the exponents are below 0."""
 
     def decide(answer: Any) -> Found:
-        numbers: Numbers = {"runs": answer["rows"], "events": answer["events"]}
+        numbers: Numbers = {"runs": answer["rows"], "events": answer["events"], "curvature_p": answer["curvature_p"]}
         for name in inputs:
             found = answer["exponents"][name]
             numbers |= {f"{name}_exponent": found["value"]}
