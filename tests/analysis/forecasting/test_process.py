@@ -38,7 +38,7 @@ def inputs_of(law: Law, rows: int = 40) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
     size, tokens = np.exp(rng.uniform(17, 22, rows)), np.exp(rng.uniform(20, 25, rows))
     columns = {"N": size, "D": tokens, "U": tokens / 3, "M": tokens**0.5, "K": tokens**0.5, "x": np.sqrt(size)}
-    columns["X"] = 2.0 ** rng.integers(0, 6, rows)
+    columns |= {"X": 2.0 ** rng.integers(0, 6, rows), "P": 2.0 ** rng.integers(2, 6, rows)}
     return {name: columns[name] for name in law.inputs}
 
 

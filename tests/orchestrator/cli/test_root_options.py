@@ -35,7 +35,7 @@ def test_version_prints_the_installed_version() -> None:
     ("words", "expected"),
     [
         ("sweeplaw la", {"launch"}),
-        ("sweeplaw co", {"columns", "compact", "compare", "compare-laws", "compare-searches"}),
+        ("sweeplaw co", {"columns", "compact", "compare", "compare-laws", "compare-searches", "coordinate-check"}),
         ("sweeplaw cluster ", {"slurm", "kuberay", "ray", "aws", "gcp"}),
         ("sweeplaw launch --lo", {"--log-to"}),
     ],
