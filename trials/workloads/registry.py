@@ -25,6 +25,16 @@ _BUILT_IN = {
 }
 
 
+def refuse_options(workload: str, rest: str, options: Mapping[str, Any]) -> None:
+    """Raise InputError for what follows the name of a workload without options, and any option that no sweep adds."""
+    unknown = [name for name in options if name not in SWEEP_OPTIONS]
+    faults = [f"workload.{name} is not known ({workload} has no options)" for name in unknown]
+    if rest:
+        faults.append(f"workload = '{workload}:{rest}' is not known (accepted: '{workload}')")
+    if faults:
+        raise InputError(faults)
+
+
 def load(name: str, options: Mapping[str, Any] | None = None) -> Workload:
     """Load the workload of this name: ``language_model``, ``modular_arithmetic``, ``ensemble``, ``evaluation``,
     ``surrogate``, ``ridge``, ``linear_dynamics``, ``replay``, ``command`` or ``python:module:function``.

@@ -22,12 +22,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeplaw.trials.accounting import Cost
-from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import STATES, CurvePoint, Outcome
 from sweeplaw.trials.spec import Knob, TrialSpec, Value
 from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.workload import Context, Event
-from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
+from sweeplaw.trials.workloads.registry import refuse_options
 
 # Chinchilla's parametric law, E + A/N^alpha + B/D^beta (Hoffmann et al. 2022, arXiv:2203.15556, eq. 10), with the
 # constants of its replication (Besiroglu et al. 2024, arXiv:2404.10102, eq. 2).
@@ -108,12 +107,7 @@ class Surrogate:
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Surrogate:
         """Return the surrogate, which has no options. Raise InputError for any except those that every sweep adds."""
-        unknown = [name for name in options if name not in SWEEP_OPTIONS]
-        faults = [f"workload.{name} is not known (surrogate has no options)" for name in unknown]
-        if rest:
-            faults.append(f"workload = 'surrogate:{rest}' is not known (accepted: 'surrogate')")
-        if faults:
-            raise InputError(faults)
+        refuse_options("surrogate", rest, options)
         return cls()
 
     @property

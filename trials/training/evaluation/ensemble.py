@@ -69,9 +69,8 @@ def evaluate(
             evaluating.enter_context(stack.evaluating())
         for part in windows.to(device.type).split(batch):
             own = part[group.rank :: group.size]
-            counted = (
-                len(own) > 0
-            )  # a process without a window of its own runs an uncounted one: the pass is collective
+            # A process without a window of its own runs an uncounted one: the pass is collective.
+            counted = len(own) > 0
             own = own if counted else part[:1]
             logits = torch.cat([stack.logits(own[:, :-1]) for stack in stacks])
             if not counted:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sweeplaw.trials.training.optimizers.optimizer import Coefficients, clip, clip_norms
+from sweeplaw.trials.training.optimizers.optimizer import Coefficients, clip, clip_norms, column
 from sweeplaw.trials.training.parametrization.groups import ParameterGroup
 
 
@@ -52,7 +52,7 @@ class ElementwiseOptimizer:
         self.moments = {name: [torch.zeros_like(part) for part in values] for name in rule.moments}
         self._clip = clip_norms(members, values[0].device)
         self._fixed = {
-            name: self._column([getattr(member, name) for member in members])
+            name: column([getattr(member, name) for member in members], values[0])
             for name in ("beta1", "beta2", "momentum", "nesterov")
         }
 
@@ -62,8 +62,8 @@ class ElementwiseOptimizer:
         clip(gradients, norms, self._clip)
         decays = [rate * decay for rate, decay in zip(lr, weight_decay, strict=True)]
         for i, (group, values, gradient) in enumerate(zip(self._groups, self._values, gradients, strict=True)):
-            rates = self._column([rate * group.lr for rate in lr])
-            decay = self._column(decays if group.decays else [0.0] * len(decays))
+            rates = column([rate * group.lr for rate in lr], values)
+            decay = column(decays if group.decays else [0.0] * len(decays), values)
             moments = {name: parts[i] for name, parts in self.moments.items()}
             self._rule.update(values, gradient, moments, UpdateColumns(rates, decay, **self._fixed))
 
@@ -72,7 +72,3 @@ class ElementwiseOptimizer:
 
     def averaged(self) -> None:
         return None
-
-    def _column(self, numbers: Sequence[float]) -> Tensor:
-        like = self._values[0]
-        return torch.tensor(numbers, dtype=like.dtype, device=like.device)[:, None]

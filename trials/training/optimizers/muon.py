@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sweeplaw.trials.training.optimizers.adamw import AdamW
-from sweeplaw.trials.training.optimizers.optimizer import Coefficients, clip, clip_norms
+from sweeplaw.trials.training.optimizers.optimizer import Coefficients, clip, clip_norms, column
 from sweeplaw.trials.training.parametrization.groups import ParameterGroup
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of x, x³ and x⁵ (Jordan et al. 2024)
@@ -54,15 +54,15 @@ class Muon:
         self._adamw = AdamW([values[i] for i in self._rest], [groups[i] for i in self._rest], unclipped)
         self._velocity = [torch.zeros_like(values[i]) for i in self._hidden]
         self.moments = {"velocity": self._velocity, **self._adamw.moments}
-        self._momentum = values[0].new_tensor([member.momentum for member in members])[:, None]
-        self._nesterov = values[0].new_tensor([member.nesterov for member in members])[:, None] > 0
+        self._momentum = column([member.momentum for member in members], values[0])
+        self._nesterov = column([member.nesterov for member in members], values[0]) > 0
 
     def step(
         self, lr: Sequence[float], weight_decay: Sequence[float], gradients: Sequence[Tensor], norms: Tensor
     ) -> None:
         clip(gradients, norms, self._clip)
         self._adamw.step(lr, weight_decay, [gradients[i] for i in self._rest], norms)
-        rates, decays = (self._values[0].new_tensor(numbers)[:, None] for numbers in (lr, weight_decay))
+        rates, decays = (column(numbers, self._values[0]) for numbers in (lr, weight_decay))
         for i, velocity in zip(self._hidden, self._velocity, strict=True):
             group, values = self._groups[i], self._values[i]
             velocity.lerp_(gradients[i], 1 - self._momentum)

@@ -68,6 +68,11 @@ def clip(gradients: Sequence[Tensor], norms: Tensor, grad_clip: Tensor) -> None:
         gradient.div_(divisors[:, None].to(gradient.dtype))
 
 
+def column(numbers: Sequence[float], like: Tensor) -> Tensor:
+    """Return one number a member as (members, 1), of the type and device of ``like``."""
+    return torch.tensor(numbers, dtype=like.dtype, device=like.device)[:, None]
+
+
 def clip_norms(members: Sequence[Coefficients], device: torch.device) -> Tensor:
     """Return the largest gradient norm of each member, (members,); infinity for no clipping."""
     return torch.tensor([member.grad_clip or torch.inf for member in members], device=device)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from sweeplaw.trials.training.optimizers.optimizer import Coefficients, clip, clip_norms
+from sweeplaw.trials.training.optimizers.optimizer import Coefficients, clip, clip_norms, column
 from sweeplaw.trials.training.parametrization.groups import ParameterGroup
 
 
@@ -25,6 +25,9 @@ class ScheduleFreeAdamW:
     ) -> None:
         self._values, self._groups, self._members = values, groups, members
         self._clip = clip_norms(members, values[0].device)
+        self._coefficients = [
+            column([getattr(member, name) for member in members], values[0]) for name in ("beta1", "beta2", "eps")
+        ]
         self._second = [torch.zeros_like(part) for part in values]
         self._z = [part.clone() for part in values]
         self.moments = {"second": self._second, "z": self._z}
@@ -39,16 +42,14 @@ class ScheduleFreeAdamW:
             for z, values in zip(self._z, self._values, strict=True):
                 z.copy_(values)
         shares = self._count(lr)
-        beta1, beta2, eps = (
-            self._column([getattr(member, name) for member in self._members]) for name in ("beta1", "beta2", "eps")
-        )
-        share, correction = self._column(shares), 1 - beta2**self._steps
-        decay = self._column([rate * decay for rate, decay in zip(lr, weight_decay, strict=True)])
+        like, (beta1, beta2, eps) = self._values[0], self._coefficients
+        share, correction = column(shares, like), 1 - beta2**self._steps
+        decay = column([rate * decay for rate, decay in zip(lr, weight_decay, strict=True)], like)
         parts = zip(self._groups, self._values, gradients, self._second, self._z, strict=True)
         for group, values, gradient, second, z in parts:
             second.mul_(beta2).addcmul_(gradient, gradient * (1 - beta2))
             move = gradient.div_((second / correction).sqrt_().add_(eps))
-            move.mul_(self._column([rate * group.lr for rate in lr]))
+            move.mul_(column([rate * group.lr for rate in lr], like))
             if group.decays:
                 move.addcmul_(values, decay)
             values.lerp_(z, share).addcmul_(move, beta1 * (1 - share) - 1)
@@ -60,7 +61,7 @@ class ScheduleFreeAdamW:
 
     def averaged(self) -> list[Tensor]:
         """Return x, the averages."""
-        weight = self._column([1 - 1 / member.beta1 for member in self._members])
+        weight = column([1 - 1 / member.beta1 for member in self._members], self._values[0])
         if not self._steps:
             return [values.clone() for values in self._values]
         return [values.lerp(z, weight) for values, z in zip(self._values, self._z, strict=True)]
@@ -72,7 +73,3 @@ class ScheduleFreeAdamW:
         self._weight_sum = [total + rate**2 for total, rate in zip(self._weight_sum, self._largest, strict=True)]
         pairs = zip(self._largest, self._weight_sum, strict=True)
         return [rate**2 / total if total else 0.0 for rate, total in pairs]
-
-    def _column(self, numbers: Sequence[float]) -> Tensor:
-        like = self._values[0]
-        return torch.tensor(numbers, dtype=like.dtype, device=like.device)[:, None]

@@ -15,7 +15,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.workload import Context, Event
 from sweeplaw.trials.workloads.linear_dynamics.knobs import FLOW, KNOBS, METRICS, POPULATION, WHOLE
-from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
+from sweeplaw.trials.workloads.registry import refuse_options
 
 BYTES = 8  # of a 64-bit float
 CONVENTION = "matrix products and SVD"
@@ -38,12 +38,7 @@ class LinearDynamics:
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> LinearDynamics:
         """Return the workload, which has no options. Raise InputError for any except those that every sweep adds."""
-        unknown = [name for name in options if name not in SWEEP_OPTIONS]
-        faults = [f"workload.{name} is not known (linear_dynamics has no options)" for name in unknown]
-        if rest:
-            faults.append(f"workload = 'linear_dynamics:{rest}' is not known (accepted: 'linear_dynamics')")
-        if faults:
-            raise InputError(faults)
+        refuse_options("linear_dynamics", rest, options)
         return cls()
 
     @property

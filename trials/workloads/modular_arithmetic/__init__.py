@@ -16,7 +16,7 @@ from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.workload import Context, Event
 from sweeplaw.trials.workloads.modular_arithmetic import arithmetic, shapes
 from sweeplaw.trials.workloads.modular_arithmetic.knobs import KNOBS, METRICS
-from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
+from sweeplaw.trials.workloads.registry import refuse_options
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,7 @@ class ModularArithmetic:
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> ModularArithmetic:
         """Return the workload. Raise InputError for any option except those that every sweep adds."""
-        unknown = [name for name in options if name not in SWEEP_OPTIONS]
-        faults = [f"workload.{name} is not known (modular_arithmetic has no options)" for name in unknown]
-        if rest:
-            faults.append(f"workload = 'modular_arithmetic:{rest}' is not known (accepted: 'modular_arithmetic')")
-        if faults:
-            raise InputError(faults)
+        refuse_options("modular_arithmetic", rest, options)
         return cls()
 
     @property

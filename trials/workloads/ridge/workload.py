@@ -15,7 +15,7 @@ from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.workload import Context, Event
-from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
+from sweeplaw.trials.workloads.registry import refuse_options
 from sweeplaw.trials.workloads.ridge.cost import cost
 from sweeplaw.trials.workloads.ridge.knobs import KNOBS, METRICS, SIZES
 
@@ -36,12 +36,7 @@ class Ridge:
     @classmethod
     def of(cls, rest: str, options: Mapping[str, Any]) -> Ridge:
         """Return the workload, which has no options. Raise InputError for any except those that every sweep adds."""
-        unknown = [name for name in options if name not in SWEEP_OPTIONS]
-        faults = [f"workload.{name} is not known (ridge has no options)" for name in unknown]
-        if rest:
-            faults.append(f"workload = 'ridge:{rest}' is not known (accepted: 'ridge')")
-        if faults:
-            raise InputError(faults)
+        refuse_options("ridge", rest, options)
         return cls()
 
     @property
