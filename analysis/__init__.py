@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # the same names as in _EXPORTS, for type checkers and editor
     from sweeplaw.analysis.scaling.validation import ranking as ranking
     from sweeplaw.analysis.tables.tables import Tables as Tables
     from sweeplaw.analysis.tables.tables import load as load
+    from sweeplaw.analysis.tuning.experiment.experiment import tuning_experiment as tuning_experiment
     from sweeplaw.analysis.tuning.importance import importance as importance
     from sweeplaw.analysis.tuning.optimum import optima as optima
     from sweeplaw.analysis.tuning.transfer import transfer as transfer
@@ -89,6 +90,7 @@ _EXPORTS: dict[str, str] = {
     "Tables": "sweeplaw.analysis.tables.tables",
     "importance": "sweeplaw.analysis.tuning.importance",
     "transfer": "sweeplaw.analysis.tuning.transfer",
+    "tuning_experiment": "sweeplaw.analysis.tuning.experiment.experiment",
 }
 
 __all__ = [*_EXPORTS]

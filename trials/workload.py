@@ -6,14 +6,14 @@ estimates the cost of a spec and runs a pack as a stream of events; a failure in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.record import CurvePoint, Outcome
-from sweeplaw.trials.spec import Knob, TrialSpec
+from sweeplaw.trials.spec import Knob, TrialSpec, Value
 
 Event = CurvePoint | Outcome
 
@@ -46,6 +46,14 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """The trial that goes on from where another one is after ``steps`` updates, which the two share."""
+
+    spec: TrialSpec
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """Execution environment of a running pack: device, peers and folders.
 
@@ -58,7 +66,8 @@ class Context:
     called often, from any thread. ``weights`` is a folder or URI where a workload with ``keeps`` leaves the trained
     weights of each trial that completes, with ``snapshots`` also those at its evaluations; None keeps none. ``log``
     takes the output of the trial that runs, in pieces, where that is not printed
-    by this process itself: the output of a child, a traceback.
+    by this process itself: the output of a child, a traceback. ``branches`` has, by the id of a trial of the pack, the
+    one behind it that goes on from its trunk; only for a workload of `Branching`.
     """
 
     device: str
@@ -72,6 +81,7 @@ class Context:
     weights: str | None = None
     snapshots: bool = False
     log: Callable[[bytes], None] = no_log
+    branches: Mapping[str, Branch] = field(default_factory=dict)
 
     @property
     def shrink(self) -> int:
@@ -154,4 +164,42 @@ class LookedUp(Protocol):
 
     def look_up(self, spec: TrialSpec) -> Iterator[Event]:
         """Yield what `Workload.run` would for this trial if nothing interrupted it, at once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """The first ``steps`` updates of a trial. Of two trials that differ in `Branching.trunk_knobs` alone and whose
+    trunks ``begin`` alike, the fewer of the two numbers are the same updates.
+    """
+
+    begin: Hashable
+    steps: int
+
+
+@runtime_checkable
+class Branching(Protocol):
+    """A workload of which a trial can go on from where another leaves the updates that both begin with.
+
+    ``trunk_knobs`` are the knobs that do not matter until then: the length of the run, the form of its decay.
+    """
+
+    trunk_knobs: frozenset[str]
+
+    def trunk(self, knobs: Mapping[str, Value]) -> Trunk | None:
+        """Return the trunk of a trial with these resolved knobs; None if it shares its updates with no other."""
+        ...
+
+
+@runtime_checkable
+class JoinedKnobs(Protocol):
+    """A workload with member knobs that do not go together with any value of the others.
+
+    ``joined_knobs`` are those member knobs.
+    """
+
+    joined_knobs: frozenset[str]
+
+    def joined_faults(self, knobs: Mapping[str, Value]) -> list[str]:
+        """Return what does not go together in these knobs of a trial. Pure and fast."""
         ...

@@ -15,6 +15,7 @@ from sweeplaw.analysis.report.panels.loss import axis_card, compute_card
 from sweeplaw.analysis.report.panels.parallel import parallel_card
 from sweeplaw.analysis.report.panels.residuals import residuals_card
 from sweeplaw.analysis.report.panels.runs import curves_card
+from sweeplaw.analysis.report.panels.tuning import best_of_card
 from sweeplaw.analysis.report.report import Section, best_of_each_size
 
 
@@ -57,6 +58,7 @@ def _knob_cards(section: Section, values: Mapping[str, Any], prefix: str) -> lis
     for k, knob in enumerate(by.knobs):
         cards.append(sweep_card(family, by, knob, optima, f"{prefix}-knob{k}"))
         cards.append(optimum_card(by, knob, optima, laws.get(knob), f"{prefix}-best{k}"))
+    cards.append(best_of_card(family, by, f"{prefix}-best-of"))
     return [*cards, parallel_card(family, by, by.knobs, f"{prefix}-parallel")]
 
 

@@ -20,6 +20,7 @@ from sweeplaw.analysis.fitting.uncertainty import Interval, percentile
 from sweeplaw.analysis.scaling.validation import require_same_objective
 from sweeplaw.analysis.tables.display import Shown, finite
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import percent
 
 Array = np.ndarray
 Curve = Callable[[Fit, Array, Array], Array]
@@ -34,7 +35,8 @@ class Crossing(Shown):
     ``estimate`` is where the two point estimates cross, None when they do not inside the range. ``probability`` is the
     share of paired draws that cross at all; ``interval`` is of those that do. ``overtakes`` is the share in which A is
     below B at the far end though not at the near end. ``multiple`` counts draws that cross more than once (the last
-    crossing is taken).
+    crossing is taken). ``within`` is the interval over all draws of where the ``winner`` comes to be ahead for good:
+    -inf where it is ahead all along, inf where it is not ahead at the far end.
     """
 
     axis: str
@@ -48,18 +50,47 @@ class Crossing(Shown):
     overtakes: float
     multiple: int
     draws: Array
+    within: Interval
+
+    @property
+    def winner(self) -> str:
+        """The curve that is ahead (lower) at the far end in most draws, A or B."""
+        return "A" if self.a_better_at_high >= 0.5 else "B"
+
+    @property
+    def told(self) -> bool:
+        """Whether the draws tell that one curve overtakes the other inside the range, and between which two places."""
+        return bool(np.isfinite([self.within.low, self.within.high]).all())
+
+    def verdict(self) -> str:
+        """Return what the draws tell of the crossing, for a person."""
+        low, high, level = self.within.low, self.within.high, percent(self.within.level)
+        one, other = (self.winner, "B" if self.winner == "A" else "A")
+        span = f"{self.axis} = {self.low:.3g} and {self.high:.3g}"
+        if self.told:
+            return (
+                f"{one} overtakes {other} between {self.axis} = {low:.4g} and {high:.4g} ({level} of the paired draws)"
+            )
+        if low == high:
+            return f"{one} is ahead of {other} everywhere between {span} ({level} of the paired draws)"
+        if np.isfinite(low):
+            return f"{one} does not overtake {other} before {self.axis} = {low:.4g} ({level}); if it does: cannot tell"
+        if np.isfinite(high):
+            return f"{one} is ahead of {other} from {self.axis} = {high:.4g} on ({level}); from where on: cannot tell"
+        return f"cannot tell whether {one} overtakes {other} between {span}, nor where"
 
     def headline(self) -> tuple[str, ...]:
-        """Return where the curves cross, and how likely."""
+        """Return where the curves cross, how likely, and what that tells."""
         where = "no crossing" if self.estimate is None else f"crossing at {self.axis} = {self.estimate:.4g}"
         ends = f"[{self.interval.low:.4g}, {self.interval.high:.4g}] in {self.probability:.0%} of the paired draws"
         span = f"between {self.axis} = {self.low:.3g} and {self.high:.3g}"
-        return (f"{where} {ends}", f"A overtakes B {span} in {self.overtakes:.0%} of them")
+        return (f"{where} {ends}", f"A overtakes B {span} in {self.overtakes:.0%} of them", self.verdict())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the crossing as plain values for JSON, without its draws."""
-        values = {name: getattr(self, name) for name in self.__slots__ if name not in ("draws", "interval")}
-        return dict(finite({**values, "interval": self.interval.values()}))
+        values = {name: getattr(self, name) for name in self.__slots__ if name not in ("draws", "interval", "within")}
+        intervals = {"interval": self.interval.values(), "within": self.within.values()}
+        return dict(finite({**values, **intervals, "told": self.told, "verdict": self.verdict()}))
 
 
 def crossover(
@@ -100,8 +131,16 @@ def crossover(
     return Crossing(
         axis, low, high, None if np.isnan(estimate) else float(np.exp(estimate)), float(crossed.mean()), interval,
         float(below_first.mean()), float(below_last.mean()), float((~below_first & below_last).mean()),
-        int(np.sum(crossings > 1)), np.exp(places),
+        int(np.sum(crossings > 1)), np.exp(places), _ahead(np.exp(places), crossed, below_last, a.level),
     )  # fmt: skip
+
+
+def _ahead(places: Array, crossed: Array, below_last: Array, level: float) -> Interval:
+    """Return the interval of where the curve that is ahead at the far end in most draws comes to be so, over all."""
+    wins = below_last if below_last.mean() >= 0.5 else ~below_last
+    ahead = np.where(~wins, np.inf, np.where(crossed, places, -np.inf))
+    low, high = np.quantile(ahead, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    return Interval(float(low), float(high), level, f"{len(ahead)} paired draws")
 
 
 def _pair(a: Array, b: Array, seed: int) -> tuple[Array, Array]:

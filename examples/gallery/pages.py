@@ -8,9 +8,14 @@ from examples.gallery.phenomena import (
     best_lr_moves,
     double_descent,
     exponent,
+    few_draws_suffice,
     groks_late,
+    knobs_follow,
     more_is_better,
     one_beats_many,
+    one_setting_for_all,
+    optimum_within,
+    picking_flatters,
     sooner_with,
 )
 
@@ -19,7 +24,69 @@ AS_THEORY = ("--objective", "ls", "--space", "raw", "--weights", "noise")
 MEANS = "avg(val_loss) AS loss, stddev(val_loss) AS spread, count(*) AS runs"
 MORE = "Simon, Karkada, Ghosh & Belkin 2023, More is better in modern machine learning, arXiv:2311.14646"
 
+STEP_LAW = "Li et al. 2025, Predictable Scale, Part I, arXiv:2503.04715"
+HYPERLAW = ("hyperlaw", "STORE", "--cell", "N,D", "--knob", "lr", "--knob", "batch_tokens")
+BEST_OF = ("best-of", "STORE", "--cell", "N", "--knob", "lr", "--knob", "weight_decay", "--knob", "beta2")
+
 PAGES = (
+    GalleryPage(
+        "step_law",
+        "The best learning rate and batch size",
+        "Language models of 8,000 to 128,000 parameters on 65,536 to 655,360 bytes of the default corpus, seven "
+        "learning rates with five batch sizes each.",
+        (
+            Phenomenon(
+                "exponents",
+                "The best learning rate falls with N and rises with D, the best batch size rises with D.",
+                STEP_LAW,
+                "orchestrator/sweeps/step_law.toml",
+                HYPERLAW,
+                knobs_follow({("lr", "N"): -1, ("lr", "D"): 1, ("batch_tokens", "D"): 1}),
+                remark="Step Law has lr ~ N^-0.713 D^0.307 and batch ~ D^0.571, from 60M parameters on.",
+            ),
+            Phenomenon(
+                "regret",
+                "The optimum predicted for cells left out loses at most 0.9 per mille of the best that was tried.",
+                STEP_LAW,
+                "orchestrator/sweeps/step_law.toml",
+                HYPERLAW,
+                optimum_within(0.9),
+            ),
+        ),
+    ),
+    GalleryPage(
+        "tuning",
+        "Tuning as an experiment of its own",
+        "Settings drawn at random, picked on a little held-out text and reported on as much again; and one setting for "
+        "many corpora and sizes.",
+        (
+            Phenomenon(
+                "flattery",
+                "The loss that picks a setting is below its loss on text that picked nothing.",
+                "Dodge, Gururangan, Card, Schwartz & Smith 2019, Show your work, arXiv:1909.03004",
+                "orchestrator/sweeps/tuning/flattery.toml",
+                (*BEST_OF, "--report", "other_loss"),
+                picking_flatters,
+            ),
+            Phenomenon(
+                "draws",
+                "Sixteen random draws of three knobs are enough to come within 1 % of the best of 64.",
+                "Bergstra & Bengio 2012, Random search for hyper-parameter optimization, JMLR 13",
+                "orchestrator/sweeps/tuning/flattery.toml",
+                BEST_OF,
+                few_draws_suffice(16),
+            ),
+            Phenomenon(
+                "one_setting",
+                "One setting tuned on half of the workloads is within 1 % of the best of each of the others.",
+                "Sivaprasad, Mai, Vogels, Jaggi & Fleuret 2020, Optimizer benchmarking needs to account for "
+                "hyperparameter tuning, arXiv:1910.11758",
+                "orchestrator/sweeps/tuning/one_setting.toml",
+                ("transfer", "STORE", "--workload", "corpus,N", "--knob", "lr", "--knob", "batch_sequences"),
+                one_setting_for_all(0.01),
+            ),
+        ),
+    ),
     GalleryPage(
         "random_features",
         "Ridge regression on random features",

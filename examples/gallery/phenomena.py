@@ -133,6 +133,90 @@ def best_lr_moves(answer: Any) -> Found:
     return numbers, REPRODUCED if still and moves else PARTLY if still or moves else REFUTED
 
 
+def knobs_follow(signs: Mapping[tuple[str, str], int]) -> Callable[[Any], Found]:
+    """Return what decides whether exponents of hyperparameter laws, by knob and axis, have these signs.
+
+    An exponent has its sign if its interval excludes zero.
+    """
+
+    def decide(answer: Any) -> Found:
+        numbers: Numbers = {}
+        right = []
+        for (knob, axis), sign in signs.items():
+            law = answer["laws"][knob]
+            low, high = law["exponent_intervals"][axis]
+            numbers |= {
+                f"{knob}_{axis}": law["exponents"][axis],
+                f"{knob}_{axis}_low": low,
+                f"{knob}_{axis}_high": high,
+            }
+            right.append(low > 0 if sign > 0 else high < 0)
+        return numbers, REPRODUCED if all(right) else PARTLY if any(right) else REFUTED
+
+    return decide
+
+
+def optimum_within(per_mille: float) -> Callable[[Any], Found]:
+    """Return what decides whether the predicted optimum of cells left out loses at most this, on average."""
+
+    def decide(answer: Any) -> Found:
+        found = answer["evaluation"]["interpolated"]
+        numbers: Numbers = {"mean_per_mille": found["mean"], "largest_per_mille": found["max"]}
+        return numbers, REPRODUCED if found["mean"] <= per_mille else PARTLY if found[
+            "mean"
+        ] <= 5 * per_mille else REFUTED
+
+    return decide
+
+
+def picking_flatters(answer: Any) -> Found:
+    """Decide whether the loss that picked a setting is below the one that did not, in every cell."""
+    numbers: Numbers = {}
+    above = []
+    for place in answer["places"]:
+        name, known = f"N_{place['at']['N']:g}", [one for one in place["curve"] if one["flattery_interval"]]
+        last = known[-1]
+        numbers |= {
+            f"{name}_k": last["k"],
+            f"{name}_flattery": last["flattery"],
+            f"{name}_low": last["flattery_interval"][0],
+            f"{name}_high": last["flattery_interval"][1],
+            f"{name}_flattery_of_all": place["curve"][-1]["flattery"],
+        }
+        above.append(last["flattery_interval"][0] > 0)
+    return numbers, REPRODUCED if all(above) else PARTLY if any(above) else REFUTED
+
+
+def few_draws_suffice(most: int) -> Callable[[Any], Found]:
+    """Return what decides whether at most this many draws are expected to come within the excess asked for."""
+
+    def decide(answer: Any) -> Found:
+        needed = {f"N_{place['at']['N']:g}_draws": place["needed"] for place in answer["places"]}
+        numbers: Numbers = {"within": answer["within"], **needed}
+        return numbers, REPRODUCED if max(needed.values()) <= most else REFUTED
+
+    return decide
+
+
+def one_setting_for_all(excess: float) -> Callable[[Any], Found]:
+    """Return what decides whether the single setting is within this excess on every workload it was not tuned on."""
+
+    def decide(answer: Any) -> Found:
+        own = [one for one in answer["workloads"] if one["phase"] == "evaluation"]
+        singles = [one["single"] for one in own]
+        numbers: Numbers = {
+            "workloads": len(own),
+            "largest_excess": max(singles),
+            "mean_excess": sum(singles) / len(singles),
+            "largest_excess_of_list": max(one["list"][-1] for one in own),
+            **{f"setting_{name}": value for name, value in answer["single"].items()},
+        }
+        within = [value <= excess for value in singles]
+        return numbers, REPRODUCED if all(within) else PARTLY if any(within) else REFUTED
+
+    return decide
+
+
 def groks_late(rows: Any) -> Found:
     """Decide whether runs answer validation pairs right at least twice as late as they have memorized theirs."""
     (row,) = rows

@@ -60,6 +60,7 @@ COMMANDS: tuple[str, ...] = (
     "laws.batch_lr",
     "laws.importance",
     "laws.transfer",
+    "laws.best_of",
     "laws.time_law",
     "pages.report",
     "pages.figure",

@@ -127,6 +127,7 @@ class Execution:
             weights=checkpoints.weights_folder(self._lease.store.location) if self._sweep.keep else None,
             snapshots=self._sweep.keep == "evaluations",
             until=pack.until,
+            branches=pack.branches,
         )
 
     def _attempt(self, pack: Pack, spec: TrialSpec) -> int:

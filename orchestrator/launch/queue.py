@@ -11,6 +11,7 @@ from sweeplaw.orchestrator.plan.plan import Plan
 from sweeplaw.orchestrator.plan.resources import ClusterCapacity, ResourceSizer, TrialResources, device_bytes
 from sweeplaw.orchestrator.schedule.packs import Pack, Queue, by_size, cut
 from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
+from sweeplaw.orchestrator.schedule.trunk_packs import cut_trunks
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
 
@@ -68,13 +69,9 @@ def _packs(
     """Return the plan's packs, cut for the number of workers of each size that the nodes hold."""
     placement = Placement(profile.slots)
     placement.update(NodeResources(node.node_id, node.cpus, node.gpus) for node in nodes)
-    return [
-        pack
-        for size, groups in by_size(todo.groups, size_of).items()
-        for pack in cut(
-            groups,
-            max(1, placement.capacity(size)),
-            size=size,
-            stack_bytes=device_bytes(size, profile) if stacked else None,
-        )
-    ]
+    packs: list[Pack] = []
+    for size, groups in by_size(todo.groups, size_of).items():
+        slots, stack_bytes = max(1, placement.capacity(size)), device_bytes(size, profile) if stacked else None
+        of_trunks, others = cut_trunks(groups, todo.sweep, slots, size=size, stack_bytes=stack_bytes)
+        packs += of_trunks + cut(others, slots, size=size, stack_bytes=stack_bytes)
+    return packs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweeplaw.clusters.profile.profile import Profile
@@ -10,6 +10,7 @@ from sweeplaw.orchestrator.plan.pace import Pace, assumed, rated_seconds
 from sweeplaw.orchestrator.plan.plan import Group, Plan
 from sweeplaw.orchestrator.plan.resources import ClusterCapacity, ResourceSizer, TrialResources
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
+from sweeplaw.orchestrator.plan.trunks import saved_flops
 from sweeplaw.trials.corpus.names import absent
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import N_UNKNOWN
@@ -26,7 +27,9 @@ def estimate(plan: Plan, profile: Profile, pace: Pace | None = None) -> dict[str
     """
     pace = pace or assumed(plan, profile)
     sizer = ResourceSizer(profile, plan.sweep.workload.spreads, ClusterCapacity.of(profile.planned_nodes()))
-    points = [_point(plan, groups, profile, sizer, pace) for groups in _by_point(plan)]
+    branching, saved = saved_flops(plan.groups, plan.sweep)
+    left = {group.ids[0]: _left(group, saved[number]) for number, group in enumerate(plan.groups)}
+    points = [_point(plan, groups, profile, sizer, pace, left) for groups in _by_point(plan)]
     hours = _sum(point["device_hours"] for point in points)
     slots = profile.planned_slots()
     return {
@@ -35,6 +38,7 @@ def estimate(plan: Plan, profile: Profile, pace: Pace | None = None) -> dict[str
         "trials": plan.trials,
         "tokens": plan.total("tokens"),
         "flops": plan.total("flops"),
+        **({"trunks": {"trials": branching, "saved_flops": sum(saved.values())}} if branching else {}),
         "flops_convention": next((group.cost.flops_convention for group in plan.groups), None),
         "memory_bytes": max((group.cost.memory_bytes or 0 for group in plan.groups), default=0) or None,
         "device": profile.device.name,
@@ -78,14 +82,26 @@ def _at_one_point(one: Group, other: Group, scientific: Sequence[str]) -> bool:
     return close and all(one.shared.get(name) == other.shared.get(name) for name in scientific)
 
 
-def _point(plan: Plan, groups: Sequence[Group], profile: Profile, sizer: ResourceSizer, pace: Pace) -> dict[str, Any]:
+def _left(group: Group, saved: float) -> float:
+    """Return the share of the updates of a group's trials that no other trial does for them."""
+    return 1 - saved / (group.cost.flops * len(group.ids)) if group.cost.flops else 1.0
+
+
+def _point(
+    plan: Plan,
+    groups: Sequence[Group],
+    profile: Profile,
+    sizer: ResourceSizer,
+    pace: Pace,
+    left: Mapping[str, float],
+) -> dict[str, Any]:
     cost = groups[0].cost
     largest = max((group.cost for group in groups), key=lambda cost: cost.memory_bytes or 0)
     size = sizer(largest)
     trials = sum(len(group.ids) for group in groups)
     rates = [rated_seconds(group.cost, profile.device) if pace.known else None for group in groups]
     seconds = _sum(
-        None if rated is None else len(group.ids) * pace.factor * rated
+        None if rated is None else len(group.ids) * left[group.ids[0]] * pace.factor * rated
         for group, rated in zip(groups, rates, strict=True)
     )
     return {

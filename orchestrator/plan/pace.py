@@ -23,7 +23,7 @@ from sweeplaw.trials.errors import describe
 from sweeplaw.trials.progress import ignore
 from sweeplaw.trials.quantities import counted, short
 from sweeplaw.trials.spec import TrialSpec, later_knobs
-from sweeplaw.trials.workload import Workload
+from sweeplaw.trials.workload import Branching, Workload
 
 LANGUAGE_MODEL, SURROGATE = "language_model", "surrogate"
 LATEST = 1000  # completed trials that are looked at
@@ -152,9 +152,11 @@ def _to_measure(plan: Plan, device: Hardware) -> Group | None:
 def _completed(store: Store, workload: Workload, profile: Profile) -> Sequence[Mapping[str, Any]]:
     """Return the latest completed trials of the workload on the profile's device.
 
-    Later attempts are left out: their time does not include what an earlier one trained.
+    Later attempts are left out, and trials that may have gone on from the trunk of another: their time does not include
+    what was trained before.
     """
-    spec = ["spec"] if _may_spread(workload, profile) else []
+    branching = isinstance(workload, Branching)
+    spec = ["spec"] if branching or _may_spread(workload, profile) else []
     rows = store.outcomes([*_COLUMNS, *spec]).filter(
         pl.col("state") == "completed",
         pl.col("workload") == workload.name,
@@ -166,7 +168,14 @@ def _completed(store: Store, workload: Workload, profile: Profile) -> Sequence[M
     here = device_name("cpu") if _is_here(profile) else None
     names = rows["device"].drop_nulls().unique()
     wanted = [name for name in names if (name == here if here else profile.device.is_called(name))]
-    return rows.filter(pl.col("device").is_in(wanted)).top_k(LATEST, by="ended_at").to_dicts()
+    latest = rows.filter(pl.col("device").is_in(wanted)).top_k(LATEST, by="ended_at").to_dicts()
+    return [row for row in latest if not (branching and _may_branch(row["spec"], workload))]
+
+
+def _may_branch(spec: str, workload: Workload) -> bool:
+    """Return whether another trial may have done the first updates of this one."""
+    knobs = TrialSpec.from_canonical(spec, later_knobs(workload.knobs)).knobs
+    return isinstance(workload, Branching) and workload.trunk(knobs) is not None
 
 
 def _may_spread(workload: Workload, profile: Profile) -> bool:

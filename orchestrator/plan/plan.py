@@ -21,7 +21,7 @@ from sweeplaw.analysis.tables.display import Card, Shown, brief
 from sweeplaw.orchestrator.plan import conditions
 from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.orchestrator.plan.limits import unknown_flops
-from sweeplaw.orchestrator.plan.resolution import member_rows, settle
+from sweeplaw.orchestrator.plan.resolution import joined_faults, member_rows, settle
 from sweeplaw.orchestrator.plan.search_options import RandomSearch
 from sweeplaw.orchestrator.plan.sizes import free_knobs
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
@@ -136,6 +136,9 @@ def full(sweep: SweepSpec, watch: ProgressCallback = no_progress) -> Plan:
     """Return every trial of the sweep's axes, whatever its search and its budget. Raise InputError as `plan`."""
     dropped: Counter[str] = Counter()
     groups = [group for _, group in groups_by_point(sweep, dropped, watch)]
+    faults = [joined_faults(sweep.workload, group.shared, group.names, group.rows) for group in groups]
+    if any(faults):
+        raise InputError(list(dict.fromkeys(itertools.chain.from_iterable(faults))), where=sweep.name)
     if not groups:
         reasons = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
         raise InputError(f"no trials are left ({reasons or 'an axis has no values'})", where=sweep.name)

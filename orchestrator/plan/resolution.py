@@ -15,6 +15,7 @@ from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.formula import Formula
 from sweeplaw.trials.spec import Knob, Value
+from sweeplaw.trials.workload import JoinedKnobs, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +111,15 @@ def _coerced(knob: Knob, formula: Formula, scope: Mapping[str, Any]) -> Value:
         return knob.coerce(value)
     except ValueError as error:
         raise InputError(f"derived.{knob.name}: {shown(formula.text)}: {error}") from None
+
+
+def joined_faults(
+    workload: Workload, shared: Mapping[str, Value], names: Sequence[str], rows: Sequence[Sequence[Value]]
+) -> list[str]:
+    """Return what does not go together in the trials of a group, once for those that agree in all that is joined."""
+    if not isinstance(workload, JoinedKnobs) or not rows:
+        return []
+    places = [place for place, name in enumerate(names) if name in workload.joined_knobs]
+    distinct = {tuple(row[place] for place in places): row for row in rows} if places else {(): rows[0]}
+    found = [workload.joined_faults({**shared, **dict(zip(names, row, strict=True))}) for row in distinct.values()]
+    return list(dict.fromkeys(itertools.chain.from_iterable(found)))

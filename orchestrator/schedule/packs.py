@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from sweeplaw.orchestrator.plan.plan import Group
 from sweeplaw.orchestrator.plan.resources import TrialResources
@@ -30,7 +30,8 @@ class Pack:
     """Trials that one worker takes at a time. ``weight`` is their cost in the plan's unit (FLOPs, or trials).
 
     All are of one ``size``; their micro-batches are divided by ``micro_batch_divisor``. They pause at the step
-    ``until``, None to run to their end.
+    ``until``, None to run to their end. ``branches`` has, by the id of a trial, the id of one behind it that goes on
+    from its trunk, and after how many updates.
     """
 
     groups: tuple[Group, ...]
@@ -39,6 +40,7 @@ class Pack:
     size: TrialResources = ONE
     micro_batch_divisor: int = 1
     until: int | None = None
+    branches: Mapping[str, tuple[str, int]] = field(default_factory=dict, hash=False)
 
     @property
     def pack_id(self) -> str:
@@ -76,7 +78,7 @@ def cut(
         while start < len(group.ids):
             share = remaining / (slots * PACKS_PER_SLOT)
             room = max(1, int((share - open_weight) / weight))
-            room = min(room, most - open_trials, len(group.ids) - start, _stackable(group, stack_bytes))
+            room = min(room, most - open_trials, len(group.ids) - start, stackable(group, stack_bytes))
             open_groups.append(_slice(group, start, start + room))
             open_weight, open_trials, start = open_weight + room * weight, open_trials + room, start + room
             if open_weight + weight > share or open_trials >= most or stack_bytes is not None:
@@ -102,7 +104,8 @@ def _weight(group: Group, groups: Sequence[Group]) -> float:
     return float(group.cost.flops or 1) if known else 1.0
 
 
-def _stackable(group: Group, stack_bytes: int | None) -> int:
+def stackable(group: Group, stack_bytes: int | None) -> int:
+    """Return how many trials of the group an accelerator with this memory holds at once; None: no accelerator."""
     if stack_bytes is None or not group.cost.memory_bytes:
         return MAX_TRIALS
     return max(1, stack_bytes // group.cost.memory_bytes)

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from sweeplaw.orchestrator.schemas.models import TEXT, Schema, closed, list_of
 from sweeplaw.trials.spec import KnobType
+from sweeplaw.trials.tasks import names as tasks
 from sweeplaw.trials.workloads.replay.recorded import COST
 from sweeplaw.trials.workloads.user_code import command
 
@@ -126,7 +127,11 @@ SETTINGS = (
         "tasks",
         "table: `name = task`, such as `choice:FILE`",
         "`{}`",
-        {**_TEXTS, "propertyNames": {"pattern": r"^[^\WA-Z\d][^\WA-Z]*$"}},
+        {
+            "type": "object",
+            "additionalProperties": {"type": "string", "pattern": rf"^({'|'.join(tasks.KINDS)}):."},
+            "propertyNames": {"pattern": r"^[^\WA-Z\d][^\WA-Z]*$"},
+        },
     ),
 )
 

@@ -10,7 +10,7 @@ import datetime as dt
 import itertools
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from sweeplaw.trials.errors import describe, safe_text
 from sweeplaw.trials.record import CurvePoint, Outcome, Provenance, Row, TrialRecord
 from sweeplaw.trials.spec import Knob, TrialSpec, Value, later_knobs
 from sweeplaw.trials.store_format import attempt_log
-from sweeplaw.trials.workload import Context, Event, PeerLost, Workload, World, never_preempted
+from sweeplaw.trials.workload import Branch, Context, Event, PeerLost, Workload, World, never_preempted
 from sweeplaw.trials.workloads import registry
 
 _ALONE = World()  # no other process trains the trial
@@ -34,7 +34,7 @@ class Job:
 
     ``micro_batch_divisor``, ``checkpoints`` and ``checkpoint_seconds`` are those of `Context`; ``logs`` is the folder
     or URI where what the trials print is kept, None to keep nothing; ``weights`` and ``snapshots`` are those of
-    `Context`. ``until`` is that of `Pack`.
+    `Context`. ``until`` and ``branches`` are those of `Pack`.
     """
 
     pack_id: str
@@ -51,6 +51,7 @@ class Job:
     weights: str | None = None
     snapshots: bool = False
     until: int | None = None
+    branches: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def make_context(
@@ -88,7 +89,7 @@ def run(job: Job, context: Context, provenance: Provenance, *, own_process: bool
     workload = registry.load(job.workload, job.options)
     specs = _specs(workload, job)
     pause = _Pause(job.until, context.ending)
-    context = replace(context, ending=pause.ending)
+    context = replace(context, ending=pause.ending, branches=_branches(job, specs))
     attempts = {spec.trial_id: attempt for spec, attempt in zip(specs, job.attempts, strict=True)}
     name = attempt_log.name(job.launch_id, job.pack_id, job.attempts[0])
     with (
@@ -156,6 +157,13 @@ def run_as_peer(job: Job, context: Context) -> None:
 def _specs(workload: Workload, job: Job) -> list[TrialSpec]:
     later = later_knobs(workload.knobs)
     return [_spec(text, later) for text in job.specs]
+
+
+def _branches(job: Job, specs: Sequence[TrialSpec]) -> dict[str, Branch]:
+    by_id = {spec.trial_id: spec for spec in specs}
+    return {
+        trial_id: Branch(by_id[other], steps) for trial_id, (other, steps) in job.branches.items() if other in by_id
+    }
 
 
 def _spec(text: str, later: Mapping[str, Value]) -> TrialSpec:

@@ -86,7 +86,7 @@ RESULTS: dict[str, Shown] = {
         SpeedUp(None, None, None, 0, "", "two points"), (),
     ),
     "coverage": Coverage({"E": 0.9375, "A": 0.96}, 0.0125, 0.9, 400, 398, "profile", "gaussian", 0.004),
-    "crossing": Crossing("N", 1e8, 1e10, 2e9, 0.75, DRAWN, 0.25, 0.875, 0.625, 3, np.array([1.0])),
+    "crossing": Crossing("N", 1e8, 1e10, 2e9, 0.75, DRAWN, 0.25, 0.875, 0.625, 3, np.array([1.0]), DRAWN),
     "forecast": Prediction(
         {"N": np.array([1e9, 2e9]), "D": np.array([2e10, 1e7])}, np.array([2.5, 2.25]), np.array([2.25, 2.0]),
         np.array([2.75, 2.5]), 0.9, "run", {"compute": np.array([12.0, 1.0]), "N": np.array([1.0, 0.25])}, ("far",),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from sweeplaw.trials.errors import InputError
@@ -29,18 +30,21 @@ def evaluate(
     tokens: int,
     combine: str = "logits",
     device: str = "cpu",
+    skip: int = 0,
 ) -> list[dict[str, Any]]:
     """Return the scores of each subset of the models, a bit mask over them, in a task (`tasks.names`).
 
     ``tokenizer`` and ``context`` are those of the models, ``tokens`` those of a corpus that are read at most, from
-    what it holds out. The loss on it is ``val_loss`` in nats a token; other tasks have the `multiple_choice.scores` or
-    the `harness.scores`. Raise InputError.
+    what it holds out behind the first ``skip``. The loss on it is ``val_loss`` in nats a token; other tasks
+    have the `multiple_choice.scores` or the `harness.scores`. Raise InputError.
     """
     parsed = names.parse(task)
     if parsed.kind == names.LOSS:
+        check(task)
         corpus = open_text(parsed.source, tokenizer, location.uri)
-        held_out = corpus.held_out(context, min(tokens, max(1, corpus.validation.windows(context)) * context))
-        windows = torch.from_numpy(held_out.read(torch.arange(held_out.size).numpy()))
+        there = max(1, corpus.validation.windows(context)) * context
+        held_out = corpus.held_out(context, min(skip + tokens, there))
+        windows = torch.from_numpy(held_out.read(np.arange(skip // context, held_out.size)))
         losses = ensembles.evaluate(location, models, windows, subsets, combine, device)
         return [{"val_loss": loss} for loss in losses]
     if parsed.kind == names.CHOICE:
@@ -57,6 +61,8 @@ def evaluate(
 def check(task: str) -> None:
     """Check that a task can be read here. Raise InputError."""
     parsed = names.parse(task)
+    if parsed == names.Task(names.LOSS, names.HELD_OUT):
+        raise InputError(f"task = {task!r} (accepted: in [workload] of a sweep, or loss:CORPUS)")
     if parsed.kind == names.CHOICE:
         questions.read(parsed.source)
     elif parsed.kind == names.LM_EVAL:

@@ -1,4 +1,4 @@
-"""Names of tasks: ``loss:CORPUS``, ``choice:FILE``, ``lm-eval:TASK`` and ``lm-eval:FILE.yaml``."""
+"""Names of tasks: ``loss:CORPUS``, ``loss:held-out``, ``choice:FILE``, ``lm-eval:TASK`` and ``lm-eval:FILE.yaml``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sweeplaw.trials.errors import InputError, nearest
 
 LOSS, CHOICE, LM_EVAL = "loss", "choice", "lm-eval"
 KINDS = (LOSS, CHOICE, LM_EVAL)
+HELD_OUT = "held-out"  # source of a loss: what a trial's validation text holds beyond that of its validation loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,8 @@ def canonical(text: str, folder: Path | None = None) -> str:
     Raise InputError.
     """
     task = parse(text)
+    if task == Task(LOSS, HELD_OUT):
+        return text
     if task.kind == LOSS:
         return f"{LOSS}:{corpora.canonical(task.source, folder)}"
     if task.kind == CHOICE or task.source.endswith(".yaml"):

@@ -13,7 +13,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -33,12 +34,22 @@ _PER_ATTEMPT = ("trial_id", "attempt")  # fields of a point that the attempt tha
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class BranchPoint:
+    """Where another trial goes on: after ``steps`` updates. ``identity`` is the run its checkpoint must belong to."""
+
+    steps: int
+    trial_id: str
+    identity: str
+
+
 class Checkpointer:
     """Schedule and destination of a pack's checkpoints.
 
-    ``identities`` maps each trial to the run that its checkpoint must belong to. After `pause`, ``requested`` is
-    whether to stop for a checkpoint, because one is due or because training is ``ending``. All processes of ``group``
-    get the same answers.
+    ``identities`` maps each trial to the run that its checkpoint must belong to. ``branches`` maps those of them whose
+    first updates another trial shares to where that one goes on; it finds the state in ``trunks``. After `pause`,
+    ``requested`` is whether to stop for a checkpoint, because one is due or because training is ``ending``. All
+    processes of ``group`` get the same answers.
     """
 
     def __init__(
@@ -48,8 +59,11 @@ class Checkpointer:
         end: Callable[[], bool] = never_preempted,
         identities: Mapping[str, str] | None = None,
         group: ProcessGroup = ALONE,
+        branches: Mapping[str, BranchPoint] = MappingProxyType({}),
+        trunks: str = "",
     ) -> None:
         self.requested = self.ending = False
+        self._branches, self._trunks = branches, trunks
         self._folder, self._seconds, self._end, self._group = folder, seconds, end, group
         self._identities = identities or {}
         self._written = time.monotonic()
@@ -78,6 +92,32 @@ class Checkpointer:
         self._written = time.monotonic()
         return error_message
 
+    def branch_points(self) -> set[int]:
+        """Return the numbers of updates after which other trials go on."""
+        return {branch.steps for branch in self._branches.values()}
+
+    def branch(self, trials: Sequence[TrialInProgress], stacks: Sequence[Stack], step: int) -> None:
+        """Leave the state of those trials of which another goes on after ``step`` updates as a checkpoint of that one.
+
+        One that has a checkpoint keeps it. What cannot be written is logged: the other trial begins at its beginning.
+        """
+        branching = [trial for trial in trials if self._at(trial, step)]
+        if not branching or any(stack.step != step for stack in stacks):
+            return
+        states = [state for stack in stacks if (state := stack.state()) is not None]
+        for trial in branching if states else ():
+            branch = self._branches[trial.group.trial_id]
+            try:
+                if checkpoint.written_at(self._trunks, branch.trial_id) is None:
+                    saved = _saved(trial, states, trunk_steps=step)
+                    checkpoint.save(self._trunks, branch.trial_id, branch.identity, saved)
+            except OSError as error:
+                _log.warning("trial %s cannot go on from the trunk it shares: %s", branch.trial_id, error)
+
+    def _at(self, trial: TrialInProgress, step: int) -> bool:
+        branch = self._branches.get(trial.group.trial_id)
+        return branch is not None and branch.steps == step
+
 
 def steps_done(saved: Saved | None) -> tuple[int, ...]:
     """Return the updates done of each member of a trial; empty without a checkpoint."""
@@ -105,12 +145,16 @@ def restore(
         evaluation = saved.note["evaluation"]
         trial.evaluation = EnsembleEvaluation(**evaluation) if evaluation else None
         trial.resumed_step = min(steps_done(saved))
+        trial.trunk_steps = saved.note.get("trunk_steps", 0)
     checkpoints.clear()
     return sorted((point for trial in trials for point in trial.points), key=lambda point: point.step)
 
 
-def _saved(trial: TrialInProgress, states: Sequence[Mapping[str, Tensor]]) -> Saved:
-    """Return one trial's part of all stacks' states, member by member: they may be at different updates."""
+def _saved(trial: TrialInProgress, states: Sequence[Mapping[str, Tensor]], trunk_steps: int | None = None) -> Saved:
+    """Return one trial's part of all stacks' states, member by member: they may be at different updates.
+
+    ``trunk_steps`` are those that the trial it is for takes over from another, by default the trial's own.
+    """
     members = [(state, column) for state in states for column in range(len(state["weights"]))]
     tensors: dict[str, Tensor] = {}
     for i, (state, column) in enumerate(members[trial.rows]):
@@ -119,7 +163,9 @@ def _saved(trial: TrialInProgress, states: Sequence[Mapping[str, Tensor]]) -> Sa
     points = [
         {name: value for name, value in asdict(point).items() if name not in _PER_ATTEMPT} for point in trial.points
     ]
-    return Saved(tensors, {"points": points, "evaluation": trial.evaluation and asdict(trial.evaluation)})
+    evaluation = trial.evaluation and asdict(trial.evaluation)
+    taken_over = trial.trunk_steps if trunk_steps is None else trunk_steps
+    return Saved(tensors, {"points": points, "evaluation": evaluation, "trunk_steps": taken_over})
 
 
 def _stack(rows: Sequence[Tensor]) -> Tensor:

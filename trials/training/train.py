@@ -78,12 +78,17 @@ def train(
     if checkpoints:
         yield from restore(active, stacks, checkpoints)
     validation = torch.from_numpy(data.held_out.read(np.arange(data.held_out.size)))
-    for point in (point for point in points.curve if point > active[0].reported_steps):
+    curve = {point for point in points.curve if point > active[0].reported_steps}
+    done = min(stack.step for stack in stacks)
+    for point in sorted(curve | {step for step in checkpointer.branch_points() if step >= done}):
         while not _reached(stacks, point, checkpointer):
             error_message = checkpointer.save(active, stacks)
             if checkpointer.ending:
                 yield from (trial.preempted(_steps_done(trial, stacks), error_message) for trial in active)
                 return
+        checkpointer.branch(active, stacks, point)
+        if point not in curve:
+            continue
         updates = history(stacks, active[0].reported_steps, min(stack.step for stack in stacks))
         for trial in active:
             trial.extend(*updates)

@@ -52,6 +52,7 @@ class TrialInProgress:
     reported_steps: int = 0  # updates covered by the points reported so far
     points: list[CurvePoint] = field(default_factory=list)  # reported so far
     resumed_step: int = 0  # updates done before this attempt
+    trunk_steps: int = 0  # of them, taken over from another trial
 
     @property
     def divergence_loss(self) -> float:
@@ -103,7 +104,8 @@ class TrialInProgress:
             **self._member_loss(),
             **self._subset_losses(),
             **({"micro_batches": micro_batches} if micro_batches > 1 else {}),
-            **({"resumed_step": self.resumed_step} if self.resumed_step else {}),
+            **({"resumed_step": self.resumed_step} if self.resumed_step > self.trunk_steps else {}),
+            **({"trunk_steps": self.trunk_steps} if self.trunk_steps else {}),
         }
         return trial_outcome(self.group, self.clock, "completed", message, len(self.losses), metrics)
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.tables.display import brief
 from sweeplaw.analysis.tables.roles.guessed import guessed, refining, varying_columns
 from sweeplaw.analysis.tables.roles.recorded import SCALES, SEED, RecordedRoles, fixed_by_sweep, recorded, spec_knobs
+from sweeplaw.trials.quantities import counted, plain
 from sweeplaw.trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
 
 SOURCE = "source"
@@ -45,7 +47,7 @@ def roles(
     facts = recorded(launches)
     free = [name for name in frame.columns if name not in {*keys, *ignored, *(knobs or ())}]
     own, imported = _origins(frame, facts)
-    tuned, split = _by_facts(own, facts, keys, free) if facts.known and own.height else ([], [])
+    tuned, split, told = _by_facts(own, facts, keys, free) if facts.known and own.height else ([], [], ())
     other: list[str] = []
     if imported.height:
         apart = [] if own.height else [name for name in fixed_by_sweep(imported) if name in free]
@@ -58,7 +60,7 @@ def roles(
         split.append(SOURCE)
     chosen = tuple(knobs) if knobs is not None else tuple(name for name in tuned if name not in split)
     notes = _column_notes(other) if knobs is None else _unnamed([name for name in tuned if name not in split])
-    return Roles(chosen, tuple(dict.fromkeys(split)), notes)
+    return Roles(chosen, tuple(dict.fromkeys(split)), (*told, *notes))
 
 
 def _origins(frame: pl.DataFrame, facts: RecordedRoles) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -76,8 +78,8 @@ def _has_both(frame: pl.DataFrame) -> bool:
 
 def _by_facts(
     own: pl.DataFrame, facts: RecordedRoles, keys: Sequence[str], free: Sequence[str]
-) -> tuple[list[str], list[str]]:
-    """Return the tuned knobs and the columns of families of our own runs."""
+) -> tuple[list[str], list[str], tuple[str, ...]]:
+    """Return the tuned knobs and the columns of families of our own runs, and sentences on what is in one family."""
     present = [name for name in free if name != SEED]
     knobs = spec_knobs(own)
     candidates = [name for name in present if name in {*facts.nuisance, *facts.scientific, *facts.derived, *knobs}]
@@ -87,10 +89,42 @@ def _by_facts(
     fixed = [name for name in facts.fixed if name in present and name not in SCALES and own[name].n_unique() > 1]
     rest = [name for name in varying if name not in {*tuned, *compared, *fixed, *facts.derived}]
     split = refining(own, keys, ["workload"] if "workload" in own.columns and own["workload"].n_unique() > 1 else [])
-    split = [*split, *compared, *fixed]
+    between = _between_points(own, keys, [name for name in facts.scientific if name in set(present) - {*varying}])
+    split = [*split, *compared, *fixed, *(name for name in between if not own[name].dtype.is_numeric())]
     split += refining(own, [*keys, *tuned, *split], rest)
     tuned += refining(own, [*keys, *tuned, *split], [name for name in varying if name in facts.derived])
-    return tuned, split
+    pooled = [name for name in between if name not in split]
+    return tuned, split, _pooled_notes(own, keys, pooled)
+
+
+def _between_points(own: pl.DataFrame, keys: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return those of ``names`` with several values, one at each point, that no single key determines.
+
+    What a key determines is a part of it: a width of N, the unique tokens of D.
+    """
+    usable = [name for name in names if name not in SCALES and not isinstance(own[name].dtype, pl.List | pl.Struct)]
+    if not usable or not keys:
+        return []
+    points = own.group_by(keys).agg(pl.col(usable).first())
+    several = [name for name in usable if points[name].n_unique() > 1]
+    return [
+        name
+        for name in several
+        if not any(points.group_by(key).agg(pl.col(name).n_unique())[name].max() == 1 for key in keys)
+    ]
+
+
+def _pooled_notes(own: pl.DataFrame, keys: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return a sentence on each scientific axis of numbers whose values are pooled: one law is over all of them."""
+    notes = []
+    for name in names:
+        points = own.group_by(keys).agg(pl.col(name).first())[name].value_counts().sort(name).iter_rows()
+        values = ", ".join(f"{plain(value)} at {counted(count, 'point')}" for value, count in points)
+        notes.append(
+            f"{name} differs from point to point ({brief(values)}), and one law is over all of them: "
+            f"--where '{name} = …' selects one"
+        )
+    return tuple(notes)
 
 
 def sweeps_note(frame: pl.DataFrame) -> list[str]:

@@ -9,6 +9,7 @@ import typer
 
 from sweeplaw.orchestrator.cli.shared.options import names
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
+from sweeplaw.orchestrator.cli.shared.pictures import Picture, check_picture, write_picture
 from sweeplaw.orchestrator.cli.shared.runs import Knobs, Let, Source, Where, Y, read_runs
 from sweeplaw.trials.quantities import settings
 
@@ -33,12 +34,14 @@ def transfer(
     count: Annotated[int, typer.Option(min=1, metavar="K", help="Length of the list.")] = 5,
     let: Let = None,
     where: Where = None,
+    out: Picture = None,
     json: Json = False,
 ) -> None:
     """Find one setting for many workloads, and the best list of settings to try in order.
 
     A workload is one combination of the --workload columns, such as corpora and sizes. Settings are chosen on the
-    tuning workloads and evaluated on the others: those for which --evaluate-on holds, by default every second one.
+    tuning workloads and evaluated on the others: those for which --evaluate-on holds, by default every second one. The
+    picture is their performance profile: the share of workloads in which it is within each excess of their own best.
 
     Example: sweeplaw transfer results/surrogate --workload N,D --knob lr --knob batch_tokens --evaluate-on "N > 1e8"
     """
@@ -46,10 +49,15 @@ def transfer(
     from sweeplaw.analysis.tuning.transfer import PROFILE
     from sweeplaw.analysis.tuning.transfer import transfer as choose
 
+    check_picture(out)
     axes = names(workload)
     runs = read_runs(source, [*axes, *knob], y, let, where, "")
     held_out = condition(evaluate_on, runs.frame.select(axes).schema) if evaluate_on else None
     found = choose(runs.frame, axes, knob, y, evaluate_on=held_out, k=count)
+    if out is not None:
+        from sweeplaw.analysis.report.paper.tuning_figures import profile_figure
+
+        write_picture(out, profile_figure(found))
     if json:
         emit_json({"source": source, "y": y, "profile_at": PROFILE, **found.to_dict(), "notes": runs.notes})
     else:

@@ -174,6 +174,12 @@ def _lines(cost: Mapping[str, Any]) -> list[str]:
     lines.append("N: parameters without embeddings and output head; memory: per trial; time: device time of all trials")
     if totals := ", ".join(_totals(cost)):
         lines.append(f"total: {totals}")
+    if trunks := cost.get("trunks"):
+        share = 100 * trunks["saved_flops"] / cost["flops"]
+        lines.append(
+            f"trunks: {counted(trunks['trials'], 'trial')} of them go on from where a shorter one begins to decay, "
+            f"which saves {short(trunks['saved_flops'])} FLOPs ({share:.0f} %)"
+        )
     if cost["time_basis"]:
         lines.append(f"basis of the time: {cost['time_basis']}")
     lines += [f"too large: {sentence}" for sentence in misfits[:SHOWN]]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
+from sweeplaw.orchestrator.cli.shared.pictures import Picture, check_picture, write_picture
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
     from sweeplaw.trials.workloads.language_model.coordinate_check import CoordinateChange
 
-FIGURES = (".png", ".svg", ".pdf")
 MOVES_WITH_WIDTH = 0.2  # a larger exponent is called so: a factor of 1.5 from the smallest to eight times its width
 
 
@@ -29,7 +27,7 @@ def coordinate_check(
     sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file of a language model.")],
     widths: Annotated[str, typer.Option(metavar="W,…", help="Widths; the smallest divides the others.")] = "64,128,256",
     steps: Annotated[int, typer.Option(min=1, help="Updates at each width.")] = 8,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw it (.png, .svg, .pdf).")] = None,
+    out: Picture = None,
     json: Json = False,
 ) -> None:
     """Train the first trial of a sweep for a few steps at several widths, in the standard parametrization and in µP,
@@ -41,10 +39,8 @@ def coordinate_check(
     Example: sweeplaw coordinate-check orchestrator/sweeps/demo.toml --widths 32,64 --steps 3
     """
     from sweeplaw.orchestrator.cli.training.first_trial import first_trial
-    from sweeplaw.trials.errors import InputError
 
-    if out is not None and out.suffix.lower() not in FIGURES:
-        raise InputError(f"--out {out}: the name ends in none of {', '.join(FIGURES)}")
+    check_picture(out)
     sizes = _widths(widths)
     workload, spec = first_trial(sweep)
     from sweeplaw.trials.workloads.language_model.coordinate_check import check_coordinates, slopes
@@ -53,10 +49,9 @@ def coordinate_check(
         found = check_coordinates(workload, spec, sizes, steps, progress)
     grown = slopes(found)
     if out is not None:
-        from sweeplaw.analysis.tables.files.output_file import write_file
         from sweeplaw.orchestrator.cli.training.coordinate_figure import changes_by_width
 
-        write_file(out, partial(changes_by_width(found).savefig, format=out.suffix[1:].lower(), dpi=150))
+        write_picture(out, changes_by_width(found))
     if json:
         exponents = [
             {"parametrization": name, "layer": layer, "exponent": value} for (name, layer), value in grown.items()

@@ -49,12 +49,14 @@ class TrainingSegment:
 def legs(pack: Pack, done: Mapping[str, float], seconds: TrialSeconds, *, stacks: bool) -> Iterator[TrainingSegment]:
     """Yield what trains one after another: single trials, or in a stack those that are ``done`` to the same share.
 
-    A pack that pauses at a step ends there.
+    A pack that pauses at a step ends there. A trial that goes on from a trunk has done what it takes over.
     """
+    taken_over = dict(pack.branches.values())
     for group in pack.groups:
         steps = group.cost.steps
         until = 1.0 if pack.until is None or not steps else min(1.0, pack.until / steps)
-        shares = [min(until, done.get(trial, 0.0)) for trial in group.ids]
+        begun = [max(done.get(trial, 0.0), taken_over.get(trial, 0) / (steps or 1)) for trial in group.ids]
+        shares = [min(until, share) for share in begun]
         indices = range(len(shares))
         stacked = [tuple(i for i in indices if shares[i] == share) for share in dict.fromkeys(shares)]
         for members in stacked if stacks else ((index,) for index in indices):

@@ -34,6 +34,13 @@ _KNOB_LAW = record(
     }
 )
 _TIME = record({"value": NUMBER, "interval": INTERVAL})
+_DRAWN = record(
+    {
+        **dict.fromkeys(("k", "picked", "reported", "flattery", "excess"), NUMBER),
+        "reported_interval": _PAIR,
+        "flattery_interval": _PAIR,
+    }
+)
 _SETTING = record({"value": NUMBER, "interval": each(NUMBER), "plateau_factor": NUMBER, "source": TEXT})
 _DISAGREEMENT = record(
     {"law": TEXT, "knob": TEXT, "value": NUMBER, "factor": NUMBER, "beyond_plateau": FLAG, "verified": FLAG}
@@ -107,6 +114,34 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
         }
     ),
     "compare": each(of_type(RecipeComparison)),
+    "best-of": record(
+        {
+            "source": _SOURCE,
+            "knobs": means("whose combinations are the draws", each(TEXT)),
+            "pick": means("the column of the loss that picks", TEXT),
+            "report": means("the column of the loss that is reported", TEXT),
+            "within": means("the relative excess asked for", NUMBER),
+            "level": means("level of the intervals", NUMBER),
+            "flattery": means("by how much the loss that picks is lower, mean; null if it is the one reported", NUMBER),
+            "places": means(
+                "the curve over k of each cell",
+                each(
+                    record(
+                        {
+                            "at": by_name(NUMBER),
+                            "count": means("settings, the draws", NUMBER),
+                            "best": means("the setting that the best of all is", by_name(ANYTHING)),
+                            "needed": means("draws expected to be within the excess", NUMBER),
+                            "most_needed": means("the same, by the upper ends of the intervals", NUMBER),
+                            "curve": means("what the best of k is expected to be", each(_DRAWN)),
+                        }
+                    )
+                ),
+            ),
+            "notes": _NOTES,
+            "reading": means("remarks on the rows that were read", each(TEXT)),
+        }
+    ),
     "time-law": record(
         {
             "source": _SOURCE,

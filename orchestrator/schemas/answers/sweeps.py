@@ -60,6 +60,10 @@ PLAN = {
     "points": means("the scientific points; of a search, their number", {"type": ["array", "number"], "items": _POINT}),
     "budget": means("the bounds in the sweep file", by_name(NUMBER)),
     "tokens": means("of all trials", sometimes(NUMBER)),
+    "trunks": means(
+        "trials that go on from where a shorter one begins to decay, and what that saves",
+        sometimes(record({"trials": NUMBER, "saved_flops": NUMBER})),
+    ),
     "flops_convention": means("how FLOPs were counted", sometimes(TEXT)),
     "memory_bytes": means("of the largest trial", sometimes(NUMBER)),
     "dropped": means("combinations left out, by reason", sometimes(_COUNTS)),

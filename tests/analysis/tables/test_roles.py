@@ -202,3 +202,37 @@ def test_runs_that_differ_by_the_last_partial_batch_have_one_data_budget():
     planned, changed = with_planned_tokens(frame)
     assert planned["tokens"].to_list() == [9984, 9984, 9984, 5000]  # the last was stopped early: it is what it is
     assert changed == 1
+
+
+def apart(values, name="exponent", **more) -> pl.DataFrame:
+    """Return own runs at zipped points (N, D), each with one of ``values``."""
+    points = [(1e6, 4e8), (2e6, 8e8), (4e6, 1.6e9), (1.6e8, 1e7), (1e6, 4e7), (1.6e8, 4e8)]
+    rows = [
+        {"N": n, "D": d, name: value, "seed": seed, "val_loss": 2 + 400 / n**0.3, "launch_id": "l", "source": None}
+        for (n, d), value in zip(points, values, strict=True)
+        for seed in (0, 1)
+    ]
+    return pl.DataFrame(rows, schema_overrides={"source": pl.String})
+
+
+def own_roles(frame: pl.DataFrame, *scientific: str):
+    launches = [{"workload": "w", "scientific": ["N", "D", *scientific], "nuisance": []}]
+    return roles(frame, launches, ["N", "D"], ["val_loss"])
+
+
+def test_numbers_that_differ_between_points_are_pooled_with_a_note():
+    found = own_roles(apart([0.35, 0.35, 0.35, 0.65, 0.65, 0.65]), "exponent")
+    assert found.families == ()
+    (note,) = found.notes
+    assert note.startswith("exponent differs from point to point (0.35 at 3 points, 0.65 at 3 points)")
+    assert "--where 'exponent = …'" in note
+
+
+def test_texts_that_differ_between_points_are_families():
+    assert own_roles(apart(["a", "a", "a", "b", "b", "b"], "corpus"), "corpus").families == ("corpus",)
+
+
+@pytest.mark.parametrize("values", [[1, 2, 4, 160, 1, 160], [40, 80, 160, 1, 4, 40]], ids=["of N", "of D"])
+def test_what_n_or_d_decides_is_a_part_of_it(values):
+    found = own_roles(apart(values, "width"), "width")
+    assert (found.families, found.notes) == ((), ())

@@ -338,3 +338,28 @@ def test_a_notebook_shows_the_totals_the_axes_and_what_was_dropped():
     ]
     assert "<b>a: 2 trials" in made._repr_html_()
     assert json.loads(json.dumps(made.to_dict()))["axes"]["lr"] == [0.01, 0.1]
+
+
+def test_member_knobs_that_do_not_go_together_are_refused_by_the_plan_all_at_once():
+    text = """
+        name = "t"
+        workload = "language_model"
+        [scientific]
+        width = [16]
+        [nuisance]
+        momentum = [-1, 0.9]
+        schedule = ["cosine", "points"]
+        lr = { log = [1e-4, 1e-2], num = 100 }
+        [fixed]
+        corpus = "markov:states=16"
+        """
+    with pytest.raises(InputError) as caught:
+        plan(parse(text))
+    assert sorted(caught.value.faults) == [
+        "momentum = 0.9 is no knob of optimizer = 'adamw' (accepted with: sgd, muon)",
+        "schedule = 'points' with schedule_points = '' (accepted: 'points' and points, or neither)",
+    ]
+    good = text.replace('schedule = ["cosine", "points"]', "").replace(
+        "corpus =", 'optimizer = "sgd"\n        corpus ='
+    )
+    assert plan(parse(good)).trials == 200

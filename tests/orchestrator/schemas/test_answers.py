@@ -95,6 +95,7 @@ compare-laws a --cell N,D --knob lr --knob batch_tokens
 batch-lr a --cell N,D
 importance a --knob lr --knob batch_tokens
 transfer a --workload N,D --knob lr
+best-of a --cell N,D --knob lr --knob batch_tokens
 time-law a --time tokens --censored none --let none=nullif(lr,lr) --x params --x lr --at params=1e9,lr=0.01
 next a
 forecast register a --at N=7e9,D=1.4e11 --who Ada

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -42,6 +43,16 @@ class Schedule:
             return (step + 1) / (warmup + 1)
         progress = (step - warmup) / (self.steps - warmup)
         return SHAPES[self.shape](progress, self)
+
+    @property
+    def stable_steps(self) -> int | None:
+        """Number of first updates whose fractions a longer schedule of as many ``warmup_steps`` has too, to the last
+        bit: those before the decay of ``wsd``, all of ``constant``. None for the other shapes.
+        """
+        if self.shape not in STABLE:
+            return None
+        warmup = self.warmup_steps
+        return bisect.bisect_left(range(self.steps), True, lo=warmup, key=lambda step: self(step) < 1)
 
 
 def _cosine(progress: float, schedule: Schedule) -> float:
@@ -90,3 +101,4 @@ SHAPES: Mapping[str, Callable[[float, Schedule], float]] = MappingProxyType(
         "points": _points,
     }
 )
+STABLE = ("wsd", "constant")  # shapes that begin at the peak and stay there

@@ -12,8 +12,8 @@ from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.corpus.open import open_corpus
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import TRIAL_COLUMNS
-from sweeplaw.trials.spec import Knob, TrialSpec
-from sweeplaw.trials.workload import Context, Event
+from sweeplaw.trials.spec import Knob, TrialSpec, Value
+from sweeplaw.trials.workload import Context, Event, Trunk
 from sweeplaw.trials.workloads.language_model import short_text, task_columns, training_knobs
 from sweeplaw.trials.workloads.language_model.knobs import KNOBS, METRICS, MOMENTS, REQUESTS, SHAPE
 from sweeplaw.trials.workloads.language_model.resolve import (
@@ -45,6 +45,8 @@ class LanguageModel:
     resumes: bool = True
     keeps: bool = True
     divides_micro_batch: bool = True
+    trunk_knobs: frozenset[str] = training_knobs.BEHIND_TRUNK
+    joined_knobs: frozenset[str] = training_knobs.JOINED
     tasks: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -85,6 +87,16 @@ class LanguageModel:
             cost = Cost(tokens=length.tokens, steps=length.steps, batch_tokens=length.batch_tokens)
         known = {item.name: getattr(cost, item.name) for item in fields(cost)}
         return {name: value for name, value in known.items() if isinstance(value, int | float)}
+
+    def trunk(self, knobs: Mapping[str, Value]) -> Trunk | None:
+        """Return the updates before the decay of ``wsd``, and all of ``constant``; None for the other schedules."""
+        schedule = training_knobs.schedule(knobs)
+        steps = None if knobs["changes"] else schedule.stable_steps
+        return None if steps is None else Trunk(schedule.warmup_steps, steps)
+
+    def joined_faults(self, knobs: Mapping[str, Value]) -> list[str]:
+        """Return the faults of an optimizer's knobs given to another, of a schedule, and of a precision."""
+        return training_knobs.member_faults(knobs)
 
     def cost(self, spec: TrialSpec) -> Cost:
         """Return the cost of the spec.
@@ -146,7 +158,8 @@ class LanguageModel:
         else:
             corpora = [open_corpus(spec["corpus"], spec["tokenizer"])] * 2
         corpora[0].budget(spec["context"], spec["unique_tokens"])
-        corpora[1].held_out(spec["context"], spec["validation_tokens"])
+        twice = task_columns.OF_HELD_OUT in self.tasks.values()  # once for each of the two losses
+        corpora[1].held_out(spec["context"], (1 + twice) * spec["validation_tokens"])
 
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
         """Train the pack: stacked on an accelerator, one trial after another on a CPU."""

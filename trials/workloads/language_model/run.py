@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Any
@@ -23,9 +23,7 @@ from sweeplaw.trials.training.optimizers.optimizer import Coefficients
 from sweeplaw.trials.training.parametrization.scaling import Parametrization
 from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
 from sweeplaw.trials.training.regularizers.settings import Regularizers
-from sweeplaw.trials.training.resume import Checkpointer, steps_done
-from sweeplaw.trials.training.schedules import points
-from sweeplaw.trials.training.schedules.lr_schedule import Schedule
+from sweeplaw.trials.training.resume import BranchPoint, Checkpointer, steps_done
 from sweeplaw.trials.training.train import ReportedSteps, train
 from sweeplaw.trials.training.trial import Clock, MemberGroup, trial_outcome
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
@@ -77,17 +75,38 @@ def run(
                 if tasks and isinstance(event, Outcome) and event.state == "completed":
                     event = scored(event, specs[event.trial_id], tasks, str(context.weights), context.device)
                 yield event
-                if isinstance(event, Outcome) and event.state in checkpoint.ENDED and context.checkpoints is not None:
-                    checkpoint.remove(context.checkpoints, event.trial_id)
+                folder = _folder_of_states(context)
+                if isinstance(event, Outcome) and event.state in checkpoint.ENDED and folder is not None:
+                    checkpoint.remove(folder, event.trial_id)
     finally:
         torch.set_num_threads(before)
 
 
 def _jobs(pack: Sequence[TrialSpec], context: Context) -> deque[StackJob]:
-    """Return one job of the whole pack on an accelerator of its own, else one per trial."""
+    """Return one job of the whole pack on an accelerator of its own, else one per trial.
+
+    A trial that goes on from the trunk of another is not of the same job.
+    """
     stacked = context.device != "cpu" and context.world.size == 1
-    parts = [tuple(pack)] if stacked else [(spec,) for spec in pack]
-    return deque(StackJob(specs, context.micro_batch_divisor) for specs in parts)
+    parts: Iterable[Sequence[TrialSpec]] = _waves(pack, context).values() if stacked else [(spec,) for spec in pack]
+    return deque(StackJob(tuple(specs), context.micro_batch_divisor) for specs in parts)
+
+
+def _waves(pack: Sequence[TrialSpec], context: Context) -> dict[int, list[TrialSpec]]:
+    """Return the trials by the number of those before them in the pack from which they go on."""
+    waves: dict[str, int] = {}
+    found: dict[int, list[TrialSpec]] = {}
+    for spec in pack:
+        wave = waves.setdefault(spec.trial_id, 0)
+        found.setdefault(wave, []).append(spec)
+        if branch := context.branches.get(spec.trial_id):
+            waves[branch.spec.trial_id] = wave + 1
+    return found
+
+
+def _folder_of_states(context: Context) -> str | None:
+    """Return where trials find the state to go on from: a checkpoint, or that of a trunk; None if there is none."""
+    return context.checkpoints or (f"{context.folder}/trunks" if context.branches else None)
 
 
 def _run_jobs(
@@ -175,7 +194,20 @@ def _train(
         _log.warning("the processes of trial %s see different checkpoints; it starts anew", job.specs[0].trial_id)
         checkpoints.clear()
     shared, identities = job.specs[0], {spec.trial_id: identity(spec, store, context.device) for spec in job.specs}
-    checkpointer = Checkpointer(context.checkpoints, context.checkpoint_seconds, context.ending, identities, group)
+    branches = {
+        spec.trial_id: BranchPoint(branch.steps, branch.spec.trial_id, identity(branch.spec, store, context.device))
+        for spec in job.specs
+        if (branch := context.branches.get(spec.trial_id))
+    }
+    checkpointer = Checkpointer(
+        context.checkpoints,
+        context.checkpoint_seconds,
+        context.ending,
+        identities,
+        group,
+        branches,
+        _folder_of_states(context) or "",
+    )
     recipe, device = recipe_of(shared), TrainingDevice(context.device, group, job.micro_batch_divisor)
     reported_steps = ReportedSteps.evenly(recipe.steps, curve=shared["curve_points"], evaluations=shared["evaluations"])
     groups = [member_group(spec) for spec in job.specs]
@@ -193,9 +225,10 @@ def _train(
 
 def _load_checkpoints(job: StackJob, context: Context, store: str | None) -> dict[str, Saved]:
     """Load the checkpoints of those trials that have one."""
-    if context.checkpoints is None:
+    folder = _folder_of_states(context)
+    if folder is None:
         return {}
-    loaded = {spec.trial_id: _latest(spec, context.checkpoints, store, context.device) for spec in job.specs}
+    loaded = {spec.trial_id: _latest(spec, folder, store, context.device) for spec in job.specs}
     return {trial_id: saved for trial_id, saved in loaded.items() if saved is not None}
 
 
@@ -238,14 +271,7 @@ def recipe_of(spec: TrialSpec) -> Recipe:
 
 def member_group(spec: TrialSpec) -> MemberGroup:
     """Return the members of this trial."""
-    schedule = Schedule(
-        spec["schedule"],
-        length_of(spec.knobs).steps,
-        warmup_fraction=spec["warmup_fraction"],
-        final_fraction=spec["final_lr_fraction"],
-        decay_fraction=spec["decay_fraction"],
-        points=points.parse(spec["schedule_points"]) if spec["schedule_points"] else (),
-    )
+    schedule = training_knobs.schedule(spec.knobs)
     coefficients = Coefficients(
         momentum=training_knobs.momentum(spec.knobs),
         **{name: spec[name] for name in ("grad_clip", "beta1", "beta2", "eps", "nesterov")},

@@ -17,7 +17,9 @@ from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format.kept_weights import FOLDER, Kept
 from sweeplaw.trials.store_format.location import locate
 from sweeplaw.trials.tasks import names
+from sweeplaw.trials.workloads.language_model.resolve import validation_corpus
 
+OF_HELD_OUT = str(names.Task(names.LOSS, names.HELD_OUT))
 _LOSS = {"loss": ("val_loss", "nats/token", "loss")}
 _CHOICE = {
     "accuracy": ("accuracy", "", "share of questions answered right"),
@@ -67,6 +69,8 @@ def check(tasks: Mapping[str, str]) -> list[str]:
 
     faults: list[str] = []
     for name, text in tasks.items():
+        if text == OF_HELD_OUT:
+            continue
         try:
             evaluation.check(text)
         except InputError as error:
@@ -94,17 +98,19 @@ def _scores(name: str, text: str, spec: TrialSpec, weights: str, device: str) ->
     from sweeplaw.trials.kept.members import MemberName
     from sweeplaw.trials.tasks.evaluation import evaluate
 
-    count = spec["members"]
+    count, tokens = spec["members"], spec["validation_tokens"]
     models = [MemberName(Kept(spec.trial_id), number if count > 1 else None) for number in range(count)]
+    own = text == OF_HELD_OUT
     (found,) = evaluate(
-        text,
+        str(names.Task(names.LOSS, validation_corpus(spec.knobs))) if own else text,
         locate(weights.rstrip("/").removesuffix(f"/{FOLDER}")),
         models,
         [(1 << count) - 1],
         tokenizer=spec["tokenizer"],
         context=spec["context"],
-        tokens=spec["validation_tokens"],
+        tokens=tokens,
         device=device,
+        skip=tokens // spec["context"] * spec["context"] if own else 0,
     )
     for end, (score, _, _) in _COLUMNS[names.parse(text).kind].items():
         yield f"{name}_{end}", found.get(score)

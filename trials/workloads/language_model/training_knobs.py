@@ -7,6 +7,7 @@ from typing import Any
 
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.training.schedules import points
+from sweeplaw.trials.training.schedules.lr_schedule import Schedule
 from sweeplaw.trials.workloads.language_model import shapes
 from sweeplaw.trials.workloads.language_model.knobs import (
     KNOBS,
@@ -16,13 +17,33 @@ from sweeplaw.trials.workloads.language_model.knobs import (
     OPTIMIZER_KNOBS,
     TUNING,
 )
+from sweeplaw.trials.workloads.language_model.resolve import length_of
 
 SCALE_INVARIANT = ("adamw", "lion", "schedule_free")  # optimizers whose rates mup and depth scaling have rules for
 EMULATED = ("fp8", "fp4")
 NOISY = ("dropout", "attention_dropout", "stochastic_depth")  # whose layers multiply in the precision of the weights
 # The knobs that `member_faults` reads.
 READ = (*TUNING, *NOISY, "optimizer", "precision", "decay_convention", "lr", "schedule", "schedule_points")
+# Those of them that may differ between the trials of a pack. An lr of 0 is left to the check before a launch, since a
+# plan would check every level of an lr axis.
+JOINED = frozenset(knob.name for knob in KNOBS if knob.member and knob.name in READ and knob.name != "lr")
+# The knobs that do not matter before a schedule decays: of the length, the decay, and what is reported on the way.
+BEHIND_TRUNK = frozenset(
+    {"epochs", "schedule", "warmup_fraction", "final_lr_fraction", "decay_fraction", "curve_points", "evaluations"}
+)
 _DEFAULTS = {knob.name: knob.default for knob in KNOBS}
+
+
+def schedule(knobs: Mapping[str, Any]) -> Schedule:
+    """Return the schedule of these knobs."""
+    return Schedule(
+        knobs["schedule"],
+        length_of(knobs).steps,
+        warmup_fraction=knobs["warmup_fraction"],
+        final_fraction=knobs["final_lr_fraction"],
+        decay_fraction=knobs["decay_fraction"],
+        points=points.parse(knobs["schedule_points"]) if knobs["schedule_points"] else (),
+    )
 
 
 def momentum(knobs: Mapping[str, Any]) -> float:

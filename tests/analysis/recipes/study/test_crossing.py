@@ -52,3 +52,20 @@ def test_recipes_without_a_law_or_errors_there_are_refused():
         recipe_crossing(study(), "large", "small", "D")
     with pytest.raises(InputError, match="did you mean 'large'"):
         recipe_crossing(study(), "lagre", "small")
+
+
+def test_it_says_which_recipe_overtakes_and_when_it_cannot_tell():
+    told = recipe_crossing(study(), "large", "small")
+    assert told.told
+    assert told.winner == "A"
+    assert told.within.low < 2e8 < told.within.high
+    assert told.verdict().startswith("A overtakes B between N = ")
+    back = recipe_crossing(study(), "small", "large")
+    assert back.winner == "B"
+    assert back.within.low == pytest.approx(told.within.low, rel=0.1)
+    unclear = recipe_crossing(study(noise=0.02), "large", "small")
+    assert not unclear.told
+    assert "cannot tell" in unclear.verdict()
+    ahead = recipe_crossing(study(), "large", "small", low=6e8, high=16e9)
+    assert ahead.verdict().startswith("A is ahead of B everywhere")
+    assert ahead.to_dict()["verdict"] == ahead.verdict()

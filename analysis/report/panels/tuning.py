@@ -1,0 +1,80 @@
+"""The card of tuning as an experiment: the expected excess of the best of k settings of each size and budget."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from sweeplaw.analysis.report.charts.cards import Card, card, sheet
+from sweeplaw.analysis.report.charts.chart import Chart
+from sweeplaw.analysis.report.charts.numbers import people, percent
+from sweeplaw.analysis.report.charts.scales import Axis, axis_over
+from sweeplaw.analysis.report.family import Family
+from sweeplaw.analysis.report.panels.knobs import HEIGHT, MOST_CELLS, TOP, cell_key
+from sweeplaw.analysis.report.panels.shades import fill, most_even, stroke
+from sweeplaw.analysis.tables.families import Axes
+from sweeplaw.analysis.tuning.experiment.experiment import WITHIN, PlaceDrawn, tuning_experiment
+from sweeplaw.trials.quantities import counted
+
+LEAST_SETTINGS = 8  # of a cell
+RESAMPLES = 200  # of its settings; the card shows no interval, only the k that they make sure
+
+
+def best_of_card(family: Family, by: Axes, key: str) -> Card | None:
+    """Return the expected loss of the best of k settings above the best of all of its cell, a line for each cell.
+
+    None if no cell has `LEAST_SETTINGS`.
+    """
+    counts = family.settings.group_by(by.n, by.d).len().filter(pl.col("len") >= LEAST_SETTINGS)
+    rich = family.settings.drop_nulls([by.n, by.d, by.loss]).join(counts, on=[by.n, by.d], how="semi")
+    knobs = [knob for knob in by.knobs if rich[knob].null_count() == 0 and rich[knob].n_unique() > 1]
+    if not rich.height or not knobs:
+        return None
+    found = tuning_experiment(rich.with_columns(pl.col(by.n, by.d).cast(pl.Float64)), [by.n, by.d], knobs, by.loss,
+                              resamples=RESAMPLES)  # fmt: skip
+    scale = {id(place): place.at[by.n] * place.at[by.d] for place in found.places}
+    shown = most_even(sorted(set(scale.values())), MOST_CELLS)
+    places = sorted((one for one in found.places if scale[id(one)] in shown), key=lambda one: scale[id(one)])
+    top = min(TOP, max(one.excess for place in places for one in place.curve) * 1.05) or WITHIN
+
+    def draw(width: float) -> str:
+        chart = Chart(
+            axis_over([1.0, float(max(place.count for place in places))], "draws k", log=True),
+            Axis("expected loss above the best of all", 0.0, top, label=percent),
+            width,
+            HEIGHT,
+            "expected excess of the best of k settings",
+        )
+        for rank, place in enumerate(places):
+            name = cell_key(place.at[by.n], place.at[by.d])
+            k, excess = [float(one.k) for one in place.curve], [one.excess for one in place.curve]
+            chart.line(k, excess, f"cur {stroke(rank, len(places))}", name)
+            for one in place.curve:
+                text = (
+                    f"{_cell(place, by)}: best of {one.k} expected at {one.reported:.4f}, {percent(one.excess)} above"
+                )
+                chart.dot(float(one.k), one.excess, f"pt {fill(rank, len(places))}", text, name, 3)
+        return chart.svg()
+
+    needed, counted_draws = sorted(place.needed for place in found.places), [place.count for place in found.places]
+    several = f"{needed[0]} to {needed[-1]}" if needed[0] < needed[-1] else f"{needed[0]}"
+    hidden = len(found.places) - len(places)
+    left_out = f" {counted(hidden, 'cell')} not drawn." if hidden else ""
+    rows = (
+        (place.at[by.n], place.at[by.d], one.k, one.reported, one.excess)
+        for place in found.places
+        for one in place.curve
+    )
+    return card(
+        key,
+        f"{several} draws come within {percent(WITHIN)} of the best of {max(counted_draws)}",
+        "A line for each size and budget, dark to light as both grow: the expected best of k of its settings.",
+        draw,
+        f"{counted(rich.height, 'setting')}, means over seeds; unbiased for settings drawn at random.{left_out}",
+        f"Expected excess of the best of k settings, {counted(len(places), 'line')}.",
+        sheet((by.n, by.d, "k", "expected_loss", "excess"), rows),
+        half=True,
+    )
+
+
+def _cell(place: PlaceDrawn, by: Axes) -> str:
+    return f"{people(place.at[by.n])} parameters, {people(place.at[by.d])} tokens"

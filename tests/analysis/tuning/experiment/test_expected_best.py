@@ -1,0 +1,90 @@
+"""The expected best of k draws: against enumeration, closed forms and planted flattery."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeplaw.analysis.tuning.experiment.expected_best import expected_best, ladder, rank_weights
+from sweeplaw.analysis.tuning.experiment.experiment import tuning_experiment
+from sweeplaw.trials.errors import InputError
+
+
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=7, unique=True), st.data())
+def test_it_is_the_mean_over_all_subsets_of_k(losses: list[float], data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, len(losses)))
+    other = np.array(data.draw(st.lists(st.floats(-5, 5), min_size=len(losses), max_size=len(losses))))
+    subsets = list(itertools.combinations(range(len(losses)), k))
+    best = [min(subset, key=lambda i: losses[i]) for subset in subsets]
+    picked, reported = expected_best(np.array(losses), other, [k])
+    assert picked[0] == pytest.approx(np.mean([losses[i] for i in best]), abs=1e-9)
+    assert reported[0] == pytest.approx(np.mean(other[best]), abs=1e-9)
+
+
+def test_the_weights_are_a_distribution() -> None:
+    weights = rank_weights(1000, [1, 2, 17, 999, 1000])
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(weights[0], 1e-3)
+    assert weights[-1, 0] == 1.0
+    with pytest.raises(ValueError, match="k = 5 of 4 draws"):
+        rank_weights(4, [5])
+
+
+def test_it_is_unbiased_for_fresh_uniform_draws() -> None:
+    """The expected lowest of k uniform draws is 1 / (k + 1)."""
+    rng = np.random.default_rng(0)
+    found = np.mean([expected_best(x, x, [1, 3, 8])[0] for x in rng.random((20_000, 16))], axis=0)
+    np.testing.assert_allclose(found, [1 / 2, 1 / 4, 1 / 9], rtol=0.01)
+
+
+@pytest.mark.parametrize(("count", "shown"), [(1, [1]), (5, [1, 2, 3, 4, 5]), (16, [1, 2, 3, 4, 6, 8, 12, 16])])
+def test_the_ladder_doubles_and_ends_with_all(count: int, shown: list[int]) -> None:
+    assert ladder(count) == shown
+
+
+def noisy(count: int, noise: float, seed: int = 0) -> pl.DataFrame:
+    """Return settings that are truly equal, with independent noise on two losses."""
+    rng = np.random.default_rng(seed)
+    return pl.DataFrame(
+        {"N": [1e6] * count, "lr": np.arange(1.0, count + 1), "a": 2 + noise * rng.standard_normal(count),
+         "b": 2 + noise * rng.standard_normal(count)}
+    )  # fmt: skip
+
+
+def test_flattery_of_equal_settings_is_the_expected_lowest_of_their_noise() -> None:
+    """The lowest of 16 standard normal values is at -1.766 (Harter 1961); another loss is not lower at all."""
+    found = [tuning_experiment(noisy(16, 0.1, seed), ["N"], ["lr"], "a", "b", resamples=100) for seed in range(200)]
+    assert np.mean([one.flattery for one in found]) == pytest.approx(0.1766, abs=0.015)
+    assert all(one.apart for one in found)
+
+
+def test_the_same_loss_flatters_nothing_and_says_how_many_draws_are_needed() -> None:
+    losses = [2.0, 2.001, 2.2, 2.3, 2.4, 2.5, 2.6, 2.7]
+    frame = pl.DataFrame({"lr": np.arange(8.0), "val_loss": losses})
+    found = tuning_experiment(frame, [], ["lr"], within=0.02, resamples=200)
+    (place,) = found.places
+    assert not found.apart
+    assert place.best == {"lr": 0.0}
+    assert [one.k for one in place.curve] == [1, 2, 3, 4, 6, 8]
+    assert place.curve[-1].reported == 2.0
+    picked = expected_best(np.array(losses), np.array(losses), range(1, 9))[0]
+    assert place.needed == next(k for k, loss in enumerate(picked, 1) if loss / 2.0 - 1 <= 0.02)
+    assert place.most_needed is None
+    assert [one.reported_interval is not None for one in place.curve] == [True, True, False, False, False, False]
+    assert "draws" in found.headline()[0]
+
+
+def test_bad_input_is_refused_with_all_faults() -> None:
+    frame = noisy(8, 0.1)
+    with pytest.raises(InputError) as caught:
+        tuning_experiment(frame, ["N"], [], "a", within=2, resamples=1, level=1.5)
+    assert len(caught.value.faults) == 4
+    with pytest.raises(InputError, match="no place has 4 settings"):
+        tuning_experiment(frame.head(3), ["N"], ["lr"], "a")
+    with pytest.raises(InputError, match="lost"):
+        tuning_experiment(frame, ["N"], ["lr"], "lost")
