@@ -31,17 +31,19 @@ def evaluate(
     combine: str = "logits",
     device: str = "cpu",
     skip: int = 0,
+    corpora: str | None = None,
 ) -> list[dict[str, Any]]:
     """Return the scores of each subset of the models, a bit mask over them, in a task (`tasks.names`).
 
     ``tokenizer`` and ``context`` are those of the models, ``tokens`` those of a corpus that are read at most, from
     what it holds out behind the first ``skip``. The loss on it is ``val_loss`` in nats a token; other tasks
-    have the `multiple_choice.scores` or the `harness.scores`. Raise InputError.
+    have the `multiple_choice.scores` or the `harness.scores`. ``corpora`` is the store of synthetic corpora, by default
+    that of the models. Raise InputError.
     """
     parsed = names.parse(task)
     if parsed.kind == names.LOSS:
         check(task)
-        corpus = open_text(parsed.source, tokenizer, location.uri)
+        corpus = open_text(parsed.source, tokenizer, corpora or location.uri)
         there = max(1, corpus.validation.windows(context)) * context
         held_out = corpus.held_out(context, min(skip + tokens, there))
         windows = torch.from_numpy(held_out.read(np.arange(skip // context, held_out.size)))

@@ -202,3 +202,33 @@ def test_faults_of_tasks_come_in_one_message(tmp_path: Path) -> None:
     made = plan(parse(text.format('{ q = "choice:nowhere.jsonl" }'), folder=tmp_path))
     with pytest.raises(InputError, match=r"workload\.tasks\.q: .*nowhere\.jsonl' cannot be read"):
         launch(made, Store.open(tmp_path / "s", create=True), profile.load("inline"))
+
+
+def test_the_loss_on_held_out_text_is_that_of_the_windows_behind_the_validation_loss(
+    place: Path, tmp_path: Path
+) -> None:
+    text = SWEEP.format(text="").replace('corpus = "text:"', 'corpus = "markov:states=12,tokens=65536"')
+    text = text.replace("seeds = 2", "seeds = 1").replace('keep = "final"\n', "")
+    named = 'workload = { kind = "language_model", tasks = { other = "loss:held-out" } }'
+    once = text.replace('name = "rhyme"\n', f'name = "rhyme"\n{named}\n')
+    losses = []
+    for number, one in enumerate((once, text.replace("validation_tokens = 2048", "validation_tokens = 4096"))):
+        where = str(tmp_path / str(number))
+        assert launch(plan(parse(one)), Store.open(where, create=True), profile.load("inline")).states == {
+            "completed": 1
+        }
+        losses += load(where).trials.collect().to_dicts()
+    assert losses[0]["other_loss"] != losses[0]["val_loss"]
+    mean = (losses[0]["val_loss"] + losses[0]["other_loss"]) / 2
+    assert mean == pytest.approx(losses[1]["val_loss"], abs=1e-5)
+    short = once.replace("markov:states=12,tokens=65536", f"text:{place}/[ab].txt")
+    with pytest.raises(InputError, match="validation_tokens = 4096"):
+        launch(plan(parse(short)), Store.open(tmp_path / "short", create=True), profile.load("inline"))
+
+
+def test_text_that_a_task_needs_is_looked_for_before_a_launch(tmp_path: Path) -> None:
+    text = 'name = "t"\nworkload = {{ kind = "language_model", tasks = {} }}\n[scientific]\nwidth = [16]\n'
+    absent = f"{{ s = 'loss:synthetic:{'0' * 20}', t = 'loss:text:{tmp_path}/none.txt' }}"
+    with pytest.raises(InputError) as caught:
+        launch(plan(parse(text.format(absent))), Store.open(tmp_path / "s", create=True), profile.load("inline"))
+    assert [fault.split(":")[0] for fault in caught.value.faults] == ["workload.tasks.s", "workload.tasks.t"]

@@ -126,7 +126,7 @@ class LanguageModel:
         settings = {tuple(spec[name] for name in training_knobs.READ): spec for spec in specs}
         for spec in settings.values():
             faults |= dict.fromkeys(training_knobs.member_faults(spec.knobs))
-        faults |= dict.fromkeys([*_faults(self._check_text, specs), *task_columns.check(self.tasks)])
+        faults |= dict.fromkeys([*_faults(self._check_text, specs), *self._task_faults(specs)])
         if faults:
             raise InputError(list(faults))
 
@@ -145,6 +145,9 @@ class LanguageModel:
             from sweeplaw.trials.workloads.language_model.sources import check_sources  # imports torch
 
             check_sources(spec, self.store)
+
+    def _task_faults(self, specs: Sequence[TrialSpec]) -> list[str]:
+        return task_columns.check(self.tasks, sorted({spec["tokenizer"] for spec in specs}), self.store)
 
     def _check_text(self, spec: TrialSpec) -> None:
         self._check_sources(spec)

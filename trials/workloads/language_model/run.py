@@ -73,7 +73,7 @@ def run(
         for event in _run_jobs(_jobs(pack, context), context, store, rendezvous):
             if context.world.rank == 0:
                 if tasks and isinstance(event, Outcome) and event.state == "completed":
-                    event = scored(event, specs[event.trial_id], tasks, str(context.weights), context.device)
+                    event = scored(event, specs[event.trial_id], tasks, str(context.weights), context.device, store)
                 yield event
                 folder = _folder_of_states(context)
                 if isinstance(event, Outcome) and event.state in checkpoint.ENDED and folder is not None:

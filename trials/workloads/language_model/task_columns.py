@@ -6,7 +6,7 @@ are no part of its identity: a finished trial gets them from `sweeplaw evaluate`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,12 @@ def columns(tasks: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     }
 
 
-def check(tasks: Mapping[str, str]) -> list[str]:
-    """Return why tasks cannot be read here."""
+def check(tasks: Mapping[str, str], tokenizers: Iterable[str], store: str | None) -> list[str]:
+    """Return why tasks cannot be read here, with these ``tokenizers`` where they are losses on a corpus."""
     if not tasks:
         return []
-    from sweeplaw.trials.tasks import evaluation  # imports torch, which a plan does not need
+    from sweeplaw.trials.sampling.corpora import open_text  # imports torch, which a plan does not need
+    from sweeplaw.trials.tasks import evaluation
 
     faults: list[str] = []
     for name, text in tasks.items():
@@ -73,13 +74,20 @@ def check(tasks: Mapping[str, str]) -> list[str]:
             continue
         try:
             evaluation.check(text)
+            if names.parse(text).kind == names.LOSS:
+                for tokenizer in tokenizers:
+                    open_text(names.parse(text).source, tokenizer, store)
         except InputError as error:
             faults += [f"workload.tasks.{name}: {fault}" for fault in error.faults]
-    return faults
+    return list(dict.fromkeys(faults))
 
 
-def scored(outcome: Outcome, spec: TrialSpec, tasks: Mapping[str, str], weights: str, device: str) -> Outcome:
+def scored(
+    outcome: Outcome, spec: TrialSpec, tasks: Mapping[str, str], weights: str, device: str, store: str | None = None
+) -> Outcome:
     """Return the outcome of a completed trial with its scores, from the weights in the folder ``weights``.
+
+    ``store`` has the synthetic corpora that tasks name.
 
     Columns of a task that fails are null, and the message of the outcome says why.
     """
@@ -87,14 +95,16 @@ def scored(outcome: Outcome, spec: TrialSpec, tasks: Mapping[str, str], weights:
     faults: list[str] = []
     for name, text in tasks.items():
         try:
-            values |= dict(_scores(name, text, spec, weights, device))
+            values |= dict(_scores(name, text, spec, weights, device, store))
         except InputError as error:
             faults.append(f"task {name}: {error}")
     message = "; ".join([*([outcome.message] if outcome.message else []), *faults]) or None
     return replace(outcome, message=message, metrics={**outcome.metrics, **values})
 
 
-def _scores(name: str, text: str, spec: TrialSpec, weights: str, device: str) -> Iterator[tuple[str, Any]]:
+def _scores(
+    name: str, text: str, spec: TrialSpec, weights: str, device: str, store: str | None
+) -> Iterator[tuple[str, Any]]:
     from sweeplaw.trials.kept.members import MemberName
     from sweeplaw.trials.tasks.evaluation import evaluate
 
@@ -110,6 +120,7 @@ def _scores(name: str, text: str, spec: TrialSpec, weights: str, device: str) ->
         context=spec["context"],
         tokens=tokens,
         device=device,
+        corpora=store,
         skip=tokens // spec["context"] * spec["context"] if own else 0,
     )
     for end, (score, _, _) in _COLUMNS[names.parse(text).kind].items():
