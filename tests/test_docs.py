@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import shutil
@@ -192,6 +193,13 @@ def test_links_of_the_documents_lead_somewhere(document: Path) -> None:
         file = document.parent / path if path else document
         assert file.exists(), target
         assert not anchor or anchor in _anchors(file.read_text(encoding="utf-8")), target
+
+
+@documents
+def test_a_paragraph_is_not_cut_in_two_by_another(document: Path) -> None:
+    blocks = re.sub(r"(?ms)^ *```.*?^ *```", "```", document.read_text(encoding="utf-8")).split("\n\n")
+    for before, block in itertools.pairwise(block.strip() for block in blocks):
+        assert not re.match("[a-z]", block) or before.startswith("#") or before.endswith(("```", "|", ":")), block[:80]
 
 
 def _anchors(text: str) -> set[str]:
