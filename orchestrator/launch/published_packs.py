@@ -7,6 +7,7 @@ and the next launch accounts for the work a dead launcher lost.
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 import operator
 from collections.abc import Iterable, Mapping
@@ -134,3 +135,48 @@ def _charge(location: Location, launch_id: str) -> None:
     if working:
         usage.close(location, launch_id, lost, len(working))
     remove(location, launch_id)
+
+
+@dataclass
+class PackState:
+    """A pack from the moment a worker has taken it. ``left`` are its trials without a row yet, in running order.
+
+    ``host`` is None while the worker starts. ``steps`` has the latest step of each trial that has reported one.
+    """
+
+    pack: Pack
+    since: dt.datetime
+    idle_since: dt.datetime
+    devices: float
+    left: dict[str, None]
+    host: str | None = None
+    steps: dict[str, int | None] = field(default_factory=dict)
+
+    @property
+    def begun(self) -> tuple[str, ...]:
+        """The trials that have reported a step; before any has, the first in line."""
+        return tuple(self.steps) or tuple(itertools.islice(self.left, 1))
+
+    @property
+    def flops_done(self) -> float:
+        """FLOPs of its trials that have no row yet, by their latest steps; 0 where they are not known."""
+        taken_over, done = dict(self.pack.branches.values()), 0.0
+        for trial, step in self.steps.items():
+            cost = next((group.cost for group in self.pack.groups if trial in group.ids), None)
+            if step and cost and cost.flops and cost.steps:
+                done += cost.flops * max(0, step - taken_over.get(trial, 0)) / cost.steps
+        return done
+
+    def published(self, launch_id: str) -> RunningPack:
+        """Return what other processes may know of it."""
+        return RunningPack(
+            pack_id=self.pack.pack_id,
+            launch_id=launch_id,
+            host=self.host,
+            devices=self.devices,
+            since=self.since,
+            idle_since=self.idle_since,
+            left=len(self.left),
+            steps={trial: self.steps.get(trial) for trial in self.begun},
+            about=about(self.pack, next(iter(self.begun), "")),
+        )

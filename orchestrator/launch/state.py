@@ -6,13 +6,12 @@ The launch keeps one `LaunchState` and reports every event to it; `running` publ
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from sweeplaw.orchestrator.launch.published_packs import RunningPack, about
+from sweeplaw.orchestrator.launch.published_packs import PackState, RunningPack
 from sweeplaw.orchestrator.schedule.device_time import Meter, Reason, Usage, WastedWork
 from sweeplaw.orchestrator.schedule.packs import Pack
 from sweeplaw.orchestrator.store.clocks import Clock, steady
@@ -67,17 +66,6 @@ class LaunchSnapshot:
     usage: Usage
 
 
-@dataclass
-class _PackState:
-    pack: Pack
-    since: dt.datetime
-    idle_since: dt.datetime
-    devices: float
-    left: dict[str, None]  # trials without a row yet, in the order they run
-    host: str | None = None  # while its worker starts
-    steps: dict[str, int | None] = field(default_factory=dict)
-
-
 class LaunchState:
     """The state of one launch. Safe for any number of threads. ``notify`` gets what the launch waits for."""
 
@@ -89,14 +77,14 @@ class LaunchState:
         self.notify = notify
         self._checkpoint_age: CheckpointAge = no_checkpoints
         self._lock = threading.Lock()
-        self._running: dict[str, _PackState] = {}
+        self._running: dict[str, PackState] = {}
         self._states: Counter[str] = Counter()
         self._retries, self._todo, self._slots = 0, 0, 0
         self._best: float | None = None
         self._began = self.now()
         self._interrupted: dt.datetime | None = None
         self._ends: deque[tuple[dt.datetime, int]] = deque()  # count of trials that ended in about each second
-        self._latest: _PackState | None = None  # of the latest curve point: rows of one pack come together
+        self._latest: PackState | None = None  # of the latest curve point: rows of one pack come together
 
     @property
     def draining(self) -> bool:
@@ -136,7 +124,7 @@ class LaunchState:
         """A worker has taken the pack; it holds this number of devices."""
         now, left = self.now(), {trial: None for group in pack.groups for trial in group.ids}
         with self._lock:
-            self._running[pack.pack_id] = _PackState(pack, now, now, devices, left)
+            self._running[pack.pack_id] = PackState(pack, now, now, devices, left)
 
     def pack_placed(self, pack: Pack, host: str) -> None:
         """The pack runs on this machine, from now on: until then its worker was starting."""
@@ -194,7 +182,7 @@ class LaunchState:
         A pack whose worker was starting has lost nothing: none of its trials had begun.
         """
         with self._lock:
-            packs = [(running.pack, _begun(running) if running.host else ()) for running in self._running.values()]
+            packs = [(running.pack, running.begun if running.host else ()) for running in self._running.values()]
             starting = {running.pack.pack_id for running in self._running.values() if running.host is None}
         for pack, begun in packs:
             if pack.pack_id in starting:
@@ -203,13 +191,18 @@ class LaunchState:
                 self.lost(pack, begun, None, reason)
         return packs
 
+    def running_flops(self) -> float:
+        """Return the FLOPs that the trials that run have done by their latest curve points; 0 where not known."""
+        with self._lock:
+            return sum(running.flops_done for running in self._running.values())
+
     def device_seconds(self) -> float:
         """Return the device-seconds used so far: recorded, lost and running."""
         with self._lock:
             running = sum(self._at_risk(pack) for pack in self._running.values())
         return self.meter.device_seconds + running
 
-    def _at_risk(self, running: _PackState) -> float:
+    def _at_risk(self, running: PackState) -> float:
         """Return the device-seconds a pack has used since it last recorded a trial; none while its worker starts."""
         if running.host is None:
             return 0.0
@@ -226,7 +219,7 @@ class LaunchState:
                 retries=self._retries,
                 todo=self._todo,
                 slots=self._slots,
-                running=tuple(_running_pack(running, launch_id) for running in self._running.values()),
+                running=tuple(running.published(launch_id) for running in self._running.values()),
                 rate=self._rate(now, seconds),
                 best_loss=self._best,
                 seconds=seconds,
@@ -278,22 +271,3 @@ class LaunchState:
         elif outcome.train_seconds is not None:
             trial = (outcome.trial_id,)
             self.meter.lost(WastedWork(record.pack_id, trial, seconds, reason, now))
-
-
-def _begun(running: _PackState) -> tuple[str, ...]:
-    """Return the trials that have reported a step; before any has, the first in line."""
-    return tuple(running.steps) or tuple(itertools.islice(running.left, 1))
-
-
-def _running_pack(running: _PackState, launch_id: str) -> RunningPack:
-    return RunningPack(
-        pack_id=running.pack.pack_id,
-        launch_id=launch_id,
-        host=running.host,
-        devices=running.devices,
-        since=running.since,
-        idle_since=running.idle_since,
-        left=len(running.left),
-        steps={trial: running.steps.get(trial) for trial in _begun(running)},
-        about=about(running.pack, next(iter(_begun(running)), "")),
-    )

@@ -16,6 +16,7 @@ from rich.text import Text
 from sweeplaw.clusters.connect.cluster import ClusterInfo
 from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.plan.plan import Plan
+from sweeplaw.orchestrator.plan.trunks import saved_flops
 from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.record import Row, TrialRecord
 
@@ -35,7 +36,8 @@ class _WholeLine(Progress):
 class LaunchProgress:
     """Draws a launch on stderr (a `LaunchObserver`).
 
-    Time left is by FLOPs where they are known, because large trials go first.
+    Time left is by FLOPs where they are known, because large trials go first; of a trial that runs those up to the
+    latest point of its curve count.
     """
 
     def __init__(self, launch_state: LaunchState | None = None) -> None:
@@ -69,8 +71,11 @@ class LaunchProgress:
     def started(self, todo: Plan, already: int, cluster: ClusterInfo) -> None:
         """Print the number of trials and slots, and begin the bar."""
         self._total, self._open = todo.trials, not todo.trials
-        self._total_work = todo.total("flops") or float(todo.trials)
-        self._by_flops = todo.total("flops") is not None
+        flops = todo.total("flops")
+        self._by_flops = flops is not None
+        self._total_work = (
+            float(todo.trials) if flops is None else flops - sum(saved_flops(todo.groups, todo.sweep)[1].values())
+        )
         self._began = time.monotonic()
         known = f", {already} already in the store" if already else ""
         trials = counted(todo.trials, "trial") if todo.trials else f"{todo.sweep.search.kind} search"
@@ -98,7 +103,7 @@ class LaunchProgress:
 
     def _count(self, record: TrialRecord) -> None:
         self._finished += 1
-        self._work += (record.cost.flops or 0.0) if self._by_flops else 1.0
+        self._work += _flops(record) if self._by_flops else 1.0
         self._failures += record.outcome.state not in ("completed", "paused")
         loss = record.outcome.metrics.get("val_loss")
         if record.outcome.state == "completed" and isinstance(loss, float):
@@ -108,8 +113,12 @@ class LaunchProgress:
         """Return rate, time left, best loss and failures, as far as they are known."""
         passed = time.monotonic() - self._began
         rate = self._ended / passed if passed > 0 else 0.0
-        pieces = [f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"]
         work = self._work * self._ended / max(1, self._finished)  # assumption: retries are like the rest
+        work += self._launch_state.running_flops() if self._by_flops else 0.0
+        if work and not self._ended and not self._open:
+            pieces = [f"{work / self._total_work:.0%} of the FLOPs"]
+        else:
+            pieces = [f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"]
         if work and not self._open:
             pieces.append(f"{_clock(passed * (self._total_work / work - 1))} left")
         if self._best is not None:
@@ -120,6 +129,12 @@ class LaunchProgress:
         if wasted := self._launch_state.meter.usage().wasted_seconds:
             pieces.append(f"{_clock(wasted)} of device time wasted")
         return " · ".join(pieces)
+
+
+def _flops(record: TrialRecord) -> float:
+    """Return the FLOPs of a trial, without those of the steps that a shorter one did for it."""
+    taken_over = record.outcome.metrics.get("trunk_steps") or 0
+    return (record.cost.flops or 0.0) * (1 - float(taken_over) / (record.cost.steps or 1))
 
 
 def _clock(seconds: float) -> str:

@@ -12,6 +12,8 @@ from sweeplaw.orchestrator.monitor import progress_bar
 from sweeplaw.orchestrator.monitor.progress_bar import LaunchProgress
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.schedule.packs import Pack
+from sweeplaw.trials.record import CurvePoint
 
 LONG = "a-name-of-sixty-four-characters-0123456789-0123456789-0123456789"
 
@@ -52,3 +54,26 @@ def test_the_total_is_trials_however_often_they_are_tried_again(record):
     drawn.recorded([completed, replace(failed, attempt=6)])
     assert (task.completed, task.total) == (2, 3)
     assert "1 not completed" in drawn.facts()
+
+
+def test_a_trial_that_runs_counts_as_far_as_its_curve_and_the_time_left_follows(record):
+    """A few long trials, such as ensembles: the line moves before the first of them has ended."""
+    text = 'name = "t"\nworkload = "surrogate"\n[scientific]\nparams = [10]\ntokens = [1e9, 3e9]\n'
+    made = plan(parse(text))
+    state = LaunchState()
+    drawn = LaunchProgress(state)
+    drawn.started(made, 0, ClusterInfo(address=None, nodes=(), slots=1))
+    state.begin(2, 1)
+    assert drawn.facts().startswith("0.0/min")
+    group = max(made.groups, key=lambda one: one.cost.flops or 0)
+    flops, steps, total = group.cost.flops, group.cost.steps, made.total("flops")
+    assert flops
+    assert steps
+    assert total
+    state.pack_started(Pack((group,), 1.0), 1.0)
+    half = steps // 2
+    state.recorded([CurvePoint(group.ids[0], half, tokens=1, train_loss=1.0, val_loss=None)])
+    share = flops * half / steps / total
+    drawn._began -= 60
+    assert drawn.facts().startswith(f"{share:.0%} of the FLOPs · ")
+    assert "left" in drawn.facts()
