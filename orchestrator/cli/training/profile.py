@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
-from sweeplaw.trials.quantities import short
+from sweeplaw.trials.quantities import counted, short
 
 if TYPE_CHECKING:
     from sweeplaw.trials.workloads.language_model.step_profile import StepProfile
@@ -68,7 +68,9 @@ def _data_sheet_peak(model: str, precision: str) -> float | None:
 
 
 def _print(found: StepProfile) -> None:
-    typer.echo(f"{found.steps} steps on {found.device}: {1000 * found.step_seconds:.3g} ms a step, ", nl=False)
+    typer.echo(
+        f"{counted(found.steps, 'step')} on {found.device}: {1000 * found.step_seconds:.3g} ms a step, ", nl=False
+    )
     typer.echo(f"{short(found.tokens_per_second)} tokens/s")
     for name, seconds in found.parts.items():
         typer.echo(f"  {name:10} {1000 * seconds:9.3g} ms  {100 * seconds / found.step_seconds:5.1f} %")

@@ -7,7 +7,7 @@ from typing import Any
 
 from sweeplaw.orchestrator.schemas.answers.notation import NUMBER, TEXT, each, means, record
 
-_PARTS = ("data_seconds", "forward_seconds", "backward_seconds", "optimizer_seconds")
+_PARTS = ("data_seconds", "forward_seconds", "backward_seconds", "optimizer_seconds", "other_seconds")
 
 ANSWERS: Mapping[str, Mapping[str, Any]] = {
     "coordinate-check": record(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sweeplaw.trials.accounting import RECORDED_CONVENTION, Shape
+from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.training.evaluation.ensemble import evaluate
 from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
@@ -21,13 +22,15 @@ from sweeplaw.trials.workloads.language_model.data import open_data
 from sweeplaw.trials.workloads.language_model.run import member_group, recipe_of
 from sweeplaw.trials.workloads.language_model.step_time import random_windows
 
-WARM_UP = 2  # steps that allocate, not counted
+WARM_UP = 2  # steps that allocate, not counted where a trial has more
+OTHER = "other"  # what of a step is in none of its parts, such as reading its loss
 PEAK_SIZE, PEAK_TRIES = 1024, 5  # of the product that measures the peak of a CPU
 
 
 @dataclass(frozen=True, slots=True)
 class StepProfile:
-    """Times in seconds: the median of each part of a step, ``step_seconds`` of whole steps, and of one evaluation.
+    """Times in seconds: of each part of a step and of a whole one (``step_seconds``), means over the counted ``steps``,
+    and of one evaluation. The parts, with `OTHER`, add up to the step.
 
     ``flops`` are those of a step by ``flops_convention``, and ``peak_flops`` a second those of the device, None if
     unknown; ``peak_bytes`` is the most memory that training held, None if it cannot be measured, ``planned_bytes`` the
@@ -55,15 +58,15 @@ class StepProfile:
 @dataclass
 class _PartTimes:
     device: str
-    seconds: dict[str, list[float]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STEP_PARTS, 0.0))
 
     @contextlib.contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        began = self._now()
+        began = self.now()
         yield
-        self.seconds.setdefault(part, []).append(self._now() - began)
+        self.seconds[part] += self.now() - began
 
-    def _now(self) -> float:
+    def now(self) -> float:
         if self.device != "cpu":
             torch.cuda.synchronize()
         return time.perf_counter()
@@ -72,10 +75,11 @@ class _PartTimes:
 def profile_steps(
     workload: LanguageModel, spec: TrialSpec, device: str, steps: int, threads: int, peak_flops: float | None = None
 ) -> StepProfile:
-    """Train the trial for ``steps`` counted steps and evaluate it once.
+    """Train the trial for ``steps`` counted steps, or for all that it has, and evaluate it once.
 
     ``peak_flops`` is that of the device; on a CPU it is measured here if None, by float32 products on ``threads``
-    threads. The members of an ensemble take turns on a CPU, so one of them is profiled there. Raise InputError.
+    threads. The members of an ensemble take turns on a CPU, so one of them is profiled there. Raise InputError, also of
+    a trial that diverges before a step is counted.
     """
     cost = workload.cost(spec)
     before = torch.get_num_threads()
@@ -96,18 +100,19 @@ def profile_steps(
             data.soft_labels,
             times,
         )
-        stack.advance(min(WARM_UP, recipe.steps))
-        times.seconds.clear()
-        counted = max(1, min(steps, recipe.steps - stack.step))
-        began = times._now()
-        if stack.step + counted <= recipe.steps:
-            stack.advance(stack.step + counted)
-        step_seconds = (times._now() - began) / counted
+        stack.advance(min(WARM_UP, recipe.steps - 1))
+        first, times.seconds = stack.step, dict.fromkeys(STEP_PARTS, 0.0)
+        began = times.now()
+        stack.advance(min(first + steps, recipe.steps))
+        seconds, counted = times.now() - began, stack.step - first
+        if not counted:
+            raise InputError(f"trial {spec.trial_id} diverges at step {first}, before its steps can be timed")
+        parts = {**times.seconds, OTHER: seconds - sum(times.seconds.values())}
         peak_bytes = memory.read()
         held_out = torch.from_numpy(data.held_out.read(np.arange(data.held_out.size)))
-        began = times._now()
+        began = times.now()
         evaluate([stack], held_out, 1 if device == "cpu" else spec["members"])
-        evaluation_seconds = times._now() - began
+        evaluation_seconds = times.now() - began
     finally:
         torch.set_num_threads(before)
     trained = len(stack.members)
@@ -115,10 +120,10 @@ def profile_steps(
     return StepProfile(
         device=device,
         steps=counted,
-        parts={part: _per_step(times.seconds.get(part, []), counted) for part in STEP_PARTS},
-        step_seconds=step_seconds,
+        parts={part: spent / counted for part, spent in parts.items()},
+        step_seconds=seconds / counted,
         evaluation_seconds=evaluation_seconds,
-        tokens_per_second=trained * recipe.batch_tokens / step_seconds,
+        tokens_per_second=trained * recipe.batch_tokens * counted / seconds,
         flops=trained * float(cost.flops_per_token or 0) * recipe.batch_tokens,
         flops_convention=RECORDED_CONVENTION,
         peak_flops=peak_flops,
@@ -142,13 +147,6 @@ def measured_peak() -> float:
         left @ right
         seconds.append(time.perf_counter() - began)
     return 2.0 * PEAK_SIZE**3 / min(seconds[1:])
-
-
-def _per_step(seconds: Sequence[float], steps: int) -> float:
-    """Return the median over steps of the time of a part, which may come several times in a step."""
-    if not seconds:
-        return 0.0
-    return float(np.median(np.array(seconds).reshape(steps, -1).sum(axis=1)))
 
 
 class _PeakMemory:
