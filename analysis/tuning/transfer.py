@@ -20,7 +20,7 @@ from sweeplaw.analysis.tables.levels import snap
 from sweeplaw.analysis.tables.runs import frame_of
 from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import settings
+from sweeplaw.trials.quantities import counted, settings
 
 Array = NDArray[np.float64]
 
@@ -117,7 +117,9 @@ def transfer(
     measured = frame.drop_nulls([*workload, *knobs]).filter(finite)
     runs = _runs(_snapped(measured, knobs), workload, knobs, y)
     if runs.tasks.height < 2:
-        raise InputError("one workload only: there is nothing to transfer a setting to", where="transfer")
+        found = counted(runs.tasks.height, "workload")
+        fault = f"{found} with a positive finite {y}: there is nothing to transfer a setting to (accepted: at least 2)"
+        raise InputError(fault, where="transfer")
     held_out = _held_out(runs.tasks, evaluate_on)
     excess = runs.losses / np.nanmin(runs.losses, axis=1, keepdims=True) - 1
     everywhere = np.flatnonzero(np.isfinite(excess[~held_out]).all(axis=0))

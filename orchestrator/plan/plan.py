@@ -21,7 +21,7 @@ from sweeplaw.analysis.tables.display import Card, Shown, brief
 from sweeplaw.orchestrator.plan import conditions
 from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.orchestrator.plan.limits import unknown_flops
-from sweeplaw.orchestrator.plan.resolution import joined_faults, member_rows, settle
+from sweeplaw.orchestrator.plan.resolution import checked_cost, member_rows, settle
 from sweeplaw.orchestrator.plan.search_options import RandomSearch
 from sweeplaw.orchestrator.plan.sizes import free_knobs
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
@@ -32,6 +32,7 @@ from sweeplaw.trials.quantities import counted, short
 from sweeplaw.trials.spec import TrialSpec, Value, trial_ids
 
 DUPLICATE = "the same trial as another combination"
+MOST_FAULTS = 100  # a sweep may have a million points, each with a fault of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +137,11 @@ def full(sweep: SweepSpec, watch: ProgressCallback = no_progress) -> Plan:
     """Return every trial of the sweep's axes, whatever its search and its budget. Raise InputError as `plan`."""
     dropped: Counter[str] = Counter()
     groups = [group for _, group in groups_by_point(sweep, dropped, watch)]
-    faults = [joined_faults(sweep.workload, group.shared, group.names, group.rows) for group in groups]
-    if any(faults):
-        raise InputError(list(dict.fromkeys(itertools.chain.from_iterable(faults))), where=sweep.name)
     if not groups:
         reasons = "; ".join(f"{count} dropped: {reason}" for reason, count in dropped.items())
         raise InputError(f"no trials are left ({reasons or 'an axis has no values'})", where=sweep.name)
-    return Plan(sweep, tuple(sorted(groups, key=lambda group: _sort_key(group.shared))), dict(dropped))
+    groups.sort(key=lambda group: [(name, type(value).__name__, value) for name, value in group.shared.items()])
+    return Plan(sweep, tuple(groups), dict(dropped))
 
 
 def groups_by_point(
@@ -150,18 +149,26 @@ def groups_by_point(
 ) -> Iterator[tuple[Mapping[str, Value], Group]]:
     """Yield each group with the values of the axes that its trials share, in the order of the axes.
 
-    The other axes are among the group's member knobs. ``dropped`` counts what becomes no trial, by reason.
+    The other axes are among the group's member knobs. ``dropped`` counts what becomes no trial, by reason. Raise
+    InputError at the end, with the faults of all points, or of as many as have `MOST_FAULTS`.
     """
     outer, inner = _split(sweep)
-    seen: set[str] = set()
+    seen, faults = set[str](), dict[str, None]()
     members = math.prod(len(axis.values) for axis in inner)
     total = members * math.prod(len(axis.values) for axis in outer)
     with _uncollected():
         for done, point in enumerate(_combinations(outer), start=1):
             present = _active(sweep, point)
-            if present is not None and (group := _group(sweep, present, inner, dropped, seen)):
-                yield point, group
+            try:
+                if present is not None and (group := _group(sweep, present, inner, dropped, seen)) and not faults:
+                    yield point, group
+            except InputError as error:
+                faults |= dict.fromkeys(error.faults)
+                if len(faults) >= MOST_FAULTS:
+                    break
             watch(done * members, total)
+    if faults:
+        raise InputError(list(faults), where=sweep.name)
 
 
 def group_at(sweep: SweepSpec, values: Mapping[str, Value], dropped: Counter[str]) -> Group | None:
@@ -203,10 +210,6 @@ def _uncollected() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
-
-
-def _sort_key(values: Mapping[str, Value]) -> list[tuple[str, str, Any]]:
-    return [(name, type(value).__name__, value) for name, value in values.items()]
 
 
 def _split(sweep: SweepSpec) -> tuple[list[Axis], list[Axis]]:
@@ -279,7 +282,8 @@ def _group(
     if not ids:
         return None
     seen.update(ids)
-    return Group(workload.name, shared, names, tuple(rows), tuple(ids), workload.cost(first), first.later)
+    cost = checked_cost(workload, first, shared, names, rows)
+    return Group(workload.name, shared, names, tuple(rows), tuple(ids), cost, first.later)
 
 
 def _within_budget(made: Plan) -> None:

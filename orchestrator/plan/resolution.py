@@ -12,9 +12,10 @@ from typing import Any
 from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.orchestrator.plan.formulas import undefined
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
+from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.formula import Formula
-from sweeplaw.trials.spec import Knob, Value
+from sweeplaw.trials.spec import Knob, TrialSpec, Value
 from sweeplaw.trials.workload import JoinedKnobs, Workload
 
 
@@ -113,7 +114,28 @@ def _coerced(knob: Knob, formula: Formula, scope: Mapping[str, Any]) -> Value:
         raise InputError(f"derived.{knob.name}: {shown(formula.text)}: {error}") from None
 
 
-def joined_faults(
+def checked_cost(
+    workload: Workload,
+    first: TrialSpec,
+    shared: Mapping[str, Value],
+    names: Sequence[str],
+    rows: Sequence[Sequence[Value]],
+) -> Cost:
+    """Return the cost of the ``first`` trial of a group, and so of each.
+
+    Raise InputError with all faults: of the cost, and of what does not go together in the trials.
+    """
+    faults = _joined_faults(workload, shared, names, rows)
+    try:
+        cost = workload.cost(first)
+    except InputError as error:
+        raise InputError([*error.faults, *faults]) from None
+    if faults:
+        raise InputError(faults)
+    return cost
+
+
+def _joined_faults(
     workload: Workload, shared: Mapping[str, Value], names: Sequence[str], rows: Sequence[Sequence[Value]]
 ) -> list[str]:
     """Return what does not go together in the trials of a group, once for those that agree in all that is joined."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 
 from sweeplaw.orchestrator.plan.limits import unknown_flops
+from sweeplaw.orchestrator.plan.plan import MOST_FAULTS
 from sweeplaw.orchestrator.plan.search_options import (
     AdaptiveSearch,
     ArchiveSearch,
@@ -21,7 +23,7 @@ from sweeplaw.orchestrator.search import static
 from sweeplaw.orchestrator.search.contract import Search, Setting
 from sweeplaw.orchestrator.search.ledger import SearchObjective
 from sweeplaw.orchestrator.search.space import Space, sobol
-from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.errors import InputError, gathered, nearest
 from sweeplaw.trials.record import TRIAL_COLUMNS
 
 DRAWS = 32  # settings of each point whose cost is looked at where there are too many to look at all
@@ -116,6 +118,7 @@ def check(sweep: SweepSpec) -> None:
     if faults:
         raise InputError(faults, where=sweep.name)
     space = Space(sweep)
+    _check_settings(space)
     load(space)
     _check_budget(space)
 
@@ -132,6 +135,17 @@ def _unknown_objectives(sweep: SweepSpec) -> Iterator[str]:
                 f"search.objective: {sweep.workload.name} measures no {name!r}{nearest(name, known)} "
                 f"(accepted: {accepted})"
             )
+
+
+def _check_settings(space: Space) -> None:
+    """Raise InputError with the faults of the trials of all settings, of a space that is not finite of some."""
+    try:
+        if space.finite:
+            _ = space.candidates
+        else:
+            gathered({setting: functools.partial(space.group, setting) for setting in _drawn(space)})
+    except InputError as error:
+        raise InputError(error.faults[:MOST_FAULTS], where=space.sweep.name) from None
 
 
 def _check_budget(space: Space) -> None:
@@ -161,12 +175,15 @@ def _cheapest(space: Space) -> float | None:
     if space.finite:
         costs = [candidate.flops for candidate in space.candidates]
     else:
-        drawn = sobol(space.axes, DRAWS, 0)
-        settings = (Setting(cell, values) for values in drawn for cell in range(len(space.cells)))
-        costs = [space.flops(setting) for setting in settings if space.admits(setting)]
+        costs = [space.flops(setting) for setting in _drawn(space) if space.admits(setting)]
     known = [cost for cost in costs if cost is not None]
     options = space.sweep.search
     share = options.first if isinstance(options, HalvingSearch) else 1.0
     if isinstance(options, PopulationSearch):
         share = 1 / options.intervals
     return share * min(known) if known else None
+
+
+def _drawn(space: Space) -> list[Setting]:
+    """Return some settings at each scientific point of a space that is not finite."""
+    return [Setting(cell, values) for values in sobol(space.axes, DRAWS, 0) for cell in range(len(space.cells))]

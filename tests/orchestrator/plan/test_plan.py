@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.plan.estimate import estimate
-from sweeplaw.orchestrator.plan.plan import DUPLICATE, plan
+from sweeplaw.orchestrator.plan.plan import DUPLICATE, MOST_FAULTS, plan
 from sweeplaw.orchestrator.plan.sizes import free_knobs
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.trials.errors import InputError
@@ -363,3 +363,32 @@ def test_member_knobs_that_do_not_go_together_are_refused_by_the_plan_all_at_onc
         "corpus =", 'optimizer = "sgd"\n        corpus ='
     )
     assert plan(parse(good)).trials == 200
+
+
+def test_faults_of_the_cost_and_of_joined_knobs_at_all_points_are_told_at_once():
+    text = """
+        name = "t"
+        workload = "language_model"
+        scientific.width = [16, 32]
+        nuisance.momentum = [-1, 0.9]
+        fixed = { corpus = "markov:states=16", parametrization = "mup", base_width = 6 }
+        """
+    with pytest.raises(InputError) as caught:
+        plan(parse(text))
+    assert sorted(caught.value.faults) == [
+        "base_width = 6 does not divide width = 16 (accepted: a divisor of every width)",
+        "base_width = 6 does not divide width = 32 (accepted: a divisor of every width)",
+        "momentum = 0.9 is no knob of optimizer = 'adamw' (accepted with: sgd, muon)",
+    ]
+
+
+def test_a_plan_whose_every_point_has_a_fault_of_its_own_tells_the_first():
+    text = """
+        name = "t"
+        workload = "language_model"
+        scientific.unique_tokens = { linear = [1000, 90_000], num = 400 }
+        fixed = { corpus = "markov:states=16", width = 16, batch_sequences = 4096 }
+        """
+    with pytest.raises(InputError) as caught:
+        plan(parse(text))
+    assert len(caught.value.faults) == MOST_FAULTS

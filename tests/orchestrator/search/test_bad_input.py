@@ -133,3 +133,36 @@ def test_a_maximized_metric_that_is_no_objective_is_refused() -> None:
         check('kind = "nsga2"\nobjectives = ["val_loss", "speed"]\nmaximized = ["speedd"]')
     with pytest.raises(InputError, match=r"search.maximized: 'val_loss' .*none without search.objectives"):
         check('kind = "tpe"\nmaximized = ["val_loss"]')
+
+
+OPTIMIZERS = """
+name = "bad"
+workload = "language_model"
+search = {{ {search} }}
+budget.trials = 54
+scientific.width = [16, 32]
+[nuisance]
+lr = {lr}
+optimizer = ["adamw", "muon", "sgd"]
+momentum = [0.1, 0.5, 0.9]
+[fixed]
+corpus = "markov:states=16"
+"""
+
+
+@pytest.mark.parametrize(
+    "search",
+    ['kind = "law"', 'kind = "local", moves = [{ lr = 1 }]', 'kind = "halving"', 'kind = "tpe"', 'kind = "grid"'],
+)
+@pytest.mark.parametrize("lr", ["{ log = [1e-3, 1e-1], num = 3 }", "{ log = [1e-3, 1e-1] }"])
+def test_knobs_that_do_not_go_together_at_some_settings_are_refused_before_anything_trains(
+    search: str, lr: str
+) -> None:
+    if "num" not in lr and any(kind in search for kind in ("law", "local", "grid")):
+        pytest.skip("needs a ladder")
+    sweep = parse(OPTIMIZERS.format(search=search, lr=lr))
+    with pytest.raises(InputError) as caught:
+        (registry.check if sweep.search.proposes else plan)(sweep)
+    assert set(caught.value.faults) == {
+        f"momentum = {value} is no knob of optimizer = 'adamw' (accepted with: sgd, muon)" for value in (0.1, 0.5, 0.9)
+    }
