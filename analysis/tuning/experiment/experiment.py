@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.runs import frame_of
 from sweeplaw.analysis.tables.sql.expressions import check_columns
-from sweeplaw.analysis.tuning.experiment.expected_best import expected_best, ladder, resampled, supported
+from sweeplaw.analysis.tuning.experiment.expected_best import expected_best, intervals, ladder, supported
 from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.quantities import counted, settings
 
@@ -24,6 +24,7 @@ WITHIN = 0.01  # relative excess loss
 RESAMPLES = 1000
 LEVEL = 0.95
 LEAST = 4  # settings of a place
+MOST = 2000  # settings of a place; what more of them tell of k draws is not worth their time and memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class Drawn:
     """What the best of ``k`` drawn settings is expected to be.
 
     ``picked``: the loss that picks it. ``reported``: the other loss, the same one if there is none. ``flattery``: by
-    how much the first is lower. ``excess``: of ``reported`` over the loss reported of the best of all, relative.
-    Intervals are None where the draws do not support one.
+    how much the first is lower. ``excess``: of ``reported`` over the loss reported of the best of all, as a share
+    of its magnitude. Intervals are None where the draws do not support one.
     """
 
     k: int
@@ -48,8 +49,8 @@ class Drawn:
 class PlaceDrawn:
     """The draws of one place: ``count`` settings, the ``best`` of all, and the curve over k.
 
-    ``needed``: the least k whose expected excess is within the one asked for; ``most_needed``: the same at the upper
-    end of the interval, None if no k with an interval is surely enough.
+    ``needed``: the least k whose expected excess is within the one asked for; ``most_needed``: the least k
+    shown at which the upper end of the interval is, None if there is none.
     """
 
     at: Mapping[str, Any]
@@ -137,7 +138,7 @@ def tuning_experiment(
 
     ``source`` is any source of runs that `fit` takes. ``pick`` is the column of the loss by which the best is chosen,
     ``report`` that of the loss on data that did not choose it (default: ``pick``). The settings should be drawn at
-    random; losses are means over seeds. Intervals (``level``) are percentiles of ``resamples`` bootstrap samples of
+    random; losses are means over seeds. Intervals (``level``) are of the bootstrap-t with ``resamples`` samples of
     the settings, for k up to a quarter of them. Raise InputError.
     """
     report = pick if report is None else report
@@ -156,6 +157,9 @@ def tuning_experiment(
     if left := len(parts) - len(enough):
         notes.append(f"{counted(left, 'place')} with fewer than {LEAST} settings left out")
     rng = np.random.default_rng(seed)
+    if large := sum(part.height > MOST for part in enough):
+        notes.append(f"{counted(large, 'place')} with more than {MOST:,} settings: as many of them, drawn at random")
+        enough = [part.sample(MOST, seed=seed) if part.height > MOST else part for part in enough]
     places = tuple(_place(part, at, knobs, (pick, report), within, resamples, level, rng) for part in enough)
     return TuningExperiment(pick, report, within, level, places, tuple(notes))
 
@@ -181,20 +185,18 @@ def _place(
     every = range(1, count + 1)
     picked, reported = expected_best(pick, report, every)
     last = reported[-1]
-    excess = reported / last - 1
+    excess = _relative(reported - last, last)
     shown_at = ladder(count)
-    known = [k for k in every if supported(count, [k])[0]]
-    drawn_pick, drawn_report = resampled(pick, report, known, resamples, rng)
-    ends: dict[int, tuple[Ends, Ends]] = {}
-    for column, k in enumerate(known):
-        own, other = drawn_report[:, column], drawn_pick[:, column]
-        ends[k] = _central(own, level), _central(own - other, level)
-    sure = [k for k in known if ends[k][0][1] / last - 1 <= within]
+    known = [k for k in shown_at if supported(count, [k])[0]]
+    ends = {k: _ends(one) for k, one in zip(known, intervals(pick, report, known, level, resamples, rng), strict=True)}
+    apart = intervals(pick, report - pick, known, level, resamples, rng) if losses[0] != losses[1] else ()
+    lower = {k: _ends(one) for k, one in zip(known, apart, strict=False)}
+    sure = [k for k, interval in ends.items() if interval and _relative(interval[1] - last, last) <= within]
     row = part.row(int(np.argmin(pick)), named=True)
     curve = tuple(
         Drawn(
             k, float(picked[k - 1]), float(reported[k - 1]), float(reported[k - 1] - picked[k - 1]),
-            float(excess[k - 1]), *ends.get(k, (None, None)),
+            float(excess[k - 1]), ends.get(k), lower.get(k),
         )
         for k in shown_at
     )  # fmt: skip
@@ -206,6 +208,12 @@ def _place(
     )  # fmt: skip
 
 
-def _central(values: Array, level: float) -> Ends:
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], method="median_unbiased")
-    return float(low), float(high)
+def _relative(difference: Any, of: float) -> Any:
+    """Return a difference as a share of the magnitude of a loss; of 0, infinite for every difference but 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(difference == 0, 0.0, np.divide(difference, abs(of)))
+
+
+def _ends(interval: Array) -> Ends | None:
+    low, high = interval.tolist()
+    return (low, high) if np.isfinite(interval).all() else None
