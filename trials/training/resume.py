@@ -99,7 +99,8 @@ class Checkpointer:
     def branch(self, trials: Sequence[TrialInProgress], stacks: Sequence[Stack], step: int) -> None:
         """Leave the state of those trials of which another goes on after ``step`` updates as a checkpoint of that one.
 
-        One that has a checkpoint keeps it. What cannot be written is logged: the other trial begins at its beginning.
+        One that has a checkpoint to go on from keeps it. What cannot be written is logged: the other trial begins at
+        its beginning.
         """
         branching = [trial for trial in trials if self._at(trial, step)]
         if not branching or any(stack.step != step for stack in stacks):
@@ -108,7 +109,7 @@ class Checkpointer:
         for trial in branching if states else ():
             branch = self._branches[trial.group.trial_id]
             try:
-                if checkpoint.written_at(self._trunks, branch.trial_id) is None:
+                if checkpoint.load(self._trunks, branch.trial_id, branch.identity) is None:
                     saved = _saved(trial, states, trunk_steps=step)
                     checkpoint.save(self._trunks, branch.trial_id, branch.identity, saved)
             except OSError as error:

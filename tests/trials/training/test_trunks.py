@@ -148,6 +148,15 @@ def test_a_preempted_pack_goes_on_and_ends_with_the_same_bits(
     assert os.listdir(str(context.checkpoints)) == []
 
 
+@pytest.mark.parametrize("content", [b"", b"damaged"])
+def test_a_damaged_checkpoint_of_a_branch_is_replaced_by_the_state_of_its_trunk(content: bytes, tmp_path: Path) -> None:
+    pack = [spec(epochs) for epochs in (1, 2)]
+    (damaged := tmp_path / f"{pack[1].trial_id}.safetensors").write_bytes(content)
+    found = outcomes(pack, Context("cpu", tmp_path, checkpoints=str(tmp_path), branches=branches(pack)))
+    assert found[pack[1].trial_id].metrics["trunk_steps"] == trunk(pack[0])
+    assert not damaged.exists()
+
+
 def test_a_branch_of_a_trunk_that_diverges_diverges_at_the_same_step(tmp_path: Path) -> None:
     pack = [spec(epochs, lr=100.0, grad_clip=0.0, divergence_loss=6.0) for epochs in (1, 2)]
     found = list(outcomes(pack, Context("cpu", tmp_path, branches=branches(pack))).values())
