@@ -62,7 +62,7 @@ PAGES = (
         (
             Phenomenon(
                 "flattery",
-                "The loss that picks a setting is below its loss on text that picked nothing.",
+                "The loss that picks a setting is lower there than at the setting that as much other text picks.",
                 "Dodge, Gururangan, Card, Schwartz & Smith 2019, Show your work, arXiv:1909.03004",
                 "orchestrator/sweeps/tuning/flattery.toml",
                 (*BEST_OF, "--report", "other_loss"),

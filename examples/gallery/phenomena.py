@@ -170,7 +170,7 @@ def optimum_within(per_mille: float) -> Callable[[Any], Found]:
 
 
 def picking_flatters(answer: Any) -> Found:
-    """Decide whether the loss that picked a setting is below the one that did not, in every cell."""
+    """Decide whether the loss that picks a setting is lower there than where other text would pick, in every cell."""
     numbers: Numbers = {}
     above = []
     for place in answer["places"]:

@@ -41,6 +41,16 @@ def expected_best(pick: Array, report: Array, draws: Sequence[int]) -> tuple[Arr
     return weights @ pick[order], weights @ report[order]
 
 
+def flattery(pick: Array, report: Array, draws: Sequence[int]) -> Array:
+    """Return by how much ``pick`` is lower at the lowest of each k by itself than at that by ``report``: (draws,).
+
+    Both are read on the loss that picks, so that the two may be losses on text of different entropy. If they are
+    equally noisy, the settings that they pick are equally good, and the expectation is how far noise makes the pick
+    look better than it is.
+    """
+    return np.maximum(expected_best(report, pick, draws)[1] - expected_best(pick, report, draws)[0], 0.0)
+
+
 def intervals(
     pick: Array, values: Array, draws: Sequence[int], level: float, count: int, rng: np.random.Generator
 ) -> Array:
@@ -49,13 +59,25 @@ def intervals(
     They are of the bootstrap-t (Efron 1981) with ``count`` samples of the settings and jackknife errors: excess losses
     are skewed, and the few lowest decide. NaN where a sample has no spread.
     """
-    weights = rank_weights(len(pick), draws)
-    ordered = values[np.argsort(pick, kind="stable")]
-    sampled = rng.integers(0, len(pick), (count, len(pick)))
-    order = np.take_along_axis(sampled, np.argsort(pick[sampled], axis=1, kind="stable"), axis=1)
-    own, error = weights @ ordered, _errors(ordered, draws)
+    return _intervals([(1.0, pick, values)], draws, level, count, rng)
+
+
+def flattery_intervals(
+    pick: Array, report: Array, draws: Sequence[int], level: float, count: int, rng: np.random.Generator
+) -> Array:
+    """Return intervals of `flattery`, as `intervals`: (draws, 2). It is never below 0."""
+    return np.maximum(_intervals([(1.0, report, pick), (-1.0, pick, pick)], draws, level, count, rng), 0.0)
+
+
+Terms = Sequence[tuple[float, Array, Array]]  # factor, the loss that picks, the values: a sum of expectations
+
+
+def _intervals(terms: Terms, draws: Sequence[int], level: float, count: int, rng: np.random.Generator) -> Array:
+    size = len(terms[0][1])
+    (own,), (error,) = _estimates(terms, np.arange(size)[None], draws)
+    sampled, errors = _estimates(terms, rng.integers(0, size, (count, size)), draws)
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = (values[order] @ weights.T - own) / _errors(values[order], draws)
+        t = (sampled - own) / errors
     t = np.where(np.isfinite(t), t, np.nan)
     spread = ~np.isnan(t).all(axis=0)
     ends = np.full((2, len(draws)), np.nan)
@@ -65,18 +87,31 @@ def intervals(
     return np.stack([own - high * error, own - low * error], axis=1)
 
 
-def _errors(ordered: Array, draws: Sequence[int]) -> Array:
-    """Return jackknife standard errors of the expectation for each k: (..., draws) of ``ordered`` (..., settings)."""
-    count = ordered.shape[-1]
-    found = []
-    for weights in rank_weights(count - 1, draws):
-        before = np.cumsum(ordered[..., :-1] * weights, axis=-1)  # sums up to each setting that stays in its place
-        after = ordered[..., 1:] * weights  # of settings that move up by one
-        behind = after.sum(axis=-1, keepdims=True) - np.cumsum(after, axis=-1)
-        zero = np.zeros((*ordered.shape[:-1], 1))
-        left_out = np.concatenate([zero, before], axis=-1) + np.concatenate([after.sum(-1, keepdims=True), behind], -1)
-        found.append(left_out.std(axis=-1) * (count - 1) ** 0.5)
-    return np.stack(found, axis=-1)
+def _estimates(terms: Terms, samples: NDArray[np.int64], draws: Sequence[int]) -> tuple[Array, Array]:
+    """Return the sum of the terms for each of ``samples`` (samples, settings), and its jackknife standard error:
+    (samples, draws) each.
+    """
+    size = samples.shape[1]
+    ranked = []
+    for factor, pick, values in terms:
+        order = np.argsort(pick[samples], axis=1, kind="stable")
+        place = np.argsort(order, axis=1)  # of each setting
+        ranked.append((factor * np.take_along_axis(values[samples], order, axis=1), place))
+    expected: Array = np.sum([ordered @ rank_weights(size, draws).T for ordered, _ in ranked], axis=0)
+    errors = []
+    for weights in rank_weights(size - 1, draws):
+        left_out = [np.take_along_axis(_without_each(ordered, weights), place, axis=1) for ordered, place in ranked]
+        errors.append(np.sum(left_out, axis=0).std(axis=1) * (size - 1) ** 0.5)
+    return expected, np.stack(errors, axis=1)
+
+
+def _without_each(ordered: Array, weights: Array) -> Array:
+    """Return the expectation without each of the settings, in their order: (samples, settings) of ``ordered``."""
+    before = np.cumsum(ordered[:, :-1] * weights, axis=1)  # sums up to each setting that stays in its place
+    after = ordered[:, 1:] * weights  # of settings that move up by one
+    whole = after.sum(axis=1, keepdims=True)
+    moved = np.hstack([whole, whole - np.cumsum(after, axis=1)])
+    return np.asarray(np.hstack([np.zeros_like(whole), before]) + moved)
 
 
 def supported(count: int, draws: Sequence[int]) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""How many draws a result needs, and how much lower the loss that picked a setting is than one that did not."""
+"""How many draws a result needs, and how much lower the loss that picked a setting is for having picked it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.runs import frame_of
 from sweeplaw.analysis.tables.sql.expressions import check_columns
-from sweeplaw.analysis.tuning.experiment.expected_best import expected_best, intervals, ladder, supported
+from sweeplaw.analysis.tuning.experiment.expected_best import (
+    expected_best,
+    flattery,
+    flattery_intervals,
+    intervals,
+    ladder,
+    supported,
+)
 from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.quantities import counted, settings
 
@@ -32,8 +39,8 @@ class Drawn:
     """What the best of ``k`` drawn settings is expected to be.
 
     ``picked``: the loss that picks it. ``reported``: the other loss, the same one if there is none. ``flattery``: by
-    how much the first is lower. ``excess``: of ``reported`` over the loss reported of the best of all, as a share
-    of its magnitude. Intervals are None where the draws do not support one.
+    how much the first is lower than at the setting that the other would pick. ``excess``: of ``reported`` over the loss
+    reported of the best of all, as a share of its magnitude. Intervals are None where the draws do not support one.
     """
 
     k: int
@@ -79,7 +86,7 @@ class TuningExperiment(Shown):
 
     @property
     def flattery(self) -> float:
-        """By how much the loss that picked the best of all is lower than the one reported, mean over the places."""
+        """By how much the loss that picks is lower at the best of all than where the other is, mean over the places."""
         return float(np.mean([place.curve[-1].flattery for place in self.places]))
 
     def headline(self) -> tuple[str, ...]:
@@ -91,8 +98,8 @@ class TuningExperiment(Shown):
         lines = [f"{several} of {of} draws are expected to come within {self.within:.2%} of the best of all"]
         if self.apart:
             lines.append(
-                f"{self.pick} of the setting that it picks is {self.flattery:+.4g} below {self.report}, "
-                f"mean over {counted(len(self.places), 'place')}"
+                f"{self.pick} is {self.flattery:.4g} lower at the setting that it picks than at the one that "
+                f"{self.report} picks, mean over {counted(len(self.places), 'place')}"
             )
         return tuple(lines)
 
@@ -118,7 +125,7 @@ class TuningExperiment(Shown):
         if not self.apart:
             return f"{one.reported:.4f}", interval
         spread = one.flattery_interval
-        flattery = f"{one.flattery:+.4f}" + ("" if spread is None else f" [{spread[0]:+.4f}, {spread[1]:+.4f}]")
+        flattery = f"{one.flattery:.4f}" + ("" if spread is None else f" [{spread[0]:.4f}, {spread[1]:.4f}]")
         return f"{one.picked:.4f}", f"{one.reported:.4f}", interval, flattery
 
 
@@ -189,14 +196,15 @@ def _place(
     shown_at = ladder(count)
     known = [k for k in shown_at if supported(count, [k])[0]]
     ends = {k: _ends(one) for k, one in zip(known, intervals(pick, report, known, level, resamples, rng), strict=True)}
-    apart = intervals(pick, report - pick, known, level, resamples, rng) if losses[0] != losses[1] else ()
+    flattered = flattery(pick, report, every)
+    apart = flattery_intervals(pick, report, known, level, resamples, rng) if losses[0] != losses[1] else ()
     lower = {k: _ends(one) for k, one in zip(known, apart, strict=False)}
     sure = [k for k, interval in ends.items() if interval and _relative(interval[1] - last, last) <= within]
     row = part.row(int(np.argmin(pick)), named=True)
     curve = tuple(
         Drawn(
-            k, float(picked[k - 1]), float(reported[k - 1]), float(reported[k - 1] - picked[k - 1]),
-            float(excess[k - 1]), ends.get(k), lower.get(k),
+            k, float(picked[k - 1]), float(reported[k - 1]), float(flattered[k - 1]), float(excess[k - 1]),
+            ends.get(k), lower.get(k),
         )
         for k in shown_at
     )  # fmt: skip

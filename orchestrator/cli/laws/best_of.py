@@ -36,7 +36,8 @@ def best_of(
 
     The settings that were run count as draws: those of a random search, or of a grid whose levels are as good as drawn.
     The best is picked by --y. With --report, the loss on text that picked nothing, the answer also says by how much the
-    loss that picked is too low: put the two on different text, by a task such as `loss:CORPUS` in the sweep file.
+    loss that picked is too low for having picked: how much lower it is at its own setting than at the one that the
+    other text picks. The task `loss:held-out` in the sweep file gives as much text again.
 
     Example: sweeplaw best-of results/demo --knob lr --knob weight_decay
     """

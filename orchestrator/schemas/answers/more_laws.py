@@ -122,7 +122,10 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
             "report": means("the column of the loss that is reported", TEXT),
             "within": means("the relative excess asked for", NUMBER),
             "level": means("level of the intervals", NUMBER),
-            "flattery": means("by how much the loss that picks is lower, mean; null if it is the one reported", NUMBER),
+            "flattery": means(
+                "by how much the loss that picks is lower than where the other picks, mean; null if there is no other",
+                NUMBER,
+            ),
             "places": means(
                 "the curve over k of each cell",
                 each(

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeplaw.analysis.tuning.experiment.expected_best import expected_best, ladder, rank_weights
+from sweeplaw.analysis.tuning.experiment.expected_best import (
+    expected_best,
+    flattery,
+    flattery_intervals,
+    ladder,
+    rank_weights,
+)
 from sweeplaw.analysis.tuning.experiment.experiment import tuning_experiment
 from sweeplaw.trials.errors import InputError
 
@@ -58,9 +64,28 @@ def noisy(count: int, noise: float, seed: int = 0) -> pl.DataFrame:
 
 def test_flattery_of_equal_settings_is_the_expected_lowest_of_their_noise() -> None:
     """The lowest of 16 standard normal values is at -1.766 (Harter 1961); another loss is not lower at all."""
-    found = [tuning_experiment(noisy(16, 0.1, seed), ["N"], ["lr"], "a", "b", resamples=100) for seed in range(200)]
+    found = [tuning_experiment(noisy(16, 0.1, seed), ["N"], ["lr"], "a", "b", resamples=100) for seed in range(500)]
     assert np.mean([one.flattery for one in found]) == pytest.approx(0.1766, abs=0.015)
     assert all(one.apart for one in found)
+
+
+def test_text_of_another_entropy_is_no_flattery() -> None:
+    """Two texts on which the settings come in one order: the second is harder, and more so for good settings."""
+    losses = np.linspace(2.0, 3.0, 16)
+    frame = pl.DataFrame({"lr": np.arange(16.0), "a": losses, "b": 1.2 + 0.8 * losses})
+    found = tuning_experiment(frame, [], ["lr"], "a", "b", resamples=100)
+    assert [one.flattery for one in found.places[0].curve] == pytest.approx([0.0] * 8, abs=1e-12)
+    assert "a is 0 lower at the setting that it picks than at the one that b picks" in found.headline()[1]
+
+
+def test_intervals_of_flattery_cover_it() -> None:
+    rng, draws = np.random.default_rng(0), [2, 4, 8]
+    true = rng.exponential(0.05, (1500, 32))
+    pick, report = true + 0.01 * rng.standard_normal(true.shape), 1 + true + 0.01 * rng.standard_normal(true.shape)
+    expected = np.mean([flattery(*one, draws) for one in zip(pick, report, strict=True)], axis=0)
+    ends = np.array([flattery_intervals(x, y, draws, 0.95, 200, rng) for x, y in zip(pick[:200], report, strict=False)])
+    covered = (ends[..., 0] <= expected) & (expected <= ends[..., 1])
+    assert (covered.mean(axis=0) > 0.88).all()
 
 
 def test_the_same_loss_flatters_nothing_and_says_how_many_draws_are_needed() -> None:
@@ -88,3 +113,26 @@ def test_bad_input_is_refused_with_all_faults() -> None:
         tuning_experiment(frame.head(3), ["N"], ["lr"], "a")
     with pytest.raises(InputError, match="lost"):
         tuning_experiment(frame, ["N"], ["lr"], "lost")
+
+
+@pytest.mark.parametrize("losses", [[0.0] * 8, [3.0] * 8, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]])
+@pytest.mark.filterwarnings("error")
+def test_losses_that_are_equal_or_zero_have_an_excess_without_a_warning(losses: list[float]) -> None:
+    frame = pl.DataFrame({"N": [1e6] * 8, "lr": np.arange(1.0, 9.0), "val_loss": losses})
+    (place,) = tuning_experiment(frame, ["N"], ["lr"]).places
+    excess = [one.excess for one in place.curve]
+    assert excess == ([0.0] * len(excess) if losses[1] == losses[0] else [np.inf] * (len(excess) - 1) + [0.0])
+    assert place.needed == (1 if losses[1] == losses[0] else 8)
+
+
+def test_the_excess_of_negative_losses_is_above_the_best() -> None:
+    frame = pl.DataFrame({"N": [1e6] * 4, "lr": [1.0, 2.0, 3.0, 4.0], "val_loss": [-2.0, -4.0, -3.0, -1.0]})
+    (place,) = tuning_experiment(frame, ["N"], ["lr"]).places
+    assert [one.excess for one in place.curve] == pytest.approx([0.375, 1 / 6, 1 / 16, 0.0])
+
+
+def test_of_a_place_with_very_many_settings_some_count() -> None:
+    frame = noisy(20_000, 0.1).vstack(noisy(5, 0.1).with_columns(pl.lit(2e6).alias("N")))
+    found = tuning_experiment(frame, ["N"], ["lr"], "a", resamples=100)
+    assert [place.count for place in found.places] == [2000, 5]
+    assert found.notes == ("1 place with more than 2,000 settings: as many of them, drawn at random",)
