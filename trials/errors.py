@@ -38,6 +38,11 @@ class InputError(ValueError):
         bullets = [f"  - {fault}" for fault in self.faults]
         return "\n".join([f"{prefix}{len(self.faults)} faults", *bullets, *self.hints])
 
+    def sentence(self) -> str:
+        """Return the faults and the hints in one line, for a page or a screen that shows them in its text."""
+        prefix = f"{self.where}: " if self.where else ""
+        return prefix + "; ".join([*self.faults, *self.hints])
+
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.faults, self.where, self.hints)
 

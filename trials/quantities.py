@@ -17,8 +17,8 @@ def number(text: str) -> float:
 
 
 def counted(number: int, thing: str) -> str:
-    """Return a count with its noun: ``1 trial``, ``2 trials``."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+    """Return a count with its noun: ``1 trial``, ``2,000 trials``."""
+    return f"{number} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def plain(value: object) -> str:

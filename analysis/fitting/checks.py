@@ -149,10 +149,11 @@ def _input_faults(observations: Observations, law: Law) -> list[str]:
     rows, points, faults = len(observations.losses), _distinct_points(observations), []
     if points < len(law.names):
         needed = f"the {len(law.names)} parameters {', '.join(law.names)}"
-        faults.append(f"{rows} rows with {points} distinct points cannot fix {needed}")
+        faults.append(f"{counted(rows, 'row')} with {counted(points, 'distinct point')} cannot fix {needed}")
     for name, column in observations.inputs.items():
         if rows and np.all(column == column[0]):
-            value = f"{labelled(name, observations.columns[name])} is {column[0]:g} in all {rows} rows"
+            everywhere = "the only row" if rows == 1 else f"all {rows} rows"
+            value = f"{labelled(name, observations.columns[name])} is {column[0]:g} in {everywhere}"
             faults.append(f"{value}: with one distinct value its term cannot be distinguished from a constant")
     varying = {name: text for name, text in observations.columns.items() if name in observations.inputs
                and np.ptp(observations.inputs[name])} if rows else {}  # fmt: skip

@@ -28,7 +28,7 @@ def answer(family: Values) -> list[str]:
     """Return the answer of a family's values (`report_values`) as HTML sentences, the law first."""
     law = family["surface"]
     sentences = [*_law(law), *_growth(law), *_trust(law), *_settings(family)]
-    return sentences or [f"{escape(_sentence(law['why_not']))}"]
+    return sentences or [f"{escape(sentence(law['why_not']))}"]
 
 
 def formula_html(law: Values) -> str:
@@ -115,7 +115,7 @@ def _settings(family: Values) -> Iterator[str]:
     if hyper and not hyper["refused"] and hyper["laws"] and not _objection(hyper["verdict"]):
         laws = [_knob(name, one) for name, one in hyper["laws"].items()]
         yield f"<strong>Use</strong> {' and '.join(laws)}."
-        yield from (escape(_sentence(why.split(":")[0])) for why in hyper["verdict"]["exponents"]["sentences"])
+        yield from (escape(sentence(why.split(":")[0])) for why in hyper["verdict"]["exponents"]["sentences"])
     elif family["optima"]:
         last = family["optima"][-1]
         knobs = ", ".join(f"{escape(name)} = {escape(_value(one['best']))}" for name, one in last["knobs"].items())
@@ -157,7 +157,7 @@ def _optimum(law: Values) -> Badge:
     if law["adequacy"]["optimum"]["found"]:
         agree = f"{law['starts_agreeing']} of {counted(law['starts'], 'start')} of the fit end at it."
         return Badge("Optimum found", "ok", agree)
-    return Badge("Optimum not found", "no", _sentence(status_in_words(law["status"])))
+    return Badge("Optimum not found", "no", sentence(status_in_words(law["status"])))
 
 
 def _adequate(law: Values) -> Badge:
@@ -165,7 +165,7 @@ def _adequate(law: Values) -> Badge:
     grade = {"adequate": "ok", "inadequate": "no"}.get(found["verdict"], "part")
     title = {"ok": "Law adequate", "no": "Law inadequate", "part": "Law not judged"}[grade]
     reason = found["reasons"][0] if found["reasons"] else "no test could be made"
-    return Badge(title, grade, _sentence(plain(reason)))
+    return Badge(title, grade, sentence(plain(reason)))
 
 
 def _identified(law: Values) -> Badge:
@@ -222,8 +222,11 @@ def repeated(notes: Sequence[str]) -> list[str]:
     counts: dict[str, int] = {}
     for note in notes:
         counts[note] = counts.get(note, 0) + 1
-    return [f"{_sentence(note)}{f' ({count} times)' if count > 1 else ''}" for note, count in counts.items()]
+    return [f"{sentence(note)}{f' ({count} times)' if count > 1 else ''}" for note, count in counts.items()]
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+def sentence(text: str) -> str:
+    """Return a text as a sentence; a first word that is the name of a column, as ``weight_decay``, stays as it is."""
+    first = text.split(" ", 1)[0]
+    head = text[:1] if re.search(r"[_0-9./]", first) else text[:1].upper()
+    return f"{head}{text[1:].rstrip('.')}."

@@ -56,7 +56,7 @@ def _pair(first: str, a: Fit, second: str, b: Fit) -> dict[str, Any]:
         return {
             **head,
             "crossing": None,
-            "why_not": error.render(),
+            "why_not": error.sentence(),
             "sentence": f"{first} and {second}: where they cross is not told",
         }
     values = crossing.to_dict()

@@ -65,6 +65,6 @@ def _fit_slice(
     try:
         fitted = fit(rows, law, x=x, y=by.loss, bootstrap=RESAMPLES, all_rows=True)
     except InputError as error:
-        return FittedSlice(title, tuple(x.values()), at, None, str(error))
+        return FittedSlice(title, tuple(x.values()), at, None, error.sentence())
     _ = fitted.profiles  # most of the time of a law; cached in the fit
     return FittedSlice(title, tuple(x.values()), at, fitted)

@@ -50,7 +50,7 @@ def hyper_section(
     try:
         scorer, found = fit_runs(frame, axes, knobs, y, recipes, launches, estimator=estimator)
     except InputError as error:
-        return HyperSection({}, error.render())
+        return HyperSection({}, error.sentence())
     names = ("hyperlaw_lines", "hyperlaw_heatmaps")[: 2 if len(scorer.table.knobs) > 1 else 1]
     return HyperSection(found.to_dict(), "", names, partial(_drawn, frame, scorer, found))
 

@@ -20,6 +20,7 @@ from sweeplaw.analysis.report.answer import (
     parameter_rows,
     plain,
     repeated,
+    sentence,
 )
 from sweeplaw.analysis.report.charts.numbers import flops, people, percent, without_e
 from sweeplaw.analysis.report.content import family_cards
@@ -29,7 +30,7 @@ from sweeplaw.analysis.report.paper import figures
 from sweeplaw.analysis.report.paper.search_figures import search_figures
 from sweeplaw.analysis.report.report import Report, report_values
 from sweeplaw.analysis.tables.display import finite
-from sweeplaw.trials.quantities import short
+from sweeplaw.trials.quantities import counted, short
 from sweeplaw.trials.store_format.atomic_file import write_atomically
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def environment() -> Environment:
         short=short, g=_g, seconds=_seconds, plainly=status_in_words, warnings=further_warnings, sides=sides,
         people=people, flops=flops, percent=percent, answer=answer, badges=badges, parameters=parameter_rows,
         budgets=next_budgets, tens=without_e, formula=formula_html, repeated=repeated, plain=plain,
+        sentence=sentence, counted=counted,
     )  # fmt: skip
     return found
 

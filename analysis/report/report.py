@@ -15,6 +15,7 @@ import polars as pl
 from sweeplaw.analysis.fitting.display.fit_summary import summarise
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.recipes.comparison import RecipeComparison, compare_recipes
+from sweeplaw.analysis.report.charts.numbers import people
 from sweeplaw.analysis.report.comparison import compared
 from sweeplaw.analysis.report.extrapolation import forecast_values, rung_values
 from sweeplaw.analysis.report.family import Family
@@ -31,7 +32,6 @@ from sweeplaw.analysis.tuning.optimum import CellOptimum, unmeasured_cells
 from sweeplaw.analysis.tuning.settings import Launches
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.progress import ProgressCallback, no_progress
-from sweeplaw.trials.quantities import short
 
 LEAST_LEVELS = 4  # of a knob, for a law of its optimum: three for a quadratic and one degree of freedom
 MOST_CURVES = 8  # trials whose curves are shown
@@ -156,7 +156,7 @@ def best_of_each_size(section: Section) -> dict[str, str]:
     if "trial_id" not in seeds.columns:
         return {}
     rows = seeds.filter(pl.col(by.d) == pl.col(by.d).max().over(by.n)).unique(by.n, keep="first").sort(by.n)
-    return {row["trial_id"]: short(row[by.n]) for row in rows.to_dicts()[:MOST_CURVES]}
+    return {row["trial_id"]: people(row[by.n]) for row in rows.to_dicts()[:MOST_CURVES]}
 
 
 def _hyper(trials: pl.DataFrame, family: Family, by: Axes, launches: Launches) -> HyperSection | None:
@@ -254,7 +254,7 @@ def _extrapolation(fit: Fit) -> dict[str, Any]:
     try:
         return largest(fit).summary()
     except InputError as error:
-        return {"kind": "largest", "rows": 0, "note": error.render()}
+        return {"kind": "largest", "rows": 0, "note": error.sentence()}
 
 
 def _failures(trials: pl.DataFrame) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ class Observer:
         try:
             return roles_of(completed, self.followed.launches), ""
         except InputError as error:
-            return None, error.render()
+            return None, error.sentence()
 
 
 def roles_of(completed: pl.DataFrame, launches: Sequence[Mapping[str, Any]]) -> Axes:

@@ -63,4 +63,4 @@ class Paced(Generic[Result]):
             self.do(key, work)
             self.problem = ""
         except (InputError, OSError) as error:
-            self.problem = str(error)
+            self.problem = error.sentence() if isinstance(error, InputError) else str(error)

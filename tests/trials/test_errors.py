@@ -79,3 +79,8 @@ def test_every_value_that_is_not_positive_is_named() -> None:
         "y = nan",
     ]
     assert str(caught.value).startswith("predict: 5 faults")
+
+
+def test_faults_and_hints_are_one_sentence_for_a_page() -> None:
+    assert InputError("one").sentence() == "one"
+    assert InputError(["one", "two"], where="fit", hints=["left out: 3"]).sentence() == "fit: one; two; left out: 3"

@@ -29,7 +29,7 @@ def test_numbers_have_three_digits_and_the_unit_they_round_to(value, text):
 
 
 def test_a_count_of_one_is_singular():
-    assert [counted(n, "trial") for n in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]
+    assert [counted(n, "trial") for n in (0, 1, 2, 1575)] == ["0 trials", "1 trial", "2 trials", "1,575 trials"]
 
 
 def test_settings_show_floats_in_six_digits_and_other_values_unchanged():

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sweeplaw.analysis.report.charts.scales import Axis
 
 Values = Sequence[float] | NDArray[np.float64]
+End = tuple[float, float, str, str, str]  # of a line: its place, its label, the label's class and key
 
 LINE = 14.0  # height of a line of labels
 LETTER = 6.3  # mean width of a letter at the size of labels
@@ -35,7 +36,7 @@ class Chart:
     right: float = 16.0
     left: float = 0.0
     _parts: list[str] = field(default_factory=list)
-    _ends: list[tuple[float, float, str, str, str]] = field(default_factory=list)
+    _ends: list[End] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         widest = max((len(text) for _, text in self.y.ticks(self._rows)), default=1)
@@ -138,12 +139,14 @@ class Chart:
 
     def _labels(self) -> list[str]:
         """Return the labels at ends of lines, moved apart where they would overlap."""
-        ends = sorted(self._ends, key=lambda one: one[1])
-        places = apart([py for _, py, *_ in ends], LINE, self._box[1], self._box[3])
-        return [
-            _text(min(px + 7, self.width - LETTER * len(text)), py + 4, text, css, "start", key)
-            for (px, _, text, css, key), py in zip(ends, places, strict=True)
-        ]
+        ends = [(min(px + 7, self.width - LETTER * len(text)), py, text, css, key)
+                for px, py, text, css, key in self._ends]  # fmt: skip
+        labels = []
+        for column in _columns(ends):
+            places = apart([py for _, py, *_ in column], LINE, self._box[1], self._box[3])
+            for (px, _, text, css, key), py in zip(column, places, strict=True):
+                labels.append(_text(px, py + 4, text, css, "start", key))
+        return labels
 
     def _inside(self, x: float, y: float) -> bool:
         return self.x.inside(x) and self.y.inside(y)
@@ -165,6 +168,18 @@ class Chart:
             self._parts.append(f'{start} class="p {css}"{_key(key)}><title>{escape(text)}</title>{_close(start)}')
         else:
             self._parts.append(f'{start} class="{css}"{_key(key)}/>')
+
+
+def _columns(ends: Sequence[End]) -> list[list[End]]:
+    """Return labels that stand over or under each other, from the left, each column from its top."""
+    columns: list[list[End]] = []
+    edge = -math.inf
+    for one in sorted(ends):
+        if one[0] > edge:
+            columns.append([])
+        columns[-1].append(one)
+        edge = max(edge, one[0] + LETTER * len(one[2]))
+    return [sorted(column, key=lambda one: one[1]) for column in columns]
 
 
 def apart(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:

@@ -64,7 +64,11 @@ def sweep_card(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum
         return chart.svg()
 
     inner = [one for one in optima if not one.knob(knob).touches_edge]
-    title = f"The best {knob} lies inside the grid in {len(inner)} of {counted(len(optima), 'cell')}"
+    title = (
+        f"The best {knob} lies inside the grid in {len(inner)} of {counted(len(optima), 'cell')}"
+        if optima
+        else f"Loss against {knob}, the other knobs at their best"
+    )
     hidden = cells.select(by.n, by.d).n_unique() - drawn.select(by.n, by.d).n_unique()
     left_out = f" {counted(hidden, 'cell')} not drawn." if hidden else ""
     frame = f" {counted(above, 'setting')} above the frame." if above else ""

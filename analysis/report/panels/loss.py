@@ -119,7 +119,11 @@ def compute_card(family: Family, by: Axes, fit: Fit, advised: bool, band: Band |
     ahead = (
         f" Dashed and shaded: a forecast, up to {AHEAD:g} times the largest run, with its 95 % band." if found else ""
     )
-    rings = f" Rings: the {len(held)} points of largest compute, predicted by a law of the others." if held else ""
+    rings = (
+        f" Rings: the {counted(len(held), 'point')} of largest compute, predicted by a law of the others."
+        if held
+        else ""
+    )
     thick = " The thick line is the least loss that any size can reach." if found else ""
     return card(
         key,

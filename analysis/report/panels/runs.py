@@ -160,9 +160,12 @@ def curves_card(curves: pl.DataFrame, labels: Mapping[str, str], by: Axes, key: 
             chart.end(xs[-1], ys[-1], label, "l", trial_id)
         return chart.svg()
 
+    best, worst = people(min(ends), 4), people(max(ends), 4)
     return card(
         key,
-        f"The best trial of each size ends between {people(max(ends), 4)} and {people(min(ends), 4)}",
+        f"The best trial ends at {best}"
+        if best == worst
+        else f"The best trial of each size ends between {worst} and {best}",
         f"{'Validation' if column == 'val_loss' else 'Training'} loss, each size at its largest budget.",
         draw,
         f"{counted(known.height, 'point')}. The highest losses, at the beginning, may lie above the frame.",

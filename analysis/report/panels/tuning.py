@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
@@ -55,10 +57,9 @@ def best_of_card(family: Family, by: Axes, key: str) -> Card | None:
                 chart.dot(float(one.k), one.excess, f"pt {fill(rank, len(places))}", text, name, 3)
         return chart.svg()
 
-    needed, counted_draws = sorted(place.needed for place in found.places), [place.count for place in found.places]
-    several = f"{needed[0]} to {needed[-1]}" if needed[0] < needed[-1] else f"{needed[0]}"
-    hidden = len(found.places) - len(places)
+    hidden, poor = len(found.places) - len(places), family.best.height - len(found.places)
     left_out = f" {counted(hidden, 'cell')} not drawn." if hidden else ""
+    left_out += f" {counted(poor, 'cell')} with fewer than {LEAST_SETTINGS} left out." if poor > 0 else ""
     rows = (
         (place.at[by.n], place.at[by.d], one.k, one.reported, one.excess)
         for place in found.places
@@ -66,14 +67,25 @@ def best_of_card(family: Family, by: Axes, key: str) -> Card | None:
     )
     return card(
         key,
-        f"{several} draws come within {percent(WITHIN)} of the best of {max(counted_draws)}",
-        "A line for each size and budget, dark to light as both grow: the expected best of k of its settings.",
+        _finding(found.places),
+        "A line for each size and budget, dark to light as both grow: the best of k of its settings, drawn at random.",
         draw,
         f"{counted(rich.height, 'setting')}, means over seeds; unbiased for settings drawn at random.{left_out}",
         f"Expected excess of the best of k settings, {counted(len(places), 'line')}.",
         sheet((by.n, by.d, "k", "expected_loss", "excess"), rows),
         half=True,
     )
+
+
+def _finding(places: Sequence[PlaceDrawn]) -> str:
+    needed, of = (_range([getattr(place, name) for place in places]) for name in ("needed", "count"))
+    best = "Any one setting" if needed == "1" else f"The best of {needed} random settings"
+    return f"{best} is expected within {percent(WITHIN)} of the best of {of}"
+
+
+def _range(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low} to {high}" if low < high else f"{low}"
 
 
 def _cell(place: PlaceDrawn, by: Axes) -> str:

@@ -63,7 +63,7 @@ def recipes_section(tables: Tables, loss: str = "val_loss") -> RecipesSection | 
         columns = {} if loss == "val_loss" else {"loss": loss}
         return RecipesSection(recipe_limits(tables, draws=DRAWS, columns=columns))
     except InputError as error:
-        return RecipesSection(None, refused=error.render())
+        return RecipesSection(None, refused=error.sentence())
 
 
 def write_page(path: Path, title: str, study: RecipeStudy, shares: Sequence[Retained] = ()) -> None:

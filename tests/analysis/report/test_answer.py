@@ -71,3 +71,8 @@ def test_a_law_that_fails_gives_way_to_the_best_setting_that_ran(changed: dict[s
     said = answer.answer(family(**changed))
     assert not any("Use</strong>" in sentence for sentence in said)
     assert said[-1] == "In the largest cell the best setting is <strong>lr = 0.01</strong>: loss 2.500."
+
+
+def test_a_sentence_begins_with_a_capital_unless_with_the_name_of_a_column() -> None:
+    assert answer.sentence("no misfit found.") == "No misfit found."
+    assert answer.sentence("weight_decay differs from N to n") == "weight_decay differs from N to n."

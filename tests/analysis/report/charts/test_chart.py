@@ -71,6 +71,15 @@ def test_labels_at_the_ends_of_lines_are_moved_apart_and_stay_in_the_frame():
     assert apart([], LINE, 30, 300) == []
 
 
+def test_labels_that_do_not_stand_over_each_other_stay_at_their_lines():
+    chart = Chart(Axis("x", 0, 10), Axis("y", 0, 100), 400, 300, "test", right=40)
+    for x, y, text in ((2, 50, "left"), (9, 50, "a"), (9, 51, "b")):
+        chart.end(x, y, text)
+    at = {text: float(y) - 4 for y, text in re.findall(r'class="l" x="[\d.]+" y="([\d.]+)"[^>]*>(\w+)<', chart.svg())}
+    assert at["left"] == pytest.approx(chart.at(2, 50)[1], abs=0.06)
+    assert at["a"] - at["b"] == pytest.approx(LINE, abs=0.11)
+
+
 def test_a_line_with_a_gap_is_in_two_pieces():
     chart = Chart(Axis("x", 1, 10, log=True), Axis("y", 0, 10), 400, 300, "test")
     chart.line([1, 2, 3, 4, 5], [1, 2, math.nan, 4, 5], "law")
