@@ -49,7 +49,7 @@ class LiveStore:
         self.script = self.templates.get_template("live_script.html.j2").render()
 
     def overview(self) -> Overview:
-        """Return the store as it was at most `SECONDS` ago, or longer where a look takes long. Raise OSError."""
+        """Return the store as it was at most `SECONDS` ago, or longer if a look is slow. Raise InputError, OSError."""
         with self._lock:
             latest = self._look.result
             if latest is None or self._look.due(object()):
@@ -98,13 +98,18 @@ def application(live: LiveStore, token: str, port: int) -> Application:
     """Return the page of a store, served on this port, for those who know the token."""
 
     async def page(request: Request) -> Response:
-        return HTMLResponse(await run_in_threadpool(live.page, Asked.of(request.query_params)))
+        try:
+            return HTMLResponse(await run_in_threadpool(live.page, Asked.of(request.query_params)))
+        except (InputError, OSError) as error:
+            return PlainTextResponse(f"{error}\n", 503)
 
     async def trial(request: Request) -> Response:
         try:
             return HTMLResponse(await run_in_threadpool(live.trial, request.path_params["trial_id"]))
         except InputError as error:
             return PlainTextResponse(f"{error}\n", 404)
+        except OSError as error:
+            return PlainTextResponse(f"{error}\n", 503)
 
     async def events(request: Request) -> Response:
         known = dict(pair.split(":", 1) for pair in request.query_params.get("known", "").split(",") if ":" in pair)
@@ -118,18 +123,19 @@ def application(live: LiveStore, token: str, port: int) -> Application:
 
 async def _changes(live: LiveStore, asked: Asked, known: Mapping[str, str]) -> AsyncIterator[str]:
     """Yield the changed pieces as server-sent events, until the reader leaves or the server ends."""
-    seen, quiet = dict(known), 0.0
+    seen, quiet, faulty = dict(known), 0.0, False
     while not live.closing():
         try:
             found = await run_in_threadpool(live.pieces, asked)
         except (InputError, OSError) as error:
-            yield _event("fault", {"sentence": str(error)})
+            yield _event("fault", {"sentence": error.sentence() if isinstance(error, InputError) else str(error)})
+            faulty = True
             await asyncio.sleep(SECONDS)
             continue
         changed = found.changed(seen)
-        if changed or set(found.html) != set(seen):
+        if changed or faulty or set(found.html) != set(seen):
             yield _event("pieces", {"changed": changed, "places": list(found.html)})
-            seen, quiet = found.digests(), 0.0
+            seen, quiet, faulty = found.digests(), 0.0, False
         elif quiet >= ALIVE_SECONDS:
             yield ":\n\n"
             quiet = 0.0

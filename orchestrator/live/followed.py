@@ -16,7 +16,7 @@ from sweeplaw.orchestrator.monitor.relaunch import Plans
 from sweeplaw.orchestrator.monitor.status import planned
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.store_format.journal import Decoded
-from sweeplaw.trials.store_format.layout import RECENCY
+from sweeplaw.trials.store_format.layout import RECENCY, identify
 from sweeplaw.trials.store_format.parts.snapshot import Snapshot, snapshot, verified
 
 # Columns of the trials table that are kept in memory, with the knobs that launches named; others are read on request.
@@ -46,9 +46,14 @@ class FollowedStore:
         self._stamp: Mapping[str, tuple[int, int, int]] | None = None
 
     def read(self) -> bool:
-        """Read what was added. Return False if no file of the store has changed since the last call. Raise OSError."""
+        """Read what was added. Return False if no file of the store has changed since the last call.
+
+        Raise InputError if there is no store any more, or for now: what was read of it stays. Raise OSError.
+        """
         location = self.store.location
         stamp = {name: state for folder in _WATCHED for name, state in location.states(folder).items()}
+        if stamp != self._stamp or not stamp:
+            identify(location)
         if stamp == self._stamp:
             return False
         self.store.problems = ()

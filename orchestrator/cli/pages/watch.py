@@ -39,17 +39,21 @@ def watch(
 
     Example: sweeplaw watch results/demo
     """
-    from sweeplaw.orchestrator.cli.pages.watch_screen import screen
+    from sweeplaw.orchestrator.cli.pages.watch_screen import screen, unseen
     from sweeplaw.orchestrator.live.followed import FollowedStore
     from sweeplaw.orchestrator.live.law import LawSoFar, law_so_far
     from sweeplaw.orchestrator.live.overview import Observer
     from sweeplaw.orchestrator.live.pacing import Paced
+    from sweeplaw.trials.errors import InputError
 
     observer = Observer(FollowedStore(store))
     law: Paced[LawSoFar | None] = Paced(LAW_SHARE)
 
     def look(height: int | None) -> Group:
-        found = observer.look()
+        try:
+            found = observer.look()
+        except (InputError, OSError) as error:  # of a disk that is away for a while, say
+            return unseen(str(error), f"{dt.datetime.now():%H:%M:%S}")
         key = (found.cells.complete.rows(), found.ended) if found.cells is not None else None
         law.start(key, lambda: law_so_far(found))
         law.wait(min(seconds, LAW_SECONDS))

@@ -42,6 +42,11 @@ def screen(found: Overview, law: LawSoFar | None, clock: str, height: int | None
     return Group(*parts)
 
 
+def unseen(why: str, clock: str) -> Group:
+    """Return the screen of a store that cannot be read for now."""
+    return Group(Text(safe(f"{why}, at {clock}; looking again"), style="red"))
+
+
 def safe(text: object) -> str:
     """Return a text of the store that cannot control the terminal."""
     return harmless(str(text).replace("\x1b", "\\x1b").replace("\n", " "))

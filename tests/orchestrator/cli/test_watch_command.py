@@ -93,3 +93,19 @@ def test_no_name_of_a_store_controls_the_terminal() -> None:
     hostile = "a\x1b[2J\x1b]0;title\x07\nb\x1b[31m"
     assert safe(hostile).isprintable()
     assert safe(dt.date(2026, 1, 1)) == "2026-01-01"
+
+
+def test_a_store_that_is_gone_is_said_and_looked_for_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, away = Path(store.location.root), Path(store.location.root).with_name("away")
+    turns = iter([lambda: place.rename(away), lambda: away.rename(place)])
+
+    def sleep(seconds: float) -> None:
+        turn = next(turns, None)
+        if turn is None:
+            raise KeyboardInterrupt
+        turn()
+
+    monkeypatch.setattr("sweeplaw.orchestrator.cli.pages.watch.time.sleep", sleep)
+    text = " ".join(" ".join(watched(store)).split())
+    assert text.count("is not a sweeplaw store (it has no store.json), at ") == 1
+    assert text.count("0 ended") == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -17,6 +18,7 @@ from sweeplaw.orchestrator.monitor.status import progress
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
+from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import State
 from tests.conftest import make_record
 
@@ -101,3 +103,18 @@ def test_progress_of_what_is_followed_is_that_of_the_store(store: Store) -> None
     seen.read()
     now = dt.datetime(2026, 1, 1, 0, 20, tzinfo=dt.UTC)
     assert progress(seen.store, now, rows=seen.rows, plans=seen.plans) == progress(Store(store.location), now)
+
+
+def test_a_store_that_is_gone_is_said_and_what_was_read_stays(store: Store) -> None:
+    with store.writer("launch") as writer:
+        writer.write([make_record(number) for number in range(3)])
+    seen = FollowedStore(store.location.uri)
+    seen.read()
+    place = Path(store.location.root)
+    away = place.rename(place.with_name("away"))
+    with pytest.raises(InputError, match="is not a sweeplaw store"):
+        seen.read()
+    assert seen.rows.height == 3
+    away.rename(place)
+    assert not seen.read()
+    same(store, seen)

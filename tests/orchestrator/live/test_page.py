@@ -207,3 +207,30 @@ def test_an_empty_store_says_so_and_damage_is_named(store: Store) -> None:
     text = LiveStore(store.location.uri).page(Asked())
     assert "Damaged: " in text
     assert name in text
+
+
+def test_a_store_that_is_gone_is_a_fault_until_it_is_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "SECONDS", 0.01)
+    monkeypatch.setattr(app, "SHARE", 1.0)
+    live = LiveStore(store.location.uri)
+    client = TestClient(application(live, TOKEN, PORT), base_url=f"http://127.0.0.1:{PORT}")
+    known = live.pieces(Asked()).digests()
+    place = Path(store.location.root)
+
+    async def events() -> tuple[str, int, str]:
+        coming = app._changes(live, Asked(), known)
+        away = place.rename(place.with_name("away"))
+        fault = await asyncio.wait_for(anext(coming), 60)
+        while (status := client.get(f"/{TOKEN}/").status_code) == 200:  # what was seen a moment ago
+            pass
+        away.rename(place)
+        while (back := await asyncio.wait_for(anext(coming), 60)).startswith("event: fault"):
+            pass
+        return fault, status, back
+
+    fault, status, back = asyncio.run(events())
+    assert fault.startswith("event: fault")
+    assert "is not a sweeplaw store" in fault
+    assert status == 503
+    assert back.startswith("event: pieces")  # which takes the sentence from the page
+    assert client.get(f"/{TOKEN}/").status_code == 200
