@@ -19,6 +19,7 @@ WORKLOADS: Mapping[str, Mapping[str, str]] = {
     "modular_arithmetic": {},
     "surrogate": {},
     "ridge": {},
+    "linear_dynamics": {},
     "ensemble": {"store": "."},
     "evaluation": {"store": "."},
 }

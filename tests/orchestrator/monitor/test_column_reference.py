@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sweeplaw.orchestrator.monitor.column_reference import entries, markdown, present
+from sweeplaw.orchestrator.monitor.column_reference import WORKLOADS, entries, markdown, present
 from sweeplaw.trials.record import TRIAL_COLUMNS
+from sweeplaw.trials.workloads import registry
 from tests.paths import ROOT
 
 PAGE = ROOT / "docs" / "columns.md"
@@ -18,6 +19,12 @@ def test_the_page_is_up_to_date():
 def test_every_core_column_has_a_meaning():
     meanings = {entry.column: entry.meaning for entry in entries() if entry.table == "trials"}
     assert all(meanings[column.name] for column in TRIAL_COLUMNS)
+
+
+def test_every_workload_of_ours_is_described():
+    """But those whose columns are the user's own: a recorded table, a function, a command."""
+    assert WORKLOADS.keys() == registry._BUILT_IN.keys() - {"replay", "python", "command"}
+    assert all(entry.meaning for entry in entries())
 
 
 def test_the_columns_listed_for_a_store_are_those_it_has(store, record, points):
