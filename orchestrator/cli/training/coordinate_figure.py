@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
@@ -15,11 +17,12 @@ NAMES = {"standard": "standard parametrization", "mup": "µP"}
 
 def changes_by_width(changes: Sequence[CoordinateChange]) -> Figure:
     """Draw the change of each layer after the last step against the width, both on log scales."""
-    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    figure = Figure(figsize=(8.0, 3.4), layout="constrained")
     names = list(dict.fromkeys(item.parametrization for item in changes))
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     last = max(item.step for item in changes)
     layers = list(dict.fromkeys(item.layer for item in changes))
+    colours = COLOURS if len(layers) <= len(COLOURS) else colormaps["viridis"](np.linspace(0, 0.95, len(layers)))
     for panel, name in zip(panels, names, strict=True):
         for place, layer in enumerate(layers):
             own = [item for item in changes if (item.parametrization, item.layer, item.step) == (name, layer, last)]
@@ -27,7 +30,7 @@ def changes_by_width(changes: Sequence[CoordinateChange]) -> Figure:
             panel.plot(
                 [item.width for item in own],
                 [item.change for item in own],
-                color=COLOURS[place % len(COLOURS)],
+                color=colours[place],
                 marker="o",
                 ms=3.5,
                 lw=1.6,
@@ -42,5 +45,5 @@ def changes_by_width(changes: Sequence[CoordinateChange]) -> Figure:
         panel.set_title(NAMES[name], fontsize=10)
         panel.grid(True, which="major", alpha=0.25)
     panels[0].set_ylabel(f"change of activations after {last} steps (RMS)")
-    panels[-1].legend(fontsize=8, frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)
     return figure

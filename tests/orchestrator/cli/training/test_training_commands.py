@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.colors import to_hex
 
+from sweeplaw.orchestrator.cli.training.coordinate_figure import NAMES, changes_by_width
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import read
+from sweeplaw.trials.workloads.language_model.coordinate_check import CoordinateChange
 from tests.paths import ROOT
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
@@ -59,6 +62,17 @@ def test_a_coordinate_check_draws_and_says_what_moves(folder: Path) -> None:
     shown = [float(line.split("  ")[-2]) for line in done.stdout.splitlines()[1:]]
     assert [round(item["exponent"], 2) for item in answer["exponents"]] == pytest.approx(shown, abs=0.011)
     assert len(answer["changes"]) == 2 * 2 * 3 * 4
+
+
+def test_the_lines_of_a_deep_model_have_colours_of_their_own_and_a_legend_beside_them() -> None:
+    layers = ["embedding", *map(str, range(9)), "logits"]
+    figure = changes_by_width(
+        [CoordinateChange(name, width, 3, layer, 0.1) for name in NAMES for layer in layers for width in (32, 64)]
+    )
+    figure.canvas.draw()
+    assert len({to_hex(line.get_color()) for line in figure.axes[0].lines}) == len(layers)
+    (legend,) = figure.legends
+    assert not any(axes.get_window_extent().overlaps(legend.get_window_extent()) for axes in figure.axes)
 
 
 def test_a_profile_has_all_parts_of_a_step(folder: Path) -> None:
