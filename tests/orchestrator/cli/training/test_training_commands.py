@@ -69,7 +69,7 @@ def test_the_lines_of_a_deep_model_have_colours_of_their_own_and_a_legend_beside
     figure = changes_by_width(
         [CoordinateChange(name, width, 3, layer, 0.1) for name in NAMES for layer in layers for width in (32, 64)]
     )
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     assert len({to_hex(line.get_color()) for line in figure.axes[0].lines}) == len(layers)
     (legend,) = figure.legends
     assert not any(axes.get_window_extent().overlaps(legend.get_window_extent()) for axes in figure.axes)
