@@ -106,7 +106,7 @@ def _bars(
         text = f"{counted(trials, 'trial')}, {state}, {_clock(end - start)}{f' on {host}' if host else ''}"
         css = "r-diverged" if state == "diverged" else "r-lost" if state in WASTED else "r-completed"
         box = f'x="{left:.1f}" y="{middle - 7:.1f}" width="{max(1.0, right - left - 0.6):.1f}" height="14"'
-        parts.append(f'<rect {box} class="p run {css}"><title>{escape(text)}</title></rect>')
+        parts.append(f'<rect {box} class="p {css}"><title>{escape(text)}</title></rect>')
     return parts
 
 

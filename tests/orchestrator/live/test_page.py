@@ -162,6 +162,17 @@ def test_pages_and_orders_are_addresses(live: LiveStore) -> None:
     assert Asked("lr < 1", "-lr", 3).address(page=4) == "?where=lr+%3C+1&sort=-lr&page=4"
 
 
+def test_marks_of_the_reports_figures_have_no_class_of_the_map(live: LiveStore) -> None:
+    assert live.templates.loader is not None
+    style = live.templates.loader.get_source(live.templates, "live_style.html.j2")[0]
+    of_the_map = set(re.findall(r"\.ch \.(\w+)", style))
+    assert {"run", "wait"} <= of_the_map
+    figures = "".join(html for place, html in live.pieces(Asked()).html.items() if place.startswith("f-"))
+    marks = re.findall(r'<(?:rect|circle|path)[^>]* class="([^"]*)"', figures)
+    assert {"r-completed", "r-lost"} <= {css for mark in marks for css in mark.split()}
+    assert not [mark for mark in marks if of_the_map & set(mark.split())]
+
+
 def test_a_trial_has_its_knobs_curve_and_attempts(client: TestClient, live: LiveStore) -> None:
     trial = live.overview().rows.filter(state="completed")["trial_id"][0]
     text = client.get(f"/{TOKEN}/trial/{trial[:10]}").text
