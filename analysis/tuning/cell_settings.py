@@ -152,7 +152,7 @@ def objection(fit: Quadratic, knobs: Sequence[KnobOptimum]) -> str:
             side, end = ("below", knob.levels[0]) if knob.fitted < knob.levels[0] else ("above", knob.levels[-1])
             return f"the fitted {knob.name} = {knob.fitted:.3g} is {side} the grid, which ends at {end:.3g}"
     if fit.convex is None:
-        return "as many terms as points: a minimum without an interval"
+        return "as many terms as points"
     if fit.convex < CONVEX_ENOUGH:
         return f"curvature not established: {fit.convex:.0%} of the draws are convex"
     return ""
