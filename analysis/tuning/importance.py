@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.levels import levels
+from sweeplaw.analysis.tables.roles.guessed import refining
 from sweeplaw.analysis.tables.runs import frame_of
 from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.analysis.tuning.anova import filled, shares, without_noise
 from sweeplaw.analysis.tuning.grid_noise import RunNoise, run_noise
 from sweeplaw.analysis.tuning.repeats import settings as averaged
 from sweeplaw.analysis.tuning.selection_bias import selection_bias
+from sweeplaw.analysis.tuning.settings import SIZES, further_recipes
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import plain, settings
 
@@ -144,7 +146,7 @@ def importance(
     parts = kept.partition_by(list(cells), as_dict=True, maintain_order=False) if cells else {(): kept}
     ordered = sorted(parts.items(), key=lambda item: tuple((str(type(value)), value) for value in item[0]))
     grids = [(dict(zip(cells, key, strict=True)), part, _Levels.of(part, knobs)) for key, part in ordered]
-    noise = _noise(kept, cells, knobs, y)
+    noise = _noise(frame.filter(measured).drop_nulls([*cells, *knobs]), cells, knobs, y)
     found = [_importance(cell, part, at, knobs, y, defaults or {}, cap, noise) for cell, part, at in grids]
     return found, frame.height - kept.height
 
@@ -218,11 +220,16 @@ def _importance(
 
 
 def _noise(kept: pl.DataFrame, cells: Sequence[str], knobs: Sequence[str], y: str) -> RunNoise | None:
-    """Return the noise of a run over all cells, None if a loss is not positive or nothing tells it."""
+    """Return the noise of a run over all cells, None if a loss is not positive or nothing tells it.
+
+    Runs of different sizes or recipes are no repeats of each other, whatever the cells are.
+    """
     if not (kept[y] > 0).all():
         return None
-    every = averaged(kept, cells, knobs, y)
-    return run_noise(every, every.partition_by(list(cells)) if cells else [every], knobs, y)
+    sizes = [name for name in SIZES if name in kept.columns and name not in {*cells, *knobs}]
+    apart = [*cells, *refining(kept, cells, [*sizes, *further_recipes(kept, [*cells, *sizes], knobs, y)[0]])]
+    every = averaged(kept, apart, knobs, y)
+    return run_noise(every, every.partition_by(apart) if apart else [every], knobs, y)
 
 
 def _codes(column: pl.Series) -> tuple[list[Any], NDArray[np.int64]]:

@@ -31,7 +31,7 @@ _FACTS = RESERVED_COLUMNS - {"workload", SOURCE}  # filled by the run itself, so
 _OF_A_RUN = re.compile(
     "id|name|notes?|message|tags?|user|host|hostname|node|gpu|device|state|status|version|commit|url"
 )
-_SIZES = ("N", "D", ALIASES["N"], ALIASES["D"])  # no recipes: at cells of C, say, the best N and D are meant
+SIZES = ("N", "D", ALIASES["N"], ALIASES["D"])  # no recipes: at cells of C, say, the best N and D are meant
 _LISTED = 6  # recipes in a note
 OWN, UNKNOWN = "own", "unknown"  # recipes: of runs that were not imported, and of those whose text is null
 
@@ -72,16 +72,16 @@ def split_columns(
     named = tuple(dict.fromkeys([*recipes, *groups]))
     found = roles(frame, launches, [*numeric, *named], [y, *knobs])
     apart = refining(
-        frame, [], [name for name in found.families if name not in _SIZES]
+        frame, [], [name for name in found.families if name not in SIZES]
     )  # also where no cells are shared
     keys = [*numeric, *named, *apart]
-    sizes = [name for name in _SIZES if name in frame.columns and name not in {*keys, *knobs}]
-    tuned = [name for name in dict.fromkeys([*others, *found.knobs]) if name not in _SIZES]
+    sizes = [name for name in SIZES if name in frame.columns and name not in {*keys, *knobs}]
+    tuned = [name for name in dict.fromkeys([*others, *found.knobs]) if name not in SIZES]
     candidates = [*tuned, *varying_columns(frame, keys, sizes)]
     held = _held(frame, keys, knobs, candidates, tuple(recorded(launches).derived))
     more = _recipes(frame, [*keys, *knobs, *held], y)
     notes = [_as_recipes(groups)] if groups else []
-    notes += [_apart(frame, [*apart, *more])] if apart or more else []
+    notes += [_apart(frame, [*apart, *more], "is a recipe with cells and a factor")] if apart or more else []
     return Split(numeric, (*named, *apart, *more), held, tuple(notes))
 
 
@@ -130,14 +130,23 @@ def _as_recipes(groups: Sequence[str]) -> str:
     return f"{', '.join(groups)} {what} recipes with a factor each, and no axis (the same as --recipe)"
 
 
-def _apart(frame: pl.DataFrame, names: Sequence[str]) -> str:
+def _apart(frame: pl.DataFrame, names: Sequence[str], what: str) -> str:
     found = split(frame, names)
     shown = [f"{name_of(values)}: {counted(part.height, 'run')}" for values, part in found[:_LISTED]]
     more = [f"{len(found) - _LISTED} more"] if len(found) > _LISTED else []
     return (
-        f"runs differ in {', '.join(names)}: each value is a recipe with cells and a factor of "
+        f"runs differ in {', '.join(names)}: each value {what} of "
         f'its own ({"; ".join([*shown, *more])}); --where "{condition_of(found[0][0])}" selects one'
     )
+
+
+def further_recipes(
+    frame: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], y: str, launches: Launches = ()
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the columns of recipes beside ``keys``, whose runs are never averaged, and a note if there are some."""
+    found = split_columns(frame, keys, knobs, y, (), launches).recipes
+    names = tuple(name for name in found if name not in keys)
+    return names, (_apart(frame, names, "has cells"),) if names else ()
 
 
 def require_one_recipe(

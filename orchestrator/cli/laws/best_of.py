@@ -9,7 +9,7 @@ import typer
 from sweeplaw.orchestrator.cli.shared.options import names
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
 from sweeplaw.orchestrator.cli.shared.pictures import Picture, check_picture, write_picture
-from sweeplaw.orchestrator.cli.shared.runs import Cell, Knobs, Let, Source, Where, Y, read_runs
+from sweeplaw.orchestrator.cli.shared.runs import Cell, Knobs, Let, Source, Where, Y, read_runs, recipes_apart
 
 
 def register(app: typer.Typer) -> None:
@@ -47,7 +47,9 @@ def best_of(
     places = names(cell)
     columns = [*places, *knob, *([report] if report else [])]
     runs = read_runs(source, columns, y, let, where, "")
-    found = tuning_experiment(runs.frame, places, knob, y, report, within=within, level=level)
+    found = tuning_experiment(
+        runs.frame, recipes_apart(runs, places, knob, y), knob, y, report, within=within, level=level
+    )
     if out is not None:
         from sweeplaw.analysis.report.paper.tuning_figures import expected_best_figure
 

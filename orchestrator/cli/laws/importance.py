@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ import typer
 
 from sweeplaw.orchestrator.cli.shared.options import names, pairs
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
-from sweeplaw.orchestrator.cli.shared.runs import Knobs, Let, Source, Where, Y, read_runs
+from sweeplaw.orchestrator.cli.shared.runs import Knobs, Let, Source, Where, Y, read_runs, recipes_apart
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.tuning.importance import Importance
@@ -59,8 +60,9 @@ def importance(
 
     if figure is not None and figure.suffix.lower() not in FIGURES:
         raise InputError(f"--figure {figure}: the name ends in none of {', '.join(FIGURES)}")
-    axes = names(cell)
+    axes: Sequence[str] = names(cell)
     runs = read_runs(source, [*axes, *knob], y, let, where, "")
+    axes = recipes_apart(runs, axes, knob, y) if axes else ()
     notes = runs.notes
     defaults = {name: _number(value) for name, value in pairs(default, "--default").items()}
     found, dropped = decompose(runs.frame, knob, y, axes, defaults, cap)

@@ -10,7 +10,7 @@ import typer
 from sweeplaw.orchestrator.cli.shared.options import names
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
 from sweeplaw.orchestrator.cli.shared.pictures import Picture, check_picture, write_picture
-from sweeplaw.orchestrator.cli.shared.runs import Knobs, Let, Source, Where, Y, read_runs
+from sweeplaw.orchestrator.cli.shared.runs import Knobs, Let, Source, Where, Y, read_runs, recipes_apart
 from sweeplaw.trials.quantities import settings
 
 if TYPE_CHECKING:
@@ -48,11 +48,17 @@ def transfer(
     from sweeplaw.analysis.tables.sql.expressions import condition
     from sweeplaw.analysis.tuning.transfer import PROFILE
     from sweeplaw.analysis.tuning.transfer import transfer as choose
+    from sweeplaw.trials.errors import InputError
 
     check_picture(out)
     axes = names(workload)
     runs = read_runs(source, [*axes, *knob], y, let, where, "")
     held_out = condition(evaluate_on, runs.frame.select(axes).schema) if evaluate_on else None
+    if further := recipes_apart(runs, axes, knob, y)[len(axes) :]:
+        raise InputError(
+            f"the runs of a workload differ in {', '.join(further)}, and their losses are not averaged",
+            hints=[f"--where selects one; --workload {','.join([*axes, *further])} has a workload for each"],
+        )
     found = choose(runs.frame, axes, knob, y, evaluate_on=held_out, k=count)
     if out is not None:
         from sweeplaw.analysis.report.paper.tuning_figures import profile_figure

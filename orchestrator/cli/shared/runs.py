@@ -67,6 +67,20 @@ def read_runs(
     return SourceRuns(frame, notes + _batch_units(frame, columns, steps), loaded.faults, loaded.launches)
 
 
+def recipes_apart(runs: SourceRuns, keys: Sequence[str], knobs: Sequence[str], y: str) -> tuple[str, ...]:
+    """Return ``keys`` and the columns of recipes beside them, whose runs are never averaged, with a note in ``runs``.
+
+    Raise InputError.
+    """
+    from sweeplaw.analysis.tables.sql.expressions import check_columns
+    from sweeplaw.analysis.tuning.settings import further_recipes
+
+    check_columns(runs.frame, [*keys, *knobs, y], numbers=[y])
+    recipes, notes = further_recipes(runs.frame, keys, knobs, y, runs.launches)
+    runs.notes.extend(notes)
+    return (*keys, *recipes)
+
+
 def _batch_units(frame: pl.DataFrame, columns: Sequence[str], steps: str) -> list[str]:
     """Return a sentence on the unit of each batch size. Raise InputError if a unit contradicts its column."""
     from sweeplaw.analysis.hyperlaws.batch_unit import check_batch_unit

@@ -89,6 +89,15 @@ def test_an_unknown_noise_is_said_and_nothing_is_subtracted() -> None:
     assert sum(found.knobs.values()) + sum(found.pairs.values()) + found.rest == pytest.approx(1)
 
 
+@pytest.mark.parametrize("apart", [{"N": (1e6, 4e6)}, {"optimizer": ("adamw", "muon")}])
+def test_runs_of_other_sizes_or_recipes_are_no_repeats(apart: dict[str, tuple[float | str, ...]]) -> None:
+    (name, (first, second)) = next(iter(apart.items()))
+    better = grid().with_columns(pl.col("val_loss") - 0.5, pl.lit(second).alias(name))
+    both = pl.concat([grid().with_columns(pl.lit(first).alias(name)), better])
+    (found,), _ = importance(both, KNOBS)
+    assert found.noise is None or found.noise.sd < 1e-6
+
+
 def test_a_few_missing_points_hardly_change_the_shares_and_are_reported() -> None:
     (full,), _ = importance(grid(), KNOBS)
     (holed,), _ = importance(grid().sample(fraction=0.85, seed=3), KNOBS)

@@ -186,6 +186,20 @@ def test_the_same_laws_are_printed_once_when_an_axis_does_not_vary(table: str) -
     assert any("size spans a factor of 1 only" in note for note in found["notes"])
 
 
+def test_runs_of_two_recipes_are_never_averaged(table: str, tmp_path: Path) -> None:
+    runs, file = pl.read_csv(table), f"{tmp_path}/recipes.csv"
+    other = runs.with_columns(pl.col("loss") * 0.9, pl.lit("muon").alias("optimizer"))
+    pl.concat([runs.with_columns(pl.lit("adamw").alias("optimizer")), other]).write_csv(file)
+    knobs = ("--knob", "lr", "--knob", "bs", "--y", "loss")
+    for command, cells in (("best-of", "places"), ("importance", "cells")):
+        found = answer(command, file, "--cell", "N,D", *knobs)
+        assert len(found[cells]) == 18
+        assert "differ in optimizer: each value has cells of its own" in str(found)
+    carried = ("transfer", file, "--knob", "bs", "--y", "loss", "--workload")
+    assert "--workload N,D,optimizer" in str(CliRunner().invoke(app, [*carried, "N,D"]).exception)
+    assert len(answer(*carried, "N,D,optimizer")["workloads"]) == 18
+
+
 @pytest.mark.parametrize("command", ["hyperlaw", "compare-laws", "suggest", "importance", "transfer", "batch-lr"])
 def test_help_has_an_example_of_the_command(command: str) -> None:
     shown = CliRunner().invoke(app, [command, "--help"]).output
