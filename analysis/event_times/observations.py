@@ -56,9 +56,7 @@ def event_times(frame: pl.DataFrame, time: str, censored: str, inputs: Sequence[
     numbers = frame.select(pl.col(name).cast(pl.Float64).fill_nan(None) for name in names)
     both = numbers.filter(pl.col(time).is_not_null() & pl.col(censored).is_not_null()).height
     if both:
-        raise InputError(
-            f"{counted(both, 'row')} with both {time} and {censored} (accepted: one of them, the other null)"
-        )
+        faults.append(f"{counted(both, 'row')} with both {time} and {censored} (accepted: one of them, the other null)")
     known = numbers.filter(pl.col(time).is_not_null() | pl.col(censored).is_not_null())
     usable = known.filter(pl.all_horizontal(pl.col(list(inputs)).fill_null(0.0) > 0))
     notes = []
@@ -66,13 +64,19 @@ def event_times(frame: pl.DataFrame, time: str, censored: str, inputs: Sequence[
         notes.append(f"{counted(missing, 'row')} left out: neither {time} nor {censored}")
     if rest := known.height - usable.height:
         notes.append(f"{counted(rest, 'row')} left out: null or not positive in {', '.join(inputs)}")
-    return EventTimes(
-        times=usable.select(pl.coalesce(time, censored)).to_series().to_numpy(),
-        event=usable[time].is_not_null().to_numpy(),
-        inputs=usable.select(inputs).to_numpy(),
-        names=tuple(inputs),
-        notes=tuple(notes),
-    )
+    try:
+        found = EventTimes(
+            times=usable.select(pl.coalesce(time, censored)).to_series().to_numpy(),
+            event=usable[time].is_not_null().to_numpy(),
+            inputs=usable.select(inputs).to_numpy(),
+            names=tuple(inputs),
+            notes=tuple(notes),
+        )
+    except InputError as error:
+        raise InputError([*faults, *error.faults]) from None
+    if faults:
+        raise InputError(faults)
+    return found
 
 
 def _is_other(kind: pl.DataType) -> bool:

@@ -202,5 +202,6 @@ def _at(data: EventTimes, logs: Array, residuals: Residuals, level: float, origi
 
 def _power(estimate: TimeEstimate) -> TimeEstimate:
     """Return e to the power of an estimate, infinite where that is beyond a double."""
-    low, high = np.exp([estimate.interval.low, estimate.interval.high])
-    return TimeEstimate(math.exp(estimate.value), replace(estimate.interval, low=float(low), high=float(high)))
+    with np.errstate(over="ignore"):
+        value, low, high = np.exp([estimate.value, estimate.interval.low, estimate.interval.high]).tolist()
+    return TimeEstimate(value, replace(estimate.interval, low=low, high=high))

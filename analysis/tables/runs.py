@@ -68,7 +68,7 @@ def prepare(
         batch, lr, decay, tokens = (pl.col(name).cast(pl.Float64) for name in TIMESCALE_PARTS)
         frame = frame.with_columns((batch / (lr * decay * tokens)).alias(TIMESCALE))
     if faults := unknown_columns([*names, y], frame.columns):
-        hint = "; --y names the column of the loss" if y not in frame.columns else ""
+        hint = "; --y names the column of the loss" if y == "val_loss" and y not in frame.columns else ""
         raise InputError([*faults[:-1], faults[-1] + hint])
     if "state" in frame.columns:
         frame = frame.with_columns(pl.when(pl.col("state").fill_null("completed") == "completed").then(pl.col(y)))

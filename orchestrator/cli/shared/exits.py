@@ -32,6 +32,7 @@ INTERRUPTED = 130
 EXIT_SECONDS = 5.0  # for what code has registered to run at exit
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _FULL_TEXTS = tuple(os.strerror(number) for number in FULL)  # errors of Arrow and Polars often have no number
+_OF_ALLOCATOR = "can't allocate memory"  # of torch on a CPU, whose error is a RuntimeError
 _LONGEST = 500  # characters of the message of an unexpected error
 
 
@@ -124,7 +125,7 @@ def _ending(error: BaseException, name: str) -> tuple[int, str]:
         return NOT_WRITTEN, f"{name}: {f'{place} cannot be written: {reason}' if place and reason else text}"
     if isinstance(error, OSError) and error.filename is not None:
         return BAD_INPUT, f"sweeplaw: {error.filename}: {error.strerror}"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _OF_ALLOCATOR in text:
         text = "the memory does not suffice"
     return UNEXPECTED, f"{name}: unexpected {text} (SWEEPLAW_TRACEBACK=1 shows where it came from)"
 

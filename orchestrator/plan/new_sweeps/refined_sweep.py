@@ -25,7 +25,8 @@ def refined_sweep(tables: Tables, trial_id: str, name: str | None = None) -> str
     """
     rows = tables.trials.filter(pl.col("trial_id") == trial_id).collect().to_dicts()
     if not rows or rows[0]["workload"] != "language_model":
-        raise InputError(f"trial {trial_id} is no completed language_model")
+        seen = f"is of the workload {rows[0]['workload']!r}" if rows else "has not completed"
+        raise InputError(f"trial {trial_id} {seen} (accepted: a completed one of language_model)")
     knobs: dict[str, Any] = json.loads(rows[0]["spec"])["knobs"]
     if knobs.get("changes"):
         raise InputError(f"trial {trial_id} changed its lr on the way (accepted: a trial without changes)")

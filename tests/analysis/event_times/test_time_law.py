@@ -150,6 +150,13 @@ def test_the_summary_names_every_number() -> None:
     assert law.sigma.interval.low < SIGMA < law.sigma.interval.high
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_time_beyond_a_double_is_infinite() -> None:
+    data = EventTimes(np.array([1e100, 1e70, 1e50]), np.ones(3, bool), np.array([[0.1], [0.2], [0.4]]), ("a",))
+    ((_, found),) = fit_time_law(data, at=[{"a": 1e-200}]).predictions
+    assert found.value == np.inf
+
+
 def frame(**columns: Any) -> pl.DataFrame:
     return pl.DataFrame({"x": [0.5, 1.0, 2.0], "t": [10, None, None], "c": [None, 40, None], **columns}, strict=False)
 
@@ -167,6 +174,7 @@ def test_rows_are_events_censored_or_left_out() -> None:
     ("columns", "inputs", "said"),
     [
         ({"c": [20, 40, None]}, ["x"], "1 row with both t and c"),
+        ({"t": [-1, None, None], "c": [20, 40, None]}, ["x"], "(?s)1 row with both .* must be positive .*seen: -1"),
         ({"x": ["a", "b", "c"]}, ["x"], "column 'x' is String .accepted: numbers"),
         ({}, [], "no input is given"),
         ({}, ["x", "x"], "--x x is given twice"),

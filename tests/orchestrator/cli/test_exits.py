@@ -78,6 +78,11 @@ def ended(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int
         (OverflowError("x" * 9000), 70, f"{'x' * 484}… {HINT}"),
         (RecursionError(), 70, f"sweeplaw query: unexpected RecursionError {HINT}"),
         (MemoryError(), 70, f"sweeplaw query: unexpected the memory does not suffice {HINT}"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
+            70,
+            f"sweeplaw query: unexpected the memory does not suffice {HINT}",
+        ),
         (Panic("called `Option::unwrap()`"), 70, f"unexpected Panic: called `Option::unwrap()` {HINT}"),
         (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"), 70, "surrogates not allowed"),
         (KeyboardInterrupt(), 130, "sweeplaw query: interrupted\n"),
