@@ -105,7 +105,7 @@ def _point(
         for group, rated in zip(groups, rates, strict=True)
     )
     return {
-        "point": {name: groups[0].shared[name] for name in plan.sweep.names("scientific") if name in groups[0].shared},
+        "point": _agreed(groups, plan.sweep.names("scientific")),
         "params": cost.params,
         "params_non_embedding": cost.params_non_embedding,
         "tokens": groups[-1].cost.tokens,
@@ -115,6 +115,16 @@ def _point(
         "resources": None if size is None else str(size),
         "misfit": sizer.misfit(largest) if size is None else None,
         "device_hours": None if seconds is None else seconds / 3600 * _devices(profile, size),
+    }
+
+
+def _agreed(groups: Sequence[Group], names: Sequence[str]) -> dict[str, Any]:
+    """Return the values of these knobs that all of the groups share."""
+    first, *others = (group.shared for group in groups)
+    return {
+        name: first[name]
+        for name in names
+        if name in first and all(name in other and other[name] == first[name] for other in others)
     }
 
 

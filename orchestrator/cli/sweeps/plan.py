@@ -147,7 +147,8 @@ def _points(cost: Mapping[str, Any]) -> Table:
     sizes = [name for name in _SIZES if any(point[name] is not None for point in points)]
     # Where a size is unknown, the axes say which point it is.
     unknown = any(point["params"] is None or point["tokens"] is None for point in points)
-    axes = [name for name in points[0]["point"] if name not in sizes] if unknown else []
+    axes = [name for name in dict.fromkeys(name for one in points for name in one["point"]) if name not in sizes]
+    axes = axes if unknown else []
     for heading in (*axes, *(_SIZES[name] for name in sizes), "trials", "FLOPs", "memory", "resources", "time"):
         table.add_column(heading, justify="right")
     long = len(points) > 2 * SHOWN

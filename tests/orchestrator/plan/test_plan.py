@@ -130,6 +130,12 @@ def test_the_memory_of_a_plan_is_that_of_its_largest_trial_and_unknown_where_non
     assert estimate(made(GRID), local)["memory_bytes"] is None
 
 
+def test_a_point_of_several_recipes_names_none_of_them():
+    text = 'name = "s"\nworkload = "language_model"\n[scientific]\nwidth = [16, 32]\noptimizer = ["adamw", "muon"]\n'
+    cost = estimate(plan(parse(text + "[fixed]\nunique_tokens = 262144\n")), profile.load("local"))
+    assert [(point["point"], point["trials"]) for point in cost["points"]] == [({"width": 16}, 2), ({"width": 32}, 2)]
+
+
 def test_batch_sizes_that_do_not_divide_the_tokens_are_at_one_point():
     text = (
         'name = "s"\nworkload = "language_model"\n[scientific]\nwidth = [16, 32]\ntokens = [262144, 524288]\n'
