@@ -93,7 +93,9 @@ def _trust(law: Values) -> Iterator[str]:
     if law["law"] is None or not law["verified"]:
         return
     held = law["holdout"]
-    if held.get("rows"):
+    if held.get("rows") == 1:
+        yield f"Fitted without the largest run, it missed it by {percent(held['worst_relative_error'])}."
+    elif held.get("rows"):
         yield (
             f"Fitted without the {counted(held['rows'], 'largest run')}, it missed them by "
             f"{percent(held['mean_relative_error'])} on average and {percent(held['worst_relative_error'])} at worst."

@@ -76,3 +76,16 @@ def test_a_law_that_fails_gives_way_to_the_best_setting_that_ran(changed: dict[s
 def test_a_sentence_begins_with_a_capital_unless_with_the_name_of_a_column() -> None:
     assert answer.sentence("no misfit found.") == "No misfit found."
     assert answer.sentence("weight_decay differs from N to n") == "weight_decay differs from N to n."
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (1, "Fitted without the largest run, it missed it by 0.2 %."),
+        (5, "Fitted without the 5 largest runs, it missed them by 0.1 % on average and 0.2 % at worst."),
+    ],
+)
+def test_one_run_that_was_left_out_has_no_average(rows: int, said: str) -> None:
+    held = {"rows": rows, "mean_relative_error": 0.001, "worst_relative_error": 0.002}
+    found = answer.answer({**family(), "surface": {**LAW, "holdout": held}})
+    assert said in [sentence.replace("\N{NO-BREAK SPACE}", " ") for sentence in found]
