@@ -74,6 +74,18 @@ def test_where_no_difference_is_shown_no_recipe_is_called_faster():
 
 
 @pytest.mark.heavy
+def test_a_speed_up_of_tuned_recipes_says_that_it_is_of_their_best_settings():
+    """The second is better at its best learning rate and worse at the other, so nothing is shown over all."""
+    first, second = (pl.concat([one.with_columns(lr=pl.lit(lr), val_loss=pl.col("val_loss") + more) for lr, more in
+                                ((0.01, best), (0.03, worst))]) for one, best, worst in
+                     ((runs(), 0.0, 0.05), (runs(), -0.02, 0.07)))  # fmt: skip
+    found = compared(first, second)
+    assert "of each one's best setting at a size" in found.headline()[2]
+    assert found.speed_up.value > 1
+    assert "best setting" not in compared(runs(), runs(gain=1.5)).headline()[2]
+
+
+@pytest.mark.heavy
 def test_a_law_that_does_not_fit_the_first_recipe_tells_no_speed_up():
     rows = [(n, d, seed, 1.7 + 1e6 / n + (n / 4e6 - 1) ** 2 * 1e-3 + 100 / d**0.2) for n, d, seed in
             product((1e6, 2e6, 4e6, 16e6, 64e6), (1e8, 2e8, 4e8, 16e8), range(2))]  # fmt: skip
