@@ -78,9 +78,12 @@ class Corpus:
         """Return ``unique_tokens`` of training text, rounded down to windows. Raise InputError if there are fewer."""
         return _budget(self.train, context, unique_tokens, f"unique_tokens = {unique_tokens}", self.name, "training")
 
-    def held_out(self, context: int, tokens: int) -> DataBudget:
-        """Return ``tokens`` of validation text, rounded down to windows. Raise InputError if there are fewer."""
-        return _budget(self.validation, context, tokens, f"validation_tokens = {tokens}", self.name, "validation")
+    def held_out(self, context: int, tokens: int, request: str = "") -> DataBudget:
+        """Return ``tokens`` of validation text, rounded down to windows. Raise InputError if there are fewer, which
+        begins with the ``request``.
+        """
+        request = request or f"validation_tokens = {tokens}"
+        return _budget(self.validation, context, tokens, request, self.name, "validation")
 
 
 def _budget(stream: TokenStream, context: int, tokens: int, request: str, name: str, part: str) -> DataBudget:

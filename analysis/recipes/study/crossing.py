@@ -34,10 +34,14 @@ def recipe_crossing(
     by default from the smallest point of both to ten times the largest. Raise InputError if a recipe has no law there,
     or its errors are not known.
     """
-    if unknown := [name for name in (first, second) if name not in study.recipes]:
-        raise InputError([f"no recipe {name!r}{nearest(name, study.recipes)}" for name in unknown])
+    names = dict.fromkeys((first, second))
+    faults = [f"no recipe {name!r}{nearest(name, study.recipes)}" for name in names if name not in study.recipes]
     if along not in ALONG:
-        raise InputError(f"along = {along!r} (accepted: {', '.join(ALONG)})")
+        faults.append(f"along = {along!r} (accepted: {', '.join(ALONG)})")
+    if first == second:
+        faults.append(f"a crossing of {first} with itself (accepted: two recipes)")
+    if faults:
+        raise InputError(faults)
     recipes = study.recipes[first], study.recipes[second]
     at = u if u is not None or along == "U" else _common(recipes, first, second)
     one, other = (_limit(study, recipe, along, at) for recipe in recipes)

@@ -54,5 +54,10 @@ def _check(study: RecipeStudy, retained: Mapping[str, str], crossings: Sequence[
         for first, second, along in crossings
         if along not in ALONG
     ]
+    faults += [
+        f"crossing {first},{second},{along}: a recipe with itself (accepted: two recipes)"
+        for first, second, along in crossings
+        if first == second
+    ]
     if faults:
         raise InputError(faults)

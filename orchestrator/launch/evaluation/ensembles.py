@@ -68,9 +68,9 @@ def check_task(task: str) -> None:
     from sweeplaw.trials.tasks import evaluation, names
 
     known = names.parse(names.canonical(task))
+    evaluation.check(str(known))
     if known.kind == names.LOSS and (missing := corpora.absent(known.source)):
         raise InputError(f"task = {task!r}: {missing}")
-    evaluation.check(str(known))
 
 
 def check_combination(combine: str) -> None:

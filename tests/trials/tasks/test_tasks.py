@@ -223,8 +223,15 @@ def test_the_loss_on_held_out_text_is_that_of_the_windows_behind_the_validation_
     assert mean == pytest.approx(losses[1]["val_loss"], abs=1e-5)
     short = once.replace("markov:states=12,tokens=65536", f"text:{place}/[ab].txt")
     short = short.replace("validation_tokens = 2048", "validation_tokens = 3000")
-    with pytest.raises(InputError, match="validation_tokens = 6000"):
-        launch(plan(parse(short)), Store.open(tmp_path / "short", create=True), profile.load("inline"))
+    below = short.replace("validation_tokens = 3000", "validation_tokens = 15")
+    for wrong, fault in (
+        (short, "validation_tokens = 3000 and as many again for loss:held-out: .* has [0-9]+ validation tokens"),
+        (below, "validation_tokens = 15 is less than one window of context = 24"),
+    ):
+        with pytest.raises(InputError, match=fault):
+            launch(plan(parse(wrong)), Store.open(tmp_path / "short", create=True), profile.load("inline"))
+    with pytest.raises(InputError, match=r"'loss:held-out' \(accepted: in \[workload\] of a sweep, or loss:CORPUS"):
+        launched.check_task("loss:held-out")
 
 
 def test_text_that_a_task_needs_is_looked_for_before_a_launch(tmp_path: Path) -> None:

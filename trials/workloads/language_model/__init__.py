@@ -161,8 +161,12 @@ class LanguageModel:
         else:
             corpora = [open_corpus(spec["corpus"], spec["tokenizer"])] * 2
         corpora[0].budget(spec["context"], spec["unique_tokens"])
-        twice = task_columns.OF_HELD_OUT in self.tasks.values()  # once for each of the two losses
-        corpora[1].held_out(spec["context"], (1 + twice) * spec["validation_tokens"])
+        windows = corpora[1].held_out(spec["context"], spec["validation_tokens"]).size
+        if task_columns.OF_HELD_OUT in self.tasks.values():
+            request = (
+                f"validation_tokens = {spec['validation_tokens']} and as many again for {task_columns.OF_HELD_OUT}"
+            )
+            corpora[1].held_out(spec["context"], 2 * windows * spec["context"], request)
 
     def run(self, pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
         """Train the pack: stacked on an accelerator, one trial after another on a CPU."""

@@ -21,7 +21,7 @@ def study() -> RecipeStudy:
 
 
 def test_all_unknown_recipes_and_axes_are_said_in_one_message(study):
-    asked = [("teacher", "e", "U"), ("a", "single", "Q")]
+    asked = [("teacher", "e", "U"), ("a", "single", "Q"), ("single", "single", "N")]
     with pytest.raises(InputError) as caught:
         answered(study, {"studnet": "teacher"}, asked)
     assert [fault.split(" (")[0] for fault in caught.value.faults] == [
@@ -29,6 +29,7 @@ def test_all_unknown_recipes_and_axes_are_said_in_one_message(study):
         "crossing teacher,e,U: no recipe 'e'",
         "crossing a,single,Q: no recipe 'a'",
         "crossing a,single,Q: axis 'Q'",
+        "crossing single,single,N: a recipe with itself",
     ]
 
 
