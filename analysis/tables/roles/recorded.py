@@ -14,13 +14,18 @@ SEED = "seed"
 # Sizes and costs of a run: they follow from N, D and the knobs, so two launches that fix them differently differ in
 # scale and not in recipe. They split runs only where runs at one point differ in them.
 SCALES = ("params", "params_embedding", "params_non_embedding", "tokens", "unique_tokens", "steps", "flops")
+SIZES = ("params", "params_non_embedding")
+# What a launch that gives a size derives from it. Where another launch fixes them, as a sweep made from one trial does,
+# its models are of the same kind.
+SHAPES = ("width", "depth", "heads", "ffn")
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedRoles:
     """Names of knobs by role, over all launches of own runs.
 
-    ``fixed`` are the knobs that launches fixed at different values, or only some of them; ``rederived`` those of
+    ``fixed`` are the knobs that launches fixed at different values, or only some of them, but for `SHAPES` where a
+    launch gave the size of the models; ``rederived`` those of
     ``derived`` that they computed by different formulas. ``imports`` is whether runs were imported.
     """
 
@@ -45,7 +50,8 @@ def recorded(launches: Sequence[Mapping[str, Any]]) -> RecordedRoles:
     scientific = tuple(name for name in _names(own, "scientific") if name not in nuisance)
     derived = tuple(name for name in _names(own, "derived") if name not in (*nuisance, *scientific))
     rederived = tuple(name for name in _unequal(one.get("derived", {}) for one in own) if name in derived)
-    taken = {*nuisance, *scientific, *derived, SEED}
+    sized = any(name in SIZES for one in own for name in (*_names([one], "scientific", "nuisance"), *_fixed(one)))
+    taken = {*nuisance, *scientific, *derived, SEED, *(SHAPES if sized else ())}
     fixed = tuple(name for name in _unequal(map(_fixed, own)) if name not in taken)
     workloads = tuple(dict.fromkeys(launch["workload"] for launch in own))
     return RecordedRoles(
@@ -86,8 +92,8 @@ def _knobs(spec: str) -> Iterable[str]:
         return ()
 
 
-def _names(launches: Iterable[Mapping[str, Any]], role: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for launch in launches for name in launch.get(role, ())))
+def _names(launches: Iterable[Mapping[str, Any]], *roles: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for launch in launches for role in roles for name in launch.get(role, ())))
 
 
 def _fixed(launch: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -138,6 +138,17 @@ def test_a_knob_that_two_launches_fix_differently_splits_also_where_their_points
     assert roles(first, [launch(fixed={"context": n}) for n in (512, 2048)], ["N", "D"], ["val_loss"]).families == ()
 
 
+def test_a_sweep_that_fixes_the_shape_of_one_trial_leaves_the_models_of_a_sweep_of_sizes_together():
+    """As `refine-schedule` and `show --sweep` write them."""
+    frame = grid(lr=(0.1, 0.2)).with_columns(
+        launch_id=pl.lit("a"), source=pl.lit(None, pl.String), width=pl.col("N").cast(pl.Int64), heads=pl.lit(2)
+    )
+    sizes, one = launch(scientific=["params_non_embedding", "D"]), launch(fixed={"width": 16, "heads": 2})
+    assert roles(frame, [sizes, one], ["N", "D"], ["val_loss"]).families == ()
+    assert roles(frame, [launch(), one], ["N", "D"], ["val_loss"]).families == ("width",)
+    assert recorded([sizes, one, launch(fixed={"context": 64})]).fixed == ("context",)
+
+
 def exported(**sweeps: dict[str, object]) -> pl.DataFrame:
     """Return trials of several sweeps as an export has them: no launches, but the spec and the sweep of each."""
     parts = []
