@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.tables.display import brief
 from sweeplaw.analysis.tables.roles.roles import SOURCE
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
@@ -36,12 +37,14 @@ def split(frame: pl.DataFrame, families: Sequence[str]) -> list[tuple[dict[str, 
 def name_of(values: Mapping[str, Any]) -> str:
     """Return a family in words: ``schedule = cosine``."""
     words = [
-        ("imported runs" if value else "own runs")
-        if name == SOURCE
-        else f"{name} = {'unknown' if value is None else value}"
+        ("imported runs" if value else "own runs") if name == SOURCE else f"{name} = {_word(value)}"
         for name, value in values.items()
     ]
     return ", ".join(words) or "all trials"
+
+
+def _word(value: Any) -> Any:
+    return "unknown" if value is None else "''" if value == "" else value
 
 
 def condition_of(values: Mapping[str, Any]) -> str:
@@ -65,12 +68,16 @@ def require_one_family(frame: pl.DataFrame, families: Sequence[str]) -> None:
     if len(found) < 2:
         return
     lines = [
-        f"{name_of(values)}: {counted(part.height, 'run')}, --where {_quoted(condition_of(values))}"
+        f"{_briefly(values)}: {counted(part.height, 'run')}, --where {_quoted(condition_of(values))}"
         for values, part in found[:LISTED]
     ]
     more = [f"and {len(found) - LISTED} more"] if len(found) > LISTED else []
     head = f"the runs are of {len(found)} families, which differ in {', '.join(families)}; one law is not fitted to all"
     raise InputError(f"{head} of them unasked: select one, or give --pool (pool=True)", hints=[*lines, *more])
+
+
+def _briefly(values: Mapping[str, Any]) -> str:
+    return name_of({name: brief(value) if isinstance(value, str) else value for name, value in values.items()})
 
 
 def _quoted(condition: str) -> str:

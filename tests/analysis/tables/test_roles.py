@@ -184,6 +184,15 @@ def test_what_an_earlier_version_fixed_is_read_from_its_sweep_file():
         assert recorded([*old[:1], launch(sweep_file=odd)]).fixed == ("context",)
 
 
+def test_a_family_of_a_long_text_or_of_none_is_listed_in_a_few_words():
+    assert name_of({"points": "", "lr": None, "epochs": 1.0}) == "points = '', lr = unknown, epochs = 1.0"
+    frame = pl.DataFrame({"points": ["", "0: 1, " * 50]})
+    with pytest.raises(InputError) as caught:
+        require_one_family(frame, ["points"])
+    assert "  - points = 0: 1, 0: 1, 0: 1" in str(caught.value)
+    assert len(str(caught.value).split("--where")[1].split(": 1 run")[0]) < 120
+
+
 def test_the_condition_of_a_family_selects_it():
     frame = pl.DataFrame({"recipe": ["it's", "b", None, "b"], "size": [1, 2, 2, 2], "fast": [True, False, None, False]})
     for values, part in split(frame, ["recipe", "size", "fast"]):
