@@ -20,6 +20,7 @@ CLOSED = ("sweeplaw", "docs", "tests")  # folders shown without what is in them
 ABOUT = {  # folders without an `__init__` docstring
     "orchestrator/sweeps": "Sweep files to start from: the demo, a surrogate that runs in seconds, studies",
     "orchestrator/sweeps/data_constrained": "Recipes for a fixed amount of data, with the settings of the paper",
+    "orchestrator/sweeps/dynamics": "Linear teacher and student: risk over training time, and early stopping",
     "orchestrator/sweeps/random_features": "Ridge regression on random features: what theory says of it, a sweep each",
     "orchestrator/sweeps/tuning": "Tuning as an experiment: how much picking flatters, one setting for many tasks",
     "orchestrator/sweeps/data_constrained/cpu": "The same for two CPU cores",

@@ -55,16 +55,20 @@ class KnobOptimum:
 class CellSettings:
     """Settings of one cell, seeds averaged: ``columns`` by knob (n,), of numbers as an array, of others as a series.
 
-    ``z`` (n,) is log loss, infinite where it was not measured. At least one was.
+    ``z`` (n,) is log loss, infinite where it was not measured. At least one was. ``diverged`` (n,) are settings whose
+    loss ran away, which bound the optimum as a measured one does; None for none.
     """
 
     columns: Mapping[str, Array | pl.Series]
     z: Array
+    diverged: NDArray[np.bool_] | None = None
 
     def knobs(self, best: Mapping[str, Any]) -> tuple[KnobOptimum, ...]:
-        """Return the levels of each knob among the measured settings, and the edge at which its ``best`` value is."""
-        measured = np.isfinite(self.z)
-        return tuple(best_level(name, _where(column, measured), best[name]) for name, column in self.columns.items())
+        """Return the levels of each knob among the settings that were measured or diverged, and the edge at which its
+        ``best`` value is.
+        """
+        ended = np.isfinite(self.z) if self.diverged is None else np.isfinite(self.z) | self.diverged
+        return tuple(best_level(name, _where(column, ended), best[name]) for name, column in self.columns.items())
 
     def problem(self, knobs: Sequence[KnobOptimum]) -> tuple[QuadraticProblem | None, float | None, str]:
         """Return the problem of the quadratic in the knobs that can curve, its window, or why there is none.

@@ -23,6 +23,8 @@ from sweeplaw.analysis.tuning.repeats import settings as settings_of
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import settings
 
+DIVERGED = "diverged"  # state of a trial whose loss ran away
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CellOptimum(Shown):
@@ -92,7 +94,8 @@ def optima(
     ``trials`` is any source of runs that `fit` takes; a Polars frame is used as it is, of others the losses of
     completed runs.
     ``cells`` and ``knobs`` name columns; knobs may be numbers or text (text has no edge and no quadratic). Rows with
-    a null in a cell or knob column are left out, and so are cells without a measured loss (see `unmeasured_cells`).
+    a null in a cell or knob column are left out, and so are cells without a measured loss (see `unmeasured_cells`). A
+    setting whose trial diverged (column `state`) bounds the optimum: the best value beside it is not at the end.
     Raise InputError if a name is not a column or the loss is text.
     """
     trials = frame_of(trials, {"cells": cells, "knobs": knobs}, y)
@@ -141,7 +144,8 @@ class _Cell:
         losses = part[y].fill_null(np.nan).to_numpy()
         z = np.log(losses, where=measured, out=np.full(part.height, np.inf))
         row = part.row(int(np.where(measured, losses, np.inf).argmin()), named=True)
-        settings = CellSettings({name: as_column(part[name]) for name in knobs}, z)
+        diverged = (part["state"] == DIVERGED).fill_null(False).to_numpy() if "state" in part.columns else None
+        settings = CellSettings({name: as_column(part[name]) for name in knobs}, z, diverged)
         described = settings.knobs(row)
         problem, window, reason = settings.problem(described)
         unmeasured = int((~measured).sum())

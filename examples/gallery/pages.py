@@ -10,6 +10,7 @@ from examples.gallery.phenomena import (
     exponent,
     few_draws_suffice,
     groks_late,
+    inside_what_was_tried,
     knobs_follow,
     more_is_better,
     one_beats_many,
@@ -17,6 +18,7 @@ from examples.gallery.phenomena import (
     optimum_within,
     picking_flatters,
     sooner_with,
+    stopping_is_nearly_ridge,
 )
 
 RANDOM = "orchestrator/sweeps/random_features"
@@ -25,7 +27,7 @@ MEANS = "avg(val_loss) AS loss, stddev(val_loss) AS spread, count(*) AS runs"
 MORE = "Simon, Karkada, Ghosh & Belkin 2023, More is better in modern machine learning, arXiv:2311.14646"
 
 STEP_LAW = "Li et al. 2025, Predictable Scale, Part I, arXiv:2503.04715"
-HYPERLAW = ("hyperlaw", "STORE", "--cell", "N,D", "--knob", "lr", "--knob", "batch_tokens")
+HYPERLAW = ("hyperlaw", "STORE", "--cell", "N,D", "--knob", "lr")
 BEST_OF = ("best-of", "STORE", "--cell", "N", "--knob", "lr", "--knob", "weight_decay", "--knob", "beta2")
 
 PAGES = (
@@ -37,12 +39,21 @@ PAGES = (
         (
             Phenomenon(
                 "exponents",
-                "The best learning rate falls with N and rises with D, the best batch size rises with D.",
+                "The best learning rate falls with N and rises with D.",
                 STEP_LAW,
                 "orchestrator/sweeps/step_law.toml",
                 HYPERLAW,
-                knobs_follow({("lr", "N"): -1, ("lr", "D"): 1, ("batch_tokens", "D"): 1}),
-                remark="Step Law has lr ~ N^-0.713 D^0.307 and batch ~ D^0.571, from 60M parameters on.",
+                knobs_follow({("lr", "N"): -1, ("lr", "D"): 1}),
+                remark="Step Law has lr ~ N^-0.713 D^0.307, from 60M parameters on, at the best batch of each cell.",
+            ),
+            Phenomenon(
+                "batch",
+                "The best batch size rises with D.",
+                STEP_LAW,
+                "orchestrator/sweeps/step_law.toml",
+                ("query", "STORE", "SELECT N, D, batch_sequences FROM best", "--best-per", "N,D"),
+                inside_what_was_tried("batch_sequences", 2, 32),
+                remark="Where the best batch is the smallest that was tried, no law of it can be fitted.",
             ),
             Phenomenon(
                 "regret",
@@ -152,6 +163,28 @@ PAGES = (
                 "orchestrator/sweeps/linear_dynamics.toml",
                 ("fit", "STORE", "power", "--x", "x=N"),
                 exponent(1.0),
+            ),
+            Phenomenon(
+                "exponent_time",
+                "The risk of a wide student falls as time^-1 ((decay - 1) / capacity).",
+                "Bordelon, Atanasov & Pehlevan 2024, A dynamical model of neural scaling laws, arXiv:2402.01092",
+                "orchestrator/sweeps/dynamics/time.toml",
+                ("fit", "STORE", "power", "--x", "x=time"),
+                exponent(1.0),
+            ),
+            Phenomenon(
+                "early_stopping",
+                "On a sample, the best stopping time is nearly as good as the best ridge, and as good as theory says.",
+                "Advani, Saxe & Sompolinsky 2020, High-dimensional dynamics of generalization error, arXiv:1710.03667",
+                "orchestrator/sweeps/dynamics/early_stopping.toml",
+                (
+                    "query",
+                    "STORE",
+                    "SELECT samples, noise, avg(best_time_loss) AS stopped, avg(ridge_loss) AS ridge, "
+                    "avg(theory_best_time_loss) AS theory, stddev(best_time_loss) / sqrt(count(*)) AS error "
+                    "FROM trials GROUP BY samples, noise",
+                ),
+                stopping_is_nearly_ridge,
             ),
         ),
     ),

@@ -106,6 +106,18 @@ def double_descent(rows: Any) -> Found:
     return numbers, REPRODUCED if peak == 128 and not rises else PARTLY
 
 
+def stopping_is_nearly_ridge(rows: Any) -> Found:
+    """Decide whether the best stopping time is within 5 % of the best ridge everywhere, and theory within four standard
+    errors.
+    """
+    ratios = [row["stopped"] / row["ridge"] for row in rows]
+    off = [abs(row["stopped"] - row["theory"]) / row["error"] for row in rows]
+    numbers: Numbers = {"cells": len(rows), "least_ratio": min(ratios), "largest_ratio": max(ratios)}
+    numbers |= {"largest_distance_from_theory_in_errors": max(off)}
+    near, as_theory = max(ratios) < 1.05, max(off) < 4
+    return numbers, REPRODUCED if near and as_theory else PARTLY if near or as_theory else REFUTED
+
+
 def one_beats_many(rows: Any) -> Found:
     """Decide whether one model has the lowest mean loss among ensembles of as many features, at each sample size."""
     gains: Numbers = {}
@@ -152,6 +164,19 @@ def knobs_follow(signs: Mapping[tuple[str, str], int]) -> Callable[[Any], Found]
             }
             right.append(low > 0 if sign > 0 else high < 0)
         return numbers, REPRODUCED if all(right) else PARTLY if any(right) else REFUTED
+
+    return decide
+
+
+def inside_what_was_tried(knob: str, low: float, high: float) -> Callable[[Any], Found]:
+    """Return what decides whether the best value of a knob lies between the ends that were tried in most cells: where
+    it does not, the scale shows nothing of it.
+    """
+
+    def decide(rows: Any) -> Found:
+        values = [row[knob] for row in rows]
+        numbers: Numbers = {"cells": len(values), "at_lowest": values.count(low), "at_highest": values.count(high)}
+        return numbers, PARTLY if values.count(low) + values.count(high) <= len(values) / 2 else NOT_HERE
 
     return decide
 

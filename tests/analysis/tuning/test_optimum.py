@@ -153,3 +153,14 @@ def test_every_cell_of_the_released_dense_table_supports_an_optimum() -> None:
     assert all(cell.supported for cell in found), [cell.verdict for cell in found]
     assert max(len(cell.knob("lr").levels) for cell in found) == 12
     assert min(cell.rows for cell in found) == 47
+
+
+def test_a_setting_that_diverged_bounds_the_optimum():
+    frame = pl.DataFrame(
+        {"N": [1.0] * 5, "lr": [0.001, 0.003, 0.01, 0.03, 0.1], "val_loss": [3.0, 2.5, 2.2, 2.1, None],
+         "state": ["completed"] * 4 + ["diverged"]}
+    )  # fmt: skip
+    (found,) = optima(frame, ["N"], ["lr"])
+    assert (found.knob("lr").best, found.knob("lr").edge) == (0.03, "")
+    failed = frame.with_columns(state=pl.col("state").replace("diverged", "failed"))
+    assert optima(failed, ["N"], ["lr"])[0].knob("lr").edge == "high"
