@@ -137,10 +137,10 @@ def importance(
     if strange := [name for name in defaults or {} if name not in knobs]:
         raise InputError(f"{', '.join(strange)}: not one of the knobs {', '.join(knobs)}", where="default")
     loss = frame[y].cast(pl.Float64)
-    measured = loss.is_finite().fill_null(False)
+    measured = (loss.is_finite() & (loss > 0)).fill_null(False)  # effects are shares of a loss
     kept = frame.lazy().select([*cells, *knobs, y]).filter(measured).drop_nulls([*cells, *knobs]).collect()
     if kept.is_empty():
-        raise InputError(f"no row has a finite {y}", where="importance")
+        raise InputError(f"no row has a positive finite {y}", where="importance")
     if all(kept[name].n_unique() == 1 for name in knobs):
         raise InputError(f"{', '.join(knobs)}: one value each, so there is nothing to rank", where="importance")
     parts = kept.partition_by(list(cells), as_dict=True, maintain_order=False) if cells else {(): kept}

@@ -162,6 +162,13 @@ def test_a_continuous_knob_and_an_unknown_one_are_rejected() -> None:
         importance(grid(), ["lrr"])
 
 
+def test_losses_that_are_not_positive_are_left_out_and_refused_where_no_other_is() -> None:
+    losses = pl.DataFrame({"lr": [1.0, 2.0, 4.0] * 2, "wd": [1.0] * 3 + [2.0] * 3, "val_loss": [3.0, 2.0, 2.5] * 2})
+    assert importance(losses.with_columns(val_loss=pl.col("val_loss") - 2), ["lr"])[1] == 2
+    with pytest.raises(InputError, match="no row has a positive finite val_loss"):
+        importance(losses.with_columns(val_loss=0.0), ["lr"])
+
+
 def test_of_many_pairs_the_five_largest_are_shown_largest_first() -> None:
     pairs = {("a", str(number)): share for number, share in enumerate((0.1, 0.3, 0.05, 0.2, 0.02, 0.15, 0.01))}
     shown = Importance.largest_pairs(SimpleNamespace(pairs=pairs))  # type: ignore[arg-type]
