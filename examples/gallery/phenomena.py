@@ -181,15 +181,21 @@ def inside_what_was_tried(knob: str, low: float, high: float) -> Callable[[Any],
     return decide
 
 
-def optimum_within(per_mille: float) -> Callable[[Any], Found]:
-    """Return what decides whether the predicted optimum of cells left out loses at most this, on average."""
+def optimum_within(permille: float) -> Callable[[Any], Found]:
+    """Return what decides whether the predicted optimum of cells left out loses at most this, on average.
+
+    Where no optimum of the knobs was found, the scale shows nothing of it.
+    """
 
     def decide(answer: Any) -> Found:
-        found = answer["evaluation"]["interpolated"]
-        numbers: Numbers = {"mean_per_mille": found["mean"], "largest_per_mille": found["max"]}
-        return numbers, REPRODUCED if found["mean"] <= per_mille else PARTLY if found[
-            "mean"
-        ] <= 5 * per_mille else REFUTED
+        found, there = answer["evaluation"]["leave_one_cell_out"], answer["verdict"]["optimum"]["found"]
+        mean = found["interpolated"]["permille"]
+        numbers: Numbers = {
+            "cells": found["cells"],
+            "permille": mean,
+            "permille_of_nearest": found["nearest"]["permille"],
+        }
+        return numbers, REPRODUCED if mean <= permille else NOT_HERE if not there else REFUTED
 
     return decide
 
