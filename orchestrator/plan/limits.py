@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 import pydantic
 from pydantic_core import PydanticCustomError
 
+from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import STATES, UNFINISHED
 
 _RULE = r"first ([1-9]\d{0,8})|([1-9]\d{0,8}) in a row"
@@ -130,3 +131,16 @@ def unknown_flops(flops: float) -> str:
         f"budget.flops = {flops:g}, but the FLOPs of the trials are not known (accepted: a knob `flops` under "
         "[workload.knobs], or a formula for it under [derived]; or a budget of trials, device_hours or wall_hours)"
     )
+
+
+def require_within_budget(budget: Budget, trials: int, flops: float | None, where: str) -> None:
+    """Raise InputError if these trials and FLOPs (None: unknown) exceed the budget; a launch checks device hours."""
+    faults = []
+    if budget.trials is not None and trials > budget.trials:
+        faults.append(f"budget.trials = {budget.trials}, but the sweep has {trials} trials")
+    if budget.flops is not None and flops is None:
+        faults.append(unknown_flops(budget.flops))
+    if budget.flops is not None and flops is not None and flops > budget.flops:
+        faults.append(f"budget.flops = {budget.flops:g}, but the sweep needs {flops:.3g} FLOPs")
+    if faults:
+        raise InputError(faults, where=where)

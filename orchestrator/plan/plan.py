@@ -20,11 +20,12 @@ from typing import Any
 from sweeplaw.analysis.tables.display import Card, Shown, brief
 from sweeplaw.orchestrator.plan import conditions
 from sweeplaw.orchestrator.plan.axes import Axis
-from sweeplaw.orchestrator.plan.limits import unknown_flops
+from sweeplaw.orchestrator.plan.limits import require_within_budget
 from sweeplaw.orchestrator.plan.resolution import checked_cost, member_rows, settle
 from sweeplaw.orchestrator.plan.search_options import RandomSearch
 from sweeplaw.orchestrator.plan.sizes import free_knobs
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
+from sweeplaw.orchestrator.plan.trunks import saved_flops
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError, require_types
 from sweeplaw.trials.progress import ProgressCallback, no_progress
@@ -129,7 +130,10 @@ def plan(sweep: SweepSpec, watch: ProgressCallback = no_progress) -> Plan:
     if sweep.search.proposes:
         return Plan(sweep, (), {})
     made = full(sweep, watch)
-    _within_budget(made)
+    flops = made.total("flops")
+    if flops is not None and sweep.budget.flops is not None:
+        flops -= sum(saved_flops(made.groups, sweep)[1].values())
+    require_within_budget(sweep.budget, made.trials, flops, sweep.name)
     return made
 
 
@@ -284,17 +288,3 @@ def _group(
     seen.update(ids)
     cost = checked_cost(workload, first, shared, names, rows)
     return Group(workload.name, shared, names, tuple(rows), tuple(ids), cost, first.later)
-
-
-def _within_budget(made: Plan) -> None:
-    """Raise InputError if the plan exceeds the budget's trials or FLOPs (device hours are checked by the launch)."""
-    budget, flops = made.sweep.budget, made.total("flops")
-    faults = []
-    if budget.trials is not None and made.trials > budget.trials:
-        faults.append(f"budget.trials = {budget.trials}, but the sweep has {made.trials} trials")
-    if budget.flops is not None and flops is None:
-        faults.append(unknown_flops(budget.flops))
-    if budget.flops is not None and flops is not None and flops > budget.flops:
-        faults.append(f"budget.flops = {budget.flops:g}, but the sweep needs {flops:.3g} FLOPs")
-    if faults:
-        raise InputError(faults, where=made.sweep.name)

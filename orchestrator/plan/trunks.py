@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sweeplaw.orchestrator.plan.plan import Group
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
+from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.workload import Branching
+
+if TYPE_CHECKING:  # a plan counts the FLOPs of each trunk once
+    from sweeplaw.orchestrator.plan.plan import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,28 @@ def saved_flops(groups: Sequence[Group], sweep: SweepSpec) -> tuple[int, dict[in
                 link.taken_over / (groups[link.group].cost.steps or 1) * (groups[link.group].cost.flops or 0.0)
             )
     return trials, saved
+
+
+def unshared(groups: Sequence[Group], sweep: SweepSpec) -> list[str]:
+    """Return a sentence if lengths of run could share trunks and do not, since their warm-ups differ."""
+    workload = sweep.workload
+    if not isinstance(workload, Branching) or sweep.keep == "evaluations":
+        return []
+    begins: dict[tuple[Any, ...], set[Any]] = {}
+    for group in groups:
+        if trunk := workload.trunk(group.spec(0).knobs):
+            begins.setdefault(_shared(group, workload.trunk_knobs), set()).add(trunk.begin)
+    apart = [found for found in begins.values() if len(found) > 1]
+    if not apart or chains(groups, sweep):
+        return []
+    steps = sorted(set().union(*apart))
+    several = (
+        f"warm up over {steps[0]} to {counted(steps[-1], 'step')}" if steps[0] != steps[-1] else "begin differently"
+    )
+    return [
+        f"runs of several lengths train no trunk together, since they {several} (as many at every length would share "
+        "one: warmup_fraction = '0.02 / epochs' in [derived])"
+    ]
 
 
 def _shared(group: Group, behind: frozenset[str]) -> tuple[Any, ...]:

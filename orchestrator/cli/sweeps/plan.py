@@ -61,6 +61,7 @@ def plan(
     from sweeplaw.orchestrator.plan.pace import best_known
     from sweeplaw.orchestrator.plan.plan import plan as make_plan
     from sweeplaw.orchestrator.plan.sweep import read
+    from sweeplaw.orchestrator.plan.trunks import unshared
 
     simulation.check(simulate, failures_per_hour, figure)
     parsed = read(sweep)
@@ -96,7 +97,7 @@ def plan(
         typer.echo(f"nothing to run: {planned} of {counted(planned, 'trial')} are in the store")
     else:
         _print(cost, listing(made) if trials else [])
-    for sentence in [*absent_data(made), *unknown_sizes(made)]:
+    for sentence in [*absent_data(made), *unknown_sizes(made), *unshared(made.groups, parsed)]:
         typer.echo(f"note: {sentence}", err=True)
     report_damage(opened.problems if opened else ())
 

@@ -20,10 +20,11 @@ from sweeplaw.orchestrator.plan.estimate import estimate
 from sweeplaw.orchestrator.plan.pace import recorded
 from sweeplaw.orchestrator.plan.plan import Plan, plan
 from sweeplaw.orchestrator.plan.sweep import read
-from sweeplaw.orchestrator.plan.trunks import chains
+from sweeplaw.orchestrator.plan.trunks import chains, unshared
 from sweeplaw.orchestrator.schedule.packs import Pack
 from sweeplaw.orchestrator.schedule.simulated.worker import legs
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.training.schedules.lr_schedule import SHAPES, Schedule
@@ -301,3 +302,19 @@ def test_a_launch_trains_a_trunk_once_and_records_every_branch(tmp_path: Path) -
     assert (
         recorded(Store.open(where), made.sweep.workload, profile.load("inline")) is None
     )  # no pace from part of a trial
+
+
+def test_a_budget_counts_a_trunk_once(tmp_path: Path) -> None:
+    whole = planned(tmp_path).total("flops")
+    assert whole is not None
+    text = f"{SWEEP}\n[budget]\nflops = {0.7 * whole}\n"
+    assert planned(tmp_path, text).trials == 36
+    with pytest.raises(InputError, match=r"budget\.flops"):
+        planned(tmp_path, text.replace('"wsd"', '"cosine"'))
+
+
+def test_a_plan_says_why_lengths_share_no_trunk(tmp_path: Path) -> None:
+    made = planned(tmp_path, SWEEP.replace("0.0625 / epochs", "0.05 + 0 * epochs"))
+    (sentence,) = unshared(made.groups, made.sweep)
+    assert "warm up over 2 to 6 steps" in sentence
+    assert unshared(planned(tmp_path).groups, made.sweep) == []

@@ -72,8 +72,8 @@ def _surrogate(folder: Path) -> Case:
 
 def _linear_dynamics(folder: Path) -> Case:
     small = {"dimension": 8, "samples": 16, "noise": 0.1, "evaluations": 4}
-    bad = {**small, "dynamics": "sgd", "lr": 100.0, "steps": 400}
-    return Case("linear_dynamics", {}, small, bad, {**small, "dynamics": "sgd", "steps": 10**8})
+    steps = {"dimension": 8, "noise": 0.1, "evaluations": 4, "dynamics": "sgd"}
+    return Case("linear_dynamics", {}, small, {**steps, "lr": 100.0, "steps": 400}, {**steps, "steps": 10**8})
 
 
 def _ridge(folder: Path) -> Case:

@@ -14,7 +14,7 @@ from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.workload import Context, Event
-from sweeplaw.trials.workloads.linear_dynamics.knobs import FLOW, KNOBS, METRICS, POPULATION, WHOLE
+from sweeplaw.trials.workloads.linear_dynamics.knobs import ADAM, FLOW, KNOBS, METRICS, POPULATION, SGD, WHOLE
 from sweeplaw.trials.workloads.registry import refuse_options
 
 BYTES = 8  # of a 64-bit float
@@ -46,8 +46,10 @@ class LinearDynamics:
         return METRICS
 
     def resolve(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values. Raise InputError for a student wider than the inputs, and where the theory diverges."""
-        if faults := [*_width_faults(values), *_exponent_faults(values)]:
+        """Return the values. Raise InputError for a student wider than the inputs, for knobs that the dynamics does not
+        read, and where the theory diverges.
+        """
+        if faults := [*_width_faults(values), *_unread_faults(values), *_exponent_faults(values)]:
             raise InputError(faults)
         return dict(values)
 
@@ -111,6 +113,18 @@ def _width_faults(values: Mapping[str, Any]) -> list[str]:
     if not all(isinstance(value, int | float) for value in (width, dimension)) or width <= dimension:
         return []
     return [f"width = {width} is above dimension = {dimension} (accepted: at most the dimension, or 0 for all of it)"]
+
+
+def _unread_faults(values: Mapping[str, Any]) -> list[str]:
+    """Return a fault for each knob that is set though the dynamics does not read it: its axis would be flat."""
+    dynamics = values.get("dynamics", FLOW)
+    unread = {FLOW: ("batch", "steps"), SGD: ("samples", "time"), ADAM: ("samples", "time")}.get(dynamics, ())
+    other = "sgd, adam" if dynamics == FLOW else FLOW
+    return [
+        f"{name} = {values[name]} is not read by dynamics = {dynamics!r} (accepted with: {other})"
+        for name in unread
+        if name in values and values[name] != _DEFAULTS[name]
+    ]
 
 
 def _exponent_faults(values: Mapping[str, Any]) -> list[str]:

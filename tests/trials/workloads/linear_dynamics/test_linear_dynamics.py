@@ -76,3 +76,14 @@ def test_exponents_for_which_the_theory_diverges_are_refused(values: dict[str, A
     with pytest.raises(InputError) as refused:
         spec(**values)
     assert fault in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "unread"),
+    [({"dynamics": "flow", "batch": 4, "steps": 7}, 2), ({"dynamics": "sgd", "samples": 8, "time": 3.0}, 2)],
+)
+def test_knobs_that_the_dynamics_does_not_read_are_refused(values: dict[str, Any], unread: int) -> None:
+    with pytest.raises(InputError) as caught:
+        load("linear_dynamics").resolve(values)
+    assert len(caught.value.faults) == unread
+    assert "is not read by dynamics" in caught.value.faults[0]
