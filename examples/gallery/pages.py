@@ -82,7 +82,7 @@ PAGES = (
             Phenomenon(
                 "draws",
                 "Sixteen random draws of three knobs are enough to come within 1 % of the best of 64.",
-                "Bergstra & Bengio 2012, Random search for hyper-parameter optimization, JMLR 13",
+                "A rule of thumb; the estimator is that of Tang et al. 2020, arXiv:2004.13705",
                 "orchestrator/sweeps/tuning/flattery.toml",
                 BEST_OF,
                 few_draws_suffice(16),
