@@ -16,7 +16,6 @@ from rich.text import Text
 from sweeplaw.clusters.connect.cluster import ClusterInfo
 from sweeplaw.orchestrator.launch.state import LaunchState
 from sweeplaw.orchestrator.plan.plan import Plan
-from sweeplaw.orchestrator.plan.trunks import saved_flops
 from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.record import Row, TrialRecord
 
@@ -71,11 +70,9 @@ class LaunchProgress:
     def started(self, todo: Plan, already: int, cluster: ClusterInfo) -> None:
         """Print the number of trials and slots, and begin the bar."""
         self._total, self._open = todo.trials, not todo.trials
-        flops = todo.total("flops")
+        flops = todo.flops_to_train()
         self._by_flops = flops is not None
-        self._total_work = (
-            float(todo.trials) if flops is None else flops - sum(saved_flops(todo.groups, todo.sweep)[1].values())
-        )
+        self._total_work = float(todo.trials) if flops is None else flops
         self._began = time.monotonic()
         known = f", {already} already in the store" if already else ""
         trials = counted(todo.trials, "trial") if todo.trials else f"{todo.sweep.search.kind} search"

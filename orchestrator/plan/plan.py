@@ -109,6 +109,11 @@ class Plan(Shown):
         values = [(getattr(group.cost, column), len(group.ids)) for group in self.groups]
         return None if any(value is None for value, _ in values) else sum(value * count for value, count in values)
 
+    def flops_to_train(self) -> float | None:
+        """Return the FLOPs of all trials, each trunk counted once; None if they are unknown for any of them."""
+        total = self.total("flops")
+        return None if total is None else total - sum(saved_flops(self.groups, self.sweep)[1].values())
+
     def only(self, wanted: frozenset[str] | set[str]) -> Plan:
         """Return the plan restricted to these trials."""
         groups = (group.only(wanted) for group in self.groups)
@@ -130,10 +135,7 @@ def plan(sweep: SweepSpec, watch: ProgressCallback = no_progress) -> Plan:
     if sweep.search.proposes:
         return Plan(sweep, (), {})
     made = full(sweep, watch)
-    flops = made.total("flops")
-    if flops is not None and sweep.budget.flops is not None:
-        flops -= sum(saved_flops(made.groups, sweep)[1].values())
-    require_within_budget(sweep.budget, made.trials, flops, sweep.name)
+    require_within_budget(sweep.budget, made.trials, made.flops_to_train(), sweep.name)
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,11 +120,8 @@ def compute_card(family: Family, by: Axes, fit: Fit, advised: bool, band: Band |
     ahead = (
         f" Dashed and shaded: a forecast, up to {AHEAD:g} times the largest run, with its 95 % band." if found else ""
     )
-    rings = (
-        f" Rings: the {counted(len(held), 'point')} of largest compute, predicted by a law of the others."
-        if held
-        else ""
-    )
+    largest = counted(len(held), "point")
+    rings = f" Rings: the {largest} of largest compute, predicted by a law of the others." if held else ""
     thick = " The thick line is the least loss that any size can reach." if found else ""
     return card(
         key,
@@ -296,9 +294,7 @@ def _trend(best: pl.DataFrame) -> str:
 def _ends(band: Band | None, inputs: Mapping[str, Array]) -> tuple[Array, Array]:
     """Return the ends of a forecast's band; NaN where it does not reach."""
     count = len(next(iter(inputs.values())))
-    if band is None or not count:
-        return np.full(count, np.nan), np.full(count, np.nan)
-    try:
-        return band(inputs)
-    except InputError:
-        return np.full(count, np.nan), np.full(count, np.nan)
+    if band is not None and count:
+        with contextlib.suppress(InputError):
+            return band(inputs)
+    return np.full(count, np.nan), np.full(count, np.nan)
