@@ -46,7 +46,7 @@ PARALLEL := $(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 fast quick test: export OMP_NUM_THREADS := 1
 fast quick test: export OPENBLAS_NUM_THREADS := 1
 
-# Pure tests: no Ray, no Slurm, no other process. About 80 seconds on two idle cores.
+# Pure tests: no Ray, no Slurm, no other process. Under a minute on two idle cores.
 fast: install
 	$(PARALLEL) -m "not ray and not kill and not slurm and not process and not heavy and not slow"
 

@@ -11,6 +11,7 @@ from sweeplaw.trials.changes import CHANGEABLE, Change, parse, value_at, write
 values = st.dictionaries(st.sampled_from(CHANGEABLE), st.floats(0, 1e6), min_size=1)
 
 
+@pytest.mark.heavy
 @given(st.lists(st.tuples(st.integers(0, 10**9), values), max_size=5, unique_by=lambda entry: entry[0]))
 def test_a_text_gives_back_the_changes_exactly(entries: list[tuple[int, dict[str, float]]]) -> None:
     changes = tuple(Change(step, own) for step, own in sorted(entries, key=lambda entry: entry[0]))

@@ -76,6 +76,7 @@ def test_laws_take_the_functions_of_the_language_that_have_a_derivative():
     assert set(law_formula.FUNCTIONS) < set(FUNCTIONS)
 
 
+@pytest.mark.heavy
 @given(st.floats(0.1, 10.0), st.floats(1.1, 10.0))
 @pytest.mark.parametrize(
     "text",

@@ -13,6 +13,7 @@ from sweeplaw.trials.formula import parse
 NUMBER = st.floats(min_value=0.01, max_value=1e6)
 
 
+@pytest.mark.heavy
 @given(NUMBER, NUMBER)
 def test_formulas_agree_with_python_arithmetic(a, b):
     values = {"a": a, "b": b}

@@ -89,6 +89,7 @@ def run(store: Store, text: str) -> Any:
     return launch(plan(parse(text)), store, profile({"kind": "inline"}, name="inline"))
 
 
+@pytest.mark.heavy
 def test_a_relaunch_by_a_later_version_repeats_no_trial_and_reads_old_rows_at_the_default(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

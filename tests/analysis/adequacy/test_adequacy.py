@@ -153,6 +153,7 @@ def test_the_limit_of_a_users_formula_is_its_asymptote() -> None:
     assert found.numbers["asymptote"] == pytest.approx(3.28, rel=1e-3)
 
 
+@pytest.mark.heavy
 def test_the_best_runs_of_several_budgets_below_the_law_fail_it() -> None:
     fit = fitted(additive, DESIGNS["isoFLOP, 126 rows"], 0)
     passed = below_best_loss(fit, 0.003)
@@ -179,6 +180,7 @@ def test_a_law_that_a_power_law_predicts_better_fails_on_the_largest_budget() ->
     assert found.numbers["plain_power_law_error_of_loss"] < 0.002
 
 
+@pytest.mark.heavy
 def test_replicates_show_a_misfit_that_no_smooth_pattern_has() -> None:
     n, d = grid(6, 5)
     bumps = np.exp(0.02 * np.random.default_rng(3).choice([-1.0, 1.0], size=30))
@@ -209,6 +211,7 @@ def test_rows_whose_noise_could_hide_a_misfit_cannot_be_judged() -> None:
     assert lack_of_fit(points(fit), spread(fit)).verdict == "unknown"
 
 
+@pytest.mark.heavy
 def test_a_slice_with_a_break_is_not_a_power_law_with_an_asymptote() -> None:
     x = np.geomspace(1e7, 1e10, 20)
     broken = (1.7 + 400 * x**-0.34 * (1 + (x / 3e8) ** 2) ** -0.15) * np.exp(
@@ -222,6 +225,7 @@ def test_a_slice_with_a_break_is_not_a_power_law_with_an_asymptote() -> None:
     assert wider.numbers["C"] == pytest.approx(1.7, rel=1e-3)
 
 
+@pytest.mark.heavy
 def test_a_law_without_residuals_has_no_misfit_but_rounding() -> None:
     n, d = grid(6, 5)
     for losses in (additive(n, d), np.round(additive(n, d), 4)):

@@ -73,6 +73,7 @@ def test_an_input_without_a_power_is_judged_by_the_profiles_alone() -> None:
     assert any("N spans only a factor 1.003" in sentence for sentence in own.adequacy.open_parameters)
 
 
+@pytest.mark.heavy
 def test_a_loss_at_a_point_that_is_none_is_refused() -> None:
     fit = of(surface())
     for point in ({"N": 0.0, "D": 1e9}, {"N": -1.0, "D": 1e9}, {"N": np.inf, "D": 1e9}, {"N": np.nan, "D": 1e9}):
@@ -173,6 +174,7 @@ def test_an_inadequate_law_gives_advice_only_by_force_and_marked() -> None:
     assert one["withheld"] == forced["withheld"]
 
 
+@pytest.mark.heavy
 def test_an_interval_without_an_end_is_open_and_withholds_the_budget() -> None:
     from sweeplaw.analysis.adequacy.advice import uncertain
     from sweeplaw.analysis.fitting.uncertainty import Interval
@@ -184,6 +186,7 @@ def test_an_interval_without_an_end_is_open_and_withholds_the_budget() -> None:
         of(surface()).to_dict(budgets=[-1.0])
 
 
+@pytest.mark.heavy
 def test_what_an_inadequate_law_withholds_is_refused_before_profiles_are_traced(monkeypatch) -> None:
     rows = surface()
     rows["loss"] = 1.69 + ((406.4 / rows["N"] ** 0.34) ** 2 + (410.7 / rows["D"] ** 0.28) ** 2) ** 0.5

@@ -97,6 +97,7 @@ def surface() -> tuple[Array, Array, Array]:
     return n, d, 1.69 + 406.4 / n**0.34 + 410.7 / d**0.28
 
 
+@pytest.mark.heavy
 def test_budgets_whose_best_run_beats_the_law_are_counted_and_measured() -> None:
     n, d, losses = surface()
     exact = analysis.fit({"N": n, "D": d, "loss": losses}, space="log", all_rows=True)

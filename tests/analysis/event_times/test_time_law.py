@@ -127,6 +127,7 @@ def test_a_law_that_is_not_determined_is_not_given() -> None:
     assert "likelihood has no maximum" in summary(law, "t")
 
 
+@pytest.mark.heavy
 def test_a_curved_law_is_rejected_and_a_straight_one_is_not() -> None:
     rng = np.random.default_rng(5)
     data = draw(rng, "log-normal")
@@ -140,6 +141,7 @@ def test_a_curved_law_is_rejected_and_a_straight_one_is_not() -> None:
     assert "rejected: the law is curved" in summary(curved, "t")
 
 
+@pytest.mark.heavy
 def test_the_summary_names_every_number() -> None:
     law = fit_time_law(draw(np.random.default_rng(6), "log-normal"), at=[{"a": 1.0, "b": 2.0}])
     said = summary(law, "grok_step")
@@ -150,6 +152,7 @@ def test_the_summary_names_every_number() -> None:
     assert law.sigma.interval.low < SIGMA < law.sigma.interval.high
 
 
+@pytest.mark.heavy
 @pytest.mark.filterwarnings("error")
 def test_a_time_beyond_a_double_is_infinite() -> None:
     data = EventTimes(np.array([1e100, 1e70, 1e50]), np.ones(3, bool), np.array([[0.1], [0.2], [0.4]]), ("a",))

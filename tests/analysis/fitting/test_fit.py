@@ -134,6 +134,7 @@ def test_units_of_n_and_d_change_only_the_coefficients(objective: Objective, siz
     assert other.predict(ahead) == pytest.approx(plain.predict(ahead), rel=1e-8)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=Objective.describe)
 def test_no_nearby_vector_has_a_lower_value(objective: Objective) -> None:
     fit = fit_planted("additive", objective, noise=0.01)
@@ -148,6 +149,7 @@ def test_no_nearby_vector_has_a_lower_value(objective: Objective) -> None:
         assert objective.value(residual, np.ones(residual.shape[1])).min() >= fit.value * (1 - 1e-12)
 
 
+@pytest.mark.heavy
 def test_a_formula_gives_the_fit_of_the_built_in_law() -> None:
     columns = design()
     losses = LAWS["additive"].predict(PLANTED["additive"], columns) + 0.003 * np.sin(np.arange(80))
@@ -172,6 +174,7 @@ def test_an_integer_weight_equals_repeated_rows() -> None:
     assert any("repeat an earlier row" in warning for warning in repeated.warnings)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_only_the_ratios_of_weights_matter_to_intervals(reduction: Literal["mean", "sum"]) -> None:
     x = np.geomspace(1, 100, 24)
@@ -206,6 +209,7 @@ def test_losses_that_do_not_fall_give_a_fit_reported_as_degenerate() -> None:
     assert fit.status in fit.warnings
 
 
+@pytest.mark.heavy
 def test_as_many_rows_as_parameters_are_reported_as_an_interpolation() -> None:
     fit = analysis.fit({"x": [1, 2, 3], "loss": [3.587, 3.45994, 3.4188]}, "power_asymptote", "ls", bootstrap=100)
     assert fit.draws is None
@@ -214,6 +218,7 @@ def test_as_many_rows_as_parameters_are_reported_as_an_interpolation() -> None:
     assert all(np.isinf(interval.high) for interval in fit.intervals.values())
 
 
+@pytest.mark.heavy
 def test_a_fixed_parameter_stays_and_a_bound_is_respected() -> None:
     fit = fit_planted("additive", Objective("ls", None, "raw"), noise=0.01)
     table = {**fit.observations.inputs, "loss": fit.observations.losses}
@@ -225,6 +230,7 @@ def test_a_fixed_parameter_stays_and_a_bound_is_respected() -> None:
     assert "alpha" in tight.verdict.at_bounds
 
 
+@pytest.mark.heavy
 def test_a_lazy_frame_a_pandas_frame_a_mapping_and_a_file_give_one_fit(tmp_path) -> None:
     x = np.geomspace(1, 100, 12)
     table = {"x": x, "loss": 2 + 3 * x**-0.5 + 0.01 * np.cos(np.arange(12))}

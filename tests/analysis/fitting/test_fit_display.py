@@ -70,12 +70,14 @@ def test_to_dict_is_json_and_the_summary_has_its_numbers(fit: Fit) -> None:
     assert f"status: {fit.status}" in shown
 
 
+@pytest.mark.heavy
 def test_an_open_interval_is_none_in_the_dict_and_infinite_in_the_fit() -> None:
     fit = analysis.fit({"x": [1.0, 2, 3], "loss": [3.587, 3.45994, 3.4188]}, "power_asymptote", "ls")
     assert all(math.isinf(interval.high) for interval in fit.intervals.values())
     assert all(interval["high"] is None for interval in fit.to_dict()["intervals"].values())
 
 
+@pytest.mark.heavy
 def test_the_html_escapes_what_the_user_wrote_and_needs_no_other_file() -> None:
     rows = {"x<b>": np.geomspace(1, 100, 12), "loss": 2 + 3 * np.geomspace(1, 100, 12) ** -0.5}
     html = analysis.fit(rows, "power_asymptote", x="x<b>")._repr_html_()
@@ -84,6 +86,7 @@ def test_the_html_escapes_what_the_user_wrote_and_needs_no_other_file() -> None:
     assert not re.search("<script|https?:|src=", html)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("formula", "expected"),
     [

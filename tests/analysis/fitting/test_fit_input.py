@@ -127,6 +127,7 @@ def test_counts_of_any_size_need_no_unit() -> None:
     assert not any("seems to be" in warning for warning in analysis.fit(own).warnings)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("objective", ["huber:0.001", "lad"])
 def test_rows_far_from_the_law_are_named(objective: str) -> None:
     noisy = LOSS * np.exp(np.random.default_rng(0).normal(0, 0.002, len(LOSS)))
@@ -183,6 +184,7 @@ def test_faults_of_options_name_what_is_accepted(options, message) -> None:
         analysis.fit(table(), **options)
 
 
+@pytest.mark.heavy
 def test_the_best_setting_of_each_point_is_fitted_and_the_others_are_counted() -> None:
     rows = {name: np.tile(column, 3) for name, column in table().items()}
     rows["loss"], rows["lr"] = rows["loss"] + np.repeat([0.2, 0.0, 0.5], 24), np.repeat([1e-3, 2e-3, 4e-3], 24)
@@ -216,6 +218,7 @@ def test_every_unknown_column_is_named_at_once() -> None:
     assert [word in str(caught.value) for word in ("3 faults", "'params'", "'tokens'", "'nll'")] == [True] * 4
 
 
+@pytest.mark.heavy
 def test_a_law_that_degenerates_at_its_bounds_warns_in_words_alone() -> None:
     """Losses that rise with N: A is 0 at the optimum, and its logarithm minus infinity, which NumPy says nothing of."""
     n, d = (axis.ravel() for axis in np.meshgrid(1e7 * 2.5 ** np.arange(6), 3e8 * 2.5 ** np.arange(6)))

@@ -57,6 +57,7 @@ def fit_of(rows: Any, **options: Any) -> Fit:
     return analysis.fit(rows, "additive", x={"N": "N", "D": "D"}, y="loss", all_rows=True, **options)
 
 
+@pytest.mark.heavy
 def test_noise_shared_by_runs_of_a_size_is_found_said_and_counted_in_sizes() -> None:
     fit = fit_of(table("size"))
     (shared,) = fit.noise.values()["shared_by"]
@@ -71,6 +72,7 @@ def test_noise_shared_by_runs_of_a_size_is_found_said_and_counted_in_sizes() -> 
     assert found.interval.low < alone.interval.low < alone.interval.high < found.interval.high
 
 
+@pytest.mark.heavy
 def test_a_bootstrap_resamples_the_groups_that_share_noise() -> None:
     fit = fit_of(table("size"), bootstrap=50)
     assert fit.draws is not None
@@ -142,6 +144,7 @@ def test_the_weights_of_least_squares_are_inverse_variances_and_those_of_absolut
     assert inverse_variances(np.array([0.004]), 0.003)[0] == pytest.approx(simulated, rel=0.01)
 
 
+@pytest.mark.heavy
 def test_replicates_say_how_the_noise_changes_where_a_misfit_would_hide_it() -> None:
     rows, _ = growing(np.random.default_rng(3), each=3)
     rows["loss"] = rows["loss"] * (1 + 0.05 * np.log(rows["N"] / 8e8) ** 2 / 10)  # a misfit of several per cent
@@ -243,6 +246,7 @@ def test_a_column_of_repetition_numbers_is_not_a_column_of_runs() -> None:
     assert "run" not in fit_of(rows).noise.names
 
 
+@pytest.mark.heavy
 def test_a_table_of_many_rows_is_tested_on_a_sample() -> None:
     points = design()
     rows = {name: np.tile(column, 40) for name, column in points.items()}

@@ -16,6 +16,7 @@ ISOFLOP_OPTIMA = [
 ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("experiment", "value", "params"), ISOFLOP_OPTIMA)
 def test_isoflop_sets_end_at_the_global_optimum_of_their_raw_objective(isoflops, experiment, value, params) -> None:
     x = {"N": "params", "D": "tokens"}
@@ -62,6 +63,7 @@ def repeats(repeated_data):
     return analysis.fit(repeated_data, law, Objective("huber", 1e-3, "log", "sum"), y="loss")
 
 
+@pytest.mark.heavy
 def test_the_published_data_constrained_constants_are_a_local_minimum_and_ours_is_lower(repeats) -> None:
     fit = repeats
     published = fit.law.predict({"RN": 5.309743, "RD": 15.387756}, fit.observations.inputs)

@@ -308,6 +308,7 @@ def test_columns_that_an_expression_reads_are_inputs_and_split_nothing():
     assert found.params["alpha"] == pytest.approx(0.3, rel=1e-6)
 
 
+@pytest.mark.heavy
 def test_recipes_at_points_of_their_own_are_not_pooled_unasked():
     """Muon's sizes are not Adam's, so that nothing differs at any one point."""
     rows = [

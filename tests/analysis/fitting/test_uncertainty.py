@@ -36,6 +36,7 @@ def test_95_per_cent_profile_intervals_cover_the_truth_95_per_cent_of_the_time(o
         assert 0.925 <= share <= 0.975  # the nominal 93-97 % and the simulation's own error of 0.7 %
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("copies", [1, 2000], ids=["40 rows", "80,000 rows"])
 def test_the_profile_interval_of_a_linear_law_is_the_textbook_interval(copies) -> None:
     from scipy.stats import t as student
@@ -55,6 +56,7 @@ def test_the_profile_interval_of_a_linear_law_is_the_textbook_interval(copies) -
         )
 
 
+@pytest.mark.heavy
 def test_every_resample_of_a_bootstrap_is_at_its_own_optimum() -> None:
     fit = analysis.fit(noisy(), "power_asymptote", bootstrap=300)
     assert fit.draws is not None
@@ -67,6 +69,7 @@ def test_every_resample_of_a_bootstrap_is_at_its_own_optimum() -> None:
         assert fit.draws.values[number] == pytest.approx(alone.value, rel=1e-9)
 
 
+@pytest.mark.heavy
 def test_the_same_seed_gives_the_same_draws() -> None:
     first, second, other = (analysis.fit(noisy(), "power_asymptote", bootstrap=50, seed=seed) for seed in (1, 1, 2))
     assert first.draws is not None and second.draws is not None and other.draws is not None  # noqa: PT018
@@ -108,6 +111,7 @@ def test_the_band_of_a_run_contains_new_runs_at_its_nominal_rate(step) -> None:
     assert 0.93 <= np.mean(shares) <= 0.97  # over 40 tables of 50 runs: .958 at 40 rows, .950 at 20
 
 
+@pytest.mark.heavy
 def test_a_profile_of_a_thousand_points_has_its_minimum_at_the_estimate() -> None:
     fit = analysis.fit(noisy(), "power_asymptote", "ls")
     found = profile(fit.setup, fit.solution, "alpha", points=1000)
@@ -129,6 +133,7 @@ def test_few_points_on_a_profile_of_many_rows_give_the_same_interval_as_many_poi
     assert many.interval.low < LAW["alpha"] < many.interval.high
 
 
+@pytest.mark.heavy
 def test_resamples_drawn_in_several_batches_equal_those_drawn_in_one(monkeypatch) -> None:
     reported: list[tuple[int, int]] = []
     once = analysis.fit(noisy(), "power_asymptote", bootstrap=50)
@@ -159,6 +164,7 @@ def test_a_parameter_that_the_rows_do_not_determine_is_reported_as_not_identifie
     assert fit.profiles["alpha"].verdict.endswith(" fits as well")
 
 
+@pytest.mark.heavy
 def test_a_coefficient_of_a_formula_is_identified_whatever_its_size() -> None:
     n, d = (axis.ravel() for axis in np.meshgrid(np.geomspace(3e6, 1e9, 6), np.geomspace(1e8, 1e10, 5)))
     losses = (1.7 + 400 / n**0.34 + 1530 / d**0.36) * np.exp(0.001 * np.random.default_rng(0).normal(size=30))

@@ -58,6 +58,7 @@ def test_the_order_of_rows_does_not_matter_and_a_forecast_repeats_to_the_bit() -
     assert one.low.tolist() == again.low.tolist()
 
 
+@pytest.mark.heavy
 def test_bands_grow_away_from_the_runs_and_hold_the_median() -> None:
     found = analysis.forecaster(table())
     size = np.geomspace(3e8, 1.5e11, 30)
@@ -69,6 +70,7 @@ def test_bands_grow_away_from_the_runs_and_hold_the_median() -> None:
     assert ((run.low < forecast.low) & (run.high > forecast.high)).all()
 
 
+@pytest.mark.heavy
 def test_a_forecast_says_how_far_it_is_beyond_the_runs() -> None:
     assert beyond(np.array([0.5, 1.0, 3.0, 8.0]), np.array([1.0, 4.0])).tolist() == [0.5, 1.0, 1.0, 2.0]
     runs = table()
@@ -79,6 +81,7 @@ def test_a_forecast_says_how_far_it_is_beyond_the_runs() -> None:
     assert "10x in N" in found.headline()[0]
 
 
+@pytest.mark.heavy
 def test_a_target_beyond_what_has_been_checked_is_marked_and_one_beyond_any_law_refused() -> None:
     runs = table()
     found = analysis.forecaster(runs, units={"N": 1e6})
@@ -97,6 +100,7 @@ def test_a_target_beyond_what_has_been_checked_is_marked_and_one_beyond_any_law_
     assert found.best(9e3 * compute).median[0] > 0
 
 
+@pytest.mark.heavy
 def test_few_runs_claim_nothing() -> None:
     runs = table(budgets=2, each=4)
     found = analysis.forecaster(runs)
@@ -105,6 +109,7 @@ def test_few_runs_claim_nothing() -> None:
     assert analysis.rollouts(runs).rollouts == ()
 
 
+@pytest.mark.heavy
 def test_a_large_table_is_thinned_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forecaster, "MOST_ROWS", 40)
     found = analysis.forecaster(table(), all_rows=True)
@@ -120,6 +125,7 @@ def test_a_thousand_rows_take_seconds() -> None:
     assert time.process_time() - begun < 10  # 0.7 measured with one thread
 
 
+@pytest.mark.heavy
 def test_further_inputs_change_the_forecast() -> None:
     runs = table()
     unique = np.where(np.arange(48) % 2, runs["D"], runs["D"] / 8)
@@ -129,6 +135,7 @@ def test_further_inputs_change_the_forecast() -> None:
     assert 1.02 < often / once < 1.06  # planted: 8**0.02 = 1.042
 
 
+@pytest.mark.heavy
 def test_the_best_run_of_a_budget_is_the_lowest_of_its_forecasts() -> None:
     found = analysis.forecaster(table())
     best = found.best(1e21)
@@ -146,6 +153,7 @@ def test_the_best_run_of_a_budget_does_not_depend_on_units() -> None:
     assert divided.median == pytest.approx(best.median, rel=1e-6)
 
 
+@pytest.mark.heavy
 def test_runs_of_one_ratio_tell_no_best_split_of_a_budget() -> None:
     n = np.geomspace(1e7, 1e9, 24)
     runs = {"N": n, "D": 20 * n * np.resize([0.9, 1.1], 24), "loss": 1.7 + 400 / n**0.34 + 1500 / (20 * n) ** 0.3}
@@ -180,6 +188,7 @@ def test_a_fit_and_its_observations_can_be_forecast_from() -> None:
     assert high.tolist() == one.predict(AHEAD, 0.9).high.tolist()
 
 
+@pytest.mark.heavy
 def test_faults_are_named_together() -> None:
     found = analysis.forecaster(table())
     for at, message in (
@@ -195,6 +204,7 @@ def test_faults_are_named_together() -> None:
         analysis.forecaster(table(), law=3)  # type: ignore[arg-type]
 
 
+@pytest.mark.heavy
 def test_a_law_that_turns_negative_is_refused_where_it_does() -> None:
     size = np.geomspace(1e7, 1e9, 20)
     runs = {"N": size, "loss": 3 - np.log10(size / 1e7)}

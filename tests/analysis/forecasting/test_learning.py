@@ -23,6 +23,7 @@ from tests.analysis.forecasting.test_process import isoflop
 LEVELS = (0.025, 0.25, 0.5, 0.75, 0.975)
 
 
+@pytest.mark.heavy
 def test_the_scales_left_out_hardly_move_the_bands() -> None:
     points, losses = isoflop(seed=2)
     wave = np.exp(0.004 * np.sin(points.logs[:, 0] * 0.8))
@@ -81,6 +82,7 @@ def test_bands_are_widened_towards_the_errors_of_backtests_and_never_narrowed(
         assert factor == pytest.approx(((8 + 6 * square) / 14) ** 0.5)
 
 
+@pytest.mark.heavy
 def test_the_law_is_made_linear_where_it_is_likeliest_with_the_other_parts_integrated_out() -> None:
     points, losses = isoflop(seed=2)
     target = np.log(losses) + 0.004 * np.sin(points.logs[:, 0] * 0.8)

@@ -198,6 +198,7 @@ def near(logs: np.ndarray, found) -> np.ndarray:
     return shared + np.diag(alone)
 
 
+@pytest.mark.heavy
 def test_the_forecast_is_that_of_the_dense_gaussian_process() -> None:
     known, losses = isoflop()
     ahead = RunPoints({"N": np.array([1e9, 8e9]), "D": np.array([2e10, 1e11])}, 6 * np.array([2e19, 8e20]))
@@ -229,6 +230,7 @@ def test_bands_cover_planted_truths() -> None:
     assert covered(0.003, 0.006, range(10)) >= 0.9
 
 
+@pytest.mark.heavy
 def test_an_asymptote_of_zero_and_few_rows_give_finite_bands() -> None:
     for rows in (2, 5, 12):
         rng = np.random.default_rng(rows)

@@ -60,6 +60,7 @@ def test_another_seed_starts_elsewhere() -> None:
     assert [p.index for p in Guide(truth.space, 0).propose(5)] != [p.index for p in Guide(truth.space, 1).propose(5)]
 
 
+@pytest.mark.heavy
 def test_proposals_are_new_affordable_and_explained() -> None:
     truth = planted(2, 2, noise=0.0005, seed=4)
     guide = search(truth, 40)
@@ -116,6 +117,7 @@ def test_diverged_missing_and_failed_runs_do_not_mislead() -> None:
         assert truth.clean[answer.denoised] / best - 1 < 0.001
 
 
+@pytest.mark.heavy
 def test_a_cell_in_which_all_runs_diverge_does_not_stop_the_search() -> None:
     truth = planted(2, 1, noise=0.0005, seed=8)
     guide = Guide(truth.space)

@@ -47,6 +47,7 @@ def test_planted_slopes_lie_within_their_intervals_and_no_interval_is_narrower_t
     assert np.sqrt(np.mean(np.square(errors))) < 1.5
 
 
+@pytest.mark.heavy
 def test_slopes_of_a_linear_knob_and_their_deviations_are_in_its_own_units() -> None:
     truth = planted(1, 2, noise=NOISE, seed=3, scale="linear")
     index = np.arange(0, len(truth.space), 2)
@@ -59,6 +60,7 @@ def test_slopes_of_a_linear_knob_and_their_deviations_are_in_its_own_units() -> 
         assert ten.sd[knob.name][axis] == pytest.approx(10 * one.sd[knob.name][axis])
 
 
+@pytest.mark.heavy
 def test_the_gradient_of_the_optimum_is_that_of_finite_differences() -> None:
     guide = search(planted(2, 2, noise=NOISE, seed=3), 40)
     belief, z = guide.belief().copy(), np.array([1.0, 2.0])

@@ -61,6 +61,7 @@ def test_an_interval_needs_four_cells(count: int) -> None:
     assert (found.exponent.low is not None, found.exponent.high is not None) == (count == 4, count == 4)
 
 
+@pytest.mark.heavy
 def test_twenty_percent_more_tokens_compensate_for_the_loss_at_the_critical_batch() -> None:
     table = cells(runs(0.5, noise=1e-5))
     found = batch_rule(table, features(table, {"batch_tokens": ("N", "D")}), "lr", "batch_tokens")

@@ -89,6 +89,7 @@ def test_a_loss_without_a_minimum_is_refused_with_the_edges_that_it_touches() ->
         hyperlaw(falling, knobs=["weight_decay"], resamples=0)
 
 
+@pytest.mark.heavy
 def test_a_coefficient_that_no_float_holds_is_shown_as_a_power_of_ten() -> None:
     frame = demo(noise=0.0, decays=(0.05, 0.1, 0.3, 0.8, 2.0))
     scaled = frame.with_columns(N=1e9 * (1 + 0.1 * (pl.col("N") / 50_000.0)))

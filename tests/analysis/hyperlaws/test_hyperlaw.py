@@ -125,6 +125,7 @@ def test_runs_that_differ_by_their_last_partial_batch_are_of_one_cell() -> None:
     assert [law.formula for law in found.laws] == [law.formula for law in planned.laws]
 
 
+@pytest.mark.heavy
 def test_pooled_is_ordinary_least_squares_on_the_rows_near_each_cells_best() -> None:
     frame = planted(seed=2)
     best = frame.with_columns(lowest=pl.col("val_loss").min().over("N", "D"))
@@ -176,6 +177,7 @@ def test_the_leave_one_out_score_reports_a_cell_off_the_law(estimator: str) -> N
     assert loo.score > (kept.evaluations[0].metric("quadratic").score or 0)
 
 
+@pytest.mark.heavy
 def test_the_true_optimum_scores_at_the_noise_floor() -> None:
     table = cell_table(planted(noise=0.001, missing=0.0, seed=6), ("N", "D"), ("lr", "batch_tokens"), "val_loss")
     logs = table.log_axes
@@ -265,6 +267,7 @@ def test_an_axis_that_hardly_varies_is_left_out_with_a_note() -> None:
     assert any("N spans a factor" in note for note in law.notes)
 
 
+@pytest.mark.heavy
 def test_unusable_rows_are_counted() -> None:
     frame = planted(seed=1, missing=0.0)
     frame = frame.with_columns(

@@ -221,6 +221,7 @@ def test_distance_is_zero_inside_and_signed_outside() -> None:
     assert (side(outside(20, 1, 10)), side(outside(0.5, 1, 10))) == ("above", "below")
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not TABLE.exists(), reason="the released dense table is not available")
 def test_step_law_leads_the_complete_laws_on_its_own_runs() -> None:
     frame = pl.read_csv(TABLE).with_columns(batch_tokens=pl.col("bs") * 2048, val_loss=pl.col("smooth loss"))

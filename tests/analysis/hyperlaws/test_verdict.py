@@ -56,6 +56,7 @@ def test_a_law_that_bends_is_inadequate_and_advises_nothing(estimator: str) -> N
         from_runs(found, 4e8, 1e10, 2048)
 
 
+@pytest.mark.heavy
 def test_a_bend_that_the_loss_would_not_notice_is_adequate() -> None:
     assert law(runs(bend=0.1, noise=0.0001)).verdict.law == "adequate"
 
@@ -73,6 +74,7 @@ def test_noise_that_hides_the_minimum_has_no_optimum_or_no_exponent(seed: int) -
         from_runs(law(runs(noise=0.2, seed=seed)), 7e9, 1e12, 2048)
 
 
+@pytest.mark.heavy
 def test_an_exponent_whose_interval_holds_a_flat_law_is_not_identified() -> None:
     narrow = tuple((n, d) for n in (1e8, 1.1e8, 1.2e8) for d in DATA)
     found = law(runs(noise=0.004, cells=narrow))
@@ -114,6 +116,7 @@ def test_the_optima_of_the_cells_and_their_errors_are_those_of_least_squares() -
     assert own.covariances[:, 0, 0] == pytest.approx(spread)
 
 
+@pytest.mark.heavy
 def test_one_size_answers_for_that_size_and_says_what_is_known_of_others() -> None:
     one = runs(cells=tuple((2e8, d) for d in (1e9, 4e9, 1.6e10, 6.4e10, 2.5e11)))
     found = suggest(one, 2.2e8, 1e10, 2048, resamples=100)
@@ -174,6 +177,7 @@ def test_the_lowest_positive_value_is_no_edge_where_zero_was_tried() -> None:
     assert without["weight_decay"] == (len(GRID), 0)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("best_decay", [0.09, 0.02])  # where the surface has a minimum beyond the values tried, or none
 def test_a_knob_at_its_edge_leaves_the_others_their_law(best_decay: float) -> None:
     frame = decays((0.1, 0.2, 0.4, 0.8), best_decay)
@@ -187,6 +191,7 @@ def test_a_knob_at_its_edge_leaves_the_others_their_law(best_decay: float) -> No
         assert refused.value.able == ("lr",)
 
 
+@pytest.mark.heavy
 def test_resamples_keep_every_recipe() -> None:
     frame = runs().with_columns(model=pl.format("m{}", pl.col("N").rank("dense")))
     found = hyperlaw(frame, ("D",), ["lr"], recipes=["model"], resamples=200)

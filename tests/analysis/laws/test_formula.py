@@ -119,6 +119,7 @@ def test_a_name_that_is_no_input_is_a_parameter_and_an_unused_input_is_a_fault()
         formula_law("E + A * x**-a", ["x", "D"])
 
 
+@pytest.mark.heavy
 def test_a_mixture_of_data_is_a_formula_of_ones_own() -> None:
     web, code = (column.ravel() for column in np.meshgrid(np.linspace(0.1, 0.6, 6), np.linspace(0.05, 0.35, 5)))
     truth = {"c": 2.0, "k": 1.5, "t": -2.5, "u": -0.7}  # the rest of the tokens is a third domain

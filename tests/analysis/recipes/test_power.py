@@ -29,6 +29,7 @@ def test_the_detectable_difference_is_found_with_the_power_asked_for():
     assert detectable(0.0, 4, 0.95) == 0.0
 
 
+@pytest.mark.heavy
 def test_there_is_a_chance_for_every_difference_and_number_of_runs():
     """scipy's noncentral t has no number for some of them (NaN)."""
     rng = np.random.default_rng(0)

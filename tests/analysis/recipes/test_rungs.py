@@ -66,6 +66,7 @@ def test_equal_rungs_are_rarely_named():
     assert np.mean(named) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 60)
 
 
+@pytest.mark.heavy
 def test_the_knob_at_its_edge_is_named():
     frame = table(off=0.02, lr=True)
     best = frame.sort("loss").unique(["N", "D"], keep="first")
@@ -111,6 +112,7 @@ def test_rungs_are_plain_values():
     assert values["axis"] == "N"
 
 
+@pytest.mark.heavy
 def test_few_rungs_that_are_alike_are_not_named_by_a_residual_of_one_degree_of_freedom():
     rows = [(1e7, 2e8), (1e7, 1e9), (3e7, 1.5e8), (3e7, 6e8), (1e8, 5e8), (1e8, 2e9), (3e8, 6e9)]
     named = []
@@ -132,6 +134,7 @@ def test_exact_losses_leave_rungs_without_an_error_to_divide_by() -> None:
     assert all(one.errors_off is None or np.isfinite(one.errors_off) for one in found.rungs)
 
 
+@pytest.mark.heavy
 def test_the_knobs_of_a_foreign_table_are_those_of_its_fit(tmp_path):
     path = tmp_path / "runs.csv"
     table(off=0.02, noise=0.0005, lr=True).write_csv(path)

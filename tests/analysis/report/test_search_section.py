@@ -66,6 +66,7 @@ def stopping(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return searched(tmp_path_factory.mktemp("report"), "random", STOPPING)
 
 
+@pytest.mark.heavy
 def test_the_path_accounts_for_every_flop_and_its_best_is_the_best_of_the_store(local: Path) -> None:
     found = values_of(local)
     rows = load(local).trials.collect()
@@ -78,6 +79,7 @@ def test_the_path_accounts_for_every_flop_and_its_best_is_the_best_of_the_store(
     assert [last[key] for key in sorted(last)] == least["val_loss"].to_list()
 
 
+@pytest.mark.heavy
 def test_every_recommendation_of_a_local_search_has_its_certificate(local: Path) -> None:
     found = values_of(local)
     rows = load(local).trials.collect()
@@ -131,6 +133,7 @@ def test_the_page_shows_the_section_and_json_has_its_values(stopping: Path, tmp_
     assert {"search_path", "search_surface"} == search_figures(made.searches[0]).keys()
 
 
+@pytest.mark.heavy
 def test_the_lines_of_the_figure_are_the_regret_of_each_point(local: Path) -> None:
     (section,) = report.make(local).searches
     left, right = search_figures(section)["search_path"].axes
@@ -142,6 +145,7 @@ def test_the_lines_of_the_figure_are_the_regret_of_each_point(local: Path) -> No
     assert sum(np.asarray(line.get_xdata()).size for line in right.lines) == len(section.path)
 
 
+@pytest.mark.heavy
 def test_an_exported_table_keeps_the_path_without_the_state_of_the_search(local: Path, tmp_path: Path) -> None:
     load(local, states=None).trials.collect().write_parquet(tmp_path / "t.parquet")
     (section,) = report.make(tmp_path / "t.parquet").searches
@@ -164,10 +168,12 @@ def test_a_damaged_state_is_named_and_the_rest_of_the_section_stands(tmp_path: P
     assert page.page(made, finite(report.report_values(made)))
 
 
+@pytest.mark.heavy
 def test_a_grid_has_no_such_section(tmp_path: Path) -> None:
     assert report.make(searched(tmp_path, "grid", "")).searches == ()
 
 
+@pytest.mark.heavy
 def test_a_maximized_metric_is_best_where_it_is_largest(tmp_path: Path) -> None:
     more = "maximize = true\n[budget]\ntrials = 30"
     found = values_of(searched(tmp_path, "tpe", more))

@@ -94,6 +94,7 @@ def test_best_is_what_a_search_in_plain_python_finds(recorded, rows):
     assert plain == in_order(reference(rows, points, KNOBS[recorded]), points)
 
 
+@pytest.mark.heavy
 def test_means_are_compared_and_shown_independently_of_the_order_of_the_runs():
     runs = pl.DataFrame({"N": [1] * 60, "D": [1] * 60, "lr": [0.1, 0.2, 0.3] * 20, "val_loss": [2.0] * 60})
     noise = pl.Series([0.1 + number // 3 * 0.7 % 1 for number in range(60)])  # the same losses at each lr: a tie

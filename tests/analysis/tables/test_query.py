@@ -137,12 +137,14 @@ def test_sql_that_is_not_a_query_of_the_tables_is_rejected_in_one_message(filled
         run_query(load(filled), Query(sql=sql))
 
 
+@pytest.mark.heavy
 @given(st.text(alphabet="abcxyz(),.'\"-/* \n`read_csvEe\\", max_size=40))
 def test_the_sql_check_raises_nothing_but_input_errors(text):
     with contextlib.suppress(InputError):
         require_query("SELECT " + text)
 
 
+@pytest.mark.heavy
 def test_a_query_changes_no_file_of_the_store(filled):
     def files():
         return {path: path.stat().st_mtime_ns for path in Path(filled.location.root).rglob("*")}
@@ -157,6 +159,7 @@ def run(*arguments):
     return CliRunner().invoke(app, ["query", *map(str, arguments)])
 
 
+@pytest.mark.heavy
 def test_json_is_a_list_of_row_objects_with_null_for_nan(filled, store, record):
     with store.writer("two") as writer:
         writer.write([record(200, loss=float("nan"))])
@@ -167,6 +170,7 @@ def test_json_is_a_list_of_row_objects_with_null_for_nan(filled, store, record):
     assert [json.loads(line) for line in lines] == rows
 
 
+@pytest.mark.heavy
 def test_decimal_literals_in_sql_are_numbers_in_json(filled):
     result = run(filled.location.uri, "SELECT 0.1 AS a, 1.5 * seed AS b FROM trials ORDER BY seed LIMIT 1", "--json")
     assert json.loads(result.stdout) == [{"a": 0.1, "b": 0.0}]
@@ -189,6 +193,7 @@ def test_output_files_contain_the_same_rows(filled, tmp_path):
         assert read(file).equals(expected)
 
 
+@pytest.mark.heavy
 def test_output_into_the_store_is_rejected(filled):
     with pytest.raises(InputError, match="inside"):
         CliRunner().invoke(
@@ -210,6 +215,7 @@ def table(uri, *options):
     return result.stdout.splitlines()[0].split(), result.stderr
 
 
+@pytest.mark.heavy
 def test_a_table_begins_with_the_columns_of_the_query_then_the_loss_and_the_knobs(filled):
     headings, _ = table(filled.location.uri, "--best-per", "D,N")
     assert headings[:4] == ["trial_id", "tokens", "params_non_embedding", "val_loss"]
@@ -233,6 +239,7 @@ def test_constant_columns_are_noted_once_unless_the_query_mentions_them(filled):
     assert "val_loss = 0.1" in notes
 
 
+@pytest.mark.heavy
 def test_other_formats_keep_every_column_in_order(filled):
     names = tables.load(filled.location.uri).trials.collect_schema().names()
     assert run(filled.location.uri, "--csv", "--limit", "2").stdout.splitlines()[0].split(",") == names
@@ -251,6 +258,7 @@ def test_a_column_of_another_table_is_reported_with_its_table(filled):
         run_query(load(filled), Query(sql="SELECT step FROM trials"))
 
 
+@pytest.mark.heavy
 def test_a_damaged_file_is_reported_and_the_rest_is_used_with_exit_code_3(filled):
     (Path(filled.location.root) / "trials" / "broken.parquet").write_bytes(b"PAR1")
     result = run(filled.location.uri, "SELECT count(*) AS n FROM trials", "--json")
@@ -259,6 +267,7 @@ def test_a_damaged_file_is_reported_and_the_rest_is_used_with_exit_code_3(filled
     assert "trials/broken.parquet cannot be read" in result.stderr
 
 
+@pytest.mark.heavy
 def test_damage_inside_a_part_is_reported_and_the_rest_is_used(filled, record, points):
     with filled.writer("two") as writer:
         writer.write([record(seed) for seed in range(300, 400)])

@@ -136,6 +136,7 @@ CHAINS = {
 }
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("count", [2000, 20000])
 @pytest.mark.parametrize("chain", CHAINS)
 def test_a_statement_that_would_overflow_the_stack_is_refused(source, chain, count):
@@ -143,6 +144,7 @@ def test_a_statement_that_would_overflow_the_stack_is_refused(source, chain, cou
         ask(source, CHAINS[chain](count))
 
 
+@pytest.mark.heavy
 def test_a_list_of_thousands_of_ids_is_accepted(source):
     ids = ", ".join(f"'{number:012d}'" for number in range(5000))
     assert ask(source, f"SELECT count(*) AS n FROM trials WHERE trial_id IN ('a', {ids})")["n"].to_list() == [1]

@@ -136,6 +136,7 @@ def test_budgets_are_decomposed_separately_and_rows_without_a_loss_are_counted()
     assert dropped == 2
 
 
+@pytest.mark.heavy
 def test_optunas_evaluator_ranks_the_knobs_equally() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     frame = grid(noise=0.01)

@@ -62,6 +62,7 @@ def test_the_noise_of_a_run_is_that_of_seeds_or_else_of_a_grid(seeds, origin):
         assert found.noise_freedom == 10 * len(LRS) * len(BATCHES) * 2
 
 
+@pytest.mark.heavy
 def test_the_noise_of_random_settings_is_that_about_quadratics():
     rng = np.random.default_rng(0)
     log_lr, log_batch = rng.uniform(-1, 1, (2, 8, 60))
@@ -139,6 +140,7 @@ def test_a_single_setting_is_not_flattered():
     assert selection_bias(np.array([1.0, 50.0]), np.array([0.1, 0.1])) == 0
 
 
+@pytest.mark.heavy
 def test_the_noise_of_the_dense_grid_of_the_step_law_is_a_tenth_of_a_percent():
     path = SHARED / "step_law_dense.csv"
     if not path.exists():

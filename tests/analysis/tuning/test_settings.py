@@ -39,6 +39,7 @@ def exponents(frame: pl.DataFrame, knob: str = "lr", **options: Any) -> list[flo
     return [law.coefficient.value, *(exponent.value for exponent in law.exponents.values())]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("values", [("dense", "moe"), (False, True)])
 def test_an_axis_of_text_or_booleans_is_a_recipe_and_says_so(values: tuple[Any, Any]) -> None:
     both = pl.concat([runs(moe=values[0]), runs(factor=1.5, seed=1, moe=values[1])])
@@ -131,6 +132,7 @@ def test_one_lucky_seed_is_not_the_best_of_its_cell() -> None:
         assert table.z[rows].argmin() != table.x[rows, 0].argmin()
 
 
+@pytest.mark.heavy
 def test_a_knob_outside_the_law_is_held_at_its_best_in_each_cell() -> None:
     best = runs(weight_decay=0.1)
     both = pl.concat([best, worse(runs(factor=3.0, seed=1, weight_decay=1.0), 0.02)])
@@ -159,6 +161,7 @@ def zeroed(decays: tuple[float, ...], cost: tuple[float, ...]) -> pl.DataFrame:
     )
 
 
+@pytest.mark.heavy
 def test_a_zero_level_leaves_the_laws_of_the_other_knobs_as_they_are() -> None:
     frame = zeroed((0.0, 0.1), (0.0, 0.02))
     found = hyperlaw(frame, knobs=["lr", "weight_decay"], resamples=0)

@@ -28,6 +28,7 @@ from sweeplaw.clusters.connect.private import ON_DEMAND, RAYS, environment, priv
 from sweeplaw.clusters.profile.profile import Profile, parse
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.trials.errors import InputError
+from tests.processes import command_line
 
 pytestmark = pytest.mark.ray
 
@@ -185,20 +186,13 @@ def test_the_death_of_the_actor_is_reported_in_one_line_and_ends_its_driver(head
     words, store = command(tmp_path, head, seconds=30.0), tmp_path / "store"
     launch = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     until(lambda: launch.poll() is not None or len(drivers(store)) == 3)  # the client, the supervisor, the driver
-    [actor] = [pid for pid in cleanup.marked(str(head.folder)) if _title(pid).startswith("ray::RemoteDriver")]
+    [actor] = [pid for pid in cleanup.marked(str(head.folder)) if command_line(pid).startswith("ray::RemoteDriver")]
     os.kill(actor, signal.SIGKILL)
     _, warned = launch.communicate(timeout=PATIENCE)
     assert launch.returncode == 2
     assert "lost the driver" in warned.decode().splitlines()[-1]
     assert "launching again continues" in warned.decode().splitlines()[-1]
     until(lambda: not drivers(store))
-
-
-def _title(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text()
-    except OSError:
-        return ""
 
 
 def test_a_wrong_token_is_reported_within_seconds(head: Head, tmp_path: Path) -> None:

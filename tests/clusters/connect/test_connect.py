@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -25,7 +25,7 @@ from sweeplaw.clusters.connect.errors import ConnectError
 from sweeplaw.clusters.connect.private import ON_DEMAND, RAYS, UNWATCHED, environment, private_folder, write_token
 from sweeplaw.clusters.profile.profile import load, parse
 from tests.paths import ROOT
-from tests.processes import is_alive
+from tests.processes import command_line, is_alive
 
 pytestmark = pytest.mark.ray
 
@@ -105,7 +105,7 @@ def test_a_local_ray_is_private_quiet_and_gone_afterwards(
         assert ray.get(blind.remote()) == ""  # a trial without a GPU sees none
         # Ray's head keeps no record of these calls: the workers that would report them got their switches too
         assert ray.get(switches.remote()) == {**UNWATCHED, **ON_DEMAND}
-        commands = [" ".join(psutil.Process(pid).cmdline()) for pid in cleanup.marked(folder)]
+        commands = [command_line(pid) for pid in cleanup.marked(folder)]
         assert any("dashboard/agent.py" in command or "DashboardAgent" in command for command in commands)
         assert not any("dashboard/dashboard.py" in command for command in commands), "nothing reads a dashboard"
         assert _listening_beyond_loopback(cleanup.marked(folder)) == set()
@@ -133,11 +133,10 @@ def _listening_beyond_loopback(pids: list[int]) -> set[int]:
     """Return the ports on which these processes listen to other machines."""
     sockets = set()
     for pid in pids:
-        for name in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                sockets.add(os.readlink(name))
-            except OSError:
-                continue
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            for name in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(FileNotFoundError):  # it has been closed
+                    sockets.add(os.readlink(name))
     ports = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -175,7 +174,8 @@ def test_a_killed_driver_leaves_no_process_and_no_folder() -> None:
         folder = driver.stdout.readline().strip()
         assert len(cleanup.marked(folder)) > 3
         below = psutil.Process(driver.pid).children(recursive=True)
-        assert any("Agent" in process.name() for process in below), [process.name() for process in below]
+        names = [command_line(process.pid) for process in below]
+        assert any("Agent" in name for name in names), names
         driver.kill()
     deadline = time.monotonic() + 30
     while any(map(is_alive, below)) and time.monotonic() < deadline:

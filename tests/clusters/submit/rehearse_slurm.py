@@ -5,6 +5,7 @@ rehearse_slurm.py FOLDER      (inside the three-node Slurm; FOLDER is shared by 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -139,15 +140,15 @@ def alive(folder: Path) -> set[str]:
     return set(path.read_text().split()) if path.exists() else set()
 
 
-def raylets(*needles: str) -> list[int]:
-    """Return Ray's node processes, on all nodes, whose command line contains every needle."""
+def raylets(*needles: str, without: str = "\n") -> list[int]:
+    """Return Ray's node processes, on all nodes, whose command line contains every needle, and not ``without``."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = path.read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if "raylet/raylet" in line and all(needle in line for needle in needles):
+        if "raylet/raylet" in line and without not in line and all(needle in line for needle in needles):
             found.append(int(path.parent.name))
     return found
 
@@ -166,9 +167,8 @@ def rehearse(folder: Path) -> dict[str, Any]:
 
     before = alive(patient)
     head = next(iter(patient.glob("*/address"))).read_text()
-    for pid in raylets(f"gcs-address={head}"):
-        line = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-        if f"node_ip_address={head.partition(':')[0]}\0" not in line:
+    for pid in raylets(f"gcs-address={head}", without=f"node_ip_address={head.partition(':')[0]}\0"):
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     seen["rejoined"] = until(lambda: alive(patient) - before, 120)
     seen["death_noticed"] = until(lambda: before - alive(patient), 120)

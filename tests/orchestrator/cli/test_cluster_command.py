@@ -23,6 +23,7 @@ def run(*words: object) -> str:
     return result.output
 
 
+@pytest.mark.heavy
 def test_slurm_writes_a_job_that_launches_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     output = run("slurm", EXAMPLES / "slurm.toml", SWEEP, "--store", "results/s", "--out", "job")
@@ -34,12 +35,14 @@ def test_slurm_writes_a_job_that_launches_the_sweep(tmp_path: Path, monkeypatch:
     ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["kuberay", "aws", "gcp"])
 def test_other_kinds_write_their_files_and_print_how_to_start(kind: str, tmp_path: Path) -> None:
     output = run(kind, EXAMPLES / f"{kind}.toml", SWEEP, "--store", "s3://bucket/x", "--out", tmp_path)
     assert "kubectl apply -f" in output if kind == "kuberay" else "ray exec --start --stop" in output
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("store", ["results/x", "/data/../tmp/x", "/tmp/x"])
 def test_a_store_that_would_be_lost_with_the_machines_is_rejected(store: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"would be lost with the machines .* or a folder under /data"):
@@ -54,6 +57,7 @@ def test_a_store_whose_uri_holds_a_credential_is_rejected(store: str, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.heavy
 def test_a_profile_of_another_kind_and_an_invalid_sweep_are_rejected_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="kind = 'slurm' does not fit this command"):
         run("kuberay", EXAMPLES / "slurm.toml", SWEEP, "--store", "s3://b/x", "--out", tmp_path)
@@ -64,6 +68,7 @@ def test_a_profile_of_another_kind_and_an_invalid_sweep_are_rejected_before_anyt
     assert not (tmp_path / "job").exists()
 
 
+@pytest.mark.heavy
 def test_a_trial_that_fits_no_node_is_rejected_before_anything_is_written(tmp_path: Path) -> None:
     """The message names the trial, its need and the memory of a device, before hours in the queue."""
     (tmp_path / "l4.toml").write_text(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.golden.make import EXPECTED, commands
 
 
@@ -16,6 +18,7 @@ def flat(tree: dict[str, Any], name: str = "sweeplaw") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.heavy
 def test_every_command_has_the_options_and_defaults_of_the_golden_file() -> None:
     expected = json.loads((EXPECTED / "commands.json").read_text(encoding="utf-8"))
     found = json.loads(json.dumps(commands()))

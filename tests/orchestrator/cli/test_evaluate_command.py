@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+import pytest
 from typer.testing import CliRunner
 
 from sweeplaw.orchestrator.cli import app
@@ -12,6 +13,7 @@ from tests.trials.kept.test_kept_weights import MARKOV, SWEEP, launched
 opening = importlib.import_module("sweeplaw.trials.corpus.open")
 
 
+@pytest.mark.heavy
 def test_ensembles_that_cannot_be_evaluated_are_told_with_the_reason(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("a text that is gone later. " * 400)

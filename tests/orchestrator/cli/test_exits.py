@@ -154,6 +154,7 @@ def test_what_polars_starts_or_ignores_is_left_to_it(monkeypatch: pytest.MonkeyP
     environment.check()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("words", [("fit", "additive"), ("report",), ("query", "--columns", "lr,nothing")])
 def test_the_damage_that_may_be_why_there_is_no_answer_is_named_below_the_message(
     store: Any, record: Any, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]

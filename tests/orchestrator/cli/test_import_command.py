@@ -28,6 +28,7 @@ def imported(folder: Path, *options: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.heavy
 def test_runs_are_imported_updated_and_removed_but_not_both_at_once(tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text(ROWS)
     imported(tmp_path)
@@ -37,6 +38,7 @@ def test_runs_are_imported_updated_and_removed_but_not_both_at_once(tmp_path: Pa
         imported(tmp_path, "--update", "--remove")
 
 
+@pytest.mark.heavy
 def test_a_file_with_a_column_twice_is_named(tmp_path: Path) -> None:
     path = tmp_path / "twice.parquet"
     pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path)

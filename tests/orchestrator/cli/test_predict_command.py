@@ -45,6 +45,7 @@ def test_json_has_the_forecast_of_the_library(runs, capsys) -> None:
     assert answer["rows"] == 40
 
 
+@pytest.mark.heavy
 def test_text_answers_in_a_line_a_run(runs, capsys) -> None:
     predict(runs, at=["N=7e9,D=1.4e11", "N=2e8,D=4e9"], **COLUMNS)
     lines = capsys.readouterr().out.splitlines()
@@ -53,6 +54,7 @@ def test_text_answers_in_a_line_a_run(runs, capsys) -> None:
     assert lines[3].endswith("inside the range of the runs")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("options", "message"),
     [

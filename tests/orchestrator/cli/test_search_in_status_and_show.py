@@ -54,6 +54,7 @@ def trials(store: Store) -> pl.DataFrame:
     return load(store.location.uri, states=None).trials.sort("search_number").collect()
 
 
+@pytest.mark.heavy
 def test_status_says_where_the_search_stands(store: Store) -> None:
     text = output("status", store.location.uri)
     assert "local search of searched: 6 proposals, 6 settings known; budget left: 0 trials" in text
@@ -62,6 +63,7 @@ def test_status_says_where_the_search_stands(store: Store) -> None:
     assert (values["kind"], values["proposals"], values["left"]) == ("local", 6, {"trials": 0.0})
 
 
+@pytest.mark.heavy
 def test_show_says_why_a_trial_was_proposed(store: Store) -> None:
     first, second = trials(store).head(2).to_dicts()
     assert (
@@ -72,6 +74,7 @@ def test_show_says_why_a_trial_was_proposed(store: Store) -> None:
     assert values["proposed"].startswith("proposal 1 of the local search, which knew 1 result: neighbour of the best")
 
 
+@pytest.mark.heavy
 def test_show_finds_a_trial_of_a_search_that_has_no_row_yet(store: Store) -> None:
     ((launched, state),) = search_state.load(store.location).items()
     running: dict[str, Any] = {"abcdef": {"number": 9, "reason": "to look here"}}
@@ -79,6 +82,7 @@ def test_show_finds_a_trial_of_a_search_that_has_no_row_yet(store: Store) -> Non
     assert "proposal 9 of the local search: to look here" in output("show", store.location.uri, "abc")
 
 
+@pytest.mark.heavy
 def test_a_store_whose_search_never_published_still_gives_the_reason_of_its_rows(store: Store) -> None:
     for path in (Path(store.location.uri) / "searches").iterdir():
         path.unlink()

@@ -20,6 +20,7 @@ from sweeplaw.trials.errors import InputError
 from tests.conftest import make_record
 
 
+@pytest.mark.heavy
 def test_a_port_in_use_is_one_message(store: Store) -> None:
     pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -29,6 +30,7 @@ def test_a_port_in_use_is_one_message(store: Store) -> None:
     assert str(error.value) == f"--port {port} is in use (accepted: another port, or 0 for any free one)"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["uvicorn", "starlette"])
 def test_without_the_extra_the_command_says_how_to_install_it(
     store: Store, name: str, monkeypatch: pytest.MonkeyPatch

@@ -64,6 +64,7 @@ def call(*arguments: Any) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
+@pytest.mark.heavy
 def test_show_has_knobs_reason_attempts_curve_and_the_end_of_the_log(ran: tuple[Path, dict[str, str]]) -> None:
     store, ids = ran
     text = call("show", store, ids["bad"][:10]).stdout
@@ -84,6 +85,7 @@ def test_show_has_knobs_reason_attempts_curve_and_the_end_of_the_log(ran: tuple[
     assert len(values["curve"]) == 10
 
 
+@pytest.mark.heavy
 def test_logs_are_those_of_every_attempt_or_of_one(ran: tuple[Path, dict[str, str]]) -> None:
     store, ids = ran
     assert call("logs", store, ids["good"]).stdout == "mode good lr 1e-05\n"
@@ -94,6 +96,7 @@ def test_logs_are_those_of_every_attempt_or_of_one(ran: tuple[Path, dict[str, st
     assert [log["attempt"] for log in json.loads(call("logs", store, ids["bad"], "--json").stdout)] == [1, 2]
 
 
+@pytest.mark.heavy
 def test_only_the_logs_of_its_own_packs_are_opened_while_no_attempt_is_missing(
     ran: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,12 +115,14 @@ def test_only_the_logs_of_its_own_packs_are_opened_while_no_attempt_is_missing(
     assert len(list((store / "logs").iterdir())) == 3
 
 
+@pytest.mark.heavy
 def test_the_sweep_of_a_trial_alone_plans_that_trial(ran: tuple[Path, dict[str, str]]) -> None:
     store, ids = ran
     for trial in ids.values():
         assert list(plan(parse(call("show", store, trial, "--sweep").stdout)).ids) == [trial]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -194,6 +199,7 @@ def test_a_curve_is_drawn_between_its_extremes() -> None:
     assert len(sparkline([float(value) for value in range(100_000)])) == WIDTH
 
 
+@pytest.mark.heavy
 def test_the_sweep_of_a_trial_alone_quotes_names_that_toml_would_read_as_tables(tmp_path: Path) -> None:
     text = 'name = "t"\nworkload = { kind = "command", argv = ["true", "{a.b}", "{c.d}"] }\n'
     text += '[scientific]\n"a.b" = [1]\n[fixed]\n"c.d" = 2\n'

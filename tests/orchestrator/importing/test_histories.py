@@ -19,6 +19,7 @@ def write(path, text):
     return str(path)
 
 
+@pytest.mark.heavy
 def test_a_history_is_one_run_with_its_last_values_and_a_curve(tmp_path):
     file, store = write(tmp_path / "long.csv", LONG), str(tmp_path / "store")
     done = import_from(file, store, pairs=PAIRS, run=("run",))
@@ -58,6 +59,7 @@ def test_a_decimal_comma_between_other_separators_is_named(tmp_path):
     assert "decimal commas are read where semicolons separate" in done.rejected[0][1]
 
 
+@pytest.mark.heavy
 def test_an_import_of_nothing_but_rejected_rows_exits_with_2(tmp_path):
     file, store = write(tmp_path / "runs.csv", "loss,n\nx,1\n"), str(tmp_path / "store")
     result = CliRunner().invoke(app, ["import", file, store, "--map", "val_loss=loss"])

@@ -59,6 +59,7 @@ def test_a_quoted_column_is_kept_once_as_an_unquoted_one_is(tmp_path, file):
     assert load(str(tmp_path / "quoted")).columns == load(str(tmp_path / "plain")).columns
 
 
+@pytest.mark.heavy
 def test_numbers_are_one_value_in_any_kind_of_file(tmp_path, file):
     store = str(tmp_path / "store")
     import_from(file, store, pairs=PLAIN)
@@ -135,6 +136,7 @@ def test_a_run_of_several_columns_is_its_values_in_order_with_an_empty_text_for_
     assert json.loads(of("wandb", project=True, run=dt.date(2026, 1, 2)))["knobs"]["run"] == "true/2026-01-02"
 
 
+@pytest.mark.heavy
 def test_a_run_of_a_tracker_is_the_same_in_every_export(tmp_path):
     text = "ID,Name,State,val_loss,params,tokens\nab12,run-1,finished,2.5,1000,10\n"
     names = "Name,State,val_loss\nrun-1,finished,{}\n"
@@ -154,6 +156,7 @@ def old_row(content, **more):
     return {**fixed, **more, "trial_id": trial_id, "spec": spec}
 
 
+@pytest.mark.heavy
 def test_runs_imported_by_version_0_1_are_recognised(tmp_path):
     file = write(tmp_path / "runs.csv", CSV)
     export = write(tmp_path / "e.csv", "run_id,status,metrics.val_loss\naa,FINISHED,2.5\n")
@@ -178,6 +181,7 @@ def test_runs_imported_by_version_0_1_are_recognised(tmp_path):
     assert load(store.location.uri)["trial_id"].to_list() == before
 
 
+@pytest.mark.heavy
 def test_a_wrong_mapping_is_refused_and_can_be_updated(tmp_path, file):
     store = str(tmp_path / "store")
     import_from(file, store, pairs=["N=params * 1e6", "lr=opt.lr", "val_loss=loss"])
@@ -203,6 +207,7 @@ def test_an_update_takes_the_last_of_the_rows_of_a_run(tmp_path):
     assert load(store)["val_loss"].to_list() == [1.0, 3.5]
 
 
+@pytest.mark.heavy
 def test_values_that_the_store_lacks_are_counted_and_added_on_request(tmp_path):
     options: dict[str, Any] = {"run": ("id",), "source": "a.csv b.csv", "pairs": ["val_loss=val_loss"]}
     store = str(tmp_path / "store")
@@ -214,6 +219,7 @@ def test_values_that_the_store_lacks_are_counted_and_added_on_request(tmp_path):
     assert load(store)["lr"].to_list() == [None, 0.5]
 
 
+@pytest.mark.heavy
 def test_an_import_is_removed_and_made_again(tmp_path, file):
     store = str(tmp_path / "store")
     other = write(tmp_path / "other.csv", "id,loss\n1,4.0\n")
@@ -232,6 +238,7 @@ def test_an_import_is_removed_and_made_again(tmp_path, file):
         import_from(file, store, removes=True, source="nothing")
 
 
+@pytest.mark.heavy
 def test_an_import_does_not_bring_back_what_a_user_excluded(tmp_path, file):
     store = str(tmp_path / "store")
     import_from(file, store, pairs=PLAIN)

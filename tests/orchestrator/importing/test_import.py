@@ -196,6 +196,7 @@ def test_a_known_run_with_different_content_is_rejected(tmp_path):
     assert done.rejected == [(2, "the run already exists with different content: val_loss was 2.6, is 1.0")]
 
 
+@pytest.mark.heavy
 def test_new_and_known_rows_are_the_same_for_any_chunk_size(tmp_path, monkeypatch):
     first = write(tmp_path / "a.csv", "id,val_loss\n" + "".join(f"r{n},{n}.5\n" for n in range(20)))
     rows = [
@@ -261,6 +262,7 @@ def test_a_file_that_matches_a_preset_names_it_in_the_error(tmp_path):
         import_from(file, str(tmp_path / "store"))
 
 
+@pytest.mark.heavy
 def test_weights_and_biases_exports_are_imported(tmp_path):
     table = write(
         tmp_path / "export.csv",
@@ -485,6 +487,7 @@ def test_a_column_named_as_one_of_ours_is_kept_under_another_name(tmp_path):
     assert load(tmp_path / "other").select("params_non_embedding", "their_N", "their_their_N").rows() == [(3, 1, 2)]
 
 
+@pytest.mark.heavy
 def test_such_a_column_in_a_store_of_an_earlier_version_hides_nothing(tmp_path, monkeypatch):
     store, file = str(tmp_path / "store"), write(tmp_path / "a.csv", AMOUNTS)
     with monkeypatch.context() as earlier:

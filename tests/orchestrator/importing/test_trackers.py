@@ -119,6 +119,7 @@ def test_a_trial_of_ray_is_completed_if_its_experiment_says_so(tmp_path):
     assert found.rows() == [(state, 2000, 500, "[1, 2]") for state in ("completed", "failed", "stopped")]
 
 
+@pytest.mark.heavy
 def test_a_run_of_ray_is_one_run_whichever_folder_is_read(tmp_path):
     for experiment in ("first", "second"):  # an id is unique within its experiment alone
         for trial in ("1_00", "1_01"):

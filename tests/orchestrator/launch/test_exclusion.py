@@ -50,6 +50,7 @@ def losses(store: Store) -> int:
     return tables.load(store.location.uri).trials.collect().height
 
 
+@pytest.mark.heavy
 def test_excluded_trials_are_in_no_table_and_counted_with_their_reason(store):
     found = exclude_where(store, "params = 1000 AND behaviour = 'normal'", "  bad node ")
     assert len(found) == 1
@@ -75,6 +76,7 @@ def test_exports_and_comparisons_leave_excluded_trials_out_and_say_so(store, tmp
     assert (len(found.only_b), found.same, found.excluded) == (2, 2, (2, 0))
 
 
+@pytest.mark.heavy
 def test_a_launch_never_runs_excluded_trials_again_whatever_the_retry_policy(store):
     exclude_where(store, "behaviour = 'failed'", "known crash")
     assert requeue(store, ["failed"]) == {}
@@ -86,6 +88,7 @@ def test_a_launch_never_runs_excluded_trials_again_whatever_the_retry_policy(sto
     assert launch(plan(parse(SWEEP)), store, profile.load("inline")).states == {"failed": 1}
 
 
+@pytest.mark.heavy
 def test_an_exclusion_is_undone_for_the_trials_that_are_named_and_may_be_made_again(store):
     (one,) = exclude_where(store, "params = 1000 AND state = 'completed'", "first")
     exclude_where(store, "state = 'completed'", "second")
@@ -150,6 +153,7 @@ def test_the_command_says_in_words_how_many_trials_it_changed(store):
     ]
 
 
+@pytest.mark.heavy
 def test_all_trials_are_excluded_by_true_or_their_ids_alone(store):
     for where in ("val_loss / 0 > 1 OR state = 'failed'", "params > 0", "1 = 1"):
         with pytest.raises(InputError, match="holds for all 4 trials in the data; --where true excludes all"):
@@ -162,6 +166,7 @@ def test_all_trials_are_excluded_by_true_or_their_ids_alone(store):
     assert len(exclude_where(store, " True", "x")) == 4
 
 
+@pytest.mark.heavy
 def test_conditions_that_are_unknown_or_infinite_are_told(store):
     notes: list[str] = []
     assert len(exclude_where(store, "val_loss / (params - 1000) > 1e9", "x", notes.append)) == 1
@@ -174,6 +179,7 @@ def test_conditions_that_are_unknown_or_infinite_are_told(store):
     assert "infinity (a division by zero?) for 1 trial" in done.output
 
 
+@pytest.mark.heavy
 def test_the_command_says_that_nothing_matched(store):
     for words in (["--reason", "x"], ["--undo"]):
         done = CliRunner().invoke(app, ["exclude", store.location.uri, "--where", "params < 0", *words])
@@ -196,6 +202,7 @@ def test_damage_to_what_was_excluded_is_named_when_more_is_excluded(store, conte
     assert (done.exit_code, "exclusions/20260101T000000-aaaaaa.json cannot be read" in done.output) == (3, True)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("words", [["--reason", "x"], ["--undo"]])
 def test_a_part_that_is_not_read_is_named_when_trials_are_excluded_or_restored(store, words):
     """Its trials are left as they were, whatever the condition says of them."""

@@ -96,6 +96,7 @@ def inline(text: str, path: Path) -> Launched:
     return launch(plan(parse(text)), Store.open(path, create=True), profile.load("inline"))
 
 
+@pytest.mark.heavy
 def test_a_sweep_that_only_fails_stops_soon_and_a_relaunch_continues(tmp_path: Path) -> None:
     broken = SWEEP + '[fixed]\nbehaviour = "failed"\n'
     done = inline(broken + '[stop]\nfailures = "first 4"\n', tmp_path / "s")
@@ -108,6 +109,7 @@ def test_a_sweep_that_only_fails_stops_soon_and_a_relaunch_continues(tmp_path: P
     assert (again.already + again.states["failed"], again.end) == (15, None)
 
 
+@pytest.mark.heavy
 def test_a_relaunch_counts_the_trials_that_failed_earlier_and_says_how_to_run_them_again(tmp_path: Path) -> None:
     text = SWEEP.replace("seeds = 15", "seeds = 2") + '[nuisance]\nbehaviour = ["normal", "failed"]\n'
     (tmp_path / "t.toml").write_text(text)
@@ -228,6 +230,7 @@ def test_a_trial_that_ends_the_main_thread_does_not_end_the_launch_as_if_it_were
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("raised", [SystemExit(0), SystemExit(), typer.Exit(), OutputLost(OSError(32), optional=True)])
 def test_whatever_ends_a_launch_that_did_not_end_by_itself_its_exit_code_is_not_zero(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException

@@ -55,6 +55,7 @@ def searched(store: Path, trials: int = 60, highest: float = 1e-1, *observers: W
     return list(search_state.load(locate(str(store))).values())[-1]
 
 
+@pytest.mark.heavy
 def test_the_end_of_a_launch_is_published_with_its_certificates(tmp_path: Path) -> None:
     state = searched(tmp_path / "s")
     assert (state.sweep, state.kind, state.objective, state.running) == ("searched", "local", "val_loss", {})
@@ -65,12 +66,14 @@ def test_the_end_of_a_launch_is_published_with_its_certificates(tmp_path: Path) 
     assert "2 of 2 points certified" in state.belief
 
 
+@pytest.mark.heavy
 def test_an_optimum_at_the_end_of_a_ladder_is_flagged(tmp_path: Path) -> None:
     state = searched(tmp_path / "s", highest=1e-3)
     assert [row["edges"].get("lr") for row in state.recommended] == ["highest", "highest"]
     assert all(row["certified"] for row in state.recommended)
 
 
+@pytest.mark.heavy
 def test_a_search_that_ran_out_of_its_budget_certifies_nothing_it_has_not_looked_at(tmp_path: Path) -> None:
     state = searched(tmp_path / "s", trials=3)
     assert state.ended == "budget.trials = 3 is spent"
@@ -78,6 +81,7 @@ def test_a_search_that_ran_out_of_its_budget_certifies_nothing_it_has_not_looked
     assert state.left == {"trials": 0}
 
 
+@pytest.mark.heavy
 def test_it_is_published_while_the_launch_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeplaw.orchestrator.launch.adaptive.proposals.PUBLISH_SECONDS", 0.0)
     watching = Watching(tmp_path / "s")
@@ -86,6 +90,7 @@ def test_it_is_published_while_the_launch_runs(tmp_path: Path, monkeypatch: pyte
     assert not any(state.ended for state in watching.seen[:-1])
 
 
+@pytest.mark.heavy
 def test_a_damaged_state_is_named_and_the_others_are_read(tmp_path: Path) -> None:
     searched(tmp_path / "s", 3)
     (name,) = (tmp_path / "s" / "searches").iterdir()

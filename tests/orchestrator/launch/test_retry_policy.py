@@ -35,6 +35,7 @@ def attempts(folder: Path) -> dict[str, set[int]]:
     return {name: set(part["attempt"]) for (name,), part in rows.group_by("behaviour")}
 
 
+@pytest.mark.heavy
 def test_each_state_gets_its_own_number_of_further_attempts_and_the_last_row_counts(tmp_path):
     done = run(
         tmp_path, ["normal", "failed", "diverged", "out_of_memory"], "failed = 2\ndiverged = 1\nout_of_memory = 1"
@@ -63,6 +64,7 @@ def test_a_trial_out_of_memory_is_retried_where_the_retry_differs_or_the_sweep_a
         assert parse(f"{text}[retry]\nout_of_memory = {setting}\n").retry.out_of_memory == setting
 
 
+@pytest.mark.heavy
 def test_a_script_that_takes_smaller_batches_completes_where_it_ran_out_of_memory(tmp_path):
     script = tmp_path / "train.sh"
     script.write_text('[ "$1" -ge 2 ] || kill -KILL $$\necho \'{"final": true, "val_loss": 2.5}\'\n')
@@ -77,6 +79,7 @@ def test_a_script_that_takes_smaller_batches_completes_where_it_ran_out_of_memor
         assert load(store.location.uri, states=None).trials.collect()["attempt"].to_list() == [attempt]
 
 
+@pytest.mark.heavy
 def test_a_relaunch_gives_no_further_attempt_and_a_larger_policy_gives_the_difference(tmp_path):
     run(tmp_path, ["failed"], "failed = 1")
     assert run(tmp_path, ["failed"], "failed = 1").states == {}
@@ -86,6 +89,7 @@ def test_a_relaunch_gives_no_further_attempt_and_a_larger_policy_gives_the_diffe
     assert run(tmp_path, ["failed"]).states == {}
 
 
+@pytest.mark.heavy
 def test_attempts_that_compaction_moved_away_still_count(tmp_path):
     run(tmp_path, ["failed", "normal"], "failed = 2")
     store = Store.open(tmp_path)
@@ -98,6 +102,7 @@ def test_attempts_that_compaction_moved_away_still_count(tmp_path):
     assert due_for_retry(again, Retry(failed=3), finished, finished) == dict.fromkeys(failed, 3)
 
 
+@pytest.mark.heavy
 def test_a_trial_requeued_by_a_user_runs_once_whatever_the_policy(tmp_path):
     run(tmp_path, ["failed"], "failed = 0")
     requeue(Store.open(tmp_path), ["failed"])

@@ -78,6 +78,7 @@ def test_what_does_not_depend_on_the_order_is_what_a_launch_finds(tmp_path: Path
     assert found["states"] == {state: count for state, count in sorted(done.states.items()) if count}
 
 
+@pytest.mark.heavy
 def test_a_local_search_certifies_the_optima_that_a_launch_certifies(tmp_path: Path) -> None:
     spec = sweep('kind = "local"', "")
     done = launch(plan(spec), Store.open(tmp_path / "s", create=True), INLINE)
@@ -86,6 +87,7 @@ def test_a_local_search_certifies_the_optima_that_a_launch_certifies(tmp_path: P
     assert [{**row, "basis": ""} for row in found["recommended"]] == [{**row, "basis": ""} for row in done.recommended]
 
 
+@pytest.mark.heavy
 def test_it_goes_on_from_what_a_store_has(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "s", create=True)
     launch(plan(sweep(budget="trials = 10")), store, INLINE)
@@ -95,6 +97,7 @@ def test_it_goes_on_from_what_a_store_has(tmp_path: Path) -> None:
     assert half["recommended"] == whole["recommended"]
 
 
+@pytest.mark.heavy
 def test_more_slots_end_sooner_and_the_search_knows_what_is_pending() -> None:
     spec = sweep(budget="trials = 32")
     one, many = (simulated(spec, rack()) for _ in range(2))
@@ -104,6 +107,7 @@ def test_more_slots_end_sooner_and_the_search_knows_what_is_pending() -> None:
     assert one["searches"][0]["trials"] == alone["searches"][0]["trials"] == 32
 
 
+@pytest.mark.heavy
 def test_launches_differ_in_the_seed_of_their_failures_alone() -> None:
     failing = rack(2, "[simulation]\nmtbf_hours = 2")
     first, again = (simulated(sweep(), failing, runs=3) for _ in range(2))
@@ -114,6 +118,7 @@ def test_launches_differ_in_the_seed_of_their_failures_alone() -> None:
     assert [one["trials"] for one in first["searches"]] == [24, 24, 24]
 
 
+@pytest.mark.heavy
 def test_halving_pays_for_half_of_its_samples() -> None:
     """Curves have points at quarters: 27, 9 and 3 trials to .25, .5 and 1 would be .39; promotion is asynchronous."""
     spec = sweep('kind = "halving"\nsamples = 27', "")

@@ -72,6 +72,7 @@ def completed(
     return replace(made, outcome=outcome, provenance=provenance, cost=Cost(flops=1e15, params=10**9))
 
 
+@pytest.mark.heavy
 def test_completed_trials_on_the_same_device_set_the_pace(store: Store, record: Callable[..., TrialRecord]) -> None:
     with Writer(store.location, "one") as writer:
         writer.write(

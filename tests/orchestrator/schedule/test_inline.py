@@ -45,6 +45,7 @@ def test_a_pack_may_take_longer_than_the_grace_period_while_the_launch_goes_on()
     assert [row.outcome.state for row in rows if isinstance(row, TrialRecord)] == ["completed"] * 2
 
 
+@pytest.mark.heavy
 def test_a_trial_that_ignores_the_end_of_the_launch_is_left_after_the_grace_period(monkeypatch):
     class Deaf:
         real = registry.load("surrogate")

@@ -57,6 +57,7 @@ def test_each_listed_private_part_exists_in_ray_and_is_used(part: PrivatePart) -
     assert mentions((ROOT / f"{part.used_in.replace('.', '/')}.py").read_text(), part.name)
 
 
+@pytest.mark.heavy
 def test_every_private_part_in_use_is_listed() -> None:
     used = {name for path in SOURCES for name in private_names(ast.parse(Path(path).read_text()))}
     listed = {part.name for part in PRIVATE_PARTS} | {part.owner.rpartition(".")[2] for part in PRIVATE_PARTS}

@@ -94,6 +94,7 @@ def decided(placement, *sizes):
     return decision
 
 
+@pytest.mark.heavy
 @settings(deadline=None)
 @given(NODES, PACKS, st.one_of(st.none(), st.integers(1, 6)), st.integers(0, 10**6))
 def test_nothing_is_over_committed_and_every_pack_that_fits_some_nodes_runs(nodes, packs, limit, seed):

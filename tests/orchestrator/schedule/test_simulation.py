@@ -148,6 +148,7 @@ def test_checkpoints_bound_what_an_interruption_costs() -> None:
     assert all_lost > 3 * lost
 
 
+@pytest.mark.heavy
 def test_the_cost_is_that_of_the_nodes_while_they_are_there() -> None:
     found = simulated(on=profile(device_hour_price=2.5), failures_per_hour=1.0, runs=3).summary()
     assert found["cost"] == pytest.approx(2.5 * (found["device_hours"] - found["away_device_hours"]))

@@ -139,6 +139,7 @@ def faults(command: str, answer: Any) -> list[str]:
     return [f"{command}: {list(error.path)}: {error.message[-300:]}" for error in check.iter_errors(answer)]
 
 
+@pytest.mark.heavy
 def test_every_command_with_json_has_a_schema_and_no_other() -> None:
     # Of `serve` the answer is the address of a page, which its own tests read.
     assert {*with_json(get_command(app).commands)} - {"serve"} == {*answers.ANSWERS}  # type: ignore[attr-defined]

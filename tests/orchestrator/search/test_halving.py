@@ -88,6 +88,7 @@ def test_hyperband_has_brackets_that_begin_higher() -> None:
     assert len(seen) == 27 + round(27 / 3 * 1.5) + round(27 / 9 * 3)  # the third bracket has no rung below its end
 
 
+@pytest.mark.heavy
 def test_paused_trials_continue_from_their_checkpoint_and_count_once(tmp_path: Path) -> None:
     done, rows = run(tmp_path / "s", sweep_text(first=0.25))
     assert rows.height == 27
@@ -103,6 +104,7 @@ def test_paused_trials_continue_from_their_checkpoint_and_count_once(tmp_path: P
     assert left == set(rows.filter(pl.col("state") == "paused")["trial_id"])
 
 
+@pytest.mark.heavy
 def test_a_budget_of_flops_counts_a_continued_trial_once(tmp_path: Path) -> None:
     whole = 6 * 1e6 * 1e8
     _, rows = run(tmp_path / "s", sweep_text(first=0.25, budget=f"[budget]\nflops = {5 * whole:g}"))

@@ -51,6 +51,7 @@ def run(store: Path, kind: str = "tpe", budget: str = "trials = 12") -> pl.DataF
     return tables.load(str(store), states=None).trials.sort("search_number").collect()
 
 
+@pytest.mark.heavy
 def test_a_search_ends_when_its_trials_are_spent_and_says_so(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "s", create=True)
     done = launch(plan(parse(SWEEP.format(kind="tpe", budget="trials = 12"))), store, INLINE)
@@ -75,6 +76,7 @@ def test_no_trial_is_proposed_twice_and_all_satisfy_the_conditions(tmp_path: Pat
     assert (rows["lr"] < 0.05).all()
 
 
+@pytest.mark.heavy
 def test_the_flops_of_a_budget_are_not_exceeded(tmp_path: Path) -> None:
     rows = run(tmp_path / "s", budget="flops = 3e16")
     spent = rows["flops"].sum()
@@ -170,6 +172,7 @@ def test_what_another_launch_recorded_since_the_last_look_is_not_run_again(
     assert rows.height == 12
 
 
+@pytest.mark.heavy
 def test_of_two_launches_that_claim_the_last_trial_of_a_budget_at_once_one_gives_it_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +207,7 @@ def test_a_launch_that_can_only_wait_for_another_says_so(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.heavy
 def test_the_flops_of_a_budget_count_what_another_launch_runs(tmp_path: Path) -> None:
     """The budget pays for four trials and a half of this size, of which others run two, and one of another sweep."""
     text = SWEEP.format(kind="tpe", budget="flops = 1e30")

@@ -37,6 +37,7 @@ def run(tmp_path: Path, body: str, objective: str = "accuracy") -> Launched:
     return launch(plan(sweep), Store.open(tmp_path / "s", create=True), Profile(kind="inline"))
 
 
+@pytest.mark.heavy
 def test_a_search_ends_after_a_few_trials_that_do_not_report_its_objective(tmp_path: Path) -> None:
     done = run(tmp_path, "return {'acuracy': 0.5, 'val_loss': 1.0}")
     assert sum(done.states.values()) == FEW

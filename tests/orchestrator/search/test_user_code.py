@@ -74,6 +74,7 @@ def run(tmp_path: Path, workload: str, search: str) -> tuple[Launched, pl.DataFr
     return done, tables.load(str(tmp_path / "s"), states=None).trials.collect()
 
 
+@pytest.mark.heavy
 def test_halving_continues_a_function_from_what_it_wrote(tmp_path: Path) -> None:
     done, rows = run(tmp_path, PYTHON, HALVING)
     assert done.search_end.startswith("every trial")

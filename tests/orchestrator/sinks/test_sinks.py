@@ -72,6 +72,7 @@ def run_with_sink(folder: Path, opener: Callable[[], Sink], **options: Any) -> t
     return feed, warnings
 
 
+@pytest.mark.heavy
 def test_a_sink_receives_every_row_once_in_order(tmp_path):
     sink = MemorySink()
     feed, warnings = run_with_sink(tmp_path, lambda: sink)
@@ -102,6 +103,7 @@ def test_a_broken_sink_is_reported_once_and_its_lost_rows_are_counted(tmp_path, 
     assert "20 of 20 rows" in delivered.sentence()
 
 
+@pytest.mark.heavy
 def test_a_sink_continues_after_a_transient_failure(tmp_path):
     sink = MemorySink(lambda call: broken(call) if call == 3 else None)
     feed, warnings = run_with_sink(tmp_path, lambda: sink)
@@ -120,6 +122,7 @@ def test_a_missing_package_is_one_warning_with_the_install_command(tmp_path):
     assert "pip install 'sweeplaw[kept]'" in warnings[0]
 
 
+@pytest.mark.heavy
 def test_a_hanging_sink_delays_neither_the_sweep_nor_its_end(tmp_path):
     released = threading.Event()
 
@@ -179,6 +182,7 @@ def final_losses(folder: Path) -> dict[str, float]:
     return dict(load(folder).trials.select("trial_id", "val_loss").collect().iter_rows())
 
 
+@pytest.mark.heavy
 def test_tensorboard_files_hold_curves_settings_and_results(tmp_path):
     reader = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator",

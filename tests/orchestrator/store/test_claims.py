@@ -85,6 +85,7 @@ def test_a_tail_reads_no_trial_that_was_stored_before_it_and_a_claim_without_one
     assert store.claim(trials, "one", 60) == set()
 
 
+@pytest.mark.heavy
 def test_concurrent_launches_claim_disjoint_trials(store):
     wanted = [f"trial{number}" for number in range(60)]
     granted: dict[str, set[str]] = {}

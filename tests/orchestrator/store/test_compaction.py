@@ -35,6 +35,7 @@ def contents(store):
     return trials.select(sorted(trials.columns)), curves.select(sorted(curves.columns)), dict(loaded.dropped)
 
 
+@pytest.mark.heavy
 def test_compaction_merges_all_parts_into_one_with_the_same_rows(store, record, points):
     fill(store, record, points)
     before = contents(store)
@@ -47,6 +48,7 @@ def test_compaction_merges_all_parts_into_one_with_the_same_rows(store, record, 
     assert compact(store.location).merged == []
 
 
+@pytest.mark.heavy
 def test_replaced_files_are_kept_for_readers_that_have_listed_them(store, record, points):
     fill(store, record, points)
     reader = tables.load(store.location.uri)
@@ -64,6 +66,7 @@ def test_replaced_files_are_kept_for_readers_that_have_listed_them(store, record
     assert not temporary.exists()
 
 
+@pytest.mark.heavy
 def test_later_attempts_supersede_merged_rows_and_earlier_ones_remain_counted(store, record, points):
     fill(store, record, points, launches=2)
     compact(store.location, grace=NOW)
@@ -82,6 +85,7 @@ def test_later_attempts_supersede_merged_rows_and_earlier_ones_remain_counted(st
     assert trials.filter(pl.col("trial_id") == record(3).spec.trial_id)["val_loss"].to_list() == [0.5]
 
 
+@pytest.mark.heavy
 def test_merged_parts_never_repeat_a_trial_even_if_they_are_full(store, record, points):
     fill(store, record, points, launches=4)
     compact(store.location, grace=NOW, target_rows=30)

@@ -166,6 +166,7 @@ def test_a_store_may_be_reached_through_a_link_and_hold_hard_links(base, tmp_pat
     assert run("launch", base / "second.toml", "--store", tmp_path / "link", "--cluster", "inline")[0] == 0
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["claims/table.json.lock", "merges/.lock"])
 @pytest.mark.parametrize("kind", ["a symbolic link", "a FIFO"])
 def test_a_lock_that_is_a_link_is_refused_with_a_sentence(base, tmp_path, name, kind):

@@ -94,6 +94,7 @@ def test_small_files_with_any_content_are_named(copy, content):
     assert damage.answers(copy)[1] == ()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("content", WRONG)
 def test_small_files_damaged_together_end_no_command(copy, content):
     damaged = [next(copy.glob(pattern)) for pattern in SMALL]
@@ -103,6 +104,7 @@ def test_small_files_damaged_together_end_no_command(copy, content):
     assert all(f"{path.parent.name}/{path.name}" in named for path in damaged if path.parent.name != "sealed")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("content", WRONG)
 def test_no_traceback_ends_a_compaction_or_a_retry_beside_damage(copy, content):
     for path in [next(copy.glob(pattern)) for pattern in SMALL if not pattern.startswith("merges")]:
@@ -147,6 +149,7 @@ def test_a_merged_part_without_its_commit_is_named_and_neither_removed_nor_writt
         Store.open(copy).writer("again")
 
 
+@pytest.mark.heavy
 def test_a_store_without_counts_raises_no_alarm(copy):
     """As older versions wrote it."""
     shutil.rmtree(copy / "sealed")
@@ -156,6 +159,7 @@ def test_a_store_without_counts_raises_no_alarm(copy):
     assert tables.load(copy).faults == ()
 
 
+@pytest.mark.heavy
 def test_compaction_sets_aside_the_damaged_file_alone_and_its_loss_is_then_accepted(copy):
     (part, *_) = sorted((copy / "trials").glob("2026*.parquet"))
     content = part.read_bytes()
@@ -171,6 +175,7 @@ def test_compaction_sets_aside_the_damaged_file_alone_and_its_loss_is_then_accep
     assert tables.load(copy).faults == ()
 
 
+@pytest.mark.heavy
 def test_damaged_curves_leave_their_trials(copy):
     (part, *_) = sorted((copy / "curves").glob("merged-*.parquet"))
     part.write_bytes(part.read_bytes()[:-20])
@@ -182,6 +187,7 @@ def test_damaged_curves_leave_their_trials(copy):
     assert tables.load(copy).faults == ()
 
 
+@pytest.mark.heavy
 def test_a_damaged_index_admits_its_part_and_is_rebuilt(copy):
     location = Store.open(copy).location
     expected = damage.answers(copy)[0]["one"]
@@ -235,6 +241,7 @@ def test_lines_gone_from_the_end_of_an_open_journal_are_named_until_the_loss_is_
     assert len(store.finished()) == len(before[0]["finished"])
 
 
+@pytest.mark.heavy
 def test_a_line_gone_from_the_middle_of_a_journal_and_a_journal_gone_as_a_whole_are_named(copy):
     (path,) = (copy / "journal").glob("*.jsonl")
     first, _, third = path.read_bytes().splitlines(keepends=True)
@@ -246,6 +253,7 @@ def test_a_line_gone_from_the_middle_of_a_journal_and_a_journal_gone_as_a_whole_
     assert any(f"{path.name} is missing" in fault for fault in damage.answers(copy)[1])
 
 
+@pytest.mark.heavy
 def test_a_damaged_count_of_a_journal_costs_none_of_its_rows(copy):
     expected = damage.answers(copy)[0]
     (count,) = (copy / "journal").glob("*.json")
@@ -284,6 +292,7 @@ def test_a_decision_about_exclusions_that_is_gone_is_missed_by_the_next_one(copy
     assert damage.answers(copy)[1] == ()
 
 
+@pytest.mark.heavy
 def test_a_repeated_journal_line_counts_once_and_is_named(copy):
     expected = damage.answers(copy)[0]
     (journal,) = (copy / "journal").glob("*.jsonl")
@@ -321,6 +330,7 @@ def test_a_launch_id_sorts_after_a_launch_whose_record_is_damaged(copy):
     assert any("29990101T000000-ff.json" in problem for problem in store.problems)
 
 
+@pytest.mark.heavy
 def test_an_import_beside_damage_names_it(copy, tmp_path):
     (tmp_path / "runs.csv").write_text("n,d,loss\n1e6,1e8,3.0\n")
     part = next(copy.glob("trials/*.parquet"))
@@ -339,6 +349,7 @@ def test_without_a_list_for_damage_it_raises(copy):
             read(locate(copy))
 
 
+@pytest.mark.heavy
 def test_a_file_is_verified_again_only_when_it_has_changed(copy, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(verification, "REMEMBERED_BYTES", 0)

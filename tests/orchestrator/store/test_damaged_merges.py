@@ -149,6 +149,7 @@ def test_a_repair_that_dies_at_any_step_leaves_the_same_rows(merged, tmp_path, m
     assert step > 10
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("folder", ["trials", "curves", "earlier"])
 def test_another_file_under_the_name_of_a_part_is_damage(copy, tmp_path, folder):
     other = Store.open(tmp_path / "other", create=True)
@@ -178,6 +179,7 @@ def test_a_part_restored_under_the_name_of_another_is_named_and_kept(store, monk
     assert tables.load(store.location.uri, states=None).trials.collect().height == 24
 
 
+@pytest.mark.heavy
 def test_a_part_without_its_curves_is_not_merged_until_they_are_restored(store):
     write(store, "a", range(3))
     write(store, "b", range(3, 6))
@@ -225,6 +227,7 @@ def test_forged_merges_of_parts_that_replace_each_other_hide_no_rows(copy, absen
     assert same(contents(copy), expected)
 
 
+@pytest.mark.heavy
 def test_merged_parts_that_replace_themselves_or_each_other_count(copy):
     write(copy, "d", range(20, 24))
     compact(copy.location, grace=NO_GRACE, target_rows=4)

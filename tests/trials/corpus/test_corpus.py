@@ -21,6 +21,7 @@ from sweeplaw.trials.corpus.streams import split_documents, split_tokens
 from sweeplaw.trials.errors import InputError
 
 
+@pytest.mark.heavy
 @given(size=st.integers(1, 5000), key=st.text(max_size=5))
 @settings(deadline=None, max_examples=60)
 def test_a_shuffle_is_a_permutation(size: int, key: str) -> None:
@@ -234,6 +235,7 @@ def test_corpora_of_tokens_have_no_tokenizer() -> None:
         canonical_tokenizer("markov:states=4", "my.json")
 
 
+@pytest.mark.heavy
 @settings(deadline=None, max_examples=40)
 @given(size=st.integers(1, 50), seed=st.integers(0, 5), begin=st.integers(0, 200), count=st.integers(1, 100))
 def test_every_epoch_is_a_permutation_independent_of_where_reading_began(

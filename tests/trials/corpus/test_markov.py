@@ -76,6 +76,7 @@ def test_the_attainable_loss_of_short_contexts_is_their_conditional_entropy() ->
     assert losses[0] == pytest.approx(empirical, abs=3e-3)
 
 
+@pytest.mark.heavy
 def test_each_validation_chain_is_as_random_as_a_training_chain() -> None:
     # Drawing validation chains together must not change the transition frequencies of one chain.
     source = MarkovSource(states=8, tokens=2**20)
@@ -94,5 +95,6 @@ def test_the_same_name_is_the_same_text() -> None:
     assert not np.array_equal(first, markov.open_markov("markov:states=8,tokens=4096,seed=1").train.tokens)
 
 
+@pytest.mark.heavy
 def test_there_are_at_least_as_many_training_tokens_as_named() -> None:
     assert markov.open_markov("markov:states=8,tokens=5000").train.windows(64) * 64 >= 5000

@@ -54,6 +54,7 @@ def sampled(place: Location, *teachers: str, batch: int = 64, **options: Any) ->
     return synthetic_corpora.load(place.uri, found.corpus_id)
 
 
+@pytest.mark.heavy
 def test_the_same_request_has_one_name_and_is_sampled_once(place, tmp_path, monkeypatch):
     request = SamplingRequest(keep(tmp_path), 640)
     first = sample_corpus(place, request)
@@ -64,6 +65,7 @@ def test_the_same_request_has_one_name_and_is_sampled_once(place, tmp_path, monk
     assert first.name == f"synthetic:{first.corpus_id}?vocab=12"
 
 
+@pytest.mark.heavy
 def test_every_option_is_part_of_the_name(place, tmp_path):
     first, second = keep(tmp_path), keep(tmp_path, 1)
     requests = [SamplingRequest(first, 640), SamplingRequest(second, 640), SamplingRequest(f"{first},{second}", 640)]
@@ -77,6 +79,7 @@ def test_every_option_is_part_of_the_name(place, tmp_path):
     assert len(set(ids)) == len(ids)
 
 
+@pytest.mark.heavy
 def test_one_teacher_writes_the_same_text_in_both_mixes(place, tmp_path):
     teacher = keep(tmp_path)
     ids = {
@@ -257,6 +260,7 @@ def test_bad_requests_name_what_is_accepted(place, tmp_path):
         open_synthetic(f"synthetic:{found}", "none", 32, place.uri)
 
 
+@pytest.mark.heavy
 def test_the_command_prints_the_name_and_keeps_where_the_text_is_from(tmp_path, monkeypatch):
     Store.open(tmp_path, create=True)
     trials = [keep(tmp_path, seed) for seed in range(2)]

@@ -83,6 +83,7 @@ def objects(tmp_path):
     return Location("mock://objects", LocalFileSystem(), str(tmp_path / "objects"), local=False)
 
 
+@pytest.mark.heavy
 def test_tensors_go_to_an_object_store_and_back_a_piece_at_a_time(objects, monkeypatch):
     large = {"x": torch.arange(2**21, dtype=torch.float32)}  # 8 MiB
     monkeypatch.setattr(tensor_files, "PIECE_BYTES", 2**16)

@@ -153,6 +153,7 @@ def test_a_micro_batch_of_one_sequence_is_not_retried(tmp_path: Path, memory_for
     assert (outcome.state, tried) == ("out_of_memory", [1])
 
 
+@pytest.mark.heavy
 def test_a_retry_after_some_steps_repeats_no_point_of_the_curve(
     tmp_path: Path, memory_for: Callable[..., list[int]]
 ) -> None:

@@ -109,6 +109,7 @@ def test_members_learn_alike_alone_and_together_and_in_micro_batches(budget):
     assert not torch.allclose(plain, flat(trained([MEMBER], budget)), atol=2e-2)
 
 
+@pytest.mark.heavy
 def test_a_resumed_student_ends_with_the_same_bits(budget):
     whole, half = trained([MEMBER], budget), trained([MEMBER], budget, until=5)
     state = half.state()

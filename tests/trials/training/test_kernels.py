@@ -110,6 +110,7 @@ def test_gradients_under_autocast_are_near_those_without() -> None:
         assert torch.linalg.vector_norm(other - one) < 0.02 * torch.linalg.vector_norm(one)
 
 
+@pytest.mark.heavy
 def test_splitting_and_rotating_have_the_gradient_of_the_composed_form() -> None:
     rotation = rotations(4, 2, 6, 1e4).to(torch.complex128)
     qkv = draw(2, 8, 36)

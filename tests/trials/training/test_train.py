@@ -103,6 +103,7 @@ def test_the_same_members_train_to_the_same_bits(budget: DataBudget) -> None:
     assert torch.equal(weights(first), weights(second))
 
 
+@pytest.mark.heavy
 def test_a_diverging_member_is_detected_and_does_not_affect_the_others(budget: DataBudget) -> None:
     calm = Stack([MEMBER, replace(MEMBER, seed=1)], RECIPE, budget, CPU)
     mixed = Stack([MEMBER, replace(WILD, seed=1, lr=1e4)], RECIPE, budget, CPU)
@@ -113,6 +114,7 @@ def test_a_diverging_member_is_detected_and_does_not_affect_the_others(budget: D
     assert np.isnan(losses[-1, 1])  # each step multiplies its weights by -999: they overflow long before the last
 
 
+@pytest.mark.heavy
 def test_a_diverged_trial_ends_at_the_next_point_with_its_step(budget: DataBudget, held_out: DataBudget) -> None:
     (outcome,) = events([MemberGroup("wild", (WILD,))], budget, held_out)
     assert isinstance(outcome, Outcome)
@@ -133,6 +135,7 @@ def test_a_bound_below_the_first_loss_is_exceeded_at_the_first_step(budget: Data
     assert (outcome.state, outcome.last_step) == ("diverged", 1)
 
 
+@pytest.mark.heavy
 def test_the_learning_rate_of_a_curve_is_the_one_that_was_used(budget: DataBudget, held_out: DataBudget) -> None:
     changed = replace(MEMBER, changes=changes("18: lr=0.02, weight_decay=0.3; 30: lr=0.001"))
     points = [one for one in events([MemberGroup("t", (changed,))], budget, held_out) if isinstance(one, CurvePoint)]
@@ -142,6 +145,7 @@ def test_the_learning_rate_of_a_curve_is_the_one_that_was_used(budget: DataBudge
     )
 
 
+@pytest.mark.heavy
 def test_curves_cover_the_run_and_end_in_the_outcome(budget: DataBudget, held_out: DataBudget) -> None:
     *curve, outcome = events([MemberGroup("t", (MEMBER,))], budget, held_out)
     assert isinstance(outcome, Outcome)

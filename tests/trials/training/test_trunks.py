@@ -95,6 +95,7 @@ VARIANTS = [
 ]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("values", VARIANTS, ids=lambda values: ",".join(map(str, values.values())) or "plain")
 @pytest.mark.parametrize("durable", [True, False])
 def test_branches_equal_trials_alone_bit_for_bit_and_train_the_trunk_once(
@@ -115,6 +116,7 @@ def test_branches_equal_trials_alone_bit_for_bit_and_train_the_trunk_once(
     assert os.listdir(place or tmp_path / "trunks") == []
 
 
+@pytest.mark.heavy
 def test_the_curve_of_a_branch_begins_with_the_points_of_its_trunk(tmp_path: Path) -> None:
     pack = [spec(1), spec(4)]
     events = list(WORKLOAD.run(pack, Context("cpu", tmp_path, branches=branches(pack))))
@@ -149,6 +151,7 @@ def test_a_preempted_pack_goes_on_and_ends_with_the_same_bits(
     assert os.listdir(str(context.checkpoints)) == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("content", [b"", b"damaged"])
 def test_a_damaged_checkpoint_of_a_branch_is_replaced_by_the_state_of_its_trunk(content: bytes, tmp_path: Path) -> None:
     pack = [spec(epochs) for epochs in (1, 2)]
@@ -291,6 +294,7 @@ def test_a_simulation_trains_a_trunk_once(tmp_path: Path) -> None:
     assert seconds == 12 * (32 + 64 + 128 - 26 - 52)
 
 
+@pytest.mark.heavy
 def test_a_launch_trains_a_trunk_once_and_records_every_branch(tmp_path: Path) -> None:
     made = planned(tmp_path, SWEEP.replace("seeds = 2", "seeds = 1").replace("width = [16, 32]", "width = [16]"))
     where = tmp_path / "store"

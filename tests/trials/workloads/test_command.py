@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import random
 import re
 import signal
@@ -28,6 +27,7 @@ from sweeplaw.trials.workloads.user_code.process import CHUNK
 from sweeplaw.trials.workloads.user_code.reports import Reports
 from sweeplaw.trials.workloads.user_code.script import LINE_LIMIT
 from tests.paths import ROOT
+from tests.processes import command_line
 
 pytestmark = pytest.mark.kill
 
@@ -73,12 +73,7 @@ def gone(pid: int, seconds: float = 5.0) -> bool:
     """Return whether the process ends in time. A zombie that waits for its parent has ended."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        stat = Path(f"/proc/{pid}/stat")
-        if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z":
+        if not command_line(pid):
             return True
         time.sleep(0.02)
     return False

@@ -72,6 +72,7 @@ def test_the_exponent_is_that_of_a_planted_power() -> None:
     assert math.isnan(found["mup", "1"])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("widths", "steps", "fault"),
     [
@@ -100,6 +101,7 @@ def test_a_profile_accounts_for_the_time_of_a_step_and_the_memory_of_a_run() -> 
     assert found.planned_bytes == cost.memory_bytes
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("steps", "counted"), [(1, 1), (2, 1), (3, 1), (8, 6)])
 def test_a_trial_of_few_steps_is_profiled_by_those_it_has(steps: int, counted: int) -> None:
     found = profile_steps(MODEL, spec(unique_tokens=steps * 64), "cpu", 20, 1)
@@ -109,6 +111,7 @@ def test_a_trial_of_few_steps_is_profiled_by_those_it_has(steps: int, counted: i
     assert found.mfu < 1
 
 
+@pytest.mark.heavy
 def test_a_trial_that_diverges_at_once_has_no_profile() -> None:
     with pytest.raises(InputError, match="diverges at step 2, before its steps can be timed"):
         profile_steps(MODEL, spec(lr=1000.0), "cpu", 20, 1)

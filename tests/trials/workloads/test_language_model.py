@@ -154,6 +154,7 @@ def test_unknown_options_are_refused(rest: str, options: dict[str, Any]) -> None
         load(f"language_model:{rest}" if rest else "language_model", options)
 
 
+@pytest.mark.heavy
 def test_planning_needs_no_torch() -> None:
     code = (
         "import sys; from sweeplaw.trials.spec import TrialSpec; from sweeplaw.trials.workloads.registry import load;"

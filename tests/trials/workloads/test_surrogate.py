@@ -52,6 +52,7 @@ def test_a_trial_without_noise_and_the_end_of_its_curve_are_on_the_surface(tmp_p
     assert [point.val_loss for point in curve] == sorted((point.val_loss for point in curve), reverse=True)
 
 
+@pytest.mark.heavy
 def test_noise_has_the_stated_deviation_and_no_bias(tmp_path: Path) -> None:
     outcomes: list[Any] = [
         event
@@ -76,6 +77,7 @@ def test_a_planted_exception_leaves_the_pack(tmp_path: Path) -> None:
         run(tmp_path, {}, {"behaviour": "raised"})
 
 
+@pytest.mark.heavy
 def test_a_planted_kill_ends_its_process_by_sigkill(tmp_path: Path) -> None:
     code = f"""
 from pathlib import Path

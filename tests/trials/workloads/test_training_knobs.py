@@ -59,6 +59,7 @@ def test_the_optimizers_of_the_knob_are_those_that_train() -> None:
     assert set(OPTIMIZER_KNOBS) == set(OPTIMIZERS)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_learns_and_a_resumed_trial_ends_at_the_same_bits(optimizer: str, tmp_path: Path) -> None:
     trial = spec(optimizer=optimizer, lr=RATES[optimizer], evaluations=4, schedule="constant")
@@ -74,6 +75,7 @@ def test_every_optimizer_learns_and_a_resumed_trial_ends_at_the_same_bits(optimi
     assert resumed.metrics["val_loss"] == whole.metrics["val_loss"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("precision", PRECISION_BITS)
 def test_every_precision_learns_and_a_resumed_trial_ends_at_the_same_bits(precision: str, tmp_path: Path) -> None:
     trial = spec(precision=precision, lr=1e-2, evaluations=4)
@@ -88,12 +90,14 @@ def test_every_precision_learns_and_a_resumed_trial_ends_at_the_same_bits(precis
     assert resumed.metrics["val_loss"] == whole.metrics["val_loss"]
 
 
+@pytest.mark.heavy
 def test_fewer_bits_are_another_loss(tmp_path: Path) -> None:
     trials = [spec(precision=precision, lr=1e-2) for precision in PRECISION_BITS]
     losses = [outcome.metrics["val_loss"] for outcome in run(tmp_path, *trials)]
     assert len(set(losses)) == len(losses)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("precision", ["fp8", "fp4"])
 def test_a_kept_model_of_low_precision_predicts_as_it_was_evaluated(precision: str, tmp_path: Path) -> None:
     trial = spec(precision=precision, lr=1e-2)
@@ -109,12 +113,14 @@ def kept_loss(store: Path, trial: TrialSpec) -> float:
     return torch.nn.functional.cross_entropy(logits.flatten(0, -2), tokens[:, 1:].flatten()).item()
 
 
+@pytest.mark.heavy
 def test_evaluating_an_average_changes_nothing_of_the_training(tmp_path: Path) -> None:
     often, once = (spec(optimizer="schedule_free", lr=1e-2, evaluations=count) for count in (20, 1))
     losses = [outcome.metrics["val_loss"] for outcome in run(tmp_path, often, once)]
     assert losses[0] == losses[1]
 
 
+@pytest.mark.heavy
 def test_what_is_kept_of_schedule_free_is_what_was_evaluated(tmp_path: Path) -> None:
     trial = spec(optimizer="schedule_free", lr=1e-2)
     (outcome,) = run(tmp_path, trial, weights=str(tmp_path / "store" / kept_weights.FOLDER))
@@ -128,6 +134,7 @@ def test_an_independent_decay_does_not_depend_on_the_learning_rate() -> None:
         assert member.lr_at(step) * member.weight_decay_at(step) == pytest.approx(0.02 * member.schedule(step))
 
 
+@pytest.mark.heavy
 def test_mup_at_its_base_is_the_standard_model_bit_for_bit(tmp_path: Path) -> None:
     standard, mup = spec(lr=1e-2), spec(lr=1e-2, parametrization="mup", base_width=32, base_heads=2, base_depth=2)
     assert standard.trial_id != mup.trial_id
@@ -174,6 +181,7 @@ def test_the_head_of_a_tied_model_is_scaled_through_the_gain_before_it() -> None
     assert found["embedding"] == (2.0, 1.0)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("values", "fault"),
     [

@@ -202,6 +202,7 @@ def test_the_same_spec_gives_the_same_loss(case: Case, context: Context) -> None
     assert losses[0] == losses[1]
 
 
+@pytest.mark.heavy
 def test_a_failure_inside_a_trial_is_the_outcome_of_that_trial_only(case: Case, context: Context) -> None:
     bad, good = case.spec(case.bad), case.spec(case.small)
     outcomes = ends(list(case.workload().run([bad, good], context)))
@@ -275,6 +276,7 @@ def test_resolve_passes_unknown_names_through_and_changes_no_argument(case: Case
     assert values == copy
 
 
+@pytest.mark.heavy
 def test_a_good_spec_passes_the_check(case: Case) -> None:
     case.workload().check([case.spec(case.small), case.spec(case.bad)])
 

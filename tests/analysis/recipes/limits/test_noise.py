@@ -36,6 +36,7 @@ def test_planted_effects_of_members_are_recovered_at_every_size():
     assert found == pytest.approx(np.tile(effects - effects.mean(), (5, 1)).T, abs=1e-12)
 
 
+@pytest.mark.heavy
 def test_the_error_of_a_mean_over_all_subsets_is_that_of_another_set_of_members():
     rng = np.random.default_rng(1)
     means, errors = [], []

@@ -27,6 +27,7 @@ def study(noise: float = 0.0005, draws: int = 300, **options) -> RecipeStudy:
     return recipe_limits(table, noise=noise or None, draws=draws, **options)
 
 
+@pytest.mark.heavy
 def test_the_planted_crossing_along_n_is_in_its_interval():
     found = analysis.recipe_crossing(study(), "large", "small")
     assert found.axis == "N"
@@ -36,6 +37,7 @@ def test_the_planted_crossing_along_n_is_in_its_interval():
     assert found.overtakes == 1.0
 
 
+@pytest.mark.heavy
 def test_along_compute_the_dearer_recipe_overtakes_later():
     # 3 + .1e17 / C = 2.9 + 1.2e17 / C at C = 1.1e18
     found = recipe_crossing(study(), "large", "small", "compute")
@@ -43,6 +45,7 @@ def test_along_compute_the_dearer_recipe_overtakes_later():
     assert found.estimate == pytest.approx(1.1e18, rel=0.03)
 
 
+@pytest.mark.heavy
 def test_recipes_without_a_law_or_errors_there_are_refused():
     with pytest.raises(InputError, match="no errors of its law are known"):
         recipe_crossing(study(draws=0), "large", "small")
@@ -54,6 +57,7 @@ def test_recipes_without_a_law_or_errors_there_are_refused():
         recipe_crossing(study(), "lagre", "small")
 
 
+@pytest.mark.heavy
 def test_it_says_which_recipe_overtakes_and_when_it_cannot_tell():
     told = recipe_crossing(study(), "large", "small")
     assert told.told

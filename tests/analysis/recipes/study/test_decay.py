@@ -24,6 +24,7 @@ def tuned(n_exponent: float = 0.5, u_exponent: float = -0.5) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["recipe", "N", "U", "K", "wd", "loss"], orient="row")
 
 
+@pytest.mark.heavy
 def test_the_best_decay_is_found_with_its_ratio_to_the_default():
     found = best_decays(recipe_limits(tuned(), draws=0))
     assert len(found) == 9
@@ -34,6 +35,7 @@ def test_the_best_decay_is_found_with_its_ratio_to_the_default():
     assert not any(one.edge for one in found)
 
 
+@pytest.mark.heavy
 def test_planted_exponents_of_the_best_decay_are_recovered():
     (one,) = decay_slopes(best_decays(recipe_limits(tuned(), draws=0)))
     assert one.n == pytest.approx(0.5, abs=1e-9)
@@ -75,6 +77,7 @@ def members(best: tuple[float, float], settings=SETTINGS, noise: float = 0.0) ->
     return pl.DataFrame(rows, schema=columns, orient="row")
 
 
+@pytest.mark.heavy
 def test_the_rule_held_where_its_setting_has_the_lowest_limit():
     checks = member_rule(recipe_limits(members((16, 0.4)), draws=0))
     assert [one.held for one in checks] == [True] * 3
@@ -84,6 +87,7 @@ def test_the_rule_held_where_its_setting_has_the_lowest_limit():
     assert checks[0].chance is None  # no errors are known
 
 
+@pytest.mark.heavy
 def test_the_rule_did_not_hold_where_another_setting_is_better_and_says_which():
     study = recipe_limits(members((16, 0.8), noise=0.002), draws=200, noise=0.002)
     checks = member_rule(study)

@@ -50,6 +50,7 @@ def worth(found: RecipeStudy, recipe: str, what: str = "") -> list[Multiple]:
     return [one for one in here if one.what.startswith(what)]
 
 
+@pytest.mark.heavy
 def test_the_limit_in_n_of_the_regularized_recipe(table):
     four = table.filter((pl.col("recipe") != "regularized") | pl.col("N").is_in(["150M", "300M", "600M", "1.4B"]))
     found = study(four, "regularized")
@@ -70,6 +71,7 @@ def test_seed_noise_moves_that_limit_as_much_as_the_published_seeds_do(table):
     assert 0.01 < (ends.high - ends.low) / 2 < 0.03  # published: three seeds move it by at most 0.02
 
 
+@pytest.mark.heavy
 def test_the_two_larger_sizes_move_the_limit_by_less_than_the_second_digit(table):
     found = study(table, "regularized")
     limit = known(found.recipes["regularized"].at(D[0] * 1e9))
@@ -77,6 +79,7 @@ def test_the_two_larger_sizes_move_the_limit_by_less_than_the_second_digit(table
     assert "residuals" in limit.noise
 
 
+@pytest.mark.heavy
 def test_the_limit_in_k_of_ten_members(table):
     found = study(table, "ensemble_single_hparams", where="K < 1e9")
     (limit,) = found.recipes["ensemble_single_hparams"].members
@@ -87,6 +90,7 @@ def test_the_limit_in_k_of_ten_members(table):
     assert 3.328 < interval.low < 3.336 < interval.high < 3.342  # all of the printed 3.336
 
 
+@pytest.mark.heavy
 def test_the_double_limit_by_n_of_the_published_limits_in_k(table):
     settled = "kind = 'fitted_asymptote'"
     found = study(table, "ensemble_heuristic_hparams_asymptote", where=settled)
@@ -116,6 +120,7 @@ def test_printed_multiples_by_the_printed_law_of_the_standard_recipe(loss, print
     assert found == pytest.approx(printed, rel=0.03)
 
 
+@pytest.mark.heavy
 def test_the_refitted_law_has_the_printed_multiples_in_its_intervals(table):
     chosen = ("standard", "regularized_asymptote", "joint_asymptote", "ensemble_single_hparams", "regularized")
     found = study(table, *chosen, where="not (recipe = 'ensemble_single_hparams' and K > 1e9) and N <> '3.2B'")
@@ -133,6 +138,7 @@ def test_the_refitted_law_has_the_printed_multiples_in_its_intervals(table):
     assert all(known(one.value) > 5 for one in found.multiples if one.recipe == "joint_asymptote")
 
 
+@pytest.mark.heavy
 def test_the_retained_share(table):
     half = 0.005 / ROUNDED
     printed = retained_share(3.57, 3.3635, 3.32, (half, 5e-5 / ROUNDED, half))

@@ -21,6 +21,7 @@ from sweeplaw.analysis.tuning.experiment.experiment import tuning_experiment
 from sweeplaw.trials.errors import InputError
 
 
+@pytest.mark.heavy
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=7, unique=True), st.data())
 def test_it_is_the_mean_over_all_subsets_of_k(losses: list[float], data: st.DataObject) -> None:
     k = data.draw(st.integers(1, len(losses)))
@@ -41,6 +42,7 @@ def test_the_weights_are_a_distribution() -> None:
         rank_weights(4, [5])
 
 
+@pytest.mark.heavy
 def test_it_is_unbiased_for_fresh_uniform_draws() -> None:
     """The expected lowest of k uniform draws is 1 / (k + 1)."""
     rng = np.random.default_rng(0)
@@ -62,6 +64,7 @@ def noisy(count: int, noise: float, seed: int = 0) -> pl.DataFrame:
     )  # fmt: skip
 
 
+@pytest.mark.heavy
 def test_flattery_of_equal_settings_is_the_expected_lowest_of_their_noise() -> None:
     """The lowest of 16 standard normal values is at -1.766 (Harter 1961); another loss is not lower at all."""
     found = [tuning_experiment(noisy(16, 0.1, seed), ["N"], ["lr"], "a", "b", resamples=100) for seed in range(500)]
@@ -78,6 +81,7 @@ def test_text_of_another_entropy_is_no_flattery() -> None:
     assert "a is 0 lower at the setting that it picks than at the one that b picks" in found.headline()[1]
 
 
+@pytest.mark.heavy
 def test_intervals_of_flattery_cover_it() -> None:
     rng, draws = np.random.default_rng(0), [2, 4, 8]
     true = rng.exponential(0.05, (1500, 32))
@@ -131,6 +135,7 @@ def test_the_excess_of_negative_losses_is_above_the_best() -> None:
     assert [one.excess for one in place.curve] == pytest.approx([0.375, 1 / 6, 1 / 16, 0.0])
 
 
+@pytest.mark.heavy
 def test_of_a_place_with_very_many_settings_some_count() -> None:
     frame = noisy(20_000, 0.1).vstack(noisy(5, 0.1).with_columns(pl.lit(2e6).alias("N")))
     found = tuning_experiment(frame, ["N"], ["lr"], "a", resamples=100)

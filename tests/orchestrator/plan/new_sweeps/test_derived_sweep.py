@@ -64,12 +64,14 @@ def test_each_point_has_its_best_setting_changed_by_the_formulas(store: Path, tm
     assert set(rows["noise"]) == {0.01}
 
 
+@pytest.mark.heavy
 def test_unchanged_settings_are_the_trials_that_ran(store: Path) -> None:
     ids = {trial for group in plan(parse(derive(load(store), {}, seeds=2))).groups for trial in group.ids}
     assert len(ids) == 8
     assert ids <= set(load(store).trials.collect()["trial_id"])
 
 
+@pytest.mark.heavy
 def test_a_sweep_of_one_point_is_derived(tmp_path: Path) -> None:
     text = SWEEP.format(seeds=1, noise=0.0).replace("[1e6, 1e7]", "[1e6]").replace("[1e8, 4e8]", "[1e8]")
     derived = derive(load(launched(tmp_path / "s", text)), {}, name="again", seeds=5)
@@ -86,6 +88,7 @@ def test_one_scientific_axis_stays_an_axis(tmp_path: Path, points: str) -> None:
     assert all(spec["weight_decay"] == 0.05 for spec in plan(derived).specs)
 
 
+@pytest.mark.heavy
 def test_all_faults_are_named_together(store: Path) -> None:
     changes = {"epoch": "2", "lr": "foo * 2", "tokens": "tokens *", "weight_decay": "import_"}
     with pytest.raises(InputError) as caught:
@@ -99,6 +102,7 @@ def test_all_faults_are_named_together(store: Path) -> None:
         derive(load(store), {"batch_sequences": "1 / 3"})
 
 
+@pytest.mark.heavy
 def test_a_store_of_several_sweeps_asks_which(store: Path, tmp_path: Path) -> None:
     both = launched(tmp_path / "s", SWEEP.format(seeds=1, noise=0.0))
     launched(both, SWEEP.format(seeds=1, noise=0.0).replace("tuned", "other").replace("0.4]", "0.8]"))

@@ -55,6 +55,7 @@ def test_values_that_differ_by_rounding_are_one_level_and_repeats_are_averaged()
     assert [len(axis.values) for axis in space.axes] == [1, 2]
 
 
+@pytest.mark.heavy
 def test_a_cell_in_which_every_run_diverged_is_no_cell() -> None:
     first = (pl.col("N") == 2.0**20) & (pl.col("D") == 2.0**26)
     runs = planted().with_columns(loss=pl.when(first).then(math.inf).otherwise(pl.col("loss")))
@@ -118,6 +119,7 @@ def test_the_regret_is_of_the_best_run_unless_a_setting_that_did_not_run_is_expe
     assert (reading.recommended[0], reading.settings[0]) == (losses[place], space.members[0][place])
 
 
+@pytest.mark.heavy
 def test_the_whole_grid_has_no_regret_and_the_planted_exponents() -> None:
     space = space_of(planted())
     found = compare(space, contestants(space, ["grid"]), budget=1.0, seeds=1)
@@ -152,6 +154,7 @@ def test_a_better_search_has_less_regret_and_a_repeated_comparison_is_the_same()
     assert [row.mean_regret for row in found.rows] == [row.mean_regret for row in again.rows]
 
 
+@pytest.mark.heavy
 def test_a_search_that_begins_anew_is_made_for_each_share() -> None:
     space = space_of(planted())
     made: list[float] = []
@@ -177,6 +180,7 @@ def test_the_noise_of_a_table_is_not_that_of_settings_far_from_the_best() -> Non
     assert noise(space_of(cliff)).sd == pytest.approx(0.0005, rel=0.3)
 
 
+@pytest.mark.heavy
 def test_the_noise_of_a_table_is_found_from_repeats_and_decides_below_a_regret() -> None:
     runs = planted(noise=0.001, repeats=3)
     found = noise(space_of(runs))

@@ -76,6 +76,7 @@ def test_a_budget_is_spent_and_never_exceeded(slots: int) -> None:
     assert found.ended.startswith("the budget is spent")
 
 
+@pytest.mark.heavy
 def test_slots_share_the_work_and_the_search_knows_what_is_pending() -> None:
     space = space_of(planted())
 
@@ -111,6 +112,7 @@ def test_a_raised_budget_continues_the_search() -> None:
     assert settings[0][: len(settings[1])] == settings[1][: len(settings[0])]
 
 
+@pytest.mark.heavy
 def test_runs_that_a_search_gives_up_cost_what_they_had_and_are_no_results() -> None:
     """With learning curves that never cross, most of a random search is stopped."""
     runs = planted()

@@ -57,6 +57,7 @@ def test_hashes_never_change():
     assert hashes(["trial_id7"]).tolist() == [(low * first + high * second) % 2**64]
 
 
+@pytest.mark.heavy
 def test_a_query_for_one_trial_opens_only_its_part(three_merged, record):
     """The other two are removed after loading, so opening them would fail."""
     wanted = record(25).spec.trial_id
@@ -88,6 +89,7 @@ def test_a_part_without_a_complete_index_is_read(three_merged, record, damage):
     assert found.height == 1
 
 
+@pytest.mark.heavy
 def test_the_index_is_removed_with_its_part(three_merged, record):
     with Writer(three_merged.location, "again") as writer:
         writer.write([record(seed, attempt=2) for seed in range(60)])
@@ -97,6 +99,7 @@ def test_the_index_is_removed_with_its_part(three_merged, record):
     assert three_merged.location.names("merges", ".ids") == [part.name]
 
 
+@pytest.mark.heavy
 def test_damage_to_a_part_that_was_read_before_is_detected(three_merged):
     """Footers are cached by inode, size and mtime of the file."""
     assert not tables.load(three_merged.location.uri).faults

@@ -127,6 +127,7 @@ def test_a_member_has_the_masks_of_its_seed_and_step_whatever_trains_beside_it(b
     assert not torch.allclose(flat(trained([MEMBER], budget))[0], flat(together)[0], atol=2e-2)
 
 
+@pytest.mark.heavy
 def test_a_resumed_member_goes_on_with_the_same_masks(budget):
     member = replace(MEMBER, regularizers=ALL)
     whole, half = trained([member], budget), trained([member], budget, until=5)

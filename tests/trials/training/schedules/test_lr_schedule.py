@@ -45,6 +45,7 @@ def test_constant_is_constant_after_warmup() -> None:
     assert {Schedule("constant", 40, warmup_fraction=0.25)(step) for step in range(10, 40)} == {1.0}
 
 
+@pytest.mark.heavy
 @given(
     shape=st.sampled_from(sorted(SHAPES)),
     steps=st.integers(1, 500),

@@ -29,6 +29,7 @@ def run(folder: Path, *specs: TrialSpec) -> tuple[list[CurvePoint], list[Mapping
     return [event for event in events if isinstance(event, CurvePoint)], [outcome.metrics for outcome in outcomes]
 
 
+@pytest.mark.heavy
 def test_a_large_sample_flow_is_near_its_theory(tmp_path: Path) -> None:
     """One draw of 800 coordinates; its risk scatters by some per cent."""
     _, (found,) = run(tmp_path, spec(dimension=800, samples=1000, noise=0.5, time=20))
@@ -39,6 +40,7 @@ def test_a_large_sample_flow_is_near_its_theory(tmp_path: Path) -> None:
     assert found["ridge_loss"] < found["best_time_loss"] < found["val_loss"]
 
 
+@pytest.mark.heavy
 def test_steps_are_near_their_theory_and_a_flow_on_the_population_is_it(tmp_path: Path) -> None:
     common = {"dimension": 100, "capacity_exponent": 1.0, "decay_exponent": 1.5}
     steps = [spec(dynamics="sgd", lr=0.1, batch=16, steps=300, noise=0.1, seed=seed, **common) for seed in range(8)]

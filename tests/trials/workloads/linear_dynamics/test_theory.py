@@ -83,6 +83,7 @@ def test_the_expected_risk_is_the_mean_over_draws(ratio: float) -> None:
     assert np.all(np.abs(mean - expected) < 3 * error + expected / 60)
 
 
+@pytest.mark.heavy
 def test_the_best_ridge_is_the_minimum_of_its_risk_and_no_stopping_time_does_better() -> None:
     for ratio in (0.3, 1.0, 4.0):
         for noise in (0.2, 1.0):
@@ -94,6 +95,7 @@ def test_the_best_ridge_is_the_minimum_of_its_risk_and_no_stopping_time_does_bet
             assert best < theory.best_stopping(ratio, noise, 0.0)[1] < 1.03 * best
 
 
+@pytest.mark.heavy
 def test_the_best_stopping_time_is_the_minimum_and_falls_with_the_noise() -> None:
     when, least = theory.best_stopping(0.8, 0.5, 0.0)
     around = [theory.flow_risk(0.8, when * factor, 0.5, 0.0) for factor in (0.98, 1.02)]
@@ -125,6 +127,7 @@ def test_the_expected_risk_of_sgd_is_the_mean_over_runs() -> None:
     assert expected[0] == pytest.approx(np.sum(task.learnable) + task.missing)
 
 
+@pytest.mark.heavy
 def test_the_best_learning_rate_of_sgd_grows_with_the_batch_up_to_a_critical_one() -> None:
     """Linear at small batches, where gradient noise limits it; constant at large ones (McCandlish et al. 2018)."""
     task = linear_task(50, 50, 1.0, 1.5, 1.0, 0.0)

@@ -65,6 +65,7 @@ def test_the_transformer_is_pytorch_attention_read_at_the_last_of_three_tokens()
     assert torch.allclose(network(knobs)(weights, first, second)[0], theirs, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_member_of_a_stack_trains_as_it_does_alone(kind: dict[str, Any]) -> None:
     """Within 1e-4 of the weights after 30 updates: products of a batch are rounded otherwise than single ones."""
@@ -85,6 +86,7 @@ def test_a_member_of_a_stack_trains_as_it_does_alone(kind: dict[str, Any]) -> No
         assert float(together.scores().val_loss[row]) == pytest.approx(float(alone.scores().val_loss[0]), rel=1e-3)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_update_is_that_of_pytorch(kind: dict[str, Any]) -> None:
     """Full batches; ten updates within 1e-5 of `torch.optim.AdamW` after the same warm-up."""

@@ -75,6 +75,7 @@ sys.exit("torch" in sys.modules)
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.heavy
 def test_a_pack_has_the_curves_of_its_trials_alone(tmp_path: Path) -> None:
     """Accuracies are equal and losses within 1e-3 of each other: a pack larger than a stack, of small networks."""
     settings = [
