@@ -12,6 +12,7 @@ import typer
 from sweeplaw.orchestrator.cli.shared.options import names, pairs
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
 from sweeplaw.orchestrator.cli.shared.runs import Knobs, Let, Source, Where, Y, read_runs, recipes_apart
+from sweeplaw.trials.quantities import counted
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.tuning.importance import Importance
@@ -67,7 +68,7 @@ def importance(
     defaults = {name: _number(value) for name, value in pairs(default, "--default").items()}
     found, dropped = decompose(runs.frame, knob, y, axes, defaults, cap)
     if dropped:
-        notes.append(f"{dropped} rows left out: no finite {y} (diverged or failed), or a null knob")
+        notes.append(f"{counted(dropped, 'row')} left out: no finite {y} (diverged or failed), or a null knob")
     if figure is not None:
         from sweeplaw.analysis.report.paper.hyperlaw_figures import importance_bars
         from sweeplaw.analysis.tables.files.output_file import write_file

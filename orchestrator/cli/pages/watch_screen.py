@@ -99,7 +99,7 @@ def _cells(found: Overview, most: int) -> Iterator[RenderableType]:
         table.add_row(people(row[n]), people(row[d]), f"{row['ended']:,}{of}", bar, best, *knobs, state)
     yield table
     if len(shown) < len(rows):
-        yield Text(f"  and {len(rows) - len(shown)} more cells", style="dim")
+        yield Text(f"  and {counted(len(rows) - len(shown), 'more cell')}", style="dim")
 
 
 def _most_telling(rows: Sequence[Mapping[str, Any]], most: int) -> list[Mapping[str, Any]]:
@@ -126,7 +126,7 @@ def _running(found: Overview, most: int) -> Iterator[RenderableType]:
         table.add_row(safe(trial[:12] + more), safe(pack.host or "starting"), _setting(found, pack), at, seconds)
     yield table
     if len(packs) > most:
-        yield Text(f"  and {len(packs) - most} more packs", style="dim")
+        yield Text(f"  and {counted(len(packs) - most, 'more pack')}", style="dim")
 
 
 def _of_steps(pack: RunningPack) -> str:

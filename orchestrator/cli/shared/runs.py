@@ -56,6 +56,7 @@ def read_runs(
     from sweeplaw.analysis.tables.runs import prepare
     from sweeplaw.analysis.tables.sql.expressions import check_columns
     from sweeplaw.trials.errors import InputError
+    from sweeplaw.trials.quantities import counted
 
     loaded = tables.read(source, states=None, where=where)
     frame = prepare(loaded.trials.collect(), columns, y, pairs(let, "--let"))
@@ -63,7 +64,7 @@ def read_runs(
         check_columns(frame, [steps])
     if "state" in frame.columns and "completed" not in frame["state"].fill_null("completed"):
         raise InputError(f"{source} has no completed run")
-    notes = [f"{count} rows left out: {reason}" for reason, count in loaded.dropped.items()]
+    notes = [f"{counted(count, 'row')} left out: {reason}" for reason, count in loaded.dropped.items()]
     return SourceRuns(frame, notes + _batch_units(frame, columns, steps), loaded.faults, loaded.launches)
 
 

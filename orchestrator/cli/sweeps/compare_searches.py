@@ -86,7 +86,8 @@ def compare_searches(
     entered = contestants(space, kinds)
     with progress_bar("searches") as progress:
         found = compare(space, entered, budget, seeds, slots=slots, progress=progress)
-    notes = [*runs.notes, *left_out, *(f"{count} rows left out: {reason}" for reason, count in table.dropped.items())]
+    dropped = [f"{counted(count, 'row')} left out: {reason}" for reason, count in table.dropped.items()]
+    notes = [*runs.notes, *left_out, *dropped]
     if space.without_loss:
         notes.append(f"{counted(space.without_loss, 'cell')} left out: every run diverged")
     if out is not None:

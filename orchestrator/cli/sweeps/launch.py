@@ -219,7 +219,11 @@ def _print(done: Launched, store: str) -> None:
 
     states = ", ".join(f"{count} {state}" for state, count in sorted(done.states.items()))
     states = states or ("no trial ended" if done.end else "nothing to run")
-    retries = f" ({done.retries} attempts were retried)" if done.retries else ""
+    retries = (
+        f" ({counted(done.retries, 'attempt')} {'was' if done.retries == 1 else 'were'} retried)"
+        if done.retries
+        else ""
+    )
     typer.echo(f"{states}{retries}; {done.already} of {done.planned} were in the store before")
     if done.states:
         typer.echo(done.usage.sentence())

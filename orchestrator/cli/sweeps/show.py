@@ -11,7 +11,7 @@ import typer
 from sweeplaw.orchestrator.cli.shared.frames import aligned
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
 from sweeplaw.orchestrator.cli.shared.printed import readable
-from sweeplaw.trials.quantities import plain
+from sweeplaw.trials.quantities import counted, plain
 
 if TYPE_CHECKING:
     import polars as pl
@@ -91,7 +91,7 @@ def _curve(curve: pl.DataFrame) -> Iterator[str]:
     if not curve.height:
         return
     steps = curve["step"].to_list()
-    yield f"curve: {curve.height:,} points, steps {min(steps):,} to {max(steps):,}"
+    yield f"curve: {counted(curve.height, 'point')}, steps {min(steps):,} to {max(steps):,}"
     for name in ("val_loss", "train_loss"):
         if name in curve.columns and (values := curve[name].drop_nulls().to_list()):
             yield f"  {name:<10} {sparkline(values)} {values[0]:.6g} to {values[-1]:.6g}"
@@ -116,7 +116,8 @@ def _log(logs: list[AttemptLog], store: str, found: TrialView) -> Iterator[str]:
     together = f", printed by {logs[-1].together} trials that trained together" if logs[-1].together > 1 else ""
     yield f"log of attempt {logs[-1].attempt}{together}:"
     if len(lines) > TAIL_LINES:
-        yield f"  ({len(lines) - TAIL_LINES:,} lines before; all: sweeplaw logs {shlex.quote(store)} {found.trial_id})"
+        before = counted(len(lines) - TAIL_LINES, "line")
+        yield f"  ({before} before; all: sweeplaw logs {shlex.quote(store)} {found.trial_id})"
     yield from (f"  {line}" for line in lines[-TAIL_LINES:])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
+from sweeplaw.trials.quantities import counted
 
 if TYPE_CHECKING:
     from sweeplaw.orchestrator.launch.published_packs import RunningPack
@@ -114,11 +115,12 @@ def _pace(found: Progress) -> Iterator[str]:
 
 def _launches(found: Progress, now: dt.datetime) -> Iterator[str]:
     for lease in found.leases:
-        yield f"launch {lease.launch_id} on {lease.holder} holds {len(lease.trials)} trials, {_expiry(lease, now)}"
+        held = counted(len(lease.trials), "trial")
+        yield f"launch {lease.launch_id} on {lease.holder} holds {held}, {_expiry(lease, now)}"
     for pack in sorted(found.packs, key=lambda pack: pack.since)[:SHOWN]:
         yield f"  {_pack(pack, now)}"
     if len(found.packs) > SHOWN:
-        yield f"  ({len(found.packs) - SHOWN} more packs; --json for all)"
+        yield f"  ({counted(len(found.packs) - SHOWN, 'more pack')}; --json for all)"
 
 
 def _expiry(lease: Lease, now: dt.datetime) -> str:

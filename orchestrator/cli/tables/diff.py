@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
+from sweeplaw.trials.quantities import counted
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.tables.diff import Difference
@@ -62,11 +63,11 @@ def _print(found: Difference, store_a: str, store_b: str) -> None:
     typer.echo(f"{found.same} the same, {changed} differ, {only}")
     for name, excluded in zip((store_a, store_b), found.excluded, strict=True):
         if excluded:
-            typer.echo(f"left out: {excluded} trials that {name} excludes", err=True)
+            typer.echo(f"left out: {counted(excluded, 'trial')} that {name} excludes", err=True)
     for name, ids in ((store_a, found.only_a), (store_b, found.only_b)):
         if ids:
             typer.echo(f"only in {name}: {' '.join(ids[:SHOWN])}{' …' if len(ids) > SHOWN else ''}")
     if found.changes.height:
         frames.print_table(found.changes.head(SHOWN))
     if found.changes.height > SHOWN:
-        typer.echo(f"({found.changes.height - SHOWN} more changes; --json for all)")
+        typer.echo(f"({counted(found.changes.height - SHOWN, 'more change')}; --json for all)")

@@ -37,6 +37,18 @@ PRINTED = (
     'query golden "SELECT N, D, val_loss FROM best ORDER BY N, D" --best-per N,D --csv',
     "query golden --columns state,attempt,val_loss --where \"state = 'completed'\" --limit 2 --csv",
     "retry golden --state diverged",
+    "show golden 01c6bccf298af8efdcfb",
+    "logs golden 01c6bccf298af8efdcfb",
+    "columns golden",
+    "compact golden --now",
+    "exclude golden --where \"state = 'failed'\" --reason broken",
+    "export golden trials.csv --columns trial_id --where \"state = 'completed'\"",
+    'query golden --where "val_loss < 4" --sort=-val_loss',
+    "query golden --latex --columns state,val_loss --limit 2",
+    "derive golden --seeds 2",
+    "import tuned.csv imported --map N=N --map D=D --map lr=lr --map val_loss=val_loss",
+    "import runs.csv imported --map N=N --map D=D --map val_loss=loss --dry-run",
+    "best-of tuned.csv --cell N --knob lr --where D=1000000000",
 )
 
 pytestmark = pytest.mark.heavy

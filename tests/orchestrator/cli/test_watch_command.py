@@ -23,7 +23,8 @@ pytestmark = pytest.mark.heavy
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The waits between looks; the third is interrupted."""
+    """The waits between looks; the third is interrupted. A look waits for its law as long as a busy machine takes."""
+    monkeypatch.setattr("sweeplaw.orchestrator.cli.pages.watch.LAW_SECONDS", 60.0)
     waited: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -44,8 +45,8 @@ def watched(store: Store, *words: str) -> list[str]:
 
 def test_a_text_is_printed_at_each_look_until_an_interrupt(tmp_path: Path, looks: list[float]) -> None:
     store = launched(tmp_path / "s")
-    text = "\n".join(watched(store, "2"))
-    assert looks == [2.0, 2.0, 2.0]
+    text = "\n".join(watched(store, "60"))
+    assert looks == [60.0, 60.0, 60.0]
     assert len(re.findall(r"^live  finished  \S+ at \d\d:\d\d:\d\d$", text, re.MULTILINE)) == 3
     assert text.count("288 of 288 ended · 0 running · best loss ") == 3
     assert text.count("cells  12 of 12 complete") == 3
