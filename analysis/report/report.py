@@ -271,6 +271,5 @@ def _failures(trials: pl.DataFrame) -> list[dict[str, Any]]:
 
 def _provenance(trials: pl.DataFrame) -> dict[str, Any]:
     names = [name for name in ("host", "device", "versions", "commit", "source", "workload") if name in trials.columns]
-    return {
-        name: {str(key): count for key, count in trials[name].value_counts(sort=True).iter_rows()} for name in names
-    }
+    counts = {name: trials[name].value_counts().sort("count", name, descending=[True, False]) for name in names}
+    return {name: {str(key): count for key, count in found.iter_rows()} for name, found in counts.items()}

@@ -35,7 +35,8 @@ def bowls_card(
     if len(numeric) < 2:
         return None
     across, up = sorted(numeric, key=lambda name: name != "lr")[:2]
-    rows = family.settings.drop_nulls([across, up]).group_by([by.n, by.d, across, up]).agg(loss=pl.col(by.loss).min())
+    names = [by.n, by.d, across, up]
+    rows = family.settings.drop_nulls([across, up]).group_by(names).agg(loss=pl.col(by.loss).min()).sort(names)
     rows = rows.with_columns(excess=pl.col("loss") / pl.col("loss").min().over(by.n, by.d) - 1)
     found = {(one.cell[by.n], one.cell[by.d]): one for one in optima}
     shown = [found_at for found_at in most_even_cells(sorted(found)) if found_at in found]
@@ -67,7 +68,7 @@ def bowls_card(
         (f'{_legend(bool(laws))}<div class="bowls">{"".join(maps)}</div>',),
         f"{counted(rows.height, 'setting')}, means over seeds.{hidden}",
         f"{counted(len(shown), 'heat map')} of the loss over {across} and {up}.",
-        sheet((by.n, by.d, across, up, "loss", "excess"), rows.sort(by.n, by.d, across, up).iter_rows()),
+        sheet((*names, "loss", "excess"), rows.iter_rows()),
     )
 
 
