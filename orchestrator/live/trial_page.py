@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,13 +11,13 @@ from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import Chart, text_width
 from sweeplaw.analysis.report.charts.scales import axis_over
 from sweeplaw.orchestrator.monitor import trial_view
+from sweeplaw.orchestrator.monitor.printed import readable
 from sweeplaw.orchestrator.monitor.trial_view import AttemptLog, TrialView
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.quantities import counted
 
 TAIL_LINES = 60
 MOST_POINTS = 600  # of a curve; of more, this many are drawn, evenly
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _LOSSES = (("train_loss", "training", "own s0"), ("val_loss", "validation", "law"))
 
 
@@ -48,11 +47,9 @@ def _facts(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tail(log: AttemptLog) -> dict[str, Any]:
-    """Return the last lines of a log, without what controls a terminal."""
-    lines = [
-        line.rpartition("\r")[2] for line in log.output.decode(errors="replace").replace("\r\n", "\n").splitlines()
-    ]
-    shown = [_ESCAPES.sub("", line) for line in lines[-TAIL_LINES:]]
+    """Return the last lines of a log."""
+    lines = readable(log.output).splitlines()
+    shown = lines[-TAIL_LINES:]
     return {"attempt": log.attempt, "together": log.together, "before": len(lines) - len(shown), "lines": shown}
 
 

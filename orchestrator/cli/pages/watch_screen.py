@@ -13,12 +13,12 @@ from rich.text import Text
 
 from sweeplaw.analysis.report.answer import badges, parameter_rows
 from sweeplaw.analysis.report.charts.numbers import level, people
-from sweeplaw.orchestrator.cli.shared.printed import harmless
 from sweeplaw.orchestrator.launch.failures import sentences
 from sweeplaw.orchestrator.launch.published_packs import RunningPack
 from sweeplaw.orchestrator.live.law import LawSoFar
 from sweeplaw.orchestrator.live.overview import Overview, running_cells
 from sweeplaw.orchestrator.monitor import searches
+from sweeplaw.orchestrator.monitor.printed import harmless
 from sweeplaw.trials.quantities import counted, hours
 
 MOST_CELLS, MOST_PACKS = 200, 24  # rows where there is no terminal

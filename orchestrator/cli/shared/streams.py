@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 import typer
 
-from sweeplaw.orchestrator.cli.shared.printed import harmless
+from sweeplaw.orchestrator.monitor.printed import harmless
 from sweeplaw.trials.errors import InputError, shown
 
 

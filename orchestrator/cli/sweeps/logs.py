@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
-from sweeplaw.orchestrator.cli.shared.printed import readable
 from sweeplaw.orchestrator.cli.shared.streams import write_data
+from sweeplaw.orchestrator.monitor.printed import readable
 from sweeplaw.trials.errors import InputError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import typer
 
 from sweeplaw.orchestrator.cli.shared.frames import aligned
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_damage
-from sweeplaw.orchestrator.cli.shared.printed import readable
+from sweeplaw.orchestrator.monitor.printed import readable
 from sweeplaw.trials.quantities import counted, plain
 
 if TYPE_CHECKING:

@@ -178,8 +178,8 @@ def test_a_simulation_says_where_the_time_goes() -> None:
     ]
     nothing = {name: 0.0 for name in SIMULATED if name.endswith("device_hours")}
     other = {
-        **SIMULATED, **nothing, "nodes": 2, "launches": 1, "wasted_device_hours": {}, "interruptions": 0.0, "cost": None,
-        "given_up": 2.0, "stalls": 1.0, "budget": "hours",
+        **SIMULATED, **nothing, "nodes": 2, "launches": 1, "wasted_device_hours": {}, "interruptions": 0.0,
+        "cost": None, "given_up": 2.0, "stalls": 1.0, "budget": "hours",
         "searches": [{"proposals": 3, "flops": 1e6, "ended": "the budget is spent"}, {"proposals": 4}],
     }  # fmt: skip
     assert list(simulation.lines(other)) == [

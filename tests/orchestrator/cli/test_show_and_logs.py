@@ -14,10 +14,10 @@ from typer.testing import CliRunner, Result
 
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.cli import app
-from sweeplaw.orchestrator.cli.shared.printed import readable
 from sweeplaw.orchestrator.cli.sweeps.show import WIDTH, sparkline
 from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.launch.retries import requeue
+from sweeplaw.orchestrator.monitor.printed import readable
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
