@@ -100,11 +100,11 @@ class Hyperlaw(Shown):
         return dict(finite(hyperlaw_values(self, alternatives)))
 
     def card(self) -> Card:
-        """Return the laws as a table of coefficients and exponents."""
+        """Return the laws as a table of coefficients, exponents and the factors of recipes."""
         terms = ((law.knob, "coefficient", law.coefficient) for law in self.laws)
-        powers = ((law.knob, axis, power) for law in self.laws for axis, power in law.exponents.items())
+        powers = ((law.knob, axis, one) for law in self.laws for axis, one in {**law.exponents, **law.offsets}.items())
         rows = [(knob, name, *map(brief, (one.value, *one.ends))) for knob, name, one in (*terms, *powers)]
-        heads = ("knob", "coefficient or exponent of", "value", "low", "high")
+        heads = ("knob", "coefficient, exponent or factor of", "value", "low", "high")
         head = (rows_used(self), *self.verdict.lines(), *(law.formula for law in self.laws))
         return Card(head, heads, tuple(rows), self.notes)
 

@@ -46,6 +46,7 @@ from sweeplaw.analysis.tuning.grid_noise import RunNoise
 from sweeplaw.analysis.tuning.importance import Importance
 from sweeplaw.analysis.tuning.optimum import CellOptimum
 from sweeplaw.analysis.tuning.transfer import Transfer, WorkloadScore
+from tests.analysis import laws_of_knobs
 
 TEXTS = Path(__file__).with_name("texts.txt")
 DRAWN = Interval(0.25, 0.75, 0.95, "drawn")
@@ -56,6 +57,7 @@ BANDS = {"0.5": (2.25, 2.75), "0.8": (2.125, 2.875), "0.95": (2.0, 3.0)}
 RUNS = pl.DataFrame({"N": [1e8, 2e8], "loss": [2.5, 2.25]}).lazy()
 
 RESULTS: dict[str, Shown] = {
+    **laws_of_knobs.RESULTS,
     "adequacy": Adequacy(
         True, "verified", "inadequate",
         (Finding("lack_of_fit", "failed", "a pattern", {"p_value": 0.001}), Finding("nested", "passed", "no wider")),
