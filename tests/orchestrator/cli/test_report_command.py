@@ -66,6 +66,14 @@ def test_a_file_has_no_folder_for_its_report(tmp_path: Path) -> None:
     assert "is not a local folder, so the report needs --out FOLDER" in str(error)
 
 
+@pytest.mark.parametrize("size", [("--width", "3"), ("--height", "3")])
+def test_a_figure_has_both_sizes_or_neither(size: tuple[str, str], tmp_path: Path) -> None:
+    words = ["figure", "runs.csv", "loss_n", "--out", str(tmp_path / "x.svg"), *size]
+    assert "go together: give both, or neither" in str(CliRunner().invoke(app, words).exception)
+    words += ["--height" if size[0] == "--width" else "--width", "-1"]
+    assert "= -1 (accepted: a positive number)" in str(CliRunner().invoke(app, words).exception)
+
+
 def test_before_a_trial_has_completed_the_page_says_what_runs_and_what_a_relaunch_would_run(tmp_path: Path) -> None:
     text = SWEEP.replace("[nuisance]", '[fixed]\nbehaviour = "failed"\n[nuisance]')
     done = launch(plan(parse(text)), Store.open(tmp_path / "s", create=True), profile.load("inline"))

@@ -82,6 +82,49 @@ def test_a_value_that_is_not_known_yet_is_absent_and_not_zero():
     assert parsed(render(snapshot(best_loss=2.5), "t"))["best_loss_nats", ()] == 2.5
 
 
+def test_the_whole_page_of_a_launch() -> None:
+    found = snapshot(
+        states={"failed": 1, "completed": 2}, retries=3, todo=9, slots=4, running=("a", "b"), rate=0.5, best_loss=2.25,
+        seconds=8.0, usage=Usage(7.0, {"node died": 6.0}, {"node died": 1}),
+    )  # fmt: skip
+    kinds, values = [], []
+    for line in render(found, "t", {"wandb:p": 5}).splitlines():
+        if line.startswith("# TYPE sweeplaw_"):
+            kinds.append(tuple(line.split()[2:]))
+        elif not line.startswith("# HELP sweeplaw_"):
+            values.append(line.removeprefix("sweeplaw_"))
+    assert [kind for name, kind in kinds if name.endswith("_total")] == ["counter"] * 5
+    assert [kind for name, kind in kinds if not name.endswith("_total")] == ["gauge"] * 6
+    assert values == [
+        'trials_ended_total{sweep="t",state="completed"} 2.0',
+        'trials_ended_total{sweep="t",state="failed"} 1.0',
+        'attempts_followed_total{sweep="t"} 3.0',
+        'trials_planned{sweep="t"} 9.0',
+        'trials_per_second{sweep="t"} 0.5',
+        'slots{sweep="t"} 4.0',
+        'slots_busy{sweep="t"} 2.0',
+        'launch_seconds{sweep="t"} 8.0',
+        'useful_device_seconds_total{sweep="t"} 7.0',
+        'wasted_device_seconds_total{sweep="t",reason="node died"} 6.0',
+        'rows_not_logged_total{sweep="t",sink="wandb:p"} 5.0',
+        'best_loss_nats{sweep="t"} 2.25',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("127.0.0.1:0", MetricsTarget(None, "127.0.0.1", 0)),
+        ("localhost:65535", MetricsTarget(None, "localhost", 65535)),
+        ("[::1]:9100", MetricsTarget(None, "::1", 9100)),
+        ("file:/a/b.prom", MetricsTarget(Path("/a/b.prom"), "", 0)),
+        ("file:x", MetricsTarget(Path("x").absolute(), "", 0)),
+    ],
+)
+def test_a_target_is_a_file_or_a_port_of_this_machine(text: str, target: MetricsTarget) -> None:
+    assert metrics_target(text) == target
+
+
 def test_a_reader_never_sees_a_partial_file(tmp_path, monkeypatch):
     monkeypatch.setattr(prometheus, "FILE_SECONDS", 0.0005)
     path, text = tmp_path / "m.prom", render(snapshot(states={f"s{number}": 1 for number in range(200)}), "t")
@@ -111,7 +154,7 @@ def test_the_page_is_served_on_loopback_until_the_block_ends():
         ("0.0.0.0:9100", "only loopback"),
         ("example.org:9100", "only loopback"),
         ("127.0.0.1", "accepted are 127.0.0.1:PORT"),
-        ("127.0.0.1:99999", "accepted are 127.0.0.1:PORT"),
+        ("127.0.0.1:65536", "accepted are 127.0.0.1:PORT"),
         ("file:", "accepted are 127.0.0.1:PORT"),
     ],
 )

@@ -181,6 +181,8 @@ def test_stable_steps_are_those_that_a_longer_schedule_repeats(shape: str) -> No
         assert shape not in ("wsd", "constant")
     else:
         assert short.stable_steps == same == {"wsd": 76, "constant": 100}[shape]
+        late = Schedule(shape, 100, warmup_fraction=0.6, decay_fraction=0.25)
+        assert late.stable_steps == short.stable_steps, "however long its warm-up is"
 
 
 SWEEP = """

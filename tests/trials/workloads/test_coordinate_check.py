@@ -115,3 +115,17 @@ def test_a_trial_of_few_steps_is_profiled_by_those_it_has(steps: int, counted: i
 def test_a_trial_that_diverges_at_once_has_no_profile() -> None:
     with pytest.raises(InputError, match="diverges at step 2, before its steps can be timed"):
         profile_steps(MODEL, spec(lr=1000.0), "cpu", 20, 1)
+
+
+def test_the_exponent_is_that_of_the_last_step_and_none_of_a_layer_that_does_not_move() -> None:
+    """By the closed form of a line through three points in logs; the first step would say otherwise."""
+    changes = [
+        CoordinateChange("mup", width, step, layer, change)
+        for layer, of_step in {"moves": {1: (1.0, 9.0, 1.0), 2: (1.0, 2.0, 8.0)}, "still": {2: (1.0, 0.0, 1.0)}}.items()
+        for step, moved in of_step.items()
+        for width, change in zip((32, 64, 128), moved, strict=True)
+    ]
+    found = slopes(changes)
+    assert list(found) == [("mup", "moves"), ("mup", "still")]
+    assert found["mup", "moves"] == pytest.approx(1.5)
+    assert math.isnan(found["mup", "still"])
