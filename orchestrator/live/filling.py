@@ -211,13 +211,15 @@ def _drawing(made: Filling, width: float) -> str:
 
 
 def _at(made: Filling, spot: tuple[float, float, Any, Any], *, merged: bool) -> tuple[Square | None, bool]:
-    """Return the square at a spot and whether a pack runs there; ``merged``: the best of all second levels."""
+    """Return the square at a spot and whether a pack runs there; ``merged``: the best of all second levels, or where
+    none has a loss one that has ended.
+    """
     if not merged:
         return made.squares.get(spot), spot in made.running
     levels = made.second[1] if made.second else ()
     spots = [(*spot[:3], second) for second in levels]
     found = [made.squares[one] for one in spots if one in made.squares]
-    best = min(found, key=lambda one: float("inf") if one.loss is None else one.loss, default=None)
+    best = min(found, key=lambda one: (float("inf") if one.loss is None else one.loss, -one.ended), default=None)
     return best, any(one in made.running for one in spots)
 
 
