@@ -18,12 +18,14 @@ from sweeplaw.analysis.recipes.comparison import RecipeComparison
 from sweeplaw.analysis.recipes.study.distillation import retained_shares
 from sweeplaw.analysis.recipes.study.study import recipe_limits
 from sweeplaw.analysis.report.panels.against import against_card
+from sweeplaw.analysis.report.paper.hyperlaw_figures import importance_bars
 from sweeplaw.analysis.report.paper.search_figures import search_figures
 from sweeplaw.analysis.report.paper.tuning_figures import expected_best_figure, profile_figure
 from sweeplaw.analysis.report.recipes.figures import study_figures
 from sweeplaw.analysis.report.search_section import SearchSection, search_sections, search_values
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.tables import Tables
+from sweeplaw.analysis.tuning.importance import Importance
 from sweeplaw.analysis.tuning.transfer import Transfer
 from sweeplaw.trials.store_format.search_state import SearchState
 from tests.analysis import laws_of_knobs, test_texts
@@ -87,8 +89,13 @@ def against() -> dict[str, Any]:
 
 def tuning() -> dict[str, Any]:
     one = cast(Any, laws_of_knobs.RESULTS["tuning by one loss"])
-    figures = {"two": expected_best_figure(laws_of_knobs.TUNED), "one": expected_best_figure(one),
-               "profile": profile_figure(cast(Transfer, test_texts.RESULTS["transfer"]))}  # fmt: skip
+    shares = cast(Importance, test_texts.RESULTS["importance"])
+    everywhere = replace(shares, cell={})
+    figures = {
+        "two": expected_best_figure(laws_of_knobs.TUNED), "one": expected_best_figure(one),
+        "profile": profile_figure(cast(Transfer, test_texts.RESULTS["transfer"])),
+        "importance": importance_bars([shares, everywhere]), "of four": importance_bars([shares] * 4),
+    }  # fmt: skip
     return {name: drawn(figure) for name, figure in figures.items()}
 
 

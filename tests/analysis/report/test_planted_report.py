@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pytest
 from bs4 import BeautifulSoup
 
-from sweeplaw.analysis.report import content, page, report
+from sweeplaw.analysis.report import content, other_formats, page, report
 from sweeplaw.analysis.report.paper.named import named_figures
 from sweeplaw.analysis.tables.display import finite
 from tests.analysis.report import planted
@@ -23,6 +23,8 @@ from tests.test_golden import differences
 
 EXPECTED = Path(__file__).with_name("planted.json")
 ROUNDING = 0.005  # of numbers that rest on draws, whose last digits are the processor's
+
+PARTS = ("values", "cards", "times", "figures", "page", "markdown", "pictures", "latex")
 
 pytestmark = pytest.mark.heavy
 
@@ -33,19 +35,22 @@ def said() -> dict[str, Any]:
     values = finite(report.report_values(made))
     cards = content.family_cards(made.sections[0], values["families"][0], made.tables.curves, "f")
     with patch.object(page, "family_cards", lambda *_: cards):
-        html = BeautifulSoup(page.page(made, values), "html.parser")
+        whole = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "now", page.page(made, values))
+    # Of how many starts, a processor's digits decide.
+    whole = re.sub(r"\d+ of \d+ starts of the fit", "starts of the fit", whole)
+    html = BeautifulSoup(whole, "html.parser")
     for unsaid in html.find_all(["figure", "script", "style", "svg"]):
         unsaid.decompose()
-    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "now", html.get_text("\n", strip=True))
-    text = re.sub(
-        r"\d+ of \d+ starts of the fit", "starts of the fit", text
-    )  # as many as the processor's digits lead there
+    text, pictures = other_formats.markdown(whole)
     found = {
         "values": values,
         "cards": {where: [card_drawn(one) for one in some] for where, some in cards.items()},
         "times": [card_drawn(one) for one in [page.times_card(made.everything, "times")] if one],
         "figures": {name: drawn(draw()) for name, draw in named_figures(made).items()},
-        "page": text.split("\n"),
+        "page": html.get_text("\n", strip=True).split("\n"),
+        "markdown": text.split("\n"),
+        "pictures": [[name, content[:60]] for name, content in pictures.items()],
+        "latex": other_formats.latex_tables(whole).split("\n"),
     }
     return dict(abridged(json.loads(json.dumps(found, default=str))))
 
@@ -55,7 +60,7 @@ def found() -> dict[str, Any]:
     return said()
 
 
-@pytest.mark.parametrize("part", ["values", "cards", "times", "figures", "page"])
+@pytest.mark.parametrize("part", PARTS)
 def test_a_report_says_and_draws_what_it_is_meant_to(found: dict[str, Any], part: str) -> None:
     expected = json.loads(EXPECTED.read_text(encoding="utf-8"))[part]
     assert list(differences(expected, found[part], exact=False, relative=ROUNDING, absolute=1e-7)) == []
