@@ -5,17 +5,17 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(order=True, slots=True)
 class Event:
-    """A call at a time, in seconds; nothing happens once it is ``cancelled``."""
+    """A call at a time, in seconds; nothing happens once it is ``cancelled``. No two events have the same number."""
 
     at: float
     number: int
-    call: Callable[[], None] = field(compare=False)
-    cancelled: bool = field(default=False, compare=False)
+    call: Callable[[], None]
+    cancelled: bool = False
 
 
 class Timeline:
