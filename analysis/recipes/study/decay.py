@@ -13,6 +13,7 @@ from scipy import stats
 from sweeplaw.analysis.recipes.limits.limit import Limit
 from sweeplaw.analysis.recipes.limits.scenarios import ESTIMATE, central
 from sweeplaw.analysis.recipes.study.study import RecipeStudy
+from sweeplaw.trials.quantities import counted
 
 DEFAULT_DECAY = 0.1  # of the standard recipe
 SAME = 1e-6  # relative distance within which two values of a knob are the same
@@ -190,6 +191,6 @@ def rule_counts(checks: Sequence[RuleCheck]) -> Iterator[str]:
     tested = [one for one in checks if one.held is not None]
     if tested:
         held = sum(bool(one.held) for one in tested)
-        yield f"twice the epochs at half the decay made the best members at {held} of {len(tested)} places"
+        yield f"twice the epochs at half the decay made the best members at {held} of {counted(len(tested), 'place')}"
     if len(tested) < len(checks):
-        yield f"at {len(checks) - len(tested)} places that setting was not tested with three K"
+        yield f"at {counted(len(checks) - len(tested), 'place')} that setting was not tested with three K"

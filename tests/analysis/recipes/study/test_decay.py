@@ -7,7 +7,14 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from sweeplaw.analysis.recipes.study.decay import BestDecay, best_decays, decay_slopes, member_rule
+from sweeplaw.analysis.recipes.study.decay import (
+    BestDecay,
+    RuleCheck,
+    best_decays,
+    decay_slopes,
+    member_rule,
+    rule_counts,
+)
 from sweeplaw.analysis.recipes.study.study import recipe_limits
 from tests.analysis.recipes.study.planted import known
 
@@ -102,3 +109,15 @@ def test_the_rule_did_not_hold_where_another_setting_is_better_and_says_which():
 def test_a_rule_whose_setting_was_not_run_is_not_judged():
     checks = member_rule(recipe_limits(members((32, 0.2), ((8, 0.8), (32, 0.2))), draws=0))
     assert [(one.held, one.difference) for one in checks] == [(None, None)] * 3
+
+
+def test_how_often_the_rule_held_is_counted_where_it_was_tested():
+    held, lost, untested = (
+        RuleCheck("r", 1e8, 1e8, {}, {}, {}, None, None, None, held, 3) for held in (True, False, None)
+    )
+    assert list(rule_counts([held, lost, lost, untested])) == [
+        "twice the epochs at half the decay made the best members at 1 of 3 places",
+        "at 1 place that setting was not tested with three K",
+    ]
+    assert list(rule_counts([held])) == ["twice the epochs at half the decay made the best members at 1 of 1 place"]
+    assert list(rule_counts([untested] * 2)) == ["at 2 places that setting was not tested with three K"]
