@@ -48,6 +48,8 @@ PRINTED = (
     "derive golden --seeds 2",
     "import tuned.csv imported --map N=N --map D=D --map lr=lr --map val_loss=val_loss",
     "import runs.csv imported --map N=N --map D=D --map val_loss=loss --dry-run",
+    "batch-lr tuned.csv --cell N,D",
+    "importance tuned.csv --cell N,D --knob lr --knob batch_tokens --where N=30000000",
     "best-of tuned.csv --cell N --knob lr --where D=1000000000",
 )
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeplaw.trials.accounting import Shape, parameters
-from sweeplaw.trials.workloads.language_model.shapes import default_heads, rule_depth, solve
+from sweeplaw.trials.workloads.language_model.shapes import _ffn_is_acceptable, default_heads, rule_depth, solve
 
 
 @settings(deadline=None)
@@ -87,3 +87,8 @@ def test_the_smallest_model_that_a_refusal_names_is_the_smallest(
     assert least == (found.total if count == "params" else found.non_embedding)
     with pytest.raises(ValueError, match="the smallest has"):
         solve(least - 25, count, **options)  # more than half a step of the hidden width, 3 * 16 parameters
+
+
+@pytest.mark.parametrize(("ffn", "accepted"), [(95, False), (96, True), (320, True), (321, False)])
+def test_a_hidden_width_is_one_and_a_half_to_five_widths(ffn: int, accepted: bool) -> None:
+    assert _ffn_is_acceptable(Shape(2, 64, 1, ffn, 256)) == accepted
