@@ -28,7 +28,7 @@ CELLS = pl.DataFrame(
     ["params", "tokens", "planned", "ended", "best", "lr", "complete"],
     orient="row",
 )
-KNOWN = {"params": 2e6, "tokens": 1e9, "lr": 0.004}
+KNOWN: dict[str, Any] = {"params": 2e6, "tokens": 1e9, "lr": 0.004}
 PACKS = (pack("third", 1, step=None, host=None), pack("first", 3, **KNOWN, steps=400), pack("second", 2, **KNOWN))
 SEEN: dict[str, Any] = {
     "states": {"completed": 12, "failed": 3},

@@ -21,6 +21,7 @@ from sweeplaw.orchestrator.store import claims
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.worker import provenance
 from sweeplaw.trials.record import CurvePoint, TrialRecord
+from sweeplaw.trials.spec import later_knobs
 from tests.conftest import make_record
 
 SWEEP = """
@@ -52,7 +53,7 @@ def test_the_facts_of_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     found = launch_facts(made, profile.load("inline"))
     assert found.pop("versions") == provenance.versions()
     assert found.pop("commit") == provenance.commit()
-    assert found.pop("later_knobs") == facts.later_knobs(made.sweep.workload.knobs)
+    assert found.pop("later_knobs") == later_knobs(made.sweep.workload.knobs)
     retry = found.pop("retry")
     assert retry["failed"] == 3
     assert found == {

@@ -60,7 +60,9 @@ def test_a_square_has_the_counts_the_mean_loss_and_a_trial_of_its_best_setting()
 def test_further_knobs_are_at_their_best() -> None:
     by_lr = filling(overview(knobs=("lr",)), ROWS)
     assert (by_lr.across, by_lr.second) == (("lr", (0.1, 0.2)), None)
-    assert by_lr.squares[1e6, 1e9, 0.1, None] == Square(3, 0, 3, pytest.approx((3.0 + 2.0 + 2.6) / 3), "b")
+    square = by_lr.squares[1e6, 1e9, 0.1, None]
+    assert dataclasses.replace(square, loss=None) == Square(3, 0, 3, None, "b")
+    assert square.loss == pytest.approx((3.0 + 2.0 + 2.6) / 3)
     none = filling(overview(knobs=()), ROWS)
     assert (none.across, none.second) == (None, None)
     assert none.squares[1e6, 1e9, None, None].ended == 5

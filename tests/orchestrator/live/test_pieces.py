@@ -101,7 +101,7 @@ def pack(trial: str, minutes: int, left: int = 1, step: int | None = 120, host: 
 
 
 def test_what_runs_has_its_setting_its_progress_and_the_time_left() -> None:
-    known = {"params": 2e9, "tokens": 3e10, "lr": 0.003, "other": 1, "steps": 400}
+    known: dict[str, Any] = {"params": 2e9, "tokens": 3e10, "lr": 0.003, "other": 1, "steps": 400}
     found = overview(
         packs=(pack("late", 1, step=None, host=None), pack("early", 3, 4, **known), pack("over", 2, steps=60))
     )

@@ -84,7 +84,7 @@ def test_a_trial_that_runs_counts_as_far_as_its_curve_and_the_time_left_follows(
 
 def test_the_facts_are_those_of_a_planted_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     """40 of 50 attempts ended for good in 100 s, with 40 of 160 of the work: 300 s are left."""
-    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr("sweeplaw.orchestrator.monitor.progress_bar.time.monotonic", lambda: 1000.0)
     state = LaunchState()
     drawn = LaunchProgress(state)
     drawn._began, drawn._finished, drawn._failures, drawn._best = 900.0, 50, 13, 2.34567
@@ -111,7 +111,7 @@ def test_without_a_terminal_a_line_is_printed_every_so_often(
     record: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("sweeplaw.orchestrator.monitor.progress_bar.time.monotonic", lambda: now[0])
     drawn = LaunchProgress()
     text = 'name = "t"\nworkload = "surrogate"\n[scientific]\nparams = [10, 20, 30]\ntokens = [50]\n'
     drawn.started(plan(parse(text)), 2, ClusterInfo(address=None, nodes=(), slots=1, note="one node is late"))
