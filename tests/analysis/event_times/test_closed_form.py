@@ -47,7 +47,8 @@ def test_every_number_of_the_law_is_that_of_the_regression() -> None:
         float(np.sum(stats.lognorm.logpdf(TIMES, law.sigma.value, scale=TIMES / np.exp(left)))), rel=1e-6
     )
     ((point, there),) = law.predictions
-    assert (point, there.value) == ({"x": 4.0}, pytest.approx(math.exp(line.intercept) * 4**line.slope, rel=1e-6))
+    assert point == {"x": 4.0}
+    assert there.value == pytest.approx(math.exp(line.intercept) * 4**line.slope, rel=1e-6)
     for end in (law.sigma.interval.low, law.sigma.interval.high):  # the fall of the likelihood in sigma alone
         ratio = law.sigma.value / end
         assert 12 * (-math.log(ratio) + (ratio**2 - 1) / 2) == pytest.approx(stats.chi2.ppf(0.9, 1), rel=1e-4)

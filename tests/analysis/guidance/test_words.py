@@ -46,7 +46,7 @@ def gains(own: float, other: float, improvement: float) -> Gains:
     made: Any = SimpleNamespace(
         rows=np.array([0]), knowledge=np.array([[own, other]]), improvement=np.array([improvement])
     )
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def test_a_proposal_says_where_it_lies_and_what_it_is_worth() -> None:

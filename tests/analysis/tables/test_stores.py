@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import polars as pl
 import pytest
@@ -68,7 +69,7 @@ def test_scores_of_kept_models_are_no_runs():
 
 
 def test_a_later_knob_has_its_default_in_the_earlier_rows_of_its_owner():
-    launches = [
+    launches: list[dict[str, Any]] = [
         {"workload": "lm", "sweep": "a", "later_knobs": {"dropout": 0.5, "val_loss": 1, "style": True}},
         {"workload": "command", "sweep": "a", "later_knobs": {"depth": 3, "dropout": 0.25}},
         {"workload": "lm", "sweep": "b", "later_knobs": {"twice": 1}},

@@ -52,7 +52,8 @@ def test_noise_is_taken_from_each_share_by_its_degrees_of_freedom() -> None:
     assert shares(level) == Shares((0.0, 0.0), {(0, 1): 0.0}, 0.0)
     assert without_noise(shares(level), level, 1.0, 6, 10) == shares(level)
     line = without_noise(shares(grid[0]), grid[0], variance, 3, 10)
-    assert (line.axes[0], line.pairs) == (pytest.approx(1 - 2 * variance / (3 * grid[0].var())), {})
+    assert line.axes[0] == pytest.approx(1 - 2 * variance / (3 * grid[0].var()))
+    assert line.pairs == {}
 
 
 def test_a_missing_point_of_an_additive_grid_is_filled_with_its_value() -> None:
@@ -76,7 +77,8 @@ def test_a_default_is_a_level_within_a_hundredth() -> None:
 
 def test_two_settings_are_ties_up_to_two_standard_deviations_of_their_difference() -> None:
     margin = 2.0 * 0.25 * 2**0.5
-    near, far = {(0,): 1.0, (1,): 1.0 + margin}, {(0,): 1.0, (1,): 1.0 + margin + 1e-9}
+    near: dict[tuple[int, ...], float | None] = {(0,): 1.0, (1,): 1.0 + margin}
+    far: dict[tuple[int, ...], float | None] = {(0,): 1.0, (1,): 1.0 + margin + 1e-9}
     found, other, exact = (
         certificate(near, (2,), noise=0.25),
         certificate(far, (2,), noise=0.25),
