@@ -23,7 +23,7 @@ def described(knob: Knob) -> str:
     given = "must be given" if knob.default is None else f"{knob.default!r}"
     words = [
         f"  {knob.name} ({knob.type}): {given}",
-        f"{knob.low:.17g} to {knob.high:.17g}" if knob.type in ("int", "float") else "",
+        f"{knob.low:.12g} to {knob.high:.12g}" if knob.type in ("int", "float") else "",
         f"one of {', '.join(knob.choices)}" if knob.choices else "",
         "of a member" if knob.member else "",
         f"since {knob.since}" if knob.since else "",
