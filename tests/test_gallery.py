@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
 import pytest
 
 from examples.gallery import make
-from examples.gallery.pages import PAGES
-from examples.gallery.phenomena import (
-    PARTLY,
-    REFUTED,
-    REPRODUCED,
+from examples.gallery.decisions import (
+    batch_exponent,
+    best_lr_saturates,
     double_descent,
     exponent,
     more_is_better,
     one_beats_many,
 )
+from examples.gallery.pages import PAGES
+from examples.gallery.phenomena import PARTLY, REFUTED, REPRODUCED
 from tests.paths import ROOT
 
 RESULTS = ROOT / "docs" / "results"
@@ -110,3 +111,27 @@ def test_an_ensemble_that_is_better_refutes() -> None:
     rows = [{"samples": 64, "ensemble": size, "loss": loss} for size, loss in ((1, 1.0), (2, 1.1))]
     assert one_beats_many(rows)[1] == REPRODUCED
     assert one_beats_many([*rows, {"samples": 64, "ensemble": 4, "loss": 0.9}])[1] == REFUTED
+
+
+@pytest.mark.parametrize(
+    ("interval", "verdict"),
+    [((0.9, 1.1), REPRODUCED), ((0.4, 1.1), PARTLY), ((0.4, 0.9), REFUTED), ((1.1, 1.2), REFUTED)],
+)
+def test_a_rule_of_the_batch_size_is_reproduced_if_the_interval_holds_it_alone(
+    interval: tuple[float, float], verdict: str
+) -> None:
+    answer = {"exponent": 0.7, "exponent_interval": list(interval), "slices": 9, "cells": 4}
+    found, decided = batch_exponent(1.0, 0.5)(answer)
+    assert decided == verdict
+    assert found == {"theory": 1.0, "exponent": 0.7, "low": interval[0], "high": interval[1], "slices": 9, "cells": 4}
+
+
+@pytest.mark.parametrize(("off", "verdict"), [(1.0, REPRODUCED), (4.0, PARTLY)])
+def test_a_best_lr_saturates_if_it_is_next_to_theory_at_every_batch(off: float, verdict: str) -> None:
+    ladder = [2.0**k for k in range(-8, 3)]
+    best = {1: 1 / 4, 3: 1 / 2, 9: 1.0 * off}  # critical batch 3: 1/4, 1/2, 3/4
+    rows = [{"batch": b, "lr": lr, "loss": abs(lr / best[b] - 1)} for b in best for lr in ladder]
+    found, decided = best_lr_saturates(3.0)(rows)
+    assert decided == verdict
+    assert [found[f"theory_lr_{b}"] for b in best] == [0.25, 0.5, 0.75]
+    assert found["largest_distance_in_steps"] == pytest.approx(abs(math.log2(off / 0.75)))

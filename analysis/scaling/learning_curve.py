@@ -47,15 +47,17 @@ FAMILIES: tuple[Law, ...] = (
         "C + A exp(-(t/tau)^g); Weibull growth, Domhan et al. 2015",
     ),
 )  # fmt: skip
+UNCHANGED = "unchanged"  # the forecast that the last point stays, which is right where a curve has levelled off
 MIN_POINTS = 8  # the largest family has four parameters, and a backtest leaves out points
+LEAST_SHARE = 1e-6  # of a prefix's least loss, below which no family's forecast is followed
 CUTS = 8  # backtests: shorter prefixes that later points are forecast from
 FIRST_CUT = 0.4  # of the points: the shortest of these prefixes
-OBJECTIVE = Objective("huber", 1e-2, "raw")  # nats; a spike in the curve pulls no harder than one hundredth
+OBJECTIVE = Objective("huber", 1e-2, "log")  # a spike in the curve pulls no harder than one per cent
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The final loss forecast from a prefix, nats a token: the ``shares``-weighted mean of the families' ``finals``.
+    """The final loss forecast from a prefix: the geometric mean of the families' ``finals``, by ``shares``.
 
     ``low`` and ``high`` bound the loss of the last evaluation. ``backtests`` is the number of forecasts of known points
     that the interval is based on.
@@ -76,29 +78,36 @@ class Forecast:
 def forecast(
     steps: Sequence[float] | Array, losses: Sequence[float] | Array, final_step: float, level: float = 0.95
 ) -> Forecast:
-    """Forecast the loss at ``final_step`` from a curve's first points. Raise InputError for a short or faulty curve."""
+    """Forecast the loss at ``final_step`` from a curve's first points. Raise InputError for a short or faulty curve.
+
+    Fits, backtests and the interval are of the logarithm of the loss, so that a curve that falls by decades has errors
+    in proportion to what is left of it.
+    """
     steps, losses = _curve(steps, losses)
+    logs = np.log(losses)
     if final_step < steps[-1]:
         raise InputError(f"final_step = {final_step:g} is before the last point of the curve, {steps[-1]:g}")
     cuts = np.unique(np.round(np.linspace(FIRST_CUT, 1.0, CUTS + 1) * len(steps)).astype(int))
     past = [_forecasts(law, steps, losses, cuts, np.append(steps, final_step)) for law in FAMILIES]
-    scores = [float(np.mean(_backtest(item[:-1, :-1], cuts[:-1], steps, losses)[0] ** 2)) for item in past]
+    past.append(np.tile(logs[cuts - 1, None], len(steps) + 1))  # nothing changes
+    scores = [float(np.mean(_backtest(item[:-1, :-1], cuts[:-1], steps, logs)[0] ** 2)) for item in past]
     shares = _shares(np.maximum(np.array(scores), 1e-20))
     finals = np.array([item[-1, -1] for item in past])
     loss = float(np.sum(shares * finals))
     ahead = math.log(final_step / steps[-1])
-    noise = float(np.sum(shares * np.array([_noise(item[-1, :-1], losses) for item in past])))
+    noise = float(np.sum(shares * np.array([_noise(item[-1, :-1], logs) for item in past])))
     average = _average(np.stack(past), shares)
-    errors, distance = _backtest(average[:-1, :-1], cuts[:-1], steps, losses)
+    errors, distance = _backtest(average[:-1, :-1], cuts[:-1], steps, logs)
     rate = _rate(errors, distance, noise)
     cautious = np.sqrt(shares) / np.sum(np.sqrt(shares))  # a family that lost the backtests may still be right later
     between = float(np.sum(cautious * (finals - loss) ** 2))
     quantile = float(student.ppf((1 + level) / 2, max(len(cuts) - 1, 1)))
     width = quantile * math.sqrt((rate * ahead) ** 2 + between + noise**2)
-    names = [law.name for law in FAMILIES]
+    names = [*(law.name for law in FAMILIES), UNCHANGED]
     return Forecast(
-        float(final_step), loss, loss - width, loss + width, level, dict(zip(names, shares.tolist(), strict=True)),
-        dict(zip(names, finals.tolist(), strict=True)), len(steps), float(steps[-1]), len(errors),
+        float(final_step), math.exp(loss), math.exp(loss - width), math.exp(loss + width), level,
+        dict(zip(names, shares.tolist(), strict=True)), dict(zip(names, np.exp(finals).tolist(), strict=True)),
+        len(steps), float(steps[-1]), len(errors),
     )  # fmt: skip
 
 
@@ -120,11 +129,12 @@ def _curve(steps: Sequence[float] | Array, losses: Sequence[float] | Array) -> t
 
 
 def _forecasts(law: Law, steps: Array, losses: Array, cuts: Array, ahead: Array) -> Array:
-    """Return the losses at the steps ``ahead`` by a family fitted to the first ``cut`` points: (cuts, ahead)."""
+    """Return the log losses at the steps ``ahead`` by a family fitted to the first ``cut`` points: (cuts, ahead)."""
     setup = set_up(law, OBJECTIVE, {"x": steps}, losses, np.ones(len(steps)))
     full = quick(setup)
     weights = (np.arange(len(steps))[None, :] < cuts[:, None]).astype(float)
-    return law.function.bind([ahead / setup.centre[0]]).predict(_refit(setup, full, weights))
+    predicted = law.function.bind([ahead / setup.centre[0]]).predict(_refit(setup, full, weights))
+    return np.asarray(np.log(np.maximum(predicted, losses.min() * LEAST_SHARE)))
 
 
 def _refit(setup: Setup, theta: Array, weights: Array) -> Array:
@@ -135,11 +145,11 @@ def _refit(setup: Setup, theta: Array, weights: Array) -> Array:
     ).theta  # fmt: skip
 
 
-def _backtest(predicted: Array, cuts: Array, steps: Array, losses: Array) -> tuple[Array, Array]:
-    """Return the errors of the forecasts of known points, and their horizons on the logarithm of the step."""
+def _backtest(predicted: Array, cuts: Array, steps: Array, logs: Array) -> tuple[Array, Array]:
+    """Return the errors in log loss of forecasts of known points, and their horizons on the logarithm of the step."""
     rows, columns = np.nonzero(np.arange(len(steps))[None, :] >= cuts[:, None])
     distance = np.log(steps[columns] / steps[cuts[rows] - 1])
-    return predicted[rows, columns] - losses[columns], distance
+    return predicted[rows, columns] - logs[columns], distance
 
 
 def _rate(errors: Array, distance: Array, noise: float) -> float:
@@ -158,10 +168,10 @@ def _average(past: Array, shares: Array) -> Array:
     return np.asarray(np.einsum("f,fct->ct", shares, past))
 
 
-def _noise(predicted: Array, losses: Array) -> float:
+def _noise(predicted: Array, logs: Array) -> float:
     """Return the standard deviation of the points about the curve over the later half of the prefix."""
-    late = slice(len(losses) // 2, None)
-    return float(np.sqrt(np.mean((losses[late] - predicted[late]) ** 2)))
+    late = slice(len(logs) // 2, None)
+    return float(np.sqrt(np.mean((logs[late] - predicted[late]) ** 2)))
 
 
 def prediction_level(

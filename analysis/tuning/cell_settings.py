@@ -11,13 +11,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.tables.levels import levels
-from sweeplaw.analysis.tuning.quadratics.quadratic import Quadratic, QuadraticProblem, term_count
+from sweeplaw.analysis.tuning.quadratics.quadratic import Quadratic, QuadraticProblem, is_lopsided, term_count
 
 Array = NDArray[np.float64]
 Edge = Literal["", "low", "high"]
 
 # Relative excess loss within which the quadratic is fitted. The published grids are quadratic in the logs within 1.5 %;
-# the wider windows are for coarse grids, and the verdict names the one used.
+# the wider windows are for coarse grids. Where the loss moves by little more in all, a window is halved until the loss
+# is as steep on both sides of its optimum. The verdict names the window used.
 WINDOWS = (0.015, 0.03, 0.06, 0.12)
 CONVEX_ENOUGH = 0.95  # share of coefficient draws that must be convex
 
@@ -84,11 +85,19 @@ class CellSettings:
             kept &= np.asarray(column > 0) if knob.name in usable else _same_level(column, knob.best)
         x = np.log(np.stack([np.asarray(self.columns[name])[kept] for name in usable], axis=1))
         z, lowest, needed = self.z[kept], float(self.z.min()), term_count(len(usable))
-        for window in WINDOWS:
+
+        def within(window: float) -> QuadraticProblem | None:
             inside = z - lowest < np.log1p(window)
             # With fewer than three levels of a knob inside the window, the curvature would rest on one-sided rows.
-            if inside.sum() >= needed and all(len(levels(np.exp(column))[0]) >= 3 for column in x[inside].T):
-                return QuadraticProblem(x[inside], z[inside], x[~inside], lowest + np.log1p(window)), window, ""
+            if inside.sum() < needed or any(len(levels(np.exp(column))[0]) < 3 for column in x[inside].T):
+                return None
+            return QuadraticProblem(x[inside], z[inside], x[~inside], lowest + np.log1p(window))
+
+        found = next(((window, one) for window in WINDOWS if (one := within(window)) is not None), None)
+        while found is not None and is_lopsided(found[1]) and (narrower := within(found[0] / 2)) is not None:
+            found = found[0] / 2, narrower
+        if found is not None:
+            return found[1], found[0], ""
         return (
             None,
             None,

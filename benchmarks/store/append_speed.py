@@ -100,7 +100,8 @@ def main() -> None:
     arguments.add_argument("--records", type=int, default=200_000)
     given = arguments.parse_args()
     table = []
-    for batch, count, times in ((1, 500, 3), (16, 4_000, 3), (256, 20_000, 3), (256, given.records, 1)):
+    for batch, most, times in ((1, 500, 3), (16, 4_000, 3), (256, 20_000, 3), (256, given.records, 1)):
+        count = min(most, given.records)
         mine, theirs = [], []
         for _ in range(times):
             with tempfile.TemporaryDirectory(dir=".") as folder:

@@ -2,6 +2,7 @@
 
     python examples/gallery/make.py                       # all pages, into docs/results
     python examples/gallery/make.py --page linear_dynamics --out build/gallery
+    python examples/gallery/make.py --small --cluster inline    # one phenomenon, to see that it runs
 
 Every number of a page is in the JSON beside it.
 """
@@ -11,7 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from examples.gallery.pages import PAGES
 from examples.gallery.phenomena import GalleryPage, Phenomenon, sweeplaw
 
 INDEX = "gallery.md"
+SMALLEST = next(page for page in PAGES if page.name == "linear_dynamics")
 TOTAL = "SELECT sum(train_seconds) AS seconds FROM trials"
 HEAD = """# Phenomena, reproduced or not
 
@@ -43,7 +47,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results"), help="folder of the pages")
     parser.add_argument("--stores", type=Path, default=Path("results/gallery"), help="folder of the stores, continued")
     parser.add_argument("--cluster", default="local", help="of every launch")
+    parser.add_argument(
+        "--small", action="store_true", help="one phenomenon, in a temporary folder, that shows nothing"
+    )
     options = parser.parse_args()
+    if options.small:
+        with tempfile.TemporaryDirectory() as folder:
+            options.out = options.stores = Path(folder)
+            make(replace(SMALLEST, phenomena=SMALLEST.phenomena[:1]), options)
+        return
     options.out.mkdir(parents=True, exist_ok=True)
     for page in PAGES:
         if options.page is None or page.name in options.page:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from examples.gallery.phenomena import (
-    GalleryPage,
-    Phenomenon,
+from examples.gallery.decisions import (
+    batch_exponent,
     best_lr_moves,
+    best_lr_saturates,
     double_descent,
     exponent,
     few_draws_suffice,
@@ -20,6 +20,7 @@ from examples.gallery.phenomena import (
     sooner_with,
     stopping_is_nearly_ridge,
 )
+from examples.gallery.phenomena import GalleryPage, Phenomenon
 
 RANDOM = "orchestrator/sweeps/random_features"
 AS_THEORY = ("--objective", "ls", "--space", "raw", "--weights", "noise")
@@ -28,6 +29,7 @@ MORE = "Simon, Karkada, Ghosh & Belkin 2023, More is better in modern machine le
 
 STEP_LAW = "Li et al. 2025, Predictable Scale, Part I, arXiv:2503.04715"
 HYPERLAW = ("hyperlaw", "STORE", "--cell", "N,D", "--knob", "lr")
+BATCH_LR = ("batch-lr", "STORE", "--cell", "N")
 BEST_OF = ("best-of", "STORE", "--cell", "N", "--knob", "lr", "--knob", "weight_decay", "--knob", "beta2")
 
 PAGES = (
@@ -185,6 +187,40 @@ PAGES = (
                     "FROM trials GROUP BY samples, noise",
                 ),
                 stopping_is_nearly_ridge,
+            ),
+        ),
+    ),
+    GalleryPage(
+        "batch_size",
+        "The best learning rate against the batch size",
+        "The workload `linear_dynamics`: one to four steps of SGD and Adam on fresh samples of a "
+        "linear teacher, whose label noise is as large as its signal.",
+        (
+            Phenomenon(
+                "batch_sgd",
+                "Far below the critical batch, the best learning rate of SGD is proportional to the batch size.",
+                "Goyal et al. 2017, Accurate, large minibatch SGD, arXiv:1706.02677",
+                "orchestrator/sweeps/dynamics/batch_sgd.toml",
+                BATCH_LR,
+                batch_exponent(1.0, 0.5),
+            ),
+            Phenomenon(
+                "batch_adam",
+                "Where noise dominates, the best learning rate of Adam is proportional to the root of the batch size.",
+                "Malladi, Lyu, Panigrahi & Arora 2022, On the SDEs and scaling rules for adaptive gradient algorithms, "
+                "arXiv:2205.10287",
+                "orchestrator/sweeps/dynamics/batch_adam.toml",
+                BATCH_LR,
+                batch_exponent(0.5, 1.0),
+            ),
+            Phenomenon(
+                "critical_batch",
+                "The best learning rate of a step of SGD is B / (B + 129): linear up to the critical batch, then flat.",
+                "McCandlish, Kaplan, Amodei et al. 2018, An empirical model of large-batch training, arXiv:1812.06162",
+                "orchestrator/sweeps/dynamics/critical_batch.toml",
+                ("query", "STORE", "SELECT batch, lr, avg(val_loss) AS loss FROM trials GROUP BY batch, lr"),
+                best_lr_saturates(129),
+                remark="The critical batch is width (1 + noise^2) + 1; the 1 is that of Gaussian fourth moments.",
             ),
         ),
     ),

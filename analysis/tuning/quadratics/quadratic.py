@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import fdtrc
 
 from sweeplaw.analysis.tuning.quadratics.solver import Standardized, StudentDraws, solve
 
 Array = NDArray[np.float64]
 
 CONDITION_LIMIT = 1e7  # of the standardized design; above it two terms of the quadratic cannot be distinguished
+LOPSIDED = 0.01  # probability of chance below which the loss is not as steep on both sides of its optimum
 FLAT = 1e-14  # determinant of the standardized curvature below which the loss does not curve
 
 
@@ -69,6 +71,22 @@ class QuadraticProblem:
     z: Array
     beyond: Array
     cap: float
+
+
+def is_lopsided(problem: QuadraticProblem) -> bool:
+    """Return whether cubes of the knobs explain more of the log losses than chance would (F test, 1 %).
+
+    A loss that rises faster on one side pulls the optimum of a quadratic to the other, and its interval with it.
+    """
+    x = (problem.x - problem.x.mean(axis=0)) / np.maximum(problem.x.std(axis=0), 1e-12)
+    smaller, rows = terms(x), len(x)
+    larger = np.concatenate([smaller, x**3], axis=1)
+    added, freedom = x.shape[1], rows - larger.shape[1]
+    if freedom < 1 or np.linalg.cond(larger) > CONDITION_LIMIT:
+        return False
+    left, least = (np.linalg.lstsq(design, problem.z, rcond=None)[1] for design in (smaller, larger))
+    ratio = (float(left[0]) - float(least[0])) / added / max(float(least[0]) / freedom, 1e-300)
+    return bool(fdtrc(added, freedom, ratio) < LOPSIDED)
 
 
 def terms(x: Array) -> Array:

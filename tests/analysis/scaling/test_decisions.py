@@ -214,6 +214,23 @@ def test_the_end_of_a_run_lies_in_the_interval_forecast_from_its_beginning(end) 
     assert found.backtests == sum(40 - known for known in range(16, 40, 3))  # eight prefixes, from two fifths on
 
 
+def test_a_loss_that_falls_by_decades_is_forecast_in_proportion_to_what_is_left_of_it() -> None:
+    times = np.geomspace(0.1, 1e4, 60)
+    losses = (1 + times) ** -0.9 * np.exp(0.01 * np.random.default_rng(1).normal(size=60))
+    seen = times <= 1e3
+    found = forecast(times[seen], losses[seen], 1e4)
+    assert found.loss == pytest.approx(1e4**-0.9, rel=0.1)
+    assert 0 < found.low < losses[-1] < found.high
+
+
+def test_a_curve_that_rose_to_a_level_stays() -> None:
+    steps = np.geomspace(10, 1e4, 40)
+    losses = np.where(steps < 200, 2.2 + np.log10(steps) / 11, 2.42) + 0.001 * np.random.default_rng(2).normal(size=40)
+    found = forecast(steps[:30], losses[:30], 1e4)
+    assert found.loss == pytest.approx(2.42, rel=0.005)
+    assert max(found.shares, key=lambda name: found.shares[name]) == "unchanged"
+
+
 @pytest.mark.heavy
 def test_a_run_that_keeps_its_shape_is_predictable_early_from_its_prediction_level() -> None:
     steps = np.arange(1, 61) * 100.0

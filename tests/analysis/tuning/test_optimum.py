@@ -164,3 +164,33 @@ def test_a_setting_that_diverged_bounds_the_optimum():
     assert (found.knob("lr").best, found.knob("lr").edge) == (0.03, "")
     failed = frame.with_columns(state=pl.col("state").replace("diverged", "failed"))
     assert optima(failed, ["N"], ["lr"])[0].knob("lr").edge == "high"
+
+
+@pytest.mark.parametrize("best", [0.004, 0.01, 0.03])
+def test_where_the_loss_moves_little_the_window_narrows_to_where_it_is_as_steep_on_both_sides(best: float) -> None:
+    """Few steps of SGD: the loss is a parabola of lr, so that its logarithm rises faster above the best than below."""
+    lrs = np.geomspace(0.001, 0.1, 19)
+    rng, held, middles = np.random.default_rng(3), 0, []
+    for _ in range(20):
+        losses = 2 - 0.02 * (2 * lrs / best - (lrs / best) ** 2) + 2e-5 * rng.standard_normal(len(lrs))
+        (found,) = optima(pl.DataFrame({"N": 1e6, "lr": lrs, "val_loss": losses}), ["N"], ["lr"])
+        knob = found.knob("lr")
+        assert found.supported
+        assert found.window is not None
+        assert found.window < 0.015
+        assert knob.fitted is not None
+        assert knob.low is not None
+        assert knob.high is not None
+        middles.append(knob.fitted / best)
+        held += knob.low <= best <= knob.high
+    assert np.median(middles) == pytest.approx(1, abs=0.15), "half a step of the ladder"
+    assert held >= 19, "over a window of 1.5 % no interval holds the best"
+
+
+def test_a_window_whose_loss_is_as_steep_on_both_sides_stays() -> None:
+    lrs, rng, windows = np.geomspace(0.001, 0.1, 19), np.random.default_rng(4), []
+    for _ in range(20):
+        losses = 2 * np.exp(0.004 * np.log(lrs / 0.01) ** 2 + 2e-4 * rng.standard_normal(len(lrs)))
+        (found,) = optima(pl.DataFrame({"N": 1e6, "lr": lrs, "val_loss": losses}), ["N"], ["lr"])
+        windows.append(found.window)
+    assert windows.count(0.015) >= 18

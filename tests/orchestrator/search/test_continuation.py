@@ -99,7 +99,7 @@ def test_a_killed_launch_is_continued_as_if_it_had_not_been(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SURROGATE)
 def test_two_launches_at_once_repeat_no_work(tmp_path: Path, zygotes: tuple[Zygote, Zygote], name: str) -> None:
-    (tmp_path / "sweep.toml").write_text(text(name, "trials = 14", sleep="0.3"))
+    (tmp_path / "sweep.toml").write_text(text(name, "trials = 14", sleep="0.15"))
     for zygote in zygotes:
         zygote.begin(tmp_path / "sweep.toml", tmp_path / "s")
     first, second = (zygote.wait() for zygote in zygotes)
@@ -155,7 +155,7 @@ def test_a_budget_of_hours_ends_the_launch_in_its_own_state_and_a_larger_one_con
     if bound == "device":
         with pytest.raises(InputError, match=r"budget.device_hours = 0.000416667, but 0.00\d* are used"):
             run(tmp_path / "s", content(1.5))
-    large = run(tmp_path / "s", content(5))
+    large = run(tmp_path / "s", content(3.5))
     found = rows(tmp_path / "s")
     assert found.height > before.height or large.search_end
     assert set(before["trial_id"]) <= set(found["trial_id"])
@@ -166,10 +166,10 @@ def test_a_budget_of_hours_ends_the_launch_in_its_own_state_and_a_larger_one_con
 @pytest.mark.parametrize("name", [name for name in SURROGATE if name != "gp"])
 def test_values_and_points_that_are_added_later_are_searched(tmp_path: Path, name: str) -> None:
     points = "1e6, 3e6" if name.startswith("law") else "1e6"  # a law search needs two points
-    before, after = (text(name, "trials = 60", params=params) for params in (points, f"{points}, 1e7"))
+    before, after = (text(name, "trials = 30", params=params) for params in (points, f"{points}, 1e7"))
     run(tmp_path / "s", before)
     first = rows(tmp_path / "s")
-    run(tmp_path / "s", after.replace("[16, 64, 256]", "[16, 64, 256, 1024]").replace("trials = 60", "trials = 100"))
+    run(tmp_path / "s", after.replace("[16, 64, 256]", "[16, 64, 256, 1024]").replace("trials = 30", "trials = 60"))
     found = rows(tmp_path / "s")
     assert set(first["trial_id"]) <= set(found["trial_id"])
     assert found["trial_id"].n_unique() == found.height

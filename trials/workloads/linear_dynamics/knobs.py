@@ -54,7 +54,7 @@ KNOBS = (
 METRICS = {
     "val_loss": (UNIT, "exact mean squared error on the population at the end, label noise included"),
     "theory_loss": (UNIT, "mean of val_loss over draws in closed form; null where there is none"),
-    "time": ("", "time of a point of the curve; of steps, learning rate times steps"),
+    "elapsed": ("", "time of a point of the curve; of steps, learning rate times steps"),
     "best_time": ("", "time at which the risk of this draw was least"),
     "best_time_loss": (UNIT, "risk at that time"),
     "theory_best_time": ("", "time at which the expected risk is least; null without one"),

@@ -93,7 +93,7 @@ def _on_population(spec: TrialSpec) -> Iterator[CurvePoint]:
     own = task.variances[: task.width]
     for step, when in enumerate(_times(spec), start=1):
         risk = float(np.sum(own * (away * np.exp(-own * when)) ** 2)) + task.missing
-        yield CurvePoint(spec.trial_id, step, None, None, risk, metrics={"time": float(when)})
+        yield CurvePoint(spec.trial_id, step, None, None, risk, metrics={"elapsed": float(when)})
 
 
 def _on_sample(spec: TrialSpec) -> Iterator[CurvePoint]:
@@ -101,7 +101,7 @@ def _on_sample(spec: TrialSpec) -> Iterator[CurvePoint]:
     students = flow.students(times)
     rows = zip(times, risks(flow.task, students), flow.train_losses(students), strict=True)
     for step, (when, risk, train_loss) in enumerate(rows, start=1):
-        metrics = {"time": float(when)}
+        metrics = {"elapsed": float(when)}
         yield CurvePoint(spec.trial_id, step, spec["samples"], float(train_loss), float(risk), metrics=metrics)
 
 
@@ -131,7 +131,7 @@ def _stepped(spec: TrialSpec) -> Iterator[CurvePoint]:
         student = student - lr * gradient
         if step in shown:
             risk = float(risks(task, student[None])[0])
-            tokens, metrics = step * batch, {"time": lr * step}
+            tokens, metrics = step * batch, {"elapsed": lr * step}
             loss = float(np.mean(errors**2))
             yield CurvePoint(
                 spec.trial_id, step, tokens, loss, risk if risk < worst else math.inf, lr=lr, metrics=metrics

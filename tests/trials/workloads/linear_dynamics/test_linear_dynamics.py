@@ -50,7 +50,7 @@ def test_steps_are_near_their_theory_and_a_flow_on_the_population_is_it(tmp_path
     assert flow["val_loss"] == pytest.approx(flow["theory_loss"], rel=1e-12)
     losses = [point.val_loss or 0.0 for point in points]
     assert losses == sorted(losses, reverse=True)
-    assert points[-1].metrics["time"] == pytest.approx(1000)
+    assert points[-1].metrics["elapsed"] == pytest.approx(1000)
 
 
 def test_adam_learns_and_has_no_closed_form(tmp_path: Path) -> None:
