@@ -53,7 +53,8 @@ def _of_recipe(frame: pl.DataFrame, knobs: tuple[str, ...], noise: float | None)
         pl.col("subset").is_not_null().all().alias("subsets"), pl.col(WHOLE).min(),
     )  # fmt: skip
     means = means.sort(by, nulls_last=True)
-    pooled = {one: _pooled(means.filter(~pl.col("subsets"), (pl.col("K") > 1) == one)) for one in (False, True)}
+    repeats = means.filter(~pl.col("subsets") | (pl.col("K") == 1))  # subsets of several models share members
+    pooled = {one: _pooled(repeats.filter((pl.col("K") > 1) == one)) for one in (False, True)}
     subsets = frame.filter(pl.col("subset").is_not_null())
     for key, part in means.group_by([*knobs, "N", "U"], maintain_order=True):
         setting = dict(zip(knobs, key[: len(knobs)], strict=True))

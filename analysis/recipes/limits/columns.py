@@ -41,6 +41,7 @@ ESTIMATED = "estimated"  # whether a row's FLOPs are so
 HELD_OUT = ("corpus", "tokenizer", "context", "validation_tokens")  # of our own trials: they make the validation set
 ELSEWHERE = "validation_corpus"  # the corpus of the validation set where it is not that of the training
 SMALLER = re.compile(r"ensemble_loss_(\d+)")  # of an ensemble's trial: the mean loss over all its subsets of as many
+COMBINE = "combine"  # of an ensemble's evaluation: what its members' mean was taken of
 WHOLE = "members_of_trial"  # a mean over all subsets of so many
 NAMED = 3  # values that a fault names
 NONE = "none"  # as the column of a role: do not look for it
@@ -95,8 +96,11 @@ def _part(
 ) -> Runs:
     read = rows(source)
     frame = read.frame if where is None else read.frame.filter(condition(where, read.frame.schema))
-    frame = frame if {"K", "loss"} & set(columns) else _by_member_count(frame)
+    frame = frame if {"K", "loss"} & set(columns) else _by_member_count(_once(frame))
     tuned = list(knobs) if knobs is not None else _tuned(read.launches, frame)
+    tuned += [COMBINE] * (
+        COMBINE not in tuned and COMBINE in frame.columns and frame[COMBINE].drop_nulls().n_unique() > 1
+    )
     check_columns(frame, tuned)
     taken = {role: expression for role in ROLES if (expression := _expression(role, columns, frame)) is not None}
     if "tokens" not in columns and columns.get("U") in ROLES["tokens"]:
@@ -144,6 +148,25 @@ def flops_notes(frame: pl.DataFrame) -> list[str]:
     )
     why = "no flops, and neither tokens trained on nor epochs (--column tokens=..., --column epochs=...)"
     return [*notes, *([f"FLOPs of {counted(unknown, 'run')} are unknown: {why}"] if unknown else [])]
+
+
+def _once(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows without trials whose models were evaluated again, each alone, for ensembles of them.
+
+    The evaluation of a model gets the FLOPs of its trial's teachers.
+    """
+    if not {"trial_id", "subset", "members"} <= set(frame.columns):
+        return frame
+    is_alone = pl.col("subset").is_not_null() & (pl.col("members") == 1)
+    alone = set(frame.filter(is_alone)["subset"])
+    models = zip(frame["trial_id"], frame["members"].fill_null(1), strict=True)
+    again = [{one} <= alone or {f"{one}:{number}" for number in range(int(count))} <= alone for one, count in models]
+    kept = frame.filter(~pl.Series(again))
+    if "teacher_flops" not in frame.columns:
+        return kept
+    spent = dict(frame.filter(pl.Series(again)).select("trial_id", "teacher_flops").iter_rows())
+    own = pl.col("subset").str.extract("^([^:@]+)").replace_strict(spent, default=None, return_dtype=pl.Float64)
+    return kept.with_columns(teacher_flops=pl.when(is_alone).then(own).otherwise(pl.col("teacher_flops")))
 
 
 def _by_member_count(frame: pl.DataFrame) -> pl.DataFrame:

@@ -72,6 +72,19 @@ class RecipeLimits:
     settings_tried: int
     notes: tuple[str, ...]
 
+    @property
+    def budgets(self) -> tuple[float, ...]:
+        """Every U at which the recipe was measured or has a limit, rising."""
+        return tuple(sorted({one.u for one in (*self.reached, *self.models)}))
+
+    @property
+    def lawless(self) -> str:
+        """Why there is no law over U, empty if there is one."""
+        if self.law is None:
+            axis = "N" if "N" in self.axes else "K"
+            return f"no limit in {axis} at any U"
+        return "" if self.law.value is not None else "; ".join(self.law.notes)
+
     def at(self, u: float) -> Reached | None:
         """Return what the recipe reaches at U, None where it has nothing."""
         return next((one for one in self.reached if one.u == u), None)
@@ -132,7 +145,7 @@ def _lowest(members: Sequence[Limit], picked: Sequence[float]) -> list[Limit]:
         place = limit.at["N"], limit.at["U"]
         if place not in best or score < best[place][0]:
             best[place] = score, limit
-    return [limit for _, limit in best.values()]
+    return sorted((limit for _, limit in best.values()), key=lambda one: (one.at["U"], one.at["N"]))
 
 
 def _models(drawn: Sequence[tuple[Cells, Curve, Array]]) -> Iterator[Model]:
@@ -146,8 +159,7 @@ def _models(drawn: Sequence[tuple[Cells, Curve, Array]]) -> Iterator[Model]:
                 cost = flops if np.isfinite(flops) else None
                 model = Model(cell.setting, *place, curve.losses[:, column], curve.noise, cost)
                 best[place] = float(picks[column]), model
-    for _, model in best.values():
-        yield model
+    yield from sorted((model for _, model in best.values()), key=lambda one: (one.u, one.n, one.k))
 
 
 def _single(models: Sequence[Model]) -> list[Model]:
@@ -234,6 +246,11 @@ def _no_limit(name: str, axis: str, limits: Sequence[Limit]) -> list[str]:
     for one in limits:
         places.setdefault("; ".join(one.notes), []).append(_place(one))
     return [f"{head} at {_listed(found)}: {why}" for why, found in places.items()] or [f"{head}: no losses"]
+
+
+def model_name(n: float, k: float) -> str:
+    """Return the name of a single model or an ensemble for people."""
+    return f"N = {short(n)}" if k == 1 else f"{k:g} of N = {short(n)}"
 
 
 def _listed(places: Sequence[str]) -> str:

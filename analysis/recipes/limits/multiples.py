@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sweeplaw.analysis.fitting.uncertainty import Interval
-from sweeplaw.analysis.recipes.limits.levels import RecipeLimits
+from sweeplaw.analysis.recipes.limits.levels import RecipeLimits, model_name
 from sweeplaw.analysis.recipes.limits.scenarios import ESTIMATE, Scenarios, central
 from sweeplaw.trials.quantities import short
 
@@ -71,30 +71,26 @@ class Multiple:
 def multiples(recipe: RecipeLimits, standard: RecipeLimits) -> list[Multiple]:
     """Return what a recipe reaches at each U, its best measured model and each limit in K, in data of the standard one.
 
-    U at which the standard recipe was not measured are left out, as is all without a law of the standard recipe.
+    A U without a limit has its best measured model and its limits in K all the same. U at which the standard recipe was
+    not measured are left out, as is all without a law of the standard recipe.
     """
     law = standard.law
     if law is None or law.law is None or law.value is None:
         return []
     params, found = law.law.params, []
-    for reached in recipe.reached:
-        base = standard.at(reached.u)
+    for u in recipe.budgets:
+        base, reached, best = standard.at(u), recipe.at(u), recipe.best(u)
         if base is None:
             continue
-        whole = [(reached.what, reached.values, reached.noise)]
-        best = recipe.best(reached.u)
-        if best is not None and best is not reached.model:
-            whole.append((f"best measured, {_model(best.n, best.k)}", best.losses, best.noise))
-        limits = [one for one in recipe.chosen if one.at["U"] == reached.u and one.value is not None and one.law]
+        whole = [] if reached is None else [(reached.what, reached.values, reached.noise)]
+        if best is not None and (reached is None or best is not reached.model):
+            whole.append((f"best measured, {model_name(best.n, best.k)}", best.losses, best.noise))
+        limits = [one for one in recipe.chosen if one.at["U"] == u and one.value is not None and one.law]
         if "N" in recipe.axes:
             whole += [(f"limit in K at N = {short(one.at['N'])}", one.values, one.noise) for one in limits]
         for what, values, noise in whole:
             known = noise and base.noise and law.noise
             worth = data_multiple(params, values, base.values)
             origin = ", ".join(dict.fromkeys((noise, base.noise, law.noise))) if known else ""
-            found.append(Multiple(recipe.name, reached.u, what, float(values[ESTIMATE]), worth, origin))
+            found.append(Multiple(recipe.name, u, what, float(values[ESTIMATE]), worth, origin))
     return found
-
-
-def _model(n: float, k: float) -> str:
-    return f"N = {short(n)}" if k == 1 else f"{k:g} of N = {short(n)}"

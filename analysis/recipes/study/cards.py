@@ -10,7 +10,7 @@ import numpy as np
 
 from sweeplaw.analysis.fitting.uncertainty import Interval
 from sweeplaw.analysis.recipes.limits.columns import flops_notes
-from sweeplaw.analysis.recipes.limits.levels import Reached, RecipeLimits
+from sweeplaw.analysis.recipes.limits.levels import Model, Reached, RecipeLimits, model_name
 from sweeplaw.analysis.recipes.limits.limit import Limit, limit_interval
 from sweeplaw.analysis.recipes.limits.multiples import Multiple
 from sweeplaw.analysis.recipes.study.compute import costs
@@ -22,7 +22,7 @@ from sweeplaw.analysis.recipes.study.decay import (
     member_rule,
     rule_counts,
 )
-from sweeplaw.analysis.recipes.study.study import RecipeStudy, largest_changes
+from sweeplaw.analysis.recipes.study.study import LeaveOneOut, RecipeStudy, largest_changes
 from sweeplaw.analysis.tables.display import Card
 from sweeplaw.trials.quantities import counted, percent, settings, short
 
@@ -40,7 +40,11 @@ def headline(study: RecipeStudy) -> tuple[str, ...]:
     lines = []
     for name, recipe in study.recipes.items():
         if not recipe.reached:
-            lines.append(f"{name}: no limit")
+            best = min(
+                (model for u in recipe.budgets if (model := recipe.best(u))), key=lambda one: one.loss, default=None
+            )
+            seen = "" if best is None else f"; best measured {_measured(best)} at U = {short(best.u)}"
+            lines.append(f"{name}: {recipe.lawless}{seen}")
             continue
         one = recipe.reached[-1]
         worth = next((m for m in study.multiples if m.recipe == name and m.u == one.u and m.what == one.what), None)
@@ -55,16 +59,8 @@ def reached_card(study: RecipeStudy) -> Card:
     heads = ("recipe", "U", "what", "loss", interval, "data multiple", interval)
     body = []
     for name, recipe in study.recipes.items():
-        for one in recipe.reached:
-            ends = _ends(limit_interval(one.values, study.scenarios, study.level, one.noise), 4)
-            worth = [m for m in study.multiples if (m.recipe, m.u) == (name, one.u)]
-            own = next((m for m in worth if m.what == one.what), None)
-            body.append((name, short(one.u), one.what, f"{one.value:.4f}", ends, *_multiple_cells(study, own)))
-            body += [
-                (name, short(one.u), m.what, f"{m.loss:.4f}", "", *_multiple_cells(study, m))
-                for m in worth
-                if m is not own
-            ]
+        for u in recipe.budgets:
+            body += _reached_rows(study, name, recipe, u)
     notes = [*study.notes[:MOST_NOTES]]
     if len(study.notes) > MOST_NOTES:
         notes.append(f"{counted(len(study.notes) - MOST_NOTES, 'more note')} in --json")
@@ -72,9 +68,37 @@ def reached_card(study: RecipeStudy) -> Card:
     return Card(("What each recipe reaches, and what it is worth in data",), heads, tuple(body), tuple(notes), draws)
 
 
+def _reached_rows(study: RecipeStudy, name: str, recipe: RecipeLimits, u: float) -> Iterator[tuple[str, ...]]:
+    """Yield what a recipe reaches at U, or that it has no limit there, and what else is worth data."""
+    one, best = recipe.at(u), recipe.best(u)
+    worth = [m for m in study.multiples if (m.recipe, m.u) == (name, u)]
+    own = next((m for m in worth if one is not None and m.what == one.what), None)
+    if one is not None:
+        ends = _ends(limit_interval(one.values, study.scenarios, study.level, one.noise), 4)
+        yield (name, short(u), one.what, f"{one.value:.4f}", ends, *_multiple_cells(study, own))
+    else:
+        yield (name, short(u), f"no limit in {'N' if 'N' in recipe.axes else 'K'}", "–", "", "–", "")
+        if best is not None and not worth:
+            yield (name, short(u), f"best measured, {model_name(best.n, best.k)}", f"{best.loss:.4f}", "", "–", "")
+    yield from (
+        (name, short(u), m.what, f"{m.loss:.4f}", "", *_multiple_cells(study, m)) for m in worth if m is not own
+    )
+
+
 def laws_card(study: RecipeStudy) -> Card:
     """Return the law C + A x^-alpha of every level."""
-    heads = ("recipe", "along", "at", "points", "C, the limit", f"{percent(study.level)} interval", "A", "alpha", "law")
+    heads = (
+        "recipe",
+        "along",
+        "at",
+        "points",
+        "C, the limit",
+        f"{percent(study.level)} interval",
+        "A",
+        "alpha",
+        "law",
+        "why not",
+    )
     body = [
         (name, limit.axis, _place(limit), str(int(np.isfinite(limit.curve.x).sum())), *_law_cells(study, limit))
         for name, recipe in study.recipes.items()
@@ -92,11 +116,8 @@ def _laws(recipe: RecipeLimits) -> Iterator[Limit]:
 
 def sensitivity_card(study: RecipeStudy) -> Card:
     """Return the point of each axis whose absence moves each result most."""
-    heads = ("recipe", "U", "", "without", "becomes", "change")
-    body = tuple(
-        (one.recipe, short(one.u), one.quantity, name, _number(one.value), _number(one.change, sign=True))
-        for one, name in largest_changes(study)
-    )
+    heads = ("recipe", "U", "result", "without", "becomes", "change")
+    body = tuple((one.recipe, short(one.u), one.quantity, name, *_changed(one)) for one, name in largest_changes(study))
     return Card(("Sensitivity: the point of each axis that matters most",), heads, body)
 
 
@@ -105,7 +126,7 @@ def compute_card(study: RecipeStudy) -> Card:
     costs_of = ("training FLOPs", "FLOPs of all runs, without teachers", "inference FLOPs a token: 2 N K")
     heads = ("recipe", "U", "best measured", "loss", *costs_of)
     body = tuple(
-        (one.recipe, short(one.u), _model(one.n, one.k), f"{one.loss:.4f}",
+        (one.recipe, short(one.u), model_name(one.n, one.k), f"{one.loss:.4f}",
          f"{_flops(one.training)}{' (estimated)' if one.estimated and one.training else ''}", _flops(one.tuning),
          _flops(one.inference))
         for one in costs(study)
@@ -200,7 +221,7 @@ def _worth(worth: Multiple) -> str:
 def _ends(interval: Interval | None, digits: int, unit: str = "") -> str:
     if interval is None:
         return "unknown"
-    low = "none" if np.isinf(interval.low) and interval.low < 0 else _end(interval.low, digits, unit)
+    low = "no lower end" if np.isinf(interval.low) and interval.low < 0 else _end(interval.low, digits, unit)
     return f"[{low}, {_end(interval.high, digits, unit)}]"
 
 
@@ -210,10 +231,10 @@ def _end(value: float, digits: int, unit: str) -> str:
 
 def _law_cells(study: RecipeStudy, limit: Limit) -> tuple[str, ...]:
     if limit.law is None or limit.value is None:
-        return ("none", "", "", "", limit.status)
+        return ("none", "", "", "", limit.status, "; ".join(limit.notes))
     _, scale, exponent = limit.law.params[0]
     ends = _ends(limit.interval(study.scenarios, study.level), 4)
-    return (f"{limit.value:.4f}", ends, f"{scale:.4g}", f"{exponent:.3f}", limit.status)
+    return (f"{limit.value:.4f}", ends, f"{scale:.4g}", f"{exponent:.3f}", limit.status, "")
 
 
 def _place(limit: Limit) -> str:
@@ -221,16 +242,20 @@ def _place(limit: Limit) -> str:
     return settings({key: short(value) if isinstance(value, float) else value for key, value in known.items()})
 
 
-def _model(n: float, k: float) -> str:
-    return f"N = {short(n)}" if k == 1 else f"{k:g} of N = {short(n)}"
+def _measured(one: Model) -> str:
+    return f"{one.loss:.4f} ({model_name(one.n, one.k)})"
 
 
 def _flops(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3g}"
 
 
-def _number(value: float | None, *, sign: bool = False) -> str:
-    return "none" if value is None else "infinite" if np.isinf(value) else f"{value:{'+' if sign else ''}.4f}"
+def _changed(one: LeaveOneOut) -> tuple[str, str]:
+    """Return what a result becomes without a point, and by how much it changes, in words where it is no number."""
+    if one.value is None:
+        return (f"no {'limit' if one.quantity == 'loss' else one.quantity} without it", "–")
+    becomes = "infinite" if np.isinf(one.value) else f"{one.value:.4f}"
+    return (becomes, "–" if one.change is None else f"{one.change:+.4f}")
 
 
 def retained_card(shares: Sequence[Any]) -> Card:

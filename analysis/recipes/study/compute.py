@@ -46,10 +46,17 @@ def _costs(study: RecipeStudy) -> Iterator[RecipeCost]:
             if best is None:
                 continue
             runs = study.runs.frame.filter(pl.col("recipe") == name, pl.col("U") == u)
-            trained = runs.filter(
-                pl.col(WHOLE).is_null() | (pl.col("K") == pl.col(WHOLE))
-            )  # a loss of a subset is no run
+            trained = _trained(runs)
             known = trained.height and trained["flops"].null_count() == 0
             tuning = float(trained["flops"].sum()) if known else None
             yield RecipeCost(name, u, best.n, best.k, best.loss, best.flops, bool(runs[ESTIMATED].any()), tuning,
                        INFERENCE * best.n * best.k)  # fmt: skip
+
+
+def _trained(runs: pl.DataFrame) -> pl.DataFrame:
+    """Return the runs that were trained: a loss of some members of a trial is none, nor an ensemble of other runs."""
+    whole = runs.filter(pl.col(WHOLE).is_null() | (pl.col("K") == pl.col(WHOLE)))
+    return pl.concat([
+        whole.filter(pl.col("subset").is_null()),
+        whole.filter(pl.col("subset").is_not_null(), pl.col("K") == 1).unique("subset", maintain_order=True),
+    ])  # fmt: skip

@@ -70,7 +70,8 @@ def _limit(study: RecipeStudy, recipe: RecipeLimits, along: str, u: float | None
         found = _along_models(study, recipe, "compute", u)
     place = "" if u is None else f" at U = {short(u)}"
     if found is None or found.value is None or found.law is None:
-        why = "too few points" if found is None else "; ".join(found.notes)
+        few = recipe.lawless if along == "U" else f"a law takes {PARAMETERS} N or more"
+        why = few if found is None else "; ".join(found.notes)
         raise InputError(f"{recipe.name} has no law along {along}{place}: {why}")
     if not found.noise or not study.scenarios.draws:
         raise InputError(f"{recipe.name}{place}: no errors of its law are known, so no distribution can be had")

@@ -177,7 +177,8 @@ def _check(
 
 
 def _same(at: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
-    return all(_equal(at.get(key), value) for key, value in rule.items())
+    """Return whether a setting is that of the rule, whatever its knobs that the single model did not have."""
+    return all(_equal(at.get(key), value) for key, value in rule.items() if value is not None)
 
 
 def _equal(one: Any, other: Any) -> bool:

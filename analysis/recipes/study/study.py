@@ -123,7 +123,10 @@ def recipe_limits(
     base = recipes.get(standard)
     worth = [one for recipe in recipes.values() for one in multiples(recipe, base)] if base else []
     own = tuple(note for recipe in recipes.values() for note in recipe.notes)
-    notes = (*runs.notes, *_base_notes(standard, base, recipes), *own)
+    lawless = (
+        f"{name}, law over U: none: {one.lawless}" for name, one in recipes.items() if one.lawless and one is not base
+    )
+    notes = (*runs.notes, *_base_notes(standard, base, recipes), *lawless, *own)
     return RecipeStudy(recipes, standard if base else None, tuple(worth), scenarios, level, runs, notes)
 
 
@@ -187,8 +190,7 @@ def _base_notes(standard: str, base: RecipeLimits | None, recipes: Mapping[str, 
         if len(recipes) > 1:
             yield f"no recipe {standard!r}: nothing is said of data efficiency (there are {', '.join(recipes)})"
     elif base.law is None or base.law.value is None:
-        why = "; ".join(base.law.notes) if base.law else "no losses"
-        yield f"no law of the recipe {standard!r} over U, so nothing is said of data efficiency: {why}"
+        yield f"no law of the recipe {standard!r} over U, so nothing is said of data efficiency: {base.lawless}"
     else:
         yield from (f"{standard}, law over U: {note}" for note in base.law.notes)
 
