@@ -40,6 +40,14 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
+def disk_size(count: int) -> str:
+    """Format bytes: ``2,125.0 TB``, ``40.0 GB``, ``8.4 kB``, ``512 B``."""
+    for power, unit in ((12, "TB"), (9, "GB"), (6, "MB"), (3, "kB")):
+        if count >= 10**power:
+            return f"{count / 10**power:,.1f} {unit}"
+    return f"{count} B"
+
+
 def percent(share: float) -> str:
     """Format a share or a level in four digits: ``95 %``, ``99.9 %``."""
     return f"{100 * share:.4g} %"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeplaw.trials.quantities import counted, hours, number, percent, settings, short
+from sweeplaw.trials.quantities import counted, disk_size, hours, number, percent, settings, short
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,14 @@ from sweeplaw.trials.quantities import counted, hours, number, percent, settings
 )
 def test_numbers_have_three_digits_and_the_unit_they_round_to(value, text):
     assert short(value) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (8_400, "8.4 kB"), (40_000_000_000, "40.0 GB"), (2 * 10**15, "2,000.0 TB")],
+)
+def test_bytes_have_a_unit_of_their_size(count, text):
+    assert disk_size(count) == text
 
 
 def test_a_count_of_one_is_singular():

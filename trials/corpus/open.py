@@ -48,11 +48,11 @@ def _open(corpus: str, tokenizer: str) -> Corpus:
     size = vocabulary(corpus, tokenizer)
     try:
         if name.kind == "tokens":
-            train, validation = split_tokens(_memory_map(name, size))
+            train, validation = split_tokens(_memory_map(name, size), f"corpus = {corpus!r}")
         else:
             documents = READERS[name.kind](name)
             tokens = byte_tokens(documents) if tokenizer == BYTES else encode(documents, tokenizer)
-            train, validation = split_documents(list(tokens))
+            train, validation = split_documents(list(tokens), f"corpus = {corpus!r}")
     except OSError as error:
         raise InputError(f"corpus = {corpus!r} cannot be read: {error}") from error
     return Corpus(corpus, size, train, validation)

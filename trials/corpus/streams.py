@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from sweeplaw.trials.corpus.shuffle import Indices, Shuffle
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import counted
 
 VALIDATION_SHARE = 0.05
 VALIDATION_LIMIT = 2**24  # tokens; a larger validation set is no more informative
@@ -98,7 +99,7 @@ def _budget(stream: TokenStream, context: int, tokens: int, request: str, name: 
     return DataBudget(stream, context, size, Shuffle(available, f"{part} windows"))
 
 
-def split_documents(documents: Sequence[Tokens]) -> tuple[TokenStream, TokenStream]:
+def split_documents(documents: Sequence[Tokens], name: str = "the corpus") -> tuple[TokenStream, TokenStream]:
     """Split documents in memory into a training and a validation stream.
 
     Documents are cut into pieces of at most 65,536 tokens (a twentieth of a small corpus); pieces are drawn for
@@ -108,21 +109,21 @@ def split_documents(documents: Sequence[Tokens]) -> tuple[TokenStream, TokenStre
     longest = min(LONGEST_PIECE, max(1, total // 20))
     pieces = [document[i : i + longest] for document in documents for i in range(0, len(document), longest)]
     if len(pieces) < 2:
-        raise InputError(f"the corpus has {total} tokens, too few to hold some out")
+        raise InputError(f"{name} has {counted(total, 'token')}, too few to hold some out")
     held_out = _held_out(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)))
     validation = [piece for piece, held in zip(pieces, held_out, strict=True) if held]
     train = [piece for piece, held in zip(pieces, held_out, strict=True) if not held]
     return TokenStream.whole(np.concatenate(train)), TokenStream.whole(np.concatenate(validation))
 
 
-def split_tokens(tokens: Tokens) -> tuple[TokenStream, TokenStream]:
+def split_tokens(tokens: Tokens, name: str = "the corpus") -> tuple[TokenStream, TokenStream]:
     """Split one long array into a training and a validation stream without copying it.
 
     It is cut into 20 to 4,096 equal pieces (of about 262,144 tokens in between); 5 % of them, and at most 16.8 million
     tokens, are drawn for validation in a fixed shuffle. Raise InputError if there is too little text.
     """
     if len(tokens) < 40:
-        raise InputError(f"the corpus has {len(tokens)} tokens, too few to hold some out")
+        raise InputError(f"{name} has {counted(len(tokens), 'token')}, too few to hold some out")
     count = min(4096, max(20, len(tokens) >> 18))
     length = len(tokens) // count
     starts = np.arange(count, dtype=np.int64) * length

@@ -25,6 +25,7 @@ from sweeplaw.trials.corpus.streams import Corpus, DataBudget, TokenStream
 from sweeplaw.trials.errors import DamagedDataError, InputError, shown
 from sweeplaw.trials.kept.teachers import TEXT, Described, describe, disagreements, load
 from sweeplaw.trials.progress import ProgressCallback, no_progress
+from sweeplaw.trials.quantities import disk_size
 from sweeplaw.trials.store_format import kept_weights, synthetic_corpora, tensor_files
 from sweeplaw.trials.store_format.location import Location
 from sweeplaw.trials.store_format.synthetic_corpora import Sequences, SyntheticText, corpus_name
@@ -200,7 +201,7 @@ def _checked(location: Location, teachers: Sequence[Described], request: Samplin
         needed, free = 2 * rows * (context + 1) * itemsize, tensor_files.free_bytes(location)
         if needed > free:
             faults.append(
-                f"tokens = {request.tokens} need {needed / 1e9:,.1f} GB of disk, where {free / 1e9:,.1f} GB are free"
+                f"tokens = {request.tokens} need {disk_size(needed)} of disk, where {disk_size(free)} are free"
             )
     if faults:
         raise InputError(faults)

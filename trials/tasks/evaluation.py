@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sweeplaw.trials.corpus.names import canonical_tokenizer
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.kept import ensembles
 from sweeplaw.trials.kept.members import MemberName
@@ -71,6 +72,23 @@ def check(task: str) -> None:
         _require_harness(task)
         if parsed.source.endswith(".yaml") and not Path(parsed.source).is_file():
             raise InputError(f"task = {task!r}: no such file")
+
+
+def check_text(task: str, tokenizer: str, vocabulary: int, context: int, store: str | None) -> None:
+    """Check that models of this tokenizer, vocabulary and context can read the text of a loss, if the task is one.
+
+    Raise InputError for other tokens, or a text that holds out less than a window.
+    """
+    parsed = names.parse(task)
+    if parsed.kind != names.LOSS:
+        return
+    own = canonical_tokenizer(parsed.source, tokenizer)
+    corpus = open_text(parsed.source, tokenizer, store)
+    if (own, corpus.vocabulary) != (tokenizer, vocabulary):
+        seen, known = (f"tokenizer = {of!r} and a vocabulary of {size}" for of, size in
+                       ((own, corpus.vocabulary), (tokenizer, vocabulary)))  # fmt: skip
+        raise InputError(f"task = {task!r} has {seen}, the models {known} (accepted: the same)")
+    corpus.held_out(context, context, f"task = {task!r}")
 
 
 def _require_harness(task: str) -> None:

@@ -98,7 +98,7 @@ def test_every_option_that_cannot_be_is_named_with_what_is_accepted(teachers, mo
     found = faults("sample", folder, *words)
     for fault in (
         "8 faults",
-        "tokens = 1000000000000000 need 2,125,000.0 GB of disk, where ",
+        "tokens = 1000000000000000 need 2,125.0 TB of disk, where ",
         f"batch = {'9' * 23} (accepted: 1 to 256)",
         """device = "x'" (accepted: cpu, cuda, cuda:NUMBER)""",
         "threads = 1000000000 (accepted: 1 to 1024)",

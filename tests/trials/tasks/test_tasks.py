@@ -175,6 +175,29 @@ def test_a_task_that_cannot_be_read_is_refused_before_anything_runs(place: Path,
     assert message in str(found.exception)
 
 
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("loss:text:{}/empty.txt", "empty.txt' has 1 token, too few to hold some out"),
+        ("loss:text:{}/short.txt", "short.txt' has 0 validation tokens in windows of context = 24"),
+        ("loss:markov:states=300", "a vocabulary of 300, the models tokenizer = 'bytes' and a vocabulary of 256"),
+        ("loss:markov:states=64", "has tokenizer = 'none' and a vocabulary of 64"),
+    ],
+)
+def test_a_text_that_the_models_cannot_read_is_refused_and_nothing_recorded(
+    place: Path, task: str, message: str
+) -> None:
+    (place / "empty.txt").write_text("")
+    (place / "short.txt").write_text("s" * 99)
+    before = load(str(place / "s"), states=None).trials.collect().height
+    found = command(place / "s", *(word for one in trials(place) for word in ("--trial", one)), "--task",
+                    task.format(place))  # fmt: skip
+    assert isinstance(found.exception, InputError)
+    assert message in str(found.exception)
+    assert len(found.exception.faults) == 1
+    assert load(str(place / "s"), states=None).trials.collect().height == before
+
+
 @pytest.mark.parametrize("keep", ["", 'keep = "final"\n'])
 def test_trials_of_a_sweep_that_names_tasks_have_their_scores_as_columns(
     place: Path, tmp_path: Path, keep: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import DamagedDataError, InputError
 from sweeplaw.trials.record import Outcome
 from sweeplaw.trials.sampling.corpora import SamplingOptions, SamplingRequest, sample_corpus
 from sweeplaw.trials.spec import TrialSpec
@@ -220,6 +221,21 @@ def test_faults_of_weights_are_faults_of_the_plan(place):
     ):
         with pytest.raises(InputError, match=message):
             place.workload.cost(place.spec(**values))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "kind"),
+    [(("corpora", "weights"), DamagedDataError), (("corpora",), DamagedDataError), ((), InputError)],
+)
+def test_damage_is_told_as_damage_unless_other_things_are_wrong_too(place, tmp_path, damaged, kind):
+    shutil.copytree(place.folder, tmp_path / "s")
+    for path in (path for name in damaged for path in (tmp_path / "s" / name).glob("*.safetensors")):
+        path.write_bytes(path.read_bytes()[:100])
+    values = {"synthetic": place.text, "synthetic_weight": 0.5}
+    values |= {"teachers": place.teacher.trial_id, "teacher_weight": 0.5, "context": 16 if damaged else 32}
+    with pytest.raises(InputError) as caught:
+        LanguageModel.of("", {"store": str(tmp_path / "s")}).check([place.spec(**values)])
+    assert type(caught.value) is kind
 
 
 @pytest.mark.parametrize("knob", ["synthetic", "teachers", "init_from", "corpus"])

@@ -8,10 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sweeplaw.trials.corpus.names import vocabulary
 from sweeplaw.trials.errors import gathered
+from sweeplaw.trials.kept import members
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.tasks import names
 from sweeplaw.trials.workloads.ensemble import KNOBS, METRICS, Ensemble
+from sweeplaw.trials.workloads.ensemble.specs import specs_of
 
 _TASK = Knob("task", "str", None, "", "loss:CORPUS, choice:FILE of questions, or lm-eval:TASK")
 _METRICS = {
@@ -57,6 +60,15 @@ class Evaluation(Ensemble):
         checks: dict[str, Callable[[], None]] = {task: partial(evaluation.check, task) for task in sorted(named)}
         checks["models"] = partial(Ensemble.check, self, specs)
         gathered(checks)
+        gathered({read: partial(evaluation.check_text, *read, self.store) for read in self._reads(specs)})
+
+    def _reads(self, specs: Sequence[TrialSpec]) -> dict[tuple[str, str, int, int], None]:
+        """Return each task with the tokenizer, the vocabulary and the context of models that read it."""
+        return {
+            (str(spec["task"]), one["tokenizer"], vocabulary(one["corpus"], one["tokenizer"]), one["context"]): None
+            for spec in specs
+            for one in specs_of(self.store, members.parse(spec["subset"]))
+        }
 
     def _task(self, spec: TrialSpec, corpus: str) -> str:
         """Return the task of a trial."""

@@ -10,7 +10,7 @@ from typing import Any
 from sweeplaw.trials import accounting, changes
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.corpus.open import open_corpus
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, joined
 from sweeplaw.trials.record import TRIAL_COLUMNS
 from sweeplaw.trials.spec import Knob, TrialSpec, Value
 from sweeplaw.trials.workload import Context, Event, Trunk
@@ -126,13 +126,14 @@ class LanguageModel:
         settings = {tuple(spec[name] for name in training_knobs.READ): spec for spec in specs}
         for spec in settings.values():
             faults |= dict.fromkeys(training_knobs.member_faults(spec.knobs))
-        faults |= dict.fromkeys([*_faults(self._check_text, specs), *self._task_faults(specs)])
-        if faults:
-            raise InputError(list(faults))
+        faults |= dict.fromkeys(self._task_faults(specs))
+        errors = [*([InputError(list(faults))] if faults else []), *_errors(self._check_text, specs)]
+        if errors:
+            raise joined(errors)
 
     def absent_sources(self, specs: Sequence[TrialSpec]) -> list[str]:
         """Return a sentence for each synthetic text, teacher and initial model that is not there or does not fit."""
-        return _faults(self._check_sources, specs)
+        return list(dict.fromkeys(fault for one in _errors(self._check_sources, specs) for fault in one.faults))
 
     def short_corpora(self, specs: Sequence[TrialSpec]) -> list[str]:
         """Return a sentence for each corpus with fewer training or held-out tokens than a spec asks for, of those that
@@ -147,7 +148,8 @@ class LanguageModel:
             check_sources(spec, self.store)
 
     def _task_faults(self, specs: Sequence[TrialSpec]) -> list[str]:
-        return task_columns.check(self.tasks, sorted({spec["tokenizer"] for spec in specs}), self.store)
+        reads = {(spec["tokenizer"], shape_of(spec.knobs).vocabulary, spec["context"]) for spec in specs}
+        return task_columns.check(self.tasks, sorted(reads), self.store)
 
     def _check_text(self, spec: TrialSpec) -> None:
         self._check_sources(spec)
@@ -175,15 +177,15 @@ class LanguageModel:
         yield from run(pack, context, self.store, self.tasks)
 
 
-def _faults(check: Callable[[TrialSpec], None], specs: Sequence[TrialSpec]) -> list[str]:
+def _errors(check: Callable[[TrialSpec], None], specs: Sequence[TrialSpec]) -> list[InputError]:
     """Return what a check finds in specs, once for those that agree in what it reads."""
-    found: dict[str, None] = {}
+    found: list[InputError] = []
     for spec in {tuple(spec[name] for name in _SOURCES): spec for spec in specs}.values():
         try:
             check(spec)
         except InputError as error:
-            found |= dict.fromkeys(error.faults)
-    return list(found)
+            found.append(error)
+    return found
 
 
 _SOURCES = (

@@ -6,11 +6,12 @@ The store that has them is an option of the workload, no knob: they are named by
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from sweeplaw.trials.accounting import FLOPS_CONVENTIONS, RECORDED_CONVENTION
 from sweeplaw.trials.corpus import names
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, gathered
 from sweeplaw.trials.kept.teachers import Described, describe
 from sweeplaw.trials.sampling import corpora
 from sweeplaw.trials.spec import TrialSpec, later_knobs
@@ -24,14 +25,8 @@ ALIKE = ("rope_base",)  # what else the weights of a model are good for
 def check_sources(spec: TrialSpec, store: str | None) -> None:
     """Check that everything that the trial learns from is there and fits it. Raise InputError with all faults."""
     _require_store(spec, store)
-    faults: list[str] = []
-    for check in (_check_text, _check_validation, _check_teachers, _check_start):
-        try:
-            check(spec, store)
-        except InputError as error:
-            faults += error.faults
-    if faults:
-        raise InputError(faults)
+    checks = (_check_text, _check_validation, _check_teachers, _check_start)
+    gathered({check: partial(check, spec, store) for check in checks})
 
 
 def starts(spec: TrialSpec, store: str | None) -> list[Described]:

@@ -61,12 +61,11 @@ def columns(tasks: Mapping[str, str]) -> dict[str, tuple[str, str]]:
     }
 
 
-def check(tasks: Mapping[str, str], tokenizers: Iterable[str], store: str | None) -> list[str]:
-    """Return why tasks cannot be read here, with these ``tokenizers`` where they are losses on a corpus."""
+def check(tasks: Mapping[str, str], models: Iterable[tuple[str, int, int]], store: str | None) -> list[str]:
+    """Return why tasks cannot be read here by ``models``, each a tokenizer, a vocabulary and a context."""
     if not tasks:
         return []
-    from sweeplaw.trials.sampling.corpora import open_text  # imports torch, which a plan does not need
-    from sweeplaw.trials.tasks import evaluation
+    from sweeplaw.trials.tasks import evaluation  # imports torch, which a plan does not need
 
     faults: list[str] = []
     for name, text in tasks.items():
@@ -74,9 +73,8 @@ def check(tasks: Mapping[str, str], tokenizers: Iterable[str], store: str | None
             continue
         try:
             evaluation.check(text)
-            if names.parse(text).kind == names.LOSS:
-                for tokenizer in tokenizers:
-                    open_text(names.parse(text).source, tokenizer, store)
+            for tokenizer, vocabulary, context in models:
+                evaluation.check_text(text, tokenizer, vocabulary, context, store)
         except InputError as error:
             faults += [f"workload.tasks.{name}: {fault}" for fault in error.faults]
     return list(dict.fromkeys(faults))
