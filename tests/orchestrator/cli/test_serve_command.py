@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -42,6 +44,42 @@ def test_without_the_extra_the_command_says_how_to_install_it(
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InputError, match=rf'{name}, which is not installed: pip install "sweeplaw\[serve\]"'):
         CliRunner().invoke(app, ["serve", store.location.uri], catch_exceptions=False)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("json_too", [False, True])
+def test_the_server_is_for_this_machine_and_steps_back_for_a_launch(
+    store: Store, json_too: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uvicorn = pytest.importorskip("uvicorn", reason="the extra `serve` is not installed")
+    seen: dict[str, Any] = {}
+
+    class Server:
+        should_exit = False
+
+        def __init__(self, settings: Any) -> None:
+            seen["settings"] = settings
+
+        def run(self, sockets: list[socket.socket]) -> None:
+            seen["address"] = sockets[0].getsockname()
+
+    monkeypatch.setattr(uvicorn, "Server", Server)
+    monkeypatch.setattr("sweeplaw.orchestrator.cli.pages.serve.os.nice", lambda steps: seen.update(nice=steps))
+    words = ["serve", store.location.uri, *["--json"] * json_too]
+    printed = CliRunner().invoke(app, words, catch_exceptions=False).stdout
+    host, port = seen["address"]
+    assert (host, seen["nice"]) == ("127.0.0.1", 10)
+    if json_too:
+        told = json.loads(printed)
+        assert told == {
+            "url": f"http://127.0.0.1:{port}/{told['token']}/", "host": "127.0.0.1", "port": port,
+            "token": told["token"], "store": store.location.uri,
+        }  # fmt: skip
+    else:
+        assert re.fullmatch(rf"http://127\.0\.0\.1:{port}/[\w-]{{43,}}/\nCtrl-C ends it\.\n", printed)
+    settings = seen["settings"]
+    assert (settings.log_level, settings.access_log, settings.lifespan, settings.ws) == ("error", False, "off", "none")
+    assert (settings.server_header, settings.timeout_graceful_shutdown) == (False, 5)
 
 
 @pytest.mark.process

@@ -1,0 +1,51 @@
+"""One trial as a store knows it: of a row, of a plan alone, of a search; by the beginning of its id."""
+
+from __future__ import annotations
+
+import pytest
+
+from sweeplaw.clusters.profile import toml_file
+from sweeplaw.orchestrator.monitor import trial_view
+from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.errors import InputError
+from tests.conftest import make_points, make_record
+
+
+@pytest.mark.heavy
+def test_a_trial_that_is_only_planned_has_the_facts_of_the_launch_that_plans_it(store: Store) -> None:
+    store.add_launch("one", {"sweep": "first"}, ["aaaa1", "aaaa2"])
+    store.add_launch("two", {"sweep": "second"}, ["bbbb1"])
+    for trial, sweep in (("aaaa2", "first"), ("bbbb1", "second")):
+        assert trial_view.find(store, trial[:5]) == trial
+        found = trial_view.view(store, trial)
+        assert (found.launch["sweep"], dict(found.row), dict(found.knobs)) == (sweep, {}, {})
+        assert (found.attempts.height, found.curve.height, found.proposed) == (0, 0, "")
+    assert trial_view.view(store, "none").launch == {}
+    with pytest.raises(InputError, match=r"2 trials of .* begin with 'aaaa': aaaa1, aaaa2… \(accepted: one id\)"):
+        trial_view.find(store, "aaaa")
+
+
+@pytest.mark.heavy
+def test_a_trial_that_ran_has_its_latest_row_its_attempts_and_the_curve_of_the_latest(store: Store) -> None:
+    store.add_launch("one", {"sweep": "first"})
+    store.add_launch("two", {"sweep": "second", "scientific": ["width"], "sweep_file": 'workload = "surrogate"'})
+    rows = [make_record(5, attempt=1, state="failed", loss=None, launch="one"), make_record(5, attempt=2, launch="two")]
+    for launch, row in zip(("one", "two"), rows, strict=True):
+        with store.writer(launch) as writer:
+            writer.write([row], make_points(row, steps=row.attempt + 1))
+    found = trial_view.view(store, rows[0].spec.trial_id)
+    assert (found.row["state"], found.row["attempt"], "message" in found.row) == ("completed", 2, False)
+    assert dict(found.knobs) == dict(rows[1].spec.knobs)
+    assert found.launch["sweep"] == "second"
+    assert found.attempts.select("attempt", "state", "launch_id").rows() == [
+        (1, "failed", "one"), (2, "completed", "two")
+    ]  # fmt: skip
+    assert found.curve["step"].to_list() == [1, 2, 3]
+    assert "val_loss" not in found.curve.columns, "a column without a value is left out"
+    assert toml_file.parse(trial_view.alone(found)) == {
+        "name": "a sweep",
+        "workload": "surrogate",
+        "seeds": [5],
+        "scientific": {"lr": [rows[1].spec["lr"]]},
+        "fixed": {},
+    }
