@@ -15,6 +15,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from sweeplaw.analysis.report import content, other_formats, page, report
+from sweeplaw.analysis.report.panels.runs import times_card
 from sweeplaw.analysis.report.paper.named import named_figures
 from sweeplaw.analysis.tables.display import finite
 from tests.analysis.report import planted
@@ -45,7 +46,7 @@ def said() -> dict[str, Any]:
     found = {
         "values": values,
         "cards": {where: [card_drawn(one) for one in some] for where, some in cards.items()},
-        "times": [card_drawn(one) for one in [page.times_card(made.everything, "times")] if one],
+        "times": [card_drawn(one) for one in [times_card(made.everything, "times")] if one],
         "figures": {name: drawn(draw()) for name, draw in named_figures(made).items()},
         "page": html.get_text("\n", strip=True).split("\n"),
         "markdown": text.split("\n"),
