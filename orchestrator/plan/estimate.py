@@ -11,6 +11,7 @@ from sweeplaw.orchestrator.plan.plan import Group, Plan
 from sweeplaw.orchestrator.plan.resources import ClusterCapacity, ResourceSizer, TrialResources
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.orchestrator.plan.trunks import saved_flops
+from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.corpus.names import absent
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import N_UNKNOWN
@@ -113,9 +114,19 @@ def _point(
         "flops": _sum(None if group.cost.flops is None else group.cost.flops * len(group.ids) for group in groups),
         "memory_bytes": largest.memory_bytes,
         "resources": None if size is None else str(size),
-        "misfit": sizer.misfit(largest) if size is None else None,
+        "misfit": _misfit(plan, sizer, largest, groups) if size is None else None,
         "device_hours": None if seconds is None else seconds / 3600 * _devices(profile, size),
     }
+
+
+def _misfit(plan: Plan, sizer: ResourceSizer, largest: Cost, groups: Sequence[Group]) -> str:
+    """Return a sentence about the trials of a point, which fit nowhere; members of an ensemble may do so one by one."""
+    members = {group.shared.get("members", 1) for group in groups} - {1}
+    if not members or not isinstance(plan.sweep.workload, LanguageModel):
+        return sizer.misfit(largest)
+    count = max(members)
+    apart = f"members = 1 and seeds = {count} train its {count} members one after another, and then sweeplaw evaluate"
+    return f"{sizer.misfit(largest)}; {apart} STORE --best has their ensembles"
 
 
 def _agreed(groups: Sequence[Group], names: Sequence[str]) -> dict[str, Any]:
@@ -199,7 +210,7 @@ def check(plan: Plan, cost: dict[str, Any], used_hours: float = 0.0) -> None:
     ``used_hours`` are the device-hours used by earlier launches of the sweep.
     """
     allowed, needed = plan.sweep.budget.device_hours, cost["device_hours"]
-    faults = [point["misfit"] for point in cost["points"] if point["misfit"]]
+    faults = list(dict.fromkeys(point["misfit"] for point in cost["points"] if point["misfit"]))
     if allowed is not None and used_hours + (needed or 0.0) > allowed:
         used = f"{used_hours:.3g} are used and " if used_hours else ""
         cause = (

@@ -75,7 +75,7 @@ class RecipeLimits:
     @property
     def budgets(self) -> tuple[float, ...]:
         """Every U at which the recipe was measured or has a limit, rising."""
-        return tuple(sorted({one.u for one in (*self.reached, *self.models)}))
+        return tuple(sorted({one.u for one in self.reached} | {one.u for one in self.models}))
 
     @property
     def lawless(self) -> str:

@@ -57,7 +57,7 @@ def reached_card(study: RecipeStudy) -> Card:
     """Return the loss that each recipe reaches at each U, what it is, and what it is worth in data."""
     interval = f"{percent(study.level)} interval"
     heads = ("recipe", "U", "what", "loss", interval, "data multiple", interval)
-    body = []
+    body: list[tuple[str, ...]] = []
     for name, recipe in study.recipes.items():
         for u in recipe.budgets:
             body += _reached_rows(study, name, recipe, u)

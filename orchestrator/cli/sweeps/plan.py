@@ -171,7 +171,7 @@ def _points(cost: Mapping[str, Any]) -> Table:
 def _lines(cost: Mapping[str, Any]) -> list[str]:
     """Return the text below the table: units, totals, misfits, dropped combinations, retries and the budget."""
     points = cost["points"]
-    misfits = [point["misfit"] for point in points if point["misfit"]]
+    misfits = list(dict.fromkeys(point["misfit"] for point in points if point["misfit"]))
     lines = [f"{SHOWN} points at each end of {len(points)} (--json for all)"] if len(points) > 2 * SHOWN else []
     lines.append("N: parameters without embeddings and output head; memory: per trial; time: device time of all trials")
     if totals := ", ".join(_totals(cost)):

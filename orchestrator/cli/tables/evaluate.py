@@ -15,6 +15,7 @@ from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, report_dama
 if TYPE_CHECKING:
     import polars as pl
 
+_PLACE = ("params_non_embedding", "unique_tokens")
 _SCORES = ("accuracy", "accuracy_error", "accuracy_normalized", "score_name", "score", "questions")
 
 
@@ -26,8 +27,12 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     store: Annotated[str, typer.Argument(metavar="STORE")],
     trial: Annotated[
-        list[str], typer.Option(metavar="ID", help="A model: TRIAL_ID[:MEMBER][@STEP]. Give it once for each.")
-    ],
+        list[str] | None, typer.Option(metavar="ID", help="A model: TRIAL_ID[:MEMBER][@STEP]. Give it once for each.")
+    ] = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="The best setting of each scientific point: an ensemble of all its seeds.")
+    ] = False,
+    sweep: Annotated[str | None, typer.Option(metavar="NAME", help="With --best: the sweep, of several.")] = None,
     combine: Annotated[str, typer.Option(help="logits or probabilities: what is averaged.")] = "logits",
     nested: Annotated[bool, typer.Option("--nested", help="Only the first 1, 2, … models, not every subset.")] = False,
     task: Annotated[
@@ -41,7 +46,8 @@ def evaluate(
 
     Every subset of the models becomes a row of workload `ensemble` in STORE, with its size (`members`), the loss of the
     ensemble (`val_loss`) and the mean loss of its models (`member_loss`); what is recorded already is not computed
-    again. A trial of several members stands for all of them.
+    again. A trial of several members stands for all of them. With --best, the seeds of each scientific point are an
+    ensemble, as members of one trial are, but trained one after another.
 
     With --task, every model alone and, of several, their ensemble become rows of workload `evaluation`: the loss on
     another corpus, multiple choice by likelihood on the questions of a file (JSON lines of context, choices and
@@ -49,23 +55,35 @@ def evaluate(
 
     Example: sweeplaw evaluate results/mine --trial 0c59c2f4f2f1a0e3a1b2 --trial 9b0d1e37c55aa6a4c1f0
     """
+    import polars as pl
+
     from sweeplaw.orchestrator.launch.evaluation import machine
-    from sweeplaw.orchestrator.launch.evaluation.ensembles import check_combination, check_task, score
+    from sweeplaw.orchestrator.launch.evaluation.ensembles import best_models, check_combination, check_task, score
     from sweeplaw.orchestrator.launch.evaluation.ensembles import evaluate as run
     from sweeplaw.orchestrator.launch.failures import failures, sentences
     from sweeplaw.orchestrator.store.store import Store
+    from sweeplaw.trials.errors import InputError
 
+    if bool(trial) == best:
+        raise InputError("accepted: --trial ID, once for each model, or --best")
     opened = Store.open(store)
     checks: dict[str, Callable[[], None]] = {f"--task {name}": partial(check_task, name) for name in task or ()}
     checks["threads"] = partial(machine.check, threads=threads)
     checks["combine"] = partial(check_combination, combine)
-    models = checked(opened, trial, checks)
-    if task:
-        rows = score(opened, models, task, combine, threads=threads)
-        _print_scores(rows, combine, json=json)
-    else:
-        rows = run(opened, models, combine, nested=nested, threads=threads)
-        _print_losses(rows, combine, json=json)
+    groups = best_models(opened, sweep) if best else [list(trial or ())]
+    models = checked(opened, [name for group in groups for name in group], checks)
+    whole = iter(models)
+    found = []
+    for point, group in enumerate(groups, start=1):
+        named = [next(whole) for _ in group]
+        own = (
+            score(opened, named, task, combine, threads=threads)
+            if task
+            else run(opened, named, combine, nested=nested, threads=threads)
+        )
+        found.append(own.with_columns(point=pl.lit(point)))
+    rows = pl.concat(found, how="diagonal_relaxed")
+    (_print_scores if task else _print_losses)(rows, combine, json=json)
     found_failures = failures(rows)
     for line in sentences(found_failures, opened.location.uri):
         typer.echo(line, err=True)
@@ -75,7 +93,7 @@ def evaluate(
 
 
 def _print_losses(found: pl.DataFrame, combine: str, *, json: bool) -> None:
-    """Print the losses of ensembles, as JSON one by one, else by their size."""
+    """Print the losses of ensembles, as JSON one by one, else by their size, at each point where there are several."""
     import polars as pl
 
     columns = ["trial_id", "state", "message", "subset", "members", "val_loss", "member_loss"]
@@ -86,7 +104,10 @@ def _print_losses(found: pl.DataFrame, combine: str, *, json: bool) -> None:
         return
     from sweeplaw.orchestrator.cli.shared.frames import print_table
 
-    sizes = rows.filter(pl.col("state") == "completed").group_by("members", maintain_order=True)
+    places = ["point", *(name for name in _PLACE if name in found.columns)]
+    several = places if found["point"].n_unique() > 1 else []
+    completed = found.filter(pl.col("state") == "completed").with_columns(absent)
+    sizes = completed.group_by(*several, "members", maintain_order=True)
     print_table(
         sizes.agg(
             pl.len().alias("subsets"),

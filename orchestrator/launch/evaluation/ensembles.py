@@ -12,6 +12,7 @@ import polars as pl
 from sweeplaw.analysis.tables import tables
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.launch.facts import launch_facts, new_launch_id
+from sweeplaw.orchestrator.plan.new_sweeps.derived_sweep import TRIAL, best_runs
 from sweeplaw.orchestrator.plan.plan import Plan, plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
@@ -61,6 +62,11 @@ def score(
     texts = [*(write([name]) for name in names), *([write(names)] if len(names) > 1 else [])]
     planned = plan(parse(_tasks_sweep(store, texts, tasks, combine)))
     return _recorded(store, planned, threads).sort("task", pl.col("subset").replace_strict(_order(texts), default=None))
+
+
+def best_models(store: Store, sweep: str | None = None) -> list[list[str]]:
+    """Return all seeds' trials of the best setting at each scientific point of a sweep. Raise InputError."""
+    return [row[TRIAL].split(",") for row in best_runs(tables.load(store.location.uri), sweep)]
 
 
 def check_task(task: str) -> None:
