@@ -119,10 +119,10 @@ def _seconds(value: float | None) -> str:
     return f"{value:.0f} s" if value < 120 else f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
 
 
-def write(report: Report, folder: Path) -> tuple[Path, Path]:
-    """Write ``report.html`` and ``report.json`` to ``folder`` and return their paths. A link there is replaced."""
+def write(report: Report, folder: Path, name: str = "report") -> tuple[Path, Path]:
+    """Write ``name``.html and ``name``.json to ``folder`` and return their paths. A link there is replaced."""
     values = finite(report_values(report))
-    html, data = folder / "report.html", folder / "report.json"
+    html, data = folder / f"{name}.html", folder / f"{name}.json"
     write_text(html, page(report, values))
     write_text(data, json.dumps(values, indent=1, ensure_ascii=False, default=str) + "\n")
     return html, data

@@ -20,13 +20,13 @@ MOST_LINES = 1500  # settings; of more, this many are drawn, evenly spread
 
 
 def parallel_card(family: Family, by: Axes, knobs: Sequence[str], key: str) -> Card | None:
-    """Return parallel coordinates of N, D, the numeric knobs and the loss above the best of the cell.
+    """Return parallel coordinates of N, D, the knobs and the loss above the best of the cell.
 
     Lines are drawn without a script; with one, a range can be kept on each axis. None without two knobs or N and D.
     """
-    numeric = [k for k in knobs if family.settings[k].dtype.is_numeric() and family.settings[k].n_unique() > 1]
-    names = [name for name in (by.n, by.d) if family.settings[name].n_unique() > 1] + numeric
-    if not numeric or len(names) < 2:
+    varied = [k for k in knobs if family.settings[k].n_unique() > 1]
+    names = [name for name in (by.n, by.d) if family.settings[name].n_unique() > 1] + varied
+    if not varied or len(names) < 2:
         return None
     rows = family.settings.drop_nulls(names).with_columns(
         excess=pl.col(by.loss) / pl.col(by.loss).min().over(by.n, by.d) - 1
@@ -38,12 +38,12 @@ def parallel_card(family: Family, by: Axes, knobs: Sequence[str], key: str) -> C
         drawn = rows
     drawn = drawn.sort("excess", descending=True)  # the best on top
     table = Sheet((*names, by.loss, "excess"), tuple(drawn.select(*names, by.loss, "excess").iter_rows()))
-    axes = [knob_axis([float(v) for v in drawn[name].to_list()], name) for name in names]
+    axes, columns = zip(*(_coordinate(drawn[name]) for name in names), strict=True)
     excess = [min(max(value, 2e-4), 1.0) for value in drawn["excess"]]
     last = Axis("loss above best", 2e-4, max(2e-3, max(excess)), True, percent, (2e-4, 1e-3, 1e-2, 0.1, 1.0))
     paths = []
-    for row, above in zip(drawn.select(names).iter_rows(), excess, strict=True):
-        heights = [1 - axis.share(float(v)) for axis, v in zip(axes, row, strict=True)] + [last.share(above)]
+    for row, above in zip(zip(*columns, strict=True), excess, strict=True):
+        heights = [1 - axis.share(value) for axis, value in zip(axes, row, strict=True)] + [last.share(above)]
         step = 100 / len(names)
         points = "L".join(f"{k * step:.1f} {100 * height:.1f}" for k, height in enumerate(heights))
         paths.append(f'<path class="pcl q{heat(above)}" d="M{points}"/>')
@@ -63,6 +63,18 @@ def parallel_card(family: Family, by: Axes, knobs: Sequence[str], key: str) -> C
         f"Parallel coordinates of {', '.join(names)} and the loss above the best.",
         table,
     )
+
+
+def _coordinate(values: pl.Series) -> tuple[Axis, list[float]]:
+    """Return the axis of a column and the places of its values on it; text is at its place in the alphabet."""
+    if values.dtype.is_numeric():
+        numbers = [float(value) for value in values]
+        return knob_axis(numbers, values.name), numbers
+    texts = [str(value) for value in values]
+    words = sorted(set(texts))
+    marks = tuple(float(k) for k in range(len(words)))
+    axis = Axis(values.name, -0.25, len(words) - 0.75, label=lambda place: words[round(place)], marks=marks)
+    return axis, [float(words.index(text)) for text in texts]
 
 
 def _rail(index: int, axis: Axis, left: float, upside_down: bool) -> str:

@@ -25,7 +25,10 @@ def register(app: typer.Typer) -> None:
 
 def report(
     source: Annotated[str, typer.Argument(metavar="STORE", help="A store, or a CSV, Parquet or NDJSON file.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for report.html and report.json (default: STORE).")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.html and report.json (default: STORE), or a page's own name, as A.html."),
+    ] = None,
     x: Annotated[
         list[str] | None, typer.Option("--x", metavar="INPUT=COLUMN", help="Column of N or D (repeatable).")
     ] = None,
@@ -53,9 +56,11 @@ def report(
     from sweeplaw.analysis.tables.tables import unless_damaged
     from sweeplaw.trials.errors import InputError
 
-    folder = out if out is not None else Path(source)
+    folder, name = (out if out is not None else Path(source)), "report"
+    if folder.suffix == ".html" and not folder.is_dir():
+        folder, name = folder.parent, folder.stem
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     elif not folder.is_dir():
         raise InputError(f"{source} is not a local folder, so the report needs --out FOLDER")
 
@@ -63,7 +68,7 @@ def report(
         made = make(source, where=where, loss=y, x=pairs(x, "--x"), compare=compare, verify=verify, progress=progress)
         if not made.sections:
             made = replace(made, running=tuple(_running(source)))
-        return made, *write(made, folder)
+        return made, *write(made, folder, name)
 
     with progress_bar("laws") as progress:
         made, html, data = unless_damaged(write_report)

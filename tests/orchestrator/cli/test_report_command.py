@@ -87,3 +87,10 @@ def test_before_a_trial_has_completed_the_page_says_what_runs_and_what_a_relaunc
     assert values["running"][0] == "0 trials running now, 3 waiting."
     page = (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
     assert "No trial has completed yet</strong>, so there is no law. 0 trials running now, 3 waiting." in page
+
+
+def test_a_page_can_have_a_name_of_its_own(store: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["report", str(store), "--out", str(tmp_path / "new" / "friday.html")])
+    assert done.exit_code == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["friday.html", "friday.json"]
+    assert "<html" in (tmp_path / "new" / "friday.html").read_text(encoding="utf-8")[:500]

@@ -20,8 +20,8 @@ def family(count: int = 4, **columns: Any) -> Any:
     return SimpleNamespace(settings=pl.DataFrame({**base, **columns}).head(count))
 
 
-def test_the_axes_are_those_that_vary_and_are_numbers() -> None:
-    card = parallel_card(family(), BY, ["lr", "kind"], "k")
+def test_the_axes_are_those_that_vary() -> None:
+    card = parallel_card(family(kind=["a"] * 4), BY, ["lr", "kind"], "k")
     assert card is not None
     assert card.sheet is not None
     assert card.sheet.heads == ("N", "lr", "loss", "excess")
@@ -36,9 +36,19 @@ def test_the_axes_are_those_that_vary_and_are_numbers() -> None:
     assert [body.count(f"q{shade}") for shade in (0, 6)] == [3, 1]
 
 
-def test_without_a_number_that_varies_there_is_no_card() -> None:
-    assert parallel_card(family(lr=[0.1] * 4), BY, ["lr", "kind"], "k") is None
-    assert parallel_card(family(), BY, ["kind"], "k") is None
+def test_text_is_an_axis_of_words_in_the_order_of_the_alphabet() -> None:
+    card = parallel_card(family(kind=["muon", "adamw", "muon", "sgd"], lr=[0.1] * 4), BY, ["lr", "kind"], "k")
+    assert card is not None
+    assert card.sheet is not None
+    assert card.sheet.heads == ("N", "kind", "loss", "excess")
+    (body,) = card.drawings
+    assert [word for word in ("adamw", "muon", "sgd") if f">{word}</span>" in body] == ["adamw", "muon", "sgd"]
+    heights = [float(path.split("L")[1].split()[1]) for path in body.split('d="M')[1:]]
+    assert heights == [90.0, 10.0, 50.0, 50.0], "adamw, sgd, muon and muon, from the worst to the best; adamw lowest"
+
+
+def test_without_a_knob_that_varies_there_is_no_card() -> None:
+    assert parallel_card(family(lr=[0.1] * 4, kind=["a"] * 4), BY, ["lr", "kind"], "k") is None
     assert parallel_card(family(2), BY, ["lr"], "k") is None  # of one size and budget
     assert parallel_card(family(4, wd=[1, 2, 3, 4], N=[1e6] * 4), BY, ["lr", "wd"], "k") is not None
 
