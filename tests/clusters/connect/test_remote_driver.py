@@ -72,6 +72,20 @@ def test_output_errors_files_environment_and_exit_code_arrive_once_and_the_folde
     assert not Path(folder).exists()
 
 
+def test_a_driver_reads_nothing_of_what_its_holder_could_read() -> None:
+    reading, writing = os.pipe()
+    kept = os.dup(0)
+    os.dup2(reading, 0)
+    try:
+        code = "import os; print(os.path.samestat(os.fstat(0), os.stat(os.devnull)))"
+        out, _, ended = rest(started(code))
+    finally:
+        os.dup2(kept, 0)
+        for descriptor in (reading, writing, kept):
+            os.close(descriptor)
+    assert (out, ended) == (b"True\n", 0)
+
+
 @pytest.mark.parametrize(
     ("number", "written", "code"),
     [

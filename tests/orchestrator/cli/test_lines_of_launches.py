@@ -142,9 +142,22 @@ def test_below_the_table_of_a_plan_is_what_holds_for_all_of_it() -> None:
         "retries: failed 1, worker_died 2",
         "budget: trials 7",
     ]
+    points = "20 points at each end of 42 (--json for all)"
     unknown = dict.fromkeys(("tokens", "flops", "device_hours", "hours", "trunks", "time_basis", "budget"))
-    few = {**COST, **unknown, "points": [{"misfit": "a"}] * 21, "dropped": {}, "retry": {"failed": 0}}
-    assert plan._lines(few) == [unit, *["too large: a"] * 20, "too large: 1 more (--json for all)", "retries: none"]
+    few = {
+        **COST,
+        **unknown,
+        "points": [{"misfit": f"m{k // 2}"} for k in range(42)],
+        "dropped": {},
+        "retry": {"failed": 0},
+    }
+    assert plan._lines(few) == [
+        points,
+        unit,
+        *(f"too large: m{k}" for k in range(20)),
+        "too large: 1 more (--json for all)",
+        "retries: none",
+    ]
     assert plan._lines({**few, "points": [{"misfit": None}] * 40, "flops": 1e6, "flops_convention": ""}) == [
         unit, "total: 1M FLOPs", "retries: none"
     ]  # fmt: skip
