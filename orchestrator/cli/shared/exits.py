@@ -30,7 +30,8 @@ TRIALS_FAILED = 5
 UNEXPECTED = 70
 INTERRUPTED = 130
 EXIT_SECONDS = 5.0  # for what code has registered to run at exit
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no error of reading
+FULL = (*_UNWRITTEN, errno.EIO)
 _FULL_TEXTS = tuple(os.strerror(number) for number in FULL)  # errors of Arrow and Polars often have no number
 _OF_ALLOCATOR = "can't allocate memory"  # of torch on a CPU, whose error is a RuntimeError
 _LONGEST = 500  # characters of the message of an unexpected error
@@ -117,6 +118,8 @@ def _ending(error: BaseException, name: str) -> tuple[int, str]:
     """Return the exit code and the message of an error."""
     text = _one_line(error)
     if isinstance(error, InputError):
+        if getattr(error.__context__, "errno", None) in _UNWRITTEN:
+            return NOT_WRITTEN, f"sweeplaw: {error}"
         return DAMAGED if isinstance(error, DamagedDataError) else BAD_INPUT, f"sweeplaw: {error}"
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, f"{name}: interrupted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from collections.abc import Iterable
@@ -49,5 +50,8 @@ def write_sweep(text: str, out: Path | None) -> None:
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
+        if not isinstance(error, FileExistsError):
+            with contextlib.suppress(OSError):
+                out.unlink()  # half of it
         raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
     typer.echo(f"{out} written; sweeplaw plan {shlex.quote(str(out))} shows it", err=True)

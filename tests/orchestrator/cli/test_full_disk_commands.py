@@ -13,6 +13,7 @@ import pytest
 
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.cli.shared.exits import exit_code
+from sweeplaw.orchestrator.cli.shared.output import write_sweep
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.trials.record import TrialRecord
@@ -58,6 +59,7 @@ def filled(store: Store, record: Callable[..., TrialRecord], tmp_path: Path) -> 
         ("report store --out .", "report.html"),
         *((f"export store x.{kind}", f"x.{kind}") for kind in ("csv", "parquet", "arrow", "ndjson")),
         *((f"query store --limit 0 --out x.{kind}", f"x.{kind}") for kind in ("csv", "parquet", "arrow", "json")),
+        ("recipes runs.csv --column U=tokens --draws 0 --page x.html", "x.html"),
         ("importance store --knob lr --cell params_non_embedding --figure x.svg", "x.svg"),
         ("import runs.csv store --map N=params --map D=tokens --map val_loss=loss", ""),
         ("import runs.csv new --map N=params --map D=tokens --map val_loss=loss", "store.json"),
@@ -78,6 +80,18 @@ def test_a_file_that_cannot_be_written_is_named_and_not_left_in_half(
     assert "Traceback" not in error
     assert len(error.splitlines()) == 1
     assert not {name for name in files(filled) - before if not name.startswith("store/")}
+
+
+def test_a_sweep_file_that_cannot_be_written_is_not_left_in_half(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with small_files():
+        assert exit_code(lambda: write_sweep("# long\n" * 99, tmp_path / "x.toml"), "sweeplaw derive") == 1
+    assert capsys.readouterr().err == f"sweeplaw: {tmp_path}/x.toml cannot be written: File too large\n"
+    assert not files(tmp_path)
+    (tmp_path / "x.toml").write_text("mine")
+    assert exit_code(lambda: write_sweep("other", tmp_path / "x.toml"), "sweeplaw derive") == 2
+    assert (tmp_path / "x.toml").read_text() == "mine"
 
 
 def test_a_folder_that_does_not_exist_is_bad_input(
