@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -204,6 +205,24 @@ def test_a_simulation_says_where_the_time_goes() -> None:
         "  stalls    1 times no node was there for ready_seconds: a launch ends then",
         "  budget    hours: the launch ends before its trials have",
     ]
+
+
+def test_the_picture_is_of_the_first_launch_with_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+
+    def gantt(launch: str, title: str) -> Any:
+        drawn.extend([launch, title])
+        return SimpleNamespace(savefig=lambda path, dpi: drawn.extend([path, dpi]))
+
+    monkeypatch.setattr("sweeplaw.orchestrator.schedule.simulated.gantt.gantt", gantt)
+    found: Any = SimpleNamespace(
+        launches=("first", "second"),
+        plan=SimpleNamespace(sweep=SimpleNamespace(name="mine")),
+        profile=SimpleNamespace(name="p"),
+        conditions=SimpleNamespace(seed=4),
+    )
+    simulation.draw(found, "x.png")
+    assert drawn == ["first", "mine on p, seed 4", "x.png", 150]
 
 
 OUTLOOK: dict[str, Any] = {
