@@ -20,6 +20,7 @@ Edge = Literal["", "low", "high"]
 # the wider windows are for coarse grids. Where the loss moves by little more in all, a window is halved until the loss
 # is as steep on both sides of its optimum. The verdict names the window used.
 WINDOWS = (0.015, 0.03, 0.06, 0.12)
+DIVERGED = "diverged"  # state of a trial whose loss ran away
 CONVEX_ENOUGH = 0.95  # share of coefficient draws that must be convex
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sweeplaw.analysis.tables.levels import snap
 from sweeplaw.analysis.tables.sql.expressions import check_columns
+from sweeplaw.analysis.tuning.cell_settings import DIVERGED
 from sweeplaw.analysis.tuning.design import check_design
 from sweeplaw.analysis.tuning.repeats import SEEDS
 from sweeplaw.analysis.tuning.repeats import settings as settings_of
@@ -44,7 +45,8 @@ class CellTable:
     ``log_axes`` (cells, axes); ``cell`` (rows,): index of a row's cell; ``x`` (rows, knobs): natural logs; ``levels``:
     the same, with values that differ only by rounding made equal; ``z`` (rows,): natural log of the mean loss over
     ``runs`` (rows,) repeats. ``zeros`` (cells, knobs): whether zero of the knob was measured there too, which has no
-    log. ``rows_in``: runs given; ``dropped``: number of runs left out, by reason. ``notes``:
+    log. ``bounded`` (cells, knobs, 2): whether a run diverged below the lowest, and above the highest, value measured
+    there. ``rows_in``: runs given; ``dropped``: number of runs left out, by reason. ``notes``:
     sentences on the roles of columns and warnings about the design.
     """
 
@@ -61,6 +63,7 @@ class CellTable:
     z: Array
     runs: NDArray[np.int64]
     zeros: NDArray[np.bool_]
+    bounded: NDArray[np.bool_]
     rows_in: int
     dropped: Mapping[str, int]
     notes: tuple[str, ...]
@@ -134,7 +137,8 @@ def cell_table(
     differing = other_differences(measured, [*keys, *split.held], knobs, y)
     notes = (*split.notes, *_averages(rows, split.held), *differing)
     table = _table(rows, split, knobs, y, (frame.height, dropped, notes))
-    table = replace(table, zeros=_zeros(keyed(frame, split.recipes), table.cells, knobs, y))
+    every = keyed(frame, split.recipes)
+    table = replace(table, zeros=_zeros(every, table.cells, knobs, y), bounded=_bounded(every, table))
     check_design(table, _levels(settings, keys, [*knobs, *split.held]))
     return table
 
@@ -163,6 +167,7 @@ def _table(
         z=np.log(rows[y].to_numpy().astype(np.float64)),
         runs=rows[SEEDS].to_numpy().astype(np.int64),
         zeros=np.zeros((cells.height, len(knobs)), dtype=bool),
+        bounded=np.zeros((cells.height, len(knobs), 2), dtype=bool),
         rows_in=rows_in,
         dropped={reason: count for reason, count in dropped.items() if count},
         notes=notes,
@@ -175,6 +180,23 @@ def _zeros(frame: pl.DataFrame, cells: pl.DataFrame, knobs: Sequence[str], y: st
     at_zero = measured.group_by(cells.columns).agg((pl.col(knobs) == 0).any())
     found = cells.join(at_zero, on=cells.columns, how="left", nulls_equal=True, maintain_order="left")
     return np.asarray(found.select(pl.col(knobs).fill_null(False)).to_numpy(), dtype=bool)
+
+
+def _bounded(frame: pl.DataFrame, table: CellTable) -> NDArray[np.bool_]:
+    """Return at which ends of the values of a knob measured in a cell runs diverged (cells, knobs, 2)."""
+    if "state" not in frame.columns:
+        return table.bounded
+    ends = [pl.col(name).cast(pl.Float64).min().alias(f"{name}:low") for name in table.knobs]
+    ends += [pl.col(name).cast(pl.Float64).max().alias(f"{name}:high") for name in table.knobs]
+    lost = frame.filter(pl.col("state") == DIVERGED).group_by(table.cells.columns).agg(ends)
+    tried = table.frame().group_by(table.cells.columns).agg(ends)
+    found = table.cells.join(tried, on=table.cells.columns, how="left", nulls_equal=True, maintain_order="left")
+    found = found.join(
+        lost, on=table.cells.columns, how="left", nulls_equal=True, maintain_order="left", suffix=":lost"
+    )
+    below = found.select(pl.col(f"{name}:low:lost") < pl.col(f"{name}:low") for name in table.knobs)
+    above = found.select(pl.col(f"{name}:high:lost") > pl.col(f"{name}:high") for name in table.knobs)
+    return np.stack([side.fill_null(False).to_numpy().astype(bool) for side in (below, above)], axis=2)
 
 
 def _averages(rows: pl.DataFrame, held: Sequence[str]) -> tuple[str, ...]:

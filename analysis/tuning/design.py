@@ -72,13 +72,15 @@ def levels_by_cell(table: CellTable, knob: int) -> list[int]:
 def at_edges(table: CellTable) -> dict[str, tuple[int, int]]:
     """Return, by knob, the number of cells whose lowest loss is at the lowest and at the highest value tried there.
 
-    Where zero was tried too, the lowest positive value is not the lowest.
+    Where zero was tried too, the lowest positive value is not the lowest; beyond an end at which runs diverged too, no
+    better value lies.
     """
     parts = [(table.levels[rows], int(table.z[rows].argmin())) for rows in map(table.rows_of, range(len(table.cells)))]
     several = [(levels, best, np.ptp(levels, axis=0) > 0) for levels, best in parts]
     low = np.array([(levels[best] == levels.min(axis=0)) & varied for levels, best, varied in several])
     high = np.array([(levels[best] == levels.max(axis=0)) & varied for levels, best, varied in several])
-    low &= ~table.zeros
+    low &= ~table.zeros & ~table.bounded[..., 0]
+    high &= ~table.bounded[..., 1]
     ends = zip(low.sum(axis=0).tolist(), high.sum(axis=0).tolist(), strict=True)
     return dict(zip(table.knobs, ends, strict=True))
 

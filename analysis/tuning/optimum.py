@@ -17,13 +17,11 @@ import polars as pl
 from sweeplaw.analysis.tables.display import Shown, finite
 from sweeplaw.analysis.tables.runs import frame_of
 from sweeplaw.analysis.tables.sql.expressions import check_columns
-from sweeplaw.analysis.tuning.cell_settings import CellSettings, KnobOptimum, as_column, objection, with_fit
+from sweeplaw.analysis.tuning.cell_settings import DIVERGED, CellSettings, KnobOptimum, as_column, objection, with_fit
 from sweeplaw.analysis.tuning.quadratics.quadratic import Quadratic, QuadraticProblem, fit_quadratics
 from sweeplaw.analysis.tuning.repeats import settings as settings_of
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import settings
-
-DIVERGED = "diverged"  # state of a trial whose loss ran away
 
 
 @dataclass(frozen=True, slots=True, repr=False)

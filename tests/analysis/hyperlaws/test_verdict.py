@@ -177,6 +177,28 @@ def test_the_lowest_positive_value_is_no_edge_where_zero_was_tried() -> None:
     assert without["weight_decay"] == (len(GRID), 0)
 
 
+def test_an_end_beyond_which_runs_diverged_is_no_edge() -> None:
+    """In the larger half of the cells, runs at a decay above the highest with a loss diverged."""
+    frame = decays((0.1, 0.2, 0.8), best_decay=0.8)
+    measured = frame.with_columns(state=pl.lit("completed"))
+    lost = frame.filter((pl.col("N") > SIZES[len(SIZES) // 2]) & (pl.col("weight_decay") == 0.8)).with_columns(
+        weight_decay=pl.lit(1.6), val_loss=pl.lit(None, pl.Float64), state=pl.lit("diverged")
+    )
+    cells = lost.select("N", "D").n_unique()
+    assert 0 < cells < len(GRID)
+
+    def edges(frame: pl.DataFrame) -> tuple[int, int]:
+        return at_edges(cell_table(frame, ("N", "D"), ["lr", "weight_decay"], "val_loss"))["weight_decay"]
+
+    assert edges(measured) == (0, len(GRID))
+    assert edges(pl.concat([measured, lost])) == (0, len(GRID) - cells)
+    failed = lost.with_columns(state=pl.lit("failed"))
+    below = lost.with_columns(weight_decay=pl.lit(0.01))
+    assert edges(pl.concat([measured, failed, below])) == (0, len(GRID)), (
+        "a failed run and one below bound nothing here"
+    )
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("best_decay", [0.09, 0.02])  # where the surface has a minimum beyond the values tried, or none
 def test_a_knob_at_its_edge_leaves_the_others_their_law(best_decay: float) -> None:
