@@ -90,9 +90,6 @@ class Rehearsal:
         if isinstance(found, Stop):
             self._known[found.setting] = replace(self._known[found.setting], status="stopped")
             return True
-        if isinstance(found, Stop):
-            self._known[found.setting] = replace(self._known.pop(found.setting), status="stopped")
-            return True
         recorded = self.space.outcomes[found.setting]
         step, flops = self._until(found, recorded)
         if history.left.flops is not None and flops > history.left.flops + ROUNDING * budget:

@@ -130,30 +130,32 @@ def test_runs_that_a_search_gives_up_cost_what_they_had_and_are_no_results() -> 
 
 
 class Pausing:
-    """Runs the first setting to a third, then to its end."""
+    """Runs the first setting to a step, then to its end."""
 
-    def __init__(self, setting: Setting) -> None:
-        self._setting = setting
+    def __init__(self, setting: Setting, until: int) -> None:
+        self._setting, self._until = setting, until
 
     def propose(self, history: History) -> Proposal | Finished | None:
         """Return the next part of the run."""
         seen = {one.status for one in history.observations}
         if "completed" in seen:
             return Finished("done")
-        return Proposal(self._setting, "on" if seen else "first", until=None if seen else 5)
+        return Proposal(self._setting, "on" if seen else "first", until=None if seen else self._until)
 
     def belief(self, history: History) -> str:
         """Return nothing."""
         return ""
 
 
-def test_a_paused_run_costs_its_share_and_goes_on_from_there() -> None:
+@pytest.mark.parametrize("until", [5, 10])
+def test_a_paused_run_costs_its_share_and_goes_on_from_there(until: int) -> None:
+    """It pauses at the first point of its curve from the step on that was asked for, a third of its steps."""
     runs = planted()
     curves = [[[10.0, loss + 1.0], [20.0, loss + 0.5], [30.0, loss]] for loss in runs["loss"]]
     space = space_of(runs.with_columns(curve=pl.Series(curves)), curve="curve")
     setting = next(iter(space.outcomes))
     recorded = space.outcomes[setting]
-    found = Rehearsal(space, Pausing(setting))
+    found = Rehearsal(space, Pausing(setting, until))
     found.run(recorded.flops / 3)
     (paused,) = found.history().observations
     assert (paused.status, paused.step, paused.steps, paused.values) == ("paused", 10, 30, ())
