@@ -48,7 +48,7 @@ def heatmaps(
         _optimum(panel, scorer, c)
         if found is not None:
             point = _law_point(found, table, c)
-            panel.plot(*np.exp(point[:2]), "*", color="black", ms=11, label=literal(f"{found.estimator} law"))
+            panel.plot(*np.exp(point[:2]), "*", color="black", ms=11, label="fitted law")
         for (name, predicted), colour in zip((others or {}).items(), COLOURS, strict=False):
             if np.isfinite(predicted[c, :2]).all():
                 panel.plot(*np.exp(predicted[c, :2]), "D", color=colour, ms=5, label=literal(name))
