@@ -196,6 +196,7 @@ BAD: list[tuple[Callable[[Place], dict[str, Any]], str]] = [
     (lambda _: {"init_from": MISSING}, "keeps no weights of trial 00"),
     (lambda _: {"init_from": "words"}, "accepted are TRIAL_ID"),
     (lambda at: {"init_from": at.pair.trial_id, "members": 3}, r"is 2 models for 3 members \(accepted: 1, 3\)"),
+    (lambda at: {"init_from": at.pair.trial_id}, r"is 2 models for 1 member \(accepted: 1\)"),
     (lambda at: {"init_from": at.teacher.trial_id, "depth": 2}, "has depth = 1, the trial 2"),
     (lambda at: {"init_from": at.teacher.trial_id, "corpus": "markov:states=9"}, "vocabulary of 12, the trial"),
     (lambda at: {"init_from": at.teacher.trial_id, "rope_base": 1e5}, "has rope_base = 10000.0, the trial 100000.0"),

@@ -13,6 +13,7 @@ from sweeplaw.trials.accounting import FLOPS_CONVENTIONS, RECORDED_CONVENTION
 from sweeplaw.trials.corpus import names
 from sweeplaw.trials.errors import InputError, gathered
 from sweeplaw.trials.kept.teachers import Described, describe
+from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.sampling import corpora
 from sweeplaw.trials.spec import TrialSpec, later_knobs
 from sweeplaw.trials.store_format.location import locate
@@ -114,7 +115,8 @@ def _check_start(spec: TrialSpec, store: str | None) -> None:
     faults = []
     if len(found) not in (1, members):
         faults.append(
-            f"init_from = {spec['init_from']!r} is {len(found)} models for {members} members (accepted: 1, {members})"
+            f"init_from = {spec['init_from']!r} is {len(found)} models for {counted(members, 'member')} (accepted: "
+            f"{'1' if members == 1 else f'1, {members}'})"
         )
     own = shape_of(spec.knobs)
     for one in found:
