@@ -133,6 +133,37 @@ def test_plans_are_numbered_with_price_and_gain(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.startswith("Nothing stands out: every optimum lies inside its grid")
 
 
+def test_a_plan_is_chosen_by_its_number_over_all_families(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, third = (RunPlan(title, "why", (), 1, None) for title in ("first", "second", "third"))
+    advice = SimpleNamespace(
+        plans={"muon": [first, second], "adamw": [third]}, values={"muon": {"o": 1}, "adamw": {"o": 2}},
+        by=SimpleNamespace(n="params"), tables=SimpleNamespace(faults=()),
+    )  # fmt: skip
+    asked: list[Any] = []
+
+    def advise(source: str, **options: Any) -> Any:
+        asked.append({"source": source, **options})
+        return advice
+
+    def written(tables: Any, chosen: RunPlan, n: str, **options: Any) -> str:
+        return f"{chosen.title} {n} {options}\n"
+
+    monkeypatch.setattr("sweeplaw.analysis.report.next_section.advise", advise)
+    monkeypatch.setattr("sweeplaw.orchestrator.plan.new_sweeps.next_sweep.next_sweep", written)
+    for number, title, family in ((1, "first", 1), (2, "second", 1), (3, "third", 2)):
+        next_runs.next_("s", target="N=7B,D=1e11", plan=number, sweep="mine", y="loss", where="a > 1", x=["N=n"])
+        options = {"family": {"o": family}, "sweep": "mine", "loss": "loss"}
+        assert capsys.readouterr().out == f"{title} params {options}\n"
+    assert asked[0].pop("verify") is False
+    assert asked[0] == {"source": "s", "target": (7e9, 1e11), "where": "a > 1", "loss": "loss", "x": {"N": "n"}}
+    with pytest.raises(InputError, match="--plan 4: there are 3 plans"):
+        next_runs.next_("s", plan=4, y="loss")
+    with pytest.raises(InputError, match=r"--target N=1 \(accepted: N and D, as in N=7e9,D=1.4e11\)"):
+        next_runs.next_("s", target="N=1")
+
+
 def test_the_law_of_a_report_is_one_line_or_the_reason_why_there_is_none() -> None:
     law = SimpleNamespace(formula="L = E + A / N**a")
     fit = SimpleNamespace(law=law, params={"E": 1.69999, "A": 406.44}, status="verified")
