@@ -7,6 +7,7 @@ import pytest
 
 from sweeplaw.analysis.recipes.limits.asymptote import AT_BOUND, STEEP, Asymptotes, at_bound, shape_fault
 from sweeplaw.analysis.recipes.limits.multiples import data_multiple, effective_data
+from sweeplaw.analysis.recipes.limits.scenarios import central
 
 LAW = np.array([2.0, 3.0, 0.5])  # 2 + 3 / sqrt(D)
 
@@ -44,3 +45,15 @@ def test_which_parameter_lies_at_its_bound() -> None:
 )
 def test_the_first_fault_of_a_shape_is_named(losses: list[float], fault: str) -> None:
     assert shape_fault(np.array([1.0, 2.0, 3.0, 4.0]), np.array(losses)) == fault
+
+
+def test_draws_carry_an_error_where_they_differ_and_infinite_ones_count() -> None:
+    assert central(np.full(3, np.nan), 0.9, "m") is None
+    assert central(np.array([2.0, 2.0, np.nan]), 0.9, "m") is None
+    found = central(np.array([1.0, 2.0, 3.0, np.inf, np.nan]), 0.5, "m")
+    assert found is not None
+    assert (found.low, found.high, found.level, found.method) == (1.0, 3.0, 0.5, "m")
+    assert found.note == "undefined in 1 of 5 draws"
+    wide = central(np.array([1.0, np.inf]), 0.9, "m")
+    assert wide is not None
+    assert (wide.low, wide.high, wide.note) == (1.0, np.inf, "")
