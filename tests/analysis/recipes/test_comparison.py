@@ -202,7 +202,8 @@ def test_recipes_that_differ_in_more_than_the_knob_are_refused_with_the_way_out(
 def test_settings_that_only_one_recipe_has_are_not_taken_for_seeds():
     tuned = pl.concat([runs(offset=offset).with_columns(lr=lr) for lr, offset in ((1e-3, 0.1), (2e-3, 0.0))])
     text = "lr is 0.001, 0.002 in the {}, and the {} has no such column"
-    with pytest.raises(InputError, match=re.escape(text.format("first", "second"))):
+    where = "runs that are equal in all that both have: "
+    with pytest.raises(InputError, match=re.escape(where + text.format("first", "second"))):
         compare_recipes(tuned, runs())
     with pytest.raises(InputError, match=re.escape(text.format("second", "first"))):
         compare_recipes(runs(), tuned)
