@@ -13,10 +13,12 @@ from examples.gallery import make
 from examples.gallery.decisions import (
     batch_exponent,
     best_lr_saturates,
+    best_ridge_rises,
     double_descent,
     exponent,
     more_is_better,
     one_beats_many,
+    stops_later,
 )
 from examples.gallery.pages import PAGES
 from examples.gallery.phenomena import PARTLY, REFUTED, REPRODUCED
@@ -135,3 +137,43 @@ def test_a_best_lr_saturates_if_it_is_next_to_theory_at_every_batch(off: float, 
     assert decided == verdict
     assert [found[f"theory_lr_{b}"] for b in best] == [0.25, 0.5, 0.75]
     assert found["largest_distance_in_steps"] == pytest.approx(abs(math.log2(off / 0.75)))
+
+
+def test_the_best_stopping_time_is_judged_by_its_neighbours_and_by_theory() -> None:
+    def rows(factor: float, swapped: bool = False) -> list[dict[str, float]]:
+        times = {(64, 0.5): 4.0, (128, 0.5): 6.0, (64, 1.0): 2.0, (128, 1.0): 3.0}
+        if swapped:
+            times[64, 1.0] = 5.0
+        return [
+            {"samples": samples, "noise": noise, "stopped_at": factor * time, "theory_time": time}
+            for (samples, noise), time in times.items()
+        ]
+
+    assert stops_later(rows(1.2)) == (
+        {"pairs": 4, "as_claimed": 4, "largest_ratio_to_theory": pytest.approx(1.2)},
+        REPRODUCED,
+    )
+    assert stops_later(rows(0.7))[1] == PARTLY
+    assert stops_later(rows(1.0, swapped=True)) == (
+        {"pairs": 4, "as_claimed": 2, "largest_ratio_to_theory": pytest.approx(1.0)}, REFUTED,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("last", "rising", "verdict"), [(0.5, 4, REPRODUCED), (0.1, 2, REFUTED), (0.25, 4, REPRODUCED), (0.2, 2, REFUTED)]
+)
+def test_a_best_ridge_rises_if_it_does_along_every_line(last: float, rising: int, verdict: str) -> None:
+    best = {(32, 0.1): 0.1, (64, 0.1): 0.2, (32, 1.0): 0.2, (64, 1.0): last}
+    rows = [{"samples": samples, "noise": noise, "ridge": ridge} for (samples, noise), ridge in best.items()]
+    found, decided = best_ridge_rises(rows)
+    assert (found["lines"], found["rising"], decided) == (4, rising, verdict)
+    assert found["ridge_64_noise_1"] == last
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
+def test_every_picture_of_a_page_is_there_and_is_drawn(page: Any) -> None:
+    for one in page.phenomena:
+        for name in one.pictures:
+            drawing = (RESULTS / page.name / f"{one.name}_{name}.svg").read_text(encoding="utf-8")
+            assert drawing.startswith("<svg")
+            assert "<path" in drawing or "<line" in drawing or "<circle" in drawing

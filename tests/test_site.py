@@ -171,7 +171,8 @@ def test_the_tutorial_runs_as_written_and_says_what_happens(folder: Path) -> Non
         low, high = map(float, re.search(rf"^{name} +\S+ +(\S+) +(\S+)$", fit, flags=re.MULTILINE).groups())  # type: ignore[union-attr]
         assert low < planted < high
     few = said['sweeplaw fit results/first additive --where "params < 4e7"']
-    assert "alpha is not identified: it is at least 0.161, and any larger value" in few
+    # Along so flat a valley the end depends on the kernels of the BLAS: .155 to .188 with four of them.
+    assert re.search(r"alpha is not identified: it is at least 0\.1\d+, and any larger value", few)
     assert "no allocation of compute" in few
     assert (folder / "results" / "first" / "report.html").stat().st_size > 50_000
 

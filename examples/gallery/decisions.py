@@ -104,6 +104,35 @@ def best_lr_saturates(critical: float) -> Callable[[Any], Found]:
     return decide
 
 
+def stops_later(rows: Any) -> Found:
+    """Decide whether the best stopping time rises with samples and falls with noise, and is near that of theory.
+
+    Times are geometric means over draws. It is reproduced if every neighbour along both axes is on the right side and
+    every time is within a third of theory, partly if the neighbours alone are.
+    """
+    times = {(row["samples"], row["noise"]): row["stopped_at"] for row in rows}
+    samples, noises = (sorted({key[k] for key in times}) for k in (0, 1))
+    later = [times[b, noise] > times[a, noise] for a, b in itertools.pairwise(samples) for noise in noises]
+    later += [times[size, a] > times[size, b] for a, b in itertools.pairwise(noises) for size in samples]
+    off = max(abs(math.log(row["stopped_at"] / row["theory_time"])) for row in rows)
+    numbers: Numbers = {"pairs": len(later), "as_claimed": sum(later), "largest_ratio_to_theory": math.exp(off)}
+    near = off < math.log(4 / 3)
+    return numbers, REPRODUCED if all(later) and near else PARTLY if all(later) else REFUTED
+
+
+def best_ridge_rises(rows: Any) -> Found:
+    """Decide whether the best ridge rises with samples and with noise, from end to end and never falls between."""
+    best = {(row["samples"], row["noise"]): row["ridge"] for row in rows}
+    samples, noises = (sorted({key[k] for key in best}) for k in (0, 1))
+    lines = [[best[size, noise] for size in samples] for noise in noises]
+    lines += [[best[size, noise] for noise in noises] for size in samples]
+    rising = [line[-1] > line[0] and all(b >= a for a, b in itertools.pairwise(line)) for line in lines]
+    numbers: Numbers = {"lines": len(lines), "rising": sum(rising)}
+    numbers |= {f"ridge_{size}_noise_{noise:g}": value for (size, noise), value in sorted(best.items())}
+    ends = all(line[-1] > line[0] for line in lines)
+    return numbers, REPRODUCED if all(rising) else PARTLY if ends else REFUTED
+
+
 def one_beats_many(rows: Any) -> Found:
     """Decide whether one model has the lowest mean loss among ensembles of as many features, at each sample size."""
     gains: Numbers = {}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # for `examples.ga
 
 from examples.gallery.pages import PAGES
 from examples.gallery.phenomena import GalleryPage, Phenomenon, sweeplaw
+from sweeplaw.analysis.report.other_formats import PICTURES
 
 INDEX = "gallery.md"
 SMALLEST = next(page for page in PAGES if page.name == "linear_dynamics")
@@ -74,12 +76,21 @@ def make(page: GalleryPage, options: argparse.Namespace) -> None:
             (total,) = json.loads(sweeplaw("query", str(store), TOTAL, "--json"))
             seconds += total["seconds"]
         rows.append(_row(one, launched[one.sweep]))
-        for name in one.figure:
-            (out / page.name).mkdir(exist_ok=True)
-            sweeplaw("figure", str(launched[one.sweep]), name, "--out", str(out / page.name / f"{one.name}_{name}.svg"))
+        _draw(one, launched[one.sweep], out / page.name)
     numbers = {"page": page.name, "device_seconds": round(seconds), "phenomena": rows}
     (out / f"{page.name}.json").write_text(json.dumps(numbers, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (out / f"{page.name}.md").write_text(text(page, numbers), encoding="utf-8")
+
+
+def _draw(one: Phenomenon, store: Path, folder: Path) -> None:
+    """Write the pictures of a phenomenon, which are those of the report of its store, to ``folder``."""
+    if not one.pictures:
+        return
+    folder.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as report:
+        sweeplaw("report", str(store), "--out", report, "--markdown", *one.report)
+        for name in one.pictures:
+            shutil.copyfile(Path(report) / PICTURES / f"{name}.svg", folder / f"{one.name}_{name}.svg")
 
 
 def _row(one: Phenomenon, store: Path) -> dict[str, Any]:
@@ -95,8 +106,8 @@ def text(page: GalleryPage, numbers: Mapping[str, Any]) -> str:
         lines += [f"sweeplaw launch {one.sweep} --store STORE", one.command, "```", ""]
         lines += [f"| {' | '.join(row['numbers'])} |", "|" + "---|" * len(row["numbers"])]
         lines += [f"| {' | '.join(shown(value) for value in row['numbers'].values())} |", ""]
-        lines += [f"![{one.claim}]({page.name}/{one.name}_{name}.svg)" for name in one.figure]
-        lines += [""] if one.figure else []
+        lines += [f"![{one.claim}]({page.name}/{one.name}_{name}.svg)" for name in one.pictures]
+        lines += [""] if one.pictures else []
         lines += [f"**Verdict: {row['verdict']}.**{one.remark and ' ' + one.remark}", ""]
     lines += [f"The trials of this page took {numbers['device_seconds']} seconds by the clock, one after another."]
     return "\n".join(lines) + "\n"

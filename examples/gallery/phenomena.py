@@ -17,8 +17,8 @@ Found = tuple[Numbers, str]
 
 @dataclass(frozen=True, slots=True)
 class Phenomenon:
-    """One claim. ``arguments`` are those of the command that answers it, STORE among them; ``figure`` has the
-    names of figures of the report; ``remark`` is what else the numbers say.
+    """One claim. ``arguments`` are those of the command that answers it, STORE among them; ``pictures`` are cards of
+    the report made with the further options ``report``; ``remark`` is what else the numbers say.
     """
 
     name: str
@@ -27,7 +27,8 @@ class Phenomenon:
     sweep: str
     arguments: tuple[str, ...]
     decide: Callable[[Any], Found]
-    figure: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
+    report: tuple[str, ...] = ()
     remark: str = ""
 
     @property
