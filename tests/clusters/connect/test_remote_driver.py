@@ -27,7 +27,8 @@ def received(number, frame):
 signal.signal(signal.SIGTERM, received)
 try:
     print("waits", flush=True)
-    time.sleep(600)
+    while True:  # a signal just before a sleep begins does not end it
+        time.sleep(0.1)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     sys.exit(130)
