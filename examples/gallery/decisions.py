@@ -97,9 +97,8 @@ def best_lr_saturates(critical: float) -> Callable[[Any], Found]:
             numbers |= {f"best_lr_{batch}": best, f"theory_lr_{batch}": batch / (batch + critical)}
             off.append(abs(math.log(best * (batch + critical) / batch)) / step)
         numbers |= {"largest_distance_in_steps": max(off)}
-        return numbers, REPRODUCED if max(off) <= 1 else PARTLY if sum(one <= 1 for one in off) > len(
-            off
-        ) / 2 else REFUTED
+        near = [one <= 1 for one in off]
+        return numbers, REPRODUCED if all(near) else PARTLY if sum(near) > len(near) / 2 else REFUTED
 
     return decide
 

@@ -41,20 +41,13 @@ def against_card(found: RecipeComparison, key: str) -> Card | None:
     return card(
         key,
         f"{_sentence(whole.verdict(found.level))}: {_told(whole)}",
-        f"{_recipes(found)} A diamond is the mean over equal runs of one size; dashed: over all.",
+        "A diamond is the mean over equal runs of one size; dashed: over all.",
         draw,
         f"{counted(whole.pairs, 'pair')} of runs at {counted(whole.points, 'point')}, "
         f"{'paired by seed' if found.paired else 'means over seeds'}; whiskers: {percent(found.level)} intervals.",
         f"Difference of {found.second} and {found.first} at {counted(len(sizes), 'size')}.",
         sheet(HEADS, [(size, *_values(effect)) for size, effect in sizes]),
     )
-
-
-def _recipes(found: RecipeComparison) -> str:
-    """Return a sentence on which recipe is the first and which the second, with the knobs in which they differ."""
-    knobs = [f"{name} = {one} and {other}" for name, (one, other) in found.differing.items()]
-    differ = f", which differ in {'; '.join(knobs)}" if knobs else ""
-    return f"First: {found.first}; second: {found.second}{differ}."
 
 
 def _values(effect: Effect) -> tuple[float | None, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import fdtrc
 
-from sweeplaw.analysis.tuning.quadratics.solver import Standardized, StudentDraws, solve
+from sweeplaw.analysis.tuning.quadratics.solver import SCALE_FLOOR, Standardized, StudentDraws, solve
 
 Array = NDArray[np.float64]
 
@@ -85,7 +85,7 @@ def is_lopsided(problem: QuadraticProblem) -> bool:
     if freedom < 1 or np.linalg.cond(larger) > CONDITION_LIMIT:
         return False
     left, least = (np.linalg.lstsq(design, problem.z, rcond=None)[1] for design in (smaller, larger))
-    ratio = (float(left[0]) - float(least[0])) / added / max(float(least[0]) / freedom, 1e-300)
+    ratio = (float(left[0]) - float(least[0])) / added / max(float(least[0]) / freedom, SCALE_FLOOR**2)
     return bool(fdtrc(added, freedom, ratio) < LOPSIDED)
 
 

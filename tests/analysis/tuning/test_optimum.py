@@ -194,3 +194,13 @@ def test_a_window_whose_loss_is_as_steep_on_both_sides_stays() -> None:
         (found,) = optima(pl.DataFrame({"N": 1e6, "lr": lrs, "val_loss": losses}), ["N"], ["lr"])
         windows.append(found.window)
     assert windows.count(0.015) >= 18
+
+
+def test_a_table_without_noise_that_is_a_quadratic_keeps_its_window() -> None:
+    """What the cubes explain of rounding errors is nothing."""
+    lrs = np.geomspace(0.001, 0.1, 19)
+    for best in np.geomspace(0.005, 0.02, 12):
+        losses = 2 * np.exp(0.004 * np.log(lrs / best) ** 2)
+        (found,) = optima(pl.DataFrame({"N": 1e6, "lr": lrs, "val_loss": losses}), ["N"], ["lr"])
+        assert found.window == 0.015
+        assert found.knob("lr").fitted == pytest.approx(best, rel=1e-6)
