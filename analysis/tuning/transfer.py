@@ -103,8 +103,9 @@ def transfer(
     evaluate_on: pl.Expr | None = None,
     k: int = 5,
 ) -> Transfer:
-    """Choose on the tuning workloads, evaluate on those for which ``evaluate_on`` is true (default: every second one).
+    """Choose on the tuning workloads, evaluate on those for which ``evaluate_on`` is true.
 
+    By default every second one is for evaluation, as the black squares of a board whose sides are the columns.
     ``frame`` is any source of runs that `fit` takes; a Polars frame is used as it is, of others the losses of
     completed runs.
     Candidates are settings run in every tuning workload. Repeated runs (seeds) are averaged. Raise InputError.
@@ -172,7 +173,7 @@ def _snapped(rows: pl.DataFrame, knobs: Sequence[str]) -> pl.DataFrame:
 def _held_out(tasks: pl.DataFrame, evaluate_on: pl.Expr | None) -> NDArray[np.bool_]:
     """Return the mask of tasks for evaluation. Raise InputError if one of the phases has none."""
     if evaluate_on is None:
-        return np.asarray(np.arange(tasks.height) % 2 == 1)
+        return _every_second(tasks)
     mask = tasks.select(evaluate_on.fill_null(False).alias("_held"))["_held"]
     held_out: NDArray[np.bool_] = mask.to_numpy().astype(bool)
     if held_out.all() or not held_out.any():
@@ -181,6 +182,13 @@ def _held_out(tasks: pl.DataFrame, evaluate_on: pl.Expr | None) -> NDArray[np.bo
             where="transfer",
         )
     return held_out
+
+
+def _every_second(tasks: pl.DataFrame) -> NDArray[np.bool_]:
+    """Return the mask of the black squares of a checkerboard, so that both halves have the values of every column."""
+    odd = tasks.select(pl.sum_horizontal(pl.all().rank("dense")).cast(pl.Int64) - tasks.width).to_series() % 2 == 1
+    black = odd.to_numpy().astype(bool)
+    return black if black.any() and not black.all() else np.asarray(np.arange(tasks.height) % 2 == 1)
 
 
 def _greedy(excess: Array, k: int) -> list[int]:

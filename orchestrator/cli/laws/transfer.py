@@ -40,8 +40,9 @@ def transfer(
     """Find one setting for many workloads, and the best list of settings to try in order.
 
     A workload is one combination of the --workload columns, such as corpora and sizes. Settings are chosen on the
-    tuning workloads and evaluated on the others: those for which --evaluate-on holds, by default every second one. The
-    picture is their performance profile: the share of workloads in which it is within each excess of their own best.
+    tuning workloads and evaluated on the others: those for which --evaluate-on holds, by default every second one in
+    each column. The picture is their performance profile: the share of workloads in which it is within each excess of
+    their own best.
 
     Example: sweeplaw transfer results/surrogate --workload N,D --knob lr --knob batch_tokens --evaluate-on "N > 1e8"
     """

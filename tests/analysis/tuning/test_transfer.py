@@ -75,3 +75,19 @@ def test_a_single_workload_or_phase_is_rejected_and_none_at_all() -> None:
     for workload, knobs in ((), ("lr",)), (("corpus",), ()):
         with pytest.raises(InputError, match="at least one of each"):
             transfer(runs(), workload, knobs)
+
+
+@pytest.mark.parametrize("values", [["a", "b"], [False, True], [1e6, 1e7]])
+def test_both_halves_have_the_values_of_every_column(values: list[object]) -> None:
+    frame = runs().filter(pl.col("corpus") < "corpus-3").join(pl.DataFrame({"other": values}), how="cross")
+    found = transfer(frame, ["corpus", "other"], ["lr"])
+    for phase in ("tuning", "evaluation"):
+        own = [one.workload for one in found.workloads if one.phase == phase]
+        assert {one["corpus"] for one in own} == {"corpus-0", "corpus-1", "corpus-2"}
+        assert {one["other"] for one in own} == set(values)
+
+
+def test_where_a_board_is_all_of_one_colour_every_second_workload_is_for_evaluation() -> None:
+    frame = runs().filter(pl.col("corpus") < "corpus-2").with_columns(size=pl.col("corpus"))
+    found = transfer(frame, ["corpus", "size"], ["lr"])
+    assert [one.phase for one in found.workloads] == ["tuning", "evaluation"]

@@ -8,6 +8,7 @@ import numpy as np
 
 from sweeplaw.trials.workloads.linear_dynamics.population import Floats, LinearTask
 
+AT_ONCE = 100  # times whose students are held in memory together
 RIDGES = np.logspace(-8, 6, 141)  # among which the best of a draw is taken, times the largest eigenvalue
 
 
@@ -24,15 +25,29 @@ class SampleFlow:
     pull: Floats
     labels_power: float
 
+    def moves(self, times: Floats) -> Floats:
+        """Return how far the student has moved from its start along each direction at each time, (times, rank)."""
+        decayed = -np.expm1(-np.multiply.outer(times, self.rates))
+        return np.asarray(decayed * (self.pull / self.rates - self.directions @ self.start))
+
     def students(self, times: Floats) -> Floats:
         """Return the student at each time, (times, width)."""
-        decayed = -np.expm1(-np.multiply.outer(times, self.rates))  # (times, rank)
-        moved = decayed * (self.pull / self.rates - self.directions @ self.start)
-        return np.asarray(self.start + moved @ self.directions)
+        return np.asarray(self.start + self.moves(times) @ self.directions)
+
+    def risks(self, times: Floats) -> Floats:
+        """Return the risk of the student at each time, (times,), without making students of full width."""
+        risk = RowSpaceRisk.of(self.task, self.start, self.directions)
+        parts = np.array_split(times, max(1, len(times) // AT_ONCE))
+        return np.concatenate([risk.of_moves(self.moves(part)) for part in parts])
+
+    def ridge_moves(self, ridges: Floats) -> Floats:
+        """Return the coordinates, along each direction, of the minimizers of the mean squared error plus ridge times
+        the squared norm, (ridges, rank)."""
+        return np.asarray(self.pull / (self.rates + ridges[:, None]))
 
     def ridge_students(self, ridges: Floats) -> Floats:
         """Return the minimizers of the mean squared error plus ridge times the squared norm, (ridges, width)."""
-        return np.asarray((self.pull / (self.rates + ridges[:, None])) @ self.directions)
+        return np.asarray(self.ridge_moves(ridges) @ self.directions)
 
     def train_losses(self, students: Floats) -> Floats:
         """Return the mean squared error on the sample of each student, (students,)."""
@@ -41,7 +56,33 @@ class SampleFlow:
 
     def best_ridge_risk(self) -> float:
         """Return the risk of ridge regression at the best of `RIDGES`."""
-        return float(risks(self.task, self.ridge_students(RIDGES * self.rates.max())).min())
+        risk = RowSpaceRisk.of(self.task, np.zeros_like(self.start), self.directions)
+        return float(risk.of_moves(self.ridge_moves(RIDGES * self.rates.max())).min())
+
+
+@dataclass(frozen=True, slots=True)
+class RowSpaceRisk:
+    """The population risk of students ``base + moves @ directions`` as a function of the moves: a sum of squares in as
+    many coordinates as there are directions, ``factor`` (rank, rank) and ``offset`` (rank,), and a ``rest``.
+    """
+
+    factor: Floats
+    offset: Floats
+    rest: float
+
+    @classmethod
+    def of(cls, task: LinearTask, base: Floats, directions: Floats) -> RowSpaceRisk:
+        """Return the risk around a student (width,) along directions (rank, width), by a QR decomposition."""
+        spread = np.sqrt(task.variances[: task.width])
+        away = spread * (base - task.teacher[: task.width])
+        basis, factor = np.linalg.qr((directions * spread).T)
+        inside = basis.T @ away
+        outside = away - basis @ inside
+        return cls(factor, inside, float(outside @ outside) + task.missing)
+
+    def of_moves(self, moves: Floats) -> Floats:
+        """Return the risks of students that moved so, (students, rank)."""
+        return np.asarray(((moves @ self.factor.T + self.offset) ** 2).sum(axis=1)) + self.rest
 
 
 def risks(task: LinearTask, students: Floats) -> Floats:

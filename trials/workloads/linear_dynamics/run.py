@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from sweeplaw.trials.record import CurvePoint, Outcome, State
 from sweeplaw.trials.spec import TrialSpec, Value
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.linear_dynamics import theory
-from sweeplaw.trials.workloads.linear_dynamics.flow import risks, sample_flow
+from sweeplaw.trials.workloads.linear_dynamics.flow import SampleFlow, risks, sample_flow
 from sweeplaw.trials.workloads.linear_dynamics.knobs import ADAM, FLOW, POPULATION, WHOLE
 from sweeplaw.trials.workloads.linear_dynamics.population import Floats, LinearTask, linear_task
 
@@ -39,7 +38,8 @@ def run(pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, N
             yield ended("preempted", NOT_BEGUN, 0, {})
             continue
         last: CurvePoint | None = None
-        for point in _points(spec):
+        flow = _flow(spec) if _is_on_sample(spec) else None
+        for point in _points(spec, flow):
             if context.ending():
                 yield ended("preempted", "preempted before its end", last.step if last else 0, {})
                 break
@@ -54,7 +54,7 @@ def run(pack: Sequence[TrialSpec], context: Context) -> Generator[Event, None, N
                 "val_loss": last.val_loss,
                 "train_loss": last.train_loss,
                 **last.metrics,
-                **_summary(spec),
+                **_summary(spec, flow),
             }
             yield ended("completed", None, last.step, found)
 
@@ -76,10 +76,14 @@ def _start(spec: TrialSpec, task: LinearTask) -> Floats:
     return np.asarray(_generator(spec, 1).standard_normal(task.width) * task.init / math.sqrt(task.width))
 
 
-def _points(spec: TrialSpec) -> Iterator[CurvePoint]:
-    if spec["dynamics"] != FLOW:
-        return _stepped(spec)
-    return _on_population(spec) if spec["samples"] == POPULATION else _on_sample(spec)
+def _is_on_sample(spec: TrialSpec) -> bool:
+    return bool(spec["dynamics"] == FLOW and spec["samples"] != POPULATION)
+
+
+def _points(spec: TrialSpec, flow: SampleFlow | None) -> Iterator[CurvePoint]:
+    if flow is not None:
+        return _on_sample(spec, flow)
+    return _on_population(spec) if spec["dynamics"] == FLOW else _stepped(spec)
 
 
 def _times(spec: TrialSpec) -> Floats:
@@ -96,16 +100,15 @@ def _on_population(spec: TrialSpec) -> Iterator[CurvePoint]:
         yield CurvePoint(spec.trial_id, step, None, None, risk, metrics={"elapsed": float(when)})
 
 
-def _on_sample(spec: TrialSpec) -> Iterator[CurvePoint]:
-    flow, times = _flow(spec), _times(spec)
-    students = flow.students(times)
-    rows = zip(times, risks(flow.task, students), flow.train_losses(students), strict=True)
+def _on_sample(spec: TrialSpec, flow: SampleFlow) -> Iterator[CurvePoint]:
+    times = _times(spec)
+    rows = zip(times, flow.risks(times), flow.train_losses(flow.students(times)), strict=True)
     for step, (when, risk, train_loss) in enumerate(rows, start=1):
         metrics = {"elapsed": float(when)}
         yield CurvePoint(spec.trial_id, step, spec["samples"], float(train_loss), float(risk), metrics=metrics)
 
 
-def _flow(spec: TrialSpec) -> Any:
+def _flow(spec: TrialSpec) -> SampleFlow:
     task, generator = task_of(spec), _generator(spec, 2)
     inputs = generator.standard_normal((spec["samples"], spec["dimension"])) * np.sqrt(task.variances)
     return sample_flow(task, _start(spec, task), inputs, task.noise * generator.standard_normal(spec["samples"]))
@@ -138,23 +141,22 @@ def _stepped(spec: TrialSpec) -> Iterator[CurvePoint]:
             )
 
 
-def _summary(spec: TrialSpec) -> Numbers:
+def _summary(spec: TrialSpec, flow: SampleFlow | None) -> Numbers:
     """Return what is known of the whole run beside its last point."""
+    if flow is not None:
+        return {**_best_of(spec, flow), **_expected(spec, flow.task)}
     task = task_of(spec)
-    if spec["dynamics"] != FLOW:
-        if spec["dynamics"] == ADAM:
-            return {}
-        expected = theory.online_risks(task, spec["lr"], spec["batch"], spec["steps"])[-1]
-        return {"theory_loss": _known(expected)}
-    if spec["samples"] == POPULATION:
+    if spec["dynamics"] == FLOW:
         return {"theory_loss": theory.population_flow(task, spec["time"])}
-    return {**_best_of(spec), **_expected(spec, task)}
+    if spec["dynamics"] == ADAM:
+        return {}
+    expected = theory.online_risks(task, spec["lr"], spec["batch"], spec["steps"])[-1]
+    return {"theory_loss": _known(expected)}
 
 
-def _best_of(spec: TrialSpec) -> Numbers:
-    flow = _flow(spec)
+def _best_of(spec: TrialSpec, flow: SampleFlow) -> Numbers:
     times = np.geomspace(spec["time"] * EARLIEST, spec["time"], FINE)
-    found = np.concatenate([risks(flow.task, flow.students(part)) for part in np.array_split(times, 20)])
+    found = flow.risks(times)
     best = int(np.argmin(found))
     return {
         "best_time": float(times[best]),

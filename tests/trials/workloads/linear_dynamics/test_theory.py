@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sweeplaw.trials.workloads.linear_dynamics import exponents, theory
-from sweeplaw.trials.workloads.linear_dynamics.flow import risks, sample_flow
+from sweeplaw.trials.workloads.linear_dynamics.flow import RIDGES, risks, sample_flow
 from sweeplaw.trials.workloads.linear_dynamics.population import LinearTask, linear_task
 
 DRAWS = 400
@@ -59,6 +59,20 @@ def test_the_flow_solves_its_differential_equation(samples: int) -> None:
         np.sum(task.variances * (np.pad(student, (0, 15)) - task.teacher) ** 2) + task.noise**2 for student in students
     ]
     assert np.allclose(risks(task, students), by_hand, atol=1e-12)
+    assert np.allclose(flow.risks(times), by_hand, atol=1e-12)
+
+
+@pytest.mark.parametrize("samples", [6, 20, 90])
+@pytest.mark.parametrize("exponents", [(0.0, 0.0), (2.0, 2.0), (4.0, 5.0)])
+def test_risks_in_the_directions_of_the_samples_are_those_of_whole_students(
+    samples: int, exponents: tuple[float, float]
+) -> None:
+    task = linear_task(25, 25, *exponents, 0.0, 0.3)
+    flow, _, _ = draw(task, samples, 7)
+    times = np.geomspace(1e-2, 1e9, 450)  # more than are held in memory together
+    assert np.allclose(flow.risks(times), risks(task, flow.students(times)), rtol=1e-9, atol=1e-16)
+    ridges = RIDGES * flow.rates.max()
+    assert flow.best_ridge_risk() == pytest.approx(risks(task, flow.ridge_students(ridges)).min(), rel=1e-9)
 
 
 @pytest.mark.parametrize("samples", [20, 90])
