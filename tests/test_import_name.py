@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -79,9 +80,22 @@ def test_every_name_that_is_offered_is_there() -> None:
     assert sl.__version__ == metadata.version("sweeplaw")
     for name in sl.__all__:
         assert getattr(sl, name) is not None
-    assert set(dir(sl)) == set(sl.__all__)
+    assert set(sl.__all__) == {*sl._EXPORTS, *sl._PACKAGES}
+    assert set(dir(sl)) == {*sl.__all__, "__version__"}
     with pytest.raises(AttributeError, match="no attribute 'fitt'"):
-        _ = sl.fitt
+        _ = sl.fitt  # type: ignore[attr-defined]
+
+
+def test_type_checkers_see_what_is_offered() -> None:
+    tree = ast.parse(Path(sl.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    declared = {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert declared == {**sl._EXPORTS, **{name: ("sweeplaw", name) for name in sl._PACKAGES}}
 
 
 @needs_git
