@@ -7,10 +7,9 @@ import json
 import platform
 import socket
 import subprocess
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 
-import sweeplaw
 from sweeplaw.trials.record import Provenance
 
 PACKAGES = ("sweeplaw", "torch", "ray", "numpy", "polars", "pyarrow")  # those that affect results
@@ -19,7 +18,7 @@ PACKAGES = ("sweeplaw", "torch", "ray", "numpy", "polars", "pyarrow")  # those t
 @functools.cache
 def commit() -> str | None:
     """Return the commit of this checkout, with ``+`` when tracked files differ; None outside a checkout."""
-    folder = Path(sweeplaw.__file__).resolve().parents[1]
+    folder = Path(str(resources.files("sweeplaw"))).resolve().parent
     if not (folder / ".git").exists():
         return None
     head = _git(folder, "rev-parse", "HEAD")
