@@ -14,6 +14,9 @@ from sweeplaw.trials.quantities import counted
 
 Values = Mapping[str, Any]
 
+ASYMPTOTE = "E"  # of the additive law
+NEARLY_ZERO = 0.05  # of the upper end of an interval: its lower end is the bound, but for rounding
+
 
 @dataclass(frozen=True, slots=True)
 class Badge:
@@ -34,9 +37,10 @@ def answer(family: Values) -> list[str]:
 def formula_html(law: Values) -> str:
     """Return ``E + A / N^alpha + B / D^beta`` with its values, in the digits of their intervals, as HTML.
 
-    A parameter that is not identified stays a letter: it has no value to quote.
+    A parameter that is not identified stays a letter, and so does an asymptote that may as well be zero: it has no
+    value to quote.
     """
-    shown = {name: _parameter(law, name) for name in law["params"] if law["identified"].get(name, True)}
+    shown = {name: _parameter(law, name) for name in law["params"] if name not in _open_parameters(law)}
     text = str(law["formula"])
     text = re.sub(r"\*\*\s*-?\s*(\w+)", lambda m: f"^{m[0].count('-') * '-'}{m[1]}", text).replace("*", "·")
     pieces = re.split(r"(\^-?\w+|\b[A-Za-z_]\w*\b)", text)
@@ -68,6 +72,24 @@ def _law(law: Values) -> Iterator[str]:
     if open_ := [name for name in law["params"] if not law["identified"].get(name, True)]:
         verb = "have" if len(open_) > 1 else "has"
         yield f"{escape(_listed(open_))} {verb} no value to quote, as far other values fit these runs as well."
+    if _asymptote_unseen(law):
+        high = people(law["intervals"][ASYMPTOTE]["high"], 3)
+        yield f"The asymptote {ASYMPTOTE} is not in sight: these runs allow any value from 0 to {high}."
+
+
+def _open_parameters(law: Values) -> list[str]:
+    """Return the parameters without a value to quote."""
+    unseen = [ASYMPTOTE] if _asymptote_unseen(law) else []
+    return [name for name in law["params"] if name in unseen or not law["identified"].get(name, True)]
+
+
+def _asymptote_unseen(law: Values) -> bool:
+    """Return whether the interval of the asymptote, though it has two ends, holds zero or nearly so."""
+    ends = law["intervals"].get(ASYMPTOTE) or {}
+    low, high = ends.get("low"), ends.get("high")
+    if low is None or high is None:
+        return False
+    return bool(law["identified"].get(ASYMPTOTE, True) and low <= NEARLY_ZERO * high)
 
 
 def _growth(law: Values) -> Iterator[str]:
@@ -173,6 +195,8 @@ def _adequate(law: Values) -> Badge:
 def _identified(law: Values) -> Badge:
     known = law["identified"]
     fixed_ends = [name for name, good in known.items() if good]
+    if len(fixed_ends) == len(known) and _asymptote_unseen(law):
+        return Badge("Partly identified", "part", f"The interval of {ASYMPTOTE} reaches down to zero. Do not quote it.")
     if len(fixed_ends) == len(known):
         return Badge(
             "Parameters identified", "ok", f"{len(known)} of {len(known)} have an interval with two finite ends."

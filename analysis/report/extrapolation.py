@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,13 @@ from sweeplaw.analysis.forecasting.registered.files import registered
 from sweeplaw.analysis.forecasting.registered.record import track_record
 from sweeplaw.analysis.forecasting.registered.scoring import score_forecasts
 from sweeplaw.analysis.recipes.rungs import rungs
+from sweeplaw.analysis.report.charts.numbers import percent
 from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.analysis.tuning.optimum import CellOptimum
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import counted, settings, short
+
+MOST_TOLD = 2  # scored forecasts that are told one by one
 
 
 def rung_values(fit: Fit | None, optima: Sequence[CellOptimum]) -> list[dict[str, Any]]:
@@ -39,6 +44,38 @@ def forecast_values(source: str | Path, tables: Tables) -> dict[str, Any] | None
     sheet = score_forecasts(tables, forecasts)
     listed = [{**one.to_dict(), "intact": one.intact, "record": track_record(one)} for one in forecasts]
     return {"registered": listed, "scores": {**sheet.to_dict(), "sentences": list(sheet.headline())}, "faults": faults}
+
+
+def forecast_sentences(forecasts: Mapping[str, Any] | None) -> list[str]:
+    """Return as HTML sentences how the forecasts that count turned out (`forecast_values`), and how many are open."""
+    scored = (forecasts or {}).get("scores") or {"scored": []}
+    sound = [one for one in scored["scored"] if not one["changed"] and not one["late"]]
+    done = [one for one in sound if one["inside"]]
+    held = sum(one["inside"]["0.95"] for one in done)
+    told = map(_outcome, done) if len(done) <= MOST_TOLD else [_tally(held, len(done))]
+    return [*told, *_open(len(sound) - len(done))]
+
+
+def _outcome(one: Mapping[str, Any]) -> str:
+    point = escape(settings({name: short(value) for name, value in one["inputs"].items()}))
+    low, high = one["band"]
+    head, side = ("held", "inside") if one["inside"]["0.95"] else ("failed", "outside")
+    ended = f"{counted(one['runs'], 'run')} there ended at {one['observed']:.3f}" + " on average" * (one["runs"] > 1)
+    return (
+        f"<strong>A forecast {head}</strong>: for {point} a loss of {one['median']:.3f} was registered before the run, "
+        f"with a 95 % band from {low:.3f} to {high:.3f}; {ended}, {side} the band, and the forecast was "
+        f"{percent(abs(one['error']))} too {'high' if one['error'] > 0 else 'low'}."
+    )
+
+
+def _tally(held: int, count: int) -> str:
+    return f"<strong>{held} of {count} forecasts held</strong>: registered before the run, with bands of 95 %."
+
+
+def _open(count: int) -> Iterator[str]:
+    if count:
+        verb = "waits for its run" if count == 1 else "wait for their runs"
+        yield f"{counted(count, 'registered forecast')} {verb}."
 
 
 def forecast_band(fit: Fit | None) -> Callable[[Mapping[str, Any]], tuple[np.ndarray, np.ndarray]] | None:

@@ -24,6 +24,7 @@ from sweeplaw.analysis.report.answer import (
 )
 from sweeplaw.analysis.report.charts.numbers import flops, people, percent, without_e
 from sweeplaw.analysis.report.content import family_cards
+from sweeplaw.analysis.report.extrapolation import forecast_sentences
 from sweeplaw.analysis.report.panels.against import against_card
 from sweeplaw.analysis.report.panels.runs import times_card
 from sweeplaw.analysis.report.paper import figures
@@ -84,7 +85,7 @@ def environment() -> Environment:
         short=short, g=_g, seconds=_seconds, plainly=status_in_words, warnings=further_warnings, sides=sides,
         people=people, flops=flops, percent=percent, answer=answer, badges=badges, parameters=parameter_rows,
         budgets=next_budgets, tens=without_e, formula=formula_html, repeated=repeated, plain=plain,
-        sentence=sentence, counted=counted,
+        sentence=sentence, counted=counted, forecasts=forecast_sentences,
     )  # fmt: skip
     return found
 

@@ -48,6 +48,24 @@ def test_a_parameter_that_is_not_identified_stays_a_letter() -> None:
     assert second == "A and alpha have no value to quote, as far other values fit these runs as well."
 
 
+@pytest.mark.parametrize(("low", "seen"), [(0.0, False), (0.09, False), (1.5, True)])
+def test_an_asymptote_that_may_be_zero_is_not_quoted(low: float, seen: bool) -> None:
+    ends = {**LAW["intervals"], "E": {"low": low, "high": 1.96}}
+    law = {
+        **LAW,
+        "intervals": ends,
+        "identified": dict.fromkeys(LAW["params"], True),
+        "starts": 9,
+        "starts_agreeing": 9,
+    }
+    law["adequacy"] = {**LAW["adequacy"], "optimum": {"found": True}}
+    assert answer.badges(law)[2].grade == ("ok" if seen else "part")
+    assert answer.formula_html(law).startswith("1.8" if seen else "E + ")
+    said = answer.answer({**family(), "surface": law})
+    told = "The asymptote E is not in sight: these runs allow any value from 0 to 1.96." in said
+    assert told is not seen
+
+
 def test_a_law_of_a_knob_is_advised_where_it_holds() -> None:
     assert "<strong>Use</strong> <strong>lr = 5.52 N<sup>−0.79</sup></strong>." in answer.answer(family())
 
