@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,22 @@ def test_the_architecture_names_classes_that_exist() -> None:
     named = {span for span in references.spans(text) if re.fullmatch(r"[A-Z][a-z]+[A-Za-z]*", span)}
     assert len(named) > 15
     assert not {name for name in named if not references.is_class(name)}
+
+
+def test_the_architecture_draws_the_layers_that_are_checked() -> None:
+    text = references.blocks((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"), "text")[0]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    for package in ("orchestrator", "analysis", "clusters", "trials"):
+        (layers,) = (one["layers"] for one in contracts if one["name"] == f"Layers of {package}")
+        assert " > ".join(layers) in _drawn(text, package), package
+
+
+def _drawn(picture: str, package: str) -> str:
+    """Return what stands beside a package in the picture of the folders, in one line."""
+    right = re.sub(r"(?m)^.*│", "", picture)
+    shown = right if f"{package}/" in right else re.sub("│.*", "", picture)
+    return " ".join(re.sub("[│├┐┘─]", " ", shown[shown.index(f"{package}/") :]).split())
 
 
 @documents
