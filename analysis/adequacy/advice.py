@@ -63,7 +63,7 @@ def allocate(fit: Fit, flops: float, k: float = FLOPS_PER_ND, force: bool = Fals
 
 def _objections(fit: Fit, flops: float, k: float) -> Iterator[str]:
     """Yield why an allocation is withheld, empty where it is not, from what is known at once to what takes a while."""
-    yield _untold(fit) if k == FLOPS_PER_ND else ""
+    yield _unknown_units(fit) if k == FLOPS_PER_ND else ""
     yield _untuned(fit)
     law, findings = law_verdict(fit)
     yield _failure(fit.verified, law, [one.sentence for one in findings if one.verdict == "failed"])
@@ -80,7 +80,7 @@ def uncertain(intervals: Mapping[str, Interval]) -> str:
     return f"the best N is uncertain by more than a factor {WIDEST:g} ({size.low:.2g} to {size.high:.2g})"
 
 
-def _untold(fit: Fit) -> str:
+def _unknown_units(fit: Fit) -> str:
     """Return why a budget in FLOPs means nothing to a table in units that nobody has told; empty if it does."""
     odd = fit.observations.odd_units
     return (
@@ -108,7 +108,7 @@ def advice(
 
     What is withheld is None, with the reason under ``withheld``; ``force`` gives it all the same, beside the reason.
     """
-    units = _untold(fit) if k is None else ""
+    units = _unknown_units(fit) if k is None else ""
     k, origin = flops_per_nd(fit) if k is None else (k, "given")
     require_positive({"FLOPs per N and D": k})
     largest, why = float(compute_of(fit, k).max()), units or objection(fit, verdict)

@@ -17,7 +17,7 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from sweeplaw.analysis.event_times.likelihood import CensoredTimes, Maximum, maximize
-from sweeplaw.analysis.event_times.residuals import Residuals
+from sweeplaw.analysis.event_times.residuals import ResidualDistribution
 from sweeplaw.analysis.fitting.uncertainty import Interval
 
 METHOD = "profile likelihood"
@@ -33,13 +33,13 @@ def threshold(events: int, coefficients: int, level: float) -> float:
     return events * math.log1p(quantile**2 / freedom)
 
 
-def deviance(times: CensoredTimes, residuals: Residuals, best: Maximum, column: int, value: float) -> float:
+def deviance(times: CensoredTimes, residuals: ResidualDistribution, best: Maximum, column: int, value: float) -> float:
     """Return twice the fall of the log-likelihood where the coefficient of ``column`` is fixed at ``value``."""
     return 2 * (best.value - maximize(times.fixed(column, value), residuals).value)
 
 
 def coefficient_interval(
-    times: CensoredTimes, residuals: Residuals, best: Maximum, column: int, level: float
+    times: CensoredTimes, residuals: ResidualDistribution, best: Maximum, column: int, level: float
 ) -> Interval:
     """Return the interval of the coefficient of this column of the design."""
     limit = threshold(times.events, times.design.shape[1], level)
@@ -54,7 +54,7 @@ def coefficient_interval(
     return Interval(ends[0], ends[1], level, METHOD)
 
 
-def spread_interval(times: CensoredTimes, residuals: Residuals, best: Maximum, level: float) -> Interval:
+def spread_interval(times: CensoredTimes, residuals: ResidualDistribution, best: Maximum, level: float) -> Interval:
     """Return the interval of sigma."""
     limit = float(stats.chi2.ppf(level, 1))
     error = 1 / math.sqrt(2 * times.events)  # of log sigma, roughly

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linprog
 
-from sweeplaw.analysis.event_times.residuals import Residuals
+from sweeplaw.analysis.event_times.residuals import ResidualDistribution
 
 Array = np.ndarray
 
@@ -84,7 +84,7 @@ def has_maximum(times: CensoredTimes) -> bool:
     return bool(found.status == 0 and -found.fun < FLAT * len(times.event))
 
 
-def maximize(times: CensoredTimes, residuals: Residuals, sigma: float | None = None) -> Maximum:
+def maximize(times: CensoredTimes, residuals: ResidualDistribution, sigma: float | None = None) -> Maximum:
     """Return the maximum, which must exist; with ``sigma``, that of the coefficients alone."""
     theta, free = _start(times, sigma), times.design.shape[1] + (sigma is None)
     slopes = np.column_stack([-times.design, times.log_times])
@@ -113,7 +113,9 @@ def _start(times: CensoredTimes, sigma: float | None) -> Array:
     return np.append(beta * tau, tau)
 
 
-def _derivatives(times: CensoredTimes, residuals: Residuals, slopes: Array, theta: Array) -> tuple[float, Array, Array]:
+def _derivatives(
+    times: CensoredTimes, residuals: ResidualDistribution, slopes: Array, theta: Array
+) -> tuple[float, Array, Array]:
     """Return log-likelihood, gradient and Hessian in (gamma, tau)."""
     z, events = slopes @ theta, times.events
     density, survival = residuals.log_density(z), residuals.log_survival(z)

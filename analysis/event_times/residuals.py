@@ -20,7 +20,7 @@ LARGEST_EXPONENT = 200.0  # of e: beyond it a residual is impossible, and square
 
 
 @dataclass(frozen=True, slots=True)
-class Residuals:
+class ResidualDistribution:
     """A distribution of z. ``share`` is the probability of z < 0: of an event before t*, which ``meaning`` says."""
 
     name: str
@@ -50,12 +50,12 @@ def _least_survival(z: Array) -> Derivatives:
     return -power, -power, -power
 
 
-RESIDUALS: Mapping[str, Residuals] = MappingProxyType(
+RESIDUALS: Mapping[str, ResidualDistribution] = MappingProxyType(
     {
         one.name: one
         for one in (
-            Residuals("log-normal", "the median time", 0.5, _normal_density, _normal_survival),
-            Residuals(
+            ResidualDistribution("log-normal", "the median time", 0.5, _normal_density, _normal_survival),
+            ResidualDistribution(
                 "weibull",
                 "the time before which 63 % have the event",
                 1 - np.exp(-1.0),

@@ -17,7 +17,7 @@ from scipy import stats
 from sweeplaw.analysis.event_times.intervals import coefficient_interval, spread_interval
 from sweeplaw.analysis.event_times.likelihood import CensoredTimes, Maximum, has_maximum, maximize
 from sweeplaw.analysis.event_times.observations import EventTimes
-from sweeplaw.analysis.event_times.residuals import RESIDUALS, Residuals
+from sweeplaw.analysis.event_times.residuals import RESIDUALS, ResidualDistribution
 from sweeplaw.analysis.fitting.uncertainty import Interval
 from sweeplaw.trials.errors import InputError, require_positive
 from sweeplaw.trials.quantities import counted
@@ -138,7 +138,7 @@ def fit_time_law(
     )
 
 
-def curvature_p(times: CensoredTimes, residuals: Residuals, best: Maximum) -> float | None:
+def curvature_p(times: CensoredTimes, residuals: ResidualDistribution, best: Maximum) -> float | None:
     """Return the p-value of a law without squares of the logarithms of its inputs, against one with them.
 
     The F test of the likelihood ratio, exact for log-normal times without censoring. None where an input has two values
@@ -185,14 +185,16 @@ def _design(logs: Array, origin: Array) -> Array:
     return np.column_stack([np.ones(len(logs)), logs - origin])
 
 
-def _estimates(times: CensoredTimes, residuals: Residuals, best: Maximum, level: float) -> list[TimeEstimate]:
+def _estimates(
+    times: CensoredTimes, residuals: ResidualDistribution, best: Maximum, level: float
+) -> list[TimeEstimate]:
     return [
         TimeEstimate(float(value), coefficient_interval(times, residuals, best, column, level))
         for column, value in enumerate(best.beta)
     ]
 
 
-def _at(data: EventTimes, logs: Array, residuals: Residuals, level: float, origin: Array) -> TimeEstimate:
+def _at(data: EventTimes, logs: Array, residuals: ResidualDistribution, level: float, origin: Array) -> TimeEstimate:
     """Return t* where the logarithms of the inputs are ``origin``: the intercept of a design that begins there."""
     times = CensoredTimes(np.log(data.times), data.event, _design(logs, origin))
     best = maximize(times, residuals)

@@ -16,7 +16,7 @@ from sweeplaw.trials.quantities import counted
 DRAWS = 400  # of a cell's noise-free surface
 CLOSE = 0.001  # relative regret within which settings are as good as the best
 JITTER = 1e-10  # variance added to draws: a hundredth of a per mille of loss
-TRUSTED, DOUBTED = 0.9, 0.5
+TRUSTED, LOW_CONFIDENCE = 0.9, 0.5
 NEAR = 1.0  # octaves of the answer within which a run verifies it
 OFF_NOISES, LEAST_OFF = 8.0, 0.02  # noises of a record, and relative loss, by which one contradicts the surface
 FEWEST_NEAR = 3  # runs near the answer of which more than half without a loss contradict it
@@ -110,7 +110,7 @@ def _words(space: CandidateSpace, records: Records, point: int, trust: float, ag
         "no run of this cell has a loss" if records.tried[space.cell == cell].any() else "nothing was run in this cell"
     )
     base = f"{counted(len(ran), 'run')}, {near} within an octave" if len(ran) else f"the law alone: {empty}"
-    verdict = "trusted" if trust >= TRUSTED else "likely" if trust >= DOUBTED else "doubtful"
+    verdict = "trusted" if trust >= TRUSTED else "likely" if trust >= LOW_CONFIDENCE else "doubtful"
     members = space.settings[(space.cell == cell) & (space.recipe == space.recipe[point])]
     edges = [
         f"{'lowest' if space.settings[point, i] == members[:, i].min() else 'highest'} {knob.name}"

@@ -15,7 +15,7 @@ PLANNED = 6  # runs of a cell planned together: as many as a quadratic in two kn
 
 
 @dataclass(frozen=True, slots=True)
-class RunPlan:
+class TargetPlan:
     """The active ``row`` of the first run of a plan, and by how much the plan lowers the variance of the optimum at the
     target, summed over knobs, per FLOP.
     """
@@ -71,7 +71,7 @@ def optimum_gradient(belief: Belief, z: Array) -> Array:
     return np.asarray(-np.linalg.solve(terms.curvature(belief.mean[len(belief.active) :]), change))
 
 
-def target_plans(belief: Belief, z: Array, allowed: NDArray[np.bool_]) -> list[RunPlan]:
+def target_plans(belief: Belief, z: Array, allowed: NDArray[np.bool_]) -> list[TargetPlan]:
     """Return for each cell the runs of ``allowed`` active points that narrow the optimum at ``z`` the most per FLOP.
 
     One run in a new cell tells its level and nothing of its optimum, so several are planned together, the first ones
@@ -97,5 +97,5 @@ def target_plans(belief: Belief, z: Array, allowed: NDArray[np.bool_]) -> list[R
             toward -= np.outer(toward[:, best], column)
             own -= np.outer(own[best], column)
         average = np.cumsum(falls) / np.cumsum(cost[chosen])
-        plans.append(RunPlan(int(rows[chosen[0]]), float(average.max())))
+        plans.append(TargetPlan(int(rows[chosen[0]]), float(average.max())))
     return plans

@@ -127,7 +127,7 @@ class Records:
             middle = float(np.median(y[finite]))
             y = np.where(y > middle + ABSURD, np.inf, np.where(y < middle - ABSURD, np.nan, y))
         best = np.full(len(self.space.cells), np.inf)
-        told = ~np.isnan(y)
-        np.minimum.at(best, self.space.cell[index[told]], y[told])
-        known = np.isfinite(best[self.space.cell[index]]) & told
+        has_loss = ~np.isnan(y)
+        np.minimum.at(best, self.space.cell[index[has_loss]], y[has_loss])
+        known = np.isfinite(best[self.space.cell[index]]) & has_loss
         return index[known], y[known], best

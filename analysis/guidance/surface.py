@@ -1,7 +1,7 @@
 """Belief about the loss: one Gaussian process over all points of all cells, conditioned on the records.
 
 Its mean is the law and the levels with their priors; what a quadratic cannot say is a discrepancy in coordinates
-relative to the fitted optimum, so that an asymmetric shape learnt in cheap cells carries to dear ones.
+relative to the fitted optimum, so that an asymmetric shape learnt in cheap cells transfers to expensive cells.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from sweeplaw.analysis.laws.further_inputs import (
     STEPS_TO_LOSS,
 )
 from sweeplaw.analysis.laws.law import MAX_EXPONENT, Law, Param, SearchForm
-from sweeplaw.analysis.laws.parameters import FLOOR, coefficient, exponent, slope
+from sweeplaw.analysis.laws.parameters import IRREDUCIBLE, coefficient, exponent, slope
 from sweeplaw.trials.errors import InputError, nearest
 
 INPUT_UNITS: Mapping[str, str] = {
@@ -42,20 +42,20 @@ RECIPROCAL = Law(
 )  # fmt: skip
 ADDITIVE = Law(
     "additive", "E + A / N**alpha + B / D**beta", ("N", "D"),
-    (FLOOR, coefficient("A", "N**alpha", "nats N^alpha"), coefficient("B", "D**beta", "nats D^beta"),
+    (IRREDUCIBLE, coefficient("A", "N**alpha", "nats N^alpha"), coefficient("B", "D**beta", "nats D^beta"),
      exponent("alpha"), exponent("beta")),
     "L = E + A/N^alpha + B/D^beta; Hoffmann et al. 2022 (Chinchilla), eq. 2 and 10",
     asymptote="E",
 )  # fmt: skip
 SKALING = Law(
     "skaling", "E + (A / N**a + B / D**b)**k", ("N", "D"),
-    (FLOOR, coefficient("A", "N**a", "nats^(1/k) N^a"), coefficient("B", "D**b", "nats^(1/k) D^b"),
+    (IRREDUCIBLE, coefficient("A", "N**a", "nats^(1/k) N^a"), coefficient("B", "D**b", "nats^(1/k) D^b"),
      exponent("a"), exponent("b"), Param("k", low=0.01, high=MAX_EXPONENT, start=(0.3, 3.0))),
     "L = E + (A N^-a + B D^-b)^k (Skaling, 2026)",
     asymptote="E",
     search=SearchForm(  # exp(s) = A^k and exp(t) = B^k are terms of the loss, p = a k and q = b k its exponents
         "E + (exp((s - p * log(N)) / k) + exp((t - q * log(D)) / k))**k",
-        (FLOOR, Param("s", low=-30.0, high=30.0, start=(-4.0, 1.0)),
+        (IRREDUCIBLE, Param("s", low=-30.0, high=30.0, start=(-4.0, 1.0)),
          Param("t", low=-30.0, high=30.0, start=(-4.0, 1.0)), Param("p", high=MAX_EXPONENT),
          Param("q", high=MAX_EXPONENT), Param("k", low=0.01, high=MAX_EXPONENT, start=(0.15, 2.5))),
         (("E", "E"), ("A", "exp(s / k)"), ("B", "exp(t / k)"), ("a", "p / k"), ("b", "q / k"), ("k", "k")),
@@ -70,7 +70,7 @@ KAPLAN = Law(
 )  # fmt: skip
 BROKEN = Law(
     "broken", "E + A * x**-c0 * (1 + (x / d)**(1 / f))**(-c1 * f)", ("x",),
-    (FLOOR, coefficient("A", "x**c0", "nats x^c0"), exponent("c0"),
+    (IRREDUCIBLE, coefficient("A", "x**c0", "nats x^c0"), exponent("c0"),
      Param("c1", low=-MAX_EXPONENT, high=MAX_EXPONENT, start=(-0.5, 1.5)),
      Param("d", "x", scale="x", start=(0.01, 100.0), log=True, low=1e-300),
      Param("f", low=0.02, high=10.0, start=(0.1, 1.0))),
@@ -84,15 +84,15 @@ def _bent(slope: str, bend: str, size: str) -> str:
     return f"{slope} * ({size}**{bend} - 1) / {bend}"
 
 
-def _farseer(floor: str, term: str, exponent: str, slopes: tuple[str, str, str], size: str, tokens: str) -> str:
-    """Return the formula by values at ``size`` and ``tokens``: its floor, its term of D and the exponent of that.
+def _farseer(asymptote: str, term: str, exponent: str, slopes: tuple[str, str, str], size: str, tokens: str) -> str:
+    """Return the formula by values at ``size`` and ``tokens``: its asymptote, its term of D and the exponent of that.
 
     ``slopes`` are those of their logs in log N.
     """
     middle, data = f"(N / {size})", f"log({tokens})"
     falling = _bent(f"({slopes[1]} + {slopes[2]} * {exponent} * {data})", "v", middle)
     power = f"{exponent} * ({data} - exp({_bent(slopes[2], 'w', middle)}) * log(D))"
-    return f"{floor} * exp({_bent(slopes[0], 'u', middle)}) + {term} * exp({falling} + {power})"
+    return f"{asymptote} * exp({_bent(slopes[0], 'u', middle)}) + {term} * exp({falling} + {power})"
 
 
 def _farther(slope: str, bend: str) -> str:
@@ -104,7 +104,7 @@ _BENDS = tuple(Param(name, low=-2.0, high=2.0, start=(-1.0, 1.02)) for name in (
 _BETA, _R = f"b * {_farther('k', 'w')}", "k * (1e9 / N0)**w"
 FARSEER = Law(
     "farseer", _farseer("E", "B", "beta", ("p", "q", "r"), "1e9", "1e10"), ("N", "D"),
-    (FLOOR, coefficient("B", "1", "nats"), exponent("beta"),
+    (IRREDUCIBLE, coefficient("B", "1", "nats"), exponent("beta"),
      slope("p", -0.4, 0.1), slope("q", -0.5, 0.5), slope("r", -0.4, 0.3), *_BENDS),
     "L = exp(a3 N^gamma + b3) + exp(a2 N^beta + b2) D^-exp(a1 N^alpha + b1); Li et al. 2025 (Farseer, arXiv "
     "2506.10972), eq. 3, by its values at 1e9 parameters, E + B (D/1e10)^-beta, the slopes p, q, r of ln E, ln B, ln "

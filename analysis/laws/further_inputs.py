@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweeplaw.analysis.laws.law import Law, Param, SearchForm
-from sweeplaw.analysis.laws.parameters import FLOOR, coefficient, exponent, slope
+from sweeplaw.analysis.laws.parameters import IRREDUCIBLE, coefficient, exponent, slope
 
 _SIZE_AND_TOKENS = (coefficient("A", "N**alpha", "nats N^alpha"), coefficient("B", "D**beta", "nats D^beta"))
 
@@ -15,7 +15,7 @@ DATA_CONSTRAINED = Law(
     f"E + A / ({_UN} * (1 + RN * (1 - exp(-(N / {_UN} - 1) / RN))))**alpha"
     " + B / (U * (1 + RD * (1 - exp(-max(D / U - 1, 0) / RD))))**beta",
     ("N", "D", "U"),
-    (FLOOR, *_SIZE_AND_TOKENS, exponent("alpha", 1e-3), exponent("beta", 1e-3),
+    (IRREDUCIBLE, *_SIZE_AND_TOKENS, exponent("alpha", 1e-3), exponent("beta", 1e-3),
      Param("RN", "repeats", start=(0.3, 100.0), log=True, low=1e-3, high=1e4),
      Param("RD", "repeats", start=(0.3, 100.0), log=True, low=1e-3, high=1e4)),
     "L = E + A/N'^alpha + B/D'^beta with N' = U_N (1 + R_N* (1 - exp(-R_N/R_N*))), D' likewise; "
@@ -29,7 +29,7 @@ OVERFITTING = Law(
     "overfitting",
     "E + A / N**alpha + B / D**beta + P * max(D / U - 1.000000001, 1e-100)**delta * (N / U)**kappa",
     ("N", "D", "U"),
-    (FLOOR, *_SIZE_AND_TOKENS, coefficient("P", "(U / N)**kappa", "nats"), exponent("alpha"), exponent("beta"),
+    (IRREDUCIBLE, *_SIZE_AND_TOKENS, coefficient("P", "(U / N)**kappa", "nats"), exponent("alpha"), exponent("beta"),
      Param("delta", low=0.05, high=20.0, start=(0.2, 2.0)), exponent("kappa")),
     "L = E + A/N^alpha + B/D^beta + P (D/U - 1)^delta (N/U)^kappa; Lovelace et al. 2026 (arXiv 2605.01640)",
     asymptote="E",
@@ -38,14 +38,14 @@ OVERFITTING = Law(
 
 BATCH = Law(
     "batch", "E + A / N**a + B / M**b + G / K**c", ("N", "M", "K"),
-    (FLOOR, coefficient("A", "N**a", "nats N^a"), coefficient("B", "M**b", "nats M^b"),
+    (IRREDUCIBLE, coefficient("A", "N**a", "nats N^a"), coefficient("B", "M**b", "nats M^b"),
      coefficient("G", "K**c", "nats K^c"), exponent("a"), exponent("b"), exponent("c")),
     "L = E + A/N^a + B/M^b + G/K^c, M tokens a batch, K steps; Schaipp et al. (second-hand)",
     asymptote="E",
 )  # fmt: skip
 CRITICAL_BATCH = Law(
     "critical_batch", "E + A / N**alpha + B * ((1 + M / (M0 * D**c)) / D)**beta", ("N", "D", "M"),
-    (FLOOR, *_SIZE_AND_TOKENS, exponent("alpha"), exponent("beta"),
+    (IRREDUCIBLE, *_SIZE_AND_TOKENS, exponent("alpha"), exponent("beta"),
      Param("M0", "tokens a batch D^-c", scale="M / D**c", start=(0.1, 30.0), log=True, low=1e-300),
      Param("c", low=-2.0, high=2.0, start=(-0.2, 1.0))),
     "L = E + A/N^alpha + B/D'^beta, D' = D/(1 + M/M_crit) (McCandlish et al. 2018; Kaplan et al. 2020, eq. 5.1), "
@@ -62,7 +62,7 @@ STEPS_TO_LOSS = Law(
 
 PRECISION = Law(
     "precision", "E + A / (N * (1 - exp(-P / gamma))**3)**alpha + B / D**beta", ("N", "D", "P"),
-    (FLOOR, *_SIZE_AND_TOKENS, exponent("alpha"), exponent("beta"),
+    (IRREDUCIBLE, *_SIZE_AND_TOKENS, exponent("alpha"), exponent("beta"),
      Param("gamma", "bits", scale="P", start=(0.05, 2.0), log=True, low=1e-300)),
     "L = E + A/N_eff^alpha + B/D^beta, N_eff = N (1 - exp(-P/gamma))^3 effective parameters with weights, activations "
     "and KV cache in P bits; Kumar et al. 2024 (arXiv 2411.04330), sec. 4",
@@ -82,7 +82,7 @@ MIXTURE_OF_EXPERTS = Law(
     "mixture_of_experts",
     f"E + A * {_X}**delta * N**(gamma * log({_X}) - alpha) + B * {_X}**omega * D**(zeta * log({_X}) - beta)",
     ("N", "D", "X"),
-    (FLOOR, *_SIZE_AND_TOKENS, exponent("alpha"), exponent("beta"), slope("delta", -1.5, 0.5),
+    (IRREDUCIBLE, *_SIZE_AND_TOKENS, exponent("alpha"), exponent("beta"), slope("delta", -1.5, 0.5),
      slope("omega", -0.5, 1.5), *_COUPLINGS,
      Param("Xstart", "experts", low=0.5, high=32.0, start=(1.0, 8.0), log=True), _MAX_EXPERTS),
     "L = E + A X^delta N^(gamma ln X - alpha) + B X^omega D^(zeta ln X - beta), N active parameters, X a saturating "
@@ -93,7 +93,7 @@ MIXTURE_OF_EXPERTS = Law(
     search=SearchForm(  # F and T are the terms of a model at the middle of the rows with one effective expert
         f"E + F * {_SEARCHED_X}**s * (N / N0)**(gamma * log({_SEARCHED_X}) - alpha)"
         f" + T * {_SEARCHED_X}**t * (D / D0)**(zeta * log({_SEARCHED_X}) - beta)",
-        (FLOOR, coefficient("F", "1", "nats"), coefficient("T", "1", "nats"), exponent("alpha"), exponent("beta"),
+        (IRREDUCIBLE, coefficient("F", "1", "nats"), coefficient("T", "1", "nats"), exponent("alpha"), exponent("beta"),
          slope("s", -0.8, 0.2), slope("t", -0.5, 0.3), *_COUPLINGS,
          Param("Z", low=0.5, high=1e3, start=(1.0, 8.0), log=True), _MAX_EXPERTS),
         (("E", "E"), ("A", "F * N0**alpha"), ("B", "T * D0**beta"), ("alpha", "alpha"), ("beta", "beta"),

@@ -1,10 +1,10 @@
-"""The parameters that most laws have: coefficients of power laws, their exponents, and a loss that stays."""
+"""The parameters that most laws have: coefficients of power laws, their exponents, and the irreducible loss."""
 
 from __future__ import annotations
 
 from sweeplaw.analysis.laws.law import MAX_EXPONENT, Param
 
-FLOOR = Param("E", "nats/token", start=(0.1, 4.0))
+IRREDUCIBLE = Param("E", "nats/token", start=(0.1, 4.0))
 
 
 def coefficient(name: str, scale: str, unit: str) -> Param:

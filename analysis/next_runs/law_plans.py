@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 Point = tuple[float, float]  # N, D
 
 TARGET_AHEAD = 10.0  # times the compute of the largest run: the target where none is given
-DEAREST = 10.0  # times the compute of the largest run: no trial of a plan is dearer
+MOST_EXPENSIVE = 10.0  # times the compute of the largest run: no trial of a plan takes more
 LEAST_GAIN = 0.05  # of the standard error: less is not worth a launch
 STEP = 1e-5  # of a parameter, relative: central differences of the law
 RIDGE = 1e-10  # of the mean information: a direction that no run tells about stays finite
@@ -66,7 +66,7 @@ def law_plans(fit: Fit, target: Point | None = None) -> list[RunPlan]:
     require_positive({"N of the target": target[0], "D of the target": target[1]})
     k, _ = flops_per_nd(fit)
     before = standard_error(fit, target)
-    limit = DEAREST * float(compute_of(fit, k).max())
+    limit = MOST_EXPENSIVE * float(compute_of(fit, k).max())
     plans = []
     for title, why, points in _candidates(fit, k):
         prices = [k * n * d for n, d in points]

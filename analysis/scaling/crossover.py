@@ -58,16 +58,16 @@ class Crossing(Shown):
         return "A" if self.a_better_at_high >= 0.5 else "B"
 
     @property
-    def told(self) -> bool:
-        """Whether the draws tell that one curve overtakes the other inside the range, and between which two places."""
+    def located(self) -> bool:
+        """Whether the draws show that one curve overtakes the other inside the range, between two finite places."""
         return bool(np.isfinite([self.within.low, self.within.high]).all())
 
     def verdict(self) -> str:
-        """Return what the draws tell of the crossing, for a person."""
+        """Return a sentence on what the draws show about the crossing."""
         low, high, level = self.within.low, self.within.high, percent(self.within.level)
         one, other = (self.winner, "B" if self.winner == "A" else "A")
         span = f"{self.axis} = {self.low:.3g} and {self.high:.3g}"
-        if self.told:
+        if self.located:
             return (
                 f"{one} overtakes {other} between {self.axis} = {low:.4g} and {high:.4g} ({level} of the paired draws)"
             )
@@ -80,7 +80,7 @@ class Crossing(Shown):
         return f"cannot tell whether {one} overtakes {other} between {span}, nor where"
 
     def headline(self) -> tuple[str, ...]:
-        """Return where the curves cross, how likely, and what that tells."""
+        """Return where the curves cross, how likely that is, and the verdict."""
         where = "no crossing" if self.estimate is None else f"crossing at {self.axis} = {self.estimate:.4g}"
         ends = f"[{self.interval.low:.4g}, {self.interval.high:.4g}] in {self.probability:.0%} of the paired draws"
         span = f"between {self.axis} = {self.low:.3g} and {self.high:.3g}"
@@ -90,7 +90,7 @@ class Crossing(Shown):
         """Return the crossing as plain values for JSON, without its draws."""
         values = {name: getattr(self, name) for name in self.__slots__ if name not in ("draws", "interval", "within")}
         intervals = {"interval": self.interval.values(), "within": self.within.values()}
-        return dict(finite({**values, **intervals, "told": self.told, "verdict": self.verdict()}))
+        return dict(finite({**values, **intervals, "told": self.located, "verdict": self.verdict()}))
 
 
 def crossover(
@@ -118,7 +118,7 @@ def crossover(
     grid = np.geomspace(low, high, POINTS)
     axis, curve = _curves(a, b, fixed or {}, k)
     if not force and (failures := [f"{fit.law.name}: {why}" for fit in (a, b) if (why := failure(fit.adequacy))]):
-        raise InputError(failures, hints=["no crossing of such laws is told (force=True gives it all the same)"])
+        raise InputError(failures, hints=["a crossing is not reported for such laws; force=True overrides"])
     first, second = _pair(a.draws.params, b.draws.params, seed)
     difference = curve(a, grid, first) - curve(b, grid, second)
     point = curve(a, grid, a.theta[None]) - curve(b, grid, b.theta[None])

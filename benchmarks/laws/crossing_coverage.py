@@ -57,7 +57,7 @@ def replicate(rng: np.random.Generator, crossing: float, seeds: int) -> tuple[fl
         found = recipe_crossing(study, "late", "early", "N")
     except InputError:
         return np.nan, False, True
-    return float(found.within.low <= crossing <= found.within.high), found.told, False
+    return float(found.within.low <= crossing <= found.within.high), found.located, False
 
 
 def measured(replications: int) -> list[dict[str, float | str]]:

@@ -161,8 +161,11 @@ def _existing(profile: Profile) -> Iterator[ClusterInfo]:
 
 @contextmanager
 def _private(profile: Profile) -> Iterator[Connecting]:
-    with kept(profile.temp_dir, lambda folder: _servers(profile, folder)) as keeper, environment(keeper.names):
-        yield lambda: _joined(profile, keeper)
+    with (
+        kept(profile.temp_dir, lambda folder: _servers(profile, folder)) as kept_folder,
+        environment(kept_folder.names),
+    ):
+        yield lambda: _joined(profile, kept_folder)
 
 
 def _servers(profile: Profile, folder: Path) -> CommandLine:
@@ -191,10 +194,10 @@ def _on_loopback(profile: Profile) -> bool:
 
 
 @contextmanager
-def _joined(profile: Profile, keeper: KeptFolder) -> Iterator[ClusterInfo]:
-    address = keeper.answer(head.ADDRESS)
+def _joined(profile: Profile, kept_folder: KeptFolder) -> Iterator[ClusterInfo]:
+    address = kept_folder.answer(head.ADDRESS)
     if not address:
-        raise failed_servers(keeper.errors())
+        raise failed_servers(kept_folder.errors())
     with loopback_here(_on_loopback(profile)):
         yield from _session(profile, address=address)
 

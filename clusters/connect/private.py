@@ -106,29 +106,29 @@ def private_folder(base: str | None) -> Iterator[Path]:
     A process of its own does both, so they happen even if this one is killed. Raise ConnectError if no folder short
     enough for Ray's sockets can be made.
     """
-    with kept(base, lambda folder: CommandLine((), {})) as keeper:
-        yield keeper.folder
+    with kept(base, lambda folder: CommandLine((), {})) as kept_folder:
+        yield kept_folder.folder
 
 
 @contextmanager
 def kept(base: str | None, command_for: Callable[[Path], CommandLine]) -> Iterator[KeptFolder]:
     """Make a private folder for the block, and run the command for it; then end and remove everything."""
-    with signals_held():  # so that a folder never stays without its keeper
+    with signals_held():  # so that a folder never exists without its cleanup process
         folder = _make_folder(base)
         try:
-            keeper = _start_keeper(folder, command_for(folder))
+            kept_folder = _start_cleanup(folder, command_for(folder))
         except BaseException:
             cleanup.remove(str(folder))
             raise
     try:
-        yield keeper
+        yield kept_folder
     finally:
-        if keeper.end():  # it was killed
+        if kept_folder.end():  # it was killed
             cleanup.end(str(folder))
             cleanup.remove(str(folder))
 
 
-def _start_keeper(folder: Path, command: CommandLine) -> KeptFolder:
+def _start_cleanup(folder: Path, command: CommandLine) -> KeptFolder:
     (folder / RAYS).mkdir()
     (folder / cleanup.SCRATCH).symlink_to(tempfile.mkdtemp(prefix="sweeplaw-"))
     lock = _locked(folder)
@@ -140,7 +140,7 @@ def _start_keeper(folder: Path, command: CommandLine) -> KeptFolder:
                 stdout=subprocess.PIPE,
                 text=True,
                 pass_fds=(lock,),
-                start_new_session=True,  # Ctrl-C in a terminal, or `timeout`, is for the driver, which ends the keeper
+                start_new_session=True,  # Ctrl-C in a terminal, or `timeout`, reaches the driver alone, which ends it
             )
         return KeptFolder(folder, process, command.names)
     finally:

@@ -17,17 +17,18 @@ from sweeplaw.trials.store_format.exclusions import exclusions as exclusions_of
 
 EVERY = "true"  # the condition that excludes all trials
 
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
-def _untold(sentence: str) -> None: ...
+def _ignore(sentence: str) -> None: ...
 
 
-def exclude_where(store: Store, where: str, reason: str, tell: Tell = _untold) -> list[str]:
+def exclude_where(store: Store, where: str, reason: str, notify: Notify = _ignore) -> list[str]:
     """Exclude the trials, in any state, for which ``where`` holds; return their ids. Raise InputError, OSError.
 
     Only the condition `EVERY`, and one that names trials by their ids, exclude all there are: that of any other is
-    likely to be a slip. ``tell`` gets sentences on trials for which the condition is unknown or computes an infinity.
+    likely to be a mistake. ``notify`` is called with a sentence on the trials for which the condition is unknown, and
+    one on those for which it computes an infinity.
     """
     store.report(exclusions_of(store.location).faults)
     if not reason.strip():
@@ -43,15 +44,15 @@ def exclude_where(store: Store, where: str, reason: str, tell: Tell = _untold) -
     if found.ids and len(found.ids) == found.among and not named:
         every = "the only trial" if found.among == 1 else f"all {counted(found.among, 'trial')}"
         raise InputError([f"{where!r} holds for {every} in the data; --where {EVERY} excludes all", *found.notes])
-    _tell(found, tell)
+    _notify(found, notify)
     exclusions.exclude(store, found.ids, reason.strip())
     return found.ids
 
 
-def restore_where(store: Store, where: str, tell: Tell = _untold) -> list[str]:
+def restore_where(store: Store, where: str, notify: Notify = _ignore) -> list[str]:
     """Restore the excluded trials for which ``where`` holds; return their ids. Raise InputError, OSError.
 
-    ``tell`` as in `exclude_where`.
+    ``notify`` is called as in `exclude_where`.
     """
     store.report(exclusions_of(store.location).faults)
 
@@ -61,7 +62,7 @@ def restore_where(store: Store, where: str, tell: Tell = _untold) -> list[str]:
 
     found, faults = tables.unless_damaged(choose)
     store.report(faults)
-    _tell(found, tell)
+    _notify(found, notify)
     exclusions.restore(store, found.ids)
     return found.ids
 
@@ -88,9 +89,9 @@ def _chosen(trials: pl.LazyFrame, where: str) -> _Chosen:
     return _Chosen(ids, frame.height, [sentence for sentence, count in notes.items() if count])
 
 
-def _tell(found: _Chosen, tell: Tell) -> None:
+def _notify(found: _Chosen, notify: Notify) -> None:
     for sentence in found.notes:
-        tell(sentence)
+        notify(sentence)
 
 
 def _computed(holds: pl.Expr, trials: pl.LazyFrame) -> Iterator[pl.Expr]:

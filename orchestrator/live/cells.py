@@ -16,7 +16,7 @@ _ROW = "__row"
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
+class CellProgress:
     """``frame`` has a row for each point, ascending by the columns ``keys``: these, `planned` (null if unknown),
     `ended`, `completed`, `best` (the least loss of a completed trial), the `knobs` of that trial, and `complete`.
 
@@ -40,7 +40,7 @@ def runs(rows: pl.DataFrame) -> pl.DataFrame:
 
 def cells(
     trials: pl.DataFrame, by: Axes, launches: Sequence[Mapping[str, Any]], *, open_: bool, running: bool
-) -> Cells:
+) -> CellProgress:
     """Return the cells of ``trials`` (`runs`) and of what ``launches`` planned.
 
     ``open_``: some planned trial has not ended. Without one every cell is complete, and with one those of which it is
@@ -76,7 +76,7 @@ def cells(
         frame = frame.with_columns(planned=pl.coalesce("planned", "ended"))
     else:
         complete = (pl.col("ended") >= pl.col("planned")).fill_null(False)
-    return Cells(keys, knobs, frame.with_columns(complete=complete))
+    return CellProgress(keys, knobs, frame.with_columns(complete=complete))
 
 
 def _planned(launches: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import polars as pl
 
 from sweeplaw.analysis.tables.families import Axes, axes
 from sweeplaw.analysis.tables.tables import Tables
-from sweeplaw.orchestrator.live.cells import Cells, cells, runs
+from sweeplaw.orchestrator.live.cells import CellProgress, cells, runs
 from sweeplaw.orchestrator.live.followed import KEPT, FollowedStore
 from sweeplaw.orchestrator.monitor.status import Progress, progress
 from sweeplaw.orchestrator.store.clocks import approximate_store_time
@@ -36,7 +36,7 @@ class Overview:
     rows: pl.DataFrame
     progress: Progress
     by: Axes | None
-    cells: Cells | None
+    cells: CellProgress | None
     launches: tuple[Mapping[str, Any], ...]
     why_not: str = ""
     number: int = 0

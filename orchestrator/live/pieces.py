@@ -63,7 +63,7 @@ def pieces(templates: Environment, found: Overview, figures: Figures | None, not
     card = filling_card(found, trials, "map")
     html = {
         "strip": parts.strip(found, *_shares(found)),
-        "told": parts.told(trials.height, asked, fault),
+        "match_count": parts.match_count(trials.height, asked, fault),
         "map": parts.map(card, found, legend()),
         "running": parts.running(found, _running(found)),
         "law": _law(parts, figures, note),

@@ -193,7 +193,7 @@ def group_at(sweep: SweepSpec, values: Mapping[str, Value], dropped: Counter[str
 
 
 def _merged(groups: Sequence[Group]) -> Group:
-    """Return the trials of several groups as one, whose cost is that of the dearest."""
+    """Return the trials of several groups as one group with the cost of the most expensive."""
     tables = [group.spec(index).knobs for group in groups for index in range(len(group.ids))]
     names = tuple(name for name, value in tables[0].items() if any(knobs[name] != value for knobs in tables))
     return replace(

@@ -104,7 +104,7 @@ def _spent(left: RemainingBudget) -> bool:
 
 
 def _costs(space: Space) -> list[float] | None:
-    """Return the FLOPs of the cheapest and of the dearest setting; None if unknown."""
+    """Return the FLOPs of the cheapest and of the most expensive setting; None if unknown."""
     groups = [(group, len(group.ids)) for group in space.examples]
     known = [group.cost.flops * seeds for group, seeds in groups if group.cost.flops is not None]
     if space.finite:
@@ -128,7 +128,7 @@ def _trials(space: Space, costs: list[float] | None) -> list[int] | None:
 
 def _flops(space: Space, trials: list[int] | None, costs: list[float] | None) -> list[float] | None:
     """Return the least and the most FLOPs of the trials that the budget pays for: all at the cheapest settings, or all
-    at the dearest. Paused trials need not end, so that there is no least. None if unknown.
+    at the most expensive. The least is 0 for searches that pause or stop trials. None if unknown.
     """
     if trials is None or costs is None:
         return None

@@ -64,14 +64,14 @@ def train(
     clock: Clock,
     checkpointer: Checkpointer | None = None,
     checkpoints: dict[str, Saved] | None = None,
-    keeper: WeightSaver | None = None,
+    saver: WeightSaver | None = None,
 ) -> Generator[CurvePoint | Outcome, None, None]:
     """Train the trials, which have the same number of members; yield curve points and one outcome for each.
 
     ``checkpoints`` has one of every trial or none, and is emptied. The points that they contain are yielded again
-    first. ``keeper`` keeps their weights. Closing the iterator stops training. Raise PeerLost.
+    first. ``saver`` keeps their weights. Closing the iterator stops training. Raise PeerLost.
     """
-    checkpointer, keeper = checkpointer or Checkpointer(), keeper or WeightSaver()
+    checkpointer, saver = checkpointer or Checkpointer(), saver or WeightSaver()
     size = len(groups[0].members)
     active = [TrialInProgress(group, recipe, slice(i * size, (i + 1) * size), clock) for i, group in enumerate(groups)]
     stacks = _stacks(groups, recipe, data, device)
@@ -97,13 +97,13 @@ def train(
             evaluations = evaluate(stacks, validation, size, subsets=point == points.curve[-1])
             for trial in active:
                 trial.add_evaluation(evaluations[trial.rows.start // size])
-            keeper.snapshot(active, stacks)
+            saver.snapshot(active, stacks)
         for trial in active:
             yield trial.point(evaluated=evaluated) if trial.diverged_at is None else trial.diverged()
         active = [trial for trial in active if trial.diverged_at is None]
         if not active:
             return
-    messages = keeper.keep(active, stacks)
+    messages = saver.keep(active, stacks)
     for trial in active:
         yield trial.completed(len(stacks[0].micro_batches), messages.get(trial.group.trial_id))
 

@@ -78,8 +78,8 @@ def _reducible(setup: Setup, theta: Array, rows: Array) -> Array:
     law, problem = setup.law, setup.problem
     predicted = problem.bound.predict(theta[None])[0][rows]
     known = {**dict(law.fixed), **dict(zip(law.names, setup.to_law_units(theta[None])[0].tolist(), strict=True))}
-    floor = known.get(law.asymptote or "", 0.0)
-    share = np.maximum(1 - floor / predicted, LEAST_REDUCIBLE)
+    asymptote = known.get(law.asymptote or "", 0.0)
+    share = np.maximum(1 - asymptote / predicted, LEAST_REDUCIBLE)
     share = share if problem.space == "log" else share * predicted
     return np.asarray(share / np.exp(np.mean(np.log(share))) * np.sqrt(problem.weights[rows]))
 

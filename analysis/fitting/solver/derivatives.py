@@ -24,7 +24,7 @@ np.empty(3 << 20)
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class BatchProblem:
     """A law bound to its data, with losses and weights: shared, or one row for each batch member."""
 
     bound: Bound
@@ -32,11 +32,11 @@ class Problem:
     weights: Array
     space: Space
 
-    def take(self, rows: Array) -> Problem:
+    def take(self, rows: Array) -> BatchProblem:
         """Return the problem of these batch members."""
         losses = self.losses if self.losses.ndim == 1 else self.losses[rows]
         weights = self.weights if self.weights.ndim == 1 else self.weights[rows]
-        return Problem(self.bound, losses, weights, self.space)
+        return BatchProblem(self.bound, losses, weights, self.space)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def _part(array: Array, members: slice, rows: slice) -> Array:
     return array[None, rows] if array.ndim == 1 else array[members, rows]
 
 
-def mean_penalties(problem: Problem, theta: Array, delta: Array) -> Array:
+def mean_penalties(problem: BatchProblem, theta: Array, delta: Array) -> Array:
     """Return the mean Huber penalty at each vector: (batch,). NaN where the law is not positive in log space."""
     total = np.zeros(theta.shape[0])
     for members, rows in blocks(theta.shape[0], problem.bound.rows):
@@ -74,14 +74,14 @@ def mean_penalties(problem: Problem, theta: Array, delta: Array) -> Array:
     return np.asarray(total / np.sum(problem.weights, axis=-1))
 
 
-def _residual(problem: Problem, predicted: Array, members: slice, rows: slice) -> Array:
+def _residual(problem: BatchProblem, predicted: Array, members: slice, rows: slice) -> Array:
     losses = _part(problem.losses, members, rows)
     if problem.space == "raw":
         return np.asarray(losses - predicted)
     return np.asarray(np.log(losses) - np.log(predicted))
 
 
-def differentiate(problem: Problem, theta: Array, delta: Array) -> Derivatives:
+def differentiate(problem: BatchProblem, theta: Array, delta: Array) -> Derivatives:
     """Return value, gradient, curvature and majorant at each vector, exact up to the kinks of the penalty."""
     batch, count = theta.shape
     sums = Derivatives(
@@ -98,7 +98,9 @@ def differentiate(problem: Problem, theta: Array, delta: Array) -> Derivatives:
     )
 
 
-def _add_block(problem: Problem, theta: Array, delta: Array, members: slice, rows: slice, sums: Derivatives) -> None:
+def _add_block(
+    problem: BatchProblem, theta: Array, delta: Array, members: slice, rows: slice, sums: Derivatives
+) -> None:
     """Add the terms of one block to ``sums``, in place."""
     function = problem.bound.function
     nodes = problem.bound(theta[members], 2, rows)

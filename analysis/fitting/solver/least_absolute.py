@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import linprog, lsq_linear
 from scipy.sparse import csr_matrix, eye, hstack
 
-from sweeplaw.analysis.fitting.solver.derivatives import Problem
+from sweeplaw.analysis.fitting.solver.derivatives import BatchProblem
 from sweeplaw.analysis.fitting.solver.newton import Box
 from sweeplaw.analysis.fitting.solver.objectives import residuals
 
@@ -22,7 +22,7 @@ ZERO_RESIDUAL = 1e-7  # of the mean absolute residual: below it the law passes t
 MAX_ROWS = 20000  # beyond it the smoothed optimum stands: the exact one moves the value by less than rounding
 
 
-def polish_least_absolute(problem: Problem, box: Box, theta: Array) -> Array:
+def polish_least_absolute(problem: BatchProblem, box: Box, theta: Array) -> Array:
     """Return the vector (p,) of least absolute deviations near ``theta``, both in centred units."""
     if problem.bound.rows > MAX_ROWS:
         return theta
@@ -47,7 +47,7 @@ def polish_least_absolute(problem: Problem, box: Box, theta: Array) -> Array:
     return theta
 
 
-def subgradient(problem: Problem, theta: Array, inside: Array) -> float:
+def subgradient(problem: BatchProblem, theta: Array, inside: Array) -> float:
     """Return the distance of zero from the subdifferential of the sum of absolute residuals, scaled and relative.
 
     Rows the law passes through contribute with any sign, up to their weight; all others contribute their weight with
@@ -63,12 +63,12 @@ def subgradient(problem: Problem, theta: Array, inside: Array) -> float:
     return float(np.linalg.norm(pull) / np.sum(problem.weights))
 
 
-def _absolute_sum(problem: Problem, theta: Array) -> float:
+def _absolute_sum(problem: BatchProblem, theta: Array) -> float:
     predicted = problem.bound.predict(theta[None])[0]
     return float(np.sum(problem.weights * np.abs(residuals(problem.losses, predicted, problem.space))))
 
 
-def _linearise(problem: Problem, theta: Array) -> tuple[Array, Array]:
+def _linearise(problem: BatchProblem, theta: Array) -> tuple[Array, Array]:
     """Return the residuals (n,) and the slopes (n, p) of the prediction, in the objective's space."""
     function = problem.bound.function
     nodes = problem.bound(theta[None], 1)

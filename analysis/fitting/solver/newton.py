@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.solver.derivatives import Derivatives, Problem, differentiate
+from sweeplaw.analysis.fitting.solver.derivatives import BatchProblem, Derivatives, differentiate
 
 Array = np.ndarray
 
@@ -57,7 +57,7 @@ class _State:
 
 @np.errstate(all="ignore")  # a trial outside the law's domain is NaN or infinite, and is rejected
 def minimise(
-    problem: Problem, start: Array, target: float, box: Box, *,
+    problem: BatchProblem, start: Array, target: float, box: Box, *,
     initial_delta: Array | float = 0.0, tolerance: float = CONVERGED, max_steps: int = 300,
 ) -> Minimum:  # fmt: skip
     """Return the local minimum of the mean Huber penalty at threshold ``target`` reached from each start (batch, p).
@@ -86,12 +86,12 @@ def minimise(
     return Minimum(best, value, converged)
 
 
-def _mean_square(problem: Problem) -> Array:
+def _mean_square(problem: BatchProblem) -> Array:
     observed = problem.losses if problem.space == "raw" else np.ones(1)
     return np.asarray(np.mean(np.square(observed), axis=-1))
 
 
-def _initial_state(problem: Problem, start: Array, delta: Array, box: Box) -> _State:
+def _initial_state(problem: BatchProblem, start: Array, delta: Array, box: Box) -> _State:
     z = _search_coordinates(np.clip(start, box.low, box.high), box)
     here = _differentiate(problem, z, delta, box)
     return _State(z, delta.copy(), np.full(start.shape[0], 1e-3), here)
@@ -105,7 +105,7 @@ def _parameters(z: Array, box: Box) -> Array:
     return np.clip(np.where(box.log, np.exp(np.where(box.log, z, 0.0)), z), box.low, box.high)
 
 
-def _differentiate(problem: Problem, z: Array, delta: Array, box: Box) -> Derivatives:
+def _differentiate(problem: BatchProblem, z: Array, delta: Array, box: Box) -> Derivatives:
     """Return the derivatives with respect to the search coordinates ``z``."""
     theta = _parameters(z, box)
     found = differentiate(problem, theta, delta)
@@ -124,7 +124,7 @@ def _take(state: _State, keep: Array) -> _State:
 
 
 def _step(
-    problem: Problem, state: _State, target: float, box: Box, perfect_value: Array, tolerance: float
+    problem: BatchProblem, state: _State, target: float, box: Box, perfect_value: Array, tolerance: float
 ) -> tuple[Array, Array]:
     """Take one damped step of every member, in place. Return which are finished and which cannot move."""
     low, high = _search_coordinates(box.low, box), _search_coordinates(box.high, box)

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.solver.derivatives import Derivatives, Problem, differentiate
+from sweeplaw.analysis.fitting.solver.derivatives import BatchProblem, Derivatives, differentiate
 from sweeplaw.analysis.fitting.solver.least_absolute import polish_least_absolute
 from sweeplaw.analysis.fitting.solver.newton import Box, Minimum, minimise
 from sweeplaw.analysis.fitting.solver.objectives import Objective, residuals
@@ -38,7 +38,7 @@ class Setup:
 
     law: Law
     objective: Objective
-    problem: Problem
+    problem: BatchProblem
     box: Box
     centre: tuple[float, ...]
     delta: float
@@ -76,7 +76,7 @@ def set_up(law: Law, objective: Objective, inputs: Mapping[str, Array], losses: 
     box = _box(law)
     delta = {"ls": np.inf, "lad": LAD_DELTA, "huber": objective.delta or 0.0}[objective.name]
     relative = weights / np.mean(weights)
-    return Setup(law, objective, Problem(bound, losses, relative, objective.space), box, centre, float(delta))
+    return Setup(law, objective, BatchProblem(bound, losses, relative, objective.space), box, centre, float(delta))
 
 
 def _box(law: Law) -> Box:
@@ -113,7 +113,7 @@ def _in_order(setup: Setup) -> Setup:
     order = np.lexsort((problem.weights, problem.losses, *inputs))
     ordered = {**problem.bound.columns, **{node: column[:, order] for node, column in columns.items()}}
     bound = replace(problem.bound, columns=ordered)
-    return replace(setup, problem=Problem(bound, problem.losses[order], problem.weights[order], problem.space))
+    return replace(setup, problem=BatchProblem(bound, problem.losses[order], problem.weights[order], problem.space))
 
 
 def _best_least_absolute(setup: Setup, starts: list[Array]) -> tuple[Array, int]:
@@ -134,7 +134,7 @@ def _descend(setup: Setup) -> Minimum:
     return minimise(problem, best, setup.delta, setup.box, tolerance=START_TOLERANCE)
 
 
-def _minima(setup: Setup, problem: Problem) -> Minimum:
+def _minima(setup: Setup, problem: BatchProblem) -> Minimum:
     """Return the minimum reached from each start: of STARTS, and of the others too if they are needed.
 
     They are if no two of the first agree, or if minima are so many that several starts may agree on a wrong one.
@@ -149,7 +149,7 @@ def _minima(setup: Setup, problem: Problem) -> Minimum:
     return Minimum(*both)
 
 
-def _reached(setup: Setup, problem: Problem, points: Array) -> Minimum:
+def _reached(setup: Setup, problem: BatchProblem, points: Array) -> Minimum:
     """Return the minimum reached from each point. If few agree, unconverged ones continue without the step limit."""
     scales = np.resize(np.array(INITIAL_DELTAS), len(points))  # unused by least squares, whose threshold is infinite
     descend = partial(minimise, initial_delta=scales * residual_scale(problem, points[0]), tolerance=START_TOLERANCE)
@@ -164,7 +164,7 @@ def _agreeing(found: Minimum) -> int:
     return int(np.sum(found.value <= np.nanmin(found.value) * (1 + SAME_OPTIMUM) + 1e-26))
 
 
-def _starts(setup: Setup, problem: Problem) -> Array:
+def _starts(setup: Setup, problem: BatchProblem) -> Array:
     """Return the vectors (batch, p) from which minima are sought: those of the law's search form, if it has one."""
     form = in_search_form(setup, problem)
     if form is None:
@@ -175,7 +175,7 @@ def _starts(setup: Setup, problem: Problem) -> Array:
     return np.asarray(theta[np.argsort(found.value, kind="stable")])
 
 
-def in_search_form(setup: Setup, problem: Problem) -> Setup | None:
+def in_search_form(setup: Setup, problem: BatchProblem) -> Setup | None:
     """Return the setup on the rows of ``problem`` in the law's search form, None if it has none."""
     if setup.law.search is None or setup.law.fixed:  # a fixed parameter may remove an input, which then has no mean
         return None
@@ -186,15 +186,15 @@ def in_search_form(setup: Setup, problem: Problem) -> Setup | None:
     return replace(setup, law=form, problem=replace(problem, bound=bound), box=_box(form))
 
 
-def _columns(problem: Problem) -> list[Array]:
+def _columns(problem: BatchProblem) -> list[Array]:
     return [problem.bound.columns[node][0] for node in _data_nodes(problem)]
 
 
-def _means(problem: Problem) -> list[float]:
+def _means(problem: BatchProblem) -> list[float]:
     return [float(np.exp(np.mean(np.log(column)))) for column in _columns(problem)]
 
 
-def _screened(setup: Setup, problem: Problem, points: Array) -> Array:
+def _screened(setup: Setup, problem: BatchProblem, points: Array) -> Array:
     """Return more than STARTS points after a few steps each, at a threshold that joins minima: the lowest first."""
     if len(points) <= STARTS:
         return points
@@ -204,7 +204,7 @@ def _screened(setup: Setup, problem: Problem, points: Array) -> Array:
     return np.asarray(few.theta[order])
 
 
-def residual_scale(problem: Problem, theta: Array) -> float:
+def residual_scale(problem: BatchProblem, theta: Array) -> float:
     """Return the median absolute residual at a vector (p,), over the normal's: robust, 0 for a perfect fit."""
     residual = residuals(problem.losses, problem.bound.predict(theta[None])[0], problem.space)
     known = np.abs(residual[np.isfinite(residual)])
@@ -221,12 +221,12 @@ def quick(setup: Setup) -> Array:
     return np.asarray(found.theta[np.nanargmin(found.value)])
 
 
-def _rows(problem: Problem, rows: Array) -> Problem:
+def _rows(problem: BatchProblem, rows: Array) -> BatchProblem:
     data = [column[rows] for column in _columns(problem)]
-    return Problem(problem.bound.function.bind(data), problem.losses[rows], problem.weights[rows], problem.space)
+    return BatchProblem(problem.bound.function.bind(data), problem.losses[rows], problem.weights[rows], problem.space)
 
 
-def _data_nodes(problem: Problem) -> list[int]:
+def _data_nodes(problem: BatchProblem) -> list[int]:
     """Return the node of each input, in the law's order."""
     function = problem.bound.function
     nodes = {function.graph.nodes[number]: number for number in function.data_only}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sweeplaw.analysis.fitting.solver.derivatives import Problem, mean_penalties
+from sweeplaw.analysis.fitting.solver.derivatives import BatchProblem, mean_penalties
 from sweeplaw.analysis.fitting.solver.newton import Box, solve_positive
 from sweeplaw.analysis.laws.law import Law
 
@@ -22,7 +22,7 @@ SCREENED = 64  # tried for a few steps first, where more than two parameters are
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
 
 
-def starting_points(law: Law, problem: Problem, box: Box, delta: float) -> Array:
+def starting_points(law: Law, problem: BatchProblem, box: Box, delta: float) -> Array:
     """Return the parameter vectors (batch, p), in centred units, to start from: the best of the grid, then some others.
 
     They are at most STARTS, or SCREENED for a law of more than two non-linear parameters.
@@ -77,7 +77,7 @@ def _halton(count: int, base: int) -> Array:
     return result
 
 
-def project(problem: Problem, theta: Array, linear: tuple[int, ...], box: Box, delta: float) -> Array:
+def project(problem: BatchProblem, theta: Array, linear: tuple[int, ...], box: Box, delta: float) -> Array:
     """Return ``theta`` (batch, p) with its linear parameters at their bounded, reweighted least squares solution."""
     function, theta = problem.bound.function, theta.copy()
     theta[:, list(linear)] = 1.0

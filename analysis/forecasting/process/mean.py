@@ -101,8 +101,8 @@ class BoundMean:
         """Return the share of the loss that is not its asymptote: (n,), 1 for a law without one."""
         law = self.mean.law
         index, fixed = asymptote(law), dict(law.fixed).get(law.asymptote or "", 0.0)
-        floor = fixed if index is None else _values(self.mean.forward[index : index + 1], theta)[0]
-        return np.asarray(1.0 - floor / np.exp(self.value(theta)))
+        lower = fixed if index is None else _values(self.mean.forward[index : index + 1], theta)[0]
+        return np.asarray(1.0 - lower / np.exp(self.value(theta)))
 
 
 def _values(functions: Sequence[Function], at: Array) -> Array:

@@ -37,8 +37,8 @@ class Asymptotes:
 
     def at(self, x: Array) -> Array:
         """Return the loss at ``x`` (m,) in each scenario: (S, m)."""
-        floor, scale, exponent = (self.params[:, [index]] for index in range(PARAMETERS))
-        return np.asarray(floor + scale * np.asarray(x, dtype=float) ** -exponent)
+        asymptote, scale, exponent = (self.params[:, [index]] for index in range(PARAMETERS))
+        return np.asarray(asymptote + scale * np.asarray(x, dtype=float) ** -exponent)
 
 
 def asymptotes(x: Array, losses: Array, weights: Array) -> Asymptotes:
@@ -74,13 +74,13 @@ def at_bound(params: Array) -> list[str]:
     return [_bound(*row) for row in params]
 
 
-def _bound(floor: float, scale: float, exponent: float) -> str:
-    if exponent <= AT_BOUND or floor <= AT_BOUND:
+def _bound(asymptote: float, scale: float, exponent: float) -> str:
+    if exponent <= AT_BOUND or asymptote <= AT_BOUND:
         which = "exponent" if exponent <= AT_BOUND else "limit"
         return f"the {which} runs to 0: the losses fall without an end in sight"
     if exponent >= STEEP:
         return f"the exponent runs to its bound ({exponent:.3g}): the losses fall once and then no more"
-    return "the coefficient runs to 0: the losses do not fall" if scale <= AT_BOUND * floor else ""
+    return "the coefficient runs to 0: the losses do not fall" if scale <= AT_BOUND * asymptote else ""
 
 
 def shape_fault(x: Array, losses: Array) -> str:

@@ -20,8 +20,8 @@ AXES = ("N", "U", "K")
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
-    """The mean losses of one recipe and setting along K at one N and U: ``k`` rising, ``losses``, their errors.
+class EnsembleCurve:
+    """Mean losses of one recipe and setting along K at one N and U: ascending ``k``, ``losses`` and their errors.
 
     ``picks`` are the losses by which settings are chosen, ``flops`` the mean FLOPs of a run with its teachers, (n,).
     """
@@ -36,15 +36,15 @@ class Cells:
     errors: Errors
 
 
-def cells(runs: Runs, noise: float | None = None) -> dict[str, list[Cells]]:
-    """Return the cells of each recipe. ``noise`` is the standard deviation of one run where no seeds repeat."""
+def cells(runs: Runs, noise: float | None = None) -> dict[str, list[EnsembleCurve]]:
+    """Return the curves of each recipe. ``noise`` is the standard deviation of one run where no seeds repeat."""
     return {
         str(recipe): list(_of_recipe(part, runs.knobs, noise))
         for (recipe,), part in runs.frame.group_by("recipe", maintain_order=True)
     }
 
 
-def _of_recipe(frame: pl.DataFrame, knobs: tuple[str, ...], noise: float | None) -> Iterator[Cells]:
+def _of_recipe(frame: pl.DataFrame, knobs: tuple[str, ...], noise: float | None) -> Iterator[EnsembleCurve]:
     measured, by = pl.col("loss"), [*knobs, *AXES]
     spent = pl.col("flops") + pl.col("teacher_flops").fill_null(0)
     means = frame.group_by(by, maintain_order=True).agg(
@@ -60,7 +60,7 @@ def _of_recipe(frame: pl.DataFrame, knobs: tuple[str, ...], noise: float | None)
         setting = dict(zip(knobs, key[: len(knobs)], strict=True))
         errors = _by_members(subsets, setting, part) or _by_runs(part, pooled, noise)
         k, loss, pick, flops = (part[name].cast(pl.Float64).to_numpy() for name in ("K", "loss", "pick", "flops"))
-        yield Cells(setting, float(part["N"][0]), float(part["U"][0]), k, loss, pick, flops, errors)
+        yield EnsembleCurve(setting, float(part["N"][0]), float(part["U"][0]), k, loss, pick, flops, errors)
 
 
 def _pooled(means: pl.DataFrame) -> tuple[float, float]:

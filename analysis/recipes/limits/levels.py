@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeplaw.analysis.recipes.limits.cells import Cells
+from sweeplaw.analysis.recipes.limits.cells import EnsembleCurve
 from sweeplaw.analysis.recipes.limits.limit import Curve, Limit, limits_of
 from sweeplaw.analysis.recipes.limits.scenarios import ESTIMATE, Scenarios
 from sweeplaw.trials.errors import InputError
@@ -96,7 +96,7 @@ class RecipeLimits:
 
 
 def recipe_of(
-    name: str, found: Sequence[Cells], axes: Sequence[str], scenarios: Scenarios, rng: np.random.Generator,
+    name: str, found: Sequence[EnsembleCurve], axes: Sequence[str], scenarios: Scenarios, rng: np.random.Generator,
     asked: bool = False,
 ) -> RecipeLimits:  # fmt: skip
     """Return the levels of a recipe. Raise InputError if a limit was ``asked`` for that no N and U has points for."""
@@ -119,7 +119,9 @@ def recipe_of(
     )  # fmt: skip
 
 
-def _in_scenarios(one: Cells, scenarios: Scenarios, rng: np.random.Generator) -> tuple[Cells, Curve, Array]:
+def _in_scenarios(
+    one: EnsembleCurve, scenarios: Scenarios, rng: np.random.Generator
+) -> tuple[EnsembleCurve, Curve, Array]:
     """Return a cell with its curve along K, and the losses by which its setting is picked."""
     losses = scenarios.constant(one.losses)
     losses[scenarios.drawn] += one.errors.draw(rng, scenarios.draws)
@@ -128,7 +130,7 @@ def _in_scenarios(one: Cells, scenarios: Scenarios, rng: np.random.Generator) ->
 
 
 def _scores(
-    drawn: Sequence[tuple[Cells, Curve, Array]], members: Sequence[Limit], rng: np.random.Generator
+    drawn: Sequence[tuple[EnsembleCurve, Curve, Array]], members: Sequence[Limit], rng: np.random.Generator
 ) -> list[float]:
     """Return the limits in K of the losses by which settings are picked; infinite without one."""
     found = list(members)
@@ -148,7 +150,7 @@ def _lowest(members: Sequence[Limit], picked: Sequence[float]) -> list[Limit]:
     return sorted((limit for _, limit in best.values()), key=lambda one: (one.at["U"], one.at["N"]))
 
 
-def _models(drawn: Sequence[tuple[Cells, Curve, Array]]) -> Iterator[Model]:
+def _models(drawn: Sequence[tuple[EnsembleCurve, Curve, Array]]) -> Iterator[Model]:
     """Yield the model of the setting picked at each N, U and K."""
     best: dict[tuple[float, float, float], tuple[float, Model]] = {}
     for cell, curve, picks in drawn:

@@ -22,11 +22,11 @@ Array = np.ndarray
 
 def effective_data(params: Array, losses: Array) -> Array:
     """Return the data at which a law C + A D^-alpha with ``params`` (..., 3) reaches ``losses`` (...); inf at C."""
-    floor, scale, exponent = np.moveaxis(np.asarray(params, dtype=float), -1, 0)
-    gap = np.asarray(losses, dtype=float) - floor
+    asymptote, scale, exponent = np.moveaxis(np.asarray(params, dtype=float), -1, 0)
+    gap = np.asarray(losses, dtype=float) - asymptote
     with np.errstate(all="ignore"):
         reached = np.exp(np.log(scale / np.where(gap > 0, gap, np.nan)) / exponent)
-    return np.where(np.isnan(losses) | np.isnan(floor), np.nan, np.where(gap > 0, reached, np.inf))
+    return np.where(np.isnan(losses) | np.isnan(asymptote), np.nan, np.where(gap > 0, reached, np.inf))
 
 
 def data_multiple(params: Array, losses: Array, standard: Array) -> Array:

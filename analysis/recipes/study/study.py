@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sweeplaw.analysis.recipes.limits.cells import Cells, cells
+from sweeplaw.analysis.recipes.limits.cells import EnsembleCurve, cells
 from sweeplaw.analysis.recipes.limits.columns import Runs, read_runs
 from sweeplaw.analysis.recipes.limits.levels import RecipeLimits, recipe_of
 from sweeplaw.analysis.recipes.limits.multiples import Multiple, multiples
@@ -160,7 +160,7 @@ def _asked(limits: Mapping[str, Sequence[str]], found: Mapping[str, Any]) -> dic
     return {name: tuple(axis for axis in AXES if axis in axes) for name, axes in limits.items()}
 
 
-def _axes(name: str, found: Sequence[Cells], standard: str) -> tuple[str, ...]:
+def _axes(name: str, found: Sequence[EnsembleCurve], standard: str) -> tuple[str, ...]:
     """Return the axes along which a recipe has the points of a limit, or limits; none for the standard recipe."""
     if name == standard:
         return ()
@@ -172,7 +172,7 @@ def _axes(name: str, found: Sequence[Cells], standard: str) -> tuple[str, ...]:
     return (*(("K",) if members else ()), *(("N",) if large else ()))
 
 
-def _left_out(found: Mapping[str, Sequence[Cells]]) -> Iterator[tuple[str, float]]:
+def _left_out(found: Mapping[str, Sequence[EnsembleCurve]]) -> Iterator[tuple[str, float]]:
     """Yield each finite N, K and U."""
     every = [one for cells_ in found.values() for one in cells_]
     values = {

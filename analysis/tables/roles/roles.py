@@ -47,7 +47,7 @@ def roles(
     facts = recorded(launches)
     free = [name for name in frame.columns if name not in {*keys, *ignored, *(knobs or ())}]
     own, imported = _origins(frame, facts)
-    tuned, split, told = _by_facts(own, facts, keys, free) if facts.known and own.height else ([], [], ())
+    tuned, split, recorded_notes = _by_facts(own, facts, keys, free) if facts.known and own.height else ([], [], ())
     other: list[str] = []
     if imported.height:
         apart = [] if own.height else [name for name in fixed_by_sweep(imported) if name in free]
@@ -60,7 +60,7 @@ def roles(
         split.append(SOURCE)
     chosen = tuple(knobs) if knobs is not None else tuple(name for name in tuned if name not in split)
     notes = _column_notes(other) if knobs is None else _unnamed([name for name in tuned if name not in split])
-    return Roles(chosen, tuple(dict.fromkeys(split)), (*told, *notes))
+    return Roles(chosen, tuple(dict.fromkeys(split)), (*recorded_notes, *notes))
 
 
 def _origins(frame: pl.DataFrame, facts: RecordedRoles) -> tuple[pl.DataFrame, pl.DataFrame]:

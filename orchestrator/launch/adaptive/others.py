@@ -19,8 +19,8 @@ from sweeplaw.trials.store_format.location import Location
 
 
 class OtherLaunches:
-    """The trials that other live launches of the sweep of ``space`` held when last looked at, with those of launches
-    whose sweep the store does not tell.
+    """The trials that other live launches of the sweep of ``space`` held at the last look, including those of launches
+    whose sweep the store does not record.
     """
 
     def __init__(self, space: Space, ledger: Ledger, location: Location, launch_id: str) -> None:
@@ -54,12 +54,12 @@ class OtherLaunches:
 
     @property
     def flops(self) -> float:
-        """FLOPs that their trials still need, of a trial of unknown setting those of the dearest."""
+        """FLOPs that their trials still need; a trial of unknown setting counts as the most expensive one."""
         return math.fsum(map(self._needed, self.trials))
 
     def _needed(self, trial_id: str) -> float:
         row = self._ledger.row(trial_id)
-        flops = self._costs.get(trial_id, self._dearest)
+        flops = self._costs.get(trial_id, self._most_flops)
         if row is None:
             return flops
         return _rest(row) * flops if row["state"] in UNFINISHED else 0.0
@@ -75,13 +75,13 @@ class OtherLaunches:
         return {}
 
     @functools.cached_property
-    def _dearest(self) -> float:
-        """FLOPs of a trial at the scientific point where they are most."""
+    def _most_flops(self) -> float:
+        """FLOPs of a trial at the most expensive scientific point."""
         groups: tuple[Group, ...] = self._space.examples
         return max((group.cost.flops or 0.0 for group in groups), default=0.0)
 
     def _of_sweep(self, launch_id: str) -> bool:
-        """Return whether a launch is one of this sweep, as far as the store tells."""
+        """Return whether a launch is one of this sweep; True if the store does not record its sweep."""
         if launch_id not in self._sweeps:
             with contextlib.suppress(FileNotFoundError, DamagedFileError):
                 self._sweeps[launch_id] = parsed(self._location, f"launches/{launch_id}.json", _sweep)

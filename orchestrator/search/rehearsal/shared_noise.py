@@ -32,7 +32,7 @@ class NearRuns:
     z: Array
 
     @property
-    def tell(self) -> bool:
+    def informative(self) -> bool:
         """Whether there are more runs than terms of a quadratic, by two at least."""
         return bool(len(self.z) > monomials(self.points[:1], DEGREE).shape[1] + 2)
 
@@ -82,10 +82,10 @@ class SharedNoise:
 
 def shared_noise(cells: Sequence[NearRuns]) -> SharedNoise | None:
     """Return the noise that runs of one value of a knob share, None where none is likelier than a smooth surface."""
-    told = [runs for runs in cells if runs.tell]
-    if not told:
+    informative = [runs for runs in cells if runs.informative]
+    if not informative:
         return None
-    found = list(_likelihoods(told))
+    found = list(_likelihoods(informative))
     without = min(likelihood for likelihood, one in found if not one.shared)
     likelihood, best = min(found, key=lambda item: item[0])
     return best if best.shared > LEAST and likelihood < without - LIKELIER else None

@@ -9,7 +9,7 @@ import pytest
 from scipy.optimize import least_squares
 
 from sweeplaw import analysis
-from sweeplaw.analysis.next_runs.law_plans import DEAREST, LEAST_GAIN, default_target, law_plans, standard_error
+from sweeplaw.analysis.next_runs.law_plans import LEAST_GAIN, MOST_EXPENSIVE, default_target, law_plans, standard_error
 from sweeplaw.trials.errors import InputError
 
 E, A, B, ALPHA, BETA = 1.7, 400.0, 1500.0, 0.34, 0.37
@@ -67,16 +67,16 @@ def test_running_everything_again_divides_the_error_by_the_root_of_two(fit: anal
     assert standard_error(fit, TARGET, again) == pytest.approx(standard_error(fit, TARGET) / math.sqrt(2), rel=1e-4)
 
 
-def test_plans_are_ranked_by_gain_for_their_price_and_none_is_too_dear(fit: analysis.Fit) -> None:
+def test_plans_are_ranked_by_gain_for_their_price_and_none_is_too_expensive(fit: analysis.Fit) -> None:
     plans = law_plans(fit)
     assert len(plans) > 5
     gains = [plan.narrower_per_flop for plan in plans]
     assert gains == sorted(gains, reverse=True)
-    before, dearest = standard_error(fit, default_target(fit)), DEAREST * 6 * 1e9 * 1e11
+    before, most_expensive = standard_error(fit, default_target(fit)), MOST_EXPENSIVE * 6 * 1e9 * 1e11
     for plan in plans:
         assert plan.trials == len(plan.points)
         assert plan.flops == pytest.approx(sum(6 * n * d for n, d in plan.points))
-        assert max(6 * n * d for n, d in plan.points) <= dearest
+        assert max(6 * n * d for n, d in plan.points) <= most_expensive
         assert plan.narrower == pytest.approx(1 - standard_error(fit, default_target(fit), plan.points) / before)
         assert plan.narrower is not None
         assert plan.narrower >= LEAST_GAIN

@@ -133,9 +133,9 @@ os.execve(sys.executable, [sys.executable, "-c", stubborn], {})
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper")
 def test_a_process_that_has_lost_its_mark_and_its_parent_is_ended_within_seconds() -> None:
-    with kept(None, lambda folder: CommandLine([sys.executable, "-c", UNMARKED], {})) as keeper:
-        assert keeper.answer("ready ") == "1"
-        below = psutil.Process(keeper.process.pid).children(recursive=True)
+    with kept(None, lambda folder: CommandLine([sys.executable, "-c", UNMARKED], {})) as kept_folder:
+        assert kept_folder.answer("ready ") == "1"
+        below = psutil.Process(kept_folder.process.pid).children(recursive=True)
         (unmarked,) = [process for process in below if not process.environ()]
         unmarked.parent().kill()
         began = time.monotonic()
@@ -145,18 +145,18 @@ def test_a_process_that_has_lost_its_mark_and_its_parent_is_ended_within_seconds
 
 def test_what_a_command_writes_to_stderr_explains_why_it_has_no_first_line() -> None:
     broken = [sys.executable, "-c", "raise OSError('no more files')"]
-    with kept(None, lambda folder: CommandLine(broken, {})) as keeper:
-        assert keeper.answer("ready ") == ""
-        assert keeper.errors().endswith("OSError: no more files\n")
+    with kept(None, lambda folder: CommandLine(broken, {})) as kept_folder:
+        assert kept_folder.answer("ready ") == ""
+        assert kept_folder.errors().endswith("OSError: no more files\n")
 
 
 def abandoned(place: Path) -> Path:
-    """Return a folder in ``place`` whose keeper was killed."""
-    with kept(str(place), lambda folder: CommandLine((), {})) as keeper:
-        keeper.process.kill()
-        keeper.process.wait()
+    """Return a folder in ``place`` whose cleanup process was killed."""
+    with kept(str(place), lambda folder: CommandLine((), {})) as kept_folder:
+        kept_folder.process.kill()
+        kept_folder.process.wait()
         copy = place / "sl-copy"
-        shutil.copytree(keeper.folder, copy, symlinks=True)
+        shutil.copytree(kept_folder.folder, copy, symlinks=True)
         scratch = os.readlink(copy / cleanup.SCRATCH)
     os.mkdir(scratch)
     return copy
@@ -169,7 +169,7 @@ def place() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_the_next_folder_removes_those_whose_keepers_were_killed_and_no_others(place: Path) -> None:
+def test_the_next_folder_removes_those_whose_cleanup_was_killed_and_no_others(place: Path) -> None:
     left = abandoned(place)
     scratch = os.readlink(left / cleanup.SCRATCH)
     unlocked, open_to_others, unrelated = place / "sl-unlocked", place / "sl-open", place / "slowly"

@@ -10,7 +10,7 @@ import pytest
 
 from sweeplaw.orchestrator.cli.pages import watch, watch_screen
 from sweeplaw.orchestrator.launch.failures import Failure
-from sweeplaw.orchestrator.live.cells import Cells
+from sweeplaw.orchestrator.live.cells import CellProgress
 from sweeplaw.orchestrator.live.overview import Overview
 from sweeplaw.orchestrator.schedule.device_time import Usage
 from sweeplaw.trials.store_format.search_state import SearchState
@@ -49,7 +49,7 @@ SEEN: dict[str, Any] = {
 def overview(cells: pl.DataFrame | None = CELLS, **changed: Any) -> Overview:
     progress = dataclasses.replace(NOTHING, **{**SEEN, **changed})
     rows = pl.DataFrame({"final": [True] * 15})
-    known = None if cells is None else Cells(("params", "tokens"), ("lr",), cells)
+    known = None if cells is None else CellProgress(("params", "tokens"), ("lr",), cells)
     by = dataclasses.replace(BY, knobs=("lr",))
     return Overview("store", "mine", NOW, rows, progress, by, known, (), "no trial has completed yet")
 

@@ -116,7 +116,9 @@ def test_what_other_launches_of_a_search_hold_counts_and_their_rows_do_not(store
     assert others.unrecorded == 2
     assert others.flops == small.flops + large.flops
     assert others.look([])
-    assert others.flops == small.flops + 2 * large.flops, "a trial of unknown setting costs as much as the dearest"
+    assert others.flops == small.flops + 2 * large.flops, (
+        "a trial of unknown setting costs as much as the most expensive"
+    )
     names = ", ".join(others.launches)
     assert others.sentence([]).startswith(
         f"it can propose nothing until trials that another launch runs ({names}) have"

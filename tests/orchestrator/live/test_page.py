@@ -144,7 +144,7 @@ def test_the_page_has_counts_map_law_figures_failures_and_trials(client: TestCli
     ],
 )
 def test_a_condition_narrows_the_table_or_says_what_is_wrong(live: LiveStore, where: str, told: str) -> None:
-    assert told in live.pieces(Asked(where=where)).html["told"]
+    assert told in live.pieces(Asked(where=where)).html["match_count"]
 
 
 def test_pages_and_orders_are_addresses(live: LiveStore) -> None:
@@ -201,7 +201,7 @@ def test_events_carry_what_changed_and_nothing_else(tmp_path: Path, monkeypatch:
         return found
 
     event = asyncio.run(first_event())
-    assert set(event["changed"]) == {"strip", "told", "map", "running", "failures"}  # type: ignore[call-overload]
+    assert set(event["changed"]) == {"strip", "match_count", "map", "running", "failures"}  # type: ignore[call-overload]
     assert event["places"] == list(known)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import read
-from sweeplaw.trials.workloads.ridge.eigenframework import Problem, Risk, optimal, risk
+from sweeplaw.trials.workloads.ridge.eigenframework import RidgeProblem, Risk, optimal, risk
 from sweeplaw.trials.workloads.ridge.exponents import in_features, in_samples
 from sweeplaw.trials.workloads.ridge.spectrum import power_law
 from tests.paths import ROOT
@@ -31,7 +31,7 @@ def settings(path: Path) -> Iterator[dict[str, Any]]:
 
 def expected(knobs: dict[str, Any]) -> Risk:
     population = power_law(knobs["dimension"], knobs["capacity_exponent"], knobs["source_exponent"])
-    problem = Problem(population, knobs["samples"], knobs["features"], knobs["noise"], knobs["ensemble"])
+    problem = RidgeProblem(population, knobs["samples"], knobs["features"], knobs["noise"], knobs["ensemble"])
     return optimal(problem) if knobs["ridge_choice"] == "optimal" else risk(problem, knobs["ridge"])
 
 

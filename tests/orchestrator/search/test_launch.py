@@ -212,13 +212,13 @@ def test_the_flops_of_a_budget_count_what_another_launch_runs(tmp_path: Path) ->
     """The budget pays for four trials and a half of this size, of which others run two, and one of another sweep."""
     text = SWEEP.format(kind="tpe", budget="flops = 1e30")
     space = Space(parse(text))
-    dearest = max(group.cost.flops or 0 for group in space.examples)
-    sweep = parse(text.replace("1e30", repr(4.5 * dearest)))
+    most_expensive = max(group.cost.flops or 0 for group in space.examples)
+    sweep = parse(text.replace("1e30", repr(4.5 * most_expensive)))
     store = Store.open(tmp_path / "s", create=True)
     claims.claim(store.location, ["e" * 20, "f" * 20], "other", 120.0)
     store.add_launch("another", {"sweep": "of another name"})
     claims.claim(store.location, ["d" * 20], "another", 120.0)
     done = launch(plan(sweep), store, INLINE)
     spent = tables.load(str(tmp_path / "s")).trials.collect()["flops"].sum()
-    assert 0 < spent <= 2.5 * dearest
-    assert f"{2 * dearest:.3g} are what other launches run" in done.search_end
+    assert 0 < spent <= 2.5 * most_expensive
+    assert f"{2 * most_expensive:.3g} are what other launches run" in done.search_end

@@ -94,7 +94,7 @@ def test_a_row_needs_no_value_of_a_knob_whose_condition_does_not_hold(tmp_path: 
     assert space.setting_of({**row, "lr": None}) is None
 
 
-def test_the_cost_of_a_budget_lies_between_its_trials_at_the_cheapest_and_at_the_dearest_settings() -> None:
+def test_the_cost_of_a_budget_lies_between_its_trials_at_the_cheapest_and_at_the_most_expensive_settings() -> None:
     text = SWEEP.replace("trials = 40", "trials = 3")
     grid = sorted(6 * n * d for n in (1e6, 1e7) for d in (1e9, 1e10) for _ in range(6))
 

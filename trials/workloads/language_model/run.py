@@ -212,11 +212,11 @@ def _train(
     reported_steps = ReportedSteps.evenly(recipe.steps, curve=shared["curve_points"], evaluations=shared["evaluations"])
     groups = [member_group(spec) for spec in job.specs]
     specs = {spec.trial_id: spec.canonical() for spec in job.specs}
-    keeper = WeightSaver(context.weights, specs, snapshots=context.snapshots)
+    saver = WeightSaver(context.weights, specs, snapshots=context.snapshots)
     data = open_data(shared, store, context.device)
     bits, flops = {"precision_bits": PRECISION_BITS[shared["precision"]]}, teacher_flops(shared, store)
     beside = {} if flops is None else {"teacher_flops": flops}
-    for event in train(groups, recipe, reported_steps, data, device, clock, checkpointer, checkpoints, keeper):
+    for event in train(groups, recipe, reported_steps, data, device, clock, checkpointer, checkpoints, saver):
         if isinstance(event, Outcome):
             own = bits if event.state == "completed" else {}
             event = replace(event, metrics={**event.metrics, **own, **beside})

@@ -17,7 +17,7 @@ _SAMPLES, _NOISE, _FEATURES = range(3)  # independent streams of one seed
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
+class NormalDraws:
     """Independent standard normal numbers of several seeds: ``samples`` (seeds, n, modes), ``noise`` (seeds, n) and
     ``directions`` (seeds, predictors, features, modes).
     """
@@ -27,23 +27,23 @@ class Draws:
     directions: Floats
 
 
-def allocate(seeds: int, samples: int, predictors: int, features: int, dimension: int) -> Draws:
+def allocate(seeds: int, samples: int, predictors: int, features: int, dimension: int) -> NormalDraws:
     """Return room for the draws of so many seeds: it is filled many times, because fresh memory is slow to touch."""
-    return Draws(
+    return NormalDraws(
         np.empty((seeds, samples, dimension)),
         np.empty((seeds, samples)),
         np.empty((seeds, predictors, features, dimension)),
     )
 
 
-def draw(seeds: Sequence[int], room: Draws) -> Draws:
+def draw(seeds: Sequence[int], room: NormalDraws) -> NormalDraws:
     """Return the draws of these seeds, which fill the first places of ``room``."""
     for index, seed in enumerate(seeds):
         _stream(seed, _SAMPLES).standard_normal(out=room.samples[index])
         _stream(seed, _NOISE).standard_normal(out=room.noise[index])
         _stream(seed, _FEATURES).standard_normal(out=room.directions[index])
     count = len(seeds)
-    return Draws(room.samples[:count], room.noise[:count], room.directions[:count])
+    return NormalDraws(room.samples[:count], room.noise[:count], room.directions[:count])
 
 
 def _stream(seed: int, number: int) -> np.random.Generator:

@@ -31,7 +31,7 @@ LEAST_KEPT = 1e-12  # share of degrees of freedom below which a risk is infinite
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class RidgeProblem:
     """Regression on a ``population`` from ``samples`` (n) of label noise ``noise`` (standard deviation), by the mean of
     ``ensemble`` predictors of ``features`` (k) each, which share the samples and have features of their own.
     """
@@ -61,12 +61,12 @@ class Risk:
     train: float
 
 
-def risk(problem: Problem, ridge: float) -> Risk:
+def risk(problem: RidgeProblem, ridge: float) -> Risk:
     """Return the risk at a ``ridge`` >= 0."""
     return _risk(problem, _solve(problem, ridge), ridge)
 
 
-def optimal(problem: Problem) -> Risk:
+def optimal(problem: RidgeProblem) -> Risk:
     """Return the least test risk of all ridges >= 0."""
     least = math.log(_solve(problem, 0.0))
     most = max(least + 1.0, math.log(LARGEST * (float(problem.population.eigenvalues.sum()) + problem.power)))
@@ -85,7 +85,7 @@ def optimal(problem: Problem) -> Risk:
     return _risk(problem, gamma, _ridge(problem, gamma))
 
 
-def _solve(problem: Problem, ridge: float) -> float:
+def _solve(problem: RidgeProblem, ridge: float) -> float:
     """Return gamma at this ridge."""
     eigenvalues = problem.population.eigenvalues
     samples, features = problem.samples, problem.features
@@ -104,19 +104,19 @@ def _root(rising: Callable[[float], float], low: float, high: float) -> float:
     return float(brentq(lambda log_gamma: rising(math.exp(log_gamma)), low, high, xtol=1e-15, rtol=1e-15))
 
 
-def _learned(problem: Problem, gamma: float) -> float:
+def _learned(problem: RidgeProblem, gamma: float) -> float:
     """Return z, the number of modes that are learned."""
     eigenvalues = problem.population.eigenvalues
     return float(np.sum(eigenvalues / (eigenvalues + gamma)))
 
 
-def _ridge(problem: Problem, gamma: float) -> float:
+def _ridge(problem: RidgeProblem, gamma: float) -> float:
     """Return the ridge at which the equations have the solution ``gamma``."""
     learned = _learned(problem, gamma)
     return gamma * (1.0 - learned / problem.features) * (problem.samples - learned)
 
 
-def _risk(problem: Problem, gamma: float, ridge: float) -> Risk:
+def _risk(problem: RidgeProblem, gamma: float, ridge: float) -> Risk:
     """Return the losses. The residual on the samples is ridge / (n kappa) of that on the population (section 4)."""
     learned, test = _learned(problem, gamma), float(_test_risk(problem, np.array([gamma]))[0])
     residual = max(0.0, 1.0 - learned / problem.samples)
@@ -128,7 +128,7 @@ def _risk(problem: Problem, gamma: float, ridge: float) -> Risk:
     return Risk(ridge, gamma, kappa, test, 0.0 if interpolates else residual**2 * test)
 
 
-def _test_risk(problem: Problem, gamma: Floats) -> Floats:
+def _test_risk(problem: RidgeProblem, gamma: Floats) -> Floats:
     """Return the population risk at each ``gamma``: of one predictor by the RF eigenframework, and of a mean of several
     from that and the mean product of the errors of two (`_product`), which is the risk of infinitely many.
     """
@@ -146,7 +146,7 @@ def _test_risk(problem: Problem, gamma: Floats) -> Floats:
     return shared + (alone - shared) / problem.ensemble
 
 
-def _product(problem: Problem, missed: Floats) -> Floats:
+def _product(problem: RidgeProblem, missed: Floats) -> Floats:
     """Return the mean product of the errors of two predictors that share samples: the risk of kernel ridge regression
     at the same gamma (Ruben, Tong, Chaudhry & Pehlevan 2024, arXiv:2412.05418).
     """

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sweeplaw.trials.workloads.ridge.draws import Draws
+from sweeplaw.trials.workloads.ridge.draws import NormalDraws
 from sweeplaw.trials.workloads.ridge.spectrum import Spectrum
 
 WELL_CONDITIONED = 1e10  # largest squared ratio of the pivots of a Cholesky factor that is used
@@ -36,7 +36,7 @@ class Losses:
     train: Tensor
 
 
-def losses(population: Spectrum, draws: Draws, settings: Settings, device: str = "cpu") -> Losses:
+def losses(population: Spectrum, draws: NormalDraws, settings: Settings, device: str = "cpu") -> Losses:
     """Return the losses of the mean of the predictors of each trial. ``draws`` are overwritten on a CPU."""
     target, scale = (torch.from_numpy(part).to(device) for part in (population.target, population.eigenvalues**0.5))
     samples, noise, directions = (

@@ -17,8 +17,8 @@ from sweeplaw.trials.record import CurvePoint, Outcome, State
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.ridge.cost import memory_bytes
-from sweeplaw.trials.workloads.ridge.draws import Draws, allocate, draw
-from sweeplaw.trials.workloads.ridge.eigenframework import Problem, Risk, optimal, risk
+from sweeplaw.trials.workloads.ridge.draws import NormalDraws, allocate, draw
+from sweeplaw.trials.workloads.ridge.eigenframework import RidgeProblem, Risk, optimal, risk
 from sweeplaw.trials.workloads.ridge.knobs import OPTIMAL, SHAPE
 from sweeplaw.trials.workloads.ridge.regression import Losses, Settings, losses
 from sweeplaw.trials.workloads.ridge.spectrum import Spectrum, power_law
@@ -56,7 +56,7 @@ def _of_one_shape(specs: Sequence[TrialSpec], context: Context) -> Generator[Eve
         yield from _stack(specs[start : start + most], room, context)
 
 
-def _stack(specs: Sequence[TrialSpec], room: Draws, context: Context) -> Generator[Event, None, None]:
+def _stack(specs: Sequence[TrialSpec], room: NormalDraws, context: Context) -> Generator[Event, None, None]:
     """Yield the events of trials that are solved together."""
     started_at, started = dt.datetime.now(dt.UTC), time.perf_counter()
     if context.ending():
@@ -87,7 +87,7 @@ def _ended(
     return Outcome(spec.trial_id, state, message, step, started_at, dt.datetime.now(dt.UTC), seconds, dict(metrics))
 
 
-def _metrics(specs: Sequence[TrialSpec], room: Draws, device: str) -> list[dict[str, float | None]]:
+def _metrics(specs: Sequence[TrialSpec], room: NormalDraws, device: str) -> list[dict[str, float | None]]:
     """Return the columns of each of these trials of one shape; what is not finite is unknown."""
     theory = [_theory(_shape(spec), spec["noise"], _given(spec)) for spec in specs]
     found = _solved(specs, theory, room, device)
@@ -102,7 +102,7 @@ def _given(spec: TrialSpec) -> float | None:
     return None if spec["ridge_choice"] == OPTIMAL else float(spec["ridge"])
 
 
-def _solved(specs: Sequence[TrialSpec], theory: Sequence[Risk], room: Draws, device: str) -> Losses:
+def _solved(specs: Sequence[TrialSpec], theory: Sequence[Risk], room: NormalDraws, device: str) -> Losses:
     """Return the losses of trials of one shape."""
     seeds = list(dict.fromkeys(spec["seed"] for spec in specs))
     settings = Settings(
@@ -123,5 +123,5 @@ def _population(shape: tuple[Any, ...]) -> Spectrum:
 def _theory(shape: tuple[Any, ...], noise: float, ridge: float | None) -> Risk:
     """Return the risk that theory gives at a ridge, or at the best one for None."""
     values = dict(zip(SHAPE, shape, strict=True))
-    problem = Problem(_population(shape), values["samples"], values["features"], noise, values["ensemble"])
+    problem = RidgeProblem(_population(shape), values["samples"], values["features"], noise, values["ensemble"])
     return optimal(problem) if ridge is None else risk(problem, ridge)

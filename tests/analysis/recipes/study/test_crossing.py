@@ -38,7 +38,7 @@ def test_the_planted_crossing_along_n_is_in_its_interval():
 
 
 @pytest.mark.heavy
-def test_along_compute_the_dearer_recipe_overtakes_later():
+def test_along_compute_the_more_expensive_recipe_overtakes_later():
     # 3 + .1e17 / C = 2.9 + 1.2e17 / C at C = 1.1e18
     found = recipe_crossing(study(), "large", "small", "compute")
     assert found.axis == "compute"
@@ -59,16 +59,16 @@ def test_recipes_without_a_law_or_errors_there_are_refused():
 
 @pytest.mark.heavy
 def test_it_says_which_recipe_overtakes_and_when_it_cannot_tell():
-    told = recipe_crossing(study(), "large", "small")
-    assert told.told
-    assert told.winner == "A"
-    assert told.within.low < 2e8 < told.within.high
-    assert told.verdict().startswith("A overtakes B between N = ")
+    found = recipe_crossing(study(), "large", "small")
+    assert found.located
+    assert found.winner == "A"
+    assert found.within.low < 2e8 < found.within.high
+    assert found.verdict().startswith("A overtakes B between N = ")
     back = recipe_crossing(study(), "small", "large")
     assert back.winner == "B"
-    assert back.within.low == pytest.approx(told.within.low, rel=0.1)
+    assert back.within.low == pytest.approx(found.within.low, rel=0.1)
     unclear = recipe_crossing(study(noise=0.02), "large", "small")
-    assert not unclear.told
+    assert not unclear.located
     assert "cannot tell" in unclear.verdict()
     ahead = recipe_crossing(study(), "large", "small", low=6e8, high=16e9)
     assert ahead.verdict().startswith("A is ahead of B everywhere")

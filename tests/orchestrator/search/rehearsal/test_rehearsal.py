@@ -69,9 +69,9 @@ def test_a_rehearsal_runs_what_a_launch_of_the_same_search_runs(tmp_path: Path, 
 @pytest.mark.parametrize("slots", [1, 5])
 def test_a_budget_is_spent_and_never_exceeded(slots: int) -> None:
     space = space_of(planted())
-    dearest = max(recorded.flops for recorded in space.outcomes.values())
+    most_expensive = max(recorded.flops for recorded in space.outcomes.values())
     found = rehearsed(space, "random", 0.3 * space.total, slots)
-    assert 0.3 * space.total - dearest < found.spent <= 0.3 * space.total
+    assert 0.3 * space.total - most_expensive < found.spent <= 0.3 * space.total
     assert found.spent == pytest.approx(sum(seen.flops or 0.0 for seen in found.history().observations))
     assert found.ended.startswith("the budget is spent")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from sweeplaw.trials.workloads.ridge.eigenframework import Problem, optimal, risk
+from sweeplaw.trials.workloads.ridge.eigenframework import RidgeProblem, optimal, risk
 from sweeplaw.trials.workloads.ridge.exponents import in_features, in_samples
 from sweeplaw.trials.workloads.ridge.spectrum import power_law
 
@@ -27,7 +27,7 @@ def test_without_noise_the_risk_falls_in_samples_by_capacity_and_source(capacity
     population = power_law(MODES, capacity, source)
 
     def loss(samples: int) -> float:
-        problem = Problem(population, samples, ENDLESS)
+        problem = RidgeProblem(population, samples, ENDLESS)
         return (optimal(problem) if tuned else risk(problem, 0.0)).test
 
     expected = in_samples(capacity, source, noisy=False, tuned=tuned)
@@ -39,7 +39,7 @@ def test_with_noise_the_best_ridge_balances_it_against_the_bias(capacity, source
     population = power_law(MODES, capacity, source)
 
     def loss(samples: int) -> float:
-        return optimal(Problem(population, samples, ENDLESS, 1.0)).test - 1.0
+        return optimal(RidgeProblem(population, samples, ENDLESS, 1.0)).test - 1.0
 
     expected = in_samples(capacity, source, noisy=True)
     assert slope(loss, (10**6, 4 * 10**6)) == pytest.approx(expected, rel=0.02)
@@ -49,7 +49,7 @@ def test_with_noise_and_without_a_ridge_the_excess_does_not_fall() -> None:
     population = power_law(MODES, 2.0, 0.5)
 
     def loss(samples: int) -> float:
-        return risk(Problem(population, samples, ENDLESS, 1.0), 0.0).test - 1.0
+        return risk(RidgeProblem(population, samples, ENDLESS, 1.0), 0.0).test - 1.0
 
     assert in_samples(2.0, 0.5, noisy=True, tuned=False) == 0.0
     assert abs(slope(loss, (200, 400))) < 0.02
@@ -62,7 +62,7 @@ def test_with_endless_samples_the_risk_falls_in_features(capacity, source, ridge
     population = power_law(MODES, capacity, source)
 
     def loss(features: int) -> float:
-        problem = Problem(population, ENDLESS, features)
+        problem = RidgeProblem(population, ENDLESS, features)
         return (optimal(problem) if ridge is None else risk(problem, ridge)).test
 
     assert slope(loss, (300, 600)) == pytest.approx(in_features(capacity, source), rel=0.01)

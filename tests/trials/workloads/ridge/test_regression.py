@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sweeplaw.trials.workloads.ridge.draws import Draws, allocate, draw
+from sweeplaw.trials.workloads.ridge.draws import NormalDraws, allocate, draw
 from sweeplaw.trials.workloads.ridge.regression import Settings, losses
 from sweeplaw.trials.workloads.ridge.spectrum import power_law
 
@@ -14,7 +14,7 @@ POPULATION = power_law(60, 1.5, 0.4)
 SHAPES = [(20, 35), (35, 20), (30, 30), (60, 60)]
 
 
-def drawn(seeds, *shape) -> Draws:
+def drawn(seeds, *shape) -> NormalDraws:
     """The draws of these seeds, in room of their own."""
     return draw(seeds, allocate(len(seeds), *shape))
 
