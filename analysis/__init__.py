@@ -1,4 +1,7 @@
-"""From tables to conclusions: laws with verified optima and honest uncertainty. Names load on first use."""
+"""From tables to conclusions: laws with verified optima and intervals of tested coverage. Names load on first use.
+
+Reads `trials` without its workloads and training; neither Ray, torch nor anything that writes to a store.
+"""
 
 from __future__ import annotations
 

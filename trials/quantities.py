@@ -1,10 +1,16 @@
-"""Parse and format numbers for people."""
+"""Recognize numbers, parse them, and format them for people."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeGuard
 
 FACTORS: Mapping[str, float] = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Return whether ``value`` is an int or a float, and not a bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def number(text: str) -> float:

@@ -1,1 +1,4 @@
-"""Whether a fitted law may be believed: is its optimum found, does it describe the rows, are its parameters known."""
+"""Adequacy of a fitted law: convergence, lack of fit and identifiability.
+
+The tests take a fit and its rows. Fitting itself belongs to `fitting`, and what the law implies to `scaling`.
+"""

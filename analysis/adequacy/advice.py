@@ -57,12 +57,12 @@ def allocate(fit: Fit, flops: float, k: float = FLOPS_PER_ND, force: bool = Fals
     require_positive({"compute in FLOPs": flops, "FLOPs per N and D": k})
     for why in _objections(fit, flops, k):
         if why:
-            raise InputError(f"no allocation: {why} (force=True returns it all the same)")
+            raise InputError(f"no allocation: {why} (override with force=True)")
     return allocation.allocate(fit, flops, k)
 
 
 def _objections(fit: Fit, flops: float, k: float) -> Iterator[str]:
-    """Yield why an allocation is withheld, empty where it is not, from what is known at once to what takes a while."""
+    """Yield why an allocation is withheld, or '' for each check that passes; the cheapest checks come first."""
     yield _unknown_units(fit) if k == FLOPS_PER_ND else ""
     yield _untuned(fit)
     law, findings = law_verdict(fit)
@@ -81,7 +81,7 @@ def uncertain(intervals: Mapping[str, Interval]) -> str:
 
 
 def _unknown_units(fit: Fit) -> str:
-    """Return why a budget in FLOPs means nothing to a table in units that nobody has told; empty if it does."""
+    """Return why a FLOP budget cannot be applied when the units are unknown, or ''."""
     odd = fit.observations.odd_units
     return (
         f"{odd}; a budget in FLOPs needs that, or the FLOPs per N and D in these units (--flops-per-nd)" if odd else ""
@@ -89,7 +89,7 @@ def _unknown_units(fit: Fit) -> str:
 
 
 def _untuned(fit: Fit) -> str:
-    """Return the knob whose best value is at an end of what was tried at most points, in words; empty if none is."""
+    """Return a sentence on the knob whose best value is at an end of those tried at most points, or ''."""
     families = (fit.observations.selection or {}).get("families", ())
     points, edges = sum(len(one["points"]) for one in families), Counter[str]()
     for one in families:
@@ -106,7 +106,7 @@ def advice(
 ) -> dict[str, Any]:
     """Return for a law of N and D the compute-optimal exponents and the allocation of each budget as plain values.
 
-    What is withheld is None, with the reason under ``withheld``; ``force`` gives it all the same, beside the reason.
+    What is withheld is None, with the reason under ``withheld``; With ``force`` it is returned as well.
     """
     units = _unknown_units(fit) if k is None else ""
     k, origin = flops_per_nd(fit) if k is None else (k, "given")

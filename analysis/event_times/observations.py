@@ -41,8 +41,8 @@ class EventTimes:
 def event_times(frame: pl.DataFrame, time: str, censored: str, inputs: Sequence[str]) -> EventTimes:
     """Return the times of the rows that have one.
 
-    A row with a value in ``time`` has had the event, one with a value in ``censored`` only has not had it by then. Rows
-    with neither (trials that failed) and with an input that is null or not positive are left out. Raise InputError.
+    In a row with a value in ``time`` the event occurred; one with a value only in ``censored`` is censored there. Rows
+    with neither (failed trials), or with an input that is null or not positive, are left out. Raise InputError.
     """
     names = [time, censored, *inputs]
     faults = [

@@ -1,7 +1,7 @@
 """The unit that N, D and U of a foreign table seem to be in, where their numbers are too small to be counts.
 
 A language model has thousands of parameters or more and sees tens of thousands of tokens or more. Smaller numbers are
-counts in millions or billions, unless the user says otherwise: an expression (``1e6 * params_M``) is taken as told.
+counts in millions or billions, unless the user says otherwise: an expression (``1e6 * params_M``) is used as given.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def apparent_units(inputs: Mapping[str, Array], columns: Mapping[str, str], unit
     factors = _likeliest(small, inputs, columns)
     seeming = ", ".join(f"{labelled(name, columns[name])} in {FACTORS[factor]}" for name, factor in factors.items())
     options = " ".join(f"--x '{name}={factor:.0e}*{_quoted(columns[name])}'" for name, factor in factors.items())
-    divided = "; --unit divides what the law sees, and does not tell the unit of the table" if units else ""
+    divided = "; --unit divides what the law sees, and does not state the unit of the table" if units else ""
     return f"{seeming.replace(' in ', ' seems to be in ', 1)} ({options.replace('e+0', 'e')} says so{divided})"
 
 

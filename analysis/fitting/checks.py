@@ -95,7 +95,7 @@ def outlier_warnings(observations: Observations, predicted: Array) -> tuple[str,
 
 
 def data_warnings(observations: Observations) -> tuple[str, ...]:
-    """Return warnings about rows that can be fitted all the same."""
+    """Return warnings about rows that are fitted anyway."""
     warnings = [f"left out: {item.describe()}" for item in observations.dropped]
     copies = _copies(observations)
     if copies.size:
@@ -121,7 +121,7 @@ def _has_one_budget(inputs: Mapping[str, Array]) -> bool:
 
 
 def has_own_trials(frame: pl.DataFrame) -> bool:
-    """Return whether some of the runs are of no language models: their N and D may be of any size."""
+    """Return whether some runs do not train a language model; their N and D may be of any size."""
     ran = frame["workload"].unique() if "workload" in frame.columns else ()
     return any(is_own(workload) or workload in LOSS_UNITS for workload in ran)
 

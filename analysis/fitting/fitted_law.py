@@ -197,7 +197,7 @@ class Fit(Shown):
 
         For a law of N and D they include the best N and D for each of ``budgets`` (FLOPs; by default 1, 10 and 100
         times the largest run), with C = ``flops_per_nd`` N D (by default that of the runs, or 6). They are None, with
-        the reason, for a law that failed a test; ``force`` gives them all the same. Raise InputError.
+        the reason, for a law that failed a test; ``force`` overrides this. Raise InputError.
         """
         from sweeplaw.analysis.fitting.display.fit_summary import summarise
 

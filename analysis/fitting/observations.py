@@ -108,7 +108,7 @@ def _unknown_n(frame: pl.DataFrame, mapping: Mapping[str, str]) -> str:
 
 
 def _completed(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Dropped, ...]]:
-    """Return the rows without those of our trials that did not complete: a diverged one may have had a low loss."""
+    """Return the rows without our trials that did not complete: a diverged one may record a low loss."""
     if not {"state", "trial_id"} <= set(frame.columns):
         return frame, ()
     done = frame["state"].fill_null("completed") == "completed"

@@ -14,7 +14,7 @@ from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 
 class FitOptions(TypedDict, total=False):
-    """The keyword arguments of `fit`, documented there; none is required."""
+    """The keyword arguments of `fit`, documented there; all are optional."""
 
     space: Literal["raw", "log"]
     reduction: Literal["mean", "sum"]
@@ -69,7 +69,7 @@ def with_options(function: Callable[..., Any]) -> inspect.Signature:
     return signature.replace(parameters=[*known, *named])
 
 
-def is_number(value: Any) -> bool:
+def is_real(value: Any) -> bool:
     """Return whether the value is a finite number."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -108,7 +108,7 @@ _CHECKS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("bootstrap", _is_count, "a whole number of resamples, 0 for none"),
     ("by", lambda value: isinstance(value, str), ACCEPTED_BY),
     ("keys", is_names, "a list of columns"),
-    ("level", lambda value: is_number(value) and 0 < value < 1, "a number between 0 and 1"),
+    ("level", lambda value: is_real(value) and 0 < value < 1, "a number between 0 and 1"),
     ("seed", _is_count, "a whole number that is zero or more"),
     ("watch", callable, "a function of the resamples done and their total"),
 )

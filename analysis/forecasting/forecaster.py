@@ -14,7 +14,7 @@ from sweeplaw.analysis.fitting.checks import Observations, require_fittable
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.noise.groups import curves
 from sweeplaw.analysis.fitting.observations import Columns, observe
-from sweeplaw.analysis.fitting.options import is_number
+from sweeplaw.analysis.fitting.options import is_real
 from sweeplaw.analysis.forecasting.budgets import LEAST_BUDGETS, LEAST_ROWS, budgets_of, compute_of, enough
 from sweeplaw.analysis.forecasting.calibration import LearntProcesses, calibrated
 from sweeplaw.analysis.forecasting.prediction import Of, Prediction, beyond
@@ -32,15 +32,15 @@ DEFAULT_LAW = "skaling"
 MOST_ROWS = 2000  # learnt from; of more, this many are used, evenly over compute
 SEARCHED = 2.5  # decades of N on each side of the square root of the compute, in search of the best
 SEARCH_POINTS = 401
-LEAST_SPREAD = 1.5  # largest over smallest D / N of runs that tell the best split; assumption: less is rounding
+LEAST_SPREAD = 1.5  # largest over smallest D / N of runs that determine the best split; assumption: less is rounding
 
 
 @dataclass(frozen=True, repr=False)
 class Forecaster(Shown):
     """A process learnt from runs. `predict` forecasts the loss at points, `best` the best run of a compute budget.
 
-    ``law`` is the mean of the process; it learnt from ``losses`` (n,) at ``points``, at so many ``budgets``. ``memory``
-    has what was learnt from parts of them.
+    ``law`` is the mean of the process, learnt from ``losses`` (n,) at ``points``; ``budgets`` is the number of their
+    distinct budgets. ``memory`` holds what was learnt from parts of them.
     """
 
     law: Law
@@ -91,8 +91,8 @@ class Forecaster(Shown):
         ratio = known["D"] / known["N"]
         if ratio.max() < LEAST_SPREAD * ratio.min():
             raise InputError(
-                f"all runs have about D = {np.median(ratio):.3g} N: they do not tell the best N and D of a budget",
-                hints=["a run of given N and D can be forecast all the same (--at N=..,D=..)"],
+                f"all runs have about D = {np.median(ratio):.3g} N: they do not determine the best N and D of a budget",
+                hints=["a run of given N and D can still be forecast (--at N=..,D=..)"],
             )
         product = compute / flops_per_nd
         done = np.prod(list(known.values()), axis=0)  # N D of each run
@@ -285,7 +285,7 @@ def _shown(column: Array) -> str:
 
 def _check_level(level: Any, of: Any) -> None:
     faults = []
-    if not (is_number(level) and 0 < level < 1):
+    if not (is_real(level) and 0 < level < 1):
         faults.append(f"level = {shown(level)} (accepted: a number between 0 and 1)")
     if of not in get_args(Of):
         faults.append(f"of = {shown(of)} (accepted: {', '.join(get_args(Of))})")

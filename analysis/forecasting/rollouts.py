@@ -97,7 +97,7 @@ def cuts(points: RunPoints) -> Iterator[TrainTestSplit]:
 
 
 def forecast_bands(known: RunPoints, losses: Array, ahead: RunPoints, memory: LearntProcesses) -> Bands:
-    """Return the forecast of runs ``ahead`` from those known, as bands of new runs."""
+    """Return prediction bands for the runs ``ahead``, given the known runs."""
     process = calibrated(known, losses, memory)
     return bands(np.exp(process.quantiles(ahead, probabilities(), noise=True)))
 

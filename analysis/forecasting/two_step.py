@@ -36,7 +36,7 @@ class MetricForecast(Shown):
     """The forecast of ``metric`` at n points: ``median``, and ``low`` and ``high`` of the band at ``level``, each (n,).
 
     ``run`` are the ends for one new run, whose metric scatters around the sigmoid. ``loss`` is the forecast of step
-    one. ``first`` and ``second`` are the widths of the band if only that step had an error. ``beyond`` tells where the
+    one. ``first`` and ``second`` are the widths of the band if only that step had an error. ``beyond`` marks where the
     loss is lower than that of every run, so that the sigmoid is extrapolated. ``sigmoid`` is fitted to the metric plus
     ``shift``.
     """

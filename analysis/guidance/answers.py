@@ -29,7 +29,7 @@ class CellAnswer:
 
     ``intervals``: for each knob the 95 % interval of the noise-free optimum among the candidates. ``regret``: expected
     relative regret of ``denoised``; ``trust``: the probability that it is within 0.1 % of the best, in ``words`` too; 0
-    where records contradict the surface, which then tells no probability.
+    where records contradict the surface, whose probability is then meaningless.
     """
 
     cell: int

@@ -70,7 +70,7 @@ class Guide:
     def propose(self, k: int = 1, budget_left: float = np.inf, pending: Sequence[int] = ()) -> list[PlacedRun]:
         """Return up to ``k`` runs that ``budget_left`` FLOPs can pay for, fewer if nothing else is left to run.
 
-        ``pending``: points that run now; what they will tell is counted, what they cost was paid from the budget.
+        ``pending``: points that run now; their expected information counts, and their cost is already paid.
         """
         waiting = [int(p) for p in pending]
         found: list[PlacedRun] = []
@@ -103,7 +103,7 @@ class Guide:
         return optimum_law(self.belief())
 
     def expected_gain(self, pending: Sequence[int] = ()) -> float:
-        """Return the greatest expected gain per FLOP of a run, 0 if none is left.
+        """Return the greatest expected gain per FLOP of a run, 0 if no point is left.
 
         The gain is the expected fall of the relative noise-free regret, summed over cells; with a target, of the
         variance of the knobs' optima there, in squared octaves.

@@ -74,8 +74,8 @@ def optimum_gradient(belief: Belief, z: Array) -> Array:
 def target_plans(belief: Belief, z: Array, allowed: NDArray[np.bool_]) -> list[TargetPlan]:
     """Return for each cell the runs of ``allowed`` active points that narrow the optimum at ``z`` the most per FLOP.
 
-    One run in a new cell tells its level and nothing of its optimum, so several are planned together, the first ones
-    of a greedy choice that have the best average.
+    One run in a new cell informs about its level but not its optimum, so several are planned together: of a greedy
+    sequence, the initial part with the best average.
     """
     active, cell = len(belief.active), belief.space.cell[belief.active]
     shared = optimum_gradient(belief, z) @ belief.covariance[active:, :active]

@@ -68,5 +68,5 @@ def _worth(found: Gains, cell: int) -> list[str]:
     if improvement > MOSTLY * total:
         return ["may beat the best record"]
     if float(knowledge.sum() - knowledge[cell]) > MOSTLY * total:
-        return ["tells most about other cells, through the law"]
-    return ["tells most about this cell"]
+        return ["most informative about other cells, through the law"]
+    return ["most informative about this cell"]

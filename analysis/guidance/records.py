@@ -2,7 +2,7 @@
 
 A loss that no other record comes near (`ABSURD`) is no loss: a run that ended at 1e300 has diverged without saying so,
 and one at 1e-12 measured nothing. Such a record counts as diverged or missing, by the records up to it alone, so that
-the order in which they came tells everything.
+the result depends only on the order of the records.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ LARGEST = float(np.log(1e100))  # of a log loss that squares can be computed of
 
 
 class Records:
-    """Records so far. ``index`` and ``y`` hold runs with a loss, inf for diverged ones; a missing loss tells nothing,
-    but its point is not run again. ``judged`` are the log losses as the records up to each one judge them: inf of an
-    absurdly high one, NaN of an absurdly low one.
+    """Records so far. ``index`` and ``y`` hold runs with a loss, inf for diverged ones; a missing loss is not among
+    them, but its point is not run again. ``judged`` are the log losses as the records up to each one judge them: inf of
+    an absurdly high one, NaN of an absurdly low one.
     """
 
     def __init__(self, space: CandidateSpace) -> None:
@@ -46,11 +46,11 @@ class Records:
 
     @property
     def any_loss(self) -> bool:
-        """Whether any run has a loss: without one, nothing tells one setting from another."""
+        """Whether any run has a loss; without one, settings cannot be ranked."""
         return bool(np.isfinite(self.best).any())
 
     def add(self, indices: Sequence[int], values: Sequence[float], failed: Sequence[bool] | None = None) -> None:
-        """Add runs in their order: loss, inf if diverged, nan if missing; ``failed`` ones tell nothing.
+        """Add runs in their order: loss, inf if diverged, nan if missing; those ``failed`` count as missing.
 
         Raise InputError without adding any if an index or a value is invalid.
         """

@@ -116,7 +116,7 @@ def believe(terms: Terms, index: Index, y: Array, best: Array, seed_noise: float
 
 
 def _with_scales(terms: Terms, index: Index, y: Array, best: Array, seed_noise: float) -> Terms:
-    """Return the terms with the scales that the records with the least excess speak for."""
+    """Return the terms with the scales best supported by the records of lowest excess."""
     fit = fit_law(terms, index, y, best)
     known, values = _known(terms, fit, index, y, EVIDENCE_RECORDS)
     noise = noise_sd(fit.excess[known], seed_noise)

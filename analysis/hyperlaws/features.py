@@ -136,7 +136,7 @@ def _confounded(table: CellTable, names: Sequence[str], matrix: Array) -> list[s
         same = [axis for axis in table.axes if within[axis].item() == 1]
         why = f"each {recipe} has one {' and one '.join(same)}" if same else f"{recipe} follows from the other columns"
         return [
-            f"{why}, so that the effects of {recipe} and {', '.join(same or table.axes)} cannot be told apart: leave "
+            f"{why}, so that the effects of {recipe} and {', '.join(same or table.axes)} cannot be separated: leave "
             f"{recipe} out of the cells"
         ]
     return []

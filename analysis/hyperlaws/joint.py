@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sweeplaw.analysis.hyperlaws.features import Features
 from sweeplaw.analysis.hyperlaws.pooled import solve
 from sweeplaw.analysis.tuning.cells import CellTable
+from sweeplaw.analysis.tuning.quadratics.solver import soft_weights
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 
 Array = NDArray[np.float64]
@@ -109,12 +110,7 @@ def joint(table: CellTable, features: Features, window: float = WINDOW) -> Joint
         residual = _fit(estimator, np.ones((1, len(table.cells))), SETTLED)[2][0]
         estimator = replace(estimator, scale=max(1.4826 * float(np.median(np.abs(residual))), SCALE_FLOOR))
     _, _, residual = _fit(estimator, np.ones((1, len(table.cells))), SETTLED)
-    return replace(estimator, weights=_soft(residual, estimator.scale)[0])
-
-
-def _soft(residual: Array, scale: float) -> Array:
-    """Return the weights of the soft-L1 loss 2(sqrt(1 + (r/s)^2) - 1) in reweighted least squares."""
-    return np.asarray(1 / np.sqrt(1 + (residual / scale) ** 2))
+    return replace(estimator, weights=soft_weights(residual, estimator.scale)[0])
 
 
 def _fit(estimator: Joint, cell_weights: Array, settled: float) -> tuple[Array, Array, Array]:
@@ -131,7 +127,7 @@ def _fit(estimator: Joint, cell_weights: Array, settled: float) -> tuple[Array, 
         centers = updated
         if moved < settled or not np.isfinite(estimator.scale):
             break
-        weights = _soft(residual, estimator.scale)
+        weights = soft_weights(residual, estimator.scale)
     return centers, hessian, residual
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from sweeplaw.trials import expression
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import is_number
 
 Array = np.ndarray
 Node = tuple[str, tuple[int, ...], float | str]
@@ -197,7 +198,7 @@ def _underivable(node: ast.AST) -> str | None:
     if isinstance(node, ast.UnaryOp | ast.BinOp):
         return None if isinstance(node.op, _OPERATORS) else repr(ast.unparse(node))
     if isinstance(node, ast.Constant):
-        number = isinstance(node.value, int | float) and not isinstance(node.value, bool)
+        number = is_number(node.value)
         return None if number else repr(node.value)
     return repr(ast.unparse(node)) if isinstance(node, ast.Compare | ast.BoolOp | ast.IfExp) else None
 

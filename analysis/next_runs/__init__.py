@@ -1,4 +1,4 @@
-"""What to run next: the trials that would tell most about a law for their price, and settings that are not settled.
+"""Suggested next runs: the most informative about a law per FLOP, and unresolved settings.
 
 Proposals for a person, from finished runs. A search proposes its own trials (`analysis.guidance`).
 """

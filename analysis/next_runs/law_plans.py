@@ -27,7 +27,7 @@ TARGET_AHEAD = 10.0  # times the compute of the largest run: the target where no
 MOST_EXPENSIVE = 10.0  # times the compute of the largest run: no trial of a plan takes more
 LEAST_GAIN = 0.05  # of the standard error: less is not worth a launch
 STEP = 1e-5  # of a parameter, relative: central differences of the law
-RIDGE = 1e-10  # of the mean information: a direction that no run tells about stays finite
+RIDGE = 1e-10  # of the mean information: keeps a direction without information finite
 SEEDS = 2  # further seeds of a plan of repeats
 
 
@@ -98,7 +98,7 @@ def _candidates(fit: Fit, k: float) -> Iterator[tuple[str, str, list[Point]]]:
         best = allocate(fit, budget, k)
         ends = [(best.params * factor, best.tokens / factor), (best.params / factor, best.tokens * factor)]
         title = f"both ends at {budget:.2g} FLOPs: N = {short(ends[1][0])} and {short(ends[0][0])}"
-        yield title, f"{factor:g} times off the best size at the largest compute: tells the two terms apart", ends
+        yield title, f"{factor:g} times off the best size at the largest compute: separates the two terms", ends
     best = allocate(fit, 4 * budget, k)
     yield (
         f"the best model of {4 * budget:.2g} FLOPs: N = {short(best.params)}, D = {short(best.tokens)}",

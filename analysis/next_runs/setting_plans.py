@@ -9,10 +9,10 @@ import polars as pl
 
 from sweeplaw.analysis.next_runs.run_plan import RunPlan
 from sweeplaw.analysis.tuning.optimum import CellOptimum
-from sweeplaw.trials.quantities import counted, plain
+from sweeplaw.trials.quantities import counted, is_number, plain
 
 LEAST_LEVELS = 3  # of a knob in a cell: a quadratic has three terms
-SEEDS = 3  # of the cheapest cell, to tell the noise of a run: two more than it has
+SEEDS = 3  # of the cheapest cell, to estimate the noise of a run: two more than it has
 BEYOND = 2  # levels beyond the end
 
 
@@ -123,7 +123,7 @@ def _beyond(levels: Sequence[float], edge: str) -> list[float]:
 
 
 def _numbers(levels: Sequence[Any]) -> bool:
-    return all(isinstance(level, int | float) and not isinstance(level, bool) for level in levels)
+    return all(is_number(level) for level in levels)
 
 
 def _point(one: CellOptimum, cells: Sequence[str]) -> tuple[float, float]:

@@ -27,8 +27,8 @@ class Effect:
     """The mean difference (second minus first) over some points, in the unit of the loss.
 
     ``size``: N of the points, None for all of them, or where it is unknown.
-    ``low``, ``high``, ``p`` and ``corrected`` (for the number of comparisons, by Holm) are None where nothing tells the
-    noise. ``noise``: standard deviation of one run over seeds. ``detectable``: the smallest difference that as many
+    ``low``, ``high``, ``p`` and ``corrected`` (for the number of comparisons, by Holm) are None if the noise is
+    unknown. ``noise``: standard deviation of one run over seeds. ``detectable``: the smallest difference that as many
     runs would show with a chance of 80 %. ``more``: further pairs of runs that would show the difference found with
     that chance, 0 if there are enough, None if unknown or out of reach; ``seconds`` and ``flops`` are their cost.
     """
@@ -55,7 +55,7 @@ class Effect:
     def verdict(self, level: float) -> str:
         """Return what this difference shows, for a person."""
         if self.corrected is None:
-            return "cannot be told from noise: no seeds repeat, and the points are too few"
+            return "indistinguishable from noise: no seeds repeat, and the points are too few"
         if self.shown(level):
             return f"the {'second' if self.difference < 0 else 'first'} is better"
         found = "" if not self.detectable else f"; a difference of {self.detectable:.2g} would have shown"

@@ -28,8 +28,8 @@ class Pairs:
 
     Its columns: ``a`` and ``b``, the mean losses of the first and the second recipe; ``n_a`` and ``n_b``, their runs;
     ``difference``, b minus a; ``n``, the differences that it is the mean of; ``size`` and ``data``, N and D where they
-    are known; ``train_seconds`` and ``flops``, means of a run of both recipes. ``paired`` tells whether runs of one
-    seed were subtracted from each other: ``squares`` are then those of the differences around their mean.
+    are known; ``train_seconds`` and ``flops``, means of a run of both recipes. ``paired``: whether runs of one seed
+    were subtracted from each other; ``squares`` are then those of the differences around their mean.
     ``squares_a`` and ``squares_b`` are those of each recipe's runs around its mean, ``dof_a`` and ``dof_b`` their
     degrees of freedom. ``differing`` are the values of the knobs in which the recipes differ.
     """
@@ -128,7 +128,7 @@ def _refuse_scales(apart: Mapping[str, tuple[str, str]]) -> None:
                 f"no {name} is common to both: {one} in the first, {other} in the second"
                 for name, (one, other) in scales.items()
             ],
-            hints=[f"{' '.join(f'--with {name}' for name in scales)} compares runs that differ in it all the same"],
+            hints=[f"{' '.join(f'--with {name}' for name in scales)} compares runs that differ in it anyway"],
         )
 
 
@@ -145,7 +145,7 @@ def _refuse_hidden(a: pl.DataFrame, b: pl.DataFrame, y: str, keys: Sequence[str]
             if frame.group_by(*keys, *seed).agg(pl.col(name).n_unique())[name].max() != 1:
                 faults.append(f"{name} is {_some(frame[name])} in the {which}, and the {lacks} has no such column")
     if faults:
-        hint = f"to average such runs all the same, name the columns that must be equal (--on {','.join(keys)})"
+        hint = f"to average such runs anyway, name the columns that must be equal (--on {','.join(keys)})"
         raise InputError(faults, where="runs that are equal in all that both have", hints=[hint])
 
 

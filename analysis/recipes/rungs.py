@@ -46,8 +46,8 @@ class Rung:
     """One rung: its mean ``excess`` over the law of the others, relative to the loss, with its standard ``error``.
 
     ``corrected`` is the p value of no excess, corrected for the number of rungs (Holm); None if too few other rungs
-    can be judged to tell how much rungs scatter. ``edges`` are sentences on the
-    knobs whose best value is the lowest or highest tried. ``excess`` is None if the others cannot fix the law.
+    can be judged to estimate the scatter of rungs. ``edges`` are sentences on the knobs whose best value is the lowest
+    or highest tried. ``excess`` is None if the others do not determine the law.
     """
 
     value: float
@@ -60,7 +60,7 @@ class Rung:
 
     @property
     def off(self) -> bool:
-        """Whether the rung is named."""
+        """Whether the rung deviates from the others."""
         return self.corrected is not None and self.corrected < LEVEL
 
 
@@ -75,11 +75,11 @@ class Rungs(Shown):
 
     @property
     def off(self) -> tuple[Rung, ...]:
-        """The rungs that the others do not expect, the farthest first."""
+        """Rungs inconsistent with the fit to the others, worst first."""
         return tuple(sorted((rung for rung in self.rungs if rung.off), key=lambda rung: -abs(rung.errors_off or 0.0)))
 
     def headline(self) -> tuple[str, ...]:
-        """Return a sentence for each rung that is off, or that none is."""
+        """Return a sentence for each rung that is off, or one that says that no rung is."""
         if not self.off:
             judged = sum(rung.corrected is not None for rung in self.rungs)
             if not judged:

@@ -41,7 +41,7 @@ class SpeedUp:
     note: str = ""
 
     def sentence(self, level: float, shown: bool = True) -> str:
-        """Return what the difference is worth, for a person; ``shown`` tells whether there is one beyond noise."""
+        """Return what the difference is worth, for a person; ``shown``: whether there is one beyond noise."""
         if self.value is None:
             return f"worth in compute: unknown ({self.note})"
         ends = (

@@ -137,7 +137,7 @@ def _best(tables: Tables, query: Query) -> pl.DataFrame:
 
 
 def _completed(trials: pl.LazyFrame) -> pl.LazyFrame:
-    """Return the completed trials: a diverged trial may have had a low loss, but cannot be best."""
+    """Return the completed trials: a diverged trial may record a low loss, but cannot be best."""
     if "state" not in trials.collect_schema().names():
         return trials
     return trials.filter(pl.col("state") == "completed")

@@ -220,7 +220,7 @@ def _measured(
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Return the rows with all keys known, positive axes and knobs and a finite loss, and the others' number by reason.
 
-    Raise InputError if none is left.
+    Raise InputError if no cell is left.
     """
     kept = frame.drop_nulls([*keys, *knobs])
     dropped = {"a cell or knob column is null": frame.height - kept.height}

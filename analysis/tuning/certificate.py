@@ -1,4 +1,4 @@
-"""Certificate of a local optimum on ordered ladders: every neighbour has run, and none is better.
+"""Certificate of a local optimum on ordered levels: every neighbour has run, and no neighbour is better.
 
 A neighbour is one step along one axis, or one of the joint moves that a sweep names, in either direction.
 """
@@ -32,7 +32,7 @@ class Certificate:
 
     @property
     def holds(self) -> bool:
-        """Whether every neighbour has run, and none is better."""
+        """Whether every neighbour has run and no neighbour is better."""
         return not self.open
 
     def sentence(self, names: Sequence[str]) -> str:

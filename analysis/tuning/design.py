@@ -72,8 +72,8 @@ def levels_by_cell(table: CellTable, knob: int) -> list[int]:
 def at_edges(table: CellTable) -> dict[str, tuple[int, int]]:
     """Return, by knob, the number of cells whose lowest loss is at the lowest and at the highest value tried there.
 
-    Where zero was tried too, the lowest positive value is not the lowest; beyond an end at which runs diverged too, no
-    better value lies.
+    Where zero was tried too, the lowest positive value is not the lowest. Beyond an end where runs diverged, no better
+    value is expected.
     """
     parts = [(table.levels[rows], int(table.z[rows].argmin())) for rows in map(table.rows_of, range(len(table.cells)))]
     several = [(levels, best, np.ptp(levels, axis=0) > 0) for levels, best in parts]

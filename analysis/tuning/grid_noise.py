@@ -46,7 +46,7 @@ class RunNoise:
 
 
 def run_noise(every: pl.DataFrame, points: Iterable[pl.DataFrame], knobs: Sequence[str], loss: str) -> RunNoise | None:
-    """Return the noise of a run from settings as `repeats.settings` makes them, None if nothing tells it.
+    """Return the noise of a run from settings as `repeats.settings` makes them, or None if it cannot be estimated.
 
     ``points`` are the settings of each point. Seeds are asked first, then neighbours in a grid.
     """

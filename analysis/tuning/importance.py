@@ -39,9 +39,10 @@ class Importance(Shown):
     """Decomposition of one cell. ``knobs``, ``pairs``: shares of the variance of the loss; ``rest``: higher orders.
 
     ``noise`` is that of a run, which is subtracted from the shares and costs; ``noise_share`` its own share of the
-    variance. Both are None where nothing tells it. ``within_noise``: knobs whose share may be noise alone. ``frozen``:
-    for each knob, (value, cost): relative loss of freezing it at its default with the others at their best. ``rows``:
-    number of runs; ``points``: number of grid points, of which the share ``filled`` had no run. ``best``: lowest loss.
+    variance. Both are None if it cannot be estimated. ``within_noise``: knobs whose share may be noise alone.
+    ``frozen``: for each knob, (value, cost): relative loss of freezing it at its default with the others at their best.
+    ``rows``: number of runs; ``points``: number of grid points, of which the share ``filled`` has no run. ``best``:
+    lowest loss.
     """
 
     cell: Mapping[str, Any]
@@ -106,7 +107,7 @@ class Importance(Shown):
     def noise_sentence(self) -> str:
         """Return what is known of the noise of a run, and that it is subtracted."""
         if self.noise is None or self.noise_share is None:
-            return "noise of a run unknown (no repeated settings, no lines of four in the grid): none is subtracted"
+            return "noise of a run unknown (no repeated settings, no lines of four in the grid): not subtracted"
         return f"{self.noise.sentence()}: {self.noise_share:.1%} of the variance, subtracted from shares and costs"
 
     def largest_pairs(self) -> list[tuple[tuple[str, str], float]]:
@@ -220,7 +221,7 @@ def _importance(
 
 
 def _noise(kept: pl.DataFrame, cells: Sequence[str], knobs: Sequence[str], y: str) -> RunNoise | None:
-    """Return the noise of a run over all cells, None if a loss is not positive or nothing tells it.
+    """Return the noise of a run over all cells, None if a loss is not positive or it cannot be estimated.
 
     Runs of different sizes or recipes are no repeats of each other, whatever the cells are.
     """

@@ -1,7 +1,7 @@
 """The points that a law is fitted to: at each scientific point the runs of its best setting of the tuned knobs.
 
-Losses are averaged over seeds before the best setting is chosen. The lowest of several noisy means flatters, so its
-runs are moved by one amount: to the minimum of a quadratic in the logs of the knobs where the settings of the point
+Losses are averaged over seeds before the best setting is chosen. The lowest of several noisy means is biased low, so
+its runs are moved by one amount: to the minimum of a quadratic in the logs of the knobs where the settings of the point
 support one (`analysis.tuning.cell_settings`) that fits them to the noise of a run, else up by the bias of a lowest mean
 (`analysis.tuning.selection_bias`). Differences between seeds stay as they are.
 """
@@ -30,7 +30,7 @@ How = Literal["fitted", "corrected", "lowest", "only"]
 
 LEAST_SETTINGS = 4  # for a quadratic of one knob with a degree of freedom
 LEAST_LEVELS = 3  # of a knob, from which its best value need not be the lowest or highest
-LEAST_OWN = 8  # degrees of freedom from which a point's own seeds tell its noise; else those of all points do
+LEAST_OWN = 8  # degrees of freedom from which a point's own seeds estimate its noise; else those of all points
 MOST_SETTINGS = 2000  # of a point, in its quadratic: those of lowest loss
 MISFIT = 2.0  # times the noise of a run: a quadratic whose residuals are larger does not describe its settings
 
@@ -44,7 +44,7 @@ class BestPoints:
     ``seed_std`` (null for one seed). ``rows`` (n,) are the runs of the best settings, as positions in the frame given,
     ``losses`` (n,) theirs with the correction. ``noise`` is the standard deviation of log loss of a run, from
     ``noise_freedom`` degrees of freedom of ``noise_origin``: seeds, neighbours in a grid, or residuals of quadratics;
-    None if nothing tells it. ``at_edge``: by knob, the number of points without a fitted optimum whose best value is
+    None if unknown. ``at_edge``: by knob, the number of points without a fitted optimum whose best value is
     the lowest or highest of three or more tried there.
     """
 
@@ -111,7 +111,7 @@ def _noise(
     every: pl.DataFrame, parts: Mapping[Any, pl.DataFrame], bowls: Mapping[Any, Quadratic], knobs: Sequence[str],
     loss: str,
 ) -> tuple[float | None, int, str]:  # fmt: skip
-    """Return the standard deviation of log loss of a run, its degrees of freedom, and what tells it."""
+    """Return the standard deviation of log loss of a run, its degrees of freedom, and its origin."""
     if (found := run_noise(every, parts.values(), knobs, loss)) is not None:
         return found.sd, found.freedom, found.origin
     fits = [one for one in bowls.values() if one.freedom > 0]

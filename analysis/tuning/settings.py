@@ -26,7 +26,7 @@ from sweeplaw.trials.record import RESERVED_COLUMNS
 
 Launches = Sequence[Mapping[str, Any]]
 
-_FACTS = RESERVED_COLUMNS - {"workload", SOURCE}  # filled by the run itself, so none is a recipe
+_FACTS = RESERVED_COLUMNS - {"workload", SOURCE}  # filled by the run itself, so not recipes
 # Columns that describe a single run in other tools' tables.
 _OF_A_RUN = re.compile(
     "id|name|notes?|message|tags?|user|host|hostname|node|gpu|device|state|status|version|commit|url"

@@ -1,3 +1,4 @@
-"""What follows from a fitted law, with an interval: allocations of compute, the frontier, the loss at a point."""
+"""What follows from a fitted law, with an interval: allocations of compute, the frontier, the loss at a point.
 
-from __future__ import annotations
+Functions of one finished fit. Whether the law may be used for them is `adequacy`, and other laws are `scaling`.
+"""

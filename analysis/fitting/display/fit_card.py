@@ -30,7 +30,7 @@ def further_warnings(answer: Mapping[str, Any]) -> list[str]:
 
 
 def sides(answer: Mapping[str, Any]) -> list[str]:
-    """Return the parameters that are not identified; with resamples, why their intervals may have ends all the same."""
+    """Return the parameters that are not identified; with resamples, why their intervals may still be finite."""
     profile = "; its profile says so, the interval shown is the spread of the resamples"
     return [f"{verdict}{profile if answer['bootstrap'] else ''}" for verdict in answer["identifiability"]]
 
@@ -88,7 +88,7 @@ def _derived(answer: Mapping[str, Any]) -> Iterator[str]:
     if "compute_optimal" not in derived:
         return
     if derived["withheld"] and not derived["forced"]:
-        yield f"no allocation of compute: {derived['withheld']} (--force, or force=True, gives it all the same)"
+        yield f"no allocation of compute: {derived['withheld']} (override with --force or force=True)"
         return
     if derived["forced"]:
         yield f"allocations that are not advised: {derived['withheld']}"

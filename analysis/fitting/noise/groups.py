@@ -49,7 +49,7 @@ def candidates(observations: Observations) -> Iterator[RowGroups]:
 def curves(observations: Observations) -> RowGroups | None:
     """Return the runs of a table with several rows of a run, its learning curve; None for any other table.
 
-    A run has one size, which tells the name of a run from the number of a repetition.
+    A run has one size; this distinguishes run names from repetition numbers.
     """
     frame = observations.frame
     for name in RUN_COLUMNS:

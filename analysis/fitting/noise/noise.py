@@ -196,7 +196,7 @@ def _tested(
     setup: Setup, theta: Array, observations: Observations, rows: Array, cleaned: Residuals,
     given: RowGroups | None, auto: bool,
 ) -> Noise:  # fmt: skip
-    """Return the noise with the divisions whose groups share it, beside a given one, and its spread if that changes."""
+    """Return the noise with the groupings that share it, in addition to any given grouping, and its growth if any."""
     part = _part(observations, rows)
     free = [groups for groups in candidates(part) if given is None or groups.name != given.name]
     chosen, null = _divisions(cleaned, [] if given is None else [given.take(rows)], free if auto else [])

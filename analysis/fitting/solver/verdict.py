@@ -106,7 +106,7 @@ def _fault(
 
 
 def _at_bound(setup: Setup, low: Array, high: Array) -> str:
-    """Return what an asymptote at its bound means, in words; empty if none is."""
+    """Return a phrase on a parameter at its bound, or '' if there is none."""
     for param, at_low, at_high in zip(setup.law.free, low, high, strict=True):
         if at_low or at_high:
             bound, side = (param.low, "an upper") if at_low else (param.high, "a lower")

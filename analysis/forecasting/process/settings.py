@@ -72,7 +72,7 @@ def offset_block(at: ProcessScales, sizes: bool, budgets: bool) -> ProcessScales
 
 
 def combined(smooth: ProcessScales, offsets: ProcessScales) -> ProcessScales:
-    """Return every setting of the smooth part, of its own, with every one of the offsets."""
+    """Return the product of the settings of the smooth part and of the offsets."""
     pairs = [np.concatenate([one[:3], other[3:]]) for one in smooth.values for other in offsets.values]
     return ProcessScales(np.array(pairs))
 

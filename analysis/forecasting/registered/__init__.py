@@ -1,3 +1,4 @@
-"""Forecasts written down before the run: registered with a digest, and scored against what happened."""
+"""Forecasts written down before the run: registered with a digest, and scored against what happened.
 
-from __future__ import annotations
+Records, their files, and their scores. How a forecast is made is `forecasting`; none is changed after registration.
+"""

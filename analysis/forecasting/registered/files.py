@@ -64,7 +64,7 @@ def text_of(forecast: RegisteredForecast) -> str:
 
 
 def _decoded(name: str, data: bytes) -> RegisteredForecast:
-    """Return the forecast in a file, also one that somebody changed: its digest tells. Raise DamagedFileError."""
+    """Return the forecast, even if modified; its digest shows this. Raise DamagedFileError."""
     try:
         return _parsed(name, decoded_json(name, data, anywhere=True))
     except DamagedFileError:

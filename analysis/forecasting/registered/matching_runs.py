@@ -28,7 +28,7 @@ SAME_RUN = 0.02  # relative distance in every input within which a run is the on
 
 @dataclass(frozen=True, slots=True)
 class ObservedLoss:
-    """What happened at a point: the ``loss`` of the ``best`` runs, whether one of all ``runs`` had ended before."""
+    """The outcome at a point: the ``loss`` of the ``best`` runs, and whether any run ended before registration."""
 
     loss: float
     best: int
@@ -55,7 +55,7 @@ class ScoredRuns:
     _settled: dict[tuple[Key, bool, bytes], _Settled] = field(default_factory=dict)
 
     def at(self, forecast: RegisteredForecast, target: ForecastTarget) -> ObservedLoss | None:
-        """Return what happened at a target of a forecast, None if nothing did yet. Raise InputError."""
+        """Return the outcome at a target of a forecast, None if no run is there yet. Raise InputError."""
         known = self._known(forecast)
         here = _near(known.inputs, target.inputs, self.tolerance)
         if not here.any():
@@ -89,7 +89,7 @@ class ScoredRuns:
     def _known(self, forecast: RegisteredForecast) -> _Settled:
         """Return the runs without those at a target that the forecast was made from.
 
-        The others tell the noise, which the correction of a best setting needs.
+        The noise, which the correction of a best setting needs, is estimated from the others.
         """
         key, texts = self._measure(forecast)
         frame, inputs, losses = self._measured[key]
@@ -142,7 +142,7 @@ def _made_from(forecast: RegisteredForecast, part: pl.DataFrame, inputs: Inputs,
 
 
 def _ended_before(frame: pl.DataFrame, registered_at: str) -> bool:
-    """Whether one of these runs had ended when the forecast was registered; False if it is not known."""
+    """Return whether one of these runs ended before the forecast was registered; False if unknown."""
     if "ended_at" not in frame.columns or not isinstance(frame.schema["ended_at"], pl.Datetime):
         return False
     when = dt.datetime.fromisoformat(registered_at)

@@ -1,6 +1,6 @@
 """A registered forecast: what it said, from which runs, on which assumptions, by whom and when. It never changes.
 
-Its digest is the SHA-256 of everything else in it. Whoever noted the digest can tell later that nothing was changed.
+Its digest is the SHA-256 of everything else in it. Anyone who kept the digest can verify the content.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class RegisteredForecast(Shown):
     """A forecast as it was registered. ``columns`` are the columns or expressions of the inputs and the loss.
 
     ``track_record`` are the scores of the same method on the budgets known by then. ``digest`` is empty before
-    `sealed`; ``intact`` tells whether it still fits. ``all_rows`` tells that it was made from every row, not from the
-    best setting of each point; a file without it was not.
+    `sealed`; ``intact`` says whether it still matches the content. ``all_rows`` is true if the forecast was made from
+    every row rather than from the best setting of each point, false for a file without it.
     """
 
     name: str

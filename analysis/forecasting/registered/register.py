@@ -42,7 +42,7 @@ def register_forecast(
     """Return the forecast of the runs ``at`` (inputs in the table's own units), with 50, 80 and 95 % bands, sealed.
 
     ``table`` is what ``found`` was learnt from, all of it: a point that has been run is refused, also if ``where`` left
-    its runs out. ``source`` and ``where`` tell where the runs came from, ``who`` registers (by default the user and
+    its runs out. ``source`` and ``where`` record where the runs came from, ``who`` registers (by default the user and
     host), and ``assume`` are further assumptions in words. The track record is that of the same method on the table's
     own budgets; ``watch`` is called with the budgets done. Raise InputError.
     """

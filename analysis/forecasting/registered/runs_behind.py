@@ -1,7 +1,7 @@
 """What became of the runs that a forecast was made from: whether their values are still those of its registration.
 
 A forecast writes down a mark of each run, a hash of its inputs and its loss as they were measured. The forecast itself
-stays what it was; only somebody who learns from the same source again would not get it any more.
+stays as it was; only learning again from the changed source would give another one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class RunsBehind:
 
     @property
     def sentence(self) -> str:
-        """What changed, in words; empty where nothing did, or nothing tells."""
+        """What changed, or '' if nothing changed or this is unknown."""
         if self.state != "changed":
             return ""
         parts = [f"{self.changed} have other values now"] * bool(self.changed)

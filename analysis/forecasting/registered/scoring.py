@@ -24,12 +24,12 @@ LEVELS = ("0.5", "0.8", "0.95")
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One run forecast against what happened: ``observed`` is the loss of ``runs`` runs, None while there is none.
+    """One run forecast and its outcome: ``observed`` is the loss of ``runs`` runs, None until one has ended.
 
     It is the loss that a law would be fitted to there (`analysis.tuning.points`): of the best setting, its seeds
     averaged, corrected for its having been chosen. ``error`` is the forecast over the observed loss, minus one;
-    ``inside`` tells for each level whether the band held; both are None of a forecast that was ``changed`` after it was
-    registered. ``late`` is true if a run there had ended before the forecast was registered.
+    ``inside`` gives for each level whether the band contains it; both are None for a forecast ``changed`` after its
+    registration. ``late`` is true if a run there ended before the forecast was registered.
     """
 
     forecast: str
@@ -46,7 +46,7 @@ class Scored:
 
     @property
     def counts(self) -> bool:
-        """Whether this run tells how good the forecasts are."""
+        """Whether this run counts towards the calibration."""
         return self.error is not None and not self.late and not self.changed
 
 
@@ -65,7 +65,7 @@ class Calibration:
 class ScoreSheet(Shown):
     """Every run forecast, and the calibration over those that count: unchanged, and registered before the run ended.
 
-    ``sources`` tell of each forecast what became of the runs that it was made from.
+    ``sources`` gives, for each forecast, the status of its training runs.
     """
 
     scored: tuple[Scored, ...]

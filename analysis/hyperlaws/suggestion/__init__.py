@@ -1,3 +1,4 @@
-"""Settings for a model that was not swept, by the laws of runs or by a published law."""
+"""Settings for a model that was not swept, by the laws of runs or by a published law.
 
-from __future__ import annotations
+Uses fitted laws, and refuses where they do not determine a setting. Fitting and judging them is `hyperlaws`.
+"""

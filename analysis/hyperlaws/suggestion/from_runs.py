@@ -1,7 +1,7 @@
-"""Suggested settings by the laws of a store's runs, where these runs tell how the knobs move.
+"""Suggested settings by the laws of a store's runs, where these runs determine how the knobs move.
 
-Where all runs have one N, or N and D moved together (one compute budget, one ratio), nothing is known of a model that
-differs in it: it has no setting, and the message says what is known.
+Where all runs have one N, or N and D varied together (one compute budget, one ratio), the runs do not cover a model
+that differs in it: it has no setting, and the message says what is known.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from sweeplaw.trials.errors import InputError, require_positive
 from sweeplaw.trials.quantities import short
 
 AXES = ("N", "D")
-# By which a model may differ from the runs where they do not tell how a knob moves: an exponent of one then moves it by
-# less than its plateau, which is 1.5 to 2.5 times in released grids.
+# Factor by which a model may differ from the runs along an axis on which they do not determine how a knob moves: an
+# exponent of one then moves it by less than its plateau, which is 1.5 to 2.5 times in released grids.
 SAME = 1.25
 
 
@@ -36,8 +36,8 @@ def suggest(
 ) -> Suggestion:  # fmt: skip
     """Return the settings by the laws over N and D of those published knobs that ``runs`` tuned within cells.
 
-    ``options`` are those of `fit_cells`. Raise InputError if none was tuned, the runs are of several recipes, or they
-    do not tell of this model.
+    ``options`` are those of `fit_cells`. Raise InputError if no knob was tuned, or the runs are of several recipes or
+    do not cover this model.
     """
     require_positive({"params": params, "tokens": tokens, "sequence length": sequence}, where="suggest")
     present = [name for name in KNOBS if name in runs.columns and runs[name].dtype.is_numeric()]
@@ -54,7 +54,7 @@ def suggest(
 def from_runs(found: Hyperlaw, params: float, tokens: float, sequence: int, line: Line | None = None) -> Suggestion:
     """Return the settings by the laws ``found`` of one recipe: axes N, D or one of them, or N with D on a ``line``.
 
-    Raise InputError if the laws have failed a test, or tell nothing of this model.
+    Raise InputError if the laws have failed a test or do not cover this model.
     """
     require_positive({"params": params, "tokens": tokens, "sequence length": sequence}, where="suggest")
     if found.recipes is not None:
@@ -112,7 +112,7 @@ def _setting(found: Hyperlaw, law: KnobLaw, point: Mapping[str, float]) -> Sugge
 
 
 def _unknown(found: Hyperlaw, law: KnobLaw, point: Mapping[str, float]) -> str:
-    """Return why the runs do not tell a knob's value at a point, with what they tell; empty if they do."""
+    """Return why the runs do not determine the knob at a point, and what they do determine; '' if they determine it."""
     for axis in found.axes:
         low, high = found.span[axis]
         nearest = min(max(point[axis], low), high)
@@ -130,7 +130,7 @@ def _off_the_line(found: Hyperlaw | None, line: Line, params: float, tokens: flo
     there = f"D = {short(line.tokens(params))}{f' ({known})' if known else ''}"
     return [
         f"all runs have {line.words}: how the best settings move with D at one N is not known",
-        f"at N = {short(params)} the runs tell of {there}, not of D = {short(tokens)}",
+        f"at N = {short(params)} the runs cover {there}, not D = {short(tokens)}",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Runs whose N and D moved together, so that they tell of models on one line only: one compute budget, one ratio."""
+"""Runs whose N and D varied together; they constrain predictions only along that line (one budget or one ratio)."""
 
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
-"""Whether to believe a hyperparameter law: its three verdicts, and whether it serves all recipes."""
+"""Whether to believe a hyperparameter law: its three verdicts, and whether it serves all recipes.
 
-from __future__ import annotations
+Judges an estimate that was made elsewhere; estimators and what a law suggests do not belong here.
+"""

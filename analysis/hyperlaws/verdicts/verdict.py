@@ -1,8 +1,8 @@
 """Three verdicts on a hyperparameter law, as on a fit: is an optimum found, is the law adequate, is it identified.
 
 Found: the loss has a minimum in the knobs, also when cells are resampled. Adequate: the optima of the cells lie on the
-law, as far as noise and the loss can tell. Identified: for every axis, the interval of the exponent tells which way the
-knob moves, or that within a decade it moves by less than the loss would notice.
+law, up to noise and to differences in loss that do not matter. Identified: for every axis, the interval of the exponent
+shows which way the knob moves, or that within a decade it moves by less than its plateau.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _mostly_at_edge(table: CellTable) -> dict[str, str]:
 
 
 def _law(own: OwnOptima | None, predicted: Array, terms: int) -> tuple[LawVerdict, str]:
-    """Return the verdict on a law of so many ``terms`` that predicts log optima (cells, knobs).
+    """Return the verdict on a law with ``terms`` coefficients that predicts log optima (cells, knobs).
 
     Their distances from the optima of the cells, over the covariances of these, have an F distribution if the law is
     adequate; the loss that they cost beyond what noise alone would must also matter.
@@ -156,7 +156,7 @@ def _law(own: OwnOptima | None, predicted: Array, terms: int) -> tuple[LawVerdic
 def _open(
     table: CellTable, fitted: Estimator, laws: Sequence[KnobLaw], plateau: Sequence[KnobTolerance]
 ) -> Iterator[tuple[tuple[str, str], str]]:
-    """Yield a sentence for each knob and axis whose dependence the cells do not tell."""
+    """Yield a sentence for each knob and axis whose dependence the cells do not identify."""
     tolerance = {width.knob: width.factor for width in plateau if width.threshold == QUOTED}
     for index, axis in enumerate(table.axes):
         logs = table.log_axes[:, index]

@@ -42,7 +42,7 @@ HELD_OUT = ("corpus", "tokenizer", "context", "validation_tokens")  # of our own
 ELSEWHERE = "validation_corpus"  # the corpus of the validation set where it is not that of the training
 SMALLER = re.compile(r"ensemble_loss_(\d+)")  # of an ensemble's trial: the mean loss over all its subsets of as many
 COMBINE = "combine"  # of an ensemble's evaluation: what its members' mean was taken of
-WHOLE = "members_of_trial"  # a mean over all subsets of so many
+WHOLE = "members_of_trial"  # number of members whose subsets a mean is over
 NAMED = 3  # values that a fault names
 NONE = "none"  # as the column of a role: do not look for it
 
@@ -132,7 +132,7 @@ def _part(
 
 
 def _with_flops(kept: pl.DataFrame) -> pl.DataFrame:
-    """Return the runs with FLOPs where N, K and the tokens trained on tell them, and which are such estimates."""
+    """Return the runs with FLOPs estimated from N, K and trained tokens where missing, and a mask of the estimates."""
     seen = pl.coalesce("tokens", pl.col("U") * pl.col("epochs"))
     estimate = TRAINING * pl.col("N") * pl.col("K") * seen
     estimate = pl.when(estimate.is_finite()).then(estimate)
@@ -269,7 +269,7 @@ def _refuse_other_sets(frame: pl.DataFrame) -> None:
         sets = list(_sets(frame))
         raise InputError(
             "losses on different validation sets cannot be compared (accepted: one validation set; --where selects "
-            "runs, --column validation=none compares them all the same)",
+            "runs, --column validation=none compares them anyway)",
             hints=sets,
         )
 

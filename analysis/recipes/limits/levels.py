@@ -242,7 +242,7 @@ def _law(name: str, reached: Sequence[Reached], scenarios: Scenarios, rng: np.ra
 
 
 def _no_limit(name: str, axis: str, limits: Sequence[Limit]) -> list[str]:
-    """Return why no limit along an axis can be had: which points there are, once for all places that have the same."""
+    """Return why there is no limit along an axis: the points there are, once for all places with the same points."""
     head = f"{name}: no limit in {axis}"
     places: dict[str, list[str]] = {}
     for one in limits:

@@ -71,8 +71,8 @@ class Multiple:
 def multiples(recipe: RecipeLimits, standard: RecipeLimits) -> list[Multiple]:
     """Return what a recipe reaches at each U, its best measured model and each limit in K, in data of the standard one.
 
-    A U without a limit has its best measured model and its limits in K all the same. U at which the standard recipe was
-    not measured are left out, as is all without a law of the standard recipe.
+    A U without a limit still has its best measured model and its limits in K. U at which the standard recipe was not
+    measured are left out. Empty if the standard recipe has no law.
     """
     law = standard.law
     if law is None or law.law is None or law.value is None:

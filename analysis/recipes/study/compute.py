@@ -54,7 +54,7 @@ def _costs(study: RecipeStudy) -> Iterator[RecipeCost]:
 
 
 def _trained(runs: pl.DataFrame) -> pl.DataFrame:
-    """Return the runs that were trained: a loss of some members of a trial is none, nor an ensemble of other runs."""
+    """Return the runs that were trained, excluding subset losses and ensembles of other runs."""
     whole = runs.filter(pl.col(WHOLE).is_null() | (pl.col("K") == pl.col(WHOLE)))
     return pl.concat([
         whole.filter(pl.col("subset").is_null()),

@@ -74,7 +74,7 @@ def _limit(study: RecipeStudy, recipe: RecipeLimits, along: str, u: float | None
         why = few if found is None else "; ".join(found.notes)
         raise InputError(f"{recipe.name} has no law along {along}{place}: {why}")
     if not found.noise or not study.scenarios.draws:
-        raise InputError(f"{recipe.name}{place}: no errors of its law are known, so no distribution can be had")
+        raise InputError(f"{recipe.name}{place}: no errors of its law are known, so there is no distribution")
     return found
 
 

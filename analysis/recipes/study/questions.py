@@ -19,8 +19,8 @@ def answered(
 ) -> tuple[RecipeStudy, list[Retained], list[Crossed]]:
     """Return the study, the share that each student retains of its teacher, and each crossing (first, second, along).
 
-    What cannot be had, for example because no errors are known, is left out, and the study returned has a note that
-    names it. Raise InputError for all recipes and axes that do not exist.
+    Quantities that cannot be computed, for example because no errors are known, are omitted, with a note in the study
+    returned. Raise InputError if recipes or axes do not exist, naming all of them.
     """
     _check(study, retained, crossings)
     shares: list[Retained] = []

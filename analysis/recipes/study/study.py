@@ -29,7 +29,7 @@ SAME = 1e-6  # relative change that is rounding
 
 @dataclass(frozen=True, slots=True)
 class LeaveOneOut:
-    """What a recipe reaches at U, or its multiple (``quantity``), ``without`` one N, K or U; None if none is left."""
+    """What a recipe reaches at U, or its multiple (``quantity``), ``without`` one N, K or U; None if undefined."""
 
     recipe: str
     u: float

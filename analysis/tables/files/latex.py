@@ -33,7 +33,7 @@ def latex_table(
 ) -> str:
     """Return rows of text as a ``tabular`` with the rules of booktabs; in a ``table`` if there is a caption.
 
-    ``words`` tells the columns that hold words, which are set to the left; numbers are set to the right.
+    ``words`` are the columns that hold words, which are set to the left; numbers are set to the right.
     """
     columns = "".join("l" if left else "r" for left in words)
     lines = [

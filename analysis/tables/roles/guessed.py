@@ -46,7 +46,7 @@ def guessed(
     scales = [name for name in varying if plain(name) in AMOUNTS]
     others = [*scales, *(name for name in varying if name not in (*named, *scales) and not _is_result(name))]
     few = [name for name in others if frame[name].n_unique() <= min(MOST_LEVELS, frame.height // 2)]
-    # Not beside the knobs: recipes that were tuned over values of their own are recipes all the same.
+    # Not beside the knobs: recipes tuned over different values are still recipes.
     recipes = [name for name in candidates if plain(name) in RECIPES and 1 < frame[name].n_unique() <= MOST_LEVELS]
     columns = list(dict.fromkeys([*keys, *named, *scales, *few, *recipes]))
     frame = frame.group_by(columns).agg(pl.len().alias(_RUNS)) if columns else frame

@@ -1,1 +1,4 @@
-"""Tuning as an experiment of its own: what k draws are expected to reach, and how much the pick flatters."""
+"""Tuning as a random experiment: the expected best of k draws, and selection bias.
+
+The settings that ran count as independent draws. Nothing is fitted here: that is `tuning`.
+"""

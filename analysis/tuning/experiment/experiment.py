@@ -1,4 +1,4 @@
-"""How many draws a result needs, and how much lower the loss that picked a setting is for having picked it."""
+"""Number of draws that a result needs, and the selection bias of the loss by which a setting was picked."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ WITHIN = 0.01  # relative excess loss
 RESAMPLES = 1000
 LEVEL = 0.95
 LEAST = 4  # settings of a place
-MOST = 2000  # settings of a place; what more of them tell of k draws is not worth their time and memory
+MOST = 2000  # settings of a place; the information in further ones is not worth their time and memory
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What the best of ``k`` drawn settings is expected to be.
+    """The expected best of ``k`` drawn settings.
 
-    ``picked``: the loss that picks it. ``reported``: the other loss, the same one if there is none. ``flattery``: by
-    how much the first is lower than at the setting that the other would pick. ``excess``: of ``reported`` over the loss
-    reported of the best of all, as a share of its magnitude. Intervals are None where the draws do not support one.
+    ``picked``: the loss that picks it. ``reported``: the other loss, the same one if there is none. ``flattery``: the
+    selection bias, by which the first is lower than at the setting that the other would pick. ``excess``: of
+    ``reported`` over the loss reported of the best of all, as a share of its magnitude. Intervals are None where the
+    draws do not support one.
     """
 
     k: int

@@ -86,7 +86,9 @@ def _reweighted(problems: Sequence[Standardized], robust: bool) -> tuple[Array, 
             return beta, noise, gram
         below = cap[open_, None] - _product(fence[open_], beta[open_])
         scale = np.maximum(noise[open_], SCALE_FLOOR)[:, None]
-        weights, fence_weights = (_soft(one, scale) if robust else np.ones(one.shape) for one in (residual, below))
+        weights, fence_weights = (
+            soft_weights(one, scale) if robust else np.ones(one.shape) for one in (residual, below)
+        )
         weights = weights * valid[open_]
         fence_weights = fence_weights * (there[open_] & (below > 0))
     # What did not settle has the curvature of the weights of its last residuals.
@@ -108,7 +110,8 @@ def _gram(stacked: Array) -> Array:
     return np.asarray(np.swapaxes(rows, 1, 2) @ rows)
 
 
-def _soft(residual: Array, scale: Array) -> Array:
+def soft_weights(residual: Array, scale: Array | float) -> Array:
+    """Return the weights of the soft-L1 loss 2(sqrt(1 + (r/s)^2) - 1) in reweighted least squares."""
     return np.asarray(1 / np.sqrt(1 + (residual / scale) ** 2))
 
 

@@ -158,7 +158,9 @@ def test_runs_of_one_ratio_tell_no_best_split_of_a_budget() -> None:
     n = np.geomspace(1e7, 1e9, 24)
     runs = {"N": n, "D": 20 * n * np.resize([0.9, 1.1], 24), "loss": 1.7 + 400 / n**0.34 + 1500 / (20 * n) ** 0.3}
     found = analysis.forecaster(runs)
-    with pytest.raises(InputError, match="all runs have about D = 20 N: they do not tell the best N and D of a budget"):
+    with pytest.raises(
+        InputError, match="all runs have about D = 20 N: they do not determine the best N and D of a budget"
+    ):
         found.best(1e21)
     assert found.predict({"N": 2e9, "D": 4e10}).low[0] > 1.7
 

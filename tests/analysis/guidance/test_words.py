@@ -61,9 +61,10 @@ def test_a_proposal_says_where_it_lies_and_what_it_is_worth() -> None:
         == f"{cell}: predicted optimum, first visit of a cell that is cheap beside what was spent"
     )
     assert said(0, "target") == f"{cell}: predicted optimum, narrows the law at the target most per FLOP"
-    law = "tells most about other cells, through the law"
+    law = "most informative about other cells, through the law"
     worth = {(1.0, 1.0, 2.5): "may beat the best record", (1.0, 3.0, 1.5): law,
-             (1.0, 2.0, 1.0): "tells most about this cell", (1.0, 1.0, 2.0): "tells most about this cell"}  # fmt: skip
+             (1.0, 2.0, 1.0): "most informative about this cell",
+             (1.0, 1.0, 2.0): "most informative about this cell"}  # fmt: skip
     for numbers, words in worth.items():
         assert said(0, found=gains(*numbers)) == f"{cell}: predicted optimum, {words}"
     bare: Any = SimpleNamespace(rows=np.array([]))

@@ -85,7 +85,7 @@ def test_an_axis_that_hardly_varies_is_left_out_with_its_span() -> None:
         (
             cells(N, D, ("lr",), optimizer=["a", "a", "b", "b", "c", "c"]),
             {},
-            "each optimizer has one N, so that the effects of optimizer and N cannot be told apart: leave optimizer",
+            "each optimizer has one N, so that the effects of optimizer and N cannot be separated: leave optimizer",
         ),
     ],
 )

@@ -89,10 +89,10 @@ def test_off_the_line_of_the_runs_the_settings_on_it_are_said() -> None:
         from_runs(found, 1e8, 2.51e9, 1024, line)
     assert list(caught.value.faults) == [
         "all runs have one ratio of data to size (D = 20 N): how the best settings move with D at one N is not known",
-        "at N = 100M the runs tell of D = 2B (lr = 0.005), not of D = 2.51B",
+        "at N = 100M the runs cover D = 2B (lr = 0.005), not D = 2.51B",
     ]
     failed = replace(found, verdict=HyperVerdict("no minimum", "adequate", "", {}))
-    with pytest.raises(InputError, match=r"tell of D = 2B, not of D = 2.51B"):
+    with pytest.raises(InputError, match=r"cover D = 2B, not D = 2.51B"):
         from_runs(failed, 1e8, 2.51e9, 1024, line)
 
 

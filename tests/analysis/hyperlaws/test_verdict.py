@@ -141,7 +141,7 @@ def test_runs_on_a_line_answer_on_it_and_nowhere_else(cells: tuple[tuple[float, 
     n, d = cells[3]
     found = suggest(table, n, d * 1.1, 2048, resamples=100)
     assert found.settings["lr"].value == pytest.approx(best(n, d), rel=0.1)
-    with pytest.raises(InputError, match=rf"(?s){words}.*the runs tell of D = .*lr = .*not of D = "):
+    with pytest.raises(InputError, match=rf"(?s){words}.*the runs cover D = .*lr = .*not D = "):
         suggest(table, n, 100 * d, 2048, resamples=100)
 
 
@@ -224,6 +224,6 @@ def test_resamples_keep_every_recipe() -> None:
 def test_a_recipe_that_follows_from_an_axis_is_named() -> None:
     frame = runs().with_columns(model=pl.format("m{}", pl.col("N").rank("dense")))
     with pytest.raises(
-        InputError, match=r"^each model has one N, so that the effects of model and N cannot be told apart"
+        InputError, match=r"^each model has one N, so that the effects of model and N cannot be separated"
     ):
         hyperlaw(frame, ("N", "D", "model"), ["lr"], resamples=0)

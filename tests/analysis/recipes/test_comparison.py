@@ -231,7 +231,7 @@ def test_one_pair_alone_claims_nothing():
     found = compared(one, one.with_columns(val_loss=pl.lit(2.9)), on=["N", "D"])
     assert found.overall.p is None
     assert found.overall.low is None
-    assert "cannot be told from noise" in found.overall.verdict(0.95)
+    assert "indistinguishable from noise" in found.overall.verdict(0.95)
     assert found.speed_up.value is None
     assert found.overall.difference == pytest.approx(-0.1)
 
@@ -251,5 +251,5 @@ def test_recipes_without_a_common_size_are_not_compared_unasked():
     with pytest.raises(InputError) as refused:
         compare_recipes(runs(), larger)
     assert [fault.split(" is common")[0] for fault in refused.value.faults] == ["no N", "no D"]
-    assert refused.value.hints == ("--with N --with D compares runs that differ in it all the same",)
+    assert refused.value.hints == ("--with N --with D compares runs that differ in it anyway",)
     assert compared(runs(), larger, also=["N", "D"]).overall.points == 1
