@@ -9,7 +9,9 @@ import polars as pl
 
 from sweeplaw.analysis.report.charts.cards import Card
 from sweeplaw.analysis.report.extrapolation import forecast_band
+from sweeplaw.analysis.report.panels import isoflop
 from sweeplaw.analysis.report.panels.bowls import bowls_card
+from sweeplaw.analysis.report.panels.importance import importance_card
 from sweeplaw.analysis.report.panels.knobs import optimum_card, sweep_card
 from sweeplaw.analysis.report.panels.loss import axis_card, compute_card
 from sweeplaw.analysis.report.panels.parallel import parallel_card
@@ -43,11 +45,23 @@ def family_cards(
     key = [first] if first is not None else shown[:1]
     return {
         "key": key,
-        "loss": shown if first is not None else shown[1:],
+        "loss": [*(shown if first is not None else shown[1:]), *_isoflop_cards(section, values, prefix)],
         "knobs": _kept(_knob_cards(section, values, prefix)),
         "runs": _kept([_curves(section, curves, f"{prefix}-curves")]),
         "numbers": _kept([residuals_card(surface, f"{prefix}-residuals")]) if surface is not None else [],
     }
+
+
+def _isoflop_cards(section: Section, values: Mapping[str, Any], prefix: str) -> list[Card]:
+    """Return the isoFLOP curves and the growth of the best size, beside that by the law where it may be used."""
+    if section.isoflop is None:
+        return []
+    law = values["surface"]
+    advised = law.get("verified") and law["derived"] and not law["derived"].get("withheld")
+    a: Mapping[str, Any] = (law["derived"].get("a") or {}) if advised else {}
+    surface = (a["value"], a["interval"]["low"], a["interval"]["high"]) if a.get("interval") else None
+    curves = isoflop.curves_card(section.isoflop, section.by, f"{prefix}-isoflop")
+    return _kept([curves, isoflop.growth_card(section.isoflop, section.by, surface, f"{prefix}-growth")])
 
 
 def _knob_cards(section: Section, values: Mapping[str, Any], prefix: str) -> list[Card | None]:
@@ -55,6 +69,8 @@ def _knob_cards(section: Section, values: Mapping[str, Any], prefix: str) -> lis
     hyper = values["hyperlaws"] or {}
     laws: Mapping[str, Any] = hyper.get("laws") or {}
     cards = [bowls_card(family, by, by.knobs, optima, laws, f"{prefix}-bowls")] if optima else []
+    if section.shares is not None:
+        cards.append(importance_card(section.shares, by, f"{prefix}-importance"))
     for k, knob in enumerate(by.knobs):
         cards.append(sweep_card(family, by, knob, optima, f"{prefix}-knob{k}"))
         cards.append(optimum_card(by, knob, optima, laws.get(knob), f"{prefix}-best{k}"))

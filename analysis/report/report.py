@@ -20,11 +20,14 @@ from sweeplaw.analysis.report.comparison import compared
 from sweeplaw.analysis.report.extrapolation import forecast_values, rung_values
 from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws
+from sweeplaw.analysis.report.findings.importance import KnobShares, knob_shares
+from sweeplaw.analysis.report.findings.isoflop import family_curves
 from sweeplaw.analysis.report.hyperlaw_section import HyperSection, hyper_section
 from sweeplaw.analysis.report.next_section import family_optima, next_runs
 from sweeplaw.analysis.report.read import read_families, same_family
 from sweeplaw.analysis.report.recipes.section import RecipesSection, recipes_section
 from sweeplaw.analysis.report.search_section import SearchSection, search_sections, search_values
+from sweeplaw.analysis.scaling.isoflop_curves import IsoflopCurves
 from sweeplaw.analysis.scaling.validation import largest
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.tables import Tables, keep, load
@@ -40,7 +43,10 @@ MAX_FAMILIES = 6  # on a page; further families are counted
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One family with its laws and the optimum of every cell."""
+    """One family with its laws and the optimum of every cell.
+
+    ``isoflop`` is None where runs do not group by compute, ``shares`` where fewer than two knobs were tuned.
+    """
 
     family: Family
     by: Axes
@@ -48,6 +54,8 @@ class Section:
     slices: tuple[FittedSlice, ...]
     optima: tuple[CellOptimum, ...]
     hyper: HyperSection | None
+    isoflop: IsoflopCurves | None = None
+    shares: KnobShares | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +155,9 @@ def _section(
     same = same_family(everything, family)
     found = family_optima(same, family, by)
     surface, *slices = laws
-    return Section(family, by, surface, tuple(slices), tuple(found), _hyper(same, family, by, launches))
+    curves, shares = family_curves(family, by, surface.fit), knob_shares(family, by)
+    hyper = _hyper(same, family, by, launches)
+    return Section(family, by, surface, tuple(slices), tuple(found), hyper, curves, shares)
 
 
 def best_of_each_size(section: Section) -> dict[str, str]:
@@ -231,6 +241,8 @@ def _section_values(section: Section) -> dict[str, Any]:
         "notes": list(section.family.notes),
         "surface": slice_values(section.surface),
         "slices": [slice_values(one) for one in section.slices],
+        "isoflop": section.isoflop and section.isoflop.to_dict(),
+        "importance": section.shares and section.shares.to_dict(),
         "next_runs": [plan.to_dict() for plan in next_runs(section.family, by, section.optima, section.surface.fit)],
         "rungs": rung_values(section.surface.fit, section.optima),
         "optima": [one.to_dict() for one in section.optima],

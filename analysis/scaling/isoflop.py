@@ -66,7 +66,7 @@ def _surface(fit: Fit, rows: IsoflopDesign, k: float) -> Approach:
 
 def envelope(rows: IsoflopDesign, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Approach:
     """Apply approach 1: the run of least loss at each budget. Raise InputError with fewer than three budgets."""
-    usable = [members for members in rows.budgets if len(np.unique(rows.params[members])) >= MIN_SIZES]
+    usable = rows.usable
     if len(usable) < MIN_BUDGETS:
         raise InputError(f"a line needs {MIN_BUDGETS} budgets of at least {MIN_SIZES} sizes; {len(usable)} found")
     rng = np.random.default_rng(seed)

@@ -12,6 +12,7 @@ from sweeplaw.analysis.fitting.fitted_law import Fit
 Array = np.ndarray
 
 SAME_BUDGET = 0.10  # relative gap of compute below which neighbouring rows belong to one budget
+WIDEST_BUDGET = 1.5  # largest over smallest compute of one budget: rows that run on in small steps have no budgets
 MIN_SIZES = 4  # distinct N a parabola needs: three fix it, the fourth can contradict it
 WINDOW = 0.03  # of a budget's least loss: rows farther above it say little of the minimum and bend the parabola
 WIDEST = 0.10  # the window where WINDOW holds fewer than MIN_SIZES sizes
@@ -32,6 +33,20 @@ class IsoflopDesign:
         """The positions of the rows of each budget."""
         return [np.flatnonzero(self.budget == number) for number in range(int(self.budget.max()) + 1)]
 
+    @property
+    def usable(self) -> list[Array]:
+        """The budgets that an optimum can be sought in (`fault`)."""
+        return [members for members in self.budgets if not self.fault(members)]
+
+    def fault(self, members: Array) -> str:
+        """Return why no optimum can be sought in a budget, or an empty string."""
+        sizes, spread = len(np.unique(self.params[members])), np.ptp(np.log(self.flops[members]))
+        if sizes < MIN_SIZES:
+            return f"{sizes} sizes, fewer than {MIN_SIZES}"
+        if spread > np.log(WIDEST_BUDGET):
+            return f"compute runs on over a factor of {np.exp(spread):.2g}, so the rows have no budgets"
+        return ""
+
     def mean_flops(self, members: Array) -> float:
         """Return the geometric mean of the rows' compute."""
         return float(np.exp(np.mean(np.log(self.flops[members]))))
@@ -41,8 +56,13 @@ def design(fit: Fit, k: float = FLOPS_PER_ND) -> IsoflopDesign:
     """Group the rows of a fit into budgets of nearly equal compute."""
     units = fit.observations.units
     params, tokens = (fit.observations.inputs[name] * units.get(name, 1.0) for name in ("N", "D"))
+    return grouped(params, tokens, fit.observations.losses, k)
+
+
+def grouped(params: Array, tokens: Array, losses: Array, k: float = FLOPS_PER_ND) -> IsoflopDesign:
+    """Group rows into budgets of nearly equal compute."""
     flops = k * params * tokens
-    return IsoflopDesign(params, tokens, fit.observations.losses, flops, group_budgets(flops))
+    return IsoflopDesign(params, tokens, losses, flops, group_budgets(flops))
 
 
 def group_budgets(flops: Array) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 
 from sweeplaw.analysis.adequacy.adequacy import law_verdict
 from sweeplaw.analysis.fitting.fitted_law import Fit
+from sweeplaw.analysis.fitting.uncertainty import Interval, percentile
 from sweeplaw.analysis.scaling.approach import MIN_BUDGETS, Approach, IsoflopBudget, line, slopes
 from sweeplaw.analysis.scaling.isoflop_design import MIN_SIZES, WIDEST, WINDOW, IsoflopDesign, windows
 from sweeplaw.trials.errors import InputError
@@ -27,28 +28,38 @@ SIMULATIONS = 400  # sets of losses that measure the bias; its Monte Carlo error
 
 def parabola(rows: IsoflopDesign, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> Approach:
     """Apply approach 2. Raise InputError if fewer than three budgets have an optimum inside their sizes."""
-    usable = [members for members in rows.budgets if len(np.unique(rows.params[members])) >= MIN_SIZES]
+    return parabola_of(rows, resampled_optima(rows, resamples, seed), level)
+
+
+def resampled_optima(rows: IsoflopDesign, resamples: int, seed: int) -> Array:
+    """Return log N* of each usable budget, (1 + resamples, budgets): of its rows, then of resamples; NaN for none."""
+    rng = np.random.default_rng(seed)
+    columns = [_resampled(rows, members, resamples, rng) for members in rows.usable]
+    return np.stack(columns, axis=1) if columns else np.empty((1 + resamples, 0))
+
+
+def parabola_of(rows: IsoflopDesign, best: Array, level: float = 0.95) -> Approach:
+    """Apply approach 2 to optima that `resampled_optima` found. Raise InputError as `parabola`."""
+    usable = rows.usable
     if len(usable) < MIN_BUDGETS:
-        known = "; ".join(filter(None, (_optimum(rows, members, level, resamples, seed) for members in usable)))
+        told = (_optimum(rows, members, draws, level) for members, draws in zip(usable, best.T, strict=True))
+        known = "; ".join(filter(None, told))
         raise InputError(
             f"a line needs {MIN_BUDGETS} budgets of at least {MIN_SIZES} sizes; {len(usable)} found"
             f"{': ' if known else ''}{known}"
         )
-    budgets = tuple(_budget(rows, members) for members in rows.budgets)
+    budgets = tuple(budget_of(rows, members) for members in rows.budgets)
     if (found := sum(budget.params is not None for budget in budgets)) < MIN_BUDGETS:
         raise InputError(f"a line needs {MIN_BUDGETS} budgets with an optimum inside their sizes; {found} found")
     flops = np.array([rows.mean_flops(members) for members in usable])
-    rng = np.random.default_rng(seed)
-    best = np.stack([_resampled(rows, members, resamples, rng) for members in usable], axis=1)
     return line("2 parabola", flops, best, level, budgets, (*_notes(budgets), *_cubic(rows, usable)))
 
 
-def _budget(rows: IsoflopDesign, members: Array) -> IsoflopBudget:
+def budget_of(rows: IsoflopDesign, members: Array) -> IsoflopBudget:
     """Return one budget with the minimum of its parabola, or the reason why it has none."""
     flops, log_params, losses = rows.mean_flops(members), np.log(rows.params[members]), rows.losses[members]
-    sizes = len(np.unique(log_params))
-    if sizes < MIN_SIZES:
-        return IsoflopBudget(flops, len(members), None, None, None, f"{sizes} sizes, fewer than {MIN_SIZES}")
+    if fault := rows.fault(members):
+        return IsoflopBudget(flops, len(members), None, None, None, fault)
     inside, width = windows(rows.params[members], losses[None])
     used, window = int(inside.sum()), float(width[0])
     if not used:
@@ -63,16 +74,21 @@ def _budget(rows: IsoflopDesign, members: Array) -> IsoflopBudget:
     return IsoflopBudget(flops, len(members), float(np.exp(lowest)), None, float(off), "", used, window)
 
 
-def _optimum(rows: IsoflopDesign, members: Array, level: float, resamples: int, seed: int) -> str:
+def optimum_interval(draws: Array, level: float) -> Interval | None:
+    """Return the interval of N* from log N* of resamples; None where fewer than ``level`` of them have an optimum."""
+    if not len(draws) or np.isfinite(draws).mean() < level:
+        return None
+    return percentile(np.exp(draws), level, f"row bootstrap within the window, {len(draws)} resamples")
+
+
+def _optimum(rows: IsoflopDesign, members: Array, draws: Array, level: float) -> str:
     """Return in words the best N of one budget with its interval; empty if it has none inside its sizes."""
-    best = _resampled(rows, members, resamples, np.random.default_rng(seed))
-    if not np.isfinite(best[0]):
+    if not np.isfinite(draws[0]):
         return ""
-    flops, share = rows.mean_flops(members), float(np.isfinite(best[1:]).mean()) if resamples else 0.0
-    if share < level:
-        return f"at {flops:.3g} FLOPs the best N is about {np.exp(best[0]):.3g}"
-    low, high = np.exp(np.nanquantile(best[1:], [(1 - level) / 2, (1 + level) / 2]))
-    return f"at {flops:.3g} FLOPs the best N is {np.exp(best[0]):.3g} [{low:.3g}, {high:.3g}]"
+    flops, ends = rows.mean_flops(members), optimum_interval(draws[1:], level)
+    if ends is None:
+        return f"at {flops:.3g} FLOPs the best N is about {np.exp(draws[0]):.3g}"
+    return f"at {flops:.3g} FLOPs the best N is {np.exp(draws[0]):.3g} [{ends.low:.3g}, {ends.high:.3g}]"
 
 
 def _resampled(rows: IsoflopDesign, members: Array, count: int, rng: np.random.Generator) -> Array:
@@ -172,9 +188,8 @@ def _simulated(rows: IsoflopDesign, fit: Fit, seed: int) -> Array:
     noise = np.random.default_rng(seed).choice(widened, size=(SIMULATIONS, len(rows.losses)))
     losses = fit.fitted + noise if fit.objective.space == "raw" else fit.fitted * np.exp(noise)
     place, best = [], []
-    for members in rows.budgets:
-        if len(np.unique(rows.params[members])) >= MIN_SIZES:
-            inside = windows(rows.params[members], losses[:, members])[0].astype(float)
-            place.append(np.log(rows.mean_flops(members)))
-            best.append(_inside(np.log(rows.params[members]), losses[:, members], inside, 2))
+    for members in rows.usable:
+        inside = windows(rows.params[members], losses[:, members])[0].astype(float)
+        place.append(np.log(rows.mean_flops(members)))
+        best.append(_inside(np.log(rows.params[members]), losses[:, members], inside, 2))
     return slopes(np.array(place), np.stack(best, axis=1))[0]

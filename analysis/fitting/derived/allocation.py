@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from sweeplaw.analysis.fitting.derived.derived_interval import derived_interval
 from sweeplaw.analysis.fitting.derived.frontier import Frontier, frontier
@@ -87,14 +88,17 @@ def compute_of(fit: Fit, k: float) -> Array:
 
 def flops_per_nd(fit: Fit) -> tuple[float, str]:
     """Return k of C = k N D and its origin: the median over the rows of a store, which have FLOPs; 6 elsewhere."""
-    seen = fit.observations
-    if "flops" in seen.frame.columns and seen.columns.get("D") == "tokens":
-        check_columns(seen.frame, [], numbers=["flops"])
-        flops = seen.frame["flops"].cast(float).to_numpy()
+    return flops_of_runs(fit.observations.frame, compute_of(fit, 1.0), fit.observations.columns.get("D"))
+
+
+def flops_of_runs(rows: pl.DataFrame, n_times_d: Array, d_column: str | None) -> tuple[float, str]:
+    """Return k of C = k N D and its origin, as `flops_per_nd`, for ``rows`` whose D is in ``d_column``."""
+    if "flops" in rows.columns and d_column == "tokens":
+        check_columns(rows, [], numbers=["flops"])
+        flops = rows["flops"].cast(float).to_numpy()
         known = np.isfinite(flops) & (flops > 0)
         if known.any():
-            ratio = flops[known] / compute_of(fit, 1.0)[known]
-            return float(np.median(ratio)), "median of the runs' own FLOPs"
+            return float(np.median(flops[known] / n_times_d[known])), "median of the runs' own FLOPs"
     return FLOPS_PER_ND, "the usual convention"
 
 

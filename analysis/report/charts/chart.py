@@ -20,6 +20,7 @@ Values = Sequence[float] | NDArray[np.float64]
 End = tuple[float, float, str, str, str]  # of a line: its place, its label, the label's class and key
 
 LINE = 14.0  # height of a line of labels
+BAR = 16.0  # height of a horizontal bar
 LETTER = 6.3  # mean width of a letter at the size of labels
 LONGEST = 26  # letters of a label at the end of a line
 
@@ -90,6 +91,19 @@ class Chart:
         if top > floor:
             (px, a), (_, b) = self.at(x, floor), self.at(x, top)
             self._parts.append(f'<path class="{css}" d="M{px:.1f} {a:.1f}V{b:.1f}"/>')
+
+    def span(self, y: float, low: float, high: float, css: str) -> None:
+        """Draw a horizontal interval, cut at the frame."""
+        left, right = max(low, self.x.low), min(high, self.x.high)
+        if self.y.inside(y) and right > left:
+            (a, py), (b, _) = self.at(left, y), self.at(right, y)
+            self._parts.append(f'<path class="{css}" d="M{a:.1f} {py:.1f}H{b:.1f}"/>')
+
+    def bar(self, y: float, length: float, css: str, text: str) -> None:
+        """Draw a horizontal bar from the left end of the axis to ``length``."""
+        if self.y.inside(y):
+            (a, py), (b, _) = self.at(self.x.low, y), self.at(min(max(length, self.x.low), self.x.high), y)
+            self._mark(f'<path d="M{a:.1f} {py - BAR / 2:.1f}H{b:.1f}v{BAR:g}H{a:.1f}Z"', css, text, "")
 
     def level(self, x: float, text: str, css: str = "gg") -> None:
         """Draw a vertical line at ``x`` with a text at its top."""

@@ -120,7 +120,7 @@ def loss_curves(
                     _draw_forecast(panel, forecast, inputs, grid, where.max(), colour)
             if value in slices:
                 panel.plot(grid, slices[value].predict(grid), color=colour, lw=1, ls="--")
-        _log_axis(panel, axis_label(by, "N" if along == by.n else "D"))
+        log_axis(panel, axis_label(by, "N" if along == by.n else "D"))
         panel.set_ylabel(loss_label(by))
         panel.legend(ncols=2 if len(shown) > 4 else 1)
         return figure
@@ -148,7 +148,7 @@ def residuals(fit: Fit, by: Axes) -> Figure:
         for panel, axis in zip((left, right), AXES, strict=True):
             panel.axhline(0, color="#888888", lw=0.8)
             panel.plot(fit.observations.inputs[axis], 100 * fit.residuals, "o", ms=4, color=_COLOURS[0], alpha=0.8)
-            _log_axis(panel, axis_label(by, axis))
+            log_axis(panel, axis_label(by, axis))
         inside = fit.objective.space == "log"
         left.set_ylabel("observed − law\n(% of loss)" if inside else f"100 x {loss_label(by, 'observed − law')}")
         return figure
@@ -209,7 +209,7 @@ def training_curves(curves: pl.DataFrame, labels: Mapping[str, str], by: Axes) -
             panel.plot(train[seen], train["train_loss"], color=colour, lw=0.8, alpha=0.6)
             measured = points.drop_nulls("val_loss")
             panel.plot(measured[seen], measured["val_loss"], "o", ms=4, color=colour, label=label)
-        _log_axis(panel, "training tokens seen" if seen == "tokens" else "step")
+        log_axis(panel, "training tokens seen" if seen == "tokens" else "step")
         panel.set_ylabel(f"{labelled('loss', by.units.get('val_loss', ''))}\nline: training, dots: validation")
         panel.legend()
         return figure
@@ -244,7 +244,8 @@ def _spread(line: pl.DataFrame) -> Any:
     return known if (known > 0).any() else None
 
 
-def _log_axis(panel: Panel, label: str) -> None:
+def log_axis(panel: Panel, label: str) -> None:
+    """Make the horizontal axis logarithmic, with labels that people read."""
     panel.set_xscale("log")
     panel.set_xlabel(label)
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.report.extrapolation import forecast_band
-from sweeplaw.analysis.report.paper import figures
+from sweeplaw.analysis.report.paper import figures, finding_figures
 from sweeplaw.analysis.report.paper.search_figures import search_figures
 from sweeplaw.analysis.report.report import Report, Section, best_of_each_size
 from sweeplaw.analysis.tables.files.output_file import write_file
@@ -51,6 +51,12 @@ def _section(section: Section, curves: pl.LazyFrame) -> dict[str, Callable[[], F
         found["residuals"] = partial(figures.residuals, surface, by)
     for knob in by.knobs:
         found[f"knob_{knob}"] = partial(figures.nuisance, family, by, knob, section.optima)
+    if section.isoflop is not None:
+        found["isoflop"] = partial(finding_figures.isoflop, section.isoflop, by)
+        if section.isoflop.line is not None:
+            found["best_size"] = partial(finding_figures.growth, section.isoflop, by)
+    if section.shares is not None:
+        found["importance"] = partial(finding_figures.knob_importance, section.shares)
     if section.hyper is not None and not section.hyper.refused:
         found.update({name: partial(_hyper, section, name) for name in section.hyper.names})
     if labels := best_of_each_size(section):

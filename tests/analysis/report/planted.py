@@ -12,6 +12,8 @@ import polars as pl
 from sweeplaw.analysis.fitting.fit import fit
 from sweeplaw.analysis.report.family import families
 from sweeplaw.analysis.report.family_laws import FittedSlice
+from sweeplaw.analysis.report.findings.importance import knob_shares
+from sweeplaw.analysis.report.findings.isoflop import family_curves
 from sweeplaw.analysis.report.hyperlaw_section import hyper_section
 from sweeplaw.analysis.report.next_section import family_optima
 from sweeplaw.analysis.report.report import Report, Section
@@ -87,7 +89,8 @@ def made() -> Report:
     )
     optima = tuple(family_optima(everything, family, BY))
     hyper = hyper_section(everything, ["N", "tokens"], ["lr", "batch"])
-    section = Section(family, BY, FittedSlice("L(N, D)", ("N", "tokens"), {}, surface), slices, optima, hyper)
+    section = Section(family, BY, FittedSlice("L(N, D)", ("N", "tokens"), {}, surface), slices, optima, hyper,
+                      family_curves(family, BY, surface), knob_shares(family, BY))  # fmt: skip
     tables = Tables(everything.filter(pl.col("state") == "completed").lazy(), curves(everything).lazy(),
                     {"not completed": 3}, "planted", LAUNCHES, ("a part is damaged",))  # fmt: skip
     return Report("planted", tables, everything, BY, (section,), 2, "a few are unknown")

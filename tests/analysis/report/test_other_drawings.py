@@ -18,6 +18,8 @@ from sweeplaw.analysis.recipes.comparison import RecipeComparison
 from sweeplaw.analysis.recipes.study.distillation import retained_shares
 from sweeplaw.analysis.recipes.study.study import recipe_limits
 from sweeplaw.analysis.report.panels.against import against_card
+from sweeplaw.analysis.report.panels.isoflop import curves_card, growth_card
+from sweeplaw.analysis.report.paper import finding_figures
 from sweeplaw.analysis.report.paper.hyperlaw_figures import importance_bars
 from sweeplaw.analysis.report.paper.search_figures import search_figures
 from sweeplaw.analysis.report.paper.tuning_figures import expected_best_figure, profile_figure
@@ -30,6 +32,7 @@ from sweeplaw.analysis.tuning.transfer import Transfer
 from sweeplaw.trials.store_format.search_state import SearchState
 from tests.analysis import laws_of_knobs, test_texts
 from tests.analysis.recipes.study.planted import runs
+from tests.analysis.report.panels import test_isoflop
 from tests.drawings import abridged, card_drawn, drawn
 from tests.test_golden import differences
 
@@ -99,8 +102,16 @@ def tuning() -> dict[str, Any]:
     return {name: drawn(figure) for name, figure in figures.items()}
 
 
+def isoflop() -> dict[str, Any]:
+    curves = test_isoflop.found()
+    cards = [curves_card(curves, test_isoflop.BY, "i"), growth_card(curves, test_isoflop.BY, (0.5, 0.4, 0.6), "g")]
+    figures = [finding_figures.isoflop(curves, test_isoflop.BY), finding_figures.growth(curves, test_isoflop.BY)]
+    return {"cards": [card_drawn(one) for one in cards if one], "figures": [drawn(one) for one in figures]}
+
+
 MADE: dict[str, Callable[[], dict[str, Any]]] = {
     "search": search, "recipes": recipes, "against": against, "tuning": tuning,
+    "isoflop": isoflop,
 }  # fmt: skip
 
 

@@ -319,7 +319,7 @@ def test_a_report_of_ones_own_trials_has_their_columns_units_and_curves(tmp_path
 def test_a_logarithmic_axis_below_two_decades_has_several_labels(low, high):
     _, panel = figures._panel()
     panel.plot([low, high], [1, 2])
-    figures._log_axis(panel, "x")
+    figures.log_axis(panel, "x")
     low, high = panel.get_xlim()
     axis = panel.xaxis
     major = zip(

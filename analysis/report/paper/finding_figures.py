@@ -1,0 +1,90 @@
+"""Figures of isoFLOP curves, of the growth of the best size, and of the importance of knobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes as Panel
+from matplotlib.figure import Figure
+
+from sweeplaw.analysis.report.findings.importance import KnobShares
+from sweeplaw.analysis.report.labels import axis_label, loss_label
+from sweeplaw.analysis.report.paper.figures import current_style, literal, log_axis, shades
+from sweeplaw.analysis.scaling.isoflop_curves import IsoflopCurve, IsoflopCurves
+from sweeplaw.analysis.tables.families import Axes
+from sweeplaw.trials.quantities import short
+
+OPTIMUM, LAW, KNOB, REST = "#c44e52", "#31688e", "#31688e", "#aaaaaa"
+GRID = 60  # points of a curve
+ROOM = 0.35  # of the range of the losses fitted: the frame ends so far above them
+
+
+def isoflop(found: IsoflopCurves, by: Axes) -> Figure:
+    """Draw the loss against N at each budget, with the parabola of the runs in its window (filled) and its minimum."""
+    with rc_context(current_style()):
+        figure = Figure(figsize=(6.6, 4.2), layout="constrained")
+        panel = figure.subplots()
+        for colour, one in zip(shades(len(found.curves)), found.curves, strict=True):
+            _curve(panel, one, colour)
+        log_axis(panel, axis_label(by, "N"))
+        panel.set_ylabel(loss_label(by))
+        used = [v for one in found.curves for v in one.losses[one.used]] or [one.losses.min() for one in found.curves]
+        low, high = min(used), max(used)
+        panel.set_ylim(low - 0.06 * (high - low), high + ROOM * (high - low or 0.05 * low))
+        panel.legend(title="FLOPs", ncols=2 if len(found.curves) > 4 else 1)
+        return figure
+
+
+def _curve(panel: Panel, one: IsoflopCurve, colour: Any) -> None:
+    panel.plot(one.params[one.used], one.losses[one.used], "o", ms=4, color=colour, label=short(one.budget.flops))
+    panel.plot(one.params[~one.used], one.losses[~one.used], "o", ms=4, color=colour, mfc="none")
+    if one.parabola is not None:
+        sizes = one.params[one.used]
+        grid = np.geomspace(sizes.min(), sizes.max(), GRID)
+        panel.plot(grid, one.parabola(np.log(grid)), color=colour, lw=1.2)
+    if one.optimum is not None:
+        size, least = one.optimum
+        panel.plot([size], [least], "D", ms=5, color=OPTIMUM, zorder=4)
+        if one.interval is not None:
+            panel.plot([one.interval.low, one.interval.high], [least, least], color=OPTIMUM, lw=1.4, zorder=3)
+
+
+def growth(found: IsoflopCurves, by: Axes) -> Figure:
+    """Draw the best size of each budget against its compute, with the line through them where there is one."""
+    with rc_context(current_style()):
+        figure = Figure(figsize=(6.6, 4.2), layout="constrained")
+        panel = figure.subplots()
+        for one in found.found:
+            panel.plot([one.budget.flops], [one.budget.params], "D", ms=5, color=OPTIMUM, zorder=3)
+            if one.interval is not None:
+                ends = [one.interval.low, one.interval.high]
+                panel.plot([one.budget.flops] * 2, ends, color=OPTIMUM, lw=1.4, zorder=2)
+        if found.line is not None:
+            compute = [one.budget.flops for one in found.found]
+            grid = np.geomspace(min(compute) * 0.8, max(compute) * 1.25, GRID)
+            sizes = [found.line.params(c) for c in grid]
+            panel.plot(grid, sizes, color=LAW, lw=1.6, label=f"C to the power {found.line.a:.3f}")
+            panel.legend()
+        log_axis(panel, "training compute C, FLOPs")
+        panel.set_yscale("log")
+        panel.set_ylabel(f"best {axis_label(by, 'N')}")
+        return figure
+
+
+def knob_importance(found: KnobShares) -> Figure:
+    """Draw the share of the variance of the loss that each knob explains, a bar each with its interval over cells."""
+    names = [*found.ranking, *(name for name in found.shares if name not in found.knobs)]
+    with rc_context(current_style()):
+        figure = Figure(figsize=(6.6, 0.9 + 0.38 * len(names)), layout="constrained")
+        panel = figure.subplots()
+        for place, name in enumerate(names):
+            panel.barh(place, found.shares[name], 0.6, color=KNOB if name in found.knobs else REST)
+            if (ends := found.intervals.get(name)) is not None:
+                panel.plot([ends.low, ends.high], [place, place], color="black", lw=1.4)
+        panel.set_yticks(range(len(names)), [literal(name) for name in names])
+        panel.invert_yaxis()
+        panel.set_xlim(0, 1)
+        panel.set_xlabel("share of the variance of the loss")
+        return figure
