@@ -27,11 +27,12 @@ from sweeplaw.analysis.report.content import family_cards
 from sweeplaw.analysis.report.extrapolation import forecast_sentences
 from sweeplaw.analysis.report.panels.against import against_card
 from sweeplaw.analysis.report.panels.runs import times_card
+from sweeplaw.analysis.report.panels.transfer import transfer_card
 from sweeplaw.analysis.report.paper import figures
 from sweeplaw.analysis.report.paper.search_figures import search_figures
 from sweeplaw.analysis.report.report import Report, report_values
 from sweeplaw.analysis.tables.display import finite
-from sweeplaw.trials.quantities import counted, short
+from sweeplaw.trials.quantities import counted, settings, short
 from sweeplaw.trials.store_format.atomic_file import write_atomically
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
             ],
             against=report.against and report.against.card(),
             against_cards=[found] if report.against and (found := against_card(report.against, "against")) else [],
+            transfer_cards=[transfer_card(report.transfer, "transfer")] if report.transfer else [],
             recipe_cards=report.recipes.cards() if report.recipes else [],
             recipe_pictures=report.recipes.pictures() if report.recipes else {},
             created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -85,7 +87,7 @@ def environment() -> Environment:
         short=short, g=_g, seconds=_seconds, plainly=status_in_words, warnings=further_warnings, sides=sides,
         people=people, flops=flops, percent=percent, answer=answer, badges=badges, parameters=parameter_rows,
         budgets=next_budgets, tens=without_e, formula=formula_html, repeated=repeated, plain=plain,
-        sentence=sentence, counted=counted, forecasts=forecast_sentences,
+        sentence=sentence, counted=counted, setting=settings, forecasts=forecast_sentences,
     )  # fmt: skip
     return found
 

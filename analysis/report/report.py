@@ -22,6 +22,7 @@ from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws
 from sweeplaw.analysis.report.findings.importance import KnobShares, knob_shares
 from sweeplaw.analysis.report.findings.isoflop import family_curves
+from sweeplaw.analysis.report.findings.transfer import one_setting
 from sweeplaw.analysis.report.hyperlaw_section import HyperSection, hyper_section
 from sweeplaw.analysis.report.next_section import family_optima, next_runs
 from sweeplaw.analysis.report.read import read_families, same_family
@@ -33,6 +34,7 @@ from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.tables import Tables, keep, load
 from sweeplaw.analysis.tuning.optimum import CellOptimum, unmeasured_cells
 from sweeplaw.analysis.tuning.settings import Launches
+from sweeplaw.analysis.tuning.transfer import Transfer
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 
@@ -67,6 +69,7 @@ class Report:
     ``searches`` are the sweeps that searched, and ``search_faults`` the damage in what their launches published.
     ``recipes`` compares recipes by their limits; None for a source that has none to compare.
     ``against`` compares it with another store or file, over equal runs; None if none was named.
+    ``transfer`` is one setting of the knobs for all families, sizes and budgets; None if they are few.
     ``running`` says what runs and waits in a store without a completed trial, ``other_faults`` what is damaged in the
     source of ``against``.
     """
@@ -83,6 +86,7 @@ class Report:
     search_faults: tuple[str, ...] = ()
     recipes: RecipesSection | None = None
     against: RecipeComparison | None = None
+    transfer: Transfer | None = None
     running: tuple[str, ...] = ()
     other_faults: tuple[str, ...] = ()
 
@@ -132,6 +136,7 @@ def make(
         tuple(torn),
         recipes_section(tables, loss),
         None if other is None else compare_recipes(tables, other, y=loss, where=where)[0],
+        one_setting(shown, by),
         other_faults=other.faults if other else (),
     )
 
@@ -189,6 +194,7 @@ def report_values(report: Report) -> dict[str, Any]:
         "searches": [search_values(one) for one in report.searches],
         "recipes": report.recipes and report.recipes.values(),
         "against": report.against and report.against.to_dict(),
+        "transfer": report.transfer and report.transfer.to_dict(),
         "running": list(report.running),
         "failures": _failures(report.everything),
         "launches": [dict(launch) for launch in report.tables.launches],

@@ -4,44 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import polars as pl
-
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
-from sweeplaw.analysis.report.charts.chart import Chart
+from sweeplaw.analysis.report.charts.chart import Chart, text_width
 from sweeplaw.analysis.report.charts.numbers import percent
 from sweeplaw.analysis.report.charts.scales import Axis, axis_over
-from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.panels.shades import fill, stroke
-from sweeplaw.analysis.tables.families import Axes
-from sweeplaw.analysis.tuning.transfer import Transfer, WorkloadScore, transfer
-from sweeplaw.trials.errors import InputError
+from sweeplaw.analysis.tuning.transfer import Transfer, WorkloadScore
 from sweeplaw.trials.quantities import counted, settings
 
-LEAST_WORKLOADS = 4  # two to tune on and two to be scored on
-LEAST_SETTINGS = 4  # that all tuning workloads share
 HEIGHT = 260.0
-
-
-def one_setting(families: Sequence[Family], by: Axes) -> Transfer | None:
-    """Return one setting of the knobs for all families, sizes and budgets, tuned on half of them.
-
-    None if there are fewer than `LEAST_WORKLOADS` of them, or fewer than `LEAST_SETTINGS` were run in every one of the
-    half that it is tuned on.
-    """
-    workload = [*by.families, by.n, by.d]
-    used = [family.trials.select(*workload, *by.knobs, by.loss) for family in families]
-    rows = pl.concat(used, how="vertical_relaxed") if used else pl.DataFrame()
-    if not rows.height or rows.select(workload).n_unique() < LEAST_WORKLOADS:
-        return None
-    varied = [name for name in workload if rows[name].n_unique() > 1]
-    knobs = [knob for knob in by.knobs if rows[knob].null_count() == 0 and rows[knob].n_unique() > 1]
-    if not knobs:
-        return None
-    try:
-        found = transfer(rows, varied, knobs, by.loss)
-    except InputError:  # grids that do not overlap
-        return None
-    return found if found.candidates >= LEAST_SETTINGS else None
 
 
 def transfer_card(found: Transfer, key: str) -> Card:
@@ -49,6 +20,7 @@ def transfer_card(found: Transfer, key: str) -> Card:
     scored = [one for one in found.workloads if one.phase == "evaluation"]
     single = _excesses([(one.single, one) for one in scored])
     of_list = _excesses([(one.list[-1], one) for one in scored])
+    lines = [("one setting", single), (f"best of {len(found.order)}", of_list)][: len(found.order)]
     top = max((excess for excess, _ in (*single, *of_list)), default=0.0) or 0.01
 
     def draw(width: float) -> str:
@@ -58,10 +30,13 @@ def transfer_card(found: Transfer, key: str) -> Card:
             width,
             HEIGHT,
             "performance profile",
+            right=text_width([name for name, _ in lines]),
         )
-        for rank, (name, excesses) in enumerate((("one setting", single), (f"best of {len(found.order)}", of_list))):
+        for rank, (name, excesses) in enumerate(lines):
             xs, ys = _steps([excess for excess, _ in excesses], len(scored), top)
             chart.line(xs, ys, f"cur {stroke(3 * rank, 4)}", name)
+            if excesses:
+                chart.end(excesses[len(excesses) // 2][0], 0.55, name, "l", name)
             for number, (excess, one) in enumerate(excesses, start=1):
                 text = f"{settings(one.workload)}: {name} is {percent(excess)} above its best, {one.best:.4f}"
                 chart.dot(excess, number / len(scored), f"pt {fill(3 * rank, 4)}", text, name, 3)
@@ -73,7 +48,7 @@ def transfer_card(found: Transfer, key: str) -> Card:
     return card(
         key,
         f"One setting, {settings(found.single)}, is {within} the best of {counted(len(scored), 'other workload')}",
-        "Share of the workloads it was not tuned on in which one setting, and the best of a short list, is that near.",
+        "Of the workloads it was not tuned on: the share in which one setting, and the best of a list, is that near.",
         draw,
         f"Tuned on {counted(tuned, 'workload')}, every second one, of {found.candidates} settings that all of them "
         f"share; means over seeds.{left_out}",

@@ -123,7 +123,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
             "within": means("the relative excess asked for", NUMBER),
             "level": means("level of the intervals", NUMBER),
             "flattery": means(
-                "by how much the loss that picks is lower than where the other picks, mean; null if there is no other",
+                "mean selection bias of the picking loss; null without another loss",
                 NUMBER,
             ),
             "places": means(
@@ -244,6 +244,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
             "searches": means("each search", each(by_name(ANYTHING))),
             "recipes": means("recipes compared", ANYTHING),
             "against": means("with --compare: what the other recipe changes", ANYTHING),
+            "transfer": means("one setting of the knobs for all families, sizes and budgets", ANYTHING),
             "running": means("what runs now", each(ANYTHING)),
             "failures": means("why trials failed", each(ANYTHING)),
             "launches": means("the facts of each launch", each(by_name(ANYTHING))),

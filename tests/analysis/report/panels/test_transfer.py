@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from sweeplaw.analysis.report.family import families
-from sweeplaw.analysis.report.panels.transfer import one_setting, transfer_card
+from sweeplaw.analysis.report.findings.transfer import one_setting
+from sweeplaw.analysis.report.panels.transfer import transfer_card
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tuning.transfer import transfer
 
