@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
+from pathlib import PurePath
 from types import UnionType
 from typing import Any, TypeVar
 
@@ -55,6 +56,12 @@ def _rebuild(kind: type[InputError], faults: tuple[str, ...], where: str, hints:
     return kind(faults, where=where, hints=hints)
 
 
+def unsupported_extension(path: str, accepted: Sequence[str]) -> str:
+    """Return the fault of a file name whose extension is none of those ``accepted``, such as ``.svg``; '' if it is."""
+    fits = PurePath(path).suffix.lower() in accepted
+    return "" if fits else f"{path}: unsupported extension (accepted: {', '.join(accepted)})"
+
+
 def gathered(answers: Mapping[Key, Callable[[], Value]]) -> dict[Key, Value]:
     """Return the answer of each, by key. Raise InputError with the faults of all that raise one (`joined`)."""
     found: dict[Key, Value] = {}
@@ -96,7 +103,7 @@ def describe(error: BaseException) -> str:
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the closest valid name, or an empty string if none is close."""
+    """Return ``; did you mean 'x'?`` for the closest valid name, or an empty string if no name is close."""
     close = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 

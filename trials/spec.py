@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sweeplaw.trials.errors import InputError, shown
+from sweeplaw.trials.quantities import is_number
 
 Value = int | float | str | bool
 KnobType = Literal["int", "float", "str", "bool"]
@@ -69,10 +70,10 @@ class Knob:
 
 
 def _coerce(knob: Knob, value: Any) -> Value:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if knob.type == "int" and is_number and abs(value) < LARGEST and value == int(value):
+    numeric = is_number(value)
+    if knob.type == "int" and numeric and abs(value) < LARGEST and value == int(value):
         return int(value)
-    if knob.type == "float" and is_number and abs(value) <= sys.float_info.max and float(value) == value:
+    if knob.type == "float" and numeric and abs(value) <= sys.float_info.max and float(value) == value:
         return float(value) + 0.0  # -0.0 becomes 0.0: one value, one identity
     if knob.type == "str" and isinstance(value, str) and _storable(value):
         return value

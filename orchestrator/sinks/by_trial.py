@@ -9,6 +9,7 @@ import abc
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
+from sweeplaw.trials.quantities import is_number
 from sweeplaw.trials.record import CURVE_COLUMNS, CurvePoint, Row, TrialRecord
 
 OPEN_TRIALS = 10_000  # with points in memory; the oldest are dropped first (their worker died without a record)
@@ -60,11 +61,7 @@ def numbers(point: CurvePoint) -> dict[str, float]:
 def results(record: TrialRecord) -> dict[str, float]:
     """Return the final numbers of a trial by name."""
     found = {**record.outcome.metrics, "train_seconds": record.outcome.train_seconds}
-    return {
-        name: float(value)
-        for name, value in found.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    return {name: float(value) for name, value in found.items() if is_number(value)}
 
 
 def settings(record: TrialRecord) -> dict[str, int | float | str | bool]:

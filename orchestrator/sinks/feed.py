@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sweeplaw.orchestrator.sinks import Sink, SinkTarget
+from sweeplaw.orchestrator.sinks.sink import Sink, SinkTarget
 from sweeplaw.trials.record import Row
 
 CAPACITY = 1_000  # batches of rows in the queue; each worker sends about one per second

@@ -37,7 +37,7 @@ KNOBS = (
 def knobs_of(weights: KeptWeights) -> dict[str, Any]:
     """Return the knobs of the trial whose weights these are.
 
-    Raise InputError if it was no language model, or if one of `KNOBS` is missing or can have no such value.
+    Raise InputError if it is not a language model, or if one of `KNOBS` is missing or its value is not valid.
     """
     content = json.loads(weights.spec)
     if content.get("workload") != LANGUAGE_MODEL:
@@ -47,7 +47,7 @@ def knobs_of(weights: KeptWeights) -> dict[str, Any]:
 
 
 def check_knobs(weights: KeptWeights, values: Any, knobs: Iterable[Knob]) -> None:
-    """Raise InputError with every fault if ``values`` is no mapping in which each of ``knobs`` has a value of its own.
+    """Raise InputError with every fault if ``values`` is not a mapping with a valid value for the type of each knob.
 
     A knob that was added in a later version may be missing.
     """

@@ -1,8 +1,8 @@
 """Checksums that files of a store carry inside: the CRC-32 of the file, as eight hex digits after a tag; and names.
 
 The checksum is computed with zeros in place of the digits, so one pass over the bytes verifies a file, wherever it was
-copied to. A file of an older version has no tag, and nothing is verified. By its name, a file tells that it is in the
-place of another one.
+copied to. A file of an older version has no tag, and nothing is verified. The name inside a file
+shows whether it is in the place of another one.
 """
 
 from __future__ import annotations

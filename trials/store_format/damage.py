@@ -32,7 +32,7 @@ _collections: list[list[str]] = []
 
 @contextlib.contextmanager
 def collected() -> Iterator[list[str]]:
-    """Yield a list of the damage that is noted in the block: whatever fails there may do so for lack of these files."""
+    """Collect damage noted in the block; failures inside it may be caused by these files."""
     found: list[str] = []
     _collections.append(found)
     try:

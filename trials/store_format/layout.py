@@ -117,7 +117,7 @@ def segment_of(journal: str) -> str:
 def catalog(location: Location, without: Collection[str] = ()) -> Catalog:
     """Return the files that count now, consistent while writers and a compaction are active.
 
-    The merged parts ``without`` do not count, and what they replaced does.
+    The merged parts ``without`` are excluded, and the parts they replaced are included instead.
 
     The order of the listings matters. A writer creates a part before it removes the journal, and the count of the
     journal before that, so counts are listed before journals and these before the parts. A compaction creates its

@@ -1,8 +1,8 @@
-"""A folder on any file system, and the files in it: every name is resolved here, and none reaches outside.
+"""A folder on any file system, and the files in it: every name is resolved here, and no name reaches outside.
 
 What a store holds is not trusted. A name, whether listed or found in a file, is that of a file in the root,
-``store.json``, or in one of its folders, ``trials/<part>.parquet``; a link or whatever else is no regular file is never
-read or followed (`trials.store_format.confined`).
+``store.json``, or in one of its folders, ``trials/<part>.parquet``; only regular files are read; links and special
+files are ignored (`trials.store_format.confined`).
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ class Location:
         return sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix))
 
     def states(self, folder: str) -> dict[str, tuple[int, int, int]]:
-        """Return what tells of each object in ``folder`` whether it has changed: its bytes and time, after a zero.
+        """Return for each object in ``folder`` a state that changes with it: zero, its size in bytes and its time.
 
-        The time is in nanoseconds; of an object store only.
+        The time is in nanoseconds. For object stores only.
         """
         from pyarrow import fs as pafs
 

@@ -109,7 +109,7 @@ def padded(texts: Sequence[Continuation]) -> tuple[Tensor, Tensor]:
 
 
 def batches(texts: Sequence[Continuation], positions: int) -> Iterator[list[int]]:
-    """Yield the numbers of all texts, sorted by length, in batches of about so many positions."""
+    """Yield the numbers of all texts, sorted by length, in batches of about ``positions`` positions."""
     waiting: list[int] = []
     for i in sorted(range(len(texts)), key=lambda i: (len(texts[i].tokens), i)):
         if waiting and (len(waiting) == MOST_SEQUENCES or (len(waiting) + 1) * len(texts[i].tokens) > positions):

@@ -43,7 +43,7 @@ class Member:
         return self._peak(step) * self.schedule(step)
 
     def weight_decay_at(self, step: int) -> float:
-        """Return what the learning rate at update ``step`` is multiplied by to give the decay of that update."""
+        """Return the weight decay coefficient at update ``step``: the update shrinks weights by it times `lr_at`."""
         weight_decay = value_at("weight_decay", self.weight_decay, self.changes, step)
         return weight_decay / self._peak(step) if self.independent_decay else weight_decay
 

@@ -201,7 +201,7 @@ class Stack:
         return self.model.losses(windows, noise, self._smoothing, self._soft_labels, rounding)
 
     def _rounding(self, rows: slice) -> RoundingNoise | None:
-        """Return the noise of stochastic rounding for these rows of the batch; None if none is asked for."""
+        """Return the noise of stochastic rounding for these rows of the batch; None without stochastic rounding."""
         if not self._stochastic:
             return None
         return RoundingNoise([member.seed for member in self.members], self.step, rows.start, self.device.type)

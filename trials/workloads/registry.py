@@ -12,12 +12,12 @@ from sweeplaw.trials.workload import Workload
 SWEEP_OPTIONS = ("axes", "folder")  # added by the sweep to the options in its file
 
 _BUILT_IN = {
-    "language_model": "sweeplaw.trials.workloads.language_model:LanguageModel",
-    "modular_arithmetic": "sweeplaw.trials.workloads.modular_arithmetic:ModularArithmetic",
+    "language_model": "sweeplaw.trials.workloads.language_model.workload:LanguageModel",
+    "modular_arithmetic": "sweeplaw.trials.workloads.modular_arithmetic.workload:ModularArithmetic",
     "surrogate": "sweeplaw.trials.workloads.surrogate:Surrogate",
     "ridge": "sweeplaw.trials.workloads.ridge.workload:Ridge",
     "linear_dynamics": "sweeplaw.trials.workloads.linear_dynamics.workload:LinearDynamics",
-    "ensemble": "sweeplaw.trials.workloads.ensemble:Ensemble",
+    "ensemble": "sweeplaw.trials.workloads.ensemble.workload:Ensemble",
     "evaluation": "sweeplaw.trials.workloads.ensemble.tasks:Evaluation",
     "replay": "sweeplaw.trials.workloads.replay.workload:Replay",
     "python": "sweeplaw.trials.workloads.user_code.python_function:PythonFunction",

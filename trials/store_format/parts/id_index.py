@@ -3,7 +3,7 @@
 `merges/<part>.ids` has 8 bytes per trial, then 8 with a checksum. It is memory-mapped and verified once per process (5
 million trials: 15 ms). It only excludes parts: a part that it admits is read and compared by id, and a part without a
 complete, verified index (an older version wrote no checksum) is admitted. On an object store the index would have to be
-fetched completely, which is no faster than fetching the ids, so none is written there.
+fetched completely, which is no faster than fetching the ids, so no index is written there.
 """
 
 from __future__ import annotations

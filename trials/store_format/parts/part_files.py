@@ -1,4 +1,4 @@
-"""The Parquet files of a part: whether each is the one that was written, and what its footer tells.
+"""The Parquet files of a part: whether each is the one that was written, and the content of its footer.
 
 A file is verified by its checksum (`store_format.parts.verification`), its number of rows, which the sealed/ file of
 its part repeats, and its name, which it carries inside unless an older version wrote it: a sound file in the place of
@@ -48,7 +48,7 @@ def opened(location: Location, checked: Verifier, folder: str, part: str, rows: 
 
 
 def _footer(location: Location, path: str, table_name: str) -> tuple[str | None, Footer]:
-    """Return the name that the Parquet file at ``path`` carries, if any, and what its footer tells.
+    """Return the name that the Parquet file at ``path`` carries, if any, and its footer.
 
     Cached for local files: a part is immutable. The key includes inode, size and time of change, so a file that was
     replaced or damaged is read again. Raise ValueError if the type of a column differs from its declaration.

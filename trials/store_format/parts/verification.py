@@ -57,7 +57,7 @@ class Verifier:
         self._fresh: dict[str, State] = {}
 
     def verify(self, name: str) -> None:
-        """Return if the Parquet file ``name`` is as it was written, as far as its checksums tell.
+        """Return if the checksums of the Parquet file ``name`` match its content.
 
         Raise ChecksumError, pa.ArrowInvalid, FileNotFoundError, OSError.
         """

@@ -119,5 +119,5 @@ class _SubsetSums:
 
 
 def _even(positions: int, most: int) -> int:
-    """Return the size of parts of the positions that are of nearly one size, at most so many."""
+    """Return the size of parts of the positions that are of nearly one size, at most ``most``."""
     return math.ceil(positions / math.ceil(positions / most))

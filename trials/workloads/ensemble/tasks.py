@@ -13,8 +13,8 @@ from sweeplaw.trials.errors import gathered
 from sweeplaw.trials.kept import members
 from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.tasks import names
-from sweeplaw.trials.workloads.ensemble import KNOBS, METRICS, Ensemble
 from sweeplaw.trials.workloads.ensemble.specs import specs_of
+from sweeplaw.trials.workloads.ensemble.workload import KNOBS, METRICS, Ensemble
 
 _TASK = Knob("task", "str", None, "", "loss:CORPUS, choice:FILE of questions, or lm-eval:TASK")
 _METRICS = {

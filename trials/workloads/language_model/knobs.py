@@ -209,7 +209,10 @@ METRICS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "tokens_per_second": ("tokens/s", "training tokens of all members over the trial's share of wall seconds"),
         "teacher_flops": ("FLOPs", "training its teachers, and sampling or labels from them; null without teachers"),
         "micro_batches": ("", "parts that each batch was computed in to save memory; null for one"),
-        "resumed_step": ("steps", "steps that an earlier attempt had done; null for a trial trained at one go"),
+        "resumed_step": (
+            "steps",
+            "steps that an earlier attempt had done; null for a trial trained without interruption",
+        ),
         "trunk_steps": (
             "steps",
             "first steps that a shorter trial did for both; null for a trial that did all its own",

@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from sweeplaw.trials.errors import shown
+from sweeplaw.trials.quantities import is_number
 
 Curve = tuple[tuple[int, float], ...]  # steps and losses, in order
 
@@ -76,8 +77,3 @@ def _curve(value: Any, steps: int) -> Curve:
     if any(int(step) != step for step, _ in entries):
         raise ValueError("a step is no whole number")
     return tuple(point for point in curve if math.isfinite(point[1]))
-
-
-def is_number(value: Any) -> bool:
-    """Return whether a value is a number and no truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sweeplaw.trials.workloads.replay.curves import is_number
+from sweeplaw.trials.quantities import is_number
 from sweeplaw.trials.workloads.replay.recorded import Array, RecordedTable
 
 SAME = 1e-9  # octaves: the same number, written in another way

@@ -1,4 +1,4 @@
-"""A recorded table: the settings, losses, costs and curves of runs that somebody has finished."""
+"""A recorded table: the settings, losses, costs and curves of finished runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from sweeplaw.trials.errors import InputError, nearest, shown
 from sweeplaw.trials.formula import Formula, parse
-from sweeplaw.trials.workloads.replay.curves import MOST_FAULTS, Curve, curves, is_number
+from sweeplaw.trials.quantities import is_number
+from sweeplaw.trials.workloads.replay.curves import MOST_FAULTS, Curve, curves
 
 Array = NDArray[np.float64]
 
@@ -40,7 +41,7 @@ class RecordedColumns:
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordedTable:
     """Runs by row: the ``values`` of each knob, ``loss`` (rows,), inf where the run diverged, ``flops`` (rows,), the
-    ``curves`` (empty where none is known), ``steps`` (0 where unknown) and the ``sizes`` N and D as far as known.
+    ``curves`` (empty where unknown), ``steps`` (0 where unknown) and the ``sizes`` N and D as far as known.
 
     ``rows`` are the numbers of the rows in the table, from 1. ``dropped`` counts the rows left out, by reason.
     ``digest`` identifies the content.
@@ -66,7 +67,7 @@ class RecordedTable:
 
     @property
     def digest(self) -> str:
-        """Hash of all that a trial can be told."""
+        """Hash of everything a trial can look up."""
         content = hashlib.sha256()
         for name in sorted(self.values):
             content.update(json.dumps([name, self.values[name]]).encode())
@@ -149,7 +150,7 @@ def _cost(frame: pl.DataFrame, text: str, faults: list[str]) -> _Cost:
         return _Cost(None, {})
     there = {**{name: name for name in frame.columns}, **_size_columns(frame)}
     if missing := sorted(formula.names - there.keys()):
-        why = " (FLOPs are 6 * N * D unless told otherwise)" if text == COST else ""
+        why = " (FLOPs default to 6 * N * D)" if text == COST else ""
         close = nearest(missing[0], frame.columns)
         faults.append(
             f"cost: {shown(text)} reads {', '.join(missing)}, of which the table has no column{close}{why}; accepted: "

@@ -41,7 +41,7 @@ class Surface:
 
 def smooth(points: Array, losses: Array) -> Surface:
     """Return the surface through ``losses`` (points,), positive, at ``points`` (points, knobs). With too few points to
-    tell it from noise, it is a plane or a constant and its noise is NaN.
+    separate it from noise, it is a plane or a constant and its noise is NaN.
     """
     degree = next((n for n in (2, 1) if len(points) >= 2 * monomials(points[:1], n).shape[1]), 0)
     trend, y = monomials(points, degree), np.asarray(np.log(losses))

@@ -169,7 +169,7 @@ class Replay:
             yield ended("diverged", "the recorded run diverged", None, **self._reported(near))
 
     def _reported(self, near: Recording) -> dict[str, Value]:
-        """Return which recorded run a trial was told."""
+        """Return the recorded run that a trial looked up."""
         table = self.recordings.table
         point = {f"recorded_{name}": values[near.row] for name, values in table.values.items()}
         return {"recorded_row": int(table.rows[near.row]), "recorded_distance": near.distance, **point}

@@ -1,1 +1,4 @@
-"""Ridge regression on random features: learning curves that theory gives in closed form."""
+"""Ridge regression on random features, with closed-form theory of its learning curves.
+
+No corpus: samples, noise and features are drawn from the seed of a trial, and nothing here trains by gradients.
+"""

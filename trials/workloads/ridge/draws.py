@@ -28,7 +28,7 @@ class NormalDraws:
 
 
 def allocate(seeds: int, samples: int, predictors: int, features: int, dimension: int) -> NormalDraws:
-    """Return room for the draws of so many seeds: it is filled many times, because fresh memory is slow to touch."""
+    """Return uninitialized arrays for the draws of ``seeds`` seeds, to be reused: fresh memory is slow to touch."""
     return NormalDraws(
         np.empty((seeds, samples, dimension)),
         np.empty((seeds, samples)),

@@ -155,5 +155,5 @@ def _product(problem: RidgeProblem, missed: Floats) -> Floats:
 
 
 def _per_kept(bias: Floats, kept: Floats) -> Floats:
-    """Return the bias over the share of degrees of freedom that is kept, infinite where none is."""
+    """Return the bias over the share of degrees of freedom that is kept, infinite where no freedom is kept."""
     return np.divide(bias, kept, out=np.full_like(bias, math.inf), where=kept > LEAST_KEPT)

@@ -16,6 +16,7 @@ from typing import Any, cast, get_args
 
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import nearest
+from sweeplaw.trials.quantities import is_number
 from sweeplaw.trials.record import RESERVED_COLUMNS, TRIAL_COLUMNS
 from sweeplaw.trials.spec import Knob, KnobType, Value
 from sweeplaw.trials.workloads.registry import SWEEP_OPTIONS
@@ -82,7 +83,7 @@ def bound(name: str, value: Any, faults: list[str], *, default: float = math.inf
     """Return a setting that must be a non-negative number; ``default`` if it is not set."""
     if value is None:
         return default
-    if not _is_number(value) or not 0 <= value < math.inf:
+    if not is_number(value) or not 0 <= value < math.inf:
         faults.append(f"workload.{name} = {value!r} is not a finite number that is zero or more")
         return default
     return float(value)
@@ -136,7 +137,7 @@ def cost(values: Mapping[str, Any]) -> Cost:
 
 def facts(values: Mapping[str, Any]) -> dict[str, int | float]:
     """Return the numeric costs that these values already determine."""
-    stated = {name: value for name, value in values.items() if _is_number(value) and math.isfinite(value)}
+    stated = {name: value for name, value in values.items() if is_number(value) and math.isfinite(value)}
     return {name: value for name, value in cost(stated).columns().items() if value is not None}
 
 
@@ -209,7 +210,3 @@ def _mapping(where: str, value: Any, faults: list[str]) -> Mapping[str, Any]:
         return value or {}
     faults.append(f"{where} = {value!r} is not a table")
     return {}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -48,7 +48,7 @@ def isolated(trial_id: str) -> Iterator[None]:
         for step in restore:
             try:
                 step()
-            except Exception as error:  # noqa: BLE001  the rest is restored all the same
+            except Exception as error:  # noqa: BLE001  the rest is restored anyway
                 _log.warning("trial %s: what it changed is not restored: %s", trial_id, error)
 
 

@@ -24,7 +24,7 @@ class Children:
     """The children of this process that the current thread, and threads that start from now on, leave behind.
 
     Linux lists children by the thread that started them; a kernel without that list by process only, and then every
-    new child counts that is not our own. Elsewhere none is found.
+    new child counts that is not our own. Elsewhere no child is found.
     """
 
     def __init__(self) -> None:
@@ -49,8 +49,8 @@ class Orphans:
     """Processes that start from now on and whose parents end: below this process they become its children.
 
     These are daemons of a trial, in a session of their own or not. Found on Linux only. Linux gives orphans to the main
-    thread, so children that other threads start meanwhile are told apart where they are listed by thread; those that
-    the main thread of the driver starts are told by their command.
+    thread, so children that other threads start meanwhile can be distinguished on systems that list children by thread;
+    those that the main thread of the driver starts are recognized by their command.
     """
 
     def __init__(self) -> None:

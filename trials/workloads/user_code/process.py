@@ -4,7 +4,7 @@ The child leads a process group of its own, and the whole group is stopped. On L
 (`leftovers.Orphans`). Two watchers work without polling: a thread that waits for the child, and a
 guard, a one-line shell of a few hundred kilobytes that reads from a pipe to this process. If this process dies for any
 reason, the pipe closes and the guard stops the group. The child starts behind a gate, which opens when the guard has
-been told of it, and never if this process dies before. (Linux's parent-death signal is sent when the *thread* that
+been notified of it, and never if this process dies before. (Linux's parent-death signal is sent when the *thread* that
 started the child ends, and does not reach the child's children.)
 """
 

@@ -45,7 +45,7 @@ from sweeplaw.trials.workloads.user_code.growing_file import GrowingFile
 from sweeplaw.trials.workloads.user_code.report_format import ReportReader
 from sweeplaw.trials.workloads.user_code.reports import Reports, curve_value, final_value
 
-FOLLOW_BYTES = 1 << 20  # of stderr between two looks at stdout, lest a flood of it delays the end at a timeout
+FOLLOW_BYTES = 1 << 20  # of stderr between two reads of stdout, so that a flood of it cannot delay a timeout
 LINE_LIMIT = 1 << 20  # bytes of a report; longer lines are ignored, and counted
 TAIL_BYTES = 2000
 TAIL_COLUMNS = 1000
@@ -161,7 +161,7 @@ def _log(call: Call, stream: str) -> Path:
 def _followed(path: Path, log: Callable[[bytes], None]) -> Iterator[Callable[[], None]]:
     """Yield a call that passes to ``log`` what has been added to a growing file, at most `FOLLOW_BYTES` at a time.
 
-    At the end, of what is left over only the last bytes are passed, after their number.
+    At the end, pass the count of bytes left out and only the last `FOLLOW_BYTES` of the remainder.
     """
     with open(path, "rb") as file:
 
