@@ -91,7 +91,7 @@ def _options(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    """Launch cluster sweeps, query their tables, and turn them into scaling laws with honest uncertainty."""
+    """Launch cluster sweeps, query their tables, and turn them into scaling laws with intervals of tested coverage."""
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import polars as pl
 from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.files.output_file import write_file
 from sweeplaw.analysis.tables.sql.expressions import resolve_columns
-from sweeplaw.trials.errors import InputError, nearest
+from sweeplaw.trials.errors import InputError, nearest, unsupported_extension
 
 _SINKS: Mapping[str, Callable[[pl.LazyFrame, str], object]] = {
     ".parquet": lambda frame, path: frame.sink_parquet(path),
@@ -33,8 +33,8 @@ class Exported:
 def write(store: str, file: Path, *, table: str, where: str | None, columns: Sequence[str] = ()) -> Exported:
     """Write ``table`` (trials of every state, or curves) to ``file`` atomically. Raise InputError, OSError."""
     faults = []
-    if file.suffix not in _SINKS:
-        faults.append(f"{file}: the name ends in none of {', '.join(_SINKS)}")
+    if fault := unsupported_extension(str(file), tuple(_SINKS)):
+        faults.append(fault)
     if table not in ("trials", "curves"):
         faults.append(f"table {table!r} is not known (accepted: trials, curves){nearest(table, ('trials', 'curves'))}")
     if faults:
@@ -52,5 +52,5 @@ def _write(loaded: tables.Tables, file: Path, table: str, where: str | None, col
         )
     if columns:
         frame = frame.select(resolve_columns(columns, frame.collect_schema().names()))
-    write_file(file, lambda path: _SINKS[file.suffix](frame, path))
+    write_file(file, lambda path: _SINKS[file.suffix.lower()](frame, path))
     return Exported(frame.select(pl.len()).collect().item(), loaded.dropped, loaded.faults)

@@ -1,1 +1,4 @@
-"""Commands that fit, rank and report laws."""
+"""Commands that fit, rank and report laws.
+
+Each parses its options, calls `analysis` and prints the answer; nothing is computed here.
+"""

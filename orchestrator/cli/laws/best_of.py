@@ -1,4 +1,4 @@
-"""`sweeplaw best-of`: what the best of k tried settings is expected to be, and how much picking it flatters."""
+"""`sweeplaw best-of`: the expected best of k tried settings, and the selection bias of its loss."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def best_of(
     cell: Cell = "N,D",
     y: Y = "val_loss",
     report: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Loss on data that picks nothing (default: that of --y).")
+        str | None, typer.Option(metavar="COLUMN", help="Loss on data not used for selection (default: that of --y).")
     ] = None,
     within: Annotated[float, typer.Option(metavar="SHARE", help="Relative excess that is good enough.")] = 0.01,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Level of the intervals.")] = 0.95,
@@ -32,12 +32,12 @@ def best_of(
     out: Picture = None,
     json: Json = False,
 ) -> None:
-    """Show what the best of k tried settings is expected to reach in each cell, and how many draws are enough.
+    """Show the expected loss of the best of k tried settings in each cell, and how many draws are enough.
 
-    The settings that were run count as draws: those of a random search, or of a grid whose levels are as good as drawn.
-    The best is picked by --y. With --report, the loss on text that picked nothing, the answer also says by how much the
-    loss that picked is too low for having picked: how much lower it is at its own setting than at the one that the
-    other text picks. The task `loss:held-out` in the sweep file gives as much text again.
+    The settings that were run count as draws: those of a random search, or of a grid whose levels can be treated as
+    random. The best is picked by --y. With --report, the loss on data not used for selection, the answer includes how
+    much --y is biased low by selection: its difference between the setting that --report picks and the one that it
+    picks itself. The task `loss:held-out` in the sweep file gives as much text again.
 
     Example: sweeplaw best-of results/demo --knob lr --knob weight_decay
     """

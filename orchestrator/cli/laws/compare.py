@@ -27,17 +27,17 @@ def compare(
         str | None, typer.Option(metavar="A,B", help="Columns that must be equal (default: every other knob).")
     ] = None,
     also: Annotated[
-        list[str] | None, typer.Option("--with", metavar="KNOB", help="They may also differ in this (repeatable).")
+        list[str] | None, typer.Option("--with", metavar="KNOB", help="Column that may also differ (repeatable).")
     ] = None,
     where: Where = None,
     level: Annotated[float, typer.Option(min=0.5, max=0.999, help="Level of the intervals.")] = 0.95,
     json: Json = False,
 ) -> None:
-    """Tell whether two recipes differ, over runs that are equal in every other knob. Lower is better.
+    """Test whether two recipes differ, over runs that are equal in every other knob. Lower is better.
 
     The answer is a difference with its interval, over all and by size, corrected for the number of comparisons; the
-    noise of a run over seeds; how many more runs would settle what is open, and their price; and the difference as a
-    speed-up in compute. Runs of one seed are subtracted from each other where both recipes have it.
+    noise of a run over seeds; the number and the cost of further runs that would settle an open comparison; and the
+    difference as a speed-up in compute. Runs are paired by seed where both recipes have it.
 
     Example: sweeplaw compare results/demo results/again
 

@@ -113,7 +113,7 @@ def fit(
     from sweeplaw.trials.errors import InputError
 
     if law is not None and law_name is not None and law != law_name:
-        raise InputError(f"two laws given, {law_name!r} and --law {law!r}")
+        raise InputError(f"give the law once: {law_name!r} and --law {law!r} conflict")
     chosen = law or law_name or "additive"
     options: dict[str, Any] = {
         "space": space, "reduction": reduction, "weights": weights, "x": pairs(x, "--x", "x") or None, "y": y,

@@ -1,4 +1,4 @@
-"""A fit as text on a terminal: what the library says of it, and the checks that were asked for."""
+"""A fit as text on a terminal: the card of the library, and the checks that were requested."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from sweeplaw.analysis.fitting.display.fit_card import ends, fit_card, mark
-from sweeplaw.trials.quantities import percent
+from sweeplaw.trials.quantities import counted, percent
 
 
 def show(answer: Mapping[str, Any]) -> None:
@@ -19,12 +19,12 @@ def show(answer: Mapping[str, Any]) -> None:
 def _checks(answer: Mapping[str, Any]) -> Iterator[str]:
     if held_out := answer.get("holdout"):
         inside, level = held_out["rows_inside_band"], held_out["band_level"]
-        held = "" if inside is None else f"{inside} of them inside their {percent(level)} band; "
+        held = "" if inside is None else f", {inside} inside their {percent(level)} band"
         yield (
             f"held out {held_out['kind']}: {held_out['rows']} rows, "
             f"mean relative error {held_out['mean_relative_error']:.3%}, "
-            f"worst {held_out['worst_relative_error']:.3%}, bias {held_out['bias']:+.3%}; {held}"
-            f"trained on {held_out['trained_on']}{mark(held_out)}"
+            f"worst {held_out['worst_relative_error']:.3%}, bias {held_out['bias']:+.3%}{held}, "
+            f"fitted on {counted(held_out['trained_on'], 'row')}{mark(held_out)}"
         )
     for item in answer.get("approaches", ()):
         interval = ends(item["intervals"].get("a"), 3)

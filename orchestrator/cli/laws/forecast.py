@@ -71,9 +71,9 @@ def register_forecast(
 
     runs, budgets = points(at, compute)
     if out is None and not is_store(source):
-        raise InputError("of a source that is no store, name the file of the forecast: --out forecast.json")
+        raise InputError(f"--out FILE is required: {source} is not a store")
     if out is not None and out.exists():
-        raise InputError(f"{out} exists: a registered forecast is never written over")
+        raise InputError(f"{out} exists and will not be overwritten")
     read_runs = read(source)
     found = forecaster(read_runs, law, pairs(x, "--x", "x") or None, y, where=where, all_rows=all_rows)
     targets = [*runs, *best_runs(found, budgets, flops_per_nd)]

@@ -43,7 +43,7 @@ def hyperlaw(
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
     figures: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Also draw the cells and the laws there, as SVG.")
+        Path | None, typer.Option(metavar="FOLDER", help="Also write SVG plots of cells and laws to FOLDER.")
     ] = None,
     json: Json = False,
 ) -> None:

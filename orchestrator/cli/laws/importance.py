@@ -11,13 +11,12 @@ import typer
 
 from sweeplaw.orchestrator.cli.shared.options import names, pairs
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
+from sweeplaw.orchestrator.cli.shared.pictures import check_picture
 from sweeplaw.orchestrator.cli.shared.runs import Knobs, Let, Source, Where, Y, read_runs, recipes_apart
 from sweeplaw.trials.quantities import counted
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.tuning.importance import Importance
-
-FIGURES = (".svg", ".png", ".pdf")
 
 
 def register(app: typer.Typer) -> None:
@@ -52,15 +51,13 @@ def importance(
     otherwise the share of points that were filled in is reported. --cell decomposes each budget separately, so that
     rankings can be compared. A knob's cost of being frozen at its default (--default lr=0.001, else the level best on
     average) is the relative loss that tuning it would have gained. What the noise of a run adds to shares and costs is
-    subtracted where repeated settings or the lines of the grid tell it; a knob whose share may be noise alone is named.
+    subtracted where it can be estimated from repeats or grid lines; a knob whose share may be noise alone is named.
 
     Example: sweeplaw importance results/surrogate --knob lr --knob batch_tokens --cell N,D
     """
     from sweeplaw.analysis.tuning.importance import importance as decompose
-    from sweeplaw.trials.errors import InputError
 
-    if figure is not None and figure.suffix.lower() not in FIGURES:
-        raise InputError(f"--figure {figure}: the name ends in none of {', '.join(FIGURES)}")
+    check_picture(figure, "--figure")
     axes: Sequence[str] = names(cell)
     runs = read_runs(source, [*axes, *knob], y, let, where, "")
     axes = recipes_apart(runs, axes, knob, y) if axes else ()

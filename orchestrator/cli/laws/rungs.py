@@ -19,19 +19,19 @@ def register(app: typer.Typer) -> None:
 def rungs(
     source: Source,
     axis: Annotated[str, typer.Option(metavar="NAME", help="The rungs: an input of the law, or C.")] = "N",
-    law: Annotated[str, typer.Option(metavar="LAW", help="The law the rungs are held against.")] = "additive",
+    law: Annotated[str, typer.Option(metavar="LAW", help="Law to compare the rungs with.")] = "additive",
     x: Annotated[
         list[str] | None, typer.Option("--x", metavar="INPUT=COLUMN", help="Column of an input (repeatable).")
     ] = None,
     y: Annotated[str | None, typer.Option("--y", metavar="COLUMN", help="Column of the loss.")] = None,
     knob: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A knob to look for at an edge (repeatable; default: the tuned knobs)."),
+        typer.Option(metavar="NAME", help="Knob to check for edge optima (repeatable; default: the tuned knobs)."),
     ] = None,
     where: Where = None,
     json: Json = False,
 ) -> None:
-    """Find mistuned rungs: fit the law without each size (or budget) in turn, and see whether the others expect it.
+    """Find mistuned rungs: fit the law without each size (or budget) in turn, and test whether that rung deviates.
 
     For each rung: the mean excess of its runs over the law of the others, in standard errors, and the knobs whose best
     value is the lowest or highest tried there. P values are corrected for the number of rungs.

@@ -21,7 +21,7 @@ def time_law(
     x: Annotated[list[str], typer.Option("--x", metavar="COLUMN", help="An input of the law (repeatable).")],
     time: Annotated[str, typer.Option(metavar="COLUMN", help="Time of the event; null without it.")] = "grok_step",
     censored: Annotated[
-        str, typer.Option(metavar="COLUMN", help="Time of the last look without the event; else null.")
+        str, typer.Option(metavar="COLUMN", help="Censoring time (last observation without the event).")
     ] = "grok_censored_step",
     residuals: Annotated[str, typer.Option(metavar="NAME", help="log-normal or weibull.")] = "log-normal",
     at: Annotated[
@@ -32,10 +32,10 @@ def time_law(
     where: Where = None,
     json: Json = False,
 ) -> None:
-    """Fit a law of the time to an event, t* = A x1^a x2^b ..., to trials that may not have had it yet.
+    """Fit a law of the time to an event, t* = A x1^a x2^b ..., to trials in which the event may be censored.
 
-    A trial without the event is right-censored: it counts as one whose time is above its last look, so that it biases
-    no exponent. The fit is by maximum likelihood, its optimum is verified, and the intervals are those of the profile
+    A trial without the event is right-censored: its time counts as above its last observation, so that it biases no
+    exponent. The fit is by maximum likelihood, its optimum is verified, and the intervals are those of the profile
     likelihood. t* is the median time (log-normal) or that before which 63 % of trials have the event (weibull). Without
     any event the answer is a bound. Trials that failed have no time and are left out.
 

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def figure(
     source: Annotated[str, typer.Argument(metavar="STORE", help="A store, or a CSV, Parquet or NDJSON file.")],
-    name: Annotated[str, typer.Argument(help="Name of the figure; any other word lists the names.")],
+    name: Annotated[str, typer.Argument(help="Name of the figure; an unknown name lists the names of this store.")],
     out: Annotated[Path, typer.Option(help="File to write: .pdf, .svg, .png, .eps or .ps.")],
     width: Annotated[float | None, typer.Option(metavar="INCHES", help="Width (with --height).")] = None,
     height: Annotated[float | None, typer.Option(metavar="INCHES", help="Height (with --width).")] = None,

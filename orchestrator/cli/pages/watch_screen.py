@@ -19,7 +19,7 @@ from sweeplaw.orchestrator.live.law import LawSoFar
 from sweeplaw.orchestrator.live.overview import Overview, running_cells
 from sweeplaw.orchestrator.monitor import searches
 from sweeplaw.orchestrator.monitor.printed import harmless
-from sweeplaw.trials.quantities import counted, hours
+from sweeplaw.trials.quantities import counted, hours, is_number
 
 MOST_CELLS, MOST_PACKS = 200, 24  # rows where there is no terminal
 OTHERS = 22  # lines of a terminal that cells leave to the rest
@@ -44,7 +44,7 @@ def screen(found: Overview, law: LawSoFar | None, clock: str, height: int | None
 
 def unseen(why: str, clock: str) -> Group:
     """Return the screen of a store that cannot be read for now."""
-    return Group(Text(safe(f"{why}, at {clock}; looking again"), style="red"))
+    return Group(Text(safe(f"{why}, at {clock}; retrying"), style="red"))
 
 
 def safe(text: object) -> str:
@@ -177,6 +177,6 @@ def _table(*heads: str, right: Sequence[int]) -> Table:
 def _value(value: Any) -> str:
     if value is None:
         return "–"
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         return level(float(value))
     return safe(value)

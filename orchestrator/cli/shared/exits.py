@@ -128,9 +128,8 @@ def _ending(error: BaseException, name: str) -> tuple[int, str]:
         return NOT_WRITTEN, f"{name}: {f'{place} cannot be written: {reason}' if place and reason else text}"
     if isinstance(error, OSError) and error.filename is not None:
         return BAD_INPUT, f"sweeplaw: {error.filename}: {error.strerror}"
-    if isinstance(error, MemoryError) or _OF_ALLOCATOR in text:
-        text = "the memory does not suffice"
-    return UNEXPECTED, f"{name}: unexpected {text} (SWEEPLAW_TRACEBACK=1 shows where it came from)"
+    what = "out of memory" if isinstance(error, MemoryError) or _OF_ALLOCATOR in text else f"unexpected {text}"
+    return UNEXPECTED, f"{name}: {what} (SWEEPLAW_TRACEBACK=1 shows where it came from)"
 
 
 def _one_line(error: BaseException) -> str:

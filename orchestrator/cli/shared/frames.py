@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeplaw.orchestrator.cli.shared.streams import write_data
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import InputError, unsupported_extension
 from sweeplaw.trials.quantities import counted
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def output_format(*, json: bool, csv: bool, ndjson: bool, latex: bool, out: Path
     suffix = out.suffix[1:].lower()
     name = {"pq": "parquet", "jsonl": "ndjson", "ipc": "arrow"}.get(suffix, suffix)
     if name not in FORMATS[1:]:
-        raise InputError(f"--out {out}: the name ends in none of {', '.join('.' + known for known in FORMATS[1:])}")
+        raise InputError(f"--out {unsupported_extension(str(out), [f'.{known}' for known in FORMATS[1:]])}")
     return OutputFormat(name, out)
 
 

@@ -63,7 +63,7 @@ def _ended(child: int, seconds: float, text: str) -> int:
     reason = {
         signal.SIGALRM: f"took longer than {seconds:g} s (--timeout allows more)",
         signal.SIGSEGV: "is too complex",
-        signal.SIGBUS: "read a file that became shorter meanwhile",
+        signal.SIGBUS: "read a file that was truncated while being read",
     }.get(signal.Signals(-code), f"needs more than {(_memory() or 0) / 1e9:.1f} GB (half of this machine's memory)")
     raise InputError(f"the query {reason} and was ended: {shown(text)}")
 

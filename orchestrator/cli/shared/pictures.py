@@ -16,12 +16,12 @@ FORMATS = (".png", ".svg", ".pdf")
 Picture = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Draw it (.png, .svg, .pdf).")]
 
 
-def check_picture(out: Path | None) -> None:
-    """Raise InputError for a name of no format."""
-    from sweeplaw.trials.errors import InputError
+def check_picture(out: Path | None, option: str = "--out") -> None:
+    """Raise InputError if ``out``, the value of ``option``, has an extension that is not in `FORMATS`."""
+    from sweeplaw.trials.errors import InputError, unsupported_extension
 
-    if out is not None and out.suffix.lower() not in FORMATS:
-        raise InputError(f"--out {out}: the name ends in none of {', '.join(FORMATS)}")
+    if out is not None and (fault := unsupported_extension(str(out), FORMATS)):
+        raise InputError(f"{option} {fault}")
 
 
 def write_picture(out: Path, figure: Figure) -> None:

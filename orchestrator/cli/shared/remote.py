@@ -25,7 +25,7 @@ def persistent_store(store: str, mounts: Collection[str]) -> str:
     if "://" in store or (".." not in path.parts and any(path.is_relative_to(mount) for mount in mounts)):
         return store
     accepted = ", or a folder under ".join(["a URI such as s3://bucket/results", *mounts])
-    raise InputError(f"store = {store!r} would be lost with the machines (accepted: {accepted})")
+    raise InputError(f"store = {store!r} would be deleted with the machines (accepted: {accepted})")
 
 
 def absolute_store(store: str) -> str:

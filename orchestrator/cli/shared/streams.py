@@ -158,9 +158,10 @@ def _is_utf8(text: str) -> bool:
 
 
 def _open_closed() -> None:
-    """Give each closed standard descriptor to /dev/null, lest the next file opened gets it and what is printed.
+    """Open /dev/null on each closed standard descriptor, so that a file opened later cannot reuse the descriptor and
+    receive output.
 
-    Stdout is opened for reading, so that writing to it fails, as it does to a closed one.
+    Stdout is opened for reading, so that writing to it fails, as it does on a closed one.
     """
     for descriptor, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:

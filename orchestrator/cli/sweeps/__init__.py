@@ -1,1 +1,5 @@
-"""Commands that plan, run and follow sweeps."""
+"""Commands that plan, run and follow sweeps.
+
+Each parses its options, calls `plan`, `search`, `launch` or `monitor` and prints; no decision about a trial is made
+here.
+"""

@@ -1,4 +1,4 @@
-"""`sweeplaw compare-searches`: searches rehearsed on a recorded table, by their regret against cost."""
+"""`sweeplaw compare-searches`: searches replayed on a recorded table, by their regret against cost."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from sweeplaw.orchestrator.cli.shared.options import names
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json, print_notes, report_damage
+from sweeplaw.orchestrator.cli.shared.pictures import check_picture
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.orchestrator.cli.shared.runs import Cell, Knobs, Let, Source, Where, Y, read_runs
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sweeplaw.orchestrator.search.rehearsal.comparison import SearchComparison
-
-FIGURES = (".svg", ".png", ".pdf")
 
 
 def register(app: typer.Typer) -> None:
@@ -51,7 +50,7 @@ def compare_searches(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Compare searches on runs that are finished: what would each have found, for how much of the cost?
+    """Replay searches on finished runs and report regret against cost.
 
     A run is looked up in the table instead of trained. Regret of a choice is its recorded loss over the lowest of its
     cell, minus 1: the mean over cells and seeds with the middle 80 % of seeds, and the cell with the largest mean.
@@ -69,12 +68,10 @@ def compare_searches(
     from sweeplaw.orchestrator.search.rehearsal.contestants import contestants, pausing
     from sweeplaw.orchestrator.search.rehearsal.one_recipe import with_others_at_best
     from sweeplaw.orchestrator.search.rehearsal.recorded_space import recorded_space
-    from sweeplaw.trials.errors import InputError
     from sweeplaw.trials.quantities import counted
     from sweeplaw.trials.workloads.replay.recorded import RecordedColumns, RecordedTable
 
-    if out is not None and out.suffix.lower() not in FIGURES:
-        raise InputError(f"--out {out}: the name ends in none of {', '.join(FIGURES)}")
+    check_picture(out)
     kinds, axes = names(searches), names(cell)
     runs = read_runs(source, [*axes, *knob, *([curve] if curve else [])], y, let, where, "")
     points = _points(source) if curve is None and "trial_id" in runs.frame.columns and pausing(kinds) else None

@@ -24,8 +24,8 @@ def derive(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of each setting.")] = 1,
     sweep: Annotated[str | None, typer.Option(metavar="NAME", help="The sweep, in a store of several.")] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the new sweep.")] = None,
-    y: Annotated[str, typer.Option("--y", metavar="COLUMN", help="What is least at the best setting.")] = "val_loss",
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A new file; by default the output.")] = None,
+    y: Annotated[str, typer.Option("--y", metavar="COLUMN", help="Metric to minimize.")] = "val_loss",
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A new file (default: standard output).")] = None,
 ) -> None:
     """Write a sweep file with the best setting of each scientific point, and some knobs changed.
 

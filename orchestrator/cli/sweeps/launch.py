@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 EXIT_CODES = {"budget": 4, "preempted": 128 + signal.SIGTERM}
 SHOWN = 8  # trials that a message names
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-CONTINUES = "what was recorded is safe, and launching again continues"
+CONTINUES = "recorded results are safe; relaunch to continue"
 
 
 def register(app: typer.Typer) -> None:
@@ -152,7 +152,7 @@ def _unwritable(error: Exception) -> str | None:
     from sweeplaw.orchestrator.store.writer import StoreWriteError
 
     if isinstance(error, StoreWriteError):
-        return f"{error}; launching again continues"
+        return f"{error}; relaunch to continue"
     return f"{error}; {CONTINUES}" if isinstance(error, OSError) and error.errno in FULL else None
 
 
@@ -177,7 +177,7 @@ def _run_on_cluster(
     except StoppedBySignal:
         raise
     except KeyboardInterrupt:
-        _warn("interrupted; the launch on the cluster ends, what was recorded is safe, and launching again continues")
+        _warn("interrupted; the launch on the cluster ends; recorded results are safe; relaunch to continue")
         return 130
 
 
@@ -233,14 +233,15 @@ def _print(done: Launched, store: str) -> None:
     for line in sentences(done.failures, store):
         typer.echo(line)
     if done.states.get("preempted") and done.end is None:
-        typer.echo("what was preempted is run again by the next launch")
+        typer.echo("preempted trials will run again on the next launch")
     if done.failed_earlier:
         again = f"sweeplaw retry {shlex.quote(store)} --state failed,out_of_memory"
         typer.echo(f"{counted(done.failed_earlier, 'trial')} failed in earlier launches; to run them again: {again}")
     if done.without_weights:
         trials, some = done.without_weights, " ".join(done.without_weights[:SHOWN])
         again = f"sweeplaw retry {shlex.quote(store)} {some}{' …' * (len(trials) > SHOWN)}, then launch"
-        typer.echo(f"no weights are kept of {counted(len(trials), 'completed trial')}; to train them again: {again}")
+        saved = "has no saved weights; to retrain it" if len(trials) == 1 else "have no saved weights; to retrain them"
+        typer.echo(f"{counted(len(trials), 'completed trial')} {saved}: {again}")
     if done.elsewhere:
         typer.echo(f"{done.elsewhere} are being run by another launch")
     for problem in done.problems:
@@ -258,8 +259,8 @@ def _exit_code(done: Launched) -> int:
 def _report_end(done: Launched) -> None:
     """If the launch ended early, print the reason; exit with its code."""
     if done.end is not None:
-        how = "a larger budget" if done.end.state == "budget" else "launching again"
-        _warn(f"stopped: {done.end.reason}; what was recorded is safe, and {how} continues")
+        how = " with a larger budget" if done.end.state == "budget" else ""
+        _warn(f"stopped: {done.end.reason}; recorded results are safe; relaunch{how} to continue")
     if code := _exit_code(done):
         raise typer.Exit(code)
 

@@ -29,7 +29,9 @@ def next_(
         str | None, typer.Option(metavar="N=..,D=..", help="Where the loss matters (default: ten times the compute).")
     ] = None,
     plan: Annotated[int | None, typer.Option(min=1, help="Number of the plan to write as a sweep file.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A new sweep file; by default the output.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A new sweep file (default: standard output).")
+    ] = None,
     sweep: Annotated[str | None, typer.Option(metavar="NAME", help="The sweep, in a store of several.")] = None,
     x: Annotated[
         list[str] | None, typer.Option("--x", metavar="INPUT=COLUMN", help="Column of N or D (repeatable).")
@@ -38,7 +40,7 @@ def next_(
     where: Annotated[str | None, typer.Option(help='SQL condition on the trials, such as "tokens > 1e6".')] = None,
     json: Json = False,
 ) -> None:
-    """List the trials that would help most: what is not settled, then what narrows the law most for its price.
+    """List suggested next runs: unresolved settings first, then the most informative about the law per FLOP.
 
     Example: sweeplaw next results/surrogate --target N=1e10,D=2e11
     """

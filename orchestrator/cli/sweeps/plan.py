@@ -179,8 +179,8 @@ def _lines(cost: Mapping[str, Any]) -> list[str]:
     if trunks := cost.get("trunks"):
         share = 100 * trunks["saved_flops"] / cost["flops"]
         lines.append(
-            f"trunks: {counted(trunks['trials'], 'trial')} of them go on from where a shorter one begins to decay, "
-            f"which saves {short(trunks['saved_flops'])} FLOPs ({share:.0f} %)"
+            f"trunks: {counted(trunks['trials'], 'trial')} continue{'s' * (trunks['trials'] == 1)} the trunk of a "
+            f"shorter one, saving {short(trunks['saved_flops'])} FLOPs ({share:.0f} %)"
         )
     if cost["time_basis"]:
         lines.append(f"basis of the time: {cost['time_basis']}")

@@ -47,8 +47,8 @@ def plan_search(
             typer.echo(line)
         print_recommended(simulated["searches"][0]["recommended"] if simulated else [])
     if known and known.foreign:
-        elsewhere = counted(known.foreign, "trial")
-        typer.echo(f"note: the search does not use {elsewhere} of the store: at no setting of these axes", err=True)
+        ignored = "is outside these axes and is" if known.foreign == 1 else "are outside these axes and are"
+        typer.echo(f"note: {counted(known.foreign, 'trial')} in the store {ignored} ignored", err=True)
     for sentence in absent_data_of(sweep.workload, space.examples):
         typer.echo(f"note: {sentence}", err=True)
     report_damage(store.problems if store else ())

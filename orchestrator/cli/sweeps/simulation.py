@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sweeplaw.orchestrator.cli.shared.pictures import FORMATS
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.trials.quantities import counted, hours, short
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from sweeplaw.orchestrator.schedule.simulated.simulation import SimulatedLaunches
     from sweeplaw.orchestrator.store.store import Store
 
-ENDINGS = (".png", ".svg", ".pdf")
 
 Simulate = Annotated[
     str | None, typer.Option(metavar="PROFILE", help="Estimate for this cluster profile, and simulate its launch.")
@@ -38,12 +38,12 @@ Picture = Annotated[
 
 def check(simulate: str | None, failures_per_hour: float | None, figure: str | None) -> None:
     """Raise InputError for an option that needs --simulate, or a picture that cannot be drawn."""
-    from sweeplaw.trials.errors import InputError
+    from sweeplaw.trials.errors import InputError, unsupported_extension
 
     alone = {"--failures-per-hour": failures_per_hour, "--figure": figure}
-    faults = [f"{name} is for --simulate PROFILE" for name in alone if alone[name] is not None and simulate is None]
-    if figure is not None and not figure.endswith(ENDINGS):
-        faults.append(f"--figure {figure} (accepted: a name ending in {', '.join(ENDINGS)})")
+    faults = [f"{name} requires --simulate PROFILE" for name in alone if alone[name] is not None and simulate is None]
+    if figure is not None and (fault := unsupported_extension(figure, FORMATS)):
+        faults.append(f"--figure {fault}")
     if faults:
         raise InputError(faults)
 
@@ -127,7 +127,7 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     seeds = f"{found['launches']} launches, seeds from {found['seed']}" if many else "nothing random"
     yield f"simulated on {found['profile']} ({where}; {seeds}):"
     band = f" (90 %: {hours(makespan['low'])} to {hours(makespan['high'])})" if many else ""
-    least = "" if found["given_up"] else f"; no order takes less than {hours(found['least_hours'])}"
+    least = "" if found["given_up"] else f"; lower bound {hours(found['least_hours'])}"
     yield f"  makespan  {hours(makespan['mean'])}{band}{least}"
     total = found["device_hours"] or 1.0
     yield (

@@ -1,1 +1,4 @@
-"""Commands that read, compare and move the rows of stores."""
+"""Commands that read, compare and move the rows of stores.
+
+Rows, not laws: what is fitted to them belongs to `cli.laws`.
+"""

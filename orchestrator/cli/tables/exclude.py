@@ -1,4 +1,4 @@
-"""`sweeplaw exclude`: take trials out of a store's data, with a reason."""
+"""`sweeplaw exclude`: exclude trials of a store from queries, fits and reports, with a reason."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ def register(app: typer.Typer) -> None:
 def exclude(
     store: Annotated[str, typer.Argument(metavar="STORE")],
     where: Annotated[str, typer.Option(metavar="EXPR", help="The trials, in any state, for which this holds.")],
-    reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why they are no data; shown with them.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Reason for the exclusion; shown with the trials.")
+    ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Restore excluded trials for which EXPR holds.")] = False,
     json: Json = False,
 ) -> None:
-    """Take trials out of the data: no query, fit or report uses them, and no launch runs them again.
+    """Exclude trials from queries, fits and reports; no launch runs them again.
 
     Their rows stay in STORE; every command counts them as excluded, with the reason. The table `excluded` of
-    `sweeplaw query` has them.
+    `sweeplaw query` lists them.
 
     Example: sweeplaw exclude results/demo --where "val_loss > 9" --reason "the tokenizer was broken"
     """

@@ -31,7 +31,7 @@ def sample(
     ] = False,
     sweep: Annotated[str | None, typer.Option(metavar="NAME", help="With --best: the sweep, of several.")] = None,
     mix: Annotated[
-        str, typer.Option(help="documents: authors take turns; logits: all write every token.")
+        str, typer.Option(help="documents: one teacher per document; logits: average all teachers at each token.")
     ] = "documents",
     temperature: Annotated[float, typer.Option(help="Of the softmax; 0 takes the likeliest token.")] = 1.0,
     prompt_tokens: Annotated[int, typer.Option(help="Real tokens at the beginning of each sequence.")] = 1,

@@ -100,7 +100,7 @@ FIT = "fit {file} additive --x N=N --x D=D --y val_loss"
         ("hyperlaw {file} --knob lr --let lr=1/0", "no row has"),
         ("importance {file} --knob val_loss", "'val_loss' is named twice"),
         ("importance {file} --knob lr --default foo=1", "foo: not one of the knobs lr"),
-        ("importance {file} --knob lr --figure x.bmp", r"ends in none of \.svg, \.png, \.pdf"),
+        ("importance {file} --knob lr --figure x.bmp", r"unsupported extension \(accepted: \.png, \.svg, \.pdf\)"),
         ("importance {file} --knob lr --where 'lr = 0.001'", "one value each"),
         ("transfer {file} --workload N --knob N", "'N' is named twice"),
         ("query {file} --where lr", "condition 'lr' is not boolean"),

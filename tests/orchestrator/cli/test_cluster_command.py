@@ -45,7 +45,7 @@ def test_other_kinds_write_their_files_and_print_how_to_start(kind: str, tmp_pat
 @pytest.mark.heavy
 @pytest.mark.parametrize("store", ["results/x", "/data/../tmp/x", "/tmp/x"])
 def test_a_store_that_would_be_lost_with_the_machines_is_rejected(store: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"would be lost with the machines .* or a folder under /data"):
+    with pytest.raises(InputError, match=r"would be deleted with the machines .* or a folder under /data"):
         run("kuberay", EXAMPLES / "kuberay.toml", SWEEP, "--store", store, "--out", tmp_path)
 
 

@@ -77,11 +77,11 @@ def ended(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int
         (OSError(errno.EMFILE, "Too many open files"), 70, f"[Errno 24] Too many open files {HINT}"),
         (OverflowError("x" * 9000), 70, f"{'x' * 484}… {HINT}"),
         (RecursionError(), 70, f"sweeplaw query: unexpected RecursionError {HINT}"),
-        (MemoryError(), 70, f"sweeplaw query: unexpected the memory does not suffice {HINT}"),
+        (MemoryError(), 70, f"sweeplaw query: out of memory {HINT}"),
         (
             RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
             70,
-            f"sweeplaw query: unexpected the memory does not suffice {HINT}",
+            f"sweeplaw query: out of memory {HINT}",
         ),
         (Panic("called `Option::unwrap()`"), 70, f"unexpected Panic: called `Option::unwrap()` {HINT}"),
         (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"), 70, "surrogates not allowed"),

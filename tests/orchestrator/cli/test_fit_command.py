@@ -105,7 +105,7 @@ def test_every_number_of_a_fit_that_is_not_verified_is_marked(runs, capsys) -> N
     ("arguments", "message"),
     [
         (["--law", "aditive"], "did you mean 'additive'"),
-        (["additive", "--law", "power"], "two laws given, 'additive' and --law 'power'"),
+        (["additive", "--law", "power"], "give the law once: 'additive' and --law 'power' conflict"),
         (["additive", "--law", "additive"], "which column is N?"),
         (["--x", "N=params", "--x", "N=tok"], "gives N twice"),
         (["--unit", "N=many"], "'many' is not a number"),

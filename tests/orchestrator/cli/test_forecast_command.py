@@ -124,7 +124,7 @@ def test_a_file_is_never_written_over(store, tmp_path):
     out = tmp_path / "forecast.json"
     found = registered(table, *words, "--out", str(out))
     before = out.read_bytes()
-    with pytest.raises(InputError, match="never written over"):
+    with pytest.raises(InputError, match="will not be overwritten"):
         registered(table, *words, "--out", str(out))
     assert out.read_bytes() == before
     assert json.loads(before)["digest"] == found["digest"]

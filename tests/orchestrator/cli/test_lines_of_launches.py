@@ -44,9 +44,9 @@ def test_a_launch_says_all_that_became_of_its_trials(capsys: pytest.CaptureFixtu
         "  N 1e+06: 2.5 (law)",
         "        2  no disk",
         "           sweeplaw show 'my store' abc",
-        "what was preempted is run again by the next launch",
+        "preempted trials will run again on the next launch",
         "1 trial failed in earlier launches; to run them again: sweeplaw retry 'my store' --state failed,out_of_memory",
-        "no weights are kept of 9 completed trials; to train them again: "
+        "9 completed trials have no saved weights; to retrain them: "
         "sweeplaw retry 'my store' a b c d e f g h …, then launch",
         "2 are being run by another launch",
     ]
@@ -66,7 +66,7 @@ def test_a_launch_says_all_that_became_of_its_trials(capsys: pytest.CaptureFixtu
             replace(QUIET, without_weights=tuple("abcdefgh")),
             [
                 "nothing to run; 3 of 3 were in the store before",
-                "no weights are kept of 8 completed trials; to train them again: "
+                "8 completed trials have no saved weights; to retrain them: "
                 "sweeplaw retry s a b c d e f g h, then launch",
             ],
         ),
@@ -137,7 +137,7 @@ def test_below_the_table_of_a_plan_is_what_holds_for_all_of_it() -> None:
         "20 points at each end of 41 (--json for all)",
         unit,
         "total: 2B tokens, 4e+15 FLOPs (6ND), about 3.0 h of h100, 60 min on 1 slot",
-        "trunks: 1 trial of them go on from where a shorter one begins to decay, which saves 1e+15 FLOPs (25 %)",
+        "trunks: 1 trial continues the trunk of a shorter one, saving 1e+15 FLOPs (25 %)",
         "basis of the time: as rated",
         "dropped: 3 (where)",
         "retries: failed 1, worker_died 2",
@@ -183,7 +183,7 @@ SIMULATED: dict[str, Any] = {
 def test_a_simulation_says_where_the_time_goes() -> None:
     assert list(simulation.lines(SIMULATED)) == [
         "simulated on p (1 node, 8 devices; 3 launches, seeds from 4):",
-        "  makespan  5.0 h (90 %: 4.0 h to 6.0 h); no order takes less than 3.0 h",
+        "  makespan  5.0 h (90 %: 4.0 h to 6.0 h); lower bound 3.0 h",
         "  devices   40.0 h: 50.0 % useful, 20.0 % idle, 10.0 % starting, 5.0 % away, 15.0 % wasted",
         "  wasted    2.0 h and 0 FLOPs: hung",
         "  wasted    4.0 h and 2T FLOPs: node died",

@@ -255,7 +255,7 @@ def test_a_suffix_may_have_another_name(name: str, form: str, tmp_path: Path) ->
         assert read(tmp_path / name).equals(TABLE)
     for word in ("a.table", "a.txt", "a"):
         with pytest.raises(
-            InputError, match=r"the name ends in none of \.csv, \.json, \.ndjson, \.parquet, \.arrow, \.tex"
+            InputError, match=r"unsupported extension \(accepted: \.csv, \.json, \.ndjson, \.parquet, \.arrow, \.tex\)"
         ):
             frames.output_format(**none, out=Path(word))
 

@@ -96,5 +96,5 @@ def test_a_picture_has_the_format_of_its_name_and_is_written_whole(tmp_path: Pat
         pictures.write_picture(file, Figure(figsize=(1, 1)))
         assert file.read_bytes().startswith(begin)
     assert int.from_bytes((tmp_path / "a.png").read_bytes()[16:20]) == 150  # dots an inch
-    with pytest.raises(InputError, match=r"--out a\.jpg: the name ends in none of \.png, \.svg, \.pdf"):
+    with pytest.raises(InputError, match=r"--out a\.jpg: unsupported extension \(accepted: \.png, \.svg, \.pdf\)"):
         pictures.check_picture(Path("a.jpg"))

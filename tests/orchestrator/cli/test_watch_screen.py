@@ -118,4 +118,4 @@ def test_a_launch_that_is_over_or_never_was_has_no_pace() -> None:
 
 def test_a_store_that_is_away_is_one_line() -> None:
     text = watch._text(watch_screen.unseen("gone\x1b[2J", "12:00:00"))
-    assert text == "gone\\x1b[2J, at 12:00:00; looking again\n"
+    assert text == "gone\\x1b[2J, at 12:00:00; retrying\n"

@@ -104,7 +104,7 @@ def test_a_refined_schedule_is_a_sweep_that_runs(folder: Path) -> None:
         (("profile", "tiny.toml", "--device", "cuda"), "this machine has no CUDA device (accepted here: cpu)"),
         (("coordinate-check", "tiny.toml", "--widths", "32"), "two or more"),
         (("coordinate-check", "tiny.toml", "--widths", "a,b"), "whole numbers, such as 64,128,256"),
-        (("coordinate-check", "tiny.toml", "--out", "x.jpg"), "the name ends in none of .png, .svg, .pdf"),
+        (("coordinate-check", "tiny.toml", "--out", "x.jpg"), "unsupported extension (accepted: .png, .svg, .pdf)"),
         (("refine-schedule", "store", "ffff"), "has no trial 'ffff'"),
     ],
 )
