@@ -71,7 +71,7 @@ class _Household:
         self._known: set[tuple[int, str]] = set()  # id and start: an id may be given to another process
 
     def alive(self) -> set[int]:
-        """Return the ids of those that live now."""
+        """Return the ids that are still running."""
         families = [family for family in _families() if family[0] != os.getpid()]
         carriers = marked(self._folder)
         found = {pid for pid, _, start in families if pid in carriers or (pid, start) in self._known}

@@ -36,7 +36,7 @@ _MORE_GRACE_SECONDS = 30.0
 _ON_THE_HEAD = {"node:__internal_head__": 0.001}
 # A server that ended at once, as the head reports it: in its own message, or as the error of looking for its process.
 _NO_SERVER = re.compile(r"Starting Ray client server failed|psutil\.(ZombieProcess|NoSuchProcess)")
-_SAFE = "what was recorded is safe, and launching again continues"
+_SAFE = "recorded results are safe; relaunch to continue"
 
 
 def run(profile: Profile, command: Sequence[str], *, sweep: str, out: BinaryIO, err: BinaryIO) -> int:

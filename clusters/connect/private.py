@@ -65,7 +65,7 @@ def check_token(name: str | Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """Arguments to run, and environment variables for them (None: unset)."""
+    """Arguments to run, and environment variables for them (None unsets the variable)."""
 
     arguments: Sequence[str]
     names: Mapping[str, str | None]
@@ -80,7 +80,9 @@ class KeptFolder:
     names: Mapping[str, str | None]
 
     def answer(self, word: str) -> str:
-        """Return the rest of the first line with this word in front that the command prints; "" if it ends before."""
+        """Return the text after ``word`` on the first output line that starts with it, or '' if the command exits
+        first.
+        """
         assert self.process.stdout is not None
         lines = iter(self.process.stdout.readline, "")  # others may print too, such as a sitecustomize
         return next((line.removeprefix(word).strip() for line in lines if line.startswith(word)), "")
@@ -226,7 +228,7 @@ def _fault(place: str) -> str | None:
 
 @contextmanager
 def environment(values: Mapping[str, str | None]) -> Iterator[None]:
-    """Set these environment variables (None: unset) for the block."""
+    """Set these environment variables for the block (None unsets the variable)."""
     before = {name: os.environ.get(name) for name in values}
     _set(values)
     try:

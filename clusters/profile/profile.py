@@ -215,7 +215,10 @@ def trial_settings(profile: Profile) -> dict[str, Any]:
 
 
 def to_toml(settings: Mapping[str, Any]) -> str:
-    """Return settings as TOML without tables, omitting None. A JSON scalar is a TOML scalar."""
+    """Return settings as TOML without tables, omitting None. Each value is a scalar.
+
+    Values are written as JSON, because a JSON scalar is a TOML scalar.
+    """
     return "".join(
         f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in settings.items() if value is not None
     )

@@ -81,7 +81,7 @@ def words(profile: Profile, folder: Path, job: str) -> list[str]:
 
 
 def by_hand(profile: Profile, folder: Path, job: str) -> str:
-    """Return the same as a command line."""
+    """Return the command line that submits ``folder``, for a person to run."""
     return shlex.join(["ray", *words(profile, folder, job)])
 
 

@@ -134,7 +134,7 @@ def expression(text: str, theirs: Sequence[str] | pl.Schema) -> pl.Expr:
 def _kept(mapping: ColumnMapping, theirs: Sequence[str], chosen: Mapping[str, str]) -> dict[str, str]:
     """Return the columns to keep; a name with another meaning here is prefixed with `their_`.
 
-    N, D and C have one where the columns that they stand for are filled.
+    N, D and C have another meaning if the columns that they stand for are mapped.
     """
     used = set(chosen.values())
     kept = [name for name in theirs if name not in used] if mapping.keep is None else mapping.keep
@@ -176,9 +176,10 @@ def _plain(text: str, theirs: Sequence[str]) -> str:
 
 
 def _possible(rule: tuple[str, ...], rules: Mapping[str, tuple[str, ...]], theirs: Sequence[str]) -> Sequence[str]:
-    """Return what a rule may stand for: one column or expression, or of several those that are names, theirs or ours.
+    """Return the texts that a rule may stand for: its only column or expression, or those of several that are names of
+    columns in the file or of ours.
 
-    Of several none is an expression: ``model/params`` is a name there, not a quotient of two columns.
+    If several are given, all must be column names: ``model/params`` is then a name, not a quotient of two columns.
     """
     return rule if len(rule) == 1 else [text for text in rule if text in theirs or text in rules]
 

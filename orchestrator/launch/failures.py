@@ -37,7 +37,7 @@ def failures(outcomes: pl.DataFrame, states: Sequence[State] = FAILED) -> tuple[
     """Return the causes among the ``outcomes`` (trial_id, state, message) in these states, most frequent first.
 
     The reason is the first line of a message, and its last, where the error of a script is; the notes on its reports,
-    which follow, are none. Numbers, addresses and temporary names in it do not tell causes apart.
+    which follow, are none. Numbers, addresses and temporary names in it do not distinguish causes.
     """
     message = pl.col("message").fill_null("no message").str.replace(_NOTES, "").str.strip_chars()
     lines = message.str.split("\n")

@@ -1,4 +1,4 @@
-"""A bound on the names of metrics in one launch: each is a column of the store, which few rows would fill."""
+"""A bound on the number of metric names in one launch, because each becomes a mostly empty column of the store."""
 
 from __future__ import annotations
 

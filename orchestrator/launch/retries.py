@@ -31,8 +31,8 @@ OutcomeCounts = Counter[tuple[str, str]]  # (trial_id, state) -> count of our ow
 
 
 def requeue(store: Store, states: Sequence[str], where: str | None = None, ids: Sequence[str] = ()) -> dict[str, int]:
-    """Mark trials to be run again: those whose latest outcome is one of ``states`` (any, if none is named), for which
-    ``where`` holds, and which are among ``ids`` (all, if none is named). Return trial_id -> attempt so far.
+    """Mark trials to be run again: those whose latest outcome is one of ``states`` (by default any), for which
+    ``where`` holds, and which are among ``ids`` (by default all). Return trial_id -> attempt so far.
 
     Imported rows are never run again. Trials that are marked already stay marked. Raise InputError, OSError.
     """

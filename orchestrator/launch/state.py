@@ -121,20 +121,20 @@ class LaunchState:
             self._todo, self._slots, self._began = todo, slots, self.now()
 
     def pack_started(self, pack: Pack, devices: float) -> None:
-        """A worker has taken the pack; it holds this number of devices."""
+        """Record that a worker has taken the pack; it holds this number of devices."""
         now, left = self.now(), {trial: None for group in pack.groups for trial in group.ids}
         with self._lock:
             self._running[pack.pack_id] = PackState(pack, now, now, devices, left)
 
     def pack_placed(self, pack: Pack, host: str) -> None:
-        """The pack runs on this machine, from now on: until then its worker was starting."""
+        """Record that the pack now runs on this machine; before, its worker was starting."""
         now = self.now()
         with self._lock:
             if running := self._running.get(pack.pack_id):
                 running.host, running.idle_since = host, now
 
     def recorded(self, rows: Sequence[Row]) -> None:
-        """These rows are durable."""
+        """Record that these rows are durable."""
         now = self.now()
         with self._lock:
             for row in rows:

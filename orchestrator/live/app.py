@@ -33,7 +33,9 @@ ALIVE_SECONDS = 15.0  # between two signs of life on a connection without change
 
 
 class LiveStore:
-    """The store as all connections see it: looked at when somebody watches, and not more often than its cost allows."""
+    """The store as all connections see it: looked at while a connection is open, and not more often than its cost
+    allows.
+    """
 
     def __init__(self, uri: str) -> None:
         """Open the store. Raise InputError if there is none."""

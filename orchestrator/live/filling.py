@@ -15,7 +15,7 @@ from sweeplaw.analysis.report.charts.numbers import level, people, percent
 from sweeplaw.analysis.report.panels.knobs import cell_key
 from sweeplaw.analysis.report.panels.shades import heat, most_even
 from sweeplaw.orchestrator.live.overview import Overview
-from sweeplaw.trials.quantities import counted
+from sweeplaw.trials.quantities import counted, is_number
 
 ENDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)  # of the classes of loss above the best, as shares
 MOST_ROWS = 24
@@ -268,7 +268,7 @@ def _square(
 
 
 def _level(value: Any) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         return level(float(value))
     return str(value)
 

@@ -35,8 +35,8 @@ class LawSoFar:
 
     @property
     def basis(self) -> str:
-        """Which cells the law rests on, in words."""
-        more = f"; of {counted(self.others, 'further family').replace('familys', 'families')} the report tells"
+        """The cells that the law is fitted to, in words."""
+        more = f"; {counted(self.others, 'further family').replace('familys', 'families')} in the report"
         return f"from {len(self.complete)} of {self.cells} cells, those that are complete{more if self.others else ''}"
 
 

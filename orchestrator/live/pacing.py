@@ -24,7 +24,7 @@ class Paced(Generic[Result]):
     ) -> None:
         """``share`` is the most of the time that the work may take, ``least`` the seconds between two times.
 
-        ``spent`` tells how long work took: on a busy machine the time of the processor, not the wait for it.
+        ``spent`` measures how long work took: on a busy machine the time of the processor, not the wait for it.
         """
         self.result: Result | None = None
         self.key: object = None
@@ -48,7 +48,7 @@ class Paced(Generic[Result]):
         return result
 
     def start(self, key: object, work: Callable[[], Result]) -> None:
-        """Do the work in a thread if it is due and none is being done."""
+        """Do the work in a thread if it is due and not being done already."""
         if self.due(key) and not (self._thread and self._thread.is_alive()):
             self._thread = threading.Thread(target=self._try, args=(key, work), daemon=True)
             self._thread.start()

@@ -18,7 +18,7 @@ from sweeplaw.orchestrator.live.filling import filling_card, legend
 from sweeplaw.orchestrator.live.overview import LOSS, Overview
 from sweeplaw.orchestrator.live.trial_table import Asked, matching, trial_table
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import hours
+from sweeplaw.trials.quantities import hours, is_number
 
 MOST_RUNNING, MOST_REASONS = 12, 8
 _COLUMNS = {LOSS: "loss", "train_seconds": "time"}
@@ -40,7 +40,7 @@ class Pieces:
 
 
 def digest(html: str) -> str:
-    """Return what tells a piece from another one."""
+    """Return a digest that distinguishes a piece from another one."""
     return hashlib.blake2b(html.encode(), digest_size=8).hexdigest()
 
 
@@ -145,7 +145,7 @@ def _value(value: Any) -> str:
         return "–"
     if isinstance(value, float) and value != value:
         return "not a number"
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if is_number(value):
         return level(float(value))
     return str(value)
 

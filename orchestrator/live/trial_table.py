@@ -29,7 +29,7 @@ class Asked:
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Asked:
-        """Return what a query string asks for; a page that is none is the first."""
+        """Return what a query string asks for; an invalid page number counts as the first page."""
         page = query.get("page", "1")
         number = int(page) if page.isascii() and page.isdecimal() and len(page) < 9 else 1
         return cls(query.get("where", "").strip()[:LONGEST_WHERE], query.get("sort", LOSS) or LOSS, max(1, number))

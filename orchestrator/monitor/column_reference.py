@@ -92,7 +92,7 @@ def present(source: str, faults: list[str] | None = None) -> list[Entry]:
 
 
 def _described(workloads: Collection[str]) -> Iterator[Entry]:
-    """Yield the entries that apply to trials of these workloads; of the user's own, knobs and losses are theirs."""
+    """Yield the entries for trials of these workloads; for user code, knobs and losses are those it declares."""
     own = bool(workloads) and all(map(is_own, workloads))
     ran = {f"{name} {kind}" for name in workloads for kind in ("knob", "metric")}
     known = WORKLOADS.keys() & workloads if len(workloads) == 1 else ()

@@ -37,7 +37,7 @@ def sentences(state: SearchState) -> Iterator[str]:
 
 
 def proposed(state: SearchState | None, row: Mapping[str, Any], trial_id: str) -> str:
-    """Return why a trial was proposed, in a sentence; empty if no search did, as far as its row or the search tells."""
+    """Return a sentence on why a trial was proposed, or '' if neither its row nor the search records a proposal."""
     kind = f"the {state.kind} search" if state else "a search"
     if row.get("search_number") is not None:
         known = f", which knew {counted(row['search_known'], 'result')}" if "search_known" in row else ""

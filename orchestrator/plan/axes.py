@@ -11,6 +11,7 @@ from typing import Any
 from sweeplaw.orchestrator.plan import formulas
 from sweeplaw.trials.errors import nearest, shown
 from sweeplaw.trials.formula import Formula
+from sweeplaw.trials.quantities import is_number
 from sweeplaw.trials.spec import Knob, Value
 
 FORMS = "a list [1, 2, 3], {log = [low, high], num = n} or {linear = [low, high], num = n}"
@@ -139,11 +140,7 @@ def _range(path: str, role: str, knob: Knob, raw: dict[str, Any]) -> Axis:
 
 
 def _bounds(raw: Any, log: bool) -> tuple[float, float]:
-    numbers = (
-        isinstance(raw, list)
-        and len(raw) == 2
-        and all(isinstance(x, int | float) and not isinstance(x, bool) for x in raw)
-    )
+    numbers = isinstance(raw, list) and len(raw) == 2 and all(is_number(x) for x in raw)
     exact = numbers and all(abs(x) <= sys.float_info.max and float(x) == x for x in raw)
     if not exact or raw[0] > raw[1] or (log and raw[0] <= 0):
         raise ValueError(f"{shown(raw)}; accepted is [low, high] with low <= high{' and low > 0' if log else ''}")

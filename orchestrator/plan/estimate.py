@@ -164,7 +164,7 @@ def listing(plan: Plan) -> list[dict[str, Any]]:
             "flops": group.cost.flops,
         }
         for group in plan.groups
-        for spec in (group.spec(index) for index in range(len(group.ids)))
+        for spec in group.specs
     ]
 
 

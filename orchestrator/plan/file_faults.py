@@ -31,7 +31,7 @@ def sentences(
     found: dict[tuple[str, ...], list[Any]] = {}
     for item in error.errors():
         found.setdefault(tuple(str(part) for part in item["loc"] if part not in _TYPES), []).append(item)
-    parents = {path[:length] for path in found for length in range(1, len(path))}  # told by what is in them
+    parents = {path[:length] for path in found for length in range(1, len(path))}  # inferred from their contents
     return [_sentence(path, items, tables.get(path[0], model)) for path, items in found.items() if path not in parents]
 
 

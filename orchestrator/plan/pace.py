@@ -63,7 +63,7 @@ def best_known(
 ) -> Pace:
     """Return the pace with the best basis.
 
-    ``measure`` allows to train some steps in this process, and ``notify`` is told so before.
+    If ``measure``, some steps may be trained here; ``notify`` is called first.
     """
     if plan.sweep.workload.name == SURROGATE and _is_here(profile):
         basis = "none: a surrogate trial trains nothing, and takes as long as it sleeps (its knob `seconds`)"
@@ -89,7 +89,9 @@ def assumed(plan: Plan, profile: Profile) -> Pace:
 
 
 def measured(plan: Plan, profile: Profile, notify: Callable[[str], None] = ignore) -> Pace | None:
-    """Return the pace of some steps of one trial, trained in this process. It takes a second, and one to load torch.
+    """Return the pace of some steps of one trial, trained in this process.
+
+    This takes about one second, plus one to load torch.
 
     None unless the plan is for the CPU of this machine, of the built-in workload, and has a trial small enough.
     """
@@ -134,7 +136,7 @@ def _is_here(profile: Profile) -> bool:
 
 
 def _to_measure(plan: Plan, device: Hardware) -> Group | None:
-    """Return the group in the middle of the plan's time, or the largest below that is small enough; None if none is."""
+    """Return the group in the middle of the plan's time, or the largest below that is small enough, if any."""
     timed = [
         (rated_seconds(group.cost, device) or 0.0, group) for group in plan.groups[:: 1 + len(plan.groups) // SAMPLE]
     ]

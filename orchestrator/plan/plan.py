@@ -57,6 +57,11 @@ class Group:
         knobs = {**self.shared, **dict(zip(self.names, self.rows[index], strict=True))}
         return TrialSpec(self.workload, dict(sorted(knobs.items())), self.later)
 
+    @property
+    def specs(self) -> Iterator[TrialSpec]:
+        """Every spec, in the order of ``ids``, built lazily."""
+        return map(self.spec, range(len(self.ids)))
+
     def only(self, wanted: frozenset[str] | set[str]) -> Group:
         """Return this group with the trials whose id is in ``wanted``."""
         kept = [index for index, trial_id in enumerate(self.ids) if trial_id in wanted]
@@ -102,7 +107,7 @@ class Plan(Shown):
     @property
     def specs(self) -> Iterator[TrialSpec]:
         """Every spec, built lazily."""
-        return (group.spec(index) for group in self.groups for index in range(len(group.ids)))
+        return itertools.chain.from_iterable(group.specs for group in self.groups)
 
     def total(self, column: str) -> float | None:
         """Return the sum of a cost (``flops``, ``tokens``) over all trials; None if it is unknown for any of them."""
@@ -194,7 +199,7 @@ def group_at(sweep: SweepSpec, values: Mapping[str, Value], dropped: Counter[str
 
 def _merged(groups: Sequence[Group]) -> Group:
     """Return the trials of several groups as one group with the cost of the most expensive."""
-    tables = [group.spec(index).knobs for group in groups for index in range(len(group.ids))]
+    tables = [spec.knobs for group in groups for spec in group.specs]
     names = tuple(name for name, value in tables[0].items() if any(knobs[name] != value for knobs in tables))
     return replace(
         groups[0],

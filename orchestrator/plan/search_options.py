@@ -91,7 +91,7 @@ class OptunaSearch(AdaptiveSearch):
 
 class LocalSearch(AdaptiveSearch):
     """Descent over the ordered values of the nuisance axes: from the optimum of a neighbouring scientific point to the
-    best of the one-step neighbours, until none is better, which is the certificate.
+    best of the one-step neighbours, until no neighbour is better, which is the certificate.
 
     ``start`` is the setting of the first point. Each entry of ``moves`` is a joint move: the number of steps along each
     axis that it takes together (``{epochs = 1, weight_decay = 1}``), in either direction.

@@ -31,7 +31,7 @@ class Link:
     taken_over: int = 0
 
 
-Chain = tuple[Link, ...]  # trials of which each goes on from the trunk of the one before it
+Chain = tuple[Link, ...]  # trials of which each continues the trunk of the one before it
 
 
 def chains(groups: Sequence[Group], sweep: SweepSpec) -> list[Chain]:
@@ -54,7 +54,7 @@ def chains(groups: Sequence[Group], sweep: SweepSpec) -> list[Chain]:
 
 
 def saved_flops(groups: Sequence[Group], sweep: SweepSpec) -> tuple[int, dict[int, float]]:
-    """Return how many trials go on from another's trunk, and the FLOPs that this saves, by the place of their group."""
+    """Return the number of trials that continue another's trunk, and the FLOPs saved, by the place of their group."""
     trials, saved = 0, dict.fromkeys(range(len(groups)), 0.0)
     for chain in chains(groups, sweep):
         trials += len(chain) - 1

@@ -55,7 +55,7 @@ class Pack:
     @property
     def specs(self) -> Iterator[TrialSpec]:
         """The specs, in running order."""
-        return (group.spec(index) for group in self.groups for index in range(len(group.ids)))
+        return itertools.chain.from_iterable(group.specs for group in self.groups)
 
 
 def cut(
@@ -203,7 +203,7 @@ class Queue:
     def died(self, pack: Pack, finished: set[str], death: Death = Death()) -> list[TrialSpec]:  # noqa: B008  frozen
         """Requeue the unfinished trials of a dead worker's pack; return the trials that are given up.
 
-        Where the reason of the ``death`` is open and decides that, the trial is held until it is `settled`.
+        If the cause of ``death`` is still unknown and matters, hold the trial until it is `settled`.
         """
         suspects, behind = self._suspects(pack, finished)
         if behind:

@@ -17,7 +17,7 @@ class Answer:
     each knob where the search knows one, and in ``words`` what it rests on. ``knobs`` are those set beside it.
 
     ``trust`` is the probability that it is within a thousandth of the best, ``certified`` whether every neighbour ran
-    and none is better; None from a search that does not say.
+    and no neighbour is better; None from a search that does not say.
     """
 
     setting: Setting

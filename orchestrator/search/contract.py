@@ -128,7 +128,7 @@ class Search(Protocol):
     """
 
     def propose(self, history: History) -> Proposal | Stop | Finished | None:
-        """Return what to run next, or what to give up; None while it waits for what is pending."""
+        """Return what to run next, or what to give up; None while waiting for pending trials."""
         ...
 
     def belief(self, history: History) -> str:

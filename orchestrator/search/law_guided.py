@@ -18,7 +18,7 @@ from sweeplaw.orchestrator.search.answers import Answer
 from sweeplaw.orchestrator.search.contract import Finished, History, Observation, Proposal, Setting
 from sweeplaw.orchestrator.search.space import Space, ladder
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import plain
+from sweeplaw.trials.quantities import is_number, plain
 
 LOG_RATIO = 3.0  # largest over smallest value from which an axis is taken as logarithmic
 FEWEST_LEVELS = 3  # of a knob, so that it has a curvature
@@ -102,7 +102,7 @@ class LawGuided:
                 continue
             rungs = list(ladder(axis))[round(ends[0]) : round(ends[1]) + 1]
             for name, values in zip(axis.names, zip(*rungs, strict=True), strict=True):
-                if all(map(_number, values)):
+                if all(map(is_number, values)):
                     found[name] = (float(min(values)), float(max(values)))
         return found
 
@@ -125,7 +125,7 @@ class LawGuided:
 
 
 def _per_flops(gain: float, flops: float = 1e18) -> str:
-    """Return a relative gain a FLOP in words, for so many FLOPs."""
+    """Return a relative gain per FLOP in words, multiplied by a count of FLOPs."""
     return f"{100 * flops * gain:.2g} % per {f'{flops:g}'.replace('e+', 'e')} FLOPs"
 
 
@@ -157,19 +157,15 @@ def _faults(space: Space, scales: Sequence[str]) -> list[str]:
     ]
     if not numeric:
         faults.append("no numeric nuisance axis (accepted: at least one of three or more values)")
-    if any(float(value) <= 0 for cell in space.cells for value in cell.values() if _number(value)):
+    if any(float(value) <= 0 for cell in space.cells for value in cell.values() if is_number(value)):
         faults.append("a scientific axis has values that are not positive (accepted: positive numbers, or text)")
     return faults
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _surface(space: Space, scales: Sequence[str]) -> Surface:
     """Return the candidates of the space as coordinates; text axes, scientific ones too, make recipes."""
     names = list(space.cells[0])
-    numeric = [name for name in names if all(_number(cell[name]) for cell in space.cells)]
+    numeric = [name for name in names if all(is_number(cell[name]) for cell in space.cells)]
     present = sorted({candidate.setting.cell for candidate in space.candidates})
     place = {cell: n for n, cell in enumerate(present)}
     ordered = [n for n, scale in enumerate(scales) if scale != "category"]

@@ -2,7 +2,7 @@
 
 A scientific point starts at the optimum of a neighbouring one that is certified, the cheapest point at the setting of
 the sweep file or in the middle. Around the best setting so far every neighbour runs, those in the direction of the last
-improvement first, until none is better: that is its certificate (`analysis.tuning.certificate`).
+improvement first, until no neighbour is better: that is its certificate (`analysis.tuning.certificate`).
 """
 
 from __future__ import annotations
@@ -134,7 +134,9 @@ class Local:
         return None
 
     def _elsewhere(self, cell: int, ran: Mapping[Place, float | None], taken: set[Setting]) -> Proposal | None:
-        """Return a setting beside the first one of a point without a loss; None while one runs, or if none is left."""
+        """Return a setting beside the first one of a point without a loss; None while one runs, or if no setting is
+        left.
+        """
         if any(setting.cell == cell and self._place(setting) not in ran for setting in taken):
             return None
         for place in self._spread(next(iter(ran))):

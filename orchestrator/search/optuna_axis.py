@@ -15,6 +15,7 @@ from optuna.trial import Trial
 
 from sweeplaw.orchestrator.plan.axes import Axis
 from sweeplaw.orchestrator.search.space import ladder
+from sweeplaw.trials.quantities import is_number
 from sweeplaw.trials.spec import Value
 
 
@@ -33,7 +34,7 @@ class OptunaAxis:
             if axis.knobs[0].type == "int":
                 return cls(axis, IntDistribution(math.ceil(axis.low), math.floor(axis.high), log=axis.log), ())
             return cls(axis, FloatDistribution(axis.low, axis.high, log=axis.log), ())
-        ordered = all(isinstance(value, int | float) and not isinstance(value, bool) for value in sum(values, ()))
+        ordered = all(is_number(value) for value in sum(values, ()))
         if ordered and len(axis.knobs) == 1:
             return cls(axis, IntDistribution(0, len(values) - 1), values)
         return cls(axis, CategoricalDistribution(range(len(values))), values)

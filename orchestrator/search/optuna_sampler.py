@@ -1,6 +1,6 @@
 """Optuna's samplers by ask and tell: one study for each scientific point.
 
-A sampler draws random numbers, so its proposals depend on all it was asked and told before, in order. The history has
+A sampler draws random numbers, so its proposals depend on all earlier asks and reports, in order. The history has
 that order: each proposal of this search has its number and how many results were known. A new instance replays it and
 continues as the first one would have; what the history does not explain (imports, another version of the sweep) is
 given to the study as finished trials.
@@ -34,7 +34,7 @@ SAMPLERS: Mapping[str, str] = {
     "cmaes": "CmaEsSampler",
     "nsga2": "NSGAIISampler",
 }
-# Their children may be copies of a parent, which then count twice: a known setting is told its value again, not run.
+# Their children may be copies of a parent, which then count twice: a known setting gets its value again, not a run.
 BREEDING = (optuna.samplers.NSGAIISampler, optuna.samplers.NSGAIIISampler)
 REPEATS = 64  # asks in a row that give a setting already run or barred; then an unused one is taken
 REPEATS_FINITE = 16  # where all settings are known: every ask stays in the study and makes the next ones slower
@@ -100,7 +100,7 @@ class _Study:
         self._latest: tuple[tuple[int, int], Setting] | None = None  # the answer to the latest question, and which
 
     def check(self) -> None:
-        """Ask once, in vain. Raise InputError if the sampler refuses these axes, or so many objectives."""
+        """Ask once and discard the answer. Raise InputError if the sampler refuses the axes or number of objectives."""
         try:
             self._ask()
         except (TypeError, ValueError, NotImplementedError) as error:
@@ -108,7 +108,7 @@ class _Study:
             raise InputError(f"search.kind: {name} cannot search this sweep: {error}") from None
 
     def ask(self, history: History) -> Setting | None:
-        """Return the next setting, after the study has caught up with the history; None if none is left."""
+        """Return the next setting, after the study has caught up with the history; None if no setting is left."""
         for item in self._own(history):
             if item.number is not None and item.number not in self._asked:
                 self._tell(history.observations[: item.known or 0])
@@ -179,7 +179,7 @@ class _Study:
         return [setting for setting in drawn if self._space.admits(setting)]
 
     def _tell(self, observations: Sequence[Observation]) -> None:
-        """Tell the study what it has not been told of these."""
+        """Report to the study the observations it does not have yet."""
         for seen in observations[self._read :]:
             if seen.setting.cell == self._cell and seen.setting not in self._reported:
                 self._reported.add(seen.setting)
@@ -240,7 +240,7 @@ def _sampler_class(options: OptunaSearch) -> type[Any]:
 
 
 def _made(sampler: type[Any], options: OptunaSearch, seed: int, *, constrained: bool) -> Any:
-    """Return the sampler of a point, seeded if it takes a seed, and told of conditions where the sweep has some.
+    """Return the sampler of a point, seeded if it takes a seed, with the conditions of the sweep if it has some.
 
     Raise InputError if it refuses the options.
     """

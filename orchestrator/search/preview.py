@@ -12,6 +12,7 @@ from sweeplaw.orchestrator.plan.limits import Budget
 from sweeplaw.orchestrator.search.answers import answers
 from sweeplaw.orchestrator.search.contract import History, Pending, Proposal, RemainingBudget, Search, Setting
 from sweeplaw.orchestrator.search.space import Space, ladder
+from sweeplaw.trials.quantities import is_number
 
 FIRST = 5  # proposals that are shown
 
@@ -72,14 +73,14 @@ def _edges(space: Space, setting: Setting) -> dict[str, str]:
     found = {}
     for axis, own in zip(space.axes, setting.values, strict=True):
         values = list(ladder(axis))
-        ordered = all(isinstance(value, int | float) and not isinstance(value, bool) for value, *_ in values)
+        ordered = all(is_number(value) for value, *_ in values)
         if len(values) > 1 and ordered and own in (values[0], values[-1]):
             found[",".join(axis.names)] = "lowest" if own == values[0] else "highest"
     return found
 
 
 def left(budget: Budget, history: History, trials: int) -> RemainingBudget:
-    """Return what a history, in which the sweep ran so many ``trials``, leaves of a budget. Imports cost nothing."""
+    """Return what remains of a budget after a history of ``trials`` trials. Imported runs cost nothing."""
     return RemainingBudget(
         trials=None if budget.trials is None else budget.trials - trials,
         flops=None if budget.flops is None else budget.flops - history.spent,

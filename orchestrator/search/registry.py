@@ -124,7 +124,7 @@ def check(sweep: SweepSpec) -> None:
 
 
 def _unknown_objectives(sweep: SweepSpec) -> Iterator[str]:
-    """Yield a fault for each objective that the trials of a workload of ours never have; users' code may report any."""
+    """Yield an error for each objective that a built-in workload never reports; user code may report any."""
     if sweep.workload.name.partition(":")[0] in ("python", "command"):
         return
     known = [*sweep.workload.metrics, *(column.name for column in TRIAL_COLUMNS)]

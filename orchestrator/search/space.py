@@ -18,7 +18,7 @@ from sweeplaw.orchestrator.plan.plan import Group, group_at, groups_by_point
 from sweeplaw.orchestrator.plan.sweep import SweepSpec
 from sweeplaw.orchestrator.search.contract import Setting
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import short
+from sweeplaw.trials.quantities import is_number, short
 from sweeplaw.trials.spec import Value
 
 MOST_CANDIDATES = 200_000  # settings of a search that compares all of them
@@ -251,7 +251,7 @@ def _named(axes: Sequence[Axis], choice: Sequence[tuple[Value, ...]]) -> dict[st
 
 
 def _short(value: Value) -> str:
-    return short(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    return short(value) if is_number(value) else str(value)
 
 
 def ladder(axis: Axis) -> Iterator[tuple[Value, ...]]:

@@ -55,7 +55,7 @@ def publish_table(location: Location, name: str, table: pa.Table) -> None:
 
 
 def remove(location: Location, name: str) -> None:
-    """Delete the file ``name`` if it exists; of a link, the link. Raise OSError."""
+    """Delete ``name`` if it exists. A symbolic link itself is removed, not its target. Raise OSError."""
     with contextlib.suppress(FileNotFoundError):
         if location.local:
             confined.remove(location.root, name)
@@ -86,7 +86,7 @@ def _write_table(table: pa.Table, target: Any, name: str) -> None:
     """Write values that repeat with a dictionary and zstd; ids and measured numbers with neither (incompressible).
 
     Measured on 2 million trials: with a dictionary and zstd for all 92 MB, with this 101 MB, and the best trials of 400
-    cells, group means and a trial by id are read in half the time or less. Page checksums tell which page is
+    cells, group means and a trial by id are read in half the time or less. Page checksums show which page is
     damaged, the checksum of the file that any byte is.
     """
     distinct = {name for name in table.column_names if _mostly_distinct(table[name].slice(0, _SAMPLE))}

@@ -75,7 +75,7 @@ def unreferenced(location: Location) -> list[str]:
 def faults(location: Location) -> list[str]:
     """Return a sentence for the table or each of its entries that is ignored, and for each damaged file of a launch."""
     try:
-        content = _content(location)
+        content = compare_and_swap.read(location, TABLE)
     except DamagedFileError as error:
         return [str(error)]
     table, found = _claims(content), []
@@ -150,14 +150,7 @@ def _unusable(location: Location, error: DamagedFileError) -> InputError:
 
 
 def _table(location: Location) -> Content:
-    return _claims(_content(location))
-
-
-def _content(location: Location) -> Content:
-    try:
-        return location.read_json(TABLE)
-    except FileNotFoundError:
-        return {}
+    return _claims(compare_and_swap.read(location, TABLE))
 
 
 def _claims(content: Content) -> Content:

@@ -42,7 +42,7 @@ def _locked(location: Location, name: str, change: Callable[[Content], Content])
     try:
         if not lock(descriptor, wait=True):
             raise OSError(f"{location.uri}: this file system has no locks, so launches cannot share the store")
-        content = change(_read(location, name))
+        content = change(read(location, name))
         data = _encoded(name, content)
         write_atomically(location.writable(name), lambda path: Path(path).write_bytes(data), durable=False)
         return content
@@ -50,7 +50,8 @@ def _locked(location: Location, name: str, change: Callable[[Content], Content])
         os.close(descriptor)
 
 
-def _read(location: Location, name: str) -> Content:
+def read(location: Location, name: str) -> Content:
+    """Return the JSON object ``name``, empty if missing. Raise OSError, DamagedFileError."""
     try:
         return location.read_json(name)
     except FileNotFoundError:

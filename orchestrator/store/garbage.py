@@ -65,8 +65,9 @@ def orphans(location: Location) -> list[str]:
 
 
 def _uncommitted(location: Location, now: dt.datetime) -> list[str]:
-    """Return the merged parts, older than the grace period, without a merges/ file: its writer died before it wrote it,
-    or it was lost. Anything under the name of that file, a damaged one too, may stand for it.
+    """Return the merged parts, older than the grace period, without a merge record (a file in merges/).
+
+    The writer died first, or the merge record was lost. A damaged merge record counts as present.
     """
     parts = [name for name in location.names("trials", ".parquet") if merged(name)]
     free = [name for name in parts if location.is_free(f"merges/{name}.json")]
@@ -110,8 +111,8 @@ def _remove(location: Location, name: str) -> int:
 def _files(location: Location, name: str) -> list[str]:
     """Return the files of a replaced name that are there, in the order in which to remove them.
 
-    Its sealed/ file first, because it tells that the others must be there, and its merges/ file last, because it hides
-    the files it replaced.
+    The sealed/ file is first, because it requires the others to be there, and the merges/ file last, because it hides
+    the files that it replaced.
     """
     files = [f"journal/{name}"] if name.endswith(".jsonl") else [f"{f}/{name}.parquet" for f in PART_FOLDERS]
     every = [f"sealed/{name}.json", *files, name_of(name), f"merges/{name}.json"]

@@ -130,7 +130,10 @@ class Store:
         return now
 
     def _recorded_at(self, launch_id: str) -> dt.datetime | None:
-        """Return when a launch was recorded, None while it is. If damage hides it, the time in its id tells."""
+        """Return when a launch was recorded; fall back to the time in its id if the record is damaged.
+
+        None if there is no record yet, or no such time in the id.
+        """
         try:
             return parsed(self.location, f"launches/{launch_id}.json", _recorded_time)
         except FileNotFoundError:

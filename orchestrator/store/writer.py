@@ -92,7 +92,7 @@ class Writer:
         except OSError as error:
             self._seal()  # never append after a failed write, which may have left bytes in the file
             raise StoreWriteError(
-                f"{self._location.uri}: not recorded ({error.strerror or error}); everything recorded before is safe"
+                f"{self._location.uri}: not recorded ({error.strerror or error}); recorded results are safe"
             ) from error
         self._lines += 1
         self._bytes += len(line)
@@ -132,7 +132,7 @@ def seal(location: Location, segment: str, trials: pa.Table, curves: pa.Table) -
 
 
 def count(location: Location, part: str, **rows: int) -> None:
-    """Record the number of rows by folder of the files of a part, so that none is missing unnoticed. Raise OSError.
+    """Record the number of rows by folder of the files of a part, so that a missing one is noticed. Raise OSError.
 
     Only trials may be empty: other files without rows are not written.
     """

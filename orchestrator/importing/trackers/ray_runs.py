@@ -39,7 +39,7 @@ def read(source: str) -> ImportSource:
 
 
 def _states(folder: Path, faults: list[str]) -> dict[tuple[Path, str], str]:
-    """Return (experiment, trial id) -> our state, as the states in ``folder`` tell it; the newest file of each counts.
+    """Return (experiment, trial id) -> our state, from the states in ``folder``; the newest file of each counts.
 
     An experiment is its folder: an id is unique in it alone.
     """

@@ -59,7 +59,7 @@ def rows(space: Space, store: Store, ids: Sequence[str] | None = None) -> list[d
 
 
 def _fault(row: Mapping[str, Any]) -> str:
-    """Return why the ``search_*`` values of a row are none that a search wrote; empty if they may be."""
+    """Return why the ``search_*`` values of a row are not from a search, or ''."""
     for name in _NOTE[:2]:
         count = row.get(name)
         if count is not None and (isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= MOST):

@@ -24,7 +24,6 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.kept import members
 from sweeplaw.trials.kept.members import write
 from sweeplaw.trials.record import TrialRecord
-from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import kept_weights
 from sweeplaw.trials.training.evaluation import subsets
 from sweeplaw.trials.workloads.ensemble.specs import expanded
@@ -91,20 +90,16 @@ def _order(texts: Sequence[str]) -> dict[str, int]:
 
 def _recorded(store: Store, planned: Plan, threads: int) -> pl.DataFrame:
     """Return the rows of these trials; those without one are run."""
-    planned.sweep.workload.check(_specs(planned))
+    planned.sweep.workload.check(list(planned.specs))
     finished = store.finished()
     missing = {trial for trial in planned.ids if finished.get(trial) != "completed"}
     if missing:
-        texts = {str(spec["subset"]) for spec in _specs(planned) if spec.trial_id in missing}
+        texts = {str(spec["subset"]) for spec in planned.specs if spec.trial_id in missing}
         named = {name.kept: None for text in sorted(texts) for name in members.parse(text)}
         kept_weights.verify(store.location, named)
         _run(planned.only(missing), store, threads)
     found = tables.load(store.location.uri, states=None).trials.filter(pl.col("trial_id").is_in(list(planned.ids)))
     return found.collect()
-
-
-def _specs(planned: Plan) -> list[TrialSpec]:
-    return [group.spec(i) for group in planned.groups for i in range(len(group.ids))]
 
 
 def _tasks_sweep(store: Store, texts: Sequence[str], tasks: Sequence[str], combine: str) -> str:
@@ -127,7 +122,7 @@ def _sweep(store: Store, texts: Sequence[str], combine: str) -> str:
 
 def _run(todo: Plan, store: Store, threads: int) -> None:
     """Evaluate these trials in one pack, so that each model predicts once, and record them."""
-    specs = _specs(todo)
+    specs = list(todo.specs)
     attempts, launch_id = store.attempts(), new_launch_id(store)
     job = Job(
         pack_id=f"{launch_id}-0",

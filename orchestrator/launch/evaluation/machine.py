@@ -1,4 +1,4 @@
-"""What a computation in this process asks of the machine: threads, a device, sequences at a time."""
+"""Resources that a computation in this process may request: threads, a device, sequences at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DEVICE = re.compile(r"cpu|cuda(?::([0-9]{1,3}))?")
 
 
 def check(*, threads: int = 1, batch: int = 1, device: str = "cpu") -> None:
-    """Raise InputError naming each of these that cannot be had."""
+    """Raise InputError naming each value that is out of range, and a device that this machine does not have."""
     faults = [
         f"{name} = {shown(value)} (accepted: 1 to {most})"
         for name, value, most in (("threads", threads, MOST_THREADS), ("batch", batch, DRAWN_TOGETHER))

@@ -32,7 +32,7 @@ def next_sweep(
     values of the family that the plan is about.
 
     A point takes the best setting of the point that ran nearest to it, and each of the plan's values of a knob. Raise
-    InputError if the sweep has no axis for N or D, or several sweeps ran and none is named.
+    InputError if the sweep has no axis for N or D, or several sweeps ran and no name is given.
     """
     launched = launched_sweep(tables, sweep)
     base = parse(launched["sweep_file"], where=f"the sweep file of {launched['sweep']}")

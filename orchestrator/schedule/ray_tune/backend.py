@@ -50,7 +50,7 @@ _runs: dict[str, Run] = {}
 
 
 class ScheduleError(InputError):
-    """The run could not continue. What was recorded is safe."""
+    """The run could not continue. Recorded results are safe."""
 
 
 class _Searcher(Searcher):

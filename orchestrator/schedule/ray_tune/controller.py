@@ -94,7 +94,7 @@ class Run:
         if self.nodes.silent_seconds > SILENT_SECONDS and self.failure is None:
             message = f"the cluster's head has not answered for {SILENT_SECONDS:g} s and is considered dead"
             # Logged at once: without its head Ray may end this process before the error is shown.
-            _log.error("sweeplaw: %s; what was recorded is safe, and launching again continues", message)
+            _log.error("sweeplaw: %s; recorded results are safe; relaunch to continue", message)
             raise ConnectError(message)
 
     def _check_stuck(self) -> None:
@@ -108,7 +108,7 @@ class Run:
             )
 
     def open(self, tune_id: str) -> WorkerConfig | None:
-        """Return the config of the next slot, or None if none is needed now."""
+        """Return the config of the next slot, or None if no slot is needed now."""
         self.tick()  # here as well as at each turn: Tune waits in here while it has no slot at all
         slot = self.dispatcher.next_pending()
         if slot is None:

@@ -26,7 +26,7 @@ from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import CurvePoint, Outcome, State
 from sweeplaw.trials.spec import TrialSpec
 
-_STEPS = 1_000_000  # by which progress is told, whatever the steps of a trial
+_STEPS = 1_000_000  # in which progress is reported, whatever the steps of a trial
 HOPELESS = 10_000  # interruptions in a row during which no worker trained: none ever will
 _MESSAGES = {"node died": "its node died", "preempted": "its node was preempted"}
 
@@ -36,7 +36,7 @@ class SimulatedCluster:
     """A backend of these nodes under these conditions: its `run` is a `backends.Backend`.
 
     ``seconds`` returns how long a trial of a given cost trains on its resources. Where a workload ``stacks``, trials of
-    one group train together. ``events`` returns what a trial yields that has trained for so many seconds, as
+    one group train together. ``events`` returns what a trial yields after this many seconds of training, as
     `Workload.run` does. ``ledger`` receives what happens; ``placement`` makes the placement for a bound of slots.
     """
 
@@ -111,7 +111,7 @@ class _Launch:
         self._ledger.close(self._timeline.now)
 
     def _update(self) -> None:
-        """Tell the dispatcher which nodes are there, and start what may start."""
+        """Report the present nodes to the dispatcher, and start what may start."""
         self._dispatcher.update(self._nodes.values(), {node: node for node in self._nodes})
         self._dispatcher.fill()
         self._follow()

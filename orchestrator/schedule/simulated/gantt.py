@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from sweeplaw.orchestrator.schedule.simulated.launch import SimulatedLaunch
 from sweeplaw.orchestrator.schedule.simulated.ledger import SlotLedger
 
-# Kinds, in the order of the legend, with what it says. The colours are those of Okabe and Ito (2008), which can be told
-# apart without colour vision.
+# Kinds, in the order of the legend, with their labels. The colours are those of Okabe and Ito (2008), which can be
+# distinguished without colour vision.
 KINDS = {
     "useful": ("#56B4E9", "useful"),
     "starting": ("#F0E442", "worker starting"),

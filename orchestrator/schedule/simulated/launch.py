@@ -31,7 +31,7 @@ class Proposals(Protocol):
         ...
 
     def events(self, spec: TrialSpec, seconds: float) -> Sequence[CurvePoint | Outcome]:
-        """Return what a trial yields that has trained for so many seconds, to its end or to where it pauses."""
+        """Return what a trial yields after this many seconds of training, to its end or to where it pauses."""
         ...
 
     def recorded(self, rows: Sequence[Row]) -> None:
@@ -115,7 +115,7 @@ def run(
     placement: Callable[[int | None], Placement] = Placement,
     proposals: Proposals | None = None,
 ) -> SlotLedger:
-    """Run every pack of the queue on these nodes, which have so many ``devices`` each; return what these did.
+    """Run every pack of the queue on these nodes with ``devices`` each; return what the nodes did.
 
     ``proposals`` are the source of the queue's packs, where a search decides while it runs. See `SimulatedCluster` for
     what is raised.

@@ -57,7 +57,7 @@ class NodeOutage:
 
 @dataclass(slots=True)
 class SlotLedger:
-    """What happened in one launch on nodes with so many ``devices`` each. ``seconds`` is its length.
+    """The events of one launch on nodes with ``devices`` each. ``seconds`` is its length.
 
     ``ended`` and ``given_up`` count trials: those that ended in a row, and those that were not tried again. ``stalls``
     counts the times when nothing could run for longer than a launch waits for nodes.

@@ -39,7 +39,7 @@ ProposalsBuilder = Callable[[Sequence[Node]], Proposals]  # what the search of a
 
 @dataclass(frozen=True, slots=True)
 class SimulatedLaunches:
-    """Launches of a plan on ``nodes`` of so many ``devices`` in all, under ``conditions`` that differ in the seed.
+    """Launches of a plan on ``nodes`` with ``devices`` in all, under ``conditions`` that differ in the seed.
 
     ``longest`` is the time of the longest trial, in seconds. ``searches`` say how the search of each launch ended.
     """

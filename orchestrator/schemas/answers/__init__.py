@@ -1,4 +1,7 @@
-"""What the commands answer with ``--json``, by command."""
+"""Schemas of what the commands print with ``--json``, by command.
+
+One schema for each command, some from the dataclasses that are printed. Nothing here makes or checks an answer.
+"""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ _DERIVED = record(
         "b": means("D* grows as C^b", sometimes(_EXPONENT)),
         "compute_optimal": means("N* and D* of each budget", sometimes(each(_ALLOCATION))),
         "withheld": means("why nothing is advised", sometimes(TEXT)),
-        "forced": means("advised all the same, by --force", sometimes(FLAG)),
+        "forced": means("advised because of --force", sometimes(FLAG)),
     }
 )
 _NOISE = record(
@@ -105,7 +105,7 @@ FIT = {
     "intervals": means("the interval of each parameter; an end without a bound is null", by_name(INTERVAL)),
     "standard_errors": means("of the parameters, where they are known", by_name(NUMBER)),
     "identified": means("whether the interval of each parameter has two ends", by_name(FLAG)),
-    "identifiability": means("what cannot be told, in sentences", each(TEXT)),
+    "identifiability": means("what the data do not identify, in sentences", each(TEXT)),
     "status": means("how the search for the optimum ended", TEXT),
     "verified": means("whether it is proved to be an optimum", FLAG),
     "starts": means("where it began", NUMBER),

@@ -61,7 +61,7 @@ PLAN = {
     "budget": means("the bounds in the sweep file", by_name(NUMBER)),
     "tokens": means("of all trials", sometimes(NUMBER)),
     "trunks": means(
-        "trials that go on from where a shorter one begins to decay, and what that saves",
+        "trials that continue the trunk of a shorter one, and the FLOPs that this saves",
         sometimes(record({"trials": NUMBER, "saved_flops": NUMBER})),
     ),
     "flops_convention": means("how FLOPs were counted", sometimes(TEXT)),

@@ -18,6 +18,7 @@ from sweeplaw.orchestrator.search.rehearsal.recorded_space import RecordedSpace
 from sweeplaw.orchestrator.search.rehearsal.rehearsal import Rehearsal
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.progress import ProgressCallback, no_progress
+from sweeplaw.trials.quantities import is_number
 
 SHARES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)  # at which searches are read, up to the budget
 BAND = (0.1, 0.9)  # quantiles over seeds
@@ -203,7 +204,7 @@ def _powers(logs: Array, settings: Sequence[Setting], place: int) -> Array:
 
 
 def _positive(values: Sequence[Any]) -> bool:
-    return all(isinstance(value, int | float) and not isinstance(value, bool) and value > 0 for value in values)
+    return all(is_number(value) and value > 0 for value in values)
 
 
 def columns(rows: Sequence[Row]) -> Mapping[str, list[Row]]:

@@ -9,7 +9,7 @@ from sweeplaw.analysis.report.paper.figures import literal
 from sweeplaw.orchestrator.search.rehearsal.comparison import SearchComparison, columns
 
 COLOURS = ("#1f4e9c", "#c44e52", "#35b779", "#e07b39", "#8d4fa8", "#17becf", "#7f7f7f", "#bcbd22", "#8c564b", "#222222")
-FLOOR = 1e-5  # the least regret that is drawn, on a log scale: none is drawn there too
+FLOOR = 1e-5  # the least regret that is drawn, on a log scale: a regret of 0 is drawn there too
 
 
 def regret_against_cost(found: SearchComparison) -> Figure:

@@ -2,7 +2,7 @@
 
 It is that of repeats where there are enough. Otherwise it is what smooth surfaces near the best of each cell leave, and
 what runs of one value of a knob share, where that shows (`shared_noise`). Other noise that neighbouring settings share
-passes for surface: without repeats nothing tells the two apart.
+is taken for surface: only repeated runs can separate the two.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sweeplaw.orchestrator.search.rehearsal.shared_noise import NearRuns, shared
 from sweeplaw.trials.workloads.replay.surface import Array, Surface, smooth
 
 WIDE = 0.05  # relative excess of a loss within which a first surface is laid
-# Then the settings at which that is within 1 % of its lowest, and at least so many, because noise grows with the loss.
+# Then the settings at which that is within 1 % of its lowest, and at least FEWEST, because noise grows with the loss.
 # They are chosen by the surface: the lowest losses would have less noise than others.
 NEAR, FEWEST = 0.01, 20
 FEWEST_REPEATS = 10  # degrees of freedom from which repeats give the noise
@@ -48,7 +48,7 @@ class TableNoise:
         if self.shared:
             known += f", of which runs of one {self.shared_by} share {self.shared:.3%}"
         elif self.sd is not None and self.basis == RESIDUALS:
-            known += "; noise that neighbouring settings share would pass for surface: only repeats tell it"
+            known += "; noise that neighbouring settings share would pass for surface: only repeated runs can reveal it"
         within = f"differences below {self.regret:.3%} are within the table's own noise"
         return f"{within}: the noise-free optimum scores that{known}"
 
@@ -75,7 +75,7 @@ def noise(space: RecordedSpace) -> TableNoise:
 
 
 def _of_repeats(space: RecordedSpace) -> tuple[float | None, str]:
-    """Return the noise of a run from repeated settings, None if they are too few, and what tells it."""
+    """Return the noise of a run from repeated settings, None if they are too few, and its origin."""
     repeats = [np.log(recorded.losses) for recorded in space.outcomes.values() if len(recorded.losses) > 1]
     repeated = sum(len(losses) - 1 for losses in repeats)
     if repeated < FEWEST_REPEATS:

@@ -25,6 +25,7 @@ from sweeplaw.orchestrator.search.contract import Setting
 from sweeplaw.orchestrator.search.space import Candidate, Space
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import is_number
 from sweeplaw.trials.spec import Knob, Value
 from sweeplaw.trials.workloads.replay.curves import Curve
 from sweeplaw.trials.workloads.replay.recorded import RecordedTable
@@ -135,7 +136,7 @@ class RecordedSpace(Space):
 def recorded_space(table: RecordedTable, cell: Sequence[str], knobs: Sequence[str]) -> RecordedSpace:
     """Return the space of a recorded table: ``cell`` are the scientific axes, ``knobs`` the nuisance axes.
 
-    Cells in which every run diverged are left out. Raise InputError if none is left, or losses are not positive.
+    Cells in which every run diverged are left out. Raise InputError if no cell is left, or losses are not positive.
     """
     check_names([*cell, *knobs])
     _check_losses(table)
@@ -187,7 +188,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def _check_losses(table: RecordedTable) -> None:
-    """Raise InputError if regret, which is relative, cannot be told."""
+    """Raise InputError if relative regret is undefined."""
     finite = table.loss[np.isfinite(table.loss)]
     if not len(finite):
         raise InputError("no run has a finite loss")
@@ -213,7 +214,7 @@ def _outcome(table: RecordedTable, rows: Sequence[int]) -> RecordedSetting:
 
 def _levelled(values: Sequence[Value]) -> list[Value]:
     """Return the values of a column with numbers replaced by their level."""
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+    if not all(is_number(value) for value in values):
         return list(values)
     distinct, index = levels(np.array(values, dtype=float))
     whole = all(float(value).is_integer() for value in distinct)

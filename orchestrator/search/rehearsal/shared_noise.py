@@ -3,7 +3,7 @@
 A surface through single runs takes such noise for shape. Here the log of the loss near the best of each cell is a
 quadratic in the coordinates plus a Gaussian process (Matern 5/2) plus an effect of each value of one knob plus noise;
 the variances are those of greatest restricted likelihood over all cells (Patterson and Thompson 1971). The process is
-smooth in every knob while the effects jump from value to value, which is what tells them apart.
+smooth in every knob while the effects jump from value to value, which separates them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class SharedNoise:
 
 
 def shared_noise(cells: Sequence[NearRuns]) -> SharedNoise | None:
-    """Return the noise that runs of one value of a knob share, None where none is likelier than a smooth surface."""
+    """Return the noise that runs of one value of a knob share, None if it is not more likely than a smooth surface."""
     informative = [runs for runs in cells if runs.informative]
     if not informative:
         return None

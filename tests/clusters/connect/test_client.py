@@ -167,7 +167,7 @@ def test_an_interrupted_a_killed_and_a_third_launch_make_every_row_once(head: He
         launch.send_signal(number)
         _, warned = launch.communicate(timeout=PATIENCE)
         assert launch.returncode == code, warned.decode()
-        assert (b"interrupted; what was recorded is safe" in warned) == (number == signal.SIGINT)
+        assert (b"interrupted; recorded results are safe" in warned) == (number == signal.SIGINT)
         until(lambda: not drivers(store))
         before = recorded(store)
         assert 0 < before < 24
@@ -191,7 +191,7 @@ def test_the_death_of_the_actor_is_reported_in_one_line_and_ends_its_driver(head
     _, warned = launch.communicate(timeout=PATIENCE)
     assert launch.returncode == 2
     assert "lost the driver" in warned.decode().splitlines()[-1]
-    assert "launching again continues" in warned.decode().splitlines()[-1]
+    assert "relaunch to continue" in warned.decode().splitlines()[-1]
     until(lambda: not drivers(store))
 
 

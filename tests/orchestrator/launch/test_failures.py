@@ -225,8 +225,7 @@ def test_a_trial_that_ends_the_main_thread_does_not_end_the_launch_as_if_it_were
     done = _launched(tmp_path)
     assert done.returncode == 70
     assert done.stderr.splitlines()[-1] == (
-        "sweeplaw: stopped: SystemExit was raised in the launch; what was recorded is safe, and launching again "
-        "continues"
+        "sweeplaw: stopped: SystemExit was raised in the launch; recorded results are safe; relaunch to continue"
     )
 
 

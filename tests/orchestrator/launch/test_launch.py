@@ -215,7 +215,7 @@ def test_an_interrupt_leaves_a_store_from_which_launch_continues(tmp_path):
     driver.send_signal(signal.SIGINT)
     _, errors = driver.communicate(timeout=60)
     assert driver.returncode == 130
-    assert b"launching again continues" in errors
+    assert b"relaunch to continue" in errors
     assert b"Traceback" not in errors
     done = sweeplaw("launch", path, "--store", store)
     assert done.returncode == 0, done.stderr

@@ -122,7 +122,7 @@ def stopped(launcher):
     _, errors = launcher.communicate(timeout=PATIENCE)
     assert launcher.returncode == 1
     assert "Traceback" not in errors
-    assert "everything recorded before is safe; launching again continues" in errors
+    assert "recorded results are safe; relaunch to continue" in errors
     return errors
 
 
