@@ -27,7 +27,10 @@ LONGEST = 26  # letters of a label at the end of a line
 
 @dataclass(slots=True)
 class Chart:
-    """A chart of ``width`` x ``height`` units. Marks are drawn in the order of the calls; values outside are cut."""
+    """A chart of ``width`` x ``height`` units. Marks are drawn in the order of the calls; values outside are cut.
+
+    With a script, a chart ``zooms`` in the page: its frame and axes are in its ``data-`` attributes.
+    """
 
     x: Axis
     y: Axis
@@ -36,6 +39,7 @@ class Chart:
     alt: str
     right: float = 16.0
     left: float = 0.0
+    zooms: bool = True
     _parts: list[str] = field(default_factory=list)
     _ends: list[End] = field(default_factory=list)
 
@@ -80,7 +84,7 @@ class Chart:
         """Draw a diamond."""
         if self._inside(x, y):
             px, py = self.at(x, y)
-            self._mark(f'<path d="M{px:.1f} {py - 5:.1f}l5 5-5 5-5-5Z"', css, text, key)
+            self._mark(f'<path d="M{px:.1f} {py:.1f}m0-5l5 5-5 5-5-5Z"', css, text, key)
 
     def whisker(self, x: float, low: float | None, high: float | None, css: str) -> None:
         """Draw a vertical interval, cut at the frame."""
@@ -126,27 +130,37 @@ class Chart:
         return self.svg_with(())
 
     def svg_with(self, marks: Sequence[str]) -> str:
-        """Return the chart with further ``marks``, SVG text placed by `at`."""
+        """Return the chart with further ``marks``, SVG text placed by `at`; with these it does not zoom."""
         left, top, right, bottom = self._box
         clip = f'<clipPath id="CLIP"><path d="M{left:.1f} {top:.1f}H{right:.1f}V{bottom:.1f}H{left:.1f}Z"/></clipPath>'
-        head = (
-            f'<svg class="ch" viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{escape(self.alt)}">'
+        zoom = self._zoom() if self.zooms and not marks else ""
+        size = f'viewBox="0 0 {self.width:g} {self.height:g}"'
+        head = f'<svg class="ch" {size}{zoom} role="img" aria-label="{escape(self.alt)}">'
+        inside = [*self._parts, *marks, *self._labels()]
+        return "".join([head, clip, *self._frame(), '<g class="m">', *inside, "</g></svg>"])
+
+    def _zoom(self) -> str:
+        """Return the attributes that a script zooms by: the frame, and the ends, scale and labels of both axes."""
+        box = " ".join(f"{edge:.1f}" for edge in self._box)
+        axes = (
+            f"{axis.low:.10g} {axis.high:.10g} {'log' if axis.log else 'linear'} {getattr(axis.label, '__name__', '')}"
+            for axis in (self.x, self.y)
         )
-        return "".join([head, clip, *self._frame(), *self._parts, *marks, *self._labels(), "</svg>"])
+        return f' data-box="{box}"' + "".join(f' data-{name}="{axis}"' for name, axis in zip("xy", axes, strict=True))
 
     def _frame(self) -> list[str]:
         left, _, right, bottom = self._box
-        parts = []
+        parts = ['<g class="fr">']
         for value, text in self.y.ticks(self._rows):
             _, py = self.at(self.x.low, value)
             parts.append(f'<path class="g" d="M{left:.1f} {py:.1f}H{right:.1f}"/>')
             parts.append(_text(left - 7, py + 4, text, "t", "end"))
-        parts.append(f'<path class="ax" d="M{left:.1f} {bottom:.1f}H{right:.1f}"/>')
         ticks = self.x.ticks(max(2, int((right - left) / 74)))
         for value, text in _spread(ticks, lambda v: self.at(v, self.y.low)[0]):
             px, _ = self.at(value, self.y.low)
             parts.append(f'<path class="ax" d="M{px:.1f} {bottom:.1f}v4"/>')
             parts.append(_text(px, bottom + 17, text, "t", "middle"))
+        parts.append(f'</g><path class="ax" d="M{left:.1f} {bottom:.1f}H{right:.1f}"/>')
         parts.append(_text(0, 13, self.y.title, "at", "start"))
         parts.append(_text(right, bottom + 35, self.x.title, "at", "end"))
         return parts

@@ -31,6 +31,7 @@ def importance_card(found: KnobShares, by: Axes, key: str) -> Card:
             78 + ROW * len(names),
             "share of the variance of the loss by knob",
             right=text_width(ends_of_bars),
+            zooms=False,
         )
         for place, (name, text) in enumerate(zip(names, ends_of_bars, strict=True), start=1):
             share, ends = found.shares[name], found.intervals.get(name)

@@ -1,3 +1,39 @@
+// What zooming the chart `svg` of a report does: where its marks and ticks are, by buttons, a drag, keys and in print.
+const zooming = (window, svg) => {
+  const figure = svg.closest('figure');
+  const dots = () => [...svg.querySelectorAll('.m circle')].map((e) => [+e.getAttribute('cx'), +e.getAttribute('cy'), e.style.display !== 'none']);
+  const ticks = (axis) => [...svg.querySelectorAll(`.zt text[text-anchor=${axis}]`)].map((e) => [+e.getAttribute('x'), +e.getAttribute('y'), e.textContent]);
+  const state = () => ({ dots: dots(), x: ticks('middle'), y: ticks('end'), zoomed: svg.classList.contains('zoomed') });
+  const [closer, farther, all] = figure.querySelectorAll('.zb button');
+  const [left, top, right, bottom] = svg.dataset.box.split(' ').map(Number);
+  const frame = svg.getBoundingClientRect();
+  const scale = frame.width / svg.viewBox.baseVal.width;
+  const at = (a, b) => ({ bubbles: true, cancelable: true, clientX: frame.left + scale * (left + a * (right - left)), clientY: frame.top + scale * (bottom - b * (bottom - top)) });
+  const mouse = (target, name, a, b) => target.dispatchEvent(new window.PointerEvent(name, { ...at(a, b), pointerType: 'mouse' }));
+  const found = { box: [left, top, right, bottom], axes: [svg.dataset.x, svg.dataset.y], whole: state(), enabled: [!closer.disabled, !farther.disabled] };
+  closer.click();
+  found.closer = state();
+  window.dispatchEvent(new window.Event('beforeprint'));
+  found.print = state();
+  window.dispatchEvent(new window.Event('afterprint'));
+  found.printed = state();
+  all.click();
+  found.all = state();
+  mouse(svg, 'pointerdown', 0.25, 0.5);
+  mouse(window, 'pointermove', 0.75, 1);
+  mouse(window, 'pointerup', 0.75, 1);
+  found.dragged = state();
+  svg.dispatchEvent(new window.MouseEvent('dblclick', { bubbles: true }));
+  found.reset = state();
+  svg.dispatchEvent(new window.WheelEvent('wheel', { ...at(0.5, 0.5), deltaY: -100 }));
+  found.scrolled = state();
+  const free = svg.dispatchEvent(new window.WheelEvent('wheel', { ...at(0.5, 0.5), deltaY: -100, ctrlKey: true }));
+  found.wheeled = { ...state(), free };
+  figure.dispatchEvent(new window.KeyboardEvent('keydown', { key: '0', bubbles: true }));
+  found.keyed = state();
+  return found;
+};
+
 // What a reader would notice of a report in `window`, as plain values.
 const look = (window) => {
   const { document } = window;
@@ -46,6 +82,7 @@ const look = (window) => {
   for (let k = 0; rail && k < 3; k += 1) press(rail, 'ArrowDown');
 
   return {
+    zoom: zooming(window, charts.find((svg) => svg.dataset.box)),
     title: document.title,
     scroll: document.documentElement.scrollWidth - document.documentElement.clientWidth,
     charts: charts.length,

@@ -106,6 +106,31 @@ def test_a_page_is_whole_at_every_width_and_without_errors(text: str, tmp_path: 
         assert "loss" in one["tip"]  # an arrow key walks the marks of a figure
         assert re.fullmatch(r"\d+ of 192 settings. Esc clears an axis.", one["kept"])
         assert one["fetched"] == []
+        zooms(one["zoom"])
+
+
+def zooms(seen: dict[str, Any]) -> None:
+    """Check that marks and ticks of a zoomed chart stand where their values say, and that all ways lead back."""
+    left, top, right, bottom = seen["box"]
+    whole = seen["whole"]["dots"]
+    assert seen["enabled"] == [True, False]
+    for view, (a, b, c, d) in (("closer", (0.25, 0.75, 0.25, 0.75)), ("dragged", (0.25, 0.75, 0.5, 1.0))):
+        for (x, y, _), (fx, fy, shown) in zip(whole, seen[view]["dots"], strict=True):
+            across, up = ((x - left) / (right - left) - a) / (b - a), ((bottom - y) / (bottom - top) - c) / (d - c)
+            assert (fx, fy) == pytest.approx((left + across * (right - left), bottom - up * (bottom - top)), abs=0.5)
+            assert shown == (left - 1 <= fx <= right + 1 and top - 1 <= fy <= bottom + 1)
+        assert len(seen[view]["x"]) >= 2
+        assert len(seen[view]["y"]) >= 2
+        low, high, scale, _ = seen["axes"][1].split(" ")
+        assert scale == "linear"
+        for _, y, text in seen[view]["y"]:
+            share = c + (bottom - (y - 4)) / (bottom - top) * (d - c)
+            assert float(text) == pytest.approx(float(low) + share * (float(high) - float(low)), rel=1e-4)
+    for view in ("print", "all", "reset", "scrolled", "keyed"):
+        assert seen[view] == seen["whole"], view
+    assert seen["printed"] == seen["closer"]
+    assert seen["wheeled"]["zoomed"]
+    assert not seen["wheeled"]["free"]  # the page does not zoom with it
 
 
 def test_open_folds_and_long_words_do_not_scroll_the_page(text: str, tmp_path: Path) -> None:
@@ -120,5 +145,7 @@ def test_without_a_script_the_page_is_whole(text: str) -> None:
     assert bare.count('<svg class="ch"') >= 8
     assert bare.count("data:text/csv") > 4
     assert 'class="js"' not in re.sub(r"<[^>]*class=\"[^\"]*\bjs\b[^\"]*\"[^>]*>", "", bare)
+    assert bare.count("data-box") >= 8
+    assert 'class="zb"' not in bare
     assert not re.search(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:|//|file:)""", text)
     assert "<script>document.title" not in text

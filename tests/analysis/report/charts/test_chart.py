@@ -11,6 +11,7 @@ import pytest
 
 from sweeplaw.analysis.report.charts.cards import card, sheet
 from sweeplaw.analysis.report.charts.chart import LINE, Chart, apart
+from sweeplaw.analysis.report.charts.numbers import percent
 from sweeplaw.analysis.report.charts.scales import Axis, axis_over
 from sweeplaw.analysis.report.panels.runs import assign_lanes
 from sweeplaw.analysis.report.panels.shades import heat, most_even
@@ -117,3 +118,16 @@ def test_shades_are_spread_evenly_and_heat_grows_with_the_excess():
     assert most_even([1, 2, 3, 4, 5, 6, 7, 8, 9], 3) == [1, 5, 9]
     assert most_even([1, 2], 3) == [1, 2]
     assert [heat(excess) for excess in (0, 0.001, 0.002, 0.04, 0.5)] == [0, 0, 1, 5, 6]
+
+
+def test_a_chart_tells_a_script_its_frame_and_axes_unless_it_does_not_zoom() -> None:
+    axes = Axis("x", 1e6, 1e9, log=True), Axis("y", 0.0, 0.25, label=percent)
+    chart = Chart(*axes, 400, 300, "test")
+    (left, bottom), (right, top) = chart.at(1e6, 0.0), chart.at(1e9, 0.25)
+    drawn = chart.svg()
+    box = re.search(r'data-box="([^"]*)"', drawn)
+    assert box is not None
+    assert [float(edge) for edge in box[1].split()] == pytest.approx([left, top, right, bottom], abs=0.06)
+    assert 'data-x="1000000 1000000000 log people" data-y="0 0.25 linear percent"' in drawn
+    assert "data-box" not in chart.svg_with(["<path/>"])
+    assert "data-box" not in Chart(*axes, 400, 300, "test", zooms=False).svg()
