@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def watch(
     store: Annotated[str, typer.Argument(metavar="STORE")],
     seconds: Annotated[
-        float, typer.Argument(metavar="[SECONDS]", min=0.1, max=86400, help="Time between two looks.")
+        float, typer.Argument(metavar="[SECONDS]", min=0.1, max=86400, help="Time between two refreshes.")
     ] = SECONDS,
 ) -> None:
     """Watch the sweeps in STORE until interrupted, from any machine that sees it, while they run and after.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".svg", ".pdf")
 
-Picture = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Draw it (.png, .svg, .pdf).")]
+Picture = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Also write a picture (.png, .svg, .pdf).")]
 
 
 def check_picture(out: Path | None, option: str = "--out") -> None:

@@ -34,7 +34,9 @@ def compare_searches(
     searches: Annotated[
         str, typer.Option(metavar="KINDS", help="Kinds of [search], separated by commas.")
     ] = "law,local,tpe,random",
-    budget: Annotated[float, typer.Option(metavar="SHARE", help="Of the FLOPs of all recorded settings.")] = 0.05,
+    budget: Annotated[
+        float, typer.Option(metavar="SHARE", help="Budget, relative to the FLOPs of all recorded settings.")
+    ] = 0.05,
     seeds: Annotated[int, typer.Option(min=1, metavar="COUNT", help="Searches of each kind.")] = 20,
     cost: Annotated[
         str, typer.Option(metavar="EXPR", help="FLOPs of a run: a column, or a formula over columns.")

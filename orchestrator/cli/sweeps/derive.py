@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 def derive(
     store: Annotated[str, typer.Argument(metavar="STORE")],
     change: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KNOB=FORMULA", help="Change a knob; may be given again.")
+        list[str] | None, typer.Option("--set", metavar="KNOB=FORMULA", help="Change a knob (repeatable).")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds of each setting.")] = 1,
     sweep: Annotated[str | None, typer.Option(metavar="NAME", help="The sweep, in a store of several.")] = None,

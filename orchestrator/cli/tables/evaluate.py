@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 def evaluate(
     store: Annotated[str, typer.Argument(metavar="STORE")],
     trial: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="A model: TRIAL_ID[:MEMBER][@STEP]. Give it once for each.")
+        list[str] | None, typer.Option(metavar="ID", help="A model: TRIAL_ID[:MEMBER][@STEP] (repeatable).")
     ] = None,
     best: Annotated[
         bool, typer.Option("--best", help="The best setting of each scientific point: an ensemble of all its seeds.")

@@ -37,7 +37,7 @@ def import_(
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="Only rows for which this holds.")] = None,
     keep: Annotated[str | None, typer.Option(metavar="A,B", help="Their columns to keep (default: all).")] = None,
     source: Annotated[str | None, typer.Option(metavar="TEXT", help="Text to record as the source.")] = None,
-    update: Annotated[bool, typer.Option("--update", help="Runs that the store has take the values of FILE.")] = False,
+    update: Annotated[bool, typer.Option("--update", help="Update runs that the store already has from FILE.")] = False,
     remove: Annotated[
         bool, typer.Option("--remove", help="Remove the runs of an earlier import of FILE from the data.")
     ] = False,

@@ -24,7 +24,7 @@ def sample(
         str, typer.Option(metavar="N", help="Tokens, 1M; with --best, a formula too: '16 * unique_tokens'.")
     ],
     trial: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="A teacher: TRIAL_ID[:MEMBER][@STEP]. Give it for each.")
+        list[str] | None, typer.Option(metavar="ID", help="A teacher: TRIAL_ID[:MEMBER][@STEP] (repeatable).")
     ] = None,
     best: Annotated[
         bool, typer.Option("--best", help="A text from the best setting of each scientific point, all its seeds.")
@@ -33,7 +33,7 @@ def sample(
     mix: Annotated[
         str, typer.Option(help="documents: one teacher per document; logits: average all teachers at each token.")
     ] = "documents",
-    temperature: Annotated[float, typer.Option(help="Of the softmax; 0 takes the likeliest token.")] = 1.0,
+    temperature: Annotated[float, typer.Option(help="Softmax temperature; 0 takes the most likely token.")] = 1.0,
     prompt_tokens: Annotated[int, typer.Option(help="Real tokens at the beginning of each sequence.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the prompts and the text.")] = 0,
     batch: Annotated[int, typer.Option(help="Sequences at a time, up to 256.")] = 64,

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 def refine_schedule(
     store: Annotated[str, typer.Argument(metavar="STORE")],
     trial: Annotated[str, typer.Argument(metavar="TRIAL", help="A completed trial, by its id or the start of it.")],
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A new file; by default the output.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="A new file (default: standard output).")] = None,
 ) -> None:
     """Write a sweep file that runs a trial again with the schedule that its gradient norms call for.
 

@@ -95,7 +95,7 @@ class LanguageModel:
         return None if steps is None else Trunk(schedule.warmup_steps, steps)
 
     def joined_faults(self, knobs: Mapping[str, Value]) -> list[str]:
-        """Return the faults of an optimizer's knobs given to another, of a schedule, and of a precision."""
+        """Return errors for knobs that do not apply to the chosen optimizer, schedule or precision."""
         return training_knobs.member_faults(knobs)
 
     def cost(self, spec: TrialSpec) -> Cost:
