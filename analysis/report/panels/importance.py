@@ -87,6 +87,8 @@ def _caption(found: KnobShares) -> str:
         parts.append(f"Up to {percent(filled)} of a grid had no run and was filled in.")
     if found.left_out:
         parts.append(f"{counted(found.left_out, 'cell')} left out: one level of a knob, or no grid.")
+    if found.not_taken:
+        parts.append(f"{counted(found.not_taken, 'more cell')} not decomposed.")
     if NOISE not in found.shares:
         parts.append("The noise of a run is unknown and not subtracted.")
     if doubtful := [

@@ -51,7 +51,7 @@ def curves_card(found: IsoflopCurves, by: Axes, key: str) -> Card:
         key,
         _finding(found),
         "A colour for each budget of compute (FLOPs at its end): a parabola of the loss in log N through the runs near "
-        "the least. Diamond: its minimum, with the 95 % interval.",
+        "the least. Diamond: its minimum, with the 95 % interval where there is one.",
         draw,
         _caption(found, shown, y.high),
         f"Loss against N at {counted(len(shown), 'budget')} from {labels[0]} to {labels[-1]} FLOPs. {_optima(shown)}",

@@ -57,7 +57,8 @@ def growth(found: IsoflopCurves, by: Axes) -> Figure:
         figure = Figure(figsize=(6.6, 4.2), layout="constrained")
         panel = figure.subplots()
         for one in found.found:
-            panel.plot([one.budget.flops], [one.budget.params], "D", ms=5, color=OPTIMUM, zorder=3)
+            size = one.optimum[0] if one.optimum is not None else np.nan
+            panel.plot([one.budget.flops], [size], "D", ms=5, color=OPTIMUM, zorder=3)
             if one.interval is not None:
                 ends = [one.interval.low, one.interval.high]
                 panel.plot([one.budget.flops] * 2, ends, color=OPTIMUM, lw=1.4, zorder=2)

@@ -236,7 +236,8 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
             "columns": means("what N, D, the loss and the knobs are", by_name(ANYTHING)),
             "trials": means("their number, by state, used and dropped, with tokens, FLOPs and time", by_name(ANYTHING)),
             "families": means(
-                "each family of runs: its points, law, optima and hyperparameter laws", each(by_name(ANYTHING))
+                "each family of runs: its points, law, isoFLOP curves, optima, importance and laws of knobs",
+                each(by_name(ANYTHING)),
             ),
             "families_left_out": means("families beyond those shown", NUMBER),
             "comparison": means("the laws of the families side by side", ANYTHING),

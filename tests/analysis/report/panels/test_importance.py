@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from sweeplaw.analysis.report.family import Family, families
+from sweeplaw.analysis.report.findings import importance as findings
 from sweeplaw.analysis.report.findings.importance import CAP, HIGHER, NOISE, PAIRS, knob_shares
 from sweeplaw.analysis.report.panels.importance import importance_card
 from sweeplaw.analysis.tables.families import Axes
@@ -109,3 +110,11 @@ def test_cells_without_levels_of_every_knob_are_left_out_and_counted() -> None:
     caption = importance_card(found, BY, "k").caption
     assert "1 cell left out: one level of a knob, or no grid." in caption
     assert (NOISE in found.shares) is ("not subtracted" not in caption)
+
+
+def test_of_many_cells_some_are_decomposed_and_the_rest_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "MOST_CELLS", 3)
+    found = knob_shares(family(), BY)
+    assert found is not None
+    assert [one.cell["size"] for one in found.cells] == pytest.approx([1e7, 1e9, 1e12])
+    assert "3 more cells not decomposed." in importance_card(found, BY, "k").caption
