@@ -16,9 +16,16 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev,bench]' $(if $(RAY),'$(RAY)')
 	touch $@
 
+# Small models first; from them the loss of the largest is forecast, then those train, and the report scores the forecast.
+DEMO := results/demo
+SWEEPS := orchestrator/sweeps
 demo: install
-	$(BIN)/sweeplaw launch orchestrator/sweeps/demo.toml --store results/demo
-	$(BIN)/sweeplaw report results/demo
+	$(BIN)/sweeplaw launch $(SWEEPS)/demo.toml --store $(DEMO)
+	test -d $(DEMO)/forecasts || $(BIN)/sweeplaw forecast register $(DEMO) --at N=128k,D=1.18M
+	$(BIN)/sweeplaw launch $(SWEEPS)/demo_largest.toml --store $(DEMO)
+	$(BIN)/sweeplaw launch $(SWEEPS)/demo_rates.toml --store $(DEMO)
+	$(BIN)/sweeplaw forecast score $(DEMO)
+	$(BIN)/sweeplaw report $(DEMO)
 
 # Recipes where data is short: tuned, ensembles, students, and one page that compares them.
 infinite-compute: install

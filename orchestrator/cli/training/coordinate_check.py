@@ -36,7 +36,7 @@ def coordinate_check(
     In µP the change is alike at every width, so that one learning rate suits all; in the standard parametrization it
     grows. Shown is the exponent of the width by which it grows after the last step (Yang et al. 2022, appendix D.1).
 
-    Example: sweeplaw coordinate-check orchestrator/sweeps/demo.toml --widths 32,64 --steps 3
+    Example: sweeplaw coordinate-check orchestrator/sweeps/mup.toml --widths 32,64 --steps 3
     """
     from sweeplaw.orchestrator.cli.training.first_trial import first_trial
 

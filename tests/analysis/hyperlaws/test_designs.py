@@ -17,8 +17,8 @@ from sweeplaw.analysis.tuning.plateau import widths
 from sweeplaw.trials.errors import InputError
 
 
-def demo(noise: float = 0.002, seed: int = 0, decays: tuple[float, ...] = (0.1, 0.5, 2.0)) -> pl.DataFrame:
-    """Return a table like the demo's: 16 cells of three weight decays and two batch sizes, lr a rule of both."""
+def small_table(noise: float = 0.002, seed: int = 0, decays: tuple[float, ...] = (0.1, 0.5, 2.0)) -> pl.DataFrame:
+    """Return a table of 16 cells, of three weight decays and two batch sizes, lr a rule."""
     rng = np.random.default_rng(seed)
     rows = []
     for n in (6_000.0, 12_000.0, 25_000.0, 50_000.0):
@@ -35,9 +35,9 @@ def demo(noise: float = 0.002, seed: int = 0, decays: tuple[float, ...] = (0.1, 
 @pytest.mark.heavy
 @pytest.mark.parametrize("estimator", ["pooled:0.0025", "cells", "joint"])
 @pytest.mark.parametrize("seed", range(4))
-def test_a_table_like_the_demos_gives_a_law_or_a_reason_and_no_empty_score(estimator: str, seed: int) -> None:
+def test_a_small_table_gives_a_law_or_a_reason_and_no_empty_score(estimator: str, seed: int) -> None:
     # NumPy's warnings are errors in tests.
-    frame = demo(seed=seed)
+    frame = small_table(seed=seed)
     for knobs in (["weight_decay"], ["lr"], ["batch_tokens"], ["lr", "weight_decay"]):
         try:
             found = hyperlaw(frame, knobs=knobs, estimator=estimator, resamples=100)
@@ -51,7 +51,7 @@ def test_a_table_like_the_demos_gives_a_law_or_a_reason_and_no_empty_score(estim
 
 
 def test_one_cell_or_two_have_no_law() -> None:
-    two = demo().filter(pl.col("N") == 6_000, pl.col("D") < 250_000)
+    two = small_table().filter(pl.col("N") == 6_000, pl.col("D") < 250_000)
     with pytest.raises(InputError, match="2 cells only: a law needs at least 3"):
         hyperlaw(two, knobs=["weight_decay"])
     with pytest.raises(InputError, match=r"one cell only \(.*N = 6000"):
@@ -59,7 +59,7 @@ def test_one_cell_or_two_have_no_law() -> None:
 
 
 def test_a_knob_that_a_rule_set_is_refused_with_its_levels_and_what_can_be_asked_for() -> None:
-    own = demo().with_columns(launch_id=pl.lit("l"), source=pl.lit(None, pl.String))
+    own = small_table().with_columns(launch_id=pl.lit("l"), source=pl.lit(None, pl.String))
     launch = {
         "workload": "w",
         "scientific": ["N", "D"],
@@ -79,19 +79,19 @@ def test_two_levels_are_too_few_for_an_optimum() -> None:
     with pytest.raises(
         Untuned, match=r"(?s)batch_tokens has at most 2 levels in a cell.*--knob weight_decay"
     ) as refused:
-        hyperlaw(demo(), knobs=["weight_decay", "batch_tokens"], resamples=0)
+        hyperlaw(small_table(), knobs=["weight_decay", "batch_tokens"], resamples=0)
     assert refused.value.able == ("weight_decay",)
 
 
 def test_a_loss_without_a_minimum_is_refused_with_the_edges_that_it_touches() -> None:
-    falling = demo(noise=0.0).with_columns(pl.col("val_loss") * (1 - 0.005 * pl.col("weight_decay").log() ** 2))
+    falling = small_table(noise=0.0).with_columns(pl.col("val_loss") * (1 - 0.005 * pl.col("weight_decay").log() ** 2))
     with pytest.raises(InputError, match=r"(?s)no minimum.*lowest weight_decay tried in 16 of 16 cells: add smaller"):
         hyperlaw(falling, knobs=["weight_decay"], resamples=0)
 
 
 @pytest.mark.heavy
 def test_a_coefficient_that_no_float_holds_is_shown_as_a_power_of_ten() -> None:
-    frame = demo(noise=0.0, decays=(0.05, 0.1, 0.3, 0.8, 2.0))
+    frame = small_table(noise=0.0, decays=(0.05, 0.1, 0.3, 0.8, 2.0))
     scaled = frame.with_columns(N=1e9 * (1 + 0.1 * (pl.col("N") / 50_000.0)))
     best = 0.5 * (pl.col("N") / 1.05e9) ** 60
     bent = scaled.with_columns(val_loss=3 * (0.002 * (pl.col("weight_decay") / best).log() ** 2).exp())
@@ -141,7 +141,7 @@ def laws(found: Hyperlaw, others: Any = ()) -> list[str]:
 @pytest.mark.heavy
 def test_a_form_with_the_same_laws_is_not_shown_again() -> None:
     frame = pl.concat(
-        demo(noise=0.0, decays=(0.1, 0.5, 2.0)).with_columns(
+        small_table(noise=0.0, decays=(0.1, 0.5, 2.0)).with_columns(
             batch_tokens=pl.lit(float(batch)),
             val_loss=pl.col("val_loss") * np.exp(0.002 * np.log(batch / 600) ** 2),
         )
