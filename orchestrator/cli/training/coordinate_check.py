@@ -61,7 +61,7 @@ def coordinate_check(
     typer.echo(f"exponent of the width in the change of activations after {steps} steps, widths {widths}")
     for (name, layer), value in grown.items():
         words = "moves with the width" if abs(value) > MOVES_WITH_WIDTH else "alike at every width"
-        typer.echo(f"  {name:8}  {_layer(layer):9}  {value:6.2f}  {words}")
+        typer.echo(f"  {name:8}  {_layer(layer):9}  {value:z6.2f}  {words}")
 
 
 def _widths(text: str) -> list[int]:
