@@ -6,12 +6,13 @@ All sums run over rows in blocks that fit the cache, so memory does not grow wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sweeplaw.analysis.fitting.solver.objectives import Space
+from sweeplaw.analysis.fitting.solver.replicates import Replicates, replicates
 from sweeplaw.analysis.laws.compiled import Bound
 
 Array = np.ndarray
@@ -25,18 +26,30 @@ np.empty(3 << 20)
 
 @dataclass(frozen=True, slots=True)
 class BatchProblem:
-    """A law bound to its data, with losses and weights: shared, or one row for each batch member."""
+    """A law bound to its data, with losses and weights: shared, or one row for each batch member.
+
+    With ``replicates``, losses and weights are in their order, and derivatives evaluate the law once for each input.
+    """
 
     bound: Bound
     losses: Array
     weights: Array
     space: Space
+    replicates: Replicates | None = None
 
     def take(self, rows: Array) -> BatchProblem:
         """Return the problem of these batch members."""
         losses = self.losses if self.losses.ndim == 1 else self.losses[rows]
         weights = self.weights if self.weights.ndim == 1 else self.weights[rows]
-        return BatchProblem(self.bound, losses, weights, self.space)
+        return replace(self, losses=losses, weights=weights)
+
+    def by_inputs(self) -> BatchProblem:
+        """Return the same problem with its rows ordered by their inputs, if many rows share them."""
+        found = None if self.replicates is not None else replicates(self.bound)
+        if found is None:
+            return self
+        losses, weights = self.losses[..., found.order], self.weights[..., found.order]
+        return replace(self, losses=losses, weights=weights, replicates=found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +62,9 @@ class Derivatives:
     majorant: Array
 
 
-def blocks(batch: int, rows: int) -> Iterator[tuple[slice, slice]]:
-    """Yield slices that cover (batch, rows) in pieces of about BLOCK elements."""
-    width = min(rows, BLOCK)
+def blocks(batch: int, rows: int, *, whole: bool = False) -> Iterator[tuple[slice, slice]]:
+    """Yield slices that cover (batch, rows) in pieces of about BLOCK elements; ``whole``: all rows of a member."""
+    width = rows if whole else min(rows, BLOCK)
     height = max(1, BLOCK // max(width, 1))
     for top in range(0, batch, height):
         for left in range(0, rows, width):
@@ -87,8 +100,9 @@ def differentiate(problem: BatchProblem, theta: Array, delta: Array) -> Derivati
     sums = Derivatives(
         np.zeros(batch), np.zeros((batch, count)), np.zeros((batch, count, count)), np.zeros((batch, count))
     )
-    for members, rows in blocks(batch, problem.bound.rows):
-        _add_block(problem, theta, delta, members, rows, sums)
+    add = _add_block if problem.replicates is None else _add_replicates
+    for members, rows in blocks(batch, problem.bound.rows, whole=problem.replicates is not None):
+        add(problem, theta, delta, members, rows, sums)
     scale = np.broadcast_to(1.0 / np.sum(problem.weights, axis=-1), (batch,))
     return Derivatives(
         sums.value * scale,
@@ -102,32 +116,58 @@ def _add_block(
     problem: BatchProblem, theta: Array, delta: Array, members: slice, rows: slice, sums: Derivatives
 ) -> None:
     """Add the terms of one block to ``sums``, in place."""
-    function = problem.bound.function
     nodes = problem.bound(theta[members], 2, rows)
-    predicted = nodes[function.value]
+    predicted = nodes[problem.bound.function.value]
+    terms = _penalty(problem, predicted, delta, members, rows, sums)
+    _add_terms(problem, nodes, terms, members, sums)
+
+
+def _add_replicates(
+    problem: BatchProblem, theta: Array, delta: Array, members: slice, rows: slice, sums: Derivatives
+) -> None:
+    """Add the terms of all rows of these members to ``sums``, in place, summed over the rows of each input."""
+    found = problem.replicates
+    assert found is not None
+    nodes = found.bound(theta[members], 2)
+    predicted = np.broadcast_to(nodes[problem.bound.function.value], (members.stop - members.start, found.bound.rows))
+    slope, bend, pull = _penalty(problem, found.spread(predicted), delta, members, rows, sums)
+    terms = found.summed(slope), found.summed(bend), found.summed(pull)
+    _add_terms(problem, nodes, terms, members, sums)
+
+
+def _penalty(
+    problem: BatchProblem, predicted: Array, delta: Array, members: slice, rows: slice, sums: Derivatives
+) -> tuple[Array, Array, Array]:
+    """Add the penalties to ``sums``. Return by residual r: w psi(r) r', w psi'(r), and the weight of the majorant."""
     residual = _residual(problem, predicted, members, rows)
     weights = _part(problem.weights, members, rows)
     size = np.abs(residual)
     clipped = np.minimum(size, delta[members, None])
     sums.value[members] += np.einsum("bn,bn->b", weights * clipped, size - clipped / 2)
+    slope = -np.copysign(weights * clipped, residual)  # raw r' = -1
+    bend = weights * (size <= clipped)  # psi' = 1 inside the threshold
+    return slope, bend, weights * (clipped / np.maximum(size, 1e-300))
 
-    # chain rule through r(f): raw r' = -1, log r' = -1/f and r'' = 1/f^2
-    slope = -np.copysign(weights * clipped, residual)  # w psi(r) r'
-    bend = weights * (size <= clipped)  # w (psi'(r) r'^2 + psi(r) r''), psi' = 1 inside the threshold
-    pull = weights * (clipped / np.maximum(size, 1e-300))  # the reweighted majorant of the penalty
-    if problem.space == "log":
-        inverse = 1.0 / predicted
+
+def _add_terms(
+    problem: BatchProblem, nodes: Mapping[int, Array], terms: tuple[Array, ...], members: slice, sums: Derivatives
+) -> None:  # fmt: skip
+    """Add gradient, curvature and majorant to ``sums``, by the chain rule through r(f)."""
+    slope, bend, pull = terms
+    function = problem.bound.function
+    if problem.space == "log":  # r' = -1/f and r'' = 1/f^2
+        inverse = 1.0 / nodes[function.value]
         slope *= inverse
         bend = bend * inverse * inverse - slope * inverse
         pull *= inverse * inverse
 
-    jacobian = np.empty((size.shape[0], theta.shape[1], size.shape[1]))
+    jacobian = np.empty((slope.shape[0], len(function.gradient), slope.shape[1]))
     for index, node in enumerate(function.gradient):
         jacobian[:, index] = nodes[node]
     sums.gradient[members] += np.matmul(jacobian, slope[:, :, None])[:, :, 0]
     sums.curvature[members] += np.matmul(jacobian * bend[:, None], jacobian.transpose(0, 2, 1))
     for i, j, node in function.curvature:
-        extra = np.einsum("bn,bn->b", np.broadcast_to(nodes[node], size.shape), slope)
+        extra = np.einsum("bn,bn->b", np.broadcast_to(nodes[node], slope.shape), slope)
         sums.curvature[members, i, j] += extra
         if i != j:
             sums.curvature[members, j, i] += extra

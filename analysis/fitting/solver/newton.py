@@ -66,7 +66,7 @@ def minimise(
     Losses and weights of two dimensions have a row for each member. A member has converged when the relative decrease
     still predicted is below ``tolerance``.
     """
-    batch = start.shape[0]
+    problem, batch = problem.by_inputs(), start.shape[0]
     best, value, converged = start.copy(), np.full(batch, np.inf), np.zeros(batch, dtype=bool)
     perfect = PERFECT_VALUE * np.broadcast_to(_mean_square(problem), (batch,))
     active = np.arange(batch)
