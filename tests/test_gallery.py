@@ -11,6 +11,20 @@ import pytest
 
 from examples.gallery import make
 from examples.gallery.decisions import (
+    best_lr_moves,
+    few_draws_suffice,
+    groks_late,
+    inside_what_was_tried,
+    knobs_follow,
+    learns_without_decay,
+    one_setting_for_all,
+    optimum_within,
+    picking_flatters,
+    sooner_with,
+)
+from examples.gallery.pages import PAGES
+from examples.gallery.phenomena import NOT_HERE, PARTLY, REFUTED, REPRODUCED
+from examples.gallery.theory_decisions import (
     batch_exponent,
     best_lr_saturates,
     best_ridge_rises,
@@ -20,8 +34,6 @@ from examples.gallery.decisions import (
     one_beats_many,
     stops_later,
 )
-from examples.gallery.pages import PAGES
-from examples.gallery.phenomena import PARTLY, REFUTED, REPRODUCED
 from tests.paths import ROOT
 
 RESULTS = ROOT / "docs" / "results"
@@ -177,3 +189,131 @@ def test_every_picture_of_a_page_is_there_and_is_drawn(page: Any) -> None:
             drawing = (RESULTS / page.name / f"{one.name}_{name}.svg").read_text(encoding="utf-8")
             assert drawing.startswith("<svg")
             assert "<path" in drawing or "<line" in drawing or "<circle" in drawing
+
+
+@pytest.mark.parametrize(
+    ("standard", "mup", "verdict"),
+    [(0.25, 1.0, REPRODUCED), (0.25, 0.25, PARTLY), (1.0, 1.0, PARTLY), (1.0, 4.0, REFUTED)],
+)
+def test_a_best_lr_moves_in_one_parametrization_and_stays_in_the_other(
+    standard: float, mup: float, verdict: str
+) -> None:
+    rows = [
+        {"parametrization": name, "width": width, "lr": 0.01 * (ratio if width == 256 else 1), "val_loss": 2.0}
+        for name, ratio in (("standard", standard), ("mup", mup))
+        for width in (32, 256)
+    ]
+    found, decided = best_lr_moves(rows)
+    assert (found["ratio_standard"], found["ratio_mup"]) == pytest.approx((standard, mup))
+    assert decided == verdict
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "verdict"),
+    [((-0.9, -0.1), (0.1, 0.5), REPRODUCED), ((-0.9, 0.1), (0.1, 0.5), PARTLY), ((-0.9, 0.1), (-0.1, 0.5), REFUTED)],
+)
+def test_a_knob_follows_where_the_interval_of_its_exponent_has_the_sign(
+    n: tuple[float, float], d: tuple[float, float], verdict: str
+) -> None:
+    law = {"exponents": {"N": -0.5, "D": 0.3}, "exponent_intervals": {"N": list(n), "D": list(d)}}
+    found, decided = knobs_follow({("lr", "N"): -1, ("lr", "D"): 1})({"laws": {"lr": law}})
+    assert decided == verdict
+    assert (found["lr_N"], found["lr_D_low"], found["lr_D_high"]) == (-0.5, *d)
+
+
+@pytest.mark.parametrize(("best", "verdict"), [([2, 4, 8, 32], PARTLY), ([2, 2, 8, 32], NOT_HERE)])
+def test_a_scale_shows_nothing_of_a_knob_that_is_best_at_its_ends(best: list[int], verdict: str) -> None:
+    found, decided = inside_what_was_tried("batch", 2, 32)([{"batch": value} for value in best])
+    assert (found["cells"], found["at_lowest"], found["at_highest"]) == (4, best.count(2), best.count(32))
+    assert decided == verdict
+
+
+@pytest.mark.parametrize(
+    ("permille", "is_found", "verdict"), [(0.9, False, REPRODUCED), (1.0, False, NOT_HERE), (1.0, True, REFUTED)]
+)
+def test_a_predicted_optimum_is_refuted_only_where_there_is_one(permille: float, is_found: bool, verdict: str) -> None:
+    left_out = {"cells": 9, "interpolated": {"permille": permille}, "nearest": {"permille": 4.0}}
+    answer = {"evaluation": {"leave_one_cell_out": left_out}, "verdict": {"optimum": {"found": is_found}}}
+    assert optimum_within(0.9)(answer) == ({"cells": 9, "permille": permille, "permille_of_nearest": 4.0}, verdict)
+
+
+@pytest.mark.parametrize(
+    ("lows", "verdict"), [((0.1, 0.2), REPRODUCED), ((-0.1, 0.2), PARTLY), ((-0.1, -0.2), REFUTED)]
+)
+def test_picking_flatters_where_the_interval_of_the_last_known_draw_is_above_zero(
+    lows: tuple[float, float], verdict: str
+) -> None:
+    def curve(low: float) -> list[dict[str, Any]]:
+        rows = [(1, 0.9, [0.8, 1.0]), (16, 0.5, [low, 1.0]), (64, 0.0, None)]
+        return [{"k": k, "flattery": value, "flattery_interval": interval} for k, value, interval in rows]
+
+    places = [{"at": {"N": 10.0**place}, "curve": curve(low)} for place, low in enumerate(lows, start=3)]
+    found, decided = picking_flatters({"places": places})
+    assert decided == verdict
+    assert (found["N_1000_k"], found["N_10000_low"], found["N_1000_flattery_of_all"]) == (16, lows[1], 0.0)
+
+
+@pytest.mark.parametrize(("needed", "verdict"), [(16, REPRODUCED), (17, REFUTED)])
+def test_few_draws_suffice_if_no_place_needs_more(needed: int, verdict: str) -> None:
+    places = [{"at": {"N": 1000.0}, "needed": 3}, {"at": {"N": 2000.0}, "needed": needed}]
+    found = {"within": 0.01, "N_1000_draws": 3, "N_2000_draws": needed}
+    assert few_draws_suffice(16)({"within": 0.01, "places": places}) == (found, verdict)
+
+
+@pytest.mark.parametrize(
+    ("singles", "verdict"), [((0.01, 0.002), REPRODUCED), ((0.02, 0.01), PARTLY), ((0.02, 0.03), REFUTED)]
+)
+def test_one_setting_is_judged_on_the_workloads_it_was_not_tuned_on(singles: tuple[float, float], verdict: str) -> None:
+    own = [{"phase": "evaluation", "single": value, "list": [0.1, value / 2]} for value in singles]
+    tuned = {"phase": "tuning", "single": 1.0, "list": [1.0]}
+    found, decided = one_setting_for_all(0.01)({"workloads": [tuned, *own], "single": {"lr": 0.5}})
+    assert decided == verdict
+    assert (found["workloads"], found["largest_excess"], found["setting_lr"]) == (2, max(singles), 0.5)
+    assert found["mean_excess"] == pytest.approx(sum(singles) / 2)
+
+
+@pytest.mark.parametrize(
+    ("grok_step", "grokked", "verdict"), [(161, 3, REPRODUCED), (160, 3, REFUTED), (None, 0, REFUTED)]
+)
+def test_grokking_is_late_if_it_comes_twice_as_late_as_memory(
+    grok_step: int | None, grokked: int, verdict: str
+) -> None:
+    row = {"runs": 4, "grokked": grokked, "memorized_step": 80, "grok_step": grok_step}
+    assert groks_late([row]) == (row, verdict)
+
+
+@pytest.mark.parametrize(("highs", "verdict"), [((-1, -2), REPRODUCED), ((1, -2), PARTLY), ((1, 2), REFUTED)])
+def test_a_time_falls_with_an_input_if_the_interval_of_its_exponent_is_below_zero(
+    highs: tuple[float, float], verdict: str
+) -> None:
+    found = {
+        name: {"value": -3.0, "interval": {"low": -4.0, "high": high}} for name, high in zip("ab", highs, strict=True)
+    }
+    numbers, decided = sooner_with("a", "b")({"rows": 9, "events": 5, "curvature_p": 0.2, "exponents": found})
+    assert decided == verdict
+    assert (numbers["runs"], numbers["events"], numbers["a_high"], numbers["b_exponent"]) == (9, 5, highs[0], -3.0)
+
+
+@pytest.mark.parametrize(
+    ("softmax", "stablemax", "orthogonal", "verdict"),
+    [
+        ((0.0, 0.08), 0.9, 0.99, REPRODUCED),
+        ((0.0, 0.08), 0.9, 0.2, PARTLY),
+        ((0.0, 0.9), 0.9, 0.99, REFUTED),
+        ((0.1, 0.08), 0.9, 0.99, REFUTED),
+        ((0.0, 0.08), 0.1, 0.2, REFUTED),
+    ],
+)
+def test_learning_goes_on_without_decay_where_softmax_stops_and_the_others_do_not(
+    softmax: tuple[float, float], stablemax: float, orthogonal: float, verdict: str
+) -> None:
+    cells = [
+        ("softmax", False, *softmax), ("stablemax", False, 1e-9, stablemax),
+        ("softmax", True, 0.0, orthogonal), ("stablemax", True, 0.0, 0.5),
+    ]  # fmt: skip
+    rows = [
+        {"loss_function": f, "orthogonal_gradient": o, "train_loss": t, "val_accuracy": v, "grokked": 0}
+        for f, o, t, v in cells
+    ]
+    found, decided = learns_without_decay(rows)
+    assert (found["stablemax_accuracy"], found["orthogonal_accuracy"], decided) == (stablemax, orthogonal, verdict)

@@ -66,6 +66,7 @@ ELSEWHERE = {  # scripts run by a test of their own, and those that the scripts 
     "examples/gallery/decisions.py",
     "examples/gallery/pages.py",
     "examples/gallery/phenomena.py",
+    "examples/gallery/theory_decisions.py",
     "examples/gallery/theory_pages.py",
     "examples/notebooks/execute.py",
     "examples/own_script/train.py",

@@ -109,7 +109,7 @@ def text(page: GalleryPage, numbers: Mapping[str, Any]) -> str:
         lines += [f"![{one.claim}]({page.name}/{one.name}_{name}.svg)" for name in one.pictures]
         lines += [""] if one.pictures else []
         lines += [f"**Verdict: {row['verdict']}.**{one.remark and ' ' + one.remark}", ""]
-    lines += [f"The trials of this page took {numbers['device_seconds']} seconds by the clock, one after another."]
+    lines += [f"The trials of this page took {numbers['device_seconds']} seconds by the clock, beside other work."]
     return "\n".join(lines) + "\n"
 
 

@@ -8,6 +8,7 @@ from examples.gallery.decisions import (
     groks_late,
     inside_what_was_tried,
     knobs_follow,
+    learns_without_decay,
     one_setting_for_all,
     optimum_within,
     picking_flatters,
@@ -68,6 +69,7 @@ PAGES = (
                 "orchestrator/sweeps/tuning/flattery.toml",
                 (*BEST_OF, "--report", "other_loss"),
                 picking_flatters,
+                remark="Less than a per mille of the loss: with 64 settings the lower end of an interval is near zero.",
             ),
             Phenomenon(
                 "draws",
@@ -76,6 +78,7 @@ PAGES = (
                 "orchestrator/sweeps/tuning/flattery.toml",
                 BEST_OF,
                 few_draws_suffice(16),
+                pictures=("f0-best-of",),
             ),
             Phenomenon(
                 "one_setting",
@@ -85,6 +88,7 @@ PAGES = (
                 "orchestrator/sweeps/tuning/one_setting.toml",
                 ("transfer", "STORE", "--workload", "corpus,N", "--knob", "lr", "--knob", "batch_sequences"),
                 one_setting_for_all(0.01),
+                pictures=("transfer",),
             ),
         ),
     ),
@@ -107,6 +111,8 @@ PAGES = (
                     "median(grok_step) AS grok_step FROM trials",
                 ),
                 groks_late,
+                pictures=("f3-curves",),
+                remark="The picture is of weight decay 1: the validation loss rises while pairs are memorized.",
             ),
             Phenomenon(
                 "sooner",
@@ -116,6 +122,21 @@ PAGES = (
                 ("time-law", "STORE", "--x", "weight_decay", "--x", "train_fraction"),
                 sooner_with("weight_decay", "train_fraction"),
                 remark="Powers alone are rejected (p of curvature): the exponents are means over these ranges.",
+            ),
+            Phenomenon(
+                "no_decay",
+                "Without weight decay softmax collapses before it groks; StableMax and the orthogonal gradient go on.",
+                "Prieto, Barsbey, Mediano & Birdal 2025, Grokking at the edge of numerical stability, arXiv:2501.04697",
+                "orchestrator/sweeps/grokking_without_decay.toml",
+                (
+                    "query",
+                    "STORE",
+                    "SELECT loss_function, orthogonal_gradient, median(train_loss) AS train_loss, median(val_accuracy) "
+                    "AS val_accuracy, count(grok_step) AS grokked FROM trials "
+                    "GROUP BY loss_function, orthogonal_gradient",
+                ),
+                learns_without_decay,
+                remark="Medians over three seeds. StableMax still rises at the last step and has not passed .99.",
             ),
         ),
     ),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from examples.gallery.decisions import (
+from examples.gallery.phenomena import GalleryPage, Phenomenon
+from examples.gallery.theory_decisions import (
     batch_exponent,
     best_lr_saturates,
     best_ridge_rises,
@@ -13,7 +14,6 @@ from examples.gallery.decisions import (
     stopping_is_nearly_ridge,
     stops_later,
 )
-from examples.gallery.phenomena import GalleryPage, Phenomenon
 
 RANDOM = "orchestrator/sweeps/random_features"
 AS_THEORY = ("--objective", "ls", "--space", "raw", "--weights", "noise")

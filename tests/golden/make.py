@@ -54,7 +54,7 @@ INPUTS, EXPECTED, STORE = GOLDEN / "inputs", GOLDEN / "expected", GOLDEN / "stor
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
 
 PLANS: Mapping[str, Path] = {
-    "demo": SWEEPS / "demo.toml",
+    "demo": INPUTS / "demo.toml",
     "surrogate": SWEEPS / "surrogate.toml",
     "own_function": EXAMPLES / "own_function" / "sweep.toml",
     "own_script": EXAMPLES / "own_script" / "sweep.toml",
