@@ -22,7 +22,7 @@ ABOUT = {  # folders without an `__init__` docstring
     "orchestrator/sweeps/data_constrained": "Recipes for a fixed amount of data, with the settings of the paper",
     "orchestrator/sweeps/dynamics": "Linear teacher and student: risk over training time, and early stopping",
     "orchestrator/sweeps/random_features": "Ridge regression on random features: what theory says of it, a sweep each",
-    "orchestrator/sweeps/tuning": "Tuning as an experiment: how much picking flatters, one setting for many tasks",
+    "orchestrator/sweeps/tuning": "Tuning as an experiment: selection bias, one setting for many tasks",
     "orchestrator/sweeps/data_constrained/cpu": "The same for two CPU cores",
     "benchmarks": "Each claim of speed as a script, with a named peer in the same run",
     "benchmarks/launching": "How fast a launch is, how busy it keeps its slots, how soon it recovers",
