@@ -125,7 +125,7 @@ def _alone(drawing: str, style: str) -> str:
     """Return a drawing of the page as a file: with its size, in light colours, and with the page's style."""
     head, rest = drawing.split(">", 1)
     box = re.search(r'viewBox="[-\d.]+ [-\d.]+ ([\d.]+) ([\d.]+)"', head)
-    size = f' width="{box[1]}" height="{box[2]}"' if box else ""
+    size = f' width="{box[1]}" height="{box[2]}" style="width: {box[1]}px; max-width: 100%"' if box else ""
     return (
         f'{head} xmlns="http://www.w3.org/2000/svg"{size} data-theme="light"><style><![CDATA[{style}]]></style>{rest}\n'
     )

@@ -159,8 +159,9 @@ PAGES = (
                     "parametrization,width",
                 ),
                 best_lr_moves,
+                pictures=("f0-knob0", "f1-knob0"),
                 remark="At its own best rate the standard parametrization has the lower loss at width 256 here: "
-                "µP keeps the rate, and does not promise the lower loss.",
+                "µP keeps the rate, and does not promise the lower loss. The first picture is of the standard one.",
             ),
         ),
     ),
