@@ -15,6 +15,7 @@ from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.report.extrapolation import forecast_band
 from sweeplaw.analysis.report.paper import figures, finding_figures
 from sweeplaw.analysis.report.paper.search_figures import search_figures
+from sweeplaw.analysis.report.paper.tuning_figures import profile_figure
 from sweeplaw.analysis.report.report import Report, Section, best_of_each_size
 from sweeplaw.analysis.tables.files.output_file import write_file
 from sweeplaw.trials.errors import InputError, nearest
@@ -36,6 +37,8 @@ def named_figures(report: Report) -> dict[str, Callable[[], Figure]]:
     for search in report.searches:
         drawn = search_figures(search)
         found.update({f"{name}-{search.sweep}": partial(_drawn, figure) for name, figure in drawn.items()})
+    if report.transfer is not None:
+        found["one_setting"] = partial(profile_figure, report.transfer)
     if report.recipes is not None:
         found.update({name: partial(_drawn, figure) for name, figure in report.recipes.figures().items()})
     return found

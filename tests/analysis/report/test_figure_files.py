@@ -51,7 +51,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
 
 def test_every_figure_has_a_name_and_can_be_drawn(made: report.Report) -> None:
     drawn = {name: draw() for name, draw in named_figures(made).items()}
-    assert list(drawn) == ["loss_n", "loss_d", "residuals", "knob_lr", "hyperlaw_lines", "curves"]
+    assert list(drawn) == ["loss_n", "loss_d", "residuals", "knob_lr", "hyperlaw_lines", "curves", "one_setting"]
     assert all(figure.axes for figure in drawn.values())
 
 
