@@ -78,8 +78,7 @@ def present(source: str, faults: list[str] | None = None) -> list[Entry]:
     if faults is not None:
         faults.extend(loaded.faults)
     declarations = declared(loaded.launches)
-    ran = loaded.trials.select("workload").unique().collect() if _has_workloads(loaded) else None
-    workloads = [] if ran is None else ran["workload"].to_list()
+    workloads = _workloads(loaded)
     known: dict[tuple[str, str], Entry] = {}
     for entry in _described(workloads):
         known.setdefault((entry.table, entry.column), entry)
@@ -89,6 +88,11 @@ def present(source: str, faults: list[str] | None = None) -> list[Entry]:
             unknown = Entry(table, column, str(kind), "", "", "this source")
             found.append(_declared(known.get((table, column), unknown), declarations.get(column)))
     return found
+
+
+def measured(loaded: tables.Tables) -> set[str]:
+    """Return the metrics of our workloads among those of these trials; a trial may have no value of one."""
+    return {metric for name in WORKLOADS.keys() & _workloads(loaded) for metric in _workload(name).metrics}
 
 
 def _described(workloads: Collection[str]) -> Iterator[Entry]:
@@ -109,8 +113,11 @@ def _described(workloads: Collection[str]) -> Iterator[Entry]:
         yield Entry("trials", SEED.name, SEED.type, SEED.unit, SEED.meaning, "knob")
 
 
-def _has_workloads(loaded: tables.Tables) -> bool:
-    return "workload" in loaded.trials.collect_schema()
+def _workloads(loaded: tables.Tables) -> list[str]:
+    if "workload" not in loaded.trials.collect_schema():
+        return []
+    names: list[str] = loaded.trials.select("workload").unique().collect()["workload"].to_list()
+    return names
 
 
 def _declared(entry: Entry, declaration: Declared | None) -> Entry:

@@ -46,7 +46,7 @@ def time_law(
     from sweeplaw.analysis.event_times.time_law import fit_time_law
 
     points = [numbers(pairs(names(text), "--at"), "--at") for text in at or ()]
-    runs = read_runs(source, [*x, censored], time, let, where, "")
+    runs = read_runs(source, [*x, censored], time, [*(let or ()), *_never(source, time, censored)], where, "")
     found = fit_time_law(event_times(runs.frame, time, censored, x), residuals, level=level, at=points)
     if json:
         emit_json({"source": source, "time": time, "censored": censored, **found.to_dict(), "reading": runs.notes})
@@ -54,3 +54,17 @@ def time_law(
         typer.echo(summary(found, time))
         print_notes(runs.notes)
     report_damage(runs.faults)
+
+
+def _never(source: str, time: str, censored: str) -> list[str]:
+    """Return that a column is null in every row, where the workload of these trials measures it but none has it.
+
+    A store has columns only of numbers that some trial has: none of the event if it never occurred, and none of its
+    censoring if it always did.
+    """
+    from sweeplaw.analysis.tables import tables
+    from sweeplaw.orchestrator.monitor.column_reference import measured
+
+    loaded = tables.load(source, states=None)
+    missing = {time, censored} - {*loaded.trials.collect_schema()}
+    return [f"{name}=CAST(NULL AS DOUBLE)" for name in sorted(missing & measured(loaded))]

@@ -10,10 +10,28 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 
 pytestmark = pytest.mark.process
+GROKKING = """
+name = "grokking"
+workload = "modular_arithmetic"
+[scientific]
+weight_decay = [0.5, 1.0]
+[fixed]
+modulus = 5
+width = 16
+lr = 0.01
+steps = {steps}
+evaluations = 20
+train_fraction = 0.8
+"""
 RUN = ("--x", "weight_decay", "--x", "train_fraction")
 
 
@@ -63,6 +81,20 @@ def test_the_text_says_the_law_its_intervals_and_what_was_left_out(table):
 def test_without_events_a_bound_is_said(table):
     text = run(table, *RUN, "--where", "grok_step IS NULL")
     assert "no event, so no law; the longest time without one is 1k" in text
+
+
+@pytest.mark.parametrize(
+    ("steps", "words", "said"),
+    [
+        (20, ("grok_step", "grok_censored_step"), "2 trials, 0 with the event, 2 censored\nno event, so no law"),
+        (400, ("memorized_step", "memorized_censored_step"), "2 trials, 2 with the event, 0 censored"),
+    ],
+)
+def test_a_store_in_which_no_trial_or_every_trial_had_the_event_has_a_law_or_a_bound(tmp_path, steps, words, said):
+    opened = Store.open(str(tmp_path / "s"), create=True)
+    launch(plan(parse(GROKKING.format(steps=steps))), opened, profile.load("inline"))
+    time, censored = words
+    assert said in run(tmp_path / "s", "--x", "weight_decay", "--time", time, "--censored", censored)
 
 
 def test_a_column_that_is_not_there_and_an_unknown_name_are_refused(table):
