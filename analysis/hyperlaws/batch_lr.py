@@ -7,6 +7,7 @@ optimum of lr over batch-size slices, with an offset per cell; its interval resa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from sweeplaw.analysis.hyperlaws.knob_law import Estimate, widened
 from sweeplaw.analysis.hyperlaws.pooled import resampled_cells
 from sweeplaw.analysis.tables.display import Shown, finite
 from sweeplaw.analysis.tuning.cells import CellTable
-from sweeplaw.analysis.tuning.optimum import optima
+from sweeplaw.analysis.tuning.optimum import CellOptimum, optima
 from sweeplaw.trials.errors import InputError
 
 Array = NDArray[np.float64]
@@ -31,6 +32,7 @@ RULES = {"square-root": SQUARE_ROOT, "linear": LINEAR}
 SAME_RULE = 0.03  # margin of the interval before a rule is excluded: slices of planted surfaces err by up to .02
 OVERHEAD = 1.2  # tokens over the minimum at the critical batch (Zhang et al. 2024, arXiv 2410.21676)
 FEWEST_CELLS = 4
+REASONS = 3  # why the best learning rate of a slice is not known, that are told
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -71,9 +73,10 @@ def batch_rule(
 ) -> BatchRule:
     """Return the rule in ``table``, whose knobs include ``lr`` and ``batch``. Raise InputError if no slice has one."""
     i, j = table.knobs.index(lr), table.knobs.index(batch)
-    cell, x, y, weight = _slices(table, i, j)
+    found = _optima_of_slices(table, i, j)
+    cell, x, y, weight = _slices(found)
     if len(np.unique(cell)) == 0:
-        raise InputError(f"no batch size has an optimum of {lr} in two slices of one cell", where="batch-lr")
+        raise InputError(_without_slices(found, lr, batch), where="batch-lr")
     slope = _slopes(cell, x, y, weight, np.ones((1, len(table.cells))))[0]
     draws = _slopes(cell, x, y, weight, resampled_cells(table.recipe, resamples, seed))
     draws = widened(draws[np.isfinite(draws)], slope, len(np.unique(cell)) - 1)
@@ -91,16 +94,29 @@ def batch_rule(
     )
 
 
-def _slices(table: CellTable, i: int, j: int) -> tuple[NDArray[np.int64], Array, Array, Array]:
-    """Return cell, log batch, log of the best lr and its weight for each batch-size slice with an optimum."""
+def _optima_of_slices(table: CellTable, i: int, j: int) -> Sequence[CellOptimum]:
+    """Return what is known of the best lr of each slice: the runs of one batch size in one cell."""
     frame = pl.DataFrame(
         {"cell": table.cell, "batch": table.levels[:, j], "lr": np.exp(table.x[:, i]), "loss": np.exp(table.z)}
     )
-    found = [one for one in optima(frame, ["cell", "batch"], ["lr"], "loss") if one.supported]
-    per_cell: dict[int, int] = {}
-    for one in found:
-        per_cell[one.cell["cell"]] = per_cell.get(one.cell["cell"], 0) + 1
-    kept = [one for one in found if per_cell[one.cell["cell"]] > 1]
+    return optima(frame, ["cell", "batch"], ["lr"], "loss")
+
+
+def _without_slices(found: Sequence[CellOptimum], lr: str, batch: str) -> str:
+    """Return that no cell has two slices with an optimum, and why the first ones without one have none."""
+    known = sum(one.supported for one in found)
+    why = dict.fromkeys(one.verdict for one in found if not one.supported)
+    first = "".join(f"\n  - {verdict}" for verdict in list(why)[:REASONS])
+    return (
+        f"no cell has two values of {batch} at which the best {lr} is determined: it is at {known} of {len(found)}"
+        + (f"; elsewhere:{first}" if first else "")
+    )
+
+
+def _slices(found: Sequence[CellOptimum]) -> tuple[NDArray[np.int64], Array, Array, Array]:
+    """Return cell, log batch, log of the best lr and its weight for each batch-size slice with an optimum."""
+    per_cell = Counter(one.cell["cell"] for one in found if one.supported)
+    kept = [one for one in found if one.supported and per_cell[one.cell["cell"]] > 1]
     knobs = [one.knob("lr") for one in kept]
     error = np.array([np.log((k.high or np.nan) / (k.low or np.nan)) / 3.92 for k in knobs])
     typical = np.median(error) if len(error) else 1.0  # no slice may weigh more than a typical one

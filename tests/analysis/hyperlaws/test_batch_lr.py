@@ -17,6 +17,7 @@ from sweeplaw.analysis.tuning.cells import CellTable, cell_table
 from sweeplaw.analysis.tuning.importance import importance
 from sweeplaw.analysis.tuning.optimum import optima
 from sweeplaw.analysis.tuning.plateau import plateau, pooled, widths
+from sweeplaw.trials.errors import InputError
 
 
 def runs(exponent: float, noise: float = 0.0004) -> pl.DataFrame:
@@ -152,3 +153,11 @@ def test_a_rule_within_the_margin_of_the_interval_is_not_excluded(
     low: float | None, high: float | None, words: str
 ) -> None:
     assert words in _verdict(Estimate(0.7, low, high))
+
+
+def test_without_two_slices_that_have_an_optimum_the_message_says_why() -> None:
+    frame = runs(0.5).filter(pl.col("lr") == pl.col("lr").min().over("N", "D", "batch_tokens"))
+    frame = pl.concat([frame, frame.with_columns(pl.col("lr") * 2, pl.col("val_loss") * 1.01)])
+    table = cells(frame)
+    with pytest.raises(InputError, match=r"best lr is determined: it is at 0 of \d+; elsewhere:\n  - no interval"):
+        batch_rule(table, features(table), "lr", "batch_tokens", resamples=20)
