@@ -33,7 +33,9 @@ def hyperlaw(
     recipe: Recipes = None,
     on: Annotated[
         list[str] | None,
-        typer.Option(metavar="KNOB=AXES", help="Axes of one knob's law (default: D for a batch size, else all)."),
+        typer.Option(
+            metavar="KNOB=AXES", help="Axes of one knob's law (default: D for a batch size, else all; repeatable)."
+        ),
     ] = None,
     let: Let = None,
     where: Where = None,

@@ -31,22 +31,30 @@ def recipes(
     standard: Annotated[str, typer.Option(metavar="NAME", help="The recipe whose data the others save.")] = "standard",
     limit: Annotated[
         list[str] | None,
-        typer.Option("--limit", metavar="NAME=K,N", help="Axes in which a recipe is taken to its limit, or none."),
+        typer.Option(
+            "--limit", metavar="NAME=K,N", help="Axes in which a recipe is taken to its limit, or none (repeatable)."
+        ),
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option("--column", metavar="ROLE=EXPR", help="The column of recipe, N, U, K, loss, error, ... "),
+        typer.Option(
+            "--column", metavar="ROLE=EXPR", help="The column of recipe, N, U, K, loss, error, ... (repeatable)."
+        ),
     ] = None,
     knob: Annotated[
         list[str] | None, typer.Option("--knob", metavar="NAME", help="A further tuned column (repeatable).")
     ] = None,
     retained: Annotated[
         list[str] | None,
-        typer.Option("--retained", metavar="STUDENT=TEACHER", help="Share of the teacher's gain that a student keeps."),
+        typer.Option(
+            "--retained",
+            metavar="STUDENT=TEACHER",
+            help="Share of the teacher's gain that a student keeps (repeatable).",
+        ),
     ] = None,
     crossing: Annotated[
         list[str] | None,
-        typer.Option("--crossing", metavar="A,B,AXIS", help="Where A overtakes B along N, U or compute."),
+        typer.Option("--crossing", metavar="A,B,AXIS", help="Where A overtakes B along N, U or compute (repeatable)."),
     ] = None,
     noise: Annotated[
         float | None, typer.Option(min=0.0, metavar="NATS", help="Standard deviation of a run, if no seeds repeat.")

@@ -37,7 +37,10 @@ def evaluate(
     nested: Annotated[bool, typer.Option("--nested", help="Only the first 1, 2, … models, not every subset.")] = False,
     task: Annotated[
         list[str] | None,
-        typer.Option(metavar="TASK", help="loss:CORPUS, choice:FILE or lm-eval:TASK, instead of the validation loss."),
+        typer.Option(
+            metavar="TASK",
+            help="loss:CORPUS, choice:FILE or lm-eval:TASK, instead of the validation loss (repeatable).",
+        ),
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
     json: Json = False,
