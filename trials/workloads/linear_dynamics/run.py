@@ -176,7 +176,7 @@ def _expected(spec: TrialSpec, task: LinearTask) -> Numbers:
         "theory_loss": theory.flow_risk(ratio, spec["time"], noise, init),
         "theory_best_time": _known(when),
         "theory_best_time_loss": least,
-        "theory_ridge_loss": theory.ridge_risk(ratio, ridge, noise) if ridge else None,
+        "theory_ridge_loss": theory.ridge_risk(ratio, ridge, noise),
     }
 
 

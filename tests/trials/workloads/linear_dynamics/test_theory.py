@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from sweeplaw.trials.record import Outcome
+from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads.linear_dynamics import exponents, theory
 from sweeplaw.trials.workloads.linear_dynamics.flow import RIDGES, risks, sample_flow
 from sweeplaw.trials.workloads.linear_dynamics.population import LinearTask, linear_task
+from sweeplaw.trials.workloads.registry import load
 
 DRAWS = 400
 
@@ -174,3 +180,17 @@ def test_the_exponent_in_samples_is_that_of_long_training_on_draws() -> None:
         found = [risks(task, draw(task, samples, seed)[0].students(np.array([1e12]))).item() for seed in range(12)]
         means.append(np.mean(found))
     assert np.log(means[0] / means[1]) / np.log(4) == pytest.approx(exponents.in_samples(capacity, decay), abs=0.12)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("samples", "left"), [(200, 0.5), (800, 0.0)])
+def test_without_noise_the_best_ridge_misses_what_the_samples_do_not_span(
+    tmp_path: Path, samples: int, left: float
+) -> None:
+    """The teacher of norm 1 has equal power in 400 directions, of which the samples span at most ``samples``."""
+    workload = load("linear_dynamics")
+    values = workload.resolve({"dimension": 400, "samples": samples, "time": 5})
+    (*_, ended) = workload.run([TrialSpec.of(workload.name, workload.knobs, values)], Context("cpu", tmp_path))
+    assert isinstance(ended, Outcome)
+    assert ended.metrics["theory_ridge_loss"] == pytest.approx(left, abs=1e-12)
+    assert ended.metrics["ridge_loss"] == pytest.approx(left, abs=0.1)
