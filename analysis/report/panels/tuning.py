@@ -14,7 +14,7 @@ from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.panels.knobs import HEIGHT, MOST_CELLS, TOP, cell_key
 from sweeplaw.analysis.report.panels.shades import fill, most_even, stroke
 from sweeplaw.analysis.tables.families import Axes
-from sweeplaw.analysis.tuning.experiment.experiment import WITHIN, PlaceDrawn, tuning_experiment
+from sweeplaw.analysis.tuning.experiment.experiment import WITHIN, PlaceDrawn, TuningExperiment, tuning_experiment
 from sweeplaw.trials.quantities import counted
 
 LEAST_SETTINGS = 8  # of a cell
@@ -28,11 +28,9 @@ def best_of_card(family: Family, by: Axes, key: str) -> Card | None:
     """
     counts = family.settings.group_by(by.n, by.d).len().filter(pl.col("len") >= LEAST_SETTINGS)
     rich = family.settings.drop_nulls([by.n, by.d, by.loss]).join(counts, on=[by.n, by.d], how="semi")
-    knobs = [knob for knob in by.knobs if rich[knob].null_count() == 0 and rich[knob].n_unique() > 1]
-    if not rich.height or not knobs:
+    if not rich.height or all(rich[knob].n_unique() == 1 for knob in by.knobs):
         return None
-    found = tuning_experiment(rich.with_columns(pl.col(by.n, by.d).cast(pl.Float64)), [by.n, by.d], knobs, by.loss,
-                              resamples=RESAMPLES)  # fmt: skip
+    found = _drawn(rich, by)
     scale = {id(place): place.at[by.n] * place.at[by.d] for place in found.places}
     shown = most_even(sorted(set(scale.values())), MOST_CELLS)
     places = sorted((one for one in found.places if scale[id(one)] in shown), key=lambda one: scale[id(one)])
@@ -75,6 +73,13 @@ def best_of_card(family: Family, by: Axes, key: str) -> Card | None:
         sheet((by.n, by.d, "k", "expected_loss", "excess"), rows),
         half=True,
     )
+
+
+def _drawn(settings: pl.DataFrame, by: Axes) -> TuningExperiment:
+    """Return what the best of k of these settings is expected to reach; one with a null knob is a setting too."""
+    setting = f"setting of {by.n}, {by.d}, {by.loss}"  # a name that none of the three can have
+    rows = settings.select(pl.col(by.n, by.d).cast(pl.Float64), by.loss).with_row_index(setting)
+    return tuning_experiment(rows, [by.n, by.d], [setting], by.loss, resamples=RESAMPLES)
 
 
 def _finding(places: Sequence[PlaceDrawn]) -> str:

@@ -45,3 +45,21 @@ def test_cells_with_few_settings_are_counted_in_the_caption_and_alone_give_no_ca
     assert "1 cell with fewer than 8 left out." in made.caption
     (family,) = families(runs({1e9: many[:4]}), BY)
     assert best_of_card(family, BY, "k") is None
+
+
+def test_settings_with_a_null_knob_are_settings_like_others() -> None:
+    """A second knob with few values neither merges the settings of a knob that is null in some, nor ends the report."""
+    losses = [2.0] * 5 + [2.1] * 5
+    plain = runs({1e7: losses})
+    with_null = plain.with_columns(
+        lr=pl.when(pl.col("lr") < 0.075).then("lr"),
+        wd=pl.when(pl.col("lr") < 0.075).then(0.1).otherwise(10 * pl.col("lr")),
+    )
+    by = Axes("size", "tokens", "loss", (), ("lr", "wd"))
+    titles = []
+    for table, axes in ((plain, BY), (with_null, by)):
+        (family,) = families(table, axes)
+        made = best_of_card(family, axes, "k")
+        assert made is not None
+        titles.append(made.title)
+    assert titles[0] == titles[1]
