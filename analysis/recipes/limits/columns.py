@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.recipes.limits.noise import LARGEST
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.analysis.tables.sql.expressions import check_columns, condition, parse
 from sweeplaw.trials.errors import InputError, gathered, nearest
@@ -34,6 +35,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "validation": ("validation", "validation_set"),
 }
 REQUIRED = ("N", "U", "loss")
+COUNTS = ("epochs", "tokens", "flops", "teacher_flops")
 TEXTS = ("recipe", "subset", "validation")
 KNOBS = ("epochs", "lr", "weight_decay")  # what is tuned, beside what launches say
 TRAINING = 6.0  # FLOPs per parameter and token (Kaplan et al. 2020)
@@ -245,13 +247,17 @@ def _number(role: str, text: str | None) -> float | None:
 
 
 def _check_values(frame: pl.DataFrame, notes: Sequence[str]) -> None:
-    """Raise InputError for losses, N and U that are not positive, U that is infinite, and K that counts no members."""
-    k, positive = pl.col("K"), "a positive number"
+    """Raise InputError for losses, N and U that are not positive, U that is infinite, K that counts no members, errors
+    that are none, and negative counts.
+    """
+    k, error, positive = pl.col("K"), pl.col("error"), "a positive number"
     odd = {
         "loss": (pl.col("loss") <= 0, positive),
         "N": (pl.col("N") <= 0, f"{positive}, or inf for a limit"),
         "U": ((pl.col("U") <= 0) | pl.col("U").is_infinite(), positive),
         "K": ((k < 1) | (k.is_finite() & (k != k.floor())), "a whole number, 1 or more, or inf for a limit"),
+        "error": ((error < 0) | ((error > LARGEST) & error.is_not_nan()), f"a standard error, 0 to {LARGEST:g}"),
+        **{role: (pl.col(role) < 0, "0 or more") for role in COUNTS},
     }
     faults = []
     for role, (is_odd, accepted) in odd.items():

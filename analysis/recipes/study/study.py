@@ -16,6 +16,7 @@ from sweeplaw.analysis.recipes.limits.cells import EnsembleCurve, cells
 from sweeplaw.analysis.recipes.limits.columns import Runs, read_runs
 from sweeplaw.analysis.recipes.limits.levels import RecipeLimits, recipe_of
 from sweeplaw.analysis.recipes.limits.multiples import Multiple, multiples
+from sweeplaw.analysis.recipes.limits.noise import LARGEST
 from sweeplaw.analysis.recipes.limits.scenarios import ESTIMATE, Scenarios
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.trials.errors import InputError, nearest, shown
@@ -132,8 +133,8 @@ def recipe_limits(
 
 def _check(noise: Any, draws: Any, level: Any) -> None:
     faults = []
-    if noise is not None and not (isinstance(noise, int | float) and 0 <= noise < np.inf):
-        faults.append(f"noise = {shown(noise)} (accepted: a standard deviation in nats, 0 or more)")
+    if noise is not None and not (isinstance(noise, int | float) and 0 <= noise <= LARGEST):
+        faults.append(f"noise = {shown(noise)} (accepted: a standard deviation in nats, 0 to {LARGEST:g})")
     if not isinstance(draws, int) or draws < 0:
         faults.append(f"draws = {shown(draws)} (accepted: a whole number, 0 or more)")
     if not isinstance(level, int | float) or not 0.5 <= level < 1:

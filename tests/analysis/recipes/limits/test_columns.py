@@ -22,12 +22,14 @@ def test_every_odd_value_is_said_in_one_message():
     inf, nan = float("inf"), float("nan")
     runs = table(
         loss=[nan, -1.0, inf, 3.0, 3.0, 3.0], N=[1e6, 1e6, 1e6, -5.0, 1e6, 1e6], U=[1e7, 1e7, 1e7, 1e7, 0.0, inf],
-        K=[1.0, 1.0, 1.0, 1.5, 0.0, 1.0],
+        K=[1.0, 1.0, 1.0, 1.5, 0.0, 1.0], error=[nan, 0.1, 0.1, -0.1, 0.0, 1e308],
+        flops=[1.0, 1.0, 1.0, 1.0, -2.0, 0.0],
     )  # fmt: skip
     with pytest.raises(InputError) as caught:
         read_runs(runs)
     assert [fault.split(" (")[0] for fault in caught.value.faults] == [
         "loss = -1 in 1 row", "N = -5 in 1 row", "U = 0, inf in 2 rows", "K = 1.5, 0 in 2 rows",
+        "error = -0.10000000000000001, 1e+308 in 2 rows", "flops = -2 in 1 row",
     ]  # fmt: skip
     assert caught.value.hints == ("2 rows without N, U, loss or a finite loss left out",)
 

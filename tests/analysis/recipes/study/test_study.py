@@ -278,6 +278,7 @@ def test_a_study_without_the_standard_recipe_says_so():
         ({"limits": {"jiont": ("K",)}}, "did you mean 'joint'"),
         ({"limits": {"joint": ("U",)}}, "(accepted: K, N)"),
         ({"noise": -1}, "noise = -1"),
+        ({"noise": 1e308}, "noise = 1e+308 (accepted: a standard deviation in nats, 0 to 1e+150)"),
         ({"draws": 1.5}, "draws = 1.5"),
         ({"level": 2}, "level = 2"),
         ({"knobs": ["depth"]}, "depth"),
