@@ -65,8 +65,13 @@ class Knob:
         if self.choices and coerced not in self.choices:
             raise ValueError(f"{shown(coerced)} is not one of {', '.join(self.choices)}")
         if isinstance(coerced, int | float) and not self.low <= coerced <= self.high:
-            raise ValueError(f"{coerced!r} is outside [{self.low:g}, {self.high:g}]")
+            raise ValueError(f"{coerced!r} is outside [{_exact(self.low)}, {_exact(self.high)}]")
         return coerced
+
+
+def _exact(bound: float) -> str:
+    """Return a bound so that no value that it refuses looks accepted."""
+    return short if float(short := f"{bound:g}") == bound else str(bound)
 
 
 def _coerce(knob: Knob, value: Any) -> Value:

@@ -235,8 +235,10 @@ def _axes(file: SweepFile, accepted: Mapping[str, Knob], faults: list[str]) -> I
 
 
 def _seeds(file: SweepFile, accepted: Mapping[str, Knob], faults: list[str]) -> Iterator[Axis]:
-    if "seed" in {*file.scientific, *file.nuisance, *file.fixed, *file.derived}:
+    tables = (file.scientific, file.nuisance, file.fixed, file.derived, *file.zip)
+    if any("seed" in table for table in tables):
         faults.append("seed: seeds are given by the top-level key seeds = [0, 1, …], not as an axis")
+        return
     seeds = list(range(file.seeds)) if isinstance(file.seeds, int) else file.seeds
     if not seeds:
         faults.append(f"seeds: {file.seeds!r}; accepted is a positive number of seeds or a list of them")

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,16 @@ def test_values_that_a_table_cannot_hold_are_refused(type_, accepted, refused):
     for value in refused:
         with pytest.raises(ValueError, match="is not"):
             knob.coerce(value)
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "said"),
+    [
+        (1 - 1e-9, 1.0, "outside [0, 0.999999999]"),
+        (2**24, 2.0**24 + 1, "outside [0, 16777216]"),
+        (1e9, 2e9, "[0, 1e+09]"),
+    ],
+)
+def test_a_bound_is_said_so_that_the_refused_value_is_not_within_it(bound, value, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Knob("x", "float", None, "", "", low=0, high=bound).coerce(value)

@@ -126,6 +126,17 @@ def test_a_knob_in_two_places_is_a_fault():
         parse(HEAD + "[scientific]\nparams = [1]\ntokens = 1\n[nuisance]\nlr = [1]\n[fixed]\nlr = 2\n")
 
 
+@pytest.mark.parametrize(
+    "place", ["[nuisance]\nseed = [1]\n", "[fixed]\nseed = 1\n", '[[zip]]\nrole = "nuisance"\nseed = [1]\n']
+)
+def test_seeds_as_an_axis_are_one_fault_that_says_where_they_are_given(place):
+    with pytest.raises(InputError) as caught:
+        parse(f"{HEAD}[scientific]\nparams = [1]\ntokens = 1\n{place}")
+    assert [fault for fault in caught.value.faults if fault.startswith("seed:")] == [
+        "seed: seeds are given by the top-level key seeds = [0, 1, …], not as an axis"
+    ]
+
+
 def test_a_range_without_num_needs_a_random_search():
     body = "[scientific]\nparams = [1]\ntokens = 1\n[nuisance]\nlr = { log = [0.1, 1] }\n"
     with pytest.raises(InputError, match="a grid needs"):

@@ -59,16 +59,18 @@ def training_pairs(pairs: int, count: int, seed: int) -> Integers:
 def faults(knobs: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each setting of the data that leaves nothing to learn or to validate."""
     operation, modulus, fraction = knobs["operation"], knobs["modulus"], knobs["train_fraction"]
+    found = []
     if operation == "division" and not is_prime(modulus):
         primes = " or ".join(map(str, nearest_primes(modulus)))
-        return [f"modulus = {modulus} is no prime, so that division is undefined (accepted: a prime, such as {primes})"]
+        found.append(
+            f"modulus = {modulus} is no prime, so that division is undefined (accepted: a prime, such as {primes})"
+        )
     pairs, count = pair_count(operation, modulus), training_count(operation, modulus, fraction)
-    found = []
     if not 0 < count < pairs:
         kind = "training" if count < 1 else "validation"
         limits = f"above {0.5 / pairs:.3g} and below {1 - 0.5 / pairs:.6g}"
         found.append(f"train_fraction = {fraction:g} of {pairs} pairs leaves no {kind} pair (accepted: {limits})")
-    elif knobs["batch_pairs"] > count:
+    if 0 < count < knobs["batch_pairs"]:
         found.append(
             f"batch_pairs = {knobs['batch_pairs']} is more than the {count} training pairs "
             f"(accepted: 1 to {count}; 0 for all of them)"

@@ -24,7 +24,9 @@ KNOBS = (
         "smoothness r of the target: coefficient i is i^-(1/2 + r capacity)",
         high=100,
     ),
-    Knob("ridge", "float", 0.0, "", "penalty, added to the kernel matrix; 0 interpolates", member=True, low=0),
+    Knob(
+        "ridge", "float", 0.0, "", "penalty, added to the kernel matrix; 0 interpolates", member=True, low=0, high=1e30
+    ),
     Knob(
         "ridge_choice",
         "str",
@@ -34,7 +36,7 @@ KNOBS = (
         member=True,
         choices=(GIVEN, OPTIMAL),
     ),
-    Knob("noise", "float", 0.0, "", "standard deviation of the label noise", member=True, low=0),
+    Knob("noise", "float", 0.0, "", "standard deviation of the label noise", member=True, low=0, high=1e9),
     Knob("seed", "int", 0, "", "another draw of samples, noise and features", member=True),
 )
 SIZES = ("samples", "features", "dimension", "ensemble")

@@ -80,6 +80,16 @@ def test_exponents_for_which_the_theory_diverges_are_refused(values: dict[str, A
     assert fault in str(refused.value)
 
 
+def test_a_variance_that_64_bits_do_not_hold_is_refused_and_the_largest_exponent_has_a_risk() -> None:
+    with pytest.raises(InputError, match=r"capacity_exponent = 100 with dimension = 2000 .accepted: at most 87\.85"):
+        spec(capacity_exponent=100.0, decay_exponent=2.0, dimension=2000)
+    (*_, ended) = WORKLOAD.run(
+        [spec(capacity_exponent=87.8, decay_exponent=2.0, dimension=2000)], Context("cpu", Path())
+    )
+    assert isinstance(ended, Outcome)
+    assert ended.metrics["val_loss"] == pytest.approx(sum(k**-2.0 for k in range(2, 2001)))  # the first is learned
+
+
 @pytest.mark.parametrize(
     ("values", "unread"),
     [({"dynamics": "flow", "batch": 4, "steps": 7}, 2), ({"dynamics": "sgd", "samples": 8, "time": 3.0}, 2)],

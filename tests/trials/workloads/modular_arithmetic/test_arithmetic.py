@@ -71,8 +71,16 @@ def test_settings_that_do_not_go_together_are_refused(values: dict[str, Any], sa
 
 def test_all_faults_are_said_at_once() -> None:
     with pytest.raises(InputError) as refused:
-        cost_of(operation="division", modulus=48, model="transformer", width=30, hidden_layers=2)
-    assert len(refused.value.faults) == 3
+        cost_of(
+            operation="division",
+            modulus=48,
+            train_fraction=1.0,
+            batch_pairs=9999,
+            model="transformer",
+            width=30,
+            hidden_layers=2,
+        )
+    assert len(refused.value.faults) == 5
 
 
 def test_the_limits_that_are_said_are_accepted() -> None:

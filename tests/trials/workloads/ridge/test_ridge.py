@@ -110,7 +110,12 @@ def test_n_is_the_features_of_all_predictors_and_d_the_samples() -> None:
         ({"features": 65}, "features = 65 is above dimension = 64 (accepted: at most as many features as modes)"),
         ({"capacity_exponent": 1.0}, "capacity_exponent = 1 (accepted: above 1, where the sum of the eigenvalues"),
         ({"source_exponent": 0.0}, "source_exponent = 0 (accepted: above 0, where the target has finite power)"),
-        ({"ridge": -1.0}, "ridge: -1.0 is outside [0, inf]"),
+        ({"ridge": -1.0}, "ridge: -1.0 is outside [0, 1e+30]"),
+        ({"noise": 1e10}, "noise: 10000000000.0 is outside [0, 1e+09]"),
+        (
+            {"capacity_exponent": 100.0, "dimension": 2000},
+            "capacity_exponent = 100 with dimension = 2000 (accepted: at most 87.85",
+        ),
         ({"ridge_choice": "best"}, "'best' is not one of given, optimal"),
     ],
 )
@@ -118,6 +123,25 @@ def test_what_has_no_theory_is_refused_with_what_has(values: dict[str, Any], sai
     with pytest.raises(InputError) as raised:
         specs(values)
     assert said in str(raised.value)
+
+
+def test_trials_at_the_bounds_of_every_knob_end_with_their_loss() -> None:
+    """None raises, which would end the trials that are packed with it."""
+    corners = [
+        {"noise": noise, "ridge": ridge, "ridge_choice": choice}
+        for noise in (0.0, 1e-300, 1e9)
+        for ridge in (0.0, 1e-320, 1e30)
+        for choice in ("given", "optimal")
+    ]
+    for capacity in (1.0000001, 100.0):
+        for row in metrics(
+            *({**corner, "capacity_exponent": capacity, "source_exponent": 100.0} for corner in corners)
+        ):
+            assert row["val_loss"] is not None
+    power = sum(i ** -(1 + 2 * 0.4 * 2.0) for i in range(1, 65))
+    (shrunk,) = metrics({"ridge": 1e30, "noise": 0.0})
+    assert shrunk["val_loss"] == pytest.approx(power)  # the risk of predicting zero
+    assert shrunk["theory_loss"] == pytest.approx(power)
 
 
 def test_all_faults_of_sizes_and_exponents_are_in_one_message() -> None:
