@@ -19,7 +19,7 @@ def one_setting(families: Sequence[Family], by: Axes) -> Transfer | None:
     """Return one setting of the knobs for all families, sizes and budgets, tuned on half of them.
 
     None if there are fewer than `LEAST_WORKLOADS` of them, or fewer than `LEAST_SETTINGS` were run in every one of the
-    half that it is tuned on.
+    half that it is tuned on. Runs with a null knob are left out: without the knob they would be averaged with others.
     """
     workload = [*by.families, by.n, by.d]
     used = [family.trials.select(*workload, *by.knobs, by.loss) for family in families]
@@ -27,7 +27,7 @@ def one_setting(families: Sequence[Family], by: Axes) -> Transfer | None:
     if not rows.height or rows.select(workload).n_unique() < LEAST_WORKLOADS:
         return None
     varied = [name for name in workload if rows[name].n_unique() > 1]
-    knobs = [knob for knob in by.knobs if rows[knob].null_count() == 0 and rows[knob].n_unique() > 1]
+    knobs = [knob for knob in by.knobs if rows[knob].n_unique() > 1]
     if not knobs:
         return None
     try:

@@ -57,6 +57,17 @@ def test_the_card_says_how_far_the_setting_is_from_the_best_of_each_workload_it_
     assert all("corpus=b, params=" in drawing for drawing in card.drawings)
 
 
+def test_runs_with_a_null_knob_are_left_out_and_no_losses_of_other_settings_are_averaged() -> None:
+    """A second knob tells them apart: its runs are 1 above the others, and have no lr."""
+    apart = runs().with_columns(lr=None, beta2=0.95, val_loss=pl.col("val_loss") + 1)
+    both = pl.concat([runs(), apart], how="vertical_relaxed")
+    found = one_setting(families(both, BY), BY)
+    assert found is not None
+    assert found.single == {"lr": 2e-3, "beta2": 0.9}
+    assert found.candidates == len(RATES)
+    assert list(found.dropped.values()) == [apart.height]
+
+
 @pytest.mark.parametrize(
     "frame",
     [
