@@ -81,8 +81,10 @@ class Crossing(Shown):
 
     def headline(self) -> tuple[str, ...]:
         """Return where the curves cross, how likely that is, and the verdict."""
-        where = "no crossing" if self.estimate is None else f"crossing at {self.axis} = {self.estimate:.4g}"
         ends = f"[{self.interval.low:.4g}, {self.interval.high:.4g}] in {self.probability:.0%} of the paired draws"
+        if self.estimate is None:
+            ends = f"of the fitted curves; those of draws cross within {ends}" if self.probability else "in any draw"
+        where = "no crossing" if self.estimate is None else f"crossing at {self.axis} = {self.estimate:.4g}"
         span = f"between {self.axis} = {self.low:.3g} and {self.high:.3g}"
         return (f"{where} {ends}", f"A overtakes B {span} in {self.overtakes:.0%} of them", self.verdict())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -188,6 +190,11 @@ def test_curves_that_do_not_cross_in_the_range_have_no_estimate() -> None:
     assert found.estimate is None
     assert found.probability < 0.01
     assert found.a_better_at_high > 0.99
+    assert replace(found, probability=0.0).headline()[0] == "no crossing in any draw"
+    some = replace(found, interval=replace(found.interval, low=2.0, high=50.0), probability=0.37)
+    assert some.headline()[0] == (
+        "no crossing of the fitted curves; those of draws cross within [2, 50] in 37% of the paired draws"
+    )
 
 
 def test_a_crossing_needs_draws_on_one_axis() -> None:
