@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from sweeplaw.analysis.fitting.display.fit_card import further_warnings, sides, status_in_words
 from sweeplaw.analysis.report.answer import (
     answer,
@@ -58,6 +60,7 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
             loss_unit=report.by.units.get(report.by.loss, ""),
             data_unit=report.by.units.get("tokens") or "tokens",
             note=report.note,
+            why_empty=why_empty(report),
             title=_title(report),
             description=_description(report),
             search_pictures=[
@@ -71,6 +74,17 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
             created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
     )
+
+
+def why_empty(report: Report) -> str:
+    """Return why the report has no section; empty if it has one."""
+    if report.sections:
+        return ""
+    trials = report.everything
+    completed = trials.filter(pl.col("state") == "completed") if "state" in trials.columns else trials
+    if not completed.height:
+        return "no trial has completed yet"
+    return f"none of {counted(completed.height, 'completed trial')} has N, D and a positive finite {report.by.loss}"
 
 
 def environment() -> Environment:

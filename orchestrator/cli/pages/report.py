@@ -51,7 +51,7 @@ def report(
 
     Example: sweeplaw report results/demo --compare results/again
     """
-    from sweeplaw.analysis.report.page import write
+    from sweeplaw.analysis.report.page import why_empty, write
     from sweeplaw.analysis.report.report import make, report_values
     from sweeplaw.analysis.tables.tables import unless_damaged
     from sweeplaw.trials.errors import InputError
@@ -79,7 +79,7 @@ def report(
         typer.echo("\n".join(map(str, written.values())))
         print_notes([made.note] if made.note else [])
         if not made.sections:
-            typer.echo(" ".join(["no trial has completed yet.", *made.running]))
+            typer.echo(" ".join([f"{why_empty(made)}.", *made.running]))
         for section in made.sections:
             typer.echo(f"{section.family.name}: {_law(section)}")
             print_notes(section.family.notes)

@@ -89,6 +89,14 @@ def test_before_a_trial_has_completed_the_page_says_what_runs_and_what_a_relaunc
     assert "No trial has completed yet</strong>, so there is no law. 0 trials running now, 3 waiting." in page
 
 
+def test_completed_trials_without_a_loss_that_a_law_can_take_are_not_called_uncompleted(tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("N,D,val_loss\n1e6,1e7,0\n2e6,1e7,-3\n")
+    words = ["report", str(tmp_path / "runs.csv"), "--x", "N=N", "--x", "D=D", "--out", str(tmp_path / "page.html")]
+    said = "one of 2 completed trials has N, D and a positive finite val_loss"
+    assert f"n{said}." in CliRunner().invoke(app, words).stdout.splitlines()
+    assert f"<strong>N{said}</strong>, so there is no law." in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 def test_a_page_can_have_a_name_of_its_own(store: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["report", str(store), "--out", str(tmp_path / "new" / "friday.html")])
     assert done.exit_code == 0, done.stderr
