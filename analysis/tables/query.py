@@ -51,6 +51,11 @@ class Query:
     limit: int | None = None
     loss: str = "val_loss"
 
+    @property
+    def text(self) -> str:
+        """What may name columns."""
+        return " ".join(filter(None, [self.sql, self.where, *self.columns, *self.sort, *self.best_per]))
+
 
 @dataclass(frozen=True, slots=True)
 class QueryResult:
@@ -63,14 +68,13 @@ class QueryResult:
 def run_query(tables: Tables, query: Query) -> QueryResult:
     """Run ``query``. Raise InputError if a column or table is unknown or the SQL is not a SELECT."""
     names = tables.trials.collect_schema().names()
-    text = " ".join(filter(None, [query.sql, query.where, *query.columns, *query.sort, *query.best_per]))
-    aliases = aliases_in(text, names)
+    aliases = aliases_in(query.text, names)
     notes = [f"{alias} = {column}" for alias, column in aliases.items()]
     notes += [f"left out: {counted(count, 'row')} ({reason})" for reason, count in tables.dropped.items()]
     try:
         frame = _by_sql(tables, query, names) if query.sql is not None else _by_name(tables, query)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise explained(error, tables, text) from None
+        raise explained(error, tables, query.text) from None
     return QueryResult(frame, tuple(notes))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+
+import polars as pl
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.sql.expressions import ALIASES
@@ -30,6 +33,7 @@ _METRIC_TYPES = {  # of those that are no floats
     "score_name": "str",
     **dict.fromkeys(_STEPS, "int"),
 }
+_POLARS = {"float": pl.Float64, "int": pl.Int64, "str": pl.String}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,17 @@ def present(source: str, faults: list[str] | None = None) -> list[Entry]:
 def measured(loaded: tables.Tables) -> set[str]:
     """Return the metrics of our workloads among those of these trials; a trial may have no value of one."""
     return {metric for name in WORKLOADS.keys() & _workloads(loaded) for metric in _workload(name).metrics}
+
+
+def with_null_metrics(loaded: tables.Tables, text: str) -> tables.Tables:
+    """Return the tables with a null column for each metric of these trials' workloads that ``text`` names and none has.
+
+    A store has columns only of numbers that some trial has: none of an event that never occurred.
+    """
+    missing = measured(loaded) - {*loaded.trials.collect_schema()}
+    named = sorted(missing & {*re.findall(r"\w+", text)})
+    nulls = [pl.lit(None, _POLARS[_METRIC_TYPES.get(name, "float")]).alias(name) for name in named]
+    return replace(loaded, trials=loaded.trials.with_columns(nulls)) if nulls else loaded
 
 
 def _described(workloads: Collection[str]) -> Iterator[Entry]:

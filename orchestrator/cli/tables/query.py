@@ -17,6 +17,9 @@ from sweeplaw.orchestrator.cli.shared.output import Json, report_damage
 if TYPE_CHECKING:
     import polars as pl
 
+    from sweeplaw.analysis.tables.query import Query, QueryResult
+    from sweeplaw.analysis.tables.tables import Tables
+
 TERMINAL_ROWS = 50
 BULKY = ("spec", "versions")
 FIRST = ("state", "params_non_embedding", "tokens", "val_loss", "seeds", "seed_std", "batch_tokens")
@@ -61,7 +64,8 @@ def query(
     """
     continue_in_limited_child(timeout, sql or where or f"all of {store}")
     from sweeplaw.analysis.tables import tables
-    from sweeplaw.analysis.tables.query import Query, QueryResult, columns_of, mentioned_columns, run_query
+    from sweeplaw.analysis.tables.query import Query
+    from sweeplaw.orchestrator.monitor.column_reference import with_null_metrics
     from sweeplaw.trials.errors import InputError
 
     form = frames.output_format(json=json, csv=csv, ndjson=ndjson, latex=latex, out=out)
@@ -73,14 +77,16 @@ def query(
 
     def ask(verify: bool) -> tuple[QueryResult, list[str], tuple[str, ...]]:
         loaded = tables.load(store, states=names(states) or None, verify=verify)
-        if not brief:
-            return run_query(loaded, question), [], loaded.faults
-        every = columns_of(loaded, question)
-        mentioned = mentioned_columns(question, every)
-        return run_query(loaded, replace(question, columns=_ordered(every, mentioned))), mentioned, loaded.faults
+        try:
+            return _answer(loaded, question, brief)
+        except InputError:
+            known = with_null_metrics(loaded, question.text)
+            if known is loaded:
+                raise
+        return _answer(known, question, brief)
 
-    answer, mentioned, faults = tables.unless_damaged(ask)
-    notes, frame = list(answer.notes), answer.frame
+    result, mentioned, faults = tables.unless_damaged(ask)
+    notes, frame = list(result.notes), result.frame
     if brief:
         frame, constant = _varying(frame, mentioned)
         notes += constant
@@ -91,6 +97,17 @@ def query(
     for note in notes:
         typer.echo(note, err=True)
     report_damage(faults)
+
+
+def _answer(loaded: Tables, question: Query, brief: bool) -> tuple[QueryResult, list[str], tuple[str, ...]]:
+    """Return the rows, the columns that a brief question mentions, and the damage to the tables."""
+    from sweeplaw.analysis.tables.query import columns_of, mentioned_columns, run_query
+
+    if not brief:
+        return run_query(loaded, question), [], loaded.faults
+    every = columns_of(loaded, question)
+    mentioned = mentioned_columns(question, every)
+    return run_query(loaded, replace(question, columns=_ordered(every, mentioned))), mentioned, loaded.faults
 
 
 def _ordered(every: Sequence[str], mentioned: Sequence[str]) -> tuple[str, ...]:

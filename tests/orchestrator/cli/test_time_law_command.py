@@ -10,9 +10,11 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from sweeplaw.analysis.tables import tables
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.launch.launch import launch
+from sweeplaw.orchestrator.monitor.column_reference import with_null_metrics
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
@@ -95,6 +97,24 @@ def test_a_store_in_which_no_trial_or_every_trial_had_the_event_has_a_law_or_a_b
     launch(plan(parse(GROKKING.format(steps=steps))), opened, profile.load("inline"))
     time, censored = words
     assert said in run(tmp_path / "s", "--x", "weight_decay", "--time", time, "--censored", censored)
+
+
+def test_queries_name_a_metric_that_no_trial_has(tmp_path, capfd):
+    opened = Store.open(str(tmp_path / "s"), create=True)
+    launch(plan(parse(GROKKING.format(steps=20))), opened, profile.load("inline"))
+
+    def rows(*words: str) -> list[dict[str, object]]:
+        done = CliRunner().invoke(app, ["query", str(tmp_path / "s"), *words, "--json"], catch_exceptions=False)
+        return json.loads(done.output or capfd.readouterr().out)
+
+    assert rows("SELECT count(*) AS runs, count(grok_step) AS grokked FROM trials") == [{"runs": 2, "grokked": 0}]
+    assert rows("--where", "grok_step IS NULL", "--columns", "weight_decay,grok_step", "--sort", "weight_decay") == [
+        {"weight_decay": 0.5, "grok_step": None},
+        {"weight_decay": 1.0, "grok_step": None},
+    ]
+    loaded = tables.load(str(tmp_path / "s"))
+    assert with_null_metrics(loaded, "grok_step + 1").trials.collect_schema()["grok_step"] == pl.Int64
+    assert with_null_metrics(loaded, "nope, val_loss, grok_steps") is loaded
 
 
 def test_a_column_that_is_not_there_and_an_unknown_name_are_refused(table):
