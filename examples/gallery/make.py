@@ -57,6 +57,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             options.out = options.stores = Path(folder)
             make(replace(SMALLEST, phenomena=SMALLEST.phenomena[:1]), options)
+        print(f"{SMALLEST.phenomena[0].claim} The page of it was made, and is gone.")
         return
     options.out.mkdir(parents=True, exist_ok=True)
     for page in PAGES:

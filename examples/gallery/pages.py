@@ -133,7 +133,7 @@ PAGES = (
                     "STORE",
                     "SELECT loss_function, orthogonal_gradient, median(train_loss) AS train_loss, median(val_accuracy) "
                     "AS val_accuracy, count(grok_step) AS grokked FROM trials "
-                    "GROUP BY loss_function, orthogonal_gradient",
+                    "GROUP BY loss_function, orthogonal_gradient ORDER BY loss_function, orthogonal_gradient",
                 ),
                 learns_without_decay,
                 remark="Medians over three seeds. StableMax still rises at the last step and has not passed .99.",

@@ -53,7 +53,12 @@ THEORY = (
                 "At the best ridge, more features and more samples are never worse.",
                 MORE,
                 f"{RANDOM}/more_is_better.toml",
-                ("query", "STORE", f"SELECT features, samples, {MEANS} FROM trials GROUP BY features, samples"),
+                (
+                    "query",
+                    "STORE",
+                    f"SELECT features, samples, {MEANS} FROM trials "
+                    "GROUP BY features, samples ORDER BY features, samples",
+                ),
                 more_is_better,
                 pictures=("f0-n",),
             ),
@@ -66,7 +71,7 @@ THEORY = (
                     "query",
                     "STORE",
                     "SELECT ridge_choice, ridge, features, median(val_loss) AS loss FROM trials "
-                    "GROUP BY ridge_choice, ridge, features",
+                    "GROUP BY ridge_choice, ridge, features ORDER BY ridge_choice, ridge, features",
                 ),
                 double_descent,
                 pictures=("f0-n",),
@@ -79,14 +84,19 @@ THEORY = (
                 f"{RANDOM}/best_ridge.toml",
                 ("query", "STORE", "SELECT samples, noise, ridge FROM best", "--best-per", "samples,noise"),
                 best_ridge_rises,
-                pictures=("f0-best0",),
+                pictures=("f0-knob0",),
             ),
             Phenomenon(
                 "one_beats_many",
                 "Of one number of features in all, one model beats any ensemble of smaller ones.",
                 "Ruben, Tong, Chaudhry & Pehlevan 2024, No free lunch from random feature ensembles, arXiv:2412.05418",
                 f"{RANDOM}/ensembles.toml",
-                ("query", "STORE", f"SELECT samples, ensemble, {MEANS} FROM trials GROUP BY samples, ensemble"),
+                (
+                    "query",
+                    "STORE",
+                    f"SELECT samples, ensemble, {MEANS} FROM trials "
+                    "GROUP BY samples, ensemble ORDER BY samples, ensemble",
+                ),
                 one_beats_many,
             ),
         ),
@@ -115,6 +125,8 @@ THEORY = (
                 exponent(1.0),
                 pictures=("f0-d",),
                 report=("--x", "D=time"),
+                remark="The interval is narrower than the last digits here: what 4 million coordinates leave out bends "
+                "the curve by less than a per mille.",
             ),
             Phenomenon(
                 "exponent_samples",
@@ -135,7 +147,7 @@ THEORY = (
                     "STORE",
                     "SELECT samples, noise, avg(best_time_loss) AS stopped, avg(ridge_loss) AS ridge, "
                     "avg(theory_best_time_loss) AS theory, stddev(best_time_loss) / sqrt(count(*)) AS error "
-                    "FROM trials GROUP BY samples, noise",
+                    "FROM trials GROUP BY samples, noise ORDER BY samples, noise",
                 ),
                 stopping_is_nearly_ridge,
                 pictures=("f0-d",),
@@ -150,9 +162,11 @@ THEORY = (
                     "query",
                     "STORE",
                     "SELECT samples, noise, exp(avg(ln(best_time))) AS stopped_at, avg(theory_best_time) AS "
-                    "theory_time FROM trials GROUP BY samples, noise",
+                    "theory_time FROM trials GROUP BY samples, noise ORDER BY samples, noise",
                 ),
                 stops_later,
+                remark="Every neighbour is on its side. The time is off theory where the optimum is flat, the "
+                "loss there is not.",
             ),
         ),
     ),
@@ -186,9 +200,13 @@ THEORY = (
                 "The best learning rate of a step of SGD is B / (B + 129): linear up to the critical batch, then flat.",
                 "McCandlish, Kaplan, Amodei et al. 2018, An empirical model of large-batch training, arXiv:1812.06162",
                 "orchestrator/sweeps/dynamics/critical_batch.toml",
-                ("query", "STORE", "SELECT batch, lr, avg(val_loss) AS loss FROM trials GROUP BY batch, lr"),
+                (
+                    "query",
+                    "STORE",
+                    "SELECT batch, lr, avg(val_loss) AS loss FROM trials GROUP BY batch, lr ORDER BY batch, lr",
+                ),
                 best_lr_saturates(129),
-                pictures=("f0-best0",),
+                pictures=("f0-knob0",),
                 remark="The critical batch is width (1 + noise^2) + 1; the 1 is that of Gaussian fourth moments.",
             ),
         ),
