@@ -74,7 +74,8 @@ def _knob_cards(section: Section, values: Mapping[str, Any], prefix: str) -> lis
     for k, knob in enumerate(by.knobs):
         cards.append(sweep_card(family, by, knob, optima, f"{prefix}-knob{k}"))
         cards.append(optimum_card(by, knob, optima, laws.get(knob), f"{prefix}-best{k}"))
-    cards.append(best_of_card(family, by, f"{prefix}-best-of"))
+    if section.drawn is not None:
+        cards.append(best_of_card(section.drawn, family, by, f"{prefix}-best-of"))
     return [*cards, parallel_card(family, by, by.knobs, f"{prefix}-parallel")]
 
 

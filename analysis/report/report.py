@@ -20,9 +20,11 @@ from sweeplaw.analysis.report.comparison import compared
 from sweeplaw.analysis.report.extrapolation import forecast_values, rung_values
 from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws
+from sweeplaw.analysis.report.findings.best_of import best_of, best_of_values
 from sweeplaw.analysis.report.findings.importance import KnobShares, knob_shares
 from sweeplaw.analysis.report.findings.isoflop import family_curves
 from sweeplaw.analysis.report.findings.transfer import one_setting
+from sweeplaw.analysis.report.findings.trials import failures, provenance, trial_values
 from sweeplaw.analysis.report.hyperlaw_section import HyperSection, hyper_section
 from sweeplaw.analysis.report.next_section import family_optima, next_runs
 from sweeplaw.analysis.report.read import read_families, same_family
@@ -31,7 +33,9 @@ from sweeplaw.analysis.report.search_section import SearchSection, search_sectio
 from sweeplaw.analysis.scaling.isoflop_curves import IsoflopCurves
 from sweeplaw.analysis.scaling.validation import largest
 from sweeplaw.analysis.tables.families import Axes
+from sweeplaw.analysis.tables.sql.expressions import check_columns
 from sweeplaw.analysis.tables.tables import Tables, keep, load
+from sweeplaw.analysis.tuning.experiment.experiment import TuningExperiment
 from sweeplaw.analysis.tuning.optimum import CellOptimum, unmeasured_cells
 from sweeplaw.analysis.tuning.settings import Launches
 from sweeplaw.analysis.tuning.transfer import Transfer
@@ -47,7 +51,8 @@ MAX_FAMILIES = 6  # on a page; further families are counted
 class Section:
     """One family with its laws and the optimum of every cell.
 
-    ``isoflop`` is None where runs do not group by compute, ``shares`` where fewer than two knobs were tuned.
+    ``isoflop`` is None where runs do not group by compute, ``shares`` where fewer than two knobs were tuned, and
+    ``drawn`` where no cell has many settings.
     """
 
     family: Family
@@ -58,6 +63,7 @@ class Section:
     hyper: HyperSection | None
     isoflop: IsoflopCurves | None = None
     shares: KnobShares | None = None
+    drawn: TuningExperiment | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,7 @@ def make(
     where: str | None = None,
     loss: str = "val_loss",
     x: Mapping[str, str] | None = None,
+    reported: str | None = None,
     compare: str | Path | None = None,
     verify: bool = False,
     progress: ProgressCallback = no_progress,
@@ -110,15 +117,19 @@ def make(
     """Return the report of a store or a table file. Raise InputError if there is neither a trial nor a launch.
 
     ``loss`` and ``x``, which maps N and D, are columns or SQL expressions of columns; by default those of our own
-    store. ``compare`` is another source, whose runs are compared with equal ones. ``verify`` as for `load`.
-    ``progress`` is called after each law with (laws done, laws).
+    store. ``reported`` is the column of a loss on data that picked no setting, for what selection does to ``loss``.
+    ``compare`` is another source, whose runs are compared with equal ones. ``verify`` as for `load`. ``progress`` is
+    called after each law with (laws done, laws).
     """
     read = read_families(source, where=where, loss=loss, x=x, verify=verify, unfinished=True)
     whole, tables, everything, by, found = read.whole, read.tables, read.everything, read.by, read.families
     shown = found[:MAX_FAMILIES]
+    if reported is not None:
+        check_columns(everything, [reported], numbers=[reported])
     laws = _laws(shown, by, progress)
     sections = tuple(
-        _section(family, by, everything, fitted, tables.launches) for family, fitted in zip(shown, laws, strict=True)
+        _section(family, by, everything, fitted, tables.launches, reported)
+        for family, fitted in zip(shown, laws, strict=True)
     )
     forecasts = forecast_values(source, keep(whole, ("completed",), None))
     other = None if compare is None else load(compare, verify=verify)
@@ -155,14 +166,19 @@ def _laws(shown: Sequence[Family], by: Axes, progress: ProgressCallback) -> Iter
 
 
 def _section(
-    family: Family, by: Axes, everything: pl.DataFrame, laws: Sequence[FittedSlice], launches: Launches
+    family: Family,
+    by: Axes,
+    everything: pl.DataFrame,
+    laws: Sequence[FittedSlice],
+    launches: Launches,
+    reported: str | None,
 ) -> Section:
     same = same_family(everything, family)
     found = family_optima(same, family, by)
     surface, *slices = laws
     curves, shares = family_curves(family, by, surface.fit), knob_shares(family, by)
-    hyper = _hyper(same, family, by, launches)
-    return Section(family, by, surface, tuple(slices), tuple(found), hyper, curves, shares)
+    hyper, drawn = _hyper(same, family, by, launches), best_of(family, by, reported)
+    return Section(family, by, surface, tuple(slices), tuple(found), hyper, curves, shares, drawn)
 
 
 def best_of_each_size(section: Section) -> dict[str, str]:
@@ -186,7 +202,9 @@ def report_values(report: Report) -> dict[str, Any]:
     return {
         "source": report.source,
         "columns": {"N": report.by.n, "D": report.by.d, "loss": report.by.loss, "knobs": list(report.by.knobs)},
-        "trials": _trials(report),
+        "trials": trial_values(
+            report.everything, sum(one.family.trials.height for one in report.sections), report.tables.dropped
+        ),
         "families": [_section_values(section) for section in report.sections],
         "families_left_out": report.families_left_out,
         "comparison": compared({one.family.name: one.surface.fit for one in report.sections}),
@@ -196,44 +214,11 @@ def report_values(report: Report) -> dict[str, Any]:
         "against": report.against and report.against.to_dict(),
         "transfer": report.transfer and report.transfer.to_dict(),
         "running": list(report.running),
-        "failures": _failures(report.everything),
+        "failures": failures(report.everything),
         "launches": [dict(launch) for launch in report.tables.launches],
         "faults": list(report.faults),
-        "provenance": _provenance(report.everything),
+        "provenance": provenance(report.everything),
     }
-
-
-def _trials(report: Report) -> dict[str, Any]:
-    trials = report.everything
-    known = trials["state"].fill_null("null") if "state" in trials.columns else pl.Series("state", [], pl.String)
-    states = known.value_counts().sort("state").iter_rows()
-    return {
-        "rows": trials.height,
-        "states": dict(states),
-        "used": sum(section.family.trials.height for section in report.sections),
-        "dropped": dict(report.tables.dropped),
-        "tokens": _total(trials, "tokens"),
-        "flops": _total(trials, "flops"),
-        "train_seconds": _total(trials, "train_seconds"),
-        **_busy(trials),
-    }
-
-
-def _total(trials: pl.DataFrame, column: str) -> float | None:
-    """Return the sum of the known values; None if there is none."""
-    if column not in trials.columns or trials[column].null_count() == trials.height:
-        return None
-    return float(trials[column].sum())
-
-
-def _busy(trials: pl.DataFrame) -> dict[str, float | None]:
-    """Return the wall seconds from the first start to the last end, and the mean number of running trials."""
-    needed = ("started_at", "ended_at", "train_seconds")
-    timed = trials.drop_nulls(needed) if set(needed) <= set(trials.columns) else trials.clear()
-    if not timed.height or not all(timed[name].dtype.is_temporal() for name in needed[:2]):  # text in a CSV file
-        return {"wall_seconds": None, "mean_running": None}
-    wall = (timed["ended_at"].max() - timed["started_at"].min()).total_seconds()  # type: ignore[operator,union-attr]
-    return {"wall_seconds": wall, "mean_running": float(timed["train_seconds"].sum()) / wall if wall > 0 else None}
 
 
 def _section_values(section: Section) -> dict[str, Any]:
@@ -249,6 +234,7 @@ def _section_values(section: Section) -> dict[str, Any]:
         "slices": [slice_values(one) for one in section.slices],
         "isoflop": section.isoflop and section.isoflop.to_dict(),
         "importance": section.shares and section.shares.to_dict(),
+        "best_of": section.drawn and best_of_values(section.drawn),
         "next_runs": [plan.to_dict() for plan in next_runs(section.family, by, section.optima, section.surface.fit)],
         "rungs": rung_values(section.surface.fit, section.optima),
         "optima": [one.to_dict() for one in section.optima],
@@ -273,21 +259,3 @@ def _extrapolation(fit: Fit) -> dict[str, Any]:
         return largest(fit).summary()
     except InputError as error:
         return {"kind": "largest", "rows": 0, "note": error.sentence()}
-
-
-def _failures(trials: pl.DataFrame) -> list[dict[str, Any]]:
-    """Return the trials that did not complete, grouped by state and message."""
-    if "state" not in trials.columns:
-        return []
-    absent = [pl.lit(None, pl.String).alias(name) for name in ("message", "trial_id") if name not in trials.columns]
-    bad = trials.filter(pl.col("state") != "completed").with_columns(absent)
-    grouped = bad.group_by("state", "message").agg(
-        pl.len().alias("trials"), pl.col("trial_id").first().alias("example")
-    )
-    return grouped.sort("trials", "state", "message", descending=[True, False, False]).to_dicts()
-
-
-def _provenance(trials: pl.DataFrame) -> dict[str, Any]:
-    names = [name for name in ("host", "device", "versions", "commit", "source", "workload") if name in trials.columns]
-    counts = {name: trials[name].value_counts().sort("count", name, descending=[True, False]) for name in names}
-    return {name: {str(key): count for key, count in found.iter_rows()} for name, found in counts.items()}

@@ -4,33 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import polars as pl
-
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import Chart
 from sweeplaw.analysis.report.charts.numbers import people, percent
 from sweeplaw.analysis.report.charts.scales import Axis, axis_over
 from sweeplaw.analysis.report.family import Family
+from sweeplaw.analysis.report.findings.best_of import LEAST_SETTINGS
 from sweeplaw.analysis.report.panels.knobs import HEIGHT, MOST_CELLS, TOP, cell_key
 from sweeplaw.analysis.report.panels.shades import fill, most_even, stroke
 from sweeplaw.analysis.tables.families import Axes
-from sweeplaw.analysis.tuning.experiment.experiment import WITHIN, PlaceDrawn, TuningExperiment, tuning_experiment
+from sweeplaw.analysis.tuning.experiment.experiment import WITHIN, Drawn, PlaceDrawn, TuningExperiment
 from sweeplaw.trials.quantities import counted
 
-LEAST_SETTINGS = 8  # of a cell
-RESAMPLES = 200  # of its settings; the card shows no interval, only the k that they make sure
 
-
-def best_of_card(family: Family, by: Axes, key: str) -> Card | None:
-    """Return the expected loss of the best of k settings above the best of all of its cell, a line for each cell.
-
-    None if no cell has `LEAST_SETTINGS`.
-    """
-    counts = family.settings.group_by(by.n, by.d).len().filter(pl.col("len") >= LEAST_SETTINGS)
-    rich = family.settings.drop_nulls([by.n, by.d, by.loss]).join(counts, on=[by.n, by.d], how="semi")
-    if not rich.height or all(rich[knob].n_unique() == 1 for knob in by.knobs):
-        return None
-    found = _drawn(rich, by)
+def best_of_card(found: TuningExperiment, family: Family, by: Axes, key: str) -> Card:
+    """Return the expected loss of the best of k settings above the best of all of its cell, a line for each cell."""
     scale = {id(place): place.at[by.n] * place.at[by.d] for place in found.places}
     shown = most_even(sorted(set(scale.values())), MOST_CELLS)
     places = sorted((one for one in found.places if scale[id(one)] in shown), key=lambda one: scale[id(one)])
@@ -59,27 +47,38 @@ def best_of_card(family: Family, by: Axes, key: str) -> Card | None:
     left_out = f" {counted(hidden, 'cell')} not drawn." if hidden else ""
     left_out += f" {counted(poor, 'cell')} with fewer than {LEAST_SETTINGS} left out." if poor > 0 else ""
     rows = (
-        (place.at[by.n], place.at[by.d], one.k, one.reported, one.excess)
+        (place.at[by.n], place.at[by.d], one.k, one.reported, one.excess, *(_bias(one) if found.apart else ()))
         for place in found.places
         for one in place.curve
     )
+    heads = (by.n, by.d, "k", "expected_loss", "excess", *(("selection_bias", "low", "high") if found.apart else ()))
+    settings = sum(place.count for place in found.places)
     return card(
         key,
         _finding(found.places),
         "A line for each size and budget, dark to light as both grow: the best of k of its settings, drawn at random.",
         draw,
-        f"{counted(rich.height, 'setting')}, means over seeds; unbiased for settings drawn at random.{left_out}",
+        f"{counted(settings, 'setting')}, means over seeds; unbiased for settings drawn at random."
+        f"{_apart(found)}{left_out}",
         f"Expected excess of the best of k settings, {counted(len(places), 'line')}.",
-        sheet((by.n, by.d, "k", "expected_loss", "excess"), rows),
+        sheet(heads, rows),
         half=True,
     )
 
 
-def _drawn(settings: pl.DataFrame, by: Axes) -> TuningExperiment:
-    """Return what the best of k of these settings is expected to reach; one with a null knob is a setting too."""
-    setting = f"setting of {by.n}, {by.d}, {by.loss}"  # a name that none of the three can have
-    rows = settings.select(pl.col(by.n, by.d).cast(pl.Float64), by.loss).with_row_index(setting)
-    return tuning_experiment(rows, [by.n, by.d], [setting], by.loss, resamples=RESAMPLES)
+def _bias(one: Drawn) -> tuple[float | None, ...]:
+    """Return by how much the loss that picks is biased low, and the ends of its interval."""
+    return one.flattery, *(one.flattery_interval or (None, None))
+
+
+def _apart(found: TuningExperiment) -> str:
+    """Return what selection does to the loss that picks, where another one is reported."""
+    if not found.apart:
+        return ""
+    known = [[one for one in place.curve if one.flattery_interval] or [place.curve[-1]] for place in found.places]
+    k, bias = _range([curve[-1].k for curve in known]), [curve[-1].flattery for curve in known]
+    spread = f"{min(bias):.4f}" if len(bias) == 1 else f"{min(bias):.4f} to {max(bias):.4f}"
+    return f" Reported is {found.report}; selection biases {found.pick} low by {spread} for the best of {k}."
 
 
 def _finding(places: Sequence[PlaceDrawn]) -> str:

@@ -33,6 +33,10 @@ def report(
         list[str] | None, typer.Option("--x", metavar="INPUT=COLUMN", help="Column of N or D (repeatable).")
     ] = None,
     y: Annotated[str, typer.Option("--y", metavar="COLUMN", help="Column of the loss.")] = "val_loss",
+    reported: Annotated[
+        str | None,
+        typer.Option("--report", metavar="COLUMN", help="Loss on data not used for selection, for the best of k."),
+    ] = None,
     where: Annotated[str | None, typer.Option(help='SQL condition on the trials, such as "tokens > 1e6".')] = None,
     compare: Annotated[
         str | None, typer.Option(metavar="OTHER", help="Another store or file: its runs against equal ones of STORE.")
@@ -65,7 +69,10 @@ def report(
         raise InputError(f"{source} is not a local folder, so the report needs --out FOLDER")
 
     def write_report(verify: bool) -> tuple[Report, Path, Path]:
-        made = make(source, where=where, loss=y, x=pairs(x, "--x"), compare=compare, verify=verify, progress=progress)
+        made = make(
+            source, where=where, loss=y, x=pairs(x, "--x"), reported=reported, compare=compare, verify=verify,
+            progress=progress,
+        )  # fmt: skip
         if not made.sections:
             made = replace(made, running=tuple(_running(source)))
         return made, *write(made, folder, name)

@@ -12,6 +12,7 @@ import polars as pl
 from sweeplaw.analysis.fitting.fit import fit
 from sweeplaw.analysis.report.family import families
 from sweeplaw.analysis.report.family_laws import FittedSlice
+from sweeplaw.analysis.report.findings.best_of import best_of
 from sweeplaw.analysis.report.findings.importance import knob_shares
 from sweeplaw.analysis.report.findings.isoflop import family_curves
 from sweeplaw.analysis.report.hyperlaw_section import hyper_section
@@ -90,7 +91,7 @@ def made() -> Report:
     optima = tuple(family_optima(everything, family, BY))
     hyper = hyper_section(everything, ["N", "tokens"], ["lr", "batch"])
     section = Section(family, BY, FittedSlice("L(N, D)", ("N", "tokens"), {}, surface), slices, optima, hyper,
-                      family_curves(family, BY, surface), knob_shares(family, BY))  # fmt: skip
+                      family_curves(family, BY, surface), knob_shares(family, BY), best_of(family, BY))  # fmt: skip
     tables = Tables(everything.filter(pl.col("state") == "completed").lazy(), curves(everything).lazy(),
                     {"not completed": 3}, "planted", LAUNCHES, ("a part is damaged",))  # fmt: skip
     return Report("planted", tables, everything, BY, (section,), 2, "a few are unknown")

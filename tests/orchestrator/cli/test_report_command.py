@@ -102,3 +102,17 @@ def test_a_page_can_have_a_name_of_its_own(store: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["friday.html", "friday.json"]
     assert "<html" in (tmp_path / "new" / "friday.html").read_text(encoding="utf-8")[:500]
+
+
+def test_a_loss_that_picked_no_setting_is_reported_for_the_best_of_k(tmp_path: Path) -> None:
+    rows = [f"1e6,1e7,{0.001 * k},{2 + 0.01 * (7 - k) ** 2},{2.5 + 0.01 * (8 - k) ** 2}" for k in range(1, 13)]
+    (tmp_path / "runs.csv").write_text("\n".join(["N,D,lr,val_loss,other_loss", *rows]))
+    words = ["report", str(tmp_path / "runs.csv"), "--x", "N=N", "--x", "D=D", "--out", str(tmp_path), "--json"]
+    assert json.loads(CliRunner().invoke(app, words).stdout)["families"][0]["best_of"]["report"] == "val_loss"
+    found = json.loads(CliRunner().invoke(app, [*words, "--report", "other_loss"]).stdout)["families"][0]["best_of"]
+    assert (found["pick"], found["report"], found["places"][0]["settings"]) == ("val_loss", "other_loss", 12)
+    last = found["places"][0]["curve"][-1]
+    assert (last["picked"], last["reported"]) == pytest.approx((2.0, 2.51))  # of lr .007, where the first is least
+    assert last["selection_bias"] == pytest.approx(0.01)  # the second is least at .008, where the first is 2.01
+    with pytest.raises(InputError, match=r"no column 'othr_loss'; did you mean 'other_loss'"):
+        CliRunner().invoke(app, [*words, "--report", "othr_loss"], catch_exceptions=False)

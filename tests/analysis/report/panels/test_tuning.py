@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
 
-from sweeplaw.analysis.report.family import families
+from sweeplaw.analysis.report.charts.cards import Card
+from sweeplaw.analysis.report.family import Family, families
+from sweeplaw.analysis.report.findings.best_of import best_of, best_of_values
 from sweeplaw.analysis.report.panels.tuning import best_of_card
 from sweeplaw.analysis.tables.families import Axes
+from sweeplaw.analysis.tuning.experiment.experiment import tuning_experiment
 
 BY = Axes("size", "tokens", "loss", (), ("lr",))
+
+
+def card_of(family: Family, by: Axes, reported: str | None = None) -> Card | None:
+    found = best_of(family, by, reported)
+    return None if found is None else best_of_card(found, family, by, "k")
 
 
 def runs(losses: dict[float, list[float]]) -> pl.DataFrame:
@@ -31,7 +40,7 @@ def runs(losses: dict[float, list[float]]) -> pl.DataFrame:
 )
 def test_the_title_says_how_many_settings_are_enough(losses: list[float], title: str) -> None:
     (family,) = families(runs({1e7: losses}), BY)
-    made = best_of_card(family, BY, "k")
+    made = card_of(family, BY)
     assert made is not None
     assert made.title.replace("\N{NO-BREAK SPACE}", " ") == title
 
@@ -39,12 +48,12 @@ def test_the_title_says_how_many_settings_are_enough(losses: list[float], title:
 def test_cells_with_few_settings_are_counted_in_the_caption_and_alone_give_no_card() -> None:
     many = [2.0, 2.1] * 6
     (family,) = families(runs({1e7: many, 1e8: many[:10], 1e9: many[:4]}), BY)
-    made = best_of_card(family, BY, "k")
+    made = card_of(family, BY)
     assert made is not None
     assert made.title.endswith("of 10 to 12")
     assert "1 cell with fewer than 8 left out." in made.caption
     (family,) = families(runs({1e9: many[:4]}), BY)
-    assert best_of_card(family, BY, "k") is None
+    assert card_of(family, BY) is None
 
 
 def test_settings_with_a_null_knob_are_settings_like_others() -> None:
@@ -59,7 +68,40 @@ def test_settings_with_a_null_knob_are_settings_like_others() -> None:
     titles = []
     for table, axes in ((plain, BY), (with_null, by)):
         (family,) = families(table, axes)
-        made = best_of_card(family, axes, "k")
+        made = card_of(family, axes)
         assert made is not None
         titles.append(made.title)
     assert titles[0] == titles[1]
+
+
+def test_where_another_loss_is_reported_the_card_says_how_selection_biases_the_one_that_picks() -> None:
+    rng = np.random.default_rng(0)
+    table = runs({1e7: [2.0 + 0.1 * k for k in range(40)]}).with_columns(
+        other=pl.col("loss") + rng.normal(0, 0.05, 40), loss=pl.col("loss") + rng.normal(0, 0.05, 40), seed=0
+    )
+    (family,) = families(table, BY)
+    found, made = best_of(family, BY, "other"), card_of(family, BY, "other")
+    assert found is not None
+    assert made is not None
+    library = tuning_experiment(table, ["size", "tokens"], ["lr"], "loss", "other", resamples=200)
+    assert best_of_values(found)["places"][0]["curve"] == [
+        {
+            "k": one.k, "picked": one.picked, "reported": one.reported, "excess": one.excess,
+            "selection_bias": one.flattery,
+            "selection_bias_interval": one.flattery_interval and list(one.flattery_interval),
+        }
+        for one in library.places[0].curve
+    ]  # fmt: skip
+    assert "Reported is other; selection biases loss low by 0.0" in made.caption
+    assert "for the best of 8." in made.caption
+    assert made.sheet is not None
+    assert made.sheet.heads[-3:] == ("selection_bias", "low", "high")
+
+
+def test_a_loss_that_few_settings_have_gives_no_card() -> None:
+    table = runs({1e7: [2.0 + 0.1 * k for k in range(10)]}).with_columns(
+        other=pl.when(pl.col("loss") < 2.55).then("loss")
+    )
+    (family,) = families(table, BY)
+    assert best_of(family, BY) is not None
+    assert best_of(family, BY, "other") is None
