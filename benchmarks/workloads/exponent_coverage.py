@@ -5,8 +5,8 @@
 
 Each replication runs five or six sizes without label noise, and fits a power law to the measured losses: of ridge
 regression on random features, at the best ridge, in samples with four times as many features, and in features with four
-times as many samples (the populations are those of orchestrator/sweeps/ridge.toml and the sizes half of its own); and
-of gradient flow on a linear teacher and student, trained to the end, in samples. Sizes are such that corrections of
+times as many samples (the populations are those of orchestrator/sweeps/ridge.toml, the sizes its own in samples and
+half of its own in features); and of gradient flow on a linear teacher and student, trained to the end, in samples. Sizes are such that corrections of
 finite sizes cancel to less than one per cent. Losses are averaged as they are (least squares of the loss, not of its
 logarithm, weighted by its noise), because theory gives their mean; intervals are by profile likelihood. Every run has
 a seed of its own: where sizes share seeds, as in those sweeps, the slope varies less than intervals by seed allow for,
@@ -61,13 +61,13 @@ class Curve:
         return {**self.fixed, self.size: size, **({self.other: RATIO * size} if self.other else {})}
 
 
-RIDGE_SIZES = (16, 21, 28, 37, 49, 64)
+RIDGE_SIZES = (32, 42, 56, 74, 97, 128)  # of samples; features are half of them
 RIDGE = {"dimension": 512, "capacity_exponent": CAPACITY, "ridge_choice": "optimal"}
 FLOW = {"dimension": 2048, "capacity_exponent": 2.0, "decay_exponent": 2.0, "time": CONVERGED, "evaluations": 1}
 CURVES = (
     Curve("ridge", "samples", RIDGE_SIZES, {**RIDGE, "source_exponent": 0.35},
           exponents.in_samples(CAPACITY, 0.35, noisy=False), other="features"),
-    Curve("ridge", "features", RIDGE_SIZES, {**RIDGE, "source_exponent": 0.65},
+    Curve("ridge", "features", tuple(size // 2 for size in RIDGE_SIZES), {**RIDGE, "source_exponent": 0.65},
           exponents.in_features(CAPACITY, 0.65), other="samples"),
     Curve("linear_dynamics", "samples", (24, 34, 48, 68, 96), FLOW, of_flow(2.0, 2.0)),
 )  # fmt: skip
