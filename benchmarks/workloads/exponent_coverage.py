@@ -6,11 +6,11 @@
 Each replication runs five or six sizes without label noise, and fits a power law to the measured losses: of ridge
 regression on random features, at the best ridge, in samples with four times as many features, and in features with four
 times as many samples (the populations are those of orchestrator/sweeps/ridge.toml, the sizes its own in samples and
-half of its own in features); and of gradient flow on a linear teacher and student, trained to the end, in samples. Sizes are such that corrections of
-finite sizes cancel to less than one per cent. Losses are averaged as they are (least squares of the loss, not of its
-logarithm, weighted by its noise), because theory gives their mean; intervals are by profile likelihood. Every run has
-a seed of its own: where sizes share seeds, as in those sweeps, the slope varies less than intervals by seed allow for,
-and they hold it more often. A share outside 93-97 % is marked with an asterisk.
+half of its own in features); and of gradient flow on a linear teacher and student, trained to the end, in samples.
+Sizes are such that corrections of finite sizes cancel to less than one per cent. Losses are averaged as they are (least
+squares of the loss, not of its logarithm, weighted by its noise), because theory gives their mean; intervals are by
+profile likelihood. Every run has a seed of its own: where sizes share seeds, as in those sweeps, the slope varies less
+than intervals by seed allow for, and they hold it more often. A share outside 93-97 % is marked with an asterisk.
 """
 
 from __future__ import annotations
