@@ -82,7 +82,7 @@ const look = (window) => {
   for (let k = 0; rail && k < 3; k += 1) press(rail, 'ArrowDown');
 
   return {
-    zoom: zooming(window, charts.find((svg) => svg.dataset.box)),
+    zoom: document.querySelector('.zb') ? zooming(window, charts.find((svg) => svg.dataset.box)) : null, // live pages have none
     title: document.title,
     scroll: document.documentElement.scrollWidth - document.documentElement.clientWidth,
     charts: charts.length,

@@ -71,7 +71,7 @@ def test_the_command_has_an_exit_code_of_its_own_for_a_budget(tmp_path):
     finally:
         signal.signal(signal.SIGTERM, before)
     assert done.exit_code == 4, done.output
-    assert "a larger budget continues" in done.stderr
+    assert "relaunch with a larger budget to continue" in done.stderr
 
 
 def test_used_up_device_hours_refuse_a_launch_before_anything_starts(tmp_path):

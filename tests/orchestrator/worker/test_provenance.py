@@ -2,11 +2,11 @@
 
 import platform
 import subprocess
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
-import sweeplaw
 from sweeplaw.orchestrator.worker.provenance import commit, device_name
 
 
@@ -41,7 +41,7 @@ def test_the_commit_is_that_of_the_checkout_and_a_plus_says_that_tracked_files_d
     (tmp_path / "sweeplaw").mkdir()
     code = tmp_path / "sweeplaw" / "__init__.py"
     code.write_text("")
-    monkeypatch.setattr(sweeplaw, "__file__", str(code))
+    monkeypatch.setattr(resources, "files", lambda package: code.parent)
     assert commit.__wrapped__() is None
     git("init", "--quiet")
     assert commit.__wrapped__() is None  # nothing is committed yet

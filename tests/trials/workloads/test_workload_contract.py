@@ -54,7 +54,7 @@ class Case:
     name: str
     options: Mapping[str, Any]
     small: Mapping[str, Any]
-    bad: Mapping[str, Any]
+    bad: Mapping[str, Any] | None  # None where every setting that is accepted completes
     lasting: Mapping[str, Any]
 
     def workload(self) -> Workload:
@@ -78,7 +78,7 @@ def _linear_dynamics(folder: Path) -> Case:
 
 def _ridge(folder: Path) -> Case:
     small = {"features": 8, "samples": 12, "dimension": 16, "ridge": 0.1}
-    return Case("ridge", {}, small, {**small, "noise": 1e200}, small)
+    return Case("ridge", {}, small, None, small)
 
 
 def _generator(folder: Path) -> Case:
@@ -204,6 +204,8 @@ def test_the_same_spec_gives_the_same_loss(case: Case, context: Context) -> None
 
 @pytest.mark.heavy
 def test_a_failure_inside_a_trial_is_the_outcome_of_that_trial_only(case: Case, context: Context) -> None:
+    if case.bad is None:
+        pytest.skip("every setting that is accepted completes")
     bad, good = case.spec(case.bad), case.spec(case.small)
     outcomes = ends(list(case.workload().run([bad, good], context)))
     assert outcomes[bad.trial_id].state in set(STATES) - {"completed", "stopped"}
@@ -278,7 +280,7 @@ def test_resolve_passes_unknown_names_through_and_changes_no_argument(case: Case
 
 @pytest.mark.heavy
 def test_a_good_spec_passes_the_check(case: Case) -> None:
-    case.workload().check([case.spec(case.small), case.spec(case.bad)])
+    case.workload().check([case.spec(values) for values in (case.small, case.bad) if values is not None])
 
 
 def test_an_unknown_option_is_refused_by_name(case: Case) -> None:
