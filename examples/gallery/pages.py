@@ -35,7 +35,7 @@ PAGES = (
                 "orchestrator/sweeps/step_law.toml",
                 HYPERLAW,
                 knobs_follow({("lr", "N"): -1, ("lr", "D"): 1}),
-                pictures=("f0-bowls",),
+                pictures=("f0-knob1", "f0-best1"),
                 remark="Step Law has lr ~ N^-0.713 D^0.307, from 60M parameters on, at the best batch of each cell.",
             ),
             Phenomenon(
