@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -317,3 +319,15 @@ def test_learning_goes_on_without_decay_where_softmax_stops_and_the_others_do_no
     ]
     found, decided = learns_without_decay(rows)
     assert (found["stablemax_accuracy"], found["orthogonal_accuracy"], decided) == (stablemax, orthogonal, verdict)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("words", "said"), [(("--out", "/proc/none"), "--out: "), (("--small", "--cluster", "nope"), "nope")]
+)
+def test_a_gallery_that_cannot_be_made_ends_with_a_message(words: tuple[str, ...], said: str) -> None:
+    command = [sys.executable, "examples/gallery/make.py", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

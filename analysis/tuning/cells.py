@@ -32,6 +32,7 @@ from sweeplaw.analysis.tuning.settings import (
     split_columns,
 )
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import counted
 
 Array = NDArray[np.float64]
 
@@ -230,5 +231,8 @@ def _measured(
         kept = positive
     measured = kept.filter(pl.col(y).cast(pl.Float64).is_finite().fill_null(False) & (pl.col(y) > 0).fill_null(False))
     if measured.is_empty():
-        raise InputError(f"no row has a finite {y} and all of {', '.join([*keys, *knobs])}")
+        reasons = {**dropped, f"{y} is not positive and finite": kept.height}
+        seen = "; ".join(f"{counted(count, 'row')}: {reason}" for reason, count in reasons.items() if count)
+        wanted = f"a positive finite {y} and all of {', '.join([*keys, *knobs])}"
+        raise InputError(f"no row has {wanted} ({seen or 'no rows'})")
     return measured, {**dropped, "no finite loss (diverged or failed)": kept.height - measured.height}

@@ -59,7 +59,10 @@ def main() -> None:
             make(replace(SMALLEST, phenomena=SMALLEST.phenomena[:1]), options)
         print(f"{SMALLEST.phenomena[0].claim} The page of it was made, and is gone.")
         return
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out: {error}")
     for page in PAGES:
         if options.page is None or page.name in options.page:
             make(page, options)

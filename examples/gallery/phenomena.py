@@ -54,10 +54,10 @@ class GalleryPage:
 
 
 def sweeplaw(*arguments: str) -> str:
-    """Run a command; return its output. Raise CalledProcessError with its message on stderr."""
-    done = subprocess.run(
-        [sys.executable, "-m", "sweeplaw", *arguments], stdout=subprocess.PIPE, text=True, encoding="utf-8", check=True
-    )
+    """Run a command; return its output. Raise SystemExit with its exit code, its message on stderr, if it fails."""
+    done = subprocess.run([sys.executable, "-m", "sweeplaw", *arguments], stdout=subprocess.PIPE, encoding="utf-8")
+    if done.returncode:
+        raise SystemExit(done.returncode)
     return done.stdout
 
 

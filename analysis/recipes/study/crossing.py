@@ -71,6 +71,9 @@ def _limit(study: RecipeStudy, recipe: RecipeLimits, along: str, u: float | None
     place = "" if u is None else f" at U = {short(u)}"
     if found is None or found.value is None or found.law is None:
         few = recipe.lawless if along == "U" else f"a law takes {PARAMETERS} N or more"
+        if along == "compute":
+            sizes = {one.n: bool(one.flops) for one in recipe.models if one.u == u and np.isfinite(one.n)}
+            few += f", and the training FLOPs are known of {sum(sizes.values())} of {len(sizes)}"
         why = few if found is None else "; ".join(found.notes)
         raise InputError(f"{recipe.name} has no law along {along}{place}: {why}")
     if not found.noise or not study.scenarios.draws:

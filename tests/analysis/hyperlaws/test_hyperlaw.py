@@ -280,6 +280,16 @@ def test_unusable_rows_are_counted() -> None:
     assert len(law.dropped) == 2
 
 
+def test_rows_that_cannot_be_used_are_counted_by_what_is_wrong_with_them() -> None:
+    frame = planted(seed=1)
+    cases = [(pl.col("lr") * -1, "lr", r"lr is zero, negative or infinite"), (pl.lit(0.0), "val_loss", "not positive")]
+    for value, name, reason in cases:
+        with pytest.raises(
+            InputError, match=rf"no row has a positive finite val_loss.*\({frame.height:,} rows: .*{reason}"
+        ):
+            hyperlaw(frame.with_columns(value.alias(name)), ["N", "D"], ["lr", "batch_tokens"])
+
+
 @pytest.mark.parametrize(
     ("change", "knobs", "axes", "words"),
     [
@@ -288,7 +298,7 @@ def test_unusable_rows_are_counted() -> None:
         (pl.col("lr").eq(pl.col("lr").min()), ("lr", "batch_tokens"), ("N", "D"), "lr has a single value"),
         (pl.lit(True), ("lr", "batch_tokens"), ("N", "N2"), "N and N2 moved together"),
         (pl.lit(True), ("rule", "batch_tokens"), ("N", "D"), "set by N and D and not tuned"),
-        (pl.lit(False), ("lr", "batch_tokens"), ("N", "D"), "no row has a finite val_loss"),
+        (pl.lit(False), ("lr", "batch_tokens"), ("N", "D"), "no row has a positive finite val_loss"),
     ],
 )
 def test_a_design_that_cannot_determine_a_law_is_rejected_with_the_reason(

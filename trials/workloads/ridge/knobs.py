@@ -44,7 +44,10 @@ SHAPE = (*SIZES, "capacity_exponent", "source_exponent")  # what trials of a sta
 METRICS = {
     "val_loss": (LOSS_UNIT, "exact mean squared error on the population, label noise included"),
     "train_loss": (LOSS_UNIT, "mean squared error on the training samples"),
-    "theory_loss": (LOSS_UNIT, "mean of val_loss over draws, by the eigenframework; null where it is infinite"),
-    "theory_train_loss": (LOSS_UNIT, "mean of train_loss over draws, by the eigenframework; null where it is unknown"),
+    "theory_loss": (
+        LOSS_UNIT,
+        "expected val_loss for many samples and features, by theory; null where it is infinite",
+    ),
+    "theory_train_loss": (LOSS_UNIT, "expected train_loss for many samples and features; null where it is unknown"),
     "ridge_used": ("", "the ridge that was given, or the best by theory"),
 }

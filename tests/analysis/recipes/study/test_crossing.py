@@ -51,6 +51,10 @@ def test_recipes_without_a_law_or_errors_there_are_refused():
         recipe_crossing(study(draws=0), "large", "small")
     with pytest.raises(InputError, match="large has no law along U"):
         recipe_crossing(study(), "large", "small", "U")
+    rows = [("small" if k % 2 else "large", n, 1e8, 3 + k / n, None) for n in SIZES for k in (1, 2)]
+    table = pl.DataFrame(rows, schema=["recipe", "N", "U", "loss", "flops"], orient="row")
+    with pytest.raises(InputError, match="takes 3 N or more, and the training FLOPs are known of 0 of 5"):
+        recipe_crossing(recipe_limits(table, noise=0.01, draws=20), "large", "small", "compute")
     with pytest.raises(InputError, match="accepted: N, U, compute"):
         recipe_crossing(study(), "large", "small", "D")
     with pytest.raises(InputError, match="did you mean 'large'"):
