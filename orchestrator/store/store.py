@@ -130,10 +130,7 @@ class Store:
         return now
 
     def _recorded_at(self, launch_id: str) -> dt.datetime | None:
-        """Return when a launch was recorded; fall back to the time in its id if the record is damaged.
-
-        None if there is no record yet, or no such time in the id.
-        """
+        """Return when a launch was recorded, by its id if the record is damaged; None without a record or time."""
         try:
             return parsed(self.location, f"launches/{launch_id}.json", _recorded_time)
         except FileNotFoundError:
