@@ -6,7 +6,6 @@ population, in the square of the labels' unit, not in nats (`sweeplaw.trials.wor
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +16,10 @@ from sweeplaw.trials.spec import Knob, TrialSpec
 from sweeplaw.trials.workload import Context, Event
 from sweeplaw.trials.workloads.linear_dynamics.knobs import ADAM, FLOW, KNOBS, METRICS, POPULATION, SGD, WHOLE
 from sweeplaw.trials.workloads.registry import refuse_options
+from sweeplaw.trials.workloads.spectrum import underflow_faults
 
 BYTES = 8  # of a 64-bit float
 CONVENTION = "matrix products and SVD"
-SMALLEST = 1e-290  # variance by which the teacher's power is divided
 _DEFAULTS: Mapping[str, Any] = {knob.name: knob.default for knob in KNOBS}
 
 
@@ -55,7 +54,7 @@ class LinearDynamics:
             *_width_faults(values),
             *_unread_faults(values),
             *_exponent_faults(values),
-            *_underflow_faults(values),
+            *underflow_faults({**_DEFAULTS, **values}, "variance"),
         ]:
             raise InputError(faults)
         return dict(values)
@@ -144,18 +143,4 @@ def _exponent_faults(values: Mapping[str, Any]) -> list[str]:
     return [
         f"decay_exponent = {decay:g} with capacity_exponent = {capacity:g} (accepted: above 1, where the teacher has "
         "finite power, or 0 and 0 for the isotropic task)"
-    ]
-
-
-def _underflow_faults(values: Mapping[str, Any]) -> list[str]:
-    """Return a fault for an exponent at which the last variance is zero in 64 bits."""
-    capacity, dimension = ({**_DEFAULTS, **values}[name] for name in ("capacity_exponent", "dimension"))
-    if not all(isinstance(value, int | float) for value in (capacity, dimension)) or dimension < 2:
-        return []
-    most = -math.log(SMALLEST) / math.log(dimension)
-    if capacity <= most:
-        return []
-    return [
-        f"capacity_exponent = {capacity:g} with dimension = {dimension} (accepted: at most {most:.4g}, where the last "
-        f"variance is above {SMALLEST:g})"
     ]

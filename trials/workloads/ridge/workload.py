@@ -7,7 +7,6 @@ exact mean squared error on the population, in the square of the labels' unit, n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from sweeplaw.trials.workload import Context, Event
 from sweeplaw.trials.workloads.registry import refuse_options
 from sweeplaw.trials.workloads.ridge.cost import cost
 from sweeplaw.trials.workloads.ridge.knobs import KNOBS, METRICS, SIZES
+from sweeplaw.trials.workloads.spectrum import underflow_faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,13 @@ class Ridge:
         """Return the values. Raise InputError for more features than modes, where the theory diverges, and for
         eigenvalues that 64 bits do not hold.
         """
-        if faults := [*_size_faults(values), *_exponent_faults(values), *_underflow_faults(values)]:
+        if faults := [
+            *_size_faults(values),
+            *_exponent_faults(values),
+            *underflow_faults(
+                {name: _value(name, values) for name in ("capacity_exponent", "dimension")}, "eigenvalue"
+            ),
+        ]:
             raise InputError(faults)
         return dict(values)
 
@@ -74,7 +80,6 @@ class Ridge:
         yield from run(pack, context)
 
 
-SMALLEST = 1e-290  # eigenvalue, a shift below which is still a normal number of 64 bits
 _DEFAULTS: Mapping[str, Any] = {knob.name: knob.default for knob in KNOBS}
 
 
@@ -102,17 +107,3 @@ def _exponent_faults(values: Mapping[str, Any]) -> list[str]:
         if isinstance(value, int | float) and value <= low:
             found.append(f"{name} = {value:g} (accepted: above {low:g}, where {why})")
     return found
-
-
-def _underflow_faults(values: Mapping[str, Any]) -> list[str]:
-    """Return a fault for an exponent at which the last eigenvalue is zero in 64 bits."""
-    capacity, dimension = (_value(name, values) for name in ("capacity_exponent", "dimension"))
-    if not all(isinstance(value, int | float) for value in (capacity, dimension)) or dimension < 2:
-        return []
-    most = -math.log(SMALLEST) / math.log(dimension)
-    if capacity <= most:
-        return []
-    return [
-        f"capacity_exponent = {capacity:g} with dimension = {dimension} (accepted: at most {most:.4g}, where the last "
-        f"eigenvalue is above {SMALLEST:g})"
-    ]
