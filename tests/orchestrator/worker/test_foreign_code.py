@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import locale
 import os
 import random
@@ -25,6 +26,7 @@ from sweeplaw.trials.record import TrialRecord
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.store_format import attempt_log
 from sweeplaw.trials.workloads import registry
+from sweeplaw.trials.workloads.user_code import leftovers
 
 MODULE = "foreign_code_under_test"
 Run = Callable[..., list[TrialRecord]]
@@ -244,7 +246,12 @@ def f(config):
 
 @pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="orphans are found on Linux")
-def test_a_process_from_before_the_trial_that_is_orphaned_meanwhile_lives_on(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("same_tick", [False, True])
+def test_a_process_from_before_the_trial_that_is_orphaned_meanwhile_lives_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_tick: bool
+) -> None:
+    if same_tick:  # of the clock in which Linux says when a process started
+        monkeypatch.setattr(leftovers, "_clock_ticks", lambda: 0)
     pid, go = tmp_path / "pid", tmp_path / "go"
     shell = f"sleep 300 & echo $! > {pid}.new; mv {pid}.new {pid}; until [ -e {go} ]; do sleep 0.05; done"
     parent = subprocess.Popen(["/bin/sh", "-c", shell], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -264,8 +271,10 @@ def f(config):
         assert record.outcome.state == "completed"
         assert _runs(orphan)
     finally:
-        os.kill(orphan, signal.SIGKILL)
+        go.touch()
         parent.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(orphan, signal.SIGKILL)
 
 
 def _ends(pid: int) -> bool:

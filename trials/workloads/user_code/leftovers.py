@@ -55,8 +55,8 @@ class Orphans:
 
     def __init__(self) -> None:
         self._subreaper = _adopt()
-        self._before = _of_main_thread()
         self._since = _clock_ticks()
+        self._before = _descendants(os.getpid())  # some may have started in this very tick of the clock
 
     def kill(self) -> None:
         """Kill those that still run; orphans go to the former process again."""
@@ -115,6 +115,11 @@ def _children(process: int) -> set[int]:
     tasks = list(Path(f"/proc/{process}/task").glob("*"))
     listed = any((task / "children").exists() for task in tasks)
     return {child for task in tasks for child in _by_task(str(task))} if listed else _by_parent(process)
+
+
+def _descendants(process: int) -> set[int]:
+    children = _children(process)
+    return children.union(*(_descendants(child) for child in children))
 
 
 def _listed(thread: int) -> bool:
