@@ -113,7 +113,13 @@ SHARED_COLUMNS = frozenset(
     ]
 )
 # Workloads whose losses are no nats a token, with their unit: N and D are of any size, as in the user's own trials.
-LOSS_UNITS: Mapping[str, str] = dict.fromkeys(("ridge", "linear_dynamics"), "squared error")
+LOSS_UNITS: Mapping[str, str] = {
+    "modular_arithmetic": "nats/answer",
+    **dict.fromkeys(("ridge", "linear_dynamics"), "squared error"),
+}
+# Workloads that measure when an event occurred, with the events: columns NAME_step, null where it did not, and
+# NAME_censored_step, the last step at which it was looked for in vain.
+EVENTS: Mapping[str, tuple[str, ...]] = {"modular_arithmetic": ("grok", "memorized")}
 # The workloads that score kept models. Rows of the first are losses of tasks: no runs that a law or a best setting may
 # learn from. Those of the second are losses of ensembles of kept models.
 TASK_SCORES, ENSEMBLE_SCORES = "evaluation", "ensemble"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,11 @@ import polars as pl
 
 from sweeplaw.trials.errors import InputError, shown
 from sweeplaw.trials.quantities import counted
+from sweeplaw.trials.record import EVENTS
 
 Array = np.ndarray
+
+TIME, CENSORED = "_step", "_censored_step"  # ends of the names of an event's two columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,19 @@ def event_times(frame: pl.DataFrame, time: str, censored: str, inputs: Sequence[
     if faults:
         raise InputError(faults)
     return found
+
+
+def event_columns(columns: Collection[str], workloads: Collection[str | None]) -> dict[str, str]:
+    """Return the column of the time of each event that a table measures, with that of its censoring.
+
+    Either may be missing from the table, which has columns only of numbers that some trial has. Those of our own
+    workloads are known; of other runs, an event is known by both columns.
+    """
+    own = [name for workload in workloads for name in EVENTS.get(workload or "", ())]
+    stems = [name.removesuffix(CENSORED) for name in columns if name.endswith(CENSORED)]
+    others = [name for name in stems if f"{name}{TIME}" in columns]
+    found = {f"{name}{TIME}": f"{name}{CENSORED}" for name in dict.fromkeys([*own, *others])}
+    return {time: censored for time, censored in found.items() if time in columns or censored in columns}
 
 
 def _is_other(kind: pl.DataType) -> bool:

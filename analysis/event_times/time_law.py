@@ -72,6 +72,22 @@ class TimeLaw:
     predictions: tuple[tuple[Mapping[str, float], TimeEstimate], ...] = ()
     notes: tuple[str, ...] = ()
 
+    def by_effect(self, data: EventTimes) -> list[int]:
+        """Return the places of the inputs of ``data``, that first over whose range the law changes most."""
+        spans = np.ptp(np.log(data.inputs), axis=0)
+        powers = [abs(self.exponents[name].value) if self.exponents else 1.0 for name in data.names]
+        return sorted(range(len(spans)), key=lambda place: -powers[place] * spans[place])
+
+    def times(self, values: Mapping[str, Array | float]) -> Array:
+        """Return t* at these values of inputs, arrays of one shape, the others at the reference.
+
+        Raise InputError if there is no law.
+        """
+        if self.scale is None or self.exponents is None:
+            raise InputError([f"there is no law of the times ({self.status})"])
+        powers = [(value / self.reference[name]) ** self.exponents[name].value for name, value in values.items()]
+        return np.asarray(self.scale.value * np.prod(np.broadcast_arrays(*powers), axis=0))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the law as plain values. Unknown is None."""
         return {

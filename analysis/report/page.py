@@ -28,6 +28,7 @@ from sweeplaw.analysis.report.charts.numbers import flops, people, percent, with
 from sweeplaw.analysis.report.content import family_cards
 from sweeplaw.analysis.report.extrapolation import forecast_sentences
 from sweeplaw.analysis.report.panels.against import against_card
+from sweeplaw.analysis.report.panels.event_time import event_card
 from sweeplaw.analysis.report.panels.runs import times_card
 from sweeplaw.analysis.report.panels.transfer import transfer_card
 from sweeplaw.analysis.report.paper import figures
@@ -46,7 +47,12 @@ MOST_NAMED = 3  # sweeps in a title
 def page(report: Report, values: Mapping[str, Any]) -> str:
     """Return the report as one self-contained HTML page."""
     families = [
-        {**shown, "cards": family_cards(section, shown, report.tables.curves, f"f{k}"), "key": f"family-{k}"}
+        {
+            **shown,
+            "cards": family_cards(section, shown, report.tables.curves, f"f{k}"),
+            "key": f"family-{k}",
+            "told": tuple(answer(shown)),
+        }
         for k, (section, shown) in enumerate(zip(report.sections, values["families"], strict=True))
     ]
     times = times_card(report.everything, "times")
@@ -69,6 +75,7 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
             against=report.against and report.against.card(),
             against_cards=[found] if report.against and (found := against_card(report.against, "against")) else [],
             transfer_cards=[transfer_card(report.transfer, "transfer")] if report.transfer else [],
+            event_cards=[card for k, one in enumerate(report.events) if (card := event_card(one, f"event{k}"))],
             recipe_cards=report.recipes.cards() if report.recipes else [],
             recipe_pictures=report.recipes.pictures() if report.recipes else {},
             created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -99,7 +106,7 @@ def environment() -> Environment:
     )
     found.filters.update(
         short=short, g=_g, seconds=_seconds, plainly=status_in_words, warnings=further_warnings, sides=sides,
-        people=people, flops=flops, percent=percent, answer=answer, badges=badges, parameters=parameter_rows,
+        people=people, flops=flops, percent=percent, badges=badges, parameters=parameter_rows,
         budgets=next_budgets, tens=without_e, formula=formula_html, repeated=repeated, plain=plain,
         sentence=sentence, counted=counted, setting=settings, forecasts=forecast_sentences,
     )  # fmt: skip

@@ -21,6 +21,7 @@ from sweeplaw.analysis.report.extrapolation import forecast_values, rung_values
 from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws
 from sweeplaw.analysis.report.findings.best_of import best_of, best_of_values
+from sweeplaw.analysis.report.findings.event_laws import EventLaw, event_laws
 from sweeplaw.analysis.report.findings.importance import KnobShares, knob_shares
 from sweeplaw.analysis.report.findings.isoflop import family_curves
 from sweeplaw.analysis.report.findings.transfer import one_setting
@@ -76,6 +77,7 @@ class Report:
     ``recipes`` compares recipes by their limits; None for a source that has none to compare.
     ``against`` compares it with another store or file, over equal runs; None if none was named.
     ``transfer`` is one setting of the knobs for all families, sizes and budgets; None if they are few.
+    ``events`` are the laws of the times to events, such as grokking, that the trials measured.
     ``running`` says what runs and waits in a store without a completed trial, ``other_faults`` what is damaged in the
     source of ``against``.
     """
@@ -93,6 +95,7 @@ class Report:
     recipes: RecipesSection | None = None
     against: RecipeComparison | None = None
     transfer: Transfer | None = None
+    events: tuple[EventLaw, ...] = ()
     running: tuple[str, ...] = ()
     other_faults: tuple[str, ...] = ()
 
@@ -148,6 +151,7 @@ def make(
         recipes_section(tables, loss),
         None if other is None else compare_recipes(tables, other, y=loss, where=where)[0],
         one_setting(shown, by),
+        event_laws(everything, by, tables.launches),
         other_faults=other.faults if other else (),
     )
 
@@ -213,6 +217,7 @@ def report_values(report: Report) -> dict[str, Any]:
         "recipes": report.recipes and report.recipes.values(),
         "against": report.against and report.against.to_dict(),
         "transfer": report.transfer and report.transfer.to_dict(),
+        "events": [one.to_dict() for one in report.events],
         "running": list(report.running),
         "failures": failures(report.everything),
         "launches": [dict(launch) for launch in report.tables.launches],

@@ -122,6 +122,7 @@ PAGES = (
                 "orchestrator/sweeps/grokking.toml",
                 ("time-law", "STORE", "--x", "weight_decay", "--x", "train_fraction"),
                 sooner_with("weight_decay", "train_fraction"),
+                pictures=("event0",),
                 remark="Powers alone are rejected (p of curvature): the exponents are means over these ranges.",
             ),
             Phenomenon(

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, replace
 
 import polars as pl
 
+from sweeplaw.analysis.event_times.observations import CENSORED, TIME
 from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.sql.expressions import ALIASES
 from sweeplaw.analysis.tables.units import LOSSES, Declared, declared, is_own, loss_unit
-from sweeplaw.trials.record import CURVE_COLUMNS, TRIAL_COLUMNS
+from sweeplaw.trials.record import CURVE_COLUMNS, EVENTS, TRIAL_COLUMNS
 from sweeplaw.trials.workload import Workload
 from sweeplaw.trials.workloads import registry
 from sweeplaw.trials.workloads.user_code.declared import SEED
@@ -26,7 +27,7 @@ WORKLOADS: Mapping[str, Mapping[str, str]] = {
     "ensemble": {"store": "."},
     "evaluation": {"store": "."},
 }
-_STEPS = ("memorized_step", "memorized_censored_step", "grok_step", "grok_censored_step")
+_STEPS = [f"{event}{end}" for events in EVENTS.values() for event in events for end in (TIME, CENSORED)]
 _METRIC_TYPES = {  # of those that are no floats
     "members": "int",
     "questions": "int",

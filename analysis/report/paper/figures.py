@@ -244,12 +244,12 @@ def _spread(line: pl.DataFrame) -> Any:
     return known if (known > 0).any() else None
 
 
-def log_axis(panel: Panel, label: str) -> None:
-    """Make the horizontal axis logarithmic, with labels that people read."""
-    panel.set_xscale("log")
-    panel.set_xlabel(label)
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    label_minor_ticks(panel.xaxis)
+def log_axis(panel: Panel, label: str, *, vertical: bool = False) -> None:
+    """Make an axis logarithmic, by default the horizontal one, with labels that people read."""
+    panel.set(**{"yscale": "log", "ylabel": label} if vertical else {"xscale": "log", "xlabel": label})
+    axis: XAxis | YAxis = panel.yaxis if vertical else panel.xaxis
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    label_minor_ticks(axis)
 
 
 def label_minor_ticks(axis: XAxis | YAxis) -> None:

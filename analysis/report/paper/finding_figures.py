@@ -1,4 +1,4 @@
-"""Figures of isoFLOP curves, of the growth of the best size, and of the importance of knobs."""
+"""Figures of isoFLOP curves, of the growth of the best size, of the importance of knobs, and of times to events."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 
+from sweeplaw.analysis.event_times.observations import EventTimes
+from sweeplaw.analysis.event_times.time_law import TimeLaw
 from sweeplaw.analysis.report.findings.importance import KnobShares
 from sweeplaw.analysis.report.labels import axis_label, loss_label
 from sweeplaw.analysis.report.paper.figures import current_style, literal, log_axis, shades
@@ -69,8 +71,7 @@ def growth(found: IsoflopCurves, by: Axes) -> Figure:
             panel.plot(grid, sizes, color=LAW, lw=1.6, label=f"C to the power {found.line.a:.3f}")
             panel.legend()
         log_axis(panel, "training compute C, FLOPs")
-        panel.set_yscale("log")
-        panel.set_ylabel(f"best {axis_label(by, 'N')}")
+        log_axis(panel, f"best {axis_label(by, 'N')}", vertical=True)
         return figure
 
 
@@ -88,4 +89,33 @@ def knob_importance(found: KnobShares) -> Figure:
         panel.invert_yaxis()
         panel.set_xlim(0, 1)
         panel.set_xlabel("share of the variance of the loss")
+        return figure
+
+
+def event_time(data: EventTimes, law: TimeLaw, title: str) -> Figure:
+    """Draw the times against the input that changes them most, coloured by the next one, with the law.
+
+    A hollow dot is a trial without the event by its last look.
+    """
+    along, *others = law.by_effect(data)
+    xs, shade = data.inputs[:, along], others[0] if others else None
+    of_shade = data.inputs[:, shade] if shade is not None else np.ones(len(xs))
+    levels = np.unique(of_shade)
+    ends = np.array([xs.min() * 0.9, xs.max() * 1.1])
+    with rc_context(current_style()):
+        figure = Figure(figsize=(6.6, 4.2), layout="constrained")
+        panel = figure.subplots()
+        for colour, level in zip(shades(len(levels)), levels, strict=True):
+            for occurred, face in ((True, colour), (False, "none")):
+                own = (of_shade == level) & (data.event == occurred)
+                panel.plot(xs[own], data.times[own], "o", ms=4, color=colour, mfc=face)
+            if law.exponents:
+                label = None if shade is None else f"{level:g}"
+                at = {data.names[along]: ends, **({} if shade is None else {data.names[shade]: level})}
+                panel.plot(ends, law.times(at), color=colour, lw=1.2, label=label)
+        log_axis(panel, literal(data.names[along]))
+        panel.set_ylim(data.times.min() * 0.8, data.times.max() * 1.25)
+        log_axis(panel, literal(title), vertical=True)
+        if shade is not None and law.exponents:
+            panel.legend(title=literal(data.names[shade]))
         return figure

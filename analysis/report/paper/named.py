@@ -11,6 +11,7 @@ import polars as pl
 from matplotlib import rc_context, rc_params_from_file
 from matplotlib.figure import Figure
 
+from sweeplaw.analysis.event_times.observations import TIME
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.report.extrapolation import forecast_band
 from sweeplaw.analysis.report.paper import figures, finding_figures
@@ -39,6 +40,10 @@ def named_figures(report: Report) -> dict[str, Callable[[], Figure]]:
         found.update({f"{name}-{search.sweep}": partial(_drawn, figure) for name, figure in drawn.items()})
     if report.transfer is not None:
         found["one_setting"] = partial(profile_figure, report.transfer)
+    for number, one in enumerate(report.events, start=1):
+        if one.data is not None and one.law is not None:
+            name = f"time_{one.time.removesuffix(TIME)}" + (f"-{number}" if one.at else "")
+            found[name] = partial(finding_figures.event_time, one.data, one.law, f"{one.name}, steps")
     if report.recipes is not None:
         found.update({name: partial(_drawn, figure) for name, figure in report.recipes.figures().items()})
     return found
