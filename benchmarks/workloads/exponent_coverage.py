@@ -62,7 +62,7 @@ class Curve:
 
 
 RIDGE_SIZES = (32, 42, 56, 74, 97, 128)  # of samples; features are half of them
-RIDGE = {"dimension": 512, "capacity_exponent": CAPACITY, "ridge_choice": "optimal"}
+RIDGE = {"dimension": 1024, "capacity_exponent": CAPACITY, "ridge_choice": "optimal"}
 FLOW = {"dimension": 2048, "capacity_exponent": 2.0, "decay_exponent": 2.0, "time": CONVERGED, "evaluations": 1}
 CURVES = (
     Curve("ridge", "samples", RIDGE_SIZES, {**RIDGE, "source_exponent": 0.35},

@@ -135,12 +135,14 @@ INDEPENDENT = Noise()
 def find_noise(setup: Setup, theta: Array, observations: Observations, resampling: Resampling) -> Noise:
     """Return the noise of a fit at its optimum ``theta`` (p,): tested if ``resampling.by`` is auto, else as asked.
 
-    Tests look at up to MAX_ROWS rows. Raise InputError if ``by`` is not known.
+    Whether its spread changes with size is tested whatever was asked for. Tests look at up to MAX_ROWS rows. Raise
+    InputError if ``by`` is not known.
     """
     by = resampling.by
     if by in ("row", "seed"):
-        return INDEPENDENT
-    given = curves(observations) if by == "auto" else _asked(observations, resampling)
+        given = None
+    else:
+        given = curves(observations) if by == "auto" else _asked(observations, resampling)
     rows = _rows(len(observations.losses))
     cleaned = _clean(setup, theta, observations, rows)
     if cleaned is None:
@@ -201,7 +203,7 @@ def _tested(
     free = [groups for groups in candidates(part) if given is None or groups.name != given.name]
     chosen, null = _divisions(cleaned, [] if given is None else [given.take(rows)], free if auto else [])
     shares = correlations(cleaned, chosen) if chosen else ()
-    change = _growth(cleaned, _residuals(setup, theta)[rows], part, null) if auto else None
+    change = _growth(cleaned, _residuals(setup, theta)[rows], part, null)
     known = {} if given is None else {given.name: given}
     divisions = tuple(known.get(groups.name) or named(observations, groups.name) for groups in chosen)
     noise = Noise(divisions, shares, tested=auto, log=setup.problem.space == "log")

@@ -132,6 +132,32 @@ def test_rows_weighted_by_noise_that_clearly_changes_have_half_the_variance(obje
     assert squares[0] < 0.6 * squares[1]
 
 
+@pytest.mark.parametrize("by", ["row", "seed", "size", "budget"])
+def test_rows_are_weighted_by_their_noise_whatever_is_taken_as_drawn_together(by: str) -> None:
+    rows, spread = growing(np.random.default_rng(0), each=2)
+    rows["seed"] = np.tile([0, 1], len(spread) // 2)
+    found = fit_of(rows, objective="ls", weights="noise", by=by)
+    assert found.noise.weighted
+    weights = found.observations.weights if np.ptp(found.observations.weights) else found.setup.problem.weights
+    slope = np.polyfit(np.log(spread), np.log(weights), 1)[0]
+    assert slope == pytest.approx(-2, abs=0.5)
+    assert [groups.name for groups in found.noise.divisions] == ([by] if by in ("size", "budget") else [])
+    assert not found.noise.tested or not found.noise.divisions
+
+
+@pytest.mark.parametrize("by", ["auto", "row"])
+def test_an_interval_of_independent_rows_is_that_of_weighted_least_squares_of_known_spread(by: str) -> None:
+    sizes = np.repeat([1e6, 4e6, 16e6, 64e6], 50)
+    spread = 0.1 * (1e6 / sizes) ** 0.75
+    rng = np.random.default_rng(1)
+    rows = {"N": sizes, "loss": 3.0 * (sizes / 1e6) ** -0.3 + spread * rng.normal(size=200)}
+    found = analysis.fit(rows, "power", "ls", x="N", y="loss", space="raw", weights="noise", by=by, all_rows=True)
+    slopes = np.stack([(sizes / 1e6) ** -0.3, -3.0 * (sizes / 1e6) ** -0.3 * np.log(sizes / 1e6)], axis=1)
+    error = math.sqrt(np.linalg.inv(slopes.T @ (slopes / spread[:, None] ** 2))[1, 1])
+    interval = found.intervals["alpha"]
+    assert (interval.high - interval.low) / 2 == pytest.approx(1.96 * error, rel=0.15)
+
+
 def test_the_weights_of_least_squares_are_inverse_variances_and_those_of_absolute_deviations_their_roots() -> None:
     spread = np.geomspace(1e-3, 1e-2, 9)
     np.testing.assert_allclose(inverse_variances(spread, np.inf), spread**-2)

@@ -18,7 +18,7 @@ from sweeplaw.analysis.tables.families import Axes
 from tests.analysis.event_times.planted import EXPONENTS, draw
 
 BY = Axes("params_non_embedding", "tokens", "val_loss", (), ())
-LAUNCH = {"sweep": "s", "scientific": ["a", "kind"], "nuisance": ["b"]}
+LAUNCH: dict[str, object] = {"sweep": "s", "scientific": ["a", "kind"], "nuisance": ["b"]}
 
 
 def trials(kind: str = "x", *, end: float = np.inf) -> pl.DataFrame:
@@ -143,12 +143,15 @@ def test_the_figure_for_a_paper_has_a_dot_for_each_trial_and_a_line_for_each_lev
     assert found.data is not None
     assert found.law is not None
     (panel,) = event_time(found.data, found.law, found.name).axes
-    dots = [line for line in panel.lines if line.get_marker() == "o"]
-    assert sum(len(line.get_xdata()) for line in dots) == found.trials  # type: ignore[arg-type]
-    hollow = [line for line in dots if line.get_markerfacecolor() == "none"]
-    assert sum(len(line.get_xdata()) for line in hollow) == found.trials - found.occurred  # type: ignore[arg-type]
-    lines = [line for line in panel.lines if line.get_marker() != "o"]
+    drawn = [(line, np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)) for line in panel.lines]
+    dots = [(line, len(x)) for line, x, _ in drawn if line.get_marker() == "o"]
+    assert sum(count for _, count in dots) == found.trials
+    hollow = sum(count for line, count in dots if line.get_markerfacecolor() == "none")
+    assert hollow == found.trials - found.occurred
+    lines = [(x, y) for line, x, y in drawn if line.get_marker() != "o"]
     assert len(lines) == (4 if len(inputs) > 1 else 1)
-    ((x, y), *_) = np.transpose(lines[0].get_data())
-    at = {"a": float(x)} if len(inputs) == 1 else {"a": float(x), "b": 0.3}
-    assert float(found.law.times(at)) == pytest.approx(float(y))
+    x, y = lines[0]
+    at: dict[str, np.ndarray | float] = {"a": x}
+    if len(inputs) > 1:
+        at["b"] = 0.3
+    np.testing.assert_allclose(found.law.times(at), y)
