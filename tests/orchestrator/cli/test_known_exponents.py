@@ -1,6 +1,6 @@
 """From a sweep file to a law: the fit of a store of ridge regressions has the exponents that theory gives.
 
-The sweep that is shipped runs as it is; nothing between its knobs and the interval is replaced.
+The sweep that is shipped runs with four in ten of its seeds; nothing between its knobs and the interval is replaced.
 """
 
 from __future__ import annotations
@@ -29,9 +29,12 @@ def command(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("ridge") / "store"
-    command("launch", str(SWEEP), "--store", str(path), "--cluster", "inline")
-    return path
+    folder = tmp_path_factory.mktemp("ridge")
+    content = SWEEP.read_text()
+    assert "seeds = 1000\n" in content
+    (folder / "ridge.toml").write_text(content.replace("seeds = 1000\n", "seeds = 400\n"))
+    command("launch", str(folder / "ridge.toml"), "--store", str(folder / "store"), "--cluster", "inline")
+    return folder / "store"
 
 
 @pytest.mark.parametrize(("size", "source", "exponent"), CASES)

@@ -86,7 +86,7 @@ def test_a_killed_launch_is_continued_as_if_it_had_not_been(
     whole = rows(tmp_path / "whole")
     assert whole.height >= 3
     rng = random.Random(name)
-    for after in (1, 4, 7):
+    for after in (1, rng.choice([4, 7])):
         store = tmp_path / str(after)
         zygotes[0].begin(tmp_path / "sweep.toml", store, after, rng.choice([0.0, 0.003, 0.03]))
         done = zygotes[0].wait()
@@ -145,17 +145,17 @@ def test_a_budget_of_hours_ends_the_launch_in_its_own_state_and_a_larger_one_con
     tmp_path: Path, name: str, bound: str
 ) -> None:
     def content(seconds: float) -> str:
-        return text(name, f"{bound}_hours = {seconds / 3600:.9f}", sleep="0.3")
+        return text(name, f"{bound}_hours = {seconds / 3600:.9f}", sleep="0.2")
 
-    small = run(tmp_path / "s", content(1.5))
+    small = run(tmp_path / "s", content(0.9))
     assert small.end is not None
     assert small.end.state == "budget"
     before = rows(tmp_path / "s")
     assert 1 <= before.height < 12
     if bound == "device":
-        with pytest.raises(InputError, match=r"budget.device_hours = 0.000416667, but 0.00\d* are used"):
-            run(tmp_path / "s", content(1.5))
-    large = run(tmp_path / "s", content(3.5))
+        with pytest.raises(InputError, match=r"budget.device_hours = 0.00025, but 0.00\d* are used"):
+            run(tmp_path / "s", content(0.9))
+    large = run(tmp_path / "s", content(2.2))
     found = rows(tmp_path / "s")
     assert found.height > before.height or large.search_end
     assert set(before["trial_id"]) <= set(found["trial_id"])
