@@ -48,6 +48,9 @@ class InputError(ValueError):
         return _rebuild, (type(self), self.faults, self.where, self.hints)
 
 
+DAMAGED = 3  # exit code: the answer lacks the content of damaged files
+
+
 class DamagedDataError(InputError):
     """What was asked for needs data that are damaged. The command line prints it and exits with code 3."""
 

@@ -7,7 +7,7 @@ its inputs, with profile-likelihood intervals.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from sweeplaw.analysis.event_times.observations import EventTimes
 from sweeplaw.analysis.event_times.residuals import RESIDUALS, ResidualDistribution
 from sweeplaw.analysis.fitting.uncertainty import Interval
 from sweeplaw.trials.errors import InputError, require_positive
-from sweeplaw.trials.quantities import counted
+from sweeplaw.trials.quantities import counted, settings
 
 Array = np.ndarray
 
@@ -148,10 +148,24 @@ def fit_time_law(
         log_likelihoods={name: maximize(times, one).value - jacobian for name, one in RESIDUALS.items()},
         decrement=best.decrement,
         curvature_p=curvature_p(times, kind, best),
+        notes=(*data.notes, *_extrapolations(data, at)),
         predictions=tuple(
             (point, _at(data, logs, kind, level, np.log([point[name] for name in data.names]))) for point in at
         ),
     )
+
+
+def _extrapolations(data: EventTimes, at: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """Yield a note for each setting that lies outside the trials in an input."""
+    ends = {name: (column.min(), column.max()) for name, column in zip(data.names, data.inputs.T, strict=True)}
+    for point in at:
+        beyond = [
+            f"{name} ran from {low:g} to {high:g}"
+            for name, (low, high) in ends.items()
+            if not low <= point[name] <= high
+        ]
+        if beyond:
+            yield f"t* at {settings(point)} is an extrapolation: {', '.join(beyond)}"
 
 
 def curvature_p(times: CensoredTimes, residuals: ResidualDistribution, best: Maximum) -> float | None:

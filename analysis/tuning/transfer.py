@@ -115,7 +115,7 @@ def transfer(
     frame = frame_of(frame, {"workload": workload, "knobs": knobs}, y)
     check_columns(frame, [*workload, *knobs, y], numbers=[y])
     finite = pl.col(y).cast(pl.Float64).is_finite().fill_null(False) & (pl.col(y) > 0)
-    measured = frame.drop_nulls([*workload, *knobs]).filter(finite)
+    measured = frame.drop_nulls([*workload, *knobs]).drop_nans(_floats(frame, [*workload, *knobs])).filter(finite)
     runs = _runs(_snapped(measured, knobs), workload, knobs, y)
     if runs.tasks.height < 2:
         found = counted(runs.tasks.height, "workload")
@@ -166,8 +166,11 @@ def _scores(runs: _Runs, excess: Array, chosen: Sequence[int], held_out: NDArray
 
 def _snapped(rows: pl.DataFrame, knobs: Sequence[str]) -> pl.DataFrame:
     """Return ``rows`` with the knobs that are floats replaced by their levels."""
-    numeric = [name for name in knobs if rows[name].dtype.is_float()]
-    return rows.with_columns([pl.Series(name, snap(rows[name].to_numpy())) for name in numeric])
+    return rows.with_columns([pl.Series(name, snap(rows[name].to_numpy())) for name in _floats(rows, knobs)])
+
+
+def _floats(rows: pl.DataFrame, names: Sequence[str]) -> list[str]:
+    return [name for name in names if rows[name].dtype.is_float()]
 
 
 def _held_out(tasks: pl.DataFrame, evaluate_on: pl.Expr | None) -> NDArray[np.bool_]:

@@ -13,9 +13,8 @@ from typing import Any
 
 import anyio
 
-from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.errors import DAMAGED, InputError
 
-DAMAGED = 3  # exit code: the answer lacks the content of damaged files
 LONGEST = 20_000  # characters of a message
 
 

@@ -20,8 +20,7 @@ from typing import NoReturn
 import typer
 
 from sweeplaw.orchestrator.cli.shared import streams
-from sweeplaw.orchestrator.cli.shared.output import DAMAGED
-from sweeplaw.trials.errors import DamagedDataError, InputError, describe
+from sweeplaw.trials.errors import DAMAGED, DamagedDataError, InputError, describe
 from sweeplaw.trials.store_format.damage import collected
 
 NOT_WRITTEN = 1  # exit code: the output, or a file, cannot be written

@@ -13,8 +13,7 @@ import typer
 
 from sweeplaw.analysis.tables.display import finite
 from sweeplaw.orchestrator.cli.shared.streams import write_data
-
-DAMAGED = 3  # exit code: the answer lacks the content of damaged files
+from sweeplaw.trials.errors import DAMAGED
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

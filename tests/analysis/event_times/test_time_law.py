@@ -149,6 +149,9 @@ def test_the_summary_names_every_number() -> None:
     assert law.sigma is not None
     assert f"exponent of a = {law.exponents['a'].value:.4g} [" in said
     assert "t* at a=1, b=2 = " in said
+    assert "t* at a=1, b=2 is an extrapolation: b ran from 0.3 to 0.6" in said
+    inside = fit_time_law(draw(np.random.default_rng(6), "log-normal"), at=[{"a": 4.0, "b": 0.3}])
+    assert "extrapolation" not in summary(inside, "grok_step")
     assert law.sigma.interval.low < SIGMA < law.sigma.interval.high
 
 

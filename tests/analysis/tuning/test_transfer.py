@@ -29,6 +29,18 @@ def test_the_single_setting_has_the_least_mean_excess_over_the_tuning_workloads(
     assert found.single["lr"] == pytest.approx(means["lr"][0])
 
 
+@pytest.mark.parametrize("unknown", [None, float("nan")])
+@pytest.mark.parametrize("column", ["size", "lr"])
+def test_runs_whose_workload_or_knob_is_not_known_are_left_out_and_counted(column: str, unknown: float | None) -> None:
+    sizes = runs().with_columns(size=pl.col("corpus").str.tail(1).cast(pl.Float64)).drop("corpus")
+    stray = pl.DataFrame({"lr": [1e-3], "val_loss": [0.1], "size": [1.0]}).with_columns(
+        pl.lit(unknown, pl.Float64).alias(column)
+    )
+    found = transfer(pl.concat([sizes, stray]), ["size"], ["lr"])
+    assert found.workloads == transfer(sizes, ["size"], ["lr"]).workloads
+    assert list(found.dropped.values()) == [1]
+
+
 def test_evaluation_workloads_do_not_affect_the_choice() -> None:
     frame, held = runs(), pl.col("corpus") == "corpus-5"
     spoiled = frame.with_columns(val_loss=pl.when(held).then(10 - pl.col("val_loss")).otherwise(pl.col("val_loss")))
