@@ -99,7 +99,7 @@ def environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     found = Environment(
-        loader=PackageLoader("sweeplaw.analysis.report", "."),
+        loader=PackageLoader("sweeplaw.analysis.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

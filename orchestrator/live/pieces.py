@@ -48,7 +48,7 @@ def environment() -> Environment:
     """Return the templates of the page, with those of the report that they include."""
     report = report_environment()
     assert report.loader is not None
-    made = report.overlay(loader=ChoiceLoader([PackageLoader("sweeplaw.orchestrator.live", "."), report.loader]))
+    made = report.overlay(loader=ChoiceLoader([PackageLoader("sweeplaw.orchestrator.live"), report.loader]))
     made.filters.update(value=_value, hours=_hours, column=_column)
     return made
 

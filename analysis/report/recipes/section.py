@@ -72,7 +72,7 @@ def write_page(path: Path, title: str, study: RecipeStudy, shares: Sequence[Reta
 
     section = RecipesSection(study, tuple(shares))
     environment = Environment(
-        loader=PackageLoader("sweeplaw.analysis.report", "."), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("sweeplaw.analysis.report"), autoescape=True, undefined=StrictUndefined
     )
     text = environment.get_template("recipes_page.html.j2").render(
         title=title, recipes=section.values(), recipe_cards=section.cards(), recipe_pictures=section.pictures()
