@@ -136,7 +136,7 @@ def _trust(law: Values) -> Iterator[str]:
 def _settings(family: Values) -> Iterator[str]:
     """Yield the law of each knob's best value, or the best setting of the largest cell."""
     hyper = family["hyperlaws"]
-    if hyper and not hyper["refused"] and hyper["laws"] and not _objection(hyper["verdict"]):
+    if hyper and not hyper["refused"] and hyper["laws"] and not objection(hyper["verdict"]):
         laws = [_knob(name, one) for name, one in hyper["laws"].items()]
         yield f"<strong>Use</strong> {' and '.join(laws)}."
         yield from (escape(sentence(why.split(":")[0])) for why in hyper["verdict"]["exponents"]["sentences"])
@@ -148,7 +148,7 @@ def _settings(family: Values) -> Iterator[str]:
         yield f"In the largest cell the best setting is <strong>{knobs}</strong>{edge}: loss {last['loss']:.3f}."
 
 
-def _objection(verdict: Values) -> bool:
+def objection(verdict: Values) -> bool:
     """Return whether nothing is advised by the laws of the knobs: no optimum was found, or they do not fit."""
     return not verdict["optimum"]["found"] or verdict["law"]["verdict"] == "inadequate"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.report.answer import objection
 from sweeplaw.analysis.report.charts.cards import Card
 from sweeplaw.analysis.report.extrapolation import forecast_band
 from sweeplaw.analysis.report.panels import isoflop
@@ -67,7 +68,8 @@ def _isoflop_cards(section: Section, values: Mapping[str, Any], prefix: str) -> 
 def _knob_cards(section: Section, values: Mapping[str, Any], prefix: str) -> list[Card | None]:
     by, family, optima = section.by, section.family, section.optima
     hyper = values["hyperlaws"] or {}
-    laws: Mapping[str, Any] = hyper.get("laws") or {}
+    usable = hyper and not hyper["refused"] and not objection(hyper["verdict"])
+    laws: Mapping[str, Any] = hyper["laws"] if usable else {}
     cards = [bowls_card(family, by, by.knobs, optima, laws, f"{prefix}-bowls")] if optima else []
     if section.shares is not None:
         cards.append(importance_card(section.shares, by, f"{prefix}-importance"))

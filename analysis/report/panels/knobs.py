@@ -131,7 +131,7 @@ def optimum_card(
     edges = f" In {at_edge} of {len(cells)} the best value is the lowest or highest tried." if at_edge else ""
     return card(
         key,
-        _finding(knob, along, by, exponents, law),
+        _finding(knob, along, by, law, [k for _, k in cells]),
         f"Colour: {'tokens' if other == by.d else 'parameters'}, dark few, light many."
         + (" Lines: the law; shaded: its 95 % band." if law else ""),
         draw,
@@ -185,17 +185,26 @@ def _draw_law(
         chart.end(float(grid[-1]), float(line[-1]), people(value))
 
 
-def _finding(knob: str, along: str, by: Axes, exponents: Mapping[str, float], law: Mapping[str, Any] | None) -> str:
-    exponent = exponents.get(along)
+def _finding(knob: str, along: str, by: Axes, law: Mapping[str, Any] | None, optima: Sequence[KnobOptimum]) -> str:
+    exponent = law["exponents"].get(along) if law else None
     name = "N" if along == by.n else "D"
-    if exponent is None:
-        return f"The best {knob} at every size and budget"
-    ends = ((law or {}).get("exponent_intervals") or {}).get(along)
+    if law is None or exponent is None:
+        return _tried(knob, optima)
+    ends = (law.get("exponent_intervals") or {}).get(along)
     if ends and ends[0] is not None and ends[0] <= 0 <= ends[1]:
         return f"No trend of the best {knob} with {name} is shown"
     what = "larger models" if name == "N" else "more data"
     wants = f"{what.capitalize()} want {'lower' if exponent < 0 else 'higher'} {knob}"
     return f"{wants}: {name} to the power {people(exponent, 2)}"
+
+
+def _tried(knob: str, optima: Sequence[KnobOptimum]) -> str:
+    """Return what the best values are where there is no law of them."""
+    for edge in ("high", "low"):
+        count = sum(one.edge == edge for one in optima)
+        if 2 * count > len(optima):
+            return f"The best {knob} is the {edge}est tried in {count} of {counted(len(optima), 'cell')}"
+    return f"The best {knob} at every size and budget"
 
 
 def knob_axis(levels: Sequence[float], knob: str) -> Axis:

@@ -29,8 +29,22 @@ BY = Axes("size", "tokens", "loss", (), ("lr",))
     ],
 )
 def test_the_title_says_what_the_law_shows(along: str, exponent: float | None, interval: Any, finding: str) -> None:
-    exponents: dict[str, Any] = {along: exponent}
-    assert _finding("lr", along, BY, exponents, {"exponent_intervals": {along: interval}}) == finding
+    law = {"exponents": {along: exponent}, "exponent_intervals": {along: interval}}
+    assert _finding("lr", along, BY, law, []) == finding
+
+
+@pytest.mark.parametrize(
+    ("edges", "finding"),
+    [
+        (("high", "high", ""), "The best lr is the highest tried in 2 of 3 cells"),
+        (("low", "low", "low"), "The best lr is the lowest tried in 3 of 3 cells"),
+        (("high", "low"), "The best lr at every size and budget"),
+        (("", "", "high"), "The best lr at every size and budget"),
+    ],
+)
+def test_without_a_law_the_title_says_where_the_best_values_lie(edges: tuple[Any, ...], finding: str) -> None:
+    optima = [KnobOptimum("lr", 0.1, (0.01, 0.1), edge) for edge in edges]
+    assert _finding("lr", "size", BY, None, optima) == finding
 
 
 def test_an_axis_of_levels_is_logarithmic_from_a_factor_of_five_and_has_its_ticks_at_them() -> None:
