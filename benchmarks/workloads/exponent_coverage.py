@@ -5,9 +5,9 @@
 
 Each replication runs five or six sizes without label noise, and fits a power law to the measured losses: of ridge
 regression on random features, at the best ridge, in samples with four times as many features, and in features with four
-times as many samples (the populations are those of orchestrator/sweeps/ridge.toml, the sizes its own in samples and
-half of its own in features); and of gradient flow on a linear teacher and student, trained to the end, in samples.
-Sizes are such that corrections of finite sizes cancel to less than one per cent. Losses are averaged as they are (least
+times as many samples (the spectra are those of orchestrator/sweeps/ridge.toml, the sizes its own in samples and half of
+its own in features); and of gradient flow on a linear teacher and student, trained to the end, in samples. Sizes and
+dimensions are such that corrections of finite sizes cancel to half a per cent. Losses are averaged as they are (least
 squares of the loss, not of its logarithm, weighted by its noise), because theory gives their mean; intervals are by
 profile likelihood. Every run has a seed of its own: where sizes share seeds, as in those sweeps, the slope varies less
 than intervals by seed allow for, and they hold it more often. A share outside 93-97 % is marked with an asterisk.
@@ -62,12 +62,14 @@ class Curve:
 
 
 RIDGE_SIZES = (32, 42, 56, 74, 97, 128)  # of samples; features are half of them
-RIDGE = {"dimension": 1024, "capacity_exponent": CAPACITY, "ridge_choice": "optimal"}
-FLOW = {"dimension": 2048, "capacity_exponent": 2.0, "decay_exponent": 2.0, "time": CONVERGED, "evaluations": 1}
+RIDGE = {"capacity_exponent": CAPACITY, "ridge_choice": "optimal"}
+IN_SAMPLES = {**RIDGE, "dimension": 1024, "source_exponent": 0.35}
+IN_FEATURES = {**RIDGE, "dimension": 512, "source_exponent": 0.65}
+FLOW = {"dimension": 4096, "capacity_exponent": 2.0, "decay_exponent": 2.0, "time": CONVERGED, "evaluations": 1}
 CURVES = (
-    Curve("ridge", "samples", RIDGE_SIZES, {**RIDGE, "source_exponent": 0.35},
+    Curve("ridge", "samples", RIDGE_SIZES, IN_SAMPLES,
           exponents.in_samples(CAPACITY, 0.35, noisy=False), other="features"),
-    Curve("ridge", "features", tuple(size // 2 for size in RIDGE_SIZES), {**RIDGE, "source_exponent": 0.65},
+    Curve("ridge", "features", tuple(size // 2 for size in RIDGE_SIZES), IN_FEATURES,
           exponents.in_features(CAPACITY, 0.65), other="samples"),
     Curve("linear_dynamics", "samples", (24, 34, 48, 68, 96), FLOW, of_flow(2.0, 2.0)),
 )  # fmt: skip
