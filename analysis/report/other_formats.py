@@ -19,6 +19,7 @@ PICTURES = "report_figures"  # folder of the pictures beside report.md
 _UNREAD = "nav, script, style, .js, .skip, #tip, .alt, .dl, .plot .n, .keybar"
 _DRAWING = re.compile(r"<svg\b.*?</svg>", re.DOTALL)
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+_FONT = re.compile(r"@font-face \{.*?\}\n?")  # a picture takes that of its reader, or it would be ten times as large
 
 
 def markdown(html: str) -> tuple[str, dict[str, str]]:
@@ -29,7 +30,7 @@ def markdown(html: str) -> tuple[str, dict[str, str]]:
         found.decompose()
     for figure in soup.select("figure:has(.pca)"):  # its axes are controls of the page
         figure.decompose()
-    pictures = dict(_pictures(soup, drawings, "".join(_STYLE.findall(html))))
+    pictures = dict(_pictures(soup, drawings, _FONT.sub("", "".join(_STYLE.findall(html)))))
     _as_text(soup)
     body = soup.find("main") or soup
     text = _converter().convert_soup(body)

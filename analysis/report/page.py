@@ -27,6 +27,7 @@ from sweeplaw.analysis.report.answer import (
 from sweeplaw.analysis.report.charts.numbers import flops, people, percent, without_e
 from sweeplaw.analysis.report.content import family_cards
 from sweeplaw.analysis.report.extrapolation import forecast_sentences
+from sweeplaw.analysis.report.fonts import embedded
 from sweeplaw.analysis.report.panels.against import against_card
 from sweeplaw.analysis.report.panels.event_time import event_card
 from sweeplaw.analysis.report.panels.runs import times_card
@@ -110,6 +111,7 @@ def environment() -> Environment:
         budgets=next_budgets, tens=without_e, formula=formula_html, repeated=repeated, plain=plain,
         sentence=sentence, counted=counted, setting=settings, forecasts=forecast_sentences,
     )  # fmt: skip
+    found.globals["fonts"] = embedded
     return found
 
 

@@ -92,7 +92,8 @@ class LiveStore:
         style, script = (_sha256(_inside(text)) for text in (self.style, self.script))
         return (
             f"default-src 'none'; style-src-elem '{style}'; style-src-attr 'unsafe-inline'; script-src '{script}'; "
-            "connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+            "connect-src 'self'; img-src data:; font-src data:; form-action 'self'; base-uri 'none'; "
+            "frame-ancestors 'none'"
         )
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from sweeplaw.analysis.recipes.study.cards import retained_card, study_cards
 from sweeplaw.analysis.recipes.study.distillation import Retained
 from sweeplaw.analysis.recipes.study.study import STANDARD, RecipeStudy, recipe_limits
+from sweeplaw.analysis.report.fonts import embedded
 from sweeplaw.analysis.report.paper.figures import svg
 from sweeplaw.analysis.report.recipes.figures import study_figures
 from sweeplaw.analysis.tables.tables import Tables
@@ -74,6 +75,7 @@ def write_page(path: Path, title: str, study: RecipeStudy, shares: Sequence[Reta
     environment = Environment(
         loader=PackageLoader("sweeplaw.analysis.report"), autoescape=True, undefined=StrictUndefined
     )
+    environment.globals["fonts"] = embedded
     text = environment.get_template("recipes_page.html.j2").render(
         title=title, recipes=section.values(), recipe_cards=section.cards(), recipe_pictures=section.pictures()
     )

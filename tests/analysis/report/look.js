@@ -96,6 +96,7 @@ const look = (window) => {
     kept: rail ? document.querySelector('.pcout').textContent : '',
     downloads: all('a[download]').length,
     fetched: window.performance.getEntriesByType('resource').map((entry) => entry.name),
+    fonts: [...document.fonts].filter((font) => font.status === 'loaded').map((font) => font.family),
   };
 };
 

@@ -106,6 +106,7 @@ def test_a_page_is_whole_at_every_width_and_without_errors(text: str, tmp_path: 
         assert "loss" in one["tip"]  # an arrow key walks the marks of a figure
         assert re.fullmatch(r"\d+ of 192 settings. Esc clears an axis.", one["kept"])
         assert one["fetched"] == []
+        assert one["fonts"] == ["Inter", "Inter"]  # both weights, from within the page
         zooms(one["zoom"])
 
 

@@ -62,6 +62,8 @@ def tables(html: str) -> list[list[list[str]]]:
 def test_markdown_has_every_table_heading_and_picture_of_the_page(html: str) -> None:
     text, pictures = other_formats.markdown(html)
     again = RENDERER.render(text)
+    assert "@font-face" in html
+    assert not any("@font-face" in picture for picture in pictures.values())
     assert tables(again) == tables(html)
     assert len(tables(html)) >= 4
     titles = [words(one) for one in BeautifulSoup(again, "html.parser").find_all(["h2", "h3"])]
