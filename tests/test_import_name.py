@@ -130,6 +130,6 @@ def test_a_wheel_holds_every_module_and_data_file_once_and_nothing_else(tmp_path
         f"sweeplaw/{path.relative_to(source)}"
         for folder in folders
         for path in folder.rglob("*")
-        if path.suffix in (".py", ".toml", ".j2")
+        if path.suffix in (".py", ".toml", ".j2", ".woff2", ".txt")
     ]
     assert sorted(held) == sorted([*wanted, "sweeplaw/__init__.py", "sweeplaw/__main__.py", "sweeplaw/py.typed"])
