@@ -31,9 +31,8 @@ from sweeplaw.analysis.report.fonts import embedded
 from sweeplaw.analysis.report.panels.against import against_card
 from sweeplaw.analysis.report.panels.event_time import event_card
 from sweeplaw.analysis.report.panels.runs import times_card
+from sweeplaw.analysis.report.panels.search import search_cards
 from sweeplaw.analysis.report.panels.transfer import transfer_card
-from sweeplaw.analysis.report.paper import figures
-from sweeplaw.analysis.report.paper.search_figures import search_figures
 from sweeplaw.analysis.report.report import Report, report_values
 from sweeplaw.analysis.tables.display import finite
 from sweeplaw.trials.quantities import counted, settings, short
@@ -70,9 +69,7 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
             why_empty=why_empty(report),
             title=_title(report),
             description=_description(report),
-            search_pictures=[
-                {name: figures.svg(figure) for name, figure in search_figures(one).items()} for one in report.searches
-            ],
+            search_cards=[search_cards(one, f"search{k}") for k, one in enumerate(report.searches)],
             against=report.against and report.against.card(),
             against_cards=[found] if report.against and (found := against_card(report.against, "against")) else [],
             transfer_cards=[transfer_card(report.transfer, "transfer")] if report.transfer else [],

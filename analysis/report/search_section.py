@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.trials.changes import inherited
-from sweeplaw.trials.quantities import short
+from sweeplaw.trials.quantities import is_number, short
 from sweeplaw.trials.record import flops_done
 from sweeplaw.trials.store_format import search_state
 from sweeplaw.trials.store_format.layout import is_store
@@ -73,6 +74,20 @@ class SearchSection:
         for one in self.path:
             found[one.at].append(one)
         return found
+
+    def shown_points(self, most: int) -> list[tuple[str, list[Proposed]]]:
+        """Return at most so many points with a best value, evenly from the cheapest to the dearest."""
+        points = [(name, ran) for name, ran in self.points.items() if name in self.best]
+        places = (
+            range(len(points)) if len(points) <= most else np.linspace(0, len(points) - 1, most).round().astype(int)
+        )
+        return [points[place] for place in places]
+
+    @property
+    def numeric_knobs(self) -> list[str]:
+        """The knobs that have numbers at every proposal, and not one alone."""
+        columns = {name: [one.knobs.get(name) for one in self.path] for name in self.nuisance}
+        return [name for name, values in columns.items() if all(map(is_number, values)) and len(set(values)) > 1]
 
     def excess(self, one: Proposed, value: float) -> float:
         """Return by how many per cent a value is worse than the best that the search has at the proposal's point."""

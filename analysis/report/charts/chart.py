@@ -86,6 +86,12 @@ class Chart:
             px, py = self.at(x, y)
             self._mark(f'<path d="M{px:.1f} {py:.1f}m0-5l5 5-5 5-5-5Z"', css, text, key)
 
+    def cross(self, x: float, y: float, css: str, text: str = "", key: str = "") -> None:
+        """Draw a diagonal cross."""
+        if self._inside(x, y):
+            px, py = self.at(x, y)
+            self._mark(f'<path d="M{px - 4:.1f} {py - 4:.1f}l8 8m0-8l-8 8"', css, text, key)
+
     def whisker(self, x: float, low: float | None, high: float | None, css: str) -> None:
         """Draw a vertical interval, cut at the frame."""
         if not self.x.inside(x) or (self.y.log and high is not None and high <= 0):

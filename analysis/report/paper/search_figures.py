@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
@@ -26,7 +25,7 @@ def search_figures(section: SearchSection) -> dict[str, Figure]:
     if not section.best:
         return {}
     drawn = {"search_path": path(section)}
-    if len(knobs := _numeric(section)) >= 2:
+    if len(knobs := section.numeric_knobs) >= 2:
         drawn["search_surface"] = surface(section, knobs[0], knobs[1])
     return drawn
 
@@ -36,7 +35,7 @@ def path(section: SearchSection) -> Figure:
 
     Both in per cent above the best of the point in the end. A stopped trial is a cross at its prediction.
     """
-    points = _drawn(section)
+    points = section.shown_points(MOST_POINTS)
     with rc_context(current_style()):
         figure = Figure(figsize=(9.6, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
@@ -65,7 +64,7 @@ def path(section: SearchSection) -> Figure:
 
 def surface(section: SearchSection, across: str, up: str) -> Figure:
     """Draw the proposals of each point over two knobs, from light to dark as they came; a star where it recommends."""
-    points = _drawn(section)[:6]
+    points = section.shown_points(MOST_POINTS)[:6]
     columns = min(3, len(points))
     rows = -(-len(points) // columns)
     with rc_context(current_style()):
@@ -123,25 +122,6 @@ def _scale(section: SearchSection, panel: Panel, across: str, up: str) -> None:
             (panel.set_xscale if axis is panel.xaxis else panel.set_yscale)("log")
             axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
             label_minor_ticks(axis)
-
-
-def _drawn(section: SearchSection) -> list[tuple[str, list[Proposed]]]:
-    """Return the points that are drawn, from the cheapest to the dearest, with their proposals."""
-    points = [(name, ran) for name, ran in section.points.items() if name in section.best]
-    if len(points) <= MOST_POINTS:
-        return points
-    return [points[round(place)] for place in np.linspace(0, len(points) - 1, MOST_POINTS)]
-
-
-def _numeric(section: SearchSection) -> list[str]:
-    """Return the knobs that have numbers at every proposal, and not one alone."""
-    columns = {name: [one.knobs.get(name) for one in section.path] for name in section.nuisance}
-    return [
-        name
-        for name, values in columns.items()
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-        and len(set(values)) > 1
-    ]
 
 
 def _columns(pairs: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

@@ -19,6 +19,7 @@ from sweeplaw.analysis.recipes.study.distillation import retained_shares
 from sweeplaw.analysis.recipes.study.study import recipe_limits
 from sweeplaw.analysis.report.panels.against import against_card
 from sweeplaw.analysis.report.panels.isoflop import curves_card, growth_card
+from sweeplaw.analysis.report.panels.search import search_cards
 from sweeplaw.analysis.report.paper import finding_figures
 from sweeplaw.analysis.report.paper.hyperlaw_figures import importance_bars
 from sweeplaw.analysis.report.paper.search_figures import search_figures
@@ -70,7 +71,12 @@ def search() -> dict[str, Any]:
     section = searched()
     untimed = replace(section, path=tuple(replace(one, spent=None) for one in section.path), state=None)
     figures = {**search_figures(section), "without FLOPs": search_figures(untimed)["search_path"]}
-    return {"values": search_values(section), **{name: drawn(figure) for name, figure in figures.items()}}
+    cards = [card_drawn(card) for one in (section, untimed) for card in search_cards(one, "s")]
+    return {
+        "values": search_values(section),
+        "cards": cards,
+        **{name: drawn(figure) for name, figure in figures.items()},
+    }
 
 
 def recipes() -> dict[str, Any]:

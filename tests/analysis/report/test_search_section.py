@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 
 from sweeplaw.analysis.report import page, report
+from sweeplaw.analysis.report.panels.search import search_cards
 from sweeplaw.analysis.report.paper.search_figures import search_figures
-from sweeplaw.analysis.report.search_section import search_values
+from sweeplaw.analysis.report.search_section import SearchSection, search_values
 from sweeplaw.analysis.tables.display import finite
 from sweeplaw.analysis.tables.tables import load
 from sweeplaw.clusters.profile.profile import Profile
@@ -131,6 +132,29 @@ def test_the_page_shows_the_section_and_json_has_its_values(stopping: Path, tmp_
     values = json.loads(data.read_text())["searches"]
     assert values == json.loads(json.dumps(finite([search_values(made.searches[0])])))
     assert {"search_path", "search_surface"} == search_figures(made.searches[0]).keys()
+    for name in ("regret", "proposals", "maps"):
+        assert text.count(f'id="search0-{name}"') == 1
+
+
+@pytest.mark.heavy
+def test_the_cards_show_every_proposal_once_and_what_was_stopped_as_a_prediction(stopping: Path) -> None:
+    (section,) = report.make(stopping).searches
+    regret, proposals, maps = search_cards(section, "s")
+    finished = [one for one in section.path if one.value is not None]
+    stopped = [one for one in section.path if one.state == "stopped"]
+    for drawing in proposals.drawings:
+        assert drawing.count('class="p pt') == len(finished)
+        assert drawing.count('class="p hollow') == drawing.count("predicted when it was stopped") == len(stopped)
+    (every,) = maps.drawings
+    assert every.count('class="p exx"') == len(section.path) - len(finished)
+    assert every.count("recommended: ") == len(section.state.recommended) == len(section.best) == 4  # type: ignore[union-attr]
+    assert regret.drawings[0].count('<path class="cur') == len(section.best)
+    assert regret.sheet is not None
+    assert [row[4] for row in regret.sheet.rows] == [one.best for one in section.path]
+
+
+def test_a_search_without_a_finished_proposal_has_no_cards() -> None:
+    assert search_cards(SearchSection("s", "val_loss", False, ("params",), ("lr",), (), {}, None), "s") == []
 
 
 @pytest.mark.heavy
