@@ -75,7 +75,7 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
             transfer_cards=[transfer_card(report.transfer, "transfer")] if report.transfer else [],
             event_cards=[card for k, one in enumerate(report.events) if (card := event_card(one, f"event{k}"))],
             recipe_cards=report.recipes.cards() if report.recipes else [],
-            recipe_pictures=report.recipes.pictures() if report.recipes else {},
+            recipe_panels=report.recipes.panels("recipes") if report.recipes else [],
             created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
     )

@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from sweeplaw.analysis.recipes.study.cards import retained_card, study_cards
 from sweeplaw.analysis.recipes.study.distillation import Retained
 from sweeplaw.analysis.recipes.study.study import STANDARD, RecipeStudy, recipe_limits
+from sweeplaw.analysis.report.charts.cards import Card
 from sweeplaw.analysis.report.fonts import embedded
 from sweeplaw.analysis.report.paper.figures import svg
+from sweeplaw.analysis.report.recipes.cards import study_panels
 from sweeplaw.analysis.report.recipes.figures import study_figures
 from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.trials.errors import InputError
@@ -47,6 +49,10 @@ class RecipesSection:
         """Return the figures by name."""
         return {} if self.study is None else study_figures(self.study, self.shares)
 
+    def panels(self, key: str) -> list[Card]:
+        """Return the cards of the page."""
+        return [] if self.study is None else study_panels(self.study, self.shares, key)
+
     def pictures(self) -> dict[str, str]:
         """Return the figures as SVG by name."""
         return {name: svg(figure) for name, figure in self.figures().items()}
@@ -77,7 +83,7 @@ def write_page(path: Path, title: str, study: RecipeStudy, shares: Sequence[Reta
     )
     environment.globals["fonts"] = embedded
     text = environment.get_template("recipes_page.html.j2").render(
-        title=title, recipes=section.values(), recipe_cards=section.cards(), recipe_pictures=section.pictures()
+        title=title, recipes=section.values(), recipe_cards=section.cards(), recipe_panels=section.panels("recipes")
     )
     _write(path, text)
 

@@ -34,6 +34,27 @@ _KNOB_LAW = record(
     }
 )
 _TIME = record({"value": NUMBER, "interval": INTERVAL})
+_TIME_LAW = {
+    "status": means("verified, not converged, not determined or no events", TEXT),
+    "residuals": TEXT,
+    "rows": means("trials with a time", NUMBER),
+    "events": means("of them, those with the event", NUMBER),
+    "level": means("level of the intervals", NUMBER),
+    "reference": means("the geometric mean of each input", by_name(NUMBER)),
+    "scale": means("t* at the reference", _TIME),
+    "factor": means("t* where each input is 1", _TIME),
+    "sigma": means("spread of log t", _TIME),
+    "exponents": means("of each input", by_name(_TIME)),
+    "log_likelihoods": means("of the times, by kind of residuals", by_name(NUMBER)),
+    "decrement": means("length of the last Newton step in standard errors", NUMBER),
+    "curvature_p": means("p-value of powers alone, against squares of logarithms", NUMBER),
+    "least_share": means("without any event: share of trials that do not have it yet, at least", NUMBER),
+    "longest": means("without any event: the longest time", NUMBER),
+    "predictions": means(
+        "t* at each --at", each(record({"at": by_name(NUMBER), "value": NUMBER, "interval": INTERVAL}))
+    ),
+    "notes": _NOTES,
+}
 _DRAWN = record(
     {
         **dict.fromkeys(("k", "picked", "reported", "flattery", "excess"), NUMBER),
@@ -150,25 +171,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
             "source": _SOURCE,
             "time": means("the column of the time of the event", TEXT),
             "censored": means("the column of the last look without it", TEXT),
-            "status": means("verified, not converged, not determined or no events", TEXT),
-            "residuals": TEXT,
-            "rows": means("trials with a time", NUMBER),
-            "events": means("of them, those with the event", NUMBER),
-            "level": means("level of the intervals", NUMBER),
-            "reference": means("the geometric mean of each input", by_name(NUMBER)),
-            "scale": means("t* at the reference", _TIME),
-            "factor": means("t* where each input is 1", _TIME),
-            "sigma": means("spread of log t", _TIME),
-            "exponents": means("of each input", by_name(_TIME)),
-            "log_likelihoods": means("of the times, by kind of residuals", by_name(NUMBER)),
-            "decrement": means("length of the last Newton step in standard errors", NUMBER),
-            "curvature_p": means("p-value of powers alone, against squares of logarithms", NUMBER),
-            "least_share": means("without any event: share of trials that do not have it yet, at least", NUMBER),
-            "longest": means("without any event: the longest time", NUMBER),
-            "predictions": means(
-                "t* at each --at", each(record({"at": by_name(NUMBER), "value": NUMBER, "interval": INTERVAL}))
-            ),
-            "notes": _NOTES,
+            **_TIME_LAW,
             "reading": means("remarks on the rows that were read", each(TEXT)),
         }
     ),
@@ -246,6 +249,23 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
             "recipes": means("recipes compared", ANYTHING),
             "against": means("with --compare: what the other recipe changes", ANYTHING),
             "transfer": means("one setting of the knobs for all families, sizes and budgets", ANYTHING),
+            "events": means(
+                "times to events such as grokking, each with its law",
+                each(
+                    record(
+                        {
+                            "time": means("the column of the time of the event", TEXT),
+                            "censored": means("the column of the last look without it", TEXT),
+                            "at": means("what these trials are equal in", by_name(ANYTHING)),
+                            "trials": NUMBER,
+                            "occurred": means("trials with the event", NUMBER),
+                            "median": means("median time, null where it is not reached", NUMBER),
+                            "law": record(_TIME_LAW),
+                            "why_not": means("why there is no law", TEXT),
+                        }
+                    )
+                ),
+            ),
             "running": means("what runs now", each(ANYTHING)),
             "failures": means("why trials failed", each(ANYTHING)),
             "launches": means("the facts of each launch", each(by_name(ANYTHING))),

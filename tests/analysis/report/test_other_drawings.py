@@ -24,6 +24,7 @@ from sweeplaw.analysis.report.paper import finding_figures
 from sweeplaw.analysis.report.paper.hyperlaw_figures import importance_bars
 from sweeplaw.analysis.report.paper.search_figures import search_figures
 from sweeplaw.analysis.report.paper.tuning_figures import expected_best_figure, profile_figure
+from sweeplaw.analysis.report.recipes.cards import study_panels
 from sweeplaw.analysis.report.recipes.figures import study_figures
 from sweeplaw.analysis.report.search_section import SearchSection, search_sections, search_values
 from sweeplaw.analysis.tables.families import Axes
@@ -85,7 +86,8 @@ def recipes() -> dict[str, Any]:
     study = recipe_limits(pl.concat([table, pl.DataFrame(student)], how="vertical_relaxed"), draws=20)
     shares = retained_shares(study, "student", "joint")
     figures = {name: drawn(figure) for name, figure in study_figures(study, shares).items()}
-    return {"values": study.to_dict(), "text": study.summary().splitlines(), **figures}
+    cards = [card_drawn(card) for card in study_panels(study, shares, "r")]
+    return {"values": study.to_dict(), "cards": cards, "text": study.summary().splitlines(), **figures}
 
 
 def against() -> dict[str, Any]:

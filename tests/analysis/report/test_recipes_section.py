@@ -13,6 +13,7 @@ import pytest
 from sweeplaw.analysis.recipes.study.distillation import retained_shares
 from sweeplaw.analysis.recipes.study.study import recipe_limits
 from sweeplaw.analysis.report import page, report
+from sweeplaw.analysis.report.recipes.cards import study_panels
 from sweeplaw.analysis.report.recipes.figures import study_figures
 from sweeplaw.analysis.report.recipes.section import recipes_section, write_figures, write_page
 from sweeplaw.analysis.tables.tables import load
@@ -48,9 +49,28 @@ def test_a_study_has_a_figure_of_each_kind():
     assert multiples == ["regularized", "joint", "student"]
 
 
-def test_a_study_without_laws_has_no_figures():
+def test_a_study_without_laws_has_no_figures_and_no_cards():
     one = {"recipe": ["a"], "N": [1e8], "U": [2e8], "loss": [3.0]}
     assert study_figures(recipe_limits(one, draws=0)) == {}
+    assert study_panels(recipe_limits(one, draws=0), (), "r") == []
+
+
+def test_the_cards_of_a_study_have_its_limits_multiples_and_students():
+    study = recipe_limits(losses(), draws=50)
+    shares = retained_shares(study, "student", "joint")
+    cards = {card.key: card for card in study_panels(study, shares, "r")}
+    assert list(cards) == [*(f"r-{axis}{k}" for axis in "nk" for k in range(4)), "r-u", "r-multiples", "r-students"]
+    limit = known(study.recipes["joint"].at(2e8)).value
+    assert cards["r-n0"].title == f"200\N{NO-BREAK SPACE}M unique tokens: joint, K to infinity reaches {limit:.3f}"
+    assert all(f"joint, K → ∞: {limit:.3f}" in drawing for drawing in cards["r-n0"].drawings)
+    sizes = next(one for one in study.recipes["regularized"].sizes if one.at["U"] == 2e8)
+    rows = [row for row in known(cards["r-n0"].sheet).rows if row[0] == "regularized"]
+    assert [row[2] for row in rows] == sizes.curve.losses[0].tolist()
+    reached = {one.what for one in study.recipes["joint"].reached}
+    best = max(known(one.value) for one in study.multiples if one.recipe == "joint" and one.what in reached)
+    assert cards["r-multiples"].title == f"Joint is worth up to {best:.3g} times the data"
+    (share,) = [one for one in shares if one.share is not None]
+    assert known(cards["r-students"].sheet).rows[0][1:] == (share.single, share.student, share.teacher, share.share)
 
 
 def test_the_report_of_recipes_has_the_section_and_its_values(tmp_path):
@@ -60,7 +80,8 @@ def test_the_report_of_recipes_has_the_section_and_its_values(tmp_path):
     text, values = html.read_text(), json.loads(data.read_text())["recipes"]
     assert "<h2>Recipes</h2>" in text
     assert "What each recipe reaches, and what it is worth in data" in text
-    assert text.count("<figcaption>Loss against N at each U") == 1
+    for name in ("n0", "n3", "k0", "k3", "u", "multiples"):
+        assert text.count(f'id="recipes-{name}"') == 1
     assert values["standard"] == "standard"
     assert values["refused"] == ""
 
@@ -82,7 +103,7 @@ def test_a_page_needs_no_other_file_and_says_what_is_compared(tmp_path):
     text = (tmp_path / "page.html").read_text()
     assert "<h1>a &amp; b</h1>" in text
     assert "of the gain retained" in text
-    assert not re.search(r"<(script|link|img)|src=", text)
+    assert not re.search(r"<(link|img)|<script[^>]*src|src=", text)
     with pytest.raises(InputError, match="cannot be written"):
         write_page(tmp_path / "page.html" / "page.html", "x", study)  # its folder is a file
     paths = write_figures(tmp_path / "figures", study, retained_shares(study, "student", "joint"))

@@ -14,8 +14,11 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from sweeplaw.analysis.report.findings.event_laws import event_laws
+from sweeplaw.analysis.tables.display import finite
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.schemas import answers, catalog
+from tests.analysis.report.panels.test_event_time import BY, LAUNCH, trials
 from tests.golden.make import EXPECTED
 from tests.paths import ROOT
 
@@ -150,6 +153,16 @@ def test_every_command_with_json_has_a_schema_and_no_other() -> None:
 def test_the_page_of_the_answers_is_up_to_date() -> None:
     made = runpy.run_path(str(ROOT / "docs" / "json_answers.py"))
     assert (ROOT / "docs" / "json.md").read_text(encoding="utf-8") == made["page"](), "run: python docs/json_answers.py"
+
+
+@pytest.mark.parametrize(("launches", "end"), [([LAUNCH], 500.0), ([LAUNCH], 1.0), ([], 500.0)])
+def test_the_laws_of_times_in_a_report_meet_their_schema(launches: list[dict[str, object]], end: float) -> None:
+    """With a law, with no event, and with no input."""
+    events = answers.ANSWERS["report"]["properties"]["events"]["items"]
+    found = [one.to_dict() for one in event_laws(trials(end=end), BY, launches)]
+    assert found
+    check = jsonschema.Draft7Validator(closed(events))
+    assert [error.message for one in found for error in check.iter_errors(finite(one))] == []
 
 
 @pytest.mark.parametrize("command", GOLDEN)
