@@ -14,7 +14,9 @@ from sweeplaw.analysis.event_times.time_law import TimeLaw, fit_time_law
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tuning.settings import Launches
 from sweeplaw.trials.errors import InputError
-from sweeplaw.trials.quantities import settings
+from sweeplaw.trials.quantities import counted, settings
+
+MOST_PLACES = 12  # groups of trials with a law of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ def event_laws(everything: pl.DataFrame, by: Axes, launches: Launches) -> tuple[
     """
     rows = everything.filter(pl.col("state") == "completed") if "state" in everything.columns else everything
     workloads = rows["workload"].unique().to_list() if "workload" in rows.columns else []
-    events = event_columns(rows.columns, workloads)
+    numbers = [name for name in rows.columns if rows[name].dtype.is_numeric() or rows[name].dtype == pl.Null]
+    events = event_columns(numbers, workloads)
     if not events or not rows.height:
         return ()
     varied = [name for name in _axes(rows, by, launches) if rows[name].n_unique() > 1]
@@ -76,14 +79,19 @@ def _laws(
 ) -> Iterator[EventLaw]:
     nulls = [pl.lit(None, pl.Float64).alias(name) for name in (time, censored) if name not in rows.columns]
     known = rows.with_columns(nulls).filter(pl.col(time).is_not_null() | pl.col(censored).is_not_null())
-    for values, own in known.group_by(*split, maintain_order=True) if split else [((), known)]:
+    many = ""
+    groups = list(known.group_by(*split, maintain_order=True)) if split else [((), known)]
+    if len(groups) > MOST_PLACES:
+        many = f"they differ in {', '.join(split)}: {counted(len(groups), 'group')} (accepted: at most {MOST_PLACES})"
+        groups, inputs = [((), known)], []
+    for values, own in groups:
         if not own.height:
             continue
         names = [name for name in inputs if own[name].n_unique() > 1]
-        place = dict(zip(split, values, strict=True))
+        place = dict(zip(split, values, strict=False))  # none of all trials together
         found = EventLaw(time, censored, place, own.height, own[time].count(), _median(own[time], own[censored]))
         if not names:
-            yield replace(found, why_not="no positive number varies between its trials")
+            yield replace(found, why_not=many or "no positive number varies between its trials")
             continue
         try:
             data = event_times(own, time, censored, names)

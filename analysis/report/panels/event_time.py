@@ -18,6 +18,7 @@ from sweeplaw.trials.quantities import counted, settings
 
 HEIGHT = 320.0
 MOST_LINES = 5  # of the law in one chart
+MOST_DOTS = 1_500  # trials of one chart, evenly from all of them
 
 
 def event_card(found: EventLaw, key: str) -> Card | None:
@@ -27,15 +28,17 @@ def event_card(found: EventLaw, key: str) -> Card | None:
         return None
     order = law.by_effect(data)
     along, shade = order[0], order[1] if len(order) > 1 else None
-    xs = data.inputs[:, along]
-    levels = sorted({*map(float, data.inputs[:, shade])}) if shade is not None else [1.0]
-    ranks = [levels.index(float(row[shade])) if shade is not None else 0 for row in data.inputs]
-    lines = most_even(levels, MOST_LINES)
+    levels, ranks = np.unique(
+        data.inputs[:, shade] if shade is not None else np.ones(len(data.times)), return_inverse=True
+    )
+    lines = most_even(levels.tolist(), MOST_LINES)
+    shown = np.unique(np.linspace(0, len(data.times) - 1, MOST_DOTS).round().astype(int))
+    marks = list(zip(data.inputs[shown], data.times[shown], data.event[shown], ranks[shown].tolist(), strict=True))
     title = f"{found.name}, steps"
 
     def draw(width: float) -> str:
         chart = Chart(
-            axis_over(xs.tolist(), data.names[along], log=True, room=0.08),
+            axis_over(data.inputs[:, along].tolist(), data.names[along], log=True, room=0.08),
             axis_over(data.times.tolist(), title, log=True, room=0.08),
             width,
             HEIGHT,
@@ -45,30 +48,33 @@ def event_card(found: EventLaw, key: str) -> Card | None:
         for level in lines if law.exponents else ():
             ends = np.array([chart.x.low, chart.x.high])
             times = law.times({data.names[along]: ends, **({} if shade is None else {data.names[shade]: level})})
-            rank, name = levels.index(level), people(level)
+            rank, name = int(np.searchsorted(levels, level)), people(level)
             chart.line(ends, times, f"iso {stroke(rank, len(levels))}", f"{key}-{rank}")
             if shade is not None:
                 chart.end(float(ends[1]), float(times[1]), name, "l", f"{key}-{rank}")
-        for row, time, occurred, rank in zip(data.inputs, data.times, data.event, ranks, strict=True):
+        for row, time, occurred, rank in marks:
             where = settings(dict(zip(data.names, map(float, row), strict=True)))
             text = f"{where}: {'at step' if occurred else 'not by step'} {time:,.0f}"
             css = f"pt {fill(rank, len(levels))}" if occurred else f"hollow {stroke(rank, len(levels))}"
             chart.dot(float(row[along]), float(time), css, text, f"{key}-{rank}")
         return chart.svg()
 
+    said = summary(law, found.time).splitlines()
+    if len(marks) < len(data.times):
+        said.append(f"{len(marks):,} of {counted(len(data.times), 'trial')} are drawn, and in the CSV")
     colour = f" Colour: {data.names[shade]}, dark low, light high." if shade is not None else ""
     return card(
         key,
         _finding(found, law, [data.names[place] for place in order]),
         f"A dot is a trial; a hollow one had no event by its last look.{colour} Lines: the law, t*.",
         draw,
-        " ".join(f"{line.strip()}." for line in summary(law, found.time).splitlines() if "exponent of" not in line),
+        " ".join(f"{line.strip()}." for line in said if "exponent of" not in line),
         f"{title} of {counted(len(data.times), 'trial')} against {data.names[along]}.",
         sheet(
             (*data.names, found.time, found.censored),
             (
                 (*map(float, row), *((float(time), None) if occurred else (None, float(time))))
-                for row, time, occurred in zip(data.inputs, data.times, data.event, strict=True)
+                for row, time, occurred, _ in marks
             ),
         ),
     )

@@ -115,6 +115,33 @@ def test_a_law_without_an_event_is_a_bound_and_one_setting_has_a_median_and_a_re
     assert event_card(same, "e") is None
 
 
+def test_of_many_trials_some_are_drawn_and_the_caption_says_how_many() -> None:
+    found = only(pl.concat([trials()] * 40), LAUNCH)
+    card = event_card(found, "e")
+    assert card is not None
+    assert card.sheet is not None
+    assert card.drawings[0].count(": at step") + card.drawings[0].count(": not by step") == 1500
+    assert len(card.sheet.rows) == 1500
+    assert card.caption.endswith("1,500 of 2,400 trials are drawn, and in the CSV.")
+
+
+def test_columns_of_text_are_no_times_and_many_groups_are_not_told_apart() -> None:
+    words = trials().with_columns(pl.col("grok_step", "grok_censored_step").cast(pl.String))
+    assert event_laws(words, BY, [LAUNCH]) == ()
+    one_by_one = trials().with_columns(kind=pl.int_range(60).cast(pl.String))
+    found = only(one_by_one, LAUNCH)
+    assert found.why_not == "they differ in kind: 60 groups (accepted: at most 12)"
+    assert (found.trials, dict(found.at)) == (60, {})
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(-5.0, "must be positive and finite"), (float("inf"), "must be positive")]
+)
+def test_times_that_cannot_be_are_a_reason_for_no_law(value: float, words: str) -> None:
+    rows = trials().with_columns(grok_step=pl.lit(value), grok_censored_step=pl.lit(None, pl.Float64))
+    assert words in only(rows, LAUNCH).why_not
+
+
 def test_a_median_later_than_a_last_look_is_not_known() -> None:
     rows = pl.DataFrame(
         {"state": "completed", "a": 1.0, "grok_step": [100.0, 200.0, None], "grok_censored_step": [None, None, 50.0]}
