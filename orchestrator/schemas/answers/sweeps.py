@@ -119,6 +119,15 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
             "problems": means("what went wrong beside the trials", each(TEXT)),
         }
     ),
+    "serve": record(
+        {
+            "url": means("the page, with its token", TEXT),
+            "host": means("always this machine's own address", TEXT),
+            "port": means("the port, also where 0 was asked for", NUMBER),
+            "token": means("what a browser needs to read the page", TEXT),
+            "store": means("the store, as it was named", TEXT),
+        }
+    ),
     "status": record(
         {
             "states": means("trials by state", _COUNTS),

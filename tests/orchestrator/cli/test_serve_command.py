@@ -20,6 +20,7 @@ from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 from tests.conftest import make_record
+from tests.orchestrator.schemas.test_answers import faults
 
 
 @pytest.mark.heavy
@@ -75,6 +76,7 @@ def test_the_server_is_for_this_machine_and_steps_back_for_a_launch(
             "url": f"http://127.0.0.1:{port}/{told['token']}/", "host": "127.0.0.1", "port": port,
             "token": told["token"], "store": store.location.uri,
         }  # fmt: skip
+        assert faults("serve", told) == []
     else:
         assert re.fullmatch(rf"http://127\.0\.0\.1:{port}/[\w-]{{43,}}/\nCtrl-C ends it\.\n", printed)
     settings = seen["settings"]
