@@ -64,6 +64,16 @@ def test_a_planted_speed_up_is_found():
 
 
 @pytest.mark.heavy
+def test_of_one_size_the_speed_up_is_by_a_law_of_compute_alone():
+    """The second needs two thirds of the data, so of the compute too."""
+    rows = [(4e6, d, loss(4e6, d), loss(4e6, 1.5 * d)) for d in 1e8 * 2.0 ** np.arange(8)]
+    frame = pl.DataFrame(rows, schema=["N", "D", "first", "second"], orient="row")
+    found = compared(*(frame.select("N", "D", val_loss=name) for name in ("first", "second"))).speed_up
+    assert found.law == "power_asymptote"
+    assert found.value == pytest.approx(1.5, rel=0.02)
+
+
+@pytest.mark.heavy
 def test_where_no_difference_is_shown_no_recipe_is_called_faster():
     found = compared(runs(noise=0.005), runs(noise=0.005, draw=1))
     assert not found.overall.shown(0.95)

@@ -56,6 +56,13 @@ def test_three_approaches_agree_on_centred_samples_of_a_symmetric_surface() -> N
         assert approach.a == pytest.approx(0.5, abs=1e-3)
 
 
+def test_the_approaches_are_refused_of_a_law_of_one_input() -> None:
+    sizes = np.geomspace(1e6, 1e9, 8)
+    fit = analysis.fit({"x": sizes, "loss": 1.7 + 400 / sizes**0.34}, "power_asymptote", x={"x": "x"}, y="loss")
+    with pytest.raises(InputError, match="need a fit of a law of N and D"):
+        compare_approaches(fit)
+
+
 @pytest.mark.heavy
 def test_a_budget_tells_how_far_its_optimum_is_from_the_middle_of_the_sizes_fitted() -> None:
     fit = analysis.fit(isoflop(alpha=0.3, beta=0.3, centre=0.5), objective="ls")  # log sizes -1/2 to 3/2 of the best

@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from sweeplaw.clusters.connect import addresses
 from sweeplaw.clusters.connect.errors import ConnectError
+from sweeplaw.trials.errors import InputError
 
 
 @contextmanager
@@ -80,3 +82,17 @@ def test_behind_tls_the_check_is_left_to_ray(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("RAY_USE_TLS", "1")
     with server(b"") as address:
         addresses.probe(address)
+
+
+@pytest.mark.process
+def test_an_interface_without_an_address_is_refused_in_the_words_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "ip"
+    program.write_text('#!/bin/sh\necho "Device \\"absent0\\" does not exist." >&2\nexit 1\n')
+    program.chmod(0o700)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError) as refused:
+        addresses.own_address("absent0")
+    (fault,) = refused.value.faults
+    assert fault == "slurm.interface = 'absent0' has no address on this node: Device \"absent0\" does not exist."

@@ -79,3 +79,13 @@ def test_rungs_names_the_size_that_is_off_and_the_knob_at_its_edge(table, tmp_pa
     text = run("rungs", tmp_path / "rates.csv", *words, "--knob", "lr")
     assert "N = 9M is" in text
     assert "the best lr is the highest tried in 3 of 3 cells (0.002)" in text
+
+
+@pytest.mark.heavy
+def test_rungs_of_columns_that_only_the_words_name_are_those_of_columns_named_n_and_d(table, tmp_path):
+    renamed = pl.read_csv(table).rename({"N": "first", "D": "second"})
+    renamed.write_csv(tmp_path / "renamed.csv")
+    words = ("--y", "loss", "--where", "optimizer = 'adamw'")
+    plain = answer("rungs", table, *words)
+    found = answer("rungs", tmp_path / "renamed.csv", "--x", "N=first", "--x", "D=second", *words)
+    assert found["rungs"] == plain["rungs"]

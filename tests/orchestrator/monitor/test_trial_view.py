@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from sweeplaw.clusters.profile import toml_file
+from sweeplaw.orchestrator.launch.adaptive import published_search
 from sweeplaw.orchestrator.monitor import trial_view
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.store_format.search_state import SearchState
 from tests.conftest import make_points, make_record
 
 
@@ -23,6 +25,15 @@ def test_a_trial_that_is_only_planned_has_the_facts_of_the_launch_that_plans_it(
     assert trial_view.view(store, "none").launch == {}
     with pytest.raises(InputError, match=r"2 trials of .* begin with 'aaaa': aaaa1, aaaa2… \(accepted: one id\)"):
         trial_view.find(store, "aaaa")
+
+
+def test_a_trial_without_a_row_was_proposed_by_the_search_that_runs_it(store: Store) -> None:
+    for number, (sweep, kind, trial) in enumerate([("first", "law", "aaaa1"), ("second", "tpe", "bbbb1")]):
+        running = {trial: {"number": number, "reason": "to look here"}}
+        state = SearchState(sweep, kind, "val_loss", False, 9, 5, {}, running=running)
+        published_search.publish(store.location, sweep, state)
+    proposed = [trial_view.view(store, trial).proposed for trial in ("aaaa1", "bbbb1", "none")]
+    assert proposed == ["proposal 0 of the law search: to look here", "proposal 1 of the tpe search: to look here", ""]
 
 
 @pytest.mark.heavy

@@ -14,7 +14,7 @@ from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.launches import launches
 from sweeplaw.orchestrator.importing.importer import import_from
 from sweeplaw.orchestrator.launch import retries, usage
-from sweeplaw.orchestrator.store import claims, exclusions, heartbeats, journal
+from sweeplaw.orchestrator.store import atomic, claims, exclusions, heartbeats, journal
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer, recover
@@ -113,6 +113,16 @@ def test_no_traceback_ends_a_compaction_or_a_retry_beside_damage(copy, content):
     done = compact(Store.open(copy).location)
     assert len(done.merged) == 1
     assert retries.requeue(Store.open(copy), ["completed"])
+
+
+@pytest.mark.parametrize(("attempt", "sound"), [(0, True), (2**31 - 1, True), (2**31, False), (-1, False)])
+def test_a_retry_after_an_attempt_that_no_row_can_have_is_damage(store: Store, attempt: int, sound: bool) -> None:
+    """Attempts of rows are integers of 32 bits."""
+    atomic.publish_json(store.location, "retries/asked.json", {"attempts": {"a": attempt}})
+    store.attempts()
+    store.outcomes()
+    named = [problem for problem in store.problems if "retries/asked.json" in problem]
+    assert bool(named) is not sound
 
 
 @pytest.mark.heavy

@@ -227,6 +227,13 @@ def test_a_recipe_that_somebody_made_up_is_refused_by_all_that_list_texts(place,
             read()
 
 
+def test_a_teacher_may_be_any_member_of_its_trial_and_no_other(place: Location, tmp_path: Path) -> None:
+    trial = keep(tmp_path, members=3)
+    assert [str(one.name) for one in describe(place, f"{trial}:0, {trial}:2")] == [f"{trial}:0", f"{trial}:2"]
+    with pytest.raises(InputError, match=rf"trial {trial} has no member 3 \(accepted: 0 to 2\)"):
+        describe(place, f"{trial}:3")
+
+
 def test_bad_requests_name_what_is_accepted(place, tmp_path):
     first = keep(tmp_path)
     longer, other = keep(tmp_path, context=8), keep(tmp_path, corpus="markov:states=9,tokens=65536")

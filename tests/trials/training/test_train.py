@@ -20,7 +20,7 @@ from sweeplaw.trials.training.evaluation.ensemble import ensemble_losses, evalua
 from sweeplaw.trials.training.optimizers.optimizer import Coefficients
 from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
 from sweeplaw.trials.training.schedules.lr_schedule import Schedule
-from sweeplaw.trials.training.stack import Stack
+from sweeplaw.trials.training.stack import Stack, is_diverged
 from sweeplaw.trials.training.train import Data, ReportedSteps, train
 from sweeplaw.trials.training.trial import Clock, MemberGroup
 from sweeplaw.trials.training.weights import UnshardedWeights
@@ -133,6 +133,11 @@ def test_a_bound_below_the_first_loss_is_exceeded_at_the_first_step(budget: Data
     outcome = events([MemberGroup("strict", (replace(MEMBER, divergence_loss=0.5),))], budget, held_out)[-1]
     assert isinstance(outcome, Outcome)
     assert (outcome.state, outcome.last_step) == ("diverged", 1)
+
+
+def test_a_loss_at_its_bound_has_not_diverged_and_what_is_no_number_has() -> None:
+    losses = np.array([-1.0, 2.0, np.nextafter(2.0, 3.0), np.inf, np.nan])
+    assert is_diverged(losses, 2.0).tolist() == [False, False, True, True, True]
 
 
 @pytest.mark.heavy

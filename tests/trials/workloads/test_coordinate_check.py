@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import TrialSpec
-from sweeplaw.trials.workloads.language_model import LanguageModel
+from sweeplaw.trials.workloads.language_model import LanguageModel, step_profile
 from sweeplaw.trials.workloads.language_model.coordinate_check import CoordinateChange, check_coordinates, slopes
 from sweeplaw.trials.workloads.language_model.step_profile import profile_steps
 
@@ -99,6 +101,15 @@ def test_a_profile_accounts_for_the_time_of_a_step_and_the_memory_of_a_run() -> 
     assert found.mfu is not None
     assert 0 < found.mfu < 1
     assert found.planned_bytes == cost.memory_bytes
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of a process is Linux's")
+def test_the_peak_memory_of_a_cpu_is_the_most_that_was_held_also_if_it_is_free_again() -> None:
+    memory, held = step_profile._PeakMemory("cpu"), 2**25
+    np.ones(held, np.uint8)
+    peak = memory.read()
+    assert peak is not None
+    assert 0.9 * held < peak < 1.5 * held
 
 
 @pytest.mark.heavy

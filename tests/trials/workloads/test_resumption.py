@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import fs
 
 from sweeplaw.trials.changes import parse, write
 from sweeplaw.trials.record import CurvePoint, Outcome
@@ -138,3 +139,18 @@ def test_nothing_is_inherited_where_there_is_nothing(tmp_path: Path, changed: tu
     Path(none.own_folder(changed[0].trial_id)).mkdir(parents=True)
     assert list(continued(iterated(points(changed[1], 3)), changed[1], none)) == points(changed[1], 3)
     assert not Path(none.own_folder(changed[1].trial_id)).exists()
+
+
+@pytest.mark.process
+def test_a_changed_trial_begins_with_the_checkpoints_that_the_one_before_has_in_a_bucket(
+    tmp_path: Path, changed: tuple[TrialSpec, TrialSpec], bucket: str
+) -> None:
+    first, second = changed
+    where = Context("cpu", tmp_path, checkpoints=f"{bucket}/checkpoints")
+    filesystem, folder = fs.FileSystem.from_uri(f"{bucket}/checkpoints")
+    for text in (b"at 2", b"at 4"):
+        with filesystem.open_output_stream(f"{folder}/{first.trial_id}/weights") as file:
+            file.write(text)
+        assert list(continued(iterated(points(second, 3)), second, where)) == points(second, 3)
+        with filesystem.open_input_stream(f"{folder}/{second.trial_id}/weights") as file:
+            assert file.read() == b"at 2", "at the second time it has its own"

@@ -90,6 +90,12 @@ def test_it_is_read_as_it_was_written_and_any_change_shows(registered, tmp_path)
     assert not replace(registered, registered_by="Bob").intact
 
 
+def test_two_forecasts_that_differ_in_one_value_differ_in_one_line_of_their_files(registered: Any) -> None:
+    ours, theirs = (text_of(one).splitlines() for one in (registered, replace(registered, registered_by="Bob")))
+    changed = [line.strip() for line, other in zip(theirs, ours, strict=True) if line != other]
+    assert changed == ['"registered_by": "Bob",']
+
+
 def test_files_that_are_no_forecasts_are_all_named(tmp_path):
     paths = [tmp_path / name for name in ("empty.json", "list.json", "gone.json", "old.json")]
     for path, text in zip(paths, ("{}", "[1]", None, '{"format": 9}'), strict=True):

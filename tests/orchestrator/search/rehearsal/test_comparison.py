@@ -13,6 +13,7 @@ from sweeplaw.orchestrator.search.contract import Finished, History, Proposal
 from sweeplaw.orchestrator.search.rehearsal.comparison import check_budget, compare
 from sweeplaw.orchestrator.search.rehearsal.contestants import Contestant, contestants
 from sweeplaw.orchestrator.search.rehearsal.noise import noise
+from sweeplaw.orchestrator.search.rehearsal.one_recipe import with_others_at_best
 from sweeplaw.orchestrator.search.rehearsal.reading import read
 from sweeplaw.orchestrator.search.rehearsal.recorded_space import RecordedSpace
 from sweeplaw.orchestrator.search.rehearsal.rehearsal import Rehearsal
@@ -53,6 +54,12 @@ def test_values_that_differ_by_rounding_are_one_level_and_repeats_are_averaged()
     assert [recorded.loss for recorded in space.outcomes.values()] == [2.5, math.inf]
     assert [recorded.losses for recorded in space.outcomes.values()] == [(2.0, 3.0), ()]
     assert [len(axis.values) for axis in space.axes] == [1, 2]
+
+
+def test_of_runs_with_one_recipe_and_runs_without_its_name_the_one_is_offered() -> None:
+    both = pl.concat([planted().with_columns(optimizer=pl.lit(name, pl.String)) for name in (None, "muon")])
+    with pytest.raises(InputError, match=r"differ in optimizer .*--where \"optimizer = 'muon'\""):
+        with_others_at_best(both, ["N", "D"], ["lr", "batch"], "loss", ())
 
 
 @pytest.mark.heavy

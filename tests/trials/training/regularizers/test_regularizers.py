@@ -117,6 +117,14 @@ def test_masks_keep_the_mean_and_leave_out_at_their_rates():
     assert inside.unique().tolist() == pytest.approx([0, 1 / 0.75 / 0.5])
 
 
+def test_attention_weights_are_left_out_at_each_members_rate_and_the_others_made_up_for() -> None:
+    members = [Regularizers(attention_dropout=0.3), NONE]
+    dropped, whole = noise(members, rows=slice(0, 500), sequences=500).attention(torch.ones(1000, 2, 4, 4)).chunk(2)
+    assert (dropped == 0).double().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert torch.equal(whole, torch.ones(500, 2, 4, 4))
+
+
 @pytest.mark.heavy
 def test_a_member_has_the_masks_of_its_seed_and_step_whatever_trains_beside_it(budget):
     members = [replace(MEMBER, regularizers=ALL), replace(MEMBER, seed=1, regularizers=Regularizers(dropout=0.5))]

@@ -104,6 +104,14 @@ def test_n_is_the_features_of_all_predictors_and_d_the_samples() -> None:
     assert cost.memory_bytes == 8 * (16 * 64 + 3 * (64 * 24 + 2 * 16 * 24 + 3 * 16**2) + 4 * 64)
 
 
+def test_n_and_d_are_known_each_as_soon_as_its_knobs_are_and_compute_with_both() -> None:
+    facts = registry.load("ridge").facts
+    assert facts({"ridge": 0.1}) == {}
+    assert facts({"samples": 16}) == {"tokens": 16}
+    assert facts({"features": 24, "ensemble": 3}) == {"params": 72, "params_non_embedding": 72}
+    assert facts({"samples": 16, "features": 24}).keys() == {"tokens", "params", "params_non_embedding", "flops"}
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
