@@ -78,7 +78,10 @@ def _laws(
     rows: pl.DataFrame, time: str, censored: str, inputs: Sequence[str], split: Sequence[str]
 ) -> Iterator[EventLaw]:
     nulls = [pl.lit(None, pl.Float64).alias(name) for name in (time, censored) if name not in rows.columns]
-    known = rows.with_columns(nulls).filter(pl.col(time).is_not_null() | pl.col(censored).is_not_null())
+    floats = [name for name in (time, censored) if name in rows.columns and rows[name].dtype.is_float()]
+    known = rows.with_columns(*nulls, pl.col(floats).fill_nan(None)).filter(
+        pl.col(time).is_not_null() | pl.col(censored).is_not_null()
+    )
     many = ""
     groups = list(known.group_by(*split, maintain_order=True)) if split else [((), known)]
     if len(groups) > MOST_PLACES:

@@ -17,6 +17,7 @@ from sweeplaw.analysis.report.panels.shades import fill, most_even, stroke
 from sweeplaw.trials.quantities import counted, settings
 
 HEIGHT = 320.0
+ROUNDING = 1e-3  # of the width of the interval of an exponent: the part of it that is called zero
 MOST_LINES = 5  # of the law in one chart
 MOST_DOTS = 1_500  # trials of one chart, evenly from all of them
 
@@ -87,7 +88,9 @@ def _finding(found: EventLaw, law: TimeLaw, names: Sequence[str]) -> str:
     powers = []
     for name in names:
         one = law.exponents[name]
-        value, inside = estimate(one.value, one.interval.low, one.interval.high, units=False)
+        low, high = one.interval.low, one.interval.high
+        least = ROUNDING * (high - low)  # of an interval about zero
+        value, inside = estimate(one.value if abs(one.value) > least else 0.0, low, high, units=False)
         powers.append(f"{name} to the power {value} ({inside})")
     curved = law.curvature_p is not None and law.curvature_p < SMALL
     return f"{found.name} goes as {' and '.join(powers)}{'; powers alone are rejected' if curved else ''}"

@@ -11,8 +11,10 @@ from matplotlib.figure import Figure
 
 from sweeplaw.analysis.event_times.observations import EventTimes
 from sweeplaw.analysis.event_times.time_law import TimeLaw
+from sweeplaw.analysis.report.charts.scales import FARTHEST
 from sweeplaw.analysis.report.findings.importance import KnobShares
 from sweeplaw.analysis.report.labels import axis_label, loss_label
+from sweeplaw.analysis.report.panels.shades import most_even
 from sweeplaw.analysis.report.paper.figures import current_style, literal, log_axis, shades
 from sweeplaw.analysis.scaling.isoflop_curves import IsoflopCurve, IsoflopCurves
 from sweeplaw.analysis.tables.families import Axes
@@ -20,6 +22,7 @@ from sweeplaw.trials.quantities import short
 
 OPTIMUM, LAW, KNOB, REST = "#c44e52", "#31688e", "#31688e", "#aaaaaa"
 GRID = 60  # points of a curve
+MOST_LINES = 8  # of a law of times
 ROOM = 0.35  # of the range of the losses fitted: the frame ends so far above them
 
 
@@ -95,26 +98,29 @@ def knob_importance(found: KnobShares) -> Figure:
 def event_time(data: EventTimes, law: TimeLaw, title: str) -> Figure:
     """Draw the times against the input that changes them most, coloured by the next one, with the law.
 
-    A hollow dot is a trial without the event by its last look.
+    A hollow dot is a trial without the event by its last look. Of many levels of the next input, `MOST_LINES` have a
+    colour and a line, and dots that of the level at or below theirs.
     """
     along, *others = law.by_effect(data)
     xs, shade = data.inputs[:, along], others[0] if others else None
     of_shade = data.inputs[:, shade] if shade is not None else np.ones(len(xs))
     levels = np.unique(of_shade)
-    ends = np.array([xs.min() * 0.9, xs.max() * 1.1])
+    ends = np.array([float(xs.min()) * 0.9, min(float(xs.max()) * 1.1, FARTHEST)])
     with rc_context(current_style()):
         figure = Figure(figsize=(6.6, 4.2), layout="constrained")
         panel = figure.subplots()
-        for colour, level in zip(shades(len(levels)), levels, strict=True):
+        lines = most_even(levels.tolist(), MOST_LINES)
+        groups = np.searchsorted(lines, of_shade, side="right") - 1
+        for place, (colour, level) in enumerate(zip(shades(len(lines)), lines, strict=True)):
             for occurred, face in ((True, colour), (False, "none")):
-                own = (of_shade == level) & (data.event == occurred)
+                own = (groups == place) & (data.event == occurred)
                 panel.plot(xs[own], data.times[own], "o", ms=4, color=colour, mfc=face)
             if law.exponents:
                 label = None if shade is None else f"{level:g}"
-                at = {data.names[along]: ends, **({} if shade is None else {data.names[shade]: level})}
+                at: dict[str, Any] = {data.names[along]: ends, **({} if shade is None else {data.names[shade]: level})}
                 panel.plot(ends, law.times(at), color=colour, lw=1.2, label=label)
         log_axis(panel, literal(data.names[along]))
-        panel.set_ylim(data.times.min() * 0.8, data.times.max() * 1.25)
+        panel.set_ylim(float(data.times.min()) * 0.8, min(float(data.times.max()) * 1.25, FARTHEST))
         log_axis(panel, literal(title), vertical=True)
         if shade is not None and law.exponents:
             panel.legend(title=literal(data.names[shade]))

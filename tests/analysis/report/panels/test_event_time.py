@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from urllib.parse import unquote
 
 import numpy as np
@@ -148,6 +149,29 @@ def test_a_median_later_than_a_last_look_is_not_known() -> None:
     )
     assert only(rows, LAUNCH).median is None
     assert only(rows.with_columns(grok_censored_step=pl.Series([None, None, 200.0])), LAUNCH).median == 200.0
+
+
+def test_a_time_that_is_no_number_is_none_and_a_power_of_rounding_is_zero() -> None:
+    found = only(trials().with_columns(grok_step=pl.lit(math.nan), grok_censored_step=pl.lit(50.0)), LAUNCH)
+    assert (found.trials, found.occurred) == (60, 0)
+    assert found.law is not None
+    assert found.law.status == "no events"
+    rows = pl.DataFrame({"a": [1.0, 2.0, 4.0, 8.0] * 6, "b": [1.0, 3.0, 9.0] * 8, "grok_step": [7.0, 8.0] * 12})
+    card = event_card(only(rows.with_columns(grok_censored_step=pl.lit(None, pl.Float64)), LAUNCH), "e")
+    assert card is not None
+    assert "b to the power 0.0" in card.title
+    assert "unbounded" not in card.title
+
+
+def test_the_figure_of_many_levels_has_few_lines_and_every_trial() -> None:
+    many = pl.concat([trials()] * 4).with_columns(b=pl.col("b") * (1 + pl.int_range(240) * 1e-4))
+    found = only(many, LAUNCH)
+    assert found.data is not None
+    assert found.law is not None
+    (panel,) = event_time(found.data, found.law, found.name).axes
+    dots = [len(np.asarray(line.get_xdata())) for line in panel.lines if line.get_marker() == "o"]
+    assert sum(dots) == 240
+    assert len(panel.lines) - len(dots) == 8
 
 
 @pytest.mark.parametrize(
