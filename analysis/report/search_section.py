@@ -87,7 +87,7 @@ class SearchSection:
     def numeric_knobs(self) -> list[str]:
         """The knobs that have numbers at every proposal, and not one alone."""
         columns = {name: [one.knobs.get(name) for one in self.path] for name in self.nuisance}
-        return [name for name, values in columns.items() if all(map(is_number, values)) and len(set(values)) > 1]
+        return [name for name, values in columns.items() if all(map(_drawable, values)) and len(set(values)) > 1]
 
     def excess(self, one: Proposed, value: float) -> float:
         """Return by how many per cent a value is worse than the best that the search has at the proposal's point."""
@@ -142,7 +142,7 @@ def _proposed(
     knobs = {name: setting.get(name, rows[0].get(name)) for name in (*scientific, *nuisance)}
     changes = rows[0].get("changes") or None
     values = [row.get(objective) for row in rows]
-    states = [row["state"] for row in rows]
+    states = [str(row["state"] or "unknown") for row in rows]
     done = all(state == "completed" for state in states) and all(_finite(value) for value in values)
     used = [flops_done(row, inherited(str(row.get("changes") or ""))) for row in rows]
     return Proposed(
@@ -222,9 +222,15 @@ def _setting(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the values of the axes as the search proposed them; none if the row does not keep them."""
     try:
         content = json.loads(row.get("search_setting") or "{}")
-    except ValueError:
+        text = json.dumps(content, ensure_ascii=False).encode(errors="replace")  # half a character has no UTF-8
+        content = json.loads(text)
+    except (TypeError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _drawable(value: Any) -> bool:
+    return is_number(value) and abs(value) < 1e300  # not NaN, and no whole number beyond a double
 
 
 def _finite(value: Any) -> bool:

@@ -58,8 +58,13 @@ def card(
 ) -> Card:
     """Return a card with two drawings: ``draw`` takes a width."""
     widths = (HALF if half else WIDE, NARROW)
-    drawings = tuple(draw(width).replace("CLIP", f"c-{key}-{k}") for k, width in enumerate(widths))
+    drawings = tuple(clipped(draw(width), f"c-{key}-{k}") for k, width in enumerate(widths))
     return Card(key, title, subtitle, drawings, caption, alt, sheet, half)
+
+
+def clipped(drawing: str, name: str) -> str:
+    """Return a drawing whose clip has this name. Words of its texts stay: in these, quotes are escaped."""
+    return drawing.replace('id="CLIP"', f'id="{name}"').replace('"url(#CLIP)"', f'"url(#{name})"')
 
 
 def sheet(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> Sheet:

@@ -128,8 +128,7 @@ class Chart:
     def end(self, x: float, y: float, text: str, css: str = "l", key: str = "") -> None:
         """Write a label at the right end of a line; labels are moved apart. Texts over `LONGEST` letters are cut."""
         if self._inside(x, y):
-            shown = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-            self._ends.append((*self.at(x, y), shown, css, key))
+            self._ends.append((*self.at(x, y), cut(text), css, key))
 
     def svg(self) -> str:
         """Return the chart. The clip has a name that the page makes unique."""
@@ -167,8 +166,8 @@ class Chart:
             parts.append(f'<path class="ax" d="M{px:.1f} {bottom:.1f}v4"/>')
             parts.append(_text(px, bottom + 17, text, "t", "middle"))
         parts.append(f'</g><path class="ax" d="M{left:.1f} {bottom:.1f}H{right:.1f}"/>')
-        parts.append(_text(0, 13, self.y.title, "at", "start"))
-        parts.append(_text(right, bottom + 35, self.x.title, "at", "end"))
+        parts.append(_text(0, 13, cut(self.y.title, int(self.width / LETTER)), "at", "start"))
+        parts.append(_text(right, bottom + 35, cut(self.x.title, int(right / LETTER)), "at", "end"))
         return parts
 
     def _labels(self) -> list[str]:
@@ -202,6 +201,11 @@ class Chart:
             self._parts.append(f'{start} class="p {css}"{_key(key)}><title>{escape(text)}</title>{_close(start)}')
         else:
             self._parts.append(f'{start} class="{css}"{_key(key)}/>')
+
+
+def cut(text: str, most: int = LONGEST) -> str:
+    """Return a text of at most so many letters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _columns(ends: Sequence[End]) -> list[list[End]]:

@@ -65,6 +65,11 @@ def without_e(text: str) -> str:
     return re.sub(r"\b(\d+(?:\.\d+)?)e([+-]\d+)\b", lambda found: power_of_ten(float(found[0])), text)
 
 
+def places(value: float, count: int = 4) -> str:
+    """Return a value with so many decimal places; one that these do not suit in as many digits."""
+    return f"{value:.{count}f}" if not value or 0.1 <= abs(value) < 1e6 else people(value, count)
+
+
 def percent(share: float | None, digits: int = 2) -> str:
     """Return a share in per cent: ``0.8 %``; a dash if unknown."""
     return "–" if share is None or not math.isfinite(share) else f"{_trimmed(100 * share, digits)}{NARROW}%"

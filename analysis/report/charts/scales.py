@@ -10,6 +10,8 @@ from sweeplaw.analysis.report.charts.numbers import people
 
 Label = Callable[[float], str]
 
+FARTHEST = 1e300  # ends of an axis: beyond, its length is no double
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -28,7 +30,7 @@ class Axis:
     def share(self, value: float) -> float:
         """Return where ``value`` lies: 0 at ``low``, 1 at ``high``."""
         if self.log:
-            return math.log(value / self.low) / math.log(self.high / self.low)
+            return (math.log(value) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self, most: int) -> list[tuple[float, str]]:
@@ -52,9 +54,10 @@ def axis_over(
     known = [float(v) for v in values if v is not None and math.isfinite(v) and (v > 0 or not log)]
     if not known:
         raise ValueError(f"{title}: no value to draw")
-    low, high = min(known), max(known)
+    least = 1 / FARTHEST if log else -FARTHEST
+    low, high = (min(max(end, least), FARTHEST) for end in (min(known), max(known)))
     if log:
-        grow = (high / low) ** room if high > low else 2.0
+        grow = math.exp(min(5.0, room * (math.log(high) - math.log(low)))) if high > low else 2.0
         return Axis(title, low / grow, high * grow, True, label)
     grow = room * (high - low) if high > low else abs(high) * 0.1 or 1.0
     return Axis(title, low - grow, high + grow, False, label)
@@ -66,20 +69,21 @@ def _ticks(axis: Axis, most: int) -> list[float]:
     step = next(base * m for m in (1, 2, 2.5, 5, 10) if base * m >= rough * 0.999)
     first = math.ceil(axis.low / step - 1e-9)
     count = math.floor(axis.high / step + 1e-9) - first
-    return [round((first + k) * step, 12) for k in range(count + 1)]
+    digits = 12 - min(0, math.floor(math.log10(step)))
+    return [round((first + k) * step, digits) for k in range(count + 1)]
 
 
 def _places(values: list[float]) -> int | None:
     """Return the decimal places that all ticks share; None for ticks that need a unit."""
-    if not values or max(map(abs, values)) >= 1e3:
+    if not values or not 1e-4 <= max(map(abs, values)) < 1e3:
         return None
-    return max(len(f"{value:.6f}".rstrip("0").split(".")[1]) for value in values)
+    return max(len(f"{value:.12f}".rstrip("0").split(".")[1]) for value in values)
 
 
 def _log_ticks(axis: Axis, most: int) -> list[float]:
     low, high = math.log10(axis.low), math.log10(axis.high)
     for digits in ((1, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 5), (1, 2, 5), (1, 3)):
-        found = [d * 10.0**e for e in range(math.floor(low), math.ceil(high) + 1) for d in digits]
+        found = [d * 10.0**e for e in range(math.floor(low), min(308, math.ceil(high)) + 1) for d in digits]
         inside = [value for value in found if axis.inside(value)]
         if len(inside) <= most:
             return inside if len(inside) >= 2 else _ticks(axis, most)

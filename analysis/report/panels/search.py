@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from sweeplaw.analysis.report.charts.cards import Card, card, sheet
+from sweeplaw.analysis.report.charts.cards import Card, card, clipped, sheet
 from sweeplaw.analysis.report.charts.chart import Chart, text_width
-from sweeplaw.analysis.report.charts.numbers import level, percent
-from sweeplaw.analysis.report.charts.scales import Axis, axis_over
+from sweeplaw.analysis.report.charts.numbers import level, percent, places
+from sweeplaw.analysis.report.charts.scales import FARTHEST, Axis, axis_over
 from sweeplaw.analysis.report.panels.knobs import knob_axis
 from sweeplaw.analysis.report.panels.shades import fill, stroke
 from sweeplaw.analysis.report.search_section import Proposed, SearchSection
-from sweeplaw.trials.quantities import counted, settings
+from sweeplaw.trials.quantities import counted, is_number, settings
 
 HEIGHT = 320.0
 MOST_POINTS = 8  # scientific points that are drawn
@@ -34,7 +34,7 @@ def search_cards(section: SearchSection, key: str) -> list[Card]:
 
 def share(section: SearchSection, one: Proposed, value: float) -> float:
     """Return by what share a value is worse than the best of its point in the end, at least `LEAST_EXCESS`."""
-    return max(section.excess(one, value) / 100, LEAST_EXCESS)
+    return min(max(section.excess(one, value) / 100, LEAST_EXCESS), FARTHEST)
 
 
 def _regret(section: SearchSection, points: Points, key: str) -> Card:
@@ -66,14 +66,14 @@ def _regret(section: SearchSection, points: Points, key: str) -> Card:
             chart.end(whole, ys[-1], name, "l", name)
         return chart.svg()
 
-    hidden = len(section.best) - len(points)
+    hidden = len(section.points) - len(points)
     left_out = f" {counted(hidden, 'more point')} not drawn." if hidden else ""
     return card(
         key,
-        f"{counted(len(section.path), 'proposal')} over {counted(len(section.best), 'point')}",
-        f"The best {section.objective} of each point so far, as a share above the best of that point in the end.",
+        f"{counted(len(section.path), 'proposal')} over {counted(len(section.points), 'point')}",
+        f"The best {section.objective} of each point so far, {_against(section)}.",
         draw,
-        f"A line is a point of the sweep, dark to light from the cheapest to the dearest.{left_out}",
+        f"A line is a point of the sweep, dark to light {_order(section)}.{left_out}{_zeros(section, points)}",
         f"Best so far of {counted(len(points), 'point')}.",
         sheet(
             ("proposal", "point", "state", section.objective, "best_so_far", "spent_flops"),
@@ -98,7 +98,7 @@ def _proposals(section: SearchSection, points: Points, key: str) -> Card:
         )
         for rank, one, value, predicted in marks:
             where = settings({**one.point, **one.knobs})
-            text = f"{one.number}: {where}: {section.objective} {value:.4f}"
+            text = f"{one.number}: {where}: {section.objective} {places(value)}"
             text += f", predicted when it was stopped ({one.reason})" if predicted else ""
             css = f"{'hollow' if predicted else 'pt'} {(stroke if predicted else fill)(rank, len(points))}"
             chart.dot(float(one.number), share(section, one, value), css, text, one.at, 3)
@@ -108,15 +108,32 @@ def _proposals(section: SearchSection, points: Points, key: str) -> Card:
     parts = [f"{counted(len(marks) - stopped, 'finished proposal')}"]
     parts += [f"{stopped} stopped early, hollow at their prediction"] if stopped else []
     parts += [f"{lost} without a result are not drawn"] if lost else []
+    elsewhere = len(section.path) - len(marks) - lost
+    parts += [f"{elsewhere} at points that are not drawn"] if elsewhere else []
     return card(
         key,
-        "Every proposal in its order",
-        "A dot is a proposal, as a share above the best of its point in the end; colours as in the other picture.",
+        "The proposals in their order" if elsewhere or lost else "Every proposal in its order",
+        f"A dot is a proposal, {_against(section)}; colours as in the other picture.",
         draw,
-        f"{'; '.join(parts)}.",
+        f"{'; '.join(parts)}.{_zeros(section, points)}",
         f"{counted(len(marks), 'proposal')} in their order.",
         half=True,
     )
+
+
+def _against(section: SearchSection) -> str:
+    return f"as a share {'below' if section.maximize else 'above'} the best of its point in the end"
+
+
+def _order(section: SearchSection) -> str:
+    costs = {one.flops for one in section.path}
+    return "in the order of their ends" if None in costs or len(costs) == 1 else "from the cheapest to the dearest"
+
+
+def _zeros(section: SearchSection, points: Points) -> str:
+    """Return the sentence on points whose best is zero, of which nothing is a share."""
+    zeros = [name for name, _ in points if not section.best[name]]
+    return f" Where the best is 0, 1 % is a difference of 0.01: {'; '.join(zeros)}." if zeros else ""
 
 
 def _excess_axis(section: SearchSection, top: float) -> Axis:
@@ -132,9 +149,7 @@ def _value(one: Proposed) -> tuple[float, bool] | None:
 
 
 def _maps(section: SearchSection, points: Points, across: str, up: str, key: str) -> Card:
-    maps = [
-        _map(section, name, ran, across, up).replace("CLIP", f"c-{key}-{k}") for k, (name, ran) in enumerate(points)
-    ]
+    maps = [clipped(_map(section, name, ran, across, up), f"c-{key}-{k}") for k, (name, ran) in enumerate(points)]
     recommended = section.state is not None and len(section.state.recommended) > 0
     return Card(
         key,
@@ -153,14 +168,14 @@ def _maps(section: SearchSection, points: Points, across: str, up: str, key: str
 def _map(section: SearchSection, name: str, ran: Sequence[Proposed], across: str, up: str) -> str:
     x, y = (knob_axis([float(one.knobs[knob]) for one in section.path], knob) for knob in (across, up))
     chart = Chart(x, y, SIDE, SIDE, f"proposals at {name}", zooms=False)
-    last = max(one.number for one in section.path)
+    last = max(max(one.number for one in section.path), 0)
     for one in ran:
         a, b = float(one.knobs[across]), float(one.knobs[up])
-        text = f"{one.number}: {settings(one.knobs)}: " + (one.state if one.value is None else f"{one.value:.4f}")
+        text = f"{one.number}: {settings(one.knobs)}: " + (one.state if one.value is None else places(one.value))
         if one.value is None:
             chart.cross(a, b, "exx", text)
         else:
-            chart.dot(a, b, f"pt {fill(one.number, last + 1)}", text, radius=3)
+            chart.dot(a, b, f"pt {fill(max(one.number, 0), last + 1)}", text, radius=3)
     for a, b in _recommended(section, ran, across, up):
         chart.dot(a, b, "held", f"recommended: {across} {level(a)}, {up} {level(b)}", radius=6)
     return f'<div class="bowl"><p class="bt"><b>{escape(name)}</b></p>{chart.svg()}</div>'
@@ -171,5 +186,6 @@ def _recommended(
 ) -> Iterator[tuple[float, float]]:
     for row in section.state.recommended if section.state else ():
         here = all(row.get(name) == value for name, value in ran[0].point.items())
-        if here and None not in (row[across], row[up]):  # a knob whose condition does not hold has no place
-            yield float(row[across]), float(row[up])
+        a, b = row.get(across), row.get(up)  # None: a knob whose condition does not hold has no place
+        if here and is_number(a) and is_number(b):
+            yield float(a), float(b)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from sweeplaw.analysis.recipes.study.distillation import Retained
 from sweeplaw.analysis.recipes.study.study import RecipeStudy
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
-from sweeplaw.analysis.report.charts.chart import Chart, text_width
-from sweeplaw.analysis.report.charts.numbers import people, percent
+from sweeplaw.analysis.report.charts.chart import LETTER, Chart, cut, text_width
+from sweeplaw.analysis.report.charts.numbers import people, percent, places
 from sweeplaw.analysis.report.charts.scales import Axis, axis_over
 from sweeplaw.analysis.report.panels.shades import fill, stroke
 from sweeplaw.analysis.report.recipes import lines
@@ -16,6 +16,7 @@ from sweeplaw.analysis.report.recipes.lines import DrawnLaw
 
 HEIGHT = 330.0
 ROW = 34.0  # height of a student
+WIDEST = 0.7  # of a drawing: the longest name of a student
 LOSS = "validation loss"
 _LAW = "Dots: losses with 95 % intervals; lines: C + A x^-alpha, shaded: its 95 % band; dotted: its limit C."
 
@@ -30,7 +31,7 @@ def study_panels(study: RecipeStudy, shares: Sequence[Retained], key: str) -> li
     if any(recipe.law and recipe.law.law for recipe in study.recipes.values()):
         found.append(_reached(lines.against_u(study), len(study.recipes), f"{key}-u"))
         if worth := lines.multiples(study):
-            found.append(_multiples(worth, len(study.recipes), str(study.standard), f"{key}-multiples"))
+            found.append(_multiples(worth, study, f"{key}-multiples"))
     known = [one for one in shares if one.share is not None]
     return [*found, _students(known, f"{key}-students")] if known else found
 
@@ -40,7 +41,7 @@ def _by_budget(found: Mapping[float, Sequence[DrawnLaw]], count: int | None, x: 
     cards = []
     for number, (u, drawn) in enumerate(found.items()):
         limits = sorted((one.limit, one.name) for one in drawn if one.limit is not None)
-        best = f": {limits[0][1]} reaches {limits[0][0]:.3f}" if limits else ""
+        best = f": {limits[0][1]} reaches {places(limits[0][0], 3)}" if limits else ""
         cards.append(
             _law_card(drawn, count or len(drawn), (x, LOSS), f"{people(u)} unique tokens{best}", f"{key}{number}")
         )
@@ -51,11 +52,16 @@ def _reached(drawn: Sequence[DrawnLaw], count: int, key: str) -> Card:
     return _law_card(drawn, count, ("U, unique tokens", LOSS), "What each recipe reaches as data grow", key)
 
 
-def _multiples(drawn: Sequence[DrawnLaw], count: int, standard: str, key: str) -> Card:
+def _multiples(drawn: Sequence[DrawnLaw], study: RecipeStudy, key: str) -> Card:
     most = max(drawn, key=lambda one: one.losses.max())
-    title = f"{most.name.capitalize()} is worth up to {people(float(most.losses.max()))} times the data"
-    axes = ("U, unique tokens", f"data that {standard} would need, as a multiple")
-    return _law_card(drawn, count, axes, title, key, "Dots: multiples with 95 % intervals.")
+    title = f"{_started(most.name)} is worth up to {people(float(most.losses.max()))} times the data"
+    caption = "Dots: multiples with 95 % intervals."
+    if endless := lines.endless(study):
+        title = f"{_started(' and '.join(endless))} can be worth more than any amount of data"
+        where = "; ".join(f"{name} at U = {', '.join(map(people, budgets))}" for name, budgets in endless.items())
+        caption += f" Not drawn, since {study.standard} reaches these losses with no amount of data: {where}."
+    axes = ("U, unique tokens", f"data that {study.standard} would need, as a multiple")
+    return _law_card(drawn, len(study.recipes), axes, title, key, caption)
 
 
 def _law_card(
@@ -80,7 +86,7 @@ def _law_card(
     return card(
         key,
         title,
-        f"{titles[1].capitalize()} against {titles[0]}.",
+        f"{_started(titles[1])} against {titles[0]}.",
         draw,
         caption,
         f"{titles[1]} against {titles[0]}: {', '.join(labels)}.",
@@ -104,19 +110,24 @@ def _draw(chart: Chart, one: DrawnLaw, label: str, count: int) -> None:
     for x, loss, ends in zip(one.x, one.losses, one.ends, strict=True):
         if ends is not None:
             chart.whisker(float(x), *ends, f"wh {colour}")
-        between = "" if ends is None else f" ({ends[0]:.4f} to {ends[1]:.4f})"
+        between = "" if ends is None else f" ({places(ends[0])} to {places(ends[1])})"
         chart.dot(
             float(x),
             float(loss),
             f"pt {fill(one.rank, count)}",
-            f"{one.name}, {people(float(x))}: {loss:.4f}{between}",
+            f"{one.name}, {people(float(x))}: {places(float(loss))}{between}",
             one.name,
         )
 
 
+def _started(text: str) -> str:
+    """Return a text with a capital first; the others stay, since names have their own."""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def _label(one: DrawnLaw) -> str:
     name = one.name.replace("K to infinity", "K → ∞")
-    return name if one.limit is None else f"{name}: {one.limit:.3f}"
+    return name if one.limit is None else f"{name}: {places(one.limit, 3)}"
 
 
 def _rows(one: DrawnLaw) -> list[tuple[str, float, float, float | None, float | None]]:
@@ -132,7 +143,13 @@ def _students(shares: Sequence[Retained], key: str) -> Card:
     def draw(width: float) -> str:
         chart = Chart(
             axis_over([loss for row in losses for loss in row], LOSS, room=0.12),
-            Axis("", len(shares) + 0.5, 0.5, label=lambda place: names[round(place) - 1], marks=_places(names)),
+            Axis(
+                "",
+                len(shares) + 0.5,
+                0.5,
+                label=lambda place: cut(names[round(place) - 1], int(WIDEST * width / LETTER)),
+                marks=_places(names),
+            ),
             width,
             90 + ROW * len(shares),
             "losses of single models, students and teachers",
@@ -141,7 +158,7 @@ def _students(shares: Sequence[Retained], key: str) -> Card:
         for place, (name, row) in enumerate(zip(names, losses, strict=True), start=1):
             chart.span(place, min(row), max(row), "barwh")
             for rank, (role, loss) in enumerate(zip(roles, row, strict=True)):
-                chart.dot(loss, place, f"pt {fill(3 * rank, 7)}", f"{name}, {role}: {loss:.4f}", role, 5)
+                chart.dot(loss, place, f"pt {fill(3 * rank, 7)}", f"{name}, {role}: {places(loss)}", role, 5)
         return chart.svg()
 
     kept = [f"{name}: {percent(one.share)}{_between(one)}" for name, one in zip(names, shares, strict=True)]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sweeplaw.analysis.recipes.limits.levels import RecipeLimits
 from sweeplaw.analysis.recipes.limits.limit import Limit, limit_interval
+from sweeplaw.analysis.recipes.limits.multiples import Multiple
 from sweeplaw.analysis.recipes.limits.scenarios import ESTIMATE
 from sweeplaw.analysis.recipes.study.study import RecipeStudy
 from sweeplaw.trials.quantities import short
@@ -82,17 +83,26 @@ def against_u(study: RecipeStudy) -> list[DrawnLaw]:
 
 
 def multiples(study: RecipeStudy) -> list[DrawnLaw]:
-    """Return the data multiple of each recipe but the standard one, against U."""
+    """Return the finite data multiples of each recipe but the standard one, against U."""
     lines = []
-    for rank, (name, recipe) in enumerate(study.recipes.items()):
-        reached = {one.what for one in recipe.reached}
-        own = [one for one in study.multiples if one.recipe == name != study.standard and one.what in reached]
-        finite = [one for one in own if one.value is not None and np.isfinite(one.value)]
+    for rank, name in enumerate(study.recipes):
+        finite = [one for one in _of_limits(study, name) if one.value is not None and np.isfinite(one.value)]
         if finite:
             ends = tuple(ends_of(one.interval(study.scenarios, study.level)) for one in finite)
             values = np.array([one.value for one in finite], float)
             lines.append(DrawnLaw(name, rank, np.array([one.u for one in finite]), values, ends, *_nothing()))
     return lines
+
+
+def endless(study: RecipeStudy) -> dict[str, list[float]]:
+    """Return each recipe with the U at which no amount of data brings the standard one to its loss."""
+    found = {name: [one.u for one in _of_limits(study, name) if one.value == np.inf] for name in study.recipes}
+    return {name: budgets for name, budgets in found.items() if budgets}
+
+
+def _of_limits(study: RecipeStudy, name: str) -> list[Multiple]:
+    reached = {one.what for one in study.recipes[name].reached}
+    return [one for one in study.multiples if one.recipe == name != study.standard and one.what in reached]
 
 
 def drawn(study: RecipeStudy, limit: Limit, name: str, rank: int, *, limits: bool = True) -> DrawnLaw:

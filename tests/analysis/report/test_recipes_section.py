@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 
-from sweeplaw.analysis.recipes.study.distillation import retained_shares
+from sweeplaw.analysis.recipes.study.distillation import retained_share, retained_shares
 from sweeplaw.analysis.recipes.study.study import recipe_limits
 from sweeplaw.analysis.report import page, report
 from sweeplaw.analysis.report.recipes.cards import study_panels
@@ -71,6 +71,29 @@ def test_the_cards_of_a_study_have_its_limits_multiples_and_students():
     assert cards["r-multiples"].title == f"Joint is worth up to {best:.3g} times the data"
     (share,) = [one for one in shares if one.share is not None]
     assert known(cards["r-students"].sheet).rows[0][1:] == (share.single, share.student, share.teacher, share.share)
+
+
+def test_the_names_of_recipes_stay_and_what_no_data_replace_is_said():
+    table = runs(0.001, 2).with_columns(
+        recipe=pl.col("recipe").replace({"joint": "BERT"}),
+        loss=pl.col("loss") - pl.when(pl.col("recipe") == "joint").then(1.0).otherwise(0.0),
+    )
+    multiples = study_panels(recipe_limits(table, draws=20), (), "r")[-1]
+    assert multiples.title == "BERT can be worth more than any amount of data"
+    assert "Not drawn, since standard reaches these losses with no amount of data: BERT at U = 800" in multiples.caption
+    tiny = study_panels(recipe_limits(losses().with_columns(pl.col("loss") * 1e-6), draws=0), (), "r")
+    assert "0.0000" not in "".join(tiny[0].drawings)
+    assert len(set(re.findall(r'class="t"[^>]*text-anchor="end">([^<]*)<', tiny[0].drawings[0]))) > 3  # ticks
+
+
+def test_long_names_of_students_leave_room_for_the_chart():
+    shares = [retained_share(3.0, 2.9, 2.5, name="q" * 300)]
+    (card,) = study_panels(
+        recipe_limits({"recipe": ["a"], "N": [1e8], "U": [2e8], "loss": [3.0]}, draws=0), shares, "r"
+    )
+    for drawing in card.drawings:
+        assert all(float(x) > 0 for x in re.findall(r'cx="([^"]*)"', drawing))
+        assert not re.search(r"M(\S+) \S+H-", drawing)
 
 
 def test_the_report_of_recipes_has_the_section_and_its_values(tmp_path):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import polars as pl
@@ -14,15 +16,17 @@ import pytest
 from sweeplaw.analysis.report import page, report
 from sweeplaw.analysis.report.panels.search import search_cards
 from sweeplaw.analysis.report.paper.search_figures import search_figures
-from sweeplaw.analysis.report.search_section import SearchSection, search_values
+from sweeplaw.analysis.report.search_section import Proposed, SearchSection, search_sections, search_values
 from sweeplaw.analysis.tables.display import finite
-from sweeplaw.analysis.tables.tables import load
+from sweeplaw.analysis.tables.families import Axes
+from sweeplaw.analysis.tables.tables import Tables, load
 from sweeplaw.clusters.profile.profile import Profile
 from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.store.store import Store
 
+BY = Axes("params", "tokens", "val_loss", (), ())
 SWEEP = """
 name = "{kind}"
 workload = "surrogate"
@@ -155,6 +159,55 @@ def test_the_cards_show_every_proposal_once_and_what_was_stopped_as_a_prediction
 
 def test_a_search_without_a_finished_proposal_has_no_cards() -> None:
     assert search_cards(SearchSection("s", "val_loss", False, ("params",), ("lr",), (), {}, None), "s") == []
+
+
+def made(values: list[float | None], knobs: list[Any] | None = None, name: str = "b", **more: Any) -> SearchSection:
+    """Return a search of one point for each two proposals, with these values in their order."""
+    best: dict[str, float] = {}
+    path = []
+    for k, value in enumerate(values):
+        one = Proposed(
+            k, {"N": 10 ** (k // 2)}, {"lr": k + 1.0, name: knobs[k] if knobs else k + 1.0}, "completed", value, None,
+            more.get("flops", 1e18), "", f"t{k}", k, (k + 1) * 1e18,
+        )  # fmt: skip
+        if value is not None:
+            best[one.at] = (max if more.get("maximize") else min)(best.get(one.at, value), value)
+        path.append(replace(one, best=best.get(one.at)))
+    return SearchSection("s", "accuracy", bool(more.get("maximize")), ("N",), ("lr", name), tuple(path), best, None)
+
+
+@pytest.mark.parametrize("values", [[1.7e308, -1.7e308], [1e-310, 2.0], [0.0, 1e300], [-3.0, -3.0]])
+@pytest.mark.parametrize(
+    "knobs", [[1e-300, 1e300], [5e-324, 1.7e308], [10**400, 1], [math.nan, 1.0], [-1.7e308, 1.7e308]]
+)
+def test_values_and_knobs_as_far_apart_as_doubles_are_drawn(values: list[float | None], knobs: list[Any]) -> None:
+    for one in search_cards(made(values, knobs), "s"):
+        for drawing in one.drawings:
+            ElementTree.fromstring(drawing)
+
+
+def test_the_words_of_the_cards_are_true_of_what_is_drawn() -> None:
+    regret, proposals, maps = search_cards(made([0.0, 1.0, None, None, 2.0, 3.0], maximize=True, name="CLIP"), "s")
+    assert regret.title == "6 proposals over 3 points"
+    assert "as a share below the best of its point in the end" in regret.subtitle
+    assert "in the order of their ends. 1 more point not drawn." in regret.caption
+    assert proposals.title == "The proposals in their order"
+    assert "2 at points that are not drawn" in proposals.caption
+    assert "over lr and CLIP" in maps.title
+    assert all(">CLIP</text>" in drawing for drawing in maps.drawings)
+    zero = search_cards(made([0.0, 1.0], flops=None), "s")[0]
+    assert zero.caption.endswith("Where the best is 0, 1 % is a difference of 0.01: N 1.")
+
+
+def test_proposals_of_a_table_without_a_state_or_with_half_a_character_are_told() -> None:
+    rows = pl.DataFrame({
+        "search_number": [0, 1], "sweep": "s", "state": [None, "failed"], "trial_id": ["a", "b"],
+        "search_setting": r'{"lr": "\ud800"}', "val_loss": [1.0, 2.0],
+    })  # fmt: skip
+    (section,), _ = search_sections("no such store.csv", Tables(rows.lazy(), rows.lazy(), {}, "s.csv"), rows, BY)
+    values = search_values(section)
+    assert values["states"] == {"failed": 1, "unknown": 1}
+    assert values["path"][0]["knobs"] == {"lr": "?"}
 
 
 @pytest.mark.heavy

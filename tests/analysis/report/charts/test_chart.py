@@ -95,13 +95,15 @@ def test_the_data_of_a_card_are_read_back_from_its_link():
         "k",
         "title",
         "subtitle",
-        lambda width: f"<svg id=CLIP width={width:g}>",
+        lambda width: f'<svg id="CLIP" a="url(#CLIP)">CLIP {width:g}',
         "c",
         "a",
         sheet(("N", "text", "x"), rows),
     )
     assert made.sheet is not None
-    assert made.drawings == ("<svg id=c-k-0 width=940>", "<svg id=c-k-1 width=350>")
+    assert made.drawings == tuple(
+        f'<svg id="c-k-{k}" a="url(#c-k-{k})">CLIP {width}' for k, width in enumerate((940, 350))
+    )
     text = unquote(made.sheet.link().split(",", 1)[1])
     assert list(csv.reader(io.StringIO(text))) == [
         ["N", "text", "x"],
