@@ -164,7 +164,7 @@ def _students(shares: Sequence[Retained], key: str) -> Card:
     kept = [f"{name}: {percent(one.share)}{_between(one)}" for name, one in zip(names, shares, strict=True)]
     return card(
         key,
-        f"Students keep {percent(min(one.share or 0.0 for one in shares))} of the ensemble's gain or more",
+        _kept(min(one.share or 0.0 for one in shares), len(shares)),
         "From dark to light: the best single model, the student, and the teacher.",
         draw,
         f"Share of the gain over the best single model that the student keeps: {'; '.join(kept)}.",
@@ -173,6 +173,14 @@ def _students(shares: Sequence[Retained], key: str) -> Card:
             ("student", *roles, "share"), ((n, *row, o.share) for n, row, o in zip(names, losses, shares, strict=True))
         ),
     )
+
+
+def _kept(least: float, count: int) -> str:
+    if least <= 0:
+        who = "The student keeps nothing" if count == 1 else "Not every student keeps some"
+        return f"{who} of the ensemble's gain"
+    more = "" if count == 1 else " or more"
+    return f"{'The student keeps' if count == 1 else 'Students keep'} {percent(least)} of the ensemble's gain{more}"
 
 
 def _between(one: Retained) -> str:

@@ -13,7 +13,7 @@ import pytest
 from sweeplaw.analysis.recipes.study.distillation import retained_share, retained_shares
 from sweeplaw.analysis.recipes.study.study import recipe_limits
 from sweeplaw.analysis.report import page, report
-from sweeplaw.analysis.report.recipes.cards import study_panels
+from sweeplaw.analysis.report.recipes.cards import _kept, study_panels
 from sweeplaw.analysis.report.recipes.figures import study_figures
 from sweeplaw.analysis.report.recipes.section import recipes_section, write_figures, write_page
 from sweeplaw.analysis.tables.tables import load
@@ -47,6 +47,19 @@ def test_a_study_has_a_figure_of_each_kind():
     assert f"joint, K to infinity: {limit:.3f}" in labels
     multiples = found["recipes_u"].axes[1].get_legend_handles_labels()[1]
     assert multiples == ["regularized", "joint", "student"]
+
+
+@pytest.mark.parametrize(
+    ("least", "count", "title"),
+    [
+        (0.4, 1, "The student keeps 40 % of the ensemble's gain"),
+        (0.4, 2, "Students keep 40 % of the ensemble's gain or more"),
+        (-0.4, 1, "The student keeps nothing of the ensemble's gain"),
+        (0.0, 3, "Not every student keeps some of the ensemble's gain"),
+    ],
+)
+def test_the_title_says_what_students_keep(least: float, count: int, title: str) -> None:
+    assert _kept(least, count).replace("\N{NO-BREAK SPACE}", " ") == title
 
 
 def test_a_study_without_laws_has_no_figures_and_no_cards():
