@@ -32,7 +32,7 @@ RULES = {"square-root": SQUARE_ROOT, "linear": LINEAR}
 SAME_RULE = 0.03  # margin of the interval before a rule is excluded: slices of planted surfaces err by up to .02
 OVERHEAD = 1.2  # tokens over the minimum at the critical batch (Zhang et al. 2024, arXiv 2410.21676)
 FEWEST_CELLS = 4
-REASONS = 3  # why the best learning rate of a slice is not known, that are told
+REASONS = 3  # why the best learning rate of a slice is not known, that are given
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -57,7 +57,7 @@ def _pair(first: str, a: Fit, second: str, b: Fit) -> dict[str, Any]:
             **head,
             "crossing": None,
             "why_not": error.sentence(),
-            "sentence": f"{first} and {second}: where they cross is not told",
+            "sentence": f"{first} and {second}: where they cross is not known",
         }
     values = crossing.to_dict()
     return {**head, "crossing": values, "why_not": "", "sentence": _sentence(first, second, values)}

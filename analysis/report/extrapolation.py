@@ -21,7 +21,7 @@ from sweeplaw.analysis.tuning.optimum import CellOptimum
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted, settings, short
 
-MOST_TOLD = 2  # scored forecasts that are told one by one
+MOST_NAMED = 2  # scored forecasts that are named one by one
 
 
 def rung_values(fit: Fit | None, optima: Sequence[CellOptimum]) -> list[dict[str, Any]]:
@@ -52,8 +52,8 @@ def forecast_sentences(forecasts: Mapping[str, Any] | None) -> list[str]:
     sound = [one for one in scored["scored"] if not one["changed"] and not one["late"]]
     done = [one for one in sound if one["inside"]]
     held = sum(one["inside"]["0.95"] for one in done)
-    told = map(_outcome, done) if len(done) <= MOST_TOLD else [_tally(held, len(done))]
-    return [*told, *_open(len(sound) - len(done))]
+    sentences = map(_outcome, done) if len(done) <= MOST_NAMED else [_how_many(held, len(done))]
+    return [*sentences, *_open(len(sound) - len(done))]
 
 
 def _outcome(one: Mapping[str, Any]) -> str:
@@ -68,7 +68,7 @@ def _outcome(one: Mapping[str, Any]) -> str:
     )
 
 
-def _tally(held: int, count: int) -> str:
+def _how_many(held: int, count: int) -> str:
     return f"<strong>{held} of {count} forecasts held</strong>: registered before the run, with bands of 95 %."
 
 

@@ -51,7 +51,7 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
             **shown,
             "cards": family_cards(section, shown, report.tables.curves, f"f{k}"),
             "key": f"family-{k}",
-            "told": tuple(answer(shown)),
+            "sentences": tuple(answer(shown)),
         }
         for k, (section, shown) in enumerate(zip(report.sections, values["families"], strict=True))
     ]

@@ -42,8 +42,8 @@ def parabola_of(rows: IsoflopDesign, best: Array, level: float = 0.95) -> Approa
     """Apply approach 2 to optima that `resampled_optima` found. Raise InputError as `parabola`."""
     usable = rows.usable
     if len(usable) < MIN_BUDGETS:
-        told = (_optimum(rows, members, draws, level) for members, draws in zip(usable, best.T, strict=True))
-        known = "; ".join(filter(None, told))
+        sentences = (_optimum(rows, members, draws, level) for members, draws in zip(usable, best.T, strict=True))
+        known = "; ".join(filter(None, sentences))
         raise InputError(
             f"a line needs {MIN_BUDGETS} budgets of at least {MIN_SIZES} sizes; {len(usable)} found"
             f"{': ' if known else ''}{known}"

@@ -7,7 +7,7 @@ import re
 
 NARROW = "\N{NO-BREAK SPACE}"
 UNBOUNDED = 1e4  # times the value: an end of an interval farther away says nothing
-WIDE = 20.0  # high over low, from which an interval is told in two digits
+WIDE = 20.0  # high over low, from which an interval is given in two digits
 _UNITS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 

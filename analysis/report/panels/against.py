@@ -34,13 +34,13 @@ def against_card(found: RecipeComparison, key: str) -> Card | None:
         chart.line(span, [whole.difference, whole.difference], f"own {stroke(2, 8)}")
         for size, effect in sizes:
             chart.whisker(size, effect.low, effect.high, f"wh {stroke(2, 8)}")
-            text = f"{effect.name}: {_told(effect)}; {effect.verdict(found.level)}"
+            text = f"{effect.name}: {_in_words(effect)}; {effect.verdict(found.level)}"
             chart.diamond(size, effect.difference, f"pt {fill(2, 8)}", text)
         return chart.svg()
 
     return card(
         key,
-        f"{_sentence(whole.verdict(found.level))}: {_told(whole)}",
+        f"{_sentence(whole.verdict(found.level))}: {_in_words(whole)}",
         "A diamond is the mean over equal runs of one size; dashed: over all.",
         draw,
         f"{counted(whole.pairs, 'pair')} of runs at {counted(whole.points, 'point')}, "
@@ -54,7 +54,7 @@ def _values(effect: Effect) -> tuple[float | None, ...]:
     return effect.pairs, effect.difference, effect.low, effect.high, effect.corrected, effect.noise
 
 
-def _told(effect: Effect) -> str:
+def _in_words(effect: Effect) -> str:
     inside = "" if effect.low is None else f" ({people(effect.low)} to {people(effect.high)})"
     return f"{people(effect.difference)}{inside}"
 

@@ -20,7 +20,7 @@ ROW = 30.0  # height of a bar with its room
 def importance_card(found: KnobShares, by: Axes, key: str) -> Card:
     """Return a bar for each knob, the largest first, then for what knobs do together and for the noise of a run."""
     names = [*found.ranking, *(name for name in found.shares if name not in found.knobs)]
-    texts = [_told(found, name) for name in names]
+    texts = [_in_words(found, name) for name in names]
 
     def draw(width: float) -> str:
         ends_of_bars = texts if width > ROOMY else [text.split(" (")[0] for text in texts]
@@ -64,7 +64,7 @@ def _places(names: list[str]) -> tuple[float, ...]:
     return tuple(float(k) for k in range(1, len(names) + 1))
 
 
-def _told(found: KnobShares, name: str) -> str:
+def _in_words(found: KnobShares, name: str) -> str:
     """Return a share with its interval in per cent; of less than `LEAST`, that alone."""
     share, ends = found.shares[name], found.intervals.get(name)
     if share < LEAST:

@@ -186,7 +186,7 @@ def test_a_report_compares_families_and_never_pools_them(two):
     planted = surrogate.loss(1e8, 1e9, 1e-3, 0.1, 100) - surrogate.loss(1e8, 1e9, 1e-3, 1.0, 100)
     assert low <= planted <= high
     assert "the law is inadequate" in pair["why_not"]  # the best of a coarse grid is not quite additive
-    assert pair["sentence"] == "weight_decay = 0.1 and weight_decay = 1.0: where they cross is not told"
+    assert pair["sentence"] == "weight_decay = 0.1 and weight_decay = 1.0: where they cross is not known"
     assert compared({"all trials": fits["weight_decay = 0.1"]}) is None
     assert (compared({**fits, "third": None}) or {})["without_law"] == ["third"]
 

@@ -29,7 +29,7 @@ def test_laws_without_draws_are_compared_by_their_parameters_and_the_missing_cro
     (pair,) = found["pairs"]
     assert (pair["first"], pair["second"], pair["crossing"]) == ("adamw", "muon", None)
     assert "needs bootstrap draws" in pair["why_not"]
-    assert pair["sentence"] == "adamw and muon: where they cross is not told"
+    assert pair["sentence"] == "adamw and muon: where they cross is not known"
     differences = {one["parameter"]: one["value"] for one in pair["differences"]}
     assert differences["A"] == pytest.approx(100.0, rel=1e-3)
     assert differences["E"] == pytest.approx(0.0, abs=1e-4)
