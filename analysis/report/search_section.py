@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
+from sweeplaw.analysis.report.panels.shades import most_even
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.trials.changes import inherited
@@ -78,10 +78,7 @@ class SearchSection:
     def shown_points(self, most: int) -> list[tuple[str, list[Proposed]]]:
         """Return at most so many points with a best value, evenly from the cheapest to the dearest."""
         points = [(name, ran) for name, ran in self.points.items() if name in self.best]
-        places = (
-            range(len(points)) if len(points) <= most else np.linspace(0, len(points) - 1, most).round().astype(int)
-        )
-        return [points[place] for place in places]
+        return most_even(points, most)
 
     @property
     def numeric_knobs(self) -> list[str]:

@@ -99,8 +99,7 @@ def filling(found: Overview, trials: pl.DataFrame) -> Filling:
     across, second = _axes(found.by.knobs, found.rows)
     names = [axis[0] for axis in (across, second) if axis is not None]
     every = found.cells.frame.to_dicts()
-    kept = [int(k) for k in most_even([float(k) for k in range(len(every))], MOST_ROWS)]
-    rows = tuple(every[k] for k in kept)
+    rows = tuple(most_even(every, MOST_ROWS))
     completed = pl.col("state") == "completed"
     loss = pl.when(completed & pl.col(found.by.loss).is_finite()).then(pl.col(found.by.loss))
     drawn = trials.with_columns(pl.col(n, d).cast(pl.Float64)).join(
@@ -139,13 +138,9 @@ def _axes(knobs: Sequence[str], trials: pl.DataFrame) -> tuple[tuple[str, tuple[
     order = sorted(known, key=lambda name: (name != "lr", -len(known[name]), name))
     if not order:
         return None, None
-    across = order[0], tuple(_few(known[order[0]], MOST_LEVELS))
+    across = order[0], tuple(most_even(known[order[0]], MOST_LEVELS))
     rest = [name for name in order[1:] if 1 < len(known[name]) <= MOST_SECOND]
     return across, (rest[0], tuple(known[rest[0]])) if rest else None
-
-
-def _few(values: Sequence[Any], most: int) -> list[Any]:
-    return [values[int(k)] for k in most_even([float(k) for k in range(len(values))], most)]
 
 
 def _running(found: Overview, names: Sequence[str]) -> frozenset[tuple[float, float, Any, Any]]:

@@ -63,6 +63,11 @@ def axis_over(
     return Axis(title, low - grow, high + grow, False, label)
 
 
+def rows(count: int) -> tuple[float, ...]:
+    """Return 1 to ``count``, the marks of an axis of rows."""
+    return tuple(map(float, range(1, count + 1)))
+
+
 def _ticks(axis: Axis, most: int) -> list[float]:
     rough = (axis.high - axis.low) / max(1, most)
     base = 10.0 ** math.floor(math.log10(rough))

@@ -39,7 +39,7 @@ def bowls_card(
     rows = family.settings.drop_nulls([across, up]).group_by(names).agg(loss=pl.col(by.loss).min()).sort(names)
     rows = rows.with_columns(excess=pl.col("loss") / pl.col("loss").min().over(by.n, by.d) - 1)
     found = {(one.cell[by.n], one.cell[by.d]): one for one in optima}
-    shown = [found_at for found_at in most_even_cells(sorted(found)) if found_at in found]
+    shown = [found_at for found_at in most_even(sorted(found), MOST_MAPS) if found_at in found]
     x, y = (_padded(knob_axis(rows[name].to_list(), name)) for name in (across, up))
     if not (x.log and y.log):
         return None
@@ -70,11 +70,6 @@ def bowls_card(
         f"{counted(len(shown), 'heat map')} of the loss over {across} and {up}.",
         sheet((*names, "loss", "excess"), rows.iter_rows()),
     )
-
-
-def most_even_cells(cells: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return at most `MOST_MAPS` cells, evenly from the ordered ones."""
-    return [cells[int(k)] for k in most_even([float(k) for k in range(len(cells))], MOST_MAPS)]
 
 
 def law_value(law: Mapping[str, Any] | None, at: Mapping[str, float]) -> float | None:

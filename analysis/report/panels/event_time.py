@@ -33,7 +33,7 @@ def event_card(found: EventLaw, key: str) -> Card | None:
         data.inputs[:, shade] if shade is not None else np.ones(len(data.times)), return_inverse=True
     )
     lines = most_even(levels.tolist(), MOST_LINES)
-    shown = np.unique(np.linspace(0, len(data.times) - 1, MOST_DOTS).round().astype(int))
+    shown = most_even(range(len(data.times)), MOST_DOTS)
     marks = list(zip(data.inputs[shown], data.times[shown], data.event[shown], ranks[shown].tolist(), strict=True))
     title = f"{found.name}, steps"
 

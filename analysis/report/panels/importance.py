@@ -6,7 +6,7 @@ from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import Chart, text_width
 from sweeplaw.analysis.report.charts.numbers import NARROW as NO_BREAK
 from sweeplaw.analysis.report.charts.numbers import estimate, percent
-from sweeplaw.analysis.report.charts.scales import Axis
+from sweeplaw.analysis.report.charts.scales import Axis, rows
 from sweeplaw.analysis.report.findings.importance import CAP, NOISE, KnobShares
 from sweeplaw.analysis.report.panels.shades import fill
 from sweeplaw.analysis.tables.families import Axes
@@ -26,7 +26,7 @@ def importance_card(found: KnobShares, by: Axes, key: str) -> Card:
         ends_of_bars = texts if width > ROOMY else [text.split(" (")[0] for text in texts]
         chart = Chart(
             Axis("share of the variance of the loss", 0.0, 1.0, label=percent),
-            Axis("", len(names) + 0.5, 0.5, label=lambda place: names[round(place) - 1], marks=_places(names)),
+            Axis("", len(names) + 0.5, 0.5, label=lambda place: names[round(place) - 1], marks=rows(len(names))),
             width,
             78 + ROW * len(names),
             "share of the variance of the loss by knob",
@@ -58,10 +58,6 @@ def importance_card(found: KnobShares, by: Axes, key: str) -> Card:
             ),
         ),
     )
-
-
-def _places(names: list[str]) -> tuple[float, ...]:
-    return tuple(float(k) for k in range(1, len(names) + 1))
 
 
 def _in_words(found: KnobShares, name: str) -> str:

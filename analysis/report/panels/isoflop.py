@@ -30,7 +30,7 @@ HEADS = ("budget_flops", "N", "loss", "used", "N_best", "low", "high")
 
 def curves_card(found: IsoflopCurves, by: Axes, key: str) -> Card:
     """Return the loss of the runs of each budget against N, with the parabola of those used and its minimum."""
-    shown = most_even_curves(found.curves)
+    shown = most_even(found.curves, MOST_BUDGETS)
     y = _loss_axis(shown, loss_label(by))
     labels = [flops(one.budget.flops) for one in shown]
 
@@ -114,11 +114,6 @@ def exponent(line: Approach) -> tuple[str, str]:
     """Return the exponent of the best size and its interval as text."""
     ends = line.intervals["a"]
     return estimate(line.a, ends.low, ends.high, units=False)
-
-
-def most_even_curves(curves: Sequence[IsoflopCurve]) -> list[IsoflopCurve]:
-    """Return at most `MOST_BUDGETS` curves, evenly from the ordered ones."""
-    return [curves[int(k)] for k in most_even([float(k) for k in range(len(curves))], MOST_BUDGETS)]
 
 
 def _loss_axis(shown: Sequence[IsoflopCurve], title: str) -> Axis:

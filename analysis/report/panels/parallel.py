@@ -31,12 +31,7 @@ def parallel_card(family: Family, by: Axes, knobs: Sequence[str], key: str) -> C
     rows = family.settings.drop_nulls(names).with_columns(
         excess=pl.col(by.loss) / pl.col(by.loss).min().over(by.n, by.d) - 1
     )
-    if rows.height > MOST_LINES:
-        kept = [int(k) for k in most_even([float(k) for k in range(rows.height)], MOST_LINES)]
-        drawn = rows[kept]
-    else:
-        drawn = rows
-    drawn = drawn.sort("excess", descending=True)  # the best on top
+    drawn = rows[most_even(range(rows.height), MOST_LINES)].sort("excess", descending=True)  # the best on top
     table = Sheet((*names, by.loss, "excess"), tuple(drawn.select(*names, by.loss, "excess").iter_rows()))
     axes, columns = zip(*(_coordinate(drawn[name]) for name in names), strict=True)
     excess = [min(max(value, 2e-4), 1.0) for value in drawn["excess"]]

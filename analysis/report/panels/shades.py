@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 STEPS = 8  # colours of the page's ordered scale
 EXCESSES = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05)  # ends of the classes of loss above the best, as shares
@@ -23,8 +26,8 @@ def heat(excess: float, ends: Sequence[float] = EXCESSES) -> int:
     return sum(excess > end for end in ends)
 
 
-def most_even(values: Sequence[float], most: int) -> list[float]:
-    """Return the ascending ``values``, of more than ``most`` this many spread evenly, ends included."""
+def most_even(values: Sequence[T], most: int) -> list[T]:
+    """Return the ordered ``values``, of more than ``most`` this many spread evenly, ends included."""
     if len(values) <= most:
         return list(values)
     return [values[round(k * (len(values) - 1) / (most - 1))] for k in range(most)]

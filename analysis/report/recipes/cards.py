@@ -9,7 +9,7 @@ from sweeplaw.analysis.recipes.study.study import RecipeStudy
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import LETTER, Chart, cut, text_width
 from sweeplaw.analysis.report.charts.numbers import people, percent, places
-from sweeplaw.analysis.report.charts.scales import Axis, axis_over
+from sweeplaw.analysis.report.charts.scales import Axis, axis_over, rows
 from sweeplaw.analysis.report.panels.shades import fill, stroke
 from sweeplaw.analysis.report.recipes import lines
 from sweeplaw.analysis.report.recipes.lines import DrawnLaw
@@ -148,7 +148,7 @@ def _students(shares: Sequence[Retained], key: str) -> Card:
                 len(shares) + 0.5,
                 0.5,
                 label=lambda place: cut(names[round(place) - 1], int(WIDEST * width / LETTER)),
-                marks=_places(names),
+                marks=rows(len(names)),
             ),
             width,
             90 + ROW * len(shares),
@@ -186,7 +186,3 @@ def _kept(least: float, count: int) -> str:
 def _between(one: Retained) -> str:
     ends = lines.ends_of(one.interval)
     return "" if ends is None else f" ({percent(ends[0])} to {percent(ends[1])})"
-
-
-def _places(names: Sequence[str]) -> tuple[float, ...]:
-    return tuple(float(k) for k in range(1, len(names) + 1))
