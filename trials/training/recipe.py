@@ -90,6 +90,11 @@ class TrainingDevice:
     group: ProcessGroup = ALONE
     micro_batch_divisor: int = 1
 
+    @property
+    def stacked(self) -> bool:
+        """Whether all members of a pack train as one on it."""
+        return self.type != "cpu"
+
     def micro_batches(self, sequences: int) -> list[tuple[slice, float]]:
         """Return this process's micro-batches of a batch of ``sequences``: rows, and their weight in the batch's mean.
 

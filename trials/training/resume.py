@@ -24,11 +24,10 @@ from sweeplaw.trials.store_format import checkpoint
 from sweeplaw.trials.store_format.checkpoint import Saved
 from sweeplaw.trials.training.distributed import ALONE, ProcessGroup
 from sweeplaw.trials.training.evaluation.ensemble import EnsembleEvaluation
-from sweeplaw.trials.training.stack import Stack, history
+from sweeplaw.trials.training.stack import CURVES, Stack, history
 from sweeplaw.trials.training.trial import TrialInProgress
 from sweeplaw.trials.workload import never_preempted
 
-CURVES = ("losses", "norms")
 _PER_ATTEMPT = ("trial_id", "attempt")  # fields of a point that the attempt that yields it again sets
 
 _log = logging.getLogger(__name__)

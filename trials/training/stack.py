@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from sweeplaw.trials.workload import never_preempted
 
 SYNC_EVERY = {"cpu": 1, "cuda": 16}  # steps between reads of the losses, for which the host waits for the device
 Floats = npt.NDArray[np.float64]
+CURVES = ("losses", "norms")  # of a state: (steps, members)
 STEP_PARTS = ("data", "forward", "backward", "optimizer")
 Timed = Callable[[str], contextlib.AbstractContextManager[None]]
 _NOT_TIMED = contextlib.nullcontext()
@@ -38,7 +40,8 @@ class Stack:
     """Members that train as one. ``model`` holds their weights; ``step`` is the number of updates done.
 
     ``losses`` before and gradient ``norms`` of the updates are (steps, members), filled up to ``step``. ``diverged`` is
-    whether each member has diverged, (members,).
+    whether each member has diverged, (members,). The weights of one that has stay as they are when its losses are read,
+    and the others compute what they would beside any other member.
     """
 
     def __init__(
@@ -51,8 +54,15 @@ class Stack:
         timed: Timed = untimed,
     ) -> None:
         """``timed`` is entered with the name of each part of a step, one of `STEP_PARTS`."""
-        self.members, self.recipe, self.device, self.step = members, recipe, device, 0
+        self.recipe, self.device, self._budget = recipe, device, budget
         self._soft_labels, self._timed = soft_labels, timed
+        self.micro_batches = device.micro_batches(recipe.batch_sequences)
+        self._begin(members)
+
+    def _begin(self, members: Sequence[Member]) -> None:
+        """Set the state of members before their first update."""
+        recipe, device = self.recipe, self.device
+        self.members, self.step = members, 0
         self._regularizers = [member.regularizers for member in members]
         smoothing = [one.label_smoothing for one in self._regularizers]
         self._smoothing = torch.tensor(smoothing, device=device.type) if any(smoothing) else None
@@ -78,11 +88,10 @@ class Stack:
         self.optimizer = OPTIMIZERS[recipe.optimizer](
             weights.values, weights.groups, [member.coefficients for member in members]
         )
-        self.micro_batches = device.micro_batches(recipe.batch_sequences)
         self.losses, self.norms = np.empty((2, recipe.steps, len(members)))
         self.divergence_losses = np.array([member.divergence_loss for member in members])
         self.diverged = np.zeros(len(members), dtype=bool)
-        self._budget = budget
+        self._frozen: FrozenWeights | None = None
         self._batches = self._open_batches()
 
     def advance(self, until: int, pause: Callable[[], bool] = never_preempted) -> tuple[Floats, Floats]:
@@ -99,7 +108,7 @@ class Stack:
             losses = self.device.group.sum(torch.stack([loss for loss, _ in updates]))
             self.losses[first : self.step] = losses.cpu().double().numpy()
             self.norms[first : self.step] = torch.stack([norm for _, norm in updates]).cpu().double().numpy()
-            self.diverged |= is_diverged(self.losses[first : self.step], self.divergence_losses).any(axis=0)
+            self._freeze_diverged(first)
             if pause():
                 break
         return self.losses[begin : self.step], self.norms[begin : self.step]
@@ -110,8 +119,7 @@ class Stack:
         A collective operation: every process of the group must call it, and only the first gets a result.
         """
         gathered = {name: self.model.weights.gather(parts) for name, parts in self._tensors().items()}
-        curves = {"losses": self.losses[: self.step], "norms": self.norms[: self.step]}
-        copies = {name: torch.from_numpy(rows.copy()) for name, rows in curves.items()}
+        copies = {name: torch.from_numpy(getattr(self, name)[: self.step].copy()) for name in CURVES}
         tensors = {name: tensor for name, tensor in gathered.items() if tensor is not None}
         return {**tensors, **copies} if tensors else None
 
@@ -148,8 +156,24 @@ class Stack:
         self.step = len(state["losses"])
         self.optimizer.resume(self.lrs(step) for step in range(self.step))
         self.losses[: self.step], self.norms[: self.step] = state["losses"].numpy(), state["norms"].numpy()
-        self.diverged |= is_diverged(self.losses[: self.step], self.divergence_losses).any(axis=0)
+        self._freeze_diverged(0)
         self._batches = self._open_batches()
+
+    def freeze(self, rows: Sequence[int] | npt.NDArray[np.int64]) -> None:
+        """Count these members as diverged: their weights no longer change."""
+        self.diverged[rows] = True
+        frozen = torch.from_numpy(np.flatnonzero(self.diverged)).to(self.device.type)
+        parts = [] if self.diverged.all() else [part[frozen] for part in self.model.weights.values]
+        self._frozen = FrozenWeights(frozen, parts) if parts else None  # without others there are no more updates
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these of the members alone, of one process. They continue as from a checkpoint."""
+        state = self.state()
+        assert state is not None, "only a stack of one process shrinks"
+        own = {name: tensor[:, rows] if name in CURVES else tensor[rows] for name, tensor in state.items()}
+        del state, self.model, self.optimizer, self._frozen  # before the memory is taken again
+        self._begin([self.members[row] for row in rows])
+        self.resume(own)
 
     def lrs(self, step: int) -> list[float]:
         """Return the learning rate of each member at update ``step``, counted from 0."""
@@ -169,6 +193,12 @@ class Stack:
     def _tensors(self) -> dict[str, Sequence[Tensor]]:
         """Return the weights and their moments, as far as this process holds them."""
         return {"weights": self.model.weights.values, **self.optimizer.moments}
+
+    def _freeze_diverged(self, begin: int) -> None:
+        """Freeze the members that have diverged by an update from ``begin`` on."""
+        found = is_diverged(self.losses[begin : self.step], self.divergence_losses).any(axis=0)
+        if (found & ~self.diverged).any():
+            self.freeze(np.flatnonzero(found))
 
     def _open_batches(self) -> list[Iterator[npt.NDArray[np.int64]]]:
         """Return each member's batches from the current step on."""
@@ -192,6 +222,8 @@ class Stack:
         with timed("optimizer"):
             norms = weights.norms()
             self.optimizer.step(self.lrs(self.step), self.weight_decays(self.step), weights.gradients, norms)
+            if self._frozen is not None:
+                self._frozen.restore(weights.values)
         self.step += 1
         return loss, norms
 
@@ -212,6 +244,19 @@ class Stack:
             return None
         seeds, sequences = [member.seed for member in self.members], self.recipe.batch_sequences
         return StepNoise(self._regularizers, seeds, self.step, rows, sequences, self.device.type)
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenWeights:
+    """Weights of the members ``rows`` of a stack that no longer change: parts (rows, n) of those of all members."""
+
+    rows: Tensor
+    parts: Sequence[Tensor]
+
+    def restore(self, values: Sequence[Tensor]) -> None:
+        """Set these members among ``values``, (members, n) each, to their weights."""
+        for part, own in zip(values, self.parts, strict=True):
+            part.index_copy_(0, self.rows, own)
 
 
 def _copy(source: Sequence[Tensor], target: Sequence[Tensor]) -> None:

@@ -7,6 +7,7 @@ curve, because its loss needs the logits of all of them. All randomness comes fr
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
@@ -24,22 +25,7 @@ from sweeplaw.trials.training.keeping import WeightSaver
 from sweeplaw.trials.training.recipe import Recipe, TrainingDevice
 from sweeplaw.trials.training.resume import Checkpointer, restore
 from sweeplaw.trials.training.stack import Stack, history
-from sweeplaw.trials.training.trial import Clock, MemberGroup, TrialInProgress
-
-
-@dataclass(frozen=True, slots=True)
-class ReportedSteps:
-    """Steps at which a curve point is reported, and those of them at which the validation loss is measured."""
-
-    curve: tuple[int, ...]
-    evaluations: frozenset[int]
-
-    @classmethod
-    def evenly(cls, steps: int, *, curve: int, evaluations: int) -> ReportedSteps:
-        """Return evenly spaced steps, including the last; a short run has fewer of each than requested."""
-        evaluated = frozenset(max(1, round(steps * (i + 1) / evaluations)) for i in range(evaluations))
-        reported = {max(1, round(steps * (i + 1) / curve)) for i in range(curve)}
-        return cls(tuple(sorted(reported | evaluated)), evaluated)
+from sweeplaw.trials.training.trial import Clock, MemberGroup, ReportedSteps, TrialInProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +44,7 @@ class Data:
 def train(
     groups: Sequence[MemberGroup],
     recipe: Recipe,
-    points: ReportedSteps,
+    points: Sequence[ReportedSteps],
     data: Data,
     device: TrainingDevice,
     clock: Clock,
@@ -68,51 +54,103 @@ def train(
 ) -> Generator[CurvePoint | Outcome, None, None]:
     """Train the trials, which have the same number of members; yield curve points and one outcome for each.
 
+    ``points`` are those of each trial, which ends at its last one; the steps of the recipe are those of the longest.
     ``checkpoints`` has one of every trial or none, and is emptied. The points that they contain are yielded again
     first. ``saver`` keeps their weights. Closing the iterator stops training. Raise PeerLost.
     """
     checkpointer, saver = checkpointer or Checkpointer(), saver or WeightSaver()
     size = len(groups[0].members)
-    active = [TrialInProgress(group, recipe, slice(i * size, (i + 1) * size), clock) for i, group in enumerate(groups)]
+    active = [
+        TrialInProgress(group, recipe, slice(i * size, (i + 1) * size), clock, own)
+        for i, (group, own) in enumerate(zip(groups, points, strict=True))
+    ]
     stacks = _stacks(groups, recipe, data, device)
     if checkpoints:
         yield from restore(active, stacks, checkpoints)
     validation = torch.from_numpy(data.held_out.read(np.arange(data.held_out.size)))
-    curve = {point for point in points.curve if point > active[0].reported_steps}
     done = min(stack.step for stack in stacks)
-    for point in sorted(curve | {step for step in checkpointer.branch_points() if step >= done}):
-        while not _reached(stacks, point, checkpointer):
+    branching = {step for step in checkpointer.branch_points() if step >= done}
+    while active:
+        stop = min({trial.next_point for trial in active} | branching)
+        done = _advance(stacks, stop, checkpointer)
+        for trial in active:
+            trial.extend(*history(stacks, len(trial.losses), done))
+        yield from (trial.diverged() for trial in active if trial.diverged_at is not None)
+        active = _left(active, stacks)
+        if checkpointer.requested and active:
             error_message = checkpointer.save(active, stacks)
             if checkpointer.ending:
                 yield from (trial.preempted(_steps_done(trial, stacks), error_message) for trial in active)
                 return
-        checkpointer.branch(active, stacks, point)
-        if point not in curve:
-            continue
-        updates = history(stacks, active[0].reported_steps, min(stack.step for stack in stacks))
-        for trial in active:
-            trial.extend(*updates)
-        evaluated = point in points.evaluations and any(trial.diverged_at is None for trial in active)
-        if evaluated:
-            evaluations = evaluate(stacks, validation, size, subsets=point == points.curve[-1])
-            for trial in active:
-                trial.add_evaluation(evaluations[trial.rows.start // size])
-            saver.snapshot(active, stacks)
-        for trial in active:
-            yield trial.point(evaluated=evaluated) if trial.diverged_at is None else trial.diverged()
-        active = [trial for trial in active if trial.diverged_at is None]
-        if not active:
-            return
-    messages = saver.keep(active, stacks)
-    for trial in active:
+        elif done >= stop:
+            branching.discard(stop)
+            checkpointer.branch(active, stacks, stop)
+            yield from _reported(active, stacks, done, validation, saver)
+            active = _left(active, stacks)
+
+
+def _reported(
+    active: Sequence[TrialInProgress], stacks: Sequence[Stack], step: int, validation: Tensor, saver: WeightSaver
+) -> Generator[CurvePoint | Outcome, None, None]:
+    """Yield the curve points at ``step`` of the trials that have one, and the outcomes of those that end there.
+
+    A trial that goes on from a trunk reports there too what it would have before.
+    """
+    reporting = [trial for trial in active if trial.next_point <= step]
+    evaluated = {trial.group.trial_id for trial in reporting if trial.evaluates(step)}
+    if evaluated:
+        size = len(reporting[0].group.members)
+        evaluations = evaluate(stacks, validation, size, subsets=any(trial.steps == step for trial in reporting))
+        evaluating = [trial for trial in reporting if trial.group.trial_id in evaluated]
+        for trial in evaluating:
+            trial.add_evaluation(evaluations[trial.rows.start // size])
+        saver.snapshot(evaluating, stacks)
+    for trial in reporting:
+        done = trial.diverged_at is not None
+        yield trial.diverged() if done else trial.point(evaluated=trial.group.trial_id in evaluated)
+    completed = [trial for trial in reporting if trial.diverged_at is None and trial.steps == step]
+    messages = saver.keep(completed, stacks) if completed else {}
+    for trial in completed:
         yield trial.completed(len(stacks[0].micro_batches), messages.get(trial.group.trial_id))
+
+
+def _left(trials: Sequence[TrialInProgress], stacks: list[Stack]) -> list[TrialInProgress]:
+    """Return the trials that go on. Members of those that have diverged are frozen.
+
+    Where others have completed, the stacks shrink to the members that go on. Only then: a product of fewer members may
+    round differently on an accelerator, so that others would depend on whether one diverges.
+    """
+    left = [trial for trial in trials if trial.diverged_at is None and trial.reported_steps < trial.steps]
+    if not left or len(left) == len(trials):
+        return left
+    shrink = any(trial.diverged_at is None and trial.reported_steps == trial.steps for trial in trials)
+    training = {row for trial in left for row in range(trial.rows.start, trial.rows.stop)}
+    kept: list[int] = []
+    begin = 0
+    for stack in [*stacks]:
+        rows = range(begin, begin + len(stack.members))
+        begin = rows.stop
+        own = [row for row in rows if row in training]
+        if not own:
+            stacks.remove(stack)
+        elif shrink and len(own) < len(rows):
+            stack.keep([row - rows.start for row in own])
+            kept += own
+        else:
+            if len(own) < len(rows):
+                stack.freeze([row - rows.start for row in rows if row not in training])
+            kept += rows
+    for trial in left:
+        first = kept.index(trial.rows.start)
+        trial.rows = slice(first, first + len(trial.group.members))
+    return left
 
 
 def _stacks(groups: Sequence[MemberGroup], recipe: Recipe, data: Data, device: TrainingDevice) -> list[Stack]:
     """Return one stack of all members; on a CPU one of each member."""
     members = [member for group in groups for member in group.members]
     numbers = list(range(len(members)))
-    stacked = [[number] for number in numbers] if device.type == "cpu" else [numbers]
+    stacked = [numbers] if device.stacked else [[number] for number in numbers]
     stacks = []
     for own in stacked:
         stack = Stack([members[number] for number in own], recipe, data.budget, device, data.soft_labels)
@@ -122,17 +160,23 @@ def _stacks(groups: Sequence[MemberGroup], recipe: Recipe, data: Data, device: T
     return stacks
 
 
-def _reached(stacks: Sequence[Stack], point: int, checkpointer: Checkpointer) -> bool:
-    """Train until step ``point``; return False if the checkpointer requested a pause before.
+def _advance(stacks: Sequence[Stack], stop: int, checkpointer: Checkpointer) -> int:
+    """Train until step ``stop``; return the number of updates done by all members.
 
-    A stack whose members have all diverged stops early, and with it the other stacks, members of the same ensemble.
+    It is less if the checkpointer requested a pause, or if a member diverged: its stack stops there, and with it the
+    others, which are members of the same ensemble.
     """
+
+    def pause(stack: Stack, diverged: int) -> bool:
+        requested = checkpointer.pause()
+        return requested or int(stack.diverged.sum()) > diverged
+
     for stack in stacks:
-        stack.advance(point, checkpointer.pause)
+        stack.advance(stop, functools.partial(pause, stack, int(stack.diverged.sum())))
         if checkpointer.requested:
-            return False
-        point = stack.step
-    return True
+            break
+        stop = stack.step
+    return min(stack.step for stack in stacks)
 
 
 def _steps_done(trial: TrialInProgress, stacks: Sequence[Stack]) -> int:

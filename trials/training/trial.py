@@ -16,17 +16,53 @@ from sweeplaw.trials.training.recipe import Member, Recipe
 from sweeplaw.trials.training.stack import Floats, is_diverged
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Clock:
-    """Start of a pack, and the number of trials ``sharing`` its device: each is charged an equal share of the time."""
+    """Start of a pack, and the number of trials ``sharing`` its device.
+
+    Each is charged an equal share of the time until it ends, so that together they are charged the time of the device.
+    """
 
     sharing: int
     began_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
-    began: float = field(default_factory=time.perf_counter)
+    _charged: float = 0.0  # seconds of each trial still training, up to `_since`
+    _since: float = field(default_factory=time.perf_counter)
 
     def seconds(self) -> float:
-        """Return one trial's share of the wall seconds since the pack began."""
-        return (time.perf_counter() - self.began) / self.sharing
+        """Return the share of the wall seconds since the pack began of a trial that is still training."""
+        return self._charged + (time.perf_counter() - self._since) / self.sharing
+
+    def outcome(
+        self,
+        trial_id: str,
+        state: State,
+        message: str | None,
+        last_step: int | None,
+        metrics: Mapping[str, Value | None],
+    ) -> Outcome:
+        """Return the outcome of a trial that ends now; from now on the others share the device."""
+        now = time.perf_counter()
+        self._charged, self._since = self._charged + (now - self._since) / self.sharing, now
+        self.sharing = max(1, self.sharing - 1)
+        ended_at = dt.datetime.now(dt.UTC)
+        return Outcome(trial_id, state, message, last_step, self.began_at, ended_at, self._charged, metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedSteps:
+    """Steps at which a curve point is reported, the last one the end of the run, and those of them at which the
+    validation loss is measured.
+    """
+
+    curve: tuple[int, ...]
+    evaluations: frozenset[int]
+
+    @classmethod
+    def evenly(cls, steps: int, *, curve: int, evaluations: int) -> ReportedSteps:
+        """Return evenly spaced steps, including the last; a short run has fewer of each than requested."""
+        evaluated = frozenset(max(1, round(steps * (i + 1) / evaluations)) for i in range(evaluations))
+        reported = {max(1, round(steps * (i + 1) / curve)) for i in range(curve)}
+        return cls(tuple(sorted(reported | evaluated)), evaluated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +75,13 @@ class MemberGroup:
 
 @dataclass
 class TrialInProgress:
-    """One trial in training; ``rows`` are its members among all members of the pack."""
+    """One trial in training; ``rows`` are its members among all that still train, ``reported`` its steps."""
 
     group: MemberGroup
     recipe: Recipe
     rows: slice
     clock: Clock
+    reported: ReportedSteps
     diverged_at: int | None = None
     evaluation: EnsembleEvaluation | None = None
     losses: list[Floats] = field(default_factory=list)  # (members,) of each update
@@ -58,6 +95,20 @@ class TrialInProgress:
     def divergence_loss(self) -> float:
         """Loss in nats a token above which the trial has diverged."""
         return self.group.members[0].divergence_loss
+
+    @property
+    def steps(self) -> int:
+        """Updates of the whole run."""
+        return self.reported.curve[-1]
+
+    @property
+    def next_point(self) -> int:
+        """The step of its next curve point."""
+        return next(step for step in self.reported.curve if step > self.reported_steps)
+
+    def evaluates(self, step: int) -> bool:
+        """Return whether its validation loss is to be measured at this step, or was at one since its last point."""
+        return any(self.reported_steps < evaluated <= step for evaluated in self.reported.evaluations)
 
     def extend(self, losses: Floats, norms: Floats) -> None:
         """Add the updates since the last call, (steps, all members) each, and find the first that diverged."""
@@ -107,12 +158,12 @@ class TrialInProgress:
             **({"resumed_step": self.resumed_step} if self.resumed_step > self.trunk_steps else {}),
             **({"trunk_steps": self.trunk_steps} if self.trunk_steps else {}),
         }
-        return trial_outcome(self.group, self.clock, "completed", message, len(self.losses), metrics)
+        return self.clock.outcome(self.group.trial_id, "completed", message, len(self.losses), metrics)
 
     def diverged(self) -> Outcome:
         """Return the outcome of a trial whose loss exceeded its bound, without losses."""
         message = f"loss is not a number or above {self.divergence_loss:g} nats at step {self.diverged_at}"
-        return trial_outcome(self.group, self.clock, "diverged", message, self.diverged_at, {})
+        return self.clock.outcome(self.group.trial_id, "diverged", message, self.diverged_at, {})
 
     def preempted(self, step: int, error_message: str | None) -> Outcome:
         """Return the outcome of a trial preempted after update ``step``.
@@ -120,7 +171,7 @@ class TrialInProgress:
         ``error_message`` is the reason why there is no checkpoint to resume from, if any.
         """
         message = "preempted; " + (error_message or "it resumes from its checkpoint")
-        return trial_outcome(self.group, self.clock, "preempted", message, step, {})
+        return self.clock.outcome(self.group.trial_id, "preempted", message, step, {})
 
     def _member_loss(self) -> dict[str, float]:
         if self.evaluation is None or len(self.group.members) == 1:
@@ -133,24 +184,3 @@ class TrialInProgress:
             return {}
         named = {"ensemble_loss": self.evaluation.by_size, "nested_loss": self.evaluation.nested}
         return {f"{name}_{size}": loss for name, losses in named.items() for size, loss in enumerate(losses, 1)}
-
-
-def trial_outcome(
-    group: MemberGroup,
-    clock: Clock,
-    state: State,
-    message: str | None,
-    last_step: int | None,
-    metrics: Mapping[str, Value | None],
-) -> Outcome:
-    """Return the outcome of a trial that ends now."""
-    return Outcome(
-        trial_id=group.trial_id,
-        state=state,
-        message=message,
-        last_step=last_step,
-        started_at=clock.began_at,
-        ended_at=dt.datetime.now(dt.UTC),
-        train_seconds=clock.seconds(),
-        metrics=metrics,
-    )

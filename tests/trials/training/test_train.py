@@ -21,8 +21,8 @@ from sweeplaw.trials.training.optimizers.optimizer import Coefficients
 from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
 from sweeplaw.trials.training.schedules.lr_schedule import Schedule
 from sweeplaw.trials.training.stack import Stack, is_diverged
-from sweeplaw.trials.training.train import Data, ReportedSteps, train
-from sweeplaw.trials.training.trial import Clock, MemberGroup
+from sweeplaw.trials.training.train import Data, train
+from sweeplaw.trials.training.trial import Clock, MemberGroup, ReportedSteps
 from sweeplaw.trials.training.weights import UnshardedWeights
 from sweeplaw.trials.workload import Context
 from sweeplaw.trials.workloads.language_model import LanguageModel
@@ -71,7 +71,7 @@ def events(
     jobs: list[MemberGroup], budget: DataBudget, held_out: DataBudget, recipe: Recipe = RECIPE
 ) -> list[CurvePoint | Outcome]:
     points = ReportedSteps.evenly(recipe.steps, curve=8, evaluations=4)
-    return list(train(jobs, recipe, points, Data(budget, held_out), CPU, Clock(len(jobs))))
+    return list(train(jobs, recipe, [points] * len(jobs), Data(budget, held_out), CPU, Clock(len(jobs))))
 
 
 @pytest.mark.heavy

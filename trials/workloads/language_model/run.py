@@ -24,8 +24,8 @@ from sweeplaw.trials.training.parametrization.scaling import Parametrization
 from sweeplaw.trials.training.recipe import Member, Recipe, TrainingDevice
 from sweeplaw.trials.training.regularizers.settings import Regularizers
 from sweeplaw.trials.training.resume import BranchPoint, Checkpointer, steps_done
-from sweeplaw.trials.training.train import ReportedSteps, train
-from sweeplaw.trials.training.trial import Clock, MemberGroup, trial_outcome
+from sweeplaw.trials.training.train import train
+from sweeplaw.trials.training.trial import Clock, MemberGroup, ReportedSteps
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.language_model import training_knobs
 from sweeplaw.trials.workloads.language_model.data import identity, open_data
@@ -87,7 +87,7 @@ def _jobs(pack: Sequence[TrialSpec], context: Context) -> deque[StackJob]:
 
     A trial that goes on from the trunk of another is not of the same job.
     """
-    stacked = context.device != "cpu" and context.world.size == 1
+    stacked = TrainingDevice(context.device).stacked and context.world.size == 1
     parts: Iterable[Sequence[TrialSpec]] = _waves(pack, context).values() if stacked else [(spec,) for spec in pack]
     return deque(StackJob(tuple(specs), context.micro_batch_divisor) for specs in parts)
 
@@ -140,9 +140,7 @@ def _run_jobs(
         waiting.extendleft(reversed(retries))
         if not retries:
             for spec in unfinished:
-                yield trial_outcome(
-                    member_group(spec), clock, "out_of_memory", message, reported.get(spec.trial_id), {}
-                )
+                yield clock.outcome(spec.trial_id, "out_of_memory", message, reported.get(spec.trial_id), {})
 
 
 def _new_events(events: Iterator[Event], reported: dict[str, int], finished: set[str]) -> Generator[Event, None, None]:
@@ -188,7 +186,7 @@ def _train(
 ) -> Generator[Event, None, None]:
     """Yield the events of one stack, which resumes from ``checkpoints`` if all processes have the same."""
     if group.size == 1 and context.ending():
-        yield from (trial_outcome(member_group(spec), clock, "preempted", NOT_BEGUN, None, {}) for spec in job.specs)
+        yield from (clock.outcome(spec.trial_id, "preempted", NOT_BEGUN, None, {}) for spec in job.specs)
         return
     if not group.all_equal(max((max(steps_done(saved)) for saved in checkpoints.values()), default=-1)):
         _log.warning("the processes of trial %s see different checkpoints; it starts anew", job.specs[0].trial_id)
@@ -208,17 +206,24 @@ def _train(
         branches,
         _folder_of_states(context) or "",
     )
-    recipe, device = recipe_of(shared), TrainingDevice(context.device, group, job.micro_batch_divisor)
-    reported_steps = ReportedSteps.evenly(recipe.steps, curve=shared["curve_points"], evaluations=shared["evaluations"])
+    points = [
+        ReportedSteps.evenly(length_of(spec.knobs).steps, curve=spec["curve_points"], evaluations=spec["evaluations"])
+        for spec in job.specs
+    ]
+    recipe = replace(recipe_of(shared), steps=max(one.curve[-1] for one in points))
+    device = TrainingDevice(context.device, group, job.micro_batch_divisor)
     groups = [member_group(spec) for spec in job.specs]
     specs = {spec.trial_id: spec.canonical() for spec in job.specs}
     saver = WeightSaver(context.weights, specs, snapshots=context.snapshots)
     data = open_data(shared, store, context.device)
-    bits, flops = {"precision_bits": PRECISION_BITS[shared["precision"]]}, teacher_flops(shared, store)
-    beside = {} if flops is None else {"teacher_flops": flops}
-    for event in train(groups, recipe, reported_steps, data, device, clock, checkpointer, checkpoints, saver):
+    bits = {"precision_bits": PRECISION_BITS[shared["precision"]]}
+    lengths = {spec["epochs"]: spec for spec in job.specs}
+    flops = {epochs: teacher_flops(spec, store) for epochs, spec in lengths.items()}
+    taught = {spec.trial_id: flops[spec["epochs"]] for spec in job.specs}
+    for event in train(groups, recipe, points, data, device, clock, checkpointer, checkpoints, saver):
         if isinstance(event, Outcome):
-            own = bits if event.state == "completed" else {}
+            own, spent = bits if event.state == "completed" else {}, taught[event.trial_id]
+            beside = {} if spent is None else {"teacher_flops": spent}
             event = replace(event, metrics={**event.metrics, **own, **beside})
         yield event
 
@@ -255,7 +260,7 @@ def _split_by_progress(job: StackJob, checkpoints: Mapping[str, Saved]) -> list[
 
 
 def recipe_of(spec: TrialSpec) -> Recipe:
-    """Return what all members of a stack of this spec share."""
+    """Return what all members of a stack of this spec share; the steps are its own."""
     names = ("context", "batch_sequences", "rope_base", "precision", "optimizer")
     shared: dict[str, Any] = {name: spec[name] for name in names}
     parametrization = Parametrization(

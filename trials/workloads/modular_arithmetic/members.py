@@ -43,6 +43,7 @@ class Members:
         self._slots = shapes.tensors(self._knobs)
         self.flat = torch.stack([self._initial(spec) for spec in specs]).to(device).requires_grad_()
         self._optimizer = MemberAdamW(self.flat, specs)
+        self._frozen: dict[int, Tensor] = {}  # weights of members that no longer change
         data = arithmetic.results(self._knobs["operation"], self._knobs["modulus"])
         self._first, self._second, self._answers = (torch.from_numpy(part).to(device) for part in data)
         self._train = torch.from_numpy(self._training_pairs()).to(device)  # (members, training pairs)
@@ -58,8 +59,14 @@ class Members:
             if self._knobs["orthogonal_gradient"]:
                 remove_parallel(self._split(gradient), self._split(self.flat))
             self._optimizer.step(gradient, warmup(self.step, self._knobs["warmup_steps"]))
+            for row, weights in self._frozen.items():
+                self.flat[row] = weights
         self.step += 1
         return losses.detach()
+
+    def freeze(self, row: int) -> None:
+        """Keep the weights of this member from now on: it has diverged, and the others train on."""
+        self._frozen[row] = self.flat[row].detach().clone()
 
     @torch.no_grad()
     def scores(self) -> PairScores:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 import torch
 
-from sweeplaw.trials.record import CurvePoint, Outcome, State
+from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import TrialSpec, Value
+from sweeplaw.trials.training.trial import Clock
 from sweeplaw.trials.workload import NOT_BEGUN, Context, Event
 from sweeplaw.trials.workloads.modular_arithmetic.arithmetic import pair_count
 from sweeplaw.trials.workloads.modular_arithmetic.members import Members, PairScores, warmup
@@ -21,22 +20,6 @@ from sweeplaw.trials.workloads.modular_arithmetic.shapes import activations
 # Members that train as one on a CPU, as long as their activations fit its cache: 4.4 times as fast as one by one at
 # modulus 23 and width 32, 1.3 to 2.1 times at 31 and 64; at 97 and 128, 0.74 times (measured). The numbers are equal.
 CPU_MEMBERS, CPU_VALUES = 8, 2**22
-
-
-@dataclass(frozen=True, slots=True)
-class StackTimes:
-    """Start of a stack of ``sharing`` trials, each of which is charged an equal share of the time."""
-
-    sharing: int
-    began_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
-    began: float = field(default_factory=time.perf_counter)
-
-    def outcome(
-        self, trial_id: str, state: State, message: str | None, last_step: int | None, metrics: dict[str, Value | None]
-    ) -> Outcome:
-        """Return the outcome of a trial that ends now."""
-        seconds = (time.perf_counter() - self.began) / self.sharing
-        return Outcome(trial_id, state, message, last_step, self.began_at, dt.datetime.now(dt.UTC), seconds, metrics)
 
 
 @dataclass
@@ -103,21 +86,21 @@ def evaluated_steps(steps: int, evaluations: int) -> Iterator[int]:
 
 def _train(specs: Sequence[TrialSpec], context: Context) -> Generator[Event, None, None]:
     """Yield the events of trials that train as one."""
-    times = StackTimes(len(specs))
+    clock = Clock(len(specs))
     if context.ending():
-        yield from (times.outcome(spec.trial_id, "preempted", NOT_BEGUN, None, {}) for spec in specs)
+        yield from (clock.outcome(spec.trial_id, "preempted", NOT_BEGUN, None, {}) for spec in specs)
         return
     active = {index: TrialCurve(spec) for index, spec in enumerate(specs)}
     try:
-        yield from _events(Members(specs, context.device), active, times, context.ending)
+        yield from _events(Members(specs, context.device), active, clock, context.ending)
     except torch.OutOfMemoryError as error:
         message = str(error).splitlines()[0]
         for trial in active.values():
-            yield times.outcome(trial.spec.trial_id, "out_of_memory", message, None, {})
+            yield clock.outcome(trial.spec.trial_id, "out_of_memory", message, None, {})
 
 
 def _events(
-    members: Members, active: dict[int, TrialCurve], times: StackTimes, ending: Callable[[], bool]
+    members: Members, active: dict[int, TrialCurve], clock: Clock, ending: Callable[[], bool]
 ) -> Generator[Event, None, None]:
     """Yield the events of ``active``, the trials by member, from which those that have an outcome are removed."""
     shared = members.specs[0]
@@ -125,7 +108,7 @@ def _events(
         if not _advance(members, point, active, ending):
             message = f"preempted after step {members.step}; it starts anew"
             for index in list(active):
-                yield times.outcome(active.pop(index).spec.trial_id, "preempted", message, None, {})
+                yield clock.outcome(active.pop(index).spec.trial_id, "preempted", message, None, {})
             return
         scores = _by_member(members)
         for index in list(active):
@@ -133,19 +116,21 @@ def _events(
             diverged_at = trial.diverged_at(scores[index])
             if diverged_at is None:
                 yield trial.point(members.batch_pairs, scores[index])
+            else:
+                members.freeze(index)
             if diverged_at is not None or point == shared["steps"]:
-                yield _outcome(active.pop(index), times, diverged_at, scores[index])
+                yield _outcome(active.pop(index), clock, diverged_at, scores[index])
         if not active:
             return
 
 
-def _outcome(trial: TrialCurve, times: StackTimes, diverged_at: int | None, scores: Mapping[str, float]) -> Outcome:
+def _outcome(trial: TrialCurve, clock: Clock, diverged_at: int | None, scores: Mapping[str, float]) -> Outcome:
     """Return the outcome of a trial that has diverged or done its last update."""
     if diverged_at is None:
-        return times.outcome(trial.spec.trial_id, "completed", None, len(trial.losses), trial.metrics(scores))
+        return clock.outcome(trial.spec.trial_id, "completed", None, len(trial.losses), trial.metrics(scores))
     bound = trial.spec["divergence_loss"]
     message = f"loss is not a number or above {bound:g} nats at step {diverged_at}"
-    return times.outcome(trial.spec.trial_id, "diverged", message, diverged_at, {})
+    return clock.outcome(trial.spec.trial_id, "diverged", message, diverged_at, {})
 
 
 def _advance(members: Members, point: int, active: dict[int, TrialCurve], ending: Callable[[], bool]) -> bool:

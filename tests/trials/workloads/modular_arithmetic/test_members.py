@@ -88,6 +88,25 @@ def test_a_member_of_a_stack_trains_as_it_does_alone(kind: dict[str, Any]) -> No
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_frozen_member_keeps_its_weights_and_changes_nothing_in_the_others(kind: dict[str, Any]) -> None:
+    pack = [spec(**kind, seed=seed) for seed in range(3)]
+    calm, mixed = Members(pack, "cpu"), Members(pack, "cpu")
+    for members in (calm, mixed):
+        members.advance()
+    with torch.no_grad():
+        mixed.flat[1] = torch.nan
+    mixed.advance()
+    mixed.freeze(1)
+    frozen = mixed.flat[1].detach().view(torch.int32).clone()
+    for members, updates in ((mixed, 10), (calm, 11)):
+        for _ in range(updates):
+            members.advance()
+    assert torch.equal(mixed.flat[1].detach().view(torch.int32), frozen)
+    assert torch.equal(mixed.flat[[0, 2]], calm.flat[[0, 2]])
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_update_is_that_of_pytorch(kind: dict[str, Any]) -> None:
     """Full batches; ten updates within 1e-5 of `torch.optim.AdamW` after the same warm-up."""
     one = spec(**{**kind, "batch_pairs": 0}, weight_decay=0.7, warmup_steps=3)
