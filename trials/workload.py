@@ -192,6 +192,22 @@ class Branching(Protocol):
 
 
 @runtime_checkable
+class StacksLengths(Protocol):
+    """A workload of which trials of different lengths train as one stack, which shrinks when one of them ends.
+
+    ``length_knobs`` are the knobs, beside the member knobs, in which they may differ.
+    """
+
+    length_knobs: frozenset[str]
+
+
+def stack_knobs(workload: Workload) -> frozenset[str]:
+    """Return the knobs in which the trials of one stack may differ."""
+    lengths = workload.length_knobs if isinstance(workload, StacksLengths) else frozenset[str]()
+    return lengths | {knob.name for knob in workload.knobs if knob.member}
+
+
+@runtime_checkable
 class JoinedKnobs(Protocol):
     """A workload with member knobs that do not go together with any value of the others.
 

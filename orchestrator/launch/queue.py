@@ -14,6 +14,7 @@ from sweeplaw.orchestrator.schedule.placement import NodeResources, Placement
 from sweeplaw.orchestrator.schedule.trunk_packs import cut_trunks
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.workload import stack_knobs
 
 
 def build_queue(
@@ -73,5 +74,7 @@ def _packs(
     for size, groups in by_size(todo.groups, size_of).items():
         slots, stack_bytes = max(1, placement.capacity(size)), device_bytes(size, profile) if stacked else None
         of_trunks, others = cut_trunks(groups, todo.sweep, slots, size=size, stack_bytes=stack_bytes)
-        packs += of_trunks + cut(others, slots, size=size, stack_bytes=stack_bytes)
+        packs += of_trunks + cut(
+            others, slots, size=size, stack_bytes=stack_bytes, unshared=stack_knobs(todo.sweep.workload)
+        )
     return packs

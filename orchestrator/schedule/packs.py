@@ -1,8 +1,9 @@
 """Packs, the units of scheduling that a plan is cut into, and their queue.
 
-A pack has trials of one or more groups. On an accelerator the trials of a group run stacked along the member axis, as
-many as memory holds; on a CPU core they run one after another. Packs leave largest first and shrink towards the end, so
-that no slot idles while another finishes, and short trials share the cost of scheduling.
+A pack has trials of one or more groups. On an accelerator the trials of a group, and of others that differ from it in
+their length alone, run stacked along the member axis, as many as memory holds; on a CPU core they run one after
+another. Packs leave largest first and shrink towards the end, so that no slot idles while another finishes, and short
+trials share the cost of scheduling.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sweeplaw.orchestrator.plan.plan import Group
 from sweeplaw.orchestrator.plan.resources import TrialResources
@@ -21,6 +23,8 @@ from sweeplaw.trials.spec import TrialSpec
 
 # A pack is 1/8 of the remaining work of a slot: about 8 ln(n) packs a slot, the last ones single trials.
 PACKS_PER_SLOT = 8
+# A stack of small models takes little longer than one of them, so a slot gets its whole remaining share at once.
+STACKS_PER_SLOT = 1
 MAX_TRIALS = 1000  # bounds a message, and the trials that run again when a worker dies
 ONE = TrialResources(1.0)  # the default size of a trial: one core
 
@@ -59,35 +63,67 @@ class Pack:
 
 
 def cut(
-    groups: Sequence[Group], slots: int, *, size: TrialResources = ONE, stack_bytes: int | None = None
+    groups: Sequence[Group],
+    slots: int,
+    *,
+    size: TrialResources = ONE,
+    stack_bytes: int | None = None,
+    unshared: frozenset[str] = frozenset(),
 ) -> list[Pack]:
     """Cut groups of one size into packs for ``slots`` workers, largest trials first.
 
-    ``stack_bytes`` is the memory of an accelerator: a pack is then one stack, trials of one group that fit it together.
-    A trial of several processes is a pack by itself.
+    ``stack_bytes`` is the memory of an accelerator: a pack is then one stack, trials that fit it together and differ in
+    ``unshared`` knobs alone. A trial of several processes is a pack by itself.
     """
     weighed = [(_weight(group, groups), group) for group in groups]
     weighed.sort(key=lambda item: (-item[0], item[1].ids[0]))
     remaining = sum(weight * len(group.ids) for weight, group in weighed)
     packs: list[Pack] = []
-    open_groups: list[Group] = []
-    open_weight, open_trials = 0.0, 0
-    most = MAX_TRIALS if size.processes == 1 else 1
-    for weight, group in weighed:
-        start = 0
-        while start < len(group.ids):
-            share = remaining / (slots * PACKS_PER_SLOT)
-            room = max(1, int((share - open_weight) / weight))
-            room = min(room, most - open_trials, len(group.ids) - start, stackable(group, stack_bytes))
-            open_groups.append(_slice(group, start, start + room))
-            open_weight, open_trials, start = open_weight + room * weight, open_trials + room, start + room
-            if open_weight + weight > share or open_trials >= most or stack_bytes is not None:
-                packs.append(Pack(tuple(open_groups), open_weight, size=size))
-                remaining -= open_weight
-                open_groups, open_weight, open_trials = [], 0.0, 0
-    if open_groups:
-        packs.append(Pack(tuple(open_groups), open_weight, size=size))
+    for together in [weighed] if stack_bytes is None else _stackable_groups(weighed, unshared):
+        opened = _OpenPack()
+        for weight, group in together:
+            start = 0
+            while start < len(group.ids):
+                room = min(opened.room, 1 if size.processes > 1 else stackable(group, stack_bytes))
+                share = remaining / (slots * (PACKS_PER_SLOT if stack_bytes is None else STACKS_PER_SLOT))
+                taken = min(max(1, int((share - opened.weight) / weight)), room - opened.trials, len(group.ids) - start)
+                if taken > 0:
+                    opened.add(_slice(group, start, start + taken), weight, room)
+                    start += taken
+                if taken < 1 or opened.weight + weight > share or opened.trials >= room:
+                    packs.append(Pack(tuple(opened.groups), opened.weight, size=size))
+                    remaining, opened = remaining - opened.weight, _OpenPack()
+        if opened.groups:
+            packs.append(Pack(tuple(opened.groups), opened.weight, size=size))
+            remaining -= opened.weight
     return packs
+
+
+@dataclass(slots=True)
+class _OpenPack:
+    """A pack that takes more trials, of which it has ``room`` for so many."""
+
+    groups: list[Group] = field(default_factory=list)
+    weight: float = 0.0
+    trials: int = 0
+    room: int = MAX_TRIALS
+
+    def add(self, group: Group, weight: float, room: int) -> None:
+        """Add trials of this weight each; the pack has room for no more than ``room`` then."""
+        self.groups.append(group)
+        self.weight, self.trials = self.weight + weight * len(group.ids), self.trials + len(group.ids)
+        self.room = room
+
+
+def _stackable_groups(
+    weighed: Sequence[tuple[float, Group]], unshared: frozenset[str]
+) -> Iterable[list[tuple[float, Group]]]:
+    """Return the groups with their weights, those together that are equal in all knobs but ``unshared`` ones."""
+    found: dict[tuple[Any, ...], list[tuple[float, Group]]] = {}
+    for weight, group in weighed:
+        key = tuple((name, value) for name, value in sorted(group.shared.items()) if name not in unshared)
+        found.setdefault(key, []).append((weight, group))
+    return found.values()
 
 
 def by_size(groups: Iterable[Group], size_of: Callable[[Cost], TrialResources]) -> dict[TrialResources, list[Group]]:
@@ -242,6 +278,10 @@ class Queue:
         left = [group for item in pack.groups if (group := item.only(set(item.ids) - finished)).ids]
         if not left:
             return [], ()
-        running = len(left[0].ids) if self._stacked else 1
-        behind = [_slice(left[0], running, len(left[0].ids)), *left[1:]]
-        return [_slice(left[0], index, index + 1) for index in range(running)], tuple(g for g in behind if g.ids)
+        if not self._stacked:
+            running, behind = [_slice(left[0], 0, 1)], [_slice(left[0], 1, len(left[0].ids)), *left[1:]]
+        else:  # of trials that share trunks one group trains at a time, any others are one stack
+            together = left[:1] if pack.branches else left
+            running = [_slice(group, index, index + 1) for group in together for index in range(len(group.ids))]
+            behind = left[len(together) :]
+        return running, tuple(group for group in behind if group.ids)

@@ -9,7 +9,7 @@ import contextlib
 import datetime as dt
 import itertools
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sweeplaw.trials.errors import describe, safe_text
 from sweeplaw.trials.record import CurvePoint, Outcome, Provenance, Row, TrialRecord
 from sweeplaw.trials.spec import Knob, TrialSpec, Value, later_knobs
 from sweeplaw.trials.store_format import attempt_log
-from sweeplaw.trials.workload import Branch, Context, Event, PeerLost, Workload, World, never_preempted
+from sweeplaw.trials.workload import Branch, Context, Event, PeerLost, Workload, World, never_preempted, stack_knobs
 from sweeplaw.trials.workloads import registry
 
 _ALONE = World()  # no other process trains the trial
@@ -96,7 +96,7 @@ def run(job: Job, context: Context, provenance: Provenance, *, own_process: bool
         pack_log.opened(job.logs, name, context.folder) as log,
         captured(log.write, log.descriptor if own_process else None),
     ):
-        for group in _groups(workload, specs):
+        for group in _groups(workload, specs, context.device):
             if context.ending():
                 return
             log.begin({spec.trial_id: attempts[spec.trial_id] for spec in group})
@@ -149,7 +149,7 @@ def run_as_peer(job: Job, context: Context) -> None:
     Raise what the workload raises.
     """
     workload = registry.load(job.workload, job.options)
-    for group in _groups(workload, _specs(workload, job)):
+    for group in _groups(workload, _specs(workload, job), context.device):
         for _ in workload.run(group, context):
             pass
 
@@ -184,18 +184,20 @@ def _cost(workload: Workload, spec: TrialSpec) -> Cost:
         raise
 
 
-def _groups(workload: Workload, specs: Sequence[TrialSpec]) -> Iterator[list[TrialSpec]]:
-    """Yield the trials that the workload trains together: neighbours equal in all but member knobs, or each alone."""
+def _groups(workload: Workload, specs: Sequence[TrialSpec], device: str) -> Iterator[list[TrialSpec]]:
+    """Yield the trials that the workload trains together: neighbours equal in all knobs that a stack shares, or each
+    alone. On a CPU trials of different lengths are not handed over together: no time is gained.
+    """
     if not workload.stacks:
         yield from ([spec] for spec in specs)
         return
-    member = {knob.name for knob in workload.knobs if knob.member}
-    for _, group in itertools.groupby(specs, key=lambda spec: _shared(spec, member)):
+    unshared = stack_knobs(workload) if device != "cpu" else {knob.name for knob in workload.knobs if knob.member}
+    for _, group in itertools.groupby(specs, key=lambda spec: _shared(spec, unshared)):
         yield list(group)
 
 
-def _shared(spec: TrialSpec, member: set[str]) -> list[tuple[str, Any]]:
-    return [(name, value) for name, value in spec.knobs.items() if name not in member]
+def _shared(spec: TrialSpec, unshared: Collection[str]) -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in spec.knobs.items() if name not in unshared]
 
 
 def _run_group(

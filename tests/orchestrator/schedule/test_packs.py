@@ -1,5 +1,7 @@
 """Packs: every trial in exactly one, heaviest first; and requeueing of trials whose worker dies."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +57,34 @@ def test_a_pack_on_an_accelerator_is_one_stack_that_fits_its_memory():
     assert all(pack.trials == 1 for pack in packs if pack.groups[0].ids[0].startswith("b"))
 
 
+def lengths(*counts, memory=1):
+    """Return groups of one shape whose trials are 1, 2, 4, … times as long."""
+    return [
+        replace(group(f"l{2**i}-", count, 2.0**i, memory), shared={"width": 8, "epochs": 2**i, "warmup": 0.1 / 2**i})
+        for i, count in enumerate(counts)
+    ]
+
+
+def test_trials_that_differ_in_their_length_alone_are_one_stack():
+    groups = lengths(2, 2, 3)
+    (pack,) = cut(groups, slots=1, stack_bytes=100, unshared=frozenset({"epochs", "warmup", "seed"}))
+    assert sorted(ids([pack])) == sorted(ids([Pack(tuple(groups), 0.0)]))
+    assert pack.weight == 2 * 1 + 2 * 2 + 3 * 4
+    assert [one.cost.flops for one in pack.groups] == [4.0, 2.0, 1.0]  # each group keeps the cost of its trials
+    assert len(cut(groups, slots=1, stack_bytes=100)) == 3
+    other = replace(groups[0], shared={**groups[0].shared, "width": 9}, ids=("w-0", "w-1"))
+    packs = cut([*groups, other], slots=1, stack_bytes=100, unshared=frozenset({"epochs", "warmup"}))
+    assert sorted(pack.trials for pack in packs) == [2, 7]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 4), st.integers(1, 7))
+def test_a_stack_of_several_lengths_fits_the_memory_and_loses_no_trial(counts, slots, room):
+    groups = lengths(*counts, memory=10)
+    packs = cut(groups, slots, stack_bytes=10 * room, unshared=frozenset({"epochs", "warmup"}))
+    assert sorted(ids(packs)) == sorted(trial_id for one in groups for trial_id in one.ids)
+    assert max(pack.trials for pack in packs) <= room
+
+
 def drained(queue):
     packs = []
     while pack := queue.take():
@@ -108,14 +138,16 @@ def test_a_trial_that_is_tried_again_pauses_where_its_latest_pack_would(until: i
 
 
 @pytest.mark.parametrize("done", range(9))
-@pytest.mark.parametrize("stacked", [False, True])
-def test_a_death_loses_no_trial_of_a_pack_of_several_groups(done, stacked):
-    pack = Pack((group("a", 3, 1.0), group("b", 1, 1.0), group("c", 4, 1.0)), 8.0)
+@pytest.mark.parametrize(("stacked", "trunks"), [(False, False), (True, False), (True, True)])
+def test_a_death_loses_no_trial_of_a_pack_of_several_groups(done, stacked, trunks):
+    branches = {"a-0": ("b-0", 1)} if trunks else {}
+    pack = Pack((group("a", 3, 1.0), group("b", 1, 1.0), group("c", 4, 1.0)), 8.0, branches=branches)
     finished = set(ids([pack])[:done])
     queue = Queue([], stacked=stacked)
     assert queue.died(pack, finished) == []
     waiting = drained(queue)
     assert sorted([*finished, *ids(waiting)]) == sorted(ids([pack]))
     first = next((left for one in pack.groups if (left := len(set(one.ids) - finished))), 0)
-    running = first if stacked else min(first, 1)  # a stack trains a group at a time, other packs a trial
+    left = pack.trials - len(finished)
+    running = min(first, 1) if not stacked else first if trunks else left  # groups that share trunks take turns
     assert [one.trials for one in waiting if one.attempt == 2] == [1] * running

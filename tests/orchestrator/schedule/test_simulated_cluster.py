@@ -152,7 +152,11 @@ def test_no_trial_is_lost_and_every_device_second_is_accounted_for(
     nodes = machines(count)
     groups = [(size, group(str(number), trials, flops)) for number, (size, trials, flops) in enumerate(plan)]
     memory = 10**9 if stacks else None
-    packs = [pack for size, one in groups for pack in cut([one], 4, size=size, stack_bytes=memory)]
+    sizes = {size: [one for own, one in groups if own == size] for size, _ in groups}
+    unlike = frozenset({"name"}) if stacks else frozenset()  # all trials of a size differ in their length alone
+    packs = [
+        pack for size, some in sizes.items() for pack in cut(some, 4, size=size, stack_bytes=memory, unshared=unlike)
+    ]
     conditions = Conditions(failures, preemptions, 300.0, startup, checkpoint, seed)
     done = Watched(Queue(packs, max_attempts=3, stacked=stacks), nodes, conditions, stacks=stacks)
     ledger = done.ledger

@@ -76,6 +76,25 @@ def test_a_workload_that_forgets_an_outcome_leaves_a_failed_record(tmp_path, mon
     assert sorted(states) == ["completed", "completed", "failed", "failed"]
 
 
+@pytest.mark.parametrize(("device", "packs"), [("cuda", [4]), ("cpu", [2, 2])])
+def test_trials_of_different_lengths_are_handed_over_together_on_an_accelerator(device, packs, tmp_path, monkeypatch):
+    given = []
+
+    class OfLengths(_Forgetful):
+        length_knobs = frozenset({"tokens"})
+
+        def run(self, pack, context):
+            given.append(len(pack))
+            yield from (Outcome(spec.trial_id, "completed") for spec in pack)
+
+    one = job()
+    monkeypatch.setattr(registry, "load", lambda name, options: OfLengths())
+    context = worker.make_context(one, device=device, folder=tmp_path)
+    records = list(worker.run(one, context, provenance("cpu", None)))
+    assert given == packs
+    assert sorted(record.row()["flops"] for record in records) == [6 * 1000 * 50] * 2 + [6 * 1000 * 70] * 2
+
+
 def test_closing_the_rows_stops_the_workload(tmp_path, monkeypatch):
     closed = []
 

@@ -14,7 +14,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sweeplaw.trials.record import CurvePoint, Outcome
+from sweeplaw.clusters.connect.cluster import Node
+from sweeplaw.clusters.profile.profile import parse as parse_profile
+from sweeplaw.orchestrator.launch.queue import build_queue
+from sweeplaw.orchestrator.plan.plan import plan
+from sweeplaw.orchestrator.plan.sweep import parse
+from sweeplaw.orchestrator.worker import worker
+from sweeplaw.orchestrator.worker.provenance import provenance
+from sweeplaw.trials.record import CurvePoint, Outcome, TrialRecord
 from sweeplaw.trials.spec import TrialSpec
 from sweeplaw.trials.training import stack as stacking
 from sweeplaw.trials.training import trial as timing
@@ -82,6 +89,19 @@ def weights(stack: Stack) -> torch.Tensor:
     """Return the bits of all weights of the stack, (members, parameters), which are equal where both are NaN."""
     assert isinstance(stack.model.weights, UnshardedWeights)
     return stack.model.weights.flat.view(torch.int32).clone()
+
+
+def sizes_of_updates(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows by the members of a stack with each of its updates."""
+    sizes: list[int] = []
+    real = Stack._train_step
+
+    def count(stack: Stack) -> Any:
+        sizes.append(len(stack.members))
+        return real(stack)
+
+    monkeypatch.setattr(Stack, "_train_step", count)
+    return sizes
 
 
 def stack_of(pack: Sequence[TrialSpec]) -> Stack:
@@ -210,14 +230,7 @@ def test_trials_of_different_lengths_in_one_stack_equal_those_alone(
 ) -> None:
     pack = [spec(i, epochs=epochs, lr=3e-3 * (i + 1), **values) for i, epochs in enumerate(LENGTHS)]
     alone = [next(iter(run([trial], Context("cpu", tmp_path / "alone")).values())) for trial in pack]
-    sizes: list[int] = []
-    real = Stack._train_step
-
-    def count(stack: Stack) -> Any:
-        sizes.append(len(stack.members))
-        return real(stack)
-
-    monkeypatch.setattr(Stack, "_train_step", count)
+    sizes = sizes_of_updates(monkeypatch)
     together = run(pack, Context("cpu", tmp_path, weights=str(tmp_path / "kept")))
     assert sizes == [3] * STEPS + [2] * STEPS + [1] * (2 * STEPS)
     for trial, own, epochs in zip(pack, alone, LENGTHS, strict=True):
@@ -269,6 +282,49 @@ def test_a_stack_of_different_lengths_resumes_bit_for_bit(
         assert compared(again[trial.trial_id]) == compared(expected[trial.trial_id])
         assert ended(again[trial.trial_id]).metrics["resumed_step"] == stop
     assert os.listdir(tmp_path / "checkpoints") == []
+
+
+SWEEP = """
+name = "lengths"
+workload = "language_model"
+[scientific]
+epochs = [1, 2, 4]
+[nuisance]
+lr = [0.003, 0.01]
+[derived]
+warmup_fraction = "0.05 / epochs"
+[fixed]
+corpus = "markov:states=12,spread=1.5,tokens=65536"
+context = 16
+unique_tokens = 4096
+width = 16
+validation_tokens = 1024
+"""
+
+
+@pytest.mark.heavy
+def test_a_sweep_of_lengths_is_one_stack_whose_records_have_their_own_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stacked: None
+) -> None:
+    """A launch on one accelerator, in whose place this CPU trains."""
+    made = plan(parse(SWEEP))
+    gpu = parse_profile({"kind": "local", "cpus": 4, "gpus": 1, "hardware": "a100-80", "gpus_per_trial": 1}, name="gpu")
+    (pack,) = iter(build_queue(made, gpu, [Node("a", "a", 4.0, 1.0, 10**12)]).take, None)
+    specs = tuple(one.canonical() for one in pack.specs)
+    job = worker.Job(pack.pack_id, "language_model", {}, specs, (1,) * len(specs), "lengths", "L")
+    real = LanguageModel.run
+    monkeypatch.setattr(
+        LanguageModel, "run", lambda own, some, context: real(own, some, replace(context, device="cpu"))
+    )
+    sizes = sizes_of_updates(monkeypatch)
+    rows = list(worker.run(job, worker.make_context(job, device="cuda", folder=tmp_path), provenance("cpu", None)))
+    records = [row for row in rows if isinstance(row, TrialRecord)]
+    assert sizes == [6] * STEPS + [4] * STEPS + [2] * (2 * STEPS)
+    assert [record.outcome.last_step for record in records] == [STEPS * n for n in (1, 1, 2, 2, 4, 4)]
+    assert [(record.cost.tokens, record.cost.steps) for record in records] == [
+        (4096 * n, STEPS * n) for n in (1, 1, 2, 2, 4, 4)
+    ]
+    assert sum(record.cost.flops or 0 for record in records) == made.total("flops")
 
 
 def test_trials_are_charged_the_time_of_their_device_while_they_train(monkeypatch: pytest.MonkeyPatch) -> None:

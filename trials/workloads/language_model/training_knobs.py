@@ -27,6 +27,8 @@ READ = (*TUNING, *NOISY, "optimizer", "precision", "decay_convention", "lr", "sc
 # Those of them that may differ between the trials of a pack. An lr of 0 is left to the check before a launch, since a
 # plan would check every level of an lr axis.
 JOINED = frozenset(knob.name for knob in KNOBS if knob.member and knob.name in READ and knob.name != "lr")
+# The knobs, beside the member knobs, in which trials that see the same windows may differ: each ends at its own step.
+LENGTH = frozenset({"epochs", "curve_points", "evaluations"})
 # The knobs that do not matter before a schedule decays: of the length, the decay, and what is reported on the way.
 BEHIND_TRUNK = frozenset(
     {"epochs", "schedule", "warmup_fraction", "final_lr_fraction", "decay_fraction", "curve_points", "evaluations"}

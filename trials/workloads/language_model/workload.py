@@ -46,6 +46,7 @@ class LanguageModel:
     keeps: bool = True
     divides_micro_batch: bool = True
     trunk_knobs: frozenset[str] = training_knobs.BEHIND_TRUNK
+    length_knobs: frozenset[str] = training_knobs.LENGTH
     joined_knobs: frozenset[str] = training_knobs.JOINED
     tasks: Mapping[str, str] = field(default_factory=dict)
 
