@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from sweeplaw.trials.accounting import Cost
+from sweeplaw.trials.errors import safe_text
 from sweeplaw.trials.record import CurvePoint, Outcome
 from sweeplaw.trials.spec import Knob, TrialSpec, Value
 
@@ -156,6 +157,32 @@ class Workload(Protocol):
         and the others none.
         """
         ...
+
+
+def spec_faults(workload: Workload, spec: TrialSpec) -> list[str]:
+    """Return why this version of the workload cannot run the spec: each knob needs a value of its type."""
+    if len(spec.knobs) == len(workload.knobs) and all(
+        _fits(knob, spec.knobs.get(knob.name)) for knob in workload.knobs
+    ):
+        return []
+    if not spec.workload:
+        return [f"the worker cannot read its spec: {safe_text(spec.canonical(), str)}"]
+    knobs = {knob.name: knob for knob in workload.knobs}
+    unknown = sorted(spec.knobs.keys() - knobs.keys())
+    faults = [f"{workload.name} has no knob {name} here: another version planned it" for name in unknown]
+    faults += [f"its spec has no knob {name}" for name in knobs if name not in spec.knobs]
+    return faults + [
+        f"{name} = {safe_text(value)} is no value of this knob ({knobs[name].type})"
+        for name, value in spec.knobs.items()
+        if name in knobs and not _fits(knobs[name], value)
+    ]
+
+
+def _fits(knob: Knob, value: Any) -> bool:
+    try:
+        return type(knob.coerce(value)) is type(value)
+    except (ValueError, TypeError):
+        return False
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ import contextlib
 import datetime as dt
 import itertools
 import traceback
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,27 @@ from typing import Any
 from sweeplaw.orchestrator.worker import pack_log
 from sweeplaw.orchestrator.worker.capture import captured
 from sweeplaw.trials.accounting import Cost
-from sweeplaw.trials.errors import describe, safe_text
+from sweeplaw.trials.errors import describe
 from sweeplaw.trials.record import CurvePoint, Outcome, Provenance, Row, TrialRecord
-from sweeplaw.trials.spec import Knob, TrialSpec, Value, later_knobs
+from sweeplaw.trials.spec import TrialSpec, Value, later_knobs
 from sweeplaw.trials.store_format import attempt_log
-from sweeplaw.trials.workload import Branch, Context, Event, PeerLost, Workload, World, never_preempted, stack_knobs
+from sweeplaw.trials.workload import (
+    Branch,
+    Context,
+    Event,
+    PeerLost,
+    Workload,
+    World,
+    never_preempted,
+    spec_faults,
+    stack_knobs,
+)
 from sweeplaw.trials.workloads import registry
 
+Steps = dict[str, int]  # by trial
+PointOrEnd = CurvePoint | tuple[TrialSpec, Outcome]
 _ALONE = World()  # no other process trains the trial
+DEVICE_LOST = "CUDA error"  # in the message of an error after which a process cannot use its accelerator any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +104,18 @@ def run(job: Job, context: Context, provenance: Provenance, *, own_process: bool
     pause = _Pause(job.until, context.ending)
     context = replace(context, ending=pause.ending, branches=_branches(job, specs))
     attempts = {spec.trial_id: attempt for spec, attempt in zip(specs, job.attempts, strict=True)}
-    name = attempt_log.name(job.launch_id, job.pack_id, job.attempts[0])
     with (
-        pack_log.opened(job.logs, name, context.folder) as log,
+        pack_log.opened(job.logs, attempt_log.name(job.launch_id, job.pack_id, job.attempts[0]), context.folder) as log,
         captured(log.write, log.descriptor if own_process else None),
     ):
+
+        def begin(some: Sequence[TrialSpec]) -> None:
+            log.begin({spec.trial_id: attempts[spec.trial_id] for spec in some})
+
         for group in _groups(workload, specs, context.device):
             if context.ending():
                 return
-            log.begin({spec.trial_id: attempts[spec.trial_id] for spec in group})
-            for row in _run_group(workload, group, replace(context, log=log.write)):
+            for row in _run_group(workload, group, replace(context, log=log.write), begin):
                 if isinstance(row, CurvePoint):
                     pause.passed(row)
                     yield replace(row, attempt=attempts[row.trial_id])
@@ -179,7 +194,7 @@ def _cost(workload: Workload, spec: TrialSpec) -> Cost:
     try:
         return workload.cost(spec)
     except Exception:
-        if _spec_faults(workload, spec):
+        if spec_faults(workload, spec):
             return Cost()
         raise
 
@@ -192,44 +207,72 @@ def _groups(workload: Workload, specs: Sequence[TrialSpec], device: str) -> Iter
         yield from ([spec] for spec in specs)
         return
     unshared = stack_knobs(workload) if device != "cpu" else {knob.name for knob in workload.knobs if knob.member}
-    for _, group in itertools.groupby(specs, key=lambda spec: _shared(spec, unshared)):
+
+    def shared(spec: TrialSpec) -> list[tuple[str, Any]]:
+        return [(name, value) for name, value in spec.knobs.items() if name not in unshared]
+
+    for _, group in itertools.groupby(specs, key=shared):
         yield list(group)
 
 
-def _shared(spec: TrialSpec, unshared: Collection[str]) -> list[tuple[str, Any]]:
-    return [(name, value) for name, value in spec.knobs.items() if name not in unshared]
-
-
 def _run_group(
-    workload: Workload, specs: Sequence[TrialSpec], context: Context
-) -> Iterator[CurvePoint | tuple[TrialSpec, Outcome]]:
-    """Yield the curve points of these trials, and exactly one outcome for each of them, whatever happens inside."""
+    workload: Workload, specs: Sequence[TrialSpec], context: Context, begin: Callable[[Sequence[TrialSpec]], None]
+) -> Iterator[PointOrEnd]:
+    """Yield the curve points of these trials, and exactly one outcome for each of them, whatever happens inside.
+
+    What trials that train together raise is not of each of them: those without an outcome run again one at a time, from
+    their last checkpoints, under the same attempt and without the points reported before. ``begin`` begins the log of
+    trials. Raise PeerLost, and what leaves an accelerator unusable for whatever this process would run next.
+    """
     started = dt.datetime.now(dt.UTC)
+    begin(specs)
     waiting = {spec.trial_id: spec for spec in specs}
     for spec in specs:
-        if faults := _spec_faults(workload, spec):
+        if faults := spec_faults(workload, spec):
             yield waiting.pop(spec.trial_id), _failed(spec, "; ".join(faults), started)
-    if not waiting:
-        return
-    message = "the workload ended without an outcome for this trial"
-    with _closed(workload.run(list(waiting.values()), context), context) as events:
+    reported: Steps = {}
+    packs = [list(waiting.values())] if waiting else []
+    for pack in packs:
+        if pack is not packs[0]:
+            begin(pack)
+            started = dt.datetime.now(dt.UTC)
+        error = yield from _run_pack(workload, pack, context, waiting, reported)
+        left = [spec for spec in pack if spec.trial_id in waiting]
+        lost = error if context.device != "cpu" and DEVICE_LOST in str(error) else None
+        if lost and len(waiting) > 1:
+            raise lost
+        if error is not None and len(pack) > 1 and left:
+            context.log(f"{len(left)} of {len(pack)} trials have no outcome; they run again one at a time\n".encode())
+            packs += [[spec] for spec in left]
+            continue
+        message = "the workload ended without an outcome for this trial" if error is None else _error_message(error)
+        yield from ((waiting.pop(spec.trial_id), _failed(spec, message, started)) for spec in left)
+        if lost:
+            raise lost
+
+
+def _run_pack(
+    workload: Workload, specs: Sequence[TrialSpec], context: Context, waiting: dict[str, TrialSpec], reported: Steps
+) -> Generator[PointOrEnd, None, BaseException | None]:
+    """Run the workload; yield points beyond those ``reported`` and outcomes of ``waiting`` trials; return what it raised."""
+    before = dict(reported)
+    with _closed(workload.run(specs, context), context) as events:
         while True:
             try:
                 event = next(events)
             except StopIteration:
-                break
+                return None
             except PeerLost:
                 raise
             except BaseException as error:  # noqa: BLE001 - whatever a workload raises is an outcome of its trials
-                message = _error_message(error)
                 context.log("".join(traceback.format_exception(error)).encode(errors="replace"))
-                break
+                return error
             if isinstance(event, CurvePoint):
-                yield event
+                reported[event.trial_id] = event.step
+                if event.step > before.get(event.trial_id, -1):
+                    yield event
             elif ended := waiting.pop(event.trial_id, None):
                 yield ended, event
-    for spec in waiting.values():
-        yield spec, _failed(spec, message, started)
 
 
 @contextlib.contextmanager
@@ -246,32 +289,6 @@ def _closed(events: Generator[Event, None, None], context: Context) -> Iterator[
 
 def _failed(spec: TrialSpec, message: str, started: dt.datetime) -> Outcome:
     return Outcome(spec.trial_id, "failed", message, started_at=started, ended_at=dt.datetime.now(dt.UTC))
-
-
-def _spec_faults(workload: Workload, spec: TrialSpec) -> list[str]:
-    """Return why this worker's version of the workload cannot run the spec: each knob needs a value of its type."""
-    if len(spec.knobs) == len(workload.knobs) and all(
-        _fits(knob, spec.knobs.get(knob.name)) for knob in workload.knobs
-    ):
-        return []
-    if not spec.workload:
-        return [f"the worker cannot read its spec: {safe_text(spec.canonical(), str)}"]
-    knobs = {knob.name: knob for knob in workload.knobs}
-    unknown = sorted(spec.knobs.keys() - knobs.keys())
-    faults = [f"{workload.name} has no knob {name} here: another version planned it" for name in unknown]
-    faults += [f"its spec has no knob {name}" for name in knobs if name not in spec.knobs]
-    return faults + [
-        f"{name} = {safe_text(value)} is no value of this knob ({knobs[name].type})"
-        for name, value in spec.knobs.items()
-        if name in knobs and not _fits(knobs[name], value)
-    ]
-
-
-def _fits(knob: Knob, value: Any) -> bool:
-    try:
-        return type(knob.coerce(value)) is type(value)
-    except (ValueError, TypeError):
-        return False
 
 
 def _error_message(error: BaseException) -> str:

@@ -9,8 +9,9 @@ from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.worker import worker
 from sweeplaw.orchestrator.worker.provenance import provenance
-from sweeplaw.trials.record import CurvePoint, Outcome, TrialRecord
+from sweeplaw.trials.record import CurvePoint, Outcome, Row, TrialRecord
 from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.store_format.attempt_log import sections
 from sweeplaw.trials.workload import World
 from sweeplaw.trials.workloads import registry
 
@@ -74,6 +75,99 @@ def test_a_workload_that_forgets_an_outcome_leaves_a_failed_record(tmp_path, mon
     monkeypatch.setattr(registry, "load", lambda name, options: _Forgetful())
     states = [row.outcome.state for row in run(one, tmp_path)]
     assert sorted(states) == ["completed", "completed", "failed", "failed"]
+
+
+class _Stacking(_Forgetful):
+    """Trials of 3 steps that train together; those with an lr of ``bad`` raise at their second."""
+
+    bad: tuple[float, ...] = (0.2,)
+
+    def __init__(self):
+        self.packs = []
+
+    def run(self, pack, context):
+        self.packs.append([spec["lr"] for spec in pack])
+        for step in (1, 2, 3):
+            for spec in pack:
+                if step == 2 and spec["lr"] in self.bad:
+                    raise ValueError(f"no gradient at lr = {spec['lr']}")
+                yield CurvePoint(spec.trial_id, step)
+        yield from (Outcome(spec.trial_id, "completed") for spec in pack)
+
+
+STACK = HEAD + "[scientific]\nparams = [1000]\ntokens = [50]\n[nuisance]\nlr = [0.1, 0.2, 0.3, 0.4]\n"
+
+
+def stacked(monkeypatch, workload):
+    monkeypatch.setattr(registry, "load", lambda name, options: workload)
+    return workload
+
+
+def test_of_a_stack_that_raises_only_the_culprits_fail_with_their_reason_and_log(tmp_path, monkeypatch):
+    one = job(STACK, attempts=(2, 1, 1, 1), logs=str(tmp_path / "logs"))
+    (tmp_path / "logs").mkdir()
+    workload = stacked(monkeypatch, _Stacking())
+    workload.bad = (0.2, 0.4)
+    rows = run(one, tmp_path)
+    assert workload.packs == [[0.1, 0.2, 0.3, 0.4], [0.1], [0.2], [0.3], [0.4]]
+    records = [row for row in rows if isinstance(row, TrialRecord)]
+    assert {record.spec["lr"]: record.outcome.state for record in records} == {
+        0.1: "completed", 0.2: "failed", 0.3: "completed", 0.4: "failed",
+    }  # fmt: skip
+    assert {record.spec["lr"]: record.attempt for record in records} == {0.1: 2, 0.2: 1, 0.3: 1, 0.4: 1}
+    points = [(row.trial_id, row.step) for row in rows if isinstance(row, CurvePoint)]
+    assert len(points) == len(set(points)) == 3 + 1 + 3 + 1
+    (file,) = (tmp_path / "logs").iterdir()
+    logs = [(set(section.attempts), section.output.decode()) for section in sections(file.read_bytes())]
+    failed = [record for record in records if record.outcome.state == "failed"]
+    for record in failed:
+        reason = f"ValueError: no gradient at lr = {record.spec['lr']}"
+        assert str(record.outcome.message).startswith(reason)
+        (own,) = (text for trials, text in logs if trials == {record.spec.trial_id})
+        assert reason in own
+    (together,) = (text for trials, text in logs if len(trials) == 4)
+    assert "4 of 4 trials have no outcome; they run again one at a time" in together
+    assert len(logs) == 3
+
+
+def test_a_trial_alone_that_raises_fails_at_once(tmp_path, monkeypatch):
+    one = job(STACK.replace("[0.1, 0.2, 0.3, 0.4]", "[0.2]"))
+    workload = stacked(monkeypatch, _Stacking())
+    (record,) = (row for row in run(one, tmp_path) if isinstance(row, TrialRecord))
+    assert (record.outcome.state, workload.packs) == ("failed", [[0.2]])
+
+
+def test_trials_that_have_an_outcome_do_not_run_again(tmp_path, monkeypatch):
+    class Late(_Stacking):
+        def run(self, pack, context):
+            self.packs.append([spec["lr"] for spec in pack])
+            yield Outcome(pack[0].trial_id, "diverged")
+            if len(pack) > 1:
+                raise RuntimeError("planted")
+
+    one = job(STACK)
+    workload = stacked(monkeypatch, Late())
+    states = [row.outcome.state for row in run(one, tmp_path)]
+    assert workload.packs == [[0.1, 0.2, 0.3, 0.4], [0.2], [0.3], [0.4]]
+    assert states == ["diverged"] * 4
+
+
+def test_an_accelerator_that_is_lost_ends_the_worker_so_that_another_runs_the_trials(tmp_path, monkeypatch):
+    """After such an error every use of the device in this process fails: the others would fail without a fault."""
+
+    class Asserting(_Stacking):
+        def run(self, pack, context):
+            yield CurvePoint(pack[0].trial_id, 1)
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+    one, alone = job(STACK), job(STACK.replace("[0.1, 0.2, 0.3, 0.4]", "[0.2]"))
+    stacked(monkeypatch, Asserting())
+    context = worker.make_context(one, device="cuda", folder=tmp_path)
+    for each, ends in ((one, []), (alone, ["failed"])):
+        rows: list[Row] = []
+        with pytest.raises(RuntimeError, match="device-side assert"):
+            rows.extend(worker.run(each, context, provenance("cpu", None)))
+        assert [row.outcome.state for row in rows if isinstance(row, TrialRecord)] == ends
 
 
 @pytest.mark.parametrize(("device", "packs"), [("cuda", [4]), ("cpu", [2, 2])])

@@ -284,6 +284,37 @@ def test_a_stack_of_different_lengths_resumes_bit_for_bit(
     assert os.listdir(tmp_path / "checkpoints") == []
 
 
+@pytest.mark.kill
+@pytest.mark.heavy
+def test_trials_of_a_stack_that_raises_go_on_alone_from_their_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stacked: None
+) -> None:
+    """Seed 1 raises at update 20; the others do only the updates after their last checkpoint again."""
+    pack = [spec(seed) for seed in range(3)]
+    done: list[tuple[int, int]] = []
+    real = Stack._train_step
+
+    def step(stack: Stack) -> Any:
+        if stack.step == 20 and any(member.seed == 1 for member in stack.members):
+            raise ValueError("planted")
+        done.append((len(stack.members), stack.step))
+        return real(stack)
+
+    monkeypatch.setattr(Stack, "_train_step", step)
+    folder = str(tmp_path / "checkpoints")
+    specs = tuple(one.canonical() for one in pack)
+    job = worker.Job("p", "language_model", {}, specs, (1,) * 3, "s", "L", checkpoints=folder, checkpoint_seconds=0.0)
+    rows = list(worker.run(job, worker.make_context(job, device="cpu", folder=tmp_path), provenance("cpu", None)))
+    records = {row.spec["seed"]: row.outcome for row in rows if isinstance(row, TrialRecord)}
+    assert {seed: outcome.state for seed, outcome in records.items()} == {0: "completed", 1: "failed", 2: "completed"}
+    assert str(records[1].message).startswith("ValueError: planted")
+    alone = list(range(20, STEPS))
+    assert done == [(3, number) for number in range(20)] + [(1, number) for number in alone] * 2
+    points = [(row.trial_id, row.step) for row in rows if isinstance(row, CurvePoint)]
+    assert len(points) == len(set(points))
+    assert sum(trial_id == pack[0].trial_id for trial_id, _ in points) == 8
+
+
 SWEEP = """
 name = "lengths"
 workload = "language_model"
