@@ -254,7 +254,7 @@ def _run_group(
 def _run_pack(
     workload: Workload, specs: Sequence[TrialSpec], context: Context, waiting: dict[str, TrialSpec], reported: Steps
 ) -> Generator[PointOrEnd, None, BaseException | None]:
-    """Run the workload; yield points beyond those ``reported`` and outcomes of ``waiting`` trials; return what it raised."""
+    """Run the workload; yield points beyond those ``reported``, outcomes of ``waiting``. Return what it raised."""
     before = dict(reported)
     with _closed(workload.run(specs, context), context) as events:
         while True:
