@@ -27,6 +27,7 @@ SMALLEST: dict[str, tuple[str, ...]] = {
     "benchmarks/laws/crossing_coverage.py": ("--replications", "2"),
     "benchmarks/laws/curve_forecasts.py": ("--curves", "1"),
     "benchmarks/laws/fit_speed.py": ("--rows", "10000"),
+    "benchmarks/laws/forecast_coverage.py": ("--small",),
     "benchmarks/laws/full_answer.py": ("--rows", "20000", "--cells", "20", "--seeds", "2"),
     "benchmarks/laws/hyperlaw_coverage.py": ("--sets", "1", "--resamples", "20"),
     "benchmarks/laws/hyperlaw_speed.py": ("--small",),

@@ -1,7 +1,8 @@
 """A law as the mean of a forecast: its logarithm in unconstrained coordinates, with a normal prior on each.
 
-The prior of a coordinate follows from the role of its parameter in the formula: an asymptote is a little below the
-lowest loss, a coefficient is the share of its term at the centre of the data, an exponent is near a third.
+The prior of a coordinate follows from the role of its parameter in the formula: an asymptote is about half of the
+lowest loss or less, down to none, a coefficient is the share of its term at the centre of the data, an exponent is near
+a third, within a factor of three or so.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ Array = np.ndarray
 Role = Literal["asymptote", "coefficient", "exponent", "other"]
 
 REACH = 4.0  # standard deviations of the prior within which a coordinate is searched
-E_SHARE = 0.6  # of the lowest loss: the prior mean of an asymptote
+E_SHARE, E_SPREAD = 0.55, 0.5  # of the lowest loss: the prior mean and standard deviation of an asymptote
 TERM_SHARE = 0.25  # of the median loss: the prior mean of a term beside an asymptote
-EXPONENT = 0.35
-SPREADS: Mapping[Role, float] = {"asymptote": 1.0, "coefficient": 1.5, "exponent": 0.6, "other": 3.0}
+EXPONENT, EXPONENTS = 0.35, (0.03, 4.0)  # the prior mean of an exponent, and between which values it is searched
+SPREADS: Mapping[Role, float] = {"coefficient": 1.5, "exponent": 1.0, "other": 3.0}  # of logarithms
 # (prior mean, standard deviation) of log k of the coupled law, whose k is 1 in the additive one
 COUPLING = (-0.3, 0.7)
 
@@ -124,7 +125,7 @@ def mean_of(law: Law, inputs: Mapping[str, Array], losses: Array, fitted: Array 
         expected = None if fitted is None else _values(backward, fitted)
     prior = np.array([_prior(law, index, losses, expected) for index in range(len(law.free))])
     middle, spread = prior[:, 0], prior[:, 1]
-    bounds = np.array([_bounds(param, text) for param, (text, _) in zip(law.free, texts, strict=True)])
+    bounds = np.array([_bounds(law, index, text) for index, (text, _) in enumerate(texts)])
     low = np.maximum(middle - REACH * spread, bounds[:, 0])
     high = np.maximum(np.minimum(middle + REACH * spread, bounds[:, 1]), low)
     return Mean(law, function, centre, forward, backward, np.clip(middle, low, high), spread, low, high)
@@ -148,6 +149,8 @@ def role(law: Law, index: int) -> Role:
     param, tree = law.free[index], ast.parse(law.formula.replace("^", "**"), mode="eval")
     if index == asymptote(law):
         return "asymptote"
+    if _couples(law, param):
+        return "other"
     if index in law.function.linear or (param.scale != "1" and param.name in _NATURAL.get(law.formula, {})):
         return "coefficient"
     powers = (node.right for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow))
@@ -155,17 +158,30 @@ def role(law: Law, index: int) -> Role:
     return "exponent" if param.name in names and not param.log else "other"
 
 
+def _couples(law: Law, param: Param) -> bool:
+    """Return whether a parameter is the k of the coupled law."""
+    return law.formula == SKALING.formula and param.name == "k"
+
+
 def _coordinate(law: Law, param: Param, inputs: Mapping[str, Array]) -> tuple[str, str]:
     """Return the formula of a parameter in coordinates, and of its coordinate in parameters."""
-    if param.low < 0:
-        return param.name, param.name
-    natural = _NATURAL.get(law.formula, {})
-    there, back = natural.get(param.name, (f"exp({param.name})", f"log({param.name})"))
-    scale = "1" if law.scaled else _scale(law, param, inputs)
+    there, back = _unscaled(law, param)
+    scale = "1" if law.scaled or there == param.name else _scale(law, param, inputs)
     if scale == "1":
         return there, back
-    forms = {one.name: natural.get(one.name, (f"exp({one.name})", ""))[0] for one in law.free}
+    forms = {one.name: _unscaled(law, one)[0] for one in law.free}
     return f"({there}) * ({_replace(scale, forms)})", _replace(back, {param.name: f"({param.name} / ({scale}))"})
+
+
+def _unscaled(law: Law, param: Param) -> tuple[str, str]:
+    """Return what `_coordinate` does, of a coefficient without its scale.
+
+    A parameter that may be negative is its own coordinate. So is an asymptote, because none at all is a usual value
+    of it, which lies infinitely far off on a scale of logarithms.
+    """
+    if param.low < 0 or law.names.index(param.name) == asymptote(law):
+        return param.name, param.name
+    return _NATURAL.get(law.formula, {}).get(param.name, (f"exp({param.name})", f"log({param.name})"))
 
 
 def _scale(law: Law, param: Param, inputs: Mapping[str, Array]) -> str:
@@ -220,8 +236,8 @@ def _prior(law: Law, index: int, losses: Array, expected: Array | None) -> tuple
 def _by_role(law: Law, index: int, losses: Array, expected: Array | None) -> tuple[float, float]:
     param, kind = law.free[index], role(law, index)
     if kind == "asymptote":
-        return math.log(E_SHARE * float(np.min(losses))), SPREADS[kind]
-    if law.formula == SKALING.formula and param.name == "k":
+        return E_SHARE * float(np.min(losses)), E_SPREAD * float(np.min(losses))
+    if _couples(law, param):
         return COUPLING
     if kind == "coefficient":
         return math.log(_term(law) * float(np.median(losses))), SPREADS[kind]
@@ -248,10 +264,12 @@ def _by_start(param: Param) -> tuple[float, float]:
     return sum(ends) / 2, (ends[1] - ends[0]) / 2
 
 
-def _bounds(param: Param, text: str) -> tuple[float, float]:
-    """Return the bounds of a coordinate that is the parameter or its logarithm, infinite for any other."""
+def _bounds(law: Law, index: int, text: str) -> tuple[float, float]:
+    """Return the bounds of a coordinate: of its parameter where it is that or its logarithm, and those of exponents."""
+    param = law.free[index]
     if text == param.name:
         return param.low, param.high
-    if text != f"exp({param.name})":
-        return -math.inf, math.inf
-    return (math.log(param.low) if param.low > 0 else -math.inf), math.log(param.high)
+    low, high = EXPONENTS if role(law, index) == "exponent" else (0.0, math.inf)
+    if text == f"exp({param.name})":
+        low, high = max(low, param.low), min(high, param.high)
+    return (math.log(low) if low > 0 else -math.inf), math.log(high)
