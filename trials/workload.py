@@ -238,10 +238,12 @@ def stack_knobs(workload: Workload) -> frozenset[str]:
 class JoinedKnobs(Protocol):
     """A workload with member knobs that do not go together with any value of the others.
 
-    ``joined_knobs`` are those member knobs.
+    ``joined_knobs`` are those member knobs, ``zero_knobs`` those of which it matters whether they are 0 and nothing
+    else.
     """
 
     joined_knobs: frozenset[str]
+    zero_knobs: frozenset[str]
 
     def joined_faults(self, knobs: Mapping[str, Value]) -> list[str]:
         """Return what does not go together in these knobs of a trial. Pure and fast."""

@@ -142,6 +142,10 @@ def _joined_faults(
     if not isinstance(workload, JoinedKnobs) or not rows:
         return []
     places = [place for place, name in enumerate(names) if name in workload.joined_knobs]
-    distinct = {tuple(row[place] for place in places): row for row in rows} if places else {(): rows[0]}
-    found = [workload.joined_faults({**shared, **dict(zip(names, row, strict=True))}) for row in distinct.values()]
-    return list(dict.fromkeys(itertools.chain.from_iterable(found)))
+    zeros = [place for place, name in enumerate(names) if name in workload.zero_knobs]
+    found: dict[str, None] = {}
+    for some in (rows, *([row for row in rows if not row[place]] for place in zeros)):
+        distinct = {tuple(row[place] for place in places): row for row in some}.values() if places else some[:1]
+        for row in distinct:
+            found |= dict.fromkeys(workload.joined_faults({**shared, **dict(zip(names, row, strict=True))}))
+    return list(found)

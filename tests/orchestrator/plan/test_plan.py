@@ -388,6 +388,42 @@ def test_faults_of_the_cost_and_of_joined_knobs_at_all_points_are_told_at_once()
     ]
 
 
+def test_what_a_launch_would_refuse_of_member_knobs_a_plan_refuses_in_the_same_words():
+    """A rate of 0 among a thousand, changes after the end of a run of one length, and changes that are none."""
+    rates = [*(number / 1000 for number in range(1, 1000)), 0.0]
+    text = f"""
+        name = "t"
+        workload = "language_model"
+        scientific.epochs = [1, 2]
+        [nuisance]
+        lr = {rates}
+        changes = ["", "10: lr=0.5", "40: lr=0.1", "bogus"]
+        [fixed]
+        corpus = "markov:states=16"
+        context = 16
+        unique_tokens = 4096
+        width = 16
+        decay_convention = "independent"
+        """
+    expected = [
+        "changes: '40: lr=0.1': step 40 of 32 (accepted: before the end)",
+        "changes: 'bogus' is no change (accepted: 'STEP: lr=VALUE, weight_decay=VALUE')",
+        "lr = 0 with decay_convention = 'independent' (accepted: above 0)",
+    ]
+    with pytest.raises(InputError) as caught:
+        plan(parse(text))
+    assert sorted(caught.value.faults) == expected
+    workload = parse(text).workload
+    knobs = workload.resolve({"corpus": "markov:states=16", "context": 16, "unique_tokens": 4096, "width": 16})
+    specs = [
+        TrialSpec.of(workload.name, workload.knobs, {**knobs, "decay_convention": "independent", **own})
+        for own in ({"lr": 0.0}, {"changes": "40: lr=0.1"}, {"changes": "bogus"}, {"changes": "10: lr=0.5"})
+    ]
+    with pytest.raises(InputError) as caught:
+        workload.check(specs)
+    assert sorted(caught.value.faults) == expected
+
+
 def test_a_plan_whose_every_point_has_a_fault_of_its_own_tells_the_first():
     text = """
         name = "t"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from sweeplaw.trials import changes
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.training.schedules import points
 from sweeplaw.trials.training.schedules.lr_schedule import Schedule
@@ -24,9 +25,8 @@ EMULATED = ("fp8", "fp4")
 NOISY = ("dropout", "attention_dropout", "stochastic_depth")  # whose layers multiply in the precision of the weights
 # The knobs that `member_faults` reads.
 READ = (*TUNING, *NOISY, "optimizer", "precision", "decay_convention", "lr", "schedule", "schedule_points")
-# Those of them that may differ between the trials of a pack. An lr of 0 is left to the check before a launch, since a
-# plan would check every level of an lr axis.
-JOINED = frozenset(knob.name for knob in KNOBS if knob.member and knob.name in READ and knob.name != "lr")
+# The member knobs that `member_faults` and `change_faults` read. Of lr they read no more than whether it is 0.
+JOINED = frozenset(knob.name for knob in KNOBS if knob.member and knob.name in {*READ, "changes"} - {"lr"})
 # The knobs, beside the member knobs, in which trials that see the same windows may differ: each ends at its own step.
 LENGTH = frozenset({"epochs", "curve_points", "evaluations"})
 # The knobs that do not matter before a schedule decays: of the length, the decay, and what is reported on the way.
@@ -71,6 +71,18 @@ def check(knobs: Mapping[str, Any]) -> None:
 def member_faults(knobs: Mapping[str, Any]) -> list[str]:
     """Return the faults of knobs that may differ between the trials of a pack."""
     return [*_optimizer_faults(knobs), *_schedule_faults(knobs), *_precision_faults(knobs)]
+
+
+def change_faults(knobs: Mapping[str, Any]) -> list[str]:
+    """Return the faults of the changes of knobs during a run of this length."""
+    if not knobs["changes"]:
+        return []
+    text, steps = str(knobs["changes"]), length_of(knobs).steps
+    try:
+        late = [change.step for change in changes.parse(text) if change.step >= steps]
+    except ValueError as error:
+        return [f"changes: {error}"]
+    return [f"changes: {text!r}: step {step} of {steps} (accepted: before the end)" for step in late]
 
 
 def _precision_faults(knobs: Mapping[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from sweeplaw.trials import accounting, changes
+from sweeplaw.trials import accounting
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.corpus.open import open_corpus
 from sweeplaw.trials.errors import InputError, joined
@@ -48,6 +48,7 @@ class LanguageModel:
     trunk_knobs: frozenset[str] = training_knobs.BEHIND_TRUNK
     length_knobs: frozenset[str] = training_knobs.LENGTH
     joined_knobs: frozenset[str] = training_knobs.JOINED
+    zero_knobs: frozenset[str] = frozenset({"lr"})
     tasks: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -96,8 +97,8 @@ class LanguageModel:
         return None if steps is None else Trunk(schedule.warmup_steps, steps)
 
     def joined_faults(self, knobs: Mapping[str, Value]) -> list[str]:
-        """Return errors for knobs that do not apply to the chosen optimizer, schedule or precision."""
-        return training_knobs.member_faults(knobs)
+        """Return errors for knobs that do not apply to the chosen optimizer, schedule, precision or length."""
+        return [*training_knobs.member_faults(knobs), *training_knobs.change_faults(knobs)]
 
     def cost(self, spec: TrialSpec) -> Cost:
         """Return the cost of the spec.
@@ -116,14 +117,9 @@ class LanguageModel:
     def check(self, specs: Sequence[TrialSpec]) -> None:
         """Open each corpus and check that it has the tokens that the specs need. Raise InputError with all faults."""
         faults: dict[str, None] = {}
-        changed = ((str(spec["changes"]), length_of(spec.knobs).steps) for spec in specs if spec["changes"])
-        for text, steps in dict.fromkeys(changed):
-            try:
-                late = [change.step for change in changes.parse(text) if change.step >= steps]
-            except ValueError as error:
-                faults[f"changes: {error}"] = None
-                continue
-            faults |= {f"changes: {text!r}: step {step} of {steps} (accepted: before the end)": None for step in late}
+        for spec in specs:
+            if spec["changes"]:
+                faults |= dict.fromkeys(training_knobs.change_faults(spec.knobs))
         settings = {tuple(spec[name] for name in training_knobs.READ): spec for spec in specs}
         for spec in settings.values():
             faults |= dict.fromkeys(training_knobs.member_faults(spec.knobs))
