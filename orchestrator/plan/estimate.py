@@ -28,7 +28,7 @@ def estimate(plan: Plan, profile: Profile, pace: Pace | None = None) -> dict[str
     """
     pace = pace or assumed(plan, profile)
     sizer = ResourceSizer(profile, plan.sweep.workload.spreads, ClusterCapacity.of(profile.planned_nodes()))
-    branching, saved = saved_flops(plan.groups, plan.sweep)
+    branching, saved = _saved_flops(plan, sizer)
     left = {group.ids[0]: _left(group, saved[number]) for number, group in enumerate(plan.groups)}
     points = [_point(plan, groups, profile, sizer, pace, left) for groups in _by_point(plan)]
     hours = _sum(point["device_hours"] for point in points)
@@ -52,6 +52,22 @@ def estimate(plan: Plan, profile: Profile, pace: Pace | None = None) -> dict[str
         "budget": plan.sweep.budget.model_dump(exclude_none=True),
         "points": points,
     }
+
+
+def _saved_flops(plan: Plan, sizer: ResourceSizer) -> tuple[int, dict[int, float]]:
+    """Return what trunks save, as `trunks.saved_flops`: trials of one size share them, none of several processes."""
+    sizes = {cost: sizer(cost) for cost in dict.fromkeys(group.cost for group in plan.groups)}
+    alike: dict[TrialResources, list[int]] = {}
+    for number, group in enumerate(plan.groups):
+        size = sizes[group.cost]
+        if size is not None and size.processes == 1:
+            alike.setdefault(size, []).append(number)
+    trials, saved = 0, dict.fromkeys(range(len(plan.groups)), 0.0)
+    for numbers in alike.values():
+        count, own = saved_flops([plan.groups[number] for number in numbers], plan.sweep)
+        trials += count
+        saved |= {numbers[place]: flops for place, flops in own.items()}
+    return trials, saved
 
 
 def _by_point(plan: Plan) -> list[list[Group]]:

@@ -158,8 +158,7 @@ def _completed(store: Store, workload: Workload, profile: Profile) -> Sequence[M
     what was trained before.
     """
     branching = isinstance(workload, Branching)
-    spec = ["spec"] if branching or _may_spread(workload, profile) else []
-    rows = store.outcomes([*_COLUMNS, *spec]).filter(
+    rows = store.outcomes(_COLUMNS).filter(
         pl.col("state") == "completed",
         pl.col("workload") == workload.name,
         pl.col("launch_id").is_not_null(),  # not imported
@@ -171,7 +170,21 @@ def _completed(store: Store, workload: Workload, profile: Profile) -> Sequence[M
     names = rows["device"].drop_nulls().unique()
     wanted = [name for name in names if (name == here if here else profile.device.is_called(name))]
     latest = rows.filter(pl.col("device").is_in(wanted)).top_k(LATEST, by="ended_at").to_dicts()
-    return [row for row in latest if not (branching and _may_branch(row["spec"], workload))]
+    if not latest or not (branching or _may_spread(workload, profile)):
+        return latest
+    specs = _specs(store, [row["trial_id"] for row in latest])
+    found = [{**row, "spec": specs[row["trial_id"]]} for row in latest if row["trial_id"] in specs]
+    return [row for row in found if not (branching and _may_branch(row["spec"], workload))]
+
+
+def _specs(store: Store, trial_ids: Sequence[str]) -> dict[str, str]:
+    """Return the specs of these trials, from the parts of the store that may have them."""
+    from sweeplaw.analysis.tables.tables import load
+
+    tables = load(store.location.uri)
+    near = tables.trials if tables.narrowed is None else tables.narrowed(trial_ids)
+    rows = near.filter(pl.col("trial_id").is_in(trial_ids)).select("trial_id", "spec").collect()
+    return dict(zip(rows["trial_id"].to_list(), rows["spec"].to_list(), strict=True))
 
 
 def _may_branch(spec: str, workload: Workload) -> bool:

@@ -115,7 +115,9 @@ class Plan(Shown):
         return None if any(value is None for value, _ in values) else sum(value * count for value, count in values)
 
     def flops_to_train(self) -> float | None:
-        """Return the FLOPs of all trials, each trunk counted once; None if they are unknown for any of them."""
+        """Return the least FLOPs of all trials, each trunk counted once, though trials of several processes share none;
+        None if they are unknown for any of them.
+        """
         total = self.total("flops")
         return None if total is None else total - sum(saved_flops(self.groups, self.sweep)[1].values())
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -23,6 +25,7 @@ from sweeplaw.orchestrator.store.writer import Writer
 from sweeplaw.orchestrator.worker.provenance import device_name
 from sweeplaw.trials.accounting import Cost
 from sweeplaw.trials.record import Outcome, TrialRecord
+from sweeplaw.trials.spec import TrialSpec
 from tests.paths import ROOT
 
 DEMO = ROOT / "orchestrator" / "sweeps" / "demo.toml"
@@ -97,6 +100,39 @@ def test_completed_trials_on_the_same_device_set_the_pace(store: Store, record: 
     assert here.factor == pytest.approx(5.0 / hardware.get("cpu-core").seconds(1e15, params=10**9))
     assert recorded(store, workload, gpu.model_copy(update={"hardware": "h200"})) is None
     assert recorded(store, plan(read(DEMO)).sweep.workload, gpu) is None
+
+
+@pytest.mark.heavy
+def test_the_specs_of_a_store_are_not_read_but_those_of_the_latest_trials(
+    store: Store, record: Callable[..., TrialRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workload = plan(read(DEMO)).sweep.workload
+    shape = {"width": 16, "depth": 2, "heads": 2, "ffn": 48}
+    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    rows = []
+    for hour, schedule in enumerate(["cosine", "constant", "cosine", "cosine", "constant", "cosine"]):
+        one = completed(record, 10.0 + hour, device="NVIDIA H100 80GB HBM3", seed=hour)
+        spec = TrialSpec.of(workload.name, workload.knobs, {**shape, "seed": hour, "schedule": schedule})
+        ended = replace(one.outcome, trial_id=spec.trial_id, ended_at=start + dt.timedelta(hours=hour))
+        rows.append(replace(one, spec=spec, outcome=ended))
+    with Writer(store.location, "one") as writer:
+        writer.write(rows, [])
+    asked: list[str] = []
+    real = store.outcomes
+
+    def outcomes(columns: Sequence[str] = ()) -> pl.DataFrame:
+        asked.extend(columns)
+        return real(columns)
+
+    monkeypatch.setattr(store, "outcomes", outcomes)
+    monkeypatch.setattr("sweeplaw.orchestrator.plan.pace.LATEST", 3)
+    found = recorded(store, workload, Profile(kind="ray", address="auto", hardware="h100-sxm", gpus_per_trial=1.0))
+    assert "flops" in asked
+    assert "spec" not in asked
+    assert found is not None
+    assert found.basis.startswith("from 2 completed trials")  # of 3, 4 and 5: another may have done the trunk of 4
+    rated = hardware.get("h100-sxm").seconds(1e15, params=10**9)
+    assert found.factor == pytest.approx((13.0 + 15.0) / (2 * rated))
 
 
 def test_processes_that_shared_a_trial_are_counted(store: Store, record: Callable[..., TrialRecord]) -> None:

@@ -234,6 +234,24 @@ def test_a_plan_chains_the_lengths_of_each_setting_and_counts_its_trunk_once(tmp
     assert ratio == pytest.approx(1 - (26 + 52) / (32 + 64 + 128))
 
 
+def test_a_plan_saves_nothing_for_trials_of_several_processes(tmp_path: Path) -> None:
+    """The memory of a process holds trials of width 16; those of width 32 are trained by two processes each."""
+    made = planned(tmp_path)
+    small, large = sorted({group.cost for group in made.groups if group.cost.epochs == 1}, key=lambda one: one.params or 0)
+    spread = large.memory_on(2)
+    assert (small.memory_bytes or 0) < (spread or 0) < (large.memory_bytes or 0)
+    two = profile.parse({"kind": "local", "cpus": 2, "gpus": 0, "memory_per_trial": spread}, name="two")
+    numbers = estimate(made, two)
+    queue = build_queue(made, two, [Node("a", "a", 2.0, 0.0, None)])
+    packs = list(iter(queue.take, None))
+    assert numbers["trunks"]["trials"] == 12 == sum(len(pack.branches) for pack in packs)
+    narrow = sum((group.cost.flops or 0) * len(group.ids) for group in made.groups if group.shared["width"] == 16)
+    assert numbers["trunks"]["saved_flops"] / narrow == pytest.approx((26 + 52) / (32 + 64 + 128))
+    everywhere = estimate(made, profile.load("local"))
+    assert numbers["trunks"]["saved_flops"] < everywhere["trunks"]["saved_flops"]
+    assert made.flops_to_train() == pytest.approx(made.total("flops") - everywhere["trunks"]["saved_flops"])
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
