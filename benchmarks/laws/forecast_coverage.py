@@ -122,12 +122,12 @@ def main() -> None:
         for table in tables(truth, seeds, chosen.small):
             for kind, scores in scored(*table):
                 found.setdefault(kind, []).append(scores)
-        for kind, scores in found.items():
-            means = dict(zip(SCORES, np.mean(scores, axis=0).tolist(), strict=True))
-            lines.append({"truth": truth, "ahead": kind, "forecasts": len(scores), **means})
+        for kind, rows in found.items():
+            means = dict(zip(SCORES, np.mean(rows, axis=0).tolist(), strict=True))
+            lines.append({"truth": truth, "ahead": kind, "forecasts": len(rows), **means})
             if not chosen.json:
                 print(
-                    f"{truth:16s} {kind}: {len(scores):4d} forecasts, error {means['mean_abs_error']:.3%}, inside 95 % "
+                    f"{truth:16s} {kind}: {len(rows):4d} forecasts, error {means['mean_abs_error']:.3%}, inside 95 % "
                     f"{means['coverage_95']:.3f}, 80 % {means['coverage_80']:.3f}, width {means['width_95']:.2%}, "
                     f"interval score {means['interval_score']:.2%}"
                 )
