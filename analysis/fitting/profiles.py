@@ -21,8 +21,8 @@ from sweeplaw.analysis.fitting.uncertainty import Interval
 Array = np.ndarray
 
 POINTS = 41  # on a profile; its ends are interpolated on the root of the deviance, which is nearly straight
-MANY_ROWS = 1 << 16  # beyond which the quadratic model predicts the other parameters, and FEW_POINTS suffice:
-FEW_POINTS = 5  # at 100,000 rows they move an end by a thousandth of the interval
+MANY_ROWS = 1 << 11  # beyond which the quadratic model predicts the other parameters, and FEW_POINTS suffice:
+FEW_POINTS = 9  # measured at 4,000 rows: they move an end by a thousandth of the interval
 REACH_ERRORS = 3.0 ** np.arange(0, 8)  # standard errors at which the threshold is sought before a side counts as open
 NEAR_OFFSETS = 3  # tried together; farther ones, which take many steps, only if the threshold is not passed by then
 STEPS, NEIGHBOUR_STEPS = 100, 30  # of the solver, from the quadratic model and from the optimum of a neighbour

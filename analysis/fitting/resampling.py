@@ -17,6 +17,9 @@ Array = np.ndarray
 By = Literal["row", "cell", "seed", "group"]
 
 MAX_REDRAWS = 200  # of resamples with too few distinct points
+MOST_ELEMENTS = 1_000_000  # rows times resamples, beyond which a fit that nobody counted the resamples of has fewer;
+MANY_UNITS = 1 << 11  # beyond which the draws themselves are counted, which takes a tenth of the time of multinomials
+FEWEST_RESAMPLES = 200  # at least these: the ends of a 95 % interval then have an error of a tenth of its half width
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,11 @@ class Resampling:
 
 
 NO_RESAMPLING = Resampling()
+
+
+def affordable(count: int, rows: int) -> int:
+    """Return how many of ``count`` resamples of a table of so many rows are worth their time: fewer of large tables."""
+    return min(count, max(FEWEST_RESAMPLES, MOST_ELEMENTS // max(rows, 1)))
 
 
 def resampler(
@@ -90,14 +98,24 @@ def cell_numbers(observations: Observations, keys: Sequence[str]) -> Array:
 
 def _draw(rng: np.random.Generator, count: int, by: By, cells: Array, units: int) -> Array:
     if by == "row":
-        return rng.multinomial(units, np.full(units, 1 / units), size=count).astype(float)
+        return _times_drawn(rng, count, units)
     if by in ("cell", "group"):
-        return rng.multinomial(units, np.full(units, 1 / units), size=count).astype(float)[:, cells]
+        return _times_drawn(rng, count, units)[:, cells]
     weights = np.zeros((count, len(cells)))
     for cell in range(units):
         members = np.flatnonzero(cells == cell)
         weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=count)
     return weights
+
+
+def _times_drawn(rng: np.random.Generator, count: int, units: int) -> Array:
+    """Return how often each unit is drawn, in ``count`` resamples of as many draws as units: (count, units)."""
+    if units <= MANY_UNITS:
+        return rng.multinomial(units, np.full(units, 1 / units), size=count).astype(float)
+    drawn = np.empty((count, units))
+    for row in drawn:
+        row[:] = np.bincount(rng.integers(0, units, units), minlength=units)
+    return drawn
 
 
 def _distinct(weights: Array, points: Array) -> Array:

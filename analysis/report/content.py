@@ -11,10 +11,11 @@ from sweeplaw.analysis.report.answer import objection
 from sweeplaw.analysis.report.charts.cards import Card
 from sweeplaw.analysis.report.extrapolation import forecast_band
 from sweeplaw.analysis.report.panels import isoflop
+from sweeplaw.analysis.report.panels.axis import axis_card
 from sweeplaw.analysis.report.panels.bowls import bowls_card
 from sweeplaw.analysis.report.panels.importance import importance_card
 from sweeplaw.analysis.report.panels.knobs import optimum_card, sweep_card
-from sweeplaw.analysis.report.panels.loss import axis_card, compute_card
+from sweeplaw.analysis.report.panels.loss import compute_card
 from sweeplaw.analysis.report.panels.parallel import parallel_card
 from sweeplaw.analysis.report.panels.residuals import residuals_card
 from sweeplaw.analysis.report.panels.runs import curves_card

@@ -21,13 +21,19 @@ from sweeplaw.analysis.tuning.optimum import CellOptimum
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted, settings, short
 
+MOST_RUNGS = 200  # of an axis whose rungs are tested: each is a fit of the others
 MOST_NAMED = 2  # scored forecasts that are named one by one
 
 
 def rung_values(fit: Fit | None, optima: Sequence[CellOptimum]) -> list[dict[str, Any]]:
-    """Return the rungs along N and along D with a sentence for each that is off; none along an axis of few values."""
+    """Return the rungs along N and along D with a sentence for each that is off.
+
+    An axis of few values has none, nor has one of more than `MOST_RUNGS`.
+    """
     found = []
     for axis in () if fit is None else fit.law.inputs:
+        if fit is not None and len(np.unique(fit.observations.inputs[axis])) > MOST_RUNGS:
+            continue
         try:
             held = rungs(fit, axis, optima)
         except InputError:

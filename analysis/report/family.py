@@ -8,11 +8,14 @@ from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.roles.families import name_of, split
 from sweeplaw.analysis.tables.roles.roles import sweeps_note
 from sweeplaw.analysis.tuning.points import BestPoints, best_points
 from sweeplaw.analysis.tuning.repeats import LOG_VARIANCE, SEED_STD, SEEDS, settings
+
+MOST_LINES = 8  # of the loss against N or D in one chart
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,17 @@ class Family:
     seeds: pl.DataFrame
     points: BestPoints
     notes: tuple[str, ...]
+
+
+def drawn_lines(family: Family, held: str) -> list[Any]:
+    """Return the values of a column whose lines are drawn: all, or `MOST_LINES` of more, evenly.
+
+    Then lines of one point are left out where there are longer ones.
+    """
+    points = family.best.group_by(held).len().sort(held)
+    if points.height > MOST_LINES and points["len"].max() != 1:
+        points = points.filter(pl.col("len") > 1)
+    return most_even(points[held].to_list(), MOST_LINES)
 
 
 def families(trials: pl.DataFrame, by: Axes) -> list[Family]:

@@ -10,9 +10,10 @@ from typing import Any
 import polars as pl
 from matplotlib.figure import Figure
 
+from sweeplaw.analysis.fitting.resampling import affordable
 from sweeplaw.analysis.hyperlaws.comparison import KNOBS, compare
 from sweeplaw.analysis.hyperlaws.evaluation import Scorer
-from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, fit_runs
+from sweeplaw.analysis.hyperlaws.hyperlaw import RESAMPLES, Hyperlaw, fit_runs
 from sweeplaw.analysis.report.paper.hyperlaw_figures import heatmaps, law_lines
 from sweeplaw.analysis.tuning.settings import Launches
 from sweeplaw.trials.errors import InputError
@@ -47,8 +48,9 @@ def hyper_section(
     ``recipes`` and ``launches`` are those of `cell_table`. A design that cannot determine a law is reported in the
     section and is not an error.
     """
+    count = affordable(RESAMPLES, frame.height)
     try:
-        scorer, found = fit_runs(frame, axes, knobs, y, recipes, launches, estimator=estimator)
+        scorer, found = fit_runs(frame, axes, knobs, y, recipes, launches, estimator=estimator, resamples=count)
     except InputError as error:
         return HyperSection({}, error.sentence())
     names = ("hyperlaw_lines", "hyperlaw_heatmaps")[: 2 if len(scorer.table.knobs) > 1 else 1]

@@ -19,7 +19,7 @@ from sweeplaw.analysis.report.charts.numbers import people
 from sweeplaw.analysis.report.comparison import compared
 from sweeplaw.analysis.report.extrapolation import forecast_values, rung_values
 from sweeplaw.analysis.report.family import Family
-from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws
+from sweeplaw.analysis.report.family_laws import FittedSlice, count, fit_laws, left_out
 from sweeplaw.analysis.report.findings.best_of import best_of, best_of_values
 from sweeplaw.analysis.report.findings.event_laws import EventLaw, event_laws
 from sweeplaw.analysis.report.findings.importance import KnobShares, knob_shares
@@ -237,6 +237,7 @@ def _section_values(section: Section) -> dict[str, Any]:
         "notes": list(section.family.notes),
         "surface": slice_values(section.surface),
         "slices": [slice_values(one) for one in section.slices],
+        "slices_left_out": left_out(section.family, by),
         "isoflop": section.isoflop and section.isoflop.to_dict(),
         "importance": section.shares and section.shares.to_dict(),
         "best_of": section.drawn and best_of_values(section.drawn),

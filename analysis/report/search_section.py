@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from sweeplaw.analysis.report.panels.shades import most_even
+from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.trials.changes import inherited

@@ -12,7 +12,7 @@ import numpy as np
 from sweeplaw.analysis.fitting.checks import Observations, require_fittable
 from sweeplaw.analysis.fitting.fit import fit_observations
 from sweeplaw.analysis.fitting.fitted_law import Fit, require_fits
-from sweeplaw.analysis.fitting.resampling import NO_RESAMPLING, Resampling, cell_numbers
+from sweeplaw.analysis.fitting.resampling import NO_RESAMPLING, Resampling, affordable, cell_numbers
 from sweeplaw.analysis.fitting.uncertainty import Interval, percentile, refit
 from sweeplaw.analysis.tables.display import Shown, finite
 from sweeplaw.trials.errors import InputError, shown
@@ -20,7 +20,7 @@ from sweeplaw.trials.errors import InputError, shown
 Array = np.ndarray
 
 LARGEST_SHARE = 0.2  # of the rows, those of greatest scale: held out
-BAND = Resampling(count=400)  # refits of the other rows, for the band of the held-out ones
+BAND_RESAMPLES = 400  # refits of the other rows, for the band of the held-out ones; `affordable` of many rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +104,11 @@ def scale_of(observations: Observations) -> Array:
     return np.asarray(np.exp(np.sum([np.log(column) for column in observations.inputs.values()], axis=0)))
 
 
-def largest(fit: Fit, share: float = LARGEST_SHARE, resampling: Resampling = BAND) -> Holdout:
+def largest(fit: Fit, share: float = LARGEST_SHARE, resampling: Resampling | None = None) -> Holdout:
     """Hold out the rows of greatest scale, fit the others, predict them with a band from refits of the others.
 
-    Raise InputError if too few are left.
+    ``resampling``: these refits, by default `BAND_RESAMPLES`, or fewer of many rows. Raise InputError if too few are
+    left.
     """
     require_fits(fit)
     if not isinstance(share, float) or not 0 < share < 1:
@@ -123,7 +124,7 @@ def largest_rows(fit: Fit, share: float = LARGEST_SHARE) -> Array:
     return np.asarray(scale > edge if (scale > edge).any() else scale >= edge)
 
 
-def held_out(fit: Fit, held: Array, kind: str, resampling: Resampling = BAND) -> Holdout:
+def held_out(fit: Fit, held: Array, kind: str, resampling: Resampling | None = None) -> Holdout:
     """Fit the law to the other rows and predict those of ``held``, a mask over the rows used."""
     observations = fit.observations
     kept = subset(observations, ~held)
@@ -131,7 +132,8 @@ def held_out(fit: Fit, held: Array, kind: str, resampling: Resampling = BAND) ->
         require_fittable(kept, fit.law)
     except InputError as error:
         raise InputError(f"holding out {int(held.sum())} of {len(held)} rows leaves no fit: {error}") from None
-    small = fit_observations(kept, fit.law, fit.objective, resampling, fit.level)
+    chosen = resampling or Resampling(affordable(BAND_RESAMPLES, len(kept.losses)))
+    small = fit_observations(kept, fit.law, fit.objective, chosen, fit.level)
     units = observations.units
     x = {name: observations.inputs[name][held] * units.get(name, 1.0) for name in fit.law.inputs}
     band = None if small.draws is None else small.band(x, fit.level, of="run")

@@ -53,7 +53,8 @@ def run_noise(every: pl.DataFrame, points: Iterable[pl.DataFrame], knobs: Sequen
     noise, freedom = between_seeds(every)
     if noise is not None:
         return RunNoise(noise, freedom, "seeds")
-    found = np.concatenate([np.zeros(0), *(third_differences(part, knobs, loss) for part in points)])
+    lines = (part for part in points if part.height >= len(WEIGHTS))
+    found = np.concatenate([np.zeros(0), *(third_differences(part, knobs, loss) for part in lines)])
     if len(found) >= LEAST_DIFFERENCES and (spread := 1.4826 * float(np.median(np.abs(found)))) > 0:
         return RunNoise(spread, len(found) // 4, "neighbours")  # four settings make one difference
     return None

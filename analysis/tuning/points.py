@@ -88,17 +88,23 @@ def best_points(frame: pl.DataFrame, keys: Sequence[str], knobs: Sequence[str], 
     if taken := [name for name in (*keys, *knobs) if name in _OWN]:
         raise InputError(f"{', '.join(taken)}: rename the column, whose name the points of a law have for their own")
     every = settings(frame, keys, knobs, loss).sort([*keys, *knobs], nulls_last=True)
-    parts = every.partition_by(list(keys), as_dict=True, maintain_order=True)
+    alone = pl.len().over(keys) == 1
+    parts = every.filter(~alone).partition_by(list(keys), as_dict=True, maintain_order=True)
     bowls = _bowls(parts, knobs, loss)
     noise, freedom, origin = _noise(every, parts, bowls, knobs, loss)
     lowest = [int(part[loss].arg_min() or 0) for part in parts.values()]
     best = pl.concat([every.clear(), *(part[at] for part, at in zip(parts.values(), lowest, strict=True))])
     used = [_corrected(part, loss, _fits(bowls.get(at), noise), noise) for at, part in parts.items()]
-    points = best.select(
-        *keys, *knobs, pl.col(loss).alias("lowest"),
+    chosen = best.with_columns(
         pl.Series("used", [value for value, _ in used], pl.Float64),
         pl.Series("how", [how for _, how in used], pl.String),
         pl.Series("settings", [part.height for part in parts.values()], pl.Int64),
+    )
+    only = every.filter(alone).with_columns(
+        pl.col(loss).alias("used"), how=pl.lit("only"), settings=pl.lit(1, pl.Int64)
+    )
+    points = pl.concat([chosen, only.select(chosen.columns)]).sort(keys, nulls_last=True).select(
+        *keys, *knobs, pl.col(loss).alias("lowest"), "used", "how", "settings",
         pl.col(SEEDS).alias("seeds"), pl.col(SEED_STD).alias("seed_std"),
     )  # fmt: skip
     rows, losses = _runs(frame, points, [*keys, *knobs], loss)
@@ -154,8 +160,6 @@ def _fits(bowl: Quadratic | None, noise: float | None) -> float | None:
 def _corrected(part: pl.DataFrame, loss: str, fitted: float | None, noise: float | None) -> tuple[float, How]:
     """Return the loss that a law is fitted to at one point, and how it differs from the lowest mean."""
     lowest = float(part[loss].min())  # type: ignore[arg-type]
-    if part.height == 1:
-        return lowest, "only"
     if fitted is not None:
         return fitted, "fitted"
     own, freedom = between_seeds(part)

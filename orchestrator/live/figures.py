@@ -10,8 +10,9 @@ import polars as pl
 from sweeplaw.analysis.report.charts.cards import Card
 from sweeplaw.analysis.report.extrapolation import forecast_band
 from sweeplaw.analysis.report.next_section import family_optima
+from sweeplaw.analysis.report.panels.axis import axis_card
 from sweeplaw.analysis.report.panels.knobs import optimum_card, sweep_card
-from sweeplaw.analysis.report.panels.loss import axis_card, compute_card
+from sweeplaw.analysis.report.panels.loss import compute_card
 from sweeplaw.analysis.report.panels.residuals import residuals_card
 from sweeplaw.analysis.report.panels.runs import times_card
 from sweeplaw.analysis.report.read import same_family

@@ -11,9 +11,10 @@ import polars as pl
 
 from sweeplaw.analysis.report.charts.cards import NARROW, WIDE, Card, sheet
 from sweeplaw.analysis.report.charts.chart import LETTER
+from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.report.charts.numbers import level, people, percent
 from sweeplaw.analysis.report.panels.knobs import cell_key
-from sweeplaw.analysis.report.panels.shades import heat, most_even
+from sweeplaw.analysis.report.panels.shades import heat
 from sweeplaw.orchestrator.live.overview import Overview
 from sweeplaw.trials.quantities import counted, is_number
 

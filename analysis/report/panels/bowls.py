@@ -11,11 +11,12 @@ import numpy as np
 import polars as pl
 
 from sweeplaw.analysis.report.charts.cards import Card, sheet
+from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.report.charts.numbers import level, people, percent
 from sweeplaw.analysis.report.charts.scales import Axis
 from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.panels.knobs import cell_key, knob_axis
-from sweeplaw.analysis.report.panels.shades import EXCESSES, heat, most_even
+from sweeplaw.analysis.report.panels.shades import EXCESSES, heat
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tuning.optimum import CellOptimum
 from sweeplaw.trials.quantities import counted

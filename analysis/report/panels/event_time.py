@@ -10,16 +10,16 @@ from sweeplaw.analysis.event_times.summary import SMALL, summary
 from sweeplaw.analysis.event_times.time_law import TimeLaw
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import Chart, text_width
+from sweeplaw.analysis.report.charts.dots import drawn_dots, most_even
 from sweeplaw.analysis.report.charts.numbers import estimate, people
 from sweeplaw.analysis.report.charts.scales import axis_over
 from sweeplaw.analysis.report.findings.event_laws import EventLaw
-from sweeplaw.analysis.report.panels.shades import fill, most_even, stroke
+from sweeplaw.analysis.report.panels.shades import fill, stroke
 from sweeplaw.trials.quantities import counted, settings
 
 HEIGHT = 320.0
 ROUNDING = 1e-3  # of the width of the interval of an exponent: the part of it that is called zero
 MOST_LINES = 5  # of the law in one chart
-MOST_DOTS = 1_500  # trials of one chart, evenly from all of them
 
 
 def event_card(found: EventLaw, key: str) -> Card | None:
@@ -33,7 +33,7 @@ def event_card(found: EventLaw, key: str) -> Card | None:
         data.inputs[:, shade] if shade is not None else np.ones(len(data.times)), return_inverse=True
     )
     lines = most_even(levels.tolist(), MOST_LINES)
-    shown = most_even(range(len(data.times)), MOST_DOTS)
+    shown = drawn_dots(len(data.times))
     marks = list(zip(data.inputs[shown], data.times[shown], data.event[shown], ranks[shown].tolist(), strict=True))
     title = f"{found.name}, steps"
 

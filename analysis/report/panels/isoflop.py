@@ -9,10 +9,11 @@ import numpy as np
 
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import Chart, text_width
+from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.report.charts.numbers import estimate, flops, people, percent, power_of_ten
 from sweeplaw.analysis.report.charts.scales import Axis, axis_over
 from sweeplaw.analysis.report.labels import axis_label, loss_label
-from sweeplaw.analysis.report.panels.shades import fill, most_even, stroke
+from sweeplaw.analysis.report.panels.shades import fill, stroke
 from sweeplaw.analysis.scaling.approach import Approach
 from sweeplaw.analysis.scaling.isoflop_curves import IsoflopCurve, IsoflopCurves
 from sweeplaw.analysis.scaling.isoflop_design import WINDOW

@@ -10,11 +10,12 @@ import polars as pl
 
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import Chart, text_width
+from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.report.charts.numbers import level, people, percent
 from sweeplaw.analysis.report.charts.scales import Axis, axis_over
 from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.labels import axis_label
-from sweeplaw.analysis.report.panels.shades import fill, most_even, stroke
+from sweeplaw.analysis.report.panels.shades import fill, stroke
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tuning.cell_settings import KnobOptimum
 from sweeplaw.analysis.tuning.optimum import CellOptimum

@@ -1,9 +1,9 @@
-"""Cards of the loss: against compute with the frontier, against N with a line for each D, and against D."""
+"""The card of the loss against compute, with the law at each size and the frontier."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,12 @@ from sweeplaw.analysis.fitting.derived.frontier import frontier
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import Chart, text_width
+from sweeplaw.analysis.report.charts.dots import dots_note, drawn_dots, most_even
 from sweeplaw.analysis.report.charts.numbers import flops, people, power_of_ten
 from sweeplaw.analysis.report.charts.scales import axis_over
-from sweeplaw.analysis.report.family import Family
-from sweeplaw.analysis.report.labels import AXES, axis_label, loss_label
-from sweeplaw.analysis.report.panels.shades import fill, most_even, stroke
+from sweeplaw.analysis.report.family import MOST_LINES, Family
+from sweeplaw.analysis.report.labels import loss_label
+from sweeplaw.analysis.report.panels.shades import fill, stroke
 from sweeplaw.analysis.scaling.validation import largest_rows
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.trials.errors import InputError
@@ -29,7 +30,6 @@ from sweeplaw.trials.quantities import counted
 Array = NDArray[np.float64]
 Band = Callable[[Mapping[str, Any]], tuple[Array, Array]]  # low and high ends at the inputs of a law
 
-MOST_LINES = 8  # of one chart
 AHEAD = 30.0  # times the largest compute, to which the frontier is drawn
 HEIGHTS = {True: 430.0, False: 330.0}  # of a wide drawing and of others
 
@@ -63,7 +63,7 @@ def frontier_of(fit: Fit, band: Band | None) -> Frontier | None:
     size = np.exp(log_size[0])
     if not (np.isfinite(loss).all() and (size > 1).all()):
         return None
-    low, high = _ends(band, {"N": size, "D": compute / k / size})
+    low, high = band_ends(band, {"N": size, "D": compute / k / size})
     return Frontier(compute, size, loss[0], low, high, float(ran.max()))
 
 
@@ -84,6 +84,9 @@ def compute_card(family: Family, by: Axes, fit: Fit, advised: bool, band: Band |
     held = _held(fit)
     sizes = most_even(sorted(rows["n"].unique().to_list()), MOST_LINES)
     compute = (k * rows["n"] * rows["d"]).to_numpy()
+    order = np.argsort(compute, kind="stable")
+    at = np.sort(order[drawn_dots(rows.height)])
+    dots = list(zip(rows[at.tolist()].to_dicts(), compute[at], strict=True))
     end = found.compute[-1] if found else compute.max() * 1.6
     losses = rows["loss"].to_list()
     floor = [*losses, float(found.loss[-1]), *found.low[np.isfinite(found.low)][-1:]] if found else losses
@@ -107,7 +110,7 @@ def compute_card(family: Family, by: Axes, fit: Fit, advised: bool, band: Band |
                 chart.end(float(k * size * grid[-1]), float(curve[-1]), people(size), "l", f"n{size:g}")
         if found:
             _draw_frontier(chart, found, width)
-        for row, c in zip(rows.to_dicts(), compute, strict=True):
+        for row, c in dots:
             _run(chart, c, row, sizes, (row["n"], row["d"]) in held)
         return chart.svg()
 
@@ -128,7 +131,7 @@ def compute_card(family: Family, by: Axes, fit: Fit, advised: bool, band: Band |
         title,
         f"A dot is the best setting at one size and budget; thin lines are the law at one size.{thick}",
         draw,
-        f"{counted(fit.rows_used, 'run')} used, {fit.rows_dropped} left out.{rings}{ahead}",
+        f"{counted(fit.rows_used, 'run')} used, {fit.rows_dropped} left out.{dots_note(rows.height)}{rings}{ahead}",
         f"Losses from {people(max(losses), 4)} to {people(min(losses), 4)} "
         f"at {flops(compute.min())} to {flops(compute.max())} FLOPs.",
         sheet(
@@ -142,7 +145,7 @@ def compute_card(family: Family, by: Axes, fit: Fit, advised: bool, band: Band |
                     float(fit.predict({"N": [row["n"]], "D": [row["d"]]})[0]),
                     (row["n"], row["d"]) in held,
                 )
-                for row, c in zip(rows.to_dicts(), compute, strict=True)
+                for row, c in dots
             ),
         ),
     )
@@ -176,122 +179,7 @@ def _held(fit: Fit) -> set[tuple[float, float]]:
     return set(zip(n.tolist(), d.tolist(), strict=True))
 
 
-@dataclass(frozen=True, slots=True)
-class AxisLine:
-    """A line of `axis_card`: points, the laws on ``grid``, and the band beyond the points on ``beyond``."""
-
-    value: float
-    points: pl.DataFrame
-    grid: Array
-    surface: Array | None
-    own: Array | None
-    beyond: Array
-    low: Array
-    high: Array
-
-    @property
-    def end(self) -> tuple[float, float]:
-        """The place of its label."""
-        law = self.surface if self.surface is not None else self.own
-        last = self.points.row(-1, named=True)
-        return (float(self.grid[-1]), float(law[-1])) if law is not None else (last["x"], last["loss"])
-
-
-def axis_card(
-    family: Family, by: Axes, surface: Fit | None, slices: Mapping[Any, Fit], along: str, band: Band | None, key: str,
-    open_cells: Collection[tuple[float, float]] = (),
-) -> Card | None:  # fmt: skip
-    """Return the best loss against N (a line for each D) or D (a line for each N), with the laws; ``along`` a column.
-
-    ``slices`` are the line's own power laws by the value held, ``band`` that of a forecast; the best so far of
-    ``open_cells``, (N, D) whose trials have not all ended, is hollow. None where every line has one point."""
-    held = by.d if along == by.n else by.n
-    hollow = pl.Series([float(cell in open_cells) for cell in family.best.select(by.n, by.d).iter_rows()])
-    best = family.best.select(x=along, held=held, loss="used", std="seed_std", seeds="seeds").cast(pl.Float64)
-    best = best.with_columns(open=hollow)
-    if best["x"].n_unique() < 2:
-        return None
-    values = sorted(best["held"].unique().to_list())
-    shown = most_even(values, MOST_LINES)
-    best = best.filter(pl.col("held").is_in(shown)).sort("held", "x")
-    name, other = AXES if along == by.n else (AXES[1], AXES[0])
-    lines = [
-        _axis_line(best.filter(pl.col("held") == value), value, name, surface, slices.get(value), band)
-        for value in shown
-    ]
-
-    def draw(width: float) -> str:
-        chart = Chart(
-            axis_over([*best["x"], *(line.end[0] for line in lines)], axis_label(by, name), log=True),
-            axis_over([*best["loss"], *(line.end[1] for line in lines)], loss_label(by)),
-            width,
-            HEIGHTS[False],
-            f"{loss_label(by)} against {name}",
-            right=text_width([people(value) for value in shown]),
-        )
-        for rank, line in enumerate(lines):
-            _draw_axis_line(chart, line, rank, len(lines), (name, other))
-        return chart.svg()
-
-    hidden = f" {len(values) - len(shown)} more lines are in the table." if len(values) > len(shown) else ""
-    noun = {"N": "parameters", "D": "tokens"}
-    title = {"N": "Larger models", "D": "More data"}[name] + f": the loss {_trend(best)}"
-    return card(
-        key,
-        title,
-        f"A line for each {other} ({noun[other]} at its end). Solid: the law of N and D; dashed: the line's own law.",
-        draw,
-        f"{counted(best.height, 'point')}; whiskers: two standard errors over seeds; "
-        f"shaded: 95 % band beyond the runs.{hidden}{' Hollow: not complete, in no law.' if open_cells else ''}",
-        f"Loss against {name} for {counted(len(shown), 'value')} of {other}.",
-        sheet((name, other, "loss", "seeds", "seed_std"), best.select("x", "held", "loss", "seeds", "std").iter_rows()),
-        half=True,
-    )
-
-
-def _axis_line(
-    own: pl.DataFrame, value: float, name: str, surface: Fit | None, slice_: Fit | None, band: Band | None
-) -> AxisLine:
-    x = own["x"].to_numpy()
-    grid = np.geomspace(x.min(), x.max() * 1.5, 60)
-    law, beyond, low, high = None, np.zeros(0), np.zeros(0), np.zeros(0)
-    if surface is not None and {"N", "D"} <= set(surface.law.inputs):
-        other = "D" if name == "N" else "N"
-        law = surface.predict({name: grid, other: np.full_like(grid, value)})
-        beyond = np.geomspace(x.max(), x.max() * 1.5, 6)
-        low, high = _ends(band, {name: beyond, other: np.full_like(beyond, value)})
-    return AxisLine(value, own, grid, law, None if slice_ is None else slice_.predict(grid), beyond, low, high)
-
-
-def _draw_axis_line(chart: Chart, line: AxisLine, rank: int, count: int, names: tuple[str, str]) -> None:
-    key = f"{names[1]}{line.value:g}"
-    if line.surface is not None:
-        chart.band(line.beyond, line.low, line.high, "bd faint")
-        chart.line(line.grid, line.surface, f"cur {stroke(rank, count)}", key)
-    elif line.own is None:  # a guide for the eye
-        chart.line(line.points["x"].to_list(), line.points["loss"].to_list(), f"iso {stroke(rank, count)}", key)
-    if line.own is not None:
-        chart.line(line.grid, line.own, f"own {stroke(rank, count)}", key)
-    for row in line.points.to_dicts():
-        if row["std"]:
-            error = 2 * row["std"] / row["seeds"] ** 0.5
-            chart.whisker(row["x"], row["loss"] - error, row["loss"] + error, "wh")
-        text = f"{names[0]} {people(row['x'])}, {names[1]} {people(line.value)}: loss {row['loss']:.4f}"
-        shade = f"hollow {stroke(rank, count)}" if row["open"] else f"pt {fill(rank, count)}"
-        chart.dot(row["x"], row["loss"], shade, text, key)
-    chart.end(*line.end, people(line.value), "l", key)
-
-
-def _trend(best: pl.DataFrame) -> str:
-    """Return whether the loss falls from the first to the last point of the lines."""
-    ends = best.group_by("held").agg(first=pl.col("loss").first(), last=pl.col("loss").last(), n=pl.len())
-    falls = ends.filter(pl.col("n") > 1).select((pl.col("last") < pl.col("first")).alias("falls"))["falls"]
-    if falls.all():
-        return "falls on every line" if falls.len() > 1 else "falls"
-    return f"falls on {falls.sum()} of {counted(falls.len(), 'line')}"
-
-
-def _ends(band: Band | None, inputs: Mapping[str, Array]) -> tuple[Array, Array]:
+def band_ends(band: Band | None, inputs: Mapping[str, Array]) -> tuple[Array, Array]:
     """Return the ends of a forecast's band; NaN where it does not reach."""
     count = len(next(iter(inputs.values())))
     if band is not None and count:

@@ -8,11 +8,12 @@ from html import escape
 import polars as pl
 
 from sweeplaw.analysis.report.charts.cards import Card, Sheet
+from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.report.charts.numbers import percent
 from sweeplaw.analysis.report.charts.scales import Axis
 from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.panels.knobs import knob_axis
-from sweeplaw.analysis.report.panels.shades import heat, most_even
+from sweeplaw.analysis.report.panels.shades import heat
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.trials.quantities import counted
 

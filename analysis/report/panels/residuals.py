@@ -8,13 +8,12 @@ from sweeplaw.analysis.fitting.derived.allocation import flops_per_nd, is_surfac
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import Chart
+from sweeplaw.analysis.report.charts.dots import dots_note, drawn_dots
 from sweeplaw.analysis.report.charts.numbers import people, percent, power_of_ten
 from sweeplaw.analysis.report.charts.scales import axis_over
 from sweeplaw.analysis.report.panels.loss import compute_of_rows
 from sweeplaw.analysis.report.panels.shades import fill
 from sweeplaw.trials.quantities import counted
-
-MOST_DOTS = 1500  # runs; of more, this many are drawn, evenly spread over compute
 
 
 def residuals_card(fit: Fit, key: str) -> Card | None:
@@ -25,14 +24,10 @@ def residuals_card(fit: Fit, key: str) -> Card | None:
     compute = compute_of_rows(fit, flops_per_nd(fit)[0])
     n, d = (seen[name] * units.get(name, 1.0) for name in ("N", "D"))
     misses = fit.observations.losses / fit.predict({"N": n, "D": d}) - 1
-    sizes = sorted(set(n.tolist()))
-    drawn = np.argsort(compute, kind="stable")
-    if len(drawn) > MOST_DOTS:
-        drawn = drawn[np.linspace(0, len(drawn) - 1, MOST_DOTS).astype(int)]
+    sizes = {size: rank for rank, size in enumerate(sorted(set(n.tolist())))}
+    drawn = np.argsort(compute, kind="stable")[drawn_dots(len(compute))]
     reach = float(np.abs(misses).max()) or 1e-6
     usual = float(np.sqrt(np.mean(misses**2)))
-
-    part = f" {MOST_DOTS:,} are drawn and in the table." if len(misses) > MOST_DOTS else ""
 
     def draw(width: float) -> str:
         chart = Chart(
@@ -45,7 +40,7 @@ def residuals_card(fit: Fit, key: str) -> Card | None:
         chart.line([compute.min(), compute.max()], [0.0, 0.0], "zero")
         for c, miss, size, tokens in zip(compute[drawn], misses[drawn], n[drawn], d[drawn], strict=True):
             text = f"{people(size)} parameters, {people(tokens)} tokens: {percent(miss)}"
-            chart.dot(c, miss, f"pt {fill(sizes.index(size), len(sizes))}", text, f"n{size:g}")
+            chart.dot(c, miss, f"pt {fill(sizes[size], len(sizes))}", text, f"n{size:g}")
         return chart.svg()
 
     return card(
@@ -54,7 +49,7 @@ def residuals_card(fit: Fit, key: str) -> Card | None:
         "A dot is a run; colour: parameters, dark small, light large.",
         draw,
         f"{counted(len(misses), 'run')}; as a rule: root mean square. A pattern along compute is an error "
-        f"of the form.{part}",
+        f"of the form.{dots_note(len(misses))}",
         f"Residuals of {counted(len(misses), 'run')}, at most {percent(reach)}.",
         sheet(
             ("N", "D", "compute_flops", "residual"), zip(n[drawn], d[drawn], compute[drawn], misses[drawn], strict=True)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
-
-T = TypeVar("T")
 
 STEPS = 8  # colours of the page's ordered scale
 EXCESSES = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05)  # ends of the classes of loss above the best, as shares
@@ -24,13 +21,6 @@ def fill(rank: int, count: int) -> str:
 def heat(excess: float, ends: Sequence[float] = EXCESSES) -> int:
     """Return the class of a loss above the best: 0 for the best, one more for each of the six ``ends`` exceeded."""
     return sum(excess > end for end in ends)
-
-
-def most_even(values: Sequence[T], most: int) -> list[T]:
-    """Return the ordered ``values``, of more than ``most`` this many spread evenly, ends included."""
-    if len(values) <= most:
-        return list(values)
-    return [values[round(k * (len(values) - 1) / (most - 1))] for k in range(most)]
 
 
 def _step(rank: int, count: int) -> int:

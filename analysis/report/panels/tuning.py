@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import Chart
+from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.report.charts.numbers import people, percent
 from sweeplaw.analysis.report.charts.scales import Axis, axis_over
 from sweeplaw.analysis.report.family import Family
 from sweeplaw.analysis.report.findings.best_of import LEAST_SETTINGS
 from sweeplaw.analysis.report.panels.knobs import HEIGHT, MOST_CELLS, TOP, cell_key
-from sweeplaw.analysis.report.panels.shades import fill, most_even, stroke
+from sweeplaw.analysis.report.panels.shades import fill, stroke
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tuning.experiment.experiment import WITHIN, Drawn, PlaceDrawn, TuningExperiment
 from sweeplaw.trials.quantities import counted

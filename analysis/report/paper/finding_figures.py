@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 
 from sweeplaw.analysis.event_times.observations import EventTimes
 from sweeplaw.analysis.event_times.time_law import TimeLaw
+from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.report.charts.scales import FARTHEST
 from sweeplaw.analysis.report.findings.importance import KnobShares
 from sweeplaw.analysis.report.labels import axis_label, loss_label
-from sweeplaw.analysis.report.panels.shades import most_even
 from sweeplaw.analysis.report.paper.figures import current_style, literal, log_axis, shades
 from sweeplaw.analysis.scaling.isoflop_curves import IsoflopCurve, IsoflopCurves
 from sweeplaw.analysis.tables.families import Axes

@@ -70,6 +70,26 @@ def test_every_resample_of_a_bootstrap_is_at_its_own_optimum() -> None:
 
 
 @pytest.mark.heavy
+def test_resamples_of_many_rows_are_at_their_own_optima_too() -> None:
+    """They start at the optimum of all rows, on its own threshold; a fit of the resampled rows starts anywhere."""
+    x = np.tile(X, 60)
+    losses = LAWS["power_asymptote"].predict(LAW, {"x": x}) + 0.01 * np.random.default_rng(5).standard_t(3, len(x))
+    fit = analysis.fit({"x": x, "loss": losses}, "power_asymptote", bootstrap=60, by="row", all_rows=True)
+    assert fit.draws is not None
+    assert len(x) > uncertainty.MANY_ROWS
+    assert fit.draws.converged.all()
+    draw, _ = resampler(fit.observations, Resampling(), 3)
+    weights = draw(60)
+    assert (weights.sum(axis=1) == len(x)).all()
+    assert weights.var(axis=1).mean() == pytest.approx(1 - 1 / len(x), rel=0.02)  # of a multinomial
+    errors = fit.draws.standard_errors
+    for number in (0, 30, 59):
+        rows = np.repeat(np.arange(len(x)), weights[number].astype(int))
+        alone = analysis.fit({"x": x[rows], "loss": losses[rows]}, "power_asymptote", all_rows=True)
+        assert (np.abs(fit.draws.params[number] - alone.theta) < 1e-3 * errors).all()
+
+
+@pytest.mark.heavy
 def test_the_same_seed_gives_the_same_draws() -> None:
     first, second, other = (analysis.fit(noisy(), "power_asymptote", bootstrap=50, seed=seed) for seed in (1, 1, 2))
     assert first.draws is not None and second.draws is not None and other.draws is not None  # noqa: PT018

@@ -11,10 +11,11 @@ import pytest
 
 from sweeplaw.analysis.report.charts.cards import card, sheet
 from sweeplaw.analysis.report.charts.chart import LINE, Chart, apart
+from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.report.charts.numbers import percent
 from sweeplaw.analysis.report.charts.scales import Axis, axis_over
 from sweeplaw.analysis.report.panels.runs import assign_lanes
-from sweeplaw.analysis.report.panels.shades import heat, most_even
+from sweeplaw.analysis.report.panels.shades import heat
 
 
 def test_a_logarithmic_axis_places_values_by_their_logarithm():

@@ -8,8 +8,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.report.panels.knobs import _finding, cell_key, knob_axis, optimum_card, sweep_card
-from sweeplaw.analysis.report.panels.shades import fill, heat, most_even, stroke
+from sweeplaw.analysis.report.panels.shades import fill, heat, stroke
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tuning.cell_settings import KnobOptimum
 
