@@ -106,6 +106,7 @@ class UnshardedWeights:
         self.groups = layout.groups
         sizes = [group.size for group in self.groups]
         self.values, self.gradients = self.flat.split(sizes, dim=1), self.gradient.split(sizes, dim=1)
+        self._gradient_parts = views(self.gradient, layout.slots).values()
 
     def run(self, part: str, layer: Layer, *inputs: Tensor) -> Tensor:
         return layer(self.parameters, *inputs)
@@ -116,7 +117,8 @@ class UnshardedWeights:
         if first:
             torch.cat([part.flatten(1) for part in parts], dim=1, out=self.gradient)
         else:
-            self.gradient.add_(torch.cat([part.flatten(1) for part in parts], dim=1))
+            for whole, part in zip(self._gradient_parts, parts, strict=True):
+                whole.add_(part)
 
     def norms(self) -> Tensor:
         return torch.bmm(self.gradient[:, None], self.gradient[..., None]).flatten().sqrt_()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from sweeplaw.trials.accounting import WEIGHT_PARTS, real_parts
+from sweeplaw.trials.accounting import WEIGHT_PARTS, OperandCopies, real_parts
 from sweeplaw.trials.spec import Knob, Value
 from sweeplaw.trials.training.evaluation.subsets import ALL_OF
 
@@ -32,6 +32,11 @@ OPTIMIZER_KNOBS: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 # Tensors as large as the weights that each keeps; schedule_free copies the weights while it evaluates an average.
 MOMENTS: Mapping[str, int] = MappingProxyType({"adamw": 2, "sgd": 1, "lion": 1, "muon": 2, "schedule_free": 4})
+# Tensors as large as the weights that an update takes for a while (measured), where it is more than one.
+WORKSPACES: Mapping[str, int] = MappingProxyType({"sgd": 2, "muon": 2})
+# What a product of the blocks holds of an operand while it rounds it: in fp4 the operand in the order of either of its
+# dimensions, scaled values, noise, and what rounding takes.
+OPERANDS: Mapping[str, OperandCopies] = MappingProxyType({"fp8": OperandCopies(3, 1), "fp4": OperandCopies(9, 3)})
 TUNING = frozenset().union(*OPTIMIZER_KNOBS.values())
 _OPTIMIZER = "muon: of the hidden matrices, adamw of the rest; schedule_free: AdamW that averages"
 _MOMENTUM = "of sgd and muon; -1: the optimizer's own, .9 and .95"

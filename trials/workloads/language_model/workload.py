@@ -15,7 +15,15 @@ from sweeplaw.trials.record import TRIAL_COLUMNS
 from sweeplaw.trials.spec import Knob, TrialSpec, Value
 from sweeplaw.trials.workload import Context, Event, Trunk
 from sweeplaw.trials.workloads.language_model import short_text, task_columns, training_knobs
-from sweeplaw.trials.workloads.language_model.knobs import KNOBS, METRICS, MOMENTS, REQUESTS, SHAPE
+from sweeplaw.trials.workloads.language_model.knobs import (
+    KNOBS,
+    METRICS,
+    MOMENTS,
+    OPERANDS,
+    REQUESTS,
+    SHAPE,
+    WORKSPACES,
+)
 from sweeplaw.trials.workloads.language_model.resolve import (
     check_weights,
     in_store,
@@ -203,6 +211,8 @@ def _cost(knobs: Mapping[str, Any]) -> Cost:
         members=members,
         bytes_per_value=size,
         moments=MOMENTS[knobs["optimizer"]],
+        workspace=WORKSPACES.get(knobs["optimizer"], 1),
+        operands=OPERANDS.get(knobs["precision"], accounting.PLAIN),
     )
     flops_per_token = accounting.FLOPS_CONVENTIONS[accounting.RECORDED_CONVENTION](shape, knobs["context"])
     return Cost(
@@ -222,4 +232,5 @@ def _cost(knobs: Mapping[str, Any]) -> Cost:
         state_bytes=memory.state,
         gathered_bytes=memory.gathered,
         undivided_bytes=memory.undivided,
+        gradient_bytes=memory.gradients,
     )
