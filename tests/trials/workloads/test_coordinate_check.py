@@ -11,6 +11,7 @@ import pytest
 
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import TrialSpec
+from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.workloads.language_model import LanguageModel, step_profile
 from sweeplaw.trials.workloads.language_model.coordinate_check import CoordinateChange, check_coordinates, slopes
 from sweeplaw.trials.workloads.language_model.step_profile import profile_steps
@@ -79,13 +80,26 @@ def test_the_exponent_is_that_of_a_planted_power() -> None:
     ("widths", "steps", "fault"),
     [
         ((64,), 2, "two or more"),
-        ((48, 64), 2, "base_width = 48 does not divide width = 64"),
+        ((48, 64), 2, r"widths = \[48, 64\] \(accepted: two or more, of which the smallest divides the others\)"),
         ((16, 32), 10**6, "steps = 1000000 of a run of 64"),
     ],
 )
 def test_what_cannot_be_checked_is_refused(widths: tuple[int, ...], steps: int, fault: str) -> None:
     with pytest.raises(InputError, match=fault):
         check_coordinates(MODEL, spec(), widths, steps)
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "sgd"])
+def test_an_optimizer_without_rules_of_mup_is_refused_before_anything_is_trained(
+    optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stack, "advance", lambda *arguments: pytest.fail("it is trained"))
+    with pytest.raises(InputError) as caught:
+        check_coordinates(MODEL, spec(optimizer=optimizer), (48, 64), 2)
+    widths, of_optimizer = caught.value.faults
+    assert "widths = [48, 64]" in widths
+    assert of_optimizer.startswith(f"optimizer = '{optimizer}' (accepted: adamw, lion, schedule_free, ")
+    assert "base_width" not in of_optimizer
 
 
 @pytest.mark.heavy

@@ -18,6 +18,7 @@ from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.workloads.language_model import LanguageModel, shapes
 from sweeplaw.trials.workloads.language_model.data import open_data
 from sweeplaw.trials.workloads.language_model.run import member_group, recipe_of
+from sweeplaw.trials.workloads.language_model.training_knobs import SCALE_INVARIANT
 
 PARAMETRIZATIONS = ("standard", "mup")
 PROBED_WINDOWS = 16
@@ -44,20 +45,34 @@ def check_coordinates(
     """Train the model of this spec at each width under each parametrization, and return how its activations move.
 
     Depth and all settings of training are the spec's; µP has the smallest width as its base. ``watch`` is called with
-    trainings done and in all. Raise InputError.
+    trainings done and in all. Raise InputError with every fault before anything is trained.
     """
-    if len(set(widths)) < 2:
-        raise InputError(f"widths = {list(widths)} (accepted: two or more, of which the smallest divides the others)")
+    if faults := _faults(spec, widths):
+        raise InputError(faults)
+    runs = [
+        _at_width(workload, spec, width, min(widths) if name == "mup" else None)
+        for name in PARAMETRIZATIONS
+        for width in sorted(set(widths))
+    ]
+    if (most := recipe_of(runs[0]).steps) < steps:
+        raise InputError(f"steps = {steps} of a run of {most} (accepted: at most {most})")
     found: list[CoordinateChange] = []
-    runs = [(name, width) for name in PARAMETRIZATIONS for width in sorted(set(widths))]
-    for done, (name, width) in enumerate(runs):
+    for done, own in enumerate(runs):
         watch(done, len(runs))
-        own = _at_width(workload, spec, width, min(widths) if name == "mup" else None)
-        if (most := recipe_of(own).steps) < steps:
-            raise InputError(f"steps = {steps} of a run of {most} (accepted: at most {most})")
         found += _changes(workload, own, steps)
     watch(len(runs), len(runs))
     return found
+
+
+def _faults(spec: TrialSpec, widths: Sequence[int]) -> list[str]:
+    """Return why a model of this spec cannot be compared at these widths."""
+    faults = []
+    if len(set(widths)) < 2 or min(widths) < 1 or any(width % min(widths) for width in widths):
+        faults.append(f"widths = {list(widths)} (accepted: two or more, of which the smallest divides the others)")
+    if spec["optimizer"] not in SCALE_INVARIANT:
+        why = "whose learning rates µP scales, which the check compares with the standard parametrization"
+        faults.append(f"optimizer = {spec['optimizer']!r} (accepted: {', '.join(SCALE_INVARIANT)}, {why})")
+    return faults
 
 
 def slopes(changes: Sequence[CoordinateChange]) -> dict[tuple[str, str], float]:
