@@ -49,6 +49,7 @@ def register_forecast(
     if not at:
         raise InputError("give at least one run to forecast")
     points = _together(at)
+    targets = _targets(found, points)  # refuses what gives other inputs than the law's, which would match any run
     _require_unknown(found.observations, at, table)
     now = dt.datetime.now(dt.UTC)
     forecast = RegisteredForecast(
@@ -56,7 +57,7 @@ def register_forecast(
         registered_by=who or _user(), source=source, law=found.law.name,
         params={name: float(value) for name, value in zip(found.law.names, found.process.params, strict=True)},
         columns=dict(found.observations.columns), units=dict(found.observations.units), where=where,
-        runs=learnt_from(found.observations), targets=_targets(found, points),
+        runs=learnt_from(found.observations), targets=targets,
         assumptions=assumptions(found, points, assume),
         track_record=tuple(one.to_dict() for one in rollouts(found, watch=watch).rollouts),
         warnings=found.warnings, version=metadata.version("sweeplaw"), all_rows=found.observations.rule == ALL,

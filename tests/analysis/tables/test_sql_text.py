@@ -85,6 +85,42 @@ def test_an_expression_of_columns_makes_no_text_of_any_length(text):
         condition(text, pl.Schema(dict.fromkeys("abc", pl.String)))
 
 
+NESTED = "REPLACE(REPLACE(REPLACE(a, 'x', '{x}'), 'x', '{x}'), 'x', '{x}') = b".replace("{x}", 100 * "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("GENERATE_SERIES(1, 1000000000000) IS NULL", "GENERATE_SERIES is not accepted"),
+        ("a IN (range(1, 1000000000000))", "RANGE is not accepted"),
+        ("CONCAT(ARRAY_TO_STRING(ARRAY_AGG(a), ''), a) = b", "ARRAY_AGG is not accepted"),
+        ("STRING_AGG(a, ',') || a = b", "STRING_AGG is not accepted"),
+        ("COLUMNS('.*') IS NULL", "COLUMNS is not accepted"),
+        (NESTED, "more than 1000 times as long"),
+        (f"REPLACE(a, '', '{1001 * 'x'}') = b", "more than 1000 times as long"),
+        (f"REGEXP_REPLACE(REGEXP_REPLACE(a, '.', '{40 * '$0'}'), '.', '{40 * '$0'}') = b", "more than 1000 times"),
+        (f"CONCAT({', '.join(1001 * ['a'])}) = b", "more than 1000 times as long"),
+        (f"CONCAT({', '.join(40 * ['a'])}) || REPLACE(b, 'x', '{40 * 'x'}') = c", "more than 1000 times as long"),
+        ("REPLACE(a, 'x', b) = c", "as texts in single quotes"),
+    ],
+)
+def test_no_value_of_an_expression_is_much_larger_than_the_columns(text, words):
+    """Unlike a query, it is evaluated without limits on time and memory."""
+    with pytest.raises(InputError, match=words):
+        condition(text, pl.Schema(dict.fromkeys("abc", pl.String)))
+
+
+def test_texts_are_joined_and_replaced_within_that_limit():
+    table = pl.DataFrame({"a": ["1.5M", "2,5 K"], "range": ["x", "y"]})
+    millions = condition("REPLACE(REPLACE(a, 'M', '000000'), ',', '.') = '1.5000000'", table.schema)
+    digits = condition(
+        "REGEXP_REPLACE(a, '[^0-9]', '') || '' = '15M' AND CONCAT(a, '-', range) = '1.5M-x'", table.schema
+    )
+    assert table.select(millions.alias("m"), digits.alias("d")).to_dict(as_series=False) == {
+        "m": [True, False], "d": [True, False],
+    }  # fmt: skip
+
+
 def test_a_column_may_have_the_name_of_a_function_or_keyword():
     assert condition('"select" = "lpad"', pl.Schema({"select": pl.String, "lpad": pl.String})) is not None
 

@@ -194,6 +194,18 @@ def test_a_point_that_has_been_run_is_no_forecast():
     assert register_forecast(few, [{"N": 3 * at["N"], "D": at["D"]}], table=runs).intact
 
 
+@pytest.mark.parametrize(
+    ("at", "words"),
+    [({"N": 1e3}, "D"), ({"N": 1e9, "D": 1e10, "U": 1.0}, "'U' is no input"), ({"U": 1.0}, "'U' is no input"),
+     ({"N": 0.0, "D": 1e10}, "N = 0")],
+)  # fmt: skip
+def test_a_point_without_the_inputs_of_the_law_is_refused_for_them_and_not_as_one_that_was_run(at, words):
+    found = forecaster(table(), x={"N": "N", "D": "D"}, y="loss")
+    with pytest.raises(InputError, match=words) as refused:
+        register_forecast(found, [at])
+    assert "has been run" not in str(refused.value)
+
+
 def test_runs_that_the_forecast_was_made_from_are_no_test_of_it(registered):
     made_from = value_text(list(BIG.values()), loss(BIG["N"], BIG["D"]))
     runs = with_run()
