@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -53,30 +53,44 @@ def _learn(law: Law, points: RunPoints, losses: Array, start: Array | None) -> P
 
 
 class _Rows:
-    """The rows of a table in the features of a design, with the sufficient statistics computed so far."""
+    """The rows of a table in the features of a design, with the sufficient statistics computed so far.
+
+    Rows of the same inputs have the same features: they are one point, whose target is their weighted mean.
+    """
 
     def __init__(self, design: ProcessDesign, points: RunPoints, target: Array) -> None:
-        self.design, self.points, self.target = design, points, target
-        self.law = design.law_at(points)
+        first, self.point = _distinct(points)
+        self.design, self.points, self.target = design, points.take(first), target
+        self.law = design.law_at(self.points)
         self._rest: dict[int, Array] = {}
         self._grams: dict[tuple[int, int], Gram] = {}
 
     def rest(self, length: int) -> Array:
-        """Return the features of all but the law: (n, m)."""
+        """Return the features of all but the law at the points: (k, m)."""
         if length not in self._rest:
             self._rest[length] = self.design.rest_at(self.points, self.law, length)[0]
         return self._rest[length]
 
     def weights(self, trend: int) -> Array:
         """Return the weight of each row under a trend of the noise: (n,)."""
-        return np.asarray(self.design.fit.weights * self.design.weights(self.points, trend))
+        return np.asarray(self.design.fit.weights * self.design.weights(self.points, trend)[self.point])
+
+    def means(self, trend: int) -> tuple[Array, Array]:
+        """Return the sum of the weights at each point, and the mean of the target with them: (k,) each."""
+        weights = self.weights(trend)
+        total = np.bincount(self.point, weights)
+        return total, np.bincount(self.point, weights * self.target) / total
 
     def gram(self, settings: ProcessScales) -> Gram:
         """Return the sufficient statistics for settings of one length and trend."""
         length, trend = int(settings.length[0]), int(settings.trend[0])
         if (length, trend) not in self._grams:
-            features = np.concatenate([self.law.jacobian, self.rest(length)], axis=1)
-            self._grams[length, trend] = gram(features, self.target - self.law.value, self.weights(trend))
+            features = np.concatenate([self.rest(length), self.law.jacobian], axis=1)
+            weights, (total, mean) = self.weights(trend), self.means(trend)
+            stats = gram(features, mean - self.law.value, total, len(self.design.sizes.low))
+            stats.matrix[-1, -1] += weights @ (self.target - mean[self.point]) ** 2
+            logs = float(np.sum(np.log(weights)))
+            self._grams[length, trend] = replace(stats, log_weights=logs, rows=len(self.target))
         return self._grams[length, trend]
 
     def evidence(self, settings: ProcessScales) -> Array:
@@ -86,6 +100,14 @@ class _Rows:
             some = settings.take(rows)
             found[rows] = evidences(self.gram(some), self.design.scales(some))
         return np.asarray(found + settings.log_prior)
+
+
+def _distinct(points: RunPoints) -> tuple[Array, Array]:
+    """Return the first row of each combination of inputs, in order (k,), and which of them each row has (n,)."""
+    columns = np.stack([*points.inputs.values(), points.compute])
+    _, first, index = np.unique(columns, axis=1, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[index.ravel()]
 
 
 def _likely(rows: _Rows, best: ProcessScales) -> ProcessScales:
@@ -134,28 +156,41 @@ def _design(fit: RobustFit, points: RunPoints) -> ProcessDesign:
 
 def _relinearise(rows: _Rows, setting: ProcessScales) -> Array:
     """Return the law's coordinates of highest posterior density under one setting, the other parts integrated out."""
-    design, target = rows.design, rows.target
+    design, trend = rows.design, int(setting.trend[0])
+    weights, target = rows.means(trend)
     bound = design.fit.mean.bind(rows.points.inputs)
-    law = bound.mean.prior.size
     scales = design.scales(setting)[0]
-    rest = rows.rest(int(setting.length[0])) * scales[law:]
-    weights = rows.weights(int(setting.trend[0]))
-    inner = np.linalg.inv(np.linalg.cholesky(np.eye(rest.shape[1]) + rest.T @ (weights[:, None] * rest)))
-    half = inner @ (rest.T * weights)
-
-    def whiten(columns: Array) -> Array:  # X -> R^-1 X, by the Woodbury identity
-        return np.asarray((weights * columns.T).T - half.T @ (half @ columns))
+    rest, law = np.split(scales, [-bound.mean.prior.size])
+    whiten = _whitener(rows.rest(int(setting.length[0])) * rest, weights, len(design.sizes.low))
 
     def objective(at: Array) -> tuple[float, Array]:
         residual = target - bound.value(at)
-        total = float(residual @ whiten(residual) + np.sum(((at - bound.mean.prior) / scales[:law]) ** 2))
+        total = float(residual @ whiten(residual) + np.sum(((at - bound.mean.prior) / law) ** 2))
         return total, residual
 
     def step(at: Array, residual: Array, damping: float) -> Array:
         jacobian = bound.derivatives(at)[1]
-        precision = scales[:law] ** -2
+        precision = law**-2
         matrix = jacobian.T @ whiten(jacobian)
-        matrix[np.diag_indices(law)] += precision + damping * np.diag(matrix)
+        matrix[np.diag_indices(law.size)] += precision + damping * np.diag(matrix)
         return np.linalg.solve(matrix, jacobian.T @ whiten(residual) + precision * (bound.mean.prior - at))
 
     return descend(bound.mean, design.theta, objective, step, GAUSS_NEWTON_STEPS)
+
+
+def _whitener(features: Array, weights: Array, groups: int) -> Callable[[Array], Array]:
+    """Return the product with the inverse covariance of rows of these weights (n,) that have random ``features``
+    (n, m), the first of them indicators of ``groups``: X (n,) or (n, c) to R^-1 X, by the Woodbury identity.
+    """
+    indicators, others = features[:, :groups], features[:, groups:]
+    shared = 1.0 + weights @ indicators**2
+
+    def within(columns: Array) -> Array:  # the others left out
+        weighted = (weights * columns.T).T
+        means = ((indicators.T @ weighted).T / shared).T
+        return np.asarray(weighted - (weights * (indicators @ means).T).T)
+
+    prepared = within(others)
+    inner = np.linalg.inv(np.linalg.cholesky(np.eye(others.shape[1]) + others.T @ prepared))
+    half = inner @ prepared.T
+    return lambda columns: np.asarray(within(columns) - half.T @ (half @ columns))

@@ -85,18 +85,24 @@ class ProcessDesign:
         return LawAt(value + jacobian @ (bound.mean.prior - self.theta), jacobian, scale)
 
     def rest_at(self, points: RunPoints, law: LawAt, length: int) -> tuple[Array, Array]:
-        """Return the features of all but the law at points (n, m), and the variances they leave, by part (3, n)."""
+        """Return the features of all but the law at points (n, m), and the variances they leave, by part (3, n).
+
+        The first are the indicators of the sizes, of which every run is in one at most.
+        """
         features, left = self.smooths[length].at(points.logs)
         sizes, alone = self.sizes.at(points.size)
         budgets, lone = self.budgets.at(np.log(points.compute))
-        columns = np.concatenate([law.scale[:, None] * features, sizes, budgets], axis=1)
+        columns = np.concatenate([sizes, law.scale[:, None] * features, budgets], axis=1)
         return columns, np.stack([law.scale**2 * left, alone, lone])
 
     def scales(self, settings: ProcessScales) -> Array:
-        """Return the prior standard deviation of each feature at each setting of one length: (k, m)."""
-        ranks = [len(self.smooths[settings.length[0]].pivots), len(self.sizes.low), len(self.budgets.low)]
+        """Return the prior standard deviation of each feature at each setting of one length: (k, m).
+
+        The features are those of `rest_at`, then the derivatives of the law.
+        """
+        ranks = [len(self.sizes.low), len(self.smooths[settings.length[0]].pivots), len(self.budgets.low)]
         law = np.tile(self.fit.mean.spread / self.fit.scale, (len(settings.values), 1))
-        return np.concatenate([law, np.repeat(settings.scales, ranks, axis=1)], axis=1)
+        return np.concatenate([np.repeat(settings.scales[:, [1, 0, 2]], ranks, axis=1), law], axis=1)
 
     def weights(self, points: RunPoints, trend: int) -> Array:
         """Return the inverse variance of the noise at points, relative to that at the centre of the rows.
@@ -124,7 +130,7 @@ class Part:
 
         ``noise`` (n,) is the variance of a run's own, in units of that at the centre of the rows.
         """
-        features = np.concatenate([law.jacobian, rest[0]], axis=1)
+        features = np.concatenate([rest[0], law.jacobian], axis=1)
         own = self.settings.scales**2 @ rest[1] + noise
         variance = np.array([self.posterior.variance(features, at) for at in range(len(own))])
         centre = np.asarray(law.value + self.posterior.mean @ features.T)

@@ -91,7 +91,7 @@ def test_the_law_is_made_linear_where_it_is_likeliest_with_the_other_parts_integ
     assert np.abs(design.theta - fit.theta).max() > 1e-3, "the robust fit of the law alone is another point"
     rows = _Rows(design, points, target)
     bound = fit.mean.bind(points.inputs)
-    scales = design.scales(START)[0][: fit.theta.size]
+    scales = design.scales(START)[0][-fit.theta.size :]
     smooth = rows.law.scale[:, None] * kernel(points.logs, points.logs, LENGTHS[0]) * rows.law.scale
     covariance = np.diag(1 / rows.weights(0)) + START.scales[0, 0] ** 2 * smooth
 

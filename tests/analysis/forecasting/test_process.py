@@ -8,12 +8,13 @@ from scipy.special import stdtr
 from scipy.stats import multivariate_t
 
 from sweeplaw.analysis.fitting.noise.smooth import kernel, smooth
+from sweeplaw.analysis.forecasting.process import mixture
 from sweeplaw.analysis.forecasting.process.learning import learn
 from sweeplaw.analysis.forecasting.process.mean import Mean, mean_of, role
 from sweeplaw.analysis.forecasting.process.mixture import quantiles
 from sweeplaw.analysis.forecasting.process.offsets import groups
 from sweeplaw.analysis.forecasting.process.process import Process, RunPoints
-from sweeplaw.analysis.forecasting.process.regression import FREEDOM, NOISE, evidences, gram
+from sweeplaw.analysis.forecasting.process.regression import FREEDOM, NOISE, evidences, gram, posterior
 from sweeplaw.analysis.forecasting.process.robust import robust_fit
 from sweeplaw.analysis.forecasting.process.settings import LENGTHS, TREND
 from sweeplaw.analysis.laws.catalog import LAWS
@@ -169,6 +170,22 @@ def test_the_evidence_is_that_of_the_multivariate_t() -> None:
     np.testing.assert_allclose(np.diff(found), np.diff(exact), rtol=1e-9)
 
 
+def test_groups_are_eliminated_as_if_they_were_any_other_feature() -> None:
+    rng = np.random.default_rng(1)
+    indicators = np.eye(6)[rng.integers(0, 6, 40)] * (rng.uniform(size=(40, 1)) < 0.8)  # some rows are in no group
+    features = np.column_stack([indicators, rng.normal(size=(40, 5))])
+    target, weights = 0.01 * rng.normal(size=40), rng.uniform(0.3, 1, 40)
+    scales = np.abs(rng.normal(size=(4, 11)))
+    scales[1, :6] = 0.0
+    plain, grouped = gram(features, target, weights), gram(features, target, weights, 6)
+    np.testing.assert_allclose(evidences(grouped, scales), evidences(plain, scales), rtol=1e-12)
+    one, other = posterior(plain, scales), posterior(grouped, scales)
+    np.testing.assert_allclose(other.mean, one.mean, rtol=1e-10, atol=1e-15)
+    np.testing.assert_allclose(other.noise, one.noise, rtol=1e-12)
+    for index in range(4):
+        np.testing.assert_allclose(other.variance(features, index), one.variance(features, index), rtol=1e-10)
+
+
 def test_quantiles_of_a_mixture_have_their_probability() -> None:
     weights, centres, scales = (
         np.array([0.2, 0.8]),
@@ -178,6 +195,28 @@ def test_quantiles_of_a_mixture_have_their_probability() -> None:
     for level in (0.025, 0.5, 0.9):
         at = quantiles(level, weights, centres, scales, 7.0)
         np.testing.assert_allclose(weights @ stdtr(7.0, (at - centres) / scales), level, rtol=1e-9)
+
+
+@pytest.mark.parametrize("freedom", [4.0, 2004.0])
+@pytest.mark.parametrize("apart", [0.1, 3.0, 40.0])  # scales: nearly one normal, several humps, humps with gaps
+def test_quantiles_of_mixtures_of_any_shape_are_found_in_few_steps(
+    freedom: float, apart: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    weights, scales = rng.dirichlet(np.full(9, 0.5)), np.exp(0.5 * rng.normal(size=(9, 60)))
+    centres = apart * rng.normal(size=(9, 60))
+    looked: list[int] = []
+
+    def counted(freedom: float, unit: np.ndarray) -> np.ndarray:
+        looked.append(unit.shape[1])
+        return np.asarray(stdtr(freedom, unit))
+
+    monkeypatch.setattr(mixture, "stdtr", counted)
+    for level in (0.001, 0.025, 0.5, 0.9, 0.999):
+        at = mixture.quantiles(level, weights, centres, scales, freedom)
+        np.testing.assert_allclose(weights @ stdtr(freedom, (at - centres) / scales), level, rtol=1e-8)
+    if apart < 1:
+        assert sum(looked) / (5 * 60) < 6
 
 
 def dense(process: Process, known: RunPoints, losses: np.ndarray, ahead: RunPoints) -> tuple[np.ndarray, np.ndarray]:
