@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.noise.clustered import jacobian, spread
 from sweeplaw.analysis.fitting.noise.misfit import AMPLITUDES, restricted_likelihood
 from sweeplaw.analysis.fitting.noise.noise import MAX_ROWS, find_noise
+from sweeplaw.analysis.fitting.noise.random_effects import drawer
 from sweeplaw.analysis.fitting.noise.weights import inverse_variances
 from sweeplaw.analysis.fitting.profiles import profile
 from sweeplaw.analysis.fitting.resampling import Resampling
@@ -330,3 +332,21 @@ def test_a_misfit_is_seen_in_about_a_quarter_of_the_tables_that_have_none() -> N
     seen = [one.noise.misfit is not None for one in fits("gaussian", 80)]
     assert 0.12 <= np.mean(seen) <= 0.45
     assert all(one.noise.misfit is None for one in fits("gaussian", 5, "row"))
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("space", ["log", "raw"])
+def test_random_effects_are_as_large_as_the_residuals_in_the_space_of_the_objective(space: str) -> None:
+    points = {name: np.tile(column[::3], 4) for name, column in design().items()}
+    node = np.repeat(np.arange(4), 32)
+    rng = np.random.default_rng(2)
+    noise = 0.01 * rng.normal(size=4)[node] + 0.002 * rng.normal(size=128)
+    truth = LAWS["additive"].predict(TRUTH, points)
+    loss = truth * np.exp(noise) if space == "log" else truth + noise
+    fit = fit_of({**points, "loss": loss, "node": node}, bootstrap=8, by="node", space=space)
+    assert fit.draws is not None
+    assert fit.draws.by == "random node effects"
+    drawn = drawer(fit.setup, fit.solution.theta, replace(fit.noise, relative=None), 0)(400)
+    predicted = fit.predict(points)
+    errors = np.log(drawn / predicted) if space == "log" else drawn - predicted
+    assert np.median(np.abs(errors)) == pytest.approx(np.median(np.abs(noise)), rel=0.4)

@@ -249,3 +249,10 @@ def test_a_curve_says_where_it_ends_and_has_no_more_points_than_can_be_seen() ->
     assert trial_page.curve_card(view(1201, val_loss=[1.0] * 1201)).caption == "600 points."  # type: ignore[union-attr]
     for none in (view(0), view(2, val_loss=[1.0, 2.0]), view(3, val_loss=[1.0, float("nan"), 2.0]), view(5)):
         assert trial_page.curve_card(none) is None
+
+
+@pytest.mark.parametrize(("points", "dots"), [(61, 60), (62, 0)])  # step 0 has none
+def test_the_points_of_a_curve_are_marked_up_to_sixty(points: int, dots: int) -> None:
+    found = trial_page.curve_card(view(points, val_loss=[9.0 - 0.1 * step for step in range(points)]))
+    assert found is not None
+    assert found.drawings[0].count("<circle") == dots

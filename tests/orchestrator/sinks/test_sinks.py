@@ -21,7 +21,7 @@ from sweeplaw.orchestrator.launch.launch import Launched, launch
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.schedule import inline
-from sweeplaw.orchestrator.sinks import Sink, SinkTarget, targets
+from sweeplaw.orchestrator.sinks import Sink, SinkTarget, by_trial, targets
 from sweeplaw.orchestrator.sinks.by_trial import TrialAssembler
 from sweeplaw.orchestrator.sinks.feed import Feed, open_feeds
 from sweeplaw.orchestrator.sinks.mlflow import MLflow
@@ -279,3 +279,11 @@ def test_wandb_writes_one_offline_run_per_trial(tmp_path, monkeypatch):
     assert len(runs) == 4
     expected = final_losses(tmp_path / "s")
     assert all(any(trial.encode() in path.read_bytes() for path in runs) for trial in expected)
+
+
+def test_the_points_of_trials_that_never_end_are_dropped_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_trial, "OPEN_TRIALS", 2)
+    assembler, trial = TrialAssembler(), record(1).spec.trial_id
+    assert list(assembler.add([CurvePoint("dead", 1), CurvePoint(trial, 1), CurvePoint("open", 1)])) == []
+    ((_, points),) = assembler.add([record(1)])
+    assert [point.trial_id for point in points] == [trial]

@@ -210,3 +210,13 @@ def test_an_error_of_the_system_names_the_whole_path(tmp_path):
     with pytest.raises(FileExistsError) as taken:
         confined.open_file(str(tmp_path), "taken.json", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     assert taken.value.filename == f"{tmp_path}/taken.json"
+
+
+def test_odd_entries_are_named_if_they_are_visible_and_of_the_kind_that_is_read(tmp_path: Path) -> None:
+    for name in ("a.jsonl", ".b.jsonl", "c.txt", ".d.txt"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "e.jsonl").write_text("")
+    tmp_path.joinpath("folder").mkdir()
+    found = confined.irregular(str(tmp_path.parent), tmp_path.name, (".jsonl",))
+    assert [line.split(" is not read: it is ")[0] for line in found] == [f"{tmp_path.name}/a.jsonl"]
+    assert found[0].endswith("it is a FIFO, not a regular file")

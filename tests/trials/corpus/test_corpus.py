@@ -253,3 +253,12 @@ def test_seeds_see_the_same_windows_in_another_order() -> None:
     one, other = orders
     assert not np.array_equal(one, other)
     assert np.array_equal(np.sort(one[:, 0]), np.sort(other[:, 0]))
+
+
+def test_two_stars_match_files_of_every_folder_below(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "a", tmp_path / "a" / "b"):
+        folder.mkdir(exist_ok=True)
+        (folder / "part.txt").write_text(f"text of {folder.name} " * 200)
+    corpus = open_corpus(f"text:{tmp_path}/**/*.txt", "bytes")
+    held = corpus.train.tokens.tobytes() + corpus.validation.tokens.tobytes()
+    assert all(f"text of {name}".encode() in held for name in (tmp_path.name, "a", "b"))

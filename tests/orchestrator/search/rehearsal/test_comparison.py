@@ -267,3 +267,12 @@ def test_searches_that_cannot_take_part_are_refused_together() -> None:
     few = space_of(planted().filter((pl.col("N") == 2.0**20) & (pl.col("D") == 2.0**26)))
     with pytest.raises(InputError, match="1 cell over 2 axes"):
         contestants(few, ["law"])
+
+
+def test_only_samplers_of_optuna_begin_anew_at_each_share() -> None:
+    """Their number of random trials depends on the share; the runs of any other search continue."""
+    runs = planted(noise=0.0)
+    entered = contestants(space_of(runs), ["law", "random", "tpe", "cmaes", "local"])
+    assert {one.name: one.anew for one in entered} == {
+        "law": False, "random": False, "tpe": True, "cmaes": True, "local": False,
+    }  # fmt: skip

@@ -96,3 +96,12 @@ def test_the_cost_counts_pairs_and_parameters() -> None:
     assert (cost.tokens, cost.unique_tokens, cost.epochs) == (600, 60, 10.0)
     assert cost.flops == 6.0 * cost.params * 600
     assert cost_of(modulus=11, width=8, train_fraction=0.5, steps=30).batch_tokens == 60
+
+
+def test_pairs_are_in_the_order_of_their_first_operands() -> None:
+    """Seeds pick pairs by number, so the order is part of what a seed means."""
+    first, second, answers = (part.tolist() for part in arithmetic.results("subtraction", 3))
+    assert first == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert second == [0, 1, 2] * 3
+    assert answers == [0, 2, 1, 1, 0, 2, 2, 1, 0]
+    assert [part.tolist() for part in arithmetic.results("division", 3)[:2]] == [[0, 0, 1, 1, 2, 2], [1, 2] * 3]
