@@ -57,9 +57,11 @@ class Signals:
         """Handle signals in the block."""
         numbers = [number for number in _NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._handle) for number in (*numbers, signal.SIGALRM)}
+        _handled.update(before)
         try:
             yield
         finally:
+            _handled.clear()
             signal.alarm(0)
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -98,6 +100,21 @@ class Signals:
 
         self.launch_state.drain(EarlyEnd("preempted", f"received {signal.Signals(number).name}"))
         return True
+
+
+_handled = set[int]()  # signals that end the launch of this process
+
+
+def _end_by_default() -> None:
+    """Let these signals end a process that the code of an inline trial has forked, such as one of a `multiprocessing`
+    pool, which waits for its processes to end.
+    """
+    for number in _handled:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    _handled.clear()
+
+
+os.register_at_fork(after_in_child=_end_by_default)
 
 
 def _leave(number: int) -> None:

@@ -167,6 +167,43 @@ def test_an_interrupt_does_not_wait_for_checkpoints() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
+FORKED = """
+import os, signal, threading, time
+from sweeplaw.orchestrator.cli.shared.signals import Signals
+from sweeplaw.orchestrator.launch.state import LaunchState
+
+def forked():
+    child = os.fork()
+    if not child:
+        threading.Event().wait()  # as a worker of a pool waits for its next task
+    time.sleep(0.1)
+    os.kill(child, {number})
+    ended.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+ended, handling = [], Signals()
+with handling.handled():
+    handling.launch_state = LaunchState()
+    handling.launch_state.begin(todo=1, slots=1)
+    thread = threading.Thread(target=forked)  # that of a trial
+    thread.start()
+    thread.join()
+    before = handling.launch_state.end
+    os.kill(os.getpid(), signal.SIGTERM)
+    while handling.launch_state.end is None: time.sleep(0.01)
+print(ended[0], before)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.heavy
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -15), (signal.SIGHUP, -1)])
+def test_a_signal_ends_a_process_that_a_trial_has_forked_and_still_drains_the_launch(number: int, code: int) -> None:
+    """As a pool of `multiprocessing` does with its processes, before it waits for their end."""
+    command = [sys.executable, "-W", "ignore", "-c", FORKED.replace("{number}", str(int(number)))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{code} None\n"), done.stderr
+
+
 def test_an_ignored_signal_stays_ignored() -> None:
     """As `nohup` and a shell's background jobs ask for."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
