@@ -52,6 +52,11 @@ def event_times(frame: pl.DataFrame, time: str, censored: str, inputs: Sequence[
         f"column {name!r} is {kind} (accepted: numbers)" for name in names if _is_other(kind := frame.schema[name])
     ]
     faults += [f"--x {name} is given twice (accepted: once)" for name in sorted({*inputs}) if inputs.count(name) > 1]
+    if time == censored:
+        faults.append(f"--censored {censored} is the column of the times too (accepted: another column)")
+    faults += [
+        f"--x {name} is a column of the times (accepted: another column)" for name in {time, censored} & {*inputs}
+    ]
     if not inputs:
         faults.append("no input is given (accepted: --x COLUMN, one or several)")
     if faults:

@@ -15,6 +15,7 @@ from sweeplaw.analysis.fitting.checks import Dropped, Observations, data_warning
 from sweeplaw.analysis.fitting.selection import Selection, select
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.tables.roles.budgets import TOKENS, budget_note, with_planned_tokens
+from sweeplaw.analysis.tables.runs import LARGEST
 from sweeplaw.analysis.tables.sources import rows as rows_of
 from sweeplaw.analysis.tables.sql.expressions import ALIASES, condition, some_columns
 from sweeplaw.analysis.tables.sql.numbers import columns_read, numbers_of
@@ -33,7 +34,6 @@ STORE_COLUMNS = {
     "loss": "val_loss",
 }
 MAX_ROW_NUMBERS = 1000  # kept for each reason; the count is always exact
-LARGEST = 1e100  # of a number in a fit, and 1 / LARGEST the smallest: squares and products of two then stay finite
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,8 @@ def _score_law(
         if missing:
             remarks.append(f"{knob} needs {', '.join(missing)}, which the table lacks")
             continue
-        value = law.predict[knob](point)
+        with np.errstate(all="ignore"):  # a law has no value at sizes that no model has
+            value = law.predict[knob](point)
         predicted[:, table.knobs.index(knob)] = np.log(np.where(value > 0, value, np.nan))
         point[knob] = value
     covered = np.isfinite(predicted).any(axis=0)
@@ -183,7 +184,8 @@ def _point(law: PublishedLaw, frame: pl.DataFrame, table: CellTable) -> tuple[di
     if flops is not None:
         point["C"] = flops
     elif "N" in point and "D" in point:
-        point["C"] = 6 * point["N"] * point["D"]
+        with np.errstate(over="ignore"):
+            point["C"] = 6 * point["N"] * point["D"]
         if any("C" in needs for needs in law.needs.values()):
             remarks.append("C is 6 N D")
     return point, remarks

@@ -13,6 +13,7 @@ from sweeplaw.analysis.recipes.pairs import Pairs, level_frames, match, same_uni
 from sweeplaw.analysis.recipes.power import POWER, detectable, half_width, holm, p_value, runs_needed
 from sweeplaw.analysis.recipes.speedup import SpeedUp, speed_up
 from sweeplaw.analysis.tables.display import Card, Shown, finite
+from sweeplaw.analysis.tables.runs import computable
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.analysis.tables.sql.expressions import check_columns, condition
 from sweeplaw.trials.errors import InputError
@@ -159,6 +160,7 @@ def _losses(source: Any, y: str, where: str | None) -> tuple[pl.DataFrame, Any, 
     read = rows(source)
     frame = read.frame if where is None else read.frame.filter(condition(where, read.frame.schema))
     check_columns(frame, [y], numbers=[y])
+    frame = computable(frame, y)
     measured = frame.filter(pl.col(y).cast(pl.Float64).is_finite())
     if measured.is_empty():
         raise InputError(f"no run of {_name(source, 'the table')} has a finite {y}")

@@ -12,6 +12,7 @@ from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.roles.families import name_of, split
 from sweeplaw.analysis.tables.roles.roles import sweeps_note
+from sweeplaw.analysis.tables.runs import LARGEST
 from sweeplaw.analysis.tuning.points import BestPoints, best_points
 from sweeplaw.analysis.tuning.repeats import LOG_VARIANCE, SEED_STD, SEEDS, settings
 
@@ -50,8 +51,12 @@ def drawn_lines(family: Family, held: str) -> list[Any]:
 
 
 def families(trials: pl.DataFrame, by: Axes) -> list[Family]:
-    """Return the families in the order of their values. Rows without N, D or a positive finite loss are in none."""
+    """Return the families in the order of their values. Rows without N, D or a positive finite loss are in none.
+
+    Nor are those whose N or D is too large to calculate with.
+    """
     usable = trials.drop_nulls([by.n, by.d, by.loss]).filter(pl.col(by.loss).is_finite() & (pl.col(by.loss) > 0))
+    usable = usable.filter(pl.col(name).cast(pl.Float64).abs() <= LARGEST for name in (by.n, by.d))
     return [_family(values, part, by) for values, part in split(usable, by.families)]
 
 

@@ -12,6 +12,7 @@ from sweeplaw.analysis.report.family import Family, families
 from sweeplaw.analysis.tables.families import Axes, axes, n_note
 from sweeplaw.analysis.tables.roles.budgets import budget_note, with_planned_tokens
 from sweeplaw.analysis.tables.roles.families import family_key
+from sweeplaw.analysis.tables.runs import computable
 from sweeplaw.analysis.tables.sql.expressions import check_columns, condition, parse
 from sweeplaw.analysis.tables.tables import Tables, keep, load
 from sweeplaw.trials.errors import InputError
@@ -52,6 +53,7 @@ def read_families(
     rows = whole.trials if where is None else whole.trials.filter(condition(where, whole.trials.collect_schema()))
     known, planned = with_planned_tokens(rows.collect())
     everything = _with_expressions(known, [*(x or {}).values(), loss])
+    everything = computable(everything, loss) if loss in everything.columns else everything
     trials = everything.filter(pl.col("state") == "completed") if "state" in everything.columns else everything
     if not trials.height and unfinished and (everything.height or tables.launches) and not tables.faults:
         return FamiliesRead(whole, tables, everything, Axes(*_USUAL, loss, (), ()), [], "")

@@ -14,6 +14,7 @@ from sweeplaw.trials.errors import InputError, shown
 
 TIMESCALE = "tau"  # AdamW timescale in passes over the data, B/(lr wd D) (Wang and Aitchison, arXiv 2405.13698)
 TIMESCALE_PARTS = ("batch_tokens", "lr", "weight_decay", "tokens")
+LARGEST = 1e50  # of a number in a fit, and 1 / LARGEST the smallest: fourth powers and products then stay finite
 
 
 def read_runs(
@@ -53,7 +54,8 @@ def prepare(
 
     N, D and C are taken from a store's columns if the table has none of that name, D as `roles.budgets.planned_tokens`;
     ``derived`` are SQL expressions of columns by name; ``tau`` is computed if it is among ``names``. The loss of a row
-    whose `state` is not completed is null. Raise InputError naming every missing column.
+    whose `state` is not completed is null, as is one that `computable` leaves out. Raise InputError naming every column
+    that is missing.
     """
     if {"D", TOKENS} & set(names):  # runs that differ by their last partial batch are of one cell
         frame = with_planned_tokens(frame)[0]
@@ -74,4 +76,13 @@ def prepare(
         frame = frame.with_columns(pl.when(pl.col("state").fill_null("completed") == "completed").then(pl.col(y)))
     if frame.is_empty():
         raise InputError("no completed run: the table has no rows left")
-    return frame
+    return computable(frame, y)
+
+
+def computable(frame: pl.DataFrame, y: str) -> pl.DataFrame:
+    """Return the frame with null for the losses ``y`` that are too large or too small to calculate with."""
+    if not frame.schema[y].is_float():
+        return frame
+    size = pl.col(y).abs()
+    kept = size.is_between(1 / LARGEST, LARGEST) | (size == 0) | size.is_infinite() | size.is_nan()
+    return frame.with_columns(pl.when(kept).then(pl.col(y)).alias(y))

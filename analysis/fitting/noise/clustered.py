@@ -115,6 +115,8 @@ def _scores(setup: Setup, theta: Array, relative: Array | None) -> tuple[Array, 
     reach = delta / relative
     share = np.searchsorted(size, np.maximum(reach, width), side="right") / len(size)
     sharpness = share * np.minimum(reach / max(width, 1e-300), 1.0)
+    if not sharpness.any():  # no residual is within any threshold
+        return psi, np.ones(len(psi))
     return psi, np.maximum(sharpness / sharpness.mean(), 1e-6)
 
 

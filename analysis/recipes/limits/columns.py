@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from sweeplaw.analysis.recipes.limits.noise import LARGEST
+from sweeplaw.analysis.tables.runs import computable
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.analysis.tables.sql.expressions import check_columns, condition, parse
 from sweeplaw.trials.errors import InputError, gathered, nearest
@@ -124,7 +125,7 @@ def _part(
     if columns.get("validation") != NONE:
         found = found.with_columns(pl.coalesce("validation", "held_out").alias("validation"))
     kept = found.filter(pl.col(role).is_not_null() & pl.col(role).is_not_nan() for role in REQUIRED)
-    kept = kept.filter(pl.col("loss").is_finite()).drop("held_out")
+    kept = computable(kept, "loss").filter(pl.col("loss").is_finite()).drop("held_out")
     without = found.height - kept.height
     notes = (f"{counted(without, 'row')} without {', '.join(REQUIRED)} or a finite loss left out",) if without else ()
     _check_values(kept, notes)
@@ -253,8 +254,8 @@ def _check_values(frame: pl.DataFrame, notes: Sequence[str]) -> None:
     k, error, positive = pl.col("K"), pl.col("error"), "a positive number"
     odd = {
         "loss": (pl.col("loss") <= 0, positive),
-        "N": (pl.col("N") <= 0, f"{positive}, or inf for a limit"),
-        "U": ((pl.col("U") <= 0) | pl.col("U").is_infinite(), positive),
+        "N": ((pl.col("N") <= 0) | _beyond("N"), f"{positive} up to {LARGEST:g}, or inf for a limit"),
+        "U": ((pl.col("U") <= 0) | pl.col("U").is_infinite() | _beyond("U"), f"{positive} up to {LARGEST:g}"),
         "K": ((k < 1) | (k.is_finite() & (k != k.floor())), "a whole number, 1 or more, or inf for a limit"),
         "error": ((error < 0) | ((error > LARGEST) & error.is_not_nan()), f"a standard error, 0 to {LARGEST:g}"),
         **{role: (pl.col(role) < 0, "0 or more") for role in COUNTS},
@@ -267,6 +268,11 @@ def _check_values(frame: pl.DataFrame, notes: Sequence[str]) -> None:
         faults += [f"{role} = {values} in {counted(rows_.len(), 'row')} (accepted: {accepted})"] * (rows_.len() > 0)
     if faults:
         raise InputError(faults, hints=notes)
+
+
+def _beyond(role: str) -> pl.Expr:
+    """Return whether a number is finite and too large to calculate with."""
+    return pl.col(role).is_finite() & (pl.col(role) > LARGEST)
 
 
 def _refuse_other_sets(frame: pl.DataFrame) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 Array = np.ndarray
 
-LARGEST = 1e150  # standard deviation whose square is a finite number
+LARGEST = 1e150  # number whose square is finite
 LEAST_MEMBERS = 3  # for the error of a mean over subsets by their effects
 UNLIKELY = 0.01  # chance of residuals as large as found, below which the errors do not explain them
 

@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.fitting.fitted_law import Fit
-from sweeplaw.analysis.report.family import Family
+from sweeplaw.analysis.report.family import Family, drawn_lines
 from sweeplaw.analysis.report.labels import AXES, axis_label, loss_label
 from sweeplaw.analysis.tables.families import Axes
 from sweeplaw.analysis.tables.units import labelled
@@ -102,8 +102,7 @@ def loss_curves(
     held = by.d if along == by.n else by.n
     with rc_context(current_style()):
         figure, panel = _panel()
-        values = sorted(family.best[held].unique().to_list())
-        shown = values if len(values) <= 8 else [values[round(i)] for i in np.linspace(0, len(values) - 1, 8)]
+        shown = drawn_lines(family, held)
         for colour, value in zip(shades(len(shown)), shown, strict=True):
             line = family.best.filter(pl.col(held) == value).sort(along)
             label = f"{'D' if held == by.d else 'N'} = {short(value)}"
