@@ -171,6 +171,37 @@ def test_what_a_trial_changes_for_the_process_is_restored_before_the_next(run: R
 
 
 @pytest.mark.heavy
+@pytest.mark.process
+@pytest.mark.parametrize("loop", ["os.closerange(0, 65536)", "[close(number) for number in range(0, 65536)]"])
+def test_what_the_process_had_open_is_closed_by_no_trial_as_a_daemon_closes_it(
+    run: Run, tmp_path: Path, loop: str
+) -> None:
+    source = f"""
+import contextlib, os
+def close(number):
+    with contextlib.suppress(OSError): os.close(number)
+def is_open(number):
+    try: os.fstat(number)
+    except OSError: return False
+    return True
+def f(config):
+    own = os.open("/dev/null", os.O_RDONLY)
+    if not (child := os.fork()):
+        {loop}
+        os._exit(is_open(NUMBER))
+    left = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    {loop}
+    return {{"val_loss": 1.0, "own": is_open(own), "left": left}}
+"""
+    with (tmp_path / "of the driver").open("w") as file:
+        (record,) = run(source.replace("NUMBER", str(file.fileno())))
+        file.write("still open")
+    assert record.outcome.state == "completed", record.outcome.message
+    assert {name: record.outcome.metrics[name] for name in ("own", "left")} == {"own": 0.0, "left": 0.0}
+    assert (tmp_path / "of the driver").read_text() == "still open"
+
+
+@pytest.mark.heavy
 def test_the_types_and_modes_of_torch_are_restored_and_it_is_seeded(run: Run) -> None:
     source = """
 import torch
