@@ -133,9 +133,14 @@ def f(config):
 CHANGES = """
 import gc, locale, os, random, signal, sys, threading, time
 import numpy
+def umask():
+    if sys.platform != "linux": return 0
+    with open("/proc/self/status") as status:
+        return next(line for line in status if line.startswith("Umask"))
 def state():
     return {
         "folder": os.getcwd(),
+        "umask": umask(),
         "environment": os.environ.get("FOREIGN", ""),
         "locale": locale.setlocale(locale.LC_ALL),
         "errors": str(numpy.geterr()),
@@ -149,6 +154,7 @@ def state():
     }
 def change():
     os.chdir("/"); os.environ["FOREIGN"] = "1"
+    if sys.platform == "linux": os.umask(0o777)
     locale.setlocale(locale.LC_ALL, "C.UTF-8"); numpy.seterr(all="ignore")
     sys.settrace(lambda *a: None); threading.settrace(lambda *a: None); sys.setrecursionlimit(10_000); gc.disable()
     signal.setitimer(signal.ITIMER_REAL, 60); signal.setitimer(signal.ITIMER_PROF, 60)

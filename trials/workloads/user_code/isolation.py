@@ -2,12 +2,12 @@
 
 Restored: working directory, environment, locale, standard streams with their methods and descriptors, timers, the
 tracer of new threads, hooks for errors that nobody handles, recursion limit, garbage collection, torch's default type
-and number of threads. The generators of `random`, NumPy and torch start from the trial's id, so that a function without
-a seed of its own is reproducible. Processes that the trial's threads have left behind are killed, and on Linux so are
-daemons.
+and number of threads, and on Linux the umask. The generators of `random`, NumPy and torch start from the trial's id, so
+that a function without a seed of its own is reproducible. Processes that the trial's threads have left behind are
+killed, and on Linux so are daemons.
 
-Not isolated: modules and their variables, `sys.path`, files, memory, resource limits, the umask, and threads left
-behind. Signal handlers cannot be set, because only the main thread may set them.
+Not isolated: modules and their variables, `sys.path`, files, memory, resource limits, and threads left behind. Signal
+handlers cannot be set, because only the main thread may set them.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ def _process_state() -> Iterator[Restore]:
     with contextlib.suppress(OSError):  # the folder has been removed
         folder = os.getcwd()
         yield lambda: os.chdir(folder)
+    yield from _umask()
     environment = dict(os.environ)
     yield lambda: _restore_environment(environment)
     category = locale.setlocale(locale.LC_ALL)
@@ -79,6 +80,15 @@ def _process_state() -> Iterator[Restore]:
     limit = sys.getrecursionlimit()
     yield lambda: sys.setrecursionlimit(limit)
     yield gc.enable if gc.isenabled() else gc.disable
+
+
+def _umask() -> Iterator[Restore]:
+    """Yield a call that sets the umask as it is now, where the system says it: `os.umask` can only replace it, for all
+    threads.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/status", encoding="utf-8") as status:
+        found = [int(line.split()[1], 8) for line in status if line.startswith("Umask:")]
+        yield from (functools.partial(os.umask, mask) for mask in found)
 
 
 def _torch_state() -> Iterator[Restore]:
