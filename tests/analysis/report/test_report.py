@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from jinja2 import UndefinedError
 
 from sweeplaw import analysis
 from sweeplaw.analysis.report import answer, report
@@ -360,3 +361,8 @@ def test_the_page_has_three_badges_and_gives_no_allocation_by_a_law_that_failed(
 
 def html_text(text):
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("'", "&#39;")
+
+
+def test_a_page_that_names_what_it_was_not_given_is_an_error_and_no_gap() -> None:
+    with pytest.raises(UndefinedError, match="'nothing' is undefined"):
+        report_page.environment().from_string("{{ nothing }}").render()
