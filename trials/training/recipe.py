@@ -63,7 +63,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Settings that all members of a stack share."""
+    """Settings that all members of a stack share. Its ``steps`` are those of the longest of them."""
 
     shape: Shape
     context: int

@@ -39,14 +39,16 @@ def test_a_profile_has_times_shares_speed_and_memory(capsys: pytest.CaptureFixtu
         "  forward          1.5 ms   75.0 %",
         "  one evaluation takes 1.23 s",
         "2B FLOP/s by the palm convention: 25.0 % of the device's 8B (MFU)",
-        "memory of training 12.35 MB, planned 20 MB",
+        "memory of training 12.35 MB with what the heap holds free, planned 20 MB of tensors",
     ]
+    profile._print(replace(FOUND, device="cuda"))
+    assert capsys.readouterr().out.splitlines()[-1] == "memory of training 12.35 MB, planned 20 MB of tensors"
     profile._print(replace(FOUND, steps=2, peak_flops=None, peak_bytes=None))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "2 steps on cpu: 2 ms a step, 64k tokens/s"
     assert lines[-2:] == [
         "2B FLOP/s by the palm convention; the peak of this device is not known",
-        "memory of training is not measured here, planned 20 MB",
+        "memory of training is not measured here, planned 20 MB of tensors",
     ]
 
 
