@@ -33,6 +33,70 @@ _OBJECTIVE = record(
         "in_words": TEXT,
     }
 )
+_VALUE: Mapping[str, Any] = {"anyOf": [NUMBER, TEXT]}
+_HOLDOUT = record(
+    {
+        "kind": means("which rows were left out", TEXT),
+        **dict.fromkeys(("rows", "trained_on"), NUMBER),
+        **dict.fromkeys(("mean_relative_error", "worst_relative_error", "bias", "rms_nats"), NUMBER),
+        **dict.fromkeys(("band_level", "rows_inside_band", "share_inside_band"), NUMBER),
+        "verified": FLAG,
+        "status": TEXT,
+        "note": TEXT,
+    }
+)
+_BEST_POINT = {
+    "type": ["object", "null"],
+    "properties": {**dict.fromkeys(("lowest", "used", "settings", "seeds", "seed_std"), NUMBER), "how": TEXT},
+    "required": ["lowest", "used", "how", "settings", "seeds", "seed_std"],
+    "additionalProperties": {"anyOf": [NUMBER, TEXT, FLAG]},  # the inputs, and the knobs at their best
+}
+_FAMILY = record(
+    {
+        "family": by_name({"anyOf": [NUMBER, TEXT, FLAG]}),
+        "knobs": each(TEXT),
+        "noise": NUMBER,
+        "noise_freedom": NUMBER,
+        "noise_origin": TEXT,
+        "at_edge": by_name(NUMBER),
+        "points": each(_BEST_POINT),
+    }
+)
+_HELD_OUT = record(
+    {
+        "first": TEXT,
+        "second": TEXT,
+        "rows": NUMBER,
+        "rms_nats": each(NUMBER),
+        "mean_square_difference": NUMBER,
+        "interval": INTERVAL,
+        "probability_first_better": NUMBER,
+    }
+)
+_COMPARISON = record({"law": TEXT, "held_out_rms_nats": NUMBER, "against_best": _HELD_OUT})
+_BUDGET = record(
+    {
+        **dict.fromkeys(("flops", "rows", "params", "off_centre", "rows_used", "window"), NUMBER),
+        "note": TEXT,
+    }
+)
+_APPROACH = record(
+    {
+        "name": TEXT,
+        **dict.fromkeys(("a", "b", "coefficient"), NUMBER),
+        "intervals": by_name(INTERVAL),
+        "budgets": each(_BUDGET),
+        "notes": each(TEXT),
+    }
+)
+_COVERAGE = record(
+    {
+        **dict.fromkeys(("method", "noise"), TEXT),
+        **dict.fromkeys(("scale", "level", "sets", "converged", "standard_error"), NUMBER),
+        "coverage": by_name(NUMBER),
+    }
+)
+_SIZE_RANGE = record({"from": NUMBER, "to": NUMBER, "rows": NUMBER, "mean_residual_milli": NUMBER})
 _ADEQUACY = record(
     {
         "badges": means("the verdicts in words", each(TEXT)),
@@ -43,11 +107,11 @@ _ADEQUACY = record(
                 "reasons": each(TEXT),
                 "rows": NUMBER,
                 "rows_judged": NUMBER,
-                "findings": means("the tests, each with its p-value", each(by_name(ANYTHING))),
+                "findings": means("the tests, each with its p-value", each(by_name(_VALUE))),
             }
         ),
         "parameters": record({"identified": FLAG, "sentences": each(TEXT)}),
-        "residual_means": means("mean residuals by budget, size and data", by_name(ANYTHING)),
+        "residual_means": means("mean residuals by budget, size and data", by_name(each(_SIZE_RANGE))),
     }
 )
 _ALLOCATION = record(
@@ -57,13 +121,13 @@ _ALLOCATION = record(
         "tokens": NUMBER,
         "tokens_per_param": NUMBER,
         "loss": NUMBER,
-        "intervals": by_name(ANYTHING),
+        "intervals": by_name(INTERVAL),
         "sentence": TEXT,
         "times_beyond_largest_run": NUMBER,
         "withheld": TEXT,
     }
 )
-_EXPONENT = record({"value": NUMBER, "interval": ANYTHING})
+_EXPONENT = record({"value": NUMBER, "interval": INTERVAL})
 _DERIVED = record(
     {
         "asymptote": means("the loss that no size or data falls below", sometimes(NUMBER)),
@@ -79,7 +143,7 @@ _NOISE = record(
     {
         "shared_by": each(record({"name": TEXT, "groups": NUMBER, "correlation": NUMBER})),
         "tested": FLAG,
-        "changes_with_size": ANYTHING,
+        "changes_with_size": record({"smallest": NUMBER, "largest": NUMBER, "by": TEXT, "weighted": FLAG}),
     }
 )
 _POINT = record(
@@ -113,22 +177,25 @@ FIT = {
     "scaled_gradient": means("at the optimum; 0 is exact", NUMBER),
     "condition": means("of the curvature there", NUMBER),
     "at_bounds": means("parameters at an end of what they may be", each(TEXT)),
-    "bootstrap": means("resamples, and how many converged", ANYTHING),
+    "bootstrap": means(
+        "resamples, and how many converged",
+        record({"resamples": NUMBER, "by": TEXT, "units": NUMBER, "converged": NUMBER}),
+    ),
     "rows": means("which rows were used, in words", TEXT),
-    "selection": means("how the best setting of each point was chosen", ANYTHING),
+    "selection": means(
+        "how the best setting of each point was chosen", record({"knobs": each(TEXT), "families": each(_FAMILY)})
+    ),
     "rows_used": means("their number", NUMBER),
     "rows_dropped": means("rows left out", NUMBER),
-    "dropped": means("why, with their numbers", each(ANYTHING)),
+    "dropped": means("why, with their numbers", each(record({"reason": TEXT, "count": NUMBER, "rows": each(NUMBER)}))),
     "noise": means("what the residuals say of the noise", _NOISE),
     "warnings": means("remarks that belong to the answer", each(TEXT)),
     "adequacy": means("the three verdicts", _ADEQUACY),
     "derived": means("what follows for compute, where it may be advised", _DERIVED),
-    "comparison": means("with --compare: other laws on the same rows", sometimes(each(by_name(ANYTHING)))),
-    "approaches": means(
-        "with --approaches: compute-optimal exponents by other ways", sometimes(each(by_name(ANYTHING)))
-    ),
-    "holdout": means("with --holdout: the error on rows left out", sometimes(by_name(ANYTHING))),
-    "coverage": means("with --simulate: how often intervals hold a planted truth", sometimes(each(by_name(ANYTHING)))),
+    "comparison": means("with --compare: other laws on the same rows", sometimes(each(_COMPARISON))),
+    "approaches": means("with --approaches: compute-optimal exponents by other ways", sometimes(each(_APPROACH))),
+    "holdout": means("with --holdout: the error on rows left out", sometimes(_HOLDOUT)),
+    "coverage": means("with --simulate: how often intervals hold a planted truth", sometimes(each(_COVERAGE))),
 }
 _REGISTERED = of_type(
     RegisteredForecast,

@@ -113,6 +113,22 @@ profile t.toml --steps 1
 """
 # Checked where they run: in a limited child process, with kept weights, with stores of several recipes, until SIGINT.
 ELSEWHERE = {"query", "evaluate", "sample", "recipes", "serve"}
+# Places of answers that hold anything: rows of a table, knobs, and what has no description yet.
+OPEN = """
+plan.trials[] plan.flops[] plan.points[].point{} plan.listing[]{} plan.search{} plan.axes{} plan.proposals[]{}
+plan.simulation.cost plan.simulation.budget plan.simulation.searches[] launch.again launch.recommended
+launch.without_weights status.searches[]{} show.row{} show.knobs{} show.attempts[]{} show.curve[]{}
+next.plans[]{} compare-searches.searches[]{} compare-searches.exponents[]{} query[]{} import.rejected[][]
+evaluate.evaluations[]{} diff.changes[]{} predict.metric{} forecast_register.targets[].bands{}[]
+forecast_register.targets[].law_band[] forecast_register.track_record[]{} forecast_score.scored[].band[]
+forecast_score.track_records{}[] hyperlaw.laws{}.recipe_factors{} hyperlaw.cells.dropped[]{}
+hyperlaw.evaluation{}{} hyperlaw.plateau[]{} hyperlaw.recipes hyperlaw.mean_of_row_resamples{}.recipe_factors{}
+hyperlaw.alternatives[]{} compare[].differing{}[] best-of.places[].best{} rungs.rungs[]{} recipes.retained[]{}
+recipes.crossings[]{} importance.cells[].noise{} importance.cells[].frozen{} transfer.single{}
+transfer.order[]{} transfer.workloads[]{} report.columns{} report.trials{} report.families[]{} report.comparison
+report.forecasts report.searches[]{} report.recipes report.against report.transfer report.events[].at{}
+report.running[] report.failures[] report.launches[]{} report.provenance{}
+"""
 GOLDEN = {"fit": "fit_*", "hyperlaw": "hyperlaw_*", "suggest": "suggest_*"} | {
     name: name.replace("-", "_") for name in ("batch-lr", "compare-laws", "importance", "transfer")
 }
@@ -134,7 +150,22 @@ def closed(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     found = {name: closed(part) for name, part in schema.items()}
-    return found | ({"additionalProperties": False} if {"properties", "required"} <= schema.keys() else {})
+    ends = {"properties", "required"} <= schema.keys() and "additionalProperties" not in schema
+    return found | ({"additionalProperties": False} if ends else {})
+
+
+def undescribed(schema: Any, at: str) -> Iterator[str]:
+    """Yield the places of a schema where anything is accepted."""
+    if not {*schema} - {"description"}:
+        yield at.replace(" ", "_")
+    for name, part in schema.get("properties", {}).items():
+        yield from undescribed(part, f"{at}.{name}")
+    if "items" in schema or "array" in schema.get("type", []):
+        yield from undescribed(schema.get("items", {}), f"{at}[]")
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from undescribed(schema["additionalProperties"], f"{at}{{}}")
+    for part in schema.get("anyOf", []):
+        yield from undescribed(part, at)
 
 
 def faults(command: str, answer: Any) -> list[str]:
@@ -147,6 +178,11 @@ def test_every_command_with_json_has_a_schema_and_no_other() -> None:
     assert {*with_json(get_command(app).commands)} == {*answers.ANSWERS}  # type: ignore[attr-defined]
     for name in answers.ANSWERS:
         jsonschema.Draft7Validator.check_schema(json.loads(catalog.text(name)))
+
+
+def test_no_further_place_of_an_answer_is_without_a_description() -> None:
+    found = {place for command, schema in answers.ANSWERS.items() for place in undescribed(schema, command)}
+    assert found == set(OPEN.split())
 
 
 def test_the_page_of_the_answers_is_up_to_date() -> None:
