@@ -16,10 +16,12 @@ Value = TypeVar("Value")
 _LONGEST_MESSAGE = 2000  # characters; an error may quote all its data
 
 LONGEST_SHOWN = 120  # characters of a value in a message
+MOST_SHOWN = 100  # faults in a message; a file may have one in each of its lines
 
 
 class InputError(ValueError):
-    """Invalid input, with every fault found. The command line prints it and exits with code 2.
+    """Invalid input, with every fault found. The command line prints it and exits with code 2. Of very many faults the
+    message has the first, and counts the others.
 
     Each fault is one sentence: the location, the value and what would be accepted. ``hints`` are no faults: what there
     is to choose from, or what to do instead.
@@ -36,13 +38,17 @@ class InputError(ValueError):
         prefix = f"{self.where}: " if self.where else ""
         if len(self.faults) == 1:
             return "\n".join([prefix + self.faults[0], *(f"  - {hint}" for hint in self.hints)])
-        bullets = [f"  - {fault}" for fault in self.faults]
+        bullets = [f"  - {fault}" for fault in self._first()]
         return "\n".join([f"{prefix}{len(self.faults)} faults", *bullets, *self.hints])
 
     def sentence(self) -> str:
         """Return the faults and the hints in one line, for a page or a screen that shows them in its text."""
         prefix = f"{self.where}: " if self.where else ""
-        return prefix + "; ".join([*self.faults, *self.hints])
+        return prefix + "; ".join([*self._first(), *self.hints])
+
+    def _first(self) -> list[str]:
+        rest = len(self.faults) - MOST_SHOWN
+        return [*self.faults[:MOST_SHOWN], *([f"and {rest:,} more"] if rest > 0 else [])]
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.faults, self.where, self.hints)

@@ -84,3 +84,13 @@ def test_every_value_that_is_not_positive_is_named() -> None:
 def test_faults_and_hints_are_one_sentence_for_a_page() -> None:
     assert InputError("one").sentence() == "one"
     assert InputError(["one", "two"], where="fit", hints=["left out: 3"]).sentence() == "fit: one; two; left out: 3"
+
+
+def test_of_very_many_faults_a_message_has_the_first_and_the_number_of_the_others() -> None:
+    faults = [f"fault {number}" for number in range(12_345)]
+    error = InputError(faults, where="file", hints=["hint"])
+    assert len(error.faults) == 12_345
+    lines = str(error).splitlines()
+    assert lines == ["file: 12345 faults", *(f"  - {fault}" for fault in faults[:100]), "  - and 12,245 more", "hint"]
+    assert error.sentence() == "file: " + "; ".join([*faults[:100], "and 12,245 more", "hint"])
+    assert "more" not in str(InputError(faults[:100]))
