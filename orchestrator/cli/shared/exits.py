@@ -127,8 +127,19 @@ def _ending(error: BaseException, name: str) -> tuple[int, str]:
         return NOT_WRITTEN, f"{name}: {f'{place} cannot be written: {reason}' if place and reason else text}"
     if isinstance(error, OSError) and error.filename is not None:
         return BAD_INPUT, f"sweeplaw: {error.filename}: {error.strerror}"
+    if isinstance(error, FileNotFoundError) and _without_folder():
+        return BAD_INPUT, "sweeplaw: the working directory has been removed (accepted: another one, or absolute paths)"
     what = "out of memory" if isinstance(error, MemoryError) or _OF_ALLOCATOR in text else f"unexpected {text}"
     return UNEXPECTED, f"{name}: {what} (SWEEPLAW_TRACEBACK=1 shows where it came from)"
+
+
+def _without_folder() -> bool:
+    """Return whether relative paths lead nowhere."""
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
 
 
 def _one_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import runpy
 import signal
 import subprocess
@@ -112,6 +113,21 @@ def test_the_traceback_is_printed_on_request(capsys: Any, monkeypatch: pytest.Mo
 def _hook(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back after the test
     monkeypatch.delenv("SWEEPLAW_TRACEBACK", raising=False)
+
+
+def test_a_relative_path_in_a_folder_that_was_removed_is_bad_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert exit_code(lambda: app(["status", "store"]), "sweeplaw status") == 2
+    wanted = "the working directory has been removed (accepted: another one, or absolute paths)"
+    assert capsys.readouterr().err == f"sweeplaw: {wanted}\n"
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(lambda: os.stat(""), "sweeplaw status") == 2
+    assert "working directory" not in capsys.readouterr().err
 
 
 def test_a_second_interrupt_finds_nothing_to_interrupt(capsys: pytest.CaptureFixture[str]) -> None:
