@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 MOST_NAMED = 3  # sweeps in a title
+_RECORDED = ("launch_id", "recorded_at", "host", "cluster", "planned", "source", "rows", "added", "sha256")
+_PERHAPS = ("preset", "rejected", "where")  # of an import, shown only if there
 
 
 def page(report: Report, values: Mapping[str, Any]) -> str:
@@ -61,6 +63,7 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
         .get_template("report.html.j2")
         .render(
             report=values,
+            launches=[_complete(one) for one in values["launches"]],
             families=families,
             times=[times] if times else [],
             loss_unit=report.by.units.get(report.by.loss, ""),
@@ -79,6 +82,17 @@ def page(report: Report, values: Mapping[str, Any]) -> str:
             created=dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         )
     )
+
+
+def _complete(launch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a launch or an import recorded with a dash for what a foreign or damaged file lacks."""
+    dropped = launch.get("dropped")
+    return {
+        **dict.fromkeys(_RECORDED, "–"),
+        **dict.fromkeys(_PERHAPS),
+        **launch,
+        "dropped": dropped if isinstance(dropped, Mapping) else {},
+    }
 
 
 def why_empty(report: Report) -> str:

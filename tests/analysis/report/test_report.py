@@ -366,3 +366,16 @@ def html_text(text):
 def test_a_page_that_names_what_it_was_not_given_is_an_error_and_no_gap() -> None:
     with pytest.raises(UndefinedError, match="'nothing' is undefined"):
         report_page.environment().from_string("{{ nothing }}").render()
+
+
+def test_a_launch_file_of_other_content_is_shown_with_dashes(tmp_path):
+    run(
+        SWEEP.replace("num = 5", "num = 2").replace("[0.03, 0.1, 0.3]", "[0.1]").replace("seeds = 2", "seeds = 1"),
+        tmp_path,
+    )
+    (recorded,) = (tmp_path / "launches").glob("*.json")
+    for text in ('{"a": NaN}', '{"file": "theirs.csv"}', '{"sweep": "s", "dropped": [1]}'):
+        recorded.write_text(text, encoding="utf-8")
+        made = report.make(tmp_path)
+        html, _ = report_page.write(made, tmp_path)
+        assert "–" in html.read_text(encoding="utf-8").split("Where the numbers come from")[1]
