@@ -29,8 +29,8 @@ TRIALS_FAILED = 5
 UNEXPECTED = 70
 INTERRUPTED = 130
 EXIT_SECONDS = 5.0  # for what code has registered to run at exit
-_UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no error of reading
-FULL = (*_UNWRITTEN, errno.EIO)
+UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)  # no error of reading
+FULL = (*UNWRITTEN, errno.EIO)
 _FULL_TEXTS = tuple(os.strerror(number) for number in FULL)  # errors of Arrow and Polars often have no number
 _OF_ALLOCATOR = "can't allocate memory"  # of torch on a CPU, whose error is a RuntimeError
 _LONGEST = 500  # characters of the message of an unexpected error
@@ -117,7 +117,7 @@ def _ending(error: BaseException, name: str) -> tuple[int, str]:
     """Return the exit code and the message of an error."""
     text = _one_line(error)
     if isinstance(error, InputError):
-        if getattr(error.__context__, "errno", None) in _UNWRITTEN:
+        if getattr(error.__context__, "errno", None) in UNWRITTEN:
             return NOT_WRITTEN, f"sweeplaw: {error}"
         return DAMAGED if isinstance(error, DamagedDataError) else BAD_INPUT, f"sweeplaw: {error}"
     if isinstance(error, KeyboardInterrupt):

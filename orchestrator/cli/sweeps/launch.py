@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import shlex
 import signal
 import sys
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sweeplaw.orchestrator.cli.shared import remote
-from sweeplaw.orchestrator.cli.shared.exits import TRIALS_FAILED, UNEXPECTED
+from sweeplaw.orchestrator.cli.shared.exits import NOT_WRITTEN, TRIALS_FAILED, UNEXPECTED, UNWRITTEN
 from sweeplaw.orchestrator.cli.shared.output import Json, emit_json
 from sweeplaw.orchestrator.cli.shared.progress import progress_bar
 from sweeplaw.orchestrator.cli.shared.signals import Signals, StoppedBySignal
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 EXIT_CODES = {"budget": 4, "preempted": 128 + signal.SIGTERM}
 SHOWN = 8  # trials that a message names
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CONTINUES = "recorded results are safe; relaunch to continue"
 
 
@@ -144,7 +142,7 @@ def _exit_codes(signals: Signals) -> Iterator[None]:
         if (reason := _unwritable(error)) is None:
             raise
         _warn(f"stopped: {reason}")
-        raise typer.Exit(1) from None
+        raise typer.Exit(NOT_WRITTEN) from None
 
 
 def _unwritable(error: Exception) -> str | None:
@@ -153,7 +151,7 @@ def _unwritable(error: Exception) -> str | None:
 
     if isinstance(error, StoreWriteError):
         return f"{error}; relaunch to continue"
-    return f"{error}; {CONTINUES}" if isinstance(error, OSError) and error.errno in FULL else None
+    return f"{error}; {CONTINUES}" if isinstance(error, OSError) and error.errno in UNWRITTEN else None
 
 
 def _run_on_cluster(

@@ -73,6 +73,12 @@ def ended(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int
             "sweeplaw: x: No such file or directory\n",
         ),
         (OSError(errno.ENOSPC, "No space left", "x"), 1, "sweeplaw query: x cannot be written: No space left\n"),
+        (OSError(errno.EROFS, "Read-only", "x"), 1, "sweeplaw query: x cannot be written: Read-only\n"),
+        (
+            pl.exceptions.ComputeError("x: Read-only file system (os error 30)"),
+            1,
+            "Read-only file system (os error 30)\n",
+        ),
         (OSError("No space left on device (os error 28)"), 1, "No space left on device (os error 28)\n"),
         (pl.exceptions.ComputeError("a\n\nb"), 70, f"sweeplaw query: unexpected ComputeError: a b {HINT}"),
         (OSError(errno.EMFILE, "Too many open files"), 70, f"[Errno 24] Too many open files {HINT}"),
