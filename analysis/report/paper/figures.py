@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes as Panel
 from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
@@ -56,8 +56,23 @@ _OWN: ContextVar[Mapping[str, Any]] = ContextVar("own_style", default=MappingPro
 
 
 def current_style() -> Any:
-    """Return the parameters of figures: `STYLE` with those of the reader's own style (`styled`) over it."""
-    return {**STYLE, **_OWN.get()}
+    """Return the parameters of figures: `STYLE` with those of the reader's own style (`styled`) over it.
+
+    Sizes of letters in `STYLE` keep their ratio to the size of the font.
+    """
+    own = _OWN.get()
+    ratio = own.get("font.size", STYLE["font.size"]) / STYLE["font.size"]
+    return {**STYLE, **{name: ratio * STYLE[name] for name in ("axes.titlesize", "legend.fontsize")}, **own}
+
+
+def letters(points: float) -> float:
+    """Return a size of letters, given for the size of the font in `STYLE`, at the size of the font now."""
+    return points * float(rcParams["font.size"]) / float(STYLE["font.size"])
+
+
+def own_style() -> Any:
+    """Return the parameters of the reader's own style alone (`styled`)."""
+    return dict(_OWN.get())
 
 
 @contextmanager
@@ -189,7 +204,9 @@ def _limit_height(panel: Panel, drawn: Sequence[float]) -> None:
     beyond = sum(value > top for value in drawn)
     if max(drawn, default=0.0) > FAR * top > 0:
         panel.set_ylim(-0.1, top)
-        panel.set_title(f"{counted(beyond, 'setting')} above the frame", loc="right", fontsize=8, color="#666666")
+        panel.set_title(
+            f"{counted(beyond, 'setting')} above the frame", loc="right", fontsize=letters(8), color="#666666"
+        )
     else:
         panel.set_ylim(bottom=-0.1)
 

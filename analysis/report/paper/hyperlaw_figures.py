@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.evaluation import Scorer
 from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw
-from sweeplaw.analysis.report.paper.figures import literal
+from sweeplaw.analysis.report.paper.figures import letters, literal
 from sweeplaw.analysis.tuning.cells import CellTable
 from sweeplaw.analysis.tuning.importance import Importance
 from sweeplaw.analysis.tuning.plateau import THRESHOLDS
@@ -53,7 +53,7 @@ def heatmaps(
             if np.isfinite(predicted[c, :2]).all():
                 panel.plot(*np.exp(predicted[c, :2]), "D", color=colour, ms=5, label=literal(name))
         title = "\n".join(f"{name} = {_short(value)}" for name, value in table.label(c).items())
-        panel.set_title(literal(title), fontsize=8)
+        panel.set_title(literal(title), fontsize=letters(8))
         for axis in (panel.xaxis, panel.yaxis):
             axis.set_minor_formatter(NullFormatter())
         panel.use_sticky_edges = False  # contours end at the grid's edge and would cut the outermost runs in half
@@ -62,7 +62,7 @@ def heatmaps(
         figure.colorbar(dots, ax=panels, label="loss above the cell's best", shrink=0.7)
     figure.supxlabel(literal(table.knobs[0]))
     figure.supylabel(literal(table.knobs[1]))
-    figure.legend(*panels.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=6, fontsize=8)
+    figure.legend(*panels.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=6, fontsize=letters(8))
     return figure
 
 
@@ -85,7 +85,7 @@ def law_lines(table: CellTable, found: Hyperlaw) -> Figure:
                 low, high = [one.low or np.nan for one in values], [one.high or np.nan for one in values]
                 panel.fill_between(span, low, high, color="#31688e", alpha=0.2, linewidth=0)
             panel.set(xscale="log", yscale="log", xlabel=literal(axis), ylabel=literal(law.knob))
-            panel.legend(fontsize=8)
+            panel.legend(fontsize=letters(8))
     return figure
 
 
@@ -102,9 +102,11 @@ def importance_bars(found: Sequence[Importance]) -> Figure:
         panel.bar(at, share, bottom=bottom, color=colour, label=literal(name))
         bottom = bottom + share
     labels = [", ".join(f"{name}={_short(value)}" for name, value in one.cell.items()) or "all rows" for one in found]
-    panel.set_xticks(at, [literal(label) for label in labels], rotation=90 if len(found) > 3 else 0, fontsize=7)
+    panel.set_xticks(
+        at, [literal(label) for label in labels], rotation=90 if len(found) > 3 else 0, fontsize=letters(7)
+    )
     panel.set(ylabel="share of the variance of the loss", ylim=(0, 1))
-    panel.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    panel.legend(fontsize=letters(8), loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,10 @@ EMBEDDED: Any = {
 
 
 def named_figures(report: Report) -> dict[str, Callable[[], Figure]]:
-    """Return what draws each figure by name. Names of the second family and later ones end in ``-2`` and so on."""
+    """Return what draws each figure by name; some are drawn at once, so call it in the style they shall have.
+
+    Names of the second family and later ones end in ``-2`` and so on.
+    """
     found: dict[str, Callable[[], Figure]] = {}
     for number, section in enumerate(report.sections, start=1):
         suffix = "" if number == 1 else f"-{number}"
@@ -80,7 +84,8 @@ def _loss(section: Section, own: Mapping[Any, Fit], along: str) -> Figure:
 
 def _hyper(section: Section, name: str) -> Figure:
     assert section.hyper is not None
-    return section.hyper.draw()[name]
+    with rc_context(figures.own_style()):
+        return section.hyper.draw()[name]
 
 
 def _drawn(figure: Figure) -> Figure:
@@ -93,18 +98,21 @@ def write_figure(
     """Write the figure ``name`` to ``out``, in the format of its suffix, fonts embedded.
 
     ``size`` is width and height in inches; ``style_file`` a matplotlib style. Raise InputError for a name that the
-    report does not have, another suffix, or a style that cannot be read.
+    report does not have, and for what `file_style` refuses.
     """
-    known = named_figures(report)
-    faults = []
-    if name not in known:
-        close = nearest(name, list(known))
-        faults.append(f"there is no figure {name!r}{close} (figures: {', '.join(known)})")
-    if out.suffix[1:] not in FORMATS:
-        faults.append(f"{out}: the suffix names the format (accepted: {', '.join(FORMATS)})")
-    if faults:
-        raise InputError(faults)
-    with figures.styled({} if style_file is None else _style(style_file)):
+    faults: list[str] = []
+    style = {}
+    try:
+        style = file_style(out, style_file)
+    except InputError as error:
+        faults += error.faults
+    with figures.styled(style):
+        known = named_figures(report)
+        if name not in known:
+            close = nearest(name, list(known))
+            faults.insert(0, f"there is no figure {name!r}{close} (figures: {', '.join(known)})")
+        if faults:
+            raise InputError(faults)
         figure = known[name]()
     if size is not None:
         figure.set_size_inches(*size)
@@ -112,8 +120,40 @@ def write_figure(
         write_file(out, partial(figure.savefig, format=out.suffix[1:], bbox_inches=None if size else "tight", dpi=300))
 
 
-def _style(path: Path) -> Any:
-    try:
-        return rc_params_from_file(str(path), use_default_template=False)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no matplotlib style that can be read: {error}") from None
+def file_style(out: Path, style_file: Path | None) -> Any:
+    """Return the parameters in ``style_file``, none without one, for a figure in ``out``.
+
+    Raise InputError for a suffix that names no format, a style that cannot be read, and each line of a style that
+    matplotlib does not accept: it would be left out of the figure.
+    """
+    faults: list[str] = []
+    parameters: Any = {}
+    if out.suffix[1:] not in FORMATS:
+        faults.append(f"{out}: the suffix names the format (accepted: {', '.join(FORMATS)})")
+    if style_file is not None:
+        complaints = _Complaints()
+        log = logging.getLogger("matplotlib")
+        propagates, log.propagate = log.propagate, False
+        log.addHandler(complaints)
+        try:
+            parameters = rc_params_from_file(str(style_file), use_default_template=False)
+        except (OSError, ValueError) as error:
+            faults.append(f"{style_file} is no matplotlib style that can be read: {error}")
+        finally:
+            log.removeHandler(complaints)
+            log.propagate = propagates
+        faults += complaints.lines
+    if faults:
+        raise InputError(faults)
+    return parameters
+
+
+class _Complaints(logging.Handler):
+    """What matplotlib logs about lines of a style that it leaves out: the first line of each, without the advice."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage().strip().partition("\n")[0])

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from sweeplaw.analysis.report.paper.figures import current_style, label_minor_ticks, shades
+from sweeplaw.analysis.report.paper.figures import current_style, label_minor_ticks, letters, shades
 from sweeplaw.analysis.report.search_section import Proposed, SearchSection
 from sweeplaw.trials.quantities import short
 
@@ -56,9 +56,11 @@ def path(section: SearchSection) -> Figure:
             label_minor_ticks(left.xaxis)
         right.set_xlabel("number of the proposal")
         hidden = len(section.best) - len(points)
-        right.set_title("cross: stopped early, at its prediction", fontsize=9)
-        left.set_title(f"{hidden} more points are not drawn" if hidden else "best of each point so far", fontsize=9)
-        left.legend(fontsize=7.5)
+        right.set_title("cross: stopped early, at its prediction", fontsize=letters(9))
+        left.set_title(
+            f"{hidden} more points are not drawn" if hidden else "best of each point so far", fontsize=letters(9)
+        )
+        left.legend(fontsize=letters(7.5))
         return figure
 
 
@@ -72,7 +74,7 @@ def surface(section: SearchSection, across: str, up: str) -> Figure:
         panels: list[Panel] = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
         for panel, (name, ran) in zip(panels, points, strict=False):
             _over(panel, section, ran, across, up)
-            panel.set_title(name, fontsize=9)
+            panel.set_title(name, fontsize=letters(9))
         for panel in panels[len(points) :]:
             panel.set_axis_off()
         for panel in panels[max(0, len(points) - columns) : len(points)]:

@@ -34,7 +34,7 @@ def figure(
 
     Example: sweeplaw figure results/demo loss_n --out loss.pdf --width 3.3 --height 2.4
     """
-    from sweeplaw.analysis.report.paper.named import write_figure
+    from sweeplaw.analysis.report.paper.named import file_style, write_figure
     from sweeplaw.analysis.report.report import Report, make
     from sweeplaw.analysis.tables.tables import unless_damaged
     from sweeplaw.trials.errors import InputError, require_positive
@@ -44,6 +44,7 @@ def figure(
     size = None if width is None or height is None else (width, height)
     if size is not None:
         require_positive({"--width": size[0], "--height": size[1]})
+    file_style(out, style)  # before the laws, which take a while
 
     def made(verify: bool) -> Report:
         return make(source, where=where, loss=y, x=pairs(x, "--x"), verify=verify, progress=progress)

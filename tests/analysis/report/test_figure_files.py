@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from sweeplaw.analysis.report import report
+from sweeplaw.analysis.report.paper import figures
 from sweeplaw.analysis.report.paper.named import named_figures, write_figure
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.launch.launch import launch
@@ -72,6 +75,31 @@ def test_a_style_of_ones_own_goes_over_ours(made: report.Report, tmp_path: Path)
     write_figure(made, "loss_d", tmp_path / "ours.svg")
     assert to_hex("red") in (tmp_path / "mine.svg").read_text()
     assert to_hex("red") not in (tmp_path / "ours.svg").read_text()
+
+
+def test_a_line_of_a_style_that_would_be_left_out_is_a_fault(made: report.Report, tmp_path: Path) -> None:
+    style = tmp_path / "bad.mplstyle"
+    style.write_text("font.siz: 7\nlines.linewidth: thick\nfont.family: serif\n")
+    with pytest.raises(InputError) as caught:
+        write_figure(made, "loss_n", tmp_path / "x.pdf", style_file=style)
+    assert len(caught.value.faults) == 2
+    assert all(f"line {line}" in fault for line, fault in enumerate(caught.value.faults, start=1))
+    assert "\n" not in "".join(caught.value.faults), "without the advice about another file"
+    assert not (tmp_path / "x.pdf").exists()
+
+
+def test_letters_of_every_figure_follow_the_size_of_ones_own_style(made: report.Report) -> None:
+    found = []
+    for size in (10, 5):
+        with figures.styled({"font.size": size}):
+            drawn = {name: draw() for name, draw in named_figures(made).items()}
+        found.append({name: letters(one) for name, one in drawn.items()})
+    for name, sizes in found[0].items():
+        assert sizes == pytest.approx([2 * size for size in found[1][name]]), name
+
+
+def letters(figure: Figure) -> list[float]:
+    return [float(one.get_fontsize()) for one in figure.findobj(Text) if isinstance(one, Text) and one.get_text()]
 
 
 def test_every_fault_is_told_at_once(made: report.Report, tmp_path: Path) -> None:
