@@ -104,6 +104,11 @@ def test_every_page_and_every_link_leads_somewhere(site: Path, pages: dict[Path,
     assert checked > 2000
 
 
+def test_no_page_shows_the_mark_of_a_file_instead_of_the_file(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        assert not re.search(r"8\s*&lt;\s*-", re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))), page
+
+
 def test_the_site_loads_nothing_from_a_network(pages: dict[Path, Links]) -> None:
     loaded = [source for found in pages.values() for source in found.loaded]
     assert len(loaded) > 100
