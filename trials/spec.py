@@ -68,6 +68,15 @@ class Knob:
             raise ValueError(f"{coerced!r} is outside [{_exact(self.low)}, {_exact(self.high)}]")
         return coerced
 
+    def from_formula(self, value: Any) -> Value:
+        """Return what a formula gave as `coerce` does, but a float knob takes the float nearest to a whole number.
+
+        A product of counts, such as 6 N D, has more digits than a float. Raise ValueError if it does not fit.
+        """
+        if self.type == "float" and is_number(value) and abs(value) <= sys.float_info.max:
+            value = float(value)
+        return self.coerce(value)
+
 
 def _exact(bound: float) -> str:
     """Return a bound so that no value that it refuses looks accepted."""

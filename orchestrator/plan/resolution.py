@@ -109,7 +109,7 @@ def _coerced(knob: Knob, formula: Formula, scope: Mapping[str, Any]) -> Value:
     if knob.type == "int" and isinstance(value, float) and math.isfinite(value):
         value = round(value)
     try:
-        return knob.coerce(value)
+        return knob.from_formula(value)
     except ValueError as error:
         raise InputError(f"derived.{knob.name}: {shown(formula.text)}: {error}") from None
 

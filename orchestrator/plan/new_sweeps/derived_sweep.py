@@ -165,7 +165,7 @@ def _setting(row: Mapping[str, Any], formulas: Mapping[str, Formula], knobs: Map
     found: dict[str, Value] = dict(complete)
     for name, formula in formulas.items():
         try:
-            found[name] = knobs[name].coerce(formula(scope))
+            found[name] = knobs[name].from_formula(formula(scope))
         except ValueError as error:
             raise InputError(f"{name} = {formula.text}: {error}") from None
     return found

@@ -254,6 +254,22 @@ def test_a_formula_whose_value_does_not_fit_its_knob_is_reported(formula, senten
     assert sentence in str(caught.value)
 
 
+def test_a_count_of_more_digits_than_a_float_is_rounded_by_a_formula_alone():
+    text = """
+name = "t"
+workload = { kind = "python:math:fsum", knobs = { flops = { type = "float" } } }
+[scientific]
+params = [31622777]
+tokens = [3162277660]
+[%s]
+flops = %s
+"""
+    (trial,) = plan(parse(text % ("derived", '"6 * params * tokens"'))).specs
+    assert trial.knobs["flops"] == 6.0 * 31622777 * 3162277660
+    with pytest.raises(InputError, match="64 bits hold exactly"):
+        parse(text % ("fixed", 6 * 31622777 * 3162277660))
+
+
 MODEL = '[fixed]\ncorpus = "stdlib"\n'
 LR = "lr = { log = [1e-4, 1e-1], num = 2_000_000 }\n"
 
