@@ -28,11 +28,14 @@ MOST_NAMED = 2  # scored forecasts that are named one by one
 def rung_values(fit: Fit | None, optima: Sequence[CellOptimum]) -> list[dict[str, Any]]:
     """Return the rungs along N and along D with a sentence for each that is off.
 
-    An axis of few values has none, nor has one of more than `MOST_RUNGS`.
+    An axis of few values has none; of one of more than `MOST_RUNGS` a sentence says that none was tested.
     """
     found = []
     for axis in () if fit is None else fit.law.inputs:
-        if fit is not None and len(np.unique(fit.observations.inputs[axis])) > MOST_RUNGS:
+        if fit is not None and (values := len(np.unique(fit.observations.inputs[axis]))) > MOST_RUNGS:
+            why = f"{axis} has {values:,} values: none was left out to see whether it fits the law of the others"
+            untested = {"axis": axis, "law": fit.law.name, "rungs": [], "warnings": []}
+            found.append({**untested, "sentences": [f"{why} (done for up to {MOST_RUNGS})"]})
             continue
         try:
             held = rungs(fit, axis, optima)

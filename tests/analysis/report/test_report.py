@@ -14,6 +14,7 @@ from jinja2 import UndefinedError
 from sweeplaw import analysis
 from sweeplaw.analysis.report import answer, report
 from sweeplaw.analysis.report import page as report_page
+from sweeplaw.analysis.report.extrapolation import rung_values
 from sweeplaw.analysis.report.family import families
 from sweeplaw.analysis.report.paper import figures
 from sweeplaw.analysis.report.read import read_families
@@ -379,3 +380,16 @@ def test_a_launch_file_of_other_content_is_shown_with_dashes(tmp_path):
         made = report.make(tmp_path)
         html, _ = report_page.write(made, tmp_path)
         assert "–" in html.read_text(encoding="utf-8").split("Where the numbers come from")[1]
+
+
+def test_sizes_too_many_to_be_left_out_one_by_one_are_said_to_be_untested() -> None:
+    rng = np.random.default_rng(0)
+    size, tokens = np.exp(rng.uniform(14, 20, 240)), np.repeat([1e9, 3e9, 1e10, 3e10], 60)
+    loss = 1.7 + 400 / size**0.34 + 400 / tokens**0.28
+    fit = analysis.fit({"N": size, "D": tokens, "loss": loss}, "additive", x={"N": "N", "D": "D"}, y="loss")
+    first, second = rung_values(fit, [])
+    assert (first["axis"], first["rungs"]) == ("N", [])
+    assert first["sentences"] == [
+        "N has 240 values: none was left out to see whether it fits the law of the others (done for up to 200)"
+    ]
+    assert (second["axis"], len(second["rungs"])) == ("D", 4)
