@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -59,6 +60,9 @@ def filling_card(found: Overview, trials: pl.DataFrame, key: str) -> Card | None
     cells = found.cells.frame
     complete = int(cells["complete"].sum())
     hidden = f" {counted(made.hidden, 'further cell')} not drawn, evenly chosen." if made.hidden else ""
+    empty = "none of its trials has ended, or none was planned"
+    if trials.height < found.rows.height:
+        empty += ", or WHERE leaves them out"
     others = [name for name in found.by.knobs if name not in _names(made)]
     best = f"; {', '.join(others)} at their best" if others else ""
     drawings = tuple(_drawing(made, width).replace("CLIP", f"c-{key}") for width in (WIDE, NARROW))
@@ -72,7 +76,7 @@ def filling_card(found: Overview, trials: pl.DataFrame, key: str) -> Card | None
         f"{complete} of {counted(cells.height, 'cell')} {'is' if complete == 1 else 'are'} complete",
         f"{_sentence(made)} Colour: loss above the best of its row{best}.",
         drawings,
-        f"A square is a setting, means over seeds. Empty: none of its trials has ended, or none was planned.{hidden}",
+        f"A square is a setting, means over seeds. Empty: {empty}.{hidden}",
         f"A row for each of {counted(len(made.rows), 'cell')}, {complete} of {cells.height} complete.",
         sheet((found.by.n, found.by.d, *names, "ended", "completed", "diverged", "loss"), rows),
     )
@@ -171,7 +175,8 @@ def _sentence(made: Filling) -> str:
         shown = f"from {_level(levels[0])} to {_level(levels[-1])}"
     else:
         shown = f"{', '.join(map(_level, levels[:-1]))} and {_level(levels[-1])}"
-    return f"{made.across[0]} across, {len(levels)} squares each: {made.second[0]} {shown}."
+    narrow = f"on a narrow page one, at the best {made.second[0]}"
+    return f"{made.across[0]} across, {len(levels)} squares each ({narrow}): {made.second[0]} {shown}."
 
 
 def _drawing(made: Filling, width: float) -> str:
@@ -185,10 +190,11 @@ def _drawing(made: Filling, width: float) -> str:
     merged = made.second is not None and not wide
     step = (width - left - right) / len(firsts)
     side = (step - 5) / len(seconds)
-    parts, shown_every = [], max(1, round(34 * len(firsts) / (width - left - right) + 0.49))
-    for k, value in enumerate(firsts if made.across else ()):
-        if k % shown_every == 0:
-            parts.append(_text(left + k * step + (step - 5) / 2, 14, _level(value), "t", "middle"))
+    middles = [left + k * step + (step - 5) / 2 for k in range(len(firsts))]
+    parts = [
+        _text(middles[k], 14, _level(firsts[k]), "t", "middle")
+        for k in _apart(middles, [_level(value) for value in firsts] if made.across else [], width)
+    ]
     parts.append(_text(width, 14, "best", "t", "end"))
     for number, (row, (name, best)) in enumerate(zip(made.rows, labels, strict=True)):
         top = HEAD + number * (SQUARE + GAP)
@@ -204,6 +210,17 @@ def _drawing(made: Filling, width: float) -> str:
     height = HEAD + len(made.rows) * (SQUARE + GAP)
     head = f'<svg class="ch fill" viewBox="0 0 {width:g} {height:g}" role="img" '
     return f'{head}aria-label="map of {counted(len(made.rows), "cell")}">{"".join(parts)}</svg>'
+
+
+def _apart(middles: Sequence[float], labels: Sequence[str], width: float) -> range:
+    """Return which labels to draw: each, or every second, third and so on, so that none touches another or "best"."""
+    halves = [LETTER * len(text) / 2 for text in labels]
+    ends = [(at - half, at + half) for at, half in zip(middles, halves, strict=False)]
+    for every in range(1, len(ends) + 1):
+        drawn = [*ends[::every], (width - LETTER * len("best"), width)]
+        if all(right + LETTER <= left for (_, right), (left, _) in itertools.pairwise(drawn)):
+            return range(0, len(ends), every)
+    return range(0)
 
 
 def _at(made: Filling, spot: tuple[float, float, Any, Any], *, merged: bool) -> tuple[Square | None, bool]:

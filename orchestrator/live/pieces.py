@@ -66,7 +66,7 @@ def pieces(templates: Environment, found: Overview, figures: Figures | None, not
         "match_count": parts.match_count(trials.height, asked, fault),
         "map": parts.map(card, found, legend()),
         "running": parts.running(found, _running(found)),
-        "law": _law(parts, figures, note),
+        "law": _law(parts, figures, note or _awaited(found)),
         "failures": parts.failures(_failures(found), found),
         "table": parts.table(trial_table(found, trials, asked)),
     }
@@ -77,12 +77,19 @@ def pieces(templates: Environment, found: Overview, figures: Figures | None, not
 
 def _law(parts: Any, figures: Figures | None, note: str) -> Any:
     if figures is None:
-        return parts.no_law(note or "It appears when the first trials have completed.")
+        return parts.no_law(note)
     law = figures.law
     fitted = law.values["law"] is not None
     return parts.law(
         law, formula_html(law.values) if fitted else "", badges(law.values) if fitted else [], figures.first
     )
+
+
+def _awaited(found: Overview) -> str:
+    """Return why there is no law yet."""
+    if found.progress.states.get("completed"):
+        return "It is being fitted, and appears here."
+    return "It appears when the first trials have completed."
 
 
 def _shares(found: Overview) -> tuple[list[tuple[str, float]], int]:

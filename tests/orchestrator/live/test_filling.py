@@ -6,9 +6,11 @@ import dataclasses
 import re
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
+from sweeplaw.analysis.report.charts.chart import LETTER
 from sweeplaw.orchestrator.live.cells import cells
 from sweeplaw.orchestrator.live.filling import MOST_LEVELS, MOST_ROWS, Square, filling, filling_card, legend
 from sweeplaw.orchestrator.live.overview import Overview
@@ -69,7 +71,9 @@ def test_further_knobs_are_at_their_best() -> None:
     depth = ROWS.with_columns(depth=pl.int_range(pl.len()))
     many = filling_card(overview(depth, ("batch", "depth", "lr")), depth, "map")
     assert many is not None
-    assert many.subtitle.startswith("lr across, 8 squares each: depth from 0 to 7. ")
+    assert many.subtitle.startswith(
+        "lr across, 8 squares each (on a narrow page one, at the best depth): depth from 0 to 7. "
+    )
     assert many.subtitle.endswith("Colour: loss above the best of its row; batch at their best.")
 
 
@@ -77,8 +81,12 @@ def test_the_card_says_what_is_drawn() -> None:
     found = filling_card(overview(), ROWS, "map")
     assert found is not None
     assert found.title == "1 of 2 cells is complete"
-    assert found.subtitle == "lr across, 2 squares each: batch 8 and 16. Colour: loss above the best of its row."
+    squares = "lr across, 2 squares each (on a narrow page one, at the best batch): batch 8 and 16."
+    assert found.subtitle == f"{squares} Colour: loss above the best of its row."
     assert found.caption.endswith("or none was planned.")
+    narrowed = filling_card(overview(), ROWS.head(2), "map")
+    assert narrowed is not None
+    assert narrowed.caption.endswith("or none was planned, or WHERE leaves them out.")
     assert found.alt == "A row for each of 2 cells, 1 of 2 complete."
     assert found.sheet is not None
     wide, narrow = found.drawings
@@ -98,6 +106,23 @@ def test_the_card_says_what_is_drawn() -> None:
     assert words == ["0.1", "0.2", "best", "1 M · 1 B", "5 of 5 · 2.000", "2 M · 1 B", "2 of 9 · 2.400"]
     words = [re.sub("<.*?>", "", text).replace("\xa0", " ") for text in re.findall("<text .*?</text>", narrow)]
     assert words == ["0.1", "0.2", "best", "1 M · 1 B", "2.000", "2 M · 1 B", "2.400"]
+
+
+def test_labels_of_long_levels_do_not_touch() -> None:
+    levels = [float(f"{value:.3g}") for value in np.geomspace(1e-4, 3e-2, 11)]
+    rows = pl.concat(
+        [ROWS.head(1).with_columns(lr=pl.lit(lr), trial_id=pl.lit(f"t{k}")) for k, lr in enumerate(levels)]
+    )
+    card = filling_card(overview(rows, ("lr",)), rows, "map")
+    assert card is not None
+    for drawing in card.drawings:
+        found = re.findall(r'x="([\d.]+)" y="14.0" text-anchor="(?:middle|end)">([^<]+)<', drawing)
+        assert [text for _, text in found][0 :: len(found) - 1] == ["0.0001", "best"]
+        widths = [LETTER * len(text) / 2 for _, text in found]
+        middles = [float(x) for x, _ in found[:-1]] + [float(found[-1][0]) - widths[-1]]
+        for k in range(len(found) - 1):
+            assert middles[k] + widths[k] < middles[k + 1] - widths[k + 1]
+        assert len(found) > 3
 
 
 def test_a_running_setting_has_a_frame_whether_it_has_ended_before_or_not() -> None:

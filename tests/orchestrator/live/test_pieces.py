@@ -95,6 +95,11 @@ def test_the_bar_has_the_share_of_each_outcome_and_of_what_runs() -> None:
     assert pieces._shares(overview(rows, states={"completed": 8}, missing=None)) == ([("c", 100.0)], 8)
 
 
+def test_a_law_that_is_not_there_yet_is_awaited_for_what_is_true() -> None:
+    assert pieces._awaited(overview(states={"failed": 2})) == "It appears when the first trials have completed."
+    assert pieces._awaited(overview(states={"completed": 2})) == "It is being fitted, and appears here."
+
+
 def pack(trial: str, minutes: int, left: int = 1, step: int | None = 120, host: str | None = "h", **about: Any) -> Any:
     at = NOW - dt.timedelta(minutes=minutes)
     return RunningPack(f"p{trial}", "L", host, 1.0, at, at, left, {trial: step}, about)
