@@ -45,6 +45,7 @@ def latex_tables(html: str) -> str:
     for number, table in enumerate(soup.find_all("table"), start=1):
         heads, *rows = ([*row.find_all(["th", "td"])] for row in table.find_all("tr"))
         words = ["text" in (cell.get("class") or []) for cell in heads]
+        words[0] |= any(_words(row[0])[:1].isalpha() for row in rows)  # the page sets its first column to the left
         names, cells = map(_words, heads), [[_words(cell) for cell in row] for row in rows]
         found.append(latex_table([*names], cells, words=words, caption=_heading(table), label=f"tab:sweeplaw-{number}"))
     return "\n".join(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -62,7 +63,11 @@ def heatmaps(
         figure.colorbar(dots, ax=panels, label="loss above the cell's best", shrink=0.7)
     figure.supxlabel(literal(table.knobs[0]))
     figure.supylabel(literal(table.knobs[1]))
-    figure.legend(*panels.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=6, fontsize=letters(8))
+    marks: dict[str, Any] = {}  # a panel may have no fitted optimum
+    for panel in panels.flat:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            marks.setdefault(label, handle)
+    figure.legend([*marks.values()], [*marks], loc="outside upper center", ncols=6, fontsize=letters(8))
     return figure
 
 

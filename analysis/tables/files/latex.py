@@ -11,6 +11,8 @@ _COMMANDS = {
     "|": r"\textbar{}", "\N{NO-BREAK SPACE}": "~", "−": "$-$", "×": r"$\times$", "–": "--", "…": r"\dots{}",
     "·": r"$\cdot$", "≤": r"$\le$", "≥": r"$\ge$", "→": r"$\to$", "∞": r"$\infty$", "★": r"$\star$",
 }  # fmt: skip
+LONGEST = 40  # letters of a column whose cells are one line
+LONG = r"p{0.4\linewidth}"  # a longer one would end beyond the page
 _RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 _SPECIAL = re.compile(r"\^(?:[−-]?[\w.]+)|[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|[" + re.escape("".join(_COMMANDS)) + "]")
 
@@ -33,9 +35,13 @@ def latex_table(
 ) -> str:
     """Return rows of text as a ``tabular`` with the rules of booktabs; in a ``table`` if there is a caption.
 
-    ``words`` are the columns that hold words, which are set to the left; numbers are set to the right.
+    ``words`` are the columns that hold words, which are set to the left, and in lines where they are long; numbers are
+    set to the right.
     """
-    columns = "".join("l" if left else "r" for left in words)
+    columns = "".join(
+        "r" if not left else LONG if max((len(row[k]) for row in rows), default=0) > LONGEST else "l"
+        for k, left in enumerate(words)
+    )
     lines = [
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",

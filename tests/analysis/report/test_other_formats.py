@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 
 from sweeplaw.analysis.report import other_formats, page
 from sweeplaw.analysis.report.report import make
-from sweeplaw.analysis.tables.files.latex import latex_table, latex_text
+from sweeplaw.analysis.tables.files.latex import LONG, latex_table, latex_text
 from sweeplaw.clusters.profile import profile
 from sweeplaw.orchestrator.launch.launch import launch
 from sweeplaw.orchestrator.plan.plan import plan
@@ -96,7 +96,7 @@ def test_what_a_sweep_says_of_itself_is_text_in_markdown_and_latex(html: str) ->
 @pytest.mark.heavy
 def test_latex_has_every_table_with_as_many_cells_in_each_row(html: str) -> None:
     text = other_formats.latex_tables(html)
-    found = re.findall(r"\\begin\{tabular\}\{([lr]+)\}(.*?)\\end\{tabular\}", text, re.DOTALL)
+    found = re.findall(r"\\begin\{tabular\}\{([lrp]+)\}(.*?)\\end\{tabular\}", text.replace(LONG, "p"), re.DOTALL)
     rows = [
         [len(re.split(r"(?<!\\)&", line)) for line in body.splitlines() if line.endswith(r"\\")] for _, body in found
     ]
@@ -122,6 +122,15 @@ def test_latex_escapes_what_is_special() -> None:
     assert latex_table(["N", "what"], [["1", "a&b"]], words=[False, True]) == (
         "\\begin{tabular}{rl}\n\\toprule\nN & what \\\\\n\\midrule\n1 & a\\&b \\\\\n\\bottomrule\n\\end{tabular}\n"
     )
+
+
+def test_latex_sets_words_to_the_left_and_long_ones_in_lines() -> None:
+    page = "<table><tr><th>parameter</th><th>value</th></tr><tr><td>alpha</td><td>0.3</td></tr></table>"
+    assert r"\begin{tabular}{lr}" in other_formats.latex_tables(page)
+    page = (
+        "<table><tr><th>N</th><th class='text'>why</th></tr><tr><td>1 M</td><td>" + "word " * 30 + "</td></tr></table>"
+    )
+    assert rf"\begin{{tabular}}{{r{LONG}}}" in other_formats.latex_tables(page)
 
 
 @pytest.mark.heavy
