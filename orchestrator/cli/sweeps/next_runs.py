@@ -32,7 +32,9 @@ def next_(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A new sweep file (default: standard output).")
     ] = None,
-    sweep: Annotated[str | None, typer.Option(metavar="NAME", help="The sweep, in a store of several.")] = None,
+    sweep: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The sweep that --plan writes, in a store of several.")
+    ] = None,
     x: Annotated[
         list[str] | None, typer.Option("--x", metavar="INPUT=COLUMN", help="Column of N or D (repeatable).")
     ] = None,
@@ -46,6 +48,7 @@ def next_(
     """
     from sweeplaw.analysis.report.next_section import advise
     from sweeplaw.analysis.tables.tables import unless_damaged
+    from sweeplaw.orchestrator.plan.new_sweeps.derived_sweep import launched_sweep
     from sweeplaw.orchestrator.plan.new_sweeps.next_sweep import next_sweep
     from sweeplaw.trials.errors import InputError
 
@@ -61,6 +64,8 @@ def next_(
 
     with progress_bar("laws"):
         advice = unless_damaged(found)
+    if plan is None and sweep is not None:
+        launched_sweep(advice.tables, sweep)  # which refuses a misspelt one
     numbered = [(name, one) for name, plans in advice.plans.items() for one in plans]
     if plan is not None:
         if plan > len(numbered):

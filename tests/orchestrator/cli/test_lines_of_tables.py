@@ -139,7 +139,8 @@ def test_a_plan_is_chosen_by_its_number_over_all_families(
     first, second, third = (RunPlan(title, "why", (), 1, None) for title in ("first", "second", "third"))
     advice = SimpleNamespace(
         plans={"muon": [first, second], "adamw": [third]}, values={"muon": {"o": 1}, "adamw": {"o": 2}},
-        by=SimpleNamespace(n="params"), tables=SimpleNamespace(faults=()),
+        by=SimpleNamespace(n="params"),
+        tables=SimpleNamespace(faults=(), launches=[{"sweep": "mine", "sweep_file": "x"}]),
     )  # fmt: skip
     asked: list[Any] = []
 
@@ -162,6 +163,8 @@ def test_a_plan_is_chosen_by_its_number_over_all_families(
         next_runs.next_("s", plan=4, y="loss")
     with pytest.raises(InputError, match=r"--target N=1 \(accepted: N and D, as in N=7e9,D=1.4e11\)"):
         next_runs.next_("s", target="N=1")
+    with pytest.raises(InputError, match=r"no launch of a sweep 'other' \(launched: mine\)"):
+        next_runs.next_("s", sweep="other", y="loss")
 
 
 def test_the_law_of_a_report_is_one_line_or_the_reason_why_there_is_none() -> None:
