@@ -95,9 +95,11 @@ def growth_card(found: IsoflopCurves, by: Axes, surface: tuple[float, float, flo
         return chart.svg()
 
     value, inside = exponent(line)
+    low = line.intervals["a"].low
+    grows = low is not None and low > 0
     return card(
         key,
-        f"The best size grows as C to the power {value}",
+        f"The best size grows as C to the power {value}" if grows else "Whether the best size grows is not known",
         "Diamonds: the minima beside, with their 95 % intervals. Line: through them, by least squares in the logs.",
         draw,
         f"Exponent {value} ({inside}) from {counted(len(sizes), 'budget')}, rows resampled within budgets. "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -99,6 +100,16 @@ def test_the_best_size_grows_as_planted_and_is_compared_with_the_law(surface, se
     assert card.drawings[0].count("FLOPs: best N") == 4
     assert card.sheet is not None
     assert [row[1] for row in card.sheet.rows] == pytest.approx([2 * c**0.5 for c in BUDGETS], rel=0.02)
+
+
+def test_a_growth_whose_interval_holds_none_is_no_title() -> None:
+    curves = found()
+    assert curves.line is not None
+    unsure = replace(curves.line.intervals["a"], low=-0.01)
+    card = growth_card(replace(curves, line=replace(curves.line, intervals={"a": unsure})), BY, None, "k")
+    assert card is not None
+    assert card.title == "Whether the best size grows is not known"
+    assert "(−0.01" in card.caption
 
 
 @pytest.mark.parametrize("k", [6.0, 8.0])
