@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from sweeplaw.analysis.recipes.pairs import Pairs, level_frames, match, same_unit
-from sweeplaw.analysis.recipes.power import POWER, detectable, half_width, holm, p_value, runs_needed
+from sweeplaw.analysis.recipes.power import POWER, detectable, half_width, holm, p_text, p_value, runs_needed
 from sweeplaw.analysis.recipes.speedup import SpeedUp, speed_up
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.runs import computable
@@ -268,7 +268,7 @@ def _corrected(found: list[RecipeComparison]) -> list[RecipeComparison]:
 
 def _row(effect: Effect, level: float) -> tuple[str, ...]:
     ends = "–" if effect.low is None else f"[{effect.low:+.4g}, {effect.high:+.4g}]"
-    p = "–" if effect.corrected is None else f"{effect.corrected:.2g}"
+    p = p_text(effect.corrected)
     noise = "–" if effect.noise is None else f"{effect.noise:.2g}"
     return (effect.name, str(effect.pairs), f"{effect.difference:+.4g}", ends, p, noise, effect.verdict(level),
             effect.price())  # fmt: skip

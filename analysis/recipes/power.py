@@ -83,3 +83,10 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     for index, value in zip(order, np.maximum.accumulate(steps) if steps else (), strict=True):
         corrected[index] = min(1.0, float(value))
     return corrected
+
+
+def p_text(value: float | None) -> str:
+    """Return a p value for a table: – for None, and a bound for one that is smaller than a float can be."""
+    if value is None:
+        return "–"
+    return f"{value:.2g}" if value else "< 1e-300"

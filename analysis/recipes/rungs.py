@@ -22,7 +22,7 @@ from sweeplaw.analysis.fitting.fit import fit
 from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.uncertainty import refit
 from sweeplaw.analysis.laws.law import Law
-from sweeplaw.analysis.recipes.power import holm
+from sweeplaw.analysis.recipes.power import holm, p_text
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.roles.budgets import with_planned_tokens
 from sweeplaw.analysis.tables.roles.recorded import recorded
@@ -108,7 +108,7 @@ class Rungs(Shown):
         """Return the rungs as a table."""
         rows = [
             (short(rung.value), str(rung.rows), _share(rung.excess), _share(rung.error), _number(rung.errors_off),
-             _number(rung.corrected), "; ".join(rung.edges))
+             p_text(rung.corrected), "; ".join(rung.edges))
             for rung in self.rungs
         ]  # fmt: skip
         heads = (self.axis, "rows", "excess", "standard error", "errors off", "p, corrected", "knobs at an edge")

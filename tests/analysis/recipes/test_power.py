@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sweeplaw.analysis.recipes.power import chance, detectable, half_width, holm, p_value, runs_needed
+from sweeplaw.analysis.recipes.power import chance, detectable, half_width, holm, p_text, p_value, runs_needed
 
 
 @pytest.mark.parametrize(("effect", "runs"), [(0.2, 199), (0.5, 34), (0.8, 15)])  # G*Power, paired t, two-sided .05
@@ -62,3 +62,9 @@ def test_holm_multiplies_by_the_number_of_hypotheses_left():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, None, 0.9]) == [1.0, None, 1.0]
     assert holm([]) == []
+
+
+def test_a_p_value_is_never_zero_in_a_table() -> None:
+    smallest = p_value(-0.0216, 0.0002, 1749)
+    assert smallest == 0.0, "of 108 standard errors, which no float holds"
+    assert [p_text(p) for p in (None, smallest, 1e-93, 0.0414)] == ["–", "< 1e-300", "1e-93", "0.041"]
