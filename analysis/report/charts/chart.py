@@ -161,7 +161,7 @@ class Chart:
             parts.append(f'<path class="g" d="M{left:.1f} {py:.1f}H{right:.1f}"/>')
             parts.append(_text(left - 7, py + 4, text, "t", "end"))
         ticks = self.x.ticks(max(2, int((right - left) / 74)))
-        for value, text in _spread(ticks, lambda v: self.at(v, self.y.low)[0]):
+        for value, text in spread(ticks, lambda v: self.at(v, self.y.low)[0]):
             px, _ = self.at(value, self.y.low)
             parts.append(f'<path class="ax" d="M{px:.1f} {bottom:.1f}v4"/>')
             parts.append(_text(px, bottom + 17, text, "t", "middle"))
@@ -238,7 +238,7 @@ def text_width(texts: Sequence[str]) -> float:
     return 16 + LETTER * min(LONGEST, max((len(text) for text in texts), default=0))
 
 
-def _spread(ticks: Sequence[tuple[float, str]], place: Callable[[float], float]) -> list[tuple[float, str]]:
+def spread(ticks: Sequence[tuple[float, str]], place: Callable[[float], float]) -> list[tuple[float, str]]:
     """Return the ticks whose labels do not touch."""
     kept: list[tuple[float, str]] = []
     edge = -math.inf

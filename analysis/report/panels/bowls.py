@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from sweeplaw.analysis.report.charts.cards import Card, sheet
+from sweeplaw.analysis.report.charts.chart import spread
 from sweeplaw.analysis.report.charts.dots import most_even
 from sweeplaw.analysis.report.charts.numbers import level, people, percent
 from sweeplaw.analysis.report.charts.scales import Axis
@@ -111,7 +112,7 @@ def _map(
         px, py = _at(x, y, said[0], said[1])  # type: ignore[arg-type]
         plus = f"M{px - 6:.1f} {py:.1f}h12m-6-6v12"
         parts.append(f'<path class="plusb" d="{plus}"/><path class="plus" d="{plus}"/>')
-    for value, text in _few(x.ticks(3)):
+    for value, text in spread(_few(x.ticks(3)), lambda tick: _at(x, y, tick, y.low)[0]):
         place = _at(x, y, value, y.low)[0]
         parts.append(f'<text class="t" x="{place:.1f}" y="{SIDE - 4:.1f}" text-anchor="middle">{text}</text>')
     for value, text in _few(y.ticks(3)):

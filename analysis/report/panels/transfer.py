@@ -42,12 +42,16 @@ def transfer_card(found: Transfer, key: str) -> Card:
                 chart.dot(excess, number / len(scored), f"pt {fill(3 * rank, 4)}", text, name, 3)
         return chart.svg()
 
-    within = f"within {percent(single[-1][0])} of" if len(single) == len(scored) else "not run in all of"
+    others = counted(len(scored), "other workload")
+    whole = len(single) == len(scored)
+    reach = (
+        f"is within {percent(single[-1][0])} of the best of {others}" if whole else f"ran in {len(single)} of {others}"
+    )
     left_out = "".join(f" {count} rows left out: {reason}." for reason, count in found.dropped.items() if count)
     tuned = len(found.workloads) - len(scored)
     return card(
         key,
-        f"One setting, {settings(found.single)}, is {within} the best of {counted(len(scored), 'other workload')}",
+        f"One setting, {settings(found.single)}, {reach}",
         "Of the workloads it was not tuned on: the share in which one setting, and the best of a list, is that near.",
         draw,
         f"Tuned on {counted(tuned, 'workload')}, every second one, of {found.candidates} settings that all of them "

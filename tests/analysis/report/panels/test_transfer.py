@@ -57,6 +57,17 @@ def test_the_card_says_how_far_the_setting_is_from_the_best_of_each_workload_it_
     assert all("corpus=b, params=" in drawing for drawing in card.drawings)
 
 
+def test_where_the_setting_did_not_run_the_title_counts_where_it_did() -> None:
+    found = one_setting(families(runs(), BY), BY)
+    assert found is not None
+    gone = next(one.workload for one in found.workloads if one.phase == "evaluation")
+    left = runs().filter(~pl.all_horizontal(*(pl.col(k) == v for k, v in {**gone, "lr": 2e-3}.items())))
+    fewer = one_setting(families(left, BY), BY)
+    assert fewer is not None
+    title = transfer_card(fewer, "k").title.replace("\N{NO-BREAK SPACE}", " ")
+    assert title == "One setting, lr=0.002, ran in 3 of 4 other workloads"
+
+
 def test_runs_with_a_null_knob_are_left_out_and_no_losses_of_other_settings_are_averaged() -> None:
     """A second knob tells them apart: its runs are 1 above the others, and have no lr."""
     apart = runs().with_columns(lr=None, beta2=0.95, val_loss=pl.col("val_loss") + 1)
