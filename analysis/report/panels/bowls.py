@@ -97,12 +97,15 @@ def _map(
     title: str, key: str,
 ) -> str:  # fmt: skip
     x, y = axes
-    width, height = (SIDE - LEFT) / _steps(x), (SIDE - BOTTOM) / _steps(y)
+    wide, high = (_halves(axis, rows[name].to_list()) for axis, name in zip(axes, names, strict=True))
     parts = []
     for a, b, excess, loss in rows.select(*names, "excess", "loss").iter_rows():
         px, py = _at(x, y, a, b)
+        (left, right), (below, above) = (
+            [half * room for half in halves] for halves, room in ((wide[a], SIDE - LEFT), (high[b], SIDE - BOTTOM))
+        )
         text = f"{names[0]} {level(a)}, {names[1]} {level(b)}: loss {loss:.4f}, {percent(excess)} above the best"
-        box = f'x="{px - width / 2:.1f}" y="{py - height / 2:.1f}" width="{width:.1f}" height="{height:.1f}"'
+        box = f'x="{px - left:.1f}" y="{py - above:.1f}" width="{left + right:.1f}" height="{below + above:.1f}"'
         parts.append(f'<rect {box} class="p k{heat(excess)}"><title>{escape(text)}</title></rect>')
     fitted = [one.knob(name).fitted for name in names]
     if one.supported and None not in fitted and x.inside(fitted[0]) and y.inside(fitted[1]):  # type: ignore[arg-type]
@@ -131,11 +134,21 @@ def _padded(axis: Axis) -> Axis:
     return Axis(axis.title, axis.marks[0] / half, axis.marks[-1] * half, True, level, axis.marks)
 
 
-def _steps(axis: Axis) -> float:
-    """Return how many of its smallest steps the axis holds, so that a map has cells of one size without gaps."""
-    places = [axis.share(mark) for mark in axis.marks]
-    gaps = [b - a for a, b in pairwise(places) if b - a > 1e-3]
-    return 1 / min(gaps) if gaps else 1.0
+def _halves(axis: Axis, levels: Sequence[float]) -> dict[float, tuple[float, float]]:
+    """Return how far the cell of each level of a map reaches below and above it, as shares of the axis.
+
+    It ends midway to the next level of the map, not farther than half of the usual gap, and within the axis: other maps
+    of the page may have levels between these.
+    """
+    own = sorted(set(levels))
+    places = [axis.share(one) for one in own]
+    gaps = [b - a for a, b in pairwise(places)] or [b - a for a, b in pairwise(map(axis.share, axis.marks))] or [1.0]
+    usual = float(np.median(gaps))
+    sides = [usual, *(gaps if len(own) > 1 else ()), usual]
+    return {
+        one: (min(below / 2, usual / 2, place), min(above / 2, usual / 2, 1 - place))
+        for one, place, below, above in zip(own, places, sides, sides[1:], strict=False)
+    }
 
 
 def _at(x: Axis, y: Axis, a: float, b: float) -> tuple[float, float]:

@@ -38,3 +38,25 @@ def test_labels_of_long_levels_do_not_touch() -> None:
     ends = [(float(x) - LETTER * len(text) / 2, float(x) + LETTER * len(text) / 2) for x, text in labels]
     assert len(ends) > 1
     assert all(right < left for (_, right), (left, _) in itertools.pairwise(ends))
+
+
+def test_cells_touch_where_another_map_has_levels_between() -> None:
+    rows = pl.DataFrame(
+        [
+            {"params": n, "tokens": 1e9, "lr": lr, "batch": batch, "val_loss": 2 + np.log(lr / 3e-3) ** 2 + batch / 1e4}
+            for n, rates in ((1e7, (1e-3, 2e-3, 4e-3, 8e-3)), (1e8, (1.1e-3, 2.2e-3, 4.4e-3)))
+            for lr in rates
+            for batch in (64, 128, 256, 512, 1024)
+        ]
+    )
+    (family,) = families(rows, BY)
+    card = bowls_card(family, BY, ("lr", "batch"), optima(rows, ["params", "tokens"], ["lr", "batch"]), {}, "k")
+    assert card is not None
+    for number, one in enumerate(card.drawings[0].split('class="bowl"')[1:]):
+        boxes = {
+            (float(x), float(width))
+            for x, width in re.findall(r'<rect x="([-\d.]+)" y="[-\d.]+" width="([\d.]+)"', one)
+        }
+        assert len(boxes) == (4, 3)[number]
+        for (x, width), (after, _) in itertools.pairwise(sorted(boxes)):
+            assert abs(x + width - after) < 0.2
