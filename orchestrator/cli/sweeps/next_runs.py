@@ -69,7 +69,8 @@ def next_(
     numbered = [(name, one) for name, plans in advice.plans.items() for one in plans]
     if plan is not None:
         if plan > len(numbered):
-            raise InputError(f"--plan {plan}: there are {len(numbered)} plans")
+            accepted = f" (accepted: 1 to {len(numbered)})" if numbered else ""
+            raise InputError(f"--plan {plan}: there are {len(numbered)} plans{accepted}")
         family, chosen = numbered[plan - 1]
         text = next_sweep(advice.tables, chosen, advice.by.n, family=advice.values[family], sweep=sweep, loss=y)
         write_sweep(text, out)

@@ -159,7 +159,7 @@ def test_a_plan_is_chosen_by_its_number_over_all_families(
         assert capsys.readouterr().out == f"{title} params {options}\n"
     assert asked[0].pop("verify") is False
     assert asked[0] == {"source": "s", "target": (7e9, 1e11), "where": "a > 1", "loss": "loss", "x": {"N": "n"}}
-    with pytest.raises(InputError, match="--plan 4: there are 3 plans"):
+    with pytest.raises(InputError, match=r"--plan 4: there are 3 plans \(accepted: 1 to 3\)"):
         next_runs.next_("s", plan=4, y="loss")
     with pytest.raises(InputError, match=r"--target N=1 \(accepted: N and D, as in N=7e9,D=1.4e11\)"):
         next_runs.next_("s", target="N=1")
