@@ -237,7 +237,9 @@ def test_a_plan_chains_the_lengths_of_each_setting_and_counts_its_trunk_once(tmp
 def test_a_plan_saves_nothing_for_trials_of_several_processes(tmp_path: Path) -> None:
     """The memory of a process holds trials of width 16; those of width 32 are trained by two processes each."""
     made = planned(tmp_path)
-    small, large = sorted({group.cost for group in made.groups if group.cost.epochs == 1}, key=lambda one: one.params or 0)
+    small, large = sorted(
+        {group.cost for group in made.groups if group.cost.epochs == 1}, key=lambda one: one.params or 0
+    )
     spread = large.memory_on(2)
     assert (small.memory_bytes or 0) < (spread or 0) < (large.memory_bytes or 0)
     two = profile.parse({"kind": "local", "cpus": 2, "gpus": 0, "memory_per_trial": spread}, name="two")
