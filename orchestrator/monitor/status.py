@@ -122,7 +122,7 @@ def _faults(store: Store) -> tuple[str, ...]:
 def _held(store: Store, now: dt.datetime, final: pl.DataFrame) -> _Held:
     held = leases(store.location)
     living = [lease for lease in held if lease.alive(now)]
-    packs = tuple(pack for lease in living for pack in _packs(store, lease))
+    packs = tuple(pack for lease in living for pack in running_packs(store, lease))
     claimed = {trial for lease in living for trial in lease.trials}
     known = claimed.union(*(pack.steps for pack in packs))
     ended = set(final.filter(pl.col("trial_id").is_in(list(known)))["trial_id"])
@@ -162,7 +162,8 @@ def _ids(location: Location, name: str) -> pl.DataFrame:
     return pl.DataFrame(pl.from_arrow(ids))
 
 
-def _packs(store: Store, lease: Lease) -> tuple[RunningPack, ...]:
+def running_packs(store: Store, lease: Lease) -> tuple[RunningPack, ...]:
+    """Return the packs that the workers of a launch run. Damage goes to the ``problems`` of the store."""
     try:
         found = published_packs.read(store.location, lease.launch_id)
     except DamagedFileError as error:

@@ -11,16 +11,14 @@ import polars as pl
 
 from sweeplaw.analysis.tables import tables
 from sweeplaw.clusters.profile import toml_file
-from sweeplaw.orchestrator.launch import published_packs
 from sweeplaw.orchestrator.launch.retries import attempts_of
 from sweeplaw.orchestrator.monitor import searches
-from sweeplaw.orchestrator.monitor.status import planned
+from sweeplaw.orchestrator.monitor.status import planned, running_packs
 from sweeplaw.orchestrator.store.claims import leases
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.spec import Value
 from sweeplaw.trials.store_format import attempt_log
-from sweeplaw.trials.store_format.location import Location
 from sweeplaw.trials.store_format.parts.trial_states import nearest_id
 from sweeplaw.trials.store_format.search_state import SearchState
 
@@ -110,18 +108,18 @@ def logs(store: Store, trial_id: str, attempts: pl.DataFrame) -> list[AttemptLog
     """Return what the attempts of a trial printed, oldest first, an attempt that runs now included.
 
     ``attempts`` are its rows. The log of an attempt without a row, whose worker died, is looked for in all logs of the
-    launches.
+    launches. Damage goes to the ``problems`` of the store.
     """
     names = [name + attempt_log.SUFFIX for name in store.location.names(attempt_log.FOLDER, attempt_log.SUFFIX)]
     packs = {*attempts.select("launch_id", "pack_id").iter_rows(), *_running(store, trial_id)}
     launches = {launch for launch, _ in packs}
     near = tuple(f"{launch}-{pack}-" for launch, pack in packs) + tuple(f"{one}-{trial_id[:12]}-" for one in launches)
-    found = list(_read(store.location, launches, (name for name in names if name.startswith(near)), trial_id))
+    found = list(_read(store, launches, (name for name in names if name.startswith(near)), trial_id))
     known = max([0, *attempts["attempt"], *(one.attempt for one in found)])
     if len({one.attempt for one in found}) < known:
         theirs = tuple(f"{launch}-" for launch in launches)
         rest = (name for name in names if name.startswith(theirs) and not name.startswith(near))
-        found += _read(store.location, launches, rest, trial_id)
+        found += _read(store, launches, rest, trial_id)
     return sorted(found, key=lambda one: (one.attempt, one.launch_id))
 
 
@@ -159,18 +157,20 @@ def _knobs(spec: str) -> Mapping[str, Value]:
 def _running(store: Store, trial_id: str) -> Iterator[tuple[str, str]]:
     """Yield launch and pack of the workers that run the trial now."""
     for lease in leases(store.location):
-        published = published_packs.read(store.location, lease.launch_id)
-        for pack in published[1] if published else ():
+        for pack in running_packs(store, lease):
             if trial_id in pack.steps:
                 yield lease.launch_id, pack.pack_id
 
 
-def _read(location: Location, launches: Iterable[str], names: Iterable[str], trial_id: str) -> Iterator[AttemptLog]:
+def _read(store: Store, launches: Iterable[str], names: Iterable[str], trial_id: str) -> Iterator[AttemptLog]:
     for name in names:
+        path = f"{attempt_log.FOLDER}/{name}"
         try:
-            content = location.read(f"{attempt_log.FOLDER}/{name}")
+            content = store.location.read(path)
         except FileNotFoundError:  # its pack has ended without output
             continue
+        if attempt_log.is_damaged(content):
+            store.report([f"{path} is damaged: its content differs from its checksum"])
         for section in attempt_log.sections(content):
             if trial_id in section.attempts:
                 launch = next(launch for launch in launches if name.startswith(f"{launch}-"))

@@ -10,6 +10,7 @@ import contextlib
 import os
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from sweeplaw.trials.store_format.location import Location, locate
 CHECK_SECONDS = 1.0  # between two looks at the size
 SLACK_BYTES = 1 << 20  # that a section may exceed its bound by while it runs, besides what comes in CHECK_SECONDS
 UPLOAD_SECONDS = 30.0
+_PIECE = 1 << 20  # bytes read at once
 _TRACEBACK = b"Traceback (most recent call last):"
 
 
@@ -105,10 +107,12 @@ class PackLog:
                 self._copy()
 
     def close(self) -> None:
-        """End the last section; copy the file, or remove it if nothing was printed."""
+        """End the last section and the file; copy it, or remove it if nothing was printed."""
         self._closing.set()
         with self._lock:
             self._end_section()
+            if self._printed and (checksum := self._checksum()) is not None:
+                self._append(attempt_log.trailer(checksum))
         self._copy()
         if confined.is_open(self._file, self._status):
             os.close(self._file)
@@ -118,6 +122,13 @@ class PackLog:
 
     def _size(self) -> int:
         return os.fstat(self.descriptor).st_size
+
+    def _checksum(self) -> int | None:
+        """Return the CRC-32 of the file; None if it grows: a process that outlives its trial still prints."""
+        found, at, size = 0, 0, self._size()
+        while piece := os.pread(self.descriptor, _PIECE, at):
+            found, at = zlib.crc32(piece, found), at + len(piece)
+        return found if at == size == self._size() else None
 
     def _ends_with(self, data: bytes) -> bool:
         begin = self._size() - len(data)

@@ -97,6 +97,20 @@ def test_logs_are_those_of_every_attempt_or_of_one(ran: tuple[Path, dict[str, st
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("command", ["logs", "show"])
+def test_a_log_with_another_byte_is_shown_and_named_as_damaged(
+    ran: tuple[Path, dict[str, str]], tmp_path: Path, command: str
+) -> None:
+    store, ids = Path(shutil.copytree(ran[0], tmp_path / "s")), ran[1]
+    (file,) = (path for path in (store / "logs").iterdir() if b"mode good" in path.read_bytes())
+    file.write_bytes(file.read_bytes().replace(b"mode good", b"mode g00d"))
+    found = call(command, store, ids["good"])
+    assert found.exit_code == 3
+    assert "mode g00d lr 1e-05" in found.stdout
+    assert f"logs/{file.name} is damaged: its content differs from its checksum" in found.stderr
+
+
+@pytest.mark.heavy
 def test_only_the_logs_of_its_own_packs_are_opened_while_no_attempt_is_missing(
     ran: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +182,7 @@ def test_what_is_no_section_of_a_log_is_skipped(
         odd = f'\x1e{{"attempts":{attempts.replace("ID", ran[1]["good"])}}}\nnot of a trial\n'
         path.write_bytes(odd.encode() + path.read_bytes())
     found = call("logs", store, ran[1]["good"])
-    assert (found.exit_code, found.stdout) == (0, sound)
+    assert (found.exit_code, found.stdout) == (3, sound)  # and the file is named: it is not as it was written
 
 
 @pytest.mark.heavy

@@ -145,7 +145,7 @@ def test_a_budget_of_hours_ends_the_launch_in_its_own_state_and_a_larger_one_con
     tmp_path: Path, name: str, bound: str
 ) -> None:
     def content(seconds: float) -> str:
-        return text(name, f"{bound}_hours = {seconds / 3600:.9f}", sleep="0.2")
+        return text(name, f"{bound}_hours = {seconds / 3600:.9f}", sleep="0.3")
 
     small = run(tmp_path / "s", content(0.9))
     assert small.end is not None

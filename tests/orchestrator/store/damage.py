@@ -13,6 +13,7 @@ from sweeplaw.analysis.tables import tables
 from sweeplaw.analysis.tables.query import Query, run_query
 from sweeplaw.orchestrator.launch import published_packs, retries, usage
 from sweeplaw.orchestrator.launch.published_packs import RunningPack
+from sweeplaw.orchestrator.monitor import trial_view
 from sweeplaw.orchestrator.monitor.status import progress
 from sweeplaw.orchestrator.plan.limits import Retry
 from sweeplaw.orchestrator.schedule.device_time import Meter
@@ -20,6 +21,8 @@ from sweeplaw.orchestrator.store import claims, exclusions
 from sweeplaw.orchestrator.store.compaction import compact
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.orchestrator.store.writer import Writer
+from sweeplaw.orchestrator.worker import pack_log
+from sweeplaw.trials.store_format import attempt_log
 from tests.conftest import EPOCH, make_points, make_record
 
 NO_GRACE = dt.timedelta(0)
@@ -38,6 +41,11 @@ def build(folder: Path) -> Store:
         meter.used(12.5)
         usage.publish(store.location, launch, "a sweep", meter)
         compact(store.location, grace=NO_GRACE, target_rows=20)
+    (folder / "logs").mkdir()
+    with pack_log.opened(str(folder / "logs"), attempt_log.name("20260101T000000-aa", "pack", 1), folder) as log:
+        for seed in (4, 5, 6):
+            log.begin({make_record(seed).spec.trial_id: 1})
+            log.write(f"printed by {seed}\n".encode())
     _write(store, "20260101T000002-cc", [make_record(seed) for seed in range(20, 26)])
     _write(store, "20260101T000003-dd", [make_record(seed, x=0.5) for seed in range(26, 30)])
     retries.requeue(store, ["failed"])
@@ -80,6 +88,7 @@ def answers(folder: Path) -> tuple[Answers, tuple[str, ...]]:
         "finished": finished,
         "attempts": store.attempts(),
         "retried": retries.due_for_retry(store, Retry(failed=2), finished, trials["trial_id"].to_list()),
+        "log": trial_view.logs(store, wanted, retries.attempts_of(store.location, wanted, trial_view.ATTEMPT)),
         "next": max(store.next_time(), EPOCH + dt.timedelta(days=36500)),
         **_status(store),
     }

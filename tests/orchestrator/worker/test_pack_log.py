@@ -14,7 +14,7 @@ from pyarrow import fs
 from sweeplaw.orchestrator.worker import pack_log
 from sweeplaw.orchestrator.worker.capture import captured
 from sweeplaw.orchestrator.worker.pack_log import PackLog
-from sweeplaw.trials.store_format.attempt_log import HEAD_BYTES, TAIL_BYTES, left_out, sections
+from sweeplaw.trials.store_format.attempt_log import HEAD_BYTES, TAIL_BYTES, is_damaged, left_out, sections
 from sweeplaw.trials.store_format.location import Location
 
 
@@ -140,3 +140,60 @@ def test_code_that_closes_the_descriptor_of_the_log_loses_nothing_and_its_own_fi
     if reused:
         assert (tmp_path / "of a trial").read_bytes() == b""
         os.close(number)  # still open
+
+
+def test_any_byte_of_a_log_that_is_another_is_damage(tmp_path: Path) -> None:
+    with pack_log.opened(str(tmp_path), "l.log", tmp_path) as log:
+        log.begin({"a": 1})
+        log.write(b"of a\n")
+        log.begin({"b": 1})
+        log.write(b"of b")
+    content = (tmp_path / "l.log").read_bytes()
+    assert not is_damaged(content)
+    for at in range(len(content)):
+        for mask in (1, 0x20, 0x80):
+            assert is_damaged(content[:at] + bytes([content[at] ^ mask]) + content[at + 1 :]), at
+    assert [one.output for one in sections(content)] == [b"of a\n", b"of b"]
+
+
+def test_a_log_that_goes_on_is_verified_to_its_end(tmp_path: Path) -> None:
+    for trial in ("a", "b"):
+        with pack_log.opened(str(tmp_path), "l.log", tmp_path) as log:
+            log.begin({trial: 1})
+            log.write(f"of {trial}".encode())
+    content = (tmp_path / "l.log").read_bytes()
+    assert [one.output for one in sections(content)] == [b"of a", b"of b"]
+    assert not is_damaged(content)
+    assert is_damaged(content.replace(b"of a", b"of A"))
+
+
+def test_a_log_without_its_last_line_is_not_verified(tmp_path: Path) -> None:
+    log = PackLog(str(tmp_path), "l.log")
+    log.begin({"a": 1})
+    log.write(b"its worker died")
+    content = (tmp_path / "l.log").read_bytes()
+    assert not is_damaged(content)
+    assert not is_damaged(b"")
+    log.close()
+    assert (tmp_path / "l.log").read_bytes().startswith(content)
+
+
+def test_what_a_process_prints_behind_its_trial_leaves_the_log_unverified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = PackLog(str(tmp_path), "l.log")
+    log.begin({"a": 1})
+    log.write(b"output\n")
+    read = os.pread
+
+    def slow(descriptor: int, count: int, offset: int) -> bytes:
+        found = read(descriptor, count, offset)
+        if not found:
+            os.write(descriptor, b"late\n")
+        return found
+
+    monkeypatch.setattr(os, "pread", slow)
+    log.close()
+    content = (tmp_path / "l.log").read_bytes()
+    assert content.endswith(b"output\nlate\n")
+    assert not is_damaged(content)
