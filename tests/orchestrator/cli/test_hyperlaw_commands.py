@@ -12,7 +12,9 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from sweeplaw.analysis.hyperlaws.suggestion.suggest import from_law
 from sweeplaw.analysis.report.hyperlaw_section import hyper_section
+from sweeplaw.analysis.tables.display import finite
 from sweeplaw.orchestrator.cli import app
 from sweeplaw.trials.errors import InputError
 
@@ -82,6 +84,14 @@ def test_suggestions_from_runs_and_from_a_law_have_the_same_keys(table: str) -> 
         assert {"lr", "batch_tokens", "batch_sequences", "weight_decay", "steps"} == set(found["settings"])
         assert found["settings"]["lr"]["plateau_factor"] > 1
     assert runs["settings"]["lr"]["value"] == pytest.approx(0.5 * 3e9**-0.6 * 1.4e11**0.25, rel=0.05)
+
+
+@pytest.mark.parametrize("law", [None, "step-law", "deepseek"])
+def test_a_suggestion_is_that_of_the_law_asked_for_and_by_default_of_step_law(law: str | None) -> None:
+    found = answer("suggest", "--params", "3e9", "--tokens", "1.4e11", *(["--law", law] if law else []))
+    expected = from_law(law or "step-law", 3e9, 1.4e11, 2048)
+    assert found["source"] == (law or "step-law")
+    assert found["settings"] == json.loads(json.dumps(finite(expected.to_dict())))["settings"]
 
 
 def test_suggest_rejects_two_sources(table: str) -> None:
