@@ -20,6 +20,7 @@ from sweeplaw.trials.errors import InputError, shown
 SECONDS = 300.0
 SHARE = 0.5  # of this machine's memory
 _DEATH_SIGNAL = 1  # option of prctl(2)
+_LOOK_SECONDS = 0.5  # between two looks for signals while the child runs
 
 
 def continue_in_limited_child(seconds: float, text: str) -> None:
@@ -51,11 +52,16 @@ def continue_in_limited_child(seconds: float, text: str) -> None:
 def _ended(child: int, seconds: float, text: str) -> int:
     """Wait for ``child`` and return its exit code. Raise InputError if a signal ended it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # A signal that arrives just before the wait does not interrupt it: Python sees it when the next one does.
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
     try:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except BaseException:
         os.kill(child, signal.SIGKILL)
         raise
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     if code >= 0:
         return code
     if code == -signal.SIGINT:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from sweeplaw.orchestrator.cli.shared import limited_child
 
 pytestmark = pytest.mark.process
 
@@ -66,3 +69,13 @@ def test_a_signal_ends_the_query_with_its_child(file, number):
         assert process.stdout is not None
         assert process.stdout.read() == b""  # ends when every process that holds it has ended
     assert process.returncode in (130, 143, -number)
+
+
+def test_the_wait_for_a_query_ends_soon_after_a_signal_that_came_just_before_it(monkeypatch):
+    """Such a signal does not interrupt the wait, and Python sees it with the next one: that of a timer."""
+    done = []
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "setitimer", lambda *given: done.append(given))
+    monkeypatch.setattr(os, "waitpid", lambda *_: (done.append("wait"), (1, 0))[1])
+    assert limited_child._ended(1, 300.0, "SELECT 1") == 0
+    assert done == [(signal.ITIMER_REAL, 0.5, 0.5), "wait", (signal.ITIMER_REAL, 0)]
