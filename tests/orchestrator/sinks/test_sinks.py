@@ -283,7 +283,6 @@ def test_wandb_writes_one_offline_run_per_trial(tmp_path, monkeypatch):
 
 def test_the_points_of_trials_that_never_end_are_dropped_oldest_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(by_trial, "OPEN_TRIALS", 2)
-    assembler, trial = TrialAssembler(), record(1).spec.trial_id
-    assert list(assembler.add([CurvePoint("dead", 1), CurvePoint(trial, 1), CurvePoint("open", 1)])) == []
-    ((_, points),) = assembler.add([record(1)])
-    assert [point.trial_id for point in points] == [trial]
+    assembler, ended = TrialAssembler(), [record(number) for number in (1, 2, 3)]
+    assert list(assembler.add([CurvePoint(one.spec.trial_id, 1) for one in ended])) == []
+    assert [len(points) for _, points in assembler.add(ended)] == [0, 1, 1]
