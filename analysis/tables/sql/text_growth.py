@@ -67,9 +67,8 @@ def _longer(name: str, arguments: Sequence[Words]) -> float | None:
     old, new = (len(words[0][1][1:-1].replace("''", "'")) for words in arguments[1:3])
     if name == "REPLACE" and old:
         return max(1.0, new / old)
-    return (
-        1.0 + new
-    )  # between any two characters; a pattern that is matched may be repeated, which is shorter to ask for
+    # Put between any two characters. A pattern's match may be repeated in its place, which is shorter to ask for.
+    return 1.0 + new
 
 
 def _name(token: str) -> str:

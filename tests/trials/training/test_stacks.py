@@ -34,17 +34,9 @@ from sweeplaw.trials.workloads.language_model import LanguageModel
 from sweeplaw.trials.workloads.language_model.data import open_data
 from sweeplaw.trials.workloads.language_model.run import member_group, recipe_of
 from tests.trials.training.preemption import ending_at
+from tests.trials.training.small import SMALL
 
 WORKLOAD = LanguageModel.of("", {})
-SMALL = {
-    "corpus": "markov:states=12,spread=1.5,tokens=65536",
-    "context": 16,
-    "unique_tokens": 4096,
-    "width": 16,
-    "validation_tokens": 1024,
-    "curve_points": 7,
-    "evaluations": 2,
-}
 OWN = ("tokens_per_second", "resumed_step")  # metrics in which a trial of a stack may differ from one alone
 STEPS = 32  # of one epoch
 # From update 10 on a rate at which the weights of the next update give a loss of hundreds of nats.

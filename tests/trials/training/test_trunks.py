@@ -31,19 +31,11 @@ from sweeplaw.trials.training.schedules.lr_schedule import SHAPES, Schedule
 from sweeplaw.trials.training.stack import Stack
 from sweeplaw.trials.workload import Branch, Context
 from sweeplaw.trials.workloads.language_model import LanguageModel
+from tests.trials.training import small
 from tests.trials.training.preemption import ending_at
 
 WORKLOAD = LanguageModel.of("", {})
-SMALL = {
-    "corpus": "markov:states=12,spread=1.5,tokens=65536",
-    "context": 16,
-    "unique_tokens": 4096,
-    "width": 16,
-    "validation_tokens": 1024,
-    "curve_points": 7,
-    "schedule": "wsd",
-    "evaluations": 2,
-}
+SMALL = {**small.SMALL, "schedule": "wsd"}
 OWN = ("tokens_per_second", "resumed_step", "trunk_steps")  # metrics in which a branch may differ from a trial alone
 WARMUP_STEPS = 2
 
