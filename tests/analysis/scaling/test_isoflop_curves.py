@@ -47,6 +47,12 @@ def test_intervals_of_noisy_minima_hold_the_planted_ones() -> None:
         assert one.interval.high / one.interval.low < 1.5
 
 
+def test_an_interval_is_of_as_many_resamples_as_were_asked_for_without_the_minimum_of_the_runs_themselves() -> None:
+    for one in isoflop_curves(parabolas(sizes=21, noise=0.001), 6.0, resamples=20).curves:
+        assert one.interval is not None
+        assert one.interval.method == "row bootstrap within the window, 20 resamples"
+
+
 def test_runs_above_the_window_are_dropped_and_an_optimum_outside_the_sizes_is_none() -> None:
     rows = parabolas(bend=0.2)  # at the ends 10 % above the least loss, of which 3 % are within
     rows.losses[:7] = 2 + 0.02 * np.arange(7)  # the first budget falls towards its smallest size

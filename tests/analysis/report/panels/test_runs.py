@@ -79,6 +79,16 @@ def test_without_times_or_with_one_bar_there_is_no_card() -> None:
     assert times_card(many.head(48), "k") is not None
 
 
+@pytest.mark.heavy
+def test_of_more_than_three_thousand_bars_there_is_no_card() -> None:
+    rows = trials(*((f"t{k}", k, k + 1, "h", "completed") for k in range(3_001)))
+    assert times_card(rows, "k") is None
+    card = times_card(rows.head(3_000), "k")
+    assert card is not None
+    assert card.sheet is not None
+    assert len(card.sheet.rows) == 3_000
+
+
 @pytest.mark.parametrize(
     ("states", "worst"),
     [
