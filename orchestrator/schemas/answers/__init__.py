@@ -8,14 +8,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sweeplaw.orchestrator.schemas.answers import laws, more_laws, sweeps, tables, training
+from sweeplaw.orchestrator.schemas.answers import (
+    event_times,
+    forecasts,
+    hyperlaws,
+    laws,
+    recipes,
+    report,
+    sweeps,
+    tables,
+    training,
+    tuning,
+)
 from sweeplaw.orchestrator.schemas.models import DRAFT, Schema
 
 ANSWERS: Mapping[str, Mapping[str, Any]] = {
     **sweeps.ANSWERS,
     **tables.ANSWERS,
     **laws.ANSWERS,
-    **more_laws.ANSWERS,
+    **forecasts.ANSWERS,
+    **hyperlaws.ANSWERS,
+    **tuning.ANSWERS,
+    **event_times.ANSWERS,
+    **recipes.ANSWERS,
+    **report.ANSWERS,
     **training.ANSWERS,
 }
 

@@ -9,15 +9,19 @@ from sweeplaw.orchestrator.importing.importer import Imported
 from sweeplaw.orchestrator.monitor.column_reference import Entry
 from sweeplaw.orchestrator.schemas.answers.notation import (
     ANYTHING,
-    FLAG,
+    COUNT,
     NUMBER,
     TEXT,
-    by_name,
-    each,
+    TRUTH,
+    WORDS,
+    listed,
     means,
+    named,
     of_type,
     record,
+    rows,
     sometimes,
+    whole,
 )
 from sweeplaw.orchestrator.store.compaction import Compacted
 
@@ -50,51 +54,93 @@ _COMPACTED = {
     "indexed": "parts whose index was written anew",
     "busy": "another compaction runs, so nothing was done",
 }
+_ENTRY = {
+    "table": "trials or curves",
+    "column": "its name",
+    "type": "of its values",
+    "unit": "of its values; empty without one",
+    "meaning": "in words",
+    "origin": "core, or the workload whose knob or metric it is",
+}
+_ENSEMBLE = {
+    "trial_id": means("the id of its row", WORDS),
+    "state": means("completed, or how it failed", WORDS),
+    "message": means("why it failed", TEXT),
+    "subset": means("its models, with commas between them", TEXT),
+    "members": means("their number", NUMBER),
+    "val_loss": means("loss of the ensemble, nats a token", NUMBER),
+    "member_loss": means("loss of one model, mean over the ensemble, nats a token", NUMBER),
+}
+_EVALUATION = {
+    "trial_id": means("the id of its row", WORDS),
+    "task": means("the task", WORDS),
+    "subset": means("the models, with commas between them", WORDS),
+    **{
+        name: sometimes(means(meaning, value))
+        for name, (meaning, value) in {
+            "members": ("their number", NUMBER),
+            "state": ("completed, or how it failed", WORDS),
+            "message": ("why it failed", TEXT),
+            "val_loss": ("loss on the corpus of the task, nats a token", NUMBER),
+            "accuracy": ("share of questions answered right", NUMBER),
+            "accuracy_error": ("standard error of the accuracy", NUMBER),
+            "accuracy_normalized": ("the same share by log-likelihood a character of a choice", NUMBER),
+            "score_name": ("the first metric that lm-eval reports of the task", TEXT),
+            "score": ("its value", NUMBER),
+            "questions": ("questions of the task", NUMBER),
+        }.items()
+    },
+}
+_SAMPLED = {
+    "corpus": means("its name in a sweep file", WORDS),
+    "sampled": means("whether it was sampled now; false if the store had it", TRUTH),
+    "replaced": means("the damage of the file that it replaces; null without any", TEXT),
+    "tokens": means("its tokens", COUNT),
+    "vocabulary": means("size of its vocabulary", COUNT),
+    "tokenizer": means("the tokenizer, as sweep files name it", WORDS),
+    "real_corpus": means("the corpus that its teachers learnt from", WORDS),
+    "flops": means("FLOPs of sampling it", NUMBER),
+    "seconds": means("seconds that sampling took", NUMBER),
+    "store": means("the store of the teachers", WORDS),
+    "training_flops": means("FLOPs of training the teachers; null if unknown", NUMBER),
+    "commit": means("of the code; null outside a repository", TEXT),
+    "versions": means("of the packages, as JSON", WORDS),
+}
+_CHANGE = {
+    "trial_id": means("the trial", WORDS),
+    "column": means("the column in which it differs", WORDS),
+    "a": means("its value in the first store, as text", TEXT),
+    "b": means("its value in the second store, as text", TEXT),
+}
 ANSWERS: Mapping[str, Mapping[str, Any]] = {
-    "query": means("the rows, by column", each(by_name(ANYTHING))),
-    "columns": each(of_type(Entry)),
+    "query": means("the rows, by column: any value that SQL gives", listed(named(ANYTHING))),
+    "columns": listed(of_type(Entry, _ENTRY)),
     "import": of_type(Imported, _IMPORTED),
     "exclude": record(
         {
-            "excluded": means("ids of the trials that are no data any more", sometimes(each(TEXT))),
-            "restored": means("with --undo: ids of those that are data again", sometimes(each(TEXT))),
+            "excluded": means("ids of the trials that are no data any more", sometimes(listed(WORDS))),
+            "restored": means("with --undo: ids of those that are data again", sometimes(listed(WORDS))),
         }
     ),
     "evaluate": record(
         {
-            "combine": means("averaged before or after the softmax", TEXT),
-            "ensembles": means(
-                "the ensembles with their losses",
-                sometimes(
-                    each(
-                        record(
-                            {
-                                **dict.fromkeys(("trial_id", "state", "message", "subset"), TEXT),
-                                **dict.fromkeys(("members", "val_loss", "member_loss"), NUMBER),
-                            }
-                        )
-                    )
-                ),
+            "combine": means("logits or probabilities: what is averaged", WORDS),
+            "ensembles": means("the ensembles with their losses", sometimes(rows(_ENSEMBLE))),
+            "evaluations": means(
+                "with --task: models and tasks with their scores; a score that all lack is left out",
+                sometimes(rows(_EVALUATION)),
             ),
-            "evaluations": means("with --task: models and tasks with their scores", sometimes(each(by_name(ANYTHING)))),
         }
     ),
-    "sample": means(
-        "the text; with --best, a list of texts",
-        {
-            "type": ["object", "array"],
-            "properties": {"corpus": TEXT, "sampled": FLAG, "replaced": TEXT},
-            "items": {"type": "object", "required": ["corpus", "sampled", "replaced"]},
-        },
-    ),
+    "sample": means("the text; with --best, a list of texts", {"anyOf": [whole(_SAMPLED), rows(_SAMPLED)]}),
     "diff": record(
         {
-            "only_a": means("ids of trials that only the first store has", each(TEXT)),
-            "only_b": means("ids of trials that only the second has", each(TEXT)),
-            "same": means("trials that are equal", NUMBER),
-            "changes": means("a row for each value that differs", each(by_name(ANYTHING))),
-            "faults": means("damage to the stores", each(TEXT)),
-            "excluded": means("trials that each store excludes", each(NUMBER)),
+            "only_a": means("ids of trials that only the first store has", listed(WORDS)),
+            "only_b": means("ids of trials that only the second has", listed(WORDS)),
+            "same": means("trials that are equal", COUNT),
+            "changes": means("a row for each value that differs", rows(_CHANGE)),
+            "faults": means("damage to the stores", listed(WORDS)),
+            "excluded": means("trials that each store excludes", listed(COUNT)),
         }
     ),
     "compact": of_type(Compacted, _COMPACTED),

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sweeplaw.trials.workloads.ridge.exponents import in_features, in_samples
+from tests.orchestrator.schemas.test_answers import faults
 from tests.paths import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.process, pytest.mark.timeout(900)]
@@ -57,6 +58,7 @@ def test_the_mean_loss_of_each_size_is_that_of_the_closed_form(store: Path, sour
     sql = f"""SELECT avg(val_loss) AS loss, stddev(val_loss) AS spread, count(*) AS runs, max(theory_loss) AS theory,
     min(N) AS n, min(D) AS d FROM trials WHERE source_exponent = {source} GROUP BY N, D"""
     rows = json.loads(command("query", str(store), sql, "--json"))
+    assert faults("query", rows) == []
     assert len(rows) == 6
     for row in rows:
         error = row["spread"] / row["runs"] ** 0.5
