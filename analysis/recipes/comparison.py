@@ -78,7 +78,8 @@ class RecipeComparison(Shown):
     """Two recipes over equal runs: ``overall`` and by size, the difference in compute, and notes.
 
     ``first`` and ``second`` are their names, ``differing`` the knobs in which they differ with the values of both,
-    ``paired`` whether runs of one seed were subtracted from each other.
+    ``paired`` whether runs of one seed were subtracted from each other. ``same``: all pairs have the same loss and no
+    knob differs, as in a source and itself: there is nothing to test, so no effect has a noise and none is by size.
     """
 
     first: str
@@ -90,9 +91,12 @@ class RecipeComparison(Shown):
     by_size: tuple[Effect, ...]
     speed_up: SpeedUp
     notes: tuple[str, ...]
+    same: bool = False
 
     def headline(self) -> tuple[str, ...]:
-        """Return the recipes, the difference with its verdict, and its worth in compute."""
+        """Return the recipes, the difference with its verdict, and its worth in compute; or that they are the same."""
+        if self.same:
+            return (self._sameness(),)
         knobs = "; ".join(f"{name} {one} and {other}" for name, (one, other) in self.differing.items())
         how = "paired by seed" if self.paired else "means over seeds"
         ends = "" if self.overall.low is None else f" [{self.overall.low:+.4g}, {self.overall.high:+.4g}]"
@@ -103,6 +107,15 @@ class RecipeComparison(Shown):
             self.speed_up.sentence(self.level, self.overall.shown(self.level)),
         )
 
+    def _sameness(self) -> str:
+        if self.first == self.second:
+            inside = "--by KNOB, or by=KNOB, compares recipes inside it"
+            return f"both are the same source, {self.first}, so there is nothing to compare ({inside})"
+        count = counted(self.overall.pairs, "run")
+        return (
+            f"{self.first} and {self.second} have the same losses in all {count} that they share, and no knob differs"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the comparison as plain values for JSON."""
         from dataclasses import asdict
@@ -110,7 +123,9 @@ class RecipeComparison(Shown):
         return dict(finite(asdict(self)))
 
     def card(self) -> Card:
-        """Return the headline over a table of the sizes."""
+        """Return the headline over a table of the sizes; alone where both are the same."""
+        if self.same:
+            return Card(self.headline(), notes=self.notes)
         interval, settle = f"{percent(self.level)} interval", f"to settle it ({percent(POWER)})"
         heads = ("", "pairs", "difference", interval, "p, corrected", "noise of a run", "verdict", settle)
         body = tuple(_row(effect, self.level) for effect in (self.overall, *self.by_size))
@@ -171,6 +186,11 @@ def _losses(source: Any, y: str, where: str | None) -> tuple[pl.DataFrame, Any, 
 
 def _comparison(first: str, second: str, pairs: Pairs, level: float, notes: tuple[str, ...]) -> RecipeComparison:
     points = pairs.points
+    all_notes = tuple(dict.fromkeys((*notes, *pairs.notes)))
+    if _same(pairs):
+        overall = Effect("all", points.height, int(points["n"].sum()), 0.0)
+        worth = SpeedUp(None, None, None, 0, "", "both have the same losses")
+        return RecipeComparison(first, second, {}, pairs.paired, level, overall, (), worth, all_notes, same=True)
     known = points["size"].null_count() == 0 and points["size"].n_unique() > 1
     groups = [part for _, part in sorted(points.group_by("size"), key=lambda item: item[0])] if known else []
     sizes = tuple(
@@ -180,9 +200,14 @@ def _comparison(first: str, second: str, pairs: Pairs, level: float, notes: tupl
         for part in groups
     )
     overall = _effect("all", points, points, pairs.paired, level, across=True)
-    all_notes = tuple(dict.fromkeys((*notes, *pairs.notes)))
     return RecipeComparison(first, second, pairs.differing, pairs.paired, level, overall, sizes,
                             speed_up(points, level), all_notes)  # fmt: skip
+
+
+def _same(pairs: Pairs) -> bool:
+    """Return whether no knob differs and each run has the loss of its partner; without seeds, each mean."""
+    equal = (pairs.points["difference"] == 0).all()
+    return bool(not pairs.differing and equal and (not pairs.paired or pairs.points["squares"].sum() == 0))
 
 
 def _effect(

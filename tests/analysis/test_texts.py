@@ -87,6 +87,10 @@ RESULTS: dict[str, Shown] = {
         "a", "b", {}, False, 0.95, Effect("all", 1, 1, 0.5, 0.25, 0.75, 0.5, 0.5, 0.125, None, 1, 0.0, 0.0), (),
         SpeedUp(None, None, None, 0, "", "two points"), (),
     ),
+    "comparison of a source with itself": RecipeComparison(
+        "a", "a", {}, True, 0.95, Effect("all", 3, 6, 0.0), (), SpeedUp(None, None, None, 0, "", "the same"),
+        ("two runs left out",), same=True,
+    ),
     "coverage": Coverage({"E": 0.9375, "A": 0.96}, 0.0125, 0.9, 400, 398, "profile", "gaussian", 0.004),
     "crossing": Crossing("N", 1e8, 1e10, 2e9, 0.75, DRAWN, 0.25, 0.875, 0.625, 3, np.array([1.0]), DRAWN),
     "forecast": Prediction(

@@ -64,6 +64,7 @@ _COMPARISON = {
     "speed_up.law": "the law of the first that it is read from",
     "speed_up.note": "a remark; empty without one",
     "notes": "remarks",
+    "same": "whether both have the same losses in all runs and no knob differs: then nothing is tested",
 }
 COMPARISON = of_type(RecipeComparison, _COMPARISON)
 _RUNG = {

@@ -263,3 +263,34 @@ def test_recipes_without_a_common_size_are_not_compared_unasked():
     assert [fault.split(" is common")[0] for fault in refused.value.faults] == ["no N", "no D"]
     assert refused.value.hints == ("--with N --with D compares runs that differ in it anyway",)
     assert compared(runs(), larger, also=["N", "D"]).overall.points == 1
+
+
+def test_a_source_and_itself_are_said_to_be_the_same_and_nothing_is_tested(tmp_path):
+    path = tmp_path / "runs.csv"
+    runs(noise=0.02).write_csv(path)
+    found = compared(str(path), str(path))
+    assert found.same
+    assert (found.overall.difference, found.overall.points, found.overall.pairs) == (0.0, 12, 36)
+    assert {found.overall.p, found.overall.corrected, found.overall.low, found.overall.noise} == {None}
+    assert found.by_size == ()
+    (line,) = found.summary().splitlines()
+    assert line.startswith(f"both are the same source, {path}, so there is nothing to compare")
+    assert not compared(runs(noise=0.02), runs(noise=0.02, draw=1)).same
+
+
+@pytest.mark.parametrize("seeds", [True, False])
+def test_runs_with_the_same_losses_are_said_to_have_them(seeds):
+    """Also those of a part of the other source; one run that is another is a comparison."""
+    every = runs(noise=0.02) if seeds else runs(noise=0.02).drop("seed")
+    part = every.filter(pl.col("N") < 5e7)
+    (line,) = compared(every, part).summary().splitlines()[:1]
+    assert line == "first and second have the same losses in all 27 runs that they share, and no knob differs"
+    other = part.with_columns(val_loss=pl.when(pl.int_range(pl.len()) == 0).then(3.0).otherwise("val_loss"))
+    assert not compared(every, other).same
+
+
+def test_recipes_with_the_same_losses_whose_knob_differs_are_compared():
+    """That a knob does nothing is a finding."""
+    found = compared(runs().with_columns(knob=pl.lit(1)), runs().with_columns(knob=pl.lit(2)))
+    assert not found.same
+    assert found.differing == {"knob": ("1", "2")}

@@ -63,6 +63,17 @@ def test_the_page_and_its_json_have_the_comparison_to_the_last_digit(stores: tup
     assert not re.search(r"\de-\d", re.sub(r"<svg.*?</svg>|href=\"data:[^\"]*\"", "", section, flags=re.DOTALL))
 
 
+def test_a_store_against_itself_is_one_sentence_without_a_table(stores: tuple[str, str], tmp_path: Path) -> None:
+    first, _ = stores
+    done = CliRunner().invoke(app, ["report", first, "--compare", first, "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.exception
+    page = (tmp_path / "report.html").read_text()
+    section = page[page.index('<section id="against">') :].split("</section>")[0]
+    assert f"Both are the same source, {first}, so there is nothing to compare" in section
+    assert "<table" not in section
+    assert "p, corrected" not in section
+
+
 def test_the_picture_has_a_mark_and_an_interval_for_each_size(stores: tuple[str, str]) -> None:
     (found,) = compare_recipes(*stores)
     card = against_card(found, "k")
