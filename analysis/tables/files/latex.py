@@ -14,11 +14,24 @@ _COMMANDS = {
 LONGEST = 40  # letters of a column whose cells are one line
 LONG = r"p{0.4\linewidth}"  # a longer one would end beyond the page
 _RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
-_SPECIAL = re.compile(r"\^(?:[−-]?[\w.]+)|[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|[" + re.escape("".join(_COMMANDS)) + "]")
+_MARKS = (
+    r"(?<![\w)*])\*\*(?=[^\s*])(?P<bold>.+?)(?<=[^\s*])\*\*(?!\w)",
+    r"(?<=[\w)\]}])\*\*(?P<power>[−-]?\.?\w+(?:\.\w+)*|\([^()]*\))",
+    r"(?P<ticks>`+)(?P<code>[^`]+)(?P=ticks)",
+    r"\"(?P<double>[^\"]*)\"",
+    r"(?<!\w)'(?P<single>[^']*)'(?!\w)",
+)
+_SPECIAL = re.compile(
+    "|".join((*_MARKS, r"\^[−-]?\.?\w+(?:\.\w+)*|[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+|--+|[\"`" + re.escape("".join(_COMMANDS)) + "]"))
+)
 
 
 def latex_text(text: str) -> str:
-    """Return a text with LaTeX's special characters escaped; raised digits and what follows ``^`` are superscripts."""
+    """Return a text with LaTeX's special characters escaped.
+
+    Raised digits and what follows ``^`` or, in a formula, ``**`` are superscripts; ``**bold**`` is bold, code in
+    backticks is in typewriter letters, straight quotes around words are curved; hyphens of an option stay hyphens.
+    """
     return _SPECIAL.sub(_escaped, text)
 
 
@@ -26,8 +39,27 @@ def _escaped(found: re.Match[str]) -> str:
     special = found[0]
     if special in _COMMANDS:
         return _COMMANDS[special]
-    power = special.lstrip("^").translate(_RAISED).replace("−", "-")
+    if found["bold"]:
+        return rf"\textbf{{{latex_text(found['bold'])}}}"
+    if found["code"]:
+        return rf"\texttt{{{latex_text(found['code'])}}}"
+    if found["double"] is not None:
+        return _quoted("``", found["double"], "''")
+    if found["single"] is not None:
+        return _quoted("`", found["single"], "'")
+    if set(special) <= {"-"}:
+        return "{}".join(special)  # two hyphens would be one dash
+    if special in ('"', "`"):  # of no pair
+        return "''" if special == '"' else r"\textasciigrave{}"
+    power = (found["power"] or special).strip("^()").translate(_RAISED).replace("−", "-")
     return f"$^{{{power}}}$" if re.fullmatch(r"[-\d.]+", power) else rf"\textsuperscript{{{latex_text(power)}}}"
+
+
+def _quoted(opening: str, text: str, closing: str) -> str:
+    """Return a text in quotes, kept apart from quotes at its own ends."""
+    inner = latex_text(text)
+    apart = [inner[:1] in ("", "`"), inner[-1:] == "'"]
+    return f"{opening}{'{}' * apart[0]}{inner}{'{}' * apart[1]}{closing}"
 
 
 def latex_table(

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import xml.dom.minidom
+from html import escape as html_text
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,28 @@ def test_latex_escapes_what_is_special() -> None:
     assert latex_table(["N", "what"], [["1", "a&b"]], words=[False, True]) == (
         "\\begin{tabular}{rl}\n\\toprule\nN & what \\\\\n\\midrule\n1 & a\\&b \\\\\n\\bottomrule\n\\end{tabular}\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("E + A / N**alpha + B / D**-0.3", r"E + A / N\textsuperscript{alpha} + B / D$^{-0.3}$"),
+        ("U**(a / b), (N + 1)**2, x**.5.", r"U\textsuperscript{a / b}, (N + 1)$^{2}$, x$^{.5}$."),
+        ("**not identified**: (**two** sizes)", r"\textbf{not identified}: (\textbf{two} sizes)"),
+        ("a ** b, **kwargs, N*", "a ** b, **kwargs, N*"),
+        ("the knob `batch_size`, ``--law``", r"the knob \texttt{batch\_size}, \texttt{-{}-law}"),
+        ('"adequate" by its "F test" (5")', "``adequate'' by its ``F test'' (5'')"),
+        ("the cells' best is 'muon', not the cell's ''", "the cells' best is `muon', not the cell's `{}'"),
+        ("\"'a' of b's 'c'\"", "``{}`a' of b's `c'{}''"),
+        ("--by KNOB --- a-b ` 1–2", r"-{}-by KNOB -{}-{}- a-b \textasciigrave{} 1--2"),
+        ('**`a_b` is "best"**', r"\textbf{\texttt{a\_b} is ``best''}"),
+    ],
+)
+def test_latex_has_the_marks_of_remarks(text: str, expected: str) -> None:
+    """Quotes are curved and never joined to another kind, hyphens of options are no dashes, powers are raised."""
+    assert latex_text(text) == expected
+    table = f"<table><tr><th class='text'>why</th></tr><tr><td>{html_text(text)}</td></tr></table>"
+    assert f"\n{expected} \\\\\n" in other_formats.latex_tables(table)
 
 
 def test_latex_sets_words_to_the_left_and_long_ones_in_lines() -> None:
