@@ -22,6 +22,7 @@ def drawn_dots(count: int) -> list[int]:
     return most_even(range(count), MOST_DOTS)
 
 
-def dots_note(count: int) -> str:
-    """Return how many of ``count`` dots are drawn, as a sentence; empty if all are."""
-    return f" {MOST_DOTS:,} of {count:,} are drawn and in the table." if count > MOST_DOTS else ""
+def dots_note(count: int, *, listed: bool = True) -> str:
+    """Return how many of ``count`` dots are drawn, and ``listed`` in the table, as a sentence; empty if all are."""
+    table = " and in the table" if listed else ""
+    return f" {MOST_DOTS:,} of {count:,} are drawn{table}." if count > MOST_DOTS else ""

@@ -10,7 +10,7 @@ import polars as pl
 
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import Chart, text_width
-from sweeplaw.analysis.report.charts.dots import most_even
+from sweeplaw.analysis.report.charts.dots import MOST_DOTS, dots_note, drawn_dots, most_even
 from sweeplaw.analysis.report.charts.numbers import level, people, percent
 from sweeplaw.analysis.report.charts.scales import Axis, axis_over
 from sweeplaw.analysis.report.family import Family
@@ -31,7 +31,7 @@ LOG_FROM = 5.0  # largest over smallest level from which a knob's axis is logari
 def sweep_card(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum], key: str) -> Card | None:
     """Return the loss above the best of its cell against one knob, the others at their best; None for text knobs.
 
-    A line is a cell, coloured by N D. Settings above the frame are counted in the caption.
+    A line is a cell, coloured by N D. Settings above the frame are counted in the caption, and what is not drawn.
     """
     known = family.settings.drop_nulls(knob)
     if not known.height or not known[knob].dtype.is_numeric() or known[knob].n_unique() < 2:
@@ -45,7 +45,8 @@ def sweep_card(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum
     shown = most_even(order, MOST_CELLS)
     drawn = cells.filter(pl.col("scale").is_in(shown))
     top = min(TOP, float(drawn["excess"].max()) * 1.05) or 0.01  # type: ignore[arg-type]
-    above = drawn.filter(pl.col("excess") > top).height
+    above, settings = drawn.filter(pl.col("excess") > top).height, drawn.height
+    drawn = drawn[drawn_dots(settings)]
     axis = knob_axis(drawn[knob].to_list(), knob)
 
     def draw(width: float) -> str:
@@ -71,16 +72,18 @@ def sweep_card(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum
         else f"Loss against {knob}, the other knobs at their best"
     )
     hidden = cells.select(by.n, by.d).n_unique() - drawn.select(by.n, by.d).n_unique()
-    left_out = f" {counted(hidden, 'cell')} not drawn." if hidden else ""
+    listed = cells if cells.height <= MOST_DOTS else drawn
+    where = "drawn" if listed is cells else "drawn, nor in the table"
+    left_out = f" {counted(hidden, 'cell')} not {where}." if hidden else ""
     frame = f" {counted(above, 'setting')} above the frame." if above else ""
     return card(
         key,
         title,
         "A line for each size and budget, dark to light as both grow; other knobs at their best.",
         draw,
-        f"{counted(drawn.height, 'setting')}, means over seeds.{frame}{left_out}",
+        f"{counted(settings, 'setting')}, means over seeds.{dots_note(settings)}{frame}{left_out}",
         f"Loss above the best against {knob}, {counted(len(shown), 'line')}.",
-        sheet((by.n, by.d, knob, "loss", "excess"), cells.select(by.n, by.d, knob, "loss", "excess").iter_rows()),
+        sheet((by.n, by.d, knob, "loss", "excess"), listed.select(by.n, by.d, knob, "loss", "excess").iter_rows()),
         half=True,
     )
 
@@ -91,7 +94,8 @@ def optimum_card(
     """Return the best value of a knob against the axis its law depends on most, with the law and its band.
 
     ``law`` is one of `Hyperlaw.to_dict`'s laws. A diamond is the fitted optimum of a cell with its interval, a hollow
-    dot the best value tried where there is none. None for a text knob, or one with one level.
+    dot the best value tried where there is none; of very many cells some are drawn. None for a text knob, or one with
+    one level.
     """
     cells = [(one, one.knob(knob)) for one in optima]
     cells = [(one, k) for one, k in cells if isinstance(k.best, int | float) and not isinstance(k.best, bool)]
@@ -102,6 +106,8 @@ def optimum_card(
     along = max((by.n, by.d), key=lambda axis: (spread[axis] > 1, abs(exponents.get(axis) or 0)))
     other = by.d if along == by.n else by.n
     others = sorted({one.cell[other] for one, _ in cells})
+    ranks = {value: rank for rank, value in enumerate(others)}
+    drawn = [cells[k] for k in drawn_dots(len(cells))]
     fitted = [k.fitted for one, k in cells if one.supported and k.fitted is not None]
     values = [v for v in (*(k.best for _, k in cells), *fitted) if v > 0]
     levels = [level for _, k in cells for level in k.levels if level > 0]
@@ -124,8 +130,8 @@ def optimum_card(
             right=tail,
         )
         _draw_law(chart, law, along, other, [(one.cell[along], one.cell[other]) for one, _ in cells])
-        for one, k in cells:
-            _draw_cell(chart, one, k, along, others.index(one.cell[other]), len(others), by)
+        for one, k in drawn:
+            _draw_cell(chart, one, k, along, ranks[one.cell[other]], len(others), by)
         return chart.svg()
 
     at_edge = sum(k.touches_edge for _, k in cells)
@@ -137,11 +143,11 @@ def optimum_card(
         + (" Lines: the law; shaded: its 95 % band." if law else ""),
         draw,
         f"{counted(len(cells), 'cell')}. Diamonds: fitted optimum with its 95 % interval; hollow: best value tried."
-        f"{edges}",
+        f"{dots_note(len(cells))}{edges}",
         f"Best {knob} in {counted(len(cells), 'cell')}.",
         sheet(
             (by.n, by.d, f"best_{knob}", "fitted", "low", "high"),
-            ((one.cell[by.n], one.cell[by.d], k.best, k.fitted, k.low, k.high) for one, k in cells),
+            ((one.cell[by.n], one.cell[by.d], k.best, k.fitted, k.low, k.high) for one, k in drawn),
         ),
         half=True,
     )

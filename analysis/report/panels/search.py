@@ -7,6 +7,7 @@ from html import escape
 
 from sweeplaw.analysis.report.charts.cards import Card, card, clipped, sheet
 from sweeplaw.analysis.report.charts.chart import Chart, text_width
+from sweeplaw.analysis.report.charts.dots import MOST_DOTS, dots_note, drawn_dots
 from sweeplaw.analysis.report.charts.numbers import level, percent, places
 from sweeplaw.analysis.report.charts.scales import FARTHEST, Axis, axis_over
 from sweeplaw.analysis.report.panels.knobs import knob_axis
@@ -96,7 +97,7 @@ def _proposals(section: SearchSection, points: Points, key: str) -> Card:
             HEIGHT,
             "every proposal",
         )
-        for rank, one, value, predicted in marks:
+        for rank, one, value, predicted in [marks[k] for k in drawn_dots(len(marks))]:
             where = settings({**one.point, **one.knobs})
             text = f"{one.number}: {where}: {section.objective} {places(value)}"
             text += f", predicted when it was stopped ({one.reason})" if predicted else ""
@@ -115,7 +116,7 @@ def _proposals(section: SearchSection, points: Points, key: str) -> Card:
         "The proposals in their order" if elsewhere or lost else "Every proposal in its order",
         f"A dot is a proposal, {_against(section)}; colours as in the other picture.",
         draw,
-        f"{'; '.join(parts)}.{_zeros(section, points)}",
+        f"{'; '.join(parts)}.{dots_note(len(marks), listed=False)}{_zeros(section, points)}",
         f"{counted(len(marks), 'proposal')} in their order.",
         half=True,
     )
@@ -151,12 +152,14 @@ def _value(one: Proposed) -> tuple[float, bool] | None:
 def _maps(section: SearchSection, points: Points, across: str, up: str, key: str) -> Card:
     maps = [clipped(_map(section, name, ran, across, up), f"c-{key}-{k}") for k, (name, ran) in enumerate(points)]
     recommended = section.state is not None and len(section.state.recommended) > 0
+    many = max(len(ran) for _, ran in points) > MOST_DOTS
+    some = f" Of a map at most {MOST_DOTS:,} are drawn, evenly spread." if many else ""
     return Card(
         key,
         f"The path of the search over {across} and {up}",
         f"{across} across, {up} up: a map for each point. Dots from dark to light as the proposals came.",
         (f'<div class="bowls">{"".join(maps)}</div>',),
-        f"{'Ring: the recommended setting. ' if recommended else ''}Cross: no finished {section.objective}.",
+        f"{'Ring: the recommended setting. ' if recommended else ''}Cross: no finished {section.objective}.{some}",
         f"{counted(len(maps), 'map')} of proposals over {across} and {up}.",
         sheet(
             ("proposal", "point", across, up, "state", section.objective),
@@ -169,7 +172,7 @@ def _map(section: SearchSection, name: str, ran: Sequence[Proposed], across: str
     x, y = (knob_axis([float(one.knobs[knob]) for one in section.path], knob) for knob in (across, up))
     chart = Chart(x, y, SIDE, SIDE, f"proposals at {name}", zooms=False)
     last = max(max(one.number for one in section.path), 0)
-    for one in ran:
+    for one in [ran[k] for k in drawn_dots(len(ran))]:
         a, b = float(one.knobs[across]), float(one.knobs[up])
         text = f"{one.number}: {settings(one.knobs)}: " + (one.state if one.value is None else places(one.value))
         if one.value is None:

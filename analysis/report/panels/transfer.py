@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from sweeplaw.analysis.report.charts.cards import Card, card, sheet
 from sweeplaw.analysis.report.charts.chart import Chart, text_width
+from sweeplaw.analysis.report.charts.dots import dots_note, drawn_dots
 from sweeplaw.analysis.report.charts.numbers import percent
 from sweeplaw.analysis.report.charts.scales import Axis, axis_over
 from sweeplaw.analysis.report.panels.shades import fill, stroke
@@ -37,7 +38,8 @@ def transfer_card(found: Transfer, key: str) -> Card:
             chart.line(xs, ys, f"cur {stroke(3 * rank, 4)}", name)
             if excesses:
                 chart.end(excesses[len(excesses) // 2][0], 0.55, name, "l", name)
-            for number, (excess, one) in enumerate(excesses, start=1):
+            for k in drawn_dots(len(excesses)):
+                (excess, one), number = excesses[k], k + 1
                 text = f"{settings(one.workload)}: {name} is {percent(excess)} above its best, {one.best:.4f}"
                 chart.dot(excess, number / len(scored), f"pt {fill(3 * rank, 4)}", text, name, 3)
         return chart.svg()
@@ -55,7 +57,7 @@ def transfer_card(found: Transfer, key: str) -> Card:
         "Of the workloads it was not tuned on: the share in which one setting, and the best of a list, is that near.",
         draw,
         f"Tuned on {counted(tuned, 'workload')}, every second one, of {found.candidates} settings that all of them "
-        f"share; means over seeds.{left_out}",
+        f"share; means over seeds.{dots_note(max(len(single), len(of_list)), listed=False)}{left_out}",
         f"Performance profile over {counted(len(scored), 'workload')}.",
         sheet(
             ("phase", "workload", "one_setting_excess", "list_excess", "best_loss"),

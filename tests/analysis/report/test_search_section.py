@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 
 from sweeplaw.analysis.report import page, report
+from sweeplaw.analysis.report.charts.dots import MOST_DOTS
 from sweeplaw.analysis.report.panels.search import search_cards
 from sweeplaw.analysis.report.paper.search_figures import search_figures
 from sweeplaw.analysis.report.search_section import Proposed, SearchSection, search_sections, search_values
@@ -197,6 +198,21 @@ def test_the_words_of_the_cards_are_true_of_what_is_drawn() -> None:
     assert all(">CLIP</text>" in drawing for drawing in maps.drawings)
     zero = search_cards(made([0.0, 1.0], flops=None), "s")[0]
     assert zero.caption.endswith("Where the best is 0, 1 % is a difference of 0.01: N 1.")
+
+
+@pytest.mark.heavy
+def test_of_very_many_proposals_some_are_drawn_and_the_captions_say_so() -> None:
+    one = made([1.0, 2.0])
+    path = [
+        replace(one.path[0], number=k, knobs={"lr": k + 1.0, "b": k + 1.0}, value=1 + 1 / (k + 1))
+        for k in range(2 * MOST_DOTS)
+    ]
+    regret, proposals, maps = search_cards(replace(one, path=tuple(path)), "s")
+    assert proposals.caption.endswith(f"finished proposals. {MOST_DOTS:,} of {2 * MOST_DOTS:,} are drawn.")
+    assert f"Of a map at most {MOST_DOTS:,} are drawn" in maps.caption
+    for card in (proposals, maps):
+        assert card.drawings[0].count("<circle") == MOST_DOTS
+    assert "drawn" not in regret.caption
 
 
 def test_proposals_of_a_table_without_a_state_or_with_half_a_character_are_told() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from sweeplaw.analysis.report.charts.dots import most_even
+from sweeplaw.analysis.report.charts.dots import MOST_DOTS, most_even
 from sweeplaw.analysis.report.panels.knobs import _finding, cell_key, knob_axis, optimum_card, sweep_card
 from sweeplaw.analysis.report.panels.shades import fill, heat, stroke
 from sweeplaw.analysis.tables.families import Axes
@@ -137,3 +137,43 @@ def test_what_does_not_vary_within_a_cell_is_no_sweep() -> None:
     card = sweep_card(SimpleNamespace(settings=many), BY, "lr", optima, "k")  # type: ignore[arg-type]
     assert card is not None
     assert card.caption == "20 settings, means over seeds. 2 cells not drawn."
+
+
+@pytest.mark.heavy
+def test_of_very_many_cells_some_are_drawn_and_the_caption_says_so() -> None:
+    """The law, the title and the edges are of all of them."""
+    n, d = [1e6 * (1 + k) for k in range(80)], [1e8 * (1 + k) for k in range(40)]
+    optima = [cell(a, b, fitted=0.1 if a < 4e7 else None, edge="high") for a in n for b in d]
+    card = optimum_card(BY, "lr", optima, None, "k")
+    assert card is not None
+    assert card.sheet is not None
+    assert (card.title, card.alt) == (
+        "The best lr is the highest tried in 3200 of 3,200 cells", "Best lr in 3,200 cells."
+    )  # fmt: skip
+    assert f"{MOST_DOTS:,} of 3,200 are drawn and in the table. In 3200 of 3200 the best" in card.caption
+    assert len(card.sheet.rows) == MOST_DOTS
+    assert {card.sheet.rows[0][:2], card.sheet.rows[-1][:2]} == {(n[0], d[0]), (n[-1], d[-1])}
+    for drawing in card.drawings:
+        assert drawing.count("best tried") == MOST_DOTS
+    few = optimum_card(BY, "lr", optima[:MOST_DOTS], None, "k")
+    assert few is not None
+    assert "drawn" not in few.caption
+
+
+@pytest.mark.heavy
+def test_of_very_many_settings_some_are_drawn_and_listed() -> None:
+    lr = [1e-3 * 1.01**k for k in range(700)]
+    sizes = [1e6 * (1 + k) for k in range(12)]
+    settings = pl.DataFrame(
+        {"size": [n for n in sizes for _ in lr], "tokens": 1e8, "lr": lr * len(sizes)}
+    ).with_columns(loss=2.0 + 0.1 * (pl.col("lr") - 0.1) ** 2)
+    card = sweep_card(SimpleNamespace(settings=settings), BY, "lr", [], "k")  # type: ignore[arg-type]
+    assert card is not None
+    assert card.sheet is not None
+    assert card.caption.startswith(
+        f"7,000 settings, means over seeds. {MOST_DOTS:,} of 7,000 are drawn and in the table."
+    )
+    assert "2 cells not drawn, nor in the table." in card.caption
+    assert len(card.sheet.rows) == MOST_DOTS
+    for drawing in card.drawings:
+        assert drawing.count("<circle") == MOST_DOTS

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from urllib.parse import unquote
 
 import numpy as np
 import polars as pl
 import pytest
 
+from sweeplaw.analysis.report.charts.dots import MOST_DOTS
 from sweeplaw.analysis.report.family import families
 from sweeplaw.analysis.report.findings.transfer import one_setting
 from sweeplaw.analysis.report.panels.transfer import transfer_card
@@ -55,6 +57,19 @@ def test_the_card_says_how_far_the_setting_is_from_the_best_of_each_workload_it_
     assert max(shares) == worst
     assert [row["phase"] for row in table].count("tuning") == 4
     assert all("corpus=b, params=" in drawing for drawing in card.drawings)
+
+
+@pytest.mark.heavy
+def test_of_very_many_workloads_some_dots_are_drawn_and_the_caption_says_so() -> None:
+    found = one_setting(families(runs(), BY), BY)
+    assert found is not None
+    (one,) = [one for one in found.workloads if one.phase == "evaluation"][:1]
+    count = 2 * MOST_DOTS
+    many = replace(found, workloads=tuple(replace(one, single=0.1 * k / count) for k in range(count)))
+    card = transfer_card(many, "k")
+    assert f"{MOST_DOTS:,} of {count:,} are drawn." in card.caption
+    assert card.drawings[0].count("one setting is") == MOST_DOTS
+    assert "drawn" not in transfer_card(found, "k").caption
 
 
 def test_where_the_setting_did_not_run_the_title_counts_where_it_did() -> None:
