@@ -25,8 +25,11 @@ KEPT = (
     *("flops", "val_loss", "started_at", "ended_at", "train_seconds", "pack_id", "launch_id", "host", "source"),
 )
 _ROLES = ("scientific", "nuisance", "derived", "fixed")
-# Folders in which every change of what is shown leaves a trace.
-_WATCHED = ("launches", "journal", "trials", "merges", "sealed", "retries", "claims", "exclusions", "searches", "usage")
+# Folders in which every change of what is shown leaves a trace, damage included.
+_WATCHED = (
+    *("launches", "journal", "trials", "curves", "earlier", "merges", "sealed", "quarantine"),
+    *("retries", "claims", "exclusions", "searches", "usage"),
+)
 
 
 class FollowedStore:

@@ -63,18 +63,38 @@ def files(root: str, folder: str, names: re.Pattern[str] = VISIBLE) -> list[str]
         return []
 
 
-def irregular(root: str, folder: str, suffixes: tuple[str, ...]) -> list[str]:
-    """Return a sentence for each visible entry of these suffixes that `files` leaves out, or for the folder itself."""
+def irregular(root: str, folder: str, suffixes: tuple[str, ...]) -> dict[str, str]:
+    """Return why each visible entry of these suffixes is left out by `files`, by its name; or of the folder itself."""
     try:
         with _opened(root, folder) as descriptor, os.scandir(descriptor) as entries:
             odd = [e for e in entries if not (VISIBLE.fullmatch(e.name) and e.is_file(follow_symlinks=False))]
             shown = [e for e in odd if e.name.endswith(suffixes) and not e.name.startswith(".")]
             faults = {entry.name: _fault(entry) for entry in shown}
     except FileNotFoundError:
-        return []
+        return {}
     except IrregularError as error:
-        return [f"{folder} is not read: {error}"]
-    return [f"{folder}/{ascii(name)[1:-1]} is not read: {fault}" for name, fault in sorted(faults.items())]
+        return {folder: f"cannot be read: {error}"}
+    return {f"{folder}/{ascii(name)[1:-1]}": f"cannot be read: {fault}" for name, fault in sorted(faults.items())}
+
+
+def states(root: str, folder: str) -> dict[str, tuple[int, int, int]]:
+    """Return inode, size in bytes and time in nanoseconds of each entry of a folder, whatever it is, by its name; under
+    '' those of what stands in place of the folder. None if it is missing.
+    """
+    found = {}
+    with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+        try:
+            with _opened(root, folder) as descriptor, os.scandir(descriptor) as entries:
+                for entry in entries:
+                    with contextlib.suppress(FileNotFoundError):
+                        found[entry.name] = _state(entry.stat(follow_symlinks=False))
+        except IrregularError:
+            found[""] = _state(os.lstat(f"{root}/{folder}"))
+    return found
+
+
+def _state(own: os.stat_result) -> tuple[int, int, int]:
+    return own.st_ino, own.st_size, own.st_mtime_ns
 
 
 def status(root: str, name: str) -> os.stat_result:

@@ -160,12 +160,13 @@ def merged(part: str) -> bool:
     return part.startswith(MERGED)
 
 
-def irregular(location: Location) -> list[str]:
-    """Return a sentence for each name in a local store that is not read: a link or something else that is no regular
+def irregular(location: Location) -> dict[str, str]:
+    """Return why each name in a local store that is not read is not: it is a link or something else that is no regular
     file (or folder), or a name that no file of a store has.
     """
     folders = (*FOLDERS, *LATER_FOLDERS) if location.local else ()
-    return [fault for folder in folders for fault in confined.irregular(location.root, folder, _SUFFIXES)]
+    found = (confined.irregular(location.root, folder, _SUFFIXES) for folder in folders)
+    return {name: what for faults in found for name, what in faults.items()}
 
 
 def _counts(content: Mapping[str, Any]) -> dict[str, int]:

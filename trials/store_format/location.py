@@ -68,15 +68,17 @@ class Location:
         return sorted(name.removesuffix(suffix) for name in found if name.endswith(suffix))
 
     def states(self, folder: str) -> dict[str, tuple[int, int, int]]:
-        """Return for each object in ``folder`` a state that changes with it: zero, its size in bytes and its time.
-
-        The time is in nanoseconds. For object stores only.
+        """Return for each entry of ``folder`` a state that changes with it: its inode (0 for an object), its size in
+        bytes and its time in nanoseconds. Of a local store, also of a link or a file in place of the folder.
         """
+        if self.local:
+            found = confined.states(self.root, folder)
+            return {f"{folder}/{name}": state for name, state in found.items()}
         from pyarrow import fs as pafs
 
         selector = pafs.FileSelector(self.path(folder), allow_not_found=True)
-        found = self.filesystem.get_file_info(selector)
-        return {f"{folder}/{info.base_name}": (0, int(info.size or 0), int(info.mtime_ns or 0)) for info in found}
+        listed = self.filesystem.get_file_info(selector)
+        return {f"{folder}/{info.base_name}": (0, int(info.size or 0), int(info.mtime_ns or 0)) for info in listed}
 
     def exists(self, name: str) -> bool:
         """Return whether there is a file ``name``, which is no link."""

@@ -166,7 +166,7 @@ def test_damage_is_named_beside_the_answer(
     damaged = call(command, store, ran[1]["good"], *options)
     assert (sound.exit_code, damaged.exit_code) == (0, 3)
     assert damaged.stdout == sound.stdout
-    assert "damaged: logs/x.log is not read: it is a symbolic link" in damaged.stderr
+    assert "damaged: logs/x.log cannot be read: it is a symbolic link" in damaged.stderr
 
 
 @pytest.mark.heavy

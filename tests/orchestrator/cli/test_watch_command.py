@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import os
+import pty
 import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -13,8 +22,10 @@ from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.cli.pages.watch_screen import safe
 from sweeplaw.orchestrator.launch import published_packs
 from sweeplaw.orchestrator.launch.published_packs import RunningPack
-from sweeplaw.orchestrator.store import claims, clocks
+from sweeplaw.orchestrator.store import atomic, claims, clocks
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.record import CurvePoint
 from tests.conftest import make_record
 from tests.orchestrator.live.stores import launched, partly_run
 
@@ -32,7 +43,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         if len(waited) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("sweeplaw.orchestrator.cli.pages.watch.time.sleep", sleep)
+    monkeypatch.setattr("sweeplaw.orchestrator.cli.pages.watch.time", SimpleNamespace(sleep=sleep))
     return waited
 
 
@@ -106,7 +117,137 @@ def test_a_store_that_is_gone_is_said_and_looked_for_again(store: Store, monkeyp
             raise KeyboardInterrupt
         turn()
 
-    monkeypatch.setattr("sweeplaw.orchestrator.cli.pages.watch.time.sleep", sleep)
+    monkeypatch.setattr("sweeplaw.orchestrator.cli.pages.watch.time", SimpleNamespace(sleep=sleep))
     text = " ".join(" ".join(watched(store)).split())
     assert text.count("is not a sweeplaw store (it has no store.json), at ") == 1
     assert text.count("0 ended") == 2
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"\x00\xff{")
+
+
+def half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+BROKEN = {"trials": ".parquet", "curves": ".parquet", "launches": ".json", "sealed": ".json", "journal": ".jsonl"}
+
+
+@pytest.fixture
+def written(store: Store) -> Path:
+    """A copy of a store with a sealed part, a journal of a launch that runs, its claims and its device time."""
+    launch = "20260101T000000-a"
+    store.add_launch(launch, {"sweep": "s", "planned": 6}, ["b"])
+    with store.writer(launch) as writer:
+        rows = [make_record(seed) for seed in range(4)]
+        writer.write(rows, [CurvePoint(row.spec.trial_id, 1, val_loss=2.0) for row in rows])
+    with store.writer(launch) as writer:
+        writer.write([make_record(9)])
+        claims.claim(store.location, ["b"], launch, 600)
+        atomic.publish_json(store.location, f"usage/{launch}.json", {"sweep": "s", "useful": 1.0})
+        place = Path(store.location.root)
+        return Path(shutil.copytree(place, place.with_name("copy")))
+
+
+def looked_at(place: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[], None], *words: str) -> list[str]:
+    """Return what is printed at three looks, before a change and twice after it."""
+    turns = iter([change, lambda: None])
+
+    def sleep(seconds: float) -> None:
+        turn = next(turns, None)
+        if turn is None:
+            raise KeyboardInterrupt
+        turn()
+
+    monkeypatch.setattr("sweeplaw.orchestrator.cli.pages.watch.time", SimpleNamespace(sleep=sleep))
+    text = "\n".join(watched(Store.open(place), *words))
+    _, *found = re.split(r"^(?=.*  (?:running|finished|no launch runs)  )", text, flags=re.MULTILINE)
+    assert len(found) == 3
+    return found
+
+
+@pytest.mark.timeout(60)  # a FIFO that is opened has no end
+@pytest.mark.parametrize("words", [(), ("0.5",)])
+@pytest.mark.parametrize("name", [*BROKEN, "claims", "usage"])
+@pytest.mark.parametrize("breaking", [fifo, folder, garbage, half])
+def test_a_broken_file_is_named_in_a_line_at_each_look_and_the_rest_is_shown(
+    written: Path, monkeypatch: pytest.MonkeyPatch, breaking: Callable[[Path], None], name: str, words: tuple[str, ...]
+) -> None:
+    """It breaks while it is watched, after a first look at the whole store."""
+    path = sorted((written / name).glob(f"*{BROKEN.get(name, '.json')}"))[-1]
+    texts = looked_at(written, monkeypatch, lambda: breaking(path), *words)
+    lines = [[line for line in look.splitlines() if path.name in line] for look in texts]
+    assert lines[0] == []
+    for found in lines[1:]:
+        assert len(found) == 1, found
+        assert found[0].strip().startswith(f"damaged: {name}/{path.name} ")
+    assert all(" ended · " in look for look in texts)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", ["trials", "curves", "launches", "sealed", "journal", "usage", "earlier"])
+@pytest.mark.parametrize("made", [Path.touch, os.mkfifo])
+def test_what_stands_in_place_of_a_folder_is_named_once(
+    written: Path, monkeypatch: pytest.MonkeyPatch, name: str, made: Callable[[Path], None]
+) -> None:
+    """Also where the folder was empty."""
+
+    def replaced() -> None:
+        shutil.rmtree(written / name)
+        made(written / name)
+
+    _, *after = looked_at(written, monkeypatch, replaced)
+    for look in after:
+        damage = [line for line in look.splitlines() if f" {name} cannot be read: it is a " in line]
+        assert len(damage) == 1, look
+        assert damage[0].endswith("not a folder")
+        assert " ended · " in look
+
+
+@pytest.mark.parametrize("words", [(), ("0.5",)])
+@pytest.mark.parametrize("breaking", [fifo, folder, garbage, half])
+def test_a_store_whose_marker_is_broken_is_no_store(
+    written: Path, breaking: Callable[[Path], None], words: tuple[str, ...]
+) -> None:
+    breaking(written / "store.json")
+    done = CliRunner().invoke(app, ["watch", str(written), *words])
+    assert isinstance(done.exception, InputError)  # exit code 2
+    assert str(done.exception).startswith(f"{written}/store.json cannot be read: ")
+    assert "\n" not in str(done.exception)
+    assert done.stdout == ""
+
+
+@pytest.mark.process
+def test_on_a_terminal_a_broken_store_is_drawn_until_an_interrupt(written: Path) -> None:
+    (part,) = (written / "trials").glob("*.parquet")
+    fifo(part)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "sweeplaw", "watch", str(written), "0.1"]
+    wide = {**os.environ, "COLUMNS": "200", "LINES": "60", "TERM": "xterm"}
+    watch = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=wide)
+    os.close(theirs)
+    drawn = b""
+    try:
+        while drawn.count(b"cannot be read: it is a FIFO") < 2:
+            drawn += os.read(ours, 4096)
+        watch.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # the end of its output
+            while more := os.read(ours, 4096):
+                drawn += more
+        assert watch.wait(timeout=60) == 130
+        assert b"Traceback" not in drawn
+    finally:
+        watch.kill()
+        watch.wait(timeout=60)
+        os.close(ours)

@@ -107,7 +107,7 @@ def test_what_is_no_regular_file_is_named_and_not_read(base, outside, tmp_path, 
     code, text = run("query", store, "--columns", "trial_id")
     assert code == 3
     for folder, name in names.items():
-        assert f"{folder}/{name} is not read: it is {kind}" in text
+        assert f"{folder}/{name} cannot be read: it is {kind}" in text
     assert SENTINEL not in text
 
 
@@ -148,7 +148,7 @@ def test_a_folder_that_is_a_link_is_neither_read_nor_written(base, outside, tmp_
     written, refusal = run("launch", base / "second.toml", "--store", store, "--cluster", "inline")
     assert written == 2
     for folder in folders:
-        assert f"{folder} is not read: it is a symbolic link, not a folder" in text
+        assert f"{folder} cannot be read: it is a symbolic link, not a folder" in text
         assert f"{folder}: it is a symbolic link, not a folder" in refusal
     run("compact", store, "--now")
     assert state_of(outside) == before
@@ -218,5 +218,4 @@ def test_odd_entries_are_named_if_they_are_visible_and_of_the_kind_that_is_read(
     (tmp_path / "e.jsonl").write_text("")
     tmp_path.joinpath("folder").mkdir()
     found = confined.irregular(str(tmp_path.parent), tmp_path.name, (".jsonl",))
-    assert [line.split(" is not read: it is ")[0] for line in found] == [f"{tmp_path.name}/a.jsonl"]
-    assert found[0].endswith("it is a FIFO, not a regular file")
+    assert found == {f"{tmp_path.name}/a.jsonl": "cannot be read: it is a FIFO, not a regular file"}

@@ -322,7 +322,7 @@ def test_what_is_wrong_with_the_marker_is_said(store, content, named):
 def test_a_file_in_the_place_of_a_folder_is_called_a_file(store):
     Path(store.location.path("merges")).rmdir()
     Path(store.location.path("merges")).write_text("x")
-    assert tables.load(store.location.uri).faults == ("merges is not read: it is a file, not a folder",)
+    assert tables.load(store.location.uri).faults == ("merges cannot be read: it is a file, not a folder",)
 
 
 def test_a_merged_part_whose_commit_and_count_are_lost_is_kept_and_named(copy):

@@ -6,7 +6,7 @@ read is reported, and everything else remains usable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -141,7 +141,7 @@ def verified(location: Location, now: Snapshot) -> Snapshot:
         return part.path not in faults
 
     trials, curves = tuple(filter(intact, now.trials)), tuple(filter(intact, now.curves))
-    sentences = (*now.faults, *(f"{name} {what}" for name, what in faults.items()))
+    sentences = (*now.faults, *_sentences(faults))
     return replace(now, trials=trials, curves=curves, faults=sentences, damaged=(*now.damaged, *faults))
 
 
@@ -162,8 +162,14 @@ def _read(location: Location, files: Catalog, faults: dict[str, str], *, unchang
             "was set aside as damaged; its rows are missing until it is repaired or removed"
         )
     damaged = tuple(name for name in faults if name.endswith(".parquet") and not name.startswith("quarantine/"))
-    sentences = (*irregular(location), *files.faults, *(f"{name} {what}" for name, what in faults.items()))
+    odd = irregular(location)
+    others = {name: what for name, what in faults.items() if name not in odd and name.partition("/")[0] not in odd}
+    sentences = (*_sentences(odd), *files.faults, *_sentences(others))
     return Snapshot(parts["trials"], parts["curves"], parts["earlier"], journal, sentences, damaged)
+
+
+def _sentences(faults: Mapping[str, str]) -> Iterator[str]:
+    return (f"{name} {what}" for name, what in faults.items())
 
 
 def _expected(location: Location, files: Catalog, faults: dict[str, str], unchanged: bool) -> dict[str, _Rows]:
