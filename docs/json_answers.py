@@ -23,8 +23,9 @@ prints its JSON Schema (`sweeplaw schema "forecast score"` for a command of a gr
 are NaN and infinity. Keys marked as *sometimes* are there only where an option or the data ask for them. Later versions
 may add keys; those here keep their names and meanings.
 
-`[]` stands for each value of a list, and `NAME` for a name that the data give: a knob, a state, a parameter of a law. A
-*value* is a number, a text, true, false or null: that of a knob, or in a column of a table.
+Keys are written as `jq` takes them: `[]` stands for each value of a list, and here `NAME` for a name that the data give
+(a knob, a state, a parameter of a law). A *value* is a number, a text, true, false or null: that of a knob, or in a
+column of a table.
 
 Exit code 2 is bad input, without an answer; with 3 the answer lacks what damaged files held; with 5 trials have failed.
 """
@@ -71,7 +72,7 @@ def section(command: str, schema: Mapping[str, Any], seen: dict[str, str]) -> st
 def _rows(command: str, schema: Mapping[str, Any], path: str, seen: dict[str, str]) -> Iterator[str]:
     """Yield a row for each key of the tables in a schema, those of tables in it after its own key."""
     for key, value, always in _keys(schema):
-        place = f"{path}.{key}" if path else key
+        place = f"{path}.{key}"
         inner = f"{place}{_step(value)}"
         known = seen.setdefault(repr(_keys(value)), f"`{inner}` of {command}") if _keys(value) else ""
         new = known == f"`{inner}` of {command}"
