@@ -45,7 +45,7 @@ def runs(
     return pl.DataFrame(rows, schema=["N", "D", "seed", "val_loss"], orient="row")
 
 
-def compared(*sources: pl.DataFrame, **options: Any) -> Any:
+def compared(*sources: pl.DataFrame | str, **options: Any) -> Any:
     """Return the only comparison."""
     (found,) = compare_recipes(*sources, **options)
     return found

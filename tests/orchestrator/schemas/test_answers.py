@@ -289,6 +289,7 @@ def planted(folder: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a minute on idle cores
 def test_what_every_command_prints_meets_its_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     files = {name: SWEEP.format(name=name, decay=decay) for name, decay in (("a", 0.1), ("b", 0.3))}
