@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import TypeGuard
 
 FACTORS: Mapping[str, float] = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
@@ -39,7 +40,10 @@ def settings(values: Mapping[str, object]) -> str:
 
 def short(value: float) -> str:
     """Format a number in three digits, with a unit from a thousand to 10^15: ``214M``, ``0.003``, ``1.2e+18``."""
-    rounded = float(f"{value:.3g}")  # 999,999,999 is 1B, not 1e+03M
+    try:
+        rounded = float(f"{value:.3g}")  # 999,999,999 is 1B, not 1e+03M
+    except OverflowError:  # a whole number beyond the doubles
+        return f"{Decimal(value):.3g}"
     for power, unit in ((12, "T"), (9, "B"), (6, "M"), (3, "k")):
         if 10**15 > abs(rounded) >= 10**power:
             return f"{rounded / 10**power:.3g}{unit}"

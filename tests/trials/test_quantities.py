@@ -19,6 +19,7 @@ from sweeplaw.trials.quantities import counted, disk_size, hours, number, percen
         (4.2e12, "4.2T"),
         (1.2e18, "1.2e+18"),
         (999_999_999_999_999, "1e+15"),
+        (123 * 10**400, "1.23e+402"),
         (0, "0"),
         (float("nan"), "nan"),
         (float("inf"), "inf"),

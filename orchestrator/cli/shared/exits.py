@@ -51,7 +51,7 @@ def exit_code(command: Callable[[], object], name: str) -> int:
         except streams.OutputLost:
             code = 0
         except BaseException as error:  # noqa: BLE001 - a panic of Polars is no Exception
-            if isinstance(error, KeyboardInterrupt):
+            if _is_interrupt(error):
                 end_at_once_if_interrupted()
             code = _report(error, name)
             for fault in damage if code in (BAD_INPUT, DAMAGED) else ():  # it may be why there is no answer
@@ -120,7 +120,7 @@ def _ending(error: BaseException, name: str) -> tuple[int, str]:
         if getattr(error.__context__, "errno", None) in UNWRITTEN:
             return NOT_WRITTEN, f"sweeplaw: {error}"
         return DAMAGED if isinstance(error, DamagedDataError) else BAD_INPUT, f"sweeplaw: {error}"
-    if isinstance(error, KeyboardInterrupt):
+    if _is_interrupt(error):
         return INTERRUPTED, f"{name}: interrupted"
     if getattr(error, "errno", None) in FULL or any(full in text for full in _FULL_TEXTS):
         place, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
@@ -131,6 +131,13 @@ def _ending(error: BaseException, name: str) -> tuple[int, str]:
         return BAD_INPUT, "sweeplaw: the working directory has been removed (accepted: another one, or absolute paths)"
     what = "out of memory" if isinstance(error, MemoryError) or _OF_ALLOCATOR in text else f"unexpected {text}"
     return UNEXPECTED, f"{name}: {what} (SWEEPLAW_TRACEBACK=1 shows where it came from)"
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Return whether this is an interrupt, or what native code made of one while it loaded or ran."""
+    if isinstance(error, ImportError | SystemError) and error.__cause__ is not None:
+        return _is_interrupt(error.__cause__)
+    return isinstance(error, KeyboardInterrupt)
 
 
 def _without_folder() -> bool:

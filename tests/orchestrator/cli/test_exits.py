@@ -63,6 +63,11 @@ def ended(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int
     return code, capsys.readouterr().err
 
 
+def caused(error: BaseException, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
@@ -93,6 +98,8 @@ def ended(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int
         (Panic("called `Option::unwrap()`"), 70, f"unexpected Panic: called `Option::unwrap()` {HINT}"),
         (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "surrogates not allowed"), 70, "surrogates not allowed"),
         (KeyboardInterrupt(), 130, "sweeplaw query: interrupted\n"),
+        (caused(ImportError("initialization failed"), KeyboardInterrupt()), 130, "sweeplaw query: interrupted\n"),
+        (caused(ImportError("initialization failed"), OSError()), 70, "unexpected ImportError: initialization failed"),
         (SystemExit(4), 4, ""),
         (SystemExit(), 0, ""),
         (OutputLost(OSError(errno.ENOSPC, "full"), optional=False), 0, ""),
