@@ -50,6 +50,9 @@ class Estimator(Protocol):
     @property
     def cells_without(self) -> dict[int, str]: ...
 
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+
     def coefficients(self, weights: Array, progress: ProgressCallback = no_progress) -> Array:
         """Return (draws, knobs, q) for cell weights (draws, cells); NaN if these cells do not determine the laws.
 

@@ -17,12 +17,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from sweeplaw.analysis.hyperlaws.evaluation import Estimator, LawEvaluation, Scorer, leave_one_out, train_small
-from sweeplaw.analysis.hyperlaws.features import Features, features
-from sweeplaw.analysis.hyperlaws.joint import Joint, joint
+from sweeplaw.analysis.hyperlaws.estimators import estimator_of, parse_estimator
+from sweeplaw.analysis.hyperlaws.evaluation import LawEvaluation, Scorer, leave_one_out, train_small
+from sweeplaw.analysis.hyperlaws.features import features
+from sweeplaw.analysis.hyperlaws.joint import Joint
 from sweeplaw.analysis.hyperlaws.knob_law import KnobLaw, knob_law, widened
-from sweeplaw.analysis.hyperlaws.per_cell import cell_optima, per_cell
-from sweeplaw.analysis.hyperlaws.pooled import STEP_LAW_THRESHOLD, Pooled, resampled_cells, row_laws
+from sweeplaw.analysis.hyperlaws.per_cell import cell_optima
+from sweeplaw.analysis.hyperlaws.pooled import Pooled, resampled_cells, row_laws
 from sweeplaw.analysis.hyperlaws.summary import hyperlaw_values, rows_used, text
 from sweeplaw.analysis.hyperlaws.verdicts.recipe_verdict import RecipeVerdict, recipe_verdict
 from sweeplaw.analysis.hyperlaws.verdicts.verdict import HyperVerdict, verdict
@@ -30,7 +31,6 @@ from sweeplaw.analysis.tables.display import Card, Shown, brief, finite, more_no
 from sweeplaw.analysis.tables.runs import read_runs
 from sweeplaw.analysis.tuning.cells import CellTable, cell_table
 from sweeplaw.analysis.tuning.design import at_edges, no_minimum, require_levels
-from sweeplaw.analysis.tuning.optimum import CellOptimum
 from sweeplaw.analysis.tuning.plateau import KnobTolerance, pooled, widths
 from sweeplaw.analysis.tuning.settings import Launches, zero_levels
 from sweeplaw.trials.errors import InputError, shown
@@ -40,7 +40,6 @@ from sweeplaw.trials.quantities import counted
 Array = NDArray[np.float64]
 
 RESAMPLES = 1000
-ESTIMATORS = "pooled:THRESHOLD (pooled:0.0025 is Step Law's), cells, joint"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -207,11 +206,12 @@ def fit_cells(
     terms = features(table, on)
     kind, threshold = parse_estimator(estimator)
     found = [] if kind == "joint" else cell_optima(table)
-    estimate = partial(_estimator, kind, threshold, table, found)
+    estimate = partial(estimator_of, kind, threshold, table, found)
     fitted = estimate(terms)
     center = fitted.coefficients(np.ones((1, len(table.cells))))[0]
     if not np.isfinite(center).all():
         raise no_minimum(table, where=f"estimator {estimator}")
+    window = fitted.window if isinstance(fitted, Joint) else None
     draws = fitted.coefficients(resampled_cells(table.recipe, resamples, seed), progress)
     good = np.isfinite(draws).all(axis=(1, 2))
     failed = int((~good).sum())
@@ -240,11 +240,11 @@ def fit_cells(
         verdict=verdict(table, fitted, laws, plateau, failed, resamples),
         evaluations=(left_out,) if small is None else (left_out, small),
         plateau=plateau,
-        recipes=recipe_verdict(laws, estimate(features(table, on, offsets=False)), scorer, left_out)
+        recipes=recipe_verdict(laws, estimate(features(table, on, offsets=False), window), scorer, left_out)
         if table.recipes
         else None,
         row_resampled=row_laws(fitted) if isinstance(fitted, Pooled) else (),
-        notes=(*table.notes, *terms.notes, *_edges(table)),
+        notes=(*table.notes, *terms.notes, *fitted.notes, *_edges(table)),
         span={axis: _span(table, i) for i, axis in enumerate(table.axes)},
     )
 
@@ -260,27 +260,6 @@ def _check(on: Any, resamples: Any, seed: Any) -> None:
         faults.append(f"on = {shown(on)} (accepted: a mapping of knobs to axes, such as {{'batch_tokens': ['D']}})")
     if faults:
         raise InputError(faults)
-
-
-def parse_estimator(text: str) -> tuple[str, float]:
-    """Return ("pooled", threshold), ("cells", nan) or ("joint", nan). Raise InputError."""
-    kind, _, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
-    if kind == "pooled":
-        try:
-            threshold = float(rest) if rest else STEP_LAW_THRESHOLD
-        except ValueError:
-            threshold = float("nan")
-        if 0 < threshold < 1:
-            return kind, threshold
-    elif kind in ("cells", "joint") and not rest:
-        return kind, float("nan")
-    raise InputError(f"estimator = {shown(text)} is not known (accepted: {ESTIMATORS})")
-
-
-def _estimator(kind: str, threshold: float, table: CellTable, found: list[CellOptimum], terms: Features) -> Estimator:
-    if kind == "pooled":
-        return Pooled(table, terms, threshold)
-    return per_cell(table, terms, found) if kind == "cells" else joint(table, terms)
 
 
 def _edges(table: CellTable) -> tuple[str, ...]:

@@ -14,14 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.hyperlaws.features import Features
-from sweeplaw.analysis.hyperlaws.pooled import solve
+from sweeplaw.analysis.hyperlaws.pooled import resampled_cells, solve
+from sweeplaw.analysis.tuning.cell_settings import WINDOWS
 from sweeplaw.analysis.tuning.cells import CellTable
+from sweeplaw.analysis.tuning.design import at_edges
 from sweeplaw.analysis.tuning.quadratics.solver import soft_weights
 from sweeplaw.trials.progress import ProgressCallback, no_progress
+from sweeplaw.trials.quantities import percent
 
 Array = NDArray[np.float64]
 
-WINDOW = 0.015  # relative excess loss within which a released grid of 17 cells is quadratic in the logs
+TRIES, FOUND = 100, 0.9  # resamples of the cells, and the share of them that must have a minimum, for a wider window
 ITERATIONS = 60
 SETTLED = 1e-8  # change of the optimum (standardized logs of the knobs) at which reweighting stops
 RESAMPLES_SETTLED = 1e-4  # for resamples: two orders below the spread between them
@@ -36,6 +39,8 @@ LEAST_SPREAD = 1e-12  # of a log knob; with one level in the window there is no 
 @dataclass(frozen=True, slots=True)
 class Joint:
     """Rows within ``window`` of their cell's best, standardized; ``scale`` is the residual scale of the soft-L1.
+
+    A window wider than the first of WINDOWS is for grids too coarse to have a minimum in it; `notes` say so.
 
     ``design`` (n, p): the terms of H, then each knob's features; ``shift``, ``spread`` (knobs,): of the
     standardization; ``weights`` (n,): of the full fit, from which resamples start.
@@ -58,6 +63,16 @@ class Joint:
     def name(self) -> str:
         """The estimator option."""
         return "joint"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which runs are fitted instead of those within the first window, and why."""
+        if self.window == WINDOWS[0]:
+            return ()
+        return (
+            f"runs within {percent(self.window)} of the best of their cell are fitted: those within "
+            f"{percent(WINDOWS[0])} have no minimum in the knobs",
+        )
 
     @property
     def cells_without(self) -> dict[int, str]:
@@ -83,7 +98,28 @@ class Joint:
         return hessian / np.outer(self.spread, self.spread)
 
 
-def joint(table: CellTable, features: Features, window: float = WINDOW) -> Joint:
+def joint(table: CellTable, features: Features) -> Joint:
+    """Return the estimator from the runs within the first of WINDOWS, or a wider one.
+
+    A wider one is for grids too coarse to have a minimum within the first: the narrowest in which the cells, and nearly
+    all of TRIES resamples of them, have one. Noise gives some window a minimum, but not its resamples. It is not sought
+    for a knob whose best value is the lowest or highest tried in most cells: a wide window would find one beyond.
+    """
+    first = joint_within(table, features, WINDOWS[0])
+    at_edge = max(map(sum, at_edges(table).values())) > len(table.cells) / 2
+    if at_edge or _found(first, np.ones((1, len(table.cells)))) == 1:
+        return first
+    weights = np.concatenate([np.ones((1, len(table.cells))), resampled_cells(table.recipe, TRIES, seed=0)])
+    wider = (joint_within(table, features, window) for window in WINDOWS[1:])
+    return next((one for one in wider if _found(one, weights[:1]) == 1 and _found(one, weights) >= FOUND), first)
+
+
+def _found(estimator: Joint, weights: Array) -> float:
+    """Return the share of cell weights (draws, cells) with which the loss has a minimum."""
+    return float(np.isfinite(estimator.coefficients(weights)).all(axis=(1, 2)).mean())
+
+
+def joint_within(table: CellTable, features: Features, window: float) -> Joint:
     """Return the estimator on ``table``; its scale is 1.4826 times the median absolute residual of the full fit."""
     used = table.excess < window
     x, cell, z = table.x[used], table.cell[used], table.z[used] - table.lowest[table.cell[used]]

@@ -6,6 +6,7 @@ not explain (DerSimonian and Laird 1986, generalized to a regression), so that o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,11 @@ class PerCell:
         """The estimator option."""
         return "cells"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Nothing to say of the runs used: each cell's verdict does."""
+        return ()
+
     def coefficients(self, weights: Array, progress: ProgressCallback = no_progress) -> Array:
         """Return (draws, knobs, q) for cell weights (draws, cells). Computed in one batch: ``progress`` is unused."""
         known = np.isfinite(self.center)
@@ -51,7 +57,7 @@ class PerCell:
         return least_squares(self.features, weights[:, :, None] * precision, np.where(known, self.center, 0.0))
 
 
-def per_cell(table: CellTable, features: Features, found: list[CellOptimum]) -> PerCell:
+def per_cell(table: CellTable, features: Features, found: Sequence[CellOptimum]) -> PerCell:
     """Return the estimator of these cell optima (one per cell, in the table's order). Raise InputError if too few."""
     cells, knobs = len(table.cells), len(table.knobs)
     center, error = np.full((cells, knobs), np.nan), np.full((cells, knobs), np.nan)

@@ -46,6 +46,11 @@ class Pooled:
         """Cells without a contribution, with the reason: none, since the lowest row of each cell is used."""
         return {}
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Nothing to say of the runs used: the name has their threshold."""
+        return ()
+
     def coefficients(self, weights: Array, progress: ProgressCallback = no_progress) -> Array:
         """Return (draws, knobs, q) for cell weights (draws, cells). Computed in one batch: ``progress`` is unused."""
         counts, means = self._cell_means()

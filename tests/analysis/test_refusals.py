@@ -11,7 +11,8 @@ import pytest
 from sweeplaw import analysis
 from sweeplaw.analysis.fitting.solver.objectives import Objective, parse_objective
 from sweeplaw.analysis.hyperlaws.batch_unit import check_batch_unit
-from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw, parse_estimator
+from sweeplaw.analysis.hyperlaws.estimators import parse_estimator
+from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
 from sweeplaw.analysis.laws.catalog import LAWS
 from sweeplaw.analysis.laws.law import formula_law
 from sweeplaw.analysis.tables.runs import prepare, read_runs

@@ -115,6 +115,27 @@ def _scipy_surface(ours: object, allowed: np.ndarray, start: np.ndarray) -> np.n
     return out
 
 
+def coarse(bend: float, noise: float, seed: int = 0) -> pl.DataFrame:
+    """Return 8 cells of 7 rates about lr* = .02 (N / 1e4)^-.2, a factor of 2.5 from each other, two seeds each."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (n, d, lr, seeded, 2 * np.exp(bend * np.log(lr / (0.02 * (n / 1e4) ** -0.2)) ** 2 + noise * rng.normal()))
+        for n in (5e3, 1e4, 2e4, 4e4) for d in (2e5, 6e5) for lr in 0.002 * 2.5 ** np.arange(7) for seeded in (0, 1)
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=["N", "D", "lr", "seed", "val_loss"], orient="row")
+
+
+@pytest.mark.heavy
+def test_a_grid_too_coarse_for_the_usual_window_has_the_law_of_a_wider_one_and_says_so() -> None:
+    found = hyperlaw(coarse(0.05, 0.004), ("N", "D"), ("lr",), resamples=300)
+    assert found.notes[-1].startswith("runs within 12 % of the best of their cell are fitted: those within 1.5 % have")
+    assert covers(found, "lr", "N", -0.2)
+    assert covers(found, "lr", "D", 0.0)
+    assert found.law("lr").exponents["N"].value == pytest.approx(-0.2, abs=0.05)
+    fine = hyperlaw(coarse(0.002, 0.0002), ("N", "D"), ("lr",), resamples=0)
+    assert not any("are fitted" in note for note in fine.notes)
+
+
 @pytest.mark.heavy
 def test_runs_that_differ_by_their_last_partial_batch_are_of_one_cell() -> None:
     frame = planted(seed=2).with_columns(unique_tokens=pl.col("D"), epochs=pl.lit(1.0))
