@@ -14,6 +14,7 @@ from sweeplaw.analysis.fitting.apparent_units import apparent_units, labelled
 from sweeplaw.analysis.fitting.checks import Dropped, Observations, data_warnings, has_own_trials, require_fittable
 from sweeplaw.analysis.fitting.selection import Selection, select
 from sweeplaw.analysis.laws.law import Law
+from sweeplaw.analysis.tables.arguments import check_names
 from sweeplaw.analysis.tables.roles.budgets import TOKENS, budget_note, with_planned_tokens
 from sweeplaw.analysis.tables.runs import LARGEST
 from sweeplaw.analysis.tables.sources import rows as rows_of
@@ -62,6 +63,7 @@ def observe(table: Any, law: Law, columns: Columns) -> Observations:
 
     ``table`` is any source of runs (`analysis.tables.sources.rows`).
     """
+    check_names(knobs=columns.knobs)
     source = rows_of(table)
     before = tuple(Dropped(reason, (), count) for reason, count in source.dropped.items() if count)
     finished, unfinished = _completed(source.frame.with_row_index("__row", offset=1))

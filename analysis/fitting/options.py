@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any, Literal, TypedDict, get_type_hints
 
 from sweeplaw.analysis.fitting.noise.groups import ACCEPTED_BY
+from sweeplaw.analysis.tables.arguments import is_names
 from sweeplaw.trials.errors import InputError, nearest, shown
 from sweeplaw.trials.progress import ProgressCallback, no_progress
 
@@ -77,11 +78,6 @@ def is_real(value: Any) -> bool:
 def is_text(value: Any) -> bool:
     """Return whether the value is text, or None."""
     return value is None or isinstance(value, str)
-
-
-def is_names(value: Any) -> bool:
-    """Return whether the value is a list of names, and no single text."""
-    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(one, str) for one in value)
 
 
 def _is_count(value: Any) -> bool:

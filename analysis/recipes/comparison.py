@@ -12,6 +12,7 @@ import polars as pl
 from sweeplaw.analysis.recipes.pairs import Pairs, level_frames, match, same_unit
 from sweeplaw.analysis.recipes.power import POWER, detectable, half_width, holm, p_text, p_value, runs_needed
 from sweeplaw.analysis.recipes.speedup import SpeedUp, speed_up
+from sweeplaw.analysis.tables.arguments import check_names
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.runs import computable
 from sweeplaw.analysis.tables.sources import rows
@@ -145,6 +146,7 @@ def compare_recipes(
     for the number of comparisons (Holm 1979). Raise InputError.
     """
     _check(b, by, level)
+    check_names(on=on, also=also)
     if by is None:
         one, other = _losses(a, y, where), _losses(b, y, where)
         same_unit(one[1], other[1], y)
@@ -222,12 +224,10 @@ def _effect(
     found = Effect(name, part.height, pairs, difference, noise=_noise(part) or _noise(everything))
     deviation = _deviation(part, paired) or _deviation(everything, paired)
     spread = part["difference"].std() if part.height >= LEAST_POINTS else None
-    if across and spread is not None:
+    if spread is not None and (across or deviation is None):
         error, dof = float(spread) / math.sqrt(part.height), part.height - 1.0  # type: ignore[arg-type]
     elif deviation is not None:
         error, dof = deviation[0] * math.sqrt((1 / part["n"]).sum()) / part.height, deviation[1]
-    elif spread is not None:
-        error, dof = float(spread) / math.sqrt(part.height), part.height - 1.0  # type: ignore[arg-type]
     else:
         return found
     half = half_width(error, dof, level)

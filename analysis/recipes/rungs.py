@@ -23,6 +23,7 @@ from sweeplaw.analysis.fitting.fitted_law import Fit
 from sweeplaw.analysis.fitting.uncertainty import refit
 from sweeplaw.analysis.laws.law import Law
 from sweeplaw.analysis.recipes.power import holm, p_text
+from sweeplaw.analysis.tables.arguments import check_names
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.roles.budgets import with_planned_tokens
 from sweeplaw.analysis.tables.roles.recorded import recorded
@@ -132,6 +133,7 @@ def rungs(
         if options or knobs:
             raise InputError("a Fit has its law and its runs already; give a table instead")
         return _rungs(table, axis, optima or ())
+    check_names(knobs=knobs)
     source = read(table) if isinstance(table, str | Path) else table
     found = fit(source, law, **options)
     return _rungs(found, axis, _optima(rows(source), found, knobs, options.get("where")) if optima is None else optima)

@@ -1,8 +1,8 @@
-"""What `load` is given: the address of its source, and which trials to keep."""
+"""What functions of tables are given: the address of a source, which trials to keep, and lists of columns."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,24 @@ def address(source: Any) -> str | Path:
     if isinstance(source, str | Path) and str(source):
         return source
     raise InputError(f"source = {shown(source)} (accepted: the path of a store or a file, the URI of a store, a Store)")
+
+
+def is_names(value: Any) -> bool:
+    """Return whether the value is a list of names, and no single text."""
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(one, str) for one in value)
+
+
+def name_faults(lists: Mapping[str, Any]) -> list[str]:
+    """Return a fault for each value that is no list of columns. The keys are the names of the arguments."""
+    return [
+        f"{name} = {shown(value)} (accepted: a list of columns)" for name, value in lists.items() if not is_names(value)
+    ]
+
+
+def check_names(**lists: Any) -> None:
+    """Raise InputError if a value is neither None nor a list of columns, such as the text of one name."""
+    if faults := name_faults({name: given for name, given in lists.items() if given is not None}):
+        raise InputError(faults)
 
 
 def check_filters(states: Any, where: Any) -> None:

@@ -38,6 +38,8 @@ def explained(error: BaseException, tables: Tables, text: str) -> InputError:
     if isinstance(error, pl.exceptions.PanicException):
         return InputError(f"query: the SQL engine failed at {shown(text)}: {first_line(error)}")
     causes = "; ".join(_texts_among_numbers(tables.trials, text))
+    if "for dtype `str`" in message and not causes and (texts := _texts(tables.trials, text)):
+        causes = f"text: {', '.join(texts)}"
     kind = UnansweredError if isinstance(error, pl.exceptions.ComputeError) and not causes else InputError
     return kind(f"query: {first_line(error)}" + (f"; {causes}" if causes else ""))
 
@@ -45,8 +47,7 @@ def explained(error: BaseException, tables: Tables, text: str) -> InputError:
 def _texts_among_numbers(trials: pl.LazyFrame, text: str) -> Iterator[str]:
     """Yield a sentence on each column of ``text`` that holds numbers and text, with the first row that has text."""
     schema = trials.collect_schema()
-    named = {token.strip('"`') for kind, token in tokens(text) if kind in ("name", "quoted")}
-    for name in (name for name, kind in schema.items() if name in named and kind == pl.String):
+    for name in _texts(trials, text):
         ids = ["trial_id"] if "trial_id" in schema and name != "trial_id" else []
         rows = trials.select(name, *ids).drop_nulls(name).collect()
         odd = rows.filter(pl.col(name).cast(pl.Float64, strict=False).is_null())
@@ -56,3 +57,9 @@ def _texts_among_numbers(trials: pl.LazyFrame, text: str) -> Iterator[str]:
                 f"{name} is text in {counted(odd.height, 'row')} of {rows.height}, such as {shown(odd[name][0])}{where}"
                 f": TRY_CAST({name} AS DOUBLE) gives its numbers, else null"
             )
+
+
+def _texts(trials: pl.LazyFrame, text: str) -> list[str]:
+    """Return the columns of text that the query ``text`` names."""
+    named = {token.strip('"`') for kind, token in tokens(text) if kind in ("name", "quoted")}
+    return [name for name, kind in trials.collect_schema().items() if name in named and kind == pl.String]

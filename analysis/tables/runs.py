@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.tables.arguments import name_faults
 from sweeplaw.analysis.tables.roles.budgets import TOKENS, with_planned_tokens
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.analysis.tables.sql.expressions import ALIASES, parse, resolve_columns, unknown_columns
@@ -24,11 +25,7 @@ def read_runs(
 
     ``columns`` are the names needed, by the argument that gives them. Raise InputError.
     """
-    faults = [
-        f"{argument} = {shown(names)} (accepted: a list of columns)"
-        for argument, names in columns.items()
-        if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(one, str) for one in names)
-    ]
+    faults = name_faults(columns)
     if not isinstance(y, str):
         faults.append(f"y = {shown(y)} (accepted: the column of the loss)")
     if faults:

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from sweeplaw.analysis.recipes.limits.noise import LARGEST
+from sweeplaw.analysis.tables.arguments import check_names
 from sweeplaw.analysis.tables.runs import computable
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.analysis.tables.sql.expressions import check_columns, condition, parse
@@ -71,6 +72,7 @@ def read_runs(
     ``columns`` maps roles to columns or SQL expressions. Rows without N, U or loss are left out and counted; a run
     without K is one model. Raise InputError, also if the runs were measured on different validation sets.
     """
+    check_names(knobs=knobs)
     chosen = dict(columns or {})
     if unknown := [name for name in chosen if name not in ROLES]:
         raise InputError(

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.tables.arguments import check_names
 from sweeplaw.analysis.tables.display import Card, Shown, finite
 from sweeplaw.analysis.tables.sources import rows
 from sweeplaw.analysis.tables.sql.expressions import check_columns
@@ -90,6 +91,7 @@ def split_picks(
     ``source`` is any source of runs; losses are means over seeds. Rows without both losses are left out. Raise
     InputError for missing columns, or if no row has both losses.
     """
+    check_names(at=at, knobs=knobs)
     frame = rows(source).frame
     check_columns(frame, [*at, *knobs, *halves], numbers=halves)
     known = frame.filter(pl.col(half).cast(pl.Float64).is_finite() for half in halves)

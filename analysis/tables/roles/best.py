@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
+from sweeplaw.analysis.tables.arguments import check_names
 from sweeplaw.analysis.tables.roles.budgets import TOKENS, planned_tokens, with_planned_tokens
 from sweeplaw.analysis.tables.roles.families import family_key
 from sweeplaw.analysis.tables.roles.guessed import AMOUNTS, KNOBS, RECIPES, plain
@@ -36,15 +38,20 @@ def best(
     are those returned, by default all. Rows without a finite loss or with a null cell column are omitted. Raise
     InputError.
     """
+    check_names(cells=cells)
     schema = trials.collect_schema()
+    if not cells:
+        raise InputError("the best settings: no column of a cell is named (accepted: at least one)")
     names = resolve_columns([*cells, loss], schema.names())
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError([f"{name!r} is named twice, as a column of the cells or as the loss" for name in twice])
     keys, target = names[:-1], names[-1]
     if not schema[target].is_numeric() and (fault := not_numeric(trials.select(target).collect()[target])):
         raise InputError(fault)
     usable = trials.filter(pl.col(target).is_finite(), *(pl.col(key).is_not_null() for key in keys))
     families, knobs = _roles(usable, launches, keys, target)
     points = _points(schema, keys, families, knobs)
-    tuned = _varying(usable, [name for name in knobs if name not in keys])
+    tuned = _varying(usable, [name for name in knobs if name not in names])
     usable = usable.with_columns(*points.values())
     found, losses = _settings(usable.select(*points, *tuned, target), list(points), target)
     own = {*schema.names()} if columns is None else {*columns, *keys, *knobs, target, "trial_id"}

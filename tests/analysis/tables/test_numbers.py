@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from sweeplaw.analysis.forecasting.forecaster import forecaster
+from sweeplaw.analysis.recipes.comparison import compare_recipes
+from sweeplaw.analysis.recipes.rungs import rungs
+from sweeplaw.analysis.recipes.study.picks import split_picks
+from sweeplaw.analysis.recipes.study.study import recipe_limits
 from sweeplaw.analysis.tables.arguments import address, check_filters
 from sweeplaw.analysis.tables.sql.numbers import columns_read, numbers_of
+from sweeplaw.analysis.tables.tables import Tables
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import STATES
 from sweeplaw.trials.store_format.location import locate
@@ -92,3 +99,37 @@ def test_all_faults_of_filters_are_named_at_once(states: Any, where: Any, faults
         check_filters(states, where)
     assert len(caught.value.faults) == len(faults)
     assert all(found.startswith(begin) for found, begin in zip(caught.value.faults, faults, strict=True))
+
+
+RUNS = pl.DataFrame({"N": [1.0, 2.0], "lr": [0.1, 0.2], "val_loss": [3.0, 2.0], "text": ["1", "x"]})
+
+
+def runs_of(frame: pl.DataFrame) -> Tables:
+    return Tables(frame.lazy(), pl.LazyFrame(), {}, "runs")
+
+
+LISTS: list[tuple[Callable[[], Any], list[str]]] = [
+    (lambda: runs_of(RUNS).best("lr"), ["cells = 'lr' (accepted: a list of columns)"]),
+    (lambda: runs_of(RUNS).best([]), ["the best settings: no column of a cell is named (accepted: at least one)"]),
+    (lambda: runs_of(RUNS).best(["N", "val_loss", "N"]),
+     ["'N' is named twice, as a column of the cells or as the loss",
+      "'val_loss' is named twice, as a column of the cells or as the loss"]),
+    (lambda: split_picks(RUNS, "N", "lr", ("N", "val_loss")),
+     ["at = 'N' (accepted: a list of columns)", "knobs = 'lr' (accepted: a list of columns)"]),
+    (lambda: compare_recipes(RUNS, by="lr", on="N", also="text"),
+     ["on = 'N' (accepted: a list of columns)", "also = 'text' (accepted: a list of columns)"]),
+    (lambda: recipe_limits(RUNS, knobs="lr"), ["knobs = 'lr' (accepted: a list of columns)"]),
+    (lambda: rungs(RUNS, knobs="lr"), ["knobs = 'lr' (accepted: a list of columns)"]),
+    (lambda: forecaster(RUNS, knobs="lr"), ["knobs = 'lr' (accepted: a list of columns)"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "faults"), LISTS)
+def test_the_text_of_one_column_is_no_list_of_columns(call: Callable[[], Any], faults: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        call()
+    assert list(caught.value.faults) == faults
+
+
+def test_the_best_settings_of_a_loss_that_is_a_knob_by_its_name() -> None:
+    assert runs_of(RUNS).best(["N"], "lr")["lr"].to_list() == [0.1, 0.2]

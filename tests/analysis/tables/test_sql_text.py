@@ -209,6 +209,8 @@ def test_a_text_among_numbers_is_named_with_its_trial_and_the_cast(source):
     ):
         ask(source, "SELECT AVG(acc) AS m FROM trials")
     assert ask(source, "SELECT AVG(TRY_CAST(acc AS DOUBLE)) AS m FROM trials")["m"].to_list() == [0.375]
+    with pytest.raises(InputError, match=r"operation not supported for dtype `str`; text: trial_id$"):
+        ask(source, "SELECT AVG(trial_id) AS m FROM trials")
 
 
 @pytest.mark.parametrize("text", ["acc > 0.3", "acc>=-3", "0.3 < acc", "0.5 <> acc", 'val_loss > 2 AND "acc" = 1'])
