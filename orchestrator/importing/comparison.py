@@ -43,7 +43,7 @@ class RowComparison:
 
     Counts of rows ``present`` in the store, ``repeated`` in the file, and ``wider``: present, but with values that the
     store has none of. ``clashes`` are rows whose run is known with different content. ``attempts``: trial_id -> attempt
-    of a run that is recorded again.
+    of a run that is recorded again. ``strangers`` counts the runs of the source in the store if no row is one of them.
     """
 
     fresh: pl.Series
@@ -53,6 +53,7 @@ class RowComparison:
     wider: int = 0
     clashes: list[tuple[int, str]] = field(default_factory=list)
     attempts: dict[str, int] = field(default_factory=dict)
+    strangers: int = 0
 
     @property
     def recorded(self) -> pl.Series:
@@ -85,6 +86,9 @@ def compare(source: RunSource, known: KnownRuns, progress: ProgressCallback, *, 
     again = every.filter(held | ~first).join(firsts, on="trial_id", how="left", suffix="_first")
     again = again.with_columns(pl.when(pl.col("row_first") < pl.col("row")).then("row_first")).sort("trial_id")
     found = RowComparison(fresh["row"])
+    if known.ids and fresh.height and not held.any():
+        theirs = known.trials.filter(pl.col("source") == source.source).select("trial_id").collect()["trial_id"]
+        found.strangers = len({*theirs} - known.removed)
     for start in range(0, again.height, _COMPARED):
         chunk = again[start : start + _COMPARED]
         rows = with_progress(source.rows(chunk["row"]), total + start, total, progress)

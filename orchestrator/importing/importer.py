@@ -151,9 +151,11 @@ def _import_runs(
         exclusions.restore(store, known.removed.intersection(found.attempts))
         if rejects:
             atomic.publish(store.location, rejects, _rejects(read.frame, rejected))
+    strangers = 0 if mapping.where else found.strangers
+    warned = warnings(mapped, known, mapping.run, source, strangers)
     return Imported(
         source, mapped.rows, mapped.left_out, added, found.present, found.repeated, rejected, mapped.used, len(points),
-        rejects, updated=len(found.updated), wider=found.wider, warnings=warnings(mapped, known, mapping.run),
+        rejects, updated=len(found.updated), wider=found.wider, warnings=warned,
         merged=mapped.histories.merged, faults=known.faults,
     )  # fmt: skip
 

@@ -19,11 +19,25 @@ _ID = re.compile(r"(?i:(^|[^a-z])(id|uuid|guid|hash|sha|commit))$|[a-z](Id|ID|Uu
 _SHOWN = 3  # cells that are listed
 
 
-def warnings(mapped: Mapped, known: KnownRuns, run: Collection[str]) -> tuple[str, ...]:
-    """Return sentences about the columns of an import, given the runs that the store has. ``run``: their id columns."""
+def warnings(
+    mapped: Mapped, known: KnownRuns, run: Collection[str], source: str, strangers: int
+) -> tuple[str, ...]:  # fmt: skip
+    """Return sentences about an import, given the runs that the store has. ``run``: their id columns.
+
+    ``strangers``: how many runs of ``source`` the store has if no row of the file is one of them.
+    """
     ids = {name for name, theirs in mapped.used.items() if theirs in run or _ID.search(name)}
     merged = mapped.histories.sentence
-    return (*([merged] if merged else []), *_axes(mapped), *_texts(mapped.frame.drop(ids), known))
+    others = (
+        f"the store has {counted(strangers, 'other run')} of {source}, and no row of the file is one of them: if they "
+        "are the same runs, identified in another way (--run), remove the earlier import (--remove) and import again"
+    )
+    return (
+        *([merged] if merged else []),
+        *([others] if strangers else []),
+        *_axes(mapped),
+        *_texts(mapped.frame.drop(ids), known),
+    )
 
 
 def _axes(mapped: Mapped) -> Iterator[str]:

@@ -27,14 +27,17 @@ from sweeplaw.trials.store_format.location import Location
 from sweeplaw.trials.store_format.parts.snapshot import Snapshot, snapshot, verified
 
 _COLUMNS = ["trial_id", "state", "attempt", "launch_id"]
+_LISTED = 5  # ids that a message names
 OutcomeCounts = Counter[tuple[str, str]]  # (trial_id, state) -> count of our own attempts with this outcome
 
 
 def requeue(store: Store, states: Sequence[str], where: str | None = None, ids: Sequence[str] = ()) -> dict[str, int]:
     """Mark trials to be run again: those whose latest outcome is one of ``states`` (by default any), for which
-    ``where`` holds, and which are among ``ids`` (by default all). Return trial_id -> attempt so far.
+    ``where`` holds, and which are named by ``ids`` or beginnings of ids (by default all). Return trial_id -> attempt
+    so far.
 
-    Imported rows are never run again. Trials that are marked already stay marked. Raise InputError, OSError.
+    Imported and excluded trials are never run again. Trials that are marked already stay marked. Raise InputError,
+    OSError.
     """
     if faults := [
         f"state {state!r} is not known (accepted: {', '.join(STATES)})" for state in states if state not in STATES
@@ -43,9 +46,11 @@ def requeue(store: Store, states: Sequence[str], where: str | None = None, ids: 
     if not states and not ids:
         narrowed = ", and a condition only narrows them" if where else ""
         raise InputError(f"no state and no trial was named{narrowed} (accepted states: {', '.join(STATES)})")
-    own = _own_attempts(store, states, where, ids)
-    if unknown := [] if states or where else sorted(set(ids) - set(own["trial_id"])):
-        raise InputError([f"trial {name!r} is not in {store.location.uri}, or was imported" for name in unknown])
+    loaded = tables.load(store.location.uri, states=states or None, where=where)
+    own = loaded.trials.filter(pl.col("launch_id").is_not_null()).select("trial_id", "attempt").collect()
+    if ids:
+        named = _named(store, own["trial_id"], ids, loaded.excluded, every=not states and not where)
+        own = own.filter(pl.col("trial_id").is_in(named))
     final = store.outcomes().filter("final")
     attempts = dict(own.join(final, on="trial_id", how="semi").rows())
     if attempts:
@@ -53,11 +58,26 @@ def requeue(store: Store, states: Sequence[str], where: str | None = None, ids: 
     return attempts
 
 
-def _own_attempts(store: Store, states: Sequence[str], where: str | None, ids: Sequence[str]) -> pl.DataFrame:
-    """Return trial_id and latest attempt of the trials that this store has run and the user asks for."""
-    trials = tables.load(store.location.uri, states=states or None, where=where).trials
-    asked = pl.col("trial_id").is_in(list(ids)) if ids else pl.lit(True)
-    return trials.filter(pl.col("launch_id").is_not_null(), asked).select("trial_id", "attempt").collect()
+def _named(store: Store, own: pl.Series, ids: Sequence[str], excluded: pl.LazyFrame, *, every: bool) -> list[str]:
+    """Return those of the trials ``own`` whose id is among ``ids``, or begins with one of them.
+
+    Raise InputError for a beginning of several, and with ``every`` for a name of none.
+    """
+    whole = set(own)
+    found, faults = [name for name in ids if name in whole], []
+    for name in sorted(set(ids) - whole):
+        begun = [trial for trial in whole if name and trial.startswith(name)]
+        found += begun
+        if len(begun) > 1:
+            some = ", ".join(sorted(begun)[:_LISTED])
+            faults.append(f"{len(begun)} trials begin with {name!r}: {some}… (accepted: one id)")
+        elif not begun and every:
+            out = name and excluded.filter(pl.col("trial_id").str.starts_with(name)).collect().height
+            why = "is excluded (sweeplaw exclude --undo restores it)" if out else "is not there, or was imported"
+            faults.append(f"trial {name!r} of {store.location.uri} {why}")
+    if faults:
+        raise InputError(faults)
+    return found
 
 
 def requeue_by_policy(store: Store, retry: Retry, finished: Mapping[str, str], wanted: Iterable[str]) -> dict[str, int]:

@@ -40,6 +40,8 @@ class AttemptLog:
 class TrialView:
     """``row`` is the latest outcome, empty for a trial without one; ``attempts`` are all rows, oldest first.
 
+    The row of an excluded trial has its `exclusion_reason`, and no curve.
+
     ``curve`` has the points of the latest attempt; ``launch`` the facts of the latest launch that ran or planned it;
     ``proposed`` is why a search proposed it, empty if none did.
     """
@@ -80,6 +82,7 @@ def view(store: Store, trial_id: str) -> TrialView:
     held = tables.load(store.location.uri, states=None)
     near = held.narrowed([trial_id]) if held.narrowed else held.trials
     latest = near.filter(pl.col("trial_id") == trial_id).collect().to_dicts()
+    latest = latest or held.excluded.filter(pl.col("trial_id") == trial_id).collect().to_dicts()
     row = {name: value for name, value in latest[0].items() if value is not None} if latest else {}
     curve = held.curves.filter(pl.col("trial_id") == trial_id).collect()
     attempts = attempts_of(store.location, trial_id, ATTEMPT).select(ATTEMPT)

@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 
 def retry(
     store: Annotated[str, typer.Argument(metavar="STORE")],
-    trial: Annotated[list[str] | None, typer.Argument(metavar="TRIAL", help="Only these trials, by id.")] = None,
+    trial: Annotated[
+        list[str] | None, typer.Argument(metavar="TRIAL", help="Only these trials, by their ids or beginnings of them.")
+    ] = None,
     state: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only trials whose latest outcome is one of these.")
     ] = None,

@@ -72,6 +72,8 @@ def _values(found: TrialView, logs: list[AttemptLog]) -> dict[str, Any]:
 def _outcome(found: TrialView) -> Iterator[str]:
     row = found.row
     yield f"trial {found.trial_id}: {row.get('state', 'no outcome yet')}"
+    if "exclusion_reason" in row:
+        yield f"excluded from the data: {row['exclusion_reason']}"
     if found.launch:
         yield f"sweep {found.launch.get('sweep')}, workload {found.launch.get('workload')}"
     if found.proposed:

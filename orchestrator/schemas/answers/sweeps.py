@@ -222,7 +222,9 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
     "show": record(
         {
             "trial_id": means("the whole id", WORDS),
-            "row": means("its row in `trials`, without what is null: see the columns", SETTING),
+            "row": means(
+                "its row in `trials` (in `excluded` if it is excluded), without what is null: see the columns", SETTING
+            ),
             "knobs": means("the value of every knob", SETTING),
             "proposed": means("why the search proposed it; null if none did", TEXT),
             "attempts": means("every attempt with a row, the first first", listed(_ATTEMPT)),

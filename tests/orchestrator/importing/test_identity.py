@@ -249,3 +249,26 @@ def test_an_import_does_not_bring_back_what_a_user_excluded(tmp_path, file):
     assert load(store)["val_loss"].to_list() == [1.5, 2.0]
     assert len(restore_where(Store.open(store), "val_loss < 1")) == 1
     assert load(store).height == 3
+
+
+@pytest.mark.heavy
+def test_runs_of_one_file_that_are_identified_in_another_way_are_said_to_stand_beside_the_earlier_ones(tmp_path, file):
+    store = str(tmp_path / "store")
+
+    def others(path: str = file, **options: Any) -> list[str]:
+        done = import_from(path, store, pairs=PLAIN, **options)
+        return [sentence for sentence in done.warnings if "other run" in sentence]
+
+    assert others() == others() == []
+    write(tmp_path / "runs.csv", CSV + "4000,1.0,0.2,3\n")
+    assert others() == [], "a file that grew"
+    write(tmp_path / "runs.csv", CSV)
+    assert others(run=("loss",), dry=True) == others(run=("loss",)) == [
+        "the store has 4 other runs of runs.csv, and no row of the file is one of them: if they are the same runs, "
+        "identified in another way (--run), remove the earlier import (--remove) and import again"
+    ]  # fmt: skip
+    assert load(store).height == 7
+    assert others(run=("loss",)) == []
+    assert others(run=("seed", "loss"), where="loss > 1", dry=True) == [], "a part of the file"
+    import_from(file, store, removes=True)
+    assert others(run=("seed", "loss")) == []

@@ -15,7 +15,7 @@ from sweeplaw.orchestrator.launch.retries import count_outcomes, due_for_retry, 
 from sweeplaw.orchestrator.plan.limits import Retry
 from sweeplaw.orchestrator.plan.plan import plan
 from sweeplaw.orchestrator.plan.sweep import parse
-from sweeplaw.orchestrator.store import compaction
+from sweeplaw.orchestrator.store import compaction, exclusions
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.record import STATES, UNFINISHED
@@ -165,3 +165,25 @@ def test_rows_still_in_a_journal_count_too(store, record):
         writer.write([record(1, state="failed")])
         assert count_outcomes(store.location, [trial]) == {(trial, "failed"): 1}
     assert count_outcomes(store.location, [trial]) == {(trial, "failed"): 1}
+
+
+def test_a_trial_is_put_back_by_the_beginning_of_its_id_and_every_other_name_is_refused_at_once(store, record):
+    with store.writer("one") as writer:
+        writer.write([record(seed, state="failed") for seed in range(20)])
+        writer.write_rows([{**record(20, state="failed").row(), "launch_id": None}])
+    ids = sorted(record(seed).spec.trial_id for seed in range(20))
+    firsts = [one[0] for one in ids]
+    shared = next(first for first in firsts if firsts.count(first) > 1)
+    imported, gone = record(20).spec.trial_id, next(one for one in ids if not one.startswith(shared))
+    exclusions.exclude(store, [gone], "bad node")
+    with pytest.raises(InputError) as caught:
+        requeue(store, [], ids=[gone, imported, "zz", "", shared])
+    uri = store.location.uri
+    several = [one for one in ids if one.startswith(shared)]
+    assert sorted(caught.value.faults) == sorted([
+        f"trial {gone!r} of {uri} is excluded (sweeplaw exclude --undo restores it)",
+        *(f"trial {name!r} of {uri} is not there, or was imported" for name in (imported, "zz", "")),
+        f"{len(several)} trials begin with {shared!r}: {', '.join(several[:5])}… (accepted: one id)",
+    ])  # fmt: skip
+    assert requeue(store, [], ids=[several[0][:12], several[1]]) == dict.fromkeys(several[:2], 1)
+    assert requeue(store, ["diverged"], ids=[several[0][:12], "zz"]) == {}

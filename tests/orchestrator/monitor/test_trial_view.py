@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from typer.testing import CliRunner
 
 from sweeplaw.clusters.profile import toml_file
+from sweeplaw.orchestrator.cli import app
 from sweeplaw.orchestrator.launch.adaptive import published_search
 from sweeplaw.orchestrator.monitor import trial_view
+from sweeplaw.orchestrator.store import exclusions
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.store_format.search_state import SearchState
@@ -60,3 +63,21 @@ def test_a_trial_that_ran_has_its_latest_row_its_attempts_and_the_curve_of_the_l
         "scientific": {"lr": [rows[1].spec["lr"]]},
         "fixed": {},
     }
+
+
+@pytest.mark.heavy
+def test_an_excluded_trial_is_shown_with_its_row_and_the_reason(store: Store) -> None:
+    row = make_record(5, state="diverged", loss=None, launch="one")
+    store.add_launch("one", {"sweep": "first"})
+    with store.writer("one") as writer:
+        writer.write([row], make_points(row, steps=2))
+    trial = row.spec.trial_id
+    exclusions.exclude(store, [trial], "bad node")
+    found = trial_view.view(store, trial)
+    assert (found.row["state"], found.row["exclusion_reason"], found.launch["sweep"]) == (
+        "diverged", "bad node", "first"
+    )  # fmt: skip
+    assert dict(found.knobs) == dict(row.spec.knobs)
+    assert toml_file.parse(trial_view.alone(found))["seeds"] == [5]
+    shown = CliRunner().invoke(app, ["show", store.location.uri, trial]).output.splitlines()
+    assert shown[:2] == [f"trial {trial}: diverged", "excluded from the data: bad node"]
