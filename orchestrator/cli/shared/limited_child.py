@@ -24,7 +24,8 @@ _LOOK_SECONDS = 0.5  # between two looks for signals while the child runs
 
 
 def continue_in_limited_child(seconds: float, text: str) -> None:
-    """Return in a child process that may take ``seconds``, and half of the memory on Linux; this process waits for it.
+    """Return in a child process that may take ``seconds``, and half of the memory on Linux, or what a lower limit of
+    this process (`ulimit -d`, `ulimit -v`) leaves; this process waits for it.
 
     It exits with the child's exit code (typer.Exit), or raises InputError with ``text``, the query, if a limit or a
     crash ended the child. Does nothing where Polars is loaded: its threads would not survive the fork, and its caller
@@ -43,8 +44,8 @@ def continue_in_limited_child(seconds: float, text: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent reports it
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    if memory := _memory():
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    if limit := _memory_limit():
+        resource.setrlimit(resource.RLIMIT_DATA, (limit[0], limit[0]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     streams.silence_native()
 
@@ -70,13 +71,25 @@ def _ended(child: int, seconds: float, text: str) -> int:
         signal.SIGALRM: f"took longer than {seconds:g} s (--timeout allows more)",
         signal.SIGSEGV: "is too complex",
         signal.SIGBUS: "read a file that was truncated while being read",
-    }.get(signal.Signals(-code), f"needs more than {(_memory() or 0) / 1e9:.1f} GB (half of this machine's memory)")
+    }.get(signal.Signals(-code)) or _needs_more(_memory_limit())
     raise InputError(f"the query {reason} and was ended: {shown(text)}")
 
 
-def _memory() -> int | None:
-    """Return the bytes that a query may use, None where the system reports or limits none."""
+def _needs_more(limit: tuple[int, str] | None) -> str:
+    return f"needs more than {limit[0] / 1e9:.1f} GB ({limit[1]})" if limit else "needs more memory than there is"
+
+
+def _memory_limit() -> tuple[int, str] | None:
+    """Return the bytes that a query may use and what sets them; None where the system reports or limits none.
+
+    A limit that this process has is never raised: the system refuses that, or a user's own limit would be lost.
+    """
+    if sys.platform != "linux":
+        return None
     from sweeplaw.clusters.profile.capacity import usable_memory
 
-    usable = usable_memory() if sys.platform == "linux" else None
-    return int(usable * SHARE) if usable else None
+    of_process = (limit for kind in (resource.RLIMIT_DATA, resource.RLIMIT_AS) for limit in resource.getrlimit(kind))
+    limits = [(limit, "a limit of this process, `ulimit`") for limit in of_process if limit != resource.RLIM_INFINITY]
+    if usable := usable_memory():
+        limits.append((int(usable * SHARE), "half of this machine's memory"))
+    return min(limits, default=None)

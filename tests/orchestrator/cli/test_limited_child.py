@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -49,6 +50,27 @@ def test_a_query_ends_at_its_memory_limit(file):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("sweeplaw: the query needs more than 1.")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is limited on Linux only")
+def test_a_lower_limit_of_the_process_is_kept_and_named(file):
+    def limited(sql):
+        limit = lambda: resource.setrlimit(resource.RLIMIT_DATA, (2**30, 2**30))  # noqa: E731 - `ulimit -d`
+        return subprocess.run(command(file, sql, share=0.1), capture_output=True, text=True, preexec_fn=limit)
+
+    assert limited("SELECT val_loss FROM trials").returncode == 0
+    done = limited("SELECT * FROM generate_series(1, 1000000000000)")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("sweeplaw: the query needs more than 1.1 GB (a limit of this process, `ulimit`) and")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is limited on Linux only")
+@pytest.mark.parametrize("kind", [resource.RLIMIT_DATA, resource.RLIMIT_AS])
+@pytest.mark.parametrize("limits", [(4096, 8192), (4096, 4096), (4096, resource.RLIM_INFINITY)])
+def test_the_lowest_limit_of_a_process_bounds_a_query(monkeypatch, kind, limits):
+    none = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    monkeypatch.setattr(resource, "getrlimit", lambda asked: limits if asked == kind else none)
+    assert limited_child._memory_limit() == (4096, "a limit of this process, `ulimit`")
 
 
 def test_an_answer_within_the_limits_has_its_exit_code_and_output(file):
