@@ -34,6 +34,7 @@ _METRIC_TYPES = {  # of those that are no floats
     "score_name": "str",
     **dict.fromkeys(_STEPS, "int"),
 }
+_WORDS: Mapping[type[pl.DataType], str] = {pl.String: "str", pl.Boolean: "bool", pl.Datetime: "time"}
 _POLARS = {"float": pl.Float64, "int": pl.Int64, "str": pl.String}
 
 
@@ -90,9 +91,16 @@ def present(source: str, faults: list[str] | None = None) -> list[Entry]:
     found = []
     for table, frame in (("trials", loaded.trials), ("curves", loaded.curves)):
         for column, kind in frame.collect_schema().items():
-            unknown = Entry(table, column, str(kind), "", "", "this source")
-            found.append(_declared(known.get((table, column), unknown), declarations.get(column)))
+            entry = known.get((table, column), Entry(table, column, "", "", "", "this source"))
+            found.append(_declared(replace(entry, type=_type(kind)), declarations.get(column)))
     return found
+
+
+def _type(kind: pl.DataType) -> str:
+    """Return a type in the word of the schema, or in that of Polars if the schema has none."""
+    if kind.is_integer():
+        return "int"
+    return "float" if kind.is_float() else _WORDS.get(type(kind), str(kind))
 
 
 def measured(loaded: tables.Tables) -> set[str]:

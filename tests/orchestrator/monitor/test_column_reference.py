@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
+
+import polars as pl
 
 from sweeplaw.orchestrator.monitor.column_reference import WORKLOADS, entries, markdown, present
 from sweeplaw.trials.record import TRIAL_COLUMNS
@@ -34,6 +37,23 @@ def test_the_columns_listed_for_a_store_are_those_it_has(store, record, points):
     assert found[("trials", "val_loss")].unit == "nats/token"
     assert found[("trials", "flavour")].origin == "this source"
     assert ("curves", "grad_norm") in found
+    types = {name: entry.type for (table, name), entry in found.items() if table == "trials"}
+    assert types["flavour"] == "str"
+    assert {column.name: types[column.name] for column in TRIAL_COLUMNS} == {
+        column.name: column.type for column in TRIAL_COLUMNS
+    }
+
+
+def test_the_types_of_a_file_are_those_of_its_values_in_the_words_of_the_schema(tmp_path):
+    frame = pl.DataFrame({
+        "lr": ["1e-3", "auto"], "tokens": [0.5, 1.0], "width": pl.Series([1, 2], dtype=pl.UInt8), "tied": [True, None],
+        "began": [dt.datetime(2026, 1, 1), None], "share": pl.Series([0.5, 1.0], dtype=pl.Float32),
+    })  # fmt: skip
+    frame.write_parquet(tmp_path / "runs.parquet")
+    found = [entry for entry in present(str(tmp_path / "runs.parquet")) if entry.table == "trials"]
+    assert {entry.column: entry.type for entry in found} == {
+        "lr": "str", "tokens": "float", "width": "int", "tied": "bool", "began": "time", "share": "float"
+    }  # fmt: skip
 
 
 def test_the_losses_of_a_workload_of_ours_are_described_as_it_does(store, record, points):
