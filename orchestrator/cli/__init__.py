@@ -105,4 +105,5 @@ def main() -> None:
 def _run() -> None:
     streams.check_arguments(sys.argv[1:])
     environment.check()
+    environment.quiet()
     app()

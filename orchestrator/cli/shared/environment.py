@@ -1,7 +1,8 @@
-"""Variables of the environment at which a library of ours fails without a word about them."""
+"""What of the environment upsets a library of ours: it would fail without a word about it, or say too many."""
 
 from __future__ import annotations
 
+import logging
 import os
 
 from sweeplaw.trials.errors import InputError, shown
@@ -15,3 +16,8 @@ def check() -> None:
     if text.isascii() and text.isdecimal() and not 1 <= int(text[:20]) <= MOST_THREADS:
         accepted = f"accepted: 1 to {MOST_THREADS:,}; unset, it is the number of cores"
         raise InputError(f"POLARS_MAX_THREADS = {shown(text)} in the environment ({accepted})")
+
+
+def quiet() -> None:
+    """Let Matplotlib not say that it keeps its cache elsewhere, where no home can be written: pictures are the same."""
+    logging.getLogger("matplotlib").addFilter(lambda record: record.levelno > logging.WARNING)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +119,18 @@ def test_a_loss_that_picked_no_setting_is_reported_for_the_best_of_k(tmp_path: P
     assert last["selection_bias"] == pytest.approx(0.01)  # the second is least at .008, where the first is 2.01
     with pytest.raises(InputError, match=r"no column 'othr_loss'; did you mean 'other_loss'"):
         CliRunner().invoke(app, [*words, "--report", "othr_loss"], catch_exceptions=False)
+
+
+@pytest.mark.process
+def test_a_home_that_is_no_folder_is_no_word_of_a_report(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "home").touch()
+    unset = ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeplaw", "report", str(store), "--out", str(tmp_path / "page.html")],
+        env={**environment, "HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "page.html").stat().st_size > 10_000
