@@ -128,6 +128,8 @@ def cell_table(
     if not set(axes) - set(groups):
         why = f": {', '.join(groups)} holds groups" if groups else ""
         raise InputError(f"name the numeric axes of the cells (N,D, say){why}")
+    if not knobs:
+        raise InputError("name at least one knob that was tuned in the cells (lr, say)")
     split = split_columns(frame, axes, knobs, y, recipes, launches, held)
     keys = [*split.axes, *split.recipes]
     measured, dropped = _measured(keyed(frame, split.recipes), split.axes, knobs, keys, y)

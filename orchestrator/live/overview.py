@@ -97,7 +97,7 @@ class Observer:
         try:
             return roles_of(completed, self.followed.launches), ""
         except InputError as error:
-            return None, error.sentence()
+            return None, f"{error.sentence()} (--x and --y are options of sweeplaw report)"
 
 
 def roles_of(completed: pl.DataFrame, launches: Sequence[Mapping[str, Any]]) -> Axes:

@@ -27,7 +27,7 @@ def exclude(
 ) -> None:
     """Exclude trials from queries, fits and reports; no launch runs them again.
 
-    Their rows stay in STORE; every command counts them as excluded, with the reason. The table `excluded` of
+    Their rows stay in STORE; commands that read rows count them with the reason. The table `excluded` of
     `sweeplaw query` lists them.
 
     Example: sweeplaw exclude results/demo --where "val_loss > 9" --reason "the tokenizer was broken"

@@ -58,6 +58,11 @@ def test_cells_without_a_numeric_axis_are_refused() -> None:
         cell_table(runs(moe="dense"), ["moe"], ["lr"], "val_loss")
 
 
+def test_cells_without_a_knob_are_refused() -> None:
+    with pytest.raises(InputError, match="name at least one knob"):
+        cell_table(runs(moe="dense"), ["N", "D"], [], "val_loss")
+
+
 def test_a_column_of_numbers_with_a_text_among_them_is_still_refused_with_its_row() -> None:
     frame = runs().with_columns(N=pl.when(pl.int_range(pl.len()) == 3).then(pl.lit("n/a")).otherwise(pl.col("N")))
     assert not is_group(frame["N"])

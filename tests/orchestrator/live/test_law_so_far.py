@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from sweeplaw.analysis.report import report
@@ -56,6 +57,16 @@ def test_before_a_trial_has_completed_there_is_a_reason(tmp_path: Path) -> None:
     assert (found.cells, found.ended, found.total) == (None, 0, None)
     assert found.why_not == "no trial has completed yet"
     assert law_so_far(found) is None
+
+
+def test_trials_without_n_and_d_have_no_cells_and_the_reason_names_the_command_that_takes_columns(
+    tmp_path: Path,
+) -> None:
+    rows = pl.DataFrame({"state": ["completed"], "x": [1.0], "val_loss": [2.0]})
+    found, why_not = Observer(FollowedStore(str(Store.open(tmp_path / "s", create=True).location.uri)))._roles(rows)
+    assert found is None
+    assert "give --x N=COLUMN" in why_not
+    assert why_not.endswith("(--x and --y are options of sweeplaw report)")
 
 
 def test_what_cannot_change_is_not_computed_again(tmp_path: Path) -> None:
