@@ -34,6 +34,16 @@ def test_one_spike_of_the_norm_does_not_change_the_schedule() -> None:
     assert refined(steps, spiked, 1000, 1) == refined(steps, calm, 1000, 1)
 
 
+def test_the_median_is_over_a_tenth_of_the_run() -> None:
+    steps, calm = range(10, 1001, 10), [0.7] * 100
+
+    def spiked(count: int) -> list[float]:
+        return [*calm[:40], *[50.0] * count, *calm[40 + count :]]
+
+    assert refined(steps, spiked(5), 1000, 1) == refined(steps, calm, 1000, 1)  # five of the eleven within
+    assert refined(steps, spiked(6), 1000, 1) != refined(steps, calm, 1000, 1)
+
+
 @pytest.mark.parametrize("norms", [[1.0, 1.0], [1.0, 0.0, 1.0], [1.0, float("nan"), 1.0]])
 def test_too_few_norms_and_norms_of_zero_are_refused(norms: list[float]) -> None:
     with pytest.raises(ValueError, match="gradient norms"):
