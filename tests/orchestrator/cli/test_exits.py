@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import runpy
 import signal
 import subprocess
@@ -175,6 +176,21 @@ def test_a_number_of_threads_that_polars_cannot_start_is_refused(
     assert message.startswith("sweeplaw: POLARS_MAX_THREADS = ")
     assert message.endswith("(accepted: 1 to 4,096; unset, it is the number of cores)\n")
     assert len(message) < 300
+
+
+def test_an_address_space_in_which_polars_aborts_is_refused_with_every_other_fault(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POLARS_MAX_THREADS", "0")
+    limits = {"smaller": 2 * 10**9, "larger": 3 * 10**9}
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limits["smaller"], -1))
+    assert exit_code(environment.check, "sweeplaw query") == 2
+    message = capsys.readouterr().err
+    assert "POLARS_MAX_THREADS = '0' in the environment" in message
+    assert "this process may use 2.0 GB of address space, by `ulimit -v` (accepted: 3.0 GB or more" in message
+    monkeypatch.delenv("POLARS_MAX_THREADS")
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (limits["larger"], -1))
+    environment.check()
 
 
 @pytest.mark.parametrize("threads", ["", "1", "4096", "abc", "-1", "²"])
