@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from sweeplaw.trials.training import stack as stacking
 from sweeplaw.trials.training import trial as timing
 from sweeplaw.trials.training.recipe import TrainingDevice
 from sweeplaw.trials.training.stack import Stack
+from sweeplaw.trials.training.train import _left
 from sweeplaw.trials.training.trial import Clock
 from sweeplaw.trials.training.weights import UnshardedWeights
 from sweeplaw.trials.workload import Context, Event
@@ -360,3 +362,46 @@ def test_trials_are_charged_the_time_of_their_device_while_they_train(monkeypatc
         charged.append(clock.outcome("t", "completed", None, 1, {}).train_seconds or 0.0)
     assert charged == [2.0, 4.0, 9.0]
     assert sum(charged) == 15.0
+
+
+class Called:
+    """A stack of members that keeps what it is asked to do."""
+
+    def __init__(self, count: int) -> None:
+        self.members, self.calls = [None] * count, []
+
+    def keep(self, rows: Sequence[int]) -> None:
+        self.calls.append(("keep", rows))
+
+    def freeze(self, rows: Sequence[int]) -> None:
+        self.calls.append(("freeze", rows))
+
+
+@pytest.mark.parametrize(
+    ("ended", "calls"),
+    [
+        ({1: "diverged"}, [("freeze", [1])]),  # the product of all three stays, on which the bits of the others depend
+        ({1: "completed"}, [("keep", [0, 2])]),
+        ({0: "completed", 1: "diverged"}, [("keep", [2])]),
+        ({}, []),
+    ],
+)
+def test_a_stack_shrinks_only_where_a_trial_has_completed(
+    ended: dict[int, str], calls: list[tuple[str, list[int]]]
+) -> None:
+    trials: list[Any] = [
+        SimpleNamespace(
+            diverged_at=4 if ended.get(row) == "diverged" else None,
+            reported_steps=8 if ended.get(row) == "completed" else 4,
+            steps=8,
+            rows=slice(row, row + 1),
+            group=SimpleNamespace(members=[None]),
+        )
+        for row in range(3)
+    ]
+    stack: Any = Called(3)
+    left = _left(trials, [stack])
+    assert stack.calls == calls
+    assert left == [trial for row, trial in enumerate(trials) if row not in ended]
+    rows = range(3) if not calls or calls[0][0] == "freeze" else calls[0][1]
+    assert [trial.rows.start for trial in left] == [rows.index(trials.index(trial)) for trial in left]
