@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import polars as pl
 import pytest
 from matplotlib.figure import Figure
 
-from sweeplaw.analysis.hyperlaws.batch_lr import SAME_RULE, _verdict, batch_rule
+from sweeplaw.analysis.hyperlaws.batch_lr import SAME_RULE, _data_slope, _verdict, batch_rule
 from sweeplaw.analysis.hyperlaws.evaluation import Scorer
 from sweeplaw.analysis.hyperlaws.features import features
 from sweeplaw.analysis.hyperlaws.hyperlaw import hyperlaw
@@ -70,6 +73,13 @@ def test_twenty_percent_more_tokens_compensate_for_the_loss_at_the_critical_batc
         best = 2e5 * (float(str(label["D"])) / 4e9) ** 0.5
         # 3 D^-.06 falls by .06 ln 1.2 in log loss; the loss at the best lr rises by .002 ln(B/B0)^2.
         assert critical == pytest.approx(best * np.exp(np.sqrt(0.06 * np.log(1.2) / 0.002)), rel=0.05)
+
+
+@pytest.mark.parametrize(("data", "slope"), [((1e9, 2e9), 0.06), ((1e9, 1e11), 0.06), ((1e9, 1e9), None)])
+def test_the_slope_in_data_needs_no_more_than_two_amounts_of_it(data: tuple[float, ...], slope: float | None) -> None:
+    logs = np.log([(n, d) for n in (1e8, 2e8) for d in data])
+    table: Any = SimpleNamespace(axes=("N", "D"), log_axes=logs, cells=range(4), lowest=logs @ [-0.05, -0.06])
+    assert _data_slope(table) == (None if slope is None else pytest.approx(slope))
 
 
 def test_the_loss_at_a_plateau_factor_is_higher_by_the_threshold() -> None:
