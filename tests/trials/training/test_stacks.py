@@ -368,7 +368,8 @@ class Called:
     """A stack of members that keeps what it is asked to do."""
 
     def __init__(self, count: int) -> None:
-        self.members, self.calls = [None] * count, []
+        self.members: list[None] = [None] * count
+        self.calls: list[tuple[str, Sequence[int]]] = []
 
     def keep(self, rows: Sequence[int]) -> None:
         self.calls.append(("keep", rows))
