@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Iterable
 
 import typer
 
@@ -34,14 +35,17 @@ def continue_in_limited_child(seconds: float, text: str) -> None:
     if "polars" in sys.modules:
         return
     parent = os.getpid()
+    # What the libraries run after a fork swallows an exception, so that an interrupt there would be lost.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     child = os.fork()
     if child:
-        raise typer.Exit(_ended(child, seconds, text))
+        raise typer.Exit(_ended(child, seconds, text, held))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)  # should the parent be killed
     if os.getppid() != parent:  # it was killed already
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent reports it
+    signal.pthread_sigmask(signal.SIG_SETMASK, held)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     if limit := _memory_limit():
@@ -50,13 +54,14 @@ def continue_in_limited_child(seconds: float, text: str) -> None:
     streams.silence_native()
 
 
-def _ended(child: int, seconds: float, text: str) -> int:
-    """Wait for ``child`` and return its exit code. Raise InputError if a signal ended it."""
+def _ended(child: int, seconds: float, text: str, mask: Iterable[int]) -> int:
+    """Wait for ``child`` under this signal ``mask`` and return its exit code. Raise InputError if a signal ended it."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     # A signal that arrives just before the wait does not interrupt it: Python sees it when the next one does.
     signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     except BaseException:
         os.kill(child, signal.SIGKILL)

@@ -104,5 +104,5 @@ def test_the_wait_for_a_query_ends_soon_after_a_signal_that_came_just_before_it(
         return 1, 0
 
     monkeypatch.setattr(os, "waitpid", ended)
-    assert limited_child._ended(1, 300.0, "SELECT 1") == 0
+    assert limited_child._ended(1, 300.0, "SELECT 1", ()) == 0
     assert done == [(signal.ITIMER_REAL, 0.5, 0.5), "wait", (signal.ITIMER_REAL, 0)]
