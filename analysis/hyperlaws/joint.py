@@ -41,7 +41,6 @@ class Joint:
     """Rows within ``window`` of their cell's best, standardized; ``scale`` is the residual scale of the soft-L1.
 
     A window wider than the first of WINDOWS is for grids too coarse to have a minimum in it; `notes` say so.
-
     ``design`` (n, p): the terms of H, then each knob's features; ``shift``, ``spread`` (knobs,): of the
     standardization; ``weights`` (n,): of the full fit, from which resamples start.
     """
@@ -120,7 +119,10 @@ def _found(estimator: Joint, weights: Array) -> float:
 
 
 def joint_within(table: CellTable, features: Features, window: float) -> Joint:
-    """Return the estimator on ``table``; its scale is 1.4826 times the median absolute residual of the full fit."""
+    """Return the estimator from rows of ``table`` with a relative excess below ``window`` over their cell's best.
+
+    Its scale is 1.4826 times the median absolute residual of the full fit.
+    """
     used = table.excess < window
     x, cell, z = table.x[used], table.cell[used], table.z[used] - table.lowest[table.cell[used]]
     shift, spread = x.mean(axis=0), np.maximum(x.std(axis=0), LEAST_SPREAD)

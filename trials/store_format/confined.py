@@ -79,7 +79,7 @@ def irregular(root: str, folder: str, suffixes: tuple[str, ...]) -> dict[str, st
 
 def states(root: str, folder: str) -> dict[str, tuple[int, int, int]]:
     """Return inode, size in bytes and time in nanoseconds of each entry of a folder, whatever it is, by its name; under
-    '' those of what stands in place of the folder. None if it is missing.
+    '' those of what stands in place of the folder. Empty if it is missing.
     """
     found = {}
     with contextlib.suppress(FileNotFoundError):  # removed since it was listed
