@@ -23,7 +23,7 @@ from sweeplaw.analysis.hyperlaws.features import features
 from sweeplaw.analysis.hyperlaws.joint import Joint
 from sweeplaw.analysis.hyperlaws.knob_law import KnobLaw, knob_law, widened
 from sweeplaw.analysis.hyperlaws.per_cell import cell_optima
-from sweeplaw.analysis.hyperlaws.pooled import Pooled, resampled_cells, row_laws
+from sweeplaw.analysis.hyperlaws.pooled import Pooled, determining_cells, row_laws
 from sweeplaw.analysis.hyperlaws.summary import hyperlaw_values, rows_used, text
 from sweeplaw.analysis.hyperlaws.verdicts.recipe_verdict import RecipeVerdict, recipe_verdict
 from sweeplaw.analysis.hyperlaws.verdicts.verdict import HyperVerdict, verdict
@@ -212,7 +212,8 @@ def fit_cells(
     if not np.isfinite(center).all():
         raise no_minimum(table, where=f"estimator {estimator}")
     window = fitted.window if isinstance(fitted, Joint) else None
-    draws = fitted.coefficients(resampled_cells(table.recipe, resamples, seed), progress)
+    weights = determining_cells(terms, table.recipe, resamples, seed)
+    draws = fitted.coefficients(weights, progress)
     good = np.isfinite(draws).all(axis=(1, 2))
     failed = int((~good).sum())
     cells_used = len(table.cells) - len(fitted.cells_without)
@@ -235,9 +236,9 @@ def fit_cells(
         cells=len(table.cells),
         cells_used=cells_used,
         cells_dropped=tuple((table.label(c), reason) for c, reason in fitted.cells_without.items()),
-        resamples=resamples,
+        resamples=len(weights),
         failed_resamples=failed,
-        verdict=verdict(table, fitted, laws, plateau, failed, resamples),
+        verdict=verdict(table, fitted, laws, plateau, failed, len(weights), window),
         evaluations=(left_out,) if small is None else (left_out, small),
         plateau=plateau,
         recipes=recipe_verdict(laws, estimate(features(table, on, offsets=False), window), scorer, left_out)

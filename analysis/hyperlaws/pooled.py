@@ -20,6 +20,7 @@ from sweeplaw.trials.progress import ProgressCallback, no_progress
 Array = NDArray[np.float64]
 
 STEP_LAW_THRESHOLD = 0.0025
+TURNS = 20  # of drawing resamples that determine the laws, at most
 TIE_ORDERS = 8  # the mean over these is within 0.2 % of the mean over all orders
 
 
@@ -91,6 +92,21 @@ def resampled_cells(groups: NDArray[np.int64], resamples: int, seed: int) -> Arr
     for group in range(int(groups.max()) + 1):
         cells = np.flatnonzero(groups == group)
         found[:, cells] = rng.multinomial(len(cells), np.full(len(cells), 1 / len(cells)), resamples)
+    return found
+
+
+def determining_cells(features: Features, groups: NDArray[np.int64], resamples: int, seed: int) -> Array:
+    """Return `resampled_cells` that determine the laws: draws without (all of one size, say) are drawn again.
+
+    Fewer than ``resamples`` are returned if most draws are such.
+    """
+    found, targets = np.zeros((0, len(groups))), np.zeros((len(groups), len(features.allowed)))
+    for turn in range(TURNS):
+        drawn = resampled_cells(groups, resamples - len(found), seed + turn)
+        known = np.isfinite(least_squares(features, drawn, targets)).all(axis=(1, 2))
+        found = np.concatenate([found, drawn[known]])
+        if len(found) == resamples:
+            break
     return found
 
 

@@ -137,6 +137,7 @@ def cell_table(
     rows = at_their_best(settings, keys, split.held, y)
     behind = int(settings[SEEDS].to_numpy().sum() - rows[SEEDS].to_numpy().sum())
     dropped[f"not at the best {' and '.join(split.held)} of the cell"] = behind
+    rows, dropped["alone in its cell: one setting does not say which is best"] = _compared(rows, keys)
     differing = other_differences(measured, [*keys, *split.held], knobs, y)
     notes = (*split.notes, *_averages(rows, split.held), *differing)
     table = _table(rows, split, knobs, y, (frame.height, dropped, notes))
@@ -144,6 +145,13 @@ def cell_table(
     table = replace(table, zeros=_zeros(every, table.cells, knobs, y), bounded=_bounded(every, table))
     check_design(table, _levels(settings, keys, [*knobs, *split.held]))
     return table
+
+
+def _compared(rows: pl.DataFrame, keys: Sequence[str]) -> tuple[pl.DataFrame, int]:
+    """Return the settings of cells that have several, and the number of other runs; all settings if no cell has two."""
+    several = pl.len().over(keys) > 1
+    kept = rows.filter(several)
+    return (rows, 0) if kept.is_empty() else (kept, int(rows[SEEDS].sum()) - int(kept[SEEDS].sum()))
 
 
 def _table(

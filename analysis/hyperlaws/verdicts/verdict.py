@@ -95,11 +95,15 @@ def verdict(
     plateau: Sequence[KnobTolerance],
     failed: int,
     resamples: int,
+    window: float | None = None,
 ) -> HyperVerdict:
-    """Return the verdicts on ``laws``; ``failed`` of ``resamples`` resamples of the cells determined no law."""
+    """Return the verdicts on ``laws``; ``failed`` of ``resamples`` resamples of the cells determined no law.
+
+    ``window``: of the runs that cells get optima of their own from; None: those within 1.5 % of the best.
+    """
     not_found, own = _not_found(table, failed, resamples), None
     try:
-        own = own_optima(table, WINDOW)
+        own = own_optima(table, WINDOW if window is None else window)
     except NoMinimumError:
         not_found = not_found or "the loss near the best runs of the cells does not rise on all sides"
     predicted = fitted.features.matrix @ np.stack([law.terms for law in laws]).T

@@ -10,13 +10,14 @@ import polars as pl
 import pytest
 from scipy.optimize import least_squares
 
+from sweeplaw.analysis.hyperlaws import pooled
 from sweeplaw.analysis.hyperlaws.batch_unit import check_batch_unit
 from sweeplaw.analysis.hyperlaws.evaluation import Scorer, leave_one_out, score
 from sweeplaw.analysis.hyperlaws.features import features
 from sweeplaw.analysis.hyperlaws.hyperlaw import Hyperlaw, hyperlaw
 from sweeplaw.analysis.hyperlaws.joint import joint
 from sweeplaw.analysis.hyperlaws.knob_law import knob_law
-from sweeplaw.analysis.hyperlaws.pooled import Pooled, resampled_cells
+from sweeplaw.analysis.hyperlaws.pooled import Pooled, determining_cells, resampled_cells
 from sweeplaw.analysis.tables.runs import prepare
 from sweeplaw.analysis.tuning.cells import CellTable, cell_table
 from sweeplaw.trials.errors import InputError
@@ -136,6 +137,58 @@ def test_a_grid_too_coarse_for_the_usual_window_has_the_law_of_a_wider_one_and_s
     assert not any("are fitted" in note for note in fine.notes)
 
 
+def noisy(noise: float, seed: int = 0) -> pl.DataFrame:
+    """Return 8 cells of 5 rates about lr* = .03 (N / 17k)^-.25 (D / 393k)^-.4: bowls steeper below than above."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for n in (6e3, 1.2e4, 2.5e4, 5e4):
+        for d in (2.6e5, 5.9e5):
+            for lr in (0.005, 0.0125, 0.03, 0.08, 0.2):
+                away = np.log(lr / (0.03 * (n / 1.7e4) ** -0.25 * (d / 3.93e5) ** -0.4))
+                rise = 0.0235 * away**2 - 0.004 * away**3 + noise * rng.standard_normal()
+                rows.append((n, d, lr, 1.85 * (n / 1.7e4) ** -0.08 * (d / 3.93e5) ** -0.18 * np.exp(rise)))
+    return pl.DataFrame(rows, schema=["N", "D", "lr", "val_loss"], orient="row")
+
+
+@pytest.mark.heavy
+def test_the_window_is_wide_beside_the_noise_and_the_intervals_hold() -> None:
+    found = [hyperlaw(noisy(0.009, seed), ("N", "D"), ("lr",), resamples=300) for seed in range(8)]
+    assert sum(law.verdict.badges[0] == "optimum found" for law in found) == 8
+    assert sum(any("within 12 %" in note for note in law.notes) for law in found) >= 2  # 49 of 100; 6 % in 50
+    assert sum(covers(law, "lr", "N", -0.25) for law in found) >= 7  # 98 of 100
+    assert sum(covers(law, "lr", "D", -0.4) for law in found) >= 7  # 96 of 100
+    quieter = hyperlaw(noisy(0.004), ("N", "D"), ("lr",), resamples=300)
+    assert any("within 6 %" in note for note in quieter.notes)
+
+
+def test_a_setting_alone_in_its_cell_is_left_out_and_counted() -> None:
+    alone = pl.DataFrame({"N": [7e3, 9e3], "D": [4e5, 4e5], "lr": [0.02, 0.5], "val_loss": [1.0, 1.1]})
+    with_them = hyperlaw(pl.concat([noisy(0.002), alone]), ("N", "D"), ("lr",), resamples=50)
+    without = hyperlaw(noisy(0.002), ("N", "D"), ("lr",), resamples=50)
+    assert with_them.dropped == {"alone in its cell: one setting does not say which is best": 2}
+    assert with_them.cells == 8
+    assert [law.formula for law in with_them.laws] == [law.formula for law in without.laws]
+
+
+def test_four_cells_have_a_law_from_the_resamples_that_determine_one() -> None:
+    frame = noisy(0.002).filter(pl.col("N").is_in([6e3, 5e4]))
+    law = hyperlaw(frame, ("N", "D"), ("lr",), resamples=200)
+    assert (law.cells, law.resamples, law.failed_resamples) == (4, 200, 0)
+    assert law.verdict.badges[0] == "optimum found"
+    assert covers(law, "lr", "N", -0.25)
+
+
+def test_resamples_of_cells_that_determine_no_law_are_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = cell_table(noisy(0.002).filter(pl.col("N").is_in([6e3, 5e4])), ("N", "D"), ("lr",), "val_loss")
+    drawn = determining_cells(features(table), table.recipe, 400, seed=0)
+    assert drawn.shape == (400, 4)
+    assert ((drawn > 0).sum(axis=1) >= 3).all()  # three points determine a plane
+    assert (drawn.sum(axis=1) == 4).all()
+    monkeypatch.setattr(pooled, "TURNS", 1)
+    once = len(determining_cells(features(table), table.recipe, 400, seed=0))
+    assert once == pytest.approx(400 * (24 + 144) / 256, abs=40)  # of the 256 draws, 24 have four cells and 144 three
+
+
 @pytest.mark.heavy
 def test_runs_that_differ_by_their_last_partial_batch_are_of_one_cell() -> None:
     frame = planted(seed=2).with_columns(unique_tokens=pl.col("D"), epochs=pl.lit(1.0))
@@ -167,12 +220,12 @@ def test_pooled_is_ordinary_least_squares_on_the_rows_near_each_cells_best() -> 
 def test_resampling_cells_equals_refitting_with_repeated_cells() -> None:
     table = cell_table(planted(seed=4), ("N", "D"), ("lr", "batch_tokens"), "val_loss")
     weights = resampled_cells(table.recipe, 3, seed=9)
-    pooled = Pooled(table, features(table), 0.003)
+    near = Pooled(table, features(table), 0.003)
     for draw in weights:
-        rows = np.repeat(np.flatnonzero(pooled.used), draw[table.cell[pooled.used]].astype(int))
-        design = pooled.features.matrix[table.cell[rows]]
+        rows = np.repeat(np.flatnonzero(near.used), draw[table.cell[near.used]].astype(int))
+        design = near.features.matrix[table.cell[rows]]
         by_hand = np.linalg.lstsq(design, table.x[rows, 0], rcond=None)[0]
-        assert pooled.coefficients(draw[None])[0, 0] == pytest.approx(by_hand)
+        assert near.coefficients(draw[None])[0, 0] == pytest.approx(by_hand)
 
 
 @pytest.mark.parametrize("name", ["progress", "watch"])

@@ -32,12 +32,13 @@ def test_every_run_has_steps_enough(plans: dict[str, Plan]) -> None:
     assert min(group.cost.steps or 0 for made in plans.values() for group in made.groups) >= LEAST_STEPS
 
 
-def test_the_rates_lie_on_both_sides_of_the_rule_at_points_of_the_demo(plans: dict[str, Plan]) -> None:
-    rule = {group.cost.flops: rates(group) for group in plans["demo"].groups}
-    tried = {group.cost.flops: rates(group) for group in plans["demo_rates"].groups}
-    assert len(tried) == 4
-    for point, some in tried.items():
-        assert min(some) < min(rule[point]) < max(some)
+def test_the_rates_are_a_grid_of_cells_with_the_rule_between_their_ends(plans: dict[str, Plan]) -> None:
+    cells = {(group.cost.params_non_embedding, group.cost.tokens): rates(group) for group in plans["demo_rates"].groups}
+    assert [len({cell[axis] for cell in cells}) for axis in (0, 1)] == [4, 2]
+    assert len(cells) == 8
+    for (size, data), some in cells.items():
+        assert min(some) < 3200 * ((size or 0) * (data or 0)) ** -0.5 < max(some)
+        assert len(some) == 5
 
 
 def rates(group: Group) -> list[float]:
@@ -49,5 +50,9 @@ def test_the_largest_runs_are_those_forecast_and_have_twice_the_compute_of_any_o
     ((size, data),) = re.findall(r"--at N=(\w+),D=([\w.]+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
     assert number(size) == pytest.approx(largest.cost.params_non_embedding, rel=SAME_RUN)
     assert number(data) == pytest.approx(largest.cost.tokens, rel=SAME_RUN)
-    before = max(group.cost.flops or 0 for name in NAMES[:2] for group in plans[name].groups)
-    assert (largest.cost.flops or 0) > 2 * before
+    assert compute(largest) > 2 * max(compute(group) for name in NAMES[:2] for group in plans[name].groups)
+
+
+def compute(group: Group) -> int:
+    """Return N D, in which forecasts say how far they go."""
+    return (group.cost.params_non_embedding or 0) * (group.cost.tokens or 0)
