@@ -21,9 +21,9 @@ DEMO := results/demo
 SWEEPS := orchestrator/sweeps
 demo: install
 	$(BIN)/sweeplaw launch $(SWEEPS)/demo.toml --store $(DEMO)
+	$(BIN)/sweeplaw launch $(SWEEPS)/demo_rates.toml --store $(DEMO)
 	test -d $(DEMO)/forecasts || $(BIN)/sweeplaw forecast register $(DEMO) --at N=128k,D=983k
 	$(BIN)/sweeplaw launch $(SWEEPS)/demo_largest.toml --store $(DEMO)
-	$(BIN)/sweeplaw launch $(SWEEPS)/demo_rates.toml --store $(DEMO)
 	$(BIN)/sweeplaw forecast score $(DEMO)
 	$(BIN)/sweeplaw report $(DEMO)
 

@@ -20,6 +20,7 @@ from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.record import Row, TrialRecord
 
 PLAIN_SECONDS = 15.0  # between two lines where there is no terminal
+SETTLED_SHARE, SETTLED_SECONDS = 0.05, 60.0  # of the work, and of time: before either, workers starting distort the rate
 BAR_WIDTH = 80  # columns of the narrowest terminal with a bar
 
 
@@ -116,7 +117,8 @@ class LaunchProgress:
             pieces = [f"{work / self._total_work:.0%} of the FLOPs"]
         else:
             pieces = [f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min"]
-        if work and not self._open:
+        settled = work >= SETTLED_SHARE * self._total_work or passed >= SETTLED_SECONDS
+        if work and settled and not self._open:
             pieces.append(f"{_clock(passed * (self._total_work / work - 1))} left")
         if self._best is not None:
             pieces.append(f"best {self._best:.4f}")

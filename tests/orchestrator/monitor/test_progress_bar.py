@@ -29,7 +29,7 @@ def test_no_fact_is_cut(name, width, monkeypatch):
     monkeypatch.setattr(progress_bar, "Console", lambda **settings: console)
     drawn = LaunchProgress()
     drawn._finished, drawn._failures, drawn._best = 999, 3, 2.5
-    drawn._work, drawn._total_work = 1.0, 100.0
+    drawn._work, drawn._total_work = 50.0, 100.0
     drawn._bar.update(drawn._task, description=name, total=123456, completed=999, facts=drawn.facts())
     console.print(*drawn._bar.get_renderables())
     lines = drawn_to.getvalue().splitlines()
@@ -94,7 +94,14 @@ def test_the_facts_are_those_of_a_planted_launch(monkeypatch: pytest.MonkeyPatch
     assert drawn.facts() == "24.0/min · 5:00 left · best 2.3457 · 3 not completed"
     state.belief = "the law is steep"
     state.meter.lost(WastedWork("p", ("t",), 3723.0, "failed", dt.datetime(2026, 1, 1, tzinfo=dt.UTC)))
-    drawn._began, drawn._best, drawn._open = 975.0, None, True
+    drawn._began, drawn._work = 941.0, 8.0  # 59 s, and 6.4 of 160
+    assert "left" not in drawn.facts()
+    drawn._work = 10.0  # 8 of 160
+    assert "18:41 left" in drawn.facts()
+    drawn._began, drawn._work = 940.0, 8.0
+    assert "24:00 left" in drawn.facts()
+    drawn._began, drawn._work = 975.0, 50.0
+    drawn._best, drawn._open = None, True
     assert drawn.facts() == "1.6/s · 3 not completed · the law is steep · 1:02:03 of device time wasted"
 
 
