@@ -20,7 +20,10 @@ from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.record import Row, TrialRecord
 
 PLAIN_SECONDS = 15.0  # between two lines where there is no terminal
-SETTLED_SHARE, SETTLED_SECONDS = 0.05, 60.0  # of the work, and of time: before either, workers starting distort the rate
+SETTLED_SHARE, SETTLED_SECONDS = (
+    0.05,
+    60.0,
+)  # of the work, and of time: before either, workers starting distort the rate
 BAR_WIDTH = 80  # columns of the narrowest terminal with a bar
 
 

@@ -30,7 +30,7 @@ def test_the_planted_report_prints_with_cards_whole_and_half_cards_in_pairs(tmp_
     done = subprocess.run([FOUND, "-layout", str(tmp_path / "page.pdf"), "-"], check=True, capture_output=True)
     pages = done.stdout.decode("utf-8").split("\f")[:-1]
     assert all(text.strip() for text in pages)
-    assert len(pages) <= 16  # 20 with every card on a line of its own
+    assert len(pages) <= 11  # 15 in the size of the screen, 20 with every card on a line of its own
     first = next(text for text in pages if "Larger models" in text)
     line = next(line for line in first.splitlines() if "Larger models" in line)
     assert "More data" in line

@@ -216,6 +216,23 @@ def test_a_batch_in_sequences_and_in_tokens_is_one_knob(tmp_path):
     assert report.make(tmp_path / "store").by.knobs == ("lr", "batch_tokens")
 
 
+@pytest.mark.heavy
+def test_cells_with_one_setting_are_counted_below_the_optima_of_the_others(tmp_path):
+    grid = [(n, d, lr) for n in (1e7, 1e8) for d in (1e9, 1e10) for lr in (3e-4, 1e-3, 3e-3)]
+    rows = [
+        {"n": n, "d": d, "lr": lr, "val_loss": 2 + 40 / n**0.3 + (lr - 1e-3) ** 2}
+        for n, d, lr in [*grid, (1e9, 1e9, 1e-3), (1e9, 1e10, 1e-3)]
+    ]
+    pl.DataFrame(rows).write_csv(tmp_path / "runs.csv")
+    pairs = ["params_non_embedding=n", "tokens=d", "lr=lr", "val_loss=val_loss"]
+    import_from(str(tmp_path / "runs.csv"), str(tmp_path / "store"), pairs=pairs)
+    made = report.make(tmp_path / "store")
+    html = report_page.page(made, report.report_values(made))
+    assert '<span>Optimum of every cell</span><span class="r">4 cells</span>' in html
+    assert "Not listed: 2 cells with one setting." in html
+    assert html.count('<td class="text small">') == 4
+
+
 @pytest.mark.parametrize("beside", ["own runs", "nothing"])
 @pytest.mark.heavy
 def test_imported_runs_without_a_knob_are_reported(store, tmp_path, beside):
@@ -233,6 +250,7 @@ def test_imported_runs_without_a_knob_are_reported(store, tmp_path, beside):
     assert "Import of theirs.csv" in html
     assert f"<h1>{'law' if beside == 'own runs' else path}</h1>" in html
     assert sum(section.family.trials.height for section in made.sections) == (7 if beside == "nothing" else 157)
+    assert ("Optimum of every cell" in html) == (beside == "own runs")  # a cell with one setting has none
 
 
 def test_the_figure_of_a_knob_counts_the_settings_far_above_its_frame():
