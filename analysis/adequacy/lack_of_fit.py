@@ -73,7 +73,7 @@ def _f_test(smooth: Array, squares: float, terms: int, freedom: int, points: Fit
     misfit = math.sqrt(float(smooth @ smooth) / weight)
     return _Test(
         statistic, float(fisher.sf(statistic, terms, freedom)), misfit * points.relative,
-        noise * points.relative, noise * points.relative * math.sqrt(max(strength, 0.0) / weight), terms, freedom,
+        noise * points.relative, noise * points.relative * math.sqrt(strength / weight), terms, freedom,
     )  # fmt: skip
 
 

@@ -65,6 +65,11 @@ def test_a_spec_round_trips_through_its_canonical_text() -> None:
         assert dict(again.knobs) == dict(spec.knobs)
 
 
+def test_a_spec_prints_as_its_knobs_and_id_alone() -> None:
+    spec = TrialSpec.of("w", GROWN, {"lr": 0.1})
+    assert repr(spec) == f"TrialSpec(workload='w', knobs={spec.knobs!r}, trial_id='{spec.trial_id}')"
+
+
 def test_ids_of_many_rows_equal_those_of_their_specs() -> None:
     rows = list(itertools.product((0.1, 0.2), (0.9, 0.5, 0.9)))
     for nesterov in (False, True):

@@ -72,6 +72,12 @@ def test_rows_that_cannot_take_part_are_counted_and_named(column: str, value: fl
     assert any(reason in warning and "rows 6, 12" in warning for warning in fit.warnings)
 
 
+def test_of_many_rows_left_out_all_are_counted_and_a_thousand_named() -> None:
+    rows = {name: np.concatenate([np.asarray(values), np.full(1500, -1.0)]) for name, values in table().items()}
+    (dropped,) = analysis.fit(rows).observations.dropped
+    assert (dropped.count, len(dropped.rows)) == (1500, 1000)
+
+
 def test_a_fault_of_too_few_rows_names_the_rows_left_out() -> None:
     with pytest.raises(InputError, match=r"left out: 20 loss missing or NaN, rows 5, 6"):
         analysis.fit(table(loss=np.where(np.arange(24) < 4, LOSS, np.nan)))

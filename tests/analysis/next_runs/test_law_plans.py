@@ -98,3 +98,14 @@ def test_a_law_of_one_input_has_no_target() -> None:
     one = analysis.fit(rows, "power_asymptote", x={"x": "N"}, y="loss", all_rows=True)
     with pytest.raises(InputError, match="no law of N and D"):
         default_target(one)
+
+
+def test_plans_beyond_the_sizes_are_at_data_that_ran_and_the_other_way_round(fit: analysis.Fit) -> None:
+    beyond = [plan for plan in law_plans(fit, TARGET) if "its term by itself" in plan.why]
+    assert {plan.title.split(" = ")[0] for plan in beyond} == {"N", "D"}
+    for plan in beyond:
+        ((n, d),) = plan.points
+        ran, other = (DATA, d) if plan.title.startswith("N") else (SIZES, n)
+        assert any(other == pytest.approx(ran[place], rel=1e-9) for place in (0, len(ran) // 2, -1))
+        moved, of = (n, SIZES) if plan.title.startswith("N") else (d, DATA)
+        assert moved > of[-1] or moved < of[0]

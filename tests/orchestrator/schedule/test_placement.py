@@ -203,6 +203,26 @@ def test_small_packs_use_what_a_reservation_leaves_of_its_own_node():
     assert (index, decision.evict) == (0, ("half",))
 
 
+def test_the_node_whose_gpus_are_soonest_free_is_reserved_however_busy_its_cores_are():
+    placement = placed_on(NodeResources("a", 8, 1), NodeResources("b", 8, 1))
+    gpu, core, seven = TrialResources(1, 1), TrialResources(1), TrialResources(7)
+    busy = {"a": 5.0, "b": 10.0}
+    for key in "xy":
+        decision = decided(placement, gpu)[1]
+        placement.open(key, gpu, decision, busy[next(iter(decision.shares))])
+    where = {}
+    for key in map(str, range(14)):  # long packs on every other core
+        decision = decided(placement, core)[1]
+        placement.open(key, core, decision, 100.0)
+        (where[key],) = decision.shares
+    for key in [key for key, node in where.items() if node == "b"]:  # all but those of a end
+        placement.close(key)
+    waiting = TrialResources(2, 1)
+    assert placement.decide([waiting]) is None
+    index, decision = decided(placement, waiting, seven)
+    assert (index, set(decision.shares)) == (1, {"b"}), "b keeps no core for the waiting pack"
+
+
 def test_a_reservation_ends_with_the_pack_it_was_made_for():
     placement = placed_on(NodeResources("a", 2))
     placement.open("one", TrialResources(1), decided(placement, TrialResources(1))[1], 1.0)

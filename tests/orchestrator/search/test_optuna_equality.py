@@ -14,6 +14,7 @@ import pytest
 from sweeplaw.orchestrator.plan.sweep import parse
 from sweeplaw.orchestrator.search import registry
 from sweeplaw.orchestrator.search.contract import History, Observation, Proposal
+from sweeplaw.orchestrator.search.optuna_sampler import _Study
 from sweeplaw.orchestrator.search.space import Space
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -256,3 +257,27 @@ def test_the_same_settings_where_an_axis_depends_on_another(tmp_path: Path, kind
     assert [{name: one[name] for name in alone[0]} for one in found] == alone
     assert {one["optimizer"] for one in alone} == {"sgd", "adamw"}
     assert len({one["momentum"] for one in alone}) > 3
+
+
+@pytest.mark.parametrize(("axis", "asks"), [("[1, 2, 3]", 16), ("{ linear = [-5.0, 5.0] }", 64)])
+def test_a_sampler_that_repeats_itself_is_asked_so_often_before_another_setting_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, axis: str, asks: int
+) -> None:
+    """A finite space has a list to take from, and every ask makes the next ones slower."""
+    space = space_of(tmp_path, "tpe", {"x": axis})
+    search = registry.load(space)
+    first = search.propose(History([], number=0))
+    assert isinstance(first, Proposal)
+    count = 0
+
+    def again(study: Any) -> Any:
+        nonlocal count
+        count += 1
+        return study._study.ask(), first.setting
+
+    monkeypatch.setattr(_Study, "_ask", again)
+    seen = [Observation(first.setting, "completed", (1.0,), number=0, known=0)]
+    second = search.propose(History(seen, number=1))
+    assert isinstance(second, Proposal)
+    assert second.setting != first.setting
+    assert count == asks

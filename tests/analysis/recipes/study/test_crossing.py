@@ -35,6 +35,8 @@ def test_the_planted_crossing_along_n_is_in_its_interval():
     assert found.estimate == pytest.approx(2e8, rel=0.02)
     assert found.probability == 1.0
     assert found.overtakes == 1.0
+    assert found.interval == recipe_crossing(study(), "large", "small", "N", seed=0).interval
+    assert found.interval != recipe_crossing(study(), "large", "small", "N", seed=1).interval
 
 
 @pytest.mark.heavy
