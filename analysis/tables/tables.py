@@ -16,8 +16,9 @@ from sweeplaw.analysis.tables.arguments import address, check_filters
 from sweeplaw.analysis.tables.display import Shown, brief
 from sweeplaw.analysis.tables.launches import launches, with_later_knobs, with_own_quantities, without_scores
 from sweeplaw.analysis.tables.roles.best import best
+from sweeplaw.analysis.tables.roles.recorded import recorded
 from sweeplaw.analysis.tables.scans import column_types, polars_type, scan, scan_ids
-from sweeplaw.analysis.tables.sql.expressions import condition
+from sweeplaw.analysis.tables.sql.expressions import condition, resolve_columns
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.record import CURVE_COLUMNS, TASK_SCORES
@@ -78,9 +79,23 @@ class Tables(Shown):
     def best(self, cells: Sequence[str] = ("N", "D"), loss: str = "val_loss") -> pl.DataFrame:
         """Return the setting of least mean ``loss`` over its seeds at each combination of the columns ``cells``.
 
-        As the table `best` of a query (`analysis.tables.roles.best`). Raise InputError.
+        As the table `best` of a query (`analysis.tables.roles.best`). Raise InputError, also if one of these columns
+        is null in every trial: own workloads may have other axes than N and D.
         """
-        return best(self.trials, cells, loss, self.launches)
+        found = best(self.trials, cells, loss, self.launches)
+        if found.is_empty():
+            self._require_values([*cells, loss])
+        return found
+
+    def _require_values(self, columns: Sequence[str]) -> None:
+        """Raise InputError naming those of ``columns`` that are null in every trial, if there are trials."""
+        names = resolve_columns(columns, self.trials.collect_schema().names())
+        known = self.trials.select(pl.len(), *(pl.col(name).count() for name in names)).collect().row(0, named=True)
+        empty = [f"{name} is null in all {counted(known['len'], 'trial')}" for name in names if not known[name]]
+        if empty and known["len"]:
+            axes = recorded(self.launches).scientific
+            named = f"the axes of the sweep are best([{', '.join(map(repr, axes))}])" if axes else "name other columns"
+            raise InputError(empty, hints=[named])
 
     def to_arrow(self) -> pa.Table:
         """Return the trials as an Arrow table."""

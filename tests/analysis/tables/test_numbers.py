@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -106,6 +107,18 @@ RUNS = pl.DataFrame({"N": [1.0, 2.0], "lr": [0.1, 0.2], "val_loss": [3.0, 2.0], 
 
 def runs_of(frame: pl.DataFrame) -> Tables:
     return Tables(frame.lazy(), pl.LazyFrame(), {}, "runs")
+
+
+def test_the_best_by_a_column_that_no_trial_has_is_refused_and_the_axes_of_the_sweep_are_named() -> None:
+    rows = pl.DataFrame({"N": [None, None], "D": [None, None], "width": [8, 16], "val_loss": [3.0, 2.0]})
+    with pytest.raises(InputError) as caught:
+        runs_of(rows).best()
+    assert tuple(caught.value.faults) == ("N is null in all 2 trials", "D is null in all 2 trials")
+    facts = {"workload": "mine", "scientific": {"width": [8, 16]}}
+    with pytest.raises(InputError, match=r"the axes of the sweep are best\(\['width'\]\)"):
+        replace(runs_of(rows), launches=(facts,)).best()
+    assert runs_of(rows).best(["width"])["width"].to_list() == [8, 16]
+    assert runs_of(rows.clear()).best().is_empty()
 
 
 LISTS: list[tuple[Callable[[], Any], list[str]]] = [
