@@ -15,10 +15,9 @@ import pyarrow as pa
 from sweeplaw.analysis.tables.arguments import address, check_filters
 from sweeplaw.analysis.tables.display import Shown, brief
 from sweeplaw.analysis.tables.launches import launches, with_later_knobs, with_own_quantities, without_scores
-from sweeplaw.analysis.tables.roles.best import best
-from sweeplaw.analysis.tables.roles.recorded import recorded
+from sweeplaw.analysis.tables.roles.best import best, require_values
 from sweeplaw.analysis.tables.scans import column_types, polars_type, scan, scan_ids
-from sweeplaw.analysis.tables.sql.expressions import condition, resolve_columns
+from sweeplaw.analysis.tables.sql.expressions import condition
 from sweeplaw.trials.errors import InputError
 from sweeplaw.trials.quantities import counted
 from sweeplaw.trials.record import CURVE_COLUMNS, TASK_SCORES
@@ -84,18 +83,8 @@ class Tables(Shown):
         """
         found = best(self.trials, cells, loss, self.launches)
         if found.is_empty():
-            self._require_values([*cells, loss])
+            require_values(self.trials, [*cells, loss], self.launches)
         return found
-
-    def _require_values(self, columns: Sequence[str]) -> None:
-        """Raise InputError naming those of ``columns`` that are null in every trial, if there are trials."""
-        names = resolve_columns(columns, self.trials.collect_schema().names())
-        known = self.trials.select(pl.len(), *(pl.col(name).count() for name in names)).collect().row(0, named=True)
-        empty = [f"{name} is null in all {counted(known['len'], 'trial')}" for name in names if not known[name]]
-        if empty and known["len"]:
-            axes = recorded(self.launches).scientific
-            named = f"the axes of the sweep are best([{', '.join(map(repr, axes))}])" if axes else "name other columns"
-            raise InputError(empty, hints=[named])
 
     def to_arrow(self) -> pa.Table:
         """Return the trials as an Arrow table."""

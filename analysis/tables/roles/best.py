@@ -16,6 +16,7 @@ from sweeplaw.analysis.tables.roles.recorded import SEED, RecordedRoles, recorde
 from sweeplaw.analysis.tables.roles.roles import SOURCE, Roles, roles
 from sweeplaw.analysis.tables.sql.expressions import not_numeric, resolve_columns
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import counted
 
 MOST_SEARCHED = 1_000_000  # rows of a table without launches whose values are searched for knobs; then names decide
 SAMPLE = 1000  # rows that show which columns may have one value
@@ -61,6 +62,17 @@ def best(
     return rows.drop(points.keys() - set(keys)).rename(
         dict(zip((_SEEDS, _SEED_STD), seed_columns(schema), strict=True))
     )
+
+
+def require_values(trials: pl.LazyFrame, columns: Sequence[str], launches: Sequence[Mapping[str, Any]]) -> None:
+    """Raise InputError naming those of ``columns`` that are null in every trial, if there are trials."""
+    names = resolve_columns(columns, trials.collect_schema().names())
+    known = trials.select(pl.len(), *(pl.col(name).count() for name in names)).collect().row(0, named=True)
+    empty = [f"{name} is null in all {counted(known['len'], 'trial')}" for name in names if not known[name]]
+    if empty and known["len"]:
+        axes = recorded(launches).scientific
+        named = f"the axes of the sweep are best([{', '.join(map(repr, axes))}])" if axes else "name other columns"
+        raise InputError(empty, hints=[named])
 
 
 def seed_columns(taken: Container[str]) -> tuple[str, str]:
