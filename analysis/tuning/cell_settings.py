@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -48,9 +49,10 @@ class KnobOptimum:
 
     @property
     def can_curve(self) -> bool:
-        """Whether a quadratic in the log of this knob can exist: three positive levels, and the best one positive."""
+        """Whether a quadratic in the log of this knob can exist: three levels that have one, and the best one has."""
         numbers = [value for value in self.levels if isinstance(value, float)]
-        return len(numbers) == len(self.levels) and sum(value > 0 for value in numbers) >= 3 and self.best > 0
+        known = [value for value in numbers if 0 < value < math.inf]
+        return len(numbers) == len(self.levels) and len(known) >= 3 and self.best in known
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,8 @@ class CellSettings:
         kept = np.ones(len(self.z), dtype=bool)
         for knob in knobs:
             column = self.columns[knob.name]
-            kept &= np.asarray(column > 0) if knob.name in usable else _same_level(column, knob.best)
+            logs = knob.name in usable
+            kept &= np.asarray((column > 0) & (column < math.inf)) if logs else _same_level(column, knob.best)
         x = np.log(np.stack([np.asarray(self.columns[name])[kept] for name in usable], axis=1))
         z, lowest, needed = self.z[kept], float(self.z.min()), term_count(len(usable))
 

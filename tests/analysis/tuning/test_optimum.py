@@ -134,6 +134,16 @@ def test_text_knobs_and_zero_weight_decay_have_levels_but_no_quadratic() -> None
     assert not cell.supported
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinite_value_of_a_knob_is_a_level_without_a_log(value: float) -> None:
+    rates = np.array([0.001, 0.003, 0.01, 0.03, value])
+    loss = 3 + 0.01 * np.log(np.where(np.isfinite(rates), rates, 1.0) / 0.006) ** 2
+    frame = pl.DataFrame({"N": 1e6, "D": 1e7, "lr": rates, "val_loss": loss})
+    found = optima(frame, ("N", "D"), ("lr",), "val_loss")[0].knob("lr")
+    assert (len(found.levels), found.best) == (5, 0.003 if loss[1] < loss[2] else 0.01)
+    assert found.fitted == pytest.approx(0.006, rel=0.02)
+
+
 def test_cells_without_a_measured_loss_have_no_optimum_and_are_listed() -> None:
     table = pl.DataFrame({"N": [1, 1, 2], "lr": [0.1, 0.2, 0.1], "val_loss": [3.0, 2.9, None]})
     assert [cell.cell for cell in optima(table, ["N"], ["lr"])] == [{"N": 1}]
