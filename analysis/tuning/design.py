@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweeplaw.analysis.tables.levels import SAME_LEVEL
+from sweeplaw.analysis.tuning.cell_settings import WINDOWS
 from sweeplaw.trials.errors import InputError
+from sweeplaw.trials.quantities import percent
 
 if TYPE_CHECKING:
     from sweeplaw.analysis.tuning.cells import CellTable
@@ -64,9 +66,11 @@ def require_levels(table: CellTable) -> None:
         raise Untuned(refused, [name for name in table.knobs if name not in refused])
 
 
-def levels_by_cell(table: CellTable, knob: int) -> list[int]:
-    """Return the number of levels of a knob in each cell."""
-    return [len(np.unique(table.levels[table.rows_of(c), knob])) for c in range(len(table.cells))]
+def levels_by_cell(table: CellTable, knob: int, *, near: bool = False) -> list[int]:
+    """Return the number of levels of a knob in each cell; ``near``: among the rows within the last of WINDOWS alone."""
+    rows = table.excess < WINDOWS[-1] if near else np.ones(len(table.z), dtype=bool)
+    levels, cell = table.levels[rows, knob], table.cell[rows]
+    return [len(np.unique(levels[cell == c])) for c in range(len(table.cells))]
 
 
 def at_edges(table: CellTable) -> dict[str, tuple[int, int]]:
@@ -86,12 +90,18 @@ def at_edges(table: CellTable) -> dict[str, tuple[int, int]]:
 
 
 def no_minimum(table: CellTable, where: str) -> InputError:
-    """Return why the loss near the cells' best runs has no minimum in the knobs, as far as the runs show it.
+    """Return why no minimum in the knobs is found near the cells' best runs, as far as the runs show it.
 
     It is an `Untuned` if some knobs, and not all, have their best value at an end in most cells.
     """
     cells, ends = len(table.cells), at_edges(table)
     fault = "the loss near the best runs of the cells has no minimum in the knobs, so there is no law"
+    near = {name: max(levels_by_cell(table, k, near=True)) for k, name in enumerate(table.knobs)}
+    if sparse := [name for name, count in near.items() if count < LEAST_LEVELS]:
+        fault = (
+            f"no cell has {LEAST_LEVELS} values of {' or '.join(sparse)} within {percent(WINDOWS[-1])} of its lowest "
+            "loss, so no minimum can be fitted: add values close to the best one, or seeds if the losses are noisy"
+        )
     sentences = {name: _at_ends(name, *counts, cells) for name, counts in ends.items() if any(counts)}
     refused = {name: f"{name} has no law: {sentences[name]}" for name in ends if sum(ends[name]) > cells / 2}
     able = [name for name in table.knobs if name not in refused]

@@ -50,6 +50,19 @@ def test_a_small_table_gives_a_law_or_a_reason_and_no_empty_score(estimator: str
         assert ":  per mille" not in found.summary()
 
 
+def test_a_grid_too_coarse_for_its_bowls_is_told_from_a_loss_without_a_minimum() -> None:
+    sizes, rates = [1e6, 3e6, 1e7, 3e7], [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
+    frame = pl.DataFrame(
+        [(n, 1e7, lr, np.log(lr / 0.01)) for n in sizes for lr in rates], ["N", "D", "lr", "away"], orient="row"
+    )
+    steep, flat = 2 * (1 + pl.col("away") ** 2), 2 - 1e-4 * pl.col("away") ** 2
+    with pytest.raises(InputError, match="no cell has 3 values of lr within 12 % of its lowest loss") as error:
+        hyperlaw(frame.with_columns(val_loss=steep), ["N"], ["lr"])
+    assert "has no minimum" not in str(error.value)
+    with pytest.raises(InputError, match="the loss near the best runs of the cells has no minimum"):
+        hyperlaw(frame.with_columns(val_loss=flat), ["N"], ["lr"])
+
+
 def test_one_cell_or_two_have_no_law() -> None:
     two = small_table().filter(pl.col("N") == 6_000, pl.col("D") < 250_000)
     with pytest.raises(InputError, match="2 cells only: a law needs at least 3"):
