@@ -59,19 +59,37 @@ class LiveStore:
             return latest
 
     def pieces(self, asked: Asked) -> Pieces:
-        """Return the pieces of the page for what is asked; those of the latest question are kept."""
+        """Return the pieces of the page for what is asked; those of the latest question are kept.
+
+        Raise InputError, also once the server ends: whoever waits then is not answered.
+        """
         found = self.overview()
-        key = (found.number, asked, id(self._figures.result), self._figures.problem)
+        key = (self._state(found), asked)
         with self._lock:
+            if self.closing():
+                raise InputError("the server has ended")
             if self._pieces is None or self._pieces[0] != key:
                 note = self._figures.problem or found.why_not
                 made = pieces(self.templates, found, self._figures.result, note, asked)
                 self._pieces = key, made
             shown = self._pieces[1]
+        self._draw(found)
+        return shown
+
+    def state(self) -> object:
+        """Return what differs once any of the pieces may, whatever is asked. Raise InputError, OSError."""
+        found = self.overview()
+        self._draw(found)
+        return self._state(found)
+
+    def _state(self, found: Overview) -> object:
+        return found.number, id(self._figures.result), self._figures.problem
+
+    def _draw(self, found: Overview) -> None:
+        """Begin to draw the figures if they are due."""
         if found.cells is not None:
             basis = (found.ended, found.cells.complete.rows())
             self._figures.start(basis, lambda: figures(found))
-        return shown
 
     def page(self, asked: Asked) -> str:
         """Return the whole page."""
@@ -127,16 +145,20 @@ def application(live: LiveStore, token: str, port: int) -> Application:
 async def _changes(live: LiveStore, asked: Asked, known: Mapping[str, str]) -> AsyncIterator[str]:
     """Yield the changed pieces as server-sent events, until the reader leaves or the server ends."""
     seen, quiet, faulty = dict(known), 0.0, False
+    shown: object = None
     while not live.closing():
         try:
-            found = await run_in_threadpool(live.pieces, asked)
+            state = await run_in_threadpool(live.state)
+            found = await run_in_threadpool(live.pieces, asked) if faulty or state != shown else None
         except (InputError, OSError) as error:
+            if live.closing():
+                return
             yield _event("fault", {"sentence": error.sentence() if isinstance(error, InputError) else str(error)})
             faulty = True
             await asyncio.sleep(SECONDS)
             continue
-        changed = found.changed(seen)
-        if changed or faulty or set(found.html) != set(seen):
+        changed, shown = found.changed(seen) if found else {}, state
+        if found and (changed or faulty or set(found.html) != set(seen)):
             yield _event("pieces", {"changed": changed, "places": list(found.html)})
             seen, quiet, faulty = found.digests(), 0.0, False
         elif quiet >= ALIVE_SECONDS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import os
 import socket
 import threading
@@ -55,6 +57,7 @@ def serve(
             served, log_level="error", access_log=False, lifespan="off", server_header=False, ws="none",
             timeout_graceful_shutdown=5,
         )  # fmt: skip
+        logging.getLogger("uvicorn.error").addFilter(_is_told)
         server = uvicorn.Server(settings)
         live.closing = lambda: server.should_exit
         os.nice(LOWER)
@@ -64,6 +67,11 @@ def serve(
         else:
             typer.echo(f"{url}\nCtrl-C ends it.")
         server.run(sockets=[listening])
+
+
+def _is_told(record: logging.LogRecord) -> bool:
+    """Return whether the server says this: not that requests were given up because it ends."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
 
 
 def _bound(port: int) -> socket.socket:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import re
 import signal
 import socket
@@ -17,6 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sweeplaw.orchestrator.cli import app
+from sweeplaw.orchestrator.cli.pages.serve import _is_told
 from sweeplaw.orchestrator.store.store import Store
 from sweeplaw.trials.errors import InputError
 from tests.conftest import make_record
@@ -82,6 +85,14 @@ def test_the_server_is_for_this_machine_and_steps_back_for_a_launch(
     settings = seen["settings"]
     assert (settings.log_level, settings.access_log, settings.lifespan, settings.ws) == ("error", False, "off", "none")
     assert (settings.server_header, settings.timeout_graceful_shutdown) == (False, 5)
+
+
+def test_requests_given_up_at_the_end_are_no_news_and_other_errors_are() -> None:
+    def record(error: BaseException | None) -> logging.LogRecord:
+        told = None if error is None else (type(error), error, None)
+        return logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "Exception in ASGI application", (), told)
+
+    assert [_is_told(record(error)) for error in (asyncio.CancelledError(), ValueError(), None)] == [False, True, True]
 
 
 @pytest.mark.process

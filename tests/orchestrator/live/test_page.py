@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,10 @@ from starlette.testclient import TestClient
 
 from sweeplaw.orchestrator.live import app
 from sweeplaw.orchestrator.live.app import LiveStore, application
+from sweeplaw.orchestrator.live.pieces import Pieces, pieces
 from sweeplaw.orchestrator.live.trial_table import Asked
 from sweeplaw.orchestrator.store.store import Store
+from sweeplaw.trials.errors import InputError
 from tests.conftest import make_points, make_record
 from tests.orchestrator.live.stores import SWEEP, launched
 
@@ -203,6 +206,35 @@ def test_events_carry_what_changed_and_nothing_else(tmp_path: Path, monkeypatch:
     event = asyncio.run(first_event())
     assert set(event["changed"]) == {"strip", "match_count", "map", "running", "failures"}  # type: ignore[call-overload]
     assert event["places"] == list(known)
+
+
+def test_a_connection_computes_nothing_while_nothing_changes_and_waits_for_nothing_at_the_end(
+    live: LiveStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "SECONDS", 0.01)
+    monkeypatch.setattr(app, "ALIVE_SECONDS", 0.05)
+    made: list[str] = []
+
+    def counted(*words: Any) -> Pieces:
+        made.append(words[-1].where)
+        return pieces(*words)
+
+    monkeypatch.setattr(app, "pieces", counted)
+
+    async def three_signs_of_life_of_two_questions() -> None:
+        for where in ("lr > 0", "lr > 1"):
+            events = app._changes(live, Asked(where), {})
+            assert (await asyncio.wait_for(anext(events), 60)).startswith("event: pieces")
+            for _ in range(3):
+                assert await asyncio.wait_for(anext(events), 60) == ":\n\n"
+            await events.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(three_signs_of_life_of_two_questions())
+    assert made == ["lr > 0", "lr > 1"]
+    monkeypatch.setattr(live, "closing", lambda: True)
+    with pytest.raises(InputError, match="the server has ended"):
+        live.pieces(Asked("lr > 2"))
+    assert made == ["lr > 0", "lr > 1"]
 
 
 def test_an_empty_store_says_so_and_damage_is_named(store: Store) -> None:
