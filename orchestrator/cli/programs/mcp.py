@@ -17,7 +17,7 @@ def mcp(
 ) -> None:
     """Serve STORE to an agent over stdin and stdout, by the Model Context Protocol. Nothing is written.
 
-    The tools are status, query, fit, suggest, answer and report. Their answers are those of the commands with --json.
+    The tools are status, query, columns, fit, suggest and report. Their answers are those of the commands with --json.
     Needs pip install 'sweeplaw[mcp]'. An agent starts this command itself; in its settings: command "sweeplaw",
     arguments "mcp" and the store.
 

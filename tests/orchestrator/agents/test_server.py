@@ -18,6 +18,7 @@ from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 
 import sweeplaw as sl
+from sweeplaw.orchestrator.cli.programs.mcp import mcp
 from sweeplaw.orchestrator.plan.sweep import parse
 
 pytestmark = [pytest.mark.process, pytest.mark.heavy]
@@ -81,6 +82,12 @@ def digests(folder: Path) -> dict[str, str]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def test_the_help_names_the_tools() -> None:
+    told = re.search(r"The tools are (.*?)\.", " ".join((mcp.__doc__ or "").split()))
+    assert told is not None
+    assert set(re.split(r", | and ", told[1])) == TOOLS
 
 
 def test_an_agent_gets_the_answers_of_the_commands_and_changes_nothing(store: Path) -> None:
