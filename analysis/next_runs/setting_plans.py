@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -68,9 +69,12 @@ def _edges(
 def _few_levels(
     name: str, cells: Sequence[str], optima: Sequence[CellOptimum], prices: dict[tuple[Any, ...], float]
 ) -> list[RunPlan]:
-    every = sorted({v for one in optima for v in one.knob(name).levels}) if all(
-        _numbers(one.knob(name).levels) for one in optima
-    ) else []  # fmt: skip
+    tried = [one.knob(name).levels for one in optima]
+    tuned = [levels for levels in tried if len(levels) >= LEAST_LEVELS]
+    cells_of = Counter(value for levels in tuned or tried for value in levels)
+    every = sorted(cells_of) if all(map(_numbers, tried)) else []
+    shared = [value for value in every if cells_of[value] > 1]  # the grid, without what each cell has of its own
+    every = shared if len(shared) >= LEAST_LEVELS else every
     at = [one for one in optima if len(one.knob(name).levels) < LEAST_LEVELS]
     if not at or len(every) < LEAST_LEVELS:
         return []

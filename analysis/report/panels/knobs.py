@@ -31,7 +31,8 @@ LOG_FROM = 5.0  # largest over smallest level from which a knob's axis is logari
 def sweep_card(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum], key: str) -> Card | None:
     """Return the loss above the best of its cell against one knob, the others at their best; None for text knobs.
 
-    A line is a cell, coloured by N D. Settings above the frame are counted in the caption, and what is not drawn.
+    A line is a cell, coloured by N D. Settings above the frame are counted in the caption, and what is not drawn, such
+    as cells with one value of the knob, where none was the best of several.
     """
     known = family.settings.drop_nulls(knob)
     if not known.height or not known[knob].dtype.is_numeric() or known[knob].n_unique() < 2:
@@ -39,8 +40,10 @@ def sweep_card(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum
     cells = known.group_by([by.n, by.d, knob]).agg(loss=pl.col(by.loss).min()).sort(by.n, by.d, knob)
     least = pl.col("loss").min().over(by.n, by.d)
     cells = cells.with_columns(excess=pl.col("loss") / least - 1, scale=pl.col(by.n).cast(pl.Float64) * pl.col(by.d))
-    if cells.group_by(by.n, by.d).len()["len"].max() == 1:
+    compared = cells.filter(pl.len().over(by.n, by.d) > 1)
+    if not compared.height:
         return None  # a knob that the cell decides
+    alone, cells = cells.height - compared.height, compared
     order = sorted(cells["scale"].unique().to_list())
     shown = most_even(order, MOST_CELLS)
     drawn = cells.filter(pl.col("scale").is_in(shown))
@@ -65,16 +68,17 @@ def sweep_card(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum
                 chart.dot(value, excess, f"pt {fill(rank, len(shown))}", text, cell, 3)
         return chart.svg()
 
-    inner = [one for one in optima if not one.knob(knob).touches_edge]
+    tried = _compared(optima, knob)
+    inner = sum(not k.touches_edge for _, k in tried)
     title = (
-        f"The best {knob} lies inside the grid in {len(inner)} of {counted(len(optima), 'cell')}"
-        if optima
+        f"The best {knob} lies inside the grid in {inner} of {counted(len(tried), 'cell')}"
+        if tried
         else f"Loss against {knob}, the other knobs at their best"
     )
     hidden = cells.select(by.n, by.d).n_unique() - drawn.select(by.n, by.d).n_unique()
     listed = cells if cells.height <= MOST_DOTS else drawn
     where = "drawn" if listed is cells else "drawn, nor in the table"
-    left_out = f" {counted(hidden, 'cell')} not {where}." if hidden else ""
+    left_out = (f" {counted(hidden, 'cell')} not {where}." if hidden else "") + _left_out(alone, knob)
     frame = f" {counted(above, 'setting')} above the frame." if above else ""
     return card(
         key,
@@ -94,10 +98,12 @@ def optimum_card(
     """Return the best value of a knob against the axis its law depends on most, with the law and its band.
 
     ``law`` is one of `Hyperlaw.to_dict`'s laws. A diamond is the fitted optimum of a cell with its interval, a hollow
-    dot the best value tried where there is none; of very many cells some are drawn. None for a text knob, or one with
-    one level.
+    dot the best value tried where there is none; of very many cells some are drawn. Cells with one value of the knob
+    are left out where others have several. None for a text knob, or one with one level.
     """
-    cells = [(one, one.knob(knob)) for one in optima]
+    compared = _compared(optima, knob)
+    cells = compared or [(one, one.knob(knob)) for one in optima]
+    alone = len(optima) - len(cells)
     cells = [(one, k) for one, k in cells if isinstance(k.best, int | float) and not isinstance(k.best, bool)]
     if not cells or len({k.best for _, k in cells} | {level for _, k in cells for level in k.levels}) < 2:
         return None
@@ -143,7 +149,7 @@ def optimum_card(
         + (" Lines: the law; shaded: its 95 % band." if law else ""),
         draw,
         f"{counted(len(cells), 'cell')}. Diamonds: fitted optimum with its 95 % interval; hollow: best value tried."
-        f"{dots_note(len(cells))}{edges}",
+        f"{dots_note(len(cells))}{edges}{_left_out(alone, knob)}",
         f"Best {knob} in {counted(len(cells), 'cell')}.",
         sheet(
             (by.n, by.d, f"best_{knob}", "fitted", "low", "high"),
@@ -151,6 +157,16 @@ def optimum_card(
         ),
         half=True,
     )
+
+
+def _compared(optima: Sequence[CellOptimum], knob: str) -> list[tuple[CellOptimum, KnobOptimum]]:
+    """Return the cells in which several values of the knob ran, so that one of them can be the best."""
+    return [(one, k) for one in optima if len(set((k := one.knob(knob)).levels)) > 1]
+
+
+def _left_out(cells: int, knob: str) -> str:
+    """Return the sentence on cells with a single value of the knob; empty if there are none."""
+    return f" {counted(cells, 'cell')} with one value of {knob} left out." if cells else ""
 
 
 def _draw_cell(chart: Chart, one: CellOptimum, k: KnobOptimum, along: str, rank: int, count: int, by: Axes) -> None:

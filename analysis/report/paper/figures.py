@@ -169,11 +169,15 @@ def residuals(fit: Fit, by: Axes) -> Figure:
 
 
 def nuisance(family: Family, by: Axes, knob: str, optima: Sequence[CellOptimum]) -> Figure:
-    """Draw the loss above the best of its (N, D) against one knob, the others at their best: a line per (N, D)."""
+    """Draw the loss above the best of its (N, D) against one knob, the others at their best: a line per (N, D).
+
+    An (N, D) with one value of the knob has no line: nothing was compared there.
+    """
     with rc_context(current_style()):
         figure, panel = _panel(height=3.2)
         known = family.settings.drop_nulls(knob)  # imported runs may lack it
         best = known.group_by([by.n, by.d, knob]).agg(pl.col(by.loss).min()).sort(knob)
+        best = best.filter(pl.len().over(by.n, by.d) > 1)
         drawn: list[float] = []
         for colour, one in zip(shades(len(optima)), optima, strict=True):
             cell = best.filter(pl.col(by.n) == one.cell[by.n], pl.col(by.d) == one.cell[by.d])

@@ -61,6 +61,15 @@ def test_a_cell_of_two_levels_asks_for_those_of_the_others() -> None:
     assert plan.knobs == {"lr": (1e-3, 3e-3, 9e-3, 27e-3)}
 
 
+def test_values_that_single_cells_have_of_their_own_are_not_asked_of_the_others() -> None:
+    grid = [1e-3, 3e-3, 9e-3]
+    levels = {1e7: [*grid, 4e-3], 2e7: [*grid, 5e-3], 1e8: [6e-3], 2e8: [7e-3]}
+    found = plans(rows(dict.fromkeys(levels, 0.004), levels))
+    (plan,) = [one for one in found if "other levels" in one.title]
+    assert plan.knobs == {"lr": tuple(grid)}
+    assert plan.trials == 6
+
+
 def test_without_repeats_the_cheapest_cell_is_run_again_and_an_unknown_price_is_none() -> None:
     frame = rows({1e7: 3e-3, 1e8: 3e-3}, {1e7: LEVELS, 1e8: LEVELS})
     (plan,) = plans(frame, seeds=1)

@@ -268,6 +268,13 @@ def test_the_figure_of_a_knob_counts_the_settings_far_above_its_frame():
     assert panel.get_title(loc="right") == ""
 
 
+def test_the_figure_of_a_knob_has_no_line_where_one_value_ran():
+    runs = pl.DataFrame({"n": [1e7, 1e7, 1e8], "d": 1e9, "lr": [1e-4, 2e-4, 4e-4], "loss": [2.2, 2.1, 2.0]})
+    by = Axes("n", "d", "loss", (), ("lr",))
+    (family,) = families(runs, by)
+    assert len(figures.nuisance(family, by, "lr", optima(runs, ["n", "d"], ["lr"], "loss")).axes[0].lines) == 1
+
+
 def test_a_family_without_values_of_a_knob_has_an_empty_figure_of_it():
     runs = pl.DataFrame({"n": 1e7, "d": 1e9, "lr": pl.Series([None, None], dtype=pl.Float64), "loss": [2.0, 2.1]})
     by = Axes("n", "d", "loss", (), ("lr",))

@@ -177,3 +177,22 @@ def test_of_very_many_settings_some_are_drawn_and_listed() -> None:
     assert len(card.sheet.rows) == MOST_DOTS
     for drawing in card.drawings:
         assert drawing.count("<circle") == MOST_DOTS
+
+
+def test_cells_with_one_value_of_a_knob_have_no_best_one() -> None:
+    one = KnobOptimum("lr", 0.3, (0.3,), "")
+    alone: Any = SimpleNamespace(cell={"size": 9e6, "tokens": 1e8}, supported=False, knob=lambda name: one)
+    optima = [cell(1e6, 1e8), alone, cell(4e6, 1e8, edge="low")]
+    runs = family().settings.vstack(pl.DataFrame({"size": [9e6], "tokens": [1e8], "lr": [0.3], "loss": [1.9]}))
+    swept = sweep_card(SimpleNamespace(settings=runs), BY, "lr", optima, "k")  # type: ignore[arg-type]
+    assert swept is not None
+    assert swept.sheet is not None
+    assert swept.title == "The best lr lies inside the grid in 1 of 2 cells"
+    assert swept.caption.endswith("1 setting above the frame. 1 cell with one value of lr left out.")
+    assert {row[0] for row in swept.sheet.rows} == {1e6, 4e6}
+    best = optimum_card(BY, "lr", optima, None, "k")
+    assert best is not None
+    assert best.sheet is not None
+    assert best.caption.startswith("2 cells.")
+    assert best.caption.endswith("1 cell with one value of lr left out.")
+    assert {row[0] for row in best.sheet.rows} == {1e6, 4e6}
